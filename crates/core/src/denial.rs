@@ -1,0 +1,195 @@
+//! Why a request is refused, sorted by who must act: the caller ([`Denial`]) or whoever runs a
+//! dependency ([`Outage`]). How a refusal looks in HTTP is not known here.
+
+use std::fmt;
+
+/// The caller must change the request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Denial {
+    /// The token's `alg` is not the one of the key that it names, or not one the issuer may use.
+    AlgorithmRefused,
+    /// The token is meant for somebody else (`aud`).
+    AudienceMismatch,
+    /// The body is longer than the route takes.
+    BodyTooLarge,
+    /// There is a Bearer credential, but not in the form of RFC 6750 section 2.1.
+    CredentialMalformed,
+    /// No issuer of that name is trusted here (`iss`).
+    IssuerUnknown,
+    /// The issuer has no key of that `kid`.
+    KeyUnknown,
+    /// The path could be read in two ways: encoded slashes, dot segments, empty segments, NUL.
+    PathAmbiguous,
+    /// The route's limit is used up.
+    RateLimited {
+        /// Until the next request is admitted, rounded up.
+        retry_after_seconds: u64,
+    },
+    /// No route matches.
+    RouteUnknown,
+    /// The token is good, but does not carry the scope that the route requires.
+    ScopeInsufficient,
+    /// The signature does not hold.
+    SignatureInvalid,
+    /// The token's `exp` has passed.
+    TokenExpired,
+    /// The token is not a JWS in compact form whose header and claims are well typed.
+    TokenMalformed,
+    /// No credential came with the request.
+    TokenMissing,
+    /// The token's `nbf` or `iat` lies ahead.
+    TokenNotYetValid,
+    /// The token, its session or its subject was revoked.
+    TokenRevoked,
+    /// The token is of another kind (`typ`).
+    TokenTypeRefused,
+    /// The token's record is not in the store: it ended, or was never registered.
+    TokenUnknown,
+}
+
+impl Denial {
+    /// The stable code that clients may rely on.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::AlgorithmRefused => "algorithm_refused",
+            Self::AudienceMismatch => "audience_mismatch",
+            Self::BodyTooLarge => "body_too_large",
+            Self::CredentialMalformed => "credential_malformed",
+            Self::IssuerUnknown => "issuer_unknown",
+            Self::KeyUnknown => "key_unknown",
+            Self::PathAmbiguous => "path_ambiguous",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::RouteUnknown => "route_unknown",
+            Self::ScopeInsufficient => "scope_insufficient",
+            Self::SignatureInvalid => "signature_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::TokenMalformed => "token_malformed",
+            Self::TokenMissing => "token_missing",
+            Self::TokenNotYetValid => "token_not_yet_valid",
+            Self::TokenRevoked => "token_revoked",
+            Self::TokenTypeRefused => "token_type_refused",
+            Self::TokenUnknown => "token_unknown",
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AlgorithmRefused => "the token's algorithm is not its key's",
+            Self::AudienceMismatch => "the token is for another audience",
+            Self::BodyTooLarge => "the request body is too large",
+            Self::CredentialMalformed => "the Authorization header is not one Bearer token",
+            Self::IssuerUnknown => "the token's issuer is not trusted",
+            Self::KeyUnknown => "the token's key is not known",
+            Self::PathAmbiguous => "the path can be read in more than one way",
+            Self::RateLimited { .. } => "too many requests",
+            Self::RouteUnknown => "no such route",
+            Self::ScopeInsufficient => "the token's scope does not suffice",
+            Self::SignatureInvalid => "the token's signature does not hold",
+            Self::TokenExpired => "token expired",
+            Self::TokenMalformed => "the token is malformed",
+            Self::TokenMissing => "a Bearer token is required",
+            Self::TokenNotYetValid => "the token is not valid yet",
+            Self::TokenRevoked => "the token was revoked",
+            Self::TokenTypeRefused => "the token is of another type",
+            Self::TokenUnknown => "the token is not registered",
+        })
+    }
+}
+
+/// A dependency did not do its part.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outage {
+    /// The issuer's key set can't be had.
+    KeysUnavailable,
+    /// The origin did not answer within its deadline.
+    OriginTimeout,
+    /// The origin can't be reached.
+    OriginUnreachable,
+    /// The store answered with an error, or with something that is no answer.
+    StoreFaulty,
+    /// The store did not answer within its deadline.
+    StoreTimeout,
+    /// The store can't be reached.
+    StoreUnreachable,
+    /// The upstream did not answer within its deadline.
+    UpstreamTimeout,
+    /// The upstream can't be reached.
+    UpstreamUnreachable,
+}
+
+impl Outage {
+    /// The stable code that clients may rely on.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::OriginTimeout => "origin_timeout",
+            Self::OriginUnreachable => "origin_unreachable",
+            Self::StoreFaulty => "store_faulty",
+            Self::StoreTimeout => "store_timeout",
+            Self::StoreUnreachable => "store_unreachable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+        }
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeysUnavailable => "the key set is unavailable",
+            Self::OriginTimeout => "the auth service did not answer in time",
+            Self::OriginUnreachable => "the auth service can't be reached",
+            Self::StoreFaulty => "the token store answered with an error",
+            Self::StoreTimeout => "the token store did not answer in time",
+            Self::StoreUnreachable => "the token store can't be reached",
+            Self::UpstreamTimeout => "the API did not answer in time",
+            Self::UpstreamUnreachable => "the API can't be reached",
+        })
+    }
+}
+
+/// Either reason for not forwarding a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The caller must act.
+    Denied(Denial),
+    /// The gate's own configuration is faulty, and it serves nothing until that is mended.
+    Misconfigured,
+    /// Whoever runs the dependency must act.
+    Out(Outage),
+}
+
+impl Refusal {
+    /// The stable code that clients may rely on.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Denied(denial) => denial.code(),
+            Self::Misconfigured => "configuration_faulty",
+            Self::Out(outage) => outage.code(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denial) => denial.fmt(f),
+            Self::Misconfigured => f.write_str("the gate's configuration is faulty; see its log"),
+            Self::Out(outage) => outage.fmt(f),
+        }
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl From<Outage> for Refusal {
+    fn from(outage: Outage) -> Self {
+        Self::Out(outage)
+    }
+}

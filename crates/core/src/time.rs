@@ -1,0 +1,26 @@
+//! Time as core knows it: a number that the caller read from its clock.
+
+use std::fmt;
+
+/// Whole seconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct UnixSeconds(pub u64);
+
+impl UnixSeconds {
+    /// The moment `seconds` later.
+    #[must_use]
+    pub fn plus(self, seconds: u64) -> Self {
+        Self(self.0.saturating_add(seconds))
+    }
+
+    /// How many seconds remain from `now` until this moment; 0 if it has passed.
+    pub fn seconds_after(self, now: Self) -> u64 {
+        self.0.saturating_sub(now.0)
+    }
+}
+
+impl fmt::Display for UnixSeconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
