@@ -7,7 +7,7 @@ use crate::jwt::UnverifiedJwt;
 use crate::limit::{Limit, LimitBy, address_group};
 use crate::permit::{Identity, Permit, Target};
 use crate::policy::{Issuer, Policy};
-use crate::route::{self, Access, Mode, Route};
+use crate::route::{Access, Mode, Route};
 use crate::session::{TokenRecord, revoked_before};
 use crate::time::UnixSeconds;
 use redis_rest::{Command, Reply};
@@ -23,10 +23,13 @@ pub struct Check<'a> {
 
 /// A token that nobody has vouched for.
 #[derive(Debug)]
-struct Candidate<'a> {
-    token: Token<'a>,
-    jwt: UnverifiedJwt<'a>,
-    issuer: usize,
+pub struct Candidate<'a> {
+    /// Its hash, by which a host remembers that its signature held.
+    pub hash: TokenHash,
+    /// Its parts.
+    pub jwt: UnverifiedJwt<'a>,
+    /// The place of its issuer in the policy.
+    pub issuer: usize,
 }
 
 /// That a request's token is genuine, or that its route asks for none.
@@ -34,47 +37,48 @@ struct Candidate<'a> {
 pub struct Proof(Option<TokenHash>);
 
 impl<'a> Check<'a> {
-    /// Finds the route and judges all that can be judged without a key.
-    pub fn new(head: &Head<'a>, policy: &'a Policy, now: UnixSeconds) -> Result<Self, Denial> {
-        let route = route::find(&policy.routes, head.method(), head.path())?;
+    /// Judges all that can be judged without a key.
+    pub fn new(
+        head: &Head<'a>,
+        route: &'a Route,
+        policy: &'a Policy,
+        now: UnixSeconds,
+    ) -> Result<Self, Denial> {
         let candidate = match route.access {
             Access::Auth | Access::Public => None,
             Access::Protected => Some(Candidate::read(head, policy, now)?),
         };
-        Ok(Self { policy, route, candidate, address: address_group(head) })
+        Ok(Self {
+            policy,
+            route,
+            candidate,
+            address: address_group(head),
+        })
     }
 
-    /// The route's name, for the log.
-    pub fn route(&self) -> &'a str {
-        &self.route.name
+    /// The token that must be verified; none where the route asks for none.
+    pub fn candidate(&self) -> Option<&Candidate<'a>> {
+        self.candidate.as_ref()
     }
 
-    /// What must be verified: the token, and the place of its issuer in the policy. None where the
-    /// route asks for no token.
-    pub fn unverified(&self) -> Option<(Token<'a>, &UnverifiedJwt<'a>, usize)> {
-        self.candidate.as_ref().map(|candidate| (candidate.token, &candidate.jwt, candidate.issuer))
-    }
-
-    /// The proof of a route that asks for no token.
-    pub fn open(&self) -> Option<Proof> {
-        self.candidate.is_none().then_some(Proof(None))
-    }
-
-    /// Takes the host's word on the signature, and judges what only a genuine token may be told.
+    /// Takes the host's word on the signature, and judges what only a genuine token may be told. Where
+    /// the route asks for no token, there is nothing to hold.
     pub fn prove(&self, signature_holds: bool) -> Result<Proof, Denial> {
-        let Some(candidate) = &self.candidate else { return Ok(Proof(None)) };
+        let Some(candidate) = &self.candidate else {
+            return Ok(Proof(None));
+        };
         if !signature_holds {
             return Err(Denial::SignatureInvalid);
         }
-        if !self.route.scopes.iter().all(|scope| candidate.jwt.claims.has_scope(scope)) {
+        if !self
+            .route
+            .scopes
+            .iter()
+            .all(|scope| candidate.jwt.claims.has_scope(scope))
+        {
             return Err(Denial::ScopeInsufficient);
         }
-        Ok(Proof(Some(candidate.token.hash())))
-    }
-
-    /// The scopes that the route requires, for the challenge.
-    pub fn scopes(&self) -> &'a [String] {
-        &self.route.scopes
+        Ok(Proof(Some(candidate.hash)))
     }
 
     /// Everything that the verdict needs from the store; empty where it needs nothing.
@@ -110,7 +114,7 @@ impl<'a> Check<'a> {
         let mut replies = answer?.into_iter();
         let mut next = || replies.next().ok_or(Refusal::Out(Outage::StoreFaulty));
         let identity = match (&self.candidate, proof.0) {
-            (Some(candidate), Some(hash)) => {
+            (Some(candidate), Some(hash)) if hash == candidate.hash => {
                 judge_markers(&next()?, candidate)?;
                 if self.route.mode == Mode::Registered {
                     judge_record(&next()?, candidate)?;
@@ -119,7 +123,7 @@ impl<'a> Check<'a> {
             }
             (None, None) => None,
             // A proof of one check does not serve another.
-            (Some(_), None) | (None, Some(_)) => return Err(Denial::SignatureInvalid.into()),
+            (Some(_), _) | (None, Some(_)) => return Err(Denial::SignatureInvalid.into()),
         };
         if self.route.limit.is_some() {
             Limit::judge(&next()?)?;
@@ -149,17 +153,27 @@ impl<'a> Candidate<'a> {
         let token = Token::from_head(head)?;
         let jwt = UnverifiedJwt::parse(token)?;
         let named = |issuer: &Issuer| issuer.issuer == jwt.claims.iss;
-        let place = policy.issuers.iter().position(named).ok_or(Denial::IssuerUnknown)?;
+        let place = policy
+            .issuers
+            .iter()
+            .position(named)
+            .ok_or(Denial::IssuerUnknown)?;
         let issuer = policy.issuers.get(place).ok_or(Denial::IssuerUnknown)?;
         jwt.check(issuer, now)?;
-        Ok(Self { token, jwt, issuer: place })
+        Ok(Self {
+            hash: token.hash(),
+            jwt,
+            issuer: place,
+        })
     }
 }
 
 fn judge_markers(reply: &Reply, candidate: &Candidate<'_>) -> Result<(), Refusal> {
     let claims = &candidate.jwt.claims;
     let expected = 1 + usize::from(claims.jti.is_some()) + usize::from(claims.sid.is_some());
-    let Reply::Array(markers) = reply else { return Err(Outage::StoreFaulty.into()) };
+    let Reply::Array(markers) = reply else {
+        return Err(Outage::StoreFaulty.into());
+    };
     if markers.len() != expected {
         return Err(Outage::StoreFaulty.into());
     }

@@ -14,7 +14,11 @@ pub struct Head<'a> {
 impl<'a> Head<'a> {
     /// A head of its parts. `url` is absolute.
     pub fn new(method: &'a str, url: &'a str, headers: Vec<(&'a str, &'a str)>) -> Self {
-        Self { method, url, headers }
+        Self {
+            method,
+            url,
+            headers,
+        }
     }
 
     /// Reads lines: method, URL, then name and value in turn. Neither part can hold a line break in
@@ -26,7 +30,11 @@ impl<'a> Head<'a> {
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
             headers.push((name, value));
         }
-        Some(Self { method, url, headers })
+        Some(Self {
+            method,
+            url,
+            headers,
+        })
     }
 
     /// The request method, as sent.
@@ -41,7 +49,10 @@ impl<'a> Head<'a> {
 
     /// The value of the field `name`, which is given in lower case.
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+        self.headers
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| *value)
     }
 
     /// The path, without query and fragment; `/` if the URL has none.
@@ -57,18 +68,24 @@ impl<'a> Head<'a> {
     /// The path and the query, as an upstream receives them.
     pub fn target(&self) -> &'a str {
         let rest = self.after_scheme();
-        rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or("/")
+        rest.find(['/', '?', '#'])
+            .and_then(|at| rest.get(at..))
+            .unwrap_or("/")
     }
 
     /// The host, with its port where there is one.
     pub fn host(&self) -> &'a str {
         let rest = self.after_scheme();
-        rest.find(['/', '?', '#']).and_then(|at| rest.get(..at)).unwrap_or(rest)
+        rest.find(['/', '?', '#'])
+            .and_then(|at| rest.get(..at))
+            .unwrap_or(rest)
     }
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'a str {
-        self.url.split_once("://").map_or("https", |(scheme, _)| scheme)
+        self.url
+            .split_once("://")
+            .map_or("https", |(scheme, _)| scheme)
     }
 
     /// The client's address as Cloudflare states it, which no client can forge there.
@@ -77,7 +94,9 @@ impl<'a> Head<'a> {
     }
 
     fn after_scheme(&self) -> &'a str {
-        self.url.split_once("://").map_or(self.url, |(_, rest)| rest)
+        self.url
+            .split_once("://")
+            .map_or(self.url, |(_, rest)| rest)
     }
 }
 
@@ -91,19 +110,29 @@ mod tests {
     fn a_url_is_taken_apart() {
         fn check(url: &str, host: &str, path: &str, target: &str) {
             let head = Head::new("GET", url, vec![]);
-            assert_eq!((head.host(), head.path(), head.target()), (host, path, target), "{url}");
+            assert_eq!(
+                (head.host(), head.path(), head.target()),
+                (host, path, target),
+                "{url}"
+            );
         }
         check("https://a.example/x/y?q=1", "a.example", "/x/y", "/x/y?q=1");
         check("http://127.0.0.1:8787/", "127.0.0.1:8787", "/", "/");
         check("http://a.example", "a.example", "/", "/");
         check("http://a.example?x=/y", "a.example", "/", "?x=/y");
-        check("https://a.example/x?next=http://b.example/", "a.example", "/x", "/x?next=http://b.example/");
+        check(
+            "https://a.example/x?next=http://b.example/",
+            "a.example",
+            "/x",
+            "/x?next=http://b.example/",
+        );
     }
 
     #[test]
     fn a_flat_head_is_read() {
-        let head = Head::parse("POST\nhttps://a.example/x\naccept\n*/*\ncf-connecting-ip\n2001:db8::1")
-            .unwrap();
+        let head =
+            Head::parse("POST\nhttps://a.example/x\naccept\n*/*\ncf-connecting-ip\n2001:db8::1")
+                .unwrap();
         assert_eq!(head.method(), "POST");
         assert_eq!(head.header("accept"), Some("*/*"));
         assert_eq!(head.header("absent"), None);

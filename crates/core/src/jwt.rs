@@ -59,11 +59,18 @@ impl<'a> UnverifiedJwt<'a> {
     pub fn parse(token: Token<'a>) -> Result<Self, Denial> {
         let text = token.expose();
         let (signing_input, signature) = text.rsplit_once('.').ok_or(Denial::TokenMalformed)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(Denial::TokenMalformed)?;
+        let (header, payload) = signing_input
+            .split_once('.')
+            .ok_or(Denial::TokenMalformed)?;
         let header: RawHeader = segment(header)?;
         let claims: Claims = segment(payload)?;
         let signature = decode(signature)?;
-        Ok(Self { header: header.accept()?, claims, signing_input, signature })
+        Ok(Self {
+            header: header.accept()?,
+            claims,
+            signing_input,
+            signature,
+        })
     }
 
     /// Judges header and claims by what the issuer may say, at `now`.
@@ -118,14 +125,20 @@ impl Claims {
 
     /// Whether the scope holds `wanted` as a whole word.
     pub fn has_scope(&self, wanted: &str) -> bool {
-        self.scope.as_deref().unwrap_or_default().split(' ').any(|scope| scope == wanted)
+        self.scope
+            .as_deref()
+            .unwrap_or_default()
+            .split(' ')
+            .any(|scope| scope == wanted)
     }
 }
 
 fn accepts_type(wanted: TokenType, typ: Option<&str>) -> bool {
     // RFC 7515 section 4.1.9: the prefix `application/` may be left out; media types ignore case.
     let typ = typ.map(str::to_ascii_lowercase);
-    let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
+    let typ = typ
+        .as_deref()
+        .map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
     match wanted {
         TokenType::AtJwt => typ == Some("at+jwt"),
         TokenType::Jwt => matches!(typ, Some("at+jwt" | "jwt") | None),
@@ -144,7 +157,9 @@ fn segment<T: DeserializeOwned>(text: &str) -> Result<T, Denial> {
 
 /// Canonical base64url: no padding, no other alphabet, no stray bits at the end.
 fn decode(text: &str) -> Result<Vec<u8>, Denial> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| Denial::TokenMalformed)
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| Denial::TokenMalformed)
 }
 
 #[derive(Deserialize)]
@@ -180,7 +195,11 @@ impl RawHeader {
             return Err(Denial::TokenMalformed);
         }
         let alg = Algorithm::parse(&self.alg).ok_or(Denial::AlgorithmRefused)?;
-        Ok(UnverifiedHeader { alg, kid: self.kid, typ: self.typ })
+        Ok(UnverifiedHeader {
+            alg,
+            kid: self.kid,
+            typ: self.typ,
+        })
     }
 }
 
@@ -225,7 +244,11 @@ impl Visitor<'_> for NumericDateVisitor {
     }
 
     fn visit_u64<E: serde::de::Error>(self, seconds: u64) -> Result<NumericDate, E> {
-        if seconds > NUMERIC_DATE_MAX { Err(E::custom("too large")) } else { Ok(NumericDate(seconds)) }
+        if seconds > NUMERIC_DATE_MAX {
+            Err(E::custom("too large"))
+        } else {
+            Ok(NumericDate(seconds))
+        }
     }
 
     fn visit_f64<E: serde::de::Error>(self, seconds: f64) -> Result<NumericDate, E> {
@@ -234,7 +257,11 @@ impl Visitor<'_> for NumericDateVisitor {
         if !(0.0..=bound).contains(&seconds) {
             return Err(E::custom("out of range"));
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "in range"
+        )]
         Ok(NumericDate(seconds as u64))
     }
 }
@@ -264,7 +291,10 @@ mod tests {
     }
 
     fn compact(header: &str, claims: &str) -> String {
-        let (header, claims) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let (header, claims) = (
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims),
+        );
         format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([7; 64]))
     }
 
@@ -285,19 +315,34 @@ mod tests {
         check(&format!(r#""exp":{}"#, at(-31)), Err(Denial::TokenExpired));
         check(&format!(r#""exp":{}"#, at(-30)), Err(Denial::TokenExpired));
         check(&format!(r#""exp":{}"#, at(-29)), Ok(()));
-        check(&format!(r#""exp":{}.9"#, at(-30)), Err(Denial::TokenExpired));
+        check(
+            &format!(r#""exp":{}.9"#, at(-30)),
+            Err(Denial::TokenExpired),
+        );
         check(&format!(r#""exp":{}.5"#, at(60)), Ok(()));
         check(&format!(r#""exp":{},"nbf":{}"#, at(60), at(30)), Ok(()));
-        check(&format!(r#""exp":{},"nbf":{}"#, at(60), at(31)), Err(Denial::TokenNotYetValid));
+        check(
+            &format!(r#""exp":{},"nbf":{}"#, at(60), at(31)),
+            Err(Denial::TokenNotYetValid),
+        );
         check(&format!(r#""exp":{},"iat":{}"#, at(60), at(30)), Ok(()));
-        check(&format!(r#""exp":{},"iat":{}"#, at(60), at(31)), Err(Denial::TokenNotYetValid));
-        check(&format!(r#""exp":"{}""#, at(60)), Err(Denial::TokenMalformed));
+        check(
+            &format!(r#""exp":{},"iat":{}"#, at(60), at(31)),
+            Err(Denial::TokenNotYetValid),
+        );
+        check(
+            &format!(r#""exp":"{}""#, at(60)),
+            Err(Denial::TokenMalformed),
+        );
         check(r#""exp":-1"#, Err(Denial::TokenMalformed));
         check(r#""exp":1e300"#, Err(Denial::TokenMalformed));
         check(r#""exp":18446744073709551615"#, Err(Denial::TokenMalformed));
         check(r#""exp":null"#, Err(Denial::TokenMalformed));
         check(r#""nbf":1"#, Err(Denial::TokenMalformed));
-        check(&format!(r#""exp":{},"exp":{}"#, at(-60), at(60)), Err(Denial::TokenMalformed));
+        check(
+            &format!(r#""exp":{},"exp":{}"#, at(-60), at(60)),
+            Err(Denial::TokenMalformed),
+        );
     }
 
     #[test]
@@ -309,20 +354,44 @@ mod tests {
         check(HEADER, Ok(()));
         check(r#"{"alg":"EdDSA","typ":"application/AT+JWT"}"#, Ok(()));
         check(r#"{"alg":"EdDSA"}"#, Err(Denial::TokenTypeRefused));
-        check(r#"{"alg":"EdDSA","typ":"JWT"}"#, Err(Denial::TokenTypeRefused));
-        check(r#"{"alg":"ES256","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
-        check(r#"{"alg":"none","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
-        check(r#"{"alg":"eddsa","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
-        check(r#"{"alg":"HS256","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
+        check(
+            r#"{"alg":"EdDSA","typ":"JWT"}"#,
+            Err(Denial::TokenTypeRefused),
+        );
+        check(
+            r#"{"alg":"ES256","typ":"at+jwt"}"#,
+            Err(Denial::AlgorithmRefused),
+        );
+        check(
+            r#"{"alg":"none","typ":"at+jwt"}"#,
+            Err(Denial::AlgorithmRefused),
+        );
+        check(
+            r#"{"alg":"eddsa","typ":"at+jwt"}"#,
+            Err(Denial::AlgorithmRefused),
+        );
+        check(
+            r#"{"alg":"HS256","typ":"at+jwt"}"#,
+            Err(Denial::AlgorithmRefused),
+        );
         check(r#"{"typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
         check(r#"{"alg":7,"typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
-        check(r#"{"alg":"EdDSA","alg":"none","typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
+        check(
+            r#"{"alg":"EdDSA","alg":"none","typ":"at+jwt"}"#,
+            Err(Denial::TokenMalformed),
+        );
         for member in ["crit", "b64", "jku", "jwk", "x5u", "x5c", "enc"] {
-            check(&format!(r#"{{"alg":"EdDSA","typ":"at+jwt","{member}":null}}"#), Err(Denial::TokenMalformed));
+            check(
+                &format!(r#"{{"alg":"EdDSA","typ":"at+jwt","{member}":null}}"#),
+                Err(Denial::TokenMalformed),
+            );
         }
         check(r#"["EdDSA","1","at+jwt"]"#, Err(Denial::TokenMalformed));
         let long = "k".repeat(KID_BYTES_MAX + 1);
-        check(&format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{long}"}}"#), Err(Denial::TokenMalformed));
+        check(
+            &format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{long}"}}"#),
+            Err(Denial::TokenMalformed),
+        );
     }
 
     #[test]
@@ -358,7 +427,10 @@ mod tests {
 
     #[test]
     fn only_the_canonical_compact_form_is_read() {
-        let good = compact(HEADER, &format!(r#"{{"iss":"i","sub":"s","aud":"api","exp":{NOW}}}"#));
+        let good = compact(
+            HEADER,
+            &format!(r#"{{"iss":"i","sub":"s","aud":"api","exp":{NOW}}}"#),
+        );
         assert!(UnverifiedJwt::parse(Token::new(&good)).is_ok());
         let (unsigned, _) = good.rsplit_once('.').unwrap();
         for bad in [
@@ -374,15 +446,26 @@ mod tests {
             good.replace('.', ".."),
             "a.b.c.d.e".into(),
         ] {
-            assert_eq!(UnverifiedJwt::parse(Token::new(&bad)).err(), Some(Denial::TokenMalformed), "{bad}");
+            assert_eq!(
+                UnverifiedJwt::parse(Token::new(&bad)).err(),
+                Some(Denial::TokenMalformed),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn nesting_is_bounded() {
-        let deep = format!(r#"{{"alg":"EdDSA","x":{}{}}}"#, "[".repeat(4000), "]".repeat(4000));
+        let deep = format!(
+            r#"{{"alg":"EdDSA","x":{}{}}}"#,
+            "[".repeat(4000),
+            "]".repeat(4000)
+        );
         let text = compact(&deep, "{}");
-        assert_eq!(UnverifiedJwt::parse(Token::new(&text)).err(), Some(Denial::TokenMalformed));
+        assert_eq!(
+            UnverifiedJwt::parse(Token::new(&text)).err(),
+            Some(Denial::TokenMalformed)
+        );
     }
 
     #[cfg(not(target_arch = "wasm32"))]

@@ -2,8 +2,8 @@
 //!
 //! The way of a request, in the order of the calls:
 //!
-//! 1. [`Check::new`]: route, credential, form of the token, claims. No I/O, no key.
-//! 2. the host verifies the signature with the key that [`Jwks::select`] chose, and says so to
+//! 1. [`Policy::route`], then [`Check::new`]: credential, form of the token, claims. No I/O, no key.
+//! 2. The host verifies the signature with the key that [`Jwks::select`] chose, and says so to
 //!    [`Check::prove`], which returns a [`Proof`].
 //! 3. [`Check::commands`]: everything that the verdict needs from the store, for one round trip.
 //! 4. [`Check::decide`]: from the replies to a [`Permit`], or to a [`Refusal`] that says why.
@@ -27,7 +27,7 @@ mod route;
 mod session;
 mod time;
 
-pub use check::{Check, Proof};
+pub use check::{Candidate, Check, Proof};
 pub use credential::{Token, TokenHash};
 pub use denial::{Denial, Outage, Refusal};
 pub use head::Head;

@@ -1,9 +1,11 @@
 //! The configuration: strings in, types out, once, with all faults reported together.
 
+use crate::denial::Denial;
+use crate::head::Head;
 use crate::jwks::Algorithm;
 use crate::key::Keys;
 use crate::limit::{Limit, LimitBy};
-use crate::route::{Access, Mode, Pattern, Route};
+use crate::route::{self, Access, Mode, Pattern, Route};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -91,7 +93,9 @@ pub struct BaseUrl(String);
 impl BaseUrl {
     /// The URL, if `text` is one.
     pub fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+        let rest = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"))?;
         let host = rest.split('/').next().unwrap_or_default();
         let plain = text.bytes().all(|b| b.is_ascii_graphic());
         if host.is_empty() || !plain || text.contains(['?', '#', '@', '\\', '"']) {
@@ -164,18 +168,20 @@ impl fmt::Display for ConfigError {
             Fault::Empty => f.write_str("is empty; give at least one entry"),
             Fault::Duplicate => f.write_str("stands twice; give each its own"),
             Fault::Missing => f.write_str("is not set; see docs/configuration.md"),
-            Fault::NotForAccess => {
-                f.write_str("has no meaning on a route of this access; leave it out, or change access")
+            Fault::NotForAccess => f.write_str(
+                "has no meaning on a route of this access; leave it out, or change access",
+            ),
+            Fault::NotAUrl => f.write_str(
+                "is not a URL; give http:// or https:// with a host, no query and no user",
+            ),
+            Fault::NotInRange(least, most) => {
+                write!(f, "must be a whole number, {least} to {most}")
             }
-            Fault::NotAUrl => {
-                f.write_str("is not a URL; give http:// or https:// with a host, no query and no user")
-            }
-            Fault::NotInRange(least, most) => write!(f, "must be a whole number, {least} to {most}"),
             Fault::NotOneOf(words) => write!(f, "must be one of: {words}"),
             Fault::Shape(words) => write!(f, "can't be read: {words}"),
-            Fault::UnreachablePath => {
-                f.write_str("no request can have this path; give /path or /path/*, unencoded and plain")
-            }
+            Fault::UnreachablePath => f.write_str(
+                "no request can have this path; give /path or /path/*, unencoded and plain",
+            ),
             Fault::UnsafeName => f.write_str("may have letters, digits, - and _, 1 to 64 of them"),
         }
     }
@@ -186,7 +192,10 @@ impl std::error::Error for ConfigError {}
 impl Policy {
     /// Reads the configuration through `lookup`, which returns a variable's text.
     pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
-        let mut read = Reader { lookup, faults: Vec::new() };
+        let mut read = Reader {
+            lookup,
+            faults: Vec::new(),
+        };
         let policy = (
             read.issuers(),
             read.routes(),
@@ -225,6 +234,11 @@ impl Policy {
             _ => Err(read.faults),
         }
     }
+
+    /// The route that a request takes.
+    pub fn route(&self, head: &Head<'_>) -> Result<&Route, Denial> {
+        route::find(&self.routes, head)
+    }
 }
 
 struct Reader<L> {
@@ -234,7 +248,10 @@ struct Reader<L> {
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn fault(&mut self, name: impl Into<String>, fault: Fault) {
-        self.faults.push(ConfigError { name: name.into(), fault });
+        self.faults.push(ConfigError {
+            name: name.into(),
+            fault,
+        });
     }
 
     fn optional(&self, name: &str) -> Option<String> {
@@ -259,7 +276,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     fn number(&mut self, name: &str, default: u32, least: u32, most: u32) -> u32 {
-        let Some(text) = self.optional(name) else { return default };
+        let Some(text) = self.optional(name) else {
+            return default;
+        };
         match text.trim().parse() {
             Ok(number) if (least..=most).contains(&number) => number,
             _ => {
@@ -291,7 +310,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     /// The entries of a JSON list that can be read, each with its place; the faults of the others.
     fn list<T: DeserializeOwned>(&mut self, name: &str) -> Vec<(String, T)> {
-        let Some(text) = self.required(name) else { return Vec::new() };
+        let Some(text) = self.required(name) else {
+            return Vec::new();
+        };
         let values: Vec<Value> = match serde_json::from_str(&text) {
             Ok(values) => values,
             Err(error) => {
@@ -329,7 +350,10 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 self.fault(format!("{place}.jwks_url"), Fault::NotAUrl);
             }
             if issuer.leeway_seconds > LEEWAY_SECONDS_MAX.into() {
-                self.fault(format!("{place}.leeway_seconds"), Fault::NotInRange(0, LEEWAY_SECONDS_MAX));
+                self.fault(
+                    format!("{place}.leeway_seconds"),
+                    Fault::NotInRange(0, LEEWAY_SECONDS_MAX),
+                );
             }
             if issuers.iter().any(|other| other.issuer == issuer.issuer) {
                 self.fault(format!("{place}.issuer"), Fault::Duplicate);
@@ -352,7 +376,10 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 for (name, given) in [
                     ("scopes", !raw.scopes.is_empty()),
                     ("mode", raw.mode.is_some()),
-                    ("limit.by", raw.limit.is_some_and(|limit| limit.by == LimitBy::Subject)),
+                    (
+                        "limit.by",
+                        raw.limit.is_some_and(|limit| limit.by == LimitBy::Subject),
+                    ),
                 ] {
                     if given {
                         self.fault(format!("{place}.{name}"), Fault::NotForAccess);
@@ -361,10 +388,16 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             }
             if let Some(limit) = raw.limit {
                 if !(1..=1_000_000).contains(&limit.quota) {
-                    self.fault(format!("{place}.limit.quota"), Fault::NotInRange(1, 1_000_000));
+                    self.fault(
+                        format!("{place}.limit.quota"),
+                        Fault::NotInRange(1, 1_000_000),
+                    );
                 }
                 if !(1..=86_400).contains(&limit.window_seconds) {
-                    self.fault(format!("{place}.limit.window_seconds"), Fault::NotInRange(1, 86_400));
+                    self.fault(
+                        format!("{place}.limit.window_seconds"),
+                        Fault::NotInRange(1, 86_400),
+                    );
                 }
             }
             let upstream = raw.upstream.as_deref().map(BaseUrl::parse);
@@ -412,7 +445,9 @@ struct RawRoute {
 /// Whether a name can stand in a key of the store and in a log line as it is.
 fn is_safe_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn leeway_seconds() -> u64 {
@@ -478,7 +513,10 @@ pub(crate) mod tests {
         }
         check(&[("STORE_TOKEN", "")], &["STORE_TOKEN"]);
         check(&[("UPSTREAM_URL", "upstream.example")], &["UPSTREAM_URL"]);
-        check(&[("UPSTREAM_URL", "https://u:p@upstream.example")], &["UPSTREAM_URL"]);
+        check(
+            &[("UPSTREAM_URL", "https://u:p@upstream.example")],
+            &["UPSTREAM_URL"],
+        );
         check(&[("STORE_DEADLINE_MS", "0")], &["STORE_DEADLINE_MS"]);
         check(&[("STORE_DEADLINE_MS", "60000")], &[]);
         check(&[("STORE_DEADLINE_MS", "60001")], &["STORE_DEADLINE_MS"]);
@@ -488,22 +526,45 @@ pub(crate) mod tests {
         check(&[("ROUTES", "[]")], &["ROUTES"]);
         check(&[("ROUTES", "{")], &["ROUTES"]);
         check(&[("ISSUERS", "[{}]")], &["ISSUERS[0]"]);
-        check(&[("ROUTES", r#"[{"name":"a","path":"/","access":"open"}]"#)], &["ROUTES[0]"]);
-        check(&[("ROUTES", r#"[{"name":"a","path":"/","access":"public","typo":1}]"#)], &["ROUTES[0]"]);
         check(
-            &[("ROUTES", r#"[{"name":"a b","path":"/*/x","access":"public","mode":"registered"},
+            &[("ROUTES", r#"[{"name":"a","path":"/","access":"open"}]"#)],
+            &["ROUTES[0]"],
+        );
+        check(
+            &[(
+                "ROUTES",
+                r#"[{"name":"a","path":"/","access":"public","typo":1}]"#,
+            )],
+            &["ROUTES[0]"],
+        );
+        check(
+            &[(
+                "ROUTES",
+                r#"[{"name":"a b","path":"/*/x","access":"public","mode":"registered"},
                 {"name":"c","path":"/","access":"auth","upstream":"x","scopes":["s"]},
-                {"name":"c","path":"/d","access":"protected","limit":{"quota":0,"window_seconds":86401,"by":"subject"}}]"#)],
+                {"name":"c","path":"/d","access":"protected","limit":{"quota":0,"window_seconds":86401,"by":"subject"}}]"#,
+            )],
             &[
-                "ROUTES[0].name", "ROUTES[0].mode", "ROUTES[0].path", "ROUTES[1].scopes",
-                "ROUTES[1].upstream", "ROUTES[2].name", "ROUTES[2].limit.quota",
+                "ROUTES[0].name",
+                "ROUTES[0].mode",
+                "ROUTES[0].path",
+                "ROUTES[1].scopes",
+                "ROUTES[1].upstream",
+                "ROUTES[2].name",
+                "ROUTES[2].limit.quota",
                 "ROUTES[2].limit.window_seconds",
             ],
         );
         check(
-            &[("ISSUERS", r#"[{"issuer":"","audience":"","algorithms":[],"jwks_url":"x","leeway_seconds":301}]"#)],
+            &[(
+                "ISSUERS",
+                r#"[{"issuer":"","audience":"","algorithms":[],"jwks_url":"x","leeway_seconds":301}]"#,
+            )],
             &[
-                "ISSUERS[0].issuer", "ISSUERS[0].audience", "ISSUERS[0].algorithms", "ISSUERS[0].jwks_url",
+                "ISSUERS[0].issuer",
+                "ISSUERS[0].audience",
+                "ISSUERS[0].algorithms",
+                "ISSUERS[0].jwks_url",
                 "ISSUERS[0].leeway_seconds",
             ],
         );
@@ -513,7 +574,14 @@ pub(crate) mod tests {
     fn all_faults_are_reported_at_once() {
         let faults = Policy::parse(|_| None).unwrap_err();
         let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
-        let all = ["ISSUERS", "ROUTES", "UPSTREAM_URL", "ORIGIN_URL", "STORE_URL", "STORE_TOKEN"];
+        let all = [
+            "ISSUERS",
+            "ROUTES",
+            "UPSTREAM_URL",
+            "ORIGIN_URL",
+            "STORE_URL",
+            "STORE_TOKEN",
+        ];
         assert_eq!(names, all);
     }
 }

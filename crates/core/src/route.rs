@@ -1,6 +1,7 @@
 //! Which route a request takes: by method and path, the first that matches, none by default.
 
 use crate::denial::Denial;
+use crate::head::Head;
 use crate::limit::Limit;
 use crate::policy::BaseUrl;
 use serde::Deserialize;
@@ -77,9 +78,9 @@ impl Pattern {
     /// Whether `path` is one of them.
     pub fn matches(&self, path: &str) -> bool {
         match self {
-            Self::Below(base) => {
-                path.strip_prefix(base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
+            Self::Below(base) => path
+                .strip_prefix(base.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             Self::Exactly(exact) => path == exact,
         }
     }
@@ -93,10 +94,13 @@ impl Route {
     }
 }
 
-/// The first route that matches.
-pub(crate) fn find<'r>(routes: &'r [Route], method: &str, path: &str) -> Result<&'r Route, Denial> {
-    check_path(path)?;
-    routes.iter().find(|route| route.matches(method, path)).ok_or(Denial::RouteUnknown)
+/// The first route that matches; a path that could be read in two ways matches none.
+pub(crate) fn find<'r>(routes: &'r [Route], head: &Head<'_>) -> Result<&'r Route, Denial> {
+    check_path(head.path())?;
+    routes
+        .iter()
+        .find(|route| route.matches(head.method(), head.path()))
+        .ok_or(Denial::RouteUnknown)
 }
 
 /// Refuses a path that the policy and an upstream could read differently. It is refused, not mended:
@@ -107,12 +111,18 @@ fn check_path(path: &str) -> Result<(), Denial> {
         && !path.contains("//")
         && !path.contains('\\')
         && path.bytes().all(|b| b.is_ascii_graphic());
-    if !plain || path.split('/').any(|segment| segment == "." || segment == "..") {
+    if !plain
+        || path
+            .split('/')
+            .any(|segment| segment == "." || segment == "..")
+    {
         return Err(Denial::PathAmbiguous);
     }
     let mut rest = path;
     while let Some((_, after)) = rest.split_once('%') {
-        let octet = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let octet = after
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         let hex = after.bytes().take(2).all(|b| b.is_ascii_hexdigit());
         match octet {
             // A control, a dot, a slash, a backslash or a percent sign that a second decoding reveals.
@@ -138,7 +148,11 @@ mod tests {
     #[test]
     fn patterns_match_whole_segments() {
         fn check(pattern: &str, path: &str, expect: bool) {
-            assert_eq!(Pattern::parse(pattern).unwrap().matches(path), expect, "{pattern} {path}");
+            assert_eq!(
+                Pattern::parse(pattern).unwrap().matches(path),
+                expect,
+                "{pattern} {path}"
+            );
         }
         check("/api/*", "/api/hello", true);
         check("/api/*", "/api/", true);
@@ -155,24 +169,59 @@ mod tests {
 
     #[test]
     fn a_pattern_that_can_not_match_is_refused() {
-        for text in ["", "api", "*", "/a*", "/*/a", "/a//b", "/a?b", "/a/../b", "/a%2fb", "//*", "/a//*"] {
+        for text in [
+            "", "api", "*", "/a*", "/*/a", "/a//b", "/a?b", "/a/../b", "/a%2fb", "//*", "/a//*",
+        ] {
             assert_eq!(Pattern::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn a_path_with_two_readings_is_refused() {
-        for path in ["/", "/a", "/a/", "/a%20b", "/a%C3%A9", "/a.b", "/.well-known/x", "/...", "/a;b=c"] {
+        for path in [
+            "/",
+            "/a",
+            "/a/",
+            "/a%20b",
+            "/a%C3%A9",
+            "/a.b",
+            "/.well-known/x",
+            "/...",
+            "/a;b=c",
+        ] {
             assert_eq!(check_path(path), Ok(()), "{path}");
         }
         for path in [
-            "", "a", "//", "/a//b", "/a/../b", "/..", "/./a", "/a%2fb", "/a%2Fb", "/a%5cb", "/a\\b",
-            "/a%00", "/%2e%2e/b", "/%2E", "/a%252fb", "/a%", "/a%2", "/a%zz", "/a%+2f", "/a b", "/a\u{e9}",
-            "/a%0d%0a", "/a%7f",
+            "",
+            "a",
+            "//",
+            "/a//b",
+            "/a/../b",
+            "/..",
+            "/./a",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/%2e%2e/b",
+            "/%2E",
+            "/a%252fb",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%+2f",
+            "/a b",
+            "/a\u{e9}",
+            "/a%0d%0a",
+            "/a%7f",
         ] {
             assert_eq!(check_path(path), Err(Denial::PathAmbiguous), "{path}");
         }
-        assert_eq!(check_path(&format!("/{}", "a".repeat(PATH_BYTES_MAX - 1))), Ok(()));
+        assert_eq!(
+            check_path(&format!("/{}", "a".repeat(PATH_BYTES_MAX - 1))),
+            Ok(())
+        );
         assert!(check_path(&format!("/{}", "a".repeat(PATH_BYTES_MAX))).is_err());
     }
 }

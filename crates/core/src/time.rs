@@ -13,9 +13,9 @@ impl UnixSeconds {
         Self(self.0.saturating_add(seconds))
     }
 
-    /// How many seconds remain from `now` until this moment; 0 if it has passed.
-    pub fn seconds_after(self, now: Self) -> u64 {
-        self.0.saturating_sub(now.0)
+    /// How many seconds have passed since `earlier`; 0 if it lies ahead.
+    pub fn seconds_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 

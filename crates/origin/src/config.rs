@@ -1,0 +1,289 @@
+//! The origin's settings, from flags and environment, with all faults reported together.
+
+use clap::{Args, Parser, Subcommand};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The auth service behind the edge.
+///
+/// Secrets come from the environment alone, since a command line can be seen by everybody on the
+/// machine: STORE_TOKEN, the bearer token of the store.
+#[derive(Parser)]
+#[command(version)]
+pub struct Settings {
+    #[command(flatten)]
+    pub database: Database,
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// Where the truth is kept.
+#[derive(Args)]
+pub struct Database {
+    /// sqlite://file.db, or postgres://user:password@host/database.
+    #[arg(
+        long = "database-url",
+        env = "DATABASE_URL",
+        default_value = "sqlite://portcullis.db",
+        hide_env_values = true,
+        global = true
+    )]
+    pub url: String,
+}
+
+#[derive(Subcommand)]
+pub enum Action {
+    /// Bring the database's tables up to date, and stop.
+    Migrate,
+    /// Answer requests.
+    Serve(Serve),
+    /// Manage users.
+    User {
+        #[command(subcommand)]
+        action: UserAction,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum UserAction {
+    /// Add a user; the password is read from standard input.
+    Add(NewUser),
+}
+
+#[derive(Args)]
+pub struct NewUser {
+    /// The name to log in with.
+    #[arg(long)]
+    pub username: String,
+    /// The scope of the user's tokens, space-separated.
+    #[arg(long, default_value = "")]
+    pub scope: String,
+}
+
+#[derive(Args)]
+pub struct Serve {
+    /// Address and port to listen on.
+    #[arg(long, env = "ORIGIN_LISTEN", default_value = "127.0.0.1:8788")]
+    listen: String,
+    /// The name in every token's iss: the public URL of the edge. Required.
+    #[arg(long, env = "ISSUER")]
+    issuer: Option<String>,
+    /// The aud of every access token. Required.
+    #[arg(long, env = "AUDIENCE")]
+    audience: Option<String>,
+    /// The client_id of every access token.
+    #[arg(long, env = "CLIENT_ID", default_value = "portcullis")]
+    client_id: String,
+    /// The store's REST URL: Upstash's, or the gateway's. Required.
+    #[arg(long, env = "STORE_URL")]
+    store_url: Option<String>,
+    /// What the store's keys begin with; the edge must have the same.
+    #[arg(long, env = "KEY_PREFIX", default_value = "pc")]
+    key_prefix: String,
+    /// File of the Ed25519 signing key (PKCS#8, PEM); made if it is not there.
+    #[arg(
+        long,
+        env = "SIGNING_KEY_FILE",
+        default_value = "portcullis-signing-key.pem"
+    )]
+    signing_key_file: PathBuf,
+    /// Life of an access token, in seconds (1 to 86400).
+    #[arg(long, env = "ACCESS_TOKEN_SECONDS", default_value = "900")]
+    access_token_seconds: String,
+    /// Life of a session, and of its refresh tokens, in seconds (60 to 31536000).
+    #[arg(long, env = "REFRESH_TOKEN_SECONDS", default_value = "2592000")]
+    refresh_token_seconds: String,
+}
+
+/// What was set, checked.
+pub struct Config {
+    pub listen: SocketAddr,
+    pub issuer: String,
+    pub audience: String,
+    pub client_id: String,
+    pub store_url: String,
+    pub store_token: String,
+    pub key_prefix: String,
+    pub signing_key_file: PathBuf,
+    pub access_token_seconds: u64,
+    pub refresh_token_seconds: u64,
+}
+
+/// A setting that can't be used, and how to mend it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConfigError {
+    AccessTokenSeconds,
+    AudienceMissing,
+    IssuerMissing,
+    IssuerNotAUrl,
+    KeyPrefix,
+    Listen,
+    RefreshTokenSeconds,
+    StoreTokenMissing,
+    StoreUrlMissing,
+    StoreUrlNotAUrl,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AccessTokenSeconds => "ACCESS_TOKEN_SECONDS: must be a whole number, 1 to 86400",
+            Self::AudienceMissing => "AUDIENCE: is not set; give the aud that the edge expects",
+            Self::IssuerMissing => "ISSUER: is not set; give the edge's public URL",
+            Self::IssuerNotAUrl => {
+                "ISSUER: must be http:// or https:// with a host, no slash at its end"
+            }
+            Self::KeyPrefix => "KEY_PREFIX: may have letters, digits, - and _, 1 to 64 of them",
+            Self::Listen => "ORIGIN_LISTEN: must be address:port, such as 127.0.0.1:8788",
+            Self::RefreshTokenSeconds => {
+                "REFRESH_TOKEN_SECONDS: must be a whole number, 60 to 31536000"
+            }
+            Self::StoreTokenMissing => "STORE_TOKEN: is not set; give the store's bearer token",
+            Self::StoreUrlMissing => "STORE_URL: is not set; give the store's REST URL",
+            Self::StoreUrlNotAUrl => "STORE_URL: must be http:// or https:// with a host",
+        })
+    }
+}
+
+impl Config {
+    /// Checks the settings, and reads the secrets from the environment.
+    pub fn parse(serve: &Serve) -> Result<Self, Vec<ConfigError>> {
+        Self::check(serve, std::env::var("STORE_TOKEN").ok())
+    }
+
+    fn check(serve: &Serve, store_token: Option<String>) -> Result<Self, Vec<ConfigError>> {
+        let mut faults = Vec::new();
+        let mut require = |value: Option<String>, fault| {
+            let value = value.filter(|value| !value.is_empty());
+            if value.is_none() {
+                faults.push(fault);
+            }
+            value.unwrap_or_default()
+        };
+        let issuer = require(serve.issuer.clone(), ConfigError::IssuerMissing);
+        let audience = require(serve.audience.clone(), ConfigError::AudienceMissing);
+        let store_url = require(serve.store_url.clone(), ConfigError::StoreUrlMissing);
+        let store_token = require(store_token, ConfigError::StoreTokenMissing);
+        if !issuer.is_empty() && (!is_url(&issuer) || issuer.ends_with('/')) {
+            faults.push(ConfigError::IssuerNotAUrl);
+        }
+        if !store_url.is_empty() && !is_url(&store_url) {
+            faults.push(ConfigError::StoreUrlNotAUrl);
+        }
+        let safe = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(1..=64).contains(&serve.key_prefix.len()) || !serve.key_prefix.bytes().all(safe) {
+            faults.push(ConfigError::KeyPrefix);
+        }
+        let mut number = |text: &str, least: u64, most: u64, fault| {
+            let number = text
+                .parse()
+                .ok()
+                .filter(|number| (least..=most).contains(number));
+            if number.is_none() {
+                faults.push(fault);
+            }
+            number.unwrap_or(least)
+        };
+        let access_token_seconds = number(
+            &serve.access_token_seconds,
+            1,
+            86_400,
+            ConfigError::AccessTokenSeconds,
+        );
+        let refresh_token_seconds = number(
+            &serve.refresh_token_seconds,
+            60,
+            31_536_000,
+            ConfigError::RefreshTokenSeconds,
+        );
+        let listen = serve.listen.parse().ok();
+        if listen.is_none() {
+            faults.push(ConfigError::Listen);
+        }
+        match listen {
+            Some(listen) if faults.is_empty() => Ok(Self {
+                listen,
+                issuer,
+                audience,
+                client_id: serve.client_id.clone(),
+                store_url: store_url.trim_end_matches('/').to_owned(),
+                store_token,
+                key_prefix: serve.key_prefix.clone(),
+                signing_key_file: serve.signing_key_file.clone(),
+                access_token_seconds,
+                refresh_token_seconds,
+            }),
+            _ => Err(faults),
+        }
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', ' '])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(arguments: &[&str]) -> Serve {
+        let all = ["portcullis-origin", "serve"].iter().chain(arguments);
+        match Settings::try_parse_from(all).unwrap().action {
+            Action::Serve(serve) => serve,
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn all_faults_are_reported_at_once() {
+        let faults = Config::check(
+            &serve(&[
+                "--listen",
+                "x",
+                "--issuer",
+                "auth/",
+                "--access-token-seconds",
+                "0",
+                "--key-prefix",
+                ":",
+            ]),
+            None,
+        );
+        use ConfigError as E;
+        assert_eq!(
+            faults.err().unwrap(),
+            [
+                E::AudienceMissing,
+                E::StoreUrlMissing,
+                E::StoreTokenMissing,
+                E::IssuerNotAUrl,
+                E::KeyPrefix,
+                E::AccessTokenSeconds,
+                E::Listen,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_full_configuration_is_read() {
+        let serve = serve(&[
+            "--issuer",
+            "https://a.example",
+            "--audience",
+            "api",
+            "--store-url",
+            "http://s/",
+        ]);
+        let config = Config::check(&serve, Some("secret".into())).ok().unwrap();
+        assert_eq!(
+            (config.store_url.as_str(), config.access_token_seconds),
+            ("http://s", 900)
+        );
+    }
+}

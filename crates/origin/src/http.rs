@@ -1,0 +1,268 @@
+//! The endpoints.
+
+use crate::config::{Config, Database};
+use crate::db::Db;
+use crate::error::Problem;
+use crate::password::{PASSWORD_BYTES_MAX, Passwords};
+use crate::publish::{Delivery, Publisher};
+use crate::session::{Sessions, Tokens};
+use crate::token::SigningKey;
+use crate::{Outcome, now};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use prometheus::{Encoder as _, Registry, TextEncoder};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::signal::unix::{SignalKind, signal};
+
+struct Origin {
+    sessions: Sessions,
+    db: Arc<Db>,
+    registry: Registry,
+}
+
+type Shared = State<Arc<Origin>>;
+
+/// Answers requests until SIGTERM or SIGINT; what is under way is finished first.
+pub async fn serve(config: Config, database: &Database) -> Outcome {
+    let signing = SigningKey::load(&config.signing_key_file)?;
+    let db = Arc::new(Db::open(database).await?);
+    let publisher = Arc::new(Publisher::new(
+        Arc::clone(&db),
+        &config.store_url,
+        &config.store_token,
+    )?);
+    let passwords = Passwords::new()?;
+    let registry = Registry::new();
+    registry.register(Box::new(db.queries()))?;
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
+    let drain = tokio::spawn({
+        let publisher = Arc::clone(&publisher);
+        async move { publisher.run().await }
+    });
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    tracing::info!(event = "listening", address = %listener.local_addr()?);
+    let sessions = Sessions::new(config, Arc::clone(&db), publisher, passwords, signing);
+    axum::serve(
+        listener,
+        router(Origin {
+            sessions,
+            db,
+            registry,
+        }),
+    )
+    .with_graceful_shutdown(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!(event = "draining");
+    })
+    .await?;
+    drain.abort();
+    Ok(())
+}
+
+fn router(origin: Origin) -> Router {
+    Router::new()
+        .route("/auth/login", post(login))
+        .route("/auth/refresh", post(refresh))
+        .route("/auth/logout", post(logout))
+        .route("/oauth/token", post(token))
+        .route("/.well-known/jwks.json", get(jwks))
+        .route("/.well-known/oauth-authorization-server", get(metadata))
+        .layer(middleware::from_fn(log))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { Problem::NotFound })
+        .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
+        .with_state(Arc::new(origin))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    username: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refresh {
+    refresh_token: String,
+}
+
+async fn login(State(origin): Shared, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let Login { username, password } = read_json(&headers, body).await?;
+    if username.len() > USERNAME_BYTES_MAX || password.len() > PASSWORD_BYTES_MAX {
+        return Err(Problem::CredentialsInvalid);
+    }
+    origin
+        .sessions
+        .login(&username, password, now())
+        .await
+        .map(granted)
+}
+
+async fn refresh(
+    State(origin): Shared,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Refresh { refresh_token } = read_json(&headers, body).await?;
+    origin
+        .sessions
+        .refresh(&refresh_token, now())
+        .await
+        .map(granted)
+}
+
+/// RFC 6749 section 6.
+async fn token(State(origin): Shared, body: Body) -> Response {
+    #[derive(Deserialize)]
+    struct Form {
+        grant_type: String,
+        #[serde(default)]
+        refresh_token: String,
+    }
+    let bytes = match read(body).await {
+        Ok(bytes) => bytes,
+        Err(problem) => return problem.oauth(),
+    };
+    let Ok(form) = serde_urlencoded::from_bytes::<Form>(&bytes) else {
+        return Problem::RequestMalformed.oauth();
+    };
+    if form.grant_type != "refresh_token" {
+        let body = json!({ "error": "unsupported_grant_type" });
+        return (
+            StatusCode::BAD_REQUEST,
+            [(header::CACHE_CONTROL, "no-store")],
+            Json(body),
+        )
+            .into_response();
+    }
+    match origin.sessions.refresh(&form.refresh_token, now()).await {
+        Ok(tokens) => granted(tokens),
+        Err(problem) => problem.oauth(),
+    }
+}
+
+/// Ends the session of the refresh token in the body, or else of the Bearer token. 204 says that the
+/// store has it; 202 that it will.
+async fn logout(
+    State(origin): Shared,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let delivery = match (headers.contains_key(header::CONTENT_TYPE), bearer) {
+        (true, _) => {
+            let Refresh { refresh_token } = read_json(&headers, body).await?;
+            origin.sessions.logout(&refresh_token, now()).await?
+        }
+        (false, Some((_, token))) => origin.sessions.logout_bearer(token.trim(), now()).await?,
+        (false, None) => return Err(Problem::CredentialsMissing),
+    };
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    Ok(match delivery {
+        Delivery::Done => (StatusCode::NO_CONTENT, no_store).into_response(),
+        Delivery::Pending => {
+            let body = json!({ "pending": "the session is over; the store is being told" });
+            (StatusCode::ACCEPTED, no_store, Json(body)).into_response()
+        }
+    })
+}
+
+async fn jwks(State(origin): Shared) -> Response {
+    let fields = [
+        (header::CONTENT_TYPE, "application/jwk-set+json"),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ];
+    (fields, origin.sessions.signing().jwks().to_string()).into_response()
+}
+
+/// RFC 8414.
+async fn metadata(State(origin): Shared) -> Response {
+    let issuer = &origin.sessions.config().issuer;
+    let body = json!({
+        "issuer": issuer,
+        "token_endpoint": format!("{issuer}/oauth/token"),
+        "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+        "response_types_supported": [],
+        "grant_types_supported": ["refresh_token"],
+        "token_endpoint_auth_methods_supported": ["none"],
+    });
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(body)).into_response()
+}
+
+async fn ready(State(origin): Shared) -> Result<&'static str, Problem> {
+    origin.db.ready().await?;
+    Ok("ready\n")
+}
+
+async fn metrics(State(origin): Shared) -> Result<Response, Problem> {
+    let mut text = Vec::new();
+    TextEncoder::new()
+        .encode(&origin.registry.gather(), &mut text)
+        .map_err(|_| Problem::Internal)?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+}
+
+/// One line a request; what it carried is not in it.
+async fn log(request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let id = request
+        .headers()
+        .get("x-request-id")
+        .and_then(|id| id.to_str().ok());
+    let request_id = id.unwrap_or_default().chars().take(64).collect::<String>();
+    let response = next.run(request).await;
+    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let status = response.status().as_u16();
+    tracing::info!(event = "request", request_id, %method, path, status, ms);
+    response
+}
+
+fn granted(tokens: Tokens) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(tokens)).into_response()
+}
+
+/// A JSON body. The media type is required: a form on a foreign page can't send it unasked.
+async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = media_type
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    if !media_type.trim().eq_ignore_ascii_case("application/json") {
+        return Err(Problem::MediaTypeUnsupported);
+    }
+    serde_json::from_slice(&read(body).await?).map_err(|_| Problem::RequestMalformed)
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+    to_bytes(body, BODY_BYTES_MAX)
+        .await
+        .map(Vec::from)
+        .map_err(|_| Problem::BodyTooLarge)
+}
+
+const BODY_BYTES_MAX: usize = 16 * 1024;
+const USERNAME_BYTES_MAX: usize = 256;

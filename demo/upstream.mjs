@@ -1,0 +1,26 @@
+// A small API to stand behind the gate: it answers every request with what it received.
+// Usage: node demo/upstream.mjs PORT
+import { createServer } from 'node:http';
+
+const BODY_BYTES_MAX = 1024 * 1024;
+
+const server = createServer((request, response) => {
+  const chunks = [];
+  let bytes = 0;
+  request.on('data', (chunk) => {
+    bytes += chunk.length;
+    if (bytes <= BODY_BYTES_MAX) chunks.push(chunk);
+  });
+  request.on('end', () => {
+    const { method, url, headers } = request;
+    const body = Buffer.concat(chunks).toString();
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify({ method, url, headers, body, body_bytes: bytes }, null, 2) + '\n');
+  });
+});
+
+server.listen(Number(process.argv[2]), '127.0.0.1', () => {
+  const { port } = server.address();
+  console.log(JSON.stringify({ event: 'listening', address: `127.0.0.1:${port}` }));
+});
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0));

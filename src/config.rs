@@ -1,0 +1,35 @@
+//! The configuration: read once per isolate, and reported with all of its faults.
+
+use crate::host;
+use portcullis_core::{Policy, Refusal};
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use wasm_bindgen::JsValue;
+use worker::Env;
+
+/// The policy of this isolate. It never changes while the isolate lives, so it is never freed.
+pub fn policy(env: &Env) -> Result<&'static Policy, Refusal> {
+    thread_local! {
+        static POLICY: OnceCell<Option<&'static Policy>> = const { OnceCell::new() };
+    }
+    POLICY
+        .with(|policy| *policy.get_or_init(|| load(env)))
+        .ok_or(Refusal::Misconfigured)
+}
+
+fn load(env: &Env) -> Option<&'static Policy> {
+    let env: &JsValue = env.as_ref();
+    let variables = host::variables(env);
+    let variables: HashMap<String, String> = serde_json::from_str(&variables).unwrap_or_default();
+    match Policy::parse(|name| variables.get(name).cloned()) {
+        Ok(policy) => Some(Box::leak(Box::new(policy))),
+        Err(faults) => {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            let line = serde_json::json!({
+                "level": "error", "event": "configuration_faulty", "faults": faults,
+            });
+            host::log(&line.to_string());
+            None
+        }
+    }
+}

@@ -1,0 +1,147 @@
+// What the edge asks of the platform, in few and coarse steps: a crossing between JavaScript and Wasm
+// costs more than the work that it does. No judgement here; core has it all.
+
+// Clock, request id, method, URL, then the header fields, a line each: one string, one crossing.
+export function head(request) {
+  let text = `${Date.now()}\n${crypto.randomUUID()}\n${request.method}\n${request.url}`;
+  for (const [name, value] of request.headers) text += `\n${name}\n${value}`;
+  return text;
+}
+
+export function now() {
+  return Date.now();
+}
+
+// Plain variables and secrets, as JSON; bindings of other kinds are left out.
+export function variables(env) {
+  const plain = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (typeof value === 'string') plain[name] = value;
+    else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
+      plain[name] = JSON.stringify(value);
+    }
+  }
+  return JSON.stringify(plain);
+}
+
+export function log(line) {
+  console.log(line);
+}
+
+// The answers of fetchText and forward where there is none from the other side.
+const TIMEOUT = 'timeout';
+const UNREACHABLE = 'unreachable';
+const TOO_LARGE = 'too large';
+
+// Fetches text within a deadline and a bound, without following redirects: "status\nbody", or one of
+// the words above.
+export async function fetchText(method, url, authorization, body, deadlineMs, bytesMax) {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), deadlineMs);
+  try {
+    const headers = { accept: 'application/json', 'accept-encoding': 'identity' };
+    if (authorization) headers.authorization = authorization;
+    if (body !== undefined) headers['content-type'] = 'application/json';
+    const response = await fetch(url, { method, headers, body, redirect: 'manual', signal: abort.signal });
+    const bytes = await bounded(response.body, bytesMax, abort.signal);
+    return bytes ? `${response.status}\n${new TextDecoder().decode(bytes)}` : TOO_LARGE;
+  } catch {
+    return abort.signal.aborted ? TIMEOUT : UNREACHABLE;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export function importKey(algorithm, jwk) {
+  return crypto.subtle.importKey('jwk', JSON.parse(jwk), IMPORT[algorithm], false, ['verify']);
+}
+
+export function verify(algorithm, key, signature, input) {
+  return crypto.subtle.verify(VERIFY[algorithm], key, signature, encoder.encode(input));
+}
+
+const encoder = new TextEncoder();
+
+const IMPORT = {
+  EdDSA: { name: 'Ed25519' },
+  ES256: { name: 'ECDSA', namedCurve: 'P-256' },
+  PS256: { name: 'RSA-PSS', hash: 'SHA-256' },
+  RS256: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' },
+};
+
+const VERIFY = {
+  EdDSA: { name: 'Ed25519' },
+  ES256: { name: 'ECDSA', hash: 'SHA-256' },
+  PS256: { name: 'RSA-PSS', saltLength: 32 },
+  RS256: { name: 'RSASSA-PKCS1-v1_5' },
+};
+
+// Sends a request on. `remove` and `set` are lines: names, and names with values in turn. The deadline
+// ends with the answer's head, so that streams and WebSockets may last. With bodyBytesMax 0 the body
+// is a stream; otherwise it is read first, under the same deadline, and a longer one is refused.
+export async function forward(request, url, remove, set, deadlineMs, bodyBytesMax) {
+  const headers = new Headers(request.headers);
+  if (remove) for (const name of remove.split('\n')) headers.delete(name);
+  const pairs = set.split('\n');
+  for (let i = 0; i + 1 < pairs.length; i += 2) headers.set(pairs[i], pairs[i + 1]);
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), deadlineMs);
+  try {
+    let body = request.body;
+    if (body && bodyBytesMax > 0) {
+      if (Number(request.headers.get('content-length')) > bodyBytesMax) return TOO_LARGE;
+      body = await bounded(body, bodyBytesMax, abort.signal);
+      if (!body) return TOO_LARGE;
+    }
+    return await fetch(url, { method: request.method, headers, body, redirect: 'manual', signal: abort.signal });
+  } catch {
+    return abort.signal.aborted ? TIMEOUT : UNREACHABLE;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export function reply(status, fields, body) {
+  const headers = new Headers();
+  const pairs = fields.split('\n');
+  for (let i = 0; i + 1 < pairs.length; i += 2) headers.set(pairs[i], pairs[i + 1]);
+  return new Response(body, { status, headers });
+}
+
+// All bytes of a stream, or undefined if there are more than bytesMax. Rejects when the signal fires,
+// also while the sender is silent.
+async function bounded(stream, bytesMax, signal) {
+  if (!stream) return new Uint8Array();
+  const reader = stream.getReader();
+  let onAbort;
+  const aborted = new Promise((_, reject) => {
+    onAbort = () => reject(new Error('aborted'));
+    signal.addEventListener('abort', onAbort);
+    if (signal.aborted) onAbort();
+  });
+  aborted.catch(() => {});
+  const chunks = [];
+  let length = 0;
+  try {
+    for (;;) {
+      const { done, value } = await Promise.race([reader.read(), aborted]);
+      if (done) break;
+      length += value.length;
+      if (length > bytesMax) return undefined;
+      chunks.push(value);
+    }
+  } catch (error) {
+    reader.cancel().catch(() => {});
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+  if (chunks.length === 1) return chunks[0];
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
+}

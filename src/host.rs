@@ -1,0 +1,152 @@
+//! The platform, as `host.js` offers it; nothing else here calls JavaScript. Values that both sides
+//! must read are flat text, and what can fail answers with a word instead of throwing.
+
+use js_sys::Promise;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+#[wasm_bindgen(module = "/src/host.js")]
+extern "C" {
+    /// Clock in milliseconds, request id, method, URL and header fields, a line each.
+    pub fn head(request: &web_sys::Request) -> String;
+
+    fn now() -> f64;
+
+    /// All plain variables and secrets, as a JSON object of strings.
+    pub fn variables(env: &JsValue) -> String;
+
+    /// Writes one line to the log.
+    pub fn log(line: &str);
+
+    /// A response of its parts; `fields` holds names and values in turn, a line each.
+    pub fn reply(status: u16, fields: &str, body: &str) -> web_sys::Response;
+
+    #[wasm_bindgen(js_name = fetchText)]
+    fn fetch_text_promise(
+        method: &str,
+        url: &str,
+        authorization: Option<&str>,
+        body: Option<&str>,
+        deadline_ms: u32,
+        bytes_max: u32,
+    ) -> Promise;
+
+    #[wasm_bindgen(js_name = importKey)]
+    fn import_key_promise(algorithm: &str, jwk: &str) -> Promise;
+
+    #[wasm_bindgen(js_name = verify)]
+    fn verify_promise(algorithm: &str, key: &JsValue, signature: &[u8], input: &str) -> Promise;
+
+    #[wasm_bindgen(js_name = forward)]
+    fn forward_promise(
+        request: &web_sys::Request,
+        url: &str,
+        remove: &str,
+        set: &str,
+        deadline_ms: u32,
+        body_bytes_max: u32,
+    ) -> Promise;
+}
+
+/// The clock, in milliseconds. On Workers it moves only with I/O.
+pub fn now_ms() -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a clock's reading"
+    )]
+    let now = now() as u64;
+    now
+}
+
+/// Why there is no answer from the other side.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// The deadline passed.
+    Timeout,
+    /// A body was longer than its bound.
+    TooLarge,
+    /// No connection, or it broke.
+    Unreachable,
+}
+
+impl Fault {
+    fn read(word: &str) -> Self {
+        match word {
+            "timeout" => Self::Timeout,
+            "too large" => Self::TooLarge,
+            _ => Self::Unreachable,
+        }
+    }
+}
+
+/// A request for text, under a deadline and a bound. Redirects are not followed.
+pub struct TextRequest<'a> {
+    pub method: &'static str,
+    pub url: &'a str,
+    pub authorization: Option<&'a str>,
+    pub body: Option<&'a str>,
+    pub deadline_ms: u32,
+    pub bytes_max: u32,
+}
+
+impl TextRequest<'_> {
+    /// The answer's status and text.
+    pub async fn send(&self) -> Result<(u16, String), Fault> {
+        let promise = fetch_text_promise(
+            self.method,
+            self.url,
+            self.authorization,
+            self.body,
+            self.deadline_ms,
+            self.bytes_max,
+        );
+        let answer = JsFuture::from(promise)
+            .await
+            .ok()
+            .and_then(|value| value.as_string());
+        let answer = answer.unwrap_or_default();
+        match answer.split_once('\n') {
+            Some((status, text)) => {
+                let status = status.parse().map_err(|_| Fault::Unreachable)?;
+                Ok((status, text.to_owned()))
+            }
+            None => Err(Fault::read(&answer)),
+        }
+    }
+}
+
+/// A key that the host can verify with; none if it can't import the JWK.
+pub async fn import_key(algorithm: &str, jwk: &str) -> Option<JsValue> {
+    JsFuture::from(import_key_promise(algorithm, jwk))
+        .await
+        .ok()
+}
+
+/// Whether the signature holds. Whatever the host can't judge does not hold.
+pub async fn verify(algorithm: &str, key: &JsValue, signature: &[u8], input: &str) -> bool {
+    let verdict = JsFuture::from(verify_promise(algorithm, key, signature, input)).await;
+    verdict
+        .ok()
+        .and_then(|value| value.as_bool())
+        .unwrap_or(false)
+}
+
+/// Sends a request on; its body is a stream if `body_bytes_max` is 0, and read first otherwise.
+pub async fn forward(
+    request: &web_sys::Request,
+    url: &str,
+    remove: &str,
+    set: &str,
+    deadline_ms: u32,
+    body_bytes_max: u32,
+) -> Result<web_sys::Response, Fault> {
+    let promise = forward_promise(request, url, remove, set, deadline_ms, body_bytes_max);
+    let answer = JsFuture::from(promise)
+        .await
+        .map_err(|_| Fault::Unreachable)?;
+    match answer.as_string() {
+        Some(word) => Err(Fault::read(&word)),
+        None => Ok(answer.unchecked_into()),
+    }
+}

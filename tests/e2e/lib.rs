@@ -1,0 +1,1 @@
+//! The tests are in `it/`; there is no library.

@@ -1,0 +1,161 @@
+//! The system for a person: fixed ports, a state that lasts, and lines to paste.
+
+use crate::stack::{self, Database, Engine, Plan, Ports, Stop, USERNAME, loopback};
+use crate::tools::{self, Extent};
+use crate::{at, process};
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// Options of `cargo xtask dev`.
+#[derive(Args)]
+pub struct Options {
+    /// Port of the Worker.
+    #[arg(long, default_value_t = 8787)]
+    port: u16,
+    /// Port of the gateway.
+    #[arg(long, default_value_t = 8379)]
+    gateway_port: u16,
+    /// Port of the origin.
+    #[arg(long, default_value_t = 8788)]
+    origin_port: u16,
+    /// Port of Redis.
+    #[arg(long, default_value_t = 8380)]
+    redis_port: u16,
+    /// Port of the demo API.
+    #[arg(long, default_value_t = 8789)]
+    upstream_port: u16,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let begun = Instant::now();
+    let stop = Stop::listen(false)?;
+    check_ports(options)?;
+    let tools = tools::ensure(Extent::Stack)?;
+    stack::build(&tools)?;
+    let folder = at(".dev");
+    fs::create_dir_all(&folder)?;
+    let secrets = secrets()?;
+    let plan = Plan {
+        folder,
+        ports: Ports {
+            edge: options.port,
+            gateway: options.gateway_port,
+            origin: options.origin_port,
+            redis: options.redis_port,
+            upstream: options.upstream_port,
+        },
+        db: Database::Sqlite,
+        engine: Engine::Wrangler,
+        store_token: secrets.store_token,
+        password: secrets.password,
+        vars: Map::new(),
+    };
+    let faults = stack::config_faults(&plan.edge_vars()?);
+    if !faults.is_empty() {
+        bail!("wrangler.toml:\n  {}", faults.join("\n  "));
+    }
+    let mut servers = match stack::start(&plan, &tools, &stop) {
+        Err(_) if stop.is_wanted() => return Ok(()),
+        outcome => outcome?,
+    };
+    println!("{}", welcome(&plan, begun.elapsed()));
+    while !stop.is_wanted() {
+        for server in &mut servers {
+            if let Some(status) = server.ended() {
+                bail!("{}", server.obituary(status));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    eprintln!("stopping");
+    Ok(())
+}
+
+/// Names every port that somebody has already, with the flag that changes it.
+fn check_ports(options: &Options) -> Result<()> {
+    let wanted = [
+        ("--port", options.port),
+        ("--gateway-port", options.gateway_port),
+        ("--origin-port", options.origin_port),
+        ("--redis-port", options.redis_port),
+        ("--upstream-port", options.upstream_port),
+    ];
+    let taken: Vec<String> = wanted
+        .iter()
+        .filter(|(_, port)| TcpListener::bind(loopback(*port)).is_err())
+        .map(|(flag, port)| format!("  port {port} is taken; choose another with {flag}"))
+        .collect();
+    if taken.is_empty() {
+        Ok(())
+    } else {
+        bail!("can't start:\n{}", taken.join("\n"))
+    }
+}
+
+struct Secrets {
+    store_token: String,
+    password: String,
+}
+
+/// The secrets of this folder's system, made once.
+fn secrets() -> Result<Secrets> {
+    let file = at(".dev/secrets.json");
+    let held: Value = fs::read_to_string(&file)
+        .ok()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    let text = |name: &str| held.get(name).and_then(Value::as_str).map(str::to_owned);
+    if let (Some(store_token), Some(password)) = (text("store_token"), text("password")) {
+        return Ok(Secrets {
+            store_token,
+            password,
+        });
+    }
+    // The user that goes with an older password is in the database.
+    let _ = fs::remove_file(at(".dev/origin.db"));
+    let secrets = Secrets {
+        store_token: stack::random_text(),
+        password: stack::random_text(),
+    };
+    let text = json!({ "store_token": secrets.store_token, "password": secrets.password });
+    process::write_atomically(&file, &text.to_string())?;
+    Ok(secrets)
+}
+
+fn welcome(plan: &Plan, elapsed: Duration) -> String {
+    let (edge, password) = (plan.edge_url(), &plan.password);
+    format!(
+        r#"
+Portcullis is up after {seconds:.1} s. Ctrl-C stops it.
+
+  edge      {edge}
+  origin    {origin}
+  gateway   {gateway}
+  redis     {redis}
+  upstream  {upstream}
+  files     {folder} (logs in log/)
+
+Paste, in another terminal:
+
+  curl -i {edge}/api/hello
+  curl -s {edge}/auth/login -H 'content-type: application/json' \
+    -d '{{"username":"{USERNAME}","password":"{password}"}}' | tee /tmp/portcullis.json
+  TOKEN=$(sed 's/.*"access_token":"\([^"]*\)".*/\1/' /tmp/portcullis.json)
+  REFRESH=$(sed 's/.*"refresh_token":"\([^"]*\)".*/\1/' /tmp/portcullis.json)
+  curl -i {edge}/api/hello -H "authorization: Bearer $TOKEN"
+  curl -i {edge}/auth/refresh -H 'content-type: application/json' -d "{{\"refresh_token\":\"$REFRESH\"}}"
+  curl -i -X POST {edge}/auth/logout -H "authorization: Bearer $TOKEN"
+  curl -i {edge}/api/hello -H "authorization: Bearer $TOKEN"
+"#,
+        seconds = elapsed.as_secs_f32(),
+        origin = plan.origin_url(),
+        gateway = plan.store_url(),
+        redis = plan.redis_url(),
+        upstream = plan.upstream_url(),
+        folder = plan.folder.display(),
+    )
+}

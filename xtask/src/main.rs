@@ -1,0 +1,69 @@
+//! What a developer or a machine does with this workspace. `tools.rs` sets the machine up, `worker.rs`
+//! builds the Worker, `stack.rs` runs the system, `dev.rs` runs it for a person, `test.rs` tests it.
+
+mod dev;
+mod process;
+mod stack;
+mod test;
+mod tools;
+mod worker;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set up, run and test Portcullis")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the whole system on this machine, with a demo user and a demo API, until Ctrl-C.
+    Dev(dev::Options),
+    /// Install everything that building and testing needs, and stop.
+    Setup,
+    /// Run the whole system on free loopback ports for a test, until SIGINT or SIGTERM.
+    Stack(stack::Options),
+    /// Run the tests, all or a part.
+    Test(test::Options),
+    /// Build the Worker into build/; what `wrangler deploy` runs first.
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Dev(options) => dev::run(&options),
+        Task::Setup => tools::ensure(tools::Extent::Everything).map(|_| ()),
+        Task::Stack(options) => stack::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Worker => build_worker(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build_worker() -> Result<()> {
+    let tools = tools::ensure(tools::Extent::Worker)?;
+    worker::build(&tools)
+}
+
+/// The workspace's folder.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// A path below the workspace's folder.
+fn at(path: &str) -> PathBuf {
+    root().join(path)
+}

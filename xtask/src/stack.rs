@@ -1,0 +1,617 @@
+//! The whole system on this machine: Redis, gateway, origin, upstream and the Worker, each a process on
+//! a loopback port of its own.
+
+use crate::process::{Server, Step, step, write_atomically, write_private};
+use crate::tools::{self, Extent, Tools};
+use crate::{at, root, worker};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use portcullis_core::Policy;
+use serde_json::{Map, Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::fs;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Options of `cargo xtask stack`.
+#[derive(Args)]
+pub struct Options {
+    /// Written, as a whole, when every part answers.
+    #[arg(long)]
+    json: PathBuf,
+    /// The origin's database.
+    #[arg(long, default_value = "sqlite")]
+    db: Database,
+    /// A JSON object laid over wrangler.toml's [vars] and the stack's own.
+    #[arg(long)]
+    vars: Option<PathBuf>,
+    /// Start one part alone.
+    #[arg(long)]
+    only: Option<Part>,
+    /// What runs the Worker.
+    #[arg(long, default_value = "wrangler")]
+    engine: Engine,
+    /// Also stop when standard input ends, so that the stack does not outlive a test.
+    #[arg(long)]
+    watch_stdin: bool,
+    /// Take what is built as it is.
+    #[arg(long)]
+    prebuilt: bool,
+}
+
+/// The origin's database.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub enum Database {
+    Postgres,
+    Sqlite,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+enum Part {
+    Edge,
+}
+
+/// What runs the Worker.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub enum Engine {
+    /// The bare runtime.
+    Workerd,
+    /// `wrangler dev`, as a developer has it.
+    Wrangler,
+}
+
+/// The ports of all parts.
+pub struct Ports {
+    pub edge: u16,
+    pub gateway: u16,
+    pub origin: u16,
+    pub redis: u16,
+    pub upstream: u16,
+}
+
+/// How to bring the system up.
+pub struct Plan {
+    /// Where its files are.
+    pub folder: PathBuf,
+    pub ports: Ports,
+    pub db: Database,
+    pub engine: Engine,
+    pub store_token: String,
+    pub password: String,
+    /// Laid over the Worker's variables.
+    pub vars: Map<String, Value>,
+}
+
+/// Asked to end by SIGINT, SIGTERM, or the end of standard input.
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Listens for signals, and to standard input if that is wanted.
+    pub fn listen(watch_stdin: bool) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        if watch_stdin {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let _ = std::io::stdin().read_to_end(&mut Vec::new());
+                stop.store(true, Ordering::SeqCst);
+            });
+        }
+        Ok(Self(stop))
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.is_wanted() {
+            bail!("stopped")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let stop = Stop::listen(options.watch_stdin)?;
+    let extent = match options.db {
+        Database::Postgres => Extent::StackOnPostgres,
+        Database::Sqlite => Extent::Stack,
+    };
+    let tools = tools::ensure(extent)?;
+    if !options.prebuilt {
+        build(&tools)?;
+    }
+    let vars = match &options.vars {
+        Some(file) => {
+            let text =
+                fs::read_to_string(file).with_context(|| format!("--vars {}", file.display()))?;
+            let vars: Value = serde_json::from_str(&text)
+                .with_context(|| format!("--vars {}", file.display()))?;
+            vars.as_object()
+                .cloned()
+                .context("--vars: not a JSON object")?
+        }
+        None => Map::new(),
+    };
+    let folder = at("target/stack").join(std::process::id().to_string());
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let [edge, gateway, origin, redis, upstream] = free_ports()?;
+    let plan = Plan {
+        folder: folder.clone(),
+        ports: Ports {
+            edge,
+            gateway,
+            origin,
+            redis,
+            upstream,
+        },
+        db: options.db,
+        engine: options.engine,
+        store_token: random_text(),
+        password: random_text(),
+        vars,
+    };
+    let outcome = (|| {
+        let mut servers = match options.only {
+            Some(Part::Edge) => vec![start_edge(&plan, &tools)?],
+            None => start(&plan, &tools, &stop)?,
+        };
+        let mut facts = plan.facts();
+        facts.insert(
+            "pids".into(),
+            servers.iter().map(|s| (s.name, json!(s.pid()))).collect(),
+        );
+        write_atomically(&options.json, &Value::Object(facts).to_string())?;
+        eprintln!("ready: {}", options.json.display());
+        // A test may kill a part to see what the others make of it, so that does not end the stack.
+        let mut told = Vec::new();
+        while !stop.is_wanted() {
+            for server in &mut servers {
+                if let (Some(status), false) = (server.ended(), told.contains(&server.name)) {
+                    eprintln!("{}", server.obituary(status));
+                    told.push(server.name);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    })();
+    if outcome.is_ok() {
+        let _ = fs::remove_dir_all(&folder);
+    }
+    if stop.is_wanted() { Ok(()) } else { outcome }
+}
+
+/// Builds the servers and the Worker.
+pub fn build(tools: &Tools) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(root()).args([
+        "build",
+        "-p",
+        "portcullis-gateway",
+        "-p",
+        "portcullis-origin",
+    ]);
+    let servers = Step {
+        place: 1,
+        of: 1,
+        name: "gateway and origin: build".to_owned(),
+    };
+    step(&servers, &mut cargo, &at("target/log/servers.log"))?;
+    worker::build(tools)
+}
+
+/// Starts every part, in the order in which they need each other; returns when all answer.
+pub fn start(plan: &Plan, tools: &Tools, stop: &Stop) -> Result<Vec<Server>> {
+    let (ports, patience) = (&plan.ports, Duration::from_secs(20));
+    let mut servers = Vec::new();
+    if plan.db == Database::Postgres {
+        servers.push(start_postgres(plan)?);
+        stop.check()?;
+    }
+
+    let data = plan.folder.join("redis");
+    fs::create_dir_all(&data)?;
+    let mut redis = Command::new("redis-server");
+    redis.args([
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "yes",
+        "--port",
+    ]);
+    redis.arg(ports.redis.to_string()).arg("--dir").arg(&data);
+    servers.push(Server::start("redis", &mut redis, plan.log("redis"))?);
+
+    let mut gateway = Command::new(at("target/debug/portcullis-gateway"));
+    gateway
+        .args([
+            "--listen",
+            &loopback(ports.gateway).to_string(),
+            "--redis-url",
+            &plan.redis_url(),
+        ])
+        .env("GATEWAY_TOKENS", format!("stack={}", plan.store_token));
+    let mut gateway = Server::start("gateway", &mut gateway, plan.log("gateway"))?;
+    gateway.wait_ready(
+        loopback(ports.gateway),
+        "/readyz",
+        |status| status == 200,
+        patience,
+    )?;
+    servers.push(gateway);
+    stop.check()?;
+
+    add_user(plan)?;
+    let mut origin = plan.origin_command();
+    origin
+        .args(["serve", "--listen", &loopback(ports.origin).to_string()])
+        .args([
+            "--issuer",
+            &plan.edge_url(),
+            "--audience",
+            AUDIENCE,
+            "--store-url",
+            &plan.store_url(),
+        ])
+        .arg("--signing-key-file")
+        .arg(plan.folder.join("signing-key.pem"))
+        .env("STORE_TOKEN", &plan.store_token);
+    let mut origin = Server::start("origin", &mut origin, plan.log("origin"))?;
+    origin.wait_ready(
+        loopback(ports.origin),
+        "/readyz",
+        |status| status == 200,
+        patience,
+    )?;
+    servers.push(origin);
+
+    let mut upstream = tools.command("node");
+    upstream
+        .arg(at("demo/upstream.mjs"))
+        .arg(ports.upstream.to_string());
+    let mut upstream = Server::start("upstream", &mut upstream, plan.log("upstream"))?;
+    upstream.wait_ready(
+        loopback(ports.upstream),
+        "/",
+        |status| status == 200,
+        patience,
+    )?;
+    servers.push(upstream);
+    stop.check()?;
+
+    servers.push(start_edge(plan, tools)?);
+    Ok(servers)
+}
+
+fn start_edge(plan: &Plan, tools: &Tools) -> Result<Server> {
+    let vars = plan.edge_vars()?;
+    for fault in config_faults(&vars) {
+        eprintln!("the Worker's configuration: {fault}");
+    }
+    let folder = plan.folder.join("edge");
+    fs::create_dir_all(&folder)?;
+    let port = plan.ports.edge.to_string();
+    let mut command = match plan.engine {
+        Engine::Wrangler => {
+            let config = folder.join("wrangler.json");
+            write_private(&config, &wrangler_config(&vars)?.to_string())?;
+            let mut wrangler = tools.command("wrangler");
+            wrangler
+                .args([
+                    "dev",
+                    "--ip",
+                    "127.0.0.1",
+                    "--port",
+                    &port,
+                    "--inspector-ip",
+                    "127.0.0.1",
+                ])
+                .args([
+                    "--inspector-port",
+                    "0",
+                    "--show-interactive-dev-session=false",
+                    "--config",
+                ])
+                .arg(&config)
+                .arg("--persist-to")
+                .arg(folder.join("state"))
+                .env("WRANGLER_SEND_METRICS", "false")
+                .env("WRANGLER_LOG_PATH", folder.join("log"))
+                .env("WRANGLER_REGISTRY_PATH", folder.join("registry"));
+            wrangler
+        }
+        Engine::Workerd => {
+            let config = folder.join("config.capnp");
+            for name in ["index.js", "index_bg.wasm"] {
+                fs::copy(at("build").join(name), folder.join(name))?;
+            }
+            write_private(&config, &workerd_config(&vars, plan.ports.edge)?)?;
+            let mut workerd = tools.command("workerd");
+            workerd.arg("serve").arg(&config);
+            workerd
+        }
+    };
+    let mut edge = Server::start("edge", &mut command, plan.log("edge"))?;
+    edge.wait_ready(
+        loopback(plan.ports.edge),
+        "/",
+        |_| true,
+        Duration::from_secs(60),
+    )?;
+    Ok(edge)
+}
+
+/// What the Worker would say of its variables.
+pub fn config_faults(vars: &Map<String, Value>) -> Vec<String> {
+    let lookup = |name: &str| match vars.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let faults = Policy::parse(lookup).err().unwrap_or_default();
+    faults.iter().map(ToString::to_string).collect()
+}
+
+impl Plan {
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.join("log").join(format!("{name}.log"))
+    }
+
+    pub fn edge_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.edge))
+    }
+
+    pub fn origin_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.origin))
+    }
+
+    pub fn store_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.gateway))
+    }
+
+    pub fn redis_url(&self) -> String {
+        format!("redis://{}", loopback(self.ports.redis))
+    }
+
+    pub fn upstream_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.upstream))
+    }
+
+    /// What a test must know.
+    fn facts(&self) -> Map<String, Value> {
+        let facts = json!({
+            "edge_url": self.edge_url(),
+            "origin_url": self.origin_url(),
+            "store_url": self.store_url(),
+            "store_token": self.store_token,
+            "redis_url": self.redis_url(),
+            "upstream_url": self.upstream_url(),
+            "user": { "username": USERNAME, "password": self.password },
+        });
+        facts.as_object().cloned().unwrap_or_default()
+    }
+
+    /// The Worker's variables: wrangler.toml's, then the stack's, then the test's.
+    pub fn edge_vars(&self) -> Result<Map<String, Value>> {
+        let mut vars = wrangler_toml()?
+            .get("vars")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
+        let issuers = json!([{
+            "issuer": self.edge_url(),
+            "audience": AUDIENCE,
+            "algorithms": ["EdDSA"],
+            "jwks_url": format!("{}/.well-known/jwks.json", self.origin_url()),
+        }]);
+        vars.extend([
+            ("ISSUERS".to_owned(), issuers),
+            ("UPSTREAM_URL".to_owned(), self.upstream_url().into()),
+            ("ORIGIN_URL".to_owned(), self.origin_url().into()),
+            ("STORE_URL".to_owned(), self.store_url().into()),
+            ("STORE_TOKEN".to_owned(), self.store_token.clone().into()),
+        ]);
+        vars.extend(self.vars.clone());
+        Ok(vars)
+    }
+
+    fn database_url(&self) -> String {
+        match self.db {
+            Database::Postgres => {
+                let folder = self.folder.join("postgres");
+                format!(
+                    "postgres://postgres@localhost/postgres?host={}",
+                    folder.display()
+                )
+            }
+            Database::Sqlite => format!("sqlite://{}", self.folder.join("origin.db").display()),
+        }
+    }
+
+    fn origin_command(&self) -> Command {
+        let mut origin = Command::new(at("target/debug/portcullis-origin"));
+        origin.env("DATABASE_URL", self.database_url());
+        origin
+    }
+}
+
+/// Makes the demo user; one that is there already stays.
+fn add_user(plan: &Plan) -> Result<()> {
+    let mut command = plan.origin_command();
+    command.args([
+        "user",
+        "add",
+        "--username",
+        USERNAME,
+        "--scope",
+        "api:read api:write",
+    ]);
+    command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().context("can't start the origin")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        std::io::Write::write_all(&mut stdin, plan.password.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() && !text.contains("exists already") {
+        bail!("the demo user can't be added:\n{text}");
+    }
+    Ok(())
+}
+
+/// PostgreSQL with a folder and a socket of its own. It refuses to run as root.
+fn start_postgres(plan: &Plan) -> Result<Server> {
+    let bin = tools::postgres_bin().context("PostgreSQL is not installed")?;
+    let folder = plan.folder.join("postgres");
+    let data = folder.join("data");
+    fs::create_dir_all(&folder)?;
+    let root = nix::unistd::geteuid().is_root();
+    let command = |program: &str| {
+        if root {
+            let mut command = Command::new("runuser");
+            command
+                .args(["-u", "postgres", "--"])
+                .arg(bin.join(program));
+            command
+        } else {
+            Command::new(bin.join(program))
+        }
+    };
+    if root {
+        let status = Command::new("chown")
+            .args(["postgres"])
+            .arg(&folder)
+            .status()?;
+        anyhow::ensure!(
+            status.success(),
+            "can't give {} to postgres",
+            folder.display()
+        );
+    }
+    let mut initdb = command("initdb");
+    initdb
+        .arg("-D")
+        .arg(&data)
+        .args(["-U", "postgres", "-A", "trust", "-N"]);
+    let make = Step {
+        place: 1,
+        of: 1,
+        name: "PostgreSQL: make a cluster".to_owned(),
+    };
+    step(&make, &mut initdb, &plan.log("initdb"))?;
+    let mut postgres = command("postgres");
+    postgres
+        .arg("-D")
+        .arg(&data)
+        .args(["-c", "listen_addresses=", "-k"])
+        .arg(&folder);
+    let server = Server::start("postgres", &mut postgres, plan.log("postgres"))?;
+    for _ in 0..200 {
+        let mut ready = Command::new(bin.join("pg_isready"));
+        if ready
+            .arg("-h")
+            .arg(&folder)
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
+            return Ok(server);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bail!(
+        "PostgreSQL does not answer; see {}",
+        plan.log("postgres").display()
+    );
+}
+
+fn wrangler_toml() -> Result<Value> {
+    let text = fs::read_to_string(at("wrangler.toml"))?;
+    Ok(toml::from_str(&text)?)
+}
+
+/// A configuration for `wrangler dev` of the bundle as it is built.
+fn wrangler_config(vars: &Map<String, Value>) -> Result<Value> {
+    let toml = wrangler_toml()?;
+    Ok(json!({
+        "name": toml.get("name"),
+        "main": at("build/index.js"),
+        "compatibility_date": toml.get("compatibility_date"),
+        "vars": vars,
+    }))
+}
+
+/// A configuration for workerd that serves the bundle on one port.
+fn workerd_config(vars: &Map<String, Value>, port: u16) -> Result<String> {
+    let toml = wrangler_toml()?;
+    let bindings: Vec<String> = vars
+        .iter()
+        .map(|(name, value)| {
+            let (kind, text) = match value {
+                Value::String(text) => ("text", text.clone()),
+                other => ("json", other.to_string()),
+            };
+            format!("(name = {}, {kind} = {})", json!(name), json!(text))
+        })
+        .collect();
+    Ok(format!(
+        "using Workerd = import \"/workerd/workerd.capnp\";\n\
+         const config :Workerd.Config = (\n\
+           services = [\n\
+             (name = \"main\", worker = (\n\
+               modules = [\n\
+                 (name = \"index.js\", esModule = embed \"index.js\"),\n\
+                 (name = \"./index_bg.wasm\", wasm = embed \"index_bg.wasm\"),\n\
+               ],\n\
+               compatibilityDate = {},\n\
+               bindings = [{}],\n\
+             )),\n\
+             (name = \"internet\", network = (allow = [\"public\", \"private\"],\n\
+               tlsOptions = (trustBrowserCas = true))),\n\
+           ],\n\
+           sockets = [(name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\")],\n\
+         );\n",
+        json!(toml.get("compatibility_date")),
+        bindings.join(", ")
+    ))
+}
+
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    // All are held until all are known, so that no two are the same.
+    let mut held = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}
+
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// 192 random bits in hex.
+pub fn random_text() -> String {
+    let mut bytes = [0; 24];
+    let read = fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
+    assert!(read.is_ok(), "/dev/urandom can't be read");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub const USERNAME: &str = "demo";
+const AUDIENCE: &str = "https://api.example";

@@ -1,0 +1,199 @@
+//! The tests, in the order of what they cost; one line of counts at the end.
+
+use crate::tools::{self, Extent, Tools};
+use crate::{at, root, stack, worker};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Options of `cargo xtask test`.
+#[derive(Args)]
+pub struct Options {
+    /// The part to run; all of them if none is named.
+    part: Option<Part>,
+    /// Names of the end-to-end tests to run; all of them if none is given.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+enum Part {
+    /// The bundle: a dry run of its deployment, and its size.
+    Bundle,
+    /// The whole system, as its users have it.
+    E2e,
+    /// Format, lints and documentation.
+    Lint,
+    /// Unit and property tests.
+    Unit,
+    /// The same tests of core and protocol on wasm32.
+    Wasm,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let begun = Instant::now();
+    let tools = tools::ensure(Extent::Everything)?;
+    let mut tally = Tally::default();
+    let parts = [Part::Lint, Part::Unit, Part::Wasm, Part::Bundle, Part::E2e];
+    for part in parts
+        .into_iter()
+        .filter(|part| options.part.is_none_or(|wanted| wanted == *part))
+    {
+        match part {
+            Part::Lint => lint(&tools, &mut tally)?,
+            Part::Unit => tally.check(
+                "unit tests",
+                cargo(&["test", "--workspace", "--exclude", "portcullis-e2e"]),
+            )?,
+            Part::Wasm => wasm(&tools, &mut tally)?,
+            Part::Bundle => bundle(&tools, &mut tally)?,
+            Part::E2e => e2e(&tools, options.only.as_deref(), &mut tally)?,
+        }
+    }
+    println!("all of it took {} s", begun.elapsed().as_secs());
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("failed: {}", tally.failures.join(", "));
+    }
+    Ok(())
+}
+
+/// What has passed and what has not: each test, and each check that is none.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    /// Runs a command and passes its output on. Tests that it reports are counted each; a command
+    /// without any counts as one.
+    fn check(&mut self, name: &str, mut command: Command) -> Result<()> {
+        println!("\n== {name}");
+        let begun = Instant::now();
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("{name}: {command:?}"))?;
+        let (mut passed, mut failed) = (0, 0);
+        for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+            let line = line?;
+            if let Some(counts) = line.split_once("test result: ").map(|(_, counts)| counts) {
+                passed += count(counts, " passed");
+                failed += count(counts, " failed");
+            }
+            println!("{line}");
+        }
+        let good = child.wait()?.success();
+        println!(
+            "-- {name}: {} in {} s",
+            if good { "good" } else { "FAILED" },
+            begun.elapsed().as_secs()
+        );
+        self.passed += if good { u64::max(passed, 1) } else { passed };
+        self.failed += if good { failed } else { u64::max(failed, 1) };
+        if !good || failed > 0 {
+            self.failures.push(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, name: &str, good: bool, detail: &str) {
+        println!(
+            "-- {name}: {} ({detail})",
+            if good { "good" } else { "FAILED" }
+        );
+        if good {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+            self.failures.push(name.to_owned());
+        }
+    }
+}
+
+/// The number before `word` in cargo's line of counts.
+fn count(counts: &str, word: &str) -> u64 {
+    let before = counts.split_once(word).map_or("", |(before, _)| before);
+    before
+        .rsplit(' ')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
+fn lint(tools: &Tools, tally: &mut Tally) -> Result<()> {
+    tally.check("format", cargo(&["fmt", "--all", "--check"]))?;
+    tally.check(
+        "clippy",
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    let mut clippy = tools.wasm_command("cargo");
+    clippy.args(["clippy", "--target", "wasm32-unknown-unknown", "--lib"]);
+    clippy.args([
+        "-p",
+        "portcullis-edge",
+        "-p",
+        "portcullis-core",
+        "-p",
+        "redis-rest",
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    tally.check("clippy on wasm32", clippy)?;
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    tally.check("documentation", doc)
+}
+
+fn wasm(tools: &Tools, tally: &mut Tally) -> Result<()> {
+    for folder in ["crates/redis-rest", "crates/core"] {
+        let mut wasm_pack = tools.wasm_command("wasm-pack");
+        wasm_pack.args(["test", "--node", "--mode", "no-install", folder, "--lib"]);
+        tally.check(&format!("{folder} on wasm32"), wasm_pack)?;
+    }
+    Ok(())
+}
+
+fn bundle(tools: &Tools, tally: &mut Tally) -> Result<()> {
+    worker::build(tools)?;
+    let mut deploy = tools.command("wrangler");
+    deploy
+        .args(["deploy", "--dry-run", "--outdir"])
+        .arg(at("target/deploy"))
+        .env("WRANGLER_SEND_METRICS", "false")
+        .env("WRANGLER_LOG_PATH", at("target/log/wrangler"));
+    tally.check("a dry run of the deployment", deploy)?;
+    let bytes = worker::gzip_bytes()?;
+    let detail = format!("{bytes} bytes gzipped, {WORKER_GZIP_BYTES_MAX} allowed");
+    tally.note("the Worker's size", bytes <= WORKER_GZIP_BYTES_MAX, &detail);
+    Ok(())
+}
+
+fn e2e(tools: &Tools, only: Option<&str>, tally: &mut Tally) -> Result<()> {
+    stack::build(tools)?;
+    let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
+    test.args(only)
+        .env("PORTCULLIS_XTASK", std::env::current_exe()?);
+    tally.check("end to end", test)
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(root()).args(arguments);
+    cargo
+}
+
+/// What the Worker weighs, and 5%.
+const WORKER_GZIP_BYTES_MAX: usize = 150_000;
