@@ -399,6 +399,7 @@ impl Plan {
             "redis_url": self.redis_url(),
             "upstream_url": self.upstream_url(),
             "user": { "username": USERNAME, "password": self.password },
+            "logs": self.folder.join("log"),
         });
         facts.as_object().cloned().unwrap_or_default()
     }

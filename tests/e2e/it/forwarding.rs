@@ -1,0 +1,344 @@
+//! What a request takes along on its way through, and what it can't.
+
+use crate::issuer::EDGE;
+use crate::stack::{SHARED, Stack, client, field, get, get_with, post, refused};
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn the_upstream_learns_who_asks_and_no_forgery_reaches_it() {
+    let tokens = SHARED.login().await;
+    let response = client()
+        .post(SHARED.edge("/api/hello?q=1&r=%2F"))
+        .bearer_auth(&tokens.access)
+        .header("Portcullis-Subject", "mallory")
+        .header("portcullis_subject", "mallory")
+        .header("X-Portcullis-Scope", "admin")
+        .header("x_portcullis_session", "forged")
+        .header("X-Forwarded-For", "203.0.113.9")
+        .header("Forwarded", "for=203.0.113.9")
+        .header("X-Request-Id", "forged")
+        .header("X-Own", "kept")
+        .body("the body")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    let text = response.text().await.unwrap();
+    let body: Value = serde_json::from_str(&text).unwrap();
+    let headers = body["headers"].as_object().unwrap();
+    assert_eq!(
+        (&body["method"], &body["url"]),
+        (&json!("POST"), &json!("/api/hello?q=1&r=%2F"))
+    );
+    assert_eq!(body["body"], "the body");
+    assert_eq!(headers["portcullis-scope"], "api:read api:write");
+    assert_eq!(headers["portcullis-client"], "portcullis");
+    assert_eq!(headers["x-own"], "kept");
+    assert!(
+        !text.contains("mallory") && !text.contains("forged") && !text.contains("203.0.113.9"),
+        "{text}"
+    );
+    assert!(
+        !headers.contains_key("authorization"),
+        "the token stays at the gate"
+    );
+    for name in ["portcullis-subject", "portcullis-session", "x-request-id"] {
+        assert!(
+            headers[name]
+                .as_str()
+                .is_some_and(|value| value.len() >= 16),
+            "{name}: {text}"
+        );
+    }
+    assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+}
+
+#[tokio::test]
+async fn a_public_route_carries_no_identity() {
+    let response = get(&SHARED.edge("/public/x"))
+        .header("portcullis-subject", "mallory")
+        .send()
+        .await;
+    let text = response.unwrap().text().await.unwrap();
+    assert!(!text.contains("portcullis-subject"), "{text}");
+}
+
+#[tokio::test]
+async fn a_large_body_streams_through() {
+    let tokens = SHARED.login().await;
+    let bytes = 20 * 1024 * 1024;
+    let request = client()
+        .post(SHARED.edge("/api/upload"))
+        .bearer_auth(&tokens.access);
+    let body: Value = request
+        .body(vec![b'x'; bytes])
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(body["body_bytes"], bytes);
+}
+
+#[tokio::test]
+async fn a_scope_is_required_where_the_route_says_so() {
+    let tokens = SHARED.login().await;
+    let response = get_with(&SHARED.edge("/api/admin/users"), &tokens.access).await;
+    let challenge = refused(response, 403, "scope_insufficient").await;
+    assert!(
+        challenge.contains("error=\"insufficient_scope\""),
+        "{challenge}"
+    );
+    assert!(challenge.ends_with("scope=\"admin\""), "{challenge}");
+}
+
+#[tokio::test]
+async fn over_its_limit_a_route_says_when_to_come_back() {
+    let tokens = SHARED.login().await;
+    let url = SHARED.edge("/api/limited");
+    for _ in 0..5 {
+        assert_eq!(get_with(&url, &tokens.access).await.status(), 200);
+    }
+    let response = get_with(&url, &tokens.access).await;
+    let seconds: u64 = field(&response, "retry-after").parse().unwrap();
+    assert!((1..=12).contains(&seconds), "{seconds}");
+    refused(response, 429, "rate_limited").await;
+    assert_eq!(
+        get_with(&SHARED.edge("/api/hello"), &tokens.access)
+            .await
+            .status(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn no_path_trick_reaches_a_protected_route() {
+    refused(
+        get(&SHARED.edge("/nowhere")).send().await.unwrap(),
+        404,
+        "route_unknown",
+    )
+    .await;
+    for path in [
+        "/public/..%2fapi/hello",
+        "/public/%2e%2e/api/hello",
+        "/public/../api/hello",
+        "/public/..\\api/hello",
+        "/public/%2e%2e%2fapi/hello",
+        "/public/..%5capi/hello",
+        "/public//../api/hello",
+        "//api/hello",
+        "/public/%00/../../api/hello",
+        "/public/%252e%252e/api/hello",
+        "/API/hello",
+        "/api%2fhello",
+        "/public/.;/../api/hello",
+    ] {
+        let answer = raw(
+            &EDGE,
+            &format!("GET {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n"),
+        );
+        // Where the platform itself resolves the dots, what is matched and what is sent on are one.
+        let passed = answer.contains(" 200 OK") && answer.contains("\"url\": \"/public/");
+        let status = answer.get(9..12).unwrap_or_default();
+        assert!(
+            passed || ["400", "401", "404"].contains(&status),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_second_credential_is_refused() {
+    let head = "GET /api/hello HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n";
+    let answer = raw(&EDGE, &format!("{head}connection: close\r\n\r\n"));
+    assert!(
+        answer.contains(" 400 ") && answer.contains("credential_malformed"),
+        "{answer}"
+    );
+}
+
+/// An edge whose origin is the echoing upstream shows what the origin is sent.
+#[tokio::test]
+async fn the_origin_is_sent_no_more_than_it_should() {
+    let vars = json!({
+        "ORIGIN_URL": SHARED.fact("upstream_url"),
+        "AUTH_BODY_BYTES_MAX": "1000",
+    });
+    let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
+        .await
+        .unwrap();
+    let response = client()
+        .post(edge.edge("/auth/login"))
+        .header("portcullis-subject", "mallory")
+        .header("x-forwarded-for", "203.0.113.9")
+        .header("te", "trailers")
+        .header("proxy-authorization", "Basic x")
+        .body("x".repeat(1000))
+        .send()
+        .await
+        .unwrap();
+    let body: Value = response.json().await.unwrap();
+    let headers = body["headers"].as_object().unwrap();
+    for name in ["portcullis-subject", "te", "proxy-authorization"] {
+        assert!(!headers.contains_key(name), "{name}: {headers:?}");
+    }
+    assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(body["body_bytes"], 1000);
+    let long = client()
+        .post(edge.edge("/auth/login"))
+        .body("x".repeat(1001));
+    refused(long.send().await.unwrap(), 413, "body_too_large").await;
+    let chunked = "POST /auth/login HTTP/1.1\r\nhost: edge\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    let answer = raw(
+        &edge,
+        &format!("{chunked}3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001)),
+    );
+    assert!(answer.contains(" 413 "), "{answer}");
+    tokio::task::spawn_blocking(move || drop(edge))
+        .await
+        .unwrap();
+}
+
+/// Whatever hangs costs a request its deadline and no more.
+#[tokio::test]
+async fn a_deadline_ends_every_wait() {
+    // Connections are taken by the system and never by us.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let vars = json!({
+        "ORIGIN_URL": url, "ORIGIN_DEADLINE_MS": "400",
+        "UPSTREAM_URL": url, "UPSTREAM_DEADLINE_MS": "500",
+        "ROUTES": [
+            { "name": "auth", "path": "/auth/*", "access": "auth" },
+            { "name": "public", "path": "/public", "access": "public" },
+            { "name": "api", "path": "/api", "access": "protected" },
+        ],
+        "KEYS_DEADLINE_MS": "600",
+        "ISSUERS": [{
+            "issuer": crate::issuer::ISSUER, "audience": crate::issuer::AUDIENCE,
+            "algorithms": ["EdDSA"], "jwks_url": format!("{url}/jwks.json"),
+        }],
+    });
+    let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
+        .await
+        .unwrap();
+    let timed = async |response: reqwest::RequestBuilder, status, code, deadline_ms| {
+        let begun = Instant::now();
+        refused(response.send().await.unwrap(), status, code).await;
+        let elapsed = begun.elapsed();
+        let deadline = Duration::from_millis(deadline_ms);
+        assert!(
+            elapsed >= deadline && elapsed < deadline + Duration::from_secs(1),
+            "{code}: {elapsed:?}"
+        );
+    };
+    timed(
+        client().post(edge.edge("/auth/login")).json(&json!({})),
+        503,
+        "origin_timeout",
+        400,
+    )
+    .await;
+    timed(get(&edge.edge("/public")), 504, "upstream_timeout", 500).await;
+    let issuer = crate::issuer::Issuer::new();
+    let token = issuer.sign(
+        &crate::issuer::header(json!({})),
+        &crate::issuer::claims(json!({})),
+    );
+    timed(
+        get(&edge.edge("/api")).bearer_auth(&token),
+        503,
+        "keys_unavailable",
+        600,
+    )
+    .await;
+
+    // A sender that stops in the middle of its body is under the same deadline.
+    let begun = Instant::now();
+    let head = "POST /auth/login HTTP/1.1\r\nhost: edge\r\ncontent-length: 100\r\n\r\nhalf";
+    let answer = tokio::task::spawn_blocking({
+        let address = edge
+            .fact("edge_url")
+            .trim_start_matches("http://")
+            .to_owned();
+        move || raw_at(&address, head, "origin_timeout")
+    });
+    let answer = answer.await.unwrap();
+    assert!(answer.contains("origin_timeout"), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    tokio::task::spawn_blocking(move || drop(edge))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn workerd_alone_serves_the_same_bundle() {
+    let vars = json!({
+        "STORE_URL": SHARED.fact("store_url"),
+        "STORE_TOKEN": SHARED.fact("store_token"),
+        "UPSTREAM_URL": SHARED.fact("upstream_url"),
+        "ORIGIN_URL": SHARED.fact("origin_url"),
+        "ISSUERS": [{
+            "issuer": SHARED.fact("edge_url"), "audience": crate::issuer::AUDIENCE,
+            "algorithms": ["EdDSA"],
+            "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("origin_url")),
+        }],
+    });
+    let options = ["--only", "edge", "--engine", "workerd"];
+    let edge = tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars)))
+        .await
+        .unwrap();
+    let tokens = SHARED.login().await;
+    assert_eq!(
+        get_with(&edge.edge("/api/hello"), &tokens.access)
+            .await
+            .status(),
+        200
+    );
+    refused(
+        get(&edge.edge("/api/hello")).send().await.unwrap(),
+        401,
+        "token_missing",
+    )
+    .await;
+    let login = post(
+        &edge.edge("/auth/login"),
+        json!({ "username": "x", "password": "y" }),
+    )
+    .await;
+    refused(login, 401, "credentials_invalid").await;
+    tokio::task::spawn_blocking(move || drop(edge))
+        .await
+        .unwrap();
+}
+
+/// Sends bytes as they are and reads until the answer ends.
+fn raw(stack: &Stack, request: &str) -> String {
+    raw_at(
+        stack.fact("edge_url").trim_start_matches("http://"),
+        request,
+        "\0",
+    )
+}
+
+/// The same, but it is enough to have read `until`.
+fn raw_at(address: &str, request: &str, until: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = stream.read(&mut chunk) {
+        answer.extend_from_slice(&chunk[..read]);
+        if String::from_utf8_lossy(&answer).contains(until) {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}

@@ -1,0 +1,97 @@
+//! Each dependency, taken away: the edge says which one it was, within its deadline, and what does not
+//! need it goes on.
+
+use crate::stack::{Stack, client, get, get_with, refused, tokens};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn what_is_gone_is_named_and_nothing_hangs() {
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None))
+        .await
+        .unwrap();
+    let session = stack.login().await;
+    let api = stack.edge("/api/hello");
+    assert_eq!(get_with(&api, &session.access).await.status(), 200);
+    let quick =
+        async |code: &str, status: u16, request: reqwest::RequestBuilder, within_ms: u64| {
+            let begun = Instant::now();
+            refused(request.send().await.unwrap(), status, code).await;
+            let elapsed = begun.elapsed();
+            assert!(
+                elapsed < Duration::from_millis(within_ms),
+                "{code}: {elapsed:?}"
+            );
+        };
+    let with_token = || get(&api).bearer_auth(&session.access);
+
+    // The store hangs: the deadline of 250 ms, and a little for a busy machine.
+    stack.signal("gateway", "-STOP");
+    quick("store_timeout", 503, with_token(), 1250).await;
+    assert_eq!(
+        get(&stack.edge("/public/x")).send().await.unwrap().status(),
+        200
+    );
+    stack.signal("gateway", "-CONT");
+    assert_eq!(get_with(&api, &session.access).await.status(), 200);
+
+    // Redis behind the gateway is gone.
+    let other = stack.login().await;
+    stack.signal("redis", "-KILL");
+    quick("store_faulty", 503, with_token(), 1250).await;
+
+    // A logout is kept by the database until the store can be told, and a refresh gives its tokens.
+    let logout = client()
+        .post(stack.edge("/auth/logout"))
+        .bearer_auth(&session.access)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(logout.status(), 202);
+    let response = stack.refresh(&other.refresh).await;
+    assert_eq!(response.status(), 200);
+    assert!(!tokens(response).await.access.is_empty());
+
+    stack.signal("gateway", "-KILL");
+    quick("store_unreachable", 503, with_token(), 1250).await;
+
+    stack.signal("upstream", "-KILL");
+    quick(
+        "upstream_unreachable",
+        502,
+        get(&stack.edge("/public/x")),
+        1000,
+    )
+    .await;
+
+    stack.signal("origin", "-KILL");
+    let login = client()
+        .post(stack.edge("/auth/login"))
+        .json(&json!({ "username": "x", "password": "y" }));
+    quick("origin_unreachable", 503, login, 1000).await;
+    let logs = stack.own_log();
+    assert!(
+        logs.contains("redis ended") && logs.contains("gateway ended"),
+        "{logs}"
+    );
+    tokio::task::spawn_blocking(move || drop(stack))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn without_its_origin_the_gate_goes_on() {
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None))
+        .await
+        .unwrap();
+    let session = stack.login().await;
+    let api = stack.edge("/api/hello");
+    assert_eq!(get_with(&api, &session.access).await.status(), 200);
+    stack.signal("origin", "-KILL");
+    for _ in 0..20 {
+        assert_eq!(get_with(&api, &session.access).await.status(), 200);
+    }
+    tokio::task::spawn_blocking(move || drop(stack))
+        .await
+        .unwrap();
+}

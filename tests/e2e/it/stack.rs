@@ -1,0 +1,226 @@
+//! A running system, by `cargo xtask stack`. Most tests share one; those that break something have
+//! their own.
+
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A running system. Its standard input ends with this process, and the system with that.
+pub struct Stack {
+    facts: Value,
+    child: Child,
+    folder: PathBuf,
+}
+
+/// What a login gave.
+pub struct Tokens {
+    pub access: String,
+    pub refresh: String,
+}
+
+/// The system that tests share.
+pub static SHARED: LazyLock<Stack> = LazyLock::new(|| Stack::start(&[], None));
+
+impl Stack {
+    /// Brings a system up; `vars` are laid over the Worker's variables.
+    pub fn start(options: &[&str], vars: Option<Value>) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "portcullis-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::SeqCst)
+        );
+        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let facts_file = folder.join("stack.json");
+        let mut command = xtask();
+        command
+            .args(["stack", "--watch-stdin", "--prebuilt", "--json"])
+            .arg(&facts_file)
+            .args(options);
+        if let Some(vars) = vars {
+            std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();
+            command.arg("--vars").arg(folder.join("vars.json"));
+        }
+        let log = std::fs::File::create(folder.join("log")).unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while !facts_file.exists() {
+            let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "the stack ended:\n{}",
+                log()
+            );
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "the stack is not ready:\n{}",
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let facts = serde_json::from_slice(&std::fs::read(&facts_file).unwrap()).unwrap();
+        Self {
+            facts,
+            child,
+            folder,
+        }
+    }
+
+    /// A fact of the stack's file, as text.
+    pub fn fact(&self, name: &str) -> &str {
+        self.facts[name].as_str().unwrap()
+    }
+
+    pub fn edge(&self, path: &str) -> String {
+        format!("{}{path}", self.fact("edge_url"))
+    }
+
+    pub fn username(&self) -> &str {
+        self.facts["user"]["username"].as_str().unwrap()
+    }
+
+    pub fn password(&self) -> &str {
+        self.facts["user"]["password"].as_str().unwrap()
+    }
+
+    /// A part's log.
+    pub fn log(&self, part: &str) -> String {
+        std::fs::read_to_string(PathBuf::from(self.fact("logs")).join(format!("{part}.log")))
+            .unwrap()
+    }
+
+    /// What the stack itself said.
+    pub fn own_log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    /// Sends a signal to one part.
+    pub fn signal(&self, part: &str, signal: &str) {
+        let pid = self.facts["pids"][part].as_u64().unwrap().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    pub async fn login(&self) -> Tokens {
+        let response = self.try_login(self.username(), self.password()).await;
+        assert_eq!(response.status(), 200);
+        tokens(response).await
+    }
+
+    pub async fn try_login(&self, username: &str, password: &str) -> Response {
+        let body = json!({ "username": username, "password": password });
+        post(&self.edge("/auth/login"), body).await
+    }
+
+    pub async fn refresh(&self, refresh: &str) -> Response {
+        post(
+            &self.edge("/auth/refresh"),
+            json!({ "refresh_token": refresh }),
+        )
+        .await
+    }
+
+    /// The sum of a metric over the labels that hold `label`.
+    pub async fn metric(&self, part: &str, name: &str, label: &str) -> u64 {
+        let text = client()
+            .get(format!("{}/metrics", self.fact(part)))
+            .send()
+            .await
+            .unwrap();
+        let text = text.text().await.unwrap();
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(name) && line.contains(label));
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// `cargo xtask`, or the program that runs these tests for it.
+pub fn xtask() -> Command {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let mut command = match std::env::var_os("PORTCULLIS_XTASK") {
+        Some(program) => Command::new(program),
+        None => {
+            let mut cargo = Command::new("cargo");
+            cargo.arg("xtask");
+            cargo
+        }
+    };
+    command.current_dir(root);
+    command
+}
+
+/// A client that follows nothing and waits for a while only.
+pub fn client() -> Client {
+    let client = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    client.timeout(Duration::from_secs(20)).build().unwrap()
+}
+
+pub fn get(url: &str) -> RequestBuilder {
+    client().get(url)
+}
+
+pub async fn get_with(url: &str, token: &str) -> Response {
+    get(url).bearer_auth(token).send().await.unwrap()
+}
+
+pub async fn post(url: &str, body: Value) -> Response {
+    client().post(url).json(&body).send().await.unwrap()
+}
+
+pub async fn tokens(response: Response) -> Tokens {
+    let body: Value = response.json().await.unwrap();
+    let text = |name: &str| body[name].as_str().unwrap().to_owned();
+    Tokens {
+        access: text("access_token"),
+        refresh: text("refresh_token"),
+    }
+}
+
+pub fn field(response: &Response, name: &str) -> String {
+    let value = response
+        .headers()
+        .get(name)
+        .map(|value| value.to_str().unwrap());
+    value.unwrap_or_default().to_owned()
+}
+
+/// Holds a response to be a refusal with this status and code; returns its challenge.
+pub async fn refused(response: Response, status: u16, code: &str) -> String {
+    let challenge = field(&response, "www-authenticate");
+    let (got, content_type) = (response.status(), field(&response, "content-type"));
+    let text = response.text().await.unwrap();
+    assert_eq!(got, status, "{text}");
+    assert_eq!(content_type, "application/problem+json", "{text}");
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(body["code"], code, "{text}");
+    assert_eq!(body["status"], status, "{text}");
+    challenge
+}

@@ -1,0 +1,115 @@
+//! What the store and the database see: one trip for a request, no query, no secret, nothing for ever.
+//! These tests count, so they have a stack of their own.
+
+use crate::stack::{Stack, get_with, tokens};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+const QUERIES: &str = "portcullis_origin_database_queries_total";
+const TRIPS: &str = "portcullis_gateway_requests_total";
+
+#[tokio::test]
+async fn a_validated_request_is_one_trip_and_no_query() {
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None))
+        .await
+        .unwrap();
+    let first = stack.login().await;
+    let url = stack.edge("/api/hello");
+    // The first request fetches the key set and brings the limit's script to the store.
+    assert_eq!(get_with(&url, &first.access).await.status(), 200);
+
+    let queries = stack.metric("origin_url", QUERIES, "request").await;
+    let trips = stack.metric("store_url", TRIPS, "").await;
+    let client = crate::stack::client();
+    for _ in 0..1000 {
+        let response = client
+            .get(&url)
+            .bearer_auth(&first.access)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 200);
+    }
+    assert_eq!(
+        stack.metric("origin_url", QUERIES, "request").await - queries,
+        0
+    );
+    assert_eq!(stack.metric("store_url", TRIPS, "").await - trips, 1000);
+
+    let trips = stack.metric("store_url", TRIPS, "").await;
+    let (input, _) = first.access.rsplit_once('.').unwrap();
+    for forged in 0..200_u8 {
+        let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode([forged; 64]));
+        assert_eq!(get_with(&url, &token).await.status(), 401);
+    }
+    assert_eq!(
+        stack.metric("store_url", TRIPS, "").await,
+        trips,
+        "forged tokens reach the store"
+    );
+
+    let second = tokens(stack.refresh(&first.refresh).await).await;
+    no_secret_is_kept(
+        &stack,
+        &[
+            &first.access,
+            &first.refresh,
+            &second.access,
+            &second.refresh,
+        ],
+    );
+    tokio::task::spawn_blocking(move || drop(stack))
+        .await
+        .unwrap();
+}
+
+/// Everything in Redis ends some time, and neither Redis, the database nor a log holds a raw token, a
+/// password or the store's credential.
+fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
+    let mut redis = redis::Client::open(stack.fact("redis_url"))
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut redis).unwrap();
+    assert!(keys.len() >= 4, "{keys:?}");
+    let mut held = String::new();
+    for key in &keys {
+        let ttl: i64 = redis::cmd("TTL").arg(key).query(&mut redis).unwrap();
+        assert!(ttl > 0, "{key} never ends");
+        let kind: String = redis::cmd("TYPE").arg(key).query(&mut redis).unwrap();
+        let mut read = match kind.as_str() {
+            "hash" => redis::cmd("HGETALL"),
+            "zset" => redis::cmd("ZRANGE"),
+            _ => redis::cmd("GET"),
+        };
+        read.arg(key);
+        if kind == "zset" {
+            read.arg(0).arg(-1);
+        }
+        let value: redis::Value = read.query(&mut redis).unwrap();
+        held.push_str(&format!("{key} {value:?}\n"));
+    }
+    assert!(
+        held.contains("pc:token:") && held.contains("api:read"),
+        "{held}"
+    );
+    for part in ["redis", "gateway", "origin", "upstream", "edge"] {
+        held.push_str(&stack.log(part));
+    }
+    let folder = std::path::Path::new(stack.fact("logs")).parent().unwrap();
+    for name in ["origin.db", "origin.db-wal"] {
+        let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
+        held.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    for secret in secrets
+        .iter()
+        .copied()
+        .chain([stack.password(), stack.fact("store_token")])
+    {
+        assert!(
+            secret.len() > 20 && !held.contains(secret),
+            "a secret is kept"
+        );
+    }
+    assert!(held.contains("request_id"), "the logs were read");
+}
