@@ -27,7 +27,7 @@ pub struct Options {
     /// The origin's database.
     #[arg(long, default_value = "sqlite")]
     db: Database,
-    /// A JSON object laid over wrangler.toml's [vars] and the stack's own.
+    /// A JSON object laid over the variables of wrangler.toml and the stack's own.
     #[arg(long)]
     vars: Option<PathBuf>,
     /// Start one part alone.
