@@ -32,10 +32,11 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
-    let stop = Stop::listen(false)?;
     check_ports(options)?;
     let tools = tools::ensure(Extent::Stack)?;
     stack::build(&tools)?;
+    // Until here nothing runs that a signal would leave behind.
+    let stop = Stop::listen(false)?;
     let folder = at(".dev");
     fs::create_dir_all(&folder)?;
     let secrets = secrets()?;

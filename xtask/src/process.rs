@@ -216,7 +216,7 @@ fn open_log(log: &Path) -> Result<File> {
     File::create(log).with_context(|| format!("can't write {}", log.display()))
 }
 
-/// Were we to be killed without a chance to stop them, our servers would go on for ever.
+/// Were we to be killed without a chance to stop them, our children would go on for ever.
 #[cfg(target_os = "linux")]
 fn die_with_parent(command: &mut Command) {
     let die = || nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(Into::into);

@@ -121,7 +121,6 @@ impl Stop {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let stop = Stop::listen(options.watch_stdin)?;
     let extent = match options.db {
         Database::Postgres => Extent::StackOnPostgres,
         Database::Sqlite => Extent::Stack,
@@ -142,6 +141,8 @@ pub fn run(options: &Options) -> Result<()> {
         }
         None => Map::new(),
     };
+    // Until here nothing runs that a signal would leave behind.
+    let stop = Stop::listen(options.watch_stdin)?;
     let folder = at("target/stack").join(std::process::id().to_string());
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
