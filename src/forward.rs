@@ -1,6 +1,6 @@
 //! Sends a permitted request on: to the origin with a bounded body, to an upstream as a stream.
 
-use crate::host::{self, Fault};
+use crate::host::{Fault, Forward};
 use portcullis_core::{Denial, Head, Outage, Permit, Policy, Refusal, Target};
 
 /// The answer of whoever the permit is for, untouched.
@@ -12,33 +12,34 @@ pub async fn send(
     request_id: &str,
 ) -> Result<web_sys::Response, Refusal> {
     let edits = permit.edits(head, request_id);
-    let remove = edits.remove.join("\n");
     let set: Vec<&str> = edits
         .set
         .iter()
         .flat_map(|(name, value)| [*name, value])
         .collect();
-    let set = set.join("\n");
-    match permit.target() {
-        Target::Origin(base) => {
-            let (deadline_ms, bytes_max) = (policy.origin_deadline_ms, policy.auth_body_bytes_max);
-            let url = base.join(head.target());
-            host::forward(request, &url, &remove, &set, deadline_ms, bytes_max)
-                .await
-                .map_err(|fault| match fault {
-                    Fault::Timeout => Outage::OriginTimeout.into(),
-                    Fault::TooLarge => Denial::BodyTooLarge.into(),
-                    Fault::Unreachable => Outage::OriginUnreachable.into(),
-                })
-        }
-        Target::Upstream(base) => {
-            let url = base.join(head.target());
-            host::forward(request, &url, &remove, &set, policy.upstream_deadline_ms, 0)
-                .await
-                .map_err(|fault| match fault {
-                    Fault::Timeout => Outage::UpstreamTimeout.into(),
-                    Fault::TooLarge | Fault::Unreachable => Outage::UpstreamUnreachable.into(),
-                })
-        }
-    }
+    let (base, deadline_ms, body_bytes_max) = match permit.target() {
+        Target::Origin(base) => (base, policy.origin_deadline_ms, policy.auth_body_bytes_max),
+        Target::Upstream(base) => (base, policy.upstream_deadline_ms, 0),
+    };
+    let forward = Forward {
+        request,
+        url: &base.join(head.target()),
+        remove: &edits.remove.join("\n"),
+        set: &set.join("\n"),
+        deadline_ms,
+        body_bytes_max,
+        personal: permit.is_personal(),
+    };
+    forward
+        .send()
+        .await
+        .map_err(|fault| match (permit.target(), fault) {
+            (Target::Origin(_), Fault::Timeout) => Outage::OriginTimeout.into(),
+            (Target::Origin(_), Fault::TooLarge) => Denial::BodyTooLarge.into(),
+            (Target::Origin(_), Fault::Unreachable) => Outage::OriginUnreachable.into(),
+            (Target::Upstream(_), Fault::Timeout) => Outage::UpstreamTimeout.into(),
+            (Target::Upstream(_), Fault::TooLarge | Fault::Unreachable) => {
+                Outage::UpstreamUnreachable.into()
+            }
+        })
 }

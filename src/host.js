@@ -42,7 +42,9 @@ export async function fetchText(method, url, authorization, body, deadlineMs, by
     const headers = { accept: 'application/json', 'accept-encoding': 'identity' };
     if (authorization) headers.authorization = authorization;
     if (body !== undefined) headers['content-type'] = 'application/json';
-    const response = await fetch(url, { method, headers, body, redirect: 'manual', signal: abort.signal });
+    const response = await fetch(url, {
+      method, headers, body, redirect: 'manual', cache: 'no-store', signal: abort.signal,
+    });
     const bytes = await bounded(response.body, bytesMax, abort.signal);
     return bytes ? `${response.status}\n${new TextDecoder().decode(bytes)}` : TOO_LARGE;
   } catch {
@@ -78,8 +80,9 @@ const VERIFY = {
 
 // Sends a request on. `remove` and `set` are lines: names, and names with values in turn. The deadline
 // ends with the answer's head, so that streams and WebSockets may last. With bodyBytesMax 0 the body
-// is a stream; otherwise it is read first, under the same deadline, and a longer one is refused.
-export async function forward(request, url, remove, set, deadlineMs, bodyBytesMax) {
+// is a stream; otherwise it is read first, under the same deadline, and a longer one is refused. What is
+// `personal` stays out of the platform's cache, which does not know whose it is.
+export async function forward(request, url, remove, set, deadlineMs, bodyBytesMax, personal) {
   const headers = new Headers(request.headers);
   if (remove) for (const name of remove.split('\n')) headers.delete(name);
   const pairs = set.split('\n');
@@ -87,13 +90,21 @@ export async function forward(request, url, remove, set, deadlineMs, bodyBytesMa
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), deadlineMs);
   try {
+    const { method } = request;
     let body = request.body;
+    if (method === 'GET' || method === 'HEAD') {
+      // The platform takes an announced length for a body, and then refuses to send one.
+      body = undefined;
+      headers.delete('content-length');
+    }
     if (body && bodyBytesMax > 0) {
       if (Number(request.headers.get('content-length')) > bodyBytesMax) return TOO_LARGE;
       body = await bounded(body, bodyBytesMax, abort.signal);
       if (!body) return TOO_LARGE;
     }
-    return await fetch(url, { method: request.method, headers, body, redirect: 'manual', signal: abort.signal });
+    const init = { method, headers, body, redirect: 'manual', signal: abort.signal };
+    if (personal) init.cache = 'no-store';
+    return await fetch(url, init);
   } catch {
     return abort.signal.aborted ? TIMEOUT : UNREACHABLE;
   } finally {
@@ -127,7 +138,10 @@ async function bounded(stream, bytesMax, signal) {
       const { done, value } = await Promise.race([reader.read(), aborted]);
       if (done) break;
       length += value.length;
-      if (length > bytesMax) return undefined;
+      if (length > bytesMax) {
+        reader.cancel().catch(() => {});
+        return undefined;
+      }
       chunks.push(value);
     }
   } catch (error) {

@@ -45,6 +45,7 @@ extern "C" {
         set: &str,
         deadline_ms: u32,
         body_bytes_max: u32,
+        personal: bool,
     ) -> Promise;
 }
 
@@ -132,21 +133,39 @@ pub async fn verify(algorithm: &str, key: &JsValue, signature: &[u8], input: &st
         .unwrap_or(false)
 }
 
-/// Sends a request on; its body is a stream if `body_bytes_max` is 0, and read first otherwise.
-pub async fn forward(
-    request: &web_sys::Request,
-    url: &str,
-    remove: &str,
-    set: &str,
-    deadline_ms: u32,
-    body_bytes_max: u32,
-) -> Result<web_sys::Response, Fault> {
-    let promise = forward_promise(request, url, remove, set, deadline_ms, body_bytes_max);
-    let answer = JsFuture::from(promise)
-        .await
-        .map_err(|_| Fault::Unreachable)?;
-    match answer.as_string() {
-        Some(word) => Err(Fault::read(&word)),
-        None => Ok(answer.unchecked_into()),
+/// A request on its way to whoever it is for.
+pub struct Forward<'a> {
+    pub request: &'a web_sys::Request,
+    pub url: &'a str,
+    /// Names of fields to take out, a line each.
+    pub remove: &'a str,
+    /// Names and values of fields to set, in turn, a line each.
+    pub set: &'a str,
+    pub deadline_ms: u32,
+    /// 0: the body is a stream; otherwise it is read first, and a longer one is refused.
+    pub body_bytes_max: u32,
+    /// Whether the answer is for its sender alone, and so not for the platform's cache.
+    pub personal: bool,
+}
+
+impl Forward<'_> {
+    /// The answer, from its head on.
+    pub async fn send(&self) -> Result<web_sys::Response, Fault> {
+        let promise = forward_promise(
+            self.request,
+            self.url,
+            self.remove,
+            self.set,
+            self.deadline_ms,
+            self.body_bytes_max,
+            self.personal,
+        );
+        let answer = JsFuture::from(promise)
+            .await
+            .map_err(|_| Fault::Unreachable)?;
+        match answer.as_string() {
+            Some(word) => Err(Fault::read(&word)),
+            None => Ok(answer.unchecked_into()),
+        }
     }
 }

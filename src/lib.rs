@@ -1,6 +1,6 @@
 //! The edge: a Cloudflare Worker that lets a request through only with a [`Permit`].
 //!
-//! This crate has all of the I/O and none of the judgement, which is `portcullis-core`'s. [`pass`] is
+//! This crate has all of the I/O and none of the judgement, which is `portcullis-core`'s. `pass` is
 //! the way of every request; a refusal becomes a response in `reply.rs` alone.
 
 mod config;

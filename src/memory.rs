@@ -40,12 +40,6 @@ impl<T: Eq + Hash + Copy> Memory<T> {
         }
         self.young.insert(member);
     }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
-    }
 }
 
 #[cfg(test)]
@@ -63,7 +57,5 @@ mod tests {
         assert!(memory.recall(0));
         assert!(!memory.recall(1));
         assert!(memory.young.len() + memory.old.len() <= 4);
-        memory.clear();
-        assert!(!memory.recall(0));
     }
 }

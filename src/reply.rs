@@ -63,7 +63,9 @@ fn refuse(refusal: Refusal, arrival: &Arrival, trace: &Trace) -> web_sys::Respon
 fn status(refusal: Refusal) -> (u16, &'static str) {
     match refusal {
         Refusal::Denied(denial) => match denial {
-            Denial::CredentialMalformed | Denial::PathAmbiguous => (400, "Bad Request"),
+            Denial::BodyUnexpected | Denial::CredentialMalformed | Denial::PathAmbiguous => {
+                (400, "Bad Request")
+            }
             Denial::AlgorithmRefused
             | Denial::AudienceMismatch
             | Denial::IssuerUnknown
@@ -80,6 +82,7 @@ fn status(refusal: Refusal) -> (u16, &'static str) {
             Denial::RouteUnknown => (404, "Not Found"),
             Denial::BodyTooLarge => (413, "Content Too Large"),
             Denial::RateLimited { .. } => (429, "Too Many Requests"),
+            Denial::HeadTooLarge => (431, "Request Header Fields Too Large"),
         },
         Refusal::Misconfigured => (503, "Service Unavailable"),
         Refusal::Out(outage) => match outage {
@@ -115,6 +118,8 @@ fn challenge(refusal: Refusal, trace: &Trace) -> Option<String> {
         | Denial::TokenTypeRefused
         | Denial::TokenUnknown => "invalid_token",
         Denial::BodyTooLarge
+        | Denial::BodyUnexpected
+        | Denial::HeadTooLarge
         | Denial::PathAmbiguous
         | Denial::RateLimited { .. }
         | Denial::RouteUnknown => return None,

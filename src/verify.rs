@@ -1,5 +1,5 @@
-//! Signatures, by the host's WebCrypto, once per token and isolate. Only what held is remembered, so
-//! forged tokens can push nothing out.
+//! Signatures, by the host's WebCrypto, once per token, key set and isolate. Only what held is
+//! remembered, so forged tokens can push nothing out; and only under the key set that vouched for it.
 
 use crate::memory::Memory;
 use crate::{host, keys};
@@ -7,7 +7,8 @@ use portcullis_core::{Check, Policy, Proof, Refusal, TokenHash, UnixSeconds};
 use std::cell::RefCell;
 
 thread_local! {
-    static HELD: RefCell<Memory<TokenHash>> = RefCell::new(Memory::new(TOKENS_PER_GENERATION));
+    static HELD: RefCell<Memory<(TokenHash, keys::Generation)>> =
+        RefCell::new(Memory::new(TOKENS_PER_GENERATION));
 }
 
 /// The proof that the request's token is genuine, where its route asks for one.
@@ -19,21 +20,24 @@ pub async fn signature(
     let Some(candidate) = check.candidate() else {
         return Ok(check.prove(false)?);
     };
-    if HELD.with_borrow_mut(|held| held.recall(candidate.hash)) {
+    let jwt = &candidate.jwt;
+    // Also for a token that is remembered: the key may have been withdrawn since.
+    let key = keys::select(policy, candidate.issuer, jwt.header(), now).await?;
+    let memory = (candidate.hash, key.generation);
+    if HELD.with_borrow_mut(|held| held.recall(memory)) {
         return Ok(check.prove(true)?);
     }
-    let jwt = &candidate.jwt;
-    let (algorithm, key) = keys::select(policy, candidate.issuer, jwt.header(), now).await?;
-    let holds = host::verify(algorithm, &key, jwt.signature(), jwt.signing_input()).await;
+    let holds = host::verify(
+        key.algorithm,
+        &key.handle,
+        jwt.signature(),
+        jwt.signing_input(),
+    )
+    .await;
     if holds {
-        HELD.with_borrow_mut(|held| held.insert(candidate.hash));
+        HELD.with_borrow_mut(|held| held.insert(memory));
     }
     Ok(check.prove(holds)?)
-}
-
-/// Forgets every token: a key set has changed, and what it vouched for may have gone with it.
-pub fn forget() {
-    HELD.with_borrow_mut(Memory::clear);
 }
 
 const TOKENS_PER_GENERATION: usize = 4096;

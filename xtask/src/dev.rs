@@ -1,6 +1,6 @@
 //! The system for a person: fixed ports, a state that lasts, and lines to paste.
 
-use crate::stack::{self, Database, Engine, Plan, Ports, Stop, USERNAME, loopback};
+use crate::stack::{self, Database, Engine, Plan, Ports, USERNAME, loopback};
 use crate::tools::{self, Extent};
 use crate::{at, process};
 use anyhow::{Result, bail};
@@ -32,11 +32,10 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
+    process::listen()?;
     check_ports(options)?;
     let tools = tools::ensure(Extent::Stack)?;
     stack::build(&tools)?;
-    // Until here nothing runs that a signal would leave behind.
-    let stop = Stop::listen(false)?;
     let folder = at(".dev");
     fs::create_dir_all(&folder)?;
     let secrets = secrets()?;
@@ -59,13 +58,10 @@ pub fn run(options: &Options) -> Result<()> {
     if !faults.is_empty() {
         bail!("wrangler.toml:\n  {}", faults.join("\n  "));
     }
-    let mut servers = match stack::start(&plan, &tools, &stop) {
-        Err(_) if stop.is_wanted() => return Ok(()),
-        outcome => outcome?,
-    };
+    let mut servers = stack::start(&plan, &tools)?;
     println!("{}", welcome(&plan, begun.elapsed()));
-    while !stop.is_wanted() {
-        for server in &mut servers {
+    while !process::is_stopping() {
+        for server in &mut servers.0 {
             if let Some(status) = server.ended() {
                 bail!("{}", server.obituary(status));
             }

@@ -11,7 +11,7 @@ mod worker;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Set up, run and test Portcullis")]
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(_) if process::is_stopping() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nerror: {error:#}");
             ExitCode::FAILURE
@@ -54,6 +55,16 @@ fn main() -> ExitCode {
 fn build_worker() -> Result<()> {
     let tools = tools::ensure(tools::Extent::Worker)?;
     worker::build(&tools)
+}
+
+/// Cargo, building where we look for what it built, whatever the environment says.
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(root())
+        .env("CARGO_TARGET_DIR", at("target"))
+        .env_remove("CARGO_BUILD_TARGET");
+    cargo
 }
 
 /// The workspace's folder.

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::{self, File};
 use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,13 +11,42 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+
+/// Set by SIGINT, SIGTERM and SIGHUP: whatever is under way is to end.
+pub static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(false)));
+
+/// Listens for the signals that end us. Children are then ended by us, not left behind.
+pub fn listen() -> Result<()> {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&STOP))?;
+    }
+    Ok(())
+}
+
+/// Whether whatever is under way is to end.
+pub fn is_stopping() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
+
+/// The error of what was not done because of that.
+pub fn check_stop() -> Result<()> {
+    if is_stopping() {
+        bail!("stopped")
+    } else {
+        Ok(())
+    }
+}
 
 /// A step of the set-up: its place among all of them, and what it does.
 pub struct Step {
     pub place: usize,
     pub of: usize,
     pub name: String,
+    /// How long it may take, where it is known not to take long.
+    pub seconds_max: Option<u64>,
 }
 
 /// Runs a command to its end with its output in a log, and shows the time that passes. If it fails, the
@@ -37,6 +67,20 @@ pub fn step(step: &Step, command: &mut Command, log: &Path) -> Result<()> {
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
+        }
+        if is_stopping()
+            || step
+                .seconds_max
+                .is_some_and(|most| begun.elapsed().as_secs() > most)
+        {
+            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+            let _ = child.wait();
+            check_stop()?;
+            bail!(
+                "{title} took too long; the end of {}:\n{}",
+                log.display(),
+                tail(log)
+            );
         }
         let seconds = begun.elapsed().as_secs();
         if terminal && seconds > 0 {
@@ -120,6 +164,7 @@ impl Server {
             if http_status(address, path).is_some_and(accept) {
                 return Ok(());
             }
+            check_stop()?;
             if begun.elapsed() > patience {
                 bail!(
                     "{} was not ready after {} s; the end of {}:\n{}",
@@ -204,7 +249,9 @@ pub fn write_private(file: &Path, text: &str) -> Result<()> {
 
 /// Writes a private file as a whole: whoever reads it sees all of it or none.
 pub fn write_atomically(file: &Path, text: &str) -> Result<()> {
-    let draft = file.with_extension("new");
+    let mut draft = file.as_os_str().to_owned();
+    draft.push(format!(".{}.tmp", std::process::id()));
+    let draft = PathBuf::from(draft);
     write_private(&draft, text)?;
     fs::rename(&draft, file).with_context(|| format!("can't write {}", file.display()))
 }

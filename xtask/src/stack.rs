@@ -1,21 +1,19 @@
 //! The whole system on this machine: Redis, gateway, origin, upstream and the Worker, each a process on
 //! a loopback port of its own.
 
-use crate::process::{Server, Step, step, write_atomically, write_private};
+use crate::process::{self, STOP, Server, Step, step, write_atomically, write_private};
 use crate::tools::{self, Extent, Tools};
-use crate::{at, root, worker};
+use crate::{at, worker};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use portcullis_core::Policy;
 use serde_json::{Map, Value, json};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Options of `cargo xtask stack`.
@@ -87,40 +85,48 @@ pub struct Plan {
     pub vars: Map<String, Value>,
 }
 
-/// Asked to end by SIGINT, SIGTERM, or the end of standard input.
-pub struct Stop(Arc<AtomicBool>);
+/// The servers of a stack, in the order in which they were started; they end in the reverse one.
+#[derive(Default)]
+pub struct Servers(pub Vec<Server>);
 
-impl Stop {
-    /// Listens for signals, and to standard input if that is wanted.
-    pub fn listen(watch_stdin: bool) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+impl Servers {
+    /// Waits for the last one to answer. If one before it has ended meanwhile, that is the news.
+    fn wait_ready(
+        &mut self,
+        address: SocketAddr,
+        path: &str,
+        accept: fn(u16) -> bool,
+        seconds: u64,
+    ) -> Result<()> {
+        let Some(last) = self.0.last_mut() else {
+            return Ok(());
+        };
+        let outcome = last.wait_ready(address, path, accept, Duration::from_secs(seconds));
+        for server in &mut self.0 {
+            if let Some(status) = server.ended() {
+                bail!("{}", server.obituary(status));
+            }
         }
-        if watch_stdin {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || {
-                let _ = std::io::stdin().read_to_end(&mut Vec::new());
-                stop.store(true, Ordering::SeqCst);
-            });
-        }
-        Ok(Self(stop))
+        outcome
     }
+}
 
-    pub fn is_wanted(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.is_wanted() {
-            bail!("stopped")
-        } else {
-            Ok(())
-        }
+impl Drop for Servers {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
     }
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    process::listen()?;
+    if options.watch_stdin {
+        std::thread::spawn(|| {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            STOP.store(true, Ordering::SeqCst);
+        });
+    }
+    // Whoever waits for the file must not find an older one.
+    let _ = fs::remove_file(&options.json);
     let extent = match options.db {
         Database::Postgres => Extent::StackOnPostgres,
         Database::Sqlite => Extent::Stack,
@@ -141,8 +147,6 @@ pub fn run(options: &Options) -> Result<()> {
         }
         None => Map::new(),
     };
-    // Until here nothing runs that a signal would leave behind.
-    let stop = Stop::listen(options.watch_stdin)?;
     let folder = at("target/stack").join(std::process::id().to_string());
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
@@ -164,20 +168,24 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let outcome = (|| {
         let mut servers = match options.only {
-            Some(Part::Edge) => vec![start_edge(&plan, &tools)?],
-            None => start(&plan, &tools, &stop)?,
+            Some(Part::Edge) => {
+                let mut servers = Servers::default();
+                start_edge(&plan, &tools, &mut servers)?;
+                servers
+            }
+            None => start(&plan, &tools)?,
         };
-        let mut facts = plan.facts();
+        let mut facts = plan.facts(options.only)?;
         facts.insert(
             "pids".into(),
-            servers.iter().map(|s| (s.name, json!(s.pid()))).collect(),
+            servers.0.iter().map(|s| (s.name, json!(s.pid()))).collect(),
         );
         write_atomically(&options.json, &Value::Object(facts).to_string())?;
         eprintln!("ready: {}", options.json.display());
         // A test may kill a part to see what the others make of it, so that does not end the stack.
         let mut told = Vec::new();
-        while !stop.is_wanted() {
-            for server in &mut servers {
+        while !process::is_stopping() {
+            for server in &mut servers.0 {
                 if let (Some(status), false) = (server.ended(), told.contains(&server.name)) {
                     eprintln!("{}", server.obituary(status));
                     told.push(server.name);
@@ -187,16 +195,19 @@ pub fn run(options: &Options) -> Result<()> {
         }
         Ok(())
     })();
-    if outcome.is_ok() {
+    let _ = fs::remove_file(&options.json);
+    if process::is_stopping() {
         let _ = fs::remove_dir_all(&folder);
+        let _ = fs::remove_dir_all(plan.postgres_folder());
+        return Ok(());
     }
-    if stop.is_wanted() { Ok(()) } else { outcome }
+    outcome
 }
 
 /// Builds the servers and the Worker.
 pub fn build(tools: &Tools) -> Result<()> {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(root()).args([
+    let mut cargo = crate::cargo();
+    cargo.args([
         "build",
         "-p",
         "portcullis-gateway",
@@ -207,18 +218,18 @@ pub fn build(tools: &Tools) -> Result<()> {
         place: 1,
         of: 1,
         name: "gateway and origin: build".to_owned(),
+        seconds_max: None,
     };
     step(&servers, &mut cargo, &at("target/log/servers.log"))?;
     worker::build(tools)
 }
 
 /// Starts every part, in the order in which they need each other; returns when all answer.
-pub fn start(plan: &Plan, tools: &Tools, stop: &Stop) -> Result<Vec<Server>> {
-    let (ports, patience) = (&plan.ports, Duration::from_secs(20));
-    let mut servers = Vec::new();
+pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
+    let ports = &plan.ports;
+    let mut servers = Servers::default();
     if plan.db == Database::Postgres {
-        servers.push(start_postgres(plan)?);
-        stop.check()?;
+        start_postgres(plan, &mut servers)?;
     }
 
     let data = plan.folder.join("redis");
@@ -234,7 +245,9 @@ pub fn start(plan: &Plan, tools: &Tools, stop: &Stop) -> Result<Vec<Server>> {
         "--port",
     ]);
     redis.arg(ports.redis.to_string()).arg("--dir").arg(&data);
-    servers.push(Server::start("redis", &mut redis, plan.log("redis"))?);
+    servers
+        .0
+        .push(Server::start("redis", &mut redis, plan.log("redis"))?);
 
     let mut gateway = Command::new(at("target/debug/portcullis-gateway"));
     gateway
@@ -245,15 +258,15 @@ pub fn start(plan: &Plan, tools: &Tools, stop: &Stop) -> Result<Vec<Server>> {
             &plan.redis_url(),
         ])
         .env("GATEWAY_TOKENS", format!("stack={}", plan.store_token));
-    let mut gateway = Server::start("gateway", &mut gateway, plan.log("gateway"))?;
-    gateway.wait_ready(
+    servers
+        .0
+        .push(Server::start("gateway", &mut gateway, plan.log("gateway"))?);
+    servers.wait_ready(
         loopback(ports.gateway),
         "/readyz",
         |status| status == 200,
-        patience,
+        20,
     )?;
-    servers.push(gateway);
-    stop.check()?;
 
     add_user(plan)?;
     let mut origin = plan.origin_command();
@@ -270,34 +283,32 @@ pub fn start(plan: &Plan, tools: &Tools, stop: &Stop) -> Result<Vec<Server>> {
         .arg("--signing-key-file")
         .arg(plan.folder.join("signing-key.pem"))
         .env("STORE_TOKEN", &plan.store_token);
-    let mut origin = Server::start("origin", &mut origin, plan.log("origin"))?;
-    origin.wait_ready(
+    servers
+        .0
+        .push(Server::start("origin", &mut origin, plan.log("origin"))?);
+    servers.wait_ready(
         loopback(ports.origin),
         "/readyz",
         |status| status == 200,
-        patience,
+        20,
     )?;
-    servers.push(origin);
 
     let mut upstream = tools.command("node");
     upstream
         .arg(at("demo/upstream.mjs"))
         .arg(ports.upstream.to_string());
-    let mut upstream = Server::start("upstream", &mut upstream, plan.log("upstream"))?;
-    upstream.wait_ready(
-        loopback(ports.upstream),
-        "/",
-        |status| status == 200,
-        patience,
-    )?;
-    servers.push(upstream);
-    stop.check()?;
+    servers.0.push(Server::start(
+        "upstream",
+        &mut upstream,
+        plan.log("upstream"),
+    )?);
+    servers.wait_ready(loopback(ports.upstream), "/", |status| status == 200, 20)?;
 
-    servers.push(start_edge(plan, tools)?);
+    start_edge(plan, tools, &mut servers)?;
     Ok(servers)
 }
 
-fn start_edge(plan: &Plan, tools: &Tools) -> Result<Server> {
+fn start_edge(plan: &Plan, tools: &Tools, servers: &mut Servers) -> Result<()> {
     let vars = plan.edge_vars()?;
     for fault in config_faults(&vars) {
         eprintln!("the Worker's configuration: {fault}");
@@ -308,7 +319,18 @@ fn start_edge(plan: &Plan, tools: &Tools) -> Result<Server> {
     let mut command = match plan.engine {
         Engine::Wrangler => {
             let config = folder.join("wrangler.json");
-            write_private(&config, &wrangler_config(&vars)?.to_string())?;
+            // wrangler shows plain variables, but not what it reads from here.
+            let mut plain = vars.clone();
+            if let Some(Value::String(token)) = plain.remove("STORE_TOKEN") {
+                write_private(
+                    &folder.join(".dev.vars"),
+                    &format!(
+                        "STORE_TOKEN=\"{token}\"
+"
+                    ),
+                )?;
+            }
+            write_private(&config, &wrangler_config(&plain)?.to_string())?;
             let mut wrangler = tools.command("wrangler");
             wrangler
                 .args([
@@ -345,14 +367,10 @@ fn start_edge(plan: &Plan, tools: &Tools) -> Result<Server> {
             workerd
         }
     };
-    let mut edge = Server::start("edge", &mut command, plan.log("edge"))?;
-    edge.wait_ready(
-        loopback(plan.ports.edge),
-        "/",
-        |_| true,
-        Duration::from_secs(60),
-    )?;
-    Ok(edge)
+    servers
+        .0
+        .push(Server::start("edge", &mut command, plan.log("edge"))?);
+    servers.wait_ready(loopback(plan.ports.edge), "/", |_| true, 60)
 }
 
 /// What the Worker would say of its variables.
@@ -390,8 +408,8 @@ impl Plan {
         format!("http://{}", loopback(self.ports.upstream))
     }
 
-    /// What a test must know.
-    fn facts(&self) -> Map<String, Value> {
+    /// What a test must know. Of parts that are not ours, what the Worker was told.
+    fn facts(&self, only: Option<Part>) -> Result<Map<String, Value>> {
         let facts = json!({
             "edge_url": self.edge_url(),
             "origin_url": self.origin_url(),
@@ -402,7 +420,18 @@ impl Plan {
             "user": { "username": USERNAME, "password": self.password },
             "logs": self.folder.join("log"),
         });
-        facts.as_object().cloned().unwrap_or_default()
+        let mut facts = facts.as_object().cloned().unwrap_or_default();
+        if only.is_some() {
+            let vars = self.edge_vars()?;
+            for name in ["ORIGIN_URL", "STORE_URL", "STORE_TOKEN", "UPSTREAM_URL"] {
+                facts.insert(
+                    name.to_lowercase(),
+                    vars.get(name).cloned().unwrap_or_default(),
+                );
+            }
+            facts.remove("redis_url");
+        }
+        Ok(facts)
     }
 
     /// The Worker's variables: wrangler.toml's, then the stack's, then the test's.
@@ -432,7 +461,7 @@ impl Plan {
     fn database_url(&self) -> String {
         match self.db {
             Database::Postgres => {
-                let folder = self.folder.join("postgres");
+                let folder = self.postgres_folder();
                 format!(
                     "postgres://postgres@localhost/postgres?host={}",
                     folder.display()
@@ -440,6 +469,12 @@ impl Plan {
             }
             Database::Sqlite => format!("sqlite://{}", self.folder.join("origin.db").display()),
         }
+    }
+
+    /// Not below the workspace, which the user postgres may not be able to enter; and short, since a
+    /// socket's path has 107 bytes.
+    fn postgres_folder(&self) -> PathBuf {
+        std::env::temp_dir().join(format!("portcullis-postgres-{}", std::process::id()))
     }
 
     fn origin_command(&self) -> Command {
@@ -476,9 +511,9 @@ fn add_user(plan: &Plan) -> Result<()> {
 }
 
 /// PostgreSQL with a folder and a socket of its own. It refuses to run as root.
-fn start_postgres(plan: &Plan) -> Result<Server> {
+fn start_postgres(plan: &Plan, servers: &mut Servers) -> Result<()> {
     let bin = tools::postgres_bin().context("PostgreSQL is not installed")?;
-    let folder = plan.folder.join("postgres");
+    let folder = plan.postgres_folder();
     let data = folder.join("data");
     fs::create_dir_all(&folder)?;
     let root = nix::unistd::geteuid().is_root();
@@ -513,6 +548,7 @@ fn start_postgres(plan: &Plan) -> Result<Server> {
         place: 1,
         of: 1,
         name: "PostgreSQL: make a cluster".to_owned(),
+        seconds_max: None,
     };
     step(&make, &mut initdb, &plan.log("initdb"))?;
     let mut postgres = command("postgres");
@@ -521,8 +557,12 @@ fn start_postgres(plan: &Plan) -> Result<Server> {
         .arg(&data)
         .args(["-c", "listen_addresses=", "-k"])
         .arg(&folder);
-    let server = Server::start("postgres", &mut postgres, plan.log("postgres"))?;
+    let mut server = Server::start("postgres", &mut postgres, plan.log("postgres"))?;
     for _ in 0..200 {
+        process::check_stop()?;
+        if let Some(status) = server.ended() {
+            bail!("{}", server.obituary(status));
+        }
         let mut ready = Command::new(bin.join("pg_isready"));
         if ready
             .arg("-h")
@@ -530,7 +570,8 @@ fn start_postgres(plan: &Plan) -> Result<Server> {
             .output()
             .is_ok_and(|output| output.status.success())
         {
-            return Ok(server);
+            servers.0.push(server);
+            return Ok(());
         }
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -130,7 +130,10 @@ pub fn ensure(extent: Extent) -> Result<Tools> {
     if !told.is_empty() || by_hand {
         let mut lines = told;
         if by_hand {
-            lines.push(format!("  as root: apt-get install {}", packages.join(" ")));
+            lines.push(format!(
+                "  as root: apt-get install {} (or what your system calls these)",
+                packages.join(" ")
+            ));
         }
         bail!(
             "this machine lacks what can't be installed from here:\n{}",
@@ -149,7 +152,12 @@ pub fn ensure(extent: Extent) -> Result<Tools> {
     let mut place = 0;
     let mut next = |name: String| {
         place += 1;
-        Step { place, of, name }
+        Step {
+            place,
+            of,
+            name,
+            seconds_max: None,
+        }
     };
     if let (false, Some(apt)) = (packages.is_empty(), apt) {
         apt_install(
@@ -328,11 +336,12 @@ fn apt() -> Option<&'static [&'static str]> {
 }
 
 fn apt_install(progress: &Step, apt: &[&str], packages: &[&str]) -> Result<()> {
-    let apt = apt.join(" ");
-    // With this runlevel, installing a server does not start it.
+    let (words, tail) = apt.split_at(apt.len() - 1);
+    let (sudo, apt) = (words.join(" "), tail.concat());
+    // With this runlevel, installing a server does not start it. sudo drops what env does not set.
     let script = format!(
-        "{apt} update && {} {apt} install -y --no-install-recommends {}",
-        "RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive",
+        "{sudo} {apt} update && {sudo} env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+         {apt} install -y --no-install-recommends {}",
         packages.join(" ")
     );
     let mut shell = Command::new("sh");
@@ -368,11 +377,14 @@ fn cargo_install(progress: &Step, package: &str, version: &str, flags: &[&str]) 
 
 fn wasm_target(progress: &Step, apt: Option<&[&str]>) -> Result<()> {
     if version("rustup").is_some() {
-        let mut rustup = Command::new("timeout");
-        rustup
-            .current_dir(root())
-            .args(["180", "rustup", "target", "add", TARGET]);
-        if step(progress, &mut rustup, &at(".tools/log/rustup.log")).is_ok() && has_target("rustc")
+        let mut rustup = Command::new("rustup");
+        rustup.current_dir(root()).args(["target", "add", TARGET]);
+        let bounded = Step {
+            seconds_max: Some(180),
+            name: progress.name.clone(),
+            ..*progress
+        };
+        if step(&bounded, &mut rustup, &at(".tools/log/rustup.log")).is_ok() && has_target("rustc")
         {
             return Ok(());
         }
@@ -469,14 +481,17 @@ fn build_packaged_std(progress: &Step) -> Result<()> {
     Ok(())
 }
 
-/// The folder of PostgreSQL's programs, the newest where there are several.
+/// The folder of PostgreSQL's programs: Debian's newest, or wherever `initdb` is found.
 pub fn postgres_bin() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    let mut folders: Vec<PathBuf> = versions
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
         .flatten()
-        .map(|version| version.path().join("bin"))
-        .collect();
+        .flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
     folders.retain(|folder| folder.join("initdb").exists());
     folders.sort();
-    folders.pop()
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    folders
+        .pop()
+        .or_else(|| std::env::split_paths(&path).find(|folder| folder.join("initdb").exists()))
 }

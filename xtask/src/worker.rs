@@ -31,6 +31,7 @@ pub fn build(tools: &Tools) -> Result<()> {
         place: 1,
         of: 2,
         name: "the Worker: compile and bind".to_owned(),
+        seconds_max: None,
     };
     step(
         &compile,
@@ -48,6 +49,7 @@ pub fn build(tools: &Tools) -> Result<()> {
         place: 2,
         of: 2,
         name: "the Worker: optimise".to_owned(),
+        seconds_max: None,
     };
     step(&optimise, &mut wasm_opt, &at("target/log/wasm-opt.log"))?;
     fs::rename(&small, &wasm)?;
@@ -77,6 +79,8 @@ fn sources_hash() -> Result<String> {
         "package-lock.json",
         "xtask/src/worker.rs",
         "xtask/src/tools.rs",
+        "crates/core/Cargo.toml",
+        "crates/redis-rest/Cargo.toml",
     ] {
         files.insert(at(file));
     }

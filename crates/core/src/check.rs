@@ -61,22 +61,13 @@ impl<'a> Check<'a> {
         self.candidate.as_ref()
     }
 
-    /// Takes the host's word on the signature, and judges what only a genuine token may be told. Where
-    /// the route asks for no token, there is nothing to hold.
+    /// Takes the host's word on the signature. Where the route asks for no token, nothing has to hold.
     pub fn prove(&self, signature_holds: bool) -> Result<Proof, Denial> {
         let Some(candidate) = &self.candidate else {
             return Ok(Proof(None));
         };
         if !signature_holds {
             return Err(Denial::SignatureInvalid);
-        }
-        if !self
-            .route
-            .scopes
-            .iter()
-            .all(|scope| candidate.jwt.claims.has_scope(scope))
-        {
-            return Err(Denial::ScopeInsufficient);
         }
         Ok(Proof(Some(candidate.hash)))
     }
@@ -119,7 +110,16 @@ impl<'a> Check<'a> {
                 if self.route.mode == Mode::Registered {
                     judge_record(&next()?, candidate)?;
                 }
-                Some(Identity::new(&candidate.jwt.claims, hash))
+                let claims = &candidate.jwt.claims;
+                if !self
+                    .route
+                    .scopes
+                    .iter()
+                    .all(|scope| claims.has_scope(scope))
+                {
+                    return Err(Denial::ScopeInsufficient.into());
+                }
+                Some(Identity::new(claims))
             }
             (None, None) => None,
             // A proof of one check does not serve another.

@@ -12,8 +12,12 @@ pub enum Denial {
     AudienceMismatch,
     /// The body is longer than the route takes.
     BodyTooLarge,
+    /// A GET or HEAD request announces a body, which the platform can't send on.
+    BodyUnexpected,
     /// There is a Bearer credential, but not in the form of RFC 6750 section 2.1.
     CredentialMalformed,
+    /// There are more header fields than are looked at.
+    HeadTooLarge,
     /// No issuer of that name is trusted here (`iss`).
     IssuerUnknown,
     /// The issuer has no key of that `kid`.
@@ -54,7 +58,9 @@ impl Denial {
             Self::AlgorithmRefused => "algorithm_refused",
             Self::AudienceMismatch => "audience_mismatch",
             Self::BodyTooLarge => "body_too_large",
+            Self::BodyUnexpected => "body_unexpected",
             Self::CredentialMalformed => "credential_malformed",
+            Self::HeadTooLarge => "head_too_large",
             Self::IssuerUnknown => "issuer_unknown",
             Self::KeyUnknown => "key_unknown",
             Self::PathAmbiguous => "path_ambiguous",
@@ -79,7 +85,9 @@ impl fmt::Display for Denial {
             Self::AlgorithmRefused => "the token's algorithm is not its key's",
             Self::AudienceMismatch => "the token is for another audience",
             Self::BodyTooLarge => "the request body is too large",
+            Self::BodyUnexpected => "a GET or HEAD request can't have a body",
             Self::CredentialMalformed => "the Authorization header is not one Bearer token",
+            Self::HeadTooLarge => "the request has too many header fields",
             Self::IssuerUnknown => "the token's issuer is not trusted",
             Self::KeyUnknown => "the token's key is not known",
             Self::PathAmbiguous => "the path can be read in more than one way",

@@ -55,6 +55,14 @@ impl<'a> Head<'a> {
             .map(|(_, value)| *value)
     }
 
+    /// Whether a body is to come, as far as the fields say.
+    pub fn announces_body(&self) -> bool {
+        self.header("transfer-encoding").is_some()
+            || self
+                .header("content-length")
+                .is_some_and(|length| length.trim() != "0")
+    }
+
     /// The path, without query and fragment; `/` if the URL has none.
     pub fn path(&self) -> &'a str {
         let target = self.target();

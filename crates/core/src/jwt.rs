@@ -113,11 +113,6 @@ impl<'a> UnverifiedJwt<'a> {
 }
 
 impl Claims {
-    /// The end of the token's life, by its own word.
-    pub fn expires_at(&self) -> UnixSeconds {
-        UnixSeconds(self.exp.0)
-    }
-
     /// When it was issued; 0 where it does not say, so that every revocation by time applies.
     pub fn issued_at(&self) -> UnixSeconds {
         UnixSeconds(self.iat.as_ref().map_or(0, |iat| iat.0))

@@ -8,6 +8,8 @@ local window = ARGV[2] * 1000
 local interval = window / ARGV[1]
 local arrival = tonumber(redis.call('GET', KEYS[1]) or now)
 if arrival < now then arrival = now end
+-- No state lies further ahead than a window, unless the limit was wider before or the clock went back.
+if arrival > now + window then arrival = now + window end
 local next_arrival = arrival + interval
 local early = next_arrival - window - now
 if early > 0 then

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 /// The script's SHA-1, by which `EVALSHA` calls it.
-pub const LIMIT_SCRIPT_SHA1: &str = "2b484b7fda59cc42e457e4cc6a65427d330b5a4e";
+pub const LIMIT_SCRIPT_SHA1: &str = "bd2d90bd25b2d6f9285c5cf0bb59ca3a20a8855a";
 
 /// At most `quota` requests at once, and `quota` per `window_seconds` on average (GCRA).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]

@@ -1,7 +1,6 @@
 //! What a request that passes takes along: where it goes, and the header fields that tell the next
 //! server who sent it. Every inbound field that could forge one of these is taken out.
 
-use crate::credential::TokenHash;
 use crate::head::Head;
 use crate::jwt::Claims;
 use crate::policy::BaseUrl;
@@ -36,8 +35,6 @@ pub struct Identity {
     pub session: Option<String>,
     /// The client, where the token names one.
     pub client: Option<String>,
-    /// The token, by its hash.
-    pub token: TokenHash,
 }
 
 /// Changes to the header fields on their way through: first the removals, then the additions.
@@ -53,13 +50,12 @@ pub struct Edits {
 pub const IDENTITY_PREFIX: &str = "portcullis-";
 
 impl Identity {
-    pub(crate) fn new(claims: &Claims, token: TokenHash) -> Self {
+    pub(crate) fn new(claims: &Claims) -> Self {
         Self {
             subject: claims.sub.clone(),
             scope: claims.scope.clone().unwrap_or_default(),
             session: claims.sid.clone(),
             client: claims.client_id.clone(),
-            token,
         }
     }
 }
@@ -73,14 +69,15 @@ impl<'p> Permit<'p> {
         }
     }
 
-    /// The route's name, for the log.
-    pub fn route(&self) -> &'p str {
-        &self.route.name
-    }
-
     /// Where the request goes.
     pub fn target(&self) -> Target<'p> {
         self.target
+    }
+
+    /// Whether the answer is for the sender alone. The platform's cache can't tell by itself: it looks for
+    /// `Authorization`, which stays at the gate.
+    pub fn is_personal(&self) -> bool {
+        self.route.access != Access::Public
     }
 
     /// What changes in the request's header fields.
@@ -90,15 +87,20 @@ impl<'p> Permit<'p> {
                 .header("upgrade")
                 .is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
         let connection = head.header("connection").unwrap_or_default();
+        let listed: Vec<&str> = connection
+            .split(',')
+            .take(LISTED_MAX)
+            .map(str::trim)
+            .collect();
         let mut edits = Edits::default();
         for (name, _) in head.headers() {
             let hop = HOP_BY_HOP.contains(name)
-                || connection
-                    .split(',')
-                    .any(|listed| listed.trim().eq_ignore_ascii_case(name));
+                || listed
+                    .iter()
+                    .any(|listed| listed.eq_ignore_ascii_case(name));
             let keep_hop = websocket && matches!(*name, "upgrade" | "connection");
             let token = *name == "authorization" && self.identity.is_some();
-            if is_identity(name) || FORWARDING.contains(name) || token || (hop && !keep_hop) {
+            if is_ours_to_say(name) || token || (hop && !keep_hop) {
                 edits.remove.push((*name).to_owned());
             }
         }
@@ -128,11 +130,14 @@ impl<'p> Permit<'p> {
     }
 }
 
-/// Whether a field looks like one of ours to any server behind: CGI and its heirs read `_` as `-`.
-fn is_identity(name: &str) -> bool {
+/// Whether a field says what only the gate may say: who asks, from where, and for what. Names are
+/// compared as CGI and its heirs read them, with `_` as `-`.
+fn is_ours_to_say(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
-    let name = name.strip_prefix("x-").unwrap_or(&name);
-    name.starts_with(IDENTITY_PREFIX)
+    let bare = name.strip_prefix("x-").unwrap_or(&name);
+    bare.starts_with(IDENTITY_PREFIX)
+        || bare.starts_with("forwarded-")
+        || OURS_TO_SAY.contains(&bare)
 }
 
 /// A claim as a header field's value: visible ASCII and inner spaces stay, every other byte and `%` is
@@ -163,18 +168,30 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// What other proxies say of the client; the gate says it anew, once.
-const FORWARDING: [&str; 9] = [
+/// Without their `x-`: what other proxies say of the client, which the gate says anew, once; and fields
+/// that make some servers take another path or method than the one that was judged.
+const OURS_TO_SAY: [&str; 17] = [
     "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "client-ip",
+    "cluster-client-ip",
+    "fastly-client-ip",
     "forwarded",
+    "http-method",
+    "http-method-override",
+    "method-override",
+    "original-host",
+    "original-uri",
+    "original-url",
+    "real-ip",
+    "request-id",
+    "rewrite-url",
     "true-client-ip",
-    "x-client-ip",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "x-request-id",
 ];
+
+/// Most names that are read from a `Connection` field.
+const LISTED_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -189,7 +206,6 @@ mod tests {
             scope: "a b".into(),
             session: Some("sid".into()),
             client: None,
-            token: TokenHash::of("t"),
         }
     }
 
@@ -217,6 +233,10 @@ mod tests {
             "transfer-encoding",
             "proxy-authorization",
             "cf-connecting-ip",
+            "x_forwarded_for",
+            "x-forwarded-prefix",
+            "x-original-url",
+            "x-http-method-override",
         ] {
             assert_eq!(removed(public, vec![(name, "x")]), [name]);
         }

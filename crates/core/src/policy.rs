@@ -149,10 +149,16 @@ pub enum Fault {
     NotForAccess,
     /// It is not an absolute URL.
     NotAUrl,
+    /// It is not in capitals, as HTTP's methods are.
+    NotAMethod,
+    /// It is not a scope-token of RFC 6749 section 3.3.
+    NotAScope,
     /// It is no whole number from the first bound to the second.
     NotInRange(u32, u32),
     /// It is not one of the words that it may be.
     NotOneOf(&'static str),
+    /// Every request that it is for takes an earlier route.
+    Shadowed,
     /// It is not the JSON that it should be; the parser's words.
     Shape(String),
     /// It is a path that no request can have, or a `*` elsewhere than at the end.
@@ -174,10 +180,17 @@ impl fmt::Display for ConfigError {
             Fault::NotAUrl => f.write_str(
                 "is not a URL; give http:// or https:// with a host, no query and no user",
             ),
+            Fault::NotAMethod => f.write_str("methods are words in capitals, such as GET"),
+            Fault::NotAScope => f.write_str(
+                "a scope is visible ASCII without quote, backslash and space, one an entry",
+            ),
             Fault::NotInRange(least, most) => {
                 write!(f, "must be a whole number, {least} to {most}")
             }
             Fault::NotOneOf(words) => write!(f, "must be one of: {words}"),
+            Fault::Shadowed => f.write_str(
+                "an earlier route takes every request of this one; put this one before it",
+            ),
             Fault::Shape(words) => write!(f, "can't be read: {words}"),
             Fault::UnreachablePath => f.write_str(
                 "no request can have this path; give /path or /path/*, unencoded and plain",
@@ -346,7 +359,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             if issuer.algorithms.is_empty() {
                 self.fault(format!("{place}.algorithms"), Fault::Empty);
             }
-            if BaseUrl::parse(&issuer.jwks_url).is_none() {
+            let jwks_base = issuer.jwks_url.split('?').next().unwrap_or_default();
+            if BaseUrl::parse(jwks_base).is_none() {
                 self.fault(format!("{place}.jwks_url"), Fault::NotAUrl);
             }
             if issuer.leeway_seconds > LEEWAY_SECONDS_MAX.into() {
@@ -371,6 +385,12 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             }
             if routes.iter().any(|other| other.name == raw.name) {
                 self.fault(format!("{place}.name"), Fault::Duplicate);
+            }
+            if !raw.methods.iter().all(|method| is_method(method)) {
+                self.fault(format!("{place}.methods"), Fault::NotAMethod);
+            }
+            if !raw.scopes.iter().all(|scope| is_scope(scope)) {
+                self.fault(format!("{place}.scopes"), Fault::NotAScope);
             }
             if raw.access != Access::Protected {
                 for (name, given) in [
@@ -412,7 +432,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 self.fault(format!("{place}.path"), Fault::UnreachablePath);
                 continue;
             };
-            routes.push(Route {
+            let route = Route {
                 name: raw.name,
                 access: raw.access,
                 methods: raw.methods,
@@ -421,7 +441,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 mode: raw.mode.unwrap_or(Mode::Registered),
                 limit: raw.limit,
                 upstream: upstream.flatten(),
-            });
+            };
+            if routes.iter().any(|earlier| earlier.covers(&route)) {
+                self.fault(place, Fault::Shadowed);
+            }
+            routes.push(route);
         }
         routes
     }
@@ -448,6 +472,17 @@ fn is_safe_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+fn is_method(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
+}
+
+fn is_scope(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
 fn leeway_seconds() -> u64 {
@@ -567,6 +602,36 @@ pub(crate) mod tests {
                 "ISSUERS[0].jwks_url",
                 "ISSUERS[0].leeway_seconds",
             ],
+        );
+    }
+
+    #[test]
+    fn a_route_that_would_never_be_reached_or_never_hold_is_a_fault() {
+        fn check(routes: &str, expect: &[&str]) {
+            let changes = [("ROUTES", routes)];
+            let faults = Policy::parse(lookup(&changes)).err().unwrap_or_default();
+            let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
+            assert_eq!(names, expect, "{routes}: {faults:?}");
+        }
+        let below = r#"{"name":"a","path":"/api/*","access":"protected"}"#;
+        let admin = r#"{"name":"b","path":"/API/admin/*","access":"protected","scopes":["admin"]}"#;
+        check(&format!("[{below},{admin}]"), &["ROUTES[1]"]);
+        check(&format!("[{admin},{below}]"), &[]);
+        check(
+            r#"[{"name":"a","path":"/","access":"protected","methods":["post"]}]"#,
+            &["ROUTES[0].methods"],
+        );
+        check(
+            r#"[{"name":"a","path":"/","access":"protected","scopes":[""]}]"#,
+            &["ROUTES[0].scopes"],
+        );
+        check(
+            r#"[{"name":"a","path":"/","access":"protected","scopes":["a b"]}]"#,
+            &["ROUTES[0].scopes"],
+        );
+        check(
+            r#"[{"name":"a","path":"/","access":"protected","scopes":["a\n"]}]"#,
+            &["ROUTES[0].scopes"],
         );
     }
 

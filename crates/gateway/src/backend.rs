@@ -85,12 +85,10 @@ impl Backend {
             Ok(Ok(values)) if values.len() == count => Ok(values),
             Ok(Ok(_)) => Err(Outage::Unreachable.into()),
             Ok(Err(error)) if error.is_timeout() => Err(Outage::Deadline.into()),
-            Ok(Err(error)) => match (error.code(), error.is_io_error()) {
-                (Some(code), false) => Err(Failure::Discarded(format!(
-                    "{code} {}",
-                    error.detail().unwrap_or_default()
-                ))),
-                _ => Err(Outage::Unreachable.into()),
+            Ok(Err(error)) if error.is_io_error() => Err(Outage::Unreachable.into()),
+            Ok(Err(error)) => match error.into_server_errors().as_deref() {
+                Some([(_, first), ..]) => Err(Failure::Discarded(error_text(first))),
+                Some([]) | None => Err(Outage::Unreachable.into()),
             },
             Err(_) => Err(Outage::Deadline.into()),
         }
@@ -147,11 +145,16 @@ fn reply(value: Value) -> Reply {
         Value::VerbatimString { text, .. } => Reply::text(&text),
         Value::BigNumber(number) => Reply::Bulk(number.to_vec()),
         Value::Push { data, .. } => Reply::Array(data.into_iter().map(reply).collect()),
-        Value::ServerError(error) => match error.details() {
-            Some(details) => Reply::Error(format!("{} {details}", error.code())),
-            None => Reply::Error(error.code().to_owned()),
-        },
+        Value::ServerError(error) => Reply::Error(error_text(&error)),
         _ => Reply::Error("ERR a reply of an unknown type".to_owned()),
+    }
+}
+
+/// An error as Redis wrote it: its code, then its words.
+fn error_text(error: &redis::ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
     }
 }
 

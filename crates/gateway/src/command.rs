@@ -12,7 +12,13 @@ pub fn refusal(command: &Command) -> Option<String> {
             .iter()
             .skip(1)
             .any(|word| word.eq_ignore_ascii_case("BLOCK"));
-    (blocks || NOT_SHARED.contains(&name.as_str()))
+    // The debugger of scripts takes the connection over, and may hold up the whole server.
+    let debugs = name == "SCRIPT"
+        && command
+            .words()
+            .get(1)
+            .is_some_and(|word| word.eq_ignore_ascii_case("DEBUG"));
+    (blocks || debugs || NOT_SHARED.contains(&name.as_str()))
         .then(|| format!("ERR Command is not available: '{name}'. See the gateway's documentation"))
 }
 
@@ -82,5 +88,7 @@ mod tests {
         check(&["XREAD", "COUNT", "1", "STREAMS", "s", "0"], true);
         check(&["XREAD", "block", "0", "STREAMS", "s", "0"], false);
         check(&["EVALSHA", "x", "0"], true);
+        check(&["SCRIPT", "LOAD", "return 1"], true);
+        check(&["script", "debug", "SYNC"], false);
     }
 }

@@ -16,7 +16,7 @@ use redis_rest::{
     encode_reply,
 };
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 struct Gateway {
     config: Config,
@@ -180,6 +180,7 @@ async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
 enum BodyFault {
     Malformed(CommandError),
     TooLarge,
+    TooSlow,
 }
 
 impl From<CommandError> for BodyFault {
@@ -192,6 +193,10 @@ impl BodyFault {
     fn response(self) -> Response {
         match self {
             Self::Malformed(fault) => error(StatusCode::BAD_REQUEST, &fault.to_string()),
+            Self::TooSlow => error(
+                StatusCode::REQUEST_TIMEOUT,
+                "ERR the request came too slowly",
+            ),
             Self::TooLarge => error(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "ERR max request size exceeded",
@@ -201,10 +206,10 @@ impl BodyFault {
 }
 
 async fn read(body: Body) -> Result<Vec<u8>, BodyFault> {
-    to_bytes(body, BODY_BYTES_MAX)
-        .await
-        .map(Vec::from)
-        .map_err(|_| BodyFault::TooLarge)
+    match tokio::time::timeout(BODY_WAIT_MAX, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(bytes) => bytes.map(Vec::from).map_err(|_| BodyFault::TooLarge),
+        Err(_) => Err(BodyFault::TooSlow),
+    }
 }
 
 fn refuse(commands: &[Command]) -> Option<Reply> {
@@ -245,5 +250,7 @@ fn json(status: StatusCode, body: String) -> Response {
 
 /// Longest request body: 10 MB, as Upstash has it.
 const BODY_BYTES_MAX: usize = 10_000_000;
+/// How long a request's body may take to come.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Most commands in a pipeline.
 const COMMANDS_MAX: usize = 10_000;

@@ -188,7 +188,7 @@ impl Config {
         let access_token_seconds = number(
             &serve.access_token_seconds,
             1,
-            86_400,
+            ACCESS_TOKEN_SECONDS_MAX,
             ConfigError::AccessTokenSeconds,
         );
         let refresh_token_seconds = number(
@@ -218,6 +218,9 @@ impl Config {
         }
     }
 }
+
+/// Longest life of an access token that can be set, and so of the markers that revoke one.
+pub const ACCESS_TOKEN_SECONDS_MAX: u64 = 86_400;
 
 fn is_url(text: &str) -> bool {
     let rest = text

@@ -46,6 +46,8 @@ pub enum Rotation {
     Rotated(Session, Pending),
     /// It was spent before: the session is over.
     Reused(Session, Pending),
+    /// Its new pair can't be signed; nothing has changed.
+    Unsigned,
     /// The session is over, was revoked, or its user may not log in any more.
     Ended,
     /// Nobody was ever given it.
@@ -191,7 +193,7 @@ impl Db {
         old_hash: &str,
         new_hash: &str,
         now: UnixSeconds,
-        issue: impl FnOnce(&Session) -> Vec<Command>,
+        issue: impl FnOnce(&Session) -> Option<Vec<Command>>,
         revoke: impl FnOnce(&Session) -> Vec<Command>,
     ) -> Result<Rotation, sqlx::Error> {
         let mut tx = self.pool.begin().await?;
@@ -223,9 +225,12 @@ impl Db {
             return Ok(Rotation::Ended);
         }
         let rotation = if swapped.rows_affected() == 1 {
+            let Some(commands) = issue(&session) else {
+                return Ok(Rotation::Unsigned);
+            };
             self.insert_refresh(&mut tx, new_hash, &session.id, now.0)
                 .await?;
-            let pending = self.enqueue(&mut tx, issue(&session), now.0).await?;
+            let pending = self.enqueue(&mut tx, commands, now.0).await?;
             Rotation::Rotated(session, pending)
         } else {
             self.end(&mut tx, &session.id, "refresh_token_reused", now)

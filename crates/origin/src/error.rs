@@ -9,6 +9,7 @@ use serde_json::json;
 pub enum Problem {
     AccessTokenInvalid,
     BodyTooLarge,
+    BodyTooSlow,
     CredentialsInvalid,
     CredentialsMissing,
     DatabaseUnavailable,
@@ -36,6 +37,11 @@ impl Problem {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
                 "the request body is too large",
+            ),
+            Self::BodyTooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "body_too_slow",
+                "the request body came too slowly",
             ),
             Self::CredentialsInvalid => (
                 StatusCode::UNAUTHORIZED,
@@ -107,7 +113,7 @@ impl Problem {
             Self::RefreshTokenInvalid | Self::RefreshTokenReused | Self::SessionEnded => {
                 (StatusCode::BAD_REQUEST, "invalid_grant")
             }
-            Self::RequestMalformed => (status, "invalid_request"),
+            Self::BodyTooSlow | Self::RequestMalformed => (status, "invalid_request"),
             Self::DatabaseUnavailable | Self::Overloaded => (status, "temporarily_unavailable"),
             _ => (status, "server_error"),
         };

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 struct Origin {
@@ -105,14 +105,13 @@ struct Refresh {
 
 async fn login(State(origin): Shared, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let Login { username, password } = read_json(&headers, body).await?;
-    if username.len() > USERNAME_BYTES_MAX || password.len() > PASSWORD_BYTES_MAX {
+    // No name has a NUL, which Postgres would not take in a query.
+    let nameless = username.len() > USERNAME_BYTES_MAX || username.contains('\0');
+    if nameless || password.len() > PASSWORD_BYTES_MAX {
         return Err(Problem::CredentialsInvalid);
     }
-    origin
-        .sessions
-        .login(&username, password, now())
-        .await
-        .map(granted)
+    let work = async move { origin.sessions.login(&username, password, now()).await };
+    to_its_end(work).await.map(granted)
 }
 
 async fn refresh(
@@ -121,11 +120,8 @@ async fn refresh(
     body: Body,
 ) -> Result<Response, Problem> {
     let Refresh { refresh_token } = read_json(&headers, body).await?;
-    origin
-        .sessions
-        .refresh(&refresh_token, now())
-        .await
-        .map(granted)
+    let work = async move { origin.sessions.refresh(&refresh_token, now()).await };
+    to_its_end(work).await.map(granted)
 }
 
 /// RFC 6749 section 6.
@@ -152,7 +148,8 @@ async fn token(State(origin): Shared, body: Body) -> Response {
         )
             .into_response();
     }
-    match origin.sessions.refresh(&form.refresh_token, now()).await {
+    let work = async move { origin.sessions.refresh(&form.refresh_token, now()).await };
+    match to_its_end(work).await {
         Ok(tokens) => granted(tokens),
         Err(problem) => problem.oauth(),
     }
@@ -173,9 +170,12 @@ async fn logout(
     let delivery = match (headers.contains_key(header::CONTENT_TYPE), bearer) {
         (true, _) => {
             let Refresh { refresh_token } = read_json(&headers, body).await?;
-            origin.sessions.logout(&refresh_token, now()).await?
+            to_its_end(async move { origin.sessions.logout(&refresh_token, now()).await }).await?
         }
-        (false, Some((_, token))) => origin.sessions.logout_bearer(token.trim(), now()).await?,
+        (false, Some((_, token))) => {
+            let token = token.trim().to_owned();
+            to_its_end(async move { origin.sessions.logout_bearer(&token, now()).await }).await?
+        }
         (false, None) => return Err(Problem::CredentialsMissing),
     };
     let no_store = [(header::CACHE_CONTROL, "no-store")];
@@ -258,11 +258,25 @@ async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Resu
 }
 
 async fn read(body: Body) -> Result<Vec<u8>, Problem> {
-    to_bytes(body, BODY_BYTES_MAX)
-        .await
-        .map(Vec::from)
-        .map_err(|_| Problem::BodyTooLarge)
+    match tokio::time::timeout(BODY_WAIT_MAX, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(bytes) => bytes.map(Vec::from).map_err(|_| Problem::BodyTooLarge),
+        Err(_) => Err(Problem::BodyTooSlow),
+    }
 }
 
+/// Does the work to its end even if the client goes away, so that what is committed is also published;
+/// and answers in any case, even if the database does not.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(WORK_WAIT_MAX, tokio::spawn(work)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Problem::Internal),
+        Err(_) => Err(Problem::DatabaseUnavailable),
+    }
+}
+
+const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
+const WORK_WAIT_MAX: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const USERNAME_BYTES_MAX: usize = 256;

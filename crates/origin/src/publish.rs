@@ -66,8 +66,8 @@ impl Publisher {
     pub async fn deliver(&self, pending: &Pending) -> Delivery {
         match self.send(&pending.commands).await {
             Ok(()) => {
-                if let Err(error) = self.db.delivered(&pending.id).await {
-                    tracing::warn!(event = "outbox_row_kept", %error);
+                if let Err(error) = within(self.db.delivered(&pending.id)).await {
+                    tracing::warn!(event = "outbox_row_kept", error);
                 }
                 Delivery::Done
             }
@@ -97,26 +97,39 @@ impl Publisher {
         }
     }
 
-    /// Whether the outbox is empty now.
+    /// Whether nothing is left that could be delivered now. A row that the store refuses is passed over,
+    /// so that it holds up no other, and tried again by the next run.
     async fn drain(&self) -> bool {
         loop {
-            let batch = match self.db.pending(BATCH).await {
-                Ok(batch) if batch.is_empty() => return true,
+            let batch = match within(self.db.pending(BATCH)).await {
                 Ok(batch) => batch,
                 Err(error) => {
-                    tracing::warn!(event = "outbox_unreadable", %error);
+                    tracing::warn!(event = "outbox_unreadable", error);
                     return false;
                 }
             };
+            let full = batch.len() == BATCH as usize;
+            let mut refused = 0;
             for pending in batch {
-                if let Err(fault) = self.send(&pending.commands).await {
-                    tracing::warn!(event = "store_not_told", %fault);
+                match self.send(&pending.commands).await {
+                    Ok(()) => {}
+                    Err(fault @ Fault::Command(_)) => {
+                        tracing::error!(event = "store_refuses", row = pending.id, %fault);
+                        refused += 1;
+                        continue;
+                    }
+                    Err(fault) => {
+                        tracing::warn!(event = "store_not_told", %fault);
+                        return false;
+                    }
+                }
+                if let Err(error) = within(self.db.delivered(&pending.id)).await {
+                    tracing::warn!(event = "outbox_row_kept", error);
                     return false;
                 }
-                if let Err(error) = self.db.delivered(&pending.id).await {
-                    tracing::warn!(event = "outbox_row_kept", %error);
-                    return false;
-                }
+            }
+            if !full || refused > 0 {
+                return refused == 0;
             }
         }
     }
@@ -146,6 +159,15 @@ impl Publisher {
     }
 }
 
+/// A database that has vanished without a word must not hold up what is left to deliver for ever.
+async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, String> {
+    match tokio::time::timeout(DATABASE_DEADLINE, work).await {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(_) => Err("the database does not answer".to_owned()),
+    }
+}
+
+const DATABASE_DEADLINE: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);

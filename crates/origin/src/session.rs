@@ -1,6 +1,6 @@
 //! The rules: who gets a session, how it goes on, and how it ends.
 
-use crate::config::Config;
+use crate::config::{ACCESS_TOKEN_SECONDS_MAX, Config};
 use crate::db::{Db, Rotation, Session};
 use crate::error::Problem;
 use crate::password::Passwords;
@@ -104,10 +104,8 @@ impl Sessions {
                 now,
                 |session| {
                     signed = self.sign(session, now);
-                    match &signed {
-                        Ok(access_token) => self.announce(session, access_token, now),
-                        Err(_) => Vec::new(),
-                    }
+                    let access_token = signed.as_ref().ok()?;
+                    Some(self.announce(session, access_token, now))
                 },
                 |session| self.revoke(session, now),
             )
@@ -127,6 +125,7 @@ impl Sessions {
                 self.publisher.deliver(&pending).await;
                 Err(Problem::RefreshTokenReused)
             }
+            Rotation::Unsigned => Err(Problem::Internal),
             Rotation::Ended => Err(Problem::SessionEnded),
             Rotation::Unknown => Err(Problem::RefreshTokenInvalid),
         }
@@ -239,7 +238,8 @@ impl Sessions {
         ]
     }
 
-    /// What the store learns of a session's end. The marker outlives every access token of it.
+    /// What the store learns of a session's end. The marker outlives every access token of it, also one
+    /// that was issued while tokens lived longer.
     fn revoke(&self, session: &Session, now: UnixSeconds) -> Vec<Command> {
         let issuer = &self.config.issuer;
         vec![
@@ -247,7 +247,7 @@ impl Sessions {
                 .arg(self.keys.revoked_sid(issuer, &session.id))
                 .arg(now)
                 .arg("EX")
-                .arg(self.config.access_token_seconds + BUFFER_SECONDS),
+                .arg(ACCESS_TOKEN_SECONDS_MAX + BUFFER_SECONDS),
             Command::new("DEL").arg(self.keys.session(issuer, &session.id)),
             Command::new("ZREM")
                 .arg(self.keys.sessions(issuer, &session.user_id))

@@ -58,11 +58,10 @@ async fn the_upstream_learns_who_asks_and_no_forgery_reaches_it() {
 
 #[tokio::test]
 async fn a_public_route_carries_no_identity() {
-    let response = get(&SHARED.edge("/public/x"))
-        .header("portcullis-subject", "mallory")
-        .send()
-        .await;
-    let text = response.unwrap().text().await.unwrap();
+    let request = get(&SHARED.edge("/public/x")).header("portcullis-subject", "mallory");
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let text = response.text().await.unwrap();
     assert!(!text.contains("portcullis-subject"), "{text}");
 }
 
@@ -137,6 +136,10 @@ async fn no_path_trick_reaches_a_protected_route() {
         "/API/hello",
         "/api%2fhello",
         "/public/.;/../api/hello",
+        "/public/..;/api/hello",
+        "/%61pi/hello",
+        "/%41PI/hello",
+        "/api;x/hello",
     ] {
         let answer = raw(
             &EDGE,
@@ -150,6 +153,37 @@ async fn no_path_trick_reaches_a_protected_route() {
             "{path}: {answer}"
         );
     }
+}
+
+/// The route of `/api/admin/*` wants a scope that the one of `/api/*` does not.
+#[tokio::test]
+async fn no_spelling_of_a_path_escapes_its_route() {
+    let tokens = SHARED.login().await;
+    for path in [
+        "/api/%61dmin/x",
+        "/api/Admin/x",
+        "/API/ADMIN/x",
+        "/api/admin",
+        "/api/admin/",
+    ] {
+        let response = get_with(&SHARED.edge(path), &tokens.access).await;
+        refused(response, 403, "scope_insufficient").await;
+    }
+    refused(
+        get_with(&SHARED.edge("/api/admin;x/y"), &tokens.access).await,
+        400,
+        "path_ambiguous",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_get_with_an_empty_body_passes_and_one_with_a_body_is_told_so() {
+    let head = "GET /public/x HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n";
+    let answer = raw(&EDGE, &format!("{head}content-length: 0\r\n\r\n"));
+    assert!(answer.contains(" 200 OK"), "{answer}");
+    let answer = raw(&EDGE, &format!("{head}content-length: 4\r\n\r\nbody"));
+    assert!(answer.contains("body_unexpected"), "{answer}");
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
             { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" },
             { "name": "public", "path": "/public/*", "access": "public" },
         ],
+        "STORE_DEADLINE_MS": "3000",
         "STORE_URL": SHARED.fact("store_url"),
         "STORE_TOKEN": SHARED.fact("store_token"),
         "UPSTREAM_URL": SHARED.fact("upstream_url"),

@@ -139,36 +139,7 @@ async fn signatures_are_judged() {
 }
 
 #[tokio::test]
-async fn a_forged_token_costs_the_store_nothing() {
-    let url = SHARED.edge("/api/hello");
-    let good = SHARED.login().await;
-    let (input, _) = good.access.rsplit_once('.').unwrap();
-    let before = SHARED
-        .metric(
-            "origin_url",
-            "portcullis_origin_database_queries_total",
-            "request",
-        )
-        .await;
-    let mut statuses = Vec::new();
-    for forged in 0..100_u8 {
-        let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode([forged; 64]));
-        statuses.push(get_with(&url, &token).await.status().as_u16());
-    }
-    assert!(statuses.iter().all(|status| *status == 401), "{statuses:?}");
-    let after = SHARED
-        .metric(
-            "origin_url",
-            "portcullis_origin_database_queries_total",
-            "request",
-        )
-        .await;
-    // Other tests log in meanwhile; each of a hundred forgeries would have shown.
-    assert!(after - before < 100, "{before} {after}");
-}
-
-#[tokio::test]
-async fn a_token_of_another_audience_does_not_pass_for_a_session() {
+async fn a_foreign_issuers_token_does_not_pass_for_a_session() {
     let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));
     refused(
         get_with(&SHARED.edge("/api/hello"), &token).await,

@@ -106,10 +106,11 @@ fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
         .copied()
         .chain([stack.password(), stack.fact("store_token")])
     {
-        assert!(
-            secret.len() > 20 && !held.contains(secret),
-            "a secret is kept"
-        );
+        // Half of a secret is as good as all of it to whoever reads the log. The first half of a JWT is no
+        // secret; its signature is.
+        let (_, secret) = secret.rsplit_once('.').unwrap_or(("", secret));
+        let half = secret.get(..16).unwrap();
+        assert!(!held.contains(half), "a secret is kept");
     }
     assert!(held.contains("request_id"), "the logs were read");
 }

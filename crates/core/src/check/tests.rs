@@ -47,7 +47,7 @@ fn judge(method: &str, path: &str, answer: Result<Vec<Reply>, Outage>) -> Result
     let check = Check::new(&head, policy.route(&head)?, &policy, NOW)?;
     let proof = check.prove(true)?;
     let permit = check.decide(proof, answer)?;
-    Ok(format!("{} {:?}", permit.route(), permit.target()))
+    Ok(format!("{:?}", permit.target()))
 }
 
 #[test]
@@ -179,11 +179,11 @@ fn a_route_decides_what_is_asked() {
 fn a_route_decides_where_it_goes() {
     assert_eq!(
         judge("GET", "/api/x", Ok(vec![clean()])).unwrap(),
-        r#"read Upstream(BaseUrl("http://read.example/v1"))"#
+        r#"Upstream(BaseUrl("http://read.example/v1"))"#
     );
     assert_eq!(
         judge("POST", "/auth/login", Ok(vec![])).unwrap(),
-        r#"auth Origin(BaseUrl("https://origin.example"))"#
+        r#"Origin(BaseUrl("https://origin.example"))"#
     );
     assert_eq!(
         judge("GET", "/nowhere", Ok(vec![])),
@@ -231,7 +231,9 @@ fn a_scope_is_a_whole_word() {
             vec![("authorization", &token)],
         );
         let check = Check::new(&head, policy.route(&head).unwrap(), &policy, NOW).unwrap();
-        assert_eq!(check.prove(true).err(), expect, "{scope}");
+        let proof = check.prove(true).unwrap();
+        let verdict = check.decide(proof, Ok(vec![clean(), record()])).map(|_| ());
+        assert_eq!(verdict.err(), expect.map(Refusal::Denied), "{scope}");
     }
     check("api:write", None);
     check("other api:write", None);
