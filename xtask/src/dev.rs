@@ -3,7 +3,7 @@
 use crate::stack::{self, Database, Engine, Plan, Ports, USERNAME, loopback};
 use crate::tools::{self, Extent};
 use crate::{at, process};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -37,7 +37,7 @@ pub fn run(options: &Options) -> Result<()> {
     let tools = tools::ensure(Extent::Stack)?;
     stack::build(&tools)?;
     let folder = at(".dev");
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     let secrets = secrets()?;
     let plan = Plan {
         folder,
@@ -139,10 +139,10 @@ Portcullis is up after {seconds:.1} s. Ctrl-C stops it.
 Paste, in another terminal:
 
   curl -i {edge}/api/hello
-  curl -s {edge}/auth/login -H 'content-type: application/json' \
-    -d '{{"username":"{USERNAME}","password":"{password}"}}' | tee /tmp/portcullis.json
-  TOKEN=$(sed 's/.*"access_token":"\([^"]*\)".*/\1/' /tmp/portcullis.json)
-  REFRESH=$(sed 's/.*"refresh_token":"\([^"]*\)".*/\1/' /tmp/portcullis.json)
+  PAIR=$(curl -s {edge}/auth/login -H 'content-type: application/json' \
+    -d '{{"username":"{USERNAME}","password":"{password}"}}'); echo "$PAIR"
+  TOKEN=$(echo "$PAIR" | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  REFRESH=$(echo "$PAIR" | sed 's/.*"refresh_token":"\([^"]*\)".*/\1/')
   curl -i {edge}/api/hello -H "authorization: Bearer $TOKEN"
   curl -i {edge}/auth/refresh -H 'content-type: application/json' -d "{{\"refresh_token\":\"$REFRESH\"}}"
   curl -i -X POST {edge}/auth/logout -H "authorization: Bearer $TOKEN"

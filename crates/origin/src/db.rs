@@ -6,7 +6,7 @@ use prometheus::IntCounterVec;
 use redis_rest::{Command, decode_pipeline, encode_pipeline};
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::migrate::Migrator;
-use sqlx::{Any, AnyPool, Executor as _, Row as _, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
 use std::time::Duration;
 
 /// The database.
@@ -67,13 +67,25 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 impl Db {
     /// Opens the database and brings its tables up to date.
-    pub async fn open(database: &Database) -> Result<Self, sqlx::Error> {
+    pub async fn open(database: &Database) -> Result<Self, String> {
+        Self::connect(&database.url)
+            .await
+            .map_err(|error| format!("DATABASE_URL: {error}"))
+    }
+
+    async fn connect(url: &str) -> Result<Self, sqlx::Error> {
         sqlx::any::install_default_drivers();
-        let sqlite = database.url.starts_with("sqlite:");
-        let url = match (sqlite, database.url.contains('?')) {
-            (true, false) => format!("{}?mode=rwc", database.url),
-            _ => database.url.clone(),
+        let sqlite = url.starts_with("sqlite:");
+        let url = match (sqlite, url.contains('?')) {
+            (true, false) => format!("{url}?mode=rwc"),
+            _ => url.to_owned(),
         };
+        // A pool would try for a while, and then say that it did; one connection says why at once.
+        let mut first = AnyConnection::connect(&url).await?;
+        if sqlite {
+            first.execute(SQLITE_SETTINGS).await?;
+        }
+        first.close().await?;
         let pool = AnyPoolOptions::new()
             .max_connections(if sqlite { 4 } else { 16 })
             .acquire_timeout(Duration::from_secs(3))
