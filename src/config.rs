@@ -12,9 +12,7 @@ pub fn policy(env: &Env) -> Result<&'static Policy, Refusal> {
     thread_local! {
         static POLICY: OnceCell<Option<&'static Policy>> = const { OnceCell::new() };
     }
-    POLICY
-        .with(|policy| *policy.get_or_init(|| load(env)))
-        .ok_or(Refusal::Misconfigured)
+    POLICY.with(|policy| *policy.get_or_init(|| load(env))).ok_or(Refusal::Misconfigured)
 }
 
 fn load(env: &Env) -> Option<&'static Policy> {

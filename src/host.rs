@@ -102,10 +102,7 @@ impl TextRequest<'_> {
             self.deadline_ms,
             self.bytes_max,
         );
-        let answer = JsFuture::from(promise)
-            .await
-            .ok()
-            .and_then(|value| value.as_string());
+        let answer = JsFuture::from(promise).await.ok().and_then(|value| value.as_string());
         let answer = answer.unwrap_or_default();
         match answer.split_once('\n') {
             Some((status, text)) => {
@@ -119,18 +116,13 @@ impl TextRequest<'_> {
 
 /// A key that the host can verify with; none if it can't import the JWK.
 pub async fn import_key(algorithm: &str, jwk: &str) -> Option<JsValue> {
-    JsFuture::from(import_key_promise(algorithm, jwk))
-        .await
-        .ok()
+    JsFuture::from(import_key_promise(algorithm, jwk)).await.ok()
 }
 
 /// Whether the signature holds. Whatever the host can't judge does not hold.
 pub async fn verify(algorithm: &str, key: &JsValue, signature: &[u8], input: &str) -> bool {
     let verdict = JsFuture::from(verify_promise(algorithm, key, signature, input)).await;
-    verdict
-        .ok()
-        .and_then(|value| value.as_bool())
-        .unwrap_or(false)
+    verdict.ok().and_then(|value| value.as_bool()).unwrap_or(false)
 }
 
 /// A request on its way to whoever it is for.
@@ -160,9 +152,7 @@ impl Forward<'_> {
             self.body_bytes_max,
             self.personal,
         );
-        let answer = JsFuture::from(promise)
-            .await
-            .map_err(|_| Fault::Unreachable)?;
+        let answer = JsFuture::from(promise).await.map_err(|_| Fault::Unreachable)?;
         match answer.as_string() {
             Some(word) => Err(Fault::read(&word)),
             None => Ok(answer.unchecked_into()),

@@ -61,15 +61,11 @@ pub async fn select(
                 stale
             }
         }
-        Some(_) | None => load(policy, place, issuer)
-            .await
-            .ok_or(Outage::KeysUnavailable)?,
+        Some(_) | None => load(policy, place, issuer).await.ok_or(Outage::KeysUnavailable)?,
     };
     match pick(&held, header) {
         Err(Denial::KeyUnknown) if may_refetch(place, now) => {
-            let held = load(policy, place, issuer)
-                .await
-                .ok_or(Outage::KeysUnavailable)?;
+            let held = load(policy, place, issuer).await.ok_or(Outage::KeysUnavailable)?;
             Ok(pick(&held, header)?)
         }
         outcome => Ok(outcome?),
@@ -78,17 +74,8 @@ pub async fn select(
 
 fn pick(held: &Held, header: &UnverifiedHeader) -> Result<Selected, Denial> {
     let place = held.jwks.select(header)?;
-    let handle = held
-        .handles
-        .get(place)
-        .cloned()
-        .flatten()
-        .ok_or(Denial::KeyUnknown)?;
-    Ok(Selected {
-        algorithm: header.alg.name(),
-        handle,
-        generation: held.generation,
-    })
+    let handle = held.handles.get(place).cloned().flatten().ok_or(Denial::KeyUnknown)?;
+    Ok(Selected { algorithm: header.alg.name(), handle, generation: held.generation })
 }
 
 fn current(place: usize) -> Option<Rc<Held>> {
@@ -151,12 +138,7 @@ async fn load(policy: &Policy, place: usize, issuer: &Issuer) -> Option<Rc<Held>
                 last.get()
             }),
         };
-        let held = Rc::new(Held {
-            jwks,
-            handles,
-            generation,
-            loaded_at: clock(),
-        });
+        let held = Rc::new(Held { jwks, handles, generation, loaded_at: clock() });
         slot.held = Some(Rc::clone(&held));
         Some(held)
     })?

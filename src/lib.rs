@@ -63,12 +63,7 @@ impl Arrival {
         let mut parts = text.splitn(3, '\n');
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let now_ms: u64 = part().parse().unwrap_or_default();
-        Self {
-            now_ms,
-            now: UnixSeconds(now_ms / 1000),
-            request_id: part(),
-            head: part(),
-        }
+        Self { now_ms, now: UnixSeconds(now_ms / 1000), request_id: part(), head: part() }
     }
 
     fn head(&self) -> Head<'_> {

@@ -14,11 +14,7 @@ pub struct Memory<T> {
 impl<T: Eq + Hash + Copy> Memory<T> {
     /// An empty memory.
     pub fn new(generation_max: usize) -> Self {
-        Self {
-            young: HashSet::new(),
-            old: HashSet::new(),
-            generation_max,
-        }
+        Self { young: HashSet::new(), old: HashSet::new(), generation_max }
     }
 
     /// Whether `member` was seen lately; if so it stays for longer.

@@ -45,10 +45,7 @@ fn refuse(refusal: Refusal, arrival: &Arrival, trace: &Trace) -> web_sys::Respon
     if let Some(seconds) = retry_after_seconds(refusal) {
         fields.push(("retry-after", seconds.to_string()));
     }
-    let fields: Vec<&str> = fields
-        .iter()
-        .flat_map(|(name, value)| [*name, value])
-        .collect();
+    let fields: Vec<&str> = fields.iter().flat_map(|(name, value)| [*name, value]).collect();
     let body = json!({
         "type": "about:blank",
         "title": title,
@@ -133,9 +130,7 @@ fn challenge(refusal: Refusal, trace: &Trace) -> Option<String> {
 
 fn retry_after_seconds(refusal: Refusal) -> Option<u64> {
     match refusal {
-        Refusal::Denied(Denial::RateLimited {
-            retry_after_seconds,
-        }) => Some(retry_after_seconds),
+        Refusal::Denied(Denial::RateLimited { retry_after_seconds }) => Some(retry_after_seconds),
         Refusal::Denied(_) => None,
         Refusal::Misconfigured => Some(60),
         Refusal::Out(_) => Some(1),

@@ -17,10 +17,7 @@ pub async fn ask(policy: &Policy, commands: Vec<Command>) -> Result<Vec<Reply>, 
             for word in command.words().iter().skip(2) {
                 whole = whole.arg(word);
             }
-            *reply = post(policy, &[whole])
-                .await?
-                .pop()
-                .ok_or(Outage::StoreFaulty)?;
+            *reply = post(policy, &[whole]).await?.pop().ok_or(Outage::StoreFaulty)?;
         }
     }
     Ok(replies)

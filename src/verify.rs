@@ -27,13 +27,8 @@ pub async fn signature(
     if HELD.with_borrow_mut(|held| held.recall(memory)) {
         return Ok(check.prove(true)?);
     }
-    let holds = host::verify(
-        key.algorithm,
-        &key.handle,
-        jwt.signature(),
-        jwt.signing_input(),
-    )
-    .await;
+    let holds =
+        host::verify(key.algorithm, &key.handle, jwt.signature(), jwt.signing_input()).await;
     if holds {
         HELD.with_borrow_mut(|held| held.insert(memory));
     }

@@ -2,7 +2,7 @@
 
 use crate::stack::{self, Database, Engine, Plan, Ports, USERNAME, loopback};
 use crate::tools::{self, Extent};
-use crate::{at, process};
+use crate::{at, edge, process};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -54,7 +54,7 @@ pub fn run(options: &Options) -> Result<()> {
         password: secrets.password,
         vars: Map::new(),
     };
-    let faults = stack::config_faults(&plan.edge_vars()?);
+    let faults = edge::config_faults(&plan.edge_vars()?);
     if !faults.is_empty() {
         bail!("wrangler.toml:\n  {}", faults.join("\n  "));
     }
@@ -86,11 +86,7 @@ fn check_ports(options: &Options) -> Result<()> {
         .filter(|(_, port)| TcpListener::bind(loopback(*port)).is_err())
         .map(|(flag, port)| format!("  port {port} is taken; choose another with {flag}"))
         .collect();
-    if taken.is_empty() {
-        Ok(())
-    } else {
-        bail!("can't start:\n{}", taken.join("\n"))
-    }
+    if taken.is_empty() { Ok(()) } else { bail!("can't start:\n{}", taken.join("\n")) }
 }
 
 struct Secrets {
@@ -107,17 +103,11 @@ fn secrets() -> Result<Secrets> {
         .unwrap_or_default();
     let text = |name: &str| held.get(name).and_then(Value::as_str).map(str::to_owned);
     if let (Some(store_token), Some(password)) = (text("store_token"), text("password")) {
-        return Ok(Secrets {
-            store_token,
-            password,
-        });
+        return Ok(Secrets { store_token, password });
     }
     // The user that goes with an older password is in the database.
     let _ = fs::remove_file(at(".dev/origin.db"));
-    let secrets = Secrets {
-        store_token: stack::random_text(),
-        password: stack::random_text(),
-    };
+    let secrets = Secrets { store_token: stack::random_text(), password: stack::random_text() };
     let text = json!({ "store_token": secrets.store_token, "password": secrets.password });
     process::write_atomically(&file, &text.to_string())?;
     Ok(secrets)

@@ -1,7 +1,9 @@
 //! What a developer or a machine does with this workspace. `tools.rs` sets the machine up, `worker.rs`
-//! builds the Worker, `stack.rs` runs the system, `dev.rs` runs it for a person, `test.rs` tests it.
+//! builds the Worker, `stack.rs` runs the system (`edge.rs` and `postgres.rs` are parts of it), `dev.rs` runs it for a person, `test.rs` tests it.
 
 mod dev;
+mod edge;
+mod postgres;
 mod process;
 mod stack;
 mod test;
@@ -69,9 +71,7 @@ fn cargo() -> Command {
 
 /// The workspace's folder.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// A path below the workspace's folder.

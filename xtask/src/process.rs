@@ -33,11 +33,7 @@ pub fn is_stopping() -> bool {
 
 /// The error of what was not done because of that.
 pub fn check_stop() -> Result<()> {
-    if is_stopping() {
-        bail!("stopped")
-    } else {
-        Ok(())
-    }
+    if is_stopping() { bail!("stopped") } else { Ok(()) }
 }
 
 /// A step of the set-up: its place among all of them, and what it does.
@@ -55,32 +51,19 @@ pub fn step(step: &Step, command: &mut Command, log: &Path) -> Result<()> {
     let begun = Instant::now();
     let title = format!("[{}/{}] {}", step.place, step.of, step.name);
     let output = open_log(log)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output);
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("{title}: {command:?}"))?;
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    let mut child = command.spawn().with_context(|| format!("{title}: {command:?}"))?;
     let terminal = std::io::stderr().is_terminal();
     let mut shown = 0;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if is_stopping()
-            || step
-                .seconds_max
-                .is_some_and(|most| begun.elapsed().as_secs() > most)
-        {
+        if is_stopping() || step.seconds_max.is_some_and(|most| begun.elapsed().as_secs() > most) {
             let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
             let _ = child.wait();
             check_stop()?;
-            bail!(
-                "{title} took too long; the end of {}:\n{}",
-                log.display(),
-                tail(log)
-            );
+            bail!("{title} took too long; the end of {}:\n{}", log.display(), tail(log));
         }
         let seconds = begun.elapsed().as_secs();
         if terminal && seconds > 0 {
@@ -98,11 +81,7 @@ pub fn step(step: &Step, command: &mut Command, log: &Path) -> Result<()> {
         eprintln!("{begin}{title}: done in {seconds:.1} s          ");
         return Ok(());
     }
-    bail!(
-        "{title} failed ({status}); the end of {}:\n{}",
-        log.display(),
-        tail(log)
-    );
+    bail!("{title} failed ({status}); the end of {}:\n{}", log.display(), tail(log));
 }
 
 /// A server that was started, with its log.
@@ -116,15 +95,9 @@ impl Server {
     /// Starts a server in a process group of its own, so that Ctrl-C reaches it through us alone.
     pub fn start(name: &'static str, command: &mut Command, log: PathBuf) -> Result<Self> {
         let output = open_log(&log)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         die_with_parent(command);
-        let child = command
-            .spawn()
-            .with_context(|| format!("can't start {name}: {command:?}"))?;
+        let child = command.spawn().with_context(|| format!("can't start {name}: {command:?}"))?;
         Ok(Self { name, child, log })
     }
 
@@ -209,11 +182,7 @@ pub fn http_status(address: SocketAddr, path: &str) -> Option<u16> {
     stream.write_all(request.as_bytes()).ok()?;
     let mut head = [0; 12];
     stream.read_exact(&mut head).ok()?;
-    std::str::from_utf8(&head)
-        .ok()?
-        .strip_prefix("HTTP/1.1 ")?
-        .parse()
-        .ok()
+    std::str::from_utf8(&head).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
 }
 
 /// The end of a log.
@@ -228,21 +197,14 @@ pub fn tail(log: &Path) -> String {
     };
     let text = read().unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    let last = lines
-        .get(lines.len().saturating_sub(25)..)
-        .unwrap_or_default();
+    let last = lines.get(lines.len().saturating_sub(25)..).unwrap_or_default();
     last.iter().map(|line| format!("  | {line}\n")).collect()
 }
 
 /// Writes a file that its owner alone may read.
 pub fn write_private(file: &Path, text: &str) -> Result<()> {
     let mut options = fs::OpenOptions::new();
-    let mut handle = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(file)?;
+    let mut handle = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
     handle.write_all(text.as_bytes())?;
     Ok(())
 }
@@ -267,10 +229,7 @@ fn open_log(log: &Path) -> Result<File> {
 #[cfg(target_os = "linux")]
 fn die_with_parent(command: &mut Command) {
     let die = || nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(Into::into);
-    #[expect(
-        unsafe_code,
-        reason = "one system call, which is safe to make between fork and exec"
-    )]
+    #[expect(unsafe_code, reason = "one system call, which is safe to make between fork and exec")]
     // SAFETY: the closure only calls prctl, which is async-signal-safe and allocates nothing.
     unsafe {
         command.pre_exec(die);

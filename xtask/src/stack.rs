@@ -1,12 +1,11 @@
 //! The whole system on this machine: Redis, gateway, origin, upstream and the Worker, each a process on
 //! a loopback port of its own.
 
-use crate::process::{self, STOP, Server, Step, step, write_atomically, write_private};
+use crate::process::{self, STOP, Server, Step, step, write_atomically};
 use crate::tools::{self, Extent, Tools};
-use crate::{at, worker};
+use crate::{at, edge, postgres, worker};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use portcullis_core::Policy;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::io::Read as _;
@@ -91,7 +90,7 @@ pub struct Servers(pub Vec<Server>);
 
 impl Servers {
     /// Waits for the last one to answer. If one before it has ended meanwhile, that is the news.
-    fn wait_ready(
+    pub fn wait_ready(
         &mut self,
         address: SocketAddr,
         path: &str,
@@ -141,9 +140,7 @@ pub fn run(options: &Options) -> Result<()> {
                 fs::read_to_string(file).with_context(|| format!("--vars {}", file.display()))?;
             let vars: Value = serde_json::from_str(&text)
                 .with_context(|| format!("--vars {}", file.display()))?;
-            vars.as_object()
-                .cloned()
-                .context("--vars: not a JSON object")?
+            vars.as_object().cloned().context("--vars: not a JSON object")?
         }
         None => Map::new(),
     };
@@ -153,13 +150,7 @@ pub fn run(options: &Options) -> Result<()> {
     let [edge, gateway, origin, redis, upstream] = free_ports()?;
     let plan = Plan {
         folder: folder.clone(),
-        ports: Ports {
-            edge,
-            gateway,
-            origin,
-            redis,
-            upstream,
-        },
+        ports: Ports { edge, gateway, origin, redis, upstream },
         db: options.db,
         engine: options.engine,
         store_token: random_text(),
@@ -170,16 +161,13 @@ pub fn run(options: &Options) -> Result<()> {
         let mut servers = match options.only {
             Some(Part::Edge) => {
                 let mut servers = Servers::default();
-                start_edge(&plan, &tools, &mut servers)?;
+                edge::start(&plan, &tools, &mut servers)?;
                 servers
             }
             None => start(&plan, &tools)?,
         };
         let mut facts = plan.facts(options.only)?;
-        facts.insert(
-            "pids".into(),
-            servers.0.iter().map(|s| (s.name, json!(s.pid()))).collect(),
-        );
+        facts.insert("pids".into(), servers.0.iter().map(|s| (s.name, json!(s.pid()))).collect());
         write_atomically(&options.json, &Value::Object(facts).to_string())?;
         eprintln!("ready: {}", options.json.display());
         // A test may kill a part to see what the others make of it, so that does not end the stack.
@@ -207,19 +195,9 @@ pub fn run(options: &Options) -> Result<()> {
 /// Builds the servers and the Worker.
 pub fn build(tools: &Tools) -> Result<()> {
     let mut cargo = crate::cargo();
-    cargo.args([
-        "build",
-        "-p",
-        "portcullis-gateway",
-        "-p",
-        "portcullis-origin",
-    ]);
-    let servers = Step {
-        place: 1,
-        of: 1,
-        name: "gateway and origin: build".to_owned(),
-        seconds_max: None,
-    };
+    cargo.args(["build", "-p", "portcullis-gateway", "-p", "portcullis-origin"]);
+    let servers =
+        Step { place: 1, of: 1, name: "gateway and origin: build".to_owned(), seconds_max: None };
     step(&servers, &mut cargo, &at("target/log/servers.log"))?;
     worker::build(tools)
 }
@@ -229,44 +207,22 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
     let ports = &plan.ports;
     let mut servers = Servers::default();
     if plan.db == Database::Postgres {
-        start_postgres(plan, &mut servers)?;
+        postgres::start(plan, &mut servers)?;
     }
 
     let data = plan.folder.join("redis");
     fs::create_dir_all(&data)?;
     let mut redis = Command::new("redis-server");
-    redis.args([
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--appendonly",
-        "yes",
-        "--port",
-    ]);
+    redis.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--port"]);
     redis.arg(ports.redis.to_string()).arg("--dir").arg(&data);
-    servers
-        .0
-        .push(Server::start("redis", &mut redis, plan.log("redis"))?);
+    servers.0.push(Server::start("redis", &mut redis, plan.log("redis"))?);
 
     let mut gateway = Command::new(at("target/debug/portcullis-gateway"));
     gateway
-        .args([
-            "--listen",
-            &loopback(ports.gateway).to_string(),
-            "--redis-url",
-            &plan.redis_url(),
-        ])
+        .args(["--listen", &loopback(ports.gateway).to_string(), "--redis-url", &plan.redis_url()])
         .env("GATEWAY_TOKENS", format!("stack={}", plan.store_token));
-    servers
-        .0
-        .push(Server::start("gateway", &mut gateway, plan.log("gateway"))?);
-    servers.wait_ready(
-        loopback(ports.gateway),
-        "/readyz",
-        |status| status == 200,
-        20,
-    )?;
+    servers.0.push(Server::start("gateway", &mut gateway, plan.log("gateway"))?);
+    servers.wait_ready(loopback(ports.gateway), "/readyz", |status| status == 200, 20)?;
 
     add_user(plan)?;
     let mut origin = plan.origin_command();
@@ -283,108 +239,20 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
         .arg("--signing-key-file")
         .arg(plan.folder.join("signing-key.pem"))
         .env("STORE_TOKEN", &plan.store_token);
-    servers
-        .0
-        .push(Server::start("origin", &mut origin, plan.log("origin"))?);
-    servers.wait_ready(
-        loopback(ports.origin),
-        "/readyz",
-        |status| status == 200,
-        20,
-    )?;
+    servers.0.push(Server::start("origin", &mut origin, plan.log("origin"))?);
+    servers.wait_ready(loopback(ports.origin), "/readyz", |status| status == 200, 20)?;
 
     let mut upstream = tools.command("node");
-    upstream
-        .arg(at("demo/upstream.mjs"))
-        .arg(ports.upstream.to_string());
-    servers.0.push(Server::start(
-        "upstream",
-        &mut upstream,
-        plan.log("upstream"),
-    )?);
+    upstream.arg(at("demo/upstream.mjs")).arg(ports.upstream.to_string());
+    servers.0.push(Server::start("upstream", &mut upstream, plan.log("upstream"))?);
     servers.wait_ready(loopback(ports.upstream), "/", |status| status == 200, 20)?;
 
-    start_edge(plan, tools, &mut servers)?;
+    edge::start(plan, tools, &mut servers)?;
     Ok(servers)
 }
 
-fn start_edge(plan: &Plan, tools: &Tools, servers: &mut Servers) -> Result<()> {
-    let vars = plan.edge_vars()?;
-    for fault in config_faults(&vars) {
-        eprintln!("the Worker's configuration: {fault}");
-    }
-    let folder = plan.folder.join("edge");
-    fs::create_dir_all(&folder)?;
-    let port = plan.ports.edge.to_string();
-    let mut command = match plan.engine {
-        Engine::Wrangler => {
-            let config = folder.join("wrangler.json");
-            // wrangler shows plain variables, but not what it reads from here.
-            let mut plain = vars.clone();
-            if let Some(Value::String(token)) = plain.remove("STORE_TOKEN") {
-                write_private(
-                    &folder.join(".dev.vars"),
-                    &format!(
-                        "STORE_TOKEN=\"{token}\"
-"
-                    ),
-                )?;
-            }
-            write_private(&config, &wrangler_config(&plain)?.to_string())?;
-            let mut wrangler = tools.command("wrangler");
-            wrangler
-                .args([
-                    "dev",
-                    "--ip",
-                    "127.0.0.1",
-                    "--port",
-                    &port,
-                    "--inspector-ip",
-                    "127.0.0.1",
-                ])
-                .args([
-                    "--inspector-port",
-                    "0",
-                    "--show-interactive-dev-session=false",
-                    "--config",
-                ])
-                .arg(&config)
-                .arg("--persist-to")
-                .arg(folder.join("state"))
-                .env("WRANGLER_SEND_METRICS", "false")
-                .env("WRANGLER_LOG_PATH", folder.join("log"))
-                .env("WRANGLER_REGISTRY_PATH", folder.join("registry"));
-            wrangler
-        }
-        Engine::Workerd => {
-            let config = folder.join("config.capnp");
-            for name in ["index.js", "index_bg.wasm"] {
-                fs::copy(at("build").join(name), folder.join(name))?;
-            }
-            write_private(&config, &workerd_config(&vars, plan.ports.edge)?)?;
-            let mut workerd = tools.command("workerd");
-            workerd.arg("serve").arg(&config);
-            workerd
-        }
-    };
-    servers
-        .0
-        .push(Server::start("edge", &mut command, plan.log("edge"))?);
-    servers.wait_ready(loopback(plan.ports.edge), "/", |_| true, 60)
-}
-
-/// What the Worker would say of its variables.
-pub fn config_faults(vars: &Map<String, Value>) -> Vec<String> {
-    let lookup = |name: &str| match vars.get(name)? {
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    };
-    let faults = Policy::parse(lookup).err().unwrap_or_default();
-    faults.iter().map(ToString::to_string).collect()
-}
-
 impl Plan {
-    fn log(&self, name: &str) -> PathBuf {
+    pub fn log(&self, name: &str) -> PathBuf {
         self.folder.join("log").join(format!("{name}.log"))
     }
 
@@ -424,10 +292,7 @@ impl Plan {
         if only.is_some() {
             let vars = self.edge_vars()?;
             for name in ["ORIGIN_URL", "STORE_URL", "STORE_TOKEN", "UPSTREAM_URL"] {
-                facts.insert(
-                    name.to_lowercase(),
-                    vars.get(name).cloned().unwrap_or_default(),
-                );
+                facts.insert(name.to_lowercase(), vars.get(name).cloned().unwrap_or_default());
             }
             facts.remove("redis_url");
         }
@@ -436,7 +301,7 @@ impl Plan {
 
     /// The Worker's variables: wrangler.toml's, then the stack's, then the test's.
     pub fn edge_vars(&self) -> Result<Map<String, Value>> {
-        let mut vars = wrangler_toml()?
+        let mut vars = edge::wrangler_toml()?
             .get("vars")
             .and_then(Value::as_object)
             .cloned()
@@ -462,10 +327,7 @@ impl Plan {
         match self.db {
             Database::Postgres => {
                 let folder = self.postgres_folder();
-                format!(
-                    "postgres://postgres@localhost/postgres?host={}",
-                    folder.display()
-                )
+                format!("postgres://postgres@localhost/postgres?host={}", folder.display())
             }
             Database::Sqlite => format!("sqlite://{}", self.folder.join("origin.db").display()),
         }
@@ -473,7 +335,7 @@ impl Plan {
 
     /// Not below the workspace, which the user postgres may not be able to enter; and short, since a
     /// socket's path has 107 bytes.
-    fn postgres_folder(&self) -> PathBuf {
+    pub fn postgres_folder(&self) -> PathBuf {
         std::env::temp_dir().join(format!("portcullis-postgres-{}", std::process::id()))
     }
 
@@ -487,17 +349,8 @@ impl Plan {
 /// Makes the demo user; one that is there already stays.
 fn add_user(plan: &Plan) -> Result<()> {
     let mut command = plan.origin_command();
-    command.args([
-        "user",
-        "add",
-        "--username",
-        USERNAME,
-        "--scope",
-        "api:read api:write",
-    ]);
-    command
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped());
+    command.args(["user", "add", "--username", USERNAME, "--scope", "api:read api:write"]);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut child = command.spawn().context("can't start the origin")?;
     if let Some(mut stdin) = child.stdin.take() {
         std::io::Write::write_all(&mut stdin, plan.password.as_bytes())?;
@@ -508,128 +361,6 @@ fn add_user(plan: &Plan) -> Result<()> {
         bail!("the demo user can't be added:\n{text}");
     }
     Ok(())
-}
-
-/// PostgreSQL with a folder and a socket of its own. It refuses to run as root.
-fn start_postgres(plan: &Plan, servers: &mut Servers) -> Result<()> {
-    let bin = tools::postgres_bin().context("PostgreSQL is not installed")?;
-    let folder = plan.postgres_folder();
-    let data = folder.join("data");
-    fs::create_dir_all(&folder)?;
-    let root = nix::unistd::geteuid().is_root();
-    let command = |program: &str| {
-        if root {
-            let mut command = Command::new("runuser");
-            command
-                .args(["-u", "postgres", "--"])
-                .arg(bin.join(program));
-            command
-        } else {
-            Command::new(bin.join(program))
-        }
-    };
-    if root {
-        let status = Command::new("chown")
-            .args(["postgres"])
-            .arg(&folder)
-            .status()?;
-        anyhow::ensure!(
-            status.success(),
-            "can't give {} to postgres",
-            folder.display()
-        );
-    }
-    let mut initdb = command("initdb");
-    initdb
-        .arg("-D")
-        .arg(&data)
-        .args(["-U", "postgres", "-A", "trust", "-N"]);
-    let make = Step {
-        place: 1,
-        of: 1,
-        name: "PostgreSQL: make a cluster".to_owned(),
-        seconds_max: None,
-    };
-    step(&make, &mut initdb, &plan.log("initdb"))?;
-    let mut postgres = command("postgres");
-    postgres
-        .arg("-D")
-        .arg(&data)
-        .args(["-c", "listen_addresses=", "-k"])
-        .arg(&folder);
-    let mut server = Server::start("postgres", &mut postgres, plan.log("postgres"))?;
-    for _ in 0..200 {
-        process::check_stop()?;
-        if let Some(status) = server.ended() {
-            bail!("{}", server.obituary(status));
-        }
-        let mut ready = Command::new(bin.join("pg_isready"));
-        if ready
-            .arg("-h")
-            .arg(&folder)
-            .output()
-            .is_ok_and(|output| output.status.success())
-        {
-            servers.0.push(server);
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    bail!(
-        "PostgreSQL does not answer; see {}",
-        plan.log("postgres").display()
-    );
-}
-
-fn wrangler_toml() -> Result<Value> {
-    let text = fs::read_to_string(at("wrangler.toml"))?;
-    Ok(toml::from_str(&text)?)
-}
-
-/// A configuration for `wrangler dev` of the bundle as it is built.
-fn wrangler_config(vars: &Map<String, Value>) -> Result<Value> {
-    let toml = wrangler_toml()?;
-    Ok(json!({
-        "name": toml.get("name"),
-        "main": at("build/index.js"),
-        "compatibility_date": toml.get("compatibility_date"),
-        "vars": vars,
-    }))
-}
-
-/// A configuration for workerd that serves the bundle on one port.
-fn workerd_config(vars: &Map<String, Value>, port: u16) -> Result<String> {
-    let toml = wrangler_toml()?;
-    let bindings: Vec<String> = vars
-        .iter()
-        .map(|(name, value)| {
-            let (kind, text) = match value {
-                Value::String(text) => ("text", text.clone()),
-                other => ("json", other.to_string()),
-            };
-            format!("(name = {}, {kind} = {})", json!(name), json!(text))
-        })
-        .collect();
-    Ok(format!(
-        "using Workerd = import \"/workerd/workerd.capnp\";\n\
-         const config :Workerd.Config = (\n\
-           services = [\n\
-             (name = \"main\", worker = (\n\
-               modules = [\n\
-                 (name = \"index.js\", esModule = embed \"index.js\"),\n\
-                 (name = \"./index_bg.wasm\", wasm = embed \"index_bg.wasm\"),\n\
-               ],\n\
-               compatibilityDate = {},\n\
-               bindings = [{}],\n\
-             )),\n\
-             (name = \"internet\", network = (allow = [\"public\", \"private\"],\n\
-               tlsOptions = (trustBrowserCas = true))),\n\
-           ],\n\
-           sockets = [(name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\")],\n\
-         );\n",
-        json!(toml.get("compatibility_date")),
-        bindings.join(", ")
-    ))
 }
 
 fn free_ports<const N: usize>() -> Result<[u16; N]> {

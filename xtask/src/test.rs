@@ -37,10 +37,7 @@ pub fn run(options: &Options) -> Result<()> {
     let tools = tools::ensure(Extent::Everything)?;
     let mut tally = Tally::default();
     let parts = [Part::Lint, Part::Unit, Part::Wasm, Part::Bundle, Part::E2e];
-    for part in parts
-        .into_iter()
-        .filter(|part| options.part.is_none_or(|wanted| wanted == *part))
-    {
+    for part in parts.into_iter().filter(|part| options.part.is_none_or(|wanted| wanted == *part)) {
         match part {
             Part::Lint => lint(&tools, &mut tally)?,
             Part::Unit => tally.check(
@@ -75,9 +72,7 @@ impl Tally {
         println!("\n== {name}");
         let begun = Instant::now();
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("{name}: {command:?}"))?;
+        let mut child = command.spawn().with_context(|| format!("{name}: {command:?}"))?;
         let (mut passed, mut failed) = (0, 0);
         for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
             let line = line?;
@@ -103,10 +98,7 @@ impl Tally {
     }
 
     fn note(&mut self, name: &str, good: bool, detail: &str) {
-        println!(
-            "-- {name}: {} ({detail})",
-            if good { "good" } else { "FAILED" }
-        );
+        println!("-- {name}: {} ({detail})", if good { "good" } else { "FAILED" });
         if good {
             self.passed += 1;
         } else {
@@ -119,25 +111,14 @@ impl Tally {
 /// The number before `word` in cargo's line of counts.
 fn count(counts: &str, word: &str) -> u64 {
     let before = counts.split_once(word).map_or("", |(before, _)| before);
-    before
-        .rsplit(' ')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn lint(tools: &Tools, tally: &mut Tally) -> Result<()> {
     tally.check("format", cargo(&["fmt", "--all", "--check"]))?;
     tally.check(
         "clippy",
-        cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]),
+        cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     )?;
     let mut clippy = tools.wasm_command("cargo");
     clippy.args(["clippy", "--target", "wasm32-unknown-unknown", "--lib"]);
@@ -185,8 +166,7 @@ fn bundle(tools: &Tools, tally: &mut Tally) -> Result<()> {
 fn e2e(tools: &Tools, only: Option<&str>, tally: &mut Tally) -> Result<()> {
     stack::build(tools)?;
     let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
-    test.args(only)
-        .env("PORTCULLIS_XTASK", std::env::current_exe()?);
+    test.args(only).env("PORTCULLIS_XTASK", std::env::current_exe()?);
     tally.check("end to end", test)
 }
 

@@ -95,11 +95,7 @@ enum How {
     /// These Debian packages have it.
     Apt(Vec<&'static str>),
     /// `cargo install` has it, at this version.
-    Cargo {
-        package: &'static str,
-        version: &'static str,
-        flags: &'static [&'static str],
-    },
+    Cargo { package: &'static str, version: &'static str, flags: &'static [&'static str] },
     /// The npm lockfile has it.
     Npm,
     /// `rustup target add` has it, or else the standard library is built for Debian's compiler.
@@ -135,70 +131,39 @@ pub fn ensure(extent: Extent) -> Result<Tools> {
                 packages.join(" ")
             ));
         }
-        bail!(
-            "this machine lacks what can't be installed from here:\n{}",
-            lines.join("\n")
-        );
+        bail!("this machine lacks what can't be installed from here:\n{}", lines.join("\n"));
     }
     if !needs.is_empty() {
         let names: Vec<&str> = needs.iter().map(|need| need.name.as_str()).collect();
         eprintln!("to be installed, once: {}", names.join(", "));
     }
-    let of = needs
-        .iter()
-        .filter(|need| !matches!(need.how, How::Apt(_)))
-        .count()
+    let of = needs.iter().filter(|need| !matches!(need.how, How::Apt(_))).count()
         + usize::from(!packages.is_empty());
     let mut place = 0;
     let mut next = |name: String| {
         place += 1;
-        Step {
-            place,
-            of,
-            name,
-            seconds_max: None,
-        }
+        Step { place, of, name, seconds_max: None }
     };
     if let (false, Some(apt)) = (packages.is_empty(), apt) {
-        apt_install(
-            &next(format!("apt: {}", packages.join(" "))),
-            apt,
-            &packages,
-        )?;
+        apt_install(&next(format!("apt: {}", packages.join(" "))), apt, &packages)?;
     }
     for need in &needs {
         match &need.how {
             How::Apt(_) | How::Tell(_) => {}
-            How::Cargo {
-                package,
-                version,
-                flags,
-            } => {
+            How::Cargo { package, version, flags } => {
                 cargo_install(&next(need.name.clone()), package, version, flags)?;
             }
             How::Npm => {
                 let mut npm = Command::new("npm");
                 // Not `npm ci`: it refuses a lockfile made where a registry lacked another system's packages.
-                npm.current_dir(root())
-                    .args(["install", "--no-save", "--no-fund", "--no-audit"]);
-                step(
-                    &next(need.name.clone()),
-                    &mut npm,
-                    &at(".tools/log/npm.log"),
-                )?;
-                fs::copy(
-                    at("package-lock.json"),
-                    at("node_modules/.installed-lock.json"),
-                )?;
+                npm.current_dir(root()).args(["install", "--no-save", "--no-fund", "--no-audit"]);
+                step(&next(need.name.clone()), &mut npm, &at(".tools/log/npm.log"))?;
+                fs::copy(at("package-lock.json"), at("node_modules/.installed-lock.json"))?;
             }
             How::WasmTarget => wasm_target(&next(need.name.clone()), apt)?,
         }
     }
-    let wasm = if has_target("rustc") {
-        WasmToolchain::Everyday
-    } else {
-        WasmToolchain::Packaged
-    };
+    let wasm = if has_target("rustc") { WasmToolchain::Everyday } else { WasmToolchain::Packaged };
     Ok(Tools { wasm })
 }
 
@@ -206,10 +171,7 @@ fn missing(extent: Extent) -> Vec<Need> {
     let mut needs = Vec::new();
     let mut need = |there: bool, name: &str, how: How| {
         if !there {
-            needs.push(Need {
-                name: name.to_owned(),
-                how,
-            });
+            needs.push(Need { name: name.to_owned(), how });
         }
     };
     let node = version("node")
@@ -224,30 +186,14 @@ fn missing(extent: Extent) -> Vec<Need> {
         "npm",
         How::Tell("it comes with Node.js; on Debian: apt-get install npm"),
     );
-    need(
-        version("cc").is_some(),
-        "a C compiler",
-        How::Apt(vec!["gcc", "libc6-dev"]),
-    );
+    need(version("cc").is_some(), "a C compiler", How::Apt(vec!["gcc", "libc6-dev"]));
     if extent != Extent::Worker {
-        need(
-            version("redis-server").is_some(),
-            "redis-server",
-            How::Apt(vec!["redis-server"]),
-        );
+        need(version("redis-server").is_some(), "redis-server", How::Apt(vec!["redis-server"]));
     }
     if matches!(extent, Extent::Everything | Extent::StackOnPostgres) {
-        need(
-            postgres_bin().is_some(),
-            "PostgreSQL",
-            How::Apt(vec!["postgresql"]),
-        );
+        need(postgres_bin().is_some(), "PostgreSQL", How::Apt(vec!["postgresql"]));
     }
-    need(
-        has_target("rustc") || packaged_is_ready(),
-        TARGET,
-        How::WasmTarget,
-    );
+    need(has_target("rustc") || packaged_is_ready(), TARGET, How::WasmTarget);
     let installed = |tool: &str, wanted: &str| {
         version(&at(&format!(".tools/bin/{tool}")).to_string_lossy())
             .is_some_and(|text| text.split_whitespace().any(|word| word == wanted))
@@ -265,21 +211,13 @@ fn missing(extent: Extent) -> Vec<Need> {
     need(
         installed("worker-build", WORKER_BUILD),
         &format!("worker-build {WORKER_BUILD}"),
-        How::Cargo {
-            package: "worker-build",
-            version: WORKER_BUILD,
-            flags: &[],
-        },
+        How::Cargo { package: "worker-build", version: WORKER_BUILD, flags: &[] },
     );
     if extent == Extent::Everything {
         need(
             installed("wasm-pack", WASM_PACK),
             &format!("wasm-pack {WASM_PACK}"),
-            How::Cargo {
-                package: "wasm-pack",
-                version: WASM_PACK,
-                flags: &[],
-            },
+            How::Cargo { package: "wasm-pack", version: WASM_PACK, flags: &[] },
         );
     }
     let lock = fs::read(at("package-lock.json")).ok();
@@ -294,15 +232,8 @@ fn missing(extent: Extent) -> Vec<Need> {
 
 /// The first line of what a program says of its version, if it runs at all.
 fn version(program: &str) -> Option<String> {
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn has_target(rustc: &str) -> bool {
@@ -327,12 +258,8 @@ fn apt() -> Option<&'static [&'static str]> {
     if nix::unistd::geteuid().is_root() {
         return Some(&["apt-get"]);
     }
-    let sudo = Command::new("sudo")
-        .args(["-n", "true"])
-        .stderr(Stdio::null())
-        .status();
-    sudo.is_ok_and(|status| status.success())
-        .then_some(&["sudo", "-n", "apt-get"])
+    let sudo = Command::new("sudo").args(["-n", "true"]).stderr(Stdio::null()).status();
+    sudo.is_ok_and(|status| status.success()).then_some(&["sudo", "-n", "apt-get"])
 }
 
 fn apt_install(progress: &Step, apt: &[&str], packages: &[&str]) -> Result<()> {
@@ -365,11 +292,7 @@ fn cargo_install(progress: &Step, package: &str, version: &str, flags: &[&str]) 
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-        step(
-            progress,
-            &mut cargo,
-            &at(&format!(".tools/log/{package}.log")),
-        )
+        step(progress, &mut cargo, &at(&format!(".tools/log/{package}.log")))
     };
     // A mirror of the registry may lack a version that the tool's own lockfile names.
     install(true).or_else(|_| install(false))
@@ -379,11 +302,7 @@ fn wasm_target(progress: &Step, apt: Option<&[&str]>) -> Result<()> {
     if version("rustup").is_some() {
         let mut rustup = Command::new("rustup");
         rustup.current_dir(root()).args(["target", "add", TARGET]);
-        let bounded = Step {
-            seconds_max: Some(180),
-            name: progress.name.clone(),
-            ..*progress
-        };
+        let bounded = Step { seconds_max: Some(180), name: progress.name.clone(), ..*progress };
         if step(&bounded, &mut rustup, &at(".tools/log/rustup.log")).is_ok() && has_target("rustc")
         {
             return Ok(());
@@ -398,14 +317,8 @@ fn wasm_target(progress: &Step, apt: Option<&[&str]>) -> Result<()> {
 }
 
 /// Debian's packages of a compiler with the source of its standard library.
-const PACKAGED: [&str; 6] = [
-    "rustc-web",
-    "cargo-web",
-    "rust-web-src",
-    "rust-web-llvm",
-    "rust-web-clippy",
-    "lld-22",
-];
+const PACKAGED: [&str; 6] =
+    ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "rust-web-clippy", "lld-22"];
 
 /// Whether the library below .tools/rust is there, and of the packaged compiler as it is now.
 fn packaged_is_ready() -> bool {
@@ -427,18 +340,9 @@ fn build_packaged_std(progress: &Step) -> Result<()> {
         .current_dir(&work)
         .env("PATH", "/usr/bin:/bin")
         .env("RUSTC_BOOTSTRAP", "1")
-        .env(
-            "RUSTFLAGS",
-            "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes",
-        )
+        .env("RUSTFLAGS", "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes")
         .env("CARGO_TARGET_DIR", work.join("target"))
-        .args([
-            "build",
-            "--release",
-            "-Zbuild-std=std,panic_abort,test",
-            "--target",
-            TARGET,
-        ]);
+        .args(["build", "--release", "-Zbuild-std=std,panic_abort,test", "--target", TARGET]);
     for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
         cargo.env_remove(name);
     }
@@ -466,27 +370,18 @@ fn build_packaged_std(progress: &Step) -> Result<()> {
     let rustc = sysroot.join("bin/rustc");
     fs::write(
         &rustc,
-        format!(
-            "#!/bin/sh\nexec /usr/bin/rustc --sysroot '{}' \"$@\"\n",
-            sysroot.display()
-        ),
+        format!("#!/bin/sh\nexec /usr/bin/rustc --sysroot '{}' \"$@\"\n", sysroot.display()),
     )?;
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755))?;
     // Last, as the sign that all of it is there.
-    fs::write(
-        sysroot.join("compiler"),
-        version("/usr/bin/rustc").unwrap_or_default(),
-    )?;
+    fs::write(sysroot.join("compiler"), version("/usr/bin/rustc").unwrap_or_default())?;
     Ok(())
 }
 
 /// The folder of PostgreSQL's programs: Debian's newest, or wherever `initdb` is found.
 pub fn postgres_bin() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
     folders.retain(|folder| folder.join("initdb").exists());
     folders.sort();

@@ -33,24 +33,14 @@ pub fn build(tools: &Tools) -> Result<()> {
         name: "the Worker: compile and bind".to_owned(),
         seconds_max: None,
     };
-    step(
-        &compile,
-        &mut worker_build,
-        &at("target/log/worker-build.log"),
-    )?;
+    step(&compile, &mut worker_build, &at("target/log/worker-build.log"))?;
 
     let (wasm, small) = (at("build/index_bg.wasm"), at("build/index_bg.small.wasm"));
     let mut wasm_opt = tools.command("wasm-opt");
-    wasm_opt
-        .args(["-Oz", "--strip-debug", "--strip-producers"])
-        .args(WASM_FEATURES);
+    wasm_opt.args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES);
     wasm_opt.arg(&wasm).arg("-o").arg(&small);
-    let optimise = Step {
-        place: 2,
-        of: 2,
-        name: "the Worker: optimise".to_owned(),
-        seconds_max: None,
-    };
+    let optimise =
+        Step { place: 2, of: 2, name: "the Worker: optimise".to_owned(), seconds_max: None };
     step(&optimise, &mut wasm_opt, &at("target/log/wasm-opt.log"))?;
     fs::rename(&small, &wasm)?;
     fs::write(stamp_file, stamp)?;

@@ -48,12 +48,7 @@ impl<'a> Check<'a> {
             Access::Auth | Access::Public => None,
             Access::Protected => Some(Candidate::read(head, policy, now)?),
         };
-        Ok(Self {
-            policy,
-            route,
-            candidate,
-            address: address_group(head),
-        })
+        Ok(Self { policy, route, candidate, address: address_group(head) })
     }
 
     /// The token that must be verified; none where the route asks for none.
@@ -111,12 +106,7 @@ impl<'a> Check<'a> {
                     judge_record(&next()?, candidate)?;
                 }
                 let claims = &candidate.jwt.claims;
-                if !self
-                    .route
-                    .scopes
-                    .iter()
-                    .all(|scope| claims.has_scope(scope))
-                {
+                if !self.route.scopes.iter().all(|scope| claims.has_scope(scope)) {
                     return Err(Denial::ScopeInsufficient.into());
                 }
                 Some(Identity::new(claims))
@@ -153,18 +143,10 @@ impl<'a> Candidate<'a> {
         let token = Token::from_head(head)?;
         let jwt = UnverifiedJwt::parse(token)?;
         let named = |issuer: &Issuer| issuer.issuer == jwt.claims.iss;
-        let place = policy
-            .issuers
-            .iter()
-            .position(named)
-            .ok_or(Denial::IssuerUnknown)?;
+        let place = policy.issuers.iter().position(named).ok_or(Denial::IssuerUnknown)?;
         let issuer = policy.issuers.get(place).ok_or(Denial::IssuerUnknown)?;
         jwt.check(issuer, now)?;
-        Ok(Self {
-            hash: token.hash(),
-            jwt,
-            issuer: place,
-        })
+        Ok(Self { hash: token.hash(), jwt, issuer: place })
     }
 }
 

@@ -68,10 +68,7 @@ impl fmt::Display for TokenHash {
 /// The b64token syntax of RFC 6750, which also rules out a second credential behind a comma.
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    !body.is_empty()
-        && body
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
 /// Longest token that is looked at. Cloudflare bounds all header fields together at 128 KB.
@@ -86,10 +83,7 @@ mod tests {
     #[test]
     fn a_bearer_token_is_found() {
         fn check(value: Option<&str>, expect: Result<&str, Denial>) {
-            let headers = value
-                .map(|value| ("authorization", value))
-                .into_iter()
-                .collect();
+            let headers = value.map(|value| ("authorization", value)).into_iter().collect();
             let head = Head::new("GET", "https://a.example/", headers);
             let got = Token::from_head(&head).map(|token| token.0.to_owned());
             assert_eq!(got.as_deref().map_err(|e| *e), expect, "{value:?}");
@@ -110,18 +104,12 @@ mod tests {
         check(Some("Bearer a\u{e9}"), Err(Denial::CredentialMalformed));
         let longest = "a".repeat(TOKEN_BYTES_MAX);
         check(Some(&format!("Bearer {longest}")), Ok(&longest));
-        check(
-            Some(&format!("Bearer {longest}a")),
-            Err(Denial::CredentialMalformed),
-        );
+        check(Some(&format!("Bearer {longest}a")), Err(Denial::CredentialMalformed));
     }
 
     #[test]
     fn a_token_does_not_show_itself() {
         assert_eq!(format!("{:?}", Token::new("secret")), "Token(REDACTED)");
-        assert_eq!(
-            TokenHash::of("abc").to_string(),
-            "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"
-        );
+        assert_eq!(TokenHash::of("abc").to_string(), "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0");
     }
 }

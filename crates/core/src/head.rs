@@ -14,11 +14,7 @@ pub struct Head<'a> {
 impl<'a> Head<'a> {
     /// A head of its parts. `url` is absolute.
     pub fn new(method: &'a str, url: &'a str, headers: Vec<(&'a str, &'a str)>) -> Self {
-        Self {
-            method,
-            url,
-            headers,
-        }
+        Self { method, url, headers }
     }
 
     /// Reads lines: method, URL, then name and value in turn. Neither part can hold a line break in
@@ -30,11 +26,7 @@ impl<'a> Head<'a> {
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
             headers.push((name, value));
         }
-        Some(Self {
-            method,
-            url,
-            headers,
-        })
+        Some(Self { method, url, headers })
     }
 
     /// The request method, as sent.
@@ -49,18 +41,13 @@ impl<'a> Head<'a> {
 
     /// The value of the field `name`, which is given in lower case.
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, value)| *value)
+        self.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
     }
 
     /// Whether a body is to come, as far as the fields say.
     pub fn announces_body(&self) -> bool {
         self.header("transfer-encoding").is_some()
-            || self
-                .header("content-length")
-                .is_some_and(|length| length.trim() != "0")
+            || self.header("content-length").is_some_and(|length| length.trim() != "0")
     }
 
     /// The path, without query and fragment; `/` if the URL has none.
@@ -76,24 +63,18 @@ impl<'a> Head<'a> {
     /// The path and the query, as an upstream receives them.
     pub fn target(&self) -> &'a str {
         let rest = self.after_scheme();
-        rest.find(['/', '?', '#'])
-            .and_then(|at| rest.get(at..))
-            .unwrap_or("/")
+        rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or("/")
     }
 
     /// The host, with its port where there is one.
     pub fn host(&self) -> &'a str {
         let rest = self.after_scheme();
-        rest.find(['/', '?', '#'])
-            .and_then(|at| rest.get(..at))
-            .unwrap_or(rest)
+        rest.find(['/', '?', '#']).and_then(|at| rest.get(..at)).unwrap_or(rest)
     }
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'a str {
-        self.url
-            .split_once("://")
-            .map_or("https", |(scheme, _)| scheme)
+        self.url.split_once("://").map_or("https", |(scheme, _)| scheme)
     }
 
     /// The client's address as Cloudflare states it, which no client can forge there.
@@ -102,9 +83,7 @@ impl<'a> Head<'a> {
     }
 
     fn after_scheme(&self) -> &'a str {
-        self.url
-            .split_once("://")
-            .map_or(self.url, |(_, rest)| rest)
+        self.url.split_once("://").map_or(self.url, |(_, rest)| rest)
     }
 }
 
@@ -118,11 +97,7 @@ mod tests {
     fn a_url_is_taken_apart() {
         fn check(url: &str, host: &str, path: &str, target: &str) {
             let head = Head::new("GET", url, vec![]);
-            assert_eq!(
-                (head.host(), head.path(), head.target()),
-                (host, path, target),
-                "{url}"
-            );
+            assert_eq!((head.host(), head.path(), head.target()), (host, path, target), "{url}");
         }
         check("https://a.example/x/y?q=1", "a.example", "/x/y", "/x/y?q=1");
         check("http://127.0.0.1:8787/", "127.0.0.1:8787", "/", "/");

@@ -32,9 +32,7 @@ impl Keys {
 
     /// Keys under `prefix`, without its colon.
     pub fn new(prefix: &str) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
-        }
+        Self { prefix: prefix.to_owned() }
     }
 
     /// The record of an access token.
@@ -75,11 +73,7 @@ impl Keys {
 
 /// A line break ends the realm, which can't hold one, so no two pairs run into the same text.
 fn digest(realm: &str, name: &str) -> String {
-    let hash = Sha256::new()
-        .chain_update(realm)
-        .chain_update("\n")
-        .chain_update(name)
-        .finalize();
+    let hash = Sha256::new().chain_update(realm).chain_update("\n").chain_update(name).finalize();
     URL_SAFE_NO_PAD.encode(hash)
 }
 
@@ -108,20 +102,10 @@ mod tests {
     fn every_kind_of_key_is_documented() {
         for (key, kind) in one_of_each().iter().zip(Keys::KINDS) {
             assert!(key.starts_with(&format!("pc:{kind}")), "{key}");
-            assert!(
-                STORAGE.contains(&format!("`pc:{kind}")),
-                "docs/storage.md lacks pc:{kind}"
-            );
+            assert!(STORAGE.contains(&format!("`pc:{kind}")), "docs/storage.md lacks pc:{kind}");
         }
-        let documented = STORAGE
-            .lines()
-            .filter(|line| line.starts_with("| `pc:"))
-            .count();
-        assert_eq!(
-            documented,
-            Keys::KINDS.len(),
-            "docs/storage.md has rows for no key"
-        );
+        let documented = STORAGE.lines().filter(|line| line.starts_with("| `pc:")).count();
+        assert_eq!(documented, Keys::KINDS.len(), "docs/storage.md has rows for no key");
     }
 
     #[test]

@@ -53,16 +53,10 @@ impl Limit {
         };
         match fields.as_slice() {
             [Reply::Integer(1), Reply::Integer(_), Reply::Integer(_)] => Ok(()),
-            [
-                Reply::Integer(0),
-                Reply::Integer(_),
-                Reply::Integer(wait_ms),
-            ] => {
+            [Reply::Integer(0), Reply::Integer(_), Reply::Integer(wait_ms)] => {
                 let wait_ms = u64::try_from(*wait_ms).unwrap_or(0);
-                Err(Denial::RateLimited {
-                    retry_after_seconds: wait_ms.div_ceil(1000).max(1),
-                }
-                .into())
+                Err(Denial::RateLimited { retry_after_seconds: wait_ms.div_ceil(1000).max(1) }
+                    .into())
             }
             _ => Err(Outage::StoreFaulty.into()),
         }
@@ -94,10 +88,8 @@ mod tests {
     #[test]
     fn the_scripts_hash_is_its_own() {
         use sha1::Digest as _;
-        let hash: String = sha1::Sha1::digest(LIMIT_SCRIPT)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash: String =
+            sha1::Sha1::digest(LIMIT_SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(LIMIT_SCRIPT_SHA1, hash);
     }
 
@@ -107,12 +99,7 @@ mod tests {
             let reply = Reply::Array(fields.iter().copied().map(Reply::Integer).collect());
             assert_eq!(Limit::judge(&reply), expect, "{fields:?}");
         }
-        let limited = |seconds| {
-            Err(Denial::RateLimited {
-                retry_after_seconds: seconds,
-            }
-            .into())
-        };
+        let limited = |seconds| Err(Denial::RateLimited { retry_after_seconds: seconds }.into());
         check(&[1, 4, 0], Ok(()));
         check(&[1, 0, 900], Ok(()));
         check(&[0, 0, 1], limited(1));

@@ -62,11 +62,7 @@ impl Identity {
 
 impl<'p> Permit<'p> {
     pub(crate) fn new(route: &'p Route, target: Target<'p>, identity: Option<Identity>) -> Self {
-        Self {
-            route,
-            target,
-            identity,
-        }
+        Self { route, target, identity }
     }
 
     /// Where the request goes.
@@ -83,21 +79,13 @@ impl<'p> Permit<'p> {
     /// What changes in the request's header fields.
     pub fn edits(&self, head: &Head<'_>, request_id: &str) -> Edits {
         let websocket = self.route.access != Access::Auth
-            && head
-                .header("upgrade")
-                .is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+            && head.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
         let connection = head.header("connection").unwrap_or_default();
-        let listed: Vec<&str> = connection
-            .split(',')
-            .take(LISTED_MAX)
-            .map(str::trim)
-            .collect();
+        let listed: Vec<&str> = connection.split(',').take(LISTED_MAX).map(str::trim).collect();
         let mut edits = Edits::default();
         for (name, _) in head.headers() {
             let hop = HOP_BY_HOP.contains(name)
-                || listed
-                    .iter()
-                    .any(|listed| listed.eq_ignore_ascii_case(name));
+                || listed.iter().any(|listed| listed.eq_ignore_ascii_case(name));
             let keep_hop = websocket && matches!(*name, "upgrade" | "connection");
             let token = *name == "authorization" && self.identity.is_some();
             if is_ours_to_say(name) || token || (hop && !keep_hop) {
@@ -108,17 +96,11 @@ impl<'p> Permit<'p> {
             edits.set.push(("x-forwarded-for", address.to_string()));
         }
         edits.set.push(("x-forwarded-host", head.host().to_owned()));
-        edits
-            .set
-            .push(("x-forwarded-proto", head.scheme().to_owned()));
+        edits.set.push(("x-forwarded-proto", head.scheme().to_owned()));
         edits.set.push(("x-request-id", request_id.to_owned()));
         if let Some(identity) = &self.identity {
-            edits
-                .set
-                .push(("portcullis-subject", field_value(&identity.subject)));
-            edits
-                .set
-                .push(("portcullis-scope", field_value(&identity.scope)));
+            edits.set.push(("portcullis-subject", field_value(&identity.subject)));
+            edits.set.push(("portcullis-scope", field_value(&identity.scope)));
             if let Some(session) = &identity.session {
                 edits.set.push(("portcullis-session", field_value(session)));
             }
@@ -215,9 +197,7 @@ mod tests {
         let removed = |route: usize, headers: Vec<(&str, &str)>| {
             let target = Target::Upstream(&policy.upstream);
             let permit = Permit::new(&policy.routes[route], target, None);
-            permit
-                .edits(&Head::new("GET", "https://a.example/", headers), "id")
-                .remove
+            permit.edits(&Head::new("GET", "https://a.example/", headers), "id").remove
         };
         let (public, auth) = (0, 1);
         for name in [
@@ -240,13 +220,7 @@ mod tests {
         ] {
             assert_eq!(removed(public, vec![(name, "x")]), [name]);
         }
-        assert_eq!(
-            removed(
-                public,
-                vec![("accept", "*/*"), ("authorization", "Basic x")]
-            ),
-            [""; 0]
-        );
+        assert_eq!(removed(public, vec![("accept", "*/*"), ("authorization", "Basic x")]), [""; 0]);
         assert_eq!(
             removed(auth, vec![("x-a", "1"), ("connection", "close, X-A")]),
             ["x-a", "connection"]
@@ -262,10 +236,7 @@ mod tests {
         let policy = policy();
         let target = Target::Upstream(&policy.upstream);
         let permit = Permit::new(&policy.routes[2], target, Some(identity("al\r\nice")));
-        let headers = vec![
-            ("authorization", "Bearer x"),
-            ("cf-connecting-ip", "192.0.2.1"),
-        ];
+        let headers = vec![("authorization", "Bearer x"), ("cf-connecting-ip", "192.0.2.1")];
         let edits = permit.edits(&Head::new("GET", "https://a.example/", headers), "id");
         assert_eq!(edits.remove, ["authorization", "cf-connecting-ip"]);
         assert_eq!(

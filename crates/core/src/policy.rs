@@ -93,9 +93,7 @@ pub struct BaseUrl(String);
 impl BaseUrl {
     /// The URL, if `text` is one.
     pub fn parse(text: &str) -> Option<Self> {
-        let rest = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"))?;
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
         let host = rest.split('/').next().unwrap_or_default();
         let plain = text.bytes().all(|b| b.is_ascii_graphic());
         if host.is_empty() || !plain || text.contains(['?', '#', '@', '\\', '"']) {
@@ -205,10 +203,7 @@ impl std::error::Error for ConfigError {}
 impl Policy {
     /// Reads the configuration through `lookup`, which returns a variable's text.
     pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
-        let mut read = Reader {
-            lookup,
-            faults: Vec::new(),
-        };
+        let mut read = Reader { lookup, faults: Vec::new() };
         let policy = (
             read.issuers(),
             read.routes(),
@@ -261,10 +256,7 @@ struct Reader<L> {
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn fault(&mut self, name: impl Into<String>, fault: Fault) {
-        self.faults.push(ConfigError {
-            name: name.into(),
-            fault,
-        });
+        self.faults.push(ConfigError { name: name.into(), fault });
     }
 
     fn optional(&self, name: &str) -> Option<String> {
@@ -396,10 +388,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 for (name, given) in [
                     ("scopes", !raw.scopes.is_empty()),
                     ("mode", raw.mode.is_some()),
-                    (
-                        "limit.by",
-                        raw.limit.is_some_and(|limit| limit.by == LimitBy::Subject),
-                    ),
+                    ("limit.by", raw.limit.is_some_and(|limit| limit.by == LimitBy::Subject)),
                 ] {
                     if given {
                         self.fault(format!("{place}.{name}"), Fault::NotForAccess);
@@ -408,10 +397,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             }
             if let Some(limit) = raw.limit {
                 if !(1..=1_000_000).contains(&limit.quota) {
-                    self.fault(
-                        format!("{place}.limit.quota"),
-                        Fault::NotInRange(1, 1_000_000),
-                    );
+                    self.fault(format!("{place}.limit.quota"), Fault::NotInRange(1, 1_000_000));
                 }
                 if !(1..=86_400).contains(&limit.window_seconds) {
                     self.fault(
@@ -469,9 +455,7 @@ struct RawRoute {
 /// Whether a name can stand in a key of the store and in a log line as it is.
 fn is_safe_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn is_method(text: &str) -> bool {
@@ -479,10 +463,7 @@ fn is_method(text: &str) -> bool {
 }
 
 fn is_scope(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
 fn leeway_seconds() -> u64 {
@@ -492,161 +473,4 @@ fn leeway_seconds() -> u64 {
 const LEEWAY_SECONDS_MAX: u32 = 300;
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    const ISSUERS: &str = r#"[{"issuer":"https://issuer.example","audience":"api",
-        "algorithms":["EdDSA"],"jwks_url":"https://issuer.example/jwks"}]"#;
-    const ROUTES: &str = r#"[
-        {"name":"health","path":"/health","access":"public","limit":{"quota":5,"window_seconds":1,"by":"address"}},
-        {"name":"auth","path":"/auth/*","access":"auth"},
-        {"name":"write","path":"/api/*","access":"protected","methods":["POST"],"scopes":["api:write"]},
-        {"name":"read","path":"/api/*","access":"protected","mode":"unrevoked","upstream":"http://read.example/v1/"},
-        {"name":"limited","path":"/limited","access":"protected","limit":{"quota":2,"window_seconds":60,"by":"subject"}}]"#;
-
-    fn lookup<'a>(changes: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
-        move |name| {
-            let changed = changes.iter().find(|(changed, _)| *changed == name);
-            let text = match name {
-                _ if changed.is_some() => changed.map_or("", |(_, text)| text),
-                "ISSUERS" => ISSUERS,
-                "ROUTES" => ROUTES,
-                "UPSTREAM_URL" => "https://upstream.example",
-                "ORIGIN_URL" => "https://origin.example/",
-                "STORE_URL" => "https://store.example",
-                "STORE_TOKEN" => "store-secret",
-                _ => return None,
-            };
-            Some(text.to_owned())
-        }
-    }
-
-    /// A policy with one issuer and a route of each kind.
-    pub(crate) fn policy() -> Policy {
-        Policy::parse(lookup(&[])).unwrap()
-    }
-
-    #[test]
-    fn a_full_configuration_is_read() {
-        let policy = policy();
-        assert_eq!(policy.routes.len(), 5);
-        assert_eq!(policy.routes[2].mode, Mode::Registered);
-        assert_eq!(policy.origin.join("/x"), "https://origin.example/x");
-        assert_eq!(policy.issuers[0].token_type, TokenType::AtJwt);
-        assert_eq!(policy.store_deadline_ms, 250);
-        assert!(!format!("{policy:?}").contains("store-secret"));
-    }
-
-    #[test]
-    fn each_fault_is_named() {
-        fn check(changes: &[(&str, &str)], expect: &[&str]) {
-            let faults = Policy::parse(lookup(changes)).err().unwrap_or_default();
-            let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
-            assert_eq!(names, expect, "{changes:?}: {faults:?}");
-        }
-        check(&[("STORE_TOKEN", "")], &["STORE_TOKEN"]);
-        check(&[("UPSTREAM_URL", "upstream.example")], &["UPSTREAM_URL"]);
-        check(
-            &[("UPSTREAM_URL", "https://u:p@upstream.example")],
-            &["UPSTREAM_URL"],
-        );
-        check(&[("STORE_DEADLINE_MS", "0")], &["STORE_DEADLINE_MS"]);
-        check(&[("STORE_DEADLINE_MS", "60000")], &[]);
-        check(&[("STORE_DEADLINE_MS", "60001")], &["STORE_DEADLINE_MS"]);
-        check(&[("STORE_DEADLINE_MS", "1.5")], &["STORE_DEADLINE_MS"]);
-        check(&[("KEY_PREFIX", "a:b")], &["KEY_PREFIX"]);
-        check(&[("LOG", "some")], &["LOG"]);
-        check(&[("ROUTES", "[]")], &["ROUTES"]);
-        check(&[("ROUTES", "{")], &["ROUTES"]);
-        check(&[("ISSUERS", "[{}]")], &["ISSUERS[0]"]);
-        check(
-            &[("ROUTES", r#"[{"name":"a","path":"/","access":"open"}]"#)],
-            &["ROUTES[0]"],
-        );
-        check(
-            &[(
-                "ROUTES",
-                r#"[{"name":"a","path":"/","access":"public","typo":1}]"#,
-            )],
-            &["ROUTES[0]"],
-        );
-        check(
-            &[(
-                "ROUTES",
-                r#"[{"name":"a b","path":"/*/x","access":"public","mode":"registered"},
-                {"name":"c","path":"/","access":"auth","upstream":"x","scopes":["s"]},
-                {"name":"c","path":"/d","access":"protected","limit":{"quota":0,"window_seconds":86401,"by":"subject"}}]"#,
-            )],
-            &[
-                "ROUTES[0].name",
-                "ROUTES[0].mode",
-                "ROUTES[0].path",
-                "ROUTES[1].scopes",
-                "ROUTES[1].upstream",
-                "ROUTES[2].name",
-                "ROUTES[2].limit.quota",
-                "ROUTES[2].limit.window_seconds",
-            ],
-        );
-        check(
-            &[(
-                "ISSUERS",
-                r#"[{"issuer":"","audience":"","algorithms":[],"jwks_url":"x","leeway_seconds":301}]"#,
-            )],
-            &[
-                "ISSUERS[0].issuer",
-                "ISSUERS[0].audience",
-                "ISSUERS[0].algorithms",
-                "ISSUERS[0].jwks_url",
-                "ISSUERS[0].leeway_seconds",
-            ],
-        );
-    }
-
-    #[test]
-    fn a_route_that_would_never_be_reached_or_never_hold_is_a_fault() {
-        fn check(routes: &str, expect: &[&str]) {
-            let changes = [("ROUTES", routes)];
-            let faults = Policy::parse(lookup(&changes)).err().unwrap_or_default();
-            let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
-            assert_eq!(names, expect, "{routes}: {faults:?}");
-        }
-        let below = r#"{"name":"a","path":"/api/*","access":"protected"}"#;
-        let admin = r#"{"name":"b","path":"/API/admin/*","access":"protected","scopes":["admin"]}"#;
-        check(&format!("[{below},{admin}]"), &["ROUTES[1]"]);
-        check(&format!("[{admin},{below}]"), &[]);
-        check(
-            r#"[{"name":"a","path":"/","access":"protected","methods":["post"]}]"#,
-            &["ROUTES[0].methods"],
-        );
-        check(
-            r#"[{"name":"a","path":"/","access":"protected","scopes":[""]}]"#,
-            &["ROUTES[0].scopes"],
-        );
-        check(
-            r#"[{"name":"a","path":"/","access":"protected","scopes":["a b"]}]"#,
-            &["ROUTES[0].scopes"],
-        );
-        check(
-            r#"[{"name":"a","path":"/","access":"protected","scopes":["a\n"]}]"#,
-            &["ROUTES[0].scopes"],
-        );
-    }
-
-    #[test]
-    fn all_faults_are_reported_at_once() {
-        let faults = Policy::parse(|_| None).unwrap_err();
-        let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
-        let all = [
-            "ISSUERS",
-            "ROUTES",
-            "UPSTREAM_URL",
-            "ORIGIN_URL",
-            "STORE_URL",
-            "STORE_TOKEN",
-        ];
-        assert_eq!(names, all);
-    }
-}
+pub(crate) mod tests;

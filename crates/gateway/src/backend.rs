@@ -36,11 +36,7 @@ impl Backend {
                 ConnectionManager::new_lazy_with_config(config.redis.clone(), settings.clone())
             })
             .collect::<RedisResult<_>>()?;
-        Ok(Self {
-            connections,
-            turn: AtomicUsize::new(0),
-            deadline: config.deadline,
-        })
+        Ok(Self { connections, turn: AtomicUsize::new(0), deadline: config.deadline })
     }
 
     /// Runs commands in order, not atomically: a reply each, errors among them.
@@ -75,11 +71,7 @@ impl Backend {
         count: usize,
     ) -> Result<Vec<Value>, Failure> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len().max(1);
-        let mut connection = self
-            .connections
-            .get(turn)
-            .cloned()
-            .ok_or(Outage::Unreachable)?;
+        let mut connection = self.connections.get(turn).cloned().ok_or(Outage::Unreachable)?;
         let answer = connection.req_packed_commands(pipeline, skip, count);
         match tokio::time::timeout(self.deadline, answer).await {
             Ok(Ok(values)) if values.len() == count => Ok(values),
@@ -134,10 +126,7 @@ fn reply(value: Value) -> Reply {
         Value::SimpleString(text) => Reply::Status(text),
         Value::Okay => Reply::Status("OK".to_owned()),
         Value::Map(pairs) => Reply::Array(
-            pairs
-                .into_iter()
-                .flat_map(|(key, value)| [reply(key), reply(value)])
-                .collect(),
+            pairs.into_iter().flat_map(|(key, value)| [reply(key), reply(value)]).collect(),
         ),
         Value::Attribute { data, .. } => reply(*data),
         Value::Double(number) => Reply::text(&number.to_string()),

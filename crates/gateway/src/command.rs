@@ -7,17 +7,10 @@ use redis_rest::Command;
 pub fn refusal(command: &Command) -> Option<String> {
     let name = command.name().to_ascii_uppercase();
     let blocks = matches!(name.as_str(), "XREAD" | "XREADGROUP")
-        && command
-            .words()
-            .iter()
-            .skip(1)
-            .any(|word| word.eq_ignore_ascii_case("BLOCK"));
+        && command.words().iter().skip(1).any(|word| word.eq_ignore_ascii_case("BLOCK"));
     // The debugger of scripts takes the connection over, and may hold up the whole server.
     let debugs = name == "SCRIPT"
-        && command
-            .words()
-            .get(1)
-            .is_some_and(|word| word.eq_ignore_ascii_case("DEBUG"));
+        && command.words().get(1).is_some_and(|word| word.eq_ignore_ascii_case("DEBUG"));
     (blocks || debugs || NOT_SHARED.contains(&name.as_str()))
         .then(|| format!("ERR Command is not available: '{name}'. See the gateway's documentation"))
 }
@@ -77,9 +70,7 @@ mod tests {
     fn a_shared_connection_is_not_changed() {
         fn check(words: &[&str], passes: bool) {
             let command = Command::new(words[0]);
-            let command = words[1..]
-                .iter()
-                .fold(command, |command, word| command.arg(word));
+            let command = words[1..].iter().fold(command, |command, word| command.arg(word));
             assert_eq!(refusal(&command).is_none(), passes, "{command:?}");
         }
         check(&["GET", "SELECT"], true);

@@ -79,11 +79,7 @@ impl Config {
     fn check(settings: Settings, tokens: Option<&str>) -> Result<Self, Vec<ConfigError>> {
         let mut faults = Vec::new();
         let listen = settings.listen.parse().ok();
-        let deadline_ms = settings
-            .deadline_ms
-            .parse()
-            .ok()
-            .filter(|ms| (1..=60_000).contains(ms));
+        let deadline_ms = settings.deadline_ms.parse().ok().filter(|ms| (1..=60_000).contains(ms));
         let redis = open(&settings.redis_url);
         if deadline_ms.is_none() {
             faults.push(ConfigError::Deadline);
@@ -96,12 +92,9 @@ impl Config {
         }
         let tokens = read_tokens(tokens, &mut faults);
         match (listen, redis, deadline_ms) {
-            (Some(listen), Some(redis), Some(deadline_ms)) if faults.is_empty() => Ok(Self {
-                listen,
-                redis,
-                deadline: Duration::from_millis(deadline_ms),
-                tokens,
-            }),
+            (Some(listen), Some(redis), Some(deadline_ms)) if faults.is_empty() => {
+                Ok(Self { listen, redis, deadline: Duration::from_millis(deadline_ms), tokens })
+            }
             _ => Err(faults),
         }
     }
@@ -130,21 +123,15 @@ fn open(url: &str) -> Option<redis::Client> {
 
 fn read_tokens(text: Option<&str>, faults: &mut Vec<ConfigError>) -> Vec<Token> {
     let mut tokens = Vec::new();
-    for entry in text
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
+    for entry in
+        text.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty())
     {
         match entry.split_once('=') {
             Some((name, secret)) if !name.is_empty() => {
                 if secret.len() < 32 {
                     faults.push(ConfigError::TokenShort);
                 }
-                tokens.push(Token {
-                    name: name.to_owned(),
-                    secret: secret.to_owned(),
-                });
+                tokens.push(Token { name: name.to_owned(), secret: secret.to_owned() });
             }
             _ => faults.push(ConfigError::TokenFormat),
         }
@@ -171,9 +158,7 @@ mod tests {
 
     #[test]
     fn all_faults_are_reported_at_once() {
-        let faults = Config::check(settings("x", "http://x", "0"), None)
-            .err()
-            .unwrap();
+        let faults = Config::check(settings("x", "http://x", "0"), None).err().unwrap();
         use ConfigError::{Deadline, Listen, RedisUrl, TokensMissing};
         assert_eq!(faults, [Deadline, Listen, RedisUrl, TokensMissing]);
     }
@@ -181,10 +166,8 @@ mod tests {
     #[test]
     fn tokens_are_told_apart() {
         fn check(tokens: &str, expect: &[ConfigError]) {
-            let config = Config::check(
-                settings("127.0.0.1:0", "redis://localhost", "1"),
-                Some(tokens),
-            );
+            let config =
+                Config::check(settings("127.0.0.1:0", "redis://localhost", "1"), Some(tokens));
             assert_eq!(config.err().unwrap_or_default(), expect, "{tokens}");
         }
         check(LONG, &[]);
@@ -192,20 +175,11 @@ mod tests {
         check("edge", &[ConfigError::TokenFormat]);
         check("edge=short", &[ConfigError::TokenShort]);
         let two = format!("{LONG}, origin=fedcba9876543210fedcba9876543210");
-        let config = Config::check(
-            settings("127.0.0.1:0", "redis://localhost", "1"),
-            Some(&two),
-        )
-        .ok()
-        .unwrap();
-        assert_eq!(
-            config.token_name("0123456789abcdef0123456789abcdef"),
-            Some("edge")
-        );
-        assert_eq!(
-            config.token_name("fedcba9876543210fedcba9876543210"),
-            Some("origin")
-        );
+        let config = Config::check(settings("127.0.0.1:0", "redis://localhost", "1"), Some(&two))
+            .ok()
+            .unwrap();
+        assert_eq!(config.token_name("0123456789abcdef0123456789abcdef"), Some("edge"));
+        assert_eq!(config.token_name("fedcba9876543210fedcba9876543210"), Some("origin"));
         assert_eq!(config.token_name("0123456789abcdef0123456789abcdeX"), None);
         assert_eq!(config.token_name(""), None);
     }

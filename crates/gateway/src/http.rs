@@ -28,18 +28,11 @@ struct Gateway {
 /// All that the gateway answers.
 pub fn router(config: Config, backend: Backend) -> prometheus::Result<Router> {
     let registry = Registry::new();
-    let requests = Opts::new(
-        "portcullis_gateway_requests_total",
-        "Protocol requests by endpoint and status.",
-    );
+    let requests =
+        Opts::new("portcullis_gateway_requests_total", "Protocol requests by endpoint and status.");
     let requests = IntCounterVec::new(requests, &["endpoint", "status"])?;
     registry.register(Box::new(requests.clone()))?;
-    let gateway = Arc::new(Gateway {
-        config,
-        backend,
-        registry,
-        requests,
-    });
+    let gateway = Arc::new(Gateway { config, backend, registry, requests });
     let protocol = Router::new()
         .route("/", post(one))
         .route("/pipeline", post(pipeline))
@@ -72,10 +65,7 @@ async fn admit(State(gateway): State<Arc<Gateway>>, request: Request, next: Next
         ),
     };
     let status = response.status().as_u16();
-    gateway
-        .requests
-        .with_label_values(&[endpoint.as_str(), status.to_string().as_str()])
-        .inc();
+    gateway.requests.with_label_values(&[endpoint.as_str(), status.to_string().as_str()]).inc();
     let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     tracing::info!(event = "request", endpoint, token, status, micros);
     response
@@ -102,9 +92,7 @@ async fn one(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body
 }
 
 async fn pipeline(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Response {
-    let commands = match read(body)
-        .await
-        .and_then(|body| Ok(decode_pipeline(&body, COMMANDS_MAX)?))
+    let commands = match read(body).await.and_then(|body| Ok(decode_pipeline(&body, COMMANDS_MAX)?))
     {
         Ok(commands) => commands,
         Err(fault) => return fault.response(),
@@ -136,27 +124,19 @@ async fn multi_exec(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let commands = match read(body)
-        .await
-        .and_then(|body| Ok(decode_pipeline(&body, COMMANDS_MAX)?))
+    let commands = match read(body).await.and_then(|body| Ok(decode_pipeline(&body, COMMANDS_MAX)?))
     {
         Ok(commands) => commands,
         Err(fault) => return fault.response(),
     };
     if let Some(refusal) = refuse(&commands) {
-        return json(
-            StatusCode::BAD_REQUEST,
-            encode_reply(&refusal, Encoding::Text),
-        );
+        return json(StatusCode::BAD_REQUEST, encode_reply(&refusal, Encoding::Text));
     }
     match gateway.backend.run_atomically(&commands).await {
         Ok(Reply::Array(replies)) => {
             json(StatusCode::OK, encode_replies(&replies, encoding(&headers)))
         }
-        Ok(discarded) => json(
-            StatusCode::BAD_REQUEST,
-            encode_reply(&discarded, Encoding::Text),
-        ),
+        Ok(discarded) => json(StatusCode::BAD_REQUEST, encode_reply(&discarded, Encoding::Text)),
         Err(outage) => unavailable(outage),
     }
 }
@@ -193,14 +173,8 @@ impl BodyFault {
     fn response(self) -> Response {
         match self {
             Self::Malformed(fault) => error(StatusCode::BAD_REQUEST, &fault.to_string()),
-            Self::TooSlow => error(
-                StatusCode::REQUEST_TIMEOUT,
-                "ERR the request came too slowly",
-            ),
-            Self::TooLarge => error(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "ERR max request size exceeded",
-            ),
+            Self::TooSlow => error(StatusCode::REQUEST_TIMEOUT, "ERR the request came too slowly"),
+            Self::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "ERR max request size exceeded"),
         }
     }
 }
@@ -238,10 +212,7 @@ fn unavailable(outage: Outage) -> Response {
 }
 
 fn error(status: StatusCode, text: &str) -> Response {
-    json(
-        status,
-        encode_reply(&Reply::Error(text.to_owned()), Encoding::Text),
-    )
+    json(status, encode_reply(&Reply::Error(text.to_owned()), Encoding::Text))
 }
 
 fn json(status: StatusCode, body: String) -> Response {

@@ -82,11 +82,7 @@ pub struct Serve {
     #[arg(long, env = "KEY_PREFIX", default_value = "pc")]
     key_prefix: String,
     /// File of the Ed25519 signing key (PKCS#8, PEM); made if it is not there.
-    #[arg(
-        long,
-        env = "SIGNING_KEY_FILE",
-        default_value = "portcullis-signing-key.pem"
-    )]
+    #[arg(long, env = "SIGNING_KEY_FILE", default_value = "portcullis-signing-key.pem")]
     signing_key_file: PathBuf,
     /// Life of an access token, in seconds (1 to 86400).
     #[arg(long, env = "ACCESS_TOKEN_SECONDS", default_value = "900")]
@@ -176,10 +172,7 @@ impl Config {
             faults.push(ConfigError::KeyPrefix);
         }
         let mut number = |text: &str, least: u64, most: u64, fault| {
-            let number = text
-                .parse()
-                .ok()
-                .filter(|number| (least..=most).contains(number));
+            let number = text.parse().ok().filter(|number| (least..=most).contains(number));
             if number.is_none() {
                 faults.push(fault);
             }
@@ -191,12 +184,8 @@ impl Config {
             ACCESS_TOKEN_SECONDS_MAX,
             ConfigError::AccessTokenSeconds,
         );
-        let refresh_token_seconds = number(
-            &serve.refresh_token_seconds,
-            60,
-            31_536_000,
-            ConfigError::RefreshTokenSeconds,
-        );
+        let refresh_token_seconds =
+            number(&serve.refresh_token_seconds, 60, 31_536_000, ConfigError::RefreshTokenSeconds);
         let listen = serve.listen.parse().ok();
         if listen.is_none() {
             faults.push(ConfigError::Listen);
@@ -223,9 +212,7 @@ impl Config {
 pub const ACCESS_TOKEN_SECONDS_MAX: u64 = 86_400;
 
 fn is_url(text: &str) -> bool {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| {
         !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', ' '])
     })
@@ -284,9 +271,6 @@ mod tests {
             "http://s/",
         ]);
         let config = Config::check(&serve, Some("secret".into())).ok().unwrap();
-        assert_eq!(
-            (config.store_url.as_str(), config.access_token_seconds),
-            ("http://s", 900)
-        );
+        assert_eq!((config.store_url.as_str(), config.access_token_seconds), ("http://s", 900));
     }
 }

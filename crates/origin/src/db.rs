@@ -68,9 +68,7 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 impl Db {
     /// Opens the database and brings its tables up to date.
     pub async fn open(database: &Database) -> Result<Self, String> {
-        Self::connect(&database.url)
-            .await
-            .map_err(|error| format!("DATABASE_URL: {error}"))
+        Self::connect(&database.url).await.map_err(|error| format!("DATABASE_URL: {error}"))
     }
 
     async fn connect(url: &str) -> Result<Self, sqlx::Error> {
@@ -119,10 +117,7 @@ impl Db {
     /// Whether the database answers.
     pub async fn ready(&self) -> Result<(), sqlx::Error> {
         self.count(Purpose::Setup);
-        sqlx::query("SELECT 1")
-            .execute(&self.pool)
-            .await
-            .map(|_| ())
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
     }
 
     /// Adds a user; false if the name is taken.
@@ -190,8 +185,7 @@ impl Db {
         .bind(seconds(session.expires_at))
         .execute(&mut *tx)
         .await?;
-        self.insert_refresh(&mut tx, refresh_hash, &session.id, session.created_at)
-            .await?;
+        self.insert_refresh(&mut tx, refresh_hash, &session.id, session.created_at).await?;
         let pending = self.enqueue(&mut tx, commands, session.created_at).await?;
         tx.commit().await?;
         Ok(pending)
@@ -240,13 +234,11 @@ impl Db {
             let Some(commands) = issue(&session) else {
                 return Ok(Rotation::Unsigned);
             };
-            self.insert_refresh(&mut tx, new_hash, &session.id, now.0)
-                .await?;
+            self.insert_refresh(&mut tx, new_hash, &session.id, now.0).await?;
             let pending = self.enqueue(&mut tx, commands, now.0).await?;
             Rotation::Rotated(session, pending)
         } else {
-            self.end(&mut tx, &session.id, "refresh_token_reused", now)
-                .await?;
+            self.end(&mut tx, &session.id, "refresh_token_reused", now).await?;
             let pending = self.enqueue(&mut tx, revoke(&session), now.0).await?;
             Rotation::Reused(session, pending)
         };
@@ -294,10 +286,7 @@ impl Db {
                 let text: String = row.try_get("commands")?;
                 let commands = decode_pipeline(text.as_bytes(), usize::MAX)
                     .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-                Ok(Pending {
-                    id: row.try_get("id")?,
-                    commands,
-                })
+                Ok(Pending { id: row.try_get("id")?, commands })
             })
             .collect()
     }

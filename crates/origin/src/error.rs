@@ -33,21 +33,15 @@ impl Problem {
                 "access_token_invalid",
                 "the access token is not one of ours",
             ),
-            Self::BodyTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                "the request body is too large",
-            ),
-            Self::BodyTooSlow => (
-                StatusCode::REQUEST_TIMEOUT,
-                "body_too_slow",
-                "the request body came too slowly",
-            ),
-            Self::CredentialsInvalid => (
-                StatusCode::UNAUTHORIZED,
-                "credentials_invalid",
-                "username or password is wrong",
-            ),
+            Self::BodyTooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
+            }
+            Self::BodyTooSlow => {
+                (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the request body came too slowly")
+            }
+            Self::CredentialsInvalid => {
+                (StatusCode::UNAUTHORIZED, "credentials_invalid", "username or password is wrong")
+            }
             Self::CredentialsMissing => (
                 StatusCode::UNAUTHORIZED,
                 "credentials_missing",
@@ -58,26 +52,18 @@ impl Problem {
                 "database_unavailable",
                 "the database does not answer",
             ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "something failed; see the log",
-            ),
+            Self::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "something failed; see the log")
+            }
             Self::MediaTypeUnsupported => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "media_type_unsupported",
                 "the body must be application/json",
             ),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "another method is required",
-            ),
-            Self::NotFound => (
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "there is no such endpoint",
-            ),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is required")
+            }
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is no such endpoint"),
             Self::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
@@ -98,11 +84,9 @@ impl Problem {
                 "request_malformed",
                 "the body is not what this endpoint takes",
             ),
-            Self::SessionEnded => (
-                StatusCode::UNAUTHORIZED,
-                "session_ended",
-                "the session is over",
-            ),
+            Self::SessionEnded => {
+                (StatusCode::UNAUTHORIZED, "session_ended", "the session is over")
+            }
         }
     }
 
@@ -118,12 +102,7 @@ impl Problem {
             _ => (status, "server_error"),
         };
         let body = json!({ "error": error, "error_description": description, "code": code });
-        (
-            status,
-            [(header::CACHE_CONTROL, "no-store")],
-            axum::Json(body),
-        )
-            .into_response()
+        (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
     }
 }
 
@@ -143,19 +122,16 @@ impl IntoResponse for Problem {
         ];
         let mut response = (status, fields, body.to_string()).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match self {
                 Self::AccessTokenInvalid => "Bearer error=\"invalid_token\"",
                 _ => "Bearer",
             };
-            response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static(challenge),
-            );
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }

@@ -35,11 +35,8 @@ type Shared = State<Arc<Origin>>;
 pub async fn serve(config: Config, database: &Database) -> Outcome {
     let signing = SigningKey::load(&config.signing_key_file)?;
     let db = Arc::new(Db::open(database).await?);
-    let publisher = Arc::new(Publisher::new(
-        Arc::clone(&db),
-        &config.store_url,
-        &config.store_token,
-    )?);
+    let publisher =
+        Arc::new(Publisher::new(Arc::clone(&db), &config.store_url, &config.store_token)?);
     let passwords = Passwords::new()?;
     let registry = Registry::new();
     registry.register(Box::new(db.queries()))?;
@@ -50,25 +47,16 @@ pub async fn serve(config: Config, database: &Database) -> Outcome {
         let publisher = Arc::clone(&publisher);
         async move { publisher.run().await }
     });
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(event = "listening", address = %listener.local_addr()?);
     let sessions = Sessions::new(config, Arc::clone(&db), publisher, passwords, signing);
-    axum::serve(
-        listener,
-        router(Origin {
-            sessions,
-            db,
-            registry,
-        }),
-    )
-    .with_graceful_shutdown(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::info!(event = "draining");
-    })
-    .await?;
+    axum::serve(listener, router(Origin { sessions, db, registry }))
+        .with_graceful_shutdown(async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::info!(event = "draining");
+        })
+        .await?;
     drain.abort();
     Ok(())
 }
@@ -141,11 +129,7 @@ async fn token(State(origin): Shared, body: Body) -> Response {
     };
     if form.grant_type != "refresh_token" {
         let body = json!({ "error": "unsupported_grant_type" });
-        return (
-            StatusCode::BAD_REQUEST,
-            [(header::CACHE_CONTROL, "no-store")],
-            Json(body),
-        )
+        return (StatusCode::BAD_REQUEST, [(header::CACHE_CONTROL, "no-store")], Json(body))
             .into_response();
     }
     let work = async move { origin.sessions.refresh(&form.refresh_token, now()).await };
@@ -162,9 +146,7 @@ async fn logout(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let delivery = match (headers.contains_key(header::CONTENT_TYPE), bearer) {
@@ -227,10 +209,7 @@ async fn metrics(State(origin): Shared) -> Result<Response, Problem> {
 async fn log(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let id = request
-        .headers()
-        .get("x-request-id")
-        .and_then(|id| id.to_str().ok());
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
     let request_id = id.unwrap_or_default().chars().take(64).collect::<String>();
     let response = next.run(request).await;
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -245,12 +224,8 @@ fn granted(tokens: Tokens) -> Response {
 
 /// A JSON body. The media type is required: a form on a foreign page can't send it unasked.
 async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    let media_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media_type = media_type
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     if !media_type.trim().eq_ignore_ascii_case("application/json") {
         return Err(Problem::MediaTypeUnsupported);
     }

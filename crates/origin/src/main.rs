@@ -29,10 +29,7 @@ async fn main() -> ExitCode {
         .init();
     let settings = Settings::parse();
     let outcome = match &settings.action {
-        Action::Migrate => db::Db::open(&settings.database)
-            .await
-            .map(|_| ())
-            .map_err(Into::into),
+        Action::Migrate => db::Db::open(&settings.database).await.map(|_| ()).map_err(Into::into),
         Action::Serve(serve) => match Config::parse(serve) {
             Ok(config) => http::serve(config, &settings.database).await,
             Err(faults) => {
@@ -42,9 +39,7 @@ async fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
-        Action::User {
-            action: UserAction::Add(user),
-        } => add_user(user, &settings.database).await,
+        Action::User { action: UserAction::Add(user) } => add_user(user, &settings.database).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,31 +66,16 @@ async fn add_user(user: &config::NewUser, database: &config::Database) -> Outcom
     }
     let hash = password::hash(password)?;
     let db = db::Db::open(database).await?;
-    let added = db
-        .add_user(
-            &token::random_name(),
-            &user.username,
-            &hash,
-            &user.scope,
-            now(),
-        )
-        .await?;
+    let added =
+        db.add_user(&token::random_name(), &user.username, &hash, &user.scope, now()).await?;
     if !added {
         return Err(format!("a user named {} exists already", user.username).into());
     }
-    tracing::info!(
-        event = "user_added",
-        username = user.username,
-        scope = user.scope
-    );
+    tracing::info!(event = "user_added", username = user.username, scope = user.scope);
     Ok(())
 }
 
 /// The only clock.
 fn now() -> UnixSeconds {
-    UnixSeconds(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |age| age.as_secs()),
-    )
+    UnixSeconds(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()))
 }

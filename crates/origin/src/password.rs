@@ -23,26 +23,18 @@ impl Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // Nobody knows what this was the hash of; it costs a login without a user the same time.
         let nobody = hash(&crate::token::random_secret())?;
-        Ok(Self {
-            turns: Arc::new(Semaphore::new(cores)),
-            nobody,
-        })
+        Ok(Self { turns: Arc::new(Semaphore::new(cores)), nobody })
     }
 
     /// Whether `password` is the one of `hash`; with no hash the same work ends in a no.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Overloaded> {
         let turn = Arc::clone(&self.turns).acquire_owned();
-        let turn = tokio::time::timeout(TURN_WAIT_MAX, turn)
-            .await
-            .map_err(|_| Overloaded)?;
+        let turn = tokio::time::timeout(TURN_WAIT_MAX, turn).await.map_err(|_| Overloaded)?;
         let turn = turn.map_err(|_| Overloaded)?;
         let (known, hash) = (hash.is_some(), hash.unwrap_or_else(|| self.nobody.clone()));
         let work = tokio::task::spawn_blocking(move || {
-            let holds = PasswordHash::new(&hash).is_ok_and(|hash| {
-                argon2id()
-                    .verify_password(password.as_bytes(), &hash)
-                    .is_ok()
-            });
+            let holds = PasswordHash::new(&hash)
+                .is_ok_and(|hash| argon2id().verify_password(password.as_bytes(), &hash).is_ok());
             drop(turn);
             holds
         });
@@ -55,9 +47,7 @@ pub fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {
     let mut salt = [0; 16];
     crate::token::fill_random(&mut salt);
     let salt = SaltString::encode_b64(&salt)?;
-    Ok(argon2id()
-        .hash_password(password.as_bytes(), &salt)?
-        .to_string())
+    Ok(argon2id().hash_password(password.as_bytes(), &salt)?.to_string())
 }
 
 /// OWASP's parameters: 19 MiB, two passes, one lane.
@@ -78,10 +68,7 @@ mod tests {
     async fn only_the_password_verifies() {
         let passwords = Passwords::new().unwrap();
         let stored = hash("correct horse").unwrap();
-        assert!(
-            stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{stored}"
-        );
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         let verify = |password: &str, hash: Option<&String>| {
             passwords.verify(password.into(), hash.cloned())
         };
@@ -89,9 +76,6 @@ mod tests {
         assert_eq!(verify("correct hors", Some(&stored)).await, Ok(false));
         assert_eq!(verify("", Some(&stored)).await, Ok(false));
         assert_eq!(verify("correct horse", None).await, Ok(false));
-        assert_eq!(
-            verify("correct horse", Some(&"not a hash".to_owned())).await,
-            Ok(false)
-        );
+        assert_eq!(verify("correct horse", Some(&"not a hash".to_owned())).await, Ok(false));
     }
 }

@@ -52,13 +52,7 @@ impl Publisher {
             .no_proxy()
             .build()?;
         let (url, token) = (format!("{url}/pipeline"), token.to_owned());
-        Ok(Self {
-            db,
-            client,
-            url,
-            token,
-            left_over: Notify::new(),
-        })
+        Ok(Self { db, client, url, token, left_over: Notify::new() })
     }
 
     /// Delivers what was just committed. If the store can't be told now, the outbox still has it, and
@@ -149,10 +143,7 @@ impl Publisher {
         }
         let text = answer.text().await.map_err(|_| Fault::Unreachable)?;
         let replies = decode_replies(&text, commands.len()).map_err(|_| Fault::Answer)?;
-        match replies
-            .into_iter()
-            .find(|reply| matches!(reply, Reply::Error(_)))
-        {
+        match replies.into_iter().find(|reply| matches!(reply, Reply::Error(_))) {
             Some(Reply::Error(text)) => Err(Fault::Command(text)),
             _ => Ok(()),
         }

@@ -41,14 +41,7 @@ impl Sessions {
         signing: SigningKey,
     ) -> Self {
         let keys = Keys::new(&config.key_prefix);
-        Self {
-            config,
-            keys,
-            db,
-            publisher,
-            passwords,
-            signing,
-        }
+        Self { config, keys, db, publisher, passwords, signing }
     }
 
     /// The settings.
@@ -83,10 +76,7 @@ impl Sessions {
         let refresh_token = token::random_secret();
         let access_token = self.sign(&session, now)?;
         let commands = self.announce(&session, &access_token, now);
-        let pending = self
-            .db
-            .begin_session(&session, &hash_of(&refresh_token), commands)
-            .await?;
+        let pending = self.db.begin_session(&session, &hash_of(&refresh_token), commands).await?;
         self.publisher.deliver(&pending).await;
         Ok(self.tokens(session, access_token, refresh_token))
     }
@@ -134,8 +124,7 @@ impl Sessions {
     /// Ends the session of a refresh token; of one that nobody was given there is nothing to end.
     pub async fn logout(&self, refresh_token: &str, now: UnixSeconds) -> Result<Delivery, Problem> {
         let session = self.db.session_of(&hash_of(refresh_token)).await?;
-        self.end(session.ok_or(Problem::RefreshTokenInvalid)?, now)
-            .await
+        self.end(session.ok_or(Problem::RefreshTokenInvalid)?, now).await
     }
 
     /// Ends the session of an access token, which may have expired.
@@ -144,9 +133,7 @@ impl Sessions {
         access_token: &str,
         now: UnixSeconds,
     ) -> Result<Delivery, Problem> {
-        let claims = self
-            .signing
-            .verify(access_token, &self.config.issuer, &self.config.audience);
+        let claims = self.signing.verify(access_token, &self.config.issuer, &self.config.audience);
         let claims = claims.ok_or(Problem::AccessTokenInvalid)?;
         let session = Session {
             id: claims.sid,
@@ -161,10 +148,7 @@ impl Sessions {
 
     async fn end(&self, session: Session, now: UnixSeconds) -> Result<Delivery, Problem> {
         let commands = self.revoke(&session, now);
-        let pending = self
-            .db
-            .end_session(&session.id, "logout", now, commands)
-            .await?;
+        let pending = self.db.end_session(&session.id, "logout", now, commands).await?;
         Ok(self.publisher.deliver(&pending).await)
     }
 
@@ -228,13 +212,8 @@ impl Sessions {
                 .arg("last_seen_at")
                 .arg(now),
             Command::new("EXPIRE").arg(&session_key).arg(left),
-            Command::new("ZADD")
-                .arg(&sessions_key)
-                .arg(now)
-                .arg(&session.id),
-            Command::new("EXPIRE")
-                .arg(&sessions_key)
-                .arg(self.config.refresh_token_seconds),
+            Command::new("ZADD").arg(&sessions_key).arg(now).arg(&session.id),
+            Command::new("EXPIRE").arg(&sessions_key).arg(self.config.refresh_token_seconds),
         ]
     }
 
@@ -249,9 +228,7 @@ impl Sessions {
                 .arg("EX")
                 .arg(ACCESS_TOKEN_SECONDS_MAX + BUFFER_SECONDS),
             Command::new("DEL").arg(self.keys.session(issuer, &session.id)),
-            Command::new("ZREM")
-                .arg(self.keys.sessions(issuer, &session.user_id))
-                .arg(&session.id),
+            Command::new("ZREM").arg(self.keys.sessions(issuer, &session.user_id)).arg(&session.id),
         ]
     }
 }

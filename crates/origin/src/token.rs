@@ -43,13 +43,8 @@ impl SigningKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(file)?,
             Err(error) => return Err(named(file, &error.to_string())),
         };
-        let body: String = pem
-            .lines()
-            .filter(|line| !line.starts_with("-----"))
-            .collect();
-        let der = STANDARD
-            .decode(body.trim())
-            .map_err(|_| named(file, "is not PEM"))?;
+        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let der = STANDARD.decode(body.trim()).map_err(|_| named(file, "is not PEM"))?;
         Self::from_pkcs8(&der).ok_or_else(|| named(file, "is not an Ed25519 key in PKCS#8"))
     }
 
@@ -64,12 +59,7 @@ impl SigningKey {
             "kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid, "alg": "EdDSA", "use": "sig",
         });
         let decoding = DecodingKey::from_ed_components(&x).ok()?;
-        Some(Self {
-            kid,
-            jwk,
-            encoding: EncodingKey::from_ed_der(der),
-            decoding,
-        })
+        Some(Self { kid, jwk, encoding: EncodingKey::from_ed_der(der), decoding })
     }
 
     /// The key set that verifies what this key signs (RFC 7517).
@@ -93,9 +83,7 @@ impl SigningKey {
         rules.set_audience(&[audience]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         rules.validate_exp = false;
-        decode(token, &self.decoding, &rules)
-            .ok()
-            .map(|data| data.claims)
+        decode(token, &self.decoding, &rules).ok().map(|data| data.claims)
     }
 }
 
@@ -109,12 +97,8 @@ fn create(file: &Path) -> io::Result<String> {
     // Written whole beside it first: a crash leaves no half of a key behind.
     let draft = file.with_extension("new");
     let write = || {
-        let mut handle = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
+        let mut handle =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         handle.write_all(pem.as_bytes())?;
         handle.sync_all()?;
         fs::rename(&draft, file)
@@ -145,10 +129,7 @@ pub fn random_name() -> String {
 /// Fills `bytes` from the system's source. A service that can't draw randomness must not go on.
 pub fn fill_random(bytes: &mut [u8]) {
     if aws_lc_rs::rand::fill(bytes).is_err() {
-        tracing::error!(
-            event = "stopped",
-            error = "the system's source of randomness fails"
-        );
+        tracing::error!(event = "stopped", error = "the system's source of randomness fails");
         std::process::abort();
     }
 }
@@ -183,15 +164,9 @@ mod tests {
         assert!(read.verify(&token, "https://a.example", "api").is_some());
         assert!(read.verify(&token, "https://b.example", "api").is_none());
         assert!(read.verify(&token, "https://a.example", "other").is_none());
-        assert!(
-            read.verify(&format!("{token}A"), "https://a.example", "api")
-                .is_none()
-        );
+        assert!(read.verify(&format!("{token}A"), "https://a.example", "api").is_none());
         use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(
-            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&file, "garbage").unwrap();
         assert!(SigningKey::load(&file).is_err());
         fs::remove_dir_all(&folder).unwrap();
@@ -199,10 +174,7 @@ mod tests {
 
     #[test]
     fn a_path_that_is_a_folder_is_a_clear_error() {
-        let error = SigningKey::load(&std::env::temp_dir())
-            .err()
-            .unwrap()
-            .to_string();
+        let error = SigningKey::load(&std::env::temp_dir()).err().unwrap().to_string();
         assert!(error.starts_with("SIGNING_KEY_FILE"), "{error}");
     }
 

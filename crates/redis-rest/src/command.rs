@@ -15,9 +15,7 @@ pub struct Command {
 impl Command {
     /// A command without arguments.
     pub fn new(name: &str) -> Self {
-        Self {
-            words: vec![name.to_owned()],
-        }
+        Self { words: vec![name.to_owned()] }
     }
 
     /// The same command with one more argument.
@@ -75,11 +73,7 @@ pub fn encode_pipeline(commands: &[Command]) -> String {
 /// Reads the body of `POST /`.
 pub fn decode_command(body: &[u8]) -> Result<Command, CommandError> {
     let command: Command = serde_json::from_slice(body).map_err(|_| CommandError::Malformed)?;
-    if command.name().is_empty() {
-        Err(CommandError::Empty)
-    } else {
-        Ok(command)
-    }
+    if command.name().is_empty() { Err(CommandError::Empty) } else { Ok(command) }
 }
 
 /// Reads the body of `POST /pipeline`, which may hold `commands_max` commands.
@@ -133,16 +127,12 @@ mod tests {
     fn commands_are_read_from_json() {
         fn check(body: &str, expect: Result<&[&str], CommandError>) {
             let got = decode_command(body.as_bytes());
-            let got = got
-                .as_ref()
-                .map(|c| c.words().iter().map(String::as_str).collect::<Vec<_>>());
+            let got =
+                got.as_ref().map(|c| c.words().iter().map(String::as_str).collect::<Vec<_>>());
             assert_eq!(got.map_err(|e| *e), expect.map(<[&str]>::to_vec), "{body}");
         }
         check(r#"["SET","k","v"]"#, Ok(&["SET", "k", "v"]));
-        check(
-            r#"["SET","k",9007199254740993]"#,
-            Ok(&["SET", "k", "9007199254740993"]),
-        );
+        check(r#"["SET","k",9007199254740993]"#, Ok(&["SET", "k", "9007199254740993"]));
         check(r#"["SET","k",-1.50]"#, Ok(&["SET", "k", "-1.50"]));
         check(r#"["SET","k",true]"#, Ok(&["SET", "k", "true"]));
         check(r#"["SET","k","a\"\u00e9\n"]"#, Ok(&["SET", "k", "a\"é\n"]));
@@ -163,15 +153,9 @@ mod tests {
         assert_eq!(decode_pipeline(body, 1), Err(CommandError::TooMany));
         assert_eq!(decode_pipeline(b"[]", 1), Ok(vec![]));
         assert_eq!(decode_pipeline(b"[[]]", 1), Err(CommandError::Empty));
-        assert_eq!(
-            decode_pipeline(br#"["PING"]"#, 1),
-            Err(CommandError::Malformed)
-        );
+        assert_eq!(decode_pipeline(br#"["PING"]"#, 1), Err(CommandError::Malformed));
         let deep = format!("[{}", "[".repeat(100_000));
-        assert_eq!(
-            decode_pipeline(deep.as_bytes(), 1),
-            Err(CommandError::Malformed)
-        );
+        assert_eq!(decode_pipeline(deep.as_bytes(), 1), Err(CommandError::Malformed));
     }
 
     #[cfg(not(target_arch = "wasm32"))]

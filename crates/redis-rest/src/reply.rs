@@ -79,10 +79,7 @@ pub fn encode_reply(reply: &Reply, encoding: Encoding) -> String {
 
 /// The JSON of a pipeline's replies: an array with an item each.
 pub fn encode_replies(replies: &[Reply], encoding: Encoding) -> String {
-    let items: Vec<Item<'_>> = replies
-        .iter()
-        .map(|reply| Item { reply, encoding })
-        .collect();
+    let items: Vec<Item<'_>> = replies.iter().map(|reply| Item { reply, encoding }).collect();
     serde_json::to_string(&items).unwrap_or_default()
 }
 
@@ -113,13 +110,7 @@ impl Serialize for Item<'_> {
         match self.reply {
             Reply::Error(text) => map.serialize_entry("error", text)?,
             Reply::Status(text) if text == "OK" => map.serialize_entry("result", text)?,
-            reply => map.serialize_entry(
-                "result",
-                &Nested {
-                    reply,
-                    encoding: self.encoding,
-                },
-            )?,
+            reply => map.serialize_entry("result", &Nested { reply, encoding: self.encoding })?,
         }
         map.end()
     }
@@ -203,21 +194,9 @@ mod tests {
             assert_eq!(encode_reply(&reply, Encoding::Text), text);
             assert_eq!(encode_reply(&reply, Encoding::Base64), base64);
         }
-        check(
-            Reply::Status("OK".into()),
-            r#"{"result":"OK"}"#,
-            r#"{"result":"OK"}"#,
-        );
-        check(
-            Reply::Status("PONG".into()),
-            r#"{"result":"PONG"}"#,
-            r#"{"result":"UE9ORw=="}"#,
-        );
-        check(
-            Reply::text("bar"),
-            r#"{"result":"bar"}"#,
-            r#"{"result":"YmFy"}"#,
-        );
+        check(Reply::Status("OK".into()), r#"{"result":"OK"}"#, r#"{"result":"OK"}"#);
+        check(Reply::Status("PONG".into()), r#"{"result":"PONG"}"#, r#"{"result":"UE9ORw=="}"#);
+        check(Reply::text("bar"), r#"{"result":"bar"}"#, r#"{"result":"YmFy"}"#);
         check(Reply::Null, r#"{"result":null}"#, r#"{"result":null}"#);
         check(
             Reply::Integer(9_007_199_254_740_993),
@@ -230,29 +209,17 @@ mod tests {
             r#"{"error":"NOSCRIPT No matching script"}"#,
         );
         check(
-            Reply::Array(vec![
-                Reply::Status("OK".into()),
-                Reply::Integer(1),
-                Reply::Null,
-            ]),
+            Reply::Array(vec![Reply::Status("OK".into()), Reply::Integer(1), Reply::Null]),
             r#"{"result":["OK",1,null]}"#,
             r#"{"result":["T0s=",1,null]}"#,
         );
-        check(
-            Reply::Bulk(vec![0xff]),
-            "{\"result\":\"\u{fffd}\"}",
-            r#"{"result":"/w=="}"#,
-        );
+        check(Reply::Bulk(vec![0xff]), "{\"result\":\"\u{fffd}\"}", r#"{"result":"/w=="}"#);
     }
 
     #[test]
     fn replies_are_read_from_json() {
         fn check(body: &str, count: usize, expect: Result<&[Reply], ReplyError>) {
-            assert_eq!(
-                decode_replies(body, count),
-                expect.map(<[Reply]>::to_vec),
-                "{body}"
-            );
+            assert_eq!(decode_replies(body, count), expect.map(<[Reply]>::to_vec), "{body}");
         }
         check("[]", 0, Ok(&[]));
         check(r#"[{"result":null}]"#, 1, Ok(&[Reply::Null]));
@@ -267,11 +234,7 @@ mod tests {
         check(r#"[{"result":1}]"#, 2, Err(ReplyError::Count));
         check(r#"[{"result":1},{"result":1}]"#, 1, Err(ReplyError::Count));
         check("[{}]", 1, Err(ReplyError::Malformed));
-        check(
-            r#"[{"result":1,"error":"x"}]"#,
-            1,
-            Err(ReplyError::Malformed),
-        );
+        check(r#"[{"result":1,"error":"x"}]"#, 1, Err(ReplyError::Malformed));
         check(r#"[{"result":{"a":1}}]"#, 1, Err(ReplyError::Malformed));
         check(r#"{"error":"WRONGPASS"}"#, 1, Err(ReplyError::Malformed));
         check("<html>", 1, Err(ReplyError::Malformed));

@@ -10,26 +10,16 @@ async fn a_faulty_configuration_serves_nothing_and_names_every_fault() {
         .await
         .unwrap();
     for path in ["/public/x", "/api/hello", "/auth/login"] {
-        refused(
-            get(&edge.edge(path)).send().await.unwrap(),
-            503,
-            "configuration_faulty",
-        )
-        .await;
+        refused(get(&edge.edge(path)).send().await.unwrap(), 503, "configuration_faulty").await;
     }
     let log = edge.log("edge");
-    let line = log
-        .lines()
-        .find(|line| line.contains("configuration_faulty"))
-        .unwrap_or_default();
+    let line = log.lines().find(|line| line.contains("configuration_faulty")).unwrap_or_default();
     for log in [line, &edge.own_log()] {
         for name in ["STORE_URL", "STORE_DEADLINE_MS", "ROUTES"] {
             assert!(log.contains(name), "{name}: {log}");
         }
     }
-    tokio::task::spawn_blocking(move || drop(edge))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }
 
 #[test]
@@ -39,10 +29,7 @@ fn a_taken_port_is_named_with_the_flag_that_changes_it() {
     let output = xtask().args(["dev", "--port", &port]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(
-        text.contains(&format!("port {port} is taken")) && text.contains("--port"),
-        "{text}"
-    );
+    assert!(text.contains(&format!("port {port} is taken")) && text.contains("--port"), "{text}");
 }
 
 #[test]
@@ -50,28 +37,15 @@ fn the_servers_name_all_faults_of_their_settings() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug");
     let run = |program: &str, arguments: &[&str]| {
         let mut command = std::process::Command::new(format!("{root}/{program}"));
-        let output = command
-            .args(arguments)
-            .env_remove("STORE_TOKEN")
-            .output()
-            .unwrap();
+        let output = command.args(arguments).env_remove("STORE_TOKEN").output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let text = run("portcullis-origin", &["serve", "--listen", "nowhere"]);
-    for name in [
-        "ISSUER",
-        "AUDIENCE",
-        "STORE_URL",
-        "STORE_TOKEN",
-        "ORIGIN_LISTEN",
-    ] {
+    for name in ["ISSUER", "AUDIENCE", "STORE_URL", "STORE_TOKEN", "ORIGIN_LISTEN"] {
         assert!(text.contains(name), "{name}: {text}");
     }
-    let text = run(
-        "portcullis-gateway",
-        &["--listen", "nowhere", "--redis-url", "http://x"],
-    );
+    let text = run("portcullis-gateway", &["--listen", "nowhere", "--redis-url", "http://x"]);
     for name in ["GATEWAY_LISTEN", "REDIS_URL", "GATEWAY_TOKENS"] {
         assert!(text.contains(name), "{name}: {text}");
     }

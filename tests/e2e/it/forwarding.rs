@@ -29,10 +29,7 @@ async fn the_upstream_learns_who_asks_and_no_forgery_reaches_it() {
     let text = response.text().await.unwrap();
     let body: Value = serde_json::from_str(&text).unwrap();
     let headers = body["headers"].as_object().unwrap();
-    assert_eq!(
-        (&body["method"], &body["url"]),
-        (&json!("POST"), &json!("/api/hello?q=1&r=%2F"))
-    );
+    assert_eq!((&body["method"], &body["url"]), (&json!("POST"), &json!("/api/hello?q=1&r=%2F")));
     assert_eq!(body["body"], "the body");
     assert_eq!(headers["portcullis-scope"], "api:read api:write");
     assert_eq!(headers["portcullis-client"], "portcullis");
@@ -41,17 +38,9 @@ async fn the_upstream_learns_who_asks_and_no_forgery_reaches_it() {
         !text.contains("mallory") && !text.contains("forged") && !text.contains("203.0.113.9"),
         "{text}"
     );
-    assert!(
-        !headers.contains_key("authorization"),
-        "the token stays at the gate"
-    );
+    assert!(!headers.contains_key("authorization"), "the token stays at the gate");
     for name in ["portcullis-subject", "portcullis-session", "x-request-id"] {
-        assert!(
-            headers[name]
-                .as_str()
-                .is_some_and(|value| value.len() >= 16),
-            "{name}: {text}"
-        );
+        assert!(headers[name].as_str().is_some_and(|value| value.len() >= 16), "{name}: {text}");
     }
     assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
 }
@@ -69,17 +58,8 @@ async fn a_public_route_carries_no_identity() {
 async fn a_large_body_streams_through() {
     let tokens = SHARED.login().await;
     let bytes = 20 * 1024 * 1024;
-    let request = client()
-        .post(SHARED.edge("/api/upload"))
-        .bearer_auth(&tokens.access);
-    let body: Value = request
-        .body(vec![b'x'; bytes])
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let request = client().post(SHARED.edge("/api/upload")).bearer_auth(&tokens.access);
+    let body: Value = request.body(vec![b'x'; bytes]).send().await.unwrap().json().await.unwrap();
     assert_eq!(body["body_bytes"], bytes);
 }
 
@@ -88,10 +68,7 @@ async fn a_scope_is_required_where_the_route_says_so() {
     let tokens = SHARED.login().await;
     let response = get_with(&SHARED.edge("/api/admin/users"), &tokens.access).await;
     let challenge = refused(response, 403, "scope_insufficient").await;
-    assert!(
-        challenge.contains("error=\"insufficient_scope\""),
-        "{challenge}"
-    );
+    assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
     assert!(challenge.ends_with("scope=\"admin\""), "{challenge}");
 }
 
@@ -106,22 +83,12 @@ async fn over_its_limit_a_route_says_when_to_come_back() {
     let seconds: u64 = field(&response, "retry-after").parse().unwrap();
     assert!((1..=12).contains(&seconds), "{seconds}");
     refused(response, 429, "rate_limited").await;
-    assert_eq!(
-        get_with(&SHARED.edge("/api/hello"), &tokens.access)
-            .await
-            .status(),
-        200
-    );
+    assert_eq!(get_with(&SHARED.edge("/api/hello"), &tokens.access).await.status(), 200);
 }
 
 #[tokio::test]
 async fn no_path_trick_reaches_a_protected_route() {
-    refused(
-        get(&SHARED.edge("/nowhere")).send().await.unwrap(),
-        404,
-        "route_unknown",
-    )
-    .await;
+    refused(get(&SHARED.edge("/nowhere")).send().await.unwrap(), 404, "route_unknown").await;
     for path in [
         "/public/..%2fapi/hello",
         "/public/%2e%2e/api/hello",
@@ -141,17 +108,12 @@ async fn no_path_trick_reaches_a_protected_route() {
         "/%41PI/hello",
         "/api;x/hello",
     ] {
-        let answer = raw(
-            &EDGE,
-            &format!("GET {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n"),
-        );
+        let answer =
+            raw(&EDGE, &format!("GET {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n"));
         // Where the platform itself resolves the dots, what is matched and what is sent on are one.
         let passed = answer.contains(" 200 OK") && answer.contains("\"url\": \"/public/");
         let status = answer.get(9..12).unwrap_or_default();
-        assert!(
-            passed || ["400", "401", "404"].contains(&status),
-            "{path}: {answer}"
-        );
+        assert!(passed || ["400", "401", "404"].contains(&status), "{path}: {answer}");
     }
 }
 
@@ -159,22 +121,12 @@ async fn no_path_trick_reaches_a_protected_route() {
 #[tokio::test]
 async fn no_spelling_of_a_path_escapes_its_route() {
     let tokens = SHARED.login().await;
-    for path in [
-        "/api/%61dmin/x",
-        "/api/Admin/x",
-        "/API/ADMIN/x",
-        "/api/admin",
-        "/api/admin/",
-    ] {
+    for path in ["/api/%61dmin/x", "/api/Admin/x", "/API/ADMIN/x", "/api/admin", "/api/admin/"] {
         let response = get_with(&SHARED.edge(path), &tokens.access).await;
         refused(response, 403, "scope_insufficient").await;
     }
-    refused(
-        get_with(&SHARED.edge("/api/admin;x/y"), &tokens.access).await,
-        400,
-        "path_ambiguous",
-    )
-    .await;
+    refused(get_with(&SHARED.edge("/api/admin;x/y"), &tokens.access).await, 400, "path_ambiguous")
+        .await;
 }
 
 #[tokio::test]
@@ -190,10 +142,7 @@ async fn a_get_with_an_empty_body_passes_and_one_with_a_body_is_told_so() {
 async fn a_second_credential_is_refused() {
     let head = "GET /api/hello HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n";
     let answer = raw(&EDGE, &format!("{head}connection: close\r\n\r\n"));
-    assert!(
-        answer.contains(" 400 ") && answer.contains("credential_malformed"),
-        "{answer}"
-    );
+    assert!(answer.contains(" 400 ") && answer.contains("credential_malformed"), "{answer}");
 }
 
 /// An edge whose origin is the echoing upstream shows what the origin is sent.
@@ -223,19 +172,12 @@ async fn the_origin_is_sent_no_more_than_it_should() {
     }
     assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
     assert_eq!(body["body_bytes"], 1000);
-    let long = client()
-        .post(edge.edge("/auth/login"))
-        .body("x".repeat(1001));
+    let long = client().post(edge.edge("/auth/login")).body("x".repeat(1001));
     refused(long.send().await.unwrap(), 413, "body_too_large").await;
     let chunked = "POST /auth/login HTTP/1.1\r\nhost: edge\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
-    let answer = raw(
-        &edge,
-        &format!("{chunked}3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001)),
-    );
+    let answer = raw(&edge, &format!("{chunked}3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001)));
     assert!(answer.contains(" 413 "), "{answer}");
-    tokio::task::spawn_blocking(move || drop(edge))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }
 
 /// Whatever hangs costs a request its deadline and no more.
@@ -271,43 +213,24 @@ async fn a_deadline_ends_every_wait() {
             "{code}: {elapsed:?}"
         );
     };
-    timed(
-        client().post(edge.edge("/auth/login")).json(&json!({})),
-        503,
-        "origin_timeout",
-        400,
-    )
-    .await;
+    timed(client().post(edge.edge("/auth/login")).json(&json!({})), 503, "origin_timeout", 400)
+        .await;
     timed(get(&edge.edge("/public")), 504, "upstream_timeout", 500).await;
     let issuer = crate::issuer::Issuer::new();
-    let token = issuer.sign(
-        &crate::issuer::header(json!({})),
-        &crate::issuer::claims(json!({})),
-    );
-    timed(
-        get(&edge.edge("/api")).bearer_auth(&token),
-        503,
-        "keys_unavailable",
-        600,
-    )
-    .await;
+    let token = issuer.sign(&crate::issuer::header(json!({})), &crate::issuer::claims(json!({})));
+    timed(get(&edge.edge("/api")).bearer_auth(&token), 503, "keys_unavailable", 600).await;
 
     // A sender that stops in the middle of its body is under the same deadline.
     let begun = Instant::now();
     let head = "POST /auth/login HTTP/1.1\r\nhost: edge\r\ncontent-length: 100\r\n\r\nhalf";
     let answer = tokio::task::spawn_blocking({
-        let address = edge
-            .fact("edge_url")
-            .trim_start_matches("http://")
-            .to_owned();
+        let address = edge.fact("edge_url").trim_start_matches("http://").to_owned();
         move || raw_at(&address, head, "origin_timeout")
     });
     let answer = answer.await.unwrap();
     assert!(answer.contains("origin_timeout"), "{answer}");
     assert!(begun.elapsed() < Duration::from_secs(3));
-    tokio::task::spawn_blocking(move || drop(edge))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }
 
 #[tokio::test]
@@ -324,48 +247,25 @@ async fn workerd_alone_serves_the_same_bundle() {
         }],
     });
     let options = ["--only", "edge", "--engine", "workerd"];
-    let edge = tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars)))
-        .await
-        .unwrap();
+    let edge =
+        tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap();
     let tokens = SHARED.login().await;
-    assert_eq!(
-        get_with(&edge.edge("/api/hello"), &tokens.access)
-            .await
-            .status(),
-        200
-    );
-    refused(
-        get(&edge.edge("/api/hello")).send().await.unwrap(),
-        401,
-        "token_missing",
-    )
-    .await;
-    let login = post(
-        &edge.edge("/auth/login"),
-        json!({ "username": "x", "password": "y" }),
-    )
-    .await;
+    assert_eq!(get_with(&edge.edge("/api/hello"), &tokens.access).await.status(), 200);
+    refused(get(&edge.edge("/api/hello")).send().await.unwrap(), 401, "token_missing").await;
+    let login = post(&edge.edge("/auth/login"), json!({ "username": "x", "password": "y" })).await;
     refused(login, 401, "credentials_invalid").await;
-    tokio::task::spawn_blocking(move || drop(edge))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }
 
 /// Sends bytes as they are and reads until the answer ends.
 fn raw(stack: &Stack, request: &str) -> String {
-    raw_at(
-        stack.fact("edge_url").trim_start_matches("http://"),
-        request,
-        "\0",
-    )
+    raw_at(stack.fact("edge_url").trim_start_matches("http://"), request, "\0")
 }
 
 /// The same, but it is enough to have read `until`.
 fn raw_at(address: &str, request: &str, until: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
     while let Ok(read @ 1..) = stream.read(&mut chunk) {

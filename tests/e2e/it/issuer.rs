@@ -45,9 +45,7 @@ pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
 impl Issuer {
     pub fn new() -> Self {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        Self {
-            pair: Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap(),
-        }
+        Self { pair: Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap() }
     }
 
     pub fn jwks(&self) -> Value {
@@ -63,11 +61,8 @@ impl Issuer {
     /// A token of exactly this header and these claims.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let (header, claims) = (header.to_string(), claims.to_string());
-        let input = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(claims)
-        );
+        let input =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = self.pair.sign(input.as_bytes());
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
@@ -75,10 +70,7 @@ impl Issuer {
 
 /// A good header, with changes; a member that is set to null is left out.
 pub fn header(changes: Value) -> Value {
-    merge(
-        json!({ "alg": "EdDSA", "kid": "k1", "typ": "at+jwt" }),
-        changes,
-    )
+    merge(json!({ "alg": "EdDSA", "kid": "k1", "typ": "at+jwt" }), changes)
 }
 
 /// Good claims, with changes.
@@ -92,10 +84,7 @@ pub fn claims(changes: Value) -> Value {
 }
 
 pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 fn merge(mut base: Value, changes: Value) -> Value {
@@ -116,16 +105,11 @@ pub fn serve(document: Value) -> String {
     let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
     listener.set_nonblocking(true).unwrap();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             let answer = move || async move { axum::Json(document) };
-            axum::serve(listener, axum::Router::new().fallback(answer))
-                .await
-                .unwrap();
+            axum::serve(listener, axum::Router::new().fallback(answer)).await.unwrap();
         });
     });
     url

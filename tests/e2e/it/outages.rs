@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn what_is_gone_is_named_and_nothing_hangs() {
-    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], Some(json!({}))))
-        .await
-        .unwrap();
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], Some(json!({})))).await.unwrap();
     let session = stack.login().await;
     let api = stack.edge("/api/hello");
     assert_eq!(get_with(&api, &session.access).await.status(), 200);
@@ -18,20 +16,14 @@ async fn what_is_gone_is_named_and_nothing_hangs() {
             let begun = Instant::now();
             refused(request.send().await.unwrap(), status, code).await;
             let elapsed = begun.elapsed();
-            assert!(
-                elapsed < Duration::from_millis(within_ms),
-                "{code}: {elapsed:?}"
-            );
+            assert!(elapsed < Duration::from_millis(within_ms), "{code}: {elapsed:?}");
         };
     let with_token = || get(&api).bearer_auth(&session.access);
 
     // The store hangs: the deadline of 250 ms, and a little for a busy machine.
     stack.signal("gateway", "-STOP");
     quick("store_timeout", 503, with_token(), 1250).await;
-    assert_eq!(
-        get(&stack.edge("/public/x")).send().await.unwrap().status(),
-        200
-    );
+    assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
     stack.signal("gateway", "-CONT");
     let mut back = false;
     for _ in 0..20 {
@@ -60,34 +52,20 @@ async fn what_is_gone_is_named_and_nothing_hangs() {
     quick("store_unreachable", 503, with_token(), 1250).await;
 
     stack.signal("upstream", "-KILL");
-    quick(
-        "upstream_unreachable",
-        502,
-        get(&stack.edge("/public/x")),
-        1000,
-    )
-    .await;
+    quick("upstream_unreachable", 502, get(&stack.edge("/public/x")), 1000).await;
 
     stack.signal("origin", "-KILL");
-    let login = client()
-        .post(stack.edge("/auth/login"))
-        .json(&json!({ "username": "x", "password": "y" }));
+    let login =
+        client().post(stack.edge("/auth/login")).json(&json!({ "username": "x", "password": "y" }));
     quick("origin_unreachable", 503, login, 1000).await;
     let logs = stack.own_log();
-    assert!(
-        logs.contains("redis ended") && logs.contains("gateway ended"),
-        "{logs}"
-    );
-    tokio::task::spawn_blocking(move || drop(stack))
-        .await
-        .unwrap();
+    assert!(logs.contains("redis ended") && logs.contains("gateway ended"), "{logs}");
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
 }
 
 #[tokio::test]
 async fn without_its_origin_the_gate_goes_on() {
-    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None))
-        .await
-        .unwrap();
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
     let session = stack.login().await;
     let api = stack.edge("/api/hello");
     assert_eq!(get_with(&api, &session.access).await.status(), 200);
@@ -95,7 +73,5 @@ async fn without_its_origin_the_gate_goes_on() {
     for _ in 0..20 {
         assert_eq!(get_with(&api, &session.access).await.status(), 200);
     }
-    tokio::task::spawn_blocking(move || drop(stack))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
 }

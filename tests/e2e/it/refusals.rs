@@ -11,11 +11,7 @@ async fn judge(token: &str) -> (u16, String, String) {
     let status = response.status().as_u16();
     let challenge = crate::stack::field(&response, "www-authenticate");
     let body: Value = response.json().await.unwrap();
-    (
-        status,
-        body["code"].as_str().unwrap_or_default().to_owned(),
-        challenge,
-    )
+    (status, body["code"].as_str().unwrap_or_default().to_owned(), challenge)
 }
 
 #[tokio::test]
@@ -35,16 +31,9 @@ async fn a_good_token_passes() {
 #[tokio::test]
 async fn an_expired_token_is_told_so() {
     let token = TRUSTED.sign(&header(json!({})), &claims(json!({ "exp": now() - 31 })));
-    let response = get(&EDGE.edge("/api/x"))
-        .bearer_auth(&token)
-        .send()
-        .await
-        .unwrap();
+    let response = get(&EDGE.edge("/api/x")).bearer_auth(&token).send().await.unwrap();
     let challenge = refused(response, 401, "token_expired").await;
-    assert_eq!(
-        challenge,
-        r#"Bearer error="invalid_token", error_description="token expired""#
-    );
+    assert_eq!(challenge, r#"Bearer error="invalid_token", error_description="token expired""#);
 }
 
 #[tokio::test]
@@ -54,15 +43,9 @@ async fn claims_are_judged() {
         (json!({ "exp": "9999999999" }), "token_malformed"),
         (json!({ "nbf": now() + 300 }), "token_not_yet_valid"),
         (json!({ "iat": now() + 300 }), "token_not_yet_valid"),
-        (
-            json!({ "aud": "https://other.example" }),
-            "audience_mismatch",
-        ),
+        (json!({ "aud": "https://other.example" }), "audience_mismatch"),
         (json!({ "aud": null }), "token_malformed"),
-        (
-            json!({ "iss": "https://issuer.example/" }),
-            "issuer_unknown",
-        ),
+        (json!({ "iss": "https://issuer.example/" }), "issuer_unknown"),
         (json!({ "iss": null }), "token_malformed"),
         (json!({ "sub": null }), "token_malformed"),
         (json!({ "sub": ["alice"] }), "token_malformed"),
@@ -70,10 +53,7 @@ async fn claims_are_judged() {
         let token = TRUSTED.sign(&header(json!({})), &claims(changes.clone()));
         let (status, got, challenge) = judge(&token).await;
         assert_eq!((status, got.as_str()), (401, code), "{changes}");
-        assert!(
-            challenge.starts_with("Bearer error=\"invalid_token\""),
-            "{challenge}"
-        );
+        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
     }
 }
 
@@ -91,14 +71,8 @@ async fn headers_are_judged() {
         (json!({ "kid": "unknown" }), "key_unknown"),
         (json!({ "kid": "../../etc/passwd" }), "key_unknown"),
         (json!({ "jwk": own_key }), "token_malformed"),
-        (
-            json!({ "jku": "http://127.0.0.1:1/jwks" }),
-            "token_malformed",
-        ),
-        (
-            json!({ "x5u": "http://127.0.0.1:1/cert" }),
-            "token_malformed",
-        ),
+        (json!({ "jku": "http://127.0.0.1:1/jwks" }), "token_malformed"),
+        (json!({ "x5u": "http://127.0.0.1:1/cert" }), "token_malformed"),
         (json!({ "crit": ["exp"] }), "token_malformed"),
         (json!({ "b64": false }), "token_malformed"),
     ] {
@@ -122,10 +96,7 @@ async fn signatures_are_judged() {
         (foreign, "signature_invalid"),
         (swapped, "signature_invalid"),
         (format!("{input}."), "signature_invalid"),
-        (
-            format!("{input}.{}", URL_SAFE_NO_PAD.encode([0; 64])),
-            "signature_invalid",
-        ),
+        (format!("{input}.{}", URL_SAFE_NO_PAD.encode([0; 64])), "signature_invalid"),
         (format!("{input}.{}", &signature[..40]), "signature_invalid"),
         (format!("{good}A"), "signature_invalid"),
         (format!("{good}="), "token_malformed"),
@@ -141,10 +112,5 @@ async fn signatures_are_judged() {
 #[tokio::test]
 async fn a_foreign_issuers_token_does_not_pass_for_a_session() {
     let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));
-    refused(
-        get_with(&SHARED.edge("/api/hello"), &token).await,
-        401,
-        "issuer_unknown",
-    )
-    .await;
+    refused(get_with(&SHARED.edge("/api/hello"), &token).await, 401, "issuer_unknown").await;
 }

@@ -29,11 +29,8 @@ impl Stack {
     /// Brings a system up; `vars` are laid over the Worker's variables.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "portcullis-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::SeqCst)
-        );
+        let name =
+            format!("portcullis-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let facts_file = folder.join("stack.json");
@@ -59,11 +56,7 @@ impl Stack {
         let begun = Instant::now();
         while !facts_file.exists() {
             let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-            assert!(
-                child.try_wait().unwrap().is_none(),
-                "the stack ended:\n{}",
-                log()
-            );
+            assert!(child.try_wait().unwrap().is_none(), "the stack ended:\n{}", log());
             assert!(
                 begun.elapsed() < Duration::from_secs(120),
                 "the stack is not ready:\n{}",
@@ -72,11 +65,7 @@ impl Stack {
             std::thread::sleep(Duration::from_millis(50));
         }
         let facts = serde_json::from_slice(&std::fs::read(&facts_file).unwrap()).unwrap();
-        Self {
-            facts,
-            child,
-            folder,
-        }
+        Self { facts, child, folder }
     }
 
     /// A fact of the stack's file, as text.
@@ -110,13 +99,7 @@ impl Stack {
     /// Sends a signal to one part.
     pub fn signal(&self, part: &str, signal: &str) {
         let pid = self.facts["pids"][part].as_u64().unwrap().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     pub async fn login(&self) -> Tokens {
@@ -131,27 +114,15 @@ impl Stack {
     }
 
     pub async fn refresh(&self, refresh: &str) -> Response {
-        post(
-            &self.edge("/auth/refresh"),
-            json!({ "refresh_token": refresh }),
-        )
-        .await
+        post(&self.edge("/auth/refresh"), json!({ "refresh_token": refresh })).await
     }
 
     /// The sum of a metric over the labels that hold `label`.
     pub async fn metric(&self, part: &str, name: &str, label: &str) -> u64 {
-        let text = client()
-            .get(format!("{}/metrics", self.fact(part)))
-            .send()
-            .await
-            .unwrap();
+        let text = client().get(format!("{}/metrics", self.fact(part))).send().await.unwrap();
         let text = text.text().await.unwrap();
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with(name) && line.contains(label));
-        lines
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-            .sum()
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 }
 
@@ -180,9 +151,7 @@ pub fn xtask() -> Command {
 
 /// A client that follows nothing and waits for a while only.
 pub fn client() -> Client {
-    let client = Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy();
+    let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
     client.timeout(Duration::from_secs(20)).build().unwrap()
 }
 
@@ -201,17 +170,11 @@ pub async fn post(url: &str, body: Value) -> Response {
 pub async fn tokens(response: Response) -> Tokens {
     let body: Value = response.json().await.unwrap();
     let text = |name: &str| body[name].as_str().unwrap().to_owned();
-    Tokens {
-        access: text("access_token"),
-        refresh: text("refresh_token"),
-    }
+    Tokens { access: text("access_token"), refresh: text("refresh_token") }
 }
 
 pub fn field(response: &Response, name: &str) -> String {
-    let value = response
-        .headers()
-        .get(name)
-        .map(|value| value.to_str().unwrap());
+    let value = response.headers().get(name).map(|value| value.to_str().unwrap());
     value.unwrap_or_default().to_owned()
 }
 

@@ -10,9 +10,7 @@ const TRIPS: &str = "portcullis_gateway_requests_total";
 
 #[tokio::test]
 async fn a_validated_request_is_one_trip_and_no_query() {
-    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None))
-        .await
-        .unwrap();
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
     let first = stack.login().await;
     let url = stack.edge("/api/hello");
     // The first request fetches the key set and brings the limit's script to the store.
@@ -22,18 +20,10 @@ async fn a_validated_request_is_one_trip_and_no_query() {
     let trips = stack.metric("store_url", TRIPS, "").await;
     let client = crate::stack::client();
     for _ in 0..1000 {
-        let response = client
-            .get(&url)
-            .bearer_auth(&first.access)
-            .send()
-            .await
-            .unwrap();
+        let response = client.get(&url).bearer_auth(&first.access).send().await.unwrap();
         assert_eq!(response.status(), 200);
     }
-    assert_eq!(
-        stack.metric("origin_url", QUERIES, "request").await - queries,
-        0
-    );
+    assert_eq!(stack.metric("origin_url", QUERIES, "request").await - queries, 0);
     assert_eq!(stack.metric("store_url", TRIPS, "").await - trips, 1000);
 
     let trips = stack.metric("store_url", TRIPS, "").await;
@@ -42,34 +32,17 @@ async fn a_validated_request_is_one_trip_and_no_query() {
         let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode([forged; 64]));
         assert_eq!(get_with(&url, &token).await.status(), 401);
     }
-    assert_eq!(
-        stack.metric("store_url", TRIPS, "").await,
-        trips,
-        "forged tokens reach the store"
-    );
+    assert_eq!(stack.metric("store_url", TRIPS, "").await, trips, "forged tokens reach the store");
 
     let second = tokens(stack.refresh(&first.refresh).await).await;
-    no_secret_is_kept(
-        &stack,
-        &[
-            &first.access,
-            &first.refresh,
-            &second.access,
-            &second.refresh,
-        ],
-    );
-    tokio::task::spawn_blocking(move || drop(stack))
-        .await
-        .unwrap();
+    no_secret_is_kept(&stack, &[&first.access, &first.refresh, &second.access, &second.refresh]);
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
 }
 
 /// Everything in Redis ends some time, and neither Redis, the database nor a log holds a raw token, a
 /// password or the store's credential.
 fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
-    let mut redis = redis::Client::open(stack.fact("redis_url"))
-        .unwrap()
-        .get_connection()
-        .unwrap();
+    let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut redis).unwrap();
     assert!(keys.len() >= 4, "{keys:?}");
     let mut held = String::new();
@@ -89,10 +62,7 @@ fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
         let value: redis::Value = read.query(&mut redis).unwrap();
         held.push_str(&format!("{key} {value:?}\n"));
     }
-    assert!(
-        held.contains("pc:token:") && held.contains("api:read"),
-        "{held}"
-    );
+    assert!(held.contains("pc:token:") && held.contains("api:read"), "{held}");
     for part in ["redis", "gateway", "origin", "upstream", "edge"] {
         held.push_str(&stack.log(part));
     }
@@ -101,11 +71,7 @@ fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
         let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
         held.push_str(&String::from_utf8_lossy(&bytes));
     }
-    for secret in secrets
-        .iter()
-        .copied()
-        .chain([stack.password(), stack.fact("store_token")])
-    {
+    for secret in secrets.iter().copied().chain([stack.password(), stack.fact("store_token")]) {
         // Half of a secret is as good as all of it to whoever reads the log. The first half of a JWT is no
         // secret; its signature is.
         let (_, secret) = secret.rsplit_once('.').unwrap_or(("", secret));

@@ -1,0 +1,162 @@
+use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const NOW: u64 = 1_700_000_000;
+
+fn issuer() -> Issuer {
+    Issuer {
+        issuer: "https://issuer.example".into(),
+        audience: "api".into(),
+        algorithms: vec![Algorithm::EdDsa],
+        jwks_url: "https://issuer.example/jwks".into(),
+        token_type: TokenType::AtJwt,
+        leeway_seconds: 30,
+    }
+}
+
+fn compact(header: &str, claims: &str) -> String {
+    let (header, claims) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([7; 64]))
+}
+
+fn judge(header: &str, claims: &str, issuer: &Issuer) -> Result<(), Denial> {
+    let text = compact(header, claims);
+    UnverifiedJwt::parse(Token::new(&text))?.check(issuer, UnixSeconds(NOW))
+}
+
+const HEADER: &str = r#"{"alg":"EdDSA","kid":"1","typ":"at+jwt"}"#;
+
+#[test]
+fn times_are_judged_on_both_sides_of_each_boundary() {
+    fn check(times: &str, expect: Result<(), Denial>) {
+        let claims = format!(r#"{{"iss":"i","sub":"s","aud":"api",{times}}}"#);
+        assert_eq!(judge(HEADER, &claims, &issuer()), expect, "{times}");
+    }
+    let at = |seconds: i64| NOW.checked_add_signed(seconds).unwrap();
+    check(&format!(r#""exp":{}"#, at(-31)), Err(Denial::TokenExpired));
+    check(&format!(r#""exp":{}"#, at(-30)), Err(Denial::TokenExpired));
+    check(&format!(r#""exp":{}"#, at(-29)), Ok(()));
+    check(&format!(r#""exp":{}.9"#, at(-30)), Err(Denial::TokenExpired));
+    check(&format!(r#""exp":{}.5"#, at(60)), Ok(()));
+    check(&format!(r#""exp":{},"nbf":{}"#, at(60), at(30)), Ok(()));
+    check(&format!(r#""exp":{},"nbf":{}"#, at(60), at(31)), Err(Denial::TokenNotYetValid));
+    check(&format!(r#""exp":{},"iat":{}"#, at(60), at(30)), Ok(()));
+    check(&format!(r#""exp":{},"iat":{}"#, at(60), at(31)), Err(Denial::TokenNotYetValid));
+    check(&format!(r#""exp":"{}""#, at(60)), Err(Denial::TokenMalformed));
+    check(r#""exp":-1"#, Err(Denial::TokenMalformed));
+    check(r#""exp":1e300"#, Err(Denial::TokenMalformed));
+    check(r#""exp":18446744073709551615"#, Err(Denial::TokenMalformed));
+    check(r#""exp":null"#, Err(Denial::TokenMalformed));
+    check(r#""nbf":1"#, Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{},"exp":{}"#, at(-60), at(60)), Err(Denial::TokenMalformed));
+}
+
+#[test]
+fn headers_are_judged() {
+    let claims = format!(r#"{{"iss":"i","sub":"s","aud":"api","exp":{}}}"#, NOW + 60);
+    let check = |header: &str, expect: Result<(), Denial>| {
+        assert_eq!(judge(header, &claims, &issuer()), expect, "{header}");
+    };
+    check(HEADER, Ok(()));
+    check(r#"{"alg":"EdDSA","typ":"application/AT+JWT"}"#, Ok(()));
+    check(r#"{"alg":"EdDSA"}"#, Err(Denial::TokenTypeRefused));
+    check(r#"{"alg":"EdDSA","typ":"JWT"}"#, Err(Denial::TokenTypeRefused));
+    check(r#"{"alg":"ES256","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
+    check(r#"{"alg":"none","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
+    check(r#"{"alg":"eddsa","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
+    check(r#"{"alg":"HS256","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
+    check(r#"{"typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
+    check(r#"{"alg":7,"typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
+    check(r#"{"alg":"EdDSA","alg":"none","typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
+    for member in ["crit", "b64", "jku", "jwk", "x5u", "x5c", "enc"] {
+        check(
+            &format!(r#"{{"alg":"EdDSA","typ":"at+jwt","{member}":null}}"#),
+            Err(Denial::TokenMalformed),
+        );
+    }
+    check(r#"["EdDSA","1","at+jwt"]"#, Err(Denial::TokenMalformed));
+    let long = "k".repeat(KID_BYTES_MAX + 1);
+    check(
+        &format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{long}"}}"#),
+        Err(Denial::TokenMalformed),
+    );
+}
+
+#[test]
+fn types_are_an_issuers_choice() {
+    fn check(wanted: TokenType, typ: Option<&str>, expect: bool) {
+        assert_eq!(accepts_type(wanted, typ), expect, "{wanted:?} {typ:?}");
+    }
+    check(TokenType::AtJwt, Some("at+jwt"), true);
+    check(TokenType::AtJwt, None, false);
+    check(TokenType::Jwt, Some("JWT"), true);
+    check(TokenType::Jwt, Some("at+jwt"), true);
+    check(TokenType::Jwt, None, true);
+    check(TokenType::Jwt, Some("logout+jwt"), false);
+    check(TokenType::Off, Some("logout+jwt"), true);
+}
+
+#[test]
+fn audiences_are_judged() {
+    fn check(aud: &str, expect: Result<(), Denial>) {
+        let claims = format!(r#"{{"iss":"i","sub":"s","aud":{aud},"exp":{}}}"#, NOW + 60);
+        assert_eq!(judge(HEADER, &claims, &issuer()), expect, "{aud}");
+    }
+    check(r#""api""#, Ok(()));
+    check(r#"["other","api"]"#, Ok(()));
+    check(r#""API""#, Err(Denial::AudienceMismatch));
+    check(r#"[]"#, Err(Denial::AudienceMismatch));
+    check(r#""api other""#, Err(Denial::AudienceMismatch));
+    check("null", Err(Denial::TokenMalformed));
+    check("7", Err(Denial::TokenMalformed));
+    check(r#"["api",7]"#, Err(Denial::TokenMalformed));
+    check(r#"{"api":true}"#, Err(Denial::TokenMalformed));
+}
+
+#[test]
+fn only_the_canonical_compact_form_is_read() {
+    let good = compact(HEADER, &format!(r#"{{"iss":"i","sub":"s","aud":"api","exp":{NOW}}}"#));
+    assert!(UnverifiedJwt::parse(Token::new(&good)).is_ok());
+    let (unsigned, _) = good.rsplit_once('.').unwrap();
+    for bad in [
+        String::new(),
+        ".".into(),
+        "..".into(),
+        unsigned.to_owned(),
+        format!("{good}."),
+        format!("{good}.x"),
+        format!("{good}="),
+        format!("{unsigned}.AB"),
+        format!("{unsigned}.A+/"),
+        good.replace('.', ".."),
+        "a.b.c.d.e".into(),
+    ] {
+        assert_eq!(
+            UnverifiedJwt::parse(Token::new(&bad)).err(),
+            Some(Denial::TokenMalformed),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn nesting_is_bounded() {
+    let deep = format!(r#"{{"alg":"EdDSA","x":{}{}}}"#, "[".repeat(4000), "]".repeat(4000));
+    let text = compact(&deep, "{}");
+    assert_eq!(UnverifiedJwt::parse(Token::new(&text)).err(), Some(Denial::TokenMalformed));
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+proptest::proptest! {
+    #[test]
+    fn no_token_panics(text in "[ -~]{0,200}") {
+        let _ = UnverifiedJwt::parse(Token::new(&text));
+    }
+
+    #[test]
+    fn no_claims_panic(header in "[ -~]{0,80}", claims in "[ -~]{0,80}") {
+        let text = compact(&header, &claims);
+        let _ = UnverifiedJwt::parse(Token::new(&text));
+    }
+}

@@ -1,0 +1,126 @@
+use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[test]
+fn patterns_match_whole_segments_in_every_spelling() {
+    fn check(pattern: &str, path: &str, expect: bool) {
+        let pattern = Pattern::parse(pattern).unwrap();
+        let path = Spelling::of(path).unwrap();
+        assert_eq!(pattern.matches(&path), expect, "{pattern:?} {}", path.0);
+    }
+    check("/api/*", "/api/hello", true);
+    check("/api/*", "/api/", true);
+    check("/api/*", "/api", true);
+    check("/api/*", "/apis", false);
+    check("/api/*", "/API/hello", true);
+    check("/api/*", "/%61pi/hello", true);
+    check("/api/*", "/a%50I/hello", true);
+    check("/@me", "/%40Me", true);
+    check("/Api", "/api", true);
+    check("/api", "/api/", true);
+    check("/api", "/api/x", false);
+    check("/*", "/", true);
+    check("/*", "/x", true);
+    check("/", "/", true);
+    check("/", "/x", false);
+}
+
+#[test]
+fn a_pattern_that_can_not_match_is_refused() {
+    for text in
+        ["", "api", "*", "/a*", "/*/a", "/a//b", "/a?b", "/a/../b", "/a%62", "//*", "/a//*", "/a;b"]
+    {
+        assert_eq!(Pattern::parse(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_pattern_covers_what_lies_below_it() {
+    fn check(pattern: &str, other: &str, expect: bool) {
+        let (pattern, other) = (Pattern::parse(pattern).unwrap(), Pattern::parse(other).unwrap());
+        assert_eq!(pattern.covers(&other), expect, "{pattern:?} {other:?}");
+    }
+    check("/*", "/a", true);
+    check("/a/*", "/a/b/*", true);
+    check("/a/*", "/A", true);
+    check("/a/b/*", "/a/*", false);
+    check("/a", "/a/*", false);
+    check("/a/*", "/ab", false);
+}
+
+#[test]
+fn a_path_with_two_readings_is_refused() {
+    fn check(path: &str, expect: Result<(), Denial>) {
+        assert_eq!(Spelling::of(path).map(|_| ()), expect, "{path}");
+    }
+    for path in [
+        "/",
+        "/a",
+        "/a/",
+        "/a%20b",
+        "/a%C3%A9",
+        "/a.b",
+        "/.well-known/x",
+        "/...",
+        "/a%40b",
+        "/a,b=c",
+    ] {
+        check(path, Ok(()));
+    }
+    for path in [
+        "",
+        "a",
+        "//",
+        "/a//b",
+        "/a/../b",
+        "/..",
+        "/./a",
+        "/a%2fb",
+        "/a%2Fb",
+        "/a%5cb",
+        "/a\\b",
+        "/a%00",
+        "/%2e%2e/b",
+        "/%2E",
+        "/a%252fb",
+        "/a%",
+        "/a%2",
+        "/a%zz",
+        "/a%+2f",
+        "/a b",
+        "/a\u{e9}",
+        "/a%0d%0a",
+        "/a%7f",
+        "/a/..;/b",
+        "/a;b/c",
+        "/a%3bb",
+    ] {
+        check(path, Err(Denial::PathAmbiguous));
+    }
+    check(&format!("/{}", "a".repeat(PATH_BYTES_MAX - 1)), Ok(()));
+    check(&format!("/{}", "a".repeat(PATH_BYTES_MAX)), Err(Denial::PathAmbiguous));
+}
+
+#[test]
+fn a_head_is_bounded() {
+    fn check(method: &str, headers: Vec<(&str, &str)>, expect: Denial) {
+        let head = Head::new(method, "https://a.example/", headers);
+        assert_eq!(find(&[], &head).err(), Some(expect));
+    }
+    check("GET", vec![("x", "y"); FIELDS_MAX], Denial::RouteUnknown);
+    check("GET", vec![("x", "y"); FIELDS_MAX + 1], Denial::HeadTooLarge);
+    check("GET", vec![("content-length", "1")], Denial::BodyUnexpected);
+    check("HEAD", vec![("transfer-encoding", "chunked")], Denial::BodyUnexpected);
+    check("GET", vec![("content-length", "0")], Denial::RouteUnknown);
+    check("DELETE", vec![("content-length", "1")], Denial::RouteUnknown);
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+proptest::proptest! {
+    #[test]
+    fn no_path_panics(path in "/[ -~\u{80}-\u{ff}]{0,40}") {
+        let _ = Spelling::of(&path);
+        let _ = Pattern::parse(&path);
+    }
+}

@@ -1,0 +1,52 @@
+//! A PostgreSQL of the stack's own.
+
+use crate::process::{self, Server, Step, step};
+use crate::stack::{Plan, Servers};
+use crate::tools;
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+/// PostgreSQL with a folder and a socket of its own. It refuses to run as root.
+pub fn start(plan: &Plan, servers: &mut Servers) -> Result<()> {
+    let bin = tools::postgres_bin().context("PostgreSQL is not installed")?;
+    let folder = plan.postgres_folder();
+    let data = folder.join("data");
+    fs::create_dir_all(&folder)?;
+    let root = nix::unistd::geteuid().is_root();
+    let command = |program: &str| {
+        if root {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(bin.join(program));
+            command
+        } else {
+            Command::new(bin.join(program))
+        }
+    };
+    if root {
+        let status = Command::new("chown").args(["postgres"]).arg(&folder).status()?;
+        anyhow::ensure!(status.success(), "can't give {} to postgres", folder.display());
+    }
+    let mut initdb = command("initdb");
+    initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-N"]);
+    let make =
+        Step { place: 1, of: 1, name: "PostgreSQL: make a cluster".to_owned(), seconds_max: None };
+    step(&make, &mut initdb, &plan.log("initdb"))?;
+    let mut postgres = command("postgres");
+    postgres.arg("-D").arg(&data).args(["-c", "listen_addresses=", "-k"]).arg(&folder);
+    let mut server = Server::start("postgres", &mut postgres, plan.log("postgres"))?;
+    for _ in 0..200 {
+        process::check_stop()?;
+        if let Some(status) = server.ended() {
+            bail!("{}", server.obituary(status));
+        }
+        let mut ready = Command::new(bin.join("pg_isready"));
+        if ready.arg("-h").arg(&folder).output().is_ok_and(|output| output.status.success()) {
+            servers.0.push(server);
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bail!("PostgreSQL does not answer; see {}", plan.log("postgres").display());
+}
