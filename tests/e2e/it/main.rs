@@ -3,6 +3,7 @@
 
 mod deploy;
 mod forwarding;
+mod gateway;
 mod issuer;
 mod outages;
 mod refusals;
