@@ -233,6 +233,45 @@ async fn a_deadline_ends_every_wait() {
     tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }
 
+/// The deadline is for the answer's head: what comes after it may take its time.
+#[tokio::test]
+async fn a_stream_outlives_the_deadline_and_a_redirect_is_passed_on() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let vars = json!({
+        "UPSTREAM_URL": format!("http://{}", listener.local_addr().unwrap()),
+        "UPSTREAM_DEADLINE_MS": "500",
+    });
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).unwrap_or(0);
+            if String::from_utf8_lossy(&head[..length]).starts_with("GET /public/away") {
+                let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                continue;
+            }
+            let _ = stream.write_all(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n",
+            );
+            for event in 0..4 {
+                let _ = stream.write_all(format!("data: {event}\n\n").as_bytes());
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        }
+    });
+    let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
+        .await
+        .unwrap();
+    let response = get(&edge.edge("/public/events")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.text().await.unwrap(), "data: 0\n\ndata: 1\n\ndata: 2\n\ndata: 3\n\n");
+    let away = get(&edge.edge("/public/away")).send().await.unwrap();
+    assert_eq!(
+        (away.status().as_u16(), field(&away, "location").as_str()),
+        (302, "http://127.0.0.1:1/")
+    );
+    tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
+}
+
 #[tokio::test]
 async fn workerd_alone_serves_the_same_bundle() {
     let vars = json!({
