@@ -35,11 +35,11 @@ const TOO_LARGE = 'too large';
 
 // Fetches text within a deadline and a bound, without following redirects: "status\nbody", or one of
 // the words above.
-export async function fetchText(method, url, authorization, body, deadlineMs, bytesMax) {
+export async function fetchText(method, url, requestId, authorization, body, deadlineMs, bytesMax) {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), deadlineMs);
   try {
-    const headers = { accept: 'application/json', 'accept-encoding': 'identity' };
+    const headers = { accept: 'application/json', 'accept-encoding': 'identity', 'x-request-id': requestId };
     if (authorization) headers.authorization = authorization;
     if (body !== undefined) headers['content-type'] = 'application/json';
     const response = await fetch(url, {

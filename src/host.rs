@@ -25,6 +25,7 @@ extern "C" {
     fn fetch_text_promise(
         method: &str,
         url: &str,
+        request_id: &str,
         authorization: Option<&str>,
         body: Option<&str>,
         deadline_ms: u32,
@@ -85,6 +86,7 @@ impl Fault {
 pub struct TextRequest<'a> {
     pub method: &'static str,
     pub url: &'a str,
+    pub request_id: &'a str,
     pub authorization: Option<&'a str>,
     pub body: Option<&'a str>,
     pub deadline_ms: u32,
@@ -97,6 +99,7 @@ impl TextRequest<'_> {
         let promise = fetch_text_promise(
             self.method,
             self.url,
+            self.request_id,
             self.authorization,
             self.body,
             self.deadline_ms,

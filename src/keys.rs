@@ -1,6 +1,7 @@
 //! The issuers' key sets: settled values only, each fetched within a request that needs it. A Worker
 //! may not wait for another request's fetch, so no promise is ever shared.
 
+use crate::Arrival;
 use crate::host::{self, TextRequest};
 use portcullis_core::{
     Denial, Issuer, Jwks, Outage, Policy, Refusal, UnixSeconds, UnverifiedHeader,
@@ -47,25 +48,26 @@ pub async fn select(
     policy: &Policy,
     place: usize,
     header: &UnverifiedHeader,
-    now: UnixSeconds,
+    arrival: &Arrival,
 ) -> Result<Selected, Refusal> {
     let issuer = policy.issuers.get(place).ok_or(Denial::IssuerUnknown)?;
+    let (now, id) = (arrival.now, arrival.request_id.as_str());
     let held = match current(place) {
         Some(held) if now.seconds_since(held.loaded_at) < FRESH_SECONDS => held,
         // One request per cool-down looks for newer keys; the others don't wait for it, so that a slow
         // issuer slows nobody down.
         Some(stale) if now.seconds_since(stale.loaded_at) < STALE_SECONDS_MAX => {
             if may_renew(place, now) {
-                load(policy, place, issuer).await.unwrap_or(stale)
+                load(policy, place, issuer, id).await.unwrap_or(stale)
             } else {
                 stale
             }
         }
-        Some(_) | None => load(policy, place, issuer).await.ok_or(Outage::KeysUnavailable)?,
+        Some(_) | None => load(policy, place, issuer, id).await.ok_or(Outage::KeysUnavailable)?,
     };
     match pick(&held, header) {
         Err(Denial::KeyUnknown) if may_refetch(place, now) => {
-            let held = load(policy, place, issuer).await.ok_or(Outage::KeysUnavailable)?;
+            let held = load(policy, place, issuer, id).await.ok_or(Outage::KeysUnavailable)?;
             Ok(pick(&held, header)?)
         }
         outcome => Ok(outcome?),
@@ -119,12 +121,12 @@ fn may_refetch(place: usize, now: UnixSeconds) -> bool {
 
 /// Fetches a key set and keeps it. Right after a failure nothing is asked, so that an issuer in trouble
 /// is not asked by every request. The clock is read again: a fetch that failed took its time.
-async fn load(policy: &Policy, place: usize, issuer: &Issuer) -> Option<Rc<Held>> {
+async fn load(policy: &Policy, place: usize, issuer: &Issuer, id: &str) -> Option<Rc<Held>> {
     let failed_at = with_slot(place, |slot| slot.failed_at)?;
     if clock().seconds_since(failed_at) < RETRY_SECONDS {
         return None;
     }
-    let fetched = fetch(policy, issuer).await;
+    let fetched = fetch(policy, issuer, id).await;
     with_slot(place, |slot| {
         let Some((jwks, handles)) = fetched else {
             slot.failed_at = clock();
@@ -146,10 +148,11 @@ async fn load(policy: &Policy, place: usize, issuer: &Issuer) -> Option<Rc<Held>
 
 /// A key set with at least one key that can verify; anything else is a failure, and its reason is in
 /// the log.
-async fn fetch(policy: &Policy, issuer: &Issuer) -> Option<(Jwks, Vec<Option<JsValue>>)> {
+async fn fetch(policy: &Policy, issuer: &Issuer, id: &str) -> Option<(Jwks, Vec<Option<JsValue>>)> {
     let request = TextRequest {
         method: "GET",
         url: &issuer.jwks_url,
+        request_id: id,
         authorization: None,
         body: None,
         deadline_ms: policy.keys_deadline_ms,
@@ -159,13 +162,13 @@ async fn fetch(policy: &Policy, issuer: &Issuer) -> Option<(Jwks, Vec<Option<JsV
         Ok((200, text)) => match Jwks::parse(&text, &issuer.algorithms) {
             Ok((jwks, faults)) => {
                 for (key, fault) in faults {
-                    log(issuer, &format!("key {key} is left out: {fault}"));
+                    log(issuer, id, &format!("key {key} is left out: {fault}"));
                 }
                 let mut handles = Vec::with_capacity(jwks.keys().len());
                 for key in jwks.keys() {
                     let handle = host::import_key(key.algorithm.name(), &key.jwk).await;
                     if handle.is_none() {
-                        log(issuer, "a key is left out: the platform can't import it");
+                        log(issuer, id, "a key is left out: the platform can't import it");
                     }
                     handles.push(handle);
                 }
@@ -179,7 +182,7 @@ async fn fetch(policy: &Policy, issuer: &Issuer) -> Option<(Jwks, Vec<Option<JsV
         Ok((status, _)) => format!("status {status}"),
         Err(fault) => format!("{fault:?}"),
     };
-    log(issuer, &fault);
+    log(issuer, id, &fault);
     None
 }
 
@@ -187,9 +190,9 @@ fn clock() -> UnixSeconds {
     UnixSeconds(host::now_ms() / 1000)
 }
 
-fn log(issuer: &Issuer, fault: &str) {
+fn log(issuer: &Issuer, request_id: &str, fault: &str) {
     let line = serde_json::json!({
-        "level": "warn", "event": "key_set", "issuer": issuer.issuer, "fault": fault,
+        "level": "warn", "event": "key_set", "request_id": request_id, "issuer": issuer.issuer, "fault": fault,
     });
     host::log(&line.to_string());
 }

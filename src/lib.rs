@@ -43,8 +43,8 @@ async fn pass(
     trace.route = Some(route);
 
     let check = Check::new(&head, route, policy, arrival.now)?;
-    let proof = verify::signature(&check, policy, arrival.now).await?;
-    let answer = store::ask(policy, check.commands(&proof)).await;
+    let proof = verify::signature(&check, policy, arrival).await?;
+    let answer = store::ask(policy, check.commands(&proof), &arrival.request_id).await;
     let permit: Permit<'_> = check.decide(proof, answer)?;
     forward::send(request, &permit, &head, policy, &arrival.request_id).await
 }

@@ -2,8 +2,8 @@
 //! remembered, so forged tokens can push nothing out; and only under the key set that vouched for it.
 
 use crate::memory::Memory;
-use crate::{host, keys};
-use portcullis_core::{Check, Policy, Proof, Refusal, TokenHash, UnixSeconds};
+use crate::{Arrival, host, keys};
+use portcullis_core::{Check, Policy, Proof, Refusal, TokenHash};
 use std::cell::RefCell;
 
 thread_local! {
@@ -15,14 +15,14 @@ thread_local! {
 pub async fn signature(
     check: &Check<'_>,
     policy: &Policy,
-    now: UnixSeconds,
+    arrival: &Arrival,
 ) -> Result<Proof, Refusal> {
     let Some(candidate) = check.candidate() else {
         return Ok(check.prove(false)?);
     };
     let jwt = &candidate.jwt;
     // Also for a token that is remembered: the key may have been withdrawn since.
-    let key = keys::select(policy, candidate.issuer, jwt.header(), now).await?;
+    let key = keys::select(policy, candidate.issuer, jwt.header(), arrival).await?;
     let memory = (candidate.hash, key.generation);
     if HELD.with_borrow_mut(|held| held.recall(memory)) {
         return Ok(check.prove(true)?);

@@ -57,6 +57,8 @@ async fn admit(State(gateway): State<Arc<Gateway>>, request: Request, next: Next
     let endpoint = request.uri().path().to_owned();
     let token = bearer(request.headers()).and_then(|token| gateway.config.token_name(token));
     let token = token.map(str::to_owned);
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    let request_id: String = id.unwrap_or_default().chars().take(64).collect();
     let response = match token {
         Some(_) => next.run(request).await,
         None => error(
@@ -67,7 +69,7 @@ async fn admit(State(gateway): State<Arc<Gateway>>, request: Request, next: Next
     let status = response.status().as_u16();
     gateway.requests.with_label_values(&[endpoint.as_str(), status.to_string().as_str()]).inc();
     let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(event = "request", endpoint, token, status, micros);
+    tracing::info!(event = "request", request_id, endpoint, token, status, micros);
     response
 }
 

@@ -22,6 +22,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Instrument as _;
 
 struct Origin {
     sessions: Sessions,
@@ -205,16 +206,17 @@ async fn metrics(State(origin): Shared) -> Result<Response, Problem> {
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }
 
-/// One line a request; what it carried is not in it.
+/// One line a request; what it carried is not in it. Every other line of the request has its id too.
 async fn log(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
     let request_id = id.unwrap_or_default().chars().take(64).collect::<String>();
-    let response = next.run(request).await;
+    let span = tracing::info_span!("request", request_id);
+    let response = next.run(request).instrument(span.clone()).await;
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let status = response.status().as_u16();
-    tracing::info!(event = "request", request_id, %method, path, status, ms);
+    span.in_scope(|| tracing::info!(event = "request", %method, path, status, ms));
     response
 }
 
@@ -244,7 +246,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Problem> {
 async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
-    match tokio::time::timeout(WORK_WAIT_MAX, tokio::spawn(work)).await {
+    match tokio::time::timeout(WORK_WAIT_MAX, tokio::spawn(work.in_current_span())).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(Problem::Internal),
         Err(_) => Err(Problem::DatabaseUnavailable),

@@ -24,7 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .json()
-        .with_current_span(false)
+        .with_span_list(false)
         .with_max_level(tracing::Level::INFO)
         .init();
     let settings = Settings::parse();

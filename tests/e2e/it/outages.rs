@@ -75,3 +75,27 @@ async fn without_its_origin_the_gate_goes_on() {
     }
     tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
 }
+
+/// What the database calls revoked is revoked as soon as the store can be told, without anybody asking
+/// again.
+#[tokio::test]
+async fn a_logout_reaches_the_store_when_it_is_back() {
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
+    let session = stack.login().await;
+    let api = stack.edge("/api/hello");
+    assert_eq!(get_with(&api, &session.access).await.status(), 200);
+    stack.signal("gateway", "-STOP");
+    let logout = client().post(stack.edge("/auth/logout")).bearer_auth(&session.access);
+    assert_eq!(logout.send().await.unwrap().status(), 202);
+    stack.signal("gateway", "-CONT");
+    let begun = Instant::now();
+    while get_with(&api, &session.access).await.status() != 401 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the revocation never arrives");
+    }
+    refused(get_with(&api, &session.access).await, 401, "token_revoked").await;
+
+    let log = stack.log("origin");
+    let line = log.lines().find(|line| line.contains("store_not_told")).unwrap_or_default();
+    assert!(line.contains("\"request_id\":\""), "{log}");
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
