@@ -33,13 +33,13 @@ pub fn settle(
 
 /// Problem details (RFC 9457) with the challenge of RFC 6750 section 3.
 fn refuse(refusal: Refusal, arrival: &Arrival, trace: &Trace) -> web_sys::Response {
-    let (status, title) = status(refusal);
+    let (status, title, challenge) = manner(refusal);
     let mut fields = vec![
         ("content-type", "application/problem+json".to_owned()),
         ("cache-control", "no-store".to_owned()),
         ("x-request-id", arrival.request_id.clone()),
     ];
-    if let Some(challenge) = challenge(refusal, trace) {
+    if let Some(challenge) = challenge.field(refusal, trace) {
         fields.push(("www-authenticate", challenge));
     }
     if let Some(seconds) = retry_after_seconds(refusal) {
@@ -57,12 +57,15 @@ fn refuse(refusal: Refusal, arrival: &Arrival, trace: &Trace) -> web_sys::Respon
     host::reply(status, &fields.join("\n"), &body.to_string())
 }
 
-fn status(refusal: Refusal) -> (u16, &'static str) {
+/// How a refusal is said in HTTP: the status, and the challenge where one belongs (RFC 6750 section 3).
+fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
     match refusal {
         Refusal::Denied(denial) => match denial {
-            Denial::BodyUnexpected | Denial::CredentialMalformed | Denial::PathAmbiguous => {
-                (400, "Bad Request")
+            Denial::BodyUnexpected | Denial::PathAmbiguous => (400, "Bad Request", Challenge::None),
+            Denial::CredentialMalformed => {
+                (400, "Bad Request", Challenge::Error("invalid_request"))
             }
+            Denial::TokenMissing => (401, "Unauthorized", Challenge::Bare),
             Denial::AlgorithmRefused
             | Denial::AudienceMismatch
             | Denial::IssuerUnknown
@@ -70,62 +73,53 @@ fn status(refusal: Refusal) -> (u16, &'static str) {
             | Denial::SignatureInvalid
             | Denial::TokenExpired
             | Denial::TokenMalformed
-            | Denial::TokenMissing
             | Denial::TokenNotYetValid
             | Denial::TokenRevoked
             | Denial::TokenTypeRefused
-            | Denial::TokenUnknown => (401, "Unauthorized"),
-            Denial::ScopeInsufficient => (403, "Forbidden"),
-            Denial::RouteUnknown => (404, "Not Found"),
-            Denial::BodyTooLarge => (413, "Content Too Large"),
-            Denial::RateLimited { .. } => (429, "Too Many Requests"),
-            Denial::HeadTooLarge => (431, "Request Header Fields Too Large"),
+            | Denial::TokenUnknown => (401, "Unauthorized", Challenge::Error("invalid_token")),
+            Denial::ScopeInsufficient => (403, "Forbidden", Challenge::Error("insufficient_scope")),
+            Denial::RouteUnknown => (404, "Not Found", Challenge::None),
+            Denial::BodyTooLarge => (413, "Content Too Large", Challenge::None),
+            Denial::RateLimited { .. } => (429, "Too Many Requests", Challenge::None),
+            Denial::HeadTooLarge => (431, "Request Header Fields Too Large", Challenge::None),
         },
-        Refusal::Misconfigured => (503, "Service Unavailable"),
+        Refusal::Misconfigured => (503, "Service Unavailable", Challenge::None),
         Refusal::Out(outage) => match outage {
-            Outage::UpstreamUnreachable => (502, "Bad Gateway"),
+            Outage::UpstreamUnreachable => (502, "Bad Gateway", Challenge::None),
             Outage::KeysUnavailable
             | Outage::OriginTimeout
             | Outage::OriginUnreachable
             | Outage::StoreFaulty
             | Outage::StoreTimeout
-            | Outage::StoreUnreachable => (503, "Service Unavailable"),
-            Outage::UpstreamTimeout => (504, "Gateway Timeout"),
+            | Outage::StoreUnreachable => (503, "Service Unavailable", Challenge::None),
+            Outage::UpstreamTimeout => (504, "Gateway Timeout", Challenge::None),
         },
     }
 }
 
-fn challenge(refusal: Refusal, trace: &Trace) -> Option<String> {
-    let Refusal::Denied(denial) = refusal else {
-        return None;
-    };
-    let error = match denial {
-        Denial::TokenMissing => return Some("Bearer".to_owned()),
-        Denial::CredentialMalformed => "invalid_request",
-        Denial::ScopeInsufficient => "insufficient_scope",
-        Denial::AlgorithmRefused
-        | Denial::AudienceMismatch
-        | Denial::IssuerUnknown
-        | Denial::KeyUnknown
-        | Denial::SignatureInvalid
-        | Denial::TokenExpired
-        | Denial::TokenMalformed
-        | Denial::TokenNotYetValid
-        | Denial::TokenRevoked
-        | Denial::TokenTypeRefused
-        | Denial::TokenUnknown => "invalid_token",
-        Denial::BodyTooLarge
-        | Denial::BodyUnexpected
-        | Denial::HeadTooLarge
-        | Denial::PathAmbiguous
-        | Denial::RateLimited { .. }
-        | Denial::RouteUnknown => return None,
-    };
-    let mut challenge = format!("Bearer error=\"{error}\", error_description=\"{denial}\"");
-    if let (Denial::ScopeInsufficient, Some(route)) = (denial, trace.route) {
-        challenge.push_str(&format!(", scope=\"{}\"", route.scopes.join(" ")));
+/// What `WWW-Authenticate` says.
+#[derive(Clone, Copy)]
+enum Challenge {
+    /// The scheme alone: no credential came, so there is no error in one.
+    Bare,
+    /// An error code of RFC 6750 section 3.1.
+    Error(&'static str),
+    None,
+}
+
+impl Challenge {
+    fn field(self, refusal: Refusal, trace: &Trace) -> Option<String> {
+        let error = match self {
+            Self::Bare => return Some("Bearer".to_owned()),
+            Self::Error(error) => error,
+            Self::None => return None,
+        };
+        let mut field = format!("Bearer error=\"{error}\", error_description=\"{refusal}\"");
+        if let (Refusal::Denied(Denial::ScopeInsufficient), Some(route)) = (refusal, trace.route) {
+            field.push_str(&format!(", scope=\"{}\"", route.scopes.join(" ")));
+        }
+        Some(field)
     }
-    Some(challenge)
 }
 
 fn retry_after_seconds(refusal: Refusal) -> Option<u64> {
