@@ -184,9 +184,10 @@ pub fn run(options: &Options) -> Result<()> {
         Ok(())
     })();
     let _ = fs::remove_file(&options.json);
+    let _ = fs::remove_dir_all(plan.postgres_folder());
+    // After a failure the logs stay.
     if process::is_stopping() {
         let _ = fs::remove_dir_all(&folder);
-        let _ = fs::remove_dir_all(plan.postgres_folder());
         return Ok(());
     }
     outcome

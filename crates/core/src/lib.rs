@@ -35,7 +35,7 @@ pub use jwks::{Algorithm, Jwks, JwksError, KeyFault, VerifyingKey};
 pub use jwt::{Claims, UnverifiedHeader, UnverifiedJwt};
 pub use key::Keys;
 pub use limit::{LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit, LimitBy};
-pub use permit::{Edits, IDENTITY_PREFIX, Identity, Permit, Target};
+pub use permit::{Edits, Identity, Permit, Target};
 pub use policy::{BaseUrl, ConfigError, Fault, Issuer, LogPolicy, Policy, TokenType};
 pub use route::{Access, Mode, Route};
 pub use session::{TokenRecord, revoked_before};

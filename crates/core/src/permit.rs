@@ -47,7 +47,7 @@ pub struct Edits {
 }
 
 /// What every identity field's name begins with.
-pub const IDENTITY_PREFIX: &str = "portcullis-";
+const IDENTITY_PREFIX: &str = "portcullis-";
 
 impl Identity {
     pub(crate) fn new(claims: &Claims) -> Self {

@@ -141,13 +141,25 @@ impl Publisher {
         if answer.status() != reqwest::StatusCode::OK {
             return Err(Fault::Status(answer.status().as_u16()));
         }
-        let text = answer.text().await.map_err(|_| Fault::Unreachable)?;
+        let text = bounded_text(answer).await?;
         let replies = decode_replies(&text, commands.len()).map_err(|_| Fault::Answer)?;
         match replies.into_iter().find(|reply| matches!(reply, Reply::Error(_))) {
             Some(Reply::Error(text)) => Err(Fault::Command(text)),
             _ => Ok(()),
         }
     }
+}
+
+/// An answer's text; what is longer than any answer to our commands is none.
+async fn bounded_text(mut answer: reqwest::Response) -> Result<String, Fault> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|_| Fault::Unreachable)? {
+        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(Fault::Answer);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| Fault::Answer)
 }
 
 /// A database that has vanished without a word must not hold up what is left to deliver for ever.
@@ -164,3 +176,4 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const BATCH: u32 = 100;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;

@@ -80,3 +80,23 @@ fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
     }
     assert!(held.contains("request_id"), "the logs were read");
 }
+
+/// A limit that was wider before, or a clock that went back, leaves state far ahead; it must not lock
+/// anybody out for longer than the window.
+#[tokio::test]
+async fn state_from_the_future_locks_nobody_out() {
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
+    let session = stack.login().await;
+    let url = stack.edge("/api/limited");
+    assert_eq!(get_with(&url, &session.access).await.status(), 200);
+    let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("pc:limit:limited:*").query(&mut redis).unwrap();
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    let tomorrow = (crate::issuer::now() + 86_400) * 1_000_000;
+    let () = redis::cmd("SET").arg(&keys[0]).arg(tomorrow).query(&mut redis).unwrap();
+    let response = get_with(&url, &session.access).await;
+    assert_eq!(response.status(), 429);
+    let seconds: u64 = crate::stack::field(&response, "retry-after").parse().unwrap();
+    assert!(seconds <= 60, "{seconds}");
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
