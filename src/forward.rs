@@ -1,7 +1,10 @@
 //! Sends a permitted request on: to the origin with a bounded body, to an upstream as a stream.
 
-use crate::host::{Fault, Forward};
-use portcullis_core::{Denial, Head, Outage, Permit, Policy, Refusal, Target};
+use crate::Arrival;
+use crate::host::{self, Fault, Forward};
+use portcullis_core::{Assertion, Denial, Head, Outage, Permit, Policy, Refusal, Target};
+use std::cell::RefCell;
+use wasm_bindgen::JsValue;
 
 /// The answer of whoever the permit is for, untouched.
 pub async fn send(
@@ -9,9 +12,12 @@ pub async fn send(
     permit: &Permit<'_>,
     head: &Head<'_>,
     policy: &Policy,
-    request_id: &str,
+    arrival: &Arrival,
 ) -> Result<web_sys::Response, Refusal> {
-    let edits = permit.edits(head, request_id);
+    let mut edits = permit.edits(head, &arrival.request_id);
+    if let Some((assertion, input)) = permit.unsigned(&arrival.request_id, arrival.now) {
+        edits.set.push((&assertion.field, sign(assertion, &input).await?));
+    }
     let set: Vec<&str> = edits.set.iter().flat_map(|(name, value)| [*name, value]).collect();
     let (base, deadline_ms, body_bytes_max) = match permit.target() {
         Target::Origin(base) => (base, policy.origin_deadline_ms, policy.auth_body_bytes_max),
@@ -35,4 +41,21 @@ pub async fn send(
             Outage::UpstreamUnreachable.into()
         }
     })
+}
+
+/// A signed assertion. A key that the platform can't use is the operator's to mend.
+async fn sign(assertion: &Assertion, input: &str) -> Result<String, Refusal> {
+    thread_local! {
+        static KEY: RefCell<Option<JsValue>> = const { RefCell::new(None) };
+    }
+    let algorithm = assertion.algorithm.name();
+    let held = KEY.with_borrow(Clone::clone);
+    let key = match held {
+        Some(key) => Some(key),
+        None => host::import_key(algorithm, assertion.key.expose(), "sign").await,
+    };
+    let key = key.ok_or(Refusal::Misconfigured)?;
+    KEY.with_borrow_mut(|held| *held = Some(key.clone()));
+    let signature = host::sign(algorithm, &key, input).await.ok_or(Refusal::Misconfigured)?;
+    Ok(Assertion::compact(input, &signature))
 }

@@ -28,6 +28,30 @@ export function log(line) {
   console.log(line);
 }
 
+export function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+// The platform's cache, which the isolates of one place share. Where there is none, nothing is found and
+// nothing is kept.
+export async function cacheGet(url) {
+  try {
+    const response = await caches.default.match(url);
+    return response && await response.text();
+  } catch {
+    return undefined;
+  }
+}
+
+export async function cachePut(url, text, seconds) {
+  try {
+    const headers = { 'cache-control': `max-age=${seconds}` };
+    await caches.default.put(url, new Response(text, { headers }));
+  } catch {
+    // It is only a second tier.
+  }
+}
+
 // The answers of fetchText and forward where there is none from the other side.
 const TIMEOUT = 'timeout';
 const UNREACHABLE = 'unreachable';
@@ -35,13 +59,15 @@ const TOO_LARGE = 'too large';
 
 // Fetches text within a deadline and a bound, without following redirects: "status\nbody", or one of
 // the words above.
-export async function fetchText(method, url, requestId, authorization, body, deadlineMs, bytesMax) {
+export async function fetchText(
+  method, url, requestId, authorization, contentType, body, deadlineMs, bytesMax,
+) {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), deadlineMs);
   try {
     const headers = { accept: 'application/json', 'accept-encoding': 'identity', 'x-request-id': requestId };
     if (authorization) headers.authorization = authorization;
-    if (body !== undefined) headers['content-type'] = 'application/json';
+    if (body !== undefined) headers['content-type'] = contentType;
     const response = await fetch(url, {
       method, headers, body, redirect: 'manual', cache: 'no-store', signal: abort.signal,
     });
@@ -54,29 +80,32 @@ export async function fetchText(method, url, requestId, authorization, body, dea
   }
 }
 
-export function importKey(algorithm, jwk) {
-  return crypto.subtle.importKey('jwk', JSON.parse(jwk), IMPORT[algorithm], false, ['verify']);
+export function importKey(algorithm, jwk, usage) {
+  return crypto.subtle.importKey('jwk', JSON.parse(jwk), scheme(algorithm), false, [usage]);
 }
 
 export function verify(algorithm, key, signature, input) {
-  return crypto.subtle.verify(VERIFY[algorithm], key, signature, encoder.encode(input));
+  return crypto.subtle.verify(scheme(algorithm), key, signature, encoder.encode(input));
+}
+
+export async function sign(algorithm, key, input) {
+  return new Uint8Array(await crypto.subtle.sign(scheme(algorithm), key, encoder.encode(input)));
 }
 
 const encoder = new TextEncoder();
 
-const IMPORT = {
-  EdDSA: { name: 'Ed25519' },
-  ES256: { name: 'ECDSA', namedCurve: 'P-256' },
-  PS256: { name: 'RSA-PSS', hash: 'SHA-256' },
-  RS256: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' },
-};
-
-const VERIFY = {
-  EdDSA: { name: 'Ed25519' },
-  ES256: { name: 'ECDSA', hash: 'SHA-256' },
-  PS256: { name: 'RSA-PSS', saltLength: 32 },
-  RS256: { name: 'RSASSA-PKCS1-v1_5' },
-};
+// What WebCrypto calls an algorithm of RFC 7518: the hash's bits are in its name.
+function scheme(algorithm) {
+  const bits = Number(algorithm.slice(2));
+  const hash = `SHA-${bits}`;
+  switch (algorithm.slice(0, 2)) {
+    case 'ES': return { name: 'ECDSA', namedCurve: bits === 512 ? 'P-521' : `P-${bits}`, hash };
+    case 'HS': return { name: 'HMAC', hash };
+    case 'PS': return { name: 'RSA-PSS', hash, saltLength: bits / 8 };
+    case 'RS': return { name: 'RSASSA-PKCS1-v1_5', hash };
+    default: return { name: 'Ed25519' };
+  }
+}
 
 // Sends a request on. `remove` and `set` are lines: names, and names with values in turn. The deadline
 // ends with the answer's head, so that streams and WebSockets may last. With bodyBytesMax 0 the body
@@ -85,8 +114,7 @@ const VERIFY = {
 export async function forward(request, url, remove, set, deadlineMs, bodyBytesMax, personal) {
   const headers = new Headers(request.headers);
   if (remove) for (const name of remove.split('\n')) headers.delete(name);
-  const pairs = set.split('\n');
-  for (let i = 0; i + 1 < pairs.length; i += 2) headers.set(pairs[i], pairs[i + 1]);
+  put(headers, set);
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), deadlineMs);
   try {
@@ -114,9 +142,30 @@ export async function forward(request, url, remove, set, deadlineMs, bodyBytesMa
 
 export function reply(status, fields, body) {
   const headers = new Headers();
+  put(headers, fields);
+  return new Response(body || null, { status, headers });
+}
+
+// The same response with some fields set; its body is not touched. Which pages may read it is the gate's
+// to say, if it says anything of that. A WebSocket's response can't be made anew.
+export function dress(response, fields, cors) {
+  if (response.webSocket || response.status === 101) return response;
+  const dressed = new Response(response.body, response);
+  if (cors) {
+    for (const name of [...dressed.headers.keys()]) {
+      if (name.startsWith('access-control-')) dressed.headers.delete(name);
+    }
+  }
+  put(dressed.headers, fields);
+  return dressed;
+}
+
+function put(headers, fields) {
   const pairs = fields.split('\n');
-  for (let i = 0; i + 1 < pairs.length; i += 2) headers.set(pairs[i], pairs[i + 1]);
-  return new Response(body, { status, headers });
+  for (let i = 0; i + 1 < pairs.length; i += 2) {
+    if (pairs[i] === 'vary') headers.append('vary', pairs[i + 1]);
+    else headers.set(pairs[i], pairs[i + 1]);
+  }
 }
 
 // All bytes of a stream, or undefined if there are more than bytesMax. Rejects when the signal fires,

@@ -21,19 +21,36 @@ extern "C" {
     /// A response of its parts; `fields` holds names and values in turn, a line each.
     pub fn reply(status: u16, fields: &str, body: &str) -> web_sys::Response;
 
+    /// The same response with some fields set, in the form of [`reply`]'s. `cors`: its own fields that say
+    /// which pages may read it are taken out.
+    pub fn dress(response: web_sys::Response, fields: &str, cors: bool) -> web_sys::Response;
+
+    #[wasm_bindgen(js_name = sleep)]
+    fn sleep_promise(ms: u32) -> Promise;
+
+    #[wasm_bindgen(js_name = cacheGet)]
+    fn cache_get_promise(url: &str) -> Promise;
+
+    #[wasm_bindgen(js_name = cachePut)]
+    fn cache_put_promise(url: &str, text: &str, seconds: f64) -> Promise;
+
     #[wasm_bindgen(js_name = fetchText)]
     fn fetch_text_promise(
         method: &str,
         url: &str,
         request_id: &str,
         authorization: Option<&str>,
+        content_type: Option<&str>,
         body: Option<&str>,
         deadline_ms: u32,
         bytes_max: u32,
     ) -> Promise;
 
     #[wasm_bindgen(js_name = importKey)]
-    fn import_key_promise(algorithm: &str, jwk: &str) -> Promise;
+    fn import_key_promise(algorithm: &str, jwk: &str, usage: &str) -> Promise;
+
+    #[wasm_bindgen(js_name = sign)]
+    fn sign_promise(algorithm: &str, key: &JsValue, input: &str) -> Promise;
 
     #[wasm_bindgen(js_name = verify)]
     fn verify_promise(algorithm: &str, key: &JsValue, signature: &[u8], input: &str) -> Promise;
@@ -88,9 +105,25 @@ pub struct TextRequest<'a> {
     pub url: &'a str,
     pub request_id: &'a str,
     pub authorization: Option<&'a str>,
-    pub body: Option<&'a str>,
+    pub body: Option<(ContentType, &'a str)>,
     pub deadline_ms: u32,
     pub bytes_max: u32,
+}
+
+/// What a request's body is.
+#[derive(Clone, Copy)]
+pub enum ContentType {
+    Form,
+    Json,
+}
+
+impl ContentType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Form => "application/x-www-form-urlencoded",
+            Self::Json => "application/json",
+        }
+    }
 }
 
 impl TextRequest<'_> {
@@ -101,7 +134,8 @@ impl TextRequest<'_> {
             self.url,
             self.request_id,
             self.authorization,
-            self.body,
+            self.body.map(|(content_type, _)| content_type.name()),
+            self.body.map(|(_, body)| body),
             self.deadline_ms,
             self.bytes_max,
         );
@@ -117,9 +151,32 @@ impl TextRequest<'_> {
     }
 }
 
-/// A key that the host can verify with; none if it can't import the JWK.
-pub async fn import_key(algorithm: &str, jwk: &str) -> Option<JsValue> {
-    JsFuture::from(import_key_promise(algorithm, jwk)).await.ok()
+/// A key that the host can `verify` or `sign` with; none if it can't import the JWK.
+pub async fn import_key(algorithm: &str, jwk: &str, usage: &str) -> Option<JsValue> {
+    JsFuture::from(import_key_promise(algorithm, jwk, usage)).await.ok()
+}
+
+/// A signature, if the key makes one.
+pub async fn sign(algorithm: &str, key: &JsValue, input: &str) -> Option<Vec<u8>> {
+    let signature = JsFuture::from(sign_promise(algorithm, key, input)).await.ok()?;
+    Some(js_sys::Uint8Array::new(&signature).to_vec())
+}
+
+/// Lets other requests of the isolate go on.
+pub async fn sleep(ms: u32) {
+    let _ = JsFuture::from(sleep_promise(ms)).await;
+}
+
+/// What the platform's cache has under a URL.
+pub async fn cache_get(url: &str) -> Option<String> {
+    JsFuture::from(cache_get_promise(url)).await.ok()?.as_string()
+}
+
+/// Keeps a text in the platform's cache, if there is one.
+pub async fn cache_put(url: &str, text: &str, seconds: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "a week at the most")]
+    let seconds = seconds as f64;
+    let _ = JsFuture::from(cache_put_promise(url, text, seconds)).await;
 }
 
 /// Whether the signature holds. Whatever the host can't judge does not hold.

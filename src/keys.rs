@@ -1,12 +1,15 @@
-//! The issuers' key sets: settled values only, each fetched within a request that needs it. A Worker
-//! may not wait for another request's fetch, so no promise is ever shared.
+//! The issuers' key sets: settled values only, each fetched within a request that needs it, or after one.
+//! A Worker may not wait for another request's fetch, so no promise is ever shared: whoever comes while
+//! somebody is looking waits by timers of its own, and finds what was settled.
 
 use crate::Arrival;
 use crate::host::{self, TextRequest};
 use portcullis_core::{
-    Denial, Issuer, Jwks, Outage, Policy, Refusal, UnixSeconds, UnverifiedHeader,
+    Denial, Issuer, Jwks, KeyLocation, KeySource, Outage, Policy, Refusal, UnverifiedHeader,
 };
-use std::cell::RefCell;
+use sha2::{Digest as _, Sha256};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
@@ -25,59 +28,116 @@ struct Held {
     jwks: Jwks,
     handles: Vec<Option<JsValue>>,
     generation: Generation,
-    loaded_at: UnixSeconds,
+    /// When it left its issuer; none if it is part of the configuration.
+    fetched_at_ms: Option<u64>,
 }
 
-/// What is known of one issuer's key set.
+/// What is known of one issuer's key set. Moments are in milliseconds.
 #[derive(Default)]
 struct Slot {
     held: Option<Rc<Held>>,
-    failed_at: UnixSeconds,
-    renewing_since: UnixSeconds,
-    cooling_since: UnixSeconds,
-    refetches: u32,
+    failed_at_ms: u64,
+    /// Since when somebody has been looking.
+    looking_since_ms: Option<u64>,
+    /// `kid`s that were unknown, and when they were looked for.
+    unknown: HashMap<String, u64>,
+}
+
+/// Why somebody looks.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Why {
+    /// There are no keys, or old ones: what another isolate fetched serves as well.
+    Age,
+    /// A `kid` is unknown: only the issuer can tell.
+    UnknownKid,
 }
 
 thread_local! {
     static SLOTS: RefCell<Vec<Slot>> = const { RefCell::new(Vec::new()) };
-    static GENERATIONS: std::cell::Cell<Generation> = const { std::cell::Cell::new(0) };
+    static GENERATIONS: Cell<Generation> = const { Cell::new(0) };
+}
+
+/// The generation of an issuer's key set, renewed if need be.
+pub async fn generation(
+    policy: &'static Policy,
+    place: usize,
+    arrival: &Arrival,
+) -> Result<Generation, Refusal> {
+    Ok(held(policy, place, arrival).await?.generation)
 }
 
 /// The key that a token's header names, with its one algorithm.
 pub async fn select(
-    policy: &Policy,
+    policy: &'static Policy,
     place: usize,
     header: &UnverifiedHeader,
     arrival: &Arrival,
 ) -> Result<Selected, Refusal> {
-    let issuer = policy.issuers.get(place).ok_or(Denial::IssuerUnknown)?;
-    let (now, id) = (arrival.now, arrival.request_id.as_str());
-    let held = match current(place) {
-        Some(held) if now.seconds_since(held.loaded_at) < FRESH_SECONDS => held,
-        // One request per cool-down looks for newer keys; the others don't wait for it, so that a slow
-        // issuer slows nobody down.
-        Some(stale) if now.seconds_since(stale.loaded_at) < STALE_SECONDS_MAX => {
-            if may_renew(place, now) {
-                load(policy, place, issuer, id).await.unwrap_or(stale)
-            } else {
-                stale
-            }
-        }
-        Some(_) | None => load(policy, place, issuer, id).await.ok_or(Outage::KeysUnavailable)?,
+    let first = pick(&*held(policy, place, arrival).await?, header);
+    let Err(Denial::KeyUnknown) = first else {
+        return Ok(first?);
     };
-    match pick(&held, header) {
-        Err(Denial::KeyUnknown) if may_refetch(place, now) => {
-            let held = load(policy, place, issuer, id).await.ok_or(Outage::KeysUnavailable)?;
-            Ok(pick(&held, header)?)
-        }
-        outcome => Ok(outcome?),
+    let kid = header.kid.clone().unwrap_or_default();
+    if may_look_for(policy, place, &kid) {
+        look(policy, place, Why::UnknownKid, arrival.request_id.clone()).await;
+        with_slot(place, |slot| slot.unknown.insert(kid, host::now_ms()));
+    } else {
+        wait_for_look(policy, place).await;
     }
+    let held = current(place).ok_or(Outage::KeysUnavailable)?;
+    Ok(pick(&held, header)?)
 }
 
 fn pick(held: &Held, header: &UnverifiedHeader) -> Result<Selected, Denial> {
     let place = held.jwks.select(header)?;
     let handle = held.handles.get(place).cloned().flatten().ok_or(Denial::KeyUnknown)?;
     Ok(Selected { algorithm: header.alg.name(), handle, generation: held.generation })
+}
+
+/// An issuer's key set. One that gets old is renewed after the request, before it is too old to be used
+/// without a look; one that is too old is renewed first, and serves for a bounded time if that fails.
+async fn held(
+    policy: &'static Policy,
+    place: usize,
+    arrival: &Arrival,
+) -> Result<Rc<Held>, Refusal> {
+    let Some(held) = current(place) else {
+        if !may_look(policy, place) {
+            wait_for_look(policy, place).await;
+        } else {
+            look(policy, place, Why::Age, arrival.request_id.clone()).await;
+        }
+        return Ok(current(place).ok_or(Outage::KeysUnavailable)?);
+    };
+    let Some(fetched_at_ms) = held.fetched_at_ms else {
+        return Ok(held);
+    };
+    let age_ms = arrival.now_ms.saturating_sub(fetched_at_ms);
+    let fresh_ms = u64::from(policy.keys_fresh_seconds) * 1000;
+    if age_ms < fresh_ms / 5 * 4 || !may_look(policy, place) {
+        return usable(policy, held, age_ms);
+    }
+    let id = arrival.request_id.clone();
+    // An issuer that failed lately slows nobody down again.
+    let failed = with_slot(place, |slot| slot.failed_at_ms >= fetched_at_ms).unwrap_or(false);
+    if age_ms < fresh_ms || (failed && usable(policy, Rc::clone(&held), age_ms).is_ok()) {
+        arrival.after(look(policy, place, Why::Age, id));
+        return usable(policy, held, age_ms);
+    }
+    look(policy, place, Why::Age, id).await;
+    let held = current(place).ok_or(Outage::KeysUnavailable)?;
+    let age_ms = arrival.now_ms.saturating_sub(held.fetched_at_ms.unwrap_or(arrival.now_ms));
+    usable(policy, held, age_ms)
+}
+
+/// A key set, unless it is older than any may be.
+fn usable(policy: &Policy, held: Rc<Held>, age_ms: u64) -> Result<Rc<Held>, Refusal> {
+    if age_ms < most_ms(policy) { Ok(held) } else { Err(Outage::KeysUnavailable.into()) }
+}
+
+/// The age that no key set in use may reach.
+fn most_ms(policy: &Policy) -> u64 {
+    u64::from(policy.keys_fresh_seconds.max(policy.keys_stale_seconds_max)) * 1000
 }
 
 fn current(place: usize) -> Option<Rc<Held>> {
@@ -93,44 +153,68 @@ fn with_slot<T>(place: usize, work: impl FnOnce(&mut Slot) -> T) -> Option<T> {
     })
 }
 
-/// Whether this request is the one that looks for newer keys.
-fn may_renew(place: usize, now: UnixSeconds) -> bool {
+/// Whether this request is the one that looks: nobody else does, and the last failure is some time ago. A
+/// look that never ended, because its request was cut off, counts as over after a while.
+fn may_look(policy: &Policy, place: usize) -> bool {
+    let now_ms = host::now_ms();
     let allowed = with_slot(place, |slot| {
-        let due = now.seconds_since(slot.renewing_since) >= COOL_DOWN_SECONDS;
-        if due {
-            slot.renewing_since = now;
+        let busy = slot.looking_since_ms.is_some_and(|since| now_ms < since + look_ms(policy));
+        let can_wait = slot.held.as_ref().is_some_and(|held| {
+            held.fetched_at_ms.is_none_or(|at_ms| now_ms < at_ms + most_ms(policy))
+        });
+        let pause_ms =
+            if can_wait { u64::from(policy.keys_cool_down_seconds) * 1000 } else { RETRY_MS };
+        let allowed = !busy && now_ms >= slot.failed_at_ms + pause_ms;
+        if allowed {
+            slot.looking_since_ms = Some(now_ms);
         }
-        due
+        allowed
     });
     allowed.unwrap_or(false)
 }
 
-/// An unknown `kid` may be a new key or a forgery. A few requests per cool-down may look: more than one,
-/// since those that come while the first is looking can't wait for it.
-fn may_refetch(place: usize, now: UnixSeconds) -> bool {
-    let allowed = with_slot(place, |slot| {
-        if now.seconds_since(slot.cooling_since) >= COOL_DOWN_SECONDS {
-            slot.cooling_since = now;
-            slot.refetches = 0;
-        }
-        slot.refetches += 1;
-        slot.refetches <= REFETCHES_MAX
+/// An unknown `kid` may be a new key or a forgery. Each is looked for once per cool-down, and a few in all.
+fn may_look_for(policy: &Policy, place: usize, kid: &str) -> bool {
+    let now_ms = host::now_ms();
+    let cool_down_ms = u64::from(policy.keys_cool_down_seconds) * 1000;
+    let fixed = current(place).is_some_and(|held| held.fetched_at_ms.is_none());
+    let tried = with_slot(place, |slot| {
+        slot.unknown.retain(|_, at_ms| now_ms < *at_ms + cool_down_ms);
+        slot.unknown.contains_key(kid) || slot.unknown.len() >= UNKNOWN_MAX
     });
-    allowed.unwrap_or(false)
+    !fixed && tried == Some(false) && may_look(policy, place)
 }
 
-/// Fetches a key set and keeps it. Right after a failure nothing is asked, so that an issuer in trouble
-/// is not asked by every request. The clock is read again: a fetch that failed took its time.
-async fn load(policy: &Policy, place: usize, issuer: &Issuer, id: &str) -> Option<Rc<Held>> {
-    let failed_at = with_slot(place, |slot| slot.failed_at)?;
-    if clock().seconds_since(failed_at) < RETRY_SECONDS {
-        return None;
+/// Waits for whoever is looking, if somebody is.
+async fn wait_for_look(policy: &Policy, place: usize) {
+    let begun_ms = host::now_ms();
+    loop {
+        let now_ms = host::now_ms();
+        let busy = with_slot(place, |slot| slot.looking_since_ms).flatten();
+        let abandoned = |since: u64| now_ms >= since + look_ms(policy);
+        if busy.is_none_or(abandoned) || now_ms >= begun_ms + look_ms(policy) {
+            return;
+        }
+        host::sleep(WAIT_STEP_MS).await;
     }
-    let fetched = fetch(policy, issuer, id).await;
+}
+
+/// The longest that a look takes: a metadata document, a key set, and the platform's cache.
+fn look_ms(policy: &Policy) -> u64 {
+    u64::from(policy.keys_deadline_ms) * 2 + 500
+}
+
+/// Looks for an issuer's keys and settles what it finds.
+async fn look(policy: &'static Policy, place: usize, why: Why, request_id: String) {
+    let Some(issuer) = policy.issuers.get(place) else {
+        return;
+    };
+    let found = find(policy, issuer, place, why, &request_id).await;
     with_slot(place, |slot| {
-        let Some((jwks, handles)) = fetched else {
-            slot.failed_at = clock();
-            return None;
+        slot.looking_since_ms = None;
+        let Some((jwks, handles, fetched_at_ms)) = found else {
+            slot.failed_at_ms = host::now_ms();
+            return;
         };
         // The same keys keep their generation, and with it what they vouched for.
         let generation = match &slot.held {
@@ -140,45 +224,85 @@ async fn load(policy: &Policy, place: usize, issuer: &Issuer, id: &str) -> Optio
                 last.get()
             }),
         };
-        let held = Rc::new(Held { jwks, handles, generation, loaded_at: clock() });
-        slot.held = Some(Rc::clone(&held));
-        Some(held)
-    })?
+        slot.held = Some(Rc::new(Held { jwks, handles, generation, fetched_at_ms }));
+    });
 }
 
-/// A key set with at least one key that can verify; anything else is a failure, and its reason is in
-/// the log.
-async fn fetch(policy: &Policy, issuer: &Issuer, id: &str) -> Option<(Jwks, Vec<Option<JsValue>>)> {
+type Found = (Jwks, Vec<Option<JsValue>>, Option<u64>);
+
+async fn find(policy: &Policy, issuer: &Issuer, place: usize, why: Why, id: &str) -> Option<Found> {
+    let url = match issuer.keys.as_ref()? {
+        KeyLocation::Inline(jwks) => {
+            let handles = import(issuer, jwks, id).await?;
+            return Some((jwks.clone(), handles, None));
+        }
+        KeyLocation::Metadata(url) | KeyLocation::Url(url) => url,
+    };
+    let cache_key = format!("https://keys.portcullis.invalid/{:x}", Sha256::digest(url));
+    let cached = match why {
+        Why::Age => cached(&cache_key).await,
+        Why::UnknownKid => None,
+    };
+    let age_ms = |at_ms: u64| host::now_ms().saturating_sub(at_ms);
+    let newer = |at_ms: u64| current(place).is_none_or(|held| held.fetched_at_ms < Some(at_ms));
+    if let Some((at_ms, text)) = &cached {
+        let fresh = age_ms(*at_ms) < u64::from(policy.keys_fresh_seconds) * 1000;
+        if fresh && newer(*at_ms) {
+            if let Some((jwks, handles)) = read(issuer, text, id).await {
+                return Some((jwks, handles, Some(*at_ms)));
+            }
+        }
+    }
+    if let Some(text) = fetch(policy, issuer, url, id).await {
+        if let Some((jwks, handles)) = read(issuer, &text, id).await {
+            let now_ms = host::now_ms();
+            let seconds = most_ms(policy) / 1000;
+            host::cache_put(&cache_key, &format!("{now_ms}\n{text}"), seconds).await;
+            return Some((jwks, handles, Some(now_ms)));
+        }
+    }
+    // A new isolate has nothing of its own while the issuer is down.
+    let (at_ms, text) =
+        cached.filter(|(at_ms, _)| newer(*at_ms) && age_ms(*at_ms) < most_ms(policy))?;
+    let (jwks, handles) = read(issuer, &text, id).await?;
+    Some((jwks, handles, Some(at_ms)))
+}
+
+/// What an isolate of the same place fetched, and when.
+async fn cached(key: &str) -> Option<(u64, String)> {
+    let text = host::cache_get(key).await?;
+    let (at_ms, text) = text.split_once('\n')?;
+    Some((at_ms.parse().ok()?, text.to_owned()))
+}
+
+/// A key set as its issuer sends it; the reason of a failure is in the log.
+async fn fetch(policy: &Policy, issuer: &Issuer, url: &str, id: &str) -> Option<String> {
+    let mut jwks_url = url.to_owned();
+    if matches!(issuer.keys, Some(KeyLocation::Metadata(_))) {
+        let document = get(policy, issuer, url, id).await?;
+        jwks_url = match issuer.jwks_uri(url, &document) {
+            Ok(uri) => uri,
+            Err(fault) => {
+                log(issuer, id, &format!("metadata: {fault:?}"));
+                return None;
+            }
+        };
+    }
+    get(policy, issuer, &jwks_url, id).await
+}
+
+async fn get(policy: &Policy, issuer: &Issuer, url: &str, id: &str) -> Option<String> {
     let request = TextRequest {
         method: "GET",
-        url: &issuer.jwks_url,
+        url,
         request_id: id,
         authorization: None,
         body: None,
         deadline_ms: policy.keys_deadline_ms,
-        bytes_max: SET_BYTES_MAX,
+        bytes_max: DOCUMENT_BYTES_MAX,
     };
     let fault = match request.send().await {
-        Ok((200, text)) => match Jwks::parse(&text, &issuer.algorithms) {
-            Ok((jwks, faults)) => {
-                for (key, fault) in faults {
-                    log(issuer, id, &format!("key {key} is left out: {fault}"));
-                }
-                let mut handles = Vec::with_capacity(jwks.keys().len());
-                for key in jwks.keys() {
-                    let handle = host::import_key(key.algorithm.name(), &key.jwk).await;
-                    if handle.is_none() {
-                        log(issuer, id, "a key is left out: the platform can't import it");
-                    }
-                    handles.push(handle);
-                }
-                if handles.iter().any(Option::is_some) {
-                    return Some((jwks, handles));
-                }
-                "no key in it can be used".to_owned()
-            }
-            Err(fault) => format!("{fault:?}"),
-        },
+        Ok((200, text)) => return Some(text),
         Ok((status, _)) => format!("status {status}"),
         Err(fault) => format!("{fault:?}"),
     };
@@ -186,8 +310,37 @@ async fn fetch(policy: &Policy, issuer: &Issuer, id: &str) -> Option<(Jwks, Vec<
     None
 }
 
-fn clock() -> UnixSeconds {
-    UnixSeconds(host::now_ms() / 1000)
+/// A key set with at least one key that can verify; anything else is a failure.
+async fn read(issuer: &Issuer, text: &str, id: &str) -> Option<(Jwks, Vec<Option<JsValue>>)> {
+    match Jwks::parse(text, &issuer.algorithms, KeySource::Published) {
+        Ok((jwks, faults)) => {
+            for (key, fault) in faults {
+                log(issuer, id, &format!("key {key} is left out: {fault}"));
+            }
+            let handles = import(issuer, &jwks, id).await?;
+            Some((jwks, handles))
+        }
+        Err(fault) => {
+            log(issuer, id, &format!("{fault:?}"));
+            None
+        }
+    }
+}
+
+async fn import(issuer: &Issuer, jwks: &Jwks, id: &str) -> Option<Vec<Option<JsValue>>> {
+    let mut handles = Vec::with_capacity(jwks.keys().len());
+    for key in jwks.keys() {
+        let handle = host::import_key(key.algorithm.name(), &key.jwk, "verify").await;
+        if handle.is_none() {
+            log(issuer, id, "a key is left out: the platform can't import it");
+        }
+        handles.push(handle);
+    }
+    if handles.iter().all(Option::is_none) {
+        log(issuer, id, "no key in it can be used");
+        return None;
+    }
+    Some(handles)
 }
 
 fn log(issuer: &Issuer, request_id: &str, fault: &str) {
@@ -197,13 +350,9 @@ fn log(issuer: &Issuer, request_id: &str, fault: &str) {
     host::log(&line.to_string());
 }
 
-/// For how long a key set is used without a look.
-const FRESH_SECONDS: u64 = 600;
-/// For how long a key set is used while its issuer can't be asked.
-const STALE_SECONDS_MAX: u64 = 24 * 3600;
-/// Within this, stale keys are renewed once, and unknown `kid`s cause at most `REFETCHES_MAX` fetches.
-const COOL_DOWN_SECONDS: u64 = 30;
-const REFETCHES_MAX: u32 = 4;
-/// How long after a failure nothing is asked.
-const RETRY_SECONDS: u64 = 2;
-const SET_BYTES_MAX: u32 = 256 * 1024;
+/// How many `kid`s are looked for within one cool-down.
+const UNKNOWN_MAX: usize = 4;
+/// How long after a failure nothing is asked, where there are no keys that can be used.
+const RETRY_MS: u64 = 2000;
+const WAIT_STEP_MS: u32 = 10;
+const DOCUMENT_BYTES_MAX: u32 = 256 * 1024;

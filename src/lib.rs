@@ -6,22 +6,24 @@
 mod config;
 mod forward;
 mod host;
+mod introspect;
 mod keys;
 mod memory;
 mod reply;
 mod store;
 mod verify;
 
-use portcullis_core::{Check, Head, Permit, Policy, Refusal, Route, UnixSeconds};
+use portcullis_core::{Answer, Check, Cors, Destination, Head, Permit, Policy, Refusal, Route};
+use portcullis_core::{LogPolicy, UnixSeconds};
 use worker::{Context, Env, event};
 
 #[event(fetch)]
 async fn fetch(
     request: web_sys::Request,
     env: Env,
-    _: Context,
+    context: Context,
 ) -> worker::Result<web_sys::Response> {
-    let arrival = Arrival::read(&request);
+    let arrival = Arrival::read(&request, context);
     let mut trace = Trace::default();
     let outcome = match config::policy(&env) {
         Ok(policy) => pass(&request, &arrival, policy, &mut trace).await,
@@ -36,17 +38,32 @@ async fn pass(
     arrival: &Arrival,
     policy: &'static Policy,
     trace: &mut Trace,
-) -> Result<web_sys::Response, Refusal> {
+) -> Result<Outcome, Refusal> {
     let head = arrival.head();
-    trace.log = Some(policy.log);
-    let route = policy.route(&head)?;
+    trace.policy = Some(policy);
+    trace.cors = policy.cors(None);
+    let route = match policy.destination(&head)? {
+        Destination::Gate(answer) => return Ok(Outcome::Answered(answer)),
+        Destination::Route(route) => route,
+    };
     trace.route = Some(route);
+    trace.cors = policy.cors(Some(route));
 
-    let check = Check::new(&head, route, policy, arrival.now)?;
-    let proof = verify::signature(&check, policy, arrival).await?;
+    let check = Check::new(&head, route, policy)?;
+    let proof = verify::holder(&check, policy, arrival).await?;
     let answer = store::ask(policy, check.commands(&proof), &arrival.request_id).await;
-    let permit: Permit<'_> = check.decide(proof, answer)?;
-    forward::send(request, &permit, &head, policy, &arrival.request_id).await
+    let answer = introspect::complete(&check, &proof, answer, policy, arrival).await?;
+    let permit: Permit<'_> = check.decide(&proof, answer)?;
+    verify::remember_cleared(&permit, policy, arrival);
+    forward::send(request, &permit, &head, policy, arrival).await.map(Outcome::Forwarded)
+}
+
+/// How a request that was not refused ended.
+enum Outcome {
+    /// By the gate itself.
+    Answered(Answer),
+    /// By whoever it was for.
+    Forwarded(web_sys::Response),
 }
 
 /// A request as it came: the one reading of the clock, its id and its head.
@@ -55,25 +72,39 @@ struct Arrival {
     now: UnixSeconds,
     request_id: String,
     head: String,
+    context: Context,
 }
 
 impl Arrival {
-    fn read(request: &web_sys::Request) -> Self {
+    fn read(request: &web_sys::Request, context: Context) -> Self {
         let text = host::head(request);
         let mut parts = text.splitn(3, '\n');
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let now_ms: u64 = part().parse().unwrap_or_default();
-        Self { now_ms, now: UnixSeconds(now_ms / 1000), request_id: part(), head: part() }
+        let (now, request_id, head) = (UnixSeconds(now_ms / 1000), part(), part());
+        Self { now_ms, now, request_id, head, context }
     }
 
     fn head(&self) -> Head<'_> {
         Head::parse(&self.head).unwrap_or_else(|| Head::new("GET", "", Vec::new()))
     }
+
+    /// Does something that the answer need not wait for.
+    fn after(&self, work: impl Future<Output = ()> + 'static) {
+        self.context.wait_until(work);
+    }
 }
 
-/// What the log says of a request beyond its outcome.
+/// What is known of a request beyond its outcome.
 #[derive(Default)]
 struct Trace {
-    log: Option<portcullis_core::LogPolicy>,
+    policy: Option<&'static Policy>,
     route: Option<&'static Route>,
+    cors: Option<&'static Cors>,
+}
+
+impl Trace {
+    fn logs(&self, refused: bool) -> bool {
+        refused || self.policy.is_none_or(|policy| policy.log == LogPolicy::All)
+    }
 }

@@ -1,40 +1,52 @@
-//! A bounded set of what was seen lately.
+//! What was seen lately, within a bound.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Remembers at least the last `generation_max` members, and at most twice as many. Two generations
-/// make it so without a clock or a list: when the young one is full, the old one is forgotten.
-pub struct Memory<T> {
-    young: HashSet<T>,
-    old: HashSet<T>,
-    generation_max: usize,
+/// A map that forgets. Two generations make it so without a clock or a list: when the young one is full,
+/// by number or by weight, the old one is forgotten; what is recalled stays for longer.
+pub struct Memory<K, V> {
+    young: HashMap<K, V>,
+    young_weight: usize,
+    old: HashMap<K, V>,
+    count_max: usize,
+    weight_max: usize,
 }
 
-impl<T: Eq + Hash + Copy> Memory<T> {
-    /// An empty memory.
-    pub fn new(generation_max: usize) -> Self {
-        Self { young: HashSet::new(), old: HashSet::new(), generation_max }
+impl<K: Eq + Hash + Copy, V: Clone> Memory<K, V> {
+    /// An empty memory of at most `count_max` entries and `weight_max` bytes a generation.
+    pub fn new(count_max: usize, weight_max: usize) -> Self {
+        Self { young: HashMap::new(), young_weight: 0, old: HashMap::new(), count_max, weight_max }
     }
 
-    /// Whether `member` was seen lately; if so it stays for longer.
-    pub fn recall(&mut self, member: T) -> bool {
-        if self.young.contains(&member) {
-            return true;
+    /// What is known of `key`. The caller says what it weighs, should it be an old one.
+    pub fn recall(&mut self, key: K, weight: impl Fn(&V) -> usize) -> Option<V> {
+        if let Some(value) = self.young.get(&key) {
+            return Some(value.clone());
         }
-        let known = self.old.contains(&member);
-        if known {
-            self.insert(member);
-        }
-        known
+        let value = self.old.remove(&key)?;
+        self.insert(key, value.clone(), weight(&value));
+        Some(value)
     }
 
-    /// Remembers `member`.
-    pub fn insert(&mut self, member: T) {
-        if self.young.len() >= self.generation_max {
+    /// Remembers `value`.
+    pub fn insert(&mut self, key: K, value: V, weight: usize) {
+        if self.young.len() >= self.count_max || self.young_weight + weight > self.weight_max {
             self.old = std::mem::take(&mut self.young);
+            self.young_weight = 0;
         }
-        self.young.insert(member);
+        if self.young.insert(key, value).is_none() {
+            self.young_weight += weight;
+        }
+    }
+
+    /// Changes what is known of `key`, if something is.
+    pub fn change(&mut self, key: K, change: impl FnOnce(&mut V)) {
+        if let Some(value) = self.young.get_mut(&key) {
+            change(value);
+        } else if let Some(value) = self.old.get_mut(&key) {
+            change(value);
+        }
     }
 }
 
@@ -44,14 +56,30 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_the_rest_goes() {
-        let mut memory = Memory::new(2);
-        for member in 0..3 {
-            memory.insert(member);
+        let mut memory = Memory::new(2, 100);
+        let known = |memory: &mut Memory<_, _>, key| memory.recall(key, |_| 1).is_some();
+        for key in 0..3 {
+            memory.insert(key, key, 1);
         }
-        assert!(memory.recall(0), "of the last generation, and renewed");
-        memory.insert(3);
-        assert!(memory.recall(0));
-        assert!(!memory.recall(1));
+        assert!(known(&mut memory, 0), "of the last generation, and renewed");
+        memory.insert(3, 3, 1);
+        assert!(known(&mut memory, 0));
+        assert!(!known(&mut memory, 1));
+        memory.change(0, |value| *value = 7);
+        assert_eq!(memory.recall(0, |_| 1), Some(7));
         assert!(memory.young.len() + memory.old.len() <= 4);
+    }
+
+    #[test]
+    fn weight_is_bounded_too() {
+        let mut memory = Memory::new(1000, 100);
+        for key in 0..1000 {
+            memory.insert(key, (), 40);
+            assert!(memory.young_weight <= 100 && memory.young.len() + memory.old.len() <= 4);
+        }
+        memory.insert(1000, (), 101);
+        assert!(memory.recall(1000, |_| 101).is_some(), "one that is too heavy is alone");
+        memory.insert(1000, (), 101);
+        assert!(memory.young.len() <= 1);
     }
 }

@@ -1,27 +1,33 @@
 //! The one place where a refusal becomes a response, and where a request is logged.
 
-use crate::{Arrival, Trace, host};
-use portcullis_core::{Denial, LogPolicy, Outage, Refusal};
+use crate::{Arrival, Outcome, Trace, host};
+use portcullis_core::{Denial, Outage, Refusal, metadata_url};
 use serde_json::json;
 
 /// The response to a request, and its line in the log.
 pub fn settle(
-    outcome: Result<web_sys::Response, Refusal>,
+    outcome: Result<Outcome, Refusal>,
     arrival: &Arrival,
     trace: &Trace,
 ) -> web_sys::Response {
-    let (response, code) = match outcome {
-        Ok(response) => (response, None),
-        Err(refusal) => (refuse(refusal, arrival, trace), Some(refusal.code())),
+    let (response, said, code) = match outcome {
+        Ok(Outcome::Forwarded(response)) => (dress(response, arrival, trace), "forwarded", None),
+        Ok(Outcome::Answered(answer)) => {
+            let body = if arrival.head().method() == "HEAD" { "" } else { &answer.body };
+            let mut fields = answer.fields;
+            fields.push(("x-request-id", arrival.request_id.clone()));
+            (host::reply(answer.status, &lines(&fields), body), "answered", None)
+        }
+        Err(refusal) => (refuse(refusal, arrival, trace), "refused", Some(refusal.code())),
     };
-    if code.is_some() || trace.log != Some(LogPolicy::Refused) {
+    if trace.logs(code.is_some()) {
         let line = json!({
             "level": if code.is_some() && response.status() >= 500 { "warn" } else { "info" },
             "event": "request",
             "request_id": arrival.request_id,
             "method": arrival.head().method(),
             "route": trace.route.map(|route| route.name.as_str()),
-            "outcome": if code.is_some() { "refused" } else { "forwarded" },
+            "outcome": said,
             "code": code,
             "status": response.status(),
             "ms": host::now_ms().saturating_sub(arrival.now_ms),
@@ -31,21 +37,39 @@ pub fn settle(
     response
 }
 
+/// The answer of whoever a request was for, with its id, and with what the policy says of cross-origin
+/// requests.
+fn dress(response: web_sys::Response, arrival: &Arrival, trace: &Trace) -> web_sys::Response {
+    let mut fields = cors_fields(arrival, trace);
+    fields.push(("x-request-id", arrival.request_id.clone()));
+    host::dress(response, &lines(&fields), trace.cors.is_some())
+}
+
+/// A page must be able to read a refusal, too.
+fn cors_fields(arrival: &Arrival, trace: &Trace) -> Vec<(&'static str, String)> {
+    trace.cors.map(|cors| cors.fields(&arrival.head())).unwrap_or_default()
+}
+
+fn lines(fields: &[(&'static str, String)]) -> String {
+    let lines: Vec<&str> = fields.iter().flat_map(|(name, value)| [*name, value]).collect();
+    lines.join("\n")
+}
+
 /// Problem details (RFC 9457) with the challenge of RFC 6750 section 3.
 fn refuse(refusal: Refusal, arrival: &Arrival, trace: &Trace) -> web_sys::Response {
     let (status, title, challenge) = manner(refusal);
-    let mut fields = vec![
+    let mut fields = cors_fields(arrival, trace);
+    fields.extend([
         ("content-type", "application/problem+json".to_owned()),
         ("cache-control", "no-store".to_owned()),
         ("x-request-id", arrival.request_id.clone()),
-    ];
+    ]);
     if let Some(challenge) = challenge.field(refusal, trace) {
         fields.push(("www-authenticate", challenge));
     }
     if let Some(seconds) = retry_after_seconds(refusal) {
         fields.push(("retry-after", seconds.to_string()));
     }
-    let fields: Vec<&str> = fields.iter().flat_map(|(name, value)| [*name, value]).collect();
     let body = json!({
         "type": "about:blank",
         "title": title,
@@ -54,7 +78,7 @@ fn refuse(refusal: Refusal, arrival: &Arrival, trace: &Trace) -> web_sys::Respon
         "code": refusal.code(),
         "request_id": arrival.request_id,
     });
-    host::reply(status, &fields.join("\n"), &body.to_string())
+    host::reply(status, &lines(&fields), &body.to_string())
 }
 
 /// How a refusal is said in HTTP: the status, and the challenge where one belongs (RFC 6750 section 3).
@@ -72,11 +96,15 @@ fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
             | Denial::KeyUnknown
             | Denial::SignatureInvalid
             | Denial::TokenExpired
+            | Denial::TokenInactive
             | Denial::TokenMalformed
             | Denial::TokenNotYetValid
             | Denial::TokenRevoked
             | Denial::TokenTypeRefused
             | Denial::TokenUnknown => (401, "Unauthorized", Challenge::Error("invalid_token")),
+            Denial::ClaimInsufficient | Denial::OriginRefused => {
+                (403, "Forbidden", Challenge::None)
+            }
             Denial::ScopeInsufficient => (403, "Forbidden", Challenge::Error("insufficient_scope")),
             Denial::RouteUnknown => (404, "Not Found", Challenge::None),
             Denial::BodyTooLarge => (413, "Content Too Large", Challenge::None),
@@ -86,7 +114,11 @@ fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
         Refusal::Misconfigured => (503, "Service Unavailable", Challenge::None),
         Refusal::Out(outage) => match outage {
             Outage::UpstreamUnreachable => (502, "Bad Gateway", Challenge::None),
-            Outage::KeysUnavailable
+            Outage::IntrospectionBusy
+            | Outage::IntrospectionFaulty
+            | Outage::IntrospectionTimeout
+            | Outage::IntrospectionUnreachable
+            | Outage::KeysUnavailable
             | Outage::OriginTimeout
             | Outage::OriginUnreachable
             | Outage::StoreFaulty
@@ -109,16 +141,26 @@ enum Challenge {
 
 impl Challenge {
     fn field(self, refusal: Refusal, trace: &Trace) -> Option<String> {
-        let error = match self {
-            Self::Bare => return Some("Bearer".to_owned()),
-            Self::Error(error) => error,
+        let mut parameters = match self {
+            Self::Bare => Vec::new(),
+            Self::Error(error) => {
+                vec![format!("error=\"{error}\""), format!("error_description=\"{refusal}\"")]
+            }
             Self::None => return None,
         };
-        let mut field = format!("Bearer error=\"{error}\", error_description=\"{refusal}\"");
         if let (Refusal::Denied(Denial::ScopeInsufficient), Some(route)) = (refusal, trace.route) {
-            field.push_str(&format!(", scope=\"{}\"", route.scopes.join(" ")));
+            let scopes: Vec<&str> =
+                route.scopes.iter().chain(&route.scopes_any).map(String::as_str).collect();
+            parameters.push(format!("scope=\"{}\"", scopes.join(" ")));
         }
-        Some(field)
+        // RFC 9728 section 5.1.
+        if let Some(resource) = trace.policy.and_then(|policy| policy.resource.as_ref()) {
+            parameters.push(format!("resource_metadata=\"{}\"", metadata_url(resource)));
+        }
+        if parameters.is_empty() {
+            return Some("Bearer".to_owned());
+        }
+        Some(format!("Bearer {}", parameters.join(", ")))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The store: one POST for everything that a verdict needs.
 
-use crate::host::{Fault, TextRequest};
+use crate::host::{ContentType, Fault, TextRequest};
 use portcullis_core::{LIMIT_SCRIPT, Outage, Policy};
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
@@ -37,7 +37,7 @@ async fn post(
         url: &policy.store.join("/pipeline"),
         request_id,
         authorization: Some(&format!("Bearer {}", policy.store_token.expose())),
-        body: Some(&encode_pipeline(commands)),
+        body: Some((ContentType::Json, &encode_pipeline(commands))),
         deadline_ms: policy.store_deadline_ms,
         bytes_max: ANSWER_BYTES_MAX,
     };

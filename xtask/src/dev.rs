@@ -51,6 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
         db: Database::Sqlite,
         engine: Engine::Wrangler,
         store_token: secrets.store_token,
+        introspection_secret: stack::random_text(),
         password: secrets.password,
         vars: Map::new(),
     };

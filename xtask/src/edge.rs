@@ -23,15 +23,15 @@ pub fn start(plan: &Plan, tools: &Tools, servers: &mut Servers) -> Result<()> {
             let config = folder.join("wrangler.json");
             // wrangler shows plain variables, but not what it reads from here.
             let mut plain = vars.clone();
-            if let Some(Value::String(token)) = plain.remove("STORE_TOKEN") {
-                write_private(
-                    &folder.join(".dev.vars"),
-                    &format!(
-                        "STORE_TOKEN=\"{token}\"
-"
-                    ),
-                )?;
+            let secret = |name: &String| SECRETS.iter().any(|ending| name.ends_with(ending));
+            let mut secrets = String::new();
+            for (name, value) in vars.iter().filter(|(name, _)| secret(name)) {
+                if let Value::String(text) = value {
+                    secrets.push_str(&format!("{name}='{text}'\n"));
+                    plain.remove(name);
+                }
             }
+            write_private(&folder.join(".dev.vars"), &secrets)?;
             write_private(&config, &wrangler_config(&plain)?.to_string())?;
             let mut wrangler = tools.command("wrangler");
             wrangler
@@ -121,3 +121,6 @@ fn workerd_config(vars: &Map<String, Value>, port: u16) -> Result<String> {
         bindings.join(", ")
     ))
 }
+
+/// How the names of variables end that nobody should see.
+const SECRETS: [&str; 3] = ["_KEY", "_SECRET", "_TOKEN"];

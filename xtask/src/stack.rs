@@ -79,6 +79,7 @@ pub struct Plan {
     pub db: Database,
     pub engine: Engine,
     pub store_token: String,
+    pub introspection_secret: String,
     pub password: String,
     /// Laid over the Worker's variables.
     pub vars: Map<String, Value>,
@@ -154,6 +155,7 @@ pub fn run(options: &Options) -> Result<()> {
         db: options.db,
         engine: options.engine,
         store_token: random_text(),
+        introspection_secret: random_text(),
         password: random_text(),
         vars,
     };
@@ -239,7 +241,8 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
         ])
         .arg("--signing-key-file")
         .arg(plan.folder.join("signing-key.pem"))
-        .env("STORE_TOKEN", &plan.store_token);
+        .env("STORE_TOKEN", &plan.store_token)
+        .env("INTROSPECTION_CLIENTS", format!("edge={}", plan.introspection_secret));
     servers.0.push(Server::start("origin", &mut origin, plan.log("origin"))?);
     servers.wait_ready(loopback(ports.origin), "/readyz", |status| status == 200, 20)?;
 
@@ -312,6 +315,12 @@ impl Plan {
             "audience": AUDIENCE,
             "algorithms": ["EdDSA"],
             "jwks_url": format!("{}/.well-known/jwks.json", self.origin_url()),
+            "introspection": {
+                "url": format!("{}/oauth/introspect", self.origin_url()),
+                "client_id": "edge",
+                "client_secret_variable": "INTROSPECTION_SECRET",
+                "revocations_in_store": true,
+            },
         }]);
         vars.extend([
             ("ISSUERS".to_owned(), issuers),
@@ -319,6 +328,7 @@ impl Plan {
             ("ORIGIN_URL".to_owned(), self.origin_url().into()),
             ("STORE_URL".to_owned(), self.store_url().into()),
             ("STORE_TOKEN".to_owned(), self.store_token.clone().into()),
+            ("INTROSPECTION_SECRET".to_owned(), self.introspection_secret.clone().into()),
         ]);
         vars.extend(self.vars.clone());
         Ok(vars)

@@ -1,120 +1,234 @@
 //! One request's judgement, step by step; see the crate's page for their order.
 
+use crate::claims::Claims;
 use crate::credential::{Token, TokenHash};
 use crate::denial::{Denial, Outage, Refusal};
 use crate::head::Head;
+use crate::introspection::Introspection;
+use crate::issuer::Issuer;
 use crate::jwt::UnverifiedJwt;
 use crate::limit::{Limit, LimitBy, address_group};
-use crate::permit::{Identity, Permit, Target};
-use crate::policy::{Issuer, Policy};
+use crate::permit::{Permit, Target};
+use crate::policy::Policy;
 use crate::route::{Access, Mode, Route};
 use crate::session::{TokenRecord, revoked_before};
 use crate::time::UnixSeconds;
 use redis_rest::{Command, Reply};
+use std::rc::Rc;
 
-/// A request whose route is known and whose token, where it needs one, is well-formed and in date.
+/// A request whose route is known, with its token where the route asks for one.
 #[derive(Debug)]
 pub struct Check<'a> {
     policy: &'a Policy,
     route: &'a Route,
-    candidate: Option<Candidate<'a>>,
+    credential: Option<(Token<'a>, TokenHash)>,
     address: String,
 }
 
 /// A token that nobody has vouched for.
 #[derive(Debug)]
-pub struct Candidate<'a> {
-    /// Its hash, by which a host remembers that its signature held.
-    pub hash: TokenHash,
-    /// Its parts.
-    pub jwt: UnverifiedJwt<'a>,
-    /// The place of its issuer in the policy.
-    pub issuer: usize,
+pub enum Candidate<'a> {
+    /// A JWT, well-formed and in date: its issuer's key decides.
+    Jwt(UnverifiedJwt<'a>),
+    /// An opaque token: the store or its provider decides.
+    Opaque(Provider<'a>),
 }
 
-/// That a request's token is genuine, or that its route asks for none.
+/// Who can be asked about a request's token.
+#[derive(Clone, Copy, Debug)]
+pub struct Provider<'a> {
+    /// The raw token, for [`Introspection::question`] alone.
+    pub token: Token<'a>,
+    /// The place of its issuer in the policy.
+    pub issuer: usize,
+    /// The endpoint and our credentials there.
+    pub introspection: &'a Introspection,
+}
+
+/// Whose token it is, as somebody vouched for it: what a host may remember of a token.
 #[derive(Debug)]
-pub struct Proof(Option<TokenHash>);
+pub struct Vouched {
+    hash: TokenHash,
+    issuer: usize,
+    claims: Claims,
+}
+
+/// That a request's token is genuine and in date, or that its route asks for none.
+#[derive(Debug)]
+pub struct Proof {
+    vouched: Option<Rc<Vouched>>,
+    cleared: Option<Mode>,
+}
+
+impl Vouched {
+    /// The token's hash.
+    pub fn hash(&self) -> TokenHash {
+        self.hash
+    }
+
+    /// The place of its issuer in the policy.
+    pub fn issuer(&self) -> usize {
+        self.issuer
+    }
+
+    /// How much memory it takes, roughly.
+    pub fn bytes(&self) -> usize {
+        self.claims.bytes()
+    }
+
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(record: TokenRecord, issuer: &str) -> Self {
+        let claims = record.claims(issuer).unwrap();
+        Self { hash: TokenHash::of("token"), issuer: 0, claims }
+    }
+}
 
 impl<'a> Check<'a> {
-    /// Judges all that can be judged without a key.
-    pub fn new(
-        head: &Head<'a>,
-        route: &'a Route,
-        policy: &'a Policy,
-        now: UnixSeconds,
-    ) -> Result<Self, Denial> {
-        let candidate = match route.access {
+    /// Finds the request's one token, if its route asks for one.
+    pub fn new(head: &Head<'a>, route: &'a Route, policy: &'a Policy) -> Result<Self, Denial> {
+        let credential = match route.access {
             Access::Auth | Access::Public => None,
-            Access::Protected => Some(Candidate::read(head, policy, now)?),
+            Access::Protected => {
+                let token = Token::from_head(head, route)?;
+                Some((token, token.hash()))
+            }
         };
-        Ok(Self { policy, route, candidate, address: address_group(head) })
+        Ok(Self { policy, route, credential, address: address_group(head) })
     }
 
-    /// The token that must be verified; none where the route asks for none.
-    pub fn candidate(&self) -> Option<&Candidate<'a>> {
-        self.candidate.as_ref()
+    /// The hash of the request's token; none where the route asks for none.
+    pub fn token_hash(&self) -> Option<TokenHash> {
+        self.credential.map(|(_, hash)| hash)
     }
 
-    /// Takes the host's word on the signature. Where the route asks for no token, nothing has to hold.
-    pub fn prove(&self, signature_holds: bool) -> Result<Proof, Denial> {
-        let Some(candidate) = &self.candidate else {
-            return Ok(Proof(None));
-        };
-        if !signature_holds {
+    /// Judges all that can be judged without asking anybody: form, header, claims, times.
+    pub fn candidate(&self, now: UnixSeconds) -> Result<Candidate<'a>, Denial> {
+        let (token, _) = self.credential.ok_or(Denial::TokenMissing)?;
+        let issuers = &self.policy.issuers;
+        if !UnverifiedJwt::is_like(token) {
+            let provider = issuers.iter().enumerate().find_map(|(issuer, described)| {
+                let opaque = described.keys.is_none();
+                let introspection = described.introspection.as_ref().filter(|_| opaque)?;
+                let fits = token.expose().starts_with(&introspection.token_prefix);
+                fits.then_some(Provider { token, issuer, introspection })
+            });
+            return provider.map(Candidate::Opaque).ok_or(Denial::TokenMalformed);
+        }
+        UnverifiedJwt::parse(token, issuers, &self.policy.other_claims, now).map(Candidate::Jwt)
+    }
+
+    /// Takes the host's word on the signature of a JWT.
+    pub fn vouch_signature(
+        &self,
+        jwt: UnverifiedJwt<'a>,
+        holds: bool,
+    ) -> Result<Rc<Vouched>, Denial> {
+        let hash = self.token_hash().filter(|_| holds).ok_or(Denial::SignatureInvalid)?;
+        Ok(Rc::new(Vouched { hash, issuer: jwt.issuer, claims: jwt.claims }))
+    }
+
+    /// Takes a record's word on an opaque token: one of the store, or one that a provider's answer made.
+    pub fn vouch_record(&self, issuer: usize, record: TokenRecord) -> Result<Rc<Vouched>, Denial> {
+        let hash = self.token_hash().ok_or(Denial::TokenMissing)?;
+        let name = self.issuer(issuer).map(|issuer| issuer.issuer.as_str());
+        let claims = name.and_then(|name| record.claims(name)).ok_or(Denial::TokenInactive)?;
+        Ok(Rc::new(Vouched { hash, issuer, claims }))
+    }
+
+    /// That this request's token is the one that was vouched for, and in date. `cleared` says in which mode
+    /// the store has cleared it lately enough.
+    pub fn prove(
+        &self,
+        vouched: Rc<Vouched>,
+        cleared: Option<Mode>,
+        now: UnixSeconds,
+    ) -> Result<Proof, Denial> {
+        if self.token_hash() != Some(vouched.hash) {
             return Err(Denial::SignatureInvalid);
         }
-        Ok(Proof(Some(candidate.hash)))
+        let leeway_seconds = self.issuer(vouched.issuer).map_or(0, |issuer| issuer.leeway_seconds);
+        vouched.claims.judge_times(leeway_seconds, now)?;
+        Ok(Proof { vouched: Some(vouched), cleared })
+    }
+
+    /// That the route asks for no token.
+    pub fn open(&self) -> Result<Proof, Denial> {
+        match self.credential {
+            None => Ok(Proof { vouched: None, cleared: None }),
+            Some(_) => Err(Denial::TokenMissing),
+        }
     }
 
     /// Everything that the verdict needs from the store; empty where it needs nothing.
     pub fn commands(&self, proof: &Proof) -> Vec<Command> {
         let keys = &self.policy.keys;
         let mut commands = Vec::with_capacity(3);
-        if let (Some(candidate), Some(hash)) = (&self.candidate, proof.0) {
-            let claims = &candidate.jwt.claims;
-            let mut markers = Command::new("MGET").arg(keys.revoked_sub(&claims.iss, &claims.sub));
-            if let Some(jti) = &claims.jti {
-                markers = markers.arg(keys.revoked_jti(&claims.iss, jti));
-            }
-            if let Some(sid) = &claims.sid {
-                markers = markers.arg(keys.revoked_sid(&claims.iss, sid));
+        if let Some(vouched) = self.unsettled(proof) {
+            let claims = &vouched.claims;
+            let mut markers = Command::new("MGET");
+            for (key, _) in self.markers(claims) {
+                markers = markers.arg(key);
             }
             commands.push(markers);
-            if self.route.mode == Mode::Registered {
-                commands.push(Command::new("GET").arg(keys.token(&hash)));
+            if self.needs_record(vouched) {
+                commands.push(Command::new("GET").arg(keys.token(&vouched.hash)));
             }
         }
         if let Some(limit) = self.route.limit {
-            commands.push(limit.command(&keys.limit(&self.route.name, &self.counted_by(limit))));
+            let who = self.counted_by(limit, proof);
+            commands.push(limit.command(&keys.limit(&self.route.name, &who)));
         }
         commands
     }
 
+    /// Who can be asked, once, about a genuine token whose record the store turned out not to have.
+    pub fn missing_record(
+        &self,
+        proof: &Proof,
+        answer: &Result<Vec<Reply>, Outage>,
+    ) -> Option<Provider<'a>> {
+        let vouched = self.unsettled(proof).filter(|vouched| self.needs_record(vouched))?;
+        let introspection = self.issuer(vouched.issuer)?.introspection.as_ref()?;
+        let (Ok(replies), Some((token, _))) = (answer, self.credential) else {
+            return None;
+        };
+        match replies.as_slice() {
+            // Whoever is revoked already needs no second opinion.
+            [Reply::Array(markers), Reply::Null, ..]
+                if *markers == vec![Reply::Null; markers.len()] =>
+            {
+                Some(Provider { token, issuer: vouched.issuer, introspection })
+            }
+            _ => None,
+        }
+    }
+
     /// The verdict, from the store's replies to [`Check::commands`] or from its outage.
     pub fn decide(
-        self,
-        proof: Proof,
+        &self,
+        proof: &Proof,
         answer: Result<Vec<Reply>, Outage>,
     ) -> Result<Permit<'a>, Refusal> {
         let mut replies = answer?.into_iter();
         let mut next = || replies.next().ok_or(Refusal::Out(Outage::StoreFaulty));
-        let identity = match (&self.candidate, proof.0) {
-            (Some(candidate), Some(hash)) if hash == candidate.hash => {
-                judge_markers(&next()?, candidate)?;
-                if self.route.mode == Mode::Registered {
-                    judge_record(&next()?, candidate)?;
-                }
-                let claims = &candidate.jwt.claims;
-                if !self.route.scopes.iter().all(|scope| claims.has_scope(scope)) {
-                    return Err(Denial::ScopeInsufficient.into());
-                }
-                Some(Identity::new(claims))
-            }
-            (None, None) => None,
+        if proof.vouched.as_ref().map(|vouched| vouched.hash) != self.token_hash() {
             // A proof of one check does not serve another.
-            (Some(_), _) | (None, Some(_)) => return Err(Denial::SignatureInvalid.into()),
-        };
+            return Err(Denial::SignatureInvalid.into());
+        }
+        let unsettled = self.unsettled(proof);
+        if let Some(vouched) = unsettled {
+            self.judge_markers(&next()?, &vouched.claims)?;
+            if self.needs_record(vouched) {
+                judge_record(&next()?, &vouched.claims)?;
+            }
+        }
+        if let Some(vouched) = &proof.vouched {
+            self.judge_holder(&vouched.claims)?;
+        }
         if self.route.limit.is_some() {
             Limit::judge(&next()?)?;
         }
@@ -125,73 +239,107 @@ impl<'a> Check<'a> {
                 Target::Upstream(self.route.upstream.as_ref().unwrap_or(&policy.upstream))
             }
         };
-        Ok(Permit::new(self.route, target, identity))
+        let holder = proof.vouched.clone();
+        Ok(Permit::new(self.route, target, policy, holder, unsettled.is_some()))
     }
 
-    fn counted_by(&self, limit: Limit) -> String {
-        match (limit.by, &self.candidate) {
-            (LimitBy::Subject, Some(candidate)) => {
-                format!("{}\n{}", candidate.jwt.claims.iss, candidate.jwt.claims.sub)
+    fn issuer(&self, place: usize) -> Option<&'a Issuer> {
+        self.policy.issuers.get(place)
+    }
+
+    /// The holder of whom the store must be asked. What it cleared lately is not asked again, unless it is
+    /// asked for the limit in any case.
+    fn unsettled<'p>(&self, proof: &'p Proof) -> Option<&'p Vouched> {
+        let settled = match proof.cleared {
+            Some(Mode::Registered) => true,
+            Some(Mode::Unrevoked) => self.route.mode == Mode::Unrevoked,
+            None => false,
+        };
+        let asked = !settled || self.route.limit.is_some();
+        proof.vouched.as_deref().filter(|_| asked)
+    }
+
+    /// Whether the guest list must have the token. An opaque token is on it already: its record or its
+    /// provider is what vouched for it.
+    fn needs_record(&self, vouched: &Vouched) -> bool {
+        let signed = self.issuer(vouched.issuer).is_some_and(|issuer| issuer.keys.is_some());
+        signed && self.route.mode == Mode::Registered
+    }
+
+    /// The keys of the markers that could revoke a token, and whether each spares what was issued after it.
+    fn markers(&self, claims: &Claims) -> Vec<(String, bool)> {
+        let (keys, iss) = (&self.policy.keys, claims.iss.as_str());
+        let mut markers = Vec::with_capacity(4);
+        markers.push((keys.revoked_sub(iss, &claims.sub), true));
+        if let Some(client) = &claims.client_id {
+            markers.push((keys.revoked_client(iss, client), true));
+        }
+        if let Some(jti) = &claims.jti {
+            markers.push((keys.revoked_jti(iss, jti), false));
+        }
+        if let Some(sid) = &claims.sid {
+            markers.push((keys.revoked_sid(iss, sid), false));
+        }
+        markers
+    }
+
+    fn judge_markers(&self, reply: &Reply, claims: &Claims) -> Result<(), Refusal> {
+        let expected = self.markers(claims);
+        let Reply::Array(markers) = reply else {
+            return Err(Outage::StoreFaulty.into());
+        };
+        if markers.len() != expected.len() {
+            return Err(Outage::StoreFaulty.into());
+        }
+        for (marker, (_, spares_later)) in markers.iter().zip(expected) {
+            let before = match marker {
+                Reply::Null => continue,
+                Reply::Bulk(_) | Reply::Status(_) => {
+                    revoked_before(marker.as_text().unwrap_or_default())
+                }
+                Reply::Integer(number) => u64::try_from(*number).unwrap_or(u64::MAX),
+                Reply::Array(_) | Reply::Error(_) => return Err(Outage::StoreFaulty.into()),
+            };
+            if !spares_later || claims.issued_at().0 <= before {
+                return Err(Denial::TokenRevoked.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_holder(&self, claims: &Claims) -> Result<(), Denial> {
+        let (all, any) = (&self.route.scopes, &self.route.scopes_any);
+        let scoped = all.iter().all(|scope| claims.has_scope(scope))
+            && (any.is_empty() || any.iter().any(|scope| claims.has_scope(scope)));
+        if !scoped {
+            return Err(Denial::ScopeInsufficient);
+        }
+        let claimed = |(name, allowed): &(String, Vec<_>)| claims.has_claim(name, allowed);
+        if !self.route.claims.iter().all(claimed) {
+            return Err(Denial::ClaimInsufficient);
+        }
+        Ok(())
+    }
+
+    fn counted_by(&self, limit: Limit, proof: &Proof) -> String {
+        match (limit.by, &proof.vouched) {
+            (LimitBy::Subject, Some(vouched)) => {
+                format!("{}\n{}", vouched.claims.iss, vouched.claims.sub)
             }
             (LimitBy::Address, _) | (LimitBy::Subject, None) => self.address.clone(),
         }
     }
 }
 
-impl<'a> Candidate<'a> {
-    fn read(head: &Head<'a>, policy: &Policy, now: UnixSeconds) -> Result<Self, Denial> {
-        let token = Token::from_head(head)?;
-        let jwt = UnverifiedJwt::parse(token)?;
-        let named = |issuer: &Issuer| issuer.issuer == jwt.claims.iss;
-        let place = policy.issuers.iter().position(named).ok_or(Denial::IssuerUnknown)?;
-        let issuer = policy.issuers.get(place).ok_or(Denial::IssuerUnknown)?;
-        jwt.check(issuer, now)?;
-        Ok(Self { hash: token.hash(), jwt, issuer: place })
-    }
-}
-
-fn judge_markers(reply: &Reply, candidate: &Candidate<'_>) -> Result<(), Refusal> {
-    let claims = &candidate.jwt.claims;
-    let expected = 1 + usize::from(claims.jti.is_some()) + usize::from(claims.sid.is_some());
-    let Reply::Array(markers) = reply else {
-        return Err(Outage::StoreFaulty.into());
-    };
-    if markers.len() != expected {
-        return Err(Outage::StoreFaulty.into());
-    }
-    for (place, marker) in markers.iter().enumerate() {
-        match marker {
-            Reply::Null => {}
-            Reply::Bulk(_) | Reply::Status(_) | Reply::Integer(_) => {
-                let text = match marker {
-                    Reply::Integer(number) => number.to_string(),
-                    other => other.as_text().unwrap_or_default().to_owned(),
-                };
-                // The first is the subject's, which spares what was issued after it; a token or a
-                // session that is revoked stays so.
-                if place > 0 || claims.issued_at().0 <= revoked_before(&text) {
-                    return Err(Denial::TokenRevoked.into());
-                }
-            }
-            Reply::Array(_) | Reply::Error(_) => return Err(Outage::StoreFaulty.into()),
-        }
-    }
-    Ok(())
-}
-
-fn judge_record(reply: &Reply, candidate: &Candidate<'_>) -> Result<(), Refusal> {
+fn judge_record(reply: &Reply, claims: &Claims) -> Result<(), Refusal> {
     match reply {
         Reply::Null => Err(Denial::TokenUnknown.into()),
         Reply::Bulk(_) | Reply::Status(_) => {
             let record = reply.as_text().and_then(TokenRecord::decode);
-            let claims = &candidate.jwt.claims;
+            let record = record.and_then(|record| record.claims(&claims.iss));
+            // A record that can't be read, or is another's, registers nothing.
             match record {
-                Some(record)
-                    if record.sub == claims.sub && Some(&record.sid) == claims.sid.as_ref() =>
-                {
-                    Ok(())
-                }
-                // A record that can't be read, or is another's, registers nothing.
+                Some(record) if record.sub == claims.sub && record.sid == claims.sid => Ok(()),
                 Some(_) | None => Err(Denial::TokenUnknown.into()),
             }
         }

@@ -2,28 +2,50 @@
 
 use crate::denial::Denial;
 use crate::head::Head;
+use crate::route::Route;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// A raw bearer token. It is never a key, a value or a log line; [`Token::hash`] is.
+/// A raw access token. It is never a key, a value or a log line; [`Token::hash`] is.
 #[derive(Clone, Copy)]
 pub struct Token<'a>(&'a str);
 
 impl<'a> Token<'a> {
-    /// The token of the request's one `Authorization: Bearer` header (RFC 6750 section 2.1).
-    pub fn from_head(head: &Head<'a>) -> Result<Self, Denial> {
-        let value = head.header("authorization").ok_or(Denial::TokenMissing)?;
-        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    /// The request's one token: of its `Authorization: Bearer` header (RFC 6750 section 2.1), or, where
+    /// the route names one, of a cookie. Query and form are never looked at (RFC 9700 section 4.3.2).
+    pub fn from_head(head: &Head<'a>, route: &Route) -> Result<Self, Denial> {
+        let cookie = match &route.cookie {
+            Some(name) => cookie(head, name)?,
+            None => None,
+        };
+        match (head.header("authorization"), cookie) {
+            (None, None) => Err(Denial::TokenMissing),
+            (Some(field), None) => Self::from_authorization(field),
+            (None, Some(value)) => {
+                if may_change(head) && !is_own_site(head, route) {
+                    return Err(Denial::OriginRefused);
+                }
+                Self::from_text(value)
+            }
+            (Some(_), Some(_)) => Err(Denial::CredentialMalformed),
+        }
+    }
+
+    fn from_authorization(field: &'a str) -> Result<Self, Denial> {
+        let (scheme, token) = field.split_once(' ').unwrap_or((field, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Denial::TokenMissing);
         }
-        let token = token.trim_matches(' ');
-        if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !is_b64token(token) {
+        Self::from_text(token.trim_matches(' '))
+    }
+
+    fn from_text(text: &'a str) -> Result<Self, Denial> {
+        if text.is_empty() || text.len() > TOKEN_BYTES_MAX || !is_b64token(text) {
             return Err(Denial::CredentialMalformed);
         }
-        Ok(Self(token))
+        Ok(Self(text))
     }
 
     /// The token's SHA-256.
@@ -65,6 +87,36 @@ impl fmt::Display for TokenHash {
     }
 }
 
+/// The value of the one cookie `name`; two of it are two credentials.
+fn cookie<'a>(head: &Head<'a>, name: &str) -> Result<Option<&'a str>, Denial> {
+    let field = head.header("cookie").unwrap_or_default();
+    let pairs = field.split(';').filter_map(|pair| pair.trim_matches(' ').split_once('='));
+    let mut named = pairs.filter(|(held, _)| *held == name).map(|(_, value)| value);
+    match (named.next(), named.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(Denial::CredentialMalformed),
+    }
+}
+
+/// Whether a request may do more than read: by its method (RFC 9110 section 9.2.1), or by opening a
+/// WebSocket, which browsers let any page do with its user's cookies.
+fn may_change(head: &Head<'_>) -> bool {
+    !matches!(head.method(), "GET" | "HEAD" | "OPTIONS") || head.header("upgrade").is_some()
+}
+
+/// Whether a browser says that the request comes from a page of this host, or of one that the route's
+/// CORS policy names. A cookie travels with requests that foreign pages make.
+fn is_own_site(head: &Head<'_>, route: &Route) -> bool {
+    match head.header("origin") {
+        Some(origin) => {
+            let own = origin.strip_prefix(head.scheme()).and_then(|rest| rest.strip_prefix("://"));
+            own.is_some_and(|host| host.eq_ignore_ascii_case(head.host()))
+                || route.cors.as_ref().is_some_and(|cors| cors.names(origin))
+        }
+        None => head.header("sec-fetch-site") == Some("same-origin"),
+    }
+}
+
 /// The b64token syntax of RFC 6750, which also rules out a second credential behind a comma.
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
@@ -77,17 +129,24 @@ const TOKEN_BYTES_MAX: usize = 8192;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cors::Cors;
+    use crate::policy::tests::policy;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
+    fn read(method: &str, headers: Vec<(&str, &str)>, route: &Route) -> Result<String, Denial> {
+        let head = Head::new(method, "https://a.example/", headers);
+        Token::from_head(&head, route).map(|token| token.0.to_owned())
+    }
+
     #[test]
     fn a_bearer_token_is_found() {
-        fn check(value: Option<&str>, expect: Result<&str, Denial>) {
+        let policy = policy();
+        let check = |value: Option<&str>, expect: Result<&str, Denial>| {
             let headers = value.map(|value| ("authorization", value)).into_iter().collect();
-            let head = Head::new("GET", "https://a.example/", headers);
-            let got = Token::from_head(&head).map(|token| token.0.to_owned());
+            let got = read("POST", headers, &policy.routes[2]);
             assert_eq!(got.as_deref().map_err(|e| *e), expect, "{value:?}");
-        }
+        };
         check(Some("Bearer abc.def-_~+/=="), Ok("abc.def-_~+/=="));
         check(Some("bearer abc"), Ok("abc"));
         check(Some("BEARER  abc "), Ok("abc"));
@@ -105,6 +164,60 @@ mod tests {
         let longest = "a".repeat(TOKEN_BYTES_MAX);
         check(Some(&format!("Bearer {longest}")), Ok(&longest));
         check(Some(&format!("Bearer {longest}a")), Err(Denial::CredentialMalformed));
+    }
+
+    #[test]
+    fn a_cookie_serves_where_the_route_names_it() {
+        let mut policy = policy();
+        let check = |route: &Route, cookie: &str, expect: Result<&str, Denial>| {
+            let got = read("GET", vec![("cookie", cookie)], route);
+            assert_eq!(got.as_deref().map_err(|e| *e), expect, "{cookie}");
+        };
+        let route = &mut policy.routes[2];
+        check(route, "token=abc", Err(Denial::TokenMissing));
+        route.cookie = Some("token".into());
+        check(route, "token=abc", Ok("abc"));
+        check(route, "a=1;token=abc; b=2", Ok("abc"));
+        check(route, "Token=abc; xtoken=x", Err(Denial::TokenMissing));
+        check(route, "", Err(Denial::TokenMissing));
+        check(route, "token=", Err(Denial::CredentialMalformed));
+        check(route, "token=\"abc\"", Err(Denial::CredentialMalformed));
+        check(route, "token=abc, b=2", Err(Denial::CredentialMalformed));
+        check(route, "token=abc; token=abc", Err(Denial::CredentialMalformed));
+        for authorization in ["Bearer abc", "Basic dTpw", ""] {
+            let headers = vec![("cookie", "token=abc"), ("authorization", authorization)];
+            assert_eq!(read("GET", headers, route), Err(Denial::CredentialMalformed));
+        }
+    }
+
+    #[test]
+    fn a_cookie_of_another_site_changes_nothing() {
+        let mut policy = policy();
+        policy.routes[2].cookie = Some("token".into());
+        let mut check = |method: &str, field: (&str, &str), cors: Option<Cors>, expect: bool| {
+            policy.routes[2].cors = cors;
+            let headers = vec![("cookie", "token=abc"), field];
+            let expect = if expect { Ok("abc".to_owned()) } else { Err(Denial::OriginRefused) };
+            assert_eq!(read(method, headers, &policy.routes[2]), expect, "{method} {field:?}");
+        };
+        let app = || Some(Cors::of(&["https://app.example"]));
+        check("POST", ("origin", "https://a.example"), None, true);
+        check("POST", ("origin", "http://a.example"), None, false);
+        check("POST", ("origin", "https://a.example.evil.example"), None, false);
+        check("POST", ("origin", "https://a.example:444"), None, false);
+        check("POST", ("origin", "https://app.example"), None, false);
+        check("POST", ("origin", "https://app.example"), app(), true);
+        check("POST", ("origin", "https://evil.example"), Some(Cors::of(&["*"])), false);
+        check("POST", ("origin", "null"), app(), false);
+        check("POST", ("origin", ""), app(), false);
+        check("POST", ("x", "y"), app(), false);
+        check("POST", ("sec-fetch-site", "same-origin"), None, true);
+        check("DELETE", ("sec-fetch-site", "same-site"), None, false);
+        check("DELETE", ("sec-fetch-site", "none"), None, false);
+        check("GET", ("origin", "https://evil.example"), None, true);
+        check("HEAD", ("x", "y"), None, true);
+        check("GET", ("upgrade", "websocket"), None, false);
+        check("get", ("x", "y"), None, false);
     }
 
     #[test]

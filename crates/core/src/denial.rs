@@ -14,7 +14,9 @@ pub enum Denial {
     BodyTooLarge,
     /// A GET or HEAD request announces a body, which the platform can't send on.
     BodyUnexpected,
-    /// There is a Bearer credential, but not in the form of RFC 6750 section 2.1.
+    /// The token is good, but does not carry the claims that the route requires.
+    ClaimInsufficient,
+    /// There is a credential, but not in the form of RFC 6750 section 2.1; or there are two.
     CredentialMalformed,
     /// There are more header fields than are looked at.
     HeadTooLarge,
@@ -22,6 +24,8 @@ pub enum Denial {
     IssuerUnknown,
     /// The issuer has no key of that `kid`.
     KeyUnknown,
+    /// A cookie came with a request that changes something, from a page of another site.
+    OriginRefused,
     /// The path could be read in two ways: encoded slashes, dot segments, empty segments, NUL.
     PathAmbiguous,
     /// The route's limit is used up.
@@ -37,6 +41,8 @@ pub enum Denial {
     SignatureInvalid,
     /// The token's `exp` has passed.
     TokenExpired,
+    /// The provider says that the token is not active.
+    TokenInactive,
     /// The token is not a JWS in compact form whose header and claims are well typed.
     TokenMalformed,
     /// No credential came with the request.
@@ -59,16 +65,19 @@ impl Denial {
             Self::AudienceMismatch => "audience_mismatch",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyUnexpected => "body_unexpected",
+            Self::ClaimInsufficient => "claim_insufficient",
             Self::CredentialMalformed => "credential_malformed",
             Self::HeadTooLarge => "head_too_large",
             Self::IssuerUnknown => "issuer_unknown",
             Self::KeyUnknown => "key_unknown",
+            Self::OriginRefused => "origin_refused",
             Self::PathAmbiguous => "path_ambiguous",
             Self::RateLimited { .. } => "rate_limited",
             Self::RouteUnknown => "route_unknown",
             Self::ScopeInsufficient => "scope_insufficient",
             Self::SignatureInvalid => "signature_invalid",
             Self::TokenExpired => "token_expired",
+            Self::TokenInactive => "token_inactive",
             Self::TokenMalformed => "token_malformed",
             Self::TokenMissing => "token_missing",
             Self::TokenNotYetValid => "token_not_yet_valid",
@@ -86,18 +95,21 @@ impl fmt::Display for Denial {
             Self::AudienceMismatch => "the token is for another audience",
             Self::BodyTooLarge => "the request body is too large",
             Self::BodyUnexpected => "a GET or HEAD request can't have a body",
-            Self::CredentialMalformed => "the Authorization header is not one Bearer token",
+            Self::ClaimInsufficient => "the token's claims do not suffice",
+            Self::CredentialMalformed => "the credential is not one well-formed token",
             Self::HeadTooLarge => "the request has too many header fields",
             Self::IssuerUnknown => "the token's issuer is not trusted",
             Self::KeyUnknown => "the token's key is not known",
+            Self::OriginRefused => "the request comes from a page of another site",
             Self::PathAmbiguous => "the path can be read in more than one way",
             Self::RateLimited { .. } => "too many requests",
             Self::RouteUnknown => "no such route",
             Self::ScopeInsufficient => "the token's scope does not suffice",
             Self::SignatureInvalid => "the token's signature does not hold",
             Self::TokenExpired => "token expired",
+            Self::TokenInactive => "the token is not active",
             Self::TokenMalformed => "the token is malformed",
-            Self::TokenMissing => "a Bearer token is required",
+            Self::TokenMissing => "an access token is required",
             Self::TokenNotYetValid => "the token is not valid yet",
             Self::TokenRevoked => "the token was revoked",
             Self::TokenTypeRefused => "the token is of another type",
@@ -109,6 +121,14 @@ impl fmt::Display for Denial {
 /// A dependency did not do its part.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outage {
+    /// This isolate asks the provider as often as it may already.
+    IntrospectionBusy,
+    /// The provider answered with an error, or with something that is no answer.
+    IntrospectionFaulty,
+    /// The provider did not answer within its deadline.
+    IntrospectionTimeout,
+    /// The provider can't be reached.
+    IntrospectionUnreachable,
     /// The issuer's key set can't be had.
     KeysUnavailable,
     /// The origin did not answer within its deadline.
@@ -131,6 +151,10 @@ impl Outage {
     /// The stable code that clients may rely on.
     pub fn code(self) -> &'static str {
         match self {
+            Self::IntrospectionBusy => "introspection_busy",
+            Self::IntrospectionFaulty => "introspection_faulty",
+            Self::IntrospectionTimeout => "introspection_timeout",
+            Self::IntrospectionUnreachable => "introspection_unreachable",
             Self::KeysUnavailable => "keys_unavailable",
             Self::OriginTimeout => "origin_timeout",
             Self::OriginUnreachable => "origin_unreachable",
@@ -146,6 +170,10 @@ impl Outage {
 impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::IntrospectionBusy => "too many tokens are being asked about",
+            Self::IntrospectionFaulty => "the token's provider answered with an error",
+            Self::IntrospectionTimeout => "the token's provider did not answer in time",
+            Self::IntrospectionUnreachable => "the token's provider can't be reached",
             Self::KeysUnavailable => "the key set is unavailable",
             Self::OriginTimeout => "the auth service did not answer in time",
             Self::OriginUnreachable => "the auth service can't be reached",

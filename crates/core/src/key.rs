@@ -17,10 +17,11 @@ pub struct Keys {
 
 impl Keys {
     /// Each kind of key, as it follows the prefix.
-    pub const KINDS: [&'static str; 7] = [
+    pub const KINDS: [&'static str; 8] = [
         "token:",
         "session:",
         "sessions:",
+        "revoked:client:",
         "revoked:jti:",
         "revoked:sid:",
         "revoked:sub:",
@@ -48,6 +49,11 @@ impl Keys {
     /// The sessions of a subject.
     pub fn sessions(&self, issuer: &str, sub: &str) -> String {
         format!("{}:sessions:{}", self.prefix, digest(issuer, sub))
+    }
+
+    /// The marker that a client's tokens are revoked up to a moment.
+    pub fn revoked_client(&self, issuer: &str, client: &str) -> String {
+        format!("{}:revoked:client:{}", self.prefix, digest(issuer, client))
     }
 
     /// The marker that one token is revoked.
@@ -85,12 +91,13 @@ mod tests {
 
     const STORAGE: &str = include_str!("../../../docs/storage.md");
 
-    fn one_of_each() -> [String; 7] {
+    fn one_of_each() -> [String; 8] {
         let keys = Keys::new(Keys::PREFIX);
         [
             keys.token(&TokenHash::of("t")),
             keys.session("iss", "x"),
             keys.sessions("iss", "x"),
+            keys.revoked_client("iss", "x"),
             keys.revoked_jti("iss", "x"),
             keys.revoked_sid("iss", "x"),
             keys.revoked_sub("iss", "x"),

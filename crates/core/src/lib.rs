@@ -2,9 +2,11 @@
 //!
 //! The way of a request, in the order of the calls:
 //!
-//! 1. [`Policy::route`], then [`Check::new`]: credential, form of the token, claims. No I/O, no key.
-//! 2. The host verifies the signature with the key that [`Jwks::select`] chose, and says so to
-//!    [`Check::prove`], which returns a [`Proof`].
+//! 1. [`Policy::destination`], then [`Check::new`]: the route and the request's one token. No I/O, no key.
+//! 2. [`Check::candidate`]: form, header, claims and times of the token. The host verifies a signature
+//!    with the key that [`Jwks::select`] chose, or asks the store or a provider about an opaque token, and
+//!    says so to [`Check::vouch_signature`] or [`Check::vouch_record`]. What somebody vouched for may be
+//!    remembered; [`Check::prove`] turns it into a [`Proof`] for this request.
 //! 3. [`Check::commands`]: everything that the verdict needs from the store, for one round trip.
 //! 4. [`Check::decide`]: from the replies to a [`Permit`], or to a [`Refusal`] that says why.
 //!
@@ -13,10 +15,17 @@
 //! Nothing here does I/O, reads a clock or the environment, or waits: time is an argument
 //! ([`UnixSeconds`]), and so is an outage.
 
+mod assertion;
 mod check;
+mod claims;
+mod cors;
 mod credential;
 mod denial;
+mod document;
 mod head;
+mod introspection;
+mod issuer;
+mod json;
 mod jwks;
 mod jwt;
 mod key;
@@ -27,16 +36,22 @@ mod route;
 mod session;
 mod time;
 
-pub use check::{Candidate, Check, Proof};
+pub use assertion::Assertion;
+pub use check::{Candidate, Check, Proof, Provider, Vouched};
+pub use claims::Claims;
+pub use cors::{Cors, Fields};
 pub use credential::{Token, TokenHash};
 pub use denial::{Denial, Outage, Refusal};
+pub use document::metadata_url;
 pub use head::Head;
-pub use jwks::{Algorithm, Jwks, JwksError, KeyFault, VerifyingKey};
-pub use jwt::{Claims, UnverifiedHeader, UnverifiedJwt};
+pub use introspection::{ClientAuth, Introspection, Question};
+pub use issuer::{Issuer, KeyLocation, MetadataError, TokenType};
+pub use jwks::{Algorithm, Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
+pub use jwt::{UnverifiedHeader, UnverifiedJwt};
 pub use key::Keys;
 pub use limit::{LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit, LimitBy};
-pub use permit::{Edits, Identity, Permit, Target};
-pub use policy::{BaseUrl, ConfigError, Fault, Issuer, LogPolicy, Policy, TokenType};
-pub use route::{Access, Mode, Route};
+pub use permit::{Edits, IdentityFields, Permit, Target};
+pub use policy::{Answer, BaseUrl, ConfigError, Destination, Fault, LogPolicy, Policy, Secret};
+pub use route::{Access, Mode, Pattern, Route, TokenTravel};
 pub use session::{TokenRecord, revoked_before};
 pub use time::UnixSeconds;

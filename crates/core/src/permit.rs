@@ -1,18 +1,28 @@
 //! What a request that passes takes along: where it goes, and the header fields that tell the next
 //! server who sent it. Every inbound field that could forge one of these is taken out.
 
+use crate::assertion::Assertion;
+use crate::check::Vouched;
+use crate::claims::Claims;
+use crate::credential::TokenHash;
 use crate::head::Head;
-use crate::jwt::Claims;
-use crate::policy::BaseUrl;
-use crate::route::{Access, Route};
+use crate::policy::{BaseUrl, Fault, Policy, Reader};
+use crate::route::{Access, Mode, Route, TokenTravel};
+use crate::time::UnixSeconds;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 /// Leave to forward one request. Only [`crate::Check::decide`] makes one.
 #[derive(Debug)]
 pub struct Permit<'p> {
     route: &'p Route,
     target: Target<'p>,
-    identity: Option<Identity>,
+    policy: &'p Policy,
+    holder: Option<Rc<Vouched>>,
+    store_was_asked: bool,
 }
 
 /// Where a request goes.
@@ -24,45 +34,93 @@ pub enum Target<'p> {
     Upstream(&'p BaseUrl),
 }
 
-/// Who sent the request, as the verified token says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Identity {
-    /// The subject.
-    pub subject: String,
-    /// The scope, space-separated.
-    pub scope: String,
-    /// The session, where the token names one.
-    pub session: Option<String>,
-    /// The client, where the token names one.
-    pub client: Option<String>,
-}
-
 /// Changes to the header fields on their way through: first the removals, then the additions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Edits {
+pub struct Edits<'p> {
     /// Names of inbound fields that do not travel on.
     pub remove: Vec<String>,
     /// Fields that are set.
-    pub set: Vec<(&'static str, String)>,
+    pub set: Vec<(&'p str, String)>,
 }
 
-/// What every identity field's name begins with.
-const IDENTITY_PREFIX: &str = "portcullis-";
+/// The names of the fields that say who asks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentityFields {
+    subject: String,
+    scope: String,
+    session: String,
+    client: String,
+    /// Other claims, each with its field.
+    claims: BTreeMap<String, String>,
+}
 
-impl Identity {
-    pub(crate) fn new(claims: &Claims) -> Self {
-        Self {
-            subject: claims.sub.clone(),
-            scope: claims.scope.clone().unwrap_or_default(),
-            session: claims.sid.clone(),
-            client: claims.client_id.clone(),
+impl Default for IdentityFields {
+    fn default() -> Self {
+        let [subject, scope, session, client] = ["subject", "scope", "session", "client"]
+            .map(|name| format!("{IDENTITY_PREFIX}{name}"));
+        Self { subject, scope, session, client, claims: BTreeMap::new() }
+    }
+}
+
+impl IdentityFields {
+    /// `IDENTITY_FIELDS`.
+    pub(crate) fn read<L: Fn(&str) -> Option<String>>(read: &mut Reader<L>) -> Self {
+        let fields: Self = read.json("IDENTITY_FIELDS").unwrap_or_default();
+        let mut names: Vec<&String> = Vec::new();
+        for name in fields.names() {
+            if !is_field_name(name) {
+                read.fault(format!("IDENTITY_FIELDS: {name}"), Fault::NotAField);
+            }
+            if names.contains(&name) {
+                read.fault(format!("IDENTITY_FIELDS: {name}"), Fault::Duplicate);
+            }
+            names.push(name);
         }
+        fields
+    }
+
+    /// The claims that have a field, beyond those that always have one.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = &str> {
+        self.claims.keys().map(String::as_str)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        [&self.subject, &self.scope, &self.session, &self.client]
+            .into_iter()
+            .chain(self.claims.values())
+    }
+
+    fn of<'p>(&'p self, claims: &Claims) -> Vec<(&'p str, String)> {
+        let mut fields = vec![
+            (self.subject.as_str(), field_value(&claims.sub)),
+            (self.scope.as_str(), field_value(&claims.scope)),
+        ];
+        for (name, value) in [(&self.session, &claims.sid), (&self.client, &claims.client_id)] {
+            if let Some(value) = value {
+                fields.push((name, field_value(value)));
+            }
+        }
+        for (claim, name) in &self.claims {
+            match claims.others.get(claim) {
+                Some(Value::String(text)) => fields.push((name, field_value(text))),
+                Some(value) => fields.push((name, field_value(&value.to_string()))),
+                None => {}
+            }
+        }
+        fields
     }
 }
 
 impl<'p> Permit<'p> {
-    pub(crate) fn new(route: &'p Route, target: Target<'p>, identity: Option<Identity>) -> Self {
-        Self { route, target, identity }
+    pub(crate) fn new(
+        route: &'p Route,
+        target: Target<'p>,
+        policy: &'p Policy,
+        holder: Option<Rc<Vouched>>,
+        store_was_asked: bool,
+    ) -> Self {
+        Self { route, target, policy, holder, store_was_asked }
     }
 
     /// Where the request goes.
@@ -76,20 +134,42 @@ impl<'p> Permit<'p> {
         self.route.access != Access::Public
     }
 
+    /// The token that the store cleared for this request, and in which mode.
+    pub fn cleared(&self) -> Option<(TokenHash, Mode)> {
+        let holder = self.holder.as_ref().filter(|_| self.store_was_asked)?;
+        Some((holder.hash(), self.route.mode))
+    }
+
+    /// What must be signed before the request goes on, where its route asks for that.
+    pub fn unsigned(&self, request_id: &str, now: UnixSeconds) -> Option<(&'p Assertion, String)> {
+        let assertion = self.policy.assertion.as_ref().filter(|_| self.route.assertion)?;
+        let claims = self.holder.as_ref()?.claims();
+        Some((assertion, assertion.signing_input(claims, request_id, now)))
+    }
+
     /// What changes in the request's header fields.
-    pub fn edits(&self, head: &Head<'_>, request_id: &str) -> Edits {
+    pub fn edits(&self, head: &Head<'_>, request_id: &str) -> Edits<'p> {
         let websocket = self.route.access != Access::Auth
             && head.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
         let connection = head.header("connection").unwrap_or_default();
         let listed: Vec<&str> = connection.split(',').take(LISTED_MAX).map(str::trim).collect();
+        let trace = head.header("traceparent").filter(|text| is_traceparent(text));
+        let strips = self.holder.is_some() && self.route.token == TokenTravel::Strip;
         let mut edits = Edits::default();
-        for (name, _) in head.headers() {
+        for (name, value) in head.headers() {
             let hop = HOP_BY_HOP.contains(name)
                 || listed.iter().any(|listed| listed.eq_ignore_ascii_case(name));
             let keep_hop = websocket && matches!(*name, "upgrade" | "connection");
-            let token = *name == "authorization" && self.identity.is_some();
-            if is_ours_to_say(name) || token || (hop && !keep_hop) {
+            let token = strips && *name == "authorization";
+            let lost = trace.is_none() && *name == "tracestate";
+            if self.is_ours_to_say(name) || token || lost || (hop && !keep_hop) {
                 edits.remove.push((*name).to_owned());
+            } else if let (true, "cookie", Some(cookie)) = (strips, *name, &self.route.cookie) {
+                match without_cookie(value, cookie) {
+                    Some(rest) if rest.is_empty() => edits.remove.push((*name).to_owned()),
+                    Some(rest) => edits.set.push(("cookie", rest)),
+                    None => {}
+                }
             }
         }
         if let Some(address) = head.client_address() {
@@ -98,29 +178,81 @@ impl<'p> Permit<'p> {
         edits.set.push(("x-forwarded-host", head.host().to_owned()));
         edits.set.push(("x-forwarded-proto", head.scheme().to_owned()));
         edits.set.push(("x-request-id", request_id.to_owned()));
-        if let Some(identity) = &self.identity {
-            edits.set.push(("portcullis-subject", field_value(&identity.subject)));
-            edits.set.push(("portcullis-scope", field_value(&identity.scope)));
-            if let Some(session) = &identity.session {
-                edits.set.push(("portcullis-session", field_value(session)));
-            }
-            if let Some(client) = &identity.client {
-                edits.set.push(("portcullis-client", field_value(client)));
-            }
+        if trace.is_none() {
+            edits.set.push(("traceparent", traceparent(request_id)));
+        }
+        if let Some(holder) = &self.holder {
+            edits.set.extend(self.policy.identity_fields.of(holder.claims()));
         }
         edits
     }
+
+    /// Whether a field says what only the gate may say: who asks, from where, and for what. Names are
+    /// compared as CGI and its heirs read them, with `_` as `-`.
+    fn is_ours_to_say(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase().replace('_', "-");
+        let bare = name.strip_prefix("x-").unwrap_or(&name);
+        let assertion = self.policy.assertion.as_ref().map(|assertion| &assertion.field);
+        bare.starts_with(IDENTITY_PREFIX)
+            || bare.starts_with("forwarded-")
+            || OURS_TO_SAY.contains(&bare)
+            || self.policy.identity_fields.names().chain(assertion).any(|own| *own == name)
+    }
 }
 
-/// Whether a field says what only the gate may say: who asks, from where, and for what. Names are
-/// compared as CGI and its heirs read them, with `_` as `-`.
-fn is_ours_to_say(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    let bare = name.strip_prefix("x-").unwrap_or(&name);
-    bare.starts_with(IDENTITY_PREFIX)
-        || bare.starts_with("forwarded-")
-        || OURS_TO_SAY.contains(&bare)
+/// Whether the gate may give a field of its own this name: none that HTTP, a proxy or the gate itself uses
+/// for something else.
+pub(crate) fn is_field_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let bare = name.strip_prefix("x-").unwrap_or(name);
+    (1..=64).contains(&name.len())
+        && name.bytes().all(plain)
+        && !HOP_BY_HOP.contains(&name)
+        && !OURS_TO_SAY.contains(&bare)
+        && !["accept", "access-", "content-", "forwarded-", "if-", "sec-", "trace"]
+            .iter()
+            .any(|taken| bare.starts_with(taken))
+        && !["authorization", "cookie", "expect", "host", "origin", "range", "referer"]
+            .contains(&name)
 }
+
+/// A `Cookie` field without the cookie `name`; none if it is not in it.
+fn without_cookie(field: &str, name: &str) -> Option<String> {
+    let named = |pair: &&str| pair.split_once('=').is_some_and(|(held, _)| held == name);
+    let pairs = || field.split(';').map(|pair| pair.trim_matches(' '));
+    pairs().find(named)?;
+    let rest: Vec<&str> = pairs().filter(|pair| !named(pair) && !pair.is_empty()).collect();
+    Some(rest.join("; "))
+}
+
+/// Whether `text` is a `traceparent` (W3C Trace Context section 3.2), of version 00 or a later one.
+fn is_traceparent(text: &str) -> bool {
+    let hex = |part: Option<&str>, length: usize| {
+        part.is_some_and(|part| {
+            part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    };
+    let some = |part: Option<&str>| part.is_some_and(|part| part.bytes().any(|b| b != b'0'));
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) = (parts.next(), parts.next(), parts.next(), parts.next());
+    hex(version, 2)
+        && version != Some("ff")
+        && (hex(trace, 32) && some(trace))
+        && (hex(parent, 16) && some(parent))
+        && hex(flags, 2)
+        && (version != Some("00") || parts.next().is_none())
+        && text.len() <= 256
+}
+
+/// A trace that begins here; its id is the request's, so that one leads to the other.
+fn traceparent(request_id: &str) -> String {
+    let trace: String = request_id.chars().filter(char::is_ascii_hexdigit).take(32).collect();
+    let parent = trace.get(16..).unwrap_or_default();
+    format!("00-{trace:0>32}-{parent:0>16}-00")
+}
+
+/// What every identity field's name begins with, unless it is given another.
+const IDENTITY_PREFIX: &str = "portcullis-";
 
 /// A claim as a header field's value: visible ASCII and inner spaces stay, every other byte and `%` is
 /// percent-encoded, so that no claim can end the field or begin another.
@@ -178,27 +310,46 @@ const LISTED_MAX: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::tests::policy;
+    use crate::policy::tests::{faults_of, policy, policy_with};
+    use crate::session::TokenRecord;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    fn identity(subject: &str) -> Identity {
-        Identity {
-            subject: subject.into(),
+    fn holder(subject: &str) -> Option<Rc<Vouched>> {
+        let record = TokenRecord {
+            sub: subject.into(),
             scope: "a b".into(),
-            session: Some("sid".into()),
-            client: None,
-        }
+            sid: Some("sid".into()),
+            others: serde_json::from_str(r#"{"tenant":"acme","roles":["a","b"]}"#).unwrap(),
+            ..TokenRecord::default()
+        };
+        Some(Rc::new(Vouched::of(record, "https://issuer.example")))
     }
+
+    fn edits<'p>(
+        policy: &'p Policy,
+        route: usize,
+        holder: Option<Rc<Vouched>>,
+        headers: Vec<(&str, &str)>,
+    ) -> Edits<'p> {
+        let target = Target::Upstream(&policy.upstream);
+        let permit = Permit::new(&policy.routes[route], target, policy, holder, true);
+        permit.edits(&Head::new("GET", "https://a.example/", headers), REQUEST_ID)
+    }
+
+    fn value<'e>(edits: &'e Edits<'_>, name: &str) -> Option<&'e str> {
+        edits.set.iter().find(|(set, _)| *set == name).map(|(_, value)| value.as_str())
+    }
+
+    const REQUEST_ID: &str = "0af76519-16cd-43dd-8448-eb211c80319c";
 
     #[test]
     fn forgeries_and_hop_by_hop_fields_do_not_travel() {
-        let policy = policy();
-        let removed = |route: usize, headers: Vec<(&str, &str)>| {
-            let target = Target::Upstream(&policy.upstream);
-            let permit = Permit::new(&policy.routes[route], target, None);
-            permit.edits(&Head::new("GET", "https://a.example/", headers), "id").remove
-        };
+        let policy = policy_with(&[(
+            "IDENTITY_FIELDS",
+            r#"{"subject":"x-user","claims":{"tenant":"tenant-id"}}"#,
+        )]);
+        let removed = |route, headers| edits(&policy, route, None, headers).remove;
         let (public, auth) = (0, 1);
         for name in [
             "portcullis-subject",
@@ -206,6 +357,11 @@ mod tests {
             "x-portcullis-subject",
             "x_portcullis_scope",
             "portcullis-anything",
+            "portcullis-assertion",
+            "x-user",
+            "X_User",
+            "tenant-id",
+            "tenant_id",
             "x-forwarded-for",
             "forwarded",
             "x-request-id",
@@ -234,10 +390,8 @@ mod tests {
     #[test]
     fn the_identity_is_set_and_the_token_stays_here() {
         let policy = policy();
-        let target = Target::Upstream(&policy.upstream);
-        let permit = Permit::new(&policy.routes[2], target, Some(identity("al\r\nice")));
         let headers = vec![("authorization", "Bearer x"), ("cf-connecting-ip", "192.0.2.1")];
-        let edits = permit.edits(&Head::new("GET", "https://a.example/", headers), "id");
+        let edits = edits(&policy, 2, holder("al\r\nice"), headers);
         assert_eq!(edits.remove, ["authorization", "cf-connecting-ip"]);
         assert_eq!(
             edits.set,
@@ -245,13 +399,81 @@ mod tests {
                 ("x-forwarded-for", "192.0.2.1"),
                 ("x-forwarded-host", "a.example"),
                 ("x-forwarded-proto", "https"),
-                ("x-request-id", "id"),
+                ("x-request-id", REQUEST_ID),
+                ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-8448eb211c80319c-00"),
                 ("portcullis-subject", "al%0D%0Aice"),
                 ("portcullis-scope", "a b"),
                 ("portcullis-session", "sid"),
             ]
             .map(|(name, value)| (name, value.to_owned()))
         );
+    }
+
+    #[test]
+    fn identity_fields_have_the_names_that_were_chosen() {
+        let policy = policy_with(&[(
+            "IDENTITY_FIELDS",
+            r#"{"subject":"x-user","claims":{"tenant":"tenant-id","roles":"roles","none":"none"}}"#,
+        )]);
+        let edits = edits(&policy, 2, holder("alice"), Vec::new());
+        assert_eq!(value(&edits, "x-user"), Some("alice"));
+        assert_eq!(value(&edits, "portcullis-subject"), None);
+        assert_eq!(value(&edits, "portcullis-scope"), Some("a b"));
+        assert_eq!(value(&edits, "tenant-id"), Some("acme"));
+        assert_eq!(value(&edits, "roles"), Some(r#"["a","b"]"#));
+        assert_eq!(value(&edits, "none"), None);
+        for name in ["Host", "host", "cookie", "x-forwarded-for", "content-type", "te", "a b", ""] {
+            let fields = format!(r#"{{"subject":"{name}"}}"#);
+            let faults = faults_of(&[("IDENTITY_FIELDS", &fields)]);
+            assert_eq!(faults, [format!("IDENTITY_FIELDS: {name}")]);
+        }
+        let twice = r#"{"subject":"x-user","scope":"x-user"}"#;
+        assert_eq!(faults_of(&[("IDENTITY_FIELDS", twice)]), ["IDENTITY_FIELDS: x-user"]);
+    }
+
+    #[test]
+    fn a_route_decides_whether_the_token_travels() {
+        let mut policy = policy();
+        let headers = || vec![("authorization", "Bearer x"), ("cookie", "a=1; token=x;b=2")];
+        policy.routes[2].cookie = Some("token".into());
+        let stripped = edits(&policy, 2, holder("alice"), headers());
+        assert_eq!(stripped.remove, ["authorization"]);
+        assert_eq!(value(&stripped, "cookie"), Some("a=1; b=2"));
+        let alone = edits(&policy, 2, holder("alice"), vec![("cookie", "token=x")]);
+        assert_eq!((alone.remove, alone.set.len()), (vec!["cookie".to_owned()], 7));
+        let other = edits(&policy, 2, holder("alice"), vec![("cookie", "xtoken=x")]);
+        assert!(other.remove.is_empty() && value(&other, "cookie").is_none());
+        policy.routes[2].token = TokenTravel::Pass;
+        let passed = edits(&policy, 2, holder("alice"), headers());
+        assert!(passed.remove.is_empty() && value(&passed, "cookie").is_none());
+    }
+
+    #[test]
+    fn a_trace_goes_on_or_begins() {
+        const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let policy = policy();
+        let check = |given: &str, goes_on: bool| {
+            let headers = vec![("traceparent", given), ("tracestate", "a=1")];
+            let edits = edits(&policy, 0, None, headers);
+            assert_eq!(value(&edits, "traceparent").is_none(), goes_on, "{given}");
+            assert_eq!(edits.remove.is_empty(), goes_on, "{given}");
+        };
+        check(GOOD, true);
+        check(&format!("cc{}-what-comes", &GOOD[2..]), true);
+        for bad in [
+            "",
+            "00",
+            &GOOD.to_uppercase(),
+            &format!("{GOOD}, {GOOD}"),
+            &format!("{GOOD}-x"),
+            &format!("ff{}", &GOOD[2..]),
+            &GOOD.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+            &GOOD.replace("b7ad6b7169203331", &"0".repeat(16)),
+            &GOOD[..54],
+            &format!("cc{}-{}", &GOOD[2..], "x".repeat(256)),
+        ] {
+            check(bad, false);
+        }
     }
 
     #[test]

@@ -1,14 +1,23 @@
 //! The configuration: strings in, types out, once, with all faults reported together.
 
+mod fault;
+mod issuers;
+mod reader;
+mod routes;
+
+pub use fault::{ConfigError, Fault};
+pub(crate) use reader::Reader;
+
+use crate::assertion::Assertion;
+use crate::cors::{self, Cors, Fields};
 use crate::denial::Denial;
+use crate::document;
 use crate::head::Head;
-use crate::jwks::Algorithm;
+use crate::issuer::Issuer;
 use crate::key::Keys;
-use crate::limit::{Limit, LimitBy};
-use crate::route::{self, Access, Mode, Pattern, Route};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use crate::permit::IdentityFields;
+pub(crate) use crate::permit::is_field_name;
+use crate::route::{self, Access, Route};
 use std::fmt;
 
 /// Everything that the edge was told, checked.
@@ -28,6 +37,9 @@ pub struct Policy {
     pub store_token: Secret,
     /// The store's keys.
     pub keys: Keys,
+    /// The longest that a revoked token may go on working; 0: the store is asked each time. Whatever is
+    /// kept of a verdict is kept for no longer.
+    pub revocation_seconds_max: u32,
     /// How long one round trip to the store may take.
     pub store_deadline_ms: u32,
     /// How long the origin may take to answer.
@@ -36,45 +48,50 @@ pub struct Policy {
     pub upstream_deadline_ms: u32,
     /// How long an issuer may take to send its key set.
     pub keys_deadline_ms: u32,
+    /// For how long a key set is used without a look.
+    pub keys_fresh_seconds: u32,
+    /// For how long a key set is used at the most, while its issuer can't be asked.
+    pub keys_stale_seconds_max: u32,
+    /// Within this, unknown `kid`s cause one look at the issuer.
+    pub keys_cool_down_seconds: u32,
+    /// How long a provider may take to say whether a token is good.
+    pub introspection_deadline_ms: u32,
+    /// How often one isolate asks providers, per second.
+    pub introspections_per_second_max: u32,
     /// Longest request body that goes to the origin.
     pub auth_body_bytes_max: u32,
+    /// The names of the fields that tell an upstream who asks.
+    pub identity_fields: IdentityFields,
+    /// The signed form of the same, where a route asks for it.
+    pub assertion: Option<Assertion>,
+    /// Cross-origin requests to no route.
+    pub cors: Option<Cors>,
+    /// The API's name as a protected resource (RFC 9728).
+    pub resource: Option<BaseUrl>,
+    /// The claims that routes ask for, beyond those that each verdict needs.
+    pub other_claims: Vec<String>,
     /// Which requests are logged.
     pub log: LogPolicy,
 }
 
-/// An issuer of tokens.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct Issuer {
-    /// Its name, as `iss` must have it to the letter.
-    pub issuer: String,
-    /// What `aud` must contain.
-    pub audience: String,
-    /// The algorithms that its keys may have.
-    pub algorithms: Vec<Algorithm>,
-    /// Where its key set is.
-    pub jwks_url: String,
-    /// What `typ` must be.
-    #[serde(default)]
-    pub token_type: TokenType,
-    /// How far its clock and ours may differ.
-    #[serde(default = "leeway_seconds")]
-    pub leeway_seconds: u64,
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub enum Destination<'p> {
+    /// Nowhere: the gate answers by itself.
+    Gate(Answer),
+    /// The way of this route.
+    Route(&'p Route),
 }
 
-/// What the `typ` of an issuer's access tokens must be (RFC 9068 section 2.1, RFC 8725 section 3.11).
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-pub enum TokenType {
-    /// `at+jwt`: no ID or logout token passes as an access token.
-    #[default]
-    #[serde(rename = "at+jwt")]
-    AtJwt,
-    /// `at+jwt`, `JWT` or none, for issuers that do not mark access tokens.
-    #[serde(rename = "jwt")]
-    Jwt,
-    /// Anything.
-    #[serde(rename = "off")]
-    Off,
+/// What the gate answers by itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The header fields.
+    pub fields: Fields,
+    /// The body, JSON; empty: none.
+    pub body: String,
 }
 
 /// Which requests are logged.
@@ -93,18 +110,18 @@ pub struct BaseUrl(String);
 impl BaseUrl {
     /// The URL, if `text` is one.
     pub fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
-        let host = rest.split('/').next().unwrap_or_default();
-        let plain = text.bytes().all(|b| b.is_ascii_graphic());
-        if host.is_empty() || !plain || text.contains(['?', '#', '@', '\\', '"']) {
-            return None;
-        }
-        Some(Self(text.trim_end_matches('/').to_owned()))
+        let plain = crate::issuer::is_url(text) && !text.contains('?');
+        plain.then(|| Self(text.trim_end_matches('/').to_owned()))
     }
 
     /// The URL of `target`, which begins with a slash, below this one.
     pub fn join(&self, target: &str) -> String {
         format!("{}{target}", self.0)
+    }
+
+    /// The URL itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -113,6 +130,10 @@ impl BaseUrl {
 pub struct Secret(String);
 
 impl Secret {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The text, to be sent to whom it is for.
     pub fn expose(&self) -> &str {
         &self.0
@@ -125,102 +146,46 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A setting that can't be used: its name, and the fault with its fix.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ConfigError {
-    /// The variable, and the place within it: `ROUTES[2].limit`.
-    pub name: String,
-    /// What is wrong.
-    pub fault: Fault,
-}
-
-/// What is wrong with a setting.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Fault {
-    /// It is an empty list.
-    Empty,
-    /// It stands twice.
-    Duplicate,
-    /// It is not set.
-    Missing,
-    /// It means nothing on a route of this access.
-    NotForAccess,
-    /// It is not an absolute URL.
-    NotAUrl,
-    /// It is not in capitals, as HTTP's methods are.
-    NotAMethod,
-    /// It is not a scope-token of RFC 6749 section 3.3.
-    NotAScope,
-    /// It is no whole number from the first bound to the second.
-    NotInRange(u32, u32),
-    /// It is not one of the words that it may be.
-    NotOneOf(&'static str),
-    /// Every request that it is for takes an earlier route.
-    Shadowed,
-    /// It is not the JSON that it should be; the parser's words.
-    Shape(String),
-    /// It is a path that no request can have, or a `*` elsewhere than at the end.
-    UnreachablePath,
-    /// It has characters other than letters, digits, `-` and `_`.
-    UnsafeName,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.name)?;
-        match &self.fault {
-            Fault::Empty => f.write_str("is empty; give at least one entry"),
-            Fault::Duplicate => f.write_str("stands twice; give each its own"),
-            Fault::Missing => f.write_str("is not set; see docs/configuration.md"),
-            Fault::NotForAccess => f.write_str(
-                "has no meaning on a route of this access; leave it out, or change access",
-            ),
-            Fault::NotAUrl => f.write_str(
-                "is not a URL; give http:// or https:// with a host, no query and no user",
-            ),
-            Fault::NotAMethod => f.write_str("methods are words in capitals, such as GET"),
-            Fault::NotAScope => f.write_str(
-                "a scope is visible ASCII without quote, backslash and space, one an entry",
-            ),
-            Fault::NotInRange(least, most) => {
-                write!(f, "must be a whole number, {least} to {most}")
-            }
-            Fault::NotOneOf(words) => write!(f, "must be one of: {words}"),
-            Fault::Shadowed => f.write_str(
-                "an earlier route takes every request of this one; put this one before it",
-            ),
-            Fault::Shape(words) => write!(f, "can't be read: {words}"),
-            Fault::UnreachablePath => f.write_str(
-                "no request can have this path; give /path or /path/*, unencoded and plain",
-            ),
-            Fault::UnsafeName => f.write_str("may have letters, digits, - and _, 1 to 64 of them"),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 impl Policy {
     /// Reads the configuration through `lookup`, which returns a variable's text.
     pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
-        let mut read = Reader { lookup, faults: Vec::new() };
-        let policy = (
-            read.issuers(),
-            read.routes(),
-            read.url("UPSTREAM_URL"),
-            read.url("ORIGIN_URL"),
-            read.url("STORE_URL"),
-            read.required("STORE_TOKEN").map(Secret),
-        );
+        let mut read = Reader::new(lookup);
+        let cors = read.json::<Cors>("CORS");
+        if let Some(cors) = &cors {
+            read.judge_cors("CORS", cors);
+        }
+        let assertion = Assertion::read(&mut read);
+        let issuers = read.issuers();
+        let routes = read.routes(cors.as_ref(), assertion.is_some());
+        let (upstream, origin) = (read.url("UPSTREAM_URL"), read.url("ORIGIN_URL"));
+        let (store, store_token) = (read.url("STORE_URL"), read.required("STORE_TOKEN"));
+        let identity_fields = IdentityFields::read(&mut read);
+        let resource = match read.optional("RESOURCE_URL") {
+            Some(_) => read.url("RESOURCE_URL"),
+            None => None,
+        };
+        let mut other_claims: Vec<String> = identity_fields.claims().map(str::to_owned).collect();
+        for (name, _) in routes.iter().flat_map(|route| &route.claims) {
+            if !other_claims.contains(name) {
+                other_claims.push(name.clone());
+            }
+        }
         let keys = read.prefix();
+        let revocation_seconds_max = read.number("REVOCATION_SECONDS_MAX", 0, 0, 86_400);
         let store_deadline_ms = read.number("STORE_DEADLINE_MS", 250, 1, 60_000);
         let origin_deadline_ms = read.number("ORIGIN_DEADLINE_MS", 5_000, 1, 60_000);
         let upstream_deadline_ms = read.number("UPSTREAM_DEADLINE_MS", 30_000, 1, 300_000);
         let keys_deadline_ms = read.number("KEYS_DEADLINE_MS", 2_000, 1, 60_000);
+        let keys_fresh_seconds = read.number("KEYS_FRESH_SECONDS", 600, 1, 86_400);
+        let keys_stale_seconds_max = read.number("KEYS_STALE_SECONDS_MAX", 86_400, 0, 604_800);
+        let keys_cool_down_seconds = read.number("KEYS_COOL_DOWN_SECONDS", 30, 1, 3_600);
+        let introspection_deadline_ms = read.number("INTROSPECTION_DEADLINE_MS", 1_000, 1, 60_000);
+        let introspections_per_second_max =
+            read.number("INTROSPECTIONS_PER_SECOND_MAX", 50, 1, 100_000);
         let auth_body_bytes_max = read.number("AUTH_BODY_BYTES_MAX", 16_384, 1, 1_048_576);
         let log = read.log();
-        match policy {
-            (issuers, routes, Some(upstream), Some(origin), Some(store), Some(store_token))
+        match (upstream, origin, store, store_token) {
+            (Some(upstream), Some(origin), Some(store), Some(store_token))
                 if read.faults.is_empty() =>
             {
                 Ok(Self {
@@ -229,13 +194,24 @@ impl Policy {
                     upstream,
                     origin,
                     store,
-                    store_token,
+                    store_token: Secret(store_token),
                     keys,
+                    revocation_seconds_max,
                     store_deadline_ms,
                     origin_deadline_ms,
                     upstream_deadline_ms,
                     keys_deadline_ms,
+                    keys_fresh_seconds,
+                    keys_stale_seconds_max,
+                    keys_cool_down_seconds,
+                    introspection_deadline_ms,
+                    introspections_per_second_max,
                     auth_body_bytes_max,
+                    identity_fields,
+                    assertion,
+                    cors,
+                    resource,
+                    other_claims,
                     log,
                 })
             }
@@ -243,213 +219,41 @@ impl Policy {
         }
     }
 
-    /// The route that a request takes.
-    pub fn route(&self, head: &Head<'_>) -> Result<&Route, Denial> {
-        route::find(&self.routes, head)
-    }
-}
-
-struct Reader<L> {
-    lookup: L,
-    faults: Vec<ConfigError>,
-}
-
-impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    fn fault(&mut self, name: impl Into<String>, fault: Fault) {
-        self.faults.push(ConfigError { name: name.into(), fault });
-    }
-
-    fn optional(&self, name: &str) -> Option<String> {
-        (self.lookup)(name).filter(|text| !text.trim().is_empty())
-    }
-
-    fn required(&mut self, name: &str) -> Option<String> {
-        let text = self.optional(name);
-        if text.is_none() {
-            self.fault(name, Fault::Missing);
+    /// Where a request goes.
+    pub fn destination(&self, head: &Head<'_>) -> Result<Destination<'_>, Denial> {
+        if let Some(body) = document::of(self, head) {
+            let fields = vec![
+                ("content-type", "application/json".to_owned()),
+                ("cache-control", "public, max-age=300".to_owned()),
+                // RFC 9728 section 3.2: clients of every origin need it, and it holds nothing of anybody's.
+                ("access-control-allow-origin", "*".to_owned()),
+            ];
+            return Ok(Destination::Gate(Answer { status: 200, fields, body }));
         }
-        text
-    }
-
-    fn url(&mut self, name: &str) -> Option<BaseUrl> {
-        let text = self.required(name)?;
-        let url = BaseUrl::parse(&text);
-        if url.is_none() {
-            self.fault(name, Fault::NotAUrl);
-        }
-        url
-    }
-
-    fn number(&mut self, name: &str, default: u32, least: u32, most: u32) -> u32 {
-        let Some(text) = self.optional(name) else {
-            return default;
+        let Some(asked) = cors::asked_method(head) else {
+            return route::find(&self.routes, head, head.method()).map(Destination::Route);
         };
-        match text.trim().parse() {
-            Ok(number) if (least..=most).contains(&number) => number,
-            _ => {
-                self.fault(name, Fault::NotInRange(least, most));
-                default
-            }
-        }
-    }
-
-    fn prefix(&mut self) -> Keys {
-        let prefix = self.optional("KEY_PREFIX");
-        let prefix = prefix.as_deref().unwrap_or(Keys::PREFIX);
-        if !is_safe_name(prefix) {
-            self.fault("KEY_PREFIX", Fault::UnsafeName);
-        }
-        Keys::new(prefix)
-    }
-
-    fn log(&mut self) -> LogPolicy {
-        match self.optional("LOG").as_deref() {
-            None | Some("all") => LogPolicy::All,
-            Some("refused") => LogPolicy::Refused,
-            Some(_) => {
-                self.fault("LOG", Fault::NotOneOf("all, refused"));
-                LogPolicy::All
-            }
-        }
-    }
-
-    /// The entries of a JSON list that can be read, each with its place; the faults of the others.
-    fn list<T: DeserializeOwned>(&mut self, name: &str) -> Vec<(String, T)> {
-        let Some(text) = self.required(name) else {
-            return Vec::new();
+        let (access, cors) = match route::find(&self.routes, head, asked) {
+            Ok(route) => (Some(route.access), route.cors.as_ref()),
+            Err(Denial::RouteUnknown) if self.cors.is_some() => (None, self.cors.as_ref()),
+            Err(denial) => return Err(denial),
         };
-        let values: Vec<Value> = match serde_json::from_str(&text) {
-            Ok(values) => values,
-            Err(error) => {
-                self.fault(name, Fault::Shape(error.to_string()));
-                return Vec::new();
+        match (cors, access) {
+            // The upstream has rules of its own.
+            (None, Some(Access::Auth | Access::Public)) => {
+                route::find(&self.routes, head, head.method()).map(Destination::Route)
             }
-        };
-        if values.is_empty() {
-            self.fault(name, Fault::Empty);
-        }
-        let mut entries = Vec::new();
-        for (place, value) in values.into_iter().enumerate() {
-            let place = format!("{name}[{place}]");
-            match serde_json::from_value(value) {
-                Ok(entry) => entries.push((place, entry)),
-                Err(error) => self.fault(place, Fault::Shape(error.to_string())),
+            (cors, _) => {
+                let fields = cors.map(|cors| cors.preflight(head)).unwrap_or_default();
+                Ok(Destination::Gate(Answer { status: 204, fields, body: String::new() }))
             }
         }
-        entries
     }
 
-    fn issuers(&mut self) -> Vec<Issuer> {
-        let mut issuers: Vec<Issuer> = Vec::new();
-        for (place, issuer) in self.list::<Issuer>("ISSUERS") {
-            if issuer.issuer.is_empty() {
-                self.fault(format!("{place}.issuer"), Fault::Empty);
-            }
-            if issuer.audience.is_empty() {
-                self.fault(format!("{place}.audience"), Fault::Empty);
-            }
-            if issuer.algorithms.is_empty() {
-                self.fault(format!("{place}.algorithms"), Fault::Empty);
-            }
-            let jwks_base = issuer.jwks_url.split('?').next().unwrap_or_default();
-            if BaseUrl::parse(jwks_base).is_none() {
-                self.fault(format!("{place}.jwks_url"), Fault::NotAUrl);
-            }
-            if issuer.leeway_seconds > LEEWAY_SECONDS_MAX.into() {
-                self.fault(
-                    format!("{place}.leeway_seconds"),
-                    Fault::NotInRange(0, LEEWAY_SECONDS_MAX),
-                );
-            }
-            if issuers.iter().any(|other| other.issuer == issuer.issuer) {
-                self.fault(format!("{place}.issuer"), Fault::Duplicate);
-            }
-            issuers.push(issuer);
-        }
-        issuers
+    /// The CORS policy of a route, or of a request that takes none.
+    pub fn cors<'p>(&'p self, route: Option<&'p Route>) -> Option<&'p Cors> {
+        route.map_or(self.cors.as_ref(), |route| route.cors.as_ref())
     }
-
-    fn routes(&mut self) -> Vec<Route> {
-        let mut routes: Vec<Route> = Vec::new();
-        for (place, raw) in self.list::<RawRoute>("ROUTES") {
-            if !is_safe_name(&raw.name) {
-                self.fault(format!("{place}.name"), Fault::UnsafeName);
-            }
-            if routes.iter().any(|other| other.name == raw.name) {
-                self.fault(format!("{place}.name"), Fault::Duplicate);
-            }
-            if !raw.methods.iter().all(|method| is_method(method)) {
-                self.fault(format!("{place}.methods"), Fault::NotAMethod);
-            }
-            if !raw.scopes.iter().all(|scope| is_scope(scope)) {
-                self.fault(format!("{place}.scopes"), Fault::NotAScope);
-            }
-            if raw.access != Access::Protected {
-                for (name, given) in [
-                    ("scopes", !raw.scopes.is_empty()),
-                    ("mode", raw.mode.is_some()),
-                    ("limit.by", raw.limit.is_some_and(|limit| limit.by == LimitBy::Subject)),
-                ] {
-                    if given {
-                        self.fault(format!("{place}.{name}"), Fault::NotForAccess);
-                    }
-                }
-            }
-            if let Some(limit) = raw.limit {
-                if !(1..=1_000_000).contains(&limit.quota) {
-                    self.fault(format!("{place}.limit.quota"), Fault::NotInRange(1, 1_000_000));
-                }
-                if !(1..=86_400).contains(&limit.window_seconds) {
-                    self.fault(
-                        format!("{place}.limit.window_seconds"),
-                        Fault::NotInRange(1, 86_400),
-                    );
-                }
-            }
-            let upstream = raw.upstream.as_deref().map(BaseUrl::parse);
-            match upstream {
-                Some(None) => self.fault(format!("{place}.upstream"), Fault::NotAUrl),
-                Some(Some(_)) if raw.access == Access::Auth => {
-                    self.fault(format!("{place}.upstream"), Fault::NotForAccess);
-                }
-                _ => {}
-            }
-            let Some(pattern) = Pattern::parse(&raw.path) else {
-                self.fault(format!("{place}.path"), Fault::UnreachablePath);
-                continue;
-            };
-            let route = Route {
-                name: raw.name,
-                access: raw.access,
-                methods: raw.methods,
-                pattern,
-                scopes: raw.scopes,
-                mode: raw.mode.unwrap_or(Mode::Registered),
-                limit: raw.limit,
-                upstream: upstream.flatten(),
-            };
-            if routes.iter().any(|earlier| earlier.covers(&route)) {
-                self.fault(place, Fault::Shadowed);
-            }
-            routes.push(route);
-        }
-        routes
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRoute {
-    name: String,
-    path: String,
-    access: Access,
-    #[serde(default)]
-    methods: Vec<String>,
-    #[serde(default)]
-    scopes: Vec<String>,
-    mode: Option<Mode>,
-    limit: Option<Limit>,
-    upstream: Option<String>,
 }
 
 /// Whether a name can stand in a key of the store and in a log line as it is.
@@ -457,20 +261,6 @@ fn is_safe_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
-
-fn is_method(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
-}
-
-fn is_scope(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
-}
-
-fn leeway_seconds() -> u64 {
-    30
-}
-
-const LEEWAY_SECONDS_MAX: u32 = 300;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,10 +1,12 @@
 //! Which route a request takes: by method and path, the first that matches, none by default.
 
+use crate::cors::Cors;
 use crate::denial::Denial;
 use crate::head::Head;
 use crate::limit::Limit;
 use crate::policy::BaseUrl;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// One line of the policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,12 +21,35 @@ pub struct Route {
     pub pattern: Pattern,
     /// The scopes that a token must carry, all of them.
     pub scopes: Vec<String>,
+    /// Scopes of which a token must carry one; empty: none is asked for.
+    pub scopes_any: Vec<String>,
+    /// Claims that a token must carry, each with the values of which it must have one.
+    pub claims: Vec<(String, Vec<Value>)>,
     /// What the store must say of a token.
     pub mode: Mode,
     /// The limit, if there is one.
     pub limit: Option<Limit>,
     /// Where requests go, if not to the policy's upstream.
     pub upstream: Option<BaseUrl>,
+    /// The cookie that may hold the token.
+    pub cookie: Option<String>,
+    /// Whether the token goes on to the upstream.
+    pub token: TokenTravel,
+    /// Whether the upstream is told who asks in a signed form, too.
+    pub assertion: bool,
+    /// Which pages may call.
+    pub cors: Option<Cors>,
+}
+
+/// Whether a token goes on to the upstream.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenTravel {
+    /// It does.
+    Pass,
+    /// It ends at the gate.
+    #[default]
+    Strip,
 }
 
 /// Who may pass a route.
@@ -49,17 +74,25 @@ pub enum Mode {
     Unrevoked,
 }
 
-/// The paths of a route: one path, or everything below one. Kept in the form of [`Spelling`].
+/// The paths of a route, by their segments in the form of [`Spelling`].
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Pattern {
-    /// `/x/*`: `/x` itself and what lies below it. Holds `/x`; for `/*` it is empty.
-    Below(String),
-    /// `/x`: this path alone, with or without a slash at its end.
-    Exactly(String),
+pub struct Pattern {
+    segments: Vec<Segment>,
+    /// Whether what lies below is meant as well.
+    below: bool,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Segment {
+    /// `{name}`: any one segment.
+    Any,
+    Literal(String),
 }
 
 impl Pattern {
-    /// Reads `/x` or `/x/*`; a `*` elsewhere is refused, as is a path that no request can have.
+    /// Reads `/x`, with or without a slash at its end in requests; `/x/*` for `/x` and everything below
+    /// it; `/x/{name}/y` for any one segment in that place. Refuses a `*` elsewhere, and a path that no
+    /// request can have.
     pub fn parse(text: &str) -> Option<Self> {
         let (path, below) = match text.strip_suffix("/*") {
             Some(path) => (path, true),
@@ -68,33 +101,55 @@ impl Pattern {
         if path.contains(['*', '?', '#', '%']) || (below && path.ends_with('/')) {
             return None;
         }
-        let Spelling(path) = match path {
-            "" if below => Spelling(String::new()),
-            path => Spelling::of(path).ok()?,
+        let spelled;
+        let path = match path {
+            "" if below => "",
+            "/" => "",
+            path => {
+                spelled = Spelling::of(path).ok()?;
+                spelled.0.strip_prefix('/')?
+            }
         };
-        Some(if below { Self::Below(path) } else { Self::Exactly(path) })
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let mut segments = Vec::new();
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+            segments.push(match name {
+                Some(name) if !name.is_empty() && !name.contains(['{', '}']) => Segment::Any,
+                None if !segment.contains(['{', '}']) => Segment::Literal(segment.to_owned()),
+                Some(_) | None => return None,
+            });
+        }
+        Some(Self { segments, below })
     }
 
     /// Whether `path` is one of them.
     fn matches(&self, path: &Spelling) -> bool {
-        match self {
-            Self::Below(base) => is_below(&path.0, base),
-            Self::Exactly(exact) => path.0 == *exact || path.0.strip_suffix('/') == Some(exact),
+        let mut rest = path.0.strip_prefix('/').unwrap_or(&path.0);
+        for segment in &self.segments {
+            let (held, after) = rest.split_once('/').unwrap_or((rest, ""));
+            let fits = match segment {
+                Segment::Any => !held.is_empty(),
+                Segment::Literal(literal) => held == literal,
+            };
+            if !fits {
+                return false;
+            }
+            rest = after;
         }
+        self.below || rest.is_empty()
     }
 
     /// Whether every path of `other` is one of these.
     pub(crate) fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Below(base), Self::Below(path) | Self::Exactly(path)) => is_below(path, base),
-            (Self::Exactly(exact), Self::Exactly(path)) => exact == path,
-            (Self::Exactly(_), Self::Below(_)) => false,
-        }
+        let deeper = other.segments.len() > self.segments.len() || other.below;
+        self.segments.len() <= other.segments.len()
+            && (self.below || !deeper)
+            && self.segments.iter().zip(&other.segments).all(|(own, others)| match own {
+                Segment::Any => true,
+                Segment::Literal(_) => own == others,
+            })
     }
-}
-
-fn is_below(path: &str, base: &str) -> bool {
-    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A path as routes are compared: percent-decoded once, in lower case. Servers differ in whether
@@ -153,9 +208,13 @@ impl Route {
     }
 }
 
-/// The first route that matches. A path that could be read in two ways matches none; nor does a
+/// The first route that matches, for a request that is made or asked for with `method`. A path that could be read in two ways matches none; nor does a
 /// request whose head is larger than any that a client needs.
-pub(crate) fn find<'r>(routes: &'r [Route], head: &Head<'_>) -> Result<&'r Route, Denial> {
+pub(crate) fn find<'r>(
+    routes: &'r [Route],
+    head: &Head<'_>,
+    method: &str,
+) -> Result<&'r Route, Denial> {
     if head.headers().len() > FIELDS_MAX {
         return Err(Denial::HeadTooLarge);
     }
@@ -163,7 +222,7 @@ pub(crate) fn find<'r>(routes: &'r [Route], head: &Head<'_>) -> Result<&'r Route
         return Err(Denial::BodyUnexpected);
     }
     let path = Spelling::of(head.path())?;
-    routes.iter().find(|route| route.matches(head.method(), &path)).ok_or(Denial::RouteUnknown)
+    routes.iter().find(|route| route.matches(method, &path)).ok_or(Denial::RouteUnknown)
 }
 
 /// Most header fields that are looked at.

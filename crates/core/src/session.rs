@@ -1,21 +1,44 @@
-//! What the origin writes to the store about tokens and sessions, and the edge reads.
+//! What is kept in the store about tokens and sessions: the origin writes it, the edge reads it, and
+//! writes it anew where an introspection said what was missing.
 
+use crate::claims::Claims;
+use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-/// The record of an access token under [`crate::Keys::token`]. That it is there says that the origin
-/// issued the token; it holds nothing that would let anybody make one.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// The record of an access token under [`crate::Keys::token`]. It says who holds the token; it holds
+/// nothing that would let anybody make one.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TokenRecord {
     /// The subject.
     pub sub: String,
     /// The session.
-    pub sid: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
     /// The client.
-    pub client_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
     /// The scope, space-separated.
+    #[serde(default)]
     pub scope: String,
     /// The end of the token's life.
-    pub exp: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<u64>,
+    /// The issuer, where the edge wrote the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// The token's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// When the token was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iat: Option<u64>,
+    /// When the provider was asked, where the edge wrote the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<u64>,
+    /// Other claims that routes ask for.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub others: Map<String, Value>,
 }
 
 impl TokenRecord {
@@ -27,6 +50,41 @@ impl TokenRecord {
     /// The record, if the text is one.
     pub fn decode(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
+    }
+
+    /// What a provider said at `asked_at`.
+    pub(crate) fn of(claims: &Claims, asked_at: UnixSeconds) -> Self {
+        Self {
+            sub: claims.sub.clone(),
+            sid: claims.sid.clone(),
+            client_id: claims.client_id.clone(),
+            scope: claims.scope.clone(),
+            exp: claims.exp.map(|exp| exp.0),
+            iss: Some(claims.iss.clone()),
+            jti: claims.jti.clone(),
+            iat: claims.iat.map(|iat| iat.0),
+            asked_at: Some(asked_at.0),
+            others: claims.others.clone(),
+        }
+    }
+
+    /// The claims of the token, for an issuer of that name; none if the record is another issuer's.
+    pub(crate) fn claims(self, issuer: &str) -> Option<Claims> {
+        if self.iss.is_some_and(|iss| iss != issuer) {
+            return None;
+        }
+        Some(Claims {
+            iss: issuer.to_owned(),
+            sub: self.sub,
+            exp: self.exp.map(UnixSeconds),
+            nbf: None,
+            iat: self.iat.map(UnixSeconds),
+            jti: self.jti,
+            sid: self.sid,
+            client_id: self.client_id,
+            scope: self.scope,
+            others: self.others,
+        })
     }
 }
 
@@ -45,14 +103,32 @@ mod tests {
     fn a_record_survives_the_store() {
         let record = TokenRecord {
             sub: "alice\"\n".into(),
-            sid: "s".into(),
-            client_id: "web".into(),
+            sid: Some("s".into()),
+            client_id: Some("web".into()),
             scope: "a b".into(),
-            exp: 1_800_000_000,
+            exp: Some(1_800_000_000),
+            ..TokenRecord::default()
         };
+        assert_eq!(
+            record.encode(),
+            r#"{"sub":"alice\"\n","sid":"s","client_id":"web","scope":"a b","exp":1800000000}"#
+        );
         assert_eq!(TokenRecord::decode(&record.encode()), Some(record));
         assert_eq!(TokenRecord::decode(""), None);
-        assert_eq!(TokenRecord::decode(r#"{"sub":"x"}"#), None);
+        assert_eq!(TokenRecord::decode(r#"{"sid":"x"}"#), None);
+    }
+
+    #[test]
+    fn a_record_speaks_for_its_own_issuer() {
+        let record = |iss: Option<&str>| TokenRecord {
+            sub: "alice".into(),
+            iss: iss.map(str::to_owned),
+            ..TokenRecord::default()
+        };
+        let claims = record(None).claims("https://a").unwrap();
+        assert_eq!((claims.iss.as_str(), claims.sub.as_str()), ("https://a", "alice"));
+        assert!(record(Some("https://a")).claims("https://a").is_some());
+        assert!(record(Some("https://b")).claims("https://a").is_none());
     }
 
     #[test]

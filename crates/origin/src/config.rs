@@ -1,5 +1,6 @@
 //! The origin's settings, from flags and environment, with all faults reported together.
 
+use crate::client::{Clients, ClientsError};
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,7 +9,8 @@ use std::path::PathBuf;
 /// The auth service behind the edge.
 ///
 /// Secrets come from the environment alone, since a command line can be seen by everybody on the
-/// machine: STORE_TOKEN, the bearer token of the store.
+/// machine: STORE_TOKEN, the bearer token of the store; INTROSPECTION_CLIENTS, who may ask about tokens:
+/// name=secret, comma-separated, each secret at least 32 characters.
 #[derive(Parser)]
 #[command(version)]
 pub struct Settings {
@@ -104,6 +106,7 @@ pub struct Config {
     pub signing_key_file: PathBuf,
     pub access_token_seconds: u64,
     pub refresh_token_seconds: u64,
+    pub introspection_clients: Clients,
 }
 
 /// A setting that can't be used, and how to mend it.
@@ -111,6 +114,8 @@ pub struct Config {
 pub enum ConfigError {
     AccessTokenSeconds,
     AudienceMissing,
+    ClientSecretShort,
+    ClientsMalformed,
     IssuerMissing,
     IssuerNotAUrl,
     KeyPrefix,
@@ -126,6 +131,12 @@ impl fmt::Display for ConfigError {
         f.write_str(match self {
             Self::AccessTokenSeconds => "ACCESS_TOKEN_SECONDS: must be a whole number, 1 to 86400",
             Self::AudienceMissing => "AUDIENCE: is not set; give the aud that the edge expects",
+            Self::ClientSecretShort => {
+                "INTROSPECTION_CLIENTS: a secret is shorter than 32 characters"
+            }
+            Self::ClientsMalformed => {
+                "INTROSPECTION_CLIENTS: must be name=secret, comma-separated, no name twice"
+            }
             Self::IssuerMissing => "ISSUER: is not set; give the edge's public URL",
             Self::IssuerNotAUrl => {
                 "ISSUER: must be http:// or https:// with a host, no slash at its end"
@@ -145,10 +156,13 @@ impl fmt::Display for ConfigError {
 impl Config {
     /// Checks the settings, and reads the secrets from the environment.
     pub fn parse(serve: &Serve) -> Result<Self, Vec<ConfigError>> {
-        Self::check(serve, std::env::var("STORE_TOKEN").ok())
+        Self::check(serve, |name| std::env::var(name).ok())
     }
 
-    fn check(serve: &Serve, store_token: Option<String>) -> Result<Self, Vec<ConfigError>> {
+    fn check(
+        serve: &Serve,
+        secret: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
         let mut faults = Vec::new();
         let mut require = |value: Option<String>, fault| {
             let value = value.filter(|value| !value.is_empty());
@@ -160,7 +174,7 @@ impl Config {
         let issuer = require(serve.issuer.clone(), ConfigError::IssuerMissing);
         let audience = require(serve.audience.clone(), ConfigError::AudienceMissing);
         let store_url = require(serve.store_url.clone(), ConfigError::StoreUrlMissing);
-        let store_token = require(store_token, ConfigError::StoreTokenMissing);
+        let store_token = require(secret("STORE_TOKEN"), ConfigError::StoreTokenMissing);
         if !issuer.is_empty() && (!is_url(&issuer) || issuer.ends_with('/')) {
             faults.push(ConfigError::IssuerNotAUrl);
         }
@@ -186,6 +200,14 @@ impl Config {
         );
         let refresh_token_seconds =
             number(&serve.refresh_token_seconds, 60, 31_536_000, ConfigError::RefreshTokenSeconds);
+        let clients = Clients::parse(&secret("INTROSPECTION_CLIENTS").unwrap_or_default());
+        let introspection_clients = clients.unwrap_or_else(|error| {
+            faults.push(match error {
+                ClientsError::Malformed => ConfigError::ClientsMalformed,
+                ClientsError::SecretShort => ConfigError::ClientSecretShort,
+            });
+            Clients::default()
+        });
         let listen = serve.listen.parse().ok();
         if listen.is_none() {
             faults.push(ConfigError::Listen);
@@ -202,6 +224,7 @@ impl Config {
                 signing_key_file: serve.signing_key_file.clone(),
                 access_token_seconds,
                 refresh_token_seconds,
+                introspection_clients,
             }),
             _ => Err(faults),
         }
@@ -243,7 +266,7 @@ mod tests {
                 "--key-prefix",
                 ":",
             ]),
-            None,
+            |name| (name == "INTROSPECTION_CLIENTS").then(|| "edge".into()),
         );
         use ConfigError as E;
         assert_eq!(
@@ -255,6 +278,7 @@ mod tests {
                 E::IssuerNotAUrl,
                 E::KeyPrefix,
                 E::AccessTokenSeconds,
+                E::ClientsMalformed,
                 E::Listen,
             ]
         );
@@ -270,7 +294,7 @@ mod tests {
             "--store-url",
             "http://s/",
         ]);
-        let config = Config::check(&serve, Some("secret".into())).ok().unwrap();
+        let config = Config::check(&serve, |_| Some(format!("x={}", "s".repeat(32)))).ok().unwrap();
         assert_eq!((config.store_url.as_str(), config.access_token_seconds), ("http://s", 900));
     }
 }

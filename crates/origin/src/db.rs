@@ -259,6 +259,21 @@ impl Db {
         row.as_ref().map(session).transpose()
     }
 
+    /// Whether a session goes on, and its user may have one.
+    pub async fn session_lives(&self, id: &str, now: UnixSeconds) -> Result<bool, sqlx::Error> {
+        self.count(Purpose::Request);
+        let row = sqlx::query(
+            "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id
+             WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2
+             AND u.disabled_at IS NULL",
+        )
+        .bind(id)
+        .bind(i64::try_from(now.0).unwrap_or(i64::MAX))
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.is_some())
+    }
+
     /// Ends a session, again if need be, and says so to the store.
     pub async fn end_session(
         &self,

@@ -10,6 +10,7 @@ pub enum Problem {
     AccessTokenInvalid,
     BodyTooLarge,
     BodyTooSlow,
+    ClientInvalid,
     CredentialsInvalid,
     CredentialsMissing,
     DatabaseUnavailable,
@@ -39,6 +40,11 @@ impl Problem {
             Self::BodyTooSlow => {
                 (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the request body came too slowly")
             }
+            Self::ClientInvalid => (
+                StatusCode::UNAUTHORIZED,
+                "client_invalid",
+                "the client is not known, or its secret is wrong",
+            ),
             Self::CredentialsInvalid => {
                 (StatusCode::UNAUTHORIZED, "credentials_invalid", "username or password is wrong")
             }
@@ -127,6 +133,7 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match self {
                 Self::AccessTokenInvalid => "Bearer error=\"invalid_token\"",
+                Self::ClientInvalid => "Basic realm=\"introspection\"",
                 _ => "Bearer",
             };
             response

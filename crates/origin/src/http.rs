@@ -6,8 +6,8 @@ use crate::error::Problem;
 use crate::password::{PASSWORD_BYTES_MAX, Passwords};
 use crate::publish::{Delivery, Publisher};
 use crate::session::{Sessions, Tokens};
-use crate::token::SigningKey;
-use crate::{Outcome, now};
+use crate::token::{AccessClaims, SigningKey};
+use crate::{Outcome, client, now};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,8 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus::{Encoder as _, Registry, TextEncoder};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,6 +68,7 @@ fn router(origin: Origin) -> Router {
         .route("/auth/refresh", post(refresh))
         .route("/auth/logout", post(logout))
         .route("/oauth/token", post(token))
+        .route("/oauth/introspect", post(introspect))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/.well-known/oauth-authorization-server", get(metadata))
         .layer(middleware::from_fn(log))
@@ -140,6 +141,51 @@ async fn token(State(origin): Shared, body: Body) -> Response {
     }
 }
 
+/// RFC 7662, for clients that say who they are.
+async fn introspect(
+    State(origin): Shared,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    #[derive(Deserialize)]
+    struct Form {
+        #[serde(default)]
+        token: String,
+        #[serde(default)]
+        client_id: String,
+        #[serde(default)]
+        client_secret: String,
+    }
+    let bytes = read(body).await?;
+    let form: Form = serde_urlencoded::from_bytes(&bytes).map_err(|_| Problem::RequestMalformed)?;
+    let field = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (name, secret) = match field {
+        Some(field) => client::basic(field).ok_or(Problem::ClientInvalid)?,
+        None => (form.client_id, form.client_secret),
+    };
+    if !origin.sessions.config().introspection_clients.knows(&name, &secret) {
+        return Err(Problem::ClientInvalid);
+    }
+    if form.token.is_empty() {
+        return Err(Problem::RequestMalformed);
+    }
+    let work = async move { origin.sessions.introspect(&form.token, now()).await };
+    let answer = match to_its_end(work).await? {
+        Some(claims) => {
+            #[derive(Serialize)]
+            struct Active {
+                active: bool,
+                token_type: &'static str,
+                #[serde(flatten)]
+                claims: AccessClaims,
+            }
+            Json(Active { active: true, token_type: "Bearer", claims }).into_response()
+        }
+        None => Json(json!({ "active": false })).into_response(),
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
+}
+
 /// Ends the session of the refresh token in the body, or else of the Bearer token. 204 says that the
 /// store has it; 202 that it will.
 async fn logout(
@@ -186,6 +232,9 @@ async fn metadata(State(origin): Shared) -> Response {
         "issuer": issuer,
         "token_endpoint": format!("{issuer}/oauth/token"),
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+        "introspection_endpoint": format!("{issuer}/oauth/introspect"),
+        "introspection_endpoint_auth_methods_supported":
+            ["client_secret_basic", "client_secret_post"],
         "response_types_supported": [],
         "grant_types_supported": ["refresh_token"],
         "token_endpoint_auth_methods_supported": ["none"],

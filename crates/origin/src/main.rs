@@ -4,6 +4,7 @@
 //! `http.rs` takes requests, `session.rs` has the rules of login, refresh and logout, `token.rs` signs,
 //! `password.rs` hashes, `db.rs` has all SQL, `publish.rs` brings the store in step.
 
+mod client;
 mod config;
 mod db;
 mod error;

@@ -146,6 +146,20 @@ impl Sessions {
         self.end(session, now).await
     }
 
+    /// The claims of an access token that is good: ours, in date, and of a session that goes on.
+    pub async fn introspect(
+        &self,
+        access_token: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<AccessClaims>, Problem> {
+        let claims = self.signing.verify(access_token, &self.config.issuer, &self.config.audience);
+        let Some(claims) = claims.filter(|claims| claims.exp > now.0) else {
+            return Ok(None);
+        };
+        let lives = self.db.session_lives(&claims.sid, now).await?;
+        Ok(lives.then_some(claims))
+    }
+
     async fn end(&self, session: Session, now: UnixSeconds) -> Result<Delivery, Problem> {
         let commands = self.revoke(&session, now);
         let pending = self.db.end_session(&session.id, "logout", now, commands).await?;
@@ -185,10 +199,11 @@ impl Sessions {
         let (issuer, life) = (&self.config.issuer, self.config.access_token_seconds);
         let record = TokenRecord {
             sub: session.user_id.clone(),
-            sid: session.id.clone(),
-            client_id: session.client_id.clone(),
+            sid: Some(session.id.clone()),
+            client_id: Some(session.client_id.clone()),
             scope: session.scope.clone(),
-            exp: now.plus(life).0,
+            exp: Some(now.plus(life).0),
+            ..TokenRecord::default()
         };
         let session_key = self.keys.session(issuer, &session.id);
         let sessions_key = self.keys.sessions(issuer, &session.user_id);

@@ -1,5 +1,6 @@
 use super::*;
-use crate::policy::tests::policy;
+use crate::policy::Destination;
+use crate::policy::tests::{policy, policy_with};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 #[cfg(target_arch = "wasm32")]
@@ -24,10 +25,10 @@ fn token(scope: &str) -> String {
 fn record() -> Reply {
     let record = TokenRecord {
         sub: "alice".into(),
-        sid: "s".into(),
-        client_id: "web".into(),
+        sid: Some("s".into()),
         scope: "api:write".into(),
-        exp: NOW.0 + 900,
+        exp: Some(NOW.0 + 900),
+        ..TokenRecord::default()
     };
     Reply::text(&record.encode())
 }
@@ -40,10 +41,32 @@ fn clean() -> Reply {
 fn judge(method: &str, path: &str, answer: Result<Vec<Reply>, Outage>) -> Result<String, Refusal> {
     let (policy, token, url) = (policy(), token("api:write"), format!("https://a.example{path}"));
     let head = Head::new(method, &url, vec![("authorization", &token)]);
-    let check = Check::new(&head, policy.route(&head)?, &policy, NOW)?;
-    let proof = check.prove(true)?;
-    let permit = check.decide(proof, answer)?;
+    let check = Check::new(&head, route_of(&policy, &head)?, &policy)?;
+    let proof = prove(&check)?;
+    let permit = check.decide(&proof, answer)?;
     Ok(format!("{:?}", permit.target()))
+}
+
+fn route_of<'p>(policy: &'p Policy, head: &Head<'_>) -> Result<&'p Route, Denial> {
+    match policy.destination(head)? {
+        Destination::Route(route) => Ok(route),
+        Destination::Gate(answer) => panic!("{answer:?}"),
+    }
+}
+
+/// The proof of a request whose signature, if it has one, holds.
+fn prove(check: &Check<'_>) -> Result<Proof, Denial> {
+    if check.token_hash().is_none() {
+        return check.open();
+    }
+    check.prove(vouch(check, true)?, None, NOW)
+}
+
+fn vouch(check: &Check<'_>, holds: bool) -> Result<Rc<Vouched>, Denial> {
+    match check.candidate(NOW)? {
+        Candidate::Jwt(jwt) => check.vouch_signature(jwt, holds),
+        Candidate::Opaque(provider) => panic!("{provider:?}"),
+    }
 }
 
 #[test]
@@ -105,8 +128,8 @@ fn a_route_decides_what_is_asked() {
         let (policy, token, url) =
             (policy(), token("api:write"), format!("https://a.example{path}"));
         let head = Head::new(method, &url, vec![("authorization", &token)]);
-        let check = Check::new(&head, policy.route(&head).unwrap(), &policy, NOW).unwrap();
-        let proof = check.prove(true).unwrap();
+        let check = Check::new(&head, route_of(&policy, &head).unwrap(), &policy).unwrap();
+        let proof = prove(&check).unwrap();
         let commands = check.commands(&proof);
         assert_eq!(commands.iter().map(Command::name).collect::<Vec<_>>(), expect, "{path}");
         let raw = token.trim_start_matches("Bearer ");
@@ -132,39 +155,217 @@ fn a_route_decides_where_it_goes() {
     assert_eq!(judge("GET", "/nowhere", Ok(vec![])), Err(Denial::RouteUnknown.into()));
 }
 
-#[test]
-fn a_forged_token_gets_no_proof() {
-    let (policy, token) = (policy(), token("api:write"));
-    let head = Head::new("POST", "https://a.example/api/x", vec![("authorization", &token)]);
-    let check = Check::new(&head, policy.route(&head).unwrap(), &policy, NOW).unwrap();
-    assert_eq!(check.prove(false).err(), Some(Denial::SignatureInvalid));
+/// What a request of this method and path sees of the policy, with this token.
+fn with_check<T>(
+    policy: &Policy,
+    method: &str,
+    path: &str,
+    token: &str,
+    work: impl FnOnce(Check<'_>) -> T,
+) -> T {
+    let url = format!("https://a.example{path}");
+    let head = Head::new(method, &url, vec![("authorization", token)]);
+    work(Check::new(&head, route_of(policy, &head).unwrap(), policy).unwrap())
 }
 
 #[test]
-fn a_proof_of_an_open_route_does_not_serve_a_protected_one() {
-    let (policy, token) = (policy(), token("api:write"));
-    let head = |url| Head::new("POST", url, vec![("authorization", token.as_str())]);
-    let (auth, api) = (head("https://a.example/auth/x"), head("https://a.example/api/x"));
-    let open = Check::new(&auth, policy.route(&auth).unwrap(), &policy, NOW).unwrap();
-    let open = open.prove(false).unwrap();
-    let check = Check::new(&api, policy.route(&api).unwrap(), &policy, NOW).unwrap();
-    let answer = Ok(vec![clean(), record()]);
-    assert_eq!(check.decide(open, answer).err(), Some(Denial::SignatureInvalid.into()));
+fn a_forged_token_gets_no_proof() {
+    with_check(&policy(), "POST", "/api/x", &token("api:write"), |check| {
+        assert_eq!(vouch(&check, false).err(), Some(Denial::SignatureInvalid));
+        assert_eq!(check.open().err(), Some(Denial::TokenMissing));
+    });
+}
+
+#[test]
+fn a_proof_of_one_check_does_not_serve_another() {
+    let (policy, own, other) = (policy(), token("api:write"), token("admin"));
+    let open = with_check(&policy, "POST", "/auth/x", &own, |check| check.open().unwrap());
+    let foreign =
+        with_check(&policy, "POST", "/api/x", &other, |check| vouch(&check, true).unwrap());
+    let proven = with_check(&policy, "POST", "/api/x", &other, |check| prove(&check).unwrap());
+    with_check(&policy, "POST", "/api/x", &own, |check| {
+        for proof in [open, proven] {
+            let verdict = check.decide(&proof, Ok(vec![clean(), record()]));
+            assert_eq!(verdict.err(), Some(Denial::SignatureInvalid.into()));
+        }
+        let recalled = check.prove(foreign, Some(Mode::Registered), NOW);
+        assert_eq!(recalled.err(), Some(Denial::SignatureInvalid));
+    });
+}
+
+#[test]
+fn what_was_vouched_for_ends_with_the_token() {
+    with_check(&policy(), "POST", "/api/x", &token("api:write"), |check| {
+        let vouched = vouch(&check, true).unwrap();
+        let at = |seconds| check.prove(Rc::clone(&vouched), None, NOW.plus(seconds)).err();
+        assert_eq!(at(929), None);
+        assert_eq!(at(930), Some(Denial::TokenExpired));
+    });
+}
+
+#[test]
+fn what_the_store_cleared_lately_is_not_asked_again() {
+    let policy = policy();
+    let asked = |method: &str, path: &str, cleared| {
+        with_check(&policy, method, path, &token("api:write"), |check| {
+            let proof = check.prove(vouch(&check, true).unwrap(), cleared, NOW).unwrap();
+            let commands = check.commands(&proof).len();
+            if commands == 0 {
+                let permit = check.decide(&proof, Ok(Vec::new())).unwrap();
+                assert_eq!(permit.cleared(), None, "nobody asked");
+            }
+            commands
+        })
+    };
+    assert_eq!(asked("POST", "/api/x", None), 2);
+    assert_eq!(asked("POST", "/api/x", Some(Mode::Registered)), 0);
+    assert_eq!(asked("POST", "/api/x", Some(Mode::Unrevoked)), 2, "the record was not looked at");
+    assert_eq!(asked("GET", "/api/x", Some(Mode::Unrevoked)), 0);
+    assert_eq!(asked("GET", "/api/x", Some(Mode::Registered)), 0);
+    assert_eq!(asked("GET", "/limited", Some(Mode::Registered)), 3, "asked for the limit anyway");
+    with_check(&policy, "POST", "/api/x", &token("api:write"), |check| {
+        let proof = prove(&check).unwrap();
+        let permit = check.decide(&proof, Ok(vec![clean(), record()])).unwrap();
+        assert_eq!(permit.cleared(), check.token_hash().map(|hash| (hash, Mode::Registered)));
+    });
+    // A scope is judged each time.
+    with_check(&policy, "POST", "/api/x", &token("none"), |check| {
+        let vouched = vouch(&check, true).unwrap();
+        let proof = check.prove(vouched, Some(Mode::Registered), NOW).unwrap();
+        let verdict = check.decide(&proof, Ok(Vec::new()));
+        assert_eq!(verdict.err(), Some(Denial::ScopeInsufficient.into()));
+    });
+}
+
+#[test]
+fn a_missing_record_has_somebody_to_ask() {
+    let issuers = r#"[{"issuer":"https://issuer.example","audience":"api","algorithms":["EdDSA"],
+        "jwks_url":"https://issuer.example/jwks","introspection":{"url":"https://issuer.example/i",
+        "client_id":"edge","client_secret_variable":"STORE_TOKEN"}}]"#;
+    let with = policy_with(&[("ISSUERS", issuers)]);
+    let asks = |policy: &Policy, method: &str, answer: Result<Vec<Reply>, Outage>| {
+        with_check(policy, method, "/api/x", &token("api:write"), |check| {
+            check.missing_record(&prove(&check).unwrap(), &answer).is_some()
+        })
+    };
+    let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
+    assert!(asks(&with, "POST", Ok(vec![clean(), Reply::Null])));
+    assert!(!asks(&policy(), "POST", Ok(vec![clean(), Reply::Null])), "nobody to ask");
+    assert!(!asks(&with, "GET", Ok(vec![clean(), Reply::Null])), "a deny list needs no record");
+    assert!(!asks(&with, "POST", Ok(vec![clean(), record()])));
+    assert!(!asks(&with, "POST", Ok(vec![revoked, Reply::Null])));
+    assert!(!asks(&with, "POST", Ok(vec![clean()])));
+    assert!(!asks(&with, "POST", Err(Outage::StoreTimeout)));
+}
+
+#[test]
+fn opaque_tokens_are_their_providers() {
+    let provider = |name: &str, prefix: &str| {
+        format!(
+            r#"{{"issuer":"{name}","audience":"api","introspection":{{"url":"https://p/i",
+            "client_id":"edge","client_secret_variable":"STORE_TOKEN","token_prefix":"{prefix}"}}}}"#
+        )
+    };
+    let issuers = format!("[{},{}]", provider("https://a", "a_"), provider("https://b", "b_"));
+    let policy = policy_with(&[("ISSUERS", &issuers)]);
+    let place = |token: &str| {
+        with_check(&policy, "POST", "/api/x", &format!("Bearer {token}"), |check| {
+            match check.candidate(NOW)? {
+                Candidate::Opaque(provider) => Ok(provider.issuer),
+                Candidate::Jwt(jwt) => panic!("{jwt:?}"),
+            }
+        })
+    };
+    assert_eq!(place("a_x"), Ok(0));
+    assert_eq!(place("b_x.y"), Ok(1));
+    assert_eq!(place("c_x"), Err(Denial::TokenMalformed));
+    assert_eq!(place("a_x.y.z"), Err(Denial::TokenMalformed), "that looks like a JWT");
+    with_check(&policy, "POST", "/api/x", "Bearer a_x", |check| {
+        let record = |iss: &str| TokenRecord {
+            sub: "alice".into(),
+            iss: Some(iss.into()),
+            ..TokenRecord::default()
+        };
+        let other = check.vouch_record(0, record("https://b"));
+        assert_eq!(other.err(), Some(Denial::TokenInactive));
+        let proof = check.prove(check.vouch_record(0, record("https://a")).unwrap(), None, NOW);
+        let names: Vec<_> =
+            check.commands(&proof.unwrap()).iter().map(|c| c.name().to_owned()).collect();
+        assert_eq!(names, ["MGET"]);
+    });
+}
+
+#[test]
+fn a_client_can_be_revoked_up_to_a_moment() {
+    let claims = |client: &str| {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt"}"#);
+        let claims = format!(
+            r#"{{"iss":"https://issuer.example","sub":"alice","aud":"api","exp":{},"iat":{},"client_id":"{client}"}}"#,
+            NOW.0 + 900,
+            NOW.0
+        );
+        format!("Bearer {header}.{}.AAAA", URL_SAFE_NO_PAD.encode(claims))
+    };
+    let verdict = |marker: &str| {
+        with_check(&policy(), "GET", "/api/x", &claims("web"), |check| {
+            let proof = prove(&check).unwrap();
+            assert!(
+                check.commands(&proof)[0]
+                    .words()
+                    .iter()
+                    .any(|word| word.contains(":revoked:client:"))
+            );
+            let answer = Ok(vec![Reply::Array(vec![Reply::Null, Reply::text(marker)])]);
+            check.decide(&proof, answer).map(|_| ()).err()
+        })
+    };
+    assert_eq!(verdict(&(NOW.0 - 1).to_string()), None);
+    assert_eq!(verdict(&NOW.0.to_string()), Some(Denial::TokenRevoked.into()));
 }
 
 #[test]
 fn a_scope_is_a_whole_word() {
-    fn check(scope: &str, expect: Option<Denial>) {
-        let (policy, token) = (policy(), token(scope));
-        let head = Head::new("POST", "https://a.example/api/x", vec![("authorization", &token)]);
-        let check = Check::new(&head, policy.route(&head).unwrap(), &policy, NOW).unwrap();
-        let proof = check.prove(true).unwrap();
-        let verdict = check.decide(proof, Ok(vec![clean(), record()])).map(|_| ());
-        assert_eq!(verdict.err(), expect.map(Refusal::Denied), "{scope}");
+    fn check(route: &str, scope: &str, expect: Option<Denial>) {
+        let routes = format!(r#"[{{"name":"a","path":"/a","access":"protected",{route}}}]"#);
+        let policy = policy_with(&[("ROUTES", &routes)]);
+        with_check(&policy, "GET", "/a", &token(scope), |check| {
+            let verdict = check.decide(&prove(&check).unwrap(), Ok(vec![clean(), record()]));
+            assert_eq!(verdict.err(), expect.map(Refusal::Denied), "{route} {scope}");
+        });
     }
-    check("api:write", None);
-    check("other api:write", None);
-    check("", Some(Denial::ScopeInsufficient));
-    check("api:writer", Some(Denial::ScopeInsufficient));
-    check("api", Some(Denial::ScopeInsufficient));
+    let (all, any) = (r#""scopes":["a","b"]"#, r#""scopes_any":["a","b"]"#);
+    let insufficient = || Some(Denial::ScopeInsufficient);
+    check(all, "a b", None);
+    check(all, "b c a", None);
+    check(all, "a", insufficient());
+    check(all, "ab", insufficient());
+    check(all, "a B", insufficient());
+    check(all, "", insufficient());
+    check(any, "b", None);
+    check(any, "c a", None);
+    check(any, "c", insufficient());
+    check(any, "", insufficient());
+    check(r#""scopes":["c"],"scopes_any":["a","b"]"#, "a", insufficient());
+    check(r#""scopes":["c"],"scopes_any":["a","b"]"#, "a c", None);
+}
+
+#[test]
+fn a_claim_has_one_of_its_values() {
+    fn check(route: &str, expect: Option<Denial>) {
+        let routes =
+            format!(r#"[{{"name":"a","path":"/a","access":"protected","claims":{{{route}}}}}]"#);
+        let policy = policy_with(&[("ROUTES", &routes)]);
+        with_check(&policy, "GET", "/a", &token("x"), |check| {
+            let verdict = check.decide(&prove(&check).unwrap(), Ok(vec![clean(), record()]));
+            assert_eq!(verdict.err(), expect.map(Refusal::Denied), "{route}");
+        });
+    }
+    check(r#""sub":"alice""#, None);
+    check(r#""sub":["bob","alice"]"#, None);
+    check(r#""sub":"alice","sid":"s""#, None);
+    check(r#""sub":"alice","sid":"t""#, Some(Denial::ClaimInsufficient));
+    check(r#""sub":"bob""#, Some(Denial::ClaimInsufficient));
+    check(r#""tenant":"acme""#, Some(Denial::ClaimInsufficient));
+    check(r#""exp":1700000900"#, None);
+    check(r#""exp":"1700000900""#, Some(Denial::ClaimInsufficient));
 }

@@ -11,7 +11,12 @@ fn rsa(modulus_bytes: usize, exponent: &[u8]) -> String {
 }
 
 fn one(members: &str, allowed: &[Algorithm]) -> Result<Algorithm, KeyFault> {
-    let (set, faults) = Jwks::parse(&format!(r#"{{"keys":[{{{members}}}]}}"#), allowed).unwrap();
+    from(members, allowed, KeySource::Secret)
+}
+
+fn from(members: &str, allowed: &[Algorithm], source: KeySource) -> Result<Algorithm, KeyFault> {
+    let text = format!(r#"{{"keys":[{{{members}}}]}}"#);
+    let (set, faults) = Jwks::parse(&text, allowed, source).unwrap();
     match (set.keys.first(), faults.first()) {
         (Some(key), None) => Ok(key.algorithm),
         (None, Some((0, fault))) => Err(*fault),
@@ -35,7 +40,7 @@ fn a_key_has_one_algorithm_or_none() {
     check(&EC.replace("P-256", "P-384"), &[Es256], Err(KeyFault::AlgorithmAmbiguous));
     check(&rsa(256, &[1, 0, 1]), &[Rs256], Ok(Rs256));
     check(&rsa(256, &[1, 0, 1]), &[Rs256, Ps256], Err(KeyFault::AlgorithmAmbiguous));
-    check(&rsa(255, &[1, 0, 1]), &[Rs256], Err(KeyFault::RsaModulusShort));
+    check(&rsa(255, &[1, 0, 1]), &[Rs256], Err(KeyFault::RsaModulusLength));
     check(&rsa(256, &[3]), &[Rs256], Ok(Rs256));
     check(&rsa(256, &[1]), &[Rs256], Err(KeyFault::RsaExponentWeak));
     check(&rsa(256, &[0, 1]), &[Rs256], Err(KeyFault::RsaExponentWeak));
@@ -47,13 +52,70 @@ fn a_key_has_one_algorithm_or_none() {
     check(&format!(r#"{ED},"key_ops":["verify"]"#), &[EdDsa], Ok(EdDsa));
     check(r#""kty":"OKP","crv":"Ed25519""#, &[EdDsa], Err(KeyFault::MemberMissing));
     check(r#""kty":"oct","k":"AAAA""#, &[EdDsa], Err(KeyFault::AlgorithmAmbiguous));
+    check(&rsa(1024, &[1, 0, 1]), &[Rs256], Ok(Rs256));
+    check(&rsa(1025, &[1, 0, 1]), &[Rs256], Err(KeyFault::RsaModulusLength));
+    check(&ED.replace("HURo", "HU"), &[EdDsa], Err(KeyFault::MemberMissing));
+    check(&ED.replace("URo", ""), &[EdDsa], Err(KeyFault::LengthWrong));
+    check(
+        &EC.replace("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "AAAA"),
+        &[Es256],
+        Err(KeyFault::LengthWrong),
+    );
     check(r#""crv":"Ed25519""#, &[EdDsa], Err(KeyFault::MemberMissing));
+}
+
+#[test]
+fn each_algorithm_has_keys_of_its_own() {
+    let ec = |crv: &str, bytes: usize| {
+        let member = URL_SAFE_NO_PAD.encode(vec![1; bytes]);
+        format!(r#""kty":"EC","crv":"{crv}","x":"{member}","y":"{member}""#)
+    };
+    let oct =
+        |bytes: usize| format!(r#""kty":"oct","k":"{}""#, URL_SAFE_NO_PAD.encode(vec![1; bytes]));
+    let rsa = rsa(256, &[1, 0, 1]);
+    for algorithm in Algorithm::ALL {
+        let good = match algorithm.facts() {
+            Facts { kty: "OKP", .. } => ED.to_owned(),
+            Facts { kty: "EC", crv: Some(crv), member_bytes: Some(bytes), .. } => ec(crv, bytes),
+            Facts { kty: "oct", member_bytes: Some(bytes), .. } => oct(bytes),
+            _ => rsa.clone(),
+        };
+        let named = |members: &str| format!(r#"{members},"alg":"{}""#, algorithm.name());
+        assert_eq!(one(&named(&good), &[algorithm]), Ok(algorithm));
+        assert_eq!(one(&named(&good), &[]), Err(KeyFault::AlgorithmNotAllowed));
+        assert_eq!(Algorithm::parse(algorithm.name()), Some(algorithm));
+        for other in
+            [ED.to_owned(), ec("P-256", 32), ec("P-384", 48), ec("P-521", 66), oct(64), rsa.clone()]
+        {
+            let fits = one(&named(&other), &[algorithm]).is_ok();
+            let kind = |members: &str| members[..24.min(members.len())].to_owned();
+            assert_eq!(fits, kind(&other) == kind(&good), "{algorithm:?} {other}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_long_and_not_published() {
+    let oct = |bytes: usize, alg: &str| {
+        format!(r#""kty":"oct","alg":"{alg}","k":"{}""#, URL_SAFE_NO_PAD.encode(vec![1; bytes]))
+    };
+    for (alg, algorithm, least) in [
+        ("HS256", Algorithm::Hs256, 32),
+        ("HS384", Algorithm::Hs384, 48),
+        ("HS512", Algorithm::Hs512, 64),
+    ] {
+        assert_eq!(one(&oct(least, alg), &[algorithm]), Ok(algorithm));
+        assert_eq!(one(&oct(least + 100, alg), &[algorithm]), Ok(algorithm));
+        assert_eq!(one(&oct(least - 1, alg), &[algorithm]), Err(KeyFault::SecretShort));
+        let published = from(&oct(least, alg), &[algorithm], KeySource::Published);
+        assert_eq!(published, Err(KeyFault::SecretPublished));
+    }
 }
 
 #[test]
 fn private_members_are_not_kept() {
     let text = format!(r#"{{"keys":[{{{ED},"d":"c2VjcmV0"}}]}}"#);
-    let (set, _) = Jwks::parse(&text, &[Algorithm::EdDsa]).unwrap();
+    let (set, _) = Jwks::parse(&text, &[Algorithm::EdDsa], KeySource::Published).unwrap();
     assert!(!set.keys[0].jwk.contains("c2VjcmV0"));
 }
 
@@ -62,7 +124,8 @@ fn a_key_is_selected_by_its_name_and_algorithm() {
     let text = format!(
         r#"{{"keys":[{{"kid":"a",{ED}}},{{"kid":"b",{EC}}},{{"kid":"c",{EC}}},{{"kid":"c",{EC}}}]}}"#
     );
-    let (set, _) = Jwks::parse(&text, &[Algorithm::EdDsa, Algorithm::Es256]).unwrap();
+    let (set, _) =
+        Jwks::parse(&text, &[Algorithm::EdDsa, Algorithm::Es256], KeySource::Published).unwrap();
     let check = |kid: Option<&str>, alg, expect: Result<usize, Denial>| {
         let header = UnverifiedHeader { alg, kid: kid.map(str::to_owned), typ: None };
         assert_eq!(set.select(&header), expect, "{header:?}");
@@ -78,8 +141,12 @@ fn a_key_is_selected_by_its_name_and_algorithm() {
 
 #[test]
 fn a_set_is_bounded() {
-    assert_eq!(Jwks::parse("[]", &[]), Err(JwksError::Malformed));
-    assert_eq!(Jwks::parse("<html>", &[]), Err(JwksError::Malformed));
+    let parse = |text: &str| Jwks::parse(text, &[], KeySource::Published);
+    for text in
+        ["[]", "<html>", "{}", r#"{"keys":{}}"#, r#"{"keys":[7]}"#, r#"{"keys":[],"keys":[]}"#]
+    {
+        assert_eq!(parse(text), Err(JwksError::Malformed), "{text}");
+    }
     let many = format!(r#"{{"keys":[{}{{}}]}}"#, "{},".repeat(KEYS_MAX));
-    assert_eq!(Jwks::parse(&many, &[]), Err(JwksError::TooManyKeys));
+    assert_eq!(parse(&many), Err(JwksError::TooManyKeys));
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::issuer::KeyLocation;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -9,9 +10,11 @@ fn issuer() -> Issuer {
         issuer: "https://issuer.example".into(),
         audience: "api".into(),
         algorithms: vec![Algorithm::EdDsa],
-        jwks_url: "https://issuer.example/jwks".into(),
+        keys: Some(KeyLocation::Url("https://issuer.example/jwks".into())),
         token_type: TokenType::AtJwt,
         leeway_seconds: 30,
+        scope_claim: "scope".into(),
+        introspection: None,
     }
 }
 
@@ -22,7 +25,12 @@ fn compact(header: &str, claims: &str) -> String {
 
 fn judge(header: &str, claims: &str, issuer: &Issuer) -> Result<(), Denial> {
     let text = compact(header, claims);
-    UnverifiedJwt::parse(Token::new(&text))?.check(issuer, UnixSeconds(NOW))
+    parse(&text, issuer).map(|_| ())
+}
+
+fn parse<'a>(text: &'a str, issuer: &Issuer) -> Result<UnverifiedJwt<'a>, Denial> {
+    let others = ["tenant".to_owned()];
+    UnverifiedJwt::parse(Token::new(text), std::slice::from_ref(issuer), &others, UnixSeconds(NOW))
 }
 
 const HEADER: &str = r#"{"alg":"EdDSA","kid":"1","typ":"at+jwt"}"#;
@@ -30,7 +38,7 @@ const HEADER: &str = r#"{"alg":"EdDSA","kid":"1","typ":"at+jwt"}"#;
 #[test]
 fn times_are_judged_on_both_sides_of_each_boundary() {
     fn check(times: &str, expect: Result<(), Denial>) {
-        let claims = format!(r#"{{"iss":"i","sub":"s","aud":"api",{times}}}"#);
+        let claims = format!(r#"{{"iss":"https://issuer.example","sub":"s","aud":"api",{times}}}"#);
         assert_eq!(judge(HEADER, &claims, &issuer()), expect, "{times}");
     }
     let at = |seconds: i64| NOW.checked_add_signed(seconds).unwrap();
@@ -49,12 +57,19 @@ fn times_are_judged_on_both_sides_of_each_boundary() {
     check(r#""exp":18446744073709551615"#, Err(Denial::TokenMalformed));
     check(r#""exp":null"#, Err(Denial::TokenMalformed));
     check(r#""nbf":1"#, Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{},"nbf":null"#, at(60)), Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{},"iat":"{NOW}""#, at(60)), Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{}"#, 1_u64 << 53), Ok(()));
+    check(&format!(r#""exp":{}"#, (1_u64 << 53) + 1), Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":[{}]"#, at(60)), Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{},"x":1,"x":1"#, at(60)), Err(Denial::TokenMalformed));
     check(&format!(r#""exp":{},"exp":{}"#, at(-60), at(60)), Err(Denial::TokenMalformed));
 }
 
 #[test]
 fn headers_are_judged() {
-    let claims = format!(r#"{{"iss":"i","sub":"s","aud":"api","exp":{}}}"#, NOW + 60);
+    let claims =
+        format!(r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{}}}"#, NOW + 60);
     let check = |header: &str, expect: Result<(), Denial>| {
         assert_eq!(judge(header, &claims, &issuer()), expect, "{header}");
     };
@@ -69,7 +84,7 @@ fn headers_are_judged() {
     check(r#"{"typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
     check(r#"{"alg":7,"typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
     check(r#"{"alg":"EdDSA","alg":"none","typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
-    for member in ["crit", "b64", "jku", "jwk", "x5u", "x5c", "enc"] {
+    for member in FORBIDDEN {
         check(
             &format!(r#"{{"alg":"EdDSA","typ":"at+jwt","{member}":null}}"#),
             Err(Denial::TokenMalformed),
@@ -100,7 +115,10 @@ fn types_are_an_issuers_choice() {
 #[test]
 fn audiences_are_judged() {
     fn check(aud: &str, expect: Result<(), Denial>) {
-        let claims = format!(r#"{{"iss":"i","sub":"s","aud":{aud},"exp":{}}}"#, NOW + 60);
+        let claims = format!(
+            r#"{{"iss":"https://issuer.example","sub":"s","aud":{aud},"exp":{}}}"#,
+            NOW + 60
+        );
         assert_eq!(judge(HEADER, &claims, &issuer()), expect, "{aud}");
     }
     check(r#""api""#, Ok(()));
@@ -115,9 +133,39 @@ fn audiences_are_judged() {
 }
 
 #[test]
+fn the_holder_is_read_as_the_issuer_says_it() {
+    let read = |claims: &str, issuer: &Issuer| {
+        let text = format!(
+            r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{},{claims}}}"#,
+            NOW + 60
+        );
+        parse(&compact(HEADER, &text), issuer).map(|jwt| jwt.claims)
+    };
+    let mut issuer = issuer();
+    let claims = read(r#""scope":"a b","azp":"web","tenant":"acme","x":1"#, &issuer).unwrap();
+    assert_eq!((claims.scope.as_str(), claims.client_id.as_deref()), ("a b", Some("web")));
+    assert_eq!(claims.others.len(), 1);
+    assert!(claims.has_claim("tenant", &["other".into(), "acme".into()]));
+    assert!(!claims.has_claim("tenant", &["acm".into()]) && !claims.has_claim("x", &[1.into()]));
+    let claims = read(r#""client_id":"api","azp":"web","tenant":["a","acme"]"#, &issuer).unwrap();
+    assert_eq!(claims.client_id.as_deref(), Some("api"));
+    assert!(claims.has_claim("tenant", &["acme".into()]) && !claims.has_claim("none", &[]));
+    for bad in [r#""scope":7"#, r#""scope":["a",7]"#, r#""jti":7"#, r#""sid":null"#, r#""azp":{}"#]
+    {
+        assert_eq!(read(bad, &issuer).err(), Some(Denial::TokenMalformed), "{bad}");
+    }
+    issuer.scope_claim = "permissions".into();
+    let claims = read(r#""permissions":["read:x","write:x"],"scope":"admin""#, &issuer).unwrap();
+    assert!(claims.has_scope("write:x") && !claims.has_scope("admin"));
+}
+
+#[test]
 fn only_the_canonical_compact_form_is_read() {
-    let good = compact(HEADER, &format!(r#"{{"iss":"i","sub":"s","aud":"api","exp":{NOW}}}"#));
-    assert!(UnverifiedJwt::parse(Token::new(&good)).is_ok());
+    let good = compact(
+        HEADER,
+        &format!(r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{NOW}}}"#),
+    );
+    assert!(parse(&good, &issuer()).is_ok());
     let (unsigned, _) = good.rsplit_once('.').unwrap();
     for bad in [
         String::new(),
@@ -132,11 +180,7 @@ fn only_the_canonical_compact_form_is_read() {
         good.replace('.', ".."),
         "a.b.c.d.e".into(),
     ] {
-        assert_eq!(
-            UnverifiedJwt::parse(Token::new(&bad)).err(),
-            Some(Denial::TokenMalformed),
-            "{bad}"
-        );
+        assert_eq!(parse(&bad, &issuer()).err(), Some(Denial::TokenMalformed), "{bad}");
     }
 }
 
@@ -144,19 +188,19 @@ fn only_the_canonical_compact_form_is_read() {
 fn nesting_is_bounded() {
     let deep = format!(r#"{{"alg":"EdDSA","x":{}{}}}"#, "[".repeat(4000), "]".repeat(4000));
     let text = compact(&deep, "{}");
-    assert_eq!(UnverifiedJwt::parse(Token::new(&text)).err(), Some(Denial::TokenMalformed));
+    assert_eq!(parse(&text, &issuer()).err(), Some(Denial::TokenMalformed));
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 proptest::proptest! {
     #[test]
     fn no_token_panics(text in "[ -~]{0,200}") {
-        let _ = UnverifiedJwt::parse(Token::new(&text));
+        let _ = parse(&text, &issuer());
     }
 
     #[test]
     fn no_claims_panic(header in "[ -~]{0,80}", claims in "[ -~]{0,80}") {
         let text = compact(&header, &claims);
-        let _ = UnverifiedJwt::parse(Token::new(&text));
+        let _ = parse(&text, &issuer());
     }
 }

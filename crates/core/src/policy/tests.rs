@@ -1,4 +1,7 @@
 use super::*;
+use crate::introspection::ClientAuth;
+use crate::issuer::{KeyLocation, TokenType};
+use crate::route::Mode;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -30,7 +33,18 @@ fn lookup<'a>(changes: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 
 
 /// A policy with one issuer and a route of each kind.
 pub(crate) fn policy() -> Policy {
-    Policy::parse(lookup(&[])).unwrap()
+    policy_with(&[])
+}
+
+/// The same with some settings changed.
+pub(crate) fn policy_with(changes: &[(&str, &str)]) -> Policy {
+    Policy::parse(lookup(changes)).unwrap()
+}
+
+/// The names of what is wrong when some settings are changed.
+pub(crate) fn faults_of(changes: &[(&str, &str)]) -> Vec<String> {
+    let faults = Policy::parse(lookup(changes)).err().unwrap_or_default();
+    faults.into_iter().map(|fault| fault.name).collect()
 }
 
 #[test]
@@ -44,13 +58,12 @@ fn a_full_configuration_is_read() {
     assert!(!format!("{policy:?}").contains("store-secret"));
 }
 
+fn check(changes: &[(&str, &str)], expect: &[&str]) {
+    assert_eq!(faults_of(changes), expect, "{changes:?}");
+}
+
 #[test]
 fn each_fault_is_named() {
-    fn check(changes: &[(&str, &str)], expect: &[&str]) {
-        let faults = Policy::parse(lookup(changes)).err().unwrap_or_default();
-        let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
-        assert_eq!(names, expect, "{changes:?}: {faults:?}");
-    }
     check(&[("STORE_TOKEN", "")], &["STORE_TOKEN"]);
     check(&[("UPSTREAM_URL", "upstream.example")], &["UPSTREAM_URL"]);
     check(&[("UPSTREAM_URL", "https://u:p@upstream.example")], &["UPSTREAM_URL"]);
@@ -91,21 +104,16 @@ fn each_fault_is_named() {
         &[
             "ISSUERS[0].issuer",
             "ISSUERS[0].audience",
+            "ISSUERS[0].leeway_seconds",
             "ISSUERS[0].algorithms",
             "ISSUERS[0].jwks_url",
-            "ISSUERS[0].leeway_seconds",
         ],
     );
 }
 
 #[test]
 fn a_route_that_would_never_be_reached_or_never_hold_is_a_fault() {
-    fn check(routes: &str, expect: &[&str]) {
-        let changes = [("ROUTES", routes)];
-        let faults = Policy::parse(lookup(&changes)).err().unwrap_or_default();
-        let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
-        assert_eq!(names, expect, "{routes}: {faults:?}");
-    }
+    let check = |routes: &str, expect: &[&str]| check(&[("ROUTES", routes)], expect);
     let below = r#"{"name":"a","path":"/api/*","access":"protected"}"#;
     let admin = r#"{"name":"b","path":"/API/admin/*","access":"protected","scopes":["admin"]}"#;
     check(&format!("[{below},{admin}]"), &["ROUTES[1]"]);
@@ -123,6 +131,165 @@ fn a_route_that_would_never_be_reached_or_never_hold_is_a_fault() {
         r#"[{"name":"a","path":"/","access":"protected","scopes":["a\n"]}]"#,
         &["ROUTES[0].scopes"],
     );
+}
+
+/// An issuer of these members beyond its name and audience.
+fn issuer(members: &str) -> String {
+    format!(r#"[{{"issuer":"https://i","audience":"api",{members}}}]"#)
+}
+
+const ED: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"a",
+    "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+const OCT: &str = r#"{"kty":"oct","kid":"h","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
+
+#[test]
+fn an_issuers_keys_come_one_way() {
+    let algorithms = r#""algorithms":["EdDSA","HS256"]"#;
+    let check = |members: &str, expect: &[&str]| {
+        let issuers = issuer(&format!("{algorithms}{members}"));
+        let secret = format!(r#"{{"keys":[{OCT}]}}"#);
+        check(&[("ISSUERS", &issuers), ("KEYS", &secret), ("BAD", "{}")], expect);
+    };
+    check("", &["ISSUERS[0]"]);
+    check(r#","jwks_url":"https://i/k?v=1""#, &[]);
+    check(r#","metadata_url":"https://i/.well-known/openid-configuration""#, &[]);
+    check(r#","metadata_url":"i""#, &["ISSUERS[0].metadata_url"]);
+    check(r#","jwks_url":"https://i/k","metadata_url":"https://i/m""#, &["ISSUERS[0]"]);
+    check(&format!(r#","jwks":{{"keys":[{ED}]}}"#), &[]);
+    check(r#","jwks":{"keys":[]}"#, &["ISSUERS[0].jwks.keys"]);
+    check(r#","jwks":{"kees":[]}"#, &["ISSUERS[0].jwks"]);
+    check(&format!(r#","jwks":{{"keys":[{ED},{OCT}]}}"#), &["ISSUERS[0].jwks.keys[1]"]);
+    check(r#","jwks_variable":"KEYS""#, &[]);
+    check(r#","jwks_variable":"NONE""#, &["NONE"]);
+    check(r#","jwks_variable":"BAD""#, &["BAD"]);
+    let policy = policy_with(&[
+        ("ISSUERS", &issuer(&format!(r#"{algorithms},"jwks_variable":"KEYS""#))),
+        ("KEYS", &format!(r#"{{"keys":[{OCT}]}}"#)),
+    ]);
+    assert!(matches!(policy.issuers[0].keys, Some(KeyLocation::Inline(_))));
+    assert!(!format!("{policy:?}").contains("AAAA"), "an HMAC secret shows itself");
+}
+
+#[test]
+fn opaque_tokens_have_a_provider() {
+    let provider = |more: &str| {
+        format!(
+            r#"{{"url":"https://i/introspect","client_id":"edge","client_secret_variable":"PASS"{more}}}"#
+        )
+    };
+    let check = |issuers: &str, expect: &[&str]| {
+        check(&[("ISSUERS", issuers), ("PASS", "provider-secret")], expect);
+    };
+    let opaque = |more: &str| issuer(&format!(r#""introspection":{}"#, provider(more)));
+    check(&opaque(""), &[]);
+    check(&opaque(r#","client_auth":"client_secret_post","token_prefix":"pc_""#), &[]);
+    check(&opaque(r#","client_auth":"none""#), &["ISSUERS[0]"]);
+    check(&opaque("").replace("https://i/introspect", "i"), &["ISSUERS[0].introspection.url"]);
+    check(&opaque("").replace("edge", ""), &["ISSUERS[0].introspection.client_id"]);
+    check(&opaque("").replace("PASS", "NONE"), &["NONE"]);
+    // With algorithms there must be keys.
+    check(
+        &issuer(&format!(r#""algorithms":["EdDSA"],"introspection":{}"#, provider(""))),
+        &["ISSUERS[0]"],
+    );
+
+    let two = |first: &str, second: &str| {
+        let entry = |name: &str, more: &str| {
+            let provider = provider(more);
+            format!(r#"{{"issuer":"{name}","audience":"a","introspection":{provider}}}"#)
+        };
+        format!("[{},{}]", entry("https://a", first), entry("https://b", second))
+    };
+    let prefix = |text: &str| format!(r#","token_prefix":"{text}""#);
+    check(&two(&prefix("a_"), &prefix("b_")), &[]);
+    check(&two(&prefix("a_"), ""), &[]);
+    check(&two("", &prefix("a_")), &["ISSUERS[1].introspection.token_prefix"]);
+    check(&two(&prefix("a"), &prefix("a_")), &["ISSUERS[1].introspection.token_prefix"]);
+    let both = format!(
+        r#"[{{"issuer":"https://i","audience":"a","algorithms":["EdDSA"],"jwks_url":"https://i/k"}},
+            {{"issuer":"https://i","audience":"a","introspection":{}}}]"#,
+        provider("")
+    );
+    check(&both, &[]);
+    let policy = policy_with(&[("ISSUERS", &opaque("")), ("PASS", "provider-secret")]);
+    let introspection = policy.issuers[0].introspection.as_ref().unwrap();
+    assert_eq!(introspection.client_auth, ClientAuth::ClientSecretBasic);
+    assert!(!format!("{policy:?}").contains("provider-secret"));
+}
+
+#[test]
+fn cross_origin_rules_are_checked() {
+    let check = |cors: &str, expect: &[&str]| check(&[("CORS", cors)], expect);
+    check(r#"{"origins":["https://app.example","http://localhost:3000"]}"#, &[]);
+    check(r#"{"origins":["*"]}"#, &[]);
+    check(r#"{"origins":[]}"#, &["CORS.origins"]);
+    check(r#"{"origins":["*","https://app.example"]}"#, &["CORS.origins"]);
+    check(r#"{"origins":["https://app.example/"]}"#, &["CORS.origins"]);
+    check(r#"{"origins":["null"]}"#, &["CORS.origins"]);
+    check(r#"{"origins":["*"],"credentials":true}"#, &["CORS.credentials"]);
+    check(
+        r#"{"origins":["*"],"methods":["get"],"headers":["a b"],"expose":["*"]}"#,
+        &["CORS.methods", "CORS.headers", "CORS.expose"],
+    );
+    check(r#"{"origins":["*"],"max_age_seconds":86401}"#, &["CORS.max_age_seconds"]);
+    check(r#"{"origin":["*"]}"#, &["CORS"]);
+    let route = r#"[{"name":"a","path":"/a","access":"public","cors":{"origins":["x"]}}]"#;
+    super::tests::check(&[("ROUTES", route)], &["ROUTES[0].cors.origins"]);
+}
+
+#[test]
+fn what_a_route_asks_of_a_token_is_checked() {
+    let check = |access: &str, members: &str, expect: &[&str]| {
+        let routes = format!(r#"[{{"name":"a","path":"/a","access":"{access}",{members}}}]"#);
+        check(&[("ROUTES", &routes)], expect);
+    };
+    check("protected", r#""claims":{"tenant":"acme","roles":["a",1,true]}"#, &[]);
+    for value in ["null", "{}", "[]", "[[1]]"] {
+        let name = ["ROUTES[0].claims.tenant"];
+        check("protected", &format!(r#""claims":{{"tenant":{value}}}"#), &name);
+    }
+    check("protected", r#""cookie":"__Host-token","token":"pass""#, &[]);
+    check("protected", r#""cookie":"a=b""#, &["ROUTES[0].cookie"]);
+    check("protected", r#""token":"keep""#, &["ROUTES[0]"]);
+    check("protected", r#""scopes_any":["a","b c"]"#, &["ROUTES[0].scopes_any"]);
+    check("protected", r#""assertion":true"#, &["ROUTES[0].assertion"]);
+    check(
+        "public",
+        r#""cookie":"a","token":"pass","claims":{"a":1},"scopes_any":["x"]"#,
+        &["ROUTES[0].scopes_any", "ROUTES[0].claims", "ROUTES[0].cookie", "ROUTES[0].token"],
+    );
+}
+
+#[test]
+fn the_gate_answers_a_preflight_and_lets_no_other_request_pass_for_one() {
+    let cors = [("CORS", r#"{"origins":["https://app.example"]}"#)];
+    let judge = |policy: &Policy, method: &str, path: &str, asked: Option<&str>| {
+        let url = format!("https://a.example{path}");
+        let mut headers = vec![("origin", "https://app.example")];
+        headers.extend(asked.map(|asked| ("access-control-request-method", asked)));
+        match policy.destination(&Head::new(method, &url, headers)) {
+            Ok(Destination::Gate(answer)) => {
+                assert!(answer.body.is_empty());
+                format!("{} {}", answer.status, answer.fields.len())
+            }
+            Ok(Destination::Route(route)) => route.name.clone(),
+            Err(denial) => denial.code().to_owned(),
+        }
+    };
+    let (with, without) = (policy_with(&cors), policy());
+    for (method, path, asked, with_cors, without_cors) in [
+        ("OPTIONS", "/api/x", Some("POST"), "204 5", "204 0"),
+        ("OPTIONS", "/api/x", Some("DELETE"), "204 5", "204 0"),
+        ("OPTIONS", "/nowhere", Some("GET"), "204 5", "route_unknown"),
+        ("OPTIONS", "/health", Some("GET"), "204 5", "health"),
+        ("OPTIONS", "/auth/login", Some("POST"), "204 5", "auth"),
+        ("OPTIONS", "/api//x", Some("POST"), "path_ambiguous", "path_ambiguous"),
+        ("OPTIONS", "/api/x", None, "read", "read"),
+        ("GET", "/api/x", Some("POST"), "read", "read"),
+    ] {
+        assert_eq!(judge(&with, method, path, asked), with_cors, "{method} {path}");
+        assert_eq!(judge(&without, method, path, asked), without_cors, "{method} {path}");
+    }
 }
 
 #[test]

@@ -1,0 +1,190 @@
+//! Cross-origin requests (the Fetch standard, section 3.3): which pages may read an answer. A preflight has
+//! no token by design, so the gate answers it itself, from the policy.
+
+use crate::head::Head;
+use serde::Deserialize;
+
+/// Which pages may call, and what they may send and read.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Origins as browsers send them, or `*` alone.
+    pub origins: Vec<String>,
+    /// Methods that pages may use.
+    #[serde(default = "methods")]
+    pub methods: Vec<String>,
+    /// Header fields that pages may send.
+    #[serde(default = "headers")]
+    pub headers: Vec<String>,
+    /// Header fields of the answer that pages may read.
+    #[serde(default = "expose")]
+    pub expose: Vec<String>,
+    /// Whether cookies travel along.
+    #[serde(default)]
+    pub credentials: bool,
+    /// For how long a browser may remember the answer to a preflight.
+    #[serde(default = "max_age_seconds")]
+    pub max_age_seconds: u32,
+}
+
+/// Header fields, by name and value.
+pub type Fields = Vec<(&'static str, String)>;
+
+impl Cors {
+    /// Whether `origin` itself is named; `*` names nobody.
+    pub(crate) fn names(&self, origin: &str) -> bool {
+        origin != "*" && self.origins.iter().any(|named| named == origin)
+    }
+
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.origins.iter().any(|named| named == "*")
+    }
+
+    /// The fields of an answer to `head`.
+    pub fn fields(&self, head: &Head<'_>) -> Fields {
+        let mut fields = self.permission(head);
+        if fields.iter().any(|(name, _)| *name == ALLOW_ORIGIN) && !self.expose.is_empty() {
+            fields.push(("access-control-expose-headers", self.expose.join(", ")));
+        }
+        fields
+    }
+
+    /// The fields of the answer to a preflight.
+    pub(crate) fn preflight(&self, head: &Head<'_>) -> Fields {
+        let mut fields = self.permission(head);
+        if fields.iter().any(|(name, _)| *name == ALLOW_ORIGIN) {
+            fields.push(("access-control-allow-methods", self.methods.join(", ")));
+            fields.push(("access-control-allow-headers", self.headers.join(", ")));
+            fields.push(("access-control-max-age", self.max_age_seconds.to_string()));
+        }
+        fields
+    }
+
+    /// Who may read. Where that depends on who asks, caches are told so, also when nobody asks.
+    fn permission(&self, head: &Head<'_>) -> Fields {
+        if self.is_for_all() {
+            return vec![(ALLOW_ORIGIN, "*".to_owned())];
+        }
+        let mut fields = vec![("vary", "Origin".to_owned())];
+        if let Some(origin) = head.header("origin").filter(|origin| self.names(origin)) {
+            fields.push((ALLOW_ORIGIN, origin.to_owned()));
+            if self.credentials {
+                fields.push(("access-control-allow-credentials", "true".to_owned()));
+            }
+        }
+        fields
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(origins: &[&str]) -> Self {
+        let origins = serde_json::json!({ "origins": origins });
+        serde_json::from_value(origins).unwrap()
+    }
+}
+
+/// The method that a preflight asks for; none if the request is no preflight.
+pub(crate) fn asked_method<'a>(head: &Head<'a>) -> Option<&'a str> {
+    let asks = head.method() == "OPTIONS" && head.header("origin").is_some();
+    head.header("access-control-request-method").filter(|_| asks)
+}
+
+/// Whether `text` is an origin as browsers send it: scheme and host, in lower case, no path.
+pub(crate) fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else {
+        return false;
+    };
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
+    !scheme.is_empty()
+        && scheme.bytes().all(plain)
+        && !host.is_empty()
+        && host.bytes().all(|b| plain(b) || b"[]:_".contains(&b))
+}
+
+const ALLOW_ORIGIN: &str = "access-control-allow-origin";
+
+fn methods() -> Vec<String> {
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].map(str::to_owned).to_vec()
+}
+
+fn headers() -> Vec<String> {
+    ["Authorization", "Content-Type"].map(str::to_owned).to_vec()
+}
+
+fn expose() -> Vec<String> {
+    ["WWW-Authenticate", "Retry-After", "X-Request-Id"].map(str::to_owned).to_vec()
+}
+
+fn max_age_seconds() -> u32 {
+    600
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn shown(fields: Fields) -> String {
+        let lines: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn a_named_origin_may_read() {
+        let mut cors = Cors::of(&["https://app.example"]);
+        let check = |cors: &Cors, origin: Option<&str>, expect: &str| {
+            let headers = origin.map(|origin| ("origin", origin)).into_iter().collect();
+            let head = Head::new("GET", "https://a.example/", headers);
+            assert_eq!(shown(cors.fields(&head)), expect, "{origin:?}");
+        };
+        let exposed = "access-control-expose-headers: WWW-Authenticate, Retry-After, X-Request-Id";
+        let allowed = "vary: Origin\naccess-control-allow-origin: https://app.example";
+        check(&cors, Some("https://app.example"), &format!("{allowed}\n{exposed}"));
+        for other in ["https://app.example.evil.example", "http://app.example", "null", "*", ""] {
+            check(&cors, Some(other), "vary: Origin");
+        }
+        check(&cors, None, "vary: Origin");
+        cors.credentials = true;
+        let credentials = "access-control-allow-credentials: true";
+        check(&cors, Some("https://app.example"), &format!("{allowed}\n{credentials}\n{exposed}"));
+        let all = format!("access-control-allow-origin: *\n{exposed}");
+        check(&Cors::of(&["*"]), Some("https://x.example"), &all);
+        check(&Cors::of(&["*"]), None, &all);
+    }
+
+    #[test]
+    fn a_preflight_is_told_what_it_may() {
+        let head = |method, headers| Head::new(method, "https://a.example/", headers);
+        let cors = Cors::of(&["https://app.example"]);
+        let asks = vec![
+            ("origin", "https://app.example"),
+            ("access-control-request-method", "PUT"),
+            ("access-control-request-headers", "authorization"),
+        ];
+        let preflight = head("OPTIONS", asks.clone());
+        assert_eq!(asked_method(&preflight), Some("PUT"));
+        assert_eq!(asked_method(&head("GET", asks.clone())), None);
+        assert_eq!(asked_method(&head("OPTIONS", asks[..1].to_vec())), None);
+        assert_eq!(asked_method(&head("OPTIONS", asks[1..].to_vec())), None);
+        assert_eq!(
+            shown(cors.preflight(&preflight)),
+            "vary: Origin\n\
+             access-control-allow-origin: https://app.example\n\
+             access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE\n\
+             access-control-allow-headers: Authorization, Content-Type\n\
+             access-control-max-age: 600"
+        );
+        let foreign = head("OPTIONS", vec![("origin", "https://evil.example")]);
+        assert_eq!(shown(cors.preflight(&foreign)), "vary: Origin");
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        for good in ["https://a.example", "http://127.0.0.1:8080", "http://[::1]:80", "app://x"] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in ["*", "null", "a.example", "https://", "https://A.example", "https://a/", ""] {
+            assert!(!is_origin(bad), "{bad}");
+        }
+    }
+}

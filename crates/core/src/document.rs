@@ -1,0 +1,100 @@
+//! The documents that the gate serves itself: its metadata as a protected resource (RFC 9728), and the
+//! keys of its own assertions.
+
+use crate::head::Head;
+use crate::policy::{BaseUrl, Policy};
+use crate::route::Access;
+use serde_json::json;
+
+/// The document that a request asks for, if it asks for one that there is.
+pub(crate) fn of(policy: &Policy, head: &Head<'_>) -> Option<String> {
+    if !matches!(head.method(), "GET" | "HEAD") || !head.path().starts_with("/.well-known/") {
+        return None;
+    }
+    if policy.resource.as_ref().is_some_and(|resource| head.path() == metadata_path(resource)) {
+        return metadata(policy);
+    }
+    let assertion = policy.assertion.as_ref().filter(|_| head.path() == ASSERTION_KEYS_PATH)?;
+    Some(assertion.jwks())
+}
+
+/// The URL of the metadata (RFC 9728 section 3.1): the well-known path stands between host and path.
+pub fn metadata_url(resource: &BaseUrl) -> String {
+    let (site, _) = split(resource);
+    format!("{site}{}", metadata_path(resource))
+}
+
+fn metadata_path(resource: &BaseUrl) -> String {
+    format!("/.well-known/oauth-protected-resource{}", split(resource).1)
+}
+
+fn split(resource: &BaseUrl) -> (&str, &str) {
+    let url = resource.as_str();
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let path = url.get(host..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host + at);
+    url.split_at_checked(path).unwrap_or((url, ""))
+}
+
+fn metadata(policy: &Policy) -> Option<String> {
+    let issuers: Vec<&str> = policy.issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
+    let mut scopes: Vec<&String> = Vec::new();
+    for route in policy.routes.iter().filter(|route| route.access == Access::Protected) {
+        for scope in route.scopes.iter().chain(&route.scopes_any) {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+    }
+    let document = json!({
+        "resource": policy.resource.as_ref()?.as_str(),
+        "authorization_servers": issuers,
+        "scopes_supported": scopes,
+        "bearer_methods_supported": ["header"],
+    });
+    Some(document.to_string())
+}
+
+/// Where upstreams find the keys of assertions.
+const ASSERTION_KEYS_PATH: &str = "/.well-known/portcullis-jwks.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::tests::{policy, policy_with};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_metadata_is_where_rfc_9728_says() {
+        fn check(resource: &str, path: &str) {
+            let resource = BaseUrl::parse(resource).unwrap();
+            assert_eq!(metadata_url(&resource), format!("https://a.example{path}"));
+            assert_eq!(metadata_path(&resource), path);
+        }
+        check("https://a.example", "/.well-known/oauth-protected-resource");
+        check("https://a.example/", "/.well-known/oauth-protected-resource");
+        check("https://a.example/v1/x", "/.well-known/oauth-protected-resource/v1/x");
+    }
+
+    #[test]
+    fn the_metadata_says_whom_the_gate_trusts_and_what_it_asks_for() {
+        let named = policy_with(&[("RESOURCE_URL", "https://a.example/v1")]);
+        let get = |method, path: &str| {
+            let url = format!("https://a.example{path}");
+            of(&named, &Head::new(method, &url, Vec::new()))
+        };
+        let path = "/.well-known/oauth-protected-resource/v1";
+        let expect = json!({
+            "resource": "https://a.example/v1",
+            "authorization_servers": ["https://issuer.example"],
+            "scopes_supported": ["api:write"],
+            "bearer_methods_supported": ["header"],
+        });
+        assert_eq!(get("GET", path), Some(expect.to_string()));
+        assert!(get("HEAD", path).is_some());
+        assert_eq!(get("POST", path), None);
+        assert_eq!(get("GET", "/.well-known/oauth-protected-resource"), None);
+        let url = format!("https://a.example{path}");
+        assert_eq!(of(&policy(), &Head::new("GET", &url, Vec::new())), None);
+    }
+}

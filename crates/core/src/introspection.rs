@@ -1,0 +1,227 @@
+//! Token introspection (RFC 7662): what is asked of a provider, and how its answer reads. Only the
+//! boolean `true` says that a token is good; whatever is no clear answer is an outage.
+
+use crate::claims::Claims;
+use crate::credential::Token;
+use crate::denial::{Denial, Outage, Refusal};
+use crate::issuer::Issuer;
+use crate::json;
+use crate::policy::Secret;
+use crate::session::TokenRecord;
+use crate::time::UnixSeconds;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// A provider that says whether a token is good.
+#[derive(Clone, Debug)]
+pub struct Introspection {
+    /// Its endpoint.
+    pub url: String,
+    /// Our name there.
+    pub client_id: String,
+    /// Our secret there.
+    pub client_secret: Secret,
+    /// How both are sent.
+    pub client_auth: ClientAuth,
+    /// Whether the provider tells the store of each revocation, so that an answer may be kept for as long
+    /// as the token lives.
+    pub revocations_in_store: bool,
+    /// What its opaque tokens begin with; empty: anything.
+    pub token_prefix: String,
+}
+
+/// How a client authenticates (RFC 6749 section 2.3.1).
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// In the `Authorization` header.
+    #[default]
+    ClientSecretBasic,
+    /// In the body.
+    ClientSecretPost,
+}
+
+/// A request to an introspection endpoint.
+#[derive(Clone)]
+pub struct Question {
+    /// The `Authorization` field, where it has one.
+    pub authorization: Option<String>,
+    /// The form.
+    pub body: String,
+}
+
+impl Introspection {
+    /// What is asked about `token`.
+    pub fn question(&self, token: Token<'_>) -> Question {
+        let mut body = format!("token={}&token_type_hint=access_token", form(token.expose()));
+        let (id, secret) = (form(&self.client_id), form(self.client_secret.expose()));
+        let authorization = match self.client_auth {
+            ClientAuth::ClientSecretBasic => {
+                Some(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
+            }
+            ClientAuth::ClientSecretPost => {
+                let _ = write!(body, "&client_id={id}&client_secret={secret}");
+                None
+            }
+        };
+        Question { authorization, body }
+    }
+
+    /// For how many seconds from `now` what the provider said at `asked_at` may be relied on: no longer than
+    /// the token lives, nor, where its revocations do not reach the store, than the bound allows. A token
+    /// whose end the provider does not tell is relied on for the bound alone.
+    pub fn keeps_seconds(
+        &self,
+        exp: Option<UnixSeconds>,
+        asked_at: Option<UnixSeconds>,
+        revocation_seconds_max: u32,
+        now: UnixSeconds,
+    ) -> u64 {
+        let asked_at = asked_at.unwrap_or(now);
+        let bound = asked_at.plus(revocation_seconds_max.into()).seconds_since(now);
+        let life = exp.map(|exp| exp.seconds_since(now));
+        match life {
+            Some(life) if self.revocations_in_store => life,
+            Some(life) => life.min(bound),
+            None => bound,
+        }
+    }
+
+    /// Reads an answer that came with `status`.
+    pub fn read(
+        issuer: &Issuer,
+        others: &[String],
+        status: u16,
+        text: &str,
+        now: UnixSeconds,
+    ) -> Result<TokenRecord, Refusal> {
+        let faulty = Refusal::Out(Outage::IntrospectionFaulty);
+        if status != 200 {
+            return Err(faulty);
+        }
+        let mut members = json::object(text.as_bytes()).ok_or(faulty)?;
+        match members.get("active") {
+            Some(Value::Bool(true)) => {}
+            Some(Value::Bool(false)) => return Err(Denial::TokenInactive.into()),
+            Some(_) | None => return Err(faulty),
+        }
+        let claims = Claims::of_introspection(&mut members, issuer, others).ok_or(faulty)??;
+        claims.judge_times(issuer.leeway_seconds, now)?;
+        Ok(TokenRecord::of(&claims, now))
+    }
+}
+
+/// `application/x-www-form-urlencoded`, one value.
+fn form(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::tests::policy;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
+
+    fn provider(client_auth: ClientAuth) -> Introspection {
+        Introspection {
+            url: "https://p.example/introspect".into(),
+            client_id: "a:b".into(),
+            client_secret: Secret::new("s &=".into()),
+            client_auth,
+            revocations_in_store: false,
+            token_prefix: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_question_can_not_be_broken_out_of() {
+        let question = provider(ClientAuth::ClientSecretBasic).question(Token::new("t+/=&x"));
+        assert_eq!(question.body, "token=t%2B%2F%3D%26x&token_type_hint=access_token");
+        let expect = format!("Basic {}", STANDARD.encode("a%3Ab:s%20%26%3D"));
+        assert_eq!(question.authorization, Some(expect));
+        let question = provider(ClientAuth::ClientSecretPost).question(Token::new("t"));
+        assert_eq!(
+            question.body,
+            "token=t&token_type_hint=access_token&client_id=a%3Ab&client_secret=s%20%26%3D"
+        );
+        assert_eq!(question.authorization, None);
+    }
+
+    #[test]
+    fn only_a_clear_yes_is_a_yes() {
+        fn check(status: u16, text: &str, expect: Result<&str, Refusal>) {
+            let policy = policy();
+            let got = Introspection::read(&policy.issuers[0], &[], status, text, NOW);
+            let got = got.map(|record| record.sub);
+            assert_eq!(got.as_deref().map_err(|e| *e), expect, "{status} {text}");
+        }
+        let faulty = Err(Refusal::Out(Outage::IntrospectionFaulty));
+        let denied = |denial: Denial| Err(Refusal::Denied(denial));
+        check(200, r#"{"active":true,"sub":"alice"}"#, Ok("alice"));
+        check(200, r#"{"active":true,"client_id":"batch"}"#, Ok("batch"));
+        check(200, r#"{"active":true,"sub":"a","aud":["x","api"],"exp":1700000060}"#, Ok("a"));
+        check(200, r#"{"active":false,"sub":"alice"}"#, denied(Denial::TokenInactive));
+        for text in [
+            r#"{"active":"true","sub":"alice"}"#,
+            r#"{"active":1,"sub":"alice"}"#,
+            r#"{"active":null,"sub":"alice"}"#,
+            r#"{"active":true,"active":false,"sub":"alice"}"#,
+            r#"{"active":true}"#,
+            r#"{"active":true,"sub":7}"#,
+            r#"{"active":true,"sub":"a","exp":"soon"}"#,
+            r#"{"sub":"alice"}"#,
+            "[true]",
+            "true",
+            "<html>",
+            "",
+        ] {
+            check(200, text, faulty);
+        }
+        for status in [201, 204, 301, 302, 401, 403, 429, 500] {
+            check(status, r#"{"active":true,"sub":"alice"}"#, faulty);
+        }
+        check(200, r#"{"active":true,"sub":"a","iss":"x"}"#, denied(Denial::IssuerUnknown));
+        check(200, r#"{"active":true,"sub":"a","aud":"x"}"#, denied(Denial::AudienceMismatch));
+        check(200, r#"{"active":true,"sub":"a","exp":1699999970}"#, denied(Denial::TokenExpired));
+        check(200, r#"{"active":true,"sub":"a","exp":1699999971}"#, Ok("a"));
+        check(
+            200,
+            r#"{"active":true,"sub":"a","nbf":1700000031}"#,
+            denied(Denial::TokenNotYetValid),
+        );
+    }
+
+    #[test]
+    fn an_answer_is_kept_no_longer_than_token_and_bound_allow() {
+        fn check(in_store: bool, exp: Option<u64>, asked: Option<u64>, bound: u32, expect: u64) {
+            let mut provider = provider(ClientAuth::ClientSecretBasic);
+            provider.revocations_in_store = in_store;
+            let at = |seconds: u64| UnixSeconds(NOW.0 - 100 + seconds);
+            let kept = provider.keeps_seconds(exp.map(at), asked.map(at), bound, NOW);
+            assert_eq!(kept, expect, "{in_store} {exp:?} {asked:?} {bound}");
+        }
+        check(false, Some(700), Some(100), 0, 0);
+        check(false, Some(700), Some(100), 60, 60);
+        check(false, Some(110), Some(100), 60, 10);
+        check(false, Some(700), Some(50), 60, 10);
+        check(false, Some(700), Some(30), 60, 0);
+        check(false, Some(90), Some(100), 60, 0);
+        check(false, None, Some(100), 60, 60);
+        check(true, Some(700), Some(0), 0, 600);
+        check(true, Some(90), Some(0), 60, 0);
+        check(true, None, Some(100), 5, 5);
+    }
+}

@@ -1,0 +1,124 @@
+//! What can be wrong with a setting, and how it is mended.
+
+use crate::jwks::KeyFault;
+use std::fmt;
+
+/// A setting that can't be used: its name, and the fault with its fix.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigError {
+    /// The variable, and the place within it: `ROUTES[2].limit`.
+    pub name: String,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with a setting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// It asks for a signed assertion, and there is no key for one.
+    AssertionUnset,
+    /// It lets pages of every origin use their users' cookies.
+    CredentialsForAll,
+    /// It stands twice.
+    Duplicate,
+    /// It is an empty list.
+    Empty,
+    /// A key of an inline set can't vouch.
+    Key(KeyFault),
+    /// There is not exactly one way to the issuer's keys.
+    KeysUnclear,
+    /// It is not set.
+    Missing,
+    /// It is neither one value nor a list of values.
+    NotAClaim,
+    /// It can't be the name of a cookie.
+    NotACookie,
+    /// It is not a name that the gate may give a header field.
+    NotAField,
+    /// It is not a private key that signs with EdDSA or ES256.
+    NotASigningKey,
+    /// It is not in capitals, as HTTP's methods are.
+    NotAMethod,
+    /// It is not an origin.
+    NotAnOrigin,
+    /// It is not a scope-token of RFC 6749 section 3.3.
+    NotAScope,
+    /// It is not an absolute URL.
+    NotAUrl,
+    /// It means nothing on a route of this access.
+    NotForAccess,
+    /// It is no whole number from the first bound to the second.
+    NotInRange(u32, u32),
+    /// It is not one of the words that it may be.
+    NotOneOf(&'static str),
+    /// Every request that it is for takes an earlier route.
+    Shadowed,
+    /// It is not the JSON that it should be; the parser's words.
+    Shape(String),
+    /// It can't be told from another issuer whose tokens are opaque.
+    TokenPrefix,
+    /// It is a path that no request can have, or a `*` elsewhere than at the end.
+    UnreachablePath,
+    /// It has characters other than letters, digits, `-` and `_`.
+    UnsafeName,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.fault)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AssertionUnset => "needs ASSERTION and ASSERTION_KEY; give both",
+            Self::CredentialsForAll => "is not for all origins; name them, or leave it out",
+            Self::Duplicate => "stands twice; give each its own",
+            Self::Empty => "is empty; give at least one entry",
+            Self::Key(fault) => return write!(f, "can't vouch for tokens: {fault}"),
+            Self::KeysUnclear => {
+                "give one of jwks_url, metadata_url, jwks and jwks_variable; none of them, and no \
+                 algorithms, for an issuer whose tokens are opaque, which needs introspection"
+            }
+            Self::Missing => "is not set; see docs/configuration.md",
+            Self::NotAClaim => "give the value that the claim must have, or a list of values",
+            Self::NotACookie => "is not a cookie's name; give letters, digits, -, _ and .",
+            Self::NotAField => {
+                "is not a name for an identity field; give lower-case letters, digits and -, and \
+                 none that HTTP or the gate uses otherwise"
+            }
+            Self::NotASigningKey => {
+                "is not a private key; give a JWK with kid, and alg EdDSA (d, x) or ES256 (d, x, y)"
+            }
+            Self::NotAMethod => "methods are words in capitals, such as GET",
+            Self::NotAnOrigin => "is not an origin; give https://host in lower case, or * alone",
+            Self::NotAScope => {
+                "a scope is visible ASCII without quote, backslash and space, one an entry"
+            }
+            Self::NotAUrl => {
+                "is not a URL; give http:// or https:// with a host, no query and no user"
+            }
+            Self::NotForAccess => {
+                "has no meaning on a route of this access; leave it out, or change access"
+            }
+            Self::NotInRange(least, most) => {
+                return write!(f, "must be a whole number, {least} to {most}");
+            }
+            Self::NotOneOf(words) => return write!(f, "must be one of: {words}"),
+            Self::Shadowed => {
+                "an earlier route takes every request of this one; put this one before it"
+            }
+            Self::Shape(words) => return write!(f, "can't be read: {words}"),
+            Self::TokenPrefix => {
+                "an earlier issuer takes every opaque token of this one; put this one before it"
+            }
+            Self::UnreachablePath => {
+                "no request can have this path; give /path, /path/{name} or /path/*, unencoded"
+            }
+            Self::UnsafeName => "may have letters, digits, - and _, 1 to 64 of them",
+        })
+    }
+}
+
+impl std::error::Error for ConfigError {}

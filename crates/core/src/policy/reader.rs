@@ -1,0 +1,116 @@
+//! Reads settings of each kind, and collects what is wrong with them.
+
+use super::fault::{ConfigError, Fault};
+use super::{BaseUrl, LogPolicy, is_safe_name};
+use crate::key::Keys;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) struct Reader<L> {
+    lookup: L,
+    pub(crate) faults: Vec<ConfigError>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Reader<L> {
+    pub(crate) fn new(lookup: L) -> Self {
+        Self { lookup, faults: Vec::new() }
+    }
+
+    pub(crate) fn fault(&mut self, name: impl Into<String>, fault: Fault) {
+        self.faults.push(ConfigError { name: name.into(), fault });
+    }
+
+    pub(crate) fn optional(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|text| !text.trim().is_empty())
+    }
+
+    pub(crate) fn required(&mut self, name: &str) -> Option<String> {
+        let text = self.optional(name);
+        if text.is_none() {
+            self.fault(name, Fault::Missing);
+        }
+        text
+    }
+
+    pub(crate) fn url(&mut self, name: &str) -> Option<BaseUrl> {
+        let text = self.required(name)?;
+        let url = BaseUrl::parse(&text);
+        if url.is_none() {
+            self.fault(name, Fault::NotAUrl);
+        }
+        url
+    }
+
+    pub(crate) fn number(&mut self, name: &str, default: u32, least: u32, most: u32) -> u32 {
+        let Some(text) = self.optional(name) else {
+            return default;
+        };
+        match text.trim().parse() {
+            Ok(number) if (least..=most).contains(&number) => number,
+            _ => {
+                self.fault(name, Fault::NotInRange(least, most));
+                default
+            }
+        }
+    }
+
+    pub(crate) fn within(&mut self, name: String, number: u32, least: u32, most: u32) {
+        if !(least..=most).contains(&number) {
+            self.fault(name, Fault::NotInRange(least, most));
+        }
+    }
+
+    pub(crate) fn prefix(&mut self) -> Keys {
+        let prefix = self.optional("KEY_PREFIX");
+        let prefix = prefix.as_deref().unwrap_or(Keys::PREFIX);
+        if !is_safe_name(prefix) {
+            self.fault("KEY_PREFIX", Fault::UnsafeName);
+        }
+        Keys::new(prefix)
+    }
+
+    pub(crate) fn log(&mut self) -> LogPolicy {
+        match self.optional("LOG").as_deref() {
+            None | Some("all") => LogPolicy::All,
+            Some("refused") => LogPolicy::Refused,
+            Some(_) => {
+                self.fault("LOG", Fault::NotOneOf("all, refused"));
+                LogPolicy::All
+            }
+        }
+    }
+
+    /// A JSON value, if the setting is there.
+    pub(crate) fn json<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
+        let text = self.optional(name)?;
+        match serde_json::from_str(&text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(name, Fault::Shape(error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// The entries of a JSON list that can be read, each with its place; the faults of the others.
+    pub(crate) fn list<T: DeserializeOwned>(&mut self, name: &str) -> Vec<(String, T)> {
+        if self.optional(name).is_none() {
+            self.fault(name, Fault::Missing);
+        }
+        let Some(values) = self.json::<Vec<Value>>(name) else {
+            return Vec::new();
+        };
+        if values.is_empty() {
+            self.fault(name, Fault::Empty);
+        }
+        let mut entries = Vec::new();
+        for (place, value) in values.into_iter().enumerate() {
+            let place = format!("{name}[{place}]");
+            match serde_json::from_value(value) {
+                Ok(entry) => entries.push((place, entry)),
+                Err(error) => self.fault(place, Fault::Shape(error.to_string())),
+            }
+        }
+        entries
+    }
+}
