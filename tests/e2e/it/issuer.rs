@@ -49,9 +49,11 @@ impl Issuer {
     }
 
     pub fn jwks(&self) -> Value {
-        json!({ "keys": [{
-            "kty": "OKP", "crv": "Ed25519", "kid": "k1", "alg": "EdDSA", "x": self.x(),
-        }]})
+        json!({ "keys": [self.jwk("k1")] })
+    }
+
+    pub fn jwk(&self, kid: &str) -> Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "alg": "EdDSA", "x": self.x() })
     }
 
     pub fn x(&self) -> String {
@@ -60,12 +62,44 @@ impl Issuer {
 
     /// A token of exactly this header and these claims.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
-        let (header, claims) = (header.to_string(), claims.to_string());
-        let input =
-            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        self.sign_text(&header.to_string(), &claims.to_string())
+    }
+
+    /// A token of exactly these two texts, JSON or not.
+    pub fn sign_text(&self, header: &str, claims: &str) -> String {
+        self.sign_input(&format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        ))
+    }
+
+    /// A token of these two segments, as they are.
+    pub fn sign_input(&self, input: &str) -> String {
         let signature = self.pair.sign(input.as_bytes());
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
+}
+
+/// An edge alone under workerd, before the shared store and upstream, with these variables.
+pub fn edge(vars: Value) -> Stack {
+    let mut all = json!({
+        "STORE_DEADLINE_MS": "3000",
+        "STORE_URL": SHARED.fact("store_url"),
+        "STORE_TOKEN": SHARED.fact("store_token"),
+        "UPSTREAM_URL": SHARED.fact("upstream_url"),
+        "ORIGIN_URL": SHARED.fact("origin_url"),
+        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" }],
+    });
+    all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
+    Stack::start(&["--only", "edge", "--engine", "workerd"], Some(all))
+}
+
+/// An issuer of that key set for [`edge`].
+pub fn issuer_at(jwks_url: &str) -> Value {
+    json!({
+        "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks_url": jwks_url,
+    })
 }
 
 /// A good header, with changes; a member that is set to null is left out.

@@ -1,12 +1,20 @@
 //! The whole system, tried as its users do: workerd, Redis, gateway, origin and an upstream, each a real
-//! process. A file per behaviour; `stack.rs` brings the system up, `issuer.rs` is a foreign issuer.
+//! process. A file per behaviour; `stack.rs` brings the system up, `issuer.rs` is a
+//! foreign issuer, `provider.rs` a server that misbehaves on demand.
 
+mod algorithms;
+mod browsers;
 mod deploy;
 mod forwarding;
 mod gateway;
+mod hostile;
 mod issuer;
+mod keys;
+mod opaque;
 mod outages;
+mod provider;
 mod refusals;
+mod revocation;
 mod sessions;
 mod stack;
 mod store;

@@ -83,7 +83,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// A JSON value, if the setting is there.
     pub(crate) fn json<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
         let text = self.optional(name)?;
-        match serde_json::from_str(&text) {
+        // By way of a value, so that each type is read in one way: the Worker carries less code.
+        let value = serde_json::from_str::<Value>(&text);
+        match value.and_then(serde_json::from_value) {
             Ok(value) => Some(value),
             Err(error) => {
                 self.fault(name, Fault::Shape(error.to_string()));

@@ -1,0 +1,316 @@
+//! An issuer that rotates, is asked by many at once, stalls, lies and dies.
+
+use crate::issuer::{AUDIENCE, ISSUER, Issuer, claims, edge, header, issuer_at};
+use crate::provider::{Behaviour, Provider, answer};
+use crate::stack::{Stack, get, get_with};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+async fn start(vars: Value) -> Stack {
+    tokio::task::spawn_blocking(move || edge(vars)).await.unwrap()
+}
+
+async fn stop(stack: Stack) {
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
+/// The status of a call, and the code of its refusal.
+async fn judge(stack: &Stack, token: &str) -> String {
+    let response = get_with(&stack.edge("/api/x"), token).await;
+    let status = response.status().as_u16();
+    let body: Value = response.json().await.unwrap();
+    format!("{status} {}", body["code"].as_str().unwrap_or_default()).trim().to_owned()
+}
+
+fn token(issuer: &Issuer, kid: &str) -> String {
+    let jti: u64 = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos()
+        .into();
+    issuer.sign(&header(json!({ "kid": kid })), &claims(json!({ "jti": format!("{kid}{jti}") })))
+}
+
+fn set(keys: &[(&Issuer, &str)]) -> String {
+    let keys: Vec<Value> = keys.iter().map(|(issuer, kid)| issuer.jwk(kid)).collect();
+    json!({ "keys": keys }).to_string()
+}
+
+#[tokio::test]
+async fn a_rotated_key_serves_at_once_and_a_withdrawn_one_no_longer() {
+    let (old, new) = (Issuer::new(), Issuer::new());
+    let provider = Provider::serving(&set(&[(&old, "old")]));
+    let vars = json!({
+        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
+        "KEYS_FRESH_SECONDS": "3", "KEYS_COOL_DOWN_SECONDS": "1",
+    });
+    let stack = start(vars).await;
+    let (by_old, by_new) = (token(&old, "old"), token(&new, "new"));
+    assert_eq!(judge(&stack, &by_old).await, "200");
+    assert_eq!(judge(&stack, &by_new).await, "401 key_unknown");
+    provider.behave(answer(200, &set(&[(&old, "old"), (&new, "new")])));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(judge(&stack, &by_new).await, "200", "looked for when its kid was met");
+    assert_eq!(judge(&stack, &by_old).await, "200");
+
+    // Withdrawn: gone when the set is renewed, also for a token that is remembered.
+    provider.behave(answer(200, &set(&[(&new, "new")])));
+    let withdrawn = Instant::now();
+    while judge(&stack, &by_old).await == "200" {
+        assert!(withdrawn.elapsed() < Duration::from_secs(6), "a withdrawn key is still trusted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(judge(&stack, &by_old).await, "401 key_unknown");
+    assert_eq!(judge(&stack, &by_new).await, "200");
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn many_at_once_are_one_look() {
+    let issuer = Issuer::new();
+    let slow = |body: String| Behaviour::Answer { status: 200, body, after_ms: 300 };
+    let provider = Provider::start(slow(set(&[(&issuer, "a")])));
+    let vars = json!({ "ISSUERS": [issuer_at(&provider.url("/jwks"))] });
+    let stack = start(vars).await;
+    let burst = async |tokens: Vec<String>| {
+        let url = stack.edge("/api/x");
+        let calls: Vec<_> = tokens
+            .into_iter()
+            .map(|token| tokio::spawn(get(&url).bearer_auth(token).send()))
+            .collect();
+        let mut statuses = Vec::new();
+        for call in calls {
+            statuses.push(call.await.unwrap().unwrap().status().as_u16());
+        }
+        statuses
+    };
+    // A new isolate: nobody has keys yet.
+    let cold = burst((0..50).map(|_| token(&issuer, "a")).collect()).await;
+    assert!(cold.iter().all(|status| *status == 200), "{cold:?}");
+    assert_eq!(provider.take().len(), 1);
+
+    // A new key: all wait for the one look, and all pass.
+    let next = Issuer::new();
+    provider.behave(slow(set(&[(&issuer, "a"), (&next, "b")])));
+    let rotated = burst((0..50).map(|_| token(&next, "b")).collect()).await;
+    assert!(rotated.iter().all(|status| *status == 200), "{rotated:?}");
+    assert_eq!(provider.take().len(), 1);
+
+    // Names that nobody has: each once, and four in all within the cool-down.
+    let forged = burst((0..50).map(|_| token(&next, "none")).collect()).await;
+    assert!(forged.iter().all(|status| *status == 401), "{forged:?}");
+    assert_eq!(provider.take().len(), 1);
+    for name in 0..100 {
+        assert_eq!(judge(&stack, &token(&next, &format!("none{name}"))).await, "401 key_unknown");
+    }
+    let looks = provider.take().len();
+    assert!((1..=3).contains(&looks), "{looks}");
+    assert_eq!(judge(&stack, &token(&next, "b")).await, "200");
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn renewal_comes_before_the_keys_are_old_and_delays_nobody() {
+    let issuer = Issuer::new();
+    let provider = Provider::serving(&set(&[(&issuer, "a")]));
+    let vars = json!({
+        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
+        "KEYS_FRESH_SECONDS": "2", "KEYS_COOL_DOWN_SECONDS": "1",
+    });
+    let stack = start(vars).await;
+    let token = token(&issuer, "a");
+    assert_eq!(judge(&stack, &token).await, "200");
+    let body = set(&[(&issuer, "a")]);
+    provider.behave(Behaviour::Answer { status: 200, body, after_ms: 400 });
+    let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
+    provider.take();
+    while begun.elapsed() < Duration::from_secs(6) {
+        let call = Instant::now();
+        assert_eq!(judge(&stack, &token).await, "200");
+        slowest = slowest.max(call.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let looks = provider.take().len();
+    assert!((2..=5).contains(&looks), "{looks} looks in 6 s");
+    assert!(slowest < Duration::from_millis(390), "a call waited for the issuer: {slowest:?}");
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn without_its_issuer_keys_serve_for_a_bounded_time() {
+    let issuer = Issuer::new();
+    let provider = Provider::serving(&set(&[(&issuer, "a")]));
+    let vars = json!({
+        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
+        "KEYS_FRESH_SECONDS": "1", "KEYS_STALE_SECONDS_MAX": "5", "KEYS_COOL_DOWN_SECONDS": "1",
+        "KEYS_DEADLINE_MS": "400",
+    });
+    let stack = start(vars).await;
+    let token = token(&issuer, "a");
+    assert_eq!(judge(&stack, &token).await, "200");
+    let fetched = Instant::now();
+    for behaviour in [
+        Behaviour::Stalls,
+        Behaviour::Hangs,
+        answer(500, "{}"),
+        answer(302, &set(&[(&issuer, "a")])),
+        answer(200, "<html>"),
+        answer(200, r#"{"keys":[]}"#),
+        Behaviour::Cut { announced: 100_000, body: set(&[(&issuer, "a")]) },
+        Behaviour::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n{}".to_vec()),
+        answer(200, &format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(300_000))),
+    ] {
+        provider.behave(behaviour.clone());
+        for _ in 0..4 {
+            if fetched.elapsed() > Duration::from_millis(4300) {
+                break;
+            }
+            let call = Instant::now();
+            assert_eq!(judge(&stack, &token).await, "200", "{behaviour:?}");
+            assert!(call.elapsed() < Duration::from_millis(1500), "{behaviour:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    provider.behave(Behaviour::Hangs);
+    while fetched.elapsed() < Duration::from_millis(5500) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(judge(&stack, &token).await, "503 keys_unavailable", "trusted for ever");
+    provider.behave(answer(200, &set(&[(&issuer, "a")])));
+    let back = Instant::now();
+    while judge(&stack, &token).await != "200" {
+        assert!(back.elapsed() < Duration::from_secs(4), "the issuer is back and the gate is not");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    stop(stack).await;
+}
+
+/// A new isolate with nothing of its own: no lie of an issuer gets a token in, and none holds a call up.
+#[tokio::test]
+async fn no_lie_of_an_issuer_is_a_key() {
+    let issuer = Issuer::new();
+    let provider = Provider::start(Behaviour::Hangs);
+    let vars = json!({
+        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
+        "KEYS_DEADLINE_MS": "300", "KEYS_COOL_DOWN_SECONDS": "1",
+    });
+    let stack = start(vars).await;
+    let good = set(&[(&issuer, "a")]);
+    let cut = &good[..good.len() - 2];
+    let raw = |text: String| Behaviour::Raw(text.into_bytes());
+    let jwk = issuer.jwk("a");
+    let with = |name: &str, value: Value| {
+        let mut jwk = jwk.clone();
+        jwk[name] = value;
+        answer(200, &json!({ "keys": [jwk] }).to_string())
+    };
+    for behaviour in [
+        Behaviour::Hangs,
+        Behaviour::Stalls,
+        answer(404, &good),
+        answer(301, &good),
+        answer(204, ""),
+        answer(200, ""),
+        answer(200, cut),
+        answer(200, &format!("{good}{good}")),
+        answer(200, &good.replace("\"keys\"", "\"keys\":[],\"keys\"")),
+        Behaviour::Cut { announced: good.len() + 10, body: good.clone() },
+        raw(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{good}", good.len() - 2)),
+        raw(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffff\r\n{good}")),
+        raw(format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{good}\r\n0\r\n\r\n"
+        )),
+        raw("\0\0\0\0".to_owned()),
+        with("use", json!("enc")),
+        with("key_ops", json!(["sign"])),
+        with("alg", json!("HS256")),
+        with("kty", json!("oct")),
+        with("crv", json!("P-256")),
+        with("x", json!("AAAA")),
+    ] {
+        provider.behave(behaviour.clone());
+        // Past the pause after the failure before it.
+        tokio::time::sleep(Duration::from_millis(2050)).await;
+        let call = Instant::now();
+        let verdict = judge(&stack, &token(&issuer, "a")).await;
+        assert_eq!(verdict, "503 keys_unavailable", "{behaviour:?}");
+        assert!(
+            call.elapsed() < Duration::from_millis(1500),
+            "{behaviour:?}: {:?}",
+            call.elapsed()
+        );
+    }
+    provider.behave(answer(200, &good));
+    tokio::time::sleep(Duration::from_millis(2050)).await;
+    assert_eq!(judge(&stack, &token(&issuer, "a")).await, "200");
+    let log = stack.log("edge");
+    assert!(
+        log.contains("key_set") && log.contains("key 0 is left out: its use or key_ops"),
+        "{log}"
+    );
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn keys_are_found_by_metadata() {
+    let issuer = Issuer::new();
+    let keys = Provider::serving(&set(&[(&issuer, "a")]));
+    let document =
+        |issuer: &str| json!({ "issuer": issuer, "jwks_uri": keys.url("/k") }).to_string();
+    let metadata = Provider::serving(&document("https://other.example"));
+    let vars = json!({ "ISSUERS": [{
+        "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"],
+        "metadata_url": metadata.url("/.well-known/openid-configuration"),
+    }]});
+    let stack = start(vars).await;
+    assert_eq!(judge(&stack, &token(&issuer, "a")).await, "503 keys_unavailable");
+    assert!(keys.take().is_empty(), "another issuer's document was followed");
+    metadata.behave(answer(200, &document(ISSUER)));
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    assert_eq!(judge(&stack, &token(&issuer, "a")).await, "200");
+    assert!(keys.take().first().is_some_and(|request| request.starts_with("GET /k ")));
+    stop(stack).await;
+}
+
+/// The platform's cache gives a new isolate the keys that another one fetched.
+#[tokio::test]
+async fn a_new_isolate_finds_what_another_fetched() {
+    let issuer = Issuer::new();
+    let provider = Provider::serving(&set(&[(&issuer, "a")]));
+    let vars = json!({
+        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
+        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" }],
+        "STORE_DEADLINE_MS": "3000",
+        "STORE_URL": crate::stack::SHARED.fact("store_url"),
+        "STORE_TOKEN": crate::stack::SHARED.fact("store_token"),
+        "UPSTREAM_URL": crate::stack::SHARED.fact("upstream_url"),
+    });
+    // Only wrangler has that cache on this machine.
+    let start = move || Stack::start(&["--only", "edge"], Some(vars));
+    let stack = tokio::task::spawn_blocking(start).await.unwrap();
+    let token = token(&issuer, "a");
+    assert_eq!(judge(&stack, &token).await, "200");
+    assert_eq!(provider.take().len(), 1);
+    provider.behave(Behaviour::Hangs);
+
+    // wrangler begins a new isolate when its configuration changes.
+    let folder = std::path::Path::new(stack.fact("logs")).parent().unwrap().join("edge");
+    let file = folder.join("wrangler.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    config["vars"]["LOG"] = "refused".into();
+    std::fs::write(&file, config.to_string()).unwrap();
+    let lines = || stack.log("edge").matches("\"outcome\":\"forwarded\"").count();
+    let begun = Instant::now();
+    loop {
+        let before = lines();
+        assert_eq!(judge(&stack, &token).await, "200");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if lines() == before {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "wrangler does not begin anew");
+    }
+    assert_eq!(judge(&stack, &token).await, "200");
+    assert!(provider.take().is_empty(), "the issuer was asked");
+    stop(stack).await;
+}

@@ -1,0 +1,125 @@
+//! Servers of the test's own that stand for an issuer's key set or an introspection endpoint: they count who
+//! asks, and they misbehave on demand.
+
+use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What a server does with a request.
+#[derive(Clone, Debug)]
+pub enum Behaviour {
+    /// Answers with a body, after a while.
+    Answer { status: u16, body: String, after_ms: u64 },
+    /// Announces more than it sends, and ends the connection.
+    Cut { announced: usize, body: String },
+    /// Ends the connection at once.
+    Hangs,
+    /// Says nothing and keeps the connection.
+    Stalls,
+    /// Sends this, byte for byte, and ends the connection.
+    Raw(Vec<u8>),
+}
+
+/// A server on a port of its own, for as long as the process runs.
+#[derive(Clone)]
+pub struct Provider {
+    state: Arc<Mutex<State>>,
+    port: u16,
+}
+
+struct State {
+    behaviour: Behaviour,
+    requests: VecDeque<String>,
+}
+
+impl Provider {
+    pub fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new(State { behaviour, requests: VecDeque::new() }));
+        let served = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = Arc::clone(&served);
+                std::thread::spawn(move || {
+                    let _ = serve(stream, &state);
+                });
+            }
+        });
+        Self { state, port }
+    }
+
+    pub fn serving(body: &str) -> Self {
+        Self::start(answer(200, body))
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.state.lock().unwrap().behaviour = behaviour;
+    }
+
+    /// The requests since the last call, each as it came.
+    pub fn take(&self) -> Vec<String> {
+        self.state.lock().unwrap().requests.drain(..).collect()
+    }
+}
+
+pub fn answer(status: u16, body: &str) -> Behaviour {
+    Behaviour::Answer { status, body: body.to_owned(), after_ms: 0 }
+}
+
+/// One request a connection, which is enough here.
+fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut request = Vec::new();
+    let mut chunk = [0; 4096];
+    let text = loop {
+        let read = stream.read(&mut chunk)?;
+        request.extend_from_slice(chunk.get(..read).unwrap_or_default());
+        let text = String::from_utf8_lossy(&request).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            if read == 0 {
+                return Ok(());
+            }
+            continue;
+        };
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+        });
+        if read == 0 || body.len() >= length.unwrap_or(0) {
+            break text;
+        }
+    };
+    let behaviour = {
+        let mut state = state.lock().unwrap();
+        state.requests.push_back(text);
+        state.behaviour.clone()
+    };
+    match behaviour {
+        Behaviour::Answer { status, body, after_ms } => {
+            std::thread::sleep(Duration::from_millis(after_ms));
+            let location =
+                if (300..400).contains(&status) { "location: /elsewhere\r\n" } else { "" };
+            write!(
+                stream,
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{location}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            )
+        }
+        Behaviour::Cut { announced, body } => {
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {announced}\r\n\r\n{body}")
+        }
+        Behaviour::Hangs => Ok(()),
+        Behaviour::Stalls => {
+            std::thread::sleep(Duration::from_secs(20));
+            Ok(())
+        }
+        Behaviour::Raw(bytes) => stream.write_all(&bytes),
+    }
+}
