@@ -162,8 +162,8 @@ fn may_look(policy: &Policy, place: usize) -> bool {
         let can_wait = slot.held.as_ref().is_some_and(|held| {
             held.fetched_at_ms.is_none_or(|at_ms| now_ms < at_ms + most_ms(policy))
         });
-        let pause_ms =
-            if can_wait { u64::from(policy.keys_cool_down_seconds) * 1000 } else { RETRY_MS };
+        let cool_down_ms = u64::from(policy.keys_cool_down_seconds) * 1000;
+        let pause_ms = if can_wait { cool_down_ms } else { cool_down_ms.min(RETRY_MS_MAX) };
         let allowed = !busy && now_ms >= slot.failed_at_ms + pause_ms;
         if allowed {
             slot.looking_since_ms = Some(now_ms);
@@ -352,7 +352,7 @@ fn log(issuer: &Issuer, request_id: &str, fault: &str) {
 
 /// How many `kid`s are looked for within one cool-down.
 const UNKNOWN_MAX: usize = 4;
-/// How long after a failure nothing is asked, where there are no keys that can be used.
-const RETRY_MS: u64 = 2000;
+/// The longest that nothing is asked after a failure, where there are no keys that can be used.
+const RETRY_MS_MAX: u64 = 2000;
 const WAIT_STEP_MS: u32 = 10;
 const DOCUMENT_BYTES_MAX: u32 = 256 * 1024;

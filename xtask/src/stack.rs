@@ -287,6 +287,7 @@ impl Plan {
             "origin_url": self.origin_url(),
             "store_url": self.store_url(),
             "store_token": self.store_token,
+            "introspection_secret": self.introspection_secret,
             "redis_url": self.redis_url(),
             "upstream_url": self.upstream_url(),
             "user": { "username": USERNAME, "password": self.password },

@@ -230,7 +230,7 @@ async fn no_lie_of_an_issuer_is_a_key() {
     ] {
         provider.behave(behaviour.clone());
         // Past the pause after the failure before it.
-        tokio::time::sleep(Duration::from_millis(2050)).await;
+        tokio::time::sleep(Duration::from_millis(1050)).await;
         let call = Instant::now();
         let verdict = judge(&stack, &token(&issuer, "a")).await;
         assert_eq!(verdict, "503 keys_unavailable", "{behaviour:?}");
@@ -241,7 +241,7 @@ async fn no_lie_of_an_issuer_is_a_key() {
         );
     }
     provider.behave(answer(200, &good));
-    tokio::time::sleep(Duration::from_millis(2050)).await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
     assert_eq!(judge(&stack, &token(&issuer, "a")).await, "200");
     let log = stack.log("edge");
     assert!(

@@ -1,1 +1,274 @@
-//! x
+//! Opaque tokens, and tokens whose record was lost: who is asked about them, how often, and what is made
+//! of a provider's answer.
+
+use crate::issuer::{AUDIENCE, edge, now};
+use crate::provider::{Behaviour, Provider, answer};
+use crate::stack::{SHARED, Stack, get_with, refused};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const PROVIDER: &str = "https://provider.example";
+
+async fn start(provider: &Provider, revocation_seconds_max: u32, changes: Value) -> Stack {
+    let mut introspection = json!({
+        "url": provider.url("/introspect"), "client_id": "the edge",
+        "client_secret_variable": "PROVIDER_SECRET",
+    });
+    introspection.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    let vars = json!({
+        "ISSUERS": [{
+            "issuer": PROVIDER, "audience": AUDIENCE, "introspection": introspection,
+        }],
+        "ROUTES": [
+            { "name": "admin", "path": "/api/admin", "access": "protected", "scopes": ["admin"] },
+            { "name": "tenant", "path": "/api/acme", "access": "protected", "claims": { "tenant": "acme" } },
+            { "name": "api", "path": "/api/*", "access": "protected" },
+        ],
+        "PROVIDER_SECRET": "s3cret=&",
+        "REVOCATION_SECONDS_MAX": revocation_seconds_max.to_string(),
+        "INTROSPECTION_DEADLINE_MS": "400",
+        "INTROSPECTIONS_PER_SECOND_MAX": "40",
+    });
+    tokio::task::spawn_blocking(move || edge(vars)).await.unwrap()
+}
+
+async fn stop(stack: Stack) {
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
+async fn judge(stack: &Stack, path: &str, token: &str) -> String {
+    let response = get_with(&stack.edge(path), token).await;
+    let status = response.status().as_u16();
+    let body: Value = response.json().await.unwrap();
+    match body["code"].as_str() {
+        Some(code) => format!("{status} {code}"),
+        None => format!("{status} {}", body["headers"]["portcullis-subject"].as_str().unwrap()),
+    }
+}
+
+fn active(changes: Value) -> Behaviour {
+    let mut body = json!({
+        "active": true, "sub": "alice", "client_id": "web", "scope": "api:read", "exp": now() + 600,
+        "tenant": "acme",
+    });
+    body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    answer(200, &body.to_string())
+}
+
+/// A token that no other test, and no earlier run, has used.
+fn token() -> String {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    format!("opaque-{}-{}-{next}", std::process::id(), now())
+}
+
+#[tokio::test]
+async fn a_provider_decides_and_is_asked_each_time_if_nothing_may_be_kept() {
+    let provider = Provider::start(active(json!({})));
+    let stack = start(&provider, 0, json!({})).await;
+    let token = token();
+    for _ in 0..3 {
+        assert_eq!(judge(&stack, "/api/x", &token).await, "200 alice");
+    }
+    let asked = provider.take();
+    assert_eq!(asked.len(), 3);
+    let question = &asked[0];
+    assert!(question.starts_with("POST /introspect HTTP/1.1"), "{question}");
+    assert!(question.to_lowercase().contains("content-type: application/x-www-form-urlencoded"));
+    // "the edge" and "s3cret=&", form-encoded, as RFC 6749 section 2.3.1 has it.
+    let basic = "authorization: basic dghlJTIwZWRnZTpzM2NyZXQlM0QlMjY=".to_lowercase();
+    assert!(question.to_lowercase().contains(&basic), "{question}");
+    assert!(question.ends_with(&format!("token={token}&token_type_hint=access_token")));
+
+    assert_eq!(judge(&stack, "/api/admin", &token).await, "403 scope_insufficient");
+    assert_eq!(judge(&stack, "/api/acme", &token).await, "200 alice");
+    provider.behave(active(json!({ "tenant": "other" })));
+    assert_eq!(judge(&stack, "/api/acme", &token).await, "403 claim_insufficient");
+    // Revoked there: refused here with the next request.
+    provider.behave(answer(200, r#"{"active":false}"#));
+    assert_eq!(judge(&stack, "/api/x", &token).await, "401 token_inactive");
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_for_as_long_as_a_revocation_may_take() {
+    let provider = Provider::start(active(json!({})));
+    let post = json!({ "client_auth": "client_secret_post" });
+    let first = start(&provider, 3, post.clone()).await;
+    let second = start(&provider, 3, post).await;
+    let token = token();
+    let asked = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(judge(&first, "/api/x", &token).await, "200 alice");
+    }
+    // Another isolate finds it in the store.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(judge(&second, "/api/x", &token).await, "200 alice");
+    assert_eq!(judge(&second, "/api/admin", &token).await, "403 scope_insufficient", "on a hit");
+    let questions = provider.take();
+    assert_eq!(questions.len(), 1, "{questions:?}");
+    assert!(questions[0].ends_with("&client_id=the%20edge&client_secret=s3cret%3D%26"));
+    assert!(!questions[0].to_lowercase().contains("authorization"));
+
+    provider.behave(answer(200, r#"{"active":false}"#));
+    for stack in [&first, &second] {
+        while judge(stack, "/api/x", &token).await == "200 alice" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let took = asked.elapsed();
+    assert!(took < Duration::from_millis(3600), "{took:?} for a bound of 3 s");
+    assert!(took > Duration::from_millis(1900), "nothing was kept: {took:?}");
+    stop(first).await;
+    stop(second).await;
+}
+
+#[tokio::test]
+async fn whatever_is_no_clear_yes_is_an_outage() {
+    let provider = Provider::start(Behaviour::Hangs);
+    let stack = start(&provider, 0, json!({})).await;
+    let good = json!({ "active": true, "sub": "alice" }).to_string();
+    for (behaviour, expect) in [
+        (Behaviour::Hangs, "503 introspection_unreachable"),
+        (Behaviour::Stalls, "503 introspection_timeout"),
+        (answer(500, &good), "503 introspection_faulty"),
+        (answer(401, &good), "503 introspection_faulty"),
+        (answer(302, &good), "503 introspection_faulty"),
+        (answer(200, "<html>active: true</html>"), "503 introspection_faulty"),
+        (answer(200, "true"), "503 introspection_faulty"),
+        (answer(200, r#"{"active":"true","sub":"alice"}"#), "503 introspection_faulty"),
+        (answer(200, r#"{"active":1,"sub":"alice"}"#), "503 introspection_faulty"),
+        (answer(200, r#"{"active":true,"active":false}"#), "503 introspection_faulty"),
+        (answer(200, r#"{"active":true}"#), "503 introspection_faulty"),
+        (answer(200, &format!("{}{}", good, " ".repeat(70_000))), "503 introspection_faulty"),
+        (Behaviour::Cut { announced: 1000, body: good.clone() }, "503 introspection_unreachable"),
+        (active(json!({ "iss": "https://other.example" })), "401 issuer_unknown"),
+        (active(json!({ "aud": "https://other.example" })), "401 audience_mismatch"),
+        (active(json!({ "exp": now() - 60 })), "401 token_expired"),
+        (active(json!({ "nbf": now() + 60 })), "401 token_not_yet_valid"),
+        (active(json!({ "aud": ["x", AUDIENCE], "iss": PROVIDER })), "200 alice"),
+        (answer(200, r#"{"active":true,"client_id":"batch"}"#), "200 batch"),
+    ] {
+        provider.behave(behaviour.clone());
+        let begun = Instant::now();
+        assert_eq!(judge(&stack, "/api/x", &token()).await, expect, "{behaviour:?}");
+        assert!(begun.elapsed() < Duration::from_millis(1400), "{behaviour:?}");
+    }
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn a_bad_token_is_asked_about_seldom_and_never_costs_a_good_one() {
+    let provider = Provider::start(answer(200, r#"{"active":false}"#));
+    let stack = start(&provider, 0, json!({ "token_prefix": "opaque-" })).await;
+    let bad = token();
+    for _ in 0..30 {
+        assert_eq!(judge(&stack, "/api/x", &bad).await, "401 token_inactive");
+    }
+    assert!(provider.take().len() <= 2);
+
+    // The provider had not heard of it yet: a moment later it is good.
+    provider.behave(active(json!({})));
+    let begun = Instant::now();
+    while judge(&stack, "/api/x", &bad).await != "200 alice" {
+        assert!(begun.elapsed() < Duration::from_secs(5), "a good token is refused");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    // No provider's token: nobody is asked.
+    provider.take();
+    assert_eq!(judge(&stack, "/api/x", "other-prefix").await, "401 token_malformed");
+    assert_eq!(judge(&stack, "/api/x", "opaque-a.b.c").await, "401 token_malformed");
+    assert!(provider.take().is_empty());
+
+    // A flood of new ones is asked about at a bounded rate.
+    provider.behave(answer(200, r#"{"active":false}"#));
+    let begun = Instant::now();
+    let calls: Vec<_> = (0..300)
+        .map(|_| {
+            let url = stack.edge("/api/x");
+            tokio::spawn(async move { get_with(&url, &token()).await.status().as_u16() })
+        })
+        .collect();
+    for call in calls {
+        let status = call.await.unwrap();
+        assert!(matches!(status, 401 | 503), "{status}");
+    }
+    let (asked, seconds) = (provider.take().len() as u64, begun.elapsed().as_secs() + 2);
+    assert!(asked <= 40 * seconds, "{asked} in {seconds} s");
+    stop(stack).await;
+}
+
+/// Redis was flushed: the origin is asked once about each token that is good by its signature, and the
+/// record is back; a session that ended stays ended.
+#[tokio::test]
+async fn a_lost_record_is_asked_for_once_and_comes_back() {
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
+    let (session, ended) = (stack.login().await, stack.login().await);
+    let url = stack.edge("/api/hello");
+    assert_eq!(get_with(&url, &session.access).await.status(), 200);
+    let logout = crate::stack::client().post(stack.edge("/auth/logout")).bearer_auth(&ended.access);
+    assert_eq!(logout.send().await.unwrap().status(), 204);
+
+    let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
+    let () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
+    let queries = async || {
+        stack.metric("origin_url", "portcullis_origin_database_queries_total", "request").await
+    };
+    let before = queries().await;
+    for _ in 0..10 {
+        assert_eq!(get_with(&url, &session.access).await.status(), 200);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(queries().await - before, 1);
+    let keys: Vec<String> = redis::cmd("KEYS").arg("pc:token:*").query(&mut redis).unwrap();
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    let ttl: i64 = redis::cmd("TTL").arg(&keys[0]).query(&mut redis).unwrap();
+    assert!((1..=900).contains(&ttl), "{ttl}");
+    refused(get_with(&url, &ended.access).await, 401, "token_inactive").await;
+
+    // A logout still ends what was written back.
+    let logout =
+        crate::stack::client().post(stack.edge("/auth/logout")).bearer_auth(&session.access);
+    assert_eq!(logout.send().await.unwrap().status(), 204);
+    refused(get_with(&url, &session.access).await, 401, "token_revoked").await;
+
+    // With the origin gone there is nobody to ask, and that is no yes.
+    let other = stack.login().await;
+    stack.signal("origin", "-KILL");
+    let () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
+    refused(get_with(&url, &other.access).await, 503, "introspection_unreachable").await;
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn the_origin_answers_its_clients_alone() {
+    let url = format!("{}/oauth/introspect", SHARED.fact("origin_url"));
+    let session = SHARED.login().await;
+    let ask = async |secret: Option<&str>, token: &str| {
+        let form = format!("token={token}");
+        let mut request = crate::stack::client()
+            .post(&url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form);
+        if let Some(secret) = secret {
+            request = request.basic_auth("edge", Some(secret));
+        }
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    for secret in [None, Some(""), Some("wrong"), Some(SHARED.fact("store_token"))] {
+        let (status, body) = ask(secret, &session.access).await;
+        assert_eq!((status, &body["code"]), (401, &json!("client_invalid")), "{secret:?}");
+    }
+    let secret = SHARED.fact("introspection_secret");
+    let (status, body) = ask(Some(secret), &session.access).await;
+    assert_eq!((status, &body["active"]), (200, &json!(true)));
+    assert_eq!(body["scope"], "api:read api:write");
+    assert!(body["exp"].as_u64().unwrap() > now() && body["sid"].is_string(), "{body}");
+    let (input, _) = session.access.rsplit_once('.').unwrap();
+    for token in [format!("{input}.AAAA"), "x".to_owned(), session.refresh.clone()] {
+        assert_eq!(ask(Some(secret), &token).await, (200, json!({ "active": false })));
+    }
+    assert_eq!(ask(Some(secret), "").await.0, 400);
+}

@@ -1,1 +1,169 @@
-//! x
+//! How long a revoked token goes on working: measured in several isolates at once, against the one setting
+//! from which every lifetime of a verdict follows.
+
+use crate::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, edge, header, issuer_at, now};
+use crate::provider::Provider;
+use crate::stack::{SHARED, Stack, get_with, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+async fn start(revocation_seconds_max: u32) -> Stack {
+    let vars = json!({
+        "REVOCATION_SECONDS_MAX": revocation_seconds_max.to_string(),
+        "ISSUERS": [{
+            "issuer": SHARED.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
+            "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("origin_url")),
+        }],
+        "ROUTES": [
+            { "name": "limited", "path": "/api/limited", "access": "protected",
+              "limit": { "quota": 100_000, "window_seconds": 1, "by": "subject" } },
+            { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "mode": "unrevoked" },
+            { "name": "api", "path": "/api/*", "access": "protected" },
+        ],
+    });
+    tokio::task::spawn_blocking(move || edge(vars)).await.unwrap()
+}
+
+/// From the moment when the logout was answered until the last yes of any isolate.
+async fn delay(revocation_seconds_max: u32, path: &str) -> Duration {
+    let mut isolates = Vec::new();
+    for _ in 0..3 {
+        isolates.push(start(revocation_seconds_max).await);
+    }
+    let session = SHARED.login().await;
+    let urls: Vec<String> = isolates.iter().map(|isolate| isolate.edge(path)).collect();
+    let client = crate::stack::client();
+    let ask = async |url: &str| {
+        let response = client.get(url).bearer_auth(&session.access).send().await.unwrap();
+        response.status().as_u16()
+    };
+    for url in &urls {
+        assert_eq!(ask(url).await, 200);
+    }
+    // The verdicts of the isolates are of different ages when the session ends.
+    for url in &urls {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(ask(url).await, 200);
+    }
+    let body = json!({ "refresh_token": session.refresh });
+    assert_eq!(post(&SHARED.edge("/auth/logout"), body).await.status(), 204);
+    let (revoked, mut last_yes) = (Instant::now(), Duration::ZERO);
+    while revoked.elapsed() < Duration::from_secs(u64::from(revocation_seconds_max) + 2) {
+        for url in &urls {
+            let asked = revoked.elapsed();
+            match ask(url).await {
+                200 => last_yes = asked,
+                status => assert_eq!(status, 401),
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::task::spawn_blocking(move || drop(isolates)).await.unwrap();
+    last_yes
+}
+
+#[tokio::test]
+async fn with_a_bound_of_nothing_a_revoked_token_ends_at_once() {
+    assert_eq!(delay(0, "/api/x").await, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_within_the_bound_in_every_isolate() {
+    let took = delay(2, "/api/x").await;
+    println!("a bound of 2 s, 3 isolates: the last yes came after {took:?}");
+    assert!(took <= Duration::from_secs(2), "{took:?}");
+    assert!(took > Duration::from_millis(500), "nothing was kept: {took:?}");
+}
+
+#[tokio::test]
+async fn a_route_with_a_limit_asks_the_store_anyway() {
+    assert_eq!(delay(2, "/api/limited").await, Duration::ZERO);
+}
+
+const TRIPS: &str = "portcullis_gateway_requests_total";
+
+#[tokio::test]
+async fn within_the_bound_a_known_token_costs_the_store_nothing() {
+    // Its own gateway, so that what it counts is this test's.
+    let whole = tokio::task::spawn_blocking(|| {
+        Stack::start(
+            &[],
+            Some(json!({ "STORE_DEADLINE_MS": "3000", "REVOCATION_SECONDS_MAX": "60",
+            "ROUTES": [
+                { "name": "auth", "path": "/auth/*", "access": "auth" },
+                { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "mode": "unrevoked" },
+                { "name": "api", "path": "/api/*", "access": "protected" },
+            ] })),
+        )
+    });
+    let stack = whole.await.unwrap();
+    let session = stack.login().await;
+    let trips = async || stack.metric("store_url", TRIPS, "").await;
+    let before = trips().await;
+    let (deny, guest) = (stack.edge("/api/unrevoked"), stack.edge("/api/x"));
+    for _ in 0..50 {
+        assert_eq!(get_with(&deny, &session.access).await.status(), 200);
+    }
+    assert_eq!(trips().await - before, 1);
+    // A deny list's verdict says nothing of the guest list; the other way round it does.
+    for url in [&guest, &guest, &deny, &guest] {
+        assert_eq!(get_with(url, &session.access).await.status(), 200);
+    }
+    assert_eq!(trips().await - before, 2);
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
+/// Each of the four markers, as an operator would write them, for a foreign issuer's tokens.
+#[tokio::test]
+async fn a_token_is_revoked_by_its_name_session_subject_and_client() {
+    let provider = Provider::serving(&TRUSTED.jwks().to_string());
+    let vars = json!({ "ISSUERS": [issuer_at(&provider.url("/jwks"))] });
+    let stack = tokio::task::spawn_blocking(move || edge(vars)).await.unwrap();
+    let name = |part: &str| format!("{part}-{}-{}", std::process::id(), now());
+    let url = stack.edge("/api/x");
+    for (claim, kind, spares_later) in [
+        ("jti", "jti", false),
+        ("sid", "sid", false),
+        ("sub", "sub", true),
+        ("client_id", "client", true),
+        ("azp", "client", true),
+    ] {
+        let value = name(claim);
+        let mut changes = json!({ "iat": now() - 10, "client_id": null });
+        changes[claim] = value.clone().into();
+        let token = TRUSTED.sign(&header(json!({})), &claims(changes.clone()));
+        assert_eq!(get_with(&url, &token).await.status(), 200, "{claim}");
+        // docs/storage.md: the SHA-256 of issuer, line break, name, in base64url.
+        let digest = aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA256,
+            format!("{ISSUER}\n{value}").as_bytes(),
+        );
+        let key = format!("pc:revoked:{kind}:{}", URL_SAFE_NO_PAD.encode(digest.as_ref()));
+        let set = async |moment: u64| {
+            let response = crate::stack::client()
+                .post(SHARED.fact("store_url"))
+                .bearer_auth(SHARED.fact("store_token"))
+                .json(&json!(["SET", key, moment.to_string(), "EX", "60"]))
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(response.status(), 200);
+        };
+        set(now() - 11).await;
+        let expect = if spares_later { "" } else { "token_revoked" };
+        assert_eq!(code(&url, &token).await, expect, "{claim}, issued later");
+        set(now() - 5).await;
+        assert_eq!(code(&url, &token).await, "token_revoked", "{claim}");
+        changes["iat"] = now().into();
+        let newer = TRUSTED.sign(&header(json!({})), &claims(changes));
+        assert_eq!(code(&url, &newer).await, expect, "{claim}, a newer token");
+    }
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
+async fn code(url: &str, token: &str) -> String {
+    let body: Value = get_with(url, token).await.json().await.unwrap();
+    body["code"].as_str().unwrap_or_default().to_owned()
+}
