@@ -1,6 +1,7 @@
 //! What a request takes along on its way through, and what it can't.
 
-use crate::issuer::EDGE;
+use crate::issuer::{AUDIENCE, EDGE, ISSUER, TRUSTED, claims, edge, header};
+use crate::provider::{Behaviour, Provider, answer};
 use crate::stack::{SHARED, Stack, client, field, get, get_with, post, refused};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
@@ -314,4 +315,166 @@ fn raw_at(address: &str, request: &str, until: &str) -> String {
         }
     }
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The same raw request, to an upstream directly and through the gate: what matters of the answers is the
+/// same.
+#[tokio::test]
+async fn http_behaves_as_without_the_gate() {
+    let upstream = Provider::start(answer(200, ""));
+    let vars = json!({
+        "ISSUERS": [{
+            "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
+        }],
+        "ROUTES": [
+            { "name": "public", "path": "/public/*", "access": "public", "cors": { "origins": ["*"] } },
+            { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" },
+        ],
+        "UPSTREAM_URL": upstream.url(""),
+    });
+    let stack = tokio::task::spawn_blocking(move || edge(vars)).await.unwrap();
+    let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));
+    let gzip = [
+        31, 139, 8, 0, 0, 0, 0, 0, 0, 3, 203, 72, 205, 201, 201, 7, 0, 134, 166, 16, 54, 5, 0, 0, 0,
+    ];
+    let plain = |head: &str, body: &[u8]| {
+        let mut bytes = format!("HTTP/1.1 {head}\r\n\r\n").into_bytes();
+        bytes.extend_from_slice(body);
+        bytes
+    };
+    let cases: [(&str, &str, Vec<u8>); 14] = [
+        ("HEAD", "", plain("200 OK\r\ncontent-length: 1234\r\netag: \"a\"", b"")),
+        ("OPTIONS", "", plain("200 OK\r\nallow: GET, HEAD\r\ncontent-length: 0", b"")),
+        ("GET", "if-none-match: \"a\"\r\n", plain("304 Not Modified\r\netag: \"a\"", b"")),
+        (
+            "GET",
+            "range: bytes=1-3\r\n",
+            plain("206 Partial Content\r\ncontent-range: bytes 1-3/9\r\ncontent-length: 3", b"ell"),
+        ),
+        (
+            "GET",
+            "range: bytes=99-\r\n",
+            plain(
+                "416 Range Not Satisfiable\r\ncontent-range: bytes */9\r\ncontent-length: 0",
+                b"",
+            ),
+        ),
+        ("DELETE", "", plain("204 No Content", b"")),
+        (
+            "GET",
+            "accept-encoding: gzip\r\n",
+            plain("200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 25", &gzip),
+        ),
+        (
+            "GET",
+            "",
+            plain(
+                "200 OK\r\nset-cookie: a=1; Path=/\r\nset-cookie: b=2; Expires=Wed, 21 Oct 2026 07:28:00 GMT\r\ncontent-length: 2",
+                b"ok",
+            ),
+        ),
+        (
+            "GET",
+            "",
+            plain("103 Early Hints\r\nlink: </x>", &plain("200 OK\r\ncontent-length: 2", b"ok")),
+        ),
+        (
+            "POST",
+            "content-length: 3\r\nexpect: 100-continue\r\n",
+            plain("200 OK\r\ncontent-length: 2", b"ok"),
+        ),
+        (
+            "GET",
+            "te: trailers\r\n",
+            plain(
+                "200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum",
+                b"2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n",
+            ),
+        ),
+        (
+            "GET",
+            "",
+            plain(
+                "418 I'm a teapot\r\ncontent-length: 2\r\nvary: Accept\r\ncache-control: max-age=5",
+                b"no",
+            ),
+        ),
+        ("GET", "", plain("503 Service Unavailable\r\nretry-after: 7\r\ncontent-length: 2", b"no")),
+        ("GET", "", plain("301 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0", b"")),
+    ];
+    for (method, fields, response) in cases {
+        upstream.behave(Behaviour::Raw(response));
+        let body = if fields.contains("content-length: 3") { "abc" } else { "" };
+        for (path, credential) in
+            [("/public/x", String::new()), ("/api/x", format!("authorization: Bearer {token}\r\n"))]
+        {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nhost: a.example\r\n{fields}{credential}connection: close\r\n\r\n{body}"
+            );
+            let without = exchange(&upstream.url(""), &request);
+            let with = exchange(&stack.edge(""), &request);
+            assert_eq!(with, without, "{method} {path} {fields}");
+        }
+    }
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
+/// Sends a request as it is; returns what a client makes of the answer: the status, the fields that mean
+/// something end to end, and the body.
+fn exchange(base: &str, request: &str) -> (String, Vec<String>, Vec<u8>) {
+    let mut stream = TcpStream::connect(base.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    loop {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let mut body = bytes[end + 4..].to_vec();
+        let status = head.split(' ').nth(1).unwrap().to_owned();
+        if status.starts_with('1') {
+            bytes = body;
+            continue;
+        }
+        let lower = head.to_lowercase();
+        if lower.contains("transfer-encoding: chunked") {
+            body = dechunk(&body);
+        }
+        const MEAN: [&str; 11] = [
+            "allow:",
+            "cache-control:",
+            "content-encoding:",
+            "content-range:",
+            "etag:",
+            "location:",
+            "retry-after:",
+            "set-cookie:",
+            "vary:",
+            "x-sum:",
+            "content-length:",
+        ];
+        let kept = lower.lines().filter(|line| MEAN.iter().any(|name| line.starts_with(name)));
+        // How a body is framed is each hop's own; what a HEAD says of it is not.
+        let head_only = request.starts_with("HEAD");
+        let mut fields: Vec<String> = kept
+            .filter(|line| head_only || !line.starts_with("content-length:"))
+            .map(str::to_owned)
+            .collect();
+        fields.sort();
+        return (status, fields, body);
+    }
+}
+
+fn dechunk(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = body.windows(2).position(|window| window == b"\r\n") {
+        let size = std::str::from_utf8(&body[..end]).unwrap();
+        let size = usize::from_str_radix(size.split(';').next().unwrap().trim(), 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        whole.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 4 + size..];
+    }
+    whole
 }
