@@ -85,7 +85,9 @@ fn refuse(refusal: Refusal, arrival: &Arrival, trace: &Trace) -> web_sys::Respon
 fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
     match refusal {
         Refusal::Denied(denial) => match denial {
-            Denial::BodyUnexpected | Denial::PathAmbiguous => (400, "Bad Request", Challenge::None),
+            Denial::BodyUnexpected | Denial::HostMalformed | Denial::PathAmbiguous => {
+                (400, "Bad Request", Challenge::None)
+            }
             Denial::CredentialMalformed => {
                 (400, "Bad Request", Challenge::Error("invalid_request"))
             }

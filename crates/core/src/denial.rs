@@ -20,6 +20,8 @@ pub enum Denial {
     CredentialMalformed,
     /// There are more header fields than are looked at.
     HeadTooLarge,
+    /// The host is not one name with an optional port; or there are two.
+    HostMalformed,
     /// No issuer of that name is trusted here (`iss`).
     IssuerUnknown,
     /// The issuer has no key of that `kid`.
@@ -68,6 +70,7 @@ impl Denial {
             Self::ClaimInsufficient => "claim_insufficient",
             Self::CredentialMalformed => "credential_malformed",
             Self::HeadTooLarge => "head_too_large",
+            Self::HostMalformed => "host_malformed",
             Self::IssuerUnknown => "issuer_unknown",
             Self::KeyUnknown => "key_unknown",
             Self::OriginRefused => "origin_refused",
@@ -98,6 +101,7 @@ impl fmt::Display for Denial {
             Self::ClaimInsufficient => "the token's claims do not suffice",
             Self::CredentialMalformed => "the credential is not one well-formed token",
             Self::HeadTooLarge => "the request has too many header fields",
+            Self::HostMalformed => "the Host header is not one host",
             Self::IssuerUnknown => "the token's issuer is not trusted",
             Self::KeyUnknown => "the token's key is not known",
             Self::OriginRefused => "the request comes from a page of another site",

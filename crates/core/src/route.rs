@@ -168,24 +168,23 @@ impl Spelling {
         if !plain || path.split('/').any(|segment| segment == "." || segment == "..") {
             return Err(Denial::PathAmbiguous);
         }
-        let mut spelling = String::with_capacity(path.len());
+        let mut octets = Vec::with_capacity(path.len());
         let mut parts = path.split('%');
-        spelling.push_str(parts.next().unwrap_or_default());
+        octets.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
         for part in parts {
             let hex = part.get(..2).filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
             match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
                 None | Some(0..=0x1f | 0x7f | b'.' | b'/' | b';' | b'\\' | b'%') => {
                     return Err(Denial::PathAmbiguous);
                 }
-                Some(octet) if octet.is_ascii() => {
-                    spelling.push(char::from(octet));
-                    spelling.push_str(part.get(2..).unwrap_or_default());
-                }
-                Some(_) => {
-                    spelling.push('%');
-                    spelling.push_str(part);
-                }
+                Some(octet) => octets.push(octet),
             }
+            octets.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());
+        }
+        // What is no UTF-8 is read in another way by each server, overlong forms of dot and slash first.
+        let mut spelling = String::from_utf8(octets).map_err(|_| Denial::PathAmbiguous)?;
+        if spelling.contains(LOOKALIKES) {
+            return Err(Denial::PathAmbiguous);
         }
         spelling.make_ascii_lowercase();
         Ok(Self(spelling))
@@ -218,12 +217,27 @@ pub(crate) fn find<'r>(
     if head.headers().len() > FIELDS_MAX {
         return Err(Denial::HeadTooLarge);
     }
+    if !is_host(head.host()) {
+        return Err(Denial::HostMalformed);
+    }
     if matches!(head.method(), "GET" | "HEAD") && head.announces_body() {
         return Err(Denial::BodyUnexpected);
     }
     let path = Spelling::of(head.path())?;
     routes.iter().find(|route| route.matches(method, &path)).ok_or(Denial::RouteUnknown)
 }
+
+/// Whether `text` is one host with an optional port (RFC 9112 section 3.2). Two `Host` fields come joined
+/// by a comma.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+}
+
+/// What Unicode's compatibility forms (NFKC) make dot, slash, backslash, semicolon and percent sign of.
+const LOOKALIKES: [char; 13] = [
+    '\u{37e}', '\u{2024}', '\u{2025}', '\u{2026}', '\u{fe52}', '\u{fe54}', '\u{fe68}', '\u{fe6a}',
+    '\u{ff05}', '\u{ff0e}', '\u{ff0f}', '\u{ff1b}', '\u{ff3c}',
+];
 
 /// Most header fields that are looked at.
 const FIELDS_MAX: usize = 128;

@@ -99,6 +99,12 @@ fn a_path_with_two_readings_is_refused() {
         "/./a",
         "/a%2fb",
         "/a%2Fb",
+        "/a%c0%ae",
+        "/a%e0%80%ae",
+        "/a%E9",
+        "/a%ff",
+        "/a%ef%bc%8e",
+        "/a%ef%bc%8fb",
         "/a%5cb",
         "/a\\b",
         "/a%00",
@@ -143,5 +149,15 @@ proptest::proptest! {
     fn no_path_panics(path in "/[ -~\u{80}-\u{ff}]{0,40}") {
         let _ = Spelling::of(&path);
         let _ = Pattern::parse(&path);
+    }
+}
+
+#[test]
+fn a_host_is_one_name() {
+    for good in ["a.example", "127.0.0.1:8787", "[::1]:80", "xn--p1ai", "a_b"] {
+        assert!(is_host(good), "{good}");
+    }
+    for bad in ["", "a.example, b.example", "a@b", "a b", "a\0", "a%2e", "a\"b", "\u{e9}"] {
+        assert!(!is_host(bad), "{bad}");
     }
 }
