@@ -50,10 +50,10 @@ extern "C" {
     fn import_key_promise(algorithm: &str, jwk: &str, usage: &str) -> Promise;
 
     #[wasm_bindgen(js_name = sign)]
-    fn sign_promise(algorithm: &str, key: &JsValue, input: &str) -> Promise;
+    fn sign_promise(algorithm: &str, key: &JsValue, input: &[u8]) -> Promise;
 
     #[wasm_bindgen(js_name = verify)]
-    fn verify_promise(algorithm: &str, key: &JsValue, signature: &[u8], input: &str) -> Promise;
+    fn verify_promise(algorithm: &str, key: &JsValue, signature: &[u8], input: &[u8]) -> Promise;
 
     #[wasm_bindgen(js_name = forward)]
     fn forward_promise(
@@ -158,7 +158,7 @@ pub async fn import_key(algorithm: &str, jwk: &str, usage: &str) -> Option<JsVal
 
 /// A signature, if the key makes one.
 pub async fn sign(algorithm: &str, key: &JsValue, input: &str) -> Option<Vec<u8>> {
-    let signature = JsFuture::from(sign_promise(algorithm, key, input)).await.ok()?;
+    let signature = JsFuture::from(sign_promise(algorithm, key, input.as_bytes())).await.ok()?;
     Some(js_sys::Uint8Array::new(&signature).to_vec())
 }
 
@@ -181,7 +181,7 @@ pub async fn cache_put(url: &str, text: &str, seconds: u64) {
 
 /// Whether the signature holds. Whatever the host can't judge does not hold.
 pub async fn verify(algorithm: &str, key: &JsValue, signature: &[u8], input: &str) -> bool {
-    let verdict = JsFuture::from(verify_promise(algorithm, key, signature, input)).await;
+    let verdict = JsFuture::from(verify_promise(algorithm, key, signature, input.as_bytes())).await;
     verdict.ok().and_then(|value| value.as_bool()).unwrap_or(false)
 }
 

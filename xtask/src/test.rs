@@ -4,6 +4,7 @@ use crate::tools::{self, Extent, Tools};
 use crate::{at, stack, worker};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -16,6 +17,9 @@ pub struct Options {
     /// Names of the end-to-end tests to run; all of them if none is given.
     #[arg(long)]
     only: Option<String>,
+    /// How long each fuzz target runs, in seconds.
+    #[arg(long, default_value = "5")]
+    fuzz_seconds: u32,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
@@ -24,6 +28,8 @@ enum Part {
     Bundle,
     /// The whole system, as its users have it.
     E2e,
+    /// Each fuzz target, for a moment.
+    Fuzz,
     /// Format, lints and documentation.
     Lint,
     /// Unit and property tests.
@@ -36,7 +42,7 @@ pub fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
     let tools = tools::ensure(Extent::Everything)?;
     let mut tally = Tally::default();
-    let parts = [Part::Lint, Part::Unit, Part::Wasm, Part::Bundle, Part::E2e];
+    let parts = [Part::Lint, Part::Unit, Part::Wasm, Part::Fuzz, Part::Bundle, Part::E2e];
     for part in parts.into_iter().filter(|part| options.part.is_none_or(|wanted| wanted == *part)) {
         match part {
             Part::Lint => lint(&tools, &mut tally)?,
@@ -45,6 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
                 cargo(&["test", "--workspace", "--exclude", "portcullis-e2e"]),
             )?,
             Part::Wasm => wasm(&tools, &mut tally)?,
+            Part::Fuzz => fuzz(&tools, options.fuzz_seconds, &mut tally)?,
             Part::Bundle => bundle(&tools, &mut tally)?,
             Part::E2e => e2e(&tools, options.only.as_deref(), &mut tally)?,
         }
@@ -116,6 +123,8 @@ fn count(counts: &str, word: &str) -> u64 {
 
 fn lint(tools: &Tools, tally: &mut Tally) -> Result<()> {
     tally.check("format", cargo(&["fmt", "--all", "--check"]))?;
+    let targets = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
+    tally.check("format of the fuzz targets", cargo(&targets))?;
     tally.check(
         "clippy",
         cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -144,6 +153,34 @@ fn wasm(tools: &Tools, tally: &mut Tally) -> Result<()> {
         let mut wasm_pack = tools.wasm_command("wasm-pack");
         wasm_pack.args(["test", "--node", "--mode", "no-install", folder, "--lib"]);
         tally.check(&format!("{folder} on wasm32"), wasm_pack)?;
+    }
+    Ok(())
+}
+
+/// Without a sanitizer, which stable Rust has not: the code under test holds no `unsafe`.
+fn fuzz(tools: &Tools, seconds: u32, tally: &mut Tally) -> Result<()> {
+    let cargo_fuzz = |action: &str| {
+        let mut command = tools.command("cargo-fuzz");
+        command.args(["fuzz", action, "--sanitizer", "none"]);
+        command.env("CARGO_TARGET_DIR", at("target/fuzz"));
+        command
+    };
+    let built = tally.failures.len();
+    tally.check("fuzz targets", cargo_fuzz("build"))?;
+    if tally.failures.len() > built {
+        return Ok(());
+    }
+    let mut targets: Vec<_> = fs::read_dir(at("fuzz/seeds"))?.flatten().collect();
+    targets.sort_by_key(fs::DirEntry::file_name);
+    for target in targets {
+        let name = target.file_name().to_string_lossy().into_owned();
+        let corpus = at("target/fuzz/corpus").join(&name);
+        fs::create_dir_all(&corpus)?;
+        let mut run = cargo_fuzz("run");
+        run.arg(&name).arg(&corpus).arg(target.path()).arg("--");
+        run.arg(format!("-max_total_time={seconds}"));
+        run.args(["-max_len=8192", "-timeout=5", "-rss_limit_mb=2048", "-verbosity=0"]);
+        tally.check(&format!("fuzz {name} for {seconds} s"), run)?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 const WASM_BINDGEN: &str = "0.2.129";
 const WORKER_BUILD: &str = "0.8.7";
 const WASM_PACK: &str = "0.15.1";
+const CARGO_FUZZ: &str = "0.13.2";
 const NODE_MAJOR_MIN: u32 = 20;
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -218,6 +219,12 @@ fn missing(extent: Extent) -> Vec<Need> {
             installed("wasm-pack", WASM_PACK),
             &format!("wasm-pack {WASM_PACK}"),
             How::Cargo { package: "wasm-pack", version: WASM_PACK, flags: &[] },
+        );
+        need(version("c++").is_some(), "a C++ compiler", How::Apt(vec!["g++"]));
+        need(
+            installed("cargo-fuzz", CARGO_FUZZ),
+            &format!("cargo-fuzz {CARGO_FUZZ}"),
+            How::Cargo { package: "cargo-fuzz", version: CARGO_FUZZ, flags: &[] },
         );
     }
     let lock = fs::read(at("package-lock.json")).ok();

@@ -74,7 +74,7 @@ impl<'a> Head<'a> {
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'a str {
-        self.url.split_once("://").map_or("https", |(scheme, _)| scheme)
+        if self.url.starts_with("http://") { "http" } else { "https" }
     }
 
     /// The client's address as Cloudflare states it, which no client can forge there.

@@ -18,3 +18,4 @@ mod revocation;
 mod sessions;
 mod stack;
 mod store;
+mod vectors;

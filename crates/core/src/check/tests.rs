@@ -369,3 +369,81 @@ fn a_claim_has_one_of_its_values() {
     check(r#""exp":1700000900"#, None);
     check(r#""exp":"1700000900""#, Some(Denial::ClaimInsufficient));
 }
+
+/// The whole way with a real signature, by a verifier that is not ours.
+#[cfg(not(target_arch = "wasm32"))]
+mod properties {
+    use super::*;
+    use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+
+    static PAIR: LazyLock<Ed25519KeyPair> =
+        LazyLock::new(|| Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap());
+
+    fn good() -> String {
+        let unsigned = token("api:write");
+        let input = unsigned.trim_start_matches("Bearer ").rsplit_once('.').unwrap().0;
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(PAIR.sign(input.as_bytes())))
+    }
+
+    /// Whether a token gets a permit, and from what its verdict was made.
+    fn judge(token: &str) -> Option<Vec<Command>> {
+        let (policy, authorization) = (policy(), format!("Bearer {token}"));
+        let head =
+            Head::new("POST", "https://a.example/api/x", vec![("authorization", &authorization)]);
+        let check = Check::new(&head, route_of(&policy, &head).ok()?, &policy).ok()?;
+        let Candidate::Jwt(jwt) = check.candidate(NOW).ok()? else { return None };
+        let key = UnparsedPublicKey::new(&ED25519, PAIR.public_key().as_ref());
+        let holds = key.verify(jwt.signing_input().as_bytes(), jwt.signature()).is_ok();
+        let proof = check.prove(check.vouch_signature(jwt, holds).ok()?, None, NOW).ok()?;
+        let commands = check.commands(&proof);
+        check.decide(&proof, Ok(vec![clean(), record()])).ok()?;
+        Some(commands)
+    }
+
+    #[test]
+    fn the_good_token_gets_one() {
+        assert_eq!(judge(&good()).unwrap().len(), 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn a_token_with_another_byte_gets_no_permit(place: prop::sample::Index, byte in 0x20_u8..0x7f) {
+            let mut bytes = good().into_bytes();
+            let place = place.index(bytes.len());
+            prop_assume!(bytes[place] != byte);
+            bytes[place] = byte;
+            // A space at an end is not part of the credential.
+            prop_assume!(byte != b' ' || (place != 0 && place + 1 != bytes.len()));
+            prop_assert!(judge(std::str::from_utf8(&bytes).unwrap()).is_none());
+        }
+
+        #[test]
+        fn a_token_with_a_piece_moved_gets_no_permit(
+            from: prop::sample::Index, length in 1_usize..40, to: prop::sample::Index,
+        ) {
+            let token = good();
+            let from = from.index(token.len());
+            let end = (from + length).min(token.len());
+            let (piece, mut rest) = (token[from..end].to_owned(), token.clone());
+            rest.replace_range(from..end, "");
+            prop_assert!(judge(&rest).is_none());
+            rest.insert_str(to.index(rest.len() + 1), &piece);
+            prop_assume!(rest != token);
+            prop_assert!(judge(&rest).is_none());
+        }
+
+        #[test]
+        fn what_validates_twice_validates_the_same(_round in 0..20) {
+            prop_assert_eq!(judge(&good()), judge(&good()));
+        }
+
+        #[test]
+        fn nothing_made_up_gets_a_permit(text in "[A-Za-z0-9_.-]{0,300}") {
+            prop_assert!(judge(&text).is_none());
+        }
+    }
+}

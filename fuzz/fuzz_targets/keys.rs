@@ -1,0 +1,21 @@
+//! A key set, as an issuer sends it; and a provider's other documents.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portcullis_core::{Algorithm, Jwks, KeySource, TokenRecord};
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for source in [KeySource::Published, KeySource::Secret] {
+        if let Ok((jwks, _)) = Jwks::parse(text, &Algorithm::ALL, source) {
+            for key in jwks.keys() {
+                let hmac = key.algorithm.name().starts_with("HS");
+                assert!(!(hmac && source == KeySource::Published), "a published secret");
+                assert!(!key.jwk.contains("\"d\""), "a private member");
+            }
+        }
+    }
+    let _ = TokenRecord::decode(text);
+});

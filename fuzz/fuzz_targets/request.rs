@@ -1,0 +1,57 @@
+//! A request's head, as the host hands it over. No head may panic, and no path that is taken for a public one
+//! may hold a way up or be another writing of a protected one.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portcullis_core::{Access, Check, Destination, Head, Policy};
+use std::sync::LazyLock;
+
+static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    Policy::parse(|name| {
+        let text = match name {
+            "ISSUERS" => {
+                r#"[{"issuer":"https://i","audience":"api","algorithms":["EdDSA"],"jwks_url":"https://i/k"}]"#
+            }
+            "ROUTES" => {
+                r#"[{"name":"p","path":"/public/*","access":"public"},
+                {"name":"c","path":"/c/{id}/x","access":"protected","cookie":"t"},
+                {"name":"a","path":"/*","access":"protected"}]"#
+            }
+            "CORS" => r#"{"origins":["https://app.example"],"credentials":true}"#,
+            "RESOURCE_URL" | "UPSTREAM_URL" | "ORIGIN_URL" | "STORE_URL" => "https://a.example",
+            "STORE_TOKEN" => "secret",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    })
+    .expect("a policy without faults")
+});
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Some(head) = Head::parse(text) else {
+        return;
+    };
+    let Ok(Destination::Route(route)) = POLICY.destination(&head) else {
+        return;
+    };
+    if route.access == Access::Public {
+        let path = head.path().to_ascii_lowercase();
+        let up = path.split('/').any(|segment| matches!(segment, "." | ".."));
+        assert!(!up && !path.contains("%2f") && !path.contains("//"), "{path}");
+        assert!(path.len() >= "/public".len());
+    }
+    let Ok(check) = Check::new(&head, route, &POLICY) else {
+        return;
+    };
+    if let Ok(proof) = check.open() {
+        let commands = check.commands(&proof);
+        assert!(commands.is_empty());
+        if let Ok(permit) = check.decide(&proof, Ok(Vec::new())) {
+            let edits = permit.edits(&head, "0af76519-16cd-43dd-8448-eb211c80319c");
+            assert!(edits.set.iter().all(|(_, value)| !value.contains(['\r', '\n'])));
+        }
+    }
+});

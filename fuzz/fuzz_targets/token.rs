@@ -1,0 +1,61 @@
+//! A JWT's header and payload, separated by a NUL, in a request that is otherwise good. No input may panic,
+//! and none may be a proof before somebody vouched for it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portcullis_core::{Candidate, Check, Destination, Head, Policy, UnixSeconds};
+use std::sync::LazyLock;
+
+static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    Policy::parse(|name| {
+        let text = match name {
+            "ISSUERS" => {
+                r#"[{"issuer":"https://i","audience":"api","algorithms":["EdDSA","RS256","ES256"],
+                "jwks_url":"https://i/k","token_type":"off"}]"#
+            }
+            "ROUTES" => {
+                r#"[{"name":"a","path":"/*","access":"protected","claims":{"tenant":"acme"}}]"#
+            }
+            "UPSTREAM_URL" | "ORIGIN_URL" | "STORE_URL" => "https://a.example",
+            "STORE_TOKEN" => "secret",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    })
+    .expect("a policy without faults")
+});
+
+fuzz_target!(|data: &[u8]| {
+    let mut parts = data.splitn(2, |byte| *byte == 0);
+    let (header, payload) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let token = format!("Bearer {}.{}.AAAA", base64url(header), base64url(payload));
+    let head = Head::new("GET", "https://a.example/x", vec![("authorization", &token)]);
+    let Ok(Destination::Route(route)) = POLICY.destination(&head) else {
+        return;
+    };
+    let Ok(check) = Check::new(&head, route, &POLICY) else {
+        return;
+    };
+    assert!(check.open().is_err());
+    let now = UnixSeconds(1_700_000_000);
+    if let Ok(Candidate::Jwt(jwt)) = check.candidate(now) {
+        let again = check.candidate(now);
+        assert!(matches!(again, Ok(Candidate::Jwt(_))), "what parses once parses twice");
+        assert!(check.vouch_signature(jwt, false).is_err());
+    }
+});
+
+fn base64url(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let mut word = 0_u32;
+        for place in 0..3 {
+            word = word << 8 | u32::from(chunk.get(place).copied().unwrap_or(0));
+        }
+        for place in 0..=chunk.len() {
+            text.push(char::from(DIGITS[(word >> (18 - 6 * place) & 63) as usize]));
+        }
+    }
+    text
+}
