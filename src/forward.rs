@@ -16,7 +16,7 @@ pub async fn send(
 ) -> Result<web_sys::Response, Refusal> {
     let mut edits = permit.edits(head, &arrival.request_id);
     if let Some((assertion, input)) = permit.unsigned(&arrival.request_id, arrival.now) {
-        edits.set.push((&assertion.field, sign(assertion, &input).await?));
+        edits.set.push((&assertion.field, sign(assertion, &input, arrival).await?));
     }
     let set: Vec<&str> = edits.set.iter().flat_map(|(name, value)| [*name, value]).collect();
     let (base, deadline_ms, body_bytes_max) = match permit.target() {
@@ -43,19 +43,37 @@ pub async fn send(
     })
 }
 
-/// A signed assertion. A key that the platform can't use is the operator's to mend.
-async fn sign(assertion: &Assertion, input: &str) -> Result<String, Refusal> {
+/// A signed assertion. A key that the platform can't use, or that is not the one which is published, is the
+/// operator's to mend.
+async fn sign(assertion: &Assertion, input: &str, arrival: &Arrival) -> Result<String, Refusal> {
     thread_local! {
         static KEY: RefCell<Option<JsValue>> = const { RefCell::new(None) };
     }
     let algorithm = assertion.algorithm.name();
     let held = KEY.with_borrow(Clone::clone);
-    let key = match held {
-        Some(key) => Some(key),
-        None => host::import_key(algorithm, assertion.key.expose(), "sign").await,
+    let signed = match &held {
+        Some(key) => host::sign(algorithm, key, input).await,
+        None => {
+            let key = host::import_key(algorithm, assertion.key.expose(), "sign").await;
+            let public = host::import_key(algorithm, &assertion.public_key, "verify").await;
+            match (key, public) {
+                (Some(key), Some(public)) => {
+                    let signature = host::sign(algorithm, &key, input).await.unwrap_or_default();
+                    let fits = host::verify(algorithm, &public, &signature, input).await;
+                    KEY.with_borrow_mut(|held| *held = fits.then_some(key));
+                    fits.then_some(signature)
+                }
+                _ => None,
+            }
+        }
     };
-    let key = key.ok_or(Refusal::Misconfigured)?;
-    KEY.with_borrow_mut(|held| *held = Some(key.clone()));
-    let signature = host::sign(algorithm, &key, input).await.ok_or(Refusal::Misconfigured)?;
+    let Some(signature) = signed else {
+        let line = serde_json::json!({
+            "level": "error", "event": "assertion_failed", "request_id": arrival.request_id,
+            "fault": "ASSERTION_KEY: the platform can't sign with it, or its d is not of its x",
+        });
+        host::log(&line.to_string());
+        return Err(Refusal::Misconfigured);
+    };
     Ok(Assertion::compact(input, &signature))
 }

@@ -36,12 +36,15 @@ export function sleep(ms) {
 // nothing is kept.
 export async function cacheGet(url) {
   try {
-    const response = await caches.default.match(url);
-    return response && await response.text();
+    const found = caches.default.match(url).then((response) => response?.text());
+    found.catch(() => {});
+    return await Promise.race([found, sleep(CACHE_DEADLINE_MS)]);
   } catch {
     return undefined;
   }
 }
+
+const CACHE_DEADLINE_MS = 250;
 
 export async function cachePut(url, text, seconds) {
   try {
@@ -145,9 +148,10 @@ export function reply(status, fields, body) {
 }
 
 // The same response with some fields set; its body is not touched. Which pages may read it is the gate's
-// to say, if it says anything of that. A WebSocket's response can't be made anew.
+// to say, if it says anything of that. A WebSocket's response can't be made anew, nor
+// one whose status is none.
 export function dress(response, fields, cors) {
-  if (response.webSocket || response.status === 101) return response;
+  if (response.webSocket || response.status < 200 || response.status > 599) return response;
   const dressed = new Response(response.body, response);
   if (cors) {
     for (const name of [...dressed.headers.keys()]) {

@@ -2,13 +2,13 @@
 //! store is asked first; a provider is asked seldom, within a rate and a deadline.
 
 use crate::Arrival;
-use crate::host::{ContentType, Fault, TextRequest};
+use crate::host::{self, ContentType, Fault, TextRequest};
 use crate::memory::Memory;
 use crate::store;
 use crate::verify::Basis;
 use portcullis_core::{
-    Check, Denial, Introspection, Outage, Policy, Proof, Provider, Refusal, TokenHash, TokenRecord,
-    UnixSeconds, Vouched,
+    Check, Denial, Introspection, Issuer, Outage, Policy, Proof, Provider, Refusal, TokenHash,
+    TokenRecord, UnixSeconds, Vouched,
 };
 use redis_rest::{Command, Reply};
 use std::cell::{Cell, RefCell};
@@ -19,8 +19,18 @@ thread_local! {
     /// and its length, in milliseconds.
     static INACTIVE: RefCell<Memory<TokenHash, (u64, u64)>> =
         RefCell::new(Memory::new(INACTIVE_PER_GENERATION, usize::MAX));
-    /// The current second, and how often it was asked in it.
-    static ASKED: Cell<(UnixSeconds, u32)> = const { Cell::new((UnixSeconds(0), 0)) };
+    /// The current second, and how often it was asked in it, for each reason apart: nobody can use up with
+    /// made-up tokens what genuine ones need.
+    static ASKED: Cell<(UnixSeconds, [u32; 2])> = const { Cell::new((UnixSeconds(0), [0; 2])) };
+}
+
+/// Why a provider is asked.
+#[derive(Clone, Copy)]
+enum Why {
+    /// The token is opaque: it may be anything.
+    Opaque = 0,
+    /// The token is genuine, and its record is missing.
+    RecordMissing = 1,
 }
 
 /// Who holds an opaque token, as the store or its provider says.
@@ -37,7 +47,8 @@ pub async fn holder(
         provider.introspection.keeps_seconds(exp, asked_at, bound, arrival.now)
     };
     let vouch = |record: TokenRecord| {
-        let until_ms = arrival.now_ms + keeps(&record) * 1000;
+        // In whole seconds, as the record counts.
+        let until_ms = arrival.now.plus(keeps(&record)).0 * 1000;
         Ok((check.vouch_record(provider.issuer, record)?, Basis::Until(until_ms)))
     };
     if policy.revocation_seconds_max > 0 || provider.introspection.revocations_in_store {
@@ -52,11 +63,15 @@ pub async fn holder(
                 return Err(Outage::StoreFaulty.into());
             }
         };
-        if let Some(record) = record.filter(|record| keeps(record) > 0) {
+        let reading = policy.issuers.get(provider.issuer);
+        let reading = reading.map(|issuer| Introspection::reading(issuer, &policy.other_claims));
+        // Without a word on that the record is its issuer's own.
+        let for_us = |record: &TokenRecord| record.read_as.is_none() || record.read_as == reading;
+        if let Some(record) = record.filter(|record| for_us(record) && keeps(record) > 0) {
             return vouch(record);
         }
     }
-    let record = ask(provider, hash, policy, arrival).await?;
+    let record = ask(provider, Why::Opaque, hash, policy, arrival).await?;
     keep(&record, keeps(&record), hash, policy, arrival);
     vouch(record)
 }
@@ -75,7 +90,7 @@ pub async fn complete(
     let Some(hash) = check.token_hash() else {
         return Ok(answer);
     };
-    let record = ask(provider, hash, policy, arrival).await?;
+    let record = ask(provider, Why::RecordMissing, hash, policy, arrival).await?;
     if let Some(reply) = answer.as_mut().ok().and_then(|replies| replies.get_mut(1)) {
         *reply = Reply::text(&record.encode());
     }
@@ -111,6 +126,7 @@ fn keep(
 
 async fn ask(
     provider: Provider<'_>,
+    why: Why,
     hash: TokenHash,
     policy: &'static Policy,
     arrival: &Arrival,
@@ -120,7 +136,7 @@ async fn ask(
     if inactive.is_some_and(|(until_ms, _)| arrival.now_ms < until_ms) {
         return Err(Denial::TokenInactive.into());
     }
-    if !may_ask(policy, arrival.now) {
+    if !may_ask(policy, why, arrival.now) {
         return Err(Outage::IntrospectionBusy.into());
     }
     let question = provider.introspection.question(provider.token);
@@ -133,27 +149,52 @@ async fn ask(
         deadline_ms: policy.introspection_deadline_ms,
         bytes_max: ANSWER_BYTES_MAX,
     };
-    let (status, text) = request.send().await.map_err(|fault| match fault {
-        Fault::Timeout => Outage::IntrospectionTimeout,
-        Fault::TooLarge => Outage::IntrospectionFaulty,
-        Fault::Unreachable => Outage::IntrospectionUnreachable,
+    let (status, text) = request.send().await.map_err(|fault| {
+        log(issuer, arrival, &format!("{fault:?}"));
+        match fault {
+            Fault::Timeout => Outage::IntrospectionTimeout,
+            Fault::TooLarge => Outage::IntrospectionFaulty,
+            Fault::Unreachable => Outage::IntrospectionUnreachable,
+        }
     })?;
     let outcome = Introspection::read(issuer, &policy.other_claims, status, &text, arrival.now);
-    if outcome == Err(Refusal::Denied(Denial::TokenInactive)) {
-        // The first pause is short: a provider's replica may not have heard of a new token yet.
-        let pause_ms = inactive.map_or(PAUSE_MS_MIN, |(_, last)| (last * 2).min(PAUSE_MS_MAX));
-        let entry = (arrival.now_ms + pause_ms, pause_ms);
-        INACTIVE.with_borrow_mut(|memory| memory.insert(hash, entry, 0));
+    match outcome {
+        Err(Refusal::Denied(_)) => {
+            // The first pause is short: a provider's replica may not have heard of a new token yet.
+            let pause_ms = inactive.map_or(PAUSE_MS_MIN, |(_, last)| (last * 2).min(PAUSE_MS_MAX));
+            let entry = (arrival.now_ms + pause_ms, pause_ms);
+            INACTIVE.with_borrow_mut(|memory| memory.insert(hash, entry, 0));
+        }
+        Err(Refusal::Out(_) | Refusal::Misconfigured) => {
+            log(issuer, arrival, &format!("status {status}, or no answer of RFC 7662"));
+        }
+        Ok(_) => {}
     }
     outcome
 }
 
-/// Whether this isolate may ask once more in this second.
-fn may_ask(policy: &Policy, now: UnixSeconds) -> bool {
-    let (second, count) = ASKED.get();
-    let count = if second == now { count } else { 0 };
-    ASKED.set((now, count.saturating_add(1)));
-    count < policy.introspections_per_second_max
+/// Whether this isolate may ask once more in this second. Requests end out of order: an earlier second
+/// counts with the current one.
+fn may_ask(policy: &Policy, why: Why, now: UnixSeconds) -> bool {
+    let (second, counts) = ASKED.get();
+    let (second, mut counts) = if now > second { (now, [0; 2]) } else { (second, counts) };
+    let count = match counts.get_mut(why as usize) {
+        Some(count) => {
+            *count = count.saturating_add(1);
+            *count
+        }
+        None => 0,
+    };
+    ASKED.set((second, counts));
+    count <= policy.introspections_per_second_max
+}
+
+fn log(issuer: &Issuer, arrival: &Arrival, fault: &str) {
+    let line = serde_json::json!({
+        "level": "warn", "event": "introspection", "request_id": arrival.request_id,
+        "issuer": issuer.issuer, "fault": fault,
+    });
+    host::log(&line.to_string());
 }
 
 const INACTIVE_PER_GENERATION: usize = 4096;

@@ -39,17 +39,29 @@ struct Slot {
     failed_at_ms: u64,
     /// Since when somebody has been looking.
     looking_since_ms: Option<u64>,
-    /// `kid`s that were unknown, and when they were looked for.
+    /// `kid`s that were looked for in vain, and when.
     unknown: HashMap<String, u64>,
 }
 
 /// Why somebody looks.
-#[derive(Clone, Copy, Eq, PartialEq)]
 enum Why {
     /// There are no keys, or old ones: what another isolate fetched serves as well.
     Age,
-    /// A `kid` is unknown: only the issuer can tell.
-    UnknownKid,
+    /// This `kid` is unknown: only the issuer can tell.
+    UnknownKid(String),
+}
+
+/// How a key set is, by its age.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Age {
+    /// Used without a look.
+    Fresh,
+    /// Still fresh, but soon not: the time to renew it without a wait.
+    Ageing,
+    /// Used if its issuer can't be asked.
+    Stale,
+    /// Not used.
+    TooOld,
 }
 
 thread_local! {
@@ -78,14 +90,28 @@ pub async fn select(
         return Ok(first?);
     };
     let kid = header.kid.clone().unwrap_or_default();
-    if may_look_for(policy, place, &kid) {
-        look(policy, place, Why::UnknownKid, arrival.request_id.clone()).await;
-        with_slot(place, |slot| slot.unknown.insert(kid, host::now_ms()));
-    } else {
+    // Twice: the look that this one waits for first may be another's, for another reason.
+    for _ in 0..2 {
+        if !wanted(policy, place, &kid) {
+            return Err(Denial::KeyUnknown.into());
+        }
+        let begun_ms = host::now_ms();
+        if may_look(policy, place) {
+            begin_look(policy, place, Why::UnknownKid(kid.clone()), arrival);
+        }
         wait_for_look(policy, place).await;
+        let held = current(place).ok_or(Outage::KeysUnavailable)?;
+        match pick(&held, header) {
+            Err(Denial::KeyUnknown) => {}
+            outcome => return Ok(outcome?),
+        }
+        // A token is not called bad because its issuer could not be asked.
+        let pause_ms = cool_down_ms(policy);
+        if with_slot(place, |slot| slot.failed_at_ms + pause_ms > begun_ms).unwrap_or(false) {
+            return Err(Outage::KeysUnavailable.into());
+        }
     }
-    let held = current(place).ok_or(Outage::KeysUnavailable)?;
-    Ok(pick(&held, header)?)
+    Err(Denial::KeyUnknown.into())
 }
 
 fn pick(held: &Held, header: &UnverifiedHeader) -> Result<Selected, Denial> {
@@ -101,43 +127,53 @@ async fn held(
     place: usize,
     arrival: &Arrival,
 ) -> Result<Rc<Held>, Refusal> {
-    let Some(held) = current(place) else {
-        if !may_look(policy, place) {
-            wait_for_look(policy, place).await;
-        } else {
-            look(policy, place, Why::Age, arrival.request_id.clone()).await;
+    // Twice: a look that was waited for may have been cut off.
+    for _ in 0..2 {
+        let held = current(place);
+        let age = held.as_ref().map_or(Age::TooOld, |held| held.age(policy));
+        if age == Age::Fresh {
+            break;
         }
-        return Ok(current(place).ok_or(Outage::KeysUnavailable)?);
-    };
-    let Some(fetched_at_ms) = held.fetched_at_ms else {
-        return Ok(held);
-    };
-    let age_ms = arrival.now_ms.saturating_sub(fetched_at_ms);
-    let fresh_ms = u64::from(policy.keys_fresh_seconds) * 1000;
-    if age_ms < fresh_ms / 5 * 4 || !may_look(policy, place) {
-        return usable(policy, held, age_ms);
+        let looks = may_look(policy, place);
+        if looks {
+            begin_look(policy, place, Why::Age, arrival);
+        }
+        // An issuer that failed lately slows nobody down again; nor does one that another is asking.
+        let failed = with_slot(place, |slot| {
+            held.is_some_and(|held| Some(slot.failed_at_ms) >= held.fetched_at_ms)
+        });
+        if age == Age::Ageing || (age == Age::Stale && (!looks || failed == Some(true))) {
+            break;
+        }
+        wait_for_look(policy, place).await;
     }
-    let id = arrival.request_id.clone();
-    // An issuer that failed lately slows nobody down again.
-    let failed = with_slot(place, |slot| slot.failed_at_ms >= fetched_at_ms).unwrap_or(false);
-    if age_ms < fresh_ms || (failed && usable(policy, Rc::clone(&held), age_ms).is_ok()) {
-        arrival.after(look(policy, place, Why::Age, id));
-        return usable(policy, held, age_ms);
-    }
-    look(policy, place, Why::Age, id).await;
-    let held = current(place).ok_or(Outage::KeysUnavailable)?;
-    let age_ms = arrival.now_ms.saturating_sub(held.fetched_at_ms.unwrap_or(arrival.now_ms));
-    usable(policy, held, age_ms)
+    let held = current(place).filter(|held| held.age(policy) != Age::TooOld);
+    Ok(held.ok_or(Outage::KeysUnavailable)?)
 }
 
-/// A key set, unless it is older than any may be.
-fn usable(policy: &Policy, held: Rc<Held>, age_ms: u64) -> Result<Rc<Held>, Refusal> {
-    if age_ms < most_ms(policy) { Ok(held) } else { Err(Outage::KeysUnavailable.into()) }
+impl Held {
+    fn age(&self, policy: &Policy) -> Age {
+        let Some(fetched_at_ms) = self.fetched_at_ms else {
+            return Age::Fresh;
+        };
+        let age_ms = host::now_ms().saturating_sub(fetched_at_ms);
+        let fresh_ms = u64::from(policy.keys_fresh_seconds) * 1000;
+        match age_ms {
+            _ if age_ms < fresh_ms / 5 * 4 => Age::Fresh,
+            _ if age_ms < fresh_ms => Age::Ageing,
+            _ if age_ms < most_ms(policy) => Age::Stale,
+            _ => Age::TooOld,
+        }
+    }
 }
 
 /// The age that no key set in use may reach.
 fn most_ms(policy: &Policy) -> u64 {
     u64::from(policy.keys_fresh_seconds.max(policy.keys_stale_seconds_max)) * 1000
+}
+
+fn cool_down_ms(policy: &Policy) -> u64 {
+    u64::from(policy.keys_cool_down_seconds) * 1000
 }
 
 fn current(place: usize) -> Option<Rc<Held>> {
@@ -154,16 +190,14 @@ fn with_slot<T>(place: usize, work: impl FnOnce(&mut Slot) -> T) -> Option<T> {
 }
 
 /// Whether this request is the one that looks: nobody else does, and the last failure is some time ago. A
-/// look that never ended, because its request was cut off, counts as over after a while.
+/// look that never ended counts as over after a while.
 fn may_look(policy: &Policy, place: usize) -> bool {
     let now_ms = host::now_ms();
     let allowed = with_slot(place, |slot| {
         let busy = slot.looking_since_ms.is_some_and(|since| now_ms < since + look_ms(policy));
-        let can_wait = slot.held.as_ref().is_some_and(|held| {
-            held.fetched_at_ms.is_none_or(|at_ms| now_ms < at_ms + most_ms(policy))
-        });
-        let cool_down_ms = u64::from(policy.keys_cool_down_seconds) * 1000;
-        let pause_ms = if can_wait { cool_down_ms } else { cool_down_ms.min(RETRY_MS_MAX) };
+        let usable = slot.held.as_ref().is_some_and(|held| held.age(policy) != Age::TooOld);
+        let pause_ms = cool_down_ms(policy);
+        let pause_ms = if usable { pause_ms } else { pause_ms.min(RETRY_MS_MAX) };
         let allowed = !busy && now_ms >= slot.failed_at_ms + pause_ms;
         if allowed {
             slot.looking_since_ms = Some(now_ms);
@@ -174,15 +208,19 @@ fn may_look(policy: &Policy, place: usize) -> bool {
 }
 
 /// An unknown `kid` may be a new key or a forgery. Each is looked for once per cool-down, and a few in all.
-fn may_look_for(policy: &Policy, place: usize, kid: &str) -> bool {
+fn wanted(policy: &Policy, place: usize, kid: &str) -> bool {
     let now_ms = host::now_ms();
-    let cool_down_ms = u64::from(policy.keys_cool_down_seconds) * 1000;
-    let fixed = current(place).is_some_and(|held| held.fetched_at_ms.is_none());
-    let tried = with_slot(place, |slot| {
-        slot.unknown.retain(|_, at_ms| now_ms < *at_ms + cool_down_ms);
-        slot.unknown.contains_key(kid) || slot.unknown.len() >= UNKNOWN_MAX
+    let wanted = with_slot(place, |slot| {
+        slot.unknown.retain(|_, at_ms| now_ms < *at_ms + cool_down_ms(policy));
+        let fixed = slot.held.as_ref().is_some_and(|held| held.fetched_at_ms.is_none());
+        !fixed && !slot.unknown.contains_key(kid) && slot.unknown.len() < UNKNOWN_MAX
     });
-    !fixed && tried == Some(false) && may_look(policy, place)
+    wanted.unwrap_or(false)
+}
+
+/// Looks in the background, so that a client that leaves takes nobody's keys along.
+fn begin_look(policy: &'static Policy, place: usize, why: Why, arrival: &Arrival) {
+    arrival.after(look(policy, place, why, arrival.request_id.clone()));
 }
 
 /// Waits for whoever is looking, if somebody is.
@@ -209,15 +247,29 @@ async fn look(policy: &'static Policy, place: usize, why: Why, request_id: Strin
     let Some(issuer) = policy.issuers.get(place) else {
         return;
     };
-    let found = find(policy, issuer, place, why, &request_id).await;
-    with_slot(place, |slot| {
-        slot.looking_since_ms = None;
-        let Some((jwks, handles, fetched_at_ms)) = found else {
+    let begun_ms = with_slot(place, |slot| slot.looking_since_ms).flatten();
+    let found = find(policy, issuer, place, &why, &request_id).await;
+    let news = with_slot(place, |slot| {
+        if slot.looking_since_ms == begun_ms {
+            slot.looking_since_ms = None;
+        }
+        let Some(Found { jwks, handles, fetched_at_ms, news }) = found else {
             slot.failed_at_ms = host::now_ms();
-            return;
+            return None;
         };
+        let old = slot.held.take();
+        // A look that was given up may end after the one that took its place.
+        if old.as_ref().is_some_and(|old| old.fetched_at_ms > fetched_at_ms) {
+            slot.held = old;
+            return None;
+        }
+        if let Why::UnknownKid(kid) = why {
+            if !jwks.keys().iter().any(|key| key.kid.as_ref() == Some(&kid)) {
+                slot.unknown.insert(kid, host::now_ms());
+            }
+        }
         // The same keys keep their generation, and with it what they vouched for.
-        let generation = match &slot.held {
+        let generation = match &old {
             Some(old) if old.jwks == jwks => old.generation,
             _ => GENERATIONS.with(|last| {
                 last.set(last.get().wrapping_add(1));
@@ -225,23 +277,42 @@ async fn look(policy: &'static Policy, place: usize, why: Why, request_id: Strin
             }),
         };
         slot.held = Some(Rc::new(Held { jwks, handles, generation, fetched_at_ms }));
+        news
     });
+    if let Some((cache_key, text)) = news.flatten() {
+        host::cache_put(&cache_key, &text, most_ms(policy) / 1000).await;
+    }
 }
 
-type Found = (Jwks, Vec<Option<JsValue>>, Option<u64>);
+struct Found {
+    jwks: Jwks,
+    handles: Vec<Option<JsValue>>,
+    fetched_at_ms: Option<u64>,
+    /// What other isolates may want to know, and where they look for it.
+    news: Option<(String, String)>,
+}
 
-async fn find(policy: &Policy, issuer: &Issuer, place: usize, why: Why, id: &str) -> Option<Found> {
+async fn find(
+    policy: &Policy,
+    issuer: &Issuer,
+    place: usize,
+    why: &Why,
+    id: &str,
+) -> Option<Found> {
     let url = match issuer.keys.as_ref()? {
         KeyLocation::Inline(jwks) => {
             let handles = import(issuer, jwks, id).await?;
-            return Some((jwks.clone(), handles, None));
+            let jwks = jwks.clone();
+            return Some(Found { jwks, handles, fetched_at_ms: None, news: None });
         }
         KeyLocation::Metadata(url) | KeyLocation::Url(url) => url,
     };
-    let cache_key = format!("https://keys.portcullis.invalid/{:x}", Sha256::digest(url));
+    // By issuer as well: whether a document is an issuer's own was judged when it was fetched.
+    let source = format!("{}\n{url}", issuer.issuer);
+    let cache_key = format!("https://keys.portcullis.invalid/{:x}", Sha256::digest(source));
     let cached = match why {
         Why::Age => cached(&cache_key).await,
-        Why::UnknownKid => None,
+        Why::UnknownKid(_) => None,
     };
     let age_ms = |at_ms: u64| host::now_ms().saturating_sub(at_ms);
     let newer = |at_ms: u64| current(place).is_none_or(|held| held.fetched_at_ms < Some(at_ms));
@@ -249,23 +320,22 @@ async fn find(policy: &Policy, issuer: &Issuer, place: usize, why: Why, id: &str
         let fresh = age_ms(*at_ms) < u64::from(policy.keys_fresh_seconds) * 1000;
         if fresh && newer(*at_ms) {
             if let Some((jwks, handles)) = read(issuer, text, id).await {
-                return Some((jwks, handles, Some(*at_ms)));
+                return Some(Found { jwks, handles, fetched_at_ms: Some(*at_ms), news: None });
             }
         }
     }
     if let Some(text) = fetch(policy, issuer, url, id).await {
         if let Some((jwks, handles)) = read(issuer, &text, id).await {
             let now_ms = host::now_ms();
-            let seconds = most_ms(policy) / 1000;
-            host::cache_put(&cache_key, &format!("{now_ms}\n{text}"), seconds).await;
-            return Some((jwks, handles, Some(now_ms)));
+            let news = Some((cache_key, format!("{now_ms}\n{text}")));
+            return Some(Found { jwks, handles, fetched_at_ms: Some(now_ms), news });
         }
     }
     // A new isolate has nothing of its own while the issuer is down.
     let (at_ms, text) =
         cached.filter(|(at_ms, _)| newer(*at_ms) && age_ms(*at_ms) < most_ms(policy))?;
     let (jwks, handles) = read(issuer, &text, id).await?;
-    Some((jwks, handles, Some(at_ms)))
+    Some(Found { jwks, handles, fetched_at_ms: Some(at_ms), news: None })
 }
 
 /// What an isolate of the same place fetched, and when.
@@ -354,5 +424,5 @@ fn log(issuer: &Issuer, request_id: &str, fault: &str) {
 const UNKNOWN_MAX: usize = 4;
 /// The longest that nothing is asked after a failure, where there are no keys that can be used.
 const RETRY_MS_MAX: u64 = 2000;
-const WAIT_STEP_MS: u32 = 10;
+const WAIT_STEP_MS: u32 = 5;
 const DOCUMENT_BYTES_MAX: u32 = 256 * 1024;

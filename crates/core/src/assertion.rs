@@ -20,6 +20,8 @@ pub struct Assertion {
     pub algorithm: Algorithm,
     /// The private key, as a JWK for the host to import.
     pub key: Secret,
+    /// The public key, as a JWK for the host to import.
+    pub public_key: String,
     kid: String,
     public: Map<String, Value>,
     issuer: String,
@@ -65,7 +67,9 @@ impl Assertion {
         read.within("ASSERTION.seconds".to_owned(), raw.seconds, 1, 3600);
         let SigningKey { algorithm, kid, public, private } = key?;
         let RawAssertion { issuer, audience, seconds, field } = raw;
-        Some(Self { field, algorithm, key: private, kid, public, issuer, audience, seconds })
+        let public_key = Value::Object(public.clone()).to_string();
+        let key = private;
+        Some(Self { field, algorithm, key, public_key, kid, public, issuer, audience, seconds })
     }
 
     /// What is to be signed: the first two segments of the JWT.
@@ -221,6 +225,11 @@ mod tests {
         check(
             &[("ASSERTION", faulty), ("ASSERTION_KEY", KEY)],
             &["ASSERTION.issuer", "ASSERTION.audience", "ASSERTION.field", "ASSERTION.seconds"],
+        );
+        let subject = r#"{"issuer":"a","audience":"b","field":"portcullis-subject"}"#;
+        check(
+            &[("ASSERTION", subject), ("ASSERTION_KEY", KEY)],
+            &["IDENTITY_FIELDS: portcullis-subject"],
         );
     }
 }

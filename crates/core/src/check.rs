@@ -58,6 +58,18 @@ pub struct Vouched {
 pub struct Proof {
     vouched: Option<Rc<Vouched>>,
     cleared: Option<Mode>,
+    now: UnixSeconds,
+}
+
+/// What the store's record says of a token that is genuine.
+enum Standing {
+    /// It is another token's, or can't be read.
+    Foreign,
+    /// There is none, or a provider's word that is too old.
+    Missing,
+    /// It is registered; on the word of a provider whose revocations do not reach the store, or on that of
+    /// whoever issued it.
+    Registered { by_provider: bool },
 }
 
 impl Vouched {
@@ -152,13 +164,13 @@ impl<'a> Check<'a> {
         }
         let leeway_seconds = self.issuer(vouched.issuer).map_or(0, |issuer| issuer.leeway_seconds);
         vouched.claims.judge_times(leeway_seconds, now)?;
-        Ok(Proof { vouched: Some(vouched), cleared })
+        Ok(Proof { vouched: Some(vouched), cleared, now })
     }
 
     /// That the route asks for no token.
     pub fn open(&self) -> Result<Proof, Denial> {
         match self.credential {
-            None => Ok(Proof { vouched: None, cleared: None }),
+            None => Ok(Proof { vouched: None, cleared: None, now: UnixSeconds::default() }),
             Some(_) => Err(Denial::TokenMissing),
         }
     }
@@ -196,15 +208,17 @@ impl<'a> Check<'a> {
         let (Ok(replies), Some((token, _))) = (answer, self.credential) else {
             return None;
         };
-        match replies.as_slice() {
-            // Whoever is revoked already needs no second opinion.
-            [Reply::Array(markers), Reply::Null, ..]
-                if *markers == vec![Reply::Null; markers.len()] =>
-            {
-                Some(Provider { token, issuer: vouched.issuer, introspection })
-            }
-            _ => None,
-        }
+        let [Reply::Array(markers), record, ..] = replies.as_slice() else {
+            return None;
+        };
+        // Whoever is revoked already needs no second opinion.
+        let clean = markers.iter().all(|marker| *marker == Reply::Null);
+        let standing = self.standing(record, vouched, proof.now);
+        (clean && matches!(standing, Ok(Standing::Missing))).then_some(Provider {
+            token,
+            issuer: vouched.issuer,
+            introspection,
+        })
     }
 
     /// The verdict, from the store's replies to [`Check::commands`] or from its outage.
@@ -220,10 +234,17 @@ impl<'a> Check<'a> {
             return Err(Denial::SignatureInvalid.into());
         }
         let unsettled = self.unsettled(proof);
+        let mut clears = unsettled.is_some();
         if let Some(vouched) = unsettled {
             self.judge_markers(&next()?, &vouched.claims)?;
             if self.needs_record(vouched) {
-                judge_record(&next()?, &vouched.claims)?;
+                match self.standing(&next()?, vouched, proof.now)? {
+                    Standing::Foreign | Standing::Missing => {
+                        return Err(Denial::TokenUnknown.into());
+                    }
+                    // A provider's word is as old as its answer, so nothing is kept on top of it.
+                    Standing::Registered { by_provider } => clears = !by_provider,
+                }
             }
         }
         if let Some(vouched) = &proof.vouched {
@@ -240,7 +261,7 @@ impl<'a> Check<'a> {
             }
         };
         let holder = proof.vouched.clone();
-        Ok(Permit::new(self.route, target, policy, holder, unsettled.is_some()))
+        Ok(Permit::new(self.route, target, policy, holder, clears))
     }
 
     fn issuer(&self, place: usize) -> Option<&'a Issuer> {
@@ -307,6 +328,49 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
+    fn standing(
+        &self,
+        reply: &Reply,
+        vouched: &Vouched,
+        now: UnixSeconds,
+    ) -> Result<Standing, Outage> {
+        match reply {
+            Reply::Null => return Ok(Standing::Missing),
+            Reply::Bulk(_) | Reply::Status(_) => {}
+            Reply::Array(_) | Reply::Error(_) | Reply::Integer(_) => {
+                return Err(Outage::StoreFaulty);
+            }
+        }
+        let (claims, issuer) = (&vouched.claims, self.issuer(vouched.issuer));
+        let Some((record, issuer)) = reply.as_text().and_then(TokenRecord::decode).zip(issuer)
+        else {
+            return Ok(Standing::Foreign);
+        };
+        let Some(asked_at) = record.asked_at.map(UnixSeconds) else {
+            let same = record.sub == claims.sub && record.sid == claims.sid;
+            return Ok(if same {
+                Standing::Registered { by_provider: false }
+            } else {
+                Standing::Foreign
+            });
+        };
+        // `sid` is no member of an introspection's answer, so a provider may leave it out.
+        let same = record.sub == claims.sub && (record.sid.is_none() || record.sid == claims.sid);
+        let Some(introspection) = issuer.introspection.as_ref().filter(|_| same) else {
+            return Ok(Standing::Foreign);
+        };
+        if introspection.revocations_in_store {
+            return Ok(Standing::Registered { by_provider: false });
+        }
+        let bound = self.policy.revocation_seconds_max;
+        let kept = introspection.keeps_seconds(claims.exp, Some(asked_at), bound, now) > 0;
+        Ok(if kept || asked_at == now {
+            Standing::Registered { by_provider: true }
+        } else {
+            Standing::Missing
+        })
+    }
+
     fn judge_holder(&self, claims: &Claims) -> Result<(), Denial> {
         let (all, any) = (&self.route.scopes, &self.route.scopes_any);
         let scoped = all.iter().all(|scope| claims.has_scope(scope))
@@ -328,22 +392,6 @@ impl<'a> Check<'a> {
             }
             (LimitBy::Address, _) | (LimitBy::Subject, None) => self.address.clone(),
         }
-    }
-}
-
-fn judge_record(reply: &Reply, claims: &Claims) -> Result<(), Refusal> {
-    match reply {
-        Reply::Null => Err(Denial::TokenUnknown.into()),
-        Reply::Bulk(_) | Reply::Status(_) => {
-            let record = reply.as_text().and_then(TokenRecord::decode);
-            let record = record.and_then(|record| record.claims(&claims.iss));
-            // A record that can't be read, or is another's, registers nothing.
-            match record {
-                Some(record) if record.sub == claims.sub && record.sid == claims.sid => Ok(()),
-                Some(_) | None => Err(Denial::TokenUnknown.into()),
-            }
-        }
-        Reply::Array(_) | Reply::Error(_) | Reply::Integer(_) => Err(Outage::StoreFaulty.into()),
     }
 }
 

@@ -105,13 +105,13 @@ fn may_change(head: &Head<'_>) -> bool {
 }
 
 /// Whether a browser says that the request comes from a page of this host, or of one that the route's
-/// CORS policy names. A cookie travels with requests that foreign pages make.
+/// CORS policy names with credentials. A cookie travels with requests that foreign pages make.
 fn is_own_site(head: &Head<'_>, route: &Route) -> bool {
     match head.header("origin") {
         Some(origin) => {
             let own = origin.strip_prefix(head.scheme()).and_then(|rest| rest.strip_prefix("://"));
             own.is_some_and(|host| host.eq_ignore_ascii_case(head.host()))
-                || route.cors.as_ref().is_some_and(|cors| cors.names(origin))
+                || route.cors.as_ref().is_some_and(|cors| cors.credentials && cors.names(origin))
         }
         None => head.header("sec-fetch-site") == Some("same-origin"),
     }
@@ -200,13 +200,15 @@ mod tests {
             let expect = if expect { Ok("abc".to_owned()) } else { Err(Denial::OriginRefused) };
             assert_eq!(read(method, headers, &policy.routes[2]), expect, "{method} {field:?}");
         };
-        let app = || Some(Cors::of(&["https://app.example"]));
+        let without = || Some(Cors::of(&["https://app.example"]));
+        let app = || without().map(|cors| Cors { credentials: true, ..cors });
         check("POST", ("origin", "https://a.example"), None, true);
         check("POST", ("origin", "http://a.example"), None, false);
         check("POST", ("origin", "https://a.example.evil.example"), None, false);
         check("POST", ("origin", "https://a.example:444"), None, false);
         check("POST", ("origin", "https://app.example"), None, false);
         check("POST", ("origin", "https://app.example"), app(), true);
+        check("POST", ("origin", "https://app.example"), without(), false);
         check("POST", ("origin", "https://evil.example"), Some(Cors::of(&["*"])), false);
         check("POST", ("origin", "null"), app(), false);
         check("POST", ("origin", ""), app(), false);

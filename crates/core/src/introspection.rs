@@ -2,7 +2,7 @@
 //! boolean `true` says that a token is good; whatever is no clear answer is an outage.
 
 use crate::claims::Claims;
-use crate::credential::Token;
+use crate::credential::{Token, TokenHash};
 use crate::denial::{Denial, Outage, Refusal};
 use crate::issuer::Issuer;
 use crate::json;
@@ -79,7 +79,8 @@ impl Introspection {
         revocation_seconds_max: u32,
         now: UnixSeconds,
     ) -> u64 {
-        let asked_at = asked_at.unwrap_or(now);
+        // An answer from the future is as good as one of this moment.
+        let asked_at = asked_at.unwrap_or(now).min(now);
         let bound = asked_at.plus(revocation_seconds_max.into()).seconds_since(now);
         let life = exp.map(|exp| exp.seconds_since(now));
         match life {
@@ -107,9 +108,26 @@ impl Introspection {
             Some(Value::Bool(false)) => return Err(Denial::TokenInactive.into()),
             Some(_) | None => return Err(faulty),
         }
+        // Where a provider says what kind of token it is: no refresh token, and none that is bound to a key.
+        for name in ["token_type", "token_use"] {
+            let access = |kind: &Value| {
+                let kind = kind.as_str().unwrap_or_default();
+                kind.eq_ignore_ascii_case("bearer") || kind.eq_ignore_ascii_case("access_token")
+            };
+            if members.get(name).is_some_and(|kind| !access(kind)) {
+                return Err(Denial::TokenTypeRefused.into());
+            }
+        }
         let claims = Claims::of_introspection(&mut members, issuer, others).ok_or(faulty)??;
         claims.judge_times(issuer.leeway_seconds, now)?;
-        Ok(TokenRecord::of(&claims, now))
+        Ok(TokenRecord::of(&claims, Self::reading(issuer, others), now))
+    }
+
+    /// A name for the settings by which an answer is read.
+    pub fn reading(issuer: &Issuer, others: &[String]) -> String {
+        let text = [&issuer.audience, &issuer.scope_claim].into_iter().chain(others);
+        let text: String = text.flat_map(|part| [part.as_str(), "\n"]).collect();
+        TokenHash::of(&text).to_string()
     }
 }
 
@@ -172,6 +190,12 @@ mod tests {
         let denied = |denial: Denial| Err(Refusal::Denied(denial));
         check(200, r#"{"active":true,"sub":"alice"}"#, Ok("alice"));
         check(200, r#"{"active":true,"client_id":"batch"}"#, Ok("batch"));
+        check(200, r#"{"active":true,"sub":"a","token_type":"bearer"}"#, Ok("a"));
+        check(200, r#"{"active":true,"sub":"a","token_use":"access_token"}"#, Ok("a"));
+        let kind = denied(Denial::TokenTypeRefused);
+        check(200, r#"{"active":true,"sub":"a","token_use":"refresh_token"}"#, kind);
+        check(200, r#"{"active":true,"sub":"a","token_type":"DPoP"}"#, kind);
+        check(200, r#"{"active":true,"sub":"a","token_type":7}"#, kind);
         check(200, r#"{"active":true,"sub":"a","aud":["x","api"],"exp":1700000060}"#, Ok("a"));
         check(200, r#"{"active":false,"sub":"alice"}"#, denied(Denial::TokenInactive));
         for text in [
@@ -220,6 +244,7 @@ mod tests {
         check(false, Some(700), Some(30), 60, 0);
         check(false, Some(90), Some(100), 60, 0);
         check(false, None, Some(100), 60, 60);
+        check(false, Some(700), Some(150), 60, 60);
         check(true, Some(700), Some(0), 0, 600);
         check(true, Some(90), Some(0), 60, 0);
         check(true, None, Some(100), 5, 5);

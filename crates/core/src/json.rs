@@ -7,13 +7,18 @@ use std::fmt;
 
 /// The members of the one JSON object that `text` is.
 pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Strict { depth_left: DEPTH_MAX }.deserialize(&mut deserializer).ok()?;
-    deserializer.end().ok()?;
-    match value {
-        Value::Object(members) => Some(members),
-        _ => None,
+    match value(text) {
+        Ok(Value::Object(members)) => Some(members),
+        Ok(_) | Err(_) => None,
     }
+}
+
+/// The one JSON value that `text` is.
+pub fn value(text: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = Strict { depth_left: DEPTH_MAX }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
 }
 
 #[derive(Clone, Copy)]

@@ -80,6 +80,11 @@ impl Algorithm {
         self.facts().name
     }
 
+    /// Whether its key must be nobody else's: whoever verifies with it could sign.
+    pub(crate) fn is_secret(self) -> bool {
+        self.facts().kty == "oct"
+    }
+
     fn facts(self) -> Facts {
         let ec = |name, crv, bytes| Facts {
             name,

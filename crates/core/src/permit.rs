@@ -64,10 +64,13 @@ impl Default for IdentityFields {
 }
 
 impl IdentityFields {
-    /// `IDENTITY_FIELDS`.
-    pub(crate) fn read<L: Fn(&str) -> Option<String>>(read: &mut Reader<L>) -> Self {
+    /// `IDENTITY_FIELDS`. `taken` is the field of the signed assertion.
+    pub(crate) fn read<L: Fn(&str) -> Option<String>>(
+        read: &mut Reader<L>,
+        taken: Option<&String>,
+    ) -> Self {
         let fields: Self = read.json("IDENTITY_FIELDS").unwrap_or_default();
-        let mut names: Vec<&String> = Vec::new();
+        let mut names: Vec<&String> = taken.into_iter().collect();
         for name in fields.names() {
             if !is_field_name(name) {
                 read.fault(format!("IDENTITY_FIELDS: {name}"), Fault::NotAField);
@@ -149,7 +152,9 @@ impl<'p> Permit<'p> {
 
     /// What changes in the request's header fields.
     pub fn edits(&self, head: &Head<'_>, request_id: &str) -> Edits<'p> {
+        // The platform opens a WebSocket by GET, whatever the method was: only where it was that.
         let websocket = self.route.access != Access::Auth
+            && head.method() == "GET"
             && head.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
         let connection = head.header("connection").unwrap_or_default();
         let listed: Vec<&str> = connection.split(',').take(LISTED_MAX).map(str::trim).collect();
@@ -164,8 +169,8 @@ impl<'p> Permit<'p> {
             let lost = trace.is_none() && *name == "tracestate";
             if self.is_ours_to_say(name) || token || lost || (hop && !keep_hop) {
                 edits.remove.push((*name).to_owned());
-            } else if let (true, "cookie", Some(cookie)) = (strips, *name, &self.route.cookie) {
-                match without_cookie(value, cookie) {
+            } else if *name == "cookie" {
+                match self.without_tokens(value) {
                     Some(rest) if rest.is_empty() => edits.remove.push((*name).to_owned()),
                     Some(rest) => edits.set.push(("cookie", rest)),
                     None => {}
@@ -185,6 +190,24 @@ impl<'p> Permit<'p> {
             edits.set.extend(self.policy.identity_fields.of(holder.claims()));
         }
         edits
+    }
+
+    /// A `Cookie` field without the tokens in it; none if it holds none. A browser sends a token's cookie to
+    /// every route, also to those that take none.
+    fn without_tokens(&self, field: &str) -> Option<String> {
+        let kept = self.route.cookie.as_ref().filter(|_| self.route.token == TokenTravel::Pass);
+        let names = self.policy.routes.iter().filter_map(|route| route.cookie.as_ref());
+        let is_token = |pair: &&str| {
+            let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
+            names.clone().any(|token| token == name) && kept.is_none_or(|kept| kept != name)
+        };
+        if self.route.access == Access::Auth {
+            return None;
+        }
+        let pairs = || field.split(';').map(|pair| pair.trim_matches(' '));
+        pairs().find(is_token)?;
+        let rest: Vec<&str> = pairs().filter(|pair| !is_token(pair) && !pair.is_empty()).collect();
+        Some(rest.join("; "))
     }
 
     /// Whether a field says what only the gate may say: who asks, from where, and for what. Names are
@@ -212,17 +235,7 @@ pub(crate) fn is_field_name(name: &str) -> bool {
         && !["accept", "access-", "content-", "forwarded-", "if-", "sec-", "trace"]
             .iter()
             .any(|taken| bare.starts_with(taken))
-        && !["authorization", "cookie", "expect", "host", "origin", "range", "referer"]
-            .contains(&name)
-}
-
-/// A `Cookie` field without the cookie `name`; none if it is not in it.
-fn without_cookie(field: &str, name: &str) -> Option<String> {
-    let named = |pair: &&str| pair.split_once('=').is_some_and(|(held, _)| held == name);
-    let pairs = || field.split(';').map(|pair| pair.trim_matches(' '));
-    pairs().find(named)?;
-    let rest: Vec<&str> = pairs().filter(|pair| !named(pair) && !pair.is_empty()).collect();
-    Some(rest.join("; "))
+        && !TAKEN.contains(&name)
 }
 
 /// Whether `text` is a `traceparent` (W3C Trace Context section 3.2), of version 00 or a later one.
@@ -302,6 +315,30 @@ const OURS_TO_SAY: [&str; 17] = [
     "request-id",
     "rewrite-url",
     "true-client-ip",
+];
+
+/// Fields of requests and answers that have a meaning of their own.
+const TAKEN: [&str; 20] = [
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "cookie",
+    "date",
+    "expect",
+    "from",
+    "host",
+    "link",
+    "location",
+    "origin",
+    "pragma",
+    "priority",
+    "range",
+    "referer",
+    "set-cookie",
+    "user-agent",
+    "vary",
+    "via",
 ];
 
 /// Most names that are read from a `Connection` field.
@@ -385,6 +422,10 @@ mod tests {
         assert_eq!(removed(public, upgrade()), [""; 0]);
         assert_eq!(removed(auth, upgrade()), ["connection", "upgrade"]);
         assert_eq!(removed(public, vec![("upgrade", "h2c")]), ["upgrade"]);
+        let target = Target::Upstream(&policy.upstream);
+        let permit = Permit::new(&policy.routes[public], target, &policy, None, true);
+        let head = Head::new("OPTIONS", "https://a.example/", upgrade());
+        assert_eq!(permit.edits(&head, REQUEST_ID).remove, ["connection", "upgrade"]);
     }
 
     #[test]
@@ -443,6 +484,9 @@ mod tests {
         assert_eq!((alone.remove, alone.set.len()), (vec!["cookie".to_owned()], 7));
         let other = edits(&policy, 2, holder("alice"), vec![("cookie", "xtoken=x")]);
         assert!(other.remove.is_empty() && value(&other, "cookie").is_none());
+        // A public route's upstream is not sent another route's token; the origin may need it.
+        assert_eq!(edits(&policy, 0, None, vec![("cookie", "token=x")]).remove, ["cookie"]);
+        assert_eq!(edits(&policy, 1, None, vec![("cookie", "token=x")]).remove, [""; 0]);
         policy.routes[2].token = TokenTravel::Pass;
         let passed = edits(&policy, 2, holder("alice"), headers());
         assert!(passed.remove.is_empty() && value(&passed, "cookie").is_none());

@@ -52,7 +52,7 @@ pub struct Policy {
     pub keys_fresh_seconds: u32,
     /// For how long a key set is used at the most, while its issuer can't be asked.
     pub keys_stale_seconds_max: u32,
-    /// Within this, unknown `kid`s cause one look at the issuer.
+    /// Within this, an unknown `kid` is looked for once, and no more than four are.
     pub keys_cool_down_seconds: u32,
     /// How long a provider may take to say whether a token is good.
     pub introspection_deadline_ms: u32,
@@ -159,7 +159,8 @@ impl Policy {
         let routes = read.routes(cors.as_ref(), assertion.is_some());
         let (upstream, origin) = (read.url("UPSTREAM_URL"), read.url("ORIGIN_URL"));
         let (store, store_token) = (read.url("STORE_URL"), read.required("STORE_TOKEN"));
-        let identity_fields = IdentityFields::read(&mut read);
+        let identity_fields =
+            IdentityFields::read(&mut read, assertion.as_ref().map(|own| &own.field));
         let resource = match read.optional("RESOURCE_URL") {
             Some(_) => read.url("RESOURCE_URL"),
             None => None,

@@ -74,7 +74,7 @@ pub enum Mode {
     Unrevoked,
 }
 
-/// The paths of a route, by their segments in the form of [`Spelling`].
+/// The paths of a route, by their segments.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pattern {
     segments: Vec<Segment>,
@@ -101,16 +101,9 @@ impl Pattern {
         if path.contains(['*', '?', '#', '%']) || (below && path.ends_with('/')) {
             return None;
         }
-        let spelled;
-        let path = match path {
-            "" if below => "",
-            "/" => "",
-            path => {
-                spelled = Spelling::of(path).ok()?;
-                spelled.0.strip_prefix('/')?
-            }
-        };
-        let path = path.strip_suffix('/').unwrap_or(path);
+        if !matches!((path, below), ("", true)) {
+            Spelling::of(path).ok()?;
+        }
         let mut segments = Vec::new();
         for segment in path.split('/').filter(|segment| !segment.is_empty()) {
             let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
@@ -123,14 +116,19 @@ impl Pattern {
         Some(Self { segments, below })
     }
 
-    /// Whether `path` is one of them.
-    fn matches(&self, path: &Spelling) -> bool {
-        let mut rest = path.0.strip_prefix('/').unwrap_or(&path.0);
+    /// Whether the path is one of them, to the letter or but for its case.
+    fn matches(&self, path: &Spelling, case: Case) -> bool {
+        let path = match case {
+            Case::Exact => &path.exact,
+            Case::Folded => &path.folded,
+        };
+        let mut rest = path.strip_prefix('/').unwrap_or(path);
         for segment in &self.segments {
             let (held, after) = rest.split_once('/').unwrap_or((rest, ""));
-            let fits = match segment {
-                Segment::Any => !held.is_empty(),
-                Segment::Literal(literal) => held == literal,
+            let fits = match (segment, case) {
+                (Segment::Any, _) => !held.is_empty(),
+                (Segment::Literal(literal), Case::Exact) => held == literal,
+                (Segment::Literal(literal), Case::Folded) => held.eq_ignore_ascii_case(literal),
             };
             if !fits {
                 return false;
@@ -140,22 +138,32 @@ impl Pattern {
         self.below || rest.is_empty()
     }
 
-    /// Whether every path of `other` is one of these.
+    /// Whether every path of `other` is one of these, but for its case.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let deeper = other.segments.len() > self.segments.len() || other.below;
         self.segments.len() <= other.segments.len()
             && (self.below || !deeper)
-            && self.segments.iter().zip(&other.segments).all(|(own, others)| match own {
-                Segment::Any => true,
-                Segment::Literal(_) => own == others,
+            && self.segments.iter().zip(&other.segments).all(|pair| match pair {
+                (Segment::Any, _) => true,
+                (Segment::Literal(own), Segment::Literal(other)) => own.eq_ignore_ascii_case(other),
+                (Segment::Literal(_), Segment::Any) => false,
             })
     }
 }
 
-/// A path as routes are compared: percent-decoded once, in lower case. Servers differ in whether
-/// `/Admin`, `/%61dmin` and `/admin` are one; for the gate they are, so that no spelling of a path
-/// escapes the route that is meant for it.
-struct Spelling(String);
+/// How a path is compared.
+#[derive(Clone, Copy)]
+enum Case {
+    Exact,
+    Folded,
+}
+
+/// A path as routes are compared: percent-decoded once (RFC 3986 section 6.2.2.2); and the same as servers
+/// read it that care for neither case nor width.
+struct Spelling {
+    exact: String,
+    folded: String,
+}
 
 impl Spelling {
     /// Refuses a path that no one spelling stands for: dot and empty segments, path parameters, and
@@ -182,27 +190,41 @@ impl Spelling {
             octets.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());
         }
         // What is no UTF-8 is read in another way by each server, overlong forms of dot and slash first.
-        let mut spelling = String::from_utf8(octets).map_err(|_| Denial::PathAmbiguous)?;
-        if spelling.contains(LOOKALIKES) {
+        let exact = String::from_utf8(octets).map_err(|_| Denial::PathAmbiguous)?;
+        if exact.contains(LOOKALIKES) {
             return Err(Denial::PathAmbiguous);
         }
-        spelling.make_ascii_lowercase();
-        Ok(Self(spelling))
+        let folded = exact.chars().map(fold).collect();
+        Ok(Self { exact, folded })
     }
 }
 
+/// The small ASCII letter that some server may take a character for.
+fn fold(character: char) -> char {
+    let plain = match character {
+        '\u{130}' | '\u{131}' => 'i',
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        '\u{ff01}'..='\u{ff5e}' => {
+            char::from_u32(u32::from(character) - 0xff01 + 0x21).unwrap_or(character)
+        }
+        other => other,
+    };
+    plain.to_ascii_lowercase()
+}
+
 impl Route {
-    /// Whether the route is for `method` and `path`.
-    fn matches(&self, method: &str, path: &Spelling) -> bool {
-        (self.methods.is_empty() || self.methods.iter().any(|m| m == method))
-            && self.pattern.matches(path)
+    /// Whether the route is for `method`. What is for GET is for HEAD, which servers serve by the same code
+    /// (RFC 9110 section 9.3.2).
+    fn is_for(&self, method: &str) -> bool {
+        let named = |wanted: &str| self.methods.iter().any(|own| own == wanted);
+        self.methods.is_empty() || named(method) || (method == "HEAD" && named("GET"))
     }
 
     /// Whether no request that `other` is for would come past this route.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let every_method = self.methods.is_empty()
-            || (!other.methods.is_empty()
-                && other.methods.iter().all(|m| self.methods.contains(m)));
+            || (!other.methods.is_empty() && other.methods.iter().all(|m| self.is_for(m)));
         every_method && self.pattern.covers(&other.pattern)
     }
 }
@@ -224,7 +246,17 @@ pub(crate) fn find<'r>(
         return Err(Denial::BodyUnexpected);
     }
     let path = Spelling::of(head.path())?;
-    routes.iter().find(|route| route.matches(method, &path)).ok_or(Denial::RouteUnknown)
+    let first = |case| {
+        let fits = |route: &&Route| route.is_for(method) && route.pattern.matches(&path, case);
+        routes.iter().find(fits)
+    };
+    // Servers differ in whether `/Admin` and `/admin` are one. Where that would decide which route a path
+    // takes, it takes none.
+    match (first(Case::Exact), first(Case::Folded)) {
+        (Some(exact), Some(folded)) if std::ptr::eq(exact, folded) => Ok(exact),
+        (None, None) => Err(Denial::RouteUnknown),
+        (Some(_), _) | (None, Some(_)) => Err(Denial::PathAmbiguous),
+    }
 }
 
 /// Whether `text` is one host with an optional port (RFC 9112 section 3.2). Two `Host` fields come joined

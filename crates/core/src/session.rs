@@ -36,6 +36,10 @@ pub struct TokenRecord {
     /// When the provider was asked, where the edge wrote the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<u64>,
+    /// As whom and for what the provider's answer was read, where the edge wrote the record: another gate,
+    /// or this one after a change of its settings, reads it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_as: Option<String>,
     /// Other claims that routes ask for.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub others: Map<String, Value>,
@@ -53,7 +57,7 @@ impl TokenRecord {
     }
 
     /// What a provider said at `asked_at`.
-    pub(crate) fn of(claims: &Claims, asked_at: UnixSeconds) -> Self {
+    pub(crate) fn of(claims: &Claims, read_as: String, asked_at: UnixSeconds) -> Self {
         Self {
             sub: claims.sub.clone(),
             sid: claims.sid.clone(),
@@ -64,6 +68,7 @@ impl TokenRecord {
             jti: claims.jti.clone(),
             iat: claims.iat.map(|iat| iat.0),
             asked_at: Some(asked_at.0),
+            read_as: Some(read_as),
             others: claims.others.clone(),
         }
     }

@@ -165,6 +165,10 @@ async fn a_cookie_serves_where_its_route_says_so_and_only_for_its_own_site() {
         refused(call("GET", "/cookie/x", &all).await, 403, "origin_refused").await;
     }
     let bearer = format!("Bearer {token}");
+    // Other routes' upstreams are not sent it.
+    let response = call("GET", "/open/x", &[("cookie", &cookie)]).await;
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["headers"]["cookie"], "a=1; b=2");
     let both = [("cookie", cookie.as_str()), ("authorization", bearer.as_str())];
     refused(call("GET", "/cookie/x", &both).await, 400, "credential_malformed").await;
     let twice = format!("{cookie}; __Host-token={token}");
@@ -247,6 +251,32 @@ async fn a_signed_assertion_says_the_same() {
     ] {
         assert_eq!(payload[name], value, "{payload}");
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_the_published_one_signs_nothing() {
+    // The public half is of RFC 8032's second test.
+    let key = ASSERTION_KEY.replace(
+        "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw",
+    );
+    let start = move || {
+        edge(json!({
+            "ISSUERS": [{
+                "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
+            }],
+            "ROUTES": [
+                { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked", "assertion": true },
+            ],
+            "ASSERTION": { "issuer": "https://edge.example", "audience": "inner" },
+            "ASSERTION_KEY": key,
+        }))
+    };
+    let edge = tokio::task::spawn_blocking(start).await.unwrap();
+    let response = get_with(&edge.edge("/api/x"), &token()).await;
+    refused(response, 503, "configuration_faulty").await;
+    assert!(edge.log("edge").contains("ASSERTION_KEY"), "{}", edge.log("edge"));
+    tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }
 
 #[tokio::test]

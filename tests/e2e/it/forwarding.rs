@@ -122,12 +122,17 @@ async fn no_path_trick_reaches_a_protected_route() {
 #[tokio::test]
 async fn no_spelling_of_a_path_escapes_its_route() {
     let tokens = SHARED.login().await;
-    for path in ["/api/%61dmin/x", "/api/Admin/x", "/API/ADMIN/x", "/api/admin", "/api/admin/"] {
+    for path in ["/api/%61dmin/x", "/api/admin", "/api/admin/", "/%61pi/%61dmin/%78"] {
         let response = get_with(&SHARED.edge(path), &tokens.access).await;
         refused(response, 403, "scope_insufficient").await;
     }
-    refused(get_with(&SHARED.edge("/api/admin;x/y"), &tokens.access).await, 400, "path_ambiguous")
-        .await;
+    let head = client().head(SHARED.edge("/api/admin/x")).bearer_auth(&tokens.access);
+    assert_eq!(head.send().await.unwrap().status(), 403);
+    // For some servers these are the same, for others not.
+    for path in ["/api/Admin/x", "/API/ADMIN/x", "/api/adm%C4%B1n/x", "/api/admin;x/y"] {
+        let response = get_with(&SHARED.edge(path), &tokens.access).await;
+        refused(response, 400, "path_ambiguous").await;
+    }
 }
 
 #[tokio::test]

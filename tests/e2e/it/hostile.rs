@@ -2,7 +2,7 @@
 //! What matters is what the upstream sees: nothing that it should not, and nobody's word for who asks.
 
 use crate::issuer::{AUDIENCE, ISSUER, Issuer, TRUSTED, claims, edge, header, now};
-use crate::provider::Provider;
+use crate::provider::{Behaviour, Provider, answer};
 use crate::stack::{Stack, get_with};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -623,6 +623,26 @@ async fn http_tricks() {
             gate.harmless(reference, &request);
         }
         assert!(gate.tried >= 160, "{}", gate.tried);
+
+        // The platform opens a WebSocket by GET, so that a route for another method would be passed by one.
+        for method in ["OPTIONS", "POST", "HEAD", "DELETE"] {
+            let request = format!(
+                "{method} /public/x HTTP/1.1\r\nhost: a.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                 sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            );
+            gate.send(request.as_bytes());
+            for seen in gate.upstream.take() {
+                assert!(seen.starts_with(&format!("{method} /public/x ")), "{method}: {seen}");
+                assert!(!seen.to_lowercase().contains("upgrade"), "{method}: {seen}");
+            }
+        }
+        // A status that is none is passed on, and breaks nothing.
+        gate.upstream.behave(Behaviour::Raw(b"HTTP/1.1 999 X\r\ncontent-length: 2\r\n\r\nok".to_vec()));
+        let odd = gate.judge("/public/x", b"");
+        assert!(odd == "999" || odd.starts_with("502"), "{odd}");
+        gate.upstream.behave(answer(200, "{}"));
+        assert_eq!(gate.judge("/public/x", b""), "200");
+        gate.upstream.take();
 
         // A claim that tries to end its field and begin another (CWE-113) arrives as it was, encoded.
         let injection = claims(json!({ "sub": "al\r\nportcullis-scope: admin\r\n\r\nGET /api" }));

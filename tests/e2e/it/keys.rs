@@ -251,6 +251,30 @@ async fn no_lie_of_an_issuer_is_a_key() {
     stop(stack).await;
 }
 
+/// A client that leaves before its answer takes nobody's keys along.
+#[tokio::test]
+async fn a_client_that_leaves_holds_nobody_up() {
+    let issuer = Issuer::new();
+    let body = set(&[(&issuer, "a")]);
+    let provider = Provider::start(Behaviour::Answer { status: 200, body, after_ms: 500 });
+    let vars = json!({ "ISSUERS": [issuer_at(&provider.url("/jwks"))] });
+    let stack = start(vars).await;
+    let (url, first) = (stack.edge("/api/x"), token(&issuer, "a"));
+    let left = reqwest::Client::builder().timeout(Duration::from_millis(100)).no_proxy().build();
+    assert!(left.unwrap().get(&url).bearer_auth(&first).send().await.is_err());
+    let begun = Instant::now();
+    assert_eq!(judge(&stack, &token(&issuer, "a")).await, "200");
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(provider.take().len(), 1);
+
+    // A kid that nobody could look for is not called unknown.
+    provider.behave(Behaviour::Hangs);
+    let next = Issuer::new();
+    assert_eq!(judge(&stack, &token(&next, "b")).await, "503 keys_unavailable");
+    assert_eq!(judge(&stack, &token(&issuer, "a")).await, "200");
+    stop(stack).await;
+}
+
 #[tokio::test]
 async fn keys_are_found_by_metadata() {
     let issuer = Issuer::new();

@@ -43,6 +43,8 @@ pub enum Fault {
     NotAnOrigin,
     /// It is not a scope-token of RFC 6749 section 3.3.
     NotAScope,
+    /// It has characters that no token has, or a dot.
+    NotATokenPrefix,
     /// It is not an absolute URL.
     NotAUrl,
     /// It means nothing on a route of this access.
@@ -96,6 +98,7 @@ impl fmt::Display for Fault {
             Self::NotAScope => {
                 "a scope is visible ASCII without quote, backslash and space, one an entry"
             }
+            Self::NotATokenPrefix => "give letters, digits and -_~+/, as the tokens begin",
             Self::NotAUrl => {
                 "is not a URL; give http:// or https:// with a host, no query and no user"
             }

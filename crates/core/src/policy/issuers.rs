@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::reader::Reader;
 use crate::introspection::{ClientAuth, Introspection};
 use crate::issuer::{Issuer, KeyLocation, TokenType, is_url};
-use crate::jwks::{Algorithm, Jwks, KeySource};
+use crate::jwks::{Algorithm, Jwks, KeyFault, KeySource};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -116,6 +116,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         if raw.algorithms.is_empty() {
             self.fault(format!("{place}.algorithms"), Fault::Empty);
         }
+        if raw.jwks_variable.is_none() && raw.algorithms.iter().any(|alg| alg.is_secret()) {
+            self.fault(format!("{place}.algorithms"), Fault::Key(KeyFault::SecretPublished));
+        }
         let mut url = |name: &str, url: &String| {
             if !is_url(url) {
                 self.fault(format!("{place}.{name}"), Fault::NotAUrl);
@@ -143,6 +146,10 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 for (key, fault) in faults {
                     self.fault(format!("{name}.keys[{key}]"), Fault::Key(fault));
                 }
+                let kids: Vec<_> = keys.keys().iter().map(|key| &key.kid).collect();
+                if kids.iter().enumerate().any(|(at, kid)| kids.iter().take(at).any(|k| k == kid)) {
+                    self.fault(format!("{name}.keys: kid"), Fault::Duplicate);
+                }
                 Some(KeyLocation::Inline(keys))
             }
             Err(fault) => {
@@ -158,6 +165,10 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
         if raw.client_id.is_empty() {
             self.fault(format!("{place}.introspection.client_id"), Fault::Empty);
+        }
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_~+/".contains(&b);
+        if !raw.token_prefix.bytes().all(fits) {
+            self.fault(format!("{place}.introspection.token_prefix"), Fault::NotATokenPrefix);
         }
         let secret = self.required(&raw.client_secret_variable).unwrap_or_default();
         Introspection {

@@ -2,6 +2,7 @@
 
 use super::fault::{ConfigError, Fault};
 use super::{BaseUrl, LogPolicy, is_safe_name};
+use crate::json;
 use crate::key::Keys;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -84,7 +85,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(crate) fn json<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
         let text = self.optional(name)?;
         // By way of a value, so that each type is read in one way: the Worker carries less code.
-        let value = serde_json::from_str::<Value>(&text);
+        let value = json::value(text.as_bytes());
         match value.and_then(serde_json::from_value) {
             Ok(value) => Some(value),
             Err(error) => {

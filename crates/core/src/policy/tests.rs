@@ -77,6 +77,8 @@ fn each_fault_is_named() {
     check(&[("ROUTES", "{")], &["ROUTES"]);
     check(&[("ISSUERS", "[{}]")], &["ISSUERS[0]"]);
     check(&[("ROUTES", r#"[{"name":"a","path":"/","access":"open"}]"#)], &["ROUTES[0]"]);
+    let twice = r#"[{"name":"a","path":"/","access":"protected","scopes":["s"],"scopes":[]}]"#;
+    check(&[("ROUTES", twice)], &["ROUTES"]);
     check(&[("ROUTES", r#"[{"name":"a","path":"/","access":"public","typo":1}]"#)], &["ROUTES[0]"]);
     check(
         &[(
@@ -144,9 +146,9 @@ const OCT: &str = r#"{"kty":"oct","kid":"h","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 
 #[test]
 fn an_issuers_keys_come_one_way() {
-    let algorithms = r#""algorithms":["EdDSA","HS256"]"#;
     let check = |members: &str, expect: &[&str]| {
-        let issuers = issuer(&format!("{algorithms}{members}"));
+        let hmac = if members.contains("jwks_variable") { r#","HS256""# } else { "" };
+        let issuers = issuer(&format!(r#""algorithms":["EdDSA"{hmac}]{members}"#));
         let secret = format!(r#"{{"keys":[{OCT}]}}"#);
         check(&[("ISSUERS", &issuers), ("KEYS", &secret), ("BAD", "{}")], expect);
     };
@@ -159,15 +161,18 @@ fn an_issuers_keys_come_one_way() {
     check(r#","jwks":{"keys":[]}"#, &["ISSUERS[0].jwks.keys"]);
     check(r#","jwks":{"kees":[]}"#, &["ISSUERS[0].jwks"]);
     check(&format!(r#","jwks":{{"keys":[{ED},{OCT}]}}"#), &["ISSUERS[0].jwks.keys[1]"]);
+    check(&format!(r#","jwks":{{"keys":[{ED},{ED}]}}"#), &["ISSUERS[0].jwks.keys: kid"]);
     check(r#","jwks_variable":"KEYS""#, &[]);
     check(r#","jwks_variable":"NONE""#, &["NONE"]);
     check(r#","jwks_variable":"BAD""#, &["BAD"]);
     let policy = policy_with(&[
-        ("ISSUERS", &issuer(&format!(r#"{algorithms},"jwks_variable":"KEYS""#))),
+        ("ISSUERS", &issuer(r#""algorithms":["HS256"],"jwks_variable":"KEYS""#)),
         ("KEYS", &format!(r#"{{"keys":[{OCT}]}}"#)),
     ]);
     assert!(matches!(policy.issuers[0].keys, Some(KeyLocation::Inline(_))));
     assert!(!format!("{policy:?}").contains("AAAA"), "an HMAC secret shows itself");
+    let published = issuer(r#""algorithms":["RS256","HS256"],"jwks_url":"https://i/k""#);
+    self::check(&[("ISSUERS", &published)], &["ISSUERS[0].algorithms"]);
 }
 
 #[test]
@@ -187,6 +192,10 @@ fn opaque_tokens_have_a_provider() {
     check(&opaque("").replace("https://i/introspect", "i"), &["ISSUERS[0].introspection.url"]);
     check(&opaque("").replace("edge", ""), &["ISSUERS[0].introspection.client_id"]);
     check(&opaque("").replace("PASS", "NONE"), &["NONE"]);
+    for prefix in ["a b", "a.b", "\u{e9}"] {
+        let prefixed = opaque(&format!(r#","token_prefix":"{prefix}""#));
+        check(&prefixed, &["ISSUERS[0].introspection.token_prefix"]);
+    }
     // With algorithms there must be keys.
     check(
         &issuer(&format!(r#""algorithms":["EdDSA"],"introspection":{}"#, provider(""))),

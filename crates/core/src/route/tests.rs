@@ -7,7 +7,7 @@ fn patterns_match_whole_segments_in_every_spelling() {
     fn check(pattern: &str, path: &str, expect: bool) {
         let pattern = Pattern::parse(pattern).unwrap();
         let path = Spelling::of(path).unwrap();
-        assert_eq!(pattern.matches(&path), expect, "{pattern:?} {}", path.0);
+        assert_eq!(pattern.matches(&path, Case::Folded), expect, "{pattern:?} {}", path.exact);
     }
     check("/api/*", "/api/hello", true);
     check("/api/*", "/api/", true);
@@ -160,4 +160,39 @@ fn a_host_is_one_name() {
     for bad in ["", "a.example, b.example", "a@b", "a b", "a\0", "a%2e", "a\"b", "\u{e9}"] {
         assert!(!is_host(bad), "{bad}");
     }
+}
+
+#[test]
+fn where_case_would_decide_nothing_is_decided() {
+    let routes = r#"[
+        {"name":"admin","path":"/api/admin/*","access":"protected","scopes":["admin"],"methods":["GET"]},
+        {"name":"open","path":"/Public/*","access":"public"},
+        {"name":"id","path":"/users/{id}","access":"protected"},
+        {"name":"api","path":"/api/*","access":"protected"}]"#;
+    let policy = crate::policy::tests::policy_with(&[("ROUTES", routes)]);
+    let check = |method: &str, path: &str, expect: &str| {
+        let url = format!("https://a.example{path}");
+        let head = Head::new(method, &url, Vec::new());
+        let got = match find(&policy.routes, &head, method) {
+            Ok(route) => route.name.as_str(),
+            Err(denial) => denial.code(),
+        };
+        assert_eq!(got, expect, "{method} {path}");
+    };
+    check("GET", "/api/admin/x", "admin");
+    check("HEAD", "/api/admin/x", "admin");
+    check("POST", "/api/admin/x", "api");
+    check("GET", "/api/Admin/x", "path_ambiguous");
+    check("POST", "/api/Admin/x", "api");
+    check("GET", "/API/x", "path_ambiguous");
+    check("GET", "/api/X", "api");
+    check("GET", "/users/Alice", "id");
+    check("GET", "/Public/x", "open");
+    check("GET", "/Public/X", "open");
+    check("GET", "/public/x", "path_ambiguous");
+    check("GET", "/%50ublic/x", "open");
+    check("GET", "/api/adm%C4%B1n/x", "path_ambiguous");
+    check("GET", "/api/%EF%BD%81dmin/x", "path_ambiguous");
+    check("GET", "/api/%EF%BD%81%EF%BD%82", "api");
+    check("GET", "/nowhere", "route_unknown");
 }
