@@ -233,3 +233,26 @@ impl From<Outage> for Refusal {
         Self::Out(outage)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const ERRORS: &str = include_str!("../../../docs/errors.md");
+
+    /// Every arm of the `code` functions above has a row in the table.
+    #[test]
+    fn every_code_is_documented() {
+        let codes = include_str!("denial.rs").lines().filter_map(|line| {
+            let (_, code) = line.trim().strip_prefix("Self::")?.split_once(" => \"")?;
+            let code = code.strip_suffix("\",")?;
+            code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then_some(code)
+        });
+        let codes: Vec<&str> = codes.collect();
+        assert!(codes.len() > 35, "{codes:?}");
+        for code in codes {
+            assert!(ERRORS.contains(&format!("`{code}`")), "docs/errors.md lacks {code}");
+        }
+    }
+}

@@ -308,3 +308,18 @@ fn all_faults_are_reported_at_once() {
     let all = ["ISSUERS", "ROUTES", "UPSTREAM_URL", "ORIGIN_URL", "STORE_URL", "STORE_TOKEN"];
     assert_eq!(names, all);
 }
+
+#[test]
+fn every_setting_is_documented() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let asked = std::cell::RefCell::new(Vec::new());
+    let _ = Policy::parse(|name| {
+        asked.borrow_mut().push(name.to_owned());
+        None
+    });
+    let asked = asked.into_inner();
+    assert!(asked.len() > 20, "{asked:?}");
+    for name in asked {
+        assert!(page.contains(&format!("| `{name}` |")), "docs/configuration.md lacks {name}");
+    }
+}
