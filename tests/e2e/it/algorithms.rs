@@ -1,6 +1,6 @@
 //! Every signature algorithm: a key of it vouches for its own tokens, and for no others.
 
-use crate::issuer::{AUDIENCE, claims, edge, header};
+use crate::issuer::{AUDIENCE, TRUSTED, claims, edge, header};
 use crate::stack::{Stack, get_with};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize, PublicKeyComponents};
@@ -160,6 +160,72 @@ async fn a_key_vouches_for_its_own_algorithm_and_no_other() {
                 other.algorithm
             );
         }
+    }
+    tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
+}
+
+/// Tokens as three kinds of provider make them, side by side at one gate.
+#[tokio::test]
+async fn issuers_of_every_kind_stand_side_by_side() {
+    let rsa = Signer::all().into_iter().find(|signer| signer.algorithm == "RS256").unwrap();
+    let (auth0, entra) =
+        ("https://tenant.eu.auth0.com/", "https://login.microsoftonline.com/t1/v2.0");
+    let client = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+    // Entra publishes no alg, but a use and a thumbprint.
+    let mut bare = rsa.jwk();
+    bare.as_object_mut().unwrap().remove("alg");
+    bare["use"] = "sig".into();
+    bare["x5t"] = "abc".into();
+    let keys = |jwk: &Value| json!({ "keys": [jwk] });
+    let vars = json!({
+        "ISSUERS": [
+            { "issuer": crate::issuer::ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks() },
+            { "issuer": auth0, "audience": AUDIENCE, "algorithms": ["RS256"], "jwks": keys(&rsa.jwk()),
+              "token_type": "jwt", "scope_claim": "permissions" },
+            { "issuer": entra, "audience": client, "algorithms": ["RS256"], "jwks": keys(&bare),
+              "token_type": "jwt", "scope_claim": "scp" },
+        ],
+        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked", "scopes": ["api:read"] }],
+    });
+    let edge = tokio::task::spawn_blocking(move || edge(vars)).await.unwrap();
+    let sign = |header: Value, claims: Value| {
+        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let input = format!("{}.{}", encode(header), encode(claims));
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(rsa.sign(input.as_bytes())))
+    };
+    let at = crate::issuer::now();
+    let by_auth0 = |changes: Value| {
+        let mut claims = json!({
+            "iss": auth0, "sub": "auth0|123", "aud": [AUDIENCE, "https://tenant.eu.auth0.com/userinfo"],
+            "iat": at, "exp": at + 86_400, "azp": "cli", "scope": "openid", "permissions": ["api:read"],
+            "gty": "password",
+        });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        sign(json!({ "alg": "RS256", "typ": "JWT", "kid": "RS256" }), claims)
+    };
+    let by_entra = |changes: Value| {
+        let mut claims = json!({
+            "iss": entra, "sub": "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ", "aud": client, "iat": at, "nbf": at,
+            "exp": at + 3600, "azp": "cli", "azpacr": "1", "oid": "1", "tid": "t1", "ver": "2.0",
+            "scp": "User.Read api:read", "roles": ["x"], "rh": "0.A", "uti": "u",
+        });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        sign(json!({ "alg": "RS256", "typ": "JWT", "kid": "RS256", "x5t": "abc" }), claims)
+    };
+    let own = TRUSTED.sign(&header(json!({})), &claims(json!({})));
+    for (token, expect) in [
+        (own, ""),
+        (by_auth0(json!({})), ""),
+        (by_entra(json!({})), ""),
+        (by_auth0(json!({ "permissions": [], "scope": "api:read" })), "scope_insufficient"),
+        (by_entra(json!({ "scp": "User.Read" })), "scope_insufficient"),
+        // One provider's token with another's name or audience.
+        (by_auth0(json!({ "iss": entra })), "audience_mismatch"),
+        (by_entra(json!({ "aud": AUDIENCE })), "audience_mismatch"),
+        (by_auth0(json!({ "iss": crate::issuer::ISSUER })), "algorithm_refused"),
+        (by_auth0(json!({ "iss": "https://tenant.eu.auth0.com" })), "issuer_unknown"),
+    ] {
+        assert_eq!(judge(&edge, &token).await, expect, "{token}");
     }
     tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }

@@ -322,6 +322,58 @@ fn raw_at(address: &str, request: &str, until: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+#[tokio::test]
+async fn a_websocket_passes_with_its_identity() {
+    let upstream = Provider::start(Behaviour::WebSocketEcho);
+    let vars = json!({
+        "ISSUERS": [{
+            "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
+        }],
+        "UPSTREAM_URL": upstream.url(""), "UPSTREAM_DEADLINE_MS": "500", "CORS": { "origins": ["*"] },
+    });
+    let stack = tokio::task::spawn_blocking(move || edge(vars)).await.unwrap();
+    let handshake = |credential: &str| {
+        format!(
+            "GET /api/socket HTTP/1.1\r\nhost: a.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n{credential}\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+    };
+    let open = |request: String| {
+        let address = stack.edge("").trim_start_matches("http://").to_owned();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+            head.push(byte[0]);
+        }
+        (stream, String::from_utf8(head).unwrap())
+    };
+    let (_, head) = open(handshake(""));
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+    assert!(upstream.take().is_empty());
+
+    let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));
+    let (mut stream, head) = open(handshake(&format!("authorization: Bearer {token}\r\n")));
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    let seen = upstream.take().concat();
+    assert!(seen.contains("portcullis-subject: alice") && !seen.contains(&token), "{seen}");
+    // Longer than the upstream's deadline, which ends with the answer's head.
+    for message in [b"hello", b"again"] {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let mut frame = vec![0x81, 0x85, 0, 0, 0, 0];
+        frame.extend_from_slice(message);
+        stream.write_all(&frame).unwrap();
+        let mut echoed = [0; 7];
+        stream.read_exact(&mut echoed).unwrap();
+        assert_eq!(echoed[..2], [0x81, 5]);
+        assert_eq!(&echoed[2..], message);
+    }
+    drop(stream);
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
 /// The same raw request, to an upstream directly and through the gate: what matters of the answers is the
 /// same.
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Servers of the test's own that stand for an issuer's key set or an introspection endpoint: they count who
 //! asks, and they misbehave on demand.
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -20,6 +23,8 @@ pub enum Behaviour {
     Stalls,
     /// Sends this, byte for byte, and ends the connection.
     Raw(Vec<u8>),
+    /// Opens a WebSocket and sends back each short message (RFC 6455), until the other side ends it.
+    WebSocketEcho,
 }
 
 /// A server on a port of its own, for as long as the process runs.
@@ -98,7 +103,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     };
     let behaviour = {
         let mut state = state.lock().unwrap();
-        state.requests.push_back(text);
+        state.requests.push_back(text.clone());
         state.behaviour.clone()
     };
     match behaviour {
@@ -121,5 +126,35 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             Ok(())
         }
         Behaviour::Raw(bytes) => stream.write_all(&bytes),
+        Behaviour::WebSocketEcho => echo(stream, &text),
+    }
+}
+
+fn echo(mut stream: TcpStream, request: &str) -> std::io::Result<()> {
+    let key = request.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim().to_owned())
+    });
+    let text = format!("{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key.unwrap_or_default());
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    write!(
+        stream,
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {}\r\n\r\n",
+        STANDARD.encode(hash.as_ref())
+    )?;
+    loop {
+        let mut head = [0; 6];
+        stream.read_exact(&mut head)?;
+        let [kind, length, mask @ ..] = head;
+        let mut message = vec![0; usize::from(length & 0x7f)];
+        stream.read_exact(&mut message)?;
+        for (place, byte) in message.iter_mut().enumerate() {
+            *byte ^= mask[place % 4];
+        }
+        stream.write_all(&[kind, length & 0x7f])?;
+        stream.write_all(&message)?;
+        if kind & 0xf == 8 {
+            return Ok(());
+        }
     }
 }
