@@ -148,15 +148,12 @@ export function reply(status, fields, body) {
 }
 
 // The same response with some fields set; its body is not touched. Which pages may read it is the gate's
-// to say, if it says anything of that. A WebSocket's response can't be made anew, nor
-// one whose status is none.
-export function dress(response, fields, cors) {
+// to say. A WebSocket's response can't be made anew, nor one whose status is none.
+export function dress(response, fields) {
   if (response.webSocket || response.status < 200 || response.status > 599) return response;
   const dressed = new Response(response.body, response);
-  if (cors) {
-    for (const name of [...dressed.headers.keys()]) {
-      if (name.startsWith('access-control-')) dressed.headers.delete(name);
-    }
+  for (const name of [...dressed.headers.keys()]) {
+    if (name.startsWith('access-control-')) dressed.headers.delete(name);
   }
   put(dressed.headers, fields);
   return dressed;

@@ -21,9 +21,9 @@ extern "C" {
     /// A response of its parts; `fields` holds names and values in turn, a line each.
     pub fn reply(status: u16, fields: &str, body: &str) -> web_sys::Response;
 
-    /// The same response with some fields set, in the form of [`reply`]'s. `cors`: its own fields that say
-    /// which pages may read it are taken out.
-    pub fn dress(response: web_sys::Response, fields: &str, cors: bool) -> web_sys::Response;
+    /// The same response with some fields set, in the form of [`reply`]'s, and without its own that say which
+    /// pages may read it.
+    pub fn dress(response: web_sys::Response, fields: &str) -> web_sys::Response;
 
     #[wasm_bindgen(js_name = sleep)]
     fn sleep_promise(ms: u32) -> Promise;

@@ -37,12 +37,15 @@ pub fn settle(
     response
 }
 
-/// The answer of whoever a request was for, with its id, and with what the policy says of cross-origin
-/// requests.
+/// The answer of whoever a request was for. It is handed on as it is, since a new response around the same
+/// body costs as much as all of the policy; but for what the policy says of cross-origin requests.
 fn dress(response: web_sys::Response, arrival: &Arrival, trace: &Trace) -> web_sys::Response {
+    if trace.cors.is_none() {
+        return response;
+    }
     let mut fields = cors_fields(arrival, trace);
     fields.push(("x-request-id", arrival.request_id.clone()));
-    host::dress(response, &lines(&fields), trace.cors.is_some())
+    host::dress(response, &lines(&fields))
 }
 
 /// A page must be able to read a refusal, too.
