@@ -15,13 +15,20 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 thread_local! {
-    /// Tokens that turned out to be no good, each with the end of the pause in which nobody is asked again,
-    /// and its length, in milliseconds.
-    static INACTIVE: RefCell<Memory<TokenHash, (u64, u64)>> =
-        RefCell::new(Memory::new(INACTIVE_PER_GENERATION, usize::MAX));
+    /// Tokens that turned out to be no good.
+    static REFUSED: RefCell<Memory<TokenHash, Pause>> =
+        RefCell::new(Memory::new(REFUSED_PER_GENERATION, usize::MAX));
     /// The current second, and how often it was asked in it, for each reason apart: nobody can use up with
     /// made-up tokens what genuine ones need.
     static ASKED: Cell<(UnixSeconds, [u32; 2])> = const { Cell::new((UnixSeconds(0), [0; 2])) };
+}
+
+/// For how long nobody is asked again about a token, in milliseconds, and what is said of it meanwhile.
+#[derive(Clone, Copy)]
+struct Pause {
+    until_ms: u64,
+    length_ms: u64,
+    denial: Denial,
 }
 
 /// Why a provider is asked.
@@ -132,9 +139,9 @@ async fn ask(
     arrival: &Arrival,
 ) -> Result<TokenRecord, Refusal> {
     let issuer = policy.issuers.get(provider.issuer).ok_or(Denial::IssuerUnknown)?;
-    let inactive = INACTIVE.with_borrow_mut(|memory| memory.recall(hash, |_| 0));
-    if inactive.is_some_and(|(until_ms, _)| arrival.now_ms < until_ms) {
-        return Err(Denial::TokenInactive.into());
+    let last = REFUSED.with_borrow_mut(|memory| memory.recall(hash, |_| 0));
+    if let Some(pause) = last.filter(|pause| arrival.now_ms < pause.until_ms) {
+        return Err(pause.denial.into());
     }
     if !may_ask(policy, why, arrival.now) {
         return Err(Outage::IntrospectionBusy.into());
@@ -159,11 +166,12 @@ async fn ask(
     })?;
     let outcome = Introspection::read(issuer, &policy.other_claims, status, &text, arrival.now);
     match outcome {
-        Err(Refusal::Denied(_)) => {
+        Err(Refusal::Denied(denial)) => {
             // The first pause is short: a provider's replica may not have heard of a new token yet.
-            let pause_ms = inactive.map_or(PAUSE_MS_MIN, |(_, last)| (last * 2).min(PAUSE_MS_MAX));
-            let entry = (arrival.now_ms + pause_ms, pause_ms);
-            INACTIVE.with_borrow_mut(|memory| memory.insert(hash, entry, 0));
+            let length_ms =
+                last.map_or(PAUSE_MS_MIN, |last| (last.length_ms * 2).min(PAUSE_MS_MAX));
+            let pause = Pause { until_ms: arrival.now_ms + length_ms, length_ms, denial };
+            REFUSED.with_borrow_mut(|memory| memory.insert(hash, pause, 0));
         }
         Err(Refusal::Out(_) | Refusal::Misconfigured) => {
             log(issuer, arrival, &format!("status {status}, or no answer of RFC 7662"));
@@ -197,7 +205,7 @@ fn log(issuer: &Issuer, arrival: &Arrival, fault: &str) {
     host::log(&line.to_string());
 }
 
-const INACTIVE_PER_GENERATION: usize = 4096;
+const REFUSED_PER_GENERATION: usize = 4096;
 const PAUSE_MS_MIN: u64 = 1000;
 const PAUSE_MS_MAX: u64 = 16_000;
 const ANSWER_BYTES_MAX: u32 = 64 * 1024;

@@ -1,6 +1,6 @@
-//! The issuers' key sets: settled values only, each fetched within a request that needs it, or after one.
-//! A Worker may not wait for another request's fetch, so no promise is ever shared: whoever comes while
-//! somebody is looking waits by timers of its own, and finds what was settled.
+//! The issuers' key sets: settled values only, fetched beside a request that needs them. A Worker may not
+//! wait for another request's fetch, so no promise is ever shared: whoever must wait for a look does so by
+//! timers of its own, and finds what was settled.
 
 use crate::Arrival;
 use crate::host::{self, TextRequest};
@@ -39,7 +39,7 @@ struct Slot {
     failed_at_ms: u64,
     /// Since when somebody has been looking.
     looking_since_ms: Option<u64>,
-    /// `kid`s that were looked for in vain, and when.
+    /// `kid`s that were unknown, and when they were looked for.
     unknown: HashMap<String, u64>,
 }
 
@@ -223,17 +223,16 @@ fn begin_look(policy: &'static Policy, place: usize, why: Why, arrival: &Arrival
     arrival.after(look(policy, place, why, arrival.request_id.clone()));
 }
 
-/// Waits for whoever is looking, if somebody is.
+/// Waits for whoever is looking, if somebody is, and for no look after that one.
 async fn wait_for_look(policy: &Policy, place: usize) {
-    let begun_ms = host::now_ms();
-    loop {
-        let now_ms = host::now_ms();
-        let busy = with_slot(place, |slot| slot.looking_since_ms).flatten();
-        let abandoned = |since: u64| now_ms >= since + look_ms(policy);
-        if busy.is_none_or(abandoned) || now_ms >= begun_ms + look_ms(policy) {
-            return;
-        }
-        host::sleep(WAIT_STEP_MS).await;
+    let looking = || with_slot(place, |slot| slot.looking_since_ms).flatten();
+    let Some(since_ms) = looking() else {
+        return;
+    };
+    let mut step_ms = WAIT_STEP_MS_MIN;
+    while looking() == Some(since_ms) && host::now_ms() < since_ms + look_ms(policy) {
+        host::sleep(step_ms).await;
+        step_ms = (step_ms * 2).min(WAIT_STEP_MS_MAX);
     }
 }
 
@@ -250,24 +249,19 @@ async fn look(policy: &'static Policy, place: usize, why: Why, request_id: Strin
     let begun_ms = with_slot(place, |slot| slot.looking_since_ms).flatten();
     let found = find(policy, issuer, place, &why, &request_id).await;
     let news = with_slot(place, |slot| {
-        if slot.looking_since_ms == begun_ms {
-            slot.looking_since_ms = None;
-        }
-        let Some(Found { jwks, handles, fetched_at_ms, news }) = found else {
-            slot.failed_at_ms = host::now_ms();
-            return None;
-        };
-        let old = slot.held.take();
-        // A look that was given up may end after the one that took its place.
-        if old.as_ref().is_some_and(|old| old.fetched_at_ms > fetched_at_ms) {
-            slot.held = old;
+        // A look that was given up may end after the one that took its place, and then says nothing.
+        if slot.looking_since_ms != begun_ms {
             return None;
         }
+        slot.looking_since_ms = None;
+        let now_ms = host::now_ms();
+        let asked_in_vain = found.as_ref().is_none_or(|found| found.asked_in_vain);
+        slot.failed_at_ms = if asked_in_vain { now_ms } else { 0 };
+        let Found { jwks, handles, fetched_at_ms, news, .. } = found?;
         if let Why::UnknownKid(kid) = why {
-            if !jwks.keys().iter().any(|key| key.kid.as_ref() == Some(&kid)) {
-                slot.unknown.insert(kid, host::now_ms());
-            }
+            slot.unknown.insert(kid, now_ms);
         }
+        let old = slot.held.take();
         // The same keys keep their generation, and with it what they vouched for.
         let generation = match &old {
             Some(old) if old.jwks == jwks => old.generation,
@@ -290,6 +284,14 @@ struct Found {
     fetched_at_ms: Option<u64>,
     /// What other isolates may want to know, and where they look for it.
     news: Option<(String, String)>,
+    /// Whether the issuer could not be asked, and this is what another isolate once fetched.
+    asked_in_vain: bool,
+}
+
+impl Found {
+    fn new(jwks: Jwks, handles: Vec<Option<JsValue>>, fetched_at_ms: Option<u64>) -> Self {
+        Self { jwks, handles, fetched_at_ms, news: None, asked_in_vain: false }
+    }
 }
 
 async fn find(
@@ -303,7 +305,7 @@ async fn find(
         KeyLocation::Inline(jwks) => {
             let handles = import(issuer, jwks, id).await?;
             let jwks = jwks.clone();
-            return Some(Found { jwks, handles, fetched_at_ms: None, news: None });
+            return Some(Found::new(jwks, handles, None));
         }
         KeyLocation::Metadata(url) | KeyLocation::Url(url) => url,
     };
@@ -318,24 +320,25 @@ async fn find(
     let newer = |at_ms: u64| current(place).is_none_or(|held| held.fetched_at_ms < Some(at_ms));
     if let Some((at_ms, text)) = &cached {
         let fresh = age_ms(*at_ms) < u64::from(policy.keys_fresh_seconds) * 1000;
-        if fresh && newer(*at_ms) {
-            if let Some((jwks, handles)) = read(issuer, text, id).await {
-                return Some(Found { jwks, handles, fetched_at_ms: Some(*at_ms), news: None });
-            }
+        if fresh
+            && newer(*at_ms)
+            && let Some((jwks, handles)) = read(issuer, text, id).await
+        {
+            return Some(Found::new(jwks, handles, Some(*at_ms)));
         }
     }
-    if let Some(text) = fetch(policy, issuer, url, id).await {
-        if let Some((jwks, handles)) = read(issuer, &text, id).await {
-            let now_ms = host::now_ms();
-            let news = Some((cache_key, format!("{now_ms}\n{text}")));
-            return Some(Found { jwks, handles, fetched_at_ms: Some(now_ms), news });
-        }
+    if let Some(text) = fetch(policy, issuer, url, id).await
+        && let Some((jwks, handles)) = read(issuer, &text, id).await
+    {
+        let now_ms = host::now_ms();
+        let news = Some((cache_key, format!("{now_ms}\n{text}")));
+        return Some(Found { news, ..Found::new(jwks, handles, Some(now_ms)) });
     }
     // A new isolate has nothing of its own while the issuer is down.
     let (at_ms, text) =
         cached.filter(|(at_ms, _)| newer(*at_ms) && age_ms(*at_ms) < most_ms(policy))?;
     let (jwks, handles) = read(issuer, &text, id).await?;
-    Some(Found { jwks, handles, fetched_at_ms: Some(at_ms), news: None })
+    Some(Found { asked_in_vain: true, ..Found::new(jwks, handles, Some(at_ms)) })
 }
 
 /// What an isolate of the same place fetched, and when.
@@ -424,5 +427,6 @@ fn log(issuer: &Issuer, request_id: &str, fault: &str) {
 const UNKNOWN_MAX: usize = 4;
 /// The longest that nothing is asked after a failure, where there are no keys that can be used.
 const RETRY_MS_MAX: u64 = 2000;
-const WAIT_STEP_MS: u32 = 5;
+const WAIT_STEP_MS_MIN: u32 = 4;
+const WAIT_STEP_MS_MAX: u32 = 50;
 const DOCUMENT_BYTES_MAX: u32 = 256 * 1024;

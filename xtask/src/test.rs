@@ -179,7 +179,7 @@ fn fuzz(tools: &Tools, seconds: u32, tally: &mut Tally) -> Result<()> {
         let mut run = cargo_fuzz("run");
         run.arg(&name).arg(&corpus).arg(target.path()).arg("--");
         run.arg(format!("-max_total_time={seconds}"));
-        run.args(["-max_len=8192", "-timeout=5", "-rss_limit_mb=2048", "-verbosity=0"]);
+        run.args(["-seed=1", "-max_len=8192", "-timeout=5", "-rss_limit_mb=2048", "-verbosity=0"]);
         tally.check(&format!("fuzz {name} for {seconds} s"), run)?;
     }
     Ok(())

@@ -67,10 +67,12 @@ impl Claims {
         if claims.iss != issuer.issuer {
             return Some(Err(Denial::IssuerUnknown));
         }
-        if let Some(audience) = members.get("aud") {
-            if !names(audience)?.contains(&issuer.audience.as_str()) {
-                return Some(Err(Denial::AudienceMismatch));
-            }
+        let audience = match members.get("aud") {
+            Some(audience) => Some(names(audience)?),
+            None => None,
+        };
+        if audience.is_some_and(|names| !names.contains(&issuer.audience.as_str())) {
+            return Some(Err(Denial::AudienceMismatch));
         }
         Some(Ok(claims))
     }

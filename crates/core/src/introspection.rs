@@ -125,7 +125,8 @@ impl Introspection {
 
     /// A name for the settings by which an answer is read.
     pub fn reading(issuer: &Issuer, others: &[String]) -> String {
-        let text = [&issuer.audience, &issuer.scope_claim].into_iter().chain(others);
+        let text = [&issuer.issuer, &issuer.audience, &issuer.scope_claim];
+        let text = text.into_iter().chain(others);
         let text: String = text.flat_map(|part| [part.as_str(), "\n"]).collect();
         TokenHash::of(&text).to_string()
     }

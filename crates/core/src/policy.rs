@@ -99,7 +99,7 @@ pub struct Answer {
 pub enum LogPolicy {
     /// Each one.
     All,
-    /// Those that were not forwarded.
+    /// Those that were refused.
     Refused,
 }
 
@@ -176,7 +176,7 @@ impl Policy {
         let store_deadline_ms = read.number("STORE_DEADLINE_MS", 250, 1, 60_000);
         let origin_deadline_ms = read.number("ORIGIN_DEADLINE_MS", 5_000, 1, 60_000);
         let upstream_deadline_ms = read.number("UPSTREAM_DEADLINE_MS", 30_000, 1, 300_000);
-        let keys_deadline_ms = read.number("KEYS_DEADLINE_MS", 2_000, 1, 60_000);
+        let keys_deadline_ms = read.number("KEYS_DEADLINE_MS", 2_000, 1, 10_000);
         let keys_fresh_seconds = read.number("KEYS_FRESH_SECONDS", 600, 1, 86_400);
         let keys_stale_seconds_max = read.number("KEYS_STALE_SECONDS_MAX", 86_400, 0, 604_800);
         let keys_cool_down_seconds = read.number("KEYS_COOL_DOWN_SECONDS", 30, 1, 3_600);
@@ -234,21 +234,17 @@ impl Policy {
         let Some(asked) = cors::asked_method(head) else {
             return route::find(&self.routes, head, head.method()).map(Destination::Route);
         };
-        let (access, cors) = match route::find(&self.routes, head, asked) {
-            Ok(route) => (Some(route.access), route.cors.as_ref()),
-            Err(Denial::RouteUnknown) if self.cors.is_some() => (None, self.cors.as_ref()),
+        let cors = match route::find(&self.routes, head, asked) {
+            // Whoever the request is for has rules of its own, and is open to everybody anyway.
+            Ok(route) if route.cors.is_none() && route.access != Access::Protected => {
+                return Ok(Destination::Route(route));
+            }
+            Ok(route) => route.cors.as_ref(),
+            Err(Denial::RouteUnknown) if self.cors.is_some() => self.cors.as_ref(),
             Err(denial) => return Err(denial),
         };
-        match (cors, access) {
-            // The upstream has rules of its own.
-            (None, Some(Access::Auth | Access::Public)) => {
-                route::find(&self.routes, head, head.method()).map(Destination::Route)
-            }
-            (cors, _) => {
-                let fields = cors.map(|cors| cors.preflight(head)).unwrap_or_default();
-                Ok(Destination::Gate(Answer { status: 204, fields, body: String::new() }))
-            }
-        }
+        let fields = cors.map(|cors| cors.preflight(head)).unwrap_or_default();
+        Ok(Destination::Gate(Answer { status: 204, fields, body: String::new() }))
     }
 
     /// The CORS policy of a route, or of a request that takes none.

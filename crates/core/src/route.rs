@@ -266,9 +266,10 @@ fn is_host(text: &str) -> bool {
 }
 
 /// What Unicode's compatibility forms (NFKC) make dot, slash, backslash, semicolon and percent sign of.
-const LOOKALIKES: [char; 13] = [
-    '\u{37e}', '\u{2024}', '\u{2025}', '\u{2026}', '\u{fe52}', '\u{fe54}', '\u{fe68}', '\u{fe6a}',
-    '\u{ff05}', '\u{ff0e}', '\u{ff0f}', '\u{ff1b}', '\u{ff3c}',
+const LOOKALIKES: [char; 20] = [
+    '\u{37e}', '\u{2024}', '\u{2025}', '\u{2026}', '\u{2100}', '\u{2101}', '\u{2105}', '\u{2106}',
+    '\u{fe14}', '\u{fe19}', '\u{fe30}', '\u{fe52}', '\u{fe54}', '\u{fe68}', '\u{fe6a}', '\u{ff05}',
+    '\u{ff0e}', '\u{ff0f}', '\u{ff1b}', '\u{ff3c}',
 ];
 
 /// Most header fields that are looked at.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 const ISSUER: &str = "https://all.example";
 const SECRET_ISSUER: &str = "https://secret.example";
 
+#[allow(clippy::large_enum_variant, reason = "there are thirteen")]
 enum Key {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),

@@ -269,6 +269,20 @@ fn what_a_route_asks_of_a_token_is_checked() {
     );
 }
 
+/// A route for GET alone is what a preflight for GET is for, though it comes as OPTIONS.
+#[test]
+fn a_preflight_goes_where_its_request_would_go() {
+    let routes = r#"[{"name":"open","path":"/api/x","access":"public","methods":["GET"]},
+        {"name":"api","path":"/api/*","access":"protected"}]"#;
+    let policy = policy_with(&[("ROUTES", routes)]);
+    let headers = vec![("origin", "https://app.example"), ("access-control-request-method", "GET")];
+    let head = Head::new("OPTIONS", "https://a.example/api/x", headers);
+    match policy.destination(&head) {
+        Ok(Destination::Route(route)) => assert_eq!(route.name, "open"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn the_gate_answers_a_preflight_and_lets_no_other_request_pass_for_one() {
     let cors = [("CORS", r#"{"origins":["https://app.example"]}"#)];
