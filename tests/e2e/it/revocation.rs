@@ -130,8 +130,8 @@ async fn a_token_is_revoked_by_its_name_session_subject_and_client() {
         ("client_id", "client", true),
         ("azp", "client", true),
     ] {
-        let value = name(claim);
-        let mut changes = json!({ "iat": now() - 10, "client_id": null });
+        let (value, at) = (name(claim), now());
+        let mut changes = json!({ "iat": at - 10, "client_id": null });
         changes[claim] = value.clone().into();
         let token = TRUSTED.sign(&header(json!({})), &claims(changes.clone()));
         assert_eq!(get_with(&url, &token).await.status(), 200, "{claim}");
@@ -151,12 +151,12 @@ async fn a_token_is_revoked_by_its_name_session_subject_and_client() {
                 .unwrap();
             assert_eq!(response.status(), 200);
         };
-        set(now() - 11).await;
+        set(at - 11).await;
         let expect = if spares_later { "" } else { "token_revoked" };
         assert_eq!(code(&url, &token).await, expect, "{claim}, issued later");
-        set(now() - 5).await;
+        set(at - 5).await;
         assert_eq!(code(&url, &token).await, "token_revoked", "{claim}");
-        changes["iat"] = now().into();
+        changes["iat"] = at.into();
         let newer = TRUSTED.sign(&header(json!({})), &claims(changes));
         assert_eq!(code(&url, &newer).await, expect, "{claim}, a newer token");
     }
