@@ -120,8 +120,8 @@ fn pick(held: &Held, header: &UnverifiedHeader) -> Result<Selected, Denial> {
     Ok(Selected { algorithm: header.alg.name(), handle, generation: held.generation })
 }
 
-/// An issuer's key set. One that gets old is renewed after the request, before it is too old to be used
-/// without a look; one that is too old is renewed first, and serves for a bounded time if that fails.
+/// An issuer's key set. One that ages is renewed beside the request, before it is too old to be used without
+/// a look; one that is stale is renewed first, and serves for a bounded time if that fails.
 async fn held(
     policy: &'static Policy,
     place: usize,

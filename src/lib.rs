@@ -13,8 +13,9 @@ mod reply;
 mod store;
 mod verify;
 
-use portcullis_core::{Answer, Check, Cors, Destination, Head, Permit, Policy, Refusal, Route};
-use portcullis_core::{LogPolicy, UnixSeconds};
+use portcullis_core::{
+    Answer, Check, Cors, Destination, Head, LogPolicy, Permit, Policy, Refusal, Route, UnixSeconds,
+};
 use worker::{Context, Env, event};
 
 #[event(fetch)]

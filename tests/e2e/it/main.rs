@@ -1,6 +1,6 @@
 //! The whole system, tried as its users do: workerd, Redis, gateway, origin and an upstream, each a real
-//! process. A file per behaviour; `stack.rs` brings the system up, `issuer.rs` is a
-//! foreign issuer, `provider.rs` a server that misbehaves on demand.
+//! process. A file per behaviour; `stack.rs` brings the system up, `issuer.rs` is a foreign issuer,
+//! `provider.rs` a server that misbehaves on demand.
 
 mod algorithms;
 mod browsers;

@@ -4,6 +4,8 @@
 use crate::stack::{Stack, get_with, tokens};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use std::time::Instant;
 
 const QUERIES: &str = "portcullis_origin_database_queries_total";
 const TRIPS: &str = "portcullis_gateway_requests_total";
@@ -98,5 +100,64 @@ async fn state_from_the_future_locks_nobody_out() {
     assert_eq!(response.status(), 429);
     let seconds: u64 = crate::stack::field(&response, "retry-after").parse().unwrap();
     assert!(seconds <= 60, "{seconds}");
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
+/// What a guesser costs: CPU of the edge, and nothing else.
+#[tokio::test]
+async fn a_flood_of_forged_tokens_costs_neither_store_nor_origin_anything() {
+    const FLOOD: usize = 20_000;
+    // What the store cleared is kept, so that a good token which the flood pushed out would show.
+    let vars = json!({
+        "STORE_DEADLINE_MS": "3000", "REVOCATION_SECONDS_MAX": "600",
+        "ROUTES": [
+            { "name": "auth", "path": "/auth/*", "access": "auth" },
+            { "name": "api", "path": "/api/*", "access": "protected" },
+        ],
+    });
+    let start = || Stack::start(&["--engine", "workerd"], Some(vars));
+    let stack = tokio::task::spawn_blocking(start).await.unwrap();
+    let session = stack.login().await;
+    let url = stack.edge("/api/hello");
+    assert_eq!(get_with(&url, &session.access).await.status(), 200);
+    let trips = async || stack.metric("store_url", TRIPS, "").await;
+    let origin = || stack.log("origin").lines().filter(|line| line.contains("\"path\"")).count();
+    let (trips_before, origin_before) = (trips().await, origin());
+
+    let (input, _) = session.access.rsplit_once('.').unwrap();
+    let (head, payload) = input.split_once('.').unwrap();
+    let mut claims: Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    let client = crate::stack::client();
+    let begun = Instant::now();
+    for batch in 0..FLOOD / 100 {
+        let calls: Vec<_> = (0..100)
+            .map(|place| {
+                // Of each kind of forgery, never the same twice.
+                let number = batch * 100 + place;
+                claims["jti"] = format!("forged-{number}").into();
+                let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+                let mut signature = [0x5a; 64];
+                signature[..8].copy_from_slice(&number.to_le_bytes());
+                let signature = URL_SAFE_NO_PAD.encode(signature);
+                let token = match number % 4 {
+                    0 => format!("{input}.{signature}"),
+                    1 => format!("{head}.{payload}.{signature}"),
+                    2 => format!("opaque-{number}"),
+                    _ => format!("{head}.{number:x}{payload}.{signature}"),
+                };
+                tokio::spawn(client.get(&url).bearer_auth(token).send())
+            })
+            .collect();
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap().status(), 401);
+        }
+    }
+    println!("{FLOOD} forged tokens in {:?}", begun.elapsed());
+    assert_eq!(trips().await, trips_before, "the store was asked");
+    assert_eq!(origin(), origin_before, "the origin was asked");
+    // The good token is still remembered: it costs no trip.
+    assert_eq!(get_with(&url, &session.access).await.status(), 200);
+    assert_eq!((trips().await, origin()), (trips_before, origin_before));
     tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
 }
