@@ -39,10 +39,7 @@ async fn delay(revocation_seconds_max: u32, path: &str) -> Duration {
         let response = client.get(url).bearer_auth(&session.access).send().await.unwrap();
         response.status().as_u16()
     };
-    for url in &urls {
-        assert_eq!(ask(url).await, 200);
-    }
-    // The verdicts of the isolates are of different ages when the session ends.
+    // The verdicts of the isolates are of different ages when the session ends, the last one of none.
     for url in &urls {
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(ask(url).await, 200);
@@ -74,7 +71,7 @@ async fn a_revoked_token_ends_within_the_bound_in_every_isolate() {
     let took = delay(2, "/api/x").await;
     println!("a bound of 2 s, 3 isolates: the last yes came after {took:?}");
     assert!(took <= Duration::from_secs(2), "{took:?}");
-    assert!(took > Duration::from_millis(500), "nothing was kept: {took:?}");
+    assert!(took > Duration::from_millis(1000), "nothing was kept: {took:?}");
 }
 
 #[tokio::test]
