@@ -38,7 +38,6 @@ mod time;
 
 pub use assertion::Assertion;
 pub use check::{Candidate, Check, Proof, Provider, Vouched};
-pub use claims::Claims;
 pub use cors::{Cors, Fields};
 pub use credential::{Token, TokenHash};
 pub use denial::{Denial, Outage, Refusal};
