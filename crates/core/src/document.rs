@@ -36,7 +36,13 @@ fn split(resource: &BaseUrl) -> (&str, &str) {
 }
 
 fn metadata(policy: &Policy) -> Option<String> {
-    let issuers: Vec<&str> = policy.issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
+    // One issuer may have an entry for its JWTs and one for its opaque tokens.
+    let mut issuers: Vec<&str> = Vec::new();
+    for issuer in &policy.issuers {
+        if !issuers.contains(&issuer.issuer.as_str()) {
+            issuers.push(&issuer.issuer);
+        }
+    }
     let mut scopes: Vec<&String> = Vec::new();
     for route in policy.routes.iter().filter(|route| route.access == Access::Protected) {
         for scope in route.scopes.iter().chain(&route.scopes_any) {
@@ -74,6 +80,16 @@ mod tests {
         check("https://a.example", "/.well-known/oauth-protected-resource");
         check("https://a.example/", "/.well-known/oauth-protected-resource");
         check("https://a.example/v1/x", "/.well-known/oauth-protected-resource/v1/x");
+    }
+
+    #[test]
+    fn an_issuer_with_two_entries_is_named_once() {
+        let issuers = r#"[{"issuer":"https://i","audience":"a","algorithms":["EdDSA"],"jwks_url":"https://i/k"},
+            {"issuer":"https://i","audience":"a","introspection":{"url":"https://i/x","client_id":"e",
+            "client_secret_variable":"STORE_TOKEN"}}]"#;
+        let policy = policy_with(&[("RESOURCE_URL", "https://a.example"), ("ISSUERS", issuers)]);
+        let document = metadata(&policy).unwrap();
+        assert!(document.contains(r#""authorization_servers":["https://i"]"#), "{document}");
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub struct Permit<'p> {
     target: Target<'p>,
     policy: &'p Policy,
     holder: Option<Rc<Vouched>>,
-    store_was_asked: bool,
+    /// Whether the store has just cleared the holder's token, and that may be kept.
+    clears: bool,
 }
 
 /// Where a request goes.
@@ -121,9 +122,9 @@ impl<'p> Permit<'p> {
         target: Target<'p>,
         policy: &'p Policy,
         holder: Option<Rc<Vouched>>,
-        store_was_asked: bool,
+        clears: bool,
     ) -> Self {
-        Self { route, target, policy, holder, store_was_asked }
+        Self { route, target, policy, holder, clears }
     }
 
     /// Where the request goes.
@@ -139,7 +140,7 @@ impl<'p> Permit<'p> {
 
     /// The token that the store cleared for this request, and in which mode.
     pub fn cleared(&self) -> Option<(TokenHash, Mode)> {
-        let holder = self.holder.as_ref().filter(|_| self.store_was_asked)?;
+        let holder = self.holder.as_ref().filter(|_| self.clears)?;
         Some((holder.hash(), self.route.mode))
     }
 
