@@ -19,7 +19,7 @@ pub async fn ask(
         if reply.is_noscript() {
             let mut whole = Command::new("EVAL").arg(LIMIT_SCRIPT);
             for word in command.words().iter().skip(2) {
-                whole = whole.arg(word);
+                whole = whole.arg_bytes(word.as_slice());
             }
             *reply = post(policy, &[whole], request_id).await?.pop().ok_or(Outage::StoreFaulty)?;
         }

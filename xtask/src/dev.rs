@@ -25,6 +25,9 @@ pub struct Options {
     /// Port of Redis.
     #[arg(long, default_value_t = 8380)]
     redis_port: u16,
+    /// A Redis of your own, as the gateway's REDIS_URL; none is started then.
+    #[arg(long)]
+    redis_url: Option<String>,
     /// Port of the demo API.
     #[arg(long, default_value_t = 8789)]
     upstream_port: u16,
@@ -50,7 +53,10 @@ pub fn run(options: &Options) -> Result<()> {
         },
         db: Database::Sqlite,
         engine: Engine::Wrangler,
+        redis_url: options.redis_url.clone(),
         store_token: secrets.store_token,
+        edge_token: stack::random_text(),
+        origin_token: stack::random_text(),
         introspection_secret: stack::random_text(),
         password: secrets.password,
         vars: Map::new(),
@@ -84,6 +90,7 @@ fn check_ports(options: &Options) -> Result<()> {
     ];
     let taken: Vec<String> = wanted
         .iter()
+        .filter(|(flag, _)| options.redis_url.is_none() || *flag != "--redis-port")
         .filter(|(_, port)| TcpListener::bind(loopback(*port)).is_err())
         .map(|(flag, port)| format!("  port {port} is taken; choose another with {flag}"))
         .collect();
@@ -142,7 +149,7 @@ Paste, in another terminal:
         seconds = elapsed.as_secs_f32(),
         origin = plan.origin_url(),
         gateway = plan.store_url(),
-        redis = plan.redis_url(),
+        redis = plan.redis_address(),
         upstream = plan.upstream_url(),
         folder = plan.folder.display(),
     )

@@ -1,7 +1,7 @@
 //! The whole system on this machine: Redis, gateway, origin, upstream and the Worker, each a process on
 //! a loopback port of its own.
 
-use crate::process::{self, STOP, Server, Step, step, write_atomically};
+use crate::process::{self, STOP, Server, Step, step, write_atomically, write_private};
 use crate::tools::{self, Extent, Tools};
 use crate::{at, edge, postgres, worker};
 use anyhow::{Context as _, Result, bail};
@@ -33,6 +33,9 @@ pub struct Options {
     /// What runs the Worker.
     #[arg(long, default_value = "wrangler")]
     engine: Engine,
+    /// A Redis that is there already, as the gateway's REDIS_URL; none is started then.
+    #[arg(long)]
+    redis_url: Option<String>,
     /// Also stop when standard input ends, so that the stack does not outlive a test.
     #[arg(long)]
     watch_stdin: bool,
@@ -78,7 +81,12 @@ pub struct Plan {
     pub ports: Ports,
     pub db: Database,
     pub engine: Engine,
+    /// A Redis that is there already.
+    pub redis_url: Option<String>,
+    /// Tokens of the gateway's: one that may do everything, the edge's, the origin's.
     pub store_token: String,
+    pub edge_token: String,
+    pub origin_token: String,
     pub introspection_secret: String,
     pub password: String,
     /// Laid over the Worker's variables.
@@ -154,7 +162,10 @@ pub fn run(options: &Options) -> Result<()> {
         ports: Ports { edge, gateway, origin, redis, upstream },
         db: options.db,
         engine: options.engine,
+        redis_url: options.redis_url.clone(),
         store_token: random_text(),
+        edge_token: random_text(),
+        origin_token: random_text(),
         introspection_secret: random_text(),
         password: random_text(),
         vars,
@@ -213,17 +224,23 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
         postgres::start(plan, &mut servers)?;
     }
 
-    let data = plan.folder.join("redis");
-    fs::create_dir_all(&data)?;
-    let mut redis = Command::new("redis-server");
-    redis.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--port"]);
-    redis.arg(ports.redis.to_string()).arg("--dir").arg(&data);
-    servers.0.push(Server::start("redis", &mut redis, plan.log("redis"))?);
+    if plan.redis_url.is_none() {
+        let data = plan.folder.join("redis");
+        fs::create_dir_all(&data)?;
+        let mut redis = Command::new("redis-server");
+        redis.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--port"]);
+        redis.arg(ports.redis.to_string()).arg("--dir").arg(&data);
+        servers.0.push(Server::start("redis", &mut redis, plan.log("redis"))?);
+    }
 
+    let tokens = plan.folder.join("gateway-tokens.toml");
+    write_private(&tokens, &plan.gateway_tokens()?)?;
     let mut gateway = Command::new(at("target/debug/portcullis-gateway"));
     gateway
-        .args(["--listen", &loopback(ports.gateway).to_string(), "--redis-url", &plan.redis_url()])
-        .env("GATEWAY_TOKENS", format!("stack={}", plan.store_token));
+        .args(["--listen", &loopback(ports.gateway).to_string(), "--tokens-file"])
+        .arg(&tokens)
+        .env("REDIS_URL", plan.redis_url())
+        .env("GATEWAY_TOKENS", format!("operator={}", plan.store_token));
     servers.0.push(Server::start("gateway", &mut gateway, plan.log("gateway"))?);
     servers.wait_ready(loopback(ports.gateway), "/readyz", |status| status == 200, 20)?;
 
@@ -241,7 +258,7 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
         ])
         .arg("--signing-key-file")
         .arg(plan.folder.join("signing-key.pem"))
-        .env("STORE_TOKEN", &plan.store_token)
+        .env("STORE_TOKEN", &plan.origin_token)
         .env("INTROSPECTION_CLIENTS", format!("edge={}", plan.introspection_secret));
     servers.0.push(Server::start("origin", &mut origin, plan.log("origin"))?);
     servers.wait_ready(loopback(ports.origin), "/readyz", |status| status == 200, 20)?;
@@ -273,7 +290,26 @@ impl Plan {
     }
 
     pub fn redis_url(&self) -> String {
-        format!("redis://{}", loopback(self.ports.redis))
+        match &self.redis_url {
+            Some(url) => url.clone(),
+            None => format!("redis://{}", loopback(self.ports.redis)),
+        }
+    }
+
+    /// The Redis as it may be shown: a URL of somebody's own may hold a password.
+    pub fn redis_address(&self) -> String {
+        match &self.redis_url {
+            Some(_) => "your own".to_owned(),
+            None => self.redis_url(),
+        }
+    }
+
+    /// The documented tokens of edge and origin, with secrets of this stack.
+    fn gateway_tokens(&self) -> Result<String> {
+        let example = fs::read_to_string(at("docs/gateway-tokens.toml"))?;
+        Ok(example
+            .replace("EDGE_TOKEN", &self.edge_token)
+            .replace("ORIGIN_TOKEN", &self.origin_token))
     }
 
     pub fn upstream_url(&self) -> String {
@@ -287,6 +323,7 @@ impl Plan {
             "origin_url": self.origin_url(),
             "store_url": self.store_url(),
             "store_token": self.store_token,
+            "edge_store_token": self.edge_token,
             "introspection_secret": self.introspection_secret,
             "redis_url": self.redis_url(),
             "upstream_url": self.upstream_url(),
@@ -328,7 +365,7 @@ impl Plan {
             ("UPSTREAM_URL".to_owned(), self.upstream_url().into()),
             ("ORIGIN_URL".to_owned(), self.origin_url().into()),
             ("STORE_URL".to_owned(), self.store_url().into()),
-            ("STORE_TOKEN".to_owned(), self.store_token.clone().into()),
+            ("STORE_TOKEN".to_owned(), self.edge_token.clone().into()),
             ("INTROSPECTION_SECRET".to_owned(), self.introspection_secret.clone().into()),
         ]);
         vars.extend(self.vars.clone());

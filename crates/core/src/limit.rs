@@ -91,6 +91,8 @@ mod tests {
         let hash: String =
             sha1::Sha1::digest(LIMIT_SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(LIMIT_SCRIPT_SHA1, hash);
+        let tokens = include_str!("../../../docs/gateway-tokens.toml");
+        assert!(tokens.contains(&hash), "the edge's token may run another script");
     }
 
     #[test]

@@ -1,151 +1,151 @@
-//! Redis, by multiplexed connections that mend themselves. A request waits for its deadline at most:
-//! while Redis is gone nothing queues.
+//! The Redis behind: one server, the master that Sentinels name, or a Cluster. All reads go to masters,
+//! so that who has written reads what was written.
 
-use crate::config::Config;
-use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
-use redis::{Pipeline, RedisResult, Value};
+mod cluster;
+mod link;
+mod reply;
+
+use crate::metrics::Metrics;
+use crate::redis_url::Target;
+use cluster::Cluster;
+pub use cluster::{Address, Seeds};
+pub use link::{AskSentinels, Outage};
+use link::{Node, Source};
+use redis::{Client, Pipeline, RedisError};
 use redis_rest::{Command, Reply};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// A few connections to one Redis, taken in turn.
+/// The Redis behind.
 pub struct Backend {
-    connections: Vec<ConnectionManager>,
-    turn: AtomicUsize,
+    topology: Topology,
     deadline: Duration,
 }
 
-/// Redis did not answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outage {
-    Deadline,
-    Unreachable,
+enum Topology {
+    Cluster(Arc<Cluster>),
+    One(Node),
 }
 
 impl Backend {
-    /// Connections that are made when they are first used, so that the gateway starts before Redis does.
-    pub fn new(config: &Config) -> RedisResult<Self> {
-        let settings = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(config.deadline))
-            .set_response_timeout(Some(config.deadline))
-            .set_number_of_retries(1)
-            .set_min_delay(Duration::from_millis(20))
-            .set_max_delay(Duration::from_millis(100));
-        let connections = (0..CONNECTIONS)
-            .map(|_| {
-                ConnectionManager::new_lazy_with_config(config.redis.clone(), settings.clone())
-            })
-            .collect::<RedisResult<_>>()?;
-        Ok(Self { connections, turn: AtomicUsize::new(0), deadline: config.deadline })
+    /// Connections are made and mended in the background, so the gateway may start before its Redis.
+    pub fn start(
+        target: Target,
+        connections: usize,
+        deadline: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let topology = match target {
+            Target::Cluster(seeds) => {
+                Topology::Cluster(Cluster::start(seeds, connections, metrics))
+            }
+            Target::Sentinel(ask) => {
+                Topology::One(Node::start(Source::Sentinel(ask), connections, metrics))
+            }
+            Target::Single(client) => {
+                Topology::One(Node::start(Source::Fixed(client), connections, metrics))
+            }
+        };
+        Self { topology, deadline }
     }
 
     /// Runs commands in order, not atomically: a reply each, errors among them.
-    pub async fn run(&self, commands: &[Command]) -> Result<Vec<Reply>, Outage> {
-        match self.send(&pipeline(commands), 0, commands.len()).await {
-            Ok(values) => Ok(values.into_iter().map(reply).collect()),
-            // Without a transaction, this is said of the connection: a wrong password, a loading Redis.
-            Err(Failure::Discarded(text)) => {
-                tracing::warn!(event = "redis_refuses", text);
-                Err(Outage::Unreachable)
-            }
-            Err(Failure::Out(outage)) => Err(outage),
+    pub async fn run(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Outage> {
+        let deadline = Instant::now() + self.deadline;
+        match &self.topology {
+            Topology::Cluster(cluster) => cluster.run(commands, deadline).await,
+            Topology::One(node) => node.send(&pack(&commands), commands.len(), deadline).await,
         }
     }
 
-    /// Runs commands as one transaction on one connection: all replies, or the one error by which Redis
-    /// discarded them.
+    /// Runs commands as one transaction on one connection: all replies, or the one error by which they
+    /// were discarded.
     pub async fn run_atomically(&self, commands: &[Command]) -> Result<Reply, Outage> {
-        let mut pipeline = pipeline(commands);
-        pipeline.atomic();
-        match self.send(&pipeline, commands.len() + 1, 1).await {
-            Ok(values) => Ok(values.into_iter().next().map_or(Reply::Null, reply)),
-            Err(Failure::Discarded(text)) => Ok(Reply::Error(text)),
-            Err(Failure::Out(outage)) => Err(outage),
+        let deadline = Instant::now() + self.deadline;
+        match &self.topology {
+            Topology::Cluster(cluster) => cluster.run_atomically(commands, deadline).await,
+            Topology::One(node) => transact(node, commands, deadline).await.map(|done| done.reply),
         }
     }
 
-    async fn send(
-        &self,
-        pipeline: &Pipeline,
-        skip: usize,
-        count: usize,
-    ) -> Result<Vec<Value>, Failure> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len().max(1);
-        let mut connection = self.connections.get(turn).cloned().ok_or(Outage::Unreachable)?;
-        let answer = connection.req_packed_commands(pipeline, skip, count);
-        match tokio::time::timeout(self.deadline, answer).await {
-            Ok(Ok(values)) if values.len() == count => Ok(values),
-            Ok(Ok(_)) => Err(Outage::Unreachable.into()),
-            Ok(Err(error)) if error.is_timeout() => Err(Outage::Deadline.into()),
-            Ok(Err(error)) if error.is_io_error() => Err(Outage::Unreachable.into()),
-            Ok(Err(error)) => match error.into_server_errors().as_deref() {
-                Some([(_, first), ..]) => Err(Failure::Discarded(error_text(first))),
-                Some([]) | None => Err(Outage::Unreachable.into()),
-            },
-            Err(_) => Err(Outage::Deadline.into()),
+    /// A client for a connection of one's own: what follows channels, or watches, can share none.
+    pub async fn client(&self) -> Result<Client, Outage> {
+        let deadline = Instant::now() + self.deadline;
+        match &self.topology {
+            Topology::Cluster(cluster) => cluster.any(deadline).await?.client(deadline).await,
+            Topology::One(node) => node.client(deadline).await,
+        }
+    }
+
+    /// Whether Redis answers: of a Cluster, every master.
+    pub async fn is_ready(&self) -> bool {
+        let deadline = Instant::now() + self.deadline;
+        let is_pong = |replies: Result<Vec<Reply>, Outage>| {
+            replies.is_ok_and(|replies| replies == [Reply::Status("PONG".to_owned())])
+        };
+        match &self.topology {
+            Topology::Cluster(cluster) => cluster.is_ready(deadline).await,
+            Topology::One(node) => {
+                is_pong(node.send(&pack(&[Command::new("PING")]), 1, deadline).await)
+            }
         }
     }
 }
 
-/// Why there are no replies to a pipeline.
-enum Failure {
-    /// Redis refused the whole of it, in its own words.
-    Discarded(String),
-    Out(Outage),
+/// What became of a transaction.
+struct Transacted {
+    reply: Reply,
+    /// What its commands were answered when they were queued, where they were refused.
+    refused: Option<String>,
 }
 
-impl From<Outage> for Failure {
-    fn from(outage: Outage) -> Self {
-        Self::Out(outage)
-    }
-}
-
-fn pipeline(commands: &[Command]) -> Pipeline {
-    let mut pipeline = redis::pipe();
+/// MULTI, the commands and EXEC, in one write to one connection.
+async fn transact(
+    node: &Node,
+    commands: &[Command],
+    deadline: Instant,
+) -> Result<Transacted, Outage> {
+    let mut pipeline = redis::Pipeline::with_capacity(commands.len() + 2);
     pipeline.ignore_errors();
-    for command in commands {
-        let mut words = command.words().iter();
-        let mut packed = redis::cmd(words.next().map_or("", String::as_str));
-        for word in words {
-            packed.arg(word);
+    pipeline.cmd("MULTI");
+    commands.iter().for_each(|command| add(&mut pipeline, command));
+    pipeline.cmd("EXEC");
+    let mut replies = node.send_transaction(&pipeline, commands.len() + 2, deadline).await?;
+    let last = replies.pop().unwrap_or(Reply::Null);
+    let refused = replies.into_iter().find_map(|reply| match reply {
+        Reply::Error(text) => Some(text),
+        Reply::Array(_) | Reply::Bulk(_) | Reply::Integer(_) | Reply::Null | Reply::Status(_) => {
+            None
         }
-        pipeline.add_command(packed);
-    }
+    });
+    let reply = match (&refused, last) {
+        (Some(text), _) => Reply::Error(text.clone()),
+        (None, reply) => reply,
+    };
+    Ok(Transacted { reply, refused })
+}
+
+fn pack(commands: &[Command]) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(commands.len());
+    pipeline.ignore_errors();
+    commands.iter().for_each(|command| add(&mut pipeline, command));
     pipeline
 }
 
-/// The shapes of RESP2: what RESP3 adds is flattened.
-fn reply(value: Value) -> Reply {
-    match value {
-        Value::Nil => Reply::Null,
-        Value::Int(number) => Reply::Integer(number),
-        Value::BulkString(bytes) => Reply::Bulk(bytes),
-        Value::Array(values) | Value::Set(values) => {
-            Reply::Array(values.into_iter().map(reply).collect())
-        }
-        Value::SimpleString(text) => Reply::Status(text),
-        Value::Okay => Reply::Status("OK".to_owned()),
-        Value::Map(pairs) => Reply::Array(
-            pairs.into_iter().flat_map(|(key, value)| [reply(key), reply(value)]).collect(),
-        ),
-        Value::Attribute { data, .. } => reply(*data),
-        Value::Double(number) => Reply::text(&number.to_string()),
-        Value::Boolean(truth) => Reply::Integer(truth.into()),
-        Value::VerbatimString { text, .. } => Reply::text(&text),
-        Value::BigNumber(number) => Reply::Bulk(number.to_vec()),
-        Value::Push { data, .. } => Reply::Array(data.into_iter().map(reply).collect()),
-        Value::ServerError(error) => Reply::Error(error_text(&error)),
-        _ => Reply::Error("ERR a reply of an unknown type".to_owned()),
+fn add(pipeline: &mut Pipeline, command: &Command) {
+    let bytes: usize = command.words().iter().map(Vec::len).sum();
+    let mut packed = redis::Cmd::with_capacity(command.words().len(), bytes);
+    for word in command.words() {
+        packed.arg(word.as_slice());
     }
+    pipeline.add_command(packed);
 }
 
-/// An error as Redis wrote it: its code, then its words.
-fn error_text(error: &redis::ServerError) -> String {
-    match error.details() {
-        Some(details) => format!("{} {details}", error.code()),
-        None => error.code().to_owned(),
+/// What an error of the driver's is about, for the log; Redis's own words are in it, no values.
+fn about(error: &RedisError) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.category()),
+        None => error.to_string(),
     }
 }
-
-/// A multiplexed connection carries many requests; a few keep one large answer from holding up all.
-const CONNECTIONS: usize = 4;

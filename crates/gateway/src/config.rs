@@ -1,23 +1,33 @@
 //! The gateway's settings, from flags and environment, with all faults reported together.
 
+use crate::redis_url::{Extras, Target};
+use crate::token::{TokenFault, Tokens};
 use clap::Parser;
-use redis::IntoConnectionInfo as _;
+use redis::{ClientTlsConfig, TlsCertificates};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
-use subtle::ConstantTimeEq as _;
 
 /// Gives any Redis the Upstash REST protocol.
 ///
-/// GATEWAY_TOKENS is read from the environment alone, since a command line can be seen by everybody on
-/// the machine: a comma-separated list of name=token, each token at least 32 characters.
-#[derive(Parser)]
+/// Secrets are read from the environment alone, since a command line can be seen by everybody on the
+/// machine: GATEWAY_TOKENS, a comma-separated list of name=token (or name:read=token, for one that may
+/// only read), each token at least 32 characters; REDIS_SENTINEL_PASSWORD. A REDIS_URL that holds a
+/// password belongs there, too. SIGHUP reads the tokens' file and the certificates again.
+#[derive(Clone, Parser)]
 #[command(version)]
 pub struct Settings {
     /// Address and port to listen on.
     #[arg(long, env = "GATEWAY_LISTEN", default_value = "127.0.0.1:8379")]
     listen: String,
-    /// The Redis behind: `redis://[user:password@]host:port/database`, or rediss:// for TLS.
+    /// The Redis behind: `redis://[user:password@]host:port/database`, rediss:// for TLS;
+    /// `redis://s1:26379,s2:26379/mymaster` for Sentinels; `redis://n1,n2,n3` or `redis://n1?cluster` for
+    /// a Cluster.
     #[arg(
         long,
         env = "REDIS_URL",
@@ -28,159 +38,324 @@ pub struct Settings {
     /// How long one request may take, in milliseconds (1 to 60000).
     #[arg(long, env = "GATEWAY_DEADLINE_MS", default_value = "1000")]
     deadline_ms: String,
+    /// A TOML file of tokens with roles; see docs/gateway.md.
+    #[arg(long, env = "GATEWAY_TOKENS_FILE")]
+    tokens_file: Option<PathBuf>,
+    /// The gateway's own certificate chain in PEM, for HTTPS.
+    #[arg(long, env = "GATEWAY_TLS_CERT_FILE")]
+    tls_cert_file: Option<PathBuf>,
+    /// Its private key in PEM.
+    #[arg(long, env = "GATEWAY_TLS_KEY_FILE")]
+    tls_key_file: Option<PathBuf>,
+    /// Most client connections at once (1 to 1000000); one more is closed.
+    #[arg(long, env = "GATEWAY_CONNECTIONS_MAX", default_value = "4096")]
+    connections_max: String,
+    /// Most connections that follow channels or watch at once (0 to 100000).
+    #[arg(long, env = "GATEWAY_STREAMS_MAX", default_value = "256")]
+    streams_max: String,
+    /// Connections to each Redis server (1 to 64); twice the number of cores, if not set.
+    #[arg(long, env = "GATEWAY_REDIS_CONNECTIONS")]
+    redis_connections: Option<String>,
+    /// A certificate authority in PEM that vouches for the Redis servers of a rediss:// address, in place
+    /// of the system's.
+    #[arg(long, env = "REDIS_CA_FILE")]
+    redis_ca_file: Option<PathBuf>,
+    /// The certificate in PEM that the gateway shows to Redis.
+    #[arg(long, env = "REDIS_CERT_FILE")]
+    redis_cert_file: Option<PathBuf>,
+    /// Its private key in PEM.
+    #[arg(long, env = "REDIS_KEY_FILE")]
+    redis_key_file: Option<PathBuf>,
+    /// The user for the Sentinels, where they ask for one.
+    #[arg(long, env = "REDIS_SENTINEL_USERNAME")]
+    redis_sentinel_username: Option<String>,
 }
 
 /// What was set, checked.
 pub struct Config {
-    /// Where to listen.
     pub listen: SocketAddr,
-    /// The Redis behind.
-    pub redis: redis::Client,
+    pub target: Target,
     /// How long one request may take.
     pub deadline: Duration,
-    tokens: Vec<Token>,
+    pub connections_max: usize,
+    pub streams_max: usize,
+    pub redis_connections: usize,
+    pub live: Live,
 }
 
-struct Token {
-    name: String,
-    secret: String,
+/// What SIGHUP reads again.
+pub struct Live {
+    pub tokens: Tokens,
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// A setting that can't be used, and how to mend it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ConfigError {
+    Connections,
     Deadline,
     Listen,
+    RedisCa,
+    RedisCert,
+    RedisCertAlone,
+    RedisConnections,
+    RedisKey,
     RedisUrl,
-    TokenFormat,
-    TokenShort,
-    TokensMissing,
+    Streams,
+    TlsAlone,
+    TlsCert,
+    TlsKey,
+    TlsPair,
+    Token(TokenFault),
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Connections => "GATEWAY_CONNECTIONS_MAX: must be a whole number, 1 to 1000000",
             Self::Deadline => "GATEWAY_DEADLINE_MS: must be a whole number, 1 to 60000",
             Self::Listen => "GATEWAY_LISTEN: must be address:port, such as 127.0.0.1:8379",
-            Self::RedisUrl => "REDIS_URL: must be redis://host:port or rediss://host:port",
-            Self::TokenFormat => "GATEWAY_TOKENS: must be name=token, comma-separated",
-            Self::TokenShort => "GATEWAY_TOKENS: a token is shorter than 32 characters",
-            Self::TokensMissing => "GATEWAY_TOKENS: is not set; give name=token, comma-separated",
+            Self::RedisCa => "REDIS_CA_FILE: can't be read, or holds no certificate in PEM",
+            Self::RedisCert => "REDIS_CERT_FILE: can't be read, or holds no certificate in PEM",
+            Self::RedisCertAlone => "REDIS_CERT_FILE and REDIS_KEY_FILE: give both, or neither",
+            Self::RedisConnections => "GATEWAY_REDIS_CONNECTIONS: must be a whole number, 1 to 64",
+            Self::RedisKey => "REDIS_KEY_FILE: can't be read, or holds no private key in PEM",
+            Self::RedisUrl => {
+                "REDIS_URL: must be redis://host:port/database (rediss:// for TLS), \
+                 redis://sentinel,sentinel/name, redis://node,node or redis://node?cluster"
+            }
+            Self::Streams => "GATEWAY_STREAMS_MAX: must be a whole number, 0 to 100000",
+            Self::TlsAlone => {
+                "GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE: give both, or neither"
+            }
+            Self::TlsCert => "GATEWAY_TLS_CERT_FILE: can't be read, or holds no certificate in PEM",
+            Self::TlsKey => "GATEWAY_TLS_KEY_FILE: can't be read, or holds no private key in PEM",
+            Self::TlsPair => "GATEWAY_TLS_KEY_FILE: is not the key of GATEWAY_TLS_CERT_FILE",
+            Self::Token(fault) => return fault.fmt(f),
         })
     }
 }
 
 impl Config {
-    /// Checks the settings, and reads the tokens from the environment.
-    pub fn parse(settings: Settings) -> Result<Self, Vec<ConfigError>> {
-        Self::check(settings, std::env::var("GATEWAY_TOKENS").ok().as_deref())
+    /// Checks the settings, with secrets from the environment.
+    pub fn parse(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+        Self::check(settings, |name| std::env::var(name).ok())
     }
 
-    fn check(settings: Settings, tokens: Option<&str>) -> Result<Self, Vec<ConfigError>> {
+    fn check(
+        settings: &Settings,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
         let mut faults = Vec::new();
+        let mut number = |text: &str, min: usize, max: usize, fault: ConfigError| {
+            let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+            if number.is_none() {
+                faults.push(fault);
+            }
+            number.unwrap_or(min)
+        };
+        let deadline_ms = number(&settings.deadline_ms, 1, 60_000, ConfigError::Deadline);
+        let connections_max =
+            number(&settings.connections_max, 1, 1_000_000, ConfigError::Connections);
+        let streams_max = number(&settings.streams_max, 0, 100_000, ConfigError::Streams);
+        let redis_connections = match &settings.redis_connections {
+            Some(text) => number(text, 1, 64, ConfigError::RedisConnections),
+            None => 2 * std::thread::available_parallelism().map_or(1, usize::from).min(32),
+        };
         let listen = settings.listen.parse().ok();
-        let deadline_ms = settings.deadline_ms.parse().ok().filter(|ms| (1..=60_000).contains(ms));
-        let redis = open(&settings.redis_url);
-        if deadline_ms.is_none() {
-            faults.push(ConfigError::Deadline);
-        }
         if listen.is_none() {
             faults.push(ConfigError::Listen);
         }
-        if redis.is_none() {
+        let extras = Extras {
+            certificates: settings.certificates(&mut faults),
+            sentinel_username: settings.redis_sentinel_username.clone(),
+            sentinel_password: lookup("REDIS_SENTINEL_PASSWORD"),
+        };
+        let target = Target::parse(&settings.redis_url, &extras);
+        if target.is_none() {
             faults.push(ConfigError::RedisUrl);
         }
-        let tokens = read_tokens(tokens, &mut faults);
-        match (listen, redis, deadline_ms) {
-            (Some(listen), Some(redis), Some(deadline_ms)) if faults.is_empty() => {
-                Ok(Self { listen, redis, deadline: Duration::from_millis(deadline_ms), tokens })
-            }
+        let live = Live::check(settings, lookup).map_err(|more| faults.extend(more));
+        match (listen, target, live) {
+            (Some(listen), Some(target), Ok(live)) if faults.is_empty() => Ok(Self {
+                listen,
+                target,
+                deadline: Duration::from_millis(u64::try_from(deadline_ms).unwrap_or(1)),
+                connections_max,
+                streams_max,
+                redis_connections,
+                live,
+            }),
             _ => Err(faults),
         }
     }
+}
 
-    /// The name of the token, if it is one of ours. All of them are compared, each in constant time.
-    pub fn token_name(&self, token: &str) -> Option<&str> {
-        let mut found = None;
-        for known in &self.tokens {
-            if bool::from(known.secret.as_bytes().ct_eq(token.as_bytes())) {
-                found = Some(known.name.as_str());
+impl Live {
+    /// Reads the tokens and the certificate, now.
+    pub fn read(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+        Self::check(settings, |name| std::env::var(name).ok())
+    }
+
+    fn check(
+        settings: &Settings,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut faults = Vec::new();
+        let tls = settings.tls(&mut faults);
+        let file = settings.tokens_file.as_ref().map(std::fs::read_to_string);
+        let file = match file {
+            Some(Err(_)) => {
+                faults.push(ConfigError::Token(TokenFault::FileUnreadable));
+                None
+            }
+            Some(Ok(text)) => Some(text),
+            None => None,
+        };
+        let unreadable = settings.tokens_file.is_some() && file.is_none();
+        match Tokens::parse(lookup("GATEWAY_TOKENS").as_deref(), file.as_deref()) {
+            Ok(tokens) if faults.is_empty() => Ok(Self { tokens, tls }),
+            Ok(_) => Err(faults),
+            Err(more) => {
+                // Of a file that can't be read, nobody knows that no token is in it.
+                let more =
+                    more.into_iter().filter(|fault| !unreadable || *fault != TokenFault::Missing);
+                faults.extend(more.map(ConfigError::Token));
+                Err(faults)
             }
         }
-        found
     }
 }
 
-/// A peer that has vanished without a word is noticed by what is not acknowledged; otherwise its
-/// connection would time out on every request for a quarter of an hour.
-fn open(url: &str) -> Option<redis::Client> {
-    let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let tcp = tcp.set_user_timeout(Duration::from_secs(2));
-    let info = url.into_connection_info().ok()?.set_tcp_settings(tcp);
-    redis::Client::open(info).ok()
-}
-
-fn read_tokens(text: Option<&str>, faults: &mut Vec<ConfigError>) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    for entry in
-        text.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty())
-    {
-        match entry.split_once('=') {
-            Some((name, secret)) if !name.is_empty() => {
-                if secret.len() < 32 {
-                    faults.push(ConfigError::TokenShort);
-                }
-                tokens.push(Token { name: name.to_owned(), secret: secret.to_owned() });
+impl Settings {
+    fn tls(&self, faults: &mut Vec<ConfigError>) -> Option<Arc<ServerConfig>> {
+        let (cert, key) = match (&self.tls_cert_file, &self.tls_key_file) {
+            (None, None) => return None,
+            (Some(cert), Some(key)) => (cert, key),
+            (Some(_), None) | (None, Some(_)) => {
+                faults.push(ConfigError::TlsAlone);
+                return None;
             }
-            _ => faults.push(ConfigError::TokenFormat),
+        };
+        let chain: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).unwrap_or_default();
+        if chain.is_empty() {
+            faults.push(ConfigError::TlsCert);
+        }
+        let key = PrivateKeyDer::from_pem_file(key).ok();
+        if key.is_none() {
+            faults.push(ConfigError::TlsKey);
+        }
+        let key = key.filter(|_| !chain.is_empty())?;
+        match ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key) {
+            Ok(mut config) => {
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Some(Arc::new(config))
+            }
+            Err(_) => {
+                faults.push(ConfigError::TlsPair);
+                None
+            }
         }
     }
-    if tokens.is_empty() && !faults.contains(&ConfigError::TokenFormat) {
-        faults.push(ConfigError::TokensMissing);
+
+    fn certificates(&self, faults: &mut Vec<ConfigError>) -> Option<TlsCertificates> {
+        let mut read = |path: &Option<PathBuf>, is_pem: fn(&[u8]) -> bool, fault: ConfigError| {
+            let bytes = std::fs::read(path.as_ref()?).ok().filter(|bytes| is_pem(bytes));
+            if bytes.is_none() {
+                faults.push(fault);
+            }
+            bytes
+        };
+        let is_cert: fn(&[u8]) -> bool = |pem| CertificateDer::from_pem_slice(pem).is_ok();
+        let is_key: fn(&[u8]) -> bool = |pem| PrivateKeyDer::from_pem_slice(pem).is_ok();
+        let root_cert = read(&self.redis_ca_file, is_cert, ConfigError::RedisCa);
+        let cert = read(&self.redis_cert_file, is_cert, ConfigError::RedisCert);
+        let key = read(&self.redis_key_file, is_key, ConfigError::RedisKey);
+        if self.redis_cert_file.is_some() != self.redis_key_file.is_some() {
+            faults.push(ConfigError::RedisCertAlone);
+        }
+        let client_tls = cert
+            .zip(key)
+            .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+        (root_cert.is_some() || client_tls.is_some())
+            .then_some(TlsCertificates { client_tls, root_cert })
     }
-    tokens
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LONG: &str = "edge=0123456789abcdef0123456789abcdef";
-
-    fn settings(listen: &str, redis_url: &str, deadline_ms: &str) -> Settings {
-        Settings {
-            listen: listen.into(),
-            redis_url: redis_url.into(),
-            deadline_ms: deadline_ms.into(),
-        }
+    fn check(flags: &[&str], tokens: Option<&str>) -> Result<Config, Vec<ConfigError>> {
+        let settings = Settings::parse_from([&["gateway"], flags].concat());
+        Config::check(&settings, |name| {
+            tokens.filter(|_| name == "GATEWAY_TOKENS").map(str::to_owned)
+        })
     }
 
     #[test]
     fn all_faults_are_reported_at_once() {
-        let faults = Config::check(settings("x", "http://x", "0"), None).err().unwrap();
-        use ConfigError::{Deadline, Listen, RedisUrl, TokensMissing};
-        assert_eq!(faults, [Deadline, Listen, RedisUrl, TokensMissing]);
+        let faults = check(
+            &[
+                "--listen=x",
+                "--redis-url=http://x",
+                "--deadline-ms=0",
+                "--connections-max=0",
+                "--streams-max=-1",
+                "--redis-connections=65",
+                "--tls-cert-file=/none",
+                "--redis-ca-file=/none",
+                "--redis-cert-file=/none",
+                "--tokens-file=/none",
+            ],
+            None,
+        );
+        use ConfigError::{
+            Connections, Deadline, Listen, RedisCa, RedisCert, RedisCertAlone, RedisConnections,
+            RedisUrl, Streams, TlsAlone, Token,
+        };
+        let expect = [
+            Deadline,
+            Connections,
+            Streams,
+            RedisConnections,
+            Listen,
+            RedisCa,
+            RedisCert,
+            RedisCertAlone,
+            RedisUrl,
+            TlsAlone,
+            Token(TokenFault::FileUnreadable),
+        ];
+        assert_eq!(faults.err().unwrap(), expect);
+        let faults = check(&["--tls-cert-file=/none", "--tls-key-file=/none"], None);
+        let expect = [ConfigError::TlsCert, ConfigError::TlsKey, Token(TokenFault::Missing)];
+        assert_eq!(faults.err().unwrap(), expect);
     }
 
     #[test]
-    fn tokens_are_told_apart() {
-        fn check(tokens: &str, expect: &[ConfigError]) {
-            let config =
-                Config::check(settings("127.0.0.1:0", "redis://localhost", "1"), Some(tokens));
-            assert_eq!(config.err().unwrap_or_default(), expect, "{tokens}");
+    fn the_defaults_are_good() {
+        let tokens = Some("edge=0123456789abcdef0123456789abcdef");
+        let config = check(&[], tokens).ok().unwrap();
+        assert!(config.listen.ip().is_loopback());
+        assert_eq!(config.deadline, Duration::from_secs(1));
+        assert!(config.live.tls.is_none());
+    }
+
+    #[test]
+    fn every_setting_is_documented() {
+        use clap::CommandFactory as _;
+        let text = include_str!("../../../docs/gateway.md");
+        let command = Settings::command();
+        let variables = command.get_arguments().filter_map(|argument| argument.get_env());
+        let variables: Vec<&str> = variables.filter_map(|name| name.to_str()).collect();
+        assert!(variables.len() > 10);
+        for name in variables.into_iter().chain(["GATEWAY_TOKENS", "REDIS_SENTINEL_PASSWORD"]) {
+            let rows = text.lines().filter(|line| line.starts_with("| `"));
+            let mut names = rows.filter_map(|row| row.split('|').nth(1));
+            let quoted = format!("`{name}`");
+            assert!(names.any(|names| names.contains(&quoted)), "{name} is not in docs/gateway.md");
         }
-        check(LONG, &[]);
-        check("", &[ConfigError::TokensMissing]);
-        check("edge", &[ConfigError::TokenFormat]);
-        check("edge=short", &[ConfigError::TokenShort]);
-        let two = format!("{LONG}, origin=fedcba9876543210fedcba9876543210");
-        let config = Config::check(settings("127.0.0.1:0", "redis://localhost", "1"), Some(&two))
-            .ok()
-            .unwrap();
-        assert_eq!(config.token_name("0123456789abcdef0123456789abcdef"), Some("edge"));
-        assert_eq!(config.token_name("fedcba9876543210fedcba9876543210"), Some("origin"));
-        assert_eq!(config.token_name("0123456789abcdef0123456789abcdeX"), None);
-        assert_eq!(config.token_name(""), None);
     }
 }

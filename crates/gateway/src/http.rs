@@ -1,229 +1,578 @@
 //! The protocol over HTTP: who may ask, what is asked, and how the answer is written.
 
 use crate::backend::{Backend, Outage};
-use crate::command;
-use crate::config::Config;
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use prometheus::{Encoder as _, IntCounterVec, Opts, Registry, TextEncoder};
+use crate::command::{self, Facts};
+use crate::config::Live;
+use crate::metrics::Metrics;
+use crate::request::{self, Endpoint, Format};
+use crate::script::Scripts;
+use crate::stream::{Events, Subject};
+use crate::token::Token;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use redis_rest::{
-    Command, CommandError, Encoding, Reply, decode_command, decode_pipeline, encode_replies,
-    encode_reply,
+    Command, CommandError, Encoding, Reply, encode_replies, encode_reply, encode_resp2,
 };
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, watch};
 
-struct Gateway {
-    config: Config,
-    backend: Backend,
-    registry: Registry,
-    requests: IntCounterVec,
+/// All that a request needs.
+pub struct Gateway {
+    pub backend: Backend,
+    pub live: watch::Receiver<Arc<Live>>,
+    pub metrics: Arc<Metrics>,
+    pub scripts: Scripts,
+    pub deadline: Duration,
+    /// A permit for each stream.
+    pub streams: Arc<Semaphore>,
+    /// A permit for each KiB of the bodies that are being read.
+    pub bodies: Semaphore,
+    pub stopping: watch::Receiver<bool>,
+    /// Tells this process's sync tokens from another's.
+    pub instance: u64,
+    pub writes: AtomicU64,
+    pub requests: AtomicU64,
 }
 
-/// All that the gateway answers.
-pub fn router(config: Config, backend: Backend) -> prometheus::Result<Router> {
-    let registry = Registry::new();
-    let requests =
-        Opts::new("portcullis_gateway_requests_total", "Protocol requests by endpoint and status.");
-    let requests = IntCounterVec::new(requests, &["endpoint", "status"])?;
-    registry.register(Box::new(requests.clone()))?;
-    let gateway = Arc::new(Gateway { config, backend, registry, requests });
-    let protocol = Router::new()
-        .route("/", post(one))
-        .route("/pipeline", post(pipeline))
-        .route("/multi-exec", post(multi_exec))
-        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), admit));
-    let router = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .merge(protocol)
-        .fallback(|| async { error(StatusCode::NOT_FOUND, "ERR no such endpoint") })
-        .method_not_allowed_fallback(|| async {
-            error(StatusCode::METHOD_NOT_ALLOWED, "ERR method not allowed")
-        })
-        .with_state(gateway);
-    Ok(router)
+/// An answer's body.
+pub enum Body {
+    Events(Events),
+    Whole(Option<Bytes>),
 }
 
-/// Lets in who has a token, and writes the request's line in the log, which has no values.
-async fn admit(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+/// What a request came to: the answer, and what the log says of it.
+struct Outcome {
+    response: Response<Body>,
+    token: Option<String>,
+    commands: usize,
+}
+
+/// Answers one request, counts it, and writes its line in the log, which has no values.
+pub async fn answer(gateway: Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
+    let endpoint = Endpoint::of(request.uri().path());
+    match endpoint {
+        Endpoint::Health => return text(StatusCode::OK, "ok\n"),
+        Endpoint::Ready if gateway.backend.is_ready().await => {
+            return text(StatusCode::OK, "ready\n");
+        }
+        Endpoint::Ready => {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n");
+        }
+        Endpoint::Metrics => {
+            return match gateway.metrics.text() {
+                Some(metrics) => text(StatusCode::OK, metrics),
+                None => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be written\n"),
+            };
+        }
+        Endpoint::Command
+        | Endpoint::Monitor
+        | Endpoint::PatternSubscribe
+        | Endpoint::Pipeline
+        | Endpoint::Subscribe
+        | Endpoint::Transaction => {}
+    }
     let begun = Instant::now();
-    let endpoint = request.uri().path().to_owned();
-    let token = bearer(request.headers()).and_then(|token| gateway.config.token_name(token));
-    let token = token.map(str::to_owned);
-    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
-    let request_id: String = id.unwrap_or_default().chars().take(64).collect();
-    let response = match token {
-        Some(_) => next.run(request).await,
-        None => error(
-            StatusCode::UNAUTHORIZED,
-            "WRONGPASS invalid or missing auth token; send Authorization: Bearer",
-        ),
-    };
-    let status = response.status().as_u16();
-    gateway.requests.with_label_values(&[endpoint.as_str(), status.to_string().as_str()]).inc();
+    let request_id = gateway.request_id(request.headers());
+    let Outcome { mut response, token, commands } = serve(&gateway, endpoint, request).await;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        set(response.headers_mut(), REQUEST_ID, &request_id);
+    }
+    gateway.metrics.requests.with_label_values(&[endpoint.name(), status.as_str()]).inc();
+    gateway.metrics.seconds.observe(begun.elapsed().as_secs_f64());
     let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(event = "request", request_id, endpoint, token, status, micros);
+    let (endpoint, status) = (endpoint.name(), status.as_u16());
+    tracing::info!(event = "request", request_id, endpoint, token, commands, status, micros);
     response
 }
 
-async fn one(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Response {
-    let command = match read(body).await.and_then(|body| Ok(decode_command(&body)?)) {
-        Ok(command) => command,
-        Err(fault) => return fault.response(),
+/// Lets in who has a token, and serves what is asked.
+async fn serve(gateway: &Gateway, endpoint: Endpoint, request: Request<Incoming>) -> Outcome {
+    let refused = |token: Option<&Token>, response| Outcome {
+        response,
+        token: token.map(|token| token.name.clone()),
+        commands: 0,
     };
-    let replies = match refuse(std::slice::from_ref(&command)) {
-        Some(reply) => vec![reply],
-        None => match gateway.backend.run(&[command]).await {
-            Ok(replies) => replies,
-            Err(outage) => return unavailable(outage),
-        },
+    let live = Arc::clone(&gateway.live.borrow());
+    let Some(token) = token(&live, &request) else {
+        let text = "WRONGPASS invalid or missing auth token; send Authorization: Bearer";
+        return refused(None, error(StatusCode::UNAUTHORIZED, text));
     };
-    let reply = replies.into_iter().next().unwrap_or(Reply::Null);
-    let status = match reply {
-        Reply::Error(_) => StatusCode::BAD_REQUEST,
-        _ => StatusCode::OK,
+    if let Some(response) = disallowed(endpoint, request.method()) {
+        return refused(Some(token), response);
+    }
+    let header = |name: &HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
+    let format = match Format::of(header(&RESPONSE_FORMAT), header(&ENCODING)) {
+        Ok(format) => format,
+        Err(fault) => return refused(Some(token), error(StatusCode::BAD_REQUEST, fault.text())),
     };
-    json(status, encode_reply(&reply, encoding(&headers)))
-}
-
-async fn pipeline(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Response {
-    let commands = match read(body).await.and_then(|body| Ok(decode_pipeline(&body, COMMANDS_MAX)?))
-    {
-        Ok(commands) => commands,
-        Err(fault) => return fault.response(),
-    };
-    // A refused command answers in its place, and the others run.
-    let refusals: Vec<Option<String>> = commands.iter().map(command::refusal).collect();
-    let allowed: Vec<Command> = commands
-        .into_iter()
-        .zip(&refusals)
-        .filter_map(|(command, refusal)| refusal.is_none().then_some(command))
-        .collect();
-    let mut answers = if allowed.is_empty() {
-        Vec::new().into_iter()
-    } else {
-        match gateway.backend.run(&allowed).await {
-            Ok(replies) => replies.into_iter(),
-            Err(outage) => return unavailable(outage),
+    let (response, commands) = match endpoint {
+        Endpoint::Monitor | Endpoint::PatternSubscribe | Endpoint::Subscribe => {
+            (gateway.follow(endpoint, request.uri().path(), token).await, 1)
+        }
+        Endpoint::Pipeline | Endpoint::Transaction => {
+            let body = match gateway.read(request.into_body()).await {
+                Ok(body) => body,
+                Err(fault) => return refused(Some(token), fault.response()),
+            };
+            match request::pipeline(&body) {
+                Ok(commands) => {
+                    let count = commands.len();
+                    let response = if endpoint == Endpoint::Pipeline {
+                        gateway.pipeline(token, commands, format).await
+                    } else {
+                        gateway.transaction(token, commands, format).await
+                    };
+                    (response, count)
+                }
+                Err(fault) => return refused(Some(token), malformed(fault)),
+            }
+        }
+        Endpoint::Command | Endpoint::Health | Endpoint::Metrics | Endpoint::Ready => {
+            let uri = request.uri().clone();
+            let body = match gateway.read(request.into_body()).await {
+                Ok(body) => body,
+                Err(fault) => return refused(Some(token), fault.response()),
+            };
+            match request::command(uri.path(), uri.query(), &body) {
+                Ok(command) => (gateway.one(token, command, format).await, 1),
+                Err(fault) => return refused(Some(token), malformed(fault)),
+            }
         }
     };
-    let replies: Vec<Reply> = refusals
-        .into_iter()
-        .filter_map(|refusal| refusal.map(Reply::Error).or_else(|| answers.next()))
-        .collect();
-    json(StatusCode::OK, encode_replies(&replies, encoding(&headers)))
+    Outcome { response, token: Some(token.name.clone()), commands }
 }
 
-async fn multi_exec(
-    State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let commands = match read(body).await.and_then(|body| Ok(decode_pipeline(&body, COMMANDS_MAX)?))
-    {
-        Ok(commands) => commands,
-        Err(fault) => return fault.response(),
-    };
-    if let Some(refusal) = refuse(&commands) {
-        return json(StatusCode::BAD_REQUEST, encode_reply(&refusal, Encoding::Text));
+impl Gateway {
+    async fn one(&self, token: &Token, command: Command, format: Format) -> Response<Body> {
+        let (replies, wrote) = match self.run(token, vec![command]).await {
+            Ok(done) => done,
+            Err(outage) => return unavailable(outage),
+        };
+        let reply = replies.into_iter().next().unwrap_or(Reply::Null);
+        let status = match reply {
+            Reply::Error(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::OK,
+        };
+        self.signed(
+            wrote,
+            match format {
+                Format::Json(encoding) => json(status, encode_reply(&reply, encoding)),
+                Format::Resp2 => resp2(status, std::slice::from_ref(&reply)),
+            },
+        )
     }
-    match gateway.backend.run_atomically(&commands).await {
-        Ok(Reply::Array(replies)) => {
-            json(StatusCode::OK, encode_replies(&replies, encoding(&headers)))
+
+    async fn pipeline(
+        &self,
+        token: &Token,
+        commands: Vec<Command>,
+        format: Format,
+    ) -> Response<Body> {
+        match self.run(token, commands).await {
+            Ok((replies, wrote)) => self.signed(
+                wrote,
+                match format {
+                    Format::Json(encoding) => {
+                        json(StatusCode::OK, encode_replies(&replies, encoding))
+                    }
+                    Format::Resp2 => resp2(StatusCode::OK, &replies),
+                },
+            ),
+            Err(outage) => unavailable(outage),
         }
-        Ok(discarded) => json(StatusCode::BAD_REQUEST, encode_reply(&discarded, Encoding::Text)),
-        Err(outage) => unavailable(outage),
     }
-}
 
-async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
-    match gateway.backend.run(&[Command::new("PING")]).await {
-        Ok(_) => "ready\n".into_response(),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n").into_response(),
+    async fn transaction(
+        &self,
+        token: &Token,
+        mut commands: Vec<Command>,
+        format: Format,
+    ) -> Response<Body> {
+        // A transaction is always answered in JSON.
+        let encoding = match format {
+            Format::Json(encoding) => encoding,
+            Format::Resp2 => Encoding::Text,
+        };
+        let known: Vec<Option<&'static Facts>> =
+            commands.iter().map(|command| command::facts(command.name())).collect();
+        let refusal = commands
+            .iter()
+            .zip(&known)
+            .find_map(|(command, facts)| refusal(token, command, *facts));
+        if let Some(refusal) = refusal {
+            known.iter().for_each(|facts| self.count(*facts, "refused"));
+            return json(
+                StatusCode::BAD_REQUEST,
+                encode_reply(&Reply::Error(refusal), Encoding::Text),
+            );
+        }
+        if commands.is_empty() {
+            return json(StatusCode::OK, "[]".to_owned());
+        }
+        let renamed: Vec<_> =
+            commands.iter_mut().map(|command| self.scripts.translate(command)).collect();
+        let wrote = known.iter().any(|facts| may_write(*facts));
+        match self.backend.run_atomically(&commands).await {
+            Ok(Reply::Array(mut replies)) => {
+                for ((reply, renamed), facts) in replies.iter_mut().zip(renamed).zip(known) {
+                    self.count(facts, outcome(reply));
+                    if let Some(renamed) = renamed {
+                        renamed.mend(reply);
+                    }
+                }
+                self.signed(wrote, json(StatusCode::OK, encode_replies(&replies, encoding)))
+            }
+            Ok(discarded) => {
+                known.iter().for_each(|facts| self.count(*facts, "error"));
+                json(StatusCode::BAD_REQUEST, encode_reply(&discarded, Encoding::Text))
+            }
+            Err(outage) => {
+                known.iter().for_each(|facts| self.count(*facts, outage_name(outage)));
+                unavailable(outage)
+            }
+        }
     }
-}
 
-async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
-    let mut text = Vec::new();
-    match TextEncoder::new().encode(&gateway.registry.gather(), &mut text) {
-        Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    /// Runs commands in order. One that is refused answers in its place, and the others run. Says, too,
+    /// whether anything may have been written.
+    async fn run(
+        &self,
+        token: &Token,
+        commands: Vec<Command>,
+    ) -> Result<(Vec<Reply>, bool), Outage> {
+        let count = commands.len();
+        let mut known = Vec::with_capacity(count);
+        let mut refusals = Vec::with_capacity(count);
+        let mut allowed = Vec::with_capacity(count);
+        let mut renamed = Vec::new();
+        let mut wrote = false;
+        for mut command in commands {
+            let facts = command::facts(command.name());
+            let refusal = refusal(token, &command, facts);
+            if refusal.is_none() {
+                wrote |= may_write(facts);
+                if let Some(name) = self.scripts.translate(&mut command) {
+                    renamed.push((refusals.len(), name));
+                }
+                allowed.push(command);
+            }
+            known.push(facts);
+            refusals.push(refusal);
+        }
+        let mut answers = if allowed.is_empty() {
+            Vec::new().into_iter()
+        } else {
+            match self.backend.run(allowed).await {
+                Ok(replies) => replies.into_iter(),
+                Err(outage) => {
+                    known.iter().for_each(|facts| self.count(*facts, outage_name(outage)));
+                    return Err(outage);
+                }
+            }
+        };
+        let mut replies: Vec<Reply> = Vec::with_capacity(count);
+        for (refusal, facts) in refusals.into_iter().zip(known) {
+            let reply = match refusal {
+                Some(text) => {
+                    self.count(facts, "refused");
+                    Reply::Error(text)
+                }
+                None => {
+                    let reply = answers.next().unwrap_or(Reply::Null);
+                    self.count(facts, outcome(&reply));
+                    reply
+                }
+            };
+            replies.push(reply);
+        }
+        for (place, name) in renamed {
+            if let Some(reply) = replies.get_mut(place) {
+                name.mend(reply);
+            }
+        }
+        Ok((replies, wrote))
+    }
+
+    async fn follow(&self, endpoint: Endpoint, path: &str, token: &Token) -> Response<Body> {
+        let channels = request::channels(path);
+        let may = match endpoint {
+            Endpoint::Monitor => token.may_monitor(),
+            Endpoint::PatternSubscribe => token.may_subscribe("PSUBSCRIBE", &channels),
+            _ => token.may_subscribe("SUBSCRIBE", &channels),
+        };
+        if !may {
+            let text = format!("NOPERM this token may not use '/{}' here", endpoint.name());
+            return error(StatusCode::BAD_REQUEST, &text);
+        }
+        if channels.is_empty() && endpoint != Endpoint::Monitor {
+            let text = format!("ERR wrong number of arguments for '{}' command", endpoint.name());
+            return error(StatusCode::BAD_REQUEST, &text);
+        }
+        let subject = match endpoint {
+            Endpoint::Monitor => Subject::Everything,
+            Endpoint::PatternSubscribe => Subject::Patterns(channels),
+            _ => Subject::Channels(channels),
+        };
+        let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
+            let text = "ERR too many streams; GATEWAY_STREAMS_MAX bounds them";
+            return error(StatusCode::SERVICE_UNAVAILABLE, text);
+        };
+        let deadline = tokio::time::Instant::now() + self.deadline;
+        let client = match self.backend.client().await {
+            Ok(client) => client,
+            Err(outage) => return unavailable(outage),
+        };
+        let (metrics, stopping) = (Arc::clone(&self.metrics), self.stopping.clone());
+        match Events::begin(client, subject, deadline, permit, metrics, stopping).await {
+            Ok(events) => {
+                let mut response = Response::new(Body::Events(events));
+                let headers = response.headers_mut();
+                set(headers, header::CONTENT_TYPE, "text/event-stream");
+                set(headers, header::CACHE_CONTROL, "no-cache");
+                // Proxies of nginx's kind would hold events back.
+                set(headers, ACCEL_BUFFERING, "no");
+                response
+            }
+            Err(outage) => unavailable(outage),
+        }
+    }
+
+    /// Reads a body within its bounds of bytes and time.
+    async fn read(&self, body: Incoming) -> Result<Bytes, BodyFault> {
+        // Most requests have none, or one that is here already.
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        if body.size_hint().lower() > BODY_BYTES_MAX {
+            return Err(BodyFault::TooLarge);
+        }
+        match tokio::time::timeout(BODY_WAIT_MAX, self.collect(body)).await {
+            Ok(read) => read,
+            Err(_) => Err(BodyFault::TooSlow),
+        }
+    }
+
+    async fn collect(&self, mut body: Incoming) -> Result<Bytes, BodyFault> {
+        let mut first = Bytes::new();
+        let mut rest: Vec<u8> = Vec::new();
+        let mut permits = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| BodyFault::Broken)?;
+            let Ok(data) = frame.into_data() else { continue };
+            let kib = u32::try_from(data.len().div_ceil(1024)).unwrap_or(u32::MAX);
+            permits.push(self.bodies.try_acquire_many(kib).map_err(|_| BodyFault::Crowded)?);
+            if first.is_empty() && rest.is_empty() {
+                first = data;
+                continue;
+            }
+            if rest.is_empty() {
+                rest.extend(&first);
+            }
+            rest.extend(&data);
+            if u64::try_from(rest.len()).is_ok_and(|length| length > BODY_BYTES_MAX) {
+                return Err(BodyFault::TooLarge);
+            }
+        }
+        Ok(if rest.is_empty() { first } else { rest.into() })
+    }
+
+    /// Puts the sync token on an answer. All reads go to masters, so whatever token a client brings, it
+    /// reads what was written before.
+    fn signed(&self, wrote: bool, mut response: Response<Body>) -> Response<Body> {
+        let number = if wrote {
+            self.writes.fetch_add(1, Ordering::Relaxed) + 1
+        } else {
+            self.writes.load(Ordering::Relaxed)
+        };
+        set(response.headers_mut(), SYNC_TOKEN, &format!("{:x}.{number:x}", self.instance));
+        response
+    }
+
+    fn count(&self, facts: Option<&Facts>, outcome: &str) {
+        let family = facts.map_or("other", |facts| facts.family.name());
+        self.metrics.commands.with_label_values(&[family, outcome]).inc();
+    }
+
+    /// The client's id for the request, as far as it is fit for a log, or one of our own.
+    fn request_id(&self, headers: &HeaderMap) -> String {
+        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let given: String = given.chars().filter(char::is_ascii_graphic).take(64).collect();
+        if given.is_empty() {
+            let number = self.requests.fetch_add(1, Ordering::Relaxed);
+            format!("{:x}.{number:x}", self.instance)
+        } else {
+            given
+        }
     }
 }
 
 /// Why a body is not served.
 enum BodyFault {
-    Malformed(CommandError),
+    Broken,
+    Crowded,
     TooLarge,
     TooSlow,
 }
 
-impl From<CommandError> for BodyFault {
-    fn from(fault: CommandError) -> Self {
-        Self::Malformed(fault)
+impl BodyFault {
+    fn response(&self) -> Response<Body> {
+        let mut response = match self {
+            Self::Broken => error(StatusCode::BAD_REQUEST, "ERR the request's body broke off"),
+            Self::Crowded => {
+                error(StatusCode::SERVICE_UNAVAILABLE, "ERR too many large requests at once")
+            }
+            Self::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "ERR max request size exceeded"),
+            Self::TooSlow => error(StatusCode::REQUEST_TIMEOUT, "ERR the request came too slowly"),
+        };
+        // What is left of the body is not waited for.
+        set(response.headers_mut(), header::CONNECTION, "close");
+        response
     }
 }
 
-impl BodyFault {
-    fn response(self) -> Response {
+/// Why a command is not run, first for what it is, then for who sends it.
+fn refusal(token: &Token, command: &Command, facts: Option<&Facts>) -> Option<String> {
+    command::refusal(command, facts).or_else(|| token.refusal(command, facts))
+}
+
+fn may_write(facts: Option<&Facts>) -> bool {
+    use command::Access;
+    !matches!(facts.map(|facts| facts.access), Some(Access::Any | Access::Read))
+}
+
+fn outcome(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Error(_) => "error",
+        _ => "ok",
+    }
+}
+
+fn outage_name(outage: Outage) -> &'static str {
+    match outage {
+        Outage::Deadline => "deadline",
+        Outage::Unreachable => "unreachable",
+    }
+}
+
+/// The token of `Authorization: Bearer`, or else of the query.
+fn token<'a>(live: &'a Live, request: &Request<Incoming>) -> Option<&'a Token> {
+    match request.headers().get(header::AUTHORIZATION) {
+        Some(value) => {
+            let value = value.to_str().ok()?;
+            let (scheme, secret) = value.split_once(' ')?;
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then(|| live.tokens.find(secret.trim().as_bytes()))?
+        }
+        None => live.tokens.find(&request::query_token(request.uri().query())?),
+    }
+}
+
+fn disallowed(endpoint: Endpoint, method: &Method) -> Option<Response<Body>> {
+    let sends = matches!(*method, Method::POST | Method::PUT);
+    let asks = matches!(*method, Method::GET | Method::HEAD);
+    let (allowed, allow) = match endpoint {
+        Endpoint::Pipeline | Endpoint::Transaction => (sends, "POST, PUT"),
+        // HEAD has no body to stream.
+        Endpoint::Monitor | Endpoint::PatternSubscribe | Endpoint::Subscribe => {
+            (sends || *method == Method::GET, "GET, POST, PUT")
+        }
+        Endpoint::Command | Endpoint::Health | Endpoint::Metrics | Endpoint::Ready => {
+            (sends || asks, "GET, HEAD, POST, PUT")
+        }
+    };
+    (!allowed).then(|| {
+        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "ERR method not allowed");
+        set(response.headers_mut(), header::ALLOW, allow);
+        response
+    })
+}
+
+fn malformed(fault: CommandError) -> Response<Body> {
+    error(StatusCode::BAD_REQUEST, &fault.to_string())
+}
+
+fn unavailable(outage: Outage) -> Response<Body> {
+    error(StatusCode::SERVICE_UNAVAILABLE, outage.text())
+}
+
+fn error(status: StatusCode, text: &str) -> Response<Body> {
+    json(status, encode_reply(&Reply::Error(text.to_owned()), Encoding::Text))
+}
+
+fn json(status: StatusCode, body: String) -> Response<Body> {
+    whole(status, "application/json", body)
+}
+
+fn resp2(status: StatusCode, replies: &[Reply]) -> Response<Body> {
+    let mut body = Vec::new();
+    replies.iter().for_each(|reply| encode_resp2(reply, &mut body));
+    whole(status, "application/octet-stream", body)
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    whole(status, "text/plain; version=0.0.4; charset=utf-8", body)
+}
+
+fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Some(body.into())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn set(headers: &mut HeaderMap, name: impl header::IntoHeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Events(events) => Pin::new(events).poll_frame(context),
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
         match self {
-            Self::Malformed(fault) => error(StatusCode::BAD_REQUEST, &fault.to_string()),
-            Self::TooSlow => error(StatusCode::REQUEST_TIMEOUT, "ERR the request came too slowly"),
-            Self::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "ERR max request size exceeded"),
+            Self::Events(_) => false,
+            Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Events(_) => SizeHint::default(),
+            Self::Whole(bytes) => {
+                let length = bytes.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
         }
     }
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, BodyFault> {
-    match tokio::time::timeout(BODY_WAIT_MAX, to_bytes(body, BODY_BYTES_MAX)).await {
-        Ok(bytes) => bytes.map(Vec::from).map_err(|_| BodyFault::TooLarge),
-        Err(_) => Err(BodyFault::TooSlow),
-    }
-}
-
-fn refuse(commands: &[Command]) -> Option<Reply> {
-    commands.iter().find_map(command::refusal).map(Reply::Error)
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token)
-}
-
-fn encoding(headers: &HeaderMap) -> Encoding {
-    match headers.get("upstash-encoding") {
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"base64") => Encoding::Base64,
-        _ => Encoding::Text,
-    }
-}
-
-fn unavailable(outage: Outage) -> Response {
-    let text = match outage {
-        Outage::Deadline => "ERR Redis did not answer in time",
-        Outage::Unreachable => "ERR Redis can't be reached",
-    };
-    error(StatusCode::SERVICE_UNAVAILABLE, text)
-}
-
-fn error(status: StatusCode, text: &str) -> Response {
-    json(status, encode_reply(&Reply::Error(text.to_owned()), Encoding::Text))
-}
-
-fn json(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const ENCODING: HeaderName = HeaderName::from_static("upstash-encoding");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RESPONSE_FORMAT: HeaderName = HeaderName::from_static("upstash-response-format");
+const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
 /// Longest request body: 10 MB, as Upstash has it.
-const BODY_BYTES_MAX: usize = 10_000_000;
+const BODY_BYTES_MAX: u64 = 10_000_000;
 /// How long a request's body may take to come.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Most commands in a pipeline.
-const COMMANDS_MAX: usize = 10_000;

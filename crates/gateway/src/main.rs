@@ -1,36 +1,56 @@
 //! The gateway: the Upstash REST protocol on one side, a Redis on the other.
 //!
-//! `http.rs` speaks the protocol, `command.rs` decides what may be sent over a shared connection,
-//! `backend.rs` talks to Redis, `config.rs` reads the settings.
+//! A request's way: `listen.rs` takes its connection, `http.rs` serves it (`token.rs`: who may ask;
+//! `request.rs`: which commands it holds; `command.rs`: what is known of them; `script.rs`: scripts that
+//! Redis would not take), `backend.rs` asks Redis, `stream.rs` follows channels. `config.rs` and
+//! `redis_url.rs` read the settings, `metrics.rs` counts.
 
 mod backend;
 mod command;
 mod config;
 mod http;
+mod listen;
+mod metrics;
+mod redis_url;
+mod request;
+mod script;
+mod stream;
+mod token;
 
 use backend::Backend;
 use clap::Parser as _;
-use config::{Config, Settings};
+use config::{Config, ConfigError, Live, Settings};
+use http::Gateway;
+use metrics::Metrics;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // A log that nobody reads must hold up no request: what does not fit is lost.
+    let (log, _flush) = tracing_appender::non_blocking(std::io::stdout());
     tracing_subscriber::fmt()
         .json()
         .with_current_span(false)
         .with_max_level(tracing::Level::INFO)
+        .with_writer(log)
         .init();
-    let config = match Config::parse(Settings::parse()) {
+    // Several crates bring one; which is used must not depend on who else is built.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let settings = Settings::parse();
+    let config = match Config::parse(&settings) {
         Ok(config) => config,
         Err(faults) => {
-            for fault in faults {
-                tracing::error!(event = "configuration_faulty", %fault);
-            }
+            tell(&faults);
             return ExitCode::from(2);
         }
     };
-    match serve(config).await {
+    match serve(config, settings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(event = "stopped", %error);
@@ -39,19 +59,83 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    let listener = tokio::net::TcpListener::bind(config.listen)
+async fn serve(config: Config, settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
-    let backend = Backend::new(&config)?;
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tracing::info!(event = "listening", address = %listener.local_addr()?);
-    axum::serve(listener, http::router(config, backend)?)
-        .with_graceful_shutdown(async move {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::info!(event = "draining");
-        })
-        .await?;
-    Ok(())
+    let (mut terminate, mut interrupt, mut hangup) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    );
+    let metrics = Arc::new(Metrics::new()?);
+    let backend = Backend::start(
+        config.target,
+        config.redis_connections,
+        config.deadline,
+        Arc::clone(&metrics),
+    );
+    let address = listener.local_addr()?;
+    let (tls, loopback) = (config.live.tls.is_some(), address.ip().is_loopback());
+    let tokens: Vec<&str> = config.live.tokens.names().collect();
+    tracing::info!(event = "listening", %address, tls, loopback, tokens = tokens.join(","));
+    if !tls && !loopback {
+        let advice = "tokens and values go unencrypted: give GATEWAY_TLS_CERT_FILE, or put a proxy \
+                      with TLS before the gateway";
+        tracing::warn!(event = "plain_http_beyond_loopback", advice);
+    }
+    let (live_sender, live) = watch::channel(Arc::new(config.live));
+    let (stop, stopping) = watch::channel(false);
+    let gateway = Arc::new(Gateway {
+        backend,
+        live: live.clone(),
+        metrics,
+        scripts: script::Scripts::default(),
+        deadline: config.deadline,
+        streams: Arc::new(Semaphore::new(config.streams_max)),
+        bodies: Semaphore::new(BODIES_KIB_MAX),
+        stopping: stopping.clone(),
+        instance: instance(),
+        writes: AtomicU64::new(0),
+        requests: AtomicU64::new(0),
+    });
+    let server = listen::listen(listener, gateway, config.connections_max, live, stopping);
+    tokio::pin!(server);
+    loop {
+        tokio::select! {
+            () = &mut server => return Ok(()),
+            _ = hangup.recv() => match Live::read(&settings) {
+                Ok(live) => {
+                    live_sender.send_replace(Arc::new(live));
+                    tracing::info!(event = "reloaded");
+                }
+                // What was good until now goes on.
+                Err(faults) => tell(&faults),
+            },
+            _ = terminate.recv() => {
+                tracing::info!(event = "draining");
+                stop.send_replace(true);
+            }
+            _ = interrupt.recv() => {
+                tracing::info!(event = "draining");
+                stop.send_replace(true);
+            }
+        }
+    }
 }
+
+fn tell(faults: &[ConfigError]) {
+    for fault in faults {
+        tracing::error!(event = "configuration_faulty", %fault);
+    }
+}
+
+/// A number that no other start of a gateway is likely to have.
+fn instance() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or_default()
+        ^ u64::from(std::process::id()).rotate_right(16)
+}
+
+/// All bodies together that are being read: 256 MiB.
+const BODIES_KIB_MAX: usize = 256 << 10;

@@ -1,38 +1,69 @@
 //! A Redis command and its JSON: what a client may send.
 
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// One Redis command: its name, then its arguments.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
+/// One Redis command: its name, then its arguments. Redis's words are bytes.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Command {
-    words: Vec<String>,
+    words: Vec<Vec<u8>>,
 }
 
 impl Command {
     /// A command without arguments.
     pub fn new(name: &str) -> Self {
-        Self { words: vec![name.to_owned()] }
+        Self { words: vec![name.as_bytes().to_vec()] }
+    }
+
+    /// The command of these words, the name first; none without a name, or with one that is no text.
+    pub fn from_words(words: Vec<Vec<u8>>) -> Option<Self> {
+        let command = Self { words };
+        (!command.name().is_empty()).then_some(command)
     }
 
     /// The same command with one more argument.
     #[must_use]
-    pub fn arg(mut self, value: impl ToString) -> Self {
-        self.words.push(value.to_string());
+    pub fn arg(self, value: impl ToString) -> Self {
+        self.arg_bytes(value.to_string())
+    }
+
+    /// The same command with one more argument that need not be text.
+    #[must_use]
+    pub fn arg_bytes(mut self, value: impl Into<Vec<u8>>) -> Self {
+        self.words.push(value.into());
         self
     }
 
     /// The name as it was sent; empty only for a command built from an empty name.
     pub fn name(&self) -> &str {
-        self.words.first().map_or("", String::as_str)
+        self.text(0).unwrap_or_default()
     }
 
     /// The name and all arguments, in order.
-    pub fn words(&self) -> &[String] {
+    pub fn words(&self) -> &[Vec<u8>] {
         &self.words
+    }
+
+    /// A word, if it is there and text; 0 is the name.
+    pub fn text(&self, place: usize) -> Option<&str> {
+        std::str::from_utf8(self.words.get(place)?).ok()
+    }
+
+    /// Puts another word in the place of one that is there.
+    pub fn replace(&mut self, place: usize, word: Vec<u8>) {
+        if let Some(old) = self.words.get_mut(place) {
+            *old = word;
+        }
+    }
+}
+
+/// JSON carries text alone: bytes that are not UTF-8 become U+FFFD.
+impl Serialize for Command {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.words.iter().map(|word| String::from_utf8_lossy(word)))
     }
 }
 
@@ -100,7 +131,7 @@ impl<'de> Visitor<'de> for WordsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Command, A::Error> {
         let mut words = Vec::new();
-        while let Some(raw) = seq.next_element::<Box<RawValue>>()? {
+        while let Some(raw) = seq.next_element::<&RawValue>()? {
             words.push(word(raw.get()).ok_or_else(|| A::Error::custom("not a scalar"))?);
         }
         Ok(Command { words })
@@ -109,10 +140,12 @@ impl<'de> Visitor<'de> for WordsVisitor {
 
 /// A JSON scalar as Redis receives it. Numbers keep their literal, so that 9007199254740993 is not
 /// rounded on its way through a float.
-fn word(raw: &str) -> Option<String> {
-    match raw.as_bytes().first()? {
-        b'"' => serde_json::from_str(raw).ok(),
-        b'-' | b'0'..=b'9' | b't' | b'f' => Some(raw.to_owned()),
+fn word(raw: &str) -> Option<Vec<u8>> {
+    match raw.as_bytes() {
+        // Most strings hold no escape, and are what stands between their quotes.
+        [b'"', text @ .., b'"'] if !text.contains(&b'\\') => Some(text.to_vec()),
+        [b'"', ..] => serde_json::from_str(raw).ok().map(String::into_bytes),
+        [b'-' | b'0'..=b'9' | b't' | b'f', ..] => Some(raw.as_bytes().to_vec()),
         _ => None,
     }
 }
@@ -127,15 +160,19 @@ mod tests {
     fn commands_are_read_from_json() {
         fn check(body: &str, expect: Result<&[&str], CommandError>) {
             let got = decode_command(body.as_bytes());
-            let got =
-                got.as_ref().map(|c| c.words().iter().map(String::as_str).collect::<Vec<_>>());
-            assert_eq!(got.map_err(|e| *e), expect.map(<[&str]>::to_vec), "{body}");
+            let expect = expect.map(|words| {
+                words[1..].iter().fold(Command::new(words[0]), |command, word| command.arg(word))
+            });
+            assert_eq!(got, expect, "{body}");
         }
         check(r#"["SET","k","v"]"#, Ok(&["SET", "k", "v"]));
         check(r#"["SET","k",9007199254740993]"#, Ok(&["SET", "k", "9007199254740993"]));
         check(r#"["SET","k",-1.50]"#, Ok(&["SET", "k", "-1.50"]));
         check(r#"["SET","k",true]"#, Ok(&["SET", "k", "true"]));
         check(r#"["SET","k","a\"\u00e9\n"]"#, Ok(&["SET", "k", "a\"é\n"]));
+        check(r#"["SET","k","\ud83d\ude00é"]"#, Ok(&["SET", "k", "😀é"]));
+        check(r#"["SET","k",""]"#, Ok(&["SET", "k", ""]));
+        check(r#"["SET","k","\ud800"]"#, Err(CommandError::Malformed));
         check("[]", Err(CommandError::Empty));
         check(r#"[""]"#, Err(CommandError::Empty));
         check("", Err(CommandError::Malformed));
@@ -159,15 +196,32 @@ mod tests {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
+    fn words(words: Vec<String>) -> Option<Command> {
+        Command::from_words(words.into_iter().map(String::into_bytes).collect())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
     proptest::proptest! {
         #[test]
         fn what_is_encoded_is_decoded(
             pipeline in proptest::collection::vec(proptest::collection::vec(".{1,12}", 1..5), 0..5),
         ) {
             let commands: Vec<Command> =
-                pipeline.into_iter().map(|words| Command { words }).collect();
+                pipeline.into_iter().filter_map(words).collect();
             let body = encode_pipeline(&commands);
             proptest::prop_assert_eq!(decode_pipeline(body.as_bytes(), 5), Ok(commands));
+        }
+
+        #[test]
+        fn words_that_are_no_text_are_kept(
+            words in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..9), 0..5),
+        ) {
+            match Command::from_words(words.clone()) {
+                Some(command) => proptest::prop_assert_eq!(command.words(), words),
+                None => proptest::prop_assert!(
+                    words.first().is_none_or(|name| name.is_empty() || std::str::from_utf8(name).is_err())
+                ),
+            }
         }
 
         #[test]

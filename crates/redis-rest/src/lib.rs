@@ -16,4 +16,6 @@ mod command;
 mod reply;
 
 pub use command::{Command, CommandError, decode_command, decode_pipeline, encode_pipeline};
-pub use reply::{Encoding, Reply, ReplyError, decode_replies, encode_replies, encode_reply};
+pub use reply::{
+    Encoding, Reply, ReplyError, decode_replies, encode_replies, encode_reply, encode_resp2,
+};

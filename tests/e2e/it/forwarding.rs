@@ -282,7 +282,7 @@ async fn a_stream_outlives_the_deadline_and_a_redirect_is_passed_on() {
 async fn workerd_alone_serves_the_same_bundle() {
     let vars = json!({
         "STORE_URL": SHARED.fact("store_url"),
-        "STORE_TOKEN": SHARED.fact("store_token"),
+        "STORE_TOKEN": SHARED.fact("edge_store_token"),
         "UPSTREAM_URL": SHARED.fact("upstream_url"),
         "ORIGIN_URL": SHARED.fact("origin_url"),
         "ISSUERS": [{

@@ -35,7 +35,7 @@ pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
         ],
         "STORE_DEADLINE_MS": "3000",
         "STORE_URL": SHARED.fact("store_url"),
-        "STORE_TOKEN": SHARED.fact("store_token"),
+        "STORE_TOKEN": SHARED.fact("edge_store_token"),
         "UPSTREAM_URL": SHARED.fact("upstream_url"),
         "ORIGIN_URL": SHARED.fact("origin_url"),
     });
@@ -86,7 +86,7 @@ pub fn edge(vars: Value) -> Stack {
     let mut all = json!({
         "STORE_DEADLINE_MS": "3000",
         "STORE_URL": SHARED.fact("store_url"),
-        "STORE_TOKEN": SHARED.fact("store_token"),
+        "STORE_TOKEN": SHARED.fact("edge_store_token"),
         "UPSTREAM_URL": SHARED.fact("upstream_url"),
         "ORIGIN_URL": SHARED.fact("origin_url"),
         "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" }],

@@ -306,7 +306,7 @@ async fn a_new_isolate_finds_what_another_fetched() {
         "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" }],
         "STORE_DEADLINE_MS": "3000",
         "STORE_URL": crate::stack::SHARED.fact("store_url"),
-        "STORE_TOKEN": crate::stack::SHARED.fact("store_token"),
+        "STORE_TOKEN": crate::stack::SHARED.fact("edge_store_token"),
         "UPSTREAM_URL": crate::stack::SHARED.fact("upstream_url"),
     });
     // Only wrangler has that cache on this machine.

@@ -133,7 +133,12 @@ fn a_route_decides_what_is_asked() {
         let commands = check.commands(&proof);
         assert_eq!(commands.iter().map(Command::name).collect::<Vec<_>>(), expect, "{path}");
         let raw = token.trim_start_matches("Bearer ");
-        assert!(commands.iter().flat_map(Command::words).all(|word| !word.contains(raw)));
+        assert!(
+            commands
+                .iter()
+                .flat_map(Command::words)
+                .all(|word| { !String::from_utf8_lossy(word).contains(raw) })
+        );
     }
     check("POST", "/api/x", &["MGET", "GET"]);
     check("GET", "/api/x", &["MGET"]);
@@ -313,7 +318,7 @@ fn a_client_can_be_revoked_up_to_a_moment() {
                 check.commands(&proof)[0]
                     .words()
                     .iter()
-                    .any(|word| word.contains(":revoked:client:"))
+                    .any(|word| word.starts_with(b"pc:revoked:client:"))
             );
             let answer = Ok(vec![Reply::Array(vec![Reply::Null, Reply::text(marker)])]);
             check.decide(&proof, answer).map(|_| ()).err()
