@@ -1,8 +1,9 @@
 //! The whole system, tried as its users do: workerd, Redis, gateway, origin and an upstream, each a real
-//! process. A file per behaviour; `stack.rs` brings the system up, `issuer.rs` is a foreign issuer,
-//! `provider.rs` a server that misbehaves on demand.
+//! process. A file per behaviour; `stack.rs` brings the system up, `servers.rs` single servers, `issuer.rs`
+//! is a foreign issuer, `provider.rs` a server that misbehaves on demand.
 
 mod algorithms;
+mod bounds;
 mod browsers;
 mod deploy;
 mod forwarding;
@@ -15,7 +16,9 @@ mod outages;
 mod provider;
 mod refusals;
 mod revocation;
+mod servers;
 mod sessions;
 mod stack;
 mod store;
+mod tokens;
 mod vectors;
