@@ -206,17 +206,15 @@ async fn a_pipeline_answers_each_and_a_transaction_all_or_none() {
     );
 
     // Transactions are atomic also beside each other on shared connections.
-    let transfers = (0..40).map(async |_| {
-        let (status, body) = send(
-            "/multi-exec",
-            json!([["INCR", "gw:l"], ["DECR", "gw:r"], ["MGET", "gw:l", "gw:r"]]),
-        )
-        .await;
+    let transfer = async || {
+        let commands = json!([["INCR", "gw:l"], ["DECR", "gw:r"], ["MGET", "gw:l", "gw:r"]]);
+        let (status, body) = send("/multi-exec", commands).await;
         assert_eq!(status, 200);
         let both = &body[2]["result"];
         let number = |place: usize| both[place].as_str().unwrap().parse::<i64>().unwrap();
         assert_eq!(number(0) + number(1), 0, "{body}");
-    });
+    };
+    let transfers: Vec<_> = (0..40).map(|_| transfer()).collect();
     futures_util::future::join_all(transfers).await;
     let many: Vec<Value> = (0..10_001).map(|_| json!(["PING"])).collect();
     let (status, body) = send("/pipeline", json!(many)).await;

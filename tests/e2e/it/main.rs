@@ -21,4 +21,5 @@ mod sessions;
 mod stack;
 mod store;
 mod tokens;
+mod topologies;
 mod vectors;

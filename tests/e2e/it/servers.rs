@@ -150,7 +150,7 @@ pub fn connection(port: u16) -> redis::Connection {
 pub struct Gateway {
     pub url: String,
     pub process: Process,
-    pub folder: Folder,
+    _folder: Folder,
 }
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -171,7 +171,7 @@ impl Gateway {
             .envs(settings.iter().copied());
         let process = Process::start(&mut command, folder.file("gateway.log"));
         wait_for_port(port, &process);
-        Self { url: format!("http://127.0.0.1:{port}"), process, folder }
+        Self { url: format!("http://127.0.0.1:{port}"), process, _folder: folder }
     }
 
     pub fn command() -> Command {
@@ -191,7 +191,7 @@ impl Gateway {
     /// One command, which must succeed.
     pub async fn run(&self, command: Value) -> Value {
         let (status, body) = self.send("/", command.clone()).await;
-        assert_eq!(status, 200, "{command}: {body}");
+        assert_eq!(status, 200, "{command}: {body}\n{}", self.process.text());
         body["result"].clone()
     }
 

@@ -10,6 +10,7 @@ use redis::cluster_routing::Slot;
 use redis::{Client, Pipeline};
 use redis_rest::{Command, Reply};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -36,6 +37,8 @@ pub struct Cluster {
     map: watch::Sender<Arc<Map>>,
     /// Told when a node says that the map is old.
     stale: Notify,
+    /// Whose turn it is to do what any master can do.
+    turn: AtomicUsize,
 }
 
 /// Which master has which slot.
@@ -92,6 +95,7 @@ impl Cluster {
             nodes: Mutex::default(),
             map: watch::channel(Arc::default()).0,
             stale: Notify::new(),
+            turn: AtomicUsize::new(0),
         });
         // Ends with the cluster: the task holds it only while it works.
         let weak = Arc::downgrade(&cluster);
@@ -223,7 +227,7 @@ impl Cluster {
                     None => groups.push((one.address.clone(), vec![one])),
                 }
             }
-            let sent = groups.into_iter().map(async |(address, group)| {
+            let sent = groups.into_iter().map(|(address, group)| async move {
                 let replies = self.send(parts, &address, &group, deadline).await;
                 (group, replies)
             });
@@ -315,10 +319,19 @@ impl Cluster {
 
     fn address(&self, to: &To, map: &Map) -> Option<Address> {
         match to {
-            To::Any => map.masters.first().cloned(),
+            To::Any => self.some_master(map),
             To::Node(address) => Some(address.clone()),
             To::Slot(slot) => map.owners.get(slot).cloned(),
         }
+    }
+
+    /// One that is up, if any is, each in its turn.
+    fn some_master(&self, map: &Map) -> Option<Address> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let turned = map.masters.iter().cycle().skip(turn % map.masters.len().max(1));
+        let mut masters = turned.take(map.masters.len());
+        let is_up = |master: &&Address| self.node(master).is_ok_and(|node| node.is_up());
+        masters.find(is_up).or(map.masters.first()).cloned()
     }
 
     fn node(&self, address: &Address) -> Result<Arc<Node>, Outage> {

@@ -9,7 +9,7 @@ use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult};
 use redis_rest::Reply;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -86,10 +86,12 @@ struct Live {
 
 impl Node {
     pub fn start(source: Source, connections: usize, metrics: Arc<Metrics>) -> Self {
+        let told = Arc::new(AtomicBool::new(false));
         let links: Vec<Link> = (0..connections.max(1))
             .map(|_| {
                 let (sender, state) = watch::channel(State::Trying);
-                let task = tokio::spawn(keep(source.clone(), sender, Arc::clone(&metrics)));
+                let (told, metrics) = (Arc::clone(&told), Arc::clone(&metrics));
+                let task = tokio::spawn(keep(source.clone(), sender, told, metrics));
                 Link { state, task: task.abort_handle() }
             })
             .collect();
@@ -101,6 +103,11 @@ impl Node {
             }
         };
         Self { source, links, turn: AtomicUsize::new(0), watch }
+    }
+
+    /// Whether one of its connections is up.
+    pub fn is_up(&self) -> bool {
+        self.links.iter().any(|link| matches!(*link.state.borrow(), State::Up(_)))
     }
 
     /// Sends a pipeline; `count` replies come back.
@@ -211,17 +218,21 @@ fn drop_connection(state: &watch::Receiver<State>) {
     }
 }
 
-/// Keeps one connection up, for as long as anybody has use for it.
-async fn keep(source: Source, state: watch::Sender<State>, metrics: Arc<Metrics>) {
+/// Keeps one connection up, for as long as anybody has use for it. `told` is whether the log has it that
+/// the server is gone: once for each outage, since a line for every try would bury what else is said.
+async fn keep(
+    source: Source,
+    state: watch::Sender<State>,
+    told: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+) {
     let mut pause = PAUSE_MIN;
-    let mut told = false;
     loop {
         match timeout(CONNECT_MAX, connect(&source)).await {
             Ok(Ok(live)) => {
-                if told {
+                if told.swap(false, Ordering::SeqCst) {
                     tracing::info!(event = "redis_reached");
                 }
-                told = false;
                 let live = Arc::new(live);
                 state.send_replace(State::Up(Arc::clone(&live)));
                 metrics.links_up.inc();
@@ -237,15 +248,13 @@ async fn keep(source: Source, state: watch::Sender<State>, metrics: Arc<Metrics>
                 }
             }
             failed => {
-                // Once for each outage: a line for every try would bury what else is said.
-                if !told {
+                if !told.swap(true, Ordering::SeqCst) {
                     let why = match failed {
                         Ok(Err(error)) => about(&error),
                         Ok(Ok(_)) | Err(_) => "no connection in time".to_owned(),
                     };
                     tracing::warn!(event = "redis_unreachable", why);
                 }
-                told = true;
                 state.send_replace(State::Down);
             }
         }
