@@ -16,6 +16,7 @@ const WORKER_BUILD: &str = "0.8.7";
 const WASM_PACK: &str = "0.15.1";
 const CARGO_FUZZ: &str = "0.13.2";
 const NODE_MAJOR_MIN: u32 = 20;
+const PYTHON_LIST: &str = "tests/e2e/clients/requirements.txt";
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// How much is needed.
@@ -99,6 +100,8 @@ enum How {
     Cargo { package: &'static str, version: &'static str, flags: &'static [&'static str] },
     /// The npm lockfile has it.
     Npm,
+    /// A virtual environment below .tools/python, with what the tests' list names.
+    Python,
     /// `rustup target add` has it, or else the standard library is built for Debian's compiler.
     WasmTarget,
 }
@@ -161,6 +164,7 @@ pub fn ensure(extent: Extent) -> Result<Tools> {
                 step(&next(need.name.clone()), &mut npm, &at(".tools/log/npm.log"))?;
                 fs::copy(at("package-lock.json"), at("node_modules/.installed-lock.json"))?;
             }
+            How::Python => python(&next(need.name.clone()))?,
             How::WasmTarget => wasm_target(&next(need.name.clone()), apt)?,
         }
     }
@@ -221,6 +225,14 @@ fn missing(extent: Extent) -> Vec<Need> {
             How::Cargo { package: "wasm-pack", version: WASM_PACK, flags: &[] },
         );
         need(version("c++").is_some(), "a C++ compiler", How::Apt(vec!["g++"]));
+        let python = runs("python3", &["-c", "import ensurepip, venv"]);
+        need(python, "Python 3 with venv", How::Apt(vec!["python3", "python3-venv"]));
+        let list = fs::read(at(PYTHON_LIST)).ok();
+        need(
+            list.is_some() && list == fs::read(at(".tools/python/installed.txt")).ok(),
+            "Upstash's client for Python",
+            How::Python,
+        );
         need(
             installed("cargo-fuzz", CARGO_FUZZ),
             &format!("cargo-fuzz {CARGO_FUZZ}"),
@@ -231,7 +243,7 @@ fn missing(extent: Extent) -> Vec<Need> {
     let installed_lock = fs::read(at("node_modules/.installed-lock.json")).ok();
     need(
         lock.is_some() && lock == installed_lock,
-        "npm packages (wrangler, workerd, esbuild, binaryen, node)",
+        "npm packages (wrangler, workerd, esbuild, binaryen, node, Upstash's clients)",
         How::Npm,
     );
     needs
@@ -241,6 +253,13 @@ fn missing(extent: Extent) -> Vec<Need> {
 fn version(program: &str) -> Option<String> {
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether a command succeeds.
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 fn has_target(rustc: &str) -> bool {
@@ -281,6 +300,22 @@ fn apt_install(progress: &Step, apt: &[&str], packages: &[&str]) -> Result<()> {
     let mut shell = Command::new("sh");
     shell.args(["-c", &script]);
     step(progress, &mut shell, &at(".tools/log/apt.log"))
+}
+
+fn python(progress: &Step) -> Result<()> {
+    let folder = at(".tools/python");
+    let _ = fs::remove_dir_all(&folder);
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        "python3 -m venv \"$1\" && \"$1/bin/pip\" install --no-input -r \"$2\"",
+        "python",
+    ]);
+    shell.arg(&folder).arg(at(PYTHON_LIST));
+    step(progress, &mut shell, &at(".tools/log/python.log"))?;
+    // Last, as the sign that all of it is there.
+    fs::copy(at(PYTHON_LIST), folder.join("installed.txt"))?;
+    Ok(())
 }
 
 fn cargo_install(progress: &Step, package: &str, version: &str, flags: &[&str]) -> Result<()> {

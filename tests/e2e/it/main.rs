@@ -5,6 +5,7 @@
 mod algorithms;
 mod bounds;
 mod browsers;
+mod clients;
 mod deploy;
 mod forwarding;
 mod gateway;
