@@ -3,13 +3,14 @@
 //! A request's way: `listen.rs` takes its connection, `http.rs` serves it (`token.rs`: who may ask;
 //! `request.rs`: which commands it holds; `command.rs`: what is known of them; `script.rs`: scripts that
 //! Redis would not take), `backend.rs` asks Redis, `stream.rs` follows channels. `config.rs` and
-//! `redis_url.rs` read the settings, `metrics.rs` counts.
+//! `redis_url.rs` read the settings, `metrics.rs` counts, `log.rs` writes.
 
 mod backend;
 mod command;
 mod config;
 mod http;
 mod listen;
+mod log;
 mod metrics;
 mod redis_url;
 mod request;
@@ -21,6 +22,7 @@ use backend::Backend;
 use clap::Parser as _;
 use config::{Config, ConfigError, Live, Settings};
 use http::Gateway;
+use log::Log;
 use metrics::Metrics;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,14 +34,19 @@ use tokio::sync::{Semaphore, watch};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // A log that nobody reads must hold up no request: what does not fit is lost.
-    let (log, _flush) = tracing_appender::non_blocking(std::io::stdout());
+    let log = Log::start();
     tracing_subscriber::fmt()
         .json()
         .with_current_span(false)
         .with_max_level(tracing::Level::INFO)
-        .with_writer(log)
+        .with_writer(log.clone())
         .init();
+    let code = run(log.clone()).await;
+    log.finish();
+    code
+}
+
+async fn run(log: Log) -> ExitCode {
     // Several crates bring one; which is used must not depend on who else is built.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let settings = Settings::parse();
@@ -50,7 +57,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match serve(config, settings).await {
+    match serve(config, settings, log).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(event = "stopped", %error);
@@ -59,7 +66,11 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(config: Config, settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(
+    config: Config,
+    settings: Settings,
+    log: Log,
+) -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
@@ -68,7 +79,7 @@ async fn serve(config: Config, settings: Settings) -> Result<(), Box<dyn std::er
         signal(SignalKind::interrupt())?,
         signal(SignalKind::hangup())?,
     );
-    let metrics = Arc::new(Metrics::new()?);
+    let metrics = Arc::new(Metrics::new(log)?);
     let backend = Backend::start(
         config.target,
         config.redis_connections,

@@ -1,5 +1,6 @@
 //! What the gateway counts, for Prometheus. No label can grow with what clients send.
 
+use crate::log::Log;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -7,6 +8,8 @@ use prometheus::{
 
 pub struct Metrics {
     registry: Registry,
+    log: Log,
+    log_lines_lost: IntGauge,
     /// Requests by endpoint and status.
     pub requests: IntCounterVec,
     /// Commands by family and outcome.
@@ -24,7 +27,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new() -> prometheus::Result<Self> {
+    pub fn new(log: Log) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, labels: &[&str]| {
             let counters = IntCounterVec::new(Opts::new(named(name), help), labels)?;
@@ -71,6 +74,11 @@ impl Metrics {
             )?,
             streams: gauge("streams", "Clients that follow channels or watch.")?,
             links_up: gauge("redis_connections", "Connections to Redis that are up.")?,
+            log_lines_lost: gauge(
+                "log_lines_lost",
+                "Lines of the log that its reader was too slow for.",
+            )?,
+            log,
             reconnects: counter("redis_reconnects_total", "Connections to Redis that broke.")?,
             registry,
         })
@@ -78,6 +86,7 @@ impl Metrics {
 
     /// All of it, in Prometheus's text; none if it can't be written.
     pub fn text(&self) -> Option<String> {
+        self.log_lines_lost.set(i64::try_from(self.log.lost()).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).ok()?;
         String::from_utf8(text).ok()
