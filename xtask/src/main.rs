@@ -1,6 +1,8 @@
 //! What a developer or a machine does with this workspace. `tools.rs` sets the machine up, `worker.rs`
-//! builds the Worker, `stack.rs` runs the system (`edge.rs` and `postgres.rs` are parts of it), `dev.rs` runs it for a person, `test.rs` tests it.
+//! builds the Worker, `stack.rs` runs the system (`edge.rs` and `postgres.rs` are parts of it), `dev.rs` runs it for a person,
+//! `test.rs` tests it, `bench.rs` measures it.
 
+mod bench;
 mod dev;
 mod edge;
 mod postgres;
@@ -24,6 +26,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure, beside a yardstick in the same run.
+    Bench(bench::Options),
     /// Run the whole system on this machine, with a demo user and a demo API, until Ctrl-C.
     Dev(dev::Options),
     /// Install everything that building and testing needs, and stop.
@@ -38,6 +42,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Bench(options) => bench::run(&options),
         Task::Dev(options) => dev::run(&options),
         Task::Setup => tools::ensure(tools::Extent::Everything).map(|_| ()),
         Task::Stack(options) => stack::run(&options),

@@ -412,7 +412,7 @@ fn add_user(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     // All are held until all are known, so that no two are the same.
     let mut held = Vec::new();
     let mut ports = [0; N];

@@ -22,6 +22,8 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// How much is needed.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Extent {
+    /// To measure the gateway.
+    Bench,
     /// For every test, Postgres among them.
     Everything,
     /// To run the system.
@@ -192,6 +194,10 @@ fn missing(extent: Extent) -> Vec<Need> {
         How::Tell("it comes with Node.js; on Debian: apt-get install npm"),
     );
     need(version("cc").is_some(), "a C compiler", How::Apt(vec!["gcc", "libc6-dev"]));
+    if extent == Extent::Bench {
+        need(runs("sh", &["-c", "command -v wrk"]), "wrk", How::Apt(vec!["wrk"]));
+        return needs;
+    }
     if extent != Extent::Worker {
         need(version("redis-server").is_some(), "redis-server", How::Apt(vec!["redis-server"]));
     }

@@ -56,6 +56,10 @@ pub struct Settings {
     /// Connections to each Redis server (1 to 64); twice the number of cores, if not set.
     #[arg(long, env = "GATEWAY_REDIS_CONNECTIONS")]
     redis_connections: Option<String>,
+    /// Threads that work (1 to 256); one less than the cores, if not set, since Redis, beside which the
+    /// gateway stands, has one to itself.
+    #[arg(long, env = "GATEWAY_THREADS")]
+    threads: Option<String>,
     /// A certificate authority in PEM that vouches for the Redis servers of a rediss:// address, in place
     /// of the system's.
     #[arg(long, env = "REDIS_CA_FILE")]
@@ -80,6 +84,7 @@ pub struct Config {
     pub connections_max: usize,
     pub streams_max: usize,
     pub redis_connections: usize,
+    pub threads: usize,
     pub live: Live,
 }
 
@@ -102,6 +107,7 @@ pub enum ConfigError {
     RedisKey,
     RedisUrl,
     Streams,
+    Threads,
     TlsAlone,
     TlsCert,
     TlsKey,
@@ -125,6 +131,7 @@ impl fmt::Display for ConfigError {
                  redis://sentinel,sentinel/name, redis://node,node or redis://node?cluster"
             }
             Self::Streams => "GATEWAY_STREAMS_MAX: must be a whole number, 0 to 100000",
+            Self::Threads => "GATEWAY_THREADS: must be a whole number, 1 to 256",
             Self::TlsAlone => {
                 "GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE: give both, or neither"
             }
@@ -158,9 +165,14 @@ impl Config {
         let connections_max =
             number(&settings.connections_max, 1, 1_000_000, ConfigError::Connections);
         let streams_max = number(&settings.streams_max, 0, 100_000, ConfigError::Streams);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = match &settings.threads {
+            Some(text) => number(text, 1, 256, ConfigError::Threads),
+            None => cores.saturating_sub(1).max(1),
+        };
         let redis_connections = match &settings.redis_connections {
             Some(text) => number(text, 1, 64, ConfigError::RedisConnections),
-            None => 2 * std::thread::available_parallelism().map_or(1, usize::from).min(32),
+            None => 2 * cores.min(32),
         };
         let listen = settings.listen.parse().ok();
         if listen.is_none() {
@@ -184,6 +196,7 @@ impl Config {
                 connections_max,
                 streams_max,
                 redis_connections,
+                threads,
                 live,
             }),
             _ => Err(faults),
@@ -304,6 +317,7 @@ mod tests {
                 "--connections-max=0",
                 "--streams-max=-1",
                 "--redis-connections=65",
+                "--threads=0",
                 "--tls-cert-file=/none",
                 "--redis-ca-file=/none",
                 "--redis-cert-file=/none",
@@ -313,13 +327,14 @@ mod tests {
         );
         use ConfigError::{
             Connections, Deadline, Listen, RedisCa, RedisCert, RedisCertAlone, RedisConnections,
-            RedisUrl, Streams, TlsAlone, Token,
+            RedisUrl, Streams, Threads, TlsAlone, Token,
         };
         let expect = [
             Deadline,
             Connections,
             Streams,
             RedisConnections,
+            Threads,
             Listen,
             RedisCa,
             RedisCert,

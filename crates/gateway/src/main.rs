@@ -32,8 +32,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let log = Log::start();
     tracing_subscriber::fmt()
         .json()
@@ -41,23 +40,27 @@ async fn main() -> ExitCode {
         .with_max_level(tracing::Level::INFO)
         .with_writer(log.clone())
         .init();
-    let code = run(log.clone()).await;
+    // Several crates bring one; which is used must not depend on who else is built.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let settings = Settings::parse();
+    let code = match Config::parse(&settings) {
+        Ok(config) => run(config, settings, log.clone()),
+        Err(faults) => {
+            tell(&faults);
+            ExitCode::from(2)
+        }
+    };
     log.finish();
     code
 }
 
-async fn run(log: Log) -> ExitCode {
-    // Several crates bring one; which is used must not depend on who else is built.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let settings = Settings::parse();
-    let config = match Config::parse(&settings) {
-        Ok(config) => config,
-        Err(faults) => {
-            tell(&faults);
-            return ExitCode::from(2);
-        }
-    };
-    match serve(config, settings, log).await {
+fn run(config: Config, settings: Settings, log: Log) -> ExitCode {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(config.threads).enable_all().build();
+    let outcome = runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(serve(config, settings, log)));
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(event = "stopped", %error);
