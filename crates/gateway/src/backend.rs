@@ -25,7 +25,7 @@ pub struct Backend {
 
 enum Topology {
     Cluster(Arc<Cluster>),
-    One(Node),
+    One(Box<Node>),
 }
 
 impl Backend {
@@ -41,10 +41,11 @@ impl Backend {
                 Topology::Cluster(Cluster::start(seeds, connections, metrics))
             }
             Target::Sentinel(ask) => {
-                Topology::One(Node::start(Source::Sentinel(ask), connections, metrics))
+                Topology::One(Box::new(Node::start(Source::Sentinel(ask), connections, metrics)))
             }
             Target::Single(client) => {
-                Topology::One(Node::start(Source::Fixed(client), connections, metrics))
+                let source = Source::Fixed(Arc::new(client));
+                Topology::One(Box::new(Node::start(source, connections, metrics)))
             }
         };
         Self { topology, deadline }

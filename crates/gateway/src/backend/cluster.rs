@@ -19,9 +19,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 /// Where the nodes are found at first, and how each is spoken to.
 pub struct Seeds {
     pub addresses: Vec<Address>,
-    /// Makes a client for a node.
-    pub open: Box<dyn Fn(&Address) -> Option<Client> + Send + Sync>,
+    pub open: Box<Open>,
 }
+
+/// Makes a client for a node.
+pub type Open = dyn Fn(&Address) -> Option<Client> + Send + Sync;
 
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Address {
@@ -103,11 +105,11 @@ impl Cluster {
             let mut told = false;
             while let Some(cluster) = weak.upgrade() {
                 let found = cluster.refresh().await;
-                if !found && !told {
-                    tracing::warn!(event = "cluster_unknown", why = "no node tells its slots");
+                if let (Err(why), false) = (&found, told) {
+                    tracing::warn!(event = "cluster_unknown", why);
                 }
-                told = !found;
-                let wait = if found { REFRESH_EVERY } else { REFRESH_PAUSE };
+                told = found.is_err();
+                let wait = if found.is_ok() { REFRESH_EVERY } else { REFRESH_PAUSE };
                 let _ = timeout(wait, cluster.stale.notified()).await;
                 sleep(REFRESH_PAUSE).await;
             }
@@ -341,38 +343,35 @@ impl Cluster {
         }
         let client = (self.seeds.open)(address).ok_or(Outage::Unreachable)?;
         let metrics = Arc::clone(&self.metrics);
-        let node = Arc::new(Node::start(Source::Fixed(client), self.connections, metrics));
+        let node =
+            Arc::new(Node::start(Source::Fixed(Arc::new(client)), self.connections, metrics));
         nodes.insert(address.clone(), Arc::clone(&node));
         Ok(node)
     }
 
-    /// Asks the nodes in turn for their map, until one tells it.
-    async fn refresh(&self) -> bool {
+    /// Asks the nodes in turn for their map, until one tells it; or says why none does.
+    async fn refresh(&self) -> Result<(), String> {
+        let mut why = "no node answers".to_owned();
         let mut asked: Vec<Address> = self.map.borrow().masters.clone();
         asked.extend(self.seeds.addresses.iter().cloned());
         for address in asked {
             let Ok(node) = self.node(&address) else { continue };
             let slots = pack(&[Command::new("CLUSTER").arg("SLOTS")]);
             let deadline = Instant::now() + REFRESH_MAX;
-            match node.send(&slots, 1, deadline).await.as_deref() {
-                Ok([reply]) => {
-                    if let Some(map) = Map::read(reply, &address) {
-                        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-                        nodes.retain(|address, _| {
-                            map.masters.contains(address) || self.seeds.addresses.contains(address)
-                        });
-                        drop(nodes);
-                        self.map.send_replace(Arc::new(map));
-                        return true;
-                    }
-                    if let Reply::Error(text) = reply {
-                        tracing::warn!(event = "cluster_refuses", text);
-                    }
-                }
-                Ok(_) | Err(_) => {}
+            let Ok(mut replies) = node.send(&slots, 1, deadline).await else { continue };
+            let reply = replies.pop().unwrap_or(Reply::Null);
+            if let Some(map) = Map::read(&reply, &address) {
+                self.nodes.lock().unwrap_or_else(PoisonError::into_inner).retain(|address, _| {
+                    map.masters.contains(address) || self.seeds.addresses.contains(address)
+                });
+                self.map.send_replace(Arc::new(map));
+                return Ok(());
+            }
+            if let Reply::Error(text) = reply {
+                why = text;
             }
         }
-        false
+        Err(why)
     }
 }
 

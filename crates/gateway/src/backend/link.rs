@@ -37,7 +37,7 @@ impl Outage {
 /// Where connections come from.
 #[derive(Clone)]
 pub enum Source {
-    Fixed(Client),
+    Fixed(Arc<Client>),
     /// The server that the Sentinels call the master at the time.
     Sentinel(Arc<AskSentinels>),
 }
@@ -48,7 +48,7 @@ pub type AskSentinels = dyn Fn() -> RedisResult<SentinelClient> + Send + Sync;
 impl Source {
     async fn client(&self) -> RedisResult<Client> {
         match self {
-            Self::Fixed(client) => Ok(client.clone()),
+            Self::Fixed(client) => Ok(Client::clone(client)),
             Self::Sentinel(ask) => ask()?.async_get_client().await,
         }
     }
