@@ -351,24 +351,40 @@ impl Gateway {
         if body.is_end_stream() {
             return Ok(Bytes::new());
         }
-        if body.size_hint().lower() > BODY_BYTES_MAX {
-            return Err(BodyFault::TooLarge);
-        }
         match tokio::time::timeout(BODY_WAIT_MAX, self.collect(body)).await {
             Ok(read) => read,
             Err(_) => Err(BodyFault::TooSlow),
         }
     }
 
+    /// Of a body that is too large, what is still to come is taken and dropped, within reason: a client
+    /// that is cut off while it sends does not see why.
     async fn collect(&self, mut body: Incoming) -> Result<Bytes, BodyFault> {
+        let mut length = 0;
         let mut first = Bytes::new();
         let mut rest: Vec<u8> = Vec::new();
         let mut permits = Vec::new();
+        let mut fault = (body.size_hint().lower() > BODY_BYTES_MAX).then_some(BodyFault::TooLarge);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| BodyFault::Broken)?;
             let Ok(data) = frame.into_data() else { continue };
+            length += u64::try_from(data.len()).unwrap_or(u64::MAX);
+            if length > BODY_BYTES_MAX {
+                fault.get_or_insert(BodyFault::TooLarge);
+            }
+            if fault.is_some() {
+                (first, rest) = (Bytes::new(), Vec::new());
+                permits.clear();
+                if length > DROPPED_BYTES_MAX {
+                    break;
+                }
+                continue;
+            }
             let kib = u32::try_from(data.len().div_ceil(1024)).unwrap_or(u32::MAX);
-            permits.push(self.bodies.try_acquire_many(kib).map_err(|_| BodyFault::Crowded)?);
+            match self.bodies.try_acquire_many(kib) {
+                Ok(permit) => permits.push(permit),
+                Err(_) => fault = Some(BodyFault::Crowded),
+            }
             if first.is_empty() && rest.is_empty() {
                 first = data;
                 continue;
@@ -377,11 +393,12 @@ impl Gateway {
                 rest.extend(&first);
             }
             rest.extend(&data);
-            if u64::try_from(rest.len()).is_ok_and(|length| length > BODY_BYTES_MAX) {
-                return Err(BodyFault::TooLarge);
-            }
         }
-        Ok(if rest.is_empty() { first } else { rest.into() })
+        match fault {
+            Some(fault) => Err(fault),
+            None if rest.is_empty() => Ok(first),
+            None => Ok(rest.into()),
+        }
     }
 
     /// Puts the sync token on an answer. All reads go to masters, so whatever token a client brings, it
@@ -574,5 +591,7 @@ const RESPONSE_FORMAT: HeaderName = HeaderName::from_static("upstash-response-fo
 const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
 /// Longest request body: 10 MB, as Upstash has it.
 const BODY_BYTES_MAX: u64 = 10_000_000;
+/// How much of a larger one is taken all the same, and dropped.
+const DROPPED_BYTES_MAX: u64 = 4 * BODY_BYTES_MAX;
 /// How long a request's body may take to come.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -335,8 +335,14 @@ async fn nobody_asks_without_a_token() {
         assert!(error(&body).starts_with("WRONGPASS"), "{body}");
     }
     let token = SHARED.fact("store_token");
-    let by_query = client().get(format!("{url}/ping?_token={token}")).send().await.unwrap();
+    let by_query = client().get(format!("{url}/ping?_token={token}"));
+    let by_query = by_query.header("x-request-id", "asked-by-query").send().await.unwrap();
     assert_eq!(answer(by_query).await, (200, json!({ "result": "PONG" })));
+    let begun = std::time::Instant::now();
+    while !SHARED.log("gateway").contains("asked-by-query") {
+        assert!(begun.elapsed().as_secs() < 5, "a line for each request");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     let log = SHARED.log("gateway");
     assert!(!log.contains(token) && !log.contains("_token"), "the log holds no token");
 }

@@ -50,6 +50,19 @@ impl Process {
         panic!("it goes on:\n{}", self.text());
     }
 
+    /// Its log, once this is in it.
+    pub async fn says(&self, text: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let log = self.text();
+            if log.contains(text) {
+                return log;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(5), "{text} is not in:\n{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub fn text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
