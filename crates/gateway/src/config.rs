@@ -50,6 +50,9 @@ pub struct Settings {
     /// Most client connections at once (1 to 1000000); one more is closed.
     #[arg(long, env = "GATEWAY_CONNECTIONS_MAX", default_value = "4096")]
     connections_max: String,
+    /// How long a client's connection may idle, and a request's head may take, in seconds (1 to 3600).
+    #[arg(long, env = "GATEWAY_IDLE_SECONDS", default_value = "75")]
+    idle_seconds: String,
     /// Most connections that follow channels or watch at once (0 to 100000).
     #[arg(long, env = "GATEWAY_STREAMS_MAX", default_value = "256")]
     streams_max: String,
@@ -83,6 +86,7 @@ pub struct Config {
     pub deadline: Duration,
     pub connections_max: usize,
     pub streams_max: usize,
+    pub idle: Duration,
     pub redis_connections: usize,
     pub threads: usize,
     pub live: Live,
@@ -99,6 +103,7 @@ pub struct Live {
 pub enum ConfigError {
     Connections,
     Deadline,
+    Idle,
     Listen,
     RedisCa,
     RedisCert,
@@ -120,6 +125,7 @@ impl fmt::Display for ConfigError {
         f.write_str(match self {
             Self::Connections => "GATEWAY_CONNECTIONS_MAX: must be a whole number, 1 to 1000000",
             Self::Deadline => "GATEWAY_DEADLINE_MS: must be a whole number, 1 to 60000",
+            Self::Idle => "GATEWAY_IDLE_SECONDS: must be a whole number, 1 to 3600",
             Self::Listen => "GATEWAY_LISTEN: must be address:port, such as 127.0.0.1:8379",
             Self::RedisCa => "REDIS_CA_FILE: can't be read, or holds no certificate in PEM",
             Self::RedisCert => "REDIS_CERT_FILE: can't be read, or holds no certificate in PEM",
@@ -165,6 +171,7 @@ impl Config {
         let connections_max =
             number(&settings.connections_max, 1, 1_000_000, ConfigError::Connections);
         let streams_max = number(&settings.streams_max, 0, 100_000, ConfigError::Streams);
+        let idle_seconds = number(&settings.idle_seconds, 1, 3600, ConfigError::Idle);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = match &settings.threads {
             Some(text) => number(text, 1, 256, ConfigError::Threads),
@@ -195,6 +202,7 @@ impl Config {
                 deadline: Duration::from_millis(u64::try_from(deadline_ms).unwrap_or(1)),
                 connections_max,
                 streams_max,
+                idle: Duration::from_secs(u64::try_from(idle_seconds).unwrap_or(1)),
                 redis_connections,
                 threads,
                 live,
@@ -316,6 +324,7 @@ mod tests {
                 "--deadline-ms=0",
                 "--connections-max=0",
                 "--streams-max=-1",
+                "--idle-seconds=",
                 "--redis-connections=65",
                 "--threads=0",
                 "--tls-cert-file=/none",
@@ -326,13 +335,14 @@ mod tests {
             None,
         );
         use ConfigError::{
-            Connections, Deadline, Listen, RedisCa, RedisCert, RedisCertAlone, RedisConnections,
-            RedisUrl, Streams, Threads, TlsAlone, Token,
+            Connections, Deadline, Idle, Listen, RedisCa, RedisCert, RedisCertAlone,
+            RedisConnections, RedisUrl, Streams, Threads, TlsAlone, Token,
         };
         let expect = [
             Deadline,
             Connections,
             Streams,
+            Idle,
             Threads,
             RedisConnections,
             Listen,

@@ -17,16 +17,24 @@ use tokio::time::timeout;
 use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 
+/// The listener's bounds that an operator may set.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    pub connections_max: usize,
+    /// How long a connection may idle, and a head may take.
+    pub idle: Duration,
+}
+
 /// Serves until told to stop, and then until what is under way is done, or `DRAIN_MAX` is over.
 pub async fn listen(
     listener: TcpListener,
     gateway: Arc<Gateway>,
-    connections_max: usize,
+    bounds: Bounds,
     live: watch::Receiver<Arc<Live>>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
-    let permits = Arc::new(Semaphore::new(connections_max));
+    let permits = Arc::new(Semaphore::new(bounds.connections_max));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -46,7 +54,8 @@ pub async fn listen(
             continue;
         };
         let tls = live.borrow().tls.clone();
-        tokio::spawn(serve(stream, tls, Arc::clone(&gateway), permit, graceful.watcher()));
+        let watcher = graceful.watcher();
+        tokio::spawn(serve(stream, tls, Arc::clone(&gateway), permit, bounds, watcher));
     }
     drop(listener);
     if timeout(DRAIN_MAX, graceful.shutdown()).await.is_err() {
@@ -59,6 +68,7 @@ async fn serve(
     tls: Option<Arc<ServerConfig>>,
     gateway: Arc<Gateway>,
     _permit: OwnedSemaphorePermit,
+    bounds: Bounds,
     watcher: Watcher,
 ) {
     let _ = stream.set_nodelay(true);
@@ -66,11 +76,11 @@ async fn serve(
     match tls {
         Some(config) => {
             match timeout(HANDSHAKE_MAX, TlsAcceptor::from(config).accept(stream)).await {
-                Ok(Ok(stream)) => speak(stream, &gateway, watcher).await,
+                Ok(Ok(stream)) => speak(stream, &gateway, bounds, watcher).await,
                 Ok(Err(_)) | Err(_) => gateway.metrics.connections_refused.inc(),
             }
         }
-        None => speak(stream, &gateway, watcher).await,
+        None => speak(stream, &gateway, bounds, watcher).await,
     }
     gateway.metrics.connections.dec();
 }
@@ -78,6 +88,7 @@ async fn serve(
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     gateway: &Arc<Gateway>,
+    bounds: Bounds,
     watcher: Watcher,
 ) {
     // Who does not take its answer keeps nobody's memory.
@@ -89,7 +100,8 @@ async fn speak(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
+        // From the answer before it on, so it is also how long a connection may idle.
+        .header_read_timeout(bounds.idle)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
     let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
@@ -100,9 +112,6 @@ async fn speak(
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// How long a head may take, from the answer before it on: it is also how long a connection may idle,
-/// longer than proxies keep one that they do not use.
-const HEAD_MAX: Duration = Duration::from_secs(75);
 const HEADERS_MAX: usize = 64;
 /// A path may hold a command, so it may be long.
 const HEAD_BYTES_MAX: usize = 128 << 10;

@@ -22,6 +22,7 @@ use backend::Backend;
 use clap::Parser as _;
 use config::{Config, ConfigError, Live, Settings};
 use http::Gateway;
+use listen::Bounds;
 use log::Log;
 use metrics::Metrics;
 use std::process::ExitCode;
@@ -113,7 +114,8 @@ async fn serve(
         writes: AtomicU64::new(0),
         requests: AtomicU64::new(0),
     });
-    let server = listen::listen(listener, gateway, config.connections_max, live, stopping);
+    let bounds = Bounds { connections_max: config.connections_max, idle: config.idle };
+    let server = listen::listen(listener, gateway, bounds, live, stopping);
     tokio::pin!(server);
     loop {
         tokio::select! {

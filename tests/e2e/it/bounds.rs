@@ -93,6 +93,26 @@ async fn slow_and_large_heads_and_bodies_are_cut() {
     assert_eq!(gateway.run(json!(["PING"])).await, "PONG");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_and_a_slow_head_are_closed() {
+    let redis = Redis::start(&[]);
+    let gateway = Gateway::start(&redis.url(), &[("GATEWAY_IDLE_SECONDS", "2")]);
+    let head = format!("GET /ping HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n");
+    for (begin, answers) in [("", 0), (head.as_str(), 0), (format!("{head}\r\n").as_str(), 1)] {
+        let begun = Instant::now();
+        let answered = exchange(&gateway, begin.as_bytes());
+        assert_eq!(answered.matches("PONG").count(), answers, "{answered}");
+        assert!((1500..4000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    }
+    // A head that dribbles in gains nothing by it.
+    let begun = Instant::now();
+    let mut slow = connect(&gateway);
+    while begun.elapsed() < Duration::from_secs(10) && slow.write_all(b"G").is_ok() {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!((1500..5000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn one_connection_too_many_is_closed() {
     let redis = Redis::start(&[]);
