@@ -1,7 +1,8 @@
 //! The Upstash REST protocol for Redis, as values.
 //!
 //! A client turns [`Command`]s into the JSON of `POST /pipeline` and reads [`Reply`]s from the answer;
-//! a server does the reverse. This crate knows neither HTTP nor Redis: no I/O, no clock, no state.
+//! a server does the reverse, and speaks RESP2 to the Redis behind it. This crate does no I/O and has no
+//! clock.
 //!
 //! ```
 //! use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
@@ -14,8 +15,8 @@
 
 mod command;
 mod reply;
+mod resp2;
 
 pub use command::{Command, CommandError, decode_command, decode_pipeline, encode_pipeline};
-pub use reply::{
-    Encoding, Reply, ReplyError, decode_replies, encode_replies, encode_reply, encode_resp2,
-};
+pub use reply::{Encoding, Reply, ReplyError, decode_replies, encode_replies, encode_reply};
+pub use resp2::{Decoder, Garbled, encode_resp2, encode_resp2_command};

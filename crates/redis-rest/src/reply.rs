@@ -83,33 +83,6 @@ pub fn encode_replies(replies: &[Reply], encoding: Encoding) -> String {
     serde_json::to_string(&items).unwrap_or_default()
 }
 
-/// Appends a reply as Redis itself writes it, in RESP2.
-pub fn encode_resp2(reply: &Reply, out: &mut Vec<u8>) {
-    // A line ends at its line break, so an error's or a status's own would begin another reply.
-    let line = |out: &mut Vec<u8>, kind: u8, text: &str| {
-        out.push(kind);
-        out.extend(
-            text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }),
-        );
-        out.extend(b"\r\n");
-    };
-    match reply {
-        Reply::Array(replies) => {
-            line(out, b'*', &replies.len().to_string());
-            replies.iter().for_each(|reply| encode_resp2(reply, out));
-        }
-        Reply::Bulk(bytes) => {
-            line(out, b'$', &bytes.len().to_string());
-            out.extend(bytes);
-            out.extend(b"\r\n");
-        }
-        Reply::Error(text) => line(out, b'-', text),
-        Reply::Integer(number) => line(out, b':', &number.to_string()),
-        Reply::Null => out.extend(b"$-1\r\n"),
-        Reply::Status(text) => line(out, b'+', text),
-    }
-}
-
 /// Reads the answer to a pipeline of `count` commands.
 pub fn decode_replies(body: &str, count: usize) -> Result<Vec<Reply>, ReplyError> {
     let items: Vec<DecodedItem> = serde_json::from_str(body).map_err(|_| ReplyError::Malformed)?;
@@ -241,23 +214,6 @@ mod tests {
             r#"{"result":["T0s=",1,null]}"#,
         );
         check(Reply::Bulk(vec![0xff]), "{\"result\":\"\u{fffd}\"}", r#"{"result":"/w=="}"#);
-    }
-
-    #[test]
-    fn replies_are_written_as_resp2() {
-        fn check(reply: Reply, expect: &[u8]) {
-            let mut out = Vec::new();
-            encode_resp2(&reply, &mut out);
-            assert_eq!(out, expect, "{reply:?}");
-        }
-        check(Reply::Status("OK".into()), b"+OK\r\n");
-        check(Reply::Bulk(vec![0xff, b'\r', b'\n']), b"$3\r\n\xff\r\n\r\n");
-        check(Reply::Bulk(vec![]), b"$0\r\n\r\n");
-        check(Reply::Null, b"$-1\r\n");
-        check(Reply::Integer(-7), b":-7\r\n");
-        check(Reply::Error("ERR a\r\n+b".into()), b"-ERR a  +b\r\n");
-        let nested = Reply::Array(vec![Reply::Array(vec![]), Reply::Null]);
-        check(nested, b"*2\r\n*0\r\n$-1\r\n");
     }
 
     #[test]
