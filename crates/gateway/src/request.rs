@@ -1,6 +1,6 @@
 //! From an HTTP request to Redis commands, as the Upstash REST protocol has it.
 
-use redis_rest::{Command, CommandError, Encoding, decode_command, decode_pipeline};
+use redis_rest::{BodyBounds, Command, CommandError, Encoding, decode_command, decode_pipeline};
 use std::borrow::Cow;
 
 /// What a path stands for.
@@ -96,7 +96,7 @@ impl Format {
 /// what is in the query as its last arguments.
 pub fn command(path: &str, query: Option<&str>, body: &[u8]) -> Result<Command, CommandError> {
     if matches!(path, "" | "/") {
-        return decode_command(body);
+        return decode_command(body, BOUNDS);
     }
     let mut words = segments(path);
     if !body.is_empty() {
@@ -116,7 +116,7 @@ pub fn command(path: &str, query: Option<&str>, body: &[u8]) -> Result<Command, 
 
 /// The commands in the body of `/pipeline` and `/multi-exec`.
 pub fn pipeline(body: &[u8]) -> Result<Vec<Command>, CommandError> {
-    decode_pipeline(body, COMMANDS_MAX)
+    decode_pipeline(body, BOUNDS)
 }
 
 /// The channels of `/subscribe/…`. The body counts for nothing: Upstash's client sends `[]`.
@@ -163,8 +163,8 @@ fn form_decoded(text: &str) -> Cow<'_, [u8]> {
     }
 }
 
-/// Most commands in a pipeline or transaction.
-pub const COMMANDS_MAX: usize = 10_000;
+/// Commands in a pipeline or transaction, and words in a request.
+const BOUNDS: BodyBounds = BodyBounds { commands_max: 10_000, words_max: 250_000 };
 /// Most channels that one stream follows.
 const CHANNELS_MAX: usize = 100;
 const TOKEN_PARAMETER: &str = "_token";

@@ -3,7 +3,7 @@
 use crate::config::Database;
 use portcullis_core::UnixSeconds;
 use prometheus::IntCounterVec;
-use redis_rest::{Command, decode_pipeline, encode_pipeline};
+use redis_rest::{BodyBounds, Command, decode_pipeline, encode_pipeline};
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::migrate::Migrator;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
@@ -299,7 +299,7 @@ impl Db {
         rows.iter()
             .map(|row| {
                 let text: String = row.try_get("commands")?;
-                let commands = decode_pipeline(text.as_bytes(), usize::MAX)
+                let commands = decode_pipeline(text.as_bytes(), NO_BOUNDS)
                     .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
                 Ok(Pending { id: row.try_get("id")?, commands })
             })
@@ -399,3 +399,5 @@ fn seconds(moment: u64) -> i64 {
 /// returns.
 const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
+/// What we wrote ourselves is read whole.
+const NO_BOUNDS: BodyBounds = BodyBounds { commands_max: usize::MAX, words_max: usize::MAX };

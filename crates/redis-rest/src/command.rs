@@ -1,9 +1,10 @@
 //! A Redis command and its JSON: what a client may send.
 
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::Serialize;
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::cell::Cell;
 use std::fmt;
 
 /// One Redis command: its name, then its arguments. Redis's words are bytes.
@@ -67,12 +68,6 @@ impl Serialize for Command {
     }
 }
 
-impl<'de> Deserialize<'de> for Command {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(WordsVisitor)
-    }
-}
-
 /// Why a request body is no command, or no pipeline of commands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CommandError {
@@ -82,6 +77,8 @@ pub enum CommandError {
     Malformed,
     /// The pipeline holds more commands than the server takes.
     TooMany,
+    /// There are more words than the server takes.
+    TooManyWords,
 }
 
 impl fmt::Display for CommandError {
@@ -90,6 +87,7 @@ impl fmt::Display for CommandError {
             Self::Empty => "ERR empty command",
             Self::Malformed => "ERR failed to parse command",
             Self::TooMany => "ERR too many commands in the pipeline",
+            Self::TooManyWords => "ERR too many arguments",
         })
     }
 }
@@ -101,28 +99,72 @@ pub fn encode_pipeline(commands: &[Command]) -> String {
     serde_json::to_string(commands).unwrap_or_default()
 }
 
+/// How much a body may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyBounds {
+    /// Commands in a pipeline.
+    pub commands_max: usize,
+    /// Words of all commands together, their names among them.
+    pub words_max: usize,
+}
+
 /// Reads the body of `POST /`.
-pub fn decode_command(body: &[u8]) -> Result<Command, CommandError> {
-    let command: Command = serde_json::from_slice(body).map_err(|_| CommandError::Malformed)?;
-    if command.name().is_empty() { Err(CommandError::Empty) } else { Ok(command) }
+pub fn decode_command(body: &[u8], bounds: BodyBounds) -> Result<Command, CommandError> {
+    decode(body, bounds, |seed, json| seed.deserialize(json))
 }
 
-/// Reads the body of `POST /pipeline`, which may hold `commands_max` commands.
-pub fn decode_pipeline(body: &[u8], commands_max: usize) -> Result<Vec<Command>, CommandError> {
-    let commands: Vec<Command> =
-        serde_json::from_slice(body).map_err(|_| CommandError::Malformed)?;
-    if commands.len() > commands_max {
-        return Err(CommandError::TooMany);
-    }
-    if commands.iter().any(|command| command.name().is_empty()) {
-        return Err(CommandError::Empty);
-    }
-    Ok(commands)
+/// Reads the body of `POST /pipeline`.
+pub fn decode_pipeline(body: &[u8], bounds: BodyBounds) -> Result<Vec<Command>, CommandError> {
+    decode(body, bounds, |seed, json| json.deserialize_seq(PipelineVisitor(seed)))
 }
 
-struct WordsVisitor;
+type Json<'de> = serde_json::Deserializer<serde_json::de::SliceRead<'de>>;
 
-impl<'de> Visitor<'de> for WordsVisitor {
+/// Counts while it reads, so that what is too much is never held.
+fn decode<'de, T>(
+    body: &'de [u8],
+    bounds: BodyBounds,
+    read: impl for<'a> FnOnce(CommandSeed<'a>, &'a mut Json<'de>) -> Result<T, serde_json::Error>,
+) -> Result<T, CommandError> {
+    let (commands, words, fault) =
+        (Cell::new(bounds.commands_max), Cell::new(bounds.words_max), Cell::new(None));
+    let seed = CommandSeed { commands: &commands, words: &words, fault: &fault };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read = read(seed, &mut json).and_then(|value| json.end().map(|()| value));
+    read.map_err(|_| fault.get().unwrap_or(CommandError::Malformed))
+}
+
+/// Reads one command, and takes it off what is left.
+#[derive(Clone, Copy)]
+struct CommandSeed<'a> {
+    commands: &'a Cell<usize>,
+    words: &'a Cell<usize>,
+    /// What is wrong, if it is not the JSON.
+    fault: &'a Cell<Option<CommandError>>,
+}
+
+impl CommandSeed<'_> {
+    fn fail<E: serde::de::Error>(self, fault: CommandError) -> E {
+        self.fault.set(Some(fault));
+        E::custom(fault)
+    }
+
+    fn take<E: serde::de::Error>(self, left: &Cell<usize>, fault: CommandError) -> Result<(), E> {
+        left.set(left.get().checked_sub(1).ok_or_else(|| self.fail(fault))?);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for CommandSeed<'_> {
+    type Value = Command;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Command, D::Error> {
+        self.take(self.commands, CommandError::TooMany)?;
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for CommandSeed<'_> {
     type Value = Command;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,9 +174,28 @@ impl<'de> Visitor<'de> for WordsVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Command, A::Error> {
         let mut words = Vec::new();
         while let Some(raw) = seq.next_element::<&RawValue>()? {
-            words.push(word(raw.get()).ok_or_else(|| A::Error::custom("not a scalar"))?);
+            self.take(self.words, CommandError::TooManyWords)?;
+            words.push(word(raw.get()).ok_or_else(|| self.fail(CommandError::Malformed))?);
         }
-        Ok(Command { words })
+        Command::from_words(words).ok_or_else(|| self.fail(CommandError::Empty))
+    }
+}
+
+struct PipelineVisitor<'a>(CommandSeed<'a>);
+
+impl<'de> Visitor<'de> for PipelineVisitor<'_> {
+    type Value = Vec<Command>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of commands")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Command>, A::Error> {
+        let mut commands = Vec::new();
+        while let Some(command) = seq.next_element_seed(self.0)? {
+            commands.push(command);
+        }
+        Ok(commands)
     }
 }
 
@@ -153,13 +214,17 @@ fn word(raw: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bounds(commands_max: usize) -> BodyBounds {
+        BodyBounds { commands_max, words_max: 30 }
+    }
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn commands_are_read_from_json() {
         fn check(body: &str, expect: Result<&[&str], CommandError>) {
-            let got = decode_command(body.as_bytes());
+            let got = decode_command(body.as_bytes(), bounds(9));
             let expect = expect.map(|words| {
                 words[1..].iter().fold(Command::new(words[0]), |command, word| command.arg(word))
             });
@@ -186,13 +251,22 @@ mod tests {
     #[test]
     fn a_pipeline_is_bounded() {
         let body = br#"[["PING"],["PING"]]"#;
-        assert_eq!(decode_pipeline(body, 2).map(|c| c.len()), Ok(2));
-        assert_eq!(decode_pipeline(body, 1), Err(CommandError::TooMany));
-        assert_eq!(decode_pipeline(b"[]", 1), Ok(vec![]));
-        assert_eq!(decode_pipeline(b"[[]]", 1), Err(CommandError::Empty));
-        assert_eq!(decode_pipeline(br#"["PING"]"#, 1), Err(CommandError::Malformed));
+        assert_eq!(decode_pipeline(body, bounds(2)).map(|c| c.len()), Ok(2));
+        assert_eq!(decode_pipeline(body, bounds(1)), Err(CommandError::TooMany));
+        assert_eq!(decode_pipeline(b"[]", bounds(1)), Ok(vec![]));
+        assert_eq!(decode_pipeline(b"[[]]", bounds(1)), Err(CommandError::Empty));
+        assert_eq!(decode_pipeline(br#"["PING"]"#, bounds(1)), Err(CommandError::Malformed));
+        let words = |count: usize| format!("[\"MGET\"{}]", ",1".repeat(count - 1));
+        assert_eq!(
+            decode_command(words(30).as_bytes(), bounds(1)).map(|c| c.words().len()),
+            Ok(30)
+        );
+        let too_many = decode_command(words(31).as_bytes(), bounds(1));
+        assert_eq!(too_many, Err(CommandError::TooManyWords));
+        let two = format!("[{},{}]", words(20), words(11));
+        assert_eq!(decode_pipeline(two.as_bytes(), bounds(9)), Err(CommandError::TooManyWords));
         let deep = format!("[{}", "[".repeat(100_000));
-        assert_eq!(decode_pipeline(deep.as_bytes(), 1), Err(CommandError::Malformed));
+        assert_eq!(decode_pipeline(deep.as_bytes(), bounds(1)), Err(CommandError::Malformed));
     }
 
     #[cfg(not(target_arch = "wasm32"))]
@@ -209,7 +283,7 @@ mod tests {
             let commands: Vec<Command> =
                 pipeline.into_iter().filter_map(words).collect();
             let body = encode_pipeline(&commands);
-            proptest::prop_assert_eq!(decode_pipeline(body.as_bytes(), 5), Ok(commands));
+            proptest::prop_assert_eq!(decode_pipeline(body.as_bytes(), bounds(5)), Ok(commands));
         }
 
         #[test]
@@ -226,8 +300,8 @@ mod tests {
 
         #[test]
         fn no_body_panics(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            let _ = decode_command(&body);
-            let _ = decode_pipeline(&body, 10);
+            let _ = decode_command(&body, bounds(9));
+            let _ = decode_pipeline(&body, bounds(9));
         }
     }
 }

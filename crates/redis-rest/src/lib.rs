@@ -17,6 +17,8 @@ mod command;
 mod reply;
 mod resp2;
 
-pub use command::{Command, CommandError, decode_command, decode_pipeline, encode_pipeline};
+pub use command::{
+    BodyBounds, Command, CommandError, decode_command, decode_pipeline, encode_pipeline,
+};
 pub use reply::{Encoding, Reply, ReplyError, decode_replies, encode_replies, encode_reply};
 pub use resp2::{Decoder, Garbled, encode_resp2, encode_resp2_command};
