@@ -2,17 +2,18 @@
 //! so that who has written reads what was written.
 
 mod cluster;
+mod connection;
 mod link;
-mod reply;
+mod sentinel;
 
 use crate::metrics::Metrics;
 use crate::redis_url::Target;
 use cluster::Cluster;
-pub use cluster::{Address, Seeds};
-pub use link::{AskSentinels, Outage};
+pub use connection::Own;
+pub use link::Outage;
 use link::{Node, Source};
-use redis::{Client, Pipeline, RedisError};
-use redis_rest::{Command, Reply};
+use redis_rest::{Command, Reply, encode_resp2_command};
+use sentinel::Sentinels;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,17 +37,17 @@ impl Backend {
         deadline: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let one = |source| {
+            Topology::One(Box::new(Node::start(source, connections, Arc::clone(&metrics))))
+        };
         let topology = match target {
-            Target::Cluster(seeds) => {
-                Topology::Cluster(Cluster::start(seeds, connections, metrics))
+            Target::Cluster { seeds, how } => {
+                Topology::Cluster(Cluster::start(seeds, how, connections, metrics))
             }
-            Target::Sentinel(ask) => {
-                Topology::One(Box::new(Node::start(Source::Sentinel(ask), connections, metrics)))
+            Target::Sentinel { sentinels, asking, name, how } => {
+                one(Source::Sentinel(Sentinels::new(sentinels, asking, name, how)))
             }
-            Target::Single(client) => {
-                let source = Source::Fixed(Arc::new(client));
-                Topology::One(Box::new(Node::start(source, connections, metrics)))
-            }
+            Target::Single { address, how } => one(Source::Fixed { address, how }),
         };
         Self { topology, deadline }
     }
@@ -56,7 +57,7 @@ impl Backend {
         let deadline = Instant::now() + self.deadline;
         match &self.topology {
             Topology::Cluster(cluster) => cluster.run(commands, deadline).await,
-            Topology::One(node) => node.send(&pack(&commands), commands.len(), deadline).await,
+            Topology::One(node) => node.send(packed(&commands), commands.len(), deadline).await,
         }
     }
 
@@ -66,87 +67,57 @@ impl Backend {
         let deadline = Instant::now() + self.deadline;
         match &self.topology {
             Topology::Cluster(cluster) => cluster.run_atomically(commands, deadline).await,
-            Topology::One(node) => transact(node, commands, deadline).await.map(|done| done.reply),
+            Topology::One(node) => transact(node, commands, deadline).await,
         }
     }
 
-    /// A client for a connection of one's own: what follows channels, or watches, can share none.
-    pub async fn client(&self) -> Result<Client, Outage> {
+    /// A connection of one's own: what follows channels, or watches, can share none.
+    pub async fn open(&self) -> Result<Own, Outage> {
         let deadline = Instant::now() + self.deadline;
         match &self.topology {
-            Topology::Cluster(cluster) => cluster.any(deadline).await?.client(deadline).await,
-            Topology::One(node) => node.client(deadline).await,
+            Topology::Cluster(cluster) => cluster.any(deadline).await?.open(deadline).await,
+            Topology::One(node) => node.open(deadline).await,
         }
     }
 
-    /// Whether Redis answers: of a Cluster, every master.
+    /// Whether Redis answers: of a Cluster, every master, and that each slot has one.
     pub async fn is_ready(&self) -> bool {
         let deadline = Instant::now() + self.deadline;
-        let is_pong = |replies: Result<Vec<Reply>, Outage>| {
-            replies.is_ok_and(|replies| replies == [Reply::Status("PONG".to_owned())])
-        };
         match &self.topology {
             Topology::Cluster(cluster) => cluster.is_ready(deadline).await,
             Topology::One(node) => {
-                is_pong(node.send(&pack(&[Command::new("PING")]), 1, deadline).await)
+                let ping = packed(&[Command::new("PING")]);
+                node.send(ping, 1, deadline).await.is_ok_and(|replies| replies == [pong()])
             }
         }
     }
 }
 
-/// What became of a transaction.
-struct Transacted {
-    reply: Reply,
-    /// What its commands were answered when they were queued, where they were refused.
-    refused: Option<String>,
-}
-
-/// MULTI, the commands and EXEC, in one write to one connection.
-async fn transact(
-    node: &Node,
-    commands: &[Command],
-    deadline: Instant,
-) -> Result<Transacted, Outage> {
-    let mut pipeline = redis::Pipeline::with_capacity(commands.len() + 2);
-    pipeline.ignore_errors();
-    pipeline.cmd("MULTI");
-    commands.iter().for_each(|command| add(&mut pipeline, command));
-    pipeline.cmd("EXEC");
-    let mut replies = node.send_transaction(&pipeline, commands.len() + 2, deadline).await?;
+/// MULTI, the commands and EXEC, in one write to one connection. The first error of a command that was
+/// not queued is the reply: EXEC then only says that there was one.
+async fn transact(node: &Node, commands: &[Command], deadline: Instant) -> Result<Reply, Outage> {
+    let mut bytes = packed(&[Command::new("MULTI")]);
+    commands.iter().for_each(|command| encode_resp2_command(command, &mut bytes));
+    encode_resp2_command(&Command::new("EXEC"), &mut bytes);
+    let mut replies = node.transact(bytes, commands.len() + 2, deadline).await?;
+    if let Some(Reply::Error(text)) = replies.first()
+        && text != link::NO_MULTI
+    {
+        let why = "Redis refused MULTI, so the commands may have run one by one";
+        return Ok(Reply::Error(format!("{text} ({why})")));
+    }
     let last = replies.pop().unwrap_or(Reply::Null);
-    let refused = replies.into_iter().find_map(|reply| match reply {
-        Reply::Error(text) => Some(text),
-        Reply::Array(_) | Reply::Bulk(_) | Reply::Integer(_) | Reply::Null | Reply::Status(_) => {
-            None
-        }
-    });
-    let reply = match (&refused, last) {
-        (Some(text), _) => Reply::Error(text.clone()),
-        (None, reply) => reply,
-    };
-    Ok(Transacted { reply, refused })
+    let refused = replies.into_iter().find(|reply| matches!(reply, Reply::Error(_)));
+    Ok(refused.unwrap_or(last))
 }
 
-fn pack(commands: &[Command]) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(commands.len());
-    pipeline.ignore_errors();
-    commands.iter().for_each(|command| add(&mut pipeline, command));
-    pipeline
+/// Commands as Redis receives them.
+fn packed(commands: &[Command]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    commands.iter().for_each(|command| encode_resp2_command(command, &mut bytes));
+    bytes
 }
 
-fn add(pipeline: &mut Pipeline, command: &Command) {
-    let bytes: usize = command.words().iter().map(Vec::len).sum();
-    let mut packed = redis::Cmd::with_capacity(command.words().len(), bytes);
-    for word in command.words() {
-        packed.arg(word.as_slice());
-    }
-    pipeline.add_command(packed);
-}
-
-/// What an error of the driver's is about, for the log; Redis's own words are in it, no values.
-fn about(error: &RedisError) -> String {
-    match error.detail() {
-        Some(detail) => format!("{}: {detail}", error.category()),
-        None => error.to_string(),
-    }
+fn pong() -> Reply {
+    Reply::Status("PONG".to_owned())
 }

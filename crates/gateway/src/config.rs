@@ -1,15 +1,14 @@
 //! The gateway's settings, from flags and environment, with all faults reported together.
 
-use crate::redis_url::{Extras, Target};
+use crate::redis_url::{Extras, Secret, Target};
 use crate::token::{TokenFault, Tokens};
 use clap::Parser;
-use redis::{ClientTlsConfig, TlsCertificates};
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,6 +109,7 @@ pub enum ConfigError {
     RedisCertAlone,
     RedisConnections,
     RedisKey,
+    RedisPair,
     RedisUrl,
     Streams,
     Threads,
@@ -132,6 +132,7 @@ impl fmt::Display for ConfigError {
             Self::RedisCertAlone => "REDIS_CERT_FILE and REDIS_KEY_FILE: give both, or neither",
             Self::RedisConnections => "GATEWAY_REDIS_CONNECTIONS: must be a whole number, 1 to 64",
             Self::RedisKey => "REDIS_KEY_FILE: can't be read, or holds no private key in PEM",
+            Self::RedisPair => "REDIS_KEY_FILE: is not the key of REDIS_CERT_FILE",
             Self::RedisUrl => {
                 "REDIS_URL: must be redis://host:port/database (rediss:// for TLS), \
                  redis://sentinel,sentinel/name, redis://node,node or redis://node?cluster"
@@ -186,12 +187,14 @@ impl Config {
             faults.push(ConfigError::Listen);
         }
         let extras = Extras {
-            certificates: settings.certificates(&mut faults),
+            tls: settings.redis_tls(&mut faults),
             sentinel_username: settings.redis_sentinel_username.clone(),
-            sentinel_password: lookup("REDIS_SENTINEL_PASSWORD"),
+            sentinel_password: lookup("REDIS_SENTINEL_PASSWORD").map(Secret::new),
         };
+        // Without its certificates, whose faults are named already, an address of rediss:// is no fault.
+        let lacks_tls = extras.tls.is_none() && settings.redis_url.starts_with("rediss://");
         let target = Target::parse(&settings.redis_url, &extras);
-        if target.is_none() {
+        if target.is_none() && !lacks_tls {
             faults.push(ConfigError::RedisUrl);
         }
         let live = Live::check(settings, lookup).map_err(|more| faults.extend(more));
@@ -258,8 +261,7 @@ impl Settings {
                 return None;
             }
         };
-        let chain: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).unwrap_or_default();
+        let chain = certificates(cert);
         if chain.is_empty() {
             faults.push(ConfigError::TlsCert);
         }
@@ -280,28 +282,52 @@ impl Settings {
         }
     }
 
-    fn certificates(&self, faults: &mut Vec<ConfigError>) -> Option<TlsCertificates> {
-        let mut read = |path: &Option<PathBuf>, is_pem: fn(&[u8]) -> bool, fault: ConfigError| {
-            let bytes = std::fs::read(path.as_ref()?).ok().filter(|bytes| is_pem(bytes));
-            if bytes.is_none() {
-                faults.push(fault);
+    /// How TLS is spoken to Redis: none if a file is no good, or a certificate does not go with its key.
+    fn redis_tls(&self, faults: &mut Vec<ConfigError>) -> Option<Arc<ClientConfig>> {
+        let mut roots = RootCertStore::empty();
+        match &self.redis_ca_file {
+            Some(path) => {
+                let read = certificates(path);
+                if read.is_empty() || read.into_iter().any(|one| roots.add(one).is_err()) {
+                    faults.push(ConfigError::RedisCa);
+                }
             }
-            bytes
-        };
-        let is_cert: fn(&[u8]) -> bool = |pem| CertificateDer::from_pem_slice(pem).is_ok();
-        let is_key: fn(&[u8]) -> bool = |pem| PrivateKeyDer::from_pem_slice(pem).is_ok();
-        let root_cert = read(&self.redis_ca_file, is_cert, ConfigError::RedisCa);
-        let cert = read(&self.redis_cert_file, is_cert, ConfigError::RedisCert);
-        let key = read(&self.redis_key_file, is_key, ConfigError::RedisKey);
-        if self.redis_cert_file.is_some() != self.redis_key_file.is_some() {
-            faults.push(ConfigError::RedisCertAlone);
+            // What can't be read of the system's is left out: without rediss:// nobody needs it.
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
         }
-        let client_tls = cert
-            .zip(key)
-            .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
-        (root_cert.is_some() || client_tls.is_some())
-            .then_some(TlsCertificates { client_tls, root_cert })
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let (cert, key) = match (&self.redis_cert_file, &self.redis_key_file) {
+            (None, None) => return Some(Arc::new(builder.with_no_client_auth())),
+            (Some(cert), Some(key)) => (cert, key),
+            (Some(_), None) | (None, Some(_)) => {
+                faults.push(ConfigError::RedisCertAlone);
+                return None;
+            }
+        };
+        let chain = certificates(cert);
+        if chain.is_empty() {
+            faults.push(ConfigError::RedisCert);
+        }
+        let key = PrivateKeyDer::from_pem_file(key).ok();
+        if key.is_none() {
+            faults.push(ConfigError::RedisKey);
+        }
+        let key = key.filter(|_| !chain.is_empty())?;
+        match builder.with_client_auth_cert(chain, key) {
+            Ok(config) => Some(Arc::new(config)),
+            Err(_) => {
+                faults.push(ConfigError::RedisPair);
+                None
+            }
+        }
     }
+}
+
+/// The certificates in a file of PEM; none if it can't be read.
+fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_file_iter(path).and_then(Iterator::collect).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -309,6 +335,7 @@ mod tests {
     use super::*;
 
     fn check(flags: &[&str], tokens: Option<&str>) -> Result<Config, Vec<ConfigError>> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let settings = Settings::parse_from([&["gateway"], flags].concat());
         Config::check(&settings, |name| {
             tokens.filter(|_| name == "GATEWAY_TOKENS").map(str::to_owned)
@@ -335,8 +362,8 @@ mod tests {
             None,
         );
         use ConfigError::{
-            Connections, Deadline, Idle, Listen, RedisCa, RedisCert, RedisCertAlone,
-            RedisConnections, RedisUrl, Streams, Threads, TlsAlone, Token,
+            Connections, Deadline, Idle, Listen, RedisCa, RedisCertAlone, RedisConnections,
+            RedisUrl, Streams, Threads, TlsAlone, Token,
         };
         let expect = [
             Deadline,
@@ -347,15 +374,24 @@ mod tests {
             RedisConnections,
             Listen,
             RedisCa,
-            RedisCert,
             RedisCertAlone,
             RedisUrl,
             TlsAlone,
             Token(TokenFault::FileUnreadable),
         ];
         assert_eq!(faults.err().unwrap(), expect);
-        let faults = check(&["--tls-cert-file=/none", "--tls-key-file=/none"], None);
-        let expect = [ConfigError::TlsCert, ConfigError::TlsKey, Token(TokenFault::Missing)];
+        let faults = check(
+            &[
+                "--tls-cert-file=/none",
+                "--tls-key-file=/none",
+                "--redis-cert-file=/none",
+                "--redis-key-file=/none",
+                "--redis-url=rediss://h",
+            ],
+            None,
+        );
+        use ConfigError::{RedisCert, RedisKey, TlsCert, TlsKey};
+        let expect = [RedisCert, RedisKey, TlsCert, TlsKey, Token(TokenFault::Missing)];
         assert_eq!(faults.err().unwrap(), expect);
     }
 

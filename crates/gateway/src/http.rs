@@ -6,7 +6,7 @@ use crate::config::Live;
 use crate::metrics::Metrics;
 use crate::request::{self, Endpoint, Format};
 use crate::script::Scripts;
-use crate::stream::{Events, Subject};
+use crate::stream::{Ends, Events, Refused, Subject};
 use crate::token::Token;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
@@ -303,35 +303,32 @@ impl Gateway {
 
     async fn follow(&self, endpoint: Endpoint, path: &str, token: &Token) -> Response<Body> {
         let channels = request::channels(path);
-        let may = match endpoint {
-            Endpoint::Monitor => token.may_monitor(),
-            Endpoint::PatternSubscribe => token.may_subscribe("PSUBSCRIBE", &channels),
-            _ => token.may_subscribe("SUBSCRIBE", &channels),
-        };
-        if !may {
-            let text = format!("NOPERM this token may not use '/{}' here", endpoint.name());
-            return error(StatusCode::BAD_REQUEST, &text);
-        }
-        if channels.is_empty() && endpoint != Endpoint::Monitor {
-            let text = format!("ERR wrong number of arguments for '{}' command", endpoint.name());
-            return error(StatusCode::BAD_REQUEST, &text);
-        }
         let subject = match endpoint {
             Endpoint::Monitor => Subject::Everything,
             Endpoint::PatternSubscribe => Subject::Patterns(channels),
             _ => Subject::Channels(channels),
         };
+        if !subject.is_open_to(token) {
+            let text = format!("NOPERM this token may not use '/{}' here", endpoint.name());
+            return error(StatusCode::BAD_REQUEST, &text);
+        }
+        if !subject.is_in_bounds() {
+            let text = format!("ERR wrong number of arguments for '{}' command", endpoint.name());
+            return error(StatusCode::BAD_REQUEST, &text);
+        }
         let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
             let text = "ERR too many streams; GATEWAY_STREAMS_MAX bounds them";
             return error(StatusCode::SERVICE_UNAVAILABLE, text);
         };
-        let deadline = tokio::time::Instant::now() + self.deadline;
-        let client = match self.backend.client().await {
-            Ok(client) => client,
+        let own = match self.backend.open().await {
+            Ok(own) => own,
             Err(outage) => return unavailable(outage),
         };
-        let (metrics, stopping) = (Arc::clone(&self.metrics), self.stopping.clone());
-        match Events::begin(client, subject, deadline, permit, metrics, stopping).await {
+        // A token that is revoked, or may no longer, ends its streams.
+        let (hash, live) = (token.hash(), self.live.clone());
+        let ends = Ends { stopping: self.stopping.clone(), live, hash };
+        let metrics = Arc::clone(&self.metrics);
+        match Events::begin(own, subject, self.deadline, permit, metrics, ends).await {
             Ok(events) => {
                 let mut response = Response::new(Body::Events(events));
                 let headers = response.headers_mut();
@@ -341,7 +338,8 @@ impl Gateway {
                 set(headers, ACCEL_BUFFERING, "no");
                 response
             }
-            Err(outage) => unavailable(outage),
+            Err(Refused::ByRedis(text)) => error(StatusCode::BAD_REQUEST, &text),
+            Err(Refused::Out(outage)) => unavailable(outage),
         }
     }
 
@@ -360,7 +358,7 @@ impl Gateway {
     /// Of a body that is too large, what is still to come is taken and dropped, within reason: a client
     /// that is cut off while it sends does not see why.
     async fn collect(&self, mut body: Incoming) -> Result<Bytes, BodyFault> {
-        let mut length = 0;
+        let (mut length, mut held) = (0_u64, 0);
         let mut first = Bytes::new();
         let mut rest: Vec<u8> = Vec::new();
         let mut permits = Vec::new();
@@ -375,13 +373,16 @@ impl Gateway {
             if fault.is_some() {
                 (first, rest) = (Bytes::new(), Vec::new());
                 permits.clear();
+                held = 0;
                 if length > DROPPED_BYTES_MAX {
                     break;
                 }
                 continue;
             }
-            let kib = u32::try_from(data.len().div_ceil(1024)).unwrap_or(u32::MAX);
-            match self.bodies.try_acquire_many(kib) {
+            // A permit for each KiB of the whole, however small its pieces are.
+            let kib = length.div_ceil(1024) - held;
+            held += kib;
+            match self.bodies.try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)) {
                 Ok(permit) => permits.push(permit),
                 Err(_) => fault = Some(BodyFault::Crowded),
             }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
@@ -34,9 +34,15 @@ impl Log {
         log
     }
 
-    /// Writes what waits, before the process ends.
+    /// Writes what waits, before the process ends: unless nobody takes it.
     pub fn finish(&self) {
-        self.flush_to(&mut io::stdout());
+        let (done, finished) = mpsc::channel();
+        let log = self.clone();
+        thread::spawn(move || {
+            log.flush_to(&mut io::stdout());
+            let _ = done.send(());
+        });
+        let _ = finished.recv_timeout(FINISH_MAX);
     }
 
     /// How many lines were lost.
@@ -81,6 +87,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 const BYTES_MAX: usize = 16 << 20;
+const FINISH_MAX: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use http::Gateway;
 use listen::Bounds;
 use log::Log;
 use metrics::Metrics;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -75,6 +76,7 @@ async fn serve(
     settings: Settings,
     log: Log,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    raise_file_limit(config.connections_max);
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
@@ -146,6 +148,18 @@ fn tell(faults: &[ConfigError]) {
     }
 }
 
+/// Each connection is a file, and where there are none left, none is left for Redis either.
+fn raise_file_limit(connections_max: usize) {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let wanted = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(FILES_BESIDE);
+    let raised = wanted.min(hard);
+    if raised > soft && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_err() || raised < wanted
+    {
+        let advice = "raise the limit of open files (ulimit -n), or lower GATEWAY_CONNECTIONS_MAX";
+        tracing::warn!(event = "too_few_files", limit = raised.max(soft), wanted, advice);
+    }
+}
+
 /// A number that no other start of a gateway is likely to have.
 fn instance() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -153,5 +167,7 @@ fn instance() -> u64 {
         ^ u64::from(std::process::id()).rotate_right(16)
 }
 
+/// For streams, Redis and the rest.
+const FILES_BESIDE: u64 = 1024;
 /// All bodies together that are being read: 256 MiB.
 const BODIES_KIB_MAX: usize = 256 << 10;

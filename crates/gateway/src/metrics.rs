@@ -22,7 +22,7 @@ pub struct Metrics {
     /// Clients that follow channels or watch.
     pub streams: IntGauge,
     /// Connections to Redis that are up, and how many broke.
-    pub links_up: IntGauge,
+    links_up: IntGauge,
     pub reconnects: IntCounter,
 }
 
@@ -84,12 +84,27 @@ impl Metrics {
         })
     }
 
+    /// Counts a connection to Redis for as long as the value lives.
+    pub fn link_up(&self) -> LinkUp {
+        self.links_up.inc();
+        LinkUp(self.links_up.clone())
+    }
+
     /// All of it, in Prometheus's text; none if it can't be written.
     pub fn text(&self) -> Option<String> {
         self.log_lines_lost.set(i64::try_from(self.log.lost()).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).ok()?;
         String::from_utf8(text).ok()
+    }
+}
+
+/// A connection to Redis that is up.
+pub struct LinkUp(IntGauge);
+
+impl Drop for LinkUp {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -1,253 +1,224 @@
 //! REDIS_URL: which Redis is behind the gateway, and how each of its servers is spoken to.
 
-use crate::backend::{Address, AskSentinels, Seeds};
-use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
-use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisResult, TlsCertificates,
-    TlsMode,
-};
+use rustls::ClientConfig;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The Redis behind.
 pub enum Target {
-    Cluster(Seeds),
-    Sentinel(Arc<AskSentinels>),
-    Single(Client),
+    Cluster { seeds: Vec<Address>, how: How },
+    Sentinel { sentinels: Vec<Address>, asking: How, name: String, how: How },
+    Single { address: Address, how: How },
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Default)]
+pub struct How {
+    pub tls: Option<Arc<ClientConfig>>,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    pub database: u32,
+}
+
+/// A password, which no log shows.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// What REDIS_URL does not hold.
 #[derive(Clone, Default)]
 pub struct Extras {
-    pub certificates: Option<TlsCertificates>,
+    /// For rediss://.
+    pub tls: Option<Arc<ClientConfig>>,
     pub sentinel_username: Option<String>,
-    pub sentinel_password: Option<String>,
+    pub sentinel_password: Option<Secret>,
 }
 
 impl Target {
     /// Reads `redis://[user:password@]host[:port][/database]` (or rediss://, for TLS), with several
     /// hosts and a name behind them for Sentinels, with several hosts alone, or `?cluster`, for a
-    /// Cluster. None if it is no such address, or a certificate is none.
+    /// Cluster. None if it is no such address.
     pub fn parse(url: &str, extras: &Extras) -> Option<Self> {
-        let parts = Parts::split(url)?;
-        let first = parts.info(parts.hosts.first()?)?;
-        let is_name = |path: &str| !path.is_empty() && path.parse::<u32>().is_err();
-        let (path, database) = match parts.path.split_once('/') {
-            Some((path, database)) => (path, Some(database)),
-            None => (parts.path, None),
-        };
-        if is_name(path) && !parts.cluster {
-            let database = database.map_or(Some(0), |database| database.parse::<u32>().ok())?;
-            parts.sentinel(path, database, &first, extras).map(Self::Sentinel)
-        } else if parts.hosts.len() > 1 || parts.cluster {
-            // A Cluster has one database.
-            matches!(parts.path, "" | "0").then_some(())?;
-            parts.cluster(first, extras).map(Self::Cluster)
-        } else {
-            database.is_none().then_some(())?;
-            open(first, extras).map(Self::Single)
-        }
-    }
-}
-
-/// The pieces of an address.
-struct Parts<'a> {
-    tls: bool,
-    userinfo: &'a str,
-    hosts: Vec<&'a str>,
-    path: &'a str,
-    cluster: bool,
-}
-
-impl<'a> Parts<'a> {
-    fn split(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let tls = match scheme {
-            "redis" => false,
-            "rediss" => true,
+            "redis" => None,
+            "rediss" => Some(extras.tls.clone()?),
             _ => return None,
         };
-        let (rest, query) =
-            rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
-        let cluster = match query {
-            None => false,
-            Some("cluster" | "cluster=true") => true,
-            Some(_) => return None,
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let is_cluster = match query {
+            "" => false,
+            "cluster" | "cluster=true" => true,
+            _ => return None,
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (userinfo, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let hosts: Vec<&str> = hosts.split(',').map(str::trim).collect();
-        (!hosts.iter().any(|host| host.is_empty())).then_some(Self {
-            tls,
-            userinfo,
-            hosts,
-            path,
-            cluster,
-        })
-    }
-
-    /// How one of the hosts is reached, and how a server of these is spoken to.
-    fn info(&self, host: &str) -> Option<ConnectionInfo> {
-        let scheme = if self.tls { "rediss" } else { "redis" };
-        let at = if self.userinfo.is_empty() { "" } else { "@" };
-        let single = self.hosts.len() == 1 && !self.cluster && self.path.parse::<u32>().is_ok();
-        let path = if single { self.path } else { "" };
-        let url = format!("{scheme}://{}{at}{host}/{path}", self.userinfo);
-        Some(url.into_connection_info().ok()?.set_tcp_settings(tcp()))
-    }
-
-    fn address(&self, host: &str, port: u16) -> Option<Address> {
-        let info = self.info(host)?;
-        match info.addr() {
-            ConnectionAddr::Tcp(name, found)
-            | ConnectionAddr::TcpTls { host: name, port: found, .. } => {
-                let stated = host.rsplit(':').next().is_some_and(|end| end.parse::<u16>().is_ok());
-                Some(Address { host: name.clone(), port: if stated { *found } else { port } })
-            }
-            _ => None,
+        let (username, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+        let some = |text: &str| -> Option<Option<String>> {
+            let decoded = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+            Some((!decoded.is_empty()).then(|| decoded.into_owned()))
+        };
+        let how = How {
+            tls: tls.clone(),
+            username: some(username)?,
+            password: some(password)?.map(Secret),
+            database: 0,
+        };
+        // A name without a password logs nobody in.
+        if how.username.is_some() && how.password.is_none() {
+            return None;
         }
-    }
-
-    fn addresses(&self, port: u16) -> Option<Vec<Address>> {
-        self.hosts.iter().map(|host| self.address(host, port)).collect()
-    }
-
-    fn cluster(&self, first: ConnectionInfo, extras: &Extras) -> Option<Seeds> {
-        let addresses = self.addresses(6379)?;
-        let (tls, extras) = (self.tls, extras.clone());
-        open(first.clone(), &extras)?;
-        let open = move |address: &Address| {
-            let address = at(tls, address);
-            open(first.clone().set_addr(address), &extras)
+        let addresses = |port: u16| -> Option<Vec<Address>> {
+            hosts.split(',').map(|host| Address::parse(host.trim(), port)).collect()
         };
-        Some(Seeds { addresses, open: Box::new(open) })
+        let database = |text: &str| if text.is_empty() { Some(0) } else { text.parse().ok() };
+        let (first, second) = path.split_once('/').unwrap_or((path, ""));
+        if !first.is_empty() && first.parse::<u32>().is_err() {
+            let asking = How {
+                tls,
+                username: extras.sentinel_username.clone(),
+                password: extras.sentinel_password.clone(),
+                database: 0,
+            };
+            let how = How { database: database(second)?, ..how };
+            let name = some(first)??;
+            return (!is_cluster).then_some(Self::Sentinel {
+                sentinels: addresses(26379)?,
+                asking,
+                name,
+                how,
+            });
+        }
+        let database = database(path)?;
+        let mut addresses = addresses(6379)?;
+        if is_cluster || addresses.len() > 1 {
+            // A Cluster has one database.
+            return (database == 0).then_some(Self::Cluster { seeds: addresses, how });
+        }
+        Some(Self::Single { address: addresses.pop()?, how: How { database, ..how } })
     }
+}
 
-    fn sentinel(
-        &self,
-        name: &str,
-        database: u32,
-        first: &ConnectionInfo,
-        extras: &Extras,
-    ) -> Option<Arc<AskSentinels>> {
-        let sentinels: Vec<ConnectionAddr> =
-            self.addresses(26379)?.iter().map(|address| at(self.tls, address)).collect();
-        let (name, settings) = (name.to_owned(), first.redis_settings().clone());
-        let (tls, extras) = (self.tls, extras.clone());
-        let ask = move || -> RedisResult<_> {
-            let kind = SentinelServerType::Master;
-            let mut builder = SentinelClientBuilder::new(sentinels.clone(), name.clone(), kind)?
-                .set_client_to_redis_db(database.into())
-                .set_client_to_redis_tcp_settings(tcp())
-                .set_client_to_sentinel_tcp_settings(tcp());
-            if let Some(username) = settings.username() {
-                builder = builder.set_client_to_redis_username(username);
-            }
-            if let Some(password) = settings.password() {
-                builder = builder.set_client_to_redis_password(password);
-            }
-            if let Some(username) = &extras.sentinel_username {
-                builder = builder.set_client_to_sentinel_username(username);
-            }
-            if let Some(password) = &extras.sentinel_password {
-                builder = builder.set_client_to_sentinel_password(password);
-            }
-            if tls {
-                builder = builder
-                    .set_client_to_redis_tls_mode(TlsMode::Secure)
-                    .set_client_to_sentinel_tls_mode(TlsMode::Secure);
-                if let Some(certificates) = &extras.certificates {
-                    builder = builder
-                        .set_client_to_redis_certificates(certificates.clone())
-                        .set_client_to_sentinel_certificates(certificates.clone());
-                }
-            }
-            builder.build()
+impl Address {
+    /// Reads `host`, `host:port`, `[IPv6]` or `[IPv6]:port`.
+    fn parse(text: &str, port: u16) -> Option<Self> {
+        let (host, rest) = match text.strip_prefix('[') {
+            Some(bracketed) => bracketed.split_once(']')?,
+            None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
         };
-        ask().ok()?;
-        Some(Arc::new(ask))
+        let port = match rest.strip_prefix(':') {
+            Some(port) => port.parse().ok().filter(|port| *port > 0)?,
+            None if rest.is_empty() => port,
+            None => return None,
+        };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+        (!host.is_empty() && host.chars().all(is_plain))
+            .then(|| Self { host: host.to_owned(), port })
     }
-}
-
-fn at(tls: bool, address: &Address) -> ConnectionAddr {
-    let (host, port) = (address.host.clone(), address.port);
-    if tls {
-        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(host, port)
-    }
-}
-
-fn open(info: ConnectionInfo, extras: &Extras) -> Option<Client> {
-    let tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
-    match &extras.certificates {
-        Some(certificates) if tls => Client::build_with_tls(info, certificates.clone()).ok(),
-        Some(_) | None => Client::open(info).ok(),
-    }
-}
-
-/// A peer that has vanished without a word is noticed by what is not acknowledged; otherwise its
-/// connection would time out on every request for a quarter of an hour.
-fn tcp() -> redis::io::tcp::TcpSettings {
-    let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let tcp = tcp.set_user_timeout(Duration::from_secs(2));
-    tcp
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_kind_of_redis_is_read_from_its_address() {
-        fn check(url: &str, expect: Option<&str>) {
-            let got = Target::parse(url, &Extras::default()).map(|target| match target {
-                Target::Cluster(seeds) => {
-                    let all = seeds.addresses.iter();
-                    let all: Vec<String> = all.map(|a| format!("{}:{}", a.host, a.port)).collect();
-                    format!("cluster {}", all.join(" "))
-                }
-                Target::Sentinel(_) => "sentinel".to_owned(),
-                Target::Single(client) => {
-                    let info = client.get_connection_info();
-                    format!("single {} {}", info.addr(), info.redis_settings().db())
-                }
-            });
-            assert_eq!(got.as_deref(), expect, "{url}");
+    fn extras() -> Extras {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        Extras {
+            tls: Some(Arc::new(config)),
+            sentinel_username: None,
+            sentinel_password: Some(Secret("sentinels".into())),
         }
-        check("redis://localhost", Some("single localhost:6379 0"));
-        check("redis://user:p%40ss@h:1/3", Some("single h:1 3"));
-        check("rediss://h", Some("single h:6379 0"));
-        check("redis://[::1]:7000", Some("single ::1:7000 0"));
-        check("redis://s1:26379,s2:26379/mymaster", Some("sentinel"));
-        check("redis://:pw@s1,s2/mymaster/2", Some("sentinel"));
-        check("redis://s1/mymaster", Some("sentinel"));
-        check("redis://n1,n2:7000,n3", Some("cluster n1:6379 n2:7000 n3:6379"));
-        check("rediss://u:p@n1?cluster", Some("cluster n1:6379"));
-        check("redis://n1:7000?cluster=true", Some("cluster n1:7000"));
-        check("redis://n1,n2/1", None);
-        check("redis://h/1/2", None);
-        check("redis://h?x=1", None);
-        check("redis://", None);
-        check("redis://a,,b", None);
-        check("redis://h:port", None);
-        check("redis://s1,s2/mymaster/x", None);
-        check("http://h", None);
-        check("h:6379", None);
+    }
+
+    fn all(addresses: &[Address]) -> String {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    fn shown(how: &How) -> String {
+        let password = how.password.as_ref().map(Secret::expose);
+        let tls = if how.tls.is_some() { " tls" } else { "" };
+        format!("{:?} {password:?} {}{tls}", how.username.as_deref(), how.database)
     }
 
     #[test]
-    fn credentials_reach_the_servers() {
-        let Some(Target::Cluster(seeds)) =
-            Target::parse("redis://u:p%40@n1,n2", &Extras::default())
-        else {
-            panic!("no cluster")
-        };
-        let client = (seeds.open)(&Address { host: "n9".into(), port: 7 }).unwrap();
-        let info = client.get_connection_info();
-        assert_eq!(info.addr().to_string(), "n9:7");
-        assert_eq!(info.redis_settings().username(), Some("u"));
-        assert_eq!(info.redis_settings().password(), Some("p@"));
+    fn the_kind_of_redis_is_read_from_its_address() {
+        fn check(url: &str, expect: Option<&str>) {
+            let got = Target::parse(url, &extras()).map(|target| match target {
+                Target::Cluster { seeds, how } => {
+                    format!("cluster {} {}", all(&seeds), shown(&how))
+                }
+                Target::Sentinel { sentinels, asking, name, how } => {
+                    format!("{name} of {} {} {}", all(&sentinels), shown(&asking), shown(&how))
+                }
+                Target::Single { address, how } => format!("{address} {}", shown(&how)),
+            });
+            assert_eq!(got.as_deref(), expect, "{url}");
+        }
+        check("redis://localhost", Some("localhost:6379 None None 0"));
+        check("redis://user:p%40ss@h:1/3", Some("h:1 Some(\"user\") Some(\"p@ss\") 3"));
+        check("redis://:p@w@h", Some("h:6379 None Some(\"p@w\") 0"));
+        check("rediss://h", Some("h:6379 None None 0 tls"));
+        check("redis://[::1]:7000", Some("::1:7000 None None 0"));
+        let asking = "None Some(\"sentinels\") 0";
+        let sentinels = |rest: &str| Some(format!("mymaster of s1:26379 s2:7 {asking} {rest}"));
+        check("redis://s1,s2:7/mymaster", sentinels("None None 0").as_deref());
+        check("redis://:pw@s1,s2:7/mymaster/2", sentinels("None Some(\"pw\") 2").as_deref());
+        check("redis://s1/m", Some(format!("m of s1:26379 {asking} None None 0").as_str()));
+        check("redis://n1,n2:7000,n3", Some("cluster n1:6379 n2:7000 n3:6379 None None 0"));
+        check("rediss://u:p@n1?cluster", Some("cluster n1:6379 Some(\"u\") Some(\"p\") 0 tls"));
+        check("redis://n1:7000?cluster=true", Some("cluster n1:7000 None None 0"));
+        for wrong in [
+            "redis://n1,n2/1",
+            "redis://h/1/2",
+            "redis://h?x=1",
+            "redis://",
+            "redis://a,,b",
+            "redis://h:port",
+            "redis://h:0",
+            "redis://s1,s2/mymaster/x",
+            "http://h",
+            "h:6379",
+            "redis://user@h",
+            "redis://h h",
+            "redis://[::1",
+            "redis://n1/name?cluster",
+        ] {
+            check(wrong, None);
+        }
+        assert!(Target::parse("rediss://h", &Extras::default()).is_none());
+        assert_eq!(format!("{:?}", Secret("hush".into())), "Secret");
     }
 }

@@ -19,14 +19,15 @@ pub enum Endpoint {
 
 impl Endpoint {
     pub fn of(path: &str) -> Self {
-        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let first = path.split('/').next().unwrap_or_default();
         let is = |name: &str| first.eq_ignore_ascii_case(name);
         match path {
-            "/healthz" => Self::Health,
-            "/metrics" => Self::Metrics,
-            "/multi-exec" => Self::Transaction,
-            "/pipeline" => Self::Pipeline,
-            "/readyz" => Self::Ready,
+            "healthz" => Self::Health,
+            "metrics" => Self::Metrics,
+            "multi-exec" => Self::Transaction,
+            "pipeline" => Self::Pipeline,
+            "readyz" => Self::Ready,
             _ if is("monitor") => Self::Monitor,
             _ if is("psubscribe") => Self::PatternSubscribe,
             _ if is("subscribe") => Self::Subscribe,
@@ -121,12 +122,7 @@ pub fn pipeline(body: &[u8]) -> Result<Vec<Command>, CommandError> {
 
 /// The channels of `/subscribe/…`. The body counts for nothing: Upstash's client sends `[]`.
 pub fn channels(path: &str) -> Vec<Vec<u8>> {
-    segments(path)
-        .into_iter()
-        .skip(1)
-        .filter(|channel| !channel.is_empty())
-        .take(CHANNELS_MAX)
-        .collect()
+    segments(path).into_iter().skip(1).filter(|channel| !channel.is_empty()).collect()
 }
 
 /// The token in the query, where there is one.
@@ -165,8 +161,6 @@ fn form_decoded(text: &str) -> Cow<'_, [u8]> {
 
 /// Commands in a pipeline or transaction, and words in a request.
 const BOUNDS: BodyBounds = BodyBounds { commands_max: 10_000, words_max: 250_000 };
-/// Most channels that one stream follows.
-const CHANNELS_MAX: usize = 100;
 const TOKEN_PARAMETER: &str = "_token";
 
 #[cfg(test)]
@@ -216,6 +210,8 @@ mod tests {
             ("/monitor", Endpoint::Monitor),
             ("/healthz", Endpoint::Health),
             ("/healthz/x", Endpoint::Command),
+            ("//subscribe/x", Endpoint::Command),
+            ("//healthz", Endpoint::Command),
         ] {
             assert_eq!(Endpoint::of(path), expect, "{path}");
         }

@@ -1,11 +1,12 @@
 //! Server-sent events: what is published on channels, or what everybody sends, for as long as the client
 //! stays. Each stream has a connection to Redis of its own.
 
-use crate::backend::Outage;
+use crate::backend::{Outage, Own};
+use crate::config::Live;
 use crate::metrics::Metrics;
-use futures_util::{Stream, StreamExt as _};
+use crate::token::Token;
 use hyper::body::{Bytes, Frame};
-use redis::Client;
+use redis_rest::{Command, Reply};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,13 +15,49 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// What is followed.
+#[derive(Clone)]
 pub enum Subject {
     Channels(Vec<Vec<u8>>),
     Everything,
     Patterns(Vec<Vec<u8>>),
+}
+
+impl Subject {
+    pub fn is_open_to(&self, token: &Token) -> bool {
+        match self {
+            Self::Channels(names) => token.may_subscribe("SUBSCRIBE", names),
+            Self::Everything => token.may_monitor(),
+            Self::Patterns(names) => token.may_subscribe("PSUBSCRIBE", names),
+        }
+    }
+
+    /// Whether there is something to follow, and not too much.
+    pub fn is_in_bounds(&self) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Channels(names) | Self::Patterns(names) => (1..=NAMES_MAX).contains(&names.len()),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let (name, names) = match self {
+            Self::Channels(names) => ("SUBSCRIBE", names.as_slice()),
+            Self::Everything => ("MONITOR", [].as_slice()),
+            Self::Patterns(names) => ("PSUBSCRIBE", names.as_slice()),
+        };
+        names.iter().fold(Command::new(name), |command, name| command.arg_bytes(name.as_slice()))
+    }
+}
+
+/// What ends a stream besides its client and its Redis.
+pub struct Ends {
+    pub stopping: watch::Receiver<bool>,
+    pub live: watch::Receiver<Arc<Live>>,
+    /// Of the token that opened it, which must go on to be good.
+    pub hash: [u8; 32],
 }
 
 /// The events of one client. Its connection to Redis ends when this is dropped.
@@ -33,23 +70,35 @@ pub struct Events {
 }
 
 impl Events {
-    /// Begins to follow; returns when Redis has agreed.
+    /// Begins to follow; returns when Redis has agreed, as it did if the first reply is no error.
     pub async fn begin(
-        client: Client,
+        mut own: Own,
         subject: Subject,
-        deadline: Instant,
+        deadline: Duration,
         permit: OwnedSemaphorePermit,
         metrics: Arc<Metrics>,
-        stopping: watch::Receiver<bool>,
-    ) -> Result<Self, Outage> {
-        let begun = timeout_at(deadline, follow(&client, subject)).await;
-        let source = begun.map_err(|_| Outage::Deadline)?.map_err(|_| Outage::Unreachable)?;
+        ends: Ends,
+    ) -> Result<Self, Refused> {
+        let asked = timeout(deadline, own.ask(&subject.command())).await;
+        let first = match asked.map_err(|_| Refused::Out(Outage::Deadline))? {
+            Ok(Reply::Error(text)) => return Err(Refused::ByRedis(text)),
+            Ok(reply) => reply,
+            Err(_) => return Err(Refused::Out(Outage::Unreachable)),
+        };
         let (sender, waiting) = mpsc::channel(EVENTS_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
-        let pump = tokio::spawn(pump(source, sender, Arc::clone(&bytes), stopping)).abort_handle();
+        let out = Out { sender, bytes: Arc::clone(&bytes) };
+        let pump = tokio::spawn(pump(own, first, subject, out, ends)).abort_handle();
         metrics.streams.inc();
         Ok(Self { waiting, bytes, pump, metrics, _permit: permit })
     }
+}
+
+/// Why there is no stream.
+pub enum Refused {
+    /// In its own words.
+    ByRedis(String),
+    Out(Outage),
 }
 
 impl Drop for Events {
@@ -73,73 +122,91 @@ impl hyper::body::Body for Events {
             Some(Ok(Frame::data(event)))
         })
     }
-
-    fn is_end_stream(&self) -> bool {
-        false
-    }
 }
 
-type Source = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
-
-async fn follow(client: &Client, subject: Subject) -> redis::RedisResult<Source> {
-    let (kind, names) = match subject {
-        Subject::Everything => {
-            let monitor = client.get_async_monitor().await?;
-            let lines = monitor.into_on_message::<String>().map(|line| event(line.as_bytes()));
-            let begin = futures_util::stream::iter([event(b"\"OK\"")]);
-            return Ok(Box::pin(begin.chain(lines)));
-        }
-        Subject::Channels(names) => ("subscribe", names),
-        Subject::Patterns(names) => ("psubscribe", names),
-    };
-    let mut connection = client.get_async_pubsub().await?;
-    let mut begin = Vec::new();
-    for (place, name) in names.iter().enumerate() {
-        match kind {
-            "subscribe" => connection.subscribe(name.as_slice()).await?,
-            _ => connection.psubscribe(name.as_slice()).await?,
-        }
-        let count = (place + 1).to_string();
-        begin.push(event(&[kind.as_bytes(), name, count.as_bytes()].join(&b',')));
-    }
-    let messages = connection.into_on_message().map(|message| {
-        let (channel, payload) =
-            (message.get_channel_name().as_bytes(), message.get_payload_bytes());
-        match message.get_pattern::<Option<Vec<u8>>>() {
-            Ok(Some(pattern)) => {
-                event(&[b"pmessage", pattern.as_slice(), channel, payload].join(&b','))
-            }
-            Ok(None) | Err(_) => event(&[b"message", channel, payload].join(&b',')),
-        }
-    });
-    Ok(Box::pin(futures_util::stream::iter(begin).chain(messages)))
-}
-
-/// Takes events as they come, whether or not the client reads: what it does not read in time ends it,
-/// since neither the gateway nor Redis may keep it all.
-async fn pump(
-    mut source: Source,
+/// The way to the client.
+struct Out {
     sender: mpsc::Sender<Bytes>,
     bytes: Arc<AtomicUsize>,
-    mut stopping: watch::Receiver<bool>,
-) {
+}
+
+impl Out {
+    /// Whether there was room: what a client does not read in time, neither the gateway nor Redis may
+    /// keep for it.
+    fn put(&self, event: Bytes) -> bool {
+        let waiting = self.bytes.fetch_add(event.len(), Ordering::Relaxed) + event.len();
+        let fits = waiting <= EVENT_BYTES_MAX && self.sender.try_send(event).is_ok();
+        if !fits {
+            tracing::warn!(event = "stream_too_slow");
+        }
+        fits
+    }
+}
+
+/// Takes what Redis sends as it comes, whether or not the client reads.
+async fn pump(mut own: Own, first: Reply, subject: Subject, out: Out, ends: Ends) {
+    let Ends { mut stopping, mut live, hash } = ends;
     let mut alive = interval(ALIVE_EVERY);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     alive.tick().await;
+    let mut heard = Instant::now();
+    if !said(&first).is_none_or(|event| out.put(event)) {
+        return;
+    }
     loop {
-        let event = tokio::select! {
-            event = source.next() => match event {
-                Some(event) => event,
-                None => return,
-            },
-            _ = alive.tick() => Bytes::from_static(b":\n\n"),
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-        };
-        let waiting = bytes.fetch_add(event.len(), Ordering::Relaxed) + event.len();
-        if waiting > EVENT_BYTES_MAX || sender.try_send(event).is_err() {
-            tracing::warn!(event = "stream_too_slow");
-            return;
+        tokio::select! {
+            reply = own.next() => {
+                let Ok(reply) = reply else { return };
+                heard = Instant::now();
+                if !said(&reply).is_none_or(|event| out.put(event)) {
+                    return;
+                }
+            }
+            _ = alive.tick() => {
+                // A server that has gone without a word does not answer this. One that is watched by
+                // MONITOR answers nothing, but the word of it comes back.
+                if heard.elapsed() > 2 * ALIVE_EVERY || own.send(&Command::new("PING")).await.is_err() {
+                    return;
+                }
+                if !out.put(Bytes::from_static(b":\n\n")) {
+                    return;
+                }
+            }
+            _ = stopping.changed() => return,
+            changed = live.changed() => {
+                let still = live.borrow().tokens.still(&hash, |token| subject.is_open_to(token));
+                if changed.is_err() || !still {
+                    return;
+                }
+            }
         }
+    }
+}
+
+/// What the client is told of a reply; none if it is for us alone.
+fn said(reply: &Reply) -> Option<Bytes> {
+    match reply {
+        // MONITOR's: the OK at its beginning, and a line for each command.
+        Reply::Status(text) if text == "OK" => Some(event(b"\"OK\"")),
+        Reply::Status(text) if text == "PONG" => None,
+        Reply::Status(text) => Some(event(text.as_bytes())),
+        Reply::Array(words) => {
+            if words.first().and_then(Reply::as_text) == Some("pong") {
+                return None;
+            }
+            let words: Vec<Vec<u8>> = words.iter().map(bytes).collect();
+            Some(event(&words.join(&b',')))
+        }
+        Reply::Bulk(_) | Reply::Error(_) | Reply::Integer(_) | Reply::Null => None,
+    }
+}
+
+fn bytes(reply: &Reply) -> Vec<u8> {
+    match reply {
+        Reply::Bulk(bytes) => bytes.clone(),
+        Reply::Integer(number) => number.to_string().into_bytes(),
+        Reply::Status(text) => text.clone().into_bytes(),
+        Reply::Array(_) | Reply::Error(_) | Reply::Null => Vec::new(),
     }
 }
 
@@ -147,9 +214,9 @@ async fn pump(
 fn event(data: &[u8]) -> Bytes {
     let text = String::from_utf8_lossy(data);
     let mut event = String::with_capacity(text.len() + 8);
-    for line in text.split('\n') {
+    for line in text.replace("\r\n", "\n").split(['\n', '\r']) {
         event.push_str("data: ");
-        event.push_str(line.strip_suffix('\r').unwrap_or(line));
+        event.push_str(line);
         event.push('\n');
     }
     event.push('\n');
@@ -159,6 +226,8 @@ fn event(data: &[u8]) -> Bytes {
 /// Shorter than what proxies wait for.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 const EVENTS_MAX: usize = 4096;
+/// Channels or patterns of one stream.
+const NAMES_MAX: usize = 100;
 const EVENT_BYTES_MAX: usize = 8 << 20;
 
 #[cfg(test)]
@@ -172,6 +241,7 @@ mod tests {
         }
         check(b"message,c,hello", "data: message,c,hello\n\n");
         check(b"a\nb\r\nc", "data: a\ndata: b\ndata: c\n\n");
+        check(b"x\r\rdata: y\r", "data: x\ndata: \ndata: data: y\ndata: \n\n");
         check(b"", "data: \n\n");
         check(b"\xff", "data: \u{fffd}\n\n");
     }

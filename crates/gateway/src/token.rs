@@ -42,7 +42,7 @@ struct Custom {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TokenFault {
     /// GATEWAY_TOKENS has an entry that is not `name=token` or `name:role=token`.
-    EntryFormat,
+    EntryFormat(usize),
     /// The file is not the TOML that it should be; where, and what is expected.
     FileFormat(String),
     FileUnreadable,
@@ -76,8 +76,10 @@ pub enum Flaw {
 impl fmt::Display for TokenFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::EntryFormat => f.write_str(
-                "GATEWAY_TOKENS: must be name=token or name:read=token, comma-separated",
+            Self::EntryFormat(place) => write!(
+                f,
+                "GATEWAY_TOKENS: entry {place} must be name=token or name:read=token, the name of 1 to \
+                 64 letters, digits, '-', '_' or '.'",
             ),
             Self::FileFormat(why) => write!(f, "GATEWAY_TOKENS_FILE: {why}"),
             Self::FileUnreadable => f.write_str("GATEWAY_TOKENS_FILE: can't be read"),
@@ -175,6 +177,11 @@ impl Tokens {
         found
     }
 
+    /// Whether the token of this hash is still good, and may do what `may` asks.
+    pub fn still(&self, hash: &[u8; 32], may: impl Fn(&Token) -> bool) -> bool {
+        self.0.iter().any(|token| token.hash == *hash && may(token))
+    }
+
     /// The names of all.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|token| token.name.as_str())
@@ -182,6 +189,11 @@ impl Tokens {
 }
 
 impl Token {
+    /// The SHA-256 of its secret.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
     /// Why this token may not send a command, in an error's words; none if it may.
     pub fn refusal(&self, command: &Command, facts: Option<&Facts>) -> Option<String> {
         let denied = |why: &str| {
@@ -385,25 +397,29 @@ impl Entry {
     }
 }
 
+/// An entry that is not understood may be a token itself, so it is known by its place.
 fn from_variable(text: &str, faults: &mut Vec<TokenFault>) -> Vec<Entry> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     entries
-        .filter_map(|entry| match entry.split_once('=') {
-            Some((name, secret)) => {
+        .enumerate()
+        .filter_map(|(place, entry)| {
+            let parts = entry.split_once('=').and_then(|(name, secret)| {
                 let (name, role) = name.split_once(':').unwrap_or((name, "full"));
                 // What else a token may do is said in the file.
-                let role = if role == "custom" { "" } else { role };
-                Some(Entry {
-                    name: name.to_owned(),
-                    secret: Some(secret.to_owned()),
-                    role: role.to_owned(),
-                    ..Entry::default()
-                })
-            }
-            None => {
-                faults.push(TokenFault::EntryFormat);
-                None
-            }
+                let is_role = matches!(role, "full" | "read");
+                let is_secret = !secret.trim_matches('=').is_empty();
+                (is_name(name) && is_role && is_secret).then_some((name, role, secret))
+            });
+            let Some((name, role, secret)) = parts else {
+                faults.push(TokenFault::EntryFormat(place + 1));
+                return None;
+            };
+            Some(Entry {
+                name: name.to_owned(),
+                secret: Some(secret.to_owned()),
+                role: role.to_owned(),
+                ..Entry::default()
+            })
         })
         .collect()
 }
@@ -446,10 +462,13 @@ fn may_run(scripts: &BTreeSet<String>, command: &Command) -> bool {
         command.words().get(1).is_some_and(|script| scripts.contains(&script_name(script)))
     } else if is("EVALSHA") || is("EVALSHA_RO") {
         command.text(1).is_some_and(|name| scripts.contains(&name.to_ascii_lowercase()))
-    } else if is("SCRIPT") && command::is(command, 1, "LOAD") {
-        command.words().get(2).is_some_and(|script| scripts.contains(&script_name(script)))
+    } else if is("SCRIPT") {
+        let loads = command::is(command, 1, "LOAD")
+            && command.words().get(2).is_some_and(|script| scripts.contains(&script_name(script)));
+        loads || command::is(command, 1, "EXISTS")
     } else {
-        true
+        // A function is not known by its text.
+        !is("FCALL") && !is("FCALL_RO")
     }
 }
 
@@ -476,9 +495,15 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 }
 
 /// Commands whose scripts a custom token must name.
-const SCRIPT_COMMANDS: [&str; 5] = ["EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "SCRIPT"];
+const SCRIPT_COMMANDS: [&str; 7] =
+    ["EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FCALL", "FCALL_RO", "SCRIPT"];
 /// Commands that name no key, or more than they name.
-const UNBOUNDED: [&str; 10] = [
+const UNBOUNDED: [&str; 16] = [
+    "ACL",
+    "CLUSTER",
+    "CONFIG",
+    "DBSIZE",
+    "DEBUG",
     "FLUSHALL",
     "FLUSHDB",
     "FUNCTION",
@@ -488,6 +513,7 @@ const UNBOUNDED: [&str; 10] = [
     "MOVE",
     "RANDOMKEY",
     "SCAN",
+    "SLOWLOG",
     "SWAPDB",
 ];
 const SECRET_CHARS_MIN: usize = 32;

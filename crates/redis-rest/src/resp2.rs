@@ -51,6 +51,8 @@ pub struct Decoder {
     open: Vec<Open>,
     /// What the reply takes so far.
     bytes: usize,
+    /// What the last whole one took.
+    last: usize,
 }
 
 struct Open {
@@ -95,8 +97,8 @@ impl Decoder {
             // A reply that is whole may be the last of the array that it stands in.
             loop {
                 let Some(open) = self.open.last_mut() else {
-                    let whole = std::mem::take(&mut self.bytes);
-                    return Ok(Some(if whole > bytes_max { too_large() } else { reply }));
+                    self.last = std::mem::take(&mut self.bytes);
+                    return Ok(Some(if self.last > bytes_max { too_large() } else { reply }));
                 };
                 // Beyond a bound, what is counted is not kept.
                 if self.bytes <= bytes_max {
@@ -115,6 +117,11 @@ impl Decoder {
                 };
             }
         }
+    }
+
+    /// How many bytes the last reply took, kept or not.
+    pub fn last_bytes(&self) -> usize {
+        self.last
     }
 
     /// The next value that is not the beginning of an array with something in it.

@@ -226,7 +226,6 @@ async fn who_does_not_read_what_is_published_is_left() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{}", gateway.process.text());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    gateway.process.says("stream_too_slow").await;
 }
 
 #[tokio::test]
@@ -279,6 +278,58 @@ async fn tokens_are_changed_without_dropping_a_request() {
     assert!(count > 20, "{count}");
     let log = gateway.process.text();
     assert!(!log.contains("new-new-"), "no secret is in the log");
+}
+
+#[tokio::test]
+async fn who_may_no_longer_follow_is_left() {
+    let redis = Redis::start(&[]);
+    let folder = Folder::new();
+    let secret = "news-news-news-news-news-news-news";
+    let entry = |name: &str, prefix: &str| {
+        format!(
+            "[[token]]\nname='{name}'\nrole='custom'\nsecret='{secret}'\n\
+             commands=['SUBSCRIBE']\nkey_prefixes=['{prefix}']\n"
+        )
+    };
+    let file = folder.write("tokens.toml", &entry("a", "news:"));
+    let path = file.to_str().unwrap().to_owned();
+    let gateway = Gateway::start_in(folder, &redis.url(), &[("GATEWAY_TOKENS_FILE", &path)]);
+    let open =
+        || client().get(format!("{}/subscribe/news:x", gateway.url)).bearer_auth(secret).send();
+    let mut stream = open().await.unwrap();
+    assert!(stream.chunk().await.unwrap().is_some());
+    let reload = async |text: &str, count: usize| {
+        std::fs::write(&file, text).unwrap();
+        gateway.process.signal("-HUP");
+        while gateway.process.text().matches("\"reloaded\"").count() < count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // A new name for the same secret is the same token.
+    reload(&entry("b", "news:"), 1).await;
+    gateway.run(json!(["PUBLISH", "news:x", "still here"])).await;
+    assert!(
+        String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()).contains("still here")
+    );
+    reload(&entry("b", "other:"), 2).await;
+    assert!(stream.chunk().await.unwrap().is_none(), "it ends");
+    assert_eq!(open().await.unwrap().status(), 400);
+    // More channels than a stream may have are refused, not cut.
+    let many = "/x".repeat(101);
+    let url = format!("{}/subscribe{many}", gateway.url);
+    assert_eq!(client().get(url).bearer_auth(TOKEN).send().await.unwrap().status(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_small_pieces_takes_no_more_than_its_size() {
+    let gateway = &GATEWAY.1;
+    let mut slow = connect(gateway);
+    let head = format!("POST / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n");
+    slow.write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes()).unwrap();
+    slow.write_all(&b"1\r\n \r\n".repeat(300_000)).unwrap();
+    for _ in 0..10 {
+        assert_eq!(gateway.run(json!(["PING"])).await, "PONG");
+    }
 }
 
 #[tokio::test]

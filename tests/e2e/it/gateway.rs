@@ -264,6 +264,45 @@ async fn no_command_changes_what_the_next_request_sees() {
 }
 
 #[tokio::test]
+async fn no_reply_disturbs_anothers() {
+    let redis = Redis::start(&[]);
+    let gateway = Gateway::start(
+        &redis.url(),
+        &[("GATEWAY_REDIS_CONNECTIONS", "1"), ("GATEWAY_DEADLINE_MS", "10000")],
+    );
+    // Errors that are no text, replies without end: on the one connection that everybody shares.
+    let hostile = async || {
+        for path in
+            ["/object/%ff/x", "/expire/k/1/%ff", "/xpending/%ff/%ff", "/get/%ff", "/config/%ff"]
+        {
+            let request = client().get(format!("{}{path}", gateway.url)).bearer_auth(TOKEN);
+            let (status, _) = answer(request.send().await.unwrap()).await;
+            assert!(status == 400 || status == 200, "{path}: {status}");
+        }
+        let deep = "local t = 1; for _ = 1, 200 do t = {t} end; return t";
+        for script in ["return redis.error_reply('\\255\\254')", deep] {
+            gateway.send("/", json!(["EVAL", script, 0])).await;
+        }
+        let large = "return string.rep('x', 70000000)";
+        let (status, body) = gateway.send("/", json!(["EVAL", large, 0])).await;
+        assert_eq!((status, body), (400, json!({ "error": "ERR the reply is too large" })));
+    };
+    let bystander = async || {
+        for n in 0..300 {
+            assert_eq!(gateway.run(json!(["ECHO", n])).await, n.to_string());
+        }
+    };
+    tokio::join!(hostile(), bystander());
+    let metrics = crate::stack::get(&format!("{}/metrics", gateway.url)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("redis_reconnects_total 0\n"), "{metrics}");
+    let words: Vec<&str> =
+        std::iter::once("DEL").chain(std::iter::repeat_n("k", 250_000)).collect();
+    let (status, body) = gateway.send("/", json!(words)).await;
+    assert_eq!((status, body), (400, json!({ "error": "ERR too many arguments" })));
+}
+
+#[tokio::test]
 async fn who_writes_gets_a_new_sync_token() {
     let token = async |command: Value, given: &str| {
         let request = client().post(&GATEWAY.1.url).bearer_auth(TOKEN).json(&command);

@@ -1,38 +1,24 @@
 //! A Cluster: which node has which slot, and how a pipeline is divided among them. Only a command that a
-//! node has refused (MOVED, ASK, TRYAGAIN …) is sent again; one whose fate is unknown never is.
+//! node has refused (MOVED, ASK, TRYAGAIN …) is sent again; one whose fate is unknown never is. What a
+//! refusal says is not believed beyond what the nodes themselves tell: a script can write one, too.
 
 use super::link::{Node, Outage, Source};
-use super::{add, pack, transact};
+use super::{packed, pong, transact};
 use crate::command::{self, is};
 use crate::metrics::Metrics;
+use crate::redis_url::{Address, How};
 use futures_util::future::join_all;
-use redis::cluster_routing::Slot;
-use redis::{Client, Pipeline};
-use redis_rest::{Command, Reply};
-use std::collections::HashMap;
+use redis_rest::{Command, Reply, encode_resp2_command};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
-
-/// Where the nodes are found at first, and how each is spoken to.
-pub struct Seeds {
-    pub addresses: Vec<Address>,
-    pub open: Box<Open>,
-}
-
-/// Makes a client for a node.
-pub type Open = dyn Fn(&Address) -> Option<Client> + Send + Sync;
-
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Address {
-    pub host: String,
-    pub port: u16,
-}
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 pub struct Cluster {
-    seeds: Seeds,
+    seeds: Vec<Address>,
+    how: How,
     connections: usize,
     metrics: Arc<Metrics>,
     nodes: Mutex<HashMap<Address, Arc<Node>>>,
@@ -46,28 +32,45 @@ pub struct Cluster {
 /// Which master has which slot.
 #[derive(Default)]
 struct Map {
-    owners: HashMap<Slot, Address>,
+    /// For each slot, the place of its master.
+    owners: Vec<Option<u16>>,
     /// In the order of their first slots.
     masters: Vec<Address>,
+    /// Every node that the cluster names: nobody else is ever connected to.
+    known: HashSet<Address>,
 }
 
 /// A command, or what one node does of it.
 struct Part {
     command: Command,
     to: To,
+    /// Whether it has several keys. One of them may have moved already, and another not: then it waits,
+    /// and what comes behind it must wait, too.
+    has_keys: bool,
+    /// A script's errors are its own.
+    is_script: bool,
 }
 
 #[derive(Clone)]
 enum To {
     Any,
     Node(Address),
-    Slot(Slot),
+    Slot(u16),
+}
+
+/// A part that is not settled, and where it goes if not where the map says.
+struct Pending {
+    part: usize,
+    redirected: Option<(Address, bool)>,
+    turns: usize,
 }
 
 /// How a command's reply comes of its parts' replies. The numbers are places among the parts.
 enum Gather {
     /// All went well, or the first error.
     AllOk(Vec<usize>),
+    /// One of them went well, or the first error.
+    AnyOk(Vec<usize>),
     Concat(Vec<usize>),
     FirstSome(Vec<usize>),
     /// Each part's reply has its values at these places of the whole.
@@ -89,9 +92,15 @@ enum Gather {
 }
 
 impl Cluster {
-    pub fn start(seeds: Seeds, connections: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn start(
+        seeds: Vec<Address>,
+        how: How,
+        connections: usize,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         let cluster = Arc::new(Self {
             seeds,
+            how,
             connections,
             metrics,
             nodes: Mutex::default(),
@@ -111,6 +120,7 @@ impl Cluster {
                 told = found.is_err();
                 let wait = if found.is_ok() { REFRESH_EVERY } else { REFRESH_PAUSE };
                 let _ = timeout(wait, cluster.stale.notified()).await;
+                drop(cluster);
                 sleep(REFRESH_PAUSE).await;
             }
         });
@@ -123,19 +133,22 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
         let map = self.known(deadline).await?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut parts = Vec::with_capacity(commands.len());
         let gathers: Vec<Gather> =
-            commands.into_iter().map(|command| divide(command, &map, &mut parts)).collect();
-        let outcomes = self.dispatch(&parts, &map, deadline).await;
+            commands.into_iter().map(|command| divide(command, &map, turn, &mut parts)).collect();
+        let outcomes = self.dispatch(&parts, deadline).await;
         // If not one of the nodes answered, that is the news; otherwise each command has its own.
         if let Some(Err(outage)) = outcomes.first()
             && outcomes.iter().all(Result::is_err)
         {
             return Err(*outage);
         }
-        let replies: Vec<Reply> =
-            outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(outage_reply)).collect();
-        Ok(gathers.into_iter().map(|gather| gather.reply(&replies)).collect())
+        let mut replies: Vec<Reply> = outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(|outage| Reply::Error(outage.text().to_owned())))
+            .collect();
+        Ok(gathers.into_iter().map(|gather| gather.reply(&mut replies)).collect())
     }
 
     pub async fn run_atomically(
@@ -145,6 +158,11 @@ impl Cluster {
     ) -> Result<Reply, Outage> {
         let mut slots = Vec::new();
         for command in commands {
+            if GO_EVERYWHERE.iter().any(|name| is(command, 0, name)) {
+                let name = command::shown(command);
+                let text = format!("ERR '{name}' goes to every node; a transaction runs on one");
+                return Ok(Reply::Error(text));
+            }
             match slot(command) {
                 Ok(Some(slot)) => slots.push(slot),
                 Ok(None) => {}
@@ -154,131 +172,140 @@ impl Cluster {
         if slots.windows(2).any(|two| matches!(two, [a, b] if a != b)) {
             return Ok(Reply::Error(format!("{CROSS_SLOT}: a transaction runs on one node")));
         }
-        let map = self.known(deadline).await?;
         let to = slots.first().map_or(To::Any, |slot| To::Slot(*slot));
-        let mut address = self.address(&to, &map).ok_or(Outage::Unreachable)?;
-        for _ in 0..ROUNDS_MAX {
-            let done = transact(&*self.node(&address)?, commands, deadline).await?;
+        loop {
+            let map = self.known(deadline).await?;
+            let Some(address) = self.address(&to, &map) else { return Ok(unserved()) };
             // Redirected when it was queued, or at EXEC: in either case nothing of it was done.
-            let text = match (&done.refused, &done.reply) {
-                (Some(text), _) | (None, Reply::Error(text)) => text,
-                (None, _) => return Ok(done.reply),
-            };
-            match Redirect::read(text, &address) {
-                Some(Redirect::Moved(to)) => {
-                    self.stale.notify_one();
-                    address = to;
-                }
-                // The commands of a transaction can't each be preceded by ASKING: it waits until the
-                // slot has moved.
-                Some(Redirect::Ask(_) | Redirect::Later) => {
-                    let later = Instant::now() + RETRY_PAUSE;
-                    if later >= deadline {
-                        return Ok(done.reply);
-                    }
-                    sleep_until(later).await;
-                }
-                None => return Ok(done.reply),
+            let reply = transact(&self.node(&address), commands, deadline).await?;
+            let Reply::Error(text) = &reply else { return Ok(reply) };
+            // ASK can't be followed: each command of a transaction would need an ASKING before it. So it
+            // waits until the slot has moved.
+            if Redirect::read(text, &address).is_none() || Instant::now() + RETRY_PAUSE >= deadline
+            {
+                return Ok(reply);
             }
+            self.renewed(&map).await;
         }
-        Ok(Reply::Error("TRYAGAIN the cluster is being rearranged".to_owned()))
     }
 
     /// Some master.
     pub async fn any(&self, deadline: Instant) -> Result<Arc<Node>, Outage> {
         let map = self.known(deadline).await?;
         let address = self.address(&To::Any, &map).ok_or(Outage::Unreachable)?;
-        self.node(&address)
+        Ok(self.node(&address))
     }
 
-    /// Whether every master answers.
+    /// Whether each slot has a master, and every master answers.
     pub async fn is_ready(&self, deadline: Instant) -> bool {
         let Ok(map) = self.known(deadline).await else { return false };
-        let parts: Vec<Part> = map
-            .masters
-            .iter()
-            .map(|master| Part { command: Command::new("PING"), to: To::Node(master.clone()) })
-            .collect();
-        let outcomes = self.dispatch(&parts, &map, deadline).await;
-        outcomes.iter().all(|outcome| matches!(outcome, Ok(Reply::Status(text)) if text == "PONG"))
+        let mut parts = Vec::new();
+        everywhere(&Command::new("PING"), &map, &mut parts);
+        let outcomes = self.dispatch(&parts, deadline).await;
+        map.is_whole() && outcomes.iter().all(|outcome| *outcome == Ok(pong()))
     }
 
     /// Sends each part to its node, the parts of one node in order and in one write, and again those
     /// that were redirected.
-    async fn dispatch(
-        &self,
-        parts: &[Part],
-        map: &Map,
-        deadline: Instant,
-    ) -> Vec<Result<Reply, Outage>> {
+    async fn dispatch(&self, parts: &[Part], deadline: Instant) -> Vec<Result<Reply, Outage>> {
         let mut outcomes: Vec<Result<Reply, Outage>> =
             parts.iter().map(|_| Err(Outage::Unreachable)).collect();
-        let mut pending: Vec<Pending> = parts
-            .iter()
-            .enumerate()
-            .filter_map(|(part, Part { to, .. })| {
-                let address = self.address(to, map)?;
-                Some(Pending { part, address, asking: false })
-            })
-            .collect();
-        for round in 0..ROUNDS_MAX {
-            let mut groups: Vec<(Address, Vec<Pending>)> = Vec::new();
-            for one in std::mem::take(&mut pending) {
-                match groups.iter_mut().find(|(address, _)| *address == one.address) {
-                    Some((_, group)) => group.push(one),
-                    None => groups.push((one.address.clone(), vec![one])),
-                }
-            }
+        let mut pending: Vec<Pending> =
+            (0..parts.len()).map(|part| Pending { part, redirected: None, turns: 0 }).collect();
+        while !pending.is_empty() {
+            let map = match self.known(deadline).await {
+                Ok(map) => map,
+                Err(_) => return outcomes,
+            };
+            let (groups, mut waiting) = self.groups(parts, pending, &map, &mut outcomes);
             let sent = groups.into_iter().map(|(address, group)| async move {
                 let replies = self.send(parts, &address, &group, deadline).await;
-                (group, replies)
+                (address, group, replies)
             });
-            let mut later = false;
-            for (group, replies) in join_all(sent).await {
+            let mut is_old = false;
+            for (address, group, replies) in join_all(sent).await {
                 let replies = match replies {
                     Ok(replies) => replies,
                     Err(outage) => {
                         self.stale.notify_one();
-                        group.iter().for_each(|one| {
-                            if let Some(outcome) = outcomes.get_mut(one.part) {
-                                *outcome = Err(outage);
-                            }
-                        });
+                        group.iter().for_each(|one| settle(&mut outcomes, one.part, Err(outage)));
                         continue;
                     }
                 };
                 for (mut one, reply) in group.into_iter().zip(replies) {
-                    let redirect = match &reply {
-                        Reply::Error(text) => Redirect::read(text, &one.address),
+                    let redirect = match (&reply, parts.get(one.part)) {
+                        (Reply::Error(text), Some(part)) => {
+                            let redirect = Redirect::read(text, &address);
+                            redirect.filter(|redirect| redirect.is_of(part, &map))
+                        }
                         _ => None,
                     };
-                    if let Some(outcome) = outcomes.get_mut(one.part) {
-                        *outcome = Ok(reply);
-                    }
-                    match redirect {
-                        Some(Redirect::Moved(to)) => {
+                    settle(&mut outcomes, one.part, Ok(reply));
+                    one.turns += 1;
+                    one.redirected = match redirect {
+                        Some(Redirect::Ask(_, to)) if map.known.contains(&to) => Some((to, true)),
+                        Some(Redirect::Moved(_, to))
+                            if map.known.contains(&to) && to != address =>
+                        {
                             self.stale.notify_one();
-                            (one.address, one.asking) = (to, false);
+                            Some((to, false))
                         }
-                        Some(Redirect::Ask(to)) => (one.address, one.asking) = (to, true),
-                        Some(Redirect::Later) => later = true,
+                        // To a node that nobody has heard of yet, or in a moment.
+                        Some(Redirect::Ask(..) | Redirect::Later | Redirect::Moved(..)) => {
+                            is_old = true;
+                            None
+                        }
                         None => continue,
+                    };
+                    if one.turns < TURNS_MAX || one.redirected.is_none() {
+                        waiting.push(one);
                     }
-                    pending.push(one);
                 }
             }
-            pending.sort_by_key(|one| one.part);
-            if pending.is_empty() || round + 1 == ROUNDS_MAX {
-                break;
-            }
-            if later {
+            waiting.sort_by_key(|one| one.part);
+            pending = waiting;
+            if is_old {
                 if Instant::now() + RETRY_PAUSE >= deadline {
                     break;
                 }
-                sleep(RETRY_PAUSE).await;
+                self.renewed(&map).await;
             }
         }
         outcomes
+    }
+
+    /// What goes to which node now, and what waits for something before it.
+    fn groups(
+        &self,
+        parts: &[Part],
+        pending: Vec<Pending>,
+        map: &Map,
+        outcomes: &mut [Result<Reply, Outage>],
+    ) -> (HashMap<Address, Vec<Pending>>, Vec<Pending>) {
+        let mut groups: HashMap<Address, Vec<Pending>> = HashMap::new();
+        let mut held = HashSet::new();
+        let mut waiting = Vec::new();
+        for one in pending {
+            let Some(part) = parts.get(one.part) else { continue };
+            if let To::Slot(slot) = part.to {
+                if held.contains(&slot) {
+                    waiting.push(one);
+                    continue;
+                }
+                if part.has_keys {
+                    held.insert(slot);
+                }
+            }
+            let redirected = one.redirected.as_ref().map(|(address, _)| address.clone());
+            match redirected.or_else(|| self.address(&part.to, map)) {
+                Some(address) => groups.entry(address).or_default().push(one),
+                None => {
+                    self.stale.notify_one();
+                    settle(outcomes, one.part, Ok(unserved()));
+                }
+            }
+        }
+        (groups, waiting)
     }
 
     async fn send(
@@ -288,25 +315,24 @@ impl Cluster {
         group: &[Pending],
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
-        let mut pipeline = Pipeline::with_capacity(group.len());
-        pipeline.ignore_errors();
+        let mut bytes = Vec::new();
         let mut count = 0;
+        let asks = |one: &Pending| matches!(one.redirected, Some((_, true)));
         for one in group {
-            if one.asking {
-                pipeline.cmd("ASKING");
+            if asks(one) {
+                encode_resp2_command(&Command::new("ASKING"), &mut bytes);
                 count += 1;
             }
             if let Some(part) = parts.get(one.part) {
-                add(&mut pipeline, &part.command);
+                encode_resp2_command(&part.command, &mut bytes);
                 count += 1;
             }
         }
-        let mut replies = self.node(address)?.send(&pipeline, count, deadline).await?.into_iter();
-        let replies: Vec<Reply> = group
+        let mut replies = self.node(address).send(bytes, count, deadline).await?.into_iter();
+        Ok(group
             .iter()
-            .filter_map(|one| if one.asking { replies.nth(1) } else { replies.next() })
-            .collect();
-        Ok(replies)
+            .filter_map(|one| if asks(one) { replies.nth(1) } else { replies.next() })
+            .collect())
     }
 
     /// The map, waited for where there is none yet.
@@ -319,11 +345,19 @@ impl Cluster {
         }
     }
 
+    /// Waits a moment for another map than this one.
+    async fn renewed(&self, old: &Arc<Map>) {
+        let mut receiver = self.map.subscribe();
+        self.stale.notify_one();
+        sleep(RETRY_PAUSE).await;
+        let _ = timeout(RETRY_PAUSE, receiver.wait_for(|map| !Arc::ptr_eq(map, old))).await;
+    }
+
     fn address(&self, to: &To, map: &Map) -> Option<Address> {
         match to {
             To::Any => self.some_master(map),
             To::Node(address) => Some(address.clone()),
-            To::Slot(slot) => map.owners.get(slot).cloned(),
+            To::Slot(slot) => map.owner(*slot).cloned(),
         }
     }
 
@@ -332,120 +366,193 @@ impl Cluster {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let turned = map.masters.iter().cycle().skip(turn % map.masters.len().max(1));
         let mut masters = turned.take(map.masters.len());
-        let is_up = |master: &&Address| self.node(master).is_ok_and(|node| node.is_up());
-        masters.find(is_up).or(map.masters.first()).cloned()
+        masters.find(|master| self.node(master).is_up()).or(map.masters.first()).cloned()
     }
 
-    fn node(&self, address: &Address) -> Result<Arc<Node>, Outage> {
+    /// A node of the map's, or a seed.
+    fn node(&self, address: &Address) -> Arc<Node> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(node) = nodes.get(address) {
-            return Ok(Arc::clone(node));
-        }
-        let client = (self.seeds.open)(address).ok_or(Outage::Unreachable)?;
-        let metrics = Arc::clone(&self.metrics);
-        let node =
-            Arc::new(Node::start(Source::Fixed(Arc::new(client)), self.connections, metrics));
-        nodes.insert(address.clone(), Arc::clone(&node));
-        Ok(node)
+        let node = nodes.entry(address.clone()).or_insert_with(|| {
+            let source = Source::Fixed { address: address.clone(), how: self.how.clone() };
+            Arc::new(Node::start(source, self.connections, Arc::clone(&self.metrics)))
+        });
+        Arc::clone(node)
     }
 
-    /// Asks the nodes in turn for their map, until one tells it; or says why none does.
+    /// Asks the nodes in turn for their map, until one tells it that sees the cluster whole: one that
+    /// was cut off from the others still answers. Or says why there is none.
     async fn refresh(&self) -> Result<(), String> {
         let mut why = "no node answers".to_owned();
+        let mut partial: Option<Map> = None;
         let mut asked: Vec<Address> = self.map.borrow().masters.clone();
-        asked.extend(self.seeds.addresses.iter().cloned());
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % asked.len().max(1);
+        asked.rotate_left(turn);
+        asked.extend(self.seeds.iter().cloned());
         for address in asked {
-            let Ok(node) = self.node(&address) else { continue };
-            let slots = pack(&[Command::new("CLUSTER").arg("SLOTS")]);
+            let cluster = |word: &str| Command::new("CLUSTER").arg(word);
+            let ask = packed(&[cluster("SLOTS"), cluster("NODES"), cluster("INFO")]);
             let deadline = Instant::now() + REFRESH_MAX;
-            let Ok(mut replies) = node.send(&slots, 1, deadline).await else { continue };
-            let reply = replies.pop().unwrap_or(Reply::Null);
-            if let Some(map) = Map::read(&reply, &address) {
-                self.nodes.lock().unwrap_or_else(PoisonError::into_inner).retain(|address, _| {
-                    map.masters.contains(address) || self.seeds.addresses.contains(address)
-                });
-                self.map.send_replace(Arc::new(map));
+            let Ok(replies) = self.node(&address).send(ask, 3, deadline).await else { continue };
+            let [slots, nodes, info] = replies.as_slice() else { continue };
+            if let Reply::Error(text) = slots {
+                why = text.clone();
+            }
+            let Some(map) = Map::read(slots, nodes, &address) else { continue };
+            let is_ok = info.as_text().is_some_and(|text| text.contains("cluster_state:ok"));
+            if is_ok && map.is_whole() {
+                self.take(map);
                 return Ok(());
             }
-            if let Reply::Error(text) = reply {
-                why = text;
+            if partial.as_ref().is_none_or(|best| best.served() < map.served()) {
+                partial = Some(map);
             }
         }
-        Err(why)
+        // Where none sees it whole, a part of it is better than nothing.
+        self.take(partial.ok_or(why)?);
+        Err("no node sees the cluster whole".to_owned())
+    }
+
+    fn take(&self, map: Map) {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.retain(|address, _| map.known.contains(address) || self.seeds.contains(address));
+        drop(nodes);
+        self.map.send_replace(Arc::new(map));
     }
 }
 
-struct Pending {
-    part: usize,
-    address: Address,
-    asking: bool,
+fn settle(outcomes: &mut [Result<Reply, Outage>], part: usize, outcome: Result<Reply, Outage>) {
+    if let Some(slot) = outcomes.get_mut(part) {
+        *slot = outcome;
+    }
+}
+
+fn unserved() -> Reply {
+    Reply::Error("CLUSTERDOWN Hash slot not served".to_owned())
 }
 
 /// What a node says that can't serve a command. It has not done it.
 enum Redirect {
-    Ask(Address),
+    Ask(u16, Address),
     /// Here, or elsewhere, in a moment.
     Later,
-    Moved(Address),
+    Moved(u16, Address),
 }
 
 impl Redirect {
     fn read(text: &str, from: &Address) -> Option<Self> {
         let (code, rest) = text.split_once(' ').unwrap_or((text, ""));
         let to = || {
-            let (host, port) = rest.rsplit(' ').next()?.rsplit_once(':')?;
+            let (slot, address) = rest.split_once(' ')?;
+            let (host, port) = address.rsplit_once(':')?;
             // A node that does not know its own name means the one that it was reached by.
             let host = if host.is_empty() { &from.host } else { host };
-            Some(Address { host: host.to_owned(), port: port.parse().ok()? })
+            Some((slot.parse().ok()?, Address { host: host.to_owned(), port: port.parse().ok()? }))
         };
         match code {
-            "MOVED" => to().map(Self::Moved),
-            "ASK" => to().map(Self::Ask),
+            "MOVED" => to().map(|(slot, to)| Self::Moved(slot, to)),
+            "ASK" => to().map(|(slot, to)| Self::Ask(slot, to)),
             "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "READONLY" | "TRYAGAIN" => Some(Self::Later),
             _ => None,
+        }
+    }
+
+    /// Whether the cluster can have said it of this part. A script may have done something before it
+    /// wrote what looks like a refusal, so of a script it is believed only if it leads to another node.
+    fn is_of(&self, part: &Part, map: &Map) -> bool {
+        match self {
+            Self::Later => !part.is_script,
+            Self::Ask(slot, to) | Self::Moved(slot, to) => {
+                matches!(part.to, To::Slot(own) if own == *slot)
+                    && (!part.is_script || map.known.contains(to))
+            }
         }
     }
 }
 
 impl Map {
-    /// Reads the answer to CLUSTER SLOTS; none if it names no master.
-    fn read(reply: &Reply, from: &Address) -> Option<Self> {
-        let Reply::Array(ranges) = reply else { return None };
-        let mut map = Self::default();
-        let mut firsts: Vec<(u16, Address)> = Vec::new();
-        for range in ranges {
-            let Reply::Array(range) = range else { return None };
-            let [Reply::Integer(first), Reply::Integer(last), Reply::Array(master), ..] =
-                range.as_slice()
-            else {
-                return None;
-            };
-            let [host, Reply::Integer(port), ..] = master.as_slice() else { return None };
-            let host = host.as_text().filter(|host| !host.is_empty() && *host != "?");
-            let host = host.unwrap_or(&from.host).to_owned();
-            let address = Address { host, port: u16::try_from(*port).ok()? };
-            let (first, last) = (u16::try_from(*first).ok()?, u16::try_from(*last).ok()?);
+    /// Reads the answers to CLUSTER SLOTS and CLUSTER NODES; none if they name no master.
+    fn read(slots: &Reply, nodes: &Reply, from: &Address) -> Option<Self> {
+        let Reply::Array(ranges) = slots else { return None };
+        let mut map = Self { owners: vec![None; usize::from(SLOTS)], ..Self::default() };
+        let mut ranges: Vec<(u16, u16, Address)> =
+            ranges.iter().map(|range| read_range(range, from)).collect::<Option<_>>()?;
+        ranges.sort();
+        for (first, last, address) in ranges {
+            let found = map.masters.iter().position(|master| *master == address);
+            let place = found.unwrap_or(map.masters.len());
+            let place = u16::try_from(place).ok()?;
             for slot in first..=last {
-                map.owners.insert(Slot::new(slot)?, address.clone());
+                *map.owners.get_mut(usize::from(slot))? = Some(place);
             }
-            firsts.push((first, address));
-        }
-        firsts.sort();
-        for (_, address) in firsts {
-            if !map.masters.contains(&address) {
+            if found.is_none() {
                 map.masters.push(address);
             }
         }
-        (!map.masters.is_empty()).then_some(map)
+        map.known.extend(map.masters.iter().cloned());
+        // One that is about to get its first slot is in this list alone.
+        for line in nodes.as_text().unwrap_or_default().lines() {
+            let mut names = line.split(' ').nth(1)?.split(',');
+            let (host, port) = names.next()?.split('@').next()?.rsplit_once(':')?;
+            let port = port.parse().ok()?;
+            let host = if host.is_empty() { &from.host } else { host };
+            let name = names.next().filter(|name| !name.is_empty());
+            map.known.extend(
+                [Some(host), name]
+                    .into_iter()
+                    .flatten()
+                    .map(|host| Address { host: host.to_owned(), port }),
+            );
+        }
+        (!map.masters.is_empty() && map.masters.len() < MASTERS_MAX as usize).then_some(map)
+    }
+
+    fn owner(&self, slot: u16) -> Option<&Address> {
+        let place = (*self.owners.get(usize::from(slot))?)?;
+        self.masters.get(usize::from(place))
+    }
+
+    fn served(&self) -> usize {
+        self.owners.iter().flatten().count()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.served() == usize::from(SLOTS)
     }
 }
 
+/// First and last slot, and the master that has them.
+fn read_range(range: &Reply, from: &Address) -> Option<(u16, u16, Address)> {
+    let Reply::Array(range) = range else { return None };
+    let [Reply::Integer(first), Reply::Integer(last), Reply::Array(master), ..] = range.as_slice()
+    else {
+        return None;
+    };
+    let [host, Reply::Integer(port), ..] = master.as_slice() else { return None };
+    let host = host.as_text().filter(|host| !host.is_empty() && *host != "?");
+    let host = host.unwrap_or(&from.host).to_owned();
+    let address = Address { host, port: u16::try_from(*port).ok()? };
+    let slot = |slot: &i64| u16::try_from(*slot).ok().filter(|slot| *slot < SLOTS);
+    Some((slot(first)?, slot(last)?, address))
+}
+
+/// The slot of a key: of what stands in its first braces, or else of all of it, the CRC-16 (XMODEM).
+fn slot_of(key: &[u8]) -> u16 {
+    let open = key.iter().position(|byte| *byte == b'{').map(|open| open + 1);
+    let tag = open.and_then(|open| {
+        let rest = key.get(open..)?;
+        rest.get(..rest.iter().position(|byte| *byte == b'}')?).filter(|tag| !tag.is_empty())
+    });
+    let crc = tag.unwrap_or(key).iter().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+        })
+    });
+    crc % SLOTS
+}
+
 /// The one slot of a command's keys; none if it has no key.
-fn slot(command: &Command) -> Result<Option<Slot>, String> {
-    // Of what is not known, the keys of a module's command: most have one, as their first argument.
-    let keys = command::keys(command)
-        .unwrap_or_else(|| command.words().get(1).map(Vec::as_slice).into_iter().collect());
-    let mut slots = keys.into_iter().map(Slot::for_key);
+fn slot(command: &Command) -> Result<Option<u16>, String> {
+    let mut slots = keys(command).into_iter().map(slot_of);
     let first = slots.next();
     match first {
         Some(first) if slots.any(|slot| slot != first) => Err(CROSS_SLOT.to_owned()),
@@ -453,25 +560,39 @@ fn slot(command: &Command) -> Result<Option<Slot>, String> {
     }
 }
 
+/// Of what is not known, the keys of a module's command: most have one, as their first argument.
+fn keys(command: &Command) -> Vec<&[u8]> {
+    command::keys(command)
+        .unwrap_or_else(|| command.words().get(1).map(Vec::as_slice).into_iter().collect())
+}
+
 /// Makes the parts of a command, and says how its reply comes of theirs.
-fn divide(command: Command, map: &Map, parts: &mut Vec<Part>) -> Gather {
+fn divide(command: Command, map: &Map, turn: usize, parts: &mut Vec<Part>) -> Gather {
     let name = command.name().to_ascii_uppercase();
     let sub = |name: &str| is(&command, 1, name);
+    let places =
+        |parts: Vec<(usize, Vec<usize>)>| parts.into_iter().map(|(part, _)| part).collect();
     match name.as_str() {
-        "DEL" | "EXISTS" | "TOUCH" | "UNLINK" => Gather::Sum(
-            by_slot(&name, &command, 1, parts).into_iter().map(|(part, _)| part).collect(),
-        ),
+        "DEL" | "EXISTS" | "TOUCH" | "UNLINK" => {
+            Gather::Sum(places(by_slot(&name, &command, 1, parts)))
+        }
         "MGET" => Gather::Interleave {
             count: command.words().len().saturating_sub(1),
             parts: by_slot(&name, &command, 1, parts),
         },
-        "MSET" if command.words().len() % 2 == 1 => Gather::AllOk(
-            by_slot(&name, &command, 2, parts).into_iter().map(|(part, _)| part).collect(),
-        ),
+        "MSET" if command.words().len() % 2 == 1 => {
+            Gather::AllOk(places(by_slot(&name, &command, 2, parts)))
+        }
         "DBSIZE" => Gather::Sum(everywhere(&command, map, parts)),
         "KEYS" => Gather::Concat(everywhere(&command, map, parts)),
-        "RANDOMKEY" => Gather::FirstSome(everywhere(&command, map, parts)),
+        "RANDOMKEY" => {
+            let mut masters = everywhere(&command, map, parts);
+            let turn = turn % masters.len().max(1);
+            masters.rotate_left(turn);
+            Gather::FirstSome(masters)
+        }
         "FLUSHALL" | "FLUSHDB" => Gather::AllOk(everywhere(&command, map, parts)),
+        "FUNCTION" | "SCRIPT" if sub("KILL") => Gather::AnyOk(everywhere(&command, map, parts)),
         "FUNCTION" if !sub("DUMP") && !sub("LIST") && !sub("STATS") => {
             Gather::AllOk(everywhere(&command, map, parts))
         }
@@ -480,11 +601,21 @@ fn divide(command: Command, map: &Map, parts: &mut Vec<Part>) -> Gather {
         "SCAN" => scan(command, map, parts),
         _ => match slot(&command) {
             Ok(slot) => {
-                parts.push(Part { command, to: slot.map_or(To::Any, To::Slot) });
+                parts.push(part(command, slot.map_or(To::Any, To::Slot)));
                 Gather::One(parts.len() - 1)
             }
             Err(text) => Gather::Refused(text),
         },
+    }
+}
+
+fn part(command: Command, to: To) -> Part {
+    let family = command::facts(command.name()).map(|facts| facts.family);
+    Part {
+        has_keys: keys(&command).len() > 1,
+        is_script: family == Some(command::Family::Scripting),
+        command,
+        to,
     }
 }
 
@@ -499,38 +630,34 @@ fn by_slot(
     let arguments = command.words().get(1..).unwrap_or_default();
     if arguments.is_empty() {
         // Redis says what is missing.
-        parts.push(Part { command: command.clone(), to: To::Any });
+        parts.push(part(command.clone(), To::Any));
         return vec![(parts.len() - 1, Vec::new())];
     }
-    let mut slots: Vec<(Slot, Command, Vec<usize>)> = Vec::new();
+    let mut found: HashMap<u16, usize> = HashMap::new();
+    let mut slots: Vec<(u16, Vec<Vec<u8>>, Vec<usize>)> = Vec::new();
     for (place, words) in arguments.chunks(step).enumerate() {
-        let Some(key) = words.first() else { continue };
-        let slot = Slot::for_key(key);
-        let found = slots.iter().position(|(other, ..)| *other == slot);
-        let found = found.unwrap_or_else(|| {
-            slots.push((slot, Command::new(name), Vec::new()));
+        let slot = words.first().map_or(0, |key| slot_of(key));
+        let at = *found.entry(slot).or_insert_with(|| {
+            slots.push((slot, vec![name.as_bytes().to_vec()], Vec::new()));
             slots.len() - 1
         });
-        if let Some((_, command, places)) = slots.get_mut(found) {
-            let whole = std::mem::replace(command, Command::new(name));
-            *command = words.iter().fold(whole, |command, word| command.arg_bytes(word.as_slice()));
+        if let Some((_, all, places)) = slots.get_mut(at) {
+            all.extend_from_slice(words);
             places.push(place);
         }
     }
     slots
         .into_iter()
-        .map(|(slot, command, places)| {
-            parts.push(Part { command, to: To::Slot(slot) });
-            (parts.len() - 1, places)
+        .filter_map(|(slot, words, places)| {
+            parts.push(part(Command::from_words(words)?, To::Slot(slot)));
+            Some((parts.len() - 1, places))
         })
         .collect()
 }
 
 fn everywhere(command: &Command, map: &Map, parts: &mut Vec<Part>) -> Vec<usize> {
     let begin = parts.len();
-    parts.extend(
-        map.masters.iter().map(|to| Part { command: command.clone(), to: To::Node(to.clone()) }),
-    );
+    parts.extend(map.masters.iter().map(|to| part(command.clone(), To::Node(to.clone()))));
     (begin..parts.len()).collect()
 }
 
@@ -545,52 +672,65 @@ fn scan(mut command: Command, map: &Map, parts: &mut Vec<Part>) -> Gather {
         return Gather::Refused("ERR invalid cursor: the cluster has fewer masters now".to_owned());
     };
     command.replace(1, (cursor / MASTERS_MAX).to_string().into_bytes());
-    parts.push(Part { command, to: To::Node(address.clone()) });
+    parts.push(part(command, To::Node(address.clone())));
     Gather::Scan { part: parts.len() - 1, master, masters: map.masters.len() }
 }
 
 impl Gather {
-    fn reply(self, replies: &[Reply]) -> Reply {
-        let of = |part: usize| replies.get(part).cloned().unwrap_or(Reply::Null);
-        let error = |parts: &[usize]| {
-            parts.iter().map(|part| of(*part)).find(|reply| matches!(reply, Reply::Error(_)))
+    /// Takes what it needs of the replies; no two gathers have a part in common.
+    fn reply(self, replies: &mut [Reply]) -> Reply {
+        let mut of = |part: usize| {
+            replies.get_mut(part).map_or(Reply::Null, |reply| std::mem::replace(reply, Reply::Null))
         };
         match self {
             Self::One(part) => of(part),
             Self::Refused(text) => Reply::Error(text),
-            Self::AllOk(parts) => {
-                error(&parts).unwrap_or_else(|| parts.first().map_or(Reply::Null, |part| of(*part)))
+            Self::AllOk(parts) => match whole(parts, of) {
+                Ok(replies) => replies.into_iter().next().unwrap_or(Reply::Null),
+                Err(error) => error,
+            },
+            Self::AnyOk(parts) => {
+                let all: Vec<Reply> = parts.into_iter().map(of).collect();
+                let good = all.iter().position(|reply| !matches!(reply, Reply::Error(_)));
+                all.into_iter().nth(good.unwrap_or(0)).unwrap_or(Reply::Null)
             }
             Self::FirstSome(parts) => {
                 parts.into_iter().map(of).find(|reply| *reply != Reply::Null).unwrap_or(Reply::Null)
             }
-            Self::Sum(parts) => error(&parts).unwrap_or_else(|| {
-                Reply::Integer(parts.into_iter().map(of).map(|reply| integer(&reply)).sum())
-            }),
-            Self::Concat(parts) => error(&parts).unwrap_or_else(|| {
-                Reply::Array(parts.into_iter().map(of).flat_map(array).collect())
-            }),
-            Self::Min(parts) => error(&parts).unwrap_or_else(|| {
-                let columns: Vec<Vec<Reply>> = parts.into_iter().map(of).map(array).collect();
-                let count = columns.first().map_or(0, Vec::len);
-                let least = |place: usize| {
-                    columns.iter().filter_map(|column| column.get(place)).map(integer).min()
-                };
-                Reply::Array((0..count).filter_map(least).map(Reply::Integer).collect())
-            }),
+            Self::Sum(parts) => match whole(parts, of) {
+                Ok(replies) => Reply::Integer(replies.iter().map(integer).sum()),
+                Err(error) => error,
+            },
+            Self::Concat(parts) => match whole(parts, of) {
+                Ok(replies) => Reply::Array(replies.into_iter().flat_map(array).collect()),
+                Err(error) => error,
+            },
+            Self::Min(parts) => match whole(parts, of) {
+                Ok(replies) => {
+                    let columns: Vec<Vec<Reply>> = replies.into_iter().map(array).collect();
+                    let count = columns.first().map_or(0, Vec::len);
+                    let least = |place: usize| {
+                        columns.iter().filter_map(|column| column.get(place)).map(integer).min()
+                    };
+                    Reply::Array((0..count).filter_map(least).map(Reply::Integer).collect())
+                }
+                Err(error) => error,
+            },
             Self::Interleave { parts, count } => {
-                let numbers: Vec<usize> = parts.iter().map(|(part, _)| *part).collect();
-                error(&numbers).unwrap_or_else(|| {
-                    let mut values: Vec<Reply> = (0..count).map(|_| Reply::Null).collect();
-                    for (part, places) in parts {
-                        for (place, value) in places.into_iter().zip(array(of(part))) {
-                            if let Some(slot) = values.get_mut(place) {
-                                *slot = value;
-                            }
+                let (numbers, places): (Vec<usize>, Vec<Vec<usize>>) = parts.into_iter().unzip();
+                let replies = match whole(numbers, of) {
+                    Ok(replies) => replies,
+                    Err(error) => return error,
+                };
+                let mut values: Vec<Reply> = (0..count).map(|_| Reply::Null).collect();
+                for (places, reply) in places.into_iter().zip(replies) {
+                    for (place, value) in places.into_iter().zip(array(reply)) {
+                        if let Some(slot) = values.get_mut(place) {
+                            *slot = value;
                         }
                     }
-                    Reply::Array(values)
-                })
+                }
+                Reply::Array(values)
             }
             Self::Scan { part, master, masters } => match of(part) {
                 Reply::Array(mut answer) => {
@@ -615,6 +755,15 @@ impl Gather {
     }
 }
 
+/// All replies, or the first error among them.
+fn whole(parts: Vec<usize>, of: impl FnMut(usize) -> Reply) -> Result<Vec<Reply>, Reply> {
+    let replies = parts.into_iter().map(of).map(|reply| match reply {
+        Reply::Error(_) => Err(reply),
+        reply => Ok(reply),
+    });
+    replies.collect()
+}
+
 fn integer(reply: &Reply) -> i64 {
     match reply {
         Reply::Integer(number) => *number,
@@ -629,10 +778,6 @@ fn array(reply: Reply) -> Vec<Reply> {
     }
 }
 
-fn outage_reply(outage: Outage) -> Reply {
-    Reply::Error(outage.text().to_owned())
-}
-
 const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 /// More masters than a Cluster should have.
 const MASTERS_MAX: u64 = 1024;
@@ -641,8 +786,12 @@ const REFRESH_MAX: Duration = Duration::from_secs(1);
 /// Between two looks, however many ask for one.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
-/// How often a command is sent again at the most, each time after a node refused it.
-const ROUNDS_MAX: usize = 40;
+const SLOTS: u16 = 16384;
+/// How often a command is redirected at the most.
+const TURNS_MAX: usize = 16;
+/// Commands that one node alone would answer wrongly.
+const GO_EVERYWHERE: [&str; 8] =
+    ["DBSIZE", "FLUSHALL", "FLUSHDB", "FUNCTION", "KEYS", "RANDOMKEY", "SCAN", "SCRIPT"];
 
 #[cfg(test)]
 mod tests;

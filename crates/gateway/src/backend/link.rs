@@ -1,13 +1,11 @@
 //! Connections to one server that everybody shares, each kept up by a task of its own. A request waits
 //! for its deadline at most, and not at all while the server is known to be gone.
 
-use super::about;
-use super::reply::{error_text, reply};
+use super::connection::{Own, Shared};
+use super::sentinel::{Sentinels, is_master};
 use crate::metrics::Metrics;
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::sentinel::SentinelClient;
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult};
-use redis_rest::Reply;
+use crate::redis_url::{Address, How};
+use redis_rest::{Command, Reply, encode_resp2_command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -35,31 +33,38 @@ impl Outage {
 }
 
 /// Where connections come from.
-#[derive(Clone)]
 pub enum Source {
-    Fixed(Arc<Client>),
+    Fixed {
+        address: Address,
+        how: How,
+    },
     /// The server that the Sentinels call the master at the time.
-    Sentinel(Arc<AskSentinels>),
+    Sentinel(Sentinels),
 }
 
-/// Makes what asks the Sentinels: anew each time, so that one that hangs holds up nobody else.
-pub type AskSentinels = dyn Fn() -> RedisResult<SentinelClient> + Send + Sync;
-
 impl Source {
-    async fn client(&self) -> RedisResult<Client> {
-        match self {
-            Self::Fixed(client) => Ok(Client::clone(client)),
-            Self::Sentinel(ask) => ask()?.async_get_client().await,
+    async fn open(&self) -> Result<(Address, Own), String> {
+        let (address, how) = match self {
+            Self::Fixed { address, how } => (address.clone(), how),
+            Self::Sentinel(sentinels) => (sentinels.master().await?, &sentinels.how),
+        };
+        let mut own = Own::open(&address, how).await?;
+        // A Sentinel may not have heard yet that there is another master.
+        if matches!(self, Self::Sentinel(_)) && !is_master(&mut own).await {
+            return Err(format!("{address} is not the master"));
         }
+        Ok((address, own))
     }
 }
 
 /// One server, by a few connections that are taken in turn: one large answer does not hold up all.
 pub struct Node {
-    source: Source,
+    source: Arc<Source>,
     links: Vec<Link>,
     turn: AtomicUsize,
-    watch: Option<AbortHandle>,
+    /// Told when a write was refused as to a replica.
+    doubtful: Arc<Notify>,
+    follower: AbortHandle,
 }
 
 /// One connection, and the task that keeps it up.
@@ -77,32 +82,36 @@ enum State {
 }
 
 struct Live {
-    connection: MultiplexedConnection,
-    /// Told by whoever finds that it broke.
-    broken: Notify,
+    connection: Shared,
+    address: Address,
+    /// Told by whoever finds that it must be made anew.
+    drop: Notify,
     /// Whether Redis lets us use MULTI. If it refused only that, the rest would run one by one.
     transacts: bool,
 }
 
 impl Node {
     pub fn start(source: Source, connections: usize, metrics: Arc<Metrics>) -> Self {
+        let source = Arc::new(source);
         let told = Arc::new(AtomicBool::new(false));
         let links: Vec<Link> = (0..connections.max(1))
             .map(|_| {
                 let (sender, state) = watch::channel(State::Trying);
                 let (told, metrics) = (Arc::clone(&told), Arc::clone(&metrics));
-                let task = tokio::spawn(keep(source.clone(), sender, told, metrics));
+                let task = tokio::spawn(keep(Arc::clone(&source), sender, told, metrics));
                 Link { state, task: task.abort_handle() }
             })
             .collect();
-        let watch = match &source {
-            Source::Fixed(_) => None,
-            Source::Sentinel(_) => {
-                let states = links.iter().map(|link| link.state.clone()).collect();
-                Some(tokio::spawn(follow(source.clone(), states)).abort_handle())
-            }
-        };
-        Self { source, links, turn: AtomicUsize::new(0), watch }
+        let doubtful = Arc::new(Notify::new());
+        let states = links.iter().map(|link| link.state.clone()).collect();
+        let follower = tokio::spawn(follow(Arc::clone(&source), states, Arc::clone(&doubtful)));
+        Self {
+            source,
+            links,
+            turn: AtomicUsize::new(0),
+            doubtful,
+            follower: follower.abort_handle(),
+        }
     }
 
     /// Whether one of its connections is up.
@@ -110,36 +119,40 @@ impl Node {
         self.links.iter().any(|link| matches!(*link.state.borrow(), State::Up(_)))
     }
 
-    /// Sends a pipeline; `count` replies come back.
+    /// Sends commands as they stand; `count` replies come back.
     pub async fn send(
         &self,
-        pipeline: &Pipeline,
+        bytes: Vec<u8>,
         count: usize,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
         let live = self.live(deadline).await?;
-        self.send_over(&live, pipeline, count, deadline).await
+        self.send_over(&live, bytes, count, deadline).await
     }
 
-    /// As `send`, if Redis lets us use MULTI.
-    pub async fn send_transaction(
+    /// As `send`, of MULTI, commands and EXEC.
+    pub async fn transact(
         &self,
-        pipeline: &Pipeline,
+        bytes: Vec<u8>,
         count: usize,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
         let live = self.live(deadline).await?;
         if !live.transacts {
-            let text = "NOPERM Redis does not let the gateway use MULTI".to_owned();
-            return Ok(vec![Reply::Error(text)]);
+            return Ok(vec![Reply::Error(NO_MULTI.to_owned())]);
         }
-        self.send_over(&live, pipeline, count, deadline).await
+        let replies = self.send_over(&live, bytes, count, deadline).await?;
+        if matches!(replies.first(), Some(Reply::Error(_))) {
+            // What it may, it may no longer: that is found out when the connection is made.
+            live.drop.notify_one();
+        }
+        Ok(replies)
     }
 
-    /// A client of the same server, for a connection of one's own.
-    pub async fn client(&self, deadline: Instant) -> Result<Client, Outage> {
-        match timeout_at(deadline, self.source.client()).await {
-            Ok(Ok(client)) => Ok(client),
+    /// A connection of one's own to the same server.
+    pub async fn open(&self, deadline: Instant) -> Result<Own, Outage> {
+        match timeout_at(deadline, self.source.open()).await {
+            Ok(Ok((_, own))) => Ok(own),
             Ok(Err(_)) => Err(Outage::Unreachable),
             Err(_) => Err(Outage::Deadline),
         }
@@ -148,33 +161,19 @@ impl Node {
     async fn send_over(
         &self,
         live: &Live,
-        pipeline: &Pipeline,
+        bytes: Vec<u8>,
         count: usize,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
-        let mut connection = live.connection.clone();
-        let sent = connection.req_packed_commands(pipeline, 0, count);
-        let replies: Vec<Reply> = match timeout_at(deadline, sent).await {
-            Ok(Ok(values)) if values.len() == count => values.into_iter().map(reply).collect(),
-            Ok(Ok(_)) => {
-                live.broken.notify_one();
-                return Err(Outage::Unreachable);
-            }
-            Ok(Err(error)) => match error.into_server_errors().as_deref() {
-                Some([(_, first), ..]) => {
-                    (0..count).map(|_| Reply::Error(error_text(first))).collect()
-                }
-                Some([]) | None => {
-                    live.broken.notify_one();
-                    return Err(Outage::Unreachable);
-                }
-            },
+        let replies = match timeout_at(deadline, live.connection.send(bytes, count)).await {
+            Ok(Ok(replies)) => replies,
+            Ok(Err(_)) => return Err(Outage::Unreachable),
             Err(_) => return Err(Outage::Deadline),
         };
-        let is_demoted =
+        let is_refused =
             |reply: &Reply| matches!(reply, Reply::Error(text) if text.starts_with("READONLY"));
-        if matches!(self.source, Source::Sentinel(_)) && replies.iter().any(is_demoted) {
-            self.links.iter().for_each(|link| drop_connection(&link.state));
+        if replies.iter().any(is_refused) {
+            self.doubtful.notify_one();
         }
         Ok(replies)
     }
@@ -208,20 +207,14 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.links.iter().for_each(|link| link.task.abort());
-        self.watch.iter().for_each(AbortHandle::abort);
-    }
-}
-
-fn drop_connection(state: &watch::Receiver<State>) {
-    if let State::Up(live) = &*state.borrow() {
-        live.broken.notify_one();
+        self.follower.abort();
     }
 }
 
 /// Keeps one connection up, for as long as anybody has use for it. `told` is whether the log has it that
 /// the server is gone: once for each outage, since a line for every try would bury what else is said.
 async fn keep(
-    source: Source,
+    source: Arc<Source>,
     state: watch::Sender<State>,
     told: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
@@ -235,10 +228,10 @@ async fn keep(
                 }
                 let live = Arc::new(live);
                 state.send_replace(State::Up(Arc::clone(&live)));
-                metrics.links_up.inc();
+                let up = metrics.link_up();
                 let begun = Instant::now();
                 until_broken(&live).await;
-                metrics.links_up.dec();
+                drop(up);
                 metrics.reconnects.inc();
                 state.send_replace(State::Trying);
                 // A server that takes connections and drops them is no better than one that is gone.
@@ -250,7 +243,7 @@ async fn keep(
             failed => {
                 if !told.swap(true, Ordering::SeqCst) {
                     let why = match failed {
-                        Ok(Err(error)) => about(&error),
+                        Ok(Err(why)) => why,
                         Ok(Ok(_)) | Err(_) => "no connection in time".to_owned(),
                     };
                     tracing::warn!(event = "redis_unreachable", why);
@@ -263,61 +256,82 @@ async fn keep(
     }
 }
 
-async fn connect(source: &Source) -> RedisResult<Live> {
-    let client = source.client().await?;
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_MAX))
-        // Each request has its own deadline.
-        .set_response_timeout(None);
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    let mut probe = redis::pipe();
-    probe.ignore_errors().cmd("MULTI").cmd("DISCARD");
-    let answers = connection.req_packed_commands(&probe, 0, 2).await?;
-    let transacts = matches!(answers.as_slice(), [redis::Value::Okay, redis::Value::Okay]);
-    Ok(Live { connection, broken: Notify::new(), transacts })
+async fn connect(source: &Source) -> Result<Live, String> {
+    let (address, mut own) = source.open().await?;
+    let mut probe = async |name: &str| own.ask(&Command::new(name)).await;
+    let multi = probe("MULTI").await.map_err(|error| error.to_string())?;
+    let discard = probe("DISCARD").await.map_err(|error| error.to_string())?;
+    let transacts = [multi, discard].iter().all(|reply| matches!(reply, Reply::Status(_)));
+    Ok(Live { connection: own.share(), address, drop: Notify::new(), transacts })
 }
 
-/// Returns when somebody finds the connection broken, or when it does not answer in time: a server that
-/// has vanished, or hangs, sends no word of it.
+/// Returns when the connection is over, when it is to be made anew, or when it does not answer in time:
+/// a server that has vanished, or hangs, sends no word of it.
 async fn until_broken(live: &Live) {
-    let mut connection = live.connection.clone();
+    let mut ping = Vec::new();
+    encode_resp2_command(&Command::new("PING"), &mut ping);
     loop {
-        tokio::select! {
-            () = live.broken.notified() => return,
-            () = sleep(PING_EVERY) => {}
-        }
-        let ping = redis::cmd("PING");
-        let alive = tokio::select! {
-            () = live.broken.notified() => return,
-            answer = timeout(PING_MAX, connection.req_packed_command(&ping)) => {
-                // An error in Redis's own words is an answer, too.
-                answer.is_ok_and(|answer| match answer {
-                    Ok(_) => true,
-                    Err(error) => error.into_server_errors().is_some(),
-                })
-            }
+        let alive = async {
+            sleep(PING_EVERY).await;
+            // An error in Redis's own words is an answer, too.
+            matches!(timeout(PING_MAX, live.connection.send(ping.clone(), 1)).await, Ok(Ok(_)))
         };
-        if !alive {
-            return;
+        tokio::select! {
+            () = live.drop.notified() => return,
+            () = live.connection.closed() => return,
+            alive = alive => if !alive { return },
         }
     }
 }
 
-/// Asks the Sentinels for the master's name again and again: one that was cut off from them goes on to
-/// answer, and nobody tells us.
-async fn follow(source: Source, states: Vec<watch::Receiver<State>>) {
-    let mut known = None;
+/// Sees to it that the connections are to the right server. The Sentinels are asked for the master's
+/// name again and again: one that was cut off from them goes on to answer, and nobody tells us. Another
+/// server is asked for its role when it refused a write: its name may lead to another one by now.
+async fn follow(source: Arc<Source>, states: Vec<watch::Receiver<State>>, doubtful: Arc<Notify>) {
     loop {
-        sleep(ASK_SENTINELS_EVERY).await;
-        if let Ok(Ok(client)) = timeout(CONNECT_MAX, source.client()).await {
-            let address = client.get_connection_info().addr().to_string();
-            if known.as_ref().is_some_and(|known| *known != address) {
-                tracing::info!(event = "redis_master_changed", address);
-                states.iter().for_each(drop_connection);
+        match &*source {
+            Source::Fixed { .. } => doubtful.notified().await,
+            Source::Sentinel(_) => {
+                let _ = timeout(FOLLOW_EVERY, doubtful.notified()).await;
             }
-            known = Some(address);
         }
+        let master = match &*source {
+            Source::Fixed { .. } => None,
+            Source::Sentinel(sentinels) => match timeout(CONNECT_MAX, sentinels.master()).await {
+                Ok(Ok(master)) => Some(master),
+                Ok(Err(_)) | Err(_) => {
+                    sleep(FOLLOW_EVERY).await;
+                    continue;
+                }
+            },
+        };
+        for state in &states {
+            let live = match &*state.borrow() {
+                State::Up(live) => Arc::clone(live),
+                State::Down | State::Trying => continue,
+            };
+            let is_right = match &master {
+                Some(master) => live.address == *master,
+                None => {
+                    let mut role = Vec::new();
+                    encode_resp2_command(&Command::new("ROLE"), &mut role);
+                    let replies = timeout(PING_MAX, live.connection.send(role, 1)).await;
+                    !matches!(replies, Ok(Ok(replies)) if says_replica(&replies))
+                }
+            };
+            if !is_right {
+                tracing::info!(event = "redis_changed", from = %live.address);
+                live.drop.notify_one();
+            }
+        }
+        // However many writes are refused.
+        sleep(FOLLOW_EVERY).await;
     }
+}
+
+fn says_replica(replies: &[Reply]) -> bool {
+    let [Reply::Array(role)] = replies else { return false };
+    role.first().and_then(Reply::as_text).is_some_and(|role| role != "master")
 }
 
 /// Between half of a pause and the whole of it, so that many gateways don't come at once.
@@ -328,8 +342,10 @@ fn jittered(pause: Duration) -> Duration {
     pause / 2 + pause * (nanos % 1000) / 2000
 }
 
-const ASK_SENTINELS_EVERY: Duration = Duration::from_secs(1);
+/// What is said where MULTI is refused.
+pub const NO_MULTI: &str = "NOPERM Redis does not let the gateway use MULTI";
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PING_EVERY: Duration = Duration::from_secs(1);

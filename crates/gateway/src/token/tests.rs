@@ -61,7 +61,7 @@ fn a_read_token_reads() {
     let read = Tokens::parse(Some(&format!("r:read={SECRET}")), None).ok().unwrap();
     check(
         &read,
-        &["GET k", "MGET a b", "HGETALL k", "PING", "ZRANGE k 0 -1", "EVAL_RO x 0", "SORT_RO k"],
+        &["GET k", "MGET a b", "HGETALL k", "PING", "ZRANGE k 0 -1", "SORT_RO k"],
         &[
             "SET k v",
             "DEL k",
@@ -71,6 +71,9 @@ fn a_read_token_reads() {
             "KEYS *",
             "RANDOMKEY",
             "EVAL x 0",
+            "EVAL_RO x 0",
+            "EVALSHA_RO x 0",
+            "FCALL_RO f 0",
             "EVALSHA x 0",
             "PUBLISH c m",
             "FLUSHALL",
@@ -88,7 +91,7 @@ fn a_custom_token_does_what_it_names_and_no_more() {
     let script = script_name(b"return 1");
     let custom = tokens(&format!(
         "[[token]]\nname='a'\nrole='custom'\nsecret='{SECRET}'\n\
-         commands=['get','MGET','EVALSHA','EVAL','SUBSCRIBE','PSUBSCRIBE','SORT','DEL']\n\
+         commands=['get','MGET','EVALSHA','EVAL','SUBSCRIBE','PSUBSCRIBE','SORT','DEL','FCALL','SCRIPT']\n\
          key_prefixes=['pc:','x*:']\nscripts=['{}']",
         script.to_uppercase()
     ));
@@ -108,6 +111,8 @@ fn a_custom_token_does_what_it_names_and_no_more() {
             "SORT pc:a BY w_*",
             "PING",
             "FLUSHALL",
+            "FCALL f 0",
+            "SCRIPT FLUSH",
         ],
     );
     let token = custom.find(SECRET.as_bytes()).unwrap();
@@ -118,6 +123,16 @@ fn a_custom_token_does_what_it_names_and_no_more() {
     assert!(may("SUBSCRIBE", "pc:c") && may("PSUBSCRIBE", "pc:*") && may("SUBSCRIBE", "x*:c"));
     assert!(!may("SUBSCRIBE", "c") && !may("PSUBSCRIBE", "*") && !may("PSUBSCRIBE", "x*:c"));
     assert!(!token.may_monitor());
+}
+
+#[test]
+fn an_entry_that_is_no_entry_is_named_by_its_place() {
+    for wrong in ["6B6B6B6B6B6B6B6B6B6B6B6B6B6B6B6B6B==", "a b=x", "a:custom=x", ":=x", "a=", "=x"]
+    {
+        let faults = Tokens::parse(Some(&format!("ok={SECRET},{wrong}")), None).err().unwrap();
+        assert_eq!(faults, [TokenFault::EntryFormat(2)], "{wrong}");
+        assert!(!faults[0].to_string().contains("6B6B"));
+    }
 }
 
 #[test]
@@ -141,7 +156,7 @@ fn all_faults_are_reported_at_once_and_no_secret_is_in_them() {
     let faults = Tokens::parse(Some("nothing"), Some(file)).err().unwrap();
     let of = |name: &str, flaw| TokenFault::Of(name.to_owned(), flaw);
     let expect = [
-        TokenFault::EntryFormat,
+        TokenFault::EntryFormat(1),
         of("a", Flaw::SecretShort),
         of("a", Flaw::CommandsUnused),
         of("b", Flaw::SecretMissing),

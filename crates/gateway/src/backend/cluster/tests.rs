@@ -11,7 +11,7 @@ fn map() -> Map {
         Reply::Array(vec![Reply::Integer(first), Reply::Integer(last), Reply::Array(node)])
     };
     let reply = Reply::Array(vec![range(8192, 16383, 2), range(0, 8191, 1)]);
-    Map::read(&reply, &address(9)).unwrap()
+    Map::read(&reply, &Reply::text(""), &address(9)).unwrap()
 }
 
 fn command(text: &str) -> Command {
@@ -22,14 +22,16 @@ fn command(text: &str) -> Command {
 
 fn divided(text: &str) -> (Vec<String>, Gather) {
     let (map, mut parts) = (map(), Vec::new());
-    let gather = divide(command(text), &map, &mut parts);
+    let gather = divide(command(text), &map, 0, &mut parts);
     let shown = parts.iter().map(|part| {
         let words: Vec<_> =
             part.command.words().iter().map(|w| String::from_utf8_lossy(w)).collect();
         match &part.to {
             To::Any => format!("any: {}", words.join(" ")),
             To::Node(address) => format!("{}: {}", address.port, words.join(" ")),
-            To::Slot(slot) => format!("slot {}: {}", map.owners[slot].port, words.join(" ")),
+            To::Slot(slot) => {
+                format!("slot {}: {}", map.owner(*slot).unwrap().port, words.join(" "))
+            }
         }
     });
     (shown.collect(), gather)
@@ -43,14 +45,16 @@ fn integers(numbers: &[i64]) -> Reply {
 fn the_map_is_read() {
     let map = map();
     assert_eq!(map.masters, [address(1), address(2)], "in the order of their slots");
-    assert_eq!(map.owners.len(), 16384);
-    assert_eq!(map.owners[&Slot::new(8191).unwrap()], address(1));
-    assert_eq!(map.owners[&Slot::new(8192).unwrap()], address(2));
+    assert!(map.is_whole());
+    assert_eq!(map.owner(8191), Some(&address(1)));
+    assert_eq!(map.owner(8192), Some(&address(2)));
     let node = |host: Reply| Reply::Array(vec![host, Reply::Integer(7)]);
     let one = |host: Reply| {
         Reply::Array(vec![Reply::Array(vec![Reply::Integer(0), Reply::Integer(1), node(host)])])
     };
-    let host = |reply: Reply| Map::read(&reply, &address(9)).map(|map| map.masters[0].host.clone());
+    let host = |reply: Reply| {
+        Map::read(&reply, &Reply::Null, &address(9)).map(|map| map.masters[0].host.clone())
+    };
     assert_eq!(host(one(Reply::text(""))), Some("h".to_owned()), "it is the one that was asked");
     assert_eq!(host(one(Reply::Null)), Some("h".to_owned()));
     assert_eq!(host(one(Reply::text("other"))), Some("other".to_owned()));
@@ -65,6 +69,51 @@ fn the_map_is_read() {
         ])])),
         None
     );
+}
+
+#[test]
+fn nobody_is_connected_to_but_whom_the_cluster_names() {
+    let nodes = "id1 h:1@17001,name.example master - 0 0 1 connected 0-8191\n\
+                 id2 h:2@17002 myself,master - 0 0 2 connected 8192-16383\n\
+                 id3 :3@17003 slave id1 0 0 1 connected\nid4 fe80::1:4@17004 master - 0 0 0 connected\n";
+    let range = integers(&[0, 16383]);
+    let Reply::Array(mut range) = range else { panic!() };
+    range.push(Reply::Array(vec![Reply::text("h"), Reply::Integer(1)]));
+    let slots = Reply::Array(vec![Reply::Array(range)]);
+    let map = Map::read(&slots, &Reply::text(nodes), &address(9)).unwrap();
+    let named = |host: &str, port| map.known.contains(&Address { host: host.into(), port });
+    assert!(named("h", 1) && named("h", 2) && named("h", 3) && named("name.example", 1));
+    assert!(named("fe80::1", 4));
+    assert!(!named("h", 4) && !named("127.0.0.1", 21900));
+    // A script can write a redirection, but not of another slot than its own, and not to wait.
+    let is_of = |text: &str, words: &str| {
+        let mut parts = Vec::new();
+        divide(command(words), &map, 0, &mut parts);
+        Redirect::read(text, &address(1)).unwrap().is_of(&parts[0], &map)
+    };
+    assert!(is_of("MOVED 12182 h:2", "GET foo") && is_of("TRYAGAIN x", "MGET foo {foo}x"));
+    assert!(is_of("ASK 12182 h:2", "EVALSHA x 1 foo"));
+    assert!(is_of("MOVED 12182 new:7", "GET foo") && !is_of("MOVED 12182 new:7", "EVAL x 1 foo"));
+    assert!(!is_of("MOVED 0 h:2", "EVAL x 0") && !is_of("MOVED 1 h:2", "EVAL x 1 foo"));
+    assert!(!is_of("TRYAGAIN x", "EVAL x 1 foo") && !is_of("READONLY x", "FCALL x 1 foo"));
+}
+
+#[test]
+fn the_slot_of_a_key_is_redis_own() {
+    // By CLUSTER KEYSLOT.
+    for (key, slot) in [
+        ("foo", 12182),
+        ("bar", 5061),
+        ("", 0),
+        ("123456789", 12739),
+        ("{foo}x", 12182),
+        ("x{foo}{bar}", 12182),
+        ("foo{}{bar}", 8363),
+        ("foo{{bar}}zap", 4015),
+        ("{foo", 13308),
+    ] {
+        assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
+    }
 }
 
 #[test]
@@ -97,7 +146,7 @@ fn commands_go_where_their_keys_are() {
 #[test]
 fn replies_are_put_together() {
     fn check(text: &str, replies: &[Reply], expect: Reply) {
-        assert_eq!(divided(text).1.reply(replies), expect, "{text}");
+        assert_eq!(divided(text).1.reply(&mut replies.to_vec()), expect, "{text}");
     }
     let texts = |all: &[&str]| Reply::Array(all.iter().map(|text| Reply::text(text)).collect());
     let error = || Reply::Error("ERR x".into());
@@ -126,7 +175,7 @@ fn replies_are_put_together() {
     );
     check("SCAN 0", &[error()], error());
     assert!(
-        matches!(divided("RENAME foo bar").1.reply(&[]), Reply::Error(text) if text.starts_with("CROSSSLOT"))
+        matches!(divided("RENAME foo bar").1.reply(&mut []), Reply::Error(text) if text.starts_with("CROSSSLOT"))
     );
 }
 
@@ -134,17 +183,17 @@ fn replies_are_put_together() {
 fn redirections_are_read() {
     fn check(text: &str, expect: &str) {
         let got = match Redirect::read(text, &address(9)) {
-            Some(Redirect::Ask(to)) => format!("ask {}:{}", to.host, to.port),
-            Some(Redirect::Moved(to)) => format!("moved {}:{}", to.host, to.port),
+            Some(Redirect::Ask(slot, to)) => format!("ask {slot} {to}"),
+            Some(Redirect::Moved(slot, to)) => format!("moved {slot} {to}"),
             Some(Redirect::Later) => "later".to_owned(),
             None => "none".to_owned(),
         };
         assert_eq!(got, expect, "{text}");
     }
-    check("MOVED 3999 10.0.0.1:6381", "moved 10.0.0.1:6381");
-    check("MOVED 3999 :6381", "moved h:6381");
-    check("MOVED 3999 ::1:6381", "moved ::1:6381");
-    check("ASK 3999 a:1", "ask a:1");
+    check("MOVED 3999 10.0.0.1:6381", "moved 3999 10.0.0.1:6381");
+    check("MOVED 3999 :6381", "moved 3999 h:6381");
+    check("MOVED 3999 ::1:6381", "moved 3999 ::1:6381");
+    check("ASK 3999 a:1", "ask 3999 a:1");
     check("TRYAGAIN Multiple keys request during rehashing of slot", "later");
     check("CLUSTERDOWN The cluster is down", "later");
     check("MOVED", "none");
