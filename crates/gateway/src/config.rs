@@ -34,7 +34,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     redis_url: String,
-    /// How long one request may take, in milliseconds (1 to 60000).
+    /// How long Redis may take for one request, in milliseconds (1 to 60000).
     #[arg(long, env = "GATEWAY_DEADLINE_MS", default_value = "1000")]
     deadline_ms: String,
     /// A TOML file of tokens with roles; see docs/gateway.md.
@@ -81,7 +81,7 @@ pub struct Settings {
 pub struct Config {
     pub listen: SocketAddr,
     pub target: Target,
-    /// How long one request may take.
+    /// How long Redis may take for one request.
     pub deadline: Duration,
     pub connections_max: usize,
     pub streams_max: usize,

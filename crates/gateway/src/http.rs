@@ -4,7 +4,7 @@ use crate::backend::{Backend, Outage};
 use crate::command::{self, Facts};
 use crate::config::Live;
 use crate::metrics::Metrics;
-use crate::request::{self, Endpoint, Format};
+use crate::request::{self, Endpoint, Format, Probe};
 use crate::script::Scripts;
 use crate::stream::{Ends, Events, Refused, Subject};
 use crate::token::Token;
@@ -56,28 +56,10 @@ struct Outcome {
 
 /// Answers one request, counts it, and writes its line in the log, which has no values.
 pub async fn answer(gateway: Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
-    let endpoint = Endpoint::of(request.uri().path());
-    match endpoint {
-        Endpoint::Health => return text(StatusCode::OK, "ok\n"),
-        Endpoint::Ready if gateway.backend.is_ready().await => {
-            return text(StatusCode::OK, "ready\n");
-        }
-        Endpoint::Ready => {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n");
-        }
-        Endpoint::Metrics => {
-            return match gateway.metrics.text() {
-                Some(metrics) => text(StatusCode::OK, metrics),
-                None => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be written\n"),
-            };
-        }
-        Endpoint::Command
-        | Endpoint::Monitor
-        | Endpoint::PatternSubscribe
-        | Endpoint::Pipeline
-        | Endpoint::Subscribe
-        | Endpoint::Transaction => {}
+    if let Some(probe) = Probe::of(request.uri().path()) {
+        return gateway.probe(probe).await;
     }
+    let endpoint = Endpoint::of(request.uri().path());
     let begun = Instant::now();
     let request_id = gateway.request_id(request.headers());
     let Outcome { mut response, token, commands } = serve(&gateway, endpoint, request).await;
@@ -135,7 +117,7 @@ async fn serve(gateway: &Gateway, endpoint: Endpoint, request: Request<Incoming>
                 Err(fault) => return refused(Some(token), malformed(fault)),
             }
         }
-        Endpoint::Command | Endpoint::Health | Endpoint::Metrics | Endpoint::Ready => {
+        Endpoint::Command => {
             let uri = request.uri().clone();
             let body = match gateway.read(request.into_body()).await {
                 Ok(body) => body,
@@ -151,6 +133,18 @@ async fn serve(gateway: &Gateway, endpoint: Endpoint, request: Request<Incoming>
 }
 
 impl Gateway {
+    async fn probe(&self, probe: Probe) -> Response<Body> {
+        match probe {
+            Probe::Health => text(StatusCode::OK, "ok\n"),
+            Probe::Metrics => match self.metrics.text() {
+                Some(metrics) => text(StatusCode::OK, metrics),
+                None => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be written\n"),
+            },
+            Probe::Ready if self.backend.is_ready().await => text(StatusCode::OK, "ready\n"),
+            Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n"),
+        }
+    }
+
     async fn one(&self, token: &Token, command: Command, format: Format) -> Response<Body> {
         let (replies, wrote) = match self.run(token, vec![command]).await {
             Ok(done) => done,
@@ -503,9 +497,7 @@ fn disallowed(endpoint: Endpoint, method: &Method) -> Option<Response<Body>> {
         Endpoint::Monitor | Endpoint::PatternSubscribe | Endpoint::Subscribe => {
             (sends || *method == Method::GET, "GET, POST, PUT")
         }
-        Endpoint::Command | Endpoint::Health | Endpoint::Metrics | Endpoint::Ready => {
-            (sends || asks, "GET, HEAD, POST, PUT")
-        }
+        Endpoint::Command => (sends || asks, "GET, HEAD, POST, PUT"),
     };
     (!allowed).then(|| {
         let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "ERR method not allowed");

@@ -3,16 +3,13 @@
 use redis_rest::{BodyBounds, Command, CommandError, Encoding, decode_command, decode_pipeline};
 use std::borrow::Cow;
 
-/// What a path stands for.
+/// What a path stands for that asks Redis.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Endpoint {
     Command,
-    Health,
-    Metrics,
     Monitor,
-    Pipeline,
     PatternSubscribe,
-    Ready,
+    Pipeline,
     Subscribe,
     Transaction,
 }
@@ -23,11 +20,8 @@ impl Endpoint {
         let first = path.split('/').next().unwrap_or_default();
         let is = |name: &str| first.eq_ignore_ascii_case(name);
         match path {
-            "healthz" => Self::Health,
-            "metrics" => Self::Metrics,
             "multi-exec" => Self::Transaction,
             "pipeline" => Self::Pipeline,
-            "readyz" => Self::Ready,
             _ if is("monitor") => Self::Monitor,
             _ if is("psubscribe") => Self::PatternSubscribe,
             _ if is("subscribe") => Self::Subscribe,
@@ -39,14 +33,30 @@ impl Endpoint {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Command => "command",
-            Self::Health => "healthz",
-            Self::Metrics => "metrics",
             Self::Monitor => "monitor",
-            Self::Pipeline => "pipeline",
             Self::PatternSubscribe => "psubscribe",
-            Self::Ready => "readyz",
+            Self::Pipeline => "pipeline",
             Self::Subscribe => "subscribe",
             Self::Transaction => "multi-exec",
+        }
+    }
+}
+
+/// What whoever runs the gateway asks of it, without a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Probe {
+    Health,
+    Metrics,
+    Ready,
+}
+
+impl Probe {
+    pub fn of(path: &str) -> Option<Self> {
+        match path {
+            "/healthz" => Some(Self::Health),
+            "/metrics" => Some(Self::Metrics),
+            "/readyz" => Some(Self::Ready),
+            _ => None,
         }
     }
 }
@@ -208,13 +218,14 @@ mod tests {
             ("/SUBSCRIBE/a", Endpoint::Subscribe),
             ("/psubscribe/a*", Endpoint::PatternSubscribe),
             ("/monitor", Endpoint::Monitor),
-            ("/healthz", Endpoint::Health),
             ("/healthz/x", Endpoint::Command),
             ("//subscribe/x", Endpoint::Command),
-            ("//healthz", Endpoint::Command),
         ] {
             assert_eq!(Endpoint::of(path), expect, "{path}");
+            assert_eq!(Probe::of(path), None);
         }
+        assert_eq!(Probe::of("/healthz"), Some(Probe::Health));
+        assert_eq!(Probe::of("//healthz"), None);
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Cluster {
                     let redirect = match (&reply, parts.get(one.part)) {
                         (Reply::Error(text), Some(part)) => {
                             let redirect = Redirect::read(text, &address);
-                            redirect.filter(|redirect| redirect.is_of(part, &map))
+                            redirect.filter(|redirect| redirect.is_of(part, &map, &address))
                         }
                         _ => None,
                     };
@@ -458,12 +458,12 @@ impl Redirect {
 
     /// Whether the cluster can have said it of this part. A script may have done something before it
     /// wrote what looks like a refusal, so of a script it is believed only if it leads to another node.
-    fn is_of(&self, part: &Part, map: &Map) -> bool {
+    fn is_of(&self, part: &Part, map: &Map, from: &Address) -> bool {
         match self {
             Self::Later => !part.is_script,
             Self::Ask(slot, to) | Self::Moved(slot, to) => {
                 matches!(part.to, To::Slot(own) if own == *slot)
-                    && (!part.is_script || map.known.contains(to))
+                    && (!part.is_script || (map.known.contains(to) && to != from))
             }
         }
     }

@@ -89,10 +89,11 @@ fn nobody_is_connected_to_but_whom_the_cluster_names() {
     let is_of = |text: &str, words: &str| {
         let mut parts = Vec::new();
         divide(command(words), &map, 0, &mut parts);
-        Redirect::read(text, &address(1)).unwrap().is_of(&parts[0], &map)
+        Redirect::read(text, &address(1)).unwrap().is_of(&parts[0], &map, &address(1))
     };
     assert!(is_of("MOVED 12182 h:2", "GET foo") && is_of("TRYAGAIN x", "MGET foo {foo}x"));
     assert!(is_of("ASK 12182 h:2", "EVALSHA x 1 foo"));
+    assert!(!is_of("MOVED 12182 h:1", "EVAL x 1 foo"), "to where it was");
     assert!(is_of("MOVED 12182 new:7", "GET foo") && !is_of("MOVED 12182 new:7", "EVAL x 1 foo"));
     assert!(!is_of("MOVED 0 h:2", "EVAL x 0") && !is_of("MOVED 1 h:2", "EVAL x 1 foo"));
     assert!(!is_of("TRYAGAIN x", "EVAL x 1 foo") && !is_of("READONLY x", "FCALL x 1 foo"));
