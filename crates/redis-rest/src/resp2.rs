@@ -191,8 +191,8 @@ fn number(text: &[u8]) -> Result<i64, Garbled> {
 const DEPTH_MAX: usize = 64;
 /// What a value takes besides its bytes.
 const ELEMENT_BYTES: usize = 32;
-/// Redis's own bound (`proto-max-bulk-len`) is 512 MB, unless it is changed.
-const BULK_BYTES_MAX: usize = 1 << 40;
+/// Far beyond Redis's own bound, and small enough to be added to.
+const BULK_BYTES_MAX: usize = usize::MAX >> 2;
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
