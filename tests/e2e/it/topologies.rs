@@ -624,6 +624,43 @@ async fn a_cluster_is_one_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_cut_off_misleads_nobody() {
+    let cluster = Cluster::start();
+    let gateway = Gateway::start(&cluster.url(), &[]);
+    gateway.ready().await;
+    let keys: Vec<String> = (0..30).map(|n| format!("k{n}")).collect();
+    for key in &keys {
+        gateway.run(json!(["SET", key, 1])).await;
+    }
+    // Each of the masters in its turn would be the one that is asked first.
+    let [(port, _), _] = cluster.owner(0);
+    let mut alone = connection(port);
+    let nodes: String = redis::cmd("CLUSTER").arg("NODES").query(&mut alone).unwrap();
+    for line in nodes.lines().filter(|line| !line.contains("myself")) {
+        let id = line.split(' ').next().unwrap();
+        let () = redis::cmd("CLUSTER").arg("FORGET").arg(id).query(&mut alone).unwrap();
+    }
+    let slot = |key: &str| -> u16 {
+        redis::cmd("CLUSTER").arg("KEYSLOT").arg(key).query(&mut connection(port)).unwrap()
+    };
+    let lonely = keys.iter().find(|key| slot(key) <= 5461).unwrap();
+    let mut served = 0;
+    for _ in 0..4 {
+        // What it can't serve makes the gateway look for another map, again and again.
+        let (_, body) = gateway.send("/", json!(["GET", lonely])).await;
+        assert!(body["error"].as_str().unwrap().starts_with("CLUSTERDOWN"), "{body}");
+        for key in &keys {
+            // The lower third is the lonely one's own.
+            if slot(key) > 5461 {
+                assert_eq!(gateway.run(json!(["GET", key])).await, "1", "{key}");
+                served += 1;
+            }
+        }
+    }
+    assert!(served > 40, "{served}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_whole_system_works_on_a_cluster() {
     let cluster = Cluster::start();
     let stack = Stack::start(&["--redis-url", &cluster.url()], None);

@@ -181,7 +181,7 @@ impl Cluster {
             let Reply::Error(text) = &reply else { return Ok(reply) };
             // ASK can't be followed: each command of a transaction would need an ASKING before it. So it
             // waits until the slot has moved.
-            if Redirect::read(text, &address).is_none() || Instant::now() + RETRY_PAUSE >= deadline
+            if Redirect::read(text, &address).is_none() || Instant::now() + RETRY_MARGIN >= deadline
             {
                 return Ok(reply);
             }
@@ -265,7 +265,7 @@ impl Cluster {
             waiting.sort_by_key(|one| one.part);
             pending = waiting;
             if is_old {
-                if Instant::now() + RETRY_PAUSE >= deadline {
+                if Instant::now() + RETRY_MARGIN >= deadline {
                     break;
                 }
                 self.renewed(&map).await;
@@ -785,6 +785,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(10);
 const REFRESH_MAX: Duration = Duration::from_secs(1);
 /// Between two looks, however many ask for one.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+/// What must be left until the deadline for another try: one that is cut off by it leaves open what was done.
+const RETRY_MARGIN: Duration = Duration::from_millis(150);
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
 const SLOTS: u16 = 16384;
 /// How often a command is redirected at the most.
