@@ -67,6 +67,9 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<Incoming>) -> Respon
     if status.is_client_error() || status.is_server_error() {
         set(response.headers_mut(), REQUEST_ID, &request_id);
     }
+    if token.is_some() {
+        set(response.headers_mut(), SYNC_TOKEN, &gateway.sync_token());
+    }
     gateway.metrics.requests.with_label_values(&[endpoint.name(), status.as_str()]).inc();
     gateway.metrics.seconds.observe(begun.elapsed().as_secs_f64());
     let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -146,22 +149,18 @@ impl Gateway {
     }
 
     async fn one(&self, token: &Token, command: Command, format: Format) -> Response<Body> {
-        let (replies, wrote) = match self.run(token, vec![command]).await {
-            Ok(done) => done,
+        let reply = match self.run(token, vec![command]).await {
+            Ok(replies) => replies.into_iter().next().unwrap_or(Reply::Null),
             Err(outage) => return unavailable(outage),
         };
-        let reply = replies.into_iter().next().unwrap_or(Reply::Null);
         let status = match reply {
             Reply::Error(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         };
-        self.signed(
-            wrote,
-            match format {
-                Format::Json(encoding) => json(status, encode_reply(&reply, encoding)),
-                Format::Resp2 => resp2(status, std::slice::from_ref(&reply)),
-            },
-        )
+        match format {
+            Format::Json(encoding) => json(status, encode_reply(&reply, encoding)),
+            Format::Resp2 => resp2(status, std::slice::from_ref(&reply)),
+        }
     }
 
     async fn pipeline(
@@ -171,15 +170,10 @@ impl Gateway {
         format: Format,
     ) -> Response<Body> {
         match self.run(token, commands).await {
-            Ok((replies, wrote)) => self.signed(
-                wrote,
-                match format {
-                    Format::Json(encoding) => {
-                        json(StatusCode::OK, encode_replies(&replies, encoding))
-                    }
-                    Format::Resp2 => resp2(StatusCode::OK, &replies),
-                },
-            ),
+            Ok(replies) => match format {
+                Format::Json(encoding) => json(StatusCode::OK, encode_replies(&replies, encoding)),
+                Format::Resp2 => resp2(StatusCode::OK, &replies),
+            },
             Err(outage) => unavailable(outage),
         }
     }
@@ -213,7 +207,7 @@ impl Gateway {
         }
         let renamed: Vec<_> =
             commands.iter_mut().map(|command| self.scripts.translate(command)).collect();
-        let wrote = known.iter().any(|facts| may_write(*facts));
+        self.note_writes(&known);
         match self.backend.run_atomically(&commands).await {
             Ok(Reply::Array(mut replies)) => {
                 for ((reply, renamed), facts) in replies.iter_mut().zip(renamed).zip(known) {
@@ -222,7 +216,7 @@ impl Gateway {
                         renamed.mend(reply);
                     }
                 }
-                self.signed(wrote, json(StatusCode::OK, encode_replies(&replies, encoding)))
+                json(StatusCode::OK, encode_replies(&replies, encoding))
             }
             Ok(discarded) => {
                 known.iter().for_each(|facts| self.count(*facts, "error"));
@@ -235,24 +229,17 @@ impl Gateway {
         }
     }
 
-    /// Runs commands in order. One that is refused answers in its place, and the others run. Says, too,
-    /// whether anything may have been written.
-    async fn run(
-        &self,
-        token: &Token,
-        commands: Vec<Command>,
-    ) -> Result<(Vec<Reply>, bool), Outage> {
+    /// Runs commands in order. One that is refused answers in its place, and the others run.
+    async fn run(&self, token: &Token, commands: Vec<Command>) -> Result<Vec<Reply>, Outage> {
         let count = commands.len();
         let mut known = Vec::with_capacity(count);
         let mut refusals = Vec::with_capacity(count);
         let mut allowed = Vec::with_capacity(count);
         let mut renamed = Vec::new();
-        let mut wrote = false;
         for mut command in commands {
             let facts = command::facts(command.name());
             let refusal = refusal(token, &command, facts);
             if refusal.is_none() {
-                wrote |= may_write(facts);
                 if let Some(name) = self.scripts.translate(&mut command) {
                     renamed.push((refusals.len(), name));
                 }
@@ -261,6 +248,7 @@ impl Gateway {
             known.push(facts);
             refusals.push(refusal);
         }
+        self.note_writes(&known);
         let mut answers = if allowed.is_empty() {
             Vec::new().into_iter()
         } else {
@@ -292,7 +280,7 @@ impl Gateway {
                 name.mend(reply);
             }
         }
-        Ok((replies, wrote))
+        Ok(replies)
     }
 
     async fn follow(&self, endpoint: Endpoint, path: &str, token: &Token) -> Response<Body> {
@@ -396,16 +384,17 @@ impl Gateway {
         }
     }
 
-    /// Puts the sync token on an answer. All reads go to masters, so whatever token a client brings, it
-    /// reads what was written before.
-    fn signed(&self, wrote: bool, mut response: Response<Body>) -> Response<Body> {
-        let number = if wrote {
-            self.writes.fetch_add(1, Ordering::Relaxed) + 1
-        } else {
-            self.writes.load(Ordering::Relaxed)
-        };
-        set(response.headers_mut(), SYNC_TOKEN, &format!("{:x}.{number:x}", self.instance));
-        response
+    /// What an answer's sync token is: another one after each write. All reads go to masters, so whatever
+    /// token a client brings, it reads what was written before.
+    fn sync_token(&self) -> String {
+        format!("{:x}.{:x}", self.instance, self.writes.load(Ordering::Relaxed))
+    }
+
+    /// Commands are about to run; what may be written counts as a write, whatever comes of it.
+    fn note_writes(&self, known: &[Option<&Facts>]) {
+        if known.iter().any(|facts| may_write(*facts)) {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn count(&self, facts: Option<&Facts>, outcome: &str) {

@@ -318,6 +318,9 @@ async fn who_writes_gets_a_new_sync_token() {
     let url = format!("{}/pipeline", GATEWAY.1.url);
     let pipeline = client().post(url).bearer_auth(TOKEN).json(&json!([["SET", "gw:sync", 3]]));
     assert!(!field(&pipeline.send().await.unwrap(), "upstash-sync-token").is_empty());
+    let refused = GATEWAY.1.post("/", json!(["INCR", "gw:sync", "x"])).await;
+    assert_eq!(refused.status(), 400);
+    assert!(!field(&refused, "upstash-sync-token").is_empty(), "also on a refusal");
 }
 
 #[tokio::test]
