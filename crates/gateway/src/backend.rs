@@ -12,7 +12,7 @@ use cluster::Cluster;
 pub use connection::Own;
 pub use link::Outage;
 use link::{Node, Source};
-use redis_rest::{Command, Reply, encode_resp2_command};
+use redis_rest::{Command, Reply, TOO_LARGE, encode_resp2_command};
 use sentinel::Sentinels;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +38,12 @@ impl Backend {
         metrics: Arc<Metrics>,
     ) -> Self {
         let one = |source| {
-            Topology::One(Box::new(Node::start(source, connections, Arc::clone(&metrics))))
+            let node = Node::start(source, connections, deadline, Arc::clone(&metrics));
+            Topology::One(Box::new(node))
         };
         let topology = match target {
             Target::Cluster { seeds, how } => {
-                Topology::Cluster(Cluster::start(seeds, how, connections, metrics))
+                Topology::Cluster(Cluster::start(seeds, how, connections, deadline, metrics))
             }
             Target::Sentinel { sentinels, asking, name, how } => {
                 one(Source::Sentinel(Sentinels::new(sentinels, asking, name, how)))
@@ -107,8 +108,14 @@ async fn transact(node: &Node, commands: &[Command], deadline: Instant) -> Resul
         return Ok(Reply::Error(format!("{text} ({why})")));
     }
     let last = replies.pop().unwrap_or(Reply::Null);
-    let refused = replies.into_iter().find(|reply| matches!(reply, Reply::Error(_)));
-    Ok(refused.unwrap_or(last))
+    if let Some(refused) = replies.into_iter().find(|reply| matches!(reply, Reply::Error(_))) {
+        return Ok(refused);
+    }
+    // It was done, though nobody can be told what came of it.
+    if matches!(&last, Reply::Error(text) if text == TOO_LARGE) {
+        return Ok(Reply::Array(commands.iter().map(|_| last.clone()).collect()));
+    }
+    Ok(last)
 }
 
 /// Commands as Redis receives them.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 /// All that a request needs.
 pub struct Gateway {
@@ -107,7 +107,7 @@ async fn serve(gateway: &Gateway, endpoint: Endpoint, request: Request<Incoming>
                 Ok(body) => body,
                 Err(fault) => return refused(Some(token), fault.response()),
             };
-            match request::pipeline(&body) {
+            match request::pipeline(&body.bytes) {
                 Ok(commands) => {
                     let count = commands.len();
                     let response = if endpoint == Endpoint::Pipeline {
@@ -126,7 +126,7 @@ async fn serve(gateway: &Gateway, endpoint: Endpoint, request: Request<Incoming>
                 Ok(body) => body,
                 Err(fault) => return refused(Some(token), fault.response()),
             };
-            match request::command(uri.path(), uri.query(), &body) {
+            match request::command(uri.path(), uri.query(), &body.bytes) {
                 Ok(command) => (gateway.one(token, command, format).await, 1),
                 Err(fault) => return refused(Some(token), malformed(fault)),
             }
@@ -326,10 +326,10 @@ impl Gateway {
     }
 
     /// Reads a body within its bounds of bytes and time.
-    async fn read(&self, body: Incoming) -> Result<Bytes, BodyFault> {
+    async fn read(&self, body: Incoming) -> Result<Held<'_>, BodyFault> {
         // Most requests have none, or one that is here already.
         if body.is_end_stream() {
-            return Ok(Bytes::new());
+            return Ok(Held::default());
         }
         match tokio::time::timeout(BODY_WAIT_MAX, self.collect(body)).await {
             Ok(read) => read,
@@ -339,7 +339,7 @@ impl Gateway {
 
     /// Of a body that is too large, what is still to come is taken and dropped, within reason: a client
     /// that is cut off while it sends does not see why.
-    async fn collect(&self, mut body: Incoming) -> Result<Bytes, BodyFault> {
+    async fn collect(&self, mut body: Incoming) -> Result<Held<'_>, BodyFault> {
         let (mut length, mut held) = (0_u64, 0);
         let mut first = Bytes::new();
         let mut rest: Vec<u8> = Vec::new();
@@ -379,8 +379,8 @@ impl Gateway {
         }
         match fault {
             Some(fault) => Err(fault),
-            None if rest.is_empty() => Ok(first),
-            None => Ok(rest.into()),
+            None if rest.is_empty() => Ok(Held { bytes: first, _permits: permits }),
+            None => Ok(Held { bytes: rest.into(), _permits: permits }),
         }
     }
 
@@ -413,6 +413,13 @@ impl Gateway {
             given
         }
     }
+}
+
+/// A body, with its permits: what it takes is taken until it is answered.
+#[derive(Default)]
+struct Held<'a> {
+    bytes: Bytes,
+    _permits: Vec<SemaphorePermit<'a>>,
 }
 
 /// Why a body is not served.

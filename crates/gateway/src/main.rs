@@ -169,5 +169,5 @@ fn instance() -> u64 {
 
 /// For streams, Redis and the rest.
 const FILES_BESIDE: u64 = 1024;
-/// All bodies together that are being read: 256 MiB.
+/// All bodies together, until they are answered: 256 MiB.
 const BODIES_KIB_MAX: usize = 256 << 10;

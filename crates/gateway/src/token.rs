@@ -211,6 +211,10 @@ impl Token {
                 )),
             },
             Grant::Read => match facts.map(|facts| facts.access) {
+                // A negative count multiplies what is there, without end.
+                Some(Access::Read) if is_random(command) && !is_small(command.text(2)) => {
+                    denied(" with so large a count")
+                }
                 Some(Access::Any | Access::Read) => None,
                 Some(Access::Dangerous | Access::Full | Access::Never) | None => {
                     denied(": it may only read")
@@ -456,6 +460,15 @@ fn is_of_a_module(command: &Command) -> bool {
     command.name().contains('.')
 }
 
+fn is_random(command: &Command) -> bool {
+    let names = ["HRANDFIELD", "SRANDMEMBER", "VRANDMEMBER", "ZRANDMEMBER"];
+    names.iter().any(|name| command::is(command, 0, name))
+}
+
+fn is_small(count: Option<&str>) -> bool {
+    count.is_none_or(|count| count.parse::<i64>().is_ok_and(|count| count >= -COUNT_MAX))
+}
+
 fn may_run(scripts: &BTreeSet<String>, command: &Command) -> bool {
     let is = |name: &str| command::is(command, 0, name);
     if is("EVAL") || is("EVAL_RO") {
@@ -516,6 +529,8 @@ const UNBOUNDED: [&str; 16] = [
     "SLOWLOG",
     "SWAPDB",
 ];
+/// How many times over a read token may have what is drawn at random.
+const COUNT_MAX: i64 = 1000;
 const SECRET_CHARS_MIN: usize = 32;
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ pub struct Decoder {
     at: usize,
     /// What is left of a string that is not kept.
     skip: usize,
+    /// Whether the rest of a line is not kept.
+    skip_line: bool,
     /// The arrays that are not whole yet, the outermost first.
     open: Vec<Open>,
     /// What the reply takes so far.
@@ -78,6 +80,10 @@ impl Decoder {
         if self.at > 0 && self.at >= self.buffer.len() / 2 {
             self.buffer.drain(..self.at);
             self.at = 0;
+            // What one large reply took is not kept for ever.
+            if self.buffer.capacity() > BUFFER_BYTES && self.buffer.len() < BUFFER_BYTES / 2 {
+                self.buffer.shrink_to(BUFFER_BYTES);
+            }
         }
         self.buffer.extend_from_slice(bytes);
     }
@@ -93,22 +99,30 @@ impl Decoder {
                     return Ok(None);
                 }
             }
+            if self.skip_line && !self.skipped_line() {
+                return Ok(None);
+            }
             let Some(mut reply) = self.element(bytes_max)? else { return Ok(None) };
             // A reply that is whole may be the last of the array that it stands in.
             loop {
+                let depth = self.open.len();
                 let Some(open) = self.open.last_mut() else {
-                    self.last = std::mem::take(&mut self.bytes);
-                    return Ok(Some(if self.last > bytes_max { too_large() } else { reply }));
+                    let bytes = std::mem::take(&mut self.bytes);
+                    if bytes > bytes_max {
+                        self.last = 0;
+                        return Ok(Some(Reply::Error(TOO_LARGE.to_owned())));
+                    }
+                    self.last = bytes;
+                    return Ok(Some(reply));
                 };
                 // Beyond a bound, what is counted is not kept.
-                if self.bytes <= bytes_max {
+                if self.bytes <= bytes_max && depth <= DEPTH_MAX {
                     open.replies.push(reply);
                 }
                 open.missing -= 1;
                 if open.missing > 0 {
                     break;
                 }
-                let depth = self.open.len();
                 let replies = self.open.pop().map(|open| open.replies).unwrap_or_default();
                 reply = if depth > DEPTH_MAX {
                     Reply::Error("ERR the reply is nested too deeply".to_owned())
@@ -119,7 +133,33 @@ impl Decoder {
         }
     }
 
-    /// How many bytes the last reply took, kept or not.
+    /// A line that has not ended: a text may be long, and then its beginning stands for it.
+    fn unended(&mut self) -> Result<Option<Reply>, Garbled> {
+        let rest = self.buffer.get(self.at..).unwrap_or_default();
+        match rest.split_first() {
+            Some((kind @ (b'+' | b'-'), text)) if rest.len() > LINE_BYTES_MAX => {
+                let text = lossy(text);
+                let reply = if *kind == b'+' { Reply::Status(text) } else { Reply::Error(text) };
+                self.bytes += ELEMENT_BYTES + rest.len();
+                (self.at, self.skip_line) = (self.buffer.len(), true);
+                Ok(Some(reply))
+            }
+            Some((b'+' | b'-', _)) | None => Ok(None),
+            Some(_) if rest.len() > NUMBER_BYTES_MAX => Err(Garbled),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// Whether the line that is not kept has ended.
+    fn skipped_line(&mut self) -> bool {
+        let rest = self.buffer.get(self.at..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        self.at += end.map_or(rest.len(), |end| end + 1);
+        self.skip_line = end.is_none();
+        end.is_some()
+    }
+
+    /// How many bytes the last reply takes.
     pub fn last_bytes(&self) -> usize {
         self.last
     }
@@ -129,7 +169,7 @@ impl Decoder {
         loop {
             let rest = self.buffer.get(self.at..).unwrap_or_default();
             let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-                return if rest.len() > LINE_BYTES_MAX { Err(Garbled) } else { Ok(None) };
+                return self.unended();
             };
             let line = rest.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Garbled)?;
             let (kind, text) = line.split_first().ok_or(Garbled)?;
@@ -159,9 +199,11 @@ impl Decoder {
                 b'*' => match usize::try_from(number(text)?) {
                     Err(_) => Reply::Null,
                     Ok(0) => Reply::Array(Vec::new()),
+                    Ok(_) if self.open.len() >= OPEN_MAX => return Err(Garbled),
                     Ok(missing) => {
                         self.at = after;
-                        // However many are announced, room is made for what comes.
+                        // However many are announced, room is made for what comes: for a few at first.
+                        self.bytes += 4 * ELEMENT_BYTES;
                         self.open.push(Open { replies: Vec::new(), missing });
                         continue;
                     }
@@ -175,9 +217,8 @@ impl Decoder {
     }
 }
 
-fn too_large() -> Reply {
-    Reply::Error("ERR the reply is too large".to_owned())
-}
+/// The error in the place of a reply that is too large. What it answers was done.
+pub const TOO_LARGE: &str = "ERR the reply is too large";
 
 fn lossy(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
@@ -193,7 +234,13 @@ const DEPTH_MAX: usize = 64;
 const ELEMENT_BYTES: usize = 32;
 /// Far beyond Redis's own bound, and small enough to be added to.
 const BULK_BYTES_MAX: usize = usize::MAX >> 2;
+/// No Redis nests so deeply.
+const OPEN_MAX: usize = 10_001;
 const LINE_BYTES_MAX: usize = 1 << 20;
+/// More than any number has.
+const NUMBER_BYTES_MAX: usize = 64;
+/// A buffer that is larger is made smaller when it is not needed.
+const BUFFER_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -273,7 +320,7 @@ mod tests {
     fn what_is_too_much_is_cut_and_the_next_reply_is_found() {
         let ok = || Reply::Status("OK".into());
         let large = [b"$5000\r\n".as_slice(), &[b'x'; 5000], b"\r\n+OK\r\n"].concat();
-        assert_eq!(decoded(&large, 5031), Ok(vec![too_large(), ok()]));
+        assert_eq!(decoded(&large, 5031), Ok(vec![Reply::Error(TOO_LARGE.into()), ok()]));
         assert_eq!(decoded(&large, 5032).unwrap()[1], ok());
         let many = [
             b"*3\r\n".as_slice(),
@@ -281,10 +328,25 @@ mod tests {
             b"+OK\r\n",
         ]
         .concat();
-        assert_eq!(decoded(&many, 215), Ok(vec![too_large(), ok()]));
+        assert_eq!(decoded(&many, 215), Ok(vec![Reply::Error(TOO_LARGE.into()), ok()]));
         assert_eq!(decoded(&many, 216).unwrap()[1], ok());
+        let long = [b"+".as_slice(), &[b'y'; 3 << 20], b"\r\n+OK\r\n"].concat();
+        let mut decoder = Decoder::default();
+        let mut replies = Vec::new();
+        for piece in long.chunks(1000) {
+            decoder.push(piece);
+            while let Some(reply) = decoder.next(10 << 20).unwrap() {
+                replies.push(reply);
+            }
+        }
+        assert!(matches!(&replies[0], Reply::Status(text) if text.starts_with("yyy")));
+        assert_eq!(replies[1..], [ok()]);
+        // Arrays in arrays take room, too.
+        let wide =
+            [b"*1000\r\n".as_slice(), &b"*1\r\n*1\r\n:1\r\n".repeat(1000), b"+OK\r\n"].concat();
+        assert_eq!(decoded(&wide, 200_000), Ok(vec![Reply::Error(TOO_LARGE.into()), ok()]));
         let deep = [b"*1\r\n".repeat(10_000).as_slice(), b":1\r\n+OK\r\n"].concat();
-        let replies = decoded(&deep, 1000).unwrap();
+        let replies = decoded(&deep, 2_000_000).unwrap();
         assert_eq!(replies[1], ok());
         let depth = |mut reply: &Reply| {
             let mut depth = 0;

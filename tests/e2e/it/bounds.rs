@@ -212,7 +212,9 @@ async fn who_does_not_read_what_is_published_is_left() {
             redis::cmd("PUBSUB").arg("NUMSUB").arg("flood").query(&mut connection).unwrap();
         answer.1
     };
+    let begun = Instant::now();
     while subscribers() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(5));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut publisher = redis.connection();
@@ -301,7 +303,9 @@ async fn who_may_no_longer_follow_is_left() {
     let reload = async |text: &str, count: usize| {
         std::fs::write(&file, text).unwrap();
         gateway.process.signal("-HUP");
+        let begun = Instant::now();
         while gateway.process.text().matches("\"reloaded\"").count() < count {
+            assert!(begun.elapsed() < Duration::from_secs(5));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -330,6 +334,12 @@ async fn a_body_in_small_pieces_takes_no_more_than_its_size() {
     for _ in 0..10 {
         assert_eq!(gateway.run(json!(["PING"])).await, "PONG");
     }
+    // All of it is white space, so it is no command; but it was read.
+    slow.write_all(b"0\r\n\r\n").unwrap();
+    let mut buffer = [0; 512];
+    let count = slow.read(&mut buffer).unwrap();
+    let answered = String::from_utf8_lossy(&buffer[..count]);
+    assert!(answered.starts_with("HTTP/1.1 400"), "{answered}");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let child = command.spawn().unwrap();
         let mut guard = Command::new("sh");
-        guard.args(["-c", "cat > /dev/null; kill \"$1\"", "guard", &child.id().to_string()]);
+        guard.args(["-c", "cat > /dev/null; kill -9 \"$1\"", "guard", &child.id().to_string()]);
         let guard = guard.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         Self { child, guard, log }
     }

@@ -40,6 +40,14 @@ async fn a_password_and_a_users_rights_are_redis_own() {
     assert!(status == 400 && body["error"].as_str().unwrap().starts_with("NOPERM"), "{body}");
     assert_eq!(gateway.run(json!(["GET", "pc:k"])).await, "1");
 
+    // One that may begin a transaction, and not end it, must not be left in one.
+    let acl = ["half", "on", ">secret", "~*", "+@all", "-discard"];
+    let () = redis::cmd("ACL").arg("SETUSER").arg(&acl).query(&mut admin).unwrap();
+    let half = Gateway::start(&format!("redis://half:secret@127.0.0.1:{}", redis.port), &[]);
+    assert_eq!(half.run(json!(["SET", "pc:half", 1])).await, "OK");
+    assert_eq!(half.run(json!(["GET", "pc:half"])).await, "1");
+    assert_eq!(half.send("/multi-exec", json!([["GET", "pc:half"]])).await.0, 400);
+
     let gateway = Gateway::start(&format!("redis://gate:wrong-one@127.0.0.1:{}", redis.port), &[]);
     let (status, body) = gateway.send("/", json!(["GET", "pc:k"])).await;
     assert_eq!((status, body), (503, json!({ "error": "ERR Redis can't be reached" })));
@@ -332,7 +340,7 @@ async fn a_failover_of_sentinels_is_followed() {
     };
     assert!(replicas.iter().any(is_master));
     // One that is told to step down while all is well: connections to it are dropped by its Sentinel.
-    let (_, ()) = under_load(&gateway, "stepped", 4, true, async {
+    let (seen, ()) = under_load(&gateway, "stepped", 4, true, async {
         let sentinel =
             redis::Client::open(format!("redis://:sentinel-word@127.0.0.1:{}", ports[0])).unwrap();
         let mut sentinel = sentinel.get_connection().unwrap();
@@ -350,6 +358,9 @@ async fn a_failover_of_sentinels_is_followed() {
         tokio::time::sleep(Duration::from_secs(5)).await;
     })
     .await;
+    assert!(seen.iter().all(|seen| seen.answered > 50), "{seen:?}");
+    assert!(seen.iter().all(|seen| seen.gap < Duration::from_secs(5)), "{seen:?}");
+    assert_eq!(gateway.run(json!(["SET", "after", 2])).await, "OK");
 }
 
 /// Six servers: three masters with a replica each.
@@ -561,7 +572,10 @@ async fn a_cluster_is_one_redis() {
     let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     stranger.set_nonblocking(true).unwrap();
     let lies = slot("lies");
+    let [_, (other, _)] = cluster.owner(lies);
     for lie in [
+        format!("MOVED {lies} 127.0.0.1:{other}"),
+        format!("ASK {lies} 127.0.0.1:{other}"),
         format!("MOVED {lies} {}", stranger.local_addr().unwrap()),
         format!("ASK {lies} {}", stranger.local_addr().unwrap()),
         "TRYAGAIN x".to_owned(),
@@ -603,13 +617,16 @@ async fn a_cluster_is_one_redis() {
     let exists: Vec<&str> =
         std::iter::once("EXISTS").chain(many.iter().map(String::as_str)).collect();
     let begun = Instant::now();
-    let _ = gateway.send("/", json!(exists)).await;
+    let (status, body) = gateway.send("/", json!(exists)).await;
+    assert_eq!((status, body), (200, json!({ "result": 0 })));
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 
     // A master dies; its replica takes over; the others answer all the while.
     let [(port, _), _] = cluster.owner(slot("key-0"));
+    let cluster_owner_before: Vec<u16> =
+        (0..8).map(|n| cluster.owner(slot(&format!("dead-{n}")))[0].0).collect();
     let victim = cluster.servers.iter().find(|server| server.port == port).unwrap();
-    let (_, ()) = under_load(&gateway, "dead", 8, true, async {
+    let (seen, ()) = under_load(&gateway, "dead", 8, true, async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         victim.process.signal("-KILL");
         let begun = Instant::now();
@@ -621,6 +638,11 @@ async fn a_cluster_is_one_redis() {
         println!("the slots of the dead master are served after {:?}", begun.elapsed());
     })
     .await;
+    let dead = |n: &usize| cluster_owner_before[*n] == port;
+    for (n, seen) in seen.iter().enumerate() {
+        assert!(seen.answered > 50, "{seen:?}");
+        assert!(dead(&n) || seen.gap < Duration::from_secs(2), "another master's key: {seen:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

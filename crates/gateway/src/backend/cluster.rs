@@ -4,7 +4,7 @@
 
 use super::link::{Node, Outage, Source};
 use super::{packed, pong, transact};
-use crate::command::{self, is};
+use crate::command::{self, Access, Family, is};
 use crate::metrics::Metrics;
 use crate::redis_url::{Address, How};
 use futures_util::future::join_all;
@@ -20,6 +20,7 @@ pub struct Cluster {
     seeds: Vec<Address>,
     how: How,
     connections: usize,
+    patience: Duration,
     metrics: Arc<Metrics>,
     nodes: Mutex<HashMap<Address, Arc<Node>>>,
     map: watch::Sender<Arc<Map>>,
@@ -45,8 +46,9 @@ struct Part {
     command: Command,
     to: To,
     /// Whether it has several keys. One of them may have moved already, and another not: then it waits,
-    /// and what comes behind it must wait, too.
+    /// and what comes behind it on these keys must wait, too.
     has_keys: bool,
+    writes: bool,
     /// A script's errors are its own.
     is_script: bool,
 }
@@ -96,12 +98,14 @@ impl Cluster {
         seeds: Vec<Address>,
         how: How,
         connections: usize,
+        patience: Duration,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let cluster = Arc::new(Self {
             seeds,
             how,
             connections,
+            patience,
             metrics,
             nodes: Mutex::default(),
             map: watch::channel(Arc::default()).0,
@@ -118,7 +122,12 @@ impl Cluster {
                     tracing::warn!(event = "cluster_unknown", why);
                 }
                 told = found.is_err();
-                let wait = if found.is_ok() { REFRESH_EVERY } else { REFRESH_PAUSE };
+                // With a part of the map, the rest is looked for less eagerly than with none.
+                let wait = match found {
+                    Ok(()) => REFRESH_EVERY,
+                    Err(_) if cluster.map.borrow().masters.is_empty() => REFRESH_PAUSE,
+                    Err(_) => REFRESH_PARTIAL,
+                };
                 let _ = timeout(wait, cluster.stale.notified()).await;
                 drop(cluster);
                 sleep(REFRESH_PAUSE).await;
@@ -213,10 +222,13 @@ impl Cluster {
         let mut pending: Vec<Pending> =
             (0..parts.len()).map(|part| Pending { part, redirected: None, turns: 0 }).collect();
         while !pending.is_empty() {
-            let map = match self.known(deadline).await {
-                Ok(map) => map,
-                Err(_) => return outcomes,
-            };
+            let Ok(map) = self.known(deadline).await else { return outcomes };
+            if Instant::now() >= deadline {
+                for one in pending.iter().filter(|one| one.turns == 0) {
+                    settle(&mut outcomes, one.part, Err(Outage::Deadline));
+                }
+                return outcomes;
+            }
             let (groups, mut waiting) = self.groups(parts, pending, &map, &mut outcomes);
             let sent = groups.into_iter().map(|(address, group)| async move {
                 let replies = self.send(parts, &address, &group, deadline).await;
@@ -235,8 +247,10 @@ impl Cluster {
                 for (mut one, reply) in group.into_iter().zip(replies) {
                     let redirect = match (&reply, parts.get(one.part)) {
                         (Reply::Error(text), Some(part)) => {
-                            let redirect = Redirect::read(text, &address);
-                            redirect.filter(|redirect| redirect.is_of(part, &map, &address))
+                            let redirect = Redirect::read(text, &address)
+                                .filter(|redirect| redirect.is_of(part, &map, &address));
+                            // One of a script's may be its own: it is not sent to and fro.
+                            redirect.filter(|_| !part.is_script || one.turns == 0)
                         }
                         _ => None,
                     };
@@ -283,17 +297,26 @@ impl Cluster {
         outcomes: &mut [Result<Reply, Outage>],
     ) -> (HashMap<Address, Vec<Pending>>, Vec<Pending>) {
         let mut groups: HashMap<Address, Vec<Pending>> = HashMap::new();
-        let mut held = HashSet::new();
+        let several =
+            pending.iter().any(|one| parts.get(one.part).is_some_and(|part| part.has_keys));
+        // For each key of what may have to wait, whether it is written.
+        let mut held: HashMap<&[u8], bool> = HashMap::new();
         let mut waiting = Vec::new();
         for one in pending {
             let Some(part) = parts.get(one.part) else { continue };
-            if let To::Slot(slot) = part.to {
-                if held.contains(&slot) {
+            if several && matches!(part.to, To::Slot(_)) {
+                let keys = keys(&part.command);
+                let waits =
+                    |key: &&[u8]| held.get(key).is_some_and(|writes| *writes || part.writes);
+                let must_wait = keys.iter().any(waits);
+                if part.has_keys || must_wait {
+                    for key in keys {
+                        *held.entry(key).or_default() |= part.writes;
+                    }
+                }
+                if must_wait {
                     waiting.push(one);
                     continue;
-                }
-                if part.has_keys {
-                    held.insert(slot);
                 }
             }
             let redirected = one.redirected.as_ref().map(|(address, _)| address.clone());
@@ -374,7 +397,8 @@ impl Cluster {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let node = nodes.entry(address.clone()).or_insert_with(|| {
             let source = Source::Fixed { address: address.clone(), how: self.how.clone() };
-            Arc::new(Node::start(source, self.connections, Arc::clone(&self.metrics)))
+            let metrics = Arc::clone(&self.metrics);
+            Arc::new(Node::start(source, self.connections, self.patience, metrics))
         });
         Arc::clone(node)
     }
@@ -398,7 +422,8 @@ impl Cluster {
                 why = text.clone();
             }
             let Some(map) = Map::read(slots, nodes, &address) else { continue };
-            let is_ok = info.as_text().is_some_and(|text| text.contains("cluster_state:ok"));
+            // Who may not ask for it has the map's own word.
+            let is_ok = info.as_text().is_none_or(|text| text.contains("cluster_state:ok"));
             if is_ok && map.is_whole() {
                 self.take(map);
                 return Ok(());
@@ -610,10 +635,11 @@ fn divide(command: Command, map: &Map, turn: usize, parts: &mut Vec<Part>) -> Ga
 }
 
 fn part(command: Command, to: To) -> Part {
-    let family = command::facts(command.name()).map(|facts| facts.family);
+    let facts = command::facts(command.name());
     Part {
         has_keys: keys(&command).len() > 1,
-        is_script: family == Some(command::Family::Scripting),
+        writes: facts.is_none_or(|facts| facts.access != Access::Read),
+        is_script: facts.is_some_and(|facts| facts.family == Family::Scripting),
         command,
         to,
     }
@@ -782,6 +808,7 @@ const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot"
 /// More masters than a Cluster should have.
 const MASTERS_MAX: u64 = 1024;
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
+const REFRESH_PARTIAL: Duration = Duration::from_secs(1);
 const REFRESH_MAX: Duration = Duration::from_secs(1);
 /// Between two looks, however many ask for one.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);

@@ -36,7 +36,11 @@ impl Own {
         };
         if let Some(password) = &how.password {
             let login = how.username.iter().fold(Command::new("AUTH"), |auth, name| auth.arg(name));
-            own.agree(login.arg(password.expose())).await?;
+            // Of what is said to a password, the code alone: a server may repeat the words that it does
+            // not understand.
+            own.agree(login.arg(password.expose()))
+                .await
+                .map_err(|text| format!("AUTH: {}", text.split(' ').next().unwrap_or_default()))?;
         }
         if how.database > 0 {
             own.agree(Command::new("SELECT").arg(how.database)).await?;
@@ -44,7 +48,7 @@ impl Own {
         // A server that asks for a password, and was given none, says so here; one that is loading, say,
         // may say so to whoever asks.
         match own.agree(Command::new("PING")).await {
-            Err(text) if text.starts_with("NOAUTH") || text.starts_with("ERR") => Err(text),
+            Err(text) if !SERVES_SOME.iter().any(|code| text.starts_with(code)) => Err(text),
             Ok(_) | Err(_) => Ok(own),
         }
     }
@@ -255,6 +259,8 @@ async fn connect(address: &Address, how: &How) -> io::Result<Box<dyn Stream>> {
     }
 }
 
+/// Errors to PING of a server that answers other things.
+const SERVES_SOME: [&str; 5] = ["BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM"];
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 64 << 10;
 /// Most bytes of all replies to one request.

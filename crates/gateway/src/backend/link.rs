@@ -6,6 +6,7 @@ use super::sentinel::{Sentinels, is_master};
 use crate::metrics::Metrics;
 use crate::redis_url::{Address, How};
 use redis_rest::{Command, Reply, encode_resp2_command};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,6 +58,16 @@ impl Source {
     }
 }
 
+/// For the log.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed { address, .. } => address.fmt(f),
+            Self::Sentinel(sentinels) => write!(f, "the master {}", sentinels.name),
+        }
+    }
+}
+
 /// One server, by a few connections that are taken in turn: one large answer does not hold up all.
 pub struct Node {
     source: Arc<Source>,
@@ -91,14 +102,21 @@ struct Live {
 }
 
 impl Node {
-    pub fn start(source: Source, connections: usize, metrics: Arc<Metrics>) -> Self {
+    /// A server that does not answer for as long as `patience` is taken for gone.
+    pub fn start(
+        source: Source,
+        connections: usize,
+        patience: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let source = Arc::new(source);
+        let patience = patience.max(PATIENCE_MIN);
         let told = Arc::new(AtomicBool::new(false));
         let links: Vec<Link> = (0..connections.max(1))
             .map(|_| {
                 let (sender, state) = watch::channel(State::Trying);
                 let (told, metrics) = (Arc::clone(&told), Arc::clone(&metrics));
-                let task = tokio::spawn(keep(Arc::clone(&source), sender, told, metrics));
+                let task = tokio::spawn(keep(Arc::clone(&source), sender, told, patience, metrics));
                 Link { state, task: task.abort_handle() }
             })
             .collect();
@@ -217,20 +235,21 @@ async fn keep(
     source: Arc<Source>,
     state: watch::Sender<State>,
     told: Arc<AtomicBool>,
+    patience: Duration,
     metrics: Arc<Metrics>,
 ) {
     let mut pause = PAUSE_MIN;
     loop {
-        match timeout(CONNECT_MAX, connect(&source)).await {
+        match timeout(patience, connect(&source)).await {
             Ok(Ok(live)) => {
                 if told.swap(false, Ordering::SeqCst) {
-                    tracing::info!(event = "redis_reached");
+                    tracing::info!(event = "redis_reached", server = %source);
                 }
                 let live = Arc::new(live);
                 state.send_replace(State::Up(Arc::clone(&live)));
                 let up = metrics.link_up();
                 let begun = Instant::now();
-                until_broken(&live).await;
+                until_broken(&live, patience).await;
                 drop(up);
                 metrics.reconnects.inc();
                 state.send_replace(State::Trying);
@@ -246,7 +265,7 @@ async fn keep(
                         Ok(Err(why)) => why,
                         Ok(Ok(_)) | Err(_) => "no connection in time".to_owned(),
                     };
-                    tracing::warn!(event = "redis_unreachable", why);
+                    tracing::warn!(event = "redis_unreachable", server = %source, why);
                 }
                 state.send_replace(State::Down);
             }
@@ -258,23 +277,27 @@ async fn keep(
 
 async fn connect(source: &Source) -> Result<Live, String> {
     let (address, mut own) = source.open().await?;
-    let mut probe = async |name: &str| own.ask(&Command::new(name)).await;
-    let multi = probe("MULTI").await.map_err(|error| error.to_string())?;
-    let discard = probe("DISCARD").await.map_err(|error| error.to_string())?;
-    let transacts = [multi, discard].iter().all(|reply| matches!(reply, Reply::Status(_)));
+    let mut agrees = async |name: &str| match own.ask(&Command::new(name)).await {
+        Ok(reply) => Ok(matches!(reply, Reply::Status(_))),
+        Err(error) => Err(error.to_string()),
+    };
+    let begun = agrees("MULTI").await?;
+    let transacts = begun && agrees("DISCARD").await?;
+    // A connection on which a transaction was begun, and can't be ended, would only queue.
+    let (address, own) = if begun && !transacts { source.open().await? } else { (address, own) };
     Ok(Live { connection: own.share(), address, drop: Notify::new(), transacts })
 }
 
 /// Returns when the connection is over, when it is to be made anew, or when it does not answer in time:
 /// a server that has vanished, or hangs, sends no word of it.
-async fn until_broken(live: &Live) {
+async fn until_broken(live: &Live, patience: Duration) {
     let mut ping = Vec::new();
     encode_resp2_command(&Command::new("PING"), &mut ping);
     loop {
         let alive = async {
             sleep(PING_EVERY).await;
             // An error in Redis's own words is an answer, too.
-            matches!(timeout(PING_MAX, live.connection.send(ping.clone(), 1)).await, Ok(Ok(_)))
+            matches!(timeout(patience, live.connection.send(ping.clone(), 1)).await, Ok(Ok(_)))
         };
         tokio::select! {
             () = live.drop.notified() => return,
@@ -297,7 +320,7 @@ async fn follow(source: Arc<Source>, states: Vec<watch::Receiver<State>>, doubtf
         }
         let master = match &*source {
             Source::Fixed { .. } => None,
-            Source::Sentinel(sentinels) => match timeout(CONNECT_MAX, sentinels.master()).await {
+            Source::Sentinel(sentinels) => match timeout(PATIENCE_MIN, sentinels.master()).await {
                 Ok(Ok(master)) => Some(master),
                 Ok(Err(_)) | Err(_) => {
                     sleep(FOLLOW_EVERY).await;
@@ -315,7 +338,7 @@ async fn follow(source: Arc<Source>, states: Vec<watch::Receiver<State>>, doubtf
                 None => {
                     let mut role = Vec::new();
                     encode_resp2_command(&Command::new("ROLE"), &mut role);
-                    let replies = timeout(PING_MAX, live.connection.send(role, 1)).await;
+                    let replies = timeout(PATIENCE_MIN, live.connection.send(role, 1)).await;
                     !matches!(replies, Ok(Ok(replies)) if says_replica(&replies))
                 }
             };
@@ -324,8 +347,13 @@ async fn follow(source: Arc<Source>, states: Vec<watch::Receiver<State>>, doubtf
                 live.drop.notify_one();
             }
         }
-        // However many writes are refused.
-        sleep(FOLLOW_EVERY).await;
+        // However many writes are refused: a server that has no other name than the replica's own is not
+        // left again and again.
+        sleep(match &*source {
+            Source::Fixed { .. } => DOUBT_EVERY,
+            Source::Sentinel(_) => FOLLOW_EVERY,
+        })
+        .await;
     }
 }
 
@@ -344,9 +372,9 @@ fn jittered(pause: Duration) -> Duration {
 
 /// What is said where MULTI is refused.
 pub const NO_MULTI: &str = "NOPERM Redis does not let the gateway use MULTI";
-const CONNECT_MAX: Duration = Duration::from_secs(2);
+const DOUBT_EVERY: Duration = Duration::from_secs(30);
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PING_EVERY: Duration = Duration::from_secs(1);
-const PING_MAX: Duration = Duration::from_secs(2);
+const PATIENCE_MIN: Duration = Duration::from_secs(2);

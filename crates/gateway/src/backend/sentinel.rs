@@ -2,8 +2,8 @@
 
 use super::connection::Own;
 use crate::redis_url::{Address, How};
+use futures_util::future::select_ok;
 use redis_rest::{Command, Reply};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -11,34 +11,28 @@ pub struct Sentinels {
     addresses: Vec<Address>,
     /// How they are spoken to.
     asking: How,
-    name: String,
+    pub name: String,
     /// How the servers that they watch are spoken to.
     pub how: How,
-    /// The one that answered last; it is asked first.
-    last: AtomicUsize,
 }
 
 impl Sentinels {
     pub fn new(addresses: Vec<Address>, asking: How, name: String, how: How) -> Self {
-        Self { addresses, asking, name, how, last: AtomicUsize::new(0) }
+        Self { addresses, asking, name, how }
     }
 
-    /// The master's address, by the first Sentinel that tells it.
+    /// The master's address, by the first Sentinel that tells it; all are asked at once.
     pub async fn master(&self) -> Result<Address, String> {
-        let mut why = "no Sentinel".to_owned();
-        let last = self.last.load(Ordering::Relaxed);
-        for place in (0..self.addresses.len()).map(|n| (last + n) % self.addresses.len()) {
-            let Some(address) = self.addresses.get(place) else { continue };
-            match timeout(ASK_MAX, self.ask(address)).await {
-                Ok(Ok(master)) => {
-                    self.last.store(place, Ordering::Relaxed);
-                    return Ok(master);
+        let asked = self.addresses.iter().map(|address| {
+            Box::pin(async move {
+                match timeout(ASK_MAX, self.ask(address)).await {
+                    Ok(Ok(master)) => Ok(master),
+                    Ok(Err(why)) => Err(format!("Sentinel {address}: {why}")),
+                    Err(_) => Err(format!("Sentinel {address}: no answer in time")),
                 }
-                Ok(Err(text)) => why = format!("Sentinel {address}: {text}"),
-                Err(_) => why = format!("Sentinel {address}: no answer in time"),
-            }
-        }
-        Err(why)
+            })
+        });
+        select_ok(asked).await.map(|(master, _)| master)
     }
 
     async fn ask(&self, address: &Address) -> Result<Address, String> {
@@ -72,5 +66,4 @@ pub async fn is_master(own: &mut Own) -> bool {
     }
 }
 
-/// One that hangs must leave time for the others.
-const ASK_MAX: Duration = Duration::from_millis(500);
+const ASK_MAX: Duration = Duration::from_secs(1);

@@ -124,7 +124,7 @@ pub const TABLE: &[Facts] = &[
     row("KEYS", Family::Generic, Access::Dangerous, NONE),
     row("LASTSAVE", Family::Server, Access::Full, NONE),
     row("LATENCY", Family::Server, Access::Dangerous, NONE),
-    row("LCS", Family::String, Access::Read, TWO),
+    row("LCS", Family::String, Access::Full, TWO),
     row("LINDEX", Family::List, Access::Read, KEY),
     row("LINSERT", Family::List, Access::Full, KEY),
     row("LLEN", Family::List, Access::Read, KEY),

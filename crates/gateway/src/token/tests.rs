@@ -61,7 +61,16 @@ fn a_read_token_reads() {
     let read = Tokens::parse(Some(&format!("r:read={SECRET}")), None).ok().unwrap();
     check(
         &read,
-        &["GET k", "MGET a b", "HGETALL k", "PING", "ZRANGE k 0 -1", "SORT_RO k"],
+        &[
+            "GET k",
+            "MGET a b",
+            "HGETALL k",
+            "PING",
+            "ZRANGE k 0 -1",
+            "SORT_RO k",
+            "SRANDMEMBER k",
+            "HRANDFIELD k -9",
+        ],
         &[
             "SET k v",
             "DEL k",
@@ -80,6 +89,9 @@ fn a_read_token_reads() {
             "JSON.GET k",
             "SORT k STORE x",
             "SCRIPT FLUSH",
+            "SRANDMEMBER k -20000000",
+            "ZRANDMEMBER k -x",
+            "LCS a b",
         ],
     );
     let token = read.find(SECRET.as_bytes()).unwrap();
