@@ -283,6 +283,12 @@ async fn no_reply_disturbs_anothers() {
         for script in ["return redis.error_reply('\\255\\254')", deep] {
             gateway.send("/", json!(["EVAL", script, 0])).await;
         }
+        let wide = "local t = {} for n = 1, 60 do t = {t} end \
+                    local all = {} for n = 1, 60000 do all[n] = t end return all";
+        for script in ["return redis.status_reply(string.rep('x', 2000000))", wide] {
+            let (status, _) = gateway.send("/", json!(["EVAL", script, 0])).await;
+            assert!(status == 200 || status == 400, "{status}");
+        }
         let large = "return string.rep('x', 70000000)";
         let (status, body) = gateway.send("/", json!(["EVAL", large, 0])).await;
         assert_eq!((status, body), (400, json!({ "error": "ERR the reply is too large" })));
@@ -296,6 +302,14 @@ async fn no_reply_disturbs_anothers() {
     let metrics = crate::stack::get(&format!("{}/metrics", gateway.url)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("redis_reconnects_total 0\n"), "{metrics}");
+    // A transaction that was done is not answered as one that was discarded.
+    let set = "return redis.call('SET', KEYS[1], string.rep('x', 70000000))";
+    gateway.run(json!(["EVAL", set, 1, "large"])).await;
+    let (status, body) =
+        gateway.send("/multi-exec", json!([["INCR", "done"], ["GET", "large"]])).await;
+    assert_eq!((status, body.as_array().unwrap().len()), (200, 2), "{body}");
+    let (_, body) = gateway.send("/pipeline", json!([["GET", "large"], ["GET", "done"]])).await;
+    assert_eq!(body, json!([{ "error": "ERR the reply is too large" }, { "result": "1" }]));
     let words: Vec<&str> =
         std::iter::once("DEL").chain(std::iter::repeat_n("k", 250_000)).collect();
     let (status, body) = gateway.send("/", json!(words)).await;
