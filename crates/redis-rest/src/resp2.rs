@@ -225,6 +225,10 @@ fn lossy(text: &[u8]) -> String {
 }
 
 fn number(text: &[u8]) -> Result<i64, Garbled> {
+    // The same, whether or not the line comes in pieces.
+    if text.len() + 2 > NUMBER_BYTES_MAX {
+        return Err(Garbled);
+    }
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(Garbled)
 }
 
