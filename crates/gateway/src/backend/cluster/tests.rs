@@ -1,3 +1,4 @@
+use super::map::slot_of;
 use super::*;
 
 fn address(port: u16) -> Address {
