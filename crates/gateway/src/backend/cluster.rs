@@ -173,10 +173,7 @@ impl Cluster {
         while !pending.is_empty() {
             let Ok(map) = self.known(deadline).await else { return outcomes };
             if Instant::now() >= deadline {
-                for one in pending.iter().filter(|one| one.turns == 0) {
-                    settle(&mut outcomes, one.part, Err(Outage::Deadline));
-                }
-                return outcomes;
+                break;
             }
             let (groups, mut waiting) = self.groups(parts, pending, &map, &mut outcomes);
             let sent = groups.into_iter().map(|(address, group)| async move {
@@ -233,6 +230,10 @@ impl Cluster {
                 }
                 self.renewed(&map).await;
             }
+        }
+        // What was refused has its refusal; what waited for something before it was not sent.
+        for one in pending.iter().filter(|one| one.turns == 0) {
+            settle(&mut outcomes, one.part, Err(Outage::Deadline));
         }
         outcomes
     }
