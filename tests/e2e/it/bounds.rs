@@ -102,7 +102,7 @@ async fn an_idle_connection_and_a_slow_head_are_closed() {
         let begun = Instant::now();
         let answered = exchange(&gateway, begin.as_bytes());
         assert_eq!(answered.matches("PONG").count(), answers, "{answered}");
-        assert!((1500..4000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+        assert!((1500..6000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     }
     // A head that dribbles in gains nothing by it.
     let begun = Instant::now();
@@ -110,7 +110,7 @@ async fn an_idle_connection_and_a_slow_head_are_closed() {
     while begun.elapsed() < Duration::from_secs(10) && slow.write_all(b"G").is_ok() {
         std::thread::sleep(Duration::from_millis(200));
     }
-    assert!((1500..5000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!((1500..7000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
