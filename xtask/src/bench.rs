@@ -37,8 +37,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// What is asked: its name, the body of the request, how many commands it holds, and what to tell
-/// redis-benchmark.
+/// What is asked, and how many commands that is.
 struct Load {
     name: &'static str,
     path: &'static str,
@@ -268,7 +267,6 @@ fn report(
     let points: Vec<String> = memory
         .iter()
         .step_by((memory.len() / 6).max(1))
-        .chain(memory.last())
         .map(|(count, kib)| format!("{:.1} MiB after {count}", *kib as f64 / 1024.0))
         .collect();
     text.push_str(&format!(

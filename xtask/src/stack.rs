@@ -83,7 +83,7 @@ pub struct Plan {
     pub engine: Engine,
     /// A Redis that is there already.
     pub redis_url: Option<String>,
-    /// Tokens of the gateway's: one that may do everything, the edge's, the origin's.
+    /// Tokens of the gateway's: one of role full, the edge's, the origin's.
     pub store_token: String,
     pub edge_token: String,
     pub origin_token: String,

@@ -195,7 +195,10 @@ fn missing(extent: Extent) -> Vec<Need> {
     );
     need(version("cc").is_some(), "a C compiler", How::Apt(vec!["gcc", "libc6-dev"]));
     if extent == Extent::Bench {
-        need(runs("sh", &["-c", "command -v wrk"]), "wrk", How::Apt(vec!["wrk"]));
+        let there = |program: &str| runs("sh", &["-c", &format!("command -v {program}")]);
+        need(there("wrk"), "wrk", How::Apt(vec!["wrk"]));
+        let redis = there("redis-server") && there("redis-benchmark") && there("redis-cli");
+        need(redis, "redis-server and its tools", How::Apt(vec!["redis-server", "redis-tools"]));
         return needs;
     }
     if extent != Extent::Worker {

@@ -17,7 +17,8 @@ use std::time::Duration;
 /// Secrets are read from the environment alone, since a command line can be seen by everybody on the
 /// machine: GATEWAY_TOKENS, a comma-separated list of name=token (or name:read=token, for one that may
 /// only read), each token at least 32 characters; REDIS_SENTINEL_PASSWORD. A REDIS_URL that holds a
-/// password belongs there, too. SIGHUP reads the tokens' file and the certificates again.
+/// password belongs there, too. SIGHUP reads the tokens' file and the gateway's own
+/// certificate again.
 #[derive(Clone, Parser)]
 #[command(version)]
 pub struct Settings {

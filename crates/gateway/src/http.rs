@@ -255,7 +255,10 @@ impl Gateway {
             match self.backend.run(allowed).await {
                 Ok(replies) => replies.into_iter(),
                 Err(outage) => {
-                    known.iter().for_each(|facts| self.count(*facts, outage_name(outage)));
+                    for (facts, refusal) in known.iter().zip(&refusals) {
+                        let outcome = refusal.as_ref().map_or(outage_name(outage), |_| "refused");
+                        self.count(*facts, outcome);
+                    }
                     return Err(outage);
                 }
             }
@@ -343,7 +346,7 @@ impl Gateway {
         let (mut length, mut held) = (0_u64, 0);
         let mut first = Bytes::new();
         let mut rest: Vec<u8> = Vec::new();
-        let mut permits = Vec::new();
+        let mut permits: Option<SemaphorePermit<'_>> = None;
         let mut fault = (body.size_hint().lower() > BODY_BYTES_MAX).then_some(BodyFault::TooLarge);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| BodyFault::Broken)?;
@@ -354,7 +357,7 @@ impl Gateway {
             }
             if fault.is_some() {
                 (first, rest) = (Bytes::new(), Vec::new());
-                permits.clear();
+                permits = None;
                 held = 0;
                 if length > DROPPED_BYTES_MAX {
                     break;
@@ -363,10 +366,15 @@ impl Gateway {
             }
             // A permit for each KiB of the whole, however small its pieces are.
             let kib = length.div_ceil(1024) - held;
-            held += kib;
-            match self.bodies.try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)) {
-                Ok(permit) => permits.push(permit),
-                Err(_) => fault = Some(BodyFault::Crowded),
+            if kib > 0 {
+                held += kib;
+                match self.bodies.try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)) {
+                    Ok(more) => match &mut permits {
+                        Some(permits) => permits.merge(more),
+                        None => permits = Some(more),
+                    },
+                    Err(_) => fault = Some(BodyFault::Crowded),
+                }
             }
             if first.is_empty() && rest.is_empty() {
                 first = data;
@@ -419,7 +427,7 @@ impl Gateway {
 #[derive(Default)]
 struct Held<'a> {
     bytes: Bytes,
-    _permits: Vec<SemaphorePermit<'a>>,
+    _permits: Option<SemaphorePermit<'a>>,
 }
 
 /// Why a body is not served.
@@ -456,11 +464,12 @@ fn may_write(facts: Option<&Facts>) -> bool {
     !matches!(facts.map(|facts| facts.access), Some(Access::Any | Access::Read))
 }
 
+/// What one reply is counted as. Of a Cluster, one node may be out and the others not.
 fn outcome(reply: &Reply) -> &'static str {
-    match reply {
-        Reply::Error(_) => "error",
-        _ => "ok",
-    }
+    let Reply::Error(text) = reply else { return "ok" };
+    let outages = [Outage::Deadline, Outage::Unreachable];
+    let outage = outages.into_iter().find(|outage| outage.text() == text);
+    outage.map_or("error", outage_name)
 }
 
 fn outage_name(outage: Outage) -> &'static str {

@@ -76,7 +76,7 @@ async fn serve(
     settings: Settings,
     log: Log,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    raise_file_limit(config.connections_max);
+    raise_file_limit(config.connections_max, config.streams_max);
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
@@ -149,9 +149,11 @@ fn tell(faults: &[ConfigError]) {
 }
 
 /// Each connection is a file, and where there are none left, none is left for Redis either.
-fn raise_file_limit(connections_max: usize) {
+fn raise_file_limit(connections_max: usize, streams_max: usize) {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    let wanted = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(FILES_BESIDE);
+    // A stream has a connection to Redis, too.
+    let wanted = u64::try_from(connections_max.saturating_add(streams_max)).unwrap_or(u64::MAX);
+    let wanted = wanted.saturating_add(FILES_BESIDE);
     let raised = wanted.min(hard);
     if raised > soft && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_err() || raised < wanted
     {
@@ -167,7 +169,7 @@ fn instance() -> u64 {
         ^ u64::from(std::process::id()).rotate_right(16)
 }
 
-/// For streams, Redis and the rest.
+/// For Redis and the rest.
 const FILES_BESIDE: u64 = 1024;
 /// All bodies together, until they are answered: 256 MiB.
 const BODIES_KIB_MAX: usize = 256 << 10;

@@ -87,7 +87,7 @@ impl fmt::Display for TokenFault {
                 "GATEWAY_TOKENS: neither it nor GATEWAY_TOKENS_FILE has a token; give name=token",
             ),
             Self::NameFormat => f.write_str(
-                "GATEWAY_TOKENS: a name must be 1 to 64 letters, digits, '-', '_' or '.'",
+                "GATEWAY_TOKENS_FILE: a name must be 1 to 64 letters, digits, '-', '_' or '.'",
             ),
             Self::Of(name, flaw) => write!(f, "token {name}: {flaw}"),
         }
@@ -511,21 +511,26 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 const SCRIPT_COMMANDS: [&str; 7] =
     ["EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FCALL", "FCALL_RO", "SCRIPT"];
 /// Commands that name no key, or more than they name.
-const UNBOUNDED: [&str; 16] = [
+const UNBOUNDED: [&str; 21] = [
     "ACL",
     "CLUSTER",
     "CONFIG",
     "DBSIZE",
     "DEBUG",
+    "FAILOVER",
     "FLUSHALL",
     "FLUSHDB",
     "FUNCTION",
     "KEYS",
     "MIGRATE",
+    "MODULE",
     "MONITOR",
     "MOVE",
+    "PUBSUB",
     "RANDOMKEY",
+    "REPLICAOF",
     "SCAN",
+    "SLAVEOF",
     "SLOWLOG",
     "SWAPDB",
 ];

@@ -325,7 +325,7 @@ async fn who_may_no_longer_follow_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_in_small_pieces_takes_no_more_than_its_size() {
+async fn a_body_in_small_pieces_leaves_room_for_others() {
     let gateway = &GATEWAY.1;
     let mut slow = connect(gateway);
     let head = format!("POST / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n");

@@ -1,12 +1,13 @@
 //! A Cluster: which node has which slot, and how a pipeline is divided among them. Only a command that a
 //! node has refused (MOVED, ASK, TRYAGAIN …) is sent again; one whose fate is unknown never is. What a
-//! refusal says is not believed beyond what the nodes themselves tell: a script can write one, too.
+//! refusal says is not believed beyond what the nodes themselves tell: a script can write one, too. Of a
+//! script's, one redirection is followed, and nothing is waited for.
 
 mod map;
 mod plan;
 
 use super::link::{Node, Outage, Source};
-use super::{packed, pong, transact};
+use super::{is_alive, packed, transact};
 use crate::command::{self, is};
 use crate::metrics::Metrics;
 use crate::redis_url::{Address, How};
@@ -61,7 +62,7 @@ impl Cluster {
             stale: Notify::new(),
             turn: AtomicUsize::new(0),
         });
-        // Ends with the cluster: the task holds it only while it works.
+        // Ends with the cluster, which the task does not hold while it pauses.
         let weak = Arc::downgrade(&cluster);
         tokio::spawn(async move {
             let mut told = false;
@@ -160,7 +161,7 @@ impl Cluster {
         let mut parts = Vec::new();
         everywhere(&Command::new("PING"), &map, &mut parts);
         let outcomes = self.dispatch(&parts, deadline).await;
-        map.is_whole() && outcomes.iter().all(|outcome| *outcome == Ok(pong()))
+        map.is_whole() && outcomes.iter().all(|outcome| outcome.as_ref().is_ok_and(is_alive))
     }
 
     /// Sends each part to its node, the parts of one node in order and in one write, and again those
@@ -248,7 +249,7 @@ impl Cluster {
     ) -> (HashMap<Address, Vec<Pending>>, Vec<Pending>) {
         let mut groups: HashMap<Address, Vec<Pending>> = HashMap::new();
         let several =
-            pending.iter().any(|one| parts.get(one.part).is_some_and(|part| part.has_keys));
+            pending.iter().any(|one| parts.get(one.part).is_some_and(|part| part.has_several_keys));
         // For each key of what may have to wait, whether it is written.
         let mut held: HashMap<&[u8], bool> = HashMap::new();
         let mut waiting = Vec::new();
@@ -259,7 +260,7 @@ impl Cluster {
                 let waits =
                     |key: &&[u8]| held.get(key).is_some_and(|writes| *writes || part.writes);
                 let must_wait = keys.iter().any(waits);
-                if part.has_keys || must_wait {
+                if part.has_several_keys || must_wait {
                     for key in keys {
                         *held.entry(key).or_default() |= part.writes;
                     }

@@ -264,7 +264,7 @@ const SERVES_SOME: [&str; 5] = ["BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOP
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 64 << 10;
 /// Most bytes of all replies to one request.
-pub const REPLY_BYTES_MAX: usize = 64 << 20;
+const REPLY_BYTES_MAX: usize = 64 << 20;
 /// Requests that are sent and not yet answered.
 const REQUESTS_SENT_MAX: usize = 1024;
 /// Requests that wait to be sent; more wait where they are, each until its deadline.

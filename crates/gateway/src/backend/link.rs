@@ -2,10 +2,11 @@
 //! for its deadline at most, and not at all while the server is known to be gone.
 
 use super::connection::{Own, Shared};
+use super::packed;
 use super::sentinel::{Sentinels, is_master};
 use crate::metrics::Metrics;
 use crate::redis_url::{Address, How};
-use redis_rest::{Command, Reply, encode_resp2_command};
+use redis_rest::{Command, Reply};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -291,8 +292,7 @@ async fn connect(source: &Source) -> Result<Live, String> {
 /// Returns when the connection is over, when it is to be made anew, or when it does not answer in time:
 /// a server that has vanished, or hangs, sends no word of it.
 async fn until_broken(live: &Live, patience: Duration) {
-    let mut ping = Vec::new();
-    encode_resp2_command(&Command::new("PING"), &mut ping);
+    let ping = packed(&[Command::new("PING")]);
     loop {
         let alive = async {
             sleep(PING_EVERY).await;
@@ -336,8 +336,7 @@ async fn follow(source: Arc<Source>, states: Vec<watch::Receiver<State>>, doubtf
             let is_right = match &master {
                 Some(master) => live.address == *master,
                 None => {
-                    let mut role = Vec::new();
-                    encode_resp2_command(&Command::new("ROLE"), &mut role);
+                    let role = packed(&[Command::new("ROLE")]);
                     let replies = timeout(PATIENCE_MIN, live.connection.send(role, 1)).await;
                     !matches!(replies, Ok(Ok(replies)) if says_replica(&replies))
                 }

@@ -12,7 +12,7 @@ pub struct Part {
     pub to: To,
     /// Whether it has several keys. One of them may have moved already, and another not: then it waits,
     /// and what comes behind it on these keys must wait, too.
-    pub has_keys: bool,
+    pub has_several_keys: bool,
     pub writes: bool,
     /// A script's errors are its own.
     pub is_script: bool,
@@ -63,6 +63,10 @@ pub fn slot(command: &Command) -> Result<Option<u16>, String> {
 
 /// Of what is not known, the keys of a module's command: most have one, as their first argument.
 pub fn keys(command: &Command) -> Vec<&[u8]> {
+    // Any node passes on what is published; a channel counts as a key for tokens alone.
+    if is(command, 0, "PUBLISH") {
+        return Vec::new();
+    }
     command::keys(command)
         .unwrap_or_else(|| command.words().get(1).map(Vec::as_slice).into_iter().collect())
 }
@@ -113,7 +117,7 @@ pub fn divide(command: Command, map: &Map, turn: usize, parts: &mut Vec<Part>) -
 fn part(command: Command, to: To) -> Part {
     let facts = command::facts(command.name());
     Part {
-        has_keys: keys(&command).len() > 1,
+        has_several_keys: keys(&command).len() > 1,
         writes: facts.is_none_or(|facts| facts.access != Access::Read),
         is_script: facts.is_some_and(|facts| facts.family == Family::Scripting),
         command,

@@ -127,6 +127,8 @@ fn commands_go_where_their_keys_are() {
     check("GET foo", &["slot 2: GET foo"]);
     check("get bar", &["slot 1: get bar"]);
     check("PING", &["any: PING"]);
+    check("PUBLISH foo x", &["any: PUBLISH foo x"]);
+    check("SPUBLISH foo x", &["slot 2: SPUBLISH foo x"]);
     check("EVALSHA x 2 foo {foo}x a", &["slot 2: EVALSHA x 2 foo {foo}x a"]);
     check("EVAL x 0", &["any: EVAL x 0"]);
     check("JSON.GET bar $", &["slot 1: JSON.GET bar $"]);
@@ -179,6 +181,14 @@ fn replies_are_put_together() {
     assert!(
         matches!(divided("RENAME foo bar").1.reply(&mut []), Reply::Error(text) if text.starts_with("CROSSSLOT"))
     );
+}
+
+#[test]
+fn what_goes_everywhere_is_known_to_transactions() {
+    for name in GO_EVERYWHERE {
+        let (parts, _) = divided(&format!("{name} x"));
+        assert!(name == "SCAN" || parts.len() == 2, "{name}: {parts:?}");
+    }
 }
 
 #[test]
