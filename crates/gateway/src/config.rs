@@ -254,23 +254,8 @@ impl Live {
 
 impl Settings {
     fn tls(&self, faults: &mut Vec<ConfigError>) -> Option<Arc<ServerConfig>> {
-        let (cert, key) = match (&self.tls_cert_file, &self.tls_key_file) {
-            (None, None) => return None,
-            (Some(cert), Some(key)) => (cert, key),
-            (Some(_), None) | (None, Some(_)) => {
-                faults.push(ConfigError::TlsAlone);
-                return None;
-            }
-        };
-        let chain = certificates(cert);
-        if chain.is_empty() {
-            faults.push(ConfigError::TlsCert);
-        }
-        let key = PrivateKeyDer::from_pem_file(key).ok();
-        if key.is_none() {
-            faults.push(ConfigError::TlsKey);
-        }
-        let key = key.filter(|_| !chain.is_empty())?;
+        let named = [ConfigError::TlsAlone, ConfigError::TlsCert, ConfigError::TlsKey];
+        let (chain, key) = pair(&self.tls_cert_file, &self.tls_key_file, named, faults)??;
         match ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key) {
             Ok(mut config) => {
                 config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -299,23 +284,11 @@ impl Settings {
             }
         }
         let builder = ClientConfig::builder().with_root_certificates(roots);
-        let (cert, key) = match (&self.redis_cert_file, &self.redis_key_file) {
-            (None, None) => return Some(Arc::new(builder.with_no_client_auth())),
-            (Some(cert), Some(key)) => (cert, key),
-            (Some(_), None) | (None, Some(_)) => {
-                faults.push(ConfigError::RedisCertAlone);
-                return None;
-            }
+        let named = [ConfigError::RedisCertAlone, ConfigError::RedisCert, ConfigError::RedisKey];
+        let Some((chain, key)) = pair(&self.redis_cert_file, &self.redis_key_file, named, faults)?
+        else {
+            return Some(Arc::new(builder.with_no_client_auth()));
         };
-        let chain = certificates(cert);
-        if chain.is_empty() {
-            faults.push(ConfigError::RedisCert);
-        }
-        let key = PrivateKeyDer::from_pem_file(key).ok();
-        if key.is_none() {
-            faults.push(ConfigError::RedisKey);
-        }
-        let key = key.filter(|_| !chain.is_empty())?;
         match builder.with_client_auth_cert(chain, key) {
             Ok(config) => Some(Arc::new(config)),
             Err(_) => {
@@ -324,6 +297,35 @@ impl Settings {
             }
         }
     }
+}
+
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A certificate chain and its key, if they are set; none at all if one of them is no good, which is said
+/// by the faults of one that stands alone, of the chain and of the key.
+fn pair(
+    cert: &Option<PathBuf>,
+    key: &Option<PathBuf>,
+    [alone, no_cert, no_key]: [ConfigError; 3],
+    faults: &mut Vec<ConfigError>,
+) -> Option<Option<Pair>> {
+    let (cert, key) = match (cert, key) {
+        (None, None) => return Some(None),
+        (Some(cert), Some(key)) => (cert, key),
+        (Some(_), None) | (None, Some(_)) => {
+            faults.push(alone);
+            return None;
+        }
+    };
+    let chain = certificates(cert);
+    if chain.is_empty() {
+        faults.push(no_cert);
+    }
+    let key = PrivateKeyDer::from_pem_file(key).ok();
+    if key.is_none() {
+        faults.push(no_key);
+    }
+    key.filter(|_| !chain.is_empty()).map(|key| Some((chain, key)))
 }
 
 /// The certificates in a file of PEM; none if it can't be read.

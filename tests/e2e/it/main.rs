@@ -1,17 +1,19 @@
 //! The whole system, tried as its users do: workerd, Redis, gateway, origin and an upstream, each a real
-//! process. A file per behaviour; `stack.rs` brings the system up, `servers.rs` single servers, `issuer.rs`
+//! process. A file per behaviour; `stack.rs` brings the system up, `servers.rs` single servers, `load.rs` asks much of them, `issuer.rs`
 //! is a foreign issuer, `provider.rs` a server that misbehaves on demand.
 
 mod algorithms;
 mod bounds;
 mod browsers;
 mod clients;
+mod clusters;
 mod deploy;
 mod forwarding;
 mod gateway;
 mod hostile;
 mod issuer;
 mod keys;
+mod load;
 mod opaque;
 mod outages;
 mod provider;
