@@ -32,7 +32,7 @@ pub struct Gateway {
     pub deadline: Duration,
     /// A permit for each stream.
     pub streams: Arc<Semaphore>,
-    /// A permit for each KiB of the bodies that are being read.
+    /// A permit for each KiB of the bodies that are not answered yet.
     pub bodies: Semaphore,
     pub stopping: watch::Receiver<bool>,
     /// Tells this process's sync tokens from another's.

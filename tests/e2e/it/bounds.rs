@@ -4,7 +4,7 @@ use crate::gateway::GATEWAY;
 use crate::servers::{Folder, Gateway, Process, Redis, TOKEN, answer, free_ports, wait_for_port};
 use crate::stack::{client, field};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -410,6 +410,53 @@ async fn what_is_under_way_is_finished_before_it_ends() {
     assert_eq!(answer(slow.await.unwrap().unwrap()).await, (200, json!({ "result": "done" })));
     assert_eq!(gateway.process.ended(10), Some(0));
     while let Ok(Some(_)) = stream.chunk().await {}
+}
+
+#[tokio::test]
+async fn what_is_asked_is_counted_and_logged_without_values() {
+    let redis = Redis::start(&[]);
+    let gateway = Gateway::start(&redis.url(), &[]);
+    let commands = json!([
+        ["SET", "a-key-of-mine", "a-value-of-mine"],
+        ["INCR", "a-key-of-mine"],
+        ["FLUSHALL"],
+        ["HGETALL", "another"],
+    ]);
+    let request = client().post(format!("{}/pipeline", gateway.url)).bearer_auth(TOKEN);
+    let response = request.header("x-request-id", "r-1").json(&commands).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    gateway.run(json!(["EVAL", "return 'a-value-of-mine'", 0])).await;
+    let stranger = client().get(format!("{}/get/a-key-of-mine?_token=wrong-of-mine", gateway.url));
+    assert_eq!(stranger.send().await.unwrap().status(), 401);
+
+    let text = crate::stack::get(&format!("{}/metrics", gateway.url)).send().await.unwrap();
+    let text = text.text().await.unwrap();
+    for line in [
+        "commands_total{family=\"string\",outcome=\"ok\"} 1",
+        "commands_total{family=\"string\",outcome=\"error\"} 1",
+        "commands_total{family=\"server\",outcome=\"refused\"} 1",
+        "commands_total{family=\"hash\",outcome=\"ok\"} 1",
+        "commands_total{family=\"scripting\",outcome=\"ok\"} 1",
+        "requests_total{endpoint=\"pipeline\",status=\"200\"} 1",
+        "requests_total{endpoint=\"command\",status=\"200\"} 1",
+        "requests_total{endpoint=\"command\",status=\"401\"} 1",
+        "request_seconds_count 3",
+    ] {
+        assert!(text.contains(&format!("portcullis_gateway_{line}\n")), "{line}:\n{text}");
+    }
+    let log = gateway.process.says("\"status\":401").await;
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let asked: Vec<&Value> = lines
+        .iter()
+        .map(|line| &line["fields"])
+        .filter(|line| line["event"] == "request")
+        .collect();
+    assert_eq!(asked.len(), 3, "{log}");
+    let first = asked[0];
+    assert_eq!((&first["request_id"], &first["token"]), (&json!("r-1"), &json!("test")));
+    assert_eq!((&first["commands"], &first["endpoint"]), (&json!(4), &json!("pipeline")));
+    assert!(first["micros"].is_u64() && asked.iter().all(|line| !line["request_id"].is_null()));
+    assert!(!log.contains("of-mine") && !text.contains("of-mine"), "{log}");
 }
 
 #[tokio::test]

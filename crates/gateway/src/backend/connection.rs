@@ -36,11 +36,15 @@ impl Own {
         };
         if let Some(password) = &how.password {
             let login = how.username.iter().fold(Command::new("AUTH"), |auth, name| auth.arg(name));
-            // Of what is said to a password, the code alone: a server may repeat the words that it does
-            // not understand.
-            own.agree(login.arg(password.expose()))
-                .await
-                .map_err(|text| format!("AUTH: {}", text.split(' ').next().unwrap_or_default()))?;
+            // Of what Redis says to a password, the code alone: a server may repeat the words that it
+            // does not understand.
+            match own.ask(&login.arg(password.expose())).await {
+                Ok(Reply::Error(text)) => {
+                    return Err(format!("AUTH: {}", text.split(' ').next().unwrap_or_default()));
+                }
+                Ok(_) => {}
+                Err(error) => return Err(format!("AUTH: {error}")),
+            }
         }
         if how.database > 0 {
             own.agree(Command::new("SELECT").arg(how.database)).await?;
