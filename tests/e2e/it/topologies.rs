@@ -51,6 +51,12 @@ async fn a_password_and_a_users_rights_are_redis_own() {
     let log = gateway.process.says("redis_unreachable").await;
     assert!(log.contains("WRONGPASS"), "{log}");
     assert!(!log.contains("wrong-one"), "{log}");
+
+    // A server that does not know AUTH repeats what it was sent.
+    let deaf = Redis::start(&["--rename-command", "AUTH", ""]);
+    let gateway = Gateway::start(&format!("redis://u:echoed-one@127.0.0.1:{}", deaf.port), &[]);
+    let log = gateway.process.says("redis_unreachable").await;
+    assert!(log.contains("AUTH: ERR") && !log.contains("echoed-one"), "{log}");
 }
 
 #[tokio::test]
