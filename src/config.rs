@@ -7,6 +7,15 @@ use std::collections::HashMap;
 use wasm_bindgen::JsValue;
 use worker::Env;
 
+/// The platform's rate limiter, where one is bound.
+pub fn limiter() -> Option<JsValue> {
+    LIMITER.with(|limiter| limiter.get().cloned().flatten())
+}
+
+thread_local! {
+    static LIMITER: OnceCell<Option<JsValue>> = const { OnceCell::new() };
+}
+
 /// The policy of this isolate. It never changes while the isolate lives, so it is never freed.
 pub fn policy(env: &Env) -> Result<&'static Policy, Refusal> {
     thread_local! {
@@ -17,6 +26,7 @@ pub fn policy(env: &Env) -> Result<&'static Policy, Refusal> {
 
 fn load(env: &Env) -> Option<&'static Policy> {
     let env: &JsValue = env.as_ref();
+    LIMITER.with(|limiter| limiter.get_or_init(|| host::binding(env, "LOCAL_LIMITER")).is_some());
     let variables = host::variables(env);
     let variables: HashMap<String, String> = serde_json::from_str(&variables).unwrap_or_default();
     match Policy::parse(|name| variables.get(name).cloned()) {

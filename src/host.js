@@ -1,9 +1,10 @@
 // What the edge asks of the platform, in few and coarse steps: a crossing between JavaScript and Wasm
 // costs more than the work that it does. No judgement here; core has it all.
 
-// Clock, request id, method, URL, then the header fields, a line each: one string, one crossing.
+// Clock, request id, place, method, URL, then the header fields, a line each: one string, one crossing.
 export function head(request) {
-  let text = `${Date.now()}\n${crypto.randomUUID()}\n${request.method}\n${request.url}`;
+  const place = request.cf?.colo ?? '';
+  let text = `${Date.now()}\n${crypto.randomUUID()}\n${place}\n${request.method}\n${request.url}`;
   for (const [name, value] of request.headers) text += `\n${name}\n${value}`;
   return text;
 }
@@ -22,6 +23,26 @@ export function variables(env) {
     }
   }
   return JSON.stringify(plain);
+}
+
+// A binding that is no plain variable, if there is one of that name.
+export function binding(env, name) {
+  const found = env[name];
+  return typeof found === 'object' ? found : undefined;
+}
+
+// Whether the platform's rate limiter admits one more; nothing where it can't say.
+export async function limit(limiter, key) {
+  try {
+    const { success } = await limiter.limit({ key });
+    return success;
+  } catch {
+    return undefined;
+  }
+}
+
+export function nonce() {
+  return crypto.getRandomValues(new Uint8Array(12));
 }
 
 export function log(line) {
@@ -147,12 +168,12 @@ export function reply(status, fields, body) {
   return new Response(body || null, { status, headers });
 }
 
-// The same response with some fields set; its body is not touched. Which pages may read it is the gate's
-// to say. A WebSocket's response can't be made anew, nor one whose status is none.
-export function dress(response, fields) {
+// The same response with some fields set; its body is not touched. Where the gate says which pages may read
+// it, nobody else does. A WebSocket's response can't be made anew, nor one whose status is none.
+export function dress(response, fields, saysWhoReads) {
   if (response.webSocket || response.status < 200 || response.status > 599) return response;
   const dressed = new Response(response.body, response);
-  for (const name of [...dressed.headers.keys()]) {
+  for (const name of saysWhoReads ? [...dressed.headers.keys()] : []) {
     if (name.startsWith('access-control-')) dressed.headers.delete(name);
   }
   put(dressed.headers, fields);

@@ -7,7 +7,7 @@ use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen(module = "/src/host.js")]
 extern "C" {
-    /// Clock in milliseconds, request id, method, URL and header fields, a line each.
+    /// Clock in milliseconds, request id, place, method, URL and header fields, a line each.
     pub fn head(request: &web_sys::Request) -> String;
 
     fn now() -> f64;
@@ -21,9 +21,22 @@ extern "C" {
     /// A response of its parts; `fields` holds names and values in turn, a line each.
     pub fn reply(status: u16, fields: &str, body: &str) -> web_sys::Response;
 
-    /// The same response with some fields set, in the form of [`reply`]'s, and without its own that say which
-    /// pages may read it.
-    pub fn dress(response: web_sys::Response, fields: &str) -> web_sys::Response;
+    /// The same response with some fields set, in the form of [`reply`]'s; and, where the gate says which
+    /// pages may read it, without its own that say so.
+    pub fn dress(
+        response: web_sys::Response,
+        fields: &str,
+        says_who_reads: bool,
+    ) -> web_sys::Response;
+
+    /// A binding that is no plain variable.
+    pub fn binding(env: &JsValue, name: &str) -> Option<JsValue>;
+
+    #[wasm_bindgen(js_name = nonce)]
+    fn nonce_bytes() -> Vec<u8>;
+
+    #[wasm_bindgen(js_name = limit)]
+    fn limit_promise(limiter: &JsValue, key: &str) -> Promise;
 
     #[wasm_bindgen(js_name = sleep)]
     fn sleep_promise(ms: u32) -> Promise;
@@ -160,6 +173,16 @@ pub async fn import_key(algorithm: &str, jwk: &str, usage: &str) -> Option<JsVal
 pub async fn sign(algorithm: &str, key: &JsValue, input: &str) -> Option<Vec<u8>> {
     let signature = JsFuture::from(sign_promise(algorithm, key, input.as_bytes())).await.ok()?;
     Some(js_sys::Uint8Array::new(&signature).to_vec())
+}
+
+/// Whether the platform's rate limiter admits one more, if it says so.
+pub async fn limit(limiter: &JsValue, key: &str) -> Option<bool> {
+    JsFuture::from(limit_promise(limiter, key)).await.ok()?.as_bool()
+}
+
+/// Random bytes for a seal.
+pub fn nonce() -> [u8; 12] {
+    nonce_bytes().try_into().unwrap_or_default()
 }
 
 /// Lets other requests of the isolate go on.

@@ -1,14 +1,14 @@
 //! Asking a provider about a token (RFC 7662): an opaque one, or one whose record the store has lost. The
 //! store is asked first; a provider is asked seldom, within a rate and a deadline.
 
-use crate::Arrival;
+use crate::breakers::{self, Dependency};
 use crate::host::{self, ContentType, Fault, TextRequest};
-use crate::memory::Memory;
-use crate::store;
+use crate::trace::Tier;
 use crate::verify::Basis;
+use crate::{Arrival, retry, store};
 use portcullis_core::{
-    Check, Denial, Introspection, Issuer, Outage, Policy, Proof, Provider, Refusal, TokenHash,
-    TokenRecord, UnixSeconds, Vouched,
+    Check, Denial, Finding, Introspection, Issuer, Memory, Missing, Outage, Policy, Proof,
+    Provider, Refusal, StoreOutage, TokenHash, TokenRecord, UnixSeconds, Vouched,
 };
 use redis_rest::{Command, Reply};
 use std::cell::{Cell, RefCell};
@@ -20,7 +20,7 @@ thread_local! {
         RefCell::new(Memory::new(REFUSED_PER_GENERATION, usize::MAX));
     /// The current second, and how often it was asked in it, for each reason apart: nobody can use up with
     /// made-up tokens what genuine ones need.
-    static ASKED: Cell<(UnixSeconds, [u32; 2])> = const { Cell::new((UnixSeconds(0), [0; 2])) };
+    static ASKED: Cell<(UnixSeconds, [u32; 3])> = const { Cell::new((UnixSeconds(0), [0; 3])) };
 }
 
 /// For how long nobody is asked again about a token, in milliseconds, and what is said of it meanwhile.
@@ -38,11 +38,13 @@ enum Why {
     Opaque = 0,
     /// The token is genuine, and its record is missing.
     RecordMissing = 1,
+    /// The store can't be asked.
+    StoreOut = 2,
 }
 
 /// Who holds an opaque token, as the store or its provider says.
 pub async fn holder(
-    check: &Check<'_>,
+    check: &Check<'_, '_>,
     provider: Provider<'_>,
     hash: TokenHash,
     policy: &'static Policy,
@@ -60,52 +62,72 @@ pub async fn holder(
     };
     if policy.revocation_seconds_max > 0 || provider.introspection.revocations_in_store {
         let get = Command::new("GET").arg(policy.keys.token(&hash));
-        let reply = store::ask(policy, vec![get], &arrival.request_id).await?.pop();
-        let record = match reply.as_ref() {
-            Some(Reply::Null) => None,
-            Some(reply @ (Reply::Bulk(_) | Reply::Status(_))) => {
-                reply.as_text().and_then(TokenRecord::decode)
+        let record = match store::ask(policy, &[get], arrival).await.pop() {
+            Some(Finding::Reply(Reply::Null)) => None,
+            Some(Finding::Reply(reply @ (Reply::Bulk(_) | Reply::Status(_)))) => {
+                let text = reply.as_text().unwrap_or_default();
+                let key = policy.keys.token(&hash);
+                let record = TokenRecord::decode(text, &key, policy.seal.as_ref());
+                arrival.trace.unopened.set(record.is_none());
+                record
             }
-            Some(Reply::Array(_) | Reply::Error(_) | Reply::Integer(_)) | None => {
-                return Err(Outage::StoreFaulty.into());
-            }
+            // Without a signature there is only the provider's word instead of the store's.
+            Some(Finding::Out(_)) if check.store_outage() == StoreOutage::Origin => None,
+            Some(Finding::Out(outage)) => return Err(outage.into()),
+            _ => return Err(Outage::StoreFaulty.into()),
         };
         let reading = policy.issuers.get(provider.issuer);
         let reading = reading.map(|issuer| Introspection::reading(issuer, &policy.other_claims));
         // Without a word on that the record is its issuer's own.
         let for_us = |record: &TokenRecord| record.read_as.is_none() || record.read_as == reading;
         if let Some(record) = record.filter(|record| for_us(record) && keeps(record) > 0) {
+            arrival.trace.tier.set(Some(Tier::Store));
             return vouch(record);
         }
     }
-    let record = ask(provider, Why::Opaque, hash, policy, arrival).await?;
+    let why = arrival.trace.store_out.get().map_or(Why::Opaque, |_| Why::StoreOut);
+    let record = ask(provider, why, hash, policy, arrival).await?;
     keep(&record, keeps(&record), hash, policy, arrival);
     vouch(record)
 }
 
-/// The store's answer, with the record that it lacked, if the provider knows the token.
+/// Puts into the store's answer what it lacks and the token's provider knows: the record, or, on routes that
+/// want it so, everything.
 pub async fn complete(
-    check: &Check<'_>,
-    proof: &Proof,
-    mut answer: Result<Vec<Reply>, Outage>,
+    check: &Check<'_, '_>,
+    proof: &Proof<'_>,
+    findings: &mut [Finding],
     policy: &'static Policy,
     arrival: &Arrival,
-) -> Result<Result<Vec<Reply>, Outage>, Refusal> {
-    let Some(provider) = check.missing_record(proof, &answer) else {
-        return Ok(answer);
+) -> Result<(), Refusal> {
+    if check.open_record(proof, findings) {
+        arrival.trace.unopened.set(true);
+    }
+    if arrival.trace.tier.get().is_none() && check.asks_of_token(proof) {
+        arrival.trace.tier.set(Some(Tier::Store));
+    }
+    let Some((provider, missing)) = check.missing_record(proof, findings) else {
+        return Ok(());
     };
     let Some(hash) = check.token_hash() else {
-        return Ok(answer);
+        return Ok(());
     };
-    let record = ask(provider, Why::RecordMissing, hash, policy, arrival).await?;
-    if let Some(reply) = answer.as_mut().ok().and_then(|replies| replies.get_mut(1)) {
-        *reply = Reply::text(&record.encode());
+    if missing == Missing::Store && arrival.trace.vouched_now.get() {
+        check.vouch_now(proof, findings);
+        return Ok(());
     }
-    let exp = record.exp.map(UnixSeconds);
-    let bound = policy.revocation_seconds_max;
-    let seconds = provider.introspection.keeps_seconds(exp, None, bound, arrival.now);
-    keep(&record, seconds, hash, policy, arrival);
-    Ok(answer)
+    let why = match missing {
+        Missing::Record => Why::RecordMissing,
+        Missing::Store => Why::StoreOut,
+    };
+    let record = ask(provider, why, hash, policy, arrival).await?;
+    if missing == Missing::Record {
+        let exp = record.exp.map(UnixSeconds);
+        let bound = policy.revocation_seconds_max;
+        let seconds = provider.introspection.keeps_seconds(exp, None, bound, arrival.now);
+        keep(&record, seconds, hash, policy, arrival);
+    }
+    Ok(check.complete(proof, findings, missing, record)?)
 }
 
 /// Writes a record to the store, after the answer. A store that does not take it is asked again with the
@@ -120,14 +142,15 @@ fn keep(
     if seconds == 0 {
         return;
     }
-    let set = Command::new("SET")
-        .arg(policy.keys.token(&hash))
-        .arg(record.encode())
-        .arg("EX")
-        .arg(seconds);
-    let id = arrival.request_id.clone();
+    if arrival.trace.store_out.get().is_some() {
+        return;
+    }
+    let key = policy.keys.token(&hash);
+    let value = record.encode(&key, policy.seal.as_ref(), host::nonce());
+    let set = Command::new("SET").arg(key).arg(value).arg("EX").arg(seconds);
+    let own = arrival.alone();
     arrival.after(async move {
-        let _ = store::ask(policy, vec![set], &id).await;
+        let _ = store::trip(policy, &[set], &own).await;
     });
 }
 
@@ -153,18 +176,35 @@ async fn ask(
         request_id: &arrival.request_id,
         authorization: question.authorization.as_deref(),
         body: Some((ContentType::Form, &question.body)),
-        deadline_ms: policy.introspection_deadline_ms,
+        deadline_ms: 0,
         bytes_max: ANSWER_BYTES_MAX,
     };
-    let (status, text) = request.send().await.map_err(|fault| {
-        log(issuer, arrival, &format!("{fault:?}"));
-        match fault {
-            Fault::Timeout => Outage::IntrospectionTimeout,
-            Fault::TooLarge => Outage::IntrospectionFaulty,
-            Fault::Unreachable => Outage::IntrospectionUnreachable,
+    let deadline_ms = policy.introspection_deadline_ms;
+    let begun_ms = host::now_ms();
+    let work = async {
+        let answer = retry::text(request, begun_ms + u64::from(deadline_ms), arrival).await;
+        let (status, text) = answer.map_err(|fault| {
+            log(issuer, arrival, &format!("{fault:?}"));
+            match fault {
+                Fault::Timeout => Outage::IntrospectionTimeout,
+                Fault::TooLarge => Outage::IntrospectionFaulty,
+                Fault::Unreachable => Outage::IntrospectionUnreachable,
+            }
+        })?;
+        let read = Introspection::read(issuer, &policy.other_claims, status, &text, arrival.now);
+        match read {
+            Err(Refusal::Out(outage)) => {
+                log(issuer, arrival, &format!("status {status}, or no answer of RFC 7662"));
+                Err(outage)
+            }
+            read => Ok(read),
         }
-    })?;
-    let outcome = Introspection::read(issuer, &policy.other_claims, status, &text, arrival.now);
+    };
+    let dependency = Dependency::Provider(provider.issuer);
+    let answer = breakers::call(dependency, policy, arrival, deadline_ms, work).await;
+    let trace = &arrival.trace;
+    trace.provider_ms.set(trace.provider_ms.get() + host::now_ms().saturating_sub(begun_ms));
+    let outcome = answer?;
     match outcome {
         Err(Refusal::Denied(denial)) => {
             // The first pause is short: a provider's replica may not have heard of a new token yet.
@@ -173,10 +213,11 @@ async fn ask(
             let pause = Pause { until_ms: arrival.now_ms + length_ms, length_ms, denial };
             REFUSED.with_borrow_mut(|memory| memory.insert(hash, pause, 0));
         }
-        Err(Refusal::Out(_) | Refusal::Misconfigured) => {
-            log(issuer, arrival, &format!("status {status}, or no answer of RFC 7662"));
+        Err(Refusal::Out(_) | Refusal::Misconfigured) => {}
+        Ok(_) => {
+            trace.tier.set(Some(Tier::Provider));
+            trace.vouched_now.set(true);
         }
-        Ok(_) => {}
     }
     outcome
 }
@@ -185,7 +226,7 @@ async fn ask(
 /// counts with the current one.
 fn may_ask(policy: &Policy, why: Why, now: UnixSeconds) -> bool {
     let (second, counts) = ASKED.get();
-    let (second, mut counts) = if now > second { (now, [0; 2]) } else { (second, counts) };
+    let (second, mut counts) = if now > second { (now, [0; 3]) } else { (second, counts) };
     let count = match counts.get_mut(why as usize) {
         Some(count) => {
             *count = count.saturating_add(1);

@@ -3,19 +3,22 @@
 //! This crate has all of the I/O and none of the judgement, which is `portcullis-core`'s. `pass` is
 //! the way of every request; a refusal becomes a response in `reply.rs` alone.
 
+mod breakers;
 mod config;
 mod forward;
 mod host;
 mod introspect;
 mod keys;
-mod memory;
+mod limits;
 mod reply;
+mod retry;
 mod store;
+mod trace;
 mod verify;
 
-use portcullis_core::{
-    Answer, Check, Cors, Destination, Head, LogPolicy, Permit, Policy, Refusal, Route, UnixSeconds,
-};
+use portcullis_core::{Answer, Check, Destination, Head, Permit, Policy, Refusal, UnixSeconds};
+use std::rc::Rc;
+use trace::Trace;
 use worker::{Context, Env, event};
 
 #[event(fetch)]
@@ -25,12 +28,11 @@ async fn fetch(
     context: Context,
 ) -> worker::Result<web_sys::Response> {
     let arrival = Arrival::read(&request, context);
-    let mut trace = Trace::default();
     let outcome = match config::policy(&env) {
-        Ok(policy) => pass(&request, &arrival, policy, &mut trace).await,
+        Ok(policy) => pass(&request, &arrival, policy).await,
         Err(refusal) => Err(refusal),
     };
-    Ok(reply::settle(outcome, &arrival, &trace))
+    Ok(reply::settle(outcome, &arrival))
 }
 
 /// The steps of a request: route, check, verify, ask, decide, send.
@@ -38,24 +40,27 @@ async fn pass(
     request: &web_sys::Request,
     arrival: &Arrival,
     policy: &'static Policy,
-    trace: &mut Trace,
 ) -> Result<Outcome, Refusal> {
-    let head = arrival.head();
-    trace.policy = Some(policy);
-    trace.cors = policy.cors(None);
+    let (head, trace) = (arrival.head(), &arrival.trace);
+    trace.policy.set(Some(policy));
+    trace.cors.set(policy.cors(None));
     let route = match policy.destination(&head)? {
         Destination::Gate(answer) => return Ok(Outcome::Answered(answer)),
         Destination::Route(route) => route,
     };
-    trace.route = Some(route);
-    trace.cors = policy.cors(Some(route));
+    trace.route.set(Some(route));
+    trace.cors.set(policy.cors(Some(route)));
 
     let check = Check::new(&head, route, policy)?;
     let proof = verify::holder(&check, policy, arrival).await?;
-    let answer = store::ask(policy, check.commands(&proof), &arrival.request_id).await;
-    let answer = introspect::complete(&check, &proof, answer, policy, arrival).await?;
-    let permit: Permit<'_> = check.decide(&proof, answer)?;
-    verify::remember_cleared(&permit, policy, arrival);
+    limits::recall(&proof, arrival)?;
+    let mut findings = store::ask(policy, &check.commands(&proof), arrival).await;
+    introspect::complete(&check, &proof, &mut findings, policy, arrival).await?;
+    limits::settle(&check, &proof, &mut findings, arrival).await;
+    let verdict: Result<Permit<'_>, Refusal> = check.decide(&proof, &findings);
+    verify::remember(&check, &verdict, policy, arrival);
+    let permit = verdict?;
+    limits::count_late(&proof, policy, arrival);
     forward::send(request, &permit, &head, policy, arrival).await.map(Outcome::Forwarded)
 }
 
@@ -67,45 +72,53 @@ enum Outcome {
     Forwarded(web_sys::Response),
 }
 
-/// A request as it came: the one reading of the clock, its id and its head.
+/// A request as it came: the one reading of the clock, its id and its head; and what becomes known of it.
 struct Arrival {
     now_ms: u64,
     now: UnixSeconds,
     request_id: String,
+    /// The place that serves it.
+    colo: String,
     head: String,
-    context: Context,
+    context: Rc<Context>,
+    trace: Trace,
 }
 
 impl Arrival {
     fn read(request: &web_sys::Request, context: Context) -> Self {
         let text = host::head(request);
-        let mut parts = text.splitn(3, '\n');
+        let mut parts = text.splitn(4, '\n');
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let now_ms: u64 = part().parse().unwrap_or_default();
-        let (now, request_id, head) = (UnixSeconds(now_ms / 1000), part(), part());
-        Self { now_ms, now, request_id, head, context }
+        let (request_id, colo, head) = (part(), part(), part());
+        let (now, context) = (UnixSeconds(now_ms / 1000), Rc::new(context));
+        Self { now_ms, now, request_id, colo, head, context, trace: Trace::default() }
     }
 
     fn head(&self) -> Head<'_> {
         Head::parse(&self.head).unwrap_or_else(|| Head::new("GET", "", Vec::new()))
     }
 
+    /// Chance, the same for a whole request: the id has 122 bits of it.
+    fn jitter(&self) -> u32 {
+        self.request_id.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0)
+    }
+
     /// Does something that the answer need not wait for.
     fn after(&self, work: impl Future<Output = ()> + 'static) {
         self.context.wait_until(work);
     }
-}
 
-/// What is known of a request beyond its outcome.
-#[derive(Default)]
-struct Trace {
-    policy: Option<&'static Policy>,
-    route: Option<&'static Route>,
-    cors: Option<&'static Cors>,
-}
-
-impl Trace {
-    fn logs(&self, refused: bool) -> bool {
-        refused || self.policy.is_none_or(|policy| policy.log == LogPolicy::All)
+    /// The same request without its head, for what is done after it.
+    fn alone(&self) -> Self {
+        Self {
+            now_ms: self.now_ms,
+            now: self.now,
+            request_id: self.request_id.clone(),
+            colo: String::new(),
+            head: String::new(),
+            context: Rc::clone(&self.context),
+            trace: Trace::default(),
+        }
     }
 }

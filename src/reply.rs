@@ -1,56 +1,148 @@
 //! The one place where a refusal becomes a response, and where a request is logged.
 
-use crate::{Arrival, Outcome, Trace, host};
-use portcullis_core::{Denial, Outage, Refusal, metadata_url};
-use serde_json::json;
+use crate::{Arrival, Outcome, breakers, host};
+use portcullis_core::{Denial, Outage, Refusal, Tally, metadata_url};
+use serde_json::{Map, Value, json};
 
 /// The response to a request, and its line in the log.
-pub fn settle(
-    outcome: Result<Outcome, Refusal>,
-    arrival: &Arrival,
-    trace: &Trace,
-) -> web_sys::Response {
+pub fn settle(outcome: Result<Outcome, Refusal>, arrival: &Arrival) -> web_sys::Response {
     let (response, said, code) = match outcome {
-        Ok(Outcome::Forwarded(response)) => (dress(response, arrival, trace), "forwarded", None),
+        Ok(Outcome::Forwarded(response)) => (dress(response, arrival), "forwarded", None),
         Ok(Outcome::Answered(answer)) => {
             let body = if arrival.head().method() == "HEAD" { "" } else { &answer.body };
             let mut fields = answer.fields;
             fields.push(("x-request-id", arrival.request_id.clone()));
             (host::reply(answer.status, &lines(&fields), body), "answered", None)
         }
-        Err(refusal) => (refuse(refusal, arrival, trace), "refused", Some(refusal.code())),
+        Err(refusal) => (refuse(refusal, arrival), "refused", Some(refusal.code())),
     };
-    if trace.logs(code.is_some()) {
-        let line = json!({
-            "level": if code.is_some() && response.status() >= 500 { "warn" } else { "info" },
-            "event": "request",
-            "request_id": arrival.request_id,
-            "method": arrival.head().method(),
-            "route": trace.route.map(|route| route.name.as_str()),
-            "outcome": said,
-            "code": code,
-            "status": response.status(),
-            "ms": host::now_ms().saturating_sub(arrival.now_ms),
-        });
-        host::log(&line.to_string());
+    if arrival.trace.logs(code.is_some()) {
+        log(&response, said, code, arrival);
     }
     response
 }
 
+/// One line a request. What is as ever is left out.
+fn log(response: &web_sys::Response, said: &str, code: Option<&str>, arrival: &Arrival) {
+    let (trace, mut line) = (&arrival.trace, Map::new());
+    let status = response.status();
+    let level = if code.is_some() && status >= 500 { "warn" } else { "info" };
+    let mut put = |name: &str, value: Value| {
+        line.insert(name.to_owned(), value);
+    };
+    put("level", level.into());
+    put("event", "request".into());
+    put("request_id", arrival.request_id.as_str().into());
+    put("method", arrival.head().method().into());
+    put("route", trace.route.get().map(|route| route.name.as_str()).into());
+    put("outcome", said.into());
+    put("code", code.into());
+    put("status", status.into());
+    put("ms", host::now_ms().saturating_sub(arrival.now_ms).into());
+    if !arrival.colo.is_empty() {
+        put("colo", arrival.colo.as_str().into());
+    }
+    if let Some(tier) = trace.tier.get() {
+        put("cache", tier.name().into());
+    }
+    if let Some(kid) = trace.kid.borrow().as_deref() {
+        put("kid", kid.into());
+    }
+    for (name, ms) in [
+        ("store_ms", &trace.store_ms),
+        ("provider_ms", &trace.provider_ms),
+        ("upstream_ms", &trace.upstream_ms),
+    ] {
+        if ms.get() > 0 {
+            put(name, ms.get().into());
+        }
+    }
+    if let Some(left) = trace.tallies.borrow().iter().map(|tally| tally.left).min() {
+        put("limit_left", left.into());
+    }
+    for (name, violated) in [("limits", trace.violated(false)), ("shadow", trace.violated(true))] {
+        if !violated.is_empty() {
+            put(name, violated.into());
+        }
+    }
+    if trace.shadowed_failures.get() {
+        put("shadow_failures", true.into());
+    }
+    if trace.unopened.get() {
+        put("record_unopened", true.into());
+    }
+    if let Some(degraded) = trace.degraded.get() {
+        put("degraded", degraded.into());
+    }
+    let troubled = trace.policy.get().map(|policy| breakers::troubled(policy)).unwrap_or_default();
+    if !troubled.is_empty() {
+        let states = troubled.into_iter().map(|(name, state)| (name, state.into()));
+        put("breakers", Value::Object(states.collect()));
+    }
+    host::log(&Value::Object(line).to_string());
+}
+
 /// The answer of whoever a request was for. It is handed on as it is, since a new response around the same
-/// body costs as much as all of the policy; but for what the policy says of cross-origin requests.
-fn dress(response: web_sys::Response, arrival: &Arrival, trace: &Trace) -> web_sys::Response {
-    if trace.cors.is_none() {
+/// body costs as much as all of the policy; but for what the gate has to say itself.
+fn dress(response: web_sys::Response, arrival: &Arrival) -> web_sys::Response {
+    let trace = &arrival.trace;
+    let mut fields = told_fields(arrival, false);
+    let says_who_reads = trace.cors.get().is_some();
+    if !says_who_reads && fields.is_empty() {
         return response;
     }
-    let mut fields = cors_fields(arrival, trace);
+    fields.extend(cors_fields(arrival));
     fields.push(("x-request-id", arrival.request_id.clone()));
-    host::dress(response, &lines(&fields))
+    host::dress(response, &lines(&fields), says_who_reads)
 }
 
 /// A page must be able to read a refusal, too.
-fn cors_fields(arrival: &Arrival, trace: &Trace) -> Vec<(&'static str, String)> {
-    trace.cors.map(|cors| cors.fields(&arrival.head())).unwrap_or_default()
+fn cors_fields(arrival: &Arrival) -> Vec<(&'static str, String)> {
+    arrival.trace.cors.get().map(|cors| cors.fields(&arrival.head())).unwrap_or_default()
+}
+
+/// What the gate tells of limits, of an outage, and of time.
+fn told_fields(arrival: &Arrival, refused: bool) -> Vec<(&'static str, String)> {
+    let (trace, mut fields) = (&arrival.trace, Vec::new());
+    let tallies = trace.tallies.borrow();
+    let told = |tally: &&Tally<'_>| {
+        !tally.limit.shadow && (tally.limit.headers || (refused && !tally.admitted))
+    };
+    let told: Vec<&Tally<'_>> = tallies.iter().filter(told).collect();
+    if !told.is_empty() {
+        // draft-ietf-httpapi-ratelimit-headers-11.
+        let list = |item: fn(&Tally<'_>) -> String| {
+            told.iter().map(|tally| item(tally)).collect::<Vec<_>>().join(", ")
+        };
+        fields.push((
+            "ratelimit-policy",
+            list(|tally| {
+                let limit = tally.limit;
+                format!("\"{}\";q={};w={}", limit.name, tally.quota, limit.window_seconds)
+            }),
+        ));
+        fields.push((
+            "ratelimit",
+            list(|tally| {
+                let seconds = tally.more_ms.div_ceil(1000);
+                format!("\"{}\";r={};t={seconds}", tally.limit.name, tally.left)
+            }),
+        ));
+    }
+    if let Some(degraded) = trace.degraded.get() {
+        fields.push(("portcullis-degraded", degraded.to_owned()));
+    }
+    if trace.policy.get().is_some_and(|policy| policy.server_timing) {
+        let total = host::now_ms().saturating_sub(arrival.now_ms);
+        let tier = trace.tier.get().map(|tier| format!("cache;desc={}, ", tier.name()));
+        let (store, provider) = (trace.store_ms.get(), trace.provider_ms.get());
+        let upstream = trace.upstream_ms.get();
+        fields.push(("server-timing", format!(
+            "{}store;dur={store}, provider;dur={provider}, upstream;dur={upstream}, total;dur={total}",
+            tier.unwrap_or_default(),
+        )));
+    }
+    fields
 }
 
 fn lines(fields: &[(&'static str, String)]) -> String {
@@ -59,29 +151,52 @@ fn lines(fields: &[(&'static str, String)]) -> String {
 }
 
 /// Problem details (RFC 9457) with the challenge of RFC 6750 section 3.
-fn refuse(refusal: Refusal, arrival: &Arrival, trace: &Trace) -> web_sys::Response {
+fn refuse(refusal: Refusal, arrival: &Arrival) -> web_sys::Response {
     let (status, title, challenge) = manner(refusal);
-    let mut fields = cors_fields(arrival, trace);
+    let mut fields = cors_fields(arrival);
+    fields.extend(told_fields(arrival, true));
     fields.extend([
         ("content-type", "application/problem+json".to_owned()),
         ("cache-control", "no-store".to_owned()),
         ("x-request-id", arrival.request_id.clone()),
     ]);
-    if let Some(challenge) = challenge.field(refusal, trace) {
+    if let Some(challenge) = challenge.field(refusal, arrival) {
         fields.push(("www-authenticate", challenge));
     }
-    if let Some(seconds) = retry_after_seconds(refusal) {
+    if let Some(seconds) = retry_after_seconds(refusal, arrival) {
         fields.push(("retry-after", seconds.to_string()));
     }
-    let body = json!({
-        "type": "about:blank",
+    let mut body = json!({
+        "type": problem_type(refusal),
         "title": title,
         "status": status,
         "detail": refusal.to_string(),
         "code": refusal.code(),
         "request_id": arrival.request_id,
     });
+    let violated = arrival.trace.violated(false);
+    if let (Refusal::Denied(Denial::RateLimited { .. }), Some(body)) =
+        (refusal, body.as_object_mut())
+    {
+        body.insert("violated-policies".to_owned(), violated.into());
+    }
     host::reply(status, &lines(&fields), &body.to_string())
+}
+
+/// The types that draft-ietf-httpapi-ratelimit-headers-11 registers; others say no more than the status.
+fn problem_type(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Denied(Denial::RateLimited { .. }) => {
+            "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        }
+        Refusal::Denied(Denial::FailuresExceeded { .. }) => {
+            "https://iana.org/assignments/http-problem-types#abnormal-usage-detected"
+        }
+        Refusal::Out(Outage::IntrospectionBusy) => {
+            "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+        }
+        Refusal::Denied(_) | Refusal::Misconfigured | Refusal::Out(_) => "about:blank",
+    }
 }
 
 /// How a refusal is said in HTTP: the status, and the challenge where one belongs (RFC 6750 section 3).
@@ -107,13 +222,15 @@ fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
             | Denial::TokenRevoked
             | Denial::TokenTypeRefused
             | Denial::TokenUnknown => (401, "Unauthorized", Challenge::Error("invalid_token")),
-            Denial::ClaimInsufficient | Denial::OriginRefused => {
+            Denial::AddressRefused | Denial::ClaimInsufficient | Denial::OriginRefused => {
                 (403, "Forbidden", Challenge::None)
             }
             Denial::ScopeInsufficient => (403, "Forbidden", Challenge::Error("insufficient_scope")),
             Denial::RouteUnknown => (404, "Not Found", Challenge::None),
             Denial::BodyTooLarge => (413, "Content Too Large", Challenge::None),
-            Denial::RateLimited { .. } => (429, "Too Many Requests", Challenge::None),
+            Denial::FailuresExceeded { .. } | Denial::RateLimited { .. } => {
+                (429, "Too Many Requests", Challenge::None)
+            }
             Denial::HeadTooLarge => (431, "Request Header Fields Too Large", Challenge::None),
         },
         Refusal::Misconfigured => (503, "Service Unavailable", Challenge::None),
@@ -145,7 +262,7 @@ enum Challenge {
 }
 
 impl Challenge {
-    fn field(self, refusal: Refusal, trace: &Trace) -> Option<String> {
+    fn field(self, refusal: Refusal, arrival: &Arrival) -> Option<String> {
         let mut parameters = match self {
             Self::Bare => Vec::new(),
             Self::Error(error) => {
@@ -153,13 +270,17 @@ impl Challenge {
             }
             Self::None => return None,
         };
-        if let (Refusal::Denied(Denial::ScopeInsufficient), Some(route)) = (refusal, trace.route) {
+        if let (Refusal::Denied(Denial::ScopeInsufficient), Some(route)) =
+            (refusal, arrival.trace.route.get())
+        {
             let scopes: Vec<&str> =
                 route.scopes.iter().chain(&route.scopes_any).map(String::as_str).collect();
             parameters.push(format!("scope=\"{}\"", scopes.join(" ")));
         }
         // RFC 9728 section 5.1.
-        if let Some(resource) = trace.policy.and_then(|policy| policy.resource.as_ref()) {
+        if let Some(resource) =
+            arrival.trace.policy.get().and_then(|policy| policy.resource.as_ref())
+        {
             parameters.push(format!("resource_metadata=\"{}\"", metadata_url(resource)));
         }
         if parameters.is_empty() {
@@ -169,11 +290,17 @@ impl Challenge {
     }
 }
 
-fn retry_after_seconds(refusal: Refusal) -> Option<u64> {
+/// When to come back. Whoever was refused for being too fast is spread over a tenth of the wait, or a second,
+/// so that they don't come back all at once.
+fn retry_after_seconds(refusal: Refusal, arrival: &Arrival) -> Option<u64> {
     match refusal {
-        Refusal::Denied(Denial::RateLimited { retry_after_seconds }) => Some(retry_after_seconds),
+        Refusal::Denied(Denial::RateLimited { wait_ms } | Denial::FailuresExceeded { wait_ms }) => {
+            let spread_ms =
+                (wait_ms / 10).max(1000) * u64::from(arrival.jitter()) / u64::from(u32::MAX);
+            Some((wait_ms + spread_ms).div_ceil(1000).max(1))
+        }
         Refusal::Denied(_) => None,
         Refusal::Misconfigured => Some(60),
-        Refusal::Out(_) => Some(1),
+        Refusal::Out(_) => Some(arrival.trace.retry_ms.get().div_ceil(1000).max(1)),
     }
 }

@@ -1,47 +1,96 @@
 //! The store: one POST for everything that a verdict needs.
 
-use crate::host::{ContentType, Fault, TextRequest};
-use portcullis_core::{LIMIT_SCRIPT, Outage, Policy};
+use crate::breakers::{self, Dependency};
+use crate::host::{self, ContentType, Fault, TextRequest};
+use crate::{Arrival, retry};
+use portcullis_core::{Finding, LIMIT_SCRIPT, Outage, Policy};
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
-/// The replies to `commands`, in their order; no trip for no commands. Where the store has not met the
-/// limit's script yet, a second trip brings it, once.
-pub async fn ask(
-    policy: &Policy,
-    commands: Vec<Command>,
-    request_id: &str,
-) -> Result<Vec<Reply>, Outage> {
+/// What the store says to `commands`, in their order; no trip for no commands. A store that failed this
+/// request once is not asked by it again.
+pub async fn ask(policy: &'static Policy, commands: &[Command], arrival: &Arrival) -> Vec<Finding> {
     if commands.is_empty() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let mut replies = post(policy, &commands, request_id).await?;
-    for (reply, command) in replies.iter_mut().zip(&commands) {
-        if reply.is_noscript() {
-            let mut whole = Command::new("EVAL").arg(LIMIT_SCRIPT);
-            for word in command.words().iter().skip(2) {
-                whole = whole.arg_bytes(word.as_slice());
-            }
-            *reply = post(policy, &[whole], request_id).await?.pop().ok_or(Outage::StoreFaulty)?;
+    let begun_ms = host::now_ms();
+    let outcome = match arrival.trace.store_out.get() {
+        Some(outage) => Err(outage),
+        None => trip(policy, commands, arrival).await,
+    };
+    let trace = &arrival.trace;
+    trace.store_ms.set(trace.store_ms.get() + host::now_ms().saturating_sub(begun_ms));
+    match outcome {
+        Ok(replies) => {
+            let findings = replies.into_iter().map(|reply| match reply {
+                Reply::Error(_) => Finding::Out(Outage::StoreFaulty),
+                reply => Finding::Reply(reply),
+            });
+            findings.collect()
+        }
+        Err(outage) => {
+            trace.store_out.set(Some(outage));
+            commands.iter().map(|_| Finding::Out(outage)).collect()
         }
     }
-    Ok(replies)
+}
+
+/// The replies to `commands`. Where the store has not met the limit's script yet, a second trip brings it,
+/// once, within the same deadline.
+pub async fn trip(
+    policy: &'static Policy,
+    commands: &[Command],
+    arrival: &Arrival,
+) -> Result<Vec<Reply>, Outage> {
+    let deadline_ms = policy.store_deadline_ms;
+    let until_ms = host::now_ms() + u64::from(deadline_ms);
+    let work = async {
+        let mut replies = post(policy, commands, arrival, until_ms).await?;
+        let unmet =
+            |(reply, command): (&Reply, &Command)| reply.is_noscript().then(|| whole(command));
+        let scripts: Vec<Command> = replies.iter().zip(commands).filter_map(unmet).collect();
+        if !scripts.is_empty() {
+            let mut again = post(policy, &scripts, arrival, until_ms).await?.into_iter();
+            for reply in replies.iter_mut().filter(|reply| reply.is_noscript()) {
+                *reply = again.next().ok_or(Outage::StoreFaulty)?;
+            }
+        }
+        // A store of which nothing works is as good as gone.
+        match replies.iter().all(|reply| matches!(reply, Reply::Error(_))) {
+            true => Err(Outage::StoreFaulty),
+            false => Ok(replies),
+        }
+    };
+    breakers::call(Dependency::Store, policy, arrival, deadline_ms, work).await
+}
+
+/// The command that carries its script along.
+fn whole(command: &Command) -> Command {
+    let mut whole = Command::new("EVAL").arg(LIMIT_SCRIPT);
+    for word in command.words().iter().skip(2) {
+        whole = whole.arg_bytes(word.as_slice());
+    }
+    whole
 }
 
 async fn post(
     policy: &Policy,
     commands: &[Command],
-    request_id: &str,
+    arrival: &Arrival,
+    until_ms: u64,
 ) -> Result<Vec<Reply>, Outage> {
+    let body = encode_pipeline(commands);
+    let authorization = format!("Bearer {}", policy.store_token.expose());
+    let url = policy.store.join("/pipeline");
     let request = TextRequest {
         method: "POST",
-        url: &policy.store.join("/pipeline"),
-        request_id,
-        authorization: Some(&format!("Bearer {}", policy.store_token.expose())),
-        body: Some((ContentType::Json, &encode_pipeline(commands))),
-        deadline_ms: policy.store_deadline_ms,
+        url: &url,
+        request_id: &arrival.request_id,
+        authorization: Some(&authorization),
+        body: Some((ContentType::Json, &body)),
+        deadline_ms: 0,
         bytes_max: ANSWER_BYTES_MAX,
     };
-    match request.send().await {
+    match retry::text(request, until_ms, arrival).await {
         Ok((200, text)) => decode_replies(&text, commands.len()).map_err(|_| Outage::StoreFaulty),
         Ok(_) | Err(Fault::TooLarge) => Err(Outage::StoreFaulty),
         Err(Fault::Timeout) => Err(Outage::StoreTimeout),

@@ -1,10 +1,11 @@
 //! Whose token it is: vouched for once per token and isolate, by its signature or its provider, and then
 //! remembered. Only what held is remembered, so forged tokens can push nothing out.
 
-use crate::memory::Memory;
-use crate::{Arrival, host, introspect, keys};
+use crate::trace::Tier;
+use crate::{Arrival, host, introspect, keys, limits};
 use portcullis_core::{
-    Candidate, Check, Mode, Permit, Policy, Proof, Refusal, TokenHash, UnverifiedJwt, Vouched,
+    Candidate, Check, Denial, Memory, Mode, Permit, Policy, Proof, Refusal, TokenHash,
+    UnverifiedJwt, Vouched,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,8 +15,12 @@ use std::rc::Rc;
 struct Known {
     vouched: Rc<Vouched>,
     basis: Basis,
+    /// The key that it was verified with.
+    kid: Option<Rc<str>>,
     /// In which mode the store cleared it, and until when that is relied on.
     cleared: Option<(Mode, u64)>,
+    /// Until when it counts as revoked without another look.
+    revoked_until_ms: u64,
 }
 
 /// For how long somebody's word holds.
@@ -33,11 +38,11 @@ thread_local! {
 }
 
 /// The proof that the request's token is genuine, where its route asks for one.
-pub async fn holder(
-    check: &Check<'_>,
+pub async fn holder<'p>(
+    check: &Check<'_, 'p>,
     policy: &'static Policy,
     arrival: &Arrival,
-) -> Result<Proof, Refusal> {
+) -> Result<Proof<'p>, Refusal> {
     let Some(hash) = check.token_hash() else {
         return Ok(check.open()?);
     };
@@ -47,24 +52,48 @@ pub async fn holder(
     {
         // By the clock as it is now: there may have been a wait for keys.
         let now_ms = host::now_ms();
+        arrival.trace.kid.replace(known.kid);
+        if now_ms < known.revoked_until_ms {
+            return Err(Denial::TokenRevoked.into());
+        }
         let cleared = known.cleared.filter(|(_, until_ms)| now_ms < *until_ms);
         let cleared = cleared.map(|(mode, _)| mode);
+        arrival.trace.tier.set(cleared.map(|_| Tier::Isolate));
         return Ok(check.prove(known.vouched, cleared, arrival.now)?);
     }
-    let (vouched, basis) = match check.candidate(arrival.now)? {
-        Candidate::Jwt(jwt) => signature(check, jwt, policy, arrival).await?,
-        Candidate::Opaque(provider) => {
-            introspect::holder(check, provider, hash, policy, arrival).await?
-        }
+    limits::judge_guesser(check, policy, arrival)?;
+    let vouched = vouch(check, hash, policy, arrival).await;
+    let (vouched, basis) = vouched.inspect_err(|refusal| {
+        limits::charge_guesser(check, policy, *refusal, arrival);
+    })?;
+    let known = Known {
+        vouched: Rc::clone(&vouched),
+        basis,
+        kid: arrival.trace.kid.borrow().clone(),
+        cleared: None,
+        revoked_until_ms: 0,
     };
-    let known = Known { vouched: Rc::clone(&vouched), basis, cleared: None };
     let bytes = known.bytes();
     KNOWN.with_borrow_mut(|memory| memory.insert(hash, known, bytes));
     Ok(check.prove(vouched, None, arrival.now)?)
 }
 
+async fn vouch(
+    check: &Check<'_, '_>,
+    hash: TokenHash,
+    policy: &'static Policy,
+    arrival: &Arrival,
+) -> Result<(Rc<Vouched>, Basis), Refusal> {
+    match check.candidate(arrival.now)? {
+        Candidate::Jwt(jwt) => signature(check, jwt, policy, arrival).await,
+        Candidate::Opaque(provider) => {
+            introspect::holder(check, provider, hash, policy, arrival).await
+        }
+    }
+}
+
 async fn signature(
-    check: &Check<'_>,
+    check: &Check<'_, '_>,
     jwt: UnverifiedJwt<'_>,
     policy: &'static Policy,
     arrival: &Arrival,
@@ -72,22 +101,40 @@ async fn signature(
     let key = keys::select(policy, jwt.issuer(), jwt.header(), arrival).await?;
     let (signature, input) = (jwt.signature(), jwt.signing_input());
     let holds = host::verify(key.algorithm, &key.handle, signature, input).await;
+    let kid = jwt.header().kid.as_deref().filter(|_| holds).map(Rc::from);
+    arrival.trace.kid.replace(kid);
     Ok((check.vouch_signature(jwt, holds)?, Basis::Keys(key.generation)))
 }
 
-/// Remembers that the store cleared a token for this request, for as long as a revocation may take to be
-/// seen. That runs from before the store was asked.
-pub fn remember_cleared(permit: &Permit<'_>, policy: &Policy, arrival: &Arrival) {
-    if policy.revocation_seconds_max == 0 {
-        return;
+/// Remembers what the store said of a token: that it is good, for as long as a revocation may take to be
+/// seen, from before the store was asked; or that it is revoked, so that its holder can neither use up
+/// anybody's quota nor the store.
+pub fn remember(
+    check: &Check<'_, '_>,
+    verdict: &Result<Permit<'_>, Refusal>,
+    policy: &Policy,
+    arrival: &Arrival,
+) {
+    match verdict {
+        Ok(permit) if policy.revocation_seconds_max > 0 => {
+            let Some((hash, mode)) = permit.cleared() else {
+                return;
+            };
+            let until_ms = arrival.now_ms + u64::from(policy.revocation_seconds_max) * 1000;
+            KNOWN.with_borrow_mut(|memory| {
+                memory.change(hash, |known| known.cleared = Some((mode, until_ms)));
+            });
+        }
+        Err(Refusal::Denied(Denial::TokenRevoked)) => {
+            let until_ms = arrival.now_ms + REVOKED_MS;
+            if let Some(hash) = check.token_hash() {
+                KNOWN.with_borrow_mut(|memory| {
+                    memory.change(hash, |known| known.revoked_until_ms = until_ms);
+                });
+            }
+        }
+        Ok(_) | Err(_) => {}
     }
-    let Some((hash, mode)) = permit.cleared() else {
-        return;
-    };
-    let until_ms = arrival.now_ms + u64::from(policy.revocation_seconds_max) * 1000;
-    KNOWN.with_borrow_mut(|memory| {
-        memory.change(hash, |known| known.cleared = Some((mode, until_ms)));
-    });
 }
 
 impl Known {
@@ -103,9 +150,12 @@ impl Known {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<(TokenHash, Self)>() + self.vouched.bytes()
+        let kid = self.kid.as_ref().map_or(0, |kid| kid.len());
+        size_of::<(TokenHash, Self)>() + self.vouched.bytes() + kid
     }
 }
 
+/// For how long a revoked token is not looked up again. A marker that is taken back counts after that.
+const REVOKED_MS: u64 = 5000;
 const TOKENS_PER_GENERATION: usize = 4096;
 const BYTES_PER_GENERATION: usize = 8 * 1024 * 1024;

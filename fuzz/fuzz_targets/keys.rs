@@ -17,5 +17,5 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    let _ = TokenRecord::decode(text);
+    let _ = TokenRecord::decode(text, "", None);
 });

@@ -58,8 +58,10 @@ pub fn run(options: &Options) -> Result<()> {
         edge_token: stack::random_text(),
         origin_token: stack::random_text(),
         introspection_secret: stack::random_text(),
+        seal_key: secrets.seal_key,
         password: secrets.password,
         vars: Map::new(),
+        origin_env: Vec::new(),
     };
     let faults = edge::config_faults(&plan.edge_vars()?);
     if !faults.is_empty() {
@@ -99,6 +101,7 @@ fn check_ports(options: &Options) -> Result<()> {
 
 struct Secrets {
     store_token: String,
+    seal_key: String,
     password: String,
 }
 
@@ -110,13 +113,22 @@ fn secrets() -> Result<Secrets> {
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let text = |name: &str| held.get(name).and_then(Value::as_str).map(str::to_owned);
-    if let (Some(store_token), Some(password)) = (text("store_token"), text("password")) {
-        return Ok(Secrets { store_token, password });
+    let names = ["store_token", "seal_key", "password"];
+    if let [Some(store_token), Some(seal_key), Some(password)] = names.map(text) {
+        return Ok(Secrets { store_token, seal_key, password });
     }
     // The user that goes with an older password is in the database.
     let _ = fs::remove_file(at(".dev/origin.db"));
-    let secrets = Secrets { store_token: stack::random_text(), password: stack::random_text() };
-    let text = json!({ "store_token": secrets.store_token, "password": secrets.password });
+    let secrets = Secrets {
+        store_token: stack::random_text(),
+        seal_key: stack::seal_key(),
+        password: stack::random_text(),
+    };
+    let text = json!({
+        "store_token": secrets.store_token,
+        "seal_key": secrets.seal_key,
+        "password": secrets.password,
+    });
     process::write_atomically(&file, &text.to_string())?;
     Ok(secrets)
 }

@@ -27,6 +27,9 @@ pub struct Options {
     /// A JSON object laid over the variables of wrangler.toml and the stack's own.
     #[arg(long)]
     vars: Option<PathBuf>,
+    /// NAME=VALUE in the origin's environment; may be given more than once.
+    #[arg(long)]
+    origin_env: Vec<String>,
     /// Start one part alone.
     #[arg(long)]
     only: Option<Part>,
@@ -88,9 +91,12 @@ pub struct Plan {
     pub edge_token: String,
     pub origin_token: String,
     pub introspection_secret: String,
+    pub seal_key: String,
     pub password: String,
     /// Laid over the Worker's variables.
     pub vars: Map<String, Value>,
+    /// Laid over the origin's environment.
+    pub origin_env: Vec<(String, String)>,
 }
 
 /// The servers of a stack, in the order in which they were started; they end in the reverse one.
@@ -153,6 +159,14 @@ pub fn run(options: &Options) -> Result<()> {
         }
         None => Map::new(),
     };
+    let origin_env = options.origin_env.iter().map(|pair| {
+        let (name, value) = pair.split_once('=').context("--origin-env: not NAME=VALUE")?;
+        Ok((name.to_owned(), value.to_owned()))
+    });
+    let origin_env = origin_env.collect::<Result<_>>()?;
+    // What the edge seals, the origin opens.
+    let seal_key =
+        vars.get("SEAL_KEY").and_then(Value::as_str).map_or_else(seal_key, str::to_owned);
     let folder = at("target/stack").join(std::process::id().to_string());
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
@@ -167,8 +181,10 @@ pub fn run(options: &Options) -> Result<()> {
         edge_token: random_text(),
         origin_token: random_text(),
         introspection_secret: random_text(),
+        seal_key,
         password: random_text(),
         vars,
+        origin_env,
     };
     let outcome = (|| {
         let mut servers = match options.only {
@@ -259,7 +275,9 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
         .arg("--signing-key-file")
         .arg(plan.folder.join("signing-key.pem"))
         .env("STORE_TOKEN", &plan.origin_token)
-        .env("INTROSPECTION_CLIENTS", format!("edge={}", plan.introspection_secret));
+        .env("SEAL_KEY", &plan.seal_key)
+        .env("INTROSPECTION_CLIENTS", format!("edge={}", plan.introspection_secret))
+        .envs(plan.origin_env.iter().cloned());
     servers.0.push(Server::start("origin", &mut origin, plan.log("origin"))?);
     servers.wait_ready(loopback(ports.origin), "/readyz", |status| status == 200, 20)?;
 
@@ -325,6 +343,7 @@ impl Plan {
             "store_token": self.store_token,
             "edge_store_token": self.edge_token,
             "introspection_secret": self.introspection_secret,
+            "seal_key": self.seal_key,
             "redis_url": self.redis_url(),
             "upstream_url": self.upstream_url(),
             "user": { "username": USERNAME, "password": self.password },
@@ -367,6 +386,7 @@ impl Plan {
             ("STORE_URL".to_owned(), self.store_url().into()),
             ("STORE_TOKEN".to_owned(), self.edge_token.clone().into()),
             ("INTROSPECTION_SECRET".to_owned(), self.introspection_secret.clone().into()),
+            ("SEAL_KEY".to_owned(), self.seal_key.clone().into()),
         ]);
         vars.extend(self.vars.clone());
         Ok(vars)
@@ -434,6 +454,11 @@ pub fn random_text() -> String {
     let read = fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
     assert!(read.is_ok(), "/dev/urandom can't be read");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A key to seal with: base64 whose digits are hexadecimal, of which 42 are left to chance.
+pub fn seal_key() -> String {
+    format!("stack:{}0", random_text().get(..42).unwrap_or_default())
 }
 
 pub const USERNAME: &str = "demo";

@@ -1,5 +1,6 @@
 //! One request's judgement, step by step; see the crate's page for their order.
 
+use crate::address::client_address;
 use crate::claims::Claims;
 use crate::credential::{Token, TokenHash};
 use crate::denial::{Denial, Outage, Refusal};
@@ -7,10 +8,10 @@ use crate::head::Head;
 use crate::introspection::Introspection;
 use crate::issuer::Issuer;
 use crate::jwt::UnverifiedJwt;
-use crate::limit::{Limit, LimitBy, address_group};
-use crate::permit::{Permit, Target};
+use crate::limit::{Charge, Count, Counted, LimitOutage, Tally, address_group};
+use crate::permit::{Degraded, Permit, Target};
 use crate::policy::Policy;
-use crate::route::{Access, Mode, Route};
+use crate::route::{Access, Mode, Route, StoreOutage};
 use crate::session::{TokenRecord, revoked_before};
 use crate::time::UnixSeconds;
 use redis_rest::{Command, Reply};
@@ -18,11 +19,13 @@ use std::rc::Rc;
 
 /// A request whose route is known, with its token where the route asks for one.
 #[derive(Debug)]
-pub struct Check<'a> {
-    policy: &'a Policy,
-    route: &'a Route,
-    credential: Option<(Token<'a>, TokenHash)>,
+pub struct Check<'h, 'p: 'h> {
+    policy: &'p Policy,
+    route: &'p Route,
+    head: Head<'h>,
+    credential: Option<(Token<'h>, TokenHash)>,
     address: String,
+    limited: bool,
 }
 
 /// A token that nobody has vouched for.
@@ -54,23 +57,71 @@ pub struct Vouched {
     claims: Claims,
 }
 
-/// That a request's token is genuine and in date, or that its route asks for none.
+/// That a request's token is genuine and in date, or that its route asks for none; and so, whom its limits
+/// count.
 #[derive(Debug)]
-pub struct Proof {
+pub struct Proof<'p> {
     vouched: Option<Rc<Vouched>>,
     cleared: Option<Mode>,
+    charges: Vec<Charge<'p>>,
     now: UnixSeconds,
+}
+
+impl<'p> Proof<'p> {
+    /// What the store counts before the verdict, in its one trip.
+    pub fn charges(&self) -> impl Iterator<Item = &Charge<'p>> {
+        self.charges.iter().filter(|charge| charge.limit.count == Count::Exact)
+    }
+
+    /// What the store counts after the answer.
+    pub fn late_charges(&self) -> impl Iterator<Item = &Charge<'p>> {
+        self.charges.iter().filter(|charge| charge.limit.count == Count::Async)
+    }
+}
+
+/// What is known of something that the store was asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Finding {
+    /// The store's reply.
+    Reply(Reply),
+    /// A token's record, in a reply or in the word of its provider.
+    Record(Box<TokenRecord>),
+    /// There is none.
+    Out(Outage),
+    /// There is none, and the token's provider vouches for it, now.
+    Vouched,
+    /// There is none, and the isolate counted: how much is left, or for how long nothing is.
+    Counted(Result<u64, u64>),
 }
 
 /// What the store's record says of a token that is genuine.
 enum Standing {
-    /// It is another token's, or can't be read.
+    /// It is another token's.
     Foreign,
     /// There is none, or a provider's word that is too old.
     Missing,
     /// It is registered; on the word of a provider whose revocations do not reach the store, or on that of
     /// whoever issued it.
     Registered { by_provider: bool },
+}
+
+/// What the store does not say of a genuine token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Missing {
+    /// It has no record of it.
+    Record,
+    /// Anything: it can't be asked.
+    Store,
+}
+
+/// By whose word a token is good.
+enum Word {
+    /// The store's, which may be kept or not.
+    Store { keeps: bool },
+    /// Its provider's, of this moment.
+    Provider,
+    /// Nobody's but its issuer's.
+    Signature,
 }
 
 impl Vouched {
@@ -100,9 +151,12 @@ impl Vouched {
     }
 }
 
-impl<'a> Check<'a> {
+impl<'h, 'p: 'h> Check<'h, 'p> {
     /// Finds the request's one token, if its route asks for one.
-    pub fn new(head: &Head<'a>, route: &'a Route, policy: &'a Policy) -> Result<Self, Denial> {
+    pub fn new(head: &Head<'h>, route: &'p Route, policy: &'p Policy) -> Result<Self, Denial> {
+        let address = client_address(head, policy.trusted_proxies);
+        let addresses = route.addresses.as_ref().unwrap_or(&policy.addresses);
+        addresses.judge(address)?;
         let credential = match route.access {
             Access::Auth | Access::Public => None,
             Access::Protected => {
@@ -110,7 +164,24 @@ impl<'a> Check<'a> {
                 Some((token, token.hash()))
             }
         };
-        Ok(Self { policy, route, credential, address: address_group(head) })
+        let limited = addresses.limits(address);
+        let (head, address) = (head.clone(), address_group(address));
+        Ok(Self { policy, route, head, credential, address, limited })
+    }
+
+    /// Whom bad tokens are counted for: the client's address, or what one subscriber has.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What holds for the token while the store can't be asked.
+    pub fn store_outage(&self) -> StoreOutage {
+        self.route.store_outage
+    }
+
+    /// Whether limits count the request.
+    pub fn is_limited(&self) -> bool {
+        self.limited
     }
 
     /// The hash of the request's token; none where the route asks for none.
@@ -119,7 +190,7 @@ impl<'a> Check<'a> {
     }
 
     /// Judges all that can be judged without asking anybody: form, header, claims, times.
-    pub fn candidate(&self, now: UnixSeconds) -> Result<Candidate<'a>, Denial> {
+    pub fn candidate(&self, now: UnixSeconds) -> Result<Candidate<'h>, Denial> {
         let (token, _) = self.credential.ok_or(Denial::TokenMissing)?;
         let issuers = &self.policy.issuers;
         if !UnverifiedJwt::is_like(token) {
@@ -137,7 +208,7 @@ impl<'a> Check<'a> {
     /// Takes the host's word on the signature of a JWT.
     pub fn vouch_signature(
         &self,
-        jwt: UnverifiedJwt<'a>,
+        jwt: UnverifiedJwt<'h>,
         holds: bool,
     ) -> Result<Rc<Vouched>, Denial> {
         let hash = self.token_hash().filter(|_| holds).ok_or(Denial::SignatureInvalid)?;
@@ -159,27 +230,45 @@ impl<'a> Check<'a> {
         vouched: Rc<Vouched>,
         cleared: Option<Mode>,
         now: UnixSeconds,
-    ) -> Result<Proof, Denial> {
+    ) -> Result<Proof<'p>, Denial> {
         if self.token_hash() != Some(vouched.hash) {
             return Err(Denial::SignatureInvalid);
         }
         let leeway_seconds = self.issuer(vouched.issuer).map_or(0, |issuer| issuer.leeway_seconds);
         vouched.claims.judge_times(leeway_seconds, now)?;
-        Ok(Proof { vouched: Some(vouched), cleared, now })
+        let charges = self.charges(Some(&vouched.claims));
+        Ok(Proof { vouched: Some(vouched), cleared, charges, now })
     }
 
     /// That the route asks for no token.
-    pub fn open(&self) -> Result<Proof, Denial> {
+    pub fn open(&self) -> Result<Proof<'p>, Denial> {
         match self.credential {
-            None => Ok(Proof { vouched: None, cleared: None, now: UnixSeconds::default() }),
+            None => Ok(Proof {
+                vouched: None,
+                cleared: None,
+                charges: self.charges(None),
+                now: UnixSeconds::default(),
+            }),
             Some(_) => Err(Denial::TokenMissing),
         }
     }
 
+    fn charges(&self, claims: Option<&Claims>) -> Vec<Charge<'p>> {
+        let of =
+            Counted { head: &self.head, address: &self.address, route: &self.route.name, claims };
+        let limits = self.route.limits.iter().filter(|_| self.limited);
+        let charges = limits.map(|limit| {
+            let (key, hash) = self.policy.keys.limit(&limit.name, &limit.who(&of));
+            let (quota, cost) = (limit.quota_for(claims), self.route.cost);
+            Charge { limit, key, who: (hash, cost), quota, cost }
+        });
+        charges.collect()
+    }
+
     /// Everything that the verdict needs from the store; empty where it needs nothing.
-    pub fn commands(&self, proof: &Proof) -> Vec<Command> {
+    pub fn commands(&self, proof: &Proof<'_>) -> Vec<Command> {
         let keys = &self.policy.keys;
-        let mut commands = Vec::with_capacity(3);
+        let mut commands = Vec::with_capacity(2 + proof.charges.len());
         if let Some(vouched) = self.unsettled(proof) {
             let claims = &vouched.claims;
             let mut markers = Command::new("MGET");
@@ -191,69 +280,167 @@ impl<'a> Check<'a> {
                 commands.push(Command::new("GET").arg(keys.token(&vouched.hash)));
             }
         }
-        if let Some(limit) = self.route.limit {
-            let who = self.counted_by(limit, proof);
-            commands.push(limit.command(&keys.limit(&self.route.name, &who)));
-        }
+        commands.extend(proof.charges().map(Charge::command));
         commands
     }
 
-    /// Who can be asked, once, about a genuine token whose record the store turned out not to have.
+    /// Whether the store is asked about the token, and not just for the limits.
+    pub fn asks_of_token(&self, proof: &Proof<'_>) -> bool {
+        self.about_token(proof) > 0
+    }
+
+    /// How many of the commands are about the token; the limits' follow them.
+    fn about_token(&self, proof: &Proof<'_>) -> usize {
+        match self.unsettled(proof) {
+            Some(vouched) => 1 + usize::from(self.needs_record(vouched)),
+            None => 0,
+        }
+    }
+
+    /// Who can be asked, once, about a genuine token: the store turned out not to have its record, or can't
+    /// be asked and the route wants another's word then.
     pub fn missing_record(
         &self,
-        proof: &Proof,
-        answer: &Result<Vec<Reply>, Outage>,
-    ) -> Option<Provider<'a>> {
-        let vouched = self.unsettled(proof).filter(|vouched| self.needs_record(vouched))?;
+        proof: &Proof<'_>,
+        findings: &[Finding],
+    ) -> Option<(Provider<'h>, Missing)> {
+        let vouched = self.unsettled(proof)?;
         let introspection = self.issuer(vouched.issuer)?.introspection.as_ref()?;
-        let (Ok(replies), Some((token, _))) = (answer, self.credential) else {
-            return None;
-        };
-        let [Reply::Array(markers), record, ..] = replies.as_slice() else {
+        let (token, _) = self.credential?;
+        let provider = Provider { token, issuer: vouched.issuer, introspection };
+        let about = findings.get(..self.about_token(proof))?;
+        if about.iter().any(|finding| matches!(finding, Finding::Out(_))) {
+            let wanted = self.route.store_outage == StoreOutage::Origin;
+            return wanted.then_some((provider, Missing::Store));
+        }
+        let [Finding::Reply(Reply::Array(markers)), record] = about else {
             return None;
         };
         // Whoever is revoked already needs no second opinion.
         let clean = markers.iter().all(|marker| *marker == Reply::Null);
         let standing = self.standing(record, vouched, proof.now);
-        (clean && matches!(standing, Ok(Standing::Missing))).then_some(Provider {
-            token,
-            issuer: vouched.issuer,
-            introspection,
-        })
+        let missing = clean && matches!(standing, Ok(Standing::Missing));
+        missing.then_some((provider, Missing::Record))
     }
 
-    /// The verdict, from the store's replies to [`Check::commands`] or from its outage.
-    pub fn decide(
+    /// Opens the record that the store sent, if it sent one. One that can't be read counts as missing, and
+    /// the result says so.
+    pub fn open_record(&self, proof: &Proof<'_>, findings: &mut [Finding]) -> bool {
+        let Some(vouched) = self.unsettled(proof).filter(|vouched| self.needs_record(vouched))
+        else {
+            return false;
+        };
+        let Some(finding) = findings.get_mut(1) else {
+            return false;
+        };
+        let Finding::Reply(reply @ (Reply::Bulk(_) | Reply::Status(_))) = finding else {
+            return false;
+        };
+        let key = self.policy.keys.token(&vouched.hash);
+        let text = reply.as_text().unwrap_or_default();
+        let record = TokenRecord::decode(text, &key, self.policy.seal.as_ref());
+        let closed = record.is_none();
+        *finding = match record {
+            Some(record) => Finding::Record(Box::new(record)),
+            None => Finding::Reply(Reply::Null),
+        };
+        closed
+    }
+
+    /// Puts a provider's word of this moment in the place of what the store lacks; refused if it is about
+    /// another holder.
+    pub fn complete(
         &self,
-        proof: &Proof,
-        answer: Result<Vec<Reply>, Outage>,
-    ) -> Result<Permit<'a>, Refusal> {
-        let mut replies = answer?.into_iter();
-        let mut next = || replies.next().ok_or(Refusal::Out(Outage::StoreFaulty));
+        proof: &Proof<'_>,
+        findings: &mut [Finding],
+        missing: Missing,
+        record: TokenRecord,
+    ) -> Result<(), Denial> {
+        match missing {
+            Missing::Record => {
+                if let Some(finding) = findings.get_mut(1) {
+                    *finding = Finding::Record(Box::new(record));
+                }
+            }
+            Missing::Store => {
+                let holder = proof.vouched.as_ref().map(|vouched| &vouched.claims.sub);
+                if holder != Some(&record.sub) {
+                    return Err(Denial::TokenUnknown);
+                }
+                self.vouch_now(proof, findings);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the word that the token's provider gave in this request in the place of what the store lacks. What
+    /// the store did say stands.
+    pub fn vouch_now(&self, proof: &Proof<'_>, findings: &mut [Finding]) {
+        for finding in findings.iter_mut().take(self.about_token(proof)) {
+            if matches!(finding, Finding::Out(_)) {
+                *finding = Finding::Vouched;
+            }
+        }
+    }
+
+    /// The limits that the store did not count and that the isolate may, with their places among the
+    /// findings.
+    pub fn uncounted<'q>(
+        &self,
+        proof: &'q Proof<'p>,
+        findings: &[Finding],
+    ) -> Vec<(usize, &'q Charge<'p>)> {
+        let about = self.about_token(proof);
+        let charges = proof.charges().enumerate().map(|(place, charge)| (about + place, charge));
+        let out = |(place, charge): &(usize, &Charge<'p>)| {
+            let counted = match findings.get(*place) {
+                Some(Finding::Reply(reply)) => charge.tally(reply).is_some(),
+                Some(Finding::Counted(_)) => true,
+                Some(Finding::Out(_) | Finding::Vouched | Finding::Record(_)) | None => false,
+            };
+            !counted && charge.limit.outage == LimitOutage::Local
+        };
+        charges.filter(out).collect()
+    }
+
+    /// What the limits said; of those that nobody counted, nothing.
+    pub fn tallies(&self, proof: &Proof<'p>, findings: &[Finding]) -> Vec<Tally<'p>> {
+        let about = findings.get(self.about_token(proof)..).unwrap_or_default();
+        let tallies = proof.charges().zip(about).filter_map(|(charge, finding)| match finding {
+            Finding::Reply(reply) => charge.tally(reply),
+            Finding::Counted(Ok(left)) => {
+                Some(Tally { admitted: true, left: *left, ..charge.refused(0) })
+            }
+            Finding::Counted(Err(wait_ms)) => Some(charge.refused(*wait_ms)),
+            Finding::Out(_) | Finding::Vouched | Finding::Record(_) => None,
+        });
+        tallies.collect()
+    }
+
+    /// The verdict, from what was found for each of [`Check::commands`].
+    pub fn decide(&self, proof: &Proof<'_>, findings: &[Finding]) -> Result<Permit<'p>, Refusal> {
         if proof.vouched.as_ref().map(|vouched| vouched.hash) != self.token_hash() {
             // A proof of one check does not serve another.
             return Err(Denial::SignatureInvalid.into());
         }
+        let (about, counted) =
+            findings.split_at_checked(self.about_token(proof)).ok_or(Outage::StoreFaulty)?;
         let unsettled = self.unsettled(proof);
-        let mut clears = unsettled.is_some();
+        let (mut clears, mut degraded) = (unsettled.is_some(), Degraded::default());
         if let Some(vouched) = unsettled {
-            self.judge_markers(&next()?, &vouched.claims)?;
-            if self.needs_record(vouched) {
-                match self.standing(&next()?, vouched, proof.now)? {
-                    Standing::Foreign | Standing::Missing => {
-                        return Err(Denial::TokenUnknown.into());
-                    }
-                    // A provider's word is as old as its answer, so nothing is kept on top of it.
-                    Standing::Registered { by_provider } => clears = !by_provider,
+            match self.judge_token(vouched, about, proof.now)? {
+                Word::Store { keeps } => clears = keeps,
+                Word::Provider => degraded.token = Some(StoreOutage::Origin),
+                Word::Signature => {
+                    clears = false;
+                    degraded.token = Some(StoreOutage::Signature);
                 }
             }
         }
         if let Some(vouched) = &proof.vouched {
             self.judge_holder(&vouched.claims)?;
         }
-        if self.route.limit.is_some() {
-            Limit::judge(&next()?)?;
-        }
+        degraded.limit = self.judge_limits(proof, counted)?;
         let policy = self.policy;
         let target = match self.route.access {
             Access::Auth => Target::Origin(&policy.origin),
@@ -262,22 +449,112 @@ impl<'a> Check<'a> {
             }
         };
         let holder = proof.vouched.clone();
-        Ok(Permit::new(self.route, target, policy, holder, clears))
+        Ok(Permit::new(self.route, target, policy, holder, clears, degraded))
     }
 
-    fn issuer(&self, place: usize) -> Option<&'a Issuer> {
+    /// Whether a token is good, and by whose word.
+    fn judge_token(
+        &self,
+        vouched: &Vouched,
+        about: &[Finding],
+        now: UnixSeconds,
+    ) -> Result<Word, Refusal> {
+        let (mut word, mut outage) = (Word::Store { keeps: true }, None);
+        for (place, finding) in about.iter().enumerate() {
+            let judged = match finding {
+                Finding::Vouched => {
+                    word = Word::Provider;
+                    Ok(())
+                }
+                Finding::Out(outage) => Err(Refusal::Out(*outage)),
+                Finding::Counted(_) => Err(Refusal::Out(Outage::StoreFaulty)),
+                Finding::Reply(reply) if place == 0 => self.judge_markers(reply, &vouched.claims),
+                Finding::Reply(_) | Finding::Record(_) => {
+                    match self.standing(finding, vouched, now) {
+                        Ok(Standing::Foreign | Standing::Missing) => {
+                            Err(Refusal::Denied(Denial::TokenUnknown))
+                        }
+                        // A provider's word is as old as its answer, so nothing is kept on top of it.
+                        Ok(Standing::Registered { by_provider }) => {
+                            if let Word::Store { keeps } = &mut word {
+                                *keeps = !by_provider;
+                            }
+                            Ok(())
+                        }
+                        Err(outage) => Err(Refusal::Out(outage)),
+                    }
+                }
+            };
+            match judged {
+                Ok(()) => {}
+                Err(Refusal::Out(found)) => outage = outage.or(Some(found)),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        let signed = self.issuer(vouched.issuer).is_some_and(|issuer| issuer.keys.is_some());
+        match outage {
+            None => Ok(word),
+            Some(_) if signed && self.route.store_outage == StoreOutage::Signature => {
+                Ok(Word::Signature)
+            }
+            Some(outage) => Err(outage.into()),
+        }
+    }
+
+    /// Whether every limit admits the request; and what held where one could not be counted.
+    fn judge_limits(
+        &self,
+        proof: &Proof<'_>,
+        counted: &[Finding],
+    ) -> Result<Option<LimitOutage>, Refusal> {
+        let (mut instead, mut wait_ms) = (None, None);
+        let mut counted = counted.iter();
+        for charge in proof.charges() {
+            let finding = counted.next().unwrap_or(&Finding::Out(Outage::StoreFaulty));
+            let limit = charge.limit;
+            let wait = match finding {
+                Finding::Reply(reply) => match charge.tally(reply) {
+                    Some(tally) => (!tally.admitted).then_some(tally.wait_ms),
+                    None if limit.outage == LimitOutage::Allow => {
+                        instead = Some(LimitOutage::Allow);
+                        None
+                    }
+                    None => return Err(Outage::StoreFaulty.into()),
+                },
+                Finding::Counted(count) => {
+                    instead = instead.or(Some(LimitOutage::Local));
+                    count.err()
+                }
+                Finding::Out(_) if limit.outage == LimitOutage::Allow => {
+                    instead = Some(LimitOutage::Allow);
+                    None
+                }
+                Finding::Out(outage) => return Err((*outage).into()),
+                Finding::Vouched | Finding::Record(_) => return Err(Outage::StoreFaulty.into()),
+            };
+            if !limit.shadow {
+                wait_ms = wait_ms.max(wait);
+            }
+        }
+        match wait_ms {
+            Some(wait_ms) => Err(Denial::RateLimited { wait_ms }.into()),
+            None => Ok(instead),
+        }
+    }
+
+    fn issuer(&self, place: usize) -> Option<&'p Issuer> {
         self.policy.issuers.get(place)
     }
 
     /// The holder of whom the store must be asked. What it cleared lately is not asked again, unless it is
     /// asked for the limit in any case.
-    fn unsettled<'p>(&self, proof: &'p Proof) -> Option<&'p Vouched> {
+    fn unsettled<'q>(&self, proof: &'q Proof<'_>) -> Option<&'q Vouched> {
         let settled = match proof.cleared {
             Some(Mode::Registered) => true,
             Some(Mode::Unrevoked) => self.route.mode == Mode::Unrevoked,
             None => false,
         };
-        let asked = !settled || self.route.limit.is_some();
+        let asked = !settled || proof.charges().next().is_some();
         proof.vouched.as_deref().filter(|_| asked)
     }
 
@@ -331,20 +608,19 @@ impl<'a> Check<'a> {
 
     fn standing(
         &self,
-        reply: &Reply,
+        finding: &Finding,
         vouched: &Vouched,
         now: UnixSeconds,
     ) -> Result<Standing, Outage> {
-        match reply {
-            Reply::Null => return Ok(Standing::Missing),
-            Reply::Bulk(_) | Reply::Status(_) => {}
-            Reply::Array(_) | Reply::Error(_) | Reply::Integer(_) => {
+        let record = match finding {
+            Finding::Record(record) => record,
+            Finding::Reply(Reply::Null) => return Ok(Standing::Missing),
+            Finding::Reply(_) | Finding::Out(_) | Finding::Vouched | Finding::Counted(_) => {
                 return Err(Outage::StoreFaulty);
             }
-        }
+        };
         let (claims, issuer) = (&vouched.claims, self.issuer(vouched.issuer));
-        let Some((record, issuer)) = reply.as_text().and_then(TokenRecord::decode).zip(issuer)
-        else {
+        let Some(issuer) = issuer else {
             return Ok(Standing::Foreign);
         };
         let Some(asked_at) = record.asked_at.map(UnixSeconds) else {
@@ -384,15 +660,6 @@ impl<'a> Check<'a> {
             return Err(Denial::ClaimInsufficient);
         }
         Ok(())
-    }
-
-    fn counted_by(&self, limit: Limit, proof: &Proof) -> String {
-        match (limit.by, &proof.vouched) {
-            (LimitBy::Subject, Some(vouched)) => {
-                format!("{}\n{}", vouched.claims.iss, vouched.claims.sub)
-            }
-            (LimitBy::Address, _) | (LimitBy::Subject, None) => self.address.clone(),
-        }
     }
 }
 

@@ -6,6 +6,8 @@ use std::fmt;
 /// The caller must change the request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Denial {
+    /// The client's address is on the list of those that are refused, or not on that of those that are not.
+    AddressRefused,
     /// The token's `alg` is not the one of the key that it names, or not one the issuer may use.
     AlgorithmRefused,
     /// The token is meant for somebody else (`aud`).
@@ -18,6 +20,11 @@ pub enum Denial {
     ClaimInsufficient,
     /// There is a credential, but not in the form of RFC 6750 section 2.1; or there are two.
     CredentialMalformed,
+    /// Too many bad tokens came from the client's address.
+    FailuresExceeded {
+        /// Until the next unknown token is looked at.
+        wait_ms: u64,
+    },
     /// There are more header fields than are looked at.
     HeadTooLarge,
     /// The host is not one name with an optional port; or there are two.
@@ -32,8 +39,8 @@ pub enum Denial {
     PathAmbiguous,
     /// The route's limit is used up.
     RateLimited {
-        /// Until the next request is admitted, rounded up.
-        retry_after_seconds: u64,
+        /// Until this request would be admitted.
+        wait_ms: u64,
     },
     /// No route matches.
     RouteUnknown,
@@ -60,15 +67,50 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// Whether it is what somebody earns who tries tokens: a client that is merely late, or has none yet, is
+    /// no guesser.
+    pub fn is_guess(self) -> bool {
+        match self {
+            Self::AlgorithmRefused
+            | Self::AudienceMismatch
+            | Self::IssuerUnknown
+            | Self::KeyUnknown
+            | Self::SignatureInvalid
+            | Self::TokenInactive
+            | Self::TokenMalformed
+            | Self::TokenTypeRefused => true,
+            Self::AddressRefused
+            | Self::BodyTooLarge
+            | Self::BodyUnexpected
+            | Self::ClaimInsufficient
+            | Self::CredentialMalformed
+            | Self::FailuresExceeded { .. }
+            | Self::HeadTooLarge
+            | Self::HostMalformed
+            | Self::OriginRefused
+            | Self::PathAmbiguous
+            | Self::RateLimited { .. }
+            | Self::RouteUnknown
+            | Self::ScopeInsufficient
+            | Self::TokenExpired
+            | Self::TokenMissing
+            | Self::TokenNotYetValid
+            | Self::TokenRevoked
+            | Self::TokenUnknown => false,
+        }
+    }
+
     /// The stable code that clients may rely on.
     pub fn code(self) -> &'static str {
         match self {
+            Self::AddressRefused => "address_refused",
             Self::AlgorithmRefused => "algorithm_refused",
             Self::AudienceMismatch => "audience_mismatch",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyUnexpected => "body_unexpected",
             Self::ClaimInsufficient => "claim_insufficient",
             Self::CredentialMalformed => "credential_malformed",
+            Self::FailuresExceeded { .. } => "failures_exceeded",
             Self::HeadTooLarge => "head_too_large",
             Self::HostMalformed => "host_malformed",
             Self::IssuerUnknown => "issuer_unknown",
@@ -94,12 +136,14 @@ impl Denial {
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::AddressRefused => "requests from this address are refused",
             Self::AlgorithmRefused => "the token's algorithm is not its key's",
             Self::AudienceMismatch => "the token is for another audience",
             Self::BodyTooLarge => "the request body is too large",
             Self::BodyUnexpected => "a GET or HEAD request can't have a body",
             Self::ClaimInsufficient => "the token's claims do not suffice",
             Self::CredentialMalformed => "the credential is not one well-formed token",
+            Self::FailuresExceeded { .. } => "too many bad tokens came from this address",
             Self::HeadTooLarge => "the request has too many header fields",
             Self::HostMalformed => "the Host header is not one host",
             Self::IssuerUnknown => "the token's issuer is not trusted",

@@ -1,7 +1,5 @@
 //! A request's head as the policy sees it, read from the flat text in which a host hands it over.
 
-use std::net::IpAddr;
-
 /// Method, target and header fields of a request. Names are lower-case, as HTTP/2 and the Fetch
 /// standard have them; several fields of one name were joined by `", "`.
 #[derive(Clone, Debug)]
@@ -77,11 +75,6 @@ impl<'a> Head<'a> {
         if self.url.starts_with("http://") { "http" } else { "https" }
     }
 
-    /// The client's address as Cloudflare states it, which no client can forge there.
-    pub fn client_address(&self) -> Option<IpAddr> {
-        self.header("cf-connecting-ip")?.parse().ok()
-    }
-
     fn after_scheme(&self) -> &'a str {
         self.url.split_once("://").map_or(self.url, |(_, rest)| rest)
     }
@@ -119,7 +112,6 @@ mod tests {
         assert_eq!(head.method(), "POST");
         assert_eq!(head.header("accept"), Some("*/*"));
         assert_eq!(head.header("absent"), None);
-        assert_eq!(head.client_address(), "2001:db8::1".parse().ok());
         assert!(Head::parse("POST").is_none());
     }
 }

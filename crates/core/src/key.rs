@@ -17,7 +17,7 @@ pub struct Keys {
 
 impl Keys {
     /// Each kind of key, as it follows the prefix.
-    pub const KINDS: [&'static str; 8] = [
+    pub const KINDS: [&'static str; 9] = [
         "token:",
         "session:",
         "sessions:",
@@ -26,6 +26,7 @@ impl Keys {
         "revoked:sid:",
         "revoked:sub:",
         "limit:",
+        "attempts:",
     ];
 
     /// The prefix that is used where none is configured.
@@ -71,16 +72,25 @@ impl Keys {
         format!("{}:revoked:sub:{}", self.prefix, digest(issuer, sub))
     }
 
-    /// The state of a route's limit for one `who`, which is hashed.
-    pub fn limit(&self, route: &str, who: &str) -> String {
-        format!("{}:limit:{route}:{}", self.prefix, digest(route, who))
+    /// The state of a limit for one `who`, which is hashed; and the hash.
+    pub fn limit(&self, limit: &str, who: &str) -> (String, [u8; 32]) {
+        let hash = hash(limit, who);
+        (format!("{}:limit:{limit}:{}", self.prefix, URL_SAFE_NO_PAD.encode(hash)), hash)
+    }
+
+    /// The attempts to log in by one `who` of a kind: a username, or an address.
+    pub fn attempts(&self, kind: &str, who: &str) -> String {
+        format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, who))
     }
 }
 
 /// A line break ends the realm, which can't hold one, so no two pairs run into the same text.
 fn digest(realm: &str, name: &str) -> String {
-    let hash = Sha256::new().chain_update(realm).chain_update("\n").chain_update(name).finalize();
-    URL_SAFE_NO_PAD.encode(hash)
+    URL_SAFE_NO_PAD.encode(hash(realm, name))
+}
+
+fn hash(realm: &str, name: &str) -> [u8; 32] {
+    Sha256::new().chain_update(realm).chain_update("\n").chain_update(name).finalize().into()
 }
 
 #[cfg(test)]
@@ -91,7 +101,7 @@ mod tests {
 
     const STORAGE: &str = include_str!("../../../docs/storage.md");
 
-    fn one_of_each() -> [String; 8] {
+    fn one_of_each() -> [String; 9] {
         let keys = Keys::new(Keys::PREFIX);
         [
             keys.token(&TokenHash::of("t")),
@@ -101,7 +111,8 @@ mod tests {
             keys.revoked_jti("iss", "x"),
             keys.revoked_sid("iss", "x"),
             keys.revoked_sub("iss", "x"),
-            keys.limit("api", "x"),
+            keys.limit("api", "x").0,
+            keys.attempts("username", "x"),
         ]
     }
 

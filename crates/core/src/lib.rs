@@ -15,7 +15,9 @@
 //! Nothing here does I/O, reads a clock or the environment, or waits: time is an argument
 //! ([`UnixSeconds`]), and so is an outage.
 
+mod address;
 mod assertion;
+mod breaker;
 mod check;
 mod claims;
 mod cors;
@@ -30,14 +32,18 @@ mod jwks;
 mod jwt;
 mod key;
 mod limit;
+mod memory;
 mod permit;
 mod policy;
 mod route;
+mod seal;
 mod session;
 mod time;
 
+pub use address::{Addresses, Network};
 pub use assertion::Assertion;
-pub use check::{Candidate, Check, Proof, Provider, Vouched};
+pub use breaker::{Breaker, BreakerPolicy, BreakerState, LeftAlone, Pass};
+pub use check::{Candidate, Check, Finding, Missing, Proof, Provider, Vouched};
 pub use cors::{Cors, Fields};
 pub use credential::{Token, TokenHash};
 pub use denial::{Denial, Outage, Refusal};
@@ -48,9 +54,16 @@ pub use issuer::{Issuer, KeyLocation, MetadataError, TokenType};
 pub use jwks::{Algorithm, Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
 pub use jwt::{UnverifiedHeader, UnverifiedJwt};
 pub use key::Keys;
-pub use limit::{LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit, LimitBy};
-pub use permit::{Edits, IdentityFields, Permit, Target};
-pub use policy::{Answer, BaseUrl, ConfigError, Destination, Fault, LogPolicy, Policy, Secret};
-pub use route::{Access, Mode, Pattern, Route, TokenTravel};
+pub use limit::{
+    Algorithm as LimitAlgorithm, Charge, Count, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit, LimitBy,
+    LimitOutage, LocalCounts, Plans, Tally, address_group,
+};
+pub use memory::Memory;
+pub use permit::{Degraded, Edits, IdentityFields, Permit, Target};
+pub use policy::{
+    Answer, BaseUrl, ConfigError, Destination, FailureLimit, Fault, LogPolicy, Policy, Secret,
+};
+pub use route::{Access, Mode, Pattern, Route, StoreOutage, TokenTravel};
+pub use seal::Seal;
 pub use session::{TokenRecord, revoked_before};
 pub use time::UnixSeconds;

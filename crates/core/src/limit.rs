@@ -1,72 +1,380 @@
 //! Rate limits: what is counted for whom, and how the store's answer reads. The arithmetic is the
-//! script's, which the store runs atomically.
+//! script's, which the store runs atomically; [`LocalCounts`] is for what is counted without the store.
 
-use crate::denial::{Denial, Outage, Refusal};
+use crate::claims::Claims;
 use crate::head::Head;
+use crate::memory::Memory;
 use redis_rest::{Command, Reply};
 use serde::Deserialize;
+use serde_json::Value;
 use std::net::IpAddr;
 
 /// The script that counts one request.
 pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 /// The script's SHA-1, by which `EVALSHA` calls it.
-pub const LIMIT_SCRIPT_SHA1: &str = "bd2d90bd25b2d6f9285c5cf0bb59ca3a20a8855a";
+pub const LIMIT_SCRIPT_SHA1: &str = "edd5b60ab6558c94889e79a0218c9a61bc43e18a";
 
-/// At most `quota` requests at once, and `quota` per `window_seconds` on average (GCRA).
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
+/// How many requests whoever it counts may make.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Limit {
+    /// The name in the store's keys, in logs and in the `RateLimit` fields.
+    pub name: String,
+    /// What "how many" means over time.
+    pub algorithm: Algorithm,
     /// Requests per window, 1 to 1,000,000.
     pub quota: u32,
     /// The window, 1 to 86,400 seconds.
     pub window_seconds: u32,
+    /// How many at once, where the algorithm knows that; otherwise the quota.
+    pub burst: Option<u32>,
     /// For whom is counted.
-    pub by: LimitBy,
+    pub by: Vec<LimitBy>,
+    /// Other quotas, by what a claim says.
+    pub plans: Option<Plans>,
+    /// It counts and tells what it would have refused, and refuses nothing.
+    pub shadow: bool,
+    /// Good answers tell the quota, too.
+    pub headers: bool,
+    /// What holds while the store can't count.
+    pub outage: LimitOutage,
+    /// The quota in one isolate, while the store can't count and the isolate does.
+    pub local_quota: Option<u32>,
+    /// When the store counts.
+    pub count: Count,
 }
 
-/// For whom a limit counts.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+/// What "how many" means over time.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// A window begins with its first request, and has the whole quota.
+    FixedWindow,
+    /// The generic cell rate algorithm: one request each `window / quota` on average, `burst` at once.
+    #[default]
+    Gcra,
+    /// The count of this window, and as much of the last one's as lies within a window's length.
+    SlidingWindow,
+    /// `burst` tokens at the most, `quota` new ones a window: GCRA seen from its other side.
+    TokenBucket,
+}
+
+impl Algorithm {
+    fn name(self) -> &'static str {
+        match self {
+            Self::FixedWindow => "fixed_window",
+            Self::Gcra => "gcra",
+            Self::SlidingWindow => "sliding_window",
+            Self::TokenBucket => "token_bucket",
+        }
+    }
+
+    /// Whether it knows a burst other than its quota.
+    pub(crate) fn has_burst(self) -> bool {
+        matches!(self, Self::Gcra | Self::TokenBucket)
+    }
+}
+
+/// For whom a limit counts; several together count each combination apart.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
 pub enum LimitBy {
     /// The client's address; IPv6 by /64, which is what one subscriber has.
     Address,
     /// The verified subject.
     Subject,
+    /// The client that the token was given to.
+    Client,
+    /// The session.
+    Session,
+    /// The route.
+    Route,
+    /// A claim of the verified token.
+    Claim(String),
+    /// A header field of the request.
+    Header(String),
+}
+
+impl TryFrom<String> for LimitBy {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Ok(match (text.as_str(), text.split_once(':')) {
+            ("address", _) => Self::Address,
+            ("subject", _) => Self::Subject,
+            ("client", _) => Self::Client,
+            ("session", _) => Self::Session,
+            ("route", _) => Self::Route,
+            (_, Some(("claim", name))) if !name.is_empty() => Self::Claim(name.to_owned()),
+            (_, Some(("header", name))) if !name.is_empty() => {
+                Self::Header(name.to_ascii_lowercase())
+            }
+            _ => {
+                return Err(
+                    "by is of: address, subject, client, session, route, claim:NAME, header:NAME",
+                );
+            }
+        })
+    }
+}
+
+impl LimitBy {
+    /// Whether only a verified token says it.
+    pub(crate) fn needs_token(&self) -> bool {
+        matches!(self, Self::Subject | Self::Client | Self::Session | Self::Claim(_))
+    }
+}
+
+/// Quotas by what a claim says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plans {
+    /// The claim.
+    pub claim: String,
+    /// Its values, each with a quota.
+    pub quotas: Vec<(String, u32)>,
+}
+
+/// What holds for a limit while the store can't count.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitOutage {
+    /// Nothing is limited.
+    Allow,
+    /// Nothing passes.
+    Deny,
+    /// Each isolate counts by itself.
+    #[default]
+    Local,
+}
+
+/// When the store counts.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Count {
+    /// After the answer: what is known by then decides.
+    Async,
+    /// Before the verdict, in its one trip.
+    #[default]
+    Exact,
+}
+
+/// One limit as it applies to one request.
+#[derive(Clone, Debug)]
+pub struct Charge<'p> {
+    /// The limit.
+    pub limit: &'p Limit,
+    /// Where the store keeps its state for whom it counts.
+    pub key: String,
+    /// What tells whom it counts, and at which cost.
+    pub who: ([u8; 32], u32),
+    /// The quota in force.
+    pub quota: u32,
+    /// What the request costs.
+    pub cost: u32,
+}
+
+/// What a limit said of one request.
+#[derive(Clone, Debug)]
+pub struct Tally<'p> {
+    /// The limit.
+    pub limit: &'p Limit,
+    /// What tells whom it counts, and at which cost.
+    pub who: ([u8; 32], u32),
+    /// The quota in force.
+    pub quota: u32,
+    /// Whether the request is within it.
+    pub admitted: bool,
+    /// How much is left.
+    pub left: u64,
+    /// Until this request would be admitted.
+    pub wait_ms: u64,
+    /// Until more is left.
+    pub more_ms: u64,
+}
+
+/// What limits are counted for, of one request.
+pub(crate) struct Counted<'a> {
+    pub(crate) head: &'a Head<'a>,
+    pub(crate) address: &'a str,
+    pub(crate) route: &'a str,
+    pub(crate) claims: Option<&'a Claims>,
 }
 
 impl Limit {
-    /// The command that counts one request under `key`.
-    pub(crate) fn command(self, key: &str) -> Command {
-        Command::new("EVALSHA")
-            .arg(LIMIT_SCRIPT_SHA1)
-            .arg(1)
-            .arg(key)
-            .arg(self.quota)
-            .arg(u64::from(self.window_seconds) * 1000)
+    /// Whom the limit counts, as one text. A line break ends each part; no field can hold one, and in a claim
+    /// it is escaped.
+    pub(crate) fn who(&self, of: &Counted<'_>) -> String {
+        let mut who = String::new();
+        for by in &self.by {
+            let claims = of.claims;
+            let (issuer, name) = match by {
+                LimitBy::Address => ("", of.address.to_owned()),
+                LimitBy::Route => ("", of.route.to_owned()),
+                LimitBy::Header(name) => ("", of.head.header(name).unwrap_or_default().to_owned()),
+                LimitBy::Subject => issued(claims, |claims| Some(claims.sub.clone())),
+                LimitBy::Client => issued(claims, |claims| claims.client_id.clone()),
+                LimitBy::Session => issued(claims, |claims| claims.sid.clone()),
+                LimitBy::Claim(name) => issued(claims, |claims| claims.others.get(name).map(plain)),
+            };
+            let name = name.replace('\\', "\\\\").replace('\n', "\\n");
+            for part in [issuer, &name] {
+                who.push_str(part);
+                who.push('\n');
+            }
+        }
+        who
     }
 
-    /// Reads the script's answer.
-    pub(crate) fn judge(reply: &Reply) -> Result<(), Refusal> {
-        let Reply::Array(fields) = reply else {
-            return Err(Outage::StoreFaulty.into());
-        };
-        match fields.as_slice() {
-            [Reply::Integer(1), Reply::Integer(_), Reply::Integer(_)] => Ok(()),
-            [Reply::Integer(0), Reply::Integer(_), Reply::Integer(wait_ms)] => {
-                let wait_ms = u64::try_from(*wait_ms).unwrap_or(0);
-                Err(Denial::RateLimited { retry_after_seconds: wait_ms.div_ceil(1000).max(1) }
-                    .into())
+    /// The quota for a token's holder.
+    pub(crate) fn quota_for(&self, claims: Option<&Claims>) -> u32 {
+        let planned = self.plans.as_ref().and_then(|plans| {
+            let plan = plain(claims?.others.get(&plans.claim)?);
+            plans.quotas.iter().find(|(name, _)| *name == plan).map(|(_, quota)| *quota)
+        });
+        planned.unwrap_or(self.quota)
+    }
+
+    /// The least that the limit ever admits at once.
+    pub(crate) fn least(&self) -> u32 {
+        let plans = self.plans.iter().flat_map(|plans| &plans.quotas).map(|(_, quota)| *quota);
+        let least = plans.chain([self.quota]).min().unwrap_or(0);
+        self.burst.map_or(least, |burst| burst.min(least))
+    }
+
+    fn burst_of(&self, quota: u32) -> u32 {
+        match self.burst {
+            // A plan's burst is in the measure of its quota.
+            Some(burst) if self.quota != quota => {
+                let scaled = u64::from(burst) * u64::from(quota) / u64::from(self.quota.max(1));
+                u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
             }
-            _ => Err(Outage::StoreFaulty.into()),
+            Some(burst) => burst,
+            None => quota,
         }
     }
 }
 
+impl<'p> Charge<'p> {
+    /// The command that counts the request.
+    pub fn command(&self) -> Command {
+        let limit = self.limit;
+        Command::new("EVALSHA")
+            .arg(LIMIT_SCRIPT_SHA1)
+            .arg(1)
+            .arg(&self.key)
+            .arg(limit.algorithm.name())
+            .arg(self.quota)
+            .arg(u64::from(limit.window_seconds) * 1000)
+            .arg(self.cost)
+            .arg(limit.burst_of(self.quota))
+    }
+
+    /// Reads the script's answer; none if it is not one.
+    pub fn tally(&self, reply: &Reply) -> Option<Tally<'p>> {
+        let Reply::Array(fields) = reply else {
+            return None;
+        };
+        let number = |field: &Reply| match field {
+            Reply::Integer(number) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        match fields.as_slice() {
+            [Reply::Integer(admitted @ (0 | 1)), left, wait, more] => Some(Tally {
+                limit: self.limit,
+                who: self.who,
+                quota: self.quota,
+                admitted: *admitted == 1,
+                left: number(left)?,
+                wait_ms: number(wait)?,
+                more_ms: number(more)?,
+            }),
+            _ => None,
+        }
+    }
+
+    /// What is said of a request that is refused without a count, until a moment that lies `wait_ms` ahead.
+    pub fn refused(&self, wait_ms: u64) -> Tally<'p> {
+        Tally {
+            limit: self.limit,
+            who: self.who,
+            quota: self.quota,
+            admitted: false,
+            left: 0,
+            wait_ms,
+            more_ms: wait_ms,
+        }
+    }
+}
+
+/// A claim of whoever issued the token: two issuers may use the same names.
+fn issued(claims: Option<&Claims>, name: impl Fn(&Claims) -> Option<String>) -> (&str, String) {
+    match claims {
+        Some(claims) => (&claims.iss, name(claims).unwrap_or_default()),
+        None => ("", String::new()),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What one isolate counts by itself, within a bound: GCRA, in milliseconds.
+pub struct LocalCounts {
+    arrivals: Memory<([u8; 32], u32), u64>,
+}
+
+impl LocalCounts {
+    /// Counts for `keys_max` keys a generation.
+    pub fn new(keys_max: usize) -> Self {
+        Self { arrivals: Memory::new(keys_max, usize::MAX) }
+    }
+
+    /// Counts one that costs `cost`, where `quota` a window are admitted. The other side of the result is how
+    /// long it would have to wait.
+    pub fn count(
+        &mut self,
+        who: ([u8; 32], u32),
+        (quota, window_seconds, cost): (u32, u32, u32),
+        now_ms: u64,
+    ) -> Result<u64, u64> {
+        let (quota, cost) = (u64::from(quota.max(1)), u64::from(cost));
+        let window = u64::from(window_seconds) * 1000 * SUBDIVISION;
+        let now = now_ms * SUBDIVISION;
+        let interval = (window / quota).max(1);
+        let arrival = self.arrivals.recall(who, |_| 0).unwrap_or(0);
+        let arrival = arrival.clamp(now, now + window);
+        let after = arrival + interval * cost;
+        let early = after.saturating_sub(now + interval * quota);
+        if early > 0 {
+            return Err(early.div_ceil(SUBDIVISION));
+        }
+        self.arrivals.insert(who, after, 0);
+        Ok((now + interval * quota - after) / interval)
+    }
+
+    /// How long until one more would be admitted, without counting it; 0: now.
+    pub fn wait_ms(
+        &mut self,
+        who: ([u8; 32], u32),
+        quota: u32,
+        window_seconds: u32,
+        now_ms: u64,
+    ) -> u64 {
+        let window = u64::from(window_seconds) * 1000 * SUBDIVISION;
+        let (now, interval) = (now_ms * SUBDIVISION, (window / u64::from(quota.max(1))).max(1));
+        let arrival = self.arrivals.recall(who, |_| 0).unwrap_or(0).min(now + window);
+        let early = (arrival + interval).saturating_sub(now + interval * u64::from(quota));
+        early.div_ceil(SUBDIVISION)
+    }
+}
+
+/// Parts of a millisecond in which a local count is exact.
+const SUBDIVISION: u64 = 1000;
+
 /// Whom an address limit counts. All requests whose address nobody states share one count, so that
 /// leaving the address out is no way around the limit.
-pub(crate) fn address_group(head: &Head<'_>) -> String {
-    match head.client_address() {
+pub fn address_group(address: Option<IpAddr>) -> String {
+    match address {
         Some(IpAddr::V4(address)) => address.to_string(),
         Some(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
             Some(address) => address.to_string(),
@@ -80,48 +388,4 @@ pub(crate) fn address_group(head: &Head<'_>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    #[test]
-    fn the_scripts_hash_is_its_own() {
-        use sha1::Digest as _;
-        let hash: String =
-            sha1::Sha1::digest(LIMIT_SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(LIMIT_SCRIPT_SHA1, hash);
-        let tokens = include_str!("../../../docs/gateway-tokens.toml");
-        assert!(tokens.contains(&hash), "the edge's token may run another script");
-    }
-
-    #[test]
-    fn an_answer_of_the_script_is_read() {
-        fn check(fields: &[i64], expect: Result<(), Refusal>) {
-            let reply = Reply::Array(fields.iter().copied().map(Reply::Integer).collect());
-            assert_eq!(Limit::judge(&reply), expect, "{fields:?}");
-        }
-        let limited = |seconds| Err(Denial::RateLimited { retry_after_seconds: seconds }.into());
-        check(&[1, 4, 0], Ok(()));
-        check(&[1, 0, 900], Ok(()));
-        check(&[0, 0, 1], limited(1));
-        check(&[0, 0, 1000], limited(1));
-        check(&[0, 0, 1001], limited(2));
-        check(&[0, 0, 0], limited(1));
-        check(&[2, 0, 0], Err(Outage::StoreFaulty.into()));
-        check(&[1, 0], Err(Outage::StoreFaulty.into()));
-        assert_eq!(Limit::judge(&Reply::Null), Err(Outage::StoreFaulty.into()));
-    }
-
-    #[test]
-    fn addresses_are_grouped() {
-        fn check(address: &str, expect: &str) {
-            let head = Head::new("GET", "https://a/", vec![("cf-connecting-ip", address)]);
-            assert_eq!(address_group(&head), expect);
-        }
-        check("192.0.2.1", "192.0.2.1");
-        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64");
-        check("::ffff:192.0.2.1", "192.0.2.1");
-        check("not an address", "unknown");
-    }
-}
+mod tests;

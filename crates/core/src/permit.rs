@@ -1,13 +1,15 @@
 //! What a request that passes takes along: where it goes, and the header fields that tell the next
 //! server who sent it. Every inbound field that could forge one of these is taken out.
 
+use crate::address::client_address;
 use crate::assertion::Assertion;
 use crate::check::Vouched;
 use crate::claims::Claims;
 use crate::credential::TokenHash;
 use crate::head::Head;
+use crate::limit::LimitOutage;
 use crate::policy::{BaseUrl, Fault, Policy, Reader};
-use crate::route::{Access, Mode, Route, TokenTravel};
+use crate::route::{Access, Mode, Route, StoreOutage, TokenTravel};
 use crate::time::UnixSeconds;
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,6 +26,43 @@ pub struct Permit<'p> {
     holder: Option<Rc<Vouched>>,
     /// Whether the store has just cleared the holder's token, and that may be kept.
     clears: bool,
+    degraded: Degraded,
+}
+
+/// What was decided without the store, since that could not be asked.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Degraded {
+    /// Who vouched for the token instead.
+    pub token: Option<StoreOutage>,
+    /// What held for a limit instead.
+    pub limit: Option<LimitOutage>,
+}
+
+impl Degraded {
+    /// As it is told in a header field and in the log; none where all is as ever.
+    pub fn text(self) -> Option<&'static str> {
+        let token = match self.token {
+            Some(StoreOutage::Origin) => Some(true),
+            Some(StoreOutage::Signature) => Some(false),
+            Some(StoreOutage::Deny) | None => None,
+        };
+        let limit = match self.limit {
+            Some(LimitOutage::Local) => Some(true),
+            Some(LimitOutage::Allow) => Some(false),
+            Some(LimitOutage::Deny) | None => None,
+        };
+        Some(match (token, limit) {
+            (None, None) => return None,
+            (Some(true), None) => "token=origin",
+            (Some(false), None) => "token=signature",
+            (None, Some(true)) => "limit=local",
+            (None, Some(false)) => "limit=allow",
+            (Some(true), Some(true)) => "token=origin, limit=local",
+            (Some(true), Some(false)) => "token=origin, limit=allow",
+            (Some(false), Some(true)) => "token=signature, limit=local",
+            (Some(false), Some(false)) => "token=signature, limit=allow",
+        })
+    }
 }
 
 /// Where a request goes.
@@ -123,8 +162,24 @@ impl<'p> Permit<'p> {
         policy: &'p Policy,
         holder: Option<Rc<Vouched>>,
         clears: bool,
+        degraded: Degraded,
     ) -> Self {
-        Self { route, target, policy, holder, clears }
+        Self { route, target, policy, holder, clears, degraded }
+    }
+
+    /// What was decided without the store.
+    pub fn degraded(&self) -> Degraded {
+        self.degraded
+    }
+
+    /// How long whoever it is for may take to begin the answer.
+    pub fn deadline_ms(&self) -> u32 {
+        match self.target {
+            Target::Origin(_) => self.policy.origin_deadline_ms,
+            Target::Upstream(_) => {
+                self.route.deadline_ms.unwrap_or(self.policy.upstream_deadline_ms)
+            }
+        }
     }
 
     /// Where the request goes.
@@ -178,7 +233,7 @@ impl<'p> Permit<'p> {
                 }
             }
         }
-        if let Some(address) = head.client_address() {
+        if let Some(address) = client_address(head, self.policy.trusted_proxies) {
             edits.set.push(("x-forwarded-for", address.to_string()));
         }
         edits.set.push(("x-forwarded-host", head.host().to_owned()));

@@ -2,22 +2,28 @@
 
 mod fault;
 mod issuers;
+mod limits;
 mod reader;
 mod routes;
 
 pub use fault::{ConfigError, Fault};
 pub(crate) use reader::Reader;
 
+use crate::address::Addresses;
 use crate::assertion::Assertion;
+use crate::breaker::BreakerPolicy;
 use crate::cors::{self, Cors, Fields};
 use crate::denial::Denial;
 use crate::document;
 use crate::head::Head;
 use crate::issuer::Issuer;
 use crate::key::Keys;
+use crate::limit::{Limit, LimitBy};
 use crate::permit::IdentityFields;
 pub(crate) use crate::permit::is_field_name;
-use crate::route::{self, Access, Route};
+use crate::route::{self, Access, Route, StoreOutage};
+use crate::seal::Seal;
+use serde::Deserialize;
 use std::fmt;
 
 /// Everything that the edge was told, checked.
@@ -72,6 +78,34 @@ pub struct Policy {
     pub other_claims: Vec<String>,
     /// Which requests are logged.
     pub log: LogPolicy,
+    /// What records are sealed with.
+    pub seal: Option<Seal>,
+    /// Whence requests may come, on routes that do not say so themselves.
+    pub addresses: Addresses,
+    /// How many proxies in front of the edge are trusted to say who asks; 0: Cloudflare says it.
+    pub trusted_proxies: u32,
+    /// How many bad tokens an address may try.
+    pub failure_limit: Option<FailureLimit>,
+    /// When a dependency is left alone.
+    pub breaker: BreakerPolicy,
+    /// Whether the isolates of one place tell each other what is left alone.
+    pub breakers_shared: bool,
+    /// Whether answers tell where the time went.
+    pub server_timing: bool,
+}
+
+/// How many bad tokens an address may try, in one isolate, before tokens that are not known to be good are
+/// refused unseen.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct FailureLimit {
+    /// Bad tokens per window.
+    pub quota: u32,
+    /// The window.
+    pub window_seconds: u32,
+    /// It refuses nothing, and tells what it would have refused.
+    #[serde(default)]
+    pub shadow: bool,
 }
 
 /// Where a request goes.
@@ -156,7 +190,12 @@ impl Policy {
         }
         let assertion = Assertion::read(&mut read);
         let issuers = read.issuers();
-        let routes = read.routes(cors.as_ref(), assertion.is_some());
+        let limits = read.limits();
+        let routes = read.routes(cors.as_ref(), assertion.is_some(), &limits);
+        let asks = routes.iter().any(|route| route.store_outage == StoreOutage::Origin);
+        if asks && issuers.iter().all(|issuer| issuer.introspection.is_none()) {
+            read.fault("ROUTES: store_outage", Fault::NoIntrospection);
+        }
         let (upstream, origin) = (read.url("UPSTREAM_URL"), read.url("ORIGIN_URL"));
         let (store, store_token) = (read.url("STORE_URL"), read.required("STORE_TOKEN"));
         let identity_fields =
@@ -166,9 +205,20 @@ impl Policy {
             None => None,
         };
         let mut other_claims: Vec<String> = identity_fields.claims().map(str::to_owned).collect();
-        for (name, _) in routes.iter().flat_map(|route| &route.claims) {
-            if !other_claims.contains(name) {
-                other_claims.push(name.clone());
+        let counted = |limit: &Limit| {
+            let by = limit.by.iter().filter_map(|by| match by {
+                LimitBy::Claim(name) => Some(name.clone()),
+                _ => None,
+            });
+            let plans = limit.plans.iter().map(|plans| plans.claim.clone());
+            by.chain(plans).collect::<Vec<_>>()
+        };
+        for route in &routes {
+            let required = route.claims.iter().map(|(name, _)| name.clone());
+            for name in required.chain(route.limits.iter().flat_map(counted)) {
+                if !other_claims.contains(&name) {
+                    other_claims.push(name);
+                }
             }
         }
         let keys = read.prefix();
@@ -185,6 +235,20 @@ impl Policy {
             read.number("INTROSPECTIONS_PER_SECOND_MAX", 50, 1, 100_000);
         let auth_body_bytes_max = read.number("AUTH_BODY_BYTES_MAX", 16_384, 1, 1_048_576);
         let log = read.log();
+        let seal = Seal::read(&mut read);
+        let addresses = read.json("ADDRESSES").unwrap_or_default();
+        let trusted_proxies = read.number("TRUSTED_PROXIES", 0, 0, 10);
+        let failure_limit = read.json::<FailureLimit>("FAILURE_LIMIT");
+        if let Some(limit) = failure_limit {
+            read.within("FAILURE_LIMIT.quota".to_owned(), limit.quota, 1, 1_000_000);
+            read.within("FAILURE_LIMIT.window_seconds".to_owned(), limit.window_seconds, 1, 86_400);
+        }
+        let breaker = BreakerPolicy {
+            failures: read.number("BREAKER_FAILURES", 5, 0, 1_000),
+            pause_ms_max: read.number("BREAKER_PAUSE_MS_MAX", 30_000, 1, 300_000),
+        };
+        let breakers_shared = read.flag("BREAKERS_SHARED");
+        let server_timing = read.flag("SERVER_TIMING");
         match (upstream, origin, store, store_token) {
             (Some(upstream), Some(origin), Some(store), Some(store_token))
                 if read.faults.is_empty() =>
@@ -214,6 +278,13 @@ impl Policy {
                     resource,
                     other_claims,
                     log,
+                    seal,
+                    addresses,
+                    trusted_proxies,
+                    failure_limit,
+                    breaker,
+                    breakers_shared,
+                    server_timing,
                 })
             }
             _ => Err(read.faults),

@@ -1,5 +1,6 @@
 //! Which route a request takes: by method and path, the first that matches, none by default.
 
+use crate::address::Addresses;
 use crate::cors::Cors;
 use crate::denial::Denial;
 use crate::head::Head;
@@ -27,8 +28,16 @@ pub struct Route {
     pub claims: Vec<(String, Vec<Value>)>,
     /// What the store must say of a token.
     pub mode: Mode,
-    /// The limit, if there is one.
-    pub limit: Option<Limit>,
+    /// What is counted.
+    pub limits: Vec<Limit>,
+    /// How much of each limit a request takes.
+    pub cost: u32,
+    /// What holds for tokens while the store can't be asked.
+    pub store_outage: StoreOutage,
+    /// Whence requests may come, if that is not the policy's to say.
+    pub addresses: Option<Addresses>,
+    /// How long the upstream may take to begin its answer, if not as long as the policy says.
+    pub deadline_ms: Option<u32>,
     /// Where requests go, if not to the policy's upstream.
     pub upstream: Option<BaseUrl>,
     /// The cookie that may hold the token.
@@ -72,6 +81,19 @@ pub enum Mode {
     Registered,
     /// A deny list: no revocation of the token, its session or its subject.
     Unrevoked,
+}
+
+/// What holds for tokens while the store can't be asked.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreOutage {
+    /// None passes.
+    #[default]
+    Deny,
+    /// Their provider's introspection says which are good, within a rate.
+    Origin,
+    /// A good signature is enough: what was revoked works again until it expires.
+    Signature,
 }
 
 /// The paths of a route, by their segments.

@@ -2,6 +2,7 @@
 //! writes it anew where an introspection said what was missing.
 
 use crate::claims::Claims;
+use crate::seal::Seal;
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,14 +47,21 @@ pub struct TokenRecord {
 }
 
 impl TokenRecord {
-    /// The record as it is stored.
-    pub fn encode(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+    /// The record as it is stored under `key`: sealed where there is a seal.
+    pub fn encode(&self, key: &str, seal: Option<&Seal>, nonce: [u8; 12]) -> String {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        match seal {
+            Some(seal) => seal.seal(&text, key, nonce).unwrap_or_default(),
+            None => text,
+        }
     }
 
-    /// The record, if the text is one.
-    pub fn decode(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+    /// The record, if what is stored under `key` is one. Where there is a seal, one without it is none.
+    pub fn decode(text: &str, key: &str, seal: Option<&Seal>) -> Option<Self> {
+        match seal {
+            Some(seal) => serde_json::from_str(&seal.open(text, key)?).ok(),
+            None => serde_json::from_str(text).ok(),
+        }
     }
 
     /// What a provider said at `asked_at`.
@@ -114,13 +122,20 @@ mod tests {
             exp: Some(1_800_000_000),
             ..TokenRecord::default()
         };
+        let stored = record.encode("k", None, [0; 12]);
         assert_eq!(
-            record.encode(),
+            stored,
             r#"{"sub":"alice\"\n","sid":"s","client_id":"web","scope":"a b","exp":1800000000}"#
         );
-        assert_eq!(TokenRecord::decode(&record.encode()), Some(record));
-        assert_eq!(TokenRecord::decode(""), None);
-        assert_eq!(TokenRecord::decode(r#"{"sid":"x"}"#), None);
+        assert_eq!(TokenRecord::decode(&stored, "k", None).as_ref(), Some(&record));
+        assert_eq!(TokenRecord::decode("", "k", None), None);
+        assert_eq!(TokenRecord::decode(r#"{"sid":"x"}"#, "k", None), None);
+
+        let seal = Seal::new(&format!("a:{}", "A".repeat(43)), None);
+        let sealed = record.encode("k", seal.as_ref(), [0; 12]);
+        assert_eq!(TokenRecord::decode(&sealed, "k", seal.as_ref()), Some(record));
+        assert_eq!(TokenRecord::decode(&sealed, "k", None), None);
+        assert_eq!(TokenRecord::decode(&stored, "k", seal.as_ref()), None);
     }
 
     #[test]

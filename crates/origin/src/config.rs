@@ -1,7 +1,9 @@
 //! The origin's settings, from flags and environment, with all faults reported together.
 
+use crate::attempts::AttemptLimits;
 use crate::client::{Clients, ClientsError};
 use clap::{Args, Parser, Subcommand};
+use portcullis_core::Seal;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +12,8 @@ use std::path::PathBuf;
 ///
 /// Secrets come from the environment alone, since a command line can be seen by everybody on the
 /// machine: STORE_TOKEN, the bearer token of the store; INTROSPECTION_CLIENTS, who may ask about tokens:
-/// name=secret, comma-separated, each secret at least 32 characters.
+/// name=secret, comma-separated, each secret at least 32 characters; SEAL_KEY and SEAL_KEY_PREVIOUS,
+/// name:key each, which the edge has as well.
 #[derive(Parser)]
 #[command(version)]
 pub struct Settings {
@@ -92,6 +95,12 @@ pub struct Serve {
     /// Life of a session, and of its refresh tokens, in seconds (60 to 31536000).
     #[arg(long, env = "REFRESH_TOKEN_SECONDS", default_value = "2592000")]
     refresh_token_seconds: String,
+    /// Attempts to log in with one username before there is a wait (0 to 1000; 0: any number).
+    #[arg(long, env = "LOGIN_ATTEMPTS_PER_USERNAME", default_value = "5")]
+    login_attempts_per_username: String,
+    /// Failed attempts to log in from one address before there is a wait (0 to 100000; 0: any number).
+    #[arg(long, env = "LOGIN_ATTEMPTS_PER_ADDRESS", default_value = "20")]
+    login_attempts_per_address: String,
 }
 
 /// What was set, checked.
@@ -107,6 +116,8 @@ pub struct Config {
     pub access_token_seconds: u64,
     pub refresh_token_seconds: u64,
     pub introspection_clients: Clients,
+    pub attempts: AttemptLimits,
+    pub seal: Option<Seal>,
 }
 
 /// A setting that can't be used, and how to mend it.
@@ -120,7 +131,9 @@ pub enum ConfigError {
     IssuerNotAUrl,
     KeyPrefix,
     Listen,
+    LoginAttempts,
     RefreshTokenSeconds,
+    SealKey,
     StoreTokenMissing,
     StoreUrlMissing,
     StoreUrlNotAUrl,
@@ -143,8 +156,16 @@ impl fmt::Display for ConfigError {
             }
             Self::KeyPrefix => "KEY_PREFIX: may have letters, digits, - and _, 1 to 64 of them",
             Self::Listen => "ORIGIN_LISTEN: must be address:port, such as 127.0.0.1:8788",
+            Self::LoginAttempts => {
+                "LOGIN_ATTEMPTS_PER_USERNAME, LOGIN_ATTEMPTS_PER_ADDRESS: must be whole numbers, 0 to \
+                 1000 and 0 to 100000"
+            }
             Self::RefreshTokenSeconds => {
                 "REFRESH_TOKEN_SECONDS: must be a whole number, 60 to 31536000"
+            }
+            Self::SealKey => {
+                "SEAL_KEY, SEAL_KEY_PREVIOUS: must be name:key each, no name twice, the key by openssl \
+                 rand -base64 32"
             }
             Self::StoreTokenMissing => "STORE_TOKEN: is not set; give the store's bearer token",
             Self::StoreUrlMissing => "STORE_URL: is not set; give the store's REST URL",
@@ -200,6 +221,16 @@ impl Config {
         );
         let refresh_token_seconds =
             number(&serve.refresh_token_seconds, 60, 31_536_000, ConfigError::RefreshTokenSeconds);
+        let attempts = AttemptLimits {
+            per_username: small(&serve.login_attempts_per_username, 1_000, &mut faults),
+            per_address: small(&serve.login_attempts_per_address, 100_000, &mut faults),
+        };
+        let given = |name: &str| secret(name).filter(|text| !text.is_empty());
+        let (current, previous) = (given("SEAL_KEY"), given("SEAL_KEY_PREVIOUS"));
+        let seal = current.as_ref().and_then(|key| Seal::new(key, previous.as_deref()));
+        if seal.is_none() && (current.is_some() || previous.is_some()) {
+            faults.push(ConfigError::SealKey);
+        }
         let clients = Clients::parse(&secret("INTROSPECTION_CLIENTS").unwrap_or_default());
         let introspection_clients = clients.unwrap_or_else(|error| {
             faults.push(match error {
@@ -225,10 +256,20 @@ impl Config {
                 access_token_seconds,
                 refresh_token_seconds,
                 introspection_clients,
+                attempts,
+                seal,
             }),
             _ => Err(faults),
         }
     }
+}
+
+fn small(text: &str, most: u32, faults: &mut Vec<ConfigError>) -> u32 {
+    let number = text.parse().ok().filter(|number| *number <= most);
+    if number.is_none() && !faults.contains(&ConfigError::LoginAttempts) {
+        faults.push(ConfigError::LoginAttempts);
+    }
+    number.unwrap_or(0)
 }
 
 /// Longest life of an access token that can be set, and so of the markers that revoke one.
@@ -265,8 +306,12 @@ mod tests {
                 "0",
                 "--key-prefix",
                 ":",
+                "--login-attempts-per-username",
+                "1001",
+                "--login-attempts-per-address",
+                "many",
             ]),
-            |name| (name == "INTROSPECTION_CLIENTS").then(|| "edge".into()),
+            |name| matches!(name, "INTROSPECTION_CLIENTS" | "SEAL_KEY").then(|| "edge".into()),
         );
         use ConfigError as E;
         assert_eq!(
@@ -278,6 +323,8 @@ mod tests {
                 E::IssuerNotAUrl,
                 E::KeyPrefix,
                 E::AccessTokenSeconds,
+                E::LoginAttempts,
+                E::SealKey,
                 E::ClientsMalformed,
                 E::Listen,
             ]
@@ -294,7 +341,13 @@ mod tests {
             "--store-url",
             "http://s/",
         ]);
-        let config = Config::check(&serve, |_| Some(format!("x={}", "s".repeat(32)))).ok().unwrap();
+        let secret = |name: &str| match name {
+            "SEAL_KEY" => Some(format!("a:{}", "A".repeat(43))),
+            "SEAL_KEY_PREVIOUS" => None,
+            _ => Some(format!("x={}", "s".repeat(32))),
+        };
+        let config = Config::check(&serve, secret).ok().unwrap();
+        assert!(config.seal.is_some());
         assert_eq!((config.store_url.as_str(), config.access_token_seconds), ("http://s", 900));
     }
 }

@@ -15,6 +15,10 @@ pub enum Problem {
     CredentialsMissing,
     DatabaseUnavailable,
     Internal,
+    LoginCooling {
+        /// Until the next attempt is looked at.
+        seconds: u64,
+    },
     MediaTypeUnsupported,
     MethodNotAllowed,
     NotFound,
@@ -61,6 +65,11 @@ impl Problem {
             Self::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "something failed; see the log")
             }
+            Self::LoginCooling { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "login_cooling",
+                "too many attempts to log in; wait for a while",
+            ),
             Self::MediaTypeUnsupported => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "media_type_unsupported",
@@ -129,6 +138,9 @@ impl IntoResponse for Problem {
         let mut response = (status, fields, body.to_string()).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Self::LoginCooling { seconds } = self {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match self {

@@ -6,6 +6,7 @@ use crate::error::Problem;
 use crate::password::{PASSWORD_BYTES_MAX, Passwords};
 use crate::publish::{Delivery, Publisher};
 use crate::session::{Sessions, Tokens};
+use crate::store::Store;
 use crate::token::{AccessClaims, SigningKey};
 use crate::{Outcome, client, now};
 use axum::body::{Body, to_bytes};
@@ -15,6 +16,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use portcullis_core::address_group;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,8 +38,11 @@ type Shared = State<Arc<Origin>>;
 pub async fn serve(config: Config, database: &Database) -> Outcome {
     let signing = SigningKey::load(&config.signing_key_file)?;
     let db = Arc::new(Db::open(database).await?);
-    let publisher =
-        Arc::new(Publisher::new(Arc::clone(&db), &config.store_url, &config.store_token)?);
+    let store = Arc::new(Store::new(&config.store_url, &config.store_token)?);
+    let publisher = Arc::new(Publisher::new(Arc::clone(&db), Arc::clone(&store)));
+    if config.seal.is_none() {
+        tracing::warn!(event = "unsealed", fix = "set SEAL_KEY, here and at the edge");
+    }
     let passwords = Passwords::new()?;
     let registry = Registry::new();
     registry.register(Box::new(db.queries()))?;
@@ -51,7 +56,7 @@ pub async fn serve(config: Config, database: &Database) -> Outcome {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(event = "listening", address = %listener.local_addr()?);
-    let sessions = Sessions::new(config, Arc::clone(&db), publisher, passwords, signing);
+    let sessions = Sessions::new(config, Arc::clone(&db), store, publisher, passwords, signing);
     axum::serve(listener, router(Origin { sessions, db, registry }))
         .with_graceful_shutdown(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
@@ -100,7 +105,11 @@ async fn login(State(origin): Shared, headers: HeaderMap, body: Body) -> Result<
     if nameless || password.len() > PASSWORD_BYTES_MAX {
         return Err(Problem::CredentialsInvalid);
     }
-    let work = async move { origin.sessions.login(&username, password, now()).await };
+    // The edge says whence; nobody else should reach this server.
+    let address = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
+    let address = address.and_then(|text| text.parse().ok()).map(|own| address_group(Some(own)));
+    let work =
+        async move { origin.sessions.login(&username, password, address.as_deref(), now()).await };
     to_its_end(work).await.map(granted)
 }
 

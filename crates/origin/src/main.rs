@@ -2,8 +2,10 @@
 //! holds what the edge must know.
 //!
 //! `http.rs` takes requests, `session.rs` has the rules of login, refresh and logout, `token.rs` signs,
-//! `password.rs` hashes, `db.rs` has all SQL, `publish.rs` brings the store in step.
+//! `password.rs` hashes, `attempts.rs` slows down
+//! who guesses, `store.rs` talks to the store, `db.rs` has all SQL, `publish.rs` brings the store in step.
 
+mod attempts;
 mod client;
 mod config;
 mod db;
@@ -12,6 +14,7 @@ mod http;
 mod password;
 mod publish;
 mod session;
+mod store;
 mod token;
 
 use clap::Parser as _;

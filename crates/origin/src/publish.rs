@@ -2,18 +2,15 @@
 //! again until the store has it.
 
 use crate::db::{Db, Pending};
-use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
-use std::fmt;
+use crate::store::{Fault, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Sends commands to the store over the REST protocol.
+/// Delivers what the outbox holds.
 pub struct Publisher {
     db: Arc<Db>,
-    client: reqwest::Client,
-    url: String,
-    token: String,
+    store: Arc<Store>,
     left_over: Notify,
 }
 
@@ -24,41 +21,16 @@ pub enum Delivery {
     Pending,
 }
 
-/// Why the store does not have it.
-enum Fault {
-    Answer,
-    Command(String),
-    Status(u16),
-    Unreachable,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Answer => f.write_str("its answer is not the REST protocol's"),
-            Self::Command(text) => write!(f, "it refuses a command: {text}"),
-            Self::Status(status) => write!(f, "it answers with status {status}"),
-            Self::Unreachable => f.write_str("it can't be reached, or not in time"),
-        }
-    }
-}
-
 impl Publisher {
-    /// A publisher to the store at `url`.
-    pub fn new(db: Arc<Db>, url: &str, token: &str) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .timeout(DEADLINE)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        let (url, token) = (format!("{url}/pipeline"), token.to_owned());
-        Ok(Self { db, client, url, token, left_over: Notify::new() })
+    /// A publisher of what is in the database's outbox.
+    pub fn new(db: Arc<Db>, store: Arc<Store>) -> Self {
+        Self { db, store, left_over: Notify::new() }
     }
 
     /// Delivers what was just committed. If the store can't be told now, the outbox still has it, and
     /// [`Publisher::run`] goes on.
     pub async fn deliver(&self, pending: &Pending) -> Delivery {
-        match self.send(&pending.commands).await {
+        match self.store.tell(&pending.commands).await {
             Ok(()) => {
                 if let Err(error) = within(self.db.delivered(&pending.id)).await {
                     tracing::warn!(event = "outbox_row_kept", error);
@@ -105,7 +77,7 @@ impl Publisher {
             let full = batch.len() == BATCH as usize;
             let mut refused = 0;
             for pending in batch {
-                match self.send(&pending.commands).await {
+                match self.store.tell(&pending.commands).await {
                     Ok(()) => {}
                     Err(fault @ Fault::Command(_)) => {
                         tracing::error!(event = "store_refuses", row = pending.id, %fault);
@@ -127,39 +99,6 @@ impl Publisher {
             }
         }
     }
-
-    async fn send(&self, commands: &[Command]) -> Result<(), Fault> {
-        let answer = self
-            .client
-            .post(&self.url)
-            .bearer_auth(&self.token)
-            .header("content-type", "application/json")
-            .body(encode_pipeline(commands))
-            .send()
-            .await
-            .map_err(|_| Fault::Unreachable)?;
-        if answer.status() != reqwest::StatusCode::OK {
-            return Err(Fault::Status(answer.status().as_u16()));
-        }
-        let text = bounded_text(answer).await?;
-        let replies = decode_replies(&text, commands.len()).map_err(|_| Fault::Answer)?;
-        match replies.into_iter().find(|reply| matches!(reply, Reply::Error(_))) {
-            Some(Reply::Error(text)) => Err(Fault::Command(text)),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// An answer's text; what is longer than any answer to our commands is none.
-async fn bounded_text(mut answer: reqwest::Response) -> Result<String, Fault> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|_| Fault::Unreachable)? {
-        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(Fault::Answer);
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    String::from_utf8(bytes).map_err(|_| Fault::Answer)
 }
 
 /// A database that has vanished without a word must not hold up what is left to deliver for ever.
@@ -171,9 +110,7 @@ async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result
 }
 
 const DATABASE_DEADLINE: Duration = Duration::from_secs(5);
-const DEADLINE: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const BATCH: u32 = 100;
-const ANSWER_BYTES_MAX: usize = 64 * 1024;

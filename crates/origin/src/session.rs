@@ -1,10 +1,12 @@
 //! The rules: who gets a session, how it goes on, and how it ends.
 
+use crate::attempts::Attempts;
 use crate::config::{ACCESS_TOKEN_SECONDS_MAX, Config};
 use crate::db::{Db, Rotation, Session};
 use crate::error::Problem;
 use crate::password::Passwords;
 use crate::publish::{Delivery, Publisher};
+use crate::store::Store;
 use crate::token::{self, AccessClaims, SigningKey};
 use portcullis_core::{Keys, TokenHash, TokenRecord, UnixSeconds};
 use redis_rest::Command;
@@ -17,6 +19,7 @@ pub struct Sessions {
     keys: Keys,
     db: Arc<Db>,
     publisher: Arc<Publisher>,
+    attempts: Attempts,
     passwords: Passwords,
     signing: SigningKey,
 }
@@ -36,12 +39,14 @@ impl Sessions {
     pub fn new(
         config: Config,
         db: Arc<Db>,
+        store: Arc<Store>,
         publisher: Arc<Publisher>,
         passwords: Passwords,
         signing: SigningKey,
     ) -> Self {
         let keys = Keys::new(&config.key_prefix);
-        Self { config, keys, db, publisher, passwords, signing }
+        let attempts = Attempts::new(store, keys.clone(), config.attempts);
+        Self { config, keys, db, publisher, attempts, passwords, signing }
     }
 
     /// The settings.
@@ -59,12 +64,15 @@ impl Sessions {
         &self,
         username: &str,
         password: String,
+        address: Option<&str>,
         now: UnixSeconds,
     ) -> Result<Tokens, Problem> {
+        self.attempts.begin(username, address).await?;
         let user = self.db.user(username).await?.filter(|user| !user.disabled);
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let holds = self.passwords.verify(password, hash).await?;
         let user = user.filter(|_| holds).ok_or(Problem::CredentialsInvalid)?;
+        self.attempts.succeeded(username, address).await;
         let session = Session {
             id: token::random_name(),
             user_id: user.id,
@@ -205,23 +213,22 @@ impl Sessions {
             exp: Some(now.plus(life).0),
             ..TokenRecord::default()
         };
+        let token_key = self.keys.token(&TokenHash::of(access_token));
         let session_key = self.keys.session(issuer, &session.id);
         let sessions_key = self.keys.sessions(issuer, &session.user_id);
         let left = session.expires_at.saturating_sub(now.0).max(1);
+        let seal = self.config.seal.as_ref();
+        let holder = TokenRecord { exp: None, ..record.clone() };
         vec![
             Command::new("SET")
-                .arg(self.keys.token(&TokenHash::of(access_token)))
-                .arg(record.encode())
+                .arg(&token_key)
+                .arg(record.encode(&token_key, seal, nonce()))
                 .arg("EX")
                 .arg(life + BUFFER_SECONDS),
             Command::new("HSET")
                 .arg(&session_key)
-                .arg("sub")
-                .arg(&session.user_id)
-                .arg("client_id")
-                .arg(&session.client_id)
-                .arg("scope")
-                .arg(&session.scope)
+                .arg("holder")
+                .arg(holder.encode(&session_key, seal, nonce()))
                 .arg("created_at")
                 .arg(session.created_at)
                 .arg("last_seen_at")
@@ -246,6 +253,12 @@ impl Sessions {
             Command::new("ZREM").arg(self.keys.sessions(issuer, &session.user_id)).arg(&session.id),
         ]
     }
+}
+
+fn nonce() -> [u8; 12] {
+    let mut nonce = [0; 12];
+    token::fill_random(&mut nonce);
+    nonce
 }
 
 /// Refresh tokens are kept by their hash alone.

@@ -28,6 +28,7 @@ async fn start(provider: &Provider, revocation_seconds_max: u32, changes: Value)
         "REVOCATION_SECONDS_MAX": revocation_seconds_max.to_string(),
         "INTROSPECTION_DEADLINE_MS": "400",
         "INTROSPECTIONS_PER_SECOND_MAX": "40",
+        "BREAKER_FAILURES": "0",
     });
     tokio::task::spawn_blocking(move || edge(vars)).await.unwrap()
 }

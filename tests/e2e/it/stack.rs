@@ -25,6 +25,9 @@ pub struct Tokens {
 /// The system that tests share.
 pub static SHARED: LazyLock<Stack> = LazyLock::new(|| Stack::start(&[], None));
 
+/// What every stack of the tests seals with.
+pub const SEAL_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 impl Stack {
     /// Brings a system up; `vars` are laid over the Worker's variables.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
@@ -41,10 +44,15 @@ impl Stack {
             .args(options);
         // Two cores, and several systems on them: where the store's deadline is not what is tested, it
         // must not be what fails.
-        let vars = vars.unwrap_or(json!({ "STORE_DEADLINE_MS": "3000" }));
-        if vars.as_object().is_some_and(|vars| !vars.is_empty()) {
-            std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();
-            command.arg("--vars").arg(folder.join("vars.json"));
+        let mut vars = vars.unwrap_or(json!({ "STORE_DEADLINE_MS": "3000" }));
+        let object = vars.as_object_mut().unwrap();
+        object.entry("SEAL_KEY").or_insert(SEAL_KEY.into());
+        std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();
+        command.arg("--vars").arg(folder.join("vars.json"));
+        // Where attempts to log in are not what is tested, they must not be what fails.
+        if !options.iter().any(|option| option.contains("LOGIN_ATTEMPTS")) {
+            command.args(["--origin-env", "LOGIN_ATTEMPTS_PER_USERNAME=0"]);
+            command.args(["--origin-env", "LOGIN_ATTEMPTS_PER_ADDRESS=0"]);
         }
         let log = std::fs::File::create(folder.join("log")).unwrap();
         let mut child = command

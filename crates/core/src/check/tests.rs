@@ -30,7 +30,36 @@ fn record() -> Reply {
         exp: Some(NOW.0 + 900),
         ..TokenRecord::default()
     };
-    Reply::text(&record.encode())
+    Reply::text(&record.encode("", None, [0; 12]))
+}
+
+/// What a host makes of the store's answer.
+fn found(
+    check: &Check<'_, '_>,
+    proof: &Proof<'_>,
+    answer: Result<Vec<Reply>, Outage>,
+) -> Vec<Finding> {
+    let out = |_: Command| answer.clone().err().map(Finding::Out);
+    let mut findings: Vec<Finding> = match &answer {
+        Err(_) => check.commands(proof).into_iter().filter_map(out).collect(),
+        Ok(replies) => {
+            let found = |reply: &Reply| match reply {
+                Reply::Error(_) => Finding::Out(Outage::StoreFaulty),
+                reply => Finding::Reply(reply.clone()),
+            };
+            replies.iter().map(found).collect()
+        }
+    };
+    check.open_record(proof, &mut findings);
+    findings
+}
+
+fn decide<'p>(
+    check: &Check<'_, 'p>,
+    proof: &Proof<'_>,
+    answer: Result<Vec<Reply>, Outage>,
+) -> Result<Permit<'p>, Refusal> {
+    check.decide(proof, &found(check, proof, answer))
 }
 
 fn clean() -> Reply {
@@ -43,7 +72,7 @@ fn judge(method: &str, path: &str, answer: Result<Vec<Reply>, Outage>) -> Result
     let head = Head::new(method, &url, vec![("authorization", &token)]);
     let check = Check::new(&head, route_of(&policy, &head)?, &policy)?;
     let proof = prove(&check)?;
-    let permit = check.decide(&proof, answer)?;
+    let permit = decide(&check, &proof, answer)?;
     Ok(format!("{:?}", permit.target()))
 }
 
@@ -55,14 +84,14 @@ fn route_of<'p>(policy: &'p Policy, head: &Head<'_>) -> Result<&'p Route, Denial
 }
 
 /// The proof of a request whose signature, if it has one, holds.
-fn prove(check: &Check<'_>) -> Result<Proof, Denial> {
+fn prove<'p>(check: &Check<'_, 'p>) -> Result<Proof<'p>, Denial> {
     if check.token_hash().is_none() {
         return check.open();
     }
     check.prove(vouch(check, true)?, None, NOW)
 }
 
-fn vouch(check: &Check<'_>, holds: bool) -> Result<Rc<Vouched>, Denial> {
+fn vouch(check: &Check<'_, '_>, holds: bool) -> Result<Rc<Vouched>, Denial> {
     match check.candidate(NOW)? {
         Candidate::Jwt(jwt) => check.vouch_signature(jwt, holds),
         Candidate::Opaque(provider) => panic!("{provider:?}"),
@@ -113,10 +142,15 @@ fn the_stores_answer_decides() {
     check("/api/x", Err(Outage::StoreTimeout), Err(Outage::StoreTimeout.into()));
 
     let limit = |admitted, wait| {
-        Reply::Array(vec![Reply::Integer(admitted), Reply::Integer(0), Reply::Integer(wait)])
+        Reply::Array(vec![
+            Reply::Integer(admitted),
+            Reply::Integer(0),
+            Reply::Integer(wait),
+            Reply::Integer(wait),
+        ])
     };
     check("/limited", Ok(vec![clean(), record(), limit(1, 0)]), Ok(()));
-    let limited = Err(Denial::RateLimited { retry_after_seconds: 3 }.into());
+    let limited = Err(Denial::RateLimited { wait_ms: 2500 }.into());
     check("/limited", Ok(vec![clean(), record(), limit(0, 2500)]), limited);
     check("/limited", Ok(vec![marker(2, "0"), record(), limit(0, 2500)]), revoked);
     check("/limited", Ok(vec![clean(), record(), Reply::Error("ERR".into())]), faulty);
@@ -161,12 +195,12 @@ fn a_route_decides_where_it_goes() {
 }
 
 /// What a request of this method and path sees of the policy, with this token.
-fn with_check<T>(
-    policy: &Policy,
+fn with_check<'p, T>(
+    policy: &'p Policy,
     method: &str,
     path: &str,
     token: &str,
-    work: impl FnOnce(Check<'_>) -> T,
+    work: impl FnOnce(Check<'_, 'p>) -> T,
 ) -> T {
     let url = format!("https://a.example{path}");
     let head = Head::new(method, &url, vec![("authorization", token)]);
@@ -190,7 +224,7 @@ fn a_proof_of_one_check_does_not_serve_another() {
     let proven = with_check(&policy, "POST", "/api/x", &other, |check| prove(&check).unwrap());
     with_check(&policy, "POST", "/api/x", &own, |check| {
         for proof in [open, proven] {
-            let verdict = check.decide(&proof, Ok(vec![clean(), record()]));
+            let verdict = decide(&check, &proof, Ok(vec![clean(), record()]));
             assert_eq!(verdict.err(), Some(Denial::SignatureInvalid.into()));
         }
         let recalled = check.prove(foreign, Some(Mode::Registered), NOW);
@@ -216,7 +250,7 @@ fn what_the_store_cleared_lately_is_not_asked_again() {
             let proof = check.prove(vouch(&check, true).unwrap(), cleared, NOW).unwrap();
             let commands = check.commands(&proof).len();
             if commands == 0 {
-                let permit = check.decide(&proof, Ok(Vec::new())).unwrap();
+                let permit = decide(&check, &proof, Ok(Vec::new())).unwrap();
                 assert_eq!(permit.cleared(), None, "nobody asked");
             }
             commands
@@ -230,14 +264,14 @@ fn what_the_store_cleared_lately_is_not_asked_again() {
     assert_eq!(asked("GET", "/limited", Some(Mode::Registered)), 3, "asked for the limit anyway");
     with_check(&policy, "POST", "/api/x", &token("api:write"), |check| {
         let proof = prove(&check).unwrap();
-        let permit = check.decide(&proof, Ok(vec![clean(), record()])).unwrap();
+        let permit = decide(&check, &proof, Ok(vec![clean(), record()])).unwrap();
         assert_eq!(permit.cleared(), check.token_hash().map(|hash| (hash, Mode::Registered)));
     });
     // A scope is judged each time.
     with_check(&policy, "POST", "/api/x", &token("none"), |check| {
         let vouched = vouch(&check, true).unwrap();
         let proof = check.prove(vouched, Some(Mode::Registered), NOW).unwrap();
-        let verdict = check.decide(&proof, Ok(Vec::new()));
+        let verdict = decide(&check, &proof, Ok(Vec::new()));
         assert_eq!(verdict.err(), Some(Denial::ScopeInsufficient.into()));
     });
 }
@@ -250,7 +284,8 @@ fn a_missing_record_has_somebody_to_ask() {
     let with = policy_with(&[("ISSUERS", issuers)]);
     let asks = |policy: &Policy, method: &str, answer: Result<Vec<Reply>, Outage>| {
         with_check(policy, method, "/api/x", &token("api:write"), |check| {
-            check.missing_record(&prove(&check).unwrap(), &answer).is_some()
+            let proof = prove(&check).unwrap();
+            check.missing_record(&proof, &found(&check, &proof, answer)).is_some()
         })
     };
     let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
@@ -261,6 +296,162 @@ fn a_missing_record_has_somebody_to_ask() {
     assert!(!asks(&with, "POST", Ok(vec![revoked, Reply::Null])));
     assert!(!asks(&with, "POST", Ok(vec![clean()])));
     assert!(!asks(&with, "POST", Err(Outage::StoreTimeout)));
+}
+
+/// One protected route with more members.
+fn policy_of(route: &str) -> Policy {
+    let issuers = r#"[{"issuer":"https://issuer.example","audience":"api","algorithms":["EdDSA"],
+        "jwks_url":"https://issuer.example/jwks","introspection":{"url":"https://issuer.example/i",
+        "client_id":"edge","client_secret_variable":"STORE_TOKEN"}}]"#;
+    let routes = format!(r#"[{{"name":"a","path":"/a","access":"protected",{route}}}]"#);
+    policy_with(&[("ISSUERS", issuers), ("ROUTES", &routes)])
+}
+
+#[test]
+fn a_route_says_what_holds_for_tokens_while_the_store_is_out() {
+    let judge = |route: &str, word: Option<&str>, answer: Result<Vec<Reply>, Outage>| {
+        with_check(&policy_of(route), "GET", "/a", &token("x"), |check| {
+            let proof = prove(&check).unwrap();
+            let mut findings = found(&check, &proof, answer);
+            let asked = check.missing_record(&proof, &findings).map(|(_, missing)| missing);
+            if let (Some(missing), Some(sub)) = (asked, word) {
+                let record = TokenRecord { sub: sub.into(), ..TokenRecord::default() };
+                check.complete(&proof, &mut findings, missing, record)?;
+            }
+            let permit = check.decide(&proof, &findings)?;
+            assert!(
+                permit.cleared().is_none()
+                    || permit.degraded().token != Some(StoreOutage::Signature)
+            );
+            Ok((permit.degraded().text(), asked))
+        })
+    };
+    let (deny, origin) = (r#""store_outage":"deny""#, r#""store_outage":"origin""#);
+    let signature = r#""store_outage":"signature""#;
+    let out = || Err(Outage::StoreTimeout);
+    let timeout = Err(Refusal::Out(Outage::StoreTimeout));
+    assert_eq!(judge(deny, Some("alice"), out()), timeout);
+    assert_eq!(judge(signature, None, out()), Ok((Some("token=signature"), None)));
+    let asked = Some(Missing::Store);
+    assert_eq!(judge(origin, Some("alice"), out()), Ok((Some("token=origin"), asked)));
+    assert_eq!(judge(origin, None, out()), timeout, "nobody vouched");
+    let unknown = Err(Refusal::Denied(Denial::TokenUnknown));
+    assert_eq!(judge(origin, Some("mallory"), out()), unknown, "a word about somebody else");
+    // What the store did say counts, whatever the rest of its answer is.
+    let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
+    let half = || Ok(vec![revoked.clone(), Reply::Error("ERR".into())]);
+    for route in [deny, origin, signature] {
+        assert_eq!(
+            judge(route, Some("alice"), half()),
+            Err(Denial::TokenRevoked.into()),
+            "{route}"
+        );
+        let whole = Ok(vec![clean(), record()]);
+        assert_eq!(judge(route, None, whole), Ok((None, None)), "{route}");
+    }
+    let half = Ok(vec![clean(), Reply::Error("ERR".into())]);
+    assert_eq!(judge(signature, None, half), Ok((Some("token=signature"), None)));
+}
+
+#[test]
+fn a_limit_says_what_holds_while_it_is_not_counted() {
+    let judge = |outage: &str, shadow: bool, local: Option<Result<u64, u64>>| {
+        let limit = format!(
+            r#""limit":{{"quota":5,"window_seconds":60,"by":"subject","outage":"{outage}","shadow":{shadow}}}"#
+        );
+        with_check(&policy_of(&limit), "GET", "/a", &token("x"), |check| {
+            let proof = prove(&check).unwrap();
+            let answer = vec![clean(), record(), Reply::Error("OOM".into())];
+            let mut findings = found(&check, &proof, Ok(answer));
+            let places: Vec<usize> =
+                check.uncounted(&proof, &findings).iter().map(|(place, _)| *place).collect();
+            assert_eq!(places, if outage == "local" { vec![2] } else { vec![] });
+            if let Some(local) = local {
+                findings[2] = Finding::Counted(local);
+            }
+            let tallies = check.tallies(&proof, &findings).len();
+            assert_eq!(tallies, usize::from(local.is_some()));
+            let permit = check.decide(&proof, &findings)?;
+            assert!(permit.cleared().is_some(), "the store did clear the token");
+            Ok::<_, Refusal>(permit.degraded().text())
+        })
+    };
+    assert_eq!(judge("deny", false, None), Err(Outage::StoreFaulty.into()));
+    assert_eq!(judge("allow", false, None), Ok(Some("limit=allow")));
+    assert_eq!(judge("local", false, None), Err(Outage::StoreFaulty.into()), "nobody counted");
+    assert_eq!(judge("local", false, Some(Ok(3))), Ok(Some("limit=local")));
+    let limited = Err(Denial::RateLimited { wait_ms: 900 }.into());
+    assert_eq!(judge("local", false, Some(Err(900))), limited);
+    assert_eq!(judge("local", true, Some(Err(900))), Ok(Some("limit=local")), "merely watched");
+}
+
+#[test]
+fn limits_are_counted_before_or_after_and_not_for_everybody() {
+    let limits = r#"[{"name":"all","quota":9,"window_seconds":1,"by":["subject","route"]},
+        {"name":"late","quota":9,"window_seconds":1,"by":"client","count":"async"}]"#;
+    let routes = r#"[{"name":"a","path":"/a","access":"protected","limits":["all","late"],"cost":3,
+        "limit":{"quota":4,"window_seconds":2,"by":"header:X-Tenant","plans":{"claim":"plan","quotas":{"pro":8}}}}]"#;
+    let with = |address: &str, work: &dyn Fn(&Check<'_, '_>, &Proof<'_>)| {
+        let addresses = r#"{"unlimited":["192.0.2.0/24"],"deny":["198.51.100.1"]}"#;
+        let policy =
+            policy_with(&[("LIMITS", limits), ("ROUTES", routes), ("ADDRESSES", addresses)]);
+        let token = token("x");
+        let fields =
+            vec![("authorization", &*token), ("cf-connecting-ip", address), ("x-tenant", "acme")];
+        let head = Head::new("GET", "https://a.example/a", fields);
+        let check = Check::new(&head, route_of(&policy, &head).unwrap(), &policy)?;
+        work(&check, &prove(&check).unwrap());
+        Ok::<(), Denial>(())
+    };
+    let counted = with("203.0.113.1", &|check, proof| {
+        let names: Vec<&str> = proof.charges().map(|charge| &*charge.limit.name).collect();
+        assert_eq!(names, ["a", "all"]);
+        assert_eq!(proof.late_charges().count(), 1);
+        let commands = check.commands(proof);
+        let words: Vec<String> = commands[2]
+            .words()
+            .iter()
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+        assert!(words[3].starts_with("pc:limit:a:") && !words[3].contains("acme"), "{words:?}");
+        assert_eq!(words[4..], ["gcra", "4", "2000", "3", "4"]);
+    });
+    assert_eq!(counted, Ok(()));
+    let spared = with("192.0.2.7", &|check, proof| {
+        assert_eq!((check.commands(proof).len(), proof.late_charges().count()), (2, 0));
+    });
+    assert_eq!(spared, Ok(()));
+    assert_eq!(with("198.51.100.1", &|_, _| ()), Err(Denial::AddressRefused));
+}
+
+#[test]
+fn a_record_that_does_not_open_is_missing() {
+    let key = |id: &str| format!("{id}:{}", "A".repeat(43));
+    let routes = r#"[{"name":"a","path":"/a","access":"protected"}]"#;
+    let policy = policy_with(&[("SEAL_KEY", &key("a")), ("ROUTES", routes)]);
+    with_check(&policy, "GET", "/a", &token("x"), |check| {
+        let proof = prove(&check).unwrap();
+        let store_key = policy.keys.token(&check.token_hash().unwrap());
+        let judge = |value: &str| {
+            let mut findings = vec![Finding::Reply(clean()), Finding::Reply(Reply::text(value))];
+            let closed = check.open_record(&proof, &mut findings);
+            (closed, check.decide(&proof, &findings).err())
+        };
+        let sealed = |key: &str| {
+            let record = TokenRecord {
+                sub: "alice".into(),
+                sid: Some("s".into()),
+                ..TokenRecord::default()
+            };
+            record.encode(key, policy.seal.as_ref(), [3; 12])
+        };
+        assert_eq!(judge(&sealed(&store_key)), (false, None));
+        let unknown = (true, Some(Denial::TokenUnknown.into()));
+        assert_eq!(judge(&sealed("pc:token:another")), unknown, "moved from another token");
+        let Reply::Bulk(plain) = record() else { panic!() };
+        assert_eq!(judge(&String::from_utf8(plain).unwrap()), unknown, "not sealed");
+        assert_eq!(judge(""), unknown);
+    });
 }
 
 #[test]
@@ -321,7 +512,7 @@ fn a_client_can_be_revoked_up_to_a_moment() {
                     .any(|word| word.starts_with(b"pc:revoked:client:"))
             );
             let answer = Ok(vec![Reply::Array(vec![Reply::Null, Reply::text(marker)])]);
-            check.decide(&proof, answer).map(|_| ()).err()
+            decide(&check, &proof, answer).map(|_| ()).err()
         })
     };
     assert_eq!(verdict(&(NOW.0 - 1).to_string()), None);
@@ -334,7 +525,7 @@ fn a_scope_is_a_whole_word() {
         let routes = format!(r#"[{{"name":"a","path":"/a","access":"protected",{route}}}]"#);
         let policy = policy_with(&[("ROUTES", &routes)]);
         with_check(&policy, "GET", "/a", &token(scope), |check| {
-            let verdict = check.decide(&prove(&check).unwrap(), Ok(vec![clean(), record()]));
+            let verdict = decide(&check, &prove(&check).unwrap(), Ok(vec![clean(), record()]));
             assert_eq!(verdict.err(), expect.map(Refusal::Denied), "{route} {scope}");
         });
     }
@@ -361,7 +552,7 @@ fn a_claim_has_one_of_its_values() {
             format!(r#"[{{"name":"a","path":"/a","access":"protected","claims":{{{route}}}}}]"#);
         let policy = policy_with(&[("ROUTES", &routes)]);
         with_check(&policy, "GET", "/a", &token("x"), |check| {
-            let verdict = check.decide(&prove(&check).unwrap(), Ok(vec![clean(), record()]));
+            let verdict = decide(&check, &prove(&check).unwrap(), Ok(vec![clean(), record()]));
             assert_eq!(verdict.err(), expect.map(Refusal::Denied), "{route}");
         });
     }
@@ -403,7 +594,7 @@ mod properties {
         let holds = key.verify(jwt.signing_input().as_bytes(), jwt.signature()).is_ok();
         let proof = check.prove(check.vouch_signature(jwt, holds).ok()?, None, NOW).ok()?;
         let commands = check.commands(&proof);
-        check.decide(&proof, Ok(vec![clean(), record()])).ok()?;
+        decide(&check, &proof, Ok(vec![clean(), record()])).ok()?;
         Some(commands)
     }
 

@@ -22,7 +22,8 @@ fn edits<'p>(
     headers: Vec<(&str, &str)>,
 ) -> Edits<'p> {
     let target = Target::Upstream(&policy.upstream);
-    let permit = Permit::new(&policy.routes[route], target, policy, holder, true);
+    let permit =
+        Permit::new(&policy.routes[route], target, policy, holder, true, Degraded::default());
     permit.edits(&Head::new("GET", "https://a.example/", headers), REQUEST_ID)
 }
 
@@ -75,7 +76,8 @@ fn forgeries_and_hop_by_hop_fields_do_not_travel() {
     assert_eq!(removed(auth, upgrade()), ["connection", "upgrade"]);
     assert_eq!(removed(public, vec![("upgrade", "h2c")]), ["upgrade"]);
     let target = Target::Upstream(&policy.upstream);
-    let permit = Permit::new(&policy.routes[public], target, &policy, None, true);
+    let permit =
+        Permit::new(&policy.routes[public], target, &policy, None, true, Degraded::default());
     let head = Head::new("OPTIONS", "https://a.example/", upgrade());
     assert_eq!(permit.edits(&head, REQUEST_ID).remove, ["connection", "upgrade"]);
 }

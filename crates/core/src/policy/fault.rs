@@ -15,6 +15,8 @@ pub struct ConfigError {
 /// What is wrong with a setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
+    /// A request costs more than a limit ever admits.
+    AboveQuota,
     /// It asks for a signed assertion, and there is no key for one.
     AssertionUnset,
     /// It lets pages of every origin use their users' cookies.
@@ -29,12 +31,22 @@ pub enum Fault {
     KeysUnclear,
     /// It is not set.
     Missing,
+    /// A route's own limit has the route's name.
+    NamedByRoute,
+    /// The algorithm knows no burst.
+    NoBurst,
+    /// No issuer can be asked about its tokens.
+    NoIntrospection,
+    /// There is no limit of that name.
+    NoSuchLimit,
     /// It is neither one value nor a list of values.
     NotAClaim,
     /// It can't be the name of a cookie.
     NotACookie,
     /// It is not a name that the gate may give a header field.
     NotAField,
+    /// It is not a name and 32 bytes of base64.
+    NotASealKey,
     /// It is not a private key that signs with EdDSA or ES256.
     NotASigningKey,
     /// It is not in capitals, as HTTP's methods are.
@@ -74,6 +86,9 @@ impl fmt::Display for ConfigError {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::AboveQuota => {
+                "is more than a limit of the route ever admits; raise its quota, or lower the cost"
+            }
             Self::AssertionUnset => "needs ASSERTION and ASSERTION_KEY; give both",
             Self::CredentialsForAll => "is not for all origins; name them, or leave it out",
             Self::Duplicate => "stands twice; give each its own",
@@ -84,11 +99,24 @@ impl fmt::Display for Fault {
                  algorithms, for an issuer whose tokens are opaque, which needs introspection"
             }
             Self::Missing => "is not set; see docs/configuration.md",
+            Self::NamedByRoute => "a route's own limit has the route's name; leave it out",
+            Self::NoBurst => {
+                "this algorithm has no burst; leave it out, or take gcra or token_bucket"
+            }
+            Self::NoIntrospection => {
+                "asks the issuer while the store is down, and no issuer has an introspection; give \
+                 one, or choose deny or signature"
+            }
+            Self::NoSuchLimit => "is not the name of a limit in LIMITS",
             Self::NotAClaim => "give the value that the claim must have, or a list of values",
             Self::NotACookie => "is not a cookie's name; give letters, digits, -, _ and .",
             Self::NotAField => {
                 "is not a name for an identity field; give lower-case letters, digits and -, and \
                  none that HTTP or the gate uses otherwise"
+            }
+            Self::NotASealKey => {
+                "is not a key; give name:key, the name of letters, digits, - and _, the key by \
+                 openssl rand -base64 32"
             }
             Self::NotASigningKey => {
                 "is not a private key; give a JWK with kid, and alg EdDSA (d, x) or ES256 (d, x, y)"

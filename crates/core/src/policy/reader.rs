@@ -55,6 +55,17 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        match self.optional(name).as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => {
+                self.fault(name, Fault::NotOneOf("true, false"));
+                false
+            }
+        }
+    }
+
     pub(crate) fn within(&mut self, name: String, number: u32, least: u32, most: u32) {
         if !(least..=most).contains(&number) {
             self.fault(name, Fault::NotInRange(least, most));

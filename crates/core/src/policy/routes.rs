@@ -1,11 +1,13 @@
 //! `ROUTES`: what is open, what needs what, and where it goes.
 
 use super::fault::Fault;
+use super::limits::RawLimit;
 use super::reader::Reader;
 use super::{BaseUrl, is_safe_name};
+use crate::address::Addresses;
 use crate::cors::{self, Cors};
 use crate::limit::{Limit, LimitBy};
-use crate::route::{Access, Mode, Pattern, Route, TokenTravel};
+use crate::route::{Access, Mode, Pattern, Route, StoreOutage, TokenTravel};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -24,7 +26,13 @@ struct RawRoute {
     #[serde(default)]
     claims: Map<String, Value>,
     mode: Option<Mode>,
-    limit: Option<Limit>,
+    limit: Option<RawLimit>,
+    #[serde(default)]
+    limits: Vec<String>,
+    cost: Option<u32>,
+    store_outage: Option<StoreOutage>,
+    addresses: Option<Addresses>,
+    deadline_ms: Option<u32>,
     upstream: Option<String>,
     cookie: Option<String>,
     token: Option<TokenTravel>,
@@ -34,8 +42,13 @@ struct RawRoute {
 }
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    /// The routes; those that say nothing of CORS have `cors`.
-    pub(super) fn routes(&mut self, cors: Option<&Cors>, signs: bool) -> Vec<Route> {
+    /// The routes. Those that say nothing of CORS have `cors`; limits are by their names in `shared`.
+    pub(super) fn routes(
+        &mut self,
+        cors: Option<&Cors>,
+        signs: bool,
+        shared: &[Limit],
+    ) -> Vec<Route> {
         let mut routes: Vec<Route> = Vec::new();
         for (place, raw) in self.list::<RawRoute>("ROUTES") {
             if !is_safe_name(&raw.name) {
@@ -61,7 +74,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                     ("scopes_any", !raw.scopes_any.is_empty()),
                     ("claims", !raw.claims.is_empty()),
                     ("mode", raw.mode.is_some()),
-                    ("limit.by", raw.limit.is_some_and(|limit| limit.by == LimitBy::Subject)),
+                    ("store_outage", raw.store_outage.is_some()),
                     ("cookie", raw.cookie.is_some()),
                     ("token", raw.token.is_some()),
                     ("assertion", raw.assertion),
@@ -74,10 +87,39 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             if raw.assertion && !signs {
                 self.fault(format!("{place}.assertion"), Fault::AssertionUnset);
             }
+            let cost = raw.cost.unwrap_or(1);
+            self.within(format!("{place}.cost"), cost, 1, 1_000_000);
+            let mut limits = Vec::new();
             if let Some(limit) = raw.limit {
-                self.within(format!("{place}.limit.quota"), limit.quota, 1, 1_000_000);
-                let window = format!("{place}.limit.window_seconds");
-                self.within(window, limit.window_seconds, 1, 86_400);
+                let at = format!("{place}.limit");
+                if limit.name.is_some() {
+                    self.fault(format!("{at}.name"), Fault::NamedByRoute);
+                }
+                if shared.iter().any(|other| other.name == raw.name) {
+                    self.fault(format!("{place}.name"), Fault::Duplicate);
+                }
+                limits.push(self.limit(&at, raw.name.clone(), limit));
+            }
+            for (at, name) in raw.limits.iter().enumerate() {
+                match shared.iter().find(|limit| limit.name == *name) {
+                    Some(limit) => limits.push(limit.clone()),
+                    None => self.fault(format!("{place}.limits[{at}]"), Fault::NoSuchLimit),
+                }
+            }
+            for limit in &limits {
+                let token = limit.by.iter().any(LimitBy::needs_token) || limit.plans.is_some();
+                if token && raw.access != Access::Protected {
+                    self.fault(format!("{place}: limit {}", limit.name), Fault::NotForAccess);
+                }
+                if (1..cost).contains(&limit.least()) {
+                    self.fault(format!("{place}.cost"), Fault::AboveQuota);
+                }
+            }
+            if let Some(deadline_ms) = raw.deadline_ms {
+                self.within(format!("{place}.deadline_ms"), deadline_ms, 1, 300_000);
+                if raw.access == Access::Auth {
+                    self.fault(format!("{place}.deadline_ms"), Fault::NotForAccess);
+                }
             }
             if let Some(cors) = &raw.cors {
                 self.judge_cors(&format!("{place}.cors"), cors);
@@ -104,7 +146,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 scopes_any: raw.scopes_any,
                 claims,
                 mode: raw.mode.unwrap_or(Mode::Registered),
-                limit: raw.limit,
+                limits,
+                cost,
+                store_outage: raw.store_outage.unwrap_or_default(),
+                addresses: raw.addresses,
+                deadline_ms: raw.deadline_ms,
                 upstream: upstream.flatten(),
                 cookie: raw.cookie,
                 token: raw.token.unwrap_or_default(),

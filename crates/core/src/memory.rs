@@ -53,6 +53,8 @@ impl<K: Eq + Hash + Copy, V: Clone> Memory<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn what_is_used_stays_and_the_rest_goes() {

@@ -1,0 +1,147 @@
+//! Sealing: what the store keeps of a token is for the gate and its origin alone, and stays what they wrote,
+//! where they wrote it. AES-256-GCM, with the store's key as associated data.
+
+use crate::policy::{Fault, Reader};
+use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use std::fmt;
+use std::sync::Arc;
+
+/// The keys that values in the store are sealed with. The first one seals; each opens.
+#[derive(Clone)]
+pub struct Seal {
+    keys: Arc<Vec<SealKey>>,
+}
+
+struct SealKey {
+    id: String,
+    cipher: Aes256Gcm,
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
+        write!(f, "Seal({ids:?}, REDACTED)")
+    }
+}
+
+impl Seal {
+    /// Keys as they are configured, `id:base64` each: the one that seals, and one that was used before.
+    pub fn new(current: &str, previous: Option<&str>) -> Option<Self> {
+        let keys = [Some(current), previous].into_iter().flatten().map(SealKey::parse);
+        let keys: Vec<SealKey> = keys.collect::<Option<_>>()?;
+        let unique = !matches!(keys.as_slice(), [one, other] if one.id == other.id);
+        unique.then(|| Self { keys: Arc::new(keys) })
+    }
+
+    /// `SEAL_KEY` and `SEAL_KEY_PREVIOUS`.
+    pub(crate) fn read<L: Fn(&str) -> Option<String>>(read: &mut Reader<L>) -> Option<Self> {
+        let (current, previous) = (read.optional("SEAL_KEY"), read.optional("SEAL_KEY_PREVIOUS"));
+        let Some(current) = current else {
+            if previous.is_some() {
+                read.fault("SEAL_KEY", Fault::Missing);
+            }
+            return None;
+        };
+        for (name, text) in [("SEAL_KEY", Some(&current)), ("SEAL_KEY_PREVIOUS", previous.as_ref())]
+        {
+            if text.is_some_and(|text| SealKey::parse(text).is_none()) {
+                read.fault(name, Fault::NotASealKey);
+                return None;
+            }
+        }
+        let seal = Self::new(&current, previous.as_deref());
+        if seal.is_none() {
+            read.fault("SEAL_KEY_PREVIOUS", Fault::Duplicate);
+        }
+        seal
+    }
+
+    /// Seals `text` for the place `key` in the store. `nonce` is never the same twice.
+    pub fn seal(&self, text: &str, key: &str, nonce: [u8; 12]) -> Option<String> {
+        let own = self.keys.first()?;
+        let payload = Payload { msg: text.as_bytes(), aad: key.as_bytes() };
+        let mut sealed = nonce.to_vec();
+        sealed.extend(own.cipher.encrypt(Nonce::from_slice(&nonce), payload).ok()?);
+        Some(format!("{VERSION}.{}.{}", own.id, URL_SAFE_NO_PAD.encode(sealed)))
+    }
+
+    /// What was sealed for the place `key`, if one of the keys opens it.
+    pub fn open(&self, sealed: &str, key: &str) -> Option<String> {
+        let (id, body) = sealed.strip_prefix(VERSION)?.strip_prefix('.')?.split_once('.')?;
+        let own = self.keys.iter().find(|own| own.id == id)?;
+        let body = URL_SAFE_NO_PAD.decode(body).ok()?;
+        let (nonce, msg) = body.split_at_checked(12)?;
+        let payload = Payload { msg, aad: key.as_bytes() };
+        String::from_utf8(own.cipher.decrypt(Nonce::from_slice(nonce), payload).ok()?).ok()
+    }
+}
+
+impl SealKey {
+    fn parse(text: &str) -> Option<Self> {
+        let (id, key) = text.trim().split_once(':')?;
+        let named = (1..=32).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let key = STANDARD.decode(key).or_else(|_| URL_SAFE_NO_PAD.decode(key)).ok()?;
+        let cipher = Aes256Gcm::new_from_slice(&key).ok()?;
+        named.then(|| Self { id: id.to_owned(), cipher })
+    }
+}
+
+/// What every sealed value begins with.
+const VERSION: &str = "v1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn key(id: &str, byte: u8) -> String {
+        format!("{id}:{}", STANDARD.encode([byte; 32]))
+    }
+
+    #[test]
+    fn what_is_sealed_opens_in_its_place_alone() {
+        let seal = Seal::new(&key("a", 1), None).unwrap();
+        let sealed = seal.seal("alice", "pc:token:x", [7; 12]).unwrap();
+        assert!(sealed.starts_with("v1.a.") && !sealed.contains("alice"), "{sealed}");
+        assert_eq!(seal.open(&sealed, "pc:token:x").as_deref(), Some("alice"));
+        assert_eq!(seal.open(&sealed, "pc:token:y"), None);
+        for at in 0..sealed.len() {
+            let mut bytes = sealed.clone().into_bytes();
+            bytes[at] ^= 1;
+            let changed = String::from_utf8(bytes).unwrap();
+            assert_eq!(seal.open(&changed, "pc:token:x"), None, "{changed}");
+            assert_eq!(seal.open(&sealed[..at], "pc:token:x"), None);
+        }
+        assert_eq!(seal.open("{\"sub\":\"alice\"}", "pc:token:x"), None);
+    }
+
+    #[test]
+    fn a_key_is_replaced_without_a_gap() {
+        let old = Seal::new(&key("a", 1), None).unwrap();
+        let both = Seal::new(&key("b", 2), Some(&key("a", 1))).unwrap();
+        let new = Seal::new(&key("b", 2), None).unwrap();
+        let (before, after) =
+            (old.seal("x", "k", [1; 12]).unwrap(), both.seal("x", "k", [2; 12]).unwrap());
+        assert_eq!(both.open(&before, "k").as_deref(), Some("x"));
+        assert_eq!(new.open(&after, "k").as_deref(), Some("x"));
+        assert_eq!(new.open(&before, "k"), None);
+        // The same name for another key opens nothing.
+        let other = Seal::new(&key("a", 3), None).unwrap();
+        assert_eq!(other.open(&before, "k"), None);
+    }
+
+    #[test]
+    fn a_key_is_32_bytes_with_a_name() {
+        for text in ["", "a", "a:", ":AAAA", "a:AAAA", &key("a b", 1), &key("", 1)] {
+            assert!(Seal::new(text, None).is_none(), "{text}");
+        }
+        assert!(Seal::new(&key("a", 1), Some(&key("a", 2))).is_none(), "one name, two keys");
+        let shown = format!("{:?}", Seal::new(&key("a", 1), None).unwrap());
+        assert!(!shown.contains(&STANDARD.encode([1; 32])) && shown.contains('a'), "{shown}");
+    }
+}

@@ -1,0 +1,86 @@
+//! The store, over the REST protocol.
+
+use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
+use std::fmt;
+use std::time::Duration;
+
+/// Sends commands to the store.
+pub struct Store {
+    client: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug)]
+pub enum Fault {
+    Answer,
+    Command(String),
+    Status(u16),
+    Unreachable,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer => f.write_str("its answer is not the REST protocol's"),
+            Self::Command(text) => write!(f, "it refuses a command: {text}"),
+            Self::Status(status) => write!(f, "it answers with status {status}"),
+            Self::Unreachable => f.write_str("it can't be reached, or not in time"),
+        }
+    }
+}
+
+impl Store {
+    /// The store at `url`.
+    pub fn new(url: &str, token: &str) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .timeout(DEADLINE)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { client, url: format!("{url}/pipeline"), token: token.to_owned() })
+    }
+
+    /// The replies to `commands`, each of which may be an error.
+    pub async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
+        let answer = self
+            .client
+            .post(&self.url)
+            .bearer_auth(&self.token)
+            .header("content-type", "application/json")
+            .body(encode_pipeline(commands))
+            .send()
+            .await
+            .map_err(|_| Fault::Unreachable)?;
+        if answer.status() != reqwest::StatusCode::OK {
+            return Err(Fault::Status(answer.status().as_u16()));
+        }
+        let text = bounded_text(answer).await?;
+        decode_replies(&text, commands.len()).map_err(|_| Fault::Answer)
+    }
+
+    /// Does all of `commands`, or says which fault one of them met.
+    pub async fn tell(&self, commands: &[Command]) -> Result<(), Fault> {
+        let replies = self.ask(commands).await?;
+        match replies.into_iter().find(|reply| matches!(reply, Reply::Error(_))) {
+            Some(Reply::Error(text)) => Err(Fault::Command(text)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An answer's text; what is longer than any answer to our commands is none.
+async fn bounded_text(mut answer: reqwest::Response) -> Result<String, Fault> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|_| Fault::Unreachable)? {
+        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(Fault::Answer);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| Fault::Answer)
+}
+
+const DEADLINE: Duration = Duration::from_secs(1);
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;

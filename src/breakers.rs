@@ -1,0 +1,150 @@
+//! Who is left alone: a circuit breaker for each dependency, in each isolate; and, where the policy says so,
+//! what other isolates of the same place have learned.
+
+use crate::{Arrival, host};
+use portcullis_core::{Breaker, Outage, Pass, Policy, TokenHash};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// Whom the edge calls.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Dependency {
+    Store,
+    Origin,
+    /// The upstream at this URL.
+    Upstream(&'static str),
+    /// The introspection of the issuer in this place.
+    Provider(usize),
+}
+
+thread_local! {
+    static BREAKERS: RefCell<HashMap<Dependency, Breaker<Outage>>> = RefCell::new(HashMap::new());
+}
+
+/// Calls a dependency, unless it is left alone. Why it was, and until when, is what it failed with last.
+pub async fn call<T>(
+    dependency: Dependency,
+    policy: &'static Policy,
+    arrival: &Arrival,
+    deadline_ms: u32,
+    work: impl Future<Output = Result<T, Outage>>,
+) -> Result<T, Outage> {
+    if policy.breaker.failures == 0 {
+        return work.await;
+    }
+    if policy.breakers_shared {
+        adopt(dependency, policy).await;
+    }
+    let pass = with(dependency, |breaker| breaker.admit(host::now_ms(), deadline_ms));
+    let pass = pass.map_err(|alone| {
+        arrival.trace.retry_ms.set(alone.wait_ms);
+        alone.cause
+    })?;
+    let outcome = work.await;
+    settle(dependency, pass, outcome.as_ref().err().copied(), policy, arrival);
+    outcome
+}
+
+fn settle(
+    dependency: Dependency,
+    pass: Pass,
+    outage: Option<Outage>,
+    policy: &'static Policy,
+    arrival: &Arrival,
+) {
+    let Some(cause) = outage else {
+        if with(dependency, |breaker| breaker.succeeded(pass)) {
+            log(dependency, policy, arrival, "closed", None);
+            if policy.breakers_shared {
+                arrival.after(async move {
+                    host::cache_put(&cache_key(dependency, policy), "0", 1).await;
+                });
+            }
+        }
+        return;
+    };
+    let (now_ms, jitter) = (host::now_ms(), arrival.jitter());
+    let opened =
+        with(dependency, |breaker| breaker.failed(pass, cause, policy.breaker, now_ms, jitter));
+    if let Some(wait_ms) = opened {
+        log(dependency, policy, arrival, "open", Some((cause, wait_ms)));
+        if policy.breakers_shared {
+            arrival.after(async move {
+                let until_ms = (now_ms + wait_ms).to_string();
+                let seconds = wait_ms.div_ceil(1000);
+                host::cache_put(&cache_key(dependency, policy), &until_ms, seconds).await;
+            });
+        }
+    }
+}
+
+/// What another isolate has learned, looked up once by each.
+async fn adopt(dependency: Dependency, policy: &'static Policy) {
+    let known = BREAKERS.with_borrow(|breakers| breakers.contains_key(&dependency));
+    if known {
+        return;
+    }
+    // First, so that nobody else looks meanwhile.
+    with(dependency, |_| ());
+    let until_ms = host::cache_get(&cache_key(dependency, policy)).await;
+    let until_ms: u64 = until_ms.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let now_ms = host::now_ms();
+    let bound_ms = now_ms + u64::from(policy.breaker.pause_ms_max);
+    if until_ms > now_ms {
+        let cause = match dependency {
+            Dependency::Store => Outage::StoreUnreachable,
+            Dependency::Origin => Outage::OriginUnreachable,
+            Dependency::Upstream(_) => Outage::UpstreamUnreachable,
+            Dependency::Provider(_) => Outage::IntrospectionUnreachable,
+        };
+        let pause_ms = until_ms - now_ms;
+        with(dependency, |breaker| breaker.hold(cause, until_ms.min(bound_ms), pause_ms));
+    }
+}
+
+/// Those that are not closed, with what they are doing.
+pub fn troubled(policy: &Policy) -> Vec<(String, &'static str)> {
+    let now_ms = host::now_ms();
+    BREAKERS.with_borrow(|breakers| {
+        let states =
+            breakers.iter().map(|(dependency, breaker)| (dependency, breaker.state(now_ms)));
+        let troubled = states.filter(|(_, state)| *state != portcullis_core::BreakerState::Closed);
+        troubled.map(|(dependency, state)| (name(*dependency, policy), state.name())).collect()
+    })
+}
+
+fn with<T>(dependency: Dependency, work: impl FnOnce(&mut Breaker<Outage>) -> T) -> T {
+    BREAKERS.with_borrow_mut(|breakers| work(breakers.entry(dependency).or_default()))
+}
+
+fn name(dependency: Dependency, policy: &Policy) -> String {
+    match dependency {
+        Dependency::Store => "store".to_owned(),
+        Dependency::Origin => "origin".to_owned(),
+        Dependency::Upstream(url) => format!("upstream {url}"),
+        Dependency::Provider(place) => {
+            let issuer = policy.issuers.get(place).map(|issuer| issuer.issuer.as_str());
+            format!("provider {}", issuer.unwrap_or_default())
+        }
+    }
+}
+
+fn cache_key(dependency: Dependency, policy: &Policy) -> String {
+    let whose = format!("{}\n{}", policy.store.as_str(), name(dependency, policy));
+    format!("https://breakers.portcullis.invalid/{}", TokenHash::of(&whose))
+}
+
+fn log(
+    dependency: Dependency,
+    policy: &Policy,
+    arrival: &Arrival,
+    state: &str,
+    why: Option<(Outage, u64)>,
+) {
+    let line = serde_json::json!({
+        "level": "warn", "event": "breaker", "request_id": arrival.request_id,
+        "dependency": name(dependency, policy), "state": state,
+        "cause": why.map(|(cause, _)| cause.code()), "pause_ms": why.map(|(_, wait_ms)| wait_ms),
+    });
+    host::log(&line.to_string());
+}

@@ -1,0 +1,70 @@
+//! What is known of a request beyond its outcome: for the log, the header fields that tell it, and metrics.
+
+use portcullis_core::{Cors, LogPolicy, Outage, Policy, Route, Tally};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Filled on the way; each part is settled by the step that knows it.
+#[derive(Default)]
+pub struct Trace {
+    pub policy: Cell<Option<&'static Policy>>,
+    pub route: Cell<Option<&'static Route>>,
+    pub cors: Cell<Option<&'static Cors>>,
+    /// By which word the token was judged.
+    pub tier: Cell<Option<Tier>>,
+    /// The key that the token was verified with.
+    pub kid: RefCell<Option<Rc<str>>>,
+    /// Time spent waiting for each.
+    pub store_ms: Cell<u64>,
+    pub provider_ms: Cell<u64>,
+    pub upstream_ms: Cell<u64>,
+    /// Why the store was not asked again in this request.
+    pub store_out: Cell<Option<Outage>>,
+    /// Whether the token's provider vouched for it in this request.
+    pub vouched_now: Cell<bool>,
+    /// Whether the token's record was there and did not open.
+    pub unopened: Cell<bool>,
+    /// What the limits said.
+    pub tallies: RefCell<Vec<Tally<'static>>>,
+    /// Whether bad tokens from the address would have been refused unseen, were that not just watched.
+    pub shadowed_failures: Cell<bool>,
+    /// What was decided without the store.
+    pub degraded: Cell<Option<&'static str>>,
+    /// When a dependency that is left alone is tried again.
+    pub retry_ms: Cell<u64>,
+}
+
+/// Where a verdict came from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tier {
+    /// The isolate knew.
+    Isolate,
+    /// The store said so.
+    Store,
+    /// The token's provider said so.
+    Provider,
+}
+
+impl Tier {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Isolate => "isolate",
+            Self::Store => "store",
+            Self::Provider => "provider",
+        }
+    }
+}
+
+impl Trace {
+    pub fn logs(&self, refused: bool) -> bool {
+        refused || self.policy.get().is_none_or(|policy| policy.log == LogPolicy::All)
+    }
+
+    /// The names of limits that say no, of those that are enforced or of those that are watched.
+    pub fn violated(&self, shadow: bool) -> Vec<&'static str> {
+        let tallies = self.tallies.borrow();
+        let violated =
+            tallies.iter().filter(|tally| !tally.admitted && tally.limit.shadow == shadow);
+        violated.map(|tally| tally.limit.name.as_str()).collect()
+    }
+}
