@@ -1,0 +1,410 @@
+//! Limits as clients and operators meet them: who is counted, what is told, what a flood costs, and what holds
+//! while the store can't count.
+
+use crate::issuer::{ISSUER, TRUSTED, claims, edge, header, issuer_at, serve};
+use crate::provider::{Provider, answer};
+use crate::servers::{Gateway, Redis, TOKEN};
+use crate::stack::{SHARED, Stack, client, field, refused};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::Response;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+async fn start(vars: Value) -> Stack {
+    let mut all = json!({ "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))] });
+    all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
+    tokio::task::spawn_blocking(move || edge(all)).await.unwrap()
+}
+
+async fn stop<T: Send + 'static>(stack: T) {
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
+fn token(changes: Value) -> String {
+    TRUSTED.sign(&header(json!({})), &claims(changes))
+}
+
+/// One call from an address, with a token if one is given.
+async fn call(stack: &Stack, path: &str, address: &str, token: Option<&str>) -> Response {
+    let request = client().get(stack.edge(path)).header("cf-connecting-ip", address);
+    let request = match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    };
+    request.send().await.unwrap()
+}
+
+/// How many of `count` calls pass.
+async fn passed(
+    stack: &Stack,
+    path: &str,
+    address: &str,
+    token: Option<&str>,
+    count: usize,
+) -> usize {
+    let mut passed = 0;
+    for _ in 0..count {
+        passed += usize::from(call(stack, path, address, token).await.status() == 200);
+    }
+    passed
+}
+
+fn open(name: &str, limit: Value) -> Value {
+    json!({ "name": name, "path": format!("/public/{name}"), "access": "public", "limit": limit })
+}
+
+fn protected(name: &str, more: Value) -> Value {
+    let mut route = json!({
+        "name": name, "path": format!("/api/{name}"), "access": "protected", "mode": "unrevoked",
+    });
+    route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    route
+}
+
+/// Names that no other test's limits have.
+fn unique(name: &str) -> String {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    format!("{name}-{}-{next}", std::process::id())
+}
+
+#[tokio::test]
+async fn each_is_counted_by_what_the_limit_says() {
+    let limit = |by: Value| json!({ "limit": { "quota": 3, "window_seconds": 600, "by": by } });
+    let names = ["a", "s", "c", "e", "h", "l", "sh", "pl", "co", "x1", "x2"].map(unique);
+    let [a, s, c, e, h, l, sh, pl, co, x1, x2] = names.each_ref();
+    let shared = unique("shared");
+    let plans = json!({ "limit": { "quota": 1, "window_seconds": 600, "by": "subject",
+        "plans": { "claim": "plan", "quotas": { "pro": 4, "7": 2 } } } });
+    let stack = start(json!({
+        "LIMITS": [{ "name": shared, "quota": 3, "window_seconds": 600, "by": "subject" }],
+        "ADDRESSES": { "deny": ["198.51.100.0/24"], "unlimited": ["203.0.113.7"] },
+        "ROUTES": [
+            open(a, limit(json!("address"))["limit"].clone()),
+            protected(s, limit(json!("subject"))), protected(c, limit(json!("client"))),
+            protected(e, limit(json!("session"))), protected(h, limit(json!("header:X-Tenant"))),
+            protected(l, limit(json!(["claim:level", "route"]))),
+            protected(sh, limit(json!(["subject", "client"]))), protected(pl, plans),
+            protected(co, json!({ "cost": 2, "limit": { "quota": 5, "window_seconds": 600, "by": "subject" } })),
+            protected(x1, json!({ "limits": [shared] })), protected(x2, json!({ "limits": [shared] })),
+        ],
+    }))
+    .await;
+    let path = |name: &str| format!("/public/{name}");
+    // Addresses: IPv6 by /64.
+    assert_eq!(passed(&stack, &path(a), "192.0.2.1", None, 4).await, 3);
+    assert_eq!(passed(&stack, &path(a), "192.0.2.2", None, 1).await, 1);
+    assert_eq!(passed(&stack, &path(a), "2001:db8::1", None, 2).await, 2);
+    assert_eq!(passed(&stack, &path(a), "2001:db8::ffff:2", None, 2).await, 1);
+    assert_eq!(passed(&stack, &path(a), "2001:db8:0:1::1", None, 1).await, 1);
+    assert_eq!(passed(&stack, &path(a), "203.0.113.7", None, 9).await, 9, "not limited");
+    refused(call(&stack, &path(a), "198.51.100.9", None).await, 403, "address_refused").await;
+
+    let path = |name: &str| format!("/api/{name}");
+    let here = "192.0.2.9";
+    let count = async |name: &str, changes: Value, calls: usize| {
+        passed(&stack, &path(name), here, Some(&token(changes)), calls).await
+    };
+    for (name, member) in [(s, "sub"), (c, "client_id"), (e, "sid")] {
+        assert_eq!(count(name, json!({ member: "one" }), 4).await, 3, "{member}");
+        assert_eq!(count(name, json!({ member: "two" }), 1).await, 1, "{member}");
+    }
+    assert_eq!(count(l, json!({ "level": 1 }), 4).await, 3);
+    assert_eq!(count(l, json!({ "level": 2 }), 1).await, 1);
+    assert_eq!(count(sh, json!({ "sub": "one", "client_id": "x" }), 4).await, 3);
+    assert_eq!(count(sh, json!({ "sub": "one", "client_id": "y" }), 1).await, 1);
+    assert_eq!(count(pl, json!({ "sub": "free" }), 9).await, 1);
+    assert_eq!(count(pl, json!({ "sub": "pro", "plan": "pro" }), 9).await, 4);
+    assert_eq!(count(pl, json!({ "sub": "seven", "plan": 7 }), 9).await, 2);
+    assert_eq!(count(co, json!({}), 9).await, 2, "five by two");
+    // One limit over two routes.
+    assert_eq!(count(x1, json!({}), 2).await + count(x2, json!({}), 9).await, 3);
+
+    let tenant = async |tenant: &str| {
+        let request = client().get(stack.edge(&path(h))).bearer_auth(token(json!({})));
+        request.header("x-tenant", tenant).send().await.unwrap().status().as_u16()
+    };
+    for expect in [200, 200, 200, 429] {
+        assert_eq!(tenant("acme").await, expect);
+    }
+    assert_eq!(tenant("other").await, 200);
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn quotas_are_told_and_a_shadow_refuses_nothing() {
+    let (told, shadow) = (unique("told"), unique("shadow"));
+    let stack = start(json!({ "ROUTES": [
+        open(&told, json!({ "quota": 3, "window_seconds": 600, "by": "address", "headers": true })),
+        open(&shadow, json!({ "quota": 1, "window_seconds": 600, "by": "address", "shadow": true })),
+    ]}))
+    .await;
+    let path = format!("/public/{told}");
+    for left in [2, 1, 0] {
+        let response = call(&stack, &path, "192.0.2.1", None).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(field(&response, "ratelimit-policy"), format!("\"{told}\";q=3;w=600"));
+        assert_eq!(field(&response, "ratelimit"), format!("\"{told}\";r={left};t=200"));
+    }
+    let response = call(&stack, &path, "192.0.2.1", None).await;
+    let retry_after: u64 = field(&response, "retry-after").parse().unwrap();
+    assert!((199..=220).contains(&retry_after), "{retry_after}");
+    let rate = field(&response, "ratelimit");
+    assert!(rate.starts_with(&format!("\"{told}\";r=0;t=")), "{rate}");
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(
+        (&body["violated-policies"], &body["code"]),
+        (&json!([told]), &json!("rate_limited"))
+    );
+
+    assert_eq!(passed(&stack, &format!("/public/{shadow}"), "192.0.2.1", None, 5).await, 5);
+    let log = stack.log("edge");
+    let watched = format!("\"shadow\":[\"{shadow}\"]");
+    assert_eq!(log.matches(&watched).count(), 4, "{log}");
+    assert!(log.contains(&format!("\"limits\":[\"{told}\"]")) && log.contains("\"limit_left\":2"));
+    stop(stack).await;
+}
+
+/// A gateway and a Redis of the test's own, so that what is counted there is the test's.
+async fn store() -> (Redis, Gateway) {
+    let start = || {
+        let redis = Redis::start(&[]);
+        let gateway = Gateway::start(&redis.url(), &[]);
+        (redis, gateway)
+    };
+    let (redis, gateway) = tokio::task::spawn_blocking(start).await.unwrap();
+    gateway.ready().await;
+    (redis, gateway)
+}
+
+async fn trips(gateway: &Gateway) -> u64 {
+    let text = client().get(format!("{}/metrics", gateway.url)).send().await.unwrap();
+    let text = text.text().await.unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("portcullis_gateway_requests_total"));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn a_flood_over_the_limit_costs_the_store_nothing() {
+    let (redis, gateway) = store().await;
+    let limit = json!({ "quota": 5, "window_seconds": 600, "by": "subject" });
+    let stack = start(json!({
+        "STORE_URL": gateway.url, "STORE_TOKEN": TOKEN,
+        "ROUTES": [protected("flood", json!({ "limit": limit }))],
+    }))
+    .await;
+    let token = token(json!({}));
+    assert_eq!(passed(&stack, "/api/flood", "192.0.2.1", Some(&token), 6).await, 5);
+    let before = trips(&gateway).await;
+    for _ in 0..300 {
+        let response = call(&stack, "/api/flood", "192.0.2.1", Some(&token)).await;
+        assert_eq!(response.status(), 429);
+    }
+    assert_eq!(trips(&gateway).await, before, "the store was asked");
+    stop((stack, redis, gateway)).await;
+}
+
+#[tokio::test]
+async fn who_uses_a_revoked_token_uses_up_nobodys_quota() {
+    let (redis, gateway) = store().await;
+    let limit = json!({ "quota": 5, "window_seconds": 600, "by": "subject" });
+    let stack = start(json!({
+        "STORE_URL": gateway.url, "STORE_TOKEN": TOKEN,
+        "ROUTES": [protected("victim", json!({ "limit": limit }))],
+    }))
+    .await;
+    let keys = portcullis_core::Keys::new("pc");
+    let marker = keys.revoked_jti(ISSUER, "stolen");
+    gateway.run(json!(["SET", marker, "1", "EX", "600"])).await;
+    let (stolen, own) = (token(json!({ "jti": "stolen" })), token(json!({ "jti": "own" })));
+    for _ in 0..50 {
+        let response = call(&stack, "/api/victim", "192.0.2.6", Some(&stolen)).await;
+        refused(response, 401, "token_revoked").await;
+    }
+    assert_eq!(passed(&stack, "/api/victim", "192.0.2.1", Some(&own), 5).await, 4, "one was lost");
+    stop((stack, redis, gateway)).await;
+}
+
+#[tokio::test]
+async fn a_guesser_is_stopped_and_a_good_client_never_is() {
+    let stack = start(json!({
+        "FAILURE_LIMIT": { "quota": 10, "window_seconds": 600 },
+        "ADDRESSES": { "unlimited": ["203.0.113.7"] },
+        "ROUTES": [protected("x", json!({}))],
+    }))
+    .await;
+    let good = token(json!({}));
+    // From the guesser's own address, and known: behind one NAT with him.
+    assert_eq!(passed(&stack, "/api/x", "192.0.2.66", Some(&good), 1).await, 1);
+    let (input, _) = good.rsplit_once('.').unwrap();
+    let guess = |number: usize| {
+        let mut signature = [0x5a; 64];
+        signature[..8].copy_from_slice(&number.to_le_bytes());
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    };
+    let mut codes = Vec::new();
+    for number in 0..30 {
+        let response = call(&stack, "/api/x", "192.0.2.66", Some(&guess(number))).await;
+        let (status, retry_after) = (response.status().as_u16(), field(&response, "retry-after"));
+        let body: Value = response.json().await.unwrap();
+        codes.push(body["code"].as_str().unwrap().to_owned());
+        if status == 429 {
+            assert!(retry_after.parse::<u64>().is_ok_and(|seconds| seconds <= 67), "{retry_after}");
+            assert!(body["type"].as_str().unwrap().ends_with("#abnormal-usage-detected"));
+        }
+    }
+    assert!(codes[..10].iter().all(|code| code == "signature_invalid"), "{codes:?}");
+    assert!(codes[10..].iter().all(|code| code == "failures_exceeded"), "{codes:?}");
+    // The good client goes on, from there and from elsewhere; an unknown token from there does not.
+    assert_eq!(passed(&stack, "/api/x", "192.0.2.66", Some(&good), 30).await, 30);
+    let other = token(json!({ "jti": "j2" }));
+    refused(call(&stack, "/api/x", "192.0.2.66", Some(&other)).await, 429, "failures_exceeded")
+        .await;
+    assert_eq!(passed(&stack, "/api/x", "192.0.2.1", Some(&other), 30).await, 30);
+    // Late and missing tokens are no guesses.
+    let late = token(json!({ "exp": crate::issuer::now() - 600 }));
+    for _ in 0..20 {
+        refused(call(&stack, "/api/x", "192.0.2.2", Some(&late)).await, 401, "token_expired").await;
+        refused(call(&stack, "/api/x", "192.0.2.2", None).await, 401, "token_missing").await;
+    }
+    for number in 0..20 {
+        let response = call(&stack, "/api/x", "203.0.113.7", Some(&guess(number))).await;
+        refused(response, 401, "signature_invalid").await;
+    }
+    stop(stack).await;
+}
+
+/// The overshoot of counting after the answer, with a store that is far away.
+#[tokio::test]
+async fn what_is_counted_late_lets_through_what_arrives_within_one_trip() {
+    const QUOTA: usize = 20;
+    const AWAY_MS: u64 = 150;
+    let (redis, gateway) = store().await;
+    let far = crate::proxy::Proxy::start(&gateway.url);
+    far.set(crate::proxy::Fault::Late { ms: AWAY_MS });
+    let late = json!({ "quota": QUOTA, "window_seconds": 600, "by": "subject", "count": "async" });
+    let stack = start(json!({
+        "STORE_URL": far.url(), "STORE_TOKEN": TOKEN, "REVOCATION_SECONDS_MAX": "60",
+        "ROUTES": [protected("late", json!({ "limit": late }))],
+    }))
+    .await;
+    let token = token(json!({}));
+    assert_eq!(passed(&stack, "/api/late", "192.0.2.1", Some(&token), 1).await, 1);
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    // One call each 10 ms: nobody waits for the store.
+    let client = client();
+    let (begun, mut calls) = (Instant::now(), Vec::new());
+    for number in 0..100 {
+        let at = begun + Duration::from_millis(number * 10);
+        tokio::time::sleep_until(at.into()).await;
+        let request = client.get(stack.edge("/api/late")).bearer_auth(&token);
+        calls.push(tokio::spawn(async move {
+            let begun = Instant::now();
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), begun.elapsed())
+        }));
+    }
+    let (mut admitted, mut slowest) = (1, Duration::ZERO);
+    for call in calls {
+        let (status, took) = call.await.unwrap();
+        admitted += usize::from(status == 200);
+        slowest = slowest.max(took);
+    }
+    let over = admitted - QUOTA;
+    println!(
+        "counted after the answer, the store {AWAY_MS} ms away, 100 calls a second: {over} over {QUOTA}; slowest {slowest:?}"
+    );
+    // 15 arrive within a trip; as many again for a machine that is busy.
+    assert!((1..=30).contains(&over), "{over}");
+    assert!(call(&stack, "/api/late", "192.0.2.1", Some(&token)).await.status() == 429);
+    stop((stack, redis, gateway)).await;
+}
+
+/// Without the store: deny, local, allow; and the same for tokens.
+#[tokio::test]
+async fn each_route_says_what_holds_without_the_store() {
+    let limit = |outage: &str| json!({ "quota": 5, "window_seconds": 600, "by": "address", "outage": outage, "local_quota": 3 });
+    let provider =
+        Provider::start(answer(200, &json!({ "active": true, "sub": "alice" }).to_string()));
+    let mut issuer = issuer_at(&serve(TRUSTED.jwks()));
+    issuer["introspection"] = json!({
+        "url": provider.url("/i"), "client_id": "e", "client_secret_variable": "PROVIDER_SECRET",
+    });
+    let route = |name: &str, outage: &str| protected(name, json!({ "store_outage": outage }));
+    let stack = start(json!({
+        "ISSUERS": [issuer], "PROVIDER_SECRET": "s", "INTROSPECTIONS_PER_SECOND_MAX": "20",
+        "STORE_URL": "http://127.0.0.1:1",
+        "ROUTES": [
+            open("shut", limit("deny")), open("local", limit("local")), open("free", limit("allow")),
+            route("deny", "deny"), route("origin", "origin"), route("signature", "signature"),
+            protected("both", json!({ "store_outage": "signature", "limit": limit("local") })),
+        ],
+    }))
+    .await;
+    let here = "192.0.2.1";
+    refused(call(&stack, "/public/shut", here, None).await, 503, "store_unreachable").await;
+    assert_eq!(passed(&stack, "/public/free", here, None, 9).await, 9);
+    assert_eq!(passed(&stack, "/public/local", here, None, 9).await, 3);
+    let response = call(&stack, "/public/local", "192.0.2.2", None).await;
+    assert_eq!(
+        (response.status().as_u16(), &*field(&response, "portcullis-degraded")),
+        (200, "limit=local")
+    );
+
+    let token = token(json!({}));
+    let with = async |name: &str| call(&stack, &format!("/api/{name}"), here, Some(&token)).await;
+    refused(with("deny").await, 503, "store_unreachable").await;
+    let response = with("signature").await;
+    assert_eq!(
+        (response.status().as_u16(), &*field(&response, "portcullis-degraded")),
+        (200, "token=signature")
+    );
+    let response = with("both").await;
+    assert_eq!(field(&response, "portcullis-degraded"), "token=signature, limit=local");
+    assert!(provider.take().is_empty());
+    let response = with("origin").await;
+    assert_eq!(
+        (response.status().as_u16(), &*field(&response, "portcullis-degraded")),
+        (200, "token=origin")
+    );
+    assert_eq!(provider.take().len(), 1);
+
+    // A dead store does not take the provider with it.
+    let (client, mut calls) = (client(), Vec::new());
+    let begun = Instant::now();
+    for _ in 0..200 {
+        let request = client.get(stack.edge("/api/origin")).bearer_auth(&token);
+        calls.push(tokio::spawn(async move {
+            let response = request.send().await.unwrap();
+            let (status, body) = (response.status().as_u16(), response.text().await.unwrap());
+            assert!(
+                status == 200 || (status == 503 && body.contains("introspection_busy")),
+                "{body}"
+            );
+            status
+        }));
+    }
+    let mut good = 0;
+    for call in calls {
+        good += usize::from(call.await.unwrap() == 200);
+    }
+    let asked = provider.take().len();
+    let seconds = begun.elapsed().as_secs() as usize + 2;
+    assert!(good == asked && asked <= seconds * 20, "{asked} questions for {good} in {seconds} s");
+
+    provider.behave(answer(200, r#"{"active":false}"#));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    refused(with("origin").await, 401, "token_inactive").await;
+    provider.behave(answer(200, r#"{"active":true,"sub":"mallory"}"#));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    refused(with("origin").await, 401, "token_unknown").await;
+    let log = stack.log("edge");
+    assert!(
+        log.contains("\"degraded\":\"token=signature\"")
+            && log.contains("\"breakers\":{\"store\":")
+    );
+    stop(stack).await;
+    let _ = &SHARED;
+}
