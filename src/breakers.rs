@@ -1,8 +1,8 @@
 //! Who is left alone: a circuit breaker for each dependency, in each isolate; and, where the policy says so,
 //! what other isolates of the same place have learned.
 
-use crate::{Arrival, host};
-use portcullis_core::{Breaker, Outage, Pass, Policy, TokenHash};
+use crate::{Arrival, host, metrics};
+use portcullis_core::{Breaker, BreakerState, Outage, Pass, Policy, TokenHash};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -102,13 +102,19 @@ async fn adopt(dependency: Dependency, policy: &'static Policy) {
     }
 }
 
+/// Whether a dependency is left alone at this moment.
+pub fn is_left_alone(dependency: Dependency) -> bool {
+    let state = with(dependency, |breaker| breaker.state(host::now_ms()));
+    state == BreakerState::Open
+}
+
 /// Those that are not closed, with what they are doing.
 pub fn troubled(policy: &Policy) -> Vec<(String, &'static str)> {
     let now_ms = host::now_ms();
     BREAKERS.with_borrow(|breakers| {
         let states =
             breakers.iter().map(|(dependency, breaker)| (dependency, breaker.state(now_ms)));
-        let troubled = states.filter(|(_, state)| *state != portcullis_core::BreakerState::Closed);
+        let troubled = states.filter(|(_, state)| *state != BreakerState::Closed);
         troubled.map(|(dependency, state)| (name(*dependency, policy), state.name())).collect()
     })
 }
@@ -141,6 +147,7 @@ fn log(
     state: &str,
     why: Option<(Outage, u64)>,
 ) {
+    metrics::breaker(&name(dependency, policy), state, policy);
     let line = serde_json::json!({
         "level": "warn", "event": "breaker", "request_id": arrival.request_id,
         "dependency": name(dependency, policy), "state": state,

@@ -7,13 +7,19 @@ use std::collections::HashMap;
 use wasm_bindgen::JsValue;
 use worker::Env;
 
+thread_local! {
+    static LIMITER: OnceCell<Option<JsValue>> = const { OnceCell::new() };
+    static POINTS: OnceCell<Option<JsValue>> = const { OnceCell::new() };
+}
+
 /// The platform's rate limiter, where one is bound.
 pub fn limiter() -> Option<JsValue> {
     LIMITER.with(|limiter| limiter.get().cloned().flatten())
 }
 
-thread_local! {
-    static LIMITER: OnceCell<Option<JsValue>> = const { OnceCell::new() };
+/// Workers Analytics Engine, where it is bound.
+pub fn points() -> Option<JsValue> {
+    POINTS.with(|points| points.get().cloned().flatten())
 }
 
 /// The policy of this isolate. It never changes while the isolate lives, so it is never freed.
@@ -26,7 +32,9 @@ pub fn policy(env: &Env) -> Result<&'static Policy, Refusal> {
 
 fn load(env: &Env) -> Option<&'static Policy> {
     let env: &JsValue = env.as_ref();
-    LIMITER.with(|limiter| limiter.get_or_init(|| host::binding(env, "LOCAL_LIMITER")).is_some());
+    for (held, name) in [(&LIMITER, "LOCAL_LIMITER"), (&POINTS, "ANALYTICS")] {
+        held.with(|held| held.get_or_init(|| host::binding(env, name)).is_some());
+    }
     let variables = host::variables(env);
     let variables: HashMap<String, String> = serde_json::from_str(&variables).unwrap_or_default();
     match Policy::parse(|name| variables.get(name).cloned()) {

@@ -1,3 +1,5 @@
+import { connect } from 'cloudflare:sockets';
+
 // What the edge asks of the platform, in few and coarse steps: a crossing between JavaScript and Wasm
 // costs more than the work that it does. No judgement here; core has it all.
 
@@ -38,6 +40,17 @@ export async function limit(limiter, key) {
     return success;
   } catch {
     return undefined;
+  }
+}
+
+// One data point for Workers Analytics Engine, of texts and numbers, a line each.
+export function point(dataset, index, blobs, doubles) {
+  try {
+    dataset.writeDataPoint({
+      indexes: [index], blobs: blobs.split('\n'), doubles: doubles.split('\n').map(Number),
+    });
+  } catch {
+    // A request is worth more than its point.
   }
 }
 
@@ -101,6 +114,43 @@ export async function fetchText(
     return abort.signal.aborted ? TIMEOUT : UNREACHABLE;
   } finally {
     clearTimeout(timer);
+  }
+}
+
+// Writes a batch to a memcached and reads until the answer to its last word, within a deadline and a bound:
+// "+answer", or one of the words above. A connection is a request's own: the platform lets nobody else use it.
+export async function exchange(address, tls, batch, deadlineMs, bytesMax) {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), deadlineMs);
+  let socket;
+  try {
+    socket = connect(address, { secureTransport: tls ? 'on' : 'off', allowHalfOpen: false });
+    socket.closed.catch(() => {});
+    const writer = socket.writable.getWriter();
+    writer.write(new TextEncoder().encode(batch)).catch(() => {});
+    return await answer(socket.readable, bytesMax, abort.signal);
+  } catch {
+    return abort.signal.aborted ? TIMEOUT : UNREACHABLE;
+  } finally {
+    clearTimeout(timer);
+    socket?.close().catch(() => {});
+  }
+}
+
+async function answer(readable, bytesMax, signal) {
+  const reader = readable.getReader();
+  const aborted = new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(new Error('aborted')));
+  });
+  aborted.catch(() => {});
+  const decoder = new TextDecoder();
+  let text = '+';
+  for (;;) {
+    const { done, value } = await Promise.race([reader.read(), aborted]);
+    if (done) return UNREACHABLE;
+    text += decoder.decode(value, { stream: true });
+    if (text.length > bytesMax) return TOO_LARGE;
+    if (text === '+MN\r\n' || text.endsWith('\r\nMN\r\n')) return text;
   }
 }
 

@@ -32,6 +32,9 @@ extern "C" {
     /// A binding that is no plain variable.
     pub fn binding(env: &JsValue, name: &str) -> Option<JsValue>;
 
+    /// One data point of texts and numbers, a line each.
+    pub fn point(dataset: &JsValue, index: &str, blobs: &str, doubles: &str);
+
     #[wasm_bindgen(js_name = nonce)]
     fn nonce_bytes() -> Vec<u8>;
 
@@ -55,6 +58,15 @@ extern "C" {
         authorization: Option<&str>,
         content_type: Option<&str>,
         body: Option<&str>,
+        deadline_ms: u32,
+        bytes_max: u32,
+    ) -> Promise;
+
+    #[wasm_bindgen(js_name = exchange)]
+    fn exchange_promise(
+        address: &str,
+        tls: bool,
+        batch: &str,
         deadline_ms: u32,
         bytes_max: u32,
     ) -> Promise;
@@ -161,6 +173,22 @@ impl TextRequest<'_> {
             }
             None => Err(Fault::read(&answer)),
         }
+    }
+}
+
+/// A memcached's answer to a batch, all of it.
+pub async fn exchange(
+    address: &memcached::Address,
+    batch: &str,
+    deadline_ms: u32,
+    bytes_max: u32,
+) -> Result<String, Fault> {
+    let promise = exchange_promise(&address.host, address.tls, batch, deadline_ms, bytes_max);
+    let answer = JsFuture::from(promise).await.ok().and_then(|value| value.as_string());
+    let answer = answer.unwrap_or_default();
+    match answer.strip_prefix('+') {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(Fault::read(&answer)),
     }
 }
 

@@ -150,7 +150,7 @@ fn keep(
     let set = Command::new("SET").arg(key).arg(value).arg("EX").arg(seconds);
     let own = arrival.alone();
     arrival.after(async move {
-        let _ = store::trip(policy, &[set], &own).await;
+        store::tell(policy, &[set], &own).await;
     });
 }
 

@@ -10,6 +10,7 @@ mod host;
 mod introspect;
 mod keys;
 mod limits;
+mod metrics;
 mod reply;
 mod retry;
 mod store;
@@ -61,6 +62,7 @@ async fn pass(
     verify::remember(&check, &verdict, policy, arrival);
     let permit = verdict?;
     limits::count_late(&proof, policy, arrival);
+    verify::note_seen(&permit, policy, arrival);
     forward::send(request, &permit, &head, policy, arrival).await.map(Outcome::Forwarded)
 }
 

@@ -1,5 +1,6 @@
 //! The one place where a refusal becomes a response, and where a request is logged.
 
+use crate::metrics::{self, Ending};
 use crate::{Arrival, Outcome, breakers, host};
 use portcullis_core::{Denial, Outage, Refusal, Tally, metadata_url};
 use serde_json::{Map, Value, json};
@@ -16,16 +17,19 @@ pub fn settle(outcome: Result<Outcome, Refusal>, arrival: &Arrival) -> web_sys::
         }
         Err(refusal) => (refuse(refusal, arrival), "refused", Some(refusal.code())),
     };
+    let ms = host::now_ms().saturating_sub(arrival.now_ms);
+    let ending = Ending { outcome: said, code, status: response.status(), ms };
+    metrics::count(&ending, arrival);
     if arrival.trace.logs(code.is_some()) {
-        log(&response, said, code, arrival);
+        log(&ending, arrival);
     }
     response
 }
 
 /// One line a request. What is as ever is left out.
-fn log(response: &web_sys::Response, said: &str, code: Option<&str>, arrival: &Arrival) {
+fn log(ending: &Ending<'_>, arrival: &Arrival) {
     let (trace, mut line) = (&arrival.trace, Map::new());
-    let status = response.status();
+    let (status, code) = (ending.status, ending.code);
     let level = if code.is_some() && status >= 500 { "warn" } else { "info" };
     let mut put = |name: &str, value: Value| {
         line.insert(name.to_owned(), value);
@@ -35,10 +39,10 @@ fn log(response: &web_sys::Response, said: &str, code: Option<&str>, arrival: &A
     put("request_id", arrival.request_id.as_str().into());
     put("method", arrival.head().method().into());
     put("route", trace.route.get().map(|route| route.name.as_str()).into());
-    put("outcome", said.into());
+    put("outcome", ending.outcome.into());
     put("code", code.into());
     put("status", status.into());
-    put("ms", host::now_ms().saturating_sub(arrival.now_ms).into());
+    put("ms", ending.ms.into());
     if !arrival.colo.is_empty() {
         put("colo", arrival.colo.as_str().into());
     }

@@ -3,7 +3,7 @@
 use crate::breakers::{self, Dependency};
 use crate::host::{self, ContentType, Fault, TextRequest};
 use crate::{Arrival, retry};
-use portcullis_core::{Finding, LIMIT_SCRIPT, Outage, Policy};
+use portcullis_core::{Finding, LIMIT_SCRIPT, Outage, Policy, StoreAddress};
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
 /// What the store says to `commands`, in their order; no trip for no commands. A store that failed this
@@ -63,6 +63,17 @@ pub async fn trip(
     breakers::call(Dependency::Store, policy, arrival, deadline_ms, work).await
 }
 
+/// Tells the store something that no answer depends on: whether it has it. That says nothing of whether the
+/// store is well, which is for verdicts to find out.
+pub async fn tell(policy: &'static Policy, commands: &[Command], arrival: &Arrival) -> bool {
+    if breakers::is_left_alone(Dependency::Store) {
+        return false;
+    }
+    let until_ms = host::now_ms() + u64::from(policy.store_deadline_ms);
+    let replies = post(policy, commands, arrival, until_ms).await;
+    replies.is_ok_and(|replies| !replies.iter().any(|reply| matches!(reply, Reply::Error(_))))
+}
+
 /// The command that carries its script along.
 fn whole(command: &Command) -> Command {
     let mut whole = Command::new("EVAL").arg(LIMIT_SCRIPT);
@@ -78,9 +89,14 @@ async fn post(
     arrival: &Arrival,
     until_ms: u64,
 ) -> Result<Vec<Reply>, Outage> {
+    let (url, token) = match &policy.store {
+        StoreAddress::Memcached(address) => {
+            return batch(address, commands, arrival, until_ms).await;
+        }
+        StoreAddress::Rest { url, token } => (url.join("/pipeline"), token),
+    };
     let body = encode_pipeline(commands);
-    let authorization = format!("Bearer {}", policy.store_token.expose());
-    let url = policy.store.join("/pipeline");
+    let authorization = format!("Bearer {}", token.expose());
     let request = TextRequest {
         method: "POST",
         url: &url,
@@ -96,6 +112,35 @@ async fn post(
         Err(Fault::Timeout) => Err(Outage::StoreTimeout),
         Err(Fault::Unreachable) => Err(Outage::StoreUnreachable),
     }
+}
+
+/// The same by memcached's own protocol.
+async fn batch(
+    address: &memcached::Address,
+    commands: &[Command],
+    arrival: &Arrival,
+    until_ms: u64,
+) -> Result<Vec<Reply>, Outage> {
+    let words = String::from_utf8(memcached::encode(commands)).map_err(|_| Outage::StoreFaulty)?;
+    let mut answer = exchange(address, &words, until_ms).await;
+    if answer == Err(Fault::Unreachable) && retry::pause(until_ms, arrival).await {
+        answer = exchange(address, &words, until_ms).await;
+    }
+    match answer {
+        Ok(text) => memcached::decode(commands, text.as_bytes()).map_err(|_| Outage::StoreFaulty),
+        Err(Fault::TooLarge) => Err(Outage::StoreFaulty),
+        Err(Fault::Timeout) => Err(Outage::StoreTimeout),
+        Err(Fault::Unreachable) => Err(Outage::StoreUnreachable),
+    }
+}
+
+async fn exchange(
+    address: &memcached::Address,
+    words: &str,
+    until_ms: u64,
+) -> Result<String, Fault> {
+    let left_ms = retry::left_ms(until_ms).ok_or(Fault::Timeout)?;
+    host::exchange(address, words, left_ms, ANSWER_BYTES_MAX).await
 }
 
 const ANSWER_BYTES_MAX: u32 = 64 * 1024;

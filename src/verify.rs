@@ -2,7 +2,7 @@
 //! remembered. Only what held is remembered, so forged tokens can push nothing out.
 
 use crate::trace::Tier;
-use crate::{Arrival, host, introspect, keys, limits};
+use crate::{Arrival, host, introspect, keys, limits, store};
 use portcullis_core::{
     Candidate, Check, Denial, Memory, Mode, Permit, Policy, Proof, Refusal, TokenHash,
     UnverifiedJwt, Vouched,
@@ -21,6 +21,8 @@ struct Known {
     cleared: Option<(Mode, u64)>,
     /// Until when it counts as revoked without another look.
     revoked_until_ms: u64,
+    /// When the store was told that its session was seen.
+    seen_at_ms: u64,
 }
 
 /// For how long somebody's word holds.
@@ -72,6 +74,7 @@ pub async fn holder<'p>(
         kid: arrival.trace.kid.borrow().clone(),
         cleared: None,
         revoked_until_ms: 0,
+        seen_at_ms: 0,
     };
     let bytes = known.bytes();
     KNOWN.with_borrow_mut(|memory| memory.insert(hash, known, bytes));
@@ -137,6 +140,28 @@ pub fn remember(
     }
 }
 
+/// Tells the store, after the answer and once a minute, that a session was seen.
+pub fn note_seen(permit: &Permit<'_>, policy: &'static Policy, arrival: &Arrival) {
+    let Some((hash, commands)) = permit.seen(arrival.now) else {
+        return;
+    };
+    let mut due = false;
+    KNOWN.with_borrow_mut(|memory| {
+        memory.change(hash, |known| {
+            due = arrival.now_ms >= known.seen_at_ms + SEEN_MS;
+            if due {
+                known.seen_at_ms = arrival.now_ms;
+            }
+        });
+    });
+    if due && arrival.trace.store_out.get().is_none() {
+        let own = arrival.alone();
+        arrival.after(async move {
+            store::tell(policy, &commands, &own).await;
+        });
+    }
+}
+
 impl Known {
     /// Whether the word of whoever vouched for the token still holds.
     async fn stands(&self, policy: &'static Policy, arrival: &Arrival) -> Result<bool, Refusal> {
@@ -157,5 +182,7 @@ impl Known {
 
 /// For how long a revoked token is not looked up again. A marker that is taken back counts after that.
 const REVOKED_MS: u64 = 5000;
+/// How often an isolate tells the store that a token's session was seen.
+const SEEN_MS: u64 = 60_000;
 const TOKENS_PER_GENERATION: usize = 4096;
 const BYTES_PER_GENERATION: usize = 8 * 1024 * 1024;

@@ -19,13 +19,15 @@ pub struct Options {
     /// One short round of each instead of three.
     #[arg(long)]
     quick: bool,
-    /// Put the tables into docs/performance.md.
+    /// Put the tables into docs/performance.md, or docs/reliability.md.
     #[arg(long)]
     write: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Subject {
+    /// The whole system while its parts do harm: 20 s of each fault at 200 requests a second.
+    Faults,
     /// The gateway, beside redis-benchmark on the same Redis.
     Gateway,
 }
@@ -33,8 +35,56 @@ enum Subject {
 pub fn run(options: &Options) -> Result<()> {
     process::listen()?;
     match options.subject {
+        Subject::Faults => faults(options),
         Subject::Gateway => gateway(options),
     }
+}
+
+/// The end-to-end tests that do harm, for longer; what they print is the tables.
+fn faults(options: &Options) -> Result<()> {
+    let tools = tools::ensure(Extent::Stack)?;
+    crate::stack::build(&tools)?;
+    let seconds = if options.quick { 2 } else { 20 };
+    let mut tables = Vec::new();
+    let subjects = [
+        ("faults", "the_store_does_harm"),
+        ("faults", "the_origin_does_harm"),
+        ("faults", "the_upstream_does_harm"),
+        ("limit_script", "sixty_four_connections_get_no_more_than_the_quota"),
+        ("limits", "what_is_counted_late_lets_through_what_arrives_within_one_trip"),
+    ];
+    for (module, name) in subjects {
+        process::check_stop()?;
+        eprintln!("{name}");
+        let mut cargo = crate::cargo();
+        cargo.args([
+            "test",
+            "-p",
+            "portcullis-e2e",
+            "--test",
+            "it",
+            "--",
+            "--nocapture",
+            "--exact",
+        ]);
+        cargo.arg(format!("{module}::{name}"));
+        cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
+        let text = output(cargo.env("PORTCULLIS_FAULT_SECONDS", seconds.to_string()))?;
+        let lines =
+            text.lines().filter(|line| line.starts_with('|') || line.starts_with("counted"));
+        let table: Vec<&str> = lines.collect();
+        if table.is_empty() {
+            bail!("{name} said nothing:\n{text}");
+        }
+        println!("\n{}", table.join("\n"));
+        tables.push((name, table.join("\n")));
+    }
+    if options.write {
+        for (name, table) in tables {
+            put("docs/reliability.md", name, &table)?;
+        }
+    }
+    Ok(())
 }
 
 /// What is asked, and how many commands that is.
@@ -121,7 +171,7 @@ fn gateway(options: &Options) -> Result<()> {
     println!("\n{text}");
     write_atomically(&folder.join("gateway.json"), &raw(&rows, &memory).to_string())?;
     if options.write {
-        put("gateway", &text)?;
+        put("docs/performance.md", "gateway", &text)?;
     }
     Ok(())
 }
@@ -297,9 +347,9 @@ fn raw(rows: &[(&Load, u32, Vec<Sample>)], memory: &[(u64, u64)]) -> Value {
     json!({ "rows": rows, "memory_kib_after_requests": memory })
 }
 
-/// Puts a text between its marks in docs/performance.md.
-fn put(name: &str, text: &str) -> Result<()> {
-    let file = at("docs/performance.md");
+/// Puts a text between its marks in a document.
+fn put(document: &str, name: &str, text: &str) -> Result<()> {
+    let file = at(document);
     let old = fs::read_to_string(&file)?;
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
     let (before, rest) = old.split_once(&begin).with_context(|| format!("no mark {name}"))?;

@@ -1,6 +1,6 @@
 //! The system for a person: fixed ports, a state that lasts, and lines to paste.
 
-use crate::stack::{self, Database, Engine, Plan, Ports, USERNAME, loopback};
+use crate::stack::{self, Database, Engine, Plan, Ports, StoreKind, USERNAME, loopback};
 use crate::tools::{self, Extent};
 use crate::{at, edge, process};
 use anyhow::{Context as _, Result, bail};
@@ -52,6 +52,7 @@ pub fn run(options: &Options) -> Result<()> {
             upstream: options.upstream_port,
         },
         db: Database::Sqlite,
+        store: StoreKind::Redis,
         engine: Engine::Wrangler,
         redis_url: options.redis_url.clone(),
         store_token: secrets.store_token,

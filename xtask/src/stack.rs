@@ -27,6 +27,9 @@ pub struct Options {
     /// A JSON object laid over the variables of wrangler.toml and the stack's own.
     #[arg(long)]
     vars: Option<PathBuf>,
+    /// What holds the tokens.
+    #[arg(long, default_value = "redis")]
+    store: StoreKind,
     /// NAME=VALUE in the origin's environment; may be given more than once.
     #[arg(long)]
     origin_env: Vec<String>,
@@ -52,6 +55,15 @@ pub struct Options {
 pub enum Database {
     Postgres,
     Sqlite,
+}
+
+/// What holds the tokens.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub enum StoreKind {
+    /// A memcached, which edge and origin speak to by themselves.
+    Memcached,
+    /// A Redis behind the gateway.
+    Redis,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
@@ -83,6 +95,7 @@ pub struct Plan {
     pub folder: PathBuf,
     pub ports: Ports,
     pub db: Database,
+    pub store: StoreKind,
     pub engine: Engine,
     /// A Redis that is there already.
     pub redis_url: Option<String>,
@@ -175,6 +188,7 @@ pub fn run(options: &Options) -> Result<()> {
         folder: folder.clone(),
         ports: Ports { edge, gateway, origin, redis, upstream },
         db: options.db,
+        store: options.store,
         engine: options.engine,
         redis_url: options.redis_url.clone(),
         store_token: random_text(),
@@ -240,7 +254,13 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
         postgres::start(plan, &mut servers)?;
     }
 
-    if plan.redis_url.is_none() {
+    if plan.store == StoreKind::Memcached {
+        let mut memcached = Command::new("memcached");
+        memcached.args(["-l", "127.0.0.1", "-p", &ports.redis.to_string(), "-U", "0", "-m", "64"]);
+        // As root it wants to be told whom to be instead.
+        memcached.args(["-u", "nobody"]);
+        servers.0.push(Server::start("memcached", &mut memcached, plan.log("memcached"))?);
+    } else if plan.redis_url.is_none() {
         let data = plan.folder.join("redis");
         fs::create_dir_all(&data)?;
         let mut redis = Command::new("redis-server");
@@ -249,16 +269,9 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
         servers.0.push(Server::start("redis", &mut redis, plan.log("redis"))?);
     }
 
-    let tokens = plan.folder.join("gateway-tokens.toml");
-    write_private(&tokens, &plan.gateway_tokens()?)?;
-    let mut gateway = Command::new(at("target/debug/portcullis-gateway"));
-    gateway
-        .args(["--listen", &loopback(ports.gateway).to_string(), "--tokens-file"])
-        .arg(&tokens)
-        .env("REDIS_URL", plan.redis_url())
-        .env("GATEWAY_TOKENS", format!("operator={}", plan.store_token));
-    servers.0.push(Server::start("gateway", &mut gateway, plan.log("gateway"))?);
-    servers.wait_ready(loopback(ports.gateway), "/readyz", |status| status == 200, 20)?;
+    if plan.store == StoreKind::Redis {
+        start_gateway(plan, &mut servers)?;
+    }
 
     add_user(plan)?;
     let mut origin = plan.origin_command();
@@ -290,6 +303,20 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
     Ok(servers)
 }
 
+fn start_gateway(plan: &Plan, servers: &mut Servers) -> Result<()> {
+    let port = plan.ports.gateway;
+    let tokens = plan.folder.join("gateway-tokens.toml");
+    write_private(&tokens, &plan.gateway_tokens()?)?;
+    let mut gateway = Command::new(at("target/debug/portcullis-gateway"));
+    gateway
+        .args(["--listen", &loopback(port).to_string(), "--tokens-file"])
+        .arg(&tokens)
+        .env("REDIS_URL", plan.redis_url())
+        .env("GATEWAY_TOKENS", format!("operator={}", plan.store_token));
+    servers.0.push(Server::start("gateway", &mut gateway, plan.log("gateway"))?);
+    servers.wait_ready(loopback(port), "/readyz", |status| status == 200, 20)
+}
+
 impl Plan {
     pub fn log(&self, name: &str) -> PathBuf {
         self.folder.join("log").join(format!("{name}.log"))
@@ -304,7 +331,10 @@ impl Plan {
     }
 
     pub fn store_url(&self) -> String {
-        format!("http://{}", loopback(self.ports.gateway))
+        match self.store {
+            StoreKind::Memcached => format!("memcached://{}", loopback(self.ports.redis)),
+            StoreKind::Redis => format!("http://{}", loopback(self.ports.gateway)),
+        }
     }
 
     pub fn redis_url(&self) -> String {
@@ -372,6 +402,7 @@ impl Plan {
             "audience": AUDIENCE,
             "algorithms": ["EdDSA"],
             "jwks_url": format!("{}/.well-known/jwks.json", self.origin_url()),
+            "sessions_in_store": true,
             "introspection": {
                 "url": format!("{}/oauth/introspect", self.origin_url()),
                 "client_id": "edge",
@@ -388,6 +419,9 @@ impl Plan {
             ("INTROSPECTION_SECRET".to_owned(), self.introspection_secret.clone().into()),
             ("SEAL_KEY".to_owned(), self.seal_key.clone().into()),
         ]);
+        if self.store == StoreKind::Memcached {
+            without_scripts(&mut vars);
+        }
         vars.extend(self.vars.clone());
         Ok(vars)
     }
@@ -412,6 +446,20 @@ impl Plan {
         let mut origin = Command::new(at("target/debug/portcullis-origin"));
         origin.env("DATABASE_URL", self.database_url());
         origin
+    }
+}
+
+/// What a memcached can do of the example.
+fn without_scripts(vars: &mut Map<String, Value>) {
+    let routes = vars.get_mut("ROUTES").and_then(Value::as_array_mut);
+    for route in routes.into_iter().flatten() {
+        if let Some(limit) = route.get_mut("limit").and_then(Value::as_object_mut) {
+            limit.insert("algorithm".to_owned(), "fixed_window".into());
+        }
+    }
+    let issuers = vars.get_mut("ISSUERS").and_then(Value::as_array_mut);
+    for issuer in issuers.into_iter().flatten().filter_map(Value::as_object_mut) {
+        issuer.remove("sessions_in_store");
     }
 }
 

@@ -138,6 +138,8 @@ fn lint(tools: &Tools, tally: &mut Tally) -> Result<()> {
         "portcullis-core",
         "-p",
         "redis-rest",
+        "-p",
+        "memcached",
         "--",
         "-D",
         "warnings",
@@ -149,7 +151,7 @@ fn lint(tools: &Tools, tally: &mut Tally) -> Result<()> {
 }
 
 fn wasm(tools: &Tools, tally: &mut Tally) -> Result<()> {
-    for folder in ["crates/redis-rest", "crates/core"] {
+    for folder in ["crates/redis-rest", "crates/memcached", "crates/core"] {
         let mut wasm_pack = tools.wasm_command("wasm-pack");
         wasm_pack.args(["test", "--node", "--mode", "no-install", folder, "--lib"]);
         tally.check(&format!("{folder} on wasm32"), wasm_pack)?;

@@ -194,8 +194,8 @@ fn missing(extent: Extent) -> Vec<Need> {
         How::Tell("it comes with Node.js; on Debian: apt-get install npm"),
     );
     need(version("cc").is_some(), "a C compiler", How::Apt(vec!["gcc", "libc6-dev"]));
+    let there = |program: &str| runs("sh", &["-c", &format!("command -v {program}")]);
     if extent == Extent::Bench {
-        let there = |program: &str| runs("sh", &["-c", &format!("command -v {program}")]);
         need(there("wrk"), "wrk", How::Apt(vec!["wrk"]));
         let redis = there("redis-server") && there("redis-benchmark") && there("redis-cli");
         need(redis, "redis-server and its tools", How::Apt(vec!["redis-server", "redis-tools"]));
@@ -228,6 +228,7 @@ fn missing(extent: Extent) -> Vec<Need> {
         How::Cargo { package: "worker-build", version: WORKER_BUILD, flags: &[] },
     );
     if extent == Extent::Everything {
+        need(there("memcached"), "memcached", How::Apt(vec!["memcached"]));
         need(
             installed("wasm-pack", WASM_PACK),
             &format!("wasm-pack {WASM_PACK}"),

@@ -60,7 +60,7 @@ pub fn gzip_bytes() -> Result<usize> {
 
 fn sources_hash() -> Result<String> {
     let mut files = BTreeSet::new();
-    for folder in ["src", "crates/core/src", "crates/redis-rest/src"] {
+    for folder in ["src", "crates/core/src", "crates/memcached/src", "crates/redis-rest/src"] {
         collect(&at(folder), &mut files)?;
     }
     for file in [
@@ -70,6 +70,7 @@ fn sources_hash() -> Result<String> {
         "xtask/src/worker.rs",
         "xtask/src/tools.rs",
         "crates/core/Cargo.toml",
+        "crates/memcached/Cargo.toml",
         "crates/redis-rest/Cargo.toml",
     ] {
         files.insert(at(file));

@@ -23,6 +23,8 @@ pub struct Issuer {
     pub leeway_seconds: u64,
     /// The claim that holds the scope.
     pub scope_claim: String,
+    /// Whether its sessions are in the store, so that it is told when one was seen.
+    pub sessions_in_store: bool,
     /// Who is asked about its opaque tokens, and about tokens whose record is missing.
     pub introspection: Option<Introspection>,
 }

@@ -17,7 +17,7 @@ pub struct Keys {
 
 impl Keys {
     /// Each kind of key, as it follows the prefix.
-    pub const KINDS: [&'static str; 9] = [
+    pub const KINDS: [&'static str; 10] = [
         "token:",
         "session:",
         "sessions:",
@@ -27,6 +27,7 @@ impl Keys {
         "revoked:sub:",
         "limit:",
         "attempts:",
+        "metrics",
     ];
 
     /// The prefix that is used where none is configured.
@@ -78,6 +79,11 @@ impl Keys {
         (format!("{}:limit:{limit}:{}", self.prefix, URL_SAFE_NO_PAD.encode(hash)), hash)
     }
 
+    /// What the edges have counted.
+    pub fn metrics(&self) -> String {
+        format!("{}:metrics", self.prefix)
+    }
+
     /// The attempts to log in by one `who` of a kind: a username, or an address.
     pub fn attempts(&self, kind: &str, who: &str) -> String {
         format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, who))
@@ -101,7 +107,7 @@ mod tests {
 
     const STORAGE: &str = include_str!("../../../docs/storage.md");
 
-    fn one_of_each() -> [String; 9] {
+    fn one_of_each() -> [String; 10] {
         let keys = Keys::new(Keys::PREFIX);
         [
             keys.token(&TokenHash::of("t")),
@@ -113,6 +119,7 @@ mod tests {
             keys.revoked_sub("iss", "x"),
             keys.limit("api", "x").0,
             keys.attempts("username", "x"),
+            keys.metrics(),
         ]
     }
 

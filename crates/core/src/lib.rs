@@ -59,9 +59,10 @@ pub use limit::{
     LimitOutage, LocalCounts, Plans, Tally, address_group,
 };
 pub use memory::Memory;
-pub use permit::{Degraded, Edits, IdentityFields, Permit, Target};
+pub use permit::{Degraded, Edits, IdentityFields, Permit, TOUCH_SCRIPT, Target};
 pub use policy::{
     Answer, BaseUrl, ConfigError, Destination, FailureLimit, Fault, LogPolicy, Policy, Secret,
+    StoreAddress,
 };
 pub use route::{Access, Mode, Pattern, Route, StoreOutage, TokenTravel};
 pub use seal::Seal;

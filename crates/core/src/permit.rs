@@ -11,6 +11,7 @@ use crate::limit::LimitOutage;
 use crate::policy::{BaseUrl, Fault, Policy, Reader};
 use crate::route::{Access, Mode, Route, StoreOutage, TokenTravel};
 use crate::time::UnixSeconds;
+use redis_rest::Command;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -199,6 +200,27 @@ impl<'p> Permit<'p> {
         Some((holder.hash(), self.route.mode))
     }
 
+    /// What tells the store that the holder's session was seen, where its issuer keeps sessions there: neither
+    /// command brings back a session that ended.
+    pub fn seen(&self, now: UnixSeconds) -> Option<(TokenHash, Vec<Command>)> {
+        let holder = self.holder.as_ref()?;
+        let issuer = self.policy.issuers.get(holder.issuer())?;
+        let (claims, keys) = (holder.claims(), &self.policy.keys);
+        let sid = claims.sid.as_ref().filter(|_| issuer.sessions_in_store)?;
+        let touch = Command::new("EVAL")
+            .arg(TOUCH_SCRIPT)
+            .arg(1)
+            .arg(keys.session(&claims.iss, sid))
+            .arg(now);
+        let order = Command::new("ZADD")
+            .arg(keys.sessions(&claims.iss, &claims.sub))
+            .arg("XX")
+            .arg("GT")
+            .arg(now)
+            .arg(sid);
+        Some((holder.hash(), vec![touch, order]))
+    }
+
     /// What must be signed before the request goes on, where its route asks for that.
     pub fn unsigned(&self, request_id: &str, now: UnixSeconds) -> Option<(&'p Assertion, String)> {
         let assertion = self.policy.assertion.as_ref().filter(|_| self.route.assertion)?;
@@ -278,6 +300,10 @@ impl<'p> Permit<'p> {
             || self.policy.identity_fields.names().chain(assertion).any(|own| *own == name)
     }
 }
+
+/// Notes when a session was seen last, if it is still there.
+pub const TOUCH_SCRIPT: &str = "if redis.call('EXISTS', KEYS[1]) == 1 then \
+    return redis.call('HSET', KEYS[1], 'last_seen_at', ARGV[1]) end return -1";
 
 /// Whether the gate may give a field of its own this name: none that HTTP, a proxy or the gate itself uses
 /// for something else.

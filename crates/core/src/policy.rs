@@ -37,10 +37,8 @@ pub struct Policy {
     pub upstream: BaseUrl,
     /// The auth service.
     pub origin: BaseUrl,
-    /// The store, by the Upstash REST protocol.
-    pub store: BaseUrl,
-    /// The bearer token of the store.
-    pub store_token: Secret,
+    /// Where the store is.
+    pub store: StoreAddress,
     /// The store's keys.
     pub keys: Keys,
     /// The longest that a revoked token may go on working; 0: the store is asked each time. Whatever is
@@ -92,6 +90,8 @@ pub struct Policy {
     pub breakers_shared: bool,
     /// Whether answers tell where the time went.
     pub server_timing: bool,
+    /// How often an isolate adds what it counted to the store; 0: never.
+    pub metrics_seconds: u32,
 }
 
 /// How many bad tokens an address may try, in one isolate, before tokens that are not known to be good are
@@ -106,6 +106,30 @@ pub struct FailureLimit {
     /// It refuses nothing, and tells what it would have refused.
     #[serde(default)]
     pub shadow: bool,
+}
+
+/// Where the store is, and how it is spoken to.
+#[derive(Clone, Debug)]
+pub enum StoreAddress {
+    /// A memcached, by its own protocol.
+    Memcached(memcached::Address),
+    /// By the Upstash REST protocol, with a bearer token.
+    Rest {
+        /// Its URL.
+        url: BaseUrl,
+        /// The token.
+        token: Secret,
+    },
+}
+
+impl StoreAddress {
+    /// The address as it may be shown.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Memcached(address) => &address.host,
+            Self::Rest { url, .. } => url.as_str(),
+        }
+    }
 }
 
 /// Where a request goes.
@@ -197,7 +221,7 @@ impl Policy {
             read.fault("ROUTES: store_outage", Fault::NoIntrospection);
         }
         let (upstream, origin) = (read.url("UPSTREAM_URL"), read.url("ORIGIN_URL"));
-        let (store, store_token) = (read.url("STORE_URL"), read.required("STORE_TOKEN"));
+        let store = read.store();
         let identity_fields =
             IdentityFields::read(&mut read, assertion.as_ref().map(|own| &own.field));
         let resource = match read.optional("RESOURCE_URL") {
@@ -249,44 +273,44 @@ impl Policy {
         };
         let breakers_shared = read.flag("BREAKERS_SHARED");
         let server_timing = read.flag("SERVER_TIMING");
-        match (upstream, origin, store, store_token) {
-            (Some(upstream), Some(origin), Some(store), Some(store_token))
-                if read.faults.is_empty() =>
-            {
-                Ok(Self {
-                    issuers,
-                    routes,
-                    upstream,
-                    origin,
-                    store,
-                    store_token: Secret(store_token),
-                    keys,
-                    revocation_seconds_max,
-                    store_deadline_ms,
-                    origin_deadline_ms,
-                    upstream_deadline_ms,
-                    keys_deadline_ms,
-                    keys_fresh_seconds,
-                    keys_stale_seconds_max,
-                    keys_cool_down_seconds,
-                    introspection_deadline_ms,
-                    introspections_per_second_max,
-                    auth_body_bytes_max,
-                    identity_fields,
-                    assertion,
-                    cors,
-                    resource,
-                    other_claims,
-                    log,
-                    seal,
-                    addresses,
-                    trusted_proxies,
-                    failure_limit,
-                    breaker,
-                    breakers_shared,
-                    server_timing,
-                })
-            }
+        let metrics_seconds = read.number("METRICS_SECONDS", 0, 0, 3_600);
+        if metrics_seconds > 0 && !read.has_scripts() {
+            read.fault("METRICS_SECONDS", Fault::NotWithMemcached);
+        }
+        match (upstream, origin, store) {
+            (Some(upstream), Some(origin), Some(store)) if read.faults.is_empty() => Ok(Self {
+                issuers,
+                routes,
+                upstream,
+                origin,
+                store,
+                keys,
+                revocation_seconds_max,
+                store_deadline_ms,
+                origin_deadline_ms,
+                upstream_deadline_ms,
+                keys_deadline_ms,
+                keys_fresh_seconds,
+                keys_stale_seconds_max,
+                keys_cool_down_seconds,
+                introspection_deadline_ms,
+                introspections_per_second_max,
+                auth_body_bytes_max,
+                identity_fields,
+                assertion,
+                cors,
+                resource,
+                other_claims,
+                log,
+                seal,
+                addresses,
+                trusted_proxies,
+                failure_limit,
+                breaker,
+                breakers_shared,
+                server_timing,
+                metrics_seconds,
+            }),
             _ => Err(read.faults),
         }
     }

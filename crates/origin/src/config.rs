@@ -169,7 +169,9 @@ impl fmt::Display for ConfigError {
             }
             Self::StoreTokenMissing => "STORE_TOKEN: is not set; give the store's bearer token",
             Self::StoreUrlMissing => "STORE_URL: is not set; give the store's REST URL",
-            Self::StoreUrlNotAUrl => "STORE_URL: must be http:// or https:// with a host",
+            Self::StoreUrlNotAUrl => {
+                "STORE_URL: must be http:// or https:// with a host, or memcached://host:port"
+            }
         })
     }
 }
@@ -195,11 +197,17 @@ impl Config {
         let issuer = require(serve.issuer.clone(), ConfigError::IssuerMissing);
         let audience = require(serve.audience.clone(), ConfigError::AudienceMissing);
         let store_url = require(serve.store_url.clone(), ConfigError::StoreUrlMissing);
-        let store_token = require(secret("STORE_TOKEN"), ConfigError::StoreTokenMissing);
+        let is_memcached = store_url.starts_with("memcached");
+        // A memcached has no tokens.
+        let store_token = match is_memcached {
+            true => String::new(),
+            false => require(secret("STORE_TOKEN"), ConfigError::StoreTokenMissing),
+        };
         if !issuer.is_empty() && (!is_url(&issuer) || issuer.ends_with('/')) {
             faults.push(ConfigError::IssuerNotAUrl);
         }
-        if !store_url.is_empty() && !is_url(&store_url) {
+        let address = memcached::Address::parse(&store_url).filter(|address| !address.tls);
+        if !store_url.is_empty() && !is_url(&store_url) && address.is_none() {
             faults.push(ConfigError::StoreUrlNotAUrl);
         }
         let safe = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';

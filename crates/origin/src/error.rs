@@ -105,6 +105,11 @@ impl Problem {
         }
     }
 
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        self.parts().1
+    }
+
     /// The error code of RFC 6749 section 5.2, for the token endpoint.
     pub fn oauth(self) -> Response {
         let (status, code, description) = self.parts();

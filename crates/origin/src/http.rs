@@ -8,7 +8,7 @@ use crate::publish::{Delivery, Publisher};
 use crate::session::{Sessions, Tokens};
 use crate::store::Store;
 use crate::token::{AccessClaims, SigningKey};
-use crate::{Outcome, client, now};
+use crate::{Outcome, client, edge_metrics, now};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,8 +16,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use portcullis_core::address_group;
-use prometheus::{Encoder as _, Registry, TextEncoder};
+use portcullis_core::{Keys, address_group};
+use prometheus::{Encoder as _, IntCounterVec, Opts, Registry, TextEncoder};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -29,7 +29,18 @@ use tracing::Instrument as _;
 struct Origin {
     sessions: Sessions,
     db: Arc<Db>,
+    store: Arc<Store>,
     registry: Registry,
+    /// How logins, refreshes and logouts end.
+    outcomes: IntCounterVec,
+}
+
+impl Origin {
+    fn counted<T>(&self, endpoint: &str, outcome: Result<T, Problem>) -> Result<T, Problem> {
+        let word = outcome.as_ref().err().map_or("done", |problem| problem.code());
+        self.outcomes.with_label_values(&[endpoint, word]).inc();
+        outcome
+    }
 }
 
 type Shared = State<Arc<Origin>>;
@@ -46,6 +57,14 @@ pub async fn serve(config: Config, database: &Database) -> Outcome {
     let passwords = Passwords::new()?;
     let registry = Registry::new();
     registry.register(Box::new(db.queries()))?;
+    let outcomes = IntCounterVec::new(
+        Opts::new(
+            "portcullis_origin_outcomes_total",
+            "Logins, refreshes and logouts, by how they ended.",
+        ),
+        &["endpoint", "outcome"],
+    )?;
+    registry.register(Box::new(outcomes.clone()))?;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
@@ -56,8 +75,9 @@ pub async fn serve(config: Config, database: &Database) -> Outcome {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(event = "listening", address = %listener.local_addr()?);
-    let sessions = Sessions::new(config, Arc::clone(&db), store, publisher, passwords, signing);
-    axum::serve(listener, router(Origin { sessions, db, registry }))
+    let sessions =
+        Sessions::new(config, Arc::clone(&db), Arc::clone(&store), publisher, passwords, signing);
+    axum::serve(listener, router(Origin { sessions, db, store, registry, outcomes }))
         .with_graceful_shutdown(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!(event = "draining");
@@ -119,8 +139,9 @@ async fn refresh(
     body: Body,
 ) -> Result<Response, Problem> {
     let Refresh { refresh_token } = read_json(&headers, body).await?;
-    let work = async move { origin.sessions.refresh(&refresh_token, now()).await };
-    to_its_end(work).await.map(granted)
+    let own = Arc::clone(&origin);
+    let work = async move { own.sessions.refresh(&refresh_token, now()).await };
+    origin.counted("refresh", to_its_end(work).await).map(granted)
 }
 
 /// RFC 6749 section 6.
@@ -143,8 +164,9 @@ async fn token(State(origin): Shared, body: Body) -> Response {
         return (StatusCode::BAD_REQUEST, [(header::CACHE_CONTROL, "no-store")], Json(body))
             .into_response();
     }
-    let work = async move { origin.sessions.refresh(&form.refresh_token, now()).await };
-    match to_its_end(work).await {
+    let own = Arc::clone(&origin);
+    let work = async move { own.sessions.refresh(&form.refresh_token, now()).await };
+    match origin.counted("refresh", to_its_end(work).await) {
         Ok(tokens) => granted(tokens),
         Err(problem) => problem.oauth(),
     }
@@ -208,11 +230,15 @@ async fn logout(
     let delivery = match (headers.contains_key(header::CONTENT_TYPE), bearer) {
         (true, _) => {
             let Refresh { refresh_token } = read_json(&headers, body).await?;
-            to_its_end(async move { origin.sessions.logout(&refresh_token, now()).await }).await?
+            let own = Arc::clone(&origin);
+            let work = async move { own.sessions.logout(&refresh_token, now()).await };
+            origin.counted("logout", to_its_end(work).await)?
         }
         (false, Some((_, token))) => {
             let token = token.trim().to_owned();
-            to_its_end(async move { origin.sessions.logout_bearer(&token, now()).await }).await?
+            let own = Arc::clone(&origin);
+            let work = async move { own.sessions.logout_bearer(&token, now()).await };
+            origin.counted("logout", to_its_end(work).await)?
         }
         (false, None) => return Err(Problem::CredentialsMissing),
     };
@@ -261,6 +287,8 @@ async fn metrics(State(origin): Shared) -> Result<Response, Problem> {
     TextEncoder::new()
         .encode(&origin.registry.gather(), &mut text)
         .map_err(|_| Problem::Internal)?;
+    let key = Keys::new(&origin.sessions.config().key_prefix).metrics();
+    text.extend(edge_metrics::read(&origin.store, &key).await.into_bytes());
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }
 

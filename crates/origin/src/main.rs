@@ -9,6 +9,7 @@ mod attempts;
 mod client;
 mod config;
 mod db;
+mod edge_metrics;
 mod error;
 mod http;
 mod password;

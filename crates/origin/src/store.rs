@@ -1,14 +1,19 @@
-//! The store, over the REST protocol.
+//! The store: over the REST protocol, or a memcached by its own.
 
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 use std::fmt;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// Sends commands to the store.
 pub struct Store {
-    client: reqwest::Client,
-    url: String,
-    token: String,
+    way: Way,
+}
+
+enum Way {
+    Memcached(memcached::Address),
+    Rest { client: reqwest::Client, url: String, token: String },
 }
 
 /// Why the store did not do what it was asked.
@@ -34,20 +39,27 @@ impl fmt::Display for Fault {
 impl Store {
     /// The store at `url`.
     pub fn new(url: &str, token: &str) -> Result<Self, reqwest::Error> {
+        if let Some(address) = memcached::Address::parse(url) {
+            return Ok(Self { way: Way::Memcached(address) });
+        }
         let client = reqwest::Client::builder()
             .timeout(DEADLINE)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { client, url: format!("{url}/pipeline"), token: token.to_owned() })
+        let (url, token) = (format!("{url}/pipeline"), token.to_owned());
+        Ok(Self { way: Way::Rest { client, url, token } })
     }
 
     /// The replies to `commands`, each of which may be an error.
     pub async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
-        let answer = self
-            .client
-            .post(&self.url)
-            .bearer_auth(&self.token)
+        let (client, url, token) = match &self.way {
+            Way::Memcached(address) => return exchange(address, commands).await,
+            Way::Rest { client, url, token } => (client, url, token),
+        };
+        let answer = client
+            .post(url)
+            .bearer_auth(token)
             .header("content-type", "application/json")
             .body(encode_pipeline(commands))
             .send()
@@ -68,6 +80,25 @@ impl Store {
             _ => Ok(()),
         }
     }
+}
+
+/// One batch, on a connection of its own.
+async fn exchange(address: &memcached::Address, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
+    let work = async {
+        let mut stream = TcpStream::connect(&address.host).await?;
+        stream.write_all(&memcached::encode(commands)).await?;
+        let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+        while !memcached::is_whole(&answer) && answer.len() <= ANSWER_BYTES_MAX {
+            match stream.read(&mut chunk).await? {
+                0 => break,
+                read => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            }
+        }
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = tokio::time::timeout(DEADLINE, work).await.map_err(|_| Fault::Unreachable)?;
+    let answer = answer.map_err(|_| Fault::Unreachable)?;
+    memcached::decode(commands, &answer).map_err(|_| Fault::Answer)
 }
 
 /// An answer's text; what is longer than any answer to our commands is none.

@@ -82,7 +82,9 @@ async fn over_its_limit_a_route_says_when_to_come_back() {
     }
     let response = get_with(&url, &tokens.access).await;
     let seconds: u64 = field(&response, "retry-after").parse().unwrap();
-    assert!((1..=14).contains(&seconds), "{seconds}");
+    // A window, where there is no script that could say better.
+    let most = if crate::stack::on_memcached() { 66 } else { 14 };
+    assert!((1..=most).contains(&seconds), "{seconds}");
     refused(response, 429, "rate_limited").await;
     assert_eq!(get_with(&SHARED.edge("/api/hello"), &tokens.access).await.status(), 200);
 }

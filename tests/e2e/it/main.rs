@@ -3,11 +3,14 @@
 //! is a foreign issuer, `provider.rs` a server that misbehaves on demand.
 
 mod algorithms;
+mod attempts;
 mod bounds;
+mod breakers;
 mod browsers;
 mod clients;
 mod clusters;
 mod deploy;
+mod faults;
 mod forwarding;
 mod gateway;
 mod hostile;
@@ -16,12 +19,14 @@ mod keys;
 mod limit_script;
 mod limits;
 mod load;
+mod memcached;
 mod opaque;
 mod outages;
 mod provider;
 mod proxy;
 mod refusals;
 mod revocation;
+mod sealing;
 mod servers;
 mod sessions;
 mod stack;

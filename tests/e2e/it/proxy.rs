@@ -22,6 +22,8 @@ pub enum Fault {
     Half,
     /// This comes instead of an answer.
     Says(Vec<u8>),
+    /// The answer to each script of a pipeline is NOSCRIPT.
+    NoScript,
 }
 
 /// A proxy on a port of its own.
@@ -139,7 +141,7 @@ async fn connection(
                 client.write_all(&bytes).await?;
                 continue;
             }
-            Fault::None | Fault::Late { .. } | Fault::Half => {}
+            Fault::None | Fault::Late { .. } | Fault::Half | Fault::NoScript => {}
         }
         let mut onward = match server.take() {
             Some(open) => open,
@@ -163,8 +165,30 @@ async fn connection(
                 client.flush().await?;
                 return Ok(());
             }
+            Fault::NoScript => client.write_all(&without_scripts(&request, &answer)).await?,
             _ => client.write_all(&answer).await?,
         }
+    }
+}
+
+/// A pipeline's answer, with NOSCRIPT for each script.
+fn without_scripts(request: &[u8], answer: &[u8]) -> Vec<u8> {
+    let body = |message: &[u8]| -> Option<serde_json::Value> {
+        let text = String::from_utf8_lossy(message);
+        serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
+    };
+    let (Some(commands), Some(mut replies)) = (body(request), body(answer)) else {
+        return answer.to_vec();
+    };
+    for (command, reply) in commands.as_array().unwrap().iter().zip(replies.as_array_mut().unwrap())
+    {
+        if command[0].as_str().is_some_and(|name| name.starts_with("EVAL")) {
+            *reply = serde_json::json!({ "error": "NOSCRIPT No matching script." });
+        }
+    }
+    match said("200 OK", "application/json", &replies.to_string()) {
+        Fault::Says(bytes) => bytes,
+        _ => Vec::new(),
     }
 }
 

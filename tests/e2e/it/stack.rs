@@ -49,6 +49,10 @@ impl Stack {
         object.entry("SEAL_KEY").or_insert(SEAL_KEY.into());
         std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();
         command.arg("--vars").arg(folder.join("vars.json"));
+        // The same tests run on another store.
+        if on_memcached() && !options.contains(&"--store") {
+            command.args(["--store", "memcached"]);
+        }
         // Where attempts to log in are not what is tested, they must not be what fails.
         if !options.iter().any(|option| option.contains("LOGIN_ATTEMPTS")) {
             command.args(["--origin-env", "LOGIN_ATTEMPTS_PER_USERNAME=0"]);
@@ -125,6 +129,18 @@ impl Stack {
         post(&self.edge("/auth/refresh"), json!({ "refresh_token": refresh })).await
     }
 
+    /// Puts a value into the store for a minute, as an operator would.
+    pub async fn put(&self, key: &str, value: &str) {
+        if let Some(address) = self.fact("store_url").strip_prefix("memcached://") {
+            let command = format!("set {key} 0 60 {}\r\n{value}\r\n", value.len());
+            assert_eq!(crate::memcached::say(address, &command), "STORED\r\n");
+            return;
+        }
+        let request = client().post(self.fact("store_url")).bearer_auth(self.fact("store_token"));
+        let request = request.json(&json!(["SET", key, value, "EX", "60"]));
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+
     /// The sum of a metric over the labels that hold `label`.
     pub async fn metric(&self, part: &str, name: &str, label: &str) -> u64 {
         let text = client().get(format!("{}/metrics", self.fact(part))).send().await.unwrap();
@@ -140,6 +156,11 @@ impl Drop for Stack {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Whether this run is the one on memcached.
+pub fn on_memcached() -> bool {
+    std::env::var("PORTCULLIS_STORE").is_ok_and(|store| store == "memcached")
 }
 
 /// `cargo xtask`, or the program that runs these tests for it.

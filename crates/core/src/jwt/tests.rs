@@ -14,6 +14,7 @@ fn issuer() -> Issuer {
         token_type: TokenType::AtJwt,
         leeway_seconds: 30,
         scope_claim: "scope".into(),
+        sessions_in_store: false,
         introspection: None,
     }
 }

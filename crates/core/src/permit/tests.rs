@@ -185,3 +185,12 @@ fn a_claim_can_not_break_out_of_its_field() {
     check("100%", "100%25");
     check("\u{e9}\0", "%C3%A9%00");
 }
+
+#[test]
+fn the_edges_token_may_say_that_a_session_was_seen() {
+    use sha1::Digest as _;
+    let hash: String =
+        sha1::Sha1::digest(TOUCH_SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect();
+    let tokens = include_str!("../../../../docs/gateway-tokens.toml");
+    assert!(tokens.contains(&hash), "{hash}");
+}

@@ -57,10 +57,14 @@ pub enum Fault {
     NotAScope,
     /// It has characters that no token has, or a dot.
     NotATokenPrefix,
+    /// It is not the address of a memcached.
+    NotAMemcached,
     /// It is not an absolute URL.
     NotAUrl,
     /// It means nothing on a route of this access.
     NotForAccess,
+    /// A memcached can't do it.
+    NotWithMemcached,
     /// It is no whole number from the first bound to the second.
     NotInRange(u32, u32),
     /// It is not one of the words that it may be.
@@ -127,6 +131,11 @@ impl fmt::Display for Fault {
                 "a scope is visible ASCII without quote, backslash and space, one an entry"
             }
             Self::NotATokenPrefix => "give letters, digits and -_~+/, as the tokens begin",
+            Self::NotAMemcached => "is not memcached://host:port, nor memcacheds://host:port for TLS",
+            Self::NotWithMemcached => {
+                "a memcached has no scripts and no lists; take fixed_window for a limit, leave out the \
+                 rest, or take a Redis"
+            }
             Self::NotAUrl => {
                 "is not a URL; give http:// or https:// with a host, no query and no user"
             }

@@ -26,6 +26,8 @@ struct RawIssuer {
     leeway_seconds: u32,
     #[serde(default = "scope_claim")]
     scope_claim: String,
+    #[serde(default)]
+    sessions_in_store: bool,
     introspection: Option<RawIntrospection>,
 }
 
@@ -62,6 +64,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 0,
                 LEEWAY_SECONDS_MAX,
             );
+            if raw.sessions_in_store && !self.has_scripts() {
+                self.fault(format!("{place}.sessions_in_store"), Fault::NotWithMemcached);
+            }
             let keys = self.key_location(&place, &raw);
             // One issuer may have JWTs and opaque tokens, each with an entry of their own.
             let alike = |other: &Issuer| {
@@ -90,6 +95,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 token_type: raw.token_type,
                 leeway_seconds: raw.leeway_seconds.into(),
                 scope_claim: raw.scope_claim,
+                sessions_in_store: raw.sessions_in_store,
                 introspection,
             });
         }

@@ -69,6 +69,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         if raw.burst.is_some() && !raw.algorithm.has_burst() {
             self.fault(format!("{place}.burst"), Fault::NoBurst);
         }
+        if raw.algorithm != Algorithm::FixedWindow && !self.has_scripts() {
+            self.fault(format!("{place}.algorithm"), Fault::NotWithMemcached);
+        }
         let by = match raw.by {
             Value::Array(values) => values,
             value => vec![value],

@@ -1,7 +1,7 @@
 //! Reads settings of each kind, and collects what is wrong with them.
 
 use super::fault::{ConfigError, Fault};
-use super::{BaseUrl, LogPolicy, is_safe_name};
+use super::{BaseUrl, LogPolicy, Secret, StoreAddress, is_safe_name};
 use crate::json;
 use crate::key::Keys;
 use serde::de::DeserializeOwned;
@@ -40,6 +40,24 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             self.fault(name, Fault::NotAUrl);
         }
         url
+    }
+
+    /// Where the store is. One that is a memcached needs no token.
+    pub(crate) fn store(&mut self) -> Option<StoreAddress> {
+        if !self.has_scripts() {
+            let address = memcached::Address::parse(&self.required("STORE_URL")?);
+            if address.is_none() {
+                self.fault("STORE_URL", Fault::NotAMemcached);
+            }
+            return address.map(StoreAddress::Memcached);
+        }
+        let (url, token) = (self.url("STORE_URL"), self.required("STORE_TOKEN"));
+        Some(StoreAddress::Rest { url: url?, token: Secret::new(token?) })
+    }
+
+    /// Whether the store can run scripts and keep more than values.
+    pub(crate) fn has_scripts(&self) -> bool {
+        !self.optional("STORE_URL").is_some_and(|text| text.trim().starts_with("memcached"))
     }
 
     pub(crate) fn number(&mut self, name: &str, default: u32, least: u32, most: u32) -> u32 {

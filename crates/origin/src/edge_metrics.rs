@@ -1,0 +1,94 @@
+//! What the edges have counted, as Prometheus reads it: they add their batches to one hash in the store, whose
+//! fields are names with labels.
+
+use crate::store::Store;
+use redis_rest::{Command, Reply};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// The text of all edges' metrics. Without the store there is none, and one that says so.
+pub async fn read(store: &Store, key: &str) -> String {
+    let reply = store.ask(&[Command::new("HGETALL").arg(key)]).await.ok();
+    match reply.as_ref().and_then(|replies| replies.first()) {
+        Some(Reply::Array(fields)) => show(fields),
+        _ => "# TYPE portcullis_edge_metrics_readable gauge\nportcullis_edge_metrics_readable 0\n"
+            .to_owned(),
+    }
+}
+
+fn show(fields: &[Reply]) -> String {
+    let mut families: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
+    for pair in fields.chunks_exact(2) {
+        let [field, count] = pair else { continue };
+        let count = count.as_text().and_then(|text| text.parse().ok());
+        if let (Some(field), Some(count)) =
+            (field.as_text().filter(|field| is_sample(field)), count)
+        {
+            let (name, _) = field.split_once('{').unwrap_or((field, ""));
+            let family =
+                ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            families.entry(family.unwrap_or(name)).or_default().push((field, count));
+        }
+    }
+    let mut text = String::new();
+    for (family, mut samples) in families {
+        let kind = if family.ends_with("_milliseconds") { "histogram" } else { "counter" };
+        let _ = writeln!(text, "# TYPE portcullis_edge_{family} {kind}");
+        samples.sort_unstable();
+        for (field, count) in samples {
+            let _ = writeln!(
+                text,
+                "portcullis_edge_{} {count}",
+                field.strip_suffix("{}").unwrap_or(field)
+            );
+        }
+    }
+    text
+}
+
+/// Whether a field is a name with labels, in one line: whoever can write to the store can't write metrics of
+/// other names.
+fn is_sample(field: &str) -> bool {
+    let Some((name, labels)) = field.split_once('{') else {
+        return false;
+    };
+    let named = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let labels = labels.strip_suffix('}');
+    named
+        && field.len() <= 512
+        && labels.is_some_and(|labels| {
+            labels.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+                && !labels.contains(['{', '}'])
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_become_samples() {
+        let fields = [
+            ("requests_total{route=\"api\",outcome=\"forwarded\"}", "3"),
+            ("request_milliseconds_bucket{le=\"+Inf\"}", "3"),
+            ("request_milliseconds_sum{}", "12"),
+            ("records_unopened_total{}", "1"),
+            ("no sample", "1"),
+            ("bad{x=\"\n\"}", "1"),
+            ("worse{}} 1\nforged{}", "1"),
+            ("requests_total{route=\"x\"}", "many"),
+        ];
+        let fields: Vec<Reply> = fields
+            .iter()
+            .flat_map(|(name, count)| [Reply::text(name), Reply::text(count)])
+            .collect();
+        let expect = "# TYPE portcullis_edge_records_unopened_total counter\n\
+             portcullis_edge_records_unopened_total 1\n\
+             # TYPE portcullis_edge_request_milliseconds histogram\n\
+             portcullis_edge_request_milliseconds_bucket{le=\"+Inf\"} 3\n\
+             portcullis_edge_request_milliseconds_sum 12\n\
+             # TYPE portcullis_edge_requests_total counter\n\
+             portcullis_edge_requests_total{route=\"api\",outcome=\"forwarded\"} 3\n";
+        assert_eq!(show(&fields), expect);
+    }
+}

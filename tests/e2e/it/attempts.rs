@@ -1,0 +1,126 @@
+//! Attempts to log in: by username and by address apart, and not more of them for being many at once.
+
+use crate::stack::{Stack, client, field};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+async fn start(options: &'static [&'static str]) -> Stack {
+    tokio::task::spawn_blocking(move || {
+        let mut all = vec!["--engine", "workerd"];
+        for option in options {
+            all.extend(["--origin-env", option]);
+        }
+        Stack::start(&all, None)
+    })
+    .await
+    .unwrap()
+}
+
+async fn stop(stack: Stack) {
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
+async fn attempt(
+    stack: &Stack,
+    username: &str,
+    password: &str,
+    address: &str,
+) -> (u16, String, u64) {
+    let body = json!({ "username": username, "password": password });
+    let request = client().post(stack.edge("/auth/login")).header("cf-connecting-ip", address);
+    let response = request.json(&body).send().await.unwrap();
+    let (status, wait) = (response.status().as_u16(), field(&response, "retry-after"));
+    let body: Value = response.json().await.unwrap();
+    let code = body["code"].as_str().unwrap_or_default().to_owned();
+    (status, code, wait.parse().unwrap_or(0))
+}
+
+#[tokio::test]
+async fn a_username_cools_down_for_longer_each_time() {
+    let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=0"]).await;
+    // Also one that nobody has: the answers say nothing of that.
+    for username in ["nobody", stack.username()] {
+        for number in 0..5 {
+            let (status, code, _) = attempt(&stack, username, "wrong", "192.0.2.1").await;
+            assert_eq!((status, code.as_str()), (401, "credentials_invalid"), "{number}");
+        }
+        let mut waits = Vec::new();
+        for _ in 0..3 {
+            let begun = Instant::now();
+            // Even the right password, from anywhere; nothing of it is hashed.
+            let (status, code, wait) =
+                attempt(&stack, username, stack.password(), "192.0.2.77").await;
+            assert_eq!((status, code.as_str()), (429, "login_cooling"));
+            assert!(begun.elapsed() < Duration::from_secs(1));
+            waits.push(wait);
+            if waits.len() < 3 {
+                tokio::time::sleep(Duration::from_millis(wait * 1000 + 50)).await;
+                assert_eq!(attempt(&stack, username, "wrong", "192.0.2.2").await.0, 401);
+            }
+        }
+        assert_eq!(waits, [1, 2, 4]);
+    }
+    assert_eq!(attempt(&stack, "somebody-else", "wrong", "192.0.2.1").await.0, 401);
+    // A good login forgets the bad ones before it.
+    tokio::time::sleep(Duration::from_millis(4050)).await;
+    for _ in 0..3 {
+        let (status, ..) = attempt(&stack, stack.username(), stack.password(), "192.0.2.1").await;
+        assert_eq!(status, 200);
+        for _ in 0..4 {
+            let (status, ..) = attempt(&stack, stack.username(), "wrong", "192.0.2.1").await;
+            assert_eq!(status, 401);
+        }
+    }
+    let metric = |outcome: &str| format!("endpoint=\"login\",outcome=\"{outcome}\"");
+    let count = async |outcome: &str| {
+        stack.metric("origin_url", "portcullis_origin_outcomes_total", &metric(outcome)).await
+    };
+    assert_eq!((count("done").await, count("login_cooling").await), (3, 6));
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_is_slowed_down_and_many_at_once_are_no_way_around() {
+    let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=8", "LOGIN_ATTEMPTS_PER_USERNAME=0"]).await;
+    let client = client();
+    let calls: Vec<_> = (0..64)
+        .map(|number| {
+            // IPv6 by /64, and never the same username.
+            let address = format!("2001:db8::{number:x}");
+            let body = json!({ "username": format!("user-{number}"), "password": "wrong" });
+            let request =
+                client.post(stack.edge("/auth/login")).header("cf-connecting-ip", address);
+            tokio::spawn(request.json(&body).send())
+        })
+        .collect();
+    let mut looked_at = 0;
+    for call in calls {
+        match call.await.unwrap().unwrap().status().as_u16() {
+            401 | 503 => looked_at += 1,
+            status => assert_eq!(status, 429),
+        }
+    }
+    // One more for each wait of a second that went by meanwhile.
+    assert!((8..=10).contains(&looked_at), "{looked_at} of 64 were looked at");
+    let (status, ..) = attempt(&stack, stack.username(), stack.password(), "192.0.2.1").await;
+    assert_eq!(status, 200, "another address");
+    stop(stack).await;
+}
+
+/// Good logins cost their address nothing; and the store may be gone.
+#[tokio::test]
+async fn good_logins_are_not_counted_and_without_the_store_the_origin_counts() {
+    let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=4", "LOGIN_ATTEMPTS_PER_USERNAME=3"]).await;
+    let good = async || attempt(&stack, stack.username(), stack.password(), "192.0.2.1").await.0;
+    for _ in 0..8 {
+        assert_eq!(good().await, 200);
+    }
+    stack.signal("redis", "-KILL");
+    assert_eq!(good().await, 200);
+    for _ in 0..3 {
+        assert_eq!(attempt(&stack, "nobody", "wrong", "192.0.2.9").await.0, 401);
+    }
+    assert_eq!(attempt(&stack, "nobody", "wrong", "192.0.2.9").await.0, 429);
+    assert_eq!(good().await, 200);
+    stop(stack).await;
+}

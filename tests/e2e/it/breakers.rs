@@ -1,0 +1,224 @@
+//! Who fails is left alone for a while, tried by one request, and trusted again; and what operators see of it.
+
+use crate::issuer::{TRUSTED, claims, edge, header, issuer_at, serve};
+use crate::provider::{Behaviour, Provider, answer};
+use crate::stack::{SHARED, Stack, client, field, get, get_with, refused};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+async fn start(vars: Value) -> Stack {
+    let mut all = json!({
+        "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))],
+        "ROUTES": [
+            { "name": "public", "path": "/public/*", "access": "public" },
+            { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" },
+        ],
+    });
+    all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
+    tokio::task::spawn_blocking(move || edge(all)).await.unwrap()
+}
+
+async fn stop(stack: Stack) {
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_fails_is_left_alone_and_tried_by_one() {
+    let upstream = Provider::start(Behaviour::Hangs);
+    let stack = start(json!({
+        "UPSTREAM_URL": upstream.url(""), "BREAKER_FAILURES": "4", "BREAKER_PAUSE_MS_MAX": "1500",
+        "UPSTREAM_DEADLINE_MS": "400",
+    }))
+    .await;
+    let url = stack.edge("/public/x");
+    // What changes nothing is asked twice; what may is not.
+    refused(get(&url).send().await.unwrap(), 502, "upstream_unreachable").await;
+    assert_eq!(upstream.take().len(), 2);
+    refused(client().post(&url).body("x").send().await.unwrap(), 502, "upstream_unreachable").await;
+    assert_eq!(upstream.take().len(), 1);
+    for _ in 0..2 {
+        refused(client().post(&url).send().await.unwrap(), 502, "upstream_unreachable").await;
+    }
+    assert_eq!(upstream.take().len(), 2);
+    // Open: answered at once, for as long as the pause lasts, and nobody is asked but for probes.
+    let begun = Instant::now();
+    let (mut asked, mut slowest) = (0, Duration::ZERO);
+    while begun.elapsed() < Duration::from_millis(1200) {
+        let called = Instant::now();
+        let response = client().post(&url).send().await.unwrap();
+        assert!(!field(&response, "retry-after").is_empty());
+        refused(response, 502, "upstream_unreachable").await;
+        slowest = slowest.max(called.elapsed());
+        asked += 1;
+    }
+    let probes = upstream.take().len();
+    assert!((1..=4).contains(&probes), "{probes} probes");
+    println!("open: {asked} answered without the upstream, {probes} probes, slowest {slowest:?}");
+
+    // One probe at a time: of many at once, one waits for an answer that does not come.
+    upstream.behave(Behaviour::Stalls);
+    tokio::time::sleep(Duration::from_millis(1600)).await;
+    let client = client();
+    let calls: Vec<_> = (0..20).map(|_| tokio::spawn(client.get(&url).send())).collect();
+    let mut timeouts = 0;
+    for call in calls {
+        timeouts += usize::from(call.await.unwrap().unwrap().status() == 504);
+    }
+    assert_eq!((timeouts, upstream.take().len()), (1, 1));
+
+    upstream.behave(answer(200, "{}"));
+    let begun = Instant::now();
+    while client.get(&url).send().await.unwrap().status() != 200 {
+        assert!(begun.elapsed() < Duration::from_millis(2500), "it is not tried again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..10 {
+        assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+    }
+    let log = stack.log("edge");
+    let changes = |state: &str| {
+        let lines = log.lines().filter(|line| line.contains("\"event\":\"breaker\""));
+        lines.filter(|line| line.contains(&format!("\"state\":\"{state}\""))).count()
+    };
+    assert!(changes("open") >= 2 && changes("closed") == 1, "{log}");
+    assert!(log.contains("\"cause\":\"upstream_unreachable\""));
+    assert!(log.contains(&format!("\"breakers\":{{\"upstream {}\":\"open\"}}", upstream.url(""))));
+    stop(stack).await;
+}
+
+/// Writes a change into the configuration of a running wrangler, which begins a new isolate then.
+async fn renew(stack: &Stack, probe: &str, change: impl FnOnce(&mut Value)) {
+    let folder: PathBuf = stack.fact("logs").into();
+    let file = folder.parent().unwrap().join("edge/wrangler.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    change(&mut config);
+    config["vars"]["LOG"] = "refused".into();
+    std::fs::write(&file, config.to_string()).unwrap();
+    let begun = Instant::now();
+    loop {
+        let lines = || stack.log("edge").matches("\"event\":\"request\"").count();
+        let before = lines();
+        let _ = get(&stack.edge(probe)).send().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if lines() == before {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "wrangler does not begin anew");
+    }
+}
+
+async fn wrangler(vars: Value) -> Stack {
+    let mut all = json!({
+        "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))], "STORE_DEADLINE_MS": "3000",
+        "STORE_URL": SHARED.fact("store_url"), "STORE_TOKEN": SHARED.fact("edge_store_token"),
+        "UPSTREAM_URL": SHARED.fact("upstream_url"), "ORIGIN_URL": SHARED.fact("origin_url"),
+    });
+    all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
+    tokio::task::spawn_blocking(move || Stack::start(&["--only", "edge"], Some(all))).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_new_isolate_is_told_who_is_left_alone() {
+    let upstream = Provider::start(Behaviour::Hangs);
+    let stack = wrangler(json!({
+        "BREAKERS_SHARED": "true", "BREAKER_FAILURES": "3", "BREAKER_PAUSE_MS_MAX": "300000",
+        "ROUTES": [
+            { "name": "down", "path": "/public/down", "access": "public", "upstream": upstream.url("") },
+            { "name": "public", "path": "/public/*", "access": "public" },
+        ],
+    }))
+    .await;
+    let url = stack.edge("/public/down");
+    // Until the pause is long enough for wrangler to begin anew.
+    let begun = Instant::now();
+    loop {
+        let response = client().post(&url).send().await.unwrap();
+        let wait: u64 = field(&response, "retry-after").parse().unwrap();
+        assert_eq!(response.status(), 502);
+        if wait >= 12 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    renew(&stack, "/public/x", |_| ()).await;
+    upstream.take();
+    for _ in 0..3 {
+        refused(client().post(&url).send().await.unwrap(), 502, "upstream_unreachable").await;
+    }
+    assert!(upstream.take().is_empty(), "the new isolate had to learn it by itself");
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn the_platforms_limiter_counts_where_it_is_bound() {
+    let limit = json!({ "quota": 50, "window_seconds": 60, "by": "address" });
+    let stack = wrangler(json!({
+        "STORE_URL": "http://127.0.0.1:1",
+        "ROUTES": [
+            { "name": "limited", "path": "/public/limited", "access": "public", "limit": limit },
+            { "name": "public", "path": "/public/*", "access": "public" },
+        ],
+    }))
+    .await;
+    renew(&stack, "/public/x", |config| {
+        config["ratelimits"] = json!([
+            { "name": "LOCAL_LIMITER", "namespace_id": "1001", "simple": { "limit": 3, "period": 60 } }
+        ]);
+        config["analytics_engine_datasets"] = json!([{ "binding": "ANALYTICS" }]);
+    })
+    .await;
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(get(&stack.edge("/public/limited")).send().await.unwrap().status().as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 200, 429, 429, 429]);
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn operators_see_where_a_verdict_came_from_and_where_the_time_went() {
+    let stack = start(json!({
+        "SERVER_TIMING": "true", "METRICS_SECONDS": "1", "REVOCATION_SECONDS_MAX": "60",
+        "KEY_PREFIX": "pc",
+    }))
+    .await;
+    let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));
+    let first = get_with(&stack.edge("/api/x"), &token).await;
+    let timing = field(&first, "server-timing");
+    assert!(timing.starts_with("cache;desc=store, store;dur="), "{timing}");
+    let second = get_with(&stack.edge("/api/x"), &token).await;
+    let timing = field(&second, "server-timing");
+    assert!(timing.starts_with("cache;desc=isolate, store;dur=0, "), "{timing}");
+    assert!(timing.contains("upstream;dur=") && timing.contains("total;dur="), "{timing}");
+    let log = stack.log("edge");
+    assert!(log.contains("\"kid\":\"k1\"") && log.contains("\"cache\":\"isolate\""), "{log}");
+    assert!(!log.contains(&token[token.len() - 40..]));
+
+    let route = "route=\"api\"";
+    let metric = async |name: &str, label: &str| SHARED.metric("origin_url", name, label).await;
+    let before = metric("portcullis_edge_requests_total", route).await;
+    for number in 0..40 {
+        get_with(&stack.edge("/api/x"), &token).await;
+        if number % 10 == 9 {
+            refused(get(&stack.edge("/api/x")).send().await.unwrap(), 401, "token_missing").await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    get_with(&stack.edge("/api/x"), &token).await;
+    let begun = Instant::now();
+    // Other tests' edges may count there as well.
+    while metric("portcullis_edge_requests_total", route).await < before + 44 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the batch never arrives");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let missing = "route=\"api\",outcome=\"refused\",code=\"token_missing\"";
+    assert!(metric("portcullis_edge_requests_total", missing).await >= 4);
+    assert!(metric("portcullis_edge_verdicts_total", "cache=\"isolate\"").await >= 40);
+    let buckets =
+        metric("portcullis_edge_request_milliseconds_bucket", "route=\"api\",le=\"+Inf\"").await;
+    assert!(buckets >= 44, "{buckets}");
+    assert_eq!(metric("portcullis_edge_request_milliseconds_count", route).await, buckets);
+    stop(stack).await;
+}

@@ -1,0 +1,137 @@
+//! What the store holds is sealed; keys are replaced without a gap, and what does not open is a miss.
+
+use crate::issuer::AUDIENCE;
+use crate::stack::{SEAL_KEY, SHARED, Stack, get_with, refused};
+use portcullis_core::{Keys, TokenHash};
+use serde_json::{Value, json};
+
+const NEW_KEY: &str = "new:BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA";
+
+/// An edge before the shared system, with these keys.
+async fn start(introspects: bool, keys: Value) -> Stack {
+    let mut issuer = json!({
+        "issuer": SHARED.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
+        "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("origin_url")),
+        "sessions_in_store": true,
+    });
+    if introspects {
+        issuer["introspection"] = json!({
+            "url": format!("{}/oauth/introspect", SHARED.fact("origin_url")), "client_id": "edge",
+            "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
+        });
+    }
+    let mut vars = json!({
+        "ISSUERS": [issuer],
+        "INTROSPECTION_SECRET": SHARED.fact("introspection_secret"),
+        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected" }],
+    });
+    vars.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    tokio::task::spawn_blocking(move || crate::issuer::edge(vars)).await.unwrap()
+}
+
+fn redis() -> redis::Connection {
+    redis::Client::open(SHARED.fact("redis_url")).unwrap().get_connection().unwrap()
+}
+
+fn record(token: &str) -> String {
+    let key = Keys::new("pc").token(&TokenHash::of(token));
+    redis::cmd("GET").arg(key).query(&mut redis()).unwrap()
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_without_a_gap() {
+    let session = SHARED.login().await;
+    assert!(record(&session.access).starts_with("v1.test."), "{}", record(&session.access));
+    // The new key is known everywhere first, then seals, and the old one still opens.
+    for keys in [
+        json!({ "SEAL_KEY_PREVIOUS": NEW_KEY }),
+        json!({ "SEAL_KEY": NEW_KEY, "SEAL_KEY_PREVIOUS": SEAL_KEY }),
+    ] {
+        let edge = start(false, keys).await;
+        assert_eq!(get_with(&edge.edge("/api/x"), &session.access).await.status(), 200);
+        assert!(!edge.log("edge").contains("record_unopened"));
+        tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_open_is_a_miss_and_no_error() {
+    let session = SHARED.login().await;
+    let deaf = start(false, json!({ "SEAL_KEY": NEW_KEY })).await;
+    let response = get_with(&deaf.edge("/api/x"), &session.access).await;
+    refused(response, 401, "token_unknown").await;
+    assert!(deaf.log("edge").contains("\"record_unopened\":true"));
+    tokio::task::spawn_blocking(move || drop(deaf)).await.unwrap();
+
+    // With somebody to ask, it is asked for once and written anew.
+    let edge = start(true, json!({ "SEAL_KEY": NEW_KEY })).await;
+    let url = edge.edge("/api/x");
+    assert_eq!(get_with(&url, &session.access).await.status(), 200);
+    let mut sealed = String::new();
+    for _ in 0..50 {
+        sealed = record(&session.access);
+        if sealed.starts_with("v1.new.") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(sealed.starts_with("v1.new."), "{sealed}");
+    // Garbage, and another token's record, are misses too.
+    let other = SHARED.login().await;
+    let key = Keys::new("pc").token(&TokenHash::of(&other.access));
+    for value in ["", "v1", "v1.new.", "v1.new.AAAA", "{}", "\u{ff}", &sealed] {
+        let () =
+            redis::cmd("SET").arg(&key).arg(value).arg("EX").arg(60).query(&mut redis()).unwrap();
+        assert_eq!(get_with(&url, &other.access).await.status(), 200, "{value}");
+    }
+    tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
+}
+
+/// A session is noted as seen, after the answer, and one that ended is not brought back.
+#[tokio::test]
+async fn a_session_is_noted_as_seen() {
+    let session = SHARED.login().await;
+    let edge = start(false, json!({})).await;
+    let claims = session.access.split('.').nth(1).unwrap();
+    use base64::Engine as _;
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let (iss, sub) = (claims["iss"].as_str().unwrap(), claims["sub"].as_str().unwrap());
+    let sid = claims["sid"].as_str().unwrap();
+    let keys = Keys::new("pc");
+    let (one, all) = (keys.session(iss, sid), keys.sessions(iss, sub));
+    let mut redis = redis();
+    // As if it had been seen a while ago.
+    let () = redis::cmd("HSET").arg(&one).arg("last_seen_at").arg(7).query(&mut redis).unwrap();
+    let () = redis::cmd("ZADD").arg(&all).arg(7).arg(sid).query(&mut redis).unwrap();
+    assert_eq!(get_with(&edge.edge("/api/x"), &session.access).await.status(), 200);
+    let mut seen: u64 = 7;
+    for _ in 0..50 {
+        seen = redis::cmd("HGET").arg(&one).arg("last_seen_at").query(&mut redis).unwrap();
+        if seen > 7 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let score: f64 = redis::cmd("ZSCORE").arg(&all).arg(sid).query(&mut redis).unwrap();
+    assert!(seen >= crate::issuer::now() - 5 && score >= seen as f64, "{seen} {score}");
+    // Once a minute at the most.
+    let () = redis::cmd("HSET").arg(&one).arg("last_seen_at").arg(7).query(&mut redis).unwrap();
+    for _ in 0..5 {
+        assert_eq!(get_with(&edge.edge("/api/x"), &session.access).await.status(), 200);
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let seen: u64 = redis::cmd("HGET").arg(&one).arg("last_seen_at").query(&mut redis).unwrap();
+    assert_eq!(seen, 7);
+
+    // Another isolate, and the session is gone from the store: it stays gone.
+    let () = redis::cmd("DEL").arg(&one).query(&mut redis).unwrap();
+    let () = redis::cmd("ZREM").arg(&all).arg(sid).query(&mut redis).unwrap();
+    let other = start(false, json!({})).await;
+    assert_eq!(get_with(&other.edge("/api/x"), &session.access).await.status(), 200);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let exists: bool = redis::cmd("EXISTS").arg(&one).query(&mut redis).unwrap();
+    let score: Option<f64> = redis::cmd("ZSCORE").arg(&all).arg(sid).query(&mut redis).unwrap();
+    assert!(!exists && score.is_none());
+    tokio::task::spawn_blocking(move || drop((edge, other))).await.unwrap();
+}
