@@ -128,9 +128,10 @@ async fn login(State(origin): Shared, headers: HeaderMap, body: Body) -> Result<
     // The edge says whence; nobody else should reach this server.
     let address = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
     let address = address.and_then(|text| text.parse().ok()).map(|own| address_group(Some(own)));
+    let own = Arc::clone(&origin);
     let work =
-        async move { origin.sessions.login(&username, password, address.as_deref(), now()).await };
-    to_its_end(work).await.map(granted)
+        async move { own.sessions.login(&username, password, address.as_deref(), now()).await };
+    origin.counted("login", to_its_end(work).await).map(granted)
 }
 
 async fn refresh(
