@@ -62,6 +62,7 @@ pub fn run(options: &Options) -> Result<()> {
         seal_key: secrets.seal_key,
         password: secrets.password,
         vars: Map::new(),
+        trust: None,
         origin_env: Vec::new(),
     };
     let faults = edge::config_faults(&plan.edge_vars()?);

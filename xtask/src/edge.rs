@@ -50,7 +50,7 @@ pub fn start(plan: &Plan, tools: &Tools, servers: &mut Servers) -> Result<()> {
             for name in ["index.js", "index_bg.wasm"] {
                 fs::copy(at("build").join(name), folder.join(name))?;
             }
-            write_private(&config, &workerd_config(&vars, plan.ports.edge)?)?;
+            write_private(&config, &workerd_config(&vars, plan)?)?;
             let mut workerd = tools.command("workerd");
             workerd.arg("serve").arg(&config);
             workerd
@@ -88,8 +88,12 @@ fn wrangler_config(vars: &Map<String, Value>) -> Result<Value> {
 }
 
 /// A configuration for workerd that serves the bundle on one port.
-fn workerd_config(vars: &Map<String, Value>, port: u16) -> Result<String> {
-    let toml = wrangler_toml()?;
+fn workerd_config(vars: &Map<String, Value>, plan: &Plan) -> Result<String> {
+    let (toml, port) = (wrangler_toml()?, plan.ports.edge);
+    let trusted = match &plan.trust {
+        Some(file) => format!("[{}]", json!(fs::read_to_string(file)?)),
+        None => "[]".to_owned(),
+    };
     let bindings: Vec<String> = vars
         .iter()
         .map(|(name, value)| {
@@ -113,7 +117,7 @@ fn workerd_config(vars: &Map<String, Value>, port: u16) -> Result<String> {
                bindings = [{}],\n\
              )),\n\
              (name = \"internet\", network = (allow = [\"public\", \"private\"],\n\
-               tlsOptions = (trustBrowserCas = true))),\n\
+               tlsOptions = (trustBrowserCas = true, trustedCertificates = {trusted}))),\n\
            ],\n\
            sockets = [(name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\")],\n\
          );\n",

@@ -30,6 +30,9 @@ pub struct Options {
     /// What holds the tokens.
     #[arg(long, default_value = "redis")]
     store: StoreKind,
+    /// A certificate (PEM) that workerd trusts beside those of browsers.
+    #[arg(long)]
+    trust: Option<PathBuf>,
     /// NAME=VALUE in the origin's environment; may be given more than once.
     #[arg(long)]
     origin_env: Vec<String>,
@@ -108,6 +111,8 @@ pub struct Plan {
     pub password: String,
     /// Laid over the Worker's variables.
     pub vars: Map<String, Value>,
+    /// A certificate that workerd trusts.
+    pub trust: Option<PathBuf>,
     /// Laid over the origin's environment.
     pub origin_env: Vec<(String, String)>,
 }
@@ -198,6 +203,7 @@ pub fn run(options: &Options) -> Result<()> {
         seal_key,
         password: random_text(),
         vars,
+        trust: options.trust.clone(),
         origin_env,
     };
     let outcome = (|| {

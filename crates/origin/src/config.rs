@@ -170,7 +170,8 @@ impl fmt::Display for ConfigError {
             Self::StoreTokenMissing => "STORE_TOKEN: is not set; give the store's bearer token",
             Self::StoreUrlMissing => "STORE_URL: is not set; give the store's REST URL",
             Self::StoreUrlNotAUrl => {
-                "STORE_URL: must be http:// or https:// with a host, or memcached://host:port"
+                "STORE_URL: must be http:// or https:// with a host, or memcached://host:port \
+                 (memcacheds:// for TLS)"
             }
         })
     }
@@ -206,7 +207,7 @@ impl Config {
         if !issuer.is_empty() && (!is_url(&issuer) || issuer.ends_with('/')) {
             faults.push(ConfigError::IssuerNotAUrl);
         }
-        let address = memcached::Address::parse(&store_url).filter(|address| !address.tls);
+        let address = memcached::Address::parse(&store_url);
         if !store_url.is_empty() && !is_url(&store_url) && address.is_none() {
             faults.push(ConfigError::StoreUrlNotAUrl);
         }

@@ -132,7 +132,7 @@ impl Sessions {
     /// Ends the session of a refresh token; of one that nobody was given there is nothing to end.
     pub async fn logout(&self, refresh_token: &str, now: UnixSeconds) -> Result<Delivery, Problem> {
         let session = self.db.session_of(&hash_of(refresh_token)).await?;
-        self.end(session.ok_or(Problem::RefreshTokenInvalid)?, now).await
+        self.end(session.ok_or(Problem::RefreshTokenInvalid)?, None, now).await
     }
 
     /// Ends the session of an access token, which may have expired.
@@ -151,7 +151,7 @@ impl Sessions {
             created_at: claims.iat,
             expires_at: claims.exp,
         };
-        self.end(session, now).await
+        self.end(session, Some(access_token), now).await
     }
 
     /// The claims of an access token that is good: ours, in date, and of a session that goes on.
@@ -168,8 +168,19 @@ impl Sessions {
         Ok(lives.then_some(claims))
     }
 
-    async fn end(&self, session: Session, now: UnixSeconds) -> Result<Delivery, Problem> {
-        let commands = self.revoke(&session, now);
+    /// Ends a session. The record of an access token that is known goes as well, so that nobody need rely on
+    /// the marker alone.
+    async fn end(
+        &self,
+        session: Session,
+        access_token: Option<&str>,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let mut commands = self.revoke(&session, now);
+        commands.extend(
+            access_token
+                .map(|token| Command::new("DEL").arg(self.keys.token(&TokenHash::of(token)))),
+        );
         let pending = self.db.end_session(&session.id, "logout", now, commands).await?;
         Ok(self.publisher.deliver(&pending).await)
     }

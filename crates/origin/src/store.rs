@@ -1,10 +1,14 @@
 //! The store: over the REST protocol, or a memcached by its own.
 
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
+use rustls::pki_types::ServerName;
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Sends commands to the store.
 pub struct Store {
@@ -12,7 +16,7 @@ pub struct Store {
 }
 
 enum Way {
-    Memcached(memcached::Address),
+    Memcached { address: memcached::Address, tls: Option<TlsConnector> },
     Rest { client: reqwest::Client, url: String, token: String },
 }
 
@@ -38,9 +42,10 @@ impl fmt::Display for Fault {
 
 impl Store {
     /// The store at `url`.
-    pub fn new(url: &str, token: &str) -> Result<Self, reqwest::Error> {
+    pub fn new(url: &str, token: &str) -> Result<Self, Box<dyn Error + Send + Sync>> {
         if let Some(address) = memcached::Address::parse(url) {
-            return Ok(Self { way: Way::Memcached(address) });
+            let tls = address.tls.then(connector).transpose()?;
+            return Ok(Self { way: Way::Memcached { address, tls } });
         }
         let client = reqwest::Client::builder()
             .timeout(DEADLINE)
@@ -54,7 +59,9 @@ impl Store {
     /// The replies to `commands`, each of which may be an error.
     pub async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
         let (client, url, token) = match &self.way {
-            Way::Memcached(address) => return exchange(address, commands).await,
+            Way::Memcached { address, tls } => {
+                return exchange(address, tls.as_ref(), commands).await;
+            }
             Way::Rest { client, url, token } => (client, url, token),
         };
         let answer = client
@@ -83,22 +90,52 @@ impl Store {
 }
 
 /// One batch, on a connection of its own.
-async fn exchange(address: &memcached::Address, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
+async fn exchange(
+    address: &memcached::Address,
+    tls: Option<&TlsConnector>,
+    commands: &[Command],
+) -> Result<Vec<Reply>, Fault> {
     let work = async {
-        let mut stream = TcpStream::connect(&address.host).await?;
-        stream.write_all(&memcached::encode(commands)).await?;
-        let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
-        while !memcached::is_whole(&answer) && answer.len() <= ANSWER_BYTES_MAX {
-            match stream.read(&mut chunk).await? {
-                0 => break,
-                read => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
-            }
-        }
-        Ok::<_, std::io::Error>(answer)
+        let stream = TcpStream::connect(&address.host).await?;
+        let batch = memcached::encode(commands);
+        let Some(tls) = tls else {
+            return ask(stream, &batch).await;
+        };
+        let name = address.host.rsplit_once(':').map_or(&*address.host, |(name, _)| name);
+        let name = ServerName::try_from(name.trim_matches(['[', ']']).to_owned());
+        ask(tls.connect(name.map_err(std::io::Error::other)?, stream).await?, &batch).await
     };
     let answer = tokio::time::timeout(DEADLINE, work).await.map_err(|_| Fault::Unreachable)?;
     let answer = answer.map_err(|_| Fault::Unreachable)?;
     memcached::decode(commands, &answer).map_err(|_| Fault::Answer)
+}
+
+async fn ask(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    batch: &[u8],
+) -> std::io::Result<Vec<u8>> {
+    stream.write_all(batch).await?;
+    stream.flush().await?;
+    let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+    while !memcached::is_whole(&answer) && answer.len() <= ANSWER_BYTES_MAX {
+        match stream.read(&mut chunk).await? {
+            0 => break,
+            read => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+        }
+    }
+    Ok(answer)
+}
+
+/// TLS with the certificates that the system trusts (also by SSL_CERT_FILE).
+fn connector() -> Result<TlsConnector, rustls::Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// An answer's text; what is longer than any answer to our commands is none.

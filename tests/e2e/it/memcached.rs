@@ -2,11 +2,14 @@
 //! happens when it forgets or is gone. `cargo xtask test` runs the tests of sessions, tokens and routes on it, too.
 
 use crate::issuer::{AUDIENCE, TRUSTED, claims, edge, header, issuer_at, serve};
-use crate::stack::{Stack, client, field, get, get_with, refused};
+use crate::servers::{Folder, Process, free_ports, wait_for_port};
+use crate::stack::{SHARED, Stack, client, field, get, get_with, refused};
 use portcullis_core::{Keys, TokenHash};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// One command, and the first line of its answer.
@@ -53,6 +56,7 @@ async fn a_session_lives_and_ends_in_a_memcached() {
     let logout = client().post(stack.edge("/auth/logout")).bearer_auth(&session.access);
     assert_eq!(logout.send().await.unwrap().status(), 204);
     refused(get_with(&url, &session.access).await, 401, "token_revoked").await;
+    assert_eq!(say(address(&stack), &format!("mg {key} v\r\n")), "EN\r\n", "the record is deleted");
     stop(stack).await;
 }
 
@@ -168,4 +172,106 @@ async fn what_needs_a_script_is_refused_at_the_start_by_name() {
         assert!(log.contains(&format!("{name}: a memcached has no scripts")), "{name}: {log}");
     }
     stop(stack).await;
+}
+
+#[tokio::test]
+async fn a_memcached_is_spoken_to_over_tls() {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let folder = Folder::new();
+    let chain = folder.write("chain.pem", &cert.pem());
+    let key = folder.write("key.pem", &signing_key.serialize_pem());
+    for file in [&chain, &key] {
+        // It reads them as nobody.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(file, mode).unwrap();
+    }
+    let [port] = free_ports();
+    let mut memcached = Command::new("memcached");
+    memcached.args([
+        "-u",
+        "root",
+        "-l",
+        "127.0.0.1",
+        "-p",
+        &port.to_string(),
+        "-U",
+        "0",
+        "-Z",
+        "-o",
+    ]);
+    memcached.arg(format!("ssl_chain_cert={},ssl_key={}", chain.display(), key.display()));
+    let process = Process::start(&mut memcached, folder.file("memcached.log"));
+    wait_for_port(port, &process);
+
+    let limit = json!({
+        "quota": 2, "window_seconds": 600, "by": "subject", "algorithm": "fixed_window",
+        "outage": "deny",
+    });
+    let vars = || {
+        json!({
+            "STORE_URL": format!("memcacheds://127.0.0.1:{port}"), "STORE_DEADLINE_MS": "3000",
+            "UPSTREAM_URL": SHARED.fact("upstream_url"), "ORIGIN_URL": SHARED.fact("origin_url"),
+            "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))],
+            "ROUTES": [{
+                "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked",
+                "limit": limit,
+            }],
+        })
+    };
+    let file = chain.to_string_lossy().into_owned();
+    let (trusting, doubting) = (vars(), vars());
+    let edges = tokio::task::spawn_blocking(move || {
+        let options = ["--only", "edge", "--engine", "workerd", "--trust", &file];
+        (Stack::start(&options, Some(trusting)), Stack::start(&options[..4], Some(doubting)))
+    });
+    let (edge, stranger) = edges.await.unwrap();
+    let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));
+    for expect in [200, 200, 429] {
+        assert_eq!(get_with(&edge.edge("/api/x"), &token).await.status(), expect);
+    }
+    // A certificate that nobody vouches for is none.
+    let response = get_with(&stranger.edge("/api/x"), &token).await;
+    refused(response, 503, "store_unreachable").await;
+
+    let written = an_origin_writes_to(&format!("memcacheds://127.0.0.1:{port}"), &chain).await;
+    assert!(written, "the origin speaks to it as well");
+    tokio::task::spawn_blocking(move || drop((edge, stranger))).await.unwrap();
+}
+
+/// Whether an origin of its own can write to the store: a logout is 204 if it can, and 202 if not.
+async fn an_origin_writes_to(store_url: &str, trusted: &std::path::Path) -> bool {
+    let folder = Folder::new();
+    let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../target/debug/portcullis-origin");
+    let database = format!("sqlite://{}", folder.file("origin.db").display());
+    let mut add = Command::new(&program);
+    add.args(["user", "add", "--username", "u"]).env("DATABASE_URL", &database);
+    let mut child = add
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"password").unwrap();
+    assert!(child.wait().unwrap().success());
+    let [port] = free_ports();
+    let mut serve = Command::new(&program);
+    serve.args([
+        "serve",
+        "--issuer",
+        "https://a.example",
+        "--audience",
+        "a",
+        "--store-url",
+        store_url,
+    ]);
+    serve.args(["--listen", &format!("127.0.0.1:{port}"), "--signing-key-file"]);
+    serve.arg(folder.file("key.pem")).env("DATABASE_URL", &database).env("SSL_CERT_FILE", trusted);
+    let origin = Process::start(&mut serve, folder.file("origin.log"));
+    wait_for_port(port, &origin);
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let body = json!({ "username": "u", "password": "password" });
+    let session = crate::stack::tokens(crate::stack::post(&url("/auth/login"), body).await).await;
+    let logout = json!({ "refresh_token": session.refresh });
+    crate::stack::post(&url("/auth/logout"), logout).await.status() == 204
 }

@@ -324,6 +324,88 @@ fn all_faults_are_reported_at_once() {
 }
 
 #[test]
+fn limits_are_checked() {
+    fn check_limit(limit: &str, expect: &[&str]) {
+        let routes =
+            format!(r#"[{{"name":"a","path":"/a","access":"protected","limit":{limit}}}]"#);
+        check(&[("ROUTES", &routes)], expect);
+    }
+    let with = |more: &str| format!(r#"{{"quota":5,"window_seconds":60,"by":"subject"{more}}}"#);
+    check_limit(&with(""), &[]);
+    check_limit(&with(r#","algorithm":"token_bucket","burst":9"#), &[]);
+    check_limit(&with(r#","algorithm":"sliding_window","burst":9"#), &["ROUTES[0].limit.burst"]);
+    check_limit(&with(r#","burst":0"#), &["ROUTES[0].limit.burst"]);
+    check_limit(&with(r#","local_quota":0"#), &["ROUTES[0].limit.local_quota"]);
+    check_limit(&with(r#","name":"x""#), &["ROUTES[0].limit.name"]);
+    check_limit(&with(r#","algorithm":"leaky""#), &["ROUTES[0]"]);
+    check_limit(&with(r#","plans":{"claim":"p","quotas":{}}"#), &["ROUTES[0].limit.plans.quotas"]);
+    let faulty = r#","plans":{"claim":"p","quotas":{"a":0}}"#;
+    check_limit(&with(faulty), &["ROUTES[0].limit.plans.quotas.a"]);
+    let by = |by: &str| format!(r#"{{"quota":5,"window_seconds":60,"by":{by}}}"#);
+    check_limit(&by(r#"["subject","header:X-A","claim:plan","address"]"#), &[]);
+    check_limit(&by("[]"), &["ROUTES[0].limit.by"]);
+    check_limit(&by(r#""everybody""#), &["ROUTES[0].limit.by"]);
+    check_limit(&by(r#"["subject","subject"]"#), &["ROUTES[0].limit.by"]);
+
+    let limits = r#"[{"name":"l","quota":5,"window_seconds":60,"by":"subject"}]"#;
+    let route = |more: &str| format!(r#"[{{"name":"a","path":"/a",{more}}}]"#);
+    let check = |more: &str, expect: &[&str]| {
+        check(&[("LIMITS", limits), ("ROUTES", &route(more))], expect);
+    };
+    check(r#""access":"protected","limits":["l"],"cost":5"#, &[]);
+    check(r#""access":"protected","limits":["l"],"cost":6"#, &["ROUTES[0].cost"]);
+    check(r#""access":"protected","limits":["m"]"#, &["ROUTES[0].limits[0]"]);
+    check(r#""access":"public","limits":["l"]"#, &["ROUTES[0]: limit l"]);
+    check(r#""access":"auth","deadline_ms":5"#, &["ROUTES[0].deadline_ms"]);
+    check(r#""access":"public","store_outage":"deny""#, &["ROUTES[0].store_outage"]);
+    check(r#""access":"protected","store_outage":"origin""#, &["ROUTES: store_outage"]);
+    check(r#""access":"public","addresses":{"deny":["1.2.3.4/33"]}"#, &["ROUTES[0]"]);
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let key = format!("a:{}", "A".repeat(43));
+    check(
+        &[
+            ("LIMITS", r#"[{"name":"a b","quota":0,"window_seconds":1,"by":"address"}]"#),
+            ("ADDRESSES", r#"{"deny":["nowhere"]}"#),
+            ("FAILURE_LIMIT", r#"{"quota":0,"window_seconds":0}"#),
+            ("TRUSTED_PROXIES", "11"),
+            ("BREAKER_FAILURES", "-1"),
+            ("BREAKERS_SHARED", "yes"),
+            ("SERVER_TIMING", "1"),
+            ("METRICS_SECONDS", "x"),
+            ("SEAL_KEY", "secret"),
+        ],
+        &[
+            "LIMITS[0].name",
+            "LIMITS[0].quota",
+            "SEAL_KEY",
+            "ADDRESSES",
+            "TRUSTED_PROXIES",
+            "FAILURE_LIMIT.quota",
+            "FAILURE_LIMIT.window_seconds",
+            "BREAKER_FAILURES",
+            "BREAKERS_SHARED",
+            "SERVER_TIMING",
+            "METRICS_SECONDS",
+        ],
+    );
+    check(&[("SEAL_KEY_PREVIOUS", &key)], &["SEAL_KEY"]);
+    check(&[("SEAL_KEY", &key), ("SEAL_KEY_PREVIOUS", &key)], &["SEAL_KEY_PREVIOUS"]);
+}
+
+#[test]
+fn a_memcached_needs_no_token_and_has_no_scripts() {
+    let fixed = r#"[{"name":"a","path":"/a","access":"public","limit":{"quota":5,"window_seconds":60,
+        "by":"address","algorithm":"fixed_window"}}]"#;
+    let url = ("STORE_URL", "memcached://127.0.0.1:11211");
+    check(&[url, ("ROUTES", fixed), ("STORE_TOKEN", "")], &[]);
+    check(&[url], &["ROUTES[0].limit.algorithm", "ROUTES[4].limit.algorithm"]);
+    check(&[("STORE_URL", "memcached://x"), ("ROUTES", fixed)], &["STORE_URL"]);
+}
+
+#[test]
 fn every_setting_is_documented() {
     let page = include_str!("../../../../docs/configuration.md");
     let asked = std::cell::RefCell::new(Vec::new());
