@@ -155,6 +155,14 @@ pub fn decode(commands: &[Command], answer: &[u8]) -> Result<Vec<Reply>, Malform
     if reader.rest == END { Ok(replies) } else { Err(Malformed) }
 }
 
+/// What stands where a value may be.
+enum Data<'a> {
+    /// A value, with its flags.
+    Value(&'a [u8], &'a str),
+    /// Another word.
+    Word(&'a [u8]),
+}
+
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -173,30 +181,32 @@ impl<'a> Reader<'a> {
     }
 
     /// `VA <length> <flags>`, and the value; or else another word.
-    fn data(&mut self) -> Result<Result<(&'a [u8], &'a str), &'a [u8]>, Malformed> {
+    fn data(&mut self) -> Result<Data<'a>, Malformed> {
         let line = self.line()?;
         let Some(measure) = line.strip_prefix(b"VA ") else {
-            return Ok(Err(line));
+            return Ok(Data::Word(line));
         };
         let measure = std::str::from_utf8(measure).map_err(|_| Malformed)?;
         let (length, flags) = measure.split_once(' ').unwrap_or((measure, ""));
         let length: usize = length.parse().map_err(|_| Malformed)?;
-        Ok(Ok((self.take(length)?, flags)))
+        Ok(Data::Value(self.take(length)?, flags))
     }
 
     fn value(&mut self) -> Result<Reply, Malformed> {
         Ok(match self.data()? {
-            Ok((value, _)) => Reply::Bulk(value.to_vec()),
-            Err(b"EN") => Reply::Null,
-            Err(other) => Reply::Error(String::from_utf8_lossy(other).into_owned()),
+            Data::Value(value, _) => Reply::Bulk(value.to_vec()),
+            Data::Word(b"EN") => Reply::Null,
+            Data::Word(other) => Reply::Error(String::from_utf8_lossy(other).into_owned()),
         })
     }
 
     /// What the limit's script would say: admitted, left, and how long until this one, and more, would be.
     fn count(&mut self, quota: u64, window_ms: u64, cost: u64) -> Result<Reply, Malformed> {
         let (value, flags) = match self.data()? {
-            Ok(data) => data,
-            Err(other) => return Ok(Reply::Error(String::from_utf8_lossy(other).into_owned())),
+            Data::Value(value, flags) => (value, flags),
+            Data::Word(other) => {
+                return Ok(Reply::Error(String::from_utf8_lossy(other).into_owned()));
+            }
         };
         let used = number(value).ok_or(Malformed)?;
         let seconds = flags.split(' ').find_map(|flag| flag.strip_prefix('t'));

@@ -42,7 +42,7 @@ pub enum Action {
     /// Bring the database's tables up to date, and stop.
     Migrate,
     /// Answer requests.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Manage users.
     User {
         #[command(subcommand)]
@@ -298,7 +298,7 @@ mod tests {
     fn serve(arguments: &[&str]) -> Serve {
         let all = ["portcullis-origin", "serve"].iter().chain(arguments);
         match Settings::try_parse_from(all).unwrap().action {
-            Action::Serve(serve) => serve,
+            Action::Serve(serve) => *serve,
             _ => unreachable!(),
         }
     }
