@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(proof) = check.open() {
         let commands = check.commands(&proof);
         assert!(commands.is_empty());
-        if let Ok(permit) = check.decide(&proof, Ok(Vec::new())) {
+        if let Ok(permit) = check.decide(&proof, &[]) {
             let edits = permit.edits(&head, "0af76519-16cd-43dd-8448-eb211c80319c");
             assert!(edits.set.iter().all(|(_, value)| !value.contains(['\r', '\n'])));
         }

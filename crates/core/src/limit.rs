@@ -285,8 +285,8 @@ impl<'p> Charge<'p> {
                 quota: self.quota,
                 admitted: *admitted == 1,
                 left: number(left)?,
-                wait_ms: number(wait)?,
-                more_ms: number(more)?,
+                wait_ms: number(wait)?.min(WAIT_MS_MAX),
+                more_ms: number(more)?.min(WAIT_MS_MAX),
             }),
             _ => None,
         }
@@ -368,6 +368,8 @@ impl LocalCounts {
     }
 }
 
+/// Two windows of a day each: no limit makes anybody wait for longer, whatever a store says.
+const WAIT_MS_MAX: u64 = 2 * 86_400_000;
 /// Parts of a millisecond in which a local count is exact.
 const SUBDIVISION: u64 = 1000;
 

@@ -212,8 +212,9 @@ impl<'a> Reader<'a> {
         let seconds = flags.split(' ').find_map(|flag| flag.strip_prefix('t'));
         let seconds = seconds.and_then(|text| text.parse::<u64>().ok());
         // The last second of a life counts as none.
-        let wait_ms =
-            seconds.map_or(window_ms, |seconds| (seconds * 1000).clamp(1000, window_ms.max(1000)));
+        let wait_ms = seconds.map_or(window_ms, |seconds| {
+            seconds.saturating_mul(1000).clamp(1000, window_ms.max(1000))
+        });
         let admitted = used <= quota;
         let left =
             if admitted { quota - used } else { quota.saturating_sub(used.saturating_sub(cost)) };
@@ -249,7 +250,7 @@ mod tests {
 
     fn command(words: &[&str]) -> Command {
         let (name, rest) = words.split_first().unwrap();
-        rest.iter().fold(Command::new(*name), |command, word| command.arg(*word))
+        rest.iter().fold(Command::new(name), |command, word| command.arg(*word))
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn an_answer_of_the_script_is_read() {
     }
     check(&[1, 4, 0, 900], Some((true, 4, 0, 900)));
     check(&[0, 0, 1001, 1], Some((false, 0, 1001, 1)));
+    check(&[0, 0, i64::MAX, i64::MAX], Some((false, 0, 172_800_000, 172_800_000)));
     check(&[2, 0, 0, 0], None);
     check(&[1, -1, 0, 0], None);
     check(&[1, 0, 0], None);
