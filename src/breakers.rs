@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub enum Dependency {
     Store,
     Origin,
-    /// The upstream at this URL.
+    /// The upstream of this route: one slow call does not speak for all others.
     Upstream(&'static str),
     /// The introspection of the issuer in this place.
     Provider(usize),
@@ -21,60 +21,82 @@ thread_local! {
     static BREAKERS: RefCell<HashMap<Dependency, Breaker<Outage>>> = RefCell::new(HashMap::new());
 }
 
-/// Calls a dependency, unless it is left alone. Why it was, and until when, is what it failed with last.
+/// What a call says of its dependency.
+pub enum Health {
+    /// It did its part.
+    Good,
+    /// It failed.
+    Failed(Outage),
+    /// Nothing: what went wrong may be the client's doing.
+    Unsaid,
+}
+
+/// Calls a dependency, unless it is left alone. Why it was, and until when, is what it failed with last. A deadline
+/// should begin within `work`, since there may be a wait before it.
 pub async fn call<T>(
     dependency: Dependency,
     policy: &'static Policy,
     arrival: &Arrival,
     deadline_ms: u32,
-    work: impl Future<Output = Result<T, Outage>>,
+    work: impl Future<Output = (Health, T)>,
 ) -> Result<T, Outage> {
     if policy.breaker.failures == 0 {
-        return work.await;
+        return Ok(work.await.1);
     }
     if policy.breakers_shared {
         adopt(dependency, policy).await;
     }
-    let pass = with(dependency, |breaker| breaker.admit(host::now_ms(), deadline_ms));
+    let lease_ms = deadline_ms.min(LEASE_MS_MAX);
+    let pass = with(dependency, |breaker| breaker.admit(host::now_ms(), lease_ms));
     let pass = pass.map_err(|alone| {
-        arrival.trace.retry_ms.set(alone.wait_ms);
+        arrival.trace.retry.set(Some((alone.cause, alone.wait_ms)));
         alone.cause
     })?;
-    let outcome = work.await;
-    settle(dependency, pass, outcome.as_ref().err().copied(), policy, arrival);
-    outcome
+    let (health, outcome) = work.await;
+    match health {
+        Health::Good => succeeded(dependency, pass, policy, arrival),
+        Health::Failed(cause) => failed(dependency, pass, cause, policy, arrival),
+        Health::Unsaid => with(dependency, |breaker| breaker.unsaid(pass)),
+    }
+    Ok(outcome)
 }
 
-fn settle(
+fn succeeded(dependency: Dependency, pass: Pass, policy: &'static Policy, arrival: &Arrival) {
+    if with(dependency, |breaker| breaker.succeeded(pass)) {
+        log(dependency, policy, arrival, "closed", None);
+        share(dependency, policy, arrival, 0, 1);
+    }
+}
+
+fn failed(
     dependency: Dependency,
     pass: Pass,
-    outage: Option<Outage>,
+    cause: Outage,
     policy: &'static Policy,
     arrival: &Arrival,
 ) {
-    let Some(cause) = outage else {
-        if with(dependency, |breaker| breaker.succeeded(pass)) {
-            log(dependency, policy, arrival, "closed", None);
-            if policy.breakers_shared {
-                arrival.after(async move {
-                    host::cache_put(&cache_key(dependency, policy), "0", 1).await;
-                });
-            }
-        }
-        return;
-    };
     let (now_ms, jitter) = (host::now_ms(), arrival.jitter());
     let opened =
         with(dependency, |breaker| breaker.failed(pass, cause, policy.breaker, now_ms, jitter));
     if let Some(wait_ms) = opened {
         log(dependency, policy, arrival, "open", Some((cause, wait_ms)));
-        if policy.breakers_shared {
-            arrival.after(async move {
-                let until_ms = (now_ms + wait_ms).to_string();
-                let seconds = wait_ms.div_ceil(1000);
-                host::cache_put(&cache_key(dependency, policy), &until_ms, seconds).await;
-            });
-        }
+        share(dependency, policy, arrival, now_ms + wait_ms, wait_ms.div_ceil(1000));
+    }
+}
+
+/// Tells new isolates of the same place until when a dependency is left alone.
+fn share(
+    dependency: Dependency,
+    policy: &'static Policy,
+    arrival: &Arrival,
+    until_ms: u64,
+    seconds: u64,
+) {
+    if policy.breakers_shared {
+        arrival.after(async move {
+            let key = cache_key(dependency, policy);
+            host::cache_put(&key, &until_ms.to_string(), seconds).await;
+        });
     }
 }
 
@@ -104,8 +126,10 @@ async fn adopt(dependency: Dependency, policy: &'static Policy) {
 
 /// Whether a dependency is left alone at this moment.
 pub fn is_left_alone(dependency: Dependency) -> bool {
-    let state = with(dependency, |breaker| breaker.state(host::now_ms()));
-    state == BreakerState::Open
+    let now_ms = host::now_ms();
+    let state = BREAKERS
+        .with_borrow(|breakers| breakers.get(&dependency).map(|breaker| breaker.state(now_ms)));
+    state == Some(BreakerState::Open)
 }
 
 /// Those that are not closed, with what they are doing.
@@ -127,7 +151,7 @@ fn name(dependency: Dependency, policy: &Policy) -> String {
     match dependency {
         Dependency::Store => "store".to_owned(),
         Dependency::Origin => "origin".to_owned(),
-        Dependency::Upstream(url) => format!("upstream {url}"),
+        Dependency::Upstream(route) => format!("upstream of {route}"),
         Dependency::Provider(place) => {
             let issuer = policy.issuers.get(place).map(|issuer| issuer.issuer.as_str());
             format!("provider {}", issuer.unwrap_or_default())
@@ -155,3 +179,6 @@ fn log(
     });
     host::log(&line.to_string());
 }
+
+/// A probe that takes longer lets the next one try.
+const LEASE_MS_MAX: u32 = 1000;

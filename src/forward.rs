@@ -1,9 +1,12 @@
 //! Sends a permitted request on: to the origin with a bounded body, to an upstream as a stream.
 
-use crate::breakers::{self, Dependency};
+use crate::breakers::{self, Dependency, Health};
 use crate::host::{self, Fault, Forward};
+use crate::trace::Tier;
 use crate::{Arrival, retry};
-use portcullis_core::{Assertion, Denial, Head, Outage, Permit, Policy, Refusal, Target};
+use portcullis_core::{
+    Assertion, Denial, Head, Outage, Permit, Policy, Refusal, StoreOutage, Target,
+};
 use std::cell::RefCell;
 use wasm_bindgen::JsValue;
 
@@ -17,54 +20,87 @@ pub async fn send(
 ) -> Result<web_sys::Response, Refusal> {
     let trace = &arrival.trace;
     trace.degraded.set(permit.degraded().text());
+    if permit.degraded().token == Some(StoreOutage::Signature) {
+        trace.tier.set(Some(Tier::Signature));
+    }
     let mut edits = permit.edits(head, &arrival.request_id);
     if let Some((assertion, input)) = permit.unsigned(&arrival.request_id, arrival.now) {
         edits.set.push((&assertion.field, sign(assertion, &input, arrival).await?));
     }
     let set: Vec<&str> = edits.set.iter().flat_map(|(name, value)| [*name, value]).collect();
-    let (base, dependency, body_bytes_max) = match permit.target() {
-        Target::Origin(base) => (base, Dependency::Origin, policy.auth_body_bytes_max),
-        Target::Upstream(base) => (base, Dependency::Upstream(base.as_str()), 0),
+    let (begun_ms, deadline_ms) = (host::now_ms(), permit.deadline_ms());
+    let until_ms = begun_ms + u64::from(deadline_ms);
+    let (base, dependency, body) = match permit.target() {
+        Target::Origin(base) => {
+            let body = read(request, head, deadline_ms, policy.auth_body_bytes_max).await?;
+            (base, Dependency::Origin, body)
+        }
+        Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
     };
-    let deadline_ms = permit.deadline_ms();
     let mut forward = Forward {
         request,
         url: &base.join(head.target()),
         remove: &edits.remove.join("\n"),
         set: &set.join("\n"),
-        deadline_ms,
-        body_bytes_max,
+        deadline_ms: retry::left_ms(until_ms).unwrap_or(1),
+        body: body.as_ref(),
         personal: permit.is_personal(),
     };
-    let begun_ms = host::now_ms();
+    // A stream's sender can break it, or make it last; nobody else is to suffer for that.
+    let streams = body.is_none() && !is_bodiless(head);
     let work = async {
         let mut outcome = forward.send().await;
-        let until_ms = begun_ms + u64::from(deadline_ms);
         // What changes nothing may be asked twice.
-        let again = outcome.as_ref().err() == Some(&Fault::Unreachable)
-            && matches!(head.method(), "GET" | "HEAD" | "OPTIONS")
-            && !head.announces_body();
-        if again
+        let safe = matches!(head.method(), "GET" | "HEAD" | "OPTIONS") && !head.announces_body();
+        if safe
+            && outcome.as_ref().err() == Some(&Fault::Unreachable)
             && retry::pause(until_ms, arrival).await
             && let Some(left_ms) = retry::left_ms(until_ms)
         {
             forward.deadline_ms = left_ms;
             outcome = forward.send().await;
         }
-        match (outcome, permit.target()) {
-            (Ok(response), _) => Ok(Ok(response)),
-            (Err(Fault::TooLarge), Target::Origin(_)) => Ok(Err(Denial::BodyTooLarge.into())),
-            (Err(Fault::Timeout), Target::Origin(_)) => Err(Outage::OriginTimeout),
-            (Err(Fault::Unreachable), Target::Origin(_)) => Err(Outage::OriginUnreachable),
-            (Err(Fault::Timeout), Target::Upstream(_)) => Err(Outage::UpstreamTimeout),
-            (Err(Fault::TooLarge | Fault::Unreachable), Target::Upstream(_)) => {
-                Err(Outage::UpstreamUnreachable)
+        let outcome = outcome.map_err(|fault| match (permit.target(), fault) {
+            (Target::Origin(_), Fault::Timeout) => Outage::OriginTimeout,
+            (Target::Origin(_), Fault::TooLarge | Fault::Unreachable) => Outage::OriginUnreachable,
+            (Target::Upstream(_), Fault::Timeout) => Outage::UpstreamTimeout,
+            (Target::Upstream(_), Fault::TooLarge | Fault::Unreachable) => {
+                Outage::UpstreamUnreachable
             }
-        }
+        });
+        let health = match &outcome {
+            Ok(_) => Health::Good,
+            Err(_) if streams => Health::Unsaid,
+            Err(outage) => Health::Failed(*outage),
+        };
+        (health, outcome)
     };
     let outcome = breakers::call(dependency, policy, arrival, deadline_ms, work).await;
     trace.upstream_ms.set(host::now_ms().saturating_sub(begun_ms));
-    outcome?
+    Ok(outcome??)
+}
+
+fn is_bodiless(head: &Head<'_>) -> bool {
+    matches!(head.method(), "GET" | "HEAD") || !head.announces_body()
+}
+
+/// The body of a request to the origin, which is short: read before anybody is called, so that what goes wrong is
+/// told as its client's doing.
+async fn read(
+    request: &web_sys::Request,
+    head: &Head<'_>,
+    deadline_ms: u32,
+    bytes_max: u32,
+) -> Result<Option<JsValue>, Refusal> {
+    if is_bodiless(head) {
+        return Ok(None);
+    }
+    let body = host::read_body(request, deadline_ms, bytes_max).await;
+    Ok(Some(body.map_err(|fault| match fault {
+        Fault::TooLarge => Denial::BodyTooLarge,
+        Fault::Timeout => Denial::BodyTooSlow,
+        Fault::Unreachable => Denial::BodyBroken,
+    })?))
 }
 
 /// A signed assertion. A key that the platform can't use, or that is not the one which is published, is the

@@ -19,7 +19,7 @@ export function now() {
 export function variables(env) {
   const plain = {};
   for (const [name, value] of Object.entries(env)) {
-    if (typeof value === 'string') plain[name] = value;
+    if (['string', 'number', 'boolean'].includes(typeof value)) plain[name] = String(value);
     else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
       plain[name] = JSON.stringify(value);
     }
@@ -33,11 +33,12 @@ export function binding(env, name) {
   return typeof found === 'object' ? found : undefined;
 }
 
-// Whether the platform's rate limiter admits one more; nothing where it can't say.
+// Whether the platform's rate limiter admits one more; nothing where it can't say, or not in time.
 export async function limit(limiter, key) {
   try {
-    const { success } = await limiter.limit({ key });
-    return success;
+    const answer = limiter.limit({ key });
+    answer.catch(() => {});
+    return (await Promise.race([answer, sleep(CACHE_DEADLINE_MS)]))?.success;
   } catch {
     return undefined;
   }
@@ -179,11 +180,25 @@ function scheme(algorithm) {
   }
 }
 
+// A request's body, all of it, within a deadline and a bound; or one of the words above. What goes wrong here
+// is its client's doing.
+export async function readBody(request, deadlineMs, bytesMax) {
+  if (Number(request.headers.get('content-length')) > bytesMax) return TOO_LARGE;
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), deadlineMs);
+  try {
+    return (await bounded(request.body, bytesMax, abort.signal)) ?? TOO_LARGE;
+  } catch {
+    return abort.signal.aborted ? TIMEOUT : UNREACHABLE;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 // Sends a request on. `remove` and `set` are lines: names, and names with values in turn. The deadline
-// ends with the answer's head, so that streams and WebSockets may last. With bodyBytesMax 0 the body
-// is a stream; otherwise it is read first, under the same deadline, and a longer one is refused. What is
-// `personal` stays out of the platform's cache, which does not know whose it is.
-export async function forward(request, url, remove, set, deadlineMs, bodyBytesMax, personal) {
+// ends with the answer's head, so that streams and WebSockets may last. The body is the one that was read, or else
+// a stream. What is `personal` stays out of the platform's cache, which does not know whose it is.
+export async function forward(request, url, remove, set, deadlineMs, bodyRead, personal) {
   const headers = new Headers(request.headers);
   if (remove) for (const name of remove.split('\n')) headers.delete(name);
   put(headers, set);
@@ -191,16 +206,11 @@ export async function forward(request, url, remove, set, deadlineMs, bodyBytesMa
   const timer = setTimeout(() => abort.abort(), deadlineMs);
   try {
     const { method } = request;
-    let body = request.body;
+    let body = bodyRead ?? request.body;
     if (method === 'GET' || method === 'HEAD') {
       // The platform takes an announced length for a body, and then refuses to send one.
       body = undefined;
       headers.delete('content-length');
-    }
-    if (body && bodyBytesMax > 0) {
-      if (Number(request.headers.get('content-length')) > bodyBytesMax) return TOO_LARGE;
-      body = await bounded(body, bodyBytesMax, abort.signal);
-      if (!body) return TOO_LARGE;
     }
     const init = { method, headers, body, redirect: 'manual', signal: abort.signal };
     if (personal) init.cache = 'no-store';

@@ -80,6 +80,9 @@ extern "C" {
     #[wasm_bindgen(js_name = verify)]
     fn verify_promise(algorithm: &str, key: &JsValue, signature: &[u8], input: &[u8]) -> Promise;
 
+    #[wasm_bindgen(js_name = readBody)]
+    fn read_body_promise(request: &web_sys::Request, deadline_ms: u32, bytes_max: u32) -> Promise;
+
     #[wasm_bindgen(js_name = forward)]
     fn forward_promise(
         request: &web_sys::Request,
@@ -87,7 +90,7 @@ extern "C" {
         remove: &str,
         set: &str,
         deadline_ms: u32,
-        body_bytes_max: u32,
+        body: Option<&JsValue>,
         personal: bool,
     ) -> Promise;
 }
@@ -236,6 +239,20 @@ pub async fn verify(algorithm: &str, key: &JsValue, signature: &[u8], input: &st
     verdict.ok().and_then(|value| value.as_bool()).unwrap_or(false)
 }
 
+/// A request's body, all of it.
+pub async fn read_body(
+    request: &web_sys::Request,
+    deadline_ms: u32,
+    bytes_max: u32,
+) -> Result<JsValue, Fault> {
+    let read = JsFuture::from(read_body_promise(request, deadline_ms, bytes_max)).await;
+    let read = read.map_err(|_| Fault::Unreachable)?;
+    match read.as_string() {
+        Some(word) => Err(Fault::read(&word)),
+        None => Ok(read),
+    }
+}
+
 /// A request on its way to whoever it is for.
 pub struct Forward<'a> {
     pub request: &'a web_sys::Request,
@@ -245,8 +262,8 @@ pub struct Forward<'a> {
     /// Names and values of fields to set, in turn, a line each.
     pub set: &'a str,
     pub deadline_ms: u32,
-    /// 0: the body is a stream; otherwise it is read first, and a longer one is refused.
-    pub body_bytes_max: u32,
+    /// The body, if it was read; otherwise it is a stream.
+    pub body: Option<&'a JsValue>,
     /// Whether the answer is for its sender alone, and so not for the platform's cache.
     pub personal: bool,
 }
@@ -260,7 +277,7 @@ impl Forward<'_> {
             self.remove,
             self.set,
             self.deadline_ms,
-            self.body_bytes_max,
+            self.body,
             self.personal,
         );
         let answer = JsFuture::from(promise).await.map_err(|_| Fault::Unreachable)?;

@@ -1,7 +1,7 @@
 //! Asking a provider about a token (RFC 7662): an opaque one, or one whose record the store has lost. The
 //! store is asked first; a provider is asked seldom, within a rate and a deadline.
 
-use crate::breakers::{self, Dependency};
+use crate::breakers::{self, Dependency, Health};
 use crate::host::{self, ContentType, Fault, TextRequest};
 use crate::trace::Tier;
 use crate::verify::Basis;
@@ -103,7 +103,7 @@ pub async fn complete(
     if check.open_record(proof, findings) {
         arrival.trace.unopened.set(true);
     }
-    if arrival.trace.tier.get().is_none() && check.asks_of_token(proof) {
+    if check.is_answered(proof, findings) {
         arrival.trace.tier.set(Some(Tier::Store));
     }
     let Some((provider, missing)) = check.missing_record(proof, findings) else {
@@ -126,6 +126,9 @@ pub async fn complete(
         let bound = policy.revocation_seconds_max;
         let seconds = provider.introspection.keeps_seconds(exp, None, bound, arrival.now);
         keep(&record, seconds, hash, policy, arrival);
+    }
+    if missing == Missing::Store {
+        arrival.trace.degraded.set(Some("token=origin"));
     }
     Ok(check.complete(proof, findings, missing, record)?)
 }
@@ -182,23 +185,27 @@ async fn ask(
     let deadline_ms = policy.introspection_deadline_ms;
     let begun_ms = host::now_ms();
     let work = async {
-        let answer = retry::text(request, begun_ms + u64::from(deadline_ms), arrival).await;
-        let (status, text) = answer.map_err(|fault| {
-            log(issuer, arrival, &format!("{fault:?}"));
-            match fault {
-                Fault::Timeout => Outage::IntrospectionTimeout,
-                Fault::TooLarge => Outage::IntrospectionFaulty,
-                Fault::Unreachable => Outage::IntrospectionUnreachable,
+        let until_ms = host::now_ms() + u64::from(deadline_ms);
+        let (status, text) = match retry::text(request, until_ms, arrival).await {
+            Ok(answer) => answer,
+            Err(fault) => {
+                log(issuer, arrival, &format!("{fault:?}"));
+                let outage = match fault {
+                    Fault::Timeout => Outage::IntrospectionTimeout,
+                    Fault::TooLarge => Outage::IntrospectionFaulty,
+                    Fault::Unreachable => Outage::IntrospectionUnreachable,
+                };
+                return (Health::Failed(outage), Err(outage.into()));
             }
-        })?;
+        };
         let read = Introspection::read(issuer, &policy.other_claims, status, &text, arrival.now);
-        match read {
-            Err(Refusal::Out(outage)) => {
-                log(issuer, arrival, &format!("status {status}, or no answer of RFC 7662"));
-                Err(outage)
-            }
-            read => Ok(read),
-        }
+        let Err(Refusal::Out(outage)) = read else {
+            return (Health::Good, read);
+        };
+        log(issuer, arrival, &format!("status {status}, or no answer of RFC 7662"));
+        // What a provider makes of a made-up token is no failure of its own.
+        let health = if status >= 500 { Health::Failed(outage) } else { Health::Unsaid };
+        (health, read)
     };
     let dependency = Dependency::Provider(provider.issuer);
     let answer = breakers::call(dependency, policy, arrival, deadline_ms, work).await;

@@ -53,7 +53,10 @@ async fn pass(
     trace.cors.set(policy.cors(Some(route)));
 
     let check = Check::new(&head, route, policy)?;
-    let proof = verify::holder(&check, policy, arrival).await?;
+    let mut proof = verify::holder(&check, policy, arrival).await?;
+    if breakers::is_left_alone(breakers::Dependency::Store) {
+        proof.count_now();
+    }
     limits::recall(&proof, arrival)?;
     let mut findings = store::ask(policy, &check.commands(&proof), arrival).await;
     introspect::complete(&check, &proof, &mut findings, policy, arrival).await?;

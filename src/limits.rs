@@ -3,16 +3,19 @@
 
 use crate::{Arrival, config, host, store};
 use portcullis_core::{
-    Charge, Check, Denial, Finding, LocalCounts, Memory, Outage, Policy, Proof, Refusal, Tally,
+    Alike, Charge, Check, Denial, Finding, LocalCounts, Memory, Outage, Policy, Proof, Refusal,
+    Tally,
 };
 use redis_rest::{Command, Reply};
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 thread_local! {
     /// Until when whom a limit counts is over it.
-    static OVER: RefCell<Memory<([u8; 32], u32), u64>> =
+    static OVER: RefCell<Memory<Alike, u64>> =
         RefCell::new(Memory::new(KEYS_PER_GENERATION, usize::MAX));
-    static COUNTS: RefCell<LocalCounts> = RefCell::new(LocalCounts::new(KEYS_PER_GENERATION));
+    /// What is counted here, for each limit apart: whoever floods one pushes nobody out of another.
+    static COUNTS: RefCell<HashMap<&'static str, LocalCounts>> = RefCell::new(HashMap::new());
     static FAILURES: RefCell<LocalCounts> = RefCell::new(LocalCounts::new(KEYS_PER_GENERATION));
 }
 
@@ -20,13 +23,13 @@ thread_local! {
 pub fn recall(proof: &Proof<'static>, arrival: &Arrival) -> Result<(), Refusal> {
     let mut wait_ms = None;
     for charge in proof.charges().chain(proof.late_charges()) {
-        let until_ms = OVER.with_borrow_mut(|over| over.recall(charge.who, |_| 0));
+        let until_ms = OVER.with_borrow_mut(|over| over.recall(charge.alike(), |_| 0));
         let Some(left_ms) = until_ms.and_then(|until_ms| until_ms.checked_sub(arrival.now_ms))
         else {
             continue;
         };
         if left_ms > 0 {
-            arrival.trace.tallies.borrow_mut().push(charge.refused(left_ms));
+            arrival.trace.tallies.borrow_mut().push(charge.counted(Err(left_ms)));
             wait_ms = wait_ms.max(Some(left_ms));
         }
     }
@@ -46,6 +49,7 @@ pub async fn settle(
     for (place, charge) in check.uncounted(proof, findings) {
         if let Some(finding) = findings.get_mut(place) {
             *finding = Finding::Counted(count_here(charge, arrival).await);
+            arrival.trace.degraded.set(Some("limit=local"));
         }
     }
     let tallies = check.tallies(proof, findings);
@@ -54,21 +58,27 @@ pub async fn settle(
 }
 
 /// In the platform's limiter where one is bound, which the isolates of one place share; or else here.
-async fn count_here(charge: &Charge<'_>, arrival: &Arrival) -> Result<u64, u64> {
+async fn count_here(charge: &Charge<'static>, arrival: &Arrival) -> Result<Option<u64>, u64> {
     if let Some(limiter) = config::limiter()
         && let Some(admitted) = host::limit(&limiter, &charge.key).await
     {
-        return if admitted { Ok(0) } else { Err(1000) };
+        return if admitted { Ok(None) } else { Err(1000) };
     }
     let limit = charge.limit;
     let measure = (limit.local_quota.unwrap_or(charge.quota), limit.window_seconds, charge.cost);
-    COUNTS.with_borrow_mut(|counts| counts.count(charge.who, measure, arrival.now_ms))
+    let count = COUNTS.with_borrow_mut(|counts| {
+        let counts = counts
+            .entry(limit.name.as_str())
+            .or_insert_with(|| LocalCounts::new(KEYS_PER_GENERATION));
+        counts.count(charge.who, measure, arrival.now_ms)
+    });
+    count.map(Some)
 }
 
-/// Whoever is over a limit that is enforced; what is merely watched must be counted on.
+/// Whoever is over a limit that is enforced, by the store's word; what is merely watched must be counted on.
 fn remember(tally: &Tally<'_>, arrival: &Arrival) {
-    if !tally.admitted && !tally.limit.shadow {
-        OVER.with_borrow_mut(|over| over.insert(tally.who, arrival.now_ms + tally.wait_ms, 0));
+    if tally.by_store && !tally.admitted && !tally.limit.shadow {
+        OVER.with_borrow_mut(|over| over.insert(tally.alike, arrival.now_ms + tally.wait_ms, 0));
     }
 }
 
@@ -124,8 +134,8 @@ pub fn charge_guesser(check: &Check<'_, '_>, policy: &Policy, refusal: Refusal, 
     }
 }
 
-fn guesser(check: &Check<'_, '_>, policy: &Policy) -> ([u8; 32], u32) {
-    (policy.keys.limit("failures", check.address()).1, 1)
+fn guesser(check: &Check<'_, '_>, policy: &Policy) -> [u8; 32] {
+    policy.keys.limit("failures", check.address()).1
 }
 
 const KEYS_PER_GENERATION: usize = 8192;

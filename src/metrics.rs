@@ -79,6 +79,11 @@ pub fn count(ending: &Ending<'_>, arrival: &Arrival) {
 /// Counts a breaker that opened or closed.
 pub fn breaker(dependency: &str, state: &str, policy: &Policy) {
     if policy.metrics_seconds > 0 {
+        // An issuer's name may hold what ends a label.
+        let dependency: String = dependency
+            .chars()
+            .map(|c| if matches!(c, '"' | '\\' | '{' | '}') { '_' } else { c })
+            .collect();
         let field =
             format!("breaker_changes_total{{dependency=\"{dependency}\",state=\"{state}\"}}");
         COUNTS.with_borrow_mut(|counts| add(counts, field, 1));

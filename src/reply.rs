@@ -61,7 +61,7 @@ fn log(ending: &Ending<'_>, arrival: &Arrival) {
             put(name, ms.get().into());
         }
     }
-    if let Some(left) = trace.tallies.borrow().iter().map(|tally| tally.left).min() {
+    if let Some(left) = trace.tallies.borrow().iter().filter_map(|tally| tally.left).min() {
         put("limit_left", left.into());
     }
     for (name, violated) in [("limits", trace.violated(false)), ("shadow", trace.violated(true))] {
@@ -110,7 +110,9 @@ fn told_fields(arrival: &Arrival, refused: bool) -> Vec<(&'static str, String)> 
     let (trace, mut fields) = (&arrival.trace, Vec::new());
     let tallies = trace.tallies.borrow();
     let told = |tally: &&Tally<'_>| {
-        !tally.limit.shadow && (tally.limit.headers || (refused && !tally.admitted))
+        !tally.limit.shadow
+            && tally.left.is_some()
+            && (tally.limit.headers || (refused && !tally.admitted))
     };
     let told: Vec<&Tally<'_>> = tallies.iter().filter(told).collect();
     if !told.is_empty() {
@@ -129,7 +131,8 @@ fn told_fields(arrival: &Arrival, refused: bool) -> Vec<(&'static str, String)> 
             "ratelimit",
             list(|tally| {
                 let seconds = tally.more_ms.div_ceil(1000);
-                format!("\"{}\";r={};t={seconds}", tally.limit.name, tally.left)
+                let left = tally.left.unwrap_or_default();
+                format!("\"{}\";r={left};t={seconds}", tally.limit.name)
             }),
         ));
     }
@@ -207,9 +210,11 @@ fn problem_type(refusal: Refusal) -> &'static str {
 fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
     match refusal {
         Refusal::Denied(denial) => match denial {
-            Denial::BodyUnexpected | Denial::HostMalformed | Denial::PathAmbiguous => {
-                (400, "Bad Request", Challenge::None)
-            }
+            Denial::BodyBroken
+            | Denial::BodyUnexpected
+            | Denial::HostMalformed
+            | Denial::PathAmbiguous => (400, "Bad Request", Challenge::None),
+            Denial::BodyTooSlow => (408, "Request Timeout", Challenge::None),
             Denial::CredentialMalformed => {
                 (400, "Bad Request", Challenge::Error("invalid_request"))
             }
@@ -305,6 +310,9 @@ fn retry_after_seconds(refusal: Refusal, arrival: &Arrival) -> Option<u64> {
         }
         Refusal::Denied(_) => None,
         Refusal::Misconfigured => Some(60),
-        Refusal::Out(_) => Some(arrival.trace.retry_ms.get().div_ceil(1000).max(1)),
+        Refusal::Out(outage) => {
+            let retry = arrival.trace.retry.get().filter(|(cause, _)| *cause == outage);
+            Some(retry.map_or(1, |(_, wait_ms)| wait_ms.div_ceil(1000).max(1)))
+        }
     }
 }

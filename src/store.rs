@@ -1,6 +1,6 @@
 //! The store: one POST for everything that a verdict needs.
 
-use crate::breakers::{self, Dependency};
+use crate::breakers::{self, Dependency, Health};
 use crate::host::{self, ContentType, Fault, TextRequest};
 use crate::{Arrival, retry};
 use portcullis_core::{Finding, LIMIT_SCRIPT, Outage, Policy, StoreAddress};
@@ -42,25 +42,46 @@ pub async fn trip(
     arrival: &Arrival,
 ) -> Result<Vec<Reply>, Outage> {
     let deadline_ms = policy.store_deadline_ms;
-    let until_ms = host::now_ms() + u64::from(deadline_ms);
     let work = async {
-        let mut replies = post(policy, commands, arrival, until_ms).await?;
-        let unmet =
-            |(reply, command): (&Reply, &Command)| reply.is_noscript().then(|| whole(command));
-        let scripts: Vec<Command> = replies.iter().zip(commands).filter_map(unmet).collect();
-        if !scripts.is_empty() {
-            let mut again = post(policy, &scripts, arrival, until_ms).await?.into_iter();
-            for reply in replies.iter_mut().filter(|reply| reply.is_noscript()) {
-                *reply = again.next().ok_or(Outage::StoreFaulty)?;
-            }
-        }
-        // A store of which nothing works is as good as gone.
-        match replies.iter().all(|reply| matches!(reply, Reply::Error(_))) {
-            true => Err(Outage::StoreFaulty),
-            false => Ok(replies),
-        }
+        let outcome = replies(policy, commands, arrival).await;
+        let health = match &outcome {
+            Ok(replies) if no_read_works(commands, replies) => Health::Failed(Outage::StoreFaulty),
+            Ok(_) => Health::Good,
+            Err(outage) => Health::Failed(*outage),
+        };
+        (health, outcome)
     };
-    breakers::call(Dependency::Store, policy, arrival, deadline_ms, work).await
+    breakers::call(Dependency::Store, policy, arrival, deadline_ms, work).await?
+}
+
+async fn replies(
+    policy: &'static Policy,
+    commands: &[Command],
+    arrival: &Arrival,
+) -> Result<Vec<Reply>, Outage> {
+    let until_ms = host::now_ms() + u64::from(policy.store_deadline_ms);
+    let mut replies = post(policy, commands, arrival, until_ms).await?;
+    let unmet = |(reply, command): (&Reply, &Command)| reply.is_noscript().then(|| whole(command));
+    let scripts: Vec<Command> = replies.iter().zip(commands).filter_map(unmet).collect();
+    if !scripts.is_empty() {
+        let mut again = post(policy, &scripts, arrival, until_ms).await?.into_iter();
+        for reply in replies.iter_mut().filter(|reply| reply.is_noscript()) {
+            *reply = again.next().ok_or(Outage::StoreFaulty)?;
+        }
+    }
+    Ok(replies)
+}
+
+/// Whether nothing of what was to be read could be. A limit that can't be counted says nothing of the rest: a
+/// Redis that is full, or a replica, can still be read.
+fn no_read_works(commands: &[Command], replies: &[Reply]) -> bool {
+    let mut reads = commands
+        .iter()
+        .zip(replies)
+        .filter(|(command, _)| matches!(command.name(), "GET" | "MGET"));
+    let first = reads.next().map(|(_, reply)| reply);
+    matches!(first, Some(Reply::Error(_)))
+        && reads.all(|(_, reply)| matches!(reply, Reply::Error(_)))
 }
 
 /// Tells the store something that no answer depends on: whether it has it. That says nothing of whether the

@@ -30,8 +30,8 @@ pub struct Trace {
     pub shadowed_failures: Cell<bool>,
     /// What was decided without the store.
     pub degraded: Cell<Option<&'static str>>,
-    /// When a dependency that is left alone is tried again.
-    pub retry_ms: Cell<u64>,
+    /// Who was left alone last, by what it failed with, and for how much longer it is.
+    pub retry: Cell<Option<(Outage, u64)>>,
 }
 
 /// Where a verdict came from.
@@ -43,6 +43,8 @@ pub enum Tier {
     Store,
     /// The token's provider said so.
     Provider,
+    /// Nobody was asked: the signature is good.
+    Signature,
 }
 
 impl Tier {
@@ -51,6 +53,7 @@ impl Tier {
             Self::Isolate => "isolate",
             Self::Store => "store",
             Self::Provider => "provider",
+            Self::Signature => "signature",
         }
     }
 }

@@ -159,9 +159,13 @@ pub fn run(options: &Options) -> Result<()> {
     }
     // Whoever waits for the file must not find an older one.
     let _ = fs::remove_file(&options.json);
-    let extent = match options.db {
-        Database::Postgres => Extent::StackOnPostgres,
-        Database::Sqlite => Extent::Stack,
+    if options.store == StoreKind::Memcached && options.redis_url.is_some() {
+        bail!("--redis-url is for --store redis");
+    }
+    let extent = match (options.db, options.store) {
+        (Database::Postgres, _) => Extent::StackOnPostgres,
+        (Database::Sqlite, StoreKind::Memcached) => Extent::StackOnMemcached,
+        (Database::Sqlite, StoreKind::Redis) => Extent::Stack,
     };
     let tools = tools::ensure(extent)?;
     if !options.prebuilt {

@@ -28,6 +28,8 @@ pub enum Extent {
     Everything,
     /// To run the system.
     Stack,
+    /// To run the system on memcached.
+    StackOnMemcached,
     /// To run the system on Postgres.
     StackOnPostgres,
     /// To build the Worker.
@@ -201,7 +203,10 @@ fn missing(extent: Extent) -> Vec<Need> {
         need(redis, "redis-server and its tools", How::Apt(vec!["redis-server", "redis-tools"]));
         return needs;
     }
-    if extent != Extent::Worker {
+    if matches!(extent, Extent::Everything | Extent::StackOnMemcached) {
+        need(there("memcached"), "memcached", How::Apt(vec!["memcached"]));
+    }
+    if !matches!(extent, Extent::StackOnMemcached | Extent::Worker) {
         need(version("redis-server").is_some(), "redis-server", How::Apt(vec!["redis-server"]));
     }
     if matches!(extent, Extent::Everything | Extent::StackOnPostgres) {
@@ -228,7 +233,6 @@ fn missing(extent: Extent) -> Vec<Need> {
         How::Cargo { package: "worker-build", version: WORKER_BUILD, flags: &[] },
     );
     if extent == Extent::Everything {
-        need(there("memcached"), "memcached", How::Apt(vec!["memcached"]));
         need(
             installed("wasm-pack", WASM_PACK),
             &format!("wasm-pack {WASM_PACK}"),

@@ -2,12 +2,47 @@
 
 use crate::denial::Denial;
 use crate::head::Head;
+use crate::policy::{Fault, Reader};
 use serde::Deserialize;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+
+/// Lists of addresses, as they are written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawAddresses {
+    deny: Vec<String>,
+    allow: Vec<String>,
+    unlimited: Vec<String>,
+}
+
+impl RawAddresses {
+    /// The lists; each entry that is no network is a fault of its own.
+    pub(crate) fn read<L: Fn(&str) -> Option<String>>(
+        self,
+        name: &str,
+        read: &mut Reader<L>,
+    ) -> Addresses {
+        let mut list = |member: &str, texts: Vec<String>| {
+            let networks = texts.into_iter().enumerate().filter_map(|(place, text)| {
+                let network = Network::try_from(text);
+                let fault = network.as_ref().err().cloned();
+                if let Some(words) = fault {
+                    read.fault(format!("{name}.{member}[{place}]"), Fault::Shape(words));
+                }
+                network.ok()
+            });
+            networks.collect()
+        };
+        Addresses {
+            deny: list("deny", self.deny),
+            allow: list("allow", self.allow),
+            unlimited: list("unlimited", self.unlimited),
+        }
+    }
+}
 
 /// Lists of addresses.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Addresses {
     /// Refused.
     pub deny: Vec<Network>,
@@ -18,8 +53,7 @@ pub struct Addresses {
 }
 
 /// An address with how many of its bits count: `192.0.2.0/24`, `2001:db8::/32`, or one address.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Network {
     address: u128,
     mask: u128,
@@ -63,12 +97,13 @@ fn number(address: IpAddr) -> u128 {
 }
 
 impl Addresses {
-    /// Whether a request from this address may come in. One whose address nobody states is on no list.
+    /// Whether a request from this address may come in. Where there is a list, nobody states no address.
     pub(crate) fn judge(&self, address: Option<IpAddr>) -> Result<(), Denial> {
         let on = |list: &[Network]| {
             address.is_some_and(|address| list.iter().any(|network| network.holds(address)))
         };
-        if on(&self.deny) || !(self.allow.is_empty() || on(&self.allow)) {
+        let nobody = address.is_none() && !self.deny.is_empty();
+        if nobody || on(&self.deny) || !(self.allow.is_empty() || on(&self.allow)) {
             return Err(Denial::AddressRefused);
         }
         Ok(())
@@ -86,8 +121,14 @@ pub(crate) fn client_address(head: &Head<'_>, trusted_proxies: u32) -> Option<Ip
     let depth = usize::try_from(trusted_proxies).ok()?;
     match depth.checked_sub(1) {
         None => head.header("cf-connecting-ip")?.parse().ok(),
-        Some(skip) => head.header("x-forwarded-for")?.rsplit(',').nth(skip)?.trim().parse().ok(),
+        Some(skip) => parse(head.header("x-forwarded-for")?.rsplit(',').nth(skip)?.trim()),
     }
+}
+
+/// An address as proxies write it: alone, or with a port.
+fn parse(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_matches(['[', ']']).parse().ok();
+    bare.or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))
 }
 
 #[cfg(test)]
@@ -128,7 +169,7 @@ mod tests {
         let refused = Err(Denial::AddressRefused);
         let deny = Addresses { deny: list("192.0.2.0/24"), ..Addresses::default() };
         assert_eq!(deny.judge(here), refused);
-        assert_eq!(deny.judge(None), Ok(()));
+        assert_eq!(deny.judge(None), refused, "who is nobody could be anybody");
         let allow = Addresses { allow: list("192.0.2.0/24"), ..Addresses::default() };
         assert_eq!(allow.judge(here), Ok(()));
         assert_eq!(allow.judge("192.0.3.1".parse().ok()), refused);
@@ -151,5 +192,14 @@ mod tests {
         assert_eq!(address(1).as_deref(), Some("198.51.100.1"));
         assert_eq!(address(2).as_deref(), Some("192.0.2.7"));
         assert_eq!(address(4), None, "fewer entries than proxies: nobody states it");
+        for (written, expect) in [
+            ("192.0.2.1:4711", Some("192.0.2.1")),
+            ("[2001:db8::1]:4711", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("unknown", None),
+            ("_hidden", None),
+        ] {
+            assert_eq!(parse(written).map(|address| address.to_string()).as_deref(), expect);
+        }
     }
 }

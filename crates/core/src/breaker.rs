@@ -126,6 +126,13 @@ impl<C: Copy> Breaker<C> {
         Some(wait_ms)
     }
 
+    /// Takes note that a call said nothing: the next one may be the probe.
+    pub fn unsaid(&mut self, pass: Pass) {
+        if let (Some(open), Pass::Probe) = (&mut self.open, pass) {
+            open.probing_until_ms = 0;
+        }
+    }
+
     /// Takes another's word that the dependency is to be left alone until a moment.
     pub fn hold(&mut self, cause: C, until_ms: u64, pause_ms: u64) {
         self.open = Some(Open { cause, until_ms, pause_ms, probing_until_ms: 0 });
@@ -191,7 +198,11 @@ mod tests {
         // Its requests of before say nothing.
         assert!(!breaker.succeeded(Pass::Ordinary));
         assert_eq!(fail(&mut breaker, Pass::Ordinary, 550), None);
-        // A probe that was lost is followed by another.
+        // One that said nothing is followed by another, and so is one that was lost.
+        breaker.unsaid(Pass::Ordinary);
+        assert!(breaker.admit(599, 100).is_err());
+        breaker.unsaid(Pass::Probe);
+        assert_eq!(breaker.admit(500, 100), Ok(Pass::Probe));
         assert_eq!(breaker.admit(600, 100), Ok(Pass::Probe));
         assert!(breaker.succeeded(Pass::Probe));
         assert_eq!(breaker.admit(601, 100), Ok(Pass::Ordinary));

@@ -64,18 +64,25 @@ pub struct Proof<'p> {
     vouched: Option<Rc<Vouched>>,
     cleared: Option<Mode>,
     charges: Vec<Charge<'p>>,
+    all_now: bool,
     now: UnixSeconds,
 }
 
 impl<'p> Proof<'p> {
-    /// What the store counts before the verdict, in its one trip.
-    pub fn charges(&self) -> impl Iterator<Item = &Charge<'p>> {
-        self.charges.iter().filter(|charge| charge.limit.count == Count::Exact)
+    /// Nothing is counted after the answer: a store that can't be asked won't count it then either, and the
+    /// limits have a word for that.
+    pub fn count_now(&mut self) {
+        self.all_now = true;
     }
 
-    /// What the store counts after the answer.
+    /// What is counted before the verdict.
+    pub fn charges(&self) -> impl Iterator<Item = &Charge<'p>> {
+        self.charges.iter().filter(|charge| self.all_now || charge.limit.count == Count::Exact)
+    }
+
+    /// What is counted after the answer.
     pub fn late_charges(&self) -> impl Iterator<Item = &Charge<'p>> {
-        self.charges.iter().filter(|charge| charge.limit.count == Count::Async)
+        self.charges.iter().filter(|charge| !self.all_now && charge.limit.count == Count::Async)
     }
 }
 
@@ -90,8 +97,8 @@ pub enum Finding {
     Out(Outage),
     /// There is none, and the token's provider vouches for it, now.
     Vouched,
-    /// There is none, and the isolate counted: how much is left, or for how long nothing is.
-    Counted(Result<u64, u64>),
+    /// There is none, and the isolate counted: how much is left, if that is known, or for how long nothing is.
+    Counted(Result<Option<u64>, u64>),
 }
 
 /// What the store's record says of a token that is genuine.
@@ -237,7 +244,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let leeway_seconds = self.issuer(vouched.issuer).map_or(0, |issuer| issuer.leeway_seconds);
         vouched.claims.judge_times(leeway_seconds, now)?;
         let charges = self.charges(Some(&vouched.claims));
-        Ok(Proof { vouched: Some(vouched), cleared, charges, now })
+        Ok(Proof { vouched: Some(vouched), cleared, charges, all_now: false, now })
     }
 
     /// That the route asks for no token.
@@ -247,6 +254,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
                 vouched: None,
                 cleared: None,
                 charges: self.charges(None),
+                all_now: false,
                 now: UnixSeconds::default(),
             }),
             Some(_) => Err(Denial::TokenMissing),
@@ -260,7 +268,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let charges = limits.map(|limit| {
             let (key, hash) = self.policy.keys.limit(&limit.name, &limit.who(&of));
             let (quota, cost) = (limit.quota_for(claims), self.route.cost);
-            Charge { limit, key, who: (hash, cost), quota, cost }
+            Charge { limit, key, who: hash, quota, cost }
         });
         charges.collect()
     }
@@ -284,9 +292,11 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         commands
     }
 
-    /// Whether the store is asked about the token, and not just for the limits.
-    pub fn asks_of_token(&self, proof: &Proof<'_>) -> bool {
-        self.about_token(proof) > 0
+    /// Whether the store was asked about the token, and not just for the limits, and answered.
+    pub fn is_answered(&self, proof: &Proof<'_>, findings: &[Finding]) -> bool {
+        let about = findings.get(..self.about_token(proof)).unwrap_or_default();
+        let out = |finding: &Finding| matches!(finding, Finding::Out(_) | Finding::Vouched);
+        !about.is_empty() && !about.iter().any(out)
     }
 
     /// How many of the commands are about the token; the limits' follow them.
@@ -408,10 +418,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let about = findings.get(self.about_token(proof)..).unwrap_or_default();
         let tallies = proof.charges().zip(about).filter_map(|(charge, finding)| match finding {
             Finding::Reply(reply) => charge.tally(reply),
-            Finding::Counted(Ok(left)) => {
-                Some(Tally { admitted: true, left: *left, ..charge.refused(0) })
-            }
-            Finding::Counted(Err(wait_ms)) => Some(charge.refused(*wait_ms)),
+            Finding::Counted(count) => Some(charge.counted(*count)),
             Finding::Out(_) | Finding::Vouched | Finding::Record(_) => None,
         });
         tallies.collect()
@@ -428,7 +435,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let unsettled = self.unsettled(proof);
         let (mut clears, mut degraded) = (unsettled.is_some(), Degraded::default());
         if let Some(vouched) = unsettled {
-            match self.judge_token(vouched, about, proof.now)? {
+            match self.judge_token(vouched, about, proof)? {
                 Word::Store { keeps } => clears = keeps,
                 Word::Provider => degraded.token = Some(StoreOutage::Origin),
                 Word::Signature => {
@@ -457,7 +464,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         &self,
         vouched: &Vouched,
         about: &[Finding],
-        now: UnixSeconds,
+        proof: &Proof<'_>,
     ) -> Result<Word, Refusal> {
         let (mut word, mut outage) = (Word::Store { keeps: true }, None);
         for (place, finding) in about.iter().enumerate() {
@@ -470,7 +477,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
                 Finding::Counted(_) => Err(Refusal::Out(Outage::StoreFaulty)),
                 Finding::Reply(reply) if place == 0 => self.judge_markers(reply, &vouched.claims),
                 Finding::Reply(_) | Finding::Record(_) => {
-                    match self.standing(finding, vouched, now) {
+                    match self.standing(finding, vouched, proof.now) {
                         Ok(Standing::Foreign | Standing::Missing) => {
                             Err(Refusal::Denied(Denial::TokenUnknown))
                         }
@@ -494,6 +501,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let signed = self.issuer(vouched.issuer).is_some_and(|issuer| issuer.keys.is_some());
         match outage {
             None => Ok(word),
+            // It was cleared lately enough; the store was asked for the limits' sake.
+            Some(_) if self.is_settled(proof) => Ok(Word::Store { keeps: false }),
             Some(_) if signed && self.route.store_outage == StoreOutage::Signature => {
                 Ok(Word::Signature)
             }
@@ -515,12 +524,15 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
             let wait = match finding {
                 Finding::Reply(reply) => match charge.tally(reply) {
                     Some(tally) => (!tally.admitted).then_some(tally.wait_ms),
+                    None if limit.shadow => None,
                     None if limit.outage == LimitOutage::Allow => {
                         instead = Some(LimitOutage::Allow);
                         None
                     }
                     None => return Err(Outage::StoreFaulty.into()),
                 },
+                // What is merely watched decides nothing.
+                Finding::Out(_) if limit.shadow => None,
                 Finding::Counted(count) => {
                     instead = instead.or(Some(LimitOutage::Local));
                     count.err()
@@ -549,13 +561,17 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// The holder of whom the store must be asked. What it cleared lately is not asked again, unless it is
     /// asked for the limit in any case.
     fn unsettled<'q>(&self, proof: &'q Proof<'_>) -> Option<&'q Vouched> {
-        let settled = match proof.cleared {
+        let asked = !self.is_settled(proof) || proof.charges().next().is_some();
+        proof.vouched.as_deref().filter(|_| asked)
+    }
+
+    /// Whether the store cleared the token lately enough for this route.
+    fn is_settled(&self, proof: &Proof<'_>) -> bool {
+        match proof.cleared {
             Some(Mode::Registered) => true,
             Some(Mode::Unrevoked) => self.route.mode == Mode::Unrevoked,
             None => false,
-        };
-        let asked = !settled || proof.charges().next().is_some();
-        proof.vouched.as_deref().filter(|_| asked)
+        }
     }
 
     /// Whether the guest list must have the token. An opaque token is on it already: its record or its

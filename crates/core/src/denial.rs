@@ -12,8 +12,12 @@ pub enum Denial {
     AlgorithmRefused,
     /// The token is meant for somebody else (`aud`).
     AudienceMismatch,
+    /// The body ended before its announced end, or can't be read.
+    BodyBroken,
     /// The body is longer than the route takes.
     BodyTooLarge,
+    /// The body took longer than the call that it is for may take.
+    BodyTooSlow,
     /// A GET or HEAD request announces a body, which the platform can't send on.
     BodyUnexpected,
     /// The token is good, but does not carry the claims that the route requires.
@@ -80,7 +84,9 @@ impl Denial {
             | Self::TokenMalformed
             | Self::TokenTypeRefused => true,
             Self::AddressRefused
+            | Self::BodyBroken
             | Self::BodyTooLarge
+            | Self::BodyTooSlow
             | Self::BodyUnexpected
             | Self::ClaimInsufficient
             | Self::CredentialMalformed
@@ -106,7 +112,9 @@ impl Denial {
             Self::AddressRefused => "address_refused",
             Self::AlgorithmRefused => "algorithm_refused",
             Self::AudienceMismatch => "audience_mismatch",
+            Self::BodyBroken => "body_broken",
             Self::BodyTooLarge => "body_too_large",
+            Self::BodyTooSlow => "body_too_slow",
             Self::BodyUnexpected => "body_unexpected",
             Self::ClaimInsufficient => "claim_insufficient",
             Self::CredentialMalformed => "credential_malformed",
@@ -139,7 +147,9 @@ impl fmt::Display for Denial {
             Self::AddressRefused => "requests from this address are refused",
             Self::AlgorithmRefused => "the token's algorithm is not its key's",
             Self::AudienceMismatch => "the token is for another audience",
+            Self::BodyBroken => "the request body can't be read to its end",
             Self::BodyTooLarge => "the request body is too large",
+            Self::BodyTooSlow => "the request body came too slowly",
             Self::BodyUnexpected => "a GET or HEAD request can't have a body",
             Self::ClaimInsufficient => "the token's claims do not suffice",
             Self::CredentialMalformed => "the credential is not one well-formed token",

@@ -40,6 +40,11 @@ impl Keys {
 
     /// The record of an access token.
     pub fn token(&self, hash: &TokenHash) -> String {
+        self.token_of(&hash.to_string())
+    }
+
+    /// The record of an access token whose hash is known in writing.
+    pub fn token_of(&self, hash: &str) -> String {
         format!("{}:token:{hash}", self.prefix)
     }
 

@@ -55,8 +55,8 @@ pub use jwks::{Algorithm, Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
 pub use jwt::{UnverifiedHeader, UnverifiedJwt};
 pub use key::Keys;
 pub use limit::{
-    Algorithm as LimitAlgorithm, Charge, Count, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit, LimitBy,
-    LimitOutage, LocalCounts, Plans, Tally, address_group,
+    Algorithm as LimitAlgorithm, Alike, Charge, Count, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit,
+    LimitBy, LimitOutage, LocalCounts, Plans, Tally, address_group,
 };
 pub use memory::Memory;
 pub use permit::{Degraded, Edits, IdentityFields, Permit, TOUCH_SCRIPT, Target};

@@ -165,27 +165,33 @@ pub struct Charge<'p> {
     pub limit: &'p Limit,
     /// Where the store keeps its state for whom it counts.
     pub key: String,
-    /// What tells whom it counts, and at which cost.
-    pub who: ([u8; 32], u32),
+    /// What tells whom it counts.
+    pub who: [u8; 32],
     /// The quota in force.
     pub quota: u32,
     /// What the request costs.
     pub cost: u32,
 }
 
+/// Whom a limit counts, by which quota and at which cost: what the store refuses to one of these, it refuses to
+/// the next.
+pub type Alike = ([u8; 32], u32, u32);
+
 /// What a limit said of one request.
 #[derive(Clone, Debug)]
 pub struct Tally<'p> {
     /// The limit.
     pub limit: &'p Limit,
-    /// What tells whom it counts, and at which cost.
-    pub who: ([u8; 32], u32),
+    /// What is refused alike: whom it counts, by which quota, at which cost.
+    pub alike: Alike,
     /// The quota in force.
     pub quota: u32,
+    /// Whether it is the store's word, and not an isolate's.
+    pub by_store: bool,
     /// Whether the request is within it.
     pub admitted: bool,
-    /// How much is left.
-    pub left: u64,
+    /// How much is left, if that is known.
+    pub left: Option<u64>,
     /// Until this request would be admitted.
     pub wait_ms: u64,
     /// Until more is left.
@@ -234,11 +240,11 @@ impl Limit {
         planned.unwrap_or(self.quota)
     }
 
-    /// The least that the limit ever admits at once.
+    /// The least that the limit ever admits at once, to whoever it is and whoever counts.
     pub(crate) fn least(&self) -> u32 {
         let plans = self.plans.iter().flat_map(|plans| &plans.quotas).map(|(_, quota)| *quota);
-        let least = plans.chain([self.quota]).min().unwrap_or(0);
-        self.burst.map_or(least, |burst| burst.min(least))
+        let bursts = plans.chain([self.quota]).map(|quota| self.burst_of(quota));
+        bursts.chain(self.local_quota).min().unwrap_or(0)
     }
 
     fn burst_of(&self, quota: u32) -> u32 {
@@ -281,10 +287,11 @@ impl<'p> Charge<'p> {
         match fields.as_slice() {
             [Reply::Integer(admitted @ (0 | 1)), left, wait, more] => Some(Tally {
                 limit: self.limit,
-                who: self.who,
+                alike: self.alike(),
                 quota: self.quota,
+                by_store: true,
                 admitted: *admitted == 1,
-                left: number(left)?,
+                left: Some(number(left)?),
                 wait_ms: number(wait)?.min(WAIT_MS_MAX),
                 more_ms: number(more)?.min(WAIT_MS_MAX),
             }),
@@ -292,17 +299,25 @@ impl<'p> Charge<'p> {
         }
     }
 
-    /// What is said of a request that is refused without a count, until a moment that lies `wait_ms` ahead.
-    pub fn refused(&self, wait_ms: u64) -> Tally<'p> {
+    /// What is said of a request that an isolate counts or refuses by itself: what is left, or how long nothing
+    /// is.
+    pub fn counted(&self, count: Result<Option<u64>, u64>) -> Tally<'p> {
+        let wait_ms = count.err().unwrap_or(0);
         Tally {
             limit: self.limit,
-            who: self.who,
+            alike: self.alike(),
             quota: self.quota,
-            admitted: false,
-            left: 0,
+            by_store: false,
+            admitted: count.is_ok(),
+            left: count.unwrap_or(Some(0)),
             wait_ms,
             more_ms: wait_ms,
         }
+    }
+
+    /// What is refused alike.
+    pub fn alike(&self) -> Alike {
+        (self.who, self.quota, self.cost)
     }
 }
 
@@ -320,7 +335,7 @@ fn plain(value: &Value) -> String {
 
 /// What one isolate counts by itself, within a bound: GCRA, in milliseconds.
 pub struct LocalCounts {
-    arrivals: Memory<([u8; 32], u32), u64>,
+    arrivals: Memory<[u8; 32], u64>,
 }
 
 impl LocalCounts {
@@ -333,7 +348,7 @@ impl LocalCounts {
     /// long it would have to wait.
     pub fn count(
         &mut self,
-        who: ([u8; 32], u32),
+        who: [u8; 32],
         (quota, window_seconds, cost): (u32, u32, u32),
         now_ms: u64,
     ) -> Result<u64, u64> {
@@ -353,13 +368,7 @@ impl LocalCounts {
     }
 
     /// How long until one more would be admitted, without counting it; 0: now.
-    pub fn wait_ms(
-        &mut self,
-        who: ([u8; 32], u32),
-        quota: u32,
-        window_seconds: u32,
-        now_ms: u64,
-    ) -> u64 {
+    pub fn wait_ms(&mut self, who: [u8; 32], quota: u32, window_seconds: u32, now_ms: u64) -> u64 {
         let window = u64::from(window_seconds) * 1000 * SUBDIVISION;
         let (now, interval) = (now_ms * SUBDIVISION, (window / u64::from(quota.max(1))).max(1));
         let arrival = self.arrivals.recall(who, |_| 0).unwrap_or(0).min(now + window);

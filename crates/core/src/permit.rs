@@ -183,6 +183,11 @@ impl<'p> Permit<'p> {
         }
     }
 
+    /// The name of the route that it takes.
+    pub fn route(&self) -> &'p str {
+        &self.route.name
+    }
+
     /// Where the request goes.
     pub fn target(&self) -> Target<'p> {
         self.target
@@ -301,9 +306,11 @@ impl<'p> Permit<'p> {
     }
 }
 
-/// Notes when a session was seen last, if it is still there.
-pub const TOUCH_SCRIPT: &str = "if redis.call('EXISTS', KEYS[1]) == 1 then \
-    return redis.call('HSET', KEYS[1], 'last_seen_at', ARGV[1]) end return -1";
+/// Notes when a session was seen last, if it is still there, and that is a minute ago: isolates do not know of each
+/// other.
+pub const TOUCH_SCRIPT: &str = "local seen = redis.call('HGET', KEYS[1], 'last_seen_at') \
+    if seen and ARGV[1] - seen >= 60 then \
+    redis.call('HSET', KEYS[1], 'last_seen_at', ARGV[1]) end return 0";
 
 /// Whether the gate may give a field of its own this name: none that HTTP, a proxy or the gate itself uses
 /// for something else.

@@ -9,7 +9,7 @@ mod routes;
 pub use fault::{ConfigError, Fault};
 pub(crate) use reader::Reader;
 
-use crate::address::Addresses;
+use crate::address::{Addresses, RawAddresses};
 use crate::assertion::Assertion;
 use crate::breaker::BreakerPolicy;
 use crate::cors::{self, Cors, Fields};
@@ -260,7 +260,8 @@ impl Policy {
         let auth_body_bytes_max = read.number("AUTH_BODY_BYTES_MAX", 16_384, 1, 1_048_576);
         let log = read.log();
         let seal = Seal::read(&mut read);
-        let addresses = read.json("ADDRESSES").unwrap_or_default();
+        let addresses = read.json::<RawAddresses>("ADDRESSES").unwrap_or_default();
+        let addresses = addresses.read("ADDRESSES", &mut read);
         let trusted_proxies = read.number("TRUSTED_PROXIES", 0, 0, 10);
         let failure_limit = read.json::<FailureLimit>("FAILURE_LIMIT");
         if let Some(limit) = failure_limit {

@@ -45,12 +45,16 @@ impl Seal {
             }
             return None;
         };
+        let mut good = true;
         for (name, text) in [("SEAL_KEY", Some(&current)), ("SEAL_KEY_PREVIOUS", previous.as_ref())]
         {
             if text.is_some_and(|text| SealKey::parse(text).is_none()) {
                 read.fault(name, Fault::NotASealKey);
-                return None;
+                good = false;
             }
+        }
+        if !good {
+            return None;
         }
         let seal = Self::new(&current, previous.as_deref());
         if seal.is_none() {

@@ -146,7 +146,7 @@ pub fn decode(commands: &[Command], answer: &[u8]) -> Result<Vec<Reply>, Malform
                 b"NF" => Reply::Integer(0),
                 other => Reply::Error(String::from_utf8_lossy(other).into_owned()),
             },
-            Words::Count { quota, window_ms, cost, .. } => reader.count(quota, window_ms, cost)?,
+            Words::Count { quota, window_ms, .. } => reader.count(quota, window_ms)?,
             Words::LeftOut => Reply::Integer(0),
             Words::Refused => Reply::Error("ERR memcached can't do that".to_owned()),
         })
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What the limit's script would say: admitted, left, and how long until this one, and more, would be.
-    fn count(&mut self, quota: u64, window_ms: u64, cost: u64) -> Result<Reply, Malformed> {
+    fn count(&mut self, quota: u64, window_ms: u64) -> Result<Reply, Malformed> {
         let (value, flags) = match self.data()? {
             Data::Value(value, flags) => (value, flags),
             Data::Word(other) => {
@@ -216,8 +216,8 @@ impl<'a> Reader<'a> {
             seconds.saturating_mul(1000).clamp(1000, window_ms.max(1000))
         });
         let admitted = used <= quota;
-        let left =
-            if admitted { quota - used } else { quota.saturating_sub(used.saturating_sub(cost)) };
+        // What is refused is counted, too.
+        let left = quota.saturating_sub(used);
         let wait = if admitted { 0 } else { wait_ms };
         let numbers = [u64::from(admitted), left, wait, wait_ms];
         let integer = |number: u64| Reply::Integer(i64::try_from(number).unwrap_or(i64::MAX));
@@ -324,7 +324,7 @@ mod tests {
         check("1", 1, [1, 4, 0, 30_000]);
         check("5", 1, [1, 0, 0, 30_000]);
         check("6", 1, [0, 0, 30_000, 30_000]);
-        check("6", 3, [0, 2, 30_000, 30_000]);
+        check("6", 3, [0, 0, 30_000, 30_000]);
         check("900", 1, [0, 0, 30_000, 30_000]);
     }
 

@@ -1,5 +1,6 @@
 //! All SQL: one text for SQLite and Postgres, each query counted by what it is for.
 
+use crate::config::ACCESS_TOKEN_SECONDS_MAX;
 use crate::config::Database;
 use portcullis_core::UnixSeconds;
 use prometheus::IntCounterVec;
@@ -169,6 +170,7 @@ impl Db {
         &self,
         session: &Session,
         refresh_hash: &str,
+        access_hash: &str,
         commands: Vec<Command>,
     ) -> Result<Pending, sqlx::Error> {
         let mut tx = self.pool.begin().await?;
@@ -185,7 +187,8 @@ impl Db {
         .bind(seconds(session.expires_at))
         .execute(&mut *tx)
         .await?;
-        self.insert_refresh(&mut tx, refresh_hash, &session.id, session.created_at).await?;
+        let hashes = (refresh_hash, access_hash);
+        self.insert_refresh(&mut tx, hashes, &session.id, session.created_at).await?;
         let pending = self.enqueue(&mut tx, commands, session.created_at).await?;
         tx.commit().await?;
         Ok(pending)
@@ -199,8 +202,8 @@ impl Db {
         old_hash: &str,
         new_hash: &str,
         now: UnixSeconds,
-        issue: impl FnOnce(&Session) -> Option<Vec<Command>>,
-        revoke: impl FnOnce(&Session) -> Vec<Command>,
+        issue: impl FnOnce(&Session) -> Option<(String, Vec<Command>)>,
+        revoke: impl FnOnce(&Session, Vec<String>) -> Vec<Command>,
     ) -> Result<Rotation, sqlx::Error> {
         let mut tx = self.pool.begin().await?;
         self.count(Purpose::Request);
@@ -231,15 +234,16 @@ impl Db {
             return Ok(Rotation::Ended);
         }
         let rotation = if swapped.rows_affected() == 1 {
-            let Some(commands) = issue(&session) else {
+            let Some((access_hash, commands)) = issue(&session) else {
                 return Ok(Rotation::Unsigned);
             };
-            self.insert_refresh(&mut tx, new_hash, &session.id, now.0).await?;
+            let hashes = (new_hash, access_hash.as_str());
+            self.insert_refresh(&mut tx, hashes, &session.id, now.0).await?;
             let pending = self.enqueue(&mut tx, commands, now.0).await?;
             Rotation::Rotated(session, pending)
         } else {
-            self.end(&mut tx, &session.id, "refresh_token_reused", now).await?;
-            let pending = self.enqueue(&mut tx, revoke(&session), now.0).await?;
+            let issued = self.end(&mut tx, &session.id, "refresh_token_reused", now).await?;
+            let pending = self.enqueue(&mut tx, revoke(&session, issued), now.0).await?;
             Rotation::Reused(session, pending)
         };
         tx.commit().await?;
@@ -280,11 +284,11 @@ impl Db {
         session_id: &str,
         why: &str,
         now: UnixSeconds,
-        commands: Vec<Command>,
+        revoke: impl FnOnce(Vec<String>) -> Vec<Command>,
     ) -> Result<Pending, sqlx::Error> {
         let mut tx = self.pool.begin().await?;
-        self.end(&mut tx, session_id, why, now).await?;
-        let pending = self.enqueue(&mut tx, commands, now.0).await?;
+        let issued = self.end(&mut tx, session_id, why, now).await?;
+        let pending = self.enqueue(&mut tx, revoke(issued), now.0).await?;
         tx.commit().await?;
         Ok(pending)
     }
@@ -319,27 +323,32 @@ impl Db {
     async fn insert_refresh(
         &self,
         tx: &mut Transaction<'static, Any>,
-        hash: &str,
+        (refresh_hash, access_hash): (&str, &str),
         session_id: &str,
         now: u64,
     ) -> Result<(), sqlx::Error> {
         self.count(Purpose::Request);
-        sqlx::query("INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ($1, $2, $3)")
-            .bind(hash)
-            .bind(session_id)
-            .bind(seconds(now))
-            .execute(&mut **tx)
-            .await
-            .map(|_| ())
+        sqlx::query(
+            "INSERT INTO refresh_tokens (hash, session_id, created_at, access_hash)
+             VALUES ($1, $2, $3, $4)",
+        )
+        .bind(refresh_hash)
+        .bind(session_id)
+        .bind(seconds(now))
+        .bind(access_hash)
+        .execute(&mut **tx)
+        .await
+        .map(|_| ())
     }
 
+    /// Ends a session. Returns the hashes of the access tokens that were issued in it and may still live.
     async fn end(
         &self,
         tx: &mut Transaction<'static, Any>,
         session_id: &str,
         why: &str,
         now: UnixSeconds,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<Vec<String>, sqlx::Error> {
         self.count(Purpose::Request);
         sqlx::query(
             "UPDATE sessions SET revoked_at = $1, revoked_why = $2 WHERE id = $3 AND revoked_at IS NULL",
@@ -348,8 +357,19 @@ impl Db {
         .bind(why)
         .bind(session_id)
         .execute(&mut **tx)
-        .await
-        .map(|_| ())
+        .await?;
+        self.count(Purpose::Request);
+        let rows = sqlx::query(
+            "SELECT access_hash FROM refresh_tokens
+             WHERE session_id = $1 AND created_at > $2 AND access_hash IS NOT NULL
+             ORDER BY created_at DESC LIMIT $3",
+        )
+        .bind(session_id)
+        .bind(seconds(now.0.saturating_sub(ACCESS_TOKEN_SECONDS_MAX)))
+        .bind(ISSUED_MAX)
+        .fetch_all(&mut **tx)
+        .await?;
+        rows.iter().map(|row| row.try_get("access_hash")).collect()
     }
 
     async fn enqueue(
@@ -397,6 +417,8 @@ fn seconds(moment: u64) -> i64 {
 
 /// Readers don't wait for the writer, writers wait for each other, and a commit is on disk when it
 /// returns.
+/// Of how many access tokens of one session the records are deleted; the marker is for the rest.
+const ISSUED_MAX: i64 = 100;
 const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
 /// What we wrote ourselves is read whole.

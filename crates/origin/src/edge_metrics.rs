@@ -46,19 +46,27 @@ fn show(fields: &[Reply]) -> String {
     text
 }
 
-/// Whether a field is a name with labels, in one line: whoever can write to the store can't write metrics of
-/// other names.
+/// Whether a field is a name with labels as Prometheus has them: one that is not would cost it the whole page.
 fn is_sample(field: &str) -> bool {
-    let Some((name, labels)) = field.split_once('{') else {
+    let name =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let label = |text: &str| {
+        let value = text.split_once('=').filter(|(key, _)| name(key)).map(|(_, value)| value);
+        let value = value.and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
+        value.is_some_and(|value| {
+            value.bytes().all(|b| (b.is_ascii_graphic() || b == b' ') && !b"\"\\{}".contains(&b))
+        })
+    };
+    let Some((start, labels)) = field.split_once('{') else {
         return false;
     };
-    let named = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let labels = labels.strip_suffix('}');
-    named
-        && field.len() <= 512
+    // A value holds no quote, so each `",` ends one.
+    field.len() <= 512
+        && name(start)
         && labels.is_some_and(|labels| {
-            labels.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
-                && !labels.contains(['{', '}'])
+            labels.is_empty()
+                || labels.split_inclusive("\",").all(|one| label(one.trim_end_matches(',')))
         })
 }
 
@@ -74,6 +82,10 @@ mod tests {
             ("request_milliseconds_sum{}", "12"),
             ("records_unopened_total{}", "1"),
             ("no sample", "1"),
+            ("requests_total{bad}", "1"),
+            ("requests_total{route=\"a\",}x\"}", "1"),
+            ("Requests{}", "1"),
+            ("requests_total{route=\"a\\\"}", "1"),
             ("bad{x=\"\n\"}", "1"),
             ("worse{}} 1\nforged{}", "1"),
             ("requests_total{route=\"x\"}", "many"),

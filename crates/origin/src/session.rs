@@ -2,7 +2,7 @@
 
 use crate::attempts::Attempts;
 use crate::config::{ACCESS_TOKEN_SECONDS_MAX, Config};
-use crate::db::{Db, Rotation, Session};
+use crate::db::{Db, Rotation, Session, User};
 use crate::error::Problem;
 use crate::password::Passwords;
 use crate::publish::{Delivery, Publisher};
@@ -64,14 +64,17 @@ impl Sessions {
         &self,
         username: &str,
         password: String,
-        address: Option<&str>,
+        address: &str,
         now: UnixSeconds,
     ) -> Result<Tokens, Problem> {
         self.attempts.begin(username, address).await?;
-        let user = self.db.user(username).await?.filter(|user| !user.disabled);
-        let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let holds = self.passwords.verify(password, hash).await?;
-        let user = user.filter(|_| holds).ok_or(Problem::CredentialsInvalid)?;
+        let user = match self.holder(username, password).await {
+            Ok(user) => user.ok_or(Problem::CredentialsInvalid)?,
+            Err(problem) => {
+                self.attempts.take_back(username, address).await;
+                return Err(problem);
+            }
+        };
         self.attempts.succeeded(username, address).await;
         let session = Session {
             id: token::random_name(),
@@ -84,9 +87,18 @@ impl Sessions {
         let refresh_token = token::random_secret();
         let access_token = self.sign(&session, now)?;
         let commands = self.announce(&session, &access_token, now);
-        let pending = self.db.begin_session(&session, &hash_of(&refresh_token), commands).await?;
+        let hashes = (hash_of(&refresh_token), hash_of(&access_token));
+        let pending = self.db.begin_session(&session, &hashes.0, &hashes.1, commands).await?;
         self.publisher.deliver(&pending).await;
         Ok(self.tokens(session, access_token, refresh_token))
+    }
+
+    /// The user of that name, if the password is theirs.
+    async fn holder(&self, username: &str, password: String) -> Result<Option<User>, Problem> {
+        let user = self.db.user(username).await?.filter(|user| !user.disabled);
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let holds = self.passwords.verify(password, hash).await?;
+        Ok(user.filter(|_| holds))
     }
 
     /// Spends a refresh token for a new pair. The pair is handed out also if the store can't be told
@@ -103,9 +115,9 @@ impl Sessions {
                 |session| {
                     signed = self.sign(session, now);
                     let access_token = signed.as_ref().ok()?;
-                    Some(self.announce(session, access_token, now))
+                    Some((hash_of(access_token), self.announce(session, access_token, now)))
                 },
-                |session| self.revoke(session, now),
+                |session, issued| self.revoke(session, issued, now),
             )
             .await?;
         match rotation {
@@ -132,7 +144,7 @@ impl Sessions {
     /// Ends the session of a refresh token; of one that nobody was given there is nothing to end.
     pub async fn logout(&self, refresh_token: &str, now: UnixSeconds) -> Result<Delivery, Problem> {
         let session = self.db.session_of(&hash_of(refresh_token)).await?;
-        self.end(session.ok_or(Problem::RefreshTokenInvalid)?, None, now).await
+        self.end(session.ok_or(Problem::RefreshTokenInvalid)?, now).await
     }
 
     /// Ends the session of an access token, which may have expired.
@@ -151,7 +163,7 @@ impl Sessions {
             created_at: claims.iat,
             expires_at: claims.exp,
         };
-        self.end(session, Some(access_token), now).await
+        self.end(session, now).await
     }
 
     /// The claims of an access token that is good: ours, in date, and of a session that goes on.
@@ -168,20 +180,9 @@ impl Sessions {
         Ok(lives.then_some(claims))
     }
 
-    /// Ends a session. The record of an access token that is known goes as well, so that nobody need rely on
-    /// the marker alone.
-    async fn end(
-        &self,
-        session: Session,
-        access_token: Option<&str>,
-        now: UnixSeconds,
-    ) -> Result<Delivery, Problem> {
-        let mut commands = self.revoke(&session, now);
-        commands.extend(
-            access_token
-                .map(|token| Command::new("DEL").arg(self.keys.token(&TokenHash::of(token)))),
-        );
-        let pending = self.db.end_session(&session.id, "logout", now, commands).await?;
+    async fn end(&self, session: Session, now: UnixSeconds) -> Result<Delivery, Problem> {
+        let revoke = |issued| self.revoke(&session, issued, now);
+        let pending = self.db.end_session(&session.id, "logout", now, revoke).await?;
         Ok(self.publisher.deliver(&pending).await)
     }
 
@@ -251,10 +252,11 @@ impl Sessions {
     }
 
     /// What the store learns of a session's end. The marker outlives every access token of it, also one
-    /// that was issued while tokens lived longer.
-    fn revoke(&self, session: &Session, now: UnixSeconds) -> Vec<Command> {
+    /// that was issued while tokens lived longer; the records go as well, so that a store which forgets the
+    /// marker has nobody to let in.
+    fn revoke(&self, session: &Session, issued: Vec<String>, now: UnixSeconds) -> Vec<Command> {
         let issuer = &self.config.issuer;
-        vec![
+        let mut commands = vec![
             Command::new("SET")
                 .arg(self.keys.revoked_sid(issuer, &session.id))
                 .arg(now)
@@ -262,7 +264,10 @@ impl Sessions {
                 .arg(ACCESS_TOKEN_SECONDS_MAX + BUFFER_SECONDS),
             Command::new("DEL").arg(self.keys.session(issuer, &session.id)),
             Command::new("ZREM").arg(self.keys.sessions(issuer, &session.user_id)).arg(&session.id),
-        ]
+        ];
+        let records = issued.iter().map(|hash| Command::new("DEL").arg(self.keys.token_of(hash)));
+        commands.extend(records);
+        commands
     }
 }
 

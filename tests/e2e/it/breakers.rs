@@ -83,7 +83,86 @@ async fn who_fails_is_left_alone_and_tried_by_one() {
     };
     assert!(changes("open") >= 2 && changes("closed") == 1, "{log}");
     assert!(log.contains("\"cause\":\"upstream_unreachable\""));
-    assert!(log.contains(&format!("\"breakers\":{{\"upstream {}\":\"open\"}}", upstream.url(""))));
+    assert!(log.contains("\"breakers\":{\"upstream of public\":\"open\"}"));
+    stop(stack).await;
+}
+
+/// What clients do to their own requests says nothing of whom those were for.
+#[tokio::test]
+async fn nobody_opens_a_breaker_by_breaking_off_a_body() {
+    let stack = start(json!({
+        "BREAKER_FAILURES": "2", "ORIGIN_DEADLINE_MS": "400", "UPSTREAM_DEADLINE_MS": "400",
+        "ROUTES": [
+            { "name": "auth", "path": "/auth/*", "access": "auth" },
+            { "name": "slow", "path": "/public/slow", "access": "public", "deadline_ms": 1 },
+            { "name": "public", "path": "/public/*", "access": "public" },
+        ],
+    }))
+    .await;
+    let address = stack.fact("edge_url").strip_prefix("http://").unwrap().to_owned();
+    let send = |path: &str, framing: &str, rest: &str| {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\n{framing}\r\n\r\n{rest}");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 16];
+        let read = stream.read(&mut answer).unwrap_or(0);
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    };
+    let json = "Content-Type: application/json\r\nContent-Length: 100";
+    let chunked = "Content-Type: application/json\r\nTransfer-Encoding: chunked";
+    for path in ["/auth/login", "/public/x"] {
+        for _ in 0..4 {
+            // Left open until the deadline; broken off; no chunk at all.
+            let answer = send(path, json, "{");
+            assert!(path != "/auth/login" || answer.starts_with("HTTP/1.1 408"), "{answer}");
+            drop(std::net::TcpStream::connect(&address).map(|mut stream| {
+                use std::io::Write as _;
+                let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\n{json}\r\n\r\n{{");
+                stream.write_all(head.as_bytes())
+            }));
+            send(path, chunked, "zz\r\n");
+            let large = send(path, "Content-Length: 99999999", "");
+            assert!(path != "/auth/login" || large.starts_with("HTTP/1.1 413"), "{large}");
+        }
+    }
+    let body = json!({ "username": "x", "password": "y" });
+    let login = crate::stack::post(&stack.edge("/auth/login"), body).await;
+    refused(login, 401, "credentials_invalid").await;
+    assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
+    // One slow route speaks for itself alone.
+    for _ in 0..6 {
+        let _ = get(&stack.edge("/public/slow")).send().await.unwrap();
+    }
+    assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
+    let log = stack.log("edge");
+    let opened = log.lines().filter(|line| line.contains("\"event\":\"breaker\""));
+    assert!(opened.clone().all(|line| line.contains("upstream of slow")), "{log}");
+    stop(stack).await;
+}
+
+/// A provider that will not hear of made-up tokens is well.
+#[tokio::test]
+async fn made_up_tokens_do_not_cut_off_their_provider() {
+    let provider = Provider::start(answer(400, "{}"));
+    let stack = start(json!({
+        "BREAKER_FAILURES": "2", "PROVIDER_SECRET": "s",
+        "ISSUERS": [{
+            "issuer": "https://opaque.example", "audience": "https://api.example",
+            "introspection": {
+                "url": provider.url("/i"), "client_id": "e", "client_secret_variable": "PROVIDER_SECRET",
+            },
+        }],
+    }))
+    .await;
+    let url = stack.edge("/api/x");
+    for number in 0..6 {
+        let response = get_with(&url, &format!("made-up-{number}")).await;
+        refused(response, 503, "introspection_faulty").await;
+    }
+    provider.behave(answer(200, r#"{"active":true,"sub":"alice"}"#));
+    assert_eq!(get_with(&url, "genuine").await.status(), 200);
     stop(stack).await;
 }
 

@@ -5,7 +5,9 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_faulty_configuration_serves_nothing_and_names_every_fault() {
-    let vars = json!({ "STORE_URL": "redis.example", "STORE_DEADLINE_MS": "soon", "ROUTES": [] });
+    let vars = json!({ "STORE_URL": "redis.example", "STORE_DEADLINE_MS": "soon", "ROUTES": [],
+        // As TOML has them, without quotes.
+        "TRUSTED_PROXIES": 99, "SERVER_TIMING": true, "METRICS_SECONDS": true });
     let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
         .await
         .unwrap();
@@ -15,9 +17,12 @@ async fn a_faulty_configuration_serves_nothing_and_names_every_fault() {
     let log = edge.log("edge");
     let line = log.lines().find(|line| line.contains("configuration_faulty")).unwrap_or_default();
     for log in [line, &edge.own_log()] {
-        for name in ["STORE_URL", "STORE_DEADLINE_MS", "ROUTES"] {
+        for name in
+            ["STORE_URL", "STORE_DEADLINE_MS", "ROUTES", "TRUSTED_PROXIES", "METRICS_SECONDS"]
+        {
             assert!(log.contains(name), "{name}: {log}");
         }
+        assert!(!log.contains("SERVER_TIMING"), "true is true: {log}");
     }
     tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }

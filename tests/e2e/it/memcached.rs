@@ -22,6 +22,13 @@ pub fn say(address: &str, command: &str) -> String {
     line
 }
 
+/// What a token says.
+pub fn payload(token: &str) -> serde_json::Value {
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    serde_json::from_slice(&engine.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
 async fn start(vars: serde_json::Value) -> Stack {
     let options = ["--store", "memcached", "--engine", "workerd"];
     tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap()
@@ -57,6 +64,23 @@ async fn a_session_lives_and_ends_in_a_memcached() {
     assert_eq!(logout.send().await.unwrap().status(), 204);
     refused(get_with(&url, &session.access).await, 401, "token_revoked").await;
     assert_eq!(say(address(&stack), &format!("mg {key} v\r\n")), "EN\r\n", "the record is deleted");
+
+    // Also by the refresh token, and of a session that went on: whoever fills the memcached until it forgets the
+    // marker lets nobody in.
+    let first = stack.login().await;
+    let second = crate::stack::tokens(stack.refresh(&first.refresh).await).await;
+    assert_eq!(get_with(&url, &second.access).await.status(), 200);
+    let body = json!({ "refresh_token": second.refresh });
+    assert_eq!(crate::stack::post(&stack.edge("/auth/logout"), body).await.status(), 204);
+    for token in [&first.access, &second.access] {
+        let key = Keys::new("pc").token(&TokenHash::of(token));
+        assert_eq!(say(address(&stack), &format!("mg {key} v\r\n")), "EN\r\n");
+        let claims: serde_json::Value = crate::memcached::payload(token);
+        let (iss, sid) = (claims["iss"].as_str().unwrap(), claims["sid"].as_str().unwrap());
+        let marker = Keys::new("pc").revoked_sid(iss, sid);
+        say(address(&stack), &format!("delete {marker}\r\n"));
+        refused(get_with(&url, token).await, 401, "token_inactive").await;
+    }
     stop(stack).await;
 }
 

@@ -267,6 +267,19 @@ fn what_the_store_cleared_lately_is_not_asked_again() {
         let permit = decide(&check, &proof, Ok(vec![clean(), record()])).unwrap();
         assert_eq!(permit.cleared(), check.token_hash().map(|hash| (hash, Mode::Registered)));
     });
+    // Where the store is asked for the limits' sake, its outage does not take back what it cleared.
+    with_check(&policy, "GET", "/limited", &token("api:write"), |check| {
+        let vouched = vouch(&check, true).unwrap();
+        let proof = check.prove(vouched, Some(Mode::Registered), NOW).unwrap();
+        let mut findings = found(&check, &proof, Err(Outage::StoreTimeout));
+        findings[2] = Finding::Counted(Ok(Some(1)));
+        let permit = check.decide(&proof, &findings).unwrap();
+        assert_eq!((permit.cleared(), permit.degraded().text()), (None, Some("limit=local")));
+        findings[0] =
+            Finding::Reply(Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]));
+        let verdict = check.decide(&proof, &findings);
+        assert_eq!(verdict.err(), Some(Denial::TokenRevoked.into()));
+    });
     // A scope is judged each time.
     with_check(&policy, "POST", "/api/x", &token("none"), |check| {
         let vouched = vouch(&check, true).unwrap();
@@ -355,7 +368,7 @@ fn a_route_says_what_holds_for_tokens_while_the_store_is_out() {
 
 #[test]
 fn a_limit_says_what_holds_while_it_is_not_counted() {
-    let judge = |outage: &str, shadow: bool, local: Option<Result<u64, u64>>| {
+    let judge = |outage: &str, shadow: bool, local: Option<Result<Option<u64>, u64>>| {
         let limit = format!(
             r#""limit":{{"quota":5,"window_seconds":60,"by":"subject","outage":"{outage}","shadow":{shadow}}}"#
         );
@@ -379,10 +392,11 @@ fn a_limit_says_what_holds_while_it_is_not_counted() {
     assert_eq!(judge("deny", false, None), Err(Outage::StoreFaulty.into()));
     assert_eq!(judge("allow", false, None), Ok(Some("limit=allow")));
     assert_eq!(judge("local", false, None), Err(Outage::StoreFaulty.into()), "nobody counted");
-    assert_eq!(judge("local", false, Some(Ok(3))), Ok(Some("limit=local")));
+    assert_eq!(judge("local", false, Some(Ok(Some(3)))), Ok(Some("limit=local")));
     let limited = Err(Denial::RateLimited { wait_ms: 900 }.into());
     assert_eq!(judge("local", false, Some(Err(900))), limited);
     assert_eq!(judge("local", true, Some(Err(900))), Ok(Some("limit=local")), "merely watched");
+    assert_eq!(judge("deny", true, None), Ok(None), "merely watched");
 }
 
 #[test]
@@ -420,6 +434,13 @@ fn limits_are_counted_before_or_after_and_not_for_everybody() {
     let spared = with("192.0.2.7", &|check, proof| {
         assert_eq!((check.commands(proof).len(), proof.late_charges().count()), (2, 0));
     });
+    let now = with("203.0.113.2", &|check, proof| {
+        let mut now = prove(check).unwrap();
+        now.count_now();
+        assert_eq!((now.charges().count(), now.late_charges().count()), (3, 0));
+        assert_eq!(check.commands(&now).len(), check.commands(proof).len() + 1);
+    });
+    assert_eq!(now, Ok(()));
     assert_eq!(spared, Ok(()));
     assert_eq!(with("198.51.100.1", &|_, _| ()), Err(Denial::AddressRefused));
 }

@@ -33,10 +33,10 @@ fn the_scripts_hash_is_its_own() {
 fn an_answer_of_the_script_is_read() {
     fn check(fields: &[i64], expect: Option<(bool, u64, u64, u64)>) {
         let limit = limit();
-        let charge =
-            Charge { limit: &limit, key: String::new(), who: ([0; 32], 1), quota: 10, cost: 1 };
+        let charge = Charge { limit: &limit, key: String::new(), who: [0; 32], quota: 10, cost: 1 };
         let reply = Reply::Array(fields.iter().copied().map(Reply::Integer).collect());
-        let tally = charge.tally(&reply).map(|t| (t.admitted, t.left, t.wait_ms, t.more_ms));
+        let tally =
+            charge.tally(&reply).map(|t| (t.admitted, t.left.unwrap(), t.wait_ms, t.more_ms));
         assert_eq!(tally, expect, "{fields:?}");
     }
     check(&[1, 4, 0, 900], Some((true, 4, 0, 900)));
@@ -108,7 +108,9 @@ fn a_plan_has_its_own_quota() {
     let quota = |plan: Value| limit.quota_for(Some(&claims("a", &[("plan", plan)])));
     assert_eq!((quota("pro".into()), quota("free".into()), quota(3.into())), (100, 10, 7));
     assert_eq!(limit.quota_for(None), 10);
-    assert_eq!((limit.burst_of(10), limit.burst_of(100), limit.least()), (5, 50, 5));
+    assert_eq!((limit.burst_of(10), limit.burst_of(100), limit.least()), (5, 50, 3));
+    assert_eq!(Limit { local_quota: Some(2), ..limit.clone() }.least(), 2);
+    assert_eq!(Limit { plans: None, burst: Some(20), ..limit }.least(), 20);
 }
 
 /// An isolate never admits more than the quota at once, nor than the quota and its share of the time gone by.
@@ -126,7 +128,7 @@ fn local_counts_hold_their_quota() {
         let begun = now_ms;
         for _ in 0..500 {
             now_ms += random(window * 2000 / quota + 1);
-            let who = ([1; 32], 1);
+            let who = [1; 32];
             let wait = counts.wait_ms(who, measure.0, measure.1, now_ms);
             match counts.count(who, measure, now_ms) {
                 Ok(_) => {

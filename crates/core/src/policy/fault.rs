@@ -29,6 +29,8 @@ pub enum Fault {
     Key(KeyFault),
     /// There is not exactly one way to the issuer's keys.
     KeysUnclear,
+    /// It is for limits that are counted before the answer.
+    NotAsync,
     /// It is not set.
     Missing,
     /// A route's own limit has the route's name.
@@ -103,6 +105,9 @@ impl fmt::Display for Fault {
                  algorithms, for an issuer whose tokens are opaque, which needs introspection"
             }
             Self::Missing => "is not set; see docs/configuration.md",
+            Self::NotAsync => {
+                "is known only when the answer is gone already; leave it out, or take count exact"
+            }
             Self::NamedByRoute => "a route's own limit has the route's name; leave it out",
             Self::NoBurst => {
                 "this algorithm has no burst; leave it out, or take gcra or token_bucket"
@@ -115,8 +120,8 @@ impl fmt::Display for Fault {
             Self::NotAClaim => "give the value that the claim must have, or a list of values",
             Self::NotACookie => "is not a cookie's name; give letters, digits, -, _ and .",
             Self::NotAField => {
-                "is not a name for an identity field; give lower-case letters, digits and -, and \
-                 none that HTTP or the gate uses otherwise"
+                "is not a name for this field; give letters, digits and -; for an identity field in \
+                 lower case, and none that HTTP or the gate uses otherwise"
             }
             Self::NotASealKey => {
                 "is not a key; give name:key, the name of letters, digits, - and _, the key by \

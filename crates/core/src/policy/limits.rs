@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::is_safe_name;
 use super::reader::Reader;
+use super::routes::is_token;
 use crate::limit::{Algorithm, Count, Limit, LimitBy, LimitOutage, Plans};
 use serde::Deserialize;
 use serde_json::Value;
@@ -85,11 +86,24 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 Ok(part) if parts.contains(&part) => {
                     self.fault(format!("{place}.by"), Fault::Duplicate);
                 }
+                Ok(LimitBy::Header(name)) if !is_token(&name) => {
+                    self.fault(format!("{place}.by"), Fault::NotAField);
+                }
                 Ok(part) => parts.push(part),
                 Err(error) => self.fault(format!("{place}.by"), Fault::Shape(error.to_string())),
             }
         }
+        if raw.count == Count::Async {
+            for (member, given) in [("headers", raw.headers), ("shadow", raw.shadow)] {
+                if given {
+                    self.fault(format!("{place}.{member}"), Fault::NotAsync);
+                }
+            }
+        }
         let plans = raw.plans.map(|plans| {
+            if plans.claim.is_empty() {
+                self.fault(format!("{place}.plans.claim"), Fault::Empty);
+            }
             if plans.quotas.is_empty() {
                 self.fault(format!("{place}.plans.quotas"), Fault::Empty);
             }

@@ -21,6 +21,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         self.faults.push(ConfigError { name: name.into(), fault });
     }
 
+    /// Whether something is wrong with a setting, or within it.
+    pub(crate) fn is_faulty(&self, name: &str) -> bool {
+        self.faults.iter().any(|fault| fault.name.starts_with(name))
+    }
+
     pub(crate) fn optional(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|text| !text.trim().is_empty())
     }

@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::limits::RawLimit;
 use super::reader::Reader;
 use super::{BaseUrl, is_safe_name};
-use crate::address::Addresses;
+use crate::address::RawAddresses;
 use crate::cors::{self, Cors};
 use crate::limit::{Limit, LimitBy};
 use crate::route::{Access, Mode, Pattern, Route, StoreOutage, TokenTravel};
@@ -31,7 +31,7 @@ struct RawRoute {
     limits: Vec<String>,
     cost: Option<u32>,
     store_outage: Option<StoreOutage>,
-    addresses: Option<Addresses>,
+    addresses: Option<RawAddresses>,
     deadline_ms: Option<u32>,
     upstream: Option<String>,
     cookie: Option<String>,
@@ -102,7 +102,12 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             }
             for (at, name) in raw.limits.iter().enumerate() {
                 match shared.iter().find(|limit| limit.name == *name) {
+                    Some(limit) if limits.contains(limit) => {
+                        self.fault(format!("{place}.limits[{at}]"), Fault::Duplicate);
+                    }
                     Some(limit) => limits.push(limit.clone()),
+                    // One that can't be read has been told already.
+                    None if self.is_faulty("LIMITS") => {}
                     None => self.fault(format!("{place}.limits[{at}]"), Fault::NoSuchLimit),
                 }
             }
@@ -112,7 +117,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                     self.fault(format!("{place}: limit {}", limit.name), Fault::NotForAccess);
                 }
                 if (1..cost).contains(&limit.least()) {
-                    self.fault(format!("{place}.cost"), Fault::AboveQuota);
+                    self.fault(format!("{place}.cost: limit {}", limit.name), Fault::AboveQuota);
                 }
             }
             if let Some(deadline_ms) = raw.deadline_ms {
@@ -121,6 +126,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                     self.fault(format!("{place}.deadline_ms"), Fault::NotForAccess);
                 }
             }
+            let addresses =
+                raw.addresses.map(|lists| lists.read(&format!("{place}.addresses"), self));
             if let Some(cors) = &raw.cors {
                 self.judge_cors(&format!("{place}.cors"), cors);
             }
@@ -149,7 +156,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 limits,
                 cost,
                 store_outage: raw.store_outage.unwrap_or_default(),
-                addresses: raw.addresses,
+                addresses,
                 deadline_ms: raw.deadline_ms,
                 upstream: upstream.flatten(),
                 cookie: raw.cookie,
@@ -221,7 +228,7 @@ fn is_cookie_name(text: &str) -> bool {
 }
 
 /// A token of RFC 9110 section 5.6.2.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

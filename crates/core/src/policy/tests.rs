@@ -346,6 +346,9 @@ fn limits_are_checked() {
     check_limit(&by("[]"), &["ROUTES[0].limit.by"]);
     check_limit(&by(r#""everybody""#), &["ROUTES[0].limit.by"]);
     check_limit(&by(r#"["subject","subject"]"#), &["ROUTES[0].limit.by"]);
+    check_limit(&by(r#""header:X Y""#), &["ROUTES[0].limit.by"]);
+    let late = with(r#","count":"async","headers":true,"shadow":true"#);
+    check_limit(&late, &["ROUTES[0].limit.headers", "ROUTES[0].limit.shadow"]);
 
     let limits = r#"[{"name":"l","quota":5,"window_seconds":60,"by":"subject"}]"#;
     let route = |more: &str| format!(r#"[{{"name":"a","path":"/a",{more}}}]"#);
@@ -353,13 +356,17 @@ fn limits_are_checked() {
         check(&[("LIMITS", limits), ("ROUTES", &route(more))], expect);
     };
     check(r#""access":"protected","limits":["l"],"cost":5"#, &[]);
-    check(r#""access":"protected","limits":["l"],"cost":6"#, &["ROUTES[0].cost"]);
+    check(r#""access":"protected","limits":["l"],"cost":6"#, &["ROUTES[0].cost: limit l"]);
     check(r#""access":"protected","limits":["m"]"#, &["ROUTES[0].limits[0]"]);
+    check(r#""access":"protected","limits":["l","l"]"#, &["ROUTES[0].limits[1]"]);
     check(r#""access":"public","limits":["l"]"#, &["ROUTES[0]: limit l"]);
     check(r#""access":"auth","deadline_ms":5"#, &["ROUTES[0].deadline_ms"]);
     check(r#""access":"public","store_outage":"deny""#, &["ROUTES[0].store_outage"]);
     check(r#""access":"protected","store_outage":"origin""#, &["ROUTES: store_outage"]);
-    check(r#""access":"public","addresses":{"deny":["1.2.3.4/33"]}"#, &["ROUTES[0]"]);
+    check(
+        r#""access":"public","addresses":{"deny":["1.2.3.4/33"]}"#,
+        &["ROUTES[0].addresses.deny[0]"],
+    );
 }
 
 #[test]
@@ -368,7 +375,7 @@ fn all_that_is_wrong_is_told_at_once() {
     check(
         &[
             ("LIMITS", r#"[{"name":"a b","quota":0,"window_seconds":1,"by":"address"}]"#),
-            ("ADDRESSES", r#"{"deny":["nowhere"]}"#),
+            ("ADDRESSES", r#"{"deny":["nowhere","::1"],"unlimited":["1.2.3.4/8"]}"#),
             ("FAILURE_LIMIT", r#"{"quota":0,"window_seconds":0}"#),
             ("TRUSTED_PROXIES", "11"),
             ("BREAKER_FAILURES", "-1"),
@@ -376,12 +383,15 @@ fn all_that_is_wrong_is_told_at_once() {
             ("SERVER_TIMING", "1"),
             ("METRICS_SECONDS", "x"),
             ("SEAL_KEY", "secret"),
+            ("SEAL_KEY_PREVIOUS", "x"),
         ],
         &[
             "LIMITS[0].name",
             "LIMITS[0].quota",
             "SEAL_KEY",
-            "ADDRESSES",
+            "SEAL_KEY_PREVIOUS",
+            "ADDRESSES.deny[0]",
+            "ADDRESSES.unlimited[0]",
             "TRUSTED_PROXIES",
             "FAILURE_LIMIT.quota",
             "FAILURE_LIMIT.window_seconds",
