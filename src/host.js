@@ -1,5 +1,3 @@
-import { connect } from 'cloudflare:sockets';
-
 // What the edge asks of the platform, in few and coarse steps: a crossing between JavaScript and Wasm
 // costs more than the work that it does. No judgement here; core has it all.
 
@@ -125,6 +123,8 @@ export async function exchange(address, tls, batch, deadlineMs, bytesMax) {
   const timer = setTimeout(() => abort.abort(), deadlineMs);
   let socket;
   try {
+    // Nobody else needs it, and other runtimes have no such module.
+    const { connect } = await import('cloudflare:sockets');
     socket = connect(address, { secureTransport: tls ? 'on' : 'off', allowHalfOpen: false });
     socket.closed.catch(() => {});
     const writer = socket.writable.getWriter();

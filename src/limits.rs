@@ -48,7 +48,7 @@ pub async fn settle(
 ) {
     for (place, charge) in check.uncounted(proof, findings) {
         if let Some(finding) = findings.get_mut(place) {
-            *finding = Finding::Counted(count_here(charge, arrival).await);
+            *finding = Finding::Counted(count_here(charge).await);
             arrival.trace.degraded.set(Some("limit=local"));
         }
     }
@@ -57,8 +57,9 @@ pub async fn settle(
     arrival.trace.tallies.borrow_mut().extend(tallies);
 }
 
-/// In the platform's limiter where one is bound, which the isolates of one place share; or else here.
-async fn count_here(charge: &Charge<'static>, arrival: &Arrival) -> Result<Option<u64>, u64> {
+/// In the platform's limiter where one is bound, which the isolates of one place share; or else here, by the clock
+/// as it is now: requests end out of order.
+async fn count_here(charge: &Charge<'static>) -> Result<Option<u64>, u64> {
     if let Some(limiter) = config::limiter()
         && let Some(admitted) = host::limit(&limiter, &charge.key).await
     {
@@ -70,7 +71,7 @@ async fn count_here(charge: &Charge<'static>, arrival: &Arrival) -> Result<Optio
         let counts = counts
             .entry(limit.name.as_str())
             .or_insert_with(|| LocalCounts::new(KEYS_PER_GENERATION));
-        counts.count(charge.who, measure, arrival.now_ms)
+        counts.count(charge.who, measure, host::now_ms())
     });
     count.map(Some)
 }
@@ -112,7 +113,7 @@ pub fn judge_guesser(
     };
     let who = guesser(check, policy);
     let wait_ms = FAILURES.with_borrow_mut(|failures| {
-        failures.wait_ms(who, limit.quota, limit.window_seconds, arrival.now_ms)
+        failures.wait_ms(who, limit.quota, limit.window_seconds, host::now_ms())
     });
     match wait_ms {
         0 => Ok(()),
@@ -125,12 +126,12 @@ pub fn judge_guesser(
 }
 
 /// Counts a bad token.
-pub fn charge_guesser(check: &Check<'_, '_>, policy: &Policy, refusal: Refusal, arrival: &Arrival) {
+pub fn charge_guesser(check: &Check<'_, '_>, policy: &Policy, refusal: Refusal) {
     let guess = matches!(refusal, Refusal::Denied(denial) if denial.is_guess());
     if let Some(limit) = policy.failure_limit.filter(|_| guess && check.is_limited()) {
         let who = guesser(check, policy);
         let measure = (limit.quota, limit.window_seconds, 1);
-        let _ = FAILURES.with_borrow_mut(|failures| failures.count(who, measure, arrival.now_ms));
+        let _ = FAILURES.with_borrow_mut(|failures| failures.count(who, measure, host::now_ms()));
     }
 }
 

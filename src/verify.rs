@@ -66,7 +66,7 @@ pub async fn holder<'p>(
     limits::judge_guesser(check, policy, arrival)?;
     let vouched = vouch(check, hash, policy, arrival).await;
     let (vouched, basis) = vouched.inspect_err(|refusal| {
-        limits::charge_guesser(check, policy, *refusal, arrival);
+        limits::charge_guesser(check, policy, *refusal);
     })?;
     let known = Known {
         vouched: Rc::clone(&vouched),

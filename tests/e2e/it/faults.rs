@@ -365,9 +365,9 @@ fn judge_store(fault: &str, seen: &BTreeMap<&'static str, Seen>, harmless: bool)
             if fault == "dies" { seen["deny"].total() / 4 } else { seen["deny"].total() * 9 / 10 };
         assert!(refused >= most, "{fault} did nothing: {}", seen["deny"].shown());
     }
-    // While it asks the origin instead, nearly everything goes on.
+    // While it asks the origin instead, within a rate, nearly everything goes on.
     let (good, total) = (seen["origin"].count(200), seen["origin"].total());
-    assert!(good * 10 >= total * 9, "{fault}: {}", seen["origin"].shown());
+    assert!(good * 10 >= total * 8, "{fault}: {}", seen["origin"].shown());
 }
 
 const ORIGIN: [&str; 5] = ["refresh", "key set", "deny", "signature", "public"];

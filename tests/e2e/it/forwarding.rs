@@ -228,15 +228,15 @@ async fn a_deadline_ends_every_wait() {
     let token = issuer.sign(&crate::issuer::header(json!({})), &crate::issuer::claims(json!({})));
     timed(get(&edge.edge("/api")).bearer_auth(&token), 503, "keys_unavailable", 600).await;
 
-    // A sender that stops in the middle of its body is under the same deadline.
+    // A sender that stops in the middle of its body is under the same deadline, and is told that it was him.
     let begun = Instant::now();
     let head = "POST /auth/login HTTP/1.1\r\nhost: edge\r\ncontent-length: 100\r\n\r\nhalf";
     let answer = tokio::task::spawn_blocking({
         let address = edge.fact("edge_url").trim_start_matches("http://").to_owned();
-        move || raw_at(&address, head, "origin_timeout")
+        move || raw_at(&address, head, "body_too_slow")
     });
     let answer = answer.await.unwrap();
-    assert!(answer.contains("origin_timeout"), "{answer}");
+    assert!(answer.contains("body_too_slow"), "{answer}");
     assert!(begun.elapsed() < Duration::from_secs(3));
     tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }

@@ -123,6 +123,7 @@ async fn each_is_counted_by_what_the_limit_says() {
 
     let tenant = async |tenant: &str| {
         let request = client().get(stack.edge(&path(h))).bearer_auth(token(json!({})));
+        let request = request.header("cf-connecting-ip", here);
         request.header("x-tenant", tenant).send().await.unwrap().status().as_u16()
     };
     for expect in [200, 200, 200, 429] {
