@@ -46,8 +46,9 @@ pub async fn send(
         body: body.as_ref(),
         personal: permit.is_personal(),
     };
-    // A stream's sender can break it, or make it last; nobody else is to suffer for that.
-    let streams = body.is_none() && !is_bodiless(head);
+    // A stream's sender can break it, or make it last; nobody else is to suffer for that. Not every stream is
+    // announced.
+    let streams = body.is_none() && !matches!(head.method(), "GET" | "HEAD");
     let work = async {
         let mut outcome = forward.send().await;
         // What changes nothing may be asked twice.
@@ -80,10 +81,6 @@ pub async fn send(
     Ok(outcome??)
 }
 
-fn is_bodiless(head: &Head<'_>) -> bool {
-    matches!(head.method(), "GET" | "HEAD") || !head.announces_body()
-}
-
 /// The body of a request to the origin, which is short: read before anybody is called, so that what goes wrong is
 /// told as its client's doing.
 async fn read(
@@ -92,15 +89,16 @@ async fn read(
     deadline_ms: u32,
     bytes_max: u32,
 ) -> Result<Option<JsValue>, Refusal> {
-    if is_bodiless(head) {
+    if matches!(head.method(), "GET" | "HEAD") {
         return Ok(None);
     }
     let body = host::read_body(request, deadline_ms, bytes_max).await;
-    Ok(Some(body.map_err(|fault| match fault {
+    let body = body.map_err(|fault| match fault {
         Fault::TooLarge => Denial::BodyTooLarge,
         Fault::Timeout => Denial::BodyTooSlow,
         Fault::Unreachable => Denial::BodyBroken,
-    })?))
+    })?;
+    Ok(Some(body).filter(|body| !body.is_undefined()))
 }
 
 /// A signed assertion. A key that the platform can't use, or that is not the one which is published, is the

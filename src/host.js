@@ -180,9 +180,10 @@ function scheme(algorithm) {
   }
 }
 
-// A request's body, all of it, within a deadline and a bound; or one of the words above. What goes wrong here
+// A request's body, if it has one, all of it, within a deadline and a bound; or one of the words above. What goes wrong here
 // is its client's doing.
 export async function readBody(request, deadlineMs, bytesMax) {
+  if (!request.body) return undefined;
   if (Number(request.headers.get('content-length')) > bytesMax) return TOO_LARGE;
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), deadlineMs);

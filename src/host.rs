@@ -239,7 +239,7 @@ pub async fn verify(algorithm: &str, key: &JsValue, signature: &[u8], input: &st
     verdict.ok().and_then(|value| value.as_bool()).unwrap_or(false)
 }
 
-/// A request's body, all of it.
+/// A request's body, all of it; undefined if it has none.
 pub async fn read_body(
     request: &web_sys::Request,
     deadline_ms: u32,

@@ -17,6 +17,8 @@ pub struct Seen {
     /// The longest time without an answer.
     pub gap: Duration,
     pub last: i64,
+    /// The highest number that was ever answered: the server that was the master before may answer once more.
+    highest: i64,
 }
 
 /// Counts on a key of its own until told to stop. Each request echoes a number, so that an answer to
@@ -39,12 +41,13 @@ async fn count(gateway: Arc<Gateway>, key: String, stop: Arc<AtomicBool>, may_lo
             Some(number) if status == 200 => {
                 let read = body[2]["result"].as_str().and_then(|text| text.parse::<i64>().ok());
                 let after = if may_lose { 1 } else { seen.last + 1 };
+                let most = if may_lose { seen.highest } else { seen.last };
                 // Where a server dies, what was on its way to it is an error, and nothing else.
                 let echoed = body[0]["result"] == echo.as_str()
                     || (may_lose
                         && body[0]["error"].as_str().is_some_and(|e| e.starts_with("ERR Redis")));
                 let right = echoed
-                    && (after..=seen.last + 1 + seen.unknown).contains(&number)
+                    && (after..=most + 1 + seen.unknown).contains(&number)
                     && (read == Some(number) || !body[2]["error"].is_null());
                 if !right {
                     seen.wrong
@@ -52,6 +55,7 @@ async fn count(gateway: Arc<Gateway>, key: String, stop: Arc<AtomicBool>, may_lo
                 }
                 seen.unknown = if may_lose { seen.unknown } else { 0 };
                 seen.last = number;
+                seen.highest = seen.highest.max(number);
                 seen.answered += 1;
                 seen.gap = seen.gap.max(answered_at.elapsed());
                 answered_at = Instant::now();
