@@ -137,6 +137,30 @@ fn each_algorithm_does_what_its_model_does() {
     assert!(admitted > 1000 && refused > 1000, "{admitted} {refused}");
 }
 
+/// A store's clock that goes back an hour locks nobody out for longer than it takes to refill.
+#[test]
+fn a_clock_that_goes_back_locks_nobody_out() {
+    let redis = Redis::start(&[]);
+    let (mut connection, script) = (redis.connection(), redis::Script::new(&with_clock()));
+    for algorithm in ALGORITHMS {
+        let mut ask = |seconds: u64| -> [u64; 4] {
+            let mut call = script.key(format!("back-{algorithm}"));
+            let call = call.arg(algorithm).arg(5).arg(60_000).arg(1).arg(5).arg(seconds).arg(0);
+            call.invoke(&mut connection).unwrap()
+        };
+        let begun = 1_700_000_000;
+        while ask(begun)[0] == 1 {}
+        let before = begun - 3600;
+        let [_, _, wait_ms, _] = ask(before);
+        assert!(wait_ms <= 120_000, "{algorithm}: {wait_ms}");
+        // Whoever asked in between is told the same, and it comes true.
+        let [_, _, less_ms, _] = ask(before + 5);
+        assert!(less_ms <= wait_ms.saturating_sub(5000), "{algorithm}: {wait_ms}, then {less_ms}");
+        let [admitted, ..] = ask(before + wait_ms.div_ceil(1000));
+        assert_eq!(admitted, 1, "{algorithm}");
+    }
+}
+
 /// 64 connections at once, by Redis's own clock: what was admitted is held against the algorithm's bound for
 /// the time that it took.
 #[test]
