@@ -92,11 +92,13 @@ async fn who_fails_is_left_alone_and_tried_by_one() {
 /// What clients do to their own requests says nothing of whom those were for.
 #[tokio::test]
 async fn nobody_opens_a_breaker_by_breaking_off_a_body() {
+    let stalls = Provider::start(Behaviour::Stalls);
     let stack = start(json!({
         "BREAKER_FAILURES": "2", "ORIGIN_DEADLINE_MS": "400", "UPSTREAM_DEADLINE_MS": "400",
         "ROUTES": [
             { "name": "auth", "path": "/auth/*", "access": "auth" },
-            { "name": "slow", "path": "/public/slow", "access": "public", "deadline_ms": 1 },
+            { "name": "slow", "path": "/public/slow", "access": "public",
+              "deadline_ms": 100, "upstream": stalls.url("") },
             { "name": "public", "path": "/public/*", "access": "public" },
         ],
     }))
@@ -134,13 +136,17 @@ async fn nobody_opens_a_breaker_by_breaking_off_a_body() {
     refused(login, 401, "credentials_invalid").await;
     assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
     // One slow route speaks for itself alone.
-    for _ in 0..6 {
-        let _ = get(&stack.edge("/public/slow")).send().await.unwrap();
+    for _ in 0..4 {
+        let begun = Instant::now();
+        let slow = get(&stack.edge("/public/slow")).send().await.unwrap();
+        refused(slow, 504, "upstream_timeout").await;
+        assert!(begun.elapsed() < Duration::from_millis(350), "the route's own deadline");
     }
     assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
     let log = stack.log("edge");
     let opened = log.lines().filter(|line| line.contains("\"event\":\"breaker\""));
     assert!(opened.clone().all(|line| line.contains("upstream of slow")), "{log}");
+    assert!(opened.count() >= 1, "{log}");
     stop(stack).await;
 }
 
