@@ -60,6 +60,7 @@ pub fn run(options: &Options) -> Result<()> {
         origin_token: stack::random_text(),
         introspection_secret: stack::random_text(),
         seal_key: secrets.seal_key,
+        master_key: secrets.master_key,
         password: secrets.password,
         vars: Map::new(),
         trust: None,
@@ -104,6 +105,7 @@ fn check_ports(options: &Options) -> Result<()> {
 struct Secrets {
     store_token: String,
     seal_key: String,
+    master_key: String,
     password: String,
 }
 
@@ -115,20 +117,24 @@ fn secrets() -> Result<Secrets> {
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let text = |name: &str| held.get(name).and_then(Value::as_str).map(str::to_owned);
-    let names = ["store_token", "seal_key", "password"];
-    if let [Some(store_token), Some(seal_key), Some(password)] = names.map(text) {
-        return Ok(Secrets { store_token, seal_key, password });
+    let names = ["store_token", "seal_key", "master_key", "password"];
+    if let [Some(store_token), Some(seal_key), Some(master_key), Some(password)] = names.map(text) {
+        return Ok(Secrets { store_token, seal_key, master_key, password });
     }
-    // The user that goes with an older password is in the database.
-    let _ = fs::remove_file(at(".dev/origin.db"));
+    // The user that goes with an older password is in the database, and so are keys under an older master key.
+    for name in ["origin.db", "origin.db-wal", "origin.db-shm"] {
+        let _ = fs::remove_file(at(".dev").join(name));
+    }
     let secrets = Secrets {
         store_token: stack::random_text(),
         seal_key: stack::seal_key(),
+        master_key: stack::seal_key(),
         password: stack::random_text(),
     };
     let text = json!({
         "store_token": secrets.store_token,
         "seal_key": secrets.seal_key,
+        "master_key": secrets.master_key,
         "password": secrets.password,
     });
     process::write_atomically(&file, &text.to_string())?;
@@ -159,12 +165,14 @@ Paste, in another terminal:
   curl -i {edge}/auth/refresh -H 'content-type: application/json' -d "{{\"refresh_token\":\"$REFRESH\"}}"
   curl -i -X POST {edge}/auth/logout -H "authorization: Bearer $TOKEN"
   curl -i {edge}/api/hello -H "authorization: Bearer $TOKEN"
+  target/debug/portcullis-origin --config {config} sessions list --username {USERNAME}
 "#,
         seconds = elapsed.as_secs_f32(),
         origin = plan.origin_url(),
         gateway = plan.store_url(),
         redis = plan.redis_address(),
         upstream = plan.upstream_url(),
+        config = plan.origin_config().display(),
         folder = plan.folder.display(),
     )
 }

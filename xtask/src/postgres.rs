@@ -1,19 +1,30 @@
 //! A PostgreSQL of the stack's own.
 
 use crate::process::{self, Server, Step, step};
-use crate::stack::{Plan, Servers};
+use crate::stack::Servers;
 use crate::tools;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// Where this process has one. Not below the workspace, which the user postgres may not be able to enter; and
+/// short, since a socket's path has 107 bytes.
+pub fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!("portcullis-postgres-{}", std::process::id()))
+}
+
+/// How it is reached.
+pub fn url(folder: &Path) -> String {
+    format!("postgres://postgres@localhost/postgres?host={}", folder.display())
+}
+
 /// PostgreSQL with a folder and a socket of its own. It refuses to run as root.
-pub fn start(plan: &Plan, servers: &mut Servers) -> Result<()> {
+pub fn start(folder: &Path, log: impl Fn(&str) -> PathBuf, servers: &mut Servers) -> Result<()> {
     let bin = tools::postgres_bin().context("PostgreSQL is not installed")?;
-    let folder = plan.postgres_folder();
     let data = folder.join("data");
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(folder)?;
     let root = nix::unistd::geteuid().is_root();
     let command = |program: &str| {
         if root {
@@ -25,28 +36,28 @@ pub fn start(plan: &Plan, servers: &mut Servers) -> Result<()> {
         }
     };
     if root {
-        let status = Command::new("chown").args(["postgres"]).arg(&folder).status()?;
+        let status = Command::new("chown").args(["postgres"]).arg(folder).status()?;
         anyhow::ensure!(status.success(), "can't give {} to postgres", folder.display());
     }
     let mut initdb = command("initdb");
     initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-N"]);
     let make =
         Step { place: 1, of: 1, name: "PostgreSQL: make a cluster".to_owned(), seconds_max: None };
-    step(&make, &mut initdb, &plan.log("initdb"))?;
+    step(&make, &mut initdb, &log("initdb"))?;
     let mut postgres = command("postgres");
-    postgres.arg("-D").arg(&data).args(["-c", "listen_addresses=", "-k"]).arg(&folder);
-    let mut server = Server::start("postgres", &mut postgres, plan.log("postgres"))?;
+    postgres.arg("-D").arg(&data).args(["-c", "listen_addresses=", "-k"]).arg(folder);
+    let mut server = Server::start("postgres", &mut postgres, log("postgres"))?;
     for _ in 0..200 {
         process::check_stop()?;
         if let Some(status) = server.ended() {
             bail!("{}", server.obituary(status));
         }
         let mut ready = Command::new(bin.join("pg_isready"));
-        if ready.arg("-h").arg(&folder).output().is_ok_and(|output| output.status.success()) {
+        if ready.arg("-h").arg(folder).output().is_ok_and(|output| output.status.success()) {
             servers.0.push(server);
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    bail!("PostgreSQL does not answer; see {}", plan.log("postgres").display());
+    bail!("PostgreSQL does not answer; see {}", log("postgres").display());
 }

@@ -108,6 +108,7 @@ pub struct Plan {
     pub origin_token: String,
     pub introspection_secret: String,
     pub seal_key: String,
+    pub master_key: String,
     pub password: String,
     /// Laid over the Worker's variables.
     pub vars: Map<String, Value>,
@@ -205,6 +206,7 @@ pub fn run(options: &Options) -> Result<()> {
         origin_token: random_text(),
         introspection_secret: random_text(),
         seal_key,
+        master_key: self::seal_key(),
         password: random_text(),
         vars,
         trust: options.trust.clone(),
@@ -237,7 +239,7 @@ pub fn run(options: &Options) -> Result<()> {
         Ok(())
     })();
     let _ = fs::remove_file(&options.json);
-    let _ = fs::remove_dir_all(plan.postgres_folder());
+    let _ = fs::remove_dir_all(postgres::folder());
     // After a failure the logs stay.
     if process::is_stopping() {
         let _ = fs::remove_dir_all(&folder);
@@ -261,7 +263,7 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
     let ports = &plan.ports;
     let mut servers = Servers::default();
     if plan.db == Database::Postgres {
-        postgres::start(plan, &mut servers)?;
+        postgres::start(&postgres::folder(), |name| plan.log(name), &mut servers)?;
     }
 
     if plan.store == StoreKind::Memcached {
@@ -283,24 +285,14 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
         start_gateway(plan, &mut servers)?;
     }
 
+    write_private(&plan.origin_config(), &plan.origin_settings()?)?;
+    if plan.db == Database::Postgres {
+        let output = plan.origin_command().arg("migrate").output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
     add_user(plan)?;
     let mut origin = plan.origin_command();
-    origin
-        .args(["serve", "--listen", &loopback(ports.origin).to_string()])
-        .args([
-            "--issuer",
-            &plan.edge_url(),
-            "--audience",
-            AUDIENCE,
-            "--store-url",
-            &plan.store_url(),
-        ])
-        .arg("--signing-key-file")
-        .arg(plan.folder.join("signing-key.pem"))
-        .env("STORE_TOKEN", &plan.origin_token)
-        .env("SEAL_KEY", &plan.seal_key)
-        .env("INTROSPECTION_CLIENTS", format!("edge={}", plan.introspection_secret))
-        .envs(plan.origin_env.iter().cloned());
+    origin.arg("serve").envs(plan.origin_env.iter().cloned());
     servers.0.push(Server::start("origin", &mut origin, plan.log("origin"))?);
     servers.wait_ready(loopback(ports.origin), "/readyz", |status| status == 200, 20)?;
 
@@ -384,6 +376,8 @@ impl Plan {
             "edge_store_token": self.edge_token,
             "introspection_secret": self.introspection_secret,
             "seal_key": self.seal_key,
+            "origin_config": self.origin_config(),
+            "database_url": self.database_url(),
             "redis_url": self.redis_url(),
             "upstream_url": self.upstream_url(),
             "user": { "username": USERNAME, "password": self.password },
@@ -410,7 +404,7 @@ impl Plan {
         let issuers = json!([{
             "issuer": self.edge_url(),
             "audience": AUDIENCE,
-            "algorithms": ["EdDSA"],
+            "algorithms": ["EdDSA", "ES256"],
             "jwks_url": format!("{}/.well-known/jwks.json", self.origin_url()),
             "sessions_in_store": true,
             "introspection": {
@@ -438,23 +432,34 @@ impl Plan {
 
     fn database_url(&self) -> String {
         match self.db {
-            Database::Postgres => {
-                let folder = self.postgres_folder();
-                format!("postgres://postgres@localhost/postgres?host={}", folder.display())
-            }
+            Database::Postgres => postgres::url(&postgres::folder()),
             Database::Sqlite => format!("sqlite://{}", self.folder.join("origin.db").display()),
         }
     }
 
-    /// Not below the workspace, which the user postgres may not be able to enter; and short, since a
-    /// socket's path has 107 bytes.
-    pub fn postgres_folder(&self) -> PathBuf {
-        std::env::temp_dir().join(format!("portcullis-postgres-{}", std::process::id()))
+    /// The origin's settings, for its server and for its commands alike.
+    pub fn origin_config(&self) -> PathBuf {
+        self.folder.join("origin.toml")
+    }
+
+    fn origin_settings(&self) -> Result<String> {
+        let settings = json!({
+            "ORIGIN_LISTEN": loopback(self.ports.origin).to_string(),
+            "DATABASE_URL": self.database_url(),
+            "ISSUER": self.edge_url(),
+            "AUDIENCE": AUDIENCE,
+            "STORE_URL": self.store_url(),
+            "STORE_TOKEN": self.origin_token,
+            "SEAL_KEY": self.seal_key,
+            "MASTER_KEY": self.master_key,
+            "INTROSPECTION_CLIENTS": format!("edge={}", self.introspection_secret),
+        });
+        Ok(toml::to_string(&settings)?)
     }
 
     fn origin_command(&self) -> Command {
         let mut origin = Command::new(at("target/debug/portcullis-origin"));
-        origin.env("DATABASE_URL", self.database_url());
+        origin.arg("--config").arg(self.origin_config());
         origin
     }
 }

@@ -1,7 +1,7 @@
 //! The tests, in the order of what they cost; one line of counts at the end.
 
 use crate::tools::{self, Extent, Tools};
-use crate::{at, stack, worker};
+use crate::{at, postgres, stack, worker};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use std::fs;
@@ -46,10 +46,7 @@ pub fn run(options: &Options) -> Result<()> {
     for part in parts.into_iter().filter(|part| options.part.is_none_or(|wanted| wanted == *part)) {
         match part {
             Part::Lint => lint(&tools, &mut tally)?,
-            Part::Unit => tally.check(
-                "unit tests",
-                cargo(&["test", "--workspace", "--exclude", "portcullis-e2e"]),
-            )?,
+            Part::Unit => unit(&mut tally)?,
             Part::Wasm => wasm(&tools, &mut tally)?,
             Part::Fuzz => fuzz(&tools, options.fuzz_seconds, &mut tally)?,
             Part::Bundle => bundle(&tools, &mut tally)?,
@@ -148,6 +145,20 @@ fn lint(tools: &Tools, tally: &mut Tally) -> Result<()> {
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     tally.check("documentation", doc)
+}
+
+/// The origin's tests have a Postgres, too.
+fn unit(tally: &mut Tally) -> Result<()> {
+    let (mut servers, folder) = (stack::Servers::default(), postgres::folder());
+    let log = |name: &str| at("target/log").join(format!("{name}.log"));
+    let outcome = postgres::start(&folder, log, &mut servers).and_then(|()| {
+        let mut test = cargo(&["test", "--workspace", "--exclude", "portcullis-e2e"]);
+        test.env("PORTCULLIS_TEST_POSTGRES", postgres::url(&folder));
+        tally.check("unit tests", test)
+    });
+    drop(servers);
+    let _ = fs::remove_dir_all(&folder);
+    outcome
 }
 
 fn wasm(tools: &Tools, tally: &mut Tally) -> Result<()> {

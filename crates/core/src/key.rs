@@ -17,7 +17,7 @@ pub struct Keys {
 
 impl Keys {
     /// Each kind of key, as it follows the prefix.
-    pub const KINDS: [&'static str; 10] = [
+    pub const KINDS: [&'static str; 12] = [
         "token:",
         "session:",
         "sessions:",
@@ -28,6 +28,8 @@ impl Keys {
         "limit:",
         "attempts:",
         "metrics",
+        "refresh:",
+        "reconciled",
     ];
 
     /// The prefix that is used where none is configured.
@@ -89,6 +91,21 @@ impl Keys {
         format!("{}:metrics", self.prefix)
     }
 
+    /// A refresh under way, and then its answer, by the hash of the refresh token.
+    pub fn refresh(&self, hash: &TokenHash) -> String {
+        self.refresh_of(&hash.to_string())
+    }
+
+    /// The same, where the hash is known in writing.
+    pub fn refresh_of(&self, hash: &str) -> String {
+        format!("{}:refresh:{hash}", self.prefix)
+    }
+
+    /// When the store was last brought in step with the database as a whole.
+    pub fn reconciled(&self) -> String {
+        format!("{}:reconciled", self.prefix)
+    }
+
     /// The attempts to log in by one `who` of a kind: a username, or an address.
     pub fn attempts(&self, kind: &str, who: &str) -> String {
         format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, who))
@@ -112,7 +129,7 @@ mod tests {
 
     const STORAGE: &str = include_str!("../../../docs/storage.md");
 
-    fn one_of_each() -> [String; 10] {
+    fn one_of_each() -> [String; 12] {
         let keys = Keys::new(Keys::PREFIX);
         [
             keys.token(&TokenHash::of("t")),
@@ -125,6 +142,8 @@ mod tests {
             keys.limit("api", "x").0,
             keys.attempts("username", "x"),
             keys.metrics(),
+            keys.refresh(&TokenHash::of("t")),
+            keys.reconciled(),
         ]
     }
 

@@ -35,6 +35,7 @@ mod limit;
 mod memory;
 mod permit;
 mod policy;
+mod replay;
 mod route;
 mod seal;
 mod session;
@@ -64,6 +65,7 @@ pub use policy::{
     Answer, BaseUrl, ConfigError, Destination, FailureLimit, Fault, LogPolicy, Policy, Secret,
     StoreAddress,
 };
+pub use replay::{REFRESH_COOKIE, ReplayKey};
 pub use route::{Access, Mode, Pattern, Route, StoreOutage, TokenTravel};
 pub use seal::Seal;
 pub use session::{TokenRecord, revoked_before};

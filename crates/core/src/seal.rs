@@ -72,6 +72,12 @@ impl Seal {
         Some(format!("{VERSION}.{}.{}", own.id, URL_SAFE_NO_PAD.encode(sealed)))
     }
 
+    /// Whether it is the key that seals now which sealed this, and not the one before.
+    pub fn is_sealed_by_first(&self, sealed: &str) -> bool {
+        let id = sealed.split('.').nth(1);
+        self.keys.first().is_some_and(|own| id == Some(own.id.as_str()))
+    }
+
     /// What was sealed for the place `key`, if one of the keys opens it.
     pub fn open(&self, sealed: &str, key: &str) -> Option<String> {
         let (id, body) = sealed.strip_prefix(VERSION)?.strip_prefix('.')?.split_once('.')?;

@@ -11,9 +11,11 @@ pub enum Problem {
     BodyTooLarge,
     BodyTooSlow,
     ClientInvalid,
+    ClientMismatch,
     CredentialsInvalid,
     CredentialsMissing,
     DatabaseUnavailable,
+    GrantTypeUnsupported,
     Internal,
     LoginCooling {
         /// Until the next attempt is looked at.
@@ -22,22 +24,24 @@ pub enum Problem {
     MediaTypeUnsupported,
     MethodNotAllowed,
     NotFound,
+    OriginRefused,
     Overloaded,
+    PasswordUnacceptable,
     RefreshTokenInvalid,
     RefreshTokenReused,
     RequestMalformed,
+    ScopeInvalid,
     SessionEnded,
+    SessionUnknown,
 }
 
 impl Problem {
     /// Status, stable code, and what it means.
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::AccessTokenInvalid => (
-                StatusCode::UNAUTHORIZED,
-                "access_token_invalid",
-                "the access token is not one of ours",
-            ),
+            Self::AccessTokenInvalid => {
+                (StatusCode::UNAUTHORIZED, "access_token_invalid", "the access token is not good")
+            }
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
             }
@@ -49,18 +53,28 @@ impl Problem {
                 "client_invalid",
                 "the client is not known, or its secret is wrong",
             ),
+            Self::ClientMismatch => (
+                StatusCode::BAD_REQUEST,
+                "client_mismatch",
+                "the token was issued to another client",
+            ),
             Self::CredentialsInvalid => {
                 (StatusCode::UNAUTHORIZED, "credentials_invalid", "username or password is wrong")
             }
             Self::CredentialsMissing => (
                 StatusCode::UNAUTHORIZED,
                 "credentials_missing",
-                "a refresh token in the body or a Bearer token is required",
+                "a refresh token, in the body or its cookie, or a Bearer token is required",
             ),
             Self::DatabaseUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "database_unavailable",
                 "the database does not answer",
+            ),
+            Self::GrantTypeUnsupported => (
+                StatusCode::BAD_REQUEST,
+                "grant_type_unsupported",
+                "only grant_type=refresh_token is served here",
             ),
             Self::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "something failed; see the log")
@@ -79,10 +93,20 @@ impl Problem {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is required")
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is no such endpoint"),
+            Self::OriginRefused => (
+                StatusCode::FORBIDDEN,
+                "origin_refused",
+                "pages of this origin may not use the cookie",
+            ),
             Self::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
                 "too many logins at once; try again",
+            ),
+            Self::PasswordUnacceptable => (
+                StatusCode::BAD_REQUEST,
+                "password_unacceptable",
+                "a password has 8 characters at the least, and 1024 bytes at the most",
             ),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,
@@ -99,8 +123,16 @@ impl Problem {
                 "request_malformed",
                 "the body is not what this endpoint takes",
             ),
+            Self::ScopeInvalid => (
+                StatusCode::BAD_REQUEST,
+                "scope_invalid",
+                "the scope is not part of the session's, or not the one that was asked for before",
+            ),
             Self::SessionEnded => {
                 (StatusCode::UNAUTHORIZED, "session_ended", "the session is over")
+            }
+            Self::SessionUnknown => {
+                (StatusCode::NOT_FOUND, "session_unknown", "there is no such session")
             }
         }
     }
@@ -114,15 +146,31 @@ impl Problem {
     pub fn oauth(self) -> Response {
         let (status, code, description) = self.parts();
         let (status, error) = match self {
-            Self::RefreshTokenInvalid | Self::RefreshTokenReused | Self::SessionEnded => {
-                (StatusCode::BAD_REQUEST, "invalid_grant")
-            }
+            Self::ClientMismatch
+            | Self::RefreshTokenInvalid
+            | Self::RefreshTokenReused
+            | Self::SessionEnded => (StatusCode::BAD_REQUEST, "invalid_grant"),
+            Self::ClientInvalid => (status, "invalid_client"),
+            Self::GrantTypeUnsupported => (status, "unsupported_grant_type"),
+            Self::ScopeInvalid => (status, "invalid_scope"),
             Self::BodyTooSlow | Self::RequestMalformed => (status, "invalid_request"),
             Self::DatabaseUnavailable | Self::Overloaded => (status, "temporarily_unavailable"),
             _ => (status, "server_error"),
         };
         let body = json!({ "error": error, "error_description": description, "code": code });
-        (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+        let mut response =
+            (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
+        self.ask_to_wait(status, &mut response);
+        response
+    }
+
+    fn ask_to_wait(self, status: StatusCode, response: &mut Response) {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Self::LoginCooling { seconds } = self {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
     }
 }
 
@@ -141,12 +189,7 @@ impl IntoResponse for Problem {
             (header::CACHE_CONTROL, "no-store"),
         ];
         let mut response = (status, fields, body.to_string()).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if let Self::LoginCooling { seconds } = self {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
+        self.ask_to_wait(status, &mut response);
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match self {
                 Self::AccessTokenInvalid => "Bearer error=\"invalid_token\"",

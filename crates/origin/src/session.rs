@@ -1,37 +1,55 @@
-//! The rules: who gets a session, how it goes on, and how it ends.
+//! The rules: who gets a session, how it goes on, and how it ends. What the store must learn of it is `publish.rs`'s.
 
+use crate::Outcome;
 use crate::attempts::Attempts;
-use crate::config::{ACCESS_TOKEN_SECONDS_MAX, Config};
-use crate::db::{Db, Rotation, Session, User};
+use crate::audit::{Actor, Audit, Event, Happened, Whence};
+use crate::config::{AccessTokenFormat, Config};
+use crate::db::{Asked, Db, Ended, Grant, Issued, Rotation, Session, User, Which};
 use crate::error::Problem;
-use crate::password::Passwords;
-use crate::publish::{Delivery, Publisher};
+use crate::keys::KeyRing;
+use crate::password::{self, Passwords};
+use crate::publish::{Announcement, Delivery, Publisher};
 use crate::store::Store;
-use crate::token::{self, AccessClaims, SigningKey};
-use portcullis_core::{Keys, TokenHash, TokenRecord, UnixSeconds};
-use redis_rest::Command;
-use serde::Serialize;
+use crate::token::{self, AccessClaims, Opaque, nonce};
+use portcullis_core::{ReplayKey, TokenHash, UnixSeconds};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Login, refresh and logout.
+/// Login, refresh, revocation, and what is asked about them.
 pub struct Sessions {
     config: Config,
-    keys: Keys,
     db: Arc<Db>,
     publisher: Arc<Publisher>,
     attempts: Attempts,
     passwords: Passwords,
-    signing: SigningKey,
+    keys: Arc<KeyRing>,
+    audit: Audit,
 }
 
 /// What a client receives (RFC 6749 section 5.1).
-#[derive(Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Tokens {
-    access_token: String,
-    token_type: &'static str,
-    expires_in: u64,
-    refresh_token: String,
-    scope: String,
+    pub access_token: String,
+    pub token_type: String,
+    pub expires_in: u64,
+    pub refresh_token: String,
+    pub scope: String,
+    /// What is left of the session; a cookie ends with it.
+    #[serde(default, skip_serializing)]
+    pub session_seconds: u64,
+}
+
+/// A session as its user sees it.
+#[derive(Serialize)]
+pub struct Listed {
+    pub id: String,
+    pub created_at: u64,
+    pub last_seen_at: u64,
+    pub expires_at: u64,
+    pub device: String,
+    pub address: String,
+    /// Whether the request came by it.
+    pub current: bool,
 }
 
 impl Sessions {
@@ -39,14 +57,13 @@ impl Sessions {
     pub fn new(
         config: Config,
         db: Arc<Db>,
-        store: Arc<Store>,
+        store: &Arc<Store>,
         publisher: Arc<Publisher>,
-        passwords: Passwords,
-        signing: SigningKey,
-    ) -> Self {
-        let keys = Keys::new(&config.key_prefix);
-        let attempts = Attempts::new(store, keys.clone(), config.attempts);
-        Self { config, keys, db, publisher, attempts, passwords, signing }
+        keys: Arc<KeyRing>,
+    ) -> Outcome<Self> {
+        let attempts = Attempts::new(Arc::clone(store), publisher.keys().clone(), config.attempts);
+        let (passwords, audit) = (Passwords::new()?, Audit::new()?);
+        Ok(Self { config, db, publisher, attempts, passwords, keys, audit })
     }
 
     /// The settings.
@@ -54,9 +71,14 @@ impl Sessions {
         &self.config
     }
 
-    /// The key that signs.
-    pub fn signing(&self) -> &SigningKey {
-        &self.signing
+    /// The keys that sign.
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// The counters of events.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// Begins a session for whoever knows the password. A user that is not there costs the same time.
@@ -64,224 +86,423 @@ impl Sessions {
         &self,
         username: &str,
         password: String,
-        address: &str,
+        whence: &Whence,
         now: UnixSeconds,
     ) -> Result<Tokens, Problem> {
-        self.attempts.begin(username, address).await?;
-        let user = match self.holder(username, password).await {
-            Ok(user) => user.ok_or(Problem::CredentialsInvalid)?,
+        let address = whence.group();
+        self.attempts.begin(username, &address).await?;
+        let found = match self.holder(username, password).await {
+            Ok(found) => found,
             Err(problem) => {
-                self.attempts.take_back(username, address).await;
+                self.attempts.take_back(username, &address).await;
                 return Err(problem);
             }
         };
-        self.attempts.succeeded(username, address).await;
+        let Some((user, rehashed)) = found else {
+            let event = Event::new(Happened::LoginFailed, Actor::User, whence);
+            let events = [event.detail(TokenHash::of(username).to_string())];
+            self.db.note_alone(&events, now).await?;
+            self.audit.tell(&events);
+            return Err(Problem::CredentialsInvalid);
+        };
+        self.attempts.succeeded(username, &address).await;
         let session = Session {
             id: token::random_name(),
-            user_id: user.id,
+            user_id: user.id.clone(),
             client_id: self.config.client_id.clone(),
-            scope: user.scope,
+            scope: user.scope.clone(),
             created_at: now.0,
             expires_at: now.plus(self.config.refresh_token_seconds).0,
+            refreshed_at: now.0,
+            device: whence.device.clone(),
+            address: whence.address.clone(),
         };
-        let refresh_token = token::random_secret();
-        let access_token = self.sign(&session, now)?;
-        let commands = self.announce(&session, &access_token, now);
-        let hashes = (hash_of(&refresh_token), hash_of(&access_token));
-        let pending = self.db.begin_session(&session, &hashes.0, &hashes.1, commands).await?;
+        let (tokens, issued) = self.issue(&session, session.scope.clone(), None, now)?;
+        let user = (&user, rehashed.as_deref());
+        let most = self.config.sessions_per_user_max;
+        let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
+        let begun = self.db.begin_session(&session, user, issued, most, whence, revoke).await?;
+        // The password was changed while it was verified.
+        let (pending, events) = begun.ok_or(Problem::CredentialsInvalid)?;
+        self.audit.tell(&events);
         self.publisher.deliver(&pending).await;
-        Ok(self.tokens(session, access_token, refresh_token))
+        Ok(tokens)
     }
 
-    /// The user of that name, if the password is theirs.
-    async fn holder(&self, username: &str, password: String) -> Result<Option<User>, Problem> {
+    /// The user of that name, if the password is theirs, and its hash anew if it was made otherwise than today.
+    async fn holder(
+        &self,
+        username: &str,
+        password: String,
+    ) -> Result<Option<(User, Option<String>)>, Problem> {
         let user = self.db.user(username).await?.filter(|user| !user.disabled);
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let holds = self.passwords.verify(password, hash).await?;
-        Ok(user.filter(|_| holds))
+        let verified = self.passwords.verify(password, hash).await?;
+        Ok(user.filter(|_| verified.holds).map(|user| (user, verified.rehashed)))
     }
 
-    /// Spends a refresh token for a new pair. The pair is handed out also if the store can't be told
-    /// yet: the old token is spent, so keeping the new one back would end the session.
-    pub async fn refresh(&self, refresh_token: &str, now: UnixSeconds) -> Result<Tokens, Problem> {
-        let next = token::random_secret();
-        let mut signed = Err(Problem::Internal);
-        let rotation = self
-            .db
-            .rotate(
-                &hash_of(refresh_token),
-                &hash_of(&next),
-                now,
-                |session| {
-                    signed = self.sign(session, now);
-                    let access_token = signed.as_ref().ok()?;
-                    Some((hash_of(access_token), self.announce(session, access_token, now)))
-                },
-                |session, issued| self.revoke(session, issued, now),
-            )
-            .await?;
-        match rotation {
-            Rotation::Rotated(session, pending) => {
-                let access_token = signed?;
-                self.publisher.deliver(&pending).await;
-                Ok(self.tokens(session, access_token, next))
+    /// Spends a refresh token for a new pair; whoever asks again within the grace gets the same one. The pair is
+    /// handed out also if the store can't be told yet: the old token is spent, so keeping the new one back would
+    /// end the session. `scope` may narrow what the access token is for (RFC 6749 section 6).
+    pub async fn refresh(
+        &self,
+        refresh_token: &str,
+        scope: Option<&str>,
+        client_id: Option<&str>,
+        whence: &Whence,
+        now: UnixSeconds,
+    ) -> Result<Tokens, Problem> {
+        if !Opaque::Refresh.is_form_of(refresh_token) {
+            return Err(Problem::RefreshTokenInvalid);
+        }
+        let hash = hash_of(refresh_token);
+        let replay = ReplayKey::derive(refresh_token, "");
+        let asked = Asked {
+            now,
+            idle_seconds: self.config.refresh_idle_seconds,
+            grace_seconds: self.config.refresh_grace_seconds,
+            client_id,
+            whence,
+        };
+        let mut tokens = None;
+        let issue = |session: &Session| {
+            let scope = narrowed(&session.scope, scope)?;
+            let (made, issued) = self.issue(session, scope, Some((&replay, &hash)), now)?;
+            tokens = Some(made);
+            Ok(issued)
+        };
+        let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
+        match self.db.rotate(&hash, &asked, issue, revoke).await? {
+            Rotation::Rotated(pending, events) => {
+                self.audit.tell(&events);
+                self.publisher.deliver(&[pending]).await;
+                tokens.ok_or(Problem::Internal)
             }
-            Rotation::Reused(session, pending) => {
-                tracing::warn!(
-                    event = "refresh_token_reused",
-                    session = session.id,
-                    user = session.user_id
-                );
-                self.publisher.deliver(&pending).await;
+            Rotation::Replayed(session, answer) => {
+                let answer = replay.open(&answer, &hash);
+                let answer = answer.and_then(|text| Kept::read(&text, &session, now));
+                let tokens = answer.ok_or(Problem::Internal)?;
+                let same = narrowed(&session.scope, scope)? == tokens.scope;
+                tracing::info!(event = "refresh_replayed", session = session.id);
+                if same { Ok(tokens) } else { Err(Problem::ScopeInvalid) }
+            }
+            Rotation::Reused(ended, events) => {
+                self.audit.tell(&events);
+                self.publisher.deliver(&[ended.pending]).await;
                 Err(Problem::RefreshTokenReused)
             }
-            Rotation::Unsigned => Err(Problem::Internal),
+            Rotation::Refused(problem) => Err(problem),
             Rotation::Ended => Err(Problem::SessionEnded),
             Rotation::Unknown => Err(Problem::RefreshTokenInvalid),
         }
     }
 
     /// Ends the session of a refresh token; of one that nobody was given there is nothing to end.
-    pub async fn logout(&self, refresh_token: &str, now: UnixSeconds) -> Result<Delivery, Problem> {
+    pub async fn logout(
+        &self,
+        refresh_token: &str,
+        whence: &Whence,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        if !Opaque::Refresh.is_form_of(refresh_token) {
+            return Err(Problem::RefreshTokenInvalid);
+        }
         let session = self.db.session_of(&hash_of(refresh_token)).await?;
-        self.end(session.ok_or(Problem::RefreshTokenInvalid)?, now).await
+        let session = session.ok_or(Problem::RefreshTokenInvalid)?;
+        let event = Event::new(Happened::Logout, Actor::User, whence).of(&session.user_id);
+        self.end(Which::One(&session.id), "logout", event.session(&session.id), now).await
     }
 
     /// Ends the session of an access token, which may have expired.
     pub async fn logout_bearer(
         &self,
         access_token: &str,
+        whence: &Whence,
         now: UnixSeconds,
     ) -> Result<Delivery, Problem> {
-        let claims = self.signing.verify(access_token, &self.config.issuer, &self.config.audience);
-        let claims = claims.ok_or(Problem::AccessTokenInvalid)?;
-        let session = Session {
-            id: claims.sid,
-            user_id: claims.sub,
-            client_id: claims.client_id,
-            scope: claims.scope,
-            created_at: claims.iat,
-            expires_at: claims.exp,
-        };
-        self.end(session, now).await
+        let claims = self.claims(access_token).await?.ok_or(Problem::AccessTokenInvalid)?;
+        let event = Event::new(Happened::Logout, Actor::User, whence).of(&claims.sub);
+        self.end(Which::One(&claims.sid), "logout", event.session(&claims.sid), now).await
     }
 
-    /// The claims of an access token that is good: ours, in date, and of a session that goes on.
+    /// Ends all sessions of whoever holds the access token, which must be good.
+    pub async fn logout_everywhere(
+        &self,
+        access_token: &str,
+        whence: &Whence,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let claims = self.good(access_token, now).await?;
+        let which = Which::OfUser { user_id: &claims.sub, kept: None };
+        let event = Event::new(Happened::Logout, Actor::User, whence).of(&claims.sub);
+        self.end(which, "logout", event.detail("everywhere"), now).await
+    }
+
+    /// Revokes a token (RFC 7009): with a refresh token its whole session, with an access token that one alone.
+    /// There is nothing to do for one that is not ours.
+    pub async fn revoke(
+        &self,
+        token: &str,
+        client_id: Option<&str>,
+        whence: &Whence,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let refuse = |own: &str| client_id.is_some_and(|client| client != own);
+        if Opaque::Refresh.is_form_of(token) {
+            let Some(session) = self.db.session_of(&hash_of(token)).await? else {
+                return Ok(Delivery::Done);
+            };
+            if refuse(&session.client_id) {
+                return Err(Problem::ClientMismatch);
+            }
+            let event = Event::new(Happened::SessionRevoked, Actor::User, whence);
+            let event = event.of(&session.user_id).session(&session.id);
+            return self.end(Which::One(&session.id), "revoked", event, now).await;
+        }
+        let Some(claims) = self.claims(token).await?.filter(|claims| claims.exp > now.0) else {
+            return Ok(Delivery::Done);
+        };
+        if refuse(&claims.client_id) {
+            return Err(Problem::ClientMismatch);
+        }
+        let event = Event::new(Happened::TokenRevoked, Actor::User, whence);
+        let events = [event.of(&claims.sub).session(&claims.sid)];
+        let commands = self.publisher.token_revoked(&claims.jti, &hash_of(token), now);
+        let grant = Grant { now, events: &events };
+        let pending = self.db.revoke_token(&claims.jti, claims.exp, commands, &grant).await?;
+        self.audit.tell(&events);
+        Ok(self.publisher.deliver(&[pending]).await)
+    }
+
+    /// Changes the password of whoever holds the access token and knows the old one. All other sessions end.
+    pub async fn change_password(
+        &self,
+        access_token: &str,
+        (old, new): (String, String),
+        whence: &Whence,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        if !password::is_acceptable(&new) {
+            return Err(Problem::PasswordUnacceptable);
+        }
+        let claims = self.good(access_token, now).await?;
+        let user = self.db.user_of(&claims.sub).await?.ok_or(Problem::AccessTokenInvalid)?;
+        let address = whence.group();
+        // Whoever has found a session open is not to guess the password by it.
+        self.attempts.begin(&user.id, &address).await?;
+        let verified = match self.passwords.verify(old, Some(user.password_hash.clone())).await {
+            Ok(verified) => verified,
+            Err(overloaded) => {
+                self.attempts.take_back(&user.id, &address).await;
+                return Err(overloaded.into());
+            }
+        };
+        if !verified.holds {
+            return Err(Problem::CredentialsInvalid);
+        }
+        self.attempts.succeeded(&user.id, &address).await;
+        let new_hash = self.passwords.hash(new).await?;
+        let event = Event::new(Happened::PasswordChanged, Actor::User, whence);
+        let events = [event.of(&user.id).session(&claims.sid)];
+        let grant = Grant { now, events: &events };
+        let hashes = (Some(user.password_hash.as_str()), new_hash.as_str());
+        let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
+        let ended =
+            self.db.set_password(&user.id, hashes, Some(&claims.sid), &grant, revoke).await?;
+        let ended = ended.ok_or(Problem::CredentialsInvalid)?;
+        self.audit.tell(&events);
+        Ok(self.publisher.deliver_ended(&ended).await)
+    }
+
+    /// The sessions of whoever holds the access token.
+    pub async fn list(&self, access_token: &str, now: UnixSeconds) -> Result<Vec<Listed>, Problem> {
+        let claims = self.good(access_token, now).await?;
+        let idle = self.config.refresh_idle_seconds;
+        let sessions = self.db.sessions(&claims.sub, now, idle).await?;
+        let ids: Vec<&str> = sessions.iter().map(|session| session.id.as_str()).collect();
+        let seen = self.publisher.last_seen(&ids).await;
+        let listed = sessions.into_iter().zip(seen).map(|(session, seen)| Listed {
+            current: session.id == claims.sid,
+            last_seen_at: seen.unwrap_or(0).max(session.refreshed_at),
+            id: session.id,
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+            device: session.device,
+            address: session.address,
+        });
+        Ok(listed.collect())
+    }
+
+    /// Ends one session of whoever holds the access token.
+    pub async fn remove(
+        &self,
+        access_token: &str,
+        id: &str,
+        whence: &Whence,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let claims = self.good(access_token, now).await?;
+        let idle = self.config.refresh_idle_seconds;
+        let sessions = self.db.sessions(&claims.sub, now, idle).await?;
+        if !sessions.iter().any(|session| session.id == id) {
+            return Err(Problem::SessionUnknown);
+        }
+        let event = Event::new(Happened::SessionRevoked, Actor::User, whence).of(&claims.sub);
+        self.end(Which::One(id), "removed", event.session(id), now).await
+    }
+
+    /// The claims of an access token that is good: ours, in date, not revoked, and of a session that goes on.
     pub async fn introspect(
         &self,
         access_token: &str,
         now: UnixSeconds,
     ) -> Result<Option<AccessClaims>, Problem> {
-        let claims = self.signing.verify(access_token, &self.config.issuer, &self.config.audience);
-        let Some(claims) = claims.filter(|claims| claims.exp > now.0) else {
-            return Ok(None);
-        };
-        let lives = self.db.session_lives(&claims.sid, now).await?;
+        let claims = self.claims(access_token).await?.filter(|claims| claims.exp > now.0);
+        let Some(claims) = claims else { return Ok(None) };
+        let idle = self.config.refresh_idle_seconds;
+        let lives = self.db.token_lives(&claims.sid, &claims.jti, now, idle).await?;
         Ok(lives.then_some(claims))
     }
 
-    async fn end(&self, session: Session, now: UnixSeconds) -> Result<Delivery, Problem> {
-        let revoke = |issued| self.revoke(&session, issued, now);
-        let pending = self.db.end_session(&session.id, "logout", now, revoke).await?;
-        Ok(self.publisher.deliver(&pending).await)
+    async fn good(&self, access_token: &str, now: UnixSeconds) -> Result<AccessClaims, Problem> {
+        self.introspect(access_token, now).await?.ok_or(Problem::AccessTokenInvalid)
     }
 
-    fn sign(&self, session: &Session, now: UnixSeconds) -> Result<String, Problem> {
+    /// What an access token of ours says, also one that has expired.
+    async fn claims(&self, access_token: &str) -> Result<Option<AccessClaims>, Problem> {
+        let (issuer, audience) = (&self.config.link.issuer, &self.config.audience);
+        if !Opaque::Access.is_form_of(access_token) {
+            return Ok(self.keys.keys().verify(access_token, issuer, audience));
+        }
+        let live = self.db.access_token(&hash_of(access_token)).await?;
+        Ok(live.map(|live| AccessClaims {
+            iss: issuer.clone(),
+            sub: live.session.user_id,
+            aud: audience.clone(),
+            exp: live.expires_at,
+            iat: live.issued_at,
+            jti: live.jti,
+            sid: live.session.id,
+            client_id: live.session.client_id,
+            scope: live.scope,
+        }))
+    }
+
+    async fn end(
+        &self,
+        which: Which<'_>,
+        why: &str,
+        event: Event,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let events = [event];
+        let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
+        let grant = Grant { now, events: &events };
+        let ended = self.db.end_sessions(which, why, &grant, revoke).await?;
+        self.audit.tell(&events);
+        Ok(self.publisher.deliver_ended(&ended).await)
+    }
+
+    /// A new pair of tokens; with `replay`, kept for whoever asks the same again.
+    fn issue(
+        &self,
+        session: &Session,
+        scope: String,
+        replay: Option<(&ReplayKey, &str)>,
+        now: UnixSeconds,
+    ) -> Result<(Tokens, Issued), Problem> {
+        let life = self.config.access_token_seconds;
         let claims = AccessClaims {
-            iss: self.config.issuer.clone(),
+            iss: self.config.link.issuer.clone(),
             sub: session.user_id.clone(),
             aud: self.config.audience.clone(),
-            exp: now.plus(self.config.access_token_seconds).0,
+            exp: now.plus(life).0,
             iat: now.0,
             jti: token::random_name(),
             sid: session.id.clone(),
             client_id: session.client_id.clone(),
-            scope: session.scope.clone(),
+            scope,
         };
-        self.signing.sign(&claims).map_err(|error| {
-            tracing::error!(event = "signing_failed", %error);
-            Problem::Internal
-        })
+        let access_token = match self.config.access_token_format {
+            AccessTokenFormat::Jwt => self.keys.keys().sign(&claims, now).ok_or_else(|| {
+                tracing::error!(event = "signing_failed");
+                Problem::Internal
+            })?,
+            AccessTokenFormat::Opaque => Opaque::Access.draw(),
+        };
+        let tokens = Tokens {
+            access_token,
+            token_type: "Bearer".to_owned(),
+            expires_in: life,
+            refresh_token: Opaque::Refresh.draw(),
+            scope: claims.scope.clone(),
+            session_seconds: session.expires_at.saturating_sub(now.0),
+        };
+        let answer = replay.filter(|_| self.config.refresh_grace_seconds > 0);
+        let answer = answer
+            .and_then(|(key, place)| key.seal(&Kept::of(&tokens, now).write(), place, nonce()));
+        let access_hash = hash_of(&tokens.access_token);
+        let announcement = Announcement {
+            session,
+            claims: &claims,
+            access_hash: &access_hash,
+            seal: self.config.seal.as_ref(),
+        };
+        let issued = Issued {
+            refresh_hash: hash_of(&tokens.refresh_token),
+            access_expires_at: claims.exp,
+            access_jti: claims.jti.clone(),
+            access_scope: claims.scope.clone(),
+            answer,
+            commands: self.publisher.announced(&announcement, now),
+            access_hash,
+        };
+        Ok((tokens, issued))
+    }
+}
+
+/// An answer as it is kept for the grace.
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    tokens: Tokens,
+    at: u64,
+}
+
+impl Kept {
+    fn of(tokens: &Tokens, now: UnixSeconds) -> Self {
+        Self { tokens: tokens.clone(), at: now.0 }
     }
 
-    fn tokens(&self, session: Session, access_token: String, refresh_token: String) -> Tokens {
-        Tokens {
-            access_token,
-            token_type: "Bearer",
-            expires_in: self.config.access_token_seconds,
-            refresh_token,
-            scope: session.scope,
+    fn write(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    fn read(text: &str, session: &Session, now: UnixSeconds) -> Option<Tokens> {
+        let mut kept: Self = serde_json::from_str(text).ok()?;
+        kept.tokens.session_seconds = session.expires_at.saturating_sub(now.0);
+        Some(kept.tokens)
+    }
+}
+
+/// The scope that was asked for, which must be part of the session's; all of it, where none was.
+fn narrowed(whole: &str, asked: Option<&str>) -> Result<String, Problem> {
+    let Some(asked) = asked else { return Ok(whole.to_owned()) };
+    let mut names: Vec<&str> = Vec::new();
+    for name in asked.split(' ').filter(|name| !name.is_empty()) {
+        if !whole.split(' ').any(|own| own == name) {
+            return Err(Problem::ScopeInvalid);
+        }
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
-
-    /// What the store learns of a new access token. Each key ends with what it is about.
-    fn announce(&self, session: &Session, access_token: &str, now: UnixSeconds) -> Vec<Command> {
-        let (issuer, life) = (&self.config.issuer, self.config.access_token_seconds);
-        let record = TokenRecord {
-            sub: session.user_id.clone(),
-            sid: Some(session.id.clone()),
-            client_id: Some(session.client_id.clone()),
-            scope: session.scope.clone(),
-            exp: Some(now.plus(life).0),
-            ..TokenRecord::default()
-        };
-        let token_key = self.keys.token(&TokenHash::of(access_token));
-        let session_key = self.keys.session(issuer, &session.id);
-        let sessions_key = self.keys.sessions(issuer, &session.user_id);
-        let left = session.expires_at.saturating_sub(now.0).max(1);
-        let seal = self.config.seal.as_ref();
-        let holder = TokenRecord { exp: None, ..record.clone() };
-        vec![
-            Command::new("SET")
-                .arg(&token_key)
-                .arg(record.encode(&token_key, seal, nonce()))
-                .arg("EX")
-                .arg(life + BUFFER_SECONDS),
-            Command::new("HSET")
-                .arg(&session_key)
-                .arg("holder")
-                .arg(holder.encode(&session_key, seal, nonce()))
-                .arg("created_at")
-                .arg(session.created_at)
-                .arg("last_seen_at")
-                .arg(now),
-            Command::new("EXPIRE").arg(&session_key).arg(left),
-            Command::new("ZADD").arg(&sessions_key).arg(now).arg(&session.id),
-            Command::new("EXPIRE").arg(&sessions_key).arg(self.config.refresh_token_seconds),
-        ]
-    }
-
-    /// What the store learns of a session's end. The marker outlives every access token of it, also one
-    /// that was issued while tokens lived longer; the records go as well, so that a store which forgets the
-    /// marker has nobody to let in.
-    fn revoke(&self, session: &Session, issued: Vec<String>, now: UnixSeconds) -> Vec<Command> {
-        let issuer = &self.config.issuer;
-        let mut commands = vec![
-            Command::new("SET")
-                .arg(self.keys.revoked_sid(issuer, &session.id))
-                .arg(now)
-                .arg("EX")
-                .arg(ACCESS_TOKEN_SECONDS_MAX + BUFFER_SECONDS),
-            Command::new("DEL").arg(self.keys.session(issuer, &session.id)),
-            Command::new("ZREM").arg(self.keys.sessions(issuer, &session.user_id)).arg(&session.id),
-        ];
-        let records = issued.iter().map(|hash| Command::new("DEL").arg(self.keys.token_of(hash)));
-        commands.extend(records);
-        commands
-    }
+    if names.is_empty() { Ok(whole.to_owned()) } else { Ok(names.join(" ")) }
 }
 
-fn nonce() -> [u8; 12] {
-    let mut nonce = [0; 12];
-    token::fill_random(&mut nonce);
-    nonce
+/// Tokens are kept by their hash alone.
+pub fn hash_of(token: &str) -> String {
+    TokenHash::of(token).to_string()
 }
 
-/// Refresh tokens are kept by their hash alone.
-fn hash_of(refresh_token: &str) -> String {
-    TokenHash::of(refresh_token).to_string()
-}
-
-/// How much longer than a token its record and its session's marker live: more than the leeway that
-/// an edge may grant.
-const BUFFER_SECONDS: u64 = 360;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! The commands of whoever runs the service: users, sessions, keys. What they revoke is told to the store before
+//! they end; what they find is one JSON line each.
+
+use crate::audit::{Actor, Event, Happened, Whence};
+use crate::config::{KeysAction, Link, SessionsAction, UserAction};
+use crate::db::{Db, Ended, Grant, User, Which};
+use crate::keys::{LEAD_SECONDS, Role};
+use crate::publish::{Delivery, Publisher};
+use crate::store::Store;
+use crate::upkeep::Upkeep;
+use crate::{Outcome, now, password, token};
+use serde_json::json;
+use std::io::Read as _;
+use std::sync::Arc;
+
+/// A database, and the store that hears of what changes in it.
+pub struct Admin {
+    db: Arc<Db>,
+    publisher: Publisher,
+}
+
+impl Admin {
+    /// Opens both; the store is asked only when there is something to tell.
+    pub fn new(db: Db, link: &Link) -> Outcome<Self> {
+        let db = Arc::new(db);
+        let store = Arc::new(Store::new(&link.store_url, &link.store_token)?);
+        let publisher = Publisher::new(Arc::clone(&db), store, link);
+        Ok(Self { db, publisher })
+    }
+
+    /// Changes a user who is there.
+    pub async fn user(&self, action: &UserAction) -> Outcome {
+        let (now, whence) = (now(), Whence::default());
+        let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
+        let event = |happened, user: &User| {
+            vec![Event::new(happened, Actor::Operator, &whence).of(&user.id)]
+        };
+        let (done, rows) = match action {
+            UserAction::Add { .. } => return Err("adding a user needs no store".into()),
+            UserAction::Disable { username } => {
+                let user = self.found(username).await?;
+                let events = event(Happened::UserDisabled, &user);
+                let grant = Grant { now, events: &events };
+                let commands = self.publisher.disabled(&user.id);
+                ("disabled", self.db.set_disabled(&user.id, true, commands, &grant, revoke).await?)
+            }
+            UserAction::Enable { username } => {
+                let user = self.found(username).await?;
+                let events = event(Happened::UserEnabled, &user);
+                let grant = Grant { now, events: &events };
+                let commands = self.publisher.enabled(&user.id);
+                ("enabled", self.db.set_disabled(&user.id, false, commands, &grant, revoke).await?)
+            }
+            UserAction::Passwd { username } => {
+                let user = self.found(username).await?;
+                let hash = password::hash(&new_password()?)?;
+                let events = event(Happened::PasswordChanged, &user);
+                let grant = Grant { now, events: &events };
+                let ended = self.db.set_password(&user.id, (None, &hash), None, &grant, revoke);
+                let ended = ended.await?.ok_or("the user is gone")?;
+                ("password_set", ended.into_iter().map(|ended| ended.pending).collect())
+            }
+        };
+        let store = said(self.publisher.deliver(&rows).await);
+        say(&json!({ "done": done, "store": store }));
+        Ok(())
+    }
+
+    /// Ends sessions.
+    pub async fn revoke(&self, action: &SessionsAction) -> Outcome {
+        let SessionsAction::Revoke { session, username } = action else {
+            return Err("listing sessions needs no store".into());
+        };
+        let (now, whence) = (now(), Whence::default());
+        let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
+        let event = Event::new(Happened::SessionRevoked, Actor::Operator, &whence);
+        let user = match username {
+            Some(username) => Some(self.found(username).await?),
+            None => None,
+        };
+        let (which, event) = match (session, &user) {
+            (Some(id), _) => (Which::One(id), event.session(id)),
+            (None, Some(user)) => {
+                let which = Which::OfUser { user_id: &user.id, kept: None };
+                (which, event.of(&user.id).detail("all"))
+            }
+            (None, None) => return Err("give --session or --username".into()),
+        };
+        let events = [event];
+        let grant = Grant { now, events: &events };
+        let ended = self.db.end_sessions(which, "operator", &grant, revoke).await?;
+        if ended.is_empty() && session.is_some() {
+            return Err("there is no such session".into());
+        }
+        let store = said(self.publisher.deliver_ended(&ended).await);
+        say(&json!({ "done": "revoked", "sessions": ended.len(), "store": store }));
+        Ok(())
+    }
+
+    /// Tells the store everything again.
+    pub async fn reconcile(&self) -> Outcome {
+        let drained = self.publisher.drain().await;
+        let told = self.publisher.reconcile(now()).await?;
+        say(&json!({ "done": "reconciled", "told": told, "outbox_empty": drained }));
+        Ok(())
+    }
+
+    /// Deletes what has ended.
+    pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Outcome {
+        let publisher = Arc::new(self.publisher);
+        let upkeep = Upkeep { db: self.db, publisher, idle_seconds, audit_seconds };
+        let deleted = upkeep.clean(now()).await;
+        let store = if upkeep.publisher.drain().await { "told" } else { "pending" };
+        say(&json!({ "done": "cleaned_up", "deleted": deleted, "store": store }));
+        Ok(())
+    }
+
+    async fn found(&self, username: &str) -> Outcome<User> {
+        find(&self.db, username).await
+    }
+}
+
+/// Adds a user; the password is read from standard input.
+pub async fn add_user(db: &Db, username: &str, scope: &str) -> Outcome {
+    if username.is_empty() || username.len() > 256 || username.contains('\0') {
+        return Err("a username has 1 to 256 bytes, and no NUL".into());
+    }
+    let user = User {
+        id: token::random_name(),
+        password_hash: password::hash(&new_password()?)?,
+        scope: scope.to_owned(),
+        disabled: false,
+    };
+    let event = Event::new(Happened::UserAdded, Actor::Operator, &Whence::default());
+    let events = [event.of(&user.id)];
+    if !db.add_user(username, &user, &events, now()).await? {
+        return Err(format!("a user named {username} exists already").into());
+    }
+    say(&json!({ "done": "user_added", "username": username, "scope": scope, "id": user.id }));
+    Ok(())
+}
+
+/// Shows a user's sessions, a line each.
+pub async fn list_sessions(db: &Db, username: &str, idle_seconds: u64) -> Outcome {
+    let user = find(db, username).await?;
+    for session in db.sessions(&user.id, now(), idle_seconds).await? {
+        say(&json!({
+            "session": session.id, "created_at": session.created_at,
+            "refreshed_at": session.refreshed_at, "expires_at": session.expires_at,
+            "address": session.address, "device": session.device,
+        }));
+    }
+    Ok(())
+}
+
+/// Shows the keys, or lets the next one sign.
+pub async fn keys(db: &Db, action: &KeysAction) -> Outcome {
+    let (now, rows) = (now(), db.keys().await?);
+    match action {
+        KeysAction::List => {
+            for row in rows.iter().rev() {
+                let role = match row.role(&rows, now) {
+                    Role::Next => "next",
+                    Role::Current => "current",
+                    Role::Previous => "previous",
+                };
+                say(&json!({
+                    "kid": row.kid, "algorithm": row.algorithm, "role": role,
+                    "created_at": row.created_at, "active_from": row.active_from,
+                }));
+            }
+        }
+        KeysAction::Rotate { compromised } => {
+            let role = |role: Role| rows.iter().find(|row| row.role(&rows, now) == role);
+            let next = role(Role::Next).ok_or("there is no next key yet; a server makes one")?;
+            let known = next.created_at + LEAD_SECONDS;
+            if known > now.0 && !compromised {
+                let left = known - now.0;
+                return Err(format!(
+                    "the next key is new: verifiers may not know it for another {left} s"
+                )
+                .into());
+            }
+            let current = role(Role::Current);
+            let drop = current.filter(|_| *compromised).map(|key| key.generation);
+            let event = Event::new(Happened::KeyRotated, Actor::Operator, &Whence::default());
+            let events = [event.detail(next.kid.clone())];
+            db.rotate_keys(next.generation, drop, &events, now).await?;
+            say(&json!({ "done": "rotated", "current": next.kid, "withdrawn": drop.is_some() }));
+        }
+    }
+    Ok(())
+}
+
+async fn find(db: &Db, username: &str) -> Outcome<User> {
+    let user = db.user(username).await?;
+    user.ok_or_else(|| format!("there is no user named {username}").into())
+}
+
+fn new_password() -> Outcome<String> {
+    let mut password = String::new();
+    std::io::stdin().take(4096).read_to_string(&mut password)?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    if !password::is_acceptable(password) {
+        return Err(format!(
+            "give a password of {} characters to {} bytes on standard input",
+            password::PASSWORD_CHARACTERS_MIN,
+            password::PASSWORD_BYTES_MAX
+        )
+        .into());
+    }
+    Ok(password.to_owned())
+}
+
+fn said(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Done => "told",
+        Delivery::Pending => "pending: a server that runs goes on telling it",
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "it is what the command is for")]
+fn say(line: &serde_json::Value) {
+    println!("{line}");
+}

@@ -1,0 +1,84 @@
+//! What the store must learn: committed with the change that it follows from, and kept until the store has it.
+
+use super::{Db, Purpose, Tx, seconds};
+use redis_rest::{BodyBounds, Command, decode_pipeline, encode_pipeline};
+use sqlx::Row as _;
+
+/// Commands for the store that are committed but not known to be delivered.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    pub id: String,
+    pub commands: Vec<Command>,
+}
+
+impl Db {
+    /// What the store was not told yet, oldest first, `most` at a time.
+    pub async fn pending(&self, most: u32) -> Result<Vec<Pending>, sqlx::Error> {
+        self.count(Purpose::Outbox);
+        let rows = sqlx::query("SELECT id, commands FROM outbox ORDER BY created_at, id LIMIT $1")
+            .bind(i64::from(most))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let text: String = row.try_get("commands")?;
+                let commands = decode_pipeline(text.as_bytes(), NO_BOUNDS)
+                    .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+                Ok(Pending { id: row.try_get("id")?, commands })
+            })
+            .collect()
+    }
+
+    /// How many rows the store was not told yet, and since when the oldest waits.
+    pub async fn backlog(&self) -> Result<(i64, Option<i64>), sqlx::Error> {
+        self.count(Purpose::Outbox);
+        let row =
+            sqlx::query("SELECT COUNT(*) AS rows_left, MIN(created_at) AS oldest FROM outbox")
+                .fetch_one(&self.readers)
+                .await?;
+        Ok((row.try_get("rows_left")?, row.try_get("oldest")?))
+    }
+
+    /// Forgets what the store has been told.
+    pub async fn delivered(&self, id: &str) -> Result<(), sqlx::Error> {
+        self.count(Purpose::Outbox);
+        sqlx::query("DELETE FROM outbox WHERE id = $1")
+            .bind(id)
+            .execute(&self.writer)
+            .await
+            .map(|_| ())
+    }
+
+    /// Adds what the store must learn about a session or a user.
+    pub(super) async fn enqueue(
+        &self,
+        tx: &mut Tx,
+        about: &str,
+        commands: Vec<Command>,
+        now: u64,
+    ) -> Result<Pending, sqlx::Error> {
+        let id = crate::token::random_name();
+        self.count(Purpose::Request);
+        sqlx::query("INSERT INTO outbox (id, commands, created_at, about) VALUES ($1, $2, $3, $4)")
+            .bind(id.as_str())
+            .bind(encode_pipeline(&commands))
+            .bind(seconds(now))
+            .bind(about)
+            .execute(&mut **tx)
+            .await?;
+        Ok(Pending { id, commands })
+    }
+
+    /// Takes back what the store was not told yet, since what follows makes it void.
+    pub(super) async fn forget(&self, tx: &mut Tx, about: &str) -> Result<(), sqlx::Error> {
+        self.count(Purpose::Request);
+        sqlx::query("DELETE FROM outbox WHERE about = $1")
+            .bind(about)
+            .execute(&mut **tx)
+            .await
+            .map(|_| ())
+    }
+}
+
+/// What we wrote ourselves is read whole.
+const NO_BOUNDS: BodyBounds = BodyBounds { commands_max: usize::MAX, words_max: usize::MAX };
