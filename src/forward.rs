@@ -2,10 +2,12 @@
 
 use crate::breakers::{self, Dependency, Health};
 use crate::host::{self, Fault, Forward};
+use crate::refresh::{self, Journey};
 use crate::trace::Tier;
 use crate::{Arrival, retry};
 use portcullis_core::{
-    Assertion, Denial, Head, Outage, Permit, Policy, Refusal, StoreOutage, Target,
+    Assertion, Denial, Endpoint, Head, Outage, Permit, Policy, Refresh, Refusal, Revocation,
+    StoreOutage, Target,
 };
 use std::cell::RefCell;
 use wasm_bindgen::JsValue;
@@ -27,6 +29,11 @@ pub async fn send(
     if let Some((assertion, input)) = permit.unsigned(&arrival.request_id, arrival.now) {
         edits.set.push((&assertion.field, sign(assertion, &input, arrival).await?));
     }
+    if let Target::Origin(_) = permit.target()
+        && !arrival.country.is_empty()
+    {
+        edits.set.push(("portcullis-country", arrival.country.clone()));
+    }
     let set: Vec<&str> = edits.set.iter().flat_map(|(name, value)| [*name, value]).collect();
     let (begun_ms, deadline_ms) = (host::now_ms(), permit.deadline_ms());
     let until_ms = begun_ms + u64::from(deadline_ms);
@@ -37,6 +44,23 @@ pub async fn send(
         }
         Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
     };
+    let text = || body.as_ref().map(host::text).unwrap_or_default();
+    if permit.endpoint() == Some(Endpoint::Token)
+        && let Some(asked) = Refresh::read(head, &text(), &policy.keys)
+    {
+        let journey = Journey {
+            request: Clone::clone(request),
+            url: base.join(head.target()),
+            remove: edits.remove.join("\n"),
+            set: set.join("\n"),
+            body: body.clone(),
+            deadline_ms: retry::left_ms(until_ms).unwrap_or(1),
+        };
+        if let Some(answer) = refresh::answer(asked, journey, policy, arrival).await {
+            trace.upstream_ms.set(host::now_ms().saturating_sub(begun_ms));
+            return answer.and_then(|response| without_internals(response, dependency));
+        }
+    }
     let mut forward = Forward {
         request,
         url: &base.join(head.target()),
@@ -78,7 +102,30 @@ pub async fn send(
     };
     let outcome = breakers::call(dependency, policy, arrival, deadline_ms, work).await;
     trace.upstream_ms.set(host::now_ms().saturating_sub(begun_ms));
-    Ok(outcome??)
+    let response = without_internals(outcome??, dependency)?;
+    if permit.endpoint() == Some(Endpoint::Revocation)
+        && response.ok()
+        && let Some(revocation) = Revocation::read(head, &text())
+    {
+        refresh::forget(&revocation, policy, arrival).await;
+    }
+    Ok(response)
+}
+
+/// What the origin answered. Its errors pass as they are, but for one that is none of an API's: a page of a server that
+/// failed may tell more than clients should know.
+fn without_internals(
+    response: web_sys::Response,
+    dependency: Dependency,
+) -> Result<web_sys::Response, Refusal> {
+    if dependency == Dependency::Origin && response.status() >= 500 {
+        let media_type = response.headers().get("content-type").ok().flatten().unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+        if !matches!(media_type, "application/json" | "application/problem+json") {
+            return Err(Outage::OriginFaulty.into());
+        }
+    }
+    Ok(response)
 }
 
 /// The body of a request to the origin, which is short: read before anybody is called, so that what goes wrong is

@@ -1,9 +1,9 @@
 // What the edge asks of the platform, in few and coarse steps: a crossing between JavaScript and Wasm
 // costs more than the work that it does. No judgement here; core has it all.
 
-// Clock, request id, place, method, URL, then the header fields, a line each: one string, one crossing.
+// Clock, request id, place and country, method, URL, then the header fields, a line each: one string, one crossing.
 export function head(request) {
-  const place = request.cf?.colo ?? '';
+  const place = `${request.cf?.colo ?? ''} ${request.cf?.country ?? ''}`;
   let text = `${Date.now()}\n${crypto.randomUUID()}\n${place}\n${request.method}\n${request.url}`;
   for (const [name, value] of request.headers) text += `\n${name}\n${value}`;
   return text;
@@ -223,6 +223,32 @@ export async function forward(request, url, remove, set, deadlineMs, bodyRead, p
   }
 }
 
+// The same, but a good answer with its body, as text: "+", then names and values of the fields that are worth keeping, a line
+// each, an empty line, the body. Any other answer as it is, and one that is too long.
+export async function forwardWhole(request, url, remove, set, deadlineMs, body, bytesMax) {
+  const signal = AbortSignal.timeout(deadlineMs);
+  const answer = await forward(request, url, remove, set, deadlineMs, body, true);
+  if (typeof answer === 'string' || answer.status !== 200) return answer;
+  try {
+    const bytes = await bounded(answer.clone().body, bytesMax, signal);
+    if (!bytes) return answer;
+    answer.body?.cancel().catch(() => {});
+    let text = '+';
+    for (const name of ['cache-control', 'content-type', 'expires', 'pragma', 'vary']) {
+      if (answer.headers.has(name)) text += `${name}\n${answer.headers.get(name)}\n`;
+    }
+    for (const cookie of answer.headers.getSetCookie()) text += `set-cookie\n${cookie}\n`;
+    return `${text}\n${new TextDecoder().decode(bytes)}`;
+  } catch {
+    return signal.aborted ? TIMEOUT : UNREACHABLE;
+  }
+}
+
+// What a promise comes to, or nothing if that takes too long; it goes on all the same.
+export function within(promise, ms) {
+  return Promise.race([promise, sleep(ms)]);
+}
+
 export function reply(status, fields, body) {
   const headers = new Headers();
   put(headers, fields);
@@ -241,11 +267,15 @@ export function dress(response, fields, saysWhoReads) {
   return dressed;
 }
 
+// A name that begins with ? is set where there is none yet; with -, it is taken out.
 function put(headers, fields) {
   const pairs = fields.split('\n');
   for (let i = 0; i + 1 < pairs.length; i += 2) {
-    if (pairs[i] === 'vary') headers.append('vary', pairs[i + 1]);
-    else headers.set(pairs[i], pairs[i + 1]);
+    const [name, value] = [pairs[i], pairs[i + 1]];
+    if (name === 'vary' || name === 'set-cookie') headers.append(name, value);
+    else if (name[0] === '-') headers.delete(name.slice(1));
+    else if (name[0] !== '?') headers.set(name, value);
+    else if (!headers.has(name.slice(1))) headers.set(name.slice(1), value);
   }
 }
 

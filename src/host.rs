@@ -18,7 +18,8 @@ extern "C" {
     /// Writes one line to the log.
     pub fn log(line: &str);
 
-    /// A response of its parts; `fields` holds names and values in turn, a line each.
+    /// A response of its parts; `fields` holds names and values in turn, a line each. A name that begins with `?` is
+    /// set where there is none yet; with `-`, it is taken out.
     pub fn reply(status: u16, fields: &str, body: &str) -> web_sys::Response;
 
     /// The same response with some fields set, in the form of [`reply`]'s; and, where the gate says which
@@ -93,6 +94,20 @@ extern "C" {
         body: Option<&JsValue>,
         personal: bool,
     ) -> Promise;
+
+    #[wasm_bindgen(js_name = forwardWhole)]
+    fn forward_whole_promise(
+        request: &web_sys::Request,
+        url: &str,
+        remove: &str,
+        set: &str,
+        deadline_ms: u32,
+        body: Option<&JsValue>,
+        bytes_max: u32,
+    ) -> Promise;
+
+    #[wasm_bindgen(js_name = within)]
+    fn within_promise(promise: &Promise, ms: u32) -> Promise;
 }
 
 /// The clock, in milliseconds. On Workers it moves only with I/O.
@@ -253,6 +268,11 @@ pub async fn read_body(
     }
 }
 
+/// A body that was read, as text; what is none becomes an empty one.
+pub fn text(body: &JsValue) -> String {
+    String::from_utf8(js_sys::Uint8Array::new(body).to_vec()).unwrap_or_default()
+}
+
 /// A request on its way to whoever it is for.
 pub struct Forward<'a> {
     pub request: &'a web_sys::Request,
@@ -268,7 +288,88 @@ pub struct Forward<'a> {
     pub personal: bool,
 }
 
+/// An answer that was waited for to its end.
+pub enum Whole {
+    /// One that is not good, or too long; as it came.
+    Other(web_sys::Response),
+    /// A good one: fields and body, as [`portcullis_core::Answered::parse`] reads it.
+    Text(String),
+}
+
+/// An answer that may come later than somebody waits for it.
+pub struct Coming(Promise);
+
+impl Coming {
+    /// The answer, if it comes within so long.
+    pub async fn within(&self, ms: u32) -> Option<Result<Whole, Fault>> {
+        let answer = JsFuture::from(within_promise(&self.0, ms)).await;
+        let answer = answer.map_err(|_| Fault::Unreachable);
+        match answer {
+            Ok(answer) if answer.is_undefined() => None,
+            Ok(answer) => Some(Self::read(answer)),
+            Err(fault) => Some(Err(fault)),
+        }
+    }
+
+    /// The answer, in its own time.
+    pub async fn end(self) -> Result<Whole, Fault> {
+        Self::read(JsFuture::from(self.0).await.map_err(|_| Fault::Unreachable)?)
+    }
+
+    fn read(answer: JsValue) -> Result<Whole, Fault> {
+        match answer.as_string() {
+            Some(text) => match text.strip_prefix('+') {
+                Some(text) => Ok(Whole::Text(text.to_owned())),
+                None => Err(Fault::read(&text)),
+            },
+            None => Ok(Whole::Other(answer.unchecked_into())),
+        }
+    }
+}
+
+/// Tells one task that another has got so far.
+pub struct Signal {
+    promise: Promise,
+    resolve: Option<js_sys::Function>,
+}
+
+impl Signal {
+    pub fn new() -> Self {
+        let mut held = None;
+        let promise = Promise::new(&mut |resolve, _| held = Some(resolve));
+        Self { promise, resolve: held }
+    }
+
+    /// What gives the signal.
+    pub fn giver(&self) -> impl FnOnce() + 'static {
+        let resolve = self.resolve.clone();
+        move || {
+            if let Some(resolve) = resolve {
+                let _ = resolve.call0(&JsValue::UNDEFINED);
+            }
+        }
+    }
+
+    /// Waits for it.
+    pub async fn wait(self) {
+        let _ = JsFuture::from(self.promise).await;
+    }
+}
+
 impl Forward<'_> {
+    /// Sends it for an answer that is wanted to its end.
+    pub fn send_whole(&self, bytes_max: u32) -> Coming {
+        Coming(forward_whole_promise(
+            self.request,
+            self.url,
+            self.remove,
+            self.set,
+            self.deadline_ms,
+            self.body,
+            bytes_max,
+        ))
+    }
+
     /// The answer, from its head on.
     pub async fn send(&self) -> Result<web_sys::Response, Fault> {
         let promise = forward_promise(

@@ -11,6 +11,7 @@ mod introspect;
 mod keys;
 mod limits;
 mod metrics;
+mod refresh;
 mod reply;
 mod retry;
 mod store;
@@ -84,6 +85,8 @@ struct Arrival {
     request_id: String,
     /// The place that serves it.
     colo: String,
+    /// Where its client is, as Cloudflare has it.
+    country: String,
     head: String,
     context: Rc<Context>,
     trace: Trace,
@@ -95,9 +98,11 @@ impl Arrival {
         let mut parts = text.splitn(4, '\n');
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let now_ms: u64 = part().parse().unwrap_or_default();
-        let (request_id, colo, head) = (part(), part(), part());
+        let (request_id, place, head) = (part(), part(), part());
+        let (colo, country) = place.split_once(' ').unwrap_or_default();
+        let (colo, country) = (colo.to_owned(), country.to_owned());
         let (now, context) = (UnixSeconds(now_ms / 1000), Rc::new(context));
-        Self { now_ms, now, request_id, colo, head, context, trace: Trace::default() }
+        Self { now_ms, now, request_id, colo, country, head, context, trace: Trace::default() }
     }
 
     fn head(&self) -> Head<'_> {
@@ -121,6 +126,7 @@ impl Arrival {
             now: self.now,
             request_id: self.request_id.clone(),
             colo: String::new(),
+            country: String::new(),
             head: String::new(),
             context: Rc::clone(&self.context),
             trace: Trace::default(),

@@ -2,7 +2,7 @@
 
 use crate::metrics::{self, Ending};
 use crate::{Arrival, Outcome, breakers, host};
-use portcullis_core::{Denial, Outage, Refusal, Tally, metadata_url};
+use portcullis_core::{Access, Denial, Outage, Refusal, Tally, metadata_url};
 use serde_json::{Map, Value, json};
 
 /// The response to a request, and its line in the log.
@@ -75,6 +75,9 @@ fn log(ending: &Ending<'_>, arrival: &Arrival) {
     if trace.unopened.get() {
         put("record_unopened", true.into());
     }
+    if let Some(refresh) = trace.refresh.get() {
+        put("refresh", refresh.into());
+    }
     if let Some(degraded) = trace.degraded.get() {
         put("degraded", degraded.into());
     }
@@ -91,6 +94,11 @@ fn log(ending: &Ending<'_>, arrival: &Arrival) {
 fn dress(response: web_sys::Response, arrival: &Arrival) -> web_sys::Response {
     let trace = &arrival.trace;
     let mut fields = told_fields(arrival, false);
+    if trace.route.get().is_some_and(|route| route.access == Access::Auth) {
+        // What carries tokens is for nobody's cache; what the origin says of a document's stands.
+        fields.push(("?cache-control", "no-store".to_owned()));
+        fields.extend(["-server", "-via", "-x-powered-by"].map(|name| (name, String::new())));
+    }
     let says_who_reads = trace.cors.get().is_some();
     if !says_who_reads && fields.is_empty() {
         return response;
@@ -244,7 +252,9 @@ fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
         },
         Refusal::Misconfigured => (503, "Service Unavailable", Challenge::None),
         Refusal::Out(outage) => match outage {
-            Outage::UpstreamUnreachable => (502, "Bad Gateway", Challenge::None),
+            Outage::OriginFaulty | Outage::UpstreamUnreachable => {
+                (502, "Bad Gateway", Challenge::None)
+            }
             Outage::IntrospectionBusy
             | Outage::IntrospectionFaulty
             | Outage::IntrospectionTimeout
@@ -252,6 +262,7 @@ fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
             | Outage::KeysUnavailable
             | Outage::OriginTimeout
             | Outage::OriginUnreachable
+            | Outage::RefreshPending
             | Outage::StoreFaulty
             | Outage::StoreTimeout
             | Outage::StoreUnreachable => (503, "Service Unavailable", Challenge::None),

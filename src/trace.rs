@@ -28,6 +28,8 @@ pub struct Trace {
     pub tallies: RefCell<Vec<Tally<'static>>>,
     /// Whether bad tokens from the address would have been refused unseen, were that not just watched.
     pub shadowed_failures: Cell<bool>,
+    /// How a refresh was answered.
+    pub refresh: Cell<Option<&'static str>>,
     /// What was decided without the store.
     pub degraded: Cell<Option<&'static str>>,
     /// Who was left alone last, by what it failed with, and for how much longer it is.

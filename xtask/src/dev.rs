@@ -63,6 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
         master_key: secrets.master_key,
         password: secrets.password,
         vars: Map::new(),
+        opaque: false,
         trust: None,
         origin_env: Vec::new(),
     };

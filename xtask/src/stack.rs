@@ -36,6 +36,9 @@ pub struct Options {
     /// NAME=VALUE in the origin's environment; may be given more than once.
     #[arg(long)]
     origin_env: Vec<String>,
+    /// The edge takes opaque access tokens of the origin, which ACCESS_TOKEN_FORMAT=opaque makes, instead of JWTs.
+    #[arg(long)]
+    opaque: bool,
     /// Start one part alone.
     #[arg(long)]
     only: Option<Part>,
@@ -112,6 +115,8 @@ pub struct Plan {
     pub password: String,
     /// Laid over the Worker's variables.
     pub vars: Map<String, Value>,
+    /// The origin's access tokens are opaque.
+    pub opaque: bool,
     /// A certificate that workerd trusts.
     pub trust: Option<PathBuf>,
     /// Laid over the origin's environment.
@@ -209,6 +214,7 @@ pub fn run(options: &Options) -> Result<()> {
         master_key: self::seal_key(),
         password: random_text(),
         vars,
+        opaque: options.opaque,
         trust: options.trust.clone(),
         origin_env,
     };
@@ -401,7 +407,7 @@ impl Plan {
             .and_then(Value::as_object)
             .cloned()
             .unwrap_or_default();
-        let issuers = json!([{
+        let mut issuers = json!([{
             "issuer": self.edge_url(),
             "audience": AUDIENCE,
             "algorithms": ["EdDSA", "ES256"],
@@ -414,6 +420,12 @@ impl Plan {
                 "revocations_in_store": true,
             },
         }]);
+        if let (true, Some(issuer)) = (self.opaque, issuers.pointer_mut("/0")) {
+            for name in ["algorithms", "jwks_url"] {
+                issuer.as_object_mut().map(|members| members.remove(name));
+            }
+            issuer["introspection"]["token_prefix"] = "pca_".into();
+        }
         vars.extend([
             ("ISSUERS".to_owned(), issuers),
             ("UPSTREAM_URL".to_owned(), self.upstream_url().into()),

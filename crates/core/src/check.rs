@@ -11,6 +11,7 @@ use crate::introspection::Introspection;
 use crate::issuer::Issuer;
 use crate::jwt::UnverifiedJwt;
 use crate::limit::{Charge, Count, Counted, LimitOutage, Tally, address_group};
+use crate::marker;
 use crate::policy::Policy;
 use crate::route::{Access, Mode, Route, StoreOutage};
 use crate::session::TokenRecord;
@@ -259,12 +260,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let keys = &self.policy.keys;
         let mut commands = Vec::with_capacity(2 + proof.charges.len());
         if let Some(vouched) = self.unsettled(proof) {
-            let claims = &vouched.claims;
-            let mut markers = Command::new("MGET");
-            for (key, _) in self.markers(claims) {
-                markers = markers.arg(key);
-            }
-            commands.push(markers);
+            commands.push(marker::question(keys, &vouched.claims));
             if self.needs_record(vouched) {
                 commands.push(Command::new("GET").arg(keys.token(&vouched.hash)));
             }

@@ -58,7 +58,7 @@ impl<'a> Token<'a> {
         self.0
     }
 
-    #[cfg(test)]
+    /// A token that somebody was given.
     pub(crate) fn new(text: &'a str) -> Self {
         Self(text)
     }

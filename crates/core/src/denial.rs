@@ -189,10 +189,14 @@ pub enum Outage {
     IntrospectionUnreachable,
     /// The issuer's key set can't be had.
     KeysUnavailable,
+    /// The origin failed, and what it said of that is not for clients.
+    OriginFaulty,
     /// The origin did not answer within its deadline.
     OriginTimeout,
     /// The origin can't be reached.
     OriginUnreachable,
+    /// Somebody else's refresh with the same token is under way for too long.
+    RefreshPending,
     /// The store answered with an error, or with something that is no answer.
     StoreFaulty,
     /// The store did not answer within its deadline.
@@ -214,8 +218,10 @@ impl Outage {
             Self::IntrospectionTimeout => "introspection_timeout",
             Self::IntrospectionUnreachable => "introspection_unreachable",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::OriginFaulty => "origin_faulty",
             Self::OriginTimeout => "origin_timeout",
             Self::OriginUnreachable => "origin_unreachable",
+            Self::RefreshPending => "refresh_pending",
             Self::StoreFaulty => "store_faulty",
             Self::StoreTimeout => "store_timeout",
             Self::StoreUnreachable => "store_unreachable",
@@ -233,8 +239,10 @@ impl fmt::Display for Outage {
             Self::IntrospectionTimeout => "the token's provider did not answer in time",
             Self::IntrospectionUnreachable => "the token's provider can't be reached",
             Self::KeysUnavailable => "the key set is unavailable",
+            Self::OriginFaulty => "the auth service failed",
             Self::OriginTimeout => "the auth service did not answer in time",
             Self::OriginUnreachable => "the auth service can't be reached",
+            Self::RefreshPending => "a refresh with this token is under way",
             Self::StoreFaulty => "the token store answered with an error",
             Self::StoreTimeout => "the token store did not answer in time",
             Self::StoreUnreachable => "the token store can't be reached",

@@ -101,6 +101,16 @@ impl Keys {
         format!("{}:refresh:{hash}", self.prefix)
     }
 
+    /// The family of a refresh token that a refresh gave a moment ago.
+    pub fn refresh_family(&self, hash: &str) -> String {
+        format!("{}:refresh:family:{hash}", self.prefix)
+    }
+
+    /// The marker that a family of refresh tokens was revoked a moment ago.
+    pub fn refresh_revoked(&self, family: &str) -> String {
+        format!("{}:refresh:revoked:{family}", self.prefix)
+    }
+
     /// When the store was last brought in step with the database as a whole.
     pub fn reconciled(&self) -> String {
         format!("{}:reconciled", self.prefix)

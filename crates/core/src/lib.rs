@@ -32,9 +32,11 @@ mod jwks;
 mod jwt;
 mod key;
 mod limit;
+mod marker;
 mod memory;
 mod permit;
 mod policy;
+mod refresh;
 mod replay;
 mod route;
 mod seal;
@@ -65,8 +67,9 @@ pub use policy::{
     Answer, BaseUrl, ConfigError, Destination, FailureLimit, Fault, LogPolicy, Policy, Secret,
     StoreAddress,
 };
+pub use refresh::{Answered, Refresh, Revocation, Turn};
 pub use replay::{REFRESH_COOKIE, ReplayKey};
-pub use route::{Access, Mode, Pattern, Route, StoreOutage, TokenTravel};
+pub use route::{Access, Endpoint, Mode, Pattern, Route, StoreOutage, TokenTravel};
 pub use seal::Seal;
 pub use session::{TokenRecord, revoked_before};
 pub use time::UnixSeconds;

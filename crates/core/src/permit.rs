@@ -9,7 +9,8 @@ use crate::credential::TokenHash;
 use crate::head::Head;
 use crate::limit::LimitOutage;
 use crate::policy::{BaseUrl, Fault, Policy, Reader};
-use crate::route::{Access, Mode, Route, StoreOutage, TokenTravel};
+use crate::replay::REFRESH_COOKIE;
+use crate::route::{Access, Endpoint, Mode, Route, StoreOutage, TokenTravel};
 use crate::time::UnixSeconds;
 use redis_rest::Command;
 use serde::Deserialize;
@@ -176,7 +177,7 @@ impl<'p> Permit<'p> {
     /// How long whoever it is for may take to begin the answer.
     pub fn deadline_ms(&self) -> u32 {
         match self.target {
-            Target::Origin(_) => self.policy.origin_deadline_ms,
+            Target::Origin(_) => self.route.deadline_ms.unwrap_or(self.policy.origin_deadline_ms),
             Target::Upstream(_) => {
                 self.route.deadline_ms.unwrap_or(self.policy.upstream_deadline_ms)
             }
@@ -186,6 +187,11 @@ impl<'p> Permit<'p> {
     /// The name of the route that it takes.
     pub fn route(&self) -> &'p str {
         &self.route.name
+    }
+
+    /// Which endpoint of OAuth it is for, where the gate has a part in that.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.route.endpoint.filter(|_| self.policy.refresh_replay_seconds > 0)
     }
 
     /// Where the request goes.
@@ -279,7 +285,8 @@ impl<'p> Permit<'p> {
     /// every route, also to those that take none.
     fn without_tokens(&self, field: &str) -> Option<String> {
         let kept = self.route.cookie.as_ref().filter(|_| self.route.token == TokenTravel::Pass);
-        let names = self.policy.routes.iter().filter_map(|route| route.cookie.as_ref());
+        let names = self.policy.routes.iter().filter_map(|route| route.cookie.as_deref());
+        let names = names.chain([REFRESH_COOKIE]);
         let is_token = |pair: &&str| {
             let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
             names.clone().any(|token| token == name) && kept.is_none_or(|kept| kept != name)

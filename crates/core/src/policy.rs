@@ -60,6 +60,8 @@ pub struct Policy {
     pub keys_cool_down_seconds: u32,
     /// How long a provider may take to say whether a token is good.
     pub introspection_deadline_ms: u32,
+    /// For how long the answer to a refresh is given again to whoever asks the same; 0: never.
+    pub refresh_replay_seconds: u32,
     /// How often one isolate asks providers, per second.
     pub introspections_per_second_max: u32,
     /// Longest request body that goes to the origin.
@@ -248,6 +250,7 @@ impl Policy {
         let keys = read.prefix();
         let revocation_seconds_max = read.number("REVOCATION_SECONDS_MAX", 0, 0, 86_400);
         let store_deadline_ms = read.number("STORE_DEADLINE_MS", 250, 1, 60_000);
+        let refresh_replay_seconds = read.number("REFRESH_REPLAY_SECONDS", 10, 0, 60);
         let origin_deadline_ms = read.number("ORIGIN_DEADLINE_MS", 5_000, 1, 60_000);
         let upstream_deadline_ms = read.number("UPSTREAM_DEADLINE_MS", 30_000, 1, 300_000);
         let keys_deadline_ms = read.number("KEYS_DEADLINE_MS", 2_000, 1, 10_000);
@@ -289,6 +292,7 @@ impl Policy {
                 revocation_seconds_max,
                 store_deadline_ms,
                 origin_deadline_ms,
+                refresh_replay_seconds,
                 upstream_deadline_ms,
                 keys_deadline_ms,
                 keys_fresh_seconds,

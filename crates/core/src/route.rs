@@ -38,6 +38,8 @@ pub struct Route {
     pub addresses: Option<Addresses>,
     /// How long the upstream may take to begin its answer, if not as long as the policy says.
     pub deadline_ms: Option<u32>,
+    /// Which endpoint of OAuth it is.
+    pub endpoint: Option<Endpoint>,
     /// Where requests go, if not to the policy's upstream.
     pub upstream: Option<BaseUrl>,
     /// The cookie that may hold the token.
@@ -71,6 +73,16 @@ pub enum Access {
     Protected,
     /// Everybody, to the upstream.
     Public,
+}
+
+/// An endpoint of OAuth 2.0 in whose requests the gate has a part.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// RFC 7009, and logouts: after that nothing is given again.
+    Revocation,
+    /// RFC 6749 section 3.2, and refreshes in JSON: those that ask the same get the same answer.
+    Token,
 }
 
 /// What the store must say of a token.

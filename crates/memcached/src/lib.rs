@@ -2,7 +2,7 @@
 //! write. No I/O.
 //!
 //! What edge and origin ask of a store is a [`Command`] of Redis's. Of these, memcached can do `GET`, `MGET`,
-//! `SET … EX`, `DEL`, and a limit that counts in fixed windows. What lists and hashes hold for operators is
+//! `SET … EX`, also with `NX`, `DEL`, and a limit that counts in fixed windows. What lists and hashes hold for operators is
 //! left out; what needs a script is an error.
 
 use redis_rest::{Command, Reply};
@@ -45,6 +45,8 @@ enum Words<'c> {
         key: &'c [u8],
         value: &'c [u8],
         seconds: u64,
+        /// Only where nothing is yet.
+        new: bool,
     },
     Delete(&'c [u8]),
     /// A fixed window: key, quota, window in milliseconds, cost.
@@ -68,9 +70,11 @@ impl<'c> Words<'c> {
             ("GET", [_]) | ("MGET", [_, ..]) if rest.iter().all(|key| is_key(key)) => {
                 Self::Read(rest)
             }
-            ("SET", [key, value, ex, seconds]) if is_key(key) && ex == b"EX" => {
+            ("SET", [key, value, ex, seconds, rest @ ..])
+                if is_key(key) && ex == b"EX" && (rest.is_empty() || rest == [b"NX"]) =>
+            {
                 match number(seconds) {
-                    Some(seconds) => Self::Write { key, value, seconds },
+                    Some(seconds) => Self::Write { key, value, seconds, new: !rest.is_empty() },
                     None => Self::Refused,
                 }
             }
@@ -101,8 +105,10 @@ pub fn encode(commands: &[Command]) -> Vec<u8> {
                     put(&mut batch, &[b"mg ", key, b" v\r\n"]);
                 }
             }
-            Words::Write { key, value, seconds } => {
-                let measure = format!(" {} T{}\r\n", value.len(), seconds.clamp(1, SECONDS_MAX));
+            Words::Write { key, value, seconds, new } => {
+                let mode = if new { " ME" } else { "" };
+                let seconds = seconds.clamp(1, SECONDS_MAX);
+                let measure = format!(" {} T{seconds}{mode}\r\n", value.len());
                 put(&mut batch, &[b"ms ", key, measure.as_bytes(), value, b"\r\n"]);
             }
             Words::Delete(key) => put(&mut batch, &[b"md ", key, b"\r\n"]),
@@ -139,6 +145,7 @@ pub fn decode(commands: &[Command], answer: &[u8]) -> Result<Vec<Reply>, Malform
             }
             Words::Write { .. } => match reader.line()? {
                 b"HD" => Reply::Status("OK".into()),
+                b"NS" => Reply::Null,
                 other => Reply::Error(String::from_utf8_lossy(other).into_owned()),
             },
             Words::Delete(_) => match reader.line()? {

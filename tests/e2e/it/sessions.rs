@@ -22,7 +22,8 @@ async fn a_login_gives_a_pair_of_tokens() {
     assert_eq!(body["token_type"], "Bearer");
     assert_eq!(body["expires_in"], 900);
     assert_eq!(body["scope"], "api:read api:write");
-    assert_eq!(URL_SAFE_NO_PAD.decode(body["refresh_token"].as_str().unwrap()).unwrap().len(), 32);
+    let refresh = body["refresh_token"].as_str().unwrap();
+    assert!(refresh.starts_with("pcr_") && refresh.len() == 52, "{refresh}");
 
     let token = body["access_token"].as_str().unwrap();
     let part = |place: usize| -> Value {
@@ -78,38 +79,45 @@ async fn a_malformed_login_says_what_is_wrong() {
     refused(nowhere, 404, "not_found").await;
 }
 
-#[tokio::test]
-async fn a_refresh_gives_a_new_pair_and_spends_the_old_token() {
-    let first = SHARED.login().await;
-    let response = SHARED.refresh(&first.refresh).await;
-    assert_eq!(response.status(), 200);
-    assert_eq!(field(&response, "cache-control"), "no-store");
-    let second = tokens(response).await;
-    assert_ne!(first.refresh, second.refresh);
-    assert_eq!(get_with(&SHARED.edge("/api/hello"), &second.access).await.status(), 200);
+/// Without a grace anywhere, so that a spent token is seen to be one.
+async fn strict(options: &'static [&'static str]) -> Stack {
+    let vars = json!({ "STORE_DEADLINE_MS": "3000", "REFRESH_REPLAY_SECONDS": "0" });
+    let strict = ["--origin-env", "REFRESH_GRACE_SECONDS=0"];
+    let options = [&strict, options].concat();
+    tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap()
+}
 
-    refused(SHARED.refresh(&first.refresh).await, 401, "refresh_token_reused").await;
-    for access in [&first.access, &second.access] {
-        let response = get_with(&SHARED.edge("/api/hello"), access).await;
-        let challenge = refused(response, 401, "token_revoked").await;
-        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
-    }
-    refused(SHARED.refresh(&second.refresh).await, 401, "session_ended").await;
+async fn stop(stack: Stack) {
+    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
 }
 
 #[tokio::test]
-async fn of_two_refreshes_at_once_one_wins() {
-    let first = SHARED.login().await;
-    let attempts = (0..8).map(|_| {
-        let refresh = first.refresh.clone();
-        tokio::spawn(async move { SHARED.refresh(&refresh).await.status().as_u16() })
-    });
-    let mut statuses = Vec::new();
-    for attempt in attempts.collect::<Vec<_>>() {
-        statuses.push(attempt.await.unwrap());
+async fn a_refresh_gives_a_new_pair_and_spends_the_old_token() {
+    for options in [&[][..], &["--db", "postgres"]] {
+        let stack = strict(options).await;
+        let first = stack.login().await;
+        let response = stack.refresh(&first.refresh).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(field(&response, "cache-control"), "no-store");
+        let second = tokens(response).await;
+        assert_ne!(first.refresh, second.refresh);
+        assert_eq!(get_with(&stack.edge("/api/hello"), &second.access).await.status(), 200);
+
+        refused(stack.refresh(&first.refresh).await, 401, "refresh_token_reused").await;
+        for access in [&first.access, &second.access] {
+            let response = get_with(&stack.edge("/api/hello"), access).await;
+            let challenge = refused(response, 401, "token_revoked").await;
+            assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
+        }
+        refused(stack.refresh(&second.refresh).await, 401, "session_ended").await;
+
+        let first = stack.login().await;
+        let both = || stack.refresh(&first.refresh);
+        let (a, b) = tokio::join!(both(), both());
+        let statuses = [a.status().as_u16(), b.status().as_u16()];
+        assert!(statuses.contains(&200) && statuses.contains(&401), "{statuses:?}");
+        stop(stack).await;
     }
-    statuses.sort_unstable();
-    assert_eq!(statuses, [200, 401, 401, 401, 401, 401, 401, 401]);
 }
 
 #[tokio::test]
@@ -128,11 +136,33 @@ async fn the_token_endpoint_speaks_oauth() {
         request.body(form).send()
     };
     let form = format!("grant_type=refresh_token&refresh_token={}", first.refresh);
-    assert_eq!(send(form.clone()).await.unwrap().status(), 200);
-    let again = send(form).await.unwrap();
-    assert_eq!(again.status(), 400);
-    let body: Value = again.json().await.unwrap();
-    assert_eq!(body["error"], "invalid_grant");
+    let answer = send(form.clone()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let second = tokens(answer).await;
+    let refusal = async |form: String| -> Value {
+        let response = send(form).await.unwrap();
+        assert_eq!(response.status(), 400);
+        response.json().await.unwrap()
+    };
+    let grant = format!("grant_type=refresh_token&refresh_token={}", second.refresh);
+    let wider = refusal(format!("{grant}&scope=admin")).await;
+    assert_eq!(
+        (&wider["error"], &wider["code"]),
+        (&json!("invalid_scope"), &json!("scope_invalid"))
+    );
+    let other = refusal(format!("{grant}&client_id=other")).await;
+    assert_eq!(
+        (&other["error"], &other["code"]),
+        (&json!("invalid_grant"), &json!("client_mismatch"))
+    );
+    let answer = send(format!("{grant}&scope=api:read&client_id=portcullis")).await.unwrap();
+    let narrow: Value = answer.json().await.unwrap();
+    assert_eq!(narrow["scope"], "api:read");
+    let access = narrow["access_token"].as_str().unwrap();
+    assert_eq!(get_with(&SHARED.edge("/api/hello"), access).await.status(), 200);
+    let nobody = refusal("grant_type=refresh_token&refresh_token=x".into()).await;
+    assert_eq!(nobody["error"], "invalid_grant");
+    assert_eq!(refusal("grant_type=refresh_token".into()).await["error"], "invalid_request");
     let other: Value = send("grant_type=password".into()).await.unwrap().json().await.unwrap();
     assert_eq!(other["error"], "unsupported_grant_type");
 }
@@ -181,19 +211,118 @@ async fn the_origins_documents_are_served() {
 }
 
 #[tokio::test]
-async fn a_session_lives_the_same_on_postgres() {
-    let stack =
-        tokio::task::spawn_blocking(|| Stack::start(&["--db", "postgres"], None)).await.unwrap();
+async fn tokens_are_revoked_as_rfc_7009_says() {
+    let revoke = async |token: &str| {
+        let form = format!("token={token}&token_type_hint=access_token");
+        let request = client().post(SHARED.edge("/oauth/revoke")).body(form);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.send().await.unwrap().status().as_u16()
+    };
+    let session = SHARED.login().await;
+    let url = SHARED.edge("/api/hello");
+    assert_eq!(get_with(&url, &session.access).await.status(), 200);
+    assert_eq!(revoke(&session.access).await, 200);
+    refused(get_with(&url, &session.access).await, 401, "token_revoked").await;
+    let next = tokens(SHARED.refresh(&session.refresh).await).await;
+    assert_eq!(get_with(&url, &next.access).await.status(), 200);
+    assert_eq!(revoke(&next.refresh).await, 200);
+    refused(get_with(&url, &next.access).await, 401, "token_revoked").await;
+    refused(SHARED.refresh(&next.refresh).await, 401, "session_ended").await;
+    assert_eq!(revoke("nobody-was-given-this").await, 200);
+    assert_eq!(revoke(&next.refresh).await, 200);
+    let nothing = client().post(SHARED.edge("/oauth/revoke")).send().await.unwrap();
+    assert_eq!(nothing.json::<Value>().await.unwrap()["error"], "invalid_request");
+}
+
+#[tokio::test]
+async fn a_user_lists_and_ends_sessions() {
+    let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
+    let (own, other, third) = (stack.login().await, stack.login().await, stack.login().await);
+    let (api, url) = (stack.edge("/api/hello"), stack.edge("/auth/sessions"));
+    assert_eq!(get_with(&api, &own.access).await.status(), 200);
+    let answer = client().get(&url).bearer_auth(&own.access).header("user-agent", "x").send();
+    let answer = answer.await.unwrap();
+    assert_eq!(field(&answer, "cache-control"), "no-store");
+    let list: Value = answer.json().await.unwrap();
+    let sessions = list["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 3);
+    assert_eq!(sessions.iter().filter(|session| session["current"] == true).count(), 1);
+    assert!(sessions.iter().all(|session| session["last_seen_at"].as_u64().unwrap() > 0));
+    let by = |token: &str, method: reqwest::Method, url: String| {
+        client().request(method, url).bearer_auth(token).send()
+    };
+    use reqwest::Method;
+    let theirs: Value = get_with(&url, &other.access).await.json().await.unwrap();
+    let current = |list: &Value| {
+        let mut all = list["sessions"].as_array().unwrap().iter();
+        all.find(|session| session["current"] == true).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let id = current(&theirs);
+    let nobodys = by(&own.access, Method::DELETE, format!("{url}/nobodys")).await.unwrap();
+    refused(nobodys, 404, "session_unknown").await;
+    let ended = by(&own.access, Method::DELETE, format!("{url}/{id}")).await.unwrap();
+    assert_eq!(ended.status(), 204);
+    refused(get_with(&api, &other.access).await, 401, "token_revoked").await;
+    refused(get_with(&url, &other.access).await, 401, "access_token_invalid").await;
+
+    let change = |token: &str, old: &str, new: &str| {
+        let body = json!({ "old_password": old, "new_password": new });
+        client().post(stack.edge("/auth/password")).bearer_auth(token).json(&body).send()
+    };
+    let password = stack.password();
+    refused(
+        change(&own.access, "wrong", "battery staple").await.unwrap(),
+        401,
+        "credentials_invalid",
+    )
+    .await;
+    refused(change(&own.access, password, "short").await.unwrap(), 400, "password_unacceptable")
+        .await;
+    assert_eq!(change(&own.access, password, "battery staple").await.unwrap().status(), 204);
+    refused(get_with(&api, &third.access).await, 401, "token_revoked").await;
+    assert_eq!(get_with(&api, &own.access).await.status(), 200);
+    refused(stack.try_login(stack.username(), password).await, 401, "credentials_invalid").await;
+    let again = stack.try_login(stack.username(), "battery staple").await;
+    let again = tokens(again).await;
+    assert_eq!(by(&own.access, Method::DELETE, url.clone()).await.unwrap().status(), 204);
+    for token in [&own.access, &again.access] {
+        refused(get_with(&api, token).await, 401, "token_revoked").await;
+    }
+    let log = stack.log("origin");
+    for event in ["login", "password_changed", "session_revoked", "logout"] {
+        assert!(log.contains(&format!("\"event\":\"{event}\"")), "{event}");
+    }
+    stop(stack).await;
+}
+
+#[tokio::test]
+async fn opaque_access_tokens_are_judged_by_their_record() {
+    let vars = json!({
+        "STORE_DEADLINE_MS": "3000",
+        "ROUTES": [
+            { "name": "refresh", "path": "/auth/refresh", "access": "auth", "endpoint": "token" },
+            { "name": "auth", "path": "/auth/*", "access": "auth" },
+            { "name": "api", "path": "/api/*", "access": "protected" },
+        ],
+    });
+    let options = ["--origin-env", "ACCESS_TOKEN_FORMAT=opaque", "--opaque"];
+    let stack = tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars)));
+    let stack = stack.await.unwrap();
     let first = stack.login().await;
+    assert!(first.access.starts_with("pca_") && first.access.len() == 52);
     let url = stack.edge("/api/hello");
     assert_eq!(get_with(&url, &first.access).await.status(), 200);
     let second = tokens(stack.refresh(&first.refresh).await).await;
-    let attempts: Vec<_> = {
-        let both = || stack.refresh(&second.refresh);
-        let (a, b) = tokio::join!(both(), both());
-        vec![a.status().as_u16(), b.status().as_u16()]
-    };
-    assert!(attempts.contains(&200) && attempts.contains(&401), "{attempts:?}");
-    refused(get_with(&url, &second.access).await, 401, "token_revoked").await;
-    tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
+    assert_eq!(get_with(&url, &second.access).await.status(), 200);
+    let made_up = format!("pca_{}", "A".repeat(48));
+    refused(get_with(&url, &made_up).await, 401, "token_inactive").await;
+    let logout = client().post(stack.edge("/auth/logout")).bearer_auth(&second.access);
+    assert_eq!(logout.send().await.unwrap().status(), 204);
+    for token in [&first.access, &second.access] {
+        let response = get_with(&url, token).await;
+        assert_eq!(response.status(), 401, "{}", response.text().await.unwrap());
+    }
+    // The answer that was kept for a second tab is gone with the session.
+    refused(stack.refresh(&first.refresh).await, 401, "session_ended").await;
+    stop(stack).await;
 }

@@ -4,9 +4,9 @@ use super::{Check, Finding, Proof, Vouched};
 use crate::claims::Claims;
 use crate::denial::{Denial, Outage, Refusal};
 use crate::limit::LimitOutage;
+use crate::marker;
 use crate::permit::{Degraded, Permit, Target};
 use crate::route::{Access, StoreOutage};
-use crate::session::revoked_before;
 use crate::time::UnixSeconds;
 use redis_rest::Reply;
 
@@ -83,7 +83,9 @@ impl<'p> Check<'_, 'p> {
                 }
                 Finding::Out(outage) => Err(Refusal::Out(*outage)),
                 Finding::Counted(_) => Err(Refusal::Out(Outage::StoreFaulty)),
-                Finding::Reply(reply) if place == 0 => self.judge_markers(reply, &vouched.claims),
+                Finding::Reply(reply) if place == 0 => {
+                    marker::judge(&self.policy.keys, &vouched.claims, reply)
+                }
                 Finding::Reply(_) | Finding::Record(_) => {
                     match self.standing(finding, vouched, proof.now) {
                         Ok(Standing::Foreign | Standing::Missing) => {
@@ -160,47 +162,6 @@ impl<'p> Check<'_, 'p> {
             Some(wait_ms) => Err(Denial::RateLimited { wait_ms }.into()),
             None => Ok(instead),
         }
-    }
-
-    /// The keys of the markers that could revoke a token, and whether each spares what was issued after it.
-    pub(super) fn markers(&self, claims: &Claims) -> Vec<(String, bool)> {
-        let (keys, iss) = (&self.policy.keys, claims.iss.as_str());
-        let mut markers = Vec::with_capacity(4);
-        markers.push((keys.revoked_sub(iss, &claims.sub), true));
-        if let Some(client) = &claims.client_id {
-            markers.push((keys.revoked_client(iss, client), true));
-        }
-        if let Some(jti) = &claims.jti {
-            markers.push((keys.revoked_jti(iss, jti), false));
-        }
-        if let Some(sid) = &claims.sid {
-            markers.push((keys.revoked_sid(iss, sid), false));
-        }
-        markers
-    }
-
-    fn judge_markers(&self, reply: &Reply, claims: &Claims) -> Result<(), Refusal> {
-        let expected = self.markers(claims);
-        let Reply::Array(markers) = reply else {
-            return Err(Outage::StoreFaulty.into());
-        };
-        if markers.len() != expected.len() {
-            return Err(Outage::StoreFaulty.into());
-        }
-        for (marker, (_, spares_later)) in markers.iter().zip(expected) {
-            let before = match marker {
-                Reply::Null => continue,
-                Reply::Bulk(_) | Reply::Status(_) => {
-                    revoked_before(marker.as_text().unwrap_or_default())
-                }
-                Reply::Integer(number) => u64::try_from(*number).unwrap_or(u64::MAX),
-                Reply::Array(_) | Reply::Error(_) => return Err(Outage::StoreFaulty.into()),
-            };
-            if !spares_later || claims.issued_at().0 <= before {
-                return Err(Denial::TokenRevoked.into());
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn standing(

@@ -7,7 +7,7 @@ use super::{BaseUrl, is_safe_name};
 use crate::address::RawAddresses;
 use crate::cors::{self, Cors};
 use crate::limit::{Limit, LimitBy};
-use crate::route::{Access, Mode, Pattern, Route, StoreOutage, TokenTravel};
+use crate::route::{Access, Endpoint, Mode, Pattern, Route, StoreOutage, TokenTravel};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -33,6 +33,7 @@ struct RawRoute {
     store_outage: Option<StoreOutage>,
     addresses: Option<RawAddresses>,
     deadline_ms: Option<u32>,
+    endpoint: Option<Endpoint>,
     upstream: Option<String>,
     cookie: Option<String>,
     token: Option<TokenTravel>,
@@ -121,10 +122,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 }
             }
             if let Some(deadline_ms) = raw.deadline_ms {
-                self.within(format!("{place}.deadline_ms"), deadline_ms, 1, 300_000);
-                if raw.access == Access::Auth {
-                    self.fault(format!("{place}.deadline_ms"), Fault::NotForAccess);
-                }
+                let most = if raw.access == Access::Auth { 60_000 } else { 300_000 };
+                self.within(format!("{place}.deadline_ms"), deadline_ms, 1, most);
+            }
+            if raw.endpoint.is_some() && raw.access != Access::Auth {
+                self.fault(format!("{place}.endpoint"), Fault::NotForAccess);
             }
             let addresses =
                 raw.addresses.map(|lists| lists.read(&format!("{place}.addresses"), self));
@@ -158,6 +160,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 store_outage: raw.store_outage.unwrap_or_default(),
                 addresses,
                 deadline_ms: raw.deadline_ms,
+                endpoint: raw.endpoint,
                 upstream: upstream.flatten(),
                 cookie: raw.cookie,
                 token: raw.token.unwrap_or_default(),

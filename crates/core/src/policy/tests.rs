@@ -360,7 +360,8 @@ fn limits_are_checked() {
     check(r#""access":"protected","limits":["m"]"#, &["ROUTES[0].limits[0]"]);
     check(r#""access":"protected","limits":["l","l"]"#, &["ROUTES[0].limits[1]"]);
     check(r#""access":"public","limits":["l"]"#, &["ROUTES[0]: limit l"]);
-    check(r#""access":"auth","deadline_ms":5"#, &["ROUTES[0].deadline_ms"]);
+    check(r#""access":"auth","deadline_ms":60001"#, &["ROUTES[0].deadline_ms"]);
+    check(r#""access":"public","endpoint":"token""#, &["ROUTES[0].endpoint"]);
     check(r#""access":"public","store_outage":"deny""#, &["ROUTES[0].store_outage"]);
     check(r#""access":"protected","store_outage":"origin""#, &["ROUTES: store_outage"]);
     check(

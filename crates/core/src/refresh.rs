@@ -1,0 +1,327 @@
+//! A refresh, and whoever asks the same at the same time: a second tab, or a client whose answer was lost. The first
+//! one takes a lease in the store and goes to the origin; the others wait for its answer, which is kept for a
+//! moment, sealed for the token's holder.
+//!
+//! A family is what came of one refresh token by refreshes through the gate; after a revocation none of its answers is
+//! given again.
+
+use crate::claims::Claims;
+use crate::credential::{Token, TokenHash};
+use crate::head::Head;
+use crate::json;
+use crate::jwt::UnverifiedJwt;
+use crate::key::Keys;
+use crate::marker;
+use crate::policy::Policy;
+use crate::replay::{REFRESH_COOKIE, ReplayKey};
+use crate::time::UnixSeconds;
+use redis_rest::{Command, Reply};
+use serde_json::{Value, json};
+
+/// One request that presents a refresh token for a new one.
+#[derive(Debug)]
+pub struct Refresh {
+    hash: String,
+    key: String,
+    replay: ReplayKey,
+}
+
+/// Whose turn it is.
+#[derive(Debug)]
+pub enum Turn {
+    /// Somebody asked something else with the same token: the origin is to judge both.
+    Alone,
+    /// Ours.
+    First {
+        /// The token's.
+        family: String,
+    },
+    /// The answer is there.
+    Replay {
+        /// The token's.
+        family: String,
+        /// What was answered.
+        answer: Answered,
+    },
+    /// Somebody else's, who is at it.
+    Wait,
+}
+
+/// What the origin answered with 200.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answered {
+    /// Header fields that are worth keeping, as names and values in turn.
+    pub fields: Vec<(String, String)>,
+    /// The body, as text.
+    pub body: String,
+}
+
+/// One request that revokes a refresh token.
+#[derive(Debug)]
+pub struct Revocation {
+    hash: String,
+}
+
+impl Refresh {
+    /// The refresh that a request to a token endpoint asks for; none if it asks for anything else.
+    pub fn read(head: &Head<'_>, body: &str, keys: &Keys) -> Option<Self> {
+        let (token, place) = presented(head, body, true)?;
+        // All that may make a difference to the answer. A page of another origin gets none that a page of ours got.
+        let mut question = format!("{} {}\n{place}\n", head.method(), head.target());
+        for name in ["authorization", "content-type", "dpop", "origin"] {
+            question += head.header(name).unwrap_or_default();
+            question.push('\n');
+        }
+        let replay = ReplayKey::derive(&token, &(question + body));
+        let hash = TokenHash::of(&token).to_string();
+        let key = keys.refresh_of(&hash);
+        Some(Self { hash, key, replay })
+    }
+
+    /// Asks for the turn, as `name`, for so long; and what there is, if it is not ours.
+    pub fn claim(&self, name: &str, seconds: u64, keys: &Keys) -> Vec<Command> {
+        vec![
+            self.hold(name, seconds).arg("NX"),
+            Command::new("GET").arg(&self.key),
+            Command::new("GET").arg(keys.refresh_family(&self.hash)),
+        ]
+    }
+
+    /// Whose turn it is, by the replies to [`Refresh::claim`]; none if the store does not say.
+    pub fn turn(&self, name: &str, replies: &[Reply]) -> Option<Turn> {
+        let [_, held, family] = replies else { return None };
+        if [held, family].iter().any(|reply| matches!(reply, Reply::Error(_))) {
+            return None;
+        }
+        // It ended between the two commands: next time.
+        let Some(held) = held.as_text() else { return Some(Turn::Wait) };
+        if held == format!("{LEASE}{name}") {
+            let family = family.as_text().unwrap_or(&self.hash).to_owned();
+            return Some(Turn::First { family });
+        }
+        if held.starts_with(LEASE) {
+            return Some(Turn::Wait);
+        }
+        let answer = held.strip_prefix(ANSWER).and_then(|rest| rest.split_once('.'));
+        let opened = answer.and_then(|(family, sealed)| {
+            let answer = Answered::read(&self.replay.open(sealed, &self.key)?)?;
+            Some(Turn::Replay { family: family.to_owned(), answer })
+        });
+        Some(opened.unwrap_or(Turn::Alone))
+    }
+
+    /// Holds the turn for longer.
+    pub fn hold(&self, name: &str, seconds: u64) -> Command {
+        Command::new("SET").arg(&self.key).arg(format!("{LEASE}{name}")).arg("EX").arg(seconds)
+    }
+
+    /// Gives the turn back.
+    pub fn release(&self) -> Command {
+        Command::new("DEL").arg(&self.key)
+    }
+
+    /// Keeps the answer for whoever asks the same, and the family for the token that is in it.
+    pub fn keep(
+        &self,
+        answer: &Answered,
+        family: &str,
+        nonce: [u8; 12],
+        seconds: u64,
+        keys: &Keys,
+    ) -> Option<Vec<Command>> {
+        let sealed = self.replay.seal(&answer.write(), &self.key, nonce)?;
+        let value = format!("{ANSWER}{family}.{sealed}");
+        let mut commands =
+            vec![Command::new("SET").arg(&self.key).arg(value).arg("EX").arg(seconds)];
+        if let Some(next) = answer.refresh_token() {
+            let key = keys.refresh_family(&TokenHash::of(&next).to_string());
+            commands.push(Command::new("SET").arg(key).arg(family).arg("EX").arg(seconds));
+        }
+        Some(commands)
+    }
+}
+
+impl Answered {
+    /// Reads what a host captured: names and values in turn, a line each, an empty line, the body.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (head, body) =
+            text.split_once("\n\n").or_else(|| Some(("", text.strip_prefix('\n')?)))?;
+        let mut lines = head.split('\n').filter(|line| !line.is_empty());
+        let mut fields = Vec::new();
+        while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+            fields.push((name.to_owned(), value.to_owned()));
+        }
+        Some(Self { fields, body: body.to_owned() })
+    }
+
+    fn write(&self) -> String {
+        json!({ "fields": self.fields, "body": self.body }).to_string()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let kept: Value = serde_json::from_str(text).ok()?;
+        let fields = serde_json::from_value(kept.get("fields")?.clone()).ok()?;
+        Some(Self { fields, body: kept.get("body")?.as_str()?.to_owned() })
+    }
+
+    fn member(&self, name: &str) -> Option<String> {
+        let members: Value = serde_json::from_str(&self.body).ok()?;
+        members.get(name).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// The refresh token in it, in its body or its cookie.
+    fn refresh_token(&self) -> Option<String> {
+        let in_cookie = || {
+            let set = self.fields.iter().filter(|(name, _)| name == "set-cookie");
+            let pairs = set.filter_map(|(_, value)| value.split(';').next()?.split_once('='));
+            pairs
+                .filter(|(name, _)| *name == REFRESH_COOKIE)
+                .map(|(_, value)| value.to_owned())
+                .next()
+        };
+        self.member("refresh_token").or_else(in_cookie)
+    }
+
+    /// What the store must say before it is given again: that neither its family was revoked, nor its access token.
+    pub fn doubts(&self, family: &str, policy: &Policy, now: UnixSeconds) -> Vec<Command> {
+        let keys = &policy.keys;
+        let mut commands = vec![Command::new("GET").arg(keys.refresh_revoked(family))];
+        match self.access(policy, now) {
+            Some(Access::Signed(claims)) => commands.push(marker::question(keys, &claims)),
+            Some(Access::Recorded(hash)) => {
+                commands.push(Command::new("GET").arg(keys.token(&hash)));
+            }
+            None => {}
+        }
+        commands
+    }
+
+    /// Whether it may be given again, by the replies to [`Answered::doubts`].
+    pub fn stands(&self, policy: &Policy, now: UnixSeconds, replies: &[Reply]) -> bool {
+        let Some((Reply::Null, rest)) = replies.split_first() else { return false };
+        match (self.access(policy, now), rest) {
+            (Some(Access::Signed(claims)), [reply]) => {
+                marker::judge(&policy.keys, &claims, reply).is_ok()
+            }
+            (Some(Access::Recorded(_)), [reply]) => reply.as_text().is_some(),
+            (None, []) => true,
+            _ => false,
+        }
+    }
+
+    /// The access token in it, as far as the store would know of its revocation.
+    fn access(&self, policy: &Policy, now: UnixSeconds) -> Option<Access> {
+        let text = self.member("access_token")?;
+        let token = Token::new(&text);
+        if UnverifiedJwt::is_like(token) {
+            let parsed = UnverifiedJwt::parse(token, &policy.issuers, &policy.other_claims, now);
+            return parsed.ok().map(|jwt| Access::Signed(Box::new(jwt.claims)));
+        }
+        let mut described = policy.issuers.iter().filter(|issuer| issuer.keys.is_none());
+        let kept = described.find_map(|issuer| {
+            let introspection = issuer.introspection.as_ref()?;
+            text.starts_with(&introspection.token_prefix).then_some(introspection)
+        });
+        kept.filter(|introspection| introspection.revocations_in_store)?;
+        Some(Access::Recorded(token.hash()))
+    }
+}
+
+impl Revocation {
+    /// The revocation that a request asks for; none if it names no refresh token.
+    pub fn read(head: &Head<'_>, body: &str) -> Option<Self> {
+        let (token, _) = presented(head, body, false)?;
+        Some(Self { hash: TokenHash::of(&token).to_string() })
+    }
+
+    /// Asks for the token's family.
+    pub fn question(&self, keys: &Keys) -> Command {
+        Command::new("GET").arg(keys.refresh_family(&self.hash))
+    }
+
+    /// Says that the family is revoked, for as long as any answer of it could be given again.
+    pub fn mark(&self, reply: Option<&Reply>, seconds: u64, keys: &Keys) -> Command {
+        let family = reply.and_then(Reply::as_text).unwrap_or(&self.hash);
+        Command::new("SET").arg(keys.refresh_revoked(family)).arg(1).arg("EX").arg(seconds)
+    }
+}
+
+/// What tells whether an access token was revoked.
+enum Access {
+    /// Its record, which is gone then.
+    Recorded(TokenHash),
+    /// The markers.
+    Signed(Box<Claims>),
+}
+
+/// The refresh token that a request presents, and in which place: a form's, a JSON member, or the cookie. Where it
+/// is a grant, the form says so.
+fn presented(head: &Head<'_>, body: &str, grant: bool) -> Option<(String, &'static str)> {
+    if head.method() != "POST" {
+        return None;
+    }
+    let media_type = head.header("content-type").unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    let in_body = if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let name = if grant { "refresh_token" } else { "token" };
+        if grant && parameter(body, "grant_type")? != "refresh_token" {
+            return None;
+        }
+        // A form's request has no cookie.
+        return Some((parameter(body, name)?, "form"));
+    } else if media_type.eq_ignore_ascii_case("application/json") {
+        let members = json::object(body.as_bytes())?;
+        match members.get("refresh_token") {
+            Some(token) => Some((token.as_str()?.to_owned(), "json")),
+            None => None,
+        }
+    } else if body.is_empty() {
+        None
+    } else {
+        return None;
+    };
+    in_body.or_else(|| {
+        let field = head.header("cookie")?;
+        let mut pairs = field.split(';').filter_map(|pair| pair.trim().split_once('='));
+        let (_, token) = pairs.find(|(name, _)| *name == REFRESH_COOKIE)?;
+        Some((token.to_owned(), "cookie"))
+    })
+}
+
+/// The value of a form's parameter, if it stands there once.
+fn parameter(body: &str, wanted: &str) -> Option<String> {
+    let mut found = None;
+    for pair in body.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if form_decoded(name).as_deref() == Some(wanted) {
+            if found.is_some() {
+                return None;
+            }
+            found = Some(form_decoded(value)?);
+        }
+    }
+    found.filter(|value| !value.is_empty())
+}
+
+fn form_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+const LEASE: &str = "L";
+const ANSWER: &str = "A";
+
+#[cfg(test)]
+mod tests;
