@@ -24,6 +24,7 @@ mod opaque;
 mod outages;
 mod provider;
 mod proxy;
+mod refresh;
 mod refusals;
 mod revocation;
 mod sealing;
