@@ -238,6 +238,7 @@ fn missing(extent: Extent) -> Vec<Need> {
             &format!("wasm-pack {WASM_PACK}"),
             How::Cargo { package: "wasm-pack", version: WASM_PACK, flags: &[] },
         );
+        need(there("chromium"), "Chromium", How::Apt(vec!["chromium"]));
         need(version("c++").is_some(), "a C++ compiler", How::Apt(vec!["g++"]));
         let python = runs("python3", &["-c", "import ensurepip, venv"]);
         need(python, "Python 3 with venv", How::Apt(vec!["python3", "python3-venv"]));
@@ -257,7 +258,7 @@ fn missing(extent: Extent) -> Vec<Need> {
     let installed_lock = fs::read(at("node_modules/.installed-lock.json")).ok();
     need(
         lock.is_some() && lock == installed_lock,
-        "npm packages (wrangler, workerd, esbuild, binaryen, node, Upstash's clients)",
+        "npm packages (wrangler, workerd, esbuild, binaryen, node, and what the tests run)",
         How::Npm,
     );
     needs

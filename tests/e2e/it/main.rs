@@ -32,6 +32,7 @@ mod servers;
 mod sessions;
 mod stack;
 mod store;
+mod tabs;
 mod tokens;
 mod topologies;
 mod vectors;

@@ -1,0 +1,160 @@
+// clients/js in a real browser, in several tabs, against a running system. A test's page is served through the gate.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { chromium } from 'playwright-core';
+
+const { EDGE_URL, ORIGIN_URL, PAGE_PORT, STACK_USERNAME, STACK_PASSWORD } = process.env;
+const library = await readFile(new URL('../../../clients/js/index.js', import.meta.url));
+
+// The upstream of the route that pages are on.
+const pages = createServer((request, response) => {
+  if (request.url === '/page/client.js') {
+    response.setHeader('content-type', 'text/javascript');
+    response.end(library);
+    return;
+  }
+  response.setHeader('content-type', 'text/html');
+  response.end(`<!doctype html><link rel="icon" href="data:,"><script type="module">
+    import { Session, SessionError } from './client.js';
+    window.begin = (options) => {
+      window.events = [];
+      window.session = new Session({ aheadSeconds: 2, ...options });
+      for (const name of ['renewed', 'ended']) {
+        session.addEventListener(name, (event) => events.push(event.detail?.code ?? name));
+      }
+    };
+    window.call = async (path = '/api/hello', init) => (await session.fetch(path, init)).status;
+    window.ready = true;
+  </script>`);
+});
+await new Promise((resolve) => pages.listen(Number(PAGE_PORT), '127.0.0.1', resolve));
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync'],
+});
+
+async function refreshes() {
+  const text = await (await fetch(`${ORIGIN_URL}/metrics`)).text();
+  const line = text.split('\n').find((one) => one.includes('endpoint="refresh",outcome="done"'));
+  return Number(line?.split(' ').at(-1) ?? 0);
+}
+
+// So many tabs of a browser that was never here before, and what they asked of the gate.
+async function tabs(count, options) {
+  const context = await browser.newContext();
+  const asked = [];
+  const all = [];
+  for (let place = 0; place < count; place += 1) {
+    const tab = await context.newPage();
+    tab.on('response', (response) => asked.push(`${new URL(response.url()).pathname} ${response.status()}`));
+    await tab.goto(`${EDGE_URL}/page/`);
+    await tab.waitForFunction(() => window.ready);
+    await tab.evaluate((given) => window.begin(given), options);
+    all.push(tab);
+  }
+  return { context, asked, all };
+}
+
+const login = (tab) => tab.evaluate(([name, word]) => window.session.login(name, word), [STACK_USERNAME, STACK_PASSWORD]);
+const call = (tab, ...rest) => tab.evaluate((args) => window.call(...args), rest);
+const seen = (tab) => tab.evaluate(() => window.events);
+const among = (asked, text) => asked.filter((one) => one.startsWith(text)).length;
+
+for (const cookie of [true, false]) {
+  const way = cookie ? 'by cookie' : 'by storage';
+  {
+    // Access tokens live for 6 s here, and are renewed 2 s before.
+    const { context, asked, all } = await tabs(3, { cookie });
+    assert.equal(await call(all[0]), 401, 'nobody is logged in');
+    await login(all[0]);
+    const before = await refreshes();
+    const begun = Date.now();
+    while (Date.now() - begun < 11_000) {
+      const statuses = await Promise.all(all.map((tab) => call(tab)));
+      assert.deepEqual(statuses, [200, 200, 200], way);
+      await new Promise((resolve) => { setTimeout(resolve, 150); });
+    }
+    const done = await refreshes() - before;
+    assert.equal(among(asked, '/api/hello 401'), 1, 'but for the first, none was late');
+    assert.ok(done >= 2 && done <= 3, `${way}: ${done} refreshes for three tabs in 11 s`);
+    // What scripts can reach.
+    const reach = await all[1].evaluate(() => JSON.stringify([localStorage, document.cookie]));
+    assert.equal(reach.includes('pcr_'), !cookie, reach);
+    if (cookie) assert.ok(!reach.includes('eyJ'), reach);
+
+    // A token that ends early: the request is sent once more, with its body.
+    const token = await all[0].evaluate(() => window.session.token());
+    const form = new URLSearchParams({ token });
+    assert.equal((await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: form })).status, 200);
+    asked.length = 0;
+    const posted = { method: 'POST', body: 'once' };
+    assert.equal(await call(all[0], '/api/hello', posted), 200);
+    assert.deepEqual(asked.filter((one) => one.startsWith('/api')), ['/api/hello 401', '/api/hello 200']);
+    assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200]);
+
+    // A foreign origin is given nothing.
+    await assert.rejects(call(all[0], 'http://127.0.0.1:1/'), /none of the session's origins/);
+
+    await all[1].evaluate(() => window.session.logout());
+    await all[2].waitForFunction(() => window.events.includes('logout'));
+    assert.ok((await seen(all[0])).includes('logout'));
+    assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [401, 401, 401]);
+    await context.close();
+  }
+  {
+    // All find their token out of date at once; the one that has the turn is closed in the middle of it.
+    const { context, asked, all } = await tabs(4, { cookie });
+    await login(all[0]);
+    assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200, 200]);
+    const token = await all[0].evaluate(() => window.session.token());
+    await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token }) });
+    asked.length = 0;
+    await all[0].route('**/auth/refresh', () => {}); // It asks, and never hears.
+    const lost = call(all[0]).catch(() => 'closed');
+    await all[0].waitForTimeout(200);
+    const rest = all.slice(1).map((tab) => call(tab));
+    await all[1].waitForTimeout(200);
+    await all[0].close();
+    assert.equal(await lost, 'closed');
+    assert.deepEqual(await Promise.all(rest), [200, 200, 200]);
+    assert.equal(among(asked, '/auth/refresh'), 1, 'one of the three');
+
+    // The session ends elsewhere: every tab hears why, and is left with its 401.
+    const end = await fetch(`${EDGE_URL}/auth/sessions`, {
+      method: 'DELETE', headers: { authorization: `Bearer ${await all[1].evaluate(() => window.session.token())}` },
+    });
+    assert.equal(end.status, 204);
+    assert.equal(await call(all[1]), 401);
+    await all[3].waitForFunction(() => window.events.includes('session_ended'));
+    assert.equal(await all[2].evaluate(() => window.session.active), false);
+    await context.close();
+  }
+  {
+    // The gate is not to be reached for a moment: nothing is lost, and it goes on.
+    const { context, all } = await tabs(1, { cookie, aheadSeconds: 0 });
+    await login(all[0]);
+    let dropped = 0;
+    await all[0].route('**/auth/refresh', (route) => { dropped += 1; return dropped === 1 ? route.abort() : route.continue(); });
+    const token = await all[0].evaluate(() => window.session.token());
+    await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token }) });
+    assert.equal(await call(all[0]), 200);
+    assert.equal(dropped, 2);
+    await all[0].unroute('**/auth/refresh');
+    await all[0].route('**/auth/refresh', (route) => route.abort());
+    const next = await all[0].evaluate(() => window.session.token());
+    await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token: next }) });
+    assert.equal(await call(all[0]), 401, 'the first answer stands');
+    assert.equal(await all[0].evaluate(() => window.session.active), true, 'and the session is not given up');
+    await all[0].unroute('**/auth/refresh');
+    assert.equal(await call(all[0]), 200);
+    await assert.rejects(all[0].evaluate(() => window.session.login('nobody', 'wrong')), /credentials_invalid \(401\)/);
+    await context.close();
+  }
+}
+
+await browser.close();
+pages.closeAllConnections();
+pages.close();
+console.log('all of it held');
