@@ -33,6 +33,7 @@ mod sessions;
 mod stack;
 mod store;
 mod tabs;
+mod third_party;
 mod tokens;
 mod topologies;
 mod vectors;

@@ -1,0 +1,160 @@
+//! The edge in front of a real third-party provider: its keys, its introspection, its token endpoint. What
+//! docs/identity-providers.md says is what is set here.
+
+use crate::issuer::edge;
+use crate::servers::{Folder, Process, free_ports, wait_for_port};
+use crate::stack::{Stack, client, get_with, refused};
+use futures_util::future::join_all;
+use reqwest::Response;
+use serde_json::{Value, json};
+use std::process::Command;
+
+const SECRET: &str = "gate-secret-gate-secret-gate-secret";
+
+struct Provider {
+    url: String,
+    process: Process,
+    _folder: Folder,
+}
+
+impl Provider {
+    fn start() -> Self {
+        let [port] = free_ports();
+        let (folder, root) = (Folder::new(), concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let mut node = Command::new(format!("{root}/node_modules/.bin/node"));
+        node.arg(format!("{root}/tests/e2e/clients/provider.mjs")).arg(port.to_string());
+        let process = Process::start(node.env("GATE_SECRET", SECRET), folder.file("log"));
+        wait_for_port(port, &process);
+        Self { url: format!("http://127.0.0.1:{port}"), process, _folder: folder }
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let answer = client().get(format!("{}{path}", self.url)).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+
+    async fn refreshes(&self) -> u64 {
+        self.get("/test/refreshes").await["refreshes"].as_u64().unwrap()
+    }
+
+    /// Tokens for a resource, by a sign-in whose code is exchanged through the gate.
+    async fn sign_in(&self, gate: &Stack, resource: &str) -> Value {
+        let path = format!("/test/sign-in?resource={resource}&token_url={}", gate.edge("/token"));
+        let tokens = self.get(&path).await;
+        assert!(tokens["refresh_token"].is_string(), "{tokens}\n{}", self.process.text());
+        tokens
+    }
+}
+
+async fn gate(provider: &Provider) -> Stack {
+    let introspection = json!({
+        "url": format!("{}/token/introspection", provider.url),
+        "client_id": "gate", "client_secret_variable": "PROVIDER_SECRET",
+    });
+    let vars = json!({
+        "ORIGIN_URL": provider.url,
+        "PROVIDER_SECRET": SECRET,
+        "ISSUERS": [
+            { "issuer": provider.url, "audience": "https://api.example", "algorithms": ["ES256"],
+              "metadata_url": format!("{}/.well-known/openid-configuration", provider.url) },
+            { "issuer": provider.url, "audience": "https://opaque.example", "introspection": introspection },
+        ],
+        "ROUTES": [
+            { "name": "token", "path": "/token", "access": "auth", "endpoint": "token" },
+            { "name": "revocation", "path": "/token/revocation", "access": "auth", "endpoint": "revocation" },
+            { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked", "scopes": ["api:read"] },
+        ],
+    });
+    tokio::task::spawn_blocking(move || edge(vars)).await.unwrap()
+}
+
+async fn post(gate: &Stack, path: &str, form: String) -> Response {
+    let request = client().post(gate.edge(path)).body(form);
+    request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap()
+}
+
+fn grant(tokens: &Value) -> String {
+    let token = tokens["refresh_token"].as_str().unwrap();
+    format!("grant_type=refresh_token&client_id=spa&refresh_token={token}")
+}
+
+fn access(tokens: &Value) -> &str {
+    tokens["access_token"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_provider_that_is_strict_about_reuse_keeps_its_sessions() {
+    let provider = Provider::start();
+    let (one, two) = (gate(&provider).await, gate(&provider).await);
+    for resource in ["https://api.example", "https://opaque.example"] {
+        let mut tokens = provider.sign_in(&one, resource).await;
+        let api = one.edge("/api/hello");
+        let answer = get_with(&api, access(&tokens)).await;
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+        for round in 0..3 {
+            let (before, form) = (provider.refreshes().await, grant(&tokens));
+            let ten = (0..10).map(|place| {
+                let gate = if place % 2 == 0 { &one } else { &two };
+                async {
+                    let answer = post(gate, "/token", form.clone()).await;
+                    assert_eq!(answer.status(), 200);
+                    answer.text().await.unwrap()
+                }
+            });
+            let answers = join_all(ten).await;
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{round}: {answers:?}");
+            assert_eq!(provider.refreshes().await - before, 1, "{round}");
+            tokens = serde_json::from_str(&answers[0]).unwrap();
+            for gate in [&one, &two] {
+                let answer = get_with(&gate.edge("/api/hello"), access(&tokens)).await;
+                assert_eq!(answer.status(), 200, "{round}");
+                let seen: Value = answer.json().await.unwrap();
+                assert_eq!(seen["headers"]["portcullis-subject"], "alice");
+            }
+        }
+        // Revoked through the gate: what was answered a moment ago is not given again.
+        let old = grant(&tokens);
+        tokens =
+            serde_json::from_str(&post(&one, "/token", old.clone()).await.text().await.unwrap())
+                .unwrap();
+        assert_eq!(post(&two, "/token", old.clone()).await.status(), 200);
+        let revoked = format!("client_id=spa&token={}", tokens["refresh_token"].as_str().unwrap());
+        assert_eq!(post(&one, "/token/revocation", revoked).await.status(), 200);
+        for gate in [&one, &two] {
+            for form in [old.clone(), grant(&tokens)] {
+                let answer = post(gate, "/token", form).await;
+                assert_eq!(answer.status(), 400);
+                let error: Value = answer.json().await.unwrap();
+                assert_eq!(error["error"], "invalid_grant", "as the provider said it");
+            }
+        }
+        if resource.contains("opaque") {
+            // It is asked each time: what it revoked ends at once.
+            refused(get_with(&api, access(&tokens)).await, 401, "token_inactive").await;
+        }
+    }
+    tokio::task::spawn_blocking(move || drop((one, two))).await.unwrap();
+}
+
+/// What the same requests do to a session without the gate: the reason for all this.
+#[tokio::test]
+async fn without_the_gate_two_tabs_end_the_session() {
+    let provider = Provider::start();
+    let gate = gate(&provider).await;
+    let tokens = provider.sign_in(&gate, "https://api.example").await;
+    let url = format!("{}/token", provider.url);
+    let ask = |form: String| {
+        let request = client().post(&url).body(form);
+        request.header("content-type", "application/x-www-form-urlencoded").send()
+    };
+    let both = join_all((0..2).map(|_| ask(grant(&tokens)))).await;
+    let mut next = None;
+    for answer in both {
+        let answer = answer.unwrap();
+        if answer.status() == 200 {
+            next = Some(answer.json::<Value>().await.unwrap());
+        }
+    }
+    assert_eq!(ask(grant(&next.unwrap())).await.unwrap().status(), 400);
+    tokio::task::spawn_blocking(move || drop(gate)).await.unwrap();
+}
