@@ -107,7 +107,7 @@ pub async fn send(
         && response.ok()
         && let Some(revocation) = Revocation::read(head, &text())
     {
-        refresh::forget(&revocation, policy, arrival).await;
+        refresh::forget(revocation, deadline_ms, policy, arrival).await;
     }
     Ok(response)
 }

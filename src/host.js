@@ -223,24 +223,38 @@ export async function forward(request, url, remove, set, deadlineMs, bodyRead, p
   }
 }
 
-// The same, but a good answer with its body, as text: "+", then names and values of the fields that are worth keeping, a line
-// each, an empty line, the body. Any other answer as it is, and one that is too long.
+// The same, but a good answer with its body, as text: "+", then names and values of its fields but for those of the
+// connection, a line each, an empty line, the body. Any other answer as it is, and one that is too long or no text.
 export async function forwardWhole(request, url, remove, set, deadlineMs, body, bytesMax) {
   const signal = AbortSignal.timeout(deadlineMs);
-  const answer = await forward(request, url, remove, set, deadlineMs, body, true);
+  // Not every coding that a client knows is one that the platform undoes.
+  const plain = `${set}\naccept-encoding\nidentity`;
+  const answer = await forward(request, url, remove, plain, deadlineMs, body, true);
   if (typeof answer === 'string' || answer.status !== 200) return answer;
   try {
     const bytes = await bounded(answer.clone().body, bytesMax, signal);
-    if (!bytes) return answer;
+    const decoded = bytes && decode(bytes);
+    if (decoded === undefined) return answer;
     answer.body?.cancel().catch(() => {});
     let text = '+';
-    for (const name of ['cache-control', 'content-type', 'expires', 'pragma', 'vary']) {
-      if (answer.headers.has(name)) text += `${name}\n${answer.headers.get(name)}\n`;
+    for (const [name, value] of answer.headers) {
+      if (value && !OF_THE_CONNECTION.includes(name)) text += `${name}\n${value}\n`;
     }
-    for (const cookie of answer.headers.getSetCookie()) text += `set-cookie\n${cookie}\n`;
-    return `${text}\n${new TextDecoder().decode(bytes)}`;
+    return `${text}\n${decoded}`;
   } catch {
     return signal.aborted ? TIMEOUT : UNREACHABLE;
+  }
+}
+
+const OF_THE_CONNECTION = [
+  'connection', 'content-encoding', 'content-length', 'date', 'keep-alive', 'trailer', 'transfer-encoding', 'upgrade',
+];
+
+function decode(bytes) {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
   }
 }
 

@@ -22,6 +22,9 @@ extern "C" {
     /// set where there is none yet; with `-`, it is taken out.
     pub fn reply(status: u16, fields: &str, body: &str) -> web_sys::Response;
 
+    #[wasm_bindgen(js_name = reply, catch)]
+    fn try_reply_of(status: u16, fields: &str, body: &str) -> Result<web_sys::Response, JsValue>;
+
     /// The same response with some fields set, in the form of [`reply`]'s; and, where the gate says which
     /// pages may read it, without its own that say so.
     pub fn dress(
@@ -268,6 +271,11 @@ pub async fn read_body(
     }
 }
 
+/// A response of parts that are another's; none if HTTP does not allow for them.
+pub fn try_reply(status: u16, fields: &str, body: &str) -> Option<web_sys::Response> {
+    try_reply_of(status, fields, body).ok()
+}
+
 /// A body that was read, as text; what is none becomes an empty one.
 pub fn text(body: &JsValue) -> String {
     String::from_utf8(js_sys::Uint8Array::new(body).to_vec()).unwrap_or_default()
@@ -350,9 +358,9 @@ impl Signal {
         }
     }
 
-    /// Waits for it.
-    pub async fn wait(self) {
-        let _ = JsFuture::from(self.promise).await;
+    /// Waits for it, and not for ever.
+    pub async fn wait(self, ms: u32) {
+        let _ = JsFuture::from(within_promise(&self.promise, ms)).await;
     }
 }
 

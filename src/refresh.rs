@@ -6,6 +6,7 @@ use crate::breakers::{self, Dependency, Health};
 use crate::host::{self, Coming, Fault, Forward, Signal, Whole};
 use crate::{Arrival, store};
 use portcullis_core::{Answered, Outage, Policy, Refresh, Refusal, Revocation, Turn};
+use redis_rest::Command;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
@@ -21,7 +22,7 @@ pub struct Journey {
 }
 
 /// The answer to a refresh: the origin's, or the same again. None where the origin is to be asked as for anything
-/// else: the store does not say whose turn it is, or what it has is not for this request.
+/// else: what the store has is not for this request.
 pub async fn answer(
     refresh: Refresh,
     journey: Journey,
@@ -30,75 +31,141 @@ pub async fn answer(
 ) -> Option<Result<web_sys::Response, Refusal>> {
     let lease_seconds = lease_seconds(policy, journey.deadline_ms);
     let until_ms = host::now_ms() + lease_seconds * 1000 + PATIENCE_MS;
-    let mut pause_ms = PAUSE_MS_MIN;
     let told = |how| arrival.trace.refresh.set(Some(how));
+    let mut wait = Wait { pause_ms: PAUSE_MS_MIN, until_ms };
+    // Once somebody is known to have asked, the token may be spent: then a store that says nothing is no reason to go.
+    let mut spent = false;
     loop {
         let claim = refresh.claim(&arrival.request_id, lease_seconds, &policy.keys);
         let replies = store::trip(policy, &claim, arrival).await.unwrap_or_default();
         match refresh.turn(&arrival.request_id, &replies) {
             Some(Turn::First { family }) => {
                 told("first");
-                return Some(first(refresh, family, journey, policy, arrival).await);
+                return Some(first(refresh, Some(family), journey, policy, arrival).await);
             }
             Some(Turn::Replay { family, answer }) => {
-                if stands(&answer, &family, policy, arrival).await {
-                    told("replayed");
-                    return Some(Ok(reply(&answer)));
+                spent = true;
+                match stands(&refresh, &answer, &family, policy, arrival).await {
+                    Some(true) => {
+                        told("replayed");
+                        return Some(reply(&answer));
+                    }
+                    Some(false) => {
+                        told("revoked");
+                        return None;
+                    }
+                    None => {}
                 }
-                told("revoked");
-                return None;
             }
-            Some(Turn::Wait) if host::now_ms() < until_ms => {
-                host::sleep(pause_ms + arrival.jitter() % PAUSE_MS_MIN).await;
-                pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
-            }
-            Some(Turn::Wait) => {
-                told("waited");
-                return Some(Err(Outage::RefreshPending.into()));
-            }
-            Some(Turn::Alone) | None => {
+            Some(Turn::Alone) => {
                 told("alone");
                 return None;
             }
+            Some(Turn::Wait) => {
+                spent = true;
+                // As long as somebody is at it, one look is all that is needed.
+                while wait.goes_on(arrival).await {
+                    let look = store::trip(policy, &[refresh.look()], arrival).await;
+                    let look = look.unwrap_or_default();
+                    if Refresh::is_held(look.first()) == Some(false) {
+                        break;
+                    }
+                }
+                if wait.is_over() {
+                    told("waited");
+                    return Some(Err(Outage::RefreshPending.into()));
+                }
+                continue;
+            }
+            None if spent => {}
+            None => {
+                told("alone");
+                return Some(first(refresh, None, journey, policy, arrival).await);
+            }
+        }
+        if !wait.goes_on(arrival).await {
+            told("waited");
+            return Some(Err(Outage::RefreshPending.into()));
         }
     }
 }
 
-/// Goes to the origin, for all that wait.
+/// How long somebody waits for another, and in which steps.
+struct Wait {
+    pause_ms: u32,
+    until_ms: u64,
+}
+
+impl Wait {
+    fn is_over(&self) -> bool {
+        host::now_ms() >= self.until_ms
+    }
+
+    /// Waits for a while; false where the time is over.
+    async fn goes_on(&mut self, arrival: &Arrival) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        host::sleep(self.pause_ms + arrival.jitter() % PAUSE_MS_MIN).await;
+        self.pause_ms = (self.pause_ms * 2).min(PAUSE_MS_MAX);
+        true
+    }
+}
+
+/// What the origin said, and when it can be asked again if it is left alone.
+type Told = (Result<web_sys::Response, Refusal>, Option<(Outage, u64)>);
+
+/// Goes to the origin, for all that wait; without a family, by itself, since the store did not say whose turn it is.
 async fn first(
     refresh: Refresh,
-    family: String,
+    family: Option<String>,
     journey: Journey,
     policy: &'static Policy,
     arrival: &Arrival,
 ) -> Result<web_sys::Response, Refusal> {
     let (signal, own) = (Signal::new(), arrival.alone());
-    let told: Rc<RefCell<Option<Result<web_sys::Response, Refusal>>>> = Rc::default();
+    let told: Rc<RefCell<Option<Told>>> = Rc::default();
     let (tell, slot) = (signal.giver(), Rc::clone(&told));
+    // The origin's deadline, and the trips to the store around it.
+    let bound_ms = journey.deadline_ms.saturating_add(policy.store_deadline_ms.saturating_mul(4));
     arrival.after(async move {
-        let turn = Held { refresh, family, policy, arrival: own };
-        let (said, late) = turn.ask(&journey).await;
-        slot.replace(Some(said));
+        let mut turn = Held { refresh, family, holds: true, policy, arrival: own };
+        let (said, then) = turn.ask(&journey).await;
+        slot.replace(Some((said, turn.arrival.trace.retry.get())));
         tell();
-        if let Some(coming) = late {
-            turn.wait(coming).await;
+        match then {
+            Then::Nothing => {}
+            Then::Keep(commands) => turn.keep_at_last(&commands).await,
+            Then::Wait(coming) => turn.wait(coming).await,
         }
     });
-    signal.wait().await;
-    told.take().unwrap_or(Err(Outage::OriginUnreachable.into()))
+    signal.wait(bound_ms.saturating_add(BOUND_MS)).await;
+    let (said, retry) = told.take().unwrap_or((Err(Outage::OriginTimeout.into()), None));
+    arrival.trace.retry.set(retry.or(arrival.trace.retry.get()));
+    said
 }
 
 /// The turn of one request.
 struct Held {
     refresh: Refresh,
-    family: String,
+    family: Option<String>,
+    /// Whether the lease is still this request's, so that it may give it back.
+    holds: bool,
     policy: &'static Policy,
     arrival: Arrival,
 }
 
+/// What is left to do once the client has its answer.
+enum Then {
+    Nothing,
+    /// The store did not take the answer.
+    Keep(Vec<Command>),
+    /// The origin's answer is late.
+    Wait(Coming),
+}
+
 impl Held {
-    /// What the client is told, and what is still to come if that took too long for it.
-    async fn ask(&self, journey: &Journey) -> (Result<web_sys::Response, Refusal>, Option<Coming>) {
+    async fn ask(&mut self, journey: &Journey) -> (Result<web_sys::Response, Refusal>, Then) {
         let (policy, deadline_ms) = (self.policy, journey.deadline_ms);
         let work = async {
             let forward = Forward {
@@ -124,84 +191,154 @@ impl Held {
         let outcome =
             breakers::call(Dependency::Origin, policy, &self.arrival, deadline_ms, work).await;
         match outcome {
-            Ok((Some(Ok(Whole::Text(text))), _)) => (self.keep(&text).await, None),
-            Ok((Some(Ok(Whole::Other(response))), _)) => {
-                self.release().await;
-                (Ok(response), None)
+            Ok((Some(answer), _)) => self.settle(answer).await,
+            Ok((None, coming)) => {
+                let hold = self.refresh.hold(&self.arrival.request_id, LATE_SECONDS_MAX);
+                let takes = self.family.is_some();
+                self.holds = takes && store::tell(policy, &[hold], &self.arrival).await;
+                (Err(Outage::OriginTimeout.into()), Then::Wait(coming))
             }
-            Ok((Some(Err(fault)), _)) => {
+            Err(outage) => {
+                self.release().await;
+                (Err(outage.into()), Then::Nothing)
+            }
+        }
+    }
+
+    /// What an answer means for its client, and for those who wait.
+    async fn settle(
+        &self,
+        answer: Result<Whole, Fault>,
+    ) -> (Result<web_sys::Response, Refusal>, Then) {
+        match answer {
+            Ok(Whole::Text(text)) => match Answered::parse(&text) {
+                Some(answer) => (reply(&answer), self.keep(&answer).await),
+                None => {
+                    self.release().await;
+                    (Err(Outage::OriginFaulty.into()), Then::Nothing)
+                }
+            },
+            Ok(Whole::Other(response)) => {
+                if matches!(response.status(), 400 | 401 | 403) && self.family.is_some() {
+                    let refused = self.refresh.refuse(host::nonce());
+                    store::tell(self.policy, &[refused], &self.arrival).await;
+                } else {
+                    self.release().await;
+                }
+                (Ok(response), Then::Nothing)
+            }
+            Err(fault) => {
                 self.release().await;
                 let outage = match fault {
                     Fault::Timeout => Outage::OriginTimeout,
                     Fault::TooLarge | Fault::Unreachable => Outage::OriginUnreachable,
                 };
-                (Err(outage.into()), None)
-            }
-            Ok((None, coming)) => {
-                let hold = self.refresh.hold(&self.arrival.request_id, LATE_SECONDS_MAX);
-                store::tell(policy, &[hold], &self.arrival).await;
-                (Err(Outage::OriginTimeout.into()), Some(coming))
-            }
-            Err(outage) => {
-                self.release().await;
-                (Err(outage.into()), None)
+                (Err(outage.into()), Then::Nothing)
             }
         }
     }
 
-    /// An answer that its client did not wait for is kept for when it asks again.
+    /// An answer that its client did not wait for is there when it asks again.
     async fn wait(&self, coming: Coming) {
-        match coming.end().await {
-            Ok(Whole::Text(text)) => drop(self.keep(&text).await),
-            Ok(Whole::Other(_)) | Err(_) => self.release().await,
+        if let (_, Then::Keep(commands)) = self.settle(coming.end().await).await {
+            self.keep_at_last(&commands).await;
         }
     }
 
-    async fn keep(&self, text: &str) -> Result<web_sys::Response, Refusal> {
-        let Some(answer) = Answered::parse(text) else {
-            self.release().await;
-            return Err(Outage::OriginFaulty.into());
-        };
+    async fn keep(&self, answer: &Answered) -> Then {
         let seconds = u64::from(self.policy.refresh_replay_seconds);
+        let family = self.family.clone().unwrap_or_else(|| self.refresh.family());
         let keys = &self.policy.keys;
-        let kept = self.refresh.keep(&answer, &self.family, host::nonce(), seconds, keys);
-        if let Some(commands) = kept {
-            store::tell(self.policy, &commands, &self.arrival).await;
+        let Some(commands) = self.refresh.keep(answer, &family, host::nonce(), seconds, keys)
+        else {
+            self.release().await;
+            return Then::Nothing;
+        };
+        match store::tell(self.policy, &commands, &self.arrival).await {
+            true => Then::Nothing,
+            false => Then::Keep(commands),
         }
-        Ok(reply(&answer))
+    }
+
+    /// Who waits for the lease to end would find the token spent.
+    async fn keep_at_last(&self, commands: &[Command]) {
+        for pause_ms in KEEP_PAUSES_MS {
+            host::sleep(pause_ms).await;
+            if store::tell(self.policy, commands, &self.arrival).await {
+                return;
+            }
+        }
     }
 
     /// An error is not kept: whoever waits asks for themselves.
     async fn release(&self) {
-        store::tell(self.policy, &[self.refresh.release()], &self.arrival).await;
+        if self.holds && self.family.is_some() {
+            store::tell(self.policy, &[self.refresh.release()], &self.arrival).await;
+        }
     }
 }
 
-/// Whether nothing was revoked since. A store that does not say so does not vouch for it.
+/// Whether nothing was revoked since; none where the store does not say.
 async fn stands(
+    refresh: &Refresh,
     answer: &Answered,
     family: &str,
     policy: &'static Policy,
     arrival: &Arrival,
-) -> bool {
-    let doubts = answer.doubts(family, policy, arrival.now);
-    let replies = store::trip(policy, &doubts, arrival).await;
-    replies.is_ok_and(|replies| answer.stands(policy, arrival.now, &replies))
+) -> Option<bool> {
+    let doubts = answer.doubts(refresh, family, policy, arrival.now);
+    let replies = store::trip(policy, &doubts, arrival).await.ok()?;
+    answer.stands(policy, arrival.now, &replies)
 }
 
-fn reply(answer: &Answered) -> web_sys::Response {
+fn reply(answer: &Answered) -> Result<web_sys::Response, Refusal> {
     let fields: Vec<&str> =
         answer.fields.iter().flat_map(|(name, value)| [name.as_str(), value]).collect();
-    host::reply(200, &fields.join("\n"), &answer.body)
+    let response = host::try_reply(200, &fields.join("\n"), &answer.body);
+    response.ok_or_else(|| Outage::OriginFaulty.into())
 }
 
-/// After a revocation no answer of the token's family is given again.
-pub async fn forget(revocation: &Revocation, policy: &'static Policy, arrival: &Arrival) {
-    let question = revocation.question(&policy.keys);
-    let replies = store::trip(policy, &[question], arrival).await.unwrap_or_default();
-    let seconds = LATE_SECONDS_MAX + u64::from(policy.refresh_replay_seconds);
-    let mark = revocation.mark(replies.first(), seconds, &policy.keys);
-    store::tell(policy, &[mark], arrival).await;
+/// After a revocation no answer of the token's family is given again. It is done even if the client leaves, and again if
+/// the store does not hear of it at once.
+pub async fn forget(
+    revocation: Revocation,
+    deadline_ms: u32,
+    policy: &'static Policy,
+    arrival: &Arrival,
+) {
+    let (signal, own) = (Signal::new(), arrival.alone());
+    let tell = signal.giver();
+    let late_seconds = LATE_SECONDS_MAX.max(lease_seconds(policy, deadline_ms));
+    let seconds = late_seconds + u64::from(policy.refresh_replay_seconds);
+    arrival.after(async move {
+        let mut tell = Some(tell);
+        for pause_ms in [0].into_iter().chain(KEEP_PAUSES_MS) {
+            host::sleep(pause_ms).await;
+            let done = mark(&revocation, seconds, policy, &own).await;
+            // The client waits for the first attempt.
+            if let Some(tell) = tell.take() {
+                tell();
+            }
+            if done {
+                break;
+            }
+        }
+    });
+    signal.wait(policy.store_deadline_ms.saturating_mul(2).saturating_add(BOUND_MS)).await;
+}
+
+/// Whether the store knows now that a family is revoked.
+async fn mark(
+    revocation: &Revocation,
+    seconds: u64,
+    policy: &'static Policy,
+    arrival: &Arrival,
+) -> bool {
+    let question = [revocation.question(&policy.keys)];
+    let found = store::trip(policy, &question, arrival).await;
+    let family = found.as_ref().ok().and_then(|replies| replies.first()?.as_text());
+    let marks = revocation.mark(family, seconds, &policy.keys);
+    store::tell(policy, &marks, arrival).await && found.is_ok()
 }
 
 /// How long one turn lasts: what the origin may take, and the trips to the store around it.
@@ -214,7 +351,10 @@ fn lease_seconds(policy: &Policy, deadline_ms: u32) -> u64 {
 /// seconds.
 const LATE_MS_MAX: u32 = 25_000;
 const LATE_SECONDS_MAX: u64 = 26;
-const ANSWER_BYTES_MAX: u32 = 64 * 1024;
+const ANSWER_BYTES_MAX: u32 = 32 * 1024;
 const PAUSE_MS_MIN: u32 = 30;
-const PAUSE_MS_MAX: u32 = 240;
+const PAUSE_MS_MAX: u32 = 400;
 const PATIENCE_MS: u64 = 1000;
+/// More than any timer is late.
+const BOUND_MS: u32 = 1000;
+const KEEP_PAUSES_MS: [u32; 4] = [250, 500, 1000, 2000];

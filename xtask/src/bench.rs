@@ -1,5 +1,7 @@
 //! Measurements, each beside a yardstick in the same run, since machines differ and none is quiet.
 
+mod origin;
+
 use crate::process::{Server, Step, step, write_atomically};
 use crate::stack::{free_ports, loopback, random_text};
 use crate::tools::{self, Extent};
@@ -30,6 +32,10 @@ enum Subject {
     Faults,
     /// The gateway, beside redis-benchmark on the same Redis.
     Gateway,
+    /// The origin: refreshes and logins a second, on either database.
+    Origin,
+    /// Fifty clients that refresh, log out and are revoked at random for a minute, on either database.
+    Storm,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -37,6 +43,8 @@ pub fn run(options: &Options) -> Result<()> {
     match options.subject {
         Subject::Faults => faults(options),
         Subject::Gateway => gateway(options),
+        Subject::Origin => origin::run(options.quick, options.write),
+        Subject::Storm => storm(options),
     }
 }
 
@@ -83,6 +91,22 @@ fn faults(options: &Options) -> Result<()> {
         for (name, table) in tables {
             put("docs/reliability.md", name, &table)?;
         }
+    }
+    Ok(())
+}
+
+/// The end-to-end test that does everything at random, for longer.
+fn storm(options: &Options) -> Result<()> {
+    let tools = tools::ensure(Extent::StackOnPostgres)?;
+    crate::stack::build(&tools)?;
+    let mut cargo = crate::cargo();
+    cargo.args(["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
+    cargo.args(["--nocapture", "--test-threads", "1", "storm::"]);
+    cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
+    let text =
+        output(cargo.env("PORTCULLIS_STORM_SECONDS", if options.quick { "15" } else { "60" }))?;
+    for line in text.lines().filter(|line| line.contains("storm of")) {
+        println!("{line}");
     }
     Ok(())
 }

@@ -326,6 +326,7 @@ pub(crate) fn is_field_name(name: &str) -> bool {
     let bare = name.strip_prefix("x-").unwrap_or(name);
     (1..=64).contains(&name.len())
         && name.bytes().all(plain)
+        && !name.starts_with('-')
         && !HOP_BY_HOP.contains(&name)
         && !OURS_TO_SAY.contains(&bare)
         && !["accept", "access-", "content-", "forwarded-", "if-", "sec-", "trace"]

@@ -7,6 +7,7 @@
 
 use crate::claims::Claims;
 use crate::credential::{Token, TokenHash};
+use crate::denial::Refusal;
 use crate::head::Head;
 use crate::json;
 use crate::jwt::UnverifiedJwt;
@@ -68,7 +69,9 @@ impl Refresh {
         let (token, place) = presented(head, body, true)?;
         // All that may make a difference to the answer. A page of another origin gets none that a page of ours got.
         let mut question = format!("{} {}\n{place}\n", head.method(), head.target());
-        for name in ["authorization", "content-type", "dpop", "origin"] {
+        // Of the cookies, the bundled origin looks at its own alone.
+        let cookie = if place == COOKIE { "" } else { "cookie" };
+        for name in ASKED_BY.into_iter().chain([cookie]) {
             question += head.header(name).unwrap_or_default();
             question.push('\n');
         }
@@ -89,12 +92,14 @@ impl Refresh {
 
     /// Whose turn it is, by the replies to [`Refresh::claim`]; none if the store does not say.
     pub fn turn(&self, name: &str, replies: &[Reply]) -> Option<Turn> {
-        let [_, held, family] = replies else { return None };
+        let [taken, held, family] = replies else { return None };
         if [held, family].iter().any(|reply| matches!(reply, Reply::Error(_))) {
             return None;
         }
-        // It ended between the two commands: next time.
-        let Some(held) = held.as_text() else { return Some(Turn::Wait) };
+        let Some(held) = held.as_text() else {
+            // It ended between the two commands: next time. Or the store takes no writes.
+            return (!matches!(taken, Reply::Error(_))).then_some(Turn::Wait);
+        };
         if held == format!("{LEASE}{name}") {
             let family = family.as_text().unwrap_or(&self.hash).to_owned();
             return Some(Turn::First { family });
@@ -102,12 +107,37 @@ impl Refresh {
         if held.starts_with(LEASE) {
             return Some(Turn::Wait);
         }
+        if let Some(sealed) = held.strip_prefix(REFUSED) {
+            // Who asks something else waits for that to end.
+            let same = self.replay.open(sealed, &self.key).is_some();
+            return Some(if same { Turn::Alone } else { Turn::Wait });
+        }
         let answer = held.strip_prefix(ANSWER).and_then(|rest| rest.split_once('.'));
         let opened = answer.and_then(|(family, sealed)| {
             let answer = Answered::read(&self.replay.open(sealed, &self.key)?)?;
             Some(Turn::Replay { family: family.to_owned(), answer })
         });
         Some(opened.unwrap_or(Turn::Alone))
+    }
+
+    /// Looks whether the turn of whoever has it is over.
+    pub fn look(&self) -> Command {
+        Command::new("GET").arg(&self.key)
+    }
+
+    /// Whether it is still under way, by the reply to [`Refresh::look`].
+    pub fn is_held(reply: Option<&Reply>) -> Option<bool> {
+        match reply? {
+            Reply::Error(_) => None,
+            reply => Some(reply.as_text().is_some_and(|held| held.starts_with(LEASE))),
+        }
+    }
+
+    /// Says that the origin refused: whoever asks the same need not take turns.
+    pub fn refuse(&self, nonce: [u8; 12]) -> Command {
+        let sealed = self.replay.seal("", &self.key, nonce).unwrap_or_default();
+        let value = format!("{REFUSED}{sealed}");
+        Command::new("SET").arg(&self.key).arg(value).arg("EX").arg(REFUSED_SECONDS)
     }
 
     /// Holds the turn for longer.
@@ -120,7 +150,13 @@ impl Refresh {
         Command::new("DEL").arg(&self.key)
     }
 
-    /// Keeps the answer for whoever asks the same, and the family for the token that is in it.
+    /// The family of a token that came of none that is known.
+    pub fn family(&self) -> String {
+        self.hash.clone()
+    }
+
+    /// Keeps the answer for whoever asks the same, and the family for the token that is in it. None for one that grants
+    /// nothing, or is too long to be read again.
     pub fn keep(
         &self,
         answer: &Answered,
@@ -129,7 +165,11 @@ impl Refresh {
         seconds: u64,
         keys: &Keys,
     ) -> Option<Vec<Command>> {
+        answer.member("access_token")?;
         let sealed = self.replay.seal(&answer.write(), &self.key, nonce)?;
+        if sealed.len() > KEPT_BYTES_MAX {
+            return None;
+        }
         let value = format!("{ANSWER}{family}.{sealed}");
         let mut commands =
             vec![Command::new("SET").arg(&self.key).arg(value).arg("EX").arg(seconds)];
@@ -144,8 +184,10 @@ impl Refresh {
 impl Answered {
     /// Reads what a host captured: names and values in turn, a line each, an empty line, the body.
     pub fn parse(text: &str) -> Option<Self> {
-        let (head, body) =
-            text.split_once("\n\n").or_else(|| Some(("", text.strip_prefix('\n')?)))?;
+        let (head, body) = match text.strip_prefix('\n') {
+            Some(body) => ("", body),
+            None => text.split_once("\n\n")?,
+        };
         let mut lines = head.split('\n').filter(|line| !line.is_empty());
         let mut fields = Vec::new();
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
@@ -182,10 +224,18 @@ impl Answered {
         self.member("refresh_token").or_else(in_cookie)
     }
 
-    /// What the store must say before it is given again: that neither its family was revoked, nor its access token.
-    pub fn doubts(&self, family: &str, policy: &Policy, now: UnixSeconds) -> Vec<Command> {
+    /// What the store must say before it is given again, to whom `refresh` is: that neither its family was revoked, nor its
+    /// access token.
+    pub fn doubts(
+        &self,
+        refresh: &Refresh,
+        family: &str,
+        policy: &Policy,
+        now: UnixSeconds,
+    ) -> Vec<Command> {
         let keys = &policy.keys;
-        let mut commands = vec![Command::new("GET").arg(keys.refresh_revoked(family))];
+        let families = Command::new("MGET").arg(keys.refresh_revoked(family));
+        let mut commands = vec![families.arg(keys.refresh_revoked(&refresh.hash))];
         match self.access(policy, now) {
             Some(Access::Signed(claims)) => commands.push(marker::question(keys, &claims)),
             Some(Access::Recorded(hash)) => {
@@ -196,16 +246,24 @@ impl Answered {
         commands
     }
 
-    /// Whether it may be given again, by the replies to [`Answered::doubts`].
-    pub fn stands(&self, policy: &Policy, now: UnixSeconds, replies: &[Reply]) -> bool {
-        let Some((Reply::Null, rest)) = replies.split_first() else { return false };
+    /// Whether it may be given again, by the replies to [`Answered::doubts`]; none if the store does not say.
+    pub fn stands(&self, policy: &Policy, now: UnixSeconds, replies: &[Reply]) -> Option<bool> {
+        let (Reply::Array(families), rest) = replies.split_first()? else { return None };
+        if !families.iter().all(|marker| *marker == Reply::Null) {
+            return Some(false);
+        }
         match (self.access(policy, now), rest) {
             (Some(Access::Signed(claims)), [reply]) => {
-                marker::judge(&policy.keys, &claims, reply).is_ok()
+                match marker::judge(&policy.keys, &claims, reply) {
+                    Ok(()) => Some(true),
+                    Err(Refusal::Denied(_)) => Some(false),
+                    Err(Refusal::Misconfigured | Refusal::Out(_)) => None,
+                }
             }
-            (Some(Access::Recorded(_)), [reply]) => reply.as_text().is_some(),
-            (None, []) => true,
-            _ => false,
+            (Some(Access::Recorded(_)), [Reply::Error(_)]) => None,
+            (Some(Access::Recorded(_)), [reply]) => Some(reply.as_text().is_some()),
+            (None, []) => Some(true),
+            _ => None,
         }
     }
 
@@ -218,11 +276,13 @@ impl Answered {
             return parsed.ok().map(|jwt| Access::Signed(Box::new(jwt.claims)));
         }
         let mut described = policy.issuers.iter().filter(|issuer| issuer.keys.is_none());
-        let kept = described.find_map(|issuer| {
-            let introspection = issuer.introspection.as_ref()?;
-            text.starts_with(&introspection.token_prefix).then_some(introspection)
+        let issuer = described.find(|issuer| {
+            let introspection = issuer.introspection.as_ref();
+            introspection.is_some_and(|own| text.starts_with(&own.token_prefix))
         });
-        kept.filter(|introspection| introspection.revocations_in_store)?;
+        // Who keeps sessions there has written the token's record before it was answered. Others' tokens have none until
+        // somebody comes with them.
+        issuer.filter(|issuer| issuer.sessions_in_store)?;
         Some(Access::Recorded(token.hash()))
     }
 }
@@ -239,10 +299,12 @@ impl Revocation {
         Command::new("GET").arg(keys.refresh_family(&self.hash))
     }
 
-    /// Says that the family is revoked, for as long as any answer of it could be given again.
-    pub fn mark(&self, reply: Option<&Reply>, seconds: u64, keys: &Keys) -> Command {
-        let family = reply.and_then(Reply::as_text).unwrap_or(&self.hash);
-        Command::new("SET").arg(keys.refresh_revoked(family)).arg(1).arg("EX").arg(seconds)
+    /// Says that the token and its family are revoked, for as long as any answer of it could be given again.
+    pub fn mark(&self, family: Option<&str>, seconds: u64, keys: &Keys) -> Vec<Command> {
+        let mark = |hash: &str| {
+            Command::new("SET").arg(keys.refresh_revoked(hash)).arg(1).arg("EX").arg(seconds)
+        };
+        [Some(self.hash.as_str()), family].into_iter().flatten().map(mark).collect()
     }
 }
 
@@ -272,8 +334,8 @@ fn presented(head: &Head<'_>, body: &str, grant: bool) -> Option<(String, &'stat
     } else if media_type.eq_ignore_ascii_case("application/json") {
         let members = json::object(body.as_bytes())?;
         match members.get("refresh_token") {
+            Some(Value::Null) | None => None,
             Some(token) => Some((token.as_str()?.to_owned(), "json")),
-            None => None,
         }
     } else if body.is_empty() {
         None
@@ -284,7 +346,7 @@ fn presented(head: &Head<'_>, body: &str, grant: bool) -> Option<(String, &'stat
         let field = head.header("cookie")?;
         let mut pairs = field.split(';').filter_map(|pair| pair.trim().split_once('='));
         let (_, token) = pairs.find(|(name, _)| *name == REFRESH_COOKIE)?;
-        Some((token.to_owned(), "cookie"))
+        Some((token.to_owned(), COOKIE))
     })
 }
 
@@ -320,8 +382,22 @@ fn form_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// The fields of a request that may make a difference to the answer.
+const ASKED_BY: [&str; 6] = [
+    "authorization",
+    "content-type",
+    "dpop",
+    "oauth-client-attestation",
+    "oauth-client-attestation-pop",
+    "origin",
+];
+const COOKIE: &str = "cookie";
 const LEASE: &str = "L";
 const ANSWER: &str = "A";
+const REFUSED: &str = "N";
+const REFUSED_SECONDS: u64 = 2;
+/// With what stands around it in the store's reply, it is less than is read of one.
+const KEPT_BYTES_MAX: usize = 48 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -270,6 +270,118 @@ async fn without_the_store_a_refresh_goes_on() {
 }
 
 #[tokio::test]
+async fn a_store_that_fails_in_the_middle_ends_no_session() {
+    let stack = start(&[]).await;
+    let (origin, store) =
+        (Proxy::start(stack.fact("origin_url")), Proxy::start(stack.fact("store_url")));
+    let edge = another(&stack, &origin.url(), json!({})).await;
+    let own = json!({ "STORE_URL": store.url(), "BREAKER_FAILURES": "0" });
+    let other = another(&stack, &origin.url(), own).await;
+    let failing = said("500 Internal Server Error", "text/plain", "no");
+
+    // Somebody waits, and the store says nothing for a while.
+    let session = stack.login().await;
+    let before = done(&stack).await;
+    origin.set(Fault::Late { ms: 1200 });
+    let wait = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        ask(&other, &session.refresh).await
+    };
+    let harm = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        store.set(failing.clone());
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        store.set(Fault::None);
+    };
+    let (first, second, ()) = tokio::join!(ask(&edge, &session.refresh), wait, harm);
+    assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+    assert_eq!(first.text().await.unwrap(), second.text().await.unwrap());
+    assert_eq!(done(&stack).await - before, 1);
+
+    // It does not take the answer at once: it has it a moment later.
+    let session = stack.login().await;
+    let before = done(&stack).await;
+    let harm = async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        store.set(failing.clone());
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        store.set(Fault::None);
+    };
+    let (first, ()) = tokio::join!(ask(&other, &session.refresh), harm);
+    origin.set(Fault::None);
+    let second = ask(&edge, &session.refresh).await;
+    assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+    assert_eq!(first.text().await.unwrap(), second.text().await.unwrap());
+    assert_eq!(done(&stack).await - before, 1);
+
+    // One that takes no writes is as good as none.
+    let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
+    let session = stack.login().await;
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).exec(&mut redis).unwrap();
+    let begun = Instant::now();
+    assert_eq!(ask(&edge, &session.refresh).await.status(), 200);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0).exec(&mut redis).unwrap();
+    stop(vec![edge, other, stack]).await;
+}
+
+#[tokio::test]
+async fn what_the_origin_says_is_given_as_it_is() {
+    let stack = start(&[]).await;
+    let origin = Proxy::start(stack.fact("origin_url"));
+    let edge = another(&stack, &origin.url(), json!({})).await;
+    let raw = |fields: &str, body: &str| {
+        let length = body.len();
+        Fault::Says(
+            format!("HTTP/1.1 200 OK\r\n{fields}content-length: {length}\r\n\r\n{body}")
+                .into_bytes(),
+        )
+    };
+    let given = async |token: &str| {
+        let response = ask(&edge, token).await;
+        assert_eq!(response.status(), 200);
+        let cookies: Vec<String> = response
+            .headers()
+            .get_all("set-cookie")
+            .iter()
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect();
+        let who = field(&response, "access-control-allow-origin");
+        (who, cookies, response.text().await.unwrap())
+    };
+    let fields = "content-type: application/json\r\naccess-control-allow-origin: https://app.example\r\n\
+         set-cookie: a=1; Path=/\r\nset-cookie: b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT\r\n";
+    let body = "{\"access_token\": \"a\",\n \"x\":\n\n \"\u{e9}\" }";
+    origin.set(raw(fields, body));
+    let first = given("one").await;
+    assert_eq!(
+        (first.0.as_str(), first.1.len(), first.2.as_str()),
+        ("https://app.example", 2, body)
+    );
+    origin.set(Fault::Refuses);
+    assert_eq!(given("one").await, first);
+    // Without a field, and with nothing that is granted: it goes through, and is not kept.
+    for (name, body) in [("two", "{\"a\": 1,\n \"b\":\n\n 2 }"), ("three", "<html>"), ("four", "")]
+    {
+        origin.set(raw("", body));
+        assert_eq!(given(name).await.2, body);
+        origin.set(Fault::Refuses);
+        refused(ask(&edge, name).await, 503, "origin_unreachable").await;
+    }
+    // Longer than what is kept.
+    let long = json!({ "access_token": "x".repeat(60_000) }).to_string();
+    origin.set(raw("content-type: application/json\r\n", &long));
+    assert_eq!(given("five").await.2, long);
+    // A refusal lets all that wait ask at once.
+    origin.set(Fault::None);
+    let begun = Instant::now();
+    let many = join_all((0..12).map(|_| ask(&edge, "made-up"))).await;
+    assert!(many.iter().all(|answer| answer.status() == 401));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    stop(vec![edge, stack]).await;
+}
+
+#[tokio::test]
 async fn a_page_refreshes_by_a_cookie_that_no_script_and_no_upstream_sees() {
     let stack = start(&[]).await;
     let own = stack.fact("edge_url").to_owned();

@@ -46,7 +46,7 @@ impl Provider {
     }
 }
 
-async fn gate(provider: &Provider) -> Stack {
+async fn gate(provider: &Provider, replay_seconds: u32) -> Stack {
     let introspection = json!({
         "url": format!("{}/token/introspection", provider.url),
         "client_id": "gate", "client_secret_variable": "PROVIDER_SECRET",
@@ -54,6 +54,7 @@ async fn gate(provider: &Provider) -> Stack {
     let vars = json!({
         "ORIGIN_URL": provider.url,
         "PROVIDER_SECRET": SECRET,
+        "REFRESH_REPLAY_SECONDS": replay_seconds.to_string(),
         "ISSUERS": [
             { "issuer": provider.url, "audience": "https://api.example", "algorithms": ["ES256"],
               "metadata_url": format!("{}/.well-known/openid-configuration", provider.url) },
@@ -85,7 +86,7 @@ fn access(tokens: &Value) -> &str {
 #[tokio::test]
 async fn a_provider_that_is_strict_about_reuse_keeps_its_sessions() {
     let provider = Provider::start();
-    let (one, two) = (gate(&provider).await, gate(&provider).await);
+    let (one, two) = (gate(&provider, 10).await, gate(&provider, 10).await);
     for resource in ["https://api.example", "https://opaque.example"] {
         let mut tokens = provider.sign_in(&one, resource).await;
         let api = one.edge("/api/hello");
@@ -136,11 +137,33 @@ async fn a_provider_that_is_strict_about_reuse_keeps_its_sessions() {
     tokio::task::spawn_blocking(move || drop((one, two))).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_token_is_revoked_by_its_own_name_too() {
+    let provider = Provider::start();
+    let gate = gate(&provider, 4).await;
+    let first = provider.sign_in(&gate, "https://api.example").await;
+    let refresh = async |tokens: &Value| -> Value {
+        let answer = post(&gate, "/token", grant(tokens)).await;
+        assert_eq!(answer.status(), 200);
+        answer.json().await.unwrap()
+    };
+    let second = refresh(&first).await;
+    // That it came of the first is forgotten before its own answer is.
+    tokio::time::sleep(std::time::Duration::from_millis(2800)).await;
+    let third = refresh(&second).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1400)).await;
+    assert_eq!(refresh(&second).await, third);
+    let form = format!("client_id=spa&token={}", second["refresh_token"].as_str().unwrap());
+    assert_eq!(post(&gate, "/token/revocation", form).await.status(), 200);
+    assert_eq!(post(&gate, "/token", grant(&second)).await.status(), 400);
+    tokio::task::spawn_blocking(move || drop(gate)).await.unwrap();
+}
+
 /// What the same requests do to a session without the gate: the reason for all this.
 #[tokio::test]
 async fn without_the_gate_two_tabs_end_the_session() {
     let provider = Provider::start();
-    let gate = gate(&provider).await;
+    let gate = gate(&provider, 10).await;
     let tokens = provider.sign_in(&gate, "https://api.example").await;
     let url = format!("{}/token", provider.url);
     let ask = |form: String| {

@@ -83,7 +83,9 @@ fn a_refresh_is_known_by_its_form() {
         presented(&head, body, true)
     };
     assert_eq!(by_cookie("", ""), Some(("x".into(), "cookie")));
-    assert_eq!(by_cookie(JSON, "{}"), Some(("x".into(), "cookie")));
+    for none in ["{}", r#"{"refresh_token":null}"#] {
+        assert_eq!(by_cookie(JSON, none), Some(("x".into(), "cookie")));
+    }
     assert_eq!(by_cookie(JSON, r#"{"refresh_token":"y"}"#), Some(("y".into(), "json")));
     assert_eq!(by_cookie(FORM, ""), None);
     let get = Head::new("GET", "https://a.example/oauth/token", vec![cookie]);
@@ -104,6 +106,15 @@ fn the_first_has_the_turn_and_the_others_wait_for_its_answer() {
     assert!(matches!(turn(text("Lyou"), Reply::Null), Some(Turn::Wait)));
     assert!(matches!(turn(Reply::Null, Reply::Null), Some(Turn::Wait)));
     assert!(turn(Reply::Error("ERR".into()), Reply::Null).is_none());
+    let full = || Reply::Error("OOM".into());
+    assert!(own.turn("me", &[full(), Reply::Null, Reply::Null]).is_none(), "it takes no writes");
+    let theirs = own.turn("me", &[full(), text("Lyou"), Reply::Null]);
+    assert!(matches!(theirs, Some(Turn::Wait)));
+    assert_eq!(Refresh::is_held(Some(&text("Lyou"))), Some(true));
+    for over in [Reply::Null, text("Ax"), text("Nx")] {
+        assert_eq!(Refresh::is_held(Some(&over)), Some(false));
+    }
+    assert_eq!((Refresh::is_held(None), Refresh::is_held(Some(&full()))), (None, None));
     assert!(own.turn("me", &[]).is_none());
     let answer = answered(r#"{"access_token":"a","refresh_token":"y"}"#);
     let value = kept(&own, &answer, "f");
@@ -118,10 +129,32 @@ fn the_first_has_the_turn_and_the_others_wait_for_its_answer() {
 }
 
 #[test]
+fn a_refusal_sends_whoever_asks_the_same_on_its_way() {
+    let own = refresh(r#"{"refresh_token":"x"}"#);
+    let value = String::from_utf8(own.refuse([7; 12]).words()[2].clone()).unwrap();
+    let turn =
+        |refresh: &Refresh| refresh.turn("me", &[Reply::Null, Reply::text(&value), Reply::Null]);
+    assert!(matches!(turn(&own), Some(Turn::Alone)));
+    let other = refresh(r#"{"refresh_token":"x","scope":"y"}"#);
+    assert!(matches!(turn(&other), Some(Turn::Wait)));
+}
+
+#[test]
+fn what_grants_nothing_or_is_too_long_is_not_kept() {
+    let own = refresh(r#"{"refresh_token":"x"}"#);
+    let keeps = |body: &str| own.keep(&answered(body), "f", [7; 12], 10, &keys()).is_some();
+    assert!(keeps(r#"{"access_token":"a"}"#));
+    for nothing in [r#"{"error":"busy"}"#, "{}", "", "<html>", r#"{"access_token":1}"#] {
+        assert!(!keeps(nothing), "{nothing}");
+    }
+    assert!(!keeps(&json!({ "access_token": "a".repeat(48 * 1024) }).to_string()));
+}
+
+#[test]
 fn only_who_asks_the_same_is_answered_the_same() {
     let body = r#"{"refresh_token":"x"}"#;
     let own = refresh(body);
-    let value = kept(&own, &answered("{}"), "f");
+    let value = kept(&own, &answered(r#"{"access_token":"a"}"#), "f");
     let opens = |other: &Head<'_>, body: &str| {
         let other = Refresh::read(other, body, &keys()).unwrap();
         assert_eq!(other.key, own.key);
@@ -129,7 +162,7 @@ fn only_who_asks_the_same_is_answered_the_same() {
         matches!(turn, Some(Turn::Replay { .. }))
     };
     assert!(opens(&head(JSON, &[("user-agent", "x"), ("accept", "y")]), body));
-    for field in ["authorization", "origin", "dpop"] {
+    for field in ["authorization", "cookie", "origin", "dpop", "oauth-client-attestation-pop"] {
         assert!(!opens(&head(JSON, &[(field, "https://evil.example")]), body), "{field}");
     }
     assert!(!opens(&head("application/json; x=y", &[]), body));
@@ -146,25 +179,29 @@ fn a_family_goes_on_with_the_token_that_came_of_it() {
         commands.get(1).map(|command| String::from_utf8(command.words()[1].clone()).unwrap())
     };
     let expect = format!("pc:refresh:family:{}", TokenHash::of("y"));
-    assert_eq!(next(&answered(r#"{"refresh_token":"y"}"#)), Some(expect.clone()));
-    let mut by_cookie = answered("{}");
+    assert_eq!(
+        next(&answered(r#"{"access_token":"a","refresh_token":"y"}"#)),
+        Some(expect.clone())
+    );
+    let mut by_cookie = answered(r#"{"access_token":"a"}"#);
     by_cookie.fields.push(("set-cookie".into(), "other=1".into()));
     by_cookie.fields.push(("set-cookie".into(), format!("{REFRESH_COOKIE}=y; Path=/")));
     assert_eq!(next(&by_cookie), Some(expect));
-    assert_eq!(next(&answered("{}")), None);
-    assert_eq!(next(&answered("no JSON")), None);
+    assert_eq!(next(&answered(r#"{"access_token":"a"}"#)), None);
 
     let revoked = Revocation::read(&head(FORM, &[]), "token=y&token_type_hint=x").unwrap();
     assert_eq!(
         revoked.question(&keys()).words()[1],
         format!("pc:refresh:family:{}", TokenHash::of("y")).into_bytes()
     );
-    let mark = |reply: Option<&Reply>| {
-        String::from_utf8(revoked.mark(reply, 30, &keys()).words()[1].clone()).unwrap()
+    let marks = |family: Option<&str>| {
+        let commands = revoked.mark(family, 30, &keys());
+        let key = |command: &Command| String::from_utf8(command.words()[1].clone()).unwrap();
+        commands.iter().map(key).collect::<Vec<_>>()
     };
-    assert_eq!(mark(Some(&Reply::text("f"))), "pc:refresh:revoked:f");
-    assert_eq!(mark(Some(&Reply::Null)), format!("pc:refresh:revoked:{}", TokenHash::of("y")));
-    assert_eq!(mark(None), format!("pc:refresh:revoked:{}", TokenHash::of("y")));
+    let own = format!("pc:refresh:revoked:{}", TokenHash::of("y"));
+    assert_eq!(marks(Some("f")), [own.clone(), "pc:refresh:revoked:f".into()]);
+    assert_eq!(marks(None), [own]);
     assert!(Revocation::read(&head(FORM, &[]), "refresh_token=y").is_none());
 }
 
@@ -176,7 +213,10 @@ fn what_was_revoked_is_not_given_again() {
              "jwks_url":"https://issuer.example/jwks"},
             {"issuer":"https://issuer.example","audience":"api","introspection":{
              "url":"https://issuer.example/i","client_id":"c","client_secret_variable":"STORE_TOKEN",
-             "revocations_in_store":true,"token_prefix":"pca_"}}]"#,
+             "revocations_in_store":true,"token_prefix":"pca_"},"sessions_in_store":true},
+            {"issuer":"https://other.example","audience":"api","introspection":{
+             "url":"https://issuer.example/i","client_id":"c","client_secret_variable":"STORE_TOKEN",
+             "revocations_in_store":true,"token_prefix":"other_"}}]"#,
     )]);
     let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
     let claims = r#"{"iss":"https://issuer.example","aud":"api","sub":"u","sid":"s","exp":1800000900,"iat":1800000000}"#;
@@ -186,27 +226,38 @@ fn what_was_revoked_is_not_given_again() {
     let stands = |answer: &Answered, replies: &[Reply]| answer.stands(&policy, NOW, replies);
     let nothing = || Reply::Array(vec![Reply::Null, Reply::Null]);
 
+    let own = refresh(r#"{"refresh_token":"x"}"#);
+    let doubts = |answer: &Answered| answer.doubts(&own, "f", &policy, NOW);
+    let family = nothing;
     let signed = of(&jwt);
-    let doubts = signed.doubts("f", &policy, NOW);
-    assert_eq!((doubts[0].name(), doubts[1].name(), doubts[1].words().len()), ("GET", "MGET", 3));
-    assert!(stands(&signed, &[Reply::Null, nothing()]));
-    let marked = Reply::Array(vec![Reply::Null, Reply::text("1")]);
-    assert!(!stands(&signed, &[Reply::Null, marked]));
-    assert!(!stands(&signed, &[Reply::text("1"), nothing()]));
-    assert!(!stands(&signed, &[Reply::Null]));
-    assert!(!stands(&signed, &[Reply::Null, Reply::Error("x".into())]));
+    let asked = doubts(&signed);
+    assert_eq!((asked[0].name(), asked[1].name(), asked[1].words().len()), ("MGET", "MGET", 3));
+    let revoked = |hash: &str| format!("pc:refresh:revoked:{hash}").into_bytes();
+    assert_eq!(asked[0].words()[1..], [revoked("f"), revoked(&own.hash)]);
+    assert_eq!(stands(&signed, &[family(), nothing()]), Some(true));
+    let marked = || Reply::Array(vec![Reply::Null, Reply::text("1")]);
+    assert_eq!(stands(&signed, &[family(), marked()]), Some(false));
+    assert_eq!(stands(&signed, &[marked(), nothing()]), Some(false));
+    for unsaid in [
+        vec![],
+        vec![family()],
+        vec![family(), Reply::Error("x".into())],
+        vec![Reply::Error("x".into()), nothing()],
+    ] {
+        assert_eq!(stands(&signed, &unsaid), None, "{unsaid:?}");
+    }
 
     let recorded = of("pca_x");
-    assert_eq!(recorded.doubts("f", &policy, NOW)[1].name(), "GET");
-    assert!(stands(&recorded, &[Reply::Null, Reply::text("record")]));
-    assert!(!stands(&recorded, &[Reply::Null, Reply::Null]));
+    assert_eq!(doubts(&recorded)[1].name(), "GET");
+    assert_eq!(stands(&recorded, &[family(), Reply::text("record")]), Some(true));
+    assert_eq!(stands(&recorded, &[family(), Reply::Null]), Some(false));
+    assert_eq!(stands(&recorded, &[family(), Reply::Error("x".into())]), None);
 
-    // Of another's token the store knows nothing, but of its family.
-    for other in [of("abc"), answered("{}"), answered("no JSON")] {
-        assert_eq!(other.doubts("f", &policy, NOW).len(), 1);
-        assert!(stands(&other, &[Reply::Null]));
-        assert!(!stands(&other, &[Reply::text("1")]));
-        assert!(!stands(&other, &[]));
+    // Of another's token the store knows nothing yet, but of its family.
+    for other in [of("abc"), of("other_x"), answered("{}"), answered("no JSON")] {
+        assert_eq!(doubts(&other).len(), 1);
+        assert_eq!(stands(&other, &[family()]), Some(true));
+        assert_eq!(stands(&other, &[marked()]), Some(false));
     }
 }
 
@@ -219,5 +270,7 @@ fn what_a_host_captured_is_read() {
         Answered::parse("\nbody").unwrap(),
         Answered { fields: vec![], body: "body".into() }
     );
+    let body = "{\"a\": 1,\n \"b\":\n\n 2 }";
+    assert_eq!(Answered::parse(&format!("\n{body}")).unwrap().body, body);
     assert_eq!(Answered::parse("a\nb"), None);
 }
