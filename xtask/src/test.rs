@@ -236,7 +236,7 @@ fn cargo(arguments: &[&str]) -> Command {
 
 /// The end-to-end tests that run on a memcached as well: those that ask of sessions, tokens and routes, and neither
 /// need scripts nor look into Redis or the gateway.
-const ON_MEMCACHED: [&str; 9] = [
+const ON_MEMCACHED: [&str; 10] = [
     "algorithms::",
     "browsers::",
     "forwarding::",
@@ -246,6 +246,7 @@ const ON_MEMCACHED: [&str; 9] = [
     "refusals::",
     "revocation::",
     "sessions::",
+    "third_party::",
 ];
 
 /// What the Worker weighs, and 5%.

@@ -273,6 +273,8 @@ mod tests {
         check(&["MGET", "a", "b"], "mg a v\r\nmg b v\r\n");
         check(&["SET", "k", "va lue", "EX", "60"], "ms k 6 T60\r\nva lue\r\n");
         check(&["SET", "k", "v", "EX", "9999999"], "ms k 1 T2592000\r\nv\r\n");
+        check(&["SET", "k", "v", "EX", "6", "NX"], "ms k 1 T6 ME\r\nv\r\n");
+        check(&["SET", "k", "v", "EX", "6", "XX"], "");
         check(&["DEL", "k"], "md k\r\n");
         let count = ["EVALSHA", "sha", "1", "k", "fixed_window", "5", "60000", "2", "5"];
         check(&count, "ma k N60 J2 D2 v t\r\n");
@@ -293,8 +295,9 @@ mod tests {
             command(&["ZADD", "z", "1", "m"]),
             command(&["EVALSHA", "sha", "1", "k", "fixed_window", "5", "60000", "1", "5"]),
             command(&["DEL", "c"]),
+            command(&["SET", "c", "v", "EX", "1", "NX"]),
         ];
-        let answer = b"EN\r\nVA 4\r\nM\r\nN\r\nEN\r\nHD\r\nVA 1 t42\r\n5\r\nNF\r\nMN\r\n";
+        let answer = b"EN\r\nVA 4\r\nM\r\nN\r\nEN\r\nHD\r\nVA 1 t42\r\n5\r\nNF\r\nNS\r\nMN\r\n";
         assert!(is_whole(answer));
         let count = [1, 0, 0, 42_000].map(Reply::Integer).to_vec();
         assert_eq!(
@@ -306,6 +309,7 @@ mod tests {
                 Reply::Integer(0),
                 Reply::Array(count),
                 Reply::Integer(0),
+                Reply::Null,
             ])
         );
         for cut in 0..answer.len() {

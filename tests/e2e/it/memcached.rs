@@ -289,8 +289,10 @@ async fn an_origin_writes_to(store_url: &str, trusted: &std::path::Path) -> bool
         "--store-url",
         store_url,
     ]);
-    serve.args(["--listen", &format!("127.0.0.1:{port}"), "--signing-key-file"]);
-    serve.arg(folder.file("key.pem")).env("DATABASE_URL", &database).env("SSL_CERT_FILE", trusted);
+    serve
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .env("MASTER_KEY", crate::stack::SEAL_KEY);
+    serve.env("DATABASE_URL", &database).env("SSL_CERT_FILE", trusted);
     let origin = Process::start(&mut serve, folder.file("origin.log"));
     wait_for_port(port, &origin);
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
