@@ -420,11 +420,13 @@ impl Plan {
                 "revocations_in_store": true,
             },
         }]);
-        if let (true, Some(issuer)) = (self.opaque, issuers.pointer_mut("/0")) {
-            for name in ["algorithms", "jwks_url"] {
-                issuer.as_object_mut().map(|members| members.remove(name));
-            }
-            issuer["introspection"]["token_prefix"] = "pca_".into();
+        if let (true, Some(issuer)) =
+            (self.opaque, issuers.pointer_mut("/0").and_then(Value::as_object_mut))
+        {
+            issuer.remove("algorithms");
+            issuer.remove("jwks_url");
+            let introspection = issuer.get_mut("introspection").and_then(Value::as_object_mut);
+            introspection.map(|members| members.insert("token_prefix".into(), "pca_".into()));
         }
         vars.extend([
             ("ISSUERS".to_owned(), issuers),

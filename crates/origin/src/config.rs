@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The auth service behind the edge: it logs in, issues, refreshes and revokes.
 ///
 /// Each setting is taken from its flag, or else from the environment, or else from the file that --config names
-/// (TOML: ISSUER = "https://api.example", and so on, by the names of the environment).
+/// (TOML, by the names of the environment: `ISSUER = "https://api.example"`).
 ///
 /// Secrets have no flags, since a command line can be seen by everybody on the machine. STORE_TOKEN: the bearer
 /// token of the store. MASTER_KEY and MASTER_KEY_PREVIOUS, name:key each: the signing keys in the database are

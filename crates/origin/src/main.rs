@@ -110,13 +110,14 @@ async fn run(settings: &Settings) -> Result<(), Failure> {
     let (idle, audit) = (reader.idle_seconds(), reader.audit_seconds());
     good(reader)?;
     let admin = Admin::new(open(Migrate::Embedded).await?, &link)?;
-    Ok(match &settings.action {
+    match &settings.action {
         Action::Cleanup => admin.clean_up(idle, audit).await?,
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,
         Action::Keys { .. } | Action::Migrate | Action::Serve(_) => {}
-    })
+    }
+    Ok(())
 }
 
 /// The only clock.

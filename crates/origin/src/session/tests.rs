@@ -721,7 +721,7 @@ async fn the_audit_is_append_only() {
         async |world: World| {
             let now = crate::now();
             let event = Event::new(Happened::Login, Actor::User, &Whence::default());
-            world.db.note_alone(&[event.clone()], now).await.unwrap();
+            world.db.note_alone(std::slice::from_ref(&event), now).await.unwrap();
             world.db.note_alone(&[event], UnixSeconds(now.0 - 91 * 86_400)).await.unwrap();
             for change in
                 ["UPDATE audit SET event = 'x' RETURNING 1", "DELETE FROM audit RETURNING 1"]
