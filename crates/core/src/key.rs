@@ -29,7 +29,7 @@ impl Keys {
         "attempts:",
         "metrics",
         "refresh:",
-        "reconciled",
+        "reconciled:",
     ];
 
     /// The prefix that is used where none is configured.
@@ -111,9 +111,9 @@ impl Keys {
         format!("{}:refresh:revoked:{family}", self.prefix)
     }
 
-    /// When the store was last brought in step with the database as a whole.
-    pub fn reconciled(&self) -> String {
-        format!("{}:reconciled", self.prefix)
+    /// The sign of one origin that the store still has what it was told.
+    pub fn reconciled(&self, origin: &str) -> String {
+        format!("{}:reconciled:{origin}", self.prefix)
     }
 
     /// The attempts to log in by one `who` of a kind: a username, or an address.
@@ -153,7 +153,7 @@ mod tests {
             keys.attempts("username", "x"),
             keys.metrics(),
             keys.refresh(&TokenHash::of("t")),
-            keys.reconciled(),
+            keys.reconciled("x"),
         ]
     }
 

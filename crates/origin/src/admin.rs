@@ -5,7 +5,7 @@ use crate::audit::{Actor, Event, Happened, Whence};
 use crate::config::{KeysAction, Link, SessionsAction, UserAction};
 use crate::db::{Db, Ended, Grant, User, Which};
 use crate::keys::{LEAD_SECONDS, Role};
-use crate::publish::{Delivery, Publisher};
+use crate::publish::{Delivery, MARKER_SECONDS, Publisher};
 use crate::store::Store;
 use crate::upkeep::Upkeep;
 use crate::{Outcome, now, password, token};
@@ -100,7 +100,7 @@ impl Admin {
     /// Tells the store everything again.
     pub async fn reconcile(&self) -> Outcome {
         let drained = self.publisher.drain().await;
-        let told = self.publisher.reconcile(now()).await?;
+        let told = self.publisher.reconcile(MARKER_SECONDS, now()).await?;
         say(&json!({ "done": "reconciled", "told": told, "outbox_empty": drained }));
         Ok(())
     }
@@ -109,7 +109,7 @@ impl Admin {
     pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Outcome {
         let publisher = Arc::new(self.publisher);
         let upkeep = Upkeep { db: self.db, publisher, idle_seconds, audit_seconds };
-        let deleted = upkeep.clean(now()).await;
+        let deleted = upkeep.clean(now()).await?;
         let store = if upkeep.publisher.drain().await { "told" } else { "pending" };
         say(&json!({ "done": "cleaned_up", "deleted": deleted, "store": store }));
         Ok(())
@@ -127,13 +127,14 @@ pub async fn add_user(db: &Db, username: &str, scope: &str) -> Outcome {
     }
     let user = User {
         id: token::random_name(),
+        username: username.to_owned(),
         password_hash: password::hash(&new_password()?)?,
         scope: scope.to_owned(),
         disabled: false,
     };
     let event = Event::new(Happened::UserAdded, Actor::Operator, &Whence::default());
     let events = [event.of(&user.id)];
-    if !db.add_user(username, &user, &events, now()).await? {
+    if !db.add_user(&user, &events, now()).await? {
         return Err(format!("a user named {username} exists already").into());
     }
     say(&json!({ "done": "user_added", "username": username, "scope": scope, "id": user.id }));
@@ -170,23 +171,25 @@ pub async fn keys(db: &Db, action: &KeysAction) -> Outcome {
                 }));
             }
         }
-        KeysAction::Rotate { compromised } => {
-            let role = |role: Role| rows.iter().find(|row| row.role(&rows, now) == role);
-            let next = role(Role::Next).ok_or("there is no next key yet; a server makes one")?;
+        KeysAction::Rotate { compromised: true } => {
+            let event = Event::new(Happened::KeyRotated, Actor::Operator, &Whence::default());
+            let withdrawn = db.withdraw_keys(&[event.detail("all withdrawn")], now).await?;
+            say(&json!({ "done": "withdrawn", "keys": withdrawn }));
+        }
+        KeysAction::Rotate { compromised: false } => {
+            let next = rows.iter().find(|row| row.role(&rows, now) == Role::Next);
+            let next = next.ok_or("there is no next key yet; a server makes one")?;
             let known = next.created_at + LEAD_SECONDS;
-            if known > now.0 && !compromised {
+            if known > now.0 {
                 let left = known - now.0;
                 return Err(format!(
                     "the next key is new: verifiers may not know it for another {left} s"
                 )
                 .into());
             }
-            let current = role(Role::Current);
-            let drop = current.filter(|_| *compromised).map(|key| key.generation);
             let event = Event::new(Happened::KeyRotated, Actor::Operator, &Whence::default());
-            let events = [event.detail(next.kid.clone())];
-            db.rotate_keys(next.generation, drop, &events, now).await?;
-            say(&json!({ "done": "rotated", "current": next.kid, "withdrawn": drop.is_some() }));
+            db.rotate_keys(next.generation, &[event.detail(next.kid.clone())], now).await?;
+            say(&json!({ "done": "rotated", "current": next.kid }));
         }
     }
     Ok(())

@@ -27,6 +27,12 @@ pub struct AttemptLimits {
     pub per_address: u32,
 }
 
+/// An attempt that goes on, and what it was counted by.
+pub struct Attempt {
+    counters: Vec<Counter>,
+    own_key: String,
+}
+
 /// What one attempt counts for.
 struct Counter {
     key: String,
@@ -51,17 +57,21 @@ impl Attempts {
 
     /// Counts an attempt before it is known how it ends, so that many at once are no way around it. One that
     /// has to wait counts for nothing.
-    pub async fn begin(&self, username: &str, address: &str) -> Result<(), Problem> {
+    pub async fn begin(&self, username: &str, address: &str) -> Result<Attempt, Problem> {
+        let own_key = self.own(username, address);
         let mut counters = self.counters(username, address);
-        let wait_ms = match self.ask(&counters, username, address).await {
+        let wait_ms = match self.ask(&counters, &own_key).await {
             Some((waits, own)) => {
                 let applies = |counter: &Counter| !(own && counter.spares_own);
                 let waits = counters.iter().zip(waits).filter(|(counter, _)| applies(counter));
                 match waits.map(|(_, wait_ms)| wait_ms).max().unwrap_or(0) {
                     0 => {
                         counters.retain(applies);
-                        let counted = self.step(&counters, 1).await;
-                        counted.unwrap_or_default().into_iter().max().unwrap_or(0)
+                        // A store that can be read and takes no writes counts nothing.
+                        match self.step(&counters, 1).await {
+                            Some(waits) => waits.into_iter().max().unwrap_or(0),
+                            None => self.count_here(&counters),
+                        }
                     }
                     wait_ms => wait_ms,
                 }
@@ -69,35 +79,35 @@ impl Attempts {
             None => self.count_here(&counters),
         };
         if wait_ms == 0 {
-            return Ok(());
+            return Ok(Attempt { counters, own_key });
         }
         tracing::warn!(event = "login_cooling", wait_ms, address);
         Err(Problem::LoginCooling { seconds: wait_ms.div_ceil(1000) })
     }
 
     /// Forgets the attempts of a username from an address once one has succeeded, remembers that it is the
-    /// user's own, and takes back what it counted elsewhere: an own account is no way to go on guessing others'.
-    pub async fn succeeded(&self, username: &str, address: &str) {
-        let counters = self.counters(username, address);
-        self.take_back_here(&counters, true);
+    /// user's own, and takes back what it counted elsewhere, and no more: an own account is no way to go on guessing
+    /// others', and good logins make no room for bad ones from elsewhere.
+    pub async fn succeeded(&self, attempt: &Attempt) {
+        let counters = &attempt.counters;
+        self.take_back_here(counters, true);
         let Some((pair, others)) = counters.split_first().filter(|_| self.limits.per_username > 0)
         else {
-            self.step(&counters, -1).await;
+            self.step(counters, -1).await;
             return;
         };
         let mut commands = vec![
             Command::new("DEL").arg(&pair.key),
-            Command::new("SET").arg(self.own(username, address)).arg(1).arg("EX").arg(OWN_SECONDS),
+            Command::new("SET").arg(&attempt.own_key).arg(1).arg("EX").arg(OWN_SECONDS),
         ];
         commands.extend(others.iter().map(|counter| command(counter, -1)));
         let _ = self.store.ask(&commands).await;
     }
 
     /// Takes back an attempt that was not looked at.
-    pub async fn take_back(&self, username: &str, address: &str) {
-        let counters = self.counters(username, address);
-        self.take_back_here(&counters, false);
-        self.step(&counters, -1).await;
+    pub async fn take_back(&self, attempt: &Attempt) {
+        self.take_back_here(&attempt.counters, false);
+        self.step(&attempt.counters, -1).await;
     }
 
     /// What an attempt counts for, the username's from this address first.
@@ -124,18 +134,13 @@ impl Attempts {
 
     /// How long each has to wait, and whether the address is known to be the user's own; none if the store does
     /// not say.
-    async fn ask(
-        &self,
-        counters: &[Counter],
-        username: &str,
-        address: &str,
-    ) -> Option<(Vec<u64>, bool)> {
+    async fn ask(&self, counters: &[Counter], own_key: &str) -> Option<(Vec<u64>, bool)> {
         if counters.is_empty() {
             return Some((Vec::new(), false));
         }
         let mut commands: Vec<Command> =
             counters.iter().map(|counter| command(counter, 0)).collect();
-        commands.push(Command::new("GET").arg(self.own(username, address)));
+        commands.push(Command::new("GET").arg(own_key));
         let mut replies = self.store.ask(&commands).await.ok()?;
         let own = replies.pop().is_some_and(|reply| reply.as_text().is_some());
         Some((waits(&replies)?, own))
@@ -242,10 +247,12 @@ mod tests {
             assert!(attempts.begin("alice", "192.0.2.1").await.is_ok());
         }
         let refused = attempts.begin("alice", "192.0.2.1").await;
-        assert_eq!(refused, Err(Problem::LoginCooling { seconds: 1 }));
+        assert_eq!(refused.err(), Some(Problem::LoginCooling { seconds: 1 }));
         assert!(attempts.begin("bob", "192.0.2.1").await.is_ok(), "another's attempts");
         assert!(attempts.begin("alice", "192.0.2.2").await.is_ok(), "from another address");
-        attempts.succeeded("alice", "192.0.2.1").await;
+        let own_key = attempts.own("alice", "192.0.2.1");
+        let counters = attempts.counters("alice", "192.0.2.1");
+        attempts.succeeded(&Attempt { counters, own_key }).await;
         assert!(attempts.begin("alice", "192.0.2.1").await.is_ok(), "forgotten");
     }
 
@@ -259,8 +266,8 @@ mod tests {
                 let name = format!("victim-{round}-{guess}");
                 looked_at += u32::from(attempts.begin(&name, "192.0.2.1").await.is_ok());
             }
-            if attempts.begin("mallory", "192.0.2.1").await.is_ok() {
-                attempts.succeeded("mallory", "192.0.2.1").await;
+            if let Ok(attempt) = attempts.begin("mallory", "192.0.2.1").await {
+                attempts.succeeded(&attempt).await;
             }
         }
         assert!(looked_at <= 8, "{looked_at}");

@@ -47,6 +47,13 @@ pub struct Shared {
     /// What the store's keys begin with; the edge must have the same [default: pc]
     #[arg(long, env = "KEY_PREFIX", global = true)]
     key_prefix: Option<String>,
+    /// A session that is not refreshed for so long is over, in seconds, 60 to 31536000, and no shorter than an access
+    /// token's life [default: 1209600]
+    #[arg(long, env = "REFRESH_IDLE_SECONDS", global = true)]
+    refresh_idle_seconds: Option<String>,
+    /// For how long security events are kept, in days, 90 to 36500 [default: 400]
+    #[arg(long, env = "AUDIT_DAYS", global = true)]
+    audit_days: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -84,8 +91,9 @@ pub enum KeysAction {
     /// Let the next key sign from now on. Servers that run notice within 10 s; tokens that the key before signed
     /// stay good.
     Rotate {
-        /// Withdraw the key that signed until now: its tokens are refused as soon as verifiers look at the key
-        /// set again (the edge's KEYS_FRESH_SECONDS), and refreshes give new ones.
+        /// Withdraw all keys that there are; servers that run make new ones within 10 s. Tokens of the old ones are
+        /// refused as soon as verifiers look at the key set again (the edge's KEYS_FRESH_SECONDS), and refreshes give
+        /// new ones.
         #[arg(long)]
         compromised: bool,
     },
@@ -161,9 +169,6 @@ pub struct Serve {
     /// Life of a session, however much it is used, in seconds, 60 to 31536000 [default: 2592000]
     #[arg(long, env = "REFRESH_TOKEN_SECONDS")]
     refresh_token_seconds: Option<String>,
-    /// A session that is not refreshed for so long is over, in seconds, 60 to 31536000 [default: 1209600]
-    #[arg(long, env = "REFRESH_IDLE_SECONDS")]
-    refresh_idle_seconds: Option<String>,
     /// For how long a spent refresh token gives the same answer again, in seconds, 0 to 300 [default: 10]
     #[arg(long, env = "REFRESH_GRACE_SECONDS")]
     refresh_grace_seconds: Option<String>,
@@ -185,9 +190,6 @@ pub struct Serve {
     /// Failed attempts to log in from one address before there is a wait, 0 to 100000; 0: any number [default: 20]
     #[arg(long, env = "LOGIN_ATTEMPTS_PER_ADDRESS")]
     login_attempts_per_address: Option<String>,
-    /// For how long security events are kept, in days, 90 to 36500 [default: 400]
-    #[arg(long, env = "AUDIT_DAYS")]
-    audit_days: Option<String>,
 }
 
 /// What `serve` was given, checked.
@@ -208,7 +210,7 @@ pub struct Config {
     pub cookie_origins: Vec<String>,
     pub introspection_clients: Clients,
     pub attempts: AttemptLimits,
-    pub audit_days: u64,
+    pub audit_seconds: u64,
 }
 
 /// The store that is told, and under which names.
@@ -237,6 +239,7 @@ pub enum ConfigError {
     CookieOrigins,
     FileReadable,
     FileUnreadable(String),
+    IdleShort,
     IssuerMissing,
     IssuerNotAUrl,
     KeyPrefix,
@@ -244,6 +247,7 @@ pub enum ConfigError {
     MasterKey,
     MasterKeyMissing,
     NameUnknown(String),
+    NotText(String),
     Number(&'static str, u64, u64),
     SealKey,
     SigningAlgorithm,
@@ -271,6 +275,9 @@ impl fmt::Display for ConfigError {
                 "ORIGIN_CONFIG: the file holds a secret and others may read it; chmod 600"
             }
             Self::FileUnreadable(why) => return write!(f, "ORIGIN_CONFIG: {why}"),
+            Self::IdleShort => {
+                "REFRESH_IDLE_SECONDS: must not be shorter than ACCESS_TOKEN_SECONDS"
+            }
             Self::IssuerMissing => "ISSUER: is not set; give the edge's public URL",
             Self::IssuerNotAUrl => {
                 "ISSUER: must be http:// or https:// with a host, no slash at its end"
@@ -286,6 +293,9 @@ impl fmt::Display for ConfigError {
             }
             Self::NameUnknown(name) => {
                 return write!(f, "ORIGIN_CONFIG: {name}: there is no such setting");
+            }
+            Self::NotText(name) => {
+                return write!(f, "ORIGIN_CONFIG: {name}: must be a text, or a whole number");
             }
             Self::Number(name, least, most) => {
                 return write!(f, "{name}: must be a whole number, {least} to {most}");
@@ -337,18 +347,22 @@ impl<'e> Reader<'e> {
         };
         for (name, value) in table {
             let value = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Integer(number) => number.to_string(),
-                _ => String::new(),
+                toml::Value::String(text) => Some(text),
+                toml::Value::Integer(number) => Some(number.to_string()),
+                _ => None,
             };
-            match NAMES.contains(&name.as_str()) {
-                true => drop(self.file.insert(name, value)),
-                false => self.faults.push(ConfigError::NameUnknown(name)),
+            match (NAMES.contains(&name.as_str()), value) {
+                (true, Some(value)) => drop(self.file.insert(name, value)),
+                (true, None) => self.faults.push(ConfigError::NotText(name)),
+                (false, _) => self.faults.push(ConfigError::NameUnknown(name)),
             }
         }
         let mode = std::fs::metadata(file).map_or(0, |facts| facts.permissions().mode());
         let secret = SECRETS.iter().any(|name| self.file.contains_key(*name))
-            || self.file.get("DATABASE_URL").is_some_and(|url| url.contains('@'));
+            || self
+                .file
+                .get("DATABASE_URL")
+                .is_some_and(|url| url.contains('@') || url.contains("password="));
         if mode & 0o077 != 0 && secret {
             self.faults.push(ConfigError::FileReadable);
         }
@@ -415,15 +429,15 @@ impl<'e> Reader<'e> {
         seal
     }
 
-    /// How long a session may idle, and how long events are kept, where no flag says so.
-    pub fn idle_seconds(&mut self) -> u64 {
-        let set = self.secret("REFRESH_IDLE_SECONDS");
-        self.number(&set, "REFRESH_IDLE_SECONDS", (60, YEAR_SECONDS), 1_209_600)
+    /// How long a session may idle.
+    pub fn idle_seconds(&mut self, shared: &Shared) -> u64 {
+        let bounds = (60, YEAR_SECONDS);
+        self.number(&shared.refresh_idle_seconds, "REFRESH_IDLE_SECONDS", bounds, 1_209_600)
     }
 
-    pub fn audit_seconds(&mut self) -> u64 {
-        let set = self.secret("AUDIT_DAYS");
-        self.number(&set, "AUDIT_DAYS", (90, 36_500), 400) * 86_400
+    /// How long events are kept.
+    pub fn audit_seconds(&mut self, shared: &Shared) -> u64 {
+        self.number(&shared.audit_days, "AUDIT_DAYS", (90, 36_500), 400) * 86_400
     }
 
     /// The store, and the names in it.
@@ -477,9 +491,10 @@ impl<'e> Reader<'e> {
             }
         };
         let origins = self.text(&serve.cookie_origins, "COOKIE_ORIGINS");
+        let judged = origins.is_some();
         let origins = origins.unwrap_or_else(|| origin_of(&link.issuer));
         let cookie_origins: Vec<String> = origins.split(',').map(|o| o.trim().to_owned()).collect();
-        if !link.issuer.is_empty()
+        if judged
             && !cookie_origins.iter().all(|origin| is_url(origin) && origin_of(origin) == *origin)
         {
             self.faults.push(E::CookieOrigins);
@@ -507,8 +522,6 @@ impl<'e> Reader<'e> {
         );
         let refresh_token_seconds =
             number(&serve.refresh_token_seconds, "REFRESH_TOKEN_SECONDS", (60, year), 2_592_000);
-        let refresh_idle_seconds =
-            number(&serve.refresh_idle_seconds, "REFRESH_IDLE_SECONDS", (60, year), 1_209_600);
         let refresh_grace_seconds =
             number(&serve.refresh_grace_seconds, "REFRESH_GRACE_SECONDS", (0, 300), 10);
         let key_seconds =
@@ -523,7 +536,11 @@ impl<'e> Reader<'e> {
             (0, 100_000),
             20,
         );
-        let audit_days = number(&serve.audit_days, "AUDIT_DAYS", (90, 36_500), 400);
+        let (refresh_idle_seconds, audit_seconds) =
+            (self.idle_seconds(shared), self.audit_seconds(shared));
+        if refresh_idle_seconds < access_token_seconds {
+            self.faults.push(E::IdleShort);
+        }
         if (1..3600).contains(&key_seconds) {
             self.faults.push(E::Number("SIGNING_KEY_SECONDS", 3600, year));
         }
@@ -553,7 +570,7 @@ impl<'e> Reader<'e> {
                 per_username: small(per_username),
                 per_address: small(per_address),
             },
-            audit_days,
+            audit_seconds,
         })
     }
 }

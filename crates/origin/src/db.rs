@@ -67,6 +67,9 @@ impl Db {
             (true, false) => format!("{url}?mode=rwc"),
             _ => url.to_owned(),
         };
+        if sqlite {
+            make_private(&url).map_err(|error| error.to_string())?;
+        }
         // A pool would try for a while, and then say that it did; one connection says why at once.
         let mut first = AnyConnection::connect(&url).await.map_err(said)?;
         if sqlite {
@@ -188,6 +191,22 @@ impl Db {
             Purpose::Upkeep => "upkeep",
         };
         self.queries.with_label_values(&[purpose]).inc();
+    }
+}
+
+/// Makes the file of a database that is not there yet, for its owner alone: it holds the hashes of passwords. What SQLite
+/// puts beside it has the same mode.
+fn make_private(url: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    let path = path.split('?').next().unwrap_or_default();
+    if path.is_empty() || path.starts_with(':') {
+        return Ok(());
+    }
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -98,9 +98,9 @@ pub async fn serve(config: Config) -> Outcome {
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
     let upkeep = Upkeep::new(Arc::clone(&db), Arc::clone(&publisher), &config);
-    let aside = tokio::spawn({
-        let (publisher, keys) = (Arc::clone(&publisher), Arc::clone(&keys));
-        async move { tokio::join!(publisher.run(), upkeep.run(&keys)) }
+    let mut aside = tokio::spawn({
+        let keys = Arc::clone(&keys);
+        async move { upkeep.run(&keys).await }
     });
     let sessions = Sessions::new(config, Arc::clone(&db), &store, publisher, keys)?;
     let registry = Registry::new();
@@ -116,12 +116,25 @@ pub async fn serve(config: Config) -> Outcome {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(event = "listening", address = %listener.local_addr()?);
-    axum::serve(listener, router(Origin { sessions, db, store, registry, outcomes, gauges }))
-        .with_graceful_shutdown(async move {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::info!(event = "draining");
-        })
-        .await?;
+    let (draining, drained) = tokio::sync::oneshot::channel();
+    let server =
+        axum::serve(listener, router(Origin { sessions, db, store, registry, outcomes, gauges }))
+            .with_graceful_shutdown(async move {
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                tracing::info!(event = "draining");
+                let _ = draining.send(());
+            });
+    // Whoever sends half a request does not keep it from ending.
+    let late = async {
+        let _ = drained.await;
+        tokio::time::sleep(DRAIN_MAX).await;
+    };
+    tokio::select! {
+        ended = server => ended?,
+        () = late => tracing::warn!(event = "drained_by_force"),
+        // Without it revocations would not reach the store.
+        _ = &mut aside => return Err("what runs beside the requests has ended".into()),
+    }
     aside.abort();
     Ok(())
 }
@@ -220,4 +233,5 @@ fn delivered(delivery: Delivery, done: StatusCode) -> Response {
     }
 }
 
+const DRAIN_MAX: Duration = Duration::from_secs(15);
 const WORK_WAIT_MAX: Duration = Duration::from_secs(10);

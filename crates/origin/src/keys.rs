@@ -112,9 +112,11 @@ fn current(rows: &[KeyRow], now: UnixSeconds) -> Option<&KeyRow> {
 pub fn due(rows: &[KeyRow], signing: &Signing, now: UnixSeconds) -> Due {
     let mut due = Due::default();
     let Some(current) = current(rows, now) else {
-        // Also where the only keys are yet to come: somebody withdrew the one that signed.
-        let first = rows.iter().map(|row| row.generation).min().map_or(1, |next| next - 1);
-        due.make = Some((first, now.0));
+        // Where the only keys are yet to come, a clock has gone back.
+        match rows.iter().map(|row| row.generation).min() {
+            Some(first) => due.sooner = Some((first, now.0)),
+            None => due.make = Some((1, now.0)),
+        }
         return due;
     };
     for row in rows.iter().filter(|row| row.generation < current.generation) {
@@ -396,8 +398,7 @@ mod tests {
         check(&three, end - 1, Due { sooner: Some((3, end - 1 + LEAD_SECONDS)), ..none() });
         let due_at_end = Due { drop: vec![1], sooner: Some((3, end + LEAD_SECONDS)), make: None };
         check(&three, end, due_at_end);
-        // The current key was withdrawn, and the next one's time has not come.
-        check(&[row(2, 10_050)], 60, Due { make: Some((1, 60)), ..none() });
+        check(&[row(2, 10_050)], 60, Due { sooner: Some((2, 60)), ..none() });
         let manual = signing(KeyAlgorithm::EdDsa, 0);
         let made = due(&[row(1, 50)], &manual, UnixSeconds(u64::from(u32::MAX)));
         assert_eq!(made.make, Some((2, FAR)));

@@ -98,7 +98,7 @@ async fn run(settings: &Settings) -> Result<(), Failure> {
             return Ok(admin::add_user(&open(Migrate::Embedded).await?, username, scope).await?);
         }
         Action::Sessions { action: SessionsAction::List { username } } => {
-            let idle = reader.idle_seconds();
+            let idle = reader.idle_seconds(&settings.shared);
             good(reader)?;
             let db = open(Migrate::Embedded).await?;
             return Ok(admin::list_sessions(&db, username, idle).await?);
@@ -107,7 +107,8 @@ async fn run(settings: &Settings) -> Result<(), Failure> {
             reader.link(&settings.shared)
         }
     };
-    let (idle, audit) = (reader.idle_seconds(), reader.audit_seconds());
+    let (idle, audit) =
+        (reader.idle_seconds(&settings.shared), reader.audit_seconds(&settings.shared));
     good(reader)?;
     let admin = Admin::new(open(Migrate::Embedded).await?, &link)?;
     match &settings.action {

@@ -27,6 +27,17 @@ pub enum Delivery {
     Pending,
 }
 
+/// What became of a look at the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Look {
+    /// It has what it was told.
+    Fine,
+    /// It had lost something, and was told so many things again.
+    Told(usize),
+    /// It does not say.
+    Unsaid,
+}
+
 /// A new access token, and whose it is.
 pub struct Announcement<'a> {
     pub session: &'a Session,
@@ -57,8 +68,13 @@ impl Publisher {
             scope: session.scope.clone(),
             ..TokenRecord::default()
         };
-        let record =
-            TokenRecord { exp: Some(claims.exp), scope: claims.scope.clone(), ..holder.clone() };
+        let record = TokenRecord {
+            exp: Some(claims.exp),
+            scope: claims.scope.clone(),
+            jti: Some(claims.jti.clone()),
+            iat: Some(claims.iat),
+            ..holder.clone()
+        };
         let token_key = self.keys.token_of(new.access_hash);
         let session_key = self.keys.session(&self.issuer, &session.id);
         let sessions_key = self.keys.sessions(&self.issuer, &session.user_id);
@@ -152,7 +168,7 @@ impl Publisher {
         for pending in rows {
             match self.tell(&pending.commands).await {
                 Ok(()) => {
-                    if let Err(error) = within(self.db.delivered(&pending.id)).await {
+                    if let Err(error) = self.settle(pending).await {
                         tracing::warn!(event = "outbox_row_kept", error);
                     }
                 }
@@ -160,7 +176,7 @@ impl Publisher {
                     tracing::warn!(event = "store_not_told", %fault);
                     delivery = Delivery::Pending;
                     // The others would wait for as long.
-                    if !matches!(fault, Fault::Command(_)) {
+                    if !fault.is_of_what_was_said() {
                         break;
                     }
                 }
@@ -170,6 +186,38 @@ impl Publisher {
             self.left_over.notify_one();
         }
         delivery
+    }
+
+    /// Forgets a row that was delivered. One that was taken back while it was being told is untold.
+    async fn settle(&self, pending: &Pending) -> Result<(), String> {
+        if within(self.db.delivered(&pending.id)).await? {
+            return Ok(());
+        }
+        let over = within(self.db.is_over(&pending.about)).await? == Some(true);
+        let user = within(self.db.user_of(&pending.about)).await?;
+        let (tokens, users) =
+            (self.keys.token_of(""), self.keys.revoked_sub(&self.issuer, &pending.about));
+        let delete = |key: &[u8]| Command::new("DEL").arg_bytes(key);
+        let untold = pending.commands.iter().filter_map(|command| {
+            let words: Vec<&[u8]> = command.words().iter().skip(1).map(Vec::as_slice).collect();
+            match (command.name(), words.as_slice()) {
+                // Without its record a token is asked about.
+                ("SET", [key, ..]) if key.starts_with(tokens.as_bytes()) => Some(delete(key)),
+                ("SET", [key, ..]) if *key == users.as_bytes() => {
+                    user.as_ref().filter(|user| !user.disabled).map(|_| delete(key))
+                }
+                ("HSET", [key, ..]) if over => Some(delete(key)),
+                ("ZADD", [key, _, id]) if over => {
+                    Some(Command::new("ZREM").arg_bytes(*key).arg_bytes(*id))
+                }
+                _ => None,
+            }
+        });
+        let untold: Vec<Command> = untold.collect();
+        match untold.is_empty() {
+            true => Ok(()),
+            false => self.tell(&untold).await.map_err(|fault| fault.to_string()),
+        }
     }
 
     /// The same, of sessions that are over.
@@ -207,20 +255,19 @@ impl Publisher {
     /// Whether nothing is left that could be delivered now. A row that the store refuses is passed over,
     /// so that it holds up no other, and tried again by the next run.
     pub async fn drain(&self) -> bool {
+        let (mut refused, mut last) = (0, None);
         loop {
-            let batch = match within(self.db.pending(BATCH)).await {
+            let mut batch = match within(self.db.pending(last.as_ref(), BATCH)).await {
                 Ok(batch) => batch,
                 Err(error) => {
                     tracing::warn!(event = "outbox_unreadable", error);
                     return false;
                 }
             };
-            let full = batch.len() == BATCH as usize;
-            let mut refused = 0;
-            for pending in batch {
+            for pending in &batch {
                 match self.tell(&pending.commands).await {
                     Ok(()) => {}
-                    Err(fault @ Fault::Command(_)) => {
+                    Err(fault) if fault.is_of_what_was_said() => {
                         tracing::error!(event = "store_refuses", row = pending.id, %fault);
                         refused += 1;
                         continue;
@@ -230,32 +277,51 @@ impl Publisher {
                         return false;
                     }
                 }
-                if let Err(error) = within(self.db.delivered(&pending.id)).await {
+                if let Err(error) = self.settle(pending).await {
                     tracing::warn!(event = "outbox_row_kept", error);
                     return false;
                 }
             }
-            if !full || refused > 0 {
+            last = batch.pop();
+            if last.is_none() {
                 return refused == 0;
             }
         }
     }
 
-    /// Whether the store still has what it was told: it loses the sign of it with everything else. None if it
-    /// does not say.
-    pub async fn is_reconciled(&self) -> Option<bool> {
-        let sign = self.keys.reconciled();
-        let replies = self.store.ask(&[Command::new("GET").arg(&sign)]).await.ok()?;
-        match replies.first()? {
-            Reply::Error(_) => None,
-            reply => Some(reply.as_text().is_some()),
+    /// Looks whether the store still has what it was told, by a sign that changes each time; and tells it all again if not,
+    /// or else what was revoked lately: a store that goes back a little is known by its sign, and one that lost no more than
+    /// the last moments by nothing. `round` counts from 1.
+    pub async fn look_after(&self, name: &str, round: u64, now: UnixSeconds) -> Look {
+        let sign = self.keys.reconciled(name);
+        let replies = self.store.ask(&[Command::new("GET").arg(&sign)]).await.unwrap_or_default();
+        let held = match replies.first() {
+            None | Some(Reply::Error(_)) => return Look::Unsaid,
+            Some(reply) => reply.as_text().map(str::to_owned),
+        };
+        let whole = held.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
+        // First, so that a store which loses it meanwhile is seen to have.
+        let next = Command::new("SET").arg(&sign).arg(round).arg("EX").arg(SIGN_SECONDS);
+        if self.store.tell(&[next]).await.is_err() {
+            return Look::Unsaid;
+        }
+        let since = if whole { MARKER_SECONDS } else { LATELY_SECONDS };
+        match self.reconcile(since, now).await {
+            Ok(told) if whole => Look::Told(told),
+            Ok(_) => Look::Fine,
+            Err(fault) => {
+                tracing::warn!(event = "store_not_reconciled", fault);
+                // The sign must not stand for what was not told.
+                let _ = self.store.tell(&[Command::new("DEL").arg(&sign)]).await;
+                Look::Unsaid
+            }
         }
     }
 
-    /// Tells the store again all that stands for a revocation: sessions, single tokens, disabled users. How many
-    /// that were.
-    pub async fn reconcile(&self, now: UnixSeconds) -> Result<usize, String> {
-        let start = now.0.saturating_sub(MARKER_SECONDS);
+    /// Tells the store again all that stands for a revocation of the last `seconds`: sessions, single tokens, disabled
+    /// users. How many that were.
+    pub async fn reconcile(&self, seconds: u64, now: UnixSeconds) -> Result<usize, String> {
+        let start = now.0.saturating_sub(seconds);
         let mut told = 0;
         for kind in [RevokedKind::Session, RevokedKind::Token, RevokedKind::User] {
             let mut after = Revoked { name: String::new(), at: start };
@@ -269,9 +335,6 @@ impl Publisher {
                 self.tell(&commands).await.map_err(|fault| fault.to_string())?;
             }
         }
-        let sign = Command::new("SET").arg(self.keys.reconciled()).arg(now);
-        let sign = [sign.arg("EX").arg(SIGN_SECONDS)];
-        self.tell(&sign).await.map_err(|fault| fault.to_string())?;
         Ok(told)
     }
 
@@ -300,9 +363,11 @@ async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result
 /// How much longer than a token its record and its session's marker live: more than the leeway that
 /// an edge may grant.
 const BUFFER_SECONDS: u64 = 360;
-const MARKER_SECONDS: u64 = ACCESS_TOKEN_SECONDS_MAX + BUFFER_SECONDS;
-/// The sign that the store has everything is renewed with every reconciliation, which happens after its end.
-const SIGN_SECONDS: u64 = 86_400;
+pub const MARKER_SECONDS: u64 = ACCESS_TOKEN_SECONDS_MAX + BUFFER_SECONDS;
+/// A sign ends with its origin.
+const SIGN_SECONDS: u64 = 600;
+/// More than a store loses that writes to its disk, or to its replicas, every second.
+const LATELY_SECONDS: u64 = 60;
 /// What one trip carries: fewer than any gateway takes.
 const COMMANDS_MAX: usize = 100;
 const DATABASE_DEADLINE: Duration = Duration::from_secs(5);

@@ -90,11 +90,11 @@ impl Sessions {
         now: UnixSeconds,
     ) -> Result<Tokens, Problem> {
         let address = whence.group();
-        self.attempts.begin(username, &address).await?;
+        let attempt = self.attempts.begin(username, &address).await?;
         let found = match self.holder(username, password).await {
             Ok(found) => found,
             Err(problem) => {
-                self.attempts.take_back(username, &address).await;
+                self.attempts.take_back(&attempt).await;
                 return Err(problem);
             }
         };
@@ -105,7 +105,7 @@ impl Sessions {
             self.audit.tell(&events);
             return Err(Problem::CredentialsInvalid);
         };
-        self.attempts.succeeded(username, &address).await;
+        self.attempts.succeeded(&attempt).await;
         let session = Session {
             id: token::random_name(),
             user_id: user.id.clone(),
@@ -269,7 +269,8 @@ impl Sessions {
         let events = [event.of(&claims.sub).session(&claims.sid)];
         let commands = self.publisher.token_revoked(&claims.jti, &hash_of(token), now);
         let grant = Grant { now, events: &events };
-        let pending = self.db.revoke_token(&claims.jti, claims.exp, commands, &grant).await?;
+        let (token, expires_at) = ((claims.jti.as_str(), claims.sid.as_str()), claims.exp);
+        let pending = self.db.revoke_token(token, expires_at, commands, &grant).await?;
         self.audit.tell(&events);
         Ok(self.publisher.deliver(&[pending]).await)
     }
@@ -288,19 +289,23 @@ impl Sessions {
         let claims = self.good(access_token, now).await?;
         let user = self.db.user_of(&claims.sub).await?.ok_or(Problem::AccessTokenInvalid)?;
         let address = whence.group();
-        // Whoever has found a session open is not to guess the password by it.
-        self.attempts.begin(&user.id, &address).await?;
+        // Whoever has found a session open is not to guess the password by it: it counts as a login does.
+        let attempt = self.attempts.begin(&user.username, &address).await?;
         let verified = match self.passwords.verify(old, Some(user.password_hash.clone())).await {
             Ok(verified) => verified,
             Err(overloaded) => {
-                self.attempts.take_back(&user.id, &address).await;
+                self.attempts.take_back(&attempt).await;
                 return Err(overloaded.into());
             }
         };
         if !verified.holds {
+            let event = Event::new(Happened::LoginFailed, Actor::User, whence).of(&user.id);
+            let events = [event.session(&claims.sid).detail("a change of the password")];
+            self.db.note_alone(&events, now).await?;
+            self.audit.tell(&events);
             return Err(Problem::CredentialsInvalid);
         }
-        self.attempts.succeeded(&user.id, &address).await;
+        self.attempts.succeeded(&attempt).await;
         let new_hash = self.passwords.hash(new).await?;
         let event = Event::new(Happened::PasswordChanged, Actor::User, whence);
         let events = [event.of(&user.id).session(&claims.sid)];
@@ -411,7 +416,9 @@ impl Sessions {
         replay: Option<(&ReplayKey, &str)>,
         now: UnixSeconds,
     ) -> Result<(Tokens, Issued), Problem> {
-        let life = self.config.access_token_seconds;
+        // No token outlives its session.
+        let left = session.expires_at.saturating_sub(now.0);
+        let life = self.config.access_token_seconds.min(left);
         let claims = AccessClaims {
             iss: self.config.link.issuer.clone(),
             sub: session.user_id.clone(),
@@ -436,7 +443,7 @@ impl Sessions {
             expires_in: life,
             refresh_token: Opaque::Refresh.draw(),
             scope: claims.scope.clone(),
-            session_seconds: session.expires_at.saturating_sub(now.0),
+            session_seconds: left,
         };
         let answer = replay.filter(|_| self.config.refresh_grace_seconds > 0);
         let answer = answer

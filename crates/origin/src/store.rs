@@ -29,6 +29,13 @@ pub enum Fault {
     Unreachable,
 }
 
+impl Fault {
+    /// Whether it is about what was said, and not about the store: the next thing may go well.
+    pub fn is_of_what_was_said(&self) -> bool {
+        matches!(self, Self::Command(_) | Self::Status(400 | 413))
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,11 +1,12 @@
-//! What the service does by itself while it serves: it looks after its keys, deletes what has ended, and tells the
-//! store everything anew when that has lost its content.
+//! What the service does by itself while it serves, each for itself: it looks after its keys, deletes what has ended, and
+//! tells the store everything anew when that has lost something.
 
 use crate::config::Config;
 use crate::db::Db;
 use crate::keys::KeyRing;
 use crate::now;
-use crate::publish::Publisher;
+use crate::publish::{Look, Publisher};
+use crate::token;
 use portcullis_core::UnixSeconds;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,55 +22,57 @@ pub struct Upkeep {
 impl Upkeep {
     /// As it is configured.
     pub fn new(db: Arc<Db>, publisher: Arc<Publisher>, config: &Config) -> Self {
-        let audit_seconds = config.audit_days * 86_400;
-        Self { db, publisher, idle_seconds: config.refresh_idle_seconds, audit_seconds }
+        let (idle_seconds, audit_seconds) = (config.refresh_idle_seconds, config.audit_seconds);
+        Self { db, publisher, idle_seconds, audit_seconds }
     }
 
     /// Goes on until it is dropped.
     pub async fn run(&self, keys: &KeyRing) {
-        let mut reconciled = false;
-        for round in 0_u64.. {
-            // At the start in any case: what a store has that was restored from an older copy, nobody knows.
-            if !reconciled || self.publisher.is_reconciled().await == Some(false) {
-                reconciled = self.reconcile().await;
+        tokio::join!(
+            self.publisher.run(),
+            self.look_after_store(),
+            self.look_after_keys(keys),
+            async {
+                loop {
+                    tokio::time::sleep(CLEAN_EACH).await;
+                    if let Err(error) = self.clean(now()).await {
+                        tracing::warn!(event = "cleanup_failed", %error);
+                    }
+                }
             }
-            if round % 5 == 4
-                && let Err(error) = keys.maintain(now()).await
-            {
-                tracing::error!(event = "signing_keys_unread", %error);
+        );
+    }
+
+    async fn look_after_store(&self) {
+        let (name, mut round) = (token::random_name(), 0);
+        loop {
+            round += 1;
+            match self.publisher.look_after(&name, round, now()).await {
+                Look::Fine => {}
+                Look::Told(told) => tracing::info!(event = "store_reconciled", told),
+                Look::Unsaid => tracing::debug!(event = "store_not_asked"),
             }
-            if round % 30 == 29 {
-                self.clean(now()).await;
-            }
-            tokio::time::sleep(ROUND).await;
+            tokio::time::sleep(LOOK_EACH).await;
         }
     }
 
-    async fn reconcile(&self) -> bool {
-        match self.publisher.reconcile(now()).await {
-            Ok(told) => {
-                tracing::info!(event = "store_reconciled", told);
-                true
-            }
-            Err(fault) => {
-                tracing::warn!(event = "store_not_reconciled", fault);
-                false
+    async fn look_after_keys(&self, keys: &KeyRing) {
+        loop {
+            tokio::time::sleep(KEYS_EACH).await;
+            if let Err(error) = keys.maintain(now()).await {
+                tracing::error!(event = "signing_keys_unread", %error);
             }
         }
     }
 
     /// Deletes what has ended, batch by batch; how much that was.
-    pub async fn clean(&self, now: UnixSeconds) -> u64 {
+    pub async fn clean(&self, now: UnixSeconds) -> Result<u64, sqlx::Error> {
         let mut deleted = 0;
         loop {
             let leave = |user: &str, id: &str| self.publisher.left(user, id);
-            match self.db.clean(now, self.idle_seconds, self.audit_seconds, leave).await {
-                Ok(0) => break,
-                Ok(batch) => deleted += batch,
-                Err(error) => {
-                    tracing::warn!(event = "cleanup_failed", %error);
-                    break;
-                }
+            match self.db.clean(now, self.idle_seconds, self.audit_seconds, leave).await? {
+                0 => break,
+                batch => deleted += batch,
             }
             // Who writes meanwhile goes first.
             tokio::time::sleep(BREATH).await;
@@ -77,9 +80,11 @@ impl Upkeep {
         if deleted > 0 {
             tracing::info!(event = "cleaned_up", deleted);
         }
-        deleted
+        Ok(deleted)
     }
 }
 
-const ROUND: Duration = Duration::from_secs(2);
+const LOOK_EACH: Duration = Duration::from_secs(2);
+const KEYS_EACH: Duration = Duration::from_secs(10);
+const CLEAN_EACH: Duration = Duration::from_secs(60);
 const BREATH: Duration = Duration::from_millis(20);

@@ -153,6 +153,13 @@ async fn good_logins_are_not_counted_and_without_the_store_the_origin_counts() {
     for _ in 0..8 {
         assert_eq!(good().await, 200);
     }
+    // A store that can be read and takes no writes counts nothing.
+    let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).exec(&mut redis).unwrap();
+    for _ in 0..3 {
+        assert_eq!(attempt(&stack, "another", "wrong", "192.0.2.8").await.0, 401);
+    }
+    assert_eq!(attempt(&stack, "another", "wrong", "192.0.2.8").await.0, 429);
     stack.signal("redis", "-KILL");
     assert_eq!(good().await, 200);
     for _ in 0..3 {

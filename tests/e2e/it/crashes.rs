@@ -361,3 +361,44 @@ async fn a_store_that_lost_its_content_is_told_again() {
     println!("after a flush, a revoked token passed an unrevoked route for {worst:?} at the most");
     world.stop().await;
 }
+
+/// A Redis that was restored from its disk, or a replica that took its place, may lack the last seconds.
+#[tokio::test]
+async fn a_store_that_went_back_is_told_what_it_lost() {
+    let mut world = start(&[]).await;
+    world.up().await;
+    let mut redis =
+        redis::Client::open(world.stack.fact("redis_url")).unwrap().get_connection().unwrap();
+    let mut worst = Duration::ZERO;
+    for round in 0..4 {
+        let ended = world.login().await;
+        assert_eq!(get_with(&world.stack.edge("/api/hello"), &ended.access).await.status(), 200);
+        // With a sign of its own, or with the last one.
+        tokio::time::sleep(Duration::from_millis(if round % 2 == 0 { 100 } else { 2500 })).await;
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(&mut redis).unwrap();
+        let before: Vec<(Vec<u8>, Vec<u8>)> = keys
+            .into_iter()
+            .map(|key| {
+                let value = redis::cmd("DUMP").arg(&key).query(&mut redis).unwrap();
+                (key, value)
+            })
+            .collect();
+        let logout = world.request(Act::Logout, &ended).send().await.unwrap();
+        assert_eq!(logout.status(), 204);
+        let mut back = redis::pipe();
+        back.atomic().cmd("FLUSHALL");
+        for (key, value) in &before {
+            back.cmd("RESTORE").arg(key).arg(600_000).arg(value);
+        }
+        back.exec(&mut redis).unwrap();
+        let begun = Instant::now();
+        for path in ["/api/hello", "/api/unrevoked"] {
+            while get_with(&world.stack.edge(path), &ended.access).await.status() == 200 {
+                worst = worst.max(begun.elapsed());
+                assert!(worst < Duration::from_secs(4), "{worst:?}");
+            }
+        }
+    }
+    println!("after the store went back, a revoked token passed for {worst:?} at the most");
+    world.stop().await;
+}

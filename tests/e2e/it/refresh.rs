@@ -101,7 +101,7 @@ async fn ten_at_once_in_two_isolates_get_one_answer_of_a_strict_origin() {
         let left: i64 = redis::cmd("TTL").arg(key).query(&mut redis).unwrap();
         assert!((0..=10).contains(&left), "{key}: {left}");
     }
-    let log = stack.log("edge");
+    let log = stack.log("edge") + &other.log("edge");
     assert!(log.contains("\"refresh\":\"first\"") && log.contains("\"refresh\":\"replayed\""));
     stop(vec![other, stack]).await;
 }

@@ -102,6 +102,12 @@ async fn within_the_bound_a_known_token_costs_the_store_nothing() {
     let stack = whole.await.unwrap();
     let session = stack.login().await;
     let trips = async || stack.metric("store_url", TRIPS, "").await;
+    // A forged token has the keys fetched.
+    let (input, _) = session.access.rsplit_once('.').unwrap();
+    let forged = format!("{input}.{}", URL_SAFE_NO_PAD.encode([7; 64]));
+    assert_eq!(get_with(&stack.edge("/api/x"), &forged).await.status(), 401);
+    // The origin looks after the store in its own time; and it is not asked here.
+    stack.signal("origin", "-STOP");
     let before = trips().await;
     let (deny, guest) = (stack.edge("/api/unrevoked"), stack.edge("/api/x"));
     for _ in 0..50 {

@@ -302,6 +302,7 @@ async fn opaque_access_tokens_are_judged_by_their_record() {
         "ROUTES": [
             { "name": "refresh", "path": "/auth/refresh", "access": "auth", "endpoint": "token" },
             { "name": "auth", "path": "/auth/*", "access": "auth" },
+            { "name": "oauth", "path": "/oauth/*", "access": "auth" },
             { "name": "api", "path": "/api/*", "access": "protected" },
         ],
     });
@@ -313,6 +314,14 @@ async fn opaque_access_tokens_are_judged_by_their_record() {
     let url = stack.edge("/api/hello");
     assert_eq!(get_with(&url, &first.access).await.status(), 200);
     let second = tokens(stack.refresh(&first.refresh).await).await;
+    assert_eq!(get_with(&url, &second.access).await.status(), 200);
+    // One alone is revoked, although the isolate knows it.
+    let form = format!("token={}", second.access);
+    let request = client().post(stack.edge("/oauth/revoke")).body(form);
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    refused(get_with(&url, &second.access).await, 401, "token_revoked").await;
+    let second = tokens(stack.refresh(&second.refresh).await).await;
     assert_eq!(get_with(&url, &second.access).await.status(), 200);
     let made_up = format!("pca_{}", "A".repeat(48));
     refused(get_with(&url, &made_up).await, 401, "token_inactive").await;

@@ -21,16 +21,19 @@ async fn a_validated_request_is_one_trip_and_no_query() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
 
     let queries = stack.metric("origin_url", QUERIES, "request").await;
+    // The origin looks after the store in its own time.
+    stack.signal("origin", "-STOP");
     let trips = stack.metric("store_url", TRIPS, "").await;
     let client = crate::stack::client();
     for _ in 0..1000 {
         let response = client.get(&url).bearer_auth(&first.access).send().await.unwrap();
         assert_eq!(response.status(), 200);
     }
-    // In this order: the origin's metrics ask the store what the edges counted.
     assert_eq!(stack.metric("store_url", TRIPS, "").await - trips, 1000);
+    stack.signal("origin", "-CONT");
     assert_eq!(stack.metric("origin_url", QUERIES, "request").await - queries, 0);
 
+    stack.signal("origin", "-STOP");
     let trips = stack.metric("store_url", TRIPS, "").await;
     let (input, _) = first.access.rsplit_once('.').unwrap();
     for forged in 0..200_u8 {
@@ -38,6 +41,7 @@ async fn a_validated_request_is_one_trip_and_no_query() {
         assert_eq!(get_with(&url, &token).await.status(), 401);
     }
     assert_eq!(stack.metric("store_url", TRIPS, "").await, trips, "forged tokens reach the store");
+    stack.signal("origin", "-CONT");
 
     let second = tokens(stack.refresh(&first.refresh).await).await;
     no_secret_is_kept(&stack, &[&first.access, &first.refresh, &second.access, &second.refresh]);
@@ -127,6 +131,8 @@ async fn a_flood_of_forged_tokens_costs_neither_store_nor_origin_anything() {
     let url = stack.edge("/api/hello");
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
     let trips = async || stack.metric("store_url", TRIPS, "").await;
+    // The origin looks after the store in its own time; and it is not asked here.
+    stack.signal("origin", "-STOP");
     let origin = || stack.log("origin").lines().filter(|line| line.contains("\"path\"")).count();
     let (trips_before, origin_before) = (trips().await, origin());
 

@@ -14,10 +14,14 @@ ALTER TABLE sessions ADD COLUMN device TEXT NOT NULL DEFAULT '';
 ALTER TABLE sessions ADD COLUMN address TEXT NOT NULL DEFAULT '';
 UPDATE sessions SET refreshed_at = COALESCE(
     (SELECT MAX(created_at) FROM refresh_tokens WHERE session_id = sessions.id), created_at);
+CREATE INDEX sessions_refreshed_at ON sessions (refreshed_at) WHERE revoked_at IS NULL;
+CREATE INDEX users_disabled_at ON users (disabled_at) WHERE disabled_at IS NOT NULL;
 CREATE INDEX sessions_expires_at ON sessions (expires_at);
 CREATE INDEX sessions_revoked_at ON sessions (revoked_at) WHERE revoked_at IS NOT NULL;
 
 -- Whose row it is, a session's or a user's: what the store must learn of it is void once it has to learn of its end.
+DROP INDEX outbox_created_at;
+CREATE INDEX outbox_created_at ON outbox (created_at, id);
 ALTER TABLE outbox ADD COLUMN about TEXT NOT NULL DEFAULT '';
 CREATE INDEX outbox_about ON outbox (about);
 
@@ -70,5 +74,12 @@ BEGIN
     RETURN OLD;
 END;
 $$ LANGUAGE plpgsql;
+CREATE FUNCTION audit_stays() RETURNS trigger AS $$
+BEGIN
+    RAISE EXCEPTION 'audit is append-only';
+END;
+$$ LANGUAGE plpgsql;
+CREATE TRIGGER audit_stays BEFORE TRUNCATE ON audit
+FOR EACH STATEMENT EXECUTE FUNCTION audit_stays();
 CREATE TRIGGER audit_keeps BEFORE UPDATE OR DELETE ON audit
 FOR EACH ROW EXECUTE FUNCTION audit_keeps();

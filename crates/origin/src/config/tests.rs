@@ -108,6 +108,14 @@ fn flags_are_stronger_than_the_environment_and_both_than_the_file() {
     std::fs::write(&file, format!("{text}ISUER = \"x\"\n")).unwrap();
     let faults = read(&[], &environment, Some(&file)).err().unwrap();
     assert_eq!(faults, [ConfigError::NameUnknown("ISUER".into())]);
+    std::fs::write(&file, format!("{text}CLIENT_ID = false\nAUDIT_DAYS = 91.0\n")).unwrap();
+    let faults = read(&[], &environment, Some(&file)).err().unwrap();
+    let names = ["AUDIT_DAYS", "CLIENT_ID"].map(|name| ConfigError::NotText(name.into()));
+    assert_eq!(faults, names);
+    std::fs::write(&file, format!("{text}REFRESH_IDLE_SECONDS = 60\nREFRESH_TOKEN_SECONDS = 60\n"))
+        .unwrap();
+    let faults = read(&["--access-token-seconds", "61"], &environment, Some(&file)).err().unwrap();
+    assert_eq!(faults, [ConfigError::IdleShort]);
     std::fs::write(&file, "STORE_TOKEN = secret-word").unwrap();
     let faults = read(&["--audience", "a"], &environment, Some(&file)).err().unwrap();
     assert!(!faults[0].to_string().contains("secret-word"), "{}", faults[0]);

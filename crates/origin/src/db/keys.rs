@@ -66,11 +66,10 @@ impl Db {
         .map(|_| ())
     }
 
-    /// Lets the next key sign from now on, and drops the one before it if it is `compromised`.
+    /// Lets the next key sign from now on.
     pub async fn rotate_keys(
         &self,
         next: u64,
-        compromised: Option<u64>,
         events: &[Event],
         now: UnixSeconds,
     ) -> Result<(), sqlx::Error> {
@@ -83,15 +82,22 @@ impl Db {
         .bind(seconds(next))
         .execute(&mut *tx)
         .await?;
-        if let Some(generation) = compromised {
-            self.count(Purpose::Upkeep);
-            sqlx::query("DELETE FROM signing_keys WHERE generation = $1")
-                .bind(seconds(generation))
-                .execute(&mut *tx)
-                .await?;
-        }
         self.note(&mut tx, events, now.0).await?;
         tx.commit().await
+    }
+
+    /// Forgets all keys; how many that were.
+    pub async fn withdraw_keys(
+        &self,
+        events: &[Event],
+        now: UnixSeconds,
+    ) -> Result<u64, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        self.count(Purpose::Upkeep);
+        let gone = sqlx::query("DELETE FROM signing_keys").execute(&mut *tx).await?;
+        self.note(&mut tx, events, now.0).await?;
+        tx.commit().await?;
+        Ok(gone.rows_affected())
     }
 
     /// Forgets a key.

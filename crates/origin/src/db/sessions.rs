@@ -149,7 +149,7 @@ impl Db {
             vec![self.enqueue(&mut tx, &session.id, issued.commands, session.created_at).await?];
         let event = |happened| Event::new(happened, Actor::User, whence).of(&session.user_id);
         let mut events = vec![event(Happened::Login).session(&session.id)];
-        for id in self.beyond(&mut tx, &session.user_id, most, now).await? {
+        for id in self.beyond(&mut tx, session, most).await? {
             let which = Which::One(&id);
             let ended = self.end_all(&mut tx, which, "sessions_over_max", now, &revoke).await?;
             pending.extend(ended.into_iter().map(|ended| ended.pending));
@@ -166,22 +166,23 @@ impl Db {
         Ok(Some((pending, events)))
     }
 
-    /// The user's sessions beyond the `most` that were used last.
+    /// The user's sessions beyond the `most` that were used last, of which `new` is one.
     async fn beyond(
         &self,
         tx: &mut Tx,
-        user_id: &str,
+        new: &Session,
         most: u32,
-        now: UnixSeconds,
     ) -> Result<Vec<String>, sqlx::Error> {
         self.count(Purpose::Request);
         let rows = sqlx::query(
-            "SELECT id FROM sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
-             ORDER BY refreshed_at DESC, created_at DESC LIMIT 1000 OFFSET $3",
+            "SELECT id FROM sessions
+             WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND id <> $3
+             ORDER BY refreshed_at DESC, created_at DESC LIMIT 1000 OFFSET $4",
         )
-        .bind(user_id)
-        .bind(seconds(now.0))
-        .bind(i64::from(most))
+        .bind(new.user_id.as_str())
+        .bind(seconds(new.created_at))
+        .bind(new.id.as_str())
+        .bind(i64::from(most.saturating_sub(1)))
         .fetch_all(&mut **tx)
         .await?;
         rows.iter().map(|row| row.try_get("id")).collect()
@@ -433,6 +434,16 @@ impl Db {
         }))
     }
 
+    /// Whether a session is over; none if there is none of that name.
+    pub async fn is_over(&self, id: &str) -> Result<Option<bool>, sqlx::Error> {
+        self.count(Purpose::Outbox);
+        let row = sqlx::query("SELECT revoked_at FROM sessions WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.map(|row| Ok(row.try_get::<Option<i64>, _>("revoked_at")?.is_some())).transpose()
+    }
+
     /// The user's sessions that go on, the one that was used last first.
     pub async fn sessions(
         &self,
@@ -470,10 +481,11 @@ impl Db {
         Ok(ended)
     }
 
-    /// Revokes one access token.
+    /// Revokes one access token, of that name and session. What the store was not told of the session yet is taken back:
+    /// the token's record may be in it.
     pub async fn revoke_token(
         &self,
-        jti: &str,
+        (jti, session_id): (&str, &str),
         expires_at: u64,
         commands: Vec<Command>,
         grant: &Grant<'_>,
@@ -489,6 +501,7 @@ impl Db {
         .bind(seconds(expires_at))
         .execute(&mut *tx)
         .await?;
+        self.forget(&mut tx, session_id).await?;
         let pending = self.enqueue(&mut tx, jti, commands, grant.now.0).await?;
         self.note(&mut tx, grant.events, grant.now.0).await?;
         tx.commit().await?;
@@ -513,6 +526,12 @@ impl Db {
                 update.bind(seconds(now.0)).bind(why).bind(id).fetch_all(&mut **tx).await?
             }
             Which::OfUser { user_id, kept } => {
+                // Whoever changes several sessions of a user has the user's row first, so that no two wait for each other.
+                self.count(Purpose::Request);
+                sqlx::query("UPDATE users SET disabled_at = disabled_at WHERE id = $1")
+                    .bind(user_id)
+                    .execute(&mut **tx)
+                    .await?;
                 let update = sqlx::query(
                     "UPDATE sessions SET revoked_at = $1, revoked_why = $2
                      WHERE user_id = $3 AND revoked_at IS NULL AND id <> $4 RETURNING id, user_id",
@@ -538,7 +557,7 @@ impl Db {
                 let all = tokens.iter().map(|row| row.try_get::<Option<String>, _>(name));
                 all.filter_map(Result::transpose).collect::<Result<Vec<String>, _>>()
             };
-            let nothing = Pending { id: String::new(), commands: Vec::new() };
+            let nothing = Pending::default();
             let mut ended = Ended {
                 id,
                 user_id,

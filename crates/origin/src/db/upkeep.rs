@@ -23,8 +23,9 @@ pub enum RevokedKind {
 }
 
 impl Db {
-    /// Deletes one batch of what has ended; how much that was. A session that ran out is told to the store, in
-    /// whose list it would stay.
+    /// Deletes one batch of what has ended; how much that was. Sessions that ran out are told to the store, in
+    /// whose list they would stay. Each statement is a short transaction of its own, so that no writer waits for long,
+    /// and one that fails stops no other.
     pub async fn clean(
         &self,
         now: UnixSeconds,
@@ -33,8 +34,7 @@ impl Db {
         leave: impl Fn(&str, &str) -> Vec<Command>,
     ) -> Result<u64, sqlx::Error> {
         let ago = |age: u64| seconds(now.0.saturating_sub(age));
-        let mut done = 0;
-        // Each statement is a short transaction of its own, so that no writer waits for long.
+        let (mut done, mut failed) = (0, None);
         for (statement, before) in [
             (
                 "UPDATE refresh_tokens SET answer = NULL WHERE hash IN (SELECT hash FROM refresh_tokens
@@ -48,48 +48,78 @@ impl Db {
             ),
             (
                 "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 LIMIT 500)",
-                ago(audit_seconds),
+                // The database's clock has a word here, too.
+                ago(audit_seconds + CLOCKS_SECONDS),
+            ),
+            // The sessions first, and then their tokens: there are many of those, and no index says which have ended.
+            (
+                "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens
+                 WHERE session_id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT 100)
+                 LIMIT 500)",
+                ago(KEPT_SECONDS),
             ),
             (
-                "DELETE FROM refresh_tokens WHERE hash IN (SELECT r.hash FROM refresh_tokens r
-                 JOIN sessions s ON s.id = r.session_id
-                 WHERE s.expires_at < $1 OR s.revoked_at < $1 LIMIT 500)",
+                "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens
+                 WHERE session_id IN (SELECT id FROM sessions WHERE revoked_at < $1 LIMIT 100)
+                 LIMIT 500)",
                 ago(KEPT_SECONDS),
             ),
         ] {
             self.count(Purpose::Upkeep);
-            let end = sqlx::query(statement).bind(before).execute(&self.writer).await?;
-            done += end.rows_affected();
+            match sqlx::query(statement).bind(before).execute(&self.writer).await {
+                Ok(end) => done += end.rows_affected(),
+                Err(error) => failed = Some(error),
+            }
         }
+        // A session that nobody refreshes can't go on: from now on it is over for the list, too.
+        let idle = "UPDATE sessions SET revoked_at = $1, revoked_why = 'idle' WHERE id IN
+             (SELECT id FROM sessions WHERE revoked_at IS NULL AND refreshed_at <= $2 LIMIT 100)
+             RETURNING id, user_id";
+        let ran_out = "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s
+             WHERE s.expires_at < $2 AND $1 > 0
+             AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.session_id = s.id) LIMIT 100)
+             RETURNING id, user_id";
+        let revoked = "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s
+             WHERE s.revoked_at < $2 AND $1 > 0
+             AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.session_id = s.id) LIMIT 100)
+             RETURNING id, user_id";
+        for (statement, before, tells) in [
+            (idle, ago(idle_seconds), true),
+            (ran_out, ago(KEPT_SECONDS), true),
+            (revoked, ago(KEPT_SECONDS), false),
+        ] {
+            match self.clean_sessions(statement, before, now, tells.then_some(&leave)).await {
+                Ok(gone) => done += gone,
+                Err(error) => failed = Some(error),
+            }
+        }
+        match (done, failed) {
+            (0, Some(error)) => Err(error),
+            (done, _) => Ok(done),
+        }
+    }
+
+    async fn clean_sessions(
+        &self,
+        statement: &'static str,
+        before: i64,
+        now: UnixSeconds,
+        leave: Option<&impl Fn(&str, &str) -> Vec<Command>>,
+    ) -> Result<u64, sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Upkeep);
-        // A session that nobody refreshes can't go on: from now on it is over for the list, too.
-        let idle = sqlx::query(
-            "UPDATE sessions SET revoked_at = $1, revoked_why = 'idle' WHERE id IN
-             (SELECT id FROM sessions WHERE revoked_at IS NULL AND refreshed_at <= $2 LIMIT 100)
-             RETURNING id, user_id",
-        )
-        .bind(seconds(now.0))
-        .bind(ago(idle_seconds))
-        .fetch_all(&mut *tx)
-        .await?;
-        self.count(Purpose::Upkeep);
-        let gone = sqlx::query(
-            "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s
-             WHERE (s.expires_at < $1 OR s.revoked_at < $1)
-             AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.session_id = s.id) LIMIT 100)
-             RETURNING id, user_id",
-        )
-        .bind(ago(KEPT_SECONDS))
-        .fetch_all(&mut *tx)
-        .await?;
-        for row in idle.iter().chain(&gone) {
+        let gone =
+            sqlx::query(statement).bind(seconds(now.0)).bind(before).fetch_all(&mut *tx).await?;
+        let mut commands = Vec::new();
+        for row in &gone {
             let (id, user_id): (String, String) = (row.try_get("id")?, row.try_get("user_id")?);
-            self.enqueue(&mut tx, &id, leave(&user_id, &id), now.0).await?;
-            done += 1;
+            commands.extend(leave.map(|leave| leave(&user_id, &id)).unwrap_or_default());
+        }
+        if !commands.is_empty() {
+            self.enqueue(&mut tx, "", commands, now.0).await?;
         }
         tx.commit().await?;
-        Ok(done)
+        Ok(gone.len() as u64)
     }
 
     /// What was revoked after `after`, in the order in which it was.
@@ -133,5 +163,7 @@ impl Db {
 
 /// The longest grace that can be set.
 const ANSWER_SECONDS_MAX: u64 = 300;
+/// How far the clocks of this service and of its database may differ.
+const CLOCKS_SECONDS: u64 = 3600;
 /// How long a session that is over is kept: longer than any token or marker of it lives.
 const KEPT_SECONDS: u64 = ACCESS_TOKEN_SECONDS_MAX + 3600;

@@ -10,6 +10,7 @@ use sqlx::Row as _;
 #[derive(Clone)]
 pub struct User {
     pub id: String,
+    pub username: String,
     pub password_hash: String,
     pub scope: String,
     pub disabled: bool,
@@ -19,7 +20,6 @@ impl Db {
     /// Adds a user; false if the name is taken.
     pub async fn add_user(
         &self,
-        username: &str,
         user: &User,
         events: &[Event],
         now: UnixSeconds,
@@ -31,7 +31,7 @@ impl Db {
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (username) DO NOTHING",
         )
         .bind(user.id.as_str())
-        .bind(username)
+        .bind(user.username.as_str())
         .bind(user.password_hash.as_str())
         .bind(user.scope.as_str())
         .bind(seconds(now.0))
@@ -49,7 +49,7 @@ impl Db {
     pub async fn user(&self, username: &str) -> Result<Option<User>, sqlx::Error> {
         self.count(Purpose::Request);
         let row = sqlx::query(
-            "SELECT id, password_hash, scope, disabled_at FROM users WHERE username = $1",
+            "SELECT id, username, password_hash, scope, disabled_at FROM users WHERE username = $1",
         )
         .bind(username)
         .fetch_optional(&self.readers)
@@ -60,11 +60,12 @@ impl Db {
     /// The user of that id.
     pub async fn user_of(&self, id: &str) -> Result<Option<User>, sqlx::Error> {
         self.count(Purpose::Request);
-        let row =
-            sqlx::query("SELECT id, password_hash, scope, disabled_at FROM users WHERE id = $1")
-                .bind(id)
-                .fetch_optional(&self.readers)
-                .await?;
+        let row = sqlx::query(
+            "SELECT id, username, password_hash, scope, disabled_at FROM users WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.readers)
+        .await?;
         row.as_ref().map(user).transpose()
     }
 
@@ -136,6 +137,7 @@ impl Db {
 fn user(row: &sqlx::any::AnyRow) -> Result<User, sqlx::Error> {
     Ok(User {
         id: row.try_get("id")?,
+        username: row.try_get("username")?,
         password_hash: row.try_get("password_hash")?,
         scope: row.try_get("scope")?,
         disabled: row.try_get::<Option<i64>, _>("disabled_at")?.is_some(),

@@ -49,7 +49,7 @@ fn config(url: &str) -> Config {
         cookie_origins: Vec::new(),
         introspection_clients: Clients::default(),
         attempts: AttemptLimits { per_username: 0, per_address: 0 },
-        audit_days: 400,
+        audit_seconds: 400 * 86_400,
     }
 }
 
@@ -67,11 +67,12 @@ impl World {
     async fn add(&self, username: &str) -> User {
         let user = User {
             id: token::random_name(),
+            username: username.to_owned(),
             password_hash: password::hash(PASSWORD).unwrap(),
             scope: "read write".into(),
             disabled: false,
         };
-        assert!(self.db.add_user(username, &user, &[], T).await.unwrap());
+        assert!(self.db.add_user(&user, &[], T).await.unwrap());
         user
     }
 
@@ -90,7 +91,7 @@ impl World {
 
     /// All that waits for the store, as text.
     async fn outbox(&self) -> Vec<String> {
-        let rows = self.db.pending(1000).await.unwrap();
+        let rows = self.db.pending(None, 1000).await.unwrap();
         rows.iter().map(|row| redis_rest::encode_pipeline(&row.commands)).collect()
     }
 
@@ -373,7 +374,7 @@ async fn a_new_password_ends_all_other_sessions() {
             assert!(login("battery staple").await.is_ok());
             assert_eq!(
                 (world.audited("password_changed").await, world.audited("login_failed").await),
-                (1, 1)
+                (1, 2)
             );
         },
     )
@@ -423,11 +424,12 @@ async fn a_password_of_other_parameters_is_hashed_anew_by_a_login() {
             let old = weaker.hash_password(PASSWORD.as_bytes(), &salt).unwrap().to_string();
             let user = User {
                 id: "a".into(),
+                username: "alice".into(),
                 password_hash: old.clone(),
                 scope: String::new(),
                 disabled: false,
             };
-            world.db.add_user("alice", &user, &[], T).await.unwrap();
+            world.db.add_user(&user, &[], T).await.unwrap();
             world.login("alice", T).await;
             let new = world.db.user("alice").await.unwrap().unwrap().password_hash;
             assert!(new != old && new.contains("m=19456,t=2,p=1"), "{new}");
@@ -576,6 +578,46 @@ async fn what_a_session_announced_is_void_once_it_is_over() {
 }
 
 #[tokio::test]
+async fn a_revoked_token_is_not_announced_any_more() {
+    on_each(
+        |config| config.access_token_format = AccessTokenFormat::Opaque,
+        async |world: World| {
+            world.add("alice").await;
+            let tokens = world.login("alice", T).await;
+            let record = format!("[\"SET\",\"pc:token:{}\"", hash_of(&tokens.access_token));
+            assert!(world.outbox().await.iter().any(|row| row.contains(&record)));
+            let whence = Whence::default();
+            world.sessions.revoke(&tokens.access_token, None, &whence, after(1)).await.unwrap();
+            let outbox = world.outbox().await;
+            assert!(!outbox.iter().any(|row| row.contains(&record)), "{outbox:?}");
+            assert!(outbox.iter().any(|row| row.contains("pc:revoked:jti:")), "{outbox:?}");
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn no_token_outlives_its_session_and_the_newest_session_stays() {
+    on_each(
+        |config| {
+            config.sessions_per_user_max = 1;
+            config.refresh_token_seconds = 1000;
+        },
+        async |world: World| {
+            world.add("alice").await;
+            let (one, two) = (world.login("alice", T).await, world.login("alice", T).await);
+            assert!(!world.is_active(&one.access_token, T).await);
+            assert!(world.is_active(&two.access_token, T).await);
+            let late = world.refresh(&two.refresh_token, after(900)).await.unwrap();
+            assert_eq!(late.expires_in, 100);
+            assert!(world.is_active(&late.access_token, after(999)).await);
+            assert!(!world.is_active(&late.access_token, after(1000)).await);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_burst_of_refreshes_is_noted_once() {
     on_each(
         |_| (),
@@ -690,15 +732,15 @@ async fn what_has_ended_is_deleted_and_what_goes_on_stays() {
                 audit_seconds: 400 * 86_400,
             };
             let outbox = world.outbox().await.len();
-            assert!(upkeep.clean(after(3000)).await >= 1, "the idle one is over");
+            assert!(upkeep.clean(after(3000)).await.unwrap() >= 1, "the idle one is over");
             assert!(world.outbox().await.len() > outbox, "the store hears of it");
-            upkeep.clean(after(93_001)).await;
+            upkeep.clean(after(93_001)).await.unwrap();
             assert_eq!(
                 count("sessions").await,
                 2,
                 "the one that ran out is still within reach of a marker"
             );
-            upkeep.clean(after(100_001)).await;
+            upkeep.clean(after(100_001)).await.unwrap();
             assert_eq!((count("sessions").await, count("refresh_tokens").await), (1, 2));
             let answers = "SELECT COUNT(*) FROM refresh_tokens WHERE answer IS NOT NULL";
             assert_eq!(world.db.number(answers).await.unwrap(), 0);
@@ -707,7 +749,7 @@ async fn what_has_ended_is_deleted_and_what_goes_on_stays() {
                 let refused = world.refresh(&gone.refresh_token, after(day + 2)).await;
                 assert_eq!(refused, Err(Problem::RefreshTokenInvalid));
             }
-            assert_eq!(upkeep.clean(after(100_001)).await, 0);
+            assert_eq!(upkeep.clean(after(100_001)).await.unwrap(), 0);
             assert_eq!(world.audited("login").await, 3);
         },
     )
