@@ -8,6 +8,7 @@ use crate::publish::Delivery;
 use crate::session::Tokens;
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -167,9 +168,11 @@ pub async fn end_all(State(origin): Shared, headers: HeaderMap) -> Result<Respon
 /// Ends one of them.
 pub async fn end_one(
     State(origin): Shared,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // What is no text is no session's name.
+    let Path(id) = id.map_err(|_| Problem::SessionUnknown)?;
     let token = bearer(&headers).ok_or(Problem::CredentialsMissing)?;
     let (own, whence) = (Arc::clone(&origin), whence(&headers));
     let work = async move { own.sessions.remove(&token, &id, &whence, now()).await };
