@@ -18,6 +18,7 @@ use crate::replay::{REFRESH_COOKIE, ReplayKey};
 use crate::time::UnixSeconds;
 use redis_rest::{Command, Reply};
 use serde_json::{Value, json};
+use std::fmt;
 
 /// One request that presents a refresh token for a new one.
 #[derive(Debug)]
@@ -49,12 +50,18 @@ pub enum Turn {
 }
 
 /// What the origin answered with 200.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Answered {
     /// Header fields that are worth keeping, as names and values in turn.
     pub fields: Vec<(String, String)>,
     /// The body, as text.
     pub body: String,
+}
+
+impl fmt::Debug for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answered(REDACTED)")
+    }
 }
 
 /// One request that revokes a refresh token.

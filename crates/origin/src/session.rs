@@ -13,6 +13,7 @@ use crate::store::Store;
 use crate::token::{self, AccessClaims, Opaque, nonce};
 use portcullis_core::{ReplayKey, TokenHash, UnixSeconds};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::sync::Arc;
 
 /// Login, refresh, revocation, and what is asked about them.
@@ -27,7 +28,7 @@ pub struct Sessions {
 }
 
 /// What a client receives (RFC 6749 section 5.1).
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Tokens {
     pub access_token: String,
     pub token_type: String,
@@ -37,6 +38,12 @@ pub struct Tokens {
     /// What is left of the session; a cookie ends with it.
     #[serde(default, skip_serializing)]
     pub session_seconds: u64,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tokens({:?}, REDACTED)", self.scope)
+    }
 }
 
 /// A session as its user sees it.

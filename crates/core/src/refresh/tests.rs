@@ -119,6 +119,7 @@ fn the_first_has_the_turn_and_the_others_wait_for_its_answer() {
     let answer = answered(r#"{"access_token":"a","refresh_token":"y"}"#);
     let value = kept(&own, &answer, "f");
     assert!(value.starts_with("Af.") && !value.contains("access"), "{value}");
+    assert!(!format!("{answer:?} {own:?}").contains("\"a\""));
     let Some(Turn::Replay { family, answer: again }) = turn(text(&value), Reply::Null) else {
         panic!()
     };

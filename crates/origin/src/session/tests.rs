@@ -617,6 +617,51 @@ async fn no_token_outlives_its_session_and_the_newest_session_stays() {
     .await;
 }
 
+/// What a store refuses for ever holds up nothing that comes after it.
+#[tokio::test]
+async fn poisoned_rows_hold_up_no_others() {
+    // It refuses each pipeline that has "bad" in it, half of them as a whole, and notes the others.
+    let told: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let own = Arc::clone(&told);
+    let answer = move |body: String| {
+        let told = Arc::clone(&own);
+        async move {
+            if body.contains("bad-whole") {
+                return (axum::http::StatusCode::PAYLOAD_TOO_LARGE, String::new());
+            }
+            if body.contains("bad") {
+                return (axum::http::StatusCode::OK, r#"[{"error":"ERR no"}]"#.to_owned());
+            }
+            told.lock().unwrap().push(body);
+            (axum::http::StatusCode::OK, r#"[{"result":"OK"}]"#.to_owned())
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    on_each(
+        |config| config.link.store_url = url.clone(),
+        async |world: World| {
+            let grant = |now| Grant { now, events: &[] };
+            let row = async |name: &str, now: UnixSeconds| {
+                let commands = vec![redis_rest::Command::new("SET").arg(name).arg(1)];
+                world.db.revoke_token((name, "none"), now.0, commands, &grant(now)).await.unwrap();
+            };
+            for number in 0..130 {
+                let kind = if number % 2 == 0 { "bad" } else { "bad-whole" };
+                row(&format!("{kind}-{number}"), T).await;
+            }
+            row("good", after(1)).await;
+            assert!(!world.publisher.drain().await, "some are left");
+            assert!(told.lock().unwrap().drain(..).any(|body| body.contains("good")));
+            assert_eq!(world.outbox().await.len(), 130);
+        },
+    )
+    .await;
+    server.abort();
+}
+
 #[tokio::test]
 async fn a_burst_of_refreshes_is_noted_once() {
     on_each(
