@@ -1,7 +1,7 @@
 //! Who is left alone: a circuit breaker for each dependency, in each isolate; and, where the policy says so,
 //! what other isolates of the same place have learned.
 
-use crate::{Arrival, host, metrics};
+use crate::{Arrival, host, metrics, task};
 use portcullis_core::{Breaker, BreakerState, Outage, Pass, Policy, TokenHash};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -64,7 +64,7 @@ pub async fn call<T>(
 fn succeeded(dependency: Dependency, pass: Pass, policy: &'static Policy, arrival: &Arrival) {
     if with(dependency, |breaker| breaker.succeeded(pass)) {
         log(dependency, policy, arrival, "closed", None);
-        share(dependency, policy, arrival, 0, 1);
+        share(dependency, policy, 0, 1);
     }
 }
 
@@ -80,20 +80,14 @@ fn failed(
         with(dependency, |breaker| breaker.failed(pass, cause, policy.breaker, now_ms, jitter));
     if let Some(wait_ms) = opened {
         log(dependency, policy, arrival, "open", Some((cause, wait_ms)));
-        share(dependency, policy, arrival, now_ms + wait_ms, wait_ms.div_ceil(1000));
+        share(dependency, policy, now_ms + wait_ms, wait_ms.div_ceil(1000));
     }
 }
 
 /// Tells new isolates of the same place until when a dependency is left alone.
-fn share(
-    dependency: Dependency,
-    policy: &'static Policy,
-    arrival: &Arrival,
-    until_ms: u64,
-    seconds: u64,
-) {
+fn share(dependency: Dependency, policy: &'static Policy, until_ms: u64, seconds: u64) {
     if policy.breakers_shared {
-        arrival.after(async move {
+        task::after(async move {
             let key = cache_key(dependency, policy);
             host::cache_put(&key, &until_ms.to_string(), seconds).await;
         });

@@ -5,7 +5,6 @@ use portcullis_core::{Policy, Refusal};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use wasm_bindgen::JsValue;
-use worker::Env;
 
 thread_local! {
     static LIMITER: OnceCell<Option<JsValue>> = const { OnceCell::new() };
@@ -23,19 +22,19 @@ pub fn points() -> Option<JsValue> {
 }
 
 /// The policy of this isolate. It never changes while the isolate lives, so it is never freed.
-pub fn policy(env: &Env) -> Result<&'static Policy, Refusal> {
+pub fn policy() -> Result<&'static Policy, Refusal> {
     thread_local! {
         static POLICY: OnceCell<Option<&'static Policy>> = const { OnceCell::new() };
     }
-    POLICY.with(|policy| *policy.get_or_init(|| load(env))).ok_or(Refusal::Misconfigured)
+    POLICY.with(|policy| *policy.get_or_init(load)).ok_or(Refusal::Misconfigured)
 }
 
-fn load(env: &Env) -> Option<&'static Policy> {
-    let env: &JsValue = env.as_ref();
+fn load() -> Option<&'static Policy> {
+    let env = host::environment();
     for (held, name) in [(&LIMITER, "LOCAL_LIMITER"), (&POINTS, "ANALYTICS")] {
-        held.with(|held| held.get_or_init(|| host::binding(env, name)).is_some());
+        held.with(|held| held.get_or_init(|| host::binding(&env, name)).is_some());
     }
-    let variables = host::variables(env);
+    let variables = host::variables(&env);
     let variables: HashMap<String, String> = serde_json::from_str(&variables).unwrap_or_default();
     match Policy::parse(|name| variables.get(name).cloned()) {
         Ok(policy) => Some(Box::leak(Box::new(policy))),

@@ -1,8 +1,8 @@
 //! Sends a permitted request on: to the origin with a bounded body, to an upstream as a stream.
 
 use crate::breakers::{self, Dependency, Health};
-use crate::host::{self, Fault, Forward};
-use crate::refresh::{self, Journey};
+use crate::host::{self, Fault, Forward, Journey, Response};
+use crate::refresh;
 use crate::trace::Tier;
 use crate::{Arrival, retry};
 use portcullis_core::{
@@ -14,12 +14,11 @@ use wasm_bindgen::JsValue;
 
 /// The answer of whoever the permit is for, untouched.
 pub async fn send(
-    request: &web_sys::Request,
     permit: &Permit<'static>,
     head: &Head<'_>,
     policy: &'static Policy,
     arrival: &Arrival,
-) -> Result<web_sys::Response, Refusal> {
+) -> Result<Response, Refusal> {
     let trace = &arrival.trace;
     trace.degraded.set(permit.degraded().text());
     if permit.degraded().token == Some(StoreOutage::Signature) {
@@ -34,12 +33,11 @@ pub async fn send(
     {
         edits.set.push(("portcullis-country", arrival.country.clone()));
     }
-    let set: Vec<&str> = edits.set.iter().flat_map(|(name, value)| [*name, value]).collect();
     let (begun_ms, deadline_ms) = (host::now_ms(), permit.deadline_ms());
     let until_ms = begun_ms + u64::from(deadline_ms);
     let (base, dependency, body) = match permit.target() {
         Target::Origin(base) => {
-            let body = read(request, head, deadline_ms, policy.auth_body_bytes_max).await?;
+            let body = read(head, deadline_ms, policy.auth_body_bytes_max).await?;
             (base, Dependency::Origin, body)
         }
         Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
@@ -48,8 +46,9 @@ pub async fn send(
     if permit.endpoint() == Some(Endpoint::Token)
         && let Some(asked) = Refresh::read(head, &text(), &policy.keys)
     {
+        let set: Vec<&str> = edits.set.iter().flat_map(|(name, value)| [*name, value]).collect();
         let journey = Journey {
-            request: Clone::clone(request),
+            request: host::request(),
             url: base.join(head.target()),
             remove: edits.remove.join("\n"),
             set: set.join("\n"),
@@ -62,10 +61,9 @@ pub async fn send(
         }
     }
     let mut forward = Forward {
-        request,
         url: &base.join(head.target()),
-        remove: &edits.remove.join("\n"),
-        set: &set.join("\n"),
+        remove: &edits.remove,
+        set: &edits.set,
         deadline_ms: retry::left_ms(until_ms).unwrap_or(1),
         body: body.as_ref(),
         personal: permit.is_personal(),
@@ -104,7 +102,7 @@ pub async fn send(
     trace.upstream_ms.set(host::now_ms().saturating_sub(begun_ms));
     let response = without_internals(outcome??, dependency)?;
     if permit.endpoint() == Some(Endpoint::Revocation)
-        && response.ok()
+        && matches!(response.status, 200..=299)
         && let Some(revocation) = Revocation::read(head, &text())
     {
         refresh::forget(revocation, deadline_ms, policy, arrival).await;
@@ -114,13 +112,9 @@ pub async fn send(
 
 /// What the origin answered. Its errors pass as they are, but for one that is none of an API's: a page of a server that
 /// failed may tell more than clients should know.
-fn without_internals(
-    response: web_sys::Response,
-    dependency: Dependency,
-) -> Result<web_sys::Response, Refusal> {
-    if dependency == Dependency::Origin && response.status() >= 500 {
-        let media_type = response.headers().get("content-type").ok().flatten().unwrap_or_default();
-        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+fn without_internals(response: Response, dependency: Dependency) -> Result<Response, Refusal> {
+    if dependency == Dependency::Origin && response.status >= 500 {
+        let media_type = response.media_type.split(';').next().unwrap_or_default().trim();
         if !matches!(media_type, "application/json" | "application/problem+json") {
             return Err(Outage::OriginFaulty.into());
         }
@@ -131,7 +125,6 @@ fn without_internals(
 /// The body of a request to the origin, which is short: read before anybody is called, so that what goes wrong is
 /// told as its client's doing.
 async fn read(
-    request: &web_sys::Request,
     head: &Head<'_>,
     deadline_ms: u32,
     bytes_max: u32,
@@ -139,7 +132,7 @@ async fn read(
     if matches!(head.method(), "GET" | "HEAD") {
         return Ok(None);
     }
-    let body = host::read_body(request, deadline_ms, bytes_max).await;
+    let body = host::read_body(deadline_ms, bytes_max).await;
     let body = body.map_err(|fault| match fault {
         Fault::TooLarge => Denial::BodyTooLarge,
         Fault::Timeout => Denial::BodyTooSlow,

@@ -1,9 +1,10 @@
-// What the edge asks of the platform, in few and coarse steps: a crossing between JavaScript and Wasm
-// costs more than the work that it does. No judgement here; core has it all.
+// What the edge asks of the platform, in few and coarse steps: a crossing between JavaScript and Wasm costs more than
+// the work that it does. No judgement here; core has it all.
 
 // Clock, request id, place and country, method, URL, then the header fields, a line each: one string, one crossing.
 export function head(request) {
-  const place = `${request.cf?.colo ?? ''} ${request.cf?.country ?? ''}`;
+  const { cf } = request;
+  const place = cf ? `${cf.colo ?? ''} ${cf.country ?? ''}` : ' ';
   let text = `${Date.now()}\n${crypto.randomUUID()}\n${place}\n${request.method}\n${request.url}`;
   for (const [name, value] of request.headers) text += `\n${name}\n${value}`;
   return text;
@@ -89,31 +90,47 @@ export async function cachePut(url, text, seconds) {
 }
 
 // The answers of fetchText and forward where there is none from the other side.
-const TIMEOUT = 'timeout';
-const UNREACHABLE = 'unreachable';
+export const TIMEOUT = 'timeout';
+export const UNREACHABLE = 'unreachable';
 const TOO_LARGE = 'too large';
 
-// Fetches text within a deadline and a bound, without following redirects: "status\nbody", or one of
-// the words above.
-export async function fetchText(
-  method, url, requestId, authorization, contentType, body, deadlineMs, bytesMax,
-) {
-  const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), deadlineMs);
-  try {
-    const headers = { accept: 'application/json', 'accept-encoding': 'identity', 'x-request-id': requestId };
-    if (authorization) headers.authorization = authorization;
-    if (body !== undefined) headers['content-type'] = contentType;
-    const response = await fetch(url, {
-      method, headers, body, redirect: 'manual', cache: 'no-store', signal: abort.signal,
-    });
-    const bytes = await bounded(response.body, bytesMax, abort.signal);
-    return bytes ? `${response.status}\n${new TextDecoder().decode(bytes)}` : TOO_LARGE;
-  } catch {
-    return abort.signal.aborted ? TIMEOUT : UNREACHABLE;
-  } finally {
-    clearTimeout(timer);
+// Fetches text within a deadline and a bound, without following redirects: status and text, or 0 and one of the words
+// above. The step: method, URL, request id, Authorization, Content-Type, deadline, bound, a line each, then the body.
+export function ask(visit, step) {
+  const [method, url, requestId, authorization, contentType, deadlineMs, bytesMax] = step.split('\n', 7);
+  const init = { method, headers: asking(requestId, authorization, contentType), redirect: 'manual' };
+  if (contentType) init.body = rest(step, 7);
+  else init.cache = 'no-store';
+  return visit.within(Number(deadlineMs), async () => {
+    const response = await fetch(url, init);
+    const length = response.headers.get('content-length');
+    if (Number(length) > bytesMax) return [0, TOO_LARGE];
+    // Only what does not say how long it is must be counted.
+    if (length !== null) return [response.status, await response.text()];
+    const bytes = await bounded(response.body, Number(bytesMax));
+    return bytes ? [response.status, new TextDecoder().decode(bytes)] : [0, TOO_LARGE];
+  });
+}
+
+// The fields of a question, made anew only for others: fetch copies them.
+let asked;
+let askedFor;
+function asking(requestId, authorization, contentType) {
+  if (!asked || askedFor[0] !== authorization || askedFor[1] !== contentType) {
+    askedFor = [authorization, contentType];
+    asked = new Headers({ accept: 'application/json', 'accept-encoding': 'identity' });
+    if (authorization) asked.set('authorization', authorization);
+    if (contentType) asked.set('content-type', contentType);
   }
+  asked.set('x-request-id', requestId);
+  return asked;
+}
+
+// What follows so many lines.
+function rest(step, lines) {
+  let at = 0;
+  for (let line = 0; line < lines; line += 1) at = step.indexOf('\n', at) + 1;
+  return step.slice(at);
 }
 
 // Writes a batch to a memcached and reads until the answer to its last word, within a deadline and a bound:
@@ -185,54 +202,54 @@ function scheme(algorithm) {
 export async function readBody(request, deadlineMs, bytesMax) {
   if (!request.body) return undefined;
   if (Number(request.headers.get('content-length')) > bytesMax) return TOO_LARGE;
-  const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), deadlineMs);
-  try {
-    return (await bounded(request.body, bytesMax, abort.signal)) ?? TOO_LARGE;
-  } catch {
-    return abort.signal.aborted ? TIMEOUT : UNREACHABLE;
-  } finally {
-    clearTimeout(timer);
-  }
+  return within(deadlineMs, async () => (await bounded(request.body, bytesMax)) ?? TOO_LARGE);
 }
 
-// Sends a request on. `remove` and `set` are lines: names, and names with values in turn. The deadline
-// ends with the answer's head, so that streams and WebSockets may last. The body is the one that was read, or else
-// a stream. What is `personal` stays out of the platform's cache, which does not know whose it is.
-export async function forward(request, url, remove, set, deadlineMs, bodyRead, personal) {
-  const headers = new Headers(request.headers);
-  if (remove) for (const name of remove.split('\n')) headers.delete(name);
-  put(headers, set);
-  const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), deadlineMs);
-  try {
-    const { method } = request;
-    let body = bodyRead ?? request.body;
-    if (method === 'GET' || method === 'HEAD') {
-      // The platform takes an announced length for a body, and then refuses to send one.
-      body = undefined;
-      headers.delete('content-length');
-    }
-    const init = { method, headers, body, redirect: 'manual', signal: abort.signal };
-    if (personal) init.cache = 'no-store';
-    return await fetch(url, init);
-  } catch {
-    return abort.signal.aborted ? TIMEOUT : UNREACHABLE;
-  } finally {
-    clearTimeout(timer);
-  }
+// Sends a request on, with the body that was read, or else as a stream: status and, of an error, the media type of the
+// answer; or 0 and one of the words above. The step: whether the answer is for its sender alone, URL, deadline, how many
+// fields to take out, a line each; the names of those; then names and values of those to set, in turn. The deadline ends
+// with the answer's head, so that streams and WebSockets may last.
+export function forward(visit, step) {
+  const lines = step.split('\n');
+  const [personal, url, deadlineMs, removed] = lines;
+  const outbound = addressed(visit.request, visit.body, url, personal);
+  const { headers } = outbound;
+  const set = 4 + Number(removed);
+  for (let i = 4; i < set; i += 1) headers.delete(lines[i]);
+  put(headers, lines, set);
+  return visit.within(Number(deadlineMs), async () => {
+    const response = await fetch(outbound);
+    visit.response = response;
+    const { status } = response;
+    return [status, status < 500 ? '' : (response.headers.get('content-type') ?? '')];
+  });
+}
+
+// The request with another address. The platform's cache does not know whose an answer is.
+function addressed(request, bodyRead, url, personal) {
+  const { method } = request;
+  const init = { method, headers: request.headers, redirect: 'manual' };
+  if (personal) init.cache = 'no-store';
+  const bodiless = method === 'GET' || method === 'HEAD';
+  if (!bodiless) init.body = bodyRead ?? request.body;
+  const outbound = new Request(url, init);
+  // The platform takes an announced length for a body, and then refuses to send one.
+  if (bodiless && outbound.headers.has('content-length')) outbound.headers.delete('content-length');
+  return outbound;
 }
 
 // The same, but a good answer with its body, as text: "+", then names and values of its fields but for those of the
 // connection, a line each, an empty line, the body. Any other answer as it is, and one that is too long or no text.
 export async function forwardWhole(request, url, remove, set, deadlineMs, body, bytesMax) {
-  const signal = AbortSignal.timeout(deadlineMs);
+  const outbound = addressed(request, body, url, true);
+  if (remove) for (const name of remove.split('\n')) outbound.headers.delete(name);
+  put(outbound.headers, set.split('\n'), 0);
   // Not every coding that a client knows is one that the platform undoes.
-  const plain = `${set}\naccept-encoding\nidentity`;
-  const answer = await forward(request, url, remove, plain, deadlineMs, body, true);
-  if (typeof answer === 'string' || answer.status !== 200) return answer;
-  try {
-    const bytes = await bounded(answer.clone().body, bytesMax, signal);
+  outbound.headers.set('accept-encoding', 'identity');
+  return within(deadlineMs, async () => {
+    const answer = await fetch(outbound);
+    if (answer.status !== 200) return answer;
+    const bytes = await bounded(answer.clone().body, bytesMax);
     const decoded = bytes && decode(bytes);
     if (decoded === undefined) return answer;
     answer.body?.cancel().catch(() => {});
@@ -241,8 +258,21 @@ export async function forwardWhole(request, url, remove, set, deadlineMs, body, 
       if (value && !OF_THE_CONNECTION.includes(name)) text += `${name}\n${value}\n`;
     }
     return `${text}\n${decoded}`;
+  });
+}
+
+// What some work comes to, or one of the words above. Work that is late is left to itself: it ends with its request.
+async function within(ms, work) {
+  let timer;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(() => resolve(TIMEOUT), ms);
+  });
+  try {
+    return await Promise.race([work(), late]);
   } catch {
-    return signal.aborted ? TIMEOUT : UNREACHABLE;
+    return UNREACHABLE;
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -259,33 +289,37 @@ function decode(bytes) {
 }
 
 // What a promise comes to, or nothing if that takes too long; it goes on all the same.
-export function within(promise, ms) {
+export function sooner(promise, ms) {
   return Promise.race([promise, sleep(ms)]);
+}
+
+// A response of another's parts, fields in lines.
+export function replyOf(status, fields, body) {
+  return reply(status, fields ? fields.split('\n') : [], body);
 }
 
 export function reply(status, fields, body) {
   const headers = new Headers();
-  put(headers, fields);
+  put(headers, fields, 0);
   return new Response(body || null, { status, headers });
 }
 
 // The same response with some fields set; its body is not touched. Where the gate says which pages may read
 // it, nobody else does. A WebSocket's response can't be made anew, nor one whose status is none.
-export function dress(response, fields, saysWhoReads) {
+export function dress(response, saysWhoReads, fields) {
   if (response.webSocket || response.status < 200 || response.status > 599) return response;
   const dressed = new Response(response.body, response);
   for (const name of saysWhoReads ? [...dressed.headers.keys()] : []) {
     if (name.startsWith('access-control-')) dressed.headers.delete(name);
   }
-  put(dressed.headers, fields);
+  put(dressed.headers, fields, 0);
   return dressed;
 }
 
-// A name that begins with ? is set where there is none yet; with -, it is taken out.
-function put(headers, fields) {
-  const pairs = fields.split('\n');
-  for (let i = 0; i + 1 < pairs.length; i += 2) {
-    const [name, value] = [pairs[i], pairs[i + 1]];
+// Names and values in turn. A name that begins with ? is set where there is none yet; with -, it is taken out.
+function put(headers, lines, from) {
+  for (let i = from; i + 1 < lines.length; i += 2) {
+    const [name, value] = [lines[i], lines[i + 1]];
     if (name === 'vary' || name === 'set-cookie') headers.append(name, value);
     else if (name[0] === '-') headers.delete(name.slice(1));
     else if (name[0] !== '?') headers.set(name, value);
@@ -293,36 +327,21 @@ function put(headers, fields) {
   }
 }
 
-// All bytes of a stream, or undefined if there are more than bytesMax. Rejects when the signal fires,
-// also while the sender is silent.
-async function bounded(stream, bytesMax, signal) {
+// All bytes of a stream, or undefined if there are more than bytesMax.
+async function bounded(stream, bytesMax) {
   if (!stream) return new Uint8Array();
   const reader = stream.getReader();
-  let onAbort;
-  const aborted = new Promise((_, reject) => {
-    onAbort = () => reject(new Error('aborted'));
-    signal.addEventListener('abort', onAbort);
-    if (signal.aborted) onAbort();
-  });
-  aborted.catch(() => {});
   const chunks = [];
   let length = 0;
-  try {
-    for (;;) {
-      const { done, value } = await Promise.race([reader.read(), aborted]);
-      if (done) break;
-      length += value.length;
-      if (length > bytesMax) {
-        reader.cancel().catch(() => {});
-        return undefined;
-      }
-      chunks.push(value);
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    length += value.length;
+    if (length > bytesMax) {
+      reader.cancel().catch(() => {});
+      return undefined;
     }
-  } catch (error) {
-    reader.cancel().catch(() => {});
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', onAbort);
+    chunks.push(value);
   }
   if (chunks.length === 1) return chunks[0];
   const bytes = new Uint8Array(length);

@@ -1,15 +1,35 @@
-//! The platform, as `host.js` offers it; nothing else here calls JavaScript. Values that both sides
-//! must read are flat text, and what can fail answers with a word instead of throwing.
+//! The platform, as `entry.js` and `host.js` offer it; nothing else here calls JavaScript. Values that both sides
+//! must read are flat text, and what can fail answers with a word instead of throwing. What each request does is a step
+//! of its task; all else is a promise.
 
+use crate::task::{self, Step};
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-#[wasm_bindgen(module = "/src/host.js")]
+#[wasm_bindgen(raw_module = "./entry.js")]
 extern "C" {
-    /// Clock in milliseconds, request id, place, method, URL and header fields, a line each.
-    pub fn head(request: &web_sys::Request) -> String;
+    /// The number of a new task for the request of the task that runs.
+    pub fn adopt(parent: u32) -> u32;
 
+    /// Resumes a task that waits for nothing in particular.
+    pub fn wake(task: u32);
+
+    /// All variables, secrets and bindings.
+    pub fn environment() -> JsValue;
+
+    #[wasm_bindgen(js_name = request)]
+    fn request_of(task: u32) -> web_sys::Request;
+
+    #[wasm_bindgen(js_name = holdBody)]
+    fn hold_body(task: u32, body: &JsValue);
+
+    #[wasm_bindgen(js_name = holdResponse)]
+    fn hold_response(task: u32, response: &web_sys::Response);
+}
+
+#[wasm_bindgen(raw_module = "./host.js")]
+extern "C" {
     fn now() -> f64;
 
     /// All plain variables and secrets, as a JSON object of strings.
@@ -18,20 +38,8 @@ extern "C" {
     /// Writes one line to the log.
     pub fn log(line: &str);
 
-    /// A response of its parts; `fields` holds names and values in turn, a line each. A name that begins with `?` is
-    /// set where there is none yet; with `-`, it is taken out.
-    pub fn reply(status: u16, fields: &str, body: &str) -> web_sys::Response;
-
-    #[wasm_bindgen(js_name = reply, catch)]
+    #[wasm_bindgen(js_name = replyOf, catch)]
     fn try_reply_of(status: u16, fields: &str, body: &str) -> Result<web_sys::Response, JsValue>;
-
-    /// The same response with some fields set, in the form of [`reply`]'s; and, where the gate says which
-    /// pages may read it, without its own that say so.
-    pub fn dress(
-        response: web_sys::Response,
-        fields: &str,
-        says_who_reads: bool,
-    ) -> web_sys::Response;
 
     /// A binding that is no plain variable.
     pub fn binding(env: &JsValue, name: &str) -> Option<JsValue>;
@@ -54,18 +62,6 @@ extern "C" {
     #[wasm_bindgen(js_name = cachePut)]
     fn cache_put_promise(url: &str, text: &str, seconds: f64) -> Promise;
 
-    #[wasm_bindgen(js_name = fetchText)]
-    fn fetch_text_promise(
-        method: &str,
-        url: &str,
-        request_id: &str,
-        authorization: Option<&str>,
-        content_type: Option<&str>,
-        body: Option<&str>,
-        deadline_ms: u32,
-        bytes_max: u32,
-    ) -> Promise;
-
     #[wasm_bindgen(js_name = exchange)]
     fn exchange_promise(
         address: &str,
@@ -87,17 +83,6 @@ extern "C" {
     #[wasm_bindgen(js_name = readBody)]
     fn read_body_promise(request: &web_sys::Request, deadline_ms: u32, bytes_max: u32) -> Promise;
 
-    #[wasm_bindgen(js_name = forward)]
-    fn forward_promise(
-        request: &web_sys::Request,
-        url: &str,
-        remove: &str,
-        set: &str,
-        deadline_ms: u32,
-        body: Option<&JsValue>,
-        personal: bool,
-    ) -> Promise;
-
     #[wasm_bindgen(js_name = forwardWhole)]
     fn forward_whole_promise(
         request: &web_sys::Request,
@@ -109,8 +94,8 @@ extern "C" {
         bytes_max: u32,
     ) -> Promise;
 
-    #[wasm_bindgen(js_name = within)]
-    fn within_promise(promise: &Promise, ms: u32) -> Promise;
+    #[wasm_bindgen(js_name = sooner)]
+    fn sooner_promise(promise: &Promise, ms: u32) -> Promise;
 }
 
 /// The clock, in milliseconds. On Workers it moves only with I/O.
@@ -175,24 +160,20 @@ impl ContentType {
 impl TextRequest<'_> {
     /// The answer's status and text.
     pub async fn send(&self) -> Result<(u16, String), Fault> {
-        let promise = fetch_text_promise(
+        let (content_type, body) =
+            self.body.map_or(("", ""), |(content_type, body)| (content_type.name(), body));
+        let step = Step::Ask(format!(
+            "{}\n{}\n{}\n{}\n{content_type}\n{}\n{}\n{body}",
             self.method,
             self.url,
             self.request_id,
-            self.authorization,
-            self.body.map(|(content_type, _)| content_type.name()),
-            self.body.map(|(_, body)| body),
+            self.authorization.unwrap_or_default(),
             self.deadline_ms,
             self.bytes_max,
-        );
-        let answer = JsFuture::from(promise).await.ok().and_then(|value| value.as_string());
-        let answer = answer.unwrap_or_default();
-        match answer.split_once('\n') {
-            Some((status, text)) => {
-                let status = status.parse().map_err(|_| Fault::Unreachable)?;
-                Ok((status, text.to_owned()))
-            }
-            None => Err(Fault::read(&answer)),
+        ));
+        match task::take(step).await {
+            (0, word) => Err(Fault::read(&word)),
+            (status, text) => Ok((status, text)),
         }
     }
 }
@@ -257,13 +238,14 @@ pub async fn verify(algorithm: &str, key: &JsValue, signature: &[u8], input: &st
     verdict.ok().and_then(|value| value.as_bool()).unwrap_or(false)
 }
 
-/// A request's body, all of it; undefined if it has none.
-pub async fn read_body(
-    request: &web_sys::Request,
-    deadline_ms: u32,
-    bytes_max: u32,
-) -> Result<JsValue, Fault> {
-    let read = JsFuture::from(read_body_promise(request, deadline_ms, bytes_max)).await;
+/// The request that this task is for, for whoever outlives it.
+pub fn request() -> web_sys::Request {
+    request_of(task::current())
+}
+
+/// The body of this task's request, all of it; undefined if it has none.
+pub async fn read_body(deadline_ms: u32, bytes_max: u32) -> Result<JsValue, Fault> {
+    let read = JsFuture::from(read_body_promise(&request(), deadline_ms, bytes_max)).await;
     let read = read.map_err(|_| Fault::Unreachable)?;
     match read.as_string() {
         Some(word) => Err(Fault::read(&word)),
@@ -271,9 +253,32 @@ pub async fn read_body(
     }
 }
 
+/// An answer of somebody else, from its head on.
+pub struct Response {
+    pub status: u16,
+    pub media_type: String,
+    /// None where the host has it as this task's.
+    value: Option<web_sys::Response>,
+}
+
+impl Response {
+    /// One that came to another task.
+    fn new(value: web_sys::Response) -> Self {
+        let media_type = value.headers().get("content-type").ok().flatten().unwrap_or_default();
+        Self { status: value.status(), media_type, value: Some(value) }
+    }
+
+    /// Makes it this task's.
+    pub fn hold(&self) {
+        if let Some(value) = &self.value {
+            hold_response(task::current(), value);
+        }
+    }
+}
+
 /// A response of parts that are another's; none if HTTP does not allow for them.
-pub fn try_reply(status: u16, fields: &str, body: &str) -> Option<web_sys::Response> {
-    try_reply_of(status, fields, body).ok()
+pub fn try_reply(status: u16, fields: &str, body: &str) -> Option<Response> {
+    try_reply_of(status, fields, body).ok().map(Response::new)
 }
 
 /// A body that was read, as text; what is none becomes an empty one.
@@ -281,14 +286,13 @@ pub fn text(body: &JsValue) -> String {
     String::from_utf8(js_sys::Uint8Array::new(body).to_vec()).unwrap_or_default()
 }
 
-/// A request on its way to whoever it is for.
+/// This task's request on its way to whoever it is for.
 pub struct Forward<'a> {
-    pub request: &'a web_sys::Request,
     pub url: &'a str,
-    /// Names of fields to take out, a line each.
-    pub remove: &'a str,
-    /// Names and values of fields to set, in turn, a line each.
-    pub set: &'a str,
+    /// Names of fields to take out.
+    pub remove: &'a [&'a str],
+    /// Names and values of fields to set.
+    pub set: &'a [(&'a str, String)],
     pub deadline_ms: u32,
     /// The body, if it was read; otherwise it is a stream.
     pub body: Option<&'a JsValue>,
@@ -296,10 +300,57 @@ pub struct Forward<'a> {
     pub personal: bool,
 }
 
+impl Forward<'_> {
+    /// The answer, from its head on.
+    pub async fn send(&self) -> Result<Response, Fault> {
+        if let Some(body) = self.body {
+            hold_body(task::current(), body);
+        }
+        let personal = if self.personal { "1" } else { "" };
+        let mut step =
+            format!("{personal}\n{}\n{}\n{}", self.url, self.deadline_ms, self.remove.len());
+        let set = self.set.iter().flat_map(|(name, value)| [*name, value]);
+        for line in self.remove.iter().copied().chain(set) {
+            step.push('\n');
+            step.push_str(line);
+        }
+        match task::take(Step::Forward(step)).await {
+            (0, word) => Err(Fault::read(&word)),
+            (status, media_type) => Ok(Response { status, media_type, value: None }),
+        }
+    }
+}
+
+/// A request for an answer that is wanted to its end, with nothing borrowed: it may outlive its client.
+pub struct Journey {
+    pub request: web_sys::Request,
+    pub url: String,
+    /// As in [`Forward`], a line each.
+    pub remove: String,
+    pub set: String,
+    pub body: Option<JsValue>,
+    pub deadline_ms: u32,
+}
+
+impl Journey {
+    /// Sends it, and waits so long for the answer.
+    pub fn send(&self, deadline_ms: u32, bytes_max: u32) -> Coming {
+        Coming(forward_whole_promise(
+            &self.request,
+            &self.url,
+            &self.remove,
+            &self.set,
+            deadline_ms,
+            self.body.as_ref(),
+            bytes_max,
+        ))
+    }
+}
+
 /// An answer that was waited for to its end.
 pub enum Whole {
     /// One that is not good, or too long; as it came.
-    Other(web_sys::Response),
+    Other(Response),
     /// A good one: fields and body, as [`portcullis_core::Answered::parse`] reads it.
     Text(String),
 }
@@ -310,7 +361,7 @@ pub struct Coming(Promise);
 impl Coming {
     /// The answer, if it comes within so long.
     pub async fn within(&self, ms: u32) -> Option<Result<Whole, Fault>> {
-        let answer = JsFuture::from(within_promise(&self.0, ms)).await;
+        let answer = JsFuture::from(sooner_promise(&self.0, ms)).await;
         let answer = answer.map_err(|_| Fault::Unreachable);
         match answer {
             Ok(answer) if answer.is_undefined() => None,
@@ -330,7 +381,7 @@ impl Coming {
                 Some(text) => Ok(Whole::Text(text.to_owned())),
                 None => Err(Fault::read(&text)),
             },
-            None => Ok(Whole::Other(answer.unchecked_into())),
+            None => Ok(Whole::Other(Response::new(answer.unchecked_into()))),
         }
     }
 }
@@ -360,39 +411,6 @@ impl Signal {
 
     /// Waits for it, and not for ever.
     pub async fn wait(self, ms: u32) {
-        let _ = JsFuture::from(within_promise(&self.promise, ms)).await;
-    }
-}
-
-impl Forward<'_> {
-    /// Sends it for an answer that is wanted to its end.
-    pub fn send_whole(&self, bytes_max: u32) -> Coming {
-        Coming(forward_whole_promise(
-            self.request,
-            self.url,
-            self.remove,
-            self.set,
-            self.deadline_ms,
-            self.body,
-            bytes_max,
-        ))
-    }
-
-    /// The answer, from its head on.
-    pub async fn send(&self) -> Result<web_sys::Response, Fault> {
-        let promise = forward_promise(
-            self.request,
-            self.url,
-            self.remove,
-            self.set,
-            self.deadline_ms,
-            self.body,
-            self.personal,
-        );
-        let answer = JsFuture::from(promise).await.map_err(|_| Fault::Unreachable)?;
-        match answer.as_string() {
-            Some(word) => Err(Fault::read(&word)),
-            None => Ok(answer.unchecked_into()),
-        }
+        let _ = JsFuture::from(sooner_promise(&self.promise, ms)).await;
     }
 }

@@ -5,7 +5,7 @@ use crate::breakers::{self, Dependency, Health};
 use crate::host::{self, ContentType, Fault, TextRequest};
 use crate::trace::Tier;
 use crate::verify::Basis;
-use crate::{Arrival, retry, store};
+use crate::{Arrival, retry, store, task};
 use portcullis_core::{
     Check, Denial, Finding, Introspection, Issuer, Memory, Missing, Outage, Policy, Proof,
     Provider, Refusal, StoreOutage, TokenHash, TokenRecord, UnixSeconds, Vouched,
@@ -152,7 +152,7 @@ fn keep(
     let value = record.encode(&key, policy.seal.as_ref(), host::nonce());
     let set = Command::new("SET").arg(key).arg(value).arg("EX").arg(seconds);
     let own = arrival.alone();
-    arrival.after(async move {
+    task::after(async move {
         store::tell(policy, &[set], &own).await;
     });
 }

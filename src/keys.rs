@@ -2,8 +2,8 @@
 //! wait for another request's fetch, so no promise is ever shared: whoever must wait for a look does so by
 //! timers of its own, and finds what was settled.
 
-use crate::Arrival;
 use crate::host::{self, TextRequest};
+use crate::{Arrival, task};
 use portcullis_core::{
     Denial, Issuer, Jwks, KeyLocation, KeySource, Outage, Policy, Refusal, UnverifiedHeader,
 };
@@ -220,7 +220,7 @@ fn wanted(policy: &Policy, place: usize, kid: &str) -> bool {
 
 /// Looks in the background, so that a client that leaves takes nobody's keys along.
 fn begin_look(policy: &'static Policy, place: usize, why: Why, arrival: &Arrival) {
-    arrival.after(look(policy, place, why, arrival.request_id.clone()));
+    task::after(look(policy, place, why, arrival.request_id.clone()));
 }
 
 /// Waits for whoever is looking, if somebody is, and for no look after that one.

@@ -15,34 +15,35 @@ mod refresh;
 mod reply;
 mod retry;
 mod store;
+mod task;
 mod trace;
 mod verify;
 
 use portcullis_core::{Answer, Check, Destination, Head, Permit, Policy, Refusal, UnixSeconds};
-use std::rc::Rc;
 use trace::Trace;
-use worker::{Context, Env, event};
+use wasm_bindgen::prelude::wasm_bindgen;
 
-#[event(fetch)]
-async fn fetch(
-    request: web_sys::Request,
-    env: Env,
-    context: Context,
-) -> worker::Result<web_sys::Response> {
-    let arrival = Arrival::read(&request, context);
-    let outcome = match config::policy(&env) {
-        Ok(policy) => pass(&request, &arrival, policy).await,
-        Err(refusal) => Err(refusal),
-    };
-    Ok(reply::settle(outcome, &arrival))
+/// Begins the task of a request, whose head is as `head` of host.js writes it. Its first step, or its end.
+#[wasm_bindgen]
+pub fn begin(id: u32, head: String) -> String {
+    task::begin(id, async move {
+        let arrival = Arrival::read(&head);
+        let outcome = match config::policy() {
+            Ok(policy) => pass(&arrival, policy).await,
+            Err(refusal) => Err(refusal),
+        };
+        reply::settle(outcome, &arrival)
+    })
+}
+
+/// Goes on with a task: its next step, or its end.
+#[wasm_bindgen]
+pub fn resume(id: u32, status: u16, text: String) -> String {
+    task::resume(id, status, text)
 }
 
 /// The steps of a request: route, check, verify, ask, decide, send.
-async fn pass(
-    request: &web_sys::Request,
-    arrival: &Arrival,
-    policy: &'static Policy,
-) -> Result<Outcome, Refusal> {
+async fn pass(arrival: &Arrival, policy: &'static Policy) -> Result<Outcome, Refusal> {
     let (head, trace) = (arrival.head(), &arrival.trace);
     trace.policy.set(Some(policy));
     trace.cors.set(policy.cors(None));
@@ -67,7 +68,7 @@ async fn pass(
     let permit = verdict?;
     limits::count_late(&proof, policy, arrival);
     verify::note_seen(&permit, policy, arrival);
-    forward::send(request, &permit, &head, policy, arrival).await.map(Outcome::Forwarded)
+    forward::send(&permit, &head, policy, arrival).await.map(Outcome::Forwarded)
 }
 
 /// How a request that was not refused ended.
@@ -75,7 +76,7 @@ enum Outcome {
     /// By the gate itself.
     Answered(Answer),
     /// By whoever it was for.
-    Forwarded(web_sys::Response),
+    Forwarded(host::Response),
 }
 
 /// A request as it came: the one reading of the clock, its id and its head; and what becomes known of it.
@@ -87,22 +88,22 @@ struct Arrival {
     colo: String,
     /// Where its client is, as Cloudflare has it.
     country: String,
+    method: String,
     head: String,
-    context: Rc<Context>,
     trace: Trace,
 }
 
 impl Arrival {
-    fn read(request: &web_sys::Request, context: Context) -> Self {
-        let text = host::head(request);
+    fn read(text: &str) -> Self {
         let mut parts = text.splitn(4, '\n');
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let now_ms: u64 = part().parse().unwrap_or_default();
         let (request_id, place, head) = (part(), part(), part());
         let (colo, country) = place.split_once(' ').unwrap_or_default();
         let (colo, country) = (colo.to_owned(), country.to_owned());
-        let (now, context) = (UnixSeconds(now_ms / 1000), Rc::new(context));
-        Self { now_ms, now, request_id, colo, country, head, context, trace: Trace::default() }
+        let method = head.split('\n').next().unwrap_or_default().to_owned();
+        let now = UnixSeconds(now_ms / 1000);
+        Self { now_ms, now, request_id, colo, country, method, head, trace: Trace::default() }
     }
 
     fn head(&self) -> Head<'_> {
@@ -114,11 +115,6 @@ impl Arrival {
         self.request_id.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0)
     }
 
-    /// Does something that the answer need not wait for.
-    fn after(&self, work: impl Future<Output = ()> + 'static) {
-        self.context.wait_until(work);
-    }
-
     /// The same request without its head, for what is done after it.
     fn alone(&self) -> Self {
         Self {
@@ -127,8 +123,8 @@ impl Arrival {
             request_id: self.request_id.clone(),
             colo: String::new(),
             country: String::new(),
+            method: String::new(),
             head: String::new(),
-            context: Rc::clone(&self.context),
             trace: Trace::default(),
         }
     }

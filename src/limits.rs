@@ -1,7 +1,7 @@
 //! What isolates know of limits by themselves: who is over one, so that a flood costs the store nothing; and
 //! counts of their own, for bad tokens, and for limits that the store can't count.
 
-use crate::{Arrival, config, host, store};
+use crate::{Arrival, config, host, store, task};
 use portcullis_core::{
     Alike, Charge, Check, Denial, Finding, LocalCounts, Memory, Outage, Policy, Proof, Refusal,
     Tally,
@@ -91,7 +91,7 @@ pub fn count_late(proof: &Proof<'static>, policy: &'static Policy, arrival: &Arr
         return;
     }
     let own = arrival.alone();
-    arrival.after(async move {
+    task::after(async move {
         let commands: Vec<Command> = charges.iter().map(Charge::command).collect();
         let replies: Result<Vec<Reply>, Outage> = store::trip(policy, &commands, &own).await;
         for (charge, reply) in charges.iter().zip(replies.unwrap_or_default()) {

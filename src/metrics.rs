@@ -1,7 +1,7 @@
 //! Counters and latencies of this isolate: to Workers Analytics Engine where it is bound, a point a request; and
 //! in batches to the store, from where the origin shows them to Prometheus.
 
-use crate::{Arrival, config, host, store};
+use crate::{Arrival, config, host, store, task};
 use portcullis_core::Policy;
 use redis_rest::Command;
 use std::cell::{Cell, RefCell};
@@ -120,7 +120,7 @@ fn send(policy: &'static Policy, arrival: &Arrival) {
         return;
     }
     let own = arrival.alone();
-    arrival.after(async move {
+    task::after(async move {
         let batch = COUNTS.take();
         let key = policy.keys.metrics();
         let mut commands: Vec<Command> = batch

@@ -3,23 +3,12 @@
 //! is not to be lost.
 
 use crate::breakers::{self, Dependency, Health};
-use crate::host::{self, Coming, Fault, Forward, Signal, Whole};
-use crate::{Arrival, store};
+use crate::host::{self, Coming, Fault, Journey, Response, Signal, Whole};
+use crate::{Arrival, store, task};
 use portcullis_core::{Answered, Outage, Policy, Refresh, Refusal, Revocation, Turn};
 use redis_rest::Command;
 use std::cell::RefCell;
 use std::rc::Rc;
-use wasm_bindgen::JsValue;
-
-/// A request to the origin, with nothing borrowed: it may outlive its client.
-pub struct Journey {
-    pub request: web_sys::Request,
-    pub url: String,
-    pub remove: String,
-    pub set: String,
-    pub body: Option<JsValue>,
-    pub deadline_ms: u32,
-}
 
 /// The answer to a refresh: the origin's, or the same again. None where the origin is to be asked as for anything
 /// else: what the store has is not for this request.
@@ -28,7 +17,7 @@ pub async fn answer(
     journey: Journey,
     policy: &'static Policy,
     arrival: &Arrival,
-) -> Option<Result<web_sys::Response, Refusal>> {
+) -> Option<Result<Response, Refusal>> {
     let lease_seconds = lease_seconds(policy, journey.deadline_ms);
     let until_ms = host::now_ms() + lease_seconds * 1000 + PATIENCE_MS;
     let told = |how| arrival.trace.refresh.set(Some(how));
@@ -113,7 +102,7 @@ impl Wait {
 }
 
 /// What the origin said, and when it can be asked again if it is left alone.
-type Told = (Result<web_sys::Response, Refusal>, Option<(Outage, u64)>);
+type Told = (Result<Response, Refusal>, Option<(Outage, u64)>);
 
 /// Goes to the origin, for all that wait; without a family, by itself, since the store did not say whose turn it is.
 async fn first(
@@ -122,13 +111,13 @@ async fn first(
     journey: Journey,
     policy: &'static Policy,
     arrival: &Arrival,
-) -> Result<web_sys::Response, Refusal> {
+) -> Result<Response, Refusal> {
     let (signal, own) = (Signal::new(), arrival.alone());
     let told: Rc<RefCell<Option<Told>>> = Rc::default();
     let (tell, slot) = (signal.giver(), Rc::clone(&told));
     // The origin's deadline, and the trips to the store around it.
     let bound_ms = journey.deadline_ms.saturating_add(policy.store_deadline_ms.saturating_mul(4));
-    arrival.after(async move {
+    task::after(async move {
         let mut turn = Held { refresh, family, holds: true, policy, arrival: own };
         let (said, then) = turn.ask(&journey).await;
         slot.replace(Some((said, turn.arrival.trace.retry.get())));
@@ -165,19 +154,10 @@ enum Then {
 }
 
 impl Held {
-    async fn ask(&mut self, journey: &Journey) -> (Result<web_sys::Response, Refusal>, Then) {
+    async fn ask(&mut self, journey: &Journey) -> (Result<Response, Refusal>, Then) {
         let (policy, deadline_ms) = (self.policy, journey.deadline_ms);
         let work = async {
-            let forward = Forward {
-                request: &journey.request,
-                url: &journey.url,
-                remove: &journey.remove,
-                set: &journey.set,
-                deadline_ms: LATE_MS_MAX.max(deadline_ms),
-                body: journey.body.as_ref(),
-                personal: true,
-            };
-            let coming = forward.send_whole(ANSWER_BYTES_MAX);
+            let coming = journey.send(LATE_MS_MAX.max(deadline_ms), ANSWER_BYTES_MAX);
             let answer = coming.within(deadline_ms).await;
             let health = match answer {
                 Some(Ok(_)) => Health::Good,
@@ -206,10 +186,7 @@ impl Held {
     }
 
     /// What an answer means for its client, and for those who wait.
-    async fn settle(
-        &self,
-        answer: Result<Whole, Fault>,
-    ) -> (Result<web_sys::Response, Refusal>, Then) {
+    async fn settle(&self, answer: Result<Whole, Fault>) -> (Result<Response, Refusal>, Then) {
         match answer {
             Ok(Whole::Text(text)) => match Answered::parse(&text) {
                 Some(answer) => (reply(&answer), self.keep(&answer).await),
@@ -219,7 +196,7 @@ impl Held {
                 }
             },
             Ok(Whole::Other(response)) => {
-                if matches!(response.status(), 400 | 401 | 403) && self.family.is_some() {
+                if matches!(response.status, 400 | 401 | 403) && self.family.is_some() {
                     let refused = self.refresh.refuse(host::nonce());
                     store::tell(self.policy, &[refused], &self.arrival).await;
                 } else {
@@ -291,7 +268,7 @@ async fn stands(
     answer.stands(policy, arrival.now, &replies)
 }
 
-fn reply(answer: &Answered) -> Result<web_sys::Response, Refusal> {
+fn reply(answer: &Answered) -> Result<Response, Refusal> {
     let fields: Vec<&str> =
         answer.fields.iter().flat_map(|(name, value)| [name.as_str(), value]).collect();
     let response = host::try_reply(200, &fields.join("\n"), &answer.body);
@@ -310,7 +287,7 @@ pub async fn forget(
     let tell = signal.giver();
     let late_seconds = LATE_SECONDS_MAX.max(lease_seconds(policy, deadline_ms));
     let seconds = late_seconds + u64::from(policy.refresh_replay_seconds);
-    arrival.after(async move {
+    task::after(async move {
         let mut tell = Some(tell);
         for pause_ms in [0].into_iter().chain(KEEP_PAUSES_MS) {
             host::sleep(pause_ms).await;

@@ -1,97 +1,126 @@
 //! The one place where a refusal becomes a response, and where a request is logged.
 
+use crate::host::{self, Response};
 use crate::metrics::{self, Ending};
-use crate::{Arrival, Outcome, breakers, host};
+use crate::trace::Tier;
+use crate::{Arrival, Outcome, breakers};
 use portcullis_core::{Access, Denial, Outage, Refusal, Tally, metadata_url};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
 
-/// The response to a request, and its line in the log.
-pub fn settle(outcome: Result<Outcome, Refusal>, arrival: &Arrival) -> web_sys::Response {
-    let (response, said, code) = match outcome {
-        Ok(Outcome::Forwarded(response)) => (dress(response, arrival), "forwarded", None),
+/// The response to a request, as the end of its task; and its line in the log.
+pub fn settle(outcome: Result<Outcome, Refusal>, arrival: &Arrival) -> String {
+    let (status, end, said, code) = match outcome {
+        Ok(Outcome::Forwarded(response)) => {
+            (response.status, dress(&response, arrival), "forwarded", None)
+        }
         Ok(Outcome::Answered(answer)) => {
-            let body = if arrival.head().method() == "HEAD" { "" } else { &answer.body };
+            let body = if arrival.method == "HEAD" { "" } else { &answer.body };
             let mut fields = answer.fields;
             fields.push(("x-request-id", arrival.request_id.clone()));
-            (host::reply(answer.status, &lines(&fields), body), "answered", None)
+            (answer.status, reply(answer.status, &fields, body), "answered", None)
         }
-        Err(refusal) => (refuse(refusal, arrival), "refused", Some(refusal.code())),
+        Err(refusal) => {
+            let (status, end) = refuse(refusal, arrival);
+            (status, end, "refused", Some(refusal.code()))
+        }
     };
     let ms = host::now_ms().saturating_sub(arrival.now_ms);
-    let ending = Ending { outcome: said, code, status: response.status(), ms };
+    let ending = Ending { outcome: said, code, status, ms };
     metrics::count(&ending, arrival);
     if arrival.trace.logs(code.is_some()) {
         log(&ending, arrival);
     }
-    response
+    end
 }
 
 /// One line a request. What is as ever is left out.
 fn log(ending: &Ending<'_>, arrival: &Arrival) {
-    let (trace, mut line) = (&arrival.trace, Map::new());
-    let (status, code) = (ending.status, ending.code);
+    let (trace, (status, code)) = (&arrival.trace, (ending.status, ending.code));
     let level = if code.is_some() && status >= 500 { "warn" } else { "info" };
-    let mut put = |name: &str, value: Value| {
-        line.insert(name.to_owned(), value);
-    };
-    put("level", level.into());
-    put("event", "request".into());
-    put("request_id", arrival.request_id.as_str().into());
-    put("method", arrival.head().method().into());
-    put("route", trace.route.get().map(|route| route.name.as_str()).into());
-    put("outcome", ending.outcome.into());
-    put("code", code.into());
-    put("status", status.into());
-    put("ms", ending.ms.into());
-    if !arrival.colo.is_empty() {
-        put("colo", arrival.colo.as_str().into());
-    }
-    if let Some(tier) = trace.tier.get() {
-        put("cache", tier.name().into());
-    }
-    if let Some(kid) = trace.kid.borrow().as_deref() {
-        put("kid", kid.into());
-    }
+    let mut line = Line::new(level, "request", arrival);
+    line.text("method", &arrival.method);
+    line.text("route", trace.route.get().map_or("", |route| &route.name));
+    line.text("outcome", ending.outcome);
+    line.text("code", code.unwrap_or_default());
+    line.number("status", status.into());
+    line.number("ms", ending.ms);
+    line.text("colo", &arrival.colo);
+    line.text("cache", trace.tier.get().map_or("", Tier::name));
+    line.text("kid", trace.kid.borrow().as_deref().unwrap_or_default());
     for (name, ms) in [
         ("store_ms", &trace.store_ms),
         ("provider_ms", &trace.provider_ms),
         ("upstream_ms", &trace.upstream_ms),
     ] {
         if ms.get() > 0 {
-            put(name, ms.get().into());
+            line.number(name, ms.get());
         }
     }
     if let Some(left) = trace.tallies.borrow().iter().filter_map(|tally| tally.left).min() {
-        put("limit_left", left.into());
+        line.number("limit_left", left);
     }
     for (name, violated) in [("limits", trace.violated(false)), ("shadow", trace.violated(true))] {
         if !violated.is_empty() {
-            put(name, violated.into());
+            line.value(name, &violated.into());
         }
     }
     if trace.shadowed_failures.get() {
-        put("shadow_failures", true.into());
+        line.value("shadow_failures", &true.into());
     }
     if trace.unopened.get() {
-        put("record_unopened", true.into());
+        line.value("record_unopened", &true.into());
     }
-    if let Some(refresh) = trace.refresh.get() {
-        put("refresh", refresh.into());
-    }
-    if let Some(degraded) = trace.degraded.get() {
-        put("degraded", degraded.into());
-    }
+    line.text("refresh", trace.refresh.get().unwrap_or_default());
+    line.text("degraded", trace.degraded.get().unwrap_or_default());
     let troubled = trace.policy.get().map(|policy| breakers::troubled(policy)).unwrap_or_default();
     if !troubled.is_empty() {
         let states = troubled.into_iter().map(|(name, state)| (name, state.into()));
-        put("breakers", Value::Object(states.collect()));
+        line.value("breakers", &Value::Object(states.collect()));
     }
-    host::log(&Value::Object(line).to_string());
+    host::log(&line.end());
+}
+
+/// A line of the log, written without a detour: each request has one.
+struct Line(String);
+
+impl Line {
+    fn new(level: &str, event: &str, arrival: &Arrival) -> Self {
+        let id = &arrival.request_id;
+        Self(format!(r#"{{"level":"{level}","event":"{event}","request_id":"{id}""#))
+    }
+
+    /// A member that is a text; an empty one is left out.
+    fn text(&mut self, name: &str, text: &str) {
+        let plain = |b: u8| (b' '..=b'~').contains(&b) && !matches!(b, b'"' | b'\\');
+        if text.is_empty() {
+            return;
+        }
+        if text.bytes().all(plain) {
+            let _ = write!(self.0, r#","{name}":"{text}""#);
+        } else {
+            self.value(name, &text.into());
+        }
+    }
+
+    fn number(&mut self, name: &str, number: u64) {
+        let _ = write!(self.0, r#","{name}":{number}"#);
+    }
+
+    fn value(&mut self, name: &str, value: &Value) {
+        let _ = write!(self.0, r#","{name}":{value}"#);
+    }
+
+    fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
 }
 
 /// The answer of whoever a request was for. It is handed on as it is, since a new response around the same
 /// body costs as much as all of the policy; but for what the gate has to say itself.
-fn dress(response: web_sys::Response, arrival: &Arrival) -> web_sys::Response {
+fn dress(response: &Response, arrival: &Arrival) -> String {
+    response.hold();
     let trace = &arrival.trace;
     let mut fields = told_fields(arrival, false);
     if trace.route.get().is_some_and(|route| route.access == Access::Auth) {
@@ -101,11 +130,11 @@ fn dress(response: web_sys::Response, arrival: &Arrival) -> web_sys::Response {
     }
     let says_who_reads = trace.cors.get().is_some();
     if !says_who_reads && fields.is_empty() {
-        return response;
+        return String::new();
     }
     fields.extend(cors_fields(arrival));
     fields.push(("x-request-id", arrival.request_id.clone()));
-    host::dress(response, &lines(&fields), says_who_reads)
+    format!("D{}{}", u8::from(says_who_reads), lines(&fields))
 }
 
 /// A page must be able to read a refusal, too.
@@ -160,13 +189,14 @@ fn told_fields(arrival: &Arrival, refused: bool) -> Vec<(&'static str, String)> 
     fields
 }
 
-fn lines(fields: &[(&'static str, String)]) -> String {
-    let lines: Vec<&str> = fields.iter().flat_map(|(name, value)| [*name, value]).collect();
+fn lines(fields: &[(&str, String)]) -> String {
+    let lines: Vec<&str> =
+        fields.iter().flat_map(|(name, value)| [*name, value.as_str()]).collect();
     lines.join("\n")
 }
 
 /// Problem details (RFC 9457) with the challenge of RFC 6750 section 3.
-fn refuse(refusal: Refusal, arrival: &Arrival) -> web_sys::Response {
+fn refuse(refusal: Refusal, arrival: &Arrival) -> (u16, String) {
     let (status, title, challenge) = manner(refusal);
     let mut fields = cors_fields(arrival);
     fields.extend(told_fields(arrival, true));
@@ -195,7 +225,12 @@ fn refuse(refusal: Refusal, arrival: &Arrival) -> web_sys::Response {
     {
         body.insert("violated-policies".to_owned(), violated.into());
     }
-    host::reply(status, &lines(&fields), &body.to_string())
+    (status, reply(status, &fields, &body.to_string()))
+}
+
+/// A response of our own, as entry.js reads it.
+fn reply(status: u16, fields: &[(&str, String)], body: &str) -> String {
+    format!("R{status}\n{}\n{}\n{body}", fields.len() * 2, lines(fields))
 }
 
 /// The types that draft-ietf-httpapi-ratelimit-headers-11 registers; others say no more than the status.

@@ -2,7 +2,7 @@
 //! remembered. Only what held is remembered, so forged tokens can push nothing out.
 
 use crate::trace::Tier;
-use crate::{Arrival, host, introspect, keys, limits, store};
+use crate::{Arrival, host, introspect, keys, limits, store, task};
 use portcullis_core::{
     Candidate, Check, Denial, Memory, Mode, Permit, Policy, Proof, Refusal, TokenHash,
     UnverifiedJwt, Vouched,
@@ -156,7 +156,7 @@ pub fn note_seen(permit: &Permit<'_>, policy: &'static Policy, arrival: &Arrival
     });
     if due && arrival.trace.store_out.get().is_none() {
         let own = arrival.alone();
-        arrival.after(async move {
+        task::after(async move {
             store::tell(policy, &commands, &own).await;
         });
     }

@@ -1,5 +1,6 @@
 //! Measurements, each beside a yardstick in the same run, since machines differ and none is quiet.
 
+mod edge;
 mod origin;
 
 use crate::process::{Server, Step, step, write_atomically};
@@ -17,17 +18,23 @@ use std::time::Duration;
 #[derive(Args)]
 pub struct Options {
     /// What to measure.
+    #[arg(default_value = "edge")]
     subject: Subject,
-    /// One short round of each instead of three.
+    /// Fewer and shorter rounds.
     #[arg(long)]
     quick: bool,
-    /// Put the tables into docs/performance.md, or docs/reliability.md.
+    /// One part of what is measured of the Worker.
+    #[arg(long)]
+    only: Option<edge::Part>,
+    /// Put what was found into docs/performance.md and beside it, or into docs/reliability.md.
     #[arg(long)]
     write: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Subject {
+    /// The Worker, beside its peers.
+    Edge,
     /// The whole system while its parts do harm: 20 s of each fault at 200 requests a second.
     Faults,
     /// The gateway, beside redis-benchmark on the same Redis.
@@ -41,6 +48,7 @@ enum Subject {
 pub fn run(options: &Options) -> Result<()> {
     process::listen()?;
     match options.subject {
+        Subject::Edge => edge::run(options.quick, options.write, options.only),
         Subject::Faults => faults(options),
         Subject::Gateway => gateway(options),
         Subject::Origin => origin::run(options.quick, options.write),
@@ -389,7 +397,7 @@ fn spread(mut values: Vec<f64>) -> [f64; 3] {
     [at(0), at(values.len() / 2), at(values.len().saturating_sub(1))]
 }
 
-fn output(command: &mut Command) -> Result<String> {
+pub fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     if !output.status.success() {
         bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,11 +1,11 @@
 //! The system for a person: fixed ports, a state that lasts, and lines to paste.
 
-use crate::stack::{self, Database, Engine, Plan, Ports, StoreKind, USERNAME, loopback};
+use crate::stack::{self, Database, Engine, Plan, USERNAME, loopback};
 use crate::tools::{self, Extent};
 use crate::{at, edge, process};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -42,30 +42,21 @@ pub fn run(options: &Options) -> Result<()> {
     let folder = at(".dev");
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     let secrets = secrets()?;
+    let ports = [
+        options.port,
+        options.gateway_port,
+        options.origin_port,
+        options.redis_port,
+        options.upstream_port,
+    ];
     let plan = Plan {
-        folder,
-        ports: Ports {
-            edge: options.port,
-            gateway: options.gateway_port,
-            origin: options.origin_port,
-            redis: options.redis_port,
-            upstream: options.upstream_port,
-        },
-        db: Database::Sqlite,
-        store: StoreKind::Redis,
         engine: Engine::Wrangler,
         redis_url: options.redis_url.clone(),
         store_token: secrets.store_token,
-        edge_token: stack::random_text(),
-        origin_token: stack::random_text(),
-        introspection_secret: stack::random_text(),
         seal_key: secrets.seal_key,
         master_key: secrets.master_key,
         password: secrets.password,
-        vars: Map::new(),
-        opaque: false,
-        trust: None,
-        origin_env: Vec::new(),
+        ..Plan::new(folder, ports, Database::Sqlite)
     };
     let faults = edge::config_faults(&plan.edge_vars()?);
     if !faults.is_empty() {

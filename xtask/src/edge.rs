@@ -47,10 +47,13 @@ pub fn start(plan: &Plan, tools: &Tools, servers: &mut Servers) -> Result<()> {
         }
         Engine::Workerd => {
             let config = folder.join("config.capnp");
-            for name in ["index.js", "index_bg.wasm"] {
+            for name in BUNDLE {
                 fs::copy(at("build").join(name), folder.join(name))?;
             }
-            write_private(&config, &workerd_config(&vars, plan)?)?;
+            let trusted = plan.trust.as_ref().map(fs::read_to_string).transpose()?;
+            let [script, wasm] = BUNDLE;
+            let text = workerd_config(&vars, &[script, wasm], plan.ports.edge, trusted.as_deref())?;
+            write_private(&config, &text)?;
             let mut workerd = tools.command("workerd");
             workerd.arg("serve").arg(&config);
             workerd
@@ -87,13 +90,23 @@ fn wrangler_config(vars: &Map<String, Value>) -> Result<Value> {
     }))
 }
 
-/// A configuration for workerd that serves the bundle on one port.
-fn workerd_config(vars: &Map<String, Value>, plan: &Plan) -> Result<String> {
-    let (toml, port) = (wrangler_toml()?, plan.ports.edge);
-    let trusted = match &plan.trust {
-        Some(file) => format!("[{}]", json!(fs::read_to_string(file)?)),
-        None => "[]".to_owned(),
-    };
+/// A configuration for workerd that serves a Worker on one loopback port. Its modules lie beside the configuration, the
+/// script first.
+pub fn workerd_config(
+    vars: &Map<String, Value>,
+    modules: &[&str],
+    port: u16,
+    trusted: Option<&str>,
+) -> Result<String> {
+    let toml = wrangler_toml()?;
+    let trusted: Vec<String> = trusted.map(|text| json!(text).to_string()).into_iter().collect();
+    let modules: Vec<String> = modules
+        .iter()
+        .map(|module| match module.strip_suffix(".wasm") {
+            Some(_) => format!("(name = \"./{module}\", wasm = embed \"{module}\")"),
+            None => format!("(name = \"{module}\", esModule = embed \"{module}\")"),
+        })
+        .collect();
     let bindings: Vec<String> = vars
         .iter()
         .map(|(name, value)| {
@@ -109,22 +122,24 @@ fn workerd_config(vars: &Map<String, Value>, plan: &Plan) -> Result<String> {
          const config :Workerd.Config = (\n\
            services = [\n\
              (name = \"main\", worker = (\n\
-               modules = [\n\
-                 (name = \"index.js\", esModule = embed \"index.js\"),\n\
-                 (name = \"./index_bg.wasm\", wasm = embed \"index_bg.wasm\"),\n\
-               ],\n\
+               modules = [{}],\n\
                compatibilityDate = {},\n\
                bindings = [{}],\n\
              )),\n\
              (name = \"internet\", network = (allow = [\"public\", \"private\"],\n\
-               tlsOptions = (trustBrowserCas = true, trustedCertificates = {trusted}))),\n\
+               tlsOptions = (trustBrowserCas = true, trustedCertificates = [{}]))),\n\
            ],\n\
            sockets = [(name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\")],\n\
          );\n",
+        modules.join(", "),
         json!(toml.get("compatibility_date")),
-        bindings.join(", ")
+        bindings.join(", "),
+        trusted.join(", "),
     ))
 }
+
+/// The Worker's modules, the script first.
+pub const BUNDLE: [&str; 2] = ["index.js", "index_bg.wasm"];
 
 /// How the names of variables end that nobody should see.
 const SECRETS: [&str; 3] = ["_KEY", "_SECRET", "_TOKEN"];

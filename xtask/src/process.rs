@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::{self, File};
 use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
@@ -183,6 +184,34 @@ pub fn http_status(address: SocketAddr, path: &str) -> Option<u16> {
     let mut head = [0; 12];
     stream.read_exact(&mut head).ok()?;
     std::str::from_utf8(&head).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
+}
+
+/// Status and body of an answer to a POST of JSON, within some seconds. More fields come each with its line's end.
+pub fn http_post(
+    address: SocketAddr,
+    path: &str,
+    fields: &str,
+    body: &Value,
+) -> Result<(u16, String)> {
+    let body = body.to_string();
+    let head = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    http(address, &format!("POST {path} HTTP/1.1\r\n{head}{fields}"), &body)
+}
+
+/// The same of a GET.
+pub fn http_get(address: SocketAddr, path: &str, fields: &str) -> Result<(u16, String)> {
+    http(address, &format!("GET {path} HTTP/1.1\r\n{fields}"), "")
+}
+
+fn http(address: SocketAddr, head: &str, body: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "{head}host: {address}\r\nconnection: close\r\n\r\n{body}")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    let status = head.get(9..12).context("no status")?.parse()?;
+    Ok((status, body.to_owned()))
 }
 
 /// The end of a log.

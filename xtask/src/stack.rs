@@ -198,25 +198,16 @@ pub fn run(options: &Options) -> Result<()> {
     let folder = at("target/stack").join(std::process::id().to_string());
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let [edge, gateway, origin, redis, upstream] = free_ports()?;
     let plan = Plan {
-        folder: folder.clone(),
-        ports: Ports { edge, gateway, origin, redis, upstream },
-        db: options.db,
         store: options.store,
         engine: options.engine,
         redis_url: options.redis_url.clone(),
-        store_token: random_text(),
-        edge_token: random_text(),
-        origin_token: random_text(),
-        introspection_secret: random_text(),
         seal_key,
-        master_key: self::seal_key(),
-        password: random_text(),
         vars,
         opaque: options.opaque,
         trust: options.trust.clone(),
         origin_env,
+        ..Plan::new(folder.clone(), free_ports()?, options.db)
     };
     let outcome = (|| {
         let mut servers = match options.only {
@@ -326,6 +317,30 @@ fn start_gateway(plan: &Plan, servers: &mut Servers) -> Result<()> {
 }
 
 impl Plan {
+    /// The usual, with secrets of its own, under bare workerd.
+    pub fn new(folder: PathBuf, ports: [u16; 5], db: Database) -> Self {
+        let [edge, gateway, origin, redis, upstream] = ports;
+        Self {
+            folder,
+            ports: Ports { edge, gateway, origin, redis, upstream },
+            db,
+            store: StoreKind::Redis,
+            engine: Engine::Workerd,
+            redis_url: None,
+            store_token: random_text(),
+            edge_token: random_text(),
+            origin_token: random_text(),
+            introspection_secret: random_text(),
+            seal_key: seal_key(),
+            master_key: seal_key(),
+            password: random_text(),
+            vars: Map::new(),
+            opaque: false,
+            trust: None,
+            origin_env: Vec::new(),
+        }
+    }
+
     pub fn log(&self, name: &str) -> PathBuf {
         self.folder.join("log").join(format!("{name}.log"))
     }

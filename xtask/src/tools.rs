@@ -12,7 +12,6 @@ use std::process::{Command, Stdio};
 
 /// The versions, in this one place; those from npm are in package.json, those of crates in Cargo.toml.
 const WASM_BINDGEN: &str = "0.2.129";
-const WORKER_BUILD: &str = "0.8.7";
 const WASM_PACK: &str = "0.15.1";
 const CARGO_FUZZ: &str = "0.13.2";
 const NODE_MAJOR_MIN: u32 = 20;
@@ -24,6 +23,8 @@ const TARGET: &str = "wasm32-unknown-unknown";
 pub enum Extent {
     /// To measure the gateway.
     Bench,
+    /// To measure the Worker beside its peers.
+    BenchEdge,
     /// For every test, Postgres among them.
     Everything,
     /// To run the system.
@@ -197,10 +198,12 @@ fn missing(extent: Extent) -> Vec<Need> {
     );
     need(version("cc").is_some(), "a C compiler", How::Apt(vec!["gcc", "libc6-dev"]));
     let there = |program: &str| runs("sh", &["-c", &format!("command -v {program}")]);
-    if extent == Extent::Bench {
+    if matches!(extent, Extent::Bench | Extent::BenchEdge) {
         need(there("wrk"), "wrk", How::Apt(vec!["wrk"]));
         let redis = there("redis-server") && there("redis-benchmark") && there("redis-cli");
         need(redis, "redis-server and its tools", How::Apt(vec!["redis-server", "redis-tools"]));
+    }
+    if extent == Extent::Bench {
         return needs;
     }
     if matches!(extent, Extent::Everything | Extent::StackOnMemcached) {
@@ -209,7 +212,7 @@ fn missing(extent: Extent) -> Vec<Need> {
     if !matches!(extent, Extent::StackOnMemcached | Extent::Worker) {
         need(version("redis-server").is_some(), "redis-server", How::Apt(vec!["redis-server"]));
     }
-    if matches!(extent, Extent::Everything | Extent::StackOnPostgres) {
+    if matches!(extent, Extent::BenchEdge | Extent::Everything | Extent::StackOnPostgres) {
         need(postgres_bin().is_some(), "PostgreSQL", How::Apt(vec!["postgresql"]));
     }
     need(has_target("rustc") || packaged_is_ready(), TARGET, How::WasmTarget);
@@ -226,11 +229,6 @@ fn missing(extent: Extent) -> Vec<Need> {
             version: WASM_BINDGEN,
             flags: &["--no-default-features"],
         },
-    );
-    need(
-        installed("worker-build", WORKER_BUILD),
-        &format!("worker-build {WORKER_BUILD}"),
-        How::Cargo { package: "worker-build", version: WORKER_BUILD, flags: &[] },
     );
     if extent == Extent::Everything {
         need(

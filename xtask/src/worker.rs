@@ -21,28 +21,34 @@ pub fn build(tools: &Tools) -> Result<()> {
         return Ok(());
     }
     let _ = fs::remove_file(&stamp_file);
-    let mut worker_build = tools.wasm_command("worker-build");
-    // wasm-opt is run below, since worker-build's own run keeps the names of functions: a third more.
-    worker_build
-        .args(["--profile", "worker", "--no-opt"])
-        .env("WASM_BINDGEN_BIN", at(".tools/bin/wasm-bindgen"))
-        .env("ESBUILD_BIN", at("node_modules/.bin/esbuild"));
-    let compile = Step {
-        place: 1,
-        of: 2,
-        name: "the Worker: compile and bind".to_owned(),
-        seconds_max: None,
-    };
-    step(&compile, &mut worker_build, &at("target/log/worker-build.log"))?;
+    let name = |name: &str| format!("the Worker: {name}");
+    let progress = |place, what| Step { place, of: 3, name: name(what), seconds_max: None };
+    let mut cargo = tools.wasm_command("cargo");
+    cargo.args(["build", "--lib", "--target", "wasm32-unknown-unknown", "--profile", "worker"]);
+    step(&progress(1, "compile"), &mut cargo, &at("target/log/worker-compile.log"))?;
 
-    let (wasm, small) = (at("build/index_bg.wasm"), at("build/index_bg.small.wasm"));
+    // The script that joins both sides, beside those of our own that it imports.
+    let joined = at("target/wasm/joined");
+    let mut bindgen = tools.command(".tools/bin/wasm-bindgen");
+    bindgen.args(["--target", "web", "--no-typescript", "--experimental-reset-state-function"]);
+    bindgen.arg("--out-dir").arg(&joined);
+    bindgen.arg(at("target/wasm/wasm32-unknown-unknown/worker/portcullis_edge.wasm"));
+    step(&progress(2, "bind"), &mut bindgen, &at("target/log/worker-bind.log"))?;
+    for script in ["entry.js", "host.js"] {
+        fs::copy(at("src").join(script), joined.join(script))?;
+    }
+    fs::create_dir_all(at("build"))?;
+    let mut esbuild = tools.command("esbuild");
+    esbuild.arg(joined.join("entry.js")).args(["--bundle", "--format=esm", "--minify"]);
+    esbuild.args(["--external:./index_bg.wasm", "--external:cloudflare:*"]);
+    esbuild.arg(format!("--outfile={}", at("build/index.js").display()));
+    crate::bench::output(&mut esbuild)?;
+
+    let (wasm, small) = (joined.join("portcullis_edge_bg.wasm"), at("build/index_bg.wasm"));
     let mut wasm_opt = tools.command("wasm-opt");
     wasm_opt.args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES);
     wasm_opt.arg(&wasm).arg("-o").arg(&small);
-    let optimise =
-        Step { place: 2, of: 2, name: "the Worker: optimise".to_owned(), seconds_max: None };
-    step(&optimise, &mut wasm_opt, &at("target/log/wasm-opt.log"))?;
-    fs::rename(&small, &wasm)?;
+    step(&progress(3, "optimise"), &mut wasm_opt, &at("target/log/worker-optimise.log"))?;
     fs::write(stamp_file, stamp)?;
     Ok(())
 }

@@ -10,13 +10,16 @@ use crate::head::Head;
 use crate::introspection::Introspection;
 use crate::issuer::Issuer;
 use crate::jwt::UnverifiedJwt;
+use crate::key::Keys;
 use crate::limit::{Charge, Count, Counted, LimitOutage, Tally, address_group};
 use crate::marker;
 use crate::policy::Policy;
 use crate::route::{Access, Mode, Route, StoreOutage};
+use crate::seal::Seal;
 use crate::session::TokenRecord;
 use crate::time::UnixSeconds;
 use redis_rest::{Command, Reply};
+use std::cell::RefCell;
 use std::rc::Rc;
 use verdict::Standing;
 
@@ -58,6 +61,10 @@ pub struct Vouched {
     hash: TokenHash,
     issuer: usize,
     claims: Claims,
+    /// What the store is asked about it: for the markers, and for its record.
+    questions: [Command; 2],
+    /// The record that was opened last, as it was stored: the same text opens to the same.
+    opened: RefCell<Option<(String, Rc<TokenRecord>)>>,
 }
 
 /// That a request's token is genuine and in date, or that its route asks for none; and so, whom its limits
@@ -95,7 +102,7 @@ pub enum Finding {
     /// The store's reply.
     Reply(Reply),
     /// A token's record, in a reply or in the word of its provider.
-    Record(Box<TokenRecord>),
+    Record(Rc<TokenRecord>),
     /// There is none.
     Out(Outage),
     /// There is none, and the token's provider vouches for it, now.
@@ -114,6 +121,12 @@ pub enum Missing {
 }
 
 impl Vouched {
+    fn new(keys: &Keys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
+        let record = Command::new("GET").arg(keys.token(&hash));
+        let questions = [marker::question(keys, &claims), record];
+        Self { hash, issuer, claims, questions, opened: RefCell::default() }
+    }
+
     /// The token's hash.
     pub fn hash(&self) -> TokenHash {
         self.hash
@@ -126,7 +139,23 @@ impl Vouched {
 
     /// How much memory it takes, roughly.
     pub fn bytes(&self) -> usize {
-        self.claims.bytes()
+        let words = self.questions.iter().flat_map(Command::words);
+        let questions: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
+        self.claims.bytes() + questions + OPENED_BYTES_MAX
+    }
+
+    /// The record of which the store sent this text; none if it can't be read.
+    fn open(&self, text: &str, key: &str, seal: Option<&Seal>) -> Option<Rc<TokenRecord>> {
+        let opened = self.opened.borrow();
+        if let Some((_, record)) = opened.as_ref().filter(|(sealed, _)| sealed == text) {
+            return Some(Rc::clone(record));
+        }
+        drop(opened);
+        let record = Rc::new(TokenRecord::decode(text, key, seal)?);
+        if text.len() <= OPENED_BYTES_MAX / 2 {
+            self.opened.replace(Some((text.to_owned(), Rc::clone(&record))));
+        }
+        Some(record)
     }
 
     pub(crate) fn claims(&self) -> &Claims {
@@ -136,7 +165,7 @@ impl Vouched {
     #[cfg(test)]
     pub(crate) fn of(record: TokenRecord, issuer: &str) -> Self {
         let claims = record.claims(issuer).unwrap();
-        Self { hash: TokenHash::of("token"), issuer: 0, claims }
+        Self::new(&Keys::new(Keys::PREFIX), TokenHash::of("token"), 0, claims)
     }
 }
 
@@ -201,7 +230,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         holds: bool,
     ) -> Result<Rc<Vouched>, Denial> {
         let hash = self.token_hash().filter(|_| holds).ok_or(Denial::SignatureInvalid)?;
-        Ok(Rc::new(Vouched { hash, issuer: jwt.issuer, claims: jwt.claims }))
+        Ok(Rc::new(Vouched::new(&self.policy.keys, hash, jwt.issuer, jwt.claims)))
     }
 
     /// Takes a record's word on an opaque token: one of the store, or one that a provider's answer made.
@@ -209,7 +238,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let hash = self.token_hash().ok_or(Denial::TokenMissing)?;
         let name = self.issuer(issuer).map(|issuer| issuer.issuer.as_str());
         let claims = name.and_then(|name| record.claims(name)).ok_or(Denial::TokenInactive)?;
-        Ok(Rc::new(Vouched { hash, issuer, claims }))
+        Ok(Rc::new(Vouched::new(&self.policy.keys, hash, issuer, claims)))
     }
 
     /// That this request's token is the one that was vouched for, and in date. `cleared` says in which mode
@@ -257,12 +286,12 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
 
     /// Everything that the verdict needs from the store; empty where it needs nothing.
     pub fn commands(&self, proof: &Proof<'_>) -> Vec<Command> {
-        let keys = &self.policy.keys;
         let mut commands = Vec::with_capacity(2 + proof.charges.len());
         if let Some(vouched) = self.unsettled(proof) {
-            commands.push(marker::question(keys, &vouched.claims));
+            let [markers, record] = &vouched.questions;
+            commands.push(markers.clone());
             if self.needs_record(vouched) {
-                commands.push(Command::new("GET").arg(keys.token(&vouched.hash)));
+                commands.push(record.clone());
             }
         }
         commands.extend(proof.charges().map(Charge::command));
@@ -323,12 +352,12 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let Finding::Reply(reply @ (Reply::Bulk(_) | Reply::Status(_))) = finding else {
             return false;
         };
-        let key = self.policy.keys.token(&vouched.hash);
+        let key = vouched.questions.last().and_then(|record| record.text(1)).unwrap_or_default();
         let text = reply.as_text().unwrap_or_default();
-        let record = TokenRecord::decode(text, &key, self.policy.seal.as_ref());
+        let record = vouched.open(text, key, self.policy.seal.as_ref());
         let closed = record.is_none();
         *finding = match record {
-            Some(record) => Finding::Record(Box::new(record)),
+            Some(record) => Finding::Record(record),
             None => Finding::Reply(Reply::Null),
         };
         closed
@@ -346,7 +375,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         match missing {
             Missing::Record => {
                 if let Some(finding) = findings.get_mut(1) {
-                    *finding = Finding::Record(Box::new(record));
+                    *finding = Finding::Record(Rc::new(record));
                 }
             }
             Missing::Store => {
@@ -428,6 +457,9 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         signed && self.route.mode == Mode::Registered
     }
 }
+
+/// What is set aside for the record of a token that is remembered, sealed and opened.
+const OPENED_BYTES_MAX: usize = 2048;
 
 #[cfg(test)]
 mod tests;

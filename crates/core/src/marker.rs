@@ -8,19 +8,35 @@ use redis_rest::{Command, Reply};
 
 /// The question for all markers that could revoke a token.
 pub fn question(keys: &Keys, claims: &Claims) -> Command {
-    of(keys, claims).into_iter().fold(Command::new("MGET"), |command, (key, _)| command.arg(key))
+    let iss = claims.iss.as_str();
+    let mut question = Command::new("MGET").arg(keys.revoked_sub(iss, &claims.sub));
+    if let Some(client) = &claims.client_id {
+        question = question.arg(keys.revoked_client(iss, client));
+    }
+    if let Some(jti) = &claims.jti {
+        question = question.arg(keys.revoked_jti(iss, jti));
+    }
+    if let Some(sid) = &claims.sid {
+        question = question.arg(keys.revoked_sid(iss, sid));
+    }
+    question
 }
 
 /// Whether the store's answer leaves the token good.
-pub fn judge(keys: &Keys, claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
-    let expected = of(keys, claims);
+pub fn judge(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
+    // In the question's order, whether each spares what was issued after it.
+    let spares_later = [true]
+        .into_iter()
+        .chain(claims.client_id.as_ref().map(|_| true))
+        .chain(claims.jti.as_ref().map(|_| false))
+        .chain(claims.sid.as_ref().map(|_| false));
     let Reply::Array(markers) = reply else {
         return Err(Outage::StoreFaulty.into());
     };
-    if markers.len() != expected.len() {
+    if markers.len() != spares_later.clone().count() {
         return Err(Outage::StoreFaulty.into());
     }
-    for (marker, (_, spares_later)) in markers.iter().zip(expected) {
+    for (marker, spares_later) in markers.iter().zip(spares_later) {
         let before = match marker {
             Reply::Null => continue,
             Reply::Bulk(_) | Reply::Status(_) => {
@@ -34,21 +50,4 @@ pub fn judge(keys: &Keys, claims: &Claims, reply: &Reply) -> Result<(), Refusal>
         }
     }
     Ok(())
-}
-
-/// The keys of the markers, and whether each spares what was issued after it.
-fn of(keys: &Keys, claims: &Claims) -> Vec<(String, bool)> {
-    let iss = claims.iss.as_str();
-    let mut markers = Vec::with_capacity(4);
-    markers.push((keys.revoked_sub(iss, &claims.sub), true));
-    if let Some(client) = &claims.client_id {
-        markers.push((keys.revoked_client(iss, client), true));
-    }
-    if let Some(jti) = &claims.jti {
-        markers.push((keys.revoked_jti(iss, jti), false));
-    }
-    if let Some(sid) = &claims.sid {
-        markers.push((keys.revoked_sid(iss, sid), false));
-    }
-    markers
 }

@@ -15,6 +15,7 @@ use crate::time::UnixSeconds;
 use redis_rest::Command;
 use serde::Deserialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -78,11 +79,11 @@ pub enum Target<'p> {
 
 /// Changes to the header fields on their way through: first the removals, then the additions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Edits<'p> {
-    /// Names of inbound fields that do not travel on.
-    pub remove: Vec<String>,
+pub struct Edits<'a> {
+    /// Names of inbound fields that do not travel on, but for those that are set anew.
+    pub remove: Vec<&'a str>,
     /// Fields that are set.
-    pub set: Vec<(&'p str, String)>,
+    pub set: Vec<(&'a str, String)>,
 }
 
 /// The names of the fields that say who asks.
@@ -240,7 +241,10 @@ impl<'p> Permit<'p> {
     }
 
     /// What changes in the request's header fields.
-    pub fn edits(&self, head: &Head<'_>, request_id: &str) -> Edits<'p> {
+    pub fn edits<'a>(&self, head: &Head<'a>, request_id: &str) -> Edits<'a>
+    where
+        'p: 'a,
+    {
         // The platform opens a WebSocket by GET, whatever the method was: only where it was that.
         let websocket = self.route.access != Access::Auth
             && head.method() == "GET"
@@ -257,10 +261,10 @@ impl<'p> Permit<'p> {
             let token = strips && *name == "authorization";
             let lost = trace.is_none() && *name == "tracestate";
             if self.is_ours_to_say(name) || token || lost || (hop && !keep_hop) {
-                edits.remove.push((*name).to_owned());
+                edits.remove.push(*name);
             } else if *name == "cookie" {
                 match self.without_tokens(value) {
-                    Some(rest) if rest.is_empty() => edits.remove.push((*name).to_owned()),
+                    Some(rest) if rest.is_empty() => edits.remove.push(*name),
                     Some(rest) => edits.set.push(("cookie", rest)),
                     None => {}
                 }
@@ -278,6 +282,11 @@ impl<'p> Permit<'p> {
         if let Some(holder) = &self.holder {
             edits.set.extend(self.policy.identity_fields.of(holder.claims()));
         }
+        // What is there already as it is to be need not be touched; what is set anew need not be removed.
+        let same = |(name, value): &(&str, String)| head.header(name) != Some(value.as_str());
+        let set_names: Vec<&str> = edits.set.iter().map(|(name, _)| *name).collect();
+        edits.remove.retain(|name| !set_names.contains(name));
+        edits.set.retain(same);
         edits
     }
 
@@ -303,7 +312,10 @@ impl<'p> Permit<'p> {
     /// Whether a field says what only the gate may say: who asks, from where, and for what. Names are
     /// compared as CGI and its heirs read them, with `_` as `-`.
     fn is_ours_to_say(&self, name: &str) -> bool {
-        let name = name.to_ascii_lowercase().replace('_', "-");
+        let name: Cow<'_, str> = match name.bytes().any(|b| b == b'_' || b.is_ascii_uppercase()) {
+            true => name.to_ascii_lowercase().replace('_', "-").into(),
+            false => name.into(),
+        };
         let bare = name.strip_prefix("x-").unwrap_or(&name);
         let assertion = self.policy.assertion.as_ref().map(|assertion| &assertion.field);
         bare.starts_with(IDENTITY_PREFIX)
@@ -367,10 +379,14 @@ const IDENTITY_PREFIX: &str = "portcullis-";
 /// A claim as a header field's value: visible ASCII and inner spaces stay, every other byte and `%` is
 /// percent-encoded, so that no claim can end the field or begin another.
 fn field_value(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_graphic() && b != b'%';
+    if text.split(' ').all(|word| !word.is_empty() && word.bytes().all(plain)) {
+        return text.to_owned();
+    }
     let mut value = String::with_capacity(text.len());
     for (place, byte) in text.bytes().enumerate() {
         let edge = place == 0 || place + 1 == text.len();
-        if (byte.is_ascii_graphic() && byte != b'%') || (byte == b' ' && !edge) {
+        if plain(byte) || (byte == b' ' && !edge) {
             value.push(char::from(byte));
         } else {
             let _ = write!(value, "%{byte:02X}");

@@ -260,13 +260,11 @@ impl Answered {
             return Some(false);
         }
         match (self.access(policy, now), rest) {
-            (Some(Access::Signed(claims)), [reply]) => {
-                match marker::judge(&policy.keys, &claims, reply) {
-                    Ok(()) => Some(true),
-                    Err(Refusal::Denied(_)) => Some(false),
-                    Err(Refusal::Misconfigured | Refusal::Out(_)) => None,
-                }
-            }
+            (Some(Access::Signed(claims)), [reply]) => match marker::judge(&claims, reply) {
+                Ok(()) => Some(true),
+                Err(Refusal::Denied(_)) => Some(false),
+                Err(Refusal::Misconfigured | Refusal::Out(_)) => None,
+            },
             (Some(Access::Recorded(_)), [Reply::Error(_)]) => None,
             (Some(Access::Recorded(_)), [reply]) => Some(reply.as_text().is_some()),
             (None, []) => Some(true),

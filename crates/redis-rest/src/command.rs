@@ -6,22 +6,23 @@ use serde::ser::Serializer;
 use serde_json::value::RawValue;
 use std::cell::Cell;
 use std::fmt;
+use std::sync::Arc;
 
-/// One Redis command: its name, then its arguments. Redis's words are bytes.
+/// One Redis command: its name, then its arguments. Redis's words are bytes. A copy shares them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Command {
-    words: Vec<Vec<u8>>,
+    words: Arc<Vec<Vec<u8>>>,
 }
 
 impl Command {
     /// A command without arguments.
     pub fn new(name: &str) -> Self {
-        Self { words: vec![name.as_bytes().to_vec()] }
+        Self { words: Arc::new(vec![name.as_bytes().to_vec()]) }
     }
 
     /// The command of these words, the name first; none without a name, or with one that is no text.
     pub fn from_words(words: Vec<Vec<u8>>) -> Option<Self> {
-        let command = Self { words };
+        let command = Self { words: Arc::new(words) };
         (!command.name().is_empty()).then_some(command)
     }
 
@@ -34,7 +35,7 @@ impl Command {
     /// The same command with one more argument that need not be text.
     #[must_use]
     pub fn arg_bytes(mut self, value: impl Into<Vec<u8>>) -> Self {
-        self.words.push(value.into());
+        Arc::make_mut(&mut self.words).push(value.into());
         self
     }
 
@@ -55,7 +56,7 @@ impl Command {
 
     /// Puts another word in the place of one that is there.
     pub fn replace(&mut self, place: usize, word: Vec<u8>) {
-        if let Some(old) = self.words.get_mut(place) {
+        if let Some(old) = Arc::make_mut(&mut self.words).get_mut(place) {
             *old = word;
         }
     }

@@ -83,9 +83,7 @@ impl<'p> Check<'_, 'p> {
                 }
                 Finding::Out(outage) => Err(Refusal::Out(*outage)),
                 Finding::Counted(_) => Err(Refusal::Out(Outage::StoreFaulty)),
-                Finding::Reply(reply) if place == 0 => {
-                    marker::judge(&self.policy.keys, &vouched.claims, reply)
-                }
+                Finding::Reply(reply) if place == 0 => marker::judge(&vouched.claims, reply),
                 Finding::Reply(_) | Finding::Record(_) => {
                     match self.standing(finding, vouched, proof.now) {
                         Ok(Standing::Foreign | Standing::Missing) => {

@@ -1,0 +1,92 @@
+//! Tokens as an issuer of RFC 9068 makes them, and the records that make them registered.
+
+use anyhow::{Context as _, Result, anyhow};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::{Keys, Seal, TokenHash, TokenRecord};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Where the records go.
+    #[arg(long)]
+    redis: String,
+    /// The `iss` of the tokens.
+    #[arg(long)]
+    issuer: String,
+    /// Their `aud`.
+    #[arg(long)]
+    audience: String,
+    /// What the records are sealed with.
+    #[arg(long, env = "SEAL_KEY")]
+    seal_key: String,
+    /// How many tokens; each has a user of its own.
+    #[arg(long)]
+    count: u64,
+    /// For tokens.txt, forged.txt (as many, none with a good signature) and jwks.json.
+    #[arg(long)]
+    folder: PathBuf,
+}
+
+pub async fn run(options: &Options) -> Result<()> {
+    let pair = Ed25519KeyPair::generate().map_err(|_| anyhow!("no key"))?;
+    let jwk = json!({
+        "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "bench",
+        "x": URL_SAFE_NO_PAD.encode(pair.public_key().as_ref()),
+    });
+    fs::write(options.folder.join("jwks.json"), json!({ "keys": [jwk] }).to_string())?;
+    let seal = Seal::new(&options.seal_key, None).context("SEAL_KEY")?;
+    let keys = Keys::new(Keys::PREFIX);
+    let client = redis::Client::open(options.redis.as_str())?;
+    let mut redis = client.get_multiplexed_async_connection().await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt","kid":"bench"}"#);
+    let (mut tokens, mut forged) = (String::new(), String::new());
+    let mut batch = redis::pipe();
+    for place in 0..options.count {
+        let record = TokenRecord {
+            sub: format!("user-{place:06}"),
+            sid: Some(format!("{place:032x}")),
+            client_id: Some("web".to_owned()),
+            scope: "api:read api:write".to_owned(),
+            exp: Some(now + LIFE_SECONDS),
+            ..TokenRecord::default()
+        };
+        let claims = json!({
+            "iss": options.issuer, "aud": options.audience, "sub": record.sub, "sid": record.sid,
+            "client_id": record.client_id, "scope": record.scope, "exp": record.exp,
+            "iat": now, "jti": format!("{place:022x}"),
+        });
+        let input = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = pair.sign(input.as_bytes());
+        let mut broken = signature.as_ref().to_vec();
+        if let Some(byte) = broken.first_mut() {
+            *byte ^= 1;
+        }
+        let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let _ = writeln!(forged, "{input}.{}", URL_SAFE_NO_PAD.encode(broken));
+        let key = keys.token(&TokenHash::of(&token));
+        // Never the same twice for this key, which is made anew each time.
+        let mut nonce = [0; 12];
+        let (_, end) = nonce.split_at_mut(4);
+        end.copy_from_slice(&place.to_be_bytes());
+        batch.set_ex(&key, record.encode(&key, Some(&seal), nonce), LIFE_SECONDS).ignore();
+        tokens.push_str(&token);
+        tokens.push('\n');
+        if place % 1000 == 999 || place + 1 == options.count {
+            batch.query_async::<()>(&mut redis).await?;
+            batch = redis::pipe();
+        }
+    }
+    fs::write(options.folder.join("tokens.txt"), tokens)?;
+    fs::write(options.folder.join("forged.txt"), forged)?;
+    Ok(())
+}
+
+/// Longer than any measurement.
+const LIFE_SECONDS: u64 = 6 * 3600;

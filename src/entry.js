@@ -1,0 +1,161 @@
+// The way of a request between JavaScript and Wasm. Here are the platform's objects and its waiting; in Wasm is the
+// request's task, which is synchronous: it runs to its next step, says what that is, and is resumed with what came of
+// it. So a request crosses a few times, with text, whatever its task does in between.
+
+import { env } from 'cloudflare:workers';
+import module from './index_bg.wasm';
+import { __wbg_reset_state as reset, begin, initSync, resume } from './portcullis_edge.js';
+import { TIMEOUT, UNREACHABLE, ask, dress, forward, head, reply } from './host.js';
+
+// What Wasm asks by number: tasks, each with the request that it is for.
+const visits = new Map();
+let last = 0;
+// The instance of the core. A panic ends it, and the next one begins.
+let instance = 0;
+initSync({ module });
+
+class Visit {
+  constructor(request, context) {
+    last = (last + 1) % 0x7fff_ffff;
+    this.id = last;
+    this.instance = instance;
+    this.request = request;
+    this.context = context;
+    this.body = undefined;
+    this.response = undefined;
+    this.wake = undefined;
+    this.late = undefined;
+    this.dueMs = 0;
+    this.timerMs = Infinity;
+    visits.set(this.id, this);
+  }
+
+  // The response, at once where the task needs nothing of the platform.
+  respond() {
+    const step = this.enter(() => begin(this.id, head(this.request)));
+    return isEnd(step) ? this.end(step) : this.run(step);
+  }
+
+  // Takes the task from step to step until it ends.
+  async run(first) {
+    let step = first;
+    while (!isEnd(step)) {
+      const rest = step.slice(1);
+      let [status, text] = [0, ''];
+      if (step[0] === 'A') [status, text] = await ask(this, rest);
+      else if (step[0] === 'F') [status, text] = await forward(this, rest);
+      else {
+        await new Promise((resolve) => {
+          this.wake = resolve;
+        });
+      }
+      step = this.enter(() => resume(this.id, status, text));
+    }
+    return this.end(step);
+  }
+
+  end(step) {
+    visits.delete(this.id);
+    switch (step[0]) {
+      case 'R': return replied(step);
+      case 'D': return dress(this.response, step[1] === '1', step.slice(2).split('\n'));
+      default: return this.response;
+    }
+  }
+
+  // Lets Wasm run. What is thrown out of it has left it in the middle of something: nothing in it is relied on after
+  // that, and whoever was in it has lost their tasks.
+  enter(work) {
+    try {
+      if (this.instance !== instance) throw new Error('its instance has ended');
+      return work();
+    } catch (error) {
+      if (this.instance === instance) {
+        instance += 1;
+        reset();
+      }
+      return broken(error);
+    }
+  }
+
+  // What a step comes to, unless it takes too long or fails: then 0 and the word for that. A step that is late is left to
+  // itself: it ends with its request. One timer serves all steps that end in time.
+  within(ms, work) {
+    return new Promise((resolve) => {
+      this.late = () => resolve([0, TIMEOUT]);
+      this.dueMs = Date.now() + ms;
+      if (this.dueMs < this.timerMs) this.wind(ms);
+      work().then(resolve, () => resolve([0, UNREACHABLE]));
+    });
+  }
+
+  wind(ms) {
+    this.timerMs = Date.now() + ms;
+    setTimeout(() => {
+      const leftMs = this.dueMs - Date.now();
+      this.timerMs = Infinity;
+      if (leftMs > 0) this.wind(leftMs);
+      else this.late();
+    }, ms);
+  }
+}
+
+// Steps that are ends: R, D, or none at all for the response as it is.
+function isEnd(step) {
+  return step === '' || step[0] === 'R' || step[0] === 'D';
+}
+
+// The end of a task that was lost.
+function broken(error) {
+  const id = crypto.randomUUID();
+  console.error(JSON.stringify({ level: 'error', event: 'panicked', request_id: id, fault: String(error) }));
+  const [title, detail] = ['Internal Server Error', 'see the log'];
+  const body = { type: 'about:blank', title, status: 500, detail, code: 'internal', request_id: id };
+  const fields = ['content-type', 'application/problem+json', 'cache-control', 'no-store', 'x-request-id', id];
+  return `R500\n${fields.length}\n${fields.join('\n')}\n${JSON.stringify(body)}`;
+}
+
+// A response of its parts: R and the status, how many lines of fields follow, those, and the body.
+function replied(step) {
+  const [status, count] = step.split('\n', 2);
+  const lines = step.split('\n', Number(count) + 2);
+  const length = lines.reduce((sum, line) => sum + line.length + 1, 0);
+  return reply(Number(status.slice(1)), lines.slice(2), step.slice(length));
+}
+
+// Another task for the same request, which the answer does not wait for.
+export function adopt(parent) {
+  const visit = new Visit(undefined, visits.get(parent).context);
+  // It begins when Wasm is not in the middle of its parent's step.
+  const start = () => visit.run(visit.enter(() => resume(visit.id, 0, '')));
+  visit.context.waitUntil(Promise.resolve().then(start));
+  return visit.id;
+}
+
+export function wake(id) {
+  visits.get(id)?.wake?.();
+}
+
+export function environment() {
+  return env;
+}
+
+export function request(id) {
+  return visits.get(id).request;
+}
+
+// The body that was read, to be sent on.
+export function holdBody(id, body) {
+  visits.get(id).body = body;
+}
+
+// A response that is another's, to end with.
+export function holdResponse(id, response) {
+  visits.get(id).response = response;
+}
+
+export default {
+  fetch(request, env, context) {
+    return new Visit(request, context).respond();
+  },
+};

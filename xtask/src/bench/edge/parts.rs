@@ -1,0 +1,166 @@
+//! What is measured beside the speed.
+
+use super::load::Traffic;
+use super::scene::{Contender, Running, Scene};
+use super::{BOUNDED, CONNECTIONS, HOT, ROTATING, STRICT, spread};
+use crate::bench::resident_kib;
+use crate::edge;
+use crate::process;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+
+/// The median time of an answer with the store so far away, at few requests at once.
+pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<(&'static str, u32, f64)>> {
+    let mut found = Vec::new();
+    let distances = [(0, scene.gateway)].into_iter().chain(scene.slow.iter().copied());
+    for (ms, port) in distances {
+        let contenders =
+            [STRICT, BOUNDED, Contender::Ref, Contender::Jsopt { seconds: 0 }, Contender::Floor];
+        for contender in contenders.into_iter().chain([Contender::Pass]) {
+            process::check_stop()?;
+            let running = scene.start(contender, port, &json!({}))?;
+            let wrk = scene.wrk(AT_ONCE, Traffic::Good, HOT);
+            scene.load(&running, &wrk, 1)?;
+            let (load, _) = scene.load(&running, &wrk, seconds.max(2))?;
+            found.push((contender.name(), ms, load.p50_ms));
+        }
+        eprintln!("distance: {ms} ms");
+    }
+    Ok(found)
+}
+
+/// Calls of the store and of the upstream a request, where every token is known already and no verdict ends.
+pub fn trips(
+    scene: &Scene<'_>,
+    running: &BTreeMap<Contender, Running>,
+) -> Result<Vec<(&'static str, f64, f64)>> {
+    let kept = scene.start(Contender::Portcullis { seconds: 600 }, scene.gateway, &json!({}))?;
+    let mut found = Vec::new();
+    let strict = running.get(&STRICT).context("strict was not started")?;
+    for (name, contender, traffic) in [
+        ("strict", strict, Traffic::Good),
+        ("bounded, kept", &kept, Traffic::Good),
+        ("garbage", strict, Traffic::Garbage),
+        ("forged", strict, Traffic::Forged),
+    ] {
+        let wrk = scene.wrk(CONNECTIONS, traffic, HOT);
+        scene.load(contender, &wrk, 1)?;
+        let before = scene.counts()?;
+        let (load, _) = scene.load(contender, &wrk, 3)?;
+        let after = scene.counts()?;
+        // What wrk had under way at its end reached them, and is not in its count.
+        let a_request = |before: u64, after: u64| {
+            let calls = (after - before) as f64;
+            if calls == 0.0 { 0.0 } else { (calls / load.count * 100.0).round() / 100.0 }
+        };
+        found.push((name, a_request(before.0, after.0), a_request(before.1, after.1)));
+    }
+    Ok(found)
+}
+
+/// The time to the first good answer, in turn.
+pub fn start(scene: &Scene<'_>, rounds: u32) -> Result<BTreeMap<&'static str, Vec<f64>>> {
+    let mut found: BTreeMap<_, Vec<f64>> = BTreeMap::new();
+    for _ in 0..rounds {
+        for contender in [STRICT, Contender::Ref, Contender::Jsopt { seconds: 0 }, Contender::Pass]
+        {
+            process::check_stop()?;
+            let running = scene.start(contender, scene.gateway, &json!({}))?;
+            found.entry(contender.name()).or_default().push(running.start_ms);
+        }
+    }
+    Ok(found)
+}
+
+/// Resident memory after as many requests, each with a token of its own as long as there are some.
+pub fn memory(scene: &Scene<'_>, requests: u64) -> Result<BTreeMap<&'static str, Vec<(u64, u64)>>> {
+    let mut found = BTreeMap::new();
+    let contenders = [STRICT, BOUNDED, Contender::Ref, Contender::Jsopt { seconds: 0 }];
+    for contender in contenders.into_iter().chain([Contender::Floor, Contender::Pass]) {
+        let running = scene.start(contender, scene.gateway, &json!({}))?;
+        let pid = running.server.pid();
+        let mut seen = vec![(0, resident_kib(pid)?)];
+        let (mut count, mut a_second) = (0, 2000.0);
+        for quarter in 1..=4 {
+            let goal = requests * quarter / 4;
+            while count < goal {
+                process::check_stop()?;
+                let seconds = ((goal - count) as f64 / a_second).round().clamp(1.0, 20.0);
+                let wrk = scene.wrk(CONNECTIONS, Traffic::Good, scene.tokens);
+                let (load, _) = scene.load(&running, &wrk, seconds as u32)?;
+                count += load.count as u64;
+                a_second = load.requests_per_second;
+            }
+            seen.push((count, resident_kib(pid)?));
+        }
+        eprintln!("memory: {}", contender.name());
+        found.insert(contender.name(), seen);
+    }
+    Ok(found)
+}
+
+/// The CPU of a strict request as the work grows, as a ratio to that of the usual amount, in the same rounds.
+pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, f64)>> {
+    let usual = scene.start(STRICT, scene.gateway, &json!({}))?;
+    let mut found = Vec::new();
+    let mut compare = |what, many, vars: &Value, tokens| -> Result<()> {
+        let running = scene.start(STRICT, scene.gateway, vars)?;
+        let mut ratios = Vec::new();
+        for round in 0..=rounds {
+            process::check_stop()?;
+            let base = scene.wrk(CONNECTIONS, Traffic::Good, ROTATING);
+            let (_, base_us) = scene.load(&usual, &base, 2)?;
+            let wrk = scene.wrk(CONNECTIONS, Traffic::Good, tokens);
+            let (_, cpu_us) = scene.load(&running, &wrk, 2)?;
+            if round > 0 || rounds == 1 {
+                ratios.push(cpu_us / base_us);
+            }
+        }
+        found.push((what, many, spread(ratios)[1]));
+        eprintln!("growth: {many} {what}");
+        Ok(())
+    };
+    for tokens in [1, 1000, 20_000, 200_000].into_iter().filter(|many| *many <= scene.tokens) {
+        compare("tokens", tokens, &json!({}), tokens)?;
+    }
+    let routes = edge::wrangler_toml()?;
+    let api = json!({ "name": "api", "path": "/api/*", "access": "protected",
+        "limit": { "quota": 1_000_000, "window_seconds": 60, "by": "subject" } });
+    for many in [1, 10, 100, 1000] {
+        let other = |place: u32| json!({ "name": format!("r{place}"), "path": format!("/r{place}/*"), "access": "public" });
+        let mut list: Vec<Value> = (1..many).map(other).collect();
+        list.push(api.clone());
+        compare("routes", many, &json!({ "ROUTES": list }), ROTATING)?;
+    }
+    let jwks: Value = serde_json::from_str(&fs::read_to_string(scene.folder.join("jwks.json"))?)?;
+    for many in [1, 10, 64] {
+        let mut set = jwks.clone();
+        let keys = set.pointer_mut("/keys").and_then(Value::as_array_mut).context("keys")?;
+        let own = keys.first().cloned().context("a key")?;
+        for place in 1..many {
+            let mut key = own.clone();
+            key.as_object_mut().context("a key")?.insert("kid".into(), format!("k{place}").into());
+            keys.insert(0, key);
+        }
+        let issuer = json!([{ "issuer": super::scene::ISSUER, "audience": super::scene::ISSUER,
+            "algorithms": ["EdDSA"], "jwks": set }]);
+        compare("keys", many, &json!({ "ISSUERS": issuer }), ROTATING)?;
+    }
+    for many in [1, 3, 10] {
+        let limit = |place: u32| json!({ "name": format!("l{place}"), "quota": 1_000_000, "window_seconds": 60, "by": "subject" });
+        let limits: Vec<Value> = (0..many).map(limit).collect();
+        let names: Vec<String> = (0..many).map(|place| format!("l{place}")).collect();
+        let mut list = routes.pointer("/vars/ROUTES").and_then(Value::as_array).cloned();
+        let api = list.as_mut().and_then(|list| list.last_mut()).and_then(Value::as_object_mut);
+        let api = api.context("ROUTES: api")?;
+        api.remove("limit");
+        api.insert("limits".into(), json!(names));
+        compare("limits", many, &json!({ "ROUTES": list, "LIMITS": limits }), ROTATING)?;
+    }
+    Ok(found)
+}
+
+/// So few that nobody waits for a core.
+const AT_ONCE: u32 = 4;

@@ -1,0 +1,136 @@
+//! What was found, in tables.
+
+use super::goals::{self, Bound};
+use super::{CELLS, CONNECTIONS, Found, HOT, ROTATING, spread};
+use std::fmt::Write as _;
+
+pub fn text(found: &Found) -> String {
+    let mut text = String::new();
+    goals_table(found, &mut text);
+    if !found.speed.is_empty() {
+        speed(found, &mut text);
+    }
+    if !found.distance.is_empty() {
+        distance(found, &mut text);
+    }
+    for (name, times) in &found.start {
+        let [low, middle, high] = spread(times.clone());
+        let line =
+            format!("Start to first answer, {name}: {middle:.0} ms ({low:.0} to {high:.0}).");
+        let _ = writeln!(text, "\n{line}");
+    }
+    if !found.trips.is_empty() {
+        text.push_str(
+            "\n| | trips to the store a request | calls of the upstream |\n|---|---|---|\n",
+        );
+        for (name, store, upstream) in &found.trips {
+            let _ = writeln!(text, "| {name} | {store:.2} | {upstream:.2} |");
+        }
+    }
+    if !found.memory.is_empty() {
+        text.push_str("\nResident memory, MiB, with a new token in each request:\n\n");
+        text.push_str("| | after the start | a quarter | half | three quarters | all |\n");
+        text.push_str("|---|---|---|---|---|---|\n");
+        for (name, seen) in &found.memory {
+            let points: Vec<String> = seen
+                .iter()
+                .map(|(count, kib)| format!("{:.0} ({count})", *kib as f64 / 1024.0))
+                .collect();
+            let _ = writeln!(text, "| {name} | {} |", points.join(" | "));
+        }
+    }
+    if !found.growth.is_empty() {
+        text.push_str("\n| CPU of a strict request, of the usual | |\n|---|---|\n");
+        for (what, many, ratio) in &found.growth {
+            let _ = writeln!(text, "| {many} {what} | {ratio:.2} |");
+        }
+    }
+    if let Some((requests, queries, refresh)) = found.database {
+        let _ = writeln!(
+            text,
+            "\nThe database (Postgres) ran {queries} statements while {requests} requests passed, those included by which the \
+             origin looks after its outbox; a refresh takes {refresh:.1}."
+        );
+    }
+    text
+}
+
+fn goals_table(found: &Found, text: &mut String) {
+    text.push_str("| measure | goal | measured | verdict |\n|---|---|---|---|\n");
+    for goal in goals::of(found) {
+        let bound = match goal.bound {
+            Bound::AtLeast(least) => format!("≥ {least}"),
+            Bound::AtMost(most) => format!("≤ {most}"),
+            Bound::Exactly(number) => format!("{number}"),
+        };
+        let measured = match goal.value {
+            Some((value, Some([low, high]))) => format!("{value:.2} ({low:.2} to {high:.2})"),
+            Some((value, None)) if value >= 10.0 => format!("{value:.0}"),
+            Some((value, None)) => format!("{value:.3}"),
+            None => "not measured".to_owned(),
+        };
+        let verdict = match goal.holds() {
+            Some(true) => "reached",
+            Some(false) => "**missed**",
+            None => "",
+        };
+        let _ = writeln!(text, "| {} | {bound} | {measured} | {verdict} |", goal.measure);
+    }
+}
+
+fn speed(found: &Found, text: &mut String) {
+    let _ = writeln!(
+        text,
+        "\nMedians of {} rounds of {} s with {CONNECTIONS} connections, in brackets the lowest and the highest; {ROTATING} tokens \
+         in turn, {HOT} where they are hot.\n",
+        found.rounds, found.seconds
+    );
+    text.push_str("| | requests/s | p50 ms | p99 ms | CPU of workerd a request, µs |\n|---|---|---|---|---|\n");
+    for cell in CELLS {
+        let Some(samples) = found.speed.get(cell.name) else {
+            continue;
+        };
+        let of = |f: fn(&super::Sample) -> f64| spread(samples.iter().map(f).collect());
+        let (rate, cpu) = (of(|s| s.load.requests_per_second), of(|s| s.cpu_us));
+        let _ = writeln!(
+            text,
+            "| {} | {:.0} ({:.0} to {:.0}) | {:.1} | {:.1} | {:.0} ({:.0} to {:.0}) |",
+            cell.name,
+            rate[1],
+            rate[0],
+            rate[2],
+            of(|s| s.load.p50_ms)[1],
+            of(|s| s.load.p99_ms)[1],
+            cpu[1],
+            cpu[0],
+            cpu[2],
+        );
+    }
+    if let Some([low, middle, high]) = found.ratio("pass again", "pass", |s| s.cpu_us) {
+        let _ = writeln!(
+            text,
+            "\nThe machine's noise: pass beside itself, twice in each round, CPU {middle:.2} ({low:.2} to {high:.2})."
+        );
+    }
+}
+
+fn distance(found: &Found, text: &mut String) {
+    text.push_str(
+        "\n| p50 ms, the store so far away | 0 ms | 10 ms | 40 ms |\n|---|---|---|---|\n",
+    );
+    let mut names: Vec<&str> = Vec::new();
+    for (name, ..) in &found.distance {
+        if !names.contains(name) {
+            names.push(name);
+        }
+    }
+    for name in names {
+        let points: Vec<String> = found
+            .distance
+            .iter()
+            .filter(|(of, ..)| *of == name)
+            .map(|(_, _, p50_ms)| format!("{p50_ms:.1}"))
+            .collect();
+        let _ = writeln!(text, "| {name} | {} |", points.join(" | "));
+    }
+}

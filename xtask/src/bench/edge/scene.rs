@@ -1,0 +1,322 @@
+//! What stands around the Worker and its peers: one Redis, one gateway, one upstream, and each contender in a workerd
+//! of its own.
+
+use super::load::{Load, Traffic, Wrk};
+use crate::process::{Server, Step, http_get, http_post, step, write_private};
+use crate::stack::{self, Servers, free_ports, loopback, random_text};
+use crate::tools::Tools;
+use crate::{at, bench, edge, worker};
+use anyhow::{Context as _, Result, ensure};
+use portcullis_core::{LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What is measured beside each other.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Contender {
+    /// Portcullis; a verdict holds for so many seconds.
+    Portcullis { seconds: u32 },
+    /// hono, jose, @upstash/redis and @upstash/ratelimit.
+    Ref,
+    /// The same plan by hand, in JavaScript.
+    Jsopt { seconds: u32 },
+    /// One trip to the store and the upstream.
+    Floor,
+    /// The upstream alone.
+    Pass,
+    /// A refusal alone.
+    Bare401,
+}
+
+impl Contender {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portcullis { seconds: 0 } => "portcullis, strict",
+            Self::Portcullis { .. } => "portcullis, bounded",
+            Self::Ref => "ref",
+            Self::Jsopt { seconds: 0 } => "jsopt, strict",
+            Self::Jsopt { .. } => "jsopt, bounded",
+            Self::Floor => "floor",
+            Self::Pass => "pass",
+            Self::Bare401 => "bare401",
+        }
+    }
+
+    fn peer(self) -> Option<&'static str> {
+        match self {
+            Self::Portcullis { .. } => None,
+            Self::Ref => Some("ref.js"),
+            Self::Jsopt { .. } => Some("jsopt.js"),
+            Self::Floor => Some("floor.js"),
+            Self::Pass => Some("pass.js"),
+            Self::Bare401 => Some("bare401.js"),
+        }
+    }
+}
+
+/// The common parts, which end with it.
+pub struct Scene<'a> {
+    pub tools: &'a Tools,
+    pub folder: PathBuf,
+    pub gateway: u16,
+    pub upstream: u16,
+    /// How far the store is from each of these ports, in milliseconds.
+    pub slow: Vec<(u32, u16)>,
+    /// How many tokens there are.
+    pub tokens: u32,
+    token: String,
+    seal_key: String,
+    _servers: Servers,
+}
+
+/// A contender that runs.
+pub struct Running {
+    pub port: u16,
+    pub server: Server,
+    /// From the start of its process to the first answer of the right kind.
+    pub start_ms: f64,
+}
+
+impl<'a> Scene<'a> {
+    /// Builds everything and starts what is common.
+    pub fn set(tools: &'a Tools, tokens: u32) -> Result<Self> {
+        let mut cargo = crate::cargo();
+        cargo.args(["build", "--release", "-p", "portcullis-gateway", "-p", "portcullis-bench"]);
+        let name = "gateway and surroundings: build".to_owned();
+        let build = Step { place: 1, of: 1, name, seconds_max: None };
+        step(&build, &mut cargo, &at("target/log/bench.log"))?;
+        worker::build(tools)?;
+
+        let folder = at("target/bench");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder)?;
+        bundle_peers(tools, &folder)?;
+        let [redis_port, gateway, upstream, near, far] = free_ports()?;
+        let slow = vec![(10, near), (40, far)];
+        let (token, seal_key) = (random_text(), stack::seal_key());
+
+        let mut servers = Servers::default();
+        let mut redis = Command::new("redis-server");
+        redis.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis_port.to_string()]);
+        redis.arg("--dir").arg(&folder);
+        servers.0.push(Server::start("redis", &mut redis, folder.join("redis.log"))?);
+        let redis_url = format!("redis://{}", loopback(redis_port));
+        let mut command = Command::new(at("target/release/portcullis-gateway"));
+        command
+            .env("REDIS_URL", &redis_url)
+            .env("GATEWAY_LISTEN", loopback(gateway).to_string())
+            .env("GATEWAY_TOKENS", format!("bench={token}"));
+        // The log is written as ever; where to is not the gateway's cost.
+        servers.0.push(Server::start("gateway", &mut command, "/dev/null".into())?);
+        servers.wait_ready(loopback(gateway), "/readyz", |status| status == 200, 20)?;
+
+        let mut mint = Command::new(at("target/release/portcullis-bench"));
+        mint.args(["mint", "--redis", &redis_url, "--issuer", ISSUER, "--audience", ISSUER]);
+        mint.args(["--count", &tokens.to_string(), "--folder"]).arg(&folder);
+        bench::output(mint.env("SEAL_KEY", &seal_key))?;
+        let garbage: Vec<String> = (0..1000).map(|place| format!("garbage{place}")).collect();
+        fs::write(folder.join("garbage.txt"), garbage.join("\n"))?;
+
+        let mut stage = Command::new(at("target/release/portcullis-bench"));
+        stage.args(["serve", "--upstream", &upstream.to_string(), "--jwks"]);
+        stage.arg(folder.join("jwks.json"));
+        for (ms, port) in &slow {
+            stage.args(["--slow", &format!("{port}:{ms}:{gateway}")]);
+        }
+        servers.0.push(Server::start("upstream", &mut stage, folder.join("upstream.log"))?);
+        servers.wait_ready(loopback(upstream), "/", |status| status == 200, 20)?;
+        let scene = Self {
+            tools,
+            folder,
+            gateway,
+            upstream,
+            slow,
+            tokens,
+            token,
+            seal_key,
+            _servers: servers,
+        };
+        scene.load_script()?;
+        Ok(scene)
+    }
+
+    /// Starts a contender on a store that is at this port. `vars` are laid over Portcullis's variables.
+    pub fn start(&self, contender: Contender, store: u16, vars: &Value) -> Result<Running> {
+        let [port] = free_ports()?;
+        let folder = self.folder.join(port.to_string());
+        fs::create_dir_all(&folder)?;
+        let (vars, modules) = match contender.peer() {
+            None => {
+                for name in edge::BUNDLE {
+                    fs::copy(at("build").join(name), folder.join(name))?;
+                }
+                let Contender::Portcullis { seconds } = contender else {
+                    unreachable!("the others are peers")
+                };
+                let mut own = self.variables(seconds, store)?;
+                own.extend(vars.as_object().cloned().unwrap_or_default());
+                let faults = edge::config_faults(&own);
+                ensure!(faults.is_empty(), "the Worker's configuration: {}", faults.join("; "));
+                (own, edge::BUNDLE.to_vec())
+            }
+            Some(bundle) => {
+                fs::copy(self.folder.join(bundle), folder.join(bundle))?;
+                (self.peer_variables(contender, store), vec![bundle])
+            }
+        };
+        let config = folder.join("config.capnp");
+        write_private(&config, &edge::workerd_config(&vars, &modules, port, None)?)?;
+        let mut workerd = self.tools.command("workerd");
+        workerd.arg("serve").arg(&config);
+        // The log is written as ever; where to is not the Worker's cost.
+        let begun = Instant::now();
+        let mut server = Server::start("workerd", &mut workerd, "/dev/null".into())?;
+        let (path, token, expected) = match contender {
+            Contender::Bare401 => ("/", String::new(), 401),
+            _ => ("/api/first", self.first_token()?, 200),
+        };
+        loop {
+            let head = format!("authorization: Bearer {token}\r\n");
+            if http_get(loopback(port), path, &head).is_ok_and(|(status, _)| status == expected) {
+                break;
+            }
+            if let Some(status) = server.ended() {
+                anyhow::bail!("{}", server.obituary(status));
+            }
+            ensure!(begun.elapsed() < PATIENCE, "{} gives no good answer", contender.name());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let start_ms = begun.elapsed().as_secs_f64() * 1e3;
+        Ok(Running { port, server, start_ms })
+    }
+
+    /// A load of one kind on a contender, and the CPU of its workerd, in microseconds a request.
+    pub fn load(&self, running: &Running, wrk: &Wrk<'_>, seconds: u32) -> Result<(Load, f64)> {
+        let pid = running.server.pid();
+        let before = bench::cpu_us(pid)?;
+        let load = wrk.send(running.port, seconds)?;
+        let cpu_us = (bench::cpu_us(pid)? - before) / load.count;
+        ensure!(cpu_us > 1.0, "workerd takes no time: is its process a wrapper around it?");
+        Ok((load, cpu_us))
+    }
+
+    /// wrk, with as many different tokens.
+    pub fn wrk(&self, connections: u32, traffic: Traffic, tokens: u32) -> Wrk<'_> {
+        Wrk { tools: self.tools, folder: &self.folder, connections, traffic, tokens }
+    }
+
+    /// How many requests the store and the upstream had.
+    pub fn counts(&self) -> Result<(u64, u64)> {
+        let (_, metrics) = http_get(loopback(self.gateway), "/metrics", "")?;
+        let store = metrics
+            .lines()
+            .filter(|line| line.contains("requests_total{") && line.contains("pipeline"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum::<f64>();
+        let (_, upstream) = http_get(loopback(self.upstream), "/count", "")?;
+        Ok((store as u64, upstream.trim().parse()?))
+    }
+
+    /// A route that is limited where each request asks the store, and one that is not where verdicts are kept.
+    fn variables(&self, seconds: u32, store: u16) -> Result<Map<String, Value>> {
+        let toml = edge::wrangler_toml()?;
+        let mut vars =
+            toml.get("vars").and_then(Value::as_object).cloned().context("wrangler.toml: vars")?;
+        let routes = vars.get_mut("ROUTES").and_then(Value::as_array_mut).context("ROUTES")?;
+        let api = routes.last_mut().and_then(Value::as_object_mut).context("ROUTES: api")?;
+        api.remove("limit");
+        if seconds == 0 {
+            let limit = json!({ "quota": QUOTA, "window_seconds": 60, "by": "subject" });
+            api.insert("limit".to_owned(), limit);
+        }
+        let issuer = json!([{
+            "issuer": ISSUER, "audience": ISSUER, "algorithms": ["EdDSA"], "token_type": "at+jwt",
+            "jwks_url": format!("http://{}/jwks.json", loopback(self.upstream)),
+        }]);
+        let upstream = format!("http://{}", loopback(self.upstream));
+        vars.extend([
+            ("ISSUERS".to_owned(), issuer),
+            ("UPSTREAM_URL".to_owned(), upstream.clone().into()),
+            ("ORIGIN_URL".to_owned(), upstream.into()),
+            ("STORE_URL".to_owned(), format!("http://{}", loopback(store)).into()),
+            ("STORE_TOKEN".to_owned(), self.token.clone().into()),
+            ("STORE_DEADLINE_MS".to_owned(), 1000.into()),
+            ("SEAL_KEY".to_owned(), self.seal_key.clone().into()),
+            ("REVOCATION_SECONDS_MAX".to_owned(), seconds.into()),
+        ]);
+        Ok(vars)
+    }
+
+    fn peer_variables(&self, contender: Contender, store: u16) -> Map<String, Value> {
+        let strict = contender == Contender::Jsopt { seconds: 0 };
+        let arguments = json!(["gcra", QUOTA, 60_000, 1, QUOTA]);
+        let mut command = vec![json!("EVALSHA"), json!(LIMIT_SCRIPT_SHA1), json!(1)];
+        command.push("pc:limit:floor:a-subject-of-which-there-is-one-hash".into());
+        command.extend(arguments.as_array().cloned().unwrap_or_default());
+        let commands = json!([["MGET", "pc:a", "pc:b", "pc:c", "pc:d"], ["GET", "pc:e"], command]);
+        let upstream = format!("http://{}", loopback(self.upstream));
+        let seconds = match contender {
+            Contender::Jsopt { seconds } => seconds,
+            _ => 0,
+        };
+        let vars = json!({
+            "AUDIENCE": ISSUER,
+            "COMMANDS": commands.to_string(),
+            "ISSUER": ISSUER,
+            "JWKS_URL": format!("{upstream}/jwks.json"),
+            "LIMIT_ARGUMENTS": arguments.to_string(),
+            "LIMIT_SCRIPT_SHA1": if strict { LIMIT_SCRIPT_SHA1 } else { "" },
+            "PREFIX": "pc",
+            "REVOCATION_SECONDS_MAX": seconds.to_string(),
+            "SEAL_KEY": self.seal_key,
+            "UPSTASH_REDIS_REST_TOKEN": self.token,
+            "UPSTASH_REDIS_REST_URL": format!("http://{}", loopback(store)),
+            "UPSTREAM_URL": upstream,
+        });
+        vars.as_object().cloned().unwrap_or_default()
+    }
+
+    fn first_token(&self) -> Result<String> {
+        let tokens = fs::read_to_string(self.folder.join("tokens.txt"))?;
+        Ok(tokens.lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// The peers call the limit's script by its hash, as does Portcullis after its first time.
+    fn load_script(&self) -> Result<()> {
+        let fields = format!("authorization: Bearer {}\r\n", self.token);
+        let body = json!(["SCRIPT", "LOAD", LIMIT_SCRIPT]);
+        let (_, answer) = http_post(loopback(self.gateway), "/", &fields, &body)?;
+        ensure!(answer.contains(LIMIT_SCRIPT_SHA1), "the gateway loads no script: {answer}");
+        Ok(())
+    }
+}
+
+/// Each peer as one script, like the Worker.
+fn bundle_peers(tools: &Tools, folder: &std::path::Path) -> Result<()> {
+    let peers = at("bench/peers");
+    let installed = peers.join("node_modules/.installed-lock.json");
+    let lock = fs::read(peers.join("package-lock.json"))?;
+    if fs::read(&installed).ok().as_ref() != Some(&lock) {
+        let mut npm = Command::new("npm");
+        npm.current_dir(&peers).args(["install", "--no-save", "--no-fund", "--no-audit"]);
+        npm.arg("--ignore-scripts");
+        let name = "the peers: npm".to_owned();
+        let install = Step { place: 1, of: 1, name, seconds_max: None };
+        step(&install, &mut npm, &at("target/log/peers.log"))?;
+        fs::copy(peers.join("package-lock.json"), installed)?;
+    }
+    let mut esbuild = tools.command("esbuild");
+    esbuild.current_dir(&peers);
+    esbuild.args(["ref.mjs", "jsopt.mjs", "floor.mjs", "pass.mjs", "bare401.mjs", "--bundle"]);
+    esbuild.args(["--format=esm", "--minify", "--conditions=workerd,worker,browser"]);
+    bench::output(esbuild.arg(format!("--outdir={}", folder.display())))?;
+    Ok(())
+}
+
+pub const ISSUER: &str = "https://api.example";
+/// So many that nobody meets it.
+const QUOTA: u32 = 1_000_000;
+const PATIENCE: Duration = Duration::from_secs(20);
