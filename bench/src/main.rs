@@ -5,8 +5,9 @@ mod delay;
 mod mint;
 mod upstream;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use portcullis_bench::{HOT, Scene};
 
 #[derive(Parser)]
 #[command(about = "The parts around what `cargo xtask bench` measures")]
@@ -17,6 +18,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Do one of core's hot functions many times, for whoever counts instructions.
+    Repeat {
+        /// One of those that `portcullis_bench::hot` has.
+        name: String,
+        times: u32,
+    },
     /// Serve the upstream and the slow stores until the process is ended.
     Serve(Serve),
     /// Write tokens to a file and their records to Redis.
@@ -38,10 +45,17 @@ struct Serve {
 
 fn main() -> Result<()> {
     let task = Arguments::parse().task;
+    if let Task::Repeat { name, times } = &task {
+        let scene = Scene::new()?;
+        let (_, work) = HOT.iter().find(|(hot, _)| hot == name).context("no such function")?;
+        (0..*times).for_each(|_| work(&scene));
+        return Ok(());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match task {
             Task::Mint(options) => mint::run(&options).await,
+            Task::Repeat { .. } => Ok(()),
             Task::Serve(serve) => {
                 for slow in serve.slow {
                     tokio::spawn(slow.serve());

@@ -1,6 +1,7 @@
 //! Measurements, each beside a yardstick in the same run, since machines differ and none is quiet.
 
 mod edge;
+pub mod instructions;
 mod origin;
 
 use crate::process::{Server, Step, step, write_atomically};
@@ -39,6 +40,8 @@ enum Subject {
     Faults,
     /// The gateway, beside redis-benchmark on the same Redis.
     Gateway,
+    /// Instructions of core's hot functions, beside those that are committed.
+    Instructions,
     /// The origin: refreshes and logins a second, on either database.
     Origin,
     /// Fifty clients that refresh, log out and are revoked at random for a minute, on either database.
@@ -51,6 +54,7 @@ pub fn run(options: &Options) -> Result<()> {
         Subject::Edge => edge::run(options.quick, options.write, options.only),
         Subject::Faults => faults(options),
         Subject::Gateway => gateway(options),
+        Subject::Instructions => instructions::run(options.write),
         Subject::Origin => origin::run(options.quick, options.write),
         Subject::Storm => storm(options),
     }

@@ -1,5 +1,6 @@
 //! The tests, in the order of what they cost; one line of counts at the end.
 
+use crate::bench::instructions;
 use crate::tools::{self, Extent, Tools};
 use crate::{at, postgres, stack, worker};
 use anyhow::{Context as _, Result, bail};
@@ -30,6 +31,8 @@ enum Part {
     E2e,
     /// Each fuzz target, for a moment.
     Fuzz,
+    /// Instructions of core's hot functions, beside those that are committed.
+    Instructions,
     /// Format, lints and documentation.
     Lint,
     /// Unit and property tests.
@@ -42,11 +45,20 @@ pub fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
     let tools = tools::ensure(Extent::Everything)?;
     let mut tally = Tally::default();
-    let parts = [Part::Lint, Part::Unit, Part::Wasm, Part::Fuzz, Part::Bundle, Part::E2e];
+    let parts = [
+        Part::Lint,
+        Part::Unit,
+        Part::Wasm,
+        Part::Fuzz,
+        Part::Bundle,
+        Part::Instructions,
+        Part::E2e,
+    ];
     for part in parts.into_iter().filter(|part| options.part.is_none_or(|wanted| wanted == *part)) {
         match part {
             Part::Lint => lint(&tools, &mut tally)?,
             Part::Unit => unit(&mut tally)?,
+            Part::Instructions => instructions(&mut tally)?,
             Part::Wasm => wasm(&tools, &mut tally)?,
             Part::Fuzz => fuzz(&tools, options.fuzz_seconds, &mut tally)?,
             Part::Bundle => bundle(&tools, &mut tally)?,
@@ -210,6 +222,14 @@ fn bundle(tools: &Tools, tally: &mut Tally) -> Result<()> {
     let bytes = worker::gzip_bytes()?;
     let detail = format!("{bytes} bytes gzipped, {WORKER_GZIP_BYTES_MAX} allowed");
     tally.note("the Worker's size", bytes <= WORKER_GZIP_BYTES_MAX, &detail);
+    Ok(())
+}
+
+fn instructions(tally: &mut Tally) -> Result<()> {
+    for count in instructions::measure()? {
+        let detail = format!("{} instructions, {} committed", count.now, count.committed);
+        tally.note(&format!("instructions of {}", count.name), !count.is_worse(), &detail);
+    }
     Ok(())
 }
 

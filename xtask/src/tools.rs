@@ -27,6 +27,8 @@ pub enum Extent {
     BenchEdge,
     /// For every test, Postgres among them.
     Everything,
+    /// To count instructions.
+    Instructions,
     /// To run the system.
     Stack,
     /// To run the system on memcached.
@@ -204,6 +206,12 @@ fn missing(extent: Extent) -> Vec<Need> {
         need(redis, "redis-server and its tools", How::Apt(vec!["redis-server", "redis-tools"]));
     }
     if extent == Extent::Bench {
+        return needs;
+    }
+    if matches!(extent, Extent::Everything | Extent::Instructions) {
+        need(there("valgrind"), "valgrind", How::Apt(vec!["valgrind"]));
+    }
+    if extent == Extent::Instructions {
         return needs;
     }
     if matches!(extent, Extent::Everything | Extent::StackOnMemcached) {

@@ -1,0 +1,16 @@
+//! How long core's hot functions take: `cargo bench -p portcullis-bench`.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use portcullis_bench::{HOT, Scene};
+
+fn core(criterion: &mut Criterion) {
+    let Ok(scene) = Scene::new() else {
+        return;
+    };
+    for (name, work) in HOT {
+        criterion.bench_function(name, |bencher| bencher.iter(|| work(&scene)));
+    }
+}
+
+criterion_group!(benches, core);
+criterion_main!(benches);

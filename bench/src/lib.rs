@@ -1,0 +1,198 @@
+//! The functions of core that each request runs, on the data of a usual one. Time and instructions are counted of the
+//! same.
+
+use anyhow::{Context as _, Result, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::{
+    Candidate, Check, Destination, Finding, Head, Mode, Permit, Policy, Proof, TokenHash,
+    TokenRecord, UnixSeconds, Vouched,
+};
+use redis_rest::{decode_replies, encode_pipeline};
+use serde_json::json;
+use std::hint::black_box;
+use std::rc::Rc;
+
+/// A request that a store has answered.
+pub struct Scene {
+    policy: &'static Policy,
+    head: String,
+    token: String,
+    vouched: Rc<Vouched>,
+    sealed: String,
+    record_key: String,
+    replies: String,
+}
+
+/// The functions with their names.
+pub const HOT: [(&str, fn(&Scene)); 7] = [
+    ("read_head", Scene::read_head),
+    ("route_and_hash", Scene::route_and_hash),
+    ("read_token", Scene::read_token),
+    ("ask", Scene::ask),
+    ("open_record", Scene::open_record),
+    ("judge", Scene::judge),
+    ("edit_fields", Scene::edit_fields),
+];
+
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+const REQUEST_ID: &str = "0af76519-16cd-43dd-8448-eb211c80319c";
+
+impl Scene {
+    /// The scene of a strict route with a limit, for a registered token.
+    pub fn new() -> Result<Self> {
+        let policy: &'static Policy = Box::leak(Box::new(policy()?));
+        let header = r#"{"alg":"EdDSA","typ":"at+jwt","kid":"bench"}"#;
+        let claims = json!({
+            "iss": ISSUER, "aud": ISSUER, "sub": "user-000001", "sid": "0123456789abcdef0123456789abcdef",
+            "client_id": "web", "scope": "api:read api:write", "exp": NOW.0 + 900, "iat": NOW.0, "jti": "0123456789abcdef",
+        });
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let signature = URL_SAFE_NO_PAD.encode([7; 64]);
+        let token = format!("{}.{}.{signature}", part(header), part(&claims.to_string()));
+        let record = TokenRecord {
+            sub: "user-000001".to_owned(),
+            sid: Some("0123456789abcdef0123456789abcdef".to_owned()),
+            client_id: Some("web".to_owned()),
+            scope: "api:read api:write".to_owned(),
+            exp: Some(NOW.0 + 900),
+            ..TokenRecord::default()
+        };
+        let record_key = policy.keys.token(&TokenHash::of(&token));
+        let sealed = record.encode(&record_key, policy.seal.as_ref(), [1; 12]);
+        let replies = json!([
+            { "result": [null, null, null, null] }, { "result": sealed }, { "result": [1, 9999, 0, 6] },
+        ])
+        .to_string();
+        let head = format!("{HEAD}{token}");
+        let vouched = {
+            let head = Head::parse(&head).context("no head")?;
+            let check = check(policy, &head)?;
+            match check.candidate(NOW).map_err(|denial| anyhow!("{denial}"))? {
+                Candidate::Jwt(jwt) => check.vouch_signature(jwt, true),
+                Candidate::Opaque(_) => return Err(anyhow!("not a JWT")),
+            }
+        };
+        let vouched = vouched.map_err(|denial| anyhow!("{denial}"))?;
+        Ok(Self { policy, head, token, vouched, sealed, record_key, replies })
+    }
+
+    fn head(&self) -> Head<'_> {
+        Head::parse(&self.head).unwrap_or_else(|| Head::new("GET", "", Vec::new()))
+    }
+
+    fn proof(&self, check: &Check<'_, 'static>) -> Option<Proof<'static>> {
+        check.prove(Rc::clone(&self.vouched), None::<Mode>, NOW).ok()
+    }
+
+    fn decided(&self, head: &Head<'_>) -> Option<Permit<'static>> {
+        let check = check(self.policy, head).ok()?;
+        let proof = self.proof(&check)?;
+        let replies = decode_replies(&self.replies, 3).ok()?;
+        let mut findings: Vec<Finding> = replies.into_iter().map(Finding::Reply).collect();
+        check.open_record(&proof, &mut findings);
+        check.tallies(&proof, &findings);
+        check.decide(&proof, &findings).ok()
+    }
+
+    fn read_head(&self) {
+        black_box(self.head());
+    }
+
+    fn route_and_hash(&self) {
+        let _ = black_box(check(self.policy, &self.head()));
+    }
+
+    fn read_token(&self) {
+        let head = self.head();
+        let _ = black_box(check(self.policy, &head).map(|check| check.candidate(NOW).is_ok()));
+    }
+
+    fn ask(&self) {
+        let head = self.head();
+        let asked = check(self.policy, &head).ok().and_then(|check| {
+            let proof = self.proof(&check)?;
+            Some(encode_pipeline(&check.commands(&proof)))
+        });
+        black_box(asked.is_some_and(|text| text.len() > self.token.len() / 4));
+    }
+
+    fn open_record(&self) {
+        black_box(TokenRecord::decode(&self.sealed, &self.record_key, self.policy.seal.as_ref()));
+    }
+
+    fn judge(&self) {
+        black_box(self.decided(&self.head()).is_some());
+    }
+
+    fn edit_fields(&self) {
+        let head = self.head();
+        let edits = self.decided(&head).map(|permit| permit.edits(&head, REQUEST_ID).set.len());
+        black_box(edits);
+    }
+}
+
+fn check<'h>(policy: &'static Policy, head: &Head<'h>) -> Result<Check<'h, 'static>> {
+    let destination = policy.destination(head).map_err(|refusal| anyhow!("{refusal}"))?;
+    match destination {
+        Destination::Route(route) => {
+            Check::new(head, route, policy).map_err(|denial| anyhow!("{denial}"))
+        }
+        Destination::Gate(_) => Err(anyhow!("answered by the gate")),
+    }
+}
+
+fn policy() -> Result<Policy> {
+    let limit = json!({ "quota": 10_000, "window_seconds": 60, "by": "subject" });
+    let vars = json!({
+        "UPSTREAM_URL": "https://api.internal.example",
+        "ORIGIN_URL": "https://auth.internal.example",
+        "STORE_URL": "https://store.example",
+        "STORE_TOKEN": "store-token",
+        "SEAL_KEY": format!("a:{}=", "A".repeat(43)),
+        "ISSUERS": [{
+            "issuer": ISSUER, "audience": ISSUER, "algorithms": ["EdDSA"], "jwks_url": "https://auth.example/jwks.json",
+        }],
+        "ROUTES": [
+            { "name": "login", "path": "/auth/login", "access": "auth" },
+            { "name": "auth", "path": "/auth/*", "access": "auth" },
+            { "name": "public", "path": "/public/*", "access": "public" },
+            { "name": "admin", "path": "/api/admin/*", "access": "protected", "scopes": ["admin"] },
+            { "name": "api", "path": "/api/*", "access": "protected", "limit": limit },
+        ],
+    });
+    let lookup = |name: &str| match vars.get(name)? {
+        serde_json::Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    Policy::parse(lookup).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        anyhow!("{}", faults.join("; "))
+    })
+}
+
+const ISSUER: &str = "https://api.example";
+
+/// A browser's request behind Cloudflare, but for its token.
+const HEAD: &str = "GET\nhttps://api.example/api/things?page=2\n\
+    accept\napplication/json\naccept-encoding\ngzip, br\naccept-language\nen-GB,en;q=0.9\n\
+    cf-connecting-ip\n203.0.113.7\ncf-ipcountry\nCH\ncf-ray\n9a1b2c3d4e5f6789-ZRH\ncf-visitor\n{\"scheme\":\"https\"}\n\
+    host\napi.example\nuser-agent\nMozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\n\
+    x-forwarded-for\n203.0.113.7\nx-forwarded-proto\nhttps\nauthorization\nBearer ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scene_ends_in_a_permit() {
+        let scene = Scene::new().unwrap();
+        let head = scene.head();
+        let permit = scene.decided(&head).unwrap();
+        assert!(permit.edits(&head, REQUEST_ID).set.len() > 5);
+        let record =
+            TokenRecord::decode(&scene.sealed, &scene.record_key, scene.policy.seal.as_ref());
+        assert_eq!(record.unwrap().sub, "user-000001");
+        HOT.iter().for_each(|(_, work)| work(&scene));
+    }
+}

@@ -1,0 +1,81 @@
+//! Instructions of core's hot functions, native, counted by callgrind: the same on a busy machine as on a quiet one. The
+//! counts that are committed are what a change is held against.
+
+use super::output;
+use crate::at;
+use crate::process::{self, Step, step, write_atomically};
+use crate::tools::{self, Extent};
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::process::Command;
+
+/// A function's count, as it was committed and as it is.
+pub struct Count {
+    pub name: String,
+    pub committed: u64,
+    pub now: u64,
+}
+
+impl Count {
+    /// Whether it takes so much more that somebody should know.
+    pub fn is_worse(&self) -> bool {
+        self.now > self.committed + self.committed * WORSE_PERCENT / 100
+    }
+}
+
+pub fn run(write: bool) -> Result<()> {
+    let counts = measure()?;
+    for Count { name, committed, now } in &counts {
+        println!("{name:16} {now:>8} instructions, {committed} committed");
+    }
+    if write {
+        let lines: Vec<String> =
+            counts.iter().map(|count| format!("{} {}\n", count.name, count.now)).collect();
+        return write_atomically(&at(FILE), &lines.concat());
+    }
+    let worse: Vec<&str> =
+        counts.iter().filter(|count| count.is_worse()).map(|count| count.name.as_str()).collect();
+    if !worse.is_empty() {
+        bail!(
+            "more than {WORSE_PERCENT}% above {FILE}: {}; with a reason: --write",
+            worse.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Counts all of them.
+pub fn measure() -> Result<Vec<Count>> {
+    tools::ensure(Extent::Instructions)?;
+    let mut cargo = crate::cargo();
+    cargo.args(["build", "--release", "-p", "portcullis-bench"]);
+    let name = "hot functions: build".to_owned();
+    let build = Step { place: 1, of: 1, name, seconds_max: None };
+    step(&build, &mut cargo, &at("target/log/instructions.log"))?;
+    let committed = fs::read_to_string(at(FILE))?;
+    let lines = committed.lines().filter_map(|line| line.split_once(' '));
+    lines
+        .map(|(name, committed)| {
+            process::check_stop()?;
+            // What begins and ends the program is in both, and so in neither.
+            let now = (collected(name, FEW + MORE)? - collected(name, FEW)?) / u64::from(MORE);
+            Ok(Count { name: name.to_owned(), committed: committed.parse()?, now })
+        })
+        .collect()
+}
+
+/// The instructions of a whole run.
+fn collected(name: &str, times: u32) -> Result<u64> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-fd=1"]);
+    valgrind.arg(at("target/release/portcullis-bench")).args(["repeat", name, &times.to_string()]);
+    let text = output(&mut valgrind)?;
+    let line = text.lines().find_map(|line| line.split_once("Collected :"));
+    line.context("callgrind collected nothing")?.1.trim().parse().context("callgrind's count")
+}
+
+const FILE: &str = "bench/instructions.txt";
+const FEW: u32 = 20;
+const MORE: u32 = 200;
+/// A function that takes so much more fails the tests.
+const WORSE_PERCENT: u64 = 5;
