@@ -4,10 +4,10 @@
 
 import { env } from 'cloudflare:workers';
 import module from './index_bg.wasm';
-import { __wbg_reset_state as reset, begin, initSync, resume } from './portcullis_edge.js';
+import { __wbg_reset_state as reset, begin, forget, initSync, resume } from './portcullis_edge.js';
 import { TIMEOUT, UNREACHABLE, ask, dress, forward, head, reply } from './host.js';
 
-// What Wasm asks by number: tasks, each with the request that it is for.
+// Whoever is under way, by the number that Wasm knows; the oldest first.
 const visits = new Map();
 let last = 0;
 // The instance of the core. A panic ends it, and the next one begins.
@@ -15,12 +15,14 @@ let instance = 0;
 initSync({ module });
 
 class Visit {
-  constructor(request, context) {
+  constructor(request, context, requestId) {
     last = (last + 1) % 0x7fff_ffff;
     this.id = last;
     this.instance = instance;
     this.request = request;
     this.context = context;
+    this.requestId = requestId;
+    this.bornMs = Date.now();
     this.body = undefined;
     this.response = undefined;
     this.wake = undefined;
@@ -32,26 +34,31 @@ class Visit {
 
   // The response, at once where the task needs nothing of the platform.
   respond() {
-    const step = this.enter(() => begin(this.id, head(this.request)));
+    const text = head(this.request, this.requestId);
+    const step = this.enter(() => begin(this.id, text));
     return isEnd(step) ? this.end(step) : this.run(step);
   }
 
   // Takes the task from step to step until it ends.
   async run(first) {
     let step = first;
-    while (!isEnd(step)) {
-      const rest = step.slice(1);
-      let [status, text] = [0, ''];
-      if (step[0] === 'A') [status, text] = await ask(this, rest);
-      else if (step[0] === 'F') [status, text] = await forward(this, rest);
-      else {
-        await new Promise((resolve) => {
-          this.wake = resolve;
-        });
+    try {
+      while (!isEnd(step)) {
+        let [status, text] = [0, ''];
+        if (step[0] === 'A') [status, text] = await ask(this, step.slice(1));
+        else if (step[0] === 'F') [status, text] = await forward(this, step.slice(1));
+        else {
+          await new Promise((resolve) => {
+            this.wake = resolve;
+          });
+        }
+        step = this.enter(() => resume(this.id, status, text));
       }
-      step = this.enter(() => resume(this.id, status, text));
+      return this.end(step);
+    } catch (error) {
+      this.forget();
+      return this.end(broken(error, this.requestId));
     }
-    return this.end(step);
   }
 
   end(step) {
@@ -73,19 +80,30 @@ class Visit {
       if (this.instance === instance) {
         instance += 1;
         reset();
+        for (const visit of visits.values()) visit.wake?.();
       }
-      return broken(error);
+      return broken(error, this.requestId);
     }
   }
 
+  // A visit whose client has left is never resumed, and nobody says so.
+  forget() {
+    visits.delete(this.id);
+    if (this.instance === instance) forget(this.id);
+  }
+
   // What a step comes to, unless it takes too long or fails: then 0 and the word for that. A step that is late is left to
-  // itself: it ends with its request. One timer serves all steps that end in time.
+  // itself, and can ask whether it is: it ends with its request. One timer serves all steps that end in time.
   within(ms, work) {
     return new Promise((resolve) => {
-      this.late = () => resolve([0, TIMEOUT]);
+      let over = false;
+      this.late = () => {
+        over = true;
+        resolve([0, TIMEOUT]);
+      };
       this.dueMs = Date.now() + ms;
       if (this.dueMs < this.timerMs) this.wind(ms);
-      work().then(resolve, () => resolve([0, UNREACHABLE]));
+      work(() => over).then(resolve, () => resolve([0, UNREACHABLE]));
     });
   }
 
@@ -100,15 +118,25 @@ class Visit {
   }
 }
 
+// Longer than any task may take.
+const VISIT_MS_MAX = 600_000;
+
+function forgetOldest() {
+  for (const visit of visits.values()) {
+    if (Date.now() - visit.bornMs < VISIT_MS_MAX) return;
+    visit.forget();
+  }
+}
+
 // Steps that are ends: R, D, or none at all for the response as it is.
 function isEnd(step) {
   return step === '' || step[0] === 'R' || step[0] === 'D';
 }
 
 // The end of a task that was lost.
-function broken(error) {
-  const id = crypto.randomUUID();
-  console.error(JSON.stringify({ level: 'error', event: 'panicked', request_id: id, fault: String(error) }));
+function broken(error, id) {
+  const fault = String(error?.stack ?? error);
+  console.error(JSON.stringify({ level: 'error', event: 'panicked', request_id: id, fault }));
   const [title, detail] = ['Internal Server Error', 'see the log'];
   const body = { type: 'about:blank', title, status: 500, detail, code: 'internal', request_id: id };
   const fields = ['content-type', 'application/problem+json', 'cache-control', 'no-store', 'x-request-id', id];
@@ -125,10 +153,11 @@ function replied(step) {
 
 // Another task for the same request, which the answer does not wait for.
 export function adopt(parent) {
-  const visit = new Visit(undefined, visits.get(parent).context);
+  const { context, requestId } = visits.get(parent);
+  const visit = new Visit(undefined, context, requestId);
   // It begins when Wasm is not in the middle of its parent's step.
   const start = () => visit.run(visit.enter(() => resume(visit.id, 0, '')));
-  visit.context.waitUntil(Promise.resolve().then(start));
+  context.waitUntil(Promise.resolve().then(start));
   return visit.id;
 }
 
@@ -155,7 +184,8 @@ export function holdResponse(id, response) {
 }
 
 export default {
-  fetch(request, env, context) {
-    return new Visit(request, context).respond();
+  fetch(request, _, context) {
+    forgetOldest();
+    return new Visit(request, context, crypto.randomUUID()).respond();
   },
 };

@@ -2,10 +2,10 @@
 // the work that it does. No judgement here; core has it all.
 
 // Clock, request id, place and country, method, URL, then the header fields, a line each: one string, one crossing.
-export function head(request) {
+export function head(request, id) {
   const { cf } = request;
   const place = cf ? `${cf.colo ?? ''} ${cf.country ?? ''}` : ' ';
-  let text = `${Date.now()}\n${crypto.randomUUID()}\n${place}\n${request.method}\n${request.url}`;
+  let text = `${Date.now()}\n${id}\n${place}\n${request.method}\n${request.url}`;
   for (const [name, value] of request.headers) text += `\n${name}\n${value}`;
   return text;
 }
@@ -98,18 +98,23 @@ const TOO_LARGE = 'too large';
 // above. The step: method, URL, request id, Authorization, Content-Type, deadline, bound, a line each, then the body.
 export function ask(visit, step) {
   const [method, url, requestId, authorization, contentType, deadlineMs, bytesMax] = step.split('\n', 7);
-  const init = { method, headers: asking(requestId, authorization, contentType), redirect: 'manual' };
-  if (contentType) init.body = rest(step, 7);
-  else init.cache = 'no-store';
   return visit.within(Number(deadlineMs), async () => {
+    const init = { method, headers: asking(requestId, authorization, contentType), redirect: 'manual' };
+    if (contentType) init.body = rest(step, 7);
+    else init.cache = 'no-store';
     const response = await fetch(url, init);
-    const length = response.headers.get('content-length');
-    if (Number(length) > bytesMax) return [0, TOO_LARGE];
-    // Only what does not say how long it is must be counted.
-    if (length !== null) return [response.status, await response.text()];
+    // What says how long it is need not be counted.
+    if (saidBytes(response.headers) <= bytesMax) return [response.status, await response.text()];
     const bytes = await bounded(response.body, Number(bytesMax));
     return bytes ? [response.status, new TextDecoder().decode(bytes)] : [0, TOO_LARGE];
   });
+}
+
+// The length of a body by its sender's word, where that is of the body as it is read.
+function saidBytes(headers) {
+  const length = headers.get('content-length');
+  const counts = length !== null && !headers.has('content-encoding') && !headers.has('transfer-encoding');
+  return counts ? Number(length) : Infinity;
 }
 
 // The fields of a question, made anew only for others: fetch copies them.
@@ -117,10 +122,11 @@ let asked;
 let askedFor;
 function asking(requestId, authorization, contentType) {
   if (!asked || askedFor[0] !== authorization || askedFor[1] !== contentType) {
+    const fields = { accept: 'application/json', 'accept-encoding': 'identity' };
+    if (authorization) fields.authorization = authorization;
+    if (contentType) fields['content-type'] = contentType;
+    asked = new Headers(fields);
     askedFor = [authorization, contentType];
-    asked = new Headers({ accept: 'application/json', 'accept-encoding': 'identity' });
-    if (authorization) asked.set('authorization', authorization);
-    if (contentType) asked.set('content-type', contentType);
   }
   asked.set('x-request-id', requestId);
   return asked;
@@ -212,15 +218,19 @@ export async function readBody(request, deadlineMs, bytesMax) {
 export function forward(visit, step) {
   const lines = step.split('\n');
   const [personal, url, deadlineMs, removed] = lines;
-  const outbound = addressed(visit.request, visit.body, url, personal);
-  const { headers } = outbound;
-  const set = 4 + Number(removed);
-  for (let i = 4; i < set; i += 1) headers.delete(lines[i]);
-  put(headers, lines, set);
-  return visit.within(Number(deadlineMs), async () => {
+  return visit.within(Number(deadlineMs), async (isLate) => {
+    const outbound = addressed(visit.request, visit.body, url, personal);
+    const { headers } = outbound;
+    const set = 4 + Number(removed);
+    for (let i = 4; i < set; i += 1) headers.delete(lines[i]);
+    put(headers, lines, set);
     const response = await fetch(outbound);
-    visit.response = response;
     const { status } = response;
+    if (isLate()) {
+      response.body?.cancel().catch(() => {});
+      return undefined;
+    }
+    visit.response = response;
     return [status, status < 500 ? '' : (response.headers.get('content-type') ?? '')];
   });
 }

@@ -36,6 +36,18 @@ pub fn begin(id: u32, head: String) -> String {
     })
 }
 
+/// Says in the log what a panic says, which nothing else does.
+#[wasm_bindgen(start)]
+pub fn start() {
+    std::panic::set_hook(Box::new(|panic| host::log(&reply::panic_line(&panic.to_string()))));
+}
+
+/// Ends a task that is never gone on with.
+#[wasm_bindgen]
+pub fn forget(id: u32) {
+    task::forget(id);
+}
+
 /// Goes on with a task: its next step, or its end.
 #[wasm_bindgen]
 pub fn resume(id: u32, status: u16, text: String) -> String {

@@ -81,6 +81,11 @@ fn log(ending: &Ending<'_>, arrival: &Arrival) {
     host::log(&line.end());
 }
 
+/// The line of a panic. The request that met it has one of its own.
+pub fn panic_line(fault: &str) -> String {
+    json!({ "level": "error", "event": "panic", "fault": fault }).to_string()
+}
+
 /// A line of the log, written without a detour: each request has one.
 struct Line(String);
 

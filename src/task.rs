@@ -64,6 +64,11 @@ pub fn resume(id: u32, status: u16, text: String) -> String {
     run(id, work)
 }
 
+/// Drops a task.
+pub fn forget(id: u32) {
+    TASKS.with_borrow_mut(|tasks| tasks.remove(&id));
+}
+
 /// Does something that the answer need not wait for.
 pub fn after(work: impl Future<Output = ()> + 'static) {
     let id = host::adopt(current());

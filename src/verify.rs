@@ -185,4 +185,4 @@ const REVOKED_MS: u64 = 5000;
 /// How often an isolate tells the store that a token's session was seen.
 const SEEN_MS: u64 = 60_000;
 const TOKENS_PER_GENERATION: usize = 4096;
-const BYTES_PER_GENERATION: usize = 8 * 1024 * 1024;
+const BYTES_PER_GENERATION: usize = 10 * 1024 * 1024;

@@ -24,8 +24,11 @@ pub struct Scene {
     replies: String,
 }
 
-/// The functions with their names.
-pub const HOT: [(&str, fn(&Scene)); 7] = [
+/// One of the functions.
+pub type Work = fn(&Scene);
+
+/// All of them with their names.
+pub const HOT: [(&str, Work); 7] = [
     ("read_head", Scene::read_head),
     ("route_and_hash", Scene::route_and_hash),
     ("read_token", Scene::read_token),

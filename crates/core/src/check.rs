@@ -459,7 +459,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
 }
 
 /// What is set aside for the record of a token that is remembered, sealed and opened.
-const OPENED_BYTES_MAX: usize = 2048;
+const OPENED_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests;

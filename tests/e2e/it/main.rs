@@ -11,6 +11,7 @@ mod clients;
 mod clusters;
 mod crashes;
 mod deploy;
+mod entry;
 mod faults;
 mod forwarding;
 mod gateway;

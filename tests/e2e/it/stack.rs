@@ -152,9 +152,14 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        let log = PathBuf::from(self.fact("logs")).join("edge.log");
+        let log = std::fs::read_to_string(log).unwrap_or_default();
         drop(self.child.stdin.take());
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
+        // An edge that panics goes on, and nobody but its log says so.
+        let panicked = log.contains(r#""event":"panic"#);
+        assert!(!panicked || std::thread::panicking(), "the edge panicked:\n{log}");
     }
 }
 

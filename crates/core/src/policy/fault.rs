@@ -49,6 +49,8 @@ pub enum Fault {
     NotAField,
     /// It is not a name and 32 bytes of base64.
     NotASealKey,
+    /// Not visible ASCII, as a header field's value must be.
+    NotAToken,
     /// It is not a private key that signs with EdDSA or ES256.
     NotASigningKey,
     /// It is not in capitals, as HTTP's methods are.
@@ -123,6 +125,7 @@ impl fmt::Display for Fault {
                 "is not a name for this field; give letters, digits and -; for an identity field in \
                  lower case, and none that HTTP or the gate uses otherwise"
             }
+            Self::NotAToken => "holds what no token holds: a space, a line break, or no ASCII",
             Self::NotASealKey => {
                 "is not a key; give name:key, the name of letters, digits, - and _, the key by \
                  openssl rand -base64 32"

@@ -57,6 +57,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             return address.map(StoreAddress::Memcached);
         }
         let (url, token) = (self.url("STORE_URL"), self.required("STORE_TOKEN"));
+        // A secret that comes from a file has its line's end.
+        let token = token.map(|token| token.trim().to_owned());
+        if token.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
+            self.fault("STORE_TOKEN", Fault::NotAToken);
+        }
         Some(StoreAddress::Rest { url: url?, token: Secret::new(token?) })
     }
 
