@@ -25,7 +25,8 @@ class Visit {
     this.bornMs = Date.now();
     this.body = undefined;
     this.response = undefined;
-    this.wake = undefined;
+    this.promise = undefined;
+    this.value = undefined;
     this.late = undefined;
     this.dueMs = 0;
     this.timerMs = Infinity;
@@ -47,11 +48,7 @@ class Visit {
         let [status, text] = [0, ''];
         if (step[0] === 'A') [status, text] = await ask(this, step.slice(1));
         else if (step[0] === 'F') [status, text] = await forward(this, step.slice(1));
-        else {
-          await new Promise((resolve) => {
-            this.wake = resolve;
-          });
-        }
+        else [status, this.value] = await this.promise.then((value) => [1, value], () => [0]);
         step = this.enter(() => resume(this.id, status, text));
       }
       return this.end(step);
@@ -80,7 +77,6 @@ class Visit {
       if (this.instance === instance) {
         instance += 1;
         reset();
-        for (const visit of visits.values()) visit.wake?.();
       }
       return broken(error, this.requestId);
     }
@@ -161,8 +157,13 @@ export function adopt(parent) {
   return visit.id;
 }
 
-export function wake(id) {
-  visits.get(id)?.wake?.();
+// What is to settle next, and what it came to.
+export function holdPromise(id, promise) {
+  visits.get(id).promise = promise;
+}
+
+export function heldValue(id) {
+  return visits.get(id).value;
 }
 
 export function environment() {

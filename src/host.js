@@ -308,6 +308,19 @@ export function replyOf(status, fields, body) {
   return reply(status, fields ? fields.split('\n') : [], body);
 }
 
+// Lets one task wait for another.
+export function signal() {
+  return Promise.withResolvers();
+}
+
+export function give(signal) {
+  signal.resolve();
+}
+
+export function given(signal, ms) {
+  return sooner(signal.promise, ms);
+}
+
 export function reply(status, fields, body) {
   const headers = new Headers();
   put(headers, fields, 0);

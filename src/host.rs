@@ -1,19 +1,21 @@
 //! The platform, as `entry.js` and `host.js` offer it; nothing else here calls JavaScript. Values that both sides
-//! must read are flat text, and what can fail answers with a word instead of throwing. What each request does is a step
-//! of its task; all else is a promise.
+//! must read are flat text, and what can fail answers with a word instead of throwing. A task takes steps:
+//! what each request does has one of its own, all else is a promise that is to settle.
 
 use crate::task::{self, Step};
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen(raw_module = "./entry.js")]
 extern "C" {
     /// The number of a new task for the request of the task that runs.
     pub fn adopt(parent: u32) -> u32;
 
-    /// Resumes a task that waits for nothing in particular.
-    pub fn wake(task: u32);
+    #[wasm_bindgen(js_name = holdPromise)]
+    fn hold_promise(task: u32, promise: &Promise);
+
+    #[wasm_bindgen(js_name = heldValue)]
+    fn held_value(task: u32) -> JsValue;
 
     /// All variables, secrets and bindings.
     pub fn environment() -> JsValue;
@@ -96,6 +98,13 @@ extern "C" {
 
     #[wasm_bindgen(js_name = sooner)]
     fn sooner_promise(promise: &Promise, ms: u32) -> Promise;
+
+    fn signal() -> JsValue;
+
+    fn give(signal: &JsValue);
+
+    #[wasm_bindgen(js_name = given)]
+    fn given_promise(signal: &JsValue, ms: u32) -> Promise;
 }
 
 /// The clock, in milliseconds. On Workers it moves only with I/O.
@@ -186,7 +195,7 @@ pub async fn exchange(
     bytes_max: u32,
 ) -> Result<String, Fault> {
     let promise = exchange_promise(&address.host, address.tls, batch, deadline_ms, bytes_max);
-    let answer = JsFuture::from(promise).await.ok().and_then(|value| value.as_string());
+    let answer = settled(promise).await.and_then(|value| value.as_string());
     let answer = answer.unwrap_or_default();
     match answer.strip_prefix('+') {
         Some(text) => Ok(text.to_owned()),
@@ -196,18 +205,18 @@ pub async fn exchange(
 
 /// A key that the host can `verify` or `sign` with; none if it can't import the JWK.
 pub async fn import_key(algorithm: &str, jwk: &str, usage: &str) -> Option<JsValue> {
-    JsFuture::from(import_key_promise(algorithm, jwk, usage)).await.ok()
+    settled(import_key_promise(algorithm, jwk, usage)).await
 }
 
 /// A signature, if the key makes one.
 pub async fn sign(algorithm: &str, key: &JsValue, input: &str) -> Option<Vec<u8>> {
-    let signature = JsFuture::from(sign_promise(algorithm, key, input.as_bytes())).await.ok()?;
+    let signature = settled(sign_promise(algorithm, key, input.as_bytes())).await?;
     Some(js_sys::Uint8Array::new(&signature).to_vec())
 }
 
 /// Whether the platform's rate limiter admits one more, if it says so.
 pub async fn limit(limiter: &JsValue, key: &str) -> Option<bool> {
-    JsFuture::from(limit_promise(limiter, key)).await.ok()?.as_bool()
+    settled(limit_promise(limiter, key)).await?.as_bool()
 }
 
 /// Random bytes for a seal.
@@ -217,25 +226,25 @@ pub fn nonce() -> [u8; 12] {
 
 /// Lets other requests of the isolate go on.
 pub async fn sleep(ms: u32) {
-    let _ = JsFuture::from(sleep_promise(ms)).await;
+    settled(sleep_promise(ms)).await;
 }
 
 /// What the platform's cache has under a URL.
 pub async fn cache_get(url: &str) -> Option<String> {
-    JsFuture::from(cache_get_promise(url)).await.ok()?.as_string()
+    settled(cache_get_promise(url)).await?.as_string()
 }
 
 /// Keeps a text in the platform's cache, if there is one.
 pub async fn cache_put(url: &str, text: &str, seconds: u64) {
     #[expect(clippy::cast_precision_loss, reason = "a week at the most")]
     let seconds = seconds as f64;
-    let _ = JsFuture::from(cache_put_promise(url, text, seconds)).await;
+    settled(cache_put_promise(url, text, seconds)).await;
 }
 
 /// Whether the signature holds. Whatever the host can't judge does not hold.
 pub async fn verify(algorithm: &str, key: &JsValue, signature: &[u8], input: &str) -> bool {
-    let verdict = JsFuture::from(verify_promise(algorithm, key, signature, input.as_bytes())).await;
-    verdict.ok().and_then(|value| value.as_bool()).unwrap_or(false)
+    let verdict = settled(verify_promise(algorithm, key, signature, input.as_bytes())).await;
+    verdict.and_then(|value| value.as_bool()).unwrap_or(false)
 }
 
 /// The request that this task is for, for whoever outlives it.
@@ -245,8 +254,8 @@ pub fn request() -> web_sys::Request {
 
 /// The body of this task's request, all of it; undefined if it has none.
 pub async fn read_body(deadline_ms: u32, bytes_max: u32) -> Result<JsValue, Fault> {
-    let read = JsFuture::from(read_body_promise(&request(), deadline_ms, bytes_max)).await;
-    let read = read.map_err(|_| Fault::Unreachable)?;
+    let read = settled(read_body_promise(&request(), deadline_ms, bytes_max)).await;
+    let read = read.ok_or(Fault::Unreachable)?;
     match read.as_string() {
         Some(word) => Err(Fault::read(&word)),
         None => Ok(read),
@@ -361,18 +370,16 @@ pub struct Coming(Promise);
 impl Coming {
     /// The answer, if it comes within so long.
     pub async fn within(&self, ms: u32) -> Option<Result<Whole, Fault>> {
-        let answer = JsFuture::from(sooner_promise(&self.0, ms)).await;
-        let answer = answer.map_err(|_| Fault::Unreachable);
-        match answer {
-            Ok(answer) if answer.is_undefined() => None,
-            Ok(answer) => Some(Self::read(answer)),
-            Err(fault) => Some(Err(fault)),
+        match settled(sooner_promise(&self.0, ms)).await {
+            Some(answer) if answer.is_undefined() => None,
+            Some(answer) => Some(Self::read(answer)),
+            None => Some(Err(Fault::Unreachable)),
         }
     }
 
     /// The answer, in its own time.
     pub async fn end(self) -> Result<Whole, Fault> {
-        Self::read(JsFuture::from(self.0).await.map_err(|_| Fault::Unreachable)?)
+        Self::read(settled(self.0).await.ok_or(Fault::Unreachable)?)
     }
 
     fn read(answer: JsValue) -> Result<Whole, Fault> {
@@ -387,30 +394,29 @@ impl Coming {
 }
 
 /// Tells one task that another has got so far.
-pub struct Signal {
-    promise: Promise,
-    resolve: Option<js_sys::Function>,
-}
+#[derive(Clone)]
+pub struct Signal(JsValue);
 
 impl Signal {
     pub fn new() -> Self {
-        let mut held = None;
-        let promise = Promise::new(&mut |resolve, _| held = Some(resolve));
-        Self { promise, resolve: held }
+        Self(signal())
     }
 
-    /// What gives the signal.
-    pub fn giver(&self) -> impl FnOnce() + 'static {
-        let resolve = self.resolve.clone();
-        move || {
-            if let Some(resolve) = resolve {
-                let _ = resolve.call0(&JsValue::UNDEFINED);
-            }
-        }
+    pub fn give(&self) {
+        give(&self.0);
     }
 
     /// Waits for it, and not for ever.
-    pub async fn wait(self, ms: u32) {
-        let _ = JsFuture::from(sooner_promise(&self.promise, ms)).await;
+    pub async fn wait(&self, ms: u32) {
+        settled(given_promise(&self.0, ms)).await;
+    }
+}
+
+/// What a promise comes to, unless it is rejected.
+async fn settled(promise: Promise) -> Option<JsValue> {
+    hold_promise(task::current(), &promise);
+    match task::take(Step::Settle).await {
+        (0, _) => None,
+        _ => Some(held_value(task::current())),
     }
 }

@@ -114,14 +114,14 @@ async fn first(
 ) -> Result<Response, Refusal> {
     let (signal, own) = (Signal::new(), arrival.alone());
     let told: Rc<RefCell<Option<Told>>> = Rc::default();
-    let (tell, slot) = (signal.giver(), Rc::clone(&told));
+    let (tell, slot) = (signal.clone(), Rc::clone(&told));
     // The origin's deadline, and the trips to the store around it.
     let bound_ms = journey.deadline_ms.saturating_add(policy.store_deadline_ms.saturating_mul(4));
     task::after(async move {
         let mut turn = Held { refresh, family, holds: true, policy, arrival: own };
         let (said, then) = turn.ask(&journey).await;
         slot.replace(Some((said, turn.arrival.trace.retry.get())));
-        tell();
+        tell.give();
         match then {
             Then::Nothing => {}
             Then::Keep(commands) => turn.keep_at_last(&commands).await,
@@ -284,18 +284,15 @@ pub async fn forget(
     arrival: &Arrival,
 ) {
     let (signal, own) = (Signal::new(), arrival.alone());
-    let tell = signal.giver();
+    let tell = signal.clone();
     let late_seconds = LATE_SECONDS_MAX.max(lease_seconds(policy, deadline_ms));
     let seconds = late_seconds + u64::from(policy.refresh_replay_seconds);
     task::after(async move {
-        let mut tell = Some(tell);
         for pause_ms in [0].into_iter().chain(KEEP_PAUSES_MS) {
             host::sleep(pause_ms).await;
             let done = mark(&revocation, seconds, policy, &own).await;
             // The client waits for the first attempt.
-            if let Some(tell) = tell.take() {
-                tell();
-            }
+            tell.give();
             if done {
                 break;
             }

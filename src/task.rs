@@ -7,8 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// What a task needs next. A task needs one thing at a time.
 pub enum Step {
@@ -16,6 +15,8 @@ pub enum Step {
     Ask(String),
     /// The answer of whoever the request is for, as `forward` of host.js reads it.
     Forward(String),
+    /// What the promise comes to that the host holds for the task.
+    Settle,
 }
 
 type Work = Pin<Box<dyn Future<Output = String>>>;
@@ -28,8 +29,6 @@ thread_local! {
     static STEP: RefCell<Option<Step>> = const { RefCell::new(None) };
     /// What came of that.
     static OUTCOME: RefCell<Option<(u16, String)>> = const { RefCell::new(None) };
-    /// Whether it was woken while it ran.
-    static WOKEN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The number of the task that runs.
@@ -55,12 +54,12 @@ pub fn begin(id: u32, work: impl Future<Output = String> + 'static) -> String {
     run(id, Box::pin(work))
 }
 
-/// Goes on with a task, after its step or because it was woken; and begins one that stands beside a request.
+/// Goes on with a task after its step; and begins one that stands beside a request.
 pub fn resume(id: u32, status: u16, text: String) -> String {
     let Some(work) = TASKS.with_borrow_mut(|tasks| tasks.remove(&id)) else {
         return String::new();
     };
-    OUTCOME.set((status > 0 || !text.is_empty()).then_some((status, text)));
+    OUTCOME.set(Some((status, text)));
     run(id, work)
 }
 
@@ -81,36 +80,13 @@ pub fn after(work: impl Future<Output = ()> + 'static) {
 
 fn run(id: u32, mut work: Work) -> String {
     CURRENT.set(id);
-    let waker = Waker::from(Arc::new(Alarm { id }));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        WOKEN.set(false);
-        if let Poll::Ready(end) = work.as_mut().poll(&mut context) {
-            return end;
-        }
-        let step = match STEP.take() {
-            Some(Step::Ask(step)) => format!("A{step}"),
-            Some(Step::Forward(step)) => format!("F{step}"),
-            None if WOKEN.get() => continue,
-            None => "W".to_owned(),
-        };
-        TASKS.with_borrow_mut(|tasks| tasks.insert(id, work));
-        return step;
+    if let Poll::Ready(end) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return end;
     }
-}
-
-/// Wakes a task that waits for a promise.
-struct Alarm {
-    id: u32,
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        // While a task runs, its own alarms are all that can ring.
-        if TASKS.with_borrow(|tasks| tasks.contains_key(&self.id)) {
-            host::wake(self.id);
-        } else {
-            WOKEN.set(true);
-        }
+    TASKS.with_borrow_mut(|tasks| tasks.insert(id, work));
+    match STEP.take() {
+        Some(Step::Ask(step)) => format!("A{step}"),
+        Some(Step::Forward(step)) => format!("F{step}"),
+        Some(Step::Settle) | None => "S".to_owned(),
     }
 }

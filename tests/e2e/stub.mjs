@@ -1,4 +1,6 @@
 // A core that does what it is told, so that src/entry.js can be tried alone: its steps, its deadlines, its panics.
+import { heldValue, holdPromise } from './entry.js';
+
 let generation = 0;
 
 export function initSync() {}
@@ -14,10 +16,9 @@ export function begin(id, head) {
   const question = ['GET', url.searchParams.get('url'), 'id', '', '', '300', '1000', ''].join('\n');
   switch (url.pathname) {
     case '/panic': throw new WebAssembly.RuntimeError('unreachable');
-    case '/wait':
-      // The platform gives up whoever waits for nothing of its own.
-      setTimeout(() => {}, 5000);
-      return 'W';
+    case '/settle':
+      holdPromise(id, new Promise((resolve, reject) => setTimeout(url.search ? reject : resolve, 300, 'settled')));
+      return 'S';
     case '/ask': return `A${question}`;
     case '/forward': return `F1\n${url.searchParams.get('url')}\n300\n1\nx-secret\nx-said\nyes`;
     case '/forward-badly': return 'F1\nno URL\n300\n0';
@@ -26,5 +27,6 @@ export function begin(id, head) {
 }
 
 export function resume(id, status, text) {
+  if (text === '' && status < 2) return `R200\n2\nx-status\n${status}\n${heldValue(id)}`;
   return text === '' && status === 200 ? 'D0x-dressed\nyes' : `R200\n2\nx-status\n${status}\n${text}`;
 }

@@ -89,6 +89,17 @@ async fn steps_lead_to_their_ends() {
 }
 
 #[tokio::test]
+async fn a_promise_settles_or_is_rejected() {
+    let entry = Entry::start();
+    let answer = entry.get("/settle").await;
+    assert_eq!(answer.headers()["x-status"], "1");
+    assert_eq!(answer.text().await.unwrap(), "settled");
+    let answer = entry.get("/settle?no").await;
+    assert_eq!(answer.headers()["x-status"], "0");
+    assert_eq!(answer.text().await.unwrap(), "undefined");
+}
+
+#[tokio::test]
 async fn answers_are_bounded_in_time_and_size_whatever_they_announce() {
     let entry = Entry::start();
     assert_eq!(entry.asks(&Provider::serving("text")).await, ("200".into(), "text".into()));
@@ -127,7 +138,7 @@ async fn answers_are_bounded_in_time_and_size_whatever_they_announce() {
 async fn a_panic_ends_its_own_instance_and_no_more() {
     let entry = Entry::start();
     let (url, slow) = (
-        entry.url("/wait"),
+        entry.url("/settle"),
         Provider::start(Behaviour::Answer { status: 200, body: "late".into(), after_ms: 250 }),
     );
     let waits = tokio::spawn(async move { client().get(url).send().await.unwrap() });
