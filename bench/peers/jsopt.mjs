@@ -21,15 +21,18 @@ export default {
     const begun = Date.now();
     try {
       const { pathname, search } = new URL(request.url);
-      if (!pathname.startsWith('/api/')) return refuse(404, 'route_unknown', id);
+      if (!pathname.startsWith('/api/')) return refuse(request, 404, 'route_unknown', id, begun);
       setup ??= { env, keys: undefined, seal: undefined, prefix: env.PREFIX };
       const holder = await authenticate(request, env, begun);
-      if (typeof holder === 'string') return refuse(401, holder, id);
+      if (typeof holder === 'string') return refuse(request, 401, holder, id, begun);
       const verdict = await judge(holder, env, id, begun);
-      if (verdict) return refuse(verdict[0], verdict[1], id);
-      return await forward(request, env, env.UPSTREAM_URL + pathname + search, holder.claims, id);
+      if (verdict) return refuse(request, verdict[0], verdict[1], id, begun);
+      const response = await forward(request, env, env.UPSTREAM_URL + pathname + search, holder.claims, id);
+      log(request, { outcome: 'forwarded', status: response.status, kid: holder.kid }, id, begun);
+      return response;
     } catch (error) {
-      return refuse(503, error.name === 'TimeoutError' ? 'timeout' : 'unreachable', id);
+      const code = error.name === 'TimeoutError' ? 'timeout' : 'unreachable';
+      return refuse(request, 503, code, id, begun);
     }
   },
 };
@@ -64,6 +67,7 @@ async function authenticate(request, env, nowMs) {
   const marker = async (kind, name) => `${env.PREFIX}:revoked:${kind}:${await digest(claims.iss, name)}`;
   const holder = {
     claims,
+    kid: header.kid,
     record: `${env.PREFIX}:token:${hash}`,
     markers: [
       await marker('sub', claims.sub), await marker('client', claims.client_id),
@@ -150,7 +154,14 @@ function forward(request, env, url, claims, id) {
   return fetch(url, { method, headers, body, redirect: 'manual', cache: 'no-store', signal });
 }
 
-function refuse(status, code, id) {
+// One line a request, as the gate has it.
+function log({ method }, facts, id, begun) {
+  const ms = Date.now() - begun;
+  console.log(JSON.stringify({ level: 'info', event: 'request', request_id: id, method, route: 'api', ...facts, ms }));
+}
+
+function refuse(request, status, code, id, begun) {
+  log(request, { outcome: 'refused', code, status }, id, begun);
   const headers = { 'content-type': 'application/problem+json', 'cache-control': 'no-store', 'x-request-id': id };
   if (status === 401) headers['www-authenticate'] = `Bearer error="invalid_token", error_description="${code}"`;
   return new Response(JSON.stringify({ type: 'about:blank', status, code, request_id: id }), { status, headers });

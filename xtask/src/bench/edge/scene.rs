@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use portcullis_core::{LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1};
 use serde_json::{Map, Value, json};
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -201,6 +203,27 @@ impl<'a> Scene<'a> {
         let cpu_us = (bench::cpu_us(pid)? - before) / load.count;
         ensure!(cpu_us > 1.0, "workerd takes no time: is its process a wrapper around it?");
         Ok((load, cpu_us))
+    }
+
+    /// How long a question to the store takes by itself, on a connection that is open.
+    pub fn trip_ms(&self, store: u16) -> Result<f64> {
+        let body = r#"["GET","pc:e"]"#;
+        let question = format!(
+            "POST / HTTP/1.1\r\nhost: store\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            self.token,
+            body.len()
+        );
+        let mut stream = TcpStream::connect(loopback(store))?;
+        let mut answer = [0; 4096];
+        let mut ask = || -> Result<f64> {
+            let begun = Instant::now();
+            stream.write_all(question.as_bytes())?;
+            ensure!(stream.read(&mut answer)? > 0, "the store ended the connection");
+            Ok(begun.elapsed().as_secs_f64() * 1e3)
+        };
+        ask()?;
+        ask()
     }
 
     /// wrk, with as many different tokens.
