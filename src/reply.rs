@@ -5,7 +5,7 @@ use crate::metrics::{self, Ending};
 use crate::trace::Tier;
 use crate::{Arrival, Outcome, breakers};
 use portcullis_core::{Access, Denial, Outage, Refusal, Tally, metadata_url};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 /// The response to a request, as the end of its task; and its line in the log.
@@ -75,8 +75,11 @@ fn log(ending: &Ending<'_>, arrival: &Arrival) {
     line.text("degraded", trace.degraded.get().unwrap_or_default());
     let troubled = trace.policy.get().map(|policy| breakers::troubled(policy)).unwrap_or_default();
     if !troubled.is_empty() {
-        let states = troubled.into_iter().map(|(name, state)| (name, state.into()));
-        line.value("breakers", &Value::Object(states.collect()));
+        let mut states = Map::new();
+        for (name, state) in troubled {
+            states.insert(name, state.into());
+        }
+        line.value("breakers", &Value::Object(states));
     }
     host::log(&line.end());
 }

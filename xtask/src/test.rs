@@ -270,4 +270,4 @@ const ON_MEMCACHED: [&str; 10] = [
 ];
 
 /// What the Worker weighs, and 5%.
-const WORKER_GZIP_BYTES_MAX: usize = 287_000;
+const WORKER_GZIP_BYTES_MAX: usize = 244_000;

@@ -46,9 +46,15 @@ pub fn build(tools: &Tools) -> Result<()> {
 
     let (wasm, small) = (joined.join("portcullis_edge_bg.wasm"), at("build/index_bg.wasm"));
     let mut wasm_opt = tools.command("wasm-opt");
-    wasm_opt.args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES);
-    wasm_opt.arg(&wasm).arg("-o").arg(&small);
+    // Once more for the size as it is sent: what was inlined is not repeated, and functions of like names lie side by
+    // side, where gzip finds what they share.
+    let ordered = joined.join("ordered.wasm");
+    wasm_opt.args(["-Oz", "-g", "--reorder-functions-by-name", "--strip-producers"]);
+    wasm_opt.args(INLINE_LITTLE).args(WASM_FEATURES).arg(&wasm).arg("-o").arg(&ordered);
     step(&progress(3, "optimise"), &mut wasm_opt, &at("target/log/worker-optimise.log"))?;
+    let mut strip = tools.command("wasm-opt");
+    strip.args(["--strip-debug"]).args(WASM_FEATURES).arg(&ordered).arg("-o").arg(&small);
+    crate::bench::output(&mut strip)?;
     fs::write(stamp_file, stamp)?;
     Ok(())
 }
@@ -100,6 +106,10 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     }
     Ok(())
 }
+
+/// No function goes where it is called for being called just there, which costs bytes once they are compressed.
+const INLINE_LITTLE: [&str; 2] =
+    ["--one-caller-inline-max-function-size=0", "--always-inline-max-function-size=0"];
 
 /// What rustc emits for wasm32, and the exceptions of wasm-bindgen's wrappers. Named one by one, so that
 /// no encoding is used that workerd does not know.

@@ -140,7 +140,7 @@ pub fn run(quick: bool, write: bool, only: Option<Part>) -> Result<()> {
         found.start = parts::start(&scene, if quick { 3 } else { 15 })?;
     }
     if wants(Part::Growth) {
-        found.growth = parts::growth(&scene, if quick { 1 } else { 5 })?;
+        found.growth = parts::growth(&scene, if quick { 1 } else { 3 })?;
     }
     if wants(Part::Memory) {
         found.memory = parts::memory(&scene, tokens.into())?;
