@@ -89,7 +89,7 @@ export async function cachePut(url, text, seconds) {
   }
 }
 
-// The answers of fetchText and forward where there is none from the other side.
+// What there is instead of an answer where none came from the other side.
 export const TIMEOUT = 'timeout';
 export const UNREACHABLE = 'unreachable';
 const TOO_LARGE = 'too large';

@@ -40,9 +40,9 @@ fn log(ending: &Ending<'_>, arrival: &Arrival) {
     let level = if code.is_some() && status >= 500 { "warn" } else { "info" };
     let mut line = Line::new(level, "request", arrival);
     line.text("method", &arrival.method);
-    line.text("route", trace.route.get().map_or("", |route| &route.name));
+    line.text_or_null("route", trace.route.get().map(|route| route.name.as_str()));
     line.text("outcome", ending.outcome);
-    line.text("code", code.unwrap_or_default());
+    line.text_or_null("code", code);
     line.number("status", status.into());
     line.number("ms", ending.ms);
     line.text("colo", &arrival.colo);
@@ -108,6 +108,13 @@ impl Line {
             let _ = write!(self.0, r#","{name}":"{text}""#);
         } else {
             self.value(name, &text.into());
+        }
+    }
+
+    fn text_or_null(&mut self, name: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(name, text),
+            None => self.value(name, &Value::Null),
         }
     }
 

@@ -73,9 +73,14 @@ async function authenticate(request, env, nowMs) {
       await marker('sub', claims.sub), await marker('client', claims.client_id),
       await marker('jti', claims.jti), await marker('sid', claims.sid),
     ],
-    limit: `${env.PREFIX}:limit:api:${await digest('api', claims.sub)}`,
+    sealed: undefined,
+    opened: undefined,
     clearedUntilMs: 0,
   };
+  const limit = `${env.PREFIX}:limit:api:${await digest('api', claims.sub)}`;
+  const limited = env.LIMIT_SCRIPT_SHA1
+    ? [['EVALSHA', env.LIMIT_SCRIPT_SHA1, 1, limit, ...JSON.parse(env.LIMIT_ARGUMENTS)]] : [];
+  holder.question = JSON.stringify([['MGET', ...holder.markers], ['GET', holder.record], ...limited]);
   if (known.size >= TOKENS_MAX) {
     older = new Map(known);
     known.clear();
@@ -97,14 +102,12 @@ async function keys(env) {
 
 async function judge(holder, env, id, nowMs) {
   if (nowMs < holder.clearedUntilMs) return undefined;
-  const limited = env.LIMIT_SCRIPT_SHA1
-    ? [['EVALSHA', env.LIMIT_SCRIPT_SHA1, 1, holder.limit, ...JSON.parse(env.LIMIT_ARGUMENTS)]] : [];
   const answer = await fetch(`${env.UPSTASH_REDIS_REST_URL}/pipeline`, {
     method: 'POST',
     headers: {
       authorization: `Bearer ${env.UPSTASH_REDIS_REST_TOKEN}`, 'content-type': 'application/json', 'x-request-id': id,
     },
-    body: JSON.stringify([['MGET', ...holder.markers], ['GET', holder.record], ...limited]),
+    body: holder.question,
     redirect: 'manual',
     signal: AbortSignal.timeout(STORE_DEADLINE_MS),
   });
@@ -115,7 +118,12 @@ async function judge(holder, env, id, nowMs) {
   const since = (marker) => marker !== null && holder.claims.iat <= Number(marker);
   if (since(sub) || since(client) || jti !== null || sid !== null) return [401, 'token_revoked'];
   if (typeof record.result !== 'string') return [401, 'token_unknown'];
-  if ((await open(record.result, holder.record, env)).sub !== holder.claims.sub) return [401, 'token_unknown'];
+  // The same text opens to the same record.
+  if (record.result !== holder.sealed) {
+    holder.opened = await open(record.result, holder.record, env);
+    holder.sealed = record.result;
+  }
+  if (holder.opened.sub !== holder.claims.sub) return [401, 'token_unknown'];
   if (limit && limit.result[0] !== 1) return [429, 'rate_limited'];
   holder.clearedUntilMs = nowMs + Number(env.REVOCATION_SECONDS_MAX) * 1000;
   return undefined;
@@ -133,12 +141,26 @@ async function open(record, key, env) {
 }
 
 function forward(request, env, url, claims, id) {
-  const headers = new Headers(request.headers);
-  for (const name of request.headers.keys()) if (LOCAL.test(name) || HOP_BY_HOP.has(name)) headers.delete(name);
-  headers.delete('authorization');
+  const { method } = request;
+  const body = method === 'GET' || method === 'HEAD' ? undefined : request.body;
+  const signal = AbortSignal.timeout(UPSTREAM_DEADLINE_MS);
+  const init = { method, headers: request.headers, body, redirect: 'manual', cache: 'no-store', signal };
+  const outbound = new Request(url, init);
+  const { headers } = outbound;
   const { host, protocol } = new URL(request.url);
+  const scheme = protocol.slice(0, -1);
+  const address = headers.get('cf-connecting-ip');
+  const kept = headers.get('x-forwarded-for') === address && headers.get('x-forwarded-proto') === scheme;
+  for (const name of request.headers.keys()) {
+    const right = kept && (name === 'x-forwarded-for' || name === 'x-forwarded-proto');
+    if (!right && (LOCAL.test(name) || HOP_BY_HOP.has(name))) headers.delete(name);
+  }
+  headers.delete('authorization');
+  if (!kept) {
+    if (address) headers.set('x-forwarded-for', address);
+    headers.set('x-forwarded-proto', scheme);
+  }
   headers.set('x-forwarded-host', host);
-  headers.set('x-forwarded-proto', protocol.slice(0, -1));
   headers.set('x-request-id', id);
   if (!headers.has('traceparent')) {
     const trace = id.replaceAll('-', '');
@@ -148,10 +170,7 @@ function forward(request, env, url, claims, id) {
   headers.set('portcullis-scope', claims.scope);
   headers.set('portcullis-session', claims.sid);
   headers.set('portcullis-client', claims.client_id);
-  const { method } = request;
-  const body = method === 'GET' || method === 'HEAD' ? undefined : request.body;
-  const signal = AbortSignal.timeout(UPSTREAM_DEADLINE_MS);
-  return fetch(url, { method, headers, body, redirect: 'manual', cache: 'no-store', signal });
+  return fetch(outbound);
 }
 
 // One line a request, as the gate has it.

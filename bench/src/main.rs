@@ -20,7 +20,7 @@ struct Arguments {
 enum Task {
     /// Do one of core's hot functions many times, for whoever counts instructions.
     Repeat {
-        /// One of those that `portcullis_bench::hot` has.
+        /// Its name in bench/src/lib.rs.
         name: String,
         times: u32,
     },

@@ -2,7 +2,7 @@
 
 use crate::process::{Step, step};
 use crate::tools::Tools;
-use crate::{at, root};
+use crate::{at, edge, root};
 use anyhow::{Context as _, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub fn build(tools: &Tools) -> Result<()> {
     let (stamp_file, stamp) = (at("build/.stamp"), sources_hash()?);
     if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp)
-        && at("build/index_bg.wasm").exists()
+        && edge::BUNDLE.iter().all(|name| at("build").join(name).exists())
     {
         return Ok(());
     }
@@ -29,7 +29,7 @@ pub fn build(tools: &Tools) -> Result<()> {
 
     // The script that joins both sides, beside those of our own that it imports.
     let joined = at("target/wasm/joined");
-    let mut bindgen = tools.command(".tools/bin/wasm-bindgen");
+    let mut bindgen = tools.command("wasm-bindgen");
     bindgen.args(["--target", "web", "--no-typescript", "--experimental-reset-state-function"]);
     bindgen.arg("--out-dir").arg(&joined);
     bindgen.arg(at("target/wasm/wasm32-unknown-unknown/worker/portcullis_edge.wasm"));

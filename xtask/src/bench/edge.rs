@@ -13,7 +13,7 @@ use super::{put, spread};
 use crate::at;
 use crate::process::{self, write_atomically};
 use crate::tools::{self, Extent};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use load::{Load, Traffic};
 use scene::{Contender, Running, Scene};
@@ -113,6 +113,7 @@ impl Found {
 }
 
 pub fn run(quick: bool, write: bool, only: Option<Part>) -> Result<()> {
+    ensure!(!write || (!quick && only.is_none()), "--write wants all of it, and not in haste");
     let tools = tools::ensure(Extent::BenchEdge)?;
     let wants = |part| only.is_none_or(|wanted| wanted == part);
     let tokens = match (quick, wants(Part::Memory) || wants(Part::Growth)) {
@@ -120,7 +121,7 @@ pub fn run(quick: bool, write: bool, only: Option<Part>) -> Result<()> {
         (true, true) => 20_000,
         (_, false) => 2000,
     };
-    let (rounds, seconds) = if quick { (3, 1) } else { (7, 4) };
+    let (rounds, seconds) = if quick { (3, 1) } else { (6, 3) };
     let mut found = Found { rounds, seconds, ..Found::default() };
     let scene = Scene::set(&tools, tokens)?;
     found.gzip_bytes = crate::worker::gzip_bytes()?;
@@ -140,14 +141,15 @@ pub fn run(quick: bool, write: bool, only: Option<Part>) -> Result<()> {
         found.start = parts::start(&scene, if quick { 3 } else { 15 })?;
     }
     if wants(Part::Growth) {
-        found.growth = parts::growth(&scene, if quick { 1 } else { 3 })?;
+        found.growth = parts::growth(&scene, if quick { 1 } else { 2 })?;
     }
     if wants(Part::Memory) {
         found.memory = parts::memory(&scene, tokens.into())?;
     }
     drop(scene);
+    let (users, requests) = if quick { (50, 10_000) } else { (1000, 100_000) };
     if wants(Part::Database) {
-        found.database = Some(database::measure(if quick { 50 } else { 1000 }, tokens / 2)?);
+        found.database = Some(database::measure(users, requests)?);
     }
     let text = report::text(&found);
     println!("\n{text}");

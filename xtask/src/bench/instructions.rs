@@ -31,7 +31,7 @@ pub fn run(write: bool) -> Result<()> {
     if write {
         let lines: Vec<String> =
             counts.iter().map(|count| format!("{} {}\n", count.name, count.now)).collect();
-        return write_atomically(&at(FILE), &lines.concat());
+        return write_atomically(&at(FILE), &format!("{}\n{}", compiler()?, lines.concat()));
     }
     let worse: Vec<&str> =
         counts.iter().filter(|count| count.is_worse()).map(|count| count.name.as_str()).collect();
@@ -44,6 +44,15 @@ pub fn run(write: bool) -> Result<()> {
     Ok(())
 }
 
+/// Whether the committed counts are of the compiler that is here.
+pub fn is_comparable() -> Result<bool> {
+    Ok(fs::read_to_string(at(FILE))?.lines().next() == Some(compiler()?.as_str()))
+}
+
+fn compiler() -> Result<String> {
+    Ok(output(Command::new("rustc").current_dir(crate::root()).arg("--version"))?.trim().to_owned())
+}
+
 /// Counts all of them.
 pub fn measure() -> Result<Vec<Count>> {
     tools::ensure(Extent::Instructions)?;
@@ -53,7 +62,7 @@ pub fn measure() -> Result<Vec<Count>> {
     let build = Step { place: 1, of: 1, name, seconds_max: None };
     step(&build, &mut cargo, &at("target/log/instructions.log"))?;
     let committed = fs::read_to_string(at(FILE))?;
-    let lines = committed.lines().filter_map(|line| line.split_once(' '));
+    let lines = committed.lines().skip(1).filter_map(|line| line.split_once(' '));
     lines
         .map(|(name, committed)| {
             process::check_stop()?;

@@ -51,8 +51,14 @@ fn count(plan: &Plan, tools: &tools::Tools, users: u32, requests: u32) -> Result
     // So that it has read that, and the origin has no more to tell the store of.
     std::thread::sleep(Duration::from_secs(5));
 
-    let wrk =
-        Wrk { tools, folder: &plan.folder, connections: 16, traffic: Traffic::Good, tokens: users };
+    let wrk = Wrk {
+        tools,
+        folder: &plan.folder,
+        connections: 16,
+        traffic: Traffic::Good,
+        tokens: users,
+        skip: 0,
+    };
     let before = statements(&plan.log("postgres"))?;
     let mut sent = 0;
     while sent < u64::from(requests) {

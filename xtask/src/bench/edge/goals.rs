@@ -1,7 +1,7 @@
 //! What the Worker is to reach.
 
 use super::parts::ONE_TRIP;
-use super::{Found, Sample};
+use super::{Found, Sample, spread};
 
 /// A measure with its bound.
 pub struct Goal {
@@ -23,7 +23,8 @@ impl Goal {
         Some(match self.bound {
             Bound::AtLeast(least) => value >= least,
             Bound::AtMost(most) => value <= most,
-            Bound::Exactly(number) => (value - number).abs() < 0.01,
+            // Of what was under way at the end of a load, one side is not counted.
+            Bound::Exactly(number) => (value - number).abs() <= number / 100.0,
         })
     }
 }
@@ -46,8 +47,12 @@ pub fn of(found: &Found) -> Vec<Goal> {
         at.map(|(_, _, p50_ms)| *p50_ms)
     };
     let trips = |name| found.trips.iter().find(|trip| trip.0 == name).map(|trip| trip.1);
-    let middle = |name| found.start.get(name).map(|times| super::spread(times.clone())[1]);
-    let start = middle("portcullis, strict").zip(middle("ref")).map(|(own, peer)| own / peer);
+    let start = found.start.get("portcullis, strict").zip(found.start.get("ref"));
+    let start = start.map(|(own, peer)| {
+        let [low, middle, high] =
+            spread(own.iter().zip(peer).map(|(own, peer)| own / peer).collect());
+        (middle, Some([low, high]))
+    });
     let memory = found.memory.get("portcullis, strict").and_then(|seen| {
         let (half, whole) = (seen.get(2)?.1, seen.get(4)?.1);
         Some(whole as f64 / half as f64)
@@ -60,7 +65,7 @@ pub fn of(found: &Found) -> Vec<Goal> {
         ratio("strict: CPU a request, of floor", "strict", "floor", cpu, AtMost(1.10)),
         ratio("strict: requests a second, of ref", "strict", "ref", rate, AtLeast(2.3)),
         ratio("strict: requests a second, of floor", "strict", "floor", rate, AtLeast(0.90)),
-        ratio("bounded, hot tokens: CPU, of ref", "bounded", "ref", cpu, AtMost(0.32)),
+        ratio("bounded, hot tokens, no limit: CPU, of ref", "bounded", "ref", cpu, AtMost(0.32)),
         ratio("bounded, hot tokens: CPU, of pass", "bounded", "pass", cpu, AtMost(1.15)),
         ratio("strict: CPU, of jsopt", "strict", "jsopt strict", cpu, AtMost(1.00)),
         ratio("bounded: CPU, of jsopt", "bounded", "jsopt bounded", cpu, AtMost(1.00)),
@@ -81,7 +86,11 @@ pub fn of(found: &Found) -> Vec<Goal> {
             AtMost(2.0),
         ),
         plain("the Worker, gzipped, KB", Some(found.gzip_bytes as f64 / 1000.0), AtMost(100.0)),
-        plain("start to first answer, of ref", start, AtMost(0.8)),
+        Goal {
+            measure: "start to first answer, of ref".to_owned(),
+            bound: AtMost(0.8),
+            value: start,
+        },
         plain("resident memory after all requests, of that after half", memory, AtMost(1.05)),
         plain("queries of the database, % of requests", queries, AtMost(0.1)),
     ]

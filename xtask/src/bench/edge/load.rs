@@ -36,6 +36,8 @@ pub struct Wrk<'a> {
     pub traffic: Traffic,
     /// How many different tokens.
     pub tokens: u32,
+    /// How many of them have had their turn.
+    pub skip: u32,
 }
 
 impl Wrk<'_> {
@@ -52,7 +54,8 @@ impl Wrk<'_> {
                 .arg(format!("http://{}", loopback(port)))
                 .arg("--")
                 .arg(self.file())
-                .arg(self.tokens.to_string()),
+                .arg(self.tokens.to_string())
+                .arg((self.skip % self.tokens).to_string()),
         )?;
         let line = text.lines().find_map(|line| line.strip_prefix("RESULT "));
         let numbers: Vec<f64> = line
@@ -107,6 +110,7 @@ function init(arguments)
     tokens[#tokens + 1] = line
     if #tokens == tonumber(arguments[2]) then break end
   end
+  place = tonumber(arguments[3])
 end
 function request()
   place = place % #tokens + 1

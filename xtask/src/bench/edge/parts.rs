@@ -1,6 +1,6 @@
 //! What is measured beside the speed.
 
-use super::load::Traffic;
+use super::load::{Traffic, Wrk};
 use super::scene::{Contender, Running, Scene};
 use super::{BOUNDED, CONNECTIONS, HOT, ROTATING, STRICT, spread};
 use crate::bench::resident_kib;
@@ -44,11 +44,13 @@ pub fn trips(
     let kept = scene.start(Contender::Portcullis { seconds: 600 }, scene.gateway, &json!({}))?;
     let mut found = Vec::new();
     let strict = running.get(&STRICT).context("strict was not started")?;
+    let peer = running.get(&Contender::Ref).context("ref was not started")?;
     for (name, contender, traffic) in [
         ("strict", strict, Traffic::Good),
         ("bounded, kept", &kept, Traffic::Good),
         ("garbage", strict, Traffic::Garbage),
         ("forged", strict, Traffic::Forged),
+        ("ref", peer, Traffic::Good),
     ] {
         let wrk = scene.wrk(CONNECTIONS, traffic, HOT);
         scene.load(contender, &wrk, 1)?;
@@ -56,10 +58,7 @@ pub fn trips(
         let (load, _) = scene.load(contender, &wrk, 3)?;
         let after = scene.counts()?;
         // What wrk had under way at its end reached them, and is not in its count.
-        let a_request = |before: u64, after: u64| {
-            let calls = (after - before) as f64;
-            if calls == 0.0 { 0.0 } else { (calls / load.count * 100.0).round() / 100.0 }
-        };
+        let a_request = |before: u64, after: u64| (after - before) as f64 / load.count;
         found.push((name, a_request(before.0, after.0), a_request(before.1, after.1)));
     }
     Ok(found)
@@ -82,8 +81,8 @@ pub fn start(scene: &Scene<'_>, rounds: u32) -> Result<BTreeMap<&'static str, Ve
 /// Resident memory after as many requests, each with a token of its own as long as there are some.
 pub fn memory(scene: &Scene<'_>, requests: u64) -> Result<BTreeMap<&'static str, Vec<(u64, u64)>>> {
     let mut found = BTreeMap::new();
-    let contenders = [STRICT, BOUNDED, Contender::Ref, Contender::Jsopt { seconds: 0 }];
-    for contender in contenders.into_iter().chain([Contender::Floor, Contender::Pass]) {
+    let contenders = [STRICT, Contender::Ref, Contender::Jsopt { seconds: 0 }, Contender::Pass];
+    for contender in contenders {
         let running = scene.start(contender, scene.gateway, &json!({}))?;
         let pid = running.server.pid();
         let mut seen = vec![(0, resident_kib(pid)?)];
@@ -93,7 +92,8 @@ pub fn memory(scene: &Scene<'_>, requests: u64) -> Result<BTreeMap<&'static str,
             while count < goal {
                 process::check_stop()?;
                 let seconds = ((goal - count) as f64 / a_second).round().clamp(1.0, 20.0);
-                let wrk = scene.wrk(CONNECTIONS, Traffic::Good, scene.tokens);
+                let skip = count as u32;
+                let wrk = Wrk { skip, ..scene.wrk(CONNECTIONS, Traffic::Good, scene.tokens) };
                 let (load, _) = scene.load(&running, &wrk, seconds as u32)?;
                 count += load.count as u64;
                 a_second = load.requests_per_second;
@@ -112,14 +112,16 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
     let mut found = Vec::new();
     let mut compare = |what, many, vars: &Value, tokens| -> Result<()> {
         let running = scene.start(STRICT, scene.gateway, vars)?;
-        let mut ratios = Vec::new();
+        let (mut ratios, mut skip) = (Vec::new(), 0);
         for round in 0..=rounds {
             process::check_stop()?;
             let base = scene.wrk(CONNECTIONS, Traffic::Good, ROTATING);
             let (_, base_us) = scene.load(&usual, &base, 2)?;
-            let wrk = scene.wrk(CONNECTIONS, Traffic::Good, tokens);
-            let (_, cpu_us) = scene.load(&running, &wrk, 2)?;
-            if round > 0 || rounds == 1 {
+            let wrk = Wrk { skip, ..scene.wrk(CONNECTIONS, Traffic::Good, tokens) };
+            let (load, cpu_us) = scene.load(&running, &wrk, 2)?;
+            skip += load.count as u32;
+            // The first round is for warming up.
+            if round > 0 {
                 ratios.push(cpu_us / base_us);
             }
         }

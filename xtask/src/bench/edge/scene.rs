@@ -228,7 +228,7 @@ impl<'a> Scene<'a> {
 
     /// wrk, with as many different tokens.
     pub fn wrk(&self, connections: u32, traffic: Traffic, tokens: u32) -> Wrk<'_> {
-        Wrk { tools: self.tools, folder: &self.folder, connections, traffic, tokens }
+        Wrk { tools: self.tools, folder: &self.folder, connections, traffic, tokens, skip: 0 }
     }
 
     /// How many requests the store and the upstream had.
