@@ -83,10 +83,13 @@ fn sql(text: &str) -> Result<String> {
     output(&mut psql)
 }
 
+/// Queries so far; what begins and ends a transaction is none.
 fn statements(log: &Path) -> Result<u64> {
     let text = fs::read_to_string(log)?;
-    let lines = text.lines();
-    let statements =
-        lines.filter(|line| line.contains("LOG:  execute") || line.contains("LOG:  statement:"));
+    let is_query = |line: &&str| {
+        let said = line.split_once("LOG:  execute").or_else(|| line.split_once("LOG:  statement:"));
+        said.is_some_and(|(_, said)| !["BEGIN", "COMMIT", "ROLLBACK"].contains(&said.trim()))
+    };
+    let statements = text.lines().filter(is_query);
     Ok(statements.count() as u64)
 }

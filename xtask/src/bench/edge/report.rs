@@ -48,7 +48,7 @@ pub fn text(found: &Found) -> String {
     if let Some((requests, queries, refresh)) = found.database {
         let _ = writeln!(
             text,
-            "\nThe database (Postgres) ran {queries} statements while {requests} requests passed, those included by which the \
+            "\nThe database (Postgres) ran {queries} queries while {requests} requests passed, those included by which the \
              origin looks after its outbox; a refresh takes {refresh:.1}."
         );
     }

@@ -9,8 +9,8 @@ use crate::{at, bench, edge, worker};
 use anyhow::{Context as _, Result, ensure};
 use portcullis_core::{LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1};
 use serde_json::{Map, Value, json};
-use std::fs;
-use std::io::{Read as _, Write as _};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -173,15 +173,15 @@ impl<'a> Scene<'a> {
         write_private(&config, &edge::workerd_config(&vars, &modules, port, None)?)?;
         let mut workerd = self.tools.command("workerd");
         workerd.arg("serve").arg(&config);
+        let (path, expected) = match contender {
+            Contender::Bare401 => ("/", 401),
+            _ => ("/api/first", 200),
+        };
+        let head = format!("authorization: Bearer {}\r\n", self.first_token()?);
         // The log is written as ever; where to is not the Worker's cost.
         let begun = Instant::now();
         let mut server = Server::start("workerd", &mut workerd, "/dev/null".into())?;
-        let (path, token, expected) = match contender {
-            Contender::Bare401 => ("/", String::new(), 401),
-            _ => ("/api/first", self.first_token()?, 200),
-        };
         loop {
-            let head = format!("authorization: Bearer {token}\r\n");
             if http_get(loopback(port), path, &head).is_ok_and(|(status, _)| status == expected) {
                 break;
             }
@@ -303,8 +303,9 @@ impl<'a> Scene<'a> {
     }
 
     fn first_token(&self) -> Result<String> {
-        let tokens = fs::read_to_string(self.folder.join("tokens.txt"))?;
-        Ok(tokens.lines().next().unwrap_or_default().to_owned())
+        let mut line = String::new();
+        BufReader::new(File::open(self.folder.join("tokens.txt"))?).read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
     }
 
     /// The peers call the limit's script by its hash, as does Portcullis after its first time.
