@@ -129,10 +129,11 @@ function isEnd(step) {
   return step === '' || step[0] === 'R' || step[0] === 'D';
 }
 
-// The end of a task that was lost.
+// The end of a task that was lost. What an error of the platform says may quote a field; where it was does not.
 function broken(error, id) {
-  const fault = String(error?.stack ?? error);
-  console.error(JSON.stringify({ level: 'error', event: 'panicked', request_id: id, fault }));
+  const place = String(error?.stack ?? '').split('\n').slice(1, 8).map((line) => line.trim()).join(', ');
+  const line = { level: 'error', event: 'panicked', request_id: id, fault: String(error?.name), place };
+  console.error(JSON.stringify(line));
   const [title, detail] = ['Internal Server Error', 'see the log'];
   const body = { type: 'about:blank', title, status: 500, detail, code: 'internal', request_id: id };
   const fields = ['content-type', 'application/problem+json', 'cache-control', 'no-store', 'x-request-id', id];

@@ -36,10 +36,13 @@ pub fn begin(id: u32, head: String) -> String {
     })
 }
 
-/// Says in the log what a panic says, which nothing else does.
+/// Says in the log where a panic is, which nothing else does. Not what it says: that may quote what it met.
 #[wasm_bindgen(start)]
 pub fn start() {
-    std::panic::set_hook(Box::new(|panic| host::log(&reply::panic_line(&panic.to_string()))));
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line()));
+        host::log(&reply::panic_line(&place.unwrap_or_default()));
+    }));
 }
 
 /// Ends a task that is never gone on with.

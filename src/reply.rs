@@ -85,8 +85,8 @@ fn log(ending: &Ending<'_>, arrival: &Arrival) {
 }
 
 /// The line of a panic. The request that met it has one of its own.
-pub fn panic_line(fault: &str) -> String {
-    json!({ "level": "error", "event": "panic", "fault": fault }).to_string()
+pub fn panic_line(place: &str) -> String {
+    json!({ "level": "error", "event": "panic", "place": place }).to_string()
 }
 
 /// A line of the log, written without a detour: each request has one.
