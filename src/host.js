@@ -83,7 +83,9 @@ const CACHE_DEADLINE_MS = 250;
 export async function cachePut(url, text, seconds) {
   try {
     const headers = { 'cache-control': `max-age=${seconds}` };
-    await caches.default.put(url, new Response(text, { headers }));
+    const put = caches.default.put(url, new Response(text, { headers }));
+    put.catch(() => {});
+    await Promise.race([put, sleep(CACHE_DEADLINE_MS)]);
   } catch {
     // It is only a second tier.
   }
