@@ -112,23 +112,27 @@ export class Session extends EventTarget {
   // Renews the access token, unless `enough` of one that another tab got meanwhile.
   #refresh(enough) {
     if (!this.active) return Promise.resolve();
-    this.#refreshing ??= this.#locked(() => this.#renew(enough)).finally(() => {
+    this.#refreshing ??= this.#locked((waited) => this.#renew(enough, waited)).finally(() => {
       this.#refreshing = undefined;
     });
     return this.#refreshing;
   }
 
-  #locked(work) {
+  // Works while no other tab does; it is told whether one had to be waited for.
+  async #locked(work) {
     const locks = globalThis.navigator?.locks;
-    return locks ? locks.request(this.#key, work) : work();
+    if (!locks) return work(false);
+    const atOnce = (lock) => lock && work(false).then(() => true);
+    if (await locks.request(this.#key, { ifAvailable: true }, atOnce)) return undefined;
+    return locks.request(this.#key, () => work(true));
   }
 
-  async #renew(enough) {
-    // Whoever had the lock before has written when it was done; what it got may still be on its way.
+  async #renew(enough, waited) {
+    if (waited) await this.#catchUp(WRITTEN_MS);
+    else if (this.#isBehind()) await this.#catchUp(ANSWER_MS);
     const stored = this.#stored();
     if (!stored) return this.#end('session_ended', false);
     if (!this.#cookie) this.#adopt(stored.access);
-    else if (stored.made > (this.#access?.made ?? 0) && stored.until > Date.now()) await this.#inquire(stored.made);
     if (enough(this.#access)) return undefined;
     const body = this.#cookie ? undefined : { refresh_token: stored.refresh };
     try {
@@ -141,14 +145,26 @@ export class Session extends EventTarget {
     return undefined;
   }
 
-  // Asks the other tabs for the token that one of them has got; the gate has it if none answers.
-  async #inquire(made) {
-    if (!this.#channel) return;
-    this.#channel.postMessage({ wants: made });
+  // Whether another tab got a token since that is in its memory alone.
+  #isBehind() {
+    const stored = this.#stored();
+    return this.#cookie && stored?.made > this.#made() && stored.until > Date.now();
+  }
+
+  // Waits for what the tab got that had the lock before. Neither the storage nor the channel is in step with locks: what was
+  // written and said may still be on its way. A tab that was closed has got nothing; then the gate is asked.
+  async #catchUp(ms) {
+    const had = this.#made();
+    this.#channel?.postMessage({ wants: had });
     const begun = Date.now();
-    while ((this.#access?.made ?? 0) < made && Date.now() - begun < ANSWER_MS) {
+    while (this.active && this.#made() === had && Date.now() - begun < ms) {
       await new Promise((resolve) => { setTimeout(resolve, 10); });
+      if (!this.#cookie) this.#adopt(this.#stored()?.access);
     }
+  }
+
+  #made() {
+    return this.#access?.made ?? 0;
   }
 
   // POST of JSON. What can't do harm twice is tried once more: an answer that was lost is given again.
@@ -189,7 +205,7 @@ export class Session extends EventTarget {
   }
 
   #adopt(access) {
-    if (!access || access.made <= (this.#access?.made ?? 0)) return;
+    if (!access || access.made <= this.#made()) return;
     this.#access = access;
     clearTimeout(this.#timer);
     const life = access.until - Date.now();
@@ -202,7 +218,7 @@ export class Session extends EventTarget {
   #hear(data) {
     if (data.ended) this.#end(data.ended, false);
     else if (data.wants !== undefined) {
-      if (this.#cookie && (this.#access?.made ?? 0) >= data.wants) this.#channel?.postMessage({ access: this.#access });
+      if (this.#cookie && this.#made() > data.wants) this.#channel?.postMessage({ access: this.#access });
     } else this.#adopt(this.#cookie ? data.access : this.#stored()?.access);
   }
 
@@ -249,6 +265,8 @@ function memory() {
   };
 }
 
-const ANSWER_MS = 500;
+// For how long a tab waits for what another has got: one that must have, and one that may be gone.
+const WRITTEN_MS = 1000;
+const ANSWER_MS = 200;
 const DEADLINE_MS = 15_000;
 const TIMER_MS_MAX = 2 ** 31 - 1;

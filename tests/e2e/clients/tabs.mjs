@@ -17,7 +17,26 @@ const pages = createServer((request, response) => {
   response.setHeader('content-type', 'text/html');
   response.end(`<!doctype html><link rel="icon" href="data:,"><script type="module">
     import { Session, SessionError } from './client.js';
-    window.begin = (options) => {
+    // Another tab's writing and words, so much later.
+    const lateStorage = (ms) => {
+      const seen = new Map();
+      addEventListener('storage', ({ key, newValue }) => setTimeout(() => seen.set(key, newValue), ms));
+      const getItem = (name) => {
+        if (!seen.has(name)) seen.set(name, localStorage.getItem(name));
+        return seen.get(name);
+      };
+      const setItem = (name, value) => { seen.set(name, value); localStorage.setItem(name, value); };
+      const removeItem = (name) => { seen.set(name, null); localStorage.removeItem(name); };
+      return { getItem, setItem, removeItem };
+    };
+    const lateChannel = (ms) => class extends BroadcastChannel {
+      postMessage(data) { setTimeout(() => super.postMessage(data), ms); }
+    };
+    window.begin = ({ lateMs, ...options }) => {
+      if (lateMs) {
+        options.storage = lateStorage(lateMs);
+        window.BroadcastChannel = lateChannel(lateMs);
+      }
       window.events = [];
       window.session = new Session({ aheadSeconds: 2, ...options });
       for (const name of ['renewed', 'ended']) {
@@ -101,6 +120,19 @@ for (const cookie of [true, false]) {
     await all[2].waitForFunction(() => window.events.includes('logout'));
     assert.ok((await seen(all[0])).includes('logout'));
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [401, 401, 401]);
+    await context.close();
+  }
+  {
+    // All find their token out of date at once, and hear late what one of them got.
+    const { context, asked, all } = await tabs(4, { cookie, lateMs: 150 });
+    await login(all[0]);
+    await all[0].waitForTimeout(400);
+    assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200, 200]);
+    const token = await all[0].evaluate(() => window.session.token());
+    await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token }) });
+    asked.length = 0;
+    assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200, 200]);
+    assert.equal(among(asked, '/auth/refresh'), 1, `${way}: one for all`);
     await context.close();
   }
   {
