@@ -66,6 +66,9 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     println!("all of it took {} s", begun.elapsed().as_secs());
+    for name in &tally.unsteady {
+        println!("UNSTEADY: {name}: failed beside the others, and passed alone");
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {
         bail!("failed: {}", tally.failures.join(", "));
@@ -79,38 +82,46 @@ struct Tally {
     passed: u64,
     failed: u64,
     failures: Vec<String>,
+    /// Those that passed the second time.
+    unsteady: Vec<String>,
 }
 
 impl Tally {
     /// Runs a command and passes its output on. Tests that it reports are counted each; a command
     /// without any counts as one.
-    fn check(&mut self, name: &str, mut command: Command) -> Result<()> {
-        println!("\n== {name}");
-        let begun = Instant::now();
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("{name}: {command:?}"))?;
-        let (mut passed, mut failed) = (0, 0);
-        for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
-            let line = line?;
-            if let Some(counts) = line.split_once("test result: ").map(|(_, counts)| counts) {
-                passed += count(counts, " passed");
-                failed += count(counts, " failed");
+    fn check(&mut self, name: &str, command: Command) -> Result<()> {
+        let outcome = watch(name, command)?;
+        self.add(name, &outcome);
+        Ok(())
+    }
+
+    /// The same for tests against clocks, sockets and browsers, several at once: a few that fail are run again, one by one
+    /// on a quiet machine. What only fails beside others is told, and fails nothing.
+    fn check_timed(&mut self, name: &str, command: impl Fn(&[&str]) -> Command) -> Result<()> {
+        let mut outcome = watch(name, command(&[]))?;
+        if (1..=UNSTEADY_MAX).contains(&outcome.failed.len()) {
+            for test in std::mem::take(&mut outcome.failed) {
+                let again = watch(&format!("{test}, once more"), command(&["--exact", &test]))?;
+                if again.good && again.passed == 1 {
+                    outcome.passed += 1;
+                    self.unsteady.push(test);
+                } else {
+                    outcome.failed.push(test);
+                }
             }
-            println!("{line}");
+            outcome.good = outcome.failed.is_empty();
         }
-        let tests = command.get_args().any(|argument| argument == "test");
-        let good = child.wait()?.success() && !(tests && passed + failed == 0);
-        println!(
-            "-- {name}: {} in {} s",
-            if good { "good" } else { "FAILED" },
-            begun.elapsed().as_secs()
-        );
-        self.passed += if good { u64::max(passed, 1) } else { passed };
-        self.failed += if good { failed } else { u64::max(failed, 1) };
-        if !good || failed > 0 {
+        self.add(name, &outcome);
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str, outcome: &Outcome) {
+        let failed = outcome.failed.len() as u64;
+        self.passed += if outcome.good { u64::max(outcome.passed, 1) } else { outcome.passed };
+        self.failed += if outcome.good { failed } else { u64::max(failed, 1) };
+        if !outcome.good || failed > 0 {
             self.failures.push(name.to_owned());
         }
-        Ok(())
     }
 
     fn note(&mut self, name: &str, good: bool, detail: &str) {
@@ -122,6 +133,36 @@ impl Tally {
             self.failures.push(name.to_owned());
         }
     }
+}
+
+/// What came of a command: the tests that it reports, and itself.
+struct Outcome {
+    passed: u64,
+    /// By name.
+    failed: Vec<String>,
+    good: bool,
+}
+
+fn watch(name: &str, mut command: Command) -> Result<Outcome> {
+    println!("\n== {name}");
+    let begun = Instant::now();
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("{name}: {command:?}"))?;
+    let (mut passed, mut failed) = (0, Vec::new());
+    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+        let line = line?;
+        if let Some((_, counts)) = line.split_once("test result: ") {
+            passed += count(counts, " passed");
+        }
+        let test = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        failed.extend(test.map(str::to_owned));
+        println!("{line}");
+    }
+    let tests = command.get_args().any(|argument| argument == "test");
+    let good = child.wait()?.success() && !(tests && passed == 0 && failed.is_empty());
+    let verdict = if good { "good" } else { "FAILED" };
+    println!("-- {name}: {verdict} in {} s", begun.elapsed().as_secs());
+    Ok(Outcome { passed, failed, good })
 }
 
 /// The number before `word` in cargo's line of counts.
@@ -238,17 +279,23 @@ fn instructions(tally: &mut Tally) -> Result<()> {
 
 fn e2e(tools: &Tools, only: Option<&str>, tally: &mut Tally) -> Result<()> {
     stack::build(tools)?;
-    let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
-    test.args(only).env("PORTCULLIS_XTASK", std::env::current_exe()?);
-    tally.check("end to end", test)?;
+    let xtask = std::env::current_exe()?;
+    let tests = |names: &[&str], store: &str| {
+        let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
+        test.args(names).env("PORTCULLIS_XTASK", &xtask).env("PORTCULLIS_STORE", store);
+        test
+    };
+    let wanted: Vec<&str> = only.into_iter().collect();
+    tally.check_timed("end to end", |names| {
+        tests(if names.is_empty() { &wanted } else { names }, "redis")
+    })?;
     if only.is_some() {
         return Ok(());
     }
     // What does not look into Redis, again on the other store.
-    let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
-    test.args(ON_MEMCACHED).env("PORTCULLIS_STORE", "memcached");
-    test.env("PORTCULLIS_XTASK", std::env::current_exe()?);
-    tally.check("end to end on memcached", test)
+    tally.check_timed("end to end on memcached", |names| {
+        tests(if names.is_empty() { &ON_MEMCACHED } else { names }, "memcached")
+    })
 }
 
 fn cargo(arguments: &[&str]) -> Command {
@@ -271,6 +318,9 @@ const ON_MEMCACHED: [&str; 10] = [
     "sessions::",
     "third_party::",
 ];
+
+/// More than so many are no accident.
+const UNSTEADY_MAX: usize = 3;
 
 /// What the Worker weighs, and 5%.
 const WORKER_GZIP_BYTES_MAX: usize = 244_000;
