@@ -2,44 +2,8 @@
 
 use crate::denial::Denial;
 use crate::head::Head;
-use crate::policy::{Fault, Reader};
-use serde::Deserialize;
+use crate::policy::{Fault, Members};
 use std::net::{IpAddr, SocketAddr};
-
-/// Lists of addresses, as they are written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawAddresses {
-    deny: Vec<String>,
-    allow: Vec<String>,
-    unlimited: Vec<String>,
-}
-
-impl RawAddresses {
-    /// The lists; each entry that is no network is a fault of its own.
-    pub(crate) fn read<L: Fn(&str) -> Option<String>>(
-        self,
-        name: &str,
-        read: &mut Reader<L>,
-    ) -> Addresses {
-        let mut list = |member: &str, texts: Vec<String>| {
-            let networks = texts.into_iter().enumerate().filter_map(|(place, text)| {
-                let network = Network::try_from(text);
-                let fault = network.as_ref().err().cloned();
-                if let Some(words) = fault {
-                    read.fault(format!("{name}.{member}[{place}]"), Fault::Shape(words));
-                }
-                network.ok()
-            });
-            networks.collect()
-        };
-        Addresses {
-            deny: list("deny", self.deny),
-            allow: list("allow", self.allow),
-            unlimited: list("unlimited", self.unlimited),
-        }
-    }
-}
 
 /// Lists of addresses.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -50,6 +14,24 @@ pub struct Addresses {
     pub allow: Vec<Network>,
     /// Not counted by limits.
     pub unlimited: Vec<Network>,
+}
+
+impl Addresses {
+    /// `ADDRESSES`, or the `addresses` of a route; each entry that is no network is a fault of its own.
+    pub(crate) fn read(mut given: Members<'_, '_>) -> Self {
+        let mut list = |member: &str| {
+            let texts = given.texts(member).unwrap_or_default();
+            let networks = texts.into_iter().enumerate().filter_map(|(place, text)| {
+                let network = Network::try_from(text);
+                if let Err(words) = &network {
+                    given.fault(&format!("{member}[{place}]"), Fault::Shape(words.clone()));
+                }
+                network.ok()
+            });
+            networks.collect()
+        };
+        Self { deny: list("deny"), allow: list("allow"), unlimited: list("unlimited") }
+    }
 }
 
 /// An address with how many of its bits count: `192.0.2.0/24`, `2001:db8::/32`, or one address.

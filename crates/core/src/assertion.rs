@@ -8,7 +8,6 @@ use crate::policy::{Fault, Reader, Secret, is_field_name};
 use crate::time::UnixSeconds;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// How assertions are made.
@@ -29,25 +28,13 @@ pub struct Assertion {
     seconds: u32,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAssertion {
-    issuer: String,
-    audience: String,
-    #[serde(default = "seconds")]
-    seconds: u32,
-    #[serde(default = "field")]
-    field: String,
-}
-
 impl Assertion {
     /// `ASSERTION`, with the secret `ASSERTION_KEY`; none if neither is set.
-    pub(crate) fn read<L: Fn(&str) -> Option<String>>(read: &mut Reader<L>) -> Option<Self> {
+    pub(crate) fn read(read: &mut Reader<'_>) -> Option<Self> {
         if read.optional("ASSERTION").is_none() && read.optional("ASSERTION_KEY").is_none() {
             return None;
         }
-        let (raw, key) = (read.required("ASSERTION"), read.required("ASSERTION_KEY"));
-        let raw: Option<RawAssertion> = raw.and_then(|_| read.json("ASSERTION"));
+        let (_, key) = (read.required("ASSERTION"), read.required("ASSERTION_KEY"));
         let key = key.and_then(|key| {
             let loaded = SigningKey::load(&key);
             if loaded.is_none() {
@@ -55,20 +42,17 @@ impl Assertion {
             }
             loaded
         });
-        let raw = raw?;
-        for (name, text) in [("issuer", &raw.issuer), ("audience", &raw.audience)] {
-            if text.is_empty() {
-                read.fault(format!("ASSERTION.{name}"), Fault::Empty);
-            }
+        let mut given = read.object("ASSERTION")?;
+        given.need(&["issuer", "audience"]);
+        let (issuer, audience) = (given.full_text("issuer"), given.full_text("audience"));
+        let field = given.text("field").unwrap_or_else(|| FIELD.to_owned());
+        if !is_field_name(&field) {
+            given.fault("field", Fault::NotAField);
         }
-        if !is_field_name(&raw.field) {
-            read.fault("ASSERTION.field", Fault::NotAField);
-        }
-        read.within("ASSERTION.seconds".to_owned(), raw.seconds, 1, 3600);
-        let SigningKey { algorithm, kid, public, private } = key?;
-        let RawAssertion { issuer, audience, seconds, field } = raw;
+        let seconds = given.number("seconds", 1, 3600).unwrap_or(SECONDS);
+        let SigningKey { algorithm, kid, public, private: key } = key?;
         let public_key = Value::Object(public.clone()).to_string();
-        let key = private;
+        let (issuer, audience) = (issuer?, audience?);
         Some(Self { field, algorithm, key, public_key, kid, public, issuer, audience, seconds })
     }
 
@@ -154,13 +138,8 @@ impl SigningKey {
     }
 }
 
-fn seconds() -> u32 {
-    60
-}
-
-fn field() -> String {
-    "portcullis-assertion".to_owned()
-}
+const SECONDS: u32 = 60;
+const FIELD: &str = "portcullis-assertion";
 
 #[cfg(test)]
 mod tests {

@@ -2,28 +2,22 @@
 //! no token by design, so the gate answers it itself, from the policy.
 
 use crate::head::Head;
-use serde::Deserialize;
+use crate::policy::{Fault, Members, is_method, is_token};
 
 /// Which pages may call, and what they may send and read.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cors {
     /// Origins as browsers send them, or `*` alone.
     pub origins: Vec<String>,
     /// Methods that pages may use.
-    #[serde(default = "methods")]
     pub methods: Vec<String>,
     /// Header fields that pages may send.
-    #[serde(default = "headers")]
     pub headers: Vec<String>,
     /// Header fields of the answer that pages may read.
-    #[serde(default = "expose")]
     pub expose: Vec<String>,
     /// Whether cookies travel along.
-    #[serde(default)]
     pub credentials: bool,
     /// For how long a browser may remember the answer to a preflight.
-    #[serde(default = "max_age_seconds")]
     pub max_age_seconds: u32,
 }
 
@@ -31,6 +25,38 @@ pub struct Cors {
 pub type Fields = Vec<(&'static str, String)>;
 
 impl Cors {
+    /// `CORS`, or the `cors` of a route.
+    pub(crate) fn read(mut given: Members<'_, '_>) -> Self {
+        given.need(&["origins"]);
+        let origins = given.texts("origins");
+        if origins.as_ref().is_some_and(Vec::is_empty) {
+            given.fault("origins", Fault::Empty);
+        }
+        let cors = Self {
+            origins: origins.unwrap_or_default(),
+            methods: given.texts("methods").unwrap_or_else(|| owned(&METHODS)),
+            headers: given.texts("headers").unwrap_or_else(|| owned(&HEADERS)),
+            expose: given.texts("expose").unwrap_or_else(|| owned(&EXPOSE)),
+            credentials: given.flag("credentials"),
+            max_age_seconds: given.number("max_age_seconds", 0, 86_400).unwrap_or(MAX_AGE_SECONDS),
+        };
+        if cors.origins != ["*"] && !cors.origins.iter().all(|origin| is_origin(origin)) {
+            given.fault("origins", Fault::NotAnOrigin);
+        }
+        if !cors.methods.iter().all(|method| is_method(method)) {
+            given.fault("methods", Fault::NotAMethod);
+        }
+        for (list, names) in [("headers", &cors.headers), ("expose", &cors.expose)] {
+            if !names.iter().all(|name| is_token(name) && name != "*") {
+                given.fault(list, Fault::NotAField);
+            }
+        }
+        if cors.credentials && cors.is_for_all() {
+            given.fault("credentials", Fault::CredentialsForAll);
+        }
+        cors
+    }
+
     /// Whether `origin` itself is named; `*` names nobody.
     pub(crate) fn names(&self, origin: &str) -> bool {
         origin != "*" && self.origins.iter().any(|named| named == origin)
@@ -77,8 +103,14 @@ impl Cors {
 
     #[cfg(test)]
     pub(crate) fn of(origins: &[&str]) -> Self {
-        let origins = serde_json::json!({ "origins": origins });
-        serde_json::from_value(origins).unwrap()
+        Self {
+            origins: owned(origins),
+            methods: owned(&METHODS),
+            headers: owned(&HEADERS),
+            expose: owned(&EXPOSE),
+            credentials: false,
+            max_age_seconds: MAX_AGE_SECONDS,
+        }
     }
 }
 
@@ -102,20 +134,13 @@ pub(crate) fn is_origin(text: &str) -> bool {
 
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 
-fn methods() -> Vec<String> {
-    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].map(str::to_owned).to_vec()
-}
+const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+const HEADERS: [&str; 2] = ["Authorization", "Content-Type"];
+const EXPOSE: [&str; 3] = ["WWW-Authenticate", "Retry-After", "X-Request-Id"];
+const MAX_AGE_SECONDS: u32 = 600;
 
-fn headers() -> Vec<String> {
-    ["Authorization", "Content-Type"].map(str::to_owned).to_vec()
-}
-
-fn expose() -> Vec<String> {
-    ["WWW-Authenticate", "Retry-After", "X-Request-Id"].map(str::to_owned).to_vec()
-}
-
-fn max_age_seconds() -> u32 {
-    600
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -33,14 +33,20 @@ pub struct Introspection {
 }
 
 /// How a client authenticates (RFC 6749 section 2.3.1).
-#[derive(Clone, Copy, Debug, Default, serde::Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ClientAuth {
     /// In the `Authorization` header.
     #[default]
     ClientSecretBasic,
     /// In the body.
     ClientSecretPost,
+}
+
+impl ClientAuth {
+    pub(crate) const WORDS: [(&str, Self); 2] = [
+        ("client_secret_basic", Self::ClientSecretBasic),
+        ("client_secret_post", Self::ClientSecretPost),
+    ];
 }
 
 /// A request to an introspection endpoint.

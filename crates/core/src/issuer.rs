@@ -3,7 +3,6 @@
 use crate::introspection::Introspection;
 use crate::json;
 use crate::jwks::{Algorithm, Jwks};
-use serde::Deserialize;
 use serde_json::Value;
 
 /// An issuer of tokens.
@@ -42,18 +41,20 @@ pub enum KeyLocation {
 }
 
 /// What the `typ` of an issuer's access tokens must be (RFC 9068 section 2.1, RFC 8725 section 3.11).
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum TokenType {
     /// `at+jwt`: no ID or logout token passes as an access token.
     #[default]
-    #[serde(rename = "at+jwt")]
     AtJwt,
     /// `at+jwt`, `JWT` or none, for issuers that do not mark access tokens.
-    #[serde(rename = "jwt")]
     Jwt,
     /// Anything.
-    #[serde(rename = "off")]
     Off,
+}
+
+impl TokenType {
+    pub(crate) const WORDS: [(&str, Self); 3] =
+        [("at+jwt", Self::AtJwt), ("jwt", Self::Jwt), ("off", Self::Off)];
 }
 
 /// Why a metadata document does not say where the keys are.

@@ -6,7 +6,6 @@ use crate::json;
 use crate::jwt::UnverifiedHeader;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -129,14 +128,6 @@ impl Algorithm {
     fn fits(self, kty: &str, crv: Option<&str>) -> bool {
         let facts = self.facts();
         facts.kty == kty && (facts.crv.is_none() || facts.crv == crv)
-    }
-}
-
-impl<'de> Deserialize<'de> for Algorithm {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Self::parse(&name)
-            .ok_or_else(|| D::Error::custom(format_args!("no such algorithm: {name}")))
     }
 }
 

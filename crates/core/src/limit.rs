@@ -5,7 +5,6 @@ use crate::claims::Claims;
 use crate::head::Head;
 use crate::memory::Memory;
 use redis_rest::{Command, Reply};
-use serde::Deserialize;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -45,8 +44,7 @@ pub struct Limit {
 }
 
 /// What "how many" means over time.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Algorithm {
     /// A window begins with its first request, and has the whole quota.
     FixedWindow,
@@ -60,13 +58,15 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    pub(crate) const WORDS: [(&str, Self); 4] = [
+        ("fixed_window", Self::FixedWindow),
+        ("gcra", Self::Gcra),
+        ("sliding_window", Self::SlidingWindow),
+        ("token_bucket", Self::TokenBucket),
+    ];
+
     fn name(self) -> &'static str {
-        match self {
-            Self::FixedWindow => "fixed_window",
-            Self::Gcra => "gcra",
-            Self::SlidingWindow => "sliding_window",
-            Self::TokenBucket => "token_bucket",
-        }
+        Self::WORDS.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
     }
 
     /// Whether it knows a burst other than its quota.
@@ -76,8 +76,7 @@ impl Algorithm {
 }
 
 /// For whom a limit counts; several together count each combination apart.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LimitBy {
     /// The client's address; IPv6 by /64, which is what one subscriber has.
     Address,
@@ -95,11 +94,12 @@ pub enum LimitBy {
     Header(String),
 }
 
-impl TryFrom<String> for LimitBy {
-    type Error = &'static str;
+impl LimitBy {
+    pub(crate) const WORDS: &str =
+        "address, subject, client, session, route, claim:NAME, header:NAME";
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Ok(match (text.as_str(), text.split_once(':')) {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match (text, text.split_once(':')) {
             ("address", _) => Self::Address,
             ("subject", _) => Self::Subject,
             ("client", _) => Self::Client,
@@ -109,16 +109,10 @@ impl TryFrom<String> for LimitBy {
             (_, Some(("header", name))) if !name.is_empty() => {
                 Self::Header(name.to_ascii_lowercase())
             }
-            _ => {
-                return Err(
-                    "by is of: address, subject, client, session, route, claim:NAME, header:NAME",
-                );
-            }
+            _ => return None,
         })
     }
-}
 
-impl LimitBy {
     /// Whether only a verified token says it.
     pub(crate) fn needs_token(&self) -> bool {
         matches!(self, Self::Subject | Self::Client | Self::Session | Self::Claim(_))
@@ -135,8 +129,7 @@ pub struct Plans {
 }
 
 /// What holds for a limit while the store can't count.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LimitOutage {
     /// Nothing is limited.
     Allow,
@@ -147,15 +140,23 @@ pub enum LimitOutage {
     Local,
 }
 
+impl LimitOutage {
+    pub(crate) const WORDS: [(&str, Self); 3] =
+        [("allow", Self::Allow), ("deny", Self::Deny), ("local", Self::Local)];
+}
+
 /// When the store counts.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Count {
     /// After the answer: what is known by then decides.
     Async,
     /// Before the verdict, in its one trip.
     #[default]
     Exact,
+}
+
+impl Count {
+    pub(crate) const WORDS: [(&str, Self); 2] = [("async", Self::Async), ("exact", Self::Exact)];
 }
 
 /// One limit as it applies to one request.

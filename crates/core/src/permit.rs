@@ -13,7 +13,6 @@ use crate::replay::REFRESH_COOKIE;
 use crate::route::{Access, Endpoint, Mode, Route, StoreOutage, TokenTravel};
 use crate::time::UnixSeconds;
 use redis_rest::Command;
-use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -87,8 +86,7 @@ pub struct Edits<'a> {
 }
 
 /// The names of the fields that say who asks.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug)]
 pub struct IdentityFields {
     subject: String,
     scope: String,
@@ -108,11 +106,26 @@ impl Default for IdentityFields {
 
 impl IdentityFields {
     /// `IDENTITY_FIELDS`. `taken` is the field of the signed assertion.
-    pub(crate) fn read<L: Fn(&str) -> Option<String>>(
-        read: &mut Reader<L>,
-        taken: Option<&String>,
-    ) -> Self {
-        let fields: Self = read.json("IDENTITY_FIELDS").unwrap_or_default();
+    pub(crate) fn read(read: &mut Reader<'_>, taken: Option<&String>) -> Self {
+        let mut fields = Self::default();
+        if let Some(mut given) = read.object("IDENTITY_FIELDS") {
+            for (member, name) in [
+                ("subject", &mut fields.subject),
+                ("scope", &mut fields.scope),
+                ("session", &mut fields.session),
+                ("client", &mut fields.client),
+            ] {
+                if let Some(given) = given.text(member) {
+                    *name = given;
+                }
+            }
+            if let Some(mut claims) = given.members("claims") {
+                for claim in claims.names() {
+                    let name = claims.text(&claim);
+                    fields.claims.extend(name.map(|name| (claim, name)));
+                }
+            }
+        }
         let mut names: Vec<&String> = taken.into_iter().collect();
         for name in fields.names() {
             if !is_field_name(name) {

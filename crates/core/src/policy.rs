@@ -3,13 +3,16 @@
 mod fault;
 mod issuers;
 mod limits;
+mod members;
 mod reader;
 mod routes;
 
 pub use fault::{ConfigError, Fault};
+pub(crate) use members::Members;
 pub(crate) use reader::Reader;
+pub(crate) use routes::{is_method, is_token};
 
-use crate::address::{Addresses, RawAddresses};
+use crate::address::Addresses;
 use crate::assertion::Assertion;
 use crate::breaker::BreakerPolicy;
 use crate::cors::{self, Cors, Fields};
@@ -23,7 +26,6 @@ use crate::permit::IdentityFields;
 pub(crate) use crate::permit::is_field_name;
 use crate::route::{self, Access, Route, StoreOutage};
 use crate::seal::Seal;
-use serde::Deserialize;
 use std::fmt;
 
 /// Everything that the edge was told, checked.
@@ -98,16 +100,24 @@ pub struct Policy {
 
 /// How many bad tokens an address may try, in one isolate, before tokens that are not known to be good are
 /// refused unseen.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FailureLimit {
     /// Bad tokens per window.
     pub quota: u32,
     /// The window.
     pub window_seconds: u32,
     /// It refuses nothing, and tells what it would have refused.
-    #[serde(default)]
     pub shadow: bool,
+}
+
+impl FailureLimit {
+    fn read(mut given: Members<'_, '_>) -> Option<Self> {
+        given.need(&["quota", "window_seconds"]);
+        let quota = given.number("quota", 1, 1_000_000);
+        let window_seconds = given.number("window_seconds", 1, 86_400);
+        let shadow = given.flag("shadow");
+        Some(Self { quota: quota?, window_seconds: window_seconds?, shadow })
+    }
 }
 
 /// Where the store is, and how it is spoken to.
@@ -209,11 +219,8 @@ impl fmt::Debug for Secret {
 impl Policy {
     /// Reads the configuration through `lookup`, which returns a variable's text.
     pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
-        let mut read = Reader::new(lookup);
-        let cors = read.json::<Cors>("CORS");
-        if let Some(cors) = &cors {
-            read.judge_cors("CORS", cors);
-        }
+        let mut read = Reader::new(&lookup);
+        let cors = read.object("CORS").map(Cors::read);
         let assertion = Assertion::read(&mut read);
         let issuers = read.issuers();
         let limits = read.limits();
@@ -263,14 +270,9 @@ impl Policy {
         let auth_body_bytes_max = read.number("AUTH_BODY_BYTES_MAX", 16_384, 1, 1_048_576);
         let log = read.log();
         let seal = Seal::read(&mut read);
-        let addresses = read.json::<RawAddresses>("ADDRESSES").unwrap_or_default();
-        let addresses = addresses.read("ADDRESSES", &mut read);
+        let addresses = read.object("ADDRESSES").map(Addresses::read).unwrap_or_default();
         let trusted_proxies = read.number("TRUSTED_PROXIES", 0, 0, 10);
-        let failure_limit = read.json::<FailureLimit>("FAILURE_LIMIT");
-        if let Some(limit) = failure_limit {
-            read.within("FAILURE_LIMIT.quota".to_owned(), limit.quota, 1, 1_000_000);
-            read.within("FAILURE_LIMIT.window_seconds".to_owned(), limit.window_seconds, 1, 86_400);
-        }
+        let failure_limit = read.object("FAILURE_LIMIT").and_then(FailureLimit::read);
         let breaker = BreakerPolicy {
             failures: read.number("BREAKER_FAILURES", 5, 0, 1_000),
             pause_ms_max: read.number("BREAKER_PAUSE_MS_MAX", 30_000, 1, 300_000),

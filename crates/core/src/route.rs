@@ -6,7 +6,6 @@ use crate::denial::Denial;
 use crate::head::Head;
 use crate::limit::Limit;
 use crate::policy::BaseUrl;
-use serde::Deserialize;
 use serde_json::Value;
 
 /// One line of the policy.
@@ -53,8 +52,7 @@ pub struct Route {
 }
 
 /// Whether a token goes on to the upstream.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum TokenTravel {
     /// It does.
     Pass,
@@ -63,9 +61,12 @@ pub enum TokenTravel {
     Strip,
 }
 
+impl TokenTravel {
+    pub(crate) const WORDS: [(&str, Self); 2] = [("pass", Self::Pass), ("strip", Self::Strip)];
+}
+
 /// Who may pass a route.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Access {
     /// Everybody, to the origin: login, refresh, logout, metadata.
     Auth,
@@ -75,9 +76,13 @@ pub enum Access {
     Public,
 }
 
+impl Access {
+    pub(crate) const WORDS: [(&str, Self); 3] =
+        [("auth", Self::Auth), ("protected", Self::Protected), ("public", Self::Public)];
+}
+
 /// An endpoint of OAuth 2.0 in whose requests the gate has a part.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Endpoint {
     /// RFC 7009, and logouts: after that nothing is given again.
     Revocation,
@@ -85,9 +90,13 @@ pub enum Endpoint {
     Token,
 }
 
+impl Endpoint {
+    pub(crate) const WORDS: [(&str, Self); 2] =
+        [("revocation", Self::Revocation), ("token", Self::Token)];
+}
+
 /// What the store must say of a token.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
     /// A guest list: the token's record must be there, and no revocation.
     Registered,
@@ -95,9 +104,13 @@ pub enum Mode {
     Unrevoked,
 }
 
+impl Mode {
+    pub(crate) const WORDS: [(&str, Self); 2] =
+        [("registered", Self::Registered), ("unrevoked", Self::Unrevoked)];
+}
+
 /// What holds for tokens while the store can't be asked.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum StoreOutage {
     /// None passes.
     #[default]
@@ -106,6 +119,11 @@ pub enum StoreOutage {
     Origin,
     /// A good signature is enough: what was revoked works again until it expires.
     Signature,
+}
+
+impl StoreOutage {
+    pub(crate) const WORDS: [(&str, Self); 3] =
+        [("deny", Self::Deny), ("origin", Self::Origin), ("signature", Self::Signature)];
 }
 
 /// The paths of a route, by their segments.

@@ -37,7 +37,7 @@ impl Seal {
     }
 
     /// `SEAL_KEY` and `SEAL_KEY_PREVIOUS`.
-    pub(crate) fn read<L: Fn(&str) -> Option<String>>(read: &mut Reader<L>) -> Option<Self> {
+    pub(crate) fn read(read: &mut Reader<'_>) -> Option<Self> {
         let (current, previous) = (read.optional("SEAL_KEY"), read.optional("SEAL_KEY_PREVIOUS"));
         let Some(current) = current else {
             if previous.is_some() {

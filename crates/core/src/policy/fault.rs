@@ -41,6 +41,8 @@ pub enum Fault {
     NoIntrospection,
     /// There is no limit of that name.
     NoSuchLimit,
+    /// It is not of that kind.
+    NotA(&'static str),
     /// It is neither one value nor a list of values.
     NotAClaim,
     /// It can't be the name of a cookie.
@@ -72,13 +74,15 @@ pub enum Fault {
     /// It is no whole number from the first bound to the second.
     NotInRange(u32, u32),
     /// It is not one of the words that it may be.
-    NotOneOf(&'static str),
+    NotOneOf(String),
     /// Every request that it is for takes an earlier route.
     Shadowed,
-    /// It is not the JSON that it should be; the parser's words.
+    /// It can't be read; the reader's words.
     Shape(String),
     /// It can't be told from another issuer whose tokens are opaque.
     TokenPrefix,
+    /// There is no such setting.
+    Unknown,
     /// It is a path that no request can have, or a `*` elsewhere than at the end.
     UnreachablePath,
     /// It has characters other than letters, digits, `-` and `_`.
@@ -119,6 +123,7 @@ impl fmt::Display for Fault {
                  one, or choose deny or signature"
             }
             Self::NoSuchLimit => "is not the name of a limit in LIMITS",
+            Self::NotA(kind) => return write!(f, "must be {kind}"),
             Self::NotAClaim => "give the value that the claim must have, or a list of values",
             Self::NotACookie => "is not a cookie's name; give letters, digits, -, _ and .",
             Self::NotAField => {
@@ -161,6 +166,7 @@ impl fmt::Display for Fault {
             Self::TokenPrefix => {
                 "an earlier issuer takes every opaque token of this one; put this one before it"
             }
+            Self::Unknown => "is no setting; see docs/configuration.md for its right name, or leave it out",
             Self::UnreachablePath => {
                 "no request can have this path; give /path, /path/{name} or /path/*, unencoded"
             }

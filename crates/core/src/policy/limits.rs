@@ -2,130 +2,119 @@
 
 use super::fault::Fault;
 use super::is_safe_name;
+use super::members::Members;
 use super::reader::Reader;
 use super::routes::is_token;
 use crate::limit::{Algorithm, Count, Limit, LimitBy, LimitOutage, Plans};
-use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawLimit {
-    pub(super) name: Option<String>,
-    #[serde(default)]
-    algorithm: Algorithm,
-    quota: u32,
-    window_seconds: u32,
-    burst: Option<u32>,
-    by: Value,
-    plans: Option<RawPlans>,
-    #[serde(default)]
-    shadow: bool,
-    #[serde(default)]
-    headers: bool,
-    #[serde(default)]
-    outage: LimitOutage,
-    local_quota: Option<u32>,
-    #[serde(default)]
-    count: Count,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPlans {
-    claim: String,
-    quotas: BTreeMap<String, u32>,
-}
-
-impl<L: Fn(&str) -> Option<String>> Reader<L> {
+impl Reader<'_> {
     /// The limits that routes share, by their names.
     pub(super) fn limits(&mut self) -> Vec<Limit> {
         let mut limits: Vec<Limit> = Vec::new();
-        if self.optional("LIMITS").is_none() {
-            return limits;
-        }
-        for (place, raw) in self.list::<RawLimit>("LIMITS") {
-            let name = raw.name.clone().unwrap_or_default();
-            if !is_safe_name(&name) {
-                self.fault(format!("{place}.name"), Fault::UnsafeName);
+        for entry in self.list("LIMITS") {
+            let Some(mut given) = self.entry(entry) else {
+                continue;
+            };
+            given.need(&["name"]);
+            let name = given.text("name");
+            if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
+                given.fault("name", Fault::UnsafeName);
             }
-            if limits.iter().any(|other| other.name == name) {
-                self.fault(format!("{place}.name"), Fault::Duplicate);
+            if limits.iter().any(|other| Some(&other.name) == name.as_ref()) {
+                given.fault("name", Fault::Duplicate);
             }
-            limits.push(self.limit(&place, name, raw));
+            limits.push(given.limit(name.unwrap_or_default()));
         }
         limits
     }
+}
 
+impl Members<'_, '_> {
     /// A limit of that name.
-    pub(super) fn limit(&mut self, place: &str, name: String, raw: RawLimit) -> Limit {
-        self.within(format!("{place}.quota"), raw.quota, 1, QUOTA_MAX);
-        self.within(format!("{place}.window_seconds"), raw.window_seconds, 1, 86_400);
-        for (member, number) in [("burst", raw.burst), ("local_quota", raw.local_quota)] {
-            if let Some(number) = number {
-                self.within(format!("{place}.{member}"), number, 1, QUOTA_MAX);
-            }
+    pub(super) fn limit(&mut self, name: String) -> Limit {
+        self.need(&["quota", "window_seconds", "by"]);
+        let quota = self.number("quota", 1, QUOTA_MAX).unwrap_or(QUOTA_MAX);
+        let window_seconds = self.number("window_seconds", 1, 86_400).unwrap_or(1);
+        let burst = self.number("burst", 1, QUOTA_MAX);
+        let local_quota = self.number("local_quota", 1, QUOTA_MAX);
+        let algorithm = self.word("algorithm", &Algorithm::WORDS).unwrap_or_default();
+        if burst.is_some() && !algorithm.has_burst() {
+            self.fault("burst", Fault::NoBurst);
         }
-        if raw.burst.is_some() && !raw.algorithm.has_burst() {
-            self.fault(format!("{place}.burst"), Fault::NoBurst);
+        if algorithm != Algorithm::FixedWindow && !self.read.has_scripts() {
+            self.fault("algorithm", Fault::NotWithMemcached);
         }
-        if raw.algorithm != Algorithm::FixedWindow && !self.has_scripts() {
-            self.fault(format!("{place}.algorithm"), Fault::NotWithMemcached);
-        }
-        let by = match raw.by {
-            Value::Array(values) => values,
-            value => vec![value],
-        };
-        if by.is_empty() {
-            self.fault(format!("{place}.by"), Fault::Empty);
-        }
-        let mut parts: Vec<LimitBy> = Vec::new();
-        for value in by {
-            match serde_json::from_value(value) {
-                Ok(part) if parts.contains(&part) => {
-                    self.fault(format!("{place}.by"), Fault::Duplicate);
-                }
-                Ok(LimitBy::Header(name)) if !is_token(&name) => {
-                    self.fault(format!("{place}.by"), Fault::NotAField);
-                }
-                Ok(part) => parts.push(part),
-                Err(error) => self.fault(format!("{place}.by"), Fault::Shape(error.to_string())),
-            }
-        }
-        if raw.count == Count::Async {
-            for (member, given) in [("headers", raw.headers), ("shadow", raw.shadow)] {
+        let by = self.limit_by();
+        let (shadow, headers) = (self.flag("shadow"), self.flag("headers"));
+        let count = self.word("count", &Count::WORDS).unwrap_or_default();
+        if count == Count::Async {
+            for (member, given) in [("headers", headers), ("shadow", shadow)] {
                 if given {
-                    self.fault(format!("{place}.{member}"), Fault::NotAsync);
+                    self.fault(member, Fault::NotAsync);
                 }
             }
         }
-        let plans = raw.plans.map(|plans| {
-            if plans.claim.is_empty() {
-                self.fault(format!("{place}.plans.claim"), Fault::Empty);
-            }
-            if plans.quotas.is_empty() {
-                self.fault(format!("{place}.plans.quotas"), Fault::Empty);
-            }
-            for (plan, quota) in &plans.quotas {
-                self.within(format!("{place}.plans.quotas.{plan}"), *quota, 1, QUOTA_MAX);
-            }
-            Plans { claim: plans.claim, quotas: plans.quotas.into_iter().collect() }
-        });
+        let plans = self.members("plans").map(Plans::read);
+        let outage: LimitOutage = self.word("outage", &LimitOutage::WORDS).unwrap_or_default();
         Limit {
             name,
-            algorithm: raw.algorithm,
-            quota: raw.quota,
-            window_seconds: raw.window_seconds,
-            burst: raw.burst,
-            by: parts,
+            algorithm,
+            quota,
+            window_seconds,
+            burst,
+            by,
             plans,
-            shadow: raw.shadow,
-            headers: raw.headers,
-            outage: raw.outage,
-            local_quota: raw.local_quota,
-            count: raw.count,
+            shadow,
+            headers,
+            outage,
+            local_quota,
+            count,
         }
+    }
+
+    /// One word or several.
+    fn limit_by(&mut self) -> Vec<LimitBy> {
+        let values = match self.value("by") {
+            None => return Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(value) => vec![value],
+        };
+        if values.is_empty() {
+            self.fault("by", Fault::Empty);
+        }
+        let mut parts: Vec<LimitBy> = Vec::new();
+        for value in values {
+            match value.as_str().and_then(LimitBy::parse) {
+                None => self.fault("by", Fault::NotOneOf(LimitBy::WORDS.to_owned())),
+                Some(part) if parts.contains(&part) => self.fault("by", Fault::Duplicate),
+                Some(LimitBy::Header(name)) if !is_token(&name) => {
+                    self.fault("by", Fault::NotAField);
+                }
+                Some(part) => parts.push(part),
+            }
+        }
+        parts
+    }
+}
+
+impl Plans {
+    fn read(mut given: Members<'_, '_>) -> Self {
+        given.need(&["claim", "quotas"]);
+        let claim = given.full_text("claim").unwrap_or_default();
+        let mut quotas = Vec::new();
+        let mut none = false;
+        if let Some(mut plans) = given.members("quotas") {
+            none = plans.names().is_empty();
+            for plan in plans.names() {
+                let quota = plans.number(&plan, 1, QUOTA_MAX);
+                quotas.extend(quota.map(|quota| (plan, quota)));
+            }
+        }
+        if none {
+            given.fault("quotas", Fault::Empty);
+        }
+        Self { claim, quotas }
     }
 }
 

@@ -1,19 +1,19 @@
 //! Reads settings of each kind, and collects what is wrong with them.
 
 use super::fault::{ConfigError, Fault};
+use super::members::Members;
 use super::{BaseUrl, LogPolicy, Secret, StoreAddress, is_safe_name};
 use crate::json;
 use crate::key::Keys;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) struct Reader<L> {
-    lookup: L,
+pub(crate) struct Reader<'l> {
+    lookup: &'l dyn Fn(&str) -> Option<String>,
     pub(crate) faults: Vec<ConfigError>,
 }
 
-impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    pub(crate) fn new(lookup: L) -> Self {
+impl<'l> Reader<'l> {
+    pub(crate) fn new(lookup: &'l dyn Fn(&str) -> Option<String>) -> Self {
         Self { lookup, faults: Vec::new() }
     }
 
@@ -88,15 +88,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             None | Some("false") => false,
             Some("true") => true,
             Some(_) => {
-                self.fault(name, Fault::NotOneOf("true, false"));
+                self.fault(name, Fault::NotOneOf("true, false".to_owned()));
                 false
             }
-        }
-    }
-
-    pub(crate) fn within(&mut self, name: String, number: u32, least: u32, most: u32) {
-        if !(least..=most).contains(&number) {
-            self.fault(name, Fault::NotInRange(least, most));
         }
     }
 
@@ -114,18 +108,16 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             None | Some("all") => LogPolicy::All,
             Some("refused") => LogPolicy::Refused,
             Some(_) => {
-                self.fault("LOG", Fault::NotOneOf("all, refused"));
+                self.fault("LOG", Fault::NotOneOf("all, refused".to_owned()));
                 LogPolicy::All
             }
         }
     }
 
     /// A JSON value, if the setting is there.
-    pub(crate) fn json<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
+    fn json(&mut self, name: &str) -> Option<Value> {
         let text = self.optional(name)?;
-        // By way of a value, so that each type is read in one way: the Worker carries less code.
-        let value = json::value(text.as_bytes());
-        match value.and_then(serde_json::from_value) {
+        match json::value(text.as_bytes()) {
             Ok(value) => Some(value),
             Err(error) => {
                 self.fault(name, Fault::Shape(error.to_string()));
@@ -134,25 +126,38 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
-    /// The entries of a JSON list that can be read, each with its place; the faults of the others.
-    pub(crate) fn list<T: DeserializeOwned>(&mut self, name: &str) -> Vec<(String, T)> {
-        if self.optional(name).is_none() {
-            self.fault(name, Fault::Missing);
-        }
-        let Some(values) = self.json::<Vec<Value>>(name) else {
+    /// A JSON object, if the setting is there.
+    pub(crate) fn object(&mut self, name: &str) -> Option<Members<'_, 'l>> {
+        let value = self.json(name)?;
+        Members::of(self, name.to_owned(), value)
+    }
+
+    /// The entries of a JSON list, each with its place.
+    pub(crate) fn list(&mut self, name: &str) -> Vec<(String, Value)> {
+        let Some(value) = self.json(name) else {
+            return Vec::new();
+        };
+        let Value::Array(values) = value else {
+            self.fault(name, Fault::NotA("a list"));
             return Vec::new();
         };
         if values.is_empty() {
             self.fault(name, Fault::Empty);
         }
-        let mut entries = Vec::new();
-        for (place, value) in values.into_iter().enumerate() {
-            let place = format!("{name}[{place}]");
-            match serde_json::from_value(value) {
-                Ok(entry) => entries.push((place, entry)),
-                Err(error) => self.fault(place, Fault::Shape(error.to_string())),
-            }
+        let place = |(place, value)| (format!("{name}[{place}]"), value);
+        values.into_iter().enumerate().map(place).collect()
+    }
+
+    /// The same of a list that must be there.
+    pub(crate) fn required_list(&mut self, name: &str) -> Vec<(String, Value)> {
+        if self.required(name).is_none() {
+            return Vec::new();
         }
-        entries
+        self.list(name)
+    }
+
+    /// An object in such a list.
+    pub(crate) fn entry(&mut self, (place, value): (String, Value)) -> Option<Members<'_, 'l>> {
+        Members::of(self, place, value)
     }
 }

@@ -75,11 +75,15 @@ fn each_fault_is_named() {
     check(&[("LOG", "some")], &["LOG"]);
     check(&[("ROUTES", "[]")], &["ROUTES"]);
     check(&[("ROUTES", "{")], &["ROUTES"]);
-    check(&[("ISSUERS", "[{}]")], &["ISSUERS[0]"]);
-    check(&[("ROUTES", r#"[{"name":"a","path":"/","access":"open"}]"#)], &["ROUTES[0]"]);
+    check(&[("ISSUERS", "[{}]")], &["ISSUERS[0].issuer", "ISSUERS[0].audience", "ISSUERS[0]"]);
+    check(&[("ISSUERS", "[1]"), ("ROUTES", "{}")], &["ISSUERS[0]", "ROUTES"]);
+    check(&[("ROUTES", r#"[{"name":"a","path":"/","access":"open"}]"#)], &["ROUTES[0].access"]);
     let twice = r#"[{"name":"a","path":"/","access":"protected","scopes":["s"],"scopes":[]}]"#;
     check(&[("ROUTES", twice)], &["ROUTES"]);
-    check(&[("ROUTES", r#"[{"name":"a","path":"/","access":"public","typo":1}]"#)], &["ROUTES[0]"]);
+    check(
+        &[("ROUTES", r#"[{"name":"a","path":"/","access":"public","typo":1}]"#)],
+        &["ROUTES[0].typo"],
+    );
     check(
         &[(
             "ROUTES",
@@ -93,9 +97,9 @@ fn each_fault_is_named() {
             "ROUTES[0].path",
             "ROUTES[1].scopes",
             "ROUTES[1].upstream",
-            "ROUTES[2].name",
             "ROUTES[2].limit.quota",
             "ROUTES[2].limit.window_seconds",
+            "ROUTES[2].name",
         ],
     );
     check(
@@ -188,7 +192,7 @@ fn opaque_tokens_have_a_provider() {
     let opaque = |more: &str| issuer(&format!(r#""introspection":{}"#, provider(more)));
     check(&opaque(""), &[]);
     check(&opaque(r#","client_auth":"client_secret_post","token_prefix":"pc_""#), &[]);
-    check(&opaque(r#","client_auth":"none""#), &["ISSUERS[0]"]);
+    check(&opaque(r#","client_auth":"none""#), &["ISSUERS[0].introspection.client_auth"]);
     check(&opaque("").replace("https://i/introspect", "i"), &["ISSUERS[0].introspection.url"]);
     check(&opaque("").replace("edge", ""), &["ISSUERS[0].introspection.client_id"]);
     check(&opaque("").replace("PASS", "NONE"), &["NONE"]);
@@ -241,7 +245,7 @@ fn cross_origin_rules_are_checked() {
         &["CORS.methods", "CORS.headers", "CORS.expose"],
     );
     check(r#"{"origins":["*"],"max_age_seconds":86401}"#, &["CORS.max_age_seconds"]);
-    check(r#"{"origin":["*"]}"#, &["CORS"]);
+    check(r#"{"origin":["*"]}"#, &["CORS.origins", "CORS.origin"]);
     let route = r#"[{"name":"a","path":"/a","access":"public","cors":{"origins":["x"]}}]"#;
     super::tests::check(&[("ROUTES", route)], &["ROUTES[0].cors.origins"]);
 }
@@ -259,7 +263,7 @@ fn what_a_route_asks_of_a_token_is_checked() {
     }
     check("protected", r#""cookie":"__Host-token","token":"pass""#, &[]);
     check("protected", r#""cookie":"a=b""#, &["ROUTES[0].cookie"]);
-    check("protected", r#""token":"keep""#, &["ROUTES[0]"]);
+    check("protected", r#""token":"keep""#, &["ROUTES[0].token"]);
     check("protected", r#""scopes_any":["a","b c"]"#, &["ROUTES[0].scopes_any"]);
     check("protected", r#""assertion":true"#, &["ROUTES[0].assertion"]);
     check(
@@ -337,7 +341,7 @@ fn limits_are_checked() {
     check_limit(&with(r#","burst":0"#), &["ROUTES[0].limit.burst"]);
     check_limit(&with(r#","local_quota":0"#), &["ROUTES[0].limit.local_quota"]);
     check_limit(&with(r#","name":"x""#), &["ROUTES[0].limit.name"]);
-    check_limit(&with(r#","algorithm":"leaky""#), &["ROUTES[0]"]);
+    check_limit(&with(r#","algorithm":"leaky""#), &["ROUTES[0].limit.algorithm"]);
     check_limit(&with(r#","plans":{"claim":"p","quotas":{}}"#), &["ROUTES[0].limit.plans.quotas"]);
     let faulty = r#","plans":{"claim":"p","quotas":{"a":0}}"#;
     check_limit(&with(faulty), &["ROUTES[0].limit.plans.quotas.a"]);
@@ -404,6 +408,82 @@ fn all_that_is_wrong_is_told_at_once() {
     );
     check(&[("SEAL_KEY_PREVIOUS", &key)], &["SEAL_KEY"]);
     check(&[("SEAL_KEY", &key), ("SEAL_KEY_PREVIOUS", &key)], &["SEAL_KEY_PREVIOUS"]);
+}
+
+#[test]
+fn each_member_of_the_wrong_kind_is_told_at_its_place() {
+    check(
+        &[
+            (
+                "ISSUERS",
+                r#"[{"issuer":1,"audience":null,"algorithms":["none"],"leeway_seconds":-1,"sessions_in_store":"yes",
+                    "token_type":"id","jwks_url":[],"introspection":{"url":"https://i/x","client_id":"a","kind":1}}]"#,
+            ),
+            (
+                "ROUTES",
+                r#"[{"path":7,"access":"open","methods":"GET","scopes":[1],"claims":[],"mode":"both","cost":0.5,
+                    "limit":{"quota":"5","by":1,"plans":{"quotas":{"a":true}},"headers":0},"limits":{},
+                    "deadline_ms":4294967296,"cors":{"origins":"*","credentials":1},"addresses":[],"upstream":false}]"#,
+            ),
+            ("IDENTITY_FIELDS", r#"{"subject":1,"claims":{"tenant":null,"plan":2},"roles":"x"}"#),
+            ("FAILURE_LIMIT", r#"{"quota":true,"window":1}"#),
+            ("ADDRESSES", "[]"),
+        ],
+        &[
+            "ISSUERS[0].audience",
+            "ISSUERS[0].issuer",
+            "ISSUERS[0].leeway_seconds",
+            "ISSUERS[0].sessions_in_store",
+            "ISSUERS[0].token_type",
+            "ISSUERS[0].algorithms[0]",
+            "ISSUERS[0].introspection.client_secret_variable",
+            "ISSUERS[0].introspection.kind",
+            "ISSUERS[0].jwks_url",
+            "ROUTES[0].name",
+            "ROUTES[0].methods",
+            "ROUTES[0].scopes",
+            "ROUTES[0].claims",
+            "ROUTES[0].mode",
+            "ROUTES[0].access",
+            "ROUTES[0].cost",
+            "ROUTES[0].limit.window_seconds",
+            "ROUTES[0].limit.quota",
+            "ROUTES[0].limit.by",
+            "ROUTES[0].limit.headers",
+            "ROUTES[0].limit.plans.claim",
+            "ROUTES[0].limit.plans.quotas.a",
+            "ROUTES[0].limits",
+            "ROUTES[0].deadline_ms",
+            "ROUTES[0].addresses",
+            "ROUTES[0].cors.origins",
+            "ROUTES[0].cors.credentials",
+            "ROUTES[0].upstream",
+            "ROUTES[0].path",
+            "IDENTITY_FIELDS.subject",
+            "IDENTITY_FIELDS.claims.plan",
+            "IDENTITY_FIELDS.roles",
+            "ADDRESSES",
+            "FAILURE_LIMIT.window_seconds",
+            "FAILURE_LIMIT.quota",
+            "FAILURE_LIMIT.window",
+        ],
+    );
+    let words = |changes: &[(&str, &str)]| {
+        Policy::parse(lookup(changes))
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let route = r#"[{"name":"a","path":"/a","access":"open","scopes":"x","limt":{}}]"#;
+    assert_eq!(
+        words(&[("ROUTES", route)]),
+        [
+            "ROUTES[0].scopes: must be a list of texts",
+            "ROUTES[0].access: must be one of: auth, protected, public",
+            "ROUTES[0].limt: is no setting; see docs/configuration.md for its right name, or leave it out",
+        ]
+    );
 }
 
 #[test]
