@@ -3,7 +3,6 @@
 use crate::host;
 use portcullis_core::{Policy, Refusal};
 use std::cell::OnceCell;
-use std::collections::HashMap;
 use wasm_bindgen::JsValue;
 
 thread_local! {
@@ -34,9 +33,7 @@ fn load() -> Option<&'static Policy> {
     for (held, name) in [(&LIMITER, "LOCAL_LIMITER"), (&POINTS, "ANALYTICS")] {
         held.with(|held| held.get_or_init(|| host::binding(&env, name)).is_some());
     }
-    let variables = host::variables(&env);
-    let variables: HashMap<String, String> = serde_json::from_str(&variables).unwrap_or_default();
-    match Policy::parse(|name| variables.get(name).cloned()) {
+    match Policy::parse(|name| host::variable(&env, name)) {
         Ok(policy) => Some(Box::leak(Box::new(policy))),
         Err(faults) => {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();

@@ -14,16 +14,12 @@ export function now() {
   return Date.now();
 }
 
-// Plain variables and secrets, as JSON; bindings of other kinds are left out.
-export function variables(env) {
-  const plain = {};
-  for (const [name, value] of Object.entries(env)) {
-    if (['string', 'number', 'boolean'].includes(typeof value)) plain[name] = String(value);
-    else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
-      plain[name] = JSON.stringify(value);
-    }
-  }
-  return JSON.stringify(plain);
+// A plain variable or secret, as text; a binding of another kind is none.
+export function variable(env, name) {
+  const value = env[name];
+  if (['string', 'number', 'boolean'].includes(typeof value)) return String(value);
+  const plain = Array.isArray(value) || (value && Object.getPrototypeOf(value) === Object.prototype);
+  return plain ? JSON.stringify(value) : undefined;
 }
 
 // A binding that is no plain variable, if there is one of that name.

@@ -34,8 +34,8 @@ extern "C" {
 extern "C" {
     fn now() -> f64;
 
-    /// All plain variables and secrets, as a JSON object of strings.
-    pub fn variables(env: &JsValue) -> String;
+    /// A plain variable or secret of that name.
+    pub fn variable(env: &JsValue, name: &str) -> Option<String>;
 
     /// Writes one line to the log.
     pub fn log(line: &str);

@@ -208,13 +208,17 @@ impl Answered {
     }
 
     fn read(text: &str) -> Option<Self> {
-        let kept: Value = serde_json::from_str(text).ok()?;
-        let fields = serde_json::from_value(kept.get("fields")?.clone()).ok()?;
+        let kept = json::object(text.as_bytes())?;
+        let fields = kept.get("fields")?.as_array()?.iter().map(|field| {
+            let text = |place| field.get(place).and_then(Value::as_str).map(str::to_owned);
+            Some((text(0)?, text(1)?))
+        });
+        let fields = fields.collect::<Option<_>>()?;
         Some(Self { fields, body: kept.get("body")?.as_str()?.to_owned() })
     }
 
     fn member(&self, name: &str) -> Option<String> {
-        let members: Value = serde_json::from_str(&self.body).ok()?;
+        let members = json::object(self.body.as_bytes())?;
         members.get(name).and_then(Value::as_str).map(str::to_owned)
     }
 

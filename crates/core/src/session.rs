@@ -2,47 +2,47 @@
 //! writes it anew where an introspection said what was missing.
 
 use crate::claims::Claims;
+use crate::json;
 use crate::seal::Seal;
 use crate::time::UnixSeconds;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// The record of an access token under [`crate::Keys::token`]. It says who holds the token; it holds
 /// nothing that would let anybody make one.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct TokenRecord {
     /// The subject.
     pub sub: String,
     /// The session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
     /// The client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// The scope, space-separated.
-    #[serde(default)]
     pub scope: String,
     /// The end of the token's life.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
     /// The issuer, where the edge wrote the record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
     /// The token's own name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
     /// When the token was issued.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
     /// When the provider was asked, where the edge wrote the record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<u64>,
     /// As whom and for what the provider's answer was read, where the edge wrote the record: another gate,
     /// or this one after a change of its settings, reads it anew.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub read_as: Option<String>,
     /// Other claims that routes ask for.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub others: Map<String, Value>,
 }
 
@@ -58,10 +58,31 @@ impl TokenRecord {
 
     /// The record, if what is stored under `key` is one. Where there is a seal, one without it is none.
     pub fn decode(text: &str, key: &str, seal: Option<&Seal>) -> Option<Self> {
-        match seal {
-            Some(seal) => serde_json::from_str(&seal.open(text, key)?).ok(),
-            None => serde_json::from_str(text).ok(),
-        }
+        let mut members = match seal {
+            Some(seal) => json::object(seal.open(text, key)?.as_bytes())?,
+            None => json::object(text.as_bytes())?,
+        };
+        let mut texts = |name: &str| match members.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(()),
+        };
+        Some(Self {
+            sub: texts("sub").ok()??,
+            sid: texts("sid").ok()?,
+            client_id: texts("client_id").ok()?,
+            scope: texts("scope").ok()?.unwrap_or_default(),
+            iss: texts("iss").ok()?,
+            jti: texts("jti").ok()?,
+            read_as: texts("read_as").ok()?,
+            exp: number(&members, "exp").ok()?,
+            iat: number(&members, "iat").ok()?,
+            asked_at: number(&members, "asked_at").ok()?,
+            others: match members.remove("others") {
+                None => Map::new(),
+                Some(others) => others.as_object()?.clone(),
+            },
+        })
     }
 
     /// What a provider said at `asked_at`.
@@ -98,6 +119,14 @@ impl TokenRecord {
             scope: self.scope,
             others: self.others,
         })
+    }
+}
+
+/// A whole number, where the member is there; an error where it is something else.
+fn number(members: &Map<String, Value>, name: &str) -> Result<Option<u64>, ()> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or(()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! A Redis reply and its JSON: what a server may answer.
 
-use serde::ser::{SerializeMap, SerializeSeq, Serializer};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::Number;
 use std::fmt;
 
 /// One reply, in the shapes of RESP2.
@@ -85,18 +85,15 @@ pub fn encode_replies(replies: &[Reply], encoding: Encoding) -> String {
 
 /// Reads the answer to a pipeline of `count` commands.
 pub fn decode_replies(body: &str, count: usize) -> Result<Vec<Reply>, ReplyError> {
-    let items: Vec<DecodedItem> = serde_json::from_str(body).map_err(|_| ReplyError::Malformed)?;
+    let mut json = serde_json::Deserializer::from_str(body);
+    let read = Json::deserialize(&mut json).and_then(|read| json.end().map(|()| read));
+    let Ok(Json::List(items)) = read else {
+        return Err(ReplyError::Malformed);
+    };
     if items.len() != count {
         return Err(ReplyError::Count);
     }
-    items
-        .into_iter()
-        .map(|item| match (item.result, item.error) {
-            (Some(value), None) => reply(value).ok_or(ReplyError::Malformed),
-            (None, Some(text)) => Ok(Reply::Error(text)),
-            (Some(_), Some(_)) | (None, None) => Err(ReplyError::Malformed),
-        })
-        .collect()
+    items.into_iter().map(|item| item.reply().ok_or(ReplyError::Malformed)).collect()
 }
 
 struct Item<'a> {
@@ -157,29 +154,102 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-#[derive(Deserialize)]
-struct DecodedItem {
-    #[serde(default, deserialize_with = "present")]
-    result: Option<Value>,
-    error: Option<String>,
+/// What stands in an answer. It is read without serde's own types, whose words for what is wrong, floating-point numbers
+/// among them, would weigh more in a Worker than all of this.
+enum Json {
+    Item { result: Option<Reply>, error: Option<String> },
+    List(Vec<Json>),
+    Plain(Reply),
 }
 
-/// Tells `"result": null`, which is an answer, from no result at all.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+impl Json {
+    /// The reply that an item is.
+    fn reply(self) -> Option<Reply> {
+        match self {
+            Self::Item { result: Some(reply), error: None } => Some(reply),
+            Self::Item { result: None, error: Some(text) } => Some(Reply::Error(text)),
+            Self::Item { .. } | Self::List(_) | Self::Plain(_) => None,
+        }
+    }
+
+    /// The reply that a result is.
+    fn result(self) -> Option<Reply> {
+        match self {
+            Self::Item { .. } => None,
+            Self::List(values) => {
+                values.into_iter().map(Self::result).collect::<Option<_>>().map(Reply::Array)
+            }
+            Self::Plain(reply) => Some(reply),
+        }
+    }
 }
 
-fn reply(value: Value) -> Option<Reply> {
-    Some(match value {
-        Value::Array(values) => Reply::Array(values.into_iter().map(reply).collect::<Option<_>>()?),
-        Value::Null => Reply::Null,
-        Value::Number(number) => match number.as_i64() {
-            Some(number) => Reply::Integer(number),
-            None => Reply::text(&number.to_string()),
-        },
-        Value::String(text) => Reply::Bulk(text.into_bytes()),
-        Value::Bool(_) | Value::Object(_) => return None,
-    })
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a reply")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Plain(Reply::Null))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Json, E> {
+        Err(E::custom("no reply"))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        Ok(Json::Plain(Reply::Integer(number)))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        let reply = i64::try_from(number).map(Reply::Integer);
+        Ok(Json::Plain(reply.unwrap_or_else(|_| Reply::text(&number.to_string()))))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Json, E> {
+        let number = Number::from_f64(number).ok_or_else(|| E::custom("no number"))?;
+        Ok(Json::Plain(Reply::text(&number.to_string())))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::Plain(Reply::text(text)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = entries.next_element()? {
+            values.push(value);
+        }
+        Ok(Json::List(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
+        let (mut result, mut error) = (None, None);
+        while let Some(name) = members.next_key::<String>()? {
+            let value: Json = members.next_value()?;
+            match (name.as_str(), value) {
+                ("result", value) if result.is_none() => {
+                    result = Some(value.result().ok_or_else(|| A::Error::custom("no result"))?);
+                }
+                ("error", Json::Plain(Reply::Bulk(text))) if error.is_none() => {
+                    error = Some(String::from_utf8(text).map_err(A::Error::custom)?);
+                }
+                ("result" | "error", _) => return Err(A::Error::custom("no item")),
+                _ => {}
+            }
+        }
+        Ok(Json::Item { result, error })
+    }
 }
 
 #[cfg(test)]
