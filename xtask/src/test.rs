@@ -323,4 +323,4 @@ const ON_MEMCACHED: [&str; 10] = [
 const UNSTEADY_MAX: usize = 3;
 
 /// What the Worker weighs, and 5%.
-const WORKER_GZIP_BYTES_MAX: usize = 244_000;
+const WORKER_GZIP_BYTES_MAX: usize = 210_000;
