@@ -28,10 +28,11 @@ pub async fn send(
     if let Some((assertion, input)) = permit.unsigned(&arrival.request_id, arrival.now) {
         edits.set.push((&assertion.field, sign(assertion, &input, arrival).await?));
     }
-    if let Target::Origin(_) = permit.target()
-        && !arrival.country.is_empty()
-    {
-        edits.set.push(("portcullis-country", arrival.country.clone()));
+    if let Target::Origin(_) = permit.target() {
+        let country = host::country();
+        if !country.is_empty() {
+            edits.set.push(("portcullis-country", country));
+        }
     }
     let (begun_ms, deadline_ms) = (host::now_ms(), permit.deadline_ms());
     let until_ms = begun_ms + u64::from(deadline_ms);

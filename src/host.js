@@ -1,13 +1,20 @@
 // What the edge asks of the platform, in few and coarse steps: a crossing between JavaScript and Wasm costs more than
 // the work that it does. No judgement here; core has it all.
 
-// Clock, request id, place and country, method, URL, then the header fields, a line each: one string, one crossing.
+// The place that serves, by the first request: an isolate stays where it is, and each look at `cf` has it parsed.
+let colo;
+
+// Clock, request id, place, method, URL, then the header fields, a line each: one string, one crossing.
 export function head(request, id) {
-  const { cf } = request;
-  const place = cf ? `${cf.colo ?? ''} ${cf.country ?? ''}` : ' ';
-  let text = `${Date.now()}\n${id}\n${place}\n${request.method}\n${request.url}`;
+  colo ??= request.cf?.colo ?? '';
+  let text = `${Date.now()}\n${id}\n${colo}\n${request.method}\n${request.url}`;
   for (const [name, value] of request.headers) text += `\n${name}\n${value}`;
   return text;
+}
+
+// Where a request's client is, as Cloudflare has it.
+export function country(request) {
+  return request.cf?.country ?? '';
 }
 
 export function now() {

@@ -34,6 +34,9 @@ extern "C" {
 extern "C" {
     fn now() -> f64;
 
+    #[wasm_bindgen(js_name = country)]
+    fn country_of(request: &web_sys::Request) -> String;
+
     /// A plain variable or secret of that name.
     pub fn variable(env: &JsValue, name: &str) -> Option<String>;
 
@@ -250,6 +253,11 @@ pub async fn verify(algorithm: &str, key: &JsValue, signature: &[u8], input: &st
 /// The request that this task is for, for whoever outlives it.
 pub fn request() -> web_sys::Request {
     request_of(task::current())
+}
+
+/// The country of the client whose request's task runs; empty where Cloudflare does not say.
+pub fn country() -> String {
+    country_of(&request_of(task::current()))
 }
 
 /// The body of this task's request, all of it; undefined if it has none.

@@ -101,8 +101,6 @@ struct Arrival {
     request_id: String,
     /// The place that serves it.
     colo: String,
-    /// Where its client is, as Cloudflare has it.
-    country: String,
     method: String,
     head: String,
     trace: Trace,
@@ -113,12 +111,10 @@ impl Arrival {
         let mut parts = text.splitn(4, '\n');
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let now_ms: u64 = part().parse().unwrap_or_default();
-        let (request_id, place, head) = (part(), part(), part());
-        let (colo, country) = place.split_once(' ').unwrap_or_default();
-        let (colo, country) = (colo.to_owned(), country.to_owned());
+        let (request_id, colo, head) = (part(), part(), part());
         let method = head.split('\n').next().unwrap_or_default().to_owned();
         let now = UnixSeconds(now_ms / 1000);
-        Self { now_ms, now, request_id, colo, country, method, head, trace: Trace::default() }
+        Self { now_ms, now, request_id, colo, method, head, trace: Trace::default() }
     }
 
     fn head(&self) -> Head<'_> {
@@ -137,7 +133,6 @@ impl Arrival {
             now: self.now,
             request_id: self.request_id.clone(),
             colo: String::new(),
-            country: String::new(),
             method: String::new(),
             head: String::new(),
             trace: Trace::default(),

@@ -13,15 +13,15 @@ export function forget() {}
 
 export function begin(id, head) {
   const url = new URL(head.split('\n')[4]);
-  const question = ['GET', url.searchParams.get('url'), 'id', '', '', '300', '1000', ''].join('\n');
+  const question = ['GET', url.searchParams.get('url'), 'id', '', '', '3000', '1000', ''].join('\n');
   switch (url.pathname) {
     case '/panic': throw new WebAssembly.RuntimeError('unreachable');
     case '/settle':
-      holdPromise(id, new Promise((resolve, reject) => setTimeout(url.search ? reject : resolve, 300, 'settled')));
+      holdPromise(id, new Promise((resolve, reject) => setTimeout(url.search ? reject : resolve, 2000, 'settled')));
       return 'S';
     case '/ask': return `A${question}`;
-    case '/forward': return `F1\n${url.searchParams.get('url')}\n300\n1\nx-secret\nx-said\nyes`;
-    case '/forward-badly': return 'F1\nno URL\n300\n0';
+    case '/forward': return `F1\n${url.searchParams.get('url')}\n3000\n1\nx-secret\nx-said\nyes`;
+    case '/forward-badly': return 'F1\nno URL\n3000\n0';
     default: return `R200\n2\nx-generation\n${generation}\nbody\nof two lines`;
   }
 }

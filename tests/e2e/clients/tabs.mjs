@@ -78,7 +78,6 @@ async function tabs(count, options) {
 
 const login = (tab) => tab.evaluate(([name, word]) => window.session.login(name, word), [STACK_USERNAME, STACK_PASSWORD]);
 const call = (tab, ...rest) => tab.evaluate((args) => window.call(...args), rest);
-const seen = (tab) => tab.evaluate(() => window.events);
 const among = (asked, text) => asked.filter((one) => one.startsWith(text)).length;
 
 for (const cookie of [true, false]) {
@@ -118,36 +117,42 @@ for (const cookie of [true, false]) {
 
     await all[1].evaluate(() => window.session.logout());
     await all[2].waitForFunction(() => window.events.includes('logout'));
-    assert.ok((await seen(all[0])).includes('logout'));
+    await all[0].waitForFunction(() => window.events.includes('logout'));
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [401, 401, 401]);
     await context.close();
   }
   {
     // All find their token out of date at once, and hear late what one of them got.
-    const { context, asked, all } = await tabs(4, { cookie, lateMs: 150 });
+    const { context, asked, all } = await tabs(4, { cookie, lateMs: 150, aheadSeconds: 0 });
     await login(all[0]);
-    await all[0].waitForTimeout(400);
+    for (const tab of all) await tab.waitForFunction(() => window.session.active);
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200, 200]);
     const token = await all[0].evaluate(() => window.session.token());
     await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token }) });
     asked.length = 0;
+    // So slowly that all of them ask for the lock meanwhile.
+    await context.route('**/auth/refresh', async (route) => {
+      await new Promise((resolve) => { setTimeout(resolve, 500); });
+      await route.continue();
+    });
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200, 200]);
     assert.equal(among(asked, '/auth/refresh'), 1, `${way}: one for all`);
     await context.close();
   }
   {
     // All find their token out of date at once; the one that has the turn is closed in the middle of it.
-    const { context, asked, all } = await tabs(4, { cookie });
+    const { context, asked, all } = await tabs(4, { cookie, aheadSeconds: 0 });
     await login(all[0]);
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200, 200]);
     const token = await all[0].evaluate(() => window.session.token());
     await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token }) });
     asked.length = 0;
-    await all[0].route('**/auth/refresh', () => {}); // It asks, and never hears.
+    // It asks, and never hears.
+    const asks = new Promise((resolve) => { all[0].route('**/auth/refresh', resolve); });
     const lost = call(all[0]).catch(() => 'closed');
-    await all[0].waitForTimeout(200);
+    await asks;
     const rest = all.slice(1).map((tab) => call(tab));
-    await all[1].waitForTimeout(200);
+    await all[1].waitForFunction(async () => (await navigator.locks.query()).pending.length === 3);
     await all[0].close();
     assert.equal(await lost, 'closed');
     assert.deepEqual(await Promise.all(rest), [200, 200, 200]);
@@ -160,7 +165,7 @@ for (const cookie of [true, false]) {
     assert.equal(end.status, 204);
     assert.equal(await call(all[1]), 401);
     await all[3].waitForFunction(() => window.events.includes('session_ended'));
-    assert.equal(await all[2].evaluate(() => window.session.active), false);
+    await all[2].waitForFunction(() => !window.session.active);
     await context.close();
   }
   {

@@ -60,7 +60,7 @@ async fn a_username_cools_down_for_longer_each_time() {
         }
         // 1, 2 and 4 s, of which some may have gone by.
         assert!(
-            waits[0] <= 1 && (1..=2).contains(&waits[1]) && (3..=4).contains(&waits[2]),
+            waits[0] <= 1 && (1..=2).contains(&waits[1]) && (2..=4).contains(&waits[2]),
             "{waits:?}"
         );
     }
@@ -121,7 +121,7 @@ async fn a_username_under_attack_from_everywhere_is_still_its_owners() {
 async fn an_address_that_guesses_is_slowed_down_and_many_at_once_are_no_way_around() {
     let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=8", "LOGIN_ATTEMPTS_PER_USERNAME=0"]).await;
     let client = client();
-    let calls: Vec<_> = (0..64)
+    let calls: Vec<_> = (0..32)
         .map(|number| {
             // IPv6 by /64, and never the same username.
             let address = format!("2001:db8::{number:x}");
@@ -139,7 +139,7 @@ async fn an_address_that_guesses_is_slowed_down_and_many_at_once_are_no_way_arou
         }
     }
     // One more for each wait of a second that went by meanwhile.
-    assert!((8..=12).contains(&looked_at), "{looked_at} of 64 were looked at");
+    assert!((8..=12).contains(&looked_at), "{looked_at} of 32 were looked at");
     let (status, ..) = attempt(&stack, stack.username(), stack.password(), "192.0.2.1").await;
     assert_eq!(status, 200, "another address");
     stop(stack).await;

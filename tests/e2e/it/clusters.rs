@@ -128,7 +128,7 @@ impl Cluster {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_one_redis() {
     let cluster = Cluster::start();
-    let gateway = Arc::new(Gateway::start(&cluster.url(), &[]));
+    let gateway = Arc::new(Gateway::start(&cluster.url(), &[("GATEWAY_DEADLINE_MS", "5000")]));
     gateway.ready().await;
 
     // More keys than slots on one node, in one pipeline, in order.
@@ -272,7 +272,7 @@ async fn a_cluster_is_one_redis() {
         (0..8).map(|n| cluster.owner(slot(&format!("dead-{n}")))[0].0).collect();
     let victim = cluster.servers.iter().find(|server| server.port == port).unwrap();
     let (seen, ()) = under_load(&gateway, "dead", 8, true, async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         victim.process.signal("-KILL");
         let begun = Instant::now();
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -281,6 +281,7 @@ async fn a_cluster_is_one_redis() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         println!("the slots of the dead master are served after {:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_secs(1)).await;
     })
     .await;
     let dead = |n: &usize| cluster_owner_before[*n] == port;

@@ -294,6 +294,7 @@ async fn killed_at_each_packet_to_the_database() {
         for passes_last in [false, true] {
             // All of it is like the first session's end, for each session.
             let stride = if act == Act::LogoutEverywhere { 4 } else { 1 };
+            let mut missed = 0;
             for packet in (0..80).step_by(stride) {
                 let reached = Mutex::new(true);
                 let moment = async {
@@ -301,10 +302,12 @@ async fn killed_at_each_packet_to_the_database() {
                     *reached.lock().unwrap() = wire.silence().await;
                 };
                 world.crash(act, moment, || wire.arm(ALL, false)).await;
-                if !reached.into_inner().unwrap() {
+                // Once may be the machine's doing.
+                missed = if reached.into_inner().unwrap() { 0 } else { missed + 1 };
+                if missed == 2 {
                     break;
                 }
-                steps += 1;
+                steps += u32::from(missed == 0);
             }
         }
     }

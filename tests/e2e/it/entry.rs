@@ -112,7 +112,7 @@ async fn answers_are_bounded_in_time_and_size_whatever_they_announce() {
     let stops = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_vec();
     let cut = Provider::start(Behaviour::Raw(stops));
     assert_eq!(entry.asks(&cut).await, ("0".into(), "unreachable".into()));
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(10));
 
     let too_large = ("0".to_owned(), "too large".to_owned());
     assert_eq!(entry.asks(&Provider::serving(&"x".repeat(1001))).await, too_large);
@@ -139,12 +139,17 @@ async fn a_panic_ends_its_own_instance_and_no_more() {
     let entry = Entry::start();
     let (url, slow) = (
         entry.url("/settle"),
-        Provider::start(Behaviour::Answer { status: 200, body: "late".into(), after_ms: 250 }),
+        Provider::start(Behaviour::Answer { status: 200, body: "late".into(), after_ms: 2000 }),
     );
     let waits = tokio::spawn(async move { client().get(url).send().await.unwrap() });
     let url = entry.url(&format!("/ask?url={}", slow.url("/")));
     let asks = tokio::spawn(async move { client().get(url).send().await.unwrap() });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    while slow.take().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it was not asked");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
 
     let begun = Instant::now();
     for lost in [entry.get("/panic").await, waits.await.unwrap(), asks.await.unwrap()] {
@@ -154,7 +159,7 @@ async fn a_panic_ends_its_own_instance_and_no_more() {
         assert_eq!((&body["code"], &body["request_id"]), (&"internal".into(), &id.clone().into()));
         entry.process.says(&id).await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(2), "whoever waited was told");
+    assert!(begun.elapsed() < Duration::from_secs(10), "whoever waited was told");
     let answer = entry.get("/").await;
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["x-generation"]),

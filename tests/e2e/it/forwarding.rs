@@ -217,7 +217,7 @@ async fn a_deadline_ends_every_wait() {
         let elapsed = begun.elapsed();
         let deadline = Duration::from_millis(deadline_ms);
         assert!(
-            elapsed >= deadline && elapsed < deadline + Duration::from_secs(1),
+            elapsed >= deadline && elapsed < deadline + Duration::from_secs(5),
             "{code}: {elapsed:?}"
         );
     };
@@ -247,7 +247,7 @@ async fn a_stream_outlives_the_deadline_and_a_redirect_is_passed_on() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let vars = json!({
         "UPSTREAM_URL": format!("http://{}", listener.local_addr().unwrap()),
-        "UPSTREAM_DEADLINE_MS": "500",
+        "UPSTREAM_DEADLINE_MS": "1000",
     });
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -331,7 +331,7 @@ async fn a_websocket_passes_with_its_identity() {
         "ISSUERS": [{
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
         }],
-        "UPSTREAM_URL": upstream.url(""), "UPSTREAM_DEADLINE_MS": "500", "CORS": { "origins": ["*"] },
+        "UPSTREAM_URL": upstream.url(""), "UPSTREAM_DEADLINE_MS": "1000", "CORS": { "origins": ["*"] },
     });
     let stack = tokio::task::spawn_blocking(move || edge(vars)).await.unwrap();
     let handshake = |credential: &str| {
@@ -363,7 +363,7 @@ async fn a_websocket_passes_with_its_identity() {
     assert!(seen.contains("portcullis-subject: alice") && !seen.contains(&token), "{seen}");
     // Longer than the upstream's deadline, which ends with the answer's head.
     for message in [b"hello", b"again"] {
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(1100)).await;
         let mut frame = vec![0x81, 0x85, 0, 0, 0, 0];
         frame.extend_from_slice(message);
         stream.write_all(&frame).unwrap();

@@ -58,7 +58,7 @@ impl Process {
             if log.contains(text) {
                 return log;
             }
-            assert!(begun.elapsed() < Duration::from_secs(5), "{text} is not in:\n{log}");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{text} is not in:\n{log}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -31,6 +31,17 @@ pub const SEAL_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 impl Stack {
     /// Brings a system up; `vars` are laid over the Worker's variables.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
+        let vars = vars.unwrap_or(json!({}));
+        // Ports are free when they are chosen; another test's may have been taken meanwhile.
+        Self::launch(options, vars.clone())
+            .or_else(|log| {
+                println!("a stack ended, and is started once more:\n{log}");
+                Self::launch(options, vars)
+            })
+            .unwrap_or_else(|log| panic!("the stack ended:\n{log}"))
+    }
+
+    fn launch(options: &[&str], mut vars: Value) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name =
             format!("portcullis-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
@@ -44,8 +55,8 @@ impl Stack {
             .args(options);
         // Two cores, and several systems on them: where the store's deadline is not what is tested, it
         // must not be what fails.
-        let mut vars = vars.unwrap_or(json!({ "STORE_DEADLINE_MS": "3000" }));
         let object = vars.as_object_mut().unwrap();
+        object.entry("STORE_DEADLINE_MS").or_insert("3000".into());
         object.entry("SEAL_KEY").or_insert(SEAL_KEY.into());
         std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();
         command.arg("--vars").arg(folder.join("vars.json"));
@@ -68,7 +79,9 @@ impl Stack {
         let begun = Instant::now();
         while !facts_file.exists() {
             let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-            assert!(child.try_wait().unwrap().is_none(), "the stack ended:\n{}", log());
+            if child.try_wait().unwrap().is_some() {
+                return Err(log());
+            }
             assert!(
                 begun.elapsed() < Duration::from_secs(120),
                 "the stack is not ready:\n{}",
@@ -77,7 +90,7 @@ impl Stack {
             std::thread::sleep(Duration::from_millis(50));
         }
         let facts = serde_json::from_slice(&std::fs::read(&facts_file).unwrap()).unwrap();
-        Self { facts, child, folder }
+        Ok(Self { facts, child, folder })
     }
 
     /// A fact of the stack's file, as text.

@@ -18,7 +18,7 @@ async fn a_validated_request_is_one_trip_and_no_query() {
     // The first request fetches the key set and brings the limit's script to the store.
     assert_eq!(get_with(&url, &first.access).await.status(), 200);
     // And the store is told, after the answer and once a minute, that the session was seen.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
 
     let queries = stack.metric("origin_url", QUERIES, "request").await;
     // The origin looks after the store in its own time.

@@ -152,7 +152,8 @@ impl World {
                 85..92 => {
                     let request = self.client.post(self.url(place, "/auth/logout"));
                     let answer = request.bearer_auth(&own.access).send().await.unwrap();
-                    if answer.status() != 204 {
+                    // 202: the store had not heard of it within its deadline, and will.
+                    if !matches!(answer.status().as_u16(), 202 | 204) {
                         self.seen.wrong(format!("logout: {}", answer.status()));
                     }
                     self.seen.count("logouts");

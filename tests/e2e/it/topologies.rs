@@ -177,7 +177,7 @@ async fn a_failover_of_sentinels_is_followed() {
                 "port {port}\nbind 127.0.0.1\ndir {}\nrequirepass sentinel-word\n\
                  sentinel sentinel-pass sentinel-word\n\
                  sentinel monitor mymaster 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds mymaster 1000\n\
+                 sentinel down-after-milliseconds mymaster 3000\n\
                  sentinel failover-timeout mymaster 6000\n",
                 folder.file("").display(),
                 master.port
