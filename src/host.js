@@ -2,11 +2,11 @@
 // the work that it does. No judgement here; core has it all.
 
 // The place that serves, by the first request: an isolate stays where it is, and each look at `cf` has it parsed.
-let colo;
+let colo = '';
 
 // Clock, request id, place, method, URL, then the header fields, a line each: one string, one crossing.
 export function head(request, id) {
-  colo ??= request.cf?.colo ?? '';
+  colo ||= request.cf?.colo ?? '';
   let text = `${Date.now()}\n${id}\n${colo}\n${request.method}\n${request.url}`;
   for (const [name, value] of request.headers) text += `\n${name}\n${value}`;
   return text;

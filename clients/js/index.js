@@ -128,8 +128,8 @@ export class Session extends EventTarget {
   }
 
   async #renew(enough, waited) {
-    if (waited) await this.#catchUp(WRITTEN_MS);
-    else if (this.#isBehind()) await this.#catchUp(ANSWER_MS);
+    if (waited) await this.#catchUp(enough, WRITTEN_MS);
+    else if (this.#isBehind()) await this.#catchUp(enough, ANSWER_MS);
     const stored = this.#stored();
     if (!stored) return this.#end('session_ended', false);
     if (!this.#cookie) this.#adopt(stored.access);
@@ -145,21 +145,21 @@ export class Session extends EventTarget {
     return undefined;
   }
 
-  // Whether another tab got a token since that is in its memory alone.
+  // Whether another tab got a token since.
   #isBehind() {
     const stored = this.#stored();
-    return this.#cookie && stored?.made > this.#made() && stored.until > Date.now();
+    return stored?.made > this.#made() && (stored.until ?? stored.access.until) > Date.now();
   }
 
   // Waits for what the tab got that had the lock before. Neither the storage nor the channel is in step with locks: what was
   // written and said may still be on its way. A tab that was closed has got nothing; then the gate is asked.
-  async #catchUp(ms) {
-    const had = this.#made();
-    this.#channel?.postMessage({ wants: had });
+  async #catchUp(enough, ms) {
     const begun = Date.now();
-    while (this.active && this.#made() === had && Date.now() - begun < ms) {
-      await new Promise((resolve) => { setTimeout(resolve, 10); });
+    for (let asked = false; this.active && Date.now() - begun < ms; asked = true) {
       if (!this.#cookie) this.#adopt(this.#stored()?.access);
+      if (enough(this.#access) && !this.#isBehind()) return;
+      if (!asked) this.#channel?.postMessage({ wants: this.#made() });
+      await new Promise((resolve) => { setTimeout(resolve, 10); });
     }
   }
 

@@ -99,7 +99,9 @@ impl Tally {
     /// on a quiet machine. What only fails beside others is told, and fails nothing.
     fn check_timed(&mut self, name: &str, command: impl Fn(&[&str]) -> Command) -> Result<()> {
         let mut outcome = watch(name, command(&[]))?;
-        if (1..=UNSTEADY_MAX).contains(&outcome.failed.len()) {
+        // Not where the run was cut off in the middle.
+        let whole = outcome.summed == outcome.failed.len() as u64;
+        if whole && (1..=UNSTEADY_MAX).contains(&outcome.failed.len()) {
             for test in std::mem::take(&mut outcome.failed) {
                 let again = watch(&format!("{test}, once more"), command(&["--exact", &test]))?;
                 if again.good && again.passed == 1 {
@@ -140,6 +142,8 @@ struct Outcome {
     passed: u64,
     /// By name.
     failed: Vec<String>,
+    /// How many failed, by the summaries.
+    summed: u64,
     good: bool,
 }
 
@@ -148,11 +152,12 @@ fn watch(name: &str, mut command: Command) -> Result<Outcome> {
     let begun = Instant::now();
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("{name}: {command:?}"))?;
-    let (mut passed, mut failed) = (0, Vec::new());
+    let (mut passed, mut summed, mut failed) = (0, 0, Vec::new());
     for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
         let line = line?;
         if let Some((_, counts)) = line.split_once("test result: ") {
             passed += count(counts, " passed");
+            summed += count(counts, " failed");
         }
         let test = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
         failed.extend(test.map(str::to_owned));
@@ -162,7 +167,7 @@ fn watch(name: &str, mut command: Command) -> Result<Outcome> {
     let good = child.wait()?.success() && !(tests && passed == 0 && failed.is_empty());
     let verdict = if good { "good" } else { "FAILED" };
     println!("-- {name}: {verdict} in {} s", begun.elapsed().as_secs());
-    Ok(Outcome { passed, failed, good })
+    Ok(Outcome { passed, failed, summed, good })
 }
 
 /// The number before `word` in cargo's line of counts.

@@ -7,7 +7,16 @@ use std::fmt;
 
 /// The members of the one JSON object that `text` is.
 pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
-    match value(text) {
+    members(value(text))
+}
+
+/// The same for a record of our own, in which what came from outside stands a level deeper.
+pub fn record(text: &[u8]) -> Option<Map<String, Value>> {
+    members(within(text, DEPTH_MAX + 1))
+}
+
+fn members(value: Result<Value, serde_json::Error>) -> Option<Map<String, Value>> {
+    match value {
         Ok(Value::Object(members)) => Some(members),
         Ok(_) | Err(_) => None,
     }
@@ -15,8 +24,12 @@ pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
 
 /// The one JSON value that `text` is.
 pub fn value(text: &[u8]) -> Result<Value, serde_json::Error> {
+    within(text, DEPTH_MAX)
+}
+
+fn within(text: &[u8], depth_left: usize) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Strict { depth_left: DEPTH_MAX }.deserialize(&mut deserializer)?;
+    let value = Strict { depth_left }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }

@@ -226,7 +226,10 @@ impl Policy {
         let limits = read.limits();
         let routes = read.routes(cors.as_ref(), assertion.is_some(), &limits);
         let asks = routes.iter().any(|route| route.store_outage == StoreOutage::Origin);
-        if asks && issuers.iter().all(|issuer| issuer.introspection.is_none()) {
+        if asks
+            && !read.is_faulty("ISSUERS")
+            && issuers.iter().all(|issuer| issuer.introspection.is_none())
+        {
             read.fault("ROUTES: store_outage", Fault::NoIntrospection);
         }
         let (upstream, origin) = (read.url("UPSTREAM_URL"), read.url("ORIGIN_URL"));

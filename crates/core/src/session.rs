@@ -59,8 +59,8 @@ impl TokenRecord {
     /// The record, if what is stored under `key` is one. Where there is a seal, one without it is none.
     pub fn decode(text: &str, key: &str, seal: Option<&Seal>) -> Option<Self> {
         let mut members = match seal {
-            Some(seal) => json::object(seal.open(text, key)?.as_bytes())?,
-            None => json::object(text.as_bytes())?,
+            Some(seal) => json::record(seal.open(text, key)?.as_bytes())?,
+            None => json::record(text.as_bytes())?,
         };
         let mut texts = |name: &str| match members.remove(name) {
             None | Some(Value::Null) => Ok(None),

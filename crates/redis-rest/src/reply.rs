@@ -1,6 +1,6 @@
 //! A Redis reply and its JSON: what a server may answer.
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Number;
 use std::fmt;
@@ -160,6 +160,7 @@ enum Json {
     Item { result: Option<Reply>, error: Option<String> },
     List(Vec<Json>),
     Plain(Reply),
+    Text(String),
 }
 
 impl Json {
@@ -168,7 +169,7 @@ impl Json {
         match self {
             Self::Item { result: Some(reply), error: None } => Some(reply),
             Self::Item { result: None, error: Some(text) } => Some(Reply::Error(text)),
-            Self::Item { .. } | Self::List(_) | Self::Plain(_) => None,
+            Self::Item { .. } | Self::List(_) | Self::Plain(_) | Self::Text(_) => None,
         }
     }
 
@@ -180,6 +181,7 @@ impl Json {
                 values.into_iter().map(Self::result).collect::<Option<_>>().map(Reply::Array)
             }
             Self::Plain(reply) => Some(reply),
+            Self::Text(text) => Some(Reply::Bulk(text.into_bytes())),
         }
     }
 }
@@ -222,7 +224,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::Plain(Reply::text(text)))
+        Ok(Json::Text(text.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
@@ -236,18 +238,22 @@ impl<'de> Visitor<'de> for JsonVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
         let (mut result, mut error) = (None, None);
         while let Some(name) = members.next_key::<String>()? {
-            let value: Json = members.next_value()?;
-            match (name.as_str(), value) {
-                ("result", value) if result.is_none() => {
-                    result = Some(value.result().ok_or_else(|| A::Error::custom("no result"))?);
-                }
-                ("error", Json::Plain(Reply::Bulk(text))) if error.is_none() => {
-                    error = Some(String::from_utf8(text).map_err(A::Error::custom)?);
-                }
-                ("result" | "error", _) => return Err(A::Error::custom("no item")),
-                _ => {}
+            let twice = match name.as_str() {
+                "result" => result.replace(members.next_value::<Json>()?).is_some(),
+                "error" => error.replace(members.next_value::<Json>()?).is_some(),
+                _ => members.next_value::<IgnoredAny>().map(|_| false)?,
+            };
+            if twice {
+                return Err(A::Error::custom("a member stands twice"));
             }
         }
+        let no_item = || A::Error::custom("no item");
+        let error = match error {
+            None | Some(Json::Plain(Reply::Null)) => None,
+            Some(Json::Text(text)) => Some(text),
+            Some(_) => return Err(no_item()),
+        };
+        let result = result.map(|value| value.result().ok_or_else(no_item)).transpose()?;
         Ok(Json::Item { result, error })
     }
 }
@@ -309,6 +315,21 @@ mod tests {
         check(r#"{"error":"WRONGPASS"}"#, 1, Err(ReplyError::Malformed));
         check("<html>", 1, Err(ReplyError::Malformed));
         check(r#"[{"result":1}"#, 1, Err(ReplyError::Malformed));
+        check(r#"[{"result":1,"result":1}]"#, 1, Err(ReplyError::Malformed));
+        check(r#"[{"result":true}]"#, 1, Err(ReplyError::Malformed));
+        check(r#"[{"error":1.5}]"#, 1, Err(ReplyError::Malformed));
+        check(r#"[{"error":null}]"#, 1, Err(ReplyError::Malformed));
+        check(r#"[{"error":null,"result":null}]"#, 1, Ok(&[Reply::Null]));
+        let more = r#"[{"result":1,"x":{"result":{"y":true}},"z":[false]}]"#;
+        check(more, 1, Ok(&[Reply::Integer(1)]));
+        check(
+            r#"[{"result":18446744073709551615}]"#,
+            1,
+            Ok(&[Reply::text("18446744073709551615")]),
+        );
+        check(r#"[{"result":1.5}]"#, 1, Ok(&[Reply::text("1.5")]));
+        let deep = |depth| format!(r#"[{{"result":{}{}}}]"#, "[".repeat(depth), "]".repeat(depth));
+        check(&deep(100_000), 1, Err(ReplyError::Malformed));
     }
 
     #[test]

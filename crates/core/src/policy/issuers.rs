@@ -62,7 +62,9 @@ impl Members<'_, '_> {
                 self.fault("introspection.token_prefix", Fault::TokenPrefix);
             }
         }
-        Some(issuer)
+        // Nothing is said of others by one that is not what it was meant to be.
+        let place = self.place().to_owned();
+        (!self.read.is_faulty(&place)).then_some(issuer)
     }
 
     /// Those that are named; nothing where one can't be read, which is told.
@@ -106,8 +108,7 @@ impl Members<'_, '_> {
         if none {
             self.fault("algorithms", Fault::Empty);
         }
-        let algorithms = algorithms.unwrap_or_default();
-        if variable.is_none() && algorithms.iter().any(|alg| alg.is_secret()) {
+        if variable.is_none() && algorithms.unwrap_or_default().iter().any(|alg| alg.is_secret()) {
             self.fault("algorithms", Fault::Key(KeyFault::SecretPublished));
         }
         for (name, url) in [("jwks_url", &jwks_url), ("metadata_url", &metadata_url)] {
@@ -125,7 +126,7 @@ impl Members<'_, '_> {
                 (variable, text, KeySource::Secret)
             }
         };
-        match Jwks::parse(&text, algorithms, source) {
+        match Jwks::parse(&text, algorithms?, source) {
             Ok((keys, faults)) => {
                 if keys.keys().is_empty() && faults.is_empty() {
                     self.read.fault(format!("{name}.keys"), Fault::Empty);
@@ -164,7 +165,7 @@ fn introspection(mut given: Members<'_, '_>) -> Option<Introspection> {
     Some(Introspection {
         url: url?,
         client_id: client_id?,
-        client_secret: Secret::new(secret?),
+        client_secret: Secret::new(secret.unwrap_or_default()),
         client_auth: client_auth.unwrap_or_default(),
         revocations_in_store,
         token_prefix,

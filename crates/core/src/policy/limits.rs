@@ -38,12 +38,15 @@ impl Members<'_, '_> {
         let window_seconds = self.number("window_seconds", 1, 86_400).unwrap_or(1);
         let burst = self.number("burst", 1, QUOTA_MAX);
         let local_quota = self.number("local_quota", 1, QUOTA_MAX);
-        let algorithm = self.word("algorithm", &Algorithm::WORDS).unwrap_or_default();
-        if burst.is_some() && !algorithm.has_burst() {
-            self.fault("burst", Fault::NoBurst);
-        }
-        if algorithm != Algorithm::FixedWindow && !self.read.has_scripts() {
-            self.fault("algorithm", Fault::NotWithMemcached);
+        let usual = !self.has("algorithm");
+        let algorithm = self.word("algorithm", &Algorithm::WORDS);
+        if let Some(algorithm) = algorithm.or_else(|| usual.then(Algorithm::default)) {
+            if burst.is_some() && !algorithm.has_burst() {
+                self.fault("burst", Fault::NoBurst);
+            }
+            if algorithm != Algorithm::FixedWindow && !self.read.has_scripts() {
+                self.fault("algorithm", Fault::NotWithMemcached);
+            }
         }
         let by = self.limit_by();
         let (shadow, headers) = (self.flag("shadow"), self.flag("headers"));
@@ -59,7 +62,7 @@ impl Members<'_, '_> {
         let outage: LimitOutage = self.word("outage", &LimitOutage::WORDS).unwrap_or_default();
         Limit {
             name,
-            algorithm,
+            algorithm: algorithm.unwrap_or_default(),
             quota,
             window_seconds,
             burst,

@@ -15,10 +15,7 @@ impl<'r, 'l> Members<'r, 'l> {
     /// Those of the object that `value` is.
     pub(super) fn of(read: &'r mut Reader<'l>, place: String, value: Value) -> Option<Self> {
         match value {
-            Value::Object(mut left) => {
-                left.retain(|_, value| !value.is_null());
-                Some(Self { read, place, left })
-            }
+            Value::Object(left) => Some(Self { read, place, left }),
             _ => {
                 read.fault(place, Fault::NotA("an object"));
                 None

@@ -18,18 +18,15 @@ impl Reader<'_> {
         signs: bool,
         shared: &[Limit],
     ) -> Vec<Route> {
-        let mut routes: Vec<Route> = Vec::new();
+        let (mut routes, mut names) = (Vec::<Route>::new(), Vec::new());
         for entry in self.required_list("ROUTES") {
             let Some(mut given) = self.entry(entry) else {
                 continue;
             };
-            let Some(mut route) = given.route(signs, shared) else {
+            let Some(mut route) = given.route(signs, shared, &mut names) else {
                 continue;
             };
             route.cors = route.cors.or_else(|| cors.cloned());
-            if routes.iter().any(|other| other.name == route.name) {
-                given.fault("name", Fault::Duplicate);
-            }
             if routes.iter().any(|earlier| earlier.covers(&route)) {
                 let place = given.place().to_owned();
                 given.read.fault(place, Fault::Shadowed);
@@ -41,12 +38,17 @@ impl Reader<'_> {
 }
 
 impl Members<'_, '_> {
-    fn route(&mut self, signs: bool, shared: &[Limit]) -> Option<Route> {
+    /// A route. `names` are those of the routes before it, and then also its own.
+    fn route(&mut self, signs: bool, shared: &[Limit], names: &mut Vec<String>) -> Option<Route> {
         self.need(&["name", "path", "access"]);
         let name = self.text("name");
         if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
             self.fault("name", Fault::UnsafeName);
         }
+        if name.as_ref().is_some_and(|name| names.contains(name)) {
+            self.fault("name", Fault::Duplicate);
+        }
+        names.extend(name.clone());
         let methods = self.texts("methods").unwrap_or_default();
         if !methods.iter().all(|method| is_method(method)) {
             self.fault("methods", Fault::NotAMethod);
@@ -89,7 +91,9 @@ impl Members<'_, '_> {
                 let place = format!("{}: limit {}", self.place(), limit.name);
                 self.read.fault(place, Fault::NotForAccess);
             }
-            if (1..cost).contains(&limit.least()) {
+            // What can't be read of a limit has been told.
+            let sound = !self.read.is_faulty(&self.at("limit")) && !self.read.is_faulty("LIMITS");
+            if sound && (1..cost).contains(&limit.least()) {
                 self.fault(&format!("cost: limit {}", limit.name), Fault::AboveQuota);
             }
         }

@@ -97,9 +97,9 @@ fn each_fault_is_named() {
             "ROUTES[0].path",
             "ROUTES[1].scopes",
             "ROUTES[1].upstream",
+            "ROUTES[2].name",
             "ROUTES[2].limit.quota",
             "ROUTES[2].limit.window_seconds",
-            "ROUTES[2].name",
         ],
     );
     check(
@@ -430,8 +430,8 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
             ("ADDRESSES", "[]"),
         ],
         &[
-            "ISSUERS[0].audience",
             "ISSUERS[0].issuer",
+            "ISSUERS[0].audience",
             "ISSUERS[0].leeway_seconds",
             "ISSUERS[0].sessions_in_store",
             "ISSUERS[0].token_type",
@@ -461,6 +461,7 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
             "ROUTES[0].path",
             "IDENTITY_FIELDS.subject",
             "IDENTITY_FIELDS.claims.plan",
+            "IDENTITY_FIELDS.claims.tenant",
             "IDENTITY_FIELDS.roles",
             "ADDRESSES",
             "FAILURE_LIMIT.window_seconds",
@@ -468,6 +469,32 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
             "FAILURE_LIMIT.window",
         ],
     );
+    // A fault makes no other.
+    let provider = r#"{"url":"https://i/x","client_id":"a","client_secret_variable":"NONE"}"#;
+    let opaque = format!(r#"[{{"issuer":"https://i","audience":"a","introspection":{provider}}}]"#);
+    let asks = r#"[{"name":"a","path":"/a","access":"protected","store_outage":"origin"},
+        {"name":"a","path":"b","access":"protected"}]"#;
+    check(&[("ISSUERS", &opaque), ("ROUTES", asks)], &["NONE", "ROUTES[1].name", "ROUTES[1].path"]);
+    check(
+        &[("ISSUERS", &opaque.replace("\"a\",\"i", "1,\"i")), ("ROUTES", asks)],
+        &["ISSUERS[0].audience", "NONE", "ROUTES[1].name", "ROUTES[1].path"],
+    );
+    let inline = format!(r#""algorithms":["RS265"],"jwks":{{"keys":[{ED}]}}"#);
+    check(&[("ISSUERS", &issuer(&inline))], &["ISSUERS[0].algorithms[0]"]);
+    let limit = r#"{"quota":true,"window_seconds":1,"burst":60,"by":"subject","plans":{"claim":"p","quotas":{"free":10}}}"#;
+    let costly =
+        format!(r#"[{{"name":"a","path":"/a","access":"protected","cost":2,"limit":{limit}}}]"#);
+    check(&[("ROUTES", &costly)], &["ROUTES[0].limit.quota"]);
+    let mistyped = r#"[{"name":"a","path":"/a","access":"public","limit":{"quota":5,"window_seconds":60,
+        "by":"address","algorithm":"fixed-window"}}]"#;
+    let memcached = ("STORE_URL", "memcached://127.0.0.1:11211");
+    check(&[memcached, ("ROUTES", mistyped)], &["ROUTES[0].limit.algorithm"]);
+    // Nothing is as good as absent.
+    for null in ["scopes", "claims", "methods", "limits", "mode", "cors", "scops"] {
+        let route = format!(r#"[{{"name":"a","path":"/a","access":"protected","{null}":null}}]"#);
+        check(&[("ROUTES", &route)], &[&format!("ROUTES[0].{null}")]);
+    }
+    check(&[("ADDRESSES", r#"{"allow":null}"#)], &["ADDRESSES.allow"]);
     let words = |changes: &[(&str, &str)]| {
         Policy::parse(lookup(changes))
             .unwrap_err()
