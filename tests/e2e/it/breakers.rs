@@ -192,7 +192,7 @@ async fn renew(stack: &Stack, probe: &str, change: impl FnOnce(&mut Value)) {
         let lines = || stack.log("edge").matches("\"event\":\"request\"").count();
         let before = lines();
         let _ = get(&stack.edge(probe)).send().await.unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
         if lines() == before {
             return;
         }

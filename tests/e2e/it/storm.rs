@@ -255,6 +255,11 @@ async fn storm(options: &'static [&'static str]) {
     // The database's word on each token, and the edge's.
     let one = &world.stacks[0];
     let given = seen.tokens.lock().unwrap().clone();
+    let begun = Instant::now();
+    while one.metric("origin_url", "portcullis_origin_outbox_rows", "").await > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the store was not told all");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let mut live = 0;
     for token in given.iter().rev().take(400) {
         let request = world.client.post(format!("{}/oauth/introspect", one.fact("origin_url")));
@@ -287,11 +292,6 @@ async fn storm(options: &'static [&'static str]) {
     let held: BTreeSet<String> =
         redis::cmd("ZRANGE").arg(&keys[0]).arg(0).arg(-1).query(&mut redis).unwrap();
     assert_eq!(held, ids(&text));
-    let begun = Instant::now();
-    while one.metric("origin_url", "portcullis_origin_outbox_rows", "").await > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the store was not told all");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
     println!(
         "storm of {seconds} s ({options:?}): {:?}, {} tokens, worst revocation delay {:?}",
         seen.counts.lock().unwrap(),
