@@ -148,7 +148,7 @@ export class Session extends EventTarget {
   // Whether another tab got a token since.
   #isBehind() {
     const stored = this.#stored();
-    return stored?.made > this.#made() && (stored.until ?? stored.access.until) > Date.now();
+    return stored?.made > this.#made() && (stored.until ?? stored.access?.until) > Date.now();
   }
 
   // Waits for what the tab got that had the lock before. Neither the storage nor the channel is in step with locks: what was

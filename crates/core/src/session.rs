@@ -62,25 +62,26 @@ impl TokenRecord {
             Some(seal) => json::record(seal.open(text, key)?.as_bytes())?,
             None => json::record(text.as_bytes())?,
         };
-        let mut texts = |name: &str| match members.remove(name) {
+        let mut take = |name: &str| match members.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(()),
         };
         Some(Self {
-            sub: texts("sub").ok()??,
-            sid: texts("sid").ok()?,
-            client_id: texts("client_id").ok()?,
-            scope: texts("scope").ok()?.unwrap_or_default(),
-            iss: texts("iss").ok()?,
-            jti: texts("jti").ok()?,
-            read_as: texts("read_as").ok()?,
+            sub: take("sub").ok()??,
+            sid: take("sid").ok()?,
+            client_id: take("client_id").ok()?,
+            scope: take("scope").ok()?.unwrap_or_default(),
+            iss: take("iss").ok()?,
+            jti: take("jti").ok()?,
+            read_as: take("read_as").ok()?,
             exp: number(&members, "exp").ok()?,
             iat: number(&members, "iat").ok()?,
             asked_at: number(&members, "asked_at").ok()?,
             others: match members.remove("others") {
                 None => Map::new(),
-                Some(others) => others.as_object()?.clone(),
+                Some(Value::Object(others)) => others,
+                Some(_) => return None,
             },
         })
     }
@@ -165,6 +166,20 @@ mod tests {
         assert_eq!(TokenRecord::decode(&sealed, "k", seal.as_ref()), Some(record));
         assert_eq!(TokenRecord::decode(&sealed, "k", None), None);
         assert_eq!(TokenRecord::decode(&stored, "k", seal.as_ref()), None);
+    }
+
+    /// A provider's answer nests 16 deep at the most; its claims are one deeper here.
+    #[test]
+    fn what_a_provider_may_say_can_be_kept() {
+        let kept = |depth| {
+            let claim = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            TokenRecord::decode(&format!(r#"{{"sub":"a","others":{{"x":{claim}}}}}"#), "k", None)
+        };
+        assert_eq!(kept(15).map(|record| record.others.len()), Some(1));
+        assert_eq!(kept(16), None);
+        for wrong in [r#"{"sub":"a","others":[]}"#, r#"{"sub":"a","exp":-1}"#, r#"{"sub":1}"#] {
+            assert_eq!(TokenRecord::decode(wrong, "k", None), None, "{wrong}");
+        }
     }
 
     #[test]
