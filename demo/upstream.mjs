@@ -1,4 +1,4 @@
-// A small API to stand behind the gate: it answers every request with what it received.
+// A small API to stand behind the edge: it answers every request with what it received.
 // Usage: node demo/upstream.mjs PORT
 import { createServer } from 'node:http';
 

@@ -2,7 +2,7 @@
 //! what other isolates of the same place have learned.
 
 use crate::{Arrival, host, metrics, task};
-use portcullis_core::{Breaker, BreakerState, Outage, Pass, Policy, TokenHash};
+use portcullis_core::{Breaker, BreakerState, CallPermit, Outage, Policy, TokenHash};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Dependency {
     Store,
-    Origin,
+    Auth,
     /// The upstream of this route: one slow call does not speak for all others.
     Upstream(&'static str),
     /// The introspection of the issuer in this place.
@@ -28,7 +28,7 @@ pub enum Health {
     /// It failed.
     Failed(Outage),
     /// Nothing: what went wrong may be the client's doing.
-    Unsaid,
+    Inconclusive,
 }
 
 /// Calls a dependency, unless it is left alone. Why it was, and until when, is what it failed with last. A deadline
@@ -56,12 +56,12 @@ pub async fn call<T>(
     match health {
         Health::Good => succeeded(dependency, pass, policy, arrival),
         Health::Failed(cause) => failed(dependency, pass, cause, policy, arrival),
-        Health::Unsaid => with(dependency, |breaker| breaker.unsaid(pass)),
+        Health::Inconclusive => with(dependency, |breaker| breaker.inconclusive(pass)),
     }
     Ok(outcome)
 }
 
-fn succeeded(dependency: Dependency, pass: Pass, policy: &'static Policy, arrival: &Arrival) {
+fn succeeded(dependency: Dependency, pass: CallPermit, policy: &'static Policy, arrival: &Arrival) {
     if with(dependency, |breaker| breaker.succeeded(pass)) {
         log(dependency, policy, arrival, "closed", None);
         share(dependency, policy, 0, 1);
@@ -70,7 +70,7 @@ fn succeeded(dependency: Dependency, pass: Pass, policy: &'static Policy, arriva
 
 fn failed(
     dependency: Dependency,
-    pass: Pass,
+    pass: CallPermit,
     cause: Outage,
     policy: &'static Policy,
     arrival: &Arrival,
@@ -109,17 +109,17 @@ async fn adopt(dependency: Dependency, policy: &'static Policy) {
     if until_ms > now_ms {
         let cause = match dependency {
             Dependency::Store => Outage::StoreUnreachable,
-            Dependency::Origin => Outage::OriginUnreachable,
+            Dependency::Auth => Outage::AuthUnreachable,
             Dependency::Upstream(_) => Outage::UpstreamUnreachable,
             Dependency::Provider(_) => Outage::IntrospectionUnreachable,
         };
         let pause_ms = until_ms - now_ms;
-        with(dependency, |breaker| breaker.hold(cause, until_ms.min(bound_ms), pause_ms));
+        with(dependency, |breaker| breaker.force_open(cause, until_ms.min(bound_ms), pause_ms));
     }
 }
 
 /// Whether a dependency is left alone at this moment.
-pub fn is_left_alone(dependency: Dependency) -> bool {
+pub fn is_open(dependency: Dependency) -> bool {
     let now_ms = host::now_ms();
     let state = BREAKERS
         .with_borrow(|breakers| breakers.get(&dependency).map(|breaker| breaker.state(now_ms)));
@@ -127,13 +127,13 @@ pub fn is_left_alone(dependency: Dependency) -> bool {
 }
 
 /// Those that are not closed, with what they are doing.
-pub fn troubled(policy: &Policy) -> Vec<(String, &'static str)> {
+pub fn not_closed(policy: &Policy) -> Vec<(String, &'static str)> {
     let now_ms = host::now_ms();
     BREAKERS.with_borrow(|breakers| {
         let states =
             breakers.iter().map(|(dependency, breaker)| (dependency, breaker.state(now_ms)));
-        let troubled = states.filter(|(_, state)| *state != BreakerState::Closed);
-        troubled.map(|(dependency, state)| (name(*dependency, policy), state.name())).collect()
+        let not_closed = states.filter(|(_, state)| *state != BreakerState::Closed);
+        not_closed.map(|(dependency, state)| (name(*dependency, policy), state.name())).collect()
     })
 }
 
@@ -144,7 +144,7 @@ fn with<T>(dependency: Dependency, work: impl FnOnce(&mut Breaker<Outage>) -> T)
 fn name(dependency: Dependency, policy: &Policy) -> String {
     match dependency {
         Dependency::Store => "store".to_owned(),
-        Dependency::Origin => "origin".to_owned(),
+        Dependency::Auth => "auth".to_owned(),
         Dependency::Upstream(route) => format!("upstream of {route}"),
         Dependency::Provider(place) => {
             let issuer = policy.issuers.get(place).map(|issuer| issuer.issuer.as_str());

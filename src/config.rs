@@ -38,7 +38,7 @@ fn load() -> Option<&'static Policy> {
         Err(faults) => {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             let line = serde_json::json!({
-                "level": "error", "event": "configuration_faulty", "faults": faults,
+                "level": "error", "event": "configuration_invalid", "faults": faults,
             });
             host::log(&line.to_string());
             None

@@ -1,4 +1,4 @@
-//! Sends a permitted request on: to the origin with a bounded body, to an upstream as a stream.
+//! Sends a permitted request on: to the auth service with a bounded body, to an upstream as a stream.
 
 use crate::breakers::{self, Dependency, Health};
 use crate::host::{self, Fault, Forward, Journey, Response};
@@ -6,7 +6,7 @@ use crate::refresh;
 use crate::trace::Tier;
 use crate::{Arrival, retry};
 use portcullis_core::{
-    Assertion, Denial, Endpoint, Head, Outage, Permit, Policy, Refresh, Refusal, Revocation,
+    Assertion, Denial, Endpoint, Outage, Permit, Policy, Refresh, Refusal, RequestHead, Revocation,
     StoreOutage, Target,
 };
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ use wasm_bindgen::JsValue;
 /// The answer of whoever the permit is for, untouched.
 pub async fn send(
     permit: &Permit<'static>,
-    head: &Head<'_>,
+    head: &RequestHead<'_>,
     policy: &'static Policy,
     arrival: &Arrival,
 ) -> Result<Response, Refusal> {
@@ -24,11 +24,11 @@ pub async fn send(
     if permit.degraded().token == Some(StoreOutage::Signature) {
         trace.tier.set(Some(Tier::Signature));
     }
-    let mut edits = permit.edits(head, &arrival.request_id);
+    let mut edits = permit.header_edits(head, &arrival.request_id);
     if let Some((assertion, input)) = permit.unsigned(&arrival.request_id, arrival.now) {
         edits.set.push((&assertion.field, sign(assertion, &input, arrival).await?));
     }
-    if let Target::Origin(_) = permit.target() {
+    if let Target::Auth(_) = permit.target() {
         let country = host::country();
         if !country.is_empty() {
             edits.set.push(("portcullis-country", country));
@@ -37,9 +37,9 @@ pub async fn send(
     let (begun_ms, deadline_ms) = (host::now_ms(), permit.deadline_ms());
     let until_ms = begun_ms + u64::from(deadline_ms);
     let (base, dependency, body) = match permit.target() {
-        Target::Origin(base) => {
+        Target::Auth(base) => {
             let body = read(head, deadline_ms, policy.auth_body_bytes_max).await?;
-            (base, Dependency::Origin, body)
+            (base, Dependency::Auth, body)
         }
         Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
     };
@@ -85,8 +85,8 @@ pub async fn send(
             outcome = forward.send().await;
         }
         let outcome = outcome.map_err(|fault| match (permit.target(), fault) {
-            (Target::Origin(_), Fault::Timeout) => Outage::OriginTimeout,
-            (Target::Origin(_), Fault::TooLarge | Fault::Unreachable) => Outage::OriginUnreachable,
+            (Target::Auth(_), Fault::Timeout) => Outage::AuthTimeout,
+            (Target::Auth(_), Fault::TooLarge | Fault::Unreachable) => Outage::AuthUnreachable,
             (Target::Upstream(_), Fault::Timeout) => Outage::UpstreamTimeout,
             (Target::Upstream(_), Fault::TooLarge | Fault::Unreachable) => {
                 Outage::UpstreamUnreachable
@@ -94,7 +94,7 @@ pub async fn send(
         });
         let health = match &outcome {
             Ok(_) => Health::Good,
-            Err(_) if streams => Health::Unsaid,
+            Err(_) if streams => Health::Inconclusive,
             Err(outage) => Health::Failed(*outage),
         };
         (health, outcome)
@@ -111,22 +111,22 @@ pub async fn send(
     Ok(response)
 }
 
-/// What the origin answered. Its errors pass as they are, but for one that is none of an API's: a page of a server that
+/// What the auth service answered. Its errors pass as they are, but for one that is none of an API's: a page of a server that
 /// failed may tell more than clients should know.
 fn without_internals(response: Response, dependency: Dependency) -> Result<Response, Refusal> {
-    if dependency == Dependency::Origin && response.status >= 500 {
+    if dependency == Dependency::Auth && response.status >= 500 {
         let media_type = response.media_type.split(';').next().unwrap_or_default().trim();
         if !matches!(media_type, "application/json" | "application/problem+json") {
-            return Err(Outage::OriginFaulty.into());
+            return Err(Outage::AuthBadResponse.into());
         }
     }
     Ok(response)
 }
 
-/// The body of a request to the origin, which is short: read before anybody is called, so that what goes wrong is
+/// The body of a request to the auth service, which is short: read before anybody is called, so that what goes wrong is
 /// told as its client's doing.
 async fn read(
-    head: &Head<'_>,
+    head: &RequestHead<'_>,
     deadline_ms: u32,
     bytes_max: u32,
 ) -> Result<Option<JsValue>, Refusal> {
@@ -137,7 +137,7 @@ async fn read(
     let body = body.map_err(|fault| match fault {
         Fault::TooLarge => Denial::BodyTooLarge,
         Fault::Timeout => Denial::BodyTooSlow,
-        Fault::Unreachable => Denial::BodyBroken,
+        Fault::Unreachable => Denial::BodyIncomplete,
     })?;
     Ok(Some(body).filter(|body| !body.is_undefined()))
 }

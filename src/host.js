@@ -332,7 +332,7 @@ export function reply(status, fields, body) {
   return new Response(body || null, { status, headers });
 }
 
-// The same response with some fields set; its body is not touched. Where the gate says which pages may read
+// The same response with some fields set; its body is not touched. Where the edge says which pages may read
 // it, nobody else does. A WebSocket's response can't be made anew, nor one whose status is none.
 export function dress(response, saysWhoReads, fields) {
   if (response.webSocket || response.status < 200 || response.status > 599) return response;

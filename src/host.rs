@@ -368,7 +368,7 @@ impl Journey {
 pub enum Whole {
     /// One that is not good, or too long; as it came.
     Other(Response),
-    /// A good one: fields and body, as [`portcullis_core::Answered::parse`] reads it.
+    /// A good one: fields and body, as [`portcullis_core::CapturedResponse::parse`] reads it.
     Text(String),
 }
 

@@ -7,8 +7,9 @@ use crate::trace::Tier;
 use crate::verify::Basis;
 use crate::{Arrival, retry, store, task};
 use portcullis_core::{
-    Check, Denial, Finding, Introspection, Issuer, Memory, Missing, Outage, Policy, Proof,
-    Provider, Refusal, StoreOutage, TokenHash, TokenRecord, UnixSeconds, Vouched,
+    AuthenticatedRequest, Check, Denial, GenerationalCache, Introspection, Issuer, Missing, Outage,
+    Policy, Provider, Refusal, StoreOutage, StoreResult, TokenHash, TokenRecord, UnixSeconds,
+    VerifiedToken,
 };
 use redis_rest::{Command, Reply};
 use std::cell::{Cell, RefCell};
@@ -16,8 +17,8 @@ use std::rc::Rc;
 
 thread_local! {
     /// Tokens that turned out to be no good.
-    static REFUSED: RefCell<Memory<TokenHash, Pause>> =
-        RefCell::new(Memory::new(REFUSED_PER_GENERATION, usize::MAX));
+    static REFUSED: RefCell<GenerationalCache<TokenHash, Pause>> =
+        RefCell::new(GenerationalCache::new(REFUSED_PER_GENERATION, usize::MAX));
     /// The current second, and how often it was asked in it, for each reason apart: nobody can use up with
     /// made-up tokens what genuine ones need.
     static ASKED: Cell<(UnixSeconds, [u32; 3])> = const { Cell::new((UnixSeconds(0), [0; 3])) };
@@ -49,22 +50,22 @@ pub async fn holder(
     hash: TokenHash,
     policy: &'static Policy,
     arrival: &Arrival,
-) -> Result<(Rc<Vouched>, Basis), Refusal> {
+) -> Result<(Rc<VerifiedToken>, Basis), Refusal> {
     let keeps = |record: &TokenRecord| {
         let (exp, asked_at) = (record.exp.map(UnixSeconds), record.asked_at.map(UnixSeconds));
         let bound = policy.revocation_seconds_max;
         provider.introspection.keeps_seconds(exp, asked_at, bound, arrival.now)
     };
-    let vouch = |record: TokenRecord| {
+    let verify = |record: TokenRecord| {
         // In whole seconds, as the record counts.
         let until_ms = arrival.now.plus(keeps(&record)).0 * 1000;
-        Ok((check.vouch_record(provider.issuer, record)?, Basis::Until(until_ms)))
+        Ok((check.accept_record(provider.issuer, record)?, Basis::Until(until_ms)))
     };
     if policy.revocation_seconds_max > 0 || provider.introspection.revocations_in_store {
         let get = Command::new("GET").arg(policy.keys.token(&hash));
         let record = match store::ask(policy, &[get], arrival).await.pop() {
-            Some(Finding::Reply(Reply::Null)) => None,
-            Some(Finding::Reply(reply @ (Reply::Bulk(_) | Reply::Status(_)))) => {
+            Some(StoreResult::Reply(Reply::Null)) => None,
+            Some(StoreResult::Reply(reply @ (Reply::Bulk(_) | Reply::Status(_)))) => {
                 let text = reply.as_text().unwrap_or_default();
                 let key = policy.keys.token(&hash);
                 let record = TokenRecord::decode(text, &key, policy.seal.as_ref());
@@ -72,9 +73,9 @@ pub async fn holder(
                 record
             }
             // Without a signature there is only the provider's word instead of the store's.
-            Some(Finding::Out(_)) if check.store_outage() == StoreOutage::Origin => None,
-            Some(Finding::Out(outage)) => return Err(outage.into()),
-            _ => return Err(Outage::StoreFaulty.into()),
+            Some(StoreResult::Out(_)) if check.on_store_outage() == StoreOutage::Introspect => None,
+            Some(StoreResult::Out(outage)) => return Err(outage.into()),
+            _ => return Err(Outage::StoreBadResponse.into()),
         };
         let reading = policy.issuers.get(provider.issuer);
         let reading = reading.map(|issuer| Introspection::reading(issuer, &policy.other_claims));
@@ -82,38 +83,38 @@ pub async fn holder(
         let for_us = |record: &TokenRecord| record.read_as.is_none() || record.read_as == reading;
         if let Some(record) = record.filter(|record| for_us(record) && keeps(record) > 0) {
             arrival.trace.tier.set(Some(Tier::Store));
-            return vouch(record);
+            return verify(record);
         }
     }
     let why = arrival.trace.store_out.get().map_or(Why::Opaque, |_| Why::StoreOut);
     let record = ask(provider, why, hash, policy, arrival).await?;
     keep(&record, keeps(&record), hash, policy, arrival);
-    vouch(record)
+    verify(record)
 }
 
 /// Puts into the store's answer what it lacks and the token's provider knows: the record, or, on routes that
 /// want it so, everything.
 pub async fn complete(
     check: &Check<'_, '_>,
-    proof: &Proof<'_>,
-    findings: &mut [Finding],
+    authenticated: &AuthenticatedRequest<'_>,
+    results: &mut [StoreResult],
     policy: &'static Policy,
     arrival: &Arrival,
 ) -> Result<(), Refusal> {
-    if check.open_record(proof, findings) {
+    if check.open_record(authenticated, results) {
         arrival.trace.unopened.set(true);
     }
-    if check.is_answered(proof, findings) {
+    if check.is_answered(authenticated, results) {
         arrival.trace.tier.set(Some(Tier::Store));
     }
-    let Some((provider, missing)) = check.missing_record(proof, findings) else {
+    let Some((provider, missing)) = check.missing_record(authenticated, results) else {
         return Ok(());
     };
     let Some(hash) = check.token_hash() else {
         return Ok(());
     };
-    if missing == Missing::Store && arrival.trace.vouched_now.get() {
-        check.vouch_now(proof, findings);
+    if missing == Missing::Store && arrival.trace.introspected_now.get() {
+        check.accept_introspection(authenticated, results);
         return Ok(());
     }
     let why = match missing {
@@ -128,9 +129,9 @@ pub async fn complete(
         keep(&record, seconds, hash, policy, arrival);
     }
     if missing == Missing::Store {
-        arrival.trace.degraded.set(Some("token=origin"));
+        arrival.trace.degraded.set(Some("token=introspect"));
     }
-    Ok(check.complete(proof, findings, missing, record)?)
+    Ok(check.complete(authenticated, results, missing, record)?)
 }
 
 /// Writes a record to the store, after the answer. A store that does not take it is asked again with the
@@ -165,14 +166,14 @@ async fn ask(
     arrival: &Arrival,
 ) -> Result<TokenRecord, Refusal> {
     let issuer = policy.issuers.get(provider.issuer).ok_or(Denial::IssuerUnknown)?;
-    let last = REFUSED.with_borrow_mut(|memory| memory.recall(hash, |_| 0));
+    let last = REFUSED.with_borrow_mut(|memory| memory.get(hash, |_| 0));
     if let Some(pause) = last.filter(|pause| arrival.now_ms < pause.until_ms) {
         return Err(pause.denial.into());
     }
     if !may_ask(policy, why, arrival.now) {
         return Err(Outage::IntrospectionBusy.into());
     }
-    let question = provider.introspection.question(provider.token);
+    let question = provider.introspection.request(provider.token);
     let request = TextRequest {
         method: "POST",
         url: &provider.introspection.url,
@@ -192,7 +193,7 @@ async fn ask(
                 log(issuer, arrival, &format!("{fault:?}"));
                 let outage = match fault {
                     Fault::Timeout => Outage::IntrospectionTimeout,
-                    Fault::TooLarge => Outage::IntrospectionFaulty,
+                    Fault::TooLarge => Outage::IntrospectionBadResponse,
                     Fault::Unreachable => Outage::IntrospectionUnreachable,
                 };
                 return (Health::Failed(outage), Err(outage.into()));
@@ -204,7 +205,7 @@ async fn ask(
         };
         log(issuer, arrival, &format!("status {status}, or no answer of RFC 7662"));
         // What a provider makes of a made-up token is no failure of its own.
-        let health = if status >= 500 { Health::Failed(outage) } else { Health::Unsaid };
+        let health = if status >= 500 { Health::Failed(outage) } else { Health::Inconclusive };
         (health, read)
     };
     let dependency = Dependency::Provider(provider.issuer);
@@ -223,7 +224,7 @@ async fn ask(
         Err(Refusal::Out(_) | Refusal::Misconfigured) => {}
         Ok(_) => {
             trace.tier.set(Some(Tier::Provider));
-            trace.vouched_now.set(true);
+            trace.introspected_now.set(true);
         }
     }
     outcome

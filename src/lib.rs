@@ -19,7 +19,9 @@ mod task;
 mod trace;
 mod verify;
 
-use portcullis_core::{Answer, Check, Destination, Head, Permit, Policy, Refusal, UnixSeconds};
+use portcullis_core::{
+    Answer, Check, Destination, Permit, Policy, Refusal, RequestHead, UnixSeconds,
+};
 use trace::Trace;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -63,32 +65,32 @@ async fn pass(arrival: &Arrival, policy: &'static Policy) -> Result<Outcome, Ref
     trace.policy.set(Some(policy));
     trace.cors.set(policy.cors(None));
     let route = match policy.destination(&head)? {
-        Destination::Gate(answer) => return Ok(Outcome::Answered(answer)),
+        Destination::Edge(answer) => return Ok(Outcome::Answered(answer)),
         Destination::Route(route) => route,
     };
     trace.route.set(Some(route));
     trace.cors.set(policy.cors(Some(route)));
 
     let check = Check::new(&head, route, policy)?;
-    let mut proof = verify::holder(&check, policy, arrival).await?;
-    if breakers::is_left_alone(breakers::Dependency::Store) {
-        proof.count_now();
+    let mut authenticated = verify::holder(&check, policy, arrival).await?;
+    if breakers::is_open(breakers::Dependency::Store) {
+        authenticated.check_all_limits_now();
     }
-    limits::recall(&proof, arrival)?;
-    let mut findings = store::ask(policy, &check.commands(&proof), arrival).await;
-    introspect::complete(&check, &proof, &mut findings, policy, arrival).await?;
-    limits::settle(&check, &proof, &mut findings, arrival).await;
-    let verdict: Result<Permit<'_>, Refusal> = check.decide(&proof, &findings);
+    limits::reject_if_over_limit(&authenticated, arrival)?;
+    let mut results = store::ask(policy, &check.commands(&authenticated), arrival).await;
+    introspect::complete(&check, &authenticated, &mut results, policy, arrival).await?;
+    limits::settle(&check, &authenticated, &mut results, arrival).await;
+    let verdict: Result<Permit<'_>, Refusal> = check.decide(&authenticated, &results);
     verify::remember(&check, &verdict, policy, arrival);
     let permit = verdict?;
-    limits::count_late(&proof, policy, arrival);
+    limits::count_late(&authenticated, policy, arrival);
     verify::note_seen(&permit, policy, arrival);
     forward::send(&permit, &head, policy, arrival).await.map(Outcome::Forwarded)
 }
 
 /// How a request that was not refused ended.
 enum Outcome {
-    /// By the gate itself.
+    /// By the edge itself.
     Answered(Answer),
     /// By whoever it was for.
     Forwarded(host::Response),
@@ -117,8 +119,8 @@ impl Arrival {
         Self { now_ms, now, request_id, colo, method, head, trace: Trace::default() }
     }
 
-    fn head(&self) -> Head<'_> {
-        Head::parse(&self.head).unwrap_or_else(|| Head::new("GET", "", Vec::new()))
+    fn head(&self) -> RequestHead<'_> {
+        RequestHead::parse(&self.head).unwrap_or_else(|| RequestHead::new("GET", "", Vec::new()))
     }
 
     /// Chance, the same for a whole request: the id has 122 bits of it.

@@ -1,5 +1,5 @@
 //! Counters and latencies of this isolate: to Workers Analytics Engine where it is bound, a point a request; and
-//! in batches to the store, from where the origin shows them to Prometheus.
+//! in batches to the store, from where the auth service shows them to Prometheus.
 
 use crate::{Arrival, config, host, store, task};
 use portcullis_core::Policy;

@@ -1,16 +1,16 @@
-//! Refreshes: of those that ask the same at once, one goes to the origin, and the others are given its answer. The one
-//! that goes ends its work even if its client leaves, and waits longer than its client does: what the origin answered
+//! Refreshes: of those that ask the same at once, one goes to the auth service, and the others are given its answer. The one
+//! that goes ends its work even if its client leaves, and waits longer than its client does: what the auth service answered
 //! is not to be lost.
 
 use crate::breakers::{self, Dependency, Health};
 use crate::host::{self, Coming, Fault, Journey, Response, Signal, Whole};
 use crate::{Arrival, store, task};
-use portcullis_core::{Answered, Outage, Policy, Refresh, Refusal, Revocation, Turn};
+use portcullis_core::{CapturedResponse, LeaseState, Outage, Policy, Refresh, Refusal, Revocation};
 use redis_rest::Command;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// The answer to a refresh: the origin's, or the same again. None where the origin is to be asked as for anything
+/// The answer to a refresh: the auth service's, or the same again. None where the auth service is to be asked as for anything
 /// else: what the store has is not for this request.
 pub async fn answer(
     refresh: Refresh,
@@ -27,12 +27,12 @@ pub async fn answer(
     loop {
         let claim = refresh.claim(&arrival.request_id, lease_seconds, &policy.keys);
         let replies = store::trip(policy, &claim, arrival).await.unwrap_or_default();
-        match refresh.turn(&arrival.request_id, &replies) {
-            Some(Turn::First { family }) => {
+        match refresh.lease_state(&arrival.request_id, &replies) {
+            Some(LeaseState::First { family }) => {
                 told("first");
                 return Some(first(refresh, Some(family), journey, policy, arrival).await);
             }
-            Some(Turn::Replay { family, answer }) => {
+            Some(LeaseState::Replay { family, answer }) => {
                 spent = true;
                 match stands(&refresh, &answer, &family, policy, arrival).await {
                     Some(true) => {
@@ -46,11 +46,11 @@ pub async fn answer(
                     None => {}
                 }
             }
-            Some(Turn::Alone) => {
+            Some(LeaseState::Alone) => {
                 told("alone");
                 return None;
             }
-            Some(Turn::Wait) => {
+            Some(LeaseState::Wait) => {
                 spent = true;
                 // As long as somebody is at it, one look is all that is needed.
                 while wait.goes_on(arrival).await {
@@ -101,10 +101,10 @@ impl Wait {
     }
 }
 
-/// What the origin said, and when it can be asked again if it is left alone.
+/// What the auth service said, and when it can be asked again if it is left alone.
 type Told = (Result<Response, Refusal>, Option<(Outage, u64)>);
 
-/// Goes to the origin, for all that wait; without a family, by itself, since the store did not say whose turn it is.
+/// Goes to the auth service, for all that wait; without a family, by itself, since the store did not say whose turn it is.
 async fn first(
     refresh: Refresh,
     family: Option<String>,
@@ -115,27 +115,27 @@ async fn first(
     let (signal, own) = (Signal::new(), arrival.alone());
     let told: Rc<RefCell<Option<Told>>> = Rc::default();
     let (tell, slot) = (signal.clone(), Rc::clone(&told));
-    // The origin's deadline, and the trips to the store around it.
+    // The auth service's deadline, and the trips to the store around it.
     let bound_ms = journey.deadline_ms.saturating_add(policy.store_deadline_ms.saturating_mul(4));
     task::after(async move {
-        let mut turn = Held { refresh, family, holds: true, policy, arrival: own };
+        let mut turn = RefreshLease { refresh, family, holds: true, policy, arrival: own };
         let (said, then) = turn.ask(&journey).await;
         slot.replace(Some((said, turn.arrival.trace.retry.get())));
         tell.give();
         match then {
-            Then::Nothing => {}
-            Then::Keep(commands) => turn.keep_at_last(&commands).await,
-            Then::Wait(coming) => turn.wait(coming).await,
+            FollowUp::Nothing => {}
+            FollowUp::Keep(commands) => turn.retry_store(&commands).await,
+            FollowUp::Wait(coming) => turn.wait(coming).await,
         }
     });
     signal.wait(bound_ms.saturating_add(BOUND_MS)).await;
-    let (said, retry) = told.take().unwrap_or((Err(Outage::OriginTimeout.into()), None));
+    let (said, retry) = told.take().unwrap_or((Err(Outage::AuthTimeout.into()), None));
     arrival.trace.retry.set(retry.or(arrival.trace.retry.get()));
     said
 }
 
 /// The turn of one request.
-struct Held {
+struct RefreshLease {
     refresh: Refresh,
     family: Option<String>,
     /// Whether the lease is still this request's, so that it may give it back.
@@ -145,16 +145,16 @@ struct Held {
 }
 
 /// What is left to do once the client has its answer.
-enum Then {
+enum FollowUp {
     Nothing,
     /// The store did not take the answer.
     Keep(Vec<Command>),
-    /// The origin's answer is late.
+    /// The auth service's answer is late.
     Wait(Coming),
 }
 
-impl Held {
-    async fn ask(&mut self, journey: &Journey) -> (Result<Response, Refusal>, Then) {
+impl RefreshLease {
+    async fn ask(&mut self, journey: &Journey) -> (Result<Response, Refusal>, FollowUp) {
         let (policy, deadline_ms) = (self.policy, journey.deadline_ms);
         let work = async {
             let coming = journey.send(LATE_MS_MAX.max(deadline_ms), ANSWER_BYTES_MAX);
@@ -162,37 +162,37 @@ impl Held {
             let health = match answer {
                 Some(Ok(_)) => Health::Good,
                 Some(Err(Fault::TooLarge | Fault::Unreachable)) => {
-                    Health::Failed(Outage::OriginUnreachable)
+                    Health::Failed(Outage::AuthUnreachable)
                 }
-                Some(Err(Fault::Timeout)) | None => Health::Failed(Outage::OriginTimeout),
+                Some(Err(Fault::Timeout)) | None => Health::Failed(Outage::AuthTimeout),
             };
             (health, (answer, coming))
         };
         let outcome =
-            breakers::call(Dependency::Origin, policy, &self.arrival, deadline_ms, work).await;
+            breakers::call(Dependency::Auth, policy, &self.arrival, deadline_ms, work).await;
         match outcome {
             Ok((Some(answer), _)) => self.settle(answer).await,
             Ok((None, coming)) => {
                 let hold = self.refresh.hold(&self.arrival.request_id, LATE_SECONDS_MAX);
                 let takes = self.family.is_some();
                 self.holds = takes && store::tell(policy, &[hold], &self.arrival).await;
-                (Err(Outage::OriginTimeout.into()), Then::Wait(coming))
+                (Err(Outage::AuthTimeout.into()), FollowUp::Wait(coming))
             }
             Err(outage) => {
                 self.release().await;
-                (Err(outage.into()), Then::Nothing)
+                (Err(outage.into()), FollowUp::Nothing)
             }
         }
     }
 
     /// What an answer means for its client, and for those who wait.
-    async fn settle(&self, answer: Result<Whole, Fault>) -> (Result<Response, Refusal>, Then) {
+    async fn settle(&self, answer: Result<Whole, Fault>) -> (Result<Response, Refusal>, FollowUp) {
         match answer {
-            Ok(Whole::Text(text)) => match Answered::parse(&text) {
+            Ok(Whole::Text(text)) => match CapturedResponse::parse(&text) {
                 Some(answer) => (reply(&answer), self.keep(&answer).await),
                 None => {
                     self.release().await;
-                    (Err(Outage::OriginFaulty.into()), Then::Nothing)
+                    (Err(Outage::AuthBadResponse.into()), FollowUp::Nothing)
                 }
             },
             Ok(Whole::Other(response)) => {
@@ -202,43 +202,43 @@ impl Held {
                 } else {
                     self.release().await;
                 }
-                (Ok(response), Then::Nothing)
+                (Ok(response), FollowUp::Nothing)
             }
             Err(fault) => {
                 self.release().await;
                 let outage = match fault {
-                    Fault::Timeout => Outage::OriginTimeout,
-                    Fault::TooLarge | Fault::Unreachable => Outage::OriginUnreachable,
+                    Fault::Timeout => Outage::AuthTimeout,
+                    Fault::TooLarge | Fault::Unreachable => Outage::AuthUnreachable,
                 };
-                (Err(outage.into()), Then::Nothing)
+                (Err(outage.into()), FollowUp::Nothing)
             }
         }
     }
 
     /// An answer that its client did not wait for is there when it asks again.
     async fn wait(&self, coming: Coming) {
-        if let (_, Then::Keep(commands)) = self.settle(coming.end().await).await {
-            self.keep_at_last(&commands).await;
+        if let (_, FollowUp::Keep(commands)) = self.settle(coming.end().await).await {
+            self.retry_store(&commands).await;
         }
     }
 
-    async fn keep(&self, answer: &Answered) -> Then {
+    async fn keep(&self, answer: &CapturedResponse) -> FollowUp {
         let seconds = u64::from(self.policy.refresh_replay_seconds);
         let family = self.family.clone().unwrap_or_else(|| self.refresh.family());
         let keys = &self.policy.keys;
         let Some(commands) = self.refresh.keep(answer, &family, host::nonce(), seconds, keys)
         else {
             self.release().await;
-            return Then::Nothing;
+            return FollowUp::Nothing;
         };
         match store::tell(self.policy, &commands, &self.arrival).await {
-            true => Then::Nothing,
-            false => Then::Keep(commands),
+            true => FollowUp::Nothing,
+            false => FollowUp::Keep(commands),
         }
     }
 
     /// Who waits for the lease to end would find the token spent.
-    async fn keep_at_last(&self, commands: &[Command]) {
+    async fn retry_store(&self, commands: &[Command]) {
         for pause_ms in KEEP_PAUSES_MS {
             host::sleep(pause_ms).await;
             if store::tell(self.policy, commands, &self.arrival).await {
@@ -258,21 +258,21 @@ impl Held {
 /// Whether nothing was revoked since; none where the store does not say.
 async fn stands(
     refresh: &Refresh,
-    answer: &Answered,
+    answer: &CapturedResponse,
     family: &str,
     policy: &'static Policy,
     arrival: &Arrival,
 ) -> Option<bool> {
-    let doubts = answer.doubts(refresh, family, policy, arrival.now);
-    let replies = store::trip(policy, &doubts, arrival).await.ok()?;
-    answer.stands(policy, arrival.now, &replies)
+    let revocation_queries = answer.revocation_queries(refresh, family, policy, arrival.now);
+    let replies = store::trip(policy, &revocation_queries, arrival).await.ok()?;
+    answer.is_still_valid(policy, arrival.now, &replies)
 }
 
-fn reply(answer: &Answered) -> Result<Response, Refusal> {
+fn reply(answer: &CapturedResponse) -> Result<Response, Refusal> {
     let fields: Vec<&str> =
         answer.fields.iter().flat_map(|(name, value)| [name.as_str(), value]).collect();
     let response = host::try_reply(200, &fields.join("\n"), &answer.body);
-    response.ok_or_else(|| Outage::OriginFaulty.into())
+    response.ok_or_else(|| Outage::AuthBadResponse.into())
 }
 
 /// After a revocation no answer of the token's family is given again. It is done even if the client leaves, and again if
@@ -308,20 +308,20 @@ async fn mark(
     policy: &'static Policy,
     arrival: &Arrival,
 ) -> bool {
-    let question = [revocation.question(&policy.keys)];
+    let question = [revocation.family_query(&policy.keys)];
     let found = store::trip(policy, &question, arrival).await;
     let family = found.as_ref().ok().and_then(|replies| replies.first()?.as_text());
     let marks = revocation.mark(family, seconds, &policy.keys);
     store::tell(policy, &marks, arrival).await && found.is_ok()
 }
 
-/// How long one turn lasts: what the origin may take, and the trips to the store around it.
+/// How long one turn lasts: what the auth service may take, and the trips to the store around it.
 fn lease_seconds(policy: &Policy, deadline_ms: u32) -> u64 {
     let trips_ms = u64::from(policy.store_deadline_ms) * 2;
     (u64::from(deadline_ms) + trips_ms).div_ceil(1000) + 1
 }
 
-/// How long the origin's answer is waited for after its client has gone: what the platform grants, but for some
+/// How long the auth service's answer is waited for after its client has gone: what the platform grants, but for some
 /// seconds.
 const LATE_MS_MAX: u32 = 25_000;
 const LATE_SECONDS_MAX: u64 = 26;

@@ -4,7 +4,7 @@ use crate::host::{self, Response};
 use crate::metrics::{self, Ending};
 use crate::trace::Tier;
 use crate::{Arrival, Outcome, breakers};
-use portcullis_core::{Access, Denial, Outage, Refusal, Tally, metadata_url};
+use portcullis_core::{Access, Denial, LimitDecision, Outage, Refusal, metadata_url};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
@@ -57,7 +57,9 @@ fn log(ending: &Ending<'_>, arrival: &Arrival) {
             line.number(name, ms.get());
         }
     }
-    if let Some(left) = trace.tallies.borrow().iter().filter_map(|tally| tally.left).min() {
+    if let Some(left) =
+        trace.limit_decisions.borrow().iter().filter_map(|decision| decision.left).min()
+    {
         line.number("limit_left", left);
     }
     for (name, violated) in [("limits", trace.violated(false)), ("shadow", trace.violated(true))] {
@@ -73,10 +75,11 @@ fn log(ending: &Ending<'_>, arrival: &Arrival) {
     }
     line.text("refresh", trace.refresh.get().unwrap_or_default());
     line.text("degraded", trace.degraded.get().unwrap_or_default());
-    let troubled = trace.policy.get().map(|policy| breakers::troubled(policy)).unwrap_or_default();
-    if !troubled.is_empty() {
+    let not_closed =
+        trace.policy.get().map(|policy| breakers::not_closed(policy)).unwrap_or_default();
+    if !not_closed.is_empty() {
         let mut states = Map::new();
-        for (name, state) in troubled {
+        for (name, state) in not_closed {
             states.insert(name, state.into());
         }
         line.value("breakers", &Value::Object(states));
@@ -133,13 +136,13 @@ impl Line {
 }
 
 /// The answer of whoever a request was for. It is handed on as it is, since a new response around the same
-/// body costs as much as all of the policy; but for what the gate has to say itself.
+/// body costs as much as all of the policy; but for what the edge has to say itself.
 fn dress(response: &Response, arrival: &Arrival) -> String {
     response.hold();
     let trace = &arrival.trace;
     let mut fields = told_fields(arrival, false);
     if trace.route.get().is_some_and(|route| route.access == Access::Auth) {
-        // What carries tokens is for nobody's cache; what the origin says of a document's stands.
+        // What carries tokens is for nobody's cache; what the auth service says of a document's stands.
         fields.push(("?cache-control", "no-store".to_owned()));
         fields.extend(["-server", "-via", "-x-powered-by"].map(|name| (name, String::new())));
     }
@@ -157,34 +160,34 @@ fn cors_fields(arrival: &Arrival) -> Vec<(&'static str, String)> {
     arrival.trace.cors.get().map(|cors| cors.fields(&arrival.head())).unwrap_or_default()
 }
 
-/// What the gate tells of limits, of an outage, and of time.
+/// What the edge tells of limits, of an outage, and of time.
 fn told_fields(arrival: &Arrival, refused: bool) -> Vec<(&'static str, String)> {
     let (trace, mut fields) = (&arrival.trace, Vec::new());
-    let tallies = trace.tallies.borrow();
-    let told = |tally: &&Tally<'_>| {
-        !tally.limit.shadow
-            && tally.left.is_some()
-            && (tally.limit.headers || (refused && !tally.admitted))
+    let limit_decisions = trace.limit_decisions.borrow();
+    let told = |decision: &&LimitDecision<'_>| {
+        !decision.limit.shadow
+            && decision.left.is_some()
+            && (decision.limit.headers || (refused && !decision.admitted))
     };
-    let told: Vec<&Tally<'_>> = tallies.iter().filter(told).collect();
+    let told: Vec<&LimitDecision<'_>> = limit_decisions.iter().filter(told).collect();
     if !told.is_empty() {
         // draft-ietf-httpapi-ratelimit-headers-11.
-        let list = |item: fn(&Tally<'_>) -> String| {
-            told.iter().map(|tally| item(tally)).collect::<Vec<_>>().join(", ")
+        let list = |item: fn(&LimitDecision<'_>) -> String| {
+            told.iter().map(|decision| item(decision)).collect::<Vec<_>>().join(", ")
         };
         fields.push((
             "ratelimit-policy",
-            list(|tally| {
-                let limit = tally.limit;
-                format!("\"{}\";q={};w={}", limit.name, tally.quota, limit.window_seconds)
+            list(|decision| {
+                let limit = decision.limit;
+                format!("\"{}\";q={};w={}", limit.name, decision.quota, limit.window_seconds)
             }),
         ));
         fields.push((
             "ratelimit",
-            list(|tally| {
-                let seconds = tally.more_ms.div_ceil(1000);
-                let left = tally.left.unwrap_or_default();
-                format!("\"{}\";r={left};t={seconds}", tally.limit.name)
+            list(|decision| {
+                let seconds = decision.more_ms.div_ceil(1000);
+                let left = decision.left.unwrap_or_default();
+                format!("\"{}\";r={left};t={seconds}", decision.limit.name)
             }),
         ));
     }
@@ -254,7 +257,7 @@ fn problem_type(refusal: Refusal) -> &'static str {
         Refusal::Denied(Denial::RateLimited { .. }) => {
             "https://iana.org/assignments/http-problem-types#quota-exceeded"
         }
-        Refusal::Denied(Denial::FailuresExceeded { .. }) => {
+        Refusal::Denied(Denial::TooManyInvalidTokens { .. }) => {
             "https://iana.org/assignments/http-problem-types#abnormal-usage-detected"
         }
         Refusal::Out(Outage::IntrospectionBusy) => {
@@ -268,7 +271,7 @@ fn problem_type(refusal: Refusal) -> &'static str {
 fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
     match refusal {
         Refusal::Denied(denial) => match denial {
-            Denial::BodyBroken
+            Denial::BodyIncomplete
             | Denial::BodyUnexpected
             | Denial::HostMalformed
             | Denial::PathAmbiguous => (400, "Bad Request", Challenge::None),
@@ -288,32 +291,34 @@ fn manner(refusal: Refusal) -> (u16, &'static str, Challenge) {
             | Denial::TokenNotYetValid
             | Denial::TokenRevoked
             | Denial::TokenTypeRefused
-            | Denial::TokenUnknown => (401, "Unauthorized", Challenge::Error("invalid_token")),
-            Denial::AddressRefused | Denial::ClaimInsufficient | Denial::OriginRefused => {
+            | Denial::TokenNotRegistered => {
+                (401, "Unauthorized", Challenge::Error("invalid_token"))
+            }
+            Denial::AddressRefused | Denial::ClaimInsufficient | Denial::CrossSiteDenied => {
                 (403, "Forbidden", Challenge::None)
             }
             Denial::ScopeInsufficient => (403, "Forbidden", Challenge::Error("insufficient_scope")),
-            Denial::RouteUnknown => (404, "Not Found", Challenge::None),
+            Denial::RouteNotFound => (404, "Not Found", Challenge::None),
             Denial::BodyTooLarge => (413, "Content Too Large", Challenge::None),
-            Denial::FailuresExceeded { .. } | Denial::RateLimited { .. } => {
+            Denial::TooManyInvalidTokens { .. } | Denial::RateLimited { .. } => {
                 (429, "Too Many Requests", Challenge::None)
             }
-            Denial::HeadTooLarge => (431, "Request Header Fields Too Large", Challenge::None),
+            Denial::HeadersTooLarge => (431, "Request Header Fields Too Large", Challenge::None),
         },
         Refusal::Misconfigured => (503, "Service Unavailable", Challenge::None),
         Refusal::Out(outage) => match outage {
-            Outage::OriginFaulty | Outage::UpstreamUnreachable => {
+            Outage::AuthBadResponse | Outage::UpstreamUnreachable => {
                 (502, "Bad Gateway", Challenge::None)
             }
             Outage::IntrospectionBusy
-            | Outage::IntrospectionFaulty
+            | Outage::IntrospectionBadResponse
             | Outage::IntrospectionTimeout
             | Outage::IntrospectionUnreachable
             | Outage::KeysUnavailable
-            | Outage::OriginTimeout
-            | Outage::OriginUnreachable
+            | Outage::AuthTimeout
+            | Outage::AuthUnreachable
             | Outage::RefreshPending
-            | Outage::StoreFaulty
+            | Outage::StoreBadResponse
             | Outage::StoreTimeout
             | Outage::StoreUnreachable => (503, "Service Unavailable", Challenge::None),
             Outage::UpstreamTimeout => (504, "Gateway Timeout", Challenge::None),
@@ -364,7 +369,9 @@ impl Challenge {
 /// so that they don't come back all at once.
 fn retry_after_seconds(refusal: Refusal, arrival: &Arrival) -> Option<u64> {
     match refusal {
-        Refusal::Denied(Denial::RateLimited { wait_ms } | Denial::FailuresExceeded { wait_ms }) => {
+        Refusal::Denied(
+            Denial::RateLimited { wait_ms } | Denial::TooManyInvalidTokens { wait_ms },
+        ) => {
             let spread_ms =
                 (wait_ms / 10).max(1000) * u64::from(arrival.jitter()) / u64::from(u32::MAX);
             Some((wait_ms + spread_ms).div_ceil(1000).max(1))

@@ -3,12 +3,16 @@
 use crate::breakers::{self, Dependency, Health};
 use crate::host::{self, ContentType, Fault, TextRequest};
 use crate::{Arrival, retry};
-use portcullis_core::{Finding, LIMIT_SCRIPT, Outage, Policy, StoreAddress};
+use portcullis_core::{LIMIT_SCRIPT, Outage, Policy, StoreAddress, StoreResult};
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
 /// What the store says to `commands`, in their order; no trip for no commands. A store that failed this
 /// request once is not asked by it again.
-pub async fn ask(policy: &'static Policy, commands: &[Command], arrival: &Arrival) -> Vec<Finding> {
+pub async fn ask(
+    policy: &'static Policy,
+    commands: &[Command],
+    arrival: &Arrival,
+) -> Vec<StoreResult> {
     if commands.is_empty() {
         return Vec::new();
     }
@@ -21,15 +25,15 @@ pub async fn ask(policy: &'static Policy, commands: &[Command], arrival: &Arriva
     trace.store_ms.set(trace.store_ms.get() + host::now_ms().saturating_sub(begun_ms));
     match outcome {
         Ok(replies) => {
-            let findings = replies.into_iter().map(|reply| match reply {
-                Reply::Error(_) => Finding::Out(Outage::StoreFaulty),
-                reply => Finding::Reply(reply),
+            let results = replies.into_iter().map(|reply| match reply {
+                Reply::Error(_) => StoreResult::Out(Outage::StoreBadResponse),
+                reply => StoreResult::Reply(reply),
             });
-            findings.collect()
+            results.collect()
         }
         Err(outage) => {
             trace.store_out.set(Some(outage));
-            commands.iter().map(|_| Finding::Out(outage)).collect()
+            commands.iter().map(|_| StoreResult::Out(outage)).collect()
         }
     }
 }
@@ -45,7 +49,9 @@ pub async fn trip(
     let work = async {
         let outcome = replies(policy, commands, arrival).await;
         let health = match &outcome {
-            Ok(replies) if no_read_works(commands, replies) => Health::Failed(Outage::StoreFaulty),
+            Ok(replies) if no_read_works(commands, replies) => {
+                Health::Failed(Outage::StoreBadResponse)
+            }
             Ok(_) => Health::Good,
             Err(outage) => Health::Failed(*outage),
         };
@@ -66,7 +72,7 @@ async fn replies(
     if !scripts.is_empty() {
         let mut again = post(policy, &scripts, arrival, until_ms).await?.into_iter();
         for reply in replies.iter_mut().filter(|reply| reply.is_noscript()) {
-            *reply = again.next().ok_or(Outage::StoreFaulty)?;
+            *reply = again.next().ok_or(Outage::StoreBadResponse)?;
         }
     }
     Ok(replies)
@@ -87,7 +93,7 @@ fn no_read_works(commands: &[Command], replies: &[Reply]) -> bool {
 /// Tells the store something that no answer depends on: whether it has it. That says nothing of whether the
 /// store is well, which is for verdicts to find out.
 pub async fn tell(policy: &'static Policy, commands: &[Command], arrival: &Arrival) -> bool {
-    if breakers::is_left_alone(Dependency::Store) {
+    if breakers::is_open(Dependency::Store) {
         return false;
     }
     let until_ms = host::now_ms() + u64::from(policy.store_deadline_ms);
@@ -128,8 +134,10 @@ async fn post(
         bytes_max: ANSWER_BYTES_MAX,
     };
     match retry::text(request, until_ms, arrival).await {
-        Ok((200, text)) => decode_replies(&text, commands.len()).map_err(|_| Outage::StoreFaulty),
-        Ok(_) | Err(Fault::TooLarge) => Err(Outage::StoreFaulty),
+        Ok((200, text)) => {
+            decode_replies(&text, commands.len()).map_err(|_| Outage::StoreBadResponse)
+        }
+        Ok(_) | Err(Fault::TooLarge) => Err(Outage::StoreBadResponse),
         Err(Fault::Timeout) => Err(Outage::StoreTimeout),
         Err(Fault::Unreachable) => Err(Outage::StoreUnreachable),
     }
@@ -142,14 +150,17 @@ async fn batch(
     arrival: &Arrival,
     until_ms: u64,
 ) -> Result<Vec<Reply>, Outage> {
-    let words = String::from_utf8(memcached::encode(commands)).map_err(|_| Outage::StoreFaulty)?;
+    let words =
+        String::from_utf8(memcached::encode(commands)).map_err(|_| Outage::StoreBadResponse)?;
     let mut answer = exchange(address, &words, until_ms).await;
     if answer == Err(Fault::Unreachable) && retry::pause(until_ms, arrival).await {
         answer = exchange(address, &words, until_ms).await;
     }
     match answer {
-        Ok(text) => memcached::decode(commands, text.as_bytes()).map_err(|_| Outage::StoreFaulty),
-        Err(Fault::TooLarge) => Err(Outage::StoreFaulty),
+        Ok(text) => {
+            memcached::decode(commands, text.as_bytes()).map_err(|_| Outage::StoreBadResponse)
+        }
+        Err(Fault::TooLarge) => Err(Outage::StoreBadResponse),
         Err(Fault::Timeout) => Err(Outage::StoreTimeout),
         Err(Fault::Unreachable) => Err(Outage::StoreUnreachable),
     }

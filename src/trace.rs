@@ -1,6 +1,6 @@
 //! What is known of a request beyond its outcome: for the log, the header fields that tell it, and metrics.
 
-use portcullis_core::{Cors, LogPolicy, Outage, Policy, Route, Tally};
+use portcullis_core::{Cors, LimitDecision, LogPolicy, Outage, Policy, Route};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -21,11 +21,11 @@ pub struct Trace {
     /// Why the store was not asked again in this request.
     pub store_out: Cell<Option<Outage>>,
     /// Whether the token's provider vouched for it in this request.
-    pub vouched_now: Cell<bool>,
+    pub introspected_now: Cell<bool>,
     /// Whether the token's record was there and did not open.
     pub unopened: Cell<bool>,
     /// What the limits said.
-    pub tallies: RefCell<Vec<Tally<'static>>>,
+    pub limit_decisions: RefCell<Vec<LimitDecision<'static>>>,
     /// Whether bad tokens from the address would have been refused unseen, were that not just watched.
     pub shadowed_failures: Cell<bool>,
     /// How a refresh was answered.
@@ -67,9 +67,10 @@ impl Trace {
 
     /// The names of limits that say no, of those that are enforced or of those that are watched.
     pub fn violated(&self, shadow: bool) -> Vec<&'static str> {
-        let tallies = self.tallies.borrow();
-        let violated =
-            tallies.iter().filter(|tally| !tally.admitted && tally.limit.shadow == shadow);
-        violated.map(|tally| tally.limit.name.as_str()).collect()
+        let limit_decisions = self.limit_decisions.borrow();
+        let violated = limit_decisions
+            .iter()
+            .filter(|decision| !decision.admitted && decision.limit.shadow == shadow);
+        violated.map(|decision| decision.limit.name.as_str()).collect()
     }
 }

@@ -4,8 +4,8 @@
 use crate::trace::Tier;
 use crate::{Arrival, host, introspect, keys, limits, store, task};
 use portcullis_core::{
-    Candidate, Check, Denial, Memory, Mode, Permit, Policy, Proof, Refusal, TokenHash,
-    UnverifiedJwt, Vouched,
+    AuthenticatedRequest, Check, Denial, GenerationalCache, Permit, Policy, Refusal, TokenHash,
+    TokenRequirement, UnverifiedJwt, UnverifiedToken, VerifiedToken,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,12 +13,12 @@ use std::rc::Rc;
 /// What is remembered of a token.
 #[derive(Clone)]
 struct Known {
-    vouched: Rc<Vouched>,
+    verified: Rc<VerifiedToken>,
     basis: Basis,
     /// The key that it was verified with.
     kid: Option<Rc<str>>,
     /// In which mode the store cleared it, and until when that is relied on.
-    cleared: Option<(Mode, u64)>,
+    cleared: Option<(TokenRequirement, u64)>,
     /// Until when it counts as revoked without another look.
     revoked_until_ms: u64,
     /// When the store was told that its session was seen.
@@ -35,8 +35,8 @@ pub enum Basis {
 }
 
 thread_local! {
-    static KNOWN: RefCell<Memory<TokenHash, Known>> =
-        RefCell::new(Memory::new(TOKENS_PER_GENERATION, BYTES_PER_GENERATION));
+    static KNOWN: RefCell<GenerationalCache<TokenHash, Known>> =
+        RefCell::new(GenerationalCache::new(TOKENS_PER_GENERATION, BYTES_PER_GENERATION));
 }
 
 /// The proof that the request's token is genuine, where its route asks for one.
@@ -44,11 +44,11 @@ pub async fn holder<'p>(
     check: &Check<'_, 'p>,
     policy: &'static Policy,
     arrival: &Arrival,
-) -> Result<Proof<'p>, Refusal> {
+) -> Result<AuthenticatedRequest<'p>, Refusal> {
     let Some(hash) = check.token_hash() else {
-        return Ok(check.open()?);
+        return Ok(check.without_token()?);
     };
-    let known = KNOWN.with_borrow_mut(|known| known.recall(hash, Known::bytes));
+    let known = KNOWN.with_borrow_mut(|known| known.get(hash, Known::bytes));
     if let Some(known) = known
         && known.stands(policy, arrival).await?
     {
@@ -61,15 +61,15 @@ pub async fn holder<'p>(
         let cleared = known.cleared.filter(|(_, until_ms)| now_ms < *until_ms);
         let cleared = cleared.map(|(mode, _)| mode);
         arrival.trace.tier.set(cleared.map(|_| Tier::Isolate));
-        return Ok(check.prove(known.vouched, cleared, arrival.now)?);
+        return Ok(check.authenticate(known.verified, cleared, arrival.now)?);
     }
-    limits::judge_guesser(check, policy, arrival)?;
-    let vouched = vouch(check, hash, policy, arrival).await;
-    let (vouched, basis) = vouched.inspect_err(|refusal| {
-        limits::charge_guesser(check, policy, *refusal);
+    limits::check_failure_limit(check, policy, arrival)?;
+    let verified = verify(check, hash, policy, arrival).await;
+    let (verified, basis) = verified.inspect_err(|refusal| {
+        limits::record_failure(check, policy, *refusal);
     })?;
     let known = Known {
-        vouched: Rc::clone(&vouched),
+        verified: Rc::clone(&verified),
         basis,
         kid: arrival.trace.kid.borrow().clone(),
         cleared: None,
@@ -78,18 +78,18 @@ pub async fn holder<'p>(
     };
     let bytes = known.bytes();
     KNOWN.with_borrow_mut(|memory| memory.insert(hash, known, bytes));
-    Ok(check.prove(vouched, None, arrival.now)?)
+    Ok(check.authenticate(verified, None, arrival.now)?)
 }
 
-async fn vouch(
+async fn verify(
     check: &Check<'_, '_>,
     hash: TokenHash,
     policy: &'static Policy,
     arrival: &Arrival,
-) -> Result<(Rc<Vouched>, Basis), Refusal> {
-    match check.candidate(arrival.now)? {
-        Candidate::Jwt(jwt) => signature(check, jwt, policy, arrival).await,
-        Candidate::Opaque(provider) => {
+) -> Result<(Rc<VerifiedToken>, Basis), Refusal> {
+    match check.unverified_token(arrival.now)? {
+        UnverifiedToken::Jwt(jwt) => signature(check, jwt, policy, arrival).await,
+        UnverifiedToken::Opaque(provider) => {
             introspect::holder(check, provider, hash, policy, arrival).await
         }
     }
@@ -100,13 +100,13 @@ async fn signature(
     jwt: UnverifiedJwt<'_>,
     policy: &'static Policy,
     arrival: &Arrival,
-) -> Result<(Rc<Vouched>, Basis), Refusal> {
+) -> Result<(Rc<VerifiedToken>, Basis), Refusal> {
     let key = keys::select(policy, jwt.issuer(), jwt.header(), arrival).await?;
     let (signature, input) = (jwt.signature(), jwt.signing_input());
     let holds = host::verify(key.algorithm, &key.handle, signature, input).await;
     let kid = jwt.header().kid.as_deref().filter(|_| holds).map(Rc::from);
     arrival.trace.kid.replace(kid);
-    Ok((check.vouch_signature(jwt, holds)?, Basis::Keys(key.generation)))
+    Ok((check.accept_signature(jwt, holds)?, Basis::Keys(key.generation)))
 }
 
 /// Remembers what the store said of a token: that it is good, for as long as a revocation may take to be
@@ -125,14 +125,14 @@ pub fn remember(
             };
             let until_ms = arrival.now_ms + u64::from(policy.revocation_seconds_max) * 1000;
             KNOWN.with_borrow_mut(|memory| {
-                memory.change(hash, |known| known.cleared = Some((mode, until_ms)));
+                memory.update(hash, |known| known.cleared = Some((mode, until_ms)));
             });
         }
         Err(Refusal::Denied(Denial::TokenRevoked)) => {
             let until_ms = arrival.now_ms + REVOKED_MS;
             if let Some(hash) = check.token_hash() {
                 KNOWN.with_borrow_mut(|memory| {
-                    memory.change(hash, |known| known.revoked_until_ms = until_ms);
+                    memory.update(hash, |known| known.revoked_until_ms = until_ms);
                 });
             }
         }
@@ -147,7 +147,7 @@ pub fn note_seen(permit: &Permit<'_>, policy: &'static Policy, arrival: &Arrival
     };
     let mut due = false;
     KNOWN.with_borrow_mut(|memory| {
-        memory.change(hash, |known| {
+        memory.update(hash, |known| {
             due = arrival.now_ms >= known.seen_at_ms + SEEN_MS;
             if due {
                 known.seen_at_ms = arrival.now_ms;
@@ -167,7 +167,7 @@ impl Known {
     async fn stands(&self, policy: &'static Policy, arrival: &Arrival) -> Result<bool, Refusal> {
         match self.basis {
             Basis::Keys(generation) => {
-                let current = keys::generation(policy, self.vouched.issuer(), arrival).await?;
+                let current = keys::generation(policy, self.verified.issuer(), arrival).await?;
                 Ok(current == generation)
             }
             Basis::Until(moment_ms) => Ok(arrival.now_ms < moment_ms),
@@ -176,7 +176,7 @@ impl Known {
 
     fn bytes(&self) -> usize {
         let kid = self.kid.as_ref().map_or(0, |kid| kid.len());
-        size_of::<(TokenHash, Self)>() + self.vouched.bytes() + kid
+        size_of::<(TokenHash, Self)>() + self.verified.bytes() + kid
     }
 }
 

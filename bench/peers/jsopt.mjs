@@ -1,4 +1,4 @@
-// The gate's own plan in hand-written JavaScript: what a token was verified for is remembered, one POST asks the store
+// The edge's own plan in hand-written JavaScript: what a token was verified for is remembered, one POST asks the store
 // for all that a verdict needs, its sealed record is opened, and the identity travels on. REVOCATION_SECONDS_MAX is for
 // how long a verdict is kept.
 const TOKENS_MAX = 4096;
@@ -21,7 +21,7 @@ export default {
     const begun = Date.now();
     try {
       const { pathname, search } = new URL(request.url);
-      if (!pathname.startsWith('/api/')) return refuse(request, 404, 'route_unknown', id, begun);
+      if (!pathname.startsWith('/api/')) return refuse(request, 404, 'route_not_found', id, begun);
       setup ??= { env, keys: undefined, seal: undefined, prefix: env.PREFIX };
       const holder = await authenticate(request, env, begun);
       if (typeof holder === 'string') return refuse(request, 401, holder, id, begun);
@@ -111,19 +111,19 @@ async function judge(holder, env, id, nowMs) {
     redirect: 'manual',
     signal: AbortSignal.timeout(STORE_DEADLINE_MS),
   });
-  if (answer.status !== 200 || Number(answer.headers.get('content-length')) > BYTES_MAX) return [503, 'store_faulty'];
+  if (answer.status !== 200 || Number(answer.headers.get('content-length')) > BYTES_MAX) return [503, 'store_bad_response'];
   const [markers, record, limit] = JSON.parse(await answer.text());
-  if (!Array.isArray(markers.result) || record.error || limit?.error) return [503, 'store_faulty'];
+  if (!Array.isArray(markers.result) || record.error || limit?.error) return [503, 'store_bad_response'];
   const [sub, client, jti, sid] = markers.result;
   const since = (marker) => marker !== null && holder.claims.iat <= Number(marker);
   if (since(sub) || since(client) || jti !== null || sid !== null) return [401, 'token_revoked'];
-  if (typeof record.result !== 'string') return [401, 'token_unknown'];
+  if (typeof record.result !== 'string') return [401, 'token_not_registered'];
   // The same text opens to the same record.
   if (record.result !== holder.sealed) {
     holder.opened = await open(record.result, holder.record, env);
     holder.sealed = record.result;
   }
-  if (holder.opened.sub !== holder.claims.sub) return [401, 'token_unknown'];
+  if (holder.opened.sub !== holder.claims.sub) return [401, 'token_not_registered'];
   if (limit && limit.result[0] !== 1) return [429, 'rate_limited'];
   holder.clearedUntilMs = nowMs + Number(env.REVOCATION_SECONDS_MAX) * 1000;
   return undefined;
@@ -131,7 +131,7 @@ async function judge(holder, env, id, nowMs) {
 
 async function open(record, key, env) {
   const [, kid, sealed] = record.split('.');
-  const [id, raw] = env.SEAL_KEY.split(':');
+  const [id, raw] = env.RECORD_ENCRYPTION_KEY.split(':');
   if (id !== kid) throw new Error('sealed by another key');
   setup.seal ??= await crypto.subtle.importKey('raw', bytes(raw), 'AES-GCM', false, ['decrypt']);
   const all = bytes(sealed);
@@ -173,7 +173,7 @@ function forward(request, env, url, claims, id) {
   return fetch(outbound);
 }
 
-// One line a request, as the gate has it.
+// One line a request, as the edge has it.
 function log({ method }, facts, id, begun) {
   const ms = Date.now() - begun;
   console.log(JSON.stringify({ level: 'info', event: 'request', request_id: id, method, route: 'api', ...facts, ms }));

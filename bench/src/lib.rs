@@ -5,8 +5,8 @@ use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::{
-    Candidate, Check, Destination, Finding, Head, Mode, Permit, Policy, Proof, TokenHash,
-    TokenRecord, UnixSeconds, Vouched,
+    AuthenticatedRequest, Check, Destination, Permit, Policy, RequestHead, StoreResult, TokenHash,
+    TokenRecord, TokenRequirement, UnixSeconds, UnverifiedToken, VerifiedToken,
 };
 use redis_rest::{decode_replies, encode_pipeline};
 use serde_json::json;
@@ -18,7 +18,7 @@ pub struct Scene {
     policy: &'static Policy,
     head: String,
     token: String,
-    vouched: Rc<Vouched>,
+    verified: Rc<VerifiedToken>,
     sealed: String,
     record_key: String,
     replies: String,
@@ -68,34 +68,34 @@ impl Scene {
         ])
         .to_string();
         let head = format!("{HEAD}{token}");
-        let vouched = {
-            let head = Head::parse(&head).context("no head")?;
+        let verified = {
+            let head = RequestHead::parse(&head).context("no head")?;
             let check = check(policy, &head)?;
-            match check.candidate(NOW).map_err(|denial| anyhow!("{denial}"))? {
-                Candidate::Jwt(jwt) => check.vouch_signature(jwt, true),
-                Candidate::Opaque(_) => return Err(anyhow!("not a JWT")),
+            match check.unverified_token(NOW).map_err(|denial| anyhow!("{denial}"))? {
+                UnverifiedToken::Jwt(jwt) => check.accept_signature(jwt, true),
+                UnverifiedToken::Opaque(_) => return Err(anyhow!("not a JWT")),
             }
         };
-        let vouched = vouched.map_err(|denial| anyhow!("{denial}"))?;
-        Ok(Self { policy, head, token, vouched, sealed, record_key, replies })
+        let verified = verified.map_err(|denial| anyhow!("{denial}"))?;
+        Ok(Self { policy, head, token, verified, sealed, record_key, replies })
     }
 
-    fn head(&self) -> Head<'_> {
-        Head::parse(&self.head).unwrap_or_else(|| Head::new("GET", "", Vec::new()))
+    fn head(&self) -> RequestHead<'_> {
+        RequestHead::parse(&self.head).unwrap_or_else(|| RequestHead::new("GET", "", Vec::new()))
     }
 
-    fn proof(&self, check: &Check<'_, 'static>) -> Option<Proof<'static>> {
-        check.prove(Rc::clone(&self.vouched), None::<Mode>, NOW).ok()
+    fn authenticated(&self, check: &Check<'_, 'static>) -> Option<AuthenticatedRequest<'static>> {
+        check.authenticate(Rc::clone(&self.verified), None::<TokenRequirement>, NOW).ok()
     }
 
-    fn decided(&self, head: &Head<'_>) -> Option<Permit<'static>> {
+    fn decided(&self, head: &RequestHead<'_>) -> Option<Permit<'static>> {
         let check = check(self.policy, head).ok()?;
-        let proof = self.proof(&check)?;
+        let authenticated = self.authenticated(&check)?;
         let replies = decode_replies(&self.replies, 3).ok()?;
-        let mut findings: Vec<Finding> = replies.into_iter().map(Finding::Reply).collect();
-        check.open_record(&proof, &mut findings);
-        check.tallies(&proof, &findings);
-        check.decide(&proof, &findings).ok()
+        let mut results: Vec<StoreResult> = replies.into_iter().map(StoreResult::Reply).collect();
+        check.open_record(&authenticated, &mut results);
+        check.limit_decisions(&authenticated, &results);
+        check.decide(&authenticated, &results).ok()
     }
 
     fn read_head(&self) {
@@ -108,14 +108,15 @@ impl Scene {
 
     fn read_token(&self) {
         let head = self.head();
-        let _ = black_box(check(self.policy, &head).map(|check| check.candidate(NOW).is_ok()));
+        let _ =
+            black_box(check(self.policy, &head).map(|check| check.unverified_token(NOW).is_ok()));
     }
 
     fn ask(&self) {
         let head = self.head();
         let asked = check(self.policy, &head).ok().and_then(|check| {
-            let proof = self.proof(&check)?;
-            Some(encode_pipeline(&check.commands(&proof)))
+            let authenticated = self.authenticated(&check)?;
+            Some(encode_pipeline(&check.commands(&authenticated)))
         });
         black_box(asked.is_some_and(|text| text.len() > self.token.len() / 4));
     }
@@ -130,18 +131,19 @@ impl Scene {
 
     fn edit_fields(&self) {
         let head = self.head();
-        let edits = self.decided(&head).map(|permit| permit.edits(&head, REQUEST_ID).set.len());
+        let edits =
+            self.decided(&head).map(|permit| permit.header_edits(&head, REQUEST_ID).set.len());
         black_box(edits);
     }
 }
 
-fn check<'h>(policy: &'static Policy, head: &Head<'h>) -> Result<Check<'h, 'static>> {
+fn check<'h>(policy: &'static Policy, head: &RequestHead<'h>) -> Result<Check<'h, 'static>> {
     let destination = policy.destination(head).map_err(|refusal| anyhow!("{refusal}"))?;
     match destination {
         Destination::Route(route) => {
             Check::new(head, route, policy).map_err(|denial| anyhow!("{denial}"))
         }
-        Destination::Gate(_) => Err(anyhow!("answered by the gate")),
+        Destination::Edge(_) => Err(anyhow!("answered by the edge")),
     }
 }
 
@@ -149,10 +151,10 @@ fn policy() -> Result<Policy> {
     let limit = json!({ "quota": 10_000, "window_seconds": 60, "by": "subject" });
     let vars = json!({
         "UPSTREAM_URL": "https://api.internal.example",
-        "ORIGIN_URL": "https://auth.internal.example",
+        "AUTH_URL": "https://auth.internal.example",
         "STORE_URL": "https://store.example",
         "STORE_TOKEN": "store-token",
-        "SEAL_KEY": format!("a:{}=", "A".repeat(43)),
+        "RECORD_ENCRYPTION_KEY": format!("a:{}=", "A".repeat(43)),
         "ISSUERS": [{
             "issuer": ISSUER, "audience": ISSUER, "algorithms": ["EdDSA"], "jwks_url": "https://auth.example/jwks.json",
         }],
@@ -192,7 +194,7 @@ mod tests {
         let scene = Scene::new().unwrap();
         let head = scene.head();
         let permit = scene.decided(&head).unwrap();
-        assert!(permit.edits(&head, REQUEST_ID).set.len() > 5);
+        assert!(permit.header_edits(&head, REQUEST_ID).set.len() > 5);
         let record =
             TokenRecord::decode(&scene.sealed, &scene.record_key, scene.policy.seal.as_ref());
         assert_eq!(record.unwrap().sub, "user-000001");

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::{Keys, Seal, TokenHash, TokenRecord};
+use portcullis_core::{Seal, StoreKeys, TokenHash, TokenRecord};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs;
@@ -23,8 +23,8 @@ pub struct Options {
     #[arg(long)]
     audience: String,
     /// What the records are sealed with.
-    #[arg(long, env = "SEAL_KEY")]
-    seal_key: String,
+    #[arg(long, env = "RECORD_ENCRYPTION_KEY")]
+    record_encryption_key: String,
     /// How many tokens; each has a user of its own.
     #[arg(long)]
     count: u64,
@@ -40,8 +40,8 @@ pub async fn run(options: &Options) -> Result<()> {
         "x": URL_SAFE_NO_PAD.encode(pair.public_key().as_ref()),
     });
     fs::write(options.folder.join("jwks.json"), json!({ "keys": [jwk] }).to_string())?;
-    let seal = Seal::new(&options.seal_key, None).context("SEAL_KEY")?;
-    let keys = Keys::new(Keys::PREFIX);
+    let seal = Seal::new(&options.record_encryption_key, None).context("RECORD_ENCRYPTION_KEY")?;
+    let keys = StoreKeys::new(StoreKeys::PREFIX);
     let client = redis::Client::open(options.redis.as_str())?;
     let mut redis = client.get_multiplexed_async_connection().await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();

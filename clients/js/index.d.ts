@@ -6,7 +6,7 @@ export interface SessionStorage {
 }
 
 export interface SessionOptions {
-  /** URL of the gate; the page's own origin by default. */
+  /** URL of the edge; the page's own origin by default. */
   url?: string;
   /** The refresh token in an HttpOnly cookie, out of every script's reach. Default: `false`. */
   cookie?: boolean;
@@ -43,7 +43,7 @@ export class Session extends EventTarget {
   readonly active: boolean;
   /** Begins a session; rejects with a {@link SessionError}. */
   login(username: string, password: string): Promise<{ scope: string }>;
-  /** Ends the session, here and in all tabs; here also if the gate can't be told, which rejects. */
+  /** Ends the session, here and in all tabs; here also if the edge can't be told, which rejects. */
   logout(): Promise<void>;
   /** An access token that is good for a while, or null where nobody is logged in. */
   token(): Promise<string | null>;

@@ -30,7 +30,7 @@ export class Session extends EventTarget {
     super();
     const here = globalThis.location?.origin;
     this.#url = (options.url ?? here ?? '').replace(/\/$/, '');
-    if (!this.#url) throw new TypeError('url: is not set; give the URL of the gate');
+    if (!this.#url) throw new TypeError('url: is not set; give the URL of the edge');
     this.#cookie = options.cookie ?? false;
     this.#storage = options.storage ?? browserStorage() ?? memory();
     this.#ahead = (options.aheadSeconds ?? 60) * 1000;
@@ -57,7 +57,7 @@ export class Session extends EventTarget {
     return { scope: answer.scope };
   }
 
-  /** Ends the session, here and in all tabs. It is over here also if the gate can't be told; that rejects. */
+  /** Ends the session, here and in all tabs. It is over here also if the edge can't be told; that rejects. */
   async logout() {
     const pair = this.#stored();
     try {
@@ -152,7 +152,7 @@ export class Session extends EventTarget {
   }
 
   // Waits for what the tab got that had the lock before. Neither the storage nor the channel is in step with locks: what was
-  // written and said may still be on its way. A tab that was closed has got nothing; then the gate is asked.
+  // written and said may still be on its way. A tab that was closed has got nothing; then the edge is asked.
   async #catchUp(enough, ms) {
     const begun = Date.now();
     for (let asked = false; this.active && Date.now() - begun < ms; asked = true) {
@@ -193,7 +193,7 @@ export class Session extends EventTarget {
     throw failure;
   }
 
-  // Keeps what the gate gave, and tells the other tabs.
+  // Keeps what the edge gave, and tells the other tabs.
   #take(answer) {
     const made = Math.max(Date.now(), (this.#stored()?.made ?? 0) + 1);
     const access = { token: answer.access_token, until: Date.now() + answer.expires_in * 1000, made };

@@ -1,4 +1,4 @@
-//! A request's body, as the gateway reads it.
+//! A request's body, as the redis gateway reads it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

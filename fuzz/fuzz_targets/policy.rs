@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{Check, Destination, Head, Policy};
+use portcullis_core::{Check, Destination, RequestHead, Policy};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else {
@@ -20,24 +20,24 @@ fuzz_target!(|data: &[u8]| {
         "LIMITS" => part(5),
         "ADDRESSES" => part(6),
         "FAILURE_LIMIT" => part(7),
-        "SEAL_KEY" => part(8),
-        "UPSTREAM_URL" | "ORIGIN_URL" | "STORE_URL" => Some("https://a.example".into()),
+        "RECORD_ENCRYPTION_KEY" => part(8),
+        "UPSTREAM_URL" | "AUTH_URL" | "STORE_URL" => Some("https://a.example".into()),
         "STORE_TOKEN" => Some("secret".into()),
         _ => None,
     });
     match parsed {
         Ok(policy) => {
             assert!(!policy.issuers.is_empty() && !policy.routes.is_empty());
-            let head = Head::new("GET", "https://a.example/x", Vec::new());
+            let head = RequestHead::new("GET", "https://a.example/x", Vec::new());
             if let Ok(Destination::Route(route)) = policy.destination(&head)
                 && let Ok(check) = Check::new(&head, route, &policy)
-                && let Ok(proof) = check.open()
+                && let Ok(authenticated) = check.without_token()
             {
-                let limited = proof.charges().chain(proof.late_charges()).count();
+                let limited = authenticated.limit_checks().chain(authenticated.late_limit_checks()).count();
                 assert_eq!(limited, if check.is_limited() { route.limits.len() } else { 0 });
-                assert_eq!(check.commands(&proof).len(), proof.charges().count());
-                for charge in proof.charges() {
-                    assert!(charge.cost <= charge.quota, "nobody would ever pass");
+                assert_eq!(check.commands(&authenticated).len(), authenticated.limit_checks().count());
+                for limit_check in authenticated.limit_checks() {
+                    assert!(limit_check.cost <= limit_check.quota, "nobody would ever pass");
                 }
             }
         }

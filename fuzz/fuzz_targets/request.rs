@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{Access, Check, Destination, Head, Policy};
+use portcullis_core::{Access, Check, Destination, RequestHead, Policy};
 use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
@@ -18,7 +18,7 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
                 {"name":"a","path":"/*","access":"protected"}]"#
             }
             "CORS" => r#"{"origins":["https://app.example"],"credentials":true}"#,
-            "RESOURCE_URL" | "UPSTREAM_URL" | "ORIGIN_URL" | "STORE_URL" => "https://a.example",
+            "RESOURCE_URL" | "UPSTREAM_URL" | "AUTH_URL" | "STORE_URL" => "https://a.example",
             "STORE_TOKEN" => "secret",
             _ => return None,
         };
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
     if text.contains(['\r', '\0']) {
         return;
     }
-    let Some(head) = Head::parse(text) else {
+    let Some(head) = RequestHead::parse(text) else {
         return;
     };
     let Ok(Destination::Route(route)) = POLICY.destination(&head) else {
@@ -50,11 +50,11 @@ fuzz_target!(|data: &[u8]| {
     let Ok(check) = Check::new(&head, route, &POLICY) else {
         return;
     };
-    if let Ok(proof) = check.open() {
-        let commands = check.commands(&proof);
+    if let Ok(authenticated) = check.without_token() {
+        let commands = check.commands(&authenticated);
         assert!(commands.is_empty());
-        if let Ok(permit) = check.decide(&proof, &[]) {
-            let edits = permit.edits(&head, "0af76519-16cd-43dd-8448-eb211c80319c");
+        if let Ok(permit) = check.decide(&authenticated, &[]) {
+            let edits = permit.header_edits(&head, "0af76519-16cd-43dd-8448-eb211c80319c");
             assert!(edits.set.iter().all(|(_, value)| !value.contains(['\r', '\n'])));
         }
     }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{Candidate, Check, Destination, Head, Policy, UnixSeconds};
+use portcullis_core::{UnverifiedToken, Check, Destination, RequestHead, Policy, UnixSeconds};
 use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
@@ -16,7 +16,7 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
             "ROUTES" => {
                 r#"[{"name":"a","path":"/*","access":"protected","claims":{"tenant":"acme"}}]"#
             }
-            "UPSTREAM_URL" | "ORIGIN_URL" | "STORE_URL" => "https://a.example",
+            "UPSTREAM_URL" | "AUTH_URL" | "STORE_URL" => "https://a.example",
             "STORE_TOKEN" => "secret",
             _ => return None,
         };
@@ -29,19 +29,19 @@ fuzz_target!(|data: &[u8]| {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let (header, payload) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let token = format!("Bearer {}.{}.AAAA", base64url(header), base64url(payload));
-    let head = Head::new("GET", "https://a.example/x", vec![("authorization", &token)]);
+    let head = RequestHead::new("GET", "https://a.example/x", vec![("authorization", &token)]);
     let Ok(Destination::Route(route)) = POLICY.destination(&head) else {
         return;
     };
     let Ok(check) = Check::new(&head, route, &POLICY) else {
         return;
     };
-    assert!(check.open().is_err());
+    assert!(check.without_token().is_err());
     let now = UnixSeconds(1_700_000_000);
-    if let Ok(Candidate::Jwt(jwt)) = check.candidate(now) {
-        let again = check.candidate(now);
-        assert!(matches!(again, Ok(Candidate::Jwt(_))), "what parses once parses twice");
-        assert!(check.vouch_signature(jwt, false).is_err());
+    if let Ok(UnverifiedToken::Jwt(jwt)) = check.unverified_token(now) {
+        let again = check.unverified_token(now);
+        assert!(matches!(again, Ok(UnverifiedToken::Jwt(_))), "what parses once parses twice");
+        assert!(check.accept_signature(jwt, false).is_err());
     }
 });
 

@@ -1,8 +1,8 @@
 //! Measurements, each beside a yardstick in the same run, since machines differ and none is quiet.
 
+mod auth;
 mod edge;
 pub mod instructions;
-mod origin;
 
 use crate::process::{Server, Step, step, write_atomically};
 use crate::stack::{free_ports, loopback, random_text};
@@ -38,12 +38,12 @@ enum Subject {
     Edge,
     /// The whole system while its parts do harm: 20 s of each fault at 200 requests a second.
     Faults,
-    /// The gateway, beside redis-benchmark on the same Redis.
+    /// The redis gateway, beside redis-benchmark on the same Redis.
     Gateway,
     /// Instructions of core's hot functions, beside those that are committed.
     Instructions,
-    /// The origin: refreshes and logins a second, on either database.
-    Origin,
+    /// The auth service: refreshes and logins a second, on either database.
+    Auth,
     /// Fifty clients that refresh, log out and are revoked at random for a minute, on either database.
     Storm,
 }
@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
         Subject::Faults => faults(options),
         Subject::Gateway => gateway(options),
         Subject::Instructions => instructions::run(options.write),
-        Subject::Origin => origin::run(options.quick, options.write),
+        Subject::Auth => auth::run(options.quick, options.write),
         Subject::Storm => storm(options),
     }
 }
@@ -145,11 +145,11 @@ const CONNECTIONS: [u32; 3] = [16, 64, 256];
 /// One measurement.
 #[derive(Clone, Copy)]
 struct Sample {
-    /// Requests a second by wrk through the gateway.
+    /// Requests a second by wrk through the redis gateway.
     requests: f64,
     p50_ms: f64,
     p99_ms: f64,
-    /// The gateway's CPU.
+    /// The redis gateway's CPU.
     cpu_us: f64,
     /// redis-benchmark's own figure with one command a request, at as many connections.
     yardstick: f64,
@@ -160,7 +160,7 @@ struct Sample {
 fn gateway(options: &Options) -> Result<()> {
     let tools = tools::ensure(Extent::Bench)?;
     let mut cargo = crate::cargo();
-    cargo.args(["build", "--release", "-p", "portcullis-gateway"]);
+    cargo.args(["build", "--release", "-p", "portcullis-redis-gateway"]);
     let build = Step { place: 1, of: 1, name: "gateway: build".to_owned(), seconds_max: None };
     step(&build, &mut cargo, &at("target/log/bench.log"))?;
 
@@ -172,13 +172,13 @@ fn gateway(options: &Options) -> Result<()> {
     redis.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis_port.to_string()]);
     let _redis = Server::start("redis", redis.arg("--dir").arg(&folder), folder.join("redis.log"))?;
     let token = random_text();
-    let mut gateway = Command::new(at("target/release/portcullis-gateway"));
+    let mut gateway = Command::new(at("target/release/portcullis-redis-gateway"));
     gateway
         .env("REDIS_URL", format!("redis://127.0.0.1:{redis_port}"))
         .env("GATEWAY_LISTEN", loopback(port).to_string())
         .env("GATEWAY_TOKENS", format!("bench={token}"));
-    // The log is written as ever; where to is not the gateway's cost.
-    let mut gateway = Server::start("gateway", &mut gateway, "/dev/null".into())?;
+    // The log is written as ever; where to is not the redis gateway's cost.
+    let mut gateway = Server::start("redis-gateway", &mut gateway, "/dev/null".into())?;
     gateway.wait_ready(
         loopback(port),
         "/readyz",
@@ -255,7 +255,7 @@ impl Bench {
         }
     }
 
-    /// How many requests, how many a second, and the latencies, through the gateway. Every answer must
+    /// How many requests, how many a second, and the latencies, through the redis gateway. Every answer must
     /// be 200, and with `look` the right one.
     fn load(&self, load: &Load, connections: u32, seconds: u32, look: bool) -> Result<[f64; 4]> {
         let function = if look { "response" } else { "unused" };
@@ -301,7 +301,7 @@ impl Bench {
         }
     }
 
-    /// The gateway's resident memory, in KiB, after as many requests as stand beside it.
+    /// The redis gateway's resident memory, in KiB, after as many requests as stand beside it.
     fn memory(&self, most: u64) -> Result<Vec<(u64, u64)>> {
         let mut seen = vec![(0, resident_kib(self.pid)?)];
         let mut count = 0;
@@ -325,7 +325,7 @@ fn report(
         "Medians of {rounds} rounds of {seconds} s, wrk with one thread; in brackets the lowest and the highest \
          ratio of a round.\n\n\
          | request | connections | requests/s | of redis-benchmark -P 1 | p50 ms | p99 ms | p99/p50 \
-         | CPU of the gateway a request | redis-benchmark: requests/s, p50, p99 ms |\n\
+         | CPU of the redis gateway a request | redis-benchmark: requests/s, p50, p99 ms |\n\
          |---|---|---|---|---|---|---|---|---|\n"
     );
     for (load, connections, samples) in rows {
@@ -356,7 +356,7 @@ fn report(
         .map(|(count, kib)| format!("{:.1} MiB after {count}", *kib as f64 / 1024.0))
         .collect();
     text.push_str(&format!(
-        "\nResident memory of the gateway, after the load above and as many GETs more: {}.\n",
+        "\nResident memory of the redis gateway, after the load above and as many GETs more: {}.\n",
         points.join(", ")
     ));
     text

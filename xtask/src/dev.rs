@@ -16,16 +16,16 @@ pub struct Options {
     /// Port of the Worker.
     #[arg(long, default_value_t = 8787)]
     port: u16,
-    /// Port of the gateway.
+    /// Port of the redis gateway.
     #[arg(long, default_value_t = 8379)]
     gateway_port: u16,
-    /// Port of the origin.
+    /// Port of the auth service.
     #[arg(long, default_value_t = 8788)]
-    origin_port: u16,
+    auth_port: u16,
     /// Port of Redis.
     #[arg(long, default_value_t = 8380)]
     redis_port: u16,
-    /// A Redis of your own, as the gateway's REDIS_URL; none is started then.
+    /// A Redis of your own, as the redis gateway's REDIS_URL; none is started then.
     #[arg(long)]
     redis_url: Option<String>,
     /// Port of the demo API.
@@ -45,7 +45,7 @@ pub fn run(options: &Options) -> Result<()> {
     let ports = [
         options.port,
         options.gateway_port,
-        options.origin_port,
+        options.auth_port,
         options.redis_port,
         options.upstream_port,
     ];
@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<()> {
         engine: Engine::Wrangler,
         redis_url: options.redis_url.clone(),
         store_token: secrets.store_token,
-        seal_key: secrets.seal_key,
+        record_encryption_key: secrets.record_encryption_key,
         master_key: secrets.master_key,
         password: secrets.password,
         ..Plan::new(folder, ports, Database::Sqlite)
@@ -81,7 +81,7 @@ fn check_ports(options: &Options) -> Result<()> {
     let wanted = [
         ("--port", options.port),
         ("--gateway-port", options.gateway_port),
-        ("--origin-port", options.origin_port),
+        ("--auth-port", options.auth_port),
         ("--redis-port", options.redis_port),
         ("--upstream-port", options.upstream_port),
     ];
@@ -96,7 +96,7 @@ fn check_ports(options: &Options) -> Result<()> {
 
 struct Secrets {
     store_token: String,
-    seal_key: String,
+    record_encryption_key: String,
     master_key: String,
     password: String,
 }
@@ -109,23 +109,25 @@ fn secrets() -> Result<Secrets> {
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let text = |name: &str| held.get(name).and_then(Value::as_str).map(str::to_owned);
-    let names = ["store_token", "seal_key", "master_key", "password"];
-    if let [Some(store_token), Some(seal_key), Some(master_key), Some(password)] = names.map(text) {
-        return Ok(Secrets { store_token, seal_key, master_key, password });
+    let names = ["store_token", "record_encryption_key", "master_key", "password"];
+    if let [Some(store_token), Some(record_encryption_key), Some(master_key), Some(password)] =
+        names.map(text)
+    {
+        return Ok(Secrets { store_token, record_encryption_key, master_key, password });
     }
     // The user that goes with an older password is in the database, and so are keys under an older master key.
-    for name in ["origin.db", "origin.db-wal", "origin.db-shm"] {
+    for name in ["auth.db", "auth.db-wal", "auth.db-shm"] {
         let _ = fs::remove_file(at(".dev").join(name));
     }
     let secrets = Secrets {
         store_token: stack::random_text(),
-        seal_key: stack::seal_key(),
-        master_key: stack::seal_key(),
+        record_encryption_key: stack::record_encryption_key(),
+        master_key: stack::record_encryption_key(),
         password: stack::random_text(),
     };
     let text = json!({
         "store_token": secrets.store_token,
-        "seal_key": secrets.seal_key,
+        "record_encryption_key": secrets.record_encryption_key,
         "master_key": secrets.master_key,
         "password": secrets.password,
     });
@@ -140,7 +142,7 @@ fn welcome(plan: &Plan, elapsed: Duration) -> String {
 Portcullis is up after {seconds:.1} s. Ctrl-C stops it.
 
   edge      {edge}
-  origin    {origin}
+  auth    {auth}
   gateway   {gateway}
   redis     {redis}
   upstream  {upstream}
@@ -157,14 +159,14 @@ Paste, in another terminal:
   curl -i {edge}/auth/refresh -H 'content-type: application/json' -d "{{\"refresh_token\":\"$REFRESH\"}}"
   curl -i -X POST {edge}/auth/logout -H "authorization: Bearer $TOKEN"
   curl -i {edge}/api/hello -H "authorization: Bearer $TOKEN"
-  target/debug/portcullis-origin --config {config} sessions list --username {USERNAME}
+  target/debug/portcullis-auth --config {config} sessions list --username {USERNAME}
 "#,
         seconds = elapsed.as_secs_f32(),
-        origin = plan.origin_url(),
+        auth = plan.auth_url(),
         gateway = plan.store_url(),
         redis = plan.redis_address(),
         upstream = plan.upstream_url(),
-        config = plan.origin_config().display(),
+        config = plan.auth_config().display(),
         folder = plan.folder.display(),
     )
 }

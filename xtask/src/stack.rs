@@ -1,4 +1,4 @@
-//! The whole system on this machine: Redis, gateway, origin, upstream and the Worker, each a process on
+//! The whole system on this machine: Redis, gateway, auth service, upstream and the Worker, each a process on
 //! a loopback port of its own.
 
 use crate::process::{self, STOP, Server, Step, step, write_atomically, write_private};
@@ -21,7 +21,7 @@ pub struct Options {
     /// Written, as a whole, when every part answers.
     #[arg(long)]
     json: PathBuf,
-    /// The origin's database.
+    /// The auth service's database.
     #[arg(long, default_value = "sqlite")]
     db: Database,
     /// A JSON object laid over the variables of wrangler.toml and the stack's own.
@@ -33,10 +33,10 @@ pub struct Options {
     /// A certificate (PEM) that workerd trusts beside those of browsers.
     #[arg(long)]
     trust: Option<PathBuf>,
-    /// NAME=VALUE in the origin's environment; may be given more than once.
+    /// NAME=VALUE in the auth service's environment; may be given more than once.
     #[arg(long)]
-    origin_env: Vec<String>,
-    /// The edge takes opaque access tokens of the origin, which ACCESS_TOKEN_FORMAT=opaque makes, instead of JWTs.
+    auth_env: Vec<String>,
+    /// The edge takes opaque access tokens of the auth service, which ACCESS_TOKEN_FORMAT=opaque makes, instead of JWTs.
     #[arg(long)]
     opaque: bool,
     /// Start one part alone.
@@ -45,7 +45,7 @@ pub struct Options {
     /// What runs the Worker.
     #[arg(long, default_value = "wrangler")]
     engine: Engine,
-    /// A Redis that is there already, as the gateway's REDIS_URL; none is started then.
+    /// A Redis that is there already, as the redis gateway's REDIS_URL; none is started then.
     #[arg(long)]
     redis_url: Option<String>,
     /// Also stop when standard input ends, so that the stack does not outlive a test.
@@ -56,7 +56,7 @@ pub struct Options {
     prebuilt: bool,
 }
 
-/// The origin's database.
+/// The auth service's database.
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
 pub enum Database {
     Postgres,
@@ -66,9 +66,9 @@ pub enum Database {
 /// What holds the tokens.
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
 pub enum StoreKind {
-    /// A memcached, which edge and origin speak to by themselves.
+    /// A memcached, which edge and auth service speak to by themselves.
     Memcached,
-    /// A Redis behind the gateway.
+    /// A Redis behind the redis gateway.
     Redis,
 }
 
@@ -90,7 +90,7 @@ pub enum Engine {
 pub struct Ports {
     pub edge: u16,
     pub gateway: u16,
-    pub origin: u16,
+    pub auth: u16,
     pub redis: u16,
     pub upstream: u16,
 }
@@ -105,22 +105,22 @@ pub struct Plan {
     pub engine: Engine,
     /// A Redis that is there already.
     pub redis_url: Option<String>,
-    /// Tokens of the gateway's: one of role full, the edge's, the origin's.
+    /// Tokens of the redis gateway's: one of role full, the edge's, the auth service's.
     pub store_token: String,
     pub edge_token: String,
-    pub origin_token: String,
+    pub auth_token: String,
     pub introspection_secret: String,
-    pub seal_key: String,
+    pub record_encryption_key: String,
     pub master_key: String,
     pub password: String,
     /// Laid over the Worker's variables.
     pub vars: Map<String, Value>,
-    /// The origin's access tokens are opaque.
+    /// The auth service's access tokens are opaque.
     pub opaque: bool,
     /// A certificate that workerd trusts.
     pub trust: Option<PathBuf>,
-    /// Laid over the origin's environment.
-    pub origin_env: Vec<(String, String)>,
+    /// Laid over the auth service's environment.
+    pub auth_env: Vec<(String, String)>,
 }
 
 /// The servers of a stack, in the order in which they were started; they end in the reverse one.
@@ -187,14 +187,16 @@ pub fn run(options: &Options) -> Result<()> {
         }
         None => Map::new(),
     };
-    let origin_env = options.origin_env.iter().map(|pair| {
-        let (name, value) = pair.split_once('=').context("--origin-env: not NAME=VALUE")?;
+    let auth_env = options.auth_env.iter().map(|pair| {
+        let (name, value) = pair.split_once('=').context("--auth-env: not NAME=VALUE")?;
         Ok((name.to_owned(), value.to_owned()))
     });
-    let origin_env = origin_env.collect::<Result<_>>()?;
-    // What the edge seals, the origin opens.
-    let seal_key =
-        vars.get("SEAL_KEY").and_then(Value::as_str).map_or_else(seal_key, str::to_owned);
+    let auth_env = auth_env.collect::<Result<_>>()?;
+    // What the edge seals, the auth service opens.
+    let record_encryption_key = vars
+        .get("RECORD_ENCRYPTION_KEY")
+        .and_then(Value::as_str)
+        .map_or_else(record_encryption_key, str::to_owned);
     let folder = at("target/stack").join(std::process::id().to_string());
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
@@ -202,11 +204,11 @@ pub fn run(options: &Options) -> Result<()> {
         store: options.store,
         engine: options.engine,
         redis_url: options.redis_url.clone(),
-        seal_key,
+        record_encryption_key,
         vars,
         opaque: options.opaque,
         trust: options.trust.clone(),
-        origin_env,
+        auth_env,
         ..Plan::new(folder.clone(), free_ports()?, options.db)
     };
     let outcome = (|| {
@@ -219,7 +221,11 @@ pub fn run(options: &Options) -> Result<()> {
             None => start(&plan, &tools)?,
         };
         let mut facts = plan.facts(options.only)?;
-        facts.insert("pids".into(), servers.0.iter().map(|s| (s.name, json!(s.pid()))).collect());
+        let pids = servers.0.iter().flat_map(|server| {
+            let old = OLD_NAMES.iter().filter(|(new, _)| *new == server.name).map(|(_, old)| *old);
+            old.chain([server.name]).map(|name| (name, json!(server.pid())))
+        });
+        facts.insert("pids".into(), pids.collect());
         write_atomically(&options.json, &Value::Object(facts).to_string())?;
         eprintln!("ready: {}", options.json.display());
         // A test may kill a part to see what the others make of it, so that does not end the stack.
@@ -248,9 +254,13 @@ pub fn run(options: &Options) -> Result<()> {
 /// Builds the servers and the Worker.
 pub fn build(tools: &Tools) -> Result<()> {
     let mut cargo = crate::cargo();
-    cargo.args(["build", "-p", "portcullis-gateway", "-p", "portcullis-origin"]);
-    let servers =
-        Step { place: 1, of: 1, name: "gateway and origin: build".to_owned(), seconds_max: None };
+    cargo.args(["build", "-p", "portcullis-redis-gateway", "-p", "portcullis-auth"]);
+    let servers = Step {
+        place: 1,
+        of: 1,
+        name: "redis gateway and auth: build".to_owned(),
+        seconds_max: None,
+    };
     step(&servers, &mut cargo, &at("target/log/servers.log"))?;
     worker::build(tools)
 }
@@ -282,16 +292,16 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
         start_gateway(plan, &mut servers)?;
     }
 
-    write_private(&plan.origin_config(), &plan.origin_settings()?)?;
+    write_private(&plan.auth_config(), &plan.auth_settings()?)?;
     if plan.db == Database::Postgres {
-        let output = plan.origin_command().arg("migrate").output()?;
+        let output = plan.auth_command().arg("migrate").output()?;
         anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
     add_user(plan)?;
-    let mut origin = plan.origin_command();
-    origin.arg("serve").envs(plan.origin_env.iter().cloned());
-    servers.0.push(Server::start("origin", &mut origin, plan.log("origin"))?);
-    servers.wait_ready(loopback(ports.origin), "/readyz", |status| status == 200, 20)?;
+    let mut auth = plan.auth_command();
+    auth.arg("serve").envs(plan.auth_env.iter().cloned());
+    servers.0.push(Server::start("auth", &mut auth, plan.log("auth"))?);
+    servers.wait_ready(loopback(ports.auth), "/readyz", |status| status == 200, 20)?;
 
     let mut upstream = tools.command("node");
     upstream.arg(at("demo/upstream.mjs")).arg(ports.upstream.to_string());
@@ -304,40 +314,40 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
 
 fn start_gateway(plan: &Plan, servers: &mut Servers) -> Result<()> {
     let port = plan.ports.gateway;
-    let tokens = plan.folder.join("gateway-tokens.toml");
+    let tokens = plan.folder.join("redis-gateway-tokens.toml");
     write_private(&tokens, &plan.gateway_tokens()?)?;
-    let mut gateway = Command::new(at("target/debug/portcullis-gateway"));
+    let mut gateway = Command::new(at("target/debug/portcullis-redis-gateway"));
     gateway
         .args(["--listen", &loopback(port).to_string(), "--tokens-file"])
         .arg(&tokens)
         .env("REDIS_URL", plan.redis_url())
         .env("GATEWAY_TOKENS", format!("operator={}", plan.store_token));
-    servers.0.push(Server::start("gateway", &mut gateway, plan.log("gateway"))?);
+    servers.0.push(Server::start("redis-gateway", &mut gateway, plan.log("redis-gateway"))?);
     servers.wait_ready(loopback(port), "/readyz", |status| status == 200, 20)
 }
 
 impl Plan {
     /// The usual, with secrets of its own, under bare workerd.
     pub fn new(folder: PathBuf, ports: [u16; 5], db: Database) -> Self {
-        let [edge, gateway, origin, redis, upstream] = ports;
+        let [edge, gateway, auth, redis, upstream] = ports;
         Self {
             folder,
-            ports: Ports { edge, gateway, origin, redis, upstream },
+            ports: Ports { edge, gateway, auth, redis, upstream },
             db,
             store: StoreKind::Redis,
             engine: Engine::Workerd,
             redis_url: None,
             store_token: random_text(),
             edge_token: random_text(),
-            origin_token: random_text(),
+            auth_token: random_text(),
             introspection_secret: random_text(),
-            seal_key: seal_key(),
-            master_key: seal_key(),
+            record_encryption_key: record_encryption_key(),
+            master_key: record_encryption_key(),
             password: random_text(),
             vars: Map::new(),
             opaque: false,
             trust: None,
-            origin_env: Vec::new(),
+            auth_env: Vec::new(),
         }
     }
 
@@ -349,8 +359,8 @@ impl Plan {
         format!("http://{}", loopback(self.ports.edge))
     }
 
-    pub fn origin_url(&self) -> String {
-        format!("http://{}", loopback(self.ports.origin))
+    pub fn auth_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.auth))
     }
 
     pub fn store_url(&self) -> String {
@@ -375,12 +385,10 @@ impl Plan {
         }
     }
 
-    /// The documented tokens of edge and origin, with secrets of this stack.
+    /// The documented tokens of edge and auth service, with secrets of this stack.
     fn gateway_tokens(&self) -> Result<String> {
-        let example = fs::read_to_string(at("docs/gateway-tokens.toml"))?;
-        Ok(example
-            .replace("EDGE_TOKEN", &self.edge_token)
-            .replace("ORIGIN_TOKEN", &self.origin_token))
+        let example = fs::read_to_string(at("docs/redis-gateway-tokens.toml"))?;
+        Ok(example.replace("EDGE_TOKEN", &self.edge_token).replace("AUTH_TOKEN", &self.auth_token))
     }
 
     pub fn upstream_url(&self) -> String {
@@ -391,13 +399,13 @@ impl Plan {
     fn facts(&self, only: Option<Part>) -> Result<Map<String, Value>> {
         let facts = json!({
             "edge_url": self.edge_url(),
-            "origin_url": self.origin_url(),
+            "auth_url": self.auth_url(),
             "store_url": self.store_url(),
             "store_token": self.store_token,
             "edge_store_token": self.edge_token,
             "introspection_secret": self.introspection_secret,
-            "seal_key": self.seal_key,
-            "origin_config": self.origin_config(),
+            "record_encryption_key": self.record_encryption_key,
+            "auth_config": self.auth_config(),
             "database_url": self.database_url(),
             "redis_url": self.redis_url(),
             "upstream_url": self.upstream_url(),
@@ -407,10 +415,15 @@ impl Plan {
         let mut facts = facts.as_object().cloned().unwrap_or_default();
         if only.is_some() {
             let vars = self.edge_vars()?;
-            for name in ["ORIGIN_URL", "STORE_URL", "STORE_TOKEN", "UPSTREAM_URL"] {
+            for name in ["AUTH_URL", "STORE_URL", "STORE_TOKEN", "UPSTREAM_URL"] {
                 facts.insert(name.to_lowercase(), vars.get(name).cloned().unwrap_or_default());
             }
             facts.remove("redis_url");
+        }
+        for (new, old) in OLD_NAMES {
+            if let Some(value) = facts.get(new).cloned() {
+                facts.insert(old.to_owned(), value);
+            }
         }
         Ok(facts)
     }
@@ -426,10 +439,10 @@ impl Plan {
             "issuer": self.edge_url(),
             "audience": AUDIENCE,
             "algorithms": ["EdDSA", "ES256"],
-            "jwks_url": format!("{}/.well-known/jwks.json", self.origin_url()),
+            "jwks_url": format!("{}/.well-known/jwks.json", self.auth_url()),
             "sessions_in_store": true,
             "introspection": {
-                "url": format!("{}/oauth/introspect", self.origin_url()),
+                "url": format!("{}/oauth/introspect", self.auth_url()),
                 "client_id": "edge",
                 "client_secret_variable": "INTROSPECTION_SECRET",
                 "revocations_in_store": true,
@@ -446,11 +459,11 @@ impl Plan {
         vars.extend([
             ("ISSUERS".to_owned(), issuers),
             ("UPSTREAM_URL".to_owned(), self.upstream_url().into()),
-            ("ORIGIN_URL".to_owned(), self.origin_url().into()),
+            ("AUTH_URL".to_owned(), self.auth_url().into()),
             ("STORE_URL".to_owned(), self.store_url().into()),
             ("STORE_TOKEN".to_owned(), self.edge_token.clone().into()),
             ("INTROSPECTION_SECRET".to_owned(), self.introspection_secret.clone().into()),
-            ("SEAL_KEY".to_owned(), self.seal_key.clone().into()),
+            ("RECORD_ENCRYPTION_KEY".to_owned(), self.record_encryption_key.clone().into()),
         ]);
         if self.store == StoreKind::Memcached {
             without_scripts(&mut vars);
@@ -462,34 +475,34 @@ impl Plan {
     fn database_url(&self) -> String {
         match self.db {
             Database::Postgres => postgres::url(&postgres::folder()),
-            Database::Sqlite => format!("sqlite://{}", self.folder.join("origin.db").display()),
+            Database::Sqlite => format!("sqlite://{}", self.folder.join("auth.db").display()),
         }
     }
 
-    /// The origin's settings, for its server and for its commands alike.
-    pub fn origin_config(&self) -> PathBuf {
-        self.folder.join("origin.toml")
+    /// The auth service's settings, for its server and for its commands alike.
+    pub fn auth_config(&self) -> PathBuf {
+        self.folder.join("auth.toml")
     }
 
-    fn origin_settings(&self) -> Result<String> {
+    fn auth_settings(&self) -> Result<String> {
         let settings = json!({
-            "ORIGIN_LISTEN": loopback(self.ports.origin).to_string(),
+            "AUTH_LISTEN": loopback(self.ports.auth).to_string(),
             "DATABASE_URL": self.database_url(),
             "ISSUER": self.edge_url(),
             "AUDIENCE": AUDIENCE,
             "STORE_URL": self.store_url(),
-            "STORE_TOKEN": self.origin_token,
-            "SEAL_KEY": self.seal_key,
+            "STORE_TOKEN": self.auth_token,
+            "RECORD_ENCRYPTION_KEY": self.record_encryption_key,
             "MASTER_KEY": self.master_key,
             "INTROSPECTION_CLIENTS": format!("edge={}", self.introspection_secret),
         });
         Ok(toml::to_string(&settings)?)
     }
 
-    fn origin_command(&self) -> Command {
-        let mut origin = Command::new(at("target/debug/portcullis-origin"));
-        origin.arg("--config").arg(self.origin_config());
-        origin
+    fn auth_command(&self) -> Command {
+        let mut auth = Command::new(at("target/debug/portcullis-auth"));
+        auth.arg("--config").arg(self.auth_config());
+        auth
     }
 }
 
@@ -509,10 +522,10 @@ fn without_scripts(vars: &mut Map<String, Value>) {
 
 /// Makes the demo user; one that is there already stays.
 fn add_user(plan: &Plan) -> Result<()> {
-    let mut command = plan.origin_command();
+    let mut command = plan.auth_command();
     command.args(["user", "add", "--username", USERNAME, "--scope", "api:read api:write"]);
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-    let mut child = command.spawn().context("can't start the origin")?;
+    let mut child = command.spawn().context("can't start the auth service")?;
     if let Some(mut stdin) = child.stdin.take() {
         std::io::Write::write_all(&mut stdin, plan.password.as_bytes())?;
     }
@@ -549,9 +562,18 @@ pub fn random_text() -> String {
 }
 
 /// A key to seal with: base64 whose digits are hexadecimal, of which 42 are left to chance.
-pub fn seal_key() -> String {
+pub fn record_encryption_key() -> String {
     format!("stack:{}0", random_text().get(..42).unwrap_or_default())
 }
 
 pub const USERNAME: &str = "demo";
 const AUDIENCE: &str = "https://api.example";
+
+/// Members of the JSON file that were renamed, each with its old name, which stays beside the new one.
+const OLD_NAMES: [(&str, &str); 5] = [
+    ("auth", "origin"),
+    ("auth_config", "origin_config"),
+    ("auth_url", "origin_url"),
+    ("record_encryption_key", "seal_key"),
+    ("redis-gateway", "gateway"),
+];

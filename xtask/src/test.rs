@@ -205,7 +205,7 @@ fn lint(tools: &Tools, tally: &mut Tally) -> Result<()> {
     tally.check("documentation", doc)
 }
 
-/// The origin's tests have a Postgres, too.
+/// The auth service's tests have a Postgres, too.
 fn unit(tally: &mut Tally) -> Result<()> {
     let (mut servers, folder) = (stack::Servers::default(), postgres::folder());
     let log = |name: &str| at("target/log").join(format!("{name}.log"));
@@ -310,7 +310,7 @@ fn cargo(arguments: &[&str]) -> Command {
 }
 
 /// The end-to-end tests that run on a memcached as well: those that ask of sessions, tokens and routes, and neither
-/// need scripts nor look into Redis or the gateway.
+/// need scripts nor look into Redis or the redis gateway.
 const ON_MEMCACHED: [&str; 10] = [
     "algorithms::",
     "browsers::",

@@ -21,7 +21,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// How much is needed.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Extent {
-    /// To measure the gateway.
+    /// To measure the redis gateway.
     Bench,
     /// To measure the Worker beside its peers.
     BenchEdge,

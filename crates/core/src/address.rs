@@ -1,8 +1,8 @@
 //! Whence a request comes: which field says so, and which addresses are refused or not limited.
 
 use crate::denial::Denial;
-use crate::head::Head;
-use crate::policy::{Fault, Members};
+use crate::policy::{ConfigErrorKind, ObjectReader};
+use crate::request_head::RequestHead;
 use std::net::{IpAddr, SocketAddr};
 
 /// Lists of addresses.
@@ -18,13 +18,16 @@ pub struct Addresses {
 
 impl Addresses {
     /// `ADDRESSES`, or the `addresses` of a route; each entry that is no network is a fault of its own.
-    pub(crate) fn read(mut given: Members<'_, '_>) -> Self {
+    pub(crate) fn read(mut given: ObjectReader<'_, '_>) -> Self {
         let mut list = |member: &str| {
             let texts = given.texts(member).unwrap_or_default();
             let networks = texts.into_iter().enumerate().filter_map(|(place, text)| {
                 let network = Network::try_from(text);
                 if let Err(words) = &network {
-                    given.fault(&format!("{member}[{place}]"), Fault::Shape(words.clone()));
+                    given.report(
+                        &format!("{member}[{place}]"),
+                        ConfigErrorKind::Shape(words.clone()),
+                    );
                 }
                 network.ok()
             });
@@ -99,7 +102,7 @@ impl Addresses {
 
 /// The client's address: as Cloudflare states it, which no client can forge there; or, behind proxies, the
 /// entry of `X-Forwarded-For` that the outermost trusted one of them wrote, counted from the right.
-pub(crate) fn client_address(head: &Head<'_>, trusted_proxies: u32) -> Option<IpAddr> {
+pub(crate) fn client_address(head: &RequestHead<'_>, trusted_proxies: u32) -> Option<IpAddr> {
     let depth = usize::try_from(trusted_proxies).ok()?;
     match depth.checked_sub(1) {
         None => head.header("cf-connecting-ip")?.parse().ok(),
@@ -168,7 +171,7 @@ mod tests {
             ("cf-connecting-ip", "192.0.2.1"),
             ("x-forwarded-for", "203.0.113.66, 192.0.2.7,198.51.100.1"),
         ];
-        let head = Head::new("GET", "https://a/", fields);
+        let head = RequestHead::new("GET", "https://a/", fields);
         let address = |depth| client_address(&head, depth).map(|address| address.to_string());
         assert_eq!(address(0).as_deref(), Some("192.0.2.1"));
         assert_eq!(address(1).as_deref(), Some("198.51.100.1"));

@@ -4,7 +4,7 @@
 use crate::claims::Claims;
 use crate::json;
 use crate::jwks::Algorithm;
-use crate::policy::{Fault, Reader, Secret, is_field_name};
+use crate::policy::{ConfigErrorKind, Secret, SettingsReader, is_field_name};
 use crate::time::UnixSeconds;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -30,7 +30,7 @@ pub struct Assertion {
 
 impl Assertion {
     /// `ASSERTION`, with the secret `ASSERTION_KEY`; none if neither is set.
-    pub(crate) fn read(read: &mut Reader<'_>) -> Option<Self> {
+    pub(crate) fn read(read: &mut SettingsReader<'_>) -> Option<Self> {
         if read.optional("ASSERTION").is_none() && read.optional("ASSERTION_KEY").is_none() {
             return None;
         }
@@ -38,7 +38,7 @@ impl Assertion {
         let key = key.and_then(|key| {
             let loaded = SigningKey::load(&key);
             if loaded.is_none() {
-                read.fault("ASSERTION_KEY", Fault::NotASigningKey);
+                read.report("ASSERTION_KEY", ConfigErrorKind::NotASigningKey);
             }
             loaded
         });
@@ -47,7 +47,7 @@ impl Assertion {
         let (issuer, audience) = (given.full_text("issuer"), given.full_text("audience"));
         let field = given.text("field").unwrap_or_else(|| FIELD.to_owned());
         if !is_field_name(&field) {
-            given.fault("field", Fault::NotAField);
+            given.report("field", ConfigErrorKind::NotAField);
         }
         let seconds = given.number("seconds", 1, 3600).unwrap_or(SECONDS);
         let SigningKey { algorithm, kid, public, private: key } = key?;

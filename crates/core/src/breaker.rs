@@ -19,7 +19,7 @@ struct Open<C> {
 
 /// Leave to call a dependency, to be given back with how it went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Pass {
+pub enum CallPermit {
     /// One of many.
     Ordinary,
     /// The one that finds out whether it is back.
@@ -28,7 +28,7 @@ pub enum Pass {
 
 /// That a dependency is left alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct LeftAlone<C> {
+pub struct CircuitOpen<C> {
     /// Why it failed last.
     pub cause: C,
     /// Until it is tried again.
@@ -74,23 +74,23 @@ impl<C> Default for Breaker<C> {
 
 impl<C: Copy> Breaker<C> {
     /// Whether the dependency may be called. A probe that does not come back within `lease_ms` is given up.
-    pub fn admit(&mut self, now_ms: u64, lease_ms: u32) -> Result<Pass, LeftAlone<C>> {
+    pub fn admit(&mut self, now_ms: u64, lease_ms: u32) -> Result<CallPermit, CircuitOpen<C>> {
         let Some(open) = &mut self.open else {
-            return Ok(Pass::Ordinary);
+            return Ok(CallPermit::Ordinary);
         };
         let free_at = open.until_ms.max(open.probing_until_ms);
         if now_ms < free_at {
-            return Err(LeftAlone { cause: open.cause, wait_ms: free_at - now_ms });
+            return Err(CircuitOpen { cause: open.cause, wait_ms: free_at - now_ms });
         }
         open.probing_until_ms = now_ms + u64::from(lease_ms);
-        Ok(Pass::Probe)
+        Ok(CallPermit::Probe)
     }
 
     /// Takes note of an answer. Returns whether the breaker closed.
-    pub fn succeeded(&mut self, pass: Pass) -> bool {
+    pub fn succeeded(&mut self, pass: CallPermit) -> bool {
         match (&self.open, pass) {
             // What was sent before the failures says nothing of now.
-            (Some(_), Pass::Ordinary) => false,
+            (Some(_), CallPermit::Ordinary) => false,
             (open, _) => {
                 let closed = open.is_some();
                 *self = Self::default();
@@ -103,15 +103,15 @@ impl<C: Copy> Breaker<C> {
     /// news. `jitter` spreads the isolates.
     pub fn failed(
         &mut self,
-        pass: Pass,
+        pass: CallPermit,
         cause: C,
         policy: BreakerPolicy,
         now_ms: u64,
         jitter: u32,
     ) -> Option<u64> {
         let pause_ms = match (&self.open, pass) {
-            (Some(_), Pass::Ordinary) => return None,
-            (Some(open), Pass::Probe) => open.pause_ms * 2,
+            (Some(_), CallPermit::Ordinary) => return None,
+            (Some(open), CallPermit::Probe) => open.pause_ms * 2,
             (None, _) => {
                 self.failures = self.failures.saturating_add(1);
                 if policy.failures == 0 || self.failures < policy.failures {
@@ -122,19 +122,19 @@ impl<C: Copy> Breaker<C> {
         };
         let pause_ms = pause_ms.min(policy.pause_ms_max.into());
         let wait_ms = pause_ms / 2 + pause_ms * u64::from(jitter) / u64::from(u32::MAX) / 2;
-        self.hold(cause, now_ms + wait_ms, pause_ms);
+        self.force_open(cause, now_ms + wait_ms, pause_ms);
         Some(wait_ms)
     }
 
     /// Takes note that a call said nothing: the next one may be the probe.
-    pub fn unsaid(&mut self, pass: Pass) {
-        if let (Some(open), Pass::Probe) = (&mut self.open, pass) {
+    pub fn inconclusive(&mut self, pass: CallPermit) {
+        if let (Some(open), CallPermit::Probe) = (&mut self.open, pass) {
             open.probing_until_ms = 0;
         }
     }
 
     /// Takes another's word that the dependency is to be left alone until a moment.
-    pub fn hold(&mut self, cause: C, until_ms: u64, pause_ms: u64) {
+    pub fn force_open(&mut self, cause: C, until_ms: u64, pause_ms: u64) {
         self.open = Some(Open { cause, until_ms, pause_ms, probing_until_ms: 0 });
     }
 
@@ -159,15 +159,15 @@ mod tests {
 
     const POLICY: BreakerPolicy = BreakerPolicy { failures: 3, pause_ms_max: 4_000 };
 
-    fn fail(breaker: &mut Breaker<&'static str>, pass: Pass, now_ms: u64) -> Option<u64> {
+    fn fail(breaker: &mut Breaker<&'static str>, pass: CallPermit, now_ms: u64) -> Option<u64> {
         breaker.failed(pass, "timeout", POLICY, now_ms, u32::MAX)
     }
 
     fn opened() -> Breaker<&'static str> {
         let mut breaker = Breaker::default();
         for count in 1..=3 {
-            assert_eq!(breaker.admit(0, 100), Ok(Pass::Ordinary));
-            assert_eq!(fail(&mut breaker, Pass::Ordinary, 0), (count == 3).then_some(500));
+            assert_eq!(breaker.admit(0, 100), Ok(CallPermit::Ordinary));
+            assert_eq!(fail(&mut breaker, CallPermit::Ordinary, 0), (count == 3).then_some(500));
         }
         breaker
     }
@@ -176,15 +176,15 @@ mod tests {
     fn it_opens_after_failures_in_a_row() {
         let mut breaker = opened();
         assert_eq!(breaker.state(499), BreakerState::Open);
-        let alone = LeftAlone { cause: "timeout", wait_ms: 1 };
+        let alone = CircuitOpen { cause: "timeout", wait_ms: 1 };
         assert_eq!(breaker.admit(499, 100), Err(alone));
-        assert_eq!(breaker.admit(500, 100), Ok(Pass::Probe));
+        assert_eq!(breaker.admit(500, 100), Ok(CallPermit::Probe));
 
         let mut breaker = Breaker::default();
         for _ in 0..10 {
-            fail(&mut breaker, Pass::Ordinary, 0);
-            fail(&mut breaker, Pass::Ordinary, 0);
-            assert!(!breaker.succeeded(Pass::Ordinary));
+            fail(&mut breaker, CallPermit::Ordinary, 0);
+            fail(&mut breaker, CallPermit::Ordinary, 0);
+            assert!(!breaker.succeeded(CallPermit::Ordinary));
         }
         assert_eq!(breaker.state(0), BreakerState::Closed);
     }
@@ -192,22 +192,22 @@ mod tests {
     #[test]
     fn one_probe_at_a_time_decides() {
         let mut breaker = opened();
-        assert_eq!(breaker.admit(500, 100), Ok(Pass::Probe));
+        assert_eq!(breaker.admit(500, 100), Ok(CallPermit::Probe));
         assert_eq!(breaker.state(500), BreakerState::HalfOpen);
         assert!(breaker.admit(599, 100).is_err());
         // Its requests of before say nothing.
-        assert!(!breaker.succeeded(Pass::Ordinary));
-        assert_eq!(fail(&mut breaker, Pass::Ordinary, 550), None);
+        assert!(!breaker.succeeded(CallPermit::Ordinary));
+        assert_eq!(fail(&mut breaker, CallPermit::Ordinary, 550), None);
         // One that said nothing is followed by another, and so is one that was lost.
-        breaker.unsaid(Pass::Ordinary);
+        breaker.inconclusive(CallPermit::Ordinary);
         assert!(breaker.admit(599, 100).is_err());
-        breaker.unsaid(Pass::Probe);
-        assert_eq!(breaker.admit(500, 100), Ok(Pass::Probe));
-        assert_eq!(breaker.admit(600, 100), Ok(Pass::Probe));
-        assert!(breaker.succeeded(Pass::Probe));
-        assert_eq!(breaker.admit(601, 100), Ok(Pass::Ordinary));
+        breaker.inconclusive(CallPermit::Probe);
+        assert_eq!(breaker.admit(500, 100), Ok(CallPermit::Probe));
+        assert_eq!(breaker.admit(600, 100), Ok(CallPermit::Probe));
+        assert!(breaker.succeeded(CallPermit::Probe));
+        assert_eq!(breaker.admit(601, 100), Ok(CallPermit::Ordinary));
         // And it takes as many failures as before.
-        assert_eq!(fail(&mut breaker, Pass::Ordinary, 601), None);
+        assert_eq!(fail(&mut breaker, CallPermit::Ordinary, 601), None);
     }
 
     #[test]
@@ -216,10 +216,10 @@ mod tests {
         for expect in [500, 1000, 2000, 4000, 4000] {
             assert!(breaker.admit(now_ms + expect - 1, 10).is_err());
             now_ms += expect;
-            assert_eq!(breaker.admit(now_ms, 10), Ok(Pass::Probe));
-            fail(&mut breaker, Pass::Probe, now_ms);
+            assert_eq!(breaker.admit(now_ms, 10), Ok(CallPermit::Probe));
+            fail(&mut breaker, CallPermit::Probe, now_ms);
         }
-        let least = breaker.failed(Pass::Probe, "timeout", POLICY, 0, 0);
+        let least = breaker.failed(CallPermit::Probe, "timeout", POLICY, 0, 0);
         assert_eq!(least, Some(2000), "half of it is not left to chance");
     }
 
@@ -228,16 +228,16 @@ mod tests {
         let mut breaker = Breaker::default();
         let policy = BreakerPolicy { failures: 0, pause_ms_max: 1 };
         for _ in 0..1000 {
-            assert_eq!(breaker.failed(Pass::Ordinary, "timeout", policy, 0, 0), None);
+            assert_eq!(breaker.failed(CallPermit::Ordinary, "timeout", policy, 0, 0), None);
         }
-        assert_eq!(breaker.admit(0, 1), Ok(Pass::Ordinary));
+        assert_eq!(breaker.admit(0, 1), Ok(CallPermit::Ordinary));
     }
 
     #[test]
     fn anothers_word_is_taken() {
         let mut breaker = Breaker::default();
-        breaker.hold("faulty", 1000, 500);
-        assert_eq!(breaker.admit(0, 1), Err(LeftAlone { cause: "faulty", wait_ms: 1000 }));
-        assert_eq!(breaker.admit(1000, 1), Ok(Pass::Probe));
+        breaker.force_open("faulty", 1000, 500);
+        assert_eq!(breaker.admit(0, 1), Err(CircuitOpen { cause: "faulty", wait_ms: 1000 }));
+        assert_eq!(breaker.admit(1000, 1), Ok(CallPermit::Probe));
     }
 }

@@ -6,15 +6,17 @@ use crate::address::client_address;
 use crate::claims::Claims;
 use crate::credential::{Token, TokenHash};
 use crate::denial::{Denial, Outage};
-use crate::head::Head;
 use crate::introspection::Introspection;
 use crate::issuer::Issuer;
 use crate::jwt::UnverifiedJwt;
-use crate::key::Keys;
-use crate::limit::{Charge, Count, Counted, LimitOutage, Tally, address_group};
+use crate::key::StoreKeys;
+use crate::limit::{
+    LimitCheck, LimitDecision, LimitInput, LimitOutage, LimitTiming, address_group,
+};
 use crate::marker;
 use crate::policy::Policy;
-use crate::route::{Access, Mode, Route, StoreOutage};
+use crate::request_head::RequestHead;
+use crate::route::{Access, Route, StoreOutage, TokenRequirement};
 use crate::seal::Seal;
 use crate::session::TokenRecord;
 use crate::time::UnixSeconds;
@@ -28,7 +30,7 @@ use verdict::Standing;
 pub struct Check<'h, 'p: 'h> {
     policy: &'p Policy,
     route: &'p Route,
-    head: Head<'h>,
+    head: RequestHead<'h>,
     credential: Option<(Token<'h>, TokenHash)>,
     address: String,
     limited: bool,
@@ -37,7 +39,7 @@ pub struct Check<'h, 'p: 'h> {
 /// A token that nobody has vouched for.
 #[allow(clippy::large_enum_variant, reason = "made once a request and taken apart at once")]
 #[derive(Debug)]
-pub enum Candidate<'a> {
+pub enum UnverifiedToken<'a> {
     /// A JWT, well-formed and in date: its issuer's key decides.
     Jwt(UnverifiedJwt<'a>),
     /// An opaque token: the store or its provider decides.
@@ -47,7 +49,7 @@ pub enum Candidate<'a> {
 /// Who can be asked about a request's token.
 #[derive(Clone, Copy, Debug)]
 pub struct Provider<'a> {
-    /// The raw token, for [`Introspection::question`] alone.
+    /// The raw token, for [`Introspection::request`] alone.
     pub token: Token<'a>,
     /// The place of its issuer in the policy.
     pub issuer: usize,
@@ -57,12 +59,12 @@ pub struct Provider<'a> {
 
 /// Whose token it is, as somebody vouched for it: what a host may remember of a token.
 #[derive(Debug)]
-pub struct Vouched {
+pub struct VerifiedToken {
     hash: TokenHash,
     issuer: usize,
     claims: Claims,
     /// What the store is asked about it: for the markers, and for its record.
-    questions: [Command; 2],
+    queries: [Command; 2],
     /// The record that was opened last, as it was stored: the same text opens to the same.
     opened: RefCell<Option<(String, Rc<TokenRecord>)>>,
 }
@@ -70,35 +72,39 @@ pub struct Vouched {
 /// That a request's token is genuine and in date, or that its route asks for none; and so, whom its limits
 /// count.
 #[derive(Debug)]
-pub struct Proof<'p> {
-    vouched: Option<Rc<Vouched>>,
-    cleared: Option<Mode>,
-    charges: Vec<Charge<'p>>,
+pub struct AuthenticatedRequest<'p> {
+    verified: Option<Rc<VerifiedToken>>,
+    cleared: Option<TokenRequirement>,
+    limit_checks: Vec<LimitCheck<'p>>,
     all_now: bool,
     now: UnixSeconds,
 }
 
-impl<'p> Proof<'p> {
+impl<'p> AuthenticatedRequest<'p> {
     /// Nothing is counted after the answer: a store that can't be asked won't count it then either, and the
     /// limits have a word for that.
-    pub fn count_now(&mut self) {
+    pub fn check_all_limits_now(&mut self) {
         self.all_now = true;
     }
 
     /// What is counted before the verdict.
-    pub fn charges(&self) -> impl Iterator<Item = &Charge<'p>> {
-        self.charges.iter().filter(|charge| self.all_now || charge.limit.count == Count::Exact)
+    pub fn limit_checks(&self) -> impl Iterator<Item = &LimitCheck<'p>> {
+        self.limit_checks
+            .iter()
+            .filter(|limit_check| self.all_now || limit_check.limit.timing == LimitTiming::Exact)
     }
 
     /// What is counted after the answer.
-    pub fn late_charges(&self) -> impl Iterator<Item = &Charge<'p>> {
-        self.charges.iter().filter(|charge| !self.all_now && charge.limit.count == Count::Async)
+    pub fn late_limit_checks(&self) -> impl Iterator<Item = &LimitCheck<'p>> {
+        self.limit_checks
+            .iter()
+            .filter(|limit_check| !self.all_now && limit_check.limit.timing == LimitTiming::After)
     }
 }
 
 /// What is known of something that the store was asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Finding {
+pub enum StoreResult {
     /// The store's reply.
     Reply(Reply),
     /// A token's record, in a reply or in the word of its provider.
@@ -106,9 +112,9 @@ pub enum Finding {
     /// There is none.
     Out(Outage),
     /// There is none, and the token's provider vouches for it, now.
-    Vouched,
+    Introspected,
     /// There is none, and the isolate counted: how much is left, if that is known, or for how long nothing is.
-    Counted(Result<Option<u64>, u64>),
+    CountedLocally(Result<Option<u64>, u64>),
 }
 
 /// What the store does not say of a genuine token.
@@ -120,11 +126,11 @@ pub enum Missing {
     Store,
 }
 
-impl Vouched {
-    fn new(keys: &Keys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
+impl VerifiedToken {
+    fn new(keys: &StoreKeys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
         let record = Command::new("GET").arg(keys.token(&hash));
-        let questions = [marker::question(keys, &claims), record];
-        Self { hash, issuer, claims, questions, opened: RefCell::default() }
+        let queries = [marker::query(keys, &claims), record];
+        Self { hash, issuer, claims, queries, opened: RefCell::default() }
     }
 
     /// The token's hash.
@@ -139,9 +145,9 @@ impl Vouched {
 
     /// How much memory it takes, roughly.
     pub fn bytes(&self) -> usize {
-        let words = self.questions.iter().flat_map(Command::words);
-        let questions: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
-        self.claims.bytes() + questions + OPENED_BYTES_MAX
+        let words = self.queries.iter().flat_map(Command::words);
+        let queries: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
+        self.claims.bytes() + queries + OPENED_BYTES_MAX
     }
 
     /// The record of which the store sent this text; none if it can't be read.
@@ -165,13 +171,17 @@ impl Vouched {
     #[cfg(test)]
     pub(crate) fn of(record: TokenRecord, issuer: &str) -> Self {
         let claims = record.claims(issuer).unwrap();
-        Self::new(&Keys::new(Keys::PREFIX), TokenHash::of("token"), 0, claims)
+        Self::new(&StoreKeys::new(StoreKeys::PREFIX), TokenHash::of("token"), 0, claims)
     }
 }
 
 impl<'h, 'p: 'h> Check<'h, 'p> {
     /// Finds the request's one token, if its route asks for one.
-    pub fn new(head: &Head<'h>, route: &'p Route, policy: &'p Policy) -> Result<Self, Denial> {
+    pub fn new(
+        head: &RequestHead<'h>,
+        route: &'p Route,
+        policy: &'p Policy,
+    ) -> Result<Self, Denial> {
         let address = client_address(head, policy.trusted_proxies);
         let addresses = route.addresses.as_ref().unwrap_or(&policy.addresses);
         addresses.judge(address)?;
@@ -193,8 +203,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// What holds for the token while the store can't be asked.
-    pub fn store_outage(&self) -> StoreOutage {
-        self.route.store_outage
+    pub fn on_store_outage(&self) -> StoreOutage {
+        self.route.on_store_outage
     }
 
     /// Whether limits count the request.
@@ -208,7 +218,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// Judges all that can be judged without asking anybody: form, header, claims, times.
-    pub fn candidate(&self, now: UnixSeconds) -> Result<Candidate<'h>, Denial> {
+    pub fn unverified_token(&self, now: UnixSeconds) -> Result<UnverifiedToken<'h>, Denial> {
         let (token, _) = self.credential.ok_or(Denial::TokenMissing)?;
         let issuers = &self.policy.issuers;
         if !UnverifiedJwt::is_like(token) {
@@ -218,53 +228,64 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
                 let fits = token.expose().starts_with(&introspection.token_prefix);
                 fits.then_some(Provider { token, issuer, introspection })
             });
-            return provider.map(Candidate::Opaque).ok_or(Denial::TokenMalformed);
+            return provider.map(UnverifiedToken::Opaque).ok_or(Denial::TokenMalformed);
         }
-        UnverifiedJwt::parse(token, issuers, &self.policy.other_claims, now).map(Candidate::Jwt)
+        UnverifiedJwt::parse(token, issuers, &self.policy.other_claims, now)
+            .map(UnverifiedToken::Jwt)
     }
 
     /// Takes the host's word on the signature of a JWT.
-    pub fn vouch_signature(
+    pub fn accept_signature(
         &self,
         jwt: UnverifiedJwt<'h>,
         holds: bool,
-    ) -> Result<Rc<Vouched>, Denial> {
+    ) -> Result<Rc<VerifiedToken>, Denial> {
         let hash = self.token_hash().filter(|_| holds).ok_or(Denial::SignatureInvalid)?;
-        Ok(Rc::new(Vouched::new(&self.policy.keys, hash, jwt.issuer, jwt.claims)))
+        Ok(Rc::new(VerifiedToken::new(&self.policy.keys, hash, jwt.issuer, jwt.claims)))
     }
 
     /// Takes a record's word on an opaque token: one of the store, or one that a provider's answer made.
-    pub fn vouch_record(&self, issuer: usize, record: TokenRecord) -> Result<Rc<Vouched>, Denial> {
+    pub fn accept_record(
+        &self,
+        issuer: usize,
+        record: TokenRecord,
+    ) -> Result<Rc<VerifiedToken>, Denial> {
         let hash = self.token_hash().ok_or(Denial::TokenMissing)?;
         let name = self.issuer(issuer).map(|issuer| issuer.issuer.as_str());
         let claims = name.and_then(|name| record.claims(name)).ok_or(Denial::TokenInactive)?;
-        Ok(Rc::new(Vouched::new(&self.policy.keys, hash, issuer, claims)))
+        Ok(Rc::new(VerifiedToken::new(&self.policy.keys, hash, issuer, claims)))
     }
 
     /// That this request's token is the one that was vouched for, and in date. `cleared` says in which mode
     /// the store has cleared it lately enough.
-    pub fn prove(
+    pub fn authenticate(
         &self,
-        vouched: Rc<Vouched>,
-        cleared: Option<Mode>,
+        verified: Rc<VerifiedToken>,
+        cleared: Option<TokenRequirement>,
         now: UnixSeconds,
-    ) -> Result<Proof<'p>, Denial> {
-        if self.token_hash() != Some(vouched.hash) {
+    ) -> Result<AuthenticatedRequest<'p>, Denial> {
+        if self.token_hash() != Some(verified.hash) {
             return Err(Denial::SignatureInvalid);
         }
-        let leeway_seconds = self.issuer(vouched.issuer).map_or(0, |issuer| issuer.leeway_seconds);
-        vouched.claims.judge_times(leeway_seconds, now)?;
-        let charges = self.charges(Some(&vouched.claims));
-        Ok(Proof { vouched: Some(vouched), cleared, charges, all_now: false, now })
+        let leeway_seconds = self.issuer(verified.issuer).map_or(0, |issuer| issuer.leeway_seconds);
+        verified.claims.judge_times(leeway_seconds, now)?;
+        let limit_checks = self.limit_checks(Some(&verified.claims));
+        Ok(AuthenticatedRequest {
+            verified: Some(verified),
+            cleared,
+            limit_checks,
+            all_now: false,
+            now,
+        })
     }
 
     /// That the route asks for no token.
-    pub fn open(&self) -> Result<Proof<'p>, Denial> {
+    pub fn without_token(&self) -> Result<AuthenticatedRequest<'p>, Denial> {
         match self.credential {
-            None => Ok(Proof {
-                vouched: None,
+            None => Ok(AuthenticatedRequest {
+                verified: None,
                 cleared: None,
-                charges: self.charges(None),
+                limit_checks: self.limit_checks(None),
                 all_now: false,
                 now: UnixSeconds::default(),
             }),
@@ -272,43 +293,53 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         }
     }
 
-    fn charges(&self, claims: Option<&Claims>) -> Vec<Charge<'p>> {
-        let of =
-            Counted { head: &self.head, address: &self.address, route: &self.route.name, claims };
+    fn limit_checks(&self, claims: Option<&Claims>) -> Vec<LimitCheck<'p>> {
+        let of = LimitInput {
+            head: &self.head,
+            address: &self.address,
+            route: &self.route.name,
+            claims,
+        };
         let limits = self.route.limits.iter().filter(|_| self.limited);
-        let charges = limits.map(|limit| {
-            let (key, hash) = self.policy.keys.limit(&limit.name, &limit.who(&of));
+        let limit_checks = limits.map(|limit| {
+            let (store_key, key) = self.policy.keys.limit(&limit.name, &limit.key(&of));
             let (quota, cost) = (limit.quota_for(claims), self.route.cost);
-            Charge { limit, key, who: hash, quota, cost }
+            LimitCheck { limit, store_key, key, quota, cost }
         });
-        charges.collect()
+        limit_checks.collect()
     }
 
     /// Everything that the verdict needs from the store; empty where it needs nothing.
-    pub fn commands(&self, proof: &Proof<'_>) -> Vec<Command> {
-        let mut commands = Vec::with_capacity(2 + proof.charges.len());
-        if let Some(vouched) = self.unsettled(proof) {
-            let [markers, record] = &vouched.questions;
+    pub fn commands(&self, authenticated: &AuthenticatedRequest<'_>) -> Vec<Command> {
+        let mut commands = Vec::with_capacity(2 + authenticated.limit_checks.len());
+        if let Some(verified) = self.unsettled(authenticated) {
+            let [markers, record] = &verified.queries;
             commands.push(markers.clone());
-            if self.needs_record(vouched) {
+            if self.needs_record(verified) {
                 commands.push(record.clone());
             }
         }
-        commands.extend(proof.charges().map(Charge::command));
+        commands.extend(authenticated.limit_checks().map(LimitCheck::command));
         commands
     }
 
     /// Whether the store was asked about the token, and not just for the limits, and answered.
-    pub fn is_answered(&self, proof: &Proof<'_>, findings: &[Finding]) -> bool {
-        let about = findings.get(..self.about_token(proof)).unwrap_or_default();
-        let out = |finding: &Finding| matches!(finding, Finding::Out(_) | Finding::Vouched);
+    pub fn is_answered(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &[StoreResult],
+    ) -> bool {
+        let about = results.get(..self.about_token(authenticated)).unwrap_or_default();
+        let out = |result: &StoreResult| {
+            matches!(result, StoreResult::Out(_) | StoreResult::Introspected)
+        };
         !about.is_empty() && !about.iter().any(out)
     }
 
     /// How many of the commands are about the token; the limits' follow them.
-    fn about_token(&self, proof: &Proof<'_>) -> usize {
-        match self.unsettled(proof) {
-            Some(vouched) => 1 + usize::from(self.needs_record(vouched)),
+    fn about_token(&self, authenticated: &AuthenticatedRequest<'_>) -> usize {
+        match self.unsettled(authenticated) {
+            Some(verified) => 1 + usize::from(self.needs_record(verified)),
             None => 0,
         }
     }
@@ -317,48 +348,53 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// be asked and the route wants another's word then.
     pub fn missing_record(
         &self,
-        proof: &Proof<'_>,
-        findings: &[Finding],
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &[StoreResult],
     ) -> Option<(Provider<'h>, Missing)> {
-        let vouched = self.unsettled(proof)?;
-        let introspection = self.issuer(vouched.issuer)?.introspection.as_ref()?;
+        let verified = self.unsettled(authenticated)?;
+        let introspection = self.issuer(verified.issuer)?.introspection.as_ref()?;
         let (token, _) = self.credential?;
-        let provider = Provider { token, issuer: vouched.issuer, introspection };
-        let about = findings.get(..self.about_token(proof))?;
-        if about.iter().any(|finding| matches!(finding, Finding::Out(_))) {
-            let wanted = self.route.store_outage == StoreOutage::Origin;
+        let provider = Provider { token, issuer: verified.issuer, introspection };
+        let about = results.get(..self.about_token(authenticated))?;
+        if about.iter().any(|result| matches!(result, StoreResult::Out(_))) {
+            let wanted = self.route.on_store_outage == StoreOutage::Introspect;
             return wanted.then_some((provider, Missing::Store));
         }
-        let [Finding::Reply(Reply::Array(markers)), record] = about else {
+        let [StoreResult::Reply(Reply::Array(markers)), record] = about else {
             return None;
         };
         // Whoever is revoked already needs no second opinion.
         let clean = markers.iter().all(|marker| *marker == Reply::Null);
-        let standing = self.standing(record, vouched, proof.now);
+        let standing = self.standing(record, verified, authenticated.now);
         let missing = clean && matches!(standing, Ok(Standing::Missing));
         missing.then_some((provider, Missing::Record))
     }
 
     /// Opens the record that the store sent, if it sent one. One that can't be read counts as missing, and
     /// the result says so.
-    pub fn open_record(&self, proof: &Proof<'_>, findings: &mut [Finding]) -> bool {
-        let Some(vouched) = self.unsettled(proof).filter(|vouched| self.needs_record(vouched))
+    pub fn open_record(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &mut [StoreResult],
+    ) -> bool {
+        let Some(verified) =
+            self.unsettled(authenticated).filter(|verified| self.needs_record(verified))
         else {
             return false;
         };
-        let Some(finding) = findings.get_mut(1) else {
+        let Some(result) = results.get_mut(1) else {
             return false;
         };
-        let Finding::Reply(reply @ (Reply::Bulk(_) | Reply::Status(_))) = finding else {
+        let StoreResult::Reply(reply @ (Reply::Bulk(_) | Reply::Status(_))) = result else {
             return false;
         };
-        let key = vouched.questions.last().and_then(|record| record.text(1)).unwrap_or_default();
+        let key = verified.queries.last().and_then(|record| record.text(1)).unwrap_or_default();
         let text = reply.as_text().unwrap_or_default();
-        let record = vouched.open(text, key, self.policy.seal.as_ref());
+        let record = verified.open(text, key, self.policy.seal.as_ref());
         let closed = record.is_none();
-        *finding = match record {
-            Some(record) => Finding::Record(record),
-            None => Finding::Reply(Reply::Null),
+        *result = match record {
+            Some(record) => StoreResult::Record(record),
+            None => StoreResult::Reply(Reply::Null),
         };
         closed
     }
@@ -367,23 +403,23 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// another holder.
     pub fn complete(
         &self,
-        proof: &Proof<'_>,
-        findings: &mut [Finding],
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &mut [StoreResult],
         missing: Missing,
         record: TokenRecord,
     ) -> Result<(), Denial> {
         match missing {
             Missing::Record => {
-                if let Some(finding) = findings.get_mut(1) {
-                    *finding = Finding::Record(Rc::new(record));
+                if let Some(result) = results.get_mut(1) {
+                    *result = StoreResult::Record(Rc::new(record));
                 }
             }
             Missing::Store => {
-                let holder = proof.vouched.as_ref().map(|vouched| &vouched.claims.sub);
+                let holder = authenticated.verified.as_ref().map(|verified| &verified.claims.sub);
                 if holder != Some(&record.sub) {
-                    return Err(Denial::TokenUnknown);
+                    return Err(Denial::TokenNotRegistered);
                 }
-                self.vouch_now(proof, findings);
+                self.accept_introspection(authenticated, results);
             }
         }
         Ok(())
@@ -391,10 +427,14 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
 
     /// Puts the word that the token's provider gave in this request in the place of what the store lacks. What
     /// the store did say stands.
-    pub fn vouch_now(&self, proof: &Proof<'_>, findings: &mut [Finding]) {
-        for finding in findings.iter_mut().take(self.about_token(proof)) {
-            if matches!(finding, Finding::Out(_)) {
-                *finding = Finding::Vouched;
+    pub fn accept_introspection(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &mut [StoreResult],
+    ) {
+        for result in results.iter_mut().take(self.about_token(authenticated)) {
+            if matches!(result, StoreResult::Out(_)) {
+                *result = StoreResult::Introspected;
             }
         }
     }
@@ -403,31 +443,41 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// findings.
     pub fn uncounted<'q>(
         &self,
-        proof: &'q Proof<'p>,
-        findings: &[Finding],
-    ) -> Vec<(usize, &'q Charge<'p>)> {
-        let about = self.about_token(proof);
-        let charges = proof.charges().enumerate().map(|(place, charge)| (about + place, charge));
-        let out = |(place, charge): &(usize, &Charge<'p>)| {
-            let counted = match findings.get(*place) {
-                Some(Finding::Reply(reply)) => charge.tally(reply).is_some(),
-                Some(Finding::Counted(_)) => true,
-                Some(Finding::Out(_) | Finding::Vouched | Finding::Record(_)) | None => false,
+        authenticated: &'q AuthenticatedRequest<'p>,
+        results: &[StoreResult],
+    ) -> Vec<(usize, &'q LimitCheck<'p>)> {
+        let about = self.about_token(authenticated);
+        let limit_checks = authenticated
+            .limit_checks()
+            .enumerate()
+            .map(|(place, limit_check)| (about + place, limit_check));
+        let out = |(place, limit_check): &(usize, &LimitCheck<'p>)| {
+            let counted = match results.get(*place) {
+                Some(StoreResult::Reply(reply)) => limit_check.decision(reply).is_some(),
+                Some(StoreResult::CountedLocally(_)) => true,
+                Some(StoreResult::Out(_) | StoreResult::Introspected | StoreResult::Record(_))
+                | None => false,
             };
-            !counted && charge.limit.outage == LimitOutage::Local
+            !counted && limit_check.limit.on_store_outage == LimitOutage::Local
         };
-        charges.filter(out).collect()
+        limit_checks.filter(out).collect()
     }
 
     /// What the limits said; of those that nobody counted, nothing.
-    pub fn tallies(&self, proof: &Proof<'p>, findings: &[Finding]) -> Vec<Tally<'p>> {
-        let about = findings.get(self.about_token(proof)..).unwrap_or_default();
-        let tallies = proof.charges().zip(about).filter_map(|(charge, finding)| match finding {
-            Finding::Reply(reply) => charge.tally(reply),
-            Finding::Counted(count) => Some(charge.counted(*count)),
-            Finding::Out(_) | Finding::Vouched | Finding::Record(_) => None,
-        });
-        tallies.collect()
+    pub fn limit_decisions(
+        &self,
+        authenticated: &AuthenticatedRequest<'p>,
+        results: &[StoreResult],
+    ) -> Vec<LimitDecision<'p>> {
+        let about = results.get(self.about_token(authenticated)..).unwrap_or_default();
+        let limit_decisions = authenticated.limit_checks().zip(about).filter_map(
+            |(limit_check, result)| match result {
+                StoreResult::Reply(reply) => limit_check.decision(reply),
+                StoreResult::CountedLocally(count) => Some(limit_check.local_decision(*count)),
+                StoreResult::Out(_) | StoreResult::Introspected | StoreResult::Record(_) => None,
+            },
+        );
+        limit_decisions.collect()
     }
 
     fn issuer(&self, place: usize) -> Option<&'p Issuer> {
@@ -436,25 +486,31 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
 
     /// The holder of whom the store must be asked. What it cleared lately is not asked again, unless it is
     /// asked for the limit in any case.
-    fn unsettled<'q>(&self, proof: &'q Proof<'_>) -> Option<&'q Vouched> {
-        let asked = !self.is_settled(proof) || proof.charges().next().is_some();
-        proof.vouched.as_deref().filter(|_| asked)
+    fn unsettled<'q>(
+        &self,
+        authenticated: &'q AuthenticatedRequest<'_>,
+    ) -> Option<&'q VerifiedToken> {
+        let asked =
+            !self.is_settled(authenticated) || authenticated.limit_checks().next().is_some();
+        authenticated.verified.as_deref().filter(|_| asked)
     }
 
     /// Whether the store cleared the token lately enough for this route.
-    fn is_settled(&self, proof: &Proof<'_>) -> bool {
-        match proof.cleared {
-            Some(Mode::Registered) => true,
-            Some(Mode::Unrevoked) => self.route.mode == Mode::Unrevoked,
+    fn is_settled(&self, authenticated: &AuthenticatedRequest<'_>) -> bool {
+        match authenticated.cleared {
+            Some(TokenRequirement::Record) => true,
+            Some(TokenRequirement::NotRevoked) => {
+                self.route.require == TokenRequirement::NotRevoked
+            }
             None => false,
         }
     }
 
     /// Whether the guest list must have the token. An opaque token is on it already: its record or its
     /// provider is what vouched for it.
-    fn needs_record(&self, vouched: &Vouched) -> bool {
-        let signed = self.issuer(vouched.issuer).is_some_and(|issuer| issuer.keys.is_some());
-        signed && self.route.mode == Mode::Registered
+    fn needs_record(&self, verified: &VerifiedToken) -> bool {
+        let signed = self.issuer(verified.issuer).is_some_and(|issuer| issuer.keys.is_some());
+        signed && self.route.require == TokenRequirement::Record
     }
 }
 

@@ -1,8 +1,8 @@
 //! Cross-origin requests (the Fetch standard, section 3.3): which pages may read an answer. A preflight has
-//! no token by design, so the gate answers it itself, from the policy.
+//! no token by design, so the edge answers it itself, from the policy.
 
-use crate::head::Head;
-use crate::policy::{Fault, Members, is_method, is_token};
+use crate::policy::{ConfigErrorKind, ObjectReader, is_method, is_token};
+use crate::request_head::RequestHead;
 
 /// Which pages may call, and what they may send and read.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,11 +26,11 @@ pub type Fields = Vec<(&'static str, String)>;
 
 impl Cors {
     /// `CORS`, or the `cors` of a route.
-    pub(crate) fn read(mut given: Members<'_, '_>) -> Self {
+    pub(crate) fn read(mut given: ObjectReader<'_, '_>) -> Self {
         given.need(&["origins"]);
         let origins = given.texts("origins");
         if origins.as_ref().is_some_and(Vec::is_empty) {
-            given.fault("origins", Fault::Empty);
+            given.report("origins", ConfigErrorKind::Empty);
         }
         let cors = Self {
             origins: origins.unwrap_or_default(),
@@ -41,18 +41,18 @@ impl Cors {
             max_age_seconds: given.number("max_age_seconds", 0, 86_400).unwrap_or(MAX_AGE_SECONDS),
         };
         if cors.origins != ["*"] && !cors.origins.iter().all(|origin| is_origin(origin)) {
-            given.fault("origins", Fault::NotAnOrigin);
+            given.report("origins", ConfigErrorKind::NotAnOrigin);
         }
         if !cors.methods.iter().all(|method| is_method(method)) {
-            given.fault("methods", Fault::NotAMethod);
+            given.report("methods", ConfigErrorKind::NotAMethod);
         }
         for (list, names) in [("headers", &cors.headers), ("expose", &cors.expose)] {
             if !names.iter().all(|name| is_token(name) && name != "*") {
-                given.fault(list, Fault::NotAField);
+                given.report(list, ConfigErrorKind::NotAField);
             }
         }
         if cors.credentials && cors.is_for_all() {
-            given.fault("credentials", Fault::CredentialsForAll);
+            given.report("credentials", ConfigErrorKind::CredentialsForAll);
         }
         cors
     }
@@ -67,7 +67,7 @@ impl Cors {
     }
 
     /// The fields of an answer to `head`.
-    pub fn fields(&self, head: &Head<'_>) -> Fields {
+    pub fn fields(&self, head: &RequestHead<'_>) -> Fields {
         let mut fields = self.permission(head);
         if fields.iter().any(|(name, _)| *name == ALLOW_ORIGIN) && !self.expose.is_empty() {
             fields.push(("access-control-expose-headers", self.expose.join(", ")));
@@ -76,7 +76,7 @@ impl Cors {
     }
 
     /// The fields of the answer to a preflight.
-    pub(crate) fn preflight(&self, head: &Head<'_>) -> Fields {
+    pub(crate) fn preflight(&self, head: &RequestHead<'_>) -> Fields {
         let mut fields = self.permission(head);
         if fields.iter().any(|(name, _)| *name == ALLOW_ORIGIN) {
             fields.push(("access-control-allow-methods", self.methods.join(", ")));
@@ -87,7 +87,7 @@ impl Cors {
     }
 
     /// Who may read. Where that depends on who asks, caches are told so, also when nobody asks.
-    fn permission(&self, head: &Head<'_>) -> Fields {
+    fn permission(&self, head: &RequestHead<'_>) -> Fields {
         if self.is_for_all() {
             return vec![(ALLOW_ORIGIN, "*".to_owned())];
         }
@@ -115,7 +115,7 @@ impl Cors {
 }
 
 /// The method that a preflight asks for; none if the request is no preflight.
-pub(crate) fn asked_method<'a>(head: &Head<'a>) -> Option<&'a str> {
+pub(crate) fn asked_method<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
     let asks = head.method() == "OPTIONS" && head.header("origin").is_some();
     head.header("access-control-request-method").filter(|_| asks)
 }
@@ -159,7 +159,7 @@ mod tests {
         let mut cors = Cors::of(&["https://app.example"]);
         let check = |cors: &Cors, origin: Option<&str>, expect: &str| {
             let headers = origin.map(|origin| ("origin", origin)).into_iter().collect();
-            let head = Head::new("GET", "https://a.example/", headers);
+            let head = RequestHead::new("GET", "https://a.example/", headers);
             assert_eq!(shown(cors.fields(&head)), expect, "{origin:?}");
         };
         let exposed = "access-control-expose-headers: WWW-Authenticate, Retry-After, X-Request-Id";
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_preflight_is_told_what_it_may() {
-        let head = |method, headers| Head::new(method, "https://a.example/", headers);
+        let head = |method, headers| RequestHead::new(method, "https://a.example/", headers);
         let cors = Cors::of(&["https://app.example"]);
         let asks = vec![
             ("origin", "https://app.example"),

@@ -1,7 +1,7 @@
 //! Where a token comes from, and what may be done with it before anybody vouches for it.
 
 use crate::denial::Denial;
-use crate::head::Head;
+use crate::request_head::RequestHead;
 use crate::route::Route;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +15,7 @@ pub struct Token<'a>(&'a str);
 impl<'a> Token<'a> {
     /// The request's one token: of its `Authorization: Bearer` header (RFC 6750 section 2.1), or, where
     /// the route names one, of a cookie. Query and form are never looked at (RFC 9700 section 4.3.2).
-    pub fn from_head(head: &Head<'a>, route: &Route) -> Result<Self, Denial> {
+    pub fn from_head(head: &RequestHead<'a>, route: &Route) -> Result<Self, Denial> {
         let cookie = match &route.cookie {
             Some(name) => cookie(head, name)?,
             None => None,
@@ -25,7 +25,7 @@ impl<'a> Token<'a> {
             (Some(field), None) => Self::from_authorization(field),
             (None, Some(value)) => {
                 if may_change(head) && !is_own_site(head, route) {
-                    return Err(Denial::OriginRefused);
+                    return Err(Denial::CrossSiteDenied);
                 }
                 Self::from_text(value)
             }
@@ -88,7 +88,7 @@ impl fmt::Display for TokenHash {
 }
 
 /// The value of the one cookie `name`; two of it are two credentials.
-fn cookie<'a>(head: &Head<'a>, name: &str) -> Result<Option<&'a str>, Denial> {
+fn cookie<'a>(head: &RequestHead<'a>, name: &str) -> Result<Option<&'a str>, Denial> {
     let field = head.header("cookie").unwrap_or_default();
     let pairs = field.split(';').filter_map(|pair| pair.trim_matches(' ').split_once('='));
     let mut named = pairs.filter(|(held, _)| *held == name).map(|(_, value)| value);
@@ -100,13 +100,13 @@ fn cookie<'a>(head: &Head<'a>, name: &str) -> Result<Option<&'a str>, Denial> {
 
 /// Whether a request may do more than read: by its method (RFC 9110 section 9.2.1), or by opening a
 /// WebSocket, which browsers let any page do with its user's cookies.
-fn may_change(head: &Head<'_>) -> bool {
+fn may_change(head: &RequestHead<'_>) -> bool {
     !matches!(head.method(), "GET" | "HEAD" | "OPTIONS") || head.header("upgrade").is_some()
 }
 
 /// Whether a browser says that the request comes from a page of this host, or of one that the route's
 /// CORS policy names with credentials. A cookie travels with requests that foreign pages make.
-fn is_own_site(head: &Head<'_>, route: &Route) -> bool {
+fn is_own_site(head: &RequestHead<'_>, route: &Route) -> bool {
     match head.header("origin") {
         Some(origin) => {
             let own = origin.strip_prefix(head.scheme()).and_then(|rest| rest.strip_prefix("://"));
@@ -135,7 +135,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn read(method: &str, headers: Vec<(&str, &str)>, route: &Route) -> Result<String, Denial> {
-        let head = Head::new(method, "https://a.example/", headers);
+        let head = RequestHead::new(method, "https://a.example/", headers);
         Token::from_head(&head, route).map(|token| token.0.to_owned())
     }
 
@@ -197,7 +197,7 @@ mod tests {
         let mut check = |method: &str, field: (&str, &str), cors: Option<Cors>, expect: bool| {
             policy.routes[2].cors = cors;
             let headers = vec![("cookie", "token=abc"), field];
-            let expect = if expect { Ok("abc".to_owned()) } else { Err(Denial::OriginRefused) };
+            let expect = if expect { Ok("abc".to_owned()) } else { Err(Denial::CrossSiteDenied) };
             assert_eq!(read(method, headers, &policy.routes[2]), expect, "{method} {field:?}");
         };
         let without = || Some(Cors::of(&["https://app.example"]));

@@ -13,7 +13,7 @@ pub enum Denial {
     /// The token is meant for somebody else (`aud`).
     AudienceMismatch,
     /// The body ended before its announced end, or can't be read.
-    BodyBroken,
+    BodyIncomplete,
     /// The body is longer than the route takes.
     BodyTooLarge,
     /// The body took longer than the call that it is for may take.
@@ -25,12 +25,12 @@ pub enum Denial {
     /// There is a credential, but not in the form of RFC 6750 section 2.1; or there are two.
     CredentialMalformed,
     /// Too many bad tokens came from the client's address.
-    FailuresExceeded {
+    TooManyInvalidTokens {
         /// Until the next unknown token is looked at.
         wait_ms: u64,
     },
     /// There are more header fields than are looked at.
-    HeadTooLarge,
+    HeadersTooLarge,
     /// The host is not one name with an optional port; or there are two.
     HostMalformed,
     /// No issuer of that name is trusted here (`iss`).
@@ -38,7 +38,7 @@ pub enum Denial {
     /// The issuer has no key of that `kid`.
     KeyUnknown,
     /// A cookie came with a request that changes something, from a page of another site.
-    OriginRefused,
+    CrossSiteDenied,
     /// The path could be read in two ways: encoded slashes, dot segments, empty segments, NUL.
     PathAmbiguous,
     /// The route's limit is used up.
@@ -47,7 +47,7 @@ pub enum Denial {
         wait_ms: u64,
     },
     /// No route matches.
-    RouteUnknown,
+    RouteNotFound,
     /// The token is good, but does not carry the scope that the route requires.
     ScopeInsufficient,
     /// The signature does not hold.
@@ -67,7 +67,7 @@ pub enum Denial {
     /// The token is of another kind (`typ`).
     TokenTypeRefused,
     /// The token's record is not in the store: it ended, or was never registered.
-    TokenUnknown,
+    TokenNotRegistered,
 }
 
 impl Denial {
@@ -84,25 +84,25 @@ impl Denial {
             | Self::TokenMalformed
             | Self::TokenTypeRefused => true,
             Self::AddressRefused
-            | Self::BodyBroken
+            | Self::BodyIncomplete
             | Self::BodyTooLarge
             | Self::BodyTooSlow
             | Self::BodyUnexpected
             | Self::ClaimInsufficient
             | Self::CredentialMalformed
-            | Self::FailuresExceeded { .. }
-            | Self::HeadTooLarge
+            | Self::TooManyInvalidTokens { .. }
+            | Self::HeadersTooLarge
             | Self::HostMalformed
-            | Self::OriginRefused
+            | Self::CrossSiteDenied
             | Self::PathAmbiguous
             | Self::RateLimited { .. }
-            | Self::RouteUnknown
+            | Self::RouteNotFound
             | Self::ScopeInsufficient
             | Self::TokenExpired
             | Self::TokenMissing
             | Self::TokenNotYetValid
             | Self::TokenRevoked
-            | Self::TokenUnknown => false,
+            | Self::TokenNotRegistered => false,
         }
     }
 
@@ -112,21 +112,21 @@ impl Denial {
             Self::AddressRefused => "address_refused",
             Self::AlgorithmRefused => "algorithm_refused",
             Self::AudienceMismatch => "audience_mismatch",
-            Self::BodyBroken => "body_broken",
+            Self::BodyIncomplete => "body_incomplete",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
             Self::BodyUnexpected => "body_unexpected",
             Self::ClaimInsufficient => "claim_insufficient",
             Self::CredentialMalformed => "credential_malformed",
-            Self::FailuresExceeded { .. } => "failures_exceeded",
-            Self::HeadTooLarge => "head_too_large",
+            Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
+            Self::HeadersTooLarge => "headers_too_large",
             Self::HostMalformed => "host_malformed",
             Self::IssuerUnknown => "issuer_unknown",
             Self::KeyUnknown => "key_unknown",
-            Self::OriginRefused => "origin_refused",
+            Self::CrossSiteDenied => "cross_site_denied",
             Self::PathAmbiguous => "path_ambiguous",
             Self::RateLimited { .. } => "rate_limited",
-            Self::RouteUnknown => "route_unknown",
+            Self::RouteNotFound => "route_not_found",
             Self::ScopeInsufficient => "scope_insufficient",
             Self::SignatureInvalid => "signature_invalid",
             Self::TokenExpired => "token_expired",
@@ -136,7 +136,7 @@ impl Denial {
             Self::TokenNotYetValid => "token_not_yet_valid",
             Self::TokenRevoked => "token_revoked",
             Self::TokenTypeRefused => "token_type_refused",
-            Self::TokenUnknown => "token_unknown",
+            Self::TokenNotRegistered => "token_not_registered",
         }
     }
 }
@@ -147,21 +147,21 @@ impl fmt::Display for Denial {
             Self::AddressRefused => "requests from this address are refused",
             Self::AlgorithmRefused => "the token's algorithm is not its key's",
             Self::AudienceMismatch => "the token is for another audience",
-            Self::BodyBroken => "the request body can't be read to its end",
+            Self::BodyIncomplete => "the request body can't be read to its end",
             Self::BodyTooLarge => "the request body is too large",
             Self::BodyTooSlow => "the request body came too slowly",
             Self::BodyUnexpected => "a GET or HEAD request can't have a body",
             Self::ClaimInsufficient => "the token's claims do not suffice",
             Self::CredentialMalformed => "the credential is not one well-formed token",
-            Self::FailuresExceeded { .. } => "too many bad tokens came from this address",
-            Self::HeadTooLarge => "the request has too many header fields",
+            Self::TooManyInvalidTokens { .. } => "too many bad tokens came from this address",
+            Self::HeadersTooLarge => "the request has too many header fields",
             Self::HostMalformed => "the Host header is not one host",
             Self::IssuerUnknown => "the token's issuer is not trusted",
             Self::KeyUnknown => "the token's key is not known",
-            Self::OriginRefused => "the request comes from a page of another site",
+            Self::CrossSiteDenied => "the request comes from a page of another site",
             Self::PathAmbiguous => "the path can be read in more than one way",
             Self::RateLimited { .. } => "too many requests",
-            Self::RouteUnknown => "no such route",
+            Self::RouteNotFound => "no such route",
             Self::ScopeInsufficient => "the token's scope does not suffice",
             Self::SignatureInvalid => "the token's signature does not hold",
             Self::TokenExpired => "token expired",
@@ -171,7 +171,7 @@ impl fmt::Display for Denial {
             Self::TokenNotYetValid => "the token is not valid yet",
             Self::TokenRevoked => "the token was revoked",
             Self::TokenTypeRefused => "the token is of another type",
-            Self::TokenUnknown => "the token is not registered",
+            Self::TokenNotRegistered => "the token is not registered",
         })
     }
 }
@@ -182,23 +182,23 @@ pub enum Outage {
     /// This isolate asks the provider as often as it may already.
     IntrospectionBusy,
     /// The provider answered with an error, or with something that is no answer.
-    IntrospectionFaulty,
+    IntrospectionBadResponse,
     /// The provider did not answer within its deadline.
     IntrospectionTimeout,
     /// The provider can't be reached.
     IntrospectionUnreachable,
     /// The issuer's key set can't be had.
     KeysUnavailable,
-    /// The origin failed, and what it said of that is not for clients.
-    OriginFaulty,
-    /// The origin did not answer within its deadline.
-    OriginTimeout,
-    /// The origin can't be reached.
-    OriginUnreachable,
+    /// The auth service failed, and what it said of that is not for clients.
+    AuthBadResponse,
+    /// The auth service did not answer within its deadline.
+    AuthTimeout,
+    /// The auth service can't be reached.
+    AuthUnreachable,
     /// Somebody else's refresh with the same token is under way for too long.
     RefreshPending,
     /// The store answered with an error, or with something that is no answer.
-    StoreFaulty,
+    StoreBadResponse,
     /// The store did not answer within its deadline.
     StoreTimeout,
     /// The store can't be reached.
@@ -214,15 +214,15 @@ impl Outage {
     pub fn code(self) -> &'static str {
         match self {
             Self::IntrospectionBusy => "introspection_busy",
-            Self::IntrospectionFaulty => "introspection_faulty",
+            Self::IntrospectionBadResponse => "introspection_bad_response",
             Self::IntrospectionTimeout => "introspection_timeout",
             Self::IntrospectionUnreachable => "introspection_unreachable",
             Self::KeysUnavailable => "keys_unavailable",
-            Self::OriginFaulty => "origin_faulty",
-            Self::OriginTimeout => "origin_timeout",
-            Self::OriginUnreachable => "origin_unreachable",
+            Self::AuthBadResponse => "auth_bad_response",
+            Self::AuthTimeout => "auth_timeout",
+            Self::AuthUnreachable => "auth_unreachable",
             Self::RefreshPending => "refresh_pending",
-            Self::StoreFaulty => "store_faulty",
+            Self::StoreBadResponse => "store_bad_response",
             Self::StoreTimeout => "store_timeout",
             Self::StoreUnreachable => "store_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -235,15 +235,15 @@ impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::IntrospectionBusy => "too many tokens are being asked about",
-            Self::IntrospectionFaulty => "the token's provider answered with an error",
+            Self::IntrospectionBadResponse => "the token's provider answered with an error",
             Self::IntrospectionTimeout => "the token's provider did not answer in time",
             Self::IntrospectionUnreachable => "the token's provider can't be reached",
             Self::KeysUnavailable => "the key set is unavailable",
-            Self::OriginFaulty => "the auth service failed",
-            Self::OriginTimeout => "the auth service did not answer in time",
-            Self::OriginUnreachable => "the auth service can't be reached",
+            Self::AuthBadResponse => "the auth service failed",
+            Self::AuthTimeout => "the auth service did not answer in time",
+            Self::AuthUnreachable => "the auth service can't be reached",
             Self::RefreshPending => "a refresh with this token is under way",
-            Self::StoreFaulty => "the token store answered with an error",
+            Self::StoreBadResponse => "the token store answered with an error",
             Self::StoreTimeout => "the token store did not answer in time",
             Self::StoreUnreachable => "the token store can't be reached",
             Self::UpstreamTimeout => "the API did not answer in time",
@@ -257,7 +257,7 @@ impl fmt::Display for Outage {
 pub enum Refusal {
     /// The caller must act.
     Denied(Denial),
-    /// The gate's own configuration is faulty, and it serves nothing until that is mended.
+    /// The edge's own configuration is faulty, and it serves nothing until that is mended.
     Misconfigured,
     /// Whoever runs the dependency must act.
     Out(Outage),
@@ -268,7 +268,7 @@ impl Refusal {
     pub fn code(self) -> &'static str {
         match self {
             Self::Denied(denial) => denial.code(),
-            Self::Misconfigured => "configuration_faulty",
+            Self::Misconfigured => "configuration_invalid",
             Self::Out(outage) => outage.code(),
         }
     }
@@ -278,7 +278,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied(denial) => denial.fmt(f),
-            Self::Misconfigured => f.write_str("the gate's configuration is faulty; see its log"),
+            Self::Misconfigured => f.write_str("the edge's configuration is faulty; see its log"),
             Self::Out(outage) => outage.fmt(f),
         }
     }

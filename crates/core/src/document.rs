@@ -1,13 +1,13 @@
-//! The documents that the gate serves itself: its metadata as a protected resource (RFC 9728), and the
+//! The documents that the edge serves itself: its metadata as a protected resource (RFC 9728), and the
 //! keys of its own assertions.
 
-use crate::head::Head;
 use crate::policy::{BaseUrl, Policy};
+use crate::request_head::RequestHead;
 use crate::route::Access;
 use serde_json::json;
 
 /// The document that a request asks for, if it asks for one that there is.
-pub(crate) fn of(policy: &Policy, head: &Head<'_>) -> Option<String> {
+pub(crate) fn of(policy: &Policy, head: &RequestHead<'_>) -> Option<String> {
     if !matches!(head.method(), "GET" | "HEAD") || !head.path().starts_with("/.well-known/") {
         return None;
     }
@@ -97,7 +97,7 @@ mod tests {
         let named = policy_with(&[("RESOURCE_URL", "https://a.example/v1")]);
         let get = |method, path: &str| {
             let url = format!("https://a.example{path}");
-            of(&named, &Head::new(method, &url, Vec::new()))
+            of(&named, &RequestHead::new(method, &url, Vec::new()))
         };
         let path = "/.well-known/oauth-protected-resource/v1";
         let expect = json!({
@@ -111,6 +111,6 @@ mod tests {
         assert_eq!(get("POST", path), None);
         assert_eq!(get("GET", "/.well-known/oauth-protected-resource"), None);
         let url = format!("https://a.example{path}");
-        assert_eq!(of(&policy(), &Head::new("GET", &url, Vec::new())), None);
+        assert_eq!(of(&policy(), &RequestHead::new("GET", &url, Vec::new())), None);
     }
 }

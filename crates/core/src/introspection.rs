@@ -51,7 +51,7 @@ impl ClientAuth {
 
 /// A request to an introspection endpoint.
 #[derive(Clone)]
-pub struct Question {
+pub struct IntrospectionRequest {
     /// The `Authorization` field, where it has one.
     pub authorization: Option<String>,
     /// The form.
@@ -60,7 +60,7 @@ pub struct Question {
 
 impl Introspection {
     /// What is asked about `token`.
-    pub fn question(&self, token: Token<'_>) -> Question {
+    pub fn request(&self, token: Token<'_>) -> IntrospectionRequest {
         let mut body = format!("token={}&token_type_hint=access_token", form(token.expose()));
         let (id, secret) = (form(&self.client_id), form(self.client_secret.expose()));
         let authorization = match self.client_auth {
@@ -72,7 +72,7 @@ impl Introspection {
                 None
             }
         };
-        Question { authorization, body }
+        IntrospectionRequest { authorization, body }
     }
 
     /// For how many seconds from `now` what the provider said at `asked_at` may be relied on: no longer than
@@ -104,7 +104,7 @@ impl Introspection {
         text: &str,
         now: UnixSeconds,
     ) -> Result<TokenRecord, Refusal> {
-        let faulty = Refusal::Out(Outage::IntrospectionFaulty);
+        let faulty = Refusal::Out(Outage::IntrospectionBadResponse);
         if status != 200 {
             return Err(faulty);
         }
@@ -173,16 +173,16 @@ mod tests {
 
     #[test]
     fn a_question_can_not_be_broken_out_of() {
-        let question = provider(ClientAuth::ClientSecretBasic).question(Token::new("t+/=&x"));
-        assert_eq!(question.body, "token=t%2B%2F%3D%26x&token_type_hint=access_token");
+        let request = provider(ClientAuth::ClientSecretBasic).request(Token::new("t+/=&x"));
+        assert_eq!(request.body, "token=t%2B%2F%3D%26x&token_type_hint=access_token");
         let expect = format!("Basic {}", STANDARD.encode("a%3Ab:s%20%26%3D"));
-        assert_eq!(question.authorization, Some(expect));
-        let question = provider(ClientAuth::ClientSecretPost).question(Token::new("t"));
+        assert_eq!(request.authorization, Some(expect));
+        let request = provider(ClientAuth::ClientSecretPost).request(Token::new("t"));
         assert_eq!(
-            question.body,
+            request.body,
             "token=t&token_type_hint=access_token&client_id=a%3Ab&client_secret=s%20%26%3D"
         );
-        assert_eq!(question.authorization, None);
+        assert_eq!(request.authorization, None);
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
             let got = got.map(|record| record.sub);
             assert_eq!(got.as_deref().map_err(|e| *e), expect, "{status} {text}");
         }
-        let faulty = Err(Refusal::Out(Outage::IntrospectionFaulty));
+        let faulty = Err(Refusal::Out(Outage::IntrospectionBadResponse));
         let denied = |denial: Denial| Err(Refusal::Denied(denial));
         check(200, r#"{"active":true,"sub":"alice"}"#, Ok("alice"));
         check(200, r#"{"active":true,"client_id":"batch"}"#, Ok("batch"));

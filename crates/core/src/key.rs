@@ -1,5 +1,5 @@
 //! Every key in the store, in one place. docs/storage.md says who writes and who reads each; a test
-//! holds that page against [`Keys::KINDS`].
+//! holds that page against [`StoreKeys::KINDS`].
 //!
 //! What names a person, a session or a token is hashed, together with the issuer that gave the name:
 //! two issuers may use the same subject.
@@ -11,11 +11,11 @@ use sha2::{Digest as _, Sha256};
 
 /// Makes the store's keys, all under one prefix.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct StoreKeys {
     prefix: String,
 }
 
-impl Keys {
+impl StoreKeys {
     /// Each kind of key, as it follows the prefix.
     pub const KINDS: [&'static str; 12] = [
         "token:",
@@ -111,9 +111,9 @@ impl Keys {
         format!("{}:refresh:revoked:{family}", self.prefix)
     }
 
-    /// The sign of one origin that the store still has what it was told.
-    pub fn reconciled(&self, origin: &str) -> String {
-        format!("{}:reconciled:{origin}", self.prefix)
+    /// The sign of one auth service that the store still has what it was told.
+    pub fn reconciled(&self, auth: &str) -> String {
+        format!("{}:reconciled:{auth}", self.prefix)
     }
 
     /// The attempts to log in by one `who` of a kind: a username, or an address.
@@ -140,7 +140,7 @@ mod tests {
     const STORAGE: &str = include_str!("../../../docs/storage.md");
 
     fn one_of_each() -> [String; 12] {
-        let keys = Keys::new(Keys::PREFIX);
+        let keys = StoreKeys::new(StoreKeys::PREFIX);
         [
             keys.token(&TokenHash::of("t")),
             keys.session("iss", "x"),
@@ -159,17 +159,17 @@ mod tests {
 
     #[test]
     fn every_kind_of_key_is_documented() {
-        for (key, kind) in one_of_each().iter().zip(Keys::KINDS) {
+        for (key, kind) in one_of_each().iter().zip(StoreKeys::KINDS) {
             assert!(key.starts_with(&format!("pc:{kind}")), "{key}");
             assert!(STORAGE.contains(&format!("`pc:{kind}")), "docs/storage.md lacks pc:{kind}");
         }
         let documented = STORAGE.lines().filter(|line| line.starts_with("| `pc:")).count();
-        assert_eq!(documented, Keys::KINDS.len(), "docs/storage.md has rows for no key");
+        assert_eq!(documented, StoreKeys::KINDS.len(), "docs/storage.md has rows for no key");
     }
 
     #[test]
     fn names_of_two_issuers_do_not_meet() {
-        let keys = Keys::new("pc");
+        let keys = StoreKeys::new("pc");
         assert_ne!(keys.session("a", "x"), keys.session("b", "x"));
         assert_ne!(keys.session("a", "x"), keys.session("a\nx", ""));
         assert!(!keys.sessions("a", "alice@example.org").contains("alice"));

@@ -5,8 +5,8 @@
 //! 1. [`Policy::destination`], then [`Check::new`]: the route and the request's one token. No I/O, no key.
 //! 2. [`Check::candidate`]: form, header, claims and times of the token. The host verifies a signature
 //!    with the key that [`Jwks::select`] chose, or asks the store or a provider about an opaque token, and
-//!    says so to [`Check::vouch_signature`] or [`Check::vouch_record`]. What somebody vouched for may be
-//!    remembered; [`Check::prove`] turns it into a [`Proof`] for this request.
+//!    says so to [`Check::accept_signature`] or [`Check::accept_record`]. What somebody vouched for may be
+//!    remembered; [`Check::prove`] turns it into a [`AuthenticatedRequest`] for this request.
 //! 3. [`Check::commands`]: everything that the verdict needs from the store, for one round trip.
 //! 4. [`Check::decide`]: from the replies to a [`Permit`], or to a [`Refusal`] that says why.
 //!
@@ -18,13 +18,13 @@
 mod address;
 mod assertion;
 mod breaker;
+mod cache;
 mod check;
 mod claims;
 mod cors;
 mod credential;
 mod denial;
 mod document;
-mod head;
 mod introspection;
 mod issuer;
 mod json;
@@ -33,11 +33,11 @@ mod jwt;
 mod key;
 mod limit;
 mod marker;
-mod memory;
 mod permit;
 mod policy;
 mod refresh;
 mod replay;
+mod request_head;
 mod route;
 mod seal;
 mod session;
@@ -45,31 +45,33 @@ mod time;
 
 pub use address::{Addresses, Network};
 pub use assertion::Assertion;
-pub use breaker::{Breaker, BreakerPolicy, BreakerState, LeftAlone, Pass};
-pub use check::{Candidate, Check, Finding, Missing, Proof, Provider, Vouched};
+pub use breaker::{Breaker, BreakerPolicy, BreakerState, CallPermit, CircuitOpen};
+pub use cache::GenerationalCache;
+pub use check::{
+    AuthenticatedRequest, Check, Missing, Provider, StoreResult, UnverifiedToken, VerifiedToken,
+};
 pub use cors::{Cors, Fields};
 pub use credential::{Token, TokenHash};
 pub use denial::{Denial, Outage, Refusal};
 pub use document::metadata_url;
-pub use head::Head;
-pub use introspection::{ClientAuth, Introspection, Question};
+pub use introspection::{ClientAuth, Introspection, IntrospectionRequest};
 pub use issuer::{Issuer, KeyLocation, MetadataError, TokenType};
 pub use jwks::{Algorithm, Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
 pub use jwt::{UnverifiedHeader, UnverifiedJwt};
-pub use key::Keys;
+pub use key::StoreKeys;
 pub use limit::{
-    Algorithm as LimitAlgorithm, Alike, Charge, Count, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit,
-    LimitBy, LimitOutage, LocalCounts, Plans, Tally, address_group,
+    Algorithm as LimitAlgorithm, BucketKey, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit, LimitBy,
+    LimitCheck, LimitDecision, LimitOutage, LimitTiming, LocalCounts, Plans, address_group,
 };
-pub use memory::Memory;
-pub use permit::{Degraded, Edits, IdentityFields, Permit, TOUCH_SCRIPT, Target};
+pub use permit::{Degraded, HeaderEdits, IdentityFields, Permit, TOUCH_SCRIPT, Target};
 pub use policy::{
-    Answer, BaseUrl, ConfigError, Destination, FailureLimit, Fault, LogPolicy, Policy, Secret,
-    StoreAddress,
+    Answer, BaseUrl, ConfigError, ConfigErrorKind, Destination, FailureLimit, LogPolicy, Policy,
+    Secret, StoreAddress,
 };
-pub use refresh::{Answered, Refresh, Revocation, Turn};
+pub use refresh::{CapturedResponse, LeaseState, Refresh, Revocation};
 pub use replay::{REFRESH_COOKIE, ReplayKey};
-pub use route::{Access, Endpoint, Mode, Pattern, Route, StoreOutage, TokenTravel};
+pub use request_head::RequestHead;
+pub use route::{Access, Endpoint, Pattern, Route, StoreOutage, TokenRequirement};
 pub use seal::Seal;
 pub use session::{TokenRecord, revoked_before};
 pub use time::UnixSeconds;

@@ -1,9 +1,9 @@
 //! Rate limits: what is counted for whom, and how the store's answer reads. The arithmetic is the
 //! script's, which the store runs atomically; [`LocalCounts`] is for what is counted without the store.
 
+use crate::cache::GenerationalCache;
 use crate::claims::Claims;
-use crate::head::Head;
-use crate::memory::Memory;
+use crate::request_head::RequestHead;
 use redis_rest::{Command, Reply};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -36,11 +36,11 @@ pub struct Limit {
     /// Good answers tell the quota, too.
     pub headers: bool,
     /// What holds while the store can't count.
-    pub outage: LimitOutage,
+    pub on_store_outage: LimitOutage,
     /// The quota in one isolate, while the store can't count and the isolate does.
     pub local_quota: Option<u32>,
     /// When the store counts.
-    pub count: Count,
+    pub timing: LimitTiming,
 }
 
 /// What "how many" means over time.
@@ -147,44 +147,51 @@ impl LimitOutage {
 
 /// When the store counts.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Count {
+pub enum LimitTiming {
     /// After the answer: what is known by then decides.
-    Async,
+    After,
     /// Before the verdict, in its one trip.
     #[default]
     Exact,
 }
 
-impl Count {
-    pub(crate) const WORDS: [(&str, Self); 2] = [("async", Self::Async), ("exact", Self::Exact)];
+impl LimitTiming {
+    pub(crate) const WORDS: [(&str, Self); 2] = [("after", Self::After), ("exact", Self::Exact)];
 }
 
 /// One limit as it applies to one request.
 #[derive(Clone, Debug)]
-pub struct Charge<'p> {
+pub struct LimitCheck<'p> {
     /// The limit.
     pub limit: &'p Limit,
-    /// Where the store keeps its state for whom it counts.
-    pub key: String,
-    /// What tells whom it counts.
-    pub who: [u8; 32],
+    /// The key of the state in the store.
+    pub store_key: String,
+    /// The hash of the counted caller.
+    pub key: [u8; 32],
     /// The quota in force.
     pub quota: u32,
     /// What the request costs.
     pub cost: u32,
 }
 
-/// Whom a limit counts, by which quota and at which cost: what the store refuses to one of these, it refuses to
-/// the next.
-pub type Alike = ([u8; 32], u32, u32);
+/// One bucket of a limit: requests with the same key, quota and cost are admitted or refused together.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct BucketKey {
+    /// The hash of the counted caller.
+    pub key: [u8; 32],
+    /// The quota in force.
+    pub quota: u32,
+    /// The cost of the request.
+    pub cost: u32,
+}
 
 /// What a limit said of one request.
 #[derive(Clone, Debug)]
-pub struct Tally<'p> {
+pub struct LimitDecision<'p> {
     /// The limit.
     pub limit: &'p Limit,
     /// What is refused alike: whom it counts, by which quota, at which cost.
-    pub alike: Alike,
+    pub bucket_key: BucketKey,
     /// The quota in force.
     pub quota: u32,
     /// Whether it is the store's word, and not an isolate's.
@@ -200,8 +207,8 @@ pub struct Tally<'p> {
 }
 
 /// What limits are counted for, of one request.
-pub(crate) struct Counted<'a> {
-    pub(crate) head: &'a Head<'a>,
+pub(crate) struct LimitInput<'a> {
+    pub(crate) head: &'a RequestHead<'a>,
     pub(crate) address: &'a str,
     pub(crate) route: &'a str,
     pub(crate) claims: Option<&'a Claims>,
@@ -210,8 +217,8 @@ pub(crate) struct Counted<'a> {
 impl Limit {
     /// Whom the limit counts, as one text. A line break ends each part; no field can hold one, and in a claim
     /// it is escaped.
-    pub(crate) fn who(&self, of: &Counted<'_>) -> String {
-        let mut who = String::new();
+    pub(crate) fn key(&self, of: &LimitInput<'_>) -> String {
+        let mut key = String::new();
         for by in &self.by {
             let claims = of.claims;
             let (issuer, name) = match by {
@@ -225,11 +232,11 @@ impl Limit {
             };
             let name = name.replace('\\', "\\\\").replace('\n', "\\n");
             for part in [issuer, &name] {
-                who.push_str(part);
-                who.push('\n');
+                key.push_str(part);
+                key.push('\n');
             }
         }
-        who
+        key
     }
 
     /// The quota for a token's holder.
@@ -261,14 +268,14 @@ impl Limit {
     }
 }
 
-impl<'p> Charge<'p> {
+impl<'p> LimitCheck<'p> {
     /// The command that counts the request.
     pub fn command(&self) -> Command {
         let limit = self.limit;
         Command::new("EVALSHA")
             .arg(LIMIT_SCRIPT_SHA1)
             .arg(1)
-            .arg(&self.key)
+            .arg(&self.store_key)
             .arg(limit.algorithm.name())
             .arg(self.quota)
             .arg(u64::from(limit.window_seconds) * 1000)
@@ -277,7 +284,7 @@ impl<'p> Charge<'p> {
     }
 
     /// Reads the script's answer; none if it is not one.
-    pub fn tally(&self, reply: &Reply) -> Option<Tally<'p>> {
+    pub fn decision(&self, reply: &Reply) -> Option<LimitDecision<'p>> {
         let Reply::Array(fields) = reply else {
             return None;
         };
@@ -286,9 +293,9 @@ impl<'p> Charge<'p> {
             _ => None,
         };
         match fields.as_slice() {
-            [Reply::Integer(admitted @ (0 | 1)), left, wait, more] => Some(Tally {
+            [Reply::Integer(admitted @ (0 | 1)), left, wait, more] => Some(LimitDecision {
                 limit: self.limit,
-                alike: self.alike(),
+                bucket_key: self.bucket_key(),
                 quota: self.quota,
                 by_store: true,
                 admitted: *admitted == 1,
@@ -302,11 +309,11 @@ impl<'p> Charge<'p> {
 
     /// What is said of a request that an isolate counts or refuses by itself: what is left, or how long nothing
     /// is.
-    pub fn counted(&self, count: Result<Option<u64>, u64>) -> Tally<'p> {
+    pub fn local_decision(&self, count: Result<Option<u64>, u64>) -> LimitDecision<'p> {
         let wait_ms = count.err().unwrap_or(0);
-        Tally {
+        LimitDecision {
             limit: self.limit,
-            alike: self.alike(),
+            bucket_key: self.bucket_key(),
             quota: self.quota,
             by_store: false,
             admitted: count.is_ok(),
@@ -317,8 +324,8 @@ impl<'p> Charge<'p> {
     }
 
     /// What is refused alike.
-    pub fn alike(&self) -> Alike {
-        (self.who, self.quota, self.cost)
+    pub fn bucket_key(&self) -> BucketKey {
+        BucketKey { key: self.key, quota: self.quota, cost: self.cost }
     }
 }
 
@@ -336,20 +343,20 @@ fn plain(value: &Value) -> String {
 
 /// What one isolate counts by itself, within a bound: GCRA, in milliseconds.
 pub struct LocalCounts {
-    arrivals: Memory<[u8; 32], u64>,
+    arrivals: GenerationalCache<[u8; 32], u64>,
 }
 
 impl LocalCounts {
     /// Counts for `keys_max` keys a generation.
     pub fn new(keys_max: usize) -> Self {
-        Self { arrivals: Memory::new(keys_max, usize::MAX) }
+        Self { arrivals: GenerationalCache::new(keys_max, usize::MAX) }
     }
 
     /// Counts one that costs `cost`, where `quota` a window are admitted. The other side of the result is how
     /// long it would have to wait.
     pub fn count(
         &mut self,
-        who: [u8; 32],
+        key: [u8; 32],
         (quota, window_seconds, cost): (u32, u32, u32),
         now_ms: u64,
     ) -> Result<u64, u64> {
@@ -357,22 +364,22 @@ impl LocalCounts {
         let window = u64::from(window_seconds) * 1000 * SUBDIVISION;
         let now = now_ms * SUBDIVISION;
         let interval = (window / quota).max(1);
-        let arrival = self.arrivals.recall(who, |_| 0).unwrap_or(0);
+        let arrival = self.arrivals.get(key, |_| 0).unwrap_or(0);
         let arrival = arrival.clamp(now, now + window);
         let after = arrival + interval * cost;
         let early = after.saturating_sub(now + interval * quota);
         if early > 0 {
             return Err(early.div_ceil(SUBDIVISION));
         }
-        self.arrivals.insert(who, after, 0);
+        self.arrivals.insert(key, after, 0);
         Ok((now + interval * quota - after) / interval)
     }
 
     /// How long until one more would be admitted, without counting it; 0: now.
-    pub fn wait_ms(&mut self, who: [u8; 32], quota: u32, window_seconds: u32, now_ms: u64) -> u64 {
+    pub fn wait_ms(&mut self, key: [u8; 32], quota: u32, window_seconds: u32, now_ms: u64) -> u64 {
         let window = u64::from(window_seconds) * 1000 * SUBDIVISION;
         let (now, interval) = (now_ms * SUBDIVISION, (window / u64::from(quota.max(1))).max(1));
-        let arrival = self.arrivals.recall(who, |_| 0).unwrap_or(0).min(now + window);
+        let arrival = self.arrivals.get(key, |_| 0).unwrap_or(0).min(now + window);
         let early = (arrival + interval).saturating_sub(now + interval * u64::from(quota));
         early.div_ceil(SUBDIVISION)
     }

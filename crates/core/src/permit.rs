@@ -3,14 +3,14 @@
 
 use crate::address::client_address;
 use crate::assertion::Assertion;
-use crate::check::Vouched;
+use crate::check::VerifiedToken;
 use crate::claims::Claims;
 use crate::credential::TokenHash;
-use crate::head::Head;
 use crate::limit::LimitOutage;
-use crate::policy::{BaseUrl, Fault, Policy, Reader};
+use crate::policy::{BaseUrl, ConfigErrorKind, Policy, SettingsReader};
 use crate::replay::REFRESH_COOKIE;
-use crate::route::{Access, Endpoint, Mode, Route, StoreOutage, TokenTravel};
+use crate::request_head::RequestHead;
+use crate::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
 use crate::time::UnixSeconds;
 use redis_rest::Command;
 use serde_json::Value;
@@ -25,7 +25,7 @@ pub struct Permit<'p> {
     route: &'p Route,
     target: Target<'p>,
     policy: &'p Policy,
-    holder: Option<Rc<Vouched>>,
+    holder: Option<Rc<VerifiedToken>>,
     /// Whether the store has just cleared the holder's token, and that may be kept.
     clears: bool,
     degraded: Degraded,
@@ -44,7 +44,7 @@ impl Degraded {
     /// As it is told in a header field and in the log; none where all is as ever.
     pub fn text(self) -> Option<&'static str> {
         let token = match self.token {
-            Some(StoreOutage::Origin) => Some(true),
+            Some(StoreOutage::Introspect) => Some(true),
             Some(StoreOutage::Signature) => Some(false),
             Some(StoreOutage::Deny) | None => None,
         };
@@ -55,12 +55,12 @@ impl Degraded {
         };
         Some(match (token, limit) {
             (None, None) => return None,
-            (Some(true), None) => "token=origin",
+            (Some(true), None) => "token=introspect",
             (Some(false), None) => "token=signature",
             (None, Some(true)) => "limit=local",
             (None, Some(false)) => "limit=allow",
-            (Some(true), Some(true)) => "token=origin, limit=local",
-            (Some(true), Some(false)) => "token=origin, limit=allow",
+            (Some(true), Some(true)) => "token=introspect, limit=local",
+            (Some(true), Some(false)) => "token=introspect, limit=allow",
             (Some(false), Some(true)) => "token=signature, limit=local",
             (Some(false), Some(false)) => "token=signature, limit=allow",
         })
@@ -70,15 +70,15 @@ impl Degraded {
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Target<'p> {
-    /// The auth service: bounded body, the origin's deadline, no identity.
-    Origin(&'p BaseUrl),
+    /// The auth service: bounded body, the auth service's deadline, no identity.
+    Auth(&'p BaseUrl),
     /// The API: the body as a stream, the upstream's deadline.
     Upstream(&'p BaseUrl),
 }
 
 /// Changes to the header fields on their way through: first the removals, then the additions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Edits<'a> {
+pub struct HeaderEdits<'a> {
     /// Names of inbound fields that do not travel on, but for those that are set anew.
     pub remove: Vec<&'a str>,
     /// Fields that are set.
@@ -106,7 +106,7 @@ impl Default for IdentityFields {
 
 impl IdentityFields {
     /// `IDENTITY_FIELDS`. `taken` is the field of the signed assertion.
-    pub(crate) fn read(read: &mut Reader<'_>, taken: Option<&String>) -> Self {
+    pub(crate) fn read(read: &mut SettingsReader<'_>, taken: Option<&String>) -> Self {
         let mut fields = Self::default();
         if let Some(mut given) = read.object("IDENTITY_FIELDS") {
             for (member, name) in [
@@ -129,10 +129,10 @@ impl IdentityFields {
         let mut names: Vec<&String> = taken.into_iter().collect();
         for name in fields.names() {
             if !is_field_name(name) {
-                read.fault(format!("IDENTITY_FIELDS: {name}"), Fault::NotAField);
+                read.report(format!("IDENTITY_FIELDS: {name}"), ConfigErrorKind::NotAField);
             }
             if names.contains(&name) {
-                read.fault(format!("IDENTITY_FIELDS: {name}"), Fault::Duplicate);
+                read.report(format!("IDENTITY_FIELDS: {name}"), ConfigErrorKind::Duplicate);
             }
             names.push(name);
         }
@@ -176,7 +176,7 @@ impl<'p> Permit<'p> {
         route: &'p Route,
         target: Target<'p>,
         policy: &'p Policy,
-        holder: Option<Rc<Vouched>>,
+        holder: Option<Rc<VerifiedToken>>,
         clears: bool,
         degraded: Degraded,
     ) -> Self {
@@ -191,7 +191,7 @@ impl<'p> Permit<'p> {
     /// How long whoever it is for may take to begin the answer.
     pub fn deadline_ms(&self) -> u32 {
         match self.target {
-            Target::Origin(_) => self.route.deadline_ms.unwrap_or(self.policy.origin_deadline_ms),
+            Target::Auth(_) => self.route.deadline_ms.unwrap_or(self.policy.auth_deadline_ms),
             Target::Upstream(_) => {
                 self.route.deadline_ms.unwrap_or(self.policy.upstream_deadline_ms)
             }
@@ -203,7 +203,7 @@ impl<'p> Permit<'p> {
         &self.route.name
     }
 
-    /// Which endpoint of OAuth it is for, where the gate has a part in that.
+    /// Which endpoint of OAuth it is for, where the edge has a part in that.
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.route.endpoint.filter(|_| self.policy.refresh_replay_seconds > 0)
     }
@@ -214,15 +214,15 @@ impl<'p> Permit<'p> {
     }
 
     /// Whether the answer is for the sender alone. The platform's cache can't tell by itself: it looks for
-    /// `Authorization`, which stays at the gate.
+    /// `Authorization`, which stays at the edge.
     pub fn is_personal(&self) -> bool {
         self.route.access != Access::Public
     }
 
     /// The token that the store cleared for this request, and in which mode.
-    pub fn cleared(&self) -> Option<(TokenHash, Mode)> {
+    pub fn cleared(&self) -> Option<(TokenHash, TokenRequirement)> {
         let holder = self.holder.as_ref().filter(|_| self.clears)?;
-        Some((holder.hash(), self.route.mode))
+        Some((holder.hash(), self.route.require))
     }
 
     /// What tells the store that the holder's session was seen, where its issuer keeps sessions there: neither
@@ -254,7 +254,7 @@ impl<'p> Permit<'p> {
     }
 
     /// What changes in the request's header fields.
-    pub fn edits<'a>(&self, head: &Head<'a>, request_id: &str) -> Edits<'a>
+    pub fn header_edits<'a>(&self, head: &RequestHead<'a>, request_id: &str) -> HeaderEdits<'a>
     where
         'p: 'a,
     {
@@ -265,8 +265,8 @@ impl<'p> Permit<'p> {
         let connection = head.header("connection").unwrap_or_default();
         let listed: Vec<&str> = connection.split(',').take(LISTED_MAX).map(str::trim).collect();
         let trace = head.header("traceparent").filter(|text| is_traceparent(text));
-        let strips = self.holder.is_some() && self.route.token == TokenTravel::Strip;
-        let mut edits = Edits::default();
+        let strips = self.holder.is_some() && !self.route.forward_token;
+        let mut edits = HeaderEdits::default();
         for (name, value) in head.headers() {
             let hop = HOP_BY_HOP.contains(name)
                 || listed.iter().any(|listed| listed.eq_ignore_ascii_case(name));
@@ -306,7 +306,7 @@ impl<'p> Permit<'p> {
     /// A `Cookie` field without the tokens in it; none if it holds none. A browser sends a token's cookie to
     /// every route, also to those that take none.
     fn without_tokens(&self, field: &str) -> Option<String> {
-        let kept = self.route.cookie.as_ref().filter(|_| self.route.token == TokenTravel::Pass);
+        let kept = self.route.cookie.as_ref().filter(|_| self.route.forward_token);
         let names = self.policy.routes.iter().filter_map(|route| route.cookie.as_deref());
         let names = names.chain([REFRESH_COOKIE]);
         let is_token = |pair: &&str| {
@@ -322,7 +322,7 @@ impl<'p> Permit<'p> {
         Some(rest.join("; "))
     }
 
-    /// Whether a field says what only the gate may say: who asks, from where, and for what. Names are
+    /// Whether a field says what only the edge may say: who asks, from where, and for what. Names are
     /// compared as CGI and its heirs read them, with `_` as `-`.
     fn is_ours_to_say(&self, name: &str) -> bool {
         let name: Cow<'_, str> = match name.bytes().any(|b| b == b'_' || b.is_ascii_uppercase()) {
@@ -344,7 +344,7 @@ pub const TOUCH_SCRIPT: &str = "local seen = redis.call('HGET', KEYS[1], 'last_s
     if seen and ARGV[1] - seen >= 60 then \
     redis.call('HSET', KEYS[1], 'last_seen_at', ARGV[1]) end return 0";
 
-/// Whether the gate may give a field of its own this name: none that HTTP, a proxy or the gate itself uses
+/// Whether the edge may give a field of its own this name: none that HTTP, a proxy or the edge itself uses
 /// for something else.
 pub(crate) fn is_field_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -421,7 +421,7 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Without their `x-`: what other proxies say of the client, which the gate says anew, once; and fields
+/// Without their `x-`: what other proxies say of the client, which the edge says anew, once; and fields
 /// that make some servers take another path or method than the one that was judged.
 const OURS_TO_SAY: [&str; 17] = [
     "cf-connecting-ip",

@@ -1,15 +1,15 @@
 //! The configuration: strings in, types out, once, with all faults reported together.
 
-mod fault;
+mod error;
 mod issuers;
 mod limits;
 mod members;
 mod reader;
 mod routes;
 
-pub use fault::{ConfigError, Fault};
-pub(crate) use members::Members;
-pub(crate) use reader::Reader;
+pub use error::{ConfigError, ConfigErrorKind};
+pub(crate) use members::ObjectReader;
+pub(crate) use reader::SettingsReader;
 pub(crate) use routes::{is_method, is_token};
 
 use crate::address::Addresses;
@@ -18,12 +18,12 @@ use crate::breaker::BreakerPolicy;
 use crate::cors::{self, Cors, Fields};
 use crate::denial::Denial;
 use crate::document;
-use crate::head::Head;
 use crate::issuer::Issuer;
-use crate::key::Keys;
+use crate::key::StoreKeys;
 use crate::limit::{Limit, LimitBy};
 use crate::permit::IdentityFields;
 pub(crate) use crate::permit::is_field_name;
+use crate::request_head::RequestHead;
 use crate::route::{self, Access, Route, StoreOutage};
 use crate::seal::Seal;
 use std::fmt;
@@ -38,18 +38,18 @@ pub struct Policy {
     /// Where requests go whose route names no upstream of its own.
     pub upstream: BaseUrl,
     /// The auth service.
-    pub origin: BaseUrl,
+    pub auth: BaseUrl,
     /// Where the store is.
     pub store: StoreAddress,
     /// The store's keys.
-    pub keys: Keys,
+    pub keys: StoreKeys,
     /// The longest that a revoked token may go on working; 0: the store is asked each time. Whatever is
     /// kept of a verdict is kept for no longer.
     pub revocation_seconds_max: u32,
     /// How long one round trip to the store may take.
     pub store_deadline_ms: u32,
-    /// How long the origin may take to answer.
-    pub origin_deadline_ms: u32,
+    /// How long the auth service may take to answer.
+    pub auth_deadline_ms: u32,
     /// How long an upstream may take to begin its answer.
     pub upstream_deadline_ms: u32,
     /// How long an issuer may take to send its key set.
@@ -66,7 +66,7 @@ pub struct Policy {
     pub refresh_replay_seconds: u32,
     /// How often one isolate asks providers, per second.
     pub introspections_per_second_max: u32,
-    /// Longest request body that goes to the origin.
+    /// Longest request body that goes to the auth service.
     pub auth_body_bytes_max: u32,
     /// The names of the fields that tell an upstream who asks.
     pub identity_fields: IdentityFields,
@@ -111,7 +111,7 @@ pub struct FailureLimit {
 }
 
 impl FailureLimit {
-    fn read(mut given: Members<'_, '_>) -> Option<Self> {
+    fn read(mut given: ObjectReader<'_, '_>) -> Option<Self> {
         given.need(&["quota", "window_seconds"]);
         let quota = given.number("quota", 1, 1_000_000);
         let window_seconds = given.number("window_seconds", 1, 86_400);
@@ -147,13 +147,13 @@ impl StoreAddress {
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub enum Destination<'p> {
-    /// Nowhere: the gate answers by itself.
-    Gate(Answer),
+    /// Nowhere: the edge answers by itself.
+    Edge(Answer),
     /// The way of this route.
     Route(&'p Route),
 }
 
-/// What the gate answers by itself.
+/// What the edge answers by itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
     /// The status.
@@ -195,7 +195,7 @@ impl BaseUrl {
     }
 }
 
-/// A credential of the gate's own.
+/// A credential of the edge's own.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -219,20 +219,20 @@ impl fmt::Debug for Secret {
 impl Policy {
     /// Reads the configuration through `lookup`, which returns a variable's text.
     pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
-        let mut read = Reader::new(&lookup);
+        let mut read = SettingsReader::new(&lookup);
         let cors = read.object("CORS").map(Cors::read);
         let assertion = Assertion::read(&mut read);
         let issuers = read.issuers();
         let limits = read.limits();
         let routes = read.routes(cors.as_ref(), assertion.is_some(), &limits);
-        let asks = routes.iter().any(|route| route.store_outage == StoreOutage::Origin);
+        let asks = routes.iter().any(|route| route.on_store_outage == StoreOutage::Introspect);
         if asks
-            && !read.is_faulty("ISSUERS")
+            && !read.has_error("ISSUERS")
             && issuers.iter().all(|issuer| issuer.introspection.is_none())
         {
-            read.fault("ROUTES: store_outage", Fault::NoIntrospection);
+            read.report("ROUTES: on_store_outage", ConfigErrorKind::NoIntrospection);
         }
-        let (upstream, origin) = (read.url("UPSTREAM_URL"), read.url("ORIGIN_URL"));
+        let (upstream, auth) = (read.url("UPSTREAM_URL"), read.url("AUTH_URL"));
         let store = read.store();
         let identity_fields =
             IdentityFields::read(&mut read, assertion.as_ref().map(|own| &own.field));
@@ -261,7 +261,7 @@ impl Policy {
         let revocation_seconds_max = read.number("REVOCATION_SECONDS_MAX", 0, 0, 86_400);
         let store_deadline_ms = read.number("STORE_DEADLINE_MS", 250, 1, 60_000);
         let refresh_replay_seconds = read.number("REFRESH_REPLAY_SECONDS", 10, 0, 60);
-        let origin_deadline_ms = read.number("ORIGIN_DEADLINE_MS", 5_000, 1, 60_000);
+        let auth_deadline_ms = read.number("AUTH_DEADLINE_MS", 5_000, 1, 60_000);
         let upstream_deadline_ms = read.number("UPSTREAM_DEADLINE_MS", 30_000, 1, 300_000);
         let keys_deadline_ms = read.number("KEYS_DEADLINE_MS", 2_000, 1, 10_000);
         let keys_fresh_seconds = read.number("KEYS_FRESH_SECONDS", 600, 1, 86_400);
@@ -284,19 +284,19 @@ impl Policy {
         let server_timing = read.flag("SERVER_TIMING");
         let metrics_seconds = read.number("METRICS_SECONDS", 0, 0, 3_600);
         if metrics_seconds > 0 && !read.has_scripts() {
-            read.fault("METRICS_SECONDS", Fault::NotWithMemcached);
+            read.report("METRICS_SECONDS", ConfigErrorKind::NotWithMemcached);
         }
-        match (upstream, origin, store) {
-            (Some(upstream), Some(origin), Some(store)) if read.faults.is_empty() => Ok(Self {
+        match (upstream, auth, store) {
+            (Some(upstream), Some(auth), Some(store)) if read.errors.is_empty() => Ok(Self {
                 issuers,
                 routes,
                 upstream,
-                origin,
+                auth,
                 store,
                 keys,
                 revocation_seconds_max,
                 store_deadline_ms,
-                origin_deadline_ms,
+                auth_deadline_ms,
                 refresh_replay_seconds,
                 upstream_deadline_ms,
                 keys_deadline_ms,
@@ -321,12 +321,12 @@ impl Policy {
                 server_timing,
                 metrics_seconds,
             }),
-            _ => Err(read.faults),
+            _ => Err(read.errors),
         }
     }
 
     /// Where a request goes.
-    pub fn destination(&self, head: &Head<'_>) -> Result<Destination<'_>, Denial> {
+    pub fn destination(&self, head: &RequestHead<'_>) -> Result<Destination<'_>, Denial> {
         if let Some(body) = document::of(self, head) {
             let fields = vec![
                 ("content-type", "application/json".to_owned()),
@@ -334,7 +334,7 @@ impl Policy {
                 // RFC 9728 section 3.2: clients of every origin need it, and it holds nothing of anybody's.
                 ("access-control-allow-origin", "*".to_owned()),
             ];
-            return Ok(Destination::Gate(Answer { status: 200, fields, body }));
+            return Ok(Destination::Edge(Answer { status: 200, fields, body }));
         }
         let Some(asked) = cors::asked_method(head) else {
             return route::find(&self.routes, head, head.method()).map(Destination::Route);
@@ -345,11 +345,11 @@ impl Policy {
                 return Ok(Destination::Route(route));
             }
             Ok(route) => route.cors.as_ref(),
-            Err(Denial::RouteUnknown) if self.cors.is_some() => self.cors.as_ref(),
+            Err(Denial::RouteNotFound) if self.cors.is_some() => self.cors.as_ref(),
             Err(denial) => return Err(denial),
         };
         let fields = cors.map(|cors| cors.preflight(head)).unwrap_or_default();
-        Ok(Destination::Gate(Answer { status: 204, fields, body: String::new() }))
+        Ok(Destination::Edge(Answer { status: 204, fields, body: String::new() }))
     }
 
     /// The CORS policy of a route, or of a request that takes none.

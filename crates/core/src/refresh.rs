@@ -1,20 +1,20 @@
 //! A refresh, and whoever asks the same at the same time: a second tab, or a client whose answer was lost. The first
-//! one takes a lease in the store and goes to the origin; the others wait for its answer, which is kept for a
+//! one takes a lease in the store and goes to the auth service; the others wait for its answer, which is kept for a
 //! moment, sealed for the token's holder.
 //!
-//! A family is what came of one refresh token by refreshes through the gate; after a revocation none of its answers is
+//! A family is what came of one refresh token by refreshes through the edge; after a revocation none of its answers is
 //! given again.
 
 use crate::claims::Claims;
 use crate::credential::{Token, TokenHash};
 use crate::denial::Refusal;
-use crate::head::Head;
 use crate::json;
 use crate::jwt::UnverifiedJwt;
-use crate::key::Keys;
+use crate::key::StoreKeys;
 use crate::marker;
 use crate::policy::Policy;
 use crate::replay::{REFRESH_COOKIE, ReplayKey};
+use crate::request_head::RequestHead;
 use crate::time::UnixSeconds;
 use redis_rest::{Command, Reply};
 use serde_json::{Value, json};
@@ -30,8 +30,8 @@ pub struct Refresh {
 
 /// Whose turn it is.
 #[derive(Debug)]
-pub enum Turn {
-    /// Somebody asked something else with the same token: the origin is to judge both.
+pub enum LeaseState {
+    /// Somebody asked something else with the same token: the auth service is to judge both.
     Alone,
     /// Ours.
     First {
@@ -43,22 +43,22 @@ pub enum Turn {
         /// The token's.
         family: String,
         /// What was answered.
-        answer: Answered,
+        answer: CapturedResponse,
     },
     /// Somebody else's, who is at it.
     Wait,
 }
 
-/// What the origin answered with 200.
+/// What the auth service answered with 200.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Answered {
+pub struct CapturedResponse {
     /// Header fields that are worth keeping, as names and values in turn.
     pub fields: Vec<(String, String)>,
     /// The body, as text.
     pub body: String,
 }
 
-impl fmt::Debug for Answered {
+impl fmt::Debug for CapturedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Answered(REDACTED)")
     }
@@ -72,11 +72,11 @@ pub struct Revocation {
 
 impl Refresh {
     /// The refresh that a request to a token endpoint asks for; none if it asks for anything else.
-    pub fn read(head: &Head<'_>, body: &str, keys: &Keys) -> Option<Self> {
+    pub fn read(head: &RequestHead<'_>, body: &str, keys: &StoreKeys) -> Option<Self> {
         let (token, place) = presented(head, body, true)?;
         // All that may make a difference to the answer. A page of another origin gets none that a page of ours got.
         let mut question = format!("{} {}\n{place}\n", head.method(), head.target());
-        // Of the cookies, the bundled origin looks at its own alone.
+        // Of the cookies, the bundled auth service looks at its own alone.
         let cookie = if place == COOKIE { "" } else { "cookie" };
         for name in ASKED_BY.into_iter().chain([cookie]) {
             question += head.header(name).unwrap_or_default();
@@ -89,7 +89,7 @@ impl Refresh {
     }
 
     /// Asks for the turn, as `name`, for so long; and what there is, if it is not ours.
-    pub fn claim(&self, name: &str, seconds: u64, keys: &Keys) -> Vec<Command> {
+    pub fn claim(&self, name: &str, seconds: u64, keys: &StoreKeys) -> Vec<Command> {
         vec![
             self.hold(name, seconds).arg("NX"),
             Command::new("GET").arg(&self.key),
@@ -98,33 +98,33 @@ impl Refresh {
     }
 
     /// Whose turn it is, by the replies to [`Refresh::claim`]; none if the store does not say.
-    pub fn turn(&self, name: &str, replies: &[Reply]) -> Option<Turn> {
+    pub fn lease_state(&self, name: &str, replies: &[Reply]) -> Option<LeaseState> {
         let [taken, held, family] = replies else { return None };
         if [held, family].iter().any(|reply| matches!(reply, Reply::Error(_))) {
             return None;
         }
         let Some(held) = held.as_text() else {
             // It ended between the two commands: next time. Or the store takes no writes.
-            return (!matches!(taken, Reply::Error(_))).then_some(Turn::Wait);
+            return (!matches!(taken, Reply::Error(_))).then_some(LeaseState::Wait);
         };
         if held == format!("{LEASE}{name}") {
             let family = family.as_text().unwrap_or(&self.hash).to_owned();
-            return Some(Turn::First { family });
+            return Some(LeaseState::First { family });
         }
         if held.starts_with(LEASE) {
-            return Some(Turn::Wait);
+            return Some(LeaseState::Wait);
         }
         if let Some(sealed) = held.strip_prefix(REFUSED) {
             // Who asks something else waits for that to end.
             let same = self.replay.open(sealed, &self.key).is_some();
-            return Some(if same { Turn::Alone } else { Turn::Wait });
+            return Some(if same { LeaseState::Alone } else { LeaseState::Wait });
         }
         let answer = held.strip_prefix(ANSWER).and_then(|rest| rest.split_once('.'));
         let opened = answer.and_then(|(family, sealed)| {
-            let answer = Answered::read(&self.replay.open(sealed, &self.key)?)?;
-            Some(Turn::Replay { family: family.to_owned(), answer })
+            let answer = CapturedResponse::read(&self.replay.open(sealed, &self.key)?)?;
+            Some(LeaseState::Replay { family: family.to_owned(), answer })
         });
-        Some(opened.unwrap_or(Turn::Alone))
+        Some(opened.unwrap_or(LeaseState::Alone))
     }
 
     /// Looks whether the turn of whoever has it is over.
@@ -140,7 +140,7 @@ impl Refresh {
         }
     }
 
-    /// Says that the origin refused: whoever asks the same need not take turns.
+    /// Says that the auth service refused: whoever asks the same need not take turns.
     pub fn refuse(&self, nonce: [u8; 12]) -> Command {
         let sealed = self.replay.seal("", &self.key, nonce).unwrap_or_default();
         let value = format!("{REFUSED}{sealed}");
@@ -166,11 +166,11 @@ impl Refresh {
     /// nothing, or is too long to be read again.
     pub fn keep(
         &self,
-        answer: &Answered,
+        answer: &CapturedResponse,
         family: &str,
         nonce: [u8; 12],
         seconds: u64,
-        keys: &Keys,
+        keys: &StoreKeys,
     ) -> Option<Vec<Command>> {
         answer.member("access_token")?;
         let sealed = self.replay.seal(&answer.write(), &self.key, nonce)?;
@@ -188,7 +188,7 @@ impl Refresh {
     }
 }
 
-impl Answered {
+impl CapturedResponse {
     /// Reads what a host captured: names and values in turn, a line each, an empty line, the body.
     pub fn parse(text: &str) -> Option<Self> {
         let (head, body) = match text.strip_prefix('\n') {
@@ -237,7 +237,7 @@ impl Answered {
 
     /// What the store must say before it is given again, to whom `refresh` is: that neither its family was revoked, nor its
     /// access token.
-    pub fn doubts(
+    pub fn revocation_queries(
         &self,
         refresh: &Refresh,
         family: &str,
@@ -248,7 +248,7 @@ impl Answered {
         let families = Command::new("MGET").arg(keys.refresh_revoked(family));
         let mut commands = vec![families.arg(keys.refresh_revoked(&refresh.hash))];
         match self.access(policy, now) {
-            Some(Access::Signed(claims)) => commands.push(marker::question(keys, &claims)),
+            Some(Access::Signed(claims)) => commands.push(marker::query(keys, &claims)),
             Some(Access::Recorded(hash)) => {
                 commands.push(Command::new("GET").arg(keys.token(&hash)));
             }
@@ -257,8 +257,13 @@ impl Answered {
         commands
     }
 
-    /// Whether it may be given again, by the replies to [`Answered::doubts`]; none if the store does not say.
-    pub fn stands(&self, policy: &Policy, now: UnixSeconds, replies: &[Reply]) -> Option<bool> {
+    /// Whether it may be given again, by the replies to [`CapturedResponse::revocation_queries`]; none if the store does not say.
+    pub fn is_still_valid(
+        &self,
+        policy: &Policy,
+        now: UnixSeconds,
+        replies: &[Reply],
+    ) -> Option<bool> {
         let (Reply::Array(families), rest) = replies.split_first()? else { return None };
         if !families.iter().all(|marker| *marker == Reply::Null) {
             return Some(false);
@@ -298,18 +303,18 @@ impl Answered {
 
 impl Revocation {
     /// The revocation that a request asks for; none if it names no refresh token.
-    pub fn read(head: &Head<'_>, body: &str) -> Option<Self> {
+    pub fn read(head: &RequestHead<'_>, body: &str) -> Option<Self> {
         let (token, _) = presented(head, body, false)?;
         Some(Self { hash: TokenHash::of(&token).to_string() })
     }
 
     /// Asks for the token's family.
-    pub fn question(&self, keys: &Keys) -> Command {
+    pub fn family_query(&self, keys: &StoreKeys) -> Command {
         Command::new("GET").arg(keys.refresh_family(&self.hash))
     }
 
     /// Says that the token and its family are revoked, for as long as any answer of it could be given again.
-    pub fn mark(&self, family: Option<&str>, seconds: u64, keys: &Keys) -> Vec<Command> {
+    pub fn mark(&self, family: Option<&str>, seconds: u64, keys: &StoreKeys) -> Vec<Command> {
         let mark = |hash: &str| {
             Command::new("SET").arg(keys.refresh_revoked(hash)).arg(1).arg("EX").arg(seconds)
         };
@@ -327,7 +332,7 @@ enum Access {
 
 /// The refresh token that a request presents, and in which place: a form's, a JSON member, or the cookie. Where it
 /// is a grant, the form says so.
-fn presented(head: &Head<'_>, body: &str, grant: bool) -> Option<(String, &'static str)> {
+fn presented(head: &RequestHead<'_>, body: &str, grant: bool) -> Option<(String, &'static str)> {
     if head.method() != "POST" {
         return None;
     }

@@ -46,7 +46,7 @@ impl ReplayKey {
     }
 }
 
-/// The cookie that holds the bundled origin's refresh token, for pages.
+/// The cookie that holds the bundled auth service's refresh token, for pages.
 pub const REFRESH_COOKIE: &str = "__Host-portcullis-refresh";
 
 const LABEL: &[u8] = b"portcullis refresh v1\n";

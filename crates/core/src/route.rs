@@ -3,9 +3,9 @@
 use crate::address::Addresses;
 use crate::cors::Cors;
 use crate::denial::Denial;
-use crate::head::Head;
 use crate::limit::Limit;
 use crate::policy::BaseUrl;
+use crate::request_head::RequestHead;
 use serde_json::Value;
 
 /// One line of the policy.
@@ -26,13 +26,13 @@ pub struct Route {
     /// Claims that a token must carry, each with the values of which it must have one.
     pub claims: Vec<(String, Vec<Value>)>,
     /// What the store must say of a token.
-    pub mode: Mode,
+    pub require: TokenRequirement,
     /// What is counted.
     pub limits: Vec<Limit>,
     /// How much of each limit a request takes.
     pub cost: u32,
     /// What holds for tokens while the store can't be asked.
-    pub store_outage: StoreOutage,
+    pub on_store_outage: StoreOutage,
     /// Whence requests may come, if that is not the policy's to say.
     pub addresses: Option<Addresses>,
     /// How long the upstream may take to begin its answer, if not as long as the policy says.
@@ -44,31 +44,17 @@ pub struct Route {
     /// The cookie that may hold the token.
     pub cookie: Option<String>,
     /// Whether the token goes on to the upstream.
-    pub token: TokenTravel,
+    pub forward_token: bool,
     /// Whether the upstream is told who asks in a signed form, too.
     pub assertion: bool,
     /// Which pages may call.
     pub cors: Option<Cors>,
 }
 
-/// Whether a token goes on to the upstream.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum TokenTravel {
-    /// It does.
-    Pass,
-    /// It ends at the gate.
-    #[default]
-    Strip,
-}
-
-impl TokenTravel {
-    pub(crate) const WORDS: [(&str, Self); 2] = [("pass", Self::Pass), ("strip", Self::Strip)];
-}
-
 /// Who may pass a route.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Access {
-    /// Everybody, to the origin: login, refresh, logout, metadata.
+    /// Everybody, to the auth service: login, refresh, logout, metadata.
     Auth,
     /// Whoever has a good token, to the upstream.
     Protected,
@@ -81,7 +67,7 @@ impl Access {
         [("auth", Self::Auth), ("protected", Self::Protected), ("public", Self::Public)];
 }
 
-/// An endpoint of OAuth 2.0 in whose requests the gate has a part.
+/// An endpoint of OAuth 2.0 in whose requests the edge has a part.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Endpoint {
     /// RFC 7009, and logouts: after that nothing is given again.
@@ -97,16 +83,16 @@ impl Endpoint {
 
 /// What the store must say of a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mode {
+pub enum TokenRequirement {
     /// A guest list: the token's record must be there, and no revocation.
-    Registered,
+    Record,
     /// A deny list: no revocation of the token, its session or its subject.
-    Unrevoked,
+    NotRevoked,
 }
 
-impl Mode {
+impl TokenRequirement {
     pub(crate) const WORDS: [(&str, Self); 2] =
-        [("registered", Self::Registered), ("unrevoked", Self::Unrevoked)];
+        [("not_revoked", Self::NotRevoked), ("record", Self::Record)];
 }
 
 /// What holds for tokens while the store can't be asked.
@@ -116,14 +102,14 @@ pub enum StoreOutage {
     #[default]
     Deny,
     /// Their provider's introspection says which are good, within a rate.
-    Origin,
+    Introspect,
     /// A good signature is enough: what was revoked works again until it expires.
     Signature,
 }
 
 impl StoreOutage {
     pub(crate) const WORDS: [(&str, Self); 3] =
-        [("deny", Self::Deny), ("origin", Self::Origin), ("signature", Self::Signature)];
+        [("deny", Self::Deny), ("introspect", Self::Introspect), ("signature", Self::Signature)];
 }
 
 /// The paths of a route, by their segments.
@@ -285,11 +271,11 @@ impl Route {
 /// request whose head is larger than any that a client needs.
 pub(crate) fn find<'r>(
     routes: &'r [Route],
-    head: &Head<'_>,
+    head: &RequestHead<'_>,
     method: &str,
 ) -> Result<&'r Route, Denial> {
     if head.headers().len() > FIELDS_MAX {
-        return Err(Denial::HeadTooLarge);
+        return Err(Denial::HeadersTooLarge);
     }
     if !is_host(head.host()) {
         return Err(Denial::HostMalformed);
@@ -306,7 +292,7 @@ pub(crate) fn find<'r>(
     // takes, it takes none.
     match (first(Case::Exact), first(Case::Folded)) {
         (Some(exact), Some(folded)) if std::ptr::eq(exact, folded) => Ok(exact),
-        (None, None) => Err(Denial::RouteUnknown),
+        (None, None) => Err(Denial::RouteNotFound),
         (Some(_), _) | (None, Some(_)) => Err(Denial::PathAmbiguous),
     }
 }

@@ -1,7 +1,7 @@
-//! Sealing: what the store keeps of a token is for the gate and its origin alone, and stays what they wrote,
+//! Sealing: what the store keeps of a token is for the edge and its auth service alone, and stays what they wrote,
 //! where they wrote it. AES-256-GCM, with the store's key as associated data.
 
-use crate::policy::{Fault, Reader};
+use crate::policy::{ConfigErrorKind, SettingsReader};
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine as _;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 /// The keys that values in the store are sealed with. The first one seals; each opens.
 #[derive(Clone)]
 pub struct Seal {
-    keys: Arc<Vec<SealKey>>,
+    keys: Arc<Vec<RecordEncryptionKey>>,
 }
 
-struct SealKey {
+struct RecordEncryptionKey {
     id: String,
     cipher: Aes256Gcm,
 }
@@ -30,26 +30,31 @@ impl fmt::Debug for Seal {
 impl Seal {
     /// Keys as they are configured, `id:base64` each: the one that seals, and one that was used before.
     pub fn new(current: &str, previous: Option<&str>) -> Option<Self> {
-        let keys = [Some(current), previous].into_iter().flatten().map(SealKey::parse);
-        let keys: Vec<SealKey> = keys.collect::<Option<_>>()?;
+        let keys = [Some(current), previous].into_iter().flatten().map(RecordEncryptionKey::parse);
+        let keys: Vec<RecordEncryptionKey> = keys.collect::<Option<_>>()?;
         let unique = !matches!(keys.as_slice(), [one, other] if one.id == other.id);
         unique.then(|| Self { keys: Arc::new(keys) })
     }
 
-    /// `SEAL_KEY` and `SEAL_KEY_PREVIOUS`.
-    pub(crate) fn read(read: &mut Reader<'_>) -> Option<Self> {
-        let (current, previous) = (read.optional("SEAL_KEY"), read.optional("SEAL_KEY_PREVIOUS"));
+    /// `RECORD_ENCRYPTION_KEY` and `RECORD_ENCRYPTION_KEY_PREVIOUS`.
+    pub(crate) fn read(read: &mut SettingsReader<'_>) -> Option<Self> {
+        let (current, previous) = (
+            read.optional("RECORD_ENCRYPTION_KEY"),
+            read.optional("RECORD_ENCRYPTION_KEY_PREVIOUS"),
+        );
         let Some(current) = current else {
             if previous.is_some() {
-                read.fault("SEAL_KEY", Fault::Missing);
+                read.report("RECORD_ENCRYPTION_KEY", ConfigErrorKind::Missing);
             }
             return None;
         };
         let mut good = true;
-        for (name, text) in [("SEAL_KEY", Some(&current)), ("SEAL_KEY_PREVIOUS", previous.as_ref())]
-        {
-            if text.is_some_and(|text| SealKey::parse(text).is_none()) {
-                read.fault(name, Fault::NotASealKey);
+        for (name, text) in [
+            ("RECORD_ENCRYPTION_KEY", Some(&current)),
+            ("RECORD_ENCRYPTION_KEY_PREVIOUS", previous.as_ref()),
+        ] {
+            if text.is_some_and(|text| RecordEncryptionKey::parse(text).is_none()) {
+                read.report(name, ConfigErrorKind::NotARecordEncryptionKey);
                 good = false;
             }
         }
@@ -58,7 +63,7 @@ impl Seal {
         }
         let seal = Self::new(&current, previous.as_deref());
         if seal.is_none() {
-            read.fault("SEAL_KEY_PREVIOUS", Fault::Duplicate);
+            read.report("RECORD_ENCRYPTION_KEY_PREVIOUS", ConfigErrorKind::Duplicate);
         }
         seal
     }
@@ -89,7 +94,7 @@ impl Seal {
     }
 }
 
-impl SealKey {
+impl RecordEncryptionKey {
     fn parse(text: &str) -> Option<Self> {
         let (id, key) = text.trim().split_once(':')?;
         let named = (1..=32).contains(&id.len())

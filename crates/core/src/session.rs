@@ -1,4 +1,4 @@
-//! What is kept in the store about tokens and sessions: the origin writes it, the edge reads it, and
+//! What is kept in the store about tokens and sessions: the auth service writes it, the edge reads it, and
 //! writes it anew where an introspection said what was missing.
 
 use crate::claims::Claims;
@@ -8,7 +8,7 @@ use crate::time::UnixSeconds;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The record of an access token under [`crate::Keys::token`]. It says who holds the token; it holds
+/// The record of an access token under [`crate::StoreKeys::token`]. It says who holds the token; it holds
 /// nothing that would let anybody make one.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct TokenRecord {

@@ -1,7 +1,7 @@
 //! The store's commands in memcached's words, as values: its meta commands (1.6 or later), one batch in one
 //! write. No I/O.
 //!
-//! What edge and origin ask of a store is a [`Command`] of Redis's. Of these, memcached can do `GET`, `MGET`,
+//! What edge and auth service ask of a store is a [`Command`] of Redis's. Of these, memcached can do `GET`, `MGET`,
 //! `SET … EX`, also with `NX`, `DEL`, and a limit that counts in fixed windows. What lists and hashes hold for operators is
 //! left out; what needs a script is an error.
 

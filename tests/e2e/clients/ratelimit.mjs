@@ -1,4 +1,4 @@
-// Upstash's rate limiter, each of its algorithms, against the gateway named in the environment.
+// Upstash's rate limiter, each of its algorithms, against the redis gateway named in the environment.
 import assert from "node:assert/strict";
 import { Ratelimit } from "@upstash/ratelimit";
 import { Redis } from "@upstash/redis";

@@ -1,4 +1,4 @@
-// Upstash's own client, in its everyday use, against the gateway named in the environment.
+// Upstash's own client, in its everyday use, against the redis gateway named in the environment.
 import assert from "node:assert/strict";
 import { Redis } from "@upstash/redis";
 

@@ -1,10 +1,10 @@
-// clients/js in a real browser, in several tabs, against a running system. A test's page is served through the gate.
+// clients/js in a real browser, in several tabs, against a running system. A test's page is served through the edge.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
 
-const { EDGE_URL, ORIGIN_URL, PAGE_PORT, STACK_USERNAME, STACK_PASSWORD } = process.env;
+const { EDGE_URL, AUTH_URL, PAGE_PORT, STACK_USERNAME, STACK_PASSWORD } = process.env;
 const library = await readFile(new URL('../../../clients/js/index.js', import.meta.url));
 
 // The upstream of the route that pages are on.
@@ -55,12 +55,12 @@ const browser = await chromium.launch({
 });
 
 async function refreshes() {
-  const text = await (await fetch(`${ORIGIN_URL}/metrics`)).text();
+  const text = await (await fetch(`${AUTH_URL}/metrics`)).text();
   const line = text.split('\n').find((one) => one.includes('endpoint="refresh",outcome="done"'));
   return Number(line?.split(' ').at(-1) ?? 0);
 }
 
-// So many tabs of a browser that was never here before, and what they asked of the gate.
+// So many tabs of a browser that was never here before, and what they asked of the edge.
 async function tabs(count, options) {
   const context = await browser.newContext();
   const asked = [];
@@ -172,7 +172,7 @@ for (const cookie of [true, false]) {
     await context.close();
   }
   {
-    // The gate is not to be reached for a moment: nothing is lost, and it goes on.
+    // The edge is not to be reached for a moment: nothing is lost, and it goes on.
     const { context, all } = await tabs(1, { cookie, aheadSeconds: 0 });
     await login(all[0]);
     let dropped = 0;

@@ -186,7 +186,7 @@ async fn issuers_of_every_kind_stand_side_by_side() {
             { "issuer": entra, "audience": client, "algorithms": ["RS256"], "jwks": keys(&bare),
               "token_type": "jwt", "scope_claim": "scp" },
         ],
-        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked", "scopes": ["api:read"] }],
+        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "scopes": ["api:read"] }],
     });
     let edge = tokio::task::spawn_blocking(move || edge(vars)).await.unwrap();
     let sign = |header: Value, claims: Value| {

@@ -8,7 +8,7 @@ async fn start(options: &'static [&'static str]) -> Stack {
     tokio::task::spawn_blocking(move || {
         let mut all = vec!["--engine", "workerd"];
         for option in options {
-            all.extend(["--origin-env", option]);
+            all.extend(["--auth-env", option]);
         }
         Stack::start(&all, None)
     })
@@ -50,7 +50,7 @@ async fn a_username_cools_down_for_longer_each_time() {
             let begun = Instant::now();
             // Even the right password; nothing of it is hashed.
             let (status, code, wait) = attempt(&stack, username, stack.password(), here).await;
-            assert_eq!((status, code.as_str()), (429, "login_cooling"));
+            assert_eq!((status, code.as_str()), (429, "login_throttled"));
             assert!(begun.elapsed() < Duration::from_secs(1));
             waits.push(wait);
             if waits.len() < 3 {
@@ -79,9 +79,9 @@ async fn a_username_cools_down_for_longer_each_time() {
     }
     let metric = |outcome: &str| format!("endpoint=\"login\",outcome=\"{outcome}\"");
     let count = async |outcome: &str| {
-        stack.metric("origin_url", "portcullis_origin_outcomes_total", &metric(outcome)).await
+        stack.metric("auth_url", "portcullis_auth_outcomes_total", &metric(outcome)).await
     };
-    assert_eq!((count("done").await, count("login_cooling").await), (4, 6));
+    assert_eq!((count("done").await, count("login_throttled").await), (4, 6));
     stop(stack).await;
 }
 
@@ -147,7 +147,7 @@ async fn an_address_that_guesses_is_slowed_down_and_many_at_once_are_no_way_arou
 
 /// Good logins cost their address nothing; and the store may be gone.
 #[tokio::test]
-async fn good_logins_are_not_counted_and_without_the_store_the_origin_counts() {
+async fn good_logins_are_not_counted_and_without_the_store_the_auth_service_counts() {
     let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=4", "LOGIN_ATTEMPTS_PER_USERNAME=3"]).await;
     let good = async || attempt(&stack, stack.username(), stack.password(), "192.0.2.1").await.0;
     for _ in 0..8 {

@@ -1,4 +1,4 @@
-//! The gateway as a public server: its bounds, its certificate, its reload, its end.
+//! The redis gateway as a public server: its bounds, its certificate, its reload, its end.
 
 use crate::gateway::GATEWAY;
 use crate::servers::{Folder, Gateway, Process, Redis, TOKEN, answer, free_ports, wait_for_port};
@@ -123,7 +123,7 @@ async fn one_connection_too_many_is_closed() {
         let _ = stream.write_all(request.as_bytes());
         stream.read(&mut buffer).unwrap_or(0)
     };
-    // The gateway may not have seen yet that the one which looked for its port is gone.
+    // The redis gateway may not have seen yet that the one which looked for its port is gone.
     std::thread::sleep(Duration::from_secs(1));
     let mut held: Vec<TcpStream> = (0..3).map(|_| connect(&gateway)).collect();
     held.iter_mut().for_each(|stream| assert!(ask(stream) > 0));
@@ -270,7 +270,7 @@ async fn tokens_are_changed_without_dropping_a_request() {
         let both = token("old", old) + &token("new", new);
         turn(&both, "\"reloaded\"", 1).await;
         assert_eq!((status(old).await, status(new).await), (200, 200));
-        turn("[[token]]\nname='broken'\nsecret=new-new-", "configuration_faulty", 1).await;
+        turn("[[token]]\nname='broken'\nsecret=new-new-", "configuration_invalid", 1).await;
         assert_eq!((status(old).await, status(new).await), (200, 200), "what was good goes on");
         turn(&token("new", new), "\"reloaded\"", 2).await;
         assert_eq!((status(old).await, status(new).await), (401, 200));

@@ -12,7 +12,7 @@ async fn start(vars: Value) -> Stack {
         "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))],
         "ROUTES": [
             { "name": "public", "path": "/public/*", "access": "public" },
-            { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" },
+            { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
         ],
     });
     all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
@@ -94,7 +94,7 @@ async fn who_fails_is_left_alone_and_tried_by_one() {
 async fn nobody_opens_a_breaker_by_breaking_off_a_body() {
     let stalls = Provider::start(Behaviour::Stalls);
     let stack = start(json!({
-        "BREAKER_FAILURES": "2", "ORIGIN_DEADLINE_MS": "1000", "UPSTREAM_DEADLINE_MS": "400",
+        "BREAKER_FAILURES": "2", "AUTH_DEADLINE_MS": "1000", "UPSTREAM_DEADLINE_MS": "400",
         "ROUTES": [
             { "name": "auth", "path": "/auth/*", "access": "auth" },
             { "name": "slow", "path": "/public/slow", "access": "public",
@@ -131,7 +131,7 @@ async fn nobody_opens_a_breaker_by_breaking_off_a_body() {
             assert!(path != "/auth/login" || large.starts_with("HTTP/1.1 413"), "{large}");
         }
     }
-    // The origin answers, and has nothing to hash for it.
+    // The auth service answers, and has nothing to hash for it.
     let body = json!({ "refresh_token": "made-up" });
     let refresh = crate::stack::post(&stack.edge("/auth/refresh"), body).await;
     refused(refresh, 401, "refresh_token_invalid").await;
@@ -172,7 +172,7 @@ async fn made_up_tokens_do_not_cut_off_their_provider() {
     let url = stack.edge("/api/x");
     for number in 0..6 {
         let response = get_with(&url, &format!("made-up-{number}")).await;
-        refused(response, 503, "introspection_faulty").await;
+        refused(response, 503, "introspection_bad_response").await;
     }
     provider.behave(answer(200, r#"{"active":true,"sub":"alice"}"#));
     assert_eq!(get_with(&url, "genuine").await.status(), 200);
@@ -204,7 +204,7 @@ async fn wrangler(vars: Value) -> Stack {
     let mut all = json!({
         "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))], "STORE_DEADLINE_MS": "3000",
         "STORE_URL": SHARED.fact("store_url"), "STORE_TOKEN": SHARED.fact("edge_store_token"),
-        "UPSTREAM_URL": SHARED.fact("upstream_url"), "ORIGIN_URL": SHARED.fact("origin_url"),
+        "UPSTREAM_URL": SHARED.fact("upstream_url"), "AUTH_URL": SHARED.fact("auth_url"),
     });
     all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
     tokio::task::spawn_blocking(move || Stack::start(&["--only", "edge"], Some(all))).await.unwrap()
@@ -289,7 +289,7 @@ async fn operators_see_where_a_verdict_came_from_and_where_the_time_went() {
     assert!(!log.contains(&token[token.len() - 40..]));
 
     let route = "route=\"api\"";
-    let metric = async |name: &str, label: &str| SHARED.metric("origin_url", name, label).await;
+    let metric = async |name: &str, label: &str| SHARED.metric("auth_url", name, label).await;
     let before = metric("portcullis_edge_requests_total", route).await;
     for number in 0..40 {
         get_with(&stack.edge("/api/x"), &token).await;

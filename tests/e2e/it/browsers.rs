@@ -23,19 +23,19 @@ static GATE: LazyLock<Stack> = LazyLock::new(|| {
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
         }],
         "ROUTES": [
-            { "name": "cookie", "path": "/cookie/*", "access": "protected", "mode": "unrevoked",
+            { "name": "cookie", "path": "/cookie/*", "access": "protected", "require": "not_revoked",
               "cookie": "__Host-token", "cors": { "origins": [APP], "credentials": true, "headers": ["X-Own"] } },
-            { "name": "passed", "path": "/passed/*", "access": "protected", "mode": "unrevoked",
-              "cookie": "__Host-token", "token": "pass" },
-            { "name": "signed", "path": "/signed/*", "access": "protected", "mode": "unrevoked", "assertion": true },
-            { "name": "any", "path": "/any/{id}/x", "access": "protected", "mode": "unrevoked",
+            { "name": "passed", "path": "/passed/*", "access": "protected", "require": "not_revoked",
+              "cookie": "__Host-token", "forward_token": true },
+            { "name": "signed", "path": "/signed/*", "access": "protected", "require": "not_revoked", "assertion": true },
+            { "name": "any", "path": "/any/{id}/x", "access": "protected", "require": "not_revoked",
               "scopes_any": ["a", "api:read"], "claims": { "tenant": ["acme", "other"] } },
             { "name": "limited", "path": "/limited", "access": "public",
               "limit": { "quota": 1, "window_seconds": 60, "by": "address",
                          "algorithm": "fixed_window" } },
             { "name": "open", "path": "/open/*", "access": "public", "cors": { "origins": ["*"] } },
-            { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked", "scopes": ["api:read"] },
-            { "name": "admin", "path": "/admin/*", "access": "protected", "mode": "unrevoked", "scopes": ["admin"] },
+            { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "scopes": ["api:read"] },
+            { "name": "admin", "path": "/admin/*", "access": "protected", "require": "not_revoked", "scopes": ["admin"] },
         ],
         "CORS": { "origins": [APP] },
         "RESOURCE_URL": "https://api.example/v1",
@@ -161,9 +161,9 @@ async fn a_cookie_serves_where_its_route_says_so_and_only_for_its_own_site() {
     ] {
         let mut all = vec![("cookie", cookie.as_str())];
         all.extend(fields.clone());
-        refused(call("POST", "/cookie/x", &all).await, 403, "origin_refused").await;
+        refused(call("POST", "/cookie/x", &all).await, 403, "cross_site_denied").await;
         all.extend([("upgrade", "websocket"), ("connection", "Upgrade")]);
-        refused(call("GET", "/cookie/x", &all).await, 403, "origin_refused").await;
+        refused(call("GET", "/cookie/x", &all).await, 403, "cross_site_denied").await;
     }
     let bearer = format!("Bearer {token}");
     // Other routes' upstreams are not sent it.
@@ -267,7 +267,7 @@ async fn a_key_that_is_not_the_published_one_signs_nothing() {
                 "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
             }],
             "ROUTES": [
-                { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked", "assertion": true },
+                { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "assertion": true },
             ],
             "ASSERTION": { "issuer": "https://edge.example", "audience": "inner" },
             "ASSERTION_KEY": key,
@@ -275,7 +275,7 @@ async fn a_key_that_is_not_the_published_one_signs_nothing() {
     };
     let edge = tokio::task::spawn_blocking(start).await.unwrap();
     let response = get_with(&edge.edge("/api/x"), &token()).await;
-    refused(response, 503, "configuration_faulty").await;
+    refused(response, 503, "configuration_invalid").await;
     assert!(edge.log("edge").contains("ASSERTION_KEY"), "{}", edge.log("edge"));
     tokio::task::spawn_blocking(move || drop(edge)).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Upstash's own clients, as they come from their registries, against the gateway.
+//! Upstash's own clients, as they come from their registries, against the redis gateway.
 
 use crate::servers::{Folder, Gateway, Redis, TOKEN};
 use std::path::{Path, PathBuf};

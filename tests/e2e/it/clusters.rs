@@ -1,4 +1,4 @@
-//! A Cluster behind the gateway: slots that move, servers that die or are cut off, scripts that lie.
+//! A Cluster behind the redis gateway: slots that move, servers that die or are cut off, scripts that lie.
 
 use crate::load::under_load;
 use crate::servers::{Gateway, Redis, TOKEN, connection, free_ports};
@@ -314,7 +314,7 @@ async fn a_node_that_was_cut_off_misleads_nobody() {
     let lonely = keys.iter().find(|key| slot(key) <= 5461).unwrap();
     let mut served = 0;
     for _ in 0..4 {
-        // What it can't serve makes the gateway look for another map, again and again.
+        // What it can't serve makes the redis gateway look for another map, again and again.
         let (_, body) = gateway.send("/", json!(["GET", lonely])).await;
         assert!(body["error"].as_str().unwrap().starts_with("CLUSTERDOWN"), "{body}");
         for key in &keys {

@@ -1,4 +1,4 @@
-//! The origin killed at each step of what it does, and a store that loses its content: once the origin is back, the
+//! The auth service killed at each step of what it does, and a store that loses its content: once the auth service is back, the
 //! edge accepts nothing that the database calls revoked, and no client has lost its session by it.
 
 use crate::proxy::{Fault, Proxy};
@@ -13,39 +13,39 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
 
-/// A system whose origin is the test's to kill.
+/// A system whose auth service is the test's to kill.
 struct World {
     stack: Stack,
     folder: Folder,
     settings: Vec<(String, String)>,
-    origin: Option<Process>,
+    auth: Option<Process>,
     port: u16,
-    /// From the origin's being back until the last yes of the edge that the database would not have given.
+    /// From the auth service's being back until the last yes of the edge that the database would not have given.
     worst: Duration,
     crashes: u32,
 }
 
 async fn start(options: &'static [&'static str]) -> World {
     let vars = json!({ "STORE_DEADLINE_MS": "3000", "BREAKER_FAILURES": "0", "ROUTES": [
-        { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "mode": "unrevoked" },
+        { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
         { "name": "api", "path": "/api/*", "access": "protected" },
         { "name": "auth", "path": "/auth/*", "access": "auth" },
     ] });
     let stack = tokio::task::spawn_blocking(move || Stack::start(options, Some(vars)));
     let stack = stack.await.unwrap();
-    stack.signal("origin", "-KILL");
-    let port: u16 = stack.fact("origin_url").rsplit(':').next().unwrap().parse().unwrap();
+    stack.signal("auth", "-KILL");
+    let port: u16 = stack.fact("auth_url").rsplit(':').next().unwrap().parse().unwrap();
     while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let settings = ["LOGIN_ATTEMPTS_PER_USERNAME", "LOGIN_ATTEMPTS_PER_ADDRESS"];
     let settings = settings.map(|name| (name.to_owned(), "0".to_owned())).to_vec();
     let (worst, crashes) = (Duration::ZERO, 0);
-    World { stack, folder: Folder::new(), settings, origin: None, port, worst, crashes }
+    World { stack, folder: Folder::new(), settings, auth: None, port, worst, crashes }
 }
 
 fn program() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug/portcullis-origin"))
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug/portcullis-auth"))
 }
 
 impl World {
@@ -55,24 +55,24 @@ impl World {
 
     async fn up(&mut self) {
         let mut command = Command::new(program());
-        command.arg("--config").arg(self.stack.fact("origin_config")).arg("serve");
+        command.arg("--config").arg(self.stack.fact("auth_config")).arg("serve");
         command.envs(self.settings.iter().cloned());
-        let process = Process::start(&mut command, self.folder.file("origin.log"));
+        let process = Process::start(&mut command, self.folder.file("auth.log"));
         let begun = Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             assert!(begun.elapsed() < Duration::from_secs(20), "{}", process.text());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.origin = Some(process);
+        self.auth = Some(process);
     }
 
     fn kill(&mut self) {
-        self.origin.take().unwrap().signal("-KILL");
+        self.auth.take().unwrap().signal("-KILL");
         self.crashes += 1;
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.stack.fact("origin_url"))
+        format!("{}{path}", self.stack.fact("auth_url"))
     }
 
     async fn login(&self) -> Tokens {
@@ -89,7 +89,7 @@ impl World {
         answer.json::<Value>().await.unwrap()["active"] == true
     }
 
-    /// Holds the edge's word on a token against the database's, now that the origin is back.
+    /// Holds the edge's word on a token against the database's, now that the auth service is back.
     async fn agree(&mut self, token: &str) {
         let begun = Instant::now();
         let active = self.is_active(token).await;
@@ -101,7 +101,7 @@ impl World {
                 if status == good {
                     break;
                 }
-                let log = self.origin.as_ref().map(Process::text).unwrap_or_default();
+                let log = self.auth.as_ref().map(Process::text).unwrap_or_default();
                 assert_eq!(status, 200, "{path}: active: {active}\n{log}");
                 assert!(
                     asked < Duration::from_secs(3),
@@ -117,7 +117,7 @@ impl World {
     }
 }
 
-/// What is done while the origin dies.
+/// What is done while the auth service dies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Act {
     Login,
@@ -151,7 +151,7 @@ impl World {
         }
     }
 
-    /// Does something, has the origin die at the moment that `moment` waits for, brings it back, and looks.
+    /// Does something, has the auth service die at the moment that `moment` waits for, brings it back, and looks.
     async fn crash(&mut self, act: Act, moment: impl Future<Output = ()>, mend: impl Fn()) {
         let (session, other) = (self.login().await, self.login().await);
         for tokens in [&session, &other] {
@@ -217,7 +217,7 @@ async fn killed_before_and_after_the_store_is_told() {
 /// A proxy before a Postgres that goes silent at a packet.
 struct Wire {
     port: u16,
-    /// How many packets of the origin still pass.
+    /// How many packets of the auth service still pass.
     left: Arc<AtomicI64>,
     /// Whether the packet that it stops at passes as well, and only its answer does not.
     passes_last: Arc<Mutex<bool>>,

@@ -12,10 +12,10 @@ async fn a_faulty_configuration_serves_nothing_and_names_every_fault() {
         .await
         .unwrap();
     for path in ["/public/x", "/api/hello", "/auth/login"] {
-        refused(get(&edge.edge(path)).send().await.unwrap(), 503, "configuration_faulty").await;
+        refused(get(&edge.edge(path)).send().await.unwrap(), 503, "configuration_invalid").await;
     }
     let log = edge.log("edge");
-    let line = log.lines().find(|line| line.contains("configuration_faulty")).unwrap_or_default();
+    let line = log.lines().find(|line| line.contains("configuration_invalid")).unwrap_or_default();
     for log in [line, &edge.own_log()] {
         for name in
             ["STORE_URL", "STORE_DEADLINE_MS", "ROUTES", "TRUSTED_PROXIES", "METRICS_SECONDS"]
@@ -46,11 +46,11 @@ fn the_servers_name_all_faults_of_their_settings() {
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let text = run("portcullis-origin", &["serve", "--listen", "nowhere"]);
-    for name in ["ISSUER", "AUDIENCE", "STORE_URL", "STORE_TOKEN", "ORIGIN_LISTEN"] {
+    let text = run("portcullis-auth", &["serve", "--listen", "nowhere"]);
+    for name in ["ISSUER", "AUDIENCE", "STORE_URL", "STORE_TOKEN", "AUTH_LISTEN"] {
         assert!(text.contains(name), "{name}: {text}");
     }
-    let text = run("portcullis-gateway", &["--listen", "nowhere", "--redis-url", "http://x"]);
+    let text = run("portcullis-redis-gateway", &["--listen", "nowhere", "--redis-url", "http://x"]);
     for name in ["GATEWAY_LISTEN", "REDIS_URL", "GATEWAY_TOKENS"] {
         assert!(text.contains(name), "{name}: {text}");
     }

@@ -1,4 +1,4 @@
-//! What the gate does while a dependency does harm: 200 requests a second, of each kind that there is, through a
+//! What the edge does while a dependency does harm: 200 requests a second, of each kind that there is, through a
 //! proxy that injects one fault after the other. `cargo xtask bench faults` gives each 20 s, and puts the
 //! tables into docs/reliability.md.
 
@@ -30,7 +30,7 @@ fn store_deadline_ms() -> u64 {
     if is_short() { 1000 } else { 250 }
 }
 
-/// The origin's, and an upstream's.
+/// The auth service's, and an upstream's.
 fn deadline_ms() -> u64 {
     if is_short() { 2000 } else { 1000 }
 }
@@ -100,7 +100,7 @@ struct Bench {
     stack: Stack,
     edge: Arc<Stack>,
     store: Proxy,
-    origin: Proxy,
+    auth: Proxy,
     upstream: Proxy,
     kinds: Vec<Kind>,
     client: Client,
@@ -110,7 +110,7 @@ impl Bench {
     async fn start() -> Self {
         let start = || {
             let stack = Stack::start(&[], None);
-            let [store, origin, upstream] = ["store_url", "origin_url", "upstream_url"]
+            let [store, auth, upstream] = ["store_url", "auth_url", "upstream_url"]
                 .map(|name| Proxy::start(stack.fact(name)));
             let route = |name: &str, more: serde_json::Value| {
                 let mut route = json!({
@@ -123,15 +123,15 @@ impl Bench {
             let edge = edge(json!({
                 "STORE_DEADLINE_MS": store_deadline_ms().to_string(),
                 "STORE_URL": store.url(), "STORE_TOKEN": stack.fact("edge_store_token"),
-                "ORIGIN_URL": origin.url(), "ORIGIN_DEADLINE_MS": deadline_ms().to_string(),
+                "AUTH_URL": auth.url(), "AUTH_DEADLINE_MS": deadline_ms().to_string(),
                 "UPSTREAM_URL": upstream.url(), "UPSTREAM_DEADLINE_MS": deadline_ms().to_string(),
                 "BREAKER_PAUSE_MS_MAX": "1000", "LOG": "refused",
                 "INTROSPECTION_SECRET": stack.fact("introspection_secret"),
                 "ISSUERS": [{
                     "issuer": stack.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
-                    "jwks_url": format!("{}/.well-known/jwks.json", stack.fact("origin_url")),
+                    "jwks_url": format!("{}/.well-known/jwks.json", stack.fact("auth_url")),
                     "introspection": {
-                        "url": format!("{}/oauth/introspect", origin.url()), "client_id": "edge",
+                        "url": format!("{}/oauth/introspect", auth.url()), "client_id": "edge",
                         "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
                     },
                 }],
@@ -139,16 +139,16 @@ impl Bench {
                     { "name": "auth", "path": "/auth/*", "access": "auth" },
                     { "name": "well-known", "path": "/.well-known/*", "access": "auth" },
                     { "name": "public", "path": "/public/*", "access": "public" },
-                    route("deny", json!({ "store_outage": "deny" })),
-                    route("origin", json!({ "store_outage": "origin" })),
-                    route("signature", json!({ "store_outage": "signature" })),
+                    route("deny", json!({ "on_store_outage": "deny" })),
+                    route("introspect", json!({ "on_store_outage": "introspect" })),
+                    route("signature", json!({ "on_store_outage": "signature" })),
                 ],
             }));
-            (stack, Arc::new(edge), store, origin, upstream)
+            (stack, Arc::new(edge), store, auth, upstream)
         };
-        let (stack, edge, store, origin, upstream) =
+        let (stack, edge, store, auth, upstream) =
             tokio::task::spawn_blocking(start).await.unwrap();
-        // Each fault sees some revoked tokens for the first time: the gate remembers those that it knows.
+        // Each fault sees some revoked tokens for the first time: the edge remembers those that it knows.
         let (mut good, mut revoked) = (Vec::new(), Vec::new());
         for number in 0..24 {
             let session = stack.login().await;
@@ -168,10 +168,10 @@ impl Bench {
         };
         let kinds = vec![
             kind("deny", "/api/deny", &good, false),
-            kind("origin", "/api/origin", &good, false),
+            kind("introspect", "/api/introspect", &good, false),
             kind("signature", "/api/signature", &good, false),
             kind("deny, revoked", "/api/deny", &revoked, true),
-            kind("origin, revoked", "/api/origin", &revoked, true),
+            kind("introspect, revoked", "/api/introspect", &revoked, true),
             kind("signature, revoked", "/api/signature", &revoked, true),
             kind("public", "/public/x", &[], false),
             Kind {
@@ -187,7 +187,7 @@ impl Bench {
             kind("key set", "/.well-known/jwks.json", &[], false),
         ];
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
-        Self { stack, edge, store, origin, upstream, kinds, client }
+        Self { stack, edge, store, auth, upstream, kinds, client }
     }
 
     /// Asks for each kind in turn for some time, while something happens.
@@ -277,10 +277,10 @@ fn row(fault: &str, names: &[&str], seen: &BTreeMap<&'static str, Seen>, back: D
 
 const STORE: [&str; 7] = [
     "deny",
-    "origin",
+    "introspect",
     "signature",
     "deny, revoked",
-    "origin, revoked",
+    "introspect, revoked",
     "signature, revoked",
     "public",
 ];
@@ -359,14 +359,14 @@ async fn the_store_does_harm() {
 
 /// Whatever the store does, a revoked token passes where the route has chosen that, and nowhere else.
 fn judge_store(fault: &str, seen: &BTreeMap<&'static str, Seen>, harmless: bool) {
-    for name in ["deny, revoked", "origin, revoked"] {
+    for name in ["deny, revoked", "introspect, revoked"] {
         assert_eq!(seen[name].count(200), 0, "{fault}: a revoked token was let in on {name}");
     }
     let all = |name: &str| seen[name].count(200) == seen[name].total();
     assert!(all("public"), "{fault}: {}", seen["public"].shown());
     assert!(all("signature"), "{fault}: {}", seen["signature"].shown());
     if harmless {
-        assert!(all("deny") && all("origin"), "{fault}: {}", seen["deny"].shown());
+        assert!(all("deny") && all("introspect"), "{fault}: {}", seen["deny"].shown());
         assert_eq!(seen["signature, revoked"].count(200), 0, "{fault}");
     } else {
         // The harm was done: what needs the store and has no other word is refused.
@@ -375,35 +375,35 @@ fn judge_store(fault: &str, seen: &BTreeMap<&'static str, Seen>, harmless: bool)
             if fault == "dies" { seen["deny"].total() / 4 } else { seen["deny"].total() * 9 / 10 };
         assert!(refused >= most, "{fault} did nothing: {}", seen["deny"].shown());
     }
-    // While it asks the origin instead, within a rate, nearly everything goes on.
-    let (good, total) = (seen["origin"].count(200), seen["origin"].total());
-    assert!(good * 10 >= total * 8, "{fault}: {}", seen["origin"].shown());
+    // While it asks the auth service instead, within a rate, nearly everything goes on.
+    let (good, total) = (seen["introspect"].count(200), seen["introspect"].total());
+    assert!(good * 10 >= total * 8, "{fault}: {}", seen["introspect"].shown());
 }
 
-const ORIGIN: [&str; 5] = ["refresh", "key set", "deny", "signature", "public"];
+const AUTH: [&str; 5] = ["refresh", "key set", "deny", "signature", "public"];
 
 #[tokio::test]
-async fn the_origin_does_harm() {
+async fn the_auth_service_does_harm() {
     let bench = Bench::start().await;
-    println!("<!-- origin: {} s of each -->", seconds());
-    println!("| the origin | {} | worst ms | lost | back after ms |", ORIGIN.join(" | "));
-    println!("|---|{}---|---|---|", "---|".repeat(ORIGIN.len()));
-    bench.recovers(&ORIGIN).await;
+    println!("<!-- auth: {} s of each -->", seconds());
+    println!("| the auth service | {} | worst ms | lost | back after ms |", AUTH.join(" | "));
+    println!("|---|{}---|---|---|", "---|".repeat(AUTH.len()));
+    bench.recovers(&AUTH).await;
     for (name, fault) in harm() {
-        bench.origin.set(fault);
-        let seen = bench.load(&ORIGIN, async {}).await;
-        bench.origin.set(Fault::None);
-        row(name, &ORIGIN, &seen, bench.recovers(&ORIGIN).await);
+        bench.auth.set(fault);
+        let seen = bench.load(&AUTH, async {}).await;
+        bench.auth.set(Fault::None);
+        row(name, &AUTH, &seen, bench.recovers(&AUTH).await);
         for kind in ["refresh", "key set"] {
             // A page of an auth service that failed is not for clients.
             judge_harm(name, &seen[kind], (if kind == "refresh" { 401 } else { 200 }, 502, 503));
         }
         for name in ["deny", "signature", "public"] {
             let good = seen[name].count(200) == seen[name].total();
-            assert!(good, "{name}: validation needs no origin: {}", seen[name].shown());
+            assert!(good, "{name}: validation needs no auth: {}", seen[name].shown());
         }
     }
-    println!("<!-- end of origin -->");
+    println!("<!-- end of auth -->");
     bench.stop().await;
 }
 
@@ -432,7 +432,7 @@ async fn the_upstream_does_harm() {
     bench.stop().await;
 }
 
-/// What comes of each kind of harm: its own answer goes through, and no answer is one of the gate's.
+/// What comes of each kind of harm: its own answer goes through, and no answer is one of the edge's.
 fn judge_harm(fault: &str, seen: &Seen, (good, failed, gone): (u16, u16, u16)) {
     let expect = match fault {
         "does nothing wrong" | "answers 300 ms late" => seen.count(good),
@@ -444,7 +444,7 @@ fn judge_harm(fault: &str, seen: &Seen, (good, failed, gone): (u16, u16, u16)) {
     assert_eq!(expect, seen.total(), "{fault}: {}", seen.shown());
 }
 
-/// What origin and upstream do.
+/// What auth service and upstream do.
 fn harm() -> Vec<(&'static str, Fault)> {
     vec![
         ("does nothing wrong", Fault::None),

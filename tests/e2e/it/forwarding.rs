@@ -39,7 +39,7 @@ async fn the_upstream_learns_who_asks_and_no_forgery_reaches_it() {
         !text.contains("mallory") && !text.contains("forged") && !text.contains("203.0.113.9"),
         "{text}"
     );
-    assert!(!headers.contains_key("authorization"), "the token stays at the gate");
+    assert!(!headers.contains_key("authorization"), "the token stays at the edge");
     for name in ["portcullis-subject", "portcullis-session", "x-request-id"] {
         assert!(headers[name].as_str().is_some_and(|value| value.len() >= 16), "{name}: {text}");
     }
@@ -91,7 +91,7 @@ async fn over_its_limit_a_route_says_when_to_come_back() {
 
 #[tokio::test]
 async fn no_path_trick_reaches_a_protected_route() {
-    refused(get(&SHARED.edge("/nowhere")).send().await.unwrap(), 404, "route_unknown").await;
+    refused(get(&SHARED.edge("/nowhere")).send().await.unwrap(), 404, "route_not_found").await;
     for path in [
         "/public/..%2fapi/hello",
         "/public/%2e%2e/api/hello",
@@ -153,11 +153,11 @@ async fn a_second_credential_is_refused() {
     assert!(answer.contains(" 400 ") && answer.contains("credential_malformed"), "{answer}");
 }
 
-/// An edge whose origin is the echoing upstream shows what the origin is sent.
+/// An edge whose auth service is the echoing upstream shows what the auth service is sent.
 #[tokio::test]
-async fn the_origin_is_sent_no_more_than_it_should() {
+async fn the_auth_service_is_sent_no_more_than_it_should() {
     let vars = json!({
-        "ORIGIN_URL": SHARED.fact("upstream_url"),
+        "AUTH_URL": SHARED.fact("upstream_url"),
         "AUTH_BODY_BYTES_MAX": "1000",
     });
     let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
@@ -195,7 +195,7 @@ async fn a_deadline_ends_every_wait() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let vars = json!({
-        "ORIGIN_URL": url, "ORIGIN_DEADLINE_MS": "400",
+        "AUTH_URL": url, "AUTH_DEADLINE_MS": "400",
         "UPSTREAM_URL": url, "UPSTREAM_DEADLINE_MS": "500",
         "ROUTES": [
             { "name": "auth", "path": "/auth/*", "access": "auth" },
@@ -221,8 +221,7 @@ async fn a_deadline_ends_every_wait() {
             "{code}: {elapsed:?}"
         );
     };
-    timed(client().post(edge.edge("/auth/login")).json(&json!({})), 503, "origin_timeout", 400)
-        .await;
+    timed(client().post(edge.edge("/auth/login")).json(&json!({})), 503, "auth_timeout", 400).await;
     timed(get(&edge.edge("/public")), 504, "upstream_timeout", 500).await;
     let issuer = crate::issuer::Issuer::new();
     let token = issuer.sign(&crate::issuer::header(json!({})), &crate::issuer::claims(json!({})));
@@ -286,11 +285,11 @@ async fn workerd_alone_serves_the_same_bundle() {
         "STORE_URL": SHARED.fact("store_url"),
         "STORE_TOKEN": SHARED.fact("edge_store_token"),
         "UPSTREAM_URL": SHARED.fact("upstream_url"),
-        "ORIGIN_URL": SHARED.fact("origin_url"),
+        "AUTH_URL": SHARED.fact("auth_url"),
         "ISSUERS": [{
             "issuer": SHARED.fact("edge_url"), "audience": crate::issuer::AUDIENCE,
             "algorithms": ["EdDSA"],
-            "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("origin_url")),
+            "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("auth_url")),
         }],
     });
     let options = ["--only", "edge", "--engine", "workerd"];
@@ -376,7 +375,7 @@ async fn a_websocket_passes_with_its_identity() {
     tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
 }
 
-/// The same raw request, to an upstream directly and through the gate: what matters of the answers is the
+/// The same raw request, to an upstream directly and through the edge: what matters of the answers is the
 /// same.
 #[tokio::test]
 async fn http_behaves_as_without_the_gate() {
@@ -387,7 +386,7 @@ async fn http_behaves_as_without_the_gate() {
         }],
         "ROUTES": [
             { "name": "public", "path": "/public/*", "access": "public", "cors": { "origins": ["*"] } },
-            { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" },
+            { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
         ],
         "UPSTREAM_URL": upstream.url(""),
     });

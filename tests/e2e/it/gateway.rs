@@ -1,4 +1,4 @@
-//! The store's protocol, line by line, as the gateway speaks it before a real Redis.
+//! The store's protocol, line by line, as the redis gateway speaks it before a real Redis.
 
 use crate::servers::{Gateway, Redis, TOKEN, answer};
 use crate::stack::{SHARED, client, field};
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-/// A gateway with a Redis of its own, for tests that look at all of its keys, too.
+/// A redis gateway with a Redis of its own, for tests that look at all of its keys, too.
 pub static GATEWAY: LazyLock<(Redis, Gateway)> = LazyLock::new(|| {
     let redis = Redis::start(&[]);
     let gateway = Gateway::start(&redis.url(), &[]);
@@ -395,11 +395,11 @@ async fn nobody_asks_without_a_token() {
     let by_query = by_query.header("x-request-id", "asked-by-query").send().await.unwrap();
     assert_eq!(answer(by_query).await, (200, json!({ "result": "PONG" })));
     let begun = std::time::Instant::now();
-    while !SHARED.log("gateway").contains("asked-by-query") {
+    while !SHARED.log("redis-gateway").contains("asked-by-query") {
         assert!(begun.elapsed().as_secs() < 5, "a line for each request");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    let log = SHARED.log("gateway");
+    let log = SHARED.log("redis-gateway");
     assert!(!log.contains(token) && !log.contains("_token"), "the log holds no token");
 }
 

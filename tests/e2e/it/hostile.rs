@@ -29,7 +29,7 @@ impl Gate {
             ],
             "ROUTES": [
                 { "name": "public", "path": "/public/*", "access": "public" },
-                { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" },
+                { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
             ],
             "UPSTREAM_URL": upstream.url(""),
         }));
@@ -104,7 +104,7 @@ impl Gate {
         // Nobody else's request has been harmed.
         let good = TRUSTED.sign(&header(json!({})), &claims(json!({})));
         let tried = self.tried;
-        assert_eq!(self.token(&good), "200", "{reference}: the gate is not well afterwards");
+        assert_eq!(self.token(&good), "200", "{reference}: the edge is not well afterwards");
         self.tried = tried;
         self.upstream.take();
     }

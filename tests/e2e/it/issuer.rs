@@ -1,4 +1,4 @@
-//! A foreign issuer with a key of its own, and an edge that trusts it: for tokens that the origin would
+//! A foreign issuer with a key of its own, and an edge that trusts it: for tokens that the auth service would
 //! never issue.
 
 use crate::stack::{SHARED, Stack};
@@ -29,15 +29,15 @@ pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks_url": jwks_url,
         }],
         "ROUTES": [
-            { "name": "admin", "path": "/api/admin", "access": "protected", "mode": "unrevoked", "scopes": ["admin"] },
-            { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" },
+            { "name": "admin", "path": "/api/admin", "access": "protected", "require": "not_revoked", "scopes": ["admin"] },
+            { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
             { "name": "public", "path": "/public/*", "access": "public" },
         ],
         "STORE_DEADLINE_MS": "3000",
         "STORE_URL": SHARED.fact("store_url"),
         "STORE_TOKEN": SHARED.fact("edge_store_token"),
         "UPSTREAM_URL": SHARED.fact("upstream_url"),
-        "ORIGIN_URL": SHARED.fact("origin_url"),
+        "AUTH_URL": SHARED.fact("auth_url"),
     });
     Stack::start(&["--only", "edge"], Some(vars))
 });
@@ -88,8 +88,8 @@ pub fn edge(vars: Value) -> Stack {
         "STORE_URL": SHARED.fact("store_url"),
         "STORE_TOKEN": SHARED.fact("edge_store_token"),
         "UPSTREAM_URL": SHARED.fact("upstream_url"),
-        "ORIGIN_URL": SHARED.fact("origin_url"),
-        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" }],
+        "AUTH_URL": SHARED.fact("auth_url"),
+        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" }],
     });
     all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
     Stack::start(&["--only", "edge", "--engine", "workerd"], Some(all))

@@ -180,7 +180,7 @@ async fn without_its_issuer_keys_serve_for_a_bounded_time() {
     provider.behave(answer(200, &set(&[(&issuer, "a")])));
     let back = Instant::now();
     while judge(&stack, &token).await != "200" {
-        assert!(back.elapsed() < Duration::from_secs(20), "the issuer is back and the gate is not");
+        assert!(back.elapsed() < Duration::from_secs(20), "the issuer is back and the edge is not");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     stop(stack).await;
@@ -300,7 +300,7 @@ async fn a_new_isolate_finds_what_another_fetched() {
     let provider = Provider::serving(&set(&[(&issuer, "a")]));
     let vars = json!({
         "ISSUERS": [issuer_at(&provider.url("/jwks"))],
-        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked" }],
+        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" }],
         "STORE_DEADLINE_MS": "3000",
         "STORE_URL": crate::stack::SHARED.fact("store_url"),
         "STORE_TOKEN": crate::stack::SHARED.fact("edge_store_token"),

@@ -56,7 +56,7 @@ fn open(name: &str, limit: Value) -> Value {
 
 fn protected(name: &str, more: Value) -> Value {
     let mut route = json!({
-        "name": name, "path": format!("/api/{name}"), "access": "protected", "mode": "unrevoked",
+        "name": name, "path": format!("/api/{name}"), "access": "protected", "require": "not_revoked",
     });
     route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     route
@@ -168,7 +168,7 @@ async fn quotas_are_told_and_a_shadow_refuses_nothing() {
     stop(stack).await;
 }
 
-/// A gateway and a Redis of the test's own, so that what is counted there is the test's.
+/// A redis gateway and a Redis of the test's own, so that what is counted there is the test's.
 async fn store() -> (Redis, Gateway) {
     let start = || {
         let redis = Redis::start(&[]);
@@ -223,7 +223,7 @@ async fn who_uses_a_revoked_token_uses_up_nobodys_quota() {
         "ROUTES": [protected("victim", json!({ "limit": limit }))],
     }))
     .await;
-    let keys = portcullis_core::Keys::new("pc");
+    let keys = portcullis_core::StoreKeys::new("pc");
     let marker = keys.revoked_jti(ISSUER, "stolen");
     gateway.run(json!(["SET", marker, "1", "EX", "600"])).await;
     let (stolen, own) = (token(json!({ "jti": "stolen" })), token(json!({ "jti": "own" })));
@@ -264,12 +264,16 @@ async fn a_guesser_is_stopped_and_who_is_known_to_be_good_is_not() {
         }
     }
     assert!(codes[..10].iter().all(|code| code == "signature_invalid"), "{codes:?}");
-    assert!(codes[10..].iter().all(|code| code == "failures_exceeded"), "{codes:?}");
+    assert!(codes[10..].iter().all(|code| code == "too_many_invalid_tokens"), "{codes:?}");
     // The good client goes on, from there and from elsewhere; an unknown token from there does not.
     assert_eq!(passed(&stack, "/api/x", "192.0.2.66", Some(&good), 30).await, 30);
     let other = token(json!({ "jti": "j2" }));
-    refused(call(&stack, "/api/x", "192.0.2.66", Some(&other)).await, 429, "failures_exceeded")
-        .await;
+    refused(
+        call(&stack, "/api/x", "192.0.2.66", Some(&other)).await,
+        429,
+        "too_many_invalid_tokens",
+    )
+    .await;
     assert_eq!(passed(&stack, "/api/x", "192.0.2.1", Some(&other), 30).await, 30);
     // Late and missing tokens are no guesses.
     let late = token(json!({ "exp": crate::issuer::now() - 600 }));
@@ -293,7 +297,7 @@ async fn what_is_counted_late_lets_through_what_arrives_within_one_trip() {
     let (redis, gateway) = store().await;
     let far = crate::proxy::Proxy::start(&gateway.url);
     far.set(crate::proxy::Fault::Late { ms: away_ms });
-    let late = json!({ "quota": QUOTA, "window_seconds": 600, "by": "subject", "count": "async" });
+    let late = json!({ "quota": QUOTA, "window_seconds": 600, "by": "subject", "timing": "after" });
     let stack = start(json!({
         "STORE_URL": far.url(), "STORE_TOKEN": TOKEN, "REVOCATION_SECONDS_MAX": "60",
         "ROUTES": [protected("late", json!({ "limit": late }))],
@@ -344,14 +348,14 @@ async fn each_route_says_what_holds_without_the_store() {
     issuer["introspection"] = json!({
         "url": provider.url("/i"), "client_id": "e", "client_secret_variable": "PROVIDER_SECRET",
     });
-    let route = |name: &str, outage: &str| protected(name, json!({ "store_outage": outage }));
+    let route = |name: &str, outage: &str| protected(name, json!({ "on_store_outage": outage }));
     let stack = start(json!({
         "ISSUERS": [issuer], "PROVIDER_SECRET": "s", "INTROSPECTIONS_PER_SECOND_MAX": "20",
         "STORE_URL": "http://127.0.0.1:1",
         "ROUTES": [
             open("shut", limit("deny")), open("local", limit("local")), open("free", limit("allow")),
-            route("deny", "deny"), route("origin", "origin"), route("signature", "signature"),
-            protected("both", json!({ "store_outage": "signature", "limit": limit("local") })),
+            route("deny", "deny"), route("introspect", "introspect"), route("signature", "signature"),
+            protected("both", json!({ "on_store_outage": "signature", "limit": limit("local") })),
         ],
     }))
     .await;
@@ -376,10 +380,10 @@ async fn each_route_says_what_holds_without_the_store() {
     let response = with("both").await;
     assert_eq!(field(&response, "portcullis-degraded"), "token=signature, limit=local");
     assert!(provider.take().is_empty());
-    let response = with("origin").await;
+    let response = with("introspect").await;
     assert_eq!(
         (response.status().as_u16(), &*field(&response, "portcullis-degraded")),
-        (200, "token=origin")
+        (200, "token=introspect")
     );
     assert_eq!(provider.take().len(), 1);
 
@@ -387,7 +391,7 @@ async fn each_route_says_what_holds_without_the_store() {
     let (client, mut calls) = (client(), Vec::new());
     let begun = Instant::now();
     for _ in 0..200 {
-        let request = client.get(stack.edge("/api/origin")).bearer_auth(&token);
+        let request = client.get(stack.edge("/api/introspect")).bearer_auth(&token);
         calls.push(tokio::spawn(async move {
             let response = request.send().await.unwrap();
             let (status, body) = (response.status().as_u16(), response.text().await.unwrap());
@@ -408,10 +412,10 @@ async fn each_route_says_what_holds_without_the_store() {
 
     provider.behave(answer(200, r#"{"active":false}"#));
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    refused(with("origin").await, 401, "token_inactive").await;
+    refused(with("introspect").await, 401, "token_inactive").await;
     provider.behave(answer(200, r#"{"active":true,"sub":"mallory"}"#));
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    refused(with("origin").await, 401, "token_unknown").await;
+    refused(with("introspect").await, 401, "token_not_registered").await;
     let log = stack.log("edge");
     assert!(
         log.contains("\"degraded\":\"token=signature\"")
@@ -448,16 +452,16 @@ async fn what_is_counted_here_is_one_count_and_ends_with_the_outage() {
         limit
     };
     let route = |name: &str, limit: &str, cost: u32| {
-        protected(name, json!({ "limits": [limit], "cost": cost, "store_outage": "signature" }))
+        protected(name, json!({ "limits": [limit], "cost": cost, "on_store_outage": "signature" }))
     };
     let stack = start(json!({
         "STORE_URL": near.url(), "STORE_TOKEN": TOKEN, "BREAKER_FAILURES": "1",
         "BREAKER_PAUSE_MS_MAX": "4000",
         "LIMITS": [
             limit("shared", json!({})),
-            limit("late", json!({ "count": "async", "local_quota": 3 })),
-            limit("shut", json!({ "count": "async", "outage": "deny" })),
-            limit("watched", json!({ "outage": "deny", "shadow": true })),
+            limit("late", json!({ "timing": "after", "local_quota": 3 })),
+            limit("shut", json!({ "timing": "after", "on_store_outage": "deny" })),
+            limit("watched", json!({ "on_store_outage": "deny", "shadow": true })),
         ],
         "ROUTES": [
             route("one", "shared", 1), route("two", "shared", 2), route("late", "late", 1),
@@ -501,7 +505,7 @@ async fn a_store_that_can_not_count_can_still_be_read() {
         "ROUTES": [open("open", limit.clone()), protected("token", json!({ "limit": limit }))],
     }))
     .await;
-    let keys = portcullis_core::Keys::new("pc");
+    let keys = portcullis_core::StoreKeys::new("pc");
     gateway.run(json!(["SET", keys.revoked_jti(ISSUER, "gone"), "1", "EX", "600"])).await;
     let () = redis::cmd("CONFIG")
         .arg(&["SET", "maxmemory", "1"])

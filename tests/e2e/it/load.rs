@@ -1,4 +1,4 @@
-//! Workers that count through a gateway while something happens to its Redis, and say what they saw.
+//! Workers that count through a redis gateway while something happens to its Redis, and say what they saw.
 
 use crate::servers::{Gateway, TOKEN};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The whole system, tried as its users do: workerd, Redis, gateway, origin and an upstream, each a real
+//! The whole system, tried as its users do: workerd, Redis, gateway, auth service and an upstream, each a real
 //! process. A file per behaviour; `stack.rs` brings the system up, `servers.rs` single servers, `load.rs` asks much of them, `issuer.rs`
 //! is a foreign issuer, `provider.rs` a server that misbehaves on demand.
 

@@ -1,10 +1,10 @@
-//! The other store of the trade, spoken to by edge and origin themselves: what it holds, what it counts, and what
+//! The other store of the trade, spoken to by edge and auth service themselves: what it holds, what it counts, and what
 //! happens when it forgets or is gone. `cargo xtask test` runs the tests of sessions, tokens and routes on it, too.
 
 use crate::issuer::{AUDIENCE, TRUSTED, claims, edge, header, issuer_at, serve};
 use crate::servers::{Folder, Process, free_ports, wait_for_port};
 use crate::stack::{SHARED, Stack, client, field, get, get_with, refused};
-use portcullis_core::{Keys, TokenHash};
+use portcullis_core::{StoreKeys, TokenHash};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -50,7 +50,7 @@ async fn a_session_lives_and_ends_in_a_memcached() {
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
 
     // Hashed key, sealed value, and a life that is the token's.
-    let key = Keys::new("pc").token(&TokenHash::of(&session.access));
+    let key = StoreKeys::new("pc").token(&TokenHash::of(&session.access));
     let line = say(address(&stack), &format!("mg {key} t v\r\n"));
     let seconds = line.trim().rsplit_once(" t").unwrap().1.parse::<u64>().unwrap();
     assert!((1200..=1260).contains(&seconds), "{line}");
@@ -73,11 +73,11 @@ async fn a_session_lives_and_ends_in_a_memcached() {
     let body = json!({ "refresh_token": second.refresh });
     assert_eq!(crate::stack::post(&stack.edge("/auth/logout"), body).await.status(), 204);
     for token in [&first.access, &second.access] {
-        let key = Keys::new("pc").token(&TokenHash::of(token));
+        let key = StoreKeys::new("pc").token(&TokenHash::of(token));
         assert_eq!(say(address(&stack), &format!("mg {key} v\r\n")), "EN\r\n");
         let claims: serde_json::Value = crate::memcached::payload(token);
         let (iss, sid) = (claims["iss"].as_str().unwrap(), claims["sid"].as_str().unwrap());
-        let marker = Keys::new("pc").revoked_sid(iss, sid);
+        let marker = StoreKeys::new("pc").revoked_sid(iss, sid);
         say(address(&stack), &format!("delete {marker}\r\n"));
         refused(get_with(&url, token).await, 401, "token_inactive").await;
     }
@@ -94,11 +94,11 @@ async fn what_a_memcached_forgets_is_asked_for_once() {
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
     assert_eq!(say(address(&stack), "flush_all\r\n"), "OK\r\n");
     let queries = async || {
-        stack.metric("origin_url", "portcullis_origin_database_queries_total", "request").await
+        stack.metric("auth_url", "portcullis_auth_database_queries_total", "request").await
     };
     let before = queries().await;
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
-    let record = Keys::new("pc").token(&TokenHash::of(&session.access));
+    let record = StoreKeys::new("pc").token(&TokenHash::of(&session.access));
     let begun = Instant::now();
     while say(address(&stack), &format!("mg {record} v\r\n")).starts_with("EN") {
         assert!(begun.elapsed() < Duration::from_secs(10), "it is not written anew");
@@ -191,7 +191,7 @@ async fn what_needs_a_script_is_refused_at_the_start_by_name() {
         }))
     };
     let stack = tokio::task::spawn_blocking(start).await.unwrap();
-    refused(get_with(&stack.edge("/api/x"), &token).await, 503, "configuration_faulty").await;
+    refused(get_with(&stack.edge("/api/x"), &token).await, 503, "configuration_invalid").await;
     let log = stack.log("edge");
     for name in [
         "LIMITS[0].algorithm",
@@ -236,15 +236,15 @@ async fn a_memcached_is_spoken_to_over_tls() {
 
     let limit = json!({
         "quota": 2, "window_seconds": 600, "by": "subject", "algorithm": "fixed_window",
-        "outage": "deny",
+        "on_store_outage": "deny",
     });
     let vars = || {
         json!({
             "STORE_URL": format!("memcacheds://127.0.0.1:{port}"), "STORE_DEADLINE_MS": "3000",
-            "UPSTREAM_URL": SHARED.fact("upstream_url"), "ORIGIN_URL": SHARED.fact("origin_url"),
+            "UPSTREAM_URL": SHARED.fact("upstream_url"), "AUTH_URL": SHARED.fact("auth_url"),
             "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))],
             "ROUTES": [{
-                "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked",
+                "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked",
                 "limit": limit,
             }],
         })
@@ -264,17 +264,18 @@ async fn a_memcached_is_spoken_to_over_tls() {
     let response = get_with(&stranger.edge("/api/x"), &token).await;
     refused(response, 503, "store_unreachable").await;
 
-    let written = an_origin_writes_to(&format!("memcacheds://127.0.0.1:{port}"), &chain).await;
-    assert!(written, "the origin speaks to it as well");
+    let written =
+        an_auth_service_writes_to(&format!("memcacheds://127.0.0.1:{port}"), &chain).await;
+    assert!(written, "the auth speaks to it as well");
     tokio::task::spawn_blocking(move || drop((edge, stranger))).await.unwrap();
 }
 
-/// Whether an origin of its own can write to the store: a logout is 204 if it can, and 202 if not.
-async fn an_origin_writes_to(store_url: &str, trusted: &std::path::Path) -> bool {
+/// Whether an auth service of its own can write to the store: a logout is 204 if it can, and 202 if not.
+async fn an_auth_service_writes_to(store_url: &str, trusted: &std::path::Path) -> bool {
     let folder = Folder::new();
-    let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../target/debug/portcullis-origin");
-    let database = format!("sqlite://{}", folder.file("origin.db").display());
+    let program =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/portcullis-auth");
+    let database = format!("sqlite://{}", folder.file("auth.db").display());
     let mut add = Command::new(&program);
     add.args(["user", "add", "--username", "u"]).env("DATABASE_URL", &database);
     let mut child = add
@@ -297,10 +298,10 @@ async fn an_origin_writes_to(store_url: &str, trusted: &std::path::Path) -> bool
     ]);
     serve
         .args(["--listen", &format!("127.0.0.1:{port}")])
-        .env("MASTER_KEY", crate::stack::SEAL_KEY);
+        .env("MASTER_KEY", crate::stack::RECORD_ENCRYPTION_KEY);
     serve.env("DATABASE_URL", &database).env("SSL_CERT_FILE", trusted);
-    let origin = Process::start(&mut serve, folder.file("origin.log"));
-    wait_for_port(port, &origin);
+    let auth = Process::start(&mut serve, folder.file("auth.log"));
+    wait_for_port(port, &auth);
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
     let body = json!({ "username": "u", "password": "password" });
     let session = crate::stack::tokens(crate::stack::post(&url("/auth/login"), body).await).await;

@@ -201,16 +201,16 @@ async fn whatever_is_no_clear_yes_is_an_outage() {
     for (behaviour, expect) in [
         (Behaviour::Hangs, "503 introspection_unreachable"),
         (Behaviour::Stalls, "503 introspection_timeout"),
-        (answer(500, &good), "503 introspection_faulty"),
-        (answer(401, &good), "503 introspection_faulty"),
-        (answer(302, &good), "503 introspection_faulty"),
-        (answer(200, "<html>active: true</html>"), "503 introspection_faulty"),
-        (answer(200, "true"), "503 introspection_faulty"),
-        (answer(200, r#"{"active":"true","sub":"alice"}"#), "503 introspection_faulty"),
-        (answer(200, r#"{"active":1,"sub":"alice"}"#), "503 introspection_faulty"),
-        (answer(200, r#"{"active":true,"active":false}"#), "503 introspection_faulty"),
-        (answer(200, r#"{"active":true}"#), "503 introspection_faulty"),
-        (answer(200, &format!("{}{}", good, " ".repeat(70_000))), "503 introspection_faulty"),
+        (answer(500, &good), "503 introspection_bad_response"),
+        (answer(401, &good), "503 introspection_bad_response"),
+        (answer(302, &good), "503 introspection_bad_response"),
+        (answer(200, "<html>active: true</html>"), "503 introspection_bad_response"),
+        (answer(200, "true"), "503 introspection_bad_response"),
+        (answer(200, r#"{"active":"true","sub":"alice"}"#), "503 introspection_bad_response"),
+        (answer(200, r#"{"active":1,"sub":"alice"}"#), "503 introspection_bad_response"),
+        (answer(200, r#"{"active":true,"active":false}"#), "503 introspection_bad_response"),
+        (answer(200, r#"{"active":true}"#), "503 introspection_bad_response"),
+        (answer(200, &format!("{}{}", good, " ".repeat(70_000))), "503 introspection_bad_response"),
         (Behaviour::Cut { announced: 1000, body: good.clone() }, "503 introspection_unreachable"),
         (active(json!({ "iss": "https://other.example" })), "401 issuer_unknown"),
         (active(json!({ "aud": "https://other.example" })), "401 audience_mismatch"),
@@ -272,7 +272,7 @@ async fn a_bad_token_is_asked_about_seldom_and_never_costs_a_good_one() {
     stop(stack).await;
 }
 
-/// Redis was flushed: the origin is asked once about each token that is good by its signature, and the
+/// Redis was flushed: the auth service is asked once about each token that is good by its signature, and the
 /// record is back; a session that ended stays ended.
 #[tokio::test]
 async fn a_lost_record_is_asked_for_once_and_comes_back() {
@@ -290,7 +290,7 @@ async fn a_lost_record_is_asked_for_once_and_comes_back() {
     let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
     let () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
     let queries = async || {
-        stack.metric("origin_url", "portcullis_origin_database_queries_total", "request").await
+        stack.metric("auth_url", "portcullis_auth_database_queries_total", "request").await
     };
     let before = queries().await;
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
@@ -310,7 +310,7 @@ async fn a_lost_record_is_asked_for_once_and_comes_back() {
     assert_eq!(keys.len(), 1, "{keys:?}");
     let ttl: i64 = redis::cmd("TTL").arg(&keys[0]).query(&mut redis).unwrap();
     assert!((1..=900).contains(&ttl), "{ttl}");
-    // By the origin's word, or by the marker that it has brought back meanwhile.
+    // By the auth service's word, or by the marker that it has brought back meanwhile.
     let response = get_with(&url, &ended.access).await;
     assert_eq!(response.status(), 401, "{}", response.text().await.unwrap());
 
@@ -320,17 +320,17 @@ async fn a_lost_record_is_asked_for_once_and_comes_back() {
     assert_eq!(logout.send().await.unwrap().status(), 204);
     refused(get_with(&url, &session.access).await, 401, "token_revoked").await;
 
-    // With the origin gone there is nobody to ask, and that is no yes.
+    // With the auth service gone there is nobody to ask, and that is no yes.
     let other = stack.login().await;
-    stack.signal("origin", "-KILL");
+    stack.signal("auth", "-KILL");
     let () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
     refused(get_with(&url, &other.access).await, 503, "introspection_unreachable").await;
     stop(stack).await;
 }
 
 #[tokio::test]
-async fn the_origin_answers_its_clients_alone() {
-    let url = format!("{}/oauth/introspect", SHARED.fact("origin_url"));
+async fn the_auth_service_answers_its_clients_alone() {
+    let url = format!("{}/oauth/introspect", SHARED.fact("auth_url"));
     let session = SHARED.login().await;
     let ask = async |secret: Option<&str>, token: &str| {
         let form = format!("token={token}");

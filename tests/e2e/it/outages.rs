@@ -22,20 +22,20 @@ async fn what_is_gone_is_named_and_nothing_hangs() {
     let with_token = || get(&api).bearer_auth(&session.access);
 
     // The store hangs: its deadline, and some for a busy machine.
-    stack.signal("gateway", "-STOP");
+    stack.signal("redis-gateway", "-STOP");
     quick("store_timeout", 503, with_token(), 5000).await;
     assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
-    stack.signal("gateway", "-CONT");
+    stack.signal("redis-gateway", "-CONT");
     let begun = Instant::now();
     while get_with(&api, &session.access).await.status() != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the store is back and the gate is not");
+        assert!(begun.elapsed() < Duration::from_secs(20), "the store is back and the edge is not");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    // Redis behind the gateway is gone.
+    // Redis behind the redis gateway is gone.
     let other = stack.login().await;
     stack.signal("redis", "-KILL");
-    quick("store_faulty", 503, with_token(), 5000).await;
+    quick("store_bad_response", 503, with_token(), 5000).await;
 
     // A logout is kept by the database until the store can be told, and a refresh gives its tokens.
     let logout = client()
@@ -49,16 +49,16 @@ async fn what_is_gone_is_named_and_nothing_hangs() {
     assert_eq!(response.status(), 200);
     assert!(!tokens(response).await.access.is_empty());
 
-    stack.signal("gateway", "-KILL");
+    stack.signal("redis-gateway", "-KILL");
     quick("store_unreachable", 503, with_token(), 5000).await;
 
     stack.signal("upstream", "-KILL");
     quick("upstream_unreachable", 502, get(&stack.edge("/public/x")), 5000).await;
 
-    stack.signal("origin", "-KILL");
+    stack.signal("auth", "-KILL");
     let login =
         client().post(stack.edge("/auth/login")).json(&json!({ "username": "x", "password": "y" }));
-    quick("origin_unreachable", 503, login, 5000).await;
+    quick("auth_unreachable", 503, login, 5000).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let logs = stack.own_log();
     assert!(logs.contains("redis ended") && logs.contains("gateway ended"), "{logs}");
@@ -66,12 +66,12 @@ async fn what_is_gone_is_named_and_nothing_hangs() {
 }
 
 #[tokio::test]
-async fn without_its_origin_the_gate_goes_on() {
+async fn without_its_auth_service_the_gate_goes_on() {
     let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
     let session = stack.login().await;
     let api = stack.edge("/api/hello");
     assert_eq!(get_with(&api, &session.access).await.status(), 200);
-    stack.signal("origin", "-KILL");
+    stack.signal("auth", "-KILL");
     for _ in 0..20 {
         assert_eq!(get_with(&api, &session.access).await.status(), 200);
     }
@@ -86,17 +86,17 @@ async fn a_logout_reaches_the_store_when_it_is_back() {
     let session = stack.login().await;
     let api = stack.edge("/api/hello");
     assert_eq!(get_with(&api, &session.access).await.status(), 200);
-    stack.signal("gateway", "-STOP");
+    stack.signal("redis-gateway", "-STOP");
     let logout = client().post(stack.edge("/auth/logout")).bearer_auth(&session.access);
     assert_eq!(logout.send().await.unwrap().status(), 202);
-    stack.signal("gateway", "-CONT");
+    stack.signal("redis-gateway", "-CONT");
     let begun = Instant::now();
     while get_with(&api, &session.access).await.status() != 401 {
         assert!(begun.elapsed() < Duration::from_secs(10), "the revocation never arrives");
     }
     refused(get_with(&api, &session.access).await, 401, "token_revoked").await;
 
-    let log = stack.log("origin");
+    let log = stack.log("auth");
     let line = log.lines().find(|line| line.contains("store_not_told")).unwrap_or_default();
     assert!(line.contains("\"request_id\":\""), "{log}");
     tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();

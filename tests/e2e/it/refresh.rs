@@ -1,5 +1,5 @@
-//! Refreshes through the edge, before an origin that is strict: each token once, and no grace. Two tabs, lost answers,
-//! slow origins and holders that die must not end a session; a revocation must.
+//! Refreshes through the edge, before an auth service that is strict: each token once, and no grace. Two tabs, lost answers,
+//! slow auth services and holders that die must not end a session; a revocation must.
 
 use crate::issuer::edge;
 use crate::proxy::{Fault, Proxy, said};
@@ -9,7 +9,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const STRICT: [&str; 2] = ["--origin-env", "REFRESH_GRACE_SECONDS=0"];
+const STRICT: [&str; 2] = ["--auth-env", "REFRESH_GRACE_SECONDS=0"];
 
 fn routes() -> Value {
     json!([
@@ -28,14 +28,14 @@ async fn start(options: &'static [&'static str]) -> Stack {
     tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap()
 }
 
-/// Another isolate before the same parts, and before `origin`.
-async fn another(stack: &Stack, origin: &str, more: Value) -> Stack {
+/// Another isolate before the same parts, and before `auth service`.
+async fn another(stack: &Stack, auth: &str, more: Value) -> Stack {
     let mut vars = json!({
         "STORE_URL": stack.fact("store_url"), "STORE_TOKEN": stack.fact("edge_store_token"),
-        "UPSTREAM_URL": stack.fact("upstream_url"), "ORIGIN_URL": origin, "ROUTES": routes(),
+        "UPSTREAM_URL": stack.fact("upstream_url"), "AUTH_URL": auth, "ROUTES": routes(),
         "ISSUERS": [{
             "issuer": stack.fact("edge_url"), "audience": "https://api.example", "algorithms": ["EdDSA"],
-            "jwks_url": format!("{}/.well-known/jwks.json", stack.fact("origin_url")),
+            "jwks_url": format!("{}/.well-known/jwks.json", stack.fact("auth_url")),
         }],
     });
     vars.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -46,10 +46,10 @@ async fn stop(stacks: Vec<Stack>) {
     tokio::task::spawn_blocking(move || drop(stacks)).await.unwrap();
 }
 
-/// How many refreshes the origin did.
+/// How many refreshes the auth service did.
 async fn done(stack: &Stack) -> u64 {
-    let name = "portcullis_origin_outcomes_total";
-    stack.metric("origin_url", name, "endpoint=\"refresh\",outcome=\"done\"").await
+    let name = "portcullis_auth_outcomes_total";
+    stack.metric("auth_url", name, "endpoint=\"refresh\",outcome=\"done\"").await
 }
 
 async fn ask(edge: &Stack, token: &str) -> Response {
@@ -57,9 +57,9 @@ async fn ask(edge: &Stack, token: &str) -> Response {
 }
 
 #[tokio::test]
-async fn ten_at_once_in_two_isolates_get_one_answer_of_a_strict_origin() {
+async fn ten_at_once_in_two_isolates_get_one_answer_of_a_strict_auth_service() {
     let stack = start(&[]).await;
-    let other = another(&stack, stack.fact("origin_url"), json!({})).await;
+    let other = another(&stack, stack.fact("auth_url"), json!({})).await;
     let session = stack.login().await;
     for (round, token) in
         [session.refresh.clone(), stack.login().await.refresh].into_iter().enumerate()
@@ -109,35 +109,35 @@ async fn ten_at_once_in_two_isolates_get_one_answer_of_a_strict_origin() {
 #[tokio::test]
 async fn a_lost_answer_is_given_again_and_a_late_one_waits() {
     let stack = start(&[]).await;
-    let origin = Proxy::start(stack.fact("origin_url"));
-    let edge = another(&stack, &origin.url(), json!({ "ORIGIN_DEADLINE_MS": "600" })).await;
+    let auth = Proxy::start(stack.fact("auth_url"));
+    let edge = another(&stack, &auth.url(), json!({ "AUTH_DEADLINE_MS": "600" })).await;
 
     // The client has gone before the answer comes.
     let session = stack.login().await;
     let before = done(&stack).await;
-    origin.set(Fault::Late { ms: 300 });
+    auth.set(Fault::Late { ms: 300 });
     let impatient = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(100));
     let request = impatient.build().unwrap().post(edge.edge("/auth/refresh"));
     let lost = request.json(&json!({ "refresh_token": session.refresh })).send().await;
     assert!(lost.unwrap_err().is_timeout());
-    origin.set(Fault::None);
+    auth.set(Fault::None);
     let answer = ask(&edge, &session.refresh).await;
     assert_eq!(answer.status(), 200);
     let next = tokens(answer).await;
     assert_eq!(done(&stack).await - before, 1);
     assert_eq!(ask(&edge, &next.refresh).await.status(), 200);
 
-    // The origin takes longer than the client is let wait: what it said is there when the client asks again.
+    // The auth service takes longer than the client is let wait: what it said is there when the client asks again.
     let session = stack.login().await;
     let before = done(&stack).await;
-    origin.set(Fault::Late { ms: 1500 });
-    refused(ask(&edge, &session.refresh).await, 503, "origin_timeout").await;
+    auth.set(Fault::Late { ms: 1500 });
+    refused(ask(&edge, &session.refresh).await, 503, "auth_timeout").await;
     let begun = Instant::now();
     let answer = ask(&edge, &session.refresh).await;
     assert_eq!(answer.status(), 200, "{:?}", begun.elapsed());
     let next = tokens(answer).await;
     assert_eq!(done(&stack).await - before, 1);
-    origin.set(Fault::None);
+    auth.set(Fault::None);
     assert_eq!(ask(&edge, &next.refresh).await.status(), 200);
     stop(vec![edge, stack]).await;
 }
@@ -145,12 +145,12 @@ async fn a_lost_answer_is_given_again_and_a_late_one_waits() {
 #[tokio::test]
 async fn a_lease_whose_holder_died_is_taken_over_and_an_error_is_not_kept() {
     let stack = start(&[]).await;
-    let origin = Proxy::start(stack.fact("origin_url"));
-    let short = json!({ "ORIGIN_DEADLINE_MS": "1500", "STORE_DEADLINE_MS": "500" });
-    let dying = another(&stack, &origin.url(), short.clone()).await;
-    let edge = another(&stack, &origin.url(), short).await;
+    let auth = Proxy::start(stack.fact("auth_url"));
+    let short = json!({ "AUTH_DEADLINE_MS": "1500", "STORE_DEADLINE_MS": "500" });
+    let dying = another(&stack, &auth.url(), short.clone()).await;
+    let edge = another(&stack, &auth.url(), short).await;
     let session = stack.login().await;
-    origin.set(Fault::Hangs);
+    auth.set(Fault::Hangs);
     let url = dying.edge("/auth/refresh");
     let body = json!({ "refresh_token": session.refresh });
     let held = tokio::spawn(async move { client().post(url).json(&body).send().await });
@@ -166,7 +166,7 @@ async fn a_lease_whose_holder_died_is_taken_over_and_an_error_is_not_kept() {
     }
     dying.signal("edge", "-KILL");
     assert!(held.await.unwrap().is_err());
-    origin.set(Fault::None);
+    auth.set(Fault::None);
     let begun = Instant::now();
     let answer = ask(&edge, &session.refresh).await;
     assert_eq!(answer.status(), 200);
@@ -176,17 +176,17 @@ async fn a_lease_whose_holder_died_is_taken_over_and_an_error_is_not_kept() {
     let next = tokens(answer).await;
 
     // Nobody is given an error again.
-    origin.set(said("503 Service Unavailable", "application/json", r#"{"code":"overloaded"}"#));
+    auth.set(said("503 Service Unavailable", "application/json", r#"{"code":"overloaded"}"#));
     let failed = ask(&edge, &next.refresh).await;
     assert_eq!(failed.status(), 503);
     assert_eq!(failed.json::<Value>().await.unwrap()["code"], "overloaded");
     // What a server says of itself when it fails is for nobody.
     let page = "<html>Traceback: password=x at db.internal</html>";
-    origin.set(said("500 Internal Server Error", "text/html", page));
-    refused(ask(&edge, &next.refresh).await, 502, "origin_faulty").await;
-    origin.set(Fault::Resets);
-    refused(ask(&edge, &next.refresh).await, 503, "origin_unreachable").await;
-    origin.set(Fault::None);
+    auth.set(said("500 Internal Server Error", "text/html", page));
+    refused(ask(&edge, &next.refresh).await, 502, "auth_bad_response").await;
+    auth.set(Fault::Resets);
+    refused(ask(&edge, &next.refresh).await, 503, "auth_unreachable").await;
+    auth.set(Fault::None);
     assert_eq!(ask(&edge, &next.refresh).await.status(), 200);
     let wrong = ask(&edge, "made-up").await;
     refused(wrong, 401, "refresh_token_invalid").await;
@@ -197,10 +197,10 @@ async fn a_lease_whose_holder_died_is_taken_over_and_an_error_is_not_kept() {
 async fn after_a_revocation_nothing_is_given_again() {
     let stack = start(&[]).await;
     let command = |arguments: &[&str]| {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug/portcullis-origin");
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug/portcullis-auth");
         let mut command = std::process::Command::new(root);
         let output =
-            command.arg("--config").arg(stack.fact("origin_config")).args(arguments).output();
+            command.arg("--config").arg(stack.fact("auth_config")).args(arguments).output();
         let output = output.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{text}");
@@ -264,8 +264,8 @@ async fn without_the_store_a_refresh_goes_on() {
     });
     let stack = stack.await.unwrap();
     let session = stack.login().await;
-    stack.signal("gateway", "-STOP");
-    // The origin itself gives the same answer to the same token, for its grace.
+    stack.signal("redis-gateway", "-STOP");
+    // The auth service itself gives the same answer to the same token, for its grace.
     let answers = join_all((0..4).map(|_| async {
         let response = ask(&stack, &session.refresh).await;
         assert_eq!(response.status(), 200);
@@ -273,7 +273,7 @@ async fn without_the_store_a_refresh_goes_on() {
     }));
     let answers = answers.await;
     assert!(answers.iter().all(|answer| *answer == answers[0]));
-    stack.signal("gateway", "-CONT");
+    stack.signal("redis-gateway", "-CONT");
     assert_eq!(ask(&stack, &answers[0]).await.status(), 200);
     stop(vec![stack]).await;
 }
@@ -281,13 +281,13 @@ async fn without_the_store_a_refresh_goes_on() {
 #[tokio::test]
 async fn a_store_that_fails_in_the_middle_ends_no_session() {
     let stack = start(&[]).await;
-    let (origin, store) =
-        (Proxy::start(stack.fact("origin_url")), Proxy::start(stack.fact("store_url")));
-    let patient = json!({ "ORIGIN_DEADLINE_MS": "15000" });
-    let edge = another(&stack, &origin.url(), patient).await;
+    let (auth, store) =
+        (Proxy::start(stack.fact("auth_url")), Proxy::start(stack.fact("store_url")));
+    let patient = json!({ "AUTH_DEADLINE_MS": "15000" });
+    let edge = another(&stack, &auth.url(), patient).await;
     let own =
-        json!({ "STORE_URL": store.url(), "BREAKER_FAILURES": "0", "ORIGIN_DEADLINE_MS": "15000" });
-    let other = another(&stack, &origin.url(), own).await;
+        json!({ "STORE_URL": store.url(), "BREAKER_FAILURES": "0", "AUTH_DEADLINE_MS": "15000" });
+    let other = another(&stack, &auth.url(), own).await;
     let failing = said("500 Internal Server Error", "text/plain", "no");
 
     // Somebody waits, and the store says nothing for a while.
@@ -296,7 +296,7 @@ async fn a_store_that_fails_in_the_middle_ends_no_session() {
         assert_eq!(get_with(&isolate.edge("/api/hello"), &session.access).await.status(), 200);
     }
     let before = done(&stack).await;
-    origin.set(Fault::Late { ms: 3600 });
+    auth.set(Fault::Late { ms: 3600 });
     let wait = async {
         tokio::time::sleep(Duration::from_millis(900)).await;
         ask(&other, &session.refresh).await
@@ -322,7 +322,7 @@ async fn a_store_that_fails_in_the_middle_ends_no_session() {
         store.set(Fault::None);
     };
     let (first, ()) = tokio::join!(ask(&other, &session.refresh), harm);
-    origin.set(Fault::None);
+    auth.set(Fault::None);
     let second = ask(&edge, &session.refresh).await;
     assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
     assert_eq!(first.text().await.unwrap(), second.text().await.unwrap());
@@ -340,10 +340,10 @@ async fn a_store_that_fails_in_the_middle_ends_no_session() {
 }
 
 #[tokio::test]
-async fn what_the_origin_says_is_given_as_it_is() {
+async fn what_the_auth_service_says_is_given_as_it_is() {
     let stack = start(&[]).await;
-    let origin = Proxy::start(stack.fact("origin_url"));
-    let edge = another(&stack, &origin.url(), json!({})).await;
+    let auth = Proxy::start(stack.fact("auth_url"));
+    let edge = another(&stack, &auth.url(), json!({})).await;
     let raw = |fields: &str, body: &str| {
         let length = body.len();
         Fault::Says(
@@ -366,28 +366,28 @@ async fn what_the_origin_says_is_given_as_it_is() {
     let fields = "content-type: application/json\r\naccess-control-allow-origin: https://app.example\r\n\
          set-cookie: a=1; Path=/\r\nset-cookie: b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT\r\n";
     let body = "{\"access_token\": \"a\",\n \"x\":\n\n \"\u{e9}\" }";
-    origin.set(raw(fields, body));
+    auth.set(raw(fields, body));
     let first = given("one").await;
     assert_eq!(
         (first.0.as_str(), first.1.len(), first.2.as_str()),
         ("https://app.example", 2, body)
     );
-    origin.set(Fault::Refuses);
+    auth.set(Fault::Refuses);
     assert_eq!(given("one").await, first);
     // Without a field, and with nothing that is granted: it goes through, and is not kept.
     for (name, body) in [("two", "{\"a\": 1,\n \"b\":\n\n 2 }"), ("three", "<html>"), ("four", "")]
     {
-        origin.set(raw("", body));
+        auth.set(raw("", body));
         assert_eq!(given(name).await.2, body);
-        origin.set(Fault::Refuses);
-        refused(ask(&edge, name).await, 503, "origin_unreachable").await;
+        auth.set(Fault::Refuses);
+        refused(ask(&edge, name).await, 503, "auth_unreachable").await;
     }
     // Longer than what is kept.
     let long = json!({ "access_token": "x".repeat(60_000) }).to_string();
-    origin.set(raw("content-type: application/json\r\n", &long));
+    auth.set(raw("content-type: application/json\r\n", &long));
     assert_eq!(given("five").await.2, long);
     // A refusal lets all that wait ask at once.
-    origin.set(Fault::None);
+    auth.set(Fault::None);
     let begun = Instant::now();
     let many = join_all((0..12).map(|_| ask(&edge, "made-up"))).await;
     assert!(many.iter().all(|answer| answer.status() == 401));
@@ -408,8 +408,8 @@ async fn a_page_refreshes_by_a_cookie_that_no_script_and_no_upstream_sees() {
         }
         request.send().await.unwrap()
     };
-    refused(login(None).await, 403, "origin_refused").await;
-    refused(login(Some("https://evil.example")).await, 403, "origin_refused").await;
+    refused(login(None).await, 403, "cross_site_denied").await;
+    refused(login(Some("https://evil.example")).await, 403, "cross_site_denied").await;
     let set = |response: &Response| field(response, "set-cookie");
     let response = login(Some(&own)).await;
     assert_eq!(response.status(), 200);
@@ -454,11 +454,15 @@ async fn a_page_refreshes_by_a_cookie_that_no_script_and_no_upstream_sees() {
     assert_eq!(done(&stack).await - before, 1);
     // A page of another origin is not given what a page of ours was.
     for origin in [None, Some("https://evil.example"), Some("null")] {
-        refused(ask("/auth/refresh", &next, origin).await, 403, "origin_refused").await;
+        refused(ask("/origin/refresh", &next, origin).await, 403, "cross_site_denied").await;
     }
-    assert_eq!(done(&stack).await - before, 1, "and the origin spends nothing for it");
-    refused(ask("/auth/logout", &next, Some("https://evil.example")).await, 403, "origin_refused")
-        .await;
+    assert_eq!(done(&stack).await - before, 1, "and the auth service spends nothing for it");
+    refused(
+        ask("/auth/logout", &next, Some("https://evil.example")).await,
+        403,
+        "cross_site_denied",
+    )
+    .await;
     let out = ask("/auth/logout", &next, Some(&own)).await;
     assert_eq!(out.status(), 204);
     assert!(
@@ -475,7 +479,7 @@ async fn a_page_refreshes_by_a_cookie_that_no_script_and_no_upstream_sees() {
 
 #[tokio::test]
 async fn the_endpoints_have_limits_bounds_and_deadlines_of_their_own() {
-    let slow = Proxy::start(SHARED.fact("origin_url"));
+    let slow = Proxy::start(SHARED.fact("auth_url"));
     let edge = another(&SHARED, &slow.url(), json!({ "ROUTES": [
         { "name": "login", "path": "/auth/login", "access": "auth", "deadline_ms": 2000,
           "limit": { "quota": 3, "window_seconds": 60, "by": "address", "algorithm": "fixed_window" } },
@@ -490,7 +494,7 @@ async fn the_endpoints_have_limits_bounds_and_deadlines_of_their_own() {
     refused(answer, 401, "credentials_invalid").await;
     // Sooner than the deadline of all.
     slow.set(Fault::Late { ms: 4000 });
-    refused(login().await, 503, "origin_timeout").await;
+    refused(login().await, 503, "auth_timeout").await;
     slow.set(Fault::None);
     login().await;
     refused(login().await, 429, "rate_limited").await;

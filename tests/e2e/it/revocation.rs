@@ -14,12 +14,12 @@ async fn start(revocation_seconds_max: u32) -> Stack {
         "REVOCATION_SECONDS_MAX": revocation_seconds_max.to_string(),
         "ISSUERS": [{
             "issuer": SHARED.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
-            "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("origin_url")),
+            "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("auth_url")),
         }],
         "ROUTES": [
             { "name": "limited", "path": "/api/limited", "access": "protected",
               "limit": { "quota": 100_000, "window_seconds": 1, "by": "subject", "algorithm": "fixed_window" } },
-            { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "mode": "unrevoked" },
+            { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
             { "name": "api", "path": "/api/*", "access": "protected" },
         ],
     });
@@ -83,7 +83,7 @@ const TRIPS: &str = "portcullis_gateway_requests_total";
 
 #[tokio::test]
 async fn within_the_bound_a_known_token_costs_the_store_nothing() {
-    // The gateway is what counts.
+    // The redis gateway is what counts.
     if on_memcached() {
         return;
     }
@@ -94,7 +94,7 @@ async fn within_the_bound_a_known_token_costs_the_store_nothing() {
             Some(json!({ "STORE_DEADLINE_MS": "3000", "REVOCATION_SECONDS_MAX": "60",
             "ROUTES": [
                 { "name": "auth", "path": "/auth/*", "access": "auth" },
-                { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "mode": "unrevoked" },
+                { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
                 { "name": "api", "path": "/api/*", "access": "protected" },
             ] })),
         )
@@ -106,8 +106,8 @@ async fn within_the_bound_a_known_token_costs_the_store_nothing() {
     let (input, _) = session.access.rsplit_once('.').unwrap();
     let forged = format!("{input}.{}", URL_SAFE_NO_PAD.encode([7; 64]));
     assert_eq!(get_with(&stack.edge("/api/x"), &forged).await.status(), 401);
-    // The origin looks after the store in its own time; and it is not asked here.
-    stack.signal("origin", "-STOP");
+    // The auth service looks after the store in its own time; and it is not asked here.
+    stack.signal("auth", "-STOP");
     let before = trips().await;
     let (deny, guest) = (stack.edge("/api/unrevoked"), stack.edge("/api/x"));
     for _ in 0..50 {

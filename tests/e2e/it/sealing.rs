@@ -1,8 +1,8 @@
 //! What the store holds is sealed; keys are replaced without a gap, and what does not open is a miss.
 
 use crate::issuer::AUDIENCE;
-use crate::stack::{SEAL_KEY, SHARED, Stack, get_with, refused};
-use portcullis_core::{Keys, TokenHash};
+use crate::stack::{RECORD_ENCRYPTION_KEY, SHARED, Stack, get_with, refused};
+use portcullis_core::{StoreKeys, TokenHash};
 use serde_json::{Value, json};
 
 const NEW_KEY: &str = "new:BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA";
@@ -11,12 +11,12 @@ const NEW_KEY: &str = "new:BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA";
 async fn start(introspects: bool, keys: Value) -> Stack {
     let mut issuer = json!({
         "issuer": SHARED.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
-        "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("origin_url")),
+        "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("auth_url")),
         "sessions_in_store": true,
     });
     if introspects {
         issuer["introspection"] = json!({
-            "url": format!("{}/oauth/introspect", SHARED.fact("origin_url")), "client_id": "edge",
+            "url": format!("{}/oauth/introspect", SHARED.fact("auth_url")), "client_id": "edge",
             "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
         });
     }
@@ -34,7 +34,7 @@ fn redis() -> redis::Connection {
 }
 
 fn record(token: &str) -> String {
-    let key = Keys::new("pc").token(&TokenHash::of(token));
+    let key = StoreKeys::new("pc").token(&TokenHash::of(token));
     redis::cmd("GET").arg(key).query(&mut redis()).unwrap()
 }
 
@@ -44,8 +44,8 @@ async fn a_key_is_replaced_without_a_gap() {
     assert!(record(&session.access).starts_with("v1.test."), "{}", record(&session.access));
     // The new key is known everywhere first, then seals, and the old one still opens.
     for keys in [
-        json!({ "SEAL_KEY_PREVIOUS": NEW_KEY }),
-        json!({ "SEAL_KEY": NEW_KEY, "SEAL_KEY_PREVIOUS": SEAL_KEY }),
+        json!({ "RECORD_ENCRYPTION_KEY_PREVIOUS": NEW_KEY }),
+        json!({ "RECORD_ENCRYPTION_KEY": NEW_KEY, "RECORD_ENCRYPTION_KEY_PREVIOUS": RECORD_ENCRYPTION_KEY }),
     ] {
         let edge = start(false, keys).await;
         assert_eq!(get_with(&edge.edge("/api/x"), &session.access).await.status(), 200);
@@ -57,14 +57,14 @@ async fn a_key_is_replaced_without_a_gap() {
 #[tokio::test]
 async fn a_record_that_does_not_open_is_a_miss_and_no_error() {
     let session = SHARED.login().await;
-    let deaf = start(false, json!({ "SEAL_KEY": NEW_KEY })).await;
+    let deaf = start(false, json!({ "RECORD_ENCRYPTION_KEY": NEW_KEY })).await;
     let response = get_with(&deaf.edge("/api/x"), &session.access).await;
-    refused(response, 401, "token_unknown").await;
+    refused(response, 401, "token_not_registered").await;
     assert!(deaf.log("edge").contains("\"record_unopened\":true"));
     tokio::task::spawn_blocking(move || drop(deaf)).await.unwrap();
 
     // With somebody to ask, it is asked for once and written anew.
-    let edge = start(true, json!({ "SEAL_KEY": NEW_KEY })).await;
+    let edge = start(true, json!({ "RECORD_ENCRYPTION_KEY": NEW_KEY })).await;
     let url = edge.edge("/api/x");
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
     let mut sealed = String::new();
@@ -78,7 +78,7 @@ async fn a_record_that_does_not_open_is_a_miss_and_no_error() {
     assert!(sealed.starts_with("v1.new."), "{sealed}");
     // Garbage, and another token's record, are misses too.
     let other = SHARED.login().await;
-    let key = Keys::new("pc").token(&TokenHash::of(&other.access));
+    let key = StoreKeys::new("pc").token(&TokenHash::of(&other.access));
     for value in ["", "v1", "v1.new.", "v1.new.AAAA", "{}", "\u{ff}", &sealed] {
         let () =
             redis::cmd("SET").arg(&key).arg(value).arg("EX").arg(60).query(&mut redis()).unwrap();
@@ -98,7 +98,7 @@ async fn a_session_is_noted_as_seen() {
     let claims: Value = serde_json::from_slice(&claims).unwrap();
     let (iss, sub) = (claims["iss"].as_str().unwrap(), claims["sub"].as_str().unwrap());
     let sid = claims["sid"].as_str().unwrap();
-    let keys = Keys::new("pc");
+    let keys = StoreKeys::new("pc");
     let (one, all) = (keys.session(iss, sid), keys.sessions(iss, sub));
     let mut redis = redis();
     // As if it had been seen a while ago.

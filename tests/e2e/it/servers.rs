@@ -159,7 +159,7 @@ pub fn connection(port: u16) -> redis::Connection {
     client.get_connection().unwrap()
 }
 
-/// A gateway before some Redis.
+/// A redis gateway before some Redis.
 pub struct Gateway {
     pub url: String,
     pub process: Process,
@@ -169,7 +169,7 @@ pub struct Gateway {
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 impl Gateway {
-    /// Starts a gateway with the token TOKEN, and waits until it listens.
+    /// Starts a redis gateway with the token TOKEN, and waits until it listens.
     pub fn start(redis_url: &str, settings: &[(&str, &str)]) -> Self {
         Self::start_in(Folder::new(), redis_url, settings)
     }
@@ -189,7 +189,7 @@ impl Gateway {
 
     pub fn command() -> Command {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-        Command::new(Path::new(root).join("target/debug/portcullis-gateway"))
+        Command::new(Path::new(root).join("target/debug/portcullis-redis-gateway"))
     }
 
     pub async fn send(&self, path: &str, body: Value) -> (u16, Value) {

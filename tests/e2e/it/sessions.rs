@@ -82,7 +82,7 @@ async fn a_malformed_login_says_what_is_wrong() {
 /// Without a grace anywhere, so that a spent token is seen to be one.
 async fn strict(options: &'static [&'static str]) -> Stack {
     let vars = json!({ "STORE_DEADLINE_MS": "3000", "REFRESH_REPLAY_SECONDS": "0" });
-    let strict = ["--origin-env", "REFRESH_GRACE_SECONDS=0"];
+    let strict = ["--auth-env", "REFRESH_GRACE_SECONDS=0"];
     let options = [&strict, options].concat();
     tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap()
 }
@@ -199,7 +199,7 @@ async fn one_session_ends_and_another_goes_on() {
 }
 
 #[tokio::test]
-async fn the_origins_documents_are_served() {
+async fn the_auth_service_documents_are_served() {
     let jwks: Value =
         get(&SHARED.edge("/.well-known/jwks.json")).send().await.unwrap().json().await.unwrap();
     assert_eq!(jwks["keys"][0]["alg"], "EdDSA");
@@ -288,7 +288,7 @@ async fn a_user_lists_and_ends_sessions() {
     for token in [&own.access, &again.access] {
         refused(get_with(&api, token).await, 401, "token_revoked").await;
     }
-    let log = stack.log("origin");
+    let log = stack.log("auth");
     for event in ["login", "password_changed", "session_revoked", "logout"] {
         assert!(log.contains(&format!("\"event\":\"{event}\"")), "{event}");
     }
@@ -306,7 +306,7 @@ async fn opaque_access_tokens_are_judged_by_their_record() {
             { "name": "api", "path": "/api/*", "access": "protected" },
         ],
     });
-    let options = ["--origin-env", "ACCESS_TOKEN_FORMAT=opaque", "--opaque"];
+    let options = ["--auth-env", "ACCESS_TOKEN_FORMAT=opaque", "--opaque"];
     let stack = tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars)));
     let stack = stack.await.unwrap();
     let first = stack.login().await;

@@ -26,7 +26,7 @@ pub struct Tokens {
 pub static SHARED: LazyLock<Stack> = LazyLock::new(|| Stack::start(&[], None));
 
 /// What every stack of the tests seals with.
-pub const SEAL_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub const RECORD_ENCRYPTION_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl Stack {
     /// Brings a system up; `vars` are laid over the Worker's variables.
@@ -57,7 +57,7 @@ impl Stack {
         // must not be what fails.
         let object = vars.as_object_mut().unwrap();
         object.entry("STORE_DEADLINE_MS").or_insert("3000".into());
-        object.entry("SEAL_KEY").or_insert(SEAL_KEY.into());
+        object.entry("RECORD_ENCRYPTION_KEY").or_insert(RECORD_ENCRYPTION_KEY.into());
         std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();
         command.arg("--vars").arg(folder.join("vars.json"));
         // The same tests run on another store.
@@ -66,8 +66,8 @@ impl Stack {
         }
         // Where attempts to log in are not what is tested, they must not be what fails.
         if !options.iter().any(|option| option.contains("LOGIN_ATTEMPTS")) {
-            command.args(["--origin-env", "LOGIN_ATTEMPTS_PER_USERNAME=0"]);
-            command.args(["--origin-env", "LOGIN_ATTEMPTS_PER_ADDRESS=0"]);
+            command.args(["--auth-env", "LOGIN_ATTEMPTS_PER_USERNAME=0"]);
+            command.args(["--auth-env", "LOGIN_ATTEMPTS_PER_ADDRESS=0"]);
         }
         let log = std::fs::File::create(folder.join("log")).unwrap();
         let mut child = command

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use std::time::Instant;
 
-const QUERIES: &str = "portcullis_origin_database_queries_total";
+const QUERIES: &str = "portcullis_auth_database_queries_total";
 const TRIPS: &str = "portcullis_gateway_requests_total";
 
 #[tokio::test]
@@ -20,9 +20,9 @@ async fn a_validated_request_is_one_trip_and_no_query() {
     // And the store is told, after the answer and once a minute, that the session was seen.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
 
-    let queries = stack.metric("origin_url", QUERIES, "request").await;
-    // The origin looks after the store in its own time.
-    stack.signal("origin", "-STOP");
+    let queries = stack.metric("auth_url", QUERIES, "request").await;
+    // The auth service looks after the store in its own time.
+    stack.signal("auth", "-STOP");
     let trips = stack.metric("store_url", TRIPS, "").await;
     let client = crate::stack::client();
     for _ in 0..1000 {
@@ -30,10 +30,10 @@ async fn a_validated_request_is_one_trip_and_no_query() {
         assert_eq!(response.status(), 200);
     }
     assert_eq!(stack.metric("store_url", TRIPS, "").await - trips, 1000);
-    stack.signal("origin", "-CONT");
-    assert_eq!(stack.metric("origin_url", QUERIES, "request").await - queries, 0);
+    stack.signal("auth", "-CONT");
+    assert_eq!(stack.metric("auth_url", QUERIES, "request").await - queries, 0);
 
-    stack.signal("origin", "-STOP");
+    stack.signal("auth", "-STOP");
     let trips = stack.metric("store_url", TRIPS, "").await;
     let (input, _) = first.access.rsplit_once('.').unwrap();
     for forged in 0..200_u8 {
@@ -41,7 +41,7 @@ async fn a_validated_request_is_one_trip_and_no_query() {
         assert_eq!(get_with(&url, &token).await.status(), 401);
     }
     assert_eq!(stack.metric("store_url", TRIPS, "").await, trips, "forged tokens reach the store");
-    stack.signal("origin", "-CONT");
+    stack.signal("auth", "-CONT");
 
     let second = tokens(stack.refresh(&first.refresh).await).await;
     no_secret_is_kept(&stack, &[&first.access, &first.refresh, &second.access, &second.refresh]);
@@ -74,11 +74,11 @@ fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
     }
     assert!(held.contains("pc:token:") && held.contains("v1.test."), "{held}");
     assert!(!held.contains("api:read"), "a record is not sealed: {held}");
-    for part in ["redis", "gateway", "origin", "upstream", "edge"] {
+    for part in ["redis", "redis-gateway", "auth", "upstream", "edge"] {
         held.push_str(&stack.log(part));
     }
     let folder = std::path::Path::new(stack.fact("logs")).parent().unwrap();
-    for name in ["origin.db", "origin.db-wal"] {
+    for name in ["auth.db", "auth.db-wal"] {
         let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
         held.push_str(&String::from_utf8_lossy(&bytes));
     }
@@ -116,7 +116,7 @@ async fn state_from_the_future_locks_nobody_out() {
 
 /// What a guesser costs: CPU of the edge, and nothing else.
 #[tokio::test]
-async fn a_flood_of_forged_tokens_costs_neither_store_nor_origin_anything() {
+async fn a_flood_of_forged_tokens_costs_neither_store_nor_auth_service_anything() {
     const FLOOD: usize = 20_000;
     // What the store cleared is kept, so that a good token which the flood pushed out would show.
     let vars = json!({
@@ -132,10 +132,10 @@ async fn a_flood_of_forged_tokens_costs_neither_store_nor_origin_anything() {
     let url = stack.edge("/api/hello");
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
     let trips = async || stack.metric("store_url", TRIPS, "").await;
-    // The origin looks after the store in its own time; and it is not asked here.
-    stack.signal("origin", "-STOP");
-    let origin = || stack.log("origin").lines().filter(|line| line.contains("\"path\"")).count();
-    let (trips_before, origin_before) = (trips().await, origin());
+    // The auth service looks after the store in its own time; and it is not asked here.
+    stack.signal("auth", "-STOP");
+    let auth = || stack.log("auth").lines().filter(|line| line.contains("\"path\"")).count();
+    let (trips_before, auth_before) = (trips().await, auth());
 
     let (input, _) = session.access.rsplit_once('.').unwrap();
     let (head, payload) = input.split_once('.').unwrap();
@@ -168,9 +168,9 @@ async fn a_flood_of_forged_tokens_costs_neither_store_nor_origin_anything() {
     }
     println!("{FLOOD} forged tokens in {:?}", begun.elapsed());
     assert_eq!(trips().await, trips_before, "the store was asked");
-    assert_eq!(origin(), origin_before, "the origin was asked");
+    assert_eq!(auth(), auth_before, "the auth was asked");
     // The good token is still remembered: it costs no trip.
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
-    assert_eq!((trips().await, origin()), (trips_before, origin_before));
+    assert_eq!((trips().await, auth()), (trips_before, auth_before));
     tokio::task::spawn_blocking(move || drop(stack)).await.unwrap();
 }

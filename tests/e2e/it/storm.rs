@@ -156,7 +156,7 @@ impl World {
                     let answer = request.bearer_auth(&own.access).send().await.unwrap();
                     match answer.status().as_u16() {
                         204 => {}
-                        // The store had not heard of it within the origin's deadline, and will.
+                        // The store had not heard of it within the auth service's deadline, and will.
                         202 => self.seen.count(LATE_LOGOUTS),
                         status => self.seen.wrong(format!("logout: {status}")),
                     }
@@ -220,23 +220,23 @@ async fn storm(options: &'static [&'static str]) {
         { "name": "logout", "path": "/auth/logout", "access": "auth", "endpoint": "revocation" },
         { "name": "revoke", "path": "/oauth/revoke", "access": "auth", "endpoint": "revocation" },
         { "name": "auth", "path": "/auth/*", "access": "auth" },
-        { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "mode": "unrevoked" },
+        { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
         { "name": "api", "path": "/api/*", "access": "protected" },
     ]);
     let start = move || {
         let vars =
-            json!({ "STORE_DEADLINE_MS": "5000", "ORIGIN_DEADLINE_MS": "10000", "ROUTES": routes });
+            json!({ "STORE_DEADLINE_MS": "5000", "AUTH_DEADLINE_MS": "10000", "ROUTES": routes });
         let one = Stack::start(options, Some(vars));
         let two = edge(json!({
-            "STORE_DEADLINE_MS": "5000", "ORIGIN_DEADLINE_MS": "10000", "ROUTES": routes,
+            "STORE_DEADLINE_MS": "5000", "AUTH_DEADLINE_MS": "10000", "ROUTES": routes,
             "STORE_URL": one.fact("store_url"), "STORE_TOKEN": one.fact("edge_store_token"),
-            "UPSTREAM_URL": one.fact("upstream_url"), "ORIGIN_URL": one.fact("origin_url"),
+            "UPSTREAM_URL": one.fact("upstream_url"), "AUTH_URL": one.fact("auth_url"),
             "INTROSPECTION_SECRET": one.fact("introspection_secret"),
             "ISSUERS": [{
                 "issuer": one.fact("edge_url"), "audience": "https://api.example", "algorithms": ["EdDSA"],
-                "jwks_url": format!("{}/.well-known/jwks.json", one.fact("origin_url")),
+                "jwks_url": format!("{}/.well-known/jwks.json", one.fact("auth_url")),
                 "introspection": {
-                    "url": format!("{}/oauth/introspect", one.fact("origin_url")), "client_id": "edge",
+                    "url": format!("{}/oauth/introspect", one.fact("auth_url")), "client_id": "edge",
                     "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
                 },
             }],
@@ -264,13 +264,13 @@ async fn storm(options: &'static [&'static str]) {
     let one = &world.stacks[0];
     let given = seen.tokens.lock().unwrap().clone();
     let begun = Instant::now();
-    while one.metric("origin_url", "portcullis_origin_outbox_rows", "").await > 0 {
+    while one.metric("auth_url", "portcullis_auth_outbox_rows", "").await > 0 {
         assert!(begun.elapsed() < Duration::from_secs(20), "the store was not told all");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let mut live = 0;
     for token in given.iter().rev().take(400) {
-        let request = world.client.post(format!("{}/oauth/introspect", one.fact("origin_url")));
+        let request = world.client.post(format!("{}/oauth/introspect", one.fact("auth_url")));
         let request = request.basic_auth("edge", Some(one.fact("introspection_secret")));
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         let answer: Value =
@@ -285,9 +285,9 @@ async fn storm(options: &'static [&'static str]) {
     }
     assert!(live > 0 && given.len() > 100);
     // The list of sessions in Redis, and the database's.
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug/portcullis-origin");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug/portcullis-auth");
     let mut list = std::process::Command::new(program);
-    list.arg("--config").arg(one.fact("origin_config"));
+    list.arg("--config").arg(one.fact("auth_config"));
     let output = list.args(["sessions", "list", "--username", one.username()]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let ids = |text: &str| -> BTreeSet<String> {
@@ -312,10 +312,10 @@ async fn storm(options: &'static [&'static str]) {
 
 #[tokio::test]
 async fn fifty_clients_leave_everything_in_agreement_on_sqlite() {
-    storm(&["--origin-env", "SESSIONS_PER_USER_MAX=1000"]).await;
+    storm(&["--auth-env", "SESSIONS_PER_USER_MAX=1000"]).await;
 }
 
 #[tokio::test]
 async fn fifty_clients_leave_everything_in_agreement_on_postgres() {
-    storm(&["--db", "postgres", "--origin-env", "SESSIONS_PER_USER_MAX=1000"]).await;
+    storm(&["--db", "postgres", "--auth-env", "SESSIONS_PER_USER_MAX=1000"]).await;
 }

@@ -28,14 +28,13 @@ async fn several_tabs_are_one_session() {
         { "name": "page", "path": "/page/*", "access": "public", "upstream": format!("http://127.0.0.1:{port}") },
     ] });
     // Strict: what two tabs would do to each other is seen.
-    let options =
-        ["--origin-env", "ACCESS_TOKEN_SECONDS=6", "--origin-env", "REFRESH_GRACE_SECONDS=0"];
+    let options = ["--auth-env", "ACCESS_TOKEN_SECONDS=6", "--auth-env", "REFRESH_GRACE_SECONDS=0"];
     let work = move || {
         let stack = Stack::start(&options, Some(vars));
         let mut node = Command::new(at("node_modules/.bin/node"));
         node.arg(at("tests/e2e/clients/tabs.mjs"))
             .env("EDGE_URL", stack.fact("edge_url"))
-            .env("ORIGIN_URL", stack.fact("origin_url"))
+            .env("AUTH_URL", stack.fact("auth_url"))
             .env("PAGE_PORT", port.to_string())
             .env("STACK_USERNAME", stack.username())
             .env("STACK_PASSWORD", stack.password());

@@ -37,7 +37,7 @@ impl Provider {
         self.get("/test/refreshes").await["refreshes"].as_u64().unwrap()
     }
 
-    /// Tokens for a resource, by a sign-in whose code is exchanged through the gate.
+    /// Tokens for a resource, by a sign-in whose code is exchanged through the edge.
     async fn sign_in(&self, gate: &Stack, resource: &str) -> Value {
         let path = format!("/test/sign-in?resource={resource}&token_url={}", gate.edge("/token"));
         let tokens = self.get(&path).await;
@@ -52,7 +52,7 @@ async fn gate(provider: &Provider, replay_seconds: u32) -> Stack {
         "client_id": "gate", "client_secret_variable": "PROVIDER_SECRET",
     });
     let vars = json!({
-        "ORIGIN_URL": provider.url,
+        "AUTH_URL": provider.url,
         "PROVIDER_SECRET": SECRET,
         "REFRESH_REPLAY_SECONDS": replay_seconds.to_string(),
         "ISSUERS": [
@@ -63,7 +63,7 @@ async fn gate(provider: &Provider, replay_seconds: u32) -> Stack {
         "ROUTES": [
             { "name": "token", "path": "/token", "access": "auth", "endpoint": "token" },
             { "name": "revocation", "path": "/token/revocation", "access": "auth", "endpoint": "revocation" },
-            { "name": "api", "path": "/api/*", "access": "protected", "mode": "unrevoked", "scopes": ["api:read"] },
+            { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "scopes": ["api:read"] },
         ],
     });
     tokio::task::spawn_blocking(move || edge(vars)).await.unwrap()
@@ -113,7 +113,7 @@ async fn a_provider_that_is_strict_about_reuse_keeps_its_sessions() {
                 assert_eq!(seen["headers"]["portcullis-subject"], "alice");
             }
         }
-        // Revoked through the gate: what was answered a moment ago is not given again.
+        // Revoked through the edge: what was answered a moment ago is not given again.
         let old = grant(&tokens);
         tokens =
             serde_json::from_str(&post(&one, "/token", old.clone()).await.text().await.unwrap())
@@ -159,7 +159,7 @@ async fn a_token_is_revoked_by_its_own_name_too() {
     tokio::task::spawn_blocking(move || drop(gate)).await.unwrap();
 }
 
-/// What the same requests do to a session without the gate: the reason for all this.
+/// What the same requests do to a session without the edge: the reason for all this.
 #[tokio::test]
 async fn without_the_gate_two_tabs_end_the_session() {
     let provider = Provider::start();

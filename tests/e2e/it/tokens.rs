@@ -1,4 +1,4 @@
-//! What the gateway's tokens may do, held against what Redis itself says of its commands.
+//! What the redis gateway's tokens may do, held against what Redis itself says of its commands.
 
 use crate::servers::{Folder, Gateway, Redis, answer};
 use crate::stack::client;

@@ -1,4 +1,4 @@
-//! A single Redis, with TLS, with Sentinels behind the gateway, and what happens when it goes or comes back.
+//! A single Redis, with TLS, with Sentinels behind the redis gateway, and what happens when it goes or comes back.
 
 use crate::load::under_load;
 use crate::servers::{Folder, Gateway, Process, Redis, TOKEN, answer, free_ports, wait_for_port};

@@ -40,30 +40,30 @@ fn record() -> Reply {
 /// What a host makes of the store's answer.
 fn found(
     check: &Check<'_, '_>,
-    proof: &Proof<'_>,
+    authenticated: &AuthenticatedRequest<'_>,
     answer: Result<Vec<Reply>, Outage>,
-) -> Vec<Finding> {
-    let out = |_: Command| answer.clone().err().map(Finding::Out);
-    let mut findings: Vec<Finding> = match &answer {
-        Err(_) => check.commands(proof).into_iter().filter_map(out).collect(),
+) -> Vec<StoreResult> {
+    let out = |_: Command| answer.clone().err().map(StoreResult::Out);
+    let mut results: Vec<StoreResult> = match &answer {
+        Err(_) => check.commands(authenticated).into_iter().filter_map(out).collect(),
         Ok(replies) => {
             let found = |reply: &Reply| match reply {
-                Reply::Error(_) => Finding::Out(Outage::StoreFaulty),
-                reply => Finding::Reply(reply.clone()),
+                Reply::Error(_) => StoreResult::Out(Outage::StoreBadResponse),
+                reply => StoreResult::Reply(reply.clone()),
             };
             replies.iter().map(found).collect()
         }
     };
-    check.open_record(proof, &mut findings);
-    findings
+    check.open_record(authenticated, &mut results);
+    results
 }
 
 fn decide<'p>(
     check: &Check<'_, 'p>,
-    proof: &Proof<'_>,
+    authenticated: &AuthenticatedRequest<'_>,
     answer: Result<Vec<Reply>, Outage>,
 ) -> Result<Permit<'p>, Refusal> {
-    check.decide(proof, &found(check, proof, answer))
+    check.decide(authenticated, &found(check, authenticated, answer))
 }
 
 fn clean() -> Reply {
@@ -73,32 +73,32 @@ fn clean() -> Reply {
 /// The whole way of a request whose signature holds, against the given answer of the store.
 fn judge(method: &str, path: &str, answer: Result<Vec<Reply>, Outage>) -> Result<String, Refusal> {
     let (policy, token, url) = (policy(), token("api:write"), format!("https://a.example{path}"));
-    let head = Head::new(method, &url, vec![("authorization", &token)]);
+    let head = RequestHead::new(method, &url, vec![("authorization", &token)]);
     let check = Check::new(&head, route_of(&policy, &head)?, &policy)?;
-    let proof = prove(&check)?;
-    let permit = decide(&check, &proof, answer)?;
+    let authenticated = authenticate(&check)?;
+    let permit = decide(&check, &authenticated, answer)?;
     Ok(format!("{:?}", permit.target()))
 }
 
-fn route_of<'p>(policy: &'p Policy, head: &Head<'_>) -> Result<&'p Route, Denial> {
+fn route_of<'p>(policy: &'p Policy, head: &RequestHead<'_>) -> Result<&'p Route, Denial> {
     match policy.destination(head)? {
         Destination::Route(route) => Ok(route),
-        Destination::Gate(answer) => panic!("{answer:?}"),
+        Destination::Edge(answer) => panic!("{answer:?}"),
     }
 }
 
 /// The proof of a request whose signature, if it has one, holds.
-fn prove<'p>(check: &Check<'_, 'p>) -> Result<Proof<'p>, Denial> {
+fn authenticate<'p>(check: &Check<'_, 'p>) -> Result<AuthenticatedRequest<'p>, Denial> {
     if check.token_hash().is_none() {
-        return check.open();
+        return check.without_token();
     }
-    check.prove(vouch(check, true)?, None, NOW)
+    check.authenticate(verify(check, true)?, None, NOW)
 }
 
-fn vouch(check: &Check<'_, '_>, holds: bool) -> Result<Rc<Vouched>, Denial> {
-    match check.candidate(NOW)? {
-        Candidate::Jwt(jwt) => check.vouch_signature(jwt, holds),
-        Candidate::Opaque(provider) => panic!("{provider:?}"),
+fn verify(check: &Check<'_, '_>, holds: bool) -> Result<Rc<VerifiedToken>, Denial> {
+    match check.unverified_token(NOW)? {
+        UnverifiedToken::Jwt(jwt) => check.accept_signature(jwt, holds),
+        UnverifiedToken::Opaque(provider) => panic!("{provider:?}"),
     }
 }
 
@@ -113,8 +113,9 @@ fn the_stores_answer_decides() {
         markers[place] = Reply::text(value);
         Reply::Array(markers)
     };
-    let (revoked, unknown) = (Err(Denial::TokenRevoked.into()), Err(Denial::TokenUnknown.into()));
-    let faulty = Err(Refusal::Out(Outage::StoreFaulty));
+    let (revoked, unknown) =
+        (Err(Denial::TokenRevoked.into()), Err(Denial::TokenNotRegistered.into()));
+    let faulty = Err(Refusal::Out(Outage::StoreBadResponse));
     let before = (NOW.0 - 1).to_string();
     let same = NOW.0.to_string();
 
@@ -165,10 +166,10 @@ fn a_route_decides_what_is_asked() {
     fn check(method: &str, path: &str, expect: &[&str]) {
         let (policy, token, url) =
             (policy(), token("api:write"), format!("https://a.example{path}"));
-        let head = Head::new(method, &url, vec![("authorization", &token)]);
+        let head = RequestHead::new(method, &url, vec![("authorization", &token)]);
         let check = Check::new(&head, route_of(&policy, &head).unwrap(), &policy).unwrap();
-        let proof = prove(&check).unwrap();
-        let commands = check.commands(&proof);
+        let authenticated = authenticate(&check).unwrap();
+        let commands = check.commands(&authenticated);
         assert_eq!(commands.iter().map(Command::name).collect::<Vec<_>>(), expect, "{path}");
         let raw = token.trim_start_matches("Bearer ");
         assert!(
@@ -193,9 +194,9 @@ fn a_route_decides_where_it_goes() {
     );
     assert_eq!(
         judge("POST", "/auth/login", Ok(vec![])).unwrap(),
-        r#"Origin(BaseUrl("https://origin.example"))"#
+        r#"Auth(BaseUrl("https://auth.example"))"#
     );
-    assert_eq!(judge("GET", "/nowhere", Ok(vec![])), Err(Denial::RouteUnknown.into()));
+    assert_eq!(judge("GET", "/nowhere", Ok(vec![])), Err(Denial::RouteNotFound.into()));
 }
 
 /// What a request of this method and path sees of the policy, with this token.
@@ -207,31 +208,32 @@ fn with_check<'p, T>(
     work: impl FnOnce(Check<'_, 'p>) -> T,
 ) -> T {
     let url = format!("https://a.example{path}");
-    let head = Head::new(method, &url, vec![("authorization", token)]);
+    let head = RequestHead::new(method, &url, vec![("authorization", token)]);
     work(Check::new(&head, route_of(policy, &head).unwrap(), policy).unwrap())
 }
 
 #[test]
 fn a_forged_token_gets_no_proof() {
     with_check(&policy(), "POST", "/api/x", &token("api:write"), |check| {
-        assert_eq!(vouch(&check, false).err(), Some(Denial::SignatureInvalid));
-        assert_eq!(check.open().err(), Some(Denial::TokenMissing));
+        assert_eq!(verify(&check, false).err(), Some(Denial::SignatureInvalid));
+        assert_eq!(check.without_token().err(), Some(Denial::TokenMissing));
     });
 }
 
 #[test]
 fn a_proof_of_one_check_does_not_serve_another() {
     let (policy, own, other) = (policy(), token("api:write"), token("admin"));
-    let open = with_check(&policy, "POST", "/auth/x", &own, |check| check.open().unwrap());
+    let open = with_check(&policy, "POST", "/auth/x", &own, |check| check.without_token().unwrap());
     let foreign =
-        with_check(&policy, "POST", "/api/x", &other, |check| vouch(&check, true).unwrap());
-    let proven = with_check(&policy, "POST", "/api/x", &other, |check| prove(&check).unwrap());
+        with_check(&policy, "POST", "/api/x", &other, |check| verify(&check, true).unwrap());
+    let proven =
+        with_check(&policy, "POST", "/api/x", &other, |check| authenticate(&check).unwrap());
     with_check(&policy, "POST", "/api/x", &own, |check| {
-        for proof in [open, proven] {
-            let verdict = decide(&check, &proof, Ok(vec![clean(), record()]));
+        for authenticated in [open, proven] {
+            let verdict = decide(&check, &authenticated, Ok(vec![clean(), record()]));
             assert_eq!(verdict.err(), Some(Denial::SignatureInvalid.into()));
         }
-        let recalled = check.prove(foreign, Some(Mode::Registered), NOW);
+        let recalled = check.authenticate(foreign, Some(TokenRequirement::Record), NOW);
         assert_eq!(recalled.err(), Some(Denial::SignatureInvalid));
     });
 }
@@ -239,8 +241,8 @@ fn a_proof_of_one_check_does_not_serve_another() {
 #[test]
 fn what_was_vouched_for_ends_with_the_token() {
     with_check(&policy(), "POST", "/api/x", &token("api:write"), |check| {
-        let vouched = vouch(&check, true).unwrap();
-        let at = |seconds| check.prove(Rc::clone(&vouched), None, NOW.plus(seconds)).err();
+        let verified = verify(&check, true).unwrap();
+        let at = |seconds| check.authenticate(Rc::clone(&verified), None, NOW.plus(seconds)).err();
         assert_eq!(at(929), None);
         assert_eq!(at(930), Some(Denial::TokenExpired));
     });
@@ -251,44 +253,58 @@ fn what_the_store_cleared_lately_is_not_asked_again() {
     let policy = policy();
     let asked = |method: &str, path: &str, cleared| {
         with_check(&policy, method, path, &token("api:write"), |check| {
-            let proof = check.prove(vouch(&check, true).unwrap(), cleared, NOW).unwrap();
-            let commands = check.commands(&proof).len();
+            let authenticated =
+                check.authenticate(verify(&check, true).unwrap(), cleared, NOW).unwrap();
+            let commands = check.commands(&authenticated).len();
             if commands == 0 {
-                let permit = decide(&check, &proof, Ok(Vec::new())).unwrap();
+                let permit = decide(&check, &authenticated, Ok(Vec::new())).unwrap();
                 assert_eq!(permit.cleared(), None, "nobody asked");
             }
             commands
         })
     };
     assert_eq!(asked("POST", "/api/x", None), 2);
-    assert_eq!(asked("POST", "/api/x", Some(Mode::Registered)), 0);
-    assert_eq!(asked("POST", "/api/x", Some(Mode::Unrevoked)), 2, "the record was not looked at");
-    assert_eq!(asked("GET", "/api/x", Some(Mode::Unrevoked)), 0);
-    assert_eq!(asked("GET", "/api/x", Some(Mode::Registered)), 0);
-    assert_eq!(asked("GET", "/limited", Some(Mode::Registered)), 3, "asked for the limit anyway");
+    assert_eq!(asked("POST", "/api/x", Some(TokenRequirement::Record)), 0);
+    assert_eq!(
+        asked("POST", "/api/x", Some(TokenRequirement::NotRevoked)),
+        2,
+        "the record was not looked at"
+    );
+    assert_eq!(asked("GET", "/api/x", Some(TokenRequirement::NotRevoked)), 0);
+    assert_eq!(asked("GET", "/api/x", Some(TokenRequirement::Record)), 0);
+    assert_eq!(
+        asked("GET", "/limited", Some(TokenRequirement::Record)),
+        3,
+        "asked for the limit anyway"
+    );
     with_check(&policy, "POST", "/api/x", &token("api:write"), |check| {
-        let proof = prove(&check).unwrap();
-        let permit = decide(&check, &proof, Ok(vec![clean(), record()])).unwrap();
-        assert_eq!(permit.cleared(), check.token_hash().map(|hash| (hash, Mode::Registered)));
+        let authenticated = authenticate(&check).unwrap();
+        let permit = decide(&check, &authenticated, Ok(vec![clean(), record()])).unwrap();
+        assert_eq!(
+            permit.cleared(),
+            check.token_hash().map(|hash| (hash, TokenRequirement::Record))
+        );
     });
     // Where the store is asked for the limits' sake, its outage does not take back what it cleared.
     with_check(&policy, "GET", "/limited", &token("api:write"), |check| {
-        let vouched = vouch(&check, true).unwrap();
-        let proof = check.prove(vouched, Some(Mode::Registered), NOW).unwrap();
-        let mut findings = found(&check, &proof, Err(Outage::StoreTimeout));
-        findings[2] = Finding::Counted(Ok(Some(1)));
-        let permit = check.decide(&proof, &findings).unwrap();
+        let verified = verify(&check, true).unwrap();
+        let authenticated =
+            check.authenticate(verified, Some(TokenRequirement::Record), NOW).unwrap();
+        let mut results = found(&check, &authenticated, Err(Outage::StoreTimeout));
+        results[2] = StoreResult::CountedLocally(Ok(Some(1)));
+        let permit = check.decide(&authenticated, &results).unwrap();
         assert_eq!((permit.cleared(), permit.degraded().text()), (None, Some("limit=local")));
-        findings[0] =
-            Finding::Reply(Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]));
-        let verdict = check.decide(&proof, &findings);
+        results[0] =
+            StoreResult::Reply(Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]));
+        let verdict = check.decide(&authenticated, &results);
         assert_eq!(verdict.err(), Some(Denial::TokenRevoked.into()));
     });
     // A scope is judged each time.
     with_check(&policy, "POST", "/api/x", &token("none"), |check| {
-        let vouched = vouch(&check, true).unwrap();
-        let proof = check.prove(vouched, Some(Mode::Registered), NOW).unwrap();
-        let verdict = decide(&check, &proof, Ok(Vec::new()));
+        let verified = verify(&check, true).unwrap();
+        let authenticated =
+            check.authenticate(verified, Some(TokenRequirement::Record), NOW).unwrap();
+        let verdict = decide(&check, &authenticated, Ok(Vec::new()));
         assert_eq!(verdict.err(), Some(Denial::ScopeInsufficient.into()));
     });
 }
@@ -301,8 +317,8 @@ fn a_missing_record_has_somebody_to_ask() {
     let with = policy_with(&[("ISSUERS", issuers)]);
     let asks = |policy: &Policy, method: &str, answer: Result<Vec<Reply>, Outage>| {
         with_check(policy, method, "/api/x", &token("api:write"), |check| {
-            let proof = prove(&check).unwrap();
-            check.missing_record(&proof, &found(&check, &proof, answer)).is_some()
+            let authenticated = authenticate(&check).unwrap();
+            check.missing_record(&authenticated, &found(&check, &authenticated, answer)).is_some()
         })
     };
     let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
@@ -327,9 +343,9 @@ fn opaque_tokens_are_their_providers() {
     let policy = policy_with(&[("ISSUERS", &issuers)]);
     let place = |token: &str| {
         with_check(&policy, "POST", "/api/x", &format!("Bearer {token}"), |check| {
-            match check.candidate(NOW)? {
-                Candidate::Opaque(provider) => Ok(provider.issuer),
-                Candidate::Jwt(jwt) => panic!("{jwt:?}"),
+            match check.unverified_token(NOW)? {
+                UnverifiedToken::Opaque(provider) => Ok(provider.issuer),
+                UnverifiedToken::Jwt(jwt) => panic!("{jwt:?}"),
             }
         })
     };
@@ -343,11 +359,12 @@ fn opaque_tokens_are_their_providers() {
             iss: Some(iss.into()),
             ..TokenRecord::default()
         };
-        let other = check.vouch_record(0, record("https://b"));
+        let other = check.accept_record(0, record("https://b"));
         assert_eq!(other.err(), Some(Denial::TokenInactive));
-        let proof = check.prove(check.vouch_record(0, record("https://a")).unwrap(), None, NOW);
+        let authenticated =
+            check.authenticate(check.accept_record(0, record("https://a")).unwrap(), None, NOW);
         let names: Vec<_> =
-            check.commands(&proof.unwrap()).iter().map(|c| c.name().to_owned()).collect();
+            check.commands(&authenticated.unwrap()).iter().map(|c| c.name().to_owned()).collect();
         assert_eq!(names, ["MGET"]);
     });
 }
@@ -365,15 +382,15 @@ fn a_client_can_be_revoked_up_to_a_moment() {
     };
     let verdict = |marker: &str| {
         with_check(&policy(), "GET", "/api/x", &claims("web"), |check| {
-            let proof = prove(&check).unwrap();
+            let authenticated = authenticate(&check).unwrap();
             assert!(
-                check.commands(&proof)[0]
+                check.commands(&authenticated)[0]
                     .words()
                     .iter()
                     .any(|word| word.starts_with(b"pc:revoked:client:"))
             );
             let answer = Ok(vec![Reply::Array(vec![Reply::Null, Reply::text(marker)])]);
-            decide(&check, &proof, answer).map(|_| ()).err()
+            decide(&check, &authenticated, answer).map(|_| ()).err()
         })
     };
     assert_eq!(verdict(&(NOW.0 - 1).to_string()), None);
@@ -386,7 +403,8 @@ fn a_scope_is_a_whole_word() {
         let routes = format!(r#"[{{"name":"a","path":"/a","access":"protected",{route}}}]"#);
         let policy = policy_with(&[("ROUTES", &routes)]);
         with_check(&policy, "GET", "/a", &token(scope), |check| {
-            let verdict = decide(&check, &prove(&check).unwrap(), Ok(vec![clean(), record()]));
+            let verdict =
+                decide(&check, &authenticate(&check).unwrap(), Ok(vec![clean(), record()]));
             assert_eq!(verdict.err(), expect.map(Refusal::Denied), "{route} {scope}");
         });
     }
@@ -413,7 +431,8 @@ fn a_claim_has_one_of_its_values() {
             format!(r#"[{{"name":"a","path":"/a","access":"protected","claims":{{{route}}}}}]"#);
         let policy = policy_with(&[("ROUTES", &routes)]);
         with_check(&policy, "GET", "/a", &token("x"), |check| {
-            let verdict = decide(&check, &prove(&check).unwrap(), Ok(vec![clean(), record()]));
+            let verdict =
+                decide(&check, &authenticate(&check).unwrap(), Ok(vec![clean(), record()]));
             assert_eq!(verdict.err(), expect.map(Refusal::Denied), "{route}");
         });
     }
@@ -447,15 +466,19 @@ mod properties {
     /// Whether a token gets a permit, and from what its verdict was made.
     fn judge(token: &str) -> Option<Vec<Command>> {
         let (policy, authorization) = (policy(), format!("Bearer {token}"));
-        let head =
-            Head::new("POST", "https://a.example/api/x", vec![("authorization", &authorization)]);
+        let head = RequestHead::new(
+            "POST",
+            "https://a.example/api/x",
+            vec![("authorization", &authorization)],
+        );
         let check = Check::new(&head, route_of(&policy, &head).ok()?, &policy).ok()?;
-        let Candidate::Jwt(jwt) = check.candidate(NOW).ok()? else { return None };
+        let UnverifiedToken::Jwt(jwt) = check.unverified_token(NOW).ok()? else { return None };
         let key = UnparsedPublicKey::new(&ED25519, PAIR.public_key().as_ref());
         let holds = key.verify(jwt.signing_input().as_bytes(), jwt.signature()).is_ok();
-        let proof = check.prove(check.vouch_signature(jwt, holds).ok()?, None, NOW).ok()?;
-        let commands = check.commands(&proof);
-        decide(&check, &proof, Ok(vec![clean(), record()])).ok()?;
+        let authenticated =
+            check.authenticate(check.accept_signature(jwt, holds).ok()?, None, NOW).ok()?;
+        let commands = check.commands(&authenticated);
+        decide(&check, &authenticated, Ok(vec![clean(), record()])).ok()?;
         Some(commands)
     }
 

@@ -1,6 +1,6 @@
 //! The verdict: from what was found to a permit, or to a refusal that says why.
 
-use super::{Check, Finding, Proof, Vouched};
+use super::{AuthenticatedRequest, Check, StoreResult, VerifiedToken};
 use crate::claims::Claims;
 use crate::denial::{Denial, Outage, Refusal};
 use crate::limit::LimitOutage;
@@ -33,61 +33,66 @@ enum Word {
 
 impl<'p> Check<'_, 'p> {
     /// The verdict, from what was found for each of [`Check::commands`].
-    pub fn decide(&self, proof: &Proof<'_>, findings: &[Finding]) -> Result<Permit<'p>, Refusal> {
-        if proof.vouched.as_ref().map(|vouched| vouched.hash) != self.token_hash() {
+    pub fn decide(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &[StoreResult],
+    ) -> Result<Permit<'p>, Refusal> {
+        if authenticated.verified.as_ref().map(|verified| verified.hash) != self.token_hash() {
             // A proof of one check does not serve another.
             return Err(Denial::SignatureInvalid.into());
         }
-        let (about, counted) =
-            findings.split_at_checked(self.about_token(proof)).ok_or(Outage::StoreFaulty)?;
-        let unsettled = self.unsettled(proof);
+        let (about, counted) = results
+            .split_at_checked(self.about_token(authenticated))
+            .ok_or(Outage::StoreBadResponse)?;
+        let unsettled = self.unsettled(authenticated);
         let (mut clears, mut degraded) = (unsettled.is_some(), Degraded::default());
-        if let Some(vouched) = unsettled {
-            match self.judge_token(vouched, about, proof)? {
+        if let Some(verified) = unsettled {
+            match self.judge_token(verified, about, authenticated)? {
                 Word::Store { keeps } => clears = keeps,
-                Word::Provider => degraded.token = Some(StoreOutage::Origin),
+                Word::Provider => degraded.token = Some(StoreOutage::Introspect),
                 Word::Signature => {
                     clears = false;
                     degraded.token = Some(StoreOutage::Signature);
                 }
             }
         }
-        if let Some(vouched) = &proof.vouched {
-            self.judge_holder(&vouched.claims)?;
+        if let Some(verified) = &authenticated.verified {
+            self.judge_holder(&verified.claims)?;
         }
-        degraded.limit = self.judge_limits(proof, counted)?;
+        degraded.limit = self.judge_limits(authenticated, counted)?;
         let policy = self.policy;
         let target = match self.route.access {
-            Access::Auth => Target::Origin(&policy.origin),
+            Access::Auth => Target::Auth(&policy.auth),
             Access::Protected | Access::Public => {
                 Target::Upstream(self.route.upstream.as_ref().unwrap_or(&policy.upstream))
             }
         };
-        let holder = proof.vouched.clone();
+        let holder = authenticated.verified.clone();
         Ok(Permit::new(self.route, target, policy, holder, clears, degraded))
     }
 
     /// Whether a token is good, and by whose word.
     fn judge_token(
         &self,
-        vouched: &Vouched,
-        about: &[Finding],
-        proof: &Proof<'_>,
+        verified: &VerifiedToken,
+        about: &[StoreResult],
+        authenticated: &AuthenticatedRequest<'_>,
     ) -> Result<Word, Refusal> {
         let (mut word, mut outage) = (Word::Store { keeps: true }, None);
-        for (place, finding) in about.iter().enumerate() {
-            let judged = match finding {
-                Finding::Vouched => {
+        for (place, result) in about.iter().enumerate() {
+            let judged = match result {
+                StoreResult::Introspected => {
                     word = Word::Provider;
                     Ok(())
                 }
-                Finding::Out(outage) => Err(Refusal::Out(*outage)),
-                Finding::Counted(_) => Err(Refusal::Out(Outage::StoreFaulty)),
-                Finding::Reply(reply) if place == 0 => marker::judge(&vouched.claims, reply),
-                Finding::Reply(_) | Finding::Record(_) => {
-                    match self.standing(finding, vouched, proof.now) {
+                StoreResult::Out(outage) => Err(Refusal::Out(*outage)),
+                StoreResult::CountedLocally(_) => Err(Refusal::Out(Outage::StoreBadResponse)),
+                StoreResult::Reply(reply) if place == 0 => marker::judge(&verified.claims, reply),
+                StoreResult::Reply(_) | StoreResult::Record(_) => {
+                    match self.standing(result, verified, authenticated.now) {
                         Ok(Standing::Foreign | Standing::Missing) => {
-                            Err(Refusal::Denied(Denial::TokenUnknown))
+                            Err(Refusal::Denied(Denial::TokenNotRegistered))
                         }
                         // A provider's word is as old as its answer, so nothing is kept on top of it.
                         Ok(Standing::Registered { by_provider }) => {
@@ -106,12 +111,12 @@ impl<'p> Check<'_, 'p> {
                 Err(refusal) => return Err(refusal),
             }
         }
-        let signed = self.issuer(vouched.issuer).is_some_and(|issuer| issuer.keys.is_some());
+        let signed = self.issuer(verified.issuer).is_some_and(|issuer| issuer.keys.is_some());
         match outage {
             None => Ok(word),
             // It was cleared lately enough; the store was asked for the limits' sake.
-            Some(_) if self.is_settled(proof) => Ok(Word::Store { keeps: false }),
-            Some(_) if signed && self.route.store_outage == StoreOutage::Signature => {
+            Some(_) if self.is_settled(authenticated) => Ok(Word::Store { keeps: false }),
+            Some(_) if signed && self.route.on_store_outage == StoreOutage::Signature => {
                 Ok(Word::Signature)
             }
             Some(outage) => Err(outage.into()),
@@ -121,36 +126,38 @@ impl<'p> Check<'_, 'p> {
     /// Whether every limit admits the request; and what held where one could not be counted.
     fn judge_limits(
         &self,
-        proof: &Proof<'_>,
-        counted: &[Finding],
+        authenticated: &AuthenticatedRequest<'_>,
+        counted: &[StoreResult],
     ) -> Result<Option<LimitOutage>, Refusal> {
         let (mut instead, mut wait_ms) = (None, None);
         let mut counted = counted.iter();
-        for charge in proof.charges() {
-            let finding = counted.next().unwrap_or(&Finding::Out(Outage::StoreFaulty));
-            let limit = charge.limit;
-            let wait = match finding {
-                Finding::Reply(reply) => match charge.tally(reply) {
-                    Some(tally) => (!tally.admitted).then_some(tally.wait_ms),
+        for limit_check in authenticated.limit_checks() {
+            let result = counted.next().unwrap_or(&StoreResult::Out(Outage::StoreBadResponse));
+            let limit = limit_check.limit;
+            let wait = match result {
+                StoreResult::Reply(reply) => match limit_check.decision(reply) {
+                    Some(decision) => (!decision.admitted).then_some(decision.wait_ms),
                     None if limit.shadow => None,
-                    None if limit.outage == LimitOutage::Allow => {
+                    None if limit.on_store_outage == LimitOutage::Allow => {
                         instead = Some(LimitOutage::Allow);
                         None
                     }
-                    None => return Err(Outage::StoreFaulty.into()),
+                    None => return Err(Outage::StoreBadResponse.into()),
                 },
                 // What is merely watched decides nothing.
-                Finding::Out(_) if limit.shadow => None,
-                Finding::Counted(count) => {
+                StoreResult::Out(_) if limit.shadow => None,
+                StoreResult::CountedLocally(count) => {
                     instead = instead.or(Some(LimitOutage::Local));
                     count.err()
                 }
-                Finding::Out(_) if limit.outage == LimitOutage::Allow => {
+                StoreResult::Out(_) if limit.on_store_outage == LimitOutage::Allow => {
                     instead = Some(LimitOutage::Allow);
                     None
                 }
-                Finding::Out(outage) => return Err((*outage).into()),
-                Finding::Vouched | Finding::Record(_) => return Err(Outage::StoreFaulty.into()),
+                StoreResult::Out(outage) => return Err((*outage).into()),
+                StoreResult::Introspected | StoreResult::Record(_) => {
+                    return Err(Outage::StoreBadResponse.into());
+                }
             };
             if !limit.shadow {
                 wait_ms = wait_ms.max(wait);
@@ -164,18 +171,21 @@ impl<'p> Check<'_, 'p> {
 
     pub(super) fn standing(
         &self,
-        finding: &Finding,
-        vouched: &Vouched,
+        result: &StoreResult,
+        verified: &VerifiedToken,
         now: UnixSeconds,
     ) -> Result<Standing, Outage> {
-        let record = match finding {
-            Finding::Record(record) => record,
-            Finding::Reply(Reply::Null) => return Ok(Standing::Missing),
-            Finding::Reply(_) | Finding::Out(_) | Finding::Vouched | Finding::Counted(_) => {
-                return Err(Outage::StoreFaulty);
+        let record = match result {
+            StoreResult::Record(record) => record,
+            StoreResult::Reply(Reply::Null) => return Ok(Standing::Missing),
+            StoreResult::Reply(_)
+            | StoreResult::Out(_)
+            | StoreResult::Introspected
+            | StoreResult::CountedLocally(_) => {
+                return Err(Outage::StoreBadResponse);
             }
         };
-        let (claims, issuer) = (&vouched.claims, self.issuer(vouched.issuer));
+        let (claims, issuer) = (&verified.claims, self.issuer(verified.issuer));
         let Some(issuer) = issuer else {
             return Ok(Standing::Foreign);
         };

@@ -13,9 +13,9 @@ fn limit() -> Limit {
         plans: None,
         shadow: false,
         headers: false,
-        outage: LimitOutage::Local,
+        on_store_outage: LimitOutage::Local,
         local_quota: None,
-        count: Count::Exact,
+        timing: LimitTiming::Exact,
     }
 }
 
@@ -25,7 +25,7 @@ fn the_scripts_hash_is_its_own() {
     let hash: String =
         sha1::Sha1::digest(LIMIT_SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(LIMIT_SCRIPT_SHA1, hash);
-    let tokens = include_str!("../../../../docs/gateway-tokens.toml");
+    let tokens = include_str!("../../../../docs/redis-gateway-tokens.toml");
     assert!(tokens.contains(&hash), "the edge's token may run another script");
 }
 
@@ -33,11 +33,18 @@ fn the_scripts_hash_is_its_own() {
 fn an_answer_of_the_script_is_read() {
     fn check(fields: &[i64], expect: Option<(bool, u64, u64, u64)>) {
         let limit = limit();
-        let charge = Charge { limit: &limit, key: String::new(), who: [0; 32], quota: 10, cost: 1 };
+        let limit_check = LimitCheck {
+            limit: &limit,
+            store_key: String::new(),
+            key: [0; 32],
+            quota: 10,
+            cost: 1,
+        };
         let reply = Reply::Array(fields.iter().copied().map(Reply::Integer).collect());
-        let tally =
-            charge.tally(&reply).map(|t| (t.admitted, t.left.unwrap(), t.wait_ms, t.more_ms));
-        assert_eq!(tally, expect, "{fields:?}");
+        let decision = limit_check
+            .decision(&reply)
+            .map(|t| (t.admitted, t.left.unwrap(), t.wait_ms, t.more_ms));
+        assert_eq!(decision, expect, "{fields:?}");
     }
     check(&[1, 4, 0, 900], Some((true, 4, 0, 900)));
     check(&[0, 0, 1001, 1], Some((false, 0, 1001, 1)));
@@ -76,25 +83,25 @@ fn claims(sub: &str, others: &[(&str, Value)]) -> Claims {
 
 #[test]
 fn each_combination_is_counted_apart() {
-    let who = |by: &[&str], sub: &str, fields: Vec<(&str, &str)>| {
+    let key = |by: &[&str], sub: &str, fields: Vec<(&str, &str)>| {
         let by = by.iter().map(|text| LimitBy::parse(text).unwrap()).collect();
-        let head = Head::new("GET", "https://a/", fields);
+        let head = RequestHead::new("GET", "https://a/", fields);
         let claims = claims(sub, &[("plan", "pro".into()), ("level", 3.into())]);
         let claims = Some(&claims);
-        let of = Counted { head: &head, address: "192.0.2.1", route: "api", claims };
-        Limit { by, ..limit() }.who(&of)
+        let of = LimitInput { head: &head, address: "192.0.2.1", route: "api", claims };
+        Limit { by, ..limit() }.key(&of)
     };
-    assert_eq!(who(&["address"], "a", vec![]), "\n192.0.2.1\n");
-    assert_eq!(who(&["subject"], "a", vec![]), "https://issuer.example\na\n");
-    assert_eq!(who(&["claim:level"], "a", vec![]), "https://issuer.example\n3\n");
-    let both = who(&["subject", "route"], "a", vec![]);
-    assert_ne!(both, who(&["subject"], "a", vec![]));
+    assert_eq!(key(&["address"], "a", vec![]), "\n192.0.2.1\n");
+    assert_eq!(key(&["subject"], "a", vec![]), "https://issuer.example\na\n");
+    assert_eq!(key(&["claim:level"], "a", vec![]), "https://issuer.example\n3\n");
+    let both = key(&["subject", "route"], "a", vec![]);
+    assert_ne!(both, key(&["subject"], "a", vec![]));
     // No claim and no field can stand for two.
     assert_ne!(
-        who(&["subject", "header:x-a"], "a", vec![("x-a", "b")]),
-        who(&["subject", "header:x-a"], "a\n\nb", vec![("x-a", "")])
+        key(&["subject", "header:x-a"], "a", vec![("x-a", "b")]),
+        key(&["subject", "header:x-a"], "a\n\nb", vec![("x-a", "")])
     );
-    assert_ne!(who(&["subject"], "a\\n", vec![]), who(&["subject"], "a\n", vec![]));
+    assert_ne!(key(&["subject"], "a\\n", vec![]), key(&["subject"], "a\n", vec![]));
     for text in ["", "claim:", "header:", "addresses", "claim"] {
         assert!(LimitBy::parse(text).is_none(), "{text}");
     }
@@ -128,16 +135,16 @@ fn local_counts_hold_their_quota() {
         let begun = now_ms;
         for _ in 0..500 {
             now_ms += random(window * 2000 / quota + 1);
-            let who = [1; 32];
-            let wait = counts.wait_ms(who, measure.0, measure.1, now_ms);
-            match counts.count(who, measure, now_ms) {
+            let key = [1; 32];
+            let wait = counts.wait_ms(key, measure.0, measure.1, now_ms);
+            match counts.count(key, measure, now_ms) {
                 Ok(_) => {
                     assert_eq!(wait, 0);
                     admitted += 1;
                 }
                 Err(wait_ms) => {
                     assert_eq!(wait, wait_ms);
-                    assert!(counts.count(who, measure, now_ms + wait_ms - 1).is_err());
+                    assert!(counts.count(key, measure, now_ms + wait_ms - 1).is_err());
                     assert!(wait_ms <= window * 1000);
                 }
             }

@@ -4,7 +4,7 @@ use crate::session::TokenRecord;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-fn holder(subject: &str) -> Option<Rc<Vouched>> {
+fn holder(subject: &str) -> Option<Rc<VerifiedToken>> {
     let record = TokenRecord {
         sub: subject.into(),
         scope: "a b".into(),
@@ -12,22 +12,22 @@ fn holder(subject: &str) -> Option<Rc<Vouched>> {
         others: serde_json::from_str(r#"{"tenant":"acme","roles":["a","b"]}"#).unwrap(),
         ..TokenRecord::default()
     };
-    Some(Rc::new(Vouched::of(record, "https://issuer.example")))
+    Some(Rc::new(VerifiedToken::of(record, "https://issuer.example")))
 }
 
 fn edits<'p>(
     policy: &'p Policy,
     route: usize,
-    holder: Option<Rc<Vouched>>,
+    holder: Option<Rc<VerifiedToken>>,
     headers: Vec<(&'p str, &'p str)>,
-) -> Edits<'p> {
+) -> HeaderEdits<'p> {
     let target = Target::Upstream(&policy.upstream);
     let permit =
         Permit::new(&policy.routes[route], target, policy, holder, true, Degraded::default());
-    permit.edits(&Head::new("GET", "https://a.example/", headers), REQUEST_ID)
+    permit.header_edits(&RequestHead::new("GET", "https://a.example/", headers), REQUEST_ID)
 }
 
-fn value<'e>(edits: &'e Edits<'_>, name: &str) -> Option<&'e str> {
+fn value<'e>(edits: &'e HeaderEdits<'_>, name: &str) -> Option<&'e str> {
     edits.set.iter().find(|(set, _)| *set == name).map(|(_, value)| value.as_str())
 }
 
@@ -79,8 +79,8 @@ fn forgeries_and_hop_by_hop_fields_do_not_travel() {
     let target = Target::Upstream(&policy.upstream);
     let permit =
         Permit::new(&policy.routes[public], target, &policy, None, true, Degraded::default());
-    let head = Head::new("OPTIONS", "https://a.example/", upgrade());
-    assert_eq!(permit.edits(&head, REQUEST_ID).remove, ["connection", "upgrade"]);
+    let head = RequestHead::new("OPTIONS", "https://a.example/", upgrade());
+    assert_eq!(permit.header_edits(&head, REQUEST_ID).remove, ["connection", "upgrade"]);
 }
 
 #[test]
@@ -152,10 +152,10 @@ fn a_route_decides_whether_the_token_travels() {
     assert_eq!((alone.remove, alone.set.len()), (vec!["cookie"], 7));
     let other = edits(&policy, 2, holder("alice"), vec![("cookie", "xtoken=x")]);
     assert!(other.remove.is_empty() && value(&other, "cookie").is_none());
-    // A public route's upstream is not sent another route's token; the origin may need it.
+    // A public route's upstream is not sent another route's token; the auth service may need it.
     assert_eq!(edits(&policy, 0, None, vec![("cookie", "token=x")]).remove, ["cookie"]);
     assert_eq!(edits(&policy, 1, None, vec![("cookie", "token=x")]).remove, [""; 0]);
-    policy.routes[2].token = TokenTravel::Pass;
+    policy.routes[2].forward_token = true;
     let passed = edits(&policy, 2, holder("alice"), headers());
     assert!(passed.remove.is_empty() && value(&passed, "cookie").is_none());
 }
@@ -205,6 +205,6 @@ fn the_edges_token_may_say_that_a_session_was_seen() {
     use sha1::Digest as _;
     let hash: String =
         sha1::Sha1::digest(TOUCH_SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect();
-    let tokens = include_str!("../../../../docs/gateway-tokens.toml");
+    let tokens = include_str!("../../../../docs/redis-gateway-tokens.toml");
     assert!(tokens.contains(&hash), "{hash}");
 }

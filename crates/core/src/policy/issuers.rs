@@ -1,14 +1,14 @@
 //! `ISSUERS`: whose tokens are accepted, and who vouches for them.
 
 use super::Secret;
-use super::fault::Fault;
-use super::members::Members;
-use super::reader::Reader;
+use super::error::ConfigErrorKind;
+use super::members::ObjectReader;
+use super::reader::SettingsReader;
 use crate::introspection::{ClientAuth, Introspection};
 use crate::issuer::{Issuer, KeyLocation, TokenType, is_url};
 use crate::jwks::{Algorithm, Jwks, KeyFault, KeySource};
 
-impl Reader<'_> {
+impl SettingsReader<'_> {
     pub(super) fn issuers(&mut self) -> Vec<Issuer> {
         let mut issuers: Vec<Issuer> = Vec::new();
         for entry in self.required_list("ISSUERS") {
@@ -19,7 +19,7 @@ impl Reader<'_> {
     }
 }
 
-impl Members<'_, '_> {
+impl ObjectReader<'_, '_> {
     /// An issuer beside those that stand before it.
     fn issuer(mut self, earlier: &[Issuer]) -> Option<Issuer> {
         self.need(&["issuer", "audience"]);
@@ -28,7 +28,7 @@ impl Members<'_, '_> {
         let leeway_seconds = self.number("leeway_seconds", 0, LEEWAY_SECONDS_MAX).unwrap_or(30);
         let sessions_in_store = self.flag("sessions_in_store");
         if sessions_in_store && !self.read.has_scripts() {
-            self.fault("sessions_in_store", Fault::NotWithMemcached);
+            self.report("sessions_in_store", ConfigErrorKind::NotWithMemcached);
         }
         let token_type = self.word("token_type", &TokenType::WORDS).unwrap_or_default();
         let algorithms = self.algorithms();
@@ -47,11 +47,11 @@ impl Members<'_, '_> {
             introspection,
         };
         // One issuer may have JWTs and opaque tokens, each with an entry of their own.
-        let alike = |other: &Issuer| {
+        let bucket_key = |other: &Issuer| {
             other.issuer == issuer.issuer && other.keys.is_some() == issuer.keys.is_some()
         };
-        if earlier.iter().any(alike) {
-            self.fault("issuer", Fault::Duplicate);
+        if earlier.iter().any(bucket_key) {
+            self.report("issuer", ConfigErrorKind::Duplicate);
         }
         if let (None, Some(provider)) = (&issuer.keys, &issuer.introspection) {
             let taken = |other: &Issuer| {
@@ -59,12 +59,12 @@ impl Members<'_, '_> {
                 other.is_some_and(|other| provider.token_prefix.starts_with(&other.token_prefix))
             };
             if earlier.iter().any(taken) {
-                self.fault("introspection.token_prefix", Fault::TokenPrefix);
+                self.report("introspection.token_prefix", ConfigErrorKind::TokenPrefix);
             }
         }
         // Nothing is said of others by one that is not what it was meant to be.
         let place = self.place().to_owned();
-        (!self.read.is_faulty(&place)).then_some(issuer)
+        (!self.read.has_error(&place)).then_some(issuer)
     }
 
     /// Those that are named; nothing where one can't be read, which is told.
@@ -76,7 +76,7 @@ impl Members<'_, '_> {
         for (place, name) in self.texts("algorithms")?.iter().enumerate() {
             let Some(algorithm) = Algorithm::parse(name) else {
                 let words = Algorithm::ALL.map(Algorithm::name).join(", ");
-                self.fault(&format!("algorithms[{place}]"), Fault::NotOneOf(words));
+                self.report(&format!("algorithms[{place}]"), ConfigErrorKind::NotOneOf(words));
                 algorithms = None;
                 continue;
             };
@@ -99,21 +99,21 @@ impl Members<'_, '_> {
         let opaque = count == 0 && introspected && none;
         if count != 1 && !opaque {
             let place = self.place().to_owned();
-            self.read.fault(place, Fault::KeysUnclear);
+            self.read.report(place, ConfigErrorKind::KeysUnclear);
             return None;
         }
         if opaque {
             return None;
         }
         if none {
-            self.fault("algorithms", Fault::Empty);
+            self.report("algorithms", ConfigErrorKind::Empty);
         }
         if variable.is_none() && algorithms.unwrap_or_default().iter().any(|alg| alg.is_secret()) {
-            self.fault("algorithms", Fault::Key(KeyFault::SecretPublished));
+            self.report("algorithms", ConfigErrorKind::Key(KeyFault::SecretPublished));
         }
         for (name, url) in [("jwks_url", &jwks_url), ("metadata_url", &metadata_url)] {
             if url.as_ref().is_some_and(|url| !is_url(url)) {
-                self.fault(name, Fault::NotAUrl);
+                self.report(name, ConfigErrorKind::NotAUrl);
             }
         }
         let (name, text, source) = match (jwks_url, metadata_url, jwks, variable) {
@@ -129,35 +129,35 @@ impl Members<'_, '_> {
         match Jwks::parse(&text, algorithms?, source) {
             Ok((keys, faults)) => {
                 if keys.keys().is_empty() && faults.is_empty() {
-                    self.read.fault(format!("{name}.keys"), Fault::Empty);
+                    self.read.report(format!("{name}.keys"), ConfigErrorKind::Empty);
                 }
                 for (key, fault) in faults {
-                    self.read.fault(format!("{name}.keys[{key}]"), Fault::Key(fault));
+                    self.read.report(format!("{name}.keys[{key}]"), ConfigErrorKind::Key(fault));
                 }
                 let kids: Vec<_> = keys.keys().iter().map(|key| &key.kid).collect();
                 if kids.iter().enumerate().any(|(at, kid)| kids.iter().take(at).any(|k| k == kid)) {
-                    self.read.fault(format!("{name}.keys: kid"), Fault::Duplicate);
+                    self.read.report(format!("{name}.keys: kid"), ConfigErrorKind::Duplicate);
                 }
                 Some(KeyLocation::Inline(keys))
             }
             Err(fault) => {
-                self.read.fault(name, Fault::Shape(format!("{fault:?}")));
+                self.read.report(name, ConfigErrorKind::Shape(format!("{fault:?}")));
                 None
             }
         }
     }
 }
 
-fn introspection(mut given: Members<'_, '_>) -> Option<Introspection> {
+fn introspection(mut given: ObjectReader<'_, '_>) -> Option<Introspection> {
     given.need(&["url", "client_id", "client_secret_variable"]);
     let (url, client_id) = (given.text("url"), given.full_text("client_id"));
     if url.as_ref().is_some_and(|url| !is_url(url)) {
-        given.fault("url", Fault::NotAUrl);
+        given.report("url", ConfigErrorKind::NotAUrl);
     }
     let token_prefix = given.text("token_prefix").unwrap_or_default();
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_~+/".contains(&b);
     if !token_prefix.bytes().all(fits) {
-        given.fault("token_prefix", Fault::NotATokenPrefix);
+        given.report("token_prefix", ConfigErrorKind::NotATokenPrefix);
     }
     let secret = given.text("client_secret_variable").and_then(|name| given.read.required(&name));
     let client_auth: Option<ClientAuth> = given.word("client_auth", &ClientAuth::WORDS);

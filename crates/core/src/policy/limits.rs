@@ -1,14 +1,14 @@
 //! `LIMITS`, and the limits of single routes.
 
-use super::fault::Fault;
+use super::error::ConfigErrorKind;
 use super::is_safe_name;
-use super::members::Members;
-use super::reader::Reader;
+use super::members::ObjectReader;
+use super::reader::SettingsReader;
 use super::routes::is_token;
-use crate::limit::{Algorithm, Count, Limit, LimitBy, LimitOutage, Plans};
+use crate::limit::{Algorithm, Limit, LimitBy, LimitOutage, LimitTiming, Plans};
 use serde_json::Value;
 
-impl Reader<'_> {
+impl SettingsReader<'_> {
     /// The limits that routes share, by their names.
     pub(super) fn limits(&mut self) -> Vec<Limit> {
         let mut limits: Vec<Limit> = Vec::new();
@@ -19,10 +19,10 @@ impl Reader<'_> {
             given.need(&["name"]);
             let name = given.text("name");
             if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
-                given.fault("name", Fault::UnsafeName);
+                given.report("name", ConfigErrorKind::UnsafeName);
             }
             if limits.iter().any(|other| Some(&other.name) == name.as_ref()) {
-                given.fault("name", Fault::Duplicate);
+                given.report("name", ConfigErrorKind::Duplicate);
             }
             limits.push(given.limit(name.unwrap_or_default()));
         }
@@ -30,7 +30,7 @@ impl Reader<'_> {
     }
 }
 
-impl Members<'_, '_> {
+impl ObjectReader<'_, '_> {
     /// A limit of that name.
     pub(super) fn limit(&mut self, name: String) -> Limit {
         self.need(&["quota", "window_seconds", "by"]);
@@ -42,24 +42,25 @@ impl Members<'_, '_> {
         let algorithm = self.word("algorithm", &Algorithm::WORDS);
         if let Some(algorithm) = algorithm.or_else(|| usual.then(Algorithm::default)) {
             if burst.is_some() && !algorithm.has_burst() {
-                self.fault("burst", Fault::NoBurst);
+                self.report("burst", ConfigErrorKind::NoBurst);
             }
             if algorithm != Algorithm::FixedWindow && !self.read.has_scripts() {
-                self.fault("algorithm", Fault::NotWithMemcached);
+                self.report("algorithm", ConfigErrorKind::NotWithMemcached);
             }
         }
         let by = self.limit_by();
         let (shadow, headers) = (self.flag("shadow"), self.flag("headers"));
-        let count = self.word("count", &Count::WORDS).unwrap_or_default();
-        if count == Count::Async {
+        let timing = self.word("timing", &LimitTiming::WORDS).unwrap_or_default();
+        if timing == LimitTiming::After {
             for (member, given) in [("headers", headers), ("shadow", shadow)] {
                 if given {
-                    self.fault(member, Fault::NotAsync);
+                    self.report(member, ConfigErrorKind::NotAsync);
                 }
             }
         }
         let plans = self.members("plans").map(Plans::read);
-        let outage: LimitOutage = self.word("outage", &LimitOutage::WORDS).unwrap_or_default();
+        let on_store_outage: LimitOutage =
+            self.word("on_store_outage", &LimitOutage::WORDS).unwrap_or_default();
         Limit {
             name,
             algorithm: algorithm.unwrap_or_default(),
@@ -70,9 +71,9 @@ impl Members<'_, '_> {
             plans,
             shadow,
             headers,
-            outage,
+            on_store_outage,
             local_quota,
-            count,
+            timing,
         }
     }
 
@@ -84,15 +85,17 @@ impl Members<'_, '_> {
             Some(value) => vec![value],
         };
         if values.is_empty() {
-            self.fault("by", Fault::Empty);
+            self.report("by", ConfigErrorKind::Empty);
         }
         let mut parts: Vec<LimitBy> = Vec::new();
         for value in values {
             match value.as_str().and_then(LimitBy::parse) {
-                None => self.fault("by", Fault::NotOneOf(LimitBy::WORDS.to_owned())),
-                Some(part) if parts.contains(&part) => self.fault("by", Fault::Duplicate),
+                None => self.report("by", ConfigErrorKind::NotOneOf(LimitBy::WORDS.to_owned())),
+                Some(part) if parts.contains(&part) => {
+                    self.report("by", ConfigErrorKind::Duplicate)
+                }
                 Some(LimitBy::Header(name)) if !is_token(&name) => {
-                    self.fault("by", Fault::NotAField);
+                    self.report("by", ConfigErrorKind::NotAField);
                 }
                 Some(part) => parts.push(part),
             }
@@ -102,7 +105,7 @@ impl Members<'_, '_> {
 }
 
 impl Plans {
-    fn read(mut given: Members<'_, '_>) -> Self {
+    fn read(mut given: ObjectReader<'_, '_>) -> Self {
         given.need(&["claim", "quotas"]);
         let claim = given.full_text("claim").unwrap_or_default();
         let mut quotas = Vec::new();
@@ -115,7 +118,7 @@ impl Plans {
             }
         }
         if none {
-            given.fault("quotas", Fault::Empty);
+            given.report("quotas", ConfigErrorKind::Empty);
         }
         Self { claim, quotas }
     }

@@ -1,30 +1,34 @@
 //! The members of a JSON object in a setting: each has a kind, and what is wrong with one is told at its own place.
 
-use super::fault::Fault;
-use super::reader::Reader;
+use super::error::ConfigErrorKind;
+use super::reader::SettingsReader;
 use serde_json::{Map, Value};
 
 /// Members that are taken one by one. Whatever is left at the end is a fault.
-pub(crate) struct Members<'r, 'l> {
-    pub(crate) read: &'r mut Reader<'l>,
+pub(crate) struct ObjectReader<'r, 'l> {
+    pub(crate) read: &'r mut SettingsReader<'l>,
     place: String,
     left: Map<String, Value>,
 }
 
-impl<'r, 'l> Members<'r, 'l> {
+impl<'r, 'l> ObjectReader<'r, 'l> {
     /// Those of the object that `value` is.
-    pub(super) fn of(read: &'r mut Reader<'l>, place: String, value: Value) -> Option<Self> {
+    pub(super) fn of(
+        read: &'r mut SettingsReader<'l>,
+        place: String,
+        value: Value,
+    ) -> Option<Self> {
         match value {
             Value::Object(left) => Some(Self { read, place, left }),
             _ => {
-                read.fault(place, Fault::NotA("an object"));
+                read.report(place, ConfigErrorKind::NotA("an object"));
                 None
             }
         }
     }
 }
 
-impl<'l> Members<'_, 'l> {
+impl<'l> ObjectReader<'_, 'l> {
     /// The place of a member, as faults call it.
     pub(crate) fn at(&self, name: &str) -> String {
         format!("{}.{name}", self.place)
@@ -36,9 +40,9 @@ impl<'l> Members<'_, 'l> {
     }
 
     /// Something is wrong with a member.
-    pub(crate) fn fault(&mut self, name: &str, fault: Fault) {
+    pub(crate) fn report(&mut self, name: &str, kind: ConfigErrorKind) {
         let place = self.at(name);
-        self.read.fault(place, fault);
+        self.read.report(place, kind);
     }
 
     /// Whether there is one, and it was not taken yet.
@@ -50,7 +54,7 @@ impl<'l> Members<'_, 'l> {
     pub(crate) fn need(&mut self, names: &[&str]) {
         for name in names {
             if !self.has(name) {
-                self.fault(name, Fault::Missing);
+                self.report(name, ConfigErrorKind::Missing);
             }
         }
     }
@@ -76,7 +80,7 @@ impl<'l> Members<'_, 'l> {
     pub(crate) fn full_text(&mut self, name: &str) -> Option<String> {
         let text = self.text(name)?;
         if text.is_empty() {
-            self.fault(name, Fault::Empty);
+            self.report(name, ConfigErrorKind::Empty);
         }
         Some(text)
     }
@@ -95,11 +99,15 @@ impl<'l> Members<'_, 'l> {
         Some(texts)
     }
 
+    /// Returns `false` if the member is missing.
     pub(crate) fn flag(&mut self, name: &str) -> bool {
-        match self.value(name) {
-            None => false,
-            Some(Value::Bool(flag)) => flag,
-            Some(_) => self.is_not(name, "true or false").unwrap_or_default(),
+        self.optional_flag(name).unwrap_or_default()
+    }
+
+    pub(crate) fn optional_flag(&mut self, name: &str) -> Option<bool> {
+        match self.value(name)? {
+            Value::Bool(flag) => Some(flag),
+            _ => self.is_not(name, "true or false"),
         }
     }
 
@@ -108,7 +116,7 @@ impl<'l> Members<'_, 'l> {
         let number = self.value(name)?.as_u64().and_then(|number| u32::try_from(number).ok());
         let number = number.filter(|number| (least..=most).contains(number));
         if number.is_none() {
-            self.fault(name, Fault::NotInRange(least, most));
+            self.report(name, ConfigErrorKind::NotInRange(least, most));
         }
         number
     }
@@ -119,27 +127,27 @@ impl<'l> Members<'_, 'l> {
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
         if found.is_none() {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.fault(name, Fault::NotOneOf(words.join(", ")));
+            self.report(name, ConfigErrorKind::NotOneOf(words.join(", ")));
         }
         found
     }
 
     /// An object within.
-    pub(crate) fn members(&mut self, name: &str) -> Option<Members<'_, 'l>> {
+    pub(crate) fn members(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
         let (place, value) = (self.at(name), self.value(name)?);
-        Members::of(self.read, place, value)
+        ObjectReader::of(self.read, place, value)
     }
 
     fn is_not<T>(&mut self, name: &str, kind: &'static str) -> Option<T> {
-        self.fault(name, Fault::NotA(kind));
+        self.report(name, ConfigErrorKind::NotA(kind));
         None
     }
 }
 
-impl Drop for Members<'_, '_> {
+impl Drop for ObjectReader<'_, '_> {
     fn drop(&mut self) {
         for name in self.names() {
-            self.fault(&name, Fault::Unknown);
+            self.report(&name, ConfigErrorKind::Unknown);
         }
     }
 }

@@ -1,29 +1,29 @@
 //! Reads settings of each kind, and collects what is wrong with them.
 
-use super::fault::{ConfigError, Fault};
-use super::members::Members;
+use super::error::{ConfigError, ConfigErrorKind};
+use super::members::ObjectReader;
 use super::{BaseUrl, LogPolicy, Secret, StoreAddress, is_safe_name};
 use crate::json;
-use crate::key::Keys;
+use crate::key::StoreKeys;
 use serde_json::Value;
 
-pub(crate) struct Reader<'l> {
+pub(crate) struct SettingsReader<'l> {
     lookup: &'l dyn Fn(&str) -> Option<String>,
-    pub(crate) faults: Vec<ConfigError>,
+    pub(crate) errors: Vec<ConfigError>,
 }
 
-impl<'l> Reader<'l> {
+impl<'l> SettingsReader<'l> {
     pub(crate) fn new(lookup: &'l dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, faults: Vec::new() }
+        Self { lookup, errors: Vec::new() }
     }
 
-    pub(crate) fn fault(&mut self, name: impl Into<String>, fault: Fault) {
-        self.faults.push(ConfigError { name: name.into(), fault });
+    pub(crate) fn report(&mut self, name: impl Into<String>, kind: ConfigErrorKind) {
+        self.errors.push(ConfigError { name: name.into(), kind });
     }
 
     /// Whether something is wrong with a setting, or within it.
-    pub(crate) fn is_faulty(&self, name: &str) -> bool {
-        self.faults.iter().any(|fault| fault.name.starts_with(name))
+    pub(crate) fn has_error(&self, name: &str) -> bool {
+        self.errors.iter().any(|error| error.name.starts_with(name))
     }
 
     pub(crate) fn optional(&self, name: &str) -> Option<String> {
@@ -33,7 +33,7 @@ impl<'l> Reader<'l> {
     pub(crate) fn required(&mut self, name: &str) -> Option<String> {
         let text = self.optional(name);
         if text.is_none() {
-            self.fault(name, Fault::Missing);
+            self.report(name, ConfigErrorKind::Missing);
         }
         text
     }
@@ -42,7 +42,7 @@ impl<'l> Reader<'l> {
         let text = self.required(name)?;
         let url = BaseUrl::parse(&text);
         if url.is_none() {
-            self.fault(name, Fault::NotAUrl);
+            self.report(name, ConfigErrorKind::NotAUrl);
         }
         url
     }
@@ -52,7 +52,7 @@ impl<'l> Reader<'l> {
         if !self.has_scripts() {
             let address = memcached::Address::parse(&self.required("STORE_URL")?);
             if address.is_none() {
-                self.fault("STORE_URL", Fault::NotAMemcached);
+                self.report("STORE_URL", ConfigErrorKind::NotAMemcached);
             }
             return address.map(StoreAddress::Memcached);
         }
@@ -60,7 +60,7 @@ impl<'l> Reader<'l> {
         // A secret that comes from a file has its line's end.
         let token = token.map(|token| token.trim().to_owned());
         if token.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
-            self.fault("STORE_TOKEN", Fault::NotAToken);
+            self.report("STORE_TOKEN", ConfigErrorKind::NotAToken);
         }
         Some(StoreAddress::Rest { url: url?, token: Secret::new(token?) })
     }
@@ -77,7 +77,7 @@ impl<'l> Reader<'l> {
         match text.trim().parse() {
             Ok(number) if (least..=most).contains(&number) => number,
             _ => {
-                self.fault(name, Fault::NotInRange(least, most));
+                self.report(name, ConfigErrorKind::NotInRange(least, most));
                 default
             }
         }
@@ -88,19 +88,19 @@ impl<'l> Reader<'l> {
             None | Some("false") => false,
             Some("true") => true,
             Some(_) => {
-                self.fault(name, Fault::NotOneOf("true, false".to_owned()));
+                self.report(name, ConfigErrorKind::NotOneOf("true, false".to_owned()));
                 false
             }
         }
     }
 
-    pub(crate) fn prefix(&mut self) -> Keys {
+    pub(crate) fn prefix(&mut self) -> StoreKeys {
         let prefix = self.optional("KEY_PREFIX");
-        let prefix = prefix.as_deref().unwrap_or(Keys::PREFIX);
+        let prefix = prefix.as_deref().unwrap_or(StoreKeys::PREFIX);
         if !is_safe_name(prefix) {
-            self.fault("KEY_PREFIX", Fault::UnsafeName);
+            self.report("KEY_PREFIX", ConfigErrorKind::UnsafeName);
         }
-        Keys::new(prefix)
+        StoreKeys::new(prefix)
     }
 
     pub(crate) fn log(&mut self) -> LogPolicy {
@@ -108,7 +108,7 @@ impl<'l> Reader<'l> {
             None | Some("all") => LogPolicy::All,
             Some("refused") => LogPolicy::Refused,
             Some(_) => {
-                self.fault("LOG", Fault::NotOneOf("all, refused".to_owned()));
+                self.report("LOG", ConfigErrorKind::NotOneOf("all, refused".to_owned()));
                 LogPolicy::All
             }
         }
@@ -120,16 +120,16 @@ impl<'l> Reader<'l> {
         match json::value(text.as_bytes()) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.fault(name, Fault::Shape(error.to_string()));
+                self.report(name, ConfigErrorKind::Shape(error.to_string()));
                 None
             }
         }
     }
 
     /// A JSON object, if the setting is there.
-    pub(crate) fn object(&mut self, name: &str) -> Option<Members<'_, 'l>> {
+    pub(crate) fn object(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
         let value = self.json(name)?;
-        Members::of(self, name.to_owned(), value)
+        ObjectReader::of(self, name.to_owned(), value)
     }
 
     /// The entries of a JSON list, each with its place.
@@ -138,11 +138,11 @@ impl<'l> Reader<'l> {
             return Vec::new();
         };
         let Value::Array(values) = value else {
-            self.fault(name, Fault::NotA("a list"));
+            self.report(name, ConfigErrorKind::NotA("a list"));
             return Vec::new();
         };
         if values.is_empty() {
-            self.fault(name, Fault::Empty);
+            self.report(name, ConfigErrorKind::Empty);
         }
         let place = |(place, value)| (format!("{name}[{place}]"), value);
         values.into_iter().enumerate().map(place).collect()
@@ -157,7 +157,10 @@ impl<'l> Reader<'l> {
     }
 
     /// An object in such a list.
-    pub(crate) fn entry(&mut self, (place, value): (String, Value)) -> Option<Members<'_, 'l>> {
-        Members::of(self, place, value)
+    pub(crate) fn entry(
+        &mut self,
+        (place, value): (String, Value),
+    ) -> Option<ObjectReader<'_, 'l>> {
+        ObjectReader::of(self, place, value)
     }
 }

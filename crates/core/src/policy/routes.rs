@@ -1,16 +1,16 @@
 //! `ROUTES`: what is open, what needs what, and where it goes.
 
-use super::fault::Fault;
-use super::members::Members;
-use super::reader::Reader;
+use super::error::ConfigErrorKind;
+use super::members::ObjectReader;
+use super::reader::SettingsReader;
 use super::{BaseUrl, is_safe_name};
 use crate::address::Addresses;
 use crate::cors::Cors;
 use crate::limit::{Limit, LimitBy};
-use crate::route::{Access, Endpoint, Mode, Pattern, Route, StoreOutage, TokenTravel};
+use crate::route::{Access, Endpoint, Pattern, Route, StoreOutage, TokenRequirement};
 use serde_json::Value;
 
-impl Reader<'_> {
+impl SettingsReader<'_> {
     /// The routes. Those that say nothing of CORS have `cors`; limits are by their names in `shared`.
     pub(super) fn routes(
         &mut self,
@@ -29,7 +29,7 @@ impl Reader<'_> {
             route.cors = route.cors.or_else(|| cors.cloned());
             if routes.iter().any(|earlier| earlier.covers(&route)) {
                 let place = given.place().to_owned();
-                given.read.fault(place, Fault::Shadowed);
+                given.read.report(place, ConfigErrorKind::Shadowed);
             }
             routes.push(route);
         }
@@ -37,34 +37,34 @@ impl Reader<'_> {
     }
 }
 
-impl Members<'_, '_> {
+impl ObjectReader<'_, '_> {
     /// A route. `names` are those of the routes before it, and then also its own.
     fn route(&mut self, signs: bool, shared: &[Limit], names: &mut Vec<String>) -> Option<Route> {
         self.need(&["name", "path", "access"]);
         let name = self.text("name");
         if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
-            self.fault("name", Fault::UnsafeName);
+            self.report("name", ConfigErrorKind::UnsafeName);
         }
         if name.as_ref().is_some_and(|name| names.contains(name)) {
-            self.fault("name", Fault::Duplicate);
+            self.report("name", ConfigErrorKind::Duplicate);
         }
         names.extend(name.clone());
         let methods = self.texts("methods").unwrap_or_default();
         if !methods.iter().all(|method| is_method(method)) {
-            self.fault("methods", Fault::NotAMethod);
+            self.report("methods", ConfigErrorKind::NotAMethod);
         }
         let (scopes, scopes_any) = (self.scopes("scopes"), self.scopes("scopes_any"));
         let claims = self.claims();
-        let mode = self.word("mode", &Mode::WORDS);
-        let store_outage = self.word("store_outage", &StoreOutage::WORDS);
+        let require = self.word("require", &TokenRequirement::WORDS);
+        let on_store_outage = self.word("on_store_outage", &StoreOutage::WORDS);
         let cookie = self.text("cookie");
         if cookie.as_ref().is_some_and(|name| !is_cookie_name(name)) {
-            self.fault("cookie", Fault::NotACookie);
+            self.report("cookie", ConfigErrorKind::NotACookie);
         }
-        let token = self.word("token", &TokenTravel::WORDS);
+        let forward_token = self.optional_flag("forward_token");
         let assertion = self.flag("assertion");
         if assertion && !signs {
-            self.fault("assertion", Fault::AssertionUnset);
+            self.report("assertion", ConfigErrorKind::AssertionUnset);
         }
         let access = self.word("access", &Access::WORDS);
         if access.is_some_and(|access| access != Access::Protected) {
@@ -72,14 +72,14 @@ impl Members<'_, '_> {
                 ("scopes", !scopes.is_empty()),
                 ("scopes_any", !scopes_any.is_empty()),
                 ("claims", !claims.is_empty()),
-                ("mode", mode.is_some()),
-                ("store_outage", store_outage.is_some()),
+                ("require", require.is_some()),
+                ("on_store_outage", on_store_outage.is_some()),
                 ("cookie", cookie.is_some()),
-                ("token", token.is_some()),
+                ("forward_token", forward_token.is_some()),
                 ("assertion", assertion),
             ] {
                 if given {
-                    self.fault(member, Fault::NotForAccess);
+                    self.report(member, ConfigErrorKind::NotForAccess);
                 }
             }
         }
@@ -89,33 +89,33 @@ impl Members<'_, '_> {
             let token = limit.by.iter().any(LimitBy::needs_token) || limit.plans.is_some();
             if token && access.is_some_and(|access| access != Access::Protected) {
                 let place = format!("{}: limit {}", self.place(), limit.name);
-                self.read.fault(place, Fault::NotForAccess);
+                self.read.report(place, ConfigErrorKind::NotForAccess);
             }
             // What can't be read of a limit has been told.
-            let sound = !self.read.is_faulty(&self.at("limit")) && !self.read.is_faulty("LIMITS");
+            let sound = !self.read.has_error(&self.at("limit")) && !self.read.has_error("LIMITS");
             if sound && (1..cost).contains(&limit.least()) {
-                self.fault(&format!("cost: limit {}", limit.name), Fault::AboveQuota);
+                self.report(&format!("cost: limit {}", limit.name), ConfigErrorKind::AboveQuota);
             }
         }
         let most = if access == Some(Access::Auth) { 60_000 } else { 300_000 };
         let deadline_ms = self.number("deadline_ms", 1, most);
         let endpoint: Option<Endpoint> = self.word("endpoint", &Endpoint::WORDS);
         if endpoint.is_some() && access.is_some_and(|access| access != Access::Auth) {
-            self.fault("endpoint", Fault::NotForAccess);
+            self.report("endpoint", ConfigErrorKind::NotForAccess);
         }
         let addresses = self.members("addresses").map(Addresses::read);
         let cors = self.members("cors").map(Cors::read);
         let upstream = self.text("upstream").map(|text| BaseUrl::parse(&text));
         match upstream {
-            Some(None) => self.fault("upstream", Fault::NotAUrl),
+            Some(None) => self.report("upstream", ConfigErrorKind::NotAUrl),
             Some(Some(_)) if access == Some(Access::Auth) => {
-                self.fault("upstream", Fault::NotForAccess);
+                self.report("upstream", ConfigErrorKind::NotForAccess);
             }
             _ => {}
         }
         let pattern = self.text("path").map(|path| Pattern::parse(&path));
         if let Some(None) = pattern {
-            self.fault("path", Fault::UnreachablePath);
+            self.report("path", ConfigErrorKind::UnreachablePath);
         }
         Some(Route {
             name: name?,
@@ -125,16 +125,16 @@ impl Members<'_, '_> {
             scopes,
             scopes_any,
             claims,
-            mode: mode.unwrap_or(Mode::Registered),
+            require: require.unwrap_or(TokenRequirement::Record),
             limits,
             cost,
-            store_outage: store_outage.unwrap_or_default(),
+            on_store_outage: on_store_outage.unwrap_or_default(),
             addresses,
             deadline_ms,
             endpoint,
             upstream: upstream.flatten(),
             cookie,
-            token: token.unwrap_or_default(),
+            forward_token: forward_token.unwrap_or_default(),
             assertion,
             cors,
         })
@@ -143,7 +143,7 @@ impl Members<'_, '_> {
     fn scopes(&mut self, name: &str) -> Vec<String> {
         let scopes = self.texts(name).unwrap_or_default();
         if !scopes.iter().all(|scope| is_scope(scope)) {
-            self.fault(name, Fault::NotAScope);
+            self.report(name, ConfigErrorKind::NotAScope);
         }
         scopes
     }
@@ -152,23 +152,23 @@ impl Members<'_, '_> {
     fn route_limits(&mut self, route: &str, shared: &[Limit]) -> Vec<Limit> {
         let own = self.members("limit").map(|mut given| {
             if given.value("name").is_some() {
-                given.fault("name", Fault::NamedByRoute);
+                given.report("name", ConfigErrorKind::NamedByRoute);
             }
             given.limit(route.to_owned())
         });
         if own.is_some() && shared.iter().any(|other| other.name == route) {
-            self.fault("name", Fault::Duplicate);
+            self.report("name", ConfigErrorKind::Duplicate);
         }
         let mut limits = Vec::from_iter(own);
         for (at, name) in self.texts("limits").unwrap_or_default().iter().enumerate() {
             match shared.iter().find(|limit| limit.name == *name) {
                 Some(limit) if limits.contains(limit) => {
-                    self.fault(&format!("limits[{at}]"), Fault::Duplicate);
+                    self.report(&format!("limits[{at}]"), ConfigErrorKind::Duplicate);
                 }
                 Some(limit) => limits.push(limit.clone()),
                 // One that can't be read has been told already.
-                None if self.read.is_faulty("LIMITS") => {}
-                None => self.fault(&format!("limits[{at}]"), Fault::NoSuchLimit),
+                None if self.read.has_error("LIMITS") => {}
+                None => self.report(&format!("limits[{at}]"), ConfigErrorKind::NoSuchLimit),
             }
         }
         limits
@@ -181,7 +181,7 @@ impl Members<'_, '_> {
             None => return claims,
             Some(Value::Object(raw)) => raw,
             Some(_) => {
-                self.fault("claims", Fault::NotA("an object"));
+                self.report("claims", ConfigErrorKind::NotA("an object"));
                 return claims;
             }
         };
@@ -193,7 +193,7 @@ impl Members<'_, '_> {
             let scalar =
                 |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
             if allowed.is_empty() || !allowed.iter().all(scalar) {
-                self.fault(&format!("claims.{name}"), Fault::NotAClaim);
+                self.report(&format!("claims.{name}"), ConfigErrorKind::NotAClaim);
             }
             claims.push((name, allowed));
         }

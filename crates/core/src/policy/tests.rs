@@ -1,7 +1,7 @@
 use super::*;
 use crate::introspection::ClientAuth;
 use crate::issuer::{KeyLocation, TokenType};
-use crate::route::Mode;
+use crate::route::TokenRequirement;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -11,7 +11,7 @@ const ROUTES: &str = r#"[
     {"name":"health","path":"/health","access":"public","limit":{"quota":5,"window_seconds":1,"by":"address"}},
     {"name":"auth","path":"/auth/*","access":"auth"},
     {"name":"write","path":"/api/*","access":"protected","methods":["POST"],"scopes":["api:write"]},
-    {"name":"read","path":"/api/*","access":"protected","mode":"unrevoked","upstream":"http://read.example/v1/"},
+    {"name":"read","path":"/api/*","access":"protected","require": "not_revoked","upstream":"http://read.example/v1/"},
     {"name":"limited","path":"/limited","access":"protected","limit":{"quota":2,"window_seconds":60,"by":"subject"}}]"#;
 
 fn lookup<'a>(changes: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
@@ -22,7 +22,7 @@ fn lookup<'a>(changes: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 
             "ISSUERS" => ISSUERS,
             "ROUTES" => ROUTES,
             "UPSTREAM_URL" => "https://upstream.example",
-            "ORIGIN_URL" => "https://origin.example/",
+            "AUTH_URL" => "https://auth.example/",
             "STORE_URL" => "https://store.example",
             "STORE_TOKEN" => "store-secret",
             _ => return None,
@@ -51,8 +51,8 @@ pub(crate) fn faults_of(changes: &[(&str, &str)]) -> Vec<String> {
 fn a_full_configuration_is_read() {
     let policy = policy();
     assert_eq!(policy.routes.len(), 5);
-    assert_eq!(policy.routes[2].mode, Mode::Registered);
-    assert_eq!(policy.origin.join("/x"), "https://origin.example/x");
+    assert_eq!(policy.routes[2].require, TokenRequirement::Record);
+    assert_eq!(policy.auth.join("/x"), "https://auth.example/x");
     assert_eq!(policy.issuers[0].token_type, TokenType::AtJwt);
     assert_eq!(policy.store_deadline_ms, 250);
     assert!(!format!("{policy:?}").contains("store-secret"));
@@ -87,13 +87,13 @@ fn each_fault_is_named() {
     check(
         &[(
             "ROUTES",
-            r#"[{"name":"a b","path":"/*/x","access":"public","mode":"registered"},
+            r#"[{"name":"a b","path":"/*/x","access":"public","require": "record"},
             {"name":"c","path":"/","access":"auth","upstream":"x","scopes":["s"]},
             {"name":"c","path":"/d","access":"protected","limit":{"quota":0,"window_seconds":86401,"by":"subject"}}]"#,
         )],
         &[
             "ROUTES[0].name",
-            "ROUTES[0].mode",
+            "ROUTES[0].require",
             "ROUTES[0].path",
             "ROUTES[1].scopes",
             "ROUTES[1].upstream",
@@ -231,7 +231,7 @@ fn opaque_tokens_have_a_provider() {
 }
 
 #[test]
-fn cross_origin_rules_are_checked() {
+fn cross_auth_service_rules_are_checked() {
     let check = |cors: &str, expect: &[&str]| check(&[("CORS", cors)], expect);
     check(r#"{"origins":["https://app.example","http://localhost:3000"]}"#, &[]);
     check(r#"{"origins":["*"]}"#, &[]);
@@ -261,15 +261,15 @@ fn what_a_route_asks_of_a_token_is_checked() {
         let name = ["ROUTES[0].claims.tenant"];
         check("protected", &format!(r#""claims":{{"tenant":{value}}}"#), &name);
     }
-    check("protected", r#""cookie":"__Host-token","token":"pass""#, &[]);
+    check("protected", r#""cookie":"__Host-token","forward_token": true"#, &[]);
     check("protected", r#""cookie":"a=b""#, &["ROUTES[0].cookie"]);
-    check("protected", r#""token":"keep""#, &["ROUTES[0].token"]);
+    check("protected", r#""forward_token":"keep""#, &["ROUTES[0].forward_token"]);
     check("protected", r#""scopes_any":["a","b c"]"#, &["ROUTES[0].scopes_any"]);
     check("protected", r#""assertion":true"#, &["ROUTES[0].assertion"]);
     check(
         "public",
-        r#""cookie":"a","token":"pass","claims":{"a":1},"scopes_any":["x"]"#,
-        &["ROUTES[0].scopes_any", "ROUTES[0].claims", "ROUTES[0].cookie", "ROUTES[0].token"],
+        r#""cookie":"a","forward_token": true,"claims":{"a":1},"scopes_any":["x"]"#,
+        &["ROUTES[0].scopes_any", "ROUTES[0].claims", "ROUTES[0].cookie", "ROUTES[0].forward_token"],
     );
 }
 
@@ -280,7 +280,7 @@ fn a_preflight_goes_where_its_request_would_go() {
         {"name":"api","path":"/api/*","access":"protected"}]"#;
     let policy = policy_with(&[("ROUTES", routes)]);
     let headers = vec![("origin", "https://app.example"), ("access-control-request-method", "GET")];
-    let head = Head::new("OPTIONS", "https://a.example/api/x", headers);
+    let head = RequestHead::new("OPTIONS", "https://a.example/api/x", headers);
     match policy.destination(&head) {
         Ok(Destination::Route(route)) => assert_eq!(route.name, "open"),
         other => panic!("{other:?}"),
@@ -294,8 +294,8 @@ fn the_gate_answers_a_preflight_and_lets_no_other_request_pass_for_one() {
         let url = format!("https://a.example{path}");
         let mut headers = vec![("origin", "https://app.example")];
         headers.extend(asked.map(|asked| ("access-control-request-method", asked)));
-        match policy.destination(&Head::new(method, &url, headers)) {
-            Ok(Destination::Gate(answer)) => {
+        match policy.destination(&RequestHead::new(method, &url, headers)) {
+            Ok(Destination::Edge(answer)) => {
                 assert!(answer.body.is_empty());
                 format!("{} {}", answer.status, answer.fields.len())
             }
@@ -307,7 +307,7 @@ fn the_gate_answers_a_preflight_and_lets_no_other_request_pass_for_one() {
     for (method, path, asked, with_cors, without_cors) in [
         ("OPTIONS", "/api/x", Some("POST"), "204 5", "204 0"),
         ("OPTIONS", "/api/x", Some("DELETE"), "204 5", "204 0"),
-        ("OPTIONS", "/nowhere", Some("GET"), "204 5", "route_unknown"),
+        ("OPTIONS", "/nowhere", Some("GET"), "204 5", "route_not_found"),
         ("OPTIONS", "/health", Some("GET"), "204 5", "health"),
         ("OPTIONS", "/auth/login", Some("POST"), "204 5", "auth"),
         ("OPTIONS", "/api//x", Some("POST"), "path_ambiguous", "path_ambiguous"),
@@ -323,7 +323,7 @@ fn the_gate_answers_a_preflight_and_lets_no_other_request_pass_for_one() {
 fn all_faults_are_reported_at_once() {
     let faults = Policy::parse(|_| None).unwrap_err();
     let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
-    let all = ["ISSUERS", "ROUTES", "UPSTREAM_URL", "ORIGIN_URL", "STORE_URL", "STORE_TOKEN"];
+    let all = ["ISSUERS", "ROUTES", "UPSTREAM_URL", "AUTH_URL", "STORE_URL", "STORE_TOKEN"];
     assert_eq!(names, all);
 }
 
@@ -351,7 +351,7 @@ fn limits_are_checked() {
     check_limit(&by(r#""everybody""#), &["ROUTES[0].limit.by"]);
     check_limit(&by(r#"["subject","subject"]"#), &["ROUTES[0].limit.by"]);
     check_limit(&by(r#""header:X Y""#), &["ROUTES[0].limit.by"]);
-    let late = with(r#","count":"async","headers":true,"shadow":true"#);
+    let late = with(r#","timing": "after","headers":true,"shadow":true"#);
     check_limit(&late, &["ROUTES[0].limit.headers", "ROUTES[0].limit.shadow"]);
 
     let limits = r#"[{"name":"l","quota":5,"window_seconds":60,"by":"subject"}]"#;
@@ -366,8 +366,8 @@ fn limits_are_checked() {
     check(r#""access":"public","limits":["l"]"#, &["ROUTES[0]: limit l"]);
     check(r#""access":"auth","deadline_ms":60001"#, &["ROUTES[0].deadline_ms"]);
     check(r#""access":"public","endpoint":"token""#, &["ROUTES[0].endpoint"]);
-    check(r#""access":"public","store_outage":"deny""#, &["ROUTES[0].store_outage"]);
-    check(r#""access":"protected","store_outage":"origin""#, &["ROUTES: store_outage"]);
+    check(r#""access":"public","on_store_outage":"deny""#, &["ROUTES[0].on_store_outage"]);
+    check(r#""access":"protected","on_store_outage":"introspect""#, &["ROUTES: on_store_outage"]);
     check(
         r#""access":"public","addresses":{"deny":["1.2.3.4/33"]}"#,
         &["ROUTES[0].addresses.deny[0]"],
@@ -387,14 +387,14 @@ fn all_that_is_wrong_is_told_at_once() {
             ("BREAKERS_SHARED", "yes"),
             ("SERVER_TIMING", "1"),
             ("METRICS_SECONDS", "x"),
-            ("SEAL_KEY", "secret"),
-            ("SEAL_KEY_PREVIOUS", "x"),
+            ("RECORD_ENCRYPTION_KEY", "secret"),
+            ("RECORD_ENCRYPTION_KEY_PREVIOUS", "x"),
         ],
         &[
             "LIMITS[0].name",
             "LIMITS[0].quota",
-            "SEAL_KEY",
-            "SEAL_KEY_PREVIOUS",
+            "RECORD_ENCRYPTION_KEY",
+            "RECORD_ENCRYPTION_KEY_PREVIOUS",
             "ADDRESSES.deny[0]",
             "ADDRESSES.unlimited[0]",
             "TRUSTED_PROXIES",
@@ -406,8 +406,11 @@ fn all_that_is_wrong_is_told_at_once() {
             "METRICS_SECONDS",
         ],
     );
-    check(&[("SEAL_KEY_PREVIOUS", &key)], &["SEAL_KEY"]);
-    check(&[("SEAL_KEY", &key), ("SEAL_KEY_PREVIOUS", &key)], &["SEAL_KEY_PREVIOUS"]);
+    check(&[("RECORD_ENCRYPTION_KEY_PREVIOUS", &key)], &["RECORD_ENCRYPTION_KEY"]);
+    check(
+        &[("RECORD_ENCRYPTION_KEY", &key), ("RECORD_ENCRYPTION_KEY_PREVIOUS", &key)],
+        &["RECORD_ENCRYPTION_KEY_PREVIOUS"],
+    );
 }
 
 #[test]
@@ -421,7 +424,7 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
             ),
             (
                 "ROUTES",
-                r#"[{"path":7,"access":"open","methods":"GET","scopes":[1],"claims":[],"mode":"both","cost":0.5,
+                r#"[{"path":7,"access":"open","methods":"GET","scopes":[1],"claims":[],"require":"both","cost":0.5,
                     "limit":{"quota":"5","by":1,"plans":{"quotas":{"a":true}},"headers":0},"limits":{},
                     "deadline_ms":4294967296,"cors":{"origins":"*","credentials":1},"addresses":[],"upstream":false}]"#,
             ),
@@ -443,7 +446,7 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
             "ROUTES[0].methods",
             "ROUTES[0].scopes",
             "ROUTES[0].claims",
-            "ROUTES[0].mode",
+            "ROUTES[0].require",
             "ROUTES[0].access",
             "ROUTES[0].cost",
             "ROUTES[0].limit.window_seconds",
@@ -472,7 +475,7 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
     // A fault makes no other.
     let provider = r#"{"url":"https://i/x","client_id":"a","client_secret_variable":"NONE"}"#;
     let opaque = format!(r#"[{{"issuer":"https://i","audience":"a","introspection":{provider}}}]"#);
-    let asks = r#"[{"name":"a","path":"/a","access":"protected","store_outage":"origin"},
+    let asks = r#"[{"name":"a","path":"/a","access":"protected","on_store_outage":"introspect"},
         {"name":"a","path":"b","access":"protected"}]"#;
     check(&[("ISSUERS", &opaque), ("ROUTES", asks)], &["NONE", "ROUTES[1].name", "ROUTES[1].path"]);
     check(
@@ -490,7 +493,7 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
     let memcached = ("STORE_URL", "memcached://127.0.0.1:11211");
     check(&[memcached, ("ROUTES", mistyped)], &["ROUTES[0].limit.algorithm"]);
     // Nothing is as good as absent.
-    for null in ["scopes", "claims", "methods", "limits", "mode", "cors", "scops"] {
+    for null in ["scopes", "claims", "methods", "limits", "require", "cors", "scops"] {
         let route = format!(r#"[{{"name":"a","path":"/a","access":"protected","{null}":null}}]"#);
         check(&[("ROUTES", &route)], &[&format!("ROUTES[0].{null}")]);
     }

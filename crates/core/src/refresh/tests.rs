@@ -9,33 +9,33 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
-fn head<'a>(media_type: &'a str, more: &[(&'a str, &'a str)]) -> Head<'a> {
+fn head<'a>(media_type: &'a str, more: &[(&'a str, &'a str)]) -> RequestHead<'a> {
     let mut fields = vec![("content-type", media_type)];
     fields.extend_from_slice(more);
-    Head::new("POST", "https://a.example/oauth/token", fields)
+    RequestHead::new("POST", "https://a.example/oauth/token", fields)
 }
 
-fn keys() -> Keys {
-    Keys::new("pc")
+fn keys() -> StoreKeys {
+    StoreKeys::new("pc")
 }
 
 fn refresh(body: &str) -> Refresh {
     Refresh::read(&head(JSON, &[]), body, &keys()).unwrap()
 }
 
-fn answered(body: &str) -> Answered {
-    Answered { fields: vec![("content-type".into(), JSON.into())], body: body.into() }
+fn answered(body: &str) -> CapturedResponse {
+    CapturedResponse { fields: vec![("content-type".into(), JSON.into())], body: body.into() }
 }
 
 /// What the store has under the key after `keep`.
-fn kept(refresh: &Refresh, answer: &Answered, family: &str) -> String {
+fn kept(refresh: &Refresh, answer: &CapturedResponse, family: &str) -> String {
     let commands = refresh.keep(answer, family, [7; 12], 10, &keys()).unwrap();
     String::from_utf8(commands[0].words()[2].clone()).unwrap()
 }
 
 #[test]
 fn a_refresh_is_known_by_its_form() {
-    let token = |head: &Head<'_>, body: &str| presented(head, body, true);
+    let token = |head: &RequestHead<'_>, body: &str| presented(head, body, true);
     let check = |media_type: &str, body: &str, expect: Option<&str>| {
         let found = token(&head(media_type, &[]), body).map(|(token, _)| token);
         assert_eq!(found.as_deref(), expect, "{body}");
@@ -76,7 +76,7 @@ fn a_refresh_is_known_by_its_form() {
     let cookie = ("cookie", "a=b; __Host-portcullis-refresh=x; c=d");
     let by_cookie = |media_type: &str, body: &str| {
         let head = if media_type.is_empty() {
-            Head::new("POST", "https://a.example/auth/refresh", vec![cookie])
+            RequestHead::new("POST", "https://a.example/auth/refresh", vec![cookie])
         } else {
             head(media_type, &[cookie])
         };
@@ -88,7 +88,7 @@ fn a_refresh_is_known_by_its_form() {
     }
     assert_eq!(by_cookie(JSON, r#"{"refresh_token":"y"}"#), Some(("y".into(), "json")));
     assert_eq!(by_cookie(FORM, ""), None);
-    let get = Head::new("GET", "https://a.example/oauth/token", vec![cookie]);
+    let get = RequestHead::new("GET", "https://a.example/oauth/token", vec![cookie]);
     assert_eq!(presented(&get, "", true), None);
 }
 
@@ -97,35 +97,38 @@ fn the_first_has_the_turn_and_the_others_wait_for_its_answer() {
     let own = refresh(r#"{"refresh_token":"x"}"#);
     let claim = own.claim("me", 6, &keys());
     assert_eq!(claim[0].words()[2..], [&b"Lme"[..], b"EX", b"6", b"NX"]);
-    let turn = |held: Reply, family: Reply| own.turn("me", &[Reply::Null, held, family]);
+    let turn = |held: Reply, family: Reply| own.lease_state("me", &[Reply::Null, held, family]);
     let text = Reply::text;
-    let Some(Turn::First { family }) = turn(text("Lme"), Reply::Null) else { panic!() };
+    let Some(LeaseState::First { family }) = turn(text("Lme"), Reply::Null) else { panic!() };
     assert_eq!(family, own.hash);
-    let Some(Turn::First { family }) = turn(text("Lme"), text("f")) else { panic!() };
+    let Some(LeaseState::First { family }) = turn(text("Lme"), text("f")) else { panic!() };
     assert_eq!(family, "f");
-    assert!(matches!(turn(text("Lyou"), Reply::Null), Some(Turn::Wait)));
-    assert!(matches!(turn(Reply::Null, Reply::Null), Some(Turn::Wait)));
+    assert!(matches!(turn(text("Lyou"), Reply::Null), Some(LeaseState::Wait)));
+    assert!(matches!(turn(Reply::Null, Reply::Null), Some(LeaseState::Wait)));
     assert!(turn(Reply::Error("ERR".into()), Reply::Null).is_none());
     let full = || Reply::Error("OOM".into());
-    assert!(own.turn("me", &[full(), Reply::Null, Reply::Null]).is_none(), "it takes no writes");
-    let theirs = own.turn("me", &[full(), text("Lyou"), Reply::Null]);
-    assert!(matches!(theirs, Some(Turn::Wait)));
+    assert!(
+        own.lease_state("me", &[full(), Reply::Null, Reply::Null]).is_none(),
+        "it takes no writes"
+    );
+    let theirs = own.lease_state("me", &[full(), text("Lyou"), Reply::Null]);
+    assert!(matches!(theirs, Some(LeaseState::Wait)));
     assert_eq!(Refresh::is_held(Some(&text("Lyou"))), Some(true));
     for over in [Reply::Null, text("Ax"), text("Nx")] {
         assert_eq!(Refresh::is_held(Some(&over)), Some(false));
     }
     assert_eq!((Refresh::is_held(None), Refresh::is_held(Some(&full()))), (None, None));
-    assert!(own.turn("me", &[]).is_none());
+    assert!(own.lease_state("me", &[]).is_none());
     let answer = answered(r#"{"access_token":"a","refresh_token":"y"}"#);
     let value = kept(&own, &answer, "f");
     assert!(value.starts_with("Af.") && !value.contains("access"), "{value}");
     assert!(!format!("{answer:?} {own:?}").contains("\"a\""));
-    let Some(Turn::Replay { family, answer: again }) = turn(text(&value), Reply::Null) else {
+    let Some(LeaseState::Replay { family, answer: again }) = turn(text(&value), Reply::Null) else {
         panic!()
     };
     assert_eq!((family.as_str(), again), ("f", answer));
     for broken in ["A", "Af", "Af.", "Af.AAAA", "X", &value[..value.len() - 1]] {
-        assert!(matches!(turn(text(broken), Reply::Null), Some(Turn::Alone)), "{broken}");
+        assert!(matches!(turn(text(broken), Reply::Null), Some(LeaseState::Alone)), "{broken}");
     }
 }
 
@@ -133,11 +136,12 @@ fn the_first_has_the_turn_and_the_others_wait_for_its_answer() {
 fn a_refusal_sends_whoever_asks_the_same_on_its_way() {
     let own = refresh(r#"{"refresh_token":"x"}"#);
     let value = String::from_utf8(own.refuse([7; 12]).words()[2].clone()).unwrap();
-    let turn =
-        |refresh: &Refresh| refresh.turn("me", &[Reply::Null, Reply::text(&value), Reply::Null]);
-    assert!(matches!(turn(&own), Some(Turn::Alone)));
+    let turn = |refresh: &Refresh| {
+        refresh.lease_state("me", &[Reply::Null, Reply::text(&value), Reply::Null])
+    };
+    assert!(matches!(turn(&own), Some(LeaseState::Alone)));
     let other = refresh(r#"{"refresh_token":"x","scope":"y"}"#);
-    assert!(matches!(turn(&other), Some(Turn::Wait)));
+    assert!(matches!(turn(&other), Some(LeaseState::Wait)));
 }
 
 #[test]
@@ -156,11 +160,11 @@ fn only_who_asks_the_same_is_answered_the_same() {
     let body = r#"{"refresh_token":"x"}"#;
     let own = refresh(body);
     let value = kept(&own, &answered(r#"{"access_token":"a"}"#), "f");
-    let opens = |other: &Head<'_>, body: &str| {
+    let opens = |other: &RequestHead<'_>, body: &str| {
         let other = Refresh::read(other, body, &keys()).unwrap();
         assert_eq!(other.key, own.key);
-        let turn = other.turn("me", &[Reply::Null, Reply::text(&value), Reply::Null]);
-        matches!(turn, Some(Turn::Replay { .. }))
+        let turn = other.lease_state("me", &[Reply::Null, Reply::text(&value), Reply::Null]);
+        matches!(turn, Some(LeaseState::Replay { .. }))
     };
     assert!(opens(&head(JSON, &[("user-agent", "x"), ("accept", "y")]), body));
     for field in ["authorization", "cookie", "origin", "dpop", "oauth-client-attestation-pop"] {
@@ -175,7 +179,7 @@ fn only_who_asks_the_same_is_answered_the_same() {
 #[test]
 fn a_family_goes_on_with_the_token_that_came_of_it() {
     let own = refresh(r#"{"refresh_token":"x"}"#);
-    let next = |answer: &Answered| {
+    let next = |answer: &CapturedResponse| {
         let commands = own.keep(answer, "f", [7; 12], 10, &keys()).unwrap();
         commands.get(1).map(|command| String::from_utf8(command.words()[1].clone()).unwrap())
     };
@@ -192,7 +196,7 @@ fn a_family_goes_on_with_the_token_that_came_of_it() {
 
     let revoked = Revocation::read(&head(FORM, &[]), "token=y&token_type_hint=x").unwrap();
     assert_eq!(
-        revoked.question(&keys()).words()[1],
+        revoked.family_query(&keys()).words()[1],
         format!("pc:refresh:family:{}", TokenHash::of("y")).into_bytes()
     );
     let marks = |family: Option<&str>| {
@@ -224,14 +228,16 @@ fn what_was_revoked_is_not_given_again() {
     let jwt =
         format!("{}.{}.AAAA", part(r#"{"alg":"EdDSA","kid":"k","typ":"at+jwt"}"#), part(claims));
     let of = |token: &str| answered(&json!({ "access_token": token }).to_string());
-    let stands = |answer: &Answered, replies: &[Reply]| answer.stands(&policy, NOW, replies);
+    let stands =
+        |answer: &CapturedResponse, replies: &[Reply]| answer.is_still_valid(&policy, NOW, replies);
     let nothing = || Reply::Array(vec![Reply::Null, Reply::Null]);
 
     let own = refresh(r#"{"refresh_token":"x"}"#);
-    let doubts = |answer: &Answered| answer.doubts(&own, "f", &policy, NOW);
+    let revocation_queries =
+        |answer: &CapturedResponse| answer.revocation_queries(&own, "f", &policy, NOW);
     let family = nothing;
     let signed = of(&jwt);
-    let asked = doubts(&signed);
+    let asked = revocation_queries(&signed);
     assert_eq!((asked[0].name(), asked[1].name(), asked[1].words().len()), ("MGET", "MGET", 3));
     let revoked = |hash: &str| format!("pc:refresh:revoked:{hash}").into_bytes();
     assert_eq!(asked[0].words()[1..], [revoked("f"), revoked(&own.hash)]);
@@ -239,24 +245,24 @@ fn what_was_revoked_is_not_given_again() {
     let marked = || Reply::Array(vec![Reply::Null, Reply::text("1")]);
     assert_eq!(stands(&signed, &[family(), marked()]), Some(false));
     assert_eq!(stands(&signed, &[marked(), nothing()]), Some(false));
-    for unsaid in [
+    for inconclusive in [
         vec![],
         vec![family()],
         vec![family(), Reply::Error("x".into())],
         vec![Reply::Error("x".into()), nothing()],
     ] {
-        assert_eq!(stands(&signed, &unsaid), None, "{unsaid:?}");
+        assert_eq!(stands(&signed, &inconclusive), None, "{inconclusive:?}");
     }
 
     let recorded = of("pca_x");
-    assert_eq!(doubts(&recorded)[1].name(), "GET");
+    assert_eq!(revocation_queries(&recorded)[1].name(), "GET");
     assert_eq!(stands(&recorded, &[family(), Reply::text("record")]), Some(true));
     assert_eq!(stands(&recorded, &[family(), Reply::Null]), Some(false));
     assert_eq!(stands(&recorded, &[family(), Reply::Error("x".into())]), None);
 
     // Of another's token the store knows nothing yet, but of its family.
     for other in [of("abc"), of("other_x"), answered("{}"), answered("no JSON")] {
-        assert_eq!(doubts(&other).len(), 1);
+        assert_eq!(revocation_queries(&other).len(), 1);
         assert_eq!(stands(&other, &[family()]), Some(true));
         assert_eq!(stands(&other, &[marked()]), Some(false));
     }
@@ -264,14 +270,14 @@ fn what_was_revoked_is_not_given_again() {
 
 #[test]
 fn what_a_host_captured_is_read() {
-    let answer = Answered::parse("a\nb\nset-cookie\nx=y; z\n\n{\n\n}").unwrap();
+    let answer = CapturedResponse::parse("a\nb\nset-cookie\nx=y; z\n\n{\n\n}").unwrap();
     assert_eq!(answer.fields, [("a".into(), "b".into()), ("set-cookie".into(), "x=y; z".into())]);
     assert_eq!(answer.body, "{\n\n}");
     assert_eq!(
-        Answered::parse("\nbody").unwrap(),
-        Answered { fields: vec![], body: "body".into() }
+        CapturedResponse::parse("\nbody").unwrap(),
+        CapturedResponse { fields: vec![], body: "body".into() }
     );
     let body = "{\"a\": 1,\n \"b\":\n\n 2 }";
-    assert_eq!(Answered::parse(&format!("\n{body}")).unwrap().body, body);
-    assert_eq!(Answered::parse("a\nb"), None);
+    assert_eq!(CapturedResponse::parse(&format!("\n{body}")).unwrap().body, body);
+    assert_eq!(CapturedResponse::parse("a\nb"), None);
 }

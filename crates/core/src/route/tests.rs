@@ -132,15 +132,15 @@ fn a_path_with_two_readings_is_refused() {
 #[test]
 fn a_head_is_bounded() {
     fn check(method: &str, headers: Vec<(&str, &str)>, expect: Denial) {
-        let head = Head::new(method, "https://a.example/", headers);
+        let head = RequestHead::new(method, "https://a.example/", headers);
         assert_eq!(find(&[], &head, head.method()).err(), Some(expect));
     }
-    check("GET", vec![("x", "y"); FIELDS_MAX], Denial::RouteUnknown);
-    check("GET", vec![("x", "y"); FIELDS_MAX + 1], Denial::HeadTooLarge);
+    check("GET", vec![("x", "y"); FIELDS_MAX], Denial::RouteNotFound);
+    check("GET", vec![("x", "y"); FIELDS_MAX + 1], Denial::HeadersTooLarge);
     check("GET", vec![("content-length", "1")], Denial::BodyUnexpected);
     check("HEAD", vec![("transfer-encoding", "chunked")], Denial::BodyUnexpected);
-    check("GET", vec![("content-length", "0")], Denial::RouteUnknown);
-    check("DELETE", vec![("content-length", "1")], Denial::RouteUnknown);
+    check("GET", vec![("content-length", "0")], Denial::RouteNotFound);
+    check("DELETE", vec![("content-length", "1")], Denial::RouteNotFound);
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -172,7 +172,7 @@ fn where_case_would_decide_nothing_is_decided() {
     let policy = crate::policy::tests::policy_with(&[("ROUTES", routes)]);
     let check = |method: &str, path: &str, expect: &str| {
         let url = format!("https://a.example{path}");
-        let head = Head::new(method, &url, Vec::new());
+        let head = RequestHead::new(method, &url, Vec::new());
         let got = match find(&policy.routes, &head, method) {
             Ok(route) => route.name.as_str(),
             Err(denial) => denial.code(),
@@ -194,5 +194,5 @@ fn where_case_would_decide_nothing_is_decided() {
     check("GET", "/api/adm%C4%B1n/x", "path_ambiguous");
     check("GET", "/api/%EF%BD%81dmin/x", "path_ambiguous");
     check("GET", "/api/%EF%BD%81%EF%BD%82", "api");
-    check("GET", "/nowhere", "route_unknown");
+    check("GET", "/nowhere", "route_not_found");
 }

@@ -1,4 +1,4 @@
-//! How often the database is asked while requests pass: the whole system, with an origin on Postgres that logs each
+//! How often the database is asked while requests pass: the whole system, with an auth service on Postgres that logs each
 //! statement.
 
 use super::load::{Traffic, Wrk};
@@ -37,7 +37,7 @@ fn count(plan: &Plan, tools: &tools::Tools, users: u32, requests: u32) -> Result
     for user in 1..=users {
         process::check_stop()?;
         let body = json!({ "username": format!("user{user}"), "password": plan.password });
-        let (status, answer) = http_post(loopback(plan.ports.origin), "/auth/login", "", &body)?;
+        let (status, answer) = http_post(loopback(plan.ports.auth), "/auth/login", "", &body)?;
         ensure!(status == 200, "login: {status} {answer}");
         let answer: Value = serde_json::from_str(&answer)?;
         let part = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -48,7 +48,7 @@ fn count(plan: &Plan, tools: &tools::Tools, users: u32, requests: u32) -> Result
     fs::write(plan.folder.join("tokens.txt"), tokens)?;
     sql("ALTER SYSTEM SET log_statement = 'all'")?;
     sql("SELECT pg_reload_conf()")?;
-    // So that it has read that, and the origin has no more to tell the store of.
+    // So that it has read that, and the auth service has no more to tell the store of.
     std::thread::sleep(Duration::from_secs(5));
 
     let wrk = Wrk {
@@ -69,7 +69,7 @@ fn count(plan: &Plan, tools: &tools::Tools, users: u32, requests: u32) -> Result
     let few: Vec<&String> = refreshes.iter().take(20).collect();
     for token in &few {
         let body = json!({ "refresh_token": token });
-        let (status, answer) = http_post(loopback(plan.ports.origin), "/auth/refresh", "", &body)?;
+        let (status, answer) = http_post(loopback(plan.ports.auth), "/auth/refresh", "", &body)?;
         ensure!(status == 200, "refresh: {status} {answer}");
     }
     let after = statements(&plan.log("postgres"))?;

@@ -49,7 +49,7 @@ pub fn text(found: &Found) -> String {
         let _ = writeln!(
             text,
             "\nThe database (Postgres) ran {queries} queries while {requests} requests passed, those included by which the \
-             origin looks after its outbox; a refresh takes {refresh:.1}."
+             auth looks after its outbox; a refresh takes {refresh:.1}."
         );
     }
     text

@@ -1,4 +1,4 @@
-//! What stands around the Worker and its peers: one Redis, one gateway, one upstream, and each contender in a workerd
+//! What stands around the Worker and its peers: one Redis, one redis gateway, one upstream, and each contender in a workerd
 //! of its own.
 
 use super::load::{Load, Traffic, Wrk};
@@ -70,7 +70,7 @@ pub struct Scene<'a> {
     /// How many tokens there are.
     pub tokens: u32,
     token: String,
-    seal_key: String,
+    record_encryption_key: String,
     _servers: Servers,
 }
 
@@ -86,7 +86,14 @@ impl<'a> Scene<'a> {
     /// Builds everything and starts what is common.
     pub fn set(tools: &'a Tools, tokens: u32) -> Result<Self> {
         let mut cargo = crate::cargo();
-        cargo.args(["build", "--release", "-p", "portcullis-gateway", "-p", "portcullis-bench"]);
+        cargo.args([
+            "build",
+            "--release",
+            "-p",
+            "portcullis-redis-gateway",
+            "-p",
+            "portcullis-bench",
+        ]);
         let name = "gateway and surroundings: build".to_owned();
         let build = Step { place: 1, of: 1, name, seconds_max: None };
         step(&build, &mut cargo, &at("target/log/bench.log"))?;
@@ -98,7 +105,7 @@ impl<'a> Scene<'a> {
         bundle_peers(tools, &folder)?;
         let [redis_port, gateway, upstream, near, far] = free_ports()?;
         let slow = vec![(10, near), (40, far)];
-        let (token, seal_key) = (random_text(), stack::seal_key());
+        let (token, record_encryption_key) = (random_text(), stack::record_encryption_key());
 
         let mut servers = Servers::default();
         let mut redis = Command::new("redis-server");
@@ -106,19 +113,19 @@ impl<'a> Scene<'a> {
         redis.arg("--dir").arg(&folder);
         servers.0.push(Server::start("redis", &mut redis, folder.join("redis.log"))?);
         let redis_url = format!("redis://{}", loopback(redis_port));
-        let mut command = Command::new(at("target/release/portcullis-gateway"));
+        let mut command = Command::new(at("target/release/portcullis-redis-gateway"));
         command
             .env("REDIS_URL", &redis_url)
             .env("GATEWAY_LISTEN", loopback(gateway).to_string())
             .env("GATEWAY_TOKENS", format!("bench={token}"));
-        // The log is written as ever; where to is not the gateway's cost.
-        servers.0.push(Server::start("gateway", &mut command, "/dev/null".into())?);
+        // The log is written as ever; where to is not the redis gateway's cost.
+        servers.0.push(Server::start("redis-gateway", &mut command, "/dev/null".into())?);
         servers.wait_ready(loopback(gateway), "/readyz", |status| status == 200, 20)?;
 
         let mut mint = Command::new(at("target/release/portcullis-bench"));
         mint.args(["mint", "--redis", &redis_url, "--issuer", ISSUER, "--audience", ISSUER]);
         mint.args(["--count", &tokens.to_string(), "--folder"]).arg(&folder);
-        bench::output(mint.env("SEAL_KEY", &seal_key))?;
+        bench::output(mint.env("RECORD_ENCRYPTION_KEY", &record_encryption_key))?;
         let garbage: Vec<String> = (0..1000).map(|place| format!("garbage{place}")).collect();
         fs::write(folder.join("garbage.txt"), garbage.join("\n"))?;
 
@@ -138,7 +145,7 @@ impl<'a> Scene<'a> {
             slow,
             tokens,
             token,
-            seal_key,
+            record_encryption_key,
             _servers: servers,
         };
         scene.load_script()?;
@@ -263,11 +270,11 @@ impl<'a> Scene<'a> {
         vars.extend([
             ("ISSUERS".to_owned(), issuer),
             ("UPSTREAM_URL".to_owned(), upstream.clone().into()),
-            ("ORIGIN_URL".to_owned(), upstream.into()),
+            ("AUTH_URL".to_owned(), upstream.into()),
             ("STORE_URL".to_owned(), format!("http://{}", loopback(store)).into()),
             ("STORE_TOKEN".to_owned(), self.token.clone().into()),
             ("STORE_DEADLINE_MS".to_owned(), 1000.into()),
-            ("SEAL_KEY".to_owned(), self.seal_key.clone().into()),
+            ("RECORD_ENCRYPTION_KEY".to_owned(), self.record_encryption_key.clone().into()),
             ("REVOCATION_SECONDS_MAX".to_owned(), seconds.into()),
         ]);
         Ok(vars)
@@ -294,7 +301,7 @@ impl<'a> Scene<'a> {
             "LIMIT_SCRIPT_SHA1": if strict { LIMIT_SCRIPT_SHA1 } else { "" },
             "PREFIX": "pc",
             "REVOCATION_SECONDS_MAX": seconds.to_string(),
-            "SEAL_KEY": self.seal_key,
+            "RECORD_ENCRYPTION_KEY": self.record_encryption_key,
             "UPSTASH_REDIS_REST_TOKEN": self.token,
             "UPSTASH_REDIS_REST_URL": format!("http://{}", loopback(store)),
             "UPSTREAM_URL": upstream,
@@ -313,7 +320,7 @@ impl<'a> Scene<'a> {
         let fields = format!("authorization: Bearer {}\r\n", self.token);
         let body = json!(["SCRIPT", "LOAD", LIMIT_SCRIPT]);
         let (_, answer) = http_post(loopback(self.gateway), "/", &fields, &body)?;
-        ensure!(answer.contains(LIMIT_SCRIPT_SHA1), "the gateway loads no script: {answer}");
+        ensure!(answer.contains(LIMIT_SCRIPT_SHA1), "the redis gateway loads no script: {answer}");
         Ok(())
     }
 }

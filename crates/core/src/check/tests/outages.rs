@@ -17,14 +17,14 @@ fn policy_of(route: &str) -> Policy {
 fn a_route_says_what_holds_for_tokens_while_the_store_is_out() {
     let judge = |route: &str, word: Option<&str>, answer: Result<Vec<Reply>, Outage>| {
         with_check(&policy_of(route), "GET", "/a", &token("x"), |check| {
-            let proof = prove(&check).unwrap();
-            let mut findings = found(&check, &proof, answer);
-            let asked = check.missing_record(&proof, &findings).map(|(_, missing)| missing);
+            let authenticated = authenticate(&check).unwrap();
+            let mut results = found(&check, &authenticated, answer);
+            let asked = check.missing_record(&authenticated, &results).map(|(_, missing)| missing);
             if let (Some(missing), Some(sub)) = (asked, word) {
                 let record = TokenRecord { sub: sub.into(), ..TokenRecord::default() };
-                check.complete(&proof, &mut findings, missing, record)?;
+                check.complete(&authenticated, &mut results, missing, record)?;
             }
-            let permit = check.decide(&proof, &findings)?;
+            let permit = check.decide(&authenticated, &results)?;
             assert!(
                 permit.cleared().is_none()
                     || permit.degraded().token != Some(StoreOutage::Signature)
@@ -32,21 +32,21 @@ fn a_route_says_what_holds_for_tokens_while_the_store_is_out() {
             Ok((permit.degraded().text(), asked))
         })
     };
-    let (deny, origin) = (r#""store_outage":"deny""#, r#""store_outage":"origin""#);
-    let signature = r#""store_outage":"signature""#;
+    let (deny, auth) = (r#""on_store_outage":"deny""#, r#""on_store_outage":"introspect""#);
+    let signature = r#""on_store_outage":"signature""#;
     let out = || Err(Outage::StoreTimeout);
     let timeout = Err(Refusal::Out(Outage::StoreTimeout));
     assert_eq!(judge(deny, Some("alice"), out()), timeout);
     assert_eq!(judge(signature, None, out()), Ok((Some("token=signature"), None)));
     let asked = Some(Missing::Store);
-    assert_eq!(judge(origin, Some("alice"), out()), Ok((Some("token=origin"), asked)));
-    assert_eq!(judge(origin, None, out()), timeout, "nobody vouched");
-    let unknown = Err(Refusal::Denied(Denial::TokenUnknown));
-    assert_eq!(judge(origin, Some("mallory"), out()), unknown, "a word about somebody else");
+    assert_eq!(judge(auth, Some("alice"), out()), Ok((Some("token=introspect"), asked)));
+    assert_eq!(judge(auth, None, out()), timeout, "nobody vouched");
+    let unknown = Err(Refusal::Denied(Denial::TokenNotRegistered));
+    assert_eq!(judge(auth, Some("mallory"), out()), unknown, "a word about somebody else");
     // What the store did say counts, whatever the rest of its answer is.
     let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
     let half = || Ok(vec![revoked.clone(), Reply::Error("ERR".into())]);
-    for route in [deny, origin, signature] {
+    for route in [deny, auth, signature] {
         assert_eq!(
             judge(route, Some("alice"), half()),
             Err(Denial::TokenRevoked.into()),
@@ -63,28 +63,28 @@ fn a_route_says_what_holds_for_tokens_while_the_store_is_out() {
 fn a_limit_says_what_holds_while_it_is_not_counted() {
     let judge = |outage: &str, shadow: bool, local: Option<Result<Option<u64>, u64>>| {
         let limit = format!(
-            r#""limit":{{"quota":5,"window_seconds":60,"by":"subject","outage":"{outage}","shadow":{shadow}}}"#
+            r#""limit":{{"quota":5,"window_seconds":60,"by":"subject","on_store_outage": "{outage}","shadow":{shadow}}}"#
         );
         with_check(&policy_of(&limit), "GET", "/a", &token("x"), |check| {
-            let proof = prove(&check).unwrap();
+            let authenticated = authenticate(&check).unwrap();
             let answer = vec![clean(), record(), Reply::Error("OOM".into())];
-            let mut findings = found(&check, &proof, Ok(answer));
+            let mut results = found(&check, &authenticated, Ok(answer));
             let places: Vec<usize> =
-                check.uncounted(&proof, &findings).iter().map(|(place, _)| *place).collect();
+                check.uncounted(&authenticated, &results).iter().map(|(place, _)| *place).collect();
             assert_eq!(places, if outage == "local" { vec![2] } else { vec![] });
             if let Some(local) = local {
-                findings[2] = Finding::Counted(local);
+                results[2] = StoreResult::CountedLocally(local);
             }
-            let tallies = check.tallies(&proof, &findings).len();
-            assert_eq!(tallies, usize::from(local.is_some()));
-            let permit = check.decide(&proof, &findings)?;
+            let limit_decisions = check.limit_decisions(&authenticated, &results).len();
+            assert_eq!(limit_decisions, usize::from(local.is_some()));
+            let permit = check.decide(&authenticated, &results)?;
             assert!(permit.cleared().is_some(), "the store did clear the token");
             Ok::<_, Refusal>(permit.degraded().text())
         })
     };
-    assert_eq!(judge("deny", false, None), Err(Outage::StoreFaulty.into()));
+    assert_eq!(judge("deny", false, None), Err(Outage::StoreBadResponse.into()));
     assert_eq!(judge("allow", false, None), Ok(Some("limit=allow")));
-    assert_eq!(judge("local", false, None), Err(Outage::StoreFaulty.into()), "nobody counted");
+    assert_eq!(judge("local", false, None), Err(Outage::StoreBadResponse.into()), "nobody counted");
     assert_eq!(judge("local", false, Some(Ok(Some(3)))), Ok(Some("limit=local")));
     let limited = Err(Denial::RateLimited { wait_ms: 900 }.into());
     assert_eq!(judge("local", false, Some(Err(900))), limited);
@@ -95,26 +95,27 @@ fn a_limit_says_what_holds_while_it_is_not_counted() {
 #[test]
 fn limits_are_counted_before_or_after_and_not_for_everybody() {
     let limits = r#"[{"name":"all","quota":9,"window_seconds":1,"by":["subject","route"]},
-        {"name":"late","quota":9,"window_seconds":1,"by":"client","count":"async"}]"#;
+        {"name":"late","quota":9,"window_seconds":1,"by":"client","timing": "after"}]"#;
     let routes = r#"[{"name":"a","path":"/a","access":"protected","limits":["all","late"],"cost":3,
         "limit":{"quota":4,"window_seconds":2,"by":"header:X-Tenant","plans":{"claim":"plan","quotas":{"pro":8}}}}]"#;
-    let with = |address: &str, work: &dyn Fn(&Check<'_, '_>, &Proof<'_>)| {
+    let with = |address: &str, work: &dyn Fn(&Check<'_, '_>, &AuthenticatedRequest<'_>)| {
         let addresses = r#"{"unlimited":["192.0.2.0/24"],"deny":["198.51.100.1"]}"#;
         let policy =
             policy_with(&[("LIMITS", limits), ("ROUTES", routes), ("ADDRESSES", addresses)]);
         let token = token("x");
         let fields =
             vec![("authorization", &*token), ("cf-connecting-ip", address), ("x-tenant", "acme")];
-        let head = Head::new("GET", "https://a.example/a", fields);
+        let head = RequestHead::new("GET", "https://a.example/a", fields);
         let check = Check::new(&head, route_of(&policy, &head).unwrap(), &policy)?;
-        work(&check, &prove(&check).unwrap());
+        work(&check, &authenticate(&check).unwrap());
         Ok::<(), Denial>(())
     };
-    let counted = with("203.0.113.1", &|check, proof| {
-        let names: Vec<&str> = proof.charges().map(|charge| &*charge.limit.name).collect();
+    let counted = with("203.0.113.1", &|check, authenticated| {
+        let names: Vec<&str> =
+            authenticated.limit_checks().map(|limit_check| &*limit_check.limit.name).collect();
         assert_eq!(names, ["a", "all"]);
-        assert_eq!(proof.late_charges().count(), 1);
-        let commands = check.commands(proof);
+        assert_eq!(authenticated.late_limit_checks().count(), 1);
+        let commands = check.commands(authenticated);
         let words: Vec<String> = commands[2]
             .words()
             .iter()
@@ -124,14 +125,17 @@ fn limits_are_counted_before_or_after_and_not_for_everybody() {
         assert_eq!(words[4..], ["gcra", "4", "2000", "3", "4"]);
     });
     assert_eq!(counted, Ok(()));
-    let spared = with("192.0.2.7", &|check, proof| {
-        assert_eq!((check.commands(proof).len(), proof.late_charges().count()), (2, 0));
+    let spared = with("192.0.2.7", &|check, authenticated| {
+        assert_eq!(
+            (check.commands(authenticated).len(), authenticated.late_limit_checks().count()),
+            (2, 0)
+        );
     });
-    let now = with("203.0.113.2", &|check, proof| {
-        let mut now = prove(check).unwrap();
-        now.count_now();
-        assert_eq!((now.charges().count(), now.late_charges().count()), (3, 0));
-        assert_eq!(check.commands(&now).len(), check.commands(proof).len() + 1);
+    let now = with("203.0.113.2", &|check, authenticated| {
+        let mut now = authenticate(check).unwrap();
+        now.check_all_limits_now();
+        assert_eq!((now.limit_checks().count(), now.late_limit_checks().count()), (3, 0));
+        assert_eq!(check.commands(&now).len(), check.commands(authenticated).len() + 1);
     });
     assert_eq!(now, Ok(()));
     assert_eq!(spared, Ok(()));
@@ -142,14 +146,15 @@ fn limits_are_counted_before_or_after_and_not_for_everybody() {
 fn a_record_that_does_not_open_is_missing() {
     let key = |id: &str| format!("{id}:{}", "A".repeat(43));
     let routes = r#"[{"name":"a","path":"/a","access":"protected"}]"#;
-    let policy = policy_with(&[("SEAL_KEY", &key("a")), ("ROUTES", routes)]);
+    let policy = policy_with(&[("RECORD_ENCRYPTION_KEY", &key("a")), ("ROUTES", routes)]);
     with_check(&policy, "GET", "/a", &token("x"), |check| {
-        let proof = prove(&check).unwrap();
+        let authenticated = authenticate(&check).unwrap();
         let store_key = policy.keys.token(&check.token_hash().unwrap());
         let judge = |value: &str| {
-            let mut findings = vec![Finding::Reply(clean()), Finding::Reply(Reply::text(value))];
-            let closed = check.open_record(&proof, &mut findings);
-            (closed, check.decide(&proof, &findings).err())
+            let mut results =
+                vec![StoreResult::Reply(clean()), StoreResult::Reply(Reply::text(value))];
+            let closed = check.open_record(&authenticated, &mut results);
+            (closed, check.decide(&authenticated, &results).err())
         };
         let sealed = |key: &str| {
             let record = TokenRecord {
@@ -160,7 +165,7 @@ fn a_record_that_does_not_open_is_missing() {
             record.encode(key, policy.seal.as_ref(), [3; 12])
         };
         assert_eq!(judge(&sealed(&store_key)), (false, None));
-        let unknown = (true, Some(Denial::TokenUnknown.into()));
+        let unknown = (true, Some(Denial::TokenNotRegistered.into()));
         assert_eq!(judge(&sealed("pc:token:another")), unknown, "moved from another token");
         let Reply::Bulk(plain) = record() else { panic!() };
         assert_eq!(judge(&String::from_utf8(plain).unwrap()), unknown, "not sealed");

@@ -1,0 +1,145 @@
+use super::*;
+
+fn settings(arguments: &[&str]) -> (Shared, Serve) {
+    let all = ["portcullis-auth", "serve"].iter().chain(arguments);
+    let settings = Settings::try_parse_from(all).unwrap();
+    match settings.action {
+        Action::Serve(serve) => (settings.shared, *serve),
+        _ => unreachable!(),
+    }
+}
+
+fn read(
+    arguments: &[&str],
+    environment: &dyn Fn(&str) -> Option<String>,
+    file: Option<&Path>,
+) -> Result<Config, Vec<ConfigError>> {
+    let (shared, serve) = settings(arguments);
+    let mut reader = Reader::new(environment, file);
+    let config = reader.serve(&shared, &serve);
+    if reader.faults.is_empty() { Ok(config.unwrap()) } else { Err(reader.faults) }
+}
+
+fn key() -> String {
+    format!("a:{}", "A".repeat(43))
+}
+
+#[test]
+fn all_faults_are_reported_at_once() {
+    let arguments = [
+        ["--listen", "x"],
+        ["--issuer", "auth/"],
+        ["--access-token-seconds", "0"],
+        ["--access-token-format", "saml"],
+        ["--key-prefix", ":"],
+        ["--signing-algorithm", "none"],
+        ["--signing-key-seconds", "60"],
+        ["--cookie-origins", "https://a.example/x"],
+        ["--login-attempts-per-username", "1001"],
+        ["--login-attempts-per-address", "many"],
+    ];
+    let faults = read(
+        &arguments.concat(),
+        &|name| {
+            matches!(name, "INTROSPECTION_CLIENTS" | "RECORD_ENCRYPTION_KEY").then(|| "edge".into())
+        },
+        None,
+    );
+    use ConfigError as E;
+    assert_eq!(
+        faults.err().unwrap(),
+        [
+            E::IssuerNotAUrl,
+            E::StoreUrlMissing,
+            E::StoreTokenMissing,
+            E::KeyPrefix,
+            E::AudienceMissing,
+            E::RecordEncryptionKey,
+            E::MasterKeyMissing,
+            E::SigningAlgorithm,
+            E::AccessTokenFormat,
+            E::CookieOrigins,
+            E::ClientsMalformed,
+            E::Listen,
+            E::Number("ACCESS_TOKEN_SECONDS", 1, 86_400),
+            E::Number("LOGIN_ATTEMPTS_PER_USERNAME", 0, 1000),
+            E::Number("LOGIN_ATTEMPTS_PER_ADDRESS", 0, 100_000),
+            E::Number("SIGNING_KEY_SECONDS", 3600, 31_536_000),
+        ]
+    );
+}
+
+#[test]
+fn a_full_configuration_is_read() {
+    let arguments =
+        [["--issuer", "https://a.example"], ["--audience", "api"], ["--store-url", "http://s/"]];
+    let secret = |name: &str| match name {
+        "RECORD_ENCRYPTION_KEY" | "MASTER_KEY" => Some(key()),
+        "INTROSPECTION_CLIENTS" | "STORE_TOKEN" => Some(format!("x={}", "s".repeat(32))),
+        _ => None,
+    };
+    let config = read(&arguments.concat(), &secret, None).ok().unwrap();
+    assert!(config.seal.is_some());
+    assert_eq!(
+        (config.link.store_url.as_str(), config.access_token_seconds, config.cookie_origins),
+        ("http://s", 900, vec!["https://a.example".to_owned()])
+    );
+}
+
+#[test]
+fn flags_are_stronger_than_the_environment_and_both_than_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = std::env::temp_dir().join(format!("{}.toml", crate::token::random_name()));
+    let text = format!(
+        "ISSUER = \"https://file.example\"\nAUDIENCE = \"file\"\nSTORE_URL = \"http://s\"\n\
+         STORE_TOKEN = \"file\"\nMASTER_KEY = \"{}\"\nACCESS_TOKEN_SECONDS = 60\n",
+        key()
+    );
+    std::fs::write(&file, &text).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let environment = |name: &str| (name == "STORE_TOKEN").then(|| "environment".to_owned());
+    let faults = read(&["--audience", "flag"], &environment, Some(&file)).err().unwrap();
+    assert_eq!(faults, [ConfigError::FileReadable]);
+
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let config = read(&["--audience", "flag"], &environment, Some(&file)).ok().unwrap();
+    let link = &config.link;
+    assert_eq!((config.audience.as_str(), link.issuer.as_str()), ("flag", "https://file.example"));
+    assert_eq!((link.store_token.as_str(), config.access_token_seconds), ("environment", 60));
+
+    std::fs::write(&file, format!("{text}ISUER = \"x\"\n")).unwrap();
+    let faults = read(&[], &environment, Some(&file)).err().unwrap();
+    assert_eq!(faults, [ConfigError::NameUnknown("ISUER".into())]);
+    std::fs::write(&file, format!("{text}CLIENT_ID = false\nAUDIT_DAYS = 91.0\n")).unwrap();
+    let faults = read(&[], &environment, Some(&file)).err().unwrap();
+    let names = ["AUDIT_DAYS", "CLIENT_ID"].map(|name| ConfigError::NotText(name.into()));
+    assert_eq!(faults, names);
+    std::fs::write(&file, format!("{text}REFRESH_IDLE_SECONDS = 60\nREFRESH_TOKEN_SECONDS = 60\n"))
+        .unwrap();
+    let faults = read(&["--access-token-seconds", "61"], &environment, Some(&file)).err().unwrap();
+    assert_eq!(faults, [ConfigError::IdleShort]);
+    std::fs::write(&file, "STORE_TOKEN = secret-word").unwrap();
+    let faults = read(&["--audience", "a"], &environment, Some(&file)).err().unwrap();
+    assert!(!faults[0].to_string().contains("secret-word"), "{}", faults[0]);
+    std::fs::remove_file(&file).unwrap();
+    let faults = read(&["--audience", "a"], &environment, Some(&std::env::temp_dir()));
+    assert!(matches!(faults.err().unwrap().first(), Some(ConfigError::FileUnreadable(_))));
+}
+
+/// Each flag's variable can stand in a file as well, and on the page of settings.
+#[test]
+fn every_setting_is_known_by_one_name() {
+    use clap::CommandFactory as _;
+    let page = include_str!("../../../../docs/configuration.md");
+    let mut command = Settings::command();
+    command.build();
+    let serve = command.find_subcommand("serve").unwrap();
+    let flags: Vec<&str> =
+        serve.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+    assert!(flags.len() > 15, "{flags:?}");
+    for name in flags.iter().filter(|name| **name != "AUTH_CONFIG").chain(&SECRETS) {
+        assert!(NAMES.contains(name), "{name}");
+        assert!(page.contains(&format!("`{name}`")), "docs/configuration.md lacks {name}");
+    }
+    assert_eq!(NAMES.len(), flags.len() - 1 + SECRETS.len());
+}

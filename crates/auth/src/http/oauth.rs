@@ -1,0 +1,148 @@
+//! The endpoints of OAuth 2.0: token (RFC 6749 section 6), revocation (RFC 7009), introspection (RFC 7662), metadata
+//! (RFC 8414) and the key set (RFC 7517).
+
+use super::{Shared, account, body, delivered, whence};
+use crate::error::Problem;
+use crate::session::hash_of;
+use crate::token::AccessClaims;
+use crate::{client, now};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+
+/// RFC 6749 section 6.
+pub async fn token(State(auth): Shared, headers: HeaderMap, body: Body) -> Response {
+    #[derive(Deserialize)]
+    struct Form {
+        grant_type: String,
+        refresh_token: Option<String>,
+        scope: Option<String>,
+        client_id: Option<String>,
+    }
+    let form: Form = match body::form(body).await {
+        Ok(form) => form,
+        Err(problem) => return problem.oauth(),
+    };
+    if form.grant_type != "refresh_token" {
+        return Problem::GrantTypeUnsupported.oauth();
+    }
+    let Some(token) = form.refresh_token else {
+        return Problem::RequestMalformed.oauth();
+    };
+    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let work = async move {
+        let (scope, client) = (form.scope.as_deref(), form.client_id.as_deref());
+        own.sessions.refresh(&token, scope, client, &whence, now()).await
+    };
+    match auth.work("refresh", work).await {
+        Ok(tokens) => account::granted(tokens, false),
+        Err(problem) => problem.oauth(),
+    }
+}
+
+/// RFC 7009. Clients are public: whoever holds a token may revoke it. Also for one that is not known, it is done.
+pub async fn revoke(State(auth): Shared, headers: HeaderMap, body: Body) -> Response {
+    #[derive(Deserialize)]
+    struct Form {
+        token: String,
+        client_id: Option<String>,
+    }
+    let form: Form = match body::form(body).await {
+        Ok(form) => form,
+        Err(problem) => return problem.oauth(),
+    };
+    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let work = async move {
+        own.sessions.revoke(&form.token, form.client_id.as_deref(), &whence, now()).await
+    };
+    match auth.work("revoke", work).await {
+        Ok(delivery) => delivered(delivery, StatusCode::OK),
+        Err(problem) => problem.oauth(),
+    }
+}
+
+/// RFC 7662, for clients that say who they are. Refresh tokens are nobody's business here.
+pub async fn introspect(
+    State(auth): Shared,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    #[derive(Deserialize)]
+    struct Form {
+        #[serde(default)]
+        token: String,
+        #[serde(default)]
+        client_id: String,
+        #[serde(default)]
+        client_secret: String,
+    }
+    let form: Form = body::form(body).await?;
+    let field = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (name, secret) = match field {
+        Some(field) => client::basic(field).ok_or(Problem::ClientInvalid)?,
+        None => (form.client_id, form.client_secret),
+    };
+    if !auth.sessions.config().introspection_clients.knows(&name, &secret) {
+        return Err(Problem::ClientInvalid);
+    }
+    if form.token.is_empty() {
+        return Err(Problem::RequestMalformed);
+    }
+    let own = Arc::clone(&auth);
+    let work = async move { own.sessions.introspect(&form.token, now()).await };
+    let answer = match auth.work("introspect", work).await? {
+        Some(claims) => {
+            #[derive(Serialize)]
+            struct Active {
+                active: bool,
+                token_type: &'static str,
+                #[serde(flatten)]
+                claims: AccessClaims,
+            }
+            Json(Active { active: true, token_type: "Bearer", claims }).into_response()
+        }
+        None => Json(json!({ "active": false })).into_response(),
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
+}
+
+/// RFC 7517. It changes seldom, and a cache that has it need not have it again.
+pub async fn jwks(State(auth): Shared, headers: HeaderMap) -> Response {
+    let body = auth.sessions.keys().keys().jwks().to_string();
+    let tag = format!("\"{}\"", hash_of(&body));
+    let fields = [
+        (header::CONTENT_TYPE, "application/jwk-set+json".to_owned()),
+        (header::CACHE_CONTROL, "public, max-age=300".to_owned()),
+        (header::ETAG, tag.clone()),
+    ];
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let known = known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag));
+    match known {
+        true => (StatusCode::NOT_MODIFIED, fields).into_response(),
+        false => (fields, body).into_response(),
+    }
+}
+
+/// RFC 8414.
+pub async fn metadata(State(auth): Shared) -> Response {
+    let issuer = &auth.sessions.config().link.issuer;
+    let body = json!({
+        "issuer": issuer,
+        "token_endpoint": format!("{issuer}/oauth/token"),
+        "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+        "revocation_endpoint": format!("{issuer}/oauth/revoke"),
+        "revocation_endpoint_auth_methods_supported": ["none"],
+        "introspection_endpoint": format!("{issuer}/oauth/introspect"),
+        "introspection_endpoint_auth_methods_supported":
+            ["client_secret_basic", "client_secret_post"],
+        "response_types_supported": [],
+        "grant_types_supported": ["refresh_token"],
+        "token_endpoint_auth_methods_supported": ["none"],
+    });
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(body)).into_response()
+}

@@ -1,0 +1,200 @@
+//! The auth service: refreshes and logins a second, on either database, straight at its own port.
+
+use super::{cpu_us, output, put, spread};
+use crate::process::{self, Server, Step, step, write_private};
+use crate::stack::{self, free_ports, loopback, random_text};
+use crate::tools::{self, Extent};
+use crate::{at, postgres};
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const CONNECTIONS: u32 = 16;
+const PASSWORD: &str = "correct horse battery";
+
+/// What is measured in a round.
+struct Sample {
+    refreshes: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    cpu_us: f64,
+    logins: f64,
+    login_cpu_us: f64,
+}
+
+pub fn run(quick: bool, write: bool) -> Result<()> {
+    let tools = tools::ensure(Extent::Bench)?;
+    tools::ensure(Extent::StackOnPostgres)?;
+    let mut cargo = crate::cargo();
+    cargo.args(["build", "--release", "-p", "portcullis-redis-gateway", "-p", "portcullis-auth"]);
+    let name = "redis gateway and auth: build".to_owned();
+    let build = Step { place: 1, of: 1, name, seconds_max: None };
+    step(&build, &mut cargo, &at("target/log/bench.log"))?;
+
+    let folder = at("target/bench");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let [redis_port, gateway_port] = free_ports()?;
+    let mut redis = Command::new("redis-server");
+    redis.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis_port.to_string()]);
+    let mut servers = stack::Servers::default();
+    redis.arg("--dir").arg(&folder);
+    servers.0.push(Server::start("redis", &mut redis, folder.join("redis.log"))?);
+    let token = random_text();
+    let mut gateway = Command::new(at("target/release/portcullis-redis-gateway"));
+    gateway
+        .env("REDIS_URL", format!("redis://127.0.0.1:{redis_port}"))
+        .env("GATEWAY_LISTEN", loopback(gateway_port).to_string())
+        .env("GATEWAY_TOKENS", format!("auth={token}"));
+    servers.0.push(Server::start("redis-gateway", &mut gateway, "/dev/null".into())?);
+    servers.wait_ready(loopback(gateway_port), "/readyz", |status| status == 200, 20)?;
+    let postgres = postgres::folder();
+    postgres::start(&postgres, |name| folder.join(format!("{name}.log")), &mut servers)?;
+
+    let (rounds, seconds) = if quick { (1, 3) } else { (5, 8) };
+    let mut rows = Vec::new();
+    let sqlite = format!("sqlite://{}", folder.join("auth.db").display());
+    for (name, url) in [("SQLite", sqlite), ("Postgres", postgres::url(&postgres))] {
+        let config = folder.join(format!("{name}.toml"));
+        let [port] = free_ports()?;
+        let settings = serde_json::json!({
+            "AUTH_LISTEN": loopback(port).to_string(), "DATABASE_URL": url,
+            "ISSUER": "https://api.example", "AUDIENCE": "https://api.example",
+            "STORE_URL": format!("http://{}", loopback(gateway_port)), "STORE_TOKEN": token,
+            "RECORD_ENCRYPTION_KEY": stack::record_encryption_key(), "MASTER_KEY": stack::record_encryption_key(),
+            "LOGIN_ATTEMPTS_PER_USERNAME": 0, "LOGIN_ATTEMPTS_PER_ADDRESS": 0,
+        });
+        write_private(&config, &toml::to_string(&settings)?)?;
+        command(&config, &["migrate"], "")?;
+        command(&config, &["user", "add", "--username", "bench", "--scope", "api:read"], PASSWORD)?;
+        let mut auth = program(&config);
+        let mut auth = Server::start("auth", auth.arg("serve"), "/dev/null".into())?;
+        let within = Duration::from_secs(20);
+        auth.wait_ready(loopback(port), "/readyz", |status| status == 200, within)?;
+        let mut samples = Vec::new();
+        for _ in 0..rounds {
+            process::check_stop()?;
+            samples.push(sample(&tools, &folder, port, auth.pid(), seconds)?);
+        }
+        eprintln!("{name}: done");
+        rows.push((name, samples));
+    }
+    drop(servers);
+    let _ = fs::remove_dir_all(&postgres);
+    let text = report(&rows, rounds, seconds);
+    println!("\n{text}");
+    if write {
+        put("docs/performance.md", "auth", &text)?;
+    }
+    Ok(())
+}
+
+fn program(config: &Path) -> Command {
+    let mut auth = Command::new(at("target/release/portcullis-auth"));
+    auth.arg("--config").arg(config);
+    auth
+}
+
+fn command(config: &Path, arguments: &[&str], input: &str) -> Result<()> {
+    let mut command = program(config);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
+}
+
+fn sample(
+    tools: &tools::Tools,
+    folder: &Path,
+    port: u16,
+    pid: u32,
+    seconds: u32,
+) -> Result<Sample> {
+    let before = cpu_us(pid)?;
+    let [count, refreshes, p50_ms, p99_ms] = load(tools, folder, port, seconds, true)?;
+    let between = cpu_us(pid)?;
+    let [login_count, logins, ..] = load(tools, folder, port, seconds, false)?;
+    let after = cpu_us(pid)?;
+    let (cpu_us, login_cpu_us) = ((between - before) / count, (after - between) / login_count);
+    Ok(Sample { refreshes, p50_ms, p99_ms, cpu_us, logins, login_cpu_us })
+}
+
+/// Each of wrk's threads is one client with one connection, which logs in, and then refreshes with what it was given
+/// last; or logs in again each time.
+fn load(
+    tools: &tools::Tools,
+    folder: &Path,
+    port: u16,
+    seconds: u32,
+    refreshes: bool,
+) -> Result<[f64; 4]> {
+    let script = folder.join("auth.lua");
+    let whole = format!(
+        "local threads = {{}}\n\
+         function setup(thread) table.insert(threads, thread) end\n\
+         wrong = 0\n\
+         local token\n\
+         local fields = {{ ['Content-Type'] = 'application/json' }}\n\
+         function request()\n\
+           if token and {refreshes} then\n\
+             return wrk.format('POST', '/auth/refresh', fields, '{{\"refresh_token\":\"' .. token .. '\"}}')\n\
+           end\n\
+           return wrk.format('POST', '/auth/login', fields, '{{\"username\":\"bench\",\"password\":\"{PASSWORD}\"}}')\n\
+         end\n\
+         function response(status, headers, body)\n\
+           if status ~= 200 then wrong = wrong + 1 else token = body:match('\"refresh_token\":\"([^\"]+)\"') end\n\
+         end\n\
+         function done(summary, latency)\n\
+           local bad = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout\n\
+           for _, thread in ipairs(threads) do bad = bad + thread:get('wrong') end\n\
+           io.write(string.format('RESULT %d %d %d %d %d\\n', summary.requests, summary.duration,\n\
+             latency:percentile(50), latency:percentile(99), bad))\n\
+         end\n"
+    );
+    write_private(&script, &whole)?;
+    let connections = CONNECTIONS.to_string();
+    let text = output(
+        tools
+            .command("wrk")
+            .args(["-t", &connections, "-c", &connections, "-d", &format!("{seconds}s"), "-s"])
+            .arg(&script)
+            .arg(format!("http://{}", loopback(port))),
+    )?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("RESULT ")).context("wrk: no result")?;
+    let numbers: Vec<f64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
+    match numbers.as_slice() {
+        [.., bad] if *bad > 0.0 => bail!("{bad} answers were wrong"),
+        [count, micros, p50, p99, _] => Ok([*count, count / micros * 1e6, p50 / 1e3, p99 / 1e3]),
+        _ => bail!("wrk: {text}"),
+    }
+}
+
+fn report(rows: &[(&str, Vec<Sample>)], rounds: u32, seconds: u32) -> String {
+    let mut text = format!(
+        "{CONNECTIONS} clients, medians of {rounds} rounds of {seconds} s each, with the lowest and the highest.\n\n\
+         | database | refreshes/s | p50 ms | p99 ms | CPU of the auth a refresh | logins/s | CPU of the auth a login |\n\
+         |---|---|---|---|---|---|---|\n"
+    );
+    for (name, samples) in rows {
+        let of = |f: fn(&Sample) -> f64| spread(samples.iter().map(f).collect());
+        let (refreshes, logins) = (of(|s| s.refreshes), of(|s| s.logins));
+        text.push_str(&format!(
+            "| {name} | {:.0} ({:.0} to {:.0}) | {:.1} | {:.1} | {:.0} µs | {:.0} ({:.0} to {:.0}) | {:.1} ms |\n",
+            refreshes[1], refreshes[0], refreshes[2],
+            of(|s| s.p50_ms)[1],
+            of(|s| s.p99_ms)[1],
+            of(|s| s.cpu_us)[1],
+            logins[1], logins[0], logins[2],
+            of(|s| s.login_cpu_us)[1] / 1e3,
+        ));
+    }
+    text
+}
