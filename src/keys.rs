@@ -5,9 +5,9 @@
 use crate::host::{self, TextRequest};
 use crate::{Arrival, task};
 use portcullis_core::{
-    Denial, Issuer, Jwks, KeyLocation, KeySource, Outage, Policy, Refusal, UnverifiedHeader,
+    Denial, Issuer, Jwks, KeyLocation, KeySource, Outage, Policy, Refusal, TokenHash,
+    UnverifiedHeader,
 };
-use sha2::{Digest as _, Sha256};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -311,7 +311,7 @@ async fn find(
     };
     // By issuer as well: whether a document is an issuer's own was judged when it was fetched.
     let source = format!("{}\n{url}", issuer.issuer);
-    let cache_key = format!("https://keys.portcullis.invalid/{:x}", Sha256::digest(source));
+    let cache_key = format!("https://keys.portcullis.invalid/{}", TokenHash::of(&source));
     let cached = match why {
         Why::Age => cached(&cache_key).await,
         Why::UnknownKid(_) => None,

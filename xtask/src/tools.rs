@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The versions, in this one place; those from npm are in package.json, those of crates in Cargo.toml.
-const WASM_BINDGEN: &str = "0.2.129";
+const WASM_BINDGEN: &str = "0.2.130";
 const WASM_PACK: &str = "0.15.1";
 const CARGO_FUZZ: &str = "0.13.2";
 const NODE_MAJOR_MIN: u32 = 20;

@@ -1,7 +1,8 @@
 //! Passwords: argon2id, the same work for a user that is not there, and never so much of it at once
 //! that a flood of logins eats the machine.
 
-use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,12 +86,12 @@ pub fn is_acceptable(password: &str) -> bool {
 pub fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {
     let mut salt = [0; 16];
     crate::token::fill_random(&mut salt);
-    let salt = SaltString::encode_b64(&salt)?;
-    Ok(argon2id().hash_password(password.as_bytes(), &salt)?.to_string())
+    let hash: PasswordHash = argon2id().hash_password_with_salt(password.as_bytes(), &salt)?;
+    Ok(hash.to_string())
 }
 
 /// Whether a hash was made as one would be made now.
-fn is_of_today(hash: &PasswordHash<'_>) -> bool {
+fn is_of_today(hash: &PasswordHash) -> bool {
     let own = argon2id();
     let params = Params::try_from(hash).ok();
     let same = |params: Params| {
@@ -146,8 +147,8 @@ mod tests {
             Version::V0x13,
             Params::new(8192, 1, 1, None).unwrap(),
         );
-        let salt = SaltString::encode_b64(&[7; 16]).unwrap();
-        let old = weaker.hash_password(b"correct horse", &salt).unwrap().to_string();
+        let old: PasswordHash = weaker.hash_password_with_salt(b"correct horse", &[7; 16]).unwrap();
+        let old = old.to_string();
         let verified = passwords.verify("correct horse".into(), Some(old.clone())).await.unwrap();
         let new = verified.rehashed.unwrap();
         assert!(verified.holds && new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");

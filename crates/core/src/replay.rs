@@ -33,7 +33,7 @@ impl ReplayKey {
     pub fn seal(&self, answer: &str, place: &str, nonce: [u8; 12]) -> Option<String> {
         let payload = Payload { msg: answer.as_bytes(), aad: place.as_bytes() };
         let mut sealed = nonce.to_vec();
-        sealed.extend(self.0.encrypt(Nonce::from_slice(&nonce), payload).ok()?);
+        sealed.extend(self.0.encrypt(&Nonce::from(nonce), payload).ok()?);
         Some(URL_SAFE_NO_PAD.encode(sealed))
     }
 
@@ -42,7 +42,7 @@ impl ReplayKey {
         let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
         let (nonce, msg) = sealed.split_at_checked(12)?;
         let payload = Payload { msg, aad: place.as_bytes() };
-        String::from_utf8(self.0.decrypt(Nonce::from_slice(nonce), payload).ok()?).ok()
+        String::from_utf8(self.0.decrypt(nonce.try_into().ok()?, payload).ok()?).ok()
     }
 }
 

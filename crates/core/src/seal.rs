@@ -73,7 +73,7 @@ impl Seal {
         let own = self.keys.first()?;
         let payload = Payload { msg: text.as_bytes(), aad: key.as_bytes() };
         let mut sealed = nonce.to_vec();
-        sealed.extend(own.cipher.encrypt(Nonce::from_slice(&nonce), payload).ok()?);
+        sealed.extend(own.cipher.encrypt(&Nonce::from(nonce), payload).ok()?);
         Some(format!("{VERSION}.{}.{}", own.id, URL_SAFE_NO_PAD.encode(sealed)))
     }
 
@@ -90,7 +90,7 @@ impl Seal {
         let body = URL_SAFE_NO_PAD.decode(body).ok()?;
         let (nonce, msg) = body.split_at_checked(12)?;
         let payload = Payload { msg, aad: key.as_bytes() };
-        String::from_utf8(own.cipher.decrypt(Nonce::from_slice(nonce), payload).ok()?).ok()
+        String::from_utf8(own.cipher.decrypt(nonce.try_into().ok()?, payload).ok()?).ok()
     }
 }
 

@@ -413,15 +413,17 @@ async fn a_login_with_a_password_that_is_changed_meanwhile_begins_nothing() {
 
 #[tokio::test]
 async fn a_password_of_other_parameters_is_hashed_anew_by_a_login() {
-    use argon2::password_hash::{PasswordHasher as _, SaltString};
+    use argon2::password_hash::PasswordHasher as _;
+    use argon2::password_hash::phc::PasswordHash;
     on_each(
         |_| (),
         async |world: World| {
             let weaker = argon2::Params::new(8192, 1, 1, None).unwrap();
             let weaker =
                 argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, weaker);
-            let salt = SaltString::encode_b64(&[7; 16]).unwrap();
-            let old = weaker.hash_password(PASSWORD.as_bytes(), &salt).unwrap().to_string();
+            let old: PasswordHash =
+                weaker.hash_password_with_salt(PASSWORD.as_bytes(), &[7; 16]).unwrap();
+            let old = old.to_string();
             let user = User {
                 id: "a".into(),
                 username: "alice".into(),

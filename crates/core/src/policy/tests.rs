@@ -269,7 +269,12 @@ fn what_a_route_asks_of_a_token_is_checked() {
     check(
         "public",
         r#""cookie":"a","forward_token": true,"claims":{"a":1},"scopes_any":["x"]"#,
-        &["ROUTES[0].scopes_any", "ROUTES[0].claims", "ROUTES[0].cookie", "ROUTES[0].forward_token"],
+        &[
+            "ROUTES[0].scopes_any",
+            "ROUTES[0].claims",
+            "ROUTES[0].cookie",
+            "ROUTES[0].forward_token",
+        ],
     );
 }
 
