@@ -42,7 +42,7 @@ pub fn build(tools: &Tools) -> Result<()> {
     esbuild.arg(joined.join("entry.js")).args(["--bundle", "--format=esm", "--minify"]);
     esbuild.args(["--external:./index_bg.wasm", "--external:cloudflare:*"]);
     esbuild.arg(format!("--outfile={}", at("build/index.js").display()));
-    crate::bench::output(&mut esbuild)?;
+    crate::bench::measure::output(&mut esbuild)?;
 
     let (wasm, small) = (joined.join("portcullis_edge_bg.wasm"), at("build/index_bg.wasm"));
     let mut wasm_opt = tools.command("wasm-opt");
@@ -54,7 +54,7 @@ pub fn build(tools: &Tools) -> Result<()> {
     step(&progress(3, "optimise"), &mut wasm_opt, &at("target/log/worker-optimise.log"))?;
     let mut strip = tools.command("wasm-opt");
     strip.args(["--strip-debug"]).args(WASM_FEATURES).arg(&ordered).arg("-o").arg(&small);
-    crate::bench::output(&mut strip)?;
+    crate::bench::measure::output(&mut strip)?;
     fs::write(stamp_file, stamp)?;
     Ok(())
 }

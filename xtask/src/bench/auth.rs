@@ -1,6 +1,6 @@
 //! The auth service: refreshes and logins a second, on either database, straight at its own port.
 
-use super::{cpu_us, output, put, spread};
+use super::measure::{cpu_us, output, put, spread};
 use crate::process::{self, Server, Step, step, write_private};
 use crate::stack::{self, free_ports, loopback, random_text};
 use crate::tools::{self, Extent};

@@ -1,7 +1,7 @@
 //! Instructions of core's hot functions, native, counted by callgrind: the same on a busy machine as on a quiet one. The
 //! counts that are committed are what a change is held against.
 
-use super::output;
+use super::measure::output;
 use crate::at;
 use crate::process::{self, Step, step, write_atomically};
 use crate::tools::{self, Extent};
