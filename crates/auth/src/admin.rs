@@ -1,14 +1,18 @@
 //! The commands of whoever runs the service: users, sessions, keys. What they revoke is told to the store before
 //! they end; what they find is one JSON line each.
 
-use crate::audit::{Actor, Event, Happened, Whence};
+use crate::accounts::{
+    PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, hash_password, is_acceptable_password,
+};
+use crate::audit::{Actor, ClientInfo, Event, EventKind};
+use crate::clock::now;
 use crate::config::{KeysAction, Link, SessionsAction, UserAction};
 use crate::db::{Db, Ended, Grant, User, Which};
+use crate::error::BoxError;
 use crate::keys::{LEAD_SECONDS, Role};
 use crate::publish::{Delivery, MARKER_SECONDS, Publisher};
 use crate::store::Store;
 use crate::upkeep::Upkeep;
-use crate::{Outcome, now, password, token};
 use serde_json::json;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -21,7 +25,7 @@ pub struct Admin {
 
 impl Admin {
     /// Opens both; the store is asked only when there is something to tell.
-    pub fn new(db: Db, link: &Link) -> Outcome<Self> {
+    pub fn new(db: Db, link: &Link) -> Result<Self, BoxError> {
         let db = Arc::new(db);
         let store = Arc::new(Store::new(&link.store_url, &link.store_token)?);
         let publisher = Publisher::new(Arc::clone(&db), store, link);
@@ -29,32 +33,31 @@ impl Admin {
     }
 
     /// Changes a user who is there.
-    pub async fn user(&self, action: &UserAction) -> Outcome {
-        let (now, whence) = (now(), Whence::default());
+    pub async fn user(&self, action: &UserAction) -> Result<(), BoxError> {
+        let (now, client) = (now(), ClientInfo::default());
         let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
-        let event = |happened, user: &User| {
-            vec![Event::new(happened, Actor::Operator, &whence).of(&user.id)]
-        };
+        let event =
+            |kind, user: &User| vec![Event::new(kind, Actor::Operator, &client).user(&user.id)];
         let (done, rows) = match action {
             UserAction::Add { .. } => return Err("adding a user needs no store".into()),
             UserAction::Disable { username } => {
                 let user = self.found(username).await?;
-                let events = event(Happened::UserDisabled, &user);
+                let events = event(EventKind::UserDisabled, &user);
                 let grant = Grant { now, events: &events };
                 let commands = self.publisher.disabled(&user.id);
                 ("disabled", self.db.set_disabled(&user.id, true, commands, &grant, revoke).await?)
             }
             UserAction::Enable { username } => {
                 let user = self.found(username).await?;
-                let events = event(Happened::UserEnabled, &user);
+                let events = event(EventKind::UserEnabled, &user);
                 let grant = Grant { now, events: &events };
                 let commands = self.publisher.enabled(&user.id);
                 ("enabled", self.db.set_disabled(&user.id, false, commands, &grant, revoke).await?)
             }
             UserAction::Passwd { username } => {
                 let user = self.found(username).await?;
-                let hash = password::hash(&new_password()?)?;
-                let events = event(Happened::PasswordChanged, &user);
+                let hash = hash_password(&new_password()?)?;
+                let events = event(EventKind::PasswordChanged, &user);
                 let grant = Grant { now, events: &events };
                 let ended = self.db.set_password(&user.id, (None, &hash), None, &grant, revoke);
                 let ended = ended.await?.ok_or("the user is gone")?;
@@ -67,13 +70,13 @@ impl Admin {
     }
 
     /// Ends sessions.
-    pub async fn revoke(&self, action: &SessionsAction) -> Outcome {
+    pub async fn revoke(&self, action: &SessionsAction) -> Result<(), BoxError> {
         let SessionsAction::Revoke { session, username } = action else {
             return Err("listing sessions needs no store".into());
         };
-        let (now, whence) = (now(), Whence::default());
+        let (now, client) = (now(), ClientInfo::default());
         let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
-        let event = Event::new(Happened::SessionRevoked, Actor::Operator, &whence);
+        let event = Event::new(EventKind::SessionRevoked, Actor::Operator, &client);
         let user = match username {
             Some(username) => Some(self.found(username).await?),
             None => None,
@@ -82,7 +85,7 @@ impl Admin {
             (Some(id), _) => (Which::One(id), event.session(id)),
             (None, Some(user)) => {
                 let which = Which::OfUser { user_id: &user.id, kept: None };
-                (which, event.of(&user.id).detail("all"))
+                (which, event.user(&user.id).detail("all"))
             }
             (None, None) => return Err("give --session or --username".into()),
         };
@@ -98,7 +101,7 @@ impl Admin {
     }
 
     /// Tells the store everything again.
-    pub async fn reconcile(&self) -> Outcome {
+    pub async fn reconcile(&self) -> Result<(), BoxError> {
         let drained = self.publisher.drain().await;
         let told = self.publisher.reconcile(MARKER_SECONDS, now()).await?;
         say(&json!({ "done": "reconciled", "told": told, "outbox_empty": drained }));
@@ -106,7 +109,7 @@ impl Admin {
     }
 
     /// Deletes what has ended.
-    pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Outcome {
+    pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Result<(), BoxError> {
         let publisher = Arc::new(self.publisher);
         let upkeep = Upkeep { db: self.db, publisher, idle_seconds, audit_seconds };
         let deleted = upkeep.clean(now()).await?;
@@ -115,25 +118,25 @@ impl Admin {
         Ok(())
     }
 
-    async fn found(&self, username: &str) -> Outcome<User> {
+    async fn found(&self, username: &str) -> Result<User, BoxError> {
         find(&self.db, username).await
     }
 }
 
 /// Adds a user; the password is read from standard input.
-pub async fn add_user(db: &Db, username: &str, scope: &str) -> Outcome {
+pub async fn add_user(db: &Db, username: &str, scope: &str) -> Result<(), BoxError> {
     if username.is_empty() || username.len() > 256 || username.contains('\0') {
         return Err("a username has 1 to 256 bytes, and no NUL".into());
     }
     let user = User {
-        id: token::random_name(),
+        id: crate::random::random_id(),
         username: username.to_owned(),
-        password_hash: password::hash(&new_password()?)?,
+        password_hash: hash_password(&new_password()?)?,
         scope: scope.to_owned(),
         disabled: false,
     };
-    let event = Event::new(Happened::UserAdded, Actor::Operator, &Whence::default());
-    let events = [event.of(&user.id)];
+    let event = Event::new(EventKind::UserAdded, Actor::Operator, &ClientInfo::default());
+    let events = [event.user(&user.id)];
     if !db.add_user(&user, &events, now()).await? {
         return Err(format!("a user named {username} exists already").into());
     }
@@ -142,7 +145,7 @@ pub async fn add_user(db: &Db, username: &str, scope: &str) -> Outcome {
 }
 
 /// Shows a user's sessions, a line each.
-pub async fn list_sessions(db: &Db, username: &str, idle_seconds: u64) -> Outcome {
+pub async fn list_sessions(db: &Db, username: &str, idle_seconds: u64) -> Result<(), BoxError> {
     let user = find(db, username).await?;
     for session in db.sessions(&user.id, now(), idle_seconds).await? {
         say(&json!({
@@ -155,7 +158,7 @@ pub async fn list_sessions(db: &Db, username: &str, idle_seconds: u64) -> Outcom
 }
 
 /// Shows the keys, or lets the next one sign.
-pub async fn keys(db: &Db, action: &KeysAction) -> Outcome {
+pub async fn keys(db: &Db, action: &KeysAction) -> Result<(), BoxError> {
     let (now, rows) = (now(), db.keys().await?);
     match action {
         KeysAction::List => {
@@ -172,7 +175,7 @@ pub async fn keys(db: &Db, action: &KeysAction) -> Outcome {
             }
         }
         KeysAction::Rotate { compromised: true } => {
-            let event = Event::new(Happened::KeyRotated, Actor::Operator, &Whence::default());
+            let event = Event::new(EventKind::KeyRotated, Actor::Operator, &ClientInfo::default());
             let withdrawn = db.withdraw_keys(&[event.detail("all withdrawn")], now).await?;
             say(&json!({ "done": "withdrawn", "keys": withdrawn }));
         }
@@ -187,7 +190,7 @@ pub async fn keys(db: &Db, action: &KeysAction) -> Outcome {
                 )
                 .into());
             }
-            let event = Event::new(Happened::KeyRotated, Actor::Operator, &Whence::default());
+            let event = Event::new(EventKind::KeyRotated, Actor::Operator, &ClientInfo::default());
             db.rotate_keys(next.generation, &[event.detail(next.kid.clone())], now).await?;
             say(&json!({ "done": "rotated", "current": next.kid }));
         }
@@ -195,20 +198,19 @@ pub async fn keys(db: &Db, action: &KeysAction) -> Outcome {
     Ok(())
 }
 
-async fn find(db: &Db, username: &str) -> Outcome<User> {
+async fn find(db: &Db, username: &str) -> Result<User, BoxError> {
     let user = db.user(username).await?;
     user.ok_or_else(|| format!("there is no user named {username}").into())
 }
 
-fn new_password() -> Outcome<String> {
+fn new_password() -> Result<String, BoxError> {
     let mut password = String::new();
     std::io::stdin().take(4096).read_to_string(&mut password)?;
     let password = password.trim_end_matches(['\r', '\n']);
-    if !password::is_acceptable(password) {
+    if !is_acceptable_password(password) {
         return Err(format!(
             "give a password of {} characters to {} bytes on standard input",
-            password::PASSWORD_CHARACTERS_MIN,
-            password::PASSWORD_BYTES_MAX
+            PASSWORD_CHARACTERS_MIN, PASSWORD_BYTES_MAX
         )
         .into());
     }

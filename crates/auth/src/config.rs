@@ -1,8 +1,9 @@
 //! The auth service's settings: from flags, the environment or a file, in this order, with all faults reported together.
 
-use crate::attempts::AttemptLimits;
-use crate::client::{Clients, ClientsError};
+use crate::accounts::LoginAttemptLimits;
+use crate::accounts::{ClientsError, IntrospectionClients};
 use crate::keys::Signing;
+use crate::token::ACCESS_TOKEN_SECONDS_MAX;
 use clap::{Args, Parser, Subcommand};
 use portcullis_core::Seal;
 use std::collections::BTreeMap;
@@ -184,7 +185,7 @@ pub struct Serve {
     /// Origins whose pages may refresh by cookie, comma-separated [default: the issuer's own]
     #[arg(long, env = "COOKIE_ORIGINS")]
     cookie_origins: Option<String>,
-    /// Attempts to log in with one username before there is a wait, 0 to 1000; 0: any number [default: 5]
+    /// LoginAttempts to log in with one username before there is a wait, 0 to 1000; 0: any number [default: 5]
     #[arg(long, env = "LOGIN_ATTEMPTS_PER_USERNAME")]
     login_attempts_per_username: Option<String>,
     /// Failed attempts to log in from one address before there is a wait, 0 to 100000; 0: any number [default: 20]
@@ -208,8 +209,8 @@ pub struct Config {
     pub refresh_grace_seconds: u64,
     pub sessions_per_user_max: u32,
     pub cookie_origins: Vec<String>,
-    pub introspection_clients: Clients,
-    pub attempts: AttemptLimits,
+    pub introspection_clients: IntrospectionClients,
+    pub attempts: LoginAttemptLimits,
     pub audit_seconds: u64,
 }
 
@@ -503,13 +504,14 @@ impl<'e> Reader<'e> {
         {
             self.faults.push(E::CookieOrigins);
         }
-        let clients = Clients::parse(&self.secret("INTROSPECTION_CLIENTS").unwrap_or_default());
+        let clients =
+            IntrospectionClients::parse(&self.secret("INTROSPECTION_CLIENTS").unwrap_or_default());
         let introspection_clients = clients.unwrap_or_else(|error| {
             self.faults.push(match error {
                 ClientsError::Malformed => E::ClientsMalformed,
                 ClientsError::SecretShort => E::ClientSecretShort,
             });
-            Clients::default()
+            IntrospectionClients::default()
         });
         let listen = self.text(&serve.listen, "AUTH_LISTEN");
         let listen = listen.as_deref().unwrap_or("127.0.0.1:8788").parse().ok();
@@ -570,7 +572,7 @@ impl<'e> Reader<'e> {
             sessions_per_user_max: small(sessions_per_user_max),
             cookie_origins,
             introspection_clients,
-            attempts: AttemptLimits {
+            attempts: LoginAttemptLimits {
                 per_username: small(per_username),
                 per_address: small(per_address),
             },
@@ -578,9 +580,6 @@ impl<'e> Reader<'e> {
         })
     }
 }
-
-/// Longest life of an access token that can be set, and so of the markers that revoke one.
-pub const ACCESS_TOKEN_SECONDS_MAX: u64 = 86_400;
 
 const YEAR_SECONDS: u64 = 31_536_000;
 

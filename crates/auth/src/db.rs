@@ -149,15 +149,15 @@ impl Db {
                 "INSERT INTO audit (id, at, event, actor, user_id, session_id, address, device,
                  request_id, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             )
-            .bind(crate::token::random_name())
+            .bind(crate::random::random_id())
             .bind(seconds(now))
-            .bind(event.happened.name())
+            .bind(event.kind.name())
             .bind(event.actor.name())
             .bind(event.user_id.clone())
             .bind(event.session_id.clone())
-            .bind(event.whence.address.as_str())
-            .bind(event.whence.device.as_str())
-            .bind(event.whence.request_id.as_str())
+            .bind(event.client.address.as_str())
+            .bind(event.client.device.as_str())
+            .bind(event.client.request_id.as_str())
             .bind(event.detail.as_str())
             .execute(&mut **tx)
             .await?;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 /// The text of all edges' metrics. Without the store there is none, and one that says so.
 pub async fn read(store: &Store, key: &str) -> String {
-    let reply = store.ask(&[Command::new("HGETALL").arg(key)]).await.ok();
+    let reply = store.execute(&[Command::new("HGETALL").arg(key)]).await.ok();
     match reply.as_ref().and_then(|replies| replies.first()) {
         Some(Reply::Array(fields)) => show(fields),
         _ => "# TYPE portcullis_edge_metrics_readable gauge\nportcullis_edge_metrics_readable 0\n"

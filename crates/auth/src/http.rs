@@ -5,16 +5,18 @@ mod body;
 mod cookie;
 mod oauth;
 
-use crate::audit::Whence;
+use crate::audit::ClientInfo;
+use crate::clock::now;
 use crate::config::Config;
 use crate::db::{Db, Migrate};
-use crate::error::Problem;
+use crate::edge_metrics;
+use crate::error::BoxError;
 use crate::keys::KeyRing;
+use crate::problem::Problem;
 use crate::publish::{Delivery, Publisher};
 use crate::session::Sessions;
 use crate::store::Store;
 use crate::upkeep::Upkeep;
-use crate::{Outcome, edge_metrics, now};
 use axum::Json;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -86,7 +88,7 @@ impl Auth {
 type Shared = State<Arc<Auth>>;
 
 /// Answers requests until SIGTERM or SIGINT; what is under way is finished first.
-pub async fn serve(config: Config) -> Outcome {
+pub async fn serve(config: Config) -> Result<(), BoxError> {
     let db = Arc::new(Db::open(&config.database_url, Migrate::Embedded).await?);
     let keys = Arc::new(KeyRing::open(Arc::clone(&db), config.signing.clone(), now()).await?);
     let store = Arc::new(Store::new(&config.link.store_url, &config.link.store_token)?);
@@ -195,10 +197,10 @@ async fn log(request: Request, next: Next) -> Response {
 }
 
 /// From where a request came. The edge says so; nobody else should reach this server.
-fn whence(headers: &HeaderMap) -> Whence {
+fn client_info(headers: &HeaderMap) -> ClientInfo {
     let country = text(headers, "portcullis-country", 2);
     let is_country = country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase());
-    Whence {
+    ClientInfo {
         address: text(headers, "x-forwarded-for", 45),
         device: text(headers, "user-agent", 256),
         country: is_country.then_some(country),

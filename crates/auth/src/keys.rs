@@ -2,10 +2,11 @@
 //! those before, until their last token has ended. They are in the database, sealed under a master key, so that
 //! all auth services have the same; each looks again now and then.
 
-use crate::Outcome;
-use crate::config::ACCESS_TOKEN_SECONDS_MAX;
 use crate::db::Db;
-use crate::token::{AccessClaims, nonce};
+use crate::error::BoxError;
+use crate::random::nonce;
+use crate::token::ACCESS_TOKEN_SECONDS_MAX;
+use crate::token::AccessClaims;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
@@ -155,7 +156,7 @@ pub struct KeyRing {
 
 impl KeyRing {
     /// The keys in the database; the first ones are made.
-    pub async fn open(db: Arc<Db>, signing: Signing, now: UnixSeconds) -> Outcome<Self> {
+    pub async fn open(db: Arc<Db>, signing: Signing, now: UnixSeconds) -> Result<Self, BoxError> {
         let held = RwLock::new(Arc::new(KeySet::default()));
         let ring = Self { db, signing, held };
         ring.maintain(now).await?;
@@ -168,7 +169,7 @@ impl KeyRing {
     }
 
     /// Does what is due, and looks again.
-    pub async fn maintain(&self, now: UnixSeconds) -> Outcome {
+    pub async fn maintain(&self, now: UnixSeconds) -> Result<(), BoxError> {
         let mut rows = self.db.keys().await?;
         // A key that is dropped makes room for the next; each round does one thing.
         for _ in 0..4 {
@@ -204,7 +205,12 @@ impl KeyRing {
         Ok(())
     }
 
-    fn make(&self, generation: u64, active_from: u64, now: UnixSeconds) -> Outcome<KeyRow> {
+    fn make(
+        &self,
+        generation: u64,
+        active_from: u64,
+        now: UnixSeconds,
+    ) -> Result<KeyRow, BoxError> {
         let algorithm = self.signing.algorithm;
         let random = SystemRandom::new();
         let document = match algorithm {
@@ -233,7 +239,7 @@ impl KeyRing {
     }
 
     /// A key, and whether it is sealed under the master key before.
-    fn open_row(&self, row: &KeyRow) -> Outcome<(SigningKey, bool)> {
+    fn open_row(&self, row: &KeyRow) -> Result<(SigningKey, bool), BoxError> {
         let unopened = || {
             format!(
                 "MASTER_KEY: does not open the signing key {}; give the one that it was made under, also as MASTER_KEY_PREVIOUS",

@@ -1,10 +1,12 @@
 //! Brings the store in step with the database: what is committed to the outbox is sent at once, and again until the
 //! store has it; and all that stands for a revocation is sent anew when the store has lost its content.
 
-use crate::config::{ACCESS_TOKEN_SECONDS_MAX, Link};
+use crate::config::Link;
 use crate::db::{Db, Ended, Pending, Revoked, RevokedKind, Session};
-use crate::store::{Fault, Store};
-use crate::token::{AccessClaims, nonce};
+use crate::random::nonce;
+use crate::store::{Store, StoreError};
+use crate::token::ACCESS_TOKEN_SECONDS_MAX;
+use crate::token::AccessClaims;
 use portcullis_core::{Seal, StoreKeys, TokenRecord, UnixSeconds};
 use redis_rest::{Command, Reply};
 use std::sync::Arc;
@@ -153,7 +155,7 @@ impl Publisher {
         let commands: Vec<Command> = ids.iter().map(ask).collect();
         let mut seen = Vec::new();
         for batch in commands.chunks(COMMANDS_MAX) {
-            let replies = self.store.ask(batch).await.unwrap_or_default();
+            let replies = self.store.execute(batch).await.unwrap_or_default();
             let replies = replies.iter().map(|reply| reply.as_text()?.parse().ok());
             let answered = replies.chain(std::iter::repeat(None)).take(batch.len());
             seen.extend(answered);
@@ -176,7 +178,7 @@ impl Publisher {
                     tracing::warn!(event = "store_not_told", %fault);
                     delivery = Delivery::Pending;
                     // The others would wait for as long.
-                    if !fault.is_of_what_was_said() {
+                    if !fault.is_rejection() {
                         break;
                     }
                 }
@@ -227,9 +229,9 @@ impl Publisher {
     }
 
     /// All of a row, in as many trips as it takes.
-    async fn tell(&self, commands: &[Command]) -> Result<(), Fault> {
+    async fn tell(&self, commands: &[Command]) -> Result<(), StoreError> {
         for batch in commands.chunks(COMMANDS_MAX) {
-            self.store.tell(batch).await?;
+            self.store.write(batch).await?;
         }
         Ok(())
     }
@@ -267,7 +269,7 @@ impl Publisher {
             for pending in &batch {
                 match self.tell(&pending.commands).await {
                     Ok(()) => {}
-                    Err(fault) if fault.is_of_what_was_said() => {
+                    Err(fault) if fault.is_rejection() => {
                         tracing::error!(event = "store_refuses", row = pending.id, %fault);
                         refused += 1;
                         continue;
@@ -294,7 +296,8 @@ impl Publisher {
     /// the last moments by nothing. `round` counts from 1.
     pub async fn look_after(&self, name: &str, round: u64, now: UnixSeconds) -> Look {
         let sign = self.keys.reconciled(name);
-        let replies = self.store.ask(&[Command::new("GET").arg(&sign)]).await.unwrap_or_default();
+        let replies =
+            self.store.execute(&[Command::new("GET").arg(&sign)]).await.unwrap_or_default();
         let held = match replies.first() {
             None | Some(Reply::Error(_)) => return Look::Unsaid,
             Some(reply) => reply.as_text().map(str::to_owned),
@@ -302,7 +305,7 @@ impl Publisher {
         let whole = held.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
         // First, so that a store which loses it meanwhile is seen to have.
         let next = Command::new("SET").arg(&sign).arg(round).arg("EX").arg(SIGN_SECONDS);
-        if self.store.tell(&[next]).await.is_err() {
+        if self.store.write(&[next]).await.is_err() {
             return Look::Unsaid;
         }
         let since = if whole { MARKER_SECONDS } else { LATELY_SECONDS };
@@ -312,7 +315,7 @@ impl Publisher {
             Err(fault) => {
                 tracing::warn!(event = "store_not_reconciled", fault);
                 // The sign must not stand for what was not told.
-                let _ = self.store.tell(&[Command::new("DEL").arg(&sign)]).await;
+                let _ = self.store.write(&[Command::new("DEL").arg(&sign)]).await;
                 Look::Unsaid
             }
         }

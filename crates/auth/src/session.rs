@@ -1,16 +1,17 @@
 //! The rules: who gets a session, how it goes on, and how it ends. What the store must learn of it is `publish.rs`'s.
 
-use crate::Outcome;
-use crate::attempts::Attempts;
-use crate::audit::{Actor, Audit, Event, Happened, Whence};
+use crate::accounts::LoginAttempts;
+use crate::accounts::{Passwords, is_acceptable_password};
+use crate::audit::{Actor, Audit, ClientInfo, Event, EventKind};
 use crate::config::{AccessTokenFormat, Config};
 use crate::db::{Asked, Db, Ended, Grant, Issued, Rotation, Session, User, Which};
-use crate::error::Problem;
+use crate::error::BoxError;
 use crate::keys::KeyRing;
-use crate::password::{self, Passwords};
+use crate::problem::Problem;
 use crate::publish::{Announcement, Delivery, Publisher};
+use crate::random::nonce;
 use crate::store::Store;
-use crate::token::{self, AccessClaims, Opaque, nonce};
+use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::{ReplayKey, TokenHash, UnixSeconds};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -21,7 +22,7 @@ pub struct Sessions {
     config: Config,
     db: Arc<Db>,
     publisher: Arc<Publisher>,
-    attempts: Attempts,
+    attempts: LoginAttempts,
     passwords: Passwords,
     keys: Arc<KeyRing>,
     audit: Audit,
@@ -67,8 +68,9 @@ impl Sessions {
         store: &Arc<Store>,
         publisher: Arc<Publisher>,
         keys: Arc<KeyRing>,
-    ) -> Outcome<Self> {
-        let attempts = Attempts::new(Arc::clone(store), publisher.keys().clone(), config.attempts);
+    ) -> Result<Self, BoxError> {
+        let attempts =
+            LoginAttempts::new(Arc::clone(store), publisher.keys().clone(), config.attempts);
         let (passwords, audit) = (Passwords::new()?, Audit::new()?);
         Ok(Self { config, db, publisher, attempts, passwords, keys, audit })
     }
@@ -93,45 +95,45 @@ impl Sessions {
         &self,
         username: &str,
         password: String,
-        whence: &Whence,
+        client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Tokens, Problem> {
-        let address = whence.group();
+        let address = client.address_group();
         let attempt = self.attempts.begin(username, &address).await?;
         let found = match self.holder(username, password).await {
             Ok(found) => found,
             Err(problem) => {
-                self.attempts.take_back(&attempt).await;
+                self.attempts.cancel(&attempt).await;
                 return Err(problem);
             }
         };
         let Some((user, rehashed)) = found else {
-            let event = Event::new(Happened::LoginFailed, Actor::User, whence);
+            let event = Event::new(EventKind::LoginFailed, Actor::User, client);
             let events = [event.detail(TokenHash::of(username).to_string())];
             self.db.note_alone(&events, now).await?;
-            self.audit.tell(&events);
+            self.audit.record(&events);
             return Err(Problem::CredentialsInvalid);
         };
         self.attempts.succeeded(&attempt).await;
         let session = Session {
-            id: token::random_name(),
+            id: crate::random::random_id(),
             user_id: user.id.clone(),
             client_id: self.config.client_id.clone(),
             scope: user.scope.clone(),
             created_at: now.0,
             expires_at: now.plus(self.config.refresh_token_seconds).0,
             refreshed_at: now.0,
-            device: whence.device.clone(),
-            address: whence.address.clone(),
+            device: client.device.clone(),
+            address: client.address.clone(),
         };
         let (tokens, issued) = self.issue(&session, session.scope.clone(), None, now)?;
         let user = (&user, rehashed.as_deref());
         let most = self.config.sessions_per_user_max;
         let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
-        let begun = self.db.begin_session(&session, user, issued, most, whence, revoke).await?;
+        let begun = self.db.begin_session(&session, user, issued, most, client, revoke).await?;
         // The password was changed while it was verified.
         let (pending, events) = begun.ok_or(Problem::CredentialsInvalid)?;
-        self.audit.tell(&events);
+        self.audit.record(&events);
         self.publisher.deliver(&pending).await;
         Ok(tokens)
     }
@@ -145,7 +147,7 @@ impl Sessions {
         let user = self.db.user(username).await?.filter(|user| !user.disabled);
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let verified = self.passwords.verify(password, hash).await?;
-        Ok(user.filter(|_| verified.holds).map(|user| (user, verified.rehashed)))
+        Ok(user.filter(|_| verified.is_correct).map(|user| (user, verified.rehashed)))
     }
 
     /// Spends a refresh token for a new pair; whoever asks again within the grace gets the same one. The pair is
@@ -156,20 +158,20 @@ impl Sessions {
         refresh_token: &str,
         scope: Option<&str>,
         client_id: Option<&str>,
-        whence: &Whence,
+        client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Tokens, Problem> {
-        if !Opaque::Refresh.is_form_of(refresh_token) {
+        if !OpaqueToken::Refresh.is_well_formed(refresh_token) {
             return Err(Problem::RefreshTokenInvalid);
         }
-        let hash = hash_of(refresh_token);
+        let hash = token_hash(refresh_token);
         let replay = ReplayKey::derive(refresh_token, "");
         let asked = Asked {
             now,
             idle_seconds: self.config.refresh_idle_seconds,
             grace_seconds: self.config.refresh_grace_seconds,
             client_id,
-            whence,
+            client,
         };
         let mut tokens = None;
         let issue = |session: &Session| {
@@ -181,7 +183,7 @@ impl Sessions {
         let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
         match self.db.rotate(&hash, &asked, issue, revoke).await? {
             Rotation::Rotated(pending, events) => {
-                self.audit.tell(&events);
+                self.audit.record(&events);
                 self.publisher.deliver(&[pending]).await;
                 tokens.ok_or(Problem::Internal)
             }
@@ -194,7 +196,7 @@ impl Sessions {
                 if same { Ok(tokens) } else { Err(Problem::ScopeInvalid) }
             }
             Rotation::Reused(ended, events) => {
-                self.audit.tell(&events);
+                self.audit.record(&events);
                 self.publisher.deliver(&[ended.pending]).await;
                 Err(Problem::RefreshTokenReused)
             }
@@ -208,15 +210,15 @@ impl Sessions {
     pub async fn logout(
         &self,
         refresh_token: &str,
-        whence: &Whence,
+        client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Delivery, Problem> {
-        if !Opaque::Refresh.is_form_of(refresh_token) {
+        if !OpaqueToken::Refresh.is_well_formed(refresh_token) {
             return Err(Problem::RefreshTokenInvalid);
         }
-        let session = self.db.session_of(&hash_of(refresh_token)).await?;
+        let session = self.db.session_of(&token_hash(refresh_token)).await?;
         let session = session.ok_or(Problem::RefreshTokenInvalid)?;
-        let event = Event::new(Happened::Logout, Actor::User, whence).of(&session.user_id);
+        let event = Event::new(EventKind::Logout, Actor::User, client).user(&session.user_id);
         self.end(Which::One(&session.id), "logout", event.session(&session.id), now).await
     }
 
@@ -224,11 +226,11 @@ impl Sessions {
     pub async fn logout_bearer(
         &self,
         access_token: &str,
-        whence: &Whence,
+        client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Delivery, Problem> {
         let claims = self.claims(access_token).await?.ok_or(Problem::AccessTokenInvalid)?;
-        let event = Event::new(Happened::Logout, Actor::User, whence).of(&claims.sub);
+        let event = Event::new(EventKind::Logout, Actor::User, client).user(&claims.sub);
         self.end(Which::One(&claims.sid), "logout", event.session(&claims.sid), now).await
     }
 
@@ -236,12 +238,12 @@ impl Sessions {
     pub async fn logout_everywhere(
         &self,
         access_token: &str,
-        whence: &Whence,
+        client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Delivery, Problem> {
         let claims = self.good(access_token, now).await?;
         let which = Which::OfUser { user_id: &claims.sub, kept: None };
-        let event = Event::new(Happened::Logout, Actor::User, whence).of(&claims.sub);
+        let event = Event::new(EventKind::Logout, Actor::User, client).user(&claims.sub);
         self.end(which, "logout", event.detail("everywhere"), now).await
     }
 
@@ -251,19 +253,19 @@ impl Sessions {
         &self,
         token: &str,
         client_id: Option<&str>,
-        whence: &Whence,
+        client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Delivery, Problem> {
         let refuse = |own: &str| client_id.is_some_and(|client| client != own);
-        if Opaque::Refresh.is_form_of(token) {
-            let Some(session) = self.db.session_of(&hash_of(token)).await? else {
+        if OpaqueToken::Refresh.is_well_formed(token) {
+            let Some(session) = self.db.session_of(&token_hash(token)).await? else {
                 return Ok(Delivery::Done);
             };
             if refuse(&session.client_id) {
                 return Err(Problem::ClientMismatch);
             }
-            let event = Event::new(Happened::SessionRevoked, Actor::User, whence);
-            let event = event.of(&session.user_id).session(&session.id);
+            let event = Event::new(EventKind::SessionRevoked, Actor::User, client);
+            let event = event.user(&session.user_id).session(&session.id);
             return self.end(Which::One(&session.id), "revoked", event, now).await;
         }
         let Some(claims) = self.claims(token).await?.filter(|claims| claims.exp > now.0) else {
@@ -272,13 +274,13 @@ impl Sessions {
         if refuse(&claims.client_id) {
             return Err(Problem::ClientMismatch);
         }
-        let event = Event::new(Happened::TokenRevoked, Actor::User, whence);
-        let events = [event.of(&claims.sub).session(&claims.sid)];
-        let commands = self.publisher.token_revoked(&claims.jti, &hash_of(token), now);
+        let event = Event::new(EventKind::TokenRevoked, Actor::User, client);
+        let events = [event.user(&claims.sub).session(&claims.sid)];
+        let commands = self.publisher.token_revoked(&claims.jti, &token_hash(token), now);
         let grant = Grant { now, events: &events };
         let (token, expires_at) = ((claims.jti.as_str(), claims.sid.as_str()), claims.exp);
         let pending = self.db.revoke_token(token, expires_at, commands, &grant).await?;
-        self.audit.tell(&events);
+        self.audit.record(&events);
         Ok(self.publisher.deliver(&[pending]).await)
     }
 
@@ -287,42 +289,42 @@ impl Sessions {
         &self,
         access_token: &str,
         (old, new): (String, String),
-        whence: &Whence,
+        client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Delivery, Problem> {
-        if !password::is_acceptable(&new) {
+        if !is_acceptable_password(&new) {
             return Err(Problem::PasswordUnacceptable);
         }
         let claims = self.good(access_token, now).await?;
         let user = self.db.user_of(&claims.sub).await?.ok_or(Problem::AccessTokenInvalid)?;
-        let address = whence.group();
+        let address = client.address_group();
         // Whoever has found a session open is not to guess the password by it: it counts as a login does.
         let attempt = self.attempts.begin(&user.username, &address).await?;
         let verified = match self.passwords.verify(old, Some(user.password_hash.clone())).await {
             Ok(verified) => verified,
             Err(overloaded) => {
-                self.attempts.take_back(&attempt).await;
+                self.attempts.cancel(&attempt).await;
                 return Err(overloaded.into());
             }
         };
-        if !verified.holds {
-            let event = Event::new(Happened::LoginFailed, Actor::User, whence).of(&user.id);
+        if !verified.is_correct {
+            let event = Event::new(EventKind::LoginFailed, Actor::User, client).user(&user.id);
             let events = [event.session(&claims.sid).detail("a change of the password")];
             self.db.note_alone(&events, now).await?;
-            self.audit.tell(&events);
+            self.audit.record(&events);
             return Err(Problem::CredentialsInvalid);
         }
         self.attempts.succeeded(&attempt).await;
         let new_hash = self.passwords.hash(new).await?;
-        let event = Event::new(Happened::PasswordChanged, Actor::User, whence);
-        let events = [event.of(&user.id).session(&claims.sid)];
+        let event = Event::new(EventKind::PasswordChanged, Actor::User, client);
+        let events = [event.user(&user.id).session(&claims.sid)];
         let grant = Grant { now, events: &events };
         let hashes = (Some(user.password_hash.as_str()), new_hash.as_str());
         let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
         let ended =
             self.db.set_password(&user.id, hashes, Some(&claims.sid), &grant, revoke).await?;
         let ended = ended.ok_or(Problem::CredentialsInvalid)?;
-        self.audit.tell(&events);
+        self.audit.record(&events);
         Ok(self.publisher.deliver_ended(&ended).await)
     }
 
@@ -350,7 +352,7 @@ impl Sessions {
         &self,
         access_token: &str,
         id: &str,
-        whence: &Whence,
+        client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Delivery, Problem> {
         let claims = self.good(access_token, now).await?;
@@ -359,7 +361,7 @@ impl Sessions {
         if !sessions.iter().any(|session| session.id == id) {
             return Err(Problem::SessionUnknown);
         }
-        let event = Event::new(Happened::SessionRevoked, Actor::User, whence).of(&claims.sub);
+        let event = Event::new(EventKind::SessionRevoked, Actor::User, client).user(&claims.sub);
         self.end(Which::One(id), "removed", event.session(id), now).await
     }
 
@@ -383,10 +385,10 @@ impl Sessions {
     /// What an access token of ours says, also one that has expired.
     async fn claims(&self, access_token: &str) -> Result<Option<AccessClaims>, Problem> {
         let (issuer, audience) = (&self.config.link.issuer, &self.config.audience);
-        if !Opaque::Access.is_form_of(access_token) {
+        if !OpaqueToken::Access.is_well_formed(access_token) {
             return Ok(self.keys.keys().verify(access_token, issuer, audience));
         }
-        let live = self.db.access_token(&hash_of(access_token)).await?;
+        let live = self.db.access_token(&token_hash(access_token)).await?;
         Ok(live.map(|live| AccessClaims {
             iss: issuer.clone(),
             sub: live.session.user_id,
@@ -411,7 +413,7 @@ impl Sessions {
         let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
         let grant = Grant { now, events: &events };
         let ended = self.db.end_sessions(which, why, &grant, revoke).await?;
-        self.audit.tell(&events);
+        self.audit.record(&events);
         Ok(self.publisher.deliver_ended(&ended).await)
     }
 
@@ -432,7 +434,7 @@ impl Sessions {
             aud: self.config.audience.clone(),
             exp: now.plus(life).0,
             iat: now.0,
-            jti: token::random_name(),
+            jti: crate::random::random_id(),
             sid: session.id.clone(),
             client_id: session.client_id.clone(),
             scope,
@@ -442,20 +444,20 @@ impl Sessions {
                 tracing::error!(event = "signing_failed");
                 Problem::Internal
             })?,
-            AccessTokenFormat::Opaque => Opaque::Access.draw(),
+            AccessTokenFormat::Opaque => OpaqueToken::Access.generate(),
         };
         let tokens = Tokens {
             access_token,
             token_type: "Bearer".to_owned(),
             expires_in: life,
-            refresh_token: Opaque::Refresh.draw(),
+            refresh_token: OpaqueToken::Refresh.generate(),
             scope: claims.scope.clone(),
             session_seconds: left,
         };
         let answer = replay.filter(|_| self.config.refresh_grace_seconds > 0);
         let answer = answer
             .and_then(|(key, place)| key.seal(&Kept::of(&tokens, now).write(), place, nonce()));
-        let access_hash = hash_of(&tokens.access_token);
+        let access_hash = token_hash(&tokens.access_token);
         let announcement = Announcement {
             session,
             claims: &claims,
@@ -463,7 +465,7 @@ impl Sessions {
             seal: self.config.seal.as_ref(),
         };
         let issued = Issued {
-            refresh_hash: hash_of(&tokens.refresh_token),
+            refresh_hash: token_hash(&tokens.refresh_token),
             access_expires_at: claims.exp,
             access_jti: claims.jti.clone(),
             access_scope: claims.scope.clone(),
@@ -511,11 +513,6 @@ fn narrowed(whole: &str, asked: Option<&str>) -> Result<String, Problem> {
         }
     }
     if names.is_empty() { Ok(whole.to_owned()) } else { Ok(names.join(" ")) }
-}
-
-/// Tokens are kept by their hash alone.
-pub fn hash_of(token: &str) -> String {
-    TokenHash::of(token).to_string()
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! What the service does by itself while it serves, each for itself: it looks after its keys, deletes what has ended, and
 //! tells the store everything anew when that has lost something.
 
+use crate::clock::now;
 use crate::config::Config;
 use crate::db::Db;
 use crate::keys::KeyRing;
-use crate::now;
 use crate::publish::{Look, Publisher};
-use crate::token;
+
 use portcullis_core::UnixSeconds;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Upkeep {
     }
 
     async fn look_after_store(&self) {
-        let (name, mut round) = (token::random_name(), 0);
+        let (name, mut round) = (crate::random::random_id(), 0);
         loop {
             round += 1;
             match self.publisher.look_after(&name, round, now()).await {

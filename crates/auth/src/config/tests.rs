@@ -89,7 +89,7 @@ fn a_full_configuration_is_read() {
 #[test]
 fn flags_are_stronger_than_the_environment_and_both_than_the_file() {
     use std::os::unix::fs::PermissionsExt as _;
-    let file = std::env::temp_dir().join(format!("{}.toml", crate::token::random_name()));
+    let file = std::env::temp_dir().join(format!("{}.toml", crate::random::random_id()));
     let text = format!(
         "ISSUER = \"https://file.example\"\nAUDIENCE = \"file\"\nSTORE_URL = \"http://s\"\n\
          STORE_TOKEN = \"file\"\nMASTER_KEY = \"{}\"\nACCESS_TOKEN_SECONDS = 60\n",

@@ -74,7 +74,7 @@ impl Db {
         commands: Vec<Command>,
         now: u64,
     ) -> Result<Pending, sqlx::Error> {
-        let id = crate::token::random_name();
+        let id = crate::random::random_id();
         self.count(Purpose::Request);
         sqlx::query("INSERT INTO outbox (id, commands, created_at, about) VALUES ($1, $2, $3, $4)")
             .bind(id.as_str())

@@ -1,9 +1,9 @@
 //! Sessions and their refresh tokens.
 
 use super::{Db, Pending, Purpose, Tx, User, seconds};
-use crate::audit::{Actor, Event, Happened, Whence};
-use crate::config::ACCESS_TOKEN_SECONDS_MAX;
-use crate::error::Problem;
+use crate::audit::{Actor, ClientInfo, Event, EventKind};
+use crate::problem::Problem;
+use crate::token::ACCESS_TOKEN_SECONDS_MAX;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;
@@ -49,7 +49,7 @@ pub struct Asked<'a> {
     pub idle_seconds: u64,
     pub grace_seconds: u64,
     pub client_id: Option<&'a str>,
-    pub whence: &'a Whence,
+    pub client: &'a ClientInfo,
 }
 
 /// What became of a refresh token that was presented.
@@ -109,7 +109,7 @@ impl Db {
         (user, rehashed): (&User, Option<&str>),
         issued: Issued,
         most: u32,
-        whence: &Whence,
+        client: &ClientInfo,
         revoke: impl Fn(&Ended) -> Vec<Command>,
     ) -> Result<Option<(Vec<Pending>, Vec<Event>)>, sqlx::Error> {
         let now = UnixSeconds(session.created_at);
@@ -147,19 +147,19 @@ impl Db {
         self.insert_refresh(&mut tx, &issued, &session.id, session.created_at).await?;
         let mut pending =
             vec![self.enqueue(&mut tx, &session.id, issued.commands, session.created_at).await?];
-        let event = |happened| Event::new(happened, Actor::User, whence).of(&session.user_id);
-        let mut events = vec![event(Happened::Login).session(&session.id)];
+        let event = |kind| Event::new(kind, Actor::User, client).user(&session.user_id);
+        let mut events = vec![event(EventKind::Login).session(&session.id)];
         for id in self.beyond(&mut tx, session, most).await? {
             let which = Which::One(&id);
             let ended = self.end_all(&mut tx, which, "sessions_over_max", now, &revoke).await?;
             pending.extend(ended.into_iter().map(|ended| ended.pending));
-            let event = Event::new(Happened::SessionsOverMax, Actor::Service, whence);
-            events.push(event.of(&session.user_id).session(&id));
+            let event = Event::new(EventKind::SessionsOverMax, Actor::Service, client);
+            events.push(event.user(&session.user_id).session(&id));
         }
-        if let Some(country) = &whence.country
+        if let Some(country) = &client.country
             && self.is_new_country(&mut tx, &session.user_id, country, now).await?
         {
-            events.push(event(Happened::CountryNew).session(&session.id).detail(country.clone()));
+            events.push(event(EventKind::CountryNew).session(&session.id).detail(country.clone()));
         }
         self.note(&mut tx, &events, now.0).await?;
         tx.commit().await?;
@@ -275,8 +275,8 @@ impl Db {
              WHERE id = $4 AND revoked_at IS NULL",
         )
         .bind(seconds(now))
-        .bind(asked.whence.device.as_str())
-        .bind(asked.whence.address.as_str())
+        .bind(asked.client.device.as_str())
+        .bind(asked.client.address.as_str())
         .bind(session.id.as_str())
         .execute(&mut *tx)
         .await?;
@@ -287,9 +287,9 @@ impl Db {
         let pending = self.enqueue(&mut tx, &session.id, issued.commands, now).await?;
         let mut events = Vec::new();
         if row.try_get::<i64, _>("recent")? == BURST {
-            let event = Event::new(Happened::RefreshBurst, Actor::User, asked.whence);
+            let event = Event::new(EventKind::RefreshBurst, Actor::User, asked.client);
             let detail = format!("{BURST} in {BURST_SECONDS} s");
-            events.push(event.of(&session.user_id).session(&session.id).detail(detail));
+            events.push(event.user(&session.user_id).session(&session.id).detail(detail));
         }
         self.note(&mut tx, &events, now).await?;
         tx.commit().await?;
@@ -314,9 +314,9 @@ impl Db {
         let which = Which::One(&session.id);
         let ended =
             self.end_all(&mut tx, which, "refresh_token_reused", asked.now, &revoke).await?;
-        let event = Event::new(Happened::RefreshTokenReused, Actor::User, asked.whence);
+        let event = Event::new(EventKind::RefreshTokenReused, Actor::User, asked.client);
         let age = asked.now.0.saturating_sub(spent_at);
-        let event = event.of(&session.user_id).session(&session.id);
+        let event = event.user(&session.user_id).session(&session.id);
         let events = vec![event.detail(format!("spent {age} s before"))];
         self.note(&mut tx, &events, asked.now.0).await?;
         tx.commit().await?;

@@ -1,7 +1,7 @@
 //! What is done beside requests: what has ended is deleted, and what the store must know is read again.
 
 use super::{Db, Purpose, seconds};
-use crate::config::ACCESS_TOKEN_SECONDS_MAX;
+use crate::token::ACCESS_TOKEN_SECONDS_MAX;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;

@@ -1,9 +1,9 @@
 //! What a user's client asks for: login, refresh, logout, password, sessions. JSON.
 
-use super::{Shared, bearer, body, cookie, delivered, whence};
-use crate::error::Problem;
-use crate::now;
-use crate::password::PASSWORD_BYTES_MAX;
+use super::{Shared, bearer, body, client_info, cookie, delivered};
+use crate::accounts::PASSWORD_BYTES_MAX;
+use crate::clock::now;
+use crate::problem::Problem;
 use crate::publish::Delivery;
 use crate::session::Tokens;
 use axum::Json;
@@ -61,8 +61,8 @@ pub async fn login(
     if nameless || password.len() > PASSWORD_BYTES_MAX {
         return Err(Problem::CredentialsInvalid);
     }
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
-    let work = async move { own.sessions.login(&username, password, &whence, now()).await };
+    let (own, client) = (Arc::clone(&auth), client_info(&headers));
+    let work = async move { own.sessions.login(&username, password, &client, now()).await };
     Ok(granted(auth.work("login", work).await?, cookie))
 }
 
@@ -80,9 +80,9 @@ pub async fn refresh(
             (token, true)
         }
     };
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let (own, client) = (Arc::clone(&auth), client_info(&headers));
     let work =
-        async move { own.sessions.refresh(&token, scope.as_deref(), None, &whence, now()).await };
+        async move { own.sessions.refresh(&token, scope.as_deref(), None, &client, now()).await };
     Ok(granted(auth.work("refresh", work).await?, by_cookie))
 }
 
@@ -93,7 +93,7 @@ pub async fn logout(
     body: Body,
 ) -> Result<Response, Problem> {
     let Logout { refresh_token } = body::optional_json(&headers, body).await?;
-    let (whence, bearer) = (whence(&headers), bearer(&headers));
+    let (client, bearer) = (client_info(&headers), bearer(&headers));
     let in_cookie = cookie::token(&headers).filter(|_| refresh_token.is_none());
     if in_cookie.is_some() && bearer.is_none() {
         cookie::check_origin(&headers, &auth.sessions.config().cookie_origins)?;
@@ -105,19 +105,19 @@ pub async fn logout(
     let own = Arc::clone(&auth);
     let work = async move {
         match (refresh_token, in_cookie, bearer) {
-            (Some(token), _, _) => own.sessions.logout(&token, &whence, now()).await,
+            (Some(token), _, _) => own.sessions.logout(&token, &client, now()).await,
             (None, Some(token), bearer) => {
-                let ended = own.sessions.logout(&token, &whence, now()).await;
+                let ended = own.sessions.logout(&token, &client, now()).await;
                 match (ended, bearer) {
                     (Err(Problem::RefreshTokenInvalid), Some(token)) => {
-                        own.sessions.logout_bearer(&token, &whence, now()).await
+                        own.sessions.logout_bearer(&token, &client, now()).await
                     }
                     // A cookie that means nothing goes, too.
                     (Err(Problem::RefreshTokenInvalid), None) => Ok(Delivery::Done),
                     (ended, _) => ended,
                 }
             }
-            (None, None, Some(token)) => own.sessions.logout_bearer(&token, &whence, now()).await,
+            (None, None, Some(token)) => own.sessions.logout_bearer(&token, &client, now()).await,
             (None, None, None) => Err(Problem::CredentialsMissing),
         }
     };
@@ -139,9 +139,9 @@ pub async fn password(
     if old_password.len() > PASSWORD_BYTES_MAX {
         return Err(Problem::CredentialsInvalid);
     }
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let (own, client) = (Arc::clone(&auth), client_info(&headers));
     let work = async move {
-        own.sessions.change_password(&token, (old_password, new_password), &whence, now()).await
+        own.sessions.change_password(&token, (old_password, new_password), &client, now()).await
     };
     Ok(delivered(auth.work("password", work).await?, StatusCode::NO_CONTENT))
 }
@@ -159,8 +159,8 @@ pub async fn sessions(State(auth): Shared, headers: HeaderMap) -> Result<Respons
 /// Ends all of them.
 pub async fn end_all(State(auth): Shared, headers: HeaderMap) -> Result<Response, Problem> {
     let token = bearer(&headers).ok_or(Problem::CredentialsMissing)?;
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
-    let work = async move { own.sessions.logout_everywhere(&token, &whence, now()).await };
+    let (own, client) = (Arc::clone(&auth), client_info(&headers));
+    let work = async move { own.sessions.logout_everywhere(&token, &client, now()).await };
     Ok(delivered(auth.work("logout_everywhere", work).await?, StatusCode::NO_CONTENT))
 }
 
@@ -173,8 +173,8 @@ pub async fn end_one(
     // What is no text is no session's name.
     let Path(id) = id.map_err(|_| Problem::SessionUnknown)?;
     let token = bearer(&headers).ok_or(Problem::CredentialsMissing)?;
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
-    let work = async move { own.sessions.remove(&token, &id, &whence, now()).await };
+    let (own, client) = (Arc::clone(&auth), client_info(&headers));
+    let work = async move { own.sessions.remove(&token, &id, &client, now()).await };
     Ok(delivered(auth.work("session_removed", work).await?, StatusCode::NO_CONTENT))
 }
 

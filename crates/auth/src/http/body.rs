@@ -1,6 +1,6 @@
 //! Request bodies: bounded in length and time.
 
-use crate::error::Problem;
+use crate::problem::Problem;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;

@@ -1,7 +1,7 @@
 //! The refresh token in a cookie, for pages: no script can read it, and only pages of known origins may use it. A
 //! browser sends it to every port of a host and from every page of a site, so the `Origin` field decides.
 
-use crate::error::Problem;
+use crate::problem::Problem;
 use axum::http::{HeaderMap, HeaderValue, header};
 use portcullis_core::REFRESH_COOKIE;
 

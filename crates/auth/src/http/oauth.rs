@@ -1,11 +1,12 @@
 //! The endpoints of OAuth 2.0: token (RFC 6749 section 6), revocation (RFC 7009), introspection (RFC 7662), metadata
 //! (RFC 8414) and the key set (RFC 7517).
 
-use super::{Shared, account, body, delivered, whence};
-use crate::error::Problem;
-use crate::session::hash_of;
+use super::{Shared, account, body, client_info, delivered};
+use crate::accounts::basic_credentials;
+use crate::clock::now;
+use crate::problem::Problem;
 use crate::token::AccessClaims;
-use crate::{client, now};
+use crate::token::token_hash;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -26,26 +27,26 @@ pub async fn token(State(auth): Shared, headers: HeaderMap, body: Body) -> Respo
     }
     let form: Form = match body::form(body).await {
         Ok(form) => form,
-        Err(problem) => return problem.oauth(),
+        Err(problem) => return problem.into_oauth_response(),
     };
     if form.grant_type != "refresh_token" {
-        return Problem::GrantTypeUnsupported.oauth();
+        return Problem::GrantTypeUnsupported.into_oauth_response();
     }
     let Some(token) = form.refresh_token else {
-        return Problem::RequestMalformed.oauth();
+        return Problem::RequestMalformed.into_oauth_response();
     };
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let (own, client) = (Arc::clone(&auth), client_info(&headers));
     let work = async move {
-        let (scope, client) = (form.scope.as_deref(), form.client_id.as_deref());
-        own.sessions.refresh(&token, scope, client, &whence, now()).await
+        let (scope, client_id) = (form.scope.as_deref(), form.client_id.as_deref());
+        own.sessions.refresh(&token, scope, client_id, &client, now()).await
     };
     match auth.work("refresh", work).await {
         Ok(tokens) => account::granted(tokens, false),
-        Err(problem) => problem.oauth(),
+        Err(problem) => problem.into_oauth_response(),
     }
 }
 
-/// RFC 7009. Clients are public: whoever holds a token may revoke it. Also for one that is not known, it is done.
+/// RFC 7009. IntrospectionClients are public: whoever holds a token may revoke it. Also for one that is not known, it is done.
 pub async fn revoke(State(auth): Shared, headers: HeaderMap, body: Body) -> Response {
     #[derive(Deserialize)]
     struct Form {
@@ -54,15 +55,15 @@ pub async fn revoke(State(auth): Shared, headers: HeaderMap, body: Body) -> Resp
     }
     let form: Form = match body::form(body).await {
         Ok(form) => form,
-        Err(problem) => return problem.oauth(),
+        Err(problem) => return problem.into_oauth_response(),
     };
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let (own, client) = (Arc::clone(&auth), client_info(&headers));
     let work = async move {
-        own.sessions.revoke(&form.token, form.client_id.as_deref(), &whence, now()).await
+        own.sessions.revoke(&form.token, form.client_id.as_deref(), &client, now()).await
     };
     match auth.work("revoke", work).await {
         Ok(delivery) => delivered(delivery, StatusCode::OK),
-        Err(problem) => problem.oauth(),
+        Err(problem) => problem.into_oauth_response(),
     }
 }
 
@@ -84,10 +85,10 @@ pub async fn introspect(
     let form: Form = body::form(body).await?;
     let field = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (name, secret) = match field {
-        Some(field) => client::basic(field).ok_or(Problem::ClientInvalid)?,
+        Some(field) => basic_credentials(field).ok_or(Problem::ClientInvalid)?,
         None => (form.client_id, form.client_secret),
     };
-    if !auth.sessions.config().introspection_clients.knows(&name, &secret) {
+    if !auth.sessions.config().introspection_clients.authenticates(&name, &secret) {
         return Err(Problem::ClientInvalid);
     }
     if form.token.is_empty() {
@@ -114,7 +115,7 @@ pub async fn introspect(
 /// RFC 7517. It changes seldom, and a cache that has it need not have it again.
 pub async fn jwks(State(auth): Shared, headers: HeaderMap) -> Response {
     let body = auth.sessions.keys().keys().jwks().to_string();
-    let tag = format!("\"{}\"", hash_of(&body));
+    let tag = format!("\"{}\"", token_hash(&body));
     let fields = [
         (header::CONTENT_TYPE, "application/jwk-set+json".to_owned()),
         (header::CACHE_CONTROL, "public, max-age=300".to_owned()),

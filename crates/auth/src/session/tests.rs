@@ -2,8 +2,8 @@
 //! that what it must learn can be read in the outbox.
 
 use super::*;
-use crate::attempts::AttemptLimits;
-use crate::client::Clients;
+use crate::accounts::IntrospectionClients;
+use crate::accounts::LoginAttemptLimits;
 use crate::config::Link;
 use crate::db::Migrate;
 use crate::keys::{KeyAlgorithm, Signing};
@@ -47,8 +47,8 @@ fn config(url: &str) -> Config {
         refresh_grace_seconds: 10,
         sessions_per_user_max: 3,
         cookie_origins: Vec::new(),
-        introspection_clients: Clients::default(),
-        attempts: AttemptLimits { per_username: 0, per_address: 0 },
+        introspection_clients: IntrospectionClients::default(),
+        attempts: LoginAttemptLimits { per_username: 0, per_address: 0 },
         audit_seconds: 400 * 86_400,
     }
 }
@@ -66,9 +66,9 @@ impl World {
 
     async fn add(&self, username: &str) -> User {
         let user = User {
-            id: token::random_name(),
+            id: crate::random::random_id(),
             username: username.to_owned(),
-            password_hash: password::hash(PASSWORD).unwrap(),
+            password_hash: crate::accounts::hash_password(PASSWORD).unwrap(),
             scope: "read write".into(),
             disabled: false,
         };
@@ -77,12 +77,12 @@ impl World {
     }
 
     async fn login(&self, username: &str, now: UnixSeconds) -> Tokens {
-        let whence = Whence { device: "test".into(), ..Whence::default() };
-        self.sessions.login(username, PASSWORD.into(), &whence, now).await.unwrap()
+        let client = ClientInfo { device: "test".into(), ..ClientInfo::default() };
+        self.sessions.login(username, PASSWORD.into(), &client, now).await.unwrap()
     }
 
     async fn refresh(&self, token: &str, now: UnixSeconds) -> Result<Tokens, Problem> {
-        self.sessions.refresh(token, None, None, &Whence::default(), now).await
+        self.sessions.refresh(token, None, None, &ClientInfo::default(), now).await
     }
 
     async fn is_active(&self, token: &str, now: UnixSeconds) -> bool {
@@ -107,12 +107,12 @@ fn after(seconds: u64) -> UnixSeconds {
 
 /// Runs a test on each database. Where no Postgres is told of, as `cargo xtask test` does, SQLite has to do.
 async fn on_each(change: impl Fn(&mut Config), test: impl AsyncFn(World)) {
-    let folder = std::env::temp_dir().join(format!("portcullis-{}", token::random_name()));
+    let folder = std::env::temp_dir().join(format!("portcullis-{}", crate::random::random_id()));
     std::fs::create_dir(&folder).unwrap();
     let mut urls = vec![format!("sqlite://{}", folder.join("test.db").display())];
     if let Ok(base) = std::env::var("PORTCULLIS_TEST_POSTGRES") {
         let mut bytes = [0; 8];
-        token::fill_random(&mut bytes);
+        crate::random::fill_random(&mut bytes);
         let name = format!("test_{:x}", u64::from_ne_bytes(bytes));
         sqlx::any::install_default_drivers();
         use sqlx::Connection as _;
@@ -167,11 +167,11 @@ async fn a_spent_token_gives_the_same_answer_within_the_grace_and_then_ends_the_
             let [row] = outbox.as_slice() else { panic!("{outbox:?}") };
             for tokens in [&first, &second, &third] {
                 assert!(
-                    row.contains(&format!("pc:token:{}", hash_of(&tokens.access_token))),
+                    row.contains(&format!("pc:token:{}", token_hash(&tokens.access_token))),
                     "{row}"
                 );
                 assert!(
-                    row.contains(&format!("pc:refresh:{}", hash_of(&tokens.refresh_token))),
+                    row.contains(&format!("pc:refresh:{}", token_hash(&tokens.refresh_token))),
                     "{row}"
                 );
             }
@@ -271,7 +271,7 @@ async fn a_scope_may_narrow_and_never_widens() {
             world.add("alice").await;
             let first = world.login("alice", T).await;
             let ask = async |token: &str, scope: &str, now: UnixSeconds| {
-                world.sessions.refresh(token, Some(scope), None, &Whence::default(), now).await
+                world.sessions.refresh(token, Some(scope), None, &ClientInfo::default(), now).await
             };
             // A refusal spends nothing.
             for wider in ["read admin", "admin", "READ"] {
@@ -289,10 +289,10 @@ async fn a_scope_may_narrow_and_never_widens() {
             let whole = world.refresh(&narrow.refresh_token, after(60)).await.unwrap();
             assert_eq!(whole.scope, "read write");
 
-            let of = |client| {
-                let whence = Whence::default();
+            let of = |client_id| {
+                let client = ClientInfo::default();
                 let (sessions, token) = (&world.sessions, whole.refresh_token.clone());
-                async move { sessions.refresh(&token, None, Some(client), &whence, after(120)).await }
+                async move { sessions.refresh(&token, None, Some(client_id), &client, after(120)).await }
             };
             assert_eq!(of("other").await, Err(Problem::ClientMismatch));
             assert!(of("portcullis").await.is_ok());
@@ -318,7 +318,7 @@ async fn a_disabled_user_is_out_at_once_and_may_come_back() {
                 Err(Problem::SessionEnded)
             );
             let login = async |now| {
-                world.sessions.login("alice", PASSWORD.into(), &Whence::default(), now).await
+                world.sessions.login("alice", PASSWORD.into(), &ClientInfo::default(), now).await
             };
             assert_eq!(login(after(2)).await, Err(Problem::CredentialsInvalid));
             assert!(
@@ -352,8 +352,8 @@ async fn a_new_password_ends_all_other_sessions() {
             let (own, other) = (world.login("alice", T).await, world.login("alice", T).await);
             let change = async |old: &str, new: &str| {
                 let pair = (old.to_owned(), new.to_owned());
-                let whence = Whence::default();
-                world.sessions.change_password(&own.access_token, pair, &whence, after(1)).await
+                let client = ClientInfo::default();
+                world.sessions.change_password(&own.access_token, pair, &client, after(1)).await
             };
             assert_eq!(
                 change("wrong horse", "battery staple").await,
@@ -368,7 +368,10 @@ async fn a_new_password_ends_all_other_sessions() {
                 Err(Problem::SessionEnded)
             );
             let login = async |password: &str| {
-                world.sessions.login("alice", password.into(), &Whence::default(), after(3)).await
+                world
+                    .sessions
+                    .login("alice", password.into(), &ClientInfo::default(), after(3))
+                    .await
             };
             assert_eq!(login(PASSWORD).await, Err(Problem::CredentialsInvalid));
             assert!(login("battery staple").await.is_ok());
@@ -402,8 +405,8 @@ async fn a_login_with_a_password_that_is_changed_meanwhile_begins_nothing() {
             let grant = Grant { now: T, events: &[] };
             world.db.set_password(&user.id, (None, "another"), None, &grant, revoke).await.unwrap();
             let (_, issued) = world.sessions.issue(&session, String::new(), None, T).unwrap();
-            let whence = Whence::default();
-            let begun = world.db.begin_session(&session, (&user, None), issued, 3, &whence, revoke);
+            let client = ClientInfo::default();
+            let begun = world.db.begin_session(&session, (&user, None), issued, 3, &client, revoke);
             assert!(begun.await.unwrap().is_none());
             assert!(world.db.sessions(&user.id, T, 3000).await.unwrap().is_empty());
         },
@@ -448,10 +451,10 @@ async fn the_oldest_session_makes_room_and_a_new_country_is_noted() {
             let user = world.add("alice").await;
             let mut all = Vec::new();
             for (second, country) in ["DE", "DE", "FR", "DE"].into_iter().enumerate() {
-                let whence = Whence { country: Some(country.into()), ..Whence::default() };
+                let client = ClientInfo { country: Some(country.into()), ..ClientInfo::default() };
                 let now = after(second as u64);
                 all.push(
-                    world.sessions.login("alice", PASSWORD.into(), &whence, now).await.unwrap(),
+                    world.sessions.login("alice", PASSWORD.into(), &client, now).await.unwrap(),
                 );
             }
             assert_eq!(world.audited("country_new").await, 1);
@@ -482,9 +485,9 @@ async fn a_user_sees_and_ends_their_sessions_and_nobody_elses() {
             assert_eq!(listed.iter().map(|s| s.current).collect::<Vec<_>>(), [false, true]);
             assert!(listed.iter().all(|session| session.device == "test"));
             let theirs = list(&bobs).await[0].id.clone();
-            let whence = Whence::default();
+            let client = ClientInfo::default();
             let remove = async |id: &str| {
-                world.sessions.remove(&one.access_token, id, &whence, after(2)).await
+                world.sessions.remove(&one.access_token, id, &client, after(2)).await
             };
             assert_eq!(remove(&theirs).await, Err(Problem::SessionUnknown));
             assert_eq!(remove("nothing").await, Err(Problem::SessionUnknown));
@@ -492,7 +495,7 @@ async fn a_user_sees_and_ends_their_sessions_and_nobody_elses() {
             assert!(!world.is_active(&two.access_token, after(2)).await);
             assert!(world.is_active(&bobs.access_token, after(2)).await);
             let three = world.login("alice", after(3)).await;
-            world.sessions.logout_everywhere(&one.access_token, &whence, after(4)).await.unwrap();
+            world.sessions.logout_everywhere(&one.access_token, &client, after(4)).await.unwrap();
             for tokens in [&one, &three] {
                 assert!(!world.is_active(&tokens.access_token, after(4)).await);
             }
@@ -515,7 +518,7 @@ async fn tokens_are_revoked_one_by_one_or_by_the_session() {
                 world.add("alice").await;
                 let tokens = world.login("alice", T).await;
                 let revoke = async |token: &str, client: Option<&str>| {
-                    world.sessions.revoke(token, client, &Whence::default(), after(1)).await
+                    world.sessions.revoke(token, client, &ClientInfo::default(), after(1)).await
                 };
                 assert!(world.is_active(&tokens.access_token, after(1)).await);
                 let claims = world
@@ -525,7 +528,9 @@ async fn tokens_are_revoked_one_by_one_or_by_the_session() {
                     .unwrap()
                     .unwrap();
                 assert_eq!((claims.exp, claims.scope.as_str()), (after(900).0, "read write"));
-                for nothing in ["", "x", &Opaque::Refresh.draw(), &Opaque::Access.draw()] {
+                for nothing in
+                    ["", "x", &OpaqueToken::Refresh.generate(), &OpaqueToken::Access.generate()]
+                {
                     assert_eq!(revoke(nothing, None).await, Ok(Delivery::Done), "{nothing}");
                 }
                 assert_eq!(
@@ -564,11 +569,15 @@ async fn what_a_session_announced_is_void_once_it_is_over() {
             world.add("alice").await;
             let (one, two) = (world.login("alice", T).await, world.login("alice", T).await);
             assert_eq!(world.outbox().await.len(), 2);
-            world.sessions.logout(&one.refresh_token, &Whence::default(), after(1)).await.unwrap();
+            world
+                .sessions
+                .logout(&one.refresh_token, &ClientInfo::default(), after(1))
+                .await
+                .unwrap();
             let outbox = world.outbox().await;
             assert_eq!(outbox.len(), 2, "{outbox:?}");
             let announced = |tokens: &Tokens| {
-                let key = format!("[\"SET\",\"pc:token:{}\"", hash_of(&tokens.access_token));
+                let key = format!("[\"SET\",\"pc:token:{}\"", token_hash(&tokens.access_token));
                 outbox.iter().any(|row| row.contains(&key))
             };
             assert!(announced(&two) && !announced(&one));
@@ -584,10 +593,10 @@ async fn a_revoked_token_is_not_announced_any_more() {
         async |world: World| {
             world.add("alice").await;
             let tokens = world.login("alice", T).await;
-            let record = format!("[\"SET\",\"pc:token:{}\"", hash_of(&tokens.access_token));
+            let record = format!("[\"SET\",\"pc:token:{}\"", token_hash(&tokens.access_token));
             assert!(world.outbox().await.iter().any(|row| row.contains(&record)));
-            let whence = Whence::default();
-            world.sessions.revoke(&tokens.access_token, None, &whence, after(1)).await.unwrap();
+            let client = ClientInfo::default();
+            world.sessions.revoke(&tokens.access_token, None, &client, after(1)).await.unwrap();
             let outbox = world.outbox().await;
             assert!(!outbox.iter().any(|row| row.contains(&record)), "{outbox:?}");
             assert!(outbox.iter().any(|row| row.contains("pc:revoked:jti:")), "{outbox:?}");
@@ -806,8 +815,8 @@ async fn the_audit_is_append_only() {
     on_each(
         |_| (),
         async |world: World| {
-            let now = crate::now();
-            let event = Event::new(Happened::Login, Actor::User, &Whence::default());
+            let now = crate::clock::now();
+            let event = Event::new(EventKind::Login, Actor::User, &ClientInfo::default());
             world.db.note_alone(std::slice::from_ref(&event), now).await.unwrap();
             world.db.note_alone(&[event], UnixSeconds(now.0 - 91 * 86_400)).await.unwrap();
             for change in
@@ -851,7 +860,7 @@ async fn a_made_up_refresh_token_costs_no_query() {
                 assert_eq!(world.refresh(made_up, T).await, Err(Problem::RefreshTokenInvalid));
             }
             assert_eq!(queries(), before);
-            let formed = world.refresh(&Opaque::Refresh.draw(), T).await;
+            let formed = world.refresh(&OpaqueToken::Refresh.generate(), T).await;
             assert_eq!(formed, Err(Problem::RefreshTokenInvalid));
         },
     )
