@@ -4,32 +4,36 @@
 mod accounts;
 mod admin;
 mod audit;
+mod cli;
 mod clock;
 mod config;
 mod db;
-mod edge_metrics;
 mod error;
 mod http;
-mod keys;
+mod maintenance;
+mod outbox;
 mod problem;
-mod publish;
 mod random;
-mod session;
+mod sessions;
+mod signing_keys;
 mod store;
 mod token;
-mod upkeep;
 
-pub use config::Settings;
+#[cfg(test)]
+mod testing;
+
+pub use cli::Cli;
 
 use admin::Admin;
-use config::{Action, ConfigError, Reader, SessionsAction, UserAction};
+use cli::{Action, SessionsAction, UserAction};
+use config::{ConfigError, SettingsReader};
 use db::{Db, Migrate};
 use error::BoxError;
 use std::process::ExitCode;
 
 /// Runs a command and logs why it failed. Exits with 2 if the configuration is invalid.
-pub async fn run(settings: &Settings) -> ExitCode {
-    match dispatch(settings).await {
+pub async fn run(cli: &Cli) -> ExitCode {
+    match dispatch(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Misconfigured(errors)) => {
             for error in errors {
@@ -56,51 +60,51 @@ impl<E: Into<BoxError>> From<E> for Failure {
     }
 }
 
-async fn dispatch(settings: &Settings) -> Result<(), Failure> {
+async fn dispatch(cli: &Cli) -> Result<(), Failure> {
     let environment = |name: &str| std::env::var(name).ok();
-    let mut reader = Reader::new(&environment, settings.file.as_deref());
-    let url = reader.database_url(&settings.shared);
-    let good = |reader: Reader<'_>| match reader.faults.is_empty() {
+    let mut reader = SettingsReader::new(&environment, cli.file.as_deref());
+    let url = reader.database_url(&cli.shared);
+    let check = |reader: SettingsReader<'_>| match reader.errors.is_empty() {
         true => Ok(()),
-        false => Err(Failure::Misconfigured(reader.faults)),
+        false => Err(Failure::Misconfigured(reader.errors)),
     };
     let open = async |migrate| Db::open(&url, migrate).await;
-    // What a command revokes is told to the store, so that it needs all that leads there.
-    let link = match &settings.action {
+    // The commands that change the store, too, need its settings.
+    let store = match &cli.action {
         Action::Serve(serve) => {
-            return match (reader.serve(&settings.shared, serve), reader.faults.is_empty()) {
+            return match (reader.serve(&cli.shared, serve), reader.errors.is_empty()) {
                 (Some(config), true) => Ok(http::serve(config).await?),
-                _ => Err(Failure::Misconfigured(reader.faults)),
+                _ => Err(Failure::Misconfigured(reader.errors)),
             };
         }
         Action::Migrate => {
-            good(reader)?;
-            return Ok(open(Migrate::Now).await.map(drop)?);
+            check(reader)?;
+            return Ok(open(Migrate::Always).await.map(drop)?);
         }
         Action::Keys { action } => {
-            good(reader)?;
-            return Ok(admin::keys(&open(Migrate::Embedded).await?, action).await?);
+            check(reader)?;
+            return Ok(admin::keys(&open(Migrate::IfSqlite).await?, action).await?);
         }
         Action::User { action: UserAction::Add { username, scope } } => {
-            good(reader)?;
-            return Ok(admin::add_user(&open(Migrate::Embedded).await?, username, scope).await?);
+            check(reader)?;
+            return Ok(admin::add_user(&open(Migrate::IfSqlite).await?, username, scope).await?);
         }
         Action::Sessions { action: SessionsAction::List { username } } => {
-            let idle = reader.idle_seconds(&settings.shared);
-            good(reader)?;
-            let db = open(Migrate::Embedded).await?;
-            return Ok(admin::list_sessions(&db, username, idle).await?);
+            let idle_seconds = reader.idle_seconds(&cli.shared);
+            check(reader)?;
+            let db = open(Migrate::IfSqlite).await?;
+            return Ok(admin::list_sessions(&db, username, idle_seconds).await?);
         }
         Action::Cleanup | Action::Reconcile | Action::Sessions { .. } | Action::User { .. } => {
-            reader.link(&settings.shared)
+            reader.store(&cli.shared)
         }
     };
-    let (idle, audit) =
-        (reader.idle_seconds(&settings.shared), reader.audit_seconds(&settings.shared));
-    good(reader)?;
-    let admin = Admin::new(open(Migrate::Embedded).await?, &link)?;
-    match &settings.action {
-        Action::Cleanup => admin.clean_up(idle, audit).await?,
+    let (idle_seconds, audit_seconds) =
+        (reader.idle_seconds(&cli.shared), reader.audit_seconds(&cli.shared));
+    check(reader)?;
+    let admin = Admin::new(open(Migrate::IfSqlite).await?, &store)?;
+    match &cli.action {
+        Action::Cleanup => admin.clean_up(idle_seconds, audit_seconds).await?,
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,

@@ -1,7 +1,7 @@
 //! The program: its log, its arguments and its exit status.
 
 use clap::Parser as _;
-use portcullis_auth::Settings;
+use portcullis_auth::Cli;
 use std::process::ExitCode;
 
 #[tokio::main]
@@ -11,5 +11,5 @@ async fn main() -> ExitCode {
         .with_span_list(false)
         .with_max_level(tracing::Level::INFO)
         .init();
-    portcullis_auth::run(&Settings::parse()).await
+    portcullis_auth::run(&Cli::parse()).await
 }

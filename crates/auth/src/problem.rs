@@ -14,6 +14,7 @@ pub enum Problem {
     ClientMismatch,
     CredentialsInvalid,
     CredentialsMissing,
+    CrossSiteDenied,
     DatabaseUnavailable,
     GrantTypeUnsupported,
     Internal,
@@ -24,7 +25,6 @@ pub enum Problem {
     MediaTypeUnsupported,
     MethodNotAllowed,
     NotFound,
-    CrossSiteDenied,
     Overloaded,
     PasswordUnacceptable,
     RefreshTokenInvalid,
@@ -66,6 +66,11 @@ impl Problem {
                 "credentials_missing",
                 "a refresh token, in the body or its cookie, or a Bearer token is required",
             ),
+            Self::CrossSiteDenied => (
+                StatusCode::FORBIDDEN,
+                "cross_site_denied",
+                "pages of this origin may not use the cookie",
+            ),
             Self::DatabaseUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "database_unavailable",
@@ -93,11 +98,6 @@ impl Problem {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is required")
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is no such endpoint"),
-            Self::CrossSiteDenied => (
-                StatusCode::FORBIDDEN,
-                "cross_site_denied",
-                "pages of this origin may not use the cookie",
-            ),
             Self::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
@@ -106,7 +106,7 @@ impl Problem {
             Self::PasswordUnacceptable => (
                 StatusCode::BAD_REQUEST,
                 "password_unacceptable",
-                "a password has 8 characters at the least, and 1024 bytes at the most",
+                "a password has at least 8 characters and at most 1024 bytes",
             ),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,

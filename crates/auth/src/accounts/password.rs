@@ -1,4 +1,4 @@
-//! Passwords: argon2id. An unknown user costs the same work as a known one, and the number of
+//! Passwords, hashed by argon2id. An unknown user costs the same work as a known one. The number of
 //! hashes at a time is bounded, so that a flood of logins can't exhaust the machine.
 
 use crate::problem::Problem;
