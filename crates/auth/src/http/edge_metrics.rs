@@ -1,22 +1,23 @@
-//! What the edges have counted, as Prometheus reads it: they add their batches to one hash in the store, whose
-//! fields are names with labels.
+//! The metrics of the edge, as text for Prometheus. All isolates add their counts to one hash in
+//! the store, whose fields are metric names with labels.
 
 use crate::store::Store;
 use redis_rest::{Command, Reply};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// The text of all edges' metrics. Without the store there is none, and one that says so.
-pub async fn read(store: &Store, key: &str) -> String {
-    let reply = store.ask(&[Command::new("HGETALL").arg(key)]).await.ok();
+/// Fetches the metrics. Without the store, the text is a single gauge of 0.
+pub async fn fetch(store: &Store, key: &str) -> String {
+    let reply = store.execute(&[Command::new("HGETALL").arg(key)]).await.ok();
     match reply.as_ref().and_then(|replies| replies.first()) {
-        Some(Reply::Array(fields)) => show(fields),
+        Some(Reply::Array(fields)) => format_samples(fields),
         _ => "# TYPE portcullis_edge_metrics_readable gauge\nportcullis_edge_metrics_readable 0\n"
             .to_owned(),
     }
 }
 
-fn show(fields: &[Reply]) -> String {
+/// Formats the fields and values of the hash. Fields that are no samples are skipped.
+fn format_samples(fields: &[Reply]) -> String {
     let mut families: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
     for pair in fields.chunks_exact(2) {
         let [field, count] = pair else { continue };
@@ -46,7 +47,8 @@ fn show(fields: &[Reply]) -> String {
     text
 }
 
-/// Whether a field is a name with labels as Prometheus has them: one that is not would cost it the whole page.
+/// Returns whether a field is a metric name with labels. Prometheus would reject the whole text
+/// because of one malformed line.
 fn is_sample(field: &str) -> bool {
     let name =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
@@ -61,7 +63,7 @@ fn is_sample(field: &str) -> bool {
         return false;
     };
     let labels = labels.strip_suffix('}');
-    // A value holds no quote, so each `",` ends one.
+    // Values contain no quotes, so that each `",` ends a value.
     field.len() <= 512
         && name(start)
         && labels.is_some_and(|labels| {
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_become_samples() {
+    fn samples_are_formatted_and_malformed_fields_skipped() {
         let fields = [
             ("requests_total{route=\"api\",outcome=\"forwarded\"}", "3"),
             ("request_milliseconds_bucket{le=\"+Inf\"}", "3"),
@@ -101,6 +103,6 @@ mod tests {
              portcullis_edge_request_milliseconds_sum 12\n\
              # TYPE portcullis_edge_requests_total counter\n\
              portcullis_edge_requests_total{route=\"api\",outcome=\"forwarded\"} 3\n";
-        assert_eq!(show(&fields), expect);
+        assert_eq!(format_samples(&fields), expect);
     }
 }
