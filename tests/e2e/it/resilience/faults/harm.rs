@@ -1,0 +1,31 @@
+//! The faults of an auth service or an upstream, and what each must come to.
+
+use super::scene::Seen;
+use crate::support::proxy::{Fault, fixed_response};
+
+/// What comes of each kind of harm: its own answer goes through, and no answer is one of the edge's.
+pub fn judge_harm(fault: &str, seen: &Seen, (good, failed, gone): (u16, u16, u16)) {
+    let expect = match fault {
+        "does nothing wrong" | "answers 300 ms late" => seen.count(good),
+        "answers 429" => seen.count(429),
+        "answers 500" => seen.count(failed),
+        "answers half" => seen.cut + seen.count(gone),
+        _ => seen.count(gone),
+    };
+    assert_eq!(expect, seen.total(), "{fault}: {}", seen.shown());
+}
+
+/// What auth service and upstream do.
+pub fn harm() -> Vec<(&'static str, Fault)> {
+    vec![
+        ("does nothing wrong", Fault::None),
+        ("refuses connections", Fault::Refuses),
+        ("resets connections", Fault::Resets),
+        ("hangs", Fault::Hangs),
+        ("answers 300 ms late", Fault::Late { ms: 300 }),
+        ("answers half", Fault::Half),
+        ("answers what is no HTTP", Fault::Responds(b"\x00\xff garbage \r\n\r\n".to_vec())),
+        ("answers 429", fixed_response("429 Too Many Requests", "text/plain", "slow down")),
+        ("answers 500", fixed_response("500 Internal Server Error", "text/plain", "oops")),
+    ]
+}

@@ -1,0 +1,7 @@
+//! Attacks, algorithms and signatures.
+
+mod algorithms;
+mod hostile;
+mod refusals;
+mod sealing;
+mod vectors;

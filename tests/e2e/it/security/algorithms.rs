@@ -1,0 +1,291 @@
+//! Every signature algorithm: a key of it vouches for its own tokens, and for no others.
+
+use crate::support::edge::{launch_edge, start_edge};
+use crate::support::http::get_with;
+use crate::support::issuer::{AUDIENCE, TRUSTED, claims, header, now};
+use crate::support::stack::{Stack, stop};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize, PublicKeyComponents};
+use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::{hmac, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+const ISSUER: &str = "https://all.example";
+const SECRET_ISSUER: &str = "https://secret.example";
+
+#[allow(clippy::large_enum_variant, reason = "there are thirteen")]
+enum Key {
+    Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+    Hmac(hmac::Key, Vec<u8>),
+    Rsa(RsaKeyPair, &'static dyn signature::RsaEncoding),
+}
+
+struct Signer {
+    algorithm: &'static str,
+    key: Key,
+}
+
+impl Signer {
+    fn all() -> Vec<Self> {
+        let ecdsa = |algorithm| Key::Ecdsa(EcdsaKeyPair::generate(algorithm).unwrap());
+        let rsa = |encoding| Key::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap(), encoding);
+        let secret = |algorithm, bytes| {
+            let mut secret = vec![0; bytes];
+            rand::fill(&mut secret).unwrap();
+            Key::Hmac(hmac::Key::new(algorithm, &secret), secret)
+        };
+        let ed25519 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let ed25519 = Ed25519KeyPair::from_pkcs8(ed25519.as_ref()).unwrap();
+        [
+            ("EdDSA", Key::Ed25519(ed25519)),
+            ("ES256", ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)),
+            ("ES384", ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING)),
+            ("ES512", ecdsa(&signature::ECDSA_P521_SHA512_FIXED_SIGNING)),
+            ("HS256", secret(hmac::HMAC_SHA256, 32)),
+            ("HS384", secret(hmac::HMAC_SHA384, 48)),
+            ("HS512", secret(hmac::HMAC_SHA512, 64)),
+            ("PS256", rsa(&signature::RSA_PSS_SHA256)),
+            ("PS384", rsa(&signature::RSA_PSS_SHA384)),
+            ("PS512", rsa(&signature::RSA_PSS_SHA512)),
+            ("RS256", rsa(&signature::RSA_PKCS1_SHA256)),
+            ("RS384", rsa(&signature::RSA_PKCS1_SHA384)),
+            ("RS512", rsa(&signature::RSA_PKCS1_SHA512)),
+        ]
+        .map(|(algorithm, key)| Self { algorithm, key })
+        .into_iter()
+        .collect()
+    }
+
+    fn issuer(&self) -> &'static str {
+        if matches!(self.key, Key::Hmac(..)) { SECRET_ISSUER } else { ISSUER }
+    }
+
+    fn jwk(&self) -> Value {
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let mut jwk = match &self.key {
+            Key::Ecdsa(pair) => {
+                let point = &pair.public_key().as_ref()[1..];
+                let (x, y) = point.split_at(point.len() / 2);
+                let crv = match x.len() {
+                    32 => "P-256",
+                    48 => "P-384",
+                    _ => "P-521",
+                };
+                json!({ "kty": "EC", "crv": crv, "x": text(x), "y": text(y) })
+            }
+            Key::Ed25519(pair) => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": text(pair.public_key().as_ref()) })
+            }
+            Key::Hmac(_, secret) => json!({ "kty": "oct", "k": text(secret) }),
+            Key::Rsa(pair, _) => {
+                let public = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+                json!({ "kty": "RSA", "n": text(&public.n), "e": text(&public.e) })
+            }
+        };
+        jwk["alg"] = self.algorithm.into();
+        jwk["kid"] = self.algorithm.into();
+        jwk
+    }
+
+    fn sign(&self, input: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match &self.key {
+            Key::Ecdsa(pair) => pair.sign(&random, input).unwrap().as_ref().to_vec(),
+            Key::Ed25519(pair) => pair.sign(input).as_ref().to_vec(),
+            Key::Hmac(key, _) => hmac::sign(key, input).as_ref().to_vec(),
+            Key::Rsa(pair, encoding) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(*encoding, &random, input, &mut signature).unwrap();
+                signature
+            }
+        }
+    }
+
+    /// A token that says `alg` and `kid`, signed by this key all the same.
+    fn token(&self, alg: &str, kid: &str, issuer: &str) -> String {
+        let header = header(json!({ "alg": alg, "kid": kid }));
+        let claims = claims(json!({ "iss": issuer }));
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let input = format!("{}.{}", encode(&header), encode(&claims));
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(self.sign(input.as_bytes())))
+    }
+}
+
+#[tokio::test]
+async fn key_verifies_tokens_of_its_own_algorithm_only() {
+    let signers = Signer::all();
+    let edge = tokio::task::spawn_blocking({
+        let keys = |secret: bool| -> Vec<Value> {
+            let of = |signer: &&Signer| matches!(signer.key, Key::Hmac(..)) == secret;
+            signers.iter().filter(of).map(Signer::jwk).collect()
+        };
+        let (public, secret) = (keys(false), keys(true));
+        let names = |keys: &[Value]| -> Vec<Value> {
+            keys.iter().map(|key| key["alg"].clone()).collect()
+        };
+        let vars = json!({
+            "ISSUERS": [
+                { "issuer": ISSUER, "audience": AUDIENCE, "algorithms": names(&public), "jwks": { "keys": public } },
+                { "issuer": SECRET_ISSUER, "audience": AUDIENCE, "algorithms": names(&secret), "jwks_variable": "HMAC_KEY" },
+            ],
+            "HMAC_KEY": json!({ "keys": secret }).to_string(),
+        });
+        move || launch_edge(vars)
+    })
+    .await
+    .unwrap();
+    for signer in &signers {
+        let (alg, issuer) = (signer.algorithm, signer.issuer());
+        let good = signer.token(alg, alg, issuer);
+        assert_eq!(verdict(&edge, &good).await, "", "{alg}");
+        assert_eq!(verdict(&edge, &good).await, "", "{alg}, remembered");
+        let (input, signature) = good.rsplit_once('.').unwrap();
+        let mut damaged = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        damaged[5] ^= 1;
+        let damaged = format!("{input}.{}", URL_SAFE_NO_PAD.encode(damaged));
+        assert_eq!(verdict(&edge, &damaged).await, "signature_invalid", "{alg}");
+        for other in signers.iter().filter(|other| other.algorithm != alg) {
+            // Its own key, but another algorithm's name; and the other way round.
+            let lied = verdict(&edge, &signer.token(other.algorithm, alg, issuer)).await;
+            assert_eq!(lied, "algorithm_refused", "{alg} as {}", other.algorithm);
+            let foreign = verdict(&edge, &signer.token(alg, other.algorithm, issuer)).await;
+            let expect = if other.issuer() == issuer { "algorithm_refused" } else { "key_unknown" };
+            assert_eq!(foreign, expect, "{alg} by {}", other.algorithm);
+            // The other's name and key, signed by this one.
+            let forged = signer.token(other.algorithm, other.algorithm, other.issuer());
+            assert_eq!(
+                verdict(&edge, &forged).await,
+                "signature_invalid",
+                "{alg} for {}",
+                other.algorithm
+            );
+        }
+    }
+    stop(edge).await;
+}
+
+/// Tokens as three kinds of provider make them, side by side at one gate.
+#[tokio::test]
+async fn issuers_of_different_providers_work_side_by_side() {
+    let rsa = Signer::all().into_iter().find(|signer| signer.algorithm == "RS256").unwrap();
+    let (auth0, entra) =
+        ("https://tenant.eu.auth0.com/", "https://login.microsoftonline.com/t1/v2.0");
+    let client = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+    // Entra publishes no alg, but a use and a thumbprint.
+    let mut bare = rsa.jwk();
+    bare.as_object_mut().unwrap().remove("alg");
+    bare["use"] = "sig".into();
+    bare["x5t"] = "abc".into();
+    let keys = |jwk: &Value| json!({ "keys": [jwk] });
+    let vars = json!({
+        "ISSUERS": [
+            { "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks() },
+            { "issuer": auth0, "audience": AUDIENCE, "algorithms": ["RS256"], "jwks": keys(&rsa.jwk()),
+              "token_type": "jwt", "scope_claim": "permissions" },
+            { "issuer": entra, "audience": client, "algorithms": ["RS256"], "jwks": keys(&bare),
+              "token_type": "jwt", "scope_claim": "scp" },
+        ],
+        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "scopes": ["api:read"] }],
+    });
+    let edge = start_edge(vars).await;
+    let sign = |header: Value, claims: Value| {
+        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let input = format!("{}.{}", encode(header), encode(claims));
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(rsa.sign(input.as_bytes())))
+    };
+    let at = now();
+    let by_auth0 = |changes: Value| {
+        let mut claims = json!({
+            "iss": auth0, "sub": "auth0|123", "aud": [AUDIENCE, "https://tenant.eu.auth0.com/userinfo"],
+            "iat": at, "exp": at + 86_400, "azp": "cli", "scope": "openid", "permissions": ["api:read"],
+            "gty": "password",
+        });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        sign(json!({ "alg": "RS256", "typ": "JWT", "kid": "RS256" }), claims)
+    };
+    let by_entra = |changes: Value| {
+        let mut claims = json!({
+            "iss": entra, "sub": "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ", "aud": client, "iat": at, "nbf": at,
+            "exp": at + 3600, "azp": "cli", "azpacr": "1", "oid": "1", "tid": "t1", "ver": "2.0",
+            "scp": "User.Read api:read", "roles": ["x"], "rh": "0.A", "uti": "u",
+        });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        sign(json!({ "alg": "RS256", "typ": "JWT", "kid": "RS256", "x5t": "abc" }), claims)
+    };
+    let own = TRUSTED.sign(&header(json!({})), &claims(json!({})));
+    for (token, expect) in [
+        (own, ""),
+        (by_auth0(json!({})), ""),
+        (by_entra(json!({})), ""),
+        (by_auth0(json!({ "permissions": [], "scope": "api:read" })), "scope_insufficient"),
+        (by_entra(json!({ "scp": "User.Read" })), "scope_insufficient"),
+        // One provider's token with another's name or audience.
+        (by_auth0(json!({ "iss": entra })), "audience_mismatch"),
+        (by_entra(json!({ "aud": AUDIENCE })), "audience_mismatch"),
+        (by_auth0(json!({ "iss": ISSUER })), "algorithm_refused"),
+        (by_auth0(json!({ "iss": "https://tenant.eu.auth0.com" })), "issuer_unknown"),
+    ] {
+        assert_eq!(verdict(&edge, &token).await, expect, "{token}");
+    }
+    stop(edge).await;
+}
+
+/// CVE-2015-9235, CVE-2016-5431 and their kin: the public key, taken for an HMAC secret.
+#[tokio::test]
+async fn public_key_is_rejected_as_hmac_secret() {
+    let rsa = Signer::all().pop().unwrap();
+    let jwk = rsa.jwk();
+    let vars = json!({ "ISSUERS": [{
+        "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["RS512"], "jwks": { "keys": [jwk] },
+    }]});
+    let edge = start_edge(vars).await;
+    let Key::Rsa(pair, _) = &rsa.key else { panic!("the last one is RSA") };
+    let der = pair.public_key().as_ref().to_vec();
+    let spki = aws_lc_rs::encoding::AsDer::<aws_lc_rs::encoding::PublicKeyX509Der<'_>>::as_der(
+        pair.public_key(),
+    );
+    let spki = spki.unwrap().as_ref().to_vec();
+    let pem = |kind: &str, der: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+    };
+    let secrets = [
+        pem("PUBLIC KEY", &spki).into_bytes(),
+        pem("RSA PUBLIC KEY", &der).into_bytes(),
+        pem("PUBLIC KEY", &spki).trim().as_bytes().to_vec(),
+        spki,
+        der,
+        rsa.jwk().to_string().into_bytes(),
+        rsa.jwk()["n"].as_str().unwrap().as_bytes().to_vec(),
+        Vec::new(),
+    ];
+    for secret in secrets {
+        for (alg, algorithm) in [
+            ("HS256", hmac::HMAC_SHA256),
+            ("HS384", hmac::HMAC_SHA384),
+            ("HS512", hmac::HMAC_SHA512),
+            ("RS512", hmac::HMAC_SHA512),
+        ] {
+            let key = Key::Hmac(hmac::Key::new(algorithm, &secret), Vec::new());
+            let token = Signer { algorithm: alg, key }.token(alg, "RS512", ISSUER);
+            let expect = if alg == "RS512" { "signature_invalid" } else { "algorithm_refused" };
+            assert_eq!(verdict(&edge, &token).await, expect, "{alg}");
+        }
+    }
+    stop(edge).await;
+}
+
+/// The code of the refusal; empty if there is none.
+async fn verdict(edge: &Stack, token: &str) -> String {
+    let response = get_with(&edge.edge("/api/x"), token).await;
+    if response.status() == 200 {
+        return String::new();
+    }
+    let body: Value = response.json().await.unwrap();
+    body["code"].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,14 @@
+//! What the tests share: the system, single servers, and servers that misbehave on demand.
+
+pub mod edge;
+pub mod environment;
+pub mod gateway;
+pub mod http;
+pub mod issuer;
+pub mod load;
+pub mod memcached;
+pub mod process;
+pub mod provider;
+pub mod proxy;
+pub mod redis_server;
+pub mod stack;
