@@ -67,11 +67,11 @@ fn faults(options: &Options) -> Result<()> {
     let seconds = if options.quick { 2 } else { 20 };
     let mut tables = Vec::new();
     let subjects = [
-        ("faults", "the_store_does_harm"),
-        ("faults", "the_origin_does_harm"),
-        ("faults", "the_upstream_does_harm"),
-        ("limit_script", "sixty_four_connections_get_no_more_than_the_quota"),
-        ("limits", "what_is_counted_late_lets_through_what_arrives_within_one_trip"),
+        ("resilience::faults::store", "routes_follow_their_outage_policy_under_store_faults"),
+        ("resilience::faults::auth_service", "validation_is_unaffected_by_auth_service_faults"),
+        ("resilience::faults::upstream", "upstream_faults_become_gateway_errors"),
+        ("edge::limit_script", "concurrent_connections_do_not_exceed_the_quota"),
+        ("edge::limits::outages", "counting_after_the_response_overshoots_by_one_store_round_trip"),
     ];
     for (module, name) in subjects {
         process::check_stop()?;
@@ -113,7 +113,7 @@ fn storm(options: &Options) -> Result<()> {
     crate::stack::build(&tools)?;
     let mut cargo = crate::cargo();
     cargo.args(["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
-    cargo.args(["--nocapture", "--test-threads", "1", "storm::"]);
+    cargo.args(["--nocapture", "--test-threads", "1", "resilience::storm::"]);
     cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
     let text =
         output(cargo.env("PORTCULLIS_STORM_SECONDS", if options.quick { "15" } else { "60" }))?;
