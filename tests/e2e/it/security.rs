@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod hostile;
+mod judges;
 mod refusals;
 mod sealing;
 mod vectors;

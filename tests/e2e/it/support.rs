@@ -11,4 +11,5 @@ pub mod process;
 pub mod provider;
 pub mod proxy;
 pub mod redis_server;
+pub mod signer;
 pub mod stack;

@@ -2,117 +2,14 @@
 
 use crate::support::edge::{launch_edge, start_edge};
 use crate::support::http::get_with;
-use crate::support::issuer::{AUDIENCE, TRUSTED, claims, header, now};
+use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, header, now};
+use crate::support::signer::{Key, SECRET_ISSUER, SIGNING_ISSUER, Signer};
 use crate::support::stack::{Stack, stop};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize, PublicKeyComponents};
-use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-
-const ISSUER: &str = "https://all.example";
-const SECRET_ISSUER: &str = "https://secret.example";
-
-#[allow(clippy::large_enum_variant, reason = "there are thirteen")]
-enum Key {
-    Ecdsa(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-    Hmac(hmac::Key, Vec<u8>),
-    Rsa(RsaKeyPair, &'static dyn signature::RsaEncoding),
-}
-
-struct Signer {
-    algorithm: &'static str,
-    key: Key,
-}
-
-impl Signer {
-    fn all() -> Vec<Self> {
-        let ecdsa = |algorithm| Key::Ecdsa(EcdsaKeyPair::generate(algorithm).unwrap());
-        let rsa = |encoding| Key::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap(), encoding);
-        let secret = |algorithm, bytes| {
-            let mut secret = vec![0; bytes];
-            rand::fill(&mut secret).unwrap();
-            Key::Hmac(hmac::Key::new(algorithm, &secret), secret)
-        };
-        let ed25519 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        let ed25519 = Ed25519KeyPair::from_pkcs8(ed25519.as_ref()).unwrap();
-        [
-            ("EdDSA", Key::Ed25519(ed25519)),
-            ("ES256", ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)),
-            ("ES384", ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING)),
-            ("ES512", ecdsa(&signature::ECDSA_P521_SHA512_FIXED_SIGNING)),
-            ("HS256", secret(hmac::HMAC_SHA256, 32)),
-            ("HS384", secret(hmac::HMAC_SHA384, 48)),
-            ("HS512", secret(hmac::HMAC_SHA512, 64)),
-            ("PS256", rsa(&signature::RSA_PSS_SHA256)),
-            ("PS384", rsa(&signature::RSA_PSS_SHA384)),
-            ("PS512", rsa(&signature::RSA_PSS_SHA512)),
-            ("RS256", rsa(&signature::RSA_PKCS1_SHA256)),
-            ("RS384", rsa(&signature::RSA_PKCS1_SHA384)),
-            ("RS512", rsa(&signature::RSA_PKCS1_SHA512)),
-        ]
-        .map(|(algorithm, key)| Self { algorithm, key })
-        .into_iter()
-        .collect()
-    }
-
-    fn issuer(&self) -> &'static str {
-        if matches!(self.key, Key::Hmac(..)) { SECRET_ISSUER } else { ISSUER }
-    }
-
-    fn jwk(&self) -> Value {
-        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let mut jwk = match &self.key {
-            Key::Ecdsa(pair) => {
-                let point = &pair.public_key().as_ref()[1..];
-                let (x, y) = point.split_at(point.len() / 2);
-                let crv = match x.len() {
-                    32 => "P-256",
-                    48 => "P-384",
-                    _ => "P-521",
-                };
-                json!({ "kty": "EC", "crv": crv, "x": text(x), "y": text(y) })
-            }
-            Key::Ed25519(pair) => {
-                json!({ "kty": "OKP", "crv": "Ed25519", "x": text(pair.public_key().as_ref()) })
-            }
-            Key::Hmac(_, secret) => json!({ "kty": "oct", "k": text(secret) }),
-            Key::Rsa(pair, _) => {
-                let public = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
-                json!({ "kty": "RSA", "n": text(&public.n), "e": text(&public.e) })
-            }
-        };
-        jwk["alg"] = self.algorithm.into();
-        jwk["kid"] = self.algorithm.into();
-        jwk
-    }
-
-    fn sign(&self, input: &[u8]) -> Vec<u8> {
-        let random = SystemRandom::new();
-        match &self.key {
-            Key::Ecdsa(pair) => pair.sign(&random, input).unwrap().as_ref().to_vec(),
-            Key::Ed25519(pair) => pair.sign(input).as_ref().to_vec(),
-            Key::Hmac(key, _) => hmac::sign(key, input).as_ref().to_vec(),
-            Key::Rsa(pair, encoding) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(*encoding, &random, input, &mut signature).unwrap();
-                signature
-            }
-        }
-    }
-
-    /// A token that says `alg` and `kid`, signed by this key all the same.
-    fn token(&self, alg: &str, kid: &str, issuer: &str) -> String {
-        let header = header(json!({ "alg": alg, "kid": kid }));
-        let claims = claims(json!({ "iss": issuer }));
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let input = format!("{}.{}", encode(&header), encode(&claims));
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(self.sign(input.as_bytes())))
-    }
-}
 
 #[tokio::test]
 async fn key_verifies_tokens_of_its_own_algorithm_only() {
@@ -128,7 +25,7 @@ async fn key_verifies_tokens_of_its_own_algorithm_only() {
         };
         let vars = json!({
             "ISSUERS": [
-                { "issuer": ISSUER, "audience": AUDIENCE, "algorithms": names(&public), "jwks": { "keys": public } },
+                { "issuer": SIGNING_ISSUER, "audience": AUDIENCE, "algorithms": names(&public), "jwks": { "keys": public } },
                 { "issuer": SECRET_ISSUER, "audience": AUDIENCE, "algorithms": names(&secret), "jwks_variable": "HMAC_KEY" },
             ],
             "HMAC_KEY": json!({ "keys": secret }).to_string(),
@@ -239,7 +136,7 @@ async fn public_key_is_rejected_as_hmac_secret() {
     let rsa = Signer::all().pop().unwrap();
     let jwk = rsa.jwk();
     let vars = json!({ "ISSUERS": [{
-        "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["RS512"], "jwks": { "keys": [jwk] },
+        "issuer": SIGNING_ISSUER, "audience": AUDIENCE, "algorithms": ["RS512"], "jwks": { "keys": [jwk] },
     }]});
     let edge = start_edge(vars).await;
     let Key::Rsa(pair, _) = &rsa.key else { panic!("the last one is RSA") };
@@ -272,7 +169,7 @@ async fn public_key_is_rejected_as_hmac_secret() {
             ("RS512", hmac::HMAC_SHA512),
         ] {
             let key = Key::Hmac(hmac::Key::new(algorithm, &secret), Vec::new());
-            let token = Signer { algorithm: alg, key }.token(alg, "RS512", ISSUER);
+            let token = Signer { algorithm: alg, key }.token(alg, "RS512", SIGNING_ISSUER);
             let expect = if alg == "RS512" { "signature_invalid" } else { "algorithm_refused" };
             assert_eq!(verdict(&edge, &token).await, expect, "{alg}");
         }
