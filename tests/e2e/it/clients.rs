@@ -1,4 +1,5 @@
 //! Clients of other authors, and the one for browsers.
 
+mod oauth;
 mod tabs;
 mod upstash;

@@ -10,6 +10,7 @@ pub mod memcached;
 pub mod process;
 pub mod provider;
 pub mod proxy;
+pub mod rate_limit;
 pub mod redis_server;
 pub mod signer;
 pub mod stack;

@@ -2,6 +2,7 @@
 
 use super::scene::{call, open, passed, protected, start, token, unique};
 use crate::support::http::{assert_refused, client, field};
+use crate::support::rate_limit::assert_rate_limit_fields;
 use crate::support::stack::stop;
 use serde_json::{Value, json};
 
@@ -72,36 +73,40 @@ async fn requests_are_counted_by_the_limits_keys() {
 
 #[tokio::test]
 async fn rate_limit_headers_are_sent_and_shadow_limits_reject_nothing() {
-    let (told, shadow) = (unique("told"), unique("shadow"));
+    let (visible, shadow) = (unique("visible"), unique("shadow"));
     let stack = start(json!({ "ROUTES": [
-        open(&told, json!({ "quota": 3, "window_seconds": 600, "by": "address", "headers": true })),
+        open(&visible, json!({ "quota": 3, "window_seconds": 600, "by": "address", "headers": true })),
         open(&shadow, json!({ "quota": 1, "window_seconds": 600, "by": "address", "shadow": true })),
     ]}))
     .await;
-    let path = format!("/public/{told}");
+    let path = format!("/public/{visible}");
     for left in [2, 1, 0] {
         let response = call(&stack, &path, "192.0.2.1", None).await;
         assert_eq!(response.status(), 200);
-        assert_eq!(field(&response, "ratelimit-policy"), format!("\"{told}\";q=3;w=600"));
-        assert_eq!(field(&response, "ratelimit"), format!("\"{told}\";r={left};t=200"));
+        assert_rate_limit_fields(&response, &[&visible]);
+        assert_eq!(field(&response, "ratelimit-policy"), format!("\"{visible}\";q=3;w=600"));
+        assert_eq!(field(&response, "ratelimit"), format!("\"{visible}\";r={left};t=200"));
     }
     let response = call(&stack, &path, "192.0.2.1", None).await;
+    assert_rate_limit_fields(&response, &[&visible]);
     let retry_after: u64 = field(&response, "retry-after").parse().unwrap();
     assert!((199..=220).contains(&retry_after), "{retry_after}");
     let rate = field(&response, "ratelimit");
-    assert!(rate.starts_with(&format!("\"{told}\";r=0;t=")), "{rate}");
+    assert!(rate.starts_with(&format!("\"{visible}\";r=0;t=")), "{rate}");
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
     assert_eq!(
         (&body["violated-policies"], &body["code"]),
-        (&json!([told]), &json!("rate_limited"))
+        (&json!([visible]), &json!("rate_limited"))
     );
 
     assert_eq!(passed(&stack, &format!("/public/{shadow}"), "192.0.2.1", None, 5).await, 5);
     let log = stack.log("edge");
     let watched = format!("\"shadow\":[\"{shadow}\"]");
     assert_eq!(log.matches(&watched).count(), 4, "{log}");
-    assert!(log.contains(&format!("\"limits\":[\"{told}\"]")) && log.contains("\"limit_left\":2"));
+    assert!(
+        log.contains(&format!("\"limits\":[\"{visible}\"]")) && log.contains("\"limit_left\":2")
+    );
     stop(stack).await;
 }
 
