@@ -1,6 +1,6 @@
-//! End-to-end tests: workerd, Redis, the redis gateway, the auth service and an upstream, each a real process.
-//! A folder for each subject, a file for each promise; `tests/README.md` lists them. `support` starts what they
-//! run against.
+//! End-to-end tests: workerd, Redis, the redis gateway, the auth service and an upstream, each a
+//! real process. A folder for each subject, a file for each promise; `tests/README.md` lists them.
+//! `support` starts what they run against.
 
 mod auth;
 mod clients;

@@ -64,7 +64,8 @@ pub fn wasm(tools: &Tools, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Runs each fuzz target. Stable Rust has no sanitizer, and the code under test contains no `unsafe`.
+/// Runs each fuzz target. Stable Rust has no sanitizer, and the code under test contains no
+/// `unsafe`.
 pub fn fuzz(tools: &Tools, effort: Effort, report: &mut Report) -> Result<()> {
     let cargo_fuzz = |action: &str| {
         let mut command = tools.command("cargo-fuzz");
@@ -151,8 +152,8 @@ fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// The end-to-end tests that run on memcached as well: sessions, tokens and routes. They need no scripts and do not
-/// read from Redis or the redis gateway.
+/// The end-to-end tests that run on memcached as well: sessions, tokens and routes. They need no
+/// scripts and do not read from Redis or the redis gateway.
 const ON_MEMCACHED: [&str; 13] = [
     "auth::sessions::",
     "auth::third_party::",

@@ -35,16 +35,17 @@ impl Report {
         }
     }
 
-    /// Runs a command and prints its output. Counts each test that the output reports; a command without tests
-    /// counts as one.
+    /// Runs a command and prints its output. Counts each test that the output reports; a command
+    /// without tests counts as one.
     pub fn check(&mut self, name: &str, command: Command) -> Result<()> {
         let outcome = watch(name, command)?;
         self.add(name, &outcome);
         Ok(())
     }
 
-    /// Runs tests that depend on clocks, sockets and browsers. Up to [`UNSTEADY_MAX`] failed ones are repeated one
-    /// by one on the quiet machine. A test that then passes is reported as unsteady, not as failed.
+    /// Runs tests that depend on clocks, sockets and browsers. Up to [`UNSTEADY_MAX`] failed ones
+    /// are repeated one by one on the quiet machine. A test that then passes is reported as
+    /// unsteady, not as failed.
     pub fn check_timed(&mut self, name: &str, command: impl Fn(&[&str]) -> Command) -> Result<()> {
         let mut outcome = watch(name, command(&[]))?;
         // A run that was cut off in the middle is not repeated.

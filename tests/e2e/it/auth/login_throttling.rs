@@ -1,4 +1,4 @@
-//! Attempts to log in: by username and by address apart, and not more of them for being many at once.
+//! Throttling of login attempts by username and by address, also for concurrent attempts.
 
 use crate::support::http::{client, field};
 use crate::support::stack::{Stack, stop};
@@ -36,8 +36,8 @@ async fn attempt(
 async fn username_delay_doubles_after_each_failed_attempt() {
     let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=0"]).await;
     let here = "192.0.2.1";
-    // Also one that nobody has: the answers say nothing of that.
-    for username in ["nobody", stack.username()] {
+    // An unknown username is treated the same way.
+    for username in ["unknown-user", stack.username()] {
         for number in 0..5 {
             let (status, code, _) = attempt(&stack, username, "wrong", here).await;
             assert_eq!((status, code.as_str()), (401, "credentials_invalid"), "{number}");
@@ -45,7 +45,7 @@ async fn username_delay_doubles_after_each_failed_attempt() {
         let mut waits = Vec::new();
         for _ in 0..3 {
             let begun = Instant::now();
-            // Even the right password; nothing of it is hashed.
+            // Even the right password is rejected, without hashing it.
             let (status, code, wait) = attempt(&stack, username, stack.password(), here).await;
             assert_eq!((status, code.as_str()), (429, "login_throttled"));
             assert!(begun.elapsed() < Duration::from_secs(1));
@@ -55,16 +55,16 @@ async fn username_delay_doubles_after_each_failed_attempt() {
                 assert_eq!(attempt(&stack, username, "wrong", here).await.0, 401);
             }
         }
-        // 1, 2 and 4 s, of which some may have gone by.
+        // 1, 2 and 4 s, less the time since.
         assert!(
             waits[0] <= 1 && (1..=2).contains(&waits[1]) && (2..=4).contains(&waits[2]),
             "{waits:?}"
         );
     }
-    // From elsewhere the same user gets in, and so does another from there.
+    // The same user can log in from elsewhere, and another user from here.
     assert_eq!(attempt(&stack, stack.username(), stack.password(), "192.0.2.2").await.0, 200);
-    assert_eq!(attempt(&stack, "somebody-else", "wrong", here).await.0, 401);
-    // A good login forgets the bad ones before it.
+    assert_eq!(attempt(&stack, "other-user", "wrong", here).await.0, 401);
+    // A successful login resets the count.
     tokio::time::sleep(Duration::from_millis(4050)).await;
     for _ in 0..3 {
         let (status, ..) = attempt(&stack, stack.username(), stack.password(), here).await;
@@ -82,30 +82,30 @@ async fn username_delay_doubles_after_each_failed_attempt() {
     stop(stack).await;
 }
 
-/// Whoever tries a password from everywhere is slowed down, and locks its owner out of nothing.
+/// Guesses from many addresses are throttled, and do not lock the owner out.
 #[tokio::test]
 async fn username_under_distributed_attack_stays_open_to_its_owner() {
     let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=0", "LOGIN_ATTEMPTS_PER_USERNAME=1"]).await;
     let (name, password, home) = (stack.username(), stack.password(), "203.0.113.5");
     assert_eq!(attempt(&stack, name, password, home).await.0, 200);
-    let mut looked_at = 0;
+    let mut checked = 0;
     for number in 0..40 {
         let (status, ..) = attempt(&stack, name, "wrong", &format!("192.0.2.{number}")).await;
-        looked_at += usize::from(status == 401);
+        checked += usize::from(status == 401);
     }
-    // 20 times as many as from one address, and one more for each wait that went by.
-    assert!((20..=24).contains(&looked_at), "{looked_at} of 40 were looked at");
+    // 20 times as many as from one address, and one more for each wait that ended.
+    assert!((20..=24).contains(&checked), "{checked} of 40 were checked");
     assert_eq!(
         attempt(&stack, name, password, home).await.0,
         200,
         "from where it logged in before"
     );
-    // An address that has to wait counts for nobody: it can cool no other username.
+    // Attempts of a throttled address are not counted against the username.
     let cooling = "198.51.100.1";
     assert_eq!(attempt(&stack, "victim", "wrong", cooling).await.0, 401);
     let mut refused = 0;
     while refused < 30 {
-        // One more is looked at whenever a wait is over, of 1 s, 2 and so on.
+        // One more attempt is checked whenever a wait of 1 s, 2 s and so on ends.
         let (status, ..) = attempt(&stack, "victim", "wrong", cooling).await;
         assert!(matches!(status, 401 | 429), "{status}");
         refused += usize::from(status == 429);
@@ -128,21 +128,21 @@ async fn address_is_throttled_even_for_concurrent_guesses() {
             tokio::spawn(request.json(&body).send())
         })
         .collect();
-    let mut looked_at = 0;
+    let mut checked = 0;
     for call in calls {
         match call.await.unwrap().unwrap().status().as_u16() {
-            401 | 503 => looked_at += 1,
+            401 | 503 => checked += 1,
             status => assert_eq!(status, 429),
         }
     }
-    // One more for each wait of a second that went by meanwhile.
-    assert!((8..=12).contains(&looked_at), "{looked_at} of 32 were looked at");
+    // One more for each wait of a second that ended meanwhile.
+    assert!((8..=12).contains(&checked), "{checked} of 32 were checked");
     let (status, ..) = attempt(&stack, stack.username(), stack.password(), "192.0.2.1").await;
     assert_eq!(status, 200, "another address");
     stop(stack).await;
 }
 
-/// Good logins cost their address nothing; and the store may be gone.
+/// Successful logins are not counted, and attempts are counted locally without the store.
 #[tokio::test]
 async fn successful_logins_are_not_counted_and_attempts_are_counted_without_the_store() {
     let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=4", "LOGIN_ATTEMPTS_PER_USERNAME=3"]).await;
@@ -150,7 +150,7 @@ async fn successful_logins_are_not_counted_and_attempts_are_counted_without_the_
     for _ in 0..8 {
         assert_eq!(good().await, 200);
     }
-    // A store that can be read and takes no writes counts nothing.
+    // A read-only store cannot count.
     let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).exec(&mut redis).unwrap();
     for _ in 0..3 {
@@ -160,9 +160,9 @@ async fn successful_logins_are_not_counted_and_attempts_are_counted_without_the_
     stack.signal("redis", "-KILL");
     assert_eq!(good().await, 200);
     for _ in 0..3 {
-        assert_eq!(attempt(&stack, "nobody", "wrong", "192.0.2.9").await.0, 401);
+        assert_eq!(attempt(&stack, "unknown-user", "wrong", "192.0.2.9").await.0, 401);
     }
-    assert_eq!(attempt(&stack, "nobody", "wrong", "192.0.2.9").await.0, 429);
+    assert_eq!(attempt(&stack, "unknown-user", "wrong", "192.0.2.9").await.0, 429);
     assert_eq!(good().await, 200);
     stop(stack).await;
 }

@@ -1,4 +1,4 @@
-//! Login, refresh, logout: what a client sees of its session.
+//! Login, refresh and logout, as a client sees them.
 
 use crate::support::http::{assert_refused, client, field, get, get_with, post};
 use crate::support::stack::{SHARED, Stack, Tokens, stop};
@@ -51,16 +51,16 @@ async fn unknown_user_is_answered_like_a_wrong_password() {
     }
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for _ in 0..9 {
-        let (wrong, nobody) = (time(SHARED.username()).await, time("nobody").await);
-        assert_eq!(wrong.1, nobody.1);
+        let (wrong, unknown_user) = (time(SHARED.username()).await, time("unknown-user").await);
+        assert_eq!(wrong.1, unknown_user.1);
         assert!(wrong.1.contains("credentials_invalid"), "{}", wrong.1);
         known.push(wrong.0);
-        unknown.push(nobody.0);
+        unknown.push(unknown_user.0);
     }
     known.sort();
     unknown.sort();
     let ratio = known[4].as_secs_f64() / unknown[4].as_secs_f64();
-    // Without the same work for both, an unknown user would be answered in a tenth of the time.
+    // Without a password hash, an unknown user would be answered in a tenth of the time.
     assert!((0.5..2.0).contains(&ratio), "{ratio}: {known:?} {unknown:?}");
 }
 
@@ -83,7 +83,7 @@ async fn malformed_login_is_rejected_with_a_reason() {
     assert_refused(nowhere, 404, "not_found").await;
 }
 
-/// Without a grace anywhere, so that a spent token is seen to be one.
+/// Starts a system without grace periods, so that reuse of a token is always detected.
 async fn strict(options: &'static [&'static str]) -> Stack {
     let vars = json!({ "STORE_DEADLINE_MS": "3000", "REFRESH_REPLAY_SECONDS": "0" });
     let strict = ["--auth-env", "REFRESH_GRACE_SECONDS=0"];
@@ -122,8 +122,7 @@ async fn refresh_rotates_the_token_pair() {
 
 #[tokio::test]
 async fn unknown_refresh_token_is_rejected() {
-    assert_refused(SHARED.refresh("nobody-was-given-this").await, 401, "refresh_token_invalid")
-        .await;
+    assert_refused(SHARED.refresh("never-issued").await, 401, "refresh_token_invalid").await;
     assert_refused(SHARED.refresh("").await, 401, "refresh_token_invalid").await;
 }
 
@@ -161,8 +160,8 @@ async fn token_endpoint_returns_oauth_errors() {
     assert_eq!(narrow["scope"], "api:read");
     let access = narrow["access_token"].as_str().unwrap();
     assert_eq!(get_with(&SHARED.edge("/api/hello"), access).await.status(), 200);
-    let nobody = refusal("grant_type=refresh_token&refresh_token=x".into()).await;
-    assert_eq!(nobody["error"], "invalid_grant");
+    let unknown = refusal("grant_type=refresh_token&refresh_token=x".into()).await;
+    assert_eq!(unknown["error"], "invalid_grant");
     assert_eq!(refusal("grant_type=refresh_token".into()).await["error"], "invalid_request");
     let other: Value = send("grant_type=password".into()).await.unwrap().json().await.unwrap();
     assert_eq!(other["error"], "unsupported_grant_type");
@@ -184,8 +183,8 @@ async fn logout_ends_the_session_at_once() {
     assert_eq!(logout.status(), 204);
     assert_refused(get_with(&url, &by_refresh.access).await, 401, "token_revoked").await;
 
-    let nobody = client().post(SHARED.edge("/auth/logout")).send().await.unwrap();
-    assert_refused(nobody, 401, "credentials_missing").await;
+    let anonymous = client().post(SHARED.edge("/auth/logout")).send().await.unwrap();
+    assert_refused(anonymous, 401, "credentials_missing").await;
     let forged =
         client().post(SHARED.edge("/auth/logout")).bearer_auth("a.b.c").send().await.unwrap();
     assert_refused(forged, 401, "access_token_invalid").await;
@@ -229,7 +228,7 @@ async fn tokens_are_revoked_as_rfc_7009_requires() {
     assert_eq!(revoke(&next.refresh).await, 200);
     assert_refused(get_with(&url, &next.access).await, 401, "token_revoked").await;
     assert_refused(SHARED.refresh(&next.refresh).await, 401, "session_ended").await;
-    assert_eq!(revoke("nobody-was-given-this").await, 200);
+    assert_eq!(revoke("never-issued").await, 200);
     assert_eq!(revoke(&next.refresh).await, 200);
     let nothing = client().post(SHARED.edge("/oauth/revoke")).send().await.unwrap();
     assert_eq!(nothing.json::<Value>().await.unwrap()["error"], "invalid_request");
@@ -259,8 +258,8 @@ async fn user_lists_and_ends_sessions() {
         all.find(|session| session["current"] == true).unwrap()["id"].as_str().unwrap().to_owned()
     };
     let id = current(&theirs);
-    let nobodys = by(&own.access, Method::DELETE, format!("{url}/nobodys")).await.unwrap();
-    assert_refused(nobodys, 404, "session_unknown").await;
+    let unknown = by(&own.access, Method::DELETE, format!("{url}/unknown")).await.unwrap();
+    assert_refused(unknown, 404, "session_unknown").await;
     let ended = by(&own.access, Method::DELETE, format!("{url}/{id}")).await.unwrap();
     assert_eq!(ended.status(), 204);
     assert_refused(get_with(&api, &other.access).await, 401, "token_revoked").await;
@@ -321,7 +320,7 @@ async fn opaque_access_token_is_validated_by_its_record() {
     assert_eq!(get_with(&url, &first.access).await.status(), 200);
     let second = Tokens::read(stack.refresh(&first.refresh).await).await;
     assert_eq!(get_with(&url, &second.access).await.status(), 200);
-    // One alone is revoked, although the isolate knows it.
+    // One token is revoked, although the isolate has it cached.
     let form = format!("token={}", second.access);
     let request = client().post(stack.edge("/oauth/revoke")).body(form);
     let request = request.header("content-type", "application/x-www-form-urlencoded");
@@ -337,7 +336,7 @@ async fn opaque_access_token_is_validated_by_its_record() {
         let response = get_with(&url, token).await;
         assert_eq!(response.status(), 401, "{}", response.text().await.unwrap());
     }
-    // The answer that was kept for a second tab is gone with the session.
+    // The response that was cached for a second tab ends with the session.
     assert_refused(stack.refresh(&first.refresh).await, 401, "session_ended").await;
     stop(stack).await;
 }

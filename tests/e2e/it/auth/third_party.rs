@@ -1,5 +1,5 @@
-//! The edge in front of a real third-party provider: its keys, its introspection, its token endpoint. What
-//! docs/identity-providers.md says is what is set here.
+//! The edge before a real third-party provider: its keys, its introspection and its token endpoint,
+//! set up as docs/identity-providers.md describes.
 
 use crate::support::edge::start_edge;
 use crate::support::http::{assert_refused, client, get_with};
@@ -38,7 +38,7 @@ impl Provider {
         self.get("/test/refreshes").await["refreshes"].as_u64().unwrap()
     }
 
-    /// Tokens for a resource, by a sign-in whose code is exchanged through the edge.
+    /// Returns tokens for a resource. The sign-in's code is exchanged through the edge.
     async fn sign_in(&self, edge: &Stack, resource: &str) -> Value {
         let path = format!("/test/sign-in?resource={resource}&token_url={}", edge.edge("/token"));
         let tokens = self.get(&path).await;
@@ -115,7 +115,7 @@ async fn concurrent_refreshes_keep_the_session_at_a_strict_provider() {
                 assert_eq!(seen["headers"]["portcullis-subject"], "alice");
             }
         }
-        // Revoked through the edge: what was answered a moment ago is not given again.
+        // After a revocation through the edge, the recent response is not replayed.
         let old = grant(&tokens);
         tokens =
             serde_json::from_str(&post(&one, "/token", old.clone()).await.text().await.unwrap())
@@ -132,7 +132,7 @@ async fn concurrent_refreshes_keep_the_session_at_a_strict_provider() {
             }
         }
         if resource.contains("opaque") {
-            // It is asked each time: what it revoked ends at once.
+            // The provider is queried each time: a revocation takes effect at once.
             assert_refused(get_with(&api, access(&tokens)).await, 401, "token_inactive").await;
         }
     }
@@ -150,7 +150,7 @@ async fn provider_token_is_revoked_by_its_id() {
         answer.json().await.unwrap()
     };
     let second = refresh(&first).await;
-    // That it came of the first is forgotten before its own answer is.
+    // The link to the first token expires before the response itself does.
     tokio::time::sleep(std::time::Duration::from_millis(2800)).await;
     let third = refresh(&second).await;
     tokio::time::sleep(std::time::Duration::from_millis(1400)).await;
@@ -161,18 +161,18 @@ async fn provider_token_is_revoked_by_its_id() {
     stop(edge).await;
 }
 
-/// What the same requests do to a session without the edge: the reason for all this.
+/// Shows what the same requests do to a session without the edge.
 #[tokio::test]
 async fn concurrent_refreshes_end_the_session_without_the_edge() {
     let provider = Provider::start();
     let edge = start_edge_before(&provider, 10).await;
     let tokens = provider.sign_in(&edge, "https://api.example").await;
     let url = format!("{}/token", provider.url);
-    let ask = |form: String| {
+    let send = |form: String| {
         let request = client().post(&url).body(form);
         request.header("content-type", "application/x-www-form-urlencoded").send()
     };
-    let both = join_all((0..2).map(|_| ask(grant(&tokens)))).await;
+    let both = join_all((0..2).map(|_| send(grant(&tokens)))).await;
     let mut next = None;
     for answer in both {
         let answer = answer.unwrap();
@@ -180,6 +180,6 @@ async fn concurrent_refreshes_end_the_session_without_the_edge() {
             next = Some(answer.json::<Value>().await.unwrap());
         }
     }
-    assert_eq!(ask(grant(&next.unwrap())).await.unwrap().status(), 400);
+    assert_eq!(send(grant(&next.unwrap())).await.unwrap().status(), 400);
     stop(edge).await;
 }

@@ -1,4 +1,5 @@
-//! The auth service's OAuth endpoints, as a strict client of another author sees them through the edge.
+//! The auth service's OAuth endpoints, as a strict client of another author sees them through the
+//! edge.
 
 use crate::support::environment::ROOT;
 use crate::support::stack::{Stack, stop};

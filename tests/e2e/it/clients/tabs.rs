@@ -1,4 +1,4 @@
-//! The client for browsers, in a real one.
+//! The client for browsers, in a real browser.
 
 use crate::support::process::free_ports;
 use crate::support::stack::Stack;
@@ -27,7 +27,7 @@ async fn browser_tabs_share_one_session() {
         { "name": "api", "path": "/api/*", "access": "protected" },
         { "name": "page", "path": "/page/*", "access": "public", "upstream": format!("http://127.0.0.1:{port}") },
     ] });
-    // Strict: what two tabs would do to each other is seen.
+    // Without grace periods, reuse of a token by two tabs ends the session.
     let options = ["--auth-env", "ACCESS_TOKEN_SECONDS=6", "--auth-env", "REFRESH_GRACE_SECONDS=0"];
     let work = move || {
         let stack = Stack::start(&options, Some(vars));

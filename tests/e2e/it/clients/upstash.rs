@@ -1,4 +1,4 @@
-//! Upstash's own clients, as they come from their registries, against the redis gateway.
+//! Upstash's own clients, as published, against the redis gateway.
 
 use crate::support::gateway::{Gateway, TOKEN};
 use crate::support::process::Folder;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 const READ: &str = "read-read-read-read-read-read-read";
 
-/// Runs a client's script, which must hold to its end.
+/// Runs a client's script, which must succeed.
 async fn run(mut command: Command, script: &'static str) {
     let redis = Redis::start(&[]);
     let folder = Folder::new();

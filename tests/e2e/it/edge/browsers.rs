@@ -1,5 +1,5 @@
-//! What browsers need and can be made to do: cross-origin calls, cookies, documents that say where to log
-//! in; and what an upstream is told of who asks.
+//! Cross-origin calls, cookies, metadata that names the login server, and the identity that an
+//! upstream receives.
 
 use crate::support::edge::launch_edge;
 use crate::support::http::{assert_refused, client, field, get, get_with};
@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 const APP: &str = "https://app.example";
 
-/// RFC 8032 section 7.1, test 1: the edge's own key.
+/// The edge's own key: RFC 8032 section 7.1, test 1.
 const ASSERTION_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"edge-1","alg":"EdDSA",
     "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
     "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
@@ -77,7 +77,7 @@ async fn preflight_is_answered_without_a_token() {
     let response = preflight("/open/x", "https://any.example", "POST").await;
     assert_eq!(allowed(&response), "*");
     assert_eq!(field(&response, "access-control-allow-credentials"), "");
-    // It is no way in: what is no preflight needs a token, and the upstream sees neither.
+    // Other OPTIONS requests need a token, and none of them reaches the upstream.
     let request = client().request(Method::OPTIONS, EDGE.edge("/api/x")).header("origin", APP);
     assert_refused(request.send().await.unwrap(), 401, "token_missing").await;
 }
@@ -168,7 +168,7 @@ async fn cookie_is_accepted_on_its_route_and_site_only() {
         assert_refused(call("GET", "/cookie/x", &all).await, 403, "cross_site_denied").await;
     }
     let bearer = format!("Bearer {token}");
-    // Other routes' upstreams are not sent it.
+    // Upstreams of other routes do not receive the cookie.
     let response = call("GET", "/open/x", &[("cookie", &cookie)]).await;
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["headers"]["cookie"], "a=1; b=2");
@@ -178,7 +178,7 @@ async fn cookie_is_accepted_on_its_route_and_site_only() {
     let twice = call("GET", "/cookie/x", &[("cookie", &twice)]).await;
     assert_refused(twice, 400, "credential_malformed").await;
     assert_refused(call("GET", "/api/x", &[("cookie", &cookie)]).await, 401, "token_missing").await;
-    // Neither query nor form is a place for a token.
+    // A token in the query or in a form is ignored.
     let query = format!("/api/x?access_token={token}");
     assert_refused(call("GET", &query, &[]).await, 401, "token_missing").await;
     let form = client()
@@ -258,7 +258,7 @@ async fn signed_assertion_carries_the_identity() {
 
 #[tokio::test]
 async fn assertion_key_with_mismatched_halves_is_rejected() {
-    // The public half is of RFC 8032's second test.
+    // The public half is from RFC 8032's second test.
     let key = ASSERTION_KEY.replace(
         "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
         "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw",

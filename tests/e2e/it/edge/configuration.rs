@@ -1,4 +1,4 @@
-//! What an operator sees of a faulty set-up.
+//! Invalid configuration, as an operator sees it.
 
 use crate::support::environment::xtask;
 use crate::support::http::{assert_refused, get};
@@ -8,7 +8,7 @@ use serde_json::json;
 #[tokio::test]
 async fn invalid_configuration_rejects_requests_and_lists_every_error() {
     let vars = json!({ "STORE_URL": "redis.example", "STORE_DEADLINE_MS": "soon", "ROUTES": [],
-        // As TOML has them, without quotes.
+        // Numbers and booleans, as TOML has them.
         "TRUSTED_PROXIES": 99, "SERVER_TIMING": true, "METRICS_SECONDS": true });
     let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
         .await

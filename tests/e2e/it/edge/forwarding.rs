@@ -81,7 +81,7 @@ async fn rate_limited_response_has_retry_after() {
     }
     let response = get_with(&url, &tokens.access).await;
     let seconds: u64 = field(&response, "retry-after").parse().unwrap();
-    // A window, where there is no script that could say better.
+    // A full window on a store without scripts.
     let most = if on_memcached() { 66 } else { 14 };
     assert!((1..=most).contains(&seconds), "{seconds}");
     assert_refused(response, 429, "rate_limited").await;
@@ -104,7 +104,7 @@ async fn second_credential_is_rejected() {
     assert!(answer.contains(" 400 ") && answer.contains("credential_malformed"), "{answer}");
 }
 
-/// An edge whose auth service is the echoing upstream shows what the auth service is sent.
+/// Uses the echoing upstream as auth service, to see what the auth service receives.
 #[tokio::test]
 async fn auth_service_receives_no_identity_headers_and_bounded_bodies() {
     let vars = json!({

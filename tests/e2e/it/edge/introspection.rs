@@ -1,5 +1,5 @@
-//! Opaque tokens, and tokens whose record was lost: who is asked about them, how often, and what is made
-//! of a provider's answer.
+//! Introspection of opaque tokens, and of tokens whose record was lost: how often the provider is
+//! queried, and how its responses are read.
 
 use crate::support::edge::start_edge;
 use crate::support::environment::on_memcached;
@@ -55,7 +55,7 @@ fn active(changes: Value) -> Behaviour {
     answer(200, &body.to_string())
 }
 
-/// A token that no other test, and no earlier run, has used.
+/// Returns a token that no other test, and no earlier run, has used.
 fn token() -> String {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -70,21 +70,21 @@ async fn provider_is_queried_each_time_when_caching_is_off() {
     for _ in 0..3 {
         assert_eq!(verdict(&stack, "/api/x", &token).await, "200 alice");
     }
-    let asked = provider.take();
-    assert_eq!(asked.len(), 3);
-    let question = &asked[0];
-    assert!(question.starts_with("POST /introspect HTTP/1.1"), "{question}");
-    assert!(question.to_lowercase().contains("content-type: application/x-www-form-urlencoded"));
-    // "the edge" and "s3cret=&", form-encoded, as RFC 6749 section 2.3.1 has it.
+    let queries = provider.take();
+    assert_eq!(queries.len(), 3);
+    let query = &queries[0];
+    assert!(query.starts_with("POST /introspect HTTP/1.1"), "{query}");
+    assert!(query.to_lowercase().contains("content-type: application/x-www-form-urlencoded"));
+    // "the edge" and "s3cret=&", form-encoded as RFC 6749 section 2.3.1 requires.
     let basic = "authorization: basic dghlJTIwZWRnZTpzM2NyZXQlM0QlMjY=".to_lowercase();
-    assert!(question.to_lowercase().contains(&basic), "{question}");
-    assert!(question.ends_with(&format!("token={token}&token_type_hint=access_token")));
+    assert!(query.to_lowercase().contains(&basic), "{query}");
+    assert!(query.ends_with(&format!("token={token}&token_type_hint=access_token")));
 
     assert_eq!(verdict(&stack, "/api/admin", &token).await, "403 scope_insufficient");
     assert_eq!(verdict(&stack, "/api/acme", &token).await, "200 alice");
     provider.behave(active(json!({ "tenant": "other" })));
     assert_eq!(verdict(&stack, "/api/acme", &token).await, "403 claim_insufficient");
-    // Revoked there: refused here with the next request.
+    // A token that the provider revoked is rejected at the next request.
     provider.behave(answer(200, r#"{"active":false}"#));
     assert_eq!(verdict(&stack, "/api/x", &token).await, "401 token_inactive");
     stop(stack).await;
@@ -98,7 +98,7 @@ async fn introspection_response_is_cached_for_the_revocation_delay() {
     let second = start(&provider, 6, post).await;
     let token = token();
     assert_eq!(verdict(&first, "/api/x", &token).await, "200 alice");
-    let asked = Instant::now();
+    let introspected = Instant::now();
     for _ in 0..5 {
         assert_eq!(verdict(&first, "/api/x", &token).await, "200 alice");
     }
@@ -106,29 +106,29 @@ async fn introspection_response_is_cached_for_the_revocation_delay() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(verdict(&second, "/api/x", &token).await, "200 alice");
     assert_eq!(verdict(&second, "/api/admin", &token).await, "403 scope_insufficient", "on a hit");
-    let questions = provider.take();
-    assert_eq!(questions.len(), 1, "{questions:?}");
-    assert!(questions[0].ends_with("&client_id=the%20edge&client_secret=s3cret%3D%26"));
-    assert!(!questions[0].to_lowercase().contains("authorization"));
+    let queries = provider.take();
+    assert_eq!(queries.len(), 1, "{queries:?}");
+    assert!(queries[0].ends_with("&client_id=the%20edge&client_secret=s3cret%3D%26"));
+    assert!(!queries[0].to_lowercase().contains("authorization"));
 
     provider.behave(answer(200, r#"{"active":false}"#));
-    let mut last_yes = Duration::ZERO;
+    let mut last_accepted = Duration::ZERO;
     for stack in [&first, &second] {
         loop {
-            let sent = asked.elapsed();
+            let sent = introspected.elapsed();
             if verdict(stack, "/api/x", &token).await != "200 alice" {
                 break;
             }
-            last_yes = last_yes.max(sent);
+            last_accepted = last_accepted.max(sent);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    assert!(last_yes <= Duration::from_secs(6), "{last_yes:?} for a bound of 6 s");
+    assert!(last_accepted <= Duration::from_secs(6), "{last_accepted:?} for a bound of 6 s");
     stop(first).await;
     stop(second).await;
 }
 
-/// What one gate was told is not taken for what another would be told: they may be two APIs.
+/// A response for one edge is not reused by an edge with another audience: they may be two APIs.
 #[tokio::test]
 async fn record_for_another_audience_is_ignored() {
     let provider = Provider::start(active(json!({ "aud": AUDIENCE })));
@@ -151,7 +151,7 @@ async fn record_for_another_audience_is_ignored() {
     stop(other).await;
 }
 
-/// A JWT whose record a provider's word replaced: that word ages, and is not kept beyond the bound.
+/// An introspection response that replaced a JWT's record is not used beyond the revocation delay.
 #[tokio::test]
 async fn introspected_jwt_is_rejected_within_the_revocation_delay() {
     let provider = Provider::start(active(json!({})));
@@ -173,20 +173,20 @@ async fn introspected_jwt_is_rejected_within_the_revocation_delay() {
     assert_eq!(verdict(&one, "/api/x", &jwt).await, "200 alice");
     let revoked = Instant::now();
     provider.behave(answer(200, r#"{"active":false}"#));
-    let mut last_yes = Duration::ZERO;
+    let mut last_accepted = Duration::ZERO;
     while revoked.elapsed() < Duration::from_millis(4500) {
         for stack in [&one, &two] {
-            let asked = revoked.elapsed();
+            let sent = revoked.elapsed();
             if verdict(stack, "/api/x", &jwt).await == "200 alice" {
-                last_yes = asked;
+                last_accepted = sent;
             }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!(
-        "a provider's word with a bound of 2 s, 2 isolates: the last yes came after {last_yes:?}"
+        "an introspected token with a bound of 2 s, 2 isolates: last accepted after {last_accepted:?}"
     );
-    assert!(last_yes <= Duration::from_secs(2), "{last_yes:?}");
+    assert!(last_accepted <= Duration::from_secs(2), "{last_accepted:?}");
     assert!(provider.take().len() < 20);
     stop(one).await;
     stop(two).await;
@@ -236,10 +236,10 @@ async fn invalid_token_is_introspected_rarely_and_good_tokens_still_pass() {
     for _ in 0..30 {
         assert_eq!(verdict(&stack, "/api/x", &bad).await, "401 token_inactive");
     }
-    // At once, after a second, and more seldom from then on.
+    // At once, after a second, and more rarely from then on.
     assert!(provider.take().len() as u64 <= 2 + begun.elapsed().as_secs());
 
-    // The provider had not heard of it yet: a moment later it is good.
+    // The provider did not know it yet; a moment later it is active.
     provider.behave(active(json!({})));
     let begun = Instant::now();
     while verdict(&stack, "/api/x", &bad).await != "200 alice" {
@@ -247,13 +247,13 @@ async fn invalid_token_is_introspected_rarely_and_good_tokens_still_pass() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
-    // No provider's token: nobody is asked.
+    // A token of no provider: no query is sent.
     provider.take();
     assert_eq!(verdict(&stack, "/api/x", "other-prefix").await, "401 token_malformed");
     assert_eq!(verdict(&stack, "/api/x", "opaque-a.b.c").await, "401 token_malformed");
     assert!(provider.take().is_empty());
 
-    // A flood of new ones is asked about at a bounded rate.
+    // A flood of new tokens is introspected at a bounded rate.
     provider.behave(answer(200, r#"{"active":false}"#));
     let begun = Instant::now();
     let calls: Vec<_> = (0..300)
@@ -266,16 +266,16 @@ async fn invalid_token_is_introspected_rarely_and_good_tokens_still_pass() {
         let status = call.await.unwrap();
         assert!(matches!(status, 401 | 503), "{status}");
     }
-    let (asked, seconds) = (provider.take().len() as u64, begun.elapsed().as_secs() + 2);
-    assert!(asked <= 40 * seconds, "{asked} in {seconds} s");
+    let (queries, seconds) = (provider.take().len() as u64, begun.elapsed().as_secs() + 2);
+    assert!(queries <= 40 * seconds, "{queries} in {seconds} s");
     stop(stack).await;
 }
 
-/// Redis was flushed: the auth service is asked once about each token that is good by its signature, and the
-/// record is back; a session that ended stays ended.
+/// After a flush of Redis, each token with a valid signature is introspected once and its record is
+/// restored. A session that ended stays ended.
 #[tokio::test]
 async fn lost_record_is_introspected_once_and_restored() {
-    // It looks into Redis; `memcached.rs` has the same for the other store.
+    // This reads Redis; `edge::memcached` has the same test for the other store.
     if on_memcached() {
         return;
     }
@@ -293,7 +293,7 @@ async fn lost_record_is_introspected_once_and_restored() {
     };
     let before = queries().await;
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
-    // It is written after the answer.
+    // It is written after the response.
     let mut records =
         || redis::cmd("KEYS").arg("pc:token:*").query::<Vec<String>>(&mut redis).unwrap();
     let (begun, mut keys) = (Instant::now(), records());
@@ -309,16 +309,16 @@ async fn lost_record_is_introspected_once_and_restored() {
     assert_eq!(keys.len(), 1, "{keys:?}");
     let ttl: i64 = redis::cmd("TTL").arg(&keys[0]).query(&mut redis).unwrap();
     assert!((1..=900).contains(&ttl), "{ttl}");
-    // By the auth service's word, or by the marker that it has brought back meanwhile.
+    // By introspection, or by the marker that the auth service has published again.
     let response = get_with(&url, &ended.access).await;
     assert_eq!(response.status(), 401, "{}", response.text().await.unwrap());
 
-    // A logout still ends what was written back.
+    // A logout also revokes a restored record.
     let logout = client().post(stack.edge("/auth/logout")).bearer_auth(&session.access);
     assert_eq!(logout.send().await.unwrap().status(), 204);
     assert_refused(get_with(&url, &session.access).await, 401, "token_revoked").await;
 
-    // With the auth service gone there is nobody to ask, and that is no yes.
+    // Without the auth service a missing record is an outage, not a permit.
     let other = stack.login().await;
     stack.signal("auth", "-KILL");
     let () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
@@ -330,7 +330,7 @@ async fn lost_record_is_introspected_once_and_restored() {
 async fn introspection_endpoint_requires_client_authentication() {
     let url = format!("{}/oauth/introspect", SHARED.fact("auth_url"));
     let session = SHARED.login().await;
-    let ask = async |secret: Option<&str>, token: &str| {
+    let introspect = async |secret: Option<&str>, token: &str| {
         let form = format!("token={token}");
         let mut request = client()
             .post(&url)
@@ -343,17 +343,17 @@ async fn introspection_endpoint_requires_client_authentication() {
         (response.status().as_u16(), response.json::<Value>().await.unwrap())
     };
     for secret in [None, Some(""), Some("wrong"), Some(SHARED.fact("store_token"))] {
-        let (status, body) = ask(secret, &session.access).await;
+        let (status, body) = introspect(secret, &session.access).await;
         assert_eq!((status, &body["code"]), (401, &json!("client_invalid")), "{secret:?}");
     }
     let secret = SHARED.fact("introspection_secret");
-    let (status, body) = ask(Some(secret), &session.access).await;
+    let (status, body) = introspect(Some(secret), &session.access).await;
     assert_eq!((status, &body["active"]), (200, &json!(true)));
     assert_eq!(body["scope"], "api:read api:write");
     assert!(body["exp"].as_u64().unwrap() > now() && body["sid"].is_string(), "{body}");
     let (input, _) = session.access.rsplit_once('.').unwrap();
     for token in [format!("{input}.AAAA"), "x".to_owned(), session.refresh.clone()] {
-        assert_eq!(ask(Some(secret), &token).await, (200, json!({ "active": false })));
+        assert_eq!(introspect(Some(secret), &token).await, (200, json!({ "active": false })));
     }
-    assert_eq!(ask(Some(secret), "").await.0, 400);
+    assert_eq!(introspect(Some(secret), "").await.0, 400);
 }

@@ -1,4 +1,4 @@
-//! An issuer that rotates, is asked by many at once, stalls, lies and dies.
+//! Key sets of an issuer that rotates, answers slowly, stalls, sends malformed sets and dies.
 
 use crate::support::edge::start_edge;
 use crate::support::http::{get, get_with};
@@ -12,7 +12,7 @@ async fn start(vars: Value) -> Stack {
     start_edge(vars).await
 }
 
-/// The status of a call, and the code of its refusal.
+/// Returns the status of a call, and the code if it was rejected.
 async fn verdict(stack: &Stack, token: &str) -> String {
     let response = get_with(&stack.edge("/api/x"), token).await;
     let status = response.status().as_u16();
@@ -48,10 +48,10 @@ async fn rotated_key_is_accepted_at_once_and_withdrawn_key_is_rejected() {
     assert_eq!(verdict(&stack, &by_new).await, "401 key_unknown");
     provider.behave(answer(200, &set(&[(&old, "old"), (&new, "new")])));
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(verdict(&stack, &by_new).await, "200", "looked for when its kid was met");
+    assert_eq!(verdict(&stack, &by_new).await, "200", "fetched when its kid was met");
     assert_eq!(verdict(&stack, &by_old).await, "200");
 
-    // Withdrawn: gone when the set is renewed, also for a token that is remembered.
+    // A withdrawn key is gone when the set is renewed, also for a cached token.
     provider.behave(answer(200, &set(&[(&new, "new")])));
     let withdrawn = Instant::now();
     while verdict(&stack, &by_old).await == "200" {
@@ -82,27 +82,27 @@ async fn concurrent_requests_share_one_key_fetch() {
         }
         statuses
     };
-    // A new isolate: nobody has keys yet.
+    // A new isolate has no keys yet.
     let cold = burst((0..50).map(|_| token(&issuer, "a")).collect()).await;
     assert!(cold.iter().all(|status| *status == 200), "{cold:?}");
     assert_eq!(provider.take().len(), 1);
 
-    // A new key: all wait for the one look, and all pass.
+    // A new key: all requests wait for one fetch, and all pass.
     let next = Issuer::new();
     provider.behave(slow(set(&[(&issuer, "a"), (&next, "b")])));
     let rotated = burst((0..50).map(|_| token(&next, "b")).collect()).await;
     assert!(rotated.iter().all(|status| *status == 200), "{rotated:?}");
     assert_eq!(provider.take().len(), 1);
 
-    // Names that nobody has: each once, and four in all within the cool-down.
+    // Unknown names: one fetch each, and at most four within the cool-down.
     let forged = burst((0..50).map(|_| token(&next, "none")).collect()).await;
     assert!(forged.iter().all(|status| *status == 401), "{forged:?}");
     assert_eq!(provider.take().len(), 1);
     for name in 0..100 {
         assert_eq!(verdict(&stack, &token(&next, &format!("none{name}"))).await, "401 key_unknown");
     }
-    let looks = provider.take().len();
-    assert!((1..=3).contains(&looks), "{looks}");
+    let fetches = provider.take().len();
+    assert!((1..=3).contains(&fetches), "{fetches}");
     assert_eq!(verdict(&stack, &token(&next, "b")).await, "200");
     stop(stack).await;
 }
@@ -119,7 +119,7 @@ async fn key_set_is_renewed_early_without_delaying_requests() {
     let token = token(&issuer, "a");
     assert_eq!(verdict(&stack, &token).await, "200");
     let body = set(&[(&issuer, "a")]);
-    // They are old for the last two seconds.
+    // They are stale for the last two seconds.
     provider.behave(Behaviour::Answer { status: 200, body, after_ms: 1000 });
     let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
     provider.take();
@@ -129,8 +129,8 @@ async fn key_set_is_renewed_early_without_delaying_requests() {
         slowest = slowest.max(call.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let looks = provider.take().len();
-    assert_eq!(looks, 1, "looks in 13 s");
+    let fetches = provider.take().len();
+    assert_eq!(fetches, 1, "fetches in 13 s");
     assert!(slowest < Duration::from_millis(900), "a call waited for the issuer: {slowest:?}");
     stop(stack).await;
 }
@@ -184,7 +184,7 @@ async fn stale_keys_are_used_for_a_bounded_time_without_the_issuer() {
     stop(stack).await;
 }
 
-/// A new isolate with nothing of its own: no lie of an issuer gets a token in, and none holds a call up.
+/// In a new isolate, no malformed key set lets a token pass, and none delays a call.
 #[tokio::test]
 async fn malformed_key_sets_are_rejected() {
     let issuer = Issuer::new();
@@ -228,7 +228,7 @@ async fn malformed_key_sets_are_rejected() {
         with("x", json!("AAAA")),
     ] {
         provider.behave(behaviour.clone());
-        // Past the pause after the failure before it.
+        // After the pause that follows a failure.
         tokio::time::sleep(Duration::from_millis(1050)).await;
         let call = Instant::now();
         let verdict = verdict(&stack, &token(&issuer, "a")).await;
@@ -246,7 +246,7 @@ async fn malformed_key_sets_are_rejected() {
     stop(stack).await;
 }
 
-/// A client that leaves before its answer takes nobody's keys along.
+/// A client that disconnects before its response does not abort the key fetch for others.
 #[tokio::test]
 async fn client_disconnect_does_not_abort_the_key_fetch() {
     let issuer = Issuer::new();
@@ -262,7 +262,7 @@ async fn client_disconnect_does_not_abort_the_key_fetch() {
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert_eq!(provider.take().len(), 1);
 
-    // A kid that nobody could look for is not called unknown.
+    // A kid that could not be fetched is not called unknown.
     provider.behave(Behaviour::Hangs);
     let next = Issuer::new();
     assert_eq!(verdict(&stack, &token(&next, "b")).await, "503 keys_unavailable");
@@ -291,7 +291,7 @@ async fn key_set_is_discovered_by_metadata() {
     stop(stack).await;
 }
 
-/// The platform's cache gives a new isolate the keys that another one fetched.
+/// A new isolate reads the keys that another one fetched from the platform's cache.
 #[tokio::test]
 async fn new_isolate_uses_the_cached_key_set() {
     let issuer = Issuer::new();
@@ -312,7 +312,7 @@ async fn new_isolate_uses_the_cached_key_set() {
     assert_eq!(provider.take().len(), 1);
     provider.behave(Behaviour::Hangs);
 
-    // wrangler begins a new isolate when its configuration changes.
+    // wrangler starts a new isolate when its configuration changes.
     let folder = std::path::Path::new(stack.fact("logs")).parent().unwrap().join("edge");
     let file = folder.join("wrangler.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
@@ -330,6 +330,6 @@ async fn new_isolate_uses_the_cached_key_set() {
         assert!(begun.elapsed() < Duration::from_secs(20), "wrangler does not begin anew");
     }
     assert_eq!(verdict(&stack, &token).await, "200");
-    assert!(provider.take().is_empty(), "the issuer was asked");
+    assert!(provider.take().is_empty(), "the issuer was queried");
     stop(stack).await;
 }

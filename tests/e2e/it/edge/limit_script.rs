@@ -1,5 +1,5 @@
-//! The limits' arithmetic, in a real Redis: against a plain model of each algorithm by a clock of the test's
-//! own, and with 64 connections at once by Redis's.
+//! The limit script in a real Redis: compared with a model of each algorithm by the test's clock,
+//! and with 64 concurrent connections by Redis's clock.
 
 use crate::support::redis_server::Redis;
 use portcullis_core::LIMIT_SCRIPT;
@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 const ALGORITHMS: [&str; 4] = ["gcra", "token_bucket", "sliding_window", "fixed_window"];
 
-/// What each algorithm means, in whole numbers.
+/// A model of each algorithm, in whole numbers.
 struct Model {
     algorithm: &'static str,
     quota: u128,
     window_us: u128,
     burst: u128,
-    /// When the bucket was looked at last, and what it held, in requests times microseconds of a window.
+    /// The bucket's last update, and its level, in requests times microseconds of a window.
     at: u128,
     held: u128,
-    /// Admitted requests, by the window that they were counted in.
+    /// Admitted requests by window.
     windows: BTreeMap<u128, u128>,
     begun: Option<u128>,
 }
@@ -67,7 +67,7 @@ impl Model {
     }
 }
 
-/// The script with the clock and the state's life in the test's hands.
+/// Returns the script with the clock and the state's expiry under the test's control.
 fn with_clock() -> String {
     let script = LIMIT_SCRIPT.replace("redis.call('TIME')", "{ARGV[6], ARGV[7]}");
     let script = script.replace("'PX', math.max(1, ms(life))", "'EX', 1000");
@@ -93,7 +93,7 @@ fn each_algorithm_matches_its_model() {
         let burst = if has_burst { 1 + random(quota * 2) } else { quota };
         let mut model = Model::new(algorithm, quota, window_ms, burst);
         let key = format!("model-{round}");
-        let mut ask = |now: u128, cost: u128| -> [u64; 4] {
+        let mut run = |now: u128, cost: u128| -> [u64; 4] {
             let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
             let mut call = script.key(&key);
             let call = call.arg(algorithm).arg(quota.to_string()).arg(window_ms.to_string());
@@ -106,7 +106,7 @@ fn each_algorithm_matches_its_model() {
             let most = burst.min(quota);
             let cost = if step % 4 == 0 { 1 + random(most) } else { 1 };
             let said = format!("{algorithm} {quota}/{window_ms} ms burst {burst}, {cost} at {now}");
-            let [admits, left, wait_ms, more_ms] = ask(now, cost);
+            let [admits, left, wait_ms, more_ms] = run(now, cost);
             assert_eq!(admits == 1, model.admits(now, cost), "{said}");
             if admits == 1 {
                 admitted += 1;
@@ -114,11 +114,11 @@ fn each_algorithm_matches_its_model() {
                 assert_eq!(wait_ms, 0, "{said}");
             } else {
                 refused += 1;
-                // The wait is exact to the millisecond: not a moment earlier, and then indeed.
+                // The wait is exact to the millisecond: rejected before it, admitted after it.
                 let wait = u128::from(wait_ms) * 1000;
                 assert!(wait_ms > 0 && !model.admits(now + wait - 1000, cost), "{said}: {wait_ms}");
                 assert!(model.admits(now + wait, cost), "{said}: {wait_ms}");
-                let [again, ..] = ask(now + wait, cost);
+                let [again, ..] = run(now + wait, cost);
                 assert_eq!(again, 1, "{said}: {wait_ms}");
                 now += wait;
                 model.count(now, cost);
@@ -137,38 +137,38 @@ fn each_algorithm_matches_its_model() {
     assert!(admitted > 1000 && refused > 1000, "{admitted} {refused}");
 }
 
-/// A store's clock that goes back an hour locks nobody out for longer than it takes to refill.
+/// A store's clock that goes back an hour locks clients out for no longer than a refill takes.
 #[test]
 fn clock_that_goes_back_does_not_lock_clients_out() {
     let redis = Redis::start(&[]);
     let (mut connection, script) = (redis.connection(), redis::Script::new(&with_clock()));
     for algorithm in ALGORITHMS {
-        let mut ask = |seconds: u64| -> [u64; 4] {
+        let mut run = |seconds: u64| -> [u64; 4] {
             let mut call = script.key(format!("back-{algorithm}"));
             let call = call.arg(algorithm).arg(5).arg(60_000).arg(1).arg(5).arg(seconds).arg(0);
             call.invoke(&mut connection).unwrap()
         };
         let begun = 1_700_000_000;
-        while ask(begun)[0] == 1 {}
+        while run(begun)[0] == 1 {}
         let before = begun - 3600;
-        let [_, _, wait_ms, _] = ask(before);
+        let [_, _, wait_ms, _] = run(before);
         assert!(wait_ms <= 120_000, "{algorithm}: {wait_ms}");
-        // Whoever asked in between is told the same, and it comes true.
-        let [_, _, less_ms, _] = ask(before + 5);
+        // A request in between gets the same moment, and it is right.
+        let [_, _, less_ms, _] = run(before + 5);
         assert!(less_ms <= wait_ms.saturating_sub(5000), "{algorithm}: {wait_ms}, then {less_ms}");
-        let [admitted, ..] = ask(before + wait_ms.div_ceil(1000));
+        let [admitted, ..] = run(before + wait_ms.div_ceil(1000));
         assert_eq!(admitted, 1, "{algorithm}");
     }
 }
 
-/// 64 connections at once, by Redis's own clock: what was admitted is held against the algorithm's bound for
-/// the time that it took.
+/// Compares what 64 concurrent connections were admitted with the algorithm's bound for the elapsed
+/// time, by Redis's own clock.
 #[test]
 fn concurrent_connections_do_not_exceed_the_quota() {
     const QUOTA: u64 = 50;
     const WINDOW_MS: u64 = 400;
     let redis = Redis::start(&[]);
-    println!("| algorithm | quota | asked | admitted | bound | most in a window's length |");
+    println!("| algorithm | quota | sent | admitted | bound | most in a window's length |");
     println!("|---|---|---|---|---|---|");
     for algorithm in ALGORITHMS {
         let workers: Vec<_> = (0..64)
@@ -177,26 +177,26 @@ fn concurrent_connections_do_not_exceed_the_quota() {
                 std::thread::spawn(move || {
                     let script = redis::Script::new(LIMIT_SCRIPT);
                     let begun = std::time::Instant::now();
-                    let (mut asked, mut admitted) = (0_u64, Vec::new());
+                    let (mut sent, mut admitted) = (0_u64, Vec::new());
                     while begun.elapsed().as_millis() < 1500 {
                         let mut call = script.key(format!("race-{algorithm}"));
                         let call = call.arg(algorithm).arg(QUOTA).arg(WINDOW_MS).arg(1).arg(QUOTA);
                         let before = now_us(&mut connection);
                         let [admits, ..]: [u64; 4] = call.invoke(&mut connection).unwrap();
                         let after = now_us(&mut connection);
-                        asked += 1;
+                        sent += 1;
                         if admits == 1 {
                             admitted.push((before, after));
                         }
                     }
-                    (asked, admitted)
+                    (sent, admitted)
                 })
             })
             .collect();
-        let (mut asked, mut admitted) = (0, Vec::new());
+        let (mut sent, mut admitted) = (0, Vec::new());
         for worker in workers {
             let (own, times) = worker.join().unwrap();
-            asked += own;
+            sent += own;
             admitted.extend(times);
         }
         admitted.sort_unstable();
@@ -204,26 +204,26 @@ fn concurrent_connections_do_not_exceed_the_quota() {
         let last = admitted.iter().map(|(_, after)| *after).max().unwrap();
         let took = last - first;
         let window = WINDOW_MS * 1000;
-        // Windows that the time may have touched.
+        // The windows that the elapsed time may have touched.
         let bound = match algorithm {
             "gcra" | "token_bucket" => QUOTA + took * QUOTA / window + 1,
-            // A window's own count is never over the quota.
+            // The count of one window never exceeds the quota.
             "sliding_window" | "fixed_window" => QUOTA * (took / window + 2),
             _ => unreachable!(),
         };
         let count = admitted.len() as u64;
-        // Of those that for certain lie within one window's length.
+        // The requests that certainly lie within one window's length.
         let surely = |(before, _): &(u64, u64)| {
             admitted.iter().filter(|(b, a)| b >= before && *a <= before + window).count()
         };
         let most = admitted.iter().map(surely).max().unwrap() as u64;
         println!(
-            "| {algorithm} | {QUOTA} in {WINDOW_MS} ms | {asked} | {count} in {} ms | {bound} | {most} |",
+            "| {algorithm} | {QUOTA} in {WINDOW_MS} ms | {sent} | {count} in {} ms | {bound} | {most} |",
             took / 1000
         );
         assert!(count <= bound, "{algorithm}: {count} over {bound}");
         assert!(most <= 2 * QUOTA, "{algorithm}: {most} in a window's length");
-        assert!(asked > count * 5, "{algorithm}: nobody was refused");
+        assert!(sent > count * 5, "{algorithm}: no request was rejected");
         assert!(count >= QUOTA * 2, "{algorithm}: {count}");
     }
 }

@@ -1,5 +1,5 @@
-//! The other store of the trade, spoken to by edge and auth service themselves: what it holds, what it counts, and what
-//! happens when it forgets or is gone. `cargo xtask test` runs the tests of sessions, tokens and routes on it, too.
+//! Memcached as the store: what it holds and counts, and what happens when it evicts or is
+//! unreachable. `cargo xtask test` also runs the tests of sessions, tokens and routes on it.
 
 use crate::support::edge::launch_edge;
 use crate::support::http::{assert_refused, client, field, get, get_with, post};
@@ -16,7 +16,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What a token says.
+/// Returns the claims of a token.
 pub fn payload(token: &str) -> serde_json::Value {
     use base64::Engine as _;
     let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -39,7 +39,7 @@ async fn session_is_stored_and_revoked_on_memcached() {
     let url = stack.edge("/api/hello");
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
 
-    // Hashed key, sealed value, and a life that is the token's.
+    // The key is hashed, the value encrypted, and the expiry is the token's.
     let key = StoreKeys::new("pc").token(&TokenHash::of(&session.access));
     let line = request(address(&stack), &format!("mg {key} t v\r\n"));
     let seconds = line.trim().rsplit_once(" t").unwrap().1.parse::<u64>().unwrap();
@@ -49,7 +49,7 @@ async fn session_is_stored_and_revoked_on_memcached() {
     let value = BufReader::new(stream).lines().nth(1).unwrap().unwrap();
     assert!(value.starts_with("v1.test.") && !value.contains(&session.access), "{value}");
 
-    // A logout ends it with the next request, and so does one by the refresh token.
+    // A logout revokes it at the next request.
     let logout = client().post(stack.edge("/auth/logout")).bearer_auth(&session.access);
     assert_eq!(logout.send().await.unwrap().status(), 204);
     assert_refused(get_with(&url, &session.access).await, 401, "token_revoked").await;
@@ -59,8 +59,8 @@ async fn session_is_stored_and_revoked_on_memcached() {
         "the record is deleted"
     );
 
-    // Also by the refresh token, and of a session that went on: whoever fills the memcached until it forgets the
-    // marker lets nobody in.
+    // So does a logout by the refresh token of a later pair. A marker that memcached evicts lets no
+    // revoked token pass.
     let first = stack.login().await;
     let second = Tokens::read(stack.refresh(&first.refresh).await).await;
     assert_eq!(get_with(&url, &second.access).await.status(), 200);
@@ -164,7 +164,7 @@ async fn unreachable_memcached_is_reported() {
     stack.signal("memcached", "-KILL");
     assert_refused(get_with(&url, &session.access).await, 503, "store_unreachable").await;
     assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
-    // A logout is kept until the store can be told, and a login still gives its tokens.
+    // A logout is delivered when the store is back, and a login still returns tokens.
     let logout = client().post(stack.edge("/auth/logout")).bearer_auth(&session.access);
     assert_eq!(logout.send().await.unwrap().status(), 202);
     assert!(!stack.login().await.access.is_empty());
@@ -211,7 +211,7 @@ async fn memcached_is_reached_over_tls() {
     let chain = folder.write("chain.pem", &cert.pem());
     let key = folder.write("key.pem", &signing_key.serialize_pem());
     for file in [&chain, &key] {
-        // It reads them as nobody.
+        // memcached reads them as another user.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         std::fs::set_permissions(file, mode).unwrap();
     }
@@ -259,7 +259,7 @@ async fn memcached_is_reached_over_tls() {
     for expect in [200, 200, 429] {
         assert_eq!(get_with(&edge.edge("/api/x"), &token).await.status(), expect);
     }
-    // A certificate that nobody vouches for is none.
+    // A certificate of an unknown authority is rejected.
     let response = get_with(&stranger.edge("/api/x"), &token).await;
     assert_refused(response, 503, "store_unreachable").await;
 
@@ -269,7 +269,8 @@ async fn memcached_is_reached_over_tls() {
     stop((edge, stranger)).await;
 }
 
-/// Whether an auth service of its own can write to the store: a logout is 204 if it can, and 202 if not.
+/// Returns whether an auth service can write to the store: a logout is 204 if it can, and 202 if
+/// not.
 async fn an_auth_service_writes_to(store_url: &str, trusted: &std::path::Path) -> bool {
     let folder = Folder::new();
     let program =

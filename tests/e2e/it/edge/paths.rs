@@ -29,14 +29,15 @@ async fn path_tricks_do_not_reach_a_protected_route() {
     ] {
         let answer =
             raw(&EDGE, &format!("GET {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n"));
-        // Where the platform itself resolves the dots, what is matched and what is sent on are one.
+        // If the platform resolves the dots itself, the matched and the forwarded path are the
+        // same.
         let passed = answer.contains(" 200 OK") && answer.contains("\"url\": \"/public/");
         let status = answer.get(9..12).unwrap_or_default();
         assert!(passed || ["400", "401", "404"].contains(&status), "{path}: {answer}");
     }
 }
 
-/// The route of `/api/admin/*` wants a scope that the one of `/api/*` does not.
+/// The route of `/api/admin/*` requires a scope that the one of `/api/*` does not.
 #[tokio::test]
 async fn path_spellings_do_not_escape_their_route() {
     let tokens = SHARED.login().await;
@@ -46,7 +47,7 @@ async fn path_spellings_do_not_escape_their_route() {
     }
     let head = client().head(SHARED.edge("/api/admin/x")).bearer_auth(&tokens.access);
     assert_eq!(head.send().await.unwrap().status(), 403);
-    // For some servers these are the same, for others not.
+    // Some servers treat these as the same path, others do not.
     for path in ["/api/Admin/x", "/API/ADMIN/x", "/api/adm%C4%B1n/x", "/api/admin;x/y"] {
         let response = get_with(&SHARED.edge(path), &tokens.access).await;
         assert_refused(response, 400, "path_ambiguous").await;

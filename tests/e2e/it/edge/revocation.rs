@@ -1,5 +1,5 @@
-//! How long a revoked token goes on working: measured in several isolates at once, against the one setting
-//! from which every lifetime of a verdict follows.
+//! How long a revoked token is still accepted, measured in several isolates against the one setting
+//! that bounds every cached verdict.
 
 use crate::support::edge::start_edge;
 use crate::support::environment::on_memcached;
@@ -29,7 +29,8 @@ async fn start(revocation_seconds_max: u32) -> Stack {
     start_edge(vars).await
 }
 
-/// From the moment when the logout was answered until the last yes of any isolate.
+/// Returns the time from the logout's response until the last isolate accepted the token for the
+/// last time.
 async fn delay(revocation_seconds_max: u32, path: &str) -> Duration {
     let mut isolates = Vec::new();
     for _ in 0..3 {
@@ -38,30 +39,30 @@ async fn delay(revocation_seconds_max: u32, path: &str) -> Duration {
     let session = SHARED.login().await;
     let urls: Vec<String> = isolates.iter().map(|isolate| isolate.edge(path)).collect();
     let client = client();
-    let ask = async |url: &str| {
+    let send = async |url: &str| {
         let response = client.get(url).bearer_auth(&session.access).send().await.unwrap();
         response.status().as_u16()
     };
-    // The verdicts of the isolates are of different ages when the session ends, the last one of none.
+    // The isolates' verdicts have different ages when the session ends.
     for url in &urls {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(ask(url).await, 200);
+        assert_eq!(send(url).await, 200);
     }
     let body = json!({ "refresh_token": session.refresh });
     assert_eq!(post(&SHARED.edge("/auth/logout"), body).await.status(), 204);
-    let (revoked, mut last_yes) = (Instant::now(), Duration::ZERO);
+    let (revoked, mut last_accepted) = (Instant::now(), Duration::ZERO);
     while revoked.elapsed() < Duration::from_secs(u64::from(revocation_seconds_max) + 2) {
         for url in &urls {
-            let asked = revoked.elapsed();
-            match ask(url).await {
-                200 => last_yes = asked,
+            let sent = revoked.elapsed();
+            match send(url).await {
+                200 => last_accepted = sent,
                 status => assert_eq!(status, 401),
             }
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     stop(isolates).await;
-    last_yes
+    last_accepted
 }
 
 #[tokio::test]
@@ -72,7 +73,7 @@ async fn revoked_token_is_rejected_at_once_when_the_delay_is_zero() {
 #[tokio::test]
 async fn revoked_token_is_rejected_within_the_delay_in_every_isolate() {
     let took = delay(2, "/api/x").await;
-    println!("a bound of 2 s, 3 isolates: the last yes came after {took:?}");
+    println!("a bound of 2 s, 3 isolates: last accepted after {took:?}");
     assert!(took <= Duration::from_secs(2), "{took:?}");
     assert!(took > Duration::ZERO, "nothing was kept: {took:?}");
 }
@@ -86,11 +87,11 @@ const TRIPS: &str = "portcullis_gateway_requests_total";
 
 #[tokio::test]
 async fn cached_token_is_accepted_without_a_store_query() {
-    // The redis gateway is what counts.
+    // The redis gateway does the counting.
     if on_memcached() {
         return;
     }
-    // Its own gateway, so that what it counts is this test's.
+    // A gateway of its own, whose counters no other test touches.
     let whole = tokio::task::spawn_blocking(|| {
         Stack::start(
             &[],
@@ -105,33 +106,33 @@ async fn cached_token_is_accepted_without_a_store_query() {
     let stack = whole.await.unwrap();
     let session = stack.login().await;
     let trips = async || stack.metric("store_url", TRIPS, "").await;
-    // A forged token has the keys fetched.
+    // A forged token triggers the key fetch.
     let (input, _) = session.access.rsplit_once('.').unwrap();
     let forged = format!("{input}.{}", URL_SAFE_NO_PAD.encode([7; 64]));
     assert_eq!(get_with(&stack.edge("/api/x"), &forged).await.status(), 401);
-    // The auth service looks after the store in its own time; and it is not asked here.
+    // The auth service checks the store periodically; stopped, it does not disturb the counts.
     stack.signal("auth", "-STOP");
     let before = trips().await;
-    let (deny, guest) = (stack.edge("/api/unrevoked"), stack.edge("/api/x"));
+    let (not_revoked, record) = (stack.edge("/api/unrevoked"), stack.edge("/api/x"));
     for _ in 0..50 {
-        assert_eq!(get_with(&deny, &session.access).await.status(), 200);
+        assert_eq!(get_with(&not_revoked, &session.access).await.status(), 200);
     }
-    // One for the token; and one after an answer, that its session was seen.
+    // One for the token, and one after the response for the session's last use.
     let begun = Instant::now();
     while trips().await - before < 2 && begun.elapsed() < Duration::from_secs(10) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(trips().await - before, 2);
-    // A deny list's verdict says nothing of the guest list; the other way round it does.
-    for url in [&guest, &guest, &deny, &guest] {
+    // A verdict of `not_revoked` does not satisfy `record`; the reverse holds.
+    for url in [&record, &record, &not_revoked, &record] {
         assert_eq!(get_with(url, &session.access).await.status(), 200);
     }
     assert_eq!(trips().await - before, 3);
     stop(stack).await;
 }
 
-/// Each of the four markers, as an operator would write them, for a foreign issuer's tokens.
+/// Writes each of the four markers as an operator would, for tokens of another issuer.
 #[tokio::test]
 async fn markers_revoke_by_id_session_subject_and_client() {
     let provider = Provider::serving(&TRUSTED.jwks().to_string());
@@ -151,7 +152,7 @@ async fn markers_revoke_by_id_session_subject_and_client() {
         changes[claim] = value.clone().into();
         let token = TRUSTED.sign(&header(json!({})), &claims(changes.clone()));
         assert_eq!(get_with(&url, &token).await.status(), 200, "{claim}");
-        // docs/storage.md: the SHA-256 of issuer, line break, name, in base64url.
+        // The key by docs/storage.md: the SHA-256 of issuer, line break and name, in base64url.
         let digest = aws_lc_rs::digest::digest(
             &aws_lc_rs::digest::SHA256,
             format!("{ISSUER}\n{value}").as_bytes(),

@@ -1,5 +1,5 @@
-//! What the store and the database see: one trip for a request, no query, no secret, nothing for ever.
-//! These tests count, so they have a stack of their own.
+//! Requests to the store and the database, and what they hold: no secret, and nothing without an
+//! expiry. These tests read counters, so they have a stack of their own.
 
 use crate::support::http::{client, field, get_with};
 use crate::support::issuer::now;
@@ -17,13 +17,13 @@ async fn validated_request_makes_one_store_request_and_no_database_query() {
     let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
     let first = stack.login().await;
     let url = stack.edge("/api/hello");
-    // The first request fetches the key set and brings the limit's script to the store.
+    // The first request fetches the key set and loads the limit's script into the store.
     assert_eq!(get_with(&url, &first.access).await.status(), 200);
-    // And the store is told, after the answer and once a minute, that the session was seen.
+    // After the response, and once a minute, the session's last use is written to the store.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
 
     let queries = stack.metric("auth_url", QUERIES, "request").await;
-    // The auth service looks after the store in its own time.
+    // The auth service checks the store periodically; stopped, it does not disturb the counts.
     stack.signal("auth", "-STOP");
     let trips = stack.metric("store_url", TRIPS, "").await;
     let client = client();
@@ -50,15 +50,15 @@ async fn validated_request_makes_one_store_request_and_no_database_query() {
     stop(stack).await;
 }
 
-/// Everything in Redis ends some time, and neither Redis, the database nor a log holds a raw token, a
-/// password or the store's credential.
+/// Checks that every key in Redis expires, and that neither Redis, the database nor a log holds a
+/// raw token, a password or the store's credential.
 fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
     let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut redis).unwrap();
     assert!(keys.len() >= 4, "{keys:?}");
     let mut held = String::new();
     for key in &keys {
-        // A limit's state may have ended meanwhile.
+        // A limit's state may have expired meanwhile.
         let left_ms: i64 = redis::cmd("PTTL").arg(key).query(&mut redis).unwrap();
         assert_ne!(left_ms, -1, "{key} never ends");
         let kind: String = redis::cmd("TYPE").arg(key).query(&mut redis).unwrap();
@@ -86,8 +86,8 @@ fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
     }
     let own = ["store_token", "introspection_secret"].map(|name| stack.fact(name));
     for secret in secrets.iter().copied().chain([stack.password()]).chain(own) {
-        // Half of a secret is as good as all of it to whoever reads the log. The first half of a JWT is no
-        // secret; its signature is.
+        // Half of a secret in a log is as bad as all of it. The first half of a JWT is public; its
+        // signature is the secret.
         let (_, secret) = secret.rsplit_once('.').unwrap_or(("", secret));
         let half = secret.get(..16).unwrap();
         assert!(!held.contains(half), "a secret is kept");
@@ -95,8 +95,8 @@ fn no_secret_is_kept(stack: &Stack, secrets: &[&str]) {
     assert!(held.contains("request_id"), "the logs were read");
 }
 
-/// A limit that was wider before, or a clock that went back, leaves state far ahead; it must not lock
-/// anybody out for longer than the window.
+/// A limit whose window was longer before, or a clock that went back, leaves state in the future.
+/// It must not lock a client out for longer than the window.
 #[tokio::test]
 async fn limit_state_from_the_future_does_not_lock_clients_out() {
     let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
@@ -116,11 +116,11 @@ async fn limit_state_from_the_future_does_not_lock_clients_out() {
     stop(stack).await;
 }
 
-/// What a guesser costs: CPU of the edge, and nothing else.
+/// A flood of forged tokens costs CPU of the edge, and nothing else.
 #[tokio::test]
 async fn forged_tokens_cause_no_store_or_auth_service_requests() {
     const FLOOD: usize = 20_000;
-    // What the store cleared is kept, so that a good token which the flood pushed out would show.
+    // Verdicts are cached, so that a good token evicted by the flood would be noticed.
     let vars = json!({
         "STORE_DEADLINE_MS": "3000", "REVOCATION_SECONDS_MAX": "600",
         "ROUTES": [
@@ -134,7 +134,7 @@ async fn forged_tokens_cause_no_store_or_auth_service_requests() {
     let url = stack.edge("/api/hello");
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
     let trips = async || stack.metric("store_url", TRIPS, "").await;
-    // The auth service looks after the store in its own time; and it is not asked here.
+    // The auth service checks the store periodically; stopped, it does not disturb the counts.
     stack.signal("auth", "-STOP");
     let auth = || stack.log("auth").lines().filter(|line| line.contains("\"path\"")).count();
     let (trips_before, auth_before) = (trips().await, auth());
@@ -148,7 +148,7 @@ async fn forged_tokens_cause_no_store_or_auth_service_requests() {
     for batch in 0..FLOOD / 100 {
         let calls: Vec<_> = (0..100)
             .map(|place| {
-                // Of each kind of forgery, never the same twice.
+                // Four kinds of forgery, no token twice.
                 let number = batch * 100 + place;
                 claims["jti"] = format!("forged-{number}").into();
                 let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
@@ -169,9 +169,9 @@ async fn forged_tokens_cause_no_store_or_auth_service_requests() {
         }
     }
     println!("{FLOOD} forged tokens in {:?}", begun.elapsed());
-    assert_eq!(trips().await, trips_before, "the store was asked");
-    assert_eq!(auth(), auth_before, "the auth was asked");
-    // The good token is still remembered: it costs no trip.
+    assert_eq!(trips().await, trips_before, "the store was queried");
+    assert_eq!(auth(), auth_before, "the auth service was queried");
+    // The good token is still cached: no store request.
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
     assert_eq!((trips().await, auth()), (trips_before, auth_before));
     stop(stack).await;

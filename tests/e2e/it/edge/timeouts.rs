@@ -7,10 +7,10 @@ use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// Whatever hangs costs a request its deadline and no more.
+/// A dependency that hangs delays a request by its timeout and no more.
 #[tokio::test]
 async fn timeout_ends_every_wait() {
-    // Connections are taken by the system and never by us.
+    // The system accepts connections; the test never does.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let vars = json!({
@@ -46,7 +46,8 @@ async fn timeout_ends_every_wait() {
     let token = issuer.sign(&header(json!({})), &claims(json!({})));
     timed(get(&edge.edge("/api")).bearer_auth(&token), 503, "keys_unavailable", 600).await;
 
-    // A sender that stops in the middle of its body is under the same deadline, and is told that it was him.
+    // A client that stops in the middle of its body runs into the same timeout, under a code of its
+    // own.
     let begun = Instant::now();
     let head = "POST /auth/login HTTP/1.1\r\nhost: edge\r\ncontent-length: 100\r\n\r\nhalf";
     let answer = tokio::task::spawn_blocking({
@@ -59,7 +60,7 @@ async fn timeout_ends_every_wait() {
     stop(edge).await;
 }
 
-/// The deadline is for the answer's head: what comes after it may take its time.
+/// The timeout covers the response's head; the body may take longer.
 #[tokio::test]
 async fn stream_outlives_the_timeout_and_redirect_is_forwarded() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,5 @@
-//! A Cluster behind the redis gateway: slots that move, servers that die or are cut off, scripts that lie.
+//! A cluster behind the redis gateway: slots that move, servers that die or are isolated, and
+//! scripts that forge redirects.
 
 use crate::support::gateway::{Gateway, TOKEN};
 use crate::support::http::{assert_refused, client, get_with};
@@ -57,7 +58,7 @@ impl Cluster {
         format!("redis://{}", hosts.collect::<Vec<_>>().join(","))
     }
 
-    /// Who has a slot: port and node id; then the same of another master.
+    /// Returns port and node id of a slot's owner, then those of another master.
     fn owner(&self, slot: u16) -> [(u16, String); 2] {
         type Node = (String, u16, String);
         let slots: Vec<redis::Value> =
@@ -116,7 +117,7 @@ impl Cluster {
             assert!(moved == "OK" || moved == "NOKEY", "{moved}");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        // The new owner first; then the others, who would hear of it from each other, in a while.
+        // The new owner first, then the others, which would take a while to gossip it.
         set(&mut target, &["NODE", &to_id]);
         for server in &self.servers {
             let mut connection = server.connection();
@@ -216,7 +217,7 @@ async fn cluster_behaves_as_one_redis() {
         assert_eq!(value, seen.last.to_string(), "each increment was done once");
     }
 
-    // A script can write what a node would say: nobody is connected to, nothing is done again.
+    // A script can forge a node's redirect: no connection is opened, and no command is repeated.
     let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     stranger.set_nonblocking(true).unwrap();
     let lies = slot("lies");
@@ -237,7 +238,7 @@ async fn cluster_behaves_as_one_redis() {
         let count = gateway.run(json!(["GET", "lies"])).await;
         assert_eq!(count, "1", "{lie}");
     }
-    assert!(stranger.accept().is_err(), "nobody came");
+    assert!(stranger.accept().is_err(), "the gateway connected to a stranger");
 
     // A pipeline keeps its order while a slot moves, also where one command must wait for the move.
     let moving = slot("{t}");
@@ -260,7 +261,7 @@ async fn cluster_behaves_as_one_redis() {
     assert_eq!((status, body), (200, json!([{ "result": 1 }, { "result": "OK" }])));
     assert_eq!(gateway.run(json!(["GET", "{t}a"])).await, "new");
 
-    // Many keys are divided in no time.
+    // Many keys are divided among nodes quickly.
     let many: Vec<String> = (0..100_000).map(|n| format!("many{n}")).collect();
     let exists: Vec<&str> =
         std::iter::once("EXISTS").chain(many.iter().map(String::as_str)).collect();
@@ -269,7 +270,7 @@ async fn cluster_behaves_as_one_redis() {
     assert_eq!((status, body), (200, json!({ "result": 0 })));
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 
-    // A master dies; its replica takes over; the others answer all the while.
+    // A master dies and its replica takes over; the other masters answer throughout.
     let [(port, _), _] = cluster.owner(slot("key-0"));
     let cluster_owner_before: Vec<u16> =
         (0..8).map(|n| cluster.owner(slot(&format!("dead-{n}")))[0].0).collect();
@@ -303,7 +304,7 @@ async fn isolated_node_does_not_mislead_the_gateway() {
     for key in &keys {
         gateway.run(json!(["SET", key, 1])).await;
     }
-    // Each of the masters in its turn would be the one that is asked first.
+    // Isolate one master, which may be the first that is queried.
     let [(port, _), _] = cluster.owner(0);
     let mut alone = connection(port);
     let nodes: String = redis::cmd("CLUSTER").arg("NODES").query(&mut alone).unwrap();
@@ -317,11 +318,11 @@ async fn isolated_node_does_not_mislead_the_gateway() {
     let lonely = keys.iter().find(|key| slot(key) <= 5461).unwrap();
     let mut served = 0;
     for _ in 0..4 {
-        // What it can't serve makes the redis gateway look for another map, again and again.
+        // A CLUSTERDOWN makes the redis gateway fetch another slot map each time.
         let (_, body) = gateway.send("/", json!(["GET", lonely])).await;
         assert!(body["error"].as_str().unwrap().starts_with("CLUSTERDOWN"), "{body}");
         for key in &keys {
-            // The lower third is the lonely one's own.
+            // The lower third of the slots is the isolated master's.
             if slot(key) > 5461 {
                 assert_eq!(gateway.run(json!(["GET", key])).await, "1", "{key}");
                 served += 1;

@@ -28,7 +28,7 @@ async fn body_over_the_limit_is_rejected() {
     let (status, body) = read_reply(large(10_000_001).await.unwrap()).await;
     assert_eq!((status, body), (413, json!({ "error": "ERR max request size exceeded" })));
     gateway.run(json!(["DEL", "gw:large"])).await;
-    // Without a stated length it is counted as it comes.
+    // Without a content length, the bytes are counted as they arrive.
     let head = format!("POST / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n");
     let mut chunked = format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes();
     let chunk = [b"100000\r\n".as_slice(), &vec![b' '; 1 << 20], b"\r\n"].concat();
@@ -36,7 +36,7 @@ async fn body_over_the_limit_is_rejected() {
     chunked.extend(b"0\r\n\r\n");
     let answered = exchange(gateway, &chunked);
     assert!(answered.starts_with("HTTP/1.1 413"), "{answered}");
-    // Nested without end.
+    // Deeply nested.
     let (status, body) = read_reply(
         client()
             .post(&gateway.url)
@@ -63,7 +63,7 @@ async fn slow_or_large_heads_and_bodies_are_rejected() {
             (answered, begun.elapsed())
         }
     });
-    // Who has no token is not waited for at all.
+    // A request without a token is rejected before its body arrives.
     let begun = Instant::now();
     let stranger =
         "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\nconnection: close\r\n\r\n[\"PI";
@@ -96,7 +96,7 @@ async fn idle_connection_and_slow_head_are_closed() {
         assert_eq!(answered.matches("PONG").count(), answers, "{answered}");
         assert!((1500..6000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     }
-    // A head that dribbles in gains nothing by it.
+    // A head that arrives byte by byte has the same timeout.
     let begun = Instant::now();
     let mut slow = gateway.connect();
     while begun.elapsed() < Duration::from_secs(10) && slow.write_all(b"G").is_ok() {
@@ -110,20 +110,20 @@ async fn connection_over_the_limit_is_closed() {
     let redis = Redis::start(&[]);
     let gateway = Gateway::start(&redis.url(), &[("GATEWAY_CONNECTIONS_MAX", "3")]);
     let request = format!("GET /ping HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
-    let ask = |stream: &mut TcpStream| {
+    let send = |stream: &mut TcpStream| {
         let mut buffer = [0; 1024];
         let _ = stream.write_all(request.as_bytes());
         stream.read(&mut buffer).unwrap_or(0)
     };
-    // The redis gateway may not have seen yet that the one which looked for its port is gone.
+    // The connection that tested the port may not be closed yet.
     std::thread::sleep(Duration::from_secs(1));
     let mut held: Vec<TcpStream> = (0..3).map(|_| gateway.connect()).collect();
-    held.iter_mut().for_each(|stream| assert!(ask(stream) > 0));
-    assert_eq!(ask(&mut gateway.connect()), 0, "closed");
-    held.iter_mut().for_each(|stream| assert!(ask(stream) > 0, "the others go on"));
+    held.iter_mut().for_each(|stream| assert!(send(stream) > 0));
+    assert_eq!(send(&mut gateway.connect()), 0, "closed");
+    held.iter_mut().for_each(|stream| assert!(send(stream) > 0, "the others go on"));
     held.pop();
     std::thread::sleep(Duration::from_secs(1));
-    assert!(ask(&mut gateway.connect()) > 0, "there is room again");
+    assert!(send(&mut gateway.connect()) > 0, "there is room again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +136,7 @@ async fn body_in_tiny_chunks_does_not_block_other_requests() {
     for _ in 0..10 {
         assert_eq!(gateway.run(json!(["PING"])).await, "PONG");
     }
-    // All of it is white space, so it is no command; but it was read.
+    // The body is white space, so it is not a command; but it was read.
     slow.write_all(b"0\r\n\r\n").unwrap();
     let mut buffer = [0; 512];
     let count = slow.read(&mut buffer).unwrap();

@@ -86,28 +86,28 @@ async fn certificate_is_reloaded_on_sighup() {
         .env("GATEWAY_TLS_KEY_FILE", folder.file("key.pem"));
     let gateway = Process::start(&mut command, folder.file("gateway.log"));
     wait_for_port(port, &gateway);
-    let ask = async |trusted: &str| {
+    let send = async |trusted: &str| {
         let certificate = reqwest::Certificate::from_pem(trusted.as_bytes()).unwrap();
         let client =
             reqwest::Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap();
         let request = client.get(format!("https://localhost:{port}/ping")).bearer_auth(TOKEN);
         request.send().await.map(|response| response.status().as_u16())
     };
-    assert_eq!(ask(&first).await.unwrap(), 200);
+    assert_eq!(send(&first).await.unwrap(), 200);
     let second = make();
-    assert!(ask(&second).await.is_err(), "not yet");
+    assert!(send(&second).await.is_err(), "not yet");
     gateway.signal("-HUP");
     let begun = Instant::now();
-    while ask(&second).await.is_err() {
+    while send(&second).await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{}", gateway.text());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(ask(&first).await.is_err());
-    // A stranger who speaks no TLS, and one who says nothing, hold up nobody.
+    assert!(send(&first).await.is_err());
+    // A client without TLS and a silent one do not delay others.
     let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let _silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    assert_eq!(ask(&second).await.unwrap(), 200);
+    assert_eq!(send(&second).await.unwrap(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +128,7 @@ async fn requests_in_progress_finish_before_shutdown() {
     gateway.process.signal("-TERM");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let refused = client().get(format!("{}/ping", gateway.url)).send().await;
-    assert!(refused.is_err(), "nobody new comes in");
+    assert!(refused.is_err(), "new connections are refused");
     assert_eq!(read_reply(slow.await.unwrap().unwrap()).await, (200, json!({ "result": "done" })));
     assert_eq!(gateway.process.ended(10), Some(0));
     while let Ok(Some(_)) = stream.chunk().await {}
@@ -168,16 +168,16 @@ async fn requests_are_counted_and_logged_without_keys_or_values() {
     }
     let log = gateway.process.says("\"status\":401").await;
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let asked: Vec<&Value> = lines
+    let requests: Vec<&Value> = lines
         .iter()
         .map(|line| &line["fields"])
         .filter(|line| line["event"] == "request")
         .collect();
-    assert_eq!(asked.len(), 3, "{log}");
-    let first = asked[0];
+    assert_eq!(requests.len(), 3, "{log}");
+    let first = requests[0];
     assert_eq!((&first["request_id"], &first["token"]), (&json!("r-1"), &json!("test")));
     assert_eq!((&first["commands"], &first["endpoint"]), (&json!(4), &json!("pipeline")));
-    assert!(first["micros"].is_u64() && asked.iter().all(|line| !line["request_id"].is_null()));
+    assert!(first["micros"].is_u64() && requests.iter().all(|line| !line["request_id"].is_null()));
     assert!(!log.contains("of-mine") && !text.contains("of-mine"), "{log}");
 }
 

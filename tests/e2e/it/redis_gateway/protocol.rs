@@ -1,4 +1,4 @@
-//! The store's protocol, line by line, as the redis gateway speaks it before a real Redis.
+//! The store's REST protocol, as the redis gateway speaks it before a real Redis.
 
 use crate::support::gateway::{GATEWAY, Gateway, TOKEN, read_reply};
 use crate::support::http::{client, field, get};
@@ -11,7 +11,7 @@ async fn send(path: &str, body: Value) -> (u16, Value) {
     GATEWAY.1.send(path, body).await
 }
 
-/// A raw request; returns the status and the body as it came.
+/// Sends a raw request. Returns the status and the body's bytes.
 async fn raw(method: Method, path: &str, fields: &[(&str, &str)], body: &[u8]) -> (u16, Vec<u8>) {
     let url = format!("{}{path}", GATEWAY.1.url);
     let mut request = client().request(method, url).bearer_auth(TOKEN).body(body.to_vec());
@@ -86,7 +86,7 @@ async fn path_is_parsed_as_a_command() {
     check(Method::GET, "/get/gw:path", b"", json!({ "result": "" })).await;
     check(Method::GET, "/mget/gw:path/gw:none", b"", json!({ "result": ["", null] })).await;
 
-    // Bytes that are no text, there and back.
+    // Bytes that are not UTF-8, in both directions.
     let bytes: Vec<u8> = (0..=255).collect();
     check(Method::POST, "/set/gw:raw", &bytes, ok()).await;
     check(Method::GET, "/strlen/gw:raw", b"", json!({ "result": 256 })).await;
@@ -177,11 +177,11 @@ async fn pipeline_reports_each_error_and_transaction_is_atomic() {
 
     let (status, body) = send("/multi-exec", json!([["INCR", "gw:p"], ["INCR", "gw:p"]])).await;
     assert_eq!((status, body), (200, json!([{ "result": 2 }, { "result": 3 }])));
-    // A command that fails when it runs is one item; the others have run.
+    // A command that fails at run time is one item; the others have run.
     let (status, body) = send("/multi-exec", json!([["LPUSH", "gw:p", 1], ["INCR", "gw:p"]])).await;
     assert_eq!((status, &body[1]), (200, &json!({ "result": 4 })), "{body}");
     assert!(error(&body[0]).starts_with("WRONGTYPE"), "{body}");
-    // One that can't run at all discards the whole.
+    // A command that cannot run discards the whole transaction.
     for wrong in [
         json!(["GET"]),
         json!(["SELECT", 1]),
@@ -199,7 +199,7 @@ async fn pipeline_reports_each_error_and_transaction_is_atomic() {
         "a discarded transaction leaves nothing"
     );
 
-    // Transactions are atomic also beside each other on shared connections.
+    // Concurrent transactions on shared connections are atomic.
     let transfer = async || {
         let commands = json!([["INCR", "gw:l"], ["DECR", "gw:r"], ["MGET", "gw:l", "gw:r"]]);
         let (status, body) = send("/multi-exec", commands).await;
@@ -252,7 +252,7 @@ async fn connection_state_commands_are_rejected() {
         let echo = send("/", json!(["ECHO", text])).await;
         assert_eq!(echo, (200, json!({ "result": text })));
     }
-    // A stream or group may be called like an option.
+    // A stream or group may have the name of an option.
     let read = send("/", json!(["XREAD", "STREAMS", "BLOCK", 0])).await;
     assert_eq!(read, (200, json!({ "result": null })));
 }
@@ -264,7 +264,7 @@ async fn hostile_replies_do_not_disturb_other_requests() {
         &redis.url(),
         &[("GATEWAY_REDIS_CONNECTIONS", "1"), ("GATEWAY_DEADLINE_MS", "10000")],
     );
-    // Errors that are no text, replies without end: on the one connection that everybody shares.
+    // Errors that are not UTF-8 and huge replies, on the one shared connection.
     let hostile = async || {
         for path in
             ["/object/%ff/x", "/expire/k/1/%ff", "/xpending/%ff/%ff", "/get/%ff", "/config/%ff"]
@@ -296,7 +296,7 @@ async fn hostile_replies_do_not_disturb_other_requests() {
     let metrics = get(&format!("{}/metrics", gateway.url)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("redis_reconnects_total 0\n"), "{metrics}");
-    // A transaction that was done is not answered as one that was discarded.
+    // A transaction that ran is not reported as discarded.
     let set = "return redis.call('SET', KEYS[1], string.rep('x', 70000000))";
     gateway.run(json!(["EVAL", set, 1, "large"])).await;
     let (status, body) =
@@ -386,10 +386,10 @@ async fn request_without_a_valid_token_is_rejected() {
     }
     let token = SHARED.fact("store_token");
     let by_query = client().get(format!("{url}/ping?_token={token}"));
-    let by_query = by_query.header("x-request-id", "asked-by-query").send().await.unwrap();
+    let by_query = by_query.header("x-request-id", "token-in-query").send().await.unwrap();
     assert_eq!(read_reply(by_query).await, (200, json!({ "result": "PONG" })));
     let begun = std::time::Instant::now();
-    while !SHARED.log("redis-gateway").contains("asked-by-query") {
+    while !SHARED.log("redis-gateway").contains("token-in-query") {
         assert!(begun.elapsed().as_secs() < 5, "a line for each request");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
@@ -397,7 +397,7 @@ async fn request_without_a_valid_token_is_rejected() {
     assert!(!log.contains(token) && !log.contains("_token"), "the log holds no token");
 }
 
-/// The SHA-1 in hexadecimal, by Redis.
+/// Returns the SHA-1 in hexadecimal, by Redis.
 fn sha1_hex(script: &str) -> String {
     let mut redis = GATEWAY.0.connection();
     redis::cmd("EVAL")

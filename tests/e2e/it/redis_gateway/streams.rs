@@ -19,7 +19,7 @@ async fn subscription_streams_messages_until_the_client_disconnects() {
     let settings = [("GATEWAY_STREAMS_MAX", "3"), ("GATEWAY_TOKENS_FILE", file.as_str())];
     let gateway = Gateway::start_in(folder, &redis.url(), &settings);
     let open = async |path: &str, token: &str| {
-        // As Upstash's client does: a POST with a body that means nothing, and base64 asked for.
+        // As Upstash's client does: a POST with a meaningless body that requests base64.
         let request = client().post(format!("{}{path}", gateway.url)).bearer_auth(token);
         request.header("upstash-encoding", "base64").body("[]").send().await.unwrap()
     };
@@ -140,7 +140,7 @@ async fn stream_ends_when_its_token_loses_the_channel() {
     reload(&entry("b", "other:"), 2).await;
     assert!(stream.chunk().await.unwrap().is_none(), "it ends");
     assert_eq!(open().await.unwrap().status(), 400);
-    // More channels than a stream may have are refused, not cut.
+    // Too many channels are rejected, not cut off.
     let many = "/x".repeat(101);
     let url = format!("{}/subscribe{many}", gateway.url);
     assert_eq!(client().get(url).bearer_auth(TOKEN).send().await.unwrap().status(), 400);

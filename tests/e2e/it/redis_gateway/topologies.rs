@@ -1,4 +1,4 @@
-//! A single Redis, with TLS, with Sentinels behind the redis gateway, and what happens when it goes or comes back.
+//! A single Redis, with ACLs, with TLS or with Sentinels, and its failure and recovery.
 
 use crate::support::gateway::{Gateway, TOKEN, read_reply};
 use crate::support::http::{client, get};
@@ -19,7 +19,7 @@ async fn redis_acl_and_password_are_respected() {
             .unwrap()
             .get_connection()
             .unwrap();
-    let acl = ["gate", "on", ">secret", "~pc:*", "+get", "+set", "+ping", "+exec", "+discard"];
+    let acl = ["edge", "on", ">secret", "~pc:*", "+get", "+set", "+ping", "+exec", "+discard"];
     let () = redis::cmd("ACL").arg("SETUSER").arg(&acl).query(&mut admin).unwrap();
 
     let url = format!("redis://:p%40ss%20word@127.0.0.1:{}/3", redis.port);
@@ -29,7 +29,7 @@ async fn redis_acl_and_password_are_respected() {
     let there: i64 = redis::cmd("EXISTS").arg("k").query(&mut admin).unwrap();
     assert_eq!(there, 1, "the database of the URL");
 
-    let gateway = Gateway::start(&format!("redis://gate:secret@127.0.0.1:{}", redis.port), &[]);
+    let gateway = Gateway::start(&format!("redis://edge:secret@127.0.0.1:{}", redis.port), &[]);
     assert_eq!(gateway.run(json!(["SET", "pc:k", 1])).await, "OK");
     for refused in [json!(["SET", "other", 1]), json!(["DEL", "pc:k"])] {
         let (status, body) = gateway.send("/", refused).await;
@@ -40,7 +40,7 @@ async fn redis_acl_and_password_are_respected() {
     assert!(status == 400 && body["error"].as_str().unwrap().starts_with("NOPERM"), "{body}");
     assert_eq!(gateway.run(json!(["GET", "pc:k"])).await, "1");
 
-    // One that may begin a transaction, and not end it, must not be left in one.
+    // A user that may begin a transaction, but not discard it, must not be left in one.
     let acl = ["half", "on", ">secret", "~*", "+@all", "-discard"];
     let () = redis::cmd("ACL").arg("SETUSER").arg(&acl).query(&mut admin).unwrap();
     let half = Gateway::start(&format!("redis://half:secret@127.0.0.1:{}", redis.port), &[]);
@@ -48,14 +48,14 @@ async fn redis_acl_and_password_are_respected() {
     assert_eq!(half.run(json!(["GET", "pc:half"])).await, "1");
     assert_eq!(half.send("/multi-exec", json!([["GET", "pc:half"]])).await.0, 400);
 
-    let gateway = Gateway::start(&format!("redis://gate:wrong-one@127.0.0.1:{}", redis.port), &[]);
+    let gateway = Gateway::start(&format!("redis://edge:wrong-one@127.0.0.1:{}", redis.port), &[]);
     let (status, body) = gateway.send("/", json!(["GET", "pc:k"])).await;
     assert_eq!((status, body), (503, json!({ "error": "ERR Redis can't be reached" })));
     let log = gateway.process.says("redis_unreachable").await;
     assert!(log.contains("WRONGPASS"), "{log}");
     assert!(!log.contains("wrong-one"), "{log}");
 
-    // A server that does not know AUTH repeats what it was sent.
+    // A server without AUTH repeats the arguments in its error.
     let deaf = Redis::start(&["--rename-command", "AUTH", ""]);
     let gateway = Gateway::start(&format!("redis://u:echoed-one@127.0.0.1:{}", deaf.port), &[]);
     let log = gateway.process.says("redis_unreachable").await;
@@ -110,8 +110,8 @@ async fn redis_is_reached_over_mutual_tls() {
     assert_eq!(gateway.run(json!(["SET", "k", 1])).await, "OK");
     assert_eq!(gateway.run(json!(["GET", "k"])).await, "1");
     for (settings, why) in [
-        (&both[..1], "a server that asks for a certificate"),
-        (&both[1..], "an authority that nobody knows"),
+        (&both[..1], "a server that requires a certificate"),
+        (&both[1..], "an unknown authority"),
         (&[][..], "neither"),
     ] {
         let gateway = Gateway::start(&url, settings);
@@ -139,14 +139,14 @@ async fn lost_redis_is_reported_within_the_timeout_and_found_again() {
     redis.process.signal("-KILL");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let client = client();
-    let ask = async || {
+    let send = async || {
         let begun = Instant::now();
         let request = client.get(format!("{}/get/k", gateway.url)).bearer_auth(TOKEN);
         let (status, body) = read_reply(request.send().await.unwrap()).await;
         assert_eq!((status, body), (503, json!({ "error": "ERR Redis can't be reached" })));
         begun.elapsed()
     };
-    let many: Vec<_> = (0..200).map(|_| ask()).collect();
+    let many: Vec<_> = (0..200).map(|_| send()).collect();
     let slowest = futures_util::future::join_all(many).await.into_iter().max().unwrap();
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
     assert_eq!(gateway.send("/pipeline", json!([["GET", "k"]])).await.0, 503);
@@ -212,7 +212,7 @@ async fn sentinel_failover_is_followed() {
     let url = format!("redis://{}/mymaster", hosts.join(","));
     let gateway = Arc::new(Gateway::start(&url, &[("REDIS_SENTINEL_PASSWORD", "sentinel-word")]));
     gateway.ready().await;
-    // A script can write what a demoted master would say; it moves nobody.
+    // A script can forge a demoted master's error; the redis gateway does not reconnect.
     let reconnects = async || {
         let metrics = get(&format!("{}/metrics", gateway.url)).send().await.unwrap();
         let metrics = metrics.text().await.unwrap();
@@ -230,7 +230,7 @@ async fn sentinel_failover_is_followed() {
     let (seen, ()) = under_load(&gateway, "killed", 16, true, async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         master.process.signal("-KILL");
-        // Until writes go to a new master, and for a second more.
+        // Until the new master takes writes, and for a second more.
         let begun = Instant::now();
         tokio::time::sleep(Duration::from_millis(500)).await;
         while gateway.send("/", json!(["SET", "after", 1])).await.0 != 200 {
@@ -248,13 +248,13 @@ async fn sentinel_failover_is_followed() {
         matches!(&role, redis::Value::Array(role) if role[0] == redis::Value::BulkString(b"master".to_vec()))
     };
     assert!(replicas.iter().any(is_master));
-    // One that is told to step down while all is well: connections to it are dropped by its Sentinel.
+    // A healthy master is demoted: its Sentinel drops the connections to it.
     let (seen, ()) = under_load(&gateway, "stepped", 4, true, async {
         let sentinel =
             redis::Client::open(format!("redis://:sentinel-word@127.0.0.1:{}", ports[0])).unwrap();
         let mut sentinel = sentinel.get_connection().unwrap();
         let begun = Instant::now();
-        // Not possible while the first failover is still being wound up.
+        // Not possible until the first failover has ended.
         while redis::cmd("SENTINEL")
             .arg("FAILOVER")
             .arg("mymaster")

@@ -1,4 +1,4 @@
-//! Who fails is left alone for a while, tried by one request, and trusted again; and what operators see of it.
+//! Circuit breakers, and what operators see of them.
 
 use crate::support::edge::start_edge;
 use crate::support::http::{assert_refused, client, field, get, get_with, post};
@@ -30,7 +30,7 @@ async fn breaker_opens_then_admits_one_probe() {
     }))
     .await;
     let url = stack.edge("/public/x");
-    // What changes nothing is asked twice; what may is not, nor does it say anything of the upstream.
+    // A GET is retried; a POST is not, and does not count for the breaker.
     for _ in 0..6 {
         let post = client().post(&url).body("x").send().await.unwrap();
         assert_refused(post, 502, "upstream_unreachable").await;
@@ -40,23 +40,25 @@ async fn breaker_opens_then_admits_one_probe() {
         assert_refused(get(&url).send().await.unwrap(), 502, "upstream_unreachable").await;
         assert_eq!(upstream.take().len(), 2);
     }
-    // Open: answered at once, for as long as the pause lasts, and nobody is asked but for probes.
+    // Open: rejected at once until the pause ends, except for probes.
     let begun = Instant::now();
-    let (mut asked, mut slowest) = (0, Duration::ZERO);
+    let (mut rejected, mut slowest) = (0, Duration::ZERO);
     while begun.elapsed() < Duration::from_millis(1200) {
         let called = Instant::now();
         let response = get(&url).send().await.unwrap();
         assert!(!field(&response, "retry-after").is_empty());
         assert_refused(response, 502, "upstream_unreachable").await;
         slowest = slowest.max(called.elapsed());
-        asked += 1;
+        rejected += 1;
     }
-    // Each asks twice.
+    // Each probe is a request and its retry.
     let probes = upstream.take().len() / 2;
     assert!((1..=4).contains(&probes), "{probes} probes");
-    println!("open: {asked} answered without the upstream, {probes} probes, slowest {slowest:?}");
+    println!(
+        "open: {rejected} answered without the upstream, {probes} probes, slowest {slowest:?}"
+    );
 
-    // One probe at a time: of many at once, one waits for an answer that does not come.
+    // One probe at a time: of many concurrent requests, one waits for a response that never comes.
     upstream.behave(Behaviour::Stalls);
     tokio::time::sleep(Duration::from_millis(1600)).await;
     let client = client();
@@ -87,7 +89,7 @@ async fn breaker_opens_then_admits_one_probe() {
     stop(stack).await;
 }
 
-/// What clients do to their own requests says nothing of whom those were for.
+/// What clients do to their own requests does not count for a breaker.
 #[tokio::test]
 async fn aborted_request_bodies_do_not_open_a_breaker() {
     let stalls = Provider::start(Behaviour::Stalls);
@@ -116,7 +118,7 @@ async fn aborted_request_bodies_do_not_open_a_breaker() {
     let chunked = "Content-Type: application/json\r\nTransfer-Encoding: chunked";
     for path in ["/auth/login", "/public/x"] {
         for _ in 0..4 {
-            // Left open until the deadline; broken off; no chunk at all.
+            // A body that stalls until the timeout, one that is aborted, and an invalid chunk.
             let answer = send(path, json, "{");
             assert!(path != "/auth/login" || answer.starts_with("HTTP/1.1 408"), "{answer}");
             drop(std::net::TcpStream::connect(&address).map(|mut stream| {
@@ -129,12 +131,12 @@ async fn aborted_request_bodies_do_not_open_a_breaker() {
             assert!(path != "/auth/login" || large.starts_with("HTTP/1.1 413"), "{large}");
         }
     }
-    // The auth service answers, and has nothing to hash for it.
+    // The auth service answers.
     let body = json!({ "refresh_token": "made-up" });
     let refresh = post(&stack.edge("/auth/refresh"), body).await;
     assert_refused(refresh, 401, "refresh_token_invalid").await;
     assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
-    // One slow route speaks for itself alone.
+    // A slow route opens its own breaker only.
     for number in 0..4 {
         let begun = Instant::now();
         let slow = get(&stack.edge("/public/slow")).send().await.unwrap();
@@ -153,7 +155,7 @@ async fn aborted_request_bodies_do_not_open_a_breaker() {
     stop(stack).await;
 }
 
-/// A provider that will not hear of made-up tokens is well.
+/// A provider that rejects unknown tokens is healthy.
 #[tokio::test]
 async fn unknown_tokens_do_not_open_the_providers_breaker() {
     let provider = Provider::start(answer(400, "{}"));
@@ -177,7 +179,7 @@ async fn unknown_tokens_do_not_open_the_providers_breaker() {
     stop(stack).await;
 }
 
-/// Writes a change into the configuration of a running wrangler, which begins a new isolate then.
+/// Changes the configuration of a running wrangler, which then starts a new isolate.
 async fn renew(stack: &Stack, probe: &str, change: impl FnOnce(&mut Value)) {
     let folder: PathBuf = stack.fact("logs").into();
     let file = folder.parent().unwrap().join("edge/wrangler.json");
@@ -220,7 +222,7 @@ async fn new_isolate_inherits_open_breakers() {
     }))
     .await;
     let url = stack.edge("/public/down");
-    // Until the pause is long enough for wrangler to begin anew.
+    // Until the pause is longer than wrangler needs to restart.
     let begun = Instant::now();
     loop {
         let response = get(&url).send().await.unwrap();
@@ -299,7 +301,7 @@ async fn metrics_and_timing_show_the_verdict_source() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     get_with(&stack.edge("/api/x"), &token).await;
     let begun = Instant::now();
-    // Other tests' edges may count there as well.
+    // Edges of other tests may be counted there as well.
     while metric("portcullis_edge_requests_total", route).await < before + 44 {
         assert!(begun.elapsed() < Duration::from_secs(5), "the batch never arrives");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,5 +1,5 @@
-//! The auth service killed at each step of what it does, and a store that loses its content: once the auth service is back, the
-//! edge accepts nothing that the database calls revoked, and no client has lost its session by it.
+//! The auth service killed at each step, and a store that loses data. Afterwards the edge accepts
+//! nothing that the database calls revoked, and no client has lost its session.
 
 use crate::support::environment::crash_rounds;
 use crate::support::http::{client, get_with};
@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
 
-/// A system whose auth service is the test's to kill.
+/// A system whose auth service the test starts and kills.
 struct World {
     stack: Stack,
     folder: Folder,
     settings: Vec<(String, String)>,
     auth: Option<Process>,
     port: u16,
-    /// From the auth service's being back until the last yes of the edge that the database would not have given.
+    /// The longest time that the edge accepted a revoked token after the auth service was back.
     worst: Duration,
     crashes: u32,
 }
@@ -82,7 +82,7 @@ impl World {
         Tokens::read(client().post(self.url("/auth/login")).json(&body).send().await.unwrap()).await
     }
 
-    /// Whether the database, and nobody else, calls a token good.
+    /// Returns whether a token is active in the database.
     async fn is_active(&self, token: &str) -> bool {
         let secret = self.stack.fact("introspection_secret");
         let request = client().post(self.url("/oauth/introspect")).basic_auth("edge", Some(secret));
@@ -91,13 +91,13 @@ impl World {
         answer.json::<Value>().await.unwrap()["active"] == true
     }
 
-    /// Holds the edge's word on a token against the database's, now that the auth service is back.
+    /// Compares the edge's verdict on a token with the database, after the auth service is back.
     async fn agree(&mut self, token: &str) {
         let begun = Instant::now();
         let active = self.is_active(token).await;
         for path in ["/api/hello", "/api/unrevoked"] {
             loop {
-                let asked = begun.elapsed();
+                let sent = begun.elapsed();
                 let answer = get_with(&self.stack.edge(path), token).await;
                 let (status, good) = (answer.status().as_u16(), if active { 200 } else { 401 });
                 if status == good {
@@ -106,10 +106,10 @@ impl World {
                 let log = self.auth.as_ref().map(Process::text).unwrap_or_default();
                 assert_eq!(status, 200, "{path}: active: {active}\n{log}");
                 assert!(
-                    asked < Duration::from_secs(3),
-                    "{path}: still accepted after {asked:?}\n{log}"
+                    sent < Duration::from_secs(3),
+                    "{path}: still accepted after {sent:?}\n{log}"
                 );
-                self.worst = self.worst.max(asked);
+                self.worst = self.worst.max(sent);
             }
         }
     }
@@ -119,7 +119,7 @@ impl World {
     }
 }
 
-/// What is done while the auth service dies.
+/// The request that is in progress while the auth service dies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Act {
     Login,
@@ -153,7 +153,8 @@ impl World {
         }
     }
 
-    /// Does something, has the auth service die at the moment that `moment` waits for, brings it back, and looks.
+    /// Sends a request, kills the auth service after `moment`, restarts it, and compares the
+    /// states.
     async fn crash(&mut self, act: Act, moment: impl Future<Output = ()>, mend: impl Fn()) {
         let (session, other) = (self.login().await, self.login().await);
         for tokens in [&session, &other] {
@@ -163,22 +164,22 @@ impl World {
             );
         }
         let request = self.request(act, &session);
-        let asked = tokio::spawn(request.send());
+        let response = tokio::spawn(request.send());
         moment.await;
         self.kill();
-        let answer = asked.await.unwrap().ok().map(|answer| answer.status().as_u16());
+        let answer = response.await.unwrap().ok().map(|answer| answer.status().as_u16());
         mend();
         self.up().await;
         for tokens in [&session, &other] {
             self.agree(&tokens.access).await;
         }
-        // What was answered holds.
+        // A response is a promise.
         let revokes = matches!(act, Act::Logout | Act::LogoutEverywhere | Act::Revoke);
         if revokes && matches!(answer, Some(200 | 204)) {
             assert!(!self.is_active(&session.access).await, "{act:?}: it was done");
         }
         if act == Act::Refresh {
-            // Whoever asks again gets the pair that was made, or a new one: the session is not lost.
+            // A retry returns the pair that was made, or a new one: the session is not lost.
             let again = self.request(act, &session).send().await.unwrap();
             assert_eq!(again.status(), 200, "{}", again.text().await.unwrap());
             let next = Tokens::read(again).await;
@@ -199,29 +200,29 @@ async fn auth_service_killed_around_store_writes_stays_consistent() {
             for fault in [Fault::Hangs, Fault::Late { ms: 5000 }] {
                 let moment = async {
                     store.set(fault.clone());
-                    // The database has it, and the store is being told: that takes up to 1 s here.
+                    // The change is in the database; the write to the store takes up to 1 s here.
                     tokio::time::sleep(Duration::from_millis(400)).await;
                 };
-                // The tokens first, by a store that is well.
+                // Log in first, with a healthy store.
                 let logged_in = Fault::None;
                 store.set(logged_in);
                 world.crash(act, moment, || store.set(Fault::None)).await;
             }
         }
         println!(
-            "killed {} times around the store ({options:?}): {:?} at the most",
+            "killed {} times around the store ({options:?}): {:?} at most",
             world.crashes, world.worst
         );
         world.stop().await;
     }
 }
 
-/// A proxy before a Postgres that goes silent at a packet.
+/// A proxy before a Postgres that stops at a packet.
 struct Wire {
     port: u16,
-    /// How many packets of the auth service still pass.
+    /// The packets of the auth service that still pass.
     left: Arc<AtomicI64>,
-    /// Whether the packet that it stops at passes as well, and only its answer does not.
+    /// Whether the last packet passes and only the reply to it is dropped.
     passes_last: Arc<Mutex<bool>>,
 }
 
@@ -272,7 +273,7 @@ impl Wire {
         self.left.store(packets, Ordering::SeqCst);
     }
 
-    /// Until it is silent; or for so long that there was nothing more to say.
+    /// Waits until it has stopped. Returns `false` if no further packet came.
     async fn silence(&self) -> bool {
         for _ in 0..150 {
             if self.left.load(Ordering::SeqCst) < 0 {
@@ -294,7 +295,7 @@ async fn auth_service_killed_at_each_database_packet_stays_consistent() {
     let mut steps = 0;
     for act in [Act::Logout, Act::Refresh, Act::LogoutEverywhere] {
         for passes_last in [false, true] {
-            // All of it is like the first session's end, for each session.
+            // Each session repeats the steps of the first.
             let stride = if act == Act::LogoutEverywhere { 4 } else { 1 };
             let mut missed = 0;
             for packet in (0..80).step_by(stride) {
@@ -304,7 +305,7 @@ async fn auth_service_killed_at_each_database_packet_stays_consistent() {
                     *reached.lock().unwrap() = wire.silence().await;
                 };
                 world.crash(act, moment, || wire.arm(ALL, false)).await;
-                // Once may be the machine's doing.
+                // One miss may be an accident of the machine.
                 missed = if reached.into_inner().unwrap() { 0 } else { missed + 1 };
                 if missed == 2 {
                     break;
@@ -313,7 +314,7 @@ async fn auth_service_killed_at_each_database_packet_stays_consistent() {
             }
         }
     }
-    println!("killed at {steps} packets: {:?} at the most", world.worst);
+    println!("killed at {steps} packets: {:?} at most", world.worst);
     assert!(steps > 30, "{steps}");
     world.stop().await;
 }
@@ -325,11 +326,11 @@ async fn auth_service_killed_at_any_moment_stays_consistent_on_sqlite() {
     for round in 0..crash_rounds() {
         let act =
             [Act::Logout, Act::Refresh, Act::LogoutEverywhere, Act::Revoke][round as usize % 4];
-        // From before it arrives to after it is done, in uneven steps.
+        // From before the request arrives to after it is done, in uneven steps.
         let moment = tokio::time::sleep(Duration::from_micros(300 + (round * 7919) % 14_000));
         world.crash(act, moment, || ()).await;
     }
-    println!("killed {} times at any moment: {:?} at the most", world.crashes, world.worst);
+    println!("killed {} times at any moment: {:?} at most", world.crashes, world.worst);
     world.stop().await;
 }
 
@@ -345,12 +346,12 @@ async fn revocations_are_republished_after_the_store_is_flushed() {
     let mut redis =
         redis::Client::open(world.stack.fact("redis_url")).unwrap().get_connection().unwrap();
     let (edge, mut worst) = (world.stack.edge("/api/unrevoked"), Duration::ZERO);
-    // It looks every 2 s: at different moments of that.
+    // The check runs every 2 s; flush at different moments of that.
     for round in 0..3 {
         tokio::time::sleep(Duration::from_millis(300 + 500 * round)).await;
         redis::cmd("FLUSHALL").exec(&mut redis).unwrap();
         let flushed = Instant::now();
-        // Where records are asked for, the database's word is, at once.
+        // Routes that require a record are right at once, by introspection.
         for token in [&ended.access, &disabled.access] {
             assert_eq!(get_with(&world.stack.edge("/api/hello"), token).await.status(), 401);
         }
@@ -363,11 +364,12 @@ async fn revocations_are_republished_after_the_store_is_flushed() {
         }
         assert_eq!(get_with(&edge, &live.access).await.status(), 200);
     }
-    println!("after a flush, a revoked token passed an unrevoked route for {worst:?} at the most");
+    println!("after a flush, a revoked token passed an unrevoked route for {worst:?} at most");
     world.stop().await;
 }
 
-/// A Redis that was restored from its disk, or a replica that took its place, may lack the last seconds.
+/// A Redis that was restored from its disk, or a replica that took its place, may lack the last
+/// seconds.
 #[tokio::test]
 async fn revocations_are_republished_after_the_store_restores_an_old_copy() {
     let mut world = start(&[]).await;
@@ -378,7 +380,7 @@ async fn revocations_are_republished_after_the_store_restores_an_old_copy() {
     for round in 0..4 {
         let ended = world.login().await;
         assert_eq!(get_with(&world.stack.edge("/api/hello"), &ended.access).await.status(), 200);
-        // With a sign of its own, or with the last one.
+        // With and without a check between login and snapshot.
         tokio::time::sleep(Duration::from_millis(if round % 2 == 0 { 100 } else { 2500 })).await;
         let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(&mut redis).unwrap();
         let before: Vec<(Vec<u8>, Vec<u8>)> = keys
@@ -404,6 +406,6 @@ async fn revocations_are_republished_after_the_store_restores_an_old_copy() {
             }
         }
     }
-    println!("after the store went back, a revoked token passed for {worst:?} at the most");
+    println!("after the store went back, a revoked token passed for {worst:?} at most");
     world.stop().await;
 }

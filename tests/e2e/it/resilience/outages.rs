@@ -1,5 +1,5 @@
-//! Each dependency, taken away: the edge says which one it was, within its deadline, and what does not
-//! need it goes on.
+//! Each dependency stopped or killed: the edge names it within its timeout, and requests that do
+//! not need it pass.
 
 use crate::support::http::{assert_refused, client, get, get_with};
 use crate::support::stack::{Stack, Tokens, stop};
@@ -22,7 +22,7 @@ async fn unreachable_dependency_is_named_within_its_timeout() {
         };
     let with_token = || get(&api).bearer_auth(&session.access);
 
-    // The store hangs: its deadline, and some for a busy machine.
+    // The store hangs: its timeout, and some slack for a busy machine.
     stack.signal("redis-gateway", "-STOP");
     quick("store_timeout", 503, with_token(), 5000).await;
     assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
@@ -33,12 +33,12 @@ async fn unreachable_dependency_is_named_within_its_timeout() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    // Redis behind the redis gateway is gone.
+    // Redis behind the redis gateway is dead.
     let other = stack.login().await;
     stack.signal("redis", "-KILL");
     quick("store_bad_response", 503, with_token(), 5000).await;
 
-    // A logout is kept by the database until the store can be told, and a refresh gives its tokens.
+    // A logout waits in the database for the store, and a refresh returns tokens.
     let logout = client()
         .post(stack.edge("/auth/logout"))
         .bearer_auth(&session.access)
@@ -79,8 +79,7 @@ async fn requests_pass_without_the_auth_service() {
     stop(stack).await;
 }
 
-/// What the database calls revoked is revoked as soon as the store can be told, without anybody asking
-/// again.
+/// A revocation in the database reaches the store as soon as it is back, without another request.
 #[tokio::test]
 async fn logout_reaches_the_store_after_it_recovers() {
     let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();

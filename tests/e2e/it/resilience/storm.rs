@@ -1,5 +1,5 @@
-//! Fifty clients that refresh, log out and are revoked at random, through two isolates; afterwards the database, Redis
-//! and what the edge accepts agree.
+//! Fifty clients that refresh, log out and are revoked at random, through two isolates. Afterwards
+//! the database, Redis and the edge's verdicts agree.
 
 use crate::support::edge::launch_edge;
 use crate::support::environment::storm_seconds;
@@ -14,15 +14,16 @@ use std::time::{Duration, Instant};
 
 const CLIENTS: u64 = 50;
 
-const LATE_LOGOUTS: &str = "logouts told later";
+const LATE_LOGOUTS: &str = "logouts delivered later";
 
-/// What all have seen.
+/// The record of all clients.
 #[derive(Default)]
 struct Seen {
-    /// Every access token that was ever given, the last ones of each client.
+    /// Every access token that was issued.
     tokens: Mutex<Vec<String>>,
     counts: Mutex<std::collections::BTreeMap<&'static str, u64>>,
-    /// From a revocation's answer until the last yes of any isolate.
+    /// The longest time from a revocation's response until an isolate accepted the token for the
+    /// last time.
     worst: Mutex<Duration>,
     wrong: Mutex<Vec<String>>,
 }
@@ -60,7 +61,7 @@ impl World {
             self.client.post(self.url(place, "/auth/login")).json(&body).send().await.unwrap();
         match answer.status().as_u16() {
             200 => Some(self.note(answer).await),
-            // Fifty at once wait for argon2's turns.
+            // Fifty logins at once exceed the queue for argon2.
             503 => None,
             status => {
                 self.seen.wrong(format!("login: {status}"));
@@ -80,23 +81,23 @@ impl World {
         request.send().await.unwrap().status().as_u16()
     }
 
-    /// That a token ends everywhere, now that its revocation was answered.
+    /// Checks that a token is rejected everywhere after its revocation.
     async fn is_over(&self, token: &str) {
         let revoked = Instant::now();
         for place in 0..2 {
             for path in ["/api/x", "/api/unrevoked"] {
                 loop {
-                    let asked = revoked.elapsed();
+                    let sent = revoked.elapsed();
                     match self.call(place, path, token).await {
                         401 => break,
-                        200 if asked < Duration::from_secs(5) => {
+                        200 if sent < Duration::from_secs(5) => {
                             let mut worst = self.seen.worst.lock().unwrap();
-                            *worst = worst.max(asked);
+                            *worst = worst.max(sent);
                         }
                         status => {
                             return self
                                 .seen
-                                .wrong(format!("revoked, and {status} after {asked:?}"));
+                                .wrong(format!("revoked, and {status} after {sent:?}"));
                         }
                     }
                 }
@@ -104,7 +105,7 @@ impl World {
         }
     }
 
-    /// One client, until the end.
+    /// Runs one client until the end.
     async fn live(self: Arc<Self>, name: u64, until: Instant) {
         let mut chance = Chance(name.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut session: Option<Tokens> = None;
@@ -119,7 +120,7 @@ impl World {
                 0..60 => {
                     match self.call(place, "/api/x", &own.access).await {
                         200 => self.seen.count("calls"),
-                        // Another client of the same user has ended it.
+                        // Another client of the same user has ended the session.
                         401 => {
                             self.seen.count("ended by others");
                             continue;
@@ -130,9 +131,9 @@ impl World {
                 }
                 60..85 => {
                     let many = 1 + chance.below(3);
-                    let asked = (0..many).map(|more| self.refresh(place + more, &own.refresh));
+                    let refreshes = (0..many).map(|more| self.refresh(place + more, &own.refresh));
                     let mut answers = Vec::new();
-                    for answer in join_all(asked).await {
+                    for answer in join_all(refreshes).await {
                         answers.push((answer.status().as_u16(), answer));
                     }
                     self.seen.count("refreshes");
@@ -158,7 +159,8 @@ impl World {
                     let answer = request.bearer_auth(&own.access).send().await.unwrap();
                     match answer.status().as_u16() {
                         204 => {}
-                        // The store had not heard of it within the auth service's deadline, and will.
+                        // The store was not reached within the auth service's timeout; delivery is
+                        // retried.
                         202 => self.seen.count(LATE_LOGOUTS),
                         status => self.seen.wrong(format!("logout: {status}")),
                     }
@@ -177,7 +179,8 @@ impl World {
                     }
                     self.seen.count("revocations");
                     self.is_over(&own.access).await;
-                    // With the access token alone, the session goes on by its refresh token.
+                    // After a revocation of the access token, the session continues by its refresh
+                    // token.
                     (token == &own.access).then_some(own)
                 }
                 _ => {
@@ -202,7 +205,7 @@ impl World {
     }
 }
 
-/// xorshift64*: the same run for the same name.
+/// A generator, xorshift64*: the same sequence for the same client.
 struct Chance(u64);
 
 impl Chance {
@@ -259,14 +262,14 @@ async fn storm(options: &'static [&'static str]) {
 
     let counted = |what| seen.counts.lock().unwrap().get(what).copied().unwrap_or(0);
     let (late, all) = (counted(LATE_LOGOUTS), counted("logouts"));
-    assert!(late <= 1 + all / 100, "{late} of {all} logouts were told to the store later");
+    assert!(late <= 1 + all / 100, "{late} of {all} logouts were delivered later");
 
-    // The database's word on each token, and the edge's.
+    // Compare the database's state of each token with the edge's verdict.
     let one = &world.stacks[0];
     let given = seen.tokens.lock().unwrap().clone();
     let begun = Instant::now();
     while one.metric("auth_url", "portcullis_auth_outbox_rows", "").await > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the store was not told all");
+        assert!(begun.elapsed() < Duration::from_secs(20), "the outbox is not empty");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let mut live = 0;
@@ -285,7 +288,7 @@ async fn storm(options: &'static [&'static str]) {
         }
     }
     assert!(live > 0 && given.len() > 100);
-    // The list of sessions in Redis, and the database's.
+    // Compare the list of sessions in Redis with the database's.
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug/portcullis-auth");
     let mut list = std::process::Command::new(program);
     list.arg("--config").arg(one.fact("auth_config"));

@@ -1,4 +1,4 @@
-//! Every signature algorithm: a key of it vouches for its own tokens, and for no others.
+//! Every signature algorithm: a key verifies tokens of its own algorithm only.
 
 use crate::support::edge::{launch_edge, start_edge};
 use crate::support::http::get_with;
@@ -45,7 +45,7 @@ async fn key_verifies_tokens_of_its_own_algorithm_only() {
         let damaged = format!("{input}.{}", URL_SAFE_NO_PAD.encode(damaged));
         assert_eq!(verdict(&edge, &damaged).await, "signature_invalid", "{alg}");
         for other in signers.iter().filter(|other| other.algorithm != alg) {
-            // Its own key, but another algorithm's name; and the other way round.
+            // Its own key with another algorithm's name, and the reverse.
             let lied = verdict(&edge, &signer.token(other.algorithm, alg, issuer)).await;
             assert_eq!(lied, "algorithm_refused", "{alg} as {}", other.algorithm);
             let foreign = verdict(&edge, &signer.token(alg, other.algorithm, issuer)).await;
@@ -64,14 +64,14 @@ async fn key_verifies_tokens_of_its_own_algorithm_only() {
     stop(edge).await;
 }
 
-/// Tokens as three kinds of provider make them, side by side at one gate.
+/// Tokens of three kinds of provider, at one edge.
 #[tokio::test]
 async fn issuers_of_different_providers_work_side_by_side() {
     let rsa = Signer::all().into_iter().find(|signer| signer.algorithm == "RS256").unwrap();
     let (auth0, entra) =
         ("https://tenant.eu.auth0.com/", "https://login.microsoftonline.com/t1/v2.0");
     let client = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
-    // Entra publishes no alg, but a use and a thumbprint.
+    // Entra publishes a use and a thumbprint, but no alg.
     let mut bare = rsa.jwk();
     bare.as_object_mut().unwrap().remove("alg");
     bare["use"] = "sig".into();
@@ -119,7 +119,7 @@ async fn issuers_of_different_providers_work_side_by_side() {
         (by_entra(json!({})), ""),
         (by_auth0(json!({ "permissions": [], "scope": "api:read" })), "scope_insufficient"),
         (by_entra(json!({ "scp": "User.Read" })), "scope_insufficient"),
-        // One provider's token with another's name or audience.
+        // A provider's token with another's issuer or audience.
         (by_auth0(json!({ "iss": entra })), "audience_mismatch"),
         (by_entra(json!({ "aud": AUDIENCE })), "audience_mismatch"),
         (by_auth0(json!({ "iss": ISSUER })), "algorithm_refused"),
@@ -130,7 +130,7 @@ async fn issuers_of_different_providers_work_side_by_side() {
     stop(edge).await;
 }
 
-/// CVE-2015-9235, CVE-2016-5431 and their kin: the public key, taken for an HMAC secret.
+/// The public key as an HMAC secret: CVE-2015-9235, CVE-2016-5431 and similar.
 #[tokio::test]
 async fn public_key_is_rejected_as_hmac_secret() {
     let rsa = Signer::all().pop().unwrap();
@@ -177,7 +177,7 @@ async fn public_key_is_rejected_as_hmac_secret() {
     stop(edge).await;
 }
 
-/// The code of the refusal; empty if there is none.
+/// Returns the code of a rejection, or an empty text.
 async fn verdict(edge: &Stack, token: &str) -> String {
     let response = get_with(&edge.edge("/api/x"), token).await;
     if response.status() == 200 {

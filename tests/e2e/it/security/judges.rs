@@ -1,5 +1,6 @@
-//! Core's verdict on a token, judged by an independent implementation: what core accepts, jsonwebtoken accepts.
-//! No servers are involved. Core reads and selects, aws-lc-rs verifies as the Worker's platform does.
+//! Core's verdict on a token, judged by an independent implementation: what core accepts,
+//! jsonwebtoken accepts. No servers are involved. Core reads and selects, aws-lc-rs verifies as the
+//! Worker's platform does.
 
 use crate::support::issuer::{AUDIENCE, now};
 use crate::support::signer::{Key, SECRET_ISSUER, SIGNING_ISSUER, Signer};

@@ -1,4 +1,4 @@
-//! Tokens that must not pass, each with the reason that its sender is told.
+//! Invalid tokens, each rejected with a code that names the reason.
 
 use crate::support::edge::EDGE;
 use crate::support::http::{assert_refused, field, get, get_with};

@@ -1,5 +1,5 @@
-//! Wycheproof's vectors against the code that verifies: the key rules of core, and src/host.js, under node and
-//! in workerd.
+//! Wycheproof's vectors against the verifying code, core's key rules and src/host.js, under node
+//! and workerd.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +14,7 @@ use wycheproof::{ecdsa, eddsa, mac, rsa_pkcs1_verify as pkcs1, rsa_pss_verify as
 
 struct Case {
     name: String,
-    /// Whether the signature holds; none where Wycheproof leaves that open.
+    /// Whether the signature is valid; `None` if Wycheproof leaves that open.
     holds: Option<bool>,
     request: Value,
 }
@@ -33,7 +33,7 @@ async fn wycheproof_vectors_hold_under_node_and_workerd() {
         assert_eq!(verdicts.len(), cases.len(), "{host}");
         let (mut held, mut not_held) = (0, 0);
         for (case, verdict) in cases.iter().zip(verdicts) {
-            // A key that can't be imported vouches for nothing.
+            // A key that can't be imported verifies nothing.
             let got = verdict == true;
             if let Some(expect) = case.holds {
                 assert_eq!(got, expect, "{host}: {}: {verdict}", case.name);
@@ -47,7 +47,8 @@ async fn wycheproof_vectors_hold_under_node_and_workerd() {
     }
 }
 
-/// All vectors of the algorithms that the edge knows, and how many of them have a key that it refuses.
+/// Returns all vectors of the edge's algorithms, and how many have a key that is rejected when
+/// loaded.
 fn cases() -> (Vec<Case>, usize) {
     use ecdsa::TestName as Ec;
     use mac::TestName as Mac;
@@ -75,7 +76,7 @@ fn cases() -> (Vec<Case>, usize) {
     for (algorithm, text) in sets {
         let set: Value = serde_json::from_str(text).unwrap();
         for group in set["testGroups"].as_array().unwrap() {
-            // RFC 7518 section 3: a tag is whole, and the salt is as long as the hash.
+            // RFC 7518 section 3: a tag has its full length, and the salt is as long as the hash.
             let whole = match algorithm {
                 Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => {
                     group["tagSize"] == algorithm_bits(algorithm)
@@ -98,7 +99,7 @@ fn cases() -> (Vec<Case>, usize) {
                     name: format!("{} {} {}", algorithm.name(), test["tcId"], test["comment"]),
                     holds: match test["result"].as_str().unwrap() {
                         "valid" => Some(whole),
-                        // In a set of another length this may be the one that is right for us.
+                        // In a set of another length, this one may have the right length.
                         "invalid" if !whole && comment.starts_with("s_len changed") => None,
                         "invalid" => Some(false),
                         _ => None,
@@ -118,10 +119,10 @@ fn algorithm_bits(algorithm: Algorithm) -> u64 {
     algorithm.name()[2..].parse().unwrap()
 }
 
-/// The key of a group, or of a test where each has its own.
+/// Returns the key of a group, or of a test that has its own.
 fn jwk(algorithm: Algorithm, group: &Value, test: &Value) -> Value {
     let key = &group["publicKey"];
-    // A number without the zero that keeps it positive in ASN.1; a coordinate in its curve's length.
+    // A number without ASN.1's leading zero; a coordinate in its curve's length.
     let number = |hex: &Value, bytes: usize| {
         let number = unhex(hex.as_str().unwrap());
         let number: Vec<u8> = number.into_iter().skip_while(|byte| *byte == 0).collect();
@@ -159,7 +160,7 @@ fn unhex(text: &str) -> Vec<u8> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// The two modules, in a folder that goes with the test.
+/// The two modules, in a folder that is deleted with the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -229,7 +230,7 @@ async fn in_workerd(folder: &Folder, body: &str) -> String {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    // Where npm ran no scripts the command is a wrapper; the group holds what it started.
+    // If npm ran no scripts, the command is a wrapper; the group includes what it started.
     let _ = Command::new("kill").args(["-TERM", "--", &format!("-{}", workerd.id())]).status();
     let _ = workerd.wait();
     text

@@ -5,7 +5,8 @@ use crate::support::stack::{SHARED, Stack};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-/// An edge before the shared store and upstream that trusts [`TRUSTED`] and does not ask for records.
+/// The edge that tests share: before the shared store and upstream, with routes that require no
+/// records.
 pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
     let jwks_url = serve(TRUSTED.jwks());
     let vars = json!({
@@ -26,7 +27,7 @@ pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
     Stack::start(&["--only", "edge"], Some(vars))
 });
 
-/// An edge alone under workerd, before the shared store and upstream, with these variables.
+/// Starts an edge under workerd, before the shared store and upstream, with these variables.
 pub fn launch_edge(vars: Value) -> Stack {
     let mut all = json!({
         "STORE_DEADLINE_MS": "3000",
@@ -40,7 +41,7 @@ pub fn launch_edge(vars: Value) -> Stack {
     Stack::start(&["--only", "edge", "--engine", "workerd"], Some(all))
 }
 
-/// Starts an edge as [`launch_edge`] does, away from the runtime's threads.
+/// Starts an edge as [`launch_edge`] does, without blocking the runtime.
 pub async fn start_edge(vars: Value) -> Stack {
     tokio::task::spawn_blocking(move || launch_edge(vars)).await.unwrap()
 }

@@ -24,12 +24,14 @@ pub fn xtask() -> Command {
     command
 }
 
-/// Returns how long each fault lasts: 2 s next to other tests, longer for the tables of the documentation.
+/// Returns how long each fault lasts: 2 s next to other tests, longer for the tables of the
+/// documentation.
 pub fn fault_seconds() -> u64 {
     number("PORTCULLIS_FAULT_SECONDS", 2)
 }
 
-/// Returns whether faults are short: the run shares the machine with other tests and prints no table.
+/// Returns whether faults are short: the run shares the machine with other tests and prints no
+/// table.
 pub fn is_short() -> bool {
     fault_seconds() < 10
 }

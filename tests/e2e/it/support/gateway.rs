@@ -11,14 +11,14 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// A redis gateway with a Redis of its own, for tests that look at all of its keys, too.
+/// A redis gateway with a Redis of its own, for tests that read all of its keys.
 pub static GATEWAY: LazyLock<(Redis, Gateway)> = LazyLock::new(|| {
     let redis = Redis::start(&[]);
     let gateway = Gateway::start(&redis.url(), &[]);
     (redis, gateway)
 });
 
-/// A redis gateway before some Redis.
+/// A redis gateway before a Redis.
 pub struct Gateway {
     pub url: String,
     pub process: Process,
@@ -28,7 +28,7 @@ pub struct Gateway {
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 impl Gateway {
-    /// Starts a redis gateway with the token TOKEN, and waits until it listens.
+    /// Starts a redis gateway with the token [`TOKEN`], and waits until it listens.
     pub fn start(redis_url: &str, settings: &[(&str, &str)]) -> Self {
         Self::start_in(Folder::new(), redis_url, settings)
     }
@@ -60,14 +60,14 @@ impl Gateway {
         request.json(&body).send().await.unwrap()
     }
 
-    /// One command, which must succeed.
+    /// Runs one command, which must succeed.
     pub async fn run(&self, command: Value) -> Value {
         let (status, body) = self.send("/", command.clone()).await;
         assert_eq!(status, 200, "{command}: {body}\n{}", self.process.text());
         body["result"].clone()
     }
 
-    /// Opens a connection of its own, whose reads time out.
+    /// Opens a connection whose reads time out.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.url.strip_prefix("http://").unwrap()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

@@ -1,4 +1,4 @@
-//! Requests, and what tests hold of their responses.
+//! Requests, and assertions about responses.
 
 use crate::support::stack::Stack;
 use reqwest::{Client, RequestBuilder, Response};
@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// A client that follows nothing and waits for a while only.
+/// Returns a client that follows no redirect and times out.
 pub fn client() -> Client {
     let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
     client.timeout(Duration::from_secs(20)).build().unwrap()
@@ -30,7 +30,7 @@ pub fn field(response: &Response, name: &str) -> String {
     value.unwrap_or_default().to_owned()
 }
 
-/// Holds a response to be a refusal with this status and code; returns its challenge.
+/// Asserts that a response is a rejection with this status and code. Returns its challenge.
 pub async fn assert_refused(response: Response, status: u16, code: &str) -> String {
     let challenge = field(&response, "www-authenticate");
     let (got, content_type) = (response.status(), field(&response, "content-type"));
@@ -43,12 +43,12 @@ pub async fn assert_refused(response: Response, status: u16, code: &str) -> Stri
     challenge
 }
 
-/// Sends bytes as they are and reads until the answer ends.
+/// Sends bytes as they are and reads until the response ends.
 pub fn raw(stack: &Stack, request: &str) -> String {
     raw_at(stack.fact("edge_url").trim_start_matches("http://"), request, "\0")
 }
 
-/// The same, but it is enough to have read `until`.
+/// Sends bytes as they are and reads until the response contains `until`, or ends.
 pub fn raw_at(address: &str, request: &str, until: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

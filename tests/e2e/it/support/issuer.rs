@@ -1,5 +1,4 @@
-//! A foreign issuer with a key of its own, and an edge that trusts it: for tokens that the auth service would
-//! never issue.
+//! An issuer with a key of its own, for tokens that the auth service would never issue.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -12,12 +11,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub const ISSUER: &str = "https://issuer.example";
 pub const AUDIENCE: &str = "https://api.example";
 
-/// Signs whatever it is told to.
+/// An issuer that signs any header and any claims.
 pub struct Issuer {
     pair: Ed25519KeyPair,
 }
 
-/// The issuer that [`EDGE`] trusts; its key set is served for as long as this process runs.
+/// The issuer that the edges of the tests trust.
 pub static TRUSTED: LazyLock<Issuer> = LazyLock::new(Issuer::new);
 
 impl Issuer {
@@ -38,12 +37,12 @@ impl Issuer {
         URL_SAFE_NO_PAD.encode(self.pair.public_key().as_ref())
     }
 
-    /// A token of exactly this header and these claims.
+    /// Signs exactly this header and these claims.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         self.sign_text(&header.to_string(), &claims.to_string())
     }
 
-    /// A token of exactly these two texts, JSON or not.
+    /// Signs exactly these two texts, which need not be JSON.
     pub fn sign_text(&self, header: &str, claims: &str) -> String {
         self.sign_input(&format!(
             "{}.{}",
@@ -52,26 +51,26 @@ impl Issuer {
         ))
     }
 
-    /// A token of these two segments, as they are.
+    /// Signs these two encoded segments as they are.
     pub fn sign_input(&self, input: &str) -> String {
         let signature = self.pair.sign(input.as_bytes());
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
 
-/// An issuer of that key set for [`edge`].
+/// Returns the setting for an issuer with this key set.
 pub fn issuer_at(jwks_url: &str) -> Value {
     json!({
         "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks_url": jwks_url,
     })
 }
 
-/// A good header, with changes; a member that is set to null is left out.
+/// Returns a valid header with changes. A member that is set to null is left out.
 pub fn header(changes: Value) -> Value {
     merge(json!({ "alg": "EdDSA", "kid": "k1", "typ": "at+jwt" }), changes)
 }
 
-/// Good claims, with changes.
+/// Returns valid claims with changes. A member that is set to null is left out.
 pub fn claims(changes: Value) -> Value {
     let now = now();
     let claims = json!({

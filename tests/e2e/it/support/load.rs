@@ -1,4 +1,5 @@
-//! Workers that count through a redis gateway while something happens to its Redis, and say what they saw.
+//! Clients that count through a redis gateway while its Redis fails or moves, and record what they
+//! saw.
 
 use crate::support::gateway::{Gateway, TOKEN};
 use crate::support::http::client;
@@ -7,23 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a worker under load has seen: answers that can't be, requests that failed, and for how long.
+/// The record of one client: impossible replies, failed requests, and for how long.
 #[derive(Default, Debug)]
 pub struct Seen {
     pub answered: u64,
     pub failed: u64,
     wrong: Vec<String>,
-    /// Increments whose fate is unknown, since they failed.
+    /// Failed increments, which may have run or not.
     unknown: i64,
-    /// The longest time without an answer.
+    /// The longest time without a reply.
     pub gap: Duration,
     pub last: i64,
-    /// The highest number that was ever answered: the server that was the master before may answer once more.
+    /// The highest number of all replies: a former master may reply once more.
     highest: i64,
 }
 
-/// Counts on a key of its own until told to stop. Each request echoes a number, so that an answer to
-/// another request would be seen, and increments, so that one done twice would be.
+/// Counts on a key of its own until `stop`. Each request echoes a number, which detects the reply
+/// to another request, and increments, which detects a request that ran twice.
 async fn count(gateway: Arc<Gateway>, key: String, stop: Arc<AtomicBool>, may_lose: bool) -> Seen {
     let client = client();
     let mut seen = Seen::default();
@@ -43,7 +44,8 @@ async fn count(gateway: Arc<Gateway>, key: String, stop: Arc<AtomicBool>, may_lo
                 let read = body[2]["result"].as_str().and_then(|text| text.parse::<i64>().ok());
                 let after = if may_lose { 1 } else { seen.last + 1 };
                 let most = if may_lose { seen.highest } else { seen.last };
-                // Where a server dies, what was on its way to it is an error, and nothing else.
+                // If a server dies, requests on their way to it fail with an error and nothing
+                // else.
                 let echoed = body[0]["result"] == echo.as_str()
                     || (may_lose
                         && body[0]["error"].as_str().is_some_and(|e| e.starts_with("ERR Redis")));

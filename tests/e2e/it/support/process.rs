@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A process that ends with the test: when it is dropped, or else, as statics never are, when the tests'
-/// own process ends, which closes the pipe that its guard reads.
+/// A process that ends with the test. A static is never dropped; its process ends when the tests'
+/// own process does, which closes the pipe that its guard reads.
 pub struct Process {
     child: Child,
     guard: Child,
@@ -34,7 +34,7 @@ impl Process {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// Its exit status, waited for.
+    /// Waits for its exit status.
     pub fn ended(&mut self, seconds: u64) -> Option<i32> {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(seconds) {
@@ -46,7 +46,7 @@ impl Process {
         panic!("it goes on:\n{}", self.text());
     }
 
-    /// Its log, once this is in it.
+    /// Waits until its log contains this text, and returns the log.
     pub async fn says(&self, text: &str) -> String {
         let begun = Instant::now();
         loop {
@@ -66,7 +66,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The guard first, as long as the number is the child's own.
+        // The guard first, while the process id is still the child's.
         let _ = self.guard.kill();
         let _ = self.guard.wait();
         let _ = self.child.kill();
@@ -74,7 +74,7 @@ impl Drop for Process {
     }
 }
 
-/// A folder that ends with the test.
+/// A folder that is deleted with the test.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -104,8 +104,8 @@ impl Drop for Folder {
     }
 }
 
-/// Ports that were free a moment ago. They are below the ones that the system gives to clients, so that
-/// none of those takes one meanwhile.
+/// Returns ports that are free now. They lie below those that the system assigns to clients, so
+/// that no client takes one meanwhile.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let base = 10_000 + std::process::id() % 10_000;

@@ -1,5 +1,5 @@
-//! Servers of the test's own that stand for an issuer's key set or an introspection endpoint: they count who
-//! asks, and they misbehave on demand.
+//! Servers in place of an issuer, an introspection endpoint or an upstream. They record requests
+//! and misbehave on demand.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -10,24 +10,24 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What a server does with a request.
+/// A server's reaction to a request.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
-    /// Answers with a body, after a while.
+    /// Sends a response after a delay.
     Answer { status: u16, body: String, after_ms: u64 },
-    /// Announces more than it sends, and ends the connection.
+    /// Announces more than it sends, and closes the connection.
     Cut { announced: usize, body: String },
-    /// Ends the connection at once.
+    /// Closes the connection at once.
     Hangs,
-    /// Says nothing and keeps the connection.
+    /// Sends nothing and keeps the connection open.
     Stalls,
-    /// Sends this, byte for byte, and ends the connection.
+    /// Sends these bytes and closes the connection.
     Raw(Vec<u8>),
-    /// Opens a WebSocket and sends back each short message (RFC 6455), until the other side ends it.
+    /// Opens a WebSocket and echoes each short message (RFC 6455), until the client closes it.
     WebSocketEcho,
 }
 
-/// A server on a port of its own, for as long as the process runs.
+/// A server on a port of its own, until the process ends.
 #[derive(Clone)]
 pub struct Provider {
     state: Arc<Mutex<State>>,
@@ -68,7 +68,7 @@ impl Provider {
         self.state.lock().unwrap().behaviour = behaviour;
     }
 
-    /// The requests since the last call, each as it came.
+    /// Returns the raw requests since the last call.
     pub fn take(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.drain(..).collect()
     }
@@ -78,7 +78,7 @@ pub fn answer(status: u16, body: &str) -> Behaviour {
     Behaviour::Answer { status, body: body.to_owned(), after_ms: 0 }
 }
 
-/// One request a connection, which is enough here.
+/// Serves one request of a connection.
 fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut request = Vec::new();

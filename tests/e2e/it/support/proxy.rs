@@ -1,4 +1,4 @@
-//! A proxy that does harm on demand, between two real parts of the system.
+//! A proxy between two real parts of the system that injects faults.
 
 use crate::support::process::free_ports;
 use std::sync::{Arc, Mutex};
@@ -6,24 +6,24 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What becomes of a request that comes through.
+/// The fault that a request meets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// It is passed on, and so is the answer.
+    /// None: request and response are forwarded.
     None,
-    /// The connection is refused: nobody listens.
+    /// The connection is refused.
     Refuses,
-    /// The connection is reset once the request has come.
+    /// The connection is reset after the request.
     Resets,
-    /// Nobody answers.
+    /// No response is sent.
     Hangs,
-    /// The answer comes late.
+    /// The response is delayed.
     Late { ms: u64 },
-    /// Half of the answer comes, and then the end of the connection.
+    /// The connection is closed after half of the response.
     Half,
-    /// This comes instead of an answer.
+    /// These bytes are sent instead of a response.
     Responds(Vec<u8>),
-    /// The answer to each script of a pipeline is NOSCRIPT.
+    /// The reply to each script of a pipeline is NOSCRIPT.
     NoScript,
 }
 
@@ -31,12 +31,13 @@ pub enum Fault {
 pub struct Proxy {
     fault: Arc<Mutex<Fault>>,
     port: u16,
-    /// The listener lives in a thread of its own, so that it outlasts the runtime of the test that began it.
+    /// The listener runs in a thread of its own, so that it outlives the runtime of the test that
+    /// started it.
     _stop: std::sync::mpsc::Sender<()>,
 }
 
 impl Proxy {
-    /// A proxy before `http://host:port`.
+    /// Starts a proxy before `http://host:port`.
     pub fn start(url: &str) -> Self {
         let target = url.trim_start_matches("http://").to_owned();
         let fault = Arc::new(Mutex::new(Fault::None));
@@ -57,13 +58,13 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What becomes of requests from now on, also on connections that are open.
+    /// Sets the fault of further requests, also on open connections.
     pub fn set(&self, fault: Fault) {
         *self.fault.lock().unwrap() = fault;
     }
 }
 
-/// An answer of HTTP, to be said.
+/// Returns a fault that sends this HTTP response.
 pub fn fixed_response(status: &str, content_type: &str, body: &str) -> Fault {
     let length = body.len();
     Fault::Responds(
@@ -113,7 +114,8 @@ async fn serve(
     }
 }
 
-/// One connection, request by request. Both sides speak HTTP/1.1 with announced lengths or chunks.
+/// Serves one connection, request by request. Both sides speak HTTP/1.1 with content lengths or
+/// chunks.
 async fn connection(
     mut client: TcpStream,
     target: &str,
@@ -123,7 +125,7 @@ async fn connection(
     let mut server: Option<TcpStream> = None;
     let (mut held, mut answers) = (Vec::new(), Vec::new());
     loop {
-        // An open connection ends where nobody would accept a new one.
+        // While new connections are refused, open ones are reset.
         let request = tokio::select! {
             request = message(&mut client, &mut held) => request?,
             () = refused(fault) => return reset(client),
@@ -133,7 +135,7 @@ async fn connection(
         match now {
             Fault::Refuses | Fault::Resets => return reset(client),
             Fault::Hangs => {
-                // Until the other side has had enough.
+                // Until the client gives up.
                 let mut rest = [0; 1024];
                 while client.read(&mut rest).await? > 0 {}
                 return Ok(());
@@ -172,7 +174,7 @@ async fn connection(
     }
 }
 
-/// A pipeline's answer, with NOSCRIPT for each script.
+/// Replaces the reply to each script of a pipeline by NOSCRIPT.
 fn without_scripts(request: &[u8], answer: &[u8]) -> Vec<u8> {
     let body = |message: &[u8]| -> Option<serde_json::Value> {
         let text = String::from_utf8_lossy(message);
@@ -203,7 +205,7 @@ fn reset(client: TcpStream) -> std::io::Result<()> {
     client.set_zero_linger()
 }
 
-/// One message, head and body, as it came; none at the end of the connection.
+/// Reads one message, head and body. Returns `None` at the end of the connection.
 async fn message(stream: &mut TcpStream, held: &mut Vec<u8>) -> std::io::Result<Option<Vec<u8>>> {
     loop {
         if let Some(length) = length(held) {
@@ -219,7 +221,7 @@ async fn message(stream: &mut TcpStream, held: &mut Vec<u8>) -> std::io::Result<
     }
 }
 
-/// How long the first message is, once all of it is there.
+/// Returns the length of the first message, or `None` while it is incomplete.
 fn length(held: &[u8]) -> Option<usize> {
     let end = held.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&held[..end]).to_lowercase();

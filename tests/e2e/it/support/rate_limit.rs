@@ -3,8 +3,8 @@
 use reqwest::Response;
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 
-/// Holds both fields of a response to be lists of strings with the integers that the draft names; `policies` are
-/// the strings of `RateLimit-Policy`, in order.
+/// Holds both fields of a response to be lists of strings with the integers that the draft names;
+/// `policies` are the strings of `RateLimit-Policy`, in order.
 pub fn assert_rate_limit_fields(response: &Response, policies: &[&str]) {
     let parse = |name: &str| -> List {
         let values = response.headers().get_all(name).iter();

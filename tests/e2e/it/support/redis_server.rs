@@ -13,7 +13,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a server with more arguments, and waits until its port is open.
+    /// Starts a server with these arguments, and waits until its port is open.
     pub fn start(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let [port] = free_ports();
@@ -34,7 +34,7 @@ impl Redis {
         Self { port, process, folder, arguments }
     }
 
-    /// The same server again, after it was killed.
+    /// Starts the same server again, after it was killed.
     pub fn again(self) -> Self {
         let Self { port, process, folder, arguments } = self;
         drop(process);

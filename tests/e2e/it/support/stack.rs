@@ -1,5 +1,5 @@
-//! A running system, started by `cargo xtask stack`. Most tests share one; those that break something have
-//! their own.
+//! A running system, started by `cargo xtask stack`. Most tests share one; those that break
+//! something have their own.
 
 use crate::support::environment::{on_memcached, xtask};
 use crate::support::http::{client, post};
@@ -12,14 +12,14 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A running system. Its standard input ends with this process, and the system with that.
+/// A running system. It ends when its standard input closes, at the latest with this process.
 pub struct Stack {
     facts: Value,
     child: Child,
     folder: PathBuf,
 }
 
-/// What a login gave.
+/// The tokens of a login or refresh.
 pub struct Tokens {
     pub access: String,
     pub refresh: String,
@@ -37,14 +37,14 @@ impl Tokens {
 /// The system that tests share.
 pub static SHARED: LazyLock<Stack> = LazyLock::new(|| Stack::start(&[], None));
 
-/// What every stack of the tests seals with.
+/// The encryption key of every stack.
 pub const RECORD_ENCRYPTION_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl Stack {
-    /// Brings a system up; `vars` are laid over the Worker's variables.
+    /// Starts a system. `vars` replace variables of the Worker.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
         let vars = vars.unwrap_or(json!({}));
-        // Ports are free when they are chosen; another test's may have been taken meanwhile.
+        // A port that was free when it was chosen may have been taken by another test.
         Self::launch(options, vars.clone())
             .or_else(|log| {
                 println!("a stack ended, and is started once more:\n{log}");
@@ -65,8 +65,8 @@ impl Stack {
             .args(["stack", "--watch-stdin", "--prebuilt", "--json"])
             .arg(&facts_file)
             .args(options);
-        // Two cores, and several systems on them: where the store's deadline is not what is tested, it
-        // must not be what fails.
+        // Several systems share two cores: the store's timeout must not fail tests of other
+        // things.
         let object = vars.as_object_mut().unwrap();
         object.entry("STORE_DEADLINE_MS").or_insert("3000".into());
         object.entry("RECORD_ENCRYPTION_KEY").or_insert(RECORD_ENCRYPTION_KEY.into());
@@ -76,7 +76,7 @@ impl Stack {
         if on_memcached() && !options.contains(&"--store") {
             command.args(["--store", "memcached"]);
         }
-        // Where attempts to log in are not what is tested, they must not be what fails.
+        // Login throttling must not fail tests of other things.
         if !options.iter().any(|option| option.contains("LOGIN_ATTEMPTS")) {
             command.args(["--auth-env", "LOGIN_ATTEMPTS_PER_USERNAME=0"]);
             command.args(["--auth-env", "LOGIN_ATTEMPTS_PER_ADDRESS=0"]);
@@ -105,7 +105,7 @@ impl Stack {
         Ok(Self { facts, child, folder })
     }
 
-    /// A fact of the stack's file, as text.
+    /// Returns a text of the stack's file, for example `edge_url`.
     pub fn fact(&self, name: &str) -> &str {
         self.facts[name].as_str().unwrap()
     }
@@ -122,13 +122,13 @@ impl Stack {
         self.facts["user"]["password"].as_str().unwrap()
     }
 
-    /// A part's log.
+    /// Returns the log of a part.
     pub fn log(&self, part: &str) -> String {
         std::fs::read_to_string(PathBuf::from(self.fact("logs")).join(format!("{part}.log")))
             .unwrap()
     }
 
-    /// What the stack itself said.
+    /// Returns the log of `cargo xtask stack` itself.
     pub fn own_log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap()
     }
@@ -154,7 +154,7 @@ impl Stack {
         post(&self.edge("/auth/refresh"), json!({ "refresh_token": refresh })).await
     }
 
-    /// Puts a value into the store for a minute, as an operator would.
+    /// Writes a value to the store for a minute, as an operator would.
     pub async fn put(&self, key: &str, value: &str) {
         if let Some(address) = self.fact("store_url").strip_prefix("memcached://") {
             let command = format!("set {key} 0 60 {}\r\n{value}\r\n", value.len());
@@ -166,7 +166,7 @@ impl Stack {
         assert_eq!(request.send().await.unwrap().status(), 200);
     }
 
-    /// The sum of a metric over the labels that hold `label`.
+    /// Returns the sum of a metric over the series whose labels contain `label`.
     pub async fn metric(&self, part: &str, name: &str, label: &str) -> u64 {
         let text = client().get(format!("{}/metrics", self.fact(part))).send().await.unwrap();
         let text = text.text().await.unwrap();
@@ -175,7 +175,7 @@ impl Stack {
     }
 }
 
-/// Drops what blocks while it ends, away from the runtime's threads.
+/// Drops a value that blocks while it ends, without blocking the runtime.
 pub async fn stop<T: Send + 'static>(running: T) {
     tokio::task::spawn_blocking(move || drop(running)).await.unwrap();
 }
@@ -187,7 +187,7 @@ impl Drop for Stack {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
-        // An edge that panics goes on, and nobody but its log says so.
+        // An edge continues after a panic; only its log tells.
         let panicked = log.contains(r#""event":"panic"#);
         assert!(!panicked || std::thread::panicking(), "the edge panicked:\n{log}");
     }

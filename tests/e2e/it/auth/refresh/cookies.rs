@@ -39,7 +39,7 @@ async fn refresh_cookie_is_hidden_from_scripts_and_upstreams() {
     assert!(body.get("refresh_token").is_none() && body["access_token"].is_string());
     let pair = |field: &str| field.split(';').next().unwrap().to_owned();
     let cookie = pair(&field_of);
-    let ask = async |path: &str, cookie: &str, origin: Option<&str>| {
+    let send = async |path: &str, cookie: &str, origin: Option<&str>| {
         let mut request =
             client().post(stack.edge(path)).header("cookie", format!("a=b; {cookie}"));
         if let Some(origin) = origin {
@@ -47,14 +47,14 @@ async fn refresh_cookie_is_hidden_from_scripts_and_upstreams() {
         }
         request.send().await.unwrap()
     };
-    // It travels no further than it must.
+    // The cookie is not forwarded to the upstream.
     let request = client().get(stack.edge("/api/hello")).header("cookie", format!("a=b; {cookie}"));
     let seen = request.bearer_auth(body["access_token"].as_str().unwrap()).send().await.unwrap();
     let seen: Value = seen.json().await.unwrap();
     assert_eq!(seen["headers"]["cookie"], "a=b");
 
     let before = done(&stack).await;
-    let both = || ask("/auth/refresh", &cookie, Some(&own));
+    let both = || send("/auth/refresh", &cookie, Some(&own));
     let (one, two) = tokio::join!(both(), both());
     assert_eq!((one.status().as_u16(), two.status().as_u16()), (200, 200));
     assert_eq!(set(&one), set(&two));
@@ -63,27 +63,28 @@ async fn refresh_cookie_is_hidden_from_scripts_and_upstreams() {
     let (one, two) = (one.text().await.unwrap(), two.text().await.unwrap());
     assert!(one == two && !one.contains("refresh_token"), "{one}");
     assert_eq!(done(&stack).await - before, 1);
-    // A page of another origin is not given what a page of ours was.
+    // A page of another origin does not receive the response of ours.
     for origin in [None, Some("https://evil.example"), Some("null")] {
-        assert_refused(ask("/auth/refresh", &next, origin).await, 403, "cross_site_denied").await;
+        assert_refused(send("/auth/refresh", &next, origin).await, 403, "cross_site_denied").await;
     }
     assert_eq!(done(&stack).await - before, 1, "and the auth service spends nothing for it");
     assert_refused(
-        ask("/auth/logout", &next, Some("https://evil.example")).await,
+        send("/auth/logout", &next, Some("https://evil.example")).await,
         403,
         "cross_site_denied",
     )
     .await;
-    let out = ask("/auth/logout", &next, Some(&own)).await;
+    let out = send("/auth/logout", &next, Some(&own)).await;
     assert_eq!(out.status(), 204);
     assert!(
         set(&out).starts_with("__Host-portcullis-refresh=;") && set(&out).contains("Max-Age=0")
     );
     for spent in [&cookie, &next] {
-        assert_refused(ask("/auth/refresh", spent, Some(&own)).await, 401, "session_ended").await;
+        assert_refused(send("/auth/refresh", spent, Some(&own)).await, 401, "session_ended").await;
     }
     let access = body["access_token"].as_str().unwrap();
     assert_refused(get_with(&stack.edge("/api/hello"), access).await, 401, "token_revoked").await;
-    assert_refused(ask("/auth/refresh", "c=d", Some(&own)).await, 401, "credentials_missing").await;
+    assert_refused(send("/auth/refresh", "c=d", Some(&own)).await, 401, "credentials_missing")
+        .await;
     stop(vec![stack]).await;
 }

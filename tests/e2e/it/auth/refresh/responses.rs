@@ -1,6 +1,6 @@
 //! What a client receives: the auth service's response, and limits and timeouts of the endpoints.
 
-use super::scene::{another, ask, start};
+use super::scene::{another, send_refresh, start};
 use crate::support::http::{assert_refused, client, field, post};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::stack::{SHARED, stop};
@@ -21,7 +21,7 @@ async fn auth_service_response_is_forwarded_unchanged() {
         )
     };
     let given = async |token: &str| {
-        let response = ask(&edge, token).await;
+        let response = send_refresh(&edge, token).await;
         assert_eq!(response.status(), 200);
         let cookies: Vec<String> = response
             .headers()
@@ -29,8 +29,8 @@ async fn auth_service_response_is_forwarded_unchanged() {
             .iter()
             .map(|value| value.to_str().unwrap().to_owned())
             .collect();
-        let who = field(&response, "access-control-allow-origin");
-        (who, cookies, response.text().await.unwrap())
+        let allowed_origin = field(&response, "access-control-allow-origin");
+        (allowed_origin, cookies, response.text().await.unwrap())
     };
     let fields = "content-type: application/json\r\naccess-control-allow-origin: https://app.example\r\n\
          set-cookie: a=1; Path=/\r\nset-cookie: b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT\r\n";
@@ -43,22 +43,22 @@ async fn auth_service_response_is_forwarded_unchanged() {
     );
     auth.set(Fault::Refuses);
     assert_eq!(given("one").await, first);
-    // Without a field, and with nothing that is granted: it goes through, and is not kept.
+    // A response without a content type, or without tokens, is forwarded and not cached.
     for (name, body) in [("two", "{\"a\": 1,\n \"b\":\n\n 2 }"), ("three", "<html>"), ("four", "")]
     {
         auth.set(raw("", body));
         assert_eq!(given(name).await.2, body);
         auth.set(Fault::Refuses);
-        assert_refused(ask(&edge, name).await, 503, "auth_unreachable").await;
+        assert_refused(send_refresh(&edge, name).await, 503, "auth_unreachable").await;
     }
-    // Longer than what is kept.
+    // Larger than the cache allows.
     let long = json!({ "access_token": "x".repeat(60_000) }).to_string();
     auth.set(raw("content-type: application/json\r\n", &long));
     assert_eq!(given("five").await.2, long);
-    // A refusal lets all that wait ask at once.
+    // After a rejection, all waiting requests are sent at once.
     auth.set(Fault::None);
     let begun = Instant::now();
-    let many = join_all((0..12).map(|_| ask(&edge, "made-up"))).await;
+    let many = join_all((0..12).map(|_| send_refresh(&edge, "made-up"))).await;
     assert!(many.iter().all(|answer| answer.status() == 401));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     stop(vec![edge, stack]).await;
@@ -75,11 +75,11 @@ async fn auth_endpoints_have_their_own_limits_and_timeouts() {
         { "name": "jwks", "path": "/.well-known/*", "access": "auth" },
     ] })).await;
     let url = edge.edge("/auth/login");
-    let login = || post(&url, json!({ "username": "nobody", "password": "x" }));
+    let login = || post(&url, json!({ "username": "unknown-user", "password": "x" }));
     let answer = login().await;
     assert_eq!(field(&answer, "cache-control"), "no-store");
     assert_refused(answer, 401, "credentials_invalid").await;
-    // Sooner than the deadline of all.
+    // The route's own timeout is shorter than the general one.
     slow.set(Fault::Late { ms: 4000 });
     assert_refused(login().await, 503, "auth_timeout").await;
     slow.set(Fault::None);

@@ -1,6 +1,6 @@
 //! Replayed responses end with their session.
 
-use super::scene::{ask, start};
+use super::scene::{send_refresh, start};
 use crate::support::http::{assert_refused, client, get_with, post};
 use crate::support::stack::{Tokens, stop};
 use serde_json::{Value, json};
@@ -20,10 +20,10 @@ async fn nothing_is_replayed_after_a_revocation() {
     };
     for way in ["logout", "revoke", "bearer", "session", "user"] {
         let first = stack.login().await;
-        let second = Tokens::read(ask(&stack, &first.refresh).await).await;
-        let third = Tokens::read(ask(&stack, &second.refresh).await).await;
+        let second = Tokens::read(send_refresh(&stack, &first.refresh).await).await;
+        let third = Tokens::read(send_refresh(&stack, &second.refresh).await).await;
         for old in [&first, &second] {
-            assert_eq!(ask(&stack, &old.refresh).await.status(), 200, "{way}");
+            assert_eq!(send_refresh(&stack, &old.refresh).await.status(), 200, "{way}");
         }
         match way {
             "logout" => {
@@ -53,7 +53,7 @@ async fn nothing_is_replayed_after_a_revocation() {
             }
         }
         for old in [&first, &second, &third] {
-            let again = ask(&stack, &old.refresh).await;
+            let again = send_refresh(&stack, &old.refresh).await;
             let status = again.status();
             assert_eq!(status, 401, "{way}: {}", again.text().await.unwrap());
             assert_refused(

@@ -25,7 +25,8 @@ pub async fn start(options: &'static [&'static str]) -> Stack {
     tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap()
 }
 
-/// Another isolate before the same parts, and before `auth service`.
+/// Starts another isolate before the same store and upstream, and before the auth service at
+/// `auth`.
 pub async fn another(stack: &Stack, auth: &str, more: Value) -> Stack {
     let mut vars = json!({
         "STORE_URL": stack.fact("store_url"), "STORE_TOKEN": stack.fact("edge_store_token"),
@@ -39,12 +40,12 @@ pub async fn another(stack: &Stack, auth: &str, more: Value) -> Stack {
     start_edge(vars).await
 }
 
-/// How many refreshes the auth service did.
+/// Returns how many refreshes the auth service did.
 pub async fn done(stack: &Stack) -> u64 {
     let name = "portcullis_auth_outcomes_total";
     stack.metric("auth_url", name, "endpoint=\"refresh\",outcome=\"done\"").await
 }
 
-pub async fn ask(edge: &Stack, token: &str) -> Response {
+pub async fn send_refresh(edge: &Stack, token: &str) -> Response {
     post(&edge.edge("/auth/refresh"), json!({ "refresh_token": token })).await
 }

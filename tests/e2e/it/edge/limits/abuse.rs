@@ -1,4 +1,4 @@
-//! Floods, revoked tokens and guessed tokens: what they cost, and whom.
+//! Floods, revoked tokens and guessed tokens: what they cost, and which clients they affect.
 
 use super::scene::{call, passed, protected, start, store, token, trips};
 use crate::support::gateway::TOKEN;
@@ -21,7 +21,7 @@ async fn requests_over_the_limit_do_not_query_the_store() {
     }))
     .await;
     let token = token(json!({}));
-    // The script is brought once, for all limits together; from then on, one trip has everything.
+    // The script is sent once, for all limits; from then on, one request does everything.
     for expect in [2, 3, 4, 5, 6] {
         assert_eq!(passed(&stack, "/api/flood", "192.0.2.1", Some(&token), 1).await, 1);
         assert_eq!(trips(&gateway).await, expect);
@@ -32,7 +32,7 @@ async fn requests_over_the_limit_do_not_query_the_store() {
         let response = call(&stack, "/api/flood", "192.0.2.1", Some(&token)).await;
         assert_eq!(response.status(), 429);
     }
-    assert_eq!(trips(&gateway).await, before, "the store was asked");
+    assert_eq!(trips(&gateway).await, before, "the store was queried");
     stop((stack, redis, gateway)).await;
 }
 
@@ -66,7 +66,7 @@ async fn invalid_token_limit_blocks_uncached_tokens_only() {
     }))
     .await;
     let good = token(json!({}));
-    // From the guesser's own address, and known: behind one NAT with him.
+    // A cached token from the attacker's own address: a client behind the same NAT.
     assert_eq!(passed(&stack, "/api/x", "192.0.2.66", Some(&good), 1).await, 1);
     let (input, _) = good.rsplit_once('.').unwrap();
     let guess = |number: usize| {
@@ -87,7 +87,7 @@ async fn invalid_token_limit_blocks_uncached_tokens_only() {
     }
     assert!(codes[..10].iter().all(|code| code == "signature_invalid"), "{codes:?}");
     assert!(codes[10..].iter().all(|code| code == "too_many_invalid_tokens"), "{codes:?}");
-    // The good client goes on, from there and from elsewhere; an unknown token from there does not.
+    // The good client passes, from there and from elsewhere; an uncached token from there does not.
     assert_eq!(passed(&stack, "/api/x", "192.0.2.66", Some(&good), 30).await, 30);
     let other = token(json!({ "jti": "j2" }));
     assert_refused(
@@ -97,7 +97,7 @@ async fn invalid_token_limit_blocks_uncached_tokens_only() {
     )
     .await;
     assert_eq!(passed(&stack, "/api/x", "192.0.2.1", Some(&other), 30).await, 30);
-    // Late and missing tokens are no guesses.
+    // Expired and missing tokens are not guesses.
     let late = token(json!({ "exp": now() - 600 }));
     for _ in 0..20 {
         assert_refused(

@@ -11,11 +11,11 @@ use crate::support::stack::stop;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// The overshoot of counting after the answer, with a store that is far away.
+/// Measures the overshoot of counting after the response, with a store that is far away.
 #[tokio::test]
 async fn counting_after_the_response_overshoots_by_one_store_round_trip() {
     const QUOTA: usize = 20;
-    // 15 calls within a trip, in any case; slower where it need not make a table.
+    // 15 calls within a round trip, in both cases; slower where no table is printed.
     let (away_ms, apart_ms) = if is_short() { (600, 40) } else { (150, 10) };
     let (redis, gateway) = store().await;
     let far = Proxy::start(&gateway.url);
@@ -29,7 +29,7 @@ async fn counting_after_the_response_overshoots_by_one_store_round_trip() {
     let token = token(json!({}));
     assert_eq!(passed(&stack, "/api/late", "192.0.2.1", Some(&token), 1).await, 1);
     tokio::time::sleep(Duration::from_millis(6 * away_ms)).await;
-    // One call after the other: nobody waits for the store.
+    // One call after the other: no call waits for the store.
     let client = client();
     let (begun, mut calls) = (Instant::now(), Vec::new());
     for number in 0..100 {
@@ -55,13 +55,13 @@ async fn counting_after_the_response_overshoots_by_one_store_round_trip() {
     println!(
         "counted after the answer, the store {away_ms} ms away, a call each {apart_ms} ms: {over} over {QUOTA}; slowest {slowest:?}"
     );
-    // 15 arrive within a trip; as many again for a machine that is busy.
+    // 15 arrive within a round trip; as many again for a busy machine.
     assert!((1..=30).contains(&over), "{over}");
     assert!(call(&stack, "/api/late", "192.0.2.1", Some(&token)).await.status() == 429);
     stop((stack, redis, gateway)).await;
 }
 
-/// Without the store: deny, local, allow; and the same for tokens.
+/// Without the store, limits deny, count locally or allow; tokens are judged by the route's policy.
 #[tokio::test]
 async fn routes_and_limits_follow_their_store_outage_policy() {
     let limit = |outage: &str| json!({ "quota": 5, "window_seconds": 600, "by": "address", "outage": outage, "local_quota": 3 });
@@ -110,7 +110,7 @@ async fn routes_and_limits_follow_their_store_outage_policy() {
     );
     assert_eq!(provider.take().len(), 1);
 
-    // A dead store does not take the provider with it.
+    // An outage of the store does not overload the provider.
     let (client, mut calls) = (client(), Vec::new());
     let begun = Instant::now();
     for _ in 0..200 {
@@ -129,9 +129,12 @@ async fn routes_and_limits_follow_their_store_outage_policy() {
     for call in calls {
         good += usize::from(call.await.unwrap() == 200);
     }
-    let asked = provider.take().len();
+    let queries = provider.take().len();
     let seconds = begun.elapsed().as_secs() as usize + 2;
-    assert!(good == asked && asked <= seconds * 20, "{asked} questions for {good} in {seconds} s");
+    assert!(
+        good == queries && queries <= seconds * 20,
+        "{queries} queries for {good} in {seconds} s"
+    );
 
     provider.behave(answer(200, r#"{"active":false}"#));
     tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -147,8 +150,8 @@ async fn routes_and_limits_follow_their_store_outage_policy() {
     stop(stack).await;
 }
 
-/// What an isolate counts by itself is one count for all costs, ends with the outage, and holds for limits that
-/// are counted late, too.
+/// Local counting is one count for all costs, ends with the outage, and applies to limits that are
+/// counted after the response as well.
 #[tokio::test]
 async fn local_counting_is_shared_by_costs_and_ends_with_the_outage() {
     let (redis, gateway) = store().await;
@@ -186,7 +189,7 @@ async fn local_counting_is_shared_by_costs_and_ends_with_the_outage() {
         + 2 * passed(&stack, "/api/two", here, Some(&token), 9).await;
     assert_eq!(admitted, 10, "one count for both");
     assert_eq!(passed(&stack, "/api/watched", here, Some(&token), 5).await, 5, "merely watched");
-    // A probe may be due, and what is late then is counted in vain.
+    // A probe may be due; a count after the response then fails.
     let late = passed(&stack, "/api/late", here, Some(&token), 12).await;
     assert!((3..=5).contains(&late), "{late}");
     assert!(passed(&stack, "/api/shut", here, Some(&token), 12).await <= 2);
@@ -204,7 +207,7 @@ async fn local_counting_is_shared_by_costs_and_ends_with_the_outage() {
     stop((stack, redis, gateway)).await;
 }
 
-/// A Redis that is full can't count, and can be read: tokens are judged as ever.
+/// A full Redis takes no counts but can be read: tokens are validated as always.
 #[tokio::test]
 async fn read_only_store_still_checks_revocations() {
     let (redis, gateway) = store().await;

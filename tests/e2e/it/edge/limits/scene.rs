@@ -19,7 +19,7 @@ pub fn token(changes: Value) -> String {
     TRUSTED.sign(&header(json!({})), &claims(changes))
 }
 
-/// One call from an address, with a token if one is given.
+/// Sends a call from an address, with a token if one is given.
 pub async fn call(stack: &Stack, path: &str, address: &str, token: Option<&str>) -> Response {
     let request = client().get(stack.edge(path)).header("cf-connecting-ip", address);
     let request = match token {
@@ -29,7 +29,7 @@ pub async fn call(stack: &Stack, path: &str, address: &str, token: Option<&str>)
     request.send().await.unwrap()
 }
 
-/// How many of `count` calls pass.
+/// Returns how many of `count` calls pass.
 pub async fn passed(
     stack: &Stack,
     path: &str,
@@ -56,14 +56,14 @@ pub fn protected(name: &str, more: Value) -> Value {
     route
 }
 
-/// Names that no other test's limits have.
+/// Returns a name that no other test's limits have.
 pub fn unique(name: &str) -> String {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     format!("{name}-{}-{next}", std::process::id())
 }
 
-/// A redis gateway and a Redis of the test's own, so that what is counted there is the test's.
+/// Starts a redis gateway and a Redis of the test's own, whose counters no other test touches.
 pub async fn store() -> (Redis, Gateway) {
     let start = || {
         let redis = Redis::start(&[]);

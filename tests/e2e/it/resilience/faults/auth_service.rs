@@ -20,7 +20,7 @@ async fn validation_is_unaffected_by_auth_service_faults() {
         bench.auth.set(Fault::None);
         row(name, &AUTH, &seen, bench.recovers(&AUTH).await);
         for kind in ["refresh", "key set"] {
-            // A page of an auth service that failed is not for clients.
+            // The error page of an auth service is not forwarded.
             judge_harm(name, &seen[kind], (if kind == "refresh" { 401 } else { 200 }, 502, 503));
         }
         for name in ["deny", "signature", "public"] {

@@ -6,7 +6,7 @@ use crate::support::issuer::{TRUSTED, claims, header, issuer_at, now, serve};
 use crate::support::stack::stop;
 use serde_json::json;
 
-/// A token of a clock that is an hour off is refused by name; a store's clock that jumps locks nobody out.
+/// A token from a clock that is an hour off is rejected with a code that says so.
 #[tokio::test]
 async fn token_from_a_clock_an_hour_off_is_rejected_by_name() {
     let vars = json!({ "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))] });

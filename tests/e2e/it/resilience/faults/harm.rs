@@ -1,9 +1,10 @@
-//! The faults of an auth service or an upstream, and what each must come to.
+//! The faults of an auth service or an upstream, and the expected result of each.
 
 use super::scene::Seen;
 use crate::support::proxy::{Fault, fixed_response};
 
-/// What comes of each kind of harm: its own answer goes through, and no answer is one of the edge's.
+/// Asserts the result of a fault: a response is forwarded, and a missing one becomes the edge's
+/// own.
 pub fn judge_harm(fault: &str, seen: &Seen, (good, failed, gone): (u16, u16, u16)) {
     let expect = match fault {
         "does nothing wrong" | "answers 300 ms late" => seen.count(good),
@@ -15,7 +16,7 @@ pub fn judge_harm(fault: &str, seen: &Seen, (good, failed, gone): (u16, u16, u16
     assert_eq!(expect, seen.total(), "{fault}: {}", seen.shown());
 }
 
-/// What auth service and upstream do.
+/// Returns the faults of auth service and upstream.
 pub fn harm() -> Vec<(&'static str, Fault)> {
     vec![
         ("does nothing wrong", Fault::None),

@@ -1,4 +1,4 @@
-//! Requests of every kind through proxies that inject faults, and what came back.
+//! Requests of every kind through proxies that inject faults, and their results.
 
 use crate::support::edge::launch_edge;
 use crate::support::environment::fault_seconds;
@@ -16,26 +16,26 @@ use std::time::{Duration, Instant};
 pub const PER_SECOND: u64 = 200;
 pub const SLACK: Duration = Duration::from_millis(1500);
 
-/// The edge's own default; for a short run beside other tests, one that a busy machine can keep.
+/// The edge's default; longer next to other tests, which keep the machine busy.
 pub fn store_deadline_ms() -> u64 {
     if is_short() { 1000 } else { 250 }
 }
 
-/// The auth service's, and an upstream's.
+/// The timeout of the auth service and of an upstream.
 pub fn deadline_ms() -> u64 {
     if is_short() { 2000 } else { 1000 }
 }
 
-/// A request that is sent again and again.
+/// A kind of request, sent repeatedly.
 #[derive(Clone)]
 pub struct Kind {
     pub name: &'static str,
     pub method: &'static str,
     pub path: &'static str,
-    /// Of each, one after the other.
+    /// Used in turn.
     pub tokens: Vec<String>,
     pub body: Option<&'static str>,
-    /// Its 200 would be a revoked token that was let in.
+    /// Its tokens are revoked: 200 is wrong.
     pub revoked: bool,
 }
 
@@ -58,13 +58,13 @@ impl Kind {
     }
 }
 
-/// What was seen of one kind.
+/// The results of one kind.
 #[derive(Default)]
 pub struct Seen {
     pub statuses: BTreeMap<u16, u64>,
-    /// Answers that began and did not end: what streams can't be taken back.
+    /// Responses that ended early.
     pub cut: u64,
-    /// Requests without any answer.
+    /// Requests without a response.
     pub lost: u64,
     pub worst: Duration,
 }
@@ -139,7 +139,8 @@ impl Bench {
         };
         let (stack, edge, store, auth, upstream) =
             tokio::task::spawn_blocking(start).await.unwrap();
-        // Each fault sees some revoked tokens for the first time: the edge remembers those that it knows.
+        // Enough revoked tokens that each fault meets some for the first time: the edge caches
+        // verdicts.
         let (mut good, mut revoked) = (Vec::new(), Vec::new());
         for number in 0..24 {
             let session = stack.login().await;
@@ -172,7 +173,7 @@ impl Bench {
             },
             Kind {
                 method: "POST",
-                body: Some(r#"{"refresh_token":"nobody-was-given-this-one"}"#),
+                body: Some(r#"{"refresh_token":"never-issued"}"#),
                 ..kind("refresh", "/auth/refresh", &[], false)
             },
             kind("key set", "/.well-known/jwks.json", &[], false),
@@ -181,7 +182,7 @@ impl Bench {
         Self { stack, edge, store, auth, upstream, kinds, client }
     }
 
-    /// Asks for each kind in turn for some time, while something happens.
+    /// Sends each kind in turn for some time, while `during` runs.
     pub async fn load(
         &self,
         names: &[&str],
@@ -190,7 +191,7 @@ impl Bench {
         let kinds: Vec<Kind> =
             self.kinds.iter().filter(|kind| names.contains(&kind.name)).cloned().collect();
         let seen = Arc::new(Mutex::new(BTreeMap::<&'static str, Seen>::new()));
-        let asked = async {
+        let sent = async {
             let (begun, mut calls) = (Instant::now(), Vec::new());
             for number in 0..fault_seconds() * PER_SECOND {
                 let at = begun + Duration::from_micros(number * 1_000_000 / PER_SECOND);
@@ -222,11 +223,11 @@ impl Bench {
                 call.await.unwrap();
             }
         };
-        tokio::join!(asked, during);
+        tokio::join!(sent, during);
         std::mem::take(&mut *seen.lock().unwrap())
     }
 
-    /// How long until each kind is answered as ever.
+    /// Returns the time until each kind succeeds again.
     pub async fn recovers(&self, names: &[&str]) -> Duration {
         let begun = Instant::now();
         for kind in self.kinds.iter().filter(|kind| names.contains(&kind.name) && !kind.revoked) {
@@ -252,7 +253,7 @@ impl Bench {
     }
 }
 
-/// A line of a table, and what no fault may do.
+/// Prints a row of the table, and asserts what holds under every fault.
 pub fn row(fault: &str, names: &[&str], seen: &BTreeMap<&'static str, Seen>, back: Duration) {
     let mut cells: Vec<String> =
         names.iter().map(|name| seen.get(name).map(Seen::shown).unwrap_or_default()).collect();

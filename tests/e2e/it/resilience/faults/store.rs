@@ -56,7 +56,7 @@ async fn routes_follow_their_outage_policy_under_store_faults() {
         judge_store(name, &seen, harmless);
     }
 
-    // Redis behind it forgets everything, and dies and comes back with what it had.
+    // Redis is flushed, and then dies and comes back with its data.
     let half = Duration::from_secs(fault_seconds()) / 2;
     let mut redis =
         redis::Client::open(bench.stack.fact("redis_url")).unwrap().get_connection().unwrap();
@@ -90,7 +90,7 @@ async fn routes_follow_their_outage_policy_under_store_faults() {
     drop(second);
 }
 
-/// Whatever the store does, a revoked token passes where the route has chosen that, and nowhere else.
+/// Asserts that under every fault a revoked token passes only on the route whose policy allows it.
 fn judge_store(fault: &str, seen: &BTreeMap<&'static str, Seen>, harmless: bool) {
     for name in ["deny, revoked", "introspect, revoked"] {
         assert_eq!(seen[name].count(200), 0, "{fault}: a revoked token was let in on {name}");
@@ -102,13 +102,13 @@ fn judge_store(fault: &str, seen: &BTreeMap<&'static str, Seen>, harmless: bool)
         assert!(all("deny") && all("introspect"), "{fault}: {}", seen["deny"].shown());
         assert_eq!(seen["signature, revoked"].count(200), 0, "{fault}");
     } else {
-        // The harm was done: what needs the store and has no other word is refused.
+        // The fault had an effect: requests that need the store are rejected.
         let refused = seen["deny"].count(503);
         let most =
             if fault == "dies" { seen["deny"].total() / 4 } else { seen["deny"].total() * 9 / 10 };
         assert!(refused >= most, "{fault} did nothing: {}", seen["deny"].shown());
     }
-    // While it asks the auth service instead, within a rate, nearly everything goes on.
+    // With introspection instead, at a bounded rate, nearly all requests pass.
     let (good, total) = (seen["introspect"].count(200), seen["introspect"].total());
     assert!(good * 10 >= total * 8, "{fault}: {}", seen["introspect"].shown());
 }

@@ -9,7 +9,7 @@ async fn malformed_jose_headers_are_rejected() {
     on_target(|target| {
         let good = header(json!({})).to_string();
         let body = claims(json!({})).to_string();
-        // Each member in place of the good header's.
+        // Each member in place of the valid header's.
         let own_key = json!({ "kty": "OKP", "crv": "Ed25519", "x": TRUSTED.x() });
         let pbes2 = json!({ "alg": "PBES2-HS256+A128KW", "p2c": 2_147_483_647, "enc": "A128GCM" });
         for (reference, changes, expect) in [

@@ -12,7 +12,7 @@ async fn http_tricks_do_not_reach_the_upstream() {
             format!("GET {path} HTTP/1.1\r\nhost: a.example\r\n{fields}connection: close\r\n\r\n")
                 .into_bytes()
         };
-        // A protected path by way of a public one (RFC 3986 section 6, CVE-2021-43798 and its kin).
+        // A protected path through a public one (RFC 3986 section 6, CVE-2021-43798 and similar).
         for path in [
             "/public/../api/x", "/public/..%2fapi/x", "/public/%2e%2e/api/x", "/public/%2e%2e%2fapi/x",
             "/public/.%2e/api/x", "/public/..;/api/x", "/public;/../api/x", "/public/..%5capi%5cx",
@@ -29,7 +29,7 @@ async fn http_tricks_do_not_reach_the_upstream() {
         ] {
             target.harmless("RFC 3986 6.2", &get(path, ""));
         }
-        // Who asks, said by the one who asks (CVE-2021-41773's proxies, CVE-2023-25690, header confusion).
+        // Forged identity headers (CVE-2021-41773's proxies, CVE-2023-25690, header confusion).
         for name in [
             "Portcullis-Subject", "portcullis-subject", "PORTCULLIS-SUBJECT", "Portcullis_Subject",
             "portcullis_subject", "X-Portcullis-Subject", "x_portcullis_subject", "Portcullis-Scope",
@@ -110,7 +110,7 @@ async fn http_tricks_do_not_reach_the_upstream() {
         }
         assert!(target.tried >= 160, "{}", target.tried);
 
-        // The platform opens a WebSocket by GET, so that a route for another method would be passed by one.
+        // The platform opens a WebSocket by GET, which would bypass a route for another method.
         for method in ["OPTIONS", "POST", "HEAD", "DELETE"] {
             let request = format!(
                 "{method} /public/x HTTP/1.1\r\nhost: a.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
@@ -122,7 +122,7 @@ async fn http_tricks_do_not_reach_the_upstream() {
                 assert!(!seen.to_lowercase().contains("upgrade"), "{method}: {seen}");
             }
         }
-        // A status that is none is passed on, and breaks nothing.
+        // An invalid status is forwarded or rejected, and breaks nothing.
         target.upstream.behave(Behaviour::Raw(b"HTTP/1.1 999 X\r\ncontent-length: 2\r\n\r\nok".to_vec()));
         let odd = target.verdict("/public/x", b"");
         assert!(odd == "999" || odd.starts_with("502"), "{odd}");
@@ -130,7 +130,7 @@ async fn http_tricks_do_not_reach_the_upstream() {
         assert_eq!(target.verdict("/public/x", b""), "200");
         target.upstream.take();
 
-        // A claim that tries to end its field and begin another (CWE-113) arrives as it was, encoded.
+        // A claim that tries to inject a header (CWE-113) arrives encoded.
         let injection = claims(json!({ "sub": "al\r\nportcullis-scope: admin\r\n\r\nGET /api" }));
         let token = TRUSTED.sign(&header(json!({})), &injection);
         assert_eq!(target.verdict_on(&token), "200");

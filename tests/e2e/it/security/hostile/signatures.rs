@@ -21,7 +21,7 @@ async fn malformed_signatures_and_serializations_are_rejected() {
         let (head, payload) = input.split_once('.').unwrap();
         let bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        // S + L is the same number to a verifier that does not look (RFC 8032 section 8.4).
+        // A lax verifier takes S + L for S (RFC 8032 section 8.4).
         let mut malleable = bytes.clone();
         let mut carry = 0;
         for (place, order) in ORDER.iter().enumerate() {
@@ -122,7 +122,7 @@ async fn malformed_signatures_and_serializations_are_rejected() {
             }
         }
 
-        // Where a credential may come from (RFC 6750 section 2, RFC 9700 section 4.3.2).
+        // The places of a credential (RFC 6750 section 2, RFC 9700 section 4.3.2).
         let field = |name: &str, value: &str| format!("{name}: {value}\r\n");
         let bearer = format!("Bearer {good}");
         let (missing, two) = ("401 token_missing", "400 credential_malformed");

@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// A target whose upstream writes down what it sees.
+/// An edge whose upstream records its requests.
 pub struct Target {
     pub stack: Stack,
     pub upstream: Provider,
@@ -32,13 +32,13 @@ impl Target {
         Self { stack, upstream, tried: 0 }
     }
 
-    /// Sends bytes as they are and returns what comes back, until the other side is done.
+    /// Sends bytes as they are and returns the response, until the connection ends.
     pub fn send(&mut self, request: &[u8]) -> String {
         self.tried += 1;
         let address = self.stack.edge("").trim_start_matches("http://").to_owned();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
-        // The other side may end the connection before it has read all.
+        // The edge may close the connection before it has read all.
         let _ = stream.write_all(request);
         let (mut answer, mut chunk, begun) = (Vec::new(), [0; 16384], Instant::now());
         while begun.elapsed() < Duration::from_secs(5) {
@@ -50,7 +50,7 @@ impl Target {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// The status and the code of a refusal, or `200`.
+    /// Returns the status and the code of a rejection, or `200`.
     pub fn verdict(&mut self, path: &str, authorization: &[u8]) -> String {
         let mut request = format!("GET {path} HTTP/1.1\r\nhost: a.example\r\n").into_bytes();
         request.extend_from_slice(authorization);
@@ -68,7 +68,7 @@ impl Target {
         self.verdict("/api/x", format!("authorization: Bearer {token}\r\n").as_bytes())
     }
 
-    /// A token that must not pass, for a reason that its sender is told, and that the upstream never sees.
+    /// Asserts that a token is rejected with this code and that nothing reaches the upstream.
     #[track_caller]
     pub fn refuses(&mut self, reference: &str, token: &str, expect: &str) {
         let got = self.verdict_on(token);
@@ -76,7 +76,7 @@ impl Target {
         assert_eq!(self.upstream.take(), [""; 0], "{reference}");
     }
 
-    /// Bytes that may be answered in any way, as long as nothing comes of them.
+    /// Asserts that nothing harmful reaches the upstream, whatever the response is.
     #[track_caller]
     pub fn harmless(&mut self, reference: &str, request: &[u8]) {
         let answer = self.send(request);
@@ -97,7 +97,7 @@ impl Target {
             assert!(!path_only.contains("..") && !path_only.contains("/api"), "{}", shown());
             assert!(!seen.to_lowercase().contains("mallory"), "{}", shown());
         }
-        // Nobody else's request has been harmed.
+        // Other requests are not affected.
         let good = TRUSTED.sign(&header(json!({})), &claims(json!({})));
         let tried = self.tried;
         assert_eq!(self.verdict_on(&good), "200", "{reference}: the edge is not well afterwards");
