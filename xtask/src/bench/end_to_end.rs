@@ -12,13 +12,19 @@ pub fn faults(quick: bool, write: bool) -> Result<()> {
     let seconds = if quick { 2 } else { 20 };
     let mut tables = Vec::new();
     let subjects = [
-        ("faults", "the_store_does_harm"),
-        ("faults", "the_origin_does_harm"),
-        ("faults", "the_upstream_does_harm"),
-        ("limit_script", "sixty_four_connections_get_no_more_than_the_quota"),
-        ("limits", "what_is_counted_late_lets_through_what_arrives_within_one_trip"),
+        ("store-faults", "resilience::faults::store::routes_follow_their_outage_policy_under_store_faults"),
+        (
+            "auth-faults",
+            "resilience::faults::auth_service::validation_is_unaffected_by_auth_service_faults",
+        ),
+        ("upstream-faults", "resilience::faults::upstream::upstream_faults_become_gateway_errors"),
+        ("limit-race", "edge::limit_script::concurrent_connections_do_not_exceed_the_quota"),
+        (
+            "late-counting",
+            "edge::limits::outages::counting_after_the_response_overshoots_by_one_store_round_trip",
+        ),
     ];
-    for (module, name) in subjects {
+    for (name, test) in subjects {
         process::check_stop()?;
         eprintln!("{name}");
         let mut cargo = crate::cargo();
@@ -32,7 +38,7 @@ pub fn faults(quick: bool, write: bool) -> Result<()> {
             "--nocapture",
             "--exact",
         ]);
-        cargo.arg(format!("{module}::{name}"));
+        cargo.arg(test);
         cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
         let text = output(cargo.env("PORTCULLIS_FAULT_SECONDS", seconds.to_string()))?;
         let lines =
@@ -58,7 +64,7 @@ pub fn storm(quick: bool) -> Result<()> {
     crate::stack::build(&tools)?;
     let mut cargo = crate::cargo();
     cargo.args(["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
-    cargo.args(["--nocapture", "--test-threads", "1", "storm::"]);
+    cargo.args(["--nocapture", "--test-threads", "1", "resilience::storm::"]);
     cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
     let text = output(cargo.env("PORTCULLIS_STORM_SECONDS", if quick { "15" } else { "60" }))?;
     for line in text.lines().filter(|line| line.contains("storm of")) {
