@@ -18,8 +18,8 @@ use crate::audit::Event;
 use portcullis_core::UnixSeconds;
 use prometheus::{IntCounterVec, IntGauge, Opts};
 use sqlx::any::AnyPoolOptions;
-use sqlx::migrate::Migrator;
-use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Transaction};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, SqlStr, Transaction};
 use std::time::Duration;
 
 /// The database.
@@ -50,8 +50,34 @@ pub enum Migrate {
     Now,
 }
 
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+/// Returns the migrations of one database, in order. `sqlx::migrate!` would do the same, but its
+/// crate of macros compiles both database drivers a second time, for the build machine.
+macro_rules! migrations {
+    ($folder:literal) => {
+        Migrator::with_migrations(vec![
+            migration(
+                1,
+                "start",
+                include_str!(concat!("../migrations/", $folder, "/0001_start.sql")),
+            ),
+            migration(
+                2,
+                "access hash",
+                include_str!(concat!("../migrations/", $folder, "/0002_access_hash.sql")),
+            ),
+            migration(
+                3,
+                "sessions end to end",
+                include_str!(concat!("../migrations/", $folder, "/0003_sessions_end_to_end.sql")),
+            ),
+        ])
+    };
+}
+
+fn migration(version: i64, description: &'static str, sql: &'static str) -> Migration {
+    let sql = SqlStr::from_static(sql);
+    Migration::new(version, description.into(), MigrationType::Simple, sql, false)
+}
 
 impl Db {
     /// Opens the database at `url`.
@@ -75,14 +101,14 @@ impl Db {
         if sqlite {
             first.execute(SQLITE_SETTINGS).await.map_err(said)?;
         }
-        let migrator = if sqlite { &SQLITE } else { &POSTGRES };
+        let migrator = if sqlite { migrations!("sqlite") } else { migrations!("postgres") };
         if sqlite || migrate == Migrate::Now {
             migrator
                 .run_direct(None, &mut first, false)
                 .await
                 .map_err(|error| error.to_string())?;
         } else {
-            is_current(&mut first, migrator).await?;
+            is_current(&mut first, &migrator).await?;
         }
         first.close().await.map_err(said)?;
         let pool = async |most: u32| {
