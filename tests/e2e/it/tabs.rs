@@ -55,7 +55,7 @@ async fn several_tabs_are_one_session() {
 #[tokio::test]
 async fn the_client_is_typed() {
     let mut tsc = Command::new(at("node_modules/.bin/node"));
-    tsc.arg(at("node_modules/typescript/bin/tsc"))
+    tsc.arg(at("tests/e2e/clients/node_modules/typescript/bin/tsc"))
         .args(["--noEmit", "--strict", "--target", "es2023"]);
     tsc.args(["--module", "nodenext", "--lib", "es2023,dom,dom.iterable"]);
     tsc.arg(at("tests/e2e/clients/typed.mts"));
