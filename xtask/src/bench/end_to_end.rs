@@ -12,7 +12,10 @@ pub fn faults(quick: bool, write: bool) -> Result<()> {
     let seconds = if quick { 2 } else { 20 };
     let mut tables = Vec::new();
     let subjects = [
-        ("store-faults", "resilience::faults::store::routes_follow_their_outage_policy_under_store_faults"),
+        (
+            "store-faults",
+            "resilience::faults::store::routes_follow_their_outage_policy_under_store_faults",
+        ),
         (
             "auth-faults",
             "resilience::faults::auth_service::validation_is_unaffected_by_auth_service_faults",
