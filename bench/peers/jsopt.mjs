@@ -1,6 +1,6 @@
-// The edge's algorithm in hand-written JavaScript: verified tokens are cached, one POST fetches everything
-// that a verdict needs from the store, the encrypted record is decrypted, and the identity is forwarded.
-// REVOCATION_SECONDS_MAX is how long a verdict is cached.
+// The edge's algorithm in hand-written JavaScript: verified tokens are cached, one POST fetches
+// everything that a verdict needs from the store, the encrypted record is decrypted, and the
+// identity is forwarded. REVOCATION_SECONDS_MAX is how long a verdict is cached.
 const TOKENS_MAX = 4096;
 const BYTES_MAX = 64 * 1024;
 const STORE_DEADLINE_MS = 1000;

@@ -1,6 +1,6 @@
-// The same API gate, written as the documentation of common libraries shows: hono's middleware and its
-// proxy helper, jose with the issuer's key set, @upstash/redis for revocation, @upstash/ratelimit for the
-// rate limit.
+// The same API gate, written as the documentation of common libraries shows: hono's middleware and
+// its proxy helper, jose with the issuer's key set, @upstash/redis for revocation,
+// @upstash/ratelimit for the rate limit.
 import { Ratelimit } from '@upstash/ratelimit';
 import { Redis } from '@upstash/redis/cloudflare';
 import { Hono } from 'hono';

@@ -1,9 +1,10 @@
-// A Portcullis session in a browser. It holds the access token and refreshes it before it expires. One tab
-// refreshes for all (Web Locks) and notifies the others (BroadcastChannel). A request with a 401 is
-// retried once.
+// A Portcullis session in a browser. It holds the access token and refreshes it before it expires.
+// One tab refreshes for all (Web Locks) and notifies the others (BroadcastChannel). A request with
+// a 401 is retried once.
 //
-// In cookie mode, the refresh token is in an HttpOnly cookie, which scripts can't read, and the access token
-// only in memory. Otherwise the pair is in `storage`, which every script of the page can read.
+// In cookie mode, the refresh token is in an HttpOnly cookie, which scripts can't read, and the
+// access token only in memory. Otherwise the pair is in `storage`, which every script of the page
+// can read.
 
 /** Why there is no session, or why it can't be refreshed. `status` is 0 without a response. */
 export class SessionError extends Error {
@@ -152,9 +153,9 @@ export class Session extends EventTarget {
     return stored?.made > this.#made() && (stored.until ?? stored.access?.until) > Date.now();
   }
 
-  // Waits for the token of the tab that had the lock before. Writes to the storage and messages on the
-  // channel may arrive after the lock is free. If that tab was closed, nothing arrives, and this tab
-  // refreshes.
+  // Waits for the token of the tab that had the lock before. Writes to the storage and messages on
+  // the channel may arrive after the lock is free. If that tab was closed, nothing arrives, and
+  // this tab refreshes.
   async #catchUp(enough, ms) {
     const started = Date.now();
     for (let requested = false; this.active && Date.now() - started < ms; requested = true) {
@@ -268,7 +269,8 @@ function memory() {
   };
 }
 
-// How long a tab waits for another tab's token: after waiting for its lock, and if it may be closed.
+// How long a tab waits for another tab's token: after waiting for its lock, and if it may be
+// closed.
 const SHARED_MS = 1000;
 const REQUESTED_MS = 200;
 const TIMEOUT_MS = 15_000;
