@@ -1,9 +1,8 @@
 //! Whence a request comes: which field says so, and which addresses are refused or not limited.
 
-use crate::denial::Denial;
+use crate::refusal::Denial;
 use crate::policy::{ConfigErrorKind, ObjectReader};
-use crate::request_head::RequestHead;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Lists of addresses.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -100,22 +99,6 @@ impl Addresses {
     }
 }
 
-/// The client's address: as Cloudflare states it, which no client can forge there; or, behind proxies, the
-/// entry of `X-Forwarded-For` that the outermost trusted one of them wrote, counted from the right.
-pub(crate) fn client_address(head: &RequestHead<'_>, trusted_proxies: u32) -> Option<IpAddr> {
-    let depth = usize::try_from(trusted_proxies).ok()?;
-    match depth.checked_sub(1) {
-        None => head.header("cf-connecting-ip")?.parse().ok(),
-        Some(skip) => parse(head.header("x-forwarded-for")?.rsplit(',').nth(skip)?.trim()),
-    }
-}
-
-/// An address as proxies write it: alone, or with a port.
-fn parse(text: &str) -> Option<IpAddr> {
-    let bare = text.trim_matches(['[', ']']).parse().ok();
-    bare.or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,28 +146,5 @@ mod tests {
         assert_eq!(both.judge(here), refused, "deny is stronger");
         let unlimited = Addresses { unlimited: list("192.0.2.1"), ..Addresses::default() };
         assert!(!unlimited.limits(here) && unlimited.limits(None));
-    }
-
-    #[test]
-    fn the_outermost_trusted_proxy_says_who_asks() {
-        let fields = vec![
-            ("cf-connecting-ip", "192.0.2.1"),
-            ("x-forwarded-for", "203.0.113.66, 192.0.2.7,198.51.100.1"),
-        ];
-        let head = RequestHead::new("GET", "https://a/", fields);
-        let address = |depth| client_address(&head, depth).map(|address| address.to_string());
-        assert_eq!(address(0).as_deref(), Some("192.0.2.1"));
-        assert_eq!(address(1).as_deref(), Some("198.51.100.1"));
-        assert_eq!(address(2).as_deref(), Some("192.0.2.7"));
-        assert_eq!(address(4), None, "fewer entries than proxies: nobody states it");
-        for (written, expect) in [
-            ("192.0.2.1:4711", Some("192.0.2.1")),
-            ("[2001:db8::1]:4711", Some("2001:db8::1")),
-            ("[2001:db8::1]", Some("2001:db8::1")),
-            ("unknown", None),
-            ("_hidden", None),
-        ] {
-            assert_eq!(parse(written).map(|address| address.to_string()).as_deref(), expect);
-        }
     }
 }

@@ -3,8 +3,10 @@
 
 use crate::claims::Claims;
 use crate::json;
-use crate::jwks::Algorithm;
-use crate::policy::{ConfigErrorKind, Secret, SettingsReader, is_field_name};
+use crate::jose::algorithm::Algorithm;
+use crate::policy::{ConfigErrorKind, SettingsReader};
+use crate::request::field_names::is_available;
+use crate::secret::Secret;
 use crate::time::UnixSeconds;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -46,7 +48,7 @@ impl Assertion {
         given.need(&["issuer", "audience"]);
         let (issuer, audience) = (given.full_text("issuer"), given.full_text("audience"));
         let field = given.text("field").unwrap_or_else(|| FIELD.to_owned());
-        if !is_field_name(&field) {
+        if !is_available(&field) {
             given.report("field", ConfigErrorKind::NotAField);
         }
         let seconds = given.number("seconds", 1, 3600).unwrap_or(SECONDS);

@@ -2,22 +2,23 @@
 
 mod verdict;
 
-use crate::address::client_address;
 use crate::claims::Claims;
-use crate::credential::{Token, TokenHash};
-use crate::denial::{Denial, Outage};
+use crate::credential::Token;
+use crate::request::client_address::{address_group, client_address};
+use crate::token_hash::TokenHash;
+use crate::refusal::{Denial, Outage};
 use crate::introspection::Introspection;
 use crate::issuer::Issuer;
 use crate::jwt::UnverifiedJwt;
-use crate::key::StoreKeys;
+use crate::store::keys::StoreKeys;
 use crate::limit::{
-    LimitCheck, LimitDecision, LimitInput, LimitOutage, LimitTiming, address_group,
+    LimitCheck, LimitDecision, LimitInput, LimitOutage, LimitTiming,
 };
 use crate::marker;
 use crate::policy::Policy;
-use crate::request_head::RequestHead;
+use crate::request::head::RequestHead;
 use crate::route::{Access, Route, StoreOutage, TokenRequirement};
-use crate::seal::Seal;
+use crate::store::seal::Seal;
 use crate::session::TokenRecord;
 use crate::time::UnixSeconds;
 use redis_rest::{Command, Reply};

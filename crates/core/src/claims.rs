@@ -2,7 +2,7 @@
 //! section 2.2) or the answer to an introspection (RFC 7662 section 2.2). Who vouches for them is not
 //! known here.
 
-use crate::denial::Denial;
+use crate::refusal::Denial;
 use crate::issuer::Issuer;
 use crate::time::UnixSeconds;
 use serde_json::{Map, Value};

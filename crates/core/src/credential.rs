@@ -1,11 +1,9 @@
 //! Where a token comes from, and what may be done with it before anybody vouches for it.
 
-use crate::denial::Denial;
-use crate::request_head::RequestHead;
+use crate::refusal::Denial;
+use crate::request::head::RequestHead;
 use crate::route::Route;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
+use crate::token_hash::TokenHash;
 use std::fmt;
 
 /// A raw access token. It is never a key, a value or a log line; [`Token::hash`] is.
@@ -67,23 +65,6 @@ impl<'a> Token<'a> {
 impl fmt::Debug for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(REDACTED)")
-    }
-}
-
-/// The SHA-256 of a token, which stands for it in the store and in memory.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct TokenHash([u8; 32]);
-
-impl TokenHash {
-    /// The hash of a raw token.
-    pub fn of(token: &str) -> Self {
-        Self(Sha256::digest(token.as_bytes()).into())
-    }
-}
-
-impl fmt::Display for TokenHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
     }
 }
 

@@ -1,8 +1,9 @@
 //! The documents that the edge serves itself: its metadata as a protected resource (RFC 9728), and the
 //! keys of its own assertions.
 
-use crate::policy::{BaseUrl, Policy};
-use crate::request_head::RequestHead;
+use crate::policy::Policy;
+use crate::url::BaseUrl;
+use crate::request::head::RequestHead;
 use crate::route::Access;
 use serde_json::json;
 

@@ -2,11 +2,12 @@
 //! boolean `true` says that a token is good; whatever is no clear answer is an outage.
 
 use crate::claims::Claims;
-use crate::credential::{Token, TokenHash};
-use crate::denial::{Denial, Outage, Refusal};
+use crate::credential::Token;
+use crate::token_hash::TokenHash;
+use crate::refusal::{Denial, Outage, Refusal};
 use crate::issuer::Issuer;
 use crate::json;
-use crate::policy::Secret;
+use crate::secret::Secret;
 use crate::session::TokenRecord;
 use crate::time::UnixSeconds;
 use base64::Engine as _;

@@ -2,7 +2,9 @@
 
 use crate::introspection::Introspection;
 use crate::json;
-use crate::jwks::{Algorithm, Jwks};
+use crate::jose::algorithm::Algorithm;
+use crate::jose::jwks::Jwks;
+use crate::url::is_url;
 use serde_json::Value;
 
 /// An issuer of tokens.
@@ -82,14 +84,6 @@ impl Issuer {
         }
         Ok(uri.to_owned())
     }
-}
-
-/// Whether `text` is an absolute `http` or `https` URL with a host, and without user and fragment.
-pub(crate) fn is_url(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
-    let plain = text.bytes().all(|b| b.is_ascii_graphic());
-    !host.is_empty() && plain && !text.contains(['#', '@', '\\', '"'])
 }
 
 #[cfg(test)]

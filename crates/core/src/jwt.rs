@@ -3,10 +3,10 @@
 
 use crate::claims::Claims;
 use crate::credential::Token;
-use crate::denial::Denial;
+use crate::refusal::Denial;
 use crate::issuer::{Issuer, TokenType};
 use crate::json;
-use crate::jwks::Algorithm;
+use crate::jose::header::UnverifiedHeader;
 use crate::time::UnixSeconds;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,18 +20,6 @@ pub struct UnverifiedJwt<'a> {
     pub(crate) issuer: usize,
     signing_input: &'a str,
     signature: Vec<u8>,
-}
-
-/// The members of a JOSE header that matter here. All others are ignored, but for those that make a
-/// token mean something else or name a key of its own, which are refused.
-#[derive(Clone, Debug)]
-pub struct UnverifiedHeader {
-    /// The algorithm that the token claims.
-    pub alg: Algorithm,
-    /// The key that the token names.
-    pub kid: Option<String>,
-    /// The media type of the whole.
-    pub typ: Option<String>,
 }
 
 impl<'a> UnverifiedJwt<'a> {
@@ -93,29 +81,6 @@ impl<'a> UnverifiedJwt<'a> {
     }
 }
 
-impl UnverifiedHeader {
-    /// No extension is understood (RFC 7515 section 4.1.11), and a token does not bring its own key
-    /// (RFC 8725 section 3.10). A nested token needs no rule: its payload is no JSON object.
-    fn read(members: &Map<String, Value>) -> Result<Self, Denial> {
-        if FORBIDDEN.iter().any(|name| members.contains_key(*name)) {
-            return Err(Denial::TokenMalformed);
-        }
-        let text = |name: &str| match members.get(name) {
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Denial::TokenMalformed),
-            None => Ok(None),
-        };
-        let alg = text("alg")?.ok_or(Denial::TokenMalformed)?;
-        let kid = text("kid")?;
-        if kid.is_some_and(|kid| kid.len() > KID_BYTES_MAX) {
-            return Err(Denial::TokenMalformed);
-        }
-        let typ = text("typ")?.cloned();
-        let alg = Algorithm::parse(alg).ok_or(Denial::AlgorithmRefused)?;
-        Ok(Self { alg, kid: kid.cloned(), typ })
-    }
-}
-
 fn accepts_type(wanted: TokenType, typ: Option<&str>) -> bool {
     // RFC 7515 section 4.1.9: the prefix `application/` may be left out; media types ignore case.
     let typ = typ.map(str::to_ascii_lowercase);
@@ -135,10 +100,6 @@ fn segment(text: &str) -> Result<Map<String, Value>, Denial> {
 fn decode(text: &str) -> Result<Vec<u8>, Denial> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Denial::TokenMalformed)
 }
-
-const FORBIDDEN: [&str; 9] = ["b64", "crit", "enc", "epk", "jku", "jwk", "x5c", "x5u", "zip"];
-
-const KID_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests;

@@ -23,25 +23,27 @@ mod check;
 mod claims;
 mod cors;
 mod credential;
-mod denial;
 mod document;
 mod introspection;
 mod issuer;
+mod jose;
 mod json;
-mod jwks;
 mod jwt;
-mod key;
 mod limit;
 mod marker;
 mod permit;
 mod policy;
 mod refresh;
+mod refusal;
 mod replay;
-mod request_head;
+mod request;
 mod route;
-mod seal;
+mod secret;
 mod session;
+mod store;
 mod time;
+mod token_hash;
+mod url;
 
 pub use address::{Addresses, Network};
 pub use assertion::Assertion;
@@ -51,27 +53,34 @@ pub use check::{
     AuthenticatedRequest, Check, Missing, Provider, StoreResult, UnverifiedToken, VerifiedToken,
 };
 pub use cors::{Cors, Fields};
-pub use credential::{Token, TokenHash};
-pub use denial::{Denial, Outage, Refusal};
+pub use credential::Token;
+pub use refusal::{Denial, Outage, Refusal};
 pub use document::metadata_url;
 pub use introspection::{ClientAuth, Introspection, IntrospectionRequest};
 pub use issuer::{Issuer, KeyLocation, MetadataError, TokenType};
-pub use jwks::{Algorithm, Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
-pub use jwt::{UnverifiedHeader, UnverifiedJwt};
-pub use key::StoreKeys;
+pub use jose::algorithm::Algorithm;
+pub use jose::header::UnverifiedHeader;
+pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
+pub use jwt::UnverifiedJwt;
+pub use store::address::StoreAddress;
+pub use store::keys::StoreKeys;
+pub use store::seal::Seal;
 pub use limit::{
     Algorithm as LimitAlgorithm, BucketKey, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit, LimitBy,
-    LimitCheck, LimitDecision, LimitOutage, LimitTiming, LocalCounts, Plans, address_group,
+    LimitCheck, LimitDecision, LimitOutage, LimitTiming, LocalCounts, Plans,
 };
 pub use permit::{Degraded, HeaderEdits, IdentityFields, Permit, TOUCH_SCRIPT, Target};
 pub use policy::{
-    Answer, BaseUrl, ConfigError, ConfigErrorKind, Destination, FailureLimit, LogPolicy, Policy,
-    Secret, StoreAddress,
+    Answer, ConfigError, ConfigErrorKind, Destination, FailureLimit, LogPolicy, Policy,
 };
 pub use refresh::{CapturedResponse, LeaseState, Refresh, Revocation};
-pub use replay::{REFRESH_COOKIE, ReplayKey};
-pub use request_head::RequestHead;
+pub use replay::ReplayKey;
+pub use request::client_address::address_group;
+pub use request::cookie::REFRESH_COOKIE;
+pub use request::head::RequestHead;
 pub use route::{Access, Endpoint, Pattern, Route, StoreOutage, TokenRequirement};
-pub use seal::Seal;
+pub use secret::Secret;
 pub use session::{TokenRecord, revoked_before};
 pub use time::UnixSeconds;
+pub use token_hash::TokenHash;
+pub use url::BaseUrl;

@@ -3,10 +3,9 @@
 
 use crate::cache::GenerationalCache;
 use crate::claims::Claims;
-use crate::request_head::RequestHead;
+use crate::request::head::RequestHead;
 use redis_rest::{Command, Reply};
 use serde_json::Value;
-use std::net::IpAddr;
 
 /// The script that counts one request.
 pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
@@ -389,22 +388,6 @@ impl LocalCounts {
 const WAIT_MS_MAX: u64 = 2 * 86_400_000;
 /// Parts of a millisecond in which a local count is exact.
 const SUBDIVISION: u64 = 1000;
-
-/// Whom an address limit counts. All requests whose address nobody states share one count, so that
-/// leaving the address out is no way around the limit.
-pub fn address_group(address: Option<IpAddr>) -> String {
-    match address {
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
-            Some(address) => address.to_string(),
-            None => {
-                let [a, b, c, d, ..] = address.segments();
-                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-            }
-        },
-        None => "unknown".to_owned(),
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! The markers in the store that revoke a token: which they are, and what they say.
 
 use crate::claims::Claims;
-use crate::denial::{Denial, Outage, Refusal};
-use crate::key::StoreKeys;
+use crate::refusal::{Denial, Outage, Refusal};
+use crate::store::keys::StoreKeys;
 use crate::session::revoked_before;
 use redis_rest::{Command, Reply};
 

@@ -1,16 +1,18 @@
 //! What a request that passes takes along: where it goes, and the header fields that tell the next
 //! server who sent it. Every inbound field that could forge one of these is taken out.
 
-use crate::address::client_address;
 use crate::assertion::Assertion;
 use crate::check::VerifiedToken;
 use crate::claims::Claims;
-use crate::credential::TokenHash;
 use crate::limit::LimitOutage;
-use crate::policy::{BaseUrl, ConfigErrorKind, Policy, SettingsReader};
-use crate::replay::REFRESH_COOKIE;
-use crate::request_head::RequestHead;
+use crate::policy::{ConfigErrorKind, Policy, SettingsReader};
+use crate::request::client_address::client_address;
+use crate::request::cookie::REFRESH_COOKIE;
+use crate::request::field_names::{HOP_BY_HOP, IDENTITY_PREFIX, SPOOFABLE, is_available};
+use crate::request::head::RequestHead;
 use crate::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
+use crate::token_hash::TokenHash;
+use crate::url::BaseUrl;
 use crate::time::UnixSeconds;
 use redis_rest::Command;
 use serde_json::Value;
@@ -128,7 +130,7 @@ impl IdentityFields {
         }
         let mut names: Vec<&String> = taken.into_iter().collect();
         for name in fields.names() {
-            if !is_field_name(name) {
+            if !is_available(name) {
                 read.report(format!("IDENTITY_FIELDS: {name}"), ConfigErrorKind::NotAField);
             }
             if names.contains(&name) {
@@ -333,7 +335,7 @@ impl<'p> Permit<'p> {
         let assertion = self.policy.assertion.as_ref().map(|assertion| &assertion.field);
         bare.starts_with(IDENTITY_PREFIX)
             || bare.starts_with("forwarded-")
-            || OURS_TO_SAY.contains(&bare)
+            || SPOOFABLE.contains(&bare)
             || self.policy.identity_fields.names().chain(assertion).any(|own| *own == name)
     }
 }
@@ -343,22 +345,6 @@ impl<'p> Permit<'p> {
 pub const TOUCH_SCRIPT: &str = "local seen = redis.call('HGET', KEYS[1], 'last_seen_at') \
     if seen and ARGV[1] - seen >= 60 then \
     redis.call('HSET', KEYS[1], 'last_seen_at', ARGV[1]) end return 0";
-
-/// Whether the edge may give a field of its own this name: none that HTTP, a proxy or the edge itself uses
-/// for something else.
-pub(crate) fn is_field_name(name: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let bare = name.strip_prefix("x-").unwrap_or(name);
-    (1..=64).contains(&name.len())
-        && name.bytes().all(plain)
-        && !name.starts_with('-')
-        && !HOP_BY_HOP.contains(&name)
-        && !OURS_TO_SAY.contains(&bare)
-        && !["accept", "access-", "content-", "forwarded-", "if-", "sec-", "trace"]
-            .iter()
-            .any(|taken| bare.starts_with(taken))
-        && !TAKEN.contains(&name)
-}
 
 /// Whether `text` is a `traceparent` (W3C Trace Context section 3.2), of version 00 or a later one.
 fn is_traceparent(text: &str) -> bool {
@@ -386,9 +372,6 @@ fn traceparent(request_id: &str) -> String {
     format!("00-{trace:0>32}-{parent:0>16}-00")
 }
 
-/// What every identity field's name begins with, unless it is given another.
-const IDENTITY_PREFIX: &str = "portcullis-";
-
 /// A claim as a header field's value: visible ASCII and inner spaces stay, every other byte and `%` is
 /// percent-encoded, so that no claim can end the field or begin another.
 fn field_value(text: &str) -> String {
@@ -407,65 +390,6 @@ fn field_value(text: &str) -> String {
     }
     value
 }
-
-/// RFC 9110 section 7.6.1, and the fields of the proxies before it.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Without their `x-`: what other proxies say of the client, which the edge says anew, once; and fields
-/// that make some servers take another path or method than the one that was judged.
-const OURS_TO_SAY: [&str; 17] = [
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-    "cf-pseudo-ipv4",
-    "client-ip",
-    "cluster-client-ip",
-    "fastly-client-ip",
-    "forwarded",
-    "http-method",
-    "http-method-override",
-    "method-override",
-    "original-host",
-    "original-uri",
-    "original-url",
-    "real-ip",
-    "request-id",
-    "rewrite-url",
-    "true-client-ip",
-];
-
-/// Fields of requests and answers that have a meaning of their own.
-const TAKEN: [&str; 20] = [
-    "age",
-    "allow",
-    "authorization",
-    "cache-control",
-    "cookie",
-    "date",
-    "expect",
-    "from",
-    "host",
-    "link",
-    "location",
-    "origin",
-    "pragma",
-    "priority",
-    "range",
-    "referer",
-    "set-cookie",
-    "user-agent",
-    "vary",
-    "via",
-];
 
 /// Most names that are read from a `Connection` field.
 const LISTED_MAX: usize = 32;

@@ -10,23 +10,22 @@ mod routes;
 pub use error::{ConfigError, ConfigErrorKind};
 pub(crate) use members::ObjectReader;
 pub(crate) use reader::SettingsReader;
-pub(crate) use routes::{is_method, is_token};
 
 use crate::address::Addresses;
 use crate::assertion::Assertion;
 use crate::breaker::BreakerPolicy;
 use crate::cors::{self, Cors, Fields};
-use crate::denial::Denial;
+use crate::refusal::Denial;
 use crate::document;
 use crate::issuer::Issuer;
-use crate::key::StoreKeys;
+use crate::store::keys::StoreKeys;
 use crate::limit::{Limit, LimitBy};
 use crate::permit::IdentityFields;
-pub(crate) use crate::permit::is_field_name;
-use crate::request_head::RequestHead;
+use crate::request::head::RequestHead;
 use crate::route::{self, Access, Route, StoreOutage};
-use crate::seal::Seal;
-use std::fmt;
+use crate::store::seal::Seal;
+use crate::store::address::StoreAddress;
+use crate::url::BaseUrl;
 
 /// Everything that the edge was told, checked.
 #[derive(Clone, Debug)]
@@ -120,30 +119,6 @@ impl FailureLimit {
     }
 }
 
-/// Where the store is, and how it is spoken to.
-#[derive(Clone, Debug)]
-pub enum StoreAddress {
-    /// A memcached, by its own protocol.
-    Memcached(memcached::Address),
-    /// By the Upstash REST protocol, with a bearer token.
-    Rest {
-        /// Its URL.
-        url: BaseUrl,
-        /// The token.
-        token: Secret,
-    },
-}
-
-impl StoreAddress {
-    /// The address as it may be shown.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Memcached(address) => &address.host,
-            Self::Rest { url, .. } => url.as_str(),
-        }
-    }
-}
-
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub enum Destination<'p> {
@@ -171,49 +146,6 @@ pub enum LogPolicy {
     All,
     /// Those that were refused.
     Refused,
-}
-
-/// An absolute `http` or `https` URL without query, fragment and trailing slash.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct BaseUrl(String);
-
-impl BaseUrl {
-    /// The URL, if `text` is one.
-    pub fn parse(text: &str) -> Option<Self> {
-        let plain = crate::issuer::is_url(text) && !text.contains('?');
-        plain.then(|| Self(text.trim_end_matches('/').to_owned()))
-    }
-
-    /// The URL of `target`, which begins with a slash, below this one.
-    pub fn join(&self, target: &str) -> String {
-        format!("{}{target}", self.0)
-    }
-
-    /// The URL itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A credential of the edge's own.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text, to be sent to whom it is for.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(REDACTED)")
-    }
 }
 
 impl Policy {
@@ -272,7 +204,7 @@ impl Policy {
             read.number("INTROSPECTIONS_PER_SECOND_MAX", 50, 1, 100_000);
         let auth_body_bytes_max = read.number("AUTH_BODY_BYTES_MAX", 16_384, 1, 1_048_576);
         let log = read.log();
-        let seal = Seal::read(&mut read);
+        let seal = read.seal();
         let addresses = read.object("ADDRESSES").map(Addresses::read).unwrap_or_default();
         let trusted_proxies = read.number("TRUSTED_PROXIES", 0, 0, 10);
         let failure_limit = read.object("FAILURE_LIMIT").and_then(FailureLimit::read);

@@ -6,15 +6,17 @@
 //! given again.
 
 use crate::claims::Claims;
-use crate::credential::{Token, TokenHash};
-use crate::denial::Refusal;
+use crate::credential::Token;
+use crate::refusal::Refusal;
 use crate::json;
 use crate::jwt::UnverifiedJwt;
-use crate::key::StoreKeys;
+use crate::store::keys::StoreKeys;
 use crate::marker;
 use crate::policy::Policy;
-use crate::replay::{REFRESH_COOKIE, ReplayKey};
-use crate::request_head::RequestHead;
+use crate::replay::ReplayKey;
+use crate::request::cookie::REFRESH_COOKIE;
+use crate::request::head::RequestHead;
+use crate::token_hash::TokenHash;
 use crate::time::UnixSeconds;
 use redis_rest::{Command, Reply};
 use serde_json::{Value, json};

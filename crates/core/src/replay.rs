@@ -46,9 +46,6 @@ impl ReplayKey {
     }
 }
 
-/// The cookie that holds the bundled auth service's refresh token, for pages.
-pub const REFRESH_COOKIE: &str = "__Host-portcullis-refresh";
-
 const LABEL: &[u8] = b"portcullis refresh v1\n";
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use crate::address::Addresses;
 use crate::cors::Cors;
-use crate::denial::Denial;
+use crate::refusal::Denial;
 use crate::limit::Limit;
-use crate::policy::BaseUrl;
-use crate::request_head::RequestHead;
+use crate::request::syntax::is_host;
+use crate::url::BaseUrl;
+use crate::request::head::RequestHead;
 use serde_json::Value;
 
 /// One line of the policy.
@@ -295,12 +296,6 @@ pub(crate) fn find<'r>(
         (None, None) => Err(Denial::RouteNotFound),
         (Some(_), _) | (None, Some(_)) => Err(Denial::PathAmbiguous),
     }
-}
-
-/// Whether `text` is one host with an optional port (RFC 9112 section 3.2). Two `Host` fields come joined
-/// by a comma.
-fn is_host(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
 }
 
 /// What Unicode's compatibility forms (NFKC) make dot, slash, backslash, semicolon and percent sign of.

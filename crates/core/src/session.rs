@@ -3,7 +3,7 @@
 
 use crate::claims::Claims;
 use crate::json;
-use crate::seal::Seal;
+use crate::store::seal::Seal;
 use crate::time::UnixSeconds;
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 mod outages;
 
 use super::*;
-use crate::denial::Refusal;
+use crate::refusal::Refusal;
 use crate::permit::Permit;
 use crate::policy::Destination;
 use crate::policy::tests::{policy, policy_with};

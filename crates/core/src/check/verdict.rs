@@ -2,7 +2,7 @@
 
 use super::{AuthenticatedRequest, Check, StoreResult, VerifiedToken};
 use crate::claims::Claims;
-use crate::denial::{Denial, Outage, Refusal};
+use crate::refusal::{Denial, Outage, Refusal};
 use crate::limit::LimitOutage;
 use crate::marker;
 use crate::permit::{Degraded, Permit, Target};

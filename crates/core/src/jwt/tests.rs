@@ -1,4 +1,6 @@
 use super::*;
+use crate::jose::algorithm::Algorithm;
+use crate::jose::header::{FORBIDDEN, KID_BYTES_MAX};
 use crate::issuer::KeyLocation;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;

@@ -55,17 +55,6 @@ fn an_answer_of_the_script_is_read() {
     check(&[], None);
 }
 
-#[test]
-fn addresses_are_grouped() {
-    fn check(address: &str, expect: &str) {
-        assert_eq!(address_group(address.parse().ok()), expect);
-    }
-    check("192.0.2.1", "192.0.2.1");
-    check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64");
-    check("::ffff:192.0.2.1", "192.0.2.1");
-    check("not an address", "unknown");
-}
-
 fn claims(sub: &str, others: &[(&str, Value)]) -> Claims {
     Claims {
         iss: "https://issuer.example".into(),

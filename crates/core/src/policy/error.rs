@@ -1,6 +1,6 @@
 //! What can be wrong with a setting, and how it is mended.
 
-use crate::jwks::KeyFault;
+use crate::jose::jwks::KeyFault;
 use std::fmt;
 
 /// A setting that can't be used: its name, and the fault with its fix.

@@ -1,12 +1,14 @@
 //! `ISSUERS`: whose tokens are accepted, and who vouches for them.
 
-use super::Secret;
 use super::error::ConfigErrorKind;
 use super::members::ObjectReader;
 use super::reader::SettingsReader;
 use crate::introspection::{ClientAuth, Introspection};
-use crate::issuer::{Issuer, KeyLocation, TokenType, is_url};
-use crate::jwks::{Algorithm, Jwks, KeyFault, KeySource};
+use crate::issuer::{Issuer, KeyLocation, TokenType};
+use crate::jose::algorithm::Algorithm;
+use crate::jose::jwks::{Jwks, KeyFault, KeySource};
+use crate::secret::Secret;
+use crate::url::is_url;
 
 impl SettingsReader<'_> {
     pub(super) fn issuers(&mut self) -> Vec<Issuer> {

@@ -4,7 +4,7 @@ use super::error::ConfigErrorKind;
 use super::is_safe_name;
 use super::members::ObjectReader;
 use super::reader::SettingsReader;
-use super::routes::is_token;
+use crate::request::syntax::is_token;
 use crate::limit::{Algorithm, Limit, LimitBy, LimitOutage, LimitTiming, Plans};
 use serde_json::Value;
 

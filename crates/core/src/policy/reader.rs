@@ -2,9 +2,13 @@
 
 use super::error::{ConfigError, ConfigErrorKind};
 use super::members::ObjectReader;
-use super::{BaseUrl, LogPolicy, Secret, StoreAddress, is_safe_name};
+use super::{LogPolicy, is_safe_name};
+use crate::secret::Secret;
+use crate::store::address::StoreAddress;
+use crate::store::seal::Seal;
+use crate::url::BaseUrl;
 use crate::json;
-use crate::key::StoreKeys;
+use crate::store::keys::StoreKeys;
 use serde_json::Value;
 
 pub(crate) struct SettingsReader<'l> {
@@ -162,5 +166,37 @@ impl<'l> SettingsReader<'l> {
         (place, value): (String, Value),
     ) -> Option<ObjectReader<'_, 'l>> {
         ObjectReader::of(self, place, value)
+    }
+
+    /// `RECORD_ENCRYPTION_KEY` and `RECORD_ENCRYPTION_KEY_PREVIOUS`.
+    pub(crate) fn seal(&mut self) -> Option<Seal> {
+        let (current, previous) = (
+            self.optional("RECORD_ENCRYPTION_KEY"),
+            self.optional("RECORD_ENCRYPTION_KEY_PREVIOUS"),
+        );
+        let Some(current) = current else {
+            if previous.is_some() {
+                self.report("RECORD_ENCRYPTION_KEY", ConfigErrorKind::Missing);
+            }
+            return None;
+        };
+        let mut good = true;
+        for (name, text) in [
+            ("RECORD_ENCRYPTION_KEY", Some(&current)),
+            ("RECORD_ENCRYPTION_KEY_PREVIOUS", previous.as_ref()),
+        ] {
+            if text.is_some_and(|text| !Seal::is_key(text)) {
+                self.report(name, ConfigErrorKind::NotARecordEncryptionKey);
+                good = false;
+            }
+        }
+        if !good {
+            return None;
+        }
+        let seal = Seal::new(&current, previous.as_deref());
+        if seal.is_none() {
+            self.report("RECORD_ENCRYPTION_KEY_PREVIOUS", ConfigErrorKind::Duplicate);
+        }
+        seal
     }
 }

@@ -3,7 +3,9 @@
 use super::error::ConfigErrorKind;
 use super::members::ObjectReader;
 use super::reader::SettingsReader;
-use super::{BaseUrl, is_safe_name};
+use super::is_safe_name;
+use crate::request::syntax::{is_cookie_name, is_method, is_scope};
+use crate::url::BaseUrl;
 use crate::address::Addresses;
 use crate::cors::Cors;
 use crate::limit::{Limit, LimitBy};
@@ -199,23 +201,4 @@ impl ObjectReader<'_, '_> {
         }
         claims
     }
-}
-
-pub(crate) fn is_method(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
-}
-
-fn is_scope(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
-}
-
-fn is_cookie_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-}
-
-/// A token of RFC 9110 section 5.6.2.
-pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

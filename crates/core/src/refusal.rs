@@ -1,66 +1,66 @@
-//! Why a request is refused, sorted by who must act: the caller ([`Denial`]) or whoever runs a
-//! dependency ([`Outage`]). How a refusal looks in HTTP is not known here.
+//! Why a request is refused, sorted by who must act: the caller ([`Denial`]) or the operator of a
+//! dependency ([`Outage`]). The HTTP form of a refusal is not known here.
 
 use std::fmt;
 
 /// The caller must change the request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Denial {
-    /// The client's address is on the list of those that are refused, or not on that of those that are not.
+    /// The client's address is on the deny list, or missing from the allow list.
     AddressRefused,
-    /// The token's `alg` is not the one of the key that it names, or not one the issuer may use.
+    /// The token's `alg` is not its key's, or not one of the issuer's.
     AlgorithmRefused,
-    /// The token is meant for somebody else (`aud`).
+    /// The token is for another audience (`aud`).
     AudienceMismatch,
-    /// The body ended before its announced end, or can't be read.
+    /// The body ended before its announced length, or can't be read.
     BodyIncomplete,
-    /// The body is longer than the route takes.
+    /// The body is longer than the route accepts.
     BodyTooLarge,
-    /// The body took longer than the call that it is for may take.
+    /// The body took longer than the timeout of the call that it is for.
     BodyTooSlow,
-    /// A GET or HEAD request announces a body, which the platform can't send on.
+    /// A GET or HEAD request announces a body, which the platform can't forward.
     BodyUnexpected,
-    /// The token is good, but does not carry the claims that the route requires.
+    /// The token is valid, but lacks the claims that the route requires.
     ClaimInsufficient,
-    /// There is a credential, but not in the form of RFC 6750 section 2.1; or there are two.
+    /// The credential has not the form of RFC 6750 section 2.1, or there are two.
     CredentialMalformed,
-    /// Too many bad tokens came from the client's address.
+    /// Too many invalid tokens came from the client's address.
     TooManyInvalidTokens {
-        /// Until the next unknown token is looked at.
+        /// The time until the next unknown token is verified.
         wait_ms: u64,
     },
-    /// There are more header fields than are looked at.
+    /// The request has too many header fields.
     HeadersTooLarge,
-    /// The host is not one name with an optional port; or there are two.
+    /// The host is not one name with an optional port, or there are two.
     HostMalformed,
-    /// No issuer of that name is trusted here (`iss`).
+    /// The token's issuer (`iss`) is not trusted.
     IssuerUnknown,
     /// The issuer has no key of that `kid`.
     KeyUnknown,
-    /// A cookie came with a request that changes something, from a page of another site.
+    /// A cookie came with a state-changing request from a page of another site.
     CrossSiteDenied,
-    /// The path could be read in two ways: encoded slashes, dot segments, empty segments, NUL.
+    /// The path has two readings: encoded slashes, dot segments, empty segments, NUL.
     PathAmbiguous,
-    /// The route's limit is used up.
+    /// A limit of the route is exhausted.
     RateLimited {
-        /// Until this request would be admitted.
+        /// The time until this request would be admitted.
         wait_ms: u64,
     },
     /// No route matches.
     RouteNotFound,
-    /// The token is good, but does not carry the scope that the route requires.
+    /// The token is valid, but lacks the scope that the route requires.
     ScopeInsufficient,
-    /// The signature does not hold.
+    /// The signature is invalid.
     SignatureInvalid,
     /// The token's `exp` has passed.
     TokenExpired,
-    /// The provider says that the token is not active.
+    /// The provider reports the token as inactive.
     TokenInactive,
     /// The token is not a JWS in compact form whose header and claims are well typed.
     TokenMalformed,
-    /// No credential came with the request.
+    /// The request has no credential.
     TokenMissing,
-    /// The token's `nbf` or `iat` lies ahead.
+    /// The token's `nbf` or `iat` is in the future.
     TokenNotYetValid,
     /// The token, its session or its subject was revoked.
     TokenRevoked,
@@ -71,8 +71,8 @@ pub enum Denial {
 }
 
 impl Denial {
-    /// Whether it is what somebody earns who tries tokens: a client that is merely late, or has none yet, is
-    /// no guesser.
+    /// Returns whether the refusal is a sign of guessed tokens. A client whose token has expired, or
+    /// that has none yet, is not guessing.
     pub fn is_guess(self) -> bool {
         match self {
             Self::AlgorithmRefused
@@ -106,7 +106,7 @@ impl Denial {
         }
     }
 
-    /// The stable code that clients may rely on.
+    /// Returns the stable code that clients may rely on.
     pub fn code(self) -> &'static str {
         match self {
             Self::AddressRefused => "address_refused",
@@ -176,41 +176,41 @@ impl fmt::Display for Denial {
     }
 }
 
-/// A dependency did not do its part.
+/// A dependency failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outage {
-    /// This isolate asks the provider as often as it may already.
+    /// This isolate has reached its rate of introspections.
     IntrospectionBusy,
-    /// The provider answered with an error, or with something that is no answer.
+    /// The provider returned an error, or a malformed response.
     IntrospectionBadResponse,
-    /// The provider did not answer within its deadline.
+    /// The provider did not respond in time.
     IntrospectionTimeout,
     /// The provider can't be reached.
     IntrospectionUnreachable,
-    /// The issuer's key set can't be had.
+    /// The issuer's key set can't be fetched.
     KeysUnavailable,
-    /// The auth service failed, and what it said of that is not for clients.
+    /// The auth service returned an error that is not for clients.
     AuthBadResponse,
-    /// The auth service did not answer within its deadline.
+    /// The auth service did not respond in time.
     AuthTimeout,
     /// The auth service can't be reached.
     AuthUnreachable,
-    /// Somebody else's refresh with the same token is under way for too long.
+    /// Another refresh with the same token takes too long.
     RefreshPending,
-    /// The store answered with an error, or with something that is no answer.
+    /// The store returned an error, or a malformed response.
     StoreBadResponse,
-    /// The store did not answer within its deadline.
+    /// The store did not respond in time.
     StoreTimeout,
     /// The store can't be reached.
     StoreUnreachable,
-    /// The upstream did not answer within its deadline.
+    /// The upstream did not respond in time.
     UpstreamTimeout,
     /// The upstream can't be reached.
     UpstreamUnreachable,
 }
 
 impl Outage {
-    /// The stable code that clients may rely on.
+    /// Returns the stable code that clients may rely on.
     pub fn code(self) -> &'static str {
         match self {
             Self::IntrospectionBusy => "introspection_busy",
@@ -252,19 +252,19 @@ impl fmt::Display for Outage {
     }
 }
 
-/// Either reason for not forwarding a request.
+/// The reason for not forwarding a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
     /// The caller must act.
     Denied(Denial),
-    /// The edge's own configuration is faulty, and it serves nothing until that is mended.
+    /// The edge's configuration is invalid, and it serves nothing until that is corrected.
     Misconfigured,
-    /// Whoever runs the dependency must act.
+    /// The operator of the dependency must act.
     Out(Outage),
 }
 
 impl Refusal {
-    /// The stable code that clients may rely on.
+    /// Returns the stable code that clients may rely on.
     pub fn code(self) -> &'static str {
         match self {
             Self::Denied(denial) => denial.code(),
@@ -305,8 +305,8 @@ mod tests {
 
     /// Every arm of the `code` functions above has a row in the table.
     #[test]
-    fn every_code_is_documented() {
-        let codes = include_str!("denial.rs").lines().filter_map(|line| {
+    fn each_code_is_documented() {
+        let codes = include_str!("refusal.rs").lines().filter_map(|line| {
             let (_, code) = line.trim().strip_prefix("Self::")?.split_once(" => \"")?;
             let code = code.strip_suffix("\",")?;
             code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then_some(code)

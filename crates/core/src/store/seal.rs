@@ -1,7 +1,6 @@
-//! Sealing: what the store keeps of a token is for the edge and its auth service alone, and stays what they wrote,
-//! where they wrote it. AES-256-GCM, with the store's key as associated data.
+//! Encryption of the store's records by AES-256-GCM. Only the edge and the auth service can read or
+//! write them. The store's key is associated data, so that a record can't be moved to another key.
 
-use crate::policy::{ConfigErrorKind, SettingsReader};
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine as _;
@@ -9,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use std::fmt;
 use std::sync::Arc;
 
-/// The keys that values in the store are sealed with. The first one seals; each opens.
+/// The keys that records are encrypted with. The first one seals; each one opens.
 #[derive(Clone)]
 pub struct Seal {
     keys: Arc<Vec<RecordEncryptionKey>>,
@@ -28,7 +27,8 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// Keys as they are configured, `id:base64` each: the one that seals, and one that was used before.
+    /// Creates a seal from keys as they are configured, `id:base64` each. Returns `None` if one is
+    /// malformed or both have one name.
     pub fn new(current: &str, previous: Option<&str>) -> Option<Self> {
         let keys = [Some(current), previous].into_iter().flatten().map(RecordEncryptionKey::parse);
         let keys: Vec<RecordEncryptionKey> = keys.collect::<Option<_>>()?;
@@ -36,39 +36,12 @@ impl Seal {
         unique.then(|| Self { keys: Arc::new(keys) })
     }
 
-    /// `RECORD_ENCRYPTION_KEY` and `RECORD_ENCRYPTION_KEY_PREVIOUS`.
-    pub(crate) fn read(read: &mut SettingsReader<'_>) -> Option<Self> {
-        let (current, previous) = (
-            read.optional("RECORD_ENCRYPTION_KEY"),
-            read.optional("RECORD_ENCRYPTION_KEY_PREVIOUS"),
-        );
-        let Some(current) = current else {
-            if previous.is_some() {
-                read.report("RECORD_ENCRYPTION_KEY", ConfigErrorKind::Missing);
-            }
-            return None;
-        };
-        let mut good = true;
-        for (name, text) in [
-            ("RECORD_ENCRYPTION_KEY", Some(&current)),
-            ("RECORD_ENCRYPTION_KEY_PREVIOUS", previous.as_ref()),
-        ] {
-            if text.is_some_and(|text| RecordEncryptionKey::parse(text).is_none()) {
-                read.report(name, ConfigErrorKind::NotARecordEncryptionKey);
-                good = false;
-            }
-        }
-        if !good {
-            return None;
-        }
-        let seal = Self::new(&current, previous.as_deref());
-        if seal.is_none() {
-            read.report("RECORD_ENCRYPTION_KEY_PREVIOUS", ConfigErrorKind::Duplicate);
-        }
-        seal
+    /// Returns whether `text` is one key as it is configured.
+    pub(crate) fn is_key(text: &str) -> bool {
+        RecordEncryptionKey::parse(text).is_some()
     }
 
-    /// Seals `text` for the place `key` in the store. `nonce` is never the same twice.
+    /// Encrypts `text` for the store's key `key`. `nonce` must never repeat.
     pub fn seal(&self, text: &str, key: &str, nonce: [u8; 12]) -> Option<String> {
         let own = self.keys.first()?;
         let payload = Payload { msg: text.as_bytes(), aad: key.as_bytes() };
@@ -77,13 +50,13 @@ impl Seal {
         Some(format!("{VERSION}.{}.{}", own.id, URL_SAFE_NO_PAD.encode(sealed)))
     }
 
-    /// Whether it is the key that seals now which sealed this, and not the one before.
+    /// Returns whether the current key, and not the previous one, sealed this.
     pub fn is_sealed_by_first(&self, sealed: &str) -> bool {
         let id = sealed.split('.').nth(1);
         self.keys.first().is_some_and(|own| id == Some(own.id.as_str()))
     }
 
-    /// What was sealed for the place `key`, if one of the keys opens it.
+    /// Decrypts a record of the store's key `key`. Returns `None` if none of the keys opens it.
     pub fn open(&self, sealed: &str, key: &str) -> Option<String> {
         let (id, body) = sealed.strip_prefix(VERSION)?.strip_prefix('.')?.split_once('.')?;
         let own = self.keys.iter().find(|own| own.id == id)?;
@@ -95,6 +68,7 @@ impl Seal {
 }
 
 impl RecordEncryptionKey {
+    /// Parses `id:base64`, 32 bytes.
     fn parse(text: &str) -> Option<Self> {
         let (id, key) = text.trim().split_once(':')?;
         let named = (1..=32).contains(&id.len())
@@ -105,7 +79,7 @@ impl RecordEncryptionKey {
     }
 }
 
-/// What every sealed value begins with.
+/// The beginning of every sealed value.
 const VERSION: &str = "v1";
 
 #[cfg(test)]
@@ -119,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_in_its_place_alone() {
+    fn sealed_record_opens_only_under_its_own_key() {
         let seal = Seal::new(&key("a", 1), None).unwrap();
         let sealed = seal.seal("alice", "pc:token:x", [7; 12]).unwrap();
         assert!(sealed.starts_with("v1.a.") && !sealed.contains("alice"), "{sealed}");
@@ -136,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_replaced_without_a_gap() {
+    fn previous_key_opens_records_during_rotation() {
         let old = Seal::new(&key("a", 1), None).unwrap();
         let both = Seal::new(&key("b", 2), Some(&key("a", 1))).unwrap();
         let new = Seal::new(&key("b", 2), None).unwrap();
@@ -151,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_32_bytes_with_a_name() {
+    fn encryption_key_needs_a_name_and_32_bytes() {
         for text in ["", "a", "a:", ":AAAA", "a:AAAA", &key("a b", 1), &key("", 1)] {
             assert!(Seal::new(text, None).is_none(), "{text}");
         }

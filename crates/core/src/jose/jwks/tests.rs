@@ -1,4 +1,5 @@
 use super::*;
+use crate::jose::algorithm::KeyParameters;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -25,7 +26,7 @@ fn from(members: &str, allowed: &[Algorithm], source: KeySource) -> Result<Algor
 }
 
 #[test]
-fn a_key_has_one_algorithm_or_none() {
+fn key_is_loaded_with_exactly_one_algorithm() {
     use Algorithm::{EdDsa, Es256, Ps256, Rs256};
     fn check(members: &str, allowed: &[Algorithm], expect: Result<Algorithm, KeyFault>) {
         assert_eq!(one(members, allowed), expect, "{members} {allowed:?}");
@@ -65,7 +66,7 @@ fn a_key_has_one_algorithm_or_none() {
 }
 
 #[test]
-fn each_algorithm_has_keys_of_its_own() {
+fn algorithm_takes_only_its_own_keys() {
     let ec = |crv: &str, bytes: usize| {
         let member = URL_SAFE_NO_PAD.encode(vec![1; bytes]);
         format!(r#""kty":"EC","crv":"{crv}","x":"{member}","y":"{member}""#)
@@ -74,10 +75,10 @@ fn each_algorithm_has_keys_of_its_own() {
         |bytes: usize| format!(r#""kty":"oct","k":"{}""#, URL_SAFE_NO_PAD.encode(vec![1; bytes]));
     let rsa = rsa(256, &[1, 0, 1]);
     for algorithm in Algorithm::ALL {
-        let good = match algorithm.facts() {
-            Facts { kty: "OKP", .. } => ED.to_owned(),
-            Facts { kty: "EC", crv: Some(crv), member_bytes: Some(bytes), .. } => ec(crv, bytes),
-            Facts { kty: "oct", member_bytes: Some(bytes), .. } => oct(bytes),
+        let good = match algorithm.parameters() {
+            KeyParameters { kty: "OKP", .. } => ED.to_owned(),
+            KeyParameters { kty: "EC", crv: Some(crv), member_bytes: Some(bytes), .. } => ec(crv, bytes),
+            KeyParameters { kty: "oct", member_bytes: Some(bytes), .. } => oct(bytes),
             _ => rsa.clone(),
         };
         let named = |members: &str| format!(r#"{members},"alg":"{}""#, algorithm.name());
@@ -95,32 +96,32 @@ fn each_algorithm_has_keys_of_its_own() {
 }
 
 #[test]
-fn a_secret_is_long_and_not_published() {
+fn hmac_secret_is_rejected_when_short_or_published() {
     let oct = |bytes: usize, alg: &str| {
         format!(r#""kty":"oct","alg":"{alg}","k":"{}""#, URL_SAFE_NO_PAD.encode(vec![1; bytes]))
     };
-    for (alg, algorithm, least) in [
+    for (alg, algorithm, minimum) in [
         ("HS256", Algorithm::Hs256, 32),
         ("HS384", Algorithm::Hs384, 48),
         ("HS512", Algorithm::Hs512, 64),
     ] {
-        assert_eq!(one(&oct(least, alg), &[algorithm]), Ok(algorithm));
-        assert_eq!(one(&oct(least + 100, alg), &[algorithm]), Ok(algorithm));
-        assert_eq!(one(&oct(least - 1, alg), &[algorithm]), Err(KeyFault::SecretShort));
-        let published = from(&oct(least, alg), &[algorithm], KeySource::Published);
+        assert_eq!(one(&oct(minimum, alg), &[algorithm]), Ok(algorithm));
+        assert_eq!(one(&oct(minimum + 100, alg), &[algorithm]), Ok(algorithm));
+        assert_eq!(one(&oct(minimum - 1, alg), &[algorithm]), Err(KeyFault::SecretShort));
+        let published = from(&oct(minimum, alg), &[algorithm], KeySource::Published);
         assert_eq!(published, Err(KeyFault::SecretPublished));
     }
 }
 
 #[test]
-fn private_members_are_not_kept() {
+fn private_members_are_dropped() {
     let text = format!(r#"{{"keys":[{{{ED},"d":"c2VjcmV0"}}]}}"#);
     let (set, _) = Jwks::parse(&text, &[Algorithm::EdDsa], KeySource::Published).unwrap();
     assert!(!set.keys[0].jwk.contains("c2VjcmV0"));
 }
 
 #[test]
-fn a_key_is_selected_by_its_name_and_algorithm() {
+fn key_is_selected_by_kid_and_algorithm() {
     let text = format!(
         r#"{{"keys":[{{"kid":"a",{ED}}},{{"kid":"b",{EC}}},{{"kid":"c",{EC}}},{{"kid":"c",{EC}}}]}}"#
     );
@@ -140,7 +141,7 @@ fn a_key_is_selected_by_its_name_and_algorithm() {
 }
 
 #[test]
-fn a_set_is_bounded() {
+fn key_set_is_rejected_when_malformed_or_too_large() {
     let parse = |text: &str| Jwks::parse(text, &[], KeySource::Published);
     for text in
         ["[]", "<html>", "{}", r#"{"keys":{}}"#, r#"{"keys":[7]}"#, r#"{"keys":[],"keys":[]}"#]

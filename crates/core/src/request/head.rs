@@ -1,7 +1,7 @@
-//! A request's head as the policy sees it, read from the flat text in which a host hands it over.
+//! A request's method, target and header fields, as the host passes them.
 
-/// Method, target and header fields of a request. Names are lower-case, as HTTP/2 and the Fetch
-/// standard have them; several fields of one name were joined by `", "`.
+/// The head of a request. Field names are lower-case, as in HTTP/2 and the Fetch standard. Several
+/// fields of one name are joined by `", "`.
 #[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
     method: &'a str,
@@ -10,13 +10,13 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// A head of its parts. `url` is absolute.
+    /// Creates a head from its parts. `url` is absolute.
     pub fn new(method: &'a str, url: &'a str, headers: Vec<(&'a str, &'a str)>) -> Self {
         Self { method, url, headers }
     }
 
-    /// Reads lines: method, URL, then name and value in turn. Neither part can hold a line break in
-    /// HTTP, so nothing is escaped.
+    /// Parses lines: method, URL, then names and values in turn. No part can contain a line break in
+    /// HTTP, so nothing is escaped. Returns `None` if the URL is missing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut lines = text.split('\n');
         let (method, url) = (lines.next()?, lines.next()?);
@@ -27,28 +27,28 @@ impl<'a> RequestHead<'a> {
         Some(Self { method, url, headers })
     }
 
-    /// The request method, as sent.
+    /// Returns the method, as sent.
     pub fn method(&self) -> &'a str {
         self.method
     }
 
-    /// All header fields, in the order of the host.
+    /// Returns all header fields, in the host's order.
     pub fn headers(&self) -> &[(&'a str, &'a str)] {
         &self.headers
     }
 
-    /// The value of the field `name`, which is given in lower case.
+    /// Returns the value of the field `name`, which is in lower case.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
     }
 
-    /// Whether a body is to come, as far as the fields say.
+    /// Returns whether the fields announce a body.
     pub fn announces_body(&self) -> bool {
         self.header("transfer-encoding").is_some()
             || self.header("content-length").is_some_and(|length| length.trim() != "0")
     }
 
-    /// The path, without query and fragment; `/` if the URL has none.
+    /// Returns the path without query and fragment, or `/` if the URL has none.
     pub fn path(&self) -> &'a str {
         let target = self.target();
         let end = target.find(['?', '#']).unwrap_or(target.len());
@@ -58,19 +58,19 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// The path and the query, as an upstream receives them.
+    /// Returns the path and the query, as an upstream receives them.
     pub fn target(&self) -> &'a str {
         let rest = self.after_scheme();
         rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or("/")
     }
 
-    /// The host, with its port where there is one.
+    /// Returns the host, with its port if there is one.
     pub fn host(&self) -> &'a str {
         let rest = self.after_scheme();
         rest.find(['/', '?', '#']).and_then(|at| rest.get(..at)).unwrap_or(rest)
     }
 
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     pub fn scheme(&self) -> &'a str {
         if self.url.starts_with("http://") { "http" } else { "https" }
     }
@@ -87,7 +87,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn url_is_split_into_host_path_and_target() {
         fn check(url: &str, host: &str, path: &str, target: &str) {
             let head = RequestHead::new("GET", url, vec![]);
             assert_eq!((head.host(), head.path(), head.target()), (host, path, target), "{url}");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_head_is_read() {
+    fn head_is_parsed_from_lines() {
         let head = RequestHead::parse(
             "POST\nhttps://a.example/x\naccept\n*/*\ncf-connecting-ip\n2001:db8::1",
         )

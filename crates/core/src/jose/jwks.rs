@@ -1,144 +1,22 @@
-//! A JSON Web Key Set (RFC 7517) as it is loaded: each key with its one algorithm, and the reason why
-//! any other key was left out.
+//! JSON Web Key Sets (RFC 7517): each key with its one algorithm, and why other keys were rejected.
 
-use crate::denial::Denial;
+use super::algorithm::Algorithm;
+use super::header::UnverifiedHeader;
 use crate::json;
-use crate::jwt::UnverifiedHeader;
+use crate::refusal::Denial;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1).
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Algorithm {
-    /// Ed25519.
-    EdDsa,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-    /// ECDSA on P-384 with SHA-384.
-    Es384,
-    /// ECDSA on P-521 with SHA-512.
-    Es512,
-    /// HMAC with SHA-256.
-    Hs256,
-    /// HMAC with SHA-384.
-    Hs384,
-    /// HMAC with SHA-512.
-    Hs512,
-    /// RSASSA-PSS with SHA-256.
-    Ps256,
-    /// RSASSA-PSS with SHA-384.
-    Ps384,
-    /// RSASSA-PSS with SHA-512.
-    Ps512,
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// RSASSA-PKCS1-v1_5 with SHA-384.
-    Rs384,
-    /// RSASSA-PKCS1-v1_5 with SHA-512.
-    Rs512,
-}
-
-/// All that this module has to know about one algorithm.
-struct Facts {
-    name: &'static str,
-    kty: &'static str,
-    crv: Option<&'static str>,
-    /// The members that make up the key.
-    members: &'static [&'static str],
-    /// Bytes of each member, where the curve or the hash sets them; for `oct`, at least so many.
-    member_bytes: Option<usize>,
-}
-
-impl Algorithm {
-    /// Each one.
-    pub const ALL: [Self; 13] = [
-        Self::EdDsa,
-        Self::Es256,
-        Self::Es384,
-        Self::Es512,
-        Self::Hs256,
-        Self::Hs384,
-        Self::Hs512,
-        Self::Ps256,
-        Self::Ps384,
-        Self::Ps512,
-        Self::Rs256,
-        Self::Rs384,
-        Self::Rs512,
-    ];
-
-    /// The algorithm of that name, if it is one of ours.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
-    }
-
-    /// The name of RFC 7518 or RFC 8037.
-    pub fn name(self) -> &'static str {
-        self.facts().name
-    }
-
-    /// Whether its key must be nobody else's: whoever verifies with it could sign.
-    pub(crate) fn is_secret(self) -> bool {
-        self.facts().kty == "oct"
-    }
-
-    fn facts(self) -> Facts {
-        let ec = |name, crv, bytes| Facts {
-            name,
-            kty: "EC",
-            crv: Some(crv),
-            members: &["x", "y"],
-            member_bytes: Some(bytes),
-        };
-        let oct = |name, bytes| Facts {
-            name,
-            kty: "oct",
-            crv: None,
-            members: &["k"],
-            member_bytes: Some(bytes),
-        };
-        let rsa =
-            |name| Facts { name, kty: "RSA", crv: None, members: &["n", "e"], member_bytes: None };
-        match self {
-            Self::EdDsa => Facts {
-                name: "EdDSA",
-                kty: "OKP",
-                crv: Some("Ed25519"),
-                members: &["x"],
-                member_bytes: Some(32),
-            },
-            Self::Es256 => ec("ES256", "P-256", 32),
-            Self::Es384 => ec("ES384", "P-384", 48),
-            Self::Es512 => ec("ES512", "P-521", 66),
-            Self::Hs256 => oct("HS256", 32),
-            Self::Hs384 => oct("HS384", 48),
-            Self::Hs512 => oct("HS512", 64),
-            Self::Ps256 => rsa("PS256"),
-            Self::Ps384 => rsa("PS384"),
-            Self::Ps512 => rsa("PS512"),
-            Self::Rs256 => rsa("RS256"),
-            Self::Rs384 => rsa("RS384"),
-            Self::Rs512 => rsa("RS512"),
-        }
-    }
-
-    /// Whether a key of that type and curve is for this algorithm.
-    fn fits(self, kty: &str, crv: Option<&str>) -> bool {
-        let facts = self.facts();
-        facts.kty == kty && (facts.crv.is_none() || facts.crv == crv)
-    }
-}
-
-/// A key that may vouch for tokens.
+/// A key that verifies tokens.
 #[derive(Clone, Eq, PartialEq)]
 pub struct VerifyingKey {
-    /// Its name; a key set of one key may leave it out.
+    /// The name; a set of one key may omit it.
     pub kid: Option<String>,
-    /// Its one algorithm.
+    /// The only algorithm that it is used with.
     pub algorithm: Algorithm,
-    /// The members that verify, and no others, as JSON, for the host to import. An HMAC key's is a secret.
+    /// The members needed to verify, as a JWK for the host to import. For HMAC it is a secret.
     pub jwk: String,
 }
 
@@ -148,52 +26,52 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Where a key set comes from, which decides whether it may hold secrets.
+/// The source of a key set, which decides whether it may hold secrets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KeySource {
-    /// Anybody could read it: the issuer's URL, or a plain variable.
+    /// Readable by everyone: the issuer's URL, or a plain variable.
     Published,
     /// A secret variable.
     Secret,
 }
 
-/// The keys of a set that may vouch for tokens.
+/// The usable keys of a key set.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Jwks {
     keys: Vec<VerifyingKey>,
 }
 
-/// Why a text is no key set.
+/// The reason why a text is no key set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum JwksError {
-    /// It is not JSON with an array `keys`.
+    /// The text is not JSON with an array `keys`.
     Malformed,
-    /// It holds more keys than are looked at.
+    /// The set holds too many keys.
     TooManyKeys,
 }
 
-/// Why one key of a set may not vouch for tokens.
+/// The reason why one key of a set is rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KeyFault {
-    /// No `alg`, and the issuer's algorithms leave more than one choice, or none.
+    /// The key has no `alg`, and the issuer's algorithms leave more than one choice, or none.
     AlgorithmAmbiguous,
-    /// Its `alg` is not one that the issuer may use.
+    /// The `alg` is not one of the issuer's.
     AlgorithmNotAllowed,
-    /// Its type or curve does not fit its `alg`.
+    /// The key type or curve does not fit `alg`.
     KeyTypeMismatch,
-    /// A member has not the length that its curve has.
+    /// A member has another length than the curve requires.
     LengthWrong,
-    /// A member that it needs is missing or no base64url.
+    /// A required member is missing or is no base64url.
     MemberMissing,
-    /// It is not for verifying: `use` is not `sig`, or `key_ops` lacks `verify`.
+    /// The key is not for verifying: `use` is not `sig`, or `key_ops` lacks `verify`.
     NotForVerifying,
-    /// An RSA exponent of 1, or an even one.
+    /// The RSA exponent is 1, or even.
     RsaExponentWeak,
-    /// An RSA modulus of less than 2048 bits, or of more than 8192.
+    /// The RSA modulus has fewer than 2048 bits, or more than 8192.
     RsaModulusLength,
-    /// An HMAC secret that everybody could read.
+    /// The HMAC secret is readable by everyone.
     SecretPublished,
-    /// An HMAC secret of fewer bits than its hash (RFC 7518 section 3.2).
+    /// The HMAC secret has fewer bits than its hash (RFC 7518 section 3.2).
     SecretShort,
 }
 
@@ -217,8 +95,8 @@ impl fmt::Display for KeyFault {
 }
 
 impl Jwks {
-    /// Reads a key set for an issuer that may use `allowed`. Keys that may not vouch are left out, each
-    /// with its place in the set and the fault, for the log.
+    /// Reads a key set for an issuer that may use `allowed`. Rejected keys are returned with their
+    /// place in the set and the reason, for the log.
     pub fn parse(
         text: &str,
         allowed: &[Algorithm],
@@ -240,13 +118,14 @@ impl Jwks {
         Ok((Self { keys }, faults))
     }
 
-    /// All keys, in the order of the set.
+    /// Returns all keys, in the order of the set.
     pub fn keys(&self) -> &[VerifyingKey] {
         &self.keys
     }
 
-    /// The place of the one key that a token's header names. The key decides the algorithm: a header
-    /// that claims another is refused. A token without `kid` is served only where one key is left.
+    /// Returns the place of the one key that a token's header names. The key decides the algorithm:
+    /// a header that claims another is rejected. Without `kid`, exactly one key must have the
+    /// header's algorithm.
     pub fn select(&self, header: &UnverifiedHeader) -> Result<usize, Denial> {
         let mut named = self.keys.iter().enumerate().filter(|(_, key)| match &header.kid {
             Some(kid) => key.kid.as_ref() == Some(kid),
@@ -292,32 +171,32 @@ fn load(
     if raw.get("key_ops").is_some_and(|ops| !verifies(ops)) {
         return Err(KeyFault::NotForVerifying);
     }
-    let facts = algorithm.facts();
-    if facts.kty == "oct" && source == KeySource::Published {
+    let parameters = algorithm.parameters();
+    if parameters.kty == "oct" && source == KeySource::Published {
         return Err(KeyFault::SecretPublished);
     }
     let mut needed = Map::new();
     needed.insert("kty".into(), kty.into());
-    if let Some(crv) = facts.crv {
+    if let Some(crv) = parameters.crv {
         needed.insert("crv".into(), crv.into());
     }
-    for name in facts.members {
+    for name in parameters.members {
         let value = text(name).ok_or(KeyFault::MemberMissing)?;
         let bytes = URL_SAFE_NO_PAD.decode(value).map_err(|_| KeyFault::MemberMissing)?;
-        judge_member(name, &bytes, facts.member_bytes)?;
+        check_member(name, &bytes, parameters.member_bytes)?;
         needed.insert((*name).into(), value.into());
     }
     let jwk = Value::Object(needed).to_string();
     Ok(VerifyingKey { kid: text("kid").map(str::to_owned), algorithm, jwk })
 }
 
-fn judge_member(name: &str, bytes: &[u8], length: Option<usize>) -> Result<(), KeyFault> {
+fn check_member(name: &str, bytes: &[u8], length: Option<usize>) -> Result<(), KeyFault> {
     let fault = match (name, length) {
         ("n", _) => (!(2048..=8192).contains(&significant_bits(bytes)))
             .then_some(KeyFault::RsaModulusLength),
         ("e", _) => (significant_bits(bytes) < 2 || bytes.last().is_some_and(|b| b % 2 == 0))
             .then_some(KeyFault::RsaExponentWeak),
-        ("k", Some(least)) => (bytes.len() < least).then_some(KeyFault::SecretShort),
+        ("k", Some(minimum)) => (bytes.len() < minimum).then_some(KeyFault::SecretShort),
         (_, Some(exact)) => (bytes.len() != exact).then_some(KeyFault::LengthWrong),
         (_, None) => None,
     };

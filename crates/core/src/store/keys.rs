@@ -1,15 +1,15 @@
-//! Every key in the store, in one place. docs/storage.md says who writes and who reads each; a test
-//! holds that page against [`StoreKeys::KINDS`].
+//! Every key in the store, in one place. docs/storage.md lists the writers and readers of each key;
+//! a test compares that page with [`StoreKeys::KINDS`].
 //!
-//! What names a person, a session or a token is hashed, together with the issuer that gave the name:
-//! two issuers may use the same subject.
+//! Names of subjects, sessions and tokens are hashed together with their issuer, because two issuers
+//! may use the same name.
 
-use crate::credential::TokenHash;
+use crate::token_hash::TokenHash;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-/// Makes the store's keys, all under one prefix.
+/// The names of the store's keys, all under one prefix.
 #[derive(Clone, Debug)]
 pub struct StoreKeys {
     prefix: String,
@@ -32,97 +32,97 @@ impl StoreKeys {
         "reconciled:",
     ];
 
-    /// The prefix that is used where none is configured.
+    /// The default prefix.
     pub const PREFIX: &'static str = "pc";
 
-    /// Keys under `prefix`, without its colon.
+    /// Creates keys under `prefix`, which has no colon.
     pub fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// The record of an access token.
+    /// Returns the key of an access token's record.
     pub fn token(&self, hash: &TokenHash) -> String {
         self.token_of(&hash.to_string())
     }
 
-    /// The record of an access token whose hash is known in writing.
+    /// Returns the key of an access token's record from the encoded hash.
     pub fn token_of(&self, hash: &str) -> String {
         format!("{}:token:{hash}", self.prefix)
     }
 
-    /// A session.
+    /// Returns the key of a session.
     pub fn session(&self, issuer: &str, sid: &str) -> String {
         format!("{}:session:{}", self.prefix, digest(issuer, sid))
     }
 
-    /// The sessions of a subject.
+    /// Returns the key of a subject's set of sessions.
     pub fn sessions(&self, issuer: &str, sub: &str) -> String {
         format!("{}:sessions:{}", self.prefix, digest(issuer, sub))
     }
 
-    /// The marker that a client's tokens are revoked up to a moment.
+    /// Returns the key of the marker that revokes a client's tokens up to a time.
     pub fn revoked_client(&self, issuer: &str, client: &str) -> String {
         format!("{}:revoked:client:{}", self.prefix, digest(issuer, client))
     }
 
-    /// The marker that one token is revoked.
+    /// Returns the key of the marker that revokes one token.
     pub fn revoked_jti(&self, issuer: &str, jti: &str) -> String {
         format!("{}:revoked:jti:{}", self.prefix, digest(issuer, jti))
     }
 
-    /// The marker that all tokens of a session are revoked.
+    /// Returns the key of the marker that revokes all tokens of a session.
     pub fn revoked_sid(&self, issuer: &str, sid: &str) -> String {
         format!("{}:revoked:sid:{}", self.prefix, digest(issuer, sid))
     }
 
-    /// The marker that a subject's tokens are revoked up to a moment.
+    /// Returns the key of the marker that revokes a subject's tokens up to a time.
     pub fn revoked_sub(&self, issuer: &str, sub: &str) -> String {
         format!("{}:revoked:sub:{}", self.prefix, digest(issuer, sub))
     }
 
-    /// The state of a limit for one `who`, which is hashed; and the hash.
-    pub fn limit(&self, limit: &str, who: &str) -> (String, [u8; 32]) {
-        let hash = hash(limit, who);
+    /// Returns the key of a limit's state for `subject`, which is hashed, and the hash.
+    pub fn limit(&self, limit: &str, subject: &str) -> (String, [u8; 32]) {
+        let hash = hash(limit, subject);
         (format!("{}:limit:{limit}:{}", self.prefix, URL_SAFE_NO_PAD.encode(hash)), hash)
     }
 
-    /// What the edges have counted.
+    /// Returns the key of the edges' counters.
     pub fn metrics(&self) -> String {
         format!("{}:metrics", self.prefix)
     }
 
-    /// A refresh under way, and then its answer, by the hash of the refresh token.
+    /// Returns the key of a refresh token's lease, which its response replaces.
     pub fn refresh(&self, hash: &TokenHash) -> String {
         self.refresh_of(&hash.to_string())
     }
 
-    /// The same, where the hash is known in writing.
+    /// Returns the key of a refresh token's lease from the encoded hash.
     pub fn refresh_of(&self, hash: &str) -> String {
         format!("{}:refresh:{hash}", self.prefix)
     }
 
-    /// The family of a refresh token that a refresh gave a moment ago.
+    /// Returns the key of the family of a recently issued refresh token.
     pub fn refresh_family(&self, hash: &str) -> String {
         format!("{}:refresh:family:{hash}", self.prefix)
     }
 
-    /// The marker that a family of refresh tokens was revoked a moment ago.
+    /// Returns the key of the marker that a family of refresh tokens was recently revoked.
     pub fn refresh_revoked(&self, family: &str) -> String {
         format!("{}:refresh:revoked:{family}", self.prefix)
     }
 
-    /// The sign of one auth service that the store still has what it was told.
+    /// Returns the key by which an auth service notices that the store lost data.
     pub fn reconciled(&self, auth: &str) -> String {
         format!("{}:reconciled:{auth}", self.prefix)
     }
 
-    /// The attempts to log in by one `who` of a kind: a username, or an address.
-    pub fn attempts(&self, kind: &str, who: &str) -> String {
-        format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, who))
+    /// Returns the key of the login attempts of a username or an address, as `kind` says.
+    pub fn attempts(&self, kind: &str, subject: &str) -> String {
+        format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, subject))
     }
 }
 
-/// A line break ends the realm, which can't hold one, so no two pairs run into the same text.
+/// A line break ends the realm, which can't contain one, so different pairs never give one text.
 fn digest(realm: &str, name: &str) -> String {
     URL_SAFE_NO_PAD.encode(hash(realm, name))
 }
@@ -137,7 +137,7 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    const STORAGE: &str = include_str!("../../../docs/storage.md");
+    const STORAGE: &str = include_str!("../../../../docs/storage.md");
 
     fn one_of_each() -> [String; 12] {
         let keys = StoreKeys::new(StoreKeys::PREFIX);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_key_is_documented() {
+    fn each_kind_of_key_is_documented() {
         for (key, kind) in one_of_each().iter().zip(StoreKeys::KINDS) {
             assert!(key.starts_with(&format!("pc:{kind}")), "{key}");
             assert!(STORAGE.contains(&format!("`pc:{kind}")), "docs/storage.md lacks pc:{kind}");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_two_issuers_do_not_meet() {
+    fn keys_differ_for_the_same_name_of_two_issuers() {
         let keys = StoreKeys::new("pc");
         assert_ne!(keys.session("a", "x"), keys.session("b", "x"));
         assert_ne!(keys.session("a", "x"), keys.session("a\nx", ""));
