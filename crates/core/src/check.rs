@@ -7,17 +7,18 @@ use crate::credential::Token;
 use crate::request::client_address::{address_group, client_address};
 use crate::token_hash::TokenHash;
 use crate::refusal::{Denial, Outage};
-use crate::introspection::Introspection;
-use crate::issuer::Issuer;
 use crate::jwt::UnverifiedJwt;
 use crate::store::keys::StoreKeys;
 use crate::limit::{
-    LimitCheck, LimitDecision, LimitInput, LimitOutage, LimitTiming,
+    LimitCheck, LimitDecision, LimitInput,
 };
 use crate::marker;
 use crate::policy::Policy;
 use crate::request::head::RequestHead;
-use crate::route::{Access, Route, StoreOutage, TokenRequirement};
+use crate::policy::introspection::Introspection;
+use crate::policy::issuer::Issuer;
+use crate::policy::limit::{LimitOutage, LimitTiming};
+use crate::policy::route::{Access, Route, StoreOutage, TokenRequirement};
 use crate::store::seal::Seal;
 use crate::session::TokenRecord;
 use crate::time::UnixSeconds;
@@ -185,7 +186,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     ) -> Result<Self, Denial> {
         let address = client_address(head, policy.trusted_proxies);
         let addresses = route.addresses.as_ref().unwrap_or(&policy.addresses);
-        addresses.judge(address)?;
+        addresses.check(address)?;
         let credential = match route.access {
             Access::Auth | Access::Public => None,
             Access::Protected => {
@@ -193,7 +194,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
                 Some((token, token.hash()))
             }
         };
-        let limited = addresses.limits(address);
+        let limited = addresses.is_limited(address);
         let (head, address) = (head.clone(), address_group(address));
         Ok(Self { policy, route, head, credential, address, limited })
     }

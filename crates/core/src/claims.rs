@@ -3,7 +3,7 @@
 //! known here.
 
 use crate::refusal::Denial;
-use crate::issuer::Issuer;
+use crate::policy::issuer::Issuer;
 use crate::time::UnixSeconds;
 use serde_json::{Map, Value};
 

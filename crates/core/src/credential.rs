@@ -2,7 +2,7 @@
 
 use crate::refusal::Denial;
 use crate::request::head::RequestHead;
-use crate::route::Route;
+use crate::policy::route::Route;
 use crate::token_hash::TokenHash;
 use std::fmt;
 
@@ -92,7 +92,7 @@ fn is_own_site(head: &RequestHead<'_>, route: &Route) -> bool {
         Some(origin) => {
             let own = origin.strip_prefix(head.scheme()).and_then(|rest| rest.strip_prefix("://"));
             own.is_some_and(|host| host.eq_ignore_ascii_case(head.host()))
-                || route.cors.as_ref().is_some_and(|cors| cors.credentials && cors.names(origin))
+                || route.cors.as_ref().is_some_and(|cors| cors.credentials && cors.lists(origin))
         }
         None => head.header("sec-fetch-site") == Some("same-origin"),
     }
@@ -110,8 +110,8 @@ const TOKEN_BYTES_MAX: usize = 8192;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cors::Cors;
-    use crate::policy::tests::policy;
+    use crate::policy::cors::Cors;
+    use crate::policy::fixtures::route;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -122,10 +122,10 @@ mod tests {
 
     #[test]
     fn a_bearer_token_is_found() {
-        let policy = policy();
+        let route = route();
         let check = |value: Option<&str>, expect: Result<&str, Denial>| {
             let headers = value.map(|value| ("authorization", value)).into_iter().collect();
-            let got = read("POST", headers, &policy.routes[2]);
+            let got = read("POST", headers, &route);
             assert_eq!(got.as_deref().map_err(|e| *e), expect, "{value:?}");
         };
         check(Some("Bearer abc.def-_~+/=="), Ok("abc.def-_~+/=="));
@@ -149,12 +149,12 @@ mod tests {
 
     #[test]
     fn a_cookie_serves_where_the_route_names_it() {
-        let mut policy = policy();
+        let mut route = route();
         let check = |route: &Route, cookie: &str, expect: Result<&str, Denial>| {
             let got = read("GET", vec![("cookie", cookie)], route);
             assert_eq!(got.as_deref().map_err(|e| *e), expect, "{cookie}");
         };
-        let route = &mut policy.routes[2];
+        let route = &mut route;
         check(route, "token=abc", Err(Denial::TokenMissing));
         route.cookie = Some("token".into());
         check(route, "token=abc", Ok("abc"));
@@ -173,15 +173,16 @@ mod tests {
 
     #[test]
     fn a_cookie_of_another_site_changes_nothing() {
-        let mut policy = policy();
-        policy.routes[2].cookie = Some("token".into());
+        let mut route = route();
+        route.cookie = Some("token".into());
         let mut check = |method: &str, field: (&str, &str), cors: Option<Cors>, expect: bool| {
-            policy.routes[2].cors = cors;
+            route.cors = cors;
             let headers = vec![("cookie", "token=abc"), field];
             let expect = if expect { Ok("abc".to_owned()) } else { Err(Denial::CrossSiteDenied) };
-            assert_eq!(read(method, headers, &policy.routes[2]), expect, "{method} {field:?}");
+            assert_eq!(read(method, headers, &route), expect, "{method} {field:?}");
         };
-        let without = || Some(Cors::of(&["https://app.example"]));
+        let cors = |origin: &str| Cors { origins: vec![origin.to_owned()], ..Cors::default() };
+        let without = || Some(cors("https://app.example"));
         let app = || without().map(|cors| Cors { credentials: true, ..cors });
         check("POST", ("origin", "https://a.example"), None, true);
         check("POST", ("origin", "http://a.example"), None, false);
@@ -190,7 +191,7 @@ mod tests {
         check("POST", ("origin", "https://app.example"), None, false);
         check("POST", ("origin", "https://app.example"), app(), true);
         check("POST", ("origin", "https://app.example"), without(), false);
-        check("POST", ("origin", "https://evil.example"), Some(Cors::of(&["*"])), false);
+        check("POST", ("origin", "https://evil.example"), Some(cors("*")), false);
         check("POST", ("origin", "null"), app(), false);
         check("POST", ("origin", ""), app(), false);
         check("POST", ("x", "y"), app(), false);

@@ -5,50 +5,15 @@ use crate::claims::Claims;
 use crate::credential::Token;
 use crate::token_hash::TokenHash;
 use crate::refusal::{Denial, Outage, Refusal};
-use crate::issuer::Issuer;
+use crate::policy::introspection::{ClientAuth, Introspection};
+use crate::policy::issuer::Issuer;
 use crate::json;
-use crate::secret::Secret;
 use crate::session::TokenRecord;
 use crate::time::UnixSeconds;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::fmt::Write as _;
-
-/// A provider that says whether a token is good.
-#[derive(Clone, Debug)]
-pub struct Introspection {
-    /// Its endpoint.
-    pub url: String,
-    /// Our name there.
-    pub client_id: String,
-    /// Our secret there.
-    pub client_secret: Secret,
-    /// How both are sent.
-    pub client_auth: ClientAuth,
-    /// Whether the provider tells the store of each revocation, so that an answer may be kept for as long
-    /// as the token lives.
-    pub revocations_in_store: bool,
-    /// What its opaque tokens begin with; empty: anything.
-    pub token_prefix: String,
-}
-
-/// How a client authenticates (RFC 6749 section 2.3.1).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum ClientAuth {
-    /// In the `Authorization` header.
-    #[default]
-    ClientSecretBasic,
-    /// In the body.
-    ClientSecretPost,
-}
-
-impl ClientAuth {
-    pub(crate) const WORDS: [(&str, Self); 2] = [
-        ("client_secret_basic", Self::ClientSecretBasic),
-        ("client_secret_post", Self::ClientSecretPost),
-    ];
-}
 
 /// A request to an introspection endpoint.
 #[derive(Clone)]
@@ -155,7 +120,8 @@ fn form(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::tests::policy;
+    use crate::policy::fixtures::issuer;
+    use crate::secret::Secret;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -189,8 +155,7 @@ mod tests {
     #[test]
     fn only_a_clear_yes_is_a_yes() {
         fn check(status: u16, text: &str, expect: Result<&str, Refusal>) {
-            let policy = policy();
-            let got = Introspection::read(&policy.issuers[0], &[], status, text, NOW);
+            let got = Introspection::read(&issuer(), &[], status, text, NOW);
             let got = got.map(|record| record.sub);
             assert_eq!(got.as_deref().map_err(|e| *e), expect, "{status} {text}");
         }

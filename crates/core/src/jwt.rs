@@ -4,7 +4,7 @@
 use crate::claims::Claims;
 use crate::credential::Token;
 use crate::refusal::Denial;
-use crate::issuer::{Issuer, TokenType};
+use crate::policy::issuer::{Issuer, TokenType};
 use crate::json;
 use crate::jose::header::UnverifiedHeader;
 use crate::time::UnixSeconds;

@@ -15,17 +15,14 @@
 //! Nothing here does I/O, reads a clock or the environment, or waits: time is an argument
 //! ([`UnixSeconds`]), and so is an outage.
 
-mod address;
 mod assertion;
 mod breaker;
 mod cache;
 mod check;
 mod claims;
-mod cors;
+mod config;
 mod credential;
-mod document;
 mod introspection;
-mod issuer;
 mod jose;
 mod json;
 mod jwt;
@@ -37,7 +34,7 @@ mod refresh;
 mod refusal;
 mod replay;
 mod request;
-mod route;
+mod routing;
 mod secret;
 mod session;
 mod store;
@@ -45,42 +42,48 @@ mod time;
 mod token_hash;
 mod url;
 
-pub use address::{Addresses, Network};
-pub use assertion::Assertion;
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, CallPermit, CircuitOpen};
 pub use cache::GenerationalCache;
 pub use check::{
     AuthenticatedRequest, Check, Missing, Provider, StoreResult, UnverifiedToken, VerifiedToken,
 };
-pub use cors::{Cors, Fields};
+pub use config::{ConfigError, ConfigErrorKind};
 pub use credential::Token;
-pub use refusal::{Denial, Outage, Refusal};
-pub use document::metadata_url;
-pub use introspection::{ClientAuth, Introspection, IntrospectionRequest};
-pub use issuer::{Issuer, KeyLocation, MetadataError, TokenType};
+pub use introspection::IntrospectionRequest;
 pub use jose::algorithm::Algorithm;
 pub use jose::header::UnverifiedHeader;
 pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
 pub use jwt::UnverifiedJwt;
-pub use store::address::StoreAddress;
-pub use store::keys::StoreKeys;
-pub use store::seal::Seal;
 pub use limit::{
-    Algorithm as LimitAlgorithm, BucketKey, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit, LimitBy,
-    LimitCheck, LimitDecision, LimitOutage, LimitTiming, LocalCounts, Plans,
+    BucketKey, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LimitCheck, LimitDecision, LocalCounts,
 };
-pub use permit::{Degraded, HeaderEdits, IdentityFields, Permit, TOUCH_SCRIPT, Target};
-pub use policy::{
-    Answer, ConfigError, ConfigErrorKind, Destination, FailureLimit, LogPolicy, Policy,
+pub use permit::{Degraded, HeaderEdits, Permit, TOUCH_SCRIPT, Target};
+pub use policy::addresses::{Addresses, Network};
+pub use policy::assertion::Assertion;
+pub use policy::cors::Cors;
+pub use policy::identity::IdentityFields;
+pub use policy::introspection::{ClientAuth, Introspection};
+pub use policy::issuer::{Issuer, KeyLocation, MetadataError, TokenType};
+pub use policy::limit::{
+    Algorithm as LimitAlgorithm, FailureLimit, Limit, LimitBy, LimitOutage, LimitTiming, Plans,
 };
+pub use policy::path::Pattern;
+pub use policy::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
+pub use policy::{LogPolicy, Policy};
 pub use refresh::{CapturedResponse, LeaseState, Refresh, Revocation};
+pub use refusal::{Denial, Outage, Refusal};
 pub use replay::ReplayKey;
 pub use request::client_address::address_group;
 pub use request::cookie::REFRESH_COOKIE;
 pub use request::head::RequestHead;
-pub use route::{Access, Endpoint, Pattern, Route, StoreOutage, TokenRequirement};
+pub use routing::preflight::Fields;
+pub use routing::well_known::metadata_url;
+pub use routing::{Answer, Destination};
 pub use secret::Secret;
 pub use session::{TokenRecord, revoked_before};
+pub use store::address::StoreAddress;
+pub use store::keys::StoreKeys;
+pub use store::seal::Seal;
 pub use time::UnixSeconds;
 pub use token_hash::TokenHash;
 pub use url::BaseUrl;

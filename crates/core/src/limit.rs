@@ -3,6 +3,7 @@
 
 use crate::cache::GenerationalCache;
 use crate::claims::Claims;
+use crate::policy::limit::{Limit, LimitBy};
 use crate::request::head::RequestHead;
 use redis_rest::{Command, Reply};
 use serde_json::Value;
@@ -12,151 +13,6 @@ pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 /// The script's SHA-1, by which `EVALSHA` calls it.
 pub const LIMIT_SCRIPT_SHA1: &str = "8ef2e7387e53a0c7e0a7464363547ee7cff77d0d";
-
-/// How many requests whoever it counts may make.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Limit {
-    /// The name in the store's keys, in logs and in the `RateLimit` fields.
-    pub name: String,
-    /// What "how many" means over time.
-    pub algorithm: Algorithm,
-    /// Requests per window, 1 to 1,000,000.
-    pub quota: u32,
-    /// The window, 1 to 86,400 seconds.
-    pub window_seconds: u32,
-    /// How many at once, where the algorithm knows that; otherwise the quota.
-    pub burst: Option<u32>,
-    /// For whom is counted.
-    pub by: Vec<LimitBy>,
-    /// Other quotas, by what a claim says.
-    pub plans: Option<Plans>,
-    /// It counts and tells what it would have refused, and refuses nothing.
-    pub shadow: bool,
-    /// Good answers tell the quota, too.
-    pub headers: bool,
-    /// What holds while the store can't count.
-    pub on_store_outage: LimitOutage,
-    /// The quota in one isolate, while the store can't count and the isolate does.
-    pub local_quota: Option<u32>,
-    /// When the store counts.
-    pub timing: LimitTiming,
-}
-
-/// What "how many" means over time.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Algorithm {
-    /// A window begins with its first request, and has the whole quota.
-    FixedWindow,
-    /// The generic cell rate algorithm: one request each `window / quota` on average, `burst` at once.
-    #[default]
-    Gcra,
-    /// The count of this window, and as much of the last one's as lies within a window's length.
-    SlidingWindow,
-    /// `burst` tokens at the most, `quota` new ones a window: GCRA seen from its other side.
-    TokenBucket,
-}
-
-impl Algorithm {
-    pub(crate) const WORDS: [(&str, Self); 4] = [
-        ("fixed_window", Self::FixedWindow),
-        ("gcra", Self::Gcra),
-        ("sliding_window", Self::SlidingWindow),
-        ("token_bucket", Self::TokenBucket),
-    ];
-
-    fn name(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
-    }
-
-    /// Whether it knows a burst other than its quota.
-    pub(crate) fn has_burst(self) -> bool {
-        matches!(self, Self::Gcra | Self::TokenBucket)
-    }
-}
-
-/// For whom a limit counts; several together count each combination apart.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum LimitBy {
-    /// The client's address; IPv6 by /64, which is what one subscriber has.
-    Address,
-    /// The verified subject.
-    Subject,
-    /// The client that the token was given to.
-    Client,
-    /// The session.
-    Session,
-    /// The route.
-    Route,
-    /// A claim of the verified token.
-    Claim(String),
-    /// A header field of the request.
-    Header(String),
-}
-
-impl LimitBy {
-    pub(crate) const WORDS: &str =
-        "address, subject, client, session, route, claim:NAME, header:NAME";
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Some(match (text, text.split_once(':')) {
-            ("address", _) => Self::Address,
-            ("subject", _) => Self::Subject,
-            ("client", _) => Self::Client,
-            ("session", _) => Self::Session,
-            ("route", _) => Self::Route,
-            (_, Some(("claim", name))) if !name.is_empty() => Self::Claim(name.to_owned()),
-            (_, Some(("header", name))) if !name.is_empty() => {
-                Self::Header(name.to_ascii_lowercase())
-            }
-            _ => return None,
-        })
-    }
-
-    /// Whether only a verified token says it.
-    pub(crate) fn needs_token(&self) -> bool {
-        matches!(self, Self::Subject | Self::Client | Self::Session | Self::Claim(_))
-    }
-}
-
-/// Quotas by what a claim says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Plans {
-    /// The claim.
-    pub claim: String,
-    /// Its values, each with a quota.
-    pub quotas: Vec<(String, u32)>,
-}
-
-/// What holds for a limit while the store can't count.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum LimitOutage {
-    /// Nothing is limited.
-    Allow,
-    /// Nothing passes.
-    Deny,
-    /// Each isolate counts by itself.
-    #[default]
-    Local,
-}
-
-impl LimitOutage {
-    pub(crate) const WORDS: [(&str, Self); 3] =
-        [("allow", Self::Allow), ("deny", Self::Deny), ("local", Self::Local)];
-}
-
-/// When the store counts.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum LimitTiming {
-    /// After the answer: what is known by then decides.
-    After,
-    /// Before the verdict, in its one trip.
-    #[default]
-    Exact,
-}
-
-impl LimitTiming {
-    pub(crate) const WORDS: [(&str, Self); 2] = [("after", Self::After), ("exact", Self::Exact)];
-}
 
 /// One limit as it applies to one request.
 #[derive(Clone, Debug)]
@@ -245,25 +101,6 @@ impl Limit {
             plans.quotas.iter().find(|(name, _)| *name == plan).map(|(_, quota)| *quota)
         });
         planned.unwrap_or(self.quota)
-    }
-
-    /// The least that the limit ever admits at once, to whoever it is and whoever counts.
-    pub(crate) fn least(&self) -> u32 {
-        let plans = self.plans.iter().flat_map(|plans| &plans.quotas).map(|(_, quota)| *quota);
-        let bursts = plans.chain([self.quota]).map(|quota| self.burst_of(quota));
-        bursts.chain(self.local_quota).min().unwrap_or(0)
-    }
-
-    fn burst_of(&self, quota: u32) -> u32 {
-        match self.burst {
-            // A plan's burst is in the measure of its quota.
-            Some(burst) if self.quota != quota => {
-                let scaled = u64::from(burst) * u64::from(quota) / u64::from(self.quota.max(1));
-                u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
-            }
-            Some(burst) => burst,
-            None => quota,
-        }
     }
 }
 

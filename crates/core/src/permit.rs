@@ -1,23 +1,23 @@
 //! What a request that passes takes along: where it goes, and the header fields that tell the next
 //! server who sent it. Every inbound field that could forge one of these is taken out.
 
-use crate::assertion::Assertion;
 use crate::check::VerifiedToken;
 use crate::claims::Claims;
-use crate::limit::LimitOutage;
-use crate::policy::{ConfigErrorKind, Policy, SettingsReader};
+use crate::policy::Policy;
+use crate::policy::assertion::Assertion;
+use crate::policy::identity::IdentityFields;
+use crate::policy::limit::LimitOutage;
+use crate::policy::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
 use crate::request::client_address::client_address;
 use crate::request::cookie::REFRESH_COOKIE;
-use crate::request::field_names::{HOP_BY_HOP, IDENTITY_PREFIX, SPOOFABLE, is_available};
+use crate::request::field_names::{HOP_BY_HOP, IDENTITY_PREFIX, SPOOFABLE};
 use crate::request::head::RequestHead;
-use crate::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
 use crate::token_hash::TokenHash;
 use crate::url::BaseUrl;
 use crate::time::UnixSeconds;
 use redis_rest::Command;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
@@ -87,71 +87,7 @@ pub struct HeaderEdits<'a> {
     pub set: Vec<(&'a str, String)>,
 }
 
-/// The names of the fields that say who asks.
-#[derive(Clone, Debug)]
-pub struct IdentityFields {
-    subject: String,
-    scope: String,
-    session: String,
-    client: String,
-    /// Other claims, each with its field.
-    claims: BTreeMap<String, String>,
-}
-
-impl Default for IdentityFields {
-    fn default() -> Self {
-        let [subject, scope, session, client] = ["subject", "scope", "session", "client"]
-            .map(|name| format!("{IDENTITY_PREFIX}{name}"));
-        Self { subject, scope, session, client, claims: BTreeMap::new() }
-    }
-}
-
 impl IdentityFields {
-    /// `IDENTITY_FIELDS`. `taken` is the field of the signed assertion.
-    pub(crate) fn read(read: &mut SettingsReader<'_>, taken: Option<&String>) -> Self {
-        let mut fields = Self::default();
-        if let Some(mut given) = read.object("IDENTITY_FIELDS") {
-            for (member, name) in [
-                ("subject", &mut fields.subject),
-                ("scope", &mut fields.scope),
-                ("session", &mut fields.session),
-                ("client", &mut fields.client),
-            ] {
-                if let Some(given) = given.text(member) {
-                    *name = given;
-                }
-            }
-            if let Some(mut claims) = given.members("claims") {
-                for claim in claims.names() {
-                    let name = claims.text(&claim);
-                    fields.claims.extend(name.map(|name| (claim, name)));
-                }
-            }
-        }
-        let mut names: Vec<&String> = taken.into_iter().collect();
-        for name in fields.names() {
-            if !is_available(name) {
-                read.report(format!("IDENTITY_FIELDS: {name}"), ConfigErrorKind::NotAField);
-            }
-            if names.contains(&name) {
-                read.report(format!("IDENTITY_FIELDS: {name}"), ConfigErrorKind::Duplicate);
-            }
-            names.push(name);
-        }
-        fields
-    }
-
-    /// The claims that have a field, beyond those that always have one.
-    pub(crate) fn claims(&self) -> impl Iterator<Item = &str> {
-        self.claims.keys().map(String::as_str)
-    }
-
-    fn names(&self) -> impl Iterator<Item = &String> {
-        [&self.subject, &self.scope, &self.session, &self.client]
-            .into_iter()
-            .chain(self.claims.values())
-    }
-
     fn of<'p>(&'p self, claims: &Claims) -> Vec<(&'p str, String)> {
         let mut fields = vec![
             (self.subject.as_str(), field_value(&claims.sub)),

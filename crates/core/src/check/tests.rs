@@ -3,8 +3,8 @@ mod outages;
 use super::*;
 use crate::refusal::Refusal;
 use crate::permit::Permit;
-use crate::policy::Destination;
-use crate::policy::tests::{policy, policy_with};
+use crate::routing::Destination;
+use crate::config::fixtures::{policy, policy_with};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 #[cfg(target_arch = "wasm32")]

@@ -3,10 +3,10 @@
 use super::{AuthenticatedRequest, Check, StoreResult, VerifiedToken};
 use crate::claims::Claims;
 use crate::refusal::{Denial, Outage, Refusal};
-use crate::limit::LimitOutage;
+use crate::policy::limit::LimitOutage;
+use crate::policy::route::{Access, StoreOutage};
 use crate::marker;
 use crate::permit::{Degraded, Permit, Target};
-use crate::route::{Access, StoreOutage};
 use crate::time::UnixSeconds;
 use redis_rest::Reply;
 

@@ -1,25 +1,10 @@
 use super::*;
-use crate::jose::algorithm::Algorithm;
 use crate::jose::header::{FORBIDDEN, KID_BYTES_MAX};
-use crate::issuer::KeyLocation;
+use crate::policy::fixtures::issuer;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const NOW: u64 = 1_700_000_000;
-
-fn issuer() -> Issuer {
-    Issuer {
-        issuer: "https://issuer.example".into(),
-        audience: "api".into(),
-        algorithms: vec![Algorithm::EdDsa],
-        keys: Some(KeyLocation::Url("https://issuer.example/jwks".into())),
-        token_type: TokenType::AtJwt,
-        leeway_seconds: 30,
-        scope_claim: "scope".into(),
-        sessions_in_store: false,
-        introspection: None,
-    }
-}
 
 fn compact(header: &str, claims: &str) -> String {
     let (header, claims) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::limit::{Algorithm, LimitOutage, LimitTiming, Plans};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -104,9 +105,9 @@ fn a_plan_has_its_own_quota() {
     let quota = |plan: Value| limit.quota_for(Some(&claims("a", &[("plan", plan)])));
     assert_eq!((quota("pro".into()), quota("free".into()), quota(3.into())), (100, 10, 7));
     assert_eq!(limit.quota_for(None), 10);
-    assert_eq!((limit.burst_of(10), limit.burst_of(100), limit.least()), (5, 50, 3));
-    assert_eq!(Limit { local_quota: Some(2), ..limit.clone() }.least(), 2);
-    assert_eq!(Limit { plans: None, burst: Some(20), ..limit }.least(), 20);
+    assert_eq!((limit.burst_of(10), limit.burst_of(100), limit.smallest_burst()), (5, 50, 3));
+    assert_eq!(Limit { local_quota: Some(2), ..limit.clone() }.smallest_burst(), 2);
+    assert_eq!(Limit { plans: None, burst: Some(20), ..limit }.smallest_burst(), 20);
 }
 
 /// An isolate never admits more than the quota at once, nor than the quota and its share of the time gone by.

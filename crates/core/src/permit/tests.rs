@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::tests::{faults_of, policy, policy_with};
+use crate::config::fixtures::{error_names, policy, policy_with};
 use crate::session::TokenRecord;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -133,11 +133,11 @@ fn identity_fields_have_the_names_that_were_chosen() {
     assert_eq!(value(&edits, "none"), None);
     for name in ["Host", "host", "cookie", "x-forwarded-for", "content-type", "te", "a b", ""] {
         let fields = format!(r#"{{"subject":"{name}"}}"#);
-        let faults = faults_of(&[("IDENTITY_FIELDS", &fields)]);
+        let faults = error_names(&[("IDENTITY_FIELDS", &fields)]);
         assert_eq!(faults, [format!("IDENTITY_FIELDS: {name}")]);
     }
     let twice = r#"{"subject":"x-user","scope":"x-user"}"#;
-    assert_eq!(faults_of(&[("IDENTITY_FIELDS", twice)]), ["IDENTITY_FIELDS: x-user"]);
+    assert_eq!(error_names(&[("IDENTITY_FIELDS", twice)]), ["IDENTITY_FIELDS: x-user"]);
 }
 
 #[test]

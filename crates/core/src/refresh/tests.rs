@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::tests::policy_with;
+use crate::config::fixtures::policy_with;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 #[cfg(target_arch = "wasm32")]

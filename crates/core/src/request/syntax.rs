@@ -47,12 +47,22 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn an_origin_has_no_path() {
+    fn origin_is_a_scheme_and_a_host_without_path() {
         for good in ["https://a.example", "http://127.0.0.1:8080", "http://[::1]:80", "app://x"] {
             assert!(is_origin(good), "{good}");
         }
         for bad in ["*", "null", "a.example", "https://", "https://A.example", "https://a/", ""] {
             assert!(!is_origin(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_is_one_name_with_an_optional_port() {
+        for good in ["a.example", "127.0.0.1:8787", "[::1]:80", "xn--p1ai", "a_b"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "a.example, b.example", "a@b", "a b", "a\0", "a%2e", "a\"b", "\u{e9}"] {
+            assert!(!is_host(bad), "{bad}");
         }
     }
 }

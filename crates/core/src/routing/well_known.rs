@@ -1,14 +1,14 @@
-//! The documents that the edge serves itself: its metadata as a protected resource (RFC 9728), and the
-//! keys of its own assertions.
+//! The documents that the edge serves: its metadata as a protected resource (RFC 9728), and the keys
+//! of its assertions.
 
 use crate::policy::Policy;
-use crate::url::BaseUrl;
+use crate::policy::route::Access;
 use crate::request::head::RequestHead;
-use crate::route::Access;
+use crate::url::BaseUrl;
 use serde_json::json;
 
-/// The document that a request asks for, if it asks for one that there is.
-pub(crate) fn of(policy: &Policy, head: &RequestHead<'_>) -> Option<String> {
+/// Returns the document that a request is for, or `None` if it is for none.
+pub(crate) fn document(policy: &Policy, head: &RequestHead<'_>) -> Option<String> {
     if !matches!(head.method(), "GET" | "HEAD") || !head.path().starts_with("/.well-known/") {
         return None;
     }
@@ -19,7 +19,8 @@ pub(crate) fn of(policy: &Policy, head: &RequestHead<'_>) -> Option<String> {
     Some(assertion.jwks())
 }
 
-/// The URL of the metadata (RFC 9728 section 3.1): the well-known path stands between host and path.
+/// Returns the URL of a resource's metadata (RFC 9728 section 3.1). The well-known path is between
+/// host and path.
 pub fn metadata_url(resource: &BaseUrl) -> String {
     let (site, _) = split(resource);
     format!("{site}{}", metadata_path(resource))
@@ -29,6 +30,7 @@ fn metadata_path(resource: &BaseUrl) -> String {
     format!("/.well-known/oauth-protected-resource{}", split(resource).1)
 }
 
+/// Splits a URL into its site and its path.
 fn split(resource: &BaseUrl) -> (&str, &str) {
     let url = resource.as_str();
     let host = url.find("://").map_or(0, |at| at + 3);
@@ -61,18 +63,18 @@ fn metadata(policy: &Policy) -> Option<String> {
     Some(document.to_string())
 }
 
-/// Where upstreams find the keys of assertions.
+/// The path at which upstreams fetch the keys of assertions.
 const ASSERTION_KEYS_PATH: &str = "/.well-known/portcullis-jwks.json";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::tests::{policy, policy_with};
+    use crate::config::fixtures::{policy, policy_with};
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn the_metadata_is_where_rfc_9728_says() {
+    fn metadata_is_at_the_path_of_rfc_9728() {
         fn check(resource: &str, path: &str) {
             let resource = BaseUrl::parse(resource).unwrap();
             assert_eq!(metadata_url(&resource), format!("https://a.example{path}"));
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issuer_with_two_entries_is_named_once() {
+    fn metadata_lists_an_issuer_with_two_entries_once() {
         let issuers = r#"[{"issuer":"https://i","audience":"a","algorithms":["EdDSA"],"jwks_url":"https://i/k"},
             {"issuer":"https://i","audience":"a","introspection":{"url":"https://i/x","client_id":"e",
             "client_secret_variable":"STORE_TOKEN"}}]"#;
@@ -94,11 +96,11 @@ mod tests {
     }
 
     #[test]
-    fn the_metadata_says_whom_the_gate_trusts_and_what_it_asks_for() {
+    fn metadata_lists_issuers_and_scopes() {
         let named = policy_with(&[("RESOURCE_URL", "https://a.example/v1")]);
         let get = |method, path: &str| {
             let url = format!("https://a.example{path}");
-            of(&named, &RequestHead::new(method, &url, Vec::new()))
+            document(&named, &RequestHead::new(method, &url, Vec::new()))
         };
         let path = "/.well-known/oauth-protected-resource/v1";
         let expect = json!({
@@ -112,6 +114,6 @@ mod tests {
         assert_eq!(get("POST", path), None);
         assert_eq!(get("GET", "/.well-known/oauth-protected-resource"), None);
         let url = format!("https://a.example{path}");
-        assert_eq!(of(&policy(), &RequestHead::new("GET", &url, Vec::new())), None);
+        assert_eq!(document(&policy(), &RequestHead::new("GET", &url, Vec::new())), None);
     }
 }

@@ -1,54 +1,13 @@
 use super::*;
-use crate::introspection::ClientAuth;
-use crate::issuer::{KeyLocation, TokenType};
-use crate::route::TokenRequirement;
+use crate::config::fixtures::{error_names, lookup, policy, policy_with};
+use crate::policy::introspection::ClientAuth;
+use crate::policy::issuer::{KeyLocation, TokenType};
+use crate::policy::route::TokenRequirement;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-const ISSUERS: &str = r#"[{"issuer":"https://issuer.example","audience":"api",
-    "algorithms":["EdDSA"],"jwks_url":"https://issuer.example/jwks"}]"#;
-const ROUTES: &str = r#"[
-    {"name":"health","path":"/health","access":"public","limit":{"quota":5,"window_seconds":1,"by":"address"}},
-    {"name":"auth","path":"/auth/*","access":"auth"},
-    {"name":"write","path":"/api/*","access":"protected","methods":["POST"],"scopes":["api:write"]},
-    {"name":"read","path":"/api/*","access":"protected","require": "not_revoked","upstream":"http://read.example/v1/"},
-    {"name":"limited","path":"/limited","access":"protected","limit":{"quota":2,"window_seconds":60,"by":"subject"}}]"#;
-
-fn lookup<'a>(changes: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
-    move |name| {
-        let changed = changes.iter().find(|(changed, _)| *changed == name);
-        let text = match name {
-            _ if changed.is_some() => changed.map_or("", |(_, text)| text),
-            "ISSUERS" => ISSUERS,
-            "ROUTES" => ROUTES,
-            "UPSTREAM_URL" => "https://upstream.example",
-            "AUTH_URL" => "https://auth.example/",
-            "STORE_URL" => "https://store.example",
-            "STORE_TOKEN" => "store-secret",
-            _ => return None,
-        };
-        Some(text.to_owned())
-    }
-}
-
-/// A policy with one issuer and a route of each kind.
-pub(crate) fn policy() -> Policy {
-    policy_with(&[])
-}
-
-/// The same with some settings changed.
-pub(crate) fn policy_with(changes: &[(&str, &str)]) -> Policy {
-    Policy::parse(lookup(changes)).unwrap()
-}
-
-/// The names of what is wrong when some settings are changed.
-pub(crate) fn faults_of(changes: &[(&str, &str)]) -> Vec<String> {
-    let faults = Policy::parse(lookup(changes)).err().unwrap_or_default();
-    faults.into_iter().map(|fault| fault.name).collect()
-}
-
 #[test]
-fn a_full_configuration_is_read() {
+fn complete_configuration_is_parsed() {
     let policy = policy();
     assert_eq!(policy.routes.len(), 5);
     assert_eq!(policy.routes[2].require, TokenRequirement::Record);
@@ -59,11 +18,11 @@ fn a_full_configuration_is_read() {
 }
 
 fn check(changes: &[(&str, &str)], expect: &[&str]) {
-    assert_eq!(faults_of(changes), expect, "{changes:?}");
+    assert_eq!(error_names(changes), expect, "{changes:?}");
 }
 
 #[test]
-fn each_fault_is_named() {
+fn config_errors_name_each_setting() {
     check(&[("STORE_TOKEN", "")], &["STORE_TOKEN"]);
     check(&[("UPSTREAM_URL", "upstream.example")], &["UPSTREAM_URL"]);
     check(&[("UPSTREAM_URL", "https://u:p@upstream.example")], &["UPSTREAM_URL"]);
@@ -118,7 +77,7 @@ fn each_fault_is_named() {
 }
 
 #[test]
-fn a_route_that_would_never_be_reached_or_never_hold_is_a_fault() {
+fn route_is_rejected_when_unreachable_or_never_satisfied() {
     let check = |routes: &str, expect: &[&str]| check(&[("ROUTES", routes)], expect);
     let below = r#"{"name":"a","path":"/api/*","access":"protected"}"#;
     let admin = r#"{"name":"b","path":"/API/admin/*","access":"protected","scopes":["admin"]}"#;
@@ -149,7 +108,7 @@ const ED: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"a",
 const OCT: &str = r#"{"kty":"oct","kid":"h","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
 
 #[test]
-fn an_issuers_keys_come_one_way() {
+fn issuer_needs_exactly_one_location_of_keys() {
     let check = |members: &str, expect: &[&str]| {
         let hmac = if members.contains("jwks_variable") { r#","HS256""# } else { "" };
         let issuers = issuer(&format!(r#""algorithms":["EdDSA"{hmac}]{members}"#));
@@ -174,13 +133,13 @@ fn an_issuers_keys_come_one_way() {
         ("KEYS", &format!(r#"{{"keys":[{OCT}]}}"#)),
     ]);
     assert!(matches!(policy.issuers[0].keys, Some(KeyLocation::Inline(_))));
-    assert!(!format!("{policy:?}").contains("AAAA"), "an HMAC secret shows itself");
+    assert!(!format!("{policy:?}").contains("AAAA"), "an HMAC secret is shown");
     let published = issuer(r#""algorithms":["RS256","HS256"],"jwks_url":"https://i/k""#);
     self::check(&[("ISSUERS", &published)], &["ISSUERS[0].algorithms"]);
 }
 
 #[test]
-fn opaque_tokens_have_a_provider() {
+fn opaque_tokens_need_an_introspection() {
     let provider = |more: &str| {
         format!(
             r#"{{"url":"https://i/introspect","client_id":"edge","client_secret_variable":"PASS"{more}}}"#
@@ -200,7 +159,7 @@ fn opaque_tokens_have_a_provider() {
         let prefixed = opaque(&format!(r#","token_prefix":"{prefix}""#));
         check(&prefixed, &["ISSUERS[0].introspection.token_prefix"]);
     }
-    // With algorithms there must be keys.
+    // Algorithms need keys.
     check(
         &issuer(&format!(r#""algorithms":["EdDSA"],"introspection":{}"#, provider(""))),
         &["ISSUERS[0]"],
@@ -231,7 +190,7 @@ fn opaque_tokens_have_a_provider() {
 }
 
 #[test]
-fn cross_auth_service_rules_are_checked() {
+fn cors_members_are_validated() {
     let check = |cors: &str, expect: &[&str]| check(&[("CORS", cors)], expect);
     check(r#"{"origins":["https://app.example","http://localhost:3000"]}"#, &[]);
     check(r#"{"origins":["*"]}"#, &[]);
@@ -251,7 +210,7 @@ fn cross_auth_service_rules_are_checked() {
 }
 
 #[test]
-fn what_a_route_asks_of_a_token_is_checked() {
+fn token_requirements_of_a_route_are_validated() {
     let check = |access: &str, members: &str, expect: &[&str]| {
         let routes = format!(r#"[{{"name":"a","path":"/a","access":"{access}",{members}}}]"#);
         check(&[("ROUTES", &routes)], expect);
@@ -273,62 +232,16 @@ fn what_a_route_asks_of_a_token_is_checked() {
     );
 }
 
-/// A route for GET alone is what a preflight for GET is for, though it comes as OPTIONS.
 #[test]
-fn a_preflight_goes_where_its_request_would_go() {
-    let routes = r#"[{"name":"open","path":"/api/x","access":"public","methods":["GET"]},
-        {"name":"api","path":"/api/*","access":"protected"}]"#;
-    let policy = policy_with(&[("ROUTES", routes)]);
-    let headers = vec![("origin", "https://app.example"), ("access-control-request-method", "GET")];
-    let head = RequestHead::new("OPTIONS", "https://a.example/api/x", headers);
-    match policy.destination(&head) {
-        Ok(Destination::Route(route)) => assert_eq!(route.name, "open"),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn the_gate_answers_a_preflight_and_lets_no_other_request_pass_for_one() {
-    let cors = [("CORS", r#"{"origins":["https://app.example"]}"#)];
-    let judge = |policy: &Policy, method: &str, path: &str, asked: Option<&str>| {
-        let url = format!("https://a.example{path}");
-        let mut headers = vec![("origin", "https://app.example")];
-        headers.extend(asked.map(|asked| ("access-control-request-method", asked)));
-        match policy.destination(&RequestHead::new(method, &url, headers)) {
-            Ok(Destination::Edge(answer)) => {
-                assert!(answer.body.is_empty());
-                format!("{} {}", answer.status, answer.fields.len())
-            }
-            Ok(Destination::Route(route)) => route.name.clone(),
-            Err(denial) => denial.code().to_owned(),
-        }
-    };
-    let (with, without) = (policy_with(&cors), policy());
-    for (method, path, asked, with_cors, without_cors) in [
-        ("OPTIONS", "/api/x", Some("POST"), "204 5", "204 0"),
-        ("OPTIONS", "/api/x", Some("DELETE"), "204 5", "204 0"),
-        ("OPTIONS", "/nowhere", Some("GET"), "204 5", "route_not_found"),
-        ("OPTIONS", "/health", Some("GET"), "204 5", "health"),
-        ("OPTIONS", "/auth/login", Some("POST"), "204 5", "auth"),
-        ("OPTIONS", "/api//x", Some("POST"), "path_ambiguous", "path_ambiguous"),
-        ("OPTIONS", "/api/x", None, "read", "read"),
-        ("GET", "/api/x", Some("POST"), "read", "read"),
-    ] {
-        assert_eq!(judge(&with, method, path, asked), with_cors, "{method} {path}");
-        assert_eq!(judge(&without, method, path, asked), without_cors, "{method} {path}");
-    }
-}
-
-#[test]
-fn all_faults_are_reported_at_once() {
-    let faults = Policy::parse(|_| None).unwrap_err();
-    let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
+fn missing_settings_are_all_reported() {
+    let errors = Policy::parse(|_| None).unwrap_err();
+    let names: Vec<_> = errors.iter().map(|error| error.name.as_str()).collect();
     let all = ["ISSUERS", "ROUTES", "UPSTREAM_URL", "AUTH_URL", "STORE_URL", "STORE_TOKEN"];
     assert_eq!(names, all);
 }
 
 #[test]
-fn limits_are_checked() {
+fn limit_members_are_validated() {
     fn check_limit(limit: &str, expect: &[&str]) {
         let routes =
             format!(r#"[{{"name":"a","path":"/a","access":"protected","limit":{limit}}}]"#);
@@ -343,16 +256,16 @@ fn limits_are_checked() {
     check_limit(&with(r#","name":"x""#), &["ROUTES[0].limit.name"]);
     check_limit(&with(r#","algorithm":"leaky""#), &["ROUTES[0].limit.algorithm"]);
     check_limit(&with(r#","plans":{"claim":"p","quotas":{}}"#), &["ROUTES[0].limit.plans.quotas"]);
-    let faulty = r#","plans":{"claim":"p","quotas":{"a":0}}"#;
-    check_limit(&with(faulty), &["ROUTES[0].limit.plans.quotas.a"]);
+    let zero = r#","plans":{"claim":"p","quotas":{"a":0}}"#;
+    check_limit(&with(zero), &["ROUTES[0].limit.plans.quotas.a"]);
     let by = |by: &str| format!(r#"{{"quota":5,"window_seconds":60,"by":{by}}}"#);
     check_limit(&by(r#"["subject","header:X-A","claim:plan","address"]"#), &[]);
     check_limit(&by("[]"), &["ROUTES[0].limit.by"]);
     check_limit(&by(r#""everybody""#), &["ROUTES[0].limit.by"]);
     check_limit(&by(r#"["subject","subject"]"#), &["ROUTES[0].limit.by"]);
     check_limit(&by(r#""header:X Y""#), &["ROUTES[0].limit.by"]);
-    let late = with(r#","timing": "after","headers":true,"shadow":true"#);
-    check_limit(&late, &["ROUTES[0].limit.headers", "ROUTES[0].limit.shadow"]);
+    let after = with(r#","timing": "after","headers":true,"shadow":true"#);
+    check_limit(&after, &["ROUTES[0].limit.headers", "ROUTES[0].limit.shadow"]);
 
     let limits = r#"[{"name":"l","quota":5,"window_seconds":60,"by":"subject"}]"#;
     let route = |more: &str| format!(r#"[{{"name":"a","path":"/a",{more}}}]"#);
@@ -375,7 +288,7 @@ fn limits_are_checked() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn invalid_settings_are_all_reported() {
     let key = format!("a:{}", "A".repeat(43));
     check(
         &[
@@ -414,7 +327,7 @@ fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
-fn each_member_of_the_wrong_kind_is_told_at_its_place() {
+fn member_of_the_wrong_type_is_reported_at_its_place() {
     check(
         &[
             (
@@ -472,14 +385,14 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
             "FAILURE_LIMIT.window",
         ],
     );
-    // A fault makes no other.
+    // One error causes no others.
     let provider = r#"{"url":"https://i/x","client_id":"a","client_secret_variable":"NONE"}"#;
     let opaque = format!(r#"[{{"issuer":"https://i","audience":"a","introspection":{provider}}}]"#);
-    let asks = r#"[{"name":"a","path":"/a","access":"protected","on_store_outage":"introspect"},
+    let routes = r#"[{"name":"a","path":"/a","access":"protected","on_store_outage":"introspect"},
         {"name":"a","path":"b","access":"protected"}]"#;
-    check(&[("ISSUERS", &opaque), ("ROUTES", asks)], &["NONE", "ROUTES[1].name", "ROUTES[1].path"]);
+    check(&[("ISSUERS", &opaque), ("ROUTES", routes)], &["NONE", "ROUTES[1].name", "ROUTES[1].path"]);
     check(
-        &[("ISSUERS", &opaque.replace("\"a\",\"i", "1,\"i")), ("ROUTES", asks)],
+        &[("ISSUERS", &opaque.replace("\"a\",\"i", "1,\"i")), ("ROUTES", routes)],
         &["ISSUERS[0].audience", "NONE", "ROUTES[1].name", "ROUTES[1].path"],
     );
     let inline = format!(r#""algorithms":["RS265"],"jwks":{{"keys":[{ED}]}}"#);
@@ -492,13 +405,13 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
         "by":"address","algorithm":"fixed-window"}}]"#;
     let memcached = ("STORE_URL", "memcached://127.0.0.1:11211");
     check(&[memcached, ("ROUTES", mistyped)], &["ROUTES[0].limit.algorithm"]);
-    // Nothing is as good as absent.
+    // A null is an error, too.
     for null in ["scopes", "claims", "methods", "limits", "require", "cors", "scops"] {
         let route = format!(r#"[{{"name":"a","path":"/a","access":"protected","{null}":null}}]"#);
         check(&[("ROUTES", &route)], &[&format!("ROUTES[0].{null}")]);
     }
     check(&[("ADDRESSES", r#"{"allow":null}"#)], &["ADDRESSES.allow"]);
-    let words = |changes: &[(&str, &str)]| {
+    let messages = |changes: &[(&str, &str)]| {
         Policy::parse(lookup(changes))
             .unwrap_err()
             .iter()
@@ -507,17 +420,17 @@ fn each_member_of_the_wrong_kind_is_told_at_its_place() {
     };
     let route = r#"[{"name":"a","path":"/a","access":"open","scopes":"x","limt":{}}]"#;
     assert_eq!(
-        words(&[("ROUTES", route)]),
+        messages(&[("ROUTES", route)]),
         [
             "ROUTES[0].scopes: must be a list of texts",
             "ROUTES[0].access: must be one of: auth, protected, public",
-            "ROUTES[0].limt: is no setting; see docs/configuration.md for its right name, or leave it out",
+            "ROUTES[0].limt: unknown setting; see docs/configuration.md",
         ]
     );
 }
 
 #[test]
-fn a_memcached_needs_no_token_and_has_no_scripts() {
+fn memcached_needs_no_token_and_has_no_scripts() {
     let fixed = r#"[{"name":"a","path":"/a","access":"public","limit":{"quota":5,"window_seconds":60,
         "by":"address","algorithm":"fixed_window"}}]"#;
     let url = ("STORE_URL", "memcached://127.0.0.1:11211");
@@ -527,16 +440,103 @@ fn a_memcached_needs_no_token_and_has_no_scripts() {
 }
 
 #[test]
-fn every_setting_is_documented() {
+fn each_setting_is_documented() {
     let page = include_str!("../../../../docs/configuration.md");
-    let asked = std::cell::RefCell::new(Vec::new());
+    let names = std::cell::RefCell::new(Vec::new());
     let _ = Policy::parse(|name| {
-        asked.borrow_mut().push(name.to_owned());
+        names.borrow_mut().push(name.to_owned());
         None
     });
-    let asked = asked.into_inner();
-    assert!(asked.len() > 20, "{asked:?}");
-    for name in asked {
+    let names = names.into_inner();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
         assert!(page.contains(&format!("| `{name}` |")), "docs/configuration.md lacks {name}");
     }
+}
+
+const SIGNING_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"e1","alg":"EdDSA",
+    "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+    "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+const ASSERTION: &str = r#"{"issuer":"https://a.example","audience":"inner"}"#;
+
+#[test]
+fn assertion_needs_both_of_its_settings() {
+    fn check(changes: &[(&str, &str)], expect: &[&str]) {
+        assert_eq!(error_names(changes), expect, "{changes:?}");
+    }
+    check(&[("ASSERTION", ASSERTION)], &["ASSERTION_KEY"]);
+    check(&[("ASSERTION_KEY", SIGNING_KEY)], &["ASSERTION"]);
+    for bad in [
+        SIGNING_KEY.replace("\"d\"", "\"e\""),
+        SIGNING_KEY.replace("EdDSA", "ES256"),
+        SIGNING_KEY.replace("EdDSA", "HS256"),
+        SIGNING_KEY.replace("nWGx", ""),
+        SIGNING_KEY.replace("kid", "kit"),
+        "secret".to_owned(),
+    ] {
+        check(&[("ASSERTION", ASSERTION), ("ASSERTION_KEY", &bad)], &["ASSERTION_KEY"]);
+    }
+    let invalid = r#"{"issuer":"","audience":"","seconds":0,"field":"Cookie"}"#;
+    check(
+        &[("ASSERTION", invalid), ("ASSERTION_KEY", SIGNING_KEY)],
+        &["ASSERTION.issuer", "ASSERTION.audience", "ASSERTION.field", "ASSERTION.seconds"],
+    );
+    let subject = r#"{"issuer":"a","audience":"b","field":"portcullis-subject"}"#;
+    check(
+        &[("ASSERTION", subject), ("ASSERTION_KEY", SIGNING_KEY)],
+        &["IDENTITY_FIELDS: portcullis-subject"],
+    );
+}
+
+/// Each level has a reader of its own, which must reject the members that it does not know.
+#[test]
+fn unknown_member_is_reported_at_each_level() {
+    check(
+        &[
+            (
+                "ISSUERS",
+                r#"[{"issuer":"https://i","audience":"a","x":1,"introspection":{"url":"https://i/x",
+                    "client_id":"a","client_secret_variable":"STORE_TOKEN","x":1}}]"#,
+            ),
+            (
+                "LIMITS",
+                r#"[{"name":"l","quota":5,"window_seconds":60,"by":"subject","x":1,
+                    "plans":{"claim":"p","quotas":{"a":1},"x":1}}]"#,
+            ),
+            (
+                "ROUTES",
+                r#"[{"name":"a","path":"/a","access":"protected","x":1,"cors":{"origins":["*"],"x":1},
+                    "addresses":{"x":1},"limit":{"quota":5,"window_seconds":60,"by":"subject","x":1,
+                    "plans":{"claim":"p","quotas":{"a":1},"x":1}}},
+                    {"name":"b","path":"/a","access":"protected","x":1},
+                    {"name":"c","path":"b","access":"protected","x":1}]"#,
+            ),
+            ("CORS", r#"{"origins":["*"],"x":1}"#),
+            ("ASSERTION", r#"{"issuer":"a","audience":"b","x":1}"#),
+            ("ASSERTION_KEY", SIGNING_KEY),
+            ("IDENTITY_FIELDS", r#"{"x":1}"#),
+            ("ADDRESSES", r#"{"x":1}"#),
+            ("FAILURE_LIMIT", r#"{"quota":1,"window_seconds":1,"x":1}"#),
+        ],
+        &[
+            "CORS.x",
+            "ASSERTION.x",
+            "ISSUERS[0].introspection.x",
+            "ISSUERS[0].x",
+            "LIMITS[0].plans.x",
+            "LIMITS[0].x",
+            "ROUTES[0].limit.plans.x",
+            "ROUTES[0].limit.x",
+            "ROUTES[0].addresses.x",
+            "ROUTES[0].cors.x",
+            "ROUTES[0].x",
+            "ROUTES[1]",
+            "ROUTES[1].x",
+            "ROUTES[2].path",
+            "ROUTES[2].x",
+            "IDENTITY_FIELDS.x",
+            "ADDRESSES.x",
+            "FAILURE_LIMIT.x",
+        ],
+    );
 }
