@@ -113,9 +113,7 @@ impl fmt::Display for ConfigErrorKind {
             Self::Malformed(message) => return write!(f, "can't be parsed: {message}"),
             Self::Missing => "is not set; see docs/configuration.md",
             Self::NamedByRoute => "a route's own limit has the route's name; remove it",
-            Self::NoBurst => {
-                "this algorithm has no burst; remove it, or use gcra or token_bucket"
-            }
+            Self::NoBurst => "this algorithm has no burst; remove it, or use gcra or token_bucket",
             Self::NoIntrospection => {
                 "is introspect, and no issuer has an introspection; add one, or use deny or \
                  signature"
@@ -128,7 +126,9 @@ impl fmt::Display for ConfigErrorKind {
                 "is not a name for this field; use letters, digits and -; for an identity field in \
                  lower case, and none that HTTP or the edge uses otherwise"
             }
-            Self::NotAMemcached => "is not memcached://host:port, nor memcacheds://host:port for TLS",
+            Self::NotAMemcached => {
+                "is not memcached://host:port, nor memcacheds://host:port for TLS"
+            }
             Self::NotAMethod => "methods are in capitals, such as GET",
             Self::NotARecordEncryptionKey => {
                 "is not a key; give name:key, the name of letters, digits, - and _, the key by \

@@ -57,11 +57,7 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
 }
 
 /// Adds an error if no token could ever be of this issuer, because an earlier one takes it.
-fn check_against_earlier(
-    object: &mut ObjectReader<'_, '_>,
-    issuer: &Issuer,
-    earlier: &[Issuer],
-) {
+fn check_against_earlier(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, earlier: &[Issuer]) {
     // One issuer may have an entry for its JWTs and one for its opaque tokens.
     let duplicate = |other: &Issuer| {
         other.issuer == issuer.issuer && other.keys.is_some() == issuer.keys.is_some()

@@ -151,11 +151,7 @@ fn scopes(object: &mut ObjectReader<'_, '_>, member: &str) -> Vec<String> {
 }
 
 /// Reads the route's own limit, which has the route's name, and the shared limits that it names.
-fn route_limits(
-    object: &mut ObjectReader<'_, '_>,
-    route: &str,
-    shared: &[Limit],
-) -> Vec<Limit> {
+fn route_limits(object: &mut ObjectReader<'_, '_>, route: &str, shared: &[Limit]) -> Vec<Limit> {
     let own = object.object("limit").map(|mut limit| {
         if limit.value("name").is_some() {
             limit.add_error("name", ConfigErrorKind::NamedByRoute);
@@ -182,12 +178,7 @@ fn route_limits(
 
 /// Adds an error for each limit that the route can't use: one that needs a token on an unprotected
 /// route, or one that never admits the route's cost.
-fn check_limits(
-    object: &mut ObjectReader<'_, '_>,
-    limits: &[Limit],
-    cost: u32,
-    unprotected: bool,
-) {
+fn check_limits(object: &mut ObjectReader<'_, '_>, limits: &[Limit], cost: u32, unprotected: bool) {
     for limit in limits {
         let needs_token = limit.by.iter().any(LimitBy::needs_token) || limit.plans.is_some();
         if needs_token && unprotected {

@@ -228,7 +228,12 @@ fn token_requirements_of_a_route_are_validated() {
     check(
         "public",
         r#""cookie":"a","forward_token": true,"claims":{"a":1},"scopes_any":["x"]"#,
-        &["ROUTES[0].scopes_any", "ROUTES[0].claims", "ROUTES[0].cookie", "ROUTES[0].forward_token"],
+        &[
+            "ROUTES[0].scopes_any",
+            "ROUTES[0].claims",
+            "ROUTES[0].cookie",
+            "ROUTES[0].forward_token",
+        ],
     );
 }
 
@@ -390,7 +395,10 @@ fn member_of_the_wrong_type_is_reported_at_its_place() {
     let opaque = format!(r#"[{{"issuer":"https://i","audience":"a","introspection":{provider}}}]"#);
     let routes = r#"[{"name":"a","path":"/a","access":"protected","on_store_outage":"introspect"},
         {"name":"a","path":"b","access":"protected"}]"#;
-    check(&[("ISSUERS", &opaque), ("ROUTES", routes)], &["NONE", "ROUTES[1].name", "ROUTES[1].path"]);
+    check(
+        &[("ISSUERS", &opaque), ("ROUTES", routes)],
+        &["NONE", "ROUTES[1].name", "ROUTES[1].path"],
+    );
     check(
         &[("ISSUERS", &opaque.replace("\"a\",\"i", "1,\"i")), ("ROUTES", routes)],
         &["ISSUERS[0].audience", "NONE", "ROUTES[1].name", "ROUTES[1].path"],

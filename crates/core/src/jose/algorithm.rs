@@ -90,8 +90,13 @@ impl Algorithm {
             members: &["k"],
             member_bytes: Some(bytes),
         };
-        let rsa =
-            |name| KeyParameters { name, kty: "RSA", crv: None, members: &["n", "e"], member_bytes: None };
+        let rsa = |name| KeyParameters {
+            name,
+            kty: "RSA",
+            crv: None,
+            members: &["n", "e"],
+            member_bytes: None,
+        };
         match self {
             Self::EdDsa => KeyParameters {
                 name: "EdDSA",

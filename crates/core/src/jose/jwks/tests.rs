@@ -77,7 +77,9 @@ fn algorithm_takes_only_its_own_keys() {
     for algorithm in Algorithm::ALL {
         let good = match algorithm.parameters() {
             KeyParameters { kty: "OKP", .. } => ED.to_owned(),
-            KeyParameters { kty: "EC", crv: Some(crv), member_bytes: Some(bytes), .. } => ec(crv, bytes),
+            KeyParameters { kty: "EC", crv: Some(crv), member_bytes: Some(bytes), .. } => {
+                ec(crv, bytes)
+            }
             KeyParameters { kty: "oct", member_bytes: Some(bytes), .. } => oct(bytes),
             _ => rsa.clone(),
         };

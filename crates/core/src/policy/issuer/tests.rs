@@ -9,9 +9,8 @@ fn metadata_is_rejected_for_another_issuer_or_an_unsafe_jwks_uri() {
         let got = issuer().jwks_uri(url, document);
         assert_eq!(got.as_deref().map_err(|e| *e), expect, "{document}");
     };
-    let document = |issuer: &str, uri: &str| {
-        format!(r#"{{"issuer":"{issuer}","jwks_uri":"{uri}","x":[1]}}"#)
-    };
+    let document =
+        |issuer: &str, uri: &str| format!(r#"{{"issuer":"{issuer}","jwks_uri":"{uri}","x":[1]}}"#);
     let (ours, url) = ("https://issuer.example", "https://issuer.example/.well-known/x");
     check(url, &document(ours, "https://k.example/k?v=1"), Ok("https://k.example/k?v=1"));
     check(url, &document(ours, "http://k.example/k"), Err(MetadataError::JwksUri));

@@ -1,13 +1,12 @@
-//! The markers in the store that revoke a token: which they are, and what they say.
+//! The markers in the store that revoke tokens.
 
-use crate::claims::Claims;
+use super::claims::Claims;
 use crate::refusal::{Denial, Outage, Refusal};
 use crate::store::keys::StoreKeys;
-use crate::session::revoked_before;
 use redis_rest::{Command, Reply};
 
-/// The query for all markers that could revoke a token.
-pub fn query(keys: &StoreKeys, claims: &Claims) -> Command {
+/// Returns the query for all markers that could revoke a token.
+pub(crate) fn query(keys: &StoreKeys, claims: &Claims) -> Command {
     let iss = claims.iss.as_str();
     let mut query = Command::new("MGET").arg(keys.revoked_sub(iss, &claims.sub));
     if let Some(client) = &claims.client_id {
@@ -22,9 +21,9 @@ pub fn query(keys: &StoreKeys, claims: &Claims) -> Command {
     query
 }
 
-/// Whether the store's answer leaves the token good.
-pub fn judge(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
-    // In the query's order, whether each spares what was issued after it.
+/// Rejects a token that one of the markers in the store's reply revokes.
+pub(crate) fn check(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
+    // In the query's order, whether a marker spares tokens that were issued after it.
     let spares_later = [true]
         .into_iter()
         .chain(claims.client_id.as_ref().map(|_| true))
@@ -50,4 +49,24 @@ pub fn judge(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Returns the time up to which a marker revokes. A marker that is no number revokes every token.
+pub fn revoked_before(marker: &str) -> u64 {
+    marker.parse().unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn marker_revokes_everything_when_unreadable() {
+        assert_eq!(revoked_before("1700000000"), 1_700_000_000);
+        assert_eq!(revoked_before(""), u64::MAX);
+        assert_eq!(revoked_before("-1"), u64::MAX);
+        assert_eq!(revoked_before("soon"), u64::MAX);
+    }
 }

@@ -1,18 +1,18 @@
-//! Where a token comes from, and what may be done with it before anybody vouches for it.
+//! The bearer token of a request.
 
+use crate::policy::route::Route;
 use crate::refusal::Denial;
 use crate::request::head::RequestHead;
-use crate::policy::route::Route;
 use crate::token_hash::TokenHash;
 use std::fmt;
 
-/// A raw access token. It is never a key, a value or a log line; [`Token::hash`] is.
+/// A raw access token. It is never written to the store or the log; [`Token::hash`] is.
 #[derive(Clone, Copy)]
 pub struct Token<'a>(&'a str);
 
 impl<'a> Token<'a> {
-    /// The request's one token: of its `Authorization: Bearer` header (RFC 6750 section 2.1), or, where
-    /// the route names one, of a cookie. Query and form are never looked at (RFC 9700 section 4.3.2).
+    /// Reads the request's one token from `Authorization: Bearer` (RFC 6750 section 2.1), or from the
+    /// route's cookie. Query and form are never read (RFC 9700 section 4.3.2).
     pub fn from_head(head: &RequestHead<'a>, route: &Route) -> Result<Self, Denial> {
         let cookie = match &route.cookie {
             Some(name) => cookie(head, name)?,
@@ -22,7 +22,7 @@ impl<'a> Token<'a> {
             (None, None) => Err(Denial::TokenMissing),
             (Some(field), None) => Self::from_authorization(field),
             (None, Some(value)) => {
-                if may_change(head) && !is_own_site(head, route) {
+                if may_change_state(head) && !is_own_site(head, route) {
                     return Err(Denial::CrossSiteDenied);
                 }
                 Self::from_text(value)
@@ -46,17 +46,17 @@ impl<'a> Token<'a> {
         Ok(Self(text))
     }
 
-    /// The token's SHA-256.
+    /// Returns the token's SHA-256.
     pub fn hash(self) -> TokenHash {
         TokenHash::of(self.0)
     }
 
-    /// The raw text, to be parsed or hashed.
+    /// Returns the raw text, to be parsed or hashed.
     pub(crate) fn expose(self) -> &'a str {
         self.0
     }
 
-    /// A token that somebody was given.
+    /// Creates a token from its text, which is not checked.
     pub(crate) fn new(text: &'a str) -> Self {
         Self(text)
     }
@@ -68,25 +68,25 @@ impl fmt::Debug for Token<'_> {
     }
 }
 
-/// The value of the one cookie `name`; two of it are two credentials.
+/// Returns the value of the cookie `name`. Rejects two of that name, as two credentials.
 fn cookie<'a>(head: &RequestHead<'a>, name: &str) -> Result<Option<&'a str>, Denial> {
     let field = head.header("cookie").unwrap_or_default();
     let pairs = field.split(';').filter_map(|pair| pair.trim_matches(' ').split_once('='));
-    let mut named = pairs.filter(|(held, _)| *held == name).map(|(_, value)| value);
+    let mut named = pairs.filter(|(own, _)| *own == name).map(|(_, value)| value);
     match (named.next(), named.next()) {
         (value, None) => Ok(value),
         (_, Some(_)) => Err(Denial::CredentialMalformed),
     }
 }
 
-/// Whether a request may do more than read: by its method (RFC 9110 section 9.2.1), or by opening a
-/// WebSocket, which browsers let any page do with its user's cookies.
-fn may_change(head: &RequestHead<'_>) -> bool {
+/// Returns whether a request may change state: by its method (RFC 9110 section 9.2.1), or by opening
+/// a WebSocket, which browsers let any page do with its user's cookies.
+fn may_change_state(head: &RequestHead<'_>) -> bool {
     !matches!(head.method(), "GET" | "HEAD" | "OPTIONS") || head.header("upgrade").is_some()
 }
 
-/// Whether a browser says that the request comes from a page of this host, or of one that the route's
-/// CORS policy names with credentials. A cookie travels with requests that foreign pages make.
+/// Returns whether the request comes from a page of this host, or of an origin that the route's CORS
+/// policy lists with credentials. Browsers send cookies with the requests of foreign pages, too.
 fn is_own_site(head: &RequestHead<'_>, route: &Route) -> bool {
     match head.header("origin") {
         Some(origin) => {
@@ -98,13 +98,13 @@ fn is_own_site(head: &RequestHead<'_>, route: &Route) -> bool {
     }
 }
 
-/// The b64token syntax of RFC 6750, which also rules out a second credential behind a comma.
+/// Returns whether `text` is a b64token of RFC 6750, which excludes a second credential after a comma.
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
-/// Longest token that is looked at. Cloudflare bounds all header fields together at 128 KB.
+/// Longer than issuers' tokens. Cloudflare limits all header fields together to 128 KB.
 const TOKEN_BYTES_MAX: usize = 8192;
 
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_token_is_found() {
+    fn bearer_token_is_read_from_the_authorization_header() {
         let route = route();
         let check = |value: Option<&str>, expect: Result<&str, Denial>| {
             let headers = value.map(|value| ("authorization", value)).into_iter().collect();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_serves_where_the_route_names_it() {
+    fn token_is_read_from_the_routes_cookie_only() {
         let mut route = route();
         let check = |route: &Route, cookie: &str, expect: Result<&str, Denial>| {
             let got = read("GET", vec![("cookie", cookie)], route);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_of_another_site_changes_nothing() {
+    fn cookie_is_refused_for_state_changes_by_another_site() {
         let mut route = route();
         route.cookie = Some("token".into());
         let mut check = |method: &str, field: (&str, &str), cors: Option<Cors>, expect: bool| {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_does_not_show_itself() {
+    fn token_is_redacted_when_formatted() {
         assert_eq!(format!("{:?}", Token::new("secret")), "Token(REDACTED)");
         assert_eq!(TokenHash::of("abc").to_string(), "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0");
     }

@@ -1,15 +1,15 @@
-//! Token introspection (RFC 7662): what is asked of a provider, and how its answer reads. Only the
-//! boolean `true` says that a token is good; whatever is no clear answer is an outage.
+//! Token introspection (RFC 7662): the request to a provider, and its response. Only the boolean `true`
+//! confirms a token; a malformed response is an outage.
 
-use crate::claims::Claims;
-use crate::credential::Token;
-use crate::token_hash::TokenHash;
-use crate::refusal::{Denial, Outage, Refusal};
+use crate::json;
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::Issuer;
-use crate::json;
-use crate::session::TokenRecord;
+use crate::refusal::{Denial, Outage, Refusal};
 use crate::time::UnixSeconds;
+use crate::token::bearer::Token;
+use crate::token::claims::Claims;
+use crate::token::record::TokenRecord;
+use crate::token_hash::TokenHash;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -18,14 +18,14 @@ use std::fmt::Write as _;
 /// A request to an introspection endpoint.
 #[derive(Clone)]
 pub struct IntrospectionRequest {
-    /// The `Authorization` field, where it has one.
+    /// The `Authorization` field, if there is one.
     pub authorization: Option<String>,
     /// The form.
     pub body: String,
 }
 
 impl Introspection {
-    /// What is asked about `token`.
+    /// Returns the request about `token`.
     pub fn request(&self, token: Token<'_>) -> IntrospectionRequest {
         let mut body = format!("token={}&token_type_hint=access_token", form(token.expose()));
         let (id, secret) = (form(&self.client_id), form(self.client_secret.expose()));
@@ -41,9 +41,9 @@ impl Introspection {
         IntrospectionRequest { authorization, body }
     }
 
-    /// For how many seconds from `now` what the provider said at `asked_at` may be relied on: no longer than
-    /// the token lives, nor, where its revocations do not reach the store, than the bound allows. A token
-    /// whose end the provider does not tell is relied on for the bound alone.
+    /// Returns how many seconds from `now` a response of `asked_at` may be cached: at most until the
+    /// token expires. If the provider's revocations do not reach the store, or the expiry is unknown,
+    /// `revocation_seconds_max` applies, too.
     pub fn keeps_seconds(
         &self,
         exp: Option<UnixSeconds>,
@@ -51,18 +51,18 @@ impl Introspection {
         revocation_seconds_max: u32,
         now: UnixSeconds,
     ) -> u64 {
-        // An answer from the future is as good as one of this moment.
+        // A response from the future counts as one of this moment.
         let asked_at = asked_at.unwrap_or(now).min(now);
         let bound = asked_at.plus(revocation_seconds_max.into()).seconds_since(now);
-        let life = exp.map(|exp| exp.seconds_since(now));
-        match life {
-            Some(life) if self.revocations_in_store => life,
-            Some(life) => life.min(bound),
+        let lifetime = exp.map(|exp| exp.seconds_since(now));
+        match lifetime {
+            Some(lifetime) if self.revocations_in_store => lifetime,
+            Some(lifetime) => lifetime.min(bound),
             None => bound,
         }
     }
 
-    /// Reads an answer that came with `status`.
+    /// Reads a response with `status`.
     pub fn read(
         issuer: &Issuer,
         others: &[String],
@@ -70,17 +70,17 @@ impl Introspection {
         text: &str,
         now: UnixSeconds,
     ) -> Result<TokenRecord, Refusal> {
-        let faulty = Refusal::Out(Outage::IntrospectionBadResponse);
+        let malformed = Refusal::Out(Outage::IntrospectionBadResponse);
         if status != 200 {
-            return Err(faulty);
+            return Err(malformed);
         }
-        let mut members = json::object(text.as_bytes()).ok_or(faulty)?;
+        let mut members = json::object(text.as_bytes()).ok_or(malformed)?;
         match members.get("active") {
             Some(Value::Bool(true)) => {}
             Some(Value::Bool(false)) => return Err(Denial::TokenInactive.into()),
-            Some(_) | None => return Err(faulty),
+            Some(_) | None => return Err(malformed),
         }
-        // Where a provider says what kind of token it is: no refresh token, and none that is bound to a key.
+        // If the response has the token's type, refresh tokens and key-bound tokens are rejected.
         for name in ["token_type", "token_use"] {
             let access = |kind: &Value| {
                 let kind = kind.as_str().unwrap_or_default();
@@ -90,12 +90,12 @@ impl Introspection {
                 return Err(Denial::TokenTypeRefused.into());
             }
         }
-        let claims = Claims::of_introspection(&mut members, issuer, others).ok_or(faulty)??;
-        claims.judge_times(issuer.leeway_seconds, now)?;
+        let claims = Claims::of_introspection(&mut members, issuer, others).ok_or(malformed)??;
+        claims.check_times(issuer.leeway_seconds, now)?;
         Ok(TokenRecord::of(&claims, Self::reading(issuer, others), now))
     }
 
-    /// A name for the settings by which an answer is read.
+    /// Returns a hash of the settings by which responses are read.
     pub fn reading(issuer: &Issuer, others: &[String]) -> String {
         let text = [&issuer.issuer, &issuer.audience, &issuer.scope_claim];
         let text = text.into_iter().chain(others);
@@ -104,7 +104,7 @@ impl Introspection {
     }
 }
 
-/// `application/x-www-form-urlencoded`, one value.
+/// Encodes one value as `application/x-www-form-urlencoded`.
 fn form(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_can_not_be_broken_out_of() {
+    fn request_encodes_the_token_and_the_credentials() {
         let request = provider(ClientAuth::ClientSecretBasic).request(Token::new("t+/=&x"));
         assert_eq!(request.body, "token=t%2B%2F%3D%26x&token_type_hint=access_token");
         let expect = format!("Basic {}", STANDARD.encode("a%3Ab:s%20%26%3D"));
@@ -153,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_clear_yes_is_a_yes() {
+    fn response_confirms_a_token_only_when_active_is_true() {
         fn check(status: u16, text: &str, expect: Result<&str, Refusal>) {
             let got = Introspection::read(&issuer(), &[], status, text, NOW);
             let got = got.map(|record| record.sub);
             assert_eq!(got.as_deref().map_err(|e| *e), expect, "{status} {text}");
         }
-        let faulty = Err(Refusal::Out(Outage::IntrospectionBadResponse));
+        let malformed = Err(Refusal::Out(Outage::IntrospectionBadResponse));
         let denied = |denial: Denial| Err(Refusal::Denied(denial));
         check(200, r#"{"active":true,"sub":"alice"}"#, Ok("alice"));
         check(200, r#"{"active":true,"client_id":"batch"}"#, Ok("batch"));
@@ -185,10 +185,10 @@ mod tests {
             "<html>",
             "",
         ] {
-            check(200, text, faulty);
+            check(200, text, malformed);
         }
         for status in [201, 204, 301, 302, 401, 403, 429, 500] {
-            check(status, r#"{"active":true,"sub":"alice"}"#, faulty);
+            check(status, r#"{"active":true,"sub":"alice"}"#, malformed);
         }
         check(200, r#"{"active":true,"sub":"a","iss":"x"}"#, denied(Denial::IssuerUnknown));
         check(200, r#"{"active":true,"sub":"a","aud":"x"}"#, denied(Denial::AudienceMismatch));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_kept_no_longer_than_token_and_bound_allow() {
+    fn response_is_cached_within_the_tokens_lifetime_and_the_bound() {
         fn check(in_store: bool, exp: Option<u64>, asked: Option<u64>, bound: u32, expect: u64) {
             let mut provider = provider(ClientAuth::ClientSecretBasic);
             provider.revocations_in_store = in_store;

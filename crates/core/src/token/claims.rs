@@ -1,39 +1,38 @@
-//! What a token says of its holder, strictly typed: the claims of a JWT (RFC 7519 section 4.1, RFC 9068
-//! section 2.2) or the answer to an introspection (RFC 7662 section 2.2). Who vouches for them is not
-//! known here.
+//! The claims of a token, strictly typed: of a JWT (RFC 7519 section 4.1, RFC 9068 section 2.2), or of
+//! an introspection response (RFC 7662 section 2.2). How they were verified is not known here.
 
-use crate::refusal::Denial;
 use crate::policy::issuer::Issuer;
+use crate::refusal::Denial;
 use crate::time::UnixSeconds;
 use serde_json::{Map, Value};
 
-/// The claims that matter here; of the others, those that some route asks for.
+/// The standard claims, and those others that routes, limits and identity fields use.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Claims {
     /// The issuer.
     pub iss: String,
     /// The subject.
     pub sub: String,
-    /// The end of its life; only an introspection may leave it out.
+    /// The expiry; only an introspection response may omit it.
     pub exp: Option<UnixSeconds>,
-    /// The beginning of its life.
+    /// The start of its validity.
     pub nbf: Option<UnixSeconds>,
-    /// When it was issued.
+    /// The time of issue.
     pub iat: Option<UnixSeconds>,
-    /// The token's own name.
+    /// The token's id.
     pub jti: Option<String>,
     /// The session.
     pub sid: Option<String>,
-    /// The client: `client_id`, or else `azp` as OpenID Connect has it.
+    /// The client: `client_id`, or else OpenID Connect's `azp`.
     pub client_id: Option<String>,
     /// The scope, space-separated.
     pub scope: String,
-    /// What routes ask for beyond these.
+    /// Other claims that are used.
     pub others: Map<String, Value>,
 }
 
 impl Claims {
-    /// Reads the claims of a JWT. Those that RFC 9068 requires and a verdict needs must be there.
+    /// Reads the claims of a JWT. Rejects it without the claims that RFC 9068 requires.
     pub(crate) fn of_jwt(
         members: &mut Map<String, Value>,
         issuer: &Issuer,
@@ -50,8 +49,8 @@ impl Claims {
         Ok(claims)
     }
 
-    /// Reads the answer to an introspection. The issuer and the audience may be left out, since the
-    /// provider answers for its own tokens, and to us; if they are there, they must fit.
+    /// Reads an introspection response. It may omit the issuer and the audience, because a provider
+    /// responds for its own tokens. If present, they must match.
     pub(crate) fn of_introspection(
         members: &mut Map<String, Value>,
         issuer: &Issuer,
@@ -77,9 +76,9 @@ impl Claims {
         Some(Ok(claims))
     }
 
-    /// Takes the claims out of `members`; none if one has a wrong type.
+    /// Takes the claims out of `members`. Returns `None` if one has a wrong type.
     fn read(members: &mut Map<String, Value>, issuer: &Issuer, others: &[String]) -> Option<Self> {
-        // Not collected: for that a map sorts first, and the sorting is a thousand bytes of the Worker.
+        // Collecting into a map would sort it first, and sorting takes 1 KB of the Worker.
         let mut kept = Map::new();
         for name in others {
             if let Some(value) = members.get(name) {
@@ -117,8 +116,8 @@ impl Claims {
         })
     }
 
-    /// Judges the times at `now`.
-    pub(crate) fn judge_times(&self, leeway_seconds: u64, now: UnixSeconds) -> Result<(), Denial> {
+    /// Checks the times at `now`.
+    pub(crate) fn check_times(&self, leeway_seconds: u64, now: UnixSeconds) -> Result<(), Denial> {
         if self.exp.is_some_and(|exp| exp.plus(leeway_seconds) <= now) {
             return Err(Denial::TokenExpired);
         }
@@ -129,26 +128,26 @@ impl Claims {
         Ok(())
     }
 
-    /// When it was issued; 0 where it does not say, so that every revocation by time applies.
+    /// Returns the time of issue, or 0 without `iat`, so that every revocation by time applies.
     pub(crate) fn issued_at(&self) -> UnixSeconds {
         self.iat.unwrap_or_default()
     }
 
-    /// Whether the scope holds `wanted` as a whole word.
+    /// Returns whether the scope contains `wanted`.
     pub(crate) fn has_scope(&self, wanted: &str) -> bool {
         self.scope.split(' ').any(|scope| scope == wanted)
     }
 
-    /// Whether the claim `name` is one of `allowed`, or a list that holds one of them.
+    /// Returns whether the claim `name` is one of `allowed`, or a list that contains one of them.
     pub(crate) fn has_claim(&self, name: &str, allowed: &[Value]) -> bool {
         match self.others.get(name) {
-            Some(Value::Array(held)) => held.iter().any(|value| allowed.contains(value)),
+            Some(Value::Array(values)) => values.iter().any(|value| allowed.contains(value)),
             Some(value) => allowed.contains(value),
             None => false,
         }
     }
 
-    /// How much memory it takes, roughly.
+    /// Returns the approximate size in memory.
     pub(crate) fn bytes(&self) -> usize {
         let named = [&self.jti, &self.sid, &self.client_id].into_iter().flatten();
         let texts = named.chain([&self.iss, &self.sub, &self.scope]).map(String::len);
@@ -169,7 +168,7 @@ fn weight((name, value): (&String, &Value)) -> usize {
     name.len() + of(value)
 }
 
-/// One name, or a list of names. A scope in one string is split where it is used.
+/// Returns one name, or a list of names. A scope in one string is split where it is used.
 fn names(value: &Value) -> Option<Vec<&str>> {
     match value {
         Value::String(name) => Some(vec![name]),
@@ -178,8 +177,8 @@ fn names(value: &Value) -> Option<Vec<&str>> {
     }
 }
 
-/// A NumericDate (RFC 7519 section 2) in whole seconds. A fraction is dropped; a string, a negative
-/// number or one that a float can't count in seconds is refused.
+/// Reads a NumericDate (RFC 7519 section 2) in whole seconds; a fraction is dropped. Returns `None`
+/// for a string, a negative number, or one beyond a float's exact seconds.
 fn numeric_date(value: &Value) -> Option<UnixSeconds> {
     let number = value.as_number()?;
     let seconds = match number.as_u64() {
@@ -199,5 +198,5 @@ fn numeric_date(value: &Value) -> Option<UnixSeconds> {
     (seconds <= NUMERIC_DATE_MAX).then_some(UnixSeconds(seconds))
 }
 
-/// 2^53: the last second that a JSON number counts exactly in every language.
+/// 2^53: the last second that a JSON number represents exactly in every language.
 const NUMERIC_DATE_MAX: u64 = 1 << 53;

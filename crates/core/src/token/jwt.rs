@@ -1,18 +1,17 @@
-//! The form of a JWT (RFC 7515, 7519, 8725), before its signature is known to hold. Whatever this module
-//! returns says so in its name: nobody has vouched for it yet.
+//! The form of a JWT (RFC 7515, 7519, 8725), before its signature is verified.
 
-use crate::claims::Claims;
-use crate::credential::Token;
-use crate::refusal::Denial;
-use crate::policy::issuer::{Issuer, TokenType};
-use crate::json;
 use crate::jose::header::UnverifiedHeader;
+use crate::json;
+use crate::policy::issuer::{Issuer, TokenType};
+use crate::refusal::Denial;
 use crate::time::UnixSeconds;
+use crate::token::bearer::Token;
+use crate::token::claims::Claims;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-/// A JWS in compact form, taken apart, with claims that one of our issuers may make.
+/// A JWS in compact form, parsed, with claims that are valid for one of the issuers.
 #[derive(Clone, Debug)]
 pub struct UnverifiedJwt<'a> {
     header: UnverifiedHeader,
@@ -23,9 +22,8 @@ pub struct UnverifiedJwt<'a> {
 }
 
 impl<'a> UnverifiedJwt<'a> {
-    /// Takes a token apart: three segments of canonical base64url, the first two JSON objects; and judges
-    /// header and claims by what the issuer that it names may say, at `now`. Of its other claims, `others`
-    /// are kept.
+    /// Parses a token: three segments of canonical base64url, the first two JSON objects. Checks header
+    /// and claims by the issuer that it names, at `now`. Of its other claims, `others` are kept.
     pub fn parse(
         token: Token<'a>,
         issuers: &[Issuer],
@@ -51,41 +49,41 @@ impl<'a> UnverifiedJwt<'a> {
             return Err(Denial::TokenTypeRefused);
         }
         let claims = Claims::of_jwt(&mut members, issuer, others)?;
-        claims.judge_times(issuer.leeway_seconds, now)?;
+        claims.check_times(issuer.leeway_seconds, now)?;
         Ok(Self { header, claims, issuer: place, signing_input, signature })
     }
 
-    /// Whether a text has the shape of a JWT, and so is no opaque token.
-    pub(crate) fn is_like(token: Token<'_>) -> bool {
+    /// Returns whether a text has the form of a JWT, and so is no opaque token.
+    pub(crate) fn has_form(token: Token<'_>) -> bool {
         token.expose().bytes().filter(|byte| *byte == b'.').count() == 2
     }
 
-    /// Its header.
+    /// Returns the header.
     pub fn header(&self) -> &UnverifiedHeader {
         &self.header
     }
 
-    /// The place in the policy of the issuer that it names.
+    /// Returns the place of its issuer in the policy.
     pub fn issuer(&self) -> usize {
         self.issuer
     }
 
-    /// The text that was signed.
+    /// Returns the signed text.
     pub fn signing_input(&self) -> &'a str {
         self.signing_input
     }
 
-    /// The signature's bytes.
+    /// Returns the signature.
     pub fn signature(&self) -> &[u8] {
         &self.signature
     }
 }
 
-fn accepts_type(wanted: TokenType, typ: Option<&str>) -> bool {
-    // RFC 7515 section 4.1.9: the prefix `application/` may be left out; media types ignore case.
+fn accepts_type(required: TokenType, typ: Option<&str>) -> bool {
+    // RFC 7515 section 4.1.9: the prefix `application/` is optional; media types ignore case.
     let typ = typ.map(str::to_ascii_lowercase);
     let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
-    match wanted {
+    match required {
         TokenType::AtJwt => typ == Some("at+jwt"),
         TokenType::Jwt => matches!(typ, Some("at+jwt" | "jwt") | None),
         TokenType::Off => true,
@@ -96,7 +94,7 @@ fn segment(text: &str) -> Result<Map<String, Value>, Denial> {
     json::object(&decode(text)?).ok_or(Denial::TokenMalformed)
 }
 
-/// Canonical base64url: no padding, no other alphabet, no stray bits at the end.
+/// Decodes canonical base64url: no padding, no other alphabet, no stray bits at the end.
 fn decode(text: &str) -> Result<Vec<u8>, Denial> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Denial::TokenMalformed)
 }

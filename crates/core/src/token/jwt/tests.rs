@@ -11,7 +11,7 @@ fn compact(header: &str, claims: &str) -> String {
     format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([7; 64]))
 }
 
-fn judge(header: &str, claims: &str, issuer: &Issuer) -> Result<(), Denial> {
+fn verdict(header: &str, claims: &str, issuer: &Issuer) -> Result<(), Denial> {
     let text = compact(header, claims);
     parse(&text, issuer).map(|_| ())
 }
@@ -24,10 +24,10 @@ fn parse<'a>(text: &'a str, issuer: &Issuer) -> Result<UnverifiedJwt<'a>, Denial
 const HEADER: &str = r#"{"alg":"EdDSA","kid":"1","typ":"at+jwt"}"#;
 
 #[test]
-fn times_are_judged_on_both_sides_of_each_boundary() {
+fn times_are_checked_at_each_boundary() {
     fn check(times: &str, expect: Result<(), Denial>) {
         let claims = format!(r#"{{"iss":"https://issuer.example","sub":"s","aud":"api",{times}}}"#);
-        assert_eq!(judge(HEADER, &claims, &issuer()), expect, "{times}");
+        assert_eq!(verdict(HEADER, &claims, &issuer()), expect, "{times}");
     }
     let at = |seconds: i64| NOW.checked_add_signed(seconds).unwrap();
     check(&format!(r#""exp":{}"#, at(-31)), Err(Denial::TokenExpired));
@@ -55,11 +55,11 @@ fn times_are_judged_on_both_sides_of_each_boundary() {
 }
 
 #[test]
-fn headers_are_judged() {
+fn header_is_rejected_when_unsafe_or_unsupported() {
     let claims =
         format!(r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{}}}"#, NOW + 60);
     let check = |header: &str, expect: Result<(), Denial>| {
-        assert_eq!(judge(header, &claims, &issuer()), expect, "{header}");
+        assert_eq!(verdict(header, &claims, &issuer()), expect, "{header}");
     };
     check(HEADER, Ok(()));
     check(r#"{"alg":"EdDSA","typ":"application/AT+JWT"}"#, Ok(()));
@@ -87,9 +87,9 @@ fn headers_are_judged() {
 }
 
 #[test]
-fn types_are_an_issuers_choice() {
-    fn check(wanted: TokenType, typ: Option<&str>, expect: bool) {
-        assert_eq!(accepts_type(wanted, typ), expect, "{wanted:?} {typ:?}");
+fn token_type_must_be_one_that_the_issuer_accepts() {
+    fn check(required: TokenType, typ: Option<&str>, expect: bool) {
+        assert_eq!(accepts_type(required, typ), expect, "{required:?} {typ:?}");
     }
     check(TokenType::AtJwt, Some("at+jwt"), true);
     check(TokenType::AtJwt, None, false);
@@ -101,13 +101,13 @@ fn types_are_an_issuers_choice() {
 }
 
 #[test]
-fn audiences_are_judged() {
+fn audience_must_contain_the_issuers_setting() {
     fn check(aud: &str, expect: Result<(), Denial>) {
         let claims = format!(
             r#"{{"iss":"https://issuer.example","sub":"s","aud":{aud},"exp":{}}}"#,
             NOW + 60
         );
-        assert_eq!(judge(HEADER, &claims, &issuer()), expect, "{aud}");
+        assert_eq!(verdict(HEADER, &claims, &issuer()), expect, "{aud}");
     }
     check(r#""api""#, Ok(()));
     check(r#"["other","api"]"#, Ok(()));
@@ -121,7 +121,7 @@ fn audiences_are_judged() {
 }
 
 #[test]
-fn the_holder_is_read_as_the_issuer_says_it() {
+fn claims_are_read_by_the_issuers_settings() {
     let read = |claims: &str, issuer: &Issuer| {
         let text = format!(
             r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{},{claims}}}"#,
@@ -148,7 +148,7 @@ fn the_holder_is_read_as_the_issuer_says_it() {
 }
 
 #[test]
-fn only_the_canonical_compact_form_is_read() {
+fn token_is_malformed_unless_canonical() {
     let good = compact(
         HEADER,
         &format!(r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{NOW}}}"#),
@@ -173,7 +173,7 @@ fn only_the_canonical_compact_form_is_read() {
 }
 
 #[test]
-fn nesting_is_bounded() {
+fn token_is_malformed_when_nested_too_deep() {
     let deep = format!(r#"{{"alg":"EdDSA","x":{}{}}}"#, "[".repeat(4000), "]".repeat(4000));
     let text = compact(&deep, "{}");
     assert_eq!(parse(&text, &issuer()).err(), Some(Denial::TokenMalformed));
@@ -182,12 +182,12 @@ fn nesting_is_bounded() {
 #[cfg(not(target_arch = "wasm32"))]
 proptest::proptest! {
     #[test]
-    fn no_token_panics(text in "[ -~]{0,200}") {
+    fn parsing_never_panics_on_a_token(text in "[ -~]{0,200}") {
         let _ = parse(&text, &issuer());
     }
 
     #[test]
-    fn no_claims_panic(header in "[ -~]{0,80}", claims in "[ -~]{0,80}") {
+    fn parsing_never_panics_on_claims(header in "[ -~]{0,80}", claims in "[ -~]{0,80}") {
         let text = compact(&header, &claims);
         let _ = parse(&text, &issuer());
     }

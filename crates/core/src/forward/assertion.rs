@@ -1,21 +1,25 @@
-//! A signed assertion of who asks: a short JWT with the edge's own key, for upstreams that do not want to
-//! rely on the network alone. The host signs; what is signed is decided here.
+//! The signed assertion of the caller's identity.
 
-use crate::claims::Claims;
+use super::permit::Permit;
+use crate::policy::assertion::Assertion;
 use crate::time::UnixSeconds;
+use crate::token::claims::Claims;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use crate::policy::assertion::Assertion;
 use serde_json::{Value, json};
 
+impl<'p> Permit<'p> {
+    /// Returns the text to sign before the request is forwarded, if its route requires an assertion.
+    pub fn unsigned(&self, request_id: &str, now: UnixSeconds) -> Option<(&'p Assertion, String)> {
+        let assertion = self.policy.assertion.as_ref().filter(|_| self.route.assertion)?;
+        let claims = self.verified.as_ref()?.claims();
+        Some((assertion, assertion.signing_input(claims, request_id, now)))
+    }
+}
+
 impl Assertion {
-    /// What is to be signed: the first two segments of the JWT.
-    pub(crate) fn signing_input(
-        &self,
-        claims: &Claims,
-        request_id: &str,
-        now: UnixSeconds,
-    ) -> String {
+    /// Returns the text to sign: the first two segments of the JWT.
+    fn signing_input(&self, claims: &Claims, request_id: &str, now: UnixSeconds) -> String {
         let header = json!({
             "alg": self.algorithm.name(), "kid": self.kid, "typ": "portcullis-assertion+jwt",
         });
@@ -38,7 +42,7 @@ impl Assertion {
         format!("{}.{}", encode(header), encode(payload))
     }
 
-    /// The whole JWT.
+    /// Returns the whole JWT.
     pub fn compact(signing_input: &str, signature: &[u8]) -> String {
         format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
@@ -48,7 +52,8 @@ impl Assertion {
 mod tests {
     use super::*;
     use crate::config::fixtures::policy_with;
-        #[cfg(target_arch = "wasm32")]
+    use crate::token::record::TokenRecord;
+    #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     const KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"e1","alg":"EdDSA",
@@ -57,14 +62,11 @@ mod tests {
     const ASSERTION: &str = r#"{"issuer":"https://a.example","audience":"inner"}"#;
 
     #[test]
-    fn it_says_who_asks_and_for_how_long() {
+    fn assertion_states_the_caller_and_its_lifetime() {
         let policy = policy_with(&[("ASSERTION", ASSERTION), ("ASSERTION_KEY", KEY)]);
         let assertion = policy.assertion.unwrap();
-        let record = crate::TokenRecord {
-            sub: "alice".into(),
-            scope: "a".into(),
-            ..crate::TokenRecord::default()
-        };
+        let record =
+            TokenRecord { sub: "alice".into(), scope: "a".into(), ..TokenRecord::default() };
         let claims = record.claims("https://issuer.example").unwrap();
         let input = assertion.signing_input(&claims, "id", UnixSeconds(100));
         let parts: Vec<Value> = input

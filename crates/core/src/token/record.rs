@@ -1,15 +1,15 @@
-//! What is kept in the store about tokens and sessions: the auth service writes it, the edge reads it, and
-//! writes it anew where an introspection said what was missing.
+//! The records of access tokens in the store. The auth service writes them, and the edge reads them.
+//! The edge writes a record itself from an introspection response.
 
-use crate::claims::Claims;
+use super::claims::Claims;
 use crate::json;
 use crate::store::seal::Seal;
 use crate::time::UnixSeconds;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The record of an access token under [`crate::StoreKeys::token`]. It says who holds the token; it holds
-/// nothing that would let anybody make one.
+/// The record of an access token under [`crate::StoreKeys::token`]. It has the token's claims, and
+/// nothing from which a token could be made.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct TokenRecord {
     /// The subject.
@@ -22,32 +22,32 @@ pub struct TokenRecord {
     pub client_id: Option<String>,
     /// The scope, space-separated.
     pub scope: String,
-    /// The end of the token's life.
+    /// The token's expiry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
     /// The issuer, where the edge wrote the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
-    /// The token's own name.
+    /// The token's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// When the token was issued.
+    /// The time of issue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
-    /// When the provider was asked, where the edge wrote the record.
+    /// The time of the introspection, where the edge wrote the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<u64>,
-    /// As whom and for what the provider's answer was read, where the edge wrote the record: another gate,
-    /// or this one after a change of its settings, reads it anew.
+    /// The hash of the settings by which the edge read the response. An edge with other settings
+    /// ignores the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_as: Option<String>,
-    /// Other claims that routes ask for.
+    /// Other claims that are used.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub others: Map<String, Value>,
 }
 
 impl TokenRecord {
-    /// The record as it is stored under `key`: sealed where there is a seal.
+    /// Encodes the record for the store's key `key`, encrypted if there is a seal.
     pub fn encode(&self, key: &str, seal: Option<&Seal>, nonce: [u8; 12]) -> String {
         let text = serde_json::to_string(self).unwrap_or_default();
         match seal {
@@ -56,7 +56,8 @@ impl TokenRecord {
         }
     }
 
-    /// The record, if what is stored under `key` is one. Where there is a seal, one without it is none.
+    /// Decodes a record that is stored under `key`. Returns `None` if it is malformed, or not encrypted
+    /// although there is a seal.
     pub fn decode(text: &str, key: &str, seal: Option<&Seal>) -> Option<Self> {
         let mut members = match seal {
             Some(seal) => json::record(seal.open(text, key)?.as_bytes())?,
@@ -86,7 +87,7 @@ impl TokenRecord {
         })
     }
 
-    /// What a provider said at `asked_at`.
+    /// Creates the record of an introspection response at `asked_at`.
     pub(crate) fn of(claims: &Claims, read_as: String, asked_at: UnixSeconds) -> Self {
         Self {
             sub: claims.sub.clone(),
@@ -103,7 +104,7 @@ impl TokenRecord {
         }
     }
 
-    /// The claims of the token, for an issuer of that name; none if the record is another issuer's.
+    /// Returns the token's claims for an issuer, or `None` if the record is another issuer's.
     pub(crate) fn claims(self, issuer: &str) -> Option<Claims> {
         if self.iss.is_some_and(|iss| iss != issuer) {
             return None;
@@ -123,17 +124,12 @@ impl TokenRecord {
     }
 }
 
-/// A whole number, where the member is there; an error where it is something else.
+/// Returns a whole number, `None` if the member is missing, or an error if it is something else.
 fn number(members: &Map<String, Value>, name: &str) -> Result<Option<u64>, ()> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => value.as_u64().map(Some).ok_or(()),
     }
-}
-
-/// The moment up to which a revocation marker revokes; a marker that is no number revokes everything.
-pub fn revoked_before(marker: &str) -> u64 {
-    marker.parse().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -143,7 +139,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn a_record_survives_the_store() {
+    fn record_is_decoded_as_it_was_encoded() {
         let record = TokenRecord {
             sub: "alice\"\n".into(),
             sid: Some("s".into()),
@@ -168,22 +164,22 @@ mod tests {
         assert_eq!(TokenRecord::decode(&stored, "k", seal.as_ref()), None);
     }
 
-    /// A provider's answer nests 16 deep at the most; its claims are one deeper here.
+    /// A provider's response nests at most 16 deep; its claims are one level deeper here.
     #[test]
-    fn what_a_provider_may_say_can_be_kept() {
-        let kept = |depth| {
+    fn record_may_nest_as_deep_as_a_response() {
+        let decoded = |depth| {
             let claim = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
             TokenRecord::decode(&format!(r#"{{"sub":"a","others":{{"x":{claim}}}}}"#), "k", None)
         };
-        assert_eq!(kept(15).map(|record| record.others.len()), Some(1));
-        assert_eq!(kept(16), None);
+        assert_eq!(decoded(15).map(|record| record.others.len()), Some(1));
+        assert_eq!(decoded(16), None);
         for wrong in [r#"{"sub":"a","others":[]}"#, r#"{"sub":"a","exp":-1}"#, r#"{"sub":1}"#] {
             assert_eq!(TokenRecord::decode(wrong, "k", None), None, "{wrong}");
         }
     }
 
     #[test]
-    fn a_record_speaks_for_its_own_issuer() {
+    fn record_has_claims_for_its_own_issuer_only() {
         let record = |iss: Option<&str>| TokenRecord {
             sub: "alice".into(),
             iss: iss.map(str::to_owned),
@@ -193,13 +189,5 @@ mod tests {
         assert_eq!((claims.iss.as_str(), claims.sub.as_str()), ("https://a", "alice"));
         assert!(record(Some("https://a")).claims("https://a").is_some());
         assert!(record(Some("https://b")).claims("https://a").is_none());
-    }
-
-    #[test]
-    fn an_unreadable_marker_revokes_everything() {
-        assert_eq!(revoked_before("1700000000"), 1_700_000_000);
-        assert_eq!(revoked_before(""), u64::MAX);
-        assert_eq!(revoked_before("-1"), u64::MAX);
-        assert_eq!(revoked_before("soon"), u64::MAX);
     }
 }
