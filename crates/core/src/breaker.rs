@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn breaker_opens_when_forced() {
         let mut breaker = Breaker::default();
-        breaker.force_open("faulty", 1000, 500);
-        assert_eq!(breaker.admit(0, 1), Err(CircuitOpen { cause: "faulty", wait_ms: 1000 }));
+        breaker.force_open("timeout", 1000, 500);
+        assert_eq!(breaker.admit(0, 1), Err(CircuitOpen { cause: "timeout", wait_ms: 1000 }));
         assert_eq!(breaker.admit(1000, 1), Ok(CallPermit::Probe));
     }
 }

@@ -59,7 +59,7 @@ impl Check<'_, '_> {
             return Ok(RecordState::Registered { by_provider: false });
         }
         let bound = self.policy.revocation_seconds_max;
-        let fresh = introspection.keeps_seconds(claims.exp, Some(asked_at), bound, now) > 0;
+        let fresh = introspection.cacheable_seconds(claims.exp, Some(asked_at), bound, now) > 0;
         Ok(if fresh || asked_at == now {
             RecordState::Registered { by_provider: true }
         } else {

@@ -122,7 +122,7 @@ fn verdict_follows_the_stores_replies() {
     };
     let (revoked, unknown) =
         (Err(Denial::TokenRevoked.into()), Err(Denial::TokenNotRegistered.into()));
-    let faulty = Err(Refusal::Out(Outage::StoreBadResponse));
+    let malformed = Err(Refusal::Out(Outage::StoreBadResponse));
     let before = (NOW.0 - 1).to_string();
     let same = NOW.0.to_string();
 
@@ -146,11 +146,11 @@ fn verdict_follows_the_stores_replies() {
     check("/api/x", Ok(vec![marker(1, "0"), record()]), revoked);
     check("/api/x", Ok(vec![marker(2, "0"), record()]), revoked);
     check("/api/x", Ok(vec![marker(2, "0"), Reply::Null]), revoked);
-    check("/api/x", Ok(vec![]), faulty);
-    check("/api/x", Ok(vec![clean()]), faulty);
-    check("/api/x", Ok(vec![Reply::Array(vec![Reply::Null]), record()]), faulty);
-    check("/api/x", Ok(vec![Reply::Error("ERR".into()), record()]), faulty);
-    check("/api/x", Ok(vec![clean(), Reply::Error("ERR".into())]), faulty);
+    check("/api/x", Ok(vec![]), malformed);
+    check("/api/x", Ok(vec![clean()]), malformed);
+    check("/api/x", Ok(vec![Reply::Array(vec![Reply::Null]), record()]), malformed);
+    check("/api/x", Ok(vec![Reply::Error("ERR".into()), record()]), malformed);
+    check("/api/x", Ok(vec![clean(), Reply::Error("ERR".into())]), malformed);
     check("/api/x", Err(Outage::StoreTimeout), Err(Outage::StoreTimeout.into()));
 
     let limit = |admitted, wait| {
@@ -165,7 +165,7 @@ fn verdict_follows_the_stores_replies() {
     let limited = Err(Denial::RateLimited { wait_ms: 2500 }.into());
     check("/limited", Ok(vec![clean(), record(), limit(0, 2500)]), limited);
     check("/limited", Ok(vec![marker(2, "0"), record(), limit(0, 2500)]), revoked);
-    check("/limited", Ok(vec![clean(), record(), Reply::Error("ERR".into())]), faulty);
+    check("/limited", Ok(vec![clean(), record(), Reply::Error("ERR".into())]), malformed);
 }
 
 #[test]

@@ -11,7 +11,7 @@ const ROUTES: &str = r#"[
     {"name":"read","path":"/api/*","access":"protected","require": "not_revoked","upstream":"http://read.example/v1/"},
     {"name":"limited","path":"/limited","access":"protected","limit":{"quota":2,"window_seconds":60,"by":"subject"}}]"#;
 
-/// Returns a look-up of valid settings, some of them changed.
+/// Returns a lookup of valid settings, some of them changed.
 pub(crate) fn lookup<'a>(changes: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
     move |name| {
         let changed = changes.iter().find(|(changed, _)| *changed == name);

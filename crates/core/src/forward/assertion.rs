@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 
 impl<'p> Permit<'p> {
     /// Returns the text to sign before the request is forwarded, if its route requires an assertion.
-    pub fn unsigned(&self, request_id: &str, now: UnixSeconds) -> Option<(&'p Assertion, String)> {
+    pub fn assertion_input(
+        &self,
+        request_id: &str,
+        now: UnixSeconds,
+    ) -> Option<(&'p Assertion, String)> {
         let assertion = self.policy.assertion.as_ref().filter(|_| self.route.assertion)?;
         let claims = self.verified.as_ref()?.claims();
         Some((assertion, assertion.signing_input(claims, request_id, now)))

@@ -14,7 +14,7 @@ pub const TOUCH_SCRIPT: &str = "local seen = redis.call('HGET', KEYS[1], 'last_s
 impl Permit<'_> {
     /// Returns the commands that record when the caller's session was last seen, if its issuer has
     /// sessions in the store. Neither command brings back an ended session.
-    pub fn seen(&self, now: UnixSeconds) -> Option<(TokenHash, Vec<Command>)> {
+    pub fn touch_session(&self, now: UnixSeconds) -> Option<(TokenHash, Vec<Command>)> {
         let verified = self.verified.as_ref()?;
         let issuer = self.policy.issuers.get(verified.issuer())?;
         let (claims, keys) = (verified.claims(), &self.policy.keys);

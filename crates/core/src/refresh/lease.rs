@@ -57,15 +57,15 @@ impl Refresh {
     }
 
     /// Returns the commands that try to take the lease under the name `name`, and fetch its state.
-    pub fn claim(&self, name: &str, seconds: u64, keys: &StoreKeys) -> Vec<Command> {
+    pub fn acquire(&self, name: &str, seconds: u64, keys: &StoreKeys) -> Vec<Command> {
         vec![
-            self.hold(name, seconds).arg("NX"),
+            self.extend(name, seconds).arg("NX"),
             Command::new("GET").arg(&self.key),
             Command::new("GET").arg(keys.refresh_family(&self.hash)),
         ]
     }
 
-    /// Reads the replies to [`Refresh::claim`]. Returns `None` if the store failed.
+    /// Reads the replies to [`Refresh::acquire`]. Returns `None` if the store failed.
     pub fn lease_state(&self, name: &str, replies: &[Reply]) -> Option<LeaseState> {
         let [taken, value, family] = replies else { return None };
         if [value, family].iter().any(|reply| matches!(reply, Reply::Error(_))) {
@@ -96,11 +96,11 @@ impl Refresh {
     }
 
     /// Returns the command that fetches whether the lease is still held.
-    pub fn look(&self) -> Command {
+    pub fn poll(&self) -> Command {
         Command::new("GET").arg(&self.key)
     }
 
-    /// Reads the reply to [`Refresh::look`]. Returns `None` if the store failed.
+    /// Reads the reply to [`Refresh::poll`]. Returns `None` if the store failed.
     pub fn is_held(reply: Option<&Reply>) -> Option<bool> {
         match reply? {
             Reply::Error(_) => None,
@@ -110,14 +110,14 @@ impl Refresh {
 
     /// Returns the command that marks the request as refused by the auth service, so that identical
     /// requests need no lease.
-    pub fn refuse(&self, nonce: [u8; 12]) -> Command {
+    pub fn store_refusal(&self, nonce: [u8; 12]) -> Command {
         let sealed = self.replay.seal("", &self.key, nonce).unwrap_or_default();
         let value = format!("{REFUSED}{sealed}");
         Command::new("SET").arg(&self.key).arg(value).arg("EX").arg(REFUSED_SECONDS)
     }
 
     /// Returns the command that extends the lease.
-    pub fn hold(&self, name: &str, seconds: u64) -> Command {
+    pub fn extend(&self, name: &str, seconds: u64) -> Command {
         Command::new("SET").arg(&self.key).arg(format!("{LEASE}{name}")).arg("EX").arg(seconds)
     }
 
@@ -133,7 +133,7 @@ impl Refresh {
 
     /// Returns the commands that store a response for identical requests, and the family of the new
     /// refresh token in it. Returns `None` for a response that grants nothing, or is too long.
-    pub fn keep(
+    pub fn store_response(
         &self,
         response: &CapturedResponse,
         family: &str,

@@ -44,7 +44,7 @@ impl Introspection {
     /// Returns how many seconds from `now` a response of `asked_at` may be cached: at most until the
     /// token expires. If the provider's revocations do not reach the store, or the expiry is unknown,
     /// `revocation_seconds_max` applies, too.
-    pub fn keeps_seconds(
+    pub fn cacheable_seconds(
         &self,
         exp: Option<UnixSeconds>,
         asked_at: Option<UnixSeconds>,
@@ -92,11 +92,11 @@ impl Introspection {
         }
         let claims = Claims::of_introspection(&mut members, issuer, others).ok_or(malformed)??;
         claims.check_times(issuer.leeway_seconds, now)?;
-        Ok(TokenRecord::of(&claims, Self::reading(issuer, others), now))
+        Ok(TokenRecord::of(&claims, Self::settings_hash(issuer, others), now))
     }
 
     /// Returns a hash of the settings by which responses are read.
-    pub fn reading(issuer: &Issuer, others: &[String]) -> String {
+    pub fn settings_hash(issuer: &Issuer, others: &[String]) -> String {
         let text = [&issuer.issuer, &issuer.audience, &issuer.scope_claim];
         let text = text.into_iter().chain(others);
         let text: String = text.flat_map(|part| [part.as_str(), "\n"]).collect();
@@ -203,12 +203,12 @@ mod tests {
 
     #[test]
     fn response_is_cached_within_the_tokens_lifetime_and_the_bound() {
-        fn check(in_store: bool, exp: Option<u64>, asked: Option<u64>, bound: u32, expect: u64) {
+        fn check(in_store: bool, exp: Option<u64>, asked_at: Option<u64>, bound: u32, expect: u64) {
             let mut provider = provider(ClientAuth::ClientSecretBasic);
             provider.revocations_in_store = in_store;
             let at = |seconds: u64| UnixSeconds(NOW.0 - 100 + seconds);
-            let kept = provider.keeps_seconds(exp.map(at), asked.map(at), bound, NOW);
-            assert_eq!(kept, expect, "{in_store} {exp:?} {asked:?} {bound}");
+            let kept = provider.cacheable_seconds(exp.map(at), asked_at.map(at), bound, NOW);
+            assert_eq!(kept, expect, "{in_store} {exp:?} {asked_at:?} {bound}");
         }
         check(false, Some(700), Some(100), 0, 0);
         check(false, Some(700), Some(100), 60, 60);

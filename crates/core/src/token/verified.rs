@@ -23,7 +23,7 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// Creates a verified token. The caller vouches for the verification.
+    /// Creates a verified token. The caller has verified it.
     pub(crate) fn new(keys: &StoreKeys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
         let record = Command::new("GET").arg(keys.token(&hash));
         let queries = [revocation::query(keys, &claims), record];

@@ -20,8 +20,8 @@ fn store_outage_is_handled_as_the_route_says() {
         with_check(&policy_of(route), "GET", "/a", &token("x"), |check| {
             let authenticated = authenticate(&check).unwrap();
             let mut results = results_of(&check, &authenticated, answer);
-            let asked = check.missing_record(&authenticated, &results).map(|(_, missing)| missing);
-            if let (Some(missing), Some(sub)) = (asked, introspected) {
+            let reason = check.missing_record(&authenticated, &results).map(|(_, missing)| missing);
+            if let (Some(missing), Some(sub)) = (reason, introspected) {
                 let record = TokenRecord { sub: sub.into(), ..TokenRecord::default() };
                 check.complete(&authenticated, &mut results, missing, record)?;
             }
@@ -30,7 +30,7 @@ fn store_outage_is_handled_as_the_route_says() {
                 permit.cleared().is_none()
                     || permit.degraded().token != Some(StoreOutage::Signature)
             );
-            Ok((permit.degraded().text(), asked))
+            Ok((permit.degraded().text(), reason))
         })
     };
     let (deny, auth) = (r#""on_store_outage":"deny""#, r#""on_store_outage":"introspect""#);
@@ -39,8 +39,8 @@ fn store_outage_is_handled_as_the_route_says() {
     let timeout = Err(Refusal::Out(Outage::StoreTimeout));
     assert_eq!(verdict(deny, Some("alice"), out()), timeout);
     assert_eq!(verdict(signature, None, out()), Ok((Some("token=signature"), None)));
-    let asked = Some(Missing::Store);
-    assert_eq!(verdict(auth, Some("alice"), out()), Ok((Some("token=introspect"), asked)));
+    let reason = Some(Missing::Store);
+    assert_eq!(verdict(auth, Some("alice"), out()), Ok((Some("token=introspect"), reason)));
     assert_eq!(verdict(auth, None, out()), timeout, "no introspection");
     let unknown = Err(Refusal::Denied(Denial::TokenNotRegistered));
     assert_eq!(verdict(auth, Some("mallory"), out()), unknown, "a response about another subject");

@@ -28,14 +28,14 @@ fn response(body: &str) -> CapturedResponse {
 
 /// The stored response.
 fn stored(refresh: &Refresh, answer: &CapturedResponse, family: &str) -> String {
-    let commands = refresh.keep(answer, family, [7; 12], 10, &keys()).unwrap();
+    let commands = refresh.store_response(answer, family, [7; 12], 10, &keys()).unwrap();
     String::from_utf8(commands[0].words()[2].clone()).unwrap()
 }
 
 #[test]
 fn lease_goes_to_the_first_request_and_the_others_wait() {
     let own = refresh(r#"{"refresh_token":"x"}"#);
-    let commands = own.claim("me", 6, &keys());
+    let commands = own.acquire("me", 6, &keys());
     assert_eq!(commands[0].words()[2..], [&b"Lme"[..], b"EX", b"6", b"NX"]);
     let state = |value: Reply, family: Reply| own.lease_state("me", &[Reply::Null, value, family]);
     let text = Reply::text;
@@ -76,7 +76,7 @@ fn lease_goes_to_the_first_request_and_the_others_wait() {
 #[test]
 fn identical_request_needs_no_lease_after_a_refusal() {
     let own = refresh(r#"{"refresh_token":"x"}"#);
-    let value = String::from_utf8(own.refuse([7; 12]).words()[2].clone()).unwrap();
+    let value = String::from_utf8(own.store_refusal([7; 12]).words()[2].clone()).unwrap();
     let state = |refresh: &Refresh| {
         refresh.lease_state("me", &[Reply::Null, Reply::text(&value), Reply::Null])
     };
@@ -88,7 +88,8 @@ fn identical_request_needs_no_lease_after_a_refusal() {
 #[test]
 fn response_is_not_stored_without_a_grant_or_when_too_long() {
     let own = refresh(r#"{"refresh_token":"x"}"#);
-    let is_stored = |body: &str| own.keep(&response(body), "f", [7; 12], 10, &keys()).is_some();
+    let is_stored =
+        |body: &str| own.store_response(&response(body), "f", [7; 12], 10, &keys()).is_some();
     assert!(is_stored(r#"{"access_token":"a"}"#));
     for nothing in [r#"{"error":"busy"}"#, "{}", "", "<html>", r#"{"access_token":1}"#] {
         assert!(!is_stored(nothing), "{nothing}");
@@ -121,7 +122,7 @@ fn response_is_replayed_to_identical_requests_only() {
 fn family_includes_the_new_refresh_token() {
     let own = refresh(r#"{"refresh_token":"x"}"#);
     let next = |answer: &CapturedResponse| {
-        let commands = own.keep(answer, "f", [7; 12], 10, &keys()).unwrap();
+        let commands = own.store_response(answer, "f", [7; 12], 10, &keys()).unwrap();
         commands.get(1).map(|command| String::from_utf8(command.words()[1].clone()).unwrap())
     };
     let expect = format!("pc:refresh:family:{}", TokenHash::of("y"));
