@@ -2,29 +2,32 @@
 
 mod addresses;
 mod assertion;
+mod breaker;
 mod cors;
 mod error;
 mod failure_limit;
 mod identity_fields;
 mod issuers;
+mod key_sets;
 mod limits;
 mod object;
+mod observability;
 mod record_encryption;
 mod routes;
 mod settings;
 mod store;
+mod timeouts;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
 
 pub use error::{ConfigError, ConfigErrorKind};
 
-use crate::breaker::BreakerPolicy;
+use crate::policy::Policy;
 use crate::policy::identity::IdentityFields;
 use crate::policy::issuer::Issuer;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::policy::route::{Route, StoreOutage};
-use crate::policy::{LogPolicy, Policy};
 use settings::SettingsReader;
 
 impl Policy {
@@ -48,34 +51,19 @@ impl Policy {
         let other_claims = other_claims(&identity_fields, &routes);
         let keys = store::keys(&mut settings);
         let revocation_seconds_max = settings.number("REVOCATION_SECONDS_MAX", 0, 0, 86_400);
-        let store_deadline_ms = settings.number("STORE_DEADLINE_MS", 250, 1, 60_000);
+        let timeouts = timeouts::read(&mut settings);
         let refresh_replay_seconds = settings.number("REFRESH_REPLAY_SECONDS", 10, 0, 60);
-        let auth_deadline_ms = settings.number("AUTH_DEADLINE_MS", 5_000, 1, 60_000);
-        let upstream_deadline_ms = settings.number("UPSTREAM_DEADLINE_MS", 30_000, 1, 300_000);
-        let keys_deadline_ms = settings.number("KEYS_DEADLINE_MS", 2_000, 1, 10_000);
-        let keys_fresh_seconds = settings.number("KEYS_FRESH_SECONDS", 600, 1, 86_400);
-        let keys_stale_seconds_max = settings.number("KEYS_STALE_SECONDS_MAX", 86_400, 0, 604_800);
-        let keys_cool_down_seconds = settings.number("KEYS_COOL_DOWN_SECONDS", 30, 1, 3_600);
-        let introspection_deadline_ms =
-            settings.number("INTROSPECTION_DEADLINE_MS", 1_000, 1, 60_000);
+        let key_sets = key_sets::read(&mut settings);
         let introspections_per_second_max =
             settings.number("INTROSPECTIONS_PER_SECOND_MAX", 50, 1, 100_000);
         let auth_body_bytes_max = settings.number("AUTH_BODY_BYTES_MAX", 16_384, 1, 1_048_576);
-        let log = settings.one_of("LOG", &LogPolicy::NAMES).unwrap_or(LogPolicy::All);
         let seal = record_encryption::read(&mut settings);
         let addresses = addresses::read(&mut settings);
         let trusted_proxies = settings.number("TRUSTED_PROXIES", 0, 0, 10);
         let failure_limit = failure_limit::read(&mut settings);
-        let breaker = BreakerPolicy {
-            failures: settings.number("BREAKER_FAILURES", 5, 0, 1_000),
-            pause_ms_max: settings.number("BREAKER_PAUSE_MS_MAX", 30_000, 1, 300_000),
-        };
+        let breaker = breaker::read(&mut settings);
         let breakers_shared = settings.flag("BREAKERS_SHARED");
-        let server_timing = settings.flag("SERVER_TIMING");
-        let metrics_seconds = settings.number("METRICS_SECONDS", 0, 0, 3_600);
-        if metrics_seconds > 0 && !settings.has_scripts() {
-            settings.add_error("METRICS_SECONDS", ConfigErrorKind::NotWithMemcached);
-        }
+        let observability = observability::read(&mut settings);
         match (upstream, auth, store) {
             (Some(upstream), Some(auth), Some(store)) if settings.errors.is_empty() => Ok(Self {
                 issuers,
@@ -85,15 +73,9 @@ impl Policy {
                 store,
                 keys,
                 revocation_seconds_max,
-                store_deadline_ms,
-                auth_deadline_ms,
+                timeouts,
+                key_sets,
                 refresh_replay_seconds,
-                upstream_deadline_ms,
-                keys_deadline_ms,
-                keys_fresh_seconds,
-                keys_stale_seconds_max,
-                keys_cool_down_seconds,
-                introspection_deadline_ms,
                 introspections_per_second_max,
                 auth_body_bytes_max,
                 identity_fields,
@@ -101,15 +83,13 @@ impl Policy {
                 cors,
                 resource,
                 other_claims,
-                log,
                 seal,
                 addresses,
                 trusted_proxies,
                 failure_limit,
                 breaker,
                 breakers_shared,
-                server_timing,
-                metrics_seconds,
+                observability,
             }),
             _ => Err(settings.errors),
         }

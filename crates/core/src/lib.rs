@@ -139,18 +139,21 @@ pub use jose::header::UnverifiedHeader;
 pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
 pub use limits::check::{BucketKey, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LimitCheck, LimitDecision};
 pub use limits::local::{LocalCount, LocalCounts, LocalRate};
+pub use policy::Policy;
 pub use policy::addresses::{Addresses, Network};
 pub use policy::assertion::Assertion;
 pub use policy::cors::Cors;
 pub use policy::identity::IdentityFields;
 pub use policy::introspection::{ClientAuth, Introspection};
 pub use policy::issuer::{Issuer, KeyLocation, MetadataError, TokenType};
+pub use policy::key_sets::KeySetPolicy;
 pub use policy::limit::{
     Algorithm as LimitAlgorithm, FailureLimit, Limit, LimitBy, LimitOutage, LimitTiming, Plans,
 };
+pub use policy::observability::{LogPolicy, Observability};
 pub use policy::path::Pattern;
 pub use policy::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
-pub use policy::{LogPolicy, Policy};
+pub use policy::timeouts::Timeouts;
 pub use refresh::lease::{LeaseState, Refresh};
 pub use refresh::replay_key::ReplayKey;
 pub use refresh::response::CapturedResponse;

@@ -7,9 +7,12 @@ pub(crate) mod cors;
 pub(crate) mod identity;
 pub(crate) mod introspection;
 pub(crate) mod issuer;
+pub(crate) mod key_sets;
 pub(crate) mod limit;
+pub(crate) mod observability;
 pub(crate) mod path;
 pub(crate) mod route;
+pub(crate) mod timeouts;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -24,8 +27,11 @@ use assertion::Assertion;
 use cors::Cors;
 use identity::IdentityFields;
 use issuer::Issuer;
+use key_sets::KeySetPolicy;
 use limit::FailureLimit;
+use observability::Observability;
 use route::Route;
+use timeouts::Timeouts;
 
 /// The whole configuration of the edge, validated.
 #[derive(Clone, Debug)]
@@ -45,22 +51,10 @@ pub struct Policy {
     /// The longest time that a revoked token may still be accepted, which bounds every cached
     /// verdict. With 0 the store is queried for each request.
     pub revocation_seconds_max: u32,
-    /// The timeout of one round trip to the store.
-    pub store_deadline_ms: u32,
-    /// The timeout until the auth service's response begins.
-    pub auth_deadline_ms: u32,
-    /// The timeout until an upstream's response begins.
-    pub upstream_deadline_ms: u32,
-    /// The timeout for fetching an issuer's key set.
-    pub keys_deadline_ms: u32,
-    /// How long a key set is used without fetching it again.
-    pub keys_fresh_seconds: u32,
-    /// How long a key set is used while its issuer can't be reached.
-    pub keys_stale_seconds_max: u32,
-    /// The cool-down in which each unknown `kid` causes one fetch, and all of them at most four.
-    pub keys_cool_down_seconds: u32,
-    /// The timeout of an introspection.
-    pub introspection_deadline_ms: u32,
+    /// How long the edge waits for its dependencies.
+    pub timeouts: Timeouts,
+    /// How issuers' key sets are cached.
+    pub key_sets: KeySetPolicy,
     /// How long a refresh's response is returned again for the same request; with 0 never.
     pub refresh_replay_seconds: u32,
     /// The most introspections per second of one isolate.
@@ -77,8 +71,6 @@ pub struct Policy {
     pub resource: Option<BaseUrl>,
     /// The claims that routes, limits and identity fields use, beyond those that are always read.
     pub other_claims: Vec<String>,
-    /// Which requests are logged.
-    pub log: LogPolicy,
     /// The encryption of the store's records.
     pub seal: Option<Seal>,
     /// The address rules of routes that have none.
@@ -92,23 +84,8 @@ pub struct Policy {
     pub breaker: BreakerPolicy,
     /// Whether the isolates of one place share the state of their breakers.
     pub breakers_shared: bool,
-    /// Whether responses carry `Server-Timing`.
-    pub server_timing: bool,
-    /// How often an isolate adds its counters to the store; with 0 never.
-    pub metrics_seconds: u32,
-}
-
-/// Which requests are logged.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum LogPolicy {
-    /// Each request.
-    All,
-    /// Refused requests.
-    Refused,
-}
-
-impl LogPolicy {
-    pub(crate) const NAMES: [(&str, Self); 2] = [("all", Self::All), ("refused", Self::Refused)];
+    /// Logs, timings and metrics.
+    pub observability: Observability,
 }
 
 impl Policy {

@@ -13,7 +13,7 @@ fn complete_configuration_is_parsed() {
     assert_eq!(policy.routes[2].require, TokenRequirement::Record);
     assert_eq!(policy.auth.join("/x"), "https://auth.example/x");
     assert_eq!(policy.issuers[0].token_type, TokenType::AtJwt);
-    assert_eq!(policy.store_deadline_ms, 250);
+    assert_eq!(policy.timeouts.store_ms, 250);
     assert!(!format!("{policy:?}").contains("store-secret"));
 }
 
