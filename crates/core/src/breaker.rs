@@ -1,5 +1,5 @@
-//! A circuit breaker. After several consecutive failures it blocks calls to a dependency for a while,
-//! then admits one probe, and closes when that succeeds. The host keeps one for each dependency.
+//! A circuit breaker. After several consecutive failures it blocks calls to a dependency for a
+//! while, then admits one probe, and closes when that succeeds. The host keeps one for each dependency.
 
 /// The circuit breaker of one dependency. `C` is the cause of a failure.
 #[derive(Clone, Debug)]

@@ -29,7 +29,8 @@ pub struct LimitCheck<'p> {
     pub cost: u32,
 }
 
-/// One bucket of a limit: requests with the same key, quota and cost are admitted or refused together.
+/// One bucket of a limit. Requests with the same key, quota and cost are admitted or refused
+/// together.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct BucketKey {
     /// The hash of the counted key.

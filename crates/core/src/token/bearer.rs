@@ -98,7 +98,8 @@ fn is_own_site(head: &RequestHead<'_>, route: &Route) -> bool {
     }
 }
 
-/// Returns whether `text` is a b64token of RFC 6750, which excludes a second credential after a comma.
+/// Returns whether `text` is a b64token of RFC 6750, which excludes a second credential after a
+/// comma.
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))

@@ -1,5 +1,5 @@
-//! The claims of a token, strictly typed: of a JWT (RFC 7519 section 4.1, RFC 9068 section 2.2), or of
-//! an introspection response (RFC 7662 section 2.2). How they were verified is not known here.
+//! The claims of a token, strictly typed: of a JWT (RFC 7519 section 4.1, RFC 9068 section 2.2), or
+//! of an introspection response (RFC 7662 section 2.2). How they were verified is not known here.
 
 use crate::policy::issuer::Issuer;
 use crate::refusal::Denial;

@@ -1,5 +1,5 @@
-//! Token introspection (RFC 7662): the request to a provider, and its response. Only the boolean `true`
-//! confirms a token; a malformed response is an outage.
+//! Token introspection (RFC 7662): the request to a provider, and its response. Only the boolean
+//! `true` confirms a token; a malformed response is an outage.
 
 use crate::json;
 use crate::policy::introspection::{ClientAuth, Introspection};
