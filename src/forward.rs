@@ -25,7 +25,7 @@ pub async fn send(
         trace.tier.set(Some(Tier::Signature));
     }
     let mut edits = permit.header_edits(head, &arrival.request_id);
-    if let Some((assertion, input)) = permit.unsigned(&arrival.request_id, arrival.now) {
+    if let Some((assertion, input)) = permit.assertion_input(&arrival.request_id, arrival.now) {
         edits.set.push((&assertion.field, sign(assertion, &input, arrival).await?));
     }
     if let Target::Auth(_) = permit.target() {

@@ -54,7 +54,7 @@ pub async fn holder(
     let keeps = |record: &TokenRecord| {
         let (exp, asked_at) = (record.exp.map(UnixSeconds), record.asked_at.map(UnixSeconds));
         let bound = policy.revocation_seconds_max;
-        provider.introspection.keeps_seconds(exp, asked_at, bound, arrival.now)
+        provider.introspection.cacheable_seconds(exp, asked_at, bound, arrival.now)
     };
     let verify = |record: TokenRecord| {
         // In whole seconds, as the record counts.
@@ -78,7 +78,8 @@ pub async fn holder(
             _ => return Err(Outage::StoreBadResponse.into()),
         };
         let reading = policy.issuers.get(provider.issuer);
-        let reading = reading.map(|issuer| Introspection::reading(issuer, &policy.other_claims));
+        let reading =
+            reading.map(|issuer| Introspection::settings_hash(issuer, &policy.other_claims));
         // Without a word on that the record is its issuer's own.
         let for_us = |record: &TokenRecord| record.read_as.is_none() || record.read_as == reading;
         if let Some(record) = record.filter(|record| for_us(record) && keeps(record) > 0) {
@@ -125,7 +126,7 @@ pub async fn complete(
     if missing == Missing::Record {
         let exp = record.exp.map(UnixSeconds);
         let bound = policy.revocation_seconds_max;
-        let seconds = provider.introspection.keeps_seconds(exp, None, bound, arrival.now);
+        let seconds = provider.introspection.cacheable_seconds(exp, None, bound, arrival.now);
         keep(&record, seconds, hash, policy, arrival);
     }
     if missing == Missing::Store {
@@ -183,7 +184,7 @@ async fn ask(
         deadline_ms: 0,
         bytes_max: ANSWER_BYTES_MAX,
     };
-    let deadline_ms = policy.introspection_deadline_ms;
+    let deadline_ms = policy.timeouts.introspection_ms;
     let begun_ms = host::now_ms();
     let work = async {
         let until_ms = host::now_ms() + u64::from(deadline_ms);

@@ -157,7 +157,7 @@ impl Held {
             return Age::Fresh;
         };
         let age_ms = host::now_ms().saturating_sub(fetched_at_ms);
-        let fresh_ms = u64::from(policy.keys_fresh_seconds) * 1000;
+        let fresh_ms = u64::from(policy.key_sets.fresh_seconds) * 1000;
         match age_ms {
             _ if age_ms < fresh_ms / 5 * 4 => Age::Fresh,
             _ if age_ms < fresh_ms => Age::Ageing,
@@ -169,11 +169,11 @@ impl Held {
 
 /// The age that no key set in use may reach.
 fn most_ms(policy: &Policy) -> u64 {
-    u64::from(policy.keys_fresh_seconds.max(policy.keys_stale_seconds_max)) * 1000
+    u64::from(policy.key_sets.fresh_seconds.max(policy.key_sets.stale_seconds_max)) * 1000
 }
 
 fn cool_down_ms(policy: &Policy) -> u64 {
-    u64::from(policy.keys_cool_down_seconds) * 1000
+    u64::from(policy.key_sets.cool_down_seconds) * 1000
 }
 
 fn current(place: usize) -> Option<Rc<Held>> {
@@ -238,7 +238,7 @@ async fn wait_for_look(policy: &Policy, place: usize) {
 
 /// The longest that a look takes: a metadata document, a key set, and the platform's cache.
 fn look_ms(policy: &Policy) -> u64 {
-    u64::from(policy.keys_deadline_ms) * 2 + 500
+    u64::from(policy.timeouts.key_set_ms) * 2 + 500
 }
 
 /// Looks for an issuer's keys and settles what it finds.
@@ -319,7 +319,7 @@ async fn find(
     let age_ms = |at_ms: u64| host::now_ms().saturating_sub(at_ms);
     let newer = |at_ms: u64| current(place).is_none_or(|held| held.fetched_at_ms < Some(at_ms));
     if let Some((at_ms, text)) = &cached {
-        let fresh = age_ms(*at_ms) < u64::from(policy.keys_fresh_seconds) * 1000;
+        let fresh = age_ms(*at_ms) < u64::from(policy.key_sets.fresh_seconds) * 1000;
         if fresh
             && newer(*at_ms)
             && let Some((jwks, handles)) = read(issuer, text, id).await
@@ -371,7 +371,7 @@ async fn get(policy: &Policy, issuer: &Issuer, url: &str, id: &str) -> Option<St
         request_id: id,
         authorization: None,
         body: None,
-        deadline_ms: policy.keys_deadline_ms,
+        deadline_ms: policy.timeouts.key_set_ms,
         bytes_max: DOCUMENT_BYTES_MAX,
     };
     let fault = match request.send().await {

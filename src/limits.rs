@@ -3,8 +3,8 @@
 
 use crate::{Arrival, config, host, store, task};
 use portcullis_core::{
-    AuthenticatedRequest, BucketKey, Check, Denial, GenerationalCache, LimitCheck, LimitDecision,
-    LocalCounts, Outage, Policy, Refusal, StoreResult,
+    AuthenticatedRequest, BucketKey, Check, Denial, FailureLimit, GenerationalCache, LimitCheck,
+    LimitDecision, LocalCount, LocalCounts, LocalRate, Outage, Policy, Refusal, StoreResult,
 };
 use redis_rest::{Command, Reply};
 use std::cell::RefCell;
@@ -36,7 +36,7 @@ pub fn reject_if_over_limit(
                 .trace
                 .limit_decisions
                 .borrow_mut()
-                .push(limit_check.local_decision(Err(left_ms)));
+                .push(limit_check.local_decision(LocalCount::Refused { wait_ms: left_ms }));
             wait_ms = wait_ms.max(Some(left_ms));
         }
     }
@@ -66,22 +66,26 @@ pub async fn settle(
 
 /// In the platform's limiter where one is bound, which the isolates of one place share; or else here, by the clock
 /// as it is now: requests end out of order.
-async fn count_here(limit_check: &LimitCheck<'static>) -> Result<Option<u64>, u64> {
+async fn count_here(limit_check: &LimitCheck<'static>) -> LocalCount {
     if let Some(limiter) = config::limiter()
         && let Some(admitted) = host::limit(&limiter, &limit_check.store_key).await
     {
-        return if admitted { Ok(None) } else { Err(1000) };
+        return match admitted {
+            true => LocalCount::Admitted { left: None },
+            false => LocalCount::Refused { wait_ms: 1000 },
+        };
     }
     let limit = limit_check.limit;
-    let measure =
-        (limit.local_quota.unwrap_or(limit_check.quota), limit.window_seconds, limit_check.cost);
-    let count = COUNTS.with_borrow_mut(|counts| {
+    let rate = LocalRate {
+        quota: limit.local_quota.unwrap_or(limit_check.quota),
+        window_seconds: limit.window_seconds,
+    };
+    COUNTS.with_borrow_mut(|counts| {
         let counts = counts
             .entry(limit.name.as_str())
             .or_insert_with(|| LocalCounts::new(KEYS_PER_GENERATION));
-        counts.count(limit_check.key, measure, host::now_ms())
-    });
-    count.map(Some)
+        counts.count(limit_check.key, rate, limit_check.cost, host::now_ms())
+    })
 }
 
 /// Whoever is over a limit that is enforced, by the store's word; what is merely watched must be counted on.
@@ -127,9 +131,8 @@ pub fn check_failure_limit(
         return Ok(());
     };
     let key = failure_key(check, policy);
-    let wait_ms = FAILURES.with_borrow_mut(|failures| {
-        failures.wait_ms(key, limit.quota, limit.window_seconds, host::now_ms())
-    });
+    let wait_ms =
+        FAILURES.with_borrow_mut(|failures| failures.wait_ms(key, rate_of(&limit), host::now_ms()));
     match wait_ms {
         0 => Ok(()),
         _ if limit.shadow => {
@@ -145,9 +148,13 @@ pub fn record_failure(check: &Check<'_, '_>, policy: &Policy, refusal: Refusal) 
     let guess = matches!(refusal, Refusal::Denied(denial) if denial.is_guess());
     if let Some(limit) = policy.failure_limit.filter(|_| guess && check.is_limited()) {
         let key = failure_key(check, policy);
-        let measure = (limit.quota, limit.window_seconds, 1);
-        let _ = FAILURES.with_borrow_mut(|failures| failures.count(key, measure, host::now_ms()));
+        FAILURES
+            .with_borrow_mut(|failures| failures.count(key, rate_of(&limit), 1, host::now_ms()));
     }
+}
+
+fn rate_of(limit: &FailureLimit) -> LocalRate {
+    LocalRate { quota: limit.quota, window_seconds: limit.window_seconds }
 }
 
 fn failure_key(check: &Check<'_, '_>, policy: &Policy) -> [u8; 32] {

@@ -40,7 +40,7 @@ pub fn count(ending: &Ending<'_>, arrival: &Arrival) {
         });
         host::point(&points, route, &blobs, &doubles);
     }
-    if policy.metrics_seconds == 0 {
+    if policy.observability.metrics_seconds == 0 {
         return;
     }
     COUNTS.with_borrow_mut(|counts| {
@@ -78,7 +78,7 @@ pub fn count(ending: &Ending<'_>, arrival: &Arrival) {
 
 /// Counts a breaker that opened or closed.
 pub fn breaker(dependency: &str, state: &str, policy: &Policy) {
-    if policy.metrics_seconds > 0 {
+    if policy.observability.metrics_seconds > 0 {
         // An issuer's name may hold what ends a label.
         let dependency: String = dependency
             .chars()
@@ -111,7 +111,7 @@ fn measure(counts: &mut BTreeMap<String, u64>, of: &str, labels: &str, ms: u64) 
 /// next batch.
 fn send(policy: &'static Policy, arrival: &Arrival) {
     let sent_at_ms = SENT_AT_MS.get();
-    if arrival.now_ms < sent_at_ms + u64::from(policy.metrics_seconds) * 1000 {
+    if arrival.now_ms < sent_at_ms + u64::from(policy.observability.metrics_seconds) * 1000 {
         return;
     }
     SENT_AT_MS.set(arrival.now_ms);

@@ -25,7 +25,7 @@ pub async fn answer(
     // Once somebody is known to have asked, the token may be spent: then a store that says nothing is no reason to go.
     let mut spent = false;
     loop {
-        let claim = refresh.claim(&arrival.request_id, lease_seconds, &policy.keys);
+        let claim = refresh.acquire(&arrival.request_id, lease_seconds, &policy.keys);
         let replies = store::trip(policy, &claim, arrival).await.unwrap_or_default();
         match refresh.lease_state(&arrival.request_id, &replies) {
             Some(LeaseState::First { family }) => {
@@ -54,7 +54,7 @@ pub async fn answer(
                 spent = true;
                 // As long as somebody is at it, one look is all that is needed.
                 while wait.goes_on(arrival).await {
-                    let look = store::trip(policy, &[refresh.look()], arrival).await;
+                    let look = store::trip(policy, &[refresh.poll()], arrival).await;
                     let look = look.unwrap_or_default();
                     if Refresh::is_held(look.first()) == Some(false) {
                         break;
@@ -116,7 +116,7 @@ async fn first(
     let told: Rc<RefCell<Option<Told>>> = Rc::default();
     let (tell, slot) = (signal.clone(), Rc::clone(&told));
     // The auth service's deadline, and the trips to the store around it.
-    let bound_ms = journey.deadline_ms.saturating_add(policy.store_deadline_ms.saturating_mul(4));
+    let bound_ms = journey.deadline_ms.saturating_add(policy.timeouts.store_ms.saturating_mul(4));
     task::after(async move {
         let mut turn = RefreshLease { refresh, family, holds: true, policy, arrival: own };
         let (said, then) = turn.ask(&journey).await;
@@ -173,7 +173,7 @@ impl RefreshLease {
         match outcome {
             Ok((Some(answer), _)) => self.settle(answer).await,
             Ok((None, coming)) => {
-                let hold = self.refresh.hold(&self.arrival.request_id, LATE_SECONDS_MAX);
+                let hold = self.refresh.extend(&self.arrival.request_id, LATE_SECONDS_MAX);
                 let takes = self.family.is_some();
                 self.holds = takes && store::tell(policy, &[hold], &self.arrival).await;
                 (Err(Outage::AuthTimeout.into()), FollowUp::Wait(coming))
@@ -197,7 +197,7 @@ impl RefreshLease {
             },
             Ok(Whole::Other(response)) => {
                 if matches!(response.status, 400 | 401 | 403) && self.family.is_some() {
-                    let refused = self.refresh.refuse(host::nonce());
+                    let refused = self.refresh.store_refusal(host::nonce());
                     store::tell(self.policy, &[refused], &self.arrival).await;
                 } else {
                     self.release().await;
@@ -226,7 +226,8 @@ impl RefreshLease {
         let seconds = u64::from(self.policy.refresh_replay_seconds);
         let family = self.family.clone().unwrap_or_else(|| self.refresh.family());
         let keys = &self.policy.keys;
-        let Some(commands) = self.refresh.keep(answer, &family, host::nonce(), seconds, keys)
+        let Some(commands) =
+            self.refresh.store_response(answer, &family, host::nonce(), seconds, keys)
         else {
             self.release().await;
             return FollowUp::Nothing;
@@ -298,7 +299,7 @@ pub async fn forget(
             }
         }
     });
-    signal.wait(policy.store_deadline_ms.saturating_mul(2).saturating_add(BOUND_MS)).await;
+    signal.wait(policy.timeouts.store_ms.saturating_mul(2).saturating_add(BOUND_MS)).await;
 }
 
 /// Whether the store knows now that a family is revoked.
@@ -317,7 +318,7 @@ async fn mark(
 
 /// How long one turn lasts: what the auth service may take, and the trips to the store around it.
 fn lease_seconds(policy: &Policy, deadline_ms: u32) -> u64 {
-    let trips_ms = u64::from(policy.store_deadline_ms) * 2;
+    let trips_ms = u64::from(policy.timeouts.store_ms) * 2;
     (u64::from(deadline_ms) + trips_ms).div_ceil(1000) + 1
 }
 

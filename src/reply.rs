@@ -194,7 +194,7 @@ fn told_fields(arrival: &Arrival, refused: bool) -> Vec<(&'static str, String)> 
     if let Some(degraded) = trace.degraded.get() {
         fields.push(("portcullis-degraded", degraded.to_owned()));
     }
-    if trace.policy.get().is_some_and(|policy| policy.server_timing) {
+    if trace.policy.get().is_some_and(|policy| policy.observability.server_timing) {
         let total = host::now_ms().saturating_sub(arrival.now_ms);
         let tier = trace.tier.get().map(|tier| format!("cache;desc={}, ", tier.name()));
         let (store, provider) = (trace.store_ms.get(), trace.provider_ms.get());

@@ -45,7 +45,7 @@ pub async fn trip(
     commands: &[Command],
     arrival: &Arrival,
 ) -> Result<Vec<Reply>, Outage> {
-    let deadline_ms = policy.store_deadline_ms;
+    let deadline_ms = policy.timeouts.store_ms;
     let work = async {
         let outcome = replies(policy, commands, arrival).await;
         let health = match &outcome {
@@ -65,7 +65,7 @@ async fn replies(
     commands: &[Command],
     arrival: &Arrival,
 ) -> Result<Vec<Reply>, Outage> {
-    let until_ms = host::now_ms() + u64::from(policy.store_deadline_ms);
+    let until_ms = host::now_ms() + u64::from(policy.timeouts.store_ms);
     let mut replies = post(policy, commands, arrival, until_ms).await?;
     let unmet = |(reply, command): (&Reply, &Command)| reply.is_noscript().then(|| whole(command));
     let scripts: Vec<Command> = replies.iter().zip(commands).filter_map(unmet).collect();
@@ -96,7 +96,7 @@ pub async fn tell(policy: &'static Policy, commands: &[Command], arrival: &Arriv
     if breakers::is_open(Dependency::Store) {
         return false;
     }
-    let until_ms = host::now_ms() + u64::from(policy.store_deadline_ms);
+    let until_ms = host::now_ms() + u64::from(policy.timeouts.store_ms);
     let replies = post(policy, commands, arrival, until_ms).await;
     replies.is_ok_and(|replies| !replies.iter().any(|reply| matches!(reply, Reply::Error(_))))
 }

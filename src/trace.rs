@@ -62,7 +62,7 @@ impl Tier {
 
 impl Trace {
     pub fn logs(&self, refused: bool) -> bool {
-        refused || self.policy.get().is_none_or(|policy| policy.log == LogPolicy::All)
+        refused || self.policy.get().is_none_or(|policy| policy.observability.log == LogPolicy::All)
     }
 
     /// The names of limits that say no, of those that are enforced or of those that are watched.

@@ -142,7 +142,7 @@ pub fn remember(
 
 /// Tells the store, after the answer and once a minute, that a session was seen.
 pub fn note_seen(permit: &Permit<'_>, policy: &'static Policy, arrival: &Arrival) {
-    let Some((hash, commands)) = permit.seen(arrival.now) else {
+    let Some((hash, commands)) = permit.touch_session(arrival.now) else {
         return;
     };
     let mut due = false;
