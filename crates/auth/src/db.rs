@@ -5,6 +5,7 @@
 
 mod audit;
 mod maintenance;
+mod migrations;
 mod outbox;
 mod pool;
 mod sessions;

@@ -2,6 +2,7 @@
 //!
 //! SQLite has one writer, for which other writers wait in this process, and several readers.
 
+use super::migrations;
 use prometheus::{IntCounterVec, IntGauge, Opts};
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::Migrator;
@@ -49,9 +50,6 @@ pub enum Migrate {
     Always,
 }
 
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
-
 impl Db {
     /// Opens the database at `url`.
     pub async fn open(url: &str, migrate: Migrate) -> Result<Self, String> {
@@ -74,14 +72,14 @@ impl Db {
         if is_sqlite {
             first.execute(SQLITE_SETTINGS).await.map_err(text)?;
         }
-        let migrator = if is_sqlite { &SQLITE } else { &POSTGRES };
+        let migrator = if is_sqlite { migrations::sqlite() } else { migrations::postgres() };
         if is_sqlite || migrate == Migrate::Always {
             migrator
                 .run_direct(None, &mut first, false)
                 .await
                 .map_err(|error| error.to_string())?;
         } else {
-            check_version(&mut first, migrator).await?;
+            check_version(&mut first, &migrator).await?;
         }
         first.close().await.map_err(text)?;
         let pool = async |connections_max: u32| {
