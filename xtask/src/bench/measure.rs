@@ -1,5 +1,7 @@
 //! What every measurement needs: programs' output, CPU and memory of a process, medians, and tables in documents.
 
+pub use crate::process::output;
+
 use crate::at;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -21,15 +23,6 @@ pub fn spread(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
     let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
     [at(0), at(values.len() / 2), at(values.len().saturating_sub(1))]
-}
-
-/// Runs a command to its end and returns its standard output; fails if the command fails.
-pub fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Returns the user and system time of a process in microseconds. Linux counts it in hundredths of a second.

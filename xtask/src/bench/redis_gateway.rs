@@ -5,7 +5,8 @@ mod sample;
 
 use super::measure::{cpu_us, output, put, resident_kib};
 use crate::at;
-use crate::process::{self, Server, Step, step, write_atomically};
+use crate::process::{self, Server, write_atomically};
+use crate::tasks::step;
 use crate::stack::{free_ports, loopback, random_text};
 use crate::tools::{self, Extent};
 use anyhow::{Context as _, Result, bail};
@@ -20,9 +21,7 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     let tools = tools::ensure(Extent::Bench)?;
     let mut cargo = crate::cargo();
     cargo.args(["build", "--release", "-p", "portcullis-redis-gateway"]);
-    let build =
-        Step { place: 1, of: 1, name: "redis gateway: build".to_owned(), seconds_max: None };
-    step(&build, &mut cargo, &at("target/log/bench.log"))?;
+    step("redis gateway: build", &mut cargo, &at("target/log/bench.log"))?;
 
     let folder = at("target/bench");
     let _ = fs::remove_dir_all(&folder);

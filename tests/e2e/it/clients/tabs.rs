@@ -55,7 +55,7 @@ async fn browser_tabs_share_one_session() {
 #[tokio::test]
 async fn client_types_compile() {
     let mut tsc = Command::new(at("node_modules/.bin/node"));
-    tsc.arg(at("node_modules/typescript/bin/tsc"))
+    tsc.arg(at("tests/e2e/clients/node_modules/typescript/bin/tsc"))
         .args(["--noEmit", "--strict", "--target", "es2023"]);
     tsc.args(["--module", "nodenext", "--lib", "es2023,dom,dom.iterable"]);
     tsc.arg(at("tests/e2e/clients/typed.mts"));

@@ -3,7 +3,8 @@
 
 use super::cells::Contender;
 use super::load::{Load, Traffic, Wrk};
-use crate::process::{Server, Step, http_get, http_post, step, write_private};
+use crate::process::{Server, http_get, http_post, write_private};
+use crate::tasks::step;
 use crate::stack::{self, Servers, free_ports, loopback, random_text};
 use crate::tools::Tools;
 use crate::{at, bench, edge, worker};
@@ -54,9 +55,7 @@ impl<'a> Scene<'a> {
             "-p",
             "portcullis-bench",
         ]);
-        let name = "redis gateway and surroundings: build".to_owned();
-        let build = Step { place: 1, of: 1, name, seconds_max: None };
-        step(&build, &mut cargo, &at("target/log/bench.log"))?;
+        step("redis gateway and surroundings: build", &mut cargo, &at("target/log/bench.log"))?;
         worker::build(tools)?;
 
         let folder = at("target/bench");
@@ -316,9 +315,7 @@ fn bundle_peers(tools: &Tools, folder: &std::path::Path) -> Result<()> {
         let mut npm = Command::new("npm");
         npm.current_dir(&peers).args(["install", "--no-save", "--no-fund", "--no-audit"]);
         npm.arg("--ignore-scripts");
-        let name = "the peers: npm".to_owned();
-        let install = Step { place: 1, of: 1, name, seconds_max: None };
-        step(&install, &mut npm, &at("target/log/peers.log"))?;
+        step("the peers: npm", &mut npm, &at("target/log/peers.log"))?;
         fs::copy(peers.join("package-lock.json"), installed)?;
     }
     let mut esbuild = tools.command("esbuild");
