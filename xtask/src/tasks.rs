@@ -127,3 +127,6 @@ pub fn step(name: &str, command: &mut Command, log: &Path) -> Result<()> {
     tasks.add(name, &[], |runner| runner.run(command, log));
     tasks.run()
 }
+
+#[cfg(test)]
+mod tests;
