@@ -36,8 +36,8 @@ fn tasks_run_after_those_that_they_name() {
 #[test]
 fn first_failure_ends_running_commands_and_begins_no_others() {
     let begun = Instant::now();
-    let mut tasks = Tasks::default();
     let log = at("target/log/tasks-test-sleep.log");
+    let mut tasks = Tasks::default();
     // The shell's child must end as well.
     tasks.add("sleep", &[], |runner| runner.run(&mut shell("sleep 60; true"), &log));
     let failed = tasks.add("fails", &[], |_| bail!("for a reason"));
