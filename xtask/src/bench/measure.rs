@@ -3,9 +3,8 @@
 pub use crate::process::output;
 
 use crate::at;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use std::fs;
-use std::process::Command;
 
 /// Replaces the text between two marks of a document.
 pub fn put(document: &str, name: &str, text: &str) -> Result<()> {
