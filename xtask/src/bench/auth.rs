@@ -2,8 +2,8 @@
 
 use super::measure::{cpu_us, output, put, spread};
 use crate::process::{self, Server, write_private};
-use crate::tasks::step;
 use crate::stack::{self, free_ports, loopback, random_text};
+use crate::tasks::step;
 use crate::tools::{self, Extent};
 use crate::{at, postgres};
 use anyhow::{Context as _, Result, bail};

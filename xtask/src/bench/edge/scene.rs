@@ -4,8 +4,8 @@
 use super::cells::Contender;
 use super::load::{Load, Traffic, Wrk};
 use crate::process::{Server, http_get, http_post, write_private};
-use crate::tasks::step;
 use crate::stack::{self, Servers, free_ports, loopback, random_text};
+use crate::tasks::step;
 use crate::tools::Tools;
 use crate::{at, bench, edge, worker};
 use anyhow::{Context as _, Result, ensure};
