@@ -46,7 +46,8 @@ mod tests {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(folder);
             let read = Migrator::new(folder).await.unwrap();
             let facts = |migrator: &Migrator| -> Vec<_> {
-                let facts = |one: &Migration| (one.version, one.description.clone(), one.checksum.clone());
+                let facts =
+                    |one: &Migration| (one.version, one.description.clone(), one.checksum.clone());
                 migrator.iter().map(facts).collect()
             };
             assert_eq!(facts(&embedded), facts(&read));
