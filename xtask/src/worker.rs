@@ -47,15 +47,15 @@ pub fn add<'a>(
     }
     let _ = fs::remove_file(&stamp_file);
     let ids = |ids: &[Option<TaskId>]| -> Vec<TaskId> { ids.iter().flatten().copied().collect() };
-    let binder = tasks.add("the Worker's binder: build", &ids(&[installed.compiler]), build_binder);
+    let binder = tasks.add("Worker: build the binder", &ids(&[installed.compiler]), build_binder);
     let compiled = tasks.add(
-        "the Worker: compile",
+        "Worker: compile",
         &ids(&[installed.compiler, installed.wasm_target]),
         |runner| compile(runner, tools),
     );
-    let bound = tasks.add("the Worker: bind", &[binder, compiled], bind);
+    let bound = tasks.add("Worker: bind", &[binder, compiled], bind);
     let after = ids(&[Some(bound), installed.npm]);
-    tasks.add("the Worker: bundle and optimise", &after, move |runner| {
+    tasks.add("Worker: optimise", &after, move |runner| {
         bundle(tools)?;
         optimise(runner, tools)?;
         fs::write(stamp_file, stamp)?;
@@ -93,7 +93,7 @@ fn bind(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// Makes one script of ours and the glue.
+/// Bundles our scripts and the glue into one.
 fn bundle(tools: &Tools) -> Result<()> {
     fs::create_dir_all(at("build"))?;
     let mut esbuild = tools.command("esbuild");

@@ -38,7 +38,7 @@ fn add<'a>(tasks: &mut Tasks<'a>, tools: &'a Tools, installed: &Installed) -> Re
     let binder = worker::add(tasks, tools, installed)?;
     // The binder is built into the same folder and first, since the Worker waits for it.
     let after: Vec<TaskId> = [installed.compiler, binder].into_iter().flatten().collect();
-    tasks.add("redis gateway and auth service: build", &after, build_servers);
+    tasks.add("servers: compile", &after, build_servers);
     Ok(())
 }
 

@@ -70,7 +70,7 @@ impl Progress {
             let seconds = self.begun.elapsed().as_secs_f32();
             let names = match self.tasks.as_slice() {
                 [task] => task.name.clone(),
-                _ => "set-up and build".to_owned(),
+                _ => "done".to_owned(),
             };
             eprintln!("\r\x1b[K[{}/{}] {names}: {seconds:.1} s", self.done(), self.tasks.len());
         }

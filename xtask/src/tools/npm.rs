@@ -23,6 +23,14 @@ impl NpmFolder {
         lock.is_some() && lock == fs::read(self.at(INSTALLED)).ok()
     }
 
+    /// Returns the name of the installation.
+    pub fn task_name(self) -> &'static str {
+        match self {
+            Self::Root => "npm install",
+            Self::TestClients => "npm install for the tests",
+        }
+    }
+
     /// Installs the lockfile's packages.
     pub fn install(self, runner: &Runner) -> Result<()> {
         let mut npm = Command::new("npm");

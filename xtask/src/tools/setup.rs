@@ -91,7 +91,7 @@ impl Setup {
                 }
                 How::Npm(folder) => {
                     let work = move |runner: &Runner| folder.install(runner);
-                    let id = tasks.add(need.name, &npm_turn, work);
+                    let id = tasks.add(folder.task_name(), &npm_turn, work);
                     if folder == NpmFolder::Root {
                         installed.npm = Some(id);
                     }
