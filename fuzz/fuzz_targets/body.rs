@@ -1,4 +1,4 @@
-//! A request's body, as the redis gateway reads it.
+//! A request's body, as the redis gateway parses it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ const BOUNDS: BodyBounds = BodyBounds { commands_max: 8, words_max: 64 };
 fuzz_target!(|data: &[u8]| {
     if let Ok(command) = decode_command(data, BOUNDS) {
         assert!(!command.name().is_empty());
-        // All of it came as JSON, so all of it is text, and goes the same way again.
+        // The input was JSON, so every argument is text and survives a second round trip.
         let again = decode_pipeline(encode_pipeline(&[command.clone()]).as_bytes(), BOUNDS);
         assert_eq!(again, Ok(vec![command]));
     }

@@ -1,4 +1,4 @@
-//! A key set, as an issuer sends it; and a provider's other documents.
+//! An issuer's key set and metadata, and a provider's introspection response.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,4 @@
-//! A memcached's answer, and commands on their way to one: whatever is in a key or a value, a batch holds as many
-//! commands as were meant.
+//! A memcached's reply, and encoded commands. No key or value may add a command to a batch.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -36,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
     let refused = memcached::decode(&[Command::new("NONE")], b"MN\r\n");
     assert!(matches!(refused.as_deref(), Ok([Reply::Error(_)])));
     if batch != b"mn\r\n" {
-        // The head is one line; the value is as long as it says, and the no-op follows.
+        // The head is one line, the value has the announced length, and the no-op follows.
         let end = batch.windows(2).position(|two| two == b"\r\n").unwrap();
         let head = std::str::from_utf8(&batch[..end]).unwrap();
         let words: Vec<&str> = head.split(' ').collect();

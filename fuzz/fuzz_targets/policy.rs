@@ -1,5 +1,5 @@
-//! The configuration: issuers, routes and rules, each after a NUL. Whatever is read must be usable, and
-//! whatever is not must be named.
+//! The configuration: issuers, routes and rules, separated by NULs. A policy that parses must be
+//! usable, and an error must name its setting.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! A refresh as a client asks for it, and an answer as an auth service gives it.
+//! A client's refresh request, and an auth service's response.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,7 @@ fuzz_target!(|text: &str| {
             let turn = |held: Reply| refresh.lease_state("me", &[Reply::Null, held, Reply::Null]);
             assert!(matches!(turn(Reply::text("Lme")), Some(LeaseState::First { .. })));
             let _ = turn(Reply::text(text));
-            // What is kept for one who asks is given to whoever asks the same.
+            // A stored response opens for the same request.
             let answer = CapturedResponse { fields: Vec::new(), body: body.to_owned() };
             if let Some(commands) = refresh.store_response(&answer, "f", [0; 12], 10, &keys) {
                 let value = commands[0].words()[2].clone();

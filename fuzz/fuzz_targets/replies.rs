@@ -1,4 +1,4 @@
-//! The store's answer, and what is made of it.
+//! The store's response, and the replies that are parsed from it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! A request's head, as the host hands it over. No head may panic, and no path that is taken for a public one
-//! may hold a way up or be another writing of a protected one.
+//! A request's head, as the host passes it. No head may panic. No path that matches a public route
+//! may contain a dot segment or be another spelling of a protected path.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    // No host hands these over within a field.
+    // No host passes these inside a field.
     if text.contains(['\r', '\0']) {
         return;
     }

@@ -1,4 +1,4 @@
-//! What a Redis sends, in whatever pieces.
+//! Replies of a Redis, in arbitrary pieces.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,9 +9,9 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let whole = replies(bytes, bytes.len().max(1), 4096);
-    // However it is cut, it is the same.
+    // The pieces do not change the result.
     assert_eq!(whole, replies(bytes, usize::from(*piece).max(1), 4096));
-    // What was understood is written so that it is understood again: all of it, and nothing else.
+    // A parsed reply encodes to bytes that parse to the same reply, with nothing left over.
     let written = write(&whole);
     let again = replies(&written, 7, usize::MAX >> 2);
     assert_eq!(again.len(), whole.len());

@@ -1,6 +1,6 @@
 // A real third-party provider, npm's oidc-provider, on loopback: node provider.mjs PORT.
 //
-// It is strict: each refresh token once, and a second use ends the grant. Client `spa` is public (PKCE); client `gate` may
+// It is strict: each refresh token once, and a second use ends the grant. Client `spa` is public (PKCE); client `edge` may
 // introspect. Tokens for https://api.example are JWTs (RFC 9068), those for https://opaque.example opaque. Every sign-in
 // is alice's, and she grants what is asked for.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -49,7 +49,7 @@ const provider = new Provider(issuer, {
       grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
     },
     {
-      client_id: 'gate', client_secret: process.env.GATE_SECRET, grant_types: [], response_types: [], redirect_uris: [],
+      client_id: 'edge', client_secret: process.env.EDGE_SECRET, grant_types: [], response_types: [], redirect_uris: [],
     },
   ],
   scopes: ['openid', 'offline_access'],
@@ -57,7 +57,7 @@ const provider = new Provider(issuer, {
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   features: {
     devInteractions: { enabled: false },
-    introspection: { enabled: true, allowedPolicy: (ctx, client) => client.clientId === 'gate' },
+    introspection: { enabled: true, allowedPolicy: (ctx, client) => client.clientId === 'edge' },
     revocation: { enabled: true, allowedPolicy: (ctx, client, token) => client.clientId === token.clientId },
     resourceIndicators: {
       enabled: true,

@@ -85,7 +85,7 @@ for (const cookie of [true, false]) {
   {
     // Access tokens live for 6 s here, and are renewed 2 s before.
     const { context, asked, all } = await tabs(3, { cookie });
-    assert.equal(await call(all[0]), 401, 'nobody is logged in');
+    assert.equal(await call(all[0]), 401, 'no user is logged in');
     await login(all[0]);
     const before = await refreshes();
     const begun = Date.now();
@@ -189,7 +189,7 @@ for (const cookie of [true, false]) {
     assert.equal(await all[0].evaluate(() => window.session.active), true, 'and the session is not given up');
     await all[0].unroute('**/auth/refresh');
     assert.equal(await call(all[0]), 200);
-    await assert.rejects(all[0].evaluate(() => window.session.login('nobody', 'wrong')), /credentials_invalid \(401\)/);
+    await assert.rejects(all[0].evaluate(() => window.session.login('unknown-user', 'wrong')), /credentials_invalid \(401\)/);
     await context.close();
   }
 }

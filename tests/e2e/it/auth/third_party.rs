@@ -10,7 +10,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use std::process::Command;
 
-const SECRET: &str = "gate-secret-gate-secret-gate-secret";
+const SECRET: &str = "edge-secret-edge-secret-edge-secret";
 
 struct Provider {
     url: String,
@@ -24,7 +24,7 @@ impl Provider {
         let (folder, root) = (Folder::new(), concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let mut node = Command::new(format!("{root}/node_modules/.bin/node"));
         node.arg(format!("{root}/tests/e2e/clients/provider.mjs")).arg(port.to_string());
-        let process = Process::start(node.env("GATE_SECRET", SECRET), folder.file("log"));
+        let process = Process::start(node.env("EDGE_SECRET", SECRET), folder.file("log"));
         wait_for_port(port, &process);
         Self { url: format!("http://127.0.0.1:{port}"), process, _folder: folder }
     }
@@ -50,7 +50,7 @@ impl Provider {
 async fn start_edge_before(provider: &Provider, replay_seconds: u32) -> Stack {
     let introspection = json!({
         "url": format!("{}/token/introspection", provider.url),
-        "client_id": "gate", "client_secret_variable": "PROVIDER_SECRET",
+        "client_id": "edge", "client_secret_variable": "PROVIDER_SECRET",
     });
     let vars = json!({
         "AUTH_URL": provider.url,

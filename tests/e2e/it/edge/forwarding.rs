@@ -91,16 +91,16 @@ async fn rate_limited_response_has_retry_after() {
 #[tokio::test]
 async fn get_passes_with_an_empty_body_and_is_rejected_with_a_body() {
     let head = "GET /public/x HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n";
-    let answer = raw(&EDGE, &format!("{head}content-length: 0\r\n\r\n"));
+    let answer = raw(EDGE.fact("edge_url"), &format!("{head}content-length: 0\r\n\r\n"));
     assert!(answer.contains(" 200 OK"), "{answer}");
-    let answer = raw(&EDGE, &format!("{head}content-length: 4\r\n\r\nbody"));
+    let answer = raw(EDGE.fact("edge_url"), &format!("{head}content-length: 4\r\n\r\nbody"));
     assert!(answer.contains("body_unexpected"), "{answer}");
 }
 
 #[tokio::test]
 async fn second_credential_is_rejected() {
     let head = "GET /api/hello HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n";
-    let answer = raw(&EDGE, &format!("{head}connection: close\r\n\r\n"));
+    let answer = raw(EDGE.fact("edge_url"), &format!("{head}connection: close\r\n\r\n"));
     assert!(answer.contains(" 400 ") && answer.contains("credential_malformed"), "{answer}");
 }
 
@@ -134,7 +134,8 @@ async fn auth_service_receives_no_identity_headers_and_bounded_bodies() {
     let long = client().post(edge.edge("/auth/login")).body("x".repeat(1001));
     assert_refused(long.send().await.unwrap(), 413, "body_too_large").await;
     let chunked = "POST /auth/login HTTP/1.1\r\nhost: edge\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
-    let answer = raw(&edge, &format!("{chunked}3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001)));
+    let answer =
+        raw(edge.fact("edge_url"), &format!("{chunked}3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001)));
     assert!(answer.contains(" 413 "), "{answer}");
     stop(edge).await;
 }

@@ -1,6 +1,5 @@
 //! Requests, and assertions about responses.
 
-use crate::support::stack::Stack;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
@@ -43,12 +42,12 @@ pub async fn assert_refused(response: Response, status: u16, code: &str) -> Stri
     challenge
 }
 
-/// Sends bytes as they are and reads until the response ends.
-pub fn raw(stack: &Stack, request: &str) -> String {
-    raw_at(stack.fact("edge_url").trim_start_matches("http://"), request, "\0")
+/// Sends bytes to a URL's server as they are, and reads until the response ends.
+pub fn raw(url: &str, request: &str) -> String {
+    raw_at(url.trim_start_matches("http://"), request, "\0")
 }
 
-/// Sends bytes as they are and reads until the response contains `until`, or ends.
+/// Sends bytes to an address as they are, and reads until the response contains `until`, or ends.
 pub fn raw_at(address: &str, request: &str, until: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
