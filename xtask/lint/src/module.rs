@@ -179,7 +179,12 @@ fn collect_paths(tokens: TokenStream, paths: &mut BTreeSet<Vec<String>>) {
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
-            && attribute.parse_args::<syn::Ident>().is_ok_and(|ident| ident == "test")
+            && attribute.parse_args::<syn::Meta>().is_ok_and(|meta| {
+                meta.path().is_ident("test")
+                    || meta.require_list().is_ok_and(|list| {
+                        list.path.is_ident("all") && list.tokens.to_string().contains("test")
+                    })
+            })
     })
 }
 

@@ -3,11 +3,12 @@
 
 use super::cells::Contender;
 use super::load::{Load, Traffic, Wrk};
+use crate::bench::measure;
 use crate::process::{Server, http_get, http_post, write_private};
 use crate::stack::{self, Servers, free_ports, loopback, random_text};
 use crate::tasks::step;
 use crate::tools::Tools;
-use crate::{at, bench, edge, worker};
+use crate::{at, edge, worker};
 use anyhow::{Context as _, Result, ensure};
 use portcullis_core::{LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1};
 use serde_json::{Map, Value, json};
@@ -84,7 +85,7 @@ impl<'a> Scene<'a> {
         let mut mint = Command::new(at("target/release/portcullis-bench"));
         mint.args(["mint", "--redis", &redis_url, "--issuer", ISSUER, "--audience", ISSUER]);
         mint.args(["--count", &tokens.to_string(), "--folder"]).arg(&folder);
-        bench::measure::output(mint.env("RECORD_ENCRYPTION_KEY", &record_encryption_key))?;
+        measure::output(mint.env("RECORD_ENCRYPTION_KEY", &record_encryption_key))?;
         let garbage: Vec<String> = (0..1000).map(|place| format!("garbage{place}")).collect();
         fs::write(folder.join("garbage.txt"), garbage.join("\n"))?;
 
@@ -186,9 +187,9 @@ impl<'a> Scene<'a> {
     /// A load of one kind on a contender, and the CPU of its workerd, in microseconds a request.
     pub fn load(&self, running: &Running, wrk: &Wrk<'_>, seconds: u32) -> Result<(Load, f64)> {
         let pid = running.server.pid();
-        let before = bench::measure::cpu_us(pid)?;
+        let before = measure::cpu_us(pid)?;
         let load = wrk.send(running.port, seconds)?;
-        let cpu_us = (bench::measure::cpu_us(pid)? - before) / load.count;
+        let cpu_us = (measure::cpu_us(pid)? - before) / load.count;
         ensure!(cpu_us > 1.0, "workerd takes no time: is its process a wrapper around it?");
         Ok((load, cpu_us))
     }
@@ -322,7 +323,7 @@ fn bundle_peers(tools: &Tools, folder: &std::path::Path) -> Result<()> {
     esbuild.current_dir(&peers);
     esbuild.args(["ref.mjs", "jsopt.mjs", "floor.mjs", "pass.mjs", "bare401.mjs", "--bundle"]);
     esbuild.args(["--format=esm", "--minify", "--conditions=workerd,worker,browser"]);
-    bench::measure::output(esbuild.arg(format!("--outdir={}", folder.display())))?;
+    measure::output(esbuild.arg(format!("--outdir={}", folder.display())))?;
     Ok(())
 }
 
