@@ -30,16 +30,18 @@ pub fn build(tools: &Tools) -> Result<()> {
     // The script that joins both sides, beside those of our own that it imports.
     let joined = at("target/wasm/joined");
     let mut bindgen = tools.command("wasm-bindgen");
-    bindgen.args(["--target", "web", "--no-typescript", "--experimental-reset-state-function"]);
+    bindgen.args(["--target", "web", "--experimental-reset-state-function"]);
     bindgen.arg("--out-dir").arg(&joined);
     bindgen.arg(at("target/wasm/wasm32-unknown-unknown/worker/portcullis_edge.wasm"));
     step(&progress(2, "bind"), &mut bindgen, &at("target/log/worker-bind.log"))?;
-    for script in ["entry.js", "host.js"] {
-        fs::copy(at("src").join(script), joined.join(script))?;
+    for script in ["worker.js", "protocol.js", "http.js", "platform.js", "crypto.js"] {
+        fs::copy(at("src/js").join(script), joined.join(script))?;
     }
     fs::create_dir_all(at("build"))?;
+    // The types that src/js is checked with.
+    fs::copy(joined.join("portcullis_edge.d.ts"), at("build/portcullis_edge.d.ts"))?;
     let mut esbuild = tools.command("esbuild");
-    esbuild.arg(joined.join("entry.js")).args(["--bundle", "--format=esm", "--minify"]);
+    esbuild.arg(joined.join("worker.js")).args(["--bundle", "--format=esm", "--minify"]);
     esbuild.args(["--external:./index_bg.wasm", "--external:cloudflare:*"]);
     esbuild.arg(format!("--outfile={}", at("build/index.js").display()));
     crate::bench::output(&mut esbuild)?;
