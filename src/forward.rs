@@ -1,4 +1,5 @@
-//! Forwards a permitted request: to the auth service with a bounded body, to an upstream as a stream.
+//! Forwards a permitted request: to the auth service with a bounded body, to an upstream as a
+//! stream.
 
 mod assertion;
 mod body;

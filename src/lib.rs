@@ -1,7 +1,8 @@
 //! The edge: a Cloudflare Worker that forwards a request only with a [`Permit`].
 //!
 //! This crate has all of the I/O and none of the decisions, which are `portcullis-core`'s. The
-//! steps of a request are in `pipeline.rs`, and `response.rs` alone turns a refusal into a response.
+//! steps of a request are in `pipeline.rs`, and `response.rs` alone turns a refusal into a
+//! response.
 //!
 //! [`Permit`]: portcullis_core::Permit
 

@@ -61,8 +61,8 @@ pub fn misconfigured(request: &IncomingRequest<'_>) -> End {
     End::Respond { status, fields, body: problem::body(refusal, request.request_id, Vec::new()) }
 }
 
-/// Adds to the forwarded response what the edge itself says. A response that needs nothing passes as
-/// it is, because a new response around the same body costs as much as all of the policy.
+/// Adds to the forwarded response what the edge itself says. A response that needs nothing passes
+/// as it is, because a new response around the same body costs as much as all of the policy.
 fn decorate(response: &Response, head: &RequestHead<'_>, context: &RequestContext) -> End {
     response.hold(&context.port);
     let mut fields = headers::info_headers(false, context);

@@ -1,5 +1,5 @@
-//! Refreshes: of simultaneous ones with the same token, one reaches the auth service, and the others
-//! receive the same response.
+//! Refreshes: of simultaneous ones with the same token, one reaches the auth service, and the
+//! others receive the same response.
 
 mod lease;
 pub mod timing;

@@ -9,8 +9,8 @@ use crate::platform::clock::{self, Notify};
 use crate::store;
 use portcullis_core::Revocation;
 
-/// Marks the token's family as revoked. The work goes on if the client leaves, and is retried if the
-/// store fails.
+/// Marks the token's family as revoked. The work goes on if the client leaves, and is retried if
+/// the store fails.
 pub async fn forget_responses(revocation: Revocation, deadline_ms: u32, context: &RequestContext) {
     let notify = Notify::new();
     let their_notify = notify.clone();

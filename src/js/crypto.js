@@ -33,7 +33,9 @@ export async function sign(algorithm, key, input) {
   return new Uint8Array(await crypto.subtle.sign(parameters(algorithm), key, input));
 }
 
-/** Returns WebCrypto's parameters of an algorithm of RFC 7518, whose name ends with the hash's bits. */
+/**
+ * Returns WebCrypto's parameters of an algorithm of RFC 7518, whose name ends with the hash's bits.
+ */
 function parameters(/** @type {string} */ algorithm) {
   const bits = Number(algorithm.slice(2));
   const hash = `SHA-${bits}`;

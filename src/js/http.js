@@ -20,7 +20,8 @@ export class TextHeaders {
   contentType = '';
 
   of(/** @type {FetchText} */ { requestId, authorization, contentType }) {
-    if (!this.headers.has('accept') || this.authorization !== authorization || this.contentType !== contentType) {
+    const changed = this.authorization !== authorization || this.contentType !== contentType;
+    if (changed || !this.headers.has('accept')) {
       this.headers = new Headers({ accept: 'application/json', 'accept-encoding': 'identity' });
       if (authorization) this.headers.set('authorization', authorization);
       if (contentType) this.headers.set('content-type', contentType);
@@ -63,8 +64,8 @@ function announcedBytes(/** @type {Headers} */ headers) {
 }
 
 /**
- * Forwards the task's request, with the body that was read, or else as a stream. The deadline ends with
- * the head of the response, because streams and WebSockets may last.
+ * Forwards the task's request, with the body that was read, or else as a stream. The deadline ends
+ * with the head of the response, because streams and WebSockets may last.
  * @param {RequestTask} task
  * @param {Forward} step
  * @returns {Promise<Resume>}
@@ -84,8 +85,8 @@ export function forward(task, step) {
 }
 
 /**
- * Returns the request with another address and other headers. A personal response must not be cached: the
- * platform's cache can't tell whose it is.
+ * Returns the request with another address and other headers. A personal response must not be
+ * cached: the platform's cache can't tell whose it is.
  * @param {Request} request
  * @param {Uint8Array | undefined} body
  * @param {Forward} step
@@ -107,9 +108,9 @@ function outboundRequest(request, body, { url, personal, remove, set }) {
 }
 
 /**
- * Forwards a request and reads a response of 200 to its end. Returns its headers, except those of the
- * connection, and its body as text. Returns any other response as it is, as well as one that is too long or
- * no text.
+ * Forwards a request and reads a response of 200 to its end. Returns its headers, except those of
+ * the connection, and its body as text. Returns any other response as it is, as well as one that is
+ * too long or no text.
  * @param {Request} request
  * @param {string} step
  * @param {Uint8Array | undefined} body
@@ -128,7 +129,8 @@ export function forwardBuffered(request, step, body, bytesMax) {
       const text = bytes && decodeUtf8(bytes);
       if (text === undefined) return response;
       response.body?.cancel().catch(() => {});
-      const kept = [...response.headers].filter(([name, value]) => value && !CONNECTION_HEADERS.includes(name));
+      const headers = [...response.headers];
+      const kept = headers.filter(([name, value]) => value && !CONNECTION_HEADERS.includes(name));
       return encodeCaptured(/** @type {[string, string][]} */ (kept), text);
     });
   })();
@@ -177,8 +179,8 @@ export function respond(status, fields, body) {
 }
 
 /**
- * Returns the response with some fields set. If the edge has its own CORS fields, those of the upstream are
- * deleted. A WebSocket's response can't be copied, nor one with an invalid status.
+ * Returns the response with some fields set. If the edge has its own CORS fields, those of the
+ * upstream are deleted. A WebSocket's response can't be copied, nor one with an invalid status.
  * @param {Response} response
  * @param {boolean} ownsCors
  * @param {string[]} fields
@@ -194,7 +196,8 @@ export function decorate(response, ownsCors, fields) {
 }
 
 /**
- * Applies names and values in turn. A name with `?` is set only if it is missing; one with `-` is deleted.
+ * Applies names and values in turn. A name with `?` is set only if it is missing; one with `-` is
+ * deleted.
  * @param {Headers} headers
  * @param {string[]} fields
  */
@@ -209,7 +212,8 @@ function applyHeaders(headers, fields) {
 }
 
 /**
- * Returns the result of some work, or throws a PlatformFailure. Late work goes on until its request ends.
+ * Returns the result of some work, or throws a PlatformFailure. Late work goes on until its request
+ * ends.
  * @template T
  * @param {number} ms
  * @param {() => Promise<T>} work

@@ -1,6 +1,6 @@
 // @ts-check
-// The other services of the platform for Wasm: the clock, timers, variables and bindings, the cache, and
-// TCP. A function that fails throws a PlatformFailure.
+// The other services of the platform for Wasm: the clock, timers, variables and bindings, the
+// cache, and TCP. A function that fails throws a PlatformFailure.
 
 import { PlatformFailure, TIMEOUT, TOO_LARGE, UNREACHABLE, decodePoint } from './protocol.js';
 
@@ -127,8 +127,8 @@ export async function cachePut(url, text, seconds) {
 }
 
 /**
- * Sends a batch to a memcached and returns the reply up to the end of its last command. A connection
- * belongs to one request, because the platform lets no other use it.
+ * Sends a batch to a memcached and returns the reply up to the end of its last command. A
+ * connection belongs to one request, because the platform lets no other use it.
  * @param {string} address
  * @param {boolean} tls
  * @param {string} batch

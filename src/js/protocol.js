@@ -1,6 +1,6 @@
 // @ts-check
-// The wire format between Wasm and JavaScript, and the only file that splits lines. The other side is
-// src/platform/protocol.rs; protocol.golden has an example of each variant.
+// The wire format between Wasm and JavaScript, and the only file that splits lines. The other side
+// is src/platform/protocol.rs; protocol.golden has an example of each variant.
 
 /**
  * A fetch of text, under a deadline and a bound.

@@ -1,7 +1,7 @@
 // @ts-check
-// The entry of the Worker. Each request is a task: JavaScript has the platform's objects and does the
-// waiting, and Wasm decides. Wasm is synchronous: it runs a task up to its next step, returns that, and is
-// resumed with the result. So a request crosses a few times, with text.
+// The entry of the Worker. Each request is a task: JavaScript has the platform's objects and does
+// the waiting, and Wasm decides. Wasm is synchronous: it runs a task up to its next step, returns
+// that, and is resumed with the result. So a request crosses a few times, with text.
 
 import { env } from 'cloudflare:workers';
 import module from './index_bg.wasm';
@@ -28,7 +28,10 @@ class Edge {
   lastId = 0;
   /** Counts the instances of Wasm. A panic ends one, and the next one begins. */
   instance = 0;
-  /** The location that serves, from the first request: an isolate stays where it is, and `cf` is slow. */
+  /**
+   * The location that serves, from the first request: an isolate stays where it is, and `cf` is
+   * slow.
+   */
   colo = '';
   textHeaders = new TextHeaders();
 
@@ -53,7 +56,9 @@ class Edge {
     reset();
   }
 
-  /** Forgets tasks whose client has left. The platform does not resume those, and does not say so. */
+  /**
+   * Forgets tasks whose client has left. The platform does not resume those, and does not say so.
+   */
   forgetOldest() {
     for (const task of this.tasks.values()) {
       if (Date.now() - task.begunMs < TASK_MS_MAX) return;
@@ -164,14 +169,17 @@ export class RequestTask {
     }
   }
 
-  /** Returns the forwarded response. A background task has none, and nothing reads what it ends with. */
+  /**
+   * Returns the forwarded response. A background task has none, and nothing reads what it ends
+   * with.
+   */
   forwarded() {
     return /** @type {Response} */ (this.response);
   }
 
   /**
-   * Runs Wasm. An exception leaves it in the middle of its work: the instance is replaced, and its other
-   * tasks are lost.
+   * Runs Wasm. An exception leaves it in the middle of its work: the instance is replaced, and its
+   * other tasks are lost.
    * @param {() => string} work
    * @returns {Step | End}
    */
@@ -191,8 +199,8 @@ export class RequestTask {
   }
 
   /**
-   * Returns the result of a step, or a failure if it throws or is late. A late step goes on until its
-   * request ends, and can ask whether it is late. One timer serves all steps that are in time.
+   * Returns the result of a step, or a failure if it throws or is late. A late step goes on until
+   * its request ends, and can ask whether it is late. One timer serves all steps that are in time.
    * @param {number} ms
    * @param {(isLate: () => boolean) => Promise<Resume>} work
    * @returns {Promise<Resume>}
@@ -238,8 +246,8 @@ function never(/** @type {never} */ value) {
 }
 
 /**
- * Logs an exception, and returns the end of its task. The message may quote a header, so only the place is
- * logged.
+ * Logs an exception, and returns the end of its task. The message may quote a header, so only the
+ * place is logged.
  * @param {any} error
  * @param {string} requestId
  */

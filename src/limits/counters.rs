@@ -1,5 +1,5 @@
-//! What an isolate counts itself: the rate-limit keys over their quota, local counts for limits that
-//! the store can't count, and invalid tokens.
+//! What an isolate counts itself: the rate-limit keys over their quota, local counts for limits
+//! that the store can't count, and invalid tokens.
 
 use portcullis_core::{BucketKey, GenerationalCache, LocalCounts};
 use std::cell::RefCell;

@@ -95,8 +95,8 @@ pub fn www_authenticate(
     Some(format!("Bearer {}", parameters.join(", ")))
 }
 
-/// Returns after how many seconds a client should retry. Clients that were too fast are spread over a
-/// tenth of the wait, or over a second, so that they don't retry all at once.
+/// Returns after how many seconds a client should retry. Clients that were too fast are spread over
+/// a tenth of the wait, or over a second, so that they don't retry all at once.
 pub fn retry_after_seconds(
     refusal: Refusal,
     jitter: u32,

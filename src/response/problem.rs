@@ -22,8 +22,8 @@ pub fn body(refusal: Refusal, request_id: &str, exceeded: Vec<&str>) -> String {
     body.to_string()
 }
 
-/// Returns a type that draft-ietf-httpapi-ratelimit-headers-11 registers. Other problems say no more
-/// than their status.
+/// Returns a type that draft-ietf-httpapi-ratelimit-headers-11 registers. Other problems say no
+/// more than their status.
 fn problem_type(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Denied(Denial::RateLimited { .. }) => {

@@ -85,9 +85,9 @@ async fn verify_signature(
     Ok(Verification { token, validity: Validity::Keys(selected.generation), kid })
 }
 
-/// Caches the store's verdict on a token. A valid one is cached for as long as a revocation may take
-/// to be seen, counted from before the query. A revoked one is cached so that its holder can use up
-/// neither a quota nor the store.
+/// Caches the store's verdict on a token. A valid one is cached for as long as a revocation may
+/// take to be seen, counted from before the query. A revoked one is cached so that its holder can
+/// use up neither a quota nor the store.
 pub fn remember(
     check: &Check<'_, '_>,
     verdict: &Result<Permit<'_>, Refusal>,

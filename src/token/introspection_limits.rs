@@ -66,8 +66,8 @@ impl IntrospectionLimits {
         self.rejected.borrow_mut().insert(hash, rejection, 0);
     }
 
-    /// Counts a request. Returns whether it is within the rate. A request of an earlier second counts
-    /// with the current one, because requests end out of order.
+    /// Counts a request. Returns whether it is within the rate. A request of an earlier second
+    /// counts with the current one, because requests end out of order.
     pub fn admits(&self, reason: Reason, per_second_max: u32, now: UnixSeconds) -> bool {
         let mut sent = self.sent.get();
         if now > sent.second {

@@ -1,5 +1,6 @@
 // A core that does what the path says, so that src/js/worker.js can be tested alone: its steps, its
-// deadlines, its panics. What it returns are the examples of src/js/protocol.golden, with other fields.
+// deadlines, its panics. What it returns are the examples of src/js/protocol.golden, with other
+// fields.
 import golden from './protocol.golden';
 import { holdPromise, takeValue } from './worker.js';
 

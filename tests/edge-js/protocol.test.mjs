@@ -1,5 +1,5 @@
-// src/js/protocol.js against src/js/protocol.golden, which a test of src/platform/protocol.rs writes.
-// Run it with: node --test tests/edge-js/
+// src/js/protocol.js against src/js/protocol.golden, which a test of src/platform/protocol.rs
+// writes. Run it with: node --test tests/edge-js/
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 //! The request that holds the lease of a refresh calls the auth service, and keeps the response for
-//! the requests that wait. It goes on if its client leaves, and waits longer than its client does, so
-//! that no response of the auth service is lost.
+//! the requests that wait. It goes on if its client leaves, and waits longer than its client does,
+//! so that no response of the auth service is lost.
 
 use super::timing::{LATE_SECONDS_MAX, STORE_RETRY_PAUSES_MS};
 use crate::context::RequestContext;

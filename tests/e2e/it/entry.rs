@@ -1,5 +1,5 @@
-//! The scripts of src/js alone, in workerd, with a core that does what its path says: what they make of
-//! steps, deadlines, bounds and panics.
+//! The scripts of src/js alone, in workerd, with a core that does what its path says: what they
+//! make of steps, deadlines, bounds and panics.
 
 use crate::provider::{Behaviour, Provider};
 use crate::servers::{Folder, Process, free_ports, wait_for_port};
