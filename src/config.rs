@@ -1,47 +1,39 @@
-//! The configuration: read once per isolate, and reported with all of its faults.
+//! The configuration of an isolate.
 
-use crate::host;
-use portcullis_core::{Policy, Refusal};
-use std::cell::OnceCell;
-use wasm_bindgen::JsValue;
+use crate::platform::environment::{Dataset, Environment, RateLimiter};
+use crate::platform::log::{Level, Line};
+use portcullis_core::Policy;
 
-thread_local! {
-    static LIMITER: OnceCell<Option<JsValue>> = const { OnceCell::new() };
-    static POINTS: OnceCell<Option<JsValue>> = const { OnceCell::new() };
+/// The policy and the bindings of an isolate. They never change while it lives.
+pub struct Config {
+    /// `None` if the configuration is invalid.
+    pub policy: Option<&'static Policy>,
+    /// The platform's rate limiter, if one is bound.
+    pub local_limiter: Option<RateLimiter>,
+    /// Workers Analytics Engine, if it is bound.
+    pub analytics: Option<Dataset>,
 }
 
-/// The platform's rate limiter, where one is bound.
-pub fn limiter() -> Option<JsValue> {
-    LIMITER.with(|limiter| limiter.get().cloned().flatten())
-}
-
-/// Workers Analytics Engine, where it is bound.
-pub fn points() -> Option<JsValue> {
-    POINTS.with(|points| points.get().cloned().flatten())
-}
-
-/// The policy of this isolate. It never changes while the isolate lives, so it is never freed.
-pub fn policy() -> Result<&'static Policy, Refusal> {
-    thread_local! {
-        static POLICY: OnceCell<Option<&'static Policy>> = const { OnceCell::new() };
-    }
-    POLICY.with(|policy| *policy.get_or_init(load)).ok_or(Refusal::Misconfigured)
-}
-
-fn load() -> Option<&'static Policy> {
-    let env = host::environment();
-    for (held, name) in [(&LIMITER, "LOCAL_LIMITER"), (&POINTS, "ANALYTICS")] {
-        held.with(|held| held.get_or_init(|| host::binding(&env, name)).is_some());
-    }
-    match Policy::parse(|name| host::variable(&env, name)) {
-        Ok(policy) => Some(Box::leak(Box::new(policy))),
-        Err(faults) => {
-            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            let line = serde_json::json!({
-                "level": "error", "event": "configuration_invalid", "faults": faults,
-            });
-            host::log(&line.to_string());
-            None
+impl Config {
+    /// Reads the configuration from the Worker's environment, and logs all its errors.
+    ///
+    /// The policy is leaked, because it lives as long as the isolate.
+    pub fn load() -> Self {
+        let environment = Environment::read();
+        let policy = match Policy::parse(|name| environment.variable(name)) {
+            Ok(policy) => Some(&*Box::leak(Box::new(policy))),
+            Err(errors) => {
+                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                Line::new(Level::Error, "configuration_invalid")
+                    .value("faults", &errors.into())
+                    .write();
+                None
+            }
+        };
+        Self {
+            policy,
+            local_limiter: environment.rate_limiter("LOCAL_LIMITER"),
+            analytics: environment.dataset("ANALYTICS"),
         }
     }
 }

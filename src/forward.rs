@@ -1,119 +1,146 @@
-//! Sends a permitted request on: to the auth service with a bounded body, to an upstream as a stream.
+//! Forwards a permitted request: to the auth service with a bounded body, to an upstream as a
+//! stream.
 
-use crate::breakers::{self, Dependency, Health};
-use crate::host::{self, Fault, Forward, Journey, Response};
-use crate::refresh;
-use crate::trace::Tier;
-use crate::{Arrival, retry};
+mod assertion;
+mod body;
+mod refresh;
+mod revoke;
+
+use crate::context::RequestContext;
+use crate::dependency::breakers::{Dependency, Health};
+use crate::dependency::{call, retry};
+use crate::platform::clock;
+use crate::platform::http::{self, Body, Response};
+use crate::platform::protocol::{Forward, PlatformError};
+use crate::trace::VerdictSource;
 use portcullis_core::{
-    Assertion, Denial, Endpoint, Outage, Permit, Policy, Refresh, Refusal, RequestHead, Revocation,
-    StoreOutage, Target,
+    Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation, StoreOutage,
+    Target,
 };
-use std::cell::RefCell;
-use wasm_bindgen::JsValue;
 
-/// The answer of whoever the permit is for, untouched.
+/// Returns the response of the permit's target, untouched.
 pub async fn send(
     permit: &Permit<'static>,
     head: &RequestHead<'_>,
-    policy: &'static Policy,
-    arrival: &Arrival,
+    context: &RequestContext,
 ) -> Result<Response, Refusal> {
-    let trace = &arrival.trace;
+    let trace = &context.trace;
     trace.degraded.set(permit.degraded().text());
     if permit.degraded().token == Some(StoreOutage::Signature) {
-        trace.tier.set(Some(Tier::Signature));
+        trace.verdict_source.set(Some(VerdictSource::Signature));
     }
-    let mut edits = permit.header_edits(head, &arrival.request_id);
-    if let Some((assertion, input)) = permit.assertion_input(&arrival.request_id, arrival.now) {
-        edits.set.push((&assertion.field, sign(assertion, &input, arrival).await?));
-    }
-    if let Target::Auth(_) = permit.target() {
-        let country = host::country();
-        if !country.is_empty() {
-            edits.set.push(("portcullis-country", country));
-        }
-    }
-    let (begun_ms, deadline_ms) = (host::now_ms(), permit.deadline_ms());
+    let edits = edit_headers(permit, head, context).await?;
+    let (begun_ms, deadline_ms) = (clock::now_ms(), permit.deadline_ms());
     let until_ms = begun_ms + u64::from(deadline_ms);
     let (base, dependency, body) = match permit.target() {
         Target::Auth(base) => {
-            let body = read(head, deadline_ms, policy.auth_body_bytes_max).await?;
-            (base, Dependency::Auth, body)
+            (base, Dependency::Auth, body::read(head, deadline_ms, context).await?)
         }
         Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
     };
-    let text = || body.as_ref().map(host::text).unwrap_or_default();
-    if permit.endpoint() == Some(Endpoint::Token)
-        && let Some(asked) = Refresh::read(head, &text(), &policy.keys)
-    {
-        let set: Vec<&str> = edits.set.iter().flat_map(|(name, value)| [*name, value]).collect();
-        let journey = Journey {
-            request: host::request(),
-            url: base.join(head.target()),
-            remove: edits.remove.join("\n"),
-            set: set.join("\n"),
-            body: body.clone(),
-            deadline_ms: retry::left_ms(until_ms).unwrap_or(1),
-        };
-        if let Some(answer) = refresh::answer(asked, journey, policy, arrival).await {
-            trace.upstream_ms.set(host::now_ms().saturating_sub(begun_ms));
-            return answer.and_then(|response| without_internals(response, dependency));
-        }
-    }
     let mut forward = Forward {
         url: &base.join(head.target()),
         remove: &edits.remove,
         set: &edits.set,
         deadline_ms: retry::left_ms(until_ms).unwrap_or(1),
-        body: body.as_ref(),
         personal: permit.is_personal(),
     };
-    // A stream's sender can break it, or make it last; nobody else is to suffer for that. Not every stream is
-    // announced.
-    let streams = body.is_none() && !matches!(head.method(), "GET" | "HEAD");
-    let work = async {
-        let mut outcome = forward.send().await;
-        // What changes nothing may be asked twice.
-        let safe = matches!(head.method(), "GET" | "HEAD" | "OPTIONS") && !head.announces_body();
-        if safe
-            && outcome.as_ref().err() == Some(&Fault::Unreachable)
-            && retry::pause(until_ms, arrival).await
-            && let Some(left_ms) = retry::left_ms(until_ms)
-        {
-            forward.deadline_ms = left_ms;
-            outcome = forward.send().await;
+    let body_text = || body.as_ref().map(Body::text).unwrap_or_default();
+    if permit.endpoint() == Some(Endpoint::Token)
+        && let Some(refresh) = Refresh::read(head, &body_text(), &context.policy.keys)
+    {
+        if let Some(answer) = refresh::answer(refresh, &forward, body.as_ref(), context).await {
+            trace.upstream_ms.set(clock::now_ms().saturating_sub(begun_ms));
+            return answer.and_then(|response| check_error_body(response, dependency));
         }
-        let outcome = outcome.map_err(|fault| match (permit.target(), fault) {
-            (Target::Auth(_), Fault::Timeout) => Outage::AuthTimeout,
-            (Target::Auth(_), Fault::TooLarge | Fault::Unreachable) => Outage::AuthUnreachable,
-            (Target::Upstream(_), Fault::Timeout) => Outage::UpstreamTimeout,
-            (Target::Upstream(_), Fault::TooLarge | Fault::Unreachable) => {
-                Outage::UpstreamUnreachable
-            }
-        });
-        let health = match &outcome {
-            Ok(_) => Health::Good,
-            Err(_) if streams => Health::Inconclusive,
-            Err(outage) => Health::Failed(*outage),
-        };
-        (health, outcome)
-    };
-    let outcome = breakers::call(dependency, policy, arrival, deadline_ms, work).await;
-    trace.upstream_ms.set(host::now_ms().saturating_sub(begun_ms));
-    let response = without_internals(outcome??, dependency)?;
+        forward.deadline_ms = retry::left_ms(until_ms).unwrap_or(1);
+    }
+    let work = attempt(forward, head, body.as_ref(), permit.target(), until_ms, context);
+    let outcome = call::call(dependency, deadline_ms, work, context).await;
+    trace.upstream_ms.set(clock::now_ms().saturating_sub(begun_ms));
+    let response = check_error_body(outcome??, dependency)?;
     if permit.endpoint() == Some(Endpoint::Revocation)
         && matches!(response.status, 200..=299)
-        && let Some(revocation) = Revocation::read(head, &text())
+        && let Some(revocation) = Revocation::read(head, &body_text())
     {
-        refresh::forget(revocation, deadline_ms, policy, arrival).await;
+        revoke::forget_responses(revocation, deadline_ms, context).await;
     }
     Ok(response)
 }
 
-/// What the auth service answered. Its errors pass as they are, but for one that is none of an API's: a page of a server that
-/// failed may tell more than clients should know.
-fn without_internals(response: Response, dependency: Dependency) -> Result<Response, Refusal> {
+/// Returns what changes in the request's headers.
+async fn edit_headers<'a>(
+    permit: &Permit<'static>,
+    head: &RequestHead<'a>,
+    context: &RequestContext,
+) -> Result<HeaderEdits<'a>, Refusal> {
+    let mut edits = permit.header_edits(head, &context.request_id);
+    if let Some((assertion, input)) = permit.assertion_input(&context.request_id, context.now) {
+        edits.set.push((&assertion.field, assertion::sign(assertion, &input, context).await?));
+    }
+    if let Target::Auth(_) = permit.target() {
+        let country = http::country(&context.port);
+        if !country.is_empty() {
+            edits.set.push(("portcullis-country", country));
+        }
+    }
+    Ok(edits)
+}
+
+/// Sends the request, and once more if that changes nothing.
+async fn attempt(
+    mut forward: Forward<'_>,
+    head: &RequestHead<'_>,
+    body: Option<&Body>,
+    target: Target<'_>,
+    until_ms: u64,
+    context: &RequestContext,
+) -> (Health, Result<Response, Outage>) {
+    let mut outcome = forward.send(&context.port, body).await;
+    let safe = matches!(head.method(), "GET" | "HEAD" | "OPTIONS") && !head.announces_body();
+    if safe
+        && matches!(outcome, Err(PlatformError::Unreachable))
+        && retry::pause(until_ms, context).await
+        && let Some(left_ms) = retry::left_ms(until_ms)
+    {
+        forward.deadline_ms = left_ms;
+        outcome = forward.send(&context.port, body).await;
+    }
+    // A client can break off a stream or make it last, and other clients must not suffer for that.
+    // Not every stream is announced.
+    let streams = body.is_none() && !matches!(head.method(), "GET" | "HEAD");
+    let outcome = outcome.map_err(|error| outage(target, error));
+    let health = match &outcome {
+        Ok(_) => Health::Good,
+        Err(_) if streams => Health::Inconclusive,
+        Err(outage) => Health::Failed(*outage),
+    };
+    (health, outcome)
+}
+
+fn outage(target: Target<'_>, error: PlatformError) -> Outage {
+    match (target, error) {
+        (Target::Auth(_), PlatformError::Timeout) => Outage::AuthTimeout,
+        (Target::Upstream(_), PlatformError::Timeout) => Outage::UpstreamTimeout,
+        (
+            Target::Auth(_),
+            PlatformError::TooLarge
+            | PlatformError::Unreachable
+            | PlatformError::Rejected
+            | PlatformError::Protocol,
+        ) => Outage::AuthUnreachable,
+        (
+            Target::Upstream(_),
+            PlatformError::TooLarge
+            | PlatformError::Unreachable
+            | PlatformError::Rejected
+            | PlatformError::Protocol,
+        ) => Outage::UpstreamUnreachable,
+    }
+}
+
+/// Rejects a server error of the auth service that is not JSON: an error page may reveal internals.
+fn check_error_body(response: Response, dependency: Dependency) -> Result<Response, Refusal> {
     if dependency == Dependency::Auth && response.status >= 500 {
         let media_type = response.media_type.split(';').next().unwrap_or_default().trim();
         if !matches!(media_type, "application/json" | "application/problem+json") {
@@ -121,58 +148,4 @@ fn without_internals(response: Response, dependency: Dependency) -> Result<Respo
         }
     }
     Ok(response)
-}
-
-/// The body of a request to the auth service, which is short: read before anybody is called, so that what goes wrong is
-/// told as its client's doing.
-async fn read(
-    head: &RequestHead<'_>,
-    deadline_ms: u32,
-    bytes_max: u32,
-) -> Result<Option<JsValue>, Refusal> {
-    if matches!(head.method(), "GET" | "HEAD") {
-        return Ok(None);
-    }
-    let body = host::read_body(deadline_ms, bytes_max).await;
-    let body = body.map_err(|fault| match fault {
-        Fault::TooLarge => Denial::BodyTooLarge,
-        Fault::Timeout => Denial::BodyTooSlow,
-        Fault::Unreachable => Denial::BodyIncomplete,
-    })?;
-    Ok(Some(body).filter(|body| !body.is_undefined()))
-}
-
-/// A signed assertion. A key that the platform can't use, or that is not the one which is published, is the
-/// operator's to mend.
-async fn sign(assertion: &Assertion, input: &str, arrival: &Arrival) -> Result<String, Refusal> {
-    thread_local! {
-        static KEY: RefCell<Option<JsValue>> = const { RefCell::new(None) };
-    }
-    let algorithm = assertion.algorithm.name();
-    let held = KEY.with_borrow(Clone::clone);
-    let signed = match &held {
-        Some(key) => host::sign(algorithm, key, input).await,
-        None => {
-            let key = host::import_key(algorithm, assertion.key.expose(), "sign").await;
-            let public = host::import_key(algorithm, &assertion.public_key, "verify").await;
-            match (key, public) {
-                (Some(key), Some(public)) => {
-                    let signature = host::sign(algorithm, &key, input).await.unwrap_or_default();
-                    let fits = host::verify(algorithm, &public, &signature, input).await;
-                    KEY.with_borrow_mut(|held| *held = fits.then_some(key));
-                    fits.then_some(signature)
-                }
-                _ => None,
-            }
-        }
-    };
-    let Some(signature) = signed else {
-        let line = serde_json::json!({
-            "level": "error", "event": "assertion_failed", "request_id": arrival.request_id,
-            "fault": "ASSERTION_KEY: the platform can't sign with it, or its d is not of its x",
-        });
-        host::log(&line.to_string());
-        return Err(Refusal::Misconfigured);
-    };
-    Ok(Assertion::compact(input, &signature))
 }

@@ -1,42 +1,29 @@
-//! What isolates know of limits by themselves: who is over one, so that a flood costs the store nothing; and
-//! counts of their own, for bad tokens, and for limits that the store can't count.
+//! Rate limits as far as the isolate itself decides: keys known to be over their quota, limits that
+//! the store can't count, and the limit of invalid tokens.
 
-use crate::{Arrival, config, host, store, task};
+pub mod counters;
+
+use crate::context::RequestContext;
+use crate::platform::clock;
+use crate::store;
 use portcullis_core::{
-    AuthenticatedRequest, BucketKey, Check, Denial, FailureLimit, GenerationalCache, LimitCheck,
-    LimitDecision, LocalCount, LocalCounts, LocalRate, Outage, Policy, Refusal, StoreResult,
+    AuthenticatedRequest, Check, Denial, FailureLimit, LimitCheck, LimitDecision, LocalCount,
+    LocalRate, Outage, Refusal, StoreResult,
 };
 use redis_rest::{Command, Reply};
-use std::cell::RefCell;
-use std::collections::HashMap;
 
-thread_local! {
-    /// Until when whom a limit counts is over it.
-    static OVER: RefCell<GenerationalCache<BucketKey, u64>> =
-        RefCell::new(GenerationalCache::new(KEYS_PER_GENERATION, usize::MAX));
-    /// What is counted here, for each limit apart: whoever floods one pushes nobody out of another.
-    static COUNTS: RefCell<HashMap<&'static str, LocalCounts>> = RefCell::new(HashMap::new());
-    static FAILURES: RefCell<LocalCounts> = RefCell::new(LocalCounts::new(KEYS_PER_GENERATION));
-}
-
-/// Refuses what the store would refuse, as it said a while ago.
+/// Rejects a request whose key the store has recently found to be over its quota. So a flood costs
+/// the store nothing.
 pub fn reject_if_over_limit(
     authenticated: &AuthenticatedRequest<'static>,
-    arrival: &Arrival,
+    context: &RequestContext,
 ) -> Result<(), Refusal> {
     let mut wait_ms = None;
     for limit_check in authenticated.limit_checks().chain(authenticated.late_limit_checks()) {
-        let until_ms = OVER.with_borrow_mut(|over| over.get(limit_check.bucket_key(), |_| 0));
-        let Some(left_ms) = until_ms.and_then(|until_ms| until_ms.checked_sub(arrival.now_ms))
-        else {
-            continue;
-        };
-        if left_ms > 0 {
-            arrival
-                .trace
-                .limit_decisions
-                .borrow_mut()
-                .push(limit_check.local_decision(LocalCount::Refused { wait_ms: left_ms }));
+        let limits = &context.isolate.limits;
+        if let Some(left_ms) = limits.over_for_ms(limit_check.bucket_key(), context.now_ms) {
+            let decision = limit_check.local_decision(LocalCount::Refused { wait_ms: left_ms });
+            context.trace.limit_decisions.borrow_mut().push(decision);
             wait_ms = wait_ms.max(Some(left_ms));
         }
     }
@@ -46,29 +33,29 @@ pub fn reject_if_over_limit(
     }
 }
 
-/// Counts in the isolate what the store did not count, and takes note of what the limits said.
+/// Counts in the isolate what the store did not count, and records all decisions.
 pub async fn settle(
     check: &Check<'_, 'static>,
     authenticated: &AuthenticatedRequest<'static>,
     results: &mut [StoreResult],
-    arrival: &Arrival,
+    context: &RequestContext,
 ) {
     for (place, limit_check) in check.uncounted(authenticated, results) {
         if let Some(result) = results.get_mut(place) {
-            *result = StoreResult::CountedLocally(count_here(limit_check).await);
-            arrival.trace.degraded.set(Some("limit=local"));
+            *result = StoreResult::CountedLocally(count_locally(limit_check, context).await);
+            context.trace.degraded.set(Some("limit=local"));
         }
     }
     let limit_decisions = check.limit_decisions(authenticated, results);
-    limit_decisions.iter().for_each(|decision| remember(decision, arrival));
-    arrival.trace.limit_decisions.borrow_mut().extend(limit_decisions);
+    limit_decisions.iter().for_each(|decision| remember(decision, context));
+    context.trace.limit_decisions.borrow_mut().extend(limit_decisions);
 }
 
-/// In the platform's limiter where one is bound, which the isolates of one place share; or else here, by the clock
-/// as it is now: requests end out of order.
-async fn count_here(limit_check: &LimitCheck<'static>) -> LocalCount {
-    if let Some(limiter) = config::limiter()
-        && let Some(admitted) = host::limit(&limiter, &limit_check.store_key).await
+/// Counts in the platform's limiter if one is bound, or else in the isolate. The time is read here,
+/// because requests end out of order.
+async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestContext) -> LocalCount {
+    if let Some(limiter) = &context.isolate.config.local_limiter
+        && let Some(admitted) = limiter.admits(&context.port, &limit_check.store_key).await
     {
         return match admitted {
             true => LocalCount::Admitted { left: None },
@@ -80,85 +67,70 @@ async fn count_here(limit_check: &LimitCheck<'static>) -> LocalCount {
         quota: limit.local_quota.unwrap_or(limit_check.quota),
         window_seconds: limit.window_seconds,
     };
-    COUNTS.with_borrow_mut(|counts| {
-        let counts = counts
-            .entry(limit.name.as_str())
-            .or_insert_with(|| LocalCounts::new(KEYS_PER_GENERATION));
-        counts.count(limit_check.key, rate, limit_check.cost, host::now_ms())
-    })
+    let limits = &context.isolate.limits;
+    limits.count(limit.name.as_str(), limit_check.key, rate, limit_check.cost, clock::now_ms())
 }
 
-/// Whoever is over a limit that is enforced, by the store's word; what is merely watched must be counted on.
-fn remember(decision: &LimitDecision<'_>, arrival: &Arrival) {
+/// Remembers a key that the store found to be over an enforced limit. Shadow limits go on counting.
+fn remember(decision: &LimitDecision<'_>, context: &RequestContext) {
     if decision.by_store && !decision.admitted && !decision.limit.shadow {
-        OVER.with_borrow_mut(|over| {
-            over.insert(decision.bucket_key, arrival.now_ms + decision.wait_ms, 0)
-        });
+        let until_ms = context.now_ms + decision.wait_ms;
+        context.isolate.limits.set_over(decision.bucket_key, until_ms);
     }
 }
 
-/// Counts after the answer what need not be counted before it; whoever turns out to be over is refused from
-/// then on.
-pub fn count_late(
+/// Counts the limits that may be counted after the response. A key over its quota is rejected from
+/// the next request on.
+pub fn count_after_response(
     authenticated: &AuthenticatedRequest<'static>,
-    policy: &'static Policy,
-    arrival: &Arrival,
+    context: &RequestContext,
 ) {
     let limit_checks: Vec<LimitCheck<'static>> =
         authenticated.late_limit_checks().cloned().collect();
     if limit_checks.is_empty() {
         return;
     }
-    let own = arrival.alone();
-    task::after(async move {
+    context.spawn(|context| async move {
         let commands: Vec<Command> = limit_checks.iter().map(LimitCheck::command).collect();
-        let replies: Result<Vec<Reply>, Outage> = store::trip(policy, &commands, &own).await;
+        let replies: Result<Vec<Reply>, Outage> = store::execute(&commands, &context).await;
         for (limit_check, reply) in limit_checks.iter().zip(replies.unwrap_or_default()) {
             if let Some(decision) = limit_check.decision(&reply) {
-                remember(&decision, &own);
+                remember(&decision, &context);
             }
         }
     });
 }
 
-/// Refuses an unknown token unseen, where too many bad ones came from the same address.
-pub fn check_failure_limit(
-    check: &Check<'_, '_>,
-    policy: &Policy,
-    arrival: &Arrival,
-) -> Result<(), Refusal> {
-    let Some(limit) = policy.failure_limit.filter(|_| check.is_limited()) else {
+/// Rejects a token that is not cached, if too many invalid ones came from the same client.
+pub fn check_failure_limit(check: &Check<'_, '_>, context: &RequestContext) -> Result<(), Refusal> {
+    let Some(limit) = context.policy.failure_limit.filter(|_| check.is_limited()) else {
         return Ok(());
     };
-    let key = failure_key(check, policy);
-    let wait_ms =
-        FAILURES.with_borrow_mut(|failures| failures.wait_ms(key, rate_of(&limit), host::now_ms()));
+    let key = failure_key(check, context);
+    let wait_ms = context.isolate.limits.failure_wait_ms(key, rate_of(limit), clock::now_ms());
     match wait_ms {
         0 => Ok(()),
         _ if limit.shadow => {
-            arrival.trace.shadowed_failures.set(true);
+            context.trace.shadow_failure_limit.set(true);
             Ok(())
         }
         wait_ms => Err(Denial::TooManyInvalidTokens { wait_ms }.into()),
     }
 }
 
-/// Counts a bad token.
-pub fn record_failure(check: &Check<'_, '_>, policy: &Policy, refusal: Refusal) {
+/// Counts an invalid token.
+pub fn record_failure(check: &Check<'_, '_>, refusal: Refusal, context: &RequestContext) {
     let guess = matches!(refusal, Refusal::Denied(denial) if denial.is_guess());
-    if let Some(limit) = policy.failure_limit.filter(|_| guess && check.is_limited()) {
-        let key = failure_key(check, policy);
-        FAILURES
-            .with_borrow_mut(|failures| failures.count(key, rate_of(&limit), 1, host::now_ms()));
+    if let Some(limit) = context.policy.failure_limit.filter(|_| guess && check.is_limited()) {
+        let key = failure_key(check, context);
+        context.isolate.limits.count_failure(key, rate_of(limit), clock::now_ms());
     }
 }
 
-fn rate_of(limit: &FailureLimit) -> LocalRate {
+fn rate_of(limit: FailureLimit) -> LocalRate {
     LocalRate { quota: limit.quota, window_seconds: limit.window_seconds }
 }
 
-fn failure_key(check: &Check<'_, '_>, policy: &Policy) -> [u8; 32] {
-    policy.keys.limit("failures", check.address()).1
+fn failure_key(check: &Check<'_, '_>, context: &RequestContext) -> [u8; 32] {
+    context.policy.keys.limit("failures", check.address()).1
 }
-
-const KEYS_PER_GENERATION: usize = 8192;

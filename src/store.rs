@@ -1,28 +1,26 @@
-//! The store: one POST for everything that a verdict needs.
+//! The store: one POST, or one batch to memcached, for everything that a verdict needs.
 
-use crate::breakers::{self, Dependency, Health};
-use crate::host::{self, ContentType, Fault, TextRequest};
-use crate::{Arrival, retry};
-use portcullis_core::{LIMIT_SCRIPT, Outage, Policy, StoreAddress, StoreResult};
+use crate::context::RequestContext;
+use crate::dependency::breakers::{Dependency, Health};
+use crate::dependency::{call, retry};
+use crate::platform::protocol::{ContentType, PlatformError, TextBody, TextRequest, TextResponse};
+use crate::platform::{clock, socket};
+use portcullis_core::{LIMIT_SCRIPT, Outage, StoreAddress, StoreResult};
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
-/// What the store says to `commands`, in their order; no trip for no commands. A store that failed this
-/// request once is not asked by it again.
-pub async fn ask(
-    policy: &'static Policy,
-    commands: &[Command],
-    arrival: &Arrival,
-) -> Vec<StoreResult> {
+/// Returns the results of `commands`, in their order. Each is an outage if the store fails; a
+/// store that failed once is not queried again for the same request.
+pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreResult> {
     if commands.is_empty() {
         return Vec::new();
     }
-    let begun_ms = host::now_ms();
-    let outcome = match arrival.trace.store_out.get() {
+    let begun_ms = clock::now_ms();
+    let outcome = match context.store_outage.get() {
         Some(outage) => Err(outage),
-        None => trip(policy, commands, arrival).await,
+        None => execute(commands, context).await,
     };
-    let trace = &arrival.trace;
-    trace.store_ms.set(trace.store_ms.get() + host::now_ms().saturating_sub(begun_ms));
+    let store_ms = &context.trace.store_ms;
+    store_ms.set(store_ms.get() + clock::now_ms().saturating_sub(begun_ms));
     match outcome {
         Ok(replies) => {
             let results = replies.into_iter().map(|reply| match reply {
@@ -32,24 +30,19 @@ pub async fn ask(
             results.collect()
         }
         Err(outage) => {
-            trace.store_out.set(Some(outage));
+            context.store_outage.set(Some(outage));
             commands.iter().map(|_| StoreResult::Out(outage)).collect()
         }
     }
 }
 
-/// The replies to `commands`. Where the store has not met the limit's script yet, a second trip brings it,
-/// once, within the same deadline.
-pub async fn trip(
-    policy: &'static Policy,
-    commands: &[Command],
-    arrival: &Arrival,
-) -> Result<Vec<Reply>, Outage> {
-    let deadline_ms = policy.timeouts.store_ms;
+/// Returns the replies to `commands`. A store that does not know the limit's script yet receives it
+/// with a second request, within the same deadline.
+pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Outage> {
     let work = async {
-        let outcome = replies(policy, commands, arrival).await;
+        let outcome = replies(commands, context).await;
         let health = match &outcome {
-            Ok(replies) if no_read_works(commands, replies) => {
+            Ok(replies) if all_reads_failed(commands, replies) => {
                 Health::Failed(Outage::StoreBadResponse)
             }
             Ok(_) => Health::Good,
@@ -57,20 +50,28 @@ pub async fn trip(
         };
         (health, outcome)
     };
-    breakers::call(Dependency::Store, policy, arrival, deadline_ms, work).await?
+    call::call(Dependency::Store, context.policy.timeouts.store_ms, work, context).await?
 }
 
-async fn replies(
-    policy: &'static Policy,
-    commands: &[Command],
-    arrival: &Arrival,
-) -> Result<Vec<Reply>, Outage> {
-    let until_ms = host::now_ms() + u64::from(policy.timeouts.store_ms);
-    let mut replies = post(policy, commands, arrival, until_ms).await?;
-    let unmet = |(reply, command): (&Reply, &Command)| reply.is_noscript().then(|| whole(command));
-    let scripts: Vec<Command> = replies.iter().zip(commands).filter_map(unmet).collect();
+/// Writes what no response depends on. Returns whether the store has it. The result does not
+/// count for the circuit breaker, which is for verdicts.
+pub async fn write(commands: &[Command], context: &RequestContext) -> bool {
+    if context.isolate.breakers.is_open(Dependency::Store, clock::now_ms()) {
+        return false;
+    }
+    let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
+    let replies = send(commands, until_ms, context).await;
+    replies.is_ok_and(|replies| !replies.iter().any(|reply| matches!(reply, Reply::Error(_))))
+}
+
+async fn replies(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Outage> {
+    let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
+    let mut replies = send(commands, until_ms, context).await?;
+    let unknown =
+        |(reply, command): (&Reply, &Command)| reply.is_noscript().then(|| with_script(command));
+    let scripts: Vec<Command> = replies.iter().zip(commands).filter_map(unknown).collect();
     if !scripts.is_empty() {
-        let mut again = post(policy, &scripts, arrival, until_ms).await?.into_iter();
+        let mut again = send(&scripts, until_ms, context).await?.into_iter();
         for reply in replies.iter_mut().filter(|reply| reply.is_noscript()) {
             *reply = again.next().ok_or(Outage::StoreBadResponse)?;
         }
@@ -78,9 +79,9 @@ async fn replies(
     Ok(replies)
 }
 
-/// Whether nothing of what was to be read could be. A limit that can't be counted says nothing of the rest: a
-/// Redis that is full, or a replica, can still be read.
-fn no_read_works(commands: &[Command], replies: &[Reply]) -> bool {
+/// Returns whether there were reads, and all of them failed. Limits are not considered: a Redis
+/// that is full, or a replica, can still be read.
+fn all_reads_failed(commands: &[Command], replies: &[Reply]) -> bool {
     let mut reads = commands
         .iter()
         .zip(replies)
@@ -90,19 +91,8 @@ fn no_read_works(commands: &[Command], replies: &[Reply]) -> bool {
         && reads.all(|(_, reply)| matches!(reply, Reply::Error(_)))
 }
 
-/// Tells the store something that no answer depends on: whether it has it. That says nothing of whether the
-/// store is well, which is for verdicts to find out.
-pub async fn tell(policy: &'static Policy, commands: &[Command], arrival: &Arrival) -> bool {
-    if breakers::is_open(Dependency::Store) {
-        return false;
-    }
-    let until_ms = host::now_ms() + u64::from(policy.timeouts.store_ms);
-    let replies = post(policy, commands, arrival, until_ms).await;
-    replies.is_ok_and(|replies| !replies.iter().any(|reply| matches!(reply, Reply::Error(_))))
-}
-
-/// The command that carries its script along.
-fn whole(command: &Command) -> Command {
+/// Returns the command with the script instead of its hash.
+fn with_script(command: &Command) -> Command {
     let mut whole = Command::new("EVAL").arg(LIMIT_SCRIPT);
     for word in command.words().iter().skip(2) {
         whole = whole.arg_bytes(word.as_slice());
@@ -110,15 +100,14 @@ fn whole(command: &Command) -> Command {
     whole
 }
 
-async fn post(
-    policy: &Policy,
+async fn send(
     commands: &[Command],
-    arrival: &Arrival,
     until_ms: u64,
+    context: &RequestContext,
 ) -> Result<Vec<Reply>, Outage> {
-    let (url, token) = match &policy.store {
+    let (url, token) = match &context.policy.store {
         StoreAddress::Memcached(address) => {
-            return batch(address, commands, arrival, until_ms).await;
+            return send_to_memcached(address, commands, until_ms, context).await;
         }
         StoreAddress::Rest { url, token } => (url.join("/pipeline"), token),
     };
@@ -127,52 +116,53 @@ async fn post(
     let request = TextRequest {
         method: "POST",
         url: &url,
-        request_id: &arrival.request_id,
+        request_id: &context.request_id,
         authorization: Some(&authorization),
-        body: Some((ContentType::Json, &body)),
+        body: Some(TextBody { content_type: ContentType::Json, text: &body }),
         deadline_ms: 0,
-        bytes_max: ANSWER_BYTES_MAX,
+        bytes_max: RESPONSE_BYTES_MAX,
     };
-    match retry::text(request, until_ms, arrival).await {
-        Ok((200, text)) => {
+    match retry::text(request, until_ms, context).await {
+        Ok(TextResponse { status: 200, text }) => {
             decode_replies(&text, commands.len()).map_err(|_| Outage::StoreBadResponse)
         }
-        Ok(_) | Err(Fault::TooLarge) => Err(Outage::StoreBadResponse),
-        Err(Fault::Timeout) => Err(Outage::StoreTimeout),
-        Err(Fault::Unreachable) => Err(Outage::StoreUnreachable),
+        Ok(_) => Err(Outage::StoreBadResponse),
+        Err(error) => Err(outage(error)),
     }
 }
 
-/// The same by memcached's own protocol.
-async fn batch(
+async fn send_to_memcached(
     address: &memcached::Address,
     commands: &[Command],
-    arrival: &Arrival,
     until_ms: u64,
+    context: &RequestContext,
 ) -> Result<Vec<Reply>, Outage> {
-    let words =
+    let batch =
         String::from_utf8(memcached::encode(commands)).map_err(|_| Outage::StoreBadResponse)?;
-    let mut answer = exchange(address, &words, until_ms).await;
-    if answer == Err(Fault::Unreachable) && retry::pause(until_ms, arrival).await {
-        answer = exchange(address, &words, until_ms).await;
+    let mut reply = exchange(address, &batch, until_ms, context).await;
+    if reply == Err(PlatformError::Unreachable) && retry::pause(until_ms, context).await {
+        reply = exchange(address, &batch, until_ms, context).await;
     }
-    match answer {
-        Ok(text) => {
-            memcached::decode(commands, text.as_bytes()).map_err(|_| Outage::StoreBadResponse)
-        }
-        Err(Fault::TooLarge) => Err(Outage::StoreBadResponse),
-        Err(Fault::Timeout) => Err(Outage::StoreTimeout),
-        Err(Fault::Unreachable) => Err(Outage::StoreUnreachable),
-    }
+    let text = reply.map_err(outage)?;
+    memcached::decode(commands, text.as_bytes()).map_err(|_| Outage::StoreBadResponse)
 }
 
 async fn exchange(
     address: &memcached::Address,
-    words: &str,
+    batch: &str,
     until_ms: u64,
-) -> Result<String, Fault> {
-    let left_ms = retry::left_ms(until_ms).ok_or(Fault::Timeout)?;
-    host::exchange(address, words, left_ms, ANSWER_BYTES_MAX).await
+    context: &RequestContext,
+) -> Result<String, PlatformError> {
+    let left_ms = retry::left_ms(until_ms).ok_or(PlatformError::Timeout)?;
+    socket::exchange(&context.port, address, batch, left_ms, RESPONSE_BYTES_MAX).await
 }
 
-const ANSWER_BYTES_MAX: u32 = 64 * 1024;
+fn outage(error: PlatformError) -> Outage {
+    match error {
+        PlatformError::Timeout => Outage::StoreTimeout,
+        PlatformError::TooLarge | PlatformError::Protocol => Outage::StoreBadResponse,
+        PlatformError::Unreachable | PlatformError::Rejected => Outage::StoreUnreachable,
+    }
+}
+
+const RESPONSE_BYTES_MAX: u32 = 64 * 1024;

@@ -1,55 +1,57 @@
-//! What is known of a request beyond its outcome: for the log, the header fields that tell it, and metrics.
+//! What is known of a request for the log, the headers that inform, and metrics. Nothing in it
+//! decides anything.
 
-use portcullis_core::{Cors, LimitDecision, LogPolicy, Outage, Policy, Route};
+use portcullis_core::LimitDecision;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// Filled on the way; each part is settled by the step that knows it.
+/// The observations of one request. Each step fills in its own.
 #[derive(Default)]
 pub struct Trace {
-    pub policy: Cell<Option<&'static Policy>>,
-    pub route: Cell<Option<&'static Route>>,
-    pub cors: Cell<Option<&'static Cors>>,
-    /// By which word the token was judged.
-    pub tier: Cell<Option<Tier>>,
-    /// The key that the token was verified with.
+    /// Where the verdict on the token came from.
+    pub verdict_source: Cell<Option<VerdictSource>>,
+    /// The `kid` of the key that the token was verified with.
     pub kid: RefCell<Option<Rc<str>>>,
-    /// Time spent waiting for each.
+    /// The time spent waiting for the store.
     pub store_ms: Cell<u64>,
+    /// The time spent waiting for the token's provider.
     pub provider_ms: Cell<u64>,
+    /// The time spent waiting for the upstream or the auth service.
     pub upstream_ms: Cell<u64>,
-    /// Why the store was not asked again in this request.
-    pub store_out: Cell<Option<Outage>>,
-    /// Whether the token's provider vouched for it in this request.
-    pub introspected_now: Cell<bool>,
-    /// Whether the token's record was there and did not open.
-    pub unopened: Cell<bool>,
-    /// What the limits said.
+    /// Whether the store had a record of the token that could not be opened.
+    pub record_unopened: Cell<bool>,
+    /// The decisions of the limits.
     pub limit_decisions: RefCell<Vec<LimitDecision<'static>>>,
-    /// Whether bad tokens from the address would have been refused unseen, were that not just watched.
-    pub shadowed_failures: Cell<bool>,
+    /// Whether an enforced limit of invalid tokens would have refused the request.
+    pub shadow_failure_limit: Cell<bool>,
     /// How a refresh was answered.
     pub refresh: Cell<Option<&'static str>>,
     /// What was decided without the store.
     pub degraded: Cell<Option<&'static str>>,
-    /// Who was left alone last, by what it failed with, and for how much longer it is.
-    pub retry: Cell<Option<(Outage, u64)>>,
 }
 
-/// Where a verdict came from.
+/// Where the verdict on a token came from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Tier {
-    /// The isolate knew.
+pub enum VerdictSource {
+    /// The isolate's cache.
     Isolate,
-    /// The store said so.
+    /// The store.
     Store,
-    /// The token's provider said so.
+    /// The token's provider.
     Provider,
-    /// Nobody was asked: the signature is good.
+    /// The signature alone.
     Signature,
 }
 
-impl Tier {
+/// Whether a limit refuses requests or is only observed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Enforcement {
+    Enforced,
+    Shadow,
+}
+
+impl VerdictSource {
+    /// The word in logs, metrics and `Server-Timing`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Isolate => "isolate",
@@ -61,16 +63,13 @@ impl Tier {
 }
 
 impl Trace {
-    pub fn logs(&self, refused: bool) -> bool {
-        refused || self.policy.get().is_none_or(|policy| policy.observability.log == LogPolicy::All)
-    }
-
-    /// The names of limits that say no, of those that are enforced or of those that are watched.
-    pub fn violated(&self, shadow: bool) -> Vec<&'static str> {
+    /// Returns the names of the limits that the request exceeds.
+    pub fn exceeded_limits(&self, enforcement: Enforcement) -> Vec<&'static str> {
         let limit_decisions = self.limit_decisions.borrow();
-        let violated = limit_decisions
+        let shadow = enforcement == Enforcement::Shadow;
+        let exceeded = limit_decisions
             .iter()
             .filter(|decision| !decision.admitted && decision.limit.shadow == shadow);
-        violated.map(|decision| decision.limit.name.as_str()).collect()
+        exceeded.map(|decision| decision.limit.name.as_str()).collect()
     }
 }

@@ -1,7 +1,26 @@
-// A core that does what it is told, so that src/entry.js can be tried alone: its steps, its deadlines, its panics.
-import { heldValue, holdPromise } from './entry.js';
+// A core that does what the path says, so that src/js/worker.js can be tested alone: its steps, its
+// deadlines, its panics. What it returns are the examples of src/js/protocol.golden, with other
+// fields.
+import golden from './protocol.golden';
+import { holdPromise, takeValue } from './worker.js';
+
+const examples = golden.trimEnd().split('\n').map((line) => JSON.parse(line));
+
+/** Returns the first example of a kind of step, with other fields by their line. */
+function step(kind, fields = {}) {
+  const lines = examples.find(({ value }) => value.kind === kind).wire.split('\n');
+  return Object.assign(lines, fields).join('\n');
+}
+
+const STALLED = examples.find(({ value }) => value.event === 'task_stalled').wire;
+
+function respond(name, value, body) {
+  return `R200\n2\n${name}\n${value}\n${body}`;
+}
 
 let generation = 0;
+/** The step that tasks never get beyond, by their number. */
+const stuck = new Map();
 
 export function initSync() {}
 
@@ -11,22 +30,28 @@ export function __wbg_reset_state() {
 
 export function forget() {}
 
-export function begin(id, head) {
-  const url = new URL(head.split('\n')[4]);
-  const question = ['GET', url.searchParams.get('url'), 'id', '', '', '3000', '1000', ''].join('\n');
+export function begin(id, request) {
+  const url = new URL(request.split('\n')[4]);
+  const target = url.searchParams.get('url');
   switch (url.pathname) {
     case '/panic': throw new WebAssembly.RuntimeError('unreachable');
+    case '/stall':
+    case '/settle-again':
+      stuck.set(id, url.pathname === '/stall' ? STALLED : step('settle'));
+      holdPromise(id, Promise.resolve());
+      return step('settle');
     case '/settle':
       holdPromise(id, new Promise((resolve, reject) => setTimeout(url.search ? reject : resolve, 2000, 'settled')));
-      return 'S';
-    case '/ask': return `A${question}`;
-    case '/forward': return `F1\n${url.searchParams.get('url')}\n3000\n1\nx-secret\nx-said\nyes`;
-    case '/forward-badly': return 'F1\nno URL\n3000\n0';
-    default: return `R200\n2\nx-generation\n${generation}\nbody\nof two lines`;
+      return step('settle');
+    case '/ask': return step('fetchText', { 1: target, 5: '3000', 6: '1000' });
+    case '/forward': return ['F1', target, '3000', '1', 'x-secret', 'x-said', 'yes'].join('\n');
+    case '/forward-badly': return step('forward', { 1: 'no URL' });
+    default: return respond('x-generation', generation, 'body\nof two lines');
   }
 }
 
 export function resume(id, status, text) {
-  if (text === '' && status < 2) return `R200\n2\nx-status\n${status}\n${heldValue(id)}`;
-  return text === '' && status === 200 ? 'D0x-dressed\nyes' : `R200\n2\nx-status\n${status}\n${text}`;
+  if (stuck.has(id)) return stuck.get(id);
+  if (status === 200 && text === '') return 'D\nx-dressed\nyes';
+  return respond('x-status', status, status === 1 ? takeValue(id) : text);
 }

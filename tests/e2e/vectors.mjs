@@ -1,7 +1,7 @@
-// Runs signature vectors through the edge's own verifying code, src/host.js: as a Worker, or under node with
+// Runs signature vectors through the edge's own verifying code, src/js/crypto.js: as a Worker, or under node with
 // the vectors on standard input. Each case is {algorithm, jwk, message, signature}, the last two in hex; the
 // answer is true, false, or "key" where the platform can't import the key.
-import { importKey, verify } from './host.js';
+import { importKey, verify } from './crypto.js';
 
 const bytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
 

@@ -170,8 +170,8 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
 }
 
 /// The folder of the scripts of our own, and the one that the platform calls.
-const SCRIPTS: &str = "src";
-const ENTRY: &str = "entry.js";
+const SCRIPTS: &str = "src/js";
+const ENTRY: &str = "worker.js";
 
 /// The folder of the glue and of copies of our scripts.
 const GLUE: &str = "target/wasm/joined";

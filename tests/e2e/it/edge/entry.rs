@@ -1,5 +1,5 @@
-//! src/entry.js and src/host.js alone, in workerd, with a core that does what it is told: what they make of steps,
-//! deadlines, bounds and panics.
+//! The scripts of src/js alone, in workerd, with a core that does what its path says: what they
+//! make of steps, deadlines, bounds and panics.
 
 use crate::support::http::client;
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The two scripts and the stub, served.
+/// The scripts and the stub, served.
 struct Entry {
     port: u16,
     process: Process,
@@ -21,28 +21,29 @@ struct Entry {
 impl Entry {
     fn start() -> Self {
         let (folder, [port]) = (Folder::new(), free_ports());
-        for (from, to) in [
-            ("src/entry.js", "entry.js"),
-            ("src/host.js", "host.js"),
-            ("tests/e2e/stub.mjs", "portcullis_edge.js"),
-        ] {
-            std::fs::copy(format!("{ROOT}/{from}"), folder.file(to)).unwrap();
+        for name in SCRIPTS.into_iter().chain(["protocol.golden"]) {
+            std::fs::copy(format!("{ROOT}/src/js/{name}"), folder.file(name)).unwrap();
         }
+        let stub = folder.file("portcullis_edge.js");
+        std::fs::copy(format!("{ROOT}/tests/e2e/stub.mjs"), stub).unwrap();
         // The least that is a module.
         std::fs::write(folder.file("index_bg.wasm"), b"\0asm\x01\0\0\0").unwrap();
-        let modules = ["entry.js", "host.js", "portcullis_edge.js"]
+        let modules = SCRIPTS
+            .into_iter()
+            .chain(["portcullis_edge.js"])
             .map(|name| format!("(name = \"{name}\", esModule = embed \"{name}\"),\n"));
+        let modules: String = modules.collect();
         let config = folder.write(
             "config.capnp",
             &format!(
                 "using Workerd = import \"/workerd/workerd.capnp\";\n\
                  const config :Workerd.Config = (\n\
-                   services = [(name = \"main\", worker = (compatibilityDate = \"2026-11-01\", modules = [\n{}\
+                   services = [(name = \"main\", worker = (compatibilityDate = \"2026-11-01\", modules = [\n{modules}\
+                     (name = \"protocol.golden\", text = embed \"protocol.golden\"),\n\
                      (name = \"index_bg.wasm\", wasm = embed \"index_bg.wasm\")])),\n\
                      (name = \"internet\", network = (allow = [\"public\", \"private\"]))],\n\
                    sockets = [(name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\")],\n\
-                 );\n",
-                modules.concat()
+                 );\n"
             ),
         );
         let mut workerd = Command::new(format!("{ROOT}/node_modules/.bin/workerd"));
@@ -96,7 +97,23 @@ async fn a_promise_settles_or_is_rejected() {
     assert_eq!(answer.text().await.unwrap(), "settled");
     let answer = entry.get("/settle?no").await;
     assert_eq!(answer.headers()["x-status"], "0");
-    assert_eq!(answer.text().await.unwrap(), "undefined");
+    assert_eq!(answer.text().await.unwrap(), "rejected");
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_nothing_is_answered_with_500() {
+    let entry = Entry::start();
+    for (target, event) in [("/stall", "task_stalled"), ("/settle-again", "panicked")] {
+        let answer = tokio::time::timeout(Duration::from_secs(10), entry.get(target));
+        let answer = answer.await.expect("it is answered");
+        assert_eq!(answer.status(), 500);
+        let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let body: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!((&body["code"], &body["request_id"]), (&"internal".into(), &id.clone().into()));
+        entry.process.says(&format!(r#""event":"{event}","request_id":"{id}""#)).await;
+    }
+    // Nothing else is lost.
+    assert_eq!(entry.get("/").await.headers()["x-generation"], "0");
 }
 
 #[tokio::test]
@@ -167,4 +184,6 @@ async fn a_panic_ends_its_own_instance_and_no_more() {
     );
 }
 
+/// The first one is the entry.
+const SCRIPTS: [&str; 5] = ["worker.js", "protocol.js", "http.js", "platform.js", "crypto.js"];
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

@@ -1,4 +1,4 @@
-//! Wycheproof's vectors against the verifying code, core's key rules and src/host.js, under node
+//! Wycheproof's vectors against the verifying code: core's key rules and src/js/crypto.js, under node
 //! and workerd.
 
 use base64::Engine as _;
@@ -168,7 +168,9 @@ impl Folder {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("portcullis-vectors-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        for (from, to) in [("src/host.js", "host.js"), ("tests/e2e/vectors.mjs", "vectors.mjs")] {
+        for (from, to) in
+            [("src/js/crypto.js", "crypto.js"), ("tests/e2e/vectors.mjs", "vectors.mjs")]
+        {
             std::fs::copy(format!("{ROOT}/{from}"), folder.join(to)).unwrap();
         }
         std::fs::write(folder.join("package.json"), r#"{"type":"module"}"#).unwrap();
@@ -208,7 +210,7 @@ async fn in_workerd(folder: &Folder, body: &str) -> String {
          const config :Workerd.Config = (\n\
            services = [(name = \"main\", worker = (compatibilityDate = \"2026-11-01\", modules = [\n\
              (name = \"vectors.mjs\", esModule = embed \"vectors.mjs\"),\n\
-             (name = \"host.js\", esModule = embed \"host.js\")])) ],\n\
+             (name = \"crypto.js\", esModule = embed \"crypto.js\")])) ],\n\
            sockets = [(name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\")],\n\
          );\n"
     );

@@ -1,0 +1,82 @@
+//! One request.
+
+use crate::isolate::Isolate;
+use crate::platform::executor::TaskPort;
+use crate::platform::http::Response;
+use crate::trace::Trace;
+use portcullis_core::{Answer, CircuitOpen, Cors, Outage, Policy, Route, UnixSeconds};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// One request, or a background task of it.
+pub struct RequestContext {
+    pub isolate: Rc<Isolate>,
+    pub port: Rc<TaskPort>,
+    pub policy: &'static Policy,
+    /// The time at which the request came.
+    pub now_ms: u64,
+    /// The same, in the unit of tokens.
+    pub now: UnixSeconds,
+    pub request_id: String,
+    /// The route that the request takes, once it is known.
+    pub route: Cell<Option<&'static Route>>,
+    /// The CORS settings that apply to the response.
+    pub cors: Cell<Option<&'static Cors>>,
+    /// Why the store is not queried again for this request.
+    pub store_outage: Cell<Option<Outage>>,
+    /// Whether the token's provider confirmed it during this request.
+    pub introspected_now: Cell<bool>,
+    /// The circuit breaker that stopped the last call, and how long it stays open.
+    pub circuit_open: Cell<Option<CircuitOpen<Outage>>>,
+    pub trace: Trace,
+}
+
+/// How a request ends that is not refused.
+pub enum Outcome {
+    /// With a response of the edge itself.
+    Answered(Answer),
+    /// With a response of the upstream or the auth service.
+    Forwarded(Response),
+}
+
+impl RequestContext {
+    /// Creates the context of a task that has done nothing yet.
+    pub fn new(
+        isolate: Rc<Isolate>,
+        port: Rc<TaskPort>,
+        policy: &'static Policy,
+        now_ms: u64,
+        request_id: String,
+    ) -> Self {
+        Self {
+            isolate,
+            port,
+            policy,
+            now_ms,
+            now: UnixSeconds(now_ms / 1000),
+            request_id,
+            route: Cell::default(),
+            cors: Cell::default(),
+            store_outage: Cell::default(),
+            introspected_now: Cell::default(),
+            circuit_open: Cell::default(),
+            trace: Trace::default(),
+        }
+    }
+
+    /// Runs a background task, which the response does not wait for. It has a context of its own.
+    pub fn spawn<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Self) -> F) {
+        self.isolate.executor.spawn(&self.port, |port| work(self.background(port)));
+    }
+
+    fn background(&self, port: Rc<TaskPort>) -> Self {
+        let isolate = Rc::clone(&self.isolate);
+        Self::new(isolate, port, self.policy, self.now_ms, self.request_id.clone())
+    }
+
+    /// Returns a random number that stays the same for the whole request. The request id has
+    /// 122 random bits.
+    pub fn jitter(&self) -> u32 {
+        self.request_id.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0)
+    }
+}

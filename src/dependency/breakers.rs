@@ -1,0 +1,84 @@
+//! The circuit breakers of an isolate: one for each dependency.
+
+use portcullis_core::{Breaker, BreakerState, Outage, Policy};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// A service that the edge calls.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Dependency {
+    Store,
+    Auth,
+    /// The upstream of the route with this name. A slow call of one route says nothing of others.
+    Upstream(&'static str),
+    /// The introspection endpoint of the issuer with this index.
+    Provider(usize),
+}
+
+/// What a call shows of its dependency.
+#[derive(Clone, Copy, Debug)]
+pub enum Health {
+    /// The dependency works.
+    Good,
+    /// The dependency failed.
+    Failed(Outage),
+    /// Nothing, because the client may have caused the failure.
+    Inconclusive,
+}
+
+/// A circuit breaker for each dependency that was called.
+#[derive(Default)]
+pub struct Breakers {
+    breakers: RefCell<HashMap<Dependency, Breaker<Outage>>>,
+}
+
+impl Breakers {
+    /// Applies `work` to the breaker of a dependency.
+    pub fn with<T>(
+        &self,
+        dependency: Dependency,
+        work: impl FnOnce(&mut Breaker<Outage>) -> T,
+    ) -> T {
+        work(self.breakers.borrow_mut().entry(dependency).or_default())
+    }
+
+    /// Adds the breaker of a dependency. Returns whether it is a new one.
+    pub fn add(&self, dependency: Dependency) -> bool {
+        let mut breakers = self.breakers.borrow_mut();
+        let new = !breakers.contains_key(&dependency);
+        if new {
+            breakers.insert(dependency, Breaker::default());
+        }
+        new
+    }
+
+    /// Returns whether calls of a dependency are stopped.
+    pub fn is_open(&self, dependency: Dependency, now_ms: u64) -> bool {
+        let breakers = self.breakers.borrow();
+        breakers.get(&dependency).map(|breaker| breaker.state(now_ms)) == Some(BreakerState::Open)
+    }
+
+    /// Returns the dependencies whose breaker is not closed, by name, with its state.
+    pub fn not_closed(&self, policy: &Policy, now_ms: u64) -> Vec<(String, &'static str)> {
+        let breakers = self.breakers.borrow();
+        let states =
+            breakers.iter().map(|(dependency, breaker)| (dependency, breaker.state(now_ms)));
+        let not_closed = states.filter(|(_, state)| *state != BreakerState::Closed);
+        not_closed.map(|(dependency, state)| (dependency.name(policy), state.name())).collect()
+    }
+}
+
+impl Dependency {
+    /// The name in logs and metrics.
+    pub fn name(self, policy: &Policy) -> String {
+        match self {
+            Self::Store => "store".to_owned(),
+            Self::Auth => "auth".to_owned(),
+            Self::Upstream(route) => format!("upstream of {route}"),
+            Self::Provider(index) => {
+                let issuer = policy.issuers.get(index).map(|issuer| issuer.issuer.as_str());
+                format!("provider {}", issuer.unwrap_or_default())
+            }
+        }
+    }
+}

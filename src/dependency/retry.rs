@@ -1,0 +1,50 @@
+//! One retry, after a random pause and within the same deadline, for calls that are safe to repeat.
+
+use crate::context::RequestContext;
+use crate::platform::clock;
+use crate::platform::protocol::{PlatformError, TextRequest, TextResponse};
+
+/// Sends a text request. Retries it once if there is no response, or a 500, 502, 503 or 504.
+pub async fn text(
+    mut request: TextRequest<'_>,
+    until_ms: u64,
+    context: &RequestContext,
+) -> Result<TextResponse, PlatformError> {
+    request.deadline_ms = left_ms(until_ms).ok_or(PlatformError::Timeout)?;
+    let first = request.send(&context.port).await;
+    let again = match &first {
+        Ok(response) => matches!(response.status, 500 | 502..=504),
+        Err(PlatformError::Unreachable | PlatformError::Rejected) => true,
+        Err(PlatformError::Timeout | PlatformError::TooLarge | PlatformError::Protocol) => false,
+    };
+    if !again || !pause(until_ms, context).await {
+        return first;
+    }
+    match left_ms(until_ms) {
+        Some(deadline_ms) => {
+            request.deadline_ms = deadline_ms;
+            request.send(&context.port).await
+        }
+        None => first,
+    }
+}
+
+/// Waits for a random time. Returns `false` without a wait if the deadline is too close: at least
+/// half of the time that is left stays for the retry.
+pub async fn pause(until_ms: u64, context: &RequestContext) -> bool {
+    let most_ms = left_ms(until_ms).unwrap_or(0).min(PAUSE_MS_MAX * 2) / 2;
+    if most_ms == 0 {
+        return false;
+    }
+    let pause_ms = u64::from(most_ms) * u64::from(context.jitter()) / u64::from(u32::MAX);
+    clock::sleep(&context.port, u32::try_from(pause_ms).unwrap_or(most_ms)).await;
+    true
+}
+
+/// Returns the time that is left; `None` if there is none.
+pub fn left_ms(until_ms: u64) -> Option<u32> {
+    let left = until_ms.saturating_sub(clock::now_ms());
+    u32::try_from(left).ok().filter(|left| *left > 0)
+}
+
+const PAUSE_MS_MAX: u32 = 50;

@@ -1,0 +1,27 @@
+//! The body of a request to the auth service.
+
+use crate::context::RequestContext;
+use crate::platform::http::Body;
+use crate::platform::protocol::PlatformError;
+use portcullis_core::{Denial, Refusal, RequestHead};
+
+/// Reads the body of a request to the auth service, which is short. It is read before the auth
+/// service is called, so that a failure is the client's.
+pub async fn read(
+    head: &RequestHead<'_>,
+    deadline_ms: u32,
+    context: &RequestContext,
+) -> Result<Option<Body>, Refusal> {
+    if matches!(head.method(), "GET" | "HEAD") {
+        return Ok(None);
+    }
+    let bytes_max = context.policy.auth_body_bytes_max;
+    let body = Body::read(&context.port, deadline_ms, bytes_max).await;
+    Ok(body.map_err(|error| match error {
+        PlatformError::TooLarge => Denial::BodyTooLarge,
+        PlatformError::Timeout => Denial::BodyTooSlow,
+        PlatformError::Unreachable | PlatformError::Rejected | PlatformError::Protocol => {
+            Denial::BodyIncomplete
+        }
+    })?)
+}

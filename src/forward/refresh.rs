@@ -1,0 +1,171 @@
+//! Refreshes: of simultaneous ones with the same token, one reaches the auth service, and the
+//! others receive the same response.
+
+mod lease;
+pub mod timing;
+
+use crate::context::RequestContext;
+use crate::platform::clock::{self, Notify};
+use crate::platform::http::{Body, BufferedForward, Response};
+use crate::platform::protocol::Forward;
+use crate::store;
+use lease::{RefreshLease, replay};
+use portcullis_core::{CapturedResponse, CircuitOpen, LeaseState, Outage, Refresh, Refusal};
+use std::cell::RefCell;
+use std::rc::Rc;
+use timing::{LATE_MS_MAX, TIMER_MARGIN_MS, lease_seconds};
+
+/// Returns the response to a refresh: the auth service's, or a replay of it. Returns `None` if the
+/// request is to be forwarded like any other, because the stored response is not for it.
+pub async fn answer(
+    refresh: Refresh,
+    forward: &Forward<'_>,
+    body: Option<&Body>,
+    context: &RequestContext,
+) -> Option<Result<Response, Refusal>> {
+    let (policy, deadline_ms) = (context.policy, forward.deadline_ms);
+    let lease_seconds = lease_seconds(policy, deadline_ms);
+    let until_ms = clock::now_ms() + lease_seconds * 1000 + PATIENCE_MS;
+    let record = |how| context.trace.refresh.set(Some(how));
+    let mut wait = Wait { pause_ms: PAUSE_MS_MIN, until_ms };
+    // Once another request is known to have used the token, a store that fails is no reason to
+    // call the auth service.
+    let mut used = false;
+    loop {
+        let claim = refresh.acquire(&context.request_id, lease_seconds, &policy.keys);
+        let replies = store::execute(&claim, context).await.unwrap_or_default();
+        match refresh.lease_state(&context.request_id, &replies) {
+            Some(LeaseState::First { family }) => {
+                record("first");
+                return Some(call_first(refresh, Some(family), forward, body, context).await);
+            }
+            Some(LeaseState::Replay { family, answer }) => {
+                used = true;
+                match is_still_valid(&refresh, &answer, &family, context).await {
+                    Some(true) => {
+                        record("replayed");
+                        return Some(replay(&answer));
+                    }
+                    Some(false) => {
+                        record("revoked");
+                        return None;
+                    }
+                    None => {}
+                }
+            }
+            Some(LeaseState::Alone) => {
+                record("alone");
+                return None;
+            }
+            Some(LeaseState::Wait) => {
+                used = true;
+                wait.for_lease(&refresh, context).await;
+                if wait.is_over() {
+                    record("waited");
+                    return Some(Err(Outage::RefreshPending.into()));
+                }
+                continue;
+            }
+            None if used => {}
+            None => {
+                record("alone");
+                return Some(call_first(refresh, None, forward, body, context).await);
+            }
+        }
+        if !wait.pause(context).await {
+            record("waited");
+            return Some(Err(Outage::RefreshPending.into()));
+        }
+    }
+}
+
+/// How long a request waits for another, and in which steps.
+struct Wait {
+    pause_ms: u32,
+    until_ms: u64,
+}
+
+impl Wait {
+    fn is_over(&self) -> bool {
+        clock::now_ms() >= self.until_ms
+    }
+
+    /// Waits for one step. Returns `false` if the time is over.
+    async fn pause(&mut self, context: &RequestContext) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        let pause_ms = self.pause_ms + context.jitter() % PAUSE_MS_MIN;
+        clock::sleep(&context.port, pause_ms).await;
+        self.pause_ms = (self.pause_ms * 2).min(PAUSE_MS_MAX);
+        true
+    }
+
+    /// Waits until no request holds the lease, or until the time is over.
+    async fn for_lease(&mut self, refresh: &Refresh, context: &RequestContext) {
+        while self.pause(context).await {
+            let replies = store::execute(&[refresh.poll()], context).await.unwrap_or_default();
+            if Refresh::is_held(replies.first()) == Some(false) {
+                return;
+            }
+        }
+    }
+}
+
+/// What the background task hands to the request whose client waits.
+struct Handover {
+    response: Result<Response, Refusal>,
+    circuit_open: Option<CircuitOpen<Outage>>,
+}
+
+/// Calls the auth service for all requests that wait. Without a family it calls for itself alone,
+/// because the store did not grant a lease.
+async fn call_first(
+    refresh: Refresh,
+    family: Option<String>,
+    forward: &Forward<'_>,
+    body: Option<&Body>,
+    context: &RequestContext,
+) -> Result<Response, Refusal> {
+    let deadline_ms = forward.deadline_ms;
+    let forward = Forward { deadline_ms: LATE_MS_MAX.max(deadline_ms), personal: true, ..*forward };
+    let buffered = BufferedForward::new(&context.port, &forward, body);
+    let buffered = buffered.ok_or(Outage::AuthUnreachable)?;
+    let slot: Rc<RefCell<Option<Handover>>> = Rc::default();
+    let notify = Notify::new();
+    let (their_slot, their_notify) = (Rc::clone(&slot), notify.clone());
+    context.spawn(move |context| async move {
+        let mut lease = RefreshLease { refresh, family, held: true, context };
+        let settled = lease.call(&buffered, deadline_ms).await;
+        let circuit_open = lease.context.circuit_open.get();
+        their_slot.replace(Some(Handover { response: settled.response, circuit_open }));
+        their_notify.notify();
+        lease.follow_up(settled.follow_up).await;
+    });
+    // The auth service's deadline, and the store's around it.
+    let bound_ms = deadline_ms.saturating_add(context.policy.timeouts.store_ms.saturating_mul(4));
+    notify.wait(&context.port, bound_ms.saturating_add(TIMER_MARGIN_MS)).await;
+    let Some(handover) = slot.take() else {
+        return Err(Outage::AuthTimeout.into());
+    };
+    if handover.circuit_open.is_some() {
+        context.circuit_open.set(handover.circuit_open);
+    }
+    handover.response
+}
+
+/// Returns whether nothing was revoked since; `None` if the store fails.
+async fn is_still_valid(
+    refresh: &Refresh,
+    answer: &CapturedResponse,
+    family: &str,
+    context: &RequestContext,
+) -> Option<bool> {
+    let queries = answer.revocation_queries(refresh, family, context.policy, context.now);
+    let replies = store::execute(&queries, context).await.ok()?;
+    answer.is_still_valid(context.policy, context.now, &replies)
+}
+
+const PAUSE_MS_MIN: u32 = 30;
+const PAUSE_MS_MAX: u32 = 400;
+const PATIENCE_MS: u64 = 1000;

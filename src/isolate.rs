@@ -1,0 +1,48 @@
+//! The state of an isolate.
+
+use crate::config::Config;
+use crate::dependency::breakers::Breakers;
+use crate::limits::counters::LimitCounters;
+use crate::metrics::counters::Counters;
+use crate::platform::crypto::CryptoKey;
+use crate::platform::executor::Executor;
+use crate::token::cache::TokenCache;
+use crate::token::introspection_limits::IntrospectionLimits;
+use crate::token::key_sets::KeySets;
+use std::cell::RefCell;
+
+/// Everything that outlives a request.
+///
+/// A waiting task holds its isolate, which so lives until the task ends or is forgotten.
+pub struct Isolate {
+    pub config: Config,
+    pub executor: Executor,
+    pub breakers: Breakers,
+    pub tokens: TokenCache,
+    pub key_sets: KeySets,
+    pub introspection_limits: IntrospectionLimits,
+    pub limits: LimitCounters,
+    pub counters: Counters,
+    /// The key that signs assertions, once it has signed one that verifies.
+    pub assertion_key: RefCell<Option<CryptoKey>>,
+}
+
+impl Isolate {
+    /// Creates an isolate that has seen no request.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            executor: Executor::default(),
+            breakers: Breakers::default(),
+            tokens: TokenCache::default(),
+            key_sets: KeySets::default(),
+            introspection_limits: IntrospectionLimits::default(),
+            limits: LimitCounters::default(),
+            counters: Counters::default(),
+            assertion_key: RefCell::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

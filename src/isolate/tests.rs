@@ -1,0 +1,133 @@
+//! Two isolates in one process, each driven through whole requests as JavaScript would.
+
+use super::*;
+use crate::pipeline;
+use crate::platform::clock;
+use portcullis_core::Policy;
+use serde_json::{Value, json};
+use std::rc::Rc;
+
+const ISSUERS: &str = r#"[{"issuer":"https://issuer.example","audience":"api","introspection":
+    {"url":"https://issuer.example/introspect","client_id":"edge","client_secret_variable":"PASS"}}]"#;
+const ROUTES: &str = r#"[
+    {"name":"api","path":"/api","access":"protected"},
+    {"name":"limited","path":"/limited","access":"public",
+     "limit":{"quota":1,"window_seconds":60,"by":"address"}}]"#;
+
+fn isolate() -> Rc<Isolate> {
+    let policy = Policy::parse(|name| {
+        let text = match name {
+            "ISSUERS" => ISSUERS,
+            "ROUTES" => ROUTES,
+            "UPSTREAM_URL" => "https://upstream.example",
+            "AUTH_URL" => "https://auth.example",
+            "STORE_URL" => "https://store.example",
+            "STORE_TOKEN" => "store-secret",
+            "PASS" => "provider-secret",
+            "REVOCATION_SECONDS_MAX" => "60",
+            "BREAKER_FAILURES" => "1",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    });
+    let policy: &'static Policy = Box::leak(Box::new(policy.unwrap()));
+    let config = Config { policy: Some(policy), local_limiter: None, analytics: None };
+    Rc::new(Isolate::new(config))
+}
+
+/// What a request needs next.
+#[derive(Debug, Eq, PartialEq)]
+enum Next {
+    Store,
+    Upstream,
+    /// Nothing: it ends with this status, or with the upstream's response.
+    End(Option<u16>),
+}
+
+fn next(step: &str) -> Next {
+    let url = step.lines().nth(1).unwrap_or_default();
+    match step.get(..1) {
+        Some("A") if url.starts_with("https://store.example/") => Next::Store,
+        Some("F") if url.starts_with("https://upstream.example/") => Next::Upstream,
+        Some("R") => Next::End(step.lines().next().unwrap()[1..].parse().ok()),
+        Some("D") | None => Next::End(None),
+        _ => panic!("{step}"),
+    }
+}
+
+fn begin(isolate: &Rc<Isolate>, id: u32, path: &str) -> Next {
+    let now_ms = clock::now_ms();
+    let head = format!(
+        "{now_ms}\nid{id}\nHAM\nGET\nhttps://edge.example{path}\n\
+         authorization\nBearer opaque\ncf-connecting-ip\n192.0.2.1"
+    );
+    next(&pipeline::begin(isolate, id, head))
+}
+
+fn store_replies(isolate: &Isolate, id: u32, replies: &[Value]) -> Next {
+    let results: Vec<Value> = replies.iter().map(|reply| json!({ "result": reply })).collect();
+    next(&isolate.executor.resume(id, 200, Value::from(results).to_string()))
+}
+
+fn store_times_out(isolate: &Isolate, id: u32) -> Next {
+    next(&isolate.executor.resume(id, 0, "timeout".to_owned()))
+}
+
+fn upstream_responds(isolate: &Isolate, id: u32) -> Next {
+    next(&isolate.executor.resume(id, 200, String::new()))
+}
+
+/// A request with a token that the isolate has not seen: the store has its record and no marker.
+fn verify_token(isolate: &Rc<Isolate>, id: u32) {
+    let exp = clock::now_ms() / 1000 + 900;
+    let record = json!({ "sub": "alice", "scope": "", "exp": exp }).to_string();
+    assert_eq!(begin(isolate, id, "/api"), Next::Store);
+    assert_eq!(store_replies(isolate, id, &[record.into()]), Next::Store);
+    assert_eq!(store_replies(isolate, id, &[json!([null])]), Next::Upstream);
+    assert_eq!(upstream_responds(isolate, id), Next::End(None));
+}
+
+/// A request on the limited route that finds the store failing: it is counted in the isolate.
+fn count_locally(isolate: &Rc<Isolate>, id: u32) {
+    assert_eq!(begin(isolate, id, "/limited"), Next::Store);
+    assert_eq!(store_times_out(isolate, id), Next::Upstream);
+    assert_eq!(upstream_responds(isolate, id), Next::End(None));
+}
+
+#[test]
+fn isolates_of_one_process_share_no_state() {
+    let (one, other) = (isolate(), isolate());
+
+    // The token is cached in one, so that its next request goes straight to the upstream.
+    verify_token(&one, 1);
+    assert_eq!(begin(&one, 2, "/api"), Next::Upstream);
+    assert_eq!(begin(&other, 2, "/api"), Next::Store);
+
+    // In one, the breaker of the store is open and the limit is used up.
+    count_locally(&one, 3);
+    assert_eq!(begin(&one, 4, "/limited"), Next::End(Some(429)));
+    assert_eq!(begin(&other, 4, "/limited"), Next::Store);
+
+    // One goes with all that it holds, and tasks with the same number go on in the other.
+    let weak = Rc::downgrade(&one);
+    one.executor.forget(2);
+    drop(one);
+    assert!(weak.upgrade().is_none());
+    assert_eq!(store_times_out(&other, 4), Next::Upstream);
+    assert_eq!(upstream_responds(&other, 4), Next::End(None));
+    other.executor.forget(2);
+    assert_eq!(begin(&other, 5, "/limited"), Next::End(Some(429)));
+}
+
+#[test]
+fn an_isolate_without_a_policy_answers_503() {
+    let config = Config { policy: None, local_limiter: None, analytics: None };
+    let isolate = Rc::new(Isolate::new(config));
+    assert_eq!(begin(&isolate, 1, "/api"), Next::End(Some(503)));
+}
+
+#[test]
+fn a_request_that_can_not_be_decoded_is_an_internal_error() {
+    let end = pipeline::begin(&isolate(), 1, "now\nid\n\nGET\nhttps://a.example/".to_owned());
+    assert_eq!(end, "Xhead_invalid");
+}

@@ -1,0 +1,184 @@
+// @ts-check
+// The other services of the platform for Wasm: the clock, timers, variables and bindings, the
+// cache, and TCP. A function that fails throws a PlatformFailure.
+
+import { PlatformFailure, TIMEOUT, TOO_LARGE, UNREACHABLE, decodePoint } from './protocol.js';
+
+export function now() {
+  return Date.now();
+}
+
+export function log(/** @type {string} */ line) {
+  console.log(line);
+}
+
+/**
+ * Returns a plain variable or a secret as text; `undefined` for other bindings.
+ * @param {Record<string, unknown>} env
+ * @param {string} name
+ */
+export function variable(env, name) {
+  const value = env[name];
+  if (['string', 'number', 'boolean'].includes(typeof value)) return String(value);
+  const plain = Array.isArray(value) || (value && Object.getPrototypeOf(value) === Object.prototype);
+  return plain ? JSON.stringify(value) : undefined;
+}
+
+/**
+ * Returns a binding that is no plain variable.
+ * @param {Record<string, unknown>} env
+ * @param {string} name
+ */
+export function binding(env, name) {
+  const found = env[name];
+  return typeof found === 'object' ? found : undefined;
+}
+
+/**
+ * Returns whether the platform's rate limiter admits one more; `undefined` if it fails or is late.
+ * @param {RateLimit} limiter
+ * @param {string} key
+ */
+export async function limit(limiter, key) {
+  try {
+    const outcome = limiter.limit({ key });
+    outcome.catch(() => {});
+    return (await sooner(outcome, LOCAL_DEADLINE_MS))?.success;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Writes a data point. A failure is ignored, because the request matters more.
+ * @param {AnalyticsEngineDataset} dataset
+ * @param {string} point
+ */
+export function writePoint(dataset, point) {
+  try {
+    const { index, blobs, doubles } = decodePoint(point);
+    dataset.writeDataPoint({ indexes: [index], blobs, doubles });
+  } catch {
+    // See above.
+  }
+}
+
+/** @returns {Promise<undefined>} */
+export function sleep(/** @type {number} */ ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/**
+ * Settles with the promise, or with `undefined` if that takes too long. The work goes on.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {number} ms
+ */
+export function sooner(promise, ms) {
+  return Promise.race([promise, sleep(ms)]);
+}
+
+/** Creates a notification, by which one task waits for another. */
+export function createNotify() {
+  return Promise.withResolvers();
+}
+
+export function notify(/** @type {PromiseWithResolvers<undefined>} */ notification) {
+  notification.resolve(undefined);
+}
+
+/**
+ * @param {PromiseWithResolvers<undefined>} notification
+ * @param {number} ms
+ */
+export function notified(notification, ms) {
+  return sooner(notification.promise, ms);
+}
+
+/**
+ * Reads from the platform's cache, which the isolates of one location share.
+ * @param {string} url
+ */
+export async function cacheGet(url) {
+  try {
+    const found = caches.default.match(url).then((response) => response?.text());
+    found.catch(() => {});
+    return await sooner(found, LOCAL_DEADLINE_MS);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Writes to the platform's cache. A failure is ignored, because the cache is only a second tier.
+ * @param {string} url
+ * @param {string} text
+ * @param {number} seconds
+ */
+export async function cachePut(url, text, seconds) {
+  try {
+    const headers = { 'cache-control': `max-age=${seconds}` };
+    const put = caches.default.put(url, new Response(text, { headers }));
+    put.catch(() => {});
+    await sooner(put, LOCAL_DEADLINE_MS);
+  } catch {
+    // See above.
+  }
+}
+
+/**
+ * Sends a batch to a memcached and returns the reply up to the end of its last command. A
+ * connection belongs to one request, because the platform lets no other use it.
+ * @param {string} address
+ * @param {boolean} tls
+ * @param {string} batch
+ * @param {number} deadlineMs
+ * @param {number} bytesMax
+ */
+export async function exchange(address, tls, batch, deadlineMs, bytesMax) {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), deadlineMs);
+  /** @type {Socket | undefined} */
+  let socket;
+  try {
+    // Imported here, because other runtimes have no such module.
+    const { connect } = await import('cloudflare:sockets');
+    socket = connect(address, { secureTransport: tls ? 'on' : 'off', allowHalfOpen: false });
+    socket.closed.catch(() => {});
+    const writer = socket.writable.getWriter();
+    writer.write(new TextEncoder().encode(batch)).catch(() => {});
+    return await readReply(socket.readable, bytesMax, abort.signal);
+  } catch (error) {
+    if (error instanceof PlatformFailure) throw error;
+    throw new PlatformFailure(abort.signal.aborted ? TIMEOUT : UNREACHABLE);
+  } finally {
+    clearTimeout(timer);
+    socket?.close().catch(() => {});
+  }
+}
+
+/**
+ * @param {ReadableStream<Uint8Array>} readable
+ * @param {number} bytesMax
+ * @param {AbortSignal} signal
+ */
+async function readReply(readable, bytesMax, signal) {
+  const reader = readable.getReader();
+  /** @type {Promise<never>} */
+  const aborted = new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(new Error('aborted')));
+  });
+  aborted.catch(() => {});
+  const decoder = new TextDecoder();
+  let text = '';
+  for (;;) {
+    const { done, value } = await Promise.race([reader.read(), aborted]);
+    if (done) throw new PlatformFailure(UNREACHABLE);
+    text += decoder.decode(value, { stream: true });
+    if (text.length >= bytesMax) throw new PlatformFailure(TOO_LARGE);
+    if (text === 'MN\r\n' || text.endsWith('\r\nMN\r\n')) return text;
+  }
+}
+
+/** How long the platform's own services may take. */
+const LOCAL_DEADLINE_MS = 250;

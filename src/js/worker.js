@@ -1,0 +1,333 @@
+// @ts-check
+// The entry of the Worker. Each request is a task: JavaScript has the platform's objects and does
+// the waiting, and Wasm decides. Wasm is synchronous: it runs a task up to its next step, returns
+// that, and is resumed with the result. So a request crosses a few times, with text.
+
+import { env } from 'cloudflare:workers';
+import module from './index_bg.wasm';
+import { __wbg_reset_state as reset, begin, forget, initSync, resume } from './portcullis_edge.js';
+import { TextHeaders, decorate, fetchText, forward, respond } from './http.js';
+import {
+  PlatformFailure, REJECTED, SETTLED, START, TIMEOUT, UNREACHABLE, decodeStep, encodeRequest, failed,
+} from './protocol.js';
+
+/**
+ * @typedef {import('./protocol.js').Step} Step
+ * @typedef {import('./protocol.js').End} End
+ * @typedef {import('./protocol.js').Respond} Respond
+ * @typedef {import('./protocol.js').Resume} Resume
+ */
+
+/** The state of the Worker that outlives a request. */
+class Edge {
+  /**
+   * The tasks that have not ended, by the number that Wasm knows; the oldest first.
+   * @type {Map<number, RequestTask>}
+   */
+  tasks = new Map();
+  lastId = 0;
+  /** Counts the instances of Wasm. A panic ends one, and the next one begins. */
+  instance = 0;
+  /**
+   * The location that serves, from the first request: an isolate stays where it is, and `cf` is
+   * slow.
+   */
+  colo = '';
+  textHeaders = new TextHeaders();
+
+  /** @param {RequestTask} task */
+  add(task) {
+    this.lastId = (this.lastId + 1) % 0x7fff_ffff;
+    this.tasks.set(this.lastId, task);
+    return this.lastId;
+  }
+
+  /** @returns {RequestTask} */
+  task(/** @type {number} */ id) {
+    const task = this.tasks.get(id);
+    if (!task) throw new Error('no task has this number');
+    return task;
+  }
+
+  /** Replaces the instance of Wasm, unless a newer one has begun already. */
+  resetInstance(/** @type {number} */ instance) {
+    if (instance !== this.instance) return;
+    this.instance += 1;
+    reset();
+  }
+
+  /**
+   * Forgets tasks whose client has left. The platform does not resume those, and does not say so.
+   */
+  forgetOldest() {
+    for (const task of this.tasks.values()) {
+      if (Date.now() - task.begunMs < TASK_MS_MAX) return;
+      task.forget();
+    }
+  }
+}
+
+/** The task of one request, or a background task of it. */
+export class RequestTask {
+  /** @type {Uint8Array | undefined} */
+  body = undefined;
+  /** @type {Response | undefined} */
+  response = undefined;
+  /** @type {Promise<unknown> | undefined} */
+  promise = undefined;
+  /** @type {unknown} */
+  value = undefined;
+  onTimeout = () => {};
+  dueMs = 0;
+  timerMs = Infinity;
+
+  /**
+   * @param {Request | undefined} request
+   * @param {ExecutionContext} context
+   * @param {string} requestId
+   */
+  constructor(request, context, requestId) {
+    this.id = edge.add(this);
+    this.instance = edge.instance;
+    this.request = request;
+    this.context = context;
+    this.requestId = requestId;
+    this.begunMs = Date.now();
+  }
+
+  /**
+   * Returns the response, at once if the task needs nothing of the platform.
+   * @param {Request} request
+   */
+  respond(request) {
+    edge.colo ||= /** @type {string | undefined} */ (request.cf?.colo) ?? '';
+    const text = encodeRequest(Date.now(), this.requestId, edge.colo, request);
+    const step = this.callWasm(() => begin(this.id, text));
+    return isEnd(step) ? this.end(step) : this.run(step);
+  }
+
+  /**
+   * Runs the task to its end.
+   * @param {Step | End} first
+   * @returns {Promise<Response>}
+   */
+  async run(first) {
+    let step = first;
+    try {
+      while (!isEnd(step)) {
+        const [status, text] = await this.take(step);
+        step = this.callWasm(() => resume(this.id, status, text));
+      }
+      return this.end(step);
+    } catch (error) {
+      this.forget();
+      return this.end(panicked(error, this.requestId));
+    }
+  }
+
+  /**
+   * Takes a step.
+   * @param {Step} step
+   * @returns {Promise<Resume>}
+   */
+  take(step) {
+    switch (step.kind) {
+      case 'fetchText': return fetchText(this, step, edge.textHeaders);
+      case 'forward': return forward(this, step);
+      case 'settle': return this.settle();
+      default: return never(step);
+    }
+  }
+
+  /** @returns {Promise<Resume>} */
+  settle() {
+    const { promise } = this;
+    this.promise = undefined;
+    if (!promise) throw new Error('the task holds no promise');
+    return promise.then((value) => {
+      this.value = value;
+      return SETTLED;
+    }, (error) => failed(error instanceof PlatformFailure ? error.word : REJECTED));
+  }
+
+  /**
+   * @param {End} end
+   * @returns {Response}
+   */
+  end(end) {
+    edge.tasks.delete(this.id);
+    switch (end.kind) {
+      case 'respond': return respond(end.status, end.fields, end.body);
+      case 'decorate': return decorate(this.forwarded(), end.ownsCors, end.fields);
+      case 'pass': return this.forwarded();
+      case 'failed': {
+        console.error(JSON.stringify({ level: 'error', event: end.event, request_id: this.requestId }));
+        const { status, fields, body } = internalError(this.requestId);
+        return respond(status, fields, body);
+      }
+      default: return never(end);
+    }
+  }
+
+  /**
+   * Returns the forwarded response. A background task has none, and nothing reads what it ends
+   * with.
+   */
+  forwarded() {
+    return /** @type {Response} */ (this.response);
+  }
+
+  /**
+   * Runs Wasm. An exception leaves it in the middle of its work: the instance is replaced, and its
+   * other tasks are lost.
+   * @param {() => string} work
+   * @returns {Step | End}
+   */
+  callWasm(work) {
+    try {
+      if (this.instance !== edge.instance) throw new Error('its instance has ended');
+      return decodeStep(work());
+    } catch (error) {
+      edge.resetInstance(this.instance);
+      return panicked(error, this.requestId);
+    }
+  }
+
+  forget() {
+    edge.tasks.delete(this.id);
+    if (this.instance === edge.instance) forget(this.id);
+  }
+
+  /**
+   * Returns the result of a step, or a failure if it throws or is late. A late step goes on until
+   * its request ends, and can ask whether it is late. One timer serves all steps that are in time.
+   * @param {number} ms
+   * @param {(isLate: () => boolean) => Promise<Resume>} work
+   * @returns {Promise<Resume>}
+   */
+  withDeadline(ms, work) {
+    return new Promise((resolve) => {
+      let late = false;
+      this.onTimeout = () => {
+        late = true;
+        resolve(failed(TIMEOUT));
+      };
+      this.dueMs = Date.now() + ms;
+      if (this.dueMs < this.timerMs) this.armTimer(ms);
+      work(() => late).then(resolve, () => resolve(failed(UNREACHABLE)));
+    });
+  }
+
+  armTimer(/** @type {number} */ ms) {
+    this.timerMs = Date.now() + ms;
+    setTimeout(() => {
+      const leftMs = this.dueMs - Date.now();
+      this.timerMs = Infinity;
+      if (leftMs > 0) this.armTimer(leftMs);
+      else this.onTimeout();
+    }, ms);
+  }
+}
+
+/** Longer than any task may take. */
+const TASK_MS_MAX = 600_000;
+
+const edge = new Edge();
+initSync({ module });
+
+/** @returns {step is End} */
+function isEnd(/** @type {Step | End} */ step) {
+  return step.kind !== 'settle' && step.kind !== 'fetchText' && step.kind !== 'forward';
+}
+
+/** Fails to compile if a `switch` leaves a variant out. @returns {never} */
+function never(/** @type {never} */ value) {
+  throw new Error(`a step of an unknown kind: ${value}`);
+}
+
+/**
+ * Logs an exception, and returns the end of its task. The message may quote a header, so only the
+ * place is logged.
+ * @param {any} error
+ * @param {string} requestId
+ */
+function panicked(error, requestId) {
+  const place = String(error?.stack ?? '').split('\n').slice(1, 8).map((line) => line.trim()).join(', ');
+  const line = { level: 'error', event: 'panicked', request_id: requestId, fault: String(error?.name), place };
+  console.error(JSON.stringify(line));
+  return internalError(requestId);
+}
+
+/** @returns {Respond} */
+function internalError(/** @type {string} */ requestId) {
+  const [title, detail] = ['Internal Server Error', 'see the log'];
+  const body = { type: 'about:blank', title, status: 500, detail, code: 'internal', request_id: requestId };
+  const fields = [
+    'content-type', 'application/problem+json', 'cache-control', 'no-store', 'x-request-id', requestId,
+  ];
+  return { kind: 'respond', status: 500, fields, body: JSON.stringify(body) };
+}
+
+/** Adds a background task for the same request, which the response does not wait for. */
+export function adopt(/** @type {number} */ parent) {
+  const { context, requestId } = edge.task(parent);
+  const task = new RequestTask(undefined, context, requestId);
+  // It begins once Wasm has returned from the step of its parent.
+  const start = () => task.run(task.callWasm(() => resume(task.id, ...START)));
+  context.waitUntil(Promise.resolve().then(start));
+  return task.id;
+}
+
+/**
+ * Sets the promise that the task's next step awaits.
+ * @param {number} id
+ * @param {Promise<unknown>} promise
+ */
+export function holdPromise(id, promise) {
+  edge.task(id).promise = promise;
+}
+
+/** Returns the value of the promise that was awaited last. */
+export function takeValue(/** @type {number} */ id) {
+  const task = edge.task(id);
+  const { value } = task;
+  task.value = undefined;
+  return value;
+}
+
+/** Returns all variables, secrets and bindings. */
+export function environment() {
+  return env;
+}
+
+export function requestOf(/** @type {number} */ id) {
+  return edge.task(id).request;
+}
+
+/**
+ * Sets the body that the task forwards.
+ * @param {number} id
+ * @param {Uint8Array} body
+ */
+export function holdBody(id, body) {
+  edge.task(id).body = body;
+}
+
+/**
+ * Sets the response that the task ends with.
+ * @param {number} id
+ * @param {Response} response
+ */
+export function holdResponse(id, response) {
+  edge.task(id).response = response;
+}
+
+/** @type {ExportedHandler} */
+const handler = {
+  fetch(request, _, context) {
+    edge.forgetOldest();
+    return new RequestTask(request, context, crypto.randomUUID()).respond(request);
+  },
+};
+
+export default handler;

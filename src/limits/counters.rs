@@ -1,0 +1,65 @@
+//! What an isolate counts itself: the rate-limit keys over their quota, local counts for limits
+//! that the store can't count, and invalid tokens.
+
+use portcullis_core::{BucketKey, GenerationalCache, LocalCount, LocalCounts, LocalRate};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// The counts of an isolate.
+pub struct LimitCounters {
+    /// For each rate-limit key over its quota: when it may retry (Unix ms).
+    over: RefCell<GenerationalCache<BucketKey, u64>>,
+    /// Local counts, apart for each limit, so that a flood of one evicts nothing from another.
+    local: RefCell<HashMap<&'static str, LocalCounts>>,
+    failures: RefCell<LocalCounts>,
+}
+
+impl Default for LimitCounters {
+    fn default() -> Self {
+        Self {
+            over: RefCell::new(GenerationalCache::new(KEYS_PER_GENERATION, usize::MAX)),
+            local: RefCell::default(),
+            failures: RefCell::new(LocalCounts::new(KEYS_PER_GENERATION)),
+        }
+    }
+}
+
+impl LimitCounters {
+    /// Returns for how long a key is over its quota; `None` if it is not known to be.
+    pub fn over_for_ms(&self, bucket_key: BucketKey, now_ms: u64) -> Option<u64> {
+        let until_ms = self.over.borrow_mut().get(bucket_key, |_| 0)?;
+        until_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0)
+    }
+
+    /// Records that a key is over its quota.
+    pub fn set_over(&self, bucket_key: BucketKey, until_ms: u64) {
+        self.over.borrow_mut().insert(bucket_key, until_ms, 0);
+    }
+
+    /// Counts a request of a limit. Returns how many more are admitted, or else after how many
+    /// milliseconds one would be.
+    pub fn count(
+        &self,
+        limit: &'static str,
+        key: [u8; 32],
+        rate: LocalRate,
+        cost: u32,
+        now_ms: u64,
+    ) -> LocalCount {
+        let mut local = self.local.borrow_mut();
+        let counts = local.entry(limit).or_insert_with(|| LocalCounts::new(KEYS_PER_GENERATION));
+        counts.count(key, rate, cost, now_ms)
+    }
+
+    /// Counts an invalid token.
+    pub fn count_failure(&self, key: [u8; 32], rate: LocalRate, now_ms: u64) {
+        self.failures.borrow_mut().count(key, rate, 1, now_ms);
+    }
+
+    /// Returns for how long a client has sent too many invalid tokens; 0 if it has not.
+    pub fn failure_wait_ms(&self, key: [u8; 32], rate: LocalRate, now_ms: u64) -> u64 {
+        self.failures.borrow_mut().wait_ms(key, rate, now_ms)
+    }
+}
+
+const KEYS_PER_GENERATION: usize = 8192;

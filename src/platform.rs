@@ -1,0 +1,15 @@
+//! The platform: JavaScript, its promises and the wire format between it and Wasm.
+//!
+//! Nothing outside this folder calls JavaScript. Values that both sides read are flat text in the
+//! format of [`protocol`].
+
+pub mod bindings;
+pub mod cache;
+pub mod clock;
+pub mod crypto;
+pub mod environment;
+pub mod executor;
+pub mod http;
+pub mod log;
+pub mod protocol;
+pub mod socket;

@@ -1,0 +1,56 @@
+//! WebCrypto: keys, signatures and random bytes.
+
+use super::bindings;
+use super::executor::TaskPort;
+use wasm_bindgen::JsValue;
+
+/// A key that the platform imported. The key itself stays in JavaScript.
+#[derive(Clone)]
+pub struct CryptoKey(JsValue);
+
+/// What a key is imported for.
+#[derive(Clone, Copy)]
+pub enum KeyUsage {
+    Sign,
+    Verify,
+}
+
+impl CryptoKey {
+    /// Imports a JWK. Returns `None` if the platform can't use it.
+    pub async fn import(
+        port: &TaskPort,
+        algorithm: &str,
+        jwk: &str,
+        usage: KeyUsage,
+    ) -> Option<Self> {
+        let usage = match usage {
+            KeyUsage::Sign => "sign",
+            KeyUsage::Verify => "verify",
+        };
+        port.settle(&bindings::import_key(algorithm, jwk, usage)).await.ok().map(Self)
+    }
+
+    /// Signs `input`. Returns `None` if the key can't sign.
+    pub async fn sign(&self, port: &TaskPort, algorithm: &str, input: &str) -> Option<Vec<u8>> {
+        let signature = port.settle(&bindings::sign(algorithm, &self.0, input.as_bytes())).await;
+        Some(js_sys::Uint8Array::new(&signature.ok()?).to_vec())
+    }
+
+    /// Returns whether a signature holds; `false` if the platform can't verify it.
+    pub async fn verify(
+        &self,
+        port: &TaskPort,
+        algorithm: &str,
+        signature: &[u8],
+        input: &str,
+    ) -> bool {
+        let promise = bindings::verify(algorithm, &self.0, signature, input.as_bytes());
+        let verdict = port.settle(&promise).await;
+        verdict.ok().and_then(|value| value.as_bool()).unwrap_or(false)
+    }
+}
+
+/// Returns random bytes to encrypt with.
+pub fn nonce() -> [u8; 12] {
+    bindings::nonce().try_into().unwrap_or_default()
+}

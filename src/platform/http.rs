@@ -1,0 +1,148 @@
+//! HTTP: text requests, forwarded requests, and the request and response of a task.
+
+use super::bindings;
+use super::executor::TaskPort;
+use super::protocol::{Forward, PlatformError, Step, TextRequest, TextResponse, encode_response};
+use js_sys::Promise;
+use wasm_bindgen::{JsCast as _, JsValue};
+
+impl TextRequest<'_> {
+    /// Sends the request and reads the response.
+    pub async fn send(&self, port: &TaskPort) -> Result<TextResponse, PlatformError> {
+        port.fetch(Step::FetchText(self)).await
+    }
+}
+
+/// Returns the country of the task's client; empty if Cloudflare does not know it.
+pub fn country(port: &TaskPort) -> String {
+    bindings::country(&bindings::request_of(port.id()))
+}
+
+/// The body of a request, read to its end.
+#[derive(Clone)]
+pub struct Body(JsValue);
+
+impl Body {
+    /// Reads the body of the task's request. Returns `None` if it has none.
+    pub async fn read(
+        port: &TaskPort,
+        deadline_ms: u32,
+        bytes_max: u32,
+    ) -> Result<Option<Self>, PlatformError> {
+        let request = bindings::request_of(port.id());
+        let body = port.settle(&bindings::read_body(&request, deadline_ms, bytes_max)).await?;
+        Ok(Some(Self(body)).filter(|body| !body.0.is_undefined()))
+    }
+
+    /// Returns the body as text; empty if it is not UTF-8.
+    pub fn text(&self) -> String {
+        String::from_utf8(js_sys::Uint8Array::new(&self.0).to_vec()).unwrap_or_default()
+    }
+}
+
+/// The response of an upstream or of the auth service, from its head on.
+pub struct Response {
+    pub status: u16,
+    /// The media type of an error.
+    pub media_type: String,
+    /// `None` if JavaScript already holds the response for the task.
+    value: Option<web_sys::Response>,
+}
+
+impl Response {
+    /// Makes a response of captured parts. Returns `None` if HTTP does not allow them.
+    pub fn of_parts(status: u16, fields: &[(String, String)], body: &str) -> Option<Self> {
+        let parts = encode_response(status, fields, body).ok()?;
+        bindings::response_of(&parts).ok().map(Self::detached)
+    }
+
+    fn detached(value: web_sys::Response) -> Self {
+        let media_type = value.headers().get("content-type").ok().flatten().unwrap_or_default();
+        Self { status: value.status(), media_type, value: Some(value) }
+    }
+
+    /// Makes it the response that the task ends with.
+    pub fn hold(&self, port: &TaskPort) {
+        if let Some(value) = &self.value {
+            bindings::hold_response(port.id(), value);
+        }
+    }
+}
+
+impl Forward<'_> {
+    /// Forwards the task's request, with `body` or else as a stream. Returns with the head of the
+    /// response.
+    pub async fn send(
+        &self,
+        port: &TaskPort,
+        body: Option<&Body>,
+    ) -> Result<Response, PlatformError> {
+        if let Some(body) = body {
+            bindings::hold_body(port.id(), &body.0);
+        }
+        let TextResponse { status, text } = port.fetch(Step::Forward(self)).await?;
+        Ok(Response { status, media_type: text, value: None })
+    }
+}
+
+/// A forwarded request whose response is read to its end. It may outlive its client, and so
+/// borrows nothing.
+pub struct BufferedForward {
+    request: web_sys::Request,
+    step: String,
+    body: Option<Body>,
+}
+
+impl BufferedForward {
+    /// Prepares to forward the task's request. Returns `None` if a header contains a line break.
+    pub fn new(port: &TaskPort, forward: &Forward<'_>, body: Option<&Body>) -> Option<Self> {
+        let step = forward.encode().ok()?;
+        Some(Self { request: bindings::request_of(port.id()), step, body: body.cloned() })
+    }
+
+    /// Sends the request.
+    pub fn send(&self, bytes_max: u32) -> PendingResponse {
+        let body = self.body.as_ref().map(|body| &body.0);
+        PendingResponse(bindings::forward_buffered(&self.request, &self.step, body, bytes_max))
+    }
+}
+
+/// A response to a [`BufferedForward`], read to its end if it is a good one.
+pub enum BufferedResponse {
+    /// A response that is no good one or too long, as it came.
+    Other(Response),
+    /// The headers and body of a good one, for [`portcullis_core::CapturedResponse::parse`].
+    Text(String),
+}
+
+/// A response to a [`BufferedForward`] that may come later than a client waits.
+pub struct PendingResponse(Promise);
+
+impl PendingResponse {
+    /// Waits for at most `ms`. Returns `None` if the response has not come by then.
+    pub async fn within(
+        &self,
+        port: &TaskPort,
+        ms: u32,
+    ) -> Option<Result<BufferedResponse, PlatformError>> {
+        match port.settle(&bindings::sooner(&self.0, ms)).await {
+            Ok(value) if value.is_undefined() => None,
+            Ok(value) => Some(Ok(BufferedResponse::of(value))),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Waits for the response.
+    pub async fn end(self, port: &TaskPort) -> Result<BufferedResponse, PlatformError> {
+        port.settle(&self.0).await.map(BufferedResponse::of)
+    }
+}
+
+impl BufferedResponse {
+    fn of(value: JsValue) -> Self {
+        match value.as_string() {
+            Some(text) => Self::Text(text),
+            None => Self::Other(Response::detached(value.unchecked_into())),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The wire format between Wasm and JavaScript: one string in, one string out.
+//!
+//! Each call into Wasm brings an [`IncomingRequest`] or a [`Resume`], and returns a [`Step`] or an
+//! [`End`]. The first character of a step or an end is its tag; fields follow, a line each. A
+//! body comes last and may have lines of its own. `src/js/protocol.js` is the other side, and
+//! `src/js/protocol.golden` has an example of each variant that both sides are tested with.
+
+use portcullis_core::RequestHead;
+use std::fmt::{Display, Write as _};
+
+/// What a task needs from JavaScript next. A task needs one thing at a time.
+pub enum Step<'a> {
+    /// The status and text of a response.
+    FetchText(&'a TextRequest<'a>),
+    /// The response of the request's upstream, whose body stays in JavaScript.
+    Forward(&'a Forward<'a>),
+    /// The value of the promise that JavaScript holds for the task.
+    Settle,
+}
+
+/// A request for text, under a deadline and a bound. Redirects are not followed.
+pub struct TextRequest<'a> {
+    pub method: &'static str,
+    pub url: &'a str,
+    pub request_id: &'a str,
+    pub authorization: Option<&'a str>,
+    pub body: Option<TextBody<'a>>,
+    pub deadline_ms: u32,
+    pub bytes_max: u32,
+}
+
+/// The body of a [`TextRequest`].
+#[derive(Clone, Copy)]
+pub struct TextBody<'a> {
+    pub content_type: ContentType,
+    pub text: &'a str,
+}
+
+/// The media type of a [`TextBody`].
+#[derive(Clone, Copy)]
+pub enum ContentType {
+    Form,
+    Json,
+}
+
+/// How the task's request changes on its way to the upstream or the auth service.
+pub struct Forward<'a> {
+    pub url: &'a str,
+    /// The names of the headers to remove.
+    pub remove: &'a [&'a str],
+    /// The headers to set.
+    pub set: &'a [(&'a str, String)],
+    pub deadline_ms: u32,
+    /// Whether the response is for its sender alone, so that no cache may have it.
+    pub personal: bool,
+}
+
+/// The names and values of header fields. JavaScript sets a name with `?` only if it is missing,
+/// and deletes a name with `-`.
+pub type Fields = Vec<(&'static str, String)>;
+
+/// How a task ends.
+pub enum End {
+    /// A response of the edge's own.
+    Respond { status: u16, fields: Fields, body: String },
+    /// The forwarded response with these fields. `owns_cors` says whether the edge's own
+    /// `Access-Control-` fields replace those of the upstream.
+    Decorate { owns_cors: bool, fields: Fields },
+    /// The forwarded response as it is.
+    Pass,
+    /// A fault of the edge, which JavaScript logs and answers with 500.
+    Failed(TaskFailure),
+}
+
+/// A fault of the edge that ends a task.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TaskFailure {
+    /// The task waits for something that JavaScript does not know of.
+    Stalled,
+    /// No task has this number.
+    Unknown,
+    /// The request's head is not in the format of [`IncomingRequest`].
+    HeadInvalid,
+    /// A header field of the response contains a line break.
+    EndInvalid,
+}
+
+/// A request as JavaScript encodes it: when and where it came, its id, and its head.
+pub struct IncomingRequest<'a> {
+    pub now_ms: u64,
+    pub request_id: &'a str,
+    /// The Cloudflare location that serves the request; empty if unknown.
+    pub colo: &'a str,
+    pub head: RequestHead<'a>,
+}
+
+/// The result of a step.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Resume {
+    /// A background task begins.
+    Start,
+    /// The promise was settled; JavaScript holds its value.
+    Settled,
+    /// A response came. The text is the body of a text request, or the media type of an error.
+    Response(TextResponse),
+    /// The step failed.
+    Failed(PlatformError),
+}
+
+/// A response, read as text.
+#[derive(Debug, Eq, PartialEq)]
+pub struct TextResponse {
+    pub status: u16,
+    pub text: String,
+}
+
+/// Why a step failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PlatformError {
+    /// The deadline passed.
+    Timeout,
+    /// A body was longer than its bound.
+    TooLarge,
+    /// There was no connection, or it broke.
+    Unreachable,
+    /// The platform rejected the call, for example because a key is unusable.
+    Rejected,
+    /// A step or its result is not in the format of this file.
+    Protocol,
+}
+
+/// A word for a failure that [`PlatformError`] does not have.
+#[derive(Debug, Eq, PartialEq)]
+pub struct UnknownWord(pub String);
+
+/// A field that can't be encoded because it contains a line break.
+#[derive(Debug, Eq, PartialEq)]
+pub struct LineBreakInField;
+
+/// One data point for Workers Analytics Engine.
+pub struct DataPoint<'a> {
+    pub index: &'a str,
+    pub blobs: &'a [&'a str],
+    pub doubles: &'a [u64],
+}
+
+impl Step<'_> {
+    /// Encodes the step. Fails if a field contains a line break.
+    pub fn encode(&self) -> Result<String, LineBreakInField> {
+        match self {
+            Self::FetchText(request) => request.encode(),
+            Self::Forward(forward) => forward.encode(),
+            Self::Settle => Ok("S".to_owned()),
+        }
+    }
+}
+
+impl TextRequest<'_> {
+    fn encode(&self) -> Result<String, LineBreakInField> {
+        let (content_type, text) =
+            self.body.map_or(("", ""), |body| (body.content_type.name(), body.text));
+        let mut lines = Lines::new('A');
+        lines.field(self.method).field(self.url).field(self.request_id);
+        lines.field(self.authorization.unwrap_or_default()).field(content_type);
+        lines.number(self.deadline_ms).number(self.bytes_max).body(text);
+        lines.end()
+    }
+}
+
+impl ContentType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Form => "application/x-www-form-urlencoded",
+            Self::Json => "application/json",
+        }
+    }
+}
+
+impl Forward<'_> {
+    /// Encodes the change, as [`Step::Forward`] does.
+    pub fn encode(&self) -> Result<String, LineBreakInField> {
+        let mut lines = Lines::new('F');
+        lines.field(if self.personal { "1" } else { "" }).field(self.url);
+        lines.number(self.deadline_ms).number(self.remove.len());
+        for name in self.remove {
+            lines.field(name);
+        }
+        lines.fields(self.set).end()
+    }
+}
+
+impl End {
+    /// Encodes the end. A field with a line break makes it [`TaskFailure::EndInvalid`].
+    pub fn encode(&self) -> String {
+        let encoded = match self {
+            Self::Respond { status, fields, body } => encode_response(*status, fields, body),
+            Self::Decorate { owns_cors, fields } => {
+                let mut lines = Lines::new('D');
+                lines.field(if *owns_cors { "1" } else { "" }).fields(fields).end()
+            }
+            Self::Pass => Ok(String::new()),
+            Self::Failed(failure) => Ok(format!("X{}", failure.event())),
+        };
+        encoded.unwrap_or_else(|LineBreakInField| Self::Failed(TaskFailure::EndInvalid).encode())
+    }
+}
+
+/// Encodes a response, as [`End::Respond`] does.
+pub fn encode_response<N: AsRef<str>>(
+    status: u16,
+    fields: &[(N, String)],
+    body: &str,
+) -> Result<String, LineBreakInField> {
+    let mut lines = Lines::new('R');
+    lines.number(status).number(fields.len() * 2).fields(fields).body(body).end()
+}
+
+impl TaskFailure {
+    /// The event in the log.
+    fn event(self) -> &'static str {
+        match self {
+            Self::Stalled => "task_stalled",
+            Self::Unknown => "task_unknown",
+            Self::HeadInvalid => "head_invalid",
+            Self::EndInvalid => "end_invalid",
+        }
+    }
+}
+
+impl<'a> IncomingRequest<'a> {
+    /// Decodes a request: time, id, location, method and URL, then names and values of headers,
+    /// a line each. Returns `None` if a line is missing.
+    pub fn decode(text: &'a str) -> Option<Self> {
+        let mut lines = text.split('\n');
+        let now_ms = lines.next()?.parse().ok()?;
+        let (request_id, colo) = (lines.next()?, lines.next()?);
+        let (method, url) = (lines.next()?, lines.next()?);
+        let mut headers = Vec::with_capacity(24);
+        while let Some(name) = lines.next() {
+            headers.push((name, lines.next()?));
+        }
+        Some(Self { now_ms, request_id, colo, head: RequestHead::new(method, url, headers) })
+    }
+}
+
+impl Resume {
+    /// Decodes the result of a step: the status of a response, or 0 to 2 for the other variants.
+    pub fn decode(status: u16, text: String) -> Result<Self, UnknownWord> {
+        match status {
+            0 => PlatformError::decode(text).map(Self::Failed),
+            1 => Ok(Self::Settled),
+            2 => Ok(Self::Start),
+            status => Ok(Self::Response(TextResponse { status, text })),
+        }
+    }
+}
+
+impl PlatformError {
+    fn decode(word: String) -> Result<Self, UnknownWord> {
+        match word.as_str() {
+            "timeout" => Ok(Self::Timeout),
+            "too large" => Ok(Self::TooLarge),
+            "unreachable" => Ok(Self::Unreachable),
+            "rejected" => Ok(Self::Rejected),
+            _ => Err(UnknownWord(word)),
+        }
+    }
+}
+
+impl DataPoint<'_> {
+    /// Encodes the point. Fails if a text contains a line break.
+    pub fn encode(&self) -> Result<String, LineBreakInField> {
+        let mut lines = Lines::new('P');
+        lines.field(self.index).number(self.blobs.len());
+        for blob in self.blobs {
+            lines.field(blob);
+        }
+        for double in self.doubles {
+            lines.number(double);
+        }
+        lines.end()
+    }
+}
+
+/// Writes a tag, then fields, a line each.
+struct Lines {
+    text: String,
+    first: bool,
+    line_break: bool,
+}
+
+impl Lines {
+    fn new(tag: char) -> Self {
+        Self { text: tag.to_string(), first: true, line_break: false }
+    }
+
+    fn field(&mut self, field: &str) -> &mut Self {
+        self.line_break |= field.contains('\n');
+        self.body(field)
+    }
+
+    fn number(&mut self, number: impl Display) -> &mut Self {
+        let lines = self.body("");
+        let _ = write!(lines.text, "{number}");
+        lines
+    }
+
+    fn fields<N: AsRef<str>>(&mut self, fields: &[(N, String)]) -> &mut Self {
+        for (name, value) in fields {
+            self.field(name.as_ref()).field(value);
+        }
+        self
+    }
+
+    /// Appends a text that may contain line breaks. Nothing may follow it.
+    fn body(&mut self, text: &str) -> &mut Self {
+        if !self.first {
+            self.text.push('\n');
+        }
+        self.first = false;
+        self.text.push_str(text);
+        self
+    }
+
+    fn end(&mut self) -> Result<String, LineBreakInField> {
+        if self.line_break {
+            return Err(LineBreakInField);
+        }
+        Ok(std::mem::take(&mut self.text))
+    }
+}
+
+#[cfg(test)]
+mod tests;

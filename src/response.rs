@@ -1,0 +1,108 @@
+//! The one place where a refusal becomes a response, and where a request is logged.
+
+mod access_log;
+mod headers;
+mod problem;
+
+use crate::context::{Outcome, RequestContext};
+use crate::metrics::export::{self, Ending};
+use crate::platform::clock;
+use crate::platform::http::Response;
+use crate::platform::protocol::{End, Fields, IncomingRequest};
+use crate::trace::Enforcement;
+use portcullis_core::{Access, LogPolicy, Refusal, RequestHead};
+
+/// Returns the response to a request, and logs and counts it.
+pub fn finish(
+    outcome: Result<Outcome, Refusal>,
+    request: &IncomingRequest<'_>,
+    context: &RequestContext,
+) -> End {
+    let (status, end, outcome, code) = match outcome {
+        Ok(Outcome::Forwarded(response)) => {
+            (response.status, decorate(&response, &request.head, context), "forwarded", None)
+        }
+        Ok(Outcome::Answered(answer)) => {
+            let body = if request.head.method() == "HEAD" { String::new() } else { answer.body };
+            let mut fields = answer.fields;
+            fields.push(("x-request-id", context.request_id.clone()));
+            (answer.status, End::Respond { status: answer.status, fields, body }, "answered", None)
+        }
+        Err(refusal) => {
+            let (status, end) = refuse(refusal, &request.head, context);
+            (status, end, "refused", Some(refusal.code()))
+        }
+    };
+    let ms = clock::now_ms().saturating_sub(context.now_ms);
+    let ending = Ending { outcome, code, status, ms, colo: request.colo };
+    export::record(&ending, context);
+    if code.is_some() || context.policy.observability.log == LogPolicy::All {
+        access_log::write(&ending, request, context);
+    }
+    end
+}
+
+/// Returns and logs the response of an isolate whose configuration is invalid.
+pub fn misconfigured(request: &IncomingRequest<'_>) -> End {
+    let refusal = Refusal::Misconfigured;
+    let (status, ..) = problem::status_and_challenge(refusal);
+    let mut fields = problem_fields(request.request_id);
+    if let Some(seconds) = headers::retry_after_seconds(refusal, 0, None) {
+        fields.push(("retry-after", seconds.to_string()));
+    }
+    let ending = Ending {
+        outcome: "refused",
+        code: Some(refusal.code()),
+        status,
+        ms: clock::now_ms().saturating_sub(request.now_ms),
+        colo: request.colo,
+    };
+    access_log::write_misconfigured(&ending, request);
+    End::Respond { status, fields, body: problem::body(refusal, request.request_id, Vec::new()) }
+}
+
+/// Adds to the forwarded response what the edge itself says. A response that needs nothing passes
+/// as it is, because a new response around the same body costs as much as all of the policy.
+fn decorate(response: &Response, head: &RequestHead<'_>, context: &RequestContext) -> End {
+    response.hold(&context.port);
+    let mut fields = headers::info_headers(false, context);
+    if context.route.get().is_some_and(|route| route.access == Access::Auth) {
+        // No cache may keep tokens, but the auth service may allow caches to keep documents.
+        fields.push(("?cache-control", "no-store".to_owned()));
+        fields.extend(["-server", "-via", "-x-powered-by"].map(|name| (name, String::new())));
+    }
+    let owns_cors = context.cors.get().is_some();
+    if !owns_cors && fields.is_empty() {
+        return End::Pass;
+    }
+    fields.extend(headers::cors_headers(head, context));
+    fields.push(("x-request-id", context.request_id.clone()));
+    End::Decorate { owns_cors, fields }
+}
+
+/// Returns problem details (RFC 9457), with the challenge of RFC 6750 section 3.
+fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) -> (u16, End) {
+    let (status, _, challenge) = problem::status_and_challenge(refusal);
+    // A page must be able to read a refusal, too.
+    let mut fields = headers::cors_headers(head, context);
+    fields.extend(headers::info_headers(true, context));
+    fields.extend(problem_fields(&context.request_id));
+    if let Some(challenge) = headers::www_authenticate(challenge, refusal, context) {
+        fields.push(("www-authenticate", challenge));
+    }
+    let circuit_open = context.circuit_open.get();
+    if let Some(seconds) = headers::retry_after_seconds(refusal, context.jitter(), circuit_open) {
+        fields.push(("retry-after", seconds.to_string()));
+    }
+    let exceeded = context.trace.exceeded_limits(Enforcement::Enforced);
+    let body = problem::body(refusal, &context.request_id, exceeded);
+    (status, End::Respond { status, fields, body })
+}
+
+fn problem_fields(request_id: &str) -> Fields {
+    vec![
+        ("content-type", "application/problem+json".to_owned()),
+        ("cache-control", "no-store".to_owned()),
+        ("x-request-id", request_id.to_owned()),
+    ]
+}

@@ -1,0 +1,119 @@
+//! The response headers of the edge.
+
+use super::problem::Challenge;
+use crate::context::RequestContext;
+use crate::platform::clock;
+use crate::platform::protocol::Fields;
+use crate::trace::VerdictSource;
+use portcullis_core::{
+    CircuitOpen, Denial, LimitDecision, Outage, Refusal, RequestHead, metadata_url,
+};
+
+/// Returns the `Access-Control-` headers.
+pub fn cors_headers(head: &RequestHead<'_>, context: &RequestContext) -> Fields {
+    context.cors.get().map(|cors| cors.fields(head)).unwrap_or_default()
+}
+
+/// Returns the headers that inform about limits, an outage, and times.
+pub fn info_headers(refused: bool, context: &RequestContext) -> Fields {
+    let (trace, mut fields) = (&context.trace, Vec::new());
+    fields.extend(rate_limit_headers(refused, context));
+    if let Some(degraded) = trace.degraded.get() {
+        fields.push(("portcullis-degraded", degraded.to_owned()));
+    }
+    if context.policy.observability.server_timing {
+        let total = clock::now_ms().saturating_sub(context.now_ms);
+        let cache = trace.verdict_source.get().map(VerdictSource::name);
+        let cache = cache.map(|name| format!("cache;desc={name}, ")).unwrap_or_default();
+        let (store, provider) = (trace.store_ms.get(), trace.provider_ms.get());
+        let upstream = trace.upstream_ms.get();
+        fields.push((
+            "server-timing",
+            format!(
+                "{cache}store;dur={store}, provider;dur={provider}, upstream;dur={upstream}, \
+                 total;dur={total}"
+            ),
+        ));
+    }
+    fields
+}
+
+/// Returns the headers of draft-ietf-httpapi-ratelimit-headers-11.
+fn rate_limit_headers(refused: bool, context: &RequestContext) -> Fields {
+    let limit_decisions = context.trace.limit_decisions.borrow();
+    let shown = |decision: &&LimitDecision<'_>| {
+        !decision.limit.shadow
+            && decision.left.is_some()
+            && (decision.limit.headers || (refused && !decision.admitted))
+    };
+    let shown: Vec<&LimitDecision<'_>> = limit_decisions.iter().filter(shown).collect();
+    if shown.is_empty() {
+        return Vec::new();
+    }
+    let list = |item: fn(&LimitDecision<'_>) -> String| {
+        shown.iter().map(|decision| item(decision)).collect::<Vec<_>>().join(", ")
+    };
+    let policy = list(|decision| {
+        let limit = decision.limit;
+        format!("\"{}\";q={};w={}", limit.name, decision.quota, limit.window_seconds)
+    });
+    let state = list(|decision| {
+        let seconds = decision.more_ms.div_ceil(1000);
+        let left = decision.left.unwrap_or_default();
+        format!("\"{}\";r={left};t={seconds}", decision.limit.name)
+    });
+    vec![("ratelimit-policy", policy), ("ratelimit", state)]
+}
+
+/// Returns `WWW-Authenticate`.
+pub fn www_authenticate(
+    challenge: Challenge,
+    refusal: Refusal,
+    context: &RequestContext,
+) -> Option<String> {
+    let mut parameters = match challenge {
+        Challenge::Bare => Vec::new(),
+        Challenge::Error(error) => {
+            vec![format!("error=\"{error}\""), format!("error_description=\"{refusal}\"")]
+        }
+        Challenge::None => return None,
+    };
+    if let (Refusal::Denied(Denial::ScopeInsufficient), Some(route)) =
+        (refusal, context.route.get())
+    {
+        let scopes: Vec<&str> =
+            route.scopes.iter().chain(&route.scopes_any).map(String::as_str).collect();
+        parameters.push(format!("scope=\"{}\"", scopes.join(" ")));
+    }
+    // RFC 9728 section 5.1.
+    if let Some(resource) = &context.policy.resource {
+        parameters.push(format!("resource_metadata=\"{}\"", metadata_url(resource)));
+    }
+    if parameters.is_empty() {
+        return Some("Bearer".to_owned());
+    }
+    Some(format!("Bearer {}", parameters.join(", ")))
+}
+
+/// Returns after how many seconds a client should retry. Clients that were too fast are spread over
+/// a tenth of the wait, or over a second, so that they don't retry all at once.
+pub fn retry_after_seconds(
+    refusal: Refusal,
+    jitter: u32,
+    circuit_open: Option<CircuitOpen<Outage>>,
+) -> Option<u64> {
+    match refusal {
+        Refusal::Denied(
+            Denial::RateLimited { wait_ms } | Denial::TooManyInvalidTokens { wait_ms },
+        ) => {
+            let spread_ms = (wait_ms / 10).max(1000) * u64::from(jitter) / u64::from(u32::MAX);
+            Some((wait_ms + spread_ms).div_ceil(1000).max(1))
+        }
+        Refusal::Denied(_) => None,
+        Refusal::Misconfigured => Some(60),
+        Refusal::Out(outage) => {
+            let open = circuit_open.filter(|open| open.cause == outage);
+            Some(open.map_or(1, |open| open.wait_ms.div_ceil(1000).max(1)))
+        }
+    }
+}

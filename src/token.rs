@@ -1,0 +1,9 @@
+//! Tokens: who issued them, and whether they are valid.
+
+pub mod authenticate;
+pub mod cache;
+pub mod introspect;
+pub mod introspection_limits;
+pub mod key_fetch;
+pub mod key_selection;
+pub mod key_sets;

@@ -1,0 +1,116 @@
+//! The cache of verified tokens. Invalid tokens are never cached, so a flood of forged ones evicts
+//! nothing.
+
+use crate::token::key_sets::Generation;
+use portcullis_core::{GenerationalCache, TokenHash, TokenRequirement, VerifiedToken};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// A token that was verified by its issuer's key or confirmed by its provider.
+#[derive(Clone)]
+pub struct Verification {
+    pub token: Rc<VerifiedToken>,
+    pub validity: Validity,
+    /// The `kid` of the key that the token was verified with.
+    pub kid: Option<Rc<str>>,
+}
+
+/// How long a verification holds.
+#[derive(Clone, Copy)]
+pub enum Validity {
+    /// As long as the issuer has these keys.
+    Keys(Generation),
+    /// Until this time, in milliseconds.
+    Until(u64),
+}
+
+/// What is cached of a token.
+#[derive(Clone)]
+pub struct CachedToken {
+    pub verification: Verification,
+    cleared: Option<Clearance>,
+    revoked_until_ms: u64,
+    /// When the store was last updated with the use of the token's session.
+    seen_at_ms: u64,
+}
+
+/// That the store has confirmed a token.
+#[derive(Clone, Copy)]
+struct Clearance {
+    requirement: TokenRequirement,
+    until_ms: u64,
+}
+
+impl CachedToken {
+    /// Returns what the store has confirmed of the token recently.
+    pub fn cleared(&self, now_ms: u64) -> Option<TokenRequirement> {
+        let clearance = self.cleared.filter(|clearance| now_ms < clearance.until_ms);
+        clearance.map(|clearance| clearance.requirement)
+    }
+
+    /// Returns whether the store has recently said that the token is revoked.
+    pub fn is_revoked(&self, now_ms: u64) -> bool {
+        now_ms < self.revoked_until_ms
+    }
+
+    fn bytes(&self) -> usize {
+        let kid = self.verification.kid.as_ref().map_or(0, |kid| kid.len());
+        size_of::<(TokenHash, Self)>() + self.verification.token.bytes() + kid
+    }
+}
+
+/// The verified tokens of an isolate, within a bound.
+pub struct TokenCache {
+    tokens: RefCell<GenerationalCache<TokenHash, CachedToken>>,
+}
+
+impl Default for TokenCache {
+    fn default() -> Self {
+        let tokens = GenerationalCache::new(TOKENS_PER_GENERATION, BYTES_PER_GENERATION);
+        Self { tokens: RefCell::new(tokens) }
+    }
+}
+
+impl TokenCache {
+    /// Returns the cached token.
+    pub fn get(&self, hash: TokenHash) -> Option<CachedToken> {
+        self.tokens.borrow_mut().get(hash, CachedToken::bytes)
+    }
+
+    /// Caches a verified token.
+    pub fn insert(&self, hash: TokenHash, verification: Verification) {
+        let token = CachedToken { verification, cleared: None, revoked_until_ms: 0, seen_at_ms: 0 };
+        let bytes = token.bytes();
+        self.tokens.borrow_mut().insert(hash, token, bytes);
+    }
+
+    /// Records that the store has confirmed a token.
+    pub fn set_cleared(&self, hash: TokenHash, requirement: TokenRequirement, until_ms: u64) {
+        self.tokens.borrow_mut().update(hash, |token| {
+            token.cleared = Some(Clearance { requirement, until_ms });
+        });
+    }
+
+    /// Records that the store has said that a token is revoked.
+    pub fn set_revoked(&self, hash: TokenHash, until_ms: u64) {
+        self.tokens.borrow_mut().update(hash, |token| token.revoked_until_ms = until_ms);
+    }
+
+    /// Returns whether the use of a token's session is to be written to the store, and if so
+    /// starts the next interval.
+    pub fn is_seen_due(&self, hash: TokenHash, now_ms: u64) -> bool {
+        let mut due = false;
+        self.tokens.borrow_mut().update(hash, |token| {
+            due = now_ms >= token.seen_at_ms + SEEN_INTERVAL_MS;
+            if due {
+                token.seen_at_ms = now_ms;
+            }
+        });
+        due
+    }
+}
+
+/// How often an isolate writes the use of one token's session to the store.
+const SEEN_INTERVAL_MS: u64 = 60_000;
+const TOKENS_PER_GENERATION: usize = 4096;
+const BYTES_PER_GENERATION: usize = 10 * 1024 * 1024;

@@ -1,0 +1,94 @@
+//! The key that verifies a token, from a key set that is renewed if necessary.
+
+use crate::context::RequestContext;
+use crate::platform::clock;
+use crate::token::key_fetch::{self, Cause};
+use crate::token::key_sets::{Age, Generation, KeySet, SelectedKey, cool_down_ms, fetch_ms_max};
+use portcullis_core::{Denial, Outage, Refusal, UnverifiedHeader};
+use std::rc::Rc;
+
+/// Returns the generation of an issuer's key set.
+pub async fn generation(issuer: usize, context: &RequestContext) -> Result<Generation, Refusal> {
+    Ok(usable_key_set(issuer, context).await?.generation)
+}
+
+/// Returns the key that a token's header names.
+pub async fn select(
+    issuer: usize,
+    header: &UnverifiedHeader,
+    context: &RequestContext,
+) -> Result<SelectedKey, Refusal> {
+    let first = usable_key_set(issuer, context).await?.select(header);
+    let Err(Denial::KeyUnknown) = first else {
+        return Ok(first?);
+    };
+    let (key_sets, policy) = (&context.isolate.key_sets, context.policy);
+    let kid = header.kid.clone().unwrap_or_default();
+    // Twice, because the first fetch in progress may have begun for another reason.
+    for _ in 0..2 {
+        if !key_sets.may_search(issuer, &kid, policy, clock::now_ms()) {
+            return Err(Denial::KeyUnknown.into());
+        }
+        let begun_ms = clock::now_ms();
+        if key_sets.begin_fetch(issuer, policy, begun_ms) {
+            key_fetch::spawn(issuer, Cause::UnknownKid(kid.clone()), context);
+        }
+        wait_for_fetch(issuer, context).await;
+        let key_set = key_sets.current(issuer).ok_or(Outage::KeysUnavailable)?;
+        match key_set.select(header) {
+            Err(Denial::KeyUnknown) => {}
+            outcome => return Ok(outcome?),
+        }
+        // If the issuer could not be queried, the token may be good.
+        if key_sets.failed_at_ms(issuer) + cool_down_ms(policy) > begun_ms {
+            return Err(Outage::KeysUnavailable.into());
+        }
+    }
+    Err(Denial::KeyUnknown.into())
+}
+
+/// Returns an issuer's key set. One that ages is renewed in the background. A stale one is renewed
+/// first, and used for a bounded time if that fails.
+async fn usable_key_set(issuer: usize, context: &RequestContext) -> Result<Rc<KeySet>, Refusal> {
+    let (key_sets, policy) = (&context.isolate.key_sets, context.policy);
+    // Twice, because a fetch that was waited for may have been cut off.
+    for _ in 0..2 {
+        let key_set = key_sets.current(issuer);
+        let age =
+            key_set.as_ref().map_or(Age::TooOld, |key_set| key_set.age(policy, clock::now_ms()));
+        if age == Age::Fresh {
+            break;
+        }
+        let fetches = key_sets.begin_fetch(issuer, policy, clock::now_ms());
+        if fetches {
+            key_fetch::spawn(issuer, Cause::Age, context);
+        }
+        // With a stale key set, no request waits for an issuer that has failed since, nor for the
+        // fetch of another request.
+        let failed = key_set
+            .is_some_and(|key_set| Some(key_sets.failed_at_ms(issuer)) >= key_set.fetched_at_ms);
+        if age == Age::Ageing || (age == Age::Stale && (!fetches || failed)) {
+            break;
+        }
+        wait_for_fetch(issuer, context).await;
+    }
+    let usable = |key_set: &Rc<KeySet>| key_set.age(policy, clock::now_ms()) != Age::TooOld;
+    Ok(key_sets.current(issuer).filter(usable).ok_or(Outage::KeysUnavailable)?)
+}
+
+/// Waits for the key-set fetch in progress, if any; does not wait for later ones.
+async fn wait_for_fetch(issuer: usize, context: &RequestContext) {
+    let key_sets = &context.isolate.key_sets;
+    let Some(since_ms) = key_sets.fetching_since_ms(issuer) else {
+        return;
+    };
+    let until_ms = since_ms + fetch_ms_max(context.policy);
+    let mut step_ms = WAIT_STEP_MS_MIN;
+    while key_sets.fetching_since_ms(issuer) == Some(since_ms) && clock::now_ms() < until_ms {
+        clock::sleep(&context.port, step_ms).await;
+        step_ms = (step_ms * 2).min(WAIT_STEP_MS_MAX);
+    }
+}
+
+const WAIT_STEP_MS_MIN: u32 = 4;
+const WAIT_STEP_MS_MAX: u32 = 50;

@@ -1,0 +1,213 @@
+//! The issuers' key sets, as far as the isolate has fetched them.
+//!
+//! A Worker may not wait for the fetch of another request, so no promise is shared: a request that
+//! waits for a fetch uses its own timers, and then finds the result here.
+
+use crate::platform::crypto::CryptoKey;
+use portcullis_core::{Denial, Jwks, Policy, UnverifiedHeader};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Identifies a key set among those of all issuers.
+pub type Generation = u32;
+
+/// A key set, with the imported keys in the same order.
+pub struct KeySet {
+    jwks: Jwks,
+    keys: Vec<Option<CryptoKey>>,
+    pub generation: Generation,
+    /// When the issuer sent it; `None` if it is part of the configuration.
+    pub fetched_at_ms: Option<u64>,
+}
+
+/// The key that a token's header names.
+pub struct SelectedKey {
+    pub algorithm: &'static str,
+    pub key: CryptoKey,
+    pub generation: Generation,
+}
+
+/// A key set that was fetched, with the imported keys in the same order.
+pub struct FetchedKeys {
+    pub jwks: Jwks,
+    pub keys: Vec<Option<CryptoKey>>,
+    pub fetched_at_ms: Option<u64>,
+    /// Whether the issuer failed, and another isolate had fetched these keys earlier.
+    pub issuer_failed: bool,
+}
+
+/// The age of a key set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Age {
+    /// Used as it is.
+    Fresh,
+    /// Used, and renewed in the background.
+    Ageing,
+    /// Renewed first, and used if that fails.
+    Stale,
+    /// Not used.
+    TooOld,
+}
+
+/// The key sets of an isolate, by the issuer's index.
+#[derive(Default)]
+pub struct KeySets {
+    slots: RefCell<Vec<Slot>>,
+    last_generation: Cell<Generation>,
+}
+
+/// The key set of one issuer. Times are in milliseconds.
+#[derive(Default)]
+struct Slot {
+    key_set: Option<Rc<KeySet>>,
+    failed_at_ms: u64,
+    /// When the fetch in progress began.
+    fetching_since_ms: Option<u64>,
+    /// Unknown `kid`s, and when they were searched for.
+    unknown: HashMap<String, u64>,
+}
+
+impl KeySet {
+    /// Returns the key that a token's header names.
+    pub fn select(&self, header: &UnverifiedHeader) -> Result<SelectedKey, Denial> {
+        let index = self.jwks.select(header)?;
+        let key = self.keys.get(index).cloned().flatten().ok_or(Denial::KeyUnknown)?;
+        Ok(SelectedKey { algorithm: header.alg.name(), key, generation: self.generation })
+    }
+
+    /// Returns the age of the key set.
+    pub fn age(&self, policy: &Policy, now_ms: u64) -> Age {
+        let Some(fetched_at_ms) = self.fetched_at_ms else {
+            return Age::Fresh;
+        };
+        let age_ms = now_ms.saturating_sub(fetched_at_ms);
+        let fresh_ms = u64::from(policy.key_sets.fresh_seconds) * 1000;
+        match age_ms {
+            _ if age_ms < fresh_ms / 5 * 4 => Age::Fresh,
+            _ if age_ms < fresh_ms => Age::Ageing,
+            _ if age_ms < age_ms_max(policy) => Age::Stale,
+            _ => Age::TooOld,
+        }
+    }
+}
+
+impl KeySets {
+    /// Returns the key set of an issuer, whatever its age.
+    pub fn current(&self, issuer: usize) -> Option<Rc<KeySet>> {
+        self.slots.borrow().get(issuer).and_then(|slot| slot.key_set.clone())
+    }
+
+    /// Returns when the fetch in progress began, if there is one.
+    pub fn fetching_since_ms(&self, issuer: usize) -> Option<u64> {
+        self.slots.borrow().get(issuer).and_then(|slot| slot.fetching_since_ms)
+    }
+
+    /// Returns when the last fetch failed; 0 if it did not.
+    pub fn failed_at_ms(&self, issuer: usize) -> u64 {
+        self.slots.borrow().get(issuer).map_or(0, |slot| slot.failed_at_ms)
+    }
+
+    /// Returns whether the caller is to fetch the key set, and records that it does. It is not if
+    /// another fetch is in progress or has failed recently. A fetch that does not end is given up.
+    pub fn begin_fetch(&self, issuer: usize, policy: &Policy, now_ms: u64) -> bool {
+        let allowed = self.with_slot(issuer, |slot| {
+            let busy = slot
+                .fetching_since_ms
+                .is_some_and(|since_ms| now_ms < since_ms + fetch_ms_max(policy));
+            let usable = slot
+                .key_set
+                .as_ref()
+                .is_some_and(|key_set| key_set.age(policy, now_ms) != Age::TooOld);
+            let pause_ms = cool_down_ms(policy);
+            let pause_ms = if usable { pause_ms } else { pause_ms.min(RETRY_MS_MAX) };
+            let allowed = !busy && now_ms >= slot.failed_at_ms + pause_ms;
+            if allowed {
+                slot.fetching_since_ms = Some(now_ms);
+            }
+            allowed
+        });
+        allowed.unwrap_or(false)
+    }
+
+    /// Returns whether an unknown `kid` may be searched for. It may be a new key or forged: each is
+    /// searched for once per cool-down, and only a few in all.
+    pub fn may_search(&self, issuer: usize, kid: &str, policy: &Policy, now_ms: u64) -> bool {
+        let allowed = self.with_slot(issuer, |slot| {
+            slot.unknown.retain(|_, at_ms| now_ms < *at_ms + cool_down_ms(policy));
+            let configured =
+                slot.key_set.as_ref().is_some_and(|key_set| key_set.fetched_at_ms.is_none());
+            !configured && !slot.unknown.contains_key(kid) && slot.unknown.len() < UNKNOWN_MAX
+        });
+        allowed.unwrap_or(false)
+    }
+
+    /// Records the result of the fetch that began at `begun_ms`. Returns whether its keys are used.
+    /// The result of a fetch that was given up is ignored.
+    pub fn finish_fetch(
+        &self,
+        issuer: usize,
+        begun_ms: Option<u64>,
+        fetched: Option<FetchedKeys>,
+        searched_kid: Option<String>,
+        now_ms: u64,
+    ) -> bool {
+        let used = self.with_slot(issuer, |slot| {
+            if slot.fetching_since_ms != begun_ms {
+                return false;
+            }
+            slot.fetching_since_ms = None;
+            let failed = fetched.as_ref().is_none_or(|fetched| fetched.issuer_failed);
+            slot.failed_at_ms = if failed { now_ms } else { 0 };
+            let Some(fetched) = fetched else {
+                return false;
+            };
+            if let Some(kid) = searched_kid {
+                slot.unknown.insert(kid, now_ms);
+            }
+            let FetchedKeys { jwks, keys, fetched_at_ms, .. } = fetched;
+            // The same keys keep their generation, and with it the tokens verified by them.
+            let generation = match slot.key_set.take() {
+                Some(old) if old.jwks == jwks => old.generation,
+                _ => self.next_generation(),
+            };
+            slot.key_set = Some(Rc::new(KeySet { jwks, keys, generation, fetched_at_ms }));
+            true
+        });
+        used.unwrap_or(false)
+    }
+
+    fn next_generation(&self) -> Generation {
+        let generation = self.last_generation.get().wrapping_add(1);
+        self.last_generation.set(generation);
+        generation
+    }
+
+    fn with_slot<T>(&self, issuer: usize, work: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() <= issuer {
+            slots.resize_with(issuer + 1, Slot::default);
+        }
+        slots.get_mut(issuer).map(work)
+    }
+}
+
+/// The age from which on a key set is not used.
+pub fn age_ms_max(policy: &Policy) -> u64 {
+    u64::from(policy.key_sets.fresh_seconds.max(policy.key_sets.stale_seconds_max)) * 1000
+}
+
+/// The pause after a failed fetch.
+pub fn cool_down_ms(policy: &Policy) -> u64 {
+    u64::from(policy.key_sets.cool_down_seconds) * 1000
+}
+
+/// The longest time of a fetch: a metadata document, a key set, and the platform's cache.
+pub fn fetch_ms_max(policy: &Policy) -> u64 {
+    u64::from(policy.timeouts.key_set_ms) * 2 + 500
+}
+
+/// The number of unknown `kid`s that are searched for within one cool-down.
+const UNKNOWN_MAX: usize = 4;
+/// The longest pause after a failed fetch if there are no usable keys.
+const RETRY_MS_MAX: u64 = 2000;
