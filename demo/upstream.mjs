@@ -1,4 +1,4 @@
-// A small API to stand behind the edge: it answers every request with what it received.
+// A small upstream API for the demo: it responds to every request with a copy of the request.
 // Usage: node demo/upstream.mjs PORT
 import { createServer } from 'node:http';
 

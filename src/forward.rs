@@ -75,7 +75,7 @@ async fn edit_headers<'a>(
     context: &RequestContext,
 ) -> Result<HeaderEdits<'a>, Refusal> {
     let mut edits = permit.header_edits(head, &context.request_id);
-    if let Some((assertion, input)) = permit.unsigned(&context.request_id, context.now) {
+    if let Some((assertion, input)) = permit.assertion_input(&context.request_id, context.now) {
         edits.set.push((&assertion.field, assertion::sign(assertion, &input, context).await?));
     }
     if let Target::Auth(_) = permit.target() {

@@ -6,10 +6,9 @@ pub mod counters;
 use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::store;
-use counters::Quota;
 use portcullis_core::{
-    AuthenticatedRequest, Check, Denial, FailureLimit, LimitCheck, LimitDecision, Outage, Refusal,
-    StoreResult,
+    AuthenticatedRequest, Check, Denial, FailureLimit, LimitCheck, LimitDecision, LocalCount,
+    LocalRate, Outage, Refusal, StoreResult,
 };
 use redis_rest::{Command, Reply};
 
@@ -23,7 +22,7 @@ pub fn reject_if_over_limit(
     for limit_check in authenticated.limit_checks().chain(authenticated.late_limit_checks()) {
         let limits = &context.isolate.limits;
         if let Some(left_ms) = limits.over_for_ms(limit_check.bucket_key(), context.now_ms) {
-            let decision = limit_check.local_decision(Err(left_ms));
+            let decision = limit_check.local_decision(LocalCount::Refused { wait_ms: left_ms });
             context.trace.limit_decisions.borrow_mut().push(decision);
             wait_ms = wait_ms.max(Some(left_ms));
         }
@@ -54,29 +53,22 @@ pub async fn settle(
 
 /// Counts in the platform's limiter if one is bound, or else in the isolate. The time is read here,
 /// because requests end out of order.
-async fn count_locally(
-    limit_check: &LimitCheck<'static>,
-    context: &RequestContext,
-) -> Result<Option<u64>, u64> {
+async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestContext) -> LocalCount {
     if let Some(limiter) = &context.isolate.config.local_limiter
         && let Some(admitted) = limiter.admits(&context.port, &limit_check.store_key).await
     {
-        return if admitted { Ok(None) } else { Err(1000) };
+        return match admitted {
+            true => LocalCount::Admitted { left: None },
+            false => LocalCount::Refused { wait_ms: 1000 },
+        };
     }
     let limit = limit_check.limit;
-    let quota = Quota {
-        count: limit.local_quota.unwrap_or(limit_check.quota),
+    let rate = LocalRate {
+        quota: limit.local_quota.unwrap_or(limit_check.quota),
         window_seconds: limit.window_seconds,
     };
-    let limits = &context.isolate.limits;
-    let count = limits.count(
-        limit.name.as_str(),
-        limit_check.key,
-        quota,
-        limit_check.cost,
-        clock::now_ms(),
-    );
-    count.map(Some)
+    let (name, cost) = (limit.name.as_str(), limit_check.cost);
+    context.isolate.limits.count(name, limit_check.key, rate, cost, clock::now_ms())
 }
 
 /// Remembers a key that the store found to be over an enforced limit. Shadow limits go on counting.
@@ -115,7 +107,7 @@ pub fn check_failure_limit(check: &Check<'_, '_>, context: &RequestContext) -> R
         return Ok(());
     };
     let key = failure_key(check, context);
-    let wait_ms = context.isolate.limits.failure_wait_ms(key, quota(limit), clock::now_ms());
+    let wait_ms = context.isolate.limits.failure_wait_ms(key, rate_of(&limit), clock::now_ms());
     match wait_ms {
         0 => Ok(()),
         _ if limit.shadow => {
@@ -131,12 +123,12 @@ pub fn record_failure(check: &Check<'_, '_>, refusal: Refusal, context: &Request
     let guess = matches!(refusal, Refusal::Denied(denial) if denial.is_guess());
     if let Some(limit) = context.policy.failure_limit.filter(|_| guess && check.is_limited()) {
         let key = failure_key(check, context);
-        context.isolate.limits.count_failure(key, quota(limit), clock::now_ms());
+        context.isolate.limits.count_failure(key, rate_of(&limit), clock::now_ms());
     }
 }
 
-fn quota(limit: FailureLimit) -> Quota {
-    Quota { count: limit.quota, window_seconds: limit.window_seconds }
+fn rate_of(limit: &FailureLimit) -> LocalRate {
+    LocalRate { quota: limit.quota, window_seconds: limit.window_seconds }
 }
 
 fn failure_key(check: &Check<'_, '_>, context: &RequestContext) -> [u8; 32] {

@@ -36,7 +36,7 @@ pub fn finish(
     let ms = clock::now_ms().saturating_sub(context.now_ms);
     let ending = Ending { outcome, code, status, ms, colo: request.colo };
     export::record(&ending, context);
-    if code.is_some() || context.policy.log == LogPolicy::All {
+    if code.is_some() || context.policy.observability.log == LogPolicy::All {
         access_log::write(&ending, request, context);
     }
     end

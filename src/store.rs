@@ -15,7 +15,7 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
         return Vec::new();
     }
     let begun_ms = clock::now_ms();
-    let outcome = match context.store_outage.get() {
+    let outcome = match context.store_failure.get() {
         Some(outage) => Err(outage),
         None => execute(commands, context).await,
     };
@@ -30,7 +30,7 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
             results.collect()
         }
         Err(outage) => {
-            context.store_outage.set(Some(outage));
+            context.store_failure.set(Some(outage));
             commands.iter().map(|_| StoreResult::Out(outage)).collect()
         }
     }
@@ -50,7 +50,7 @@ pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<V
         };
         (health, outcome)
     };
-    call::call(Dependency::Store, context.policy.store_deadline_ms, work, context).await?
+    call::call(Dependency::Store, context.policy.timeouts.store_ms, work, context).await?
 }
 
 /// Writes what no response depends on. Returns whether the store has it. The result does not
@@ -59,13 +59,13 @@ pub async fn write(commands: &[Command], context: &RequestContext) -> bool {
     if context.isolate.breakers.is_open(Dependency::Store, clock::now_ms()) {
         return false;
     }
-    let until_ms = clock::now_ms() + u64::from(context.policy.store_deadline_ms);
+    let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
     let replies = send(commands, until_ms, context).await;
     replies.is_ok_and(|replies| !replies.iter().any(|reply| matches!(reply, Reply::Error(_))))
 }
 
 async fn replies(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Outage> {
-    let until_ms = clock::now_ms() + u64::from(context.policy.store_deadline_ms);
+    let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
     let mut replies = send(commands, until_ms, context).await?;
     let unknown =
         |(reply, command): (&Reply, &Command)| reply.is_noscript().then(|| with_script(command));

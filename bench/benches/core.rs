@@ -1,4 +1,4 @@
-//! How long core's hot functions take: `cargo bench -p portcullis-bench`.
+//! Measures the time of core's hot functions: `cargo bench -p portcullis-bench`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis_bench::{HOT, Scene};
@@ -7,8 +7,8 @@ fn core(criterion: &mut Criterion) {
     let Ok(scene) = Scene::new() else {
         return;
     };
-    for (name, work) in HOT {
-        criterion.bench_function(name, |bencher| bencher.iter(|| work(&scene)));
+    for (name, function) in HOT {
+        criterion.bench_function(name, |bencher| bencher.iter(|| function(&scene)));
     }
 }
 

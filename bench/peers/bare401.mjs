@@ -1,4 +1,4 @@
-// The least that a refusal could cost.
+// The minimum cost of a rejected request.
 export default {
   fetch() {
     return new Response(null, { status: 401, headers: { 'www-authenticate': 'Bearer' } });

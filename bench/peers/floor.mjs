@@ -1,4 +1,4 @@
-// The least that a strict gate could cost: one POST to the store, and the upstream. No checks at all.
+// The minimum cost of a strict route: one POST to the store, and the upstream. No checks at all.
 export default {
   async fetch(request, env) {
     const answer = await fetch(`${env.UPSTASH_REDIS_REST_URL}/pipeline`, {

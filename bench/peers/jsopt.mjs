@@ -1,6 +1,6 @@
-// The edge's own plan in hand-written JavaScript: what a token was verified for is remembered, one POST asks the store
-// for all that a verdict needs, its sealed record is opened, and the identity travels on. REVOCATION_SECONDS_MAX is for
-// how long a verdict is kept.
+// The edge's algorithm in hand-written JavaScript: verified tokens are cached, one POST fetches
+// everything that a verdict needs from the store, the encrypted record is decrypted, and the
+// identity is forwarded. REVOCATION_SECONDS_MAX is how long a verdict is cached.
 const TOKENS_MAX = 4096;
 const BYTES_MAX = 64 * 1024;
 const STORE_DEADLINE_MS = 1000;
@@ -118,7 +118,7 @@ async function judge(holder, env, id, nowMs) {
   const since = (marker) => marker !== null && holder.claims.iat <= Number(marker);
   if (since(sub) || since(client) || jti !== null || sid !== null) return [401, 'token_revoked'];
   if (typeof record.result !== 'string') return [401, 'token_not_registered'];
-  // The same text opens to the same record.
+  // The same ciphertext decrypts to the same record.
   if (record.result !== holder.sealed) {
     holder.opened = await open(record.result, holder.record, env);
     holder.sealed = record.result;
@@ -173,7 +173,7 @@ function forward(request, env, url, claims, id) {
   return fetch(outbound);
 }
 
-// One line a request, as the edge has it.
+// Logs one line for each request, like the edge.
 function log({ method }, facts, id, begun) {
   const ms = Date.now() - begun;
   console.log(JSON.stringify({ level: 'info', event: 'request', request_id: id, method, route: 'api', ...facts, ms }));

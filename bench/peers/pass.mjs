@@ -1,4 +1,4 @@
-// The least that any proxy could cost: the upstream, and nothing else.
+// The minimum cost of any proxy: only the upstream.
 export default {
   fetch(request, env) {
     const { pathname, search } = new URL(request.url);

@@ -1,5 +1,6 @@
-// The same gate as its libraries' documentation has one write it: hono's middleware and its proxy helper, jose against
-// the issuer's key set, @upstash/redis for what is revoked, @upstash/ratelimit for the limit.
+// The same API gate, written as the documentation of common libraries shows: hono's middleware and
+// its proxy helper, jose with the issuer's key set, @upstash/redis for revocation,
+// @upstash/ratelimit for the rate limit.
 import { Ratelimit } from '@upstash/ratelimit';
 import { Redis } from '@upstash/redis/cloudflare';
 import { Hono } from 'hono';
@@ -7,7 +8,7 @@ import { createMiddleware } from 'hono/factory';
 import { proxy } from 'hono/proxy';
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
 
-// What may outlive a request does, as both libraries advise.
+// These outlive a request, as both libraries recommend.
 const ephemeralCache = new Map();
 let keys;
 

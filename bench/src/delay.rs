@@ -1,4 +1,4 @@
-//! A store that is far away: what comes from it comes later, in order, however much is under way.
+//! A proxy that delays responses, like a store that is far away. It keeps their order.
 
 use anyhow::{Context as _, Result};
 use std::net::Ipv4Addr;
@@ -9,15 +9,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// A port from which another one is so far away.
+/// A proxy from one local port to another, with a delay for responses.
 #[derive(Clone, Copy, Debug)]
-pub struct Slow {
+pub struct DelayProxy {
     port: u16,
     delay: Duration,
     target: u16,
 }
 
-impl FromStr for Slow {
+impl FromStr for DelayProxy {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -28,7 +28,7 @@ impl FromStr for Slow {
     }
 }
 
-impl Slow {
+impl DelayProxy {
     /// Serves until the process ends.
     pub async fn serve(self) -> Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
@@ -45,9 +45,9 @@ impl Slow {
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_target, mut to_target) = target.into_split();
         tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_target).await });
-        let (late, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
+        let (sender, mut delayed) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
         tokio::spawn(async move {
-            while let Some((at, bytes)) = due.recv().await {
+            while let Some((at, bytes)) = delayed.recv().await {
                 tokio::time::sleep_until(at).await;
                 to_client.write_all(&bytes).await?;
             }
@@ -57,7 +57,7 @@ impl Slow {
         loop {
             let count = from_target.read(&mut buffer).await?;
             let bytes = buffer.get(..count).unwrap_or_default().to_vec();
-            if count == 0 || late.send((Instant::now() + self.delay, bytes)).await.is_err() {
+            if count == 0 || sender.send((Instant::now() + self.delay, bytes)).await.is_err() {
                 return Ok(());
             }
         }

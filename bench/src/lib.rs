@@ -1,5 +1,6 @@
-//! The functions of core that each request runs, on the data of a usual one. Time and instructions are counted of the
-//! same.
+//! Core's functions on the path of each request, with the data of a typical request.
+//!
+//! Time and instructions are measured for the same functions.
 
 use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
@@ -13,7 +14,7 @@ use serde_json::json;
 use std::hint::black_box;
 use std::rc::Rc;
 
-/// A request that a store has answered.
+/// A typical request, with the store's response to it.
 pub struct Scene {
     policy: &'static Policy,
     head: String,
@@ -24,10 +25,10 @@ pub struct Scene {
     replies: String,
 }
 
-/// One of the functions.
+/// A function to measure.
 pub type Work = fn(&Scene);
 
-/// All of them with their names.
+/// All measured functions by name. bench/instructions.txt and docs/performance.md use these names.
 pub const HOT: [(&str, Work); 7] = [
     ("read_head", Scene::read_head),
     ("route_and_hash", Scene::route_and_hash),
@@ -42,7 +43,7 @@ const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 const REQUEST_ID: &str = "0af76519-16cd-43dd-8448-eb211c80319c";
 
 impl Scene {
-    /// The scene of a strict route with a limit, for a registered token.
+    /// Creates the scene: a strict route with a rate limit, and a registered token.
     pub fn new() -> Result<Self> {
         let policy: &'static Policy = Box::leak(Box::new(policy()?));
         let header = r#"{"alg":"EdDSA","typ":"at+jwt","kid":"bench"}"#;
@@ -114,11 +115,11 @@ impl Scene {
 
     fn ask(&self) {
         let head = self.head();
-        let asked = check(self.policy, &head).ok().and_then(|check| {
+        let pipeline = check(self.policy, &head).ok().and_then(|check| {
             let authenticated = self.authenticated(&check)?;
             Some(encode_pipeline(&check.commands(&authenticated)))
         });
-        black_box(asked.is_some_and(|text| text.len() > self.token.len() / 4));
+        black_box(pipeline.is_some_and(|text| text.len() > self.token.len() / 4));
     }
 
     fn open_record(&self) {
@@ -170,15 +171,15 @@ fn policy() -> Result<Policy> {
         serde_json::Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     };
-    Policy::parse(lookup).map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        anyhow!("{}", faults.join("; "))
+    Policy::parse(lookup).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow!("{}", errors.join("; "))
     })
 }
 
 const ISSUER: &str = "https://api.example";
 
-/// A browser's request behind Cloudflare, but for its token.
+/// A browser's request behind Cloudflare, up to its token.
 const HEAD: &str = "GET\nhttps://api.example/api/things?page=2\n\
     accept\napplication/json\naccept-encoding\ngzip, br\naccept-language\nen-GB,en;q=0.9\n\
     cf-connecting-ip\n203.0.113.7\ncf-ipcountry\nCH\ncf-ray\n9a1b2c3d4e5f6789-ZRH\ncf-visitor\n{\"scheme\":\"https\"}\n\
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scene_ends_in_a_permit() {
+    fn scene_ends_with_a_permit() {
         let scene = Scene::new().unwrap();
         let head = scene.head();
         let permit = scene.decided(&head).unwrap();
@@ -198,6 +199,6 @@ mod tests {
         let record =
             TokenRecord::decode(&scene.sealed, &scene.record_key, scene.policy.seal.as_ref());
         assert_eq!(record.unwrap().sub, "user-000001");
-        HOT.iter().for_each(|(_, work)| work(&scene));
+        HOT.iter().for_each(|(_, function)| function(&scene));
     }
 }

@@ -1,5 +1,5 @@
-//! The parts around what is measured, in a process of their own: a plain upstream that has the issuer's key set,
-//! proxies that make a store slow, and tokens with their records.
+//! Helpers for the benchmarks, in a process of their own: a plain upstream with the issuer's key
+//! set, proxies that delay a store's responses, and tokens with their records.
 
 mod delay;
 mod mint;
@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use portcullis_bench::{HOT, Scene};
 
 #[derive(Parser)]
-#[command(about = "The parts around what `cargo xtask bench` measures")]
+#[command(about = "Helpers for `cargo xtask bench`")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -18,13 +18,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Do one of core's hot functions many times, for whoever counts instructions.
+    /// Run one of core's hot functions many times, to count its instructions.
     Repeat {
-        /// Its name in bench/src/lib.rs.
+        /// The function's name in `HOT` of bench/src/lib.rs.
         name: String,
         times: u32,
     },
-    /// Serve the upstream and the slow stores until the process is ended.
+    /// Serve the upstream and the delay proxies until the process ends.
     Serve(Serve),
     /// Write tokens to a file and their records to Redis.
     Mint(mint::Options),
@@ -35,20 +35,20 @@ struct Serve {
     /// The upstream's port.
     #[arg(long)]
     upstream: u16,
-    /// The key set that the upstream has at /jwks.json.
+    /// File of the key set that the upstream serves at /jwks.json.
     #[arg(long)]
     jwks: std::path::PathBuf,
-    /// PORT:MILLISECONDS:TARGET: what is sent to the port reaches the target's port, and answers come so much later.
+    /// PORT:MILLISECONDS:TARGET: forwards the port to the target port, and delays responses.
     #[arg(long)]
-    slow: Vec<delay::Slow>,
+    slow: Vec<delay::DelayProxy>,
 }
 
 fn main() -> Result<()> {
     let task = Arguments::parse().task;
     if let Task::Repeat { name, times } = &task {
         let scene = Scene::new()?;
-        let (_, work) = HOT.iter().find(|(hot, _)| hot == name).context("no such function")?;
-        (0..*times).for_each(|_| work(&scene));
+        let (_, function) = HOT.iter().find(|(hot, _)| hot == name).context("no such function")?;
+        (0..*times).for_each(|_| function(&scene));
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -57,8 +57,8 @@ fn main() -> Result<()> {
             Task::Mint(options) => mint::run(&options).await,
             Task::Repeat { .. } => Ok(()),
             Task::Serve(serve) => {
-                for slow in serve.slow {
-                    tokio::spawn(slow.serve());
+                for proxy in serve.slow {
+                    tokio::spawn(proxy.serve());
                 }
                 upstream::serve(serve.upstream, std::fs::read(serve.jwks)?).await
             }

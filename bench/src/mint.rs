@@ -1,4 +1,4 @@
-//! Tokens as an issuer of RFC 9068 makes them, and the records that make them registered.
+//! Mints access tokens of RFC 9068, and writes the records that register them.
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -13,26 +13,27 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Where the records go.
+    /// URL of the Redis for the records.
     #[arg(long)]
     redis: String,
-    /// The `iss` of the tokens.
+    /// `iss` of the tokens.
     #[arg(long)]
     issuer: String,
-    /// Their `aud`.
+    /// `aud` of the tokens.
     #[arg(long)]
     audience: String,
-    /// What the records are sealed with.
+    /// Key that encrypts the records.
     #[arg(long, env = "RECORD_ENCRYPTION_KEY")]
     record_encryption_key: String,
-    /// How many tokens; each has a user of its own.
+    /// Number of tokens. Each has its own user.
     #[arg(long)]
     count: u64,
-    /// For tokens.txt, forged.txt (as many, none with a good signature) and jwks.json.
+    /// Folder for tokens.txt, forged.txt (as many, with invalid signatures) and jwks.json.
     #[arg(long)]
     folder: PathBuf,
 }
 
+/// Mints the tokens, and writes their records to Redis.
 pub async fn run(options: &Options) -> Result<()> {
     let pair = Ed25519KeyPair::generate().map_err(|_| anyhow!("no key"))?;
     let jwk = json!({
@@ -71,7 +72,7 @@ pub async fn run(options: &Options) -> Result<()> {
         let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature));
         let _ = writeln!(forged, "{input}.{}", URL_SAFE_NO_PAD.encode(broken));
         let key = keys.token(&TokenHash::of(&token));
-        // Never the same twice for this key, which is made anew each time.
+        // Unique for this encryption key, which is new for each run.
         let mut nonce = [0; 12];
         let (_, end) = nonce.split_at_mut(4);
         end.copy_from_slice(&place.to_be_bytes());

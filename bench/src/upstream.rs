@@ -1,4 +1,4 @@
-//! An upstream that costs next to nothing: the same short answer to everything.
+//! An upstream with almost no cost: it sends the same short response to every request.
 
 use anyhow::Result;
 use http_body_util::Full;
@@ -11,12 +11,12 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
 
-const ANSWER: &[u8] =
+const RESPONSE: &[u8] =
     br#"{"things":[{"id":1,"name":"one"},{"id":2,"name":"two"},{"id":3,"name":"three"}]}"#;
 
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
-/// Serves until the process ends. `/jwks.json` is the key set, `/count` how many requests there were.
+/// Serves until the process ends. `/jwks.json` is the key set, `/count` the number of requests.
 pub async fn serve(port: u16, jwks: Vec<u8>) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let jwks = Bytes::from(jwks);
@@ -30,7 +30,7 @@ pub async fn serve(port: u16, jwks: Vec<u8>) -> Result<()> {
                 "/jwks.json" => jwks.clone(),
                 _ => {
                     REQUESTS.fetch_add(1, Ordering::Relaxed);
-                    Bytes::from_static(ANSWER)
+                    Bytes::from_static(RESPONSE)
                 }
             };
             let mut response = Response::new(Full::new(body));

@@ -1,4 +1,4 @@
-/** Where the session's state is kept; `localStorage` has this form. */
+/** Storage for the session's state, with the interface of `localStorage`. */
 export interface SessionStorage {
   getItem(name: string): string | null;
   setItem(name: string, value: string): void;
@@ -6,50 +6,50 @@ export interface SessionStorage {
 }
 
 export interface SessionOptions {
-  /** URL of the edge; the page's own origin by default. */
+  /** URL of the edge. Default: the page's origin. */
   url?: string;
-  /** The refresh token in an HttpOnly cookie, out of every script's reach. Default: `false`. */
+  /** Whether the refresh token is in an HttpOnly cookie. Default: `false`. */
   cookie?: boolean;
-  /** How long before its end an access token is renewed, in seconds; no more than half of its life. Default: 60. */
+  /** Seconds before expiry to refresh at; at most half of the token's lifetime. Default: 60. */
   aheadSeconds?: number;
-  /** Other origins that may be given the access token. */
+  /** Other origins that may receive the access token. */
   origins?: string[];
-  /** Sessions of one name are one session in all tabs. Default: the URL. */
+  /** Sessions with the same name are one session in all tabs. Default: the URL. */
   name?: string;
-  /** Default: `localStorage`; in memory where there is none. */
+  /** Default: `localStorage`, or memory if it is unavailable. */
   storage?: SessionStorage;
 }
 
-/** Why there is no session, or none can be had now. */
+/** The reason why there is no session, or why it can't be refreshed now. */
 export class SessionError extends Error {
   constructor(code: string, status: number);
   /** Portcullis's stable code, or `unreachable`. */
   readonly code: string;
-  /** The HTTP status; 0 where nobody answered. */
+  /** The HTTP status, or 0 without a response. */
   readonly status: number;
 }
 
 export interface SessionEvents {
-  /** There is a new access token, by this tab's doing. */
+  /** This tab received a new access token. */
   renewed: Event;
   /** The session is over; `detail.code` says why. */
   ended: CustomEvent<{ code: string }>;
 }
 
-/** A session of Portcullis, one for all tabs of a browser. */
+/** A Portcullis session, shared by all tabs of a browser. */
 export class Session extends EventTarget {
   constructor(options?: SessionOptions);
-  /** Whether somebody is logged in, as far as is known without asking. */
+  /** Whether there is a session, as far as local state shows. */
   readonly active: boolean;
-  /** Begins a session; rejects with a {@link SessionError}. */
+  /** Starts a session. Rejects with a {@link SessionError}. */
   login(username: string, password: string): Promise<{ scope: string }>;
-  /** Ends the session, here and in all tabs; here also if the edge can't be told, which rejects. */
+  /** Ends the session in all tabs. If the edge is unreachable, ends it locally and rejects. */
   logout(): Promise<void>;
-  /** An access token that is good for a while, or null where nobody is logged in. */
+  /** Returns a fresh access token, or `null` without a session. */
   token(): Promise<string | null>;
-  /** `fetch` with the access token; after a 401 the token is renewed and the request sent once more. */
+  /** `fetch` with the access token. After a 401, refreshes the token and retries once. */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
-  /** Lets go of timers and channels; the session itself goes on. */
+  /** Releases timers and channels. The session itself continues. */
   close(): void;
   addEventListener<K extends keyof SessionEvents>(
     type: K, listener: (event: SessionEvents[K]) => void, options?: boolean | AddEventListenerOptions,

@@ -1,10 +1,12 @@
-// A session of Portcullis in a browser. It holds the access token, has it renewed ahead of its end, once for all tabs
-// (Web Locks), tells the other tabs (BroadcastChannel), and sends a request once more after a 401.
+// A Portcullis session in a browser. It holds the access token and refreshes it before it expires.
+// One tab refreshes for all (Web Locks) and notifies the others (BroadcastChannel). A request with
+// a 401 is retried once.
 //
-// In cookie mode the refresh token is in an HttpOnly cookie, out of every script's reach, and the access token in
-// memory alone. Otherwise the pair is in `storage`, where every script of the page can read it.
+// In cookie mode, the refresh token is in an HttpOnly cookie, which scripts can't read, and the
+// access token only in memory. Otherwise the pair is in `storage`, which every script of the page
+// can read.
 
-/** Why there is no session, or none can be had now. `code` is Portcullis's; `status` is 0 where nobody answered. */
+/** Why there is no session, or why it can't be refreshed. `status` is 0 without a response. */
 export class SessionError extends Error {
   constructor(code, status) {
     super(`${code} (${status})`);
@@ -38,18 +40,18 @@ export class Session extends EventTarget {
     this.#key = `portcullis:${options.name ?? this.#url}`;
     if (globalThis.BroadcastChannel) {
       this.#channel = new BroadcastChannel(this.#key);
-      this.#channel.onmessage = ({ data }) => this.#hear(data);
+      this.#channel.onmessage = ({ data }) => this.#receive(data);
       this.#channel.unref?.();
     }
     if (!this.#cookie) this.#adopt(this.#stored()?.access);
   }
 
-  /** Whether somebody is logged in, as far as is known without asking. */
+  /** Whether there is a session, as far as local state shows. */
   get active() {
     return this.#storage.getItem(this.#key) !== null;
   }
 
-  /** Begins a session. */
+  /** Starts a session. */
   async login(username, password) {
     const body = { username, password, ...(this.#cookie && { cookie: true }) };
     const answer = await this.#post('/auth/login', body);
@@ -57,7 +59,7 @@ export class Session extends EventTarget {
     return { scope: answer.scope };
   }
 
-  /** Ends the session, here and in all tabs. It is over here also if the edge can't be told; that rejects. */
+  /** Ends the session in all tabs. If the edge is unreachable, ends it locally and rejects. */
   async logout() {
     const pair = this.#stored();
     try {
@@ -68,24 +70,24 @@ export class Session extends EventTarget {
     }
   }
 
-  /** An access token that is good for a while, or null where nobody is logged in. */
+  /** Returns a fresh access token, or `null` without a session. */
   async token() {
     if (!this.#isFresh()) await this.#refresh((access) => this.#isFresh(access));
     return this.#access?.token ?? null;
   }
 
-  /** `fetch` with the access token. After a 401 the token is renewed and the request sent once more. */
+  /** `fetch` with the access token. After a 401, refreshes the token and retries once. */
   async fetch(input, init) {
     const request = new Request(input instanceof Request ? input : new URL(input, this.#url), init);
     if (!this.#origins.includes(new URL(request.url).origin)) {
       throw new TypeError(`${new URL(request.url).origin} is none of the session's origins`);
     }
-    // A second copy of the body, as long as it may be needed.
-    const again = request.clone();
+    // Keeps a copy of the body for a retry.
+    const retry = request.clone();
     const token = await this.token();
     const first = await send(request, token);
     if (first.status !== 401 || !token) {
-      again.body?.cancel().catch(() => {});
+      retry.body?.cancel().catch(() => {});
       return first;
     }
     try {
@@ -95,10 +97,10 @@ export class Session extends EventTarget {
     }
     if (!this.#access || this.#access.token === token) return first;
     first.body?.cancel().catch(() => {});
-    return send(again, this.#access.token);
+    return send(retry, this.#access.token);
   }
 
-  /** Lets go of timers and channels; the session itself goes on. */
+  /** Releases timers and channels. The session itself continues. */
   close() {
     clearTimeout(this.#timer);
     this.#channel?.close();
@@ -109,7 +111,7 @@ export class Session extends EventTarget {
     return access !== undefined && Date.now() < access.until - Math.min(this.#ahead, (access.until - access.made) / 2);
   }
 
-  // Renews the access token, unless `enough` of one that another tab got meanwhile.
+  // Refreshes the access token, unless another tab already got one that satisfies `enough`.
   #refresh(enough) {
     if (!this.active) return Promise.resolve();
     this.#refreshing ??= this.#locked((waited) => this.#renew(enough, waited)).finally(() => {
@@ -118,18 +120,18 @@ export class Session extends EventTarget {
     return this.#refreshing;
   }
 
-  // Works while no other tab does; it is told whether one had to be waited for.
+  // Runs `work` while no other tab does. Its argument says whether it had to wait for another tab.
   async #locked(work) {
     const locks = globalThis.navigator?.locks;
     if (!locks) return work(false);
-    const atOnce = (lock) => lock && work(false).then(() => true);
-    if (await locks.request(this.#key, { ifAvailable: true }, atOnce)) return undefined;
+    const ifFree = (lock) => lock && work(false).then(() => true);
+    if (await locks.request(this.#key, { ifAvailable: true }, ifFree)) return undefined;
     return locks.request(this.#key, () => work(true));
   }
 
   async #renew(enough, waited) {
-    if (waited) await this.#catchUp(enough, WRITTEN_MS);
-    else if (this.#isBehind()) await this.#catchUp(enough, ANSWER_MS);
+    if (waited) await this.#catchUp(enough, SHARED_MS);
+    else if (this.#isBehind()) await this.#catchUp(enough, REQUESTED_MS);
     const stored = this.#stored();
     if (!stored) return this.#end('session_ended', false);
     if (!this.#cookie) this.#adopt(stored.access);
@@ -145,20 +147,21 @@ export class Session extends EventTarget {
     return undefined;
   }
 
-  // Whether another tab got a token since.
+  // Returns whether another tab has a newer token.
   #isBehind() {
     const stored = this.#stored();
     return stored?.made > this.#made() && (stored.until ?? stored.access?.until) > Date.now();
   }
 
-  // Waits for what the tab got that had the lock before. Neither the storage nor the channel is in step with locks: what was
-  // written and said may still be on its way. A tab that was closed has got nothing; then the edge is asked.
+  // Waits for the token of the tab that had the lock before. Writes to the storage and messages on
+  // the channel may arrive after the lock is free. If that tab was closed, nothing arrives, and
+  // this tab refreshes.
   async #catchUp(enough, ms) {
-    const begun = Date.now();
-    for (let asked = false; this.active && Date.now() - begun < ms; asked = true) {
+    const started = Date.now();
+    for (let requested = false; this.active && Date.now() - started < ms; requested = true) {
       if (!this.#cookie) this.#adopt(this.#stored()?.access);
       if (enough(this.#access) && !this.#isBehind()) return;
-      if (!asked) this.#channel?.postMessage({ wants: this.#made() });
+      if (!requested) this.#channel?.postMessage({ wants: this.#made() });
       await new Promise((resolve) => { setTimeout(resolve, 10); });
     }
   }
@@ -167,7 +170,7 @@ export class Session extends EventTarget {
     return this.#access?.made ?? 0;
   }
 
-  // POST of JSON. What can't do harm twice is tried once more: an answer that was lost is given again.
+  // Sends JSON with POST. Only idempotent requests set `retries`: the edge repeats a lost response.
   async #post(path, body, retries = 0) {
     let failure;
     for (let attempt = 0; attempt <= retries; attempt += 1) {
@@ -180,7 +183,7 @@ export class Session extends EventTarget {
           body: body === undefined ? undefined : JSON.stringify(body),
           credentials: this.#cookie ? 'include' : 'omit',
           cache: 'no-store',
-          signal: AbortSignal.timeout(DEADLINE_MS),
+          signal: AbortSignal.timeout(TIMEOUT_MS),
         });
         const answer = response.status === 204 ? {} : await response.json();
         if (response.ok) return answer;
@@ -193,12 +196,12 @@ export class Session extends EventTarget {
     throw failure;
   }
 
-  // Keeps what the edge gave, and tells the other tabs.
+  // Stores the edge's response, and notifies the other tabs.
   #take(answer) {
     const made = Math.max(Date.now(), (this.#stored()?.made ?? 0) + 1);
     const access = { token: answer.access_token, until: Date.now() + answer.expires_in * 1000, made };
-    const kept = this.#cookie ? { made, until: access.until } : { made, access, refresh: answer.refresh_token };
-    this.#storage.setItem(this.#key, JSON.stringify(kept));
+    const state = this.#cookie ? { made, until: access.until } : { made, access, refresh: answer.refresh_token };
+    this.#storage.setItem(this.#key, JSON.stringify(state));
     this.#adopt(access);
     this.#channel?.postMessage({ access: this.#cookie ? access : undefined });
     this.dispatchEvent(new Event('renewed'));
@@ -208,25 +211,26 @@ export class Session extends EventTarget {
     if (!access || access.made <= this.#made()) return;
     this.#access = access;
     clearTimeout(this.#timer);
-    const life = access.until - Date.now();
-    // Tabs come one after the other; the first renews for all.
-    const wait = Math.max(0, life - Math.min(this.#ahead, life / 2)) + Math.random() * Math.min(1000, life / 10);
+    const lifetime = access.until - Date.now();
+    // The jitter spreads the tabs out, so that the first one refreshes for all.
+    const jitter = Math.random() * Math.min(1000, lifetime / 10);
+    const wait = Math.max(0, lifetime - Math.min(this.#ahead, lifetime / 2)) + jitter;
     this.#timer = setTimeout(() => { this.token().catch(() => {}); }, Math.min(wait, TIMER_MS_MAX));
     this.#timer.unref?.();
   }
 
-  #hear(data) {
+  #receive(data) {
     if (data.ended) this.#end(data.ended, false);
     else if (data.wants !== undefined) {
       if (this.#cookie && this.#made() > data.wants) this.#channel?.postMessage({ access: this.#access });
     } else this.#adopt(this.#cookie ? data.access : this.#stored()?.access);
   }
 
-  #end(code, tells) {
+  #end(code, notifies) {
     const was = this.#access !== undefined || this.active;
     clearTimeout(this.#timer);
     this.#access = undefined;
-    if (tells) {
+    if (notifies) {
       this.#storage.removeItem(this.#key);
       this.#channel?.postMessage({ ended: code });
     }
@@ -251,22 +255,23 @@ function browserStorage() {
   try {
     return globalThis.localStorage;
   } catch {
-    // A page may be forbidden to have one.
+    // A page may have no access to it.
     return undefined;
   }
 }
 
 function memory() {
-  const held = new Map();
+  const items = new Map();
   return {
-    getItem: (name) => held.get(name) ?? null,
-    setItem: (name, value) => { held.set(name, value); },
-    removeItem: (name) => { held.delete(name); },
+    getItem: (name) => items.get(name) ?? null,
+    setItem: (name, value) => { items.set(name, value); },
+    removeItem: (name) => { items.delete(name); },
   };
 }
 
-// For how long a tab waits for what another has got: one that must have, and one that may be gone.
-const WRITTEN_MS = 1000;
-const ANSWER_MS = 200;
-const DEADLINE_MS = 15_000;
+// How long a tab waits for another tab's token: after waiting for its lock, and if it may be
+// closed.
+const SHARED_MS = 1000;
+const REQUESTED_MS = 200;
+const TIMEOUT_MS = 15_000;
 const TIMER_MS_MAX = 2 ** 31 - 1;

@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
             let _ = turn(Reply::text(text));
             // What is kept for one who asks is given to whoever asks the same.
             let answer = CapturedResponse { fields: Vec::new(), body: body.to_owned() };
-            if let Some(commands) = refresh.keep(&answer, "f", [0; 12], 10, &keys) {
+            if let Some(commands) = refresh.store_response(&answer, "f", [0; 12], 10, &keys) {
                 let value = commands[0].words()[2].clone();
                 let Some(LeaseState::Replay { answer: again, .. }) = turn(Reply::Bulk(value)) else {
                     panic!("it is not given again");

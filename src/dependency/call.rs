@@ -100,7 +100,7 @@ fn record_change(
     context: &RequestContext,
 ) {
     let name = dependency.name(context.policy);
-    if context.policy.metrics_seconds > 0 {
+    if context.policy.observability.metrics_seconds > 0 {
         context.isolate.counters.add_breaker_change(&name, state);
     }
     Line::new(Level::Warn, "breaker")

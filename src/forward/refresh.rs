@@ -32,7 +32,7 @@ pub async fn answer(
     // call the auth service.
     let mut used = false;
     loop {
-        let claim = refresh.claim(&context.request_id, lease_seconds, &policy.keys);
+        let claim = refresh.acquire(&context.request_id, lease_seconds, &policy.keys);
         let replies = store::execute(&claim, context).await.unwrap_or_default();
         match refresh.lease_state(&context.request_id, &replies) {
             Some(LeaseState::First { family }) => {
@@ -104,7 +104,7 @@ impl Wait {
     /// Waits until no request holds the lease, or until the time is over.
     async fn for_lease(&mut self, refresh: &Refresh, context: &RequestContext) {
         while self.pause(context).await {
-            let replies = store::execute(&[refresh.look()], context).await.unwrap_or_default();
+            let replies = store::execute(&[refresh.poll()], context).await.unwrap_or_default();
             if Refresh::is_held(replies.first()) == Some(false) {
                 return;
             }
@@ -143,7 +143,7 @@ async fn call_first(
         lease.follow_up(settled.follow_up).await;
     });
     // The auth service's deadline, and the store's around it.
-    let bound_ms = deadline_ms.saturating_add(context.policy.store_deadline_ms.saturating_mul(4));
+    let bound_ms = deadline_ms.saturating_add(context.policy.timeouts.store_ms.saturating_mul(4));
     notify.wait(&context.port, bound_ms.saturating_add(TIMER_MARGIN_MS)).await;
     let Some(handover) = slot.take() else {
         return Err(Outage::AuthTimeout.into());

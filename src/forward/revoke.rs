@@ -28,7 +28,7 @@ pub async fn forget_responses(revocation: Revocation, deadline_ms: u32, context:
             }
         }
     });
-    let bound_ms = policy.store_deadline_ms.saturating_mul(2).saturating_add(TIMER_MARGIN_MS);
+    let bound_ms = policy.timeouts.store_ms.saturating_mul(2).saturating_add(TIMER_MARGIN_MS);
     notify.wait(&context.port, bound_ms).await;
 }
 

@@ -1,7 +1,7 @@
 //! What an isolate counts itself: the rate-limit keys over their quota, local counts for limits
 //! that the store can't count, and invalid tokens.
 
-use portcullis_core::{BucketKey, GenerationalCache, LocalCounts};
+use portcullis_core::{BucketKey, GenerationalCache, LocalCount, LocalCounts, LocalRate};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -12,13 +12,6 @@ pub struct LimitCounters {
     /// Local counts, apart for each limit, so that a flood of one evicts nothing from another.
     local: RefCell<HashMap<&'static str, LocalCounts>>,
     failures: RefCell<LocalCounts>,
-}
-
-/// A quota within a window of time.
-#[derive(Clone, Copy)]
-pub struct Quota {
-    pub count: u32,
-    pub window_seconds: u32,
 }
 
 impl Default for LimitCounters {
@@ -43,30 +36,28 @@ impl LimitCounters {
         self.over.borrow_mut().insert(bucket_key, until_ms, 0);
     }
 
-    /// Counts a request of a limit. Returns how many more are admitted, or else after how many
-    /// milliseconds one would be.
+    /// Counts a request of a limit.
     pub fn count(
         &self,
         limit: &'static str,
         key: [u8; 32],
-        quota: Quota,
+        rate: LocalRate,
         cost: u32,
         now_ms: u64,
-    ) -> Result<u64, u64> {
+    ) -> LocalCount {
         let mut local = self.local.borrow_mut();
         let counts = local.entry(limit).or_insert_with(|| LocalCounts::new(KEYS_PER_GENERATION));
-        counts.count(key, (quota.count, quota.window_seconds, cost), now_ms)
+        counts.count(key, rate, cost, now_ms)
     }
 
     /// Counts an invalid token.
-    pub fn count_failure(&self, key: [u8; 32], quota: Quota, now_ms: u64) {
-        let measure = (quota.count, quota.window_seconds, 1);
-        let _ = self.failures.borrow_mut().count(key, measure, now_ms);
+    pub fn count_failure(&self, key: [u8; 32], rate: LocalRate, now_ms: u64) {
+        self.failures.borrow_mut().count(key, rate, 1, now_ms);
     }
 
     /// Returns for how long a client has sent too many invalid tokens; 0 if it has not.
-    pub fn failure_wait_ms(&self, key: [u8; 32], quota: Quota, now_ms: u64) -> u64 {
-        self.failures.borrow_mut().wait_ms(key, quota.count, quota.window_seconds, now_ms)
+    pub fn failure_wait_ms(&self, key: [u8; 32], rate: LocalRate, now_ms: u64) -> u64 {
+        self.failures.borrow_mut().wait_ms(key, rate, now_ms)
     }
 }
 

@@ -37,7 +37,7 @@ pub fn record(ending: &Ending<'_>, context: &RequestContext) {
             ],
         });
     }
-    if context.policy.metrics_seconds == 0 {
+    if context.policy.observability.metrics_seconds == 0 {
         return;
     }
     let (counters, outcome) = (&context.isolate.counters, ending.outcome);
@@ -72,7 +72,7 @@ pub fn record(ending: &Ending<'_>, context: &RequestContext) {
 /// Sends what was counted, after the response. What the store does not take is sent with the next
 /// batch.
 fn send_batch_if_due(context: &RequestContext) {
-    let interval_ms = u64::from(context.policy.metrics_seconds) * 1000;
+    let interval_ms = u64::from(context.policy.observability.metrics_seconds) * 1000;
     if !context.isolate.counters.is_batch_due(context.now_ms, interval_ms) {
         return;
     }

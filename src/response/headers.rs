@@ -21,7 +21,7 @@ pub fn info_headers(refused: bool, context: &RequestContext) -> Fields {
     if let Some(degraded) = trace.degraded.get() {
         fields.push(("portcullis-degraded", degraded.to_owned()));
     }
-    if context.policy.server_timing {
+    if context.policy.observability.server_timing {
         let total = clock::now_ms().saturating_sub(context.now_ms);
         let cache = trace.verdict_source.get().map(VerdictSource::name);
         let cache = cache.map(|name| format!("cache;desc={name}, ")).unwrap_or_default();

@@ -112,11 +112,11 @@ pub fn remember(
 
 /// Writes to the store, after the response and once a minute, that a session was used.
 pub fn record_session_seen(permit: &Permit<'_>, context: &RequestContext) {
-    let Some((hash, commands)) = permit.seen(context.now) else {
+    let Some((hash, commands)) = permit.touch_session(context.now) else {
         return;
     };
     if context.isolate.tokens.is_seen_due(hash, context.now_ms)
-        && context.store_outage.get().is_none()
+        && context.store_failure.get().is_none()
     {
         context.spawn(|context| async move {
             store::write(&commands, &context).await;

@@ -28,7 +28,7 @@ pub async fn resolve_opaque(
     let kept_seconds = |record: &TokenRecord| {
         let (exp, asked_at) = (record.exp.map(UnixSeconds), record.asked_at.map(UnixSeconds));
         let bound = policy.revocation_seconds_max;
-        provider.introspection.keeps_seconds(exp, asked_at, bound, context.now)
+        provider.introspection.cacheable_seconds(exp, asked_at, bound, context.now)
     };
     let verify = |record: TokenRecord| {
         // In whole seconds, as the record counts.
@@ -39,7 +39,8 @@ pub async fn resolve_opaque(
     if policy.revocation_seconds_max > 0 || provider.introspection.revocations_in_store {
         let record = read_record(check, hash, context).await?;
         let issuer = policy.issuers.get(provider.issuer);
-        let reading = issuer.map(|issuer| Introspection::reading(issuer, &policy.other_claims));
+        let reading =
+            issuer.map(|issuer| Introspection::settings_hash(issuer, &policy.other_claims));
         // A record that does not name its reading was written by the issuer itself.
         let readable = |record: &TokenRecord| record.read_as.is_none() || record.read_as == reading;
         let record = record.filter(|record| readable(record) && kept_seconds(record) > 0);
@@ -48,7 +49,7 @@ pub async fn resolve_opaque(
             return verify(record);
         }
     }
-    let reason = context.store_outage.get().map_or(Reason::Opaque, |_| Reason::StoreOutage);
+    let reason = context.store_failure.get().map_or(Reason::Opaque, |_| Reason::StoreOutage);
     let record = introspect(provider, reason, hash, context).await?;
     write_record(&record, kept_seconds(&record), hash, context);
     verify(record)
@@ -109,7 +110,7 @@ pub async fn complete(
     if missing == Missing::Record {
         let exp = record.exp.map(UnixSeconds);
         let bound = context.policy.revocation_seconds_max;
-        let seconds = provider.introspection.keeps_seconds(exp, None, bound, context.now);
+        let seconds = provider.introspection.cacheable_seconds(exp, None, bound, context.now);
         write_record(&record, seconds, hash, context);
     }
     if missing == Missing::Store {
@@ -121,7 +122,7 @@ pub async fn complete(
 /// Writes a record to the store, after the response. If that fails, the token's next request leads
 /// to another introspection, and nothing else.
 fn write_record(record: &TokenRecord, seconds: u64, hash: TokenHash, context: &RequestContext) {
-    if seconds == 0 || context.store_outage.get().is_some() {
+    if seconds == 0 || context.store_failure.get().is_some() {
         return;
     }
     let key = context.policy.keys.token(&hash);
@@ -149,7 +150,7 @@ async fn introspect(
     if !limits.admits(reason, policy.introspections_per_second_max, context.now) {
         return Err(Outage::IntrospectionBusy.into());
     }
-    let deadline_ms = policy.introspection_deadline_ms;
+    let deadline_ms = policy.timeouts.introspection_ms;
     let begun_ms = clock::now_ms();
     let work = request(provider, issuer, context);
     let outcome =
@@ -175,7 +176,7 @@ async fn request(
     context: &RequestContext,
 ) -> (Health, Result<TokenRecord, Refusal>) {
     let policy = context.policy;
-    let until_ms = clock::now_ms() + u64::from(policy.introspection_deadline_ms);
+    let until_ms = clock::now_ms() + u64::from(policy.timeouts.introspection_ms);
     let question = provider.introspection.request(provider.token);
     let request = TextRequest {
         method: "POST",

@@ -6,8 +6,7 @@ use crate::platform::log::{Level, Line};
 use crate::platform::protocol::{TextRequest, TextResponse};
 use crate::platform::{cache, clock};
 use crate::token::key_sets::{FetchedKeys, age_ms_max};
-use portcullis_core::{Issuer, Jwks, KeyLocation, KeySource};
-use sha2::{Digest as _, Sha256};
+use portcullis_core::{Issuer, Jwks, KeyLocation, KeySource, TokenHash};
 
 /// Why a key set is fetched.
 pub enum Cause {
@@ -85,7 +84,7 @@ async fn find(
     };
     // By issuer as well, because a document was checked for one issuer only when it was fetched.
     let source = format!("{}\n{url}", issuer.issuer);
-    let key = format!("https://keys.portcullis.invalid/{:x}", Sha256::digest(source));
+    let key = format!("https://keys.portcullis.invalid/{}", TokenHash::of(&source));
     let cached = match cause {
         Cause::Age => read_cached(&key, context).await,
         Cause::UnknownKid(_) => None,
@@ -96,7 +95,7 @@ async fn find(
         current.is_none_or(|key_set| key_set.fetched_at_ms < Some(document.fetched_at_ms))
     };
     if let Some(document) = &cached {
-        let fresh = age_ms(document) < u64::from(policy.keys_fresh_seconds) * 1000;
+        let fresh = age_ms(document) < u64::from(policy.key_sets.fresh_seconds) * 1000;
         if fresh
             && newer(document)
             && let Some(imported) = parse(issuer, &document.text, context).await
@@ -157,7 +156,7 @@ async fn get(issuer: &Issuer, url: &str, context: &RequestContext) -> Option<Str
         request_id: &context.request_id,
         authorization: None,
         body: None,
-        deadline_ms: context.policy.keys_deadline_ms,
+        deadline_ms: context.policy.timeouts.key_set_ms,
         bytes_max: DOCUMENT_BYTES_MAX,
     };
     let fault = match request.send(&context.port).await {

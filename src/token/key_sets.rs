@@ -82,7 +82,7 @@ impl KeySet {
             return Age::Fresh;
         };
         let age_ms = now_ms.saturating_sub(fetched_at_ms);
-        let fresh_ms = u64::from(policy.keys_fresh_seconds) * 1000;
+        let fresh_ms = u64::from(policy.key_sets.fresh_seconds) * 1000;
         match age_ms {
             _ if age_ms < fresh_ms / 5 * 4 => Age::Fresh,
             _ if age_ms < fresh_ms => Age::Ageing,
@@ -194,17 +194,17 @@ impl KeySets {
 
 /// The age from which on a key set is not used.
 pub fn age_ms_max(policy: &Policy) -> u64 {
-    u64::from(policy.keys_fresh_seconds.max(policy.keys_stale_seconds_max)) * 1000
+    u64::from(policy.key_sets.fresh_seconds.max(policy.key_sets.stale_seconds_max)) * 1000
 }
 
 /// The pause after a failed fetch.
 pub fn cool_down_ms(policy: &Policy) -> u64 {
-    u64::from(policy.keys_cool_down_seconds) * 1000
+    u64::from(policy.key_sets.cool_down_seconds) * 1000
 }
 
 /// The longest time of a fetch: a metadata document, a key set, and the platform's cache.
 pub fn fetch_ms_max(policy: &Policy) -> u64 {
-    u64::from(policy.keys_deadline_ms) * 2 + 500
+    u64::from(policy.timeouts.key_set_ms) * 2 + 500
 }
 
 /// The number of unknown `kid`s that are searched for within one cool-down.

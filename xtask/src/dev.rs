@@ -1,8 +1,9 @@
 //! The system for a person: fixed ports, a state that lasts, and lines to paste.
 
-use crate::stack::{self, Database, Engine, Plan, USERNAME, loopback};
-use crate::tools::{self, Extent};
-use crate::{at, edge, process};
+use crate::stack::{self, Binaries, Database, Engine, Plan, USERNAME, loopback};
+use crate::tools::Extent;
+use crate::workspace::at;
+use crate::{edge, process};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
@@ -37,8 +38,7 @@ pub fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
     process::listen()?;
     check_ports(options)?;
-    let tools = tools::ensure(Extent::Stack)?;
-    stack::build(&tools)?;
+    let tools = stack::prepare(Extent::Stack, Binaries::Current)?;
     let folder = at(".dev");
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     let secrets = secrets()?;
@@ -76,7 +76,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Names every port that somebody has already, with the flag that changes it.
+/// Returns an error that names every port that is taken, with the flag that changes it.
 fn check_ports(options: &Options) -> Result<()> {
     let wanted = [
         ("--port", options.port),
@@ -101,7 +101,7 @@ struct Secrets {
     password: String,
 }
 
-/// The secrets of this folder's system, made once.
+/// Returns the secrets of this folder's system, and makes them the first time.
 fn secrets() -> Result<Secrets> {
     let file = at(".dev/secrets.json");
     let held: Value = fs::read_to_string(&file)
@@ -115,7 +115,7 @@ fn secrets() -> Result<Secrets> {
     {
         return Ok(Secrets { store_token, record_encryption_key, master_key, password });
     }
-    // The user that goes with an older password is in the database, and so are keys under an older master key.
+    // The database has a user with the older password, and keys under the older master key.
     for name in ["auth.db", "auth.db-wal", "auth.db-shm"] {
         let _ = fs::remove_file(at(".dev").join(name));
     }

@@ -1,6 +1,6 @@
-//! What a developer or a machine does with this workspace. `tools.rs` sets the machine up, `worker.rs`
-//! builds the Worker, `stack.rs` runs the system (`edge.rs` and `postgres.rs` are parts of it), `dev.rs` runs it for a person,
-//! `test.rs` tests it, `bench.rs` measures it.
+//! What a developer or a machine does with this workspace. `tools` sets the machine up, `worker`
+//! builds the Worker, `stack` runs the system (`edge` and `postgres` configure parts of it), `dev`
+//! runs it for a person, `test` tests it, and `bench` measures it.
 
 mod bench;
 mod dev;
@@ -8,14 +8,17 @@ mod edge;
 mod postgres;
 mod process;
 mod stack;
+mod tasks;
 mod test;
 mod tools;
 mod worker;
+mod workspace;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
+use tools::Extent;
+use workspace::{at, cargo, root};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Set up, run and test Portcullis")]
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Bench(options) => bench::run(&options),
         Task::Dev(options) => dev::run(&options),
-        Task::Setup => tools::ensure(tools::Extent::Everything).map(|_| ()),
+        Task::Setup => set_up(),
         Task::Stack(options) => stack::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Worker => build_worker(),
@@ -59,27 +62,13 @@ fn main() -> ExitCode {
     }
 }
 
+fn set_up() -> Result<()> {
+    process::listen()?;
+    tools::ensure(Extent::Everything)?;
+    Ok(())
+}
+
 fn build_worker() -> Result<()> {
-    let tools = tools::ensure(tools::Extent::Worker)?;
-    worker::build(&tools)
-}
-
-/// Cargo, building where we look for what it built, whatever the environment says.
-fn cargo() -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(root())
-        .env("CARGO_TARGET_DIR", at("target"))
-        .env_remove("CARGO_BUILD_TARGET");
-    cargo
-}
-
-/// The workspace's folder.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
-}
-
-/// A path below the workspace's folder.
-fn at(path: &str) -> PathBuf {
-    root().join(path)
+    process::listen()?;
+    worker::prepare()
 }

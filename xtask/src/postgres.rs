@@ -1,7 +1,7 @@
 //! A PostgreSQL of the stack's own.
 
-use crate::process::{self, Server, Step, step};
-use crate::stack::Servers;
+use crate::process::{self, Server, Servers};
+use crate::tasks::step;
 use crate::tools;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -9,18 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Where this process has one. Not below the workspace, which the user postgres may not be able to enter; and
-/// short, since a socket's path has 107 bytes.
+/// Returns the folder of this process's PostgreSQL. It is not below the workspace, which the user
+/// postgres may not be able to enter. It is short, since a socket's path has 107 bytes.
 pub fn folder() -> PathBuf {
     std::env::temp_dir().join(format!("portcullis-postgres-{}", std::process::id()))
 }
 
-/// How it is reached.
+/// Returns the URL of the PostgreSQL in a folder.
 pub fn url(folder: &Path) -> String {
     format!("postgres://postgres@localhost/postgres?host={}", folder.display())
 }
 
-/// PostgreSQL with a folder and a socket of its own. It refuses to run as root.
+/// Starts a PostgreSQL with a folder and a socket of its own. As root, starts it as the user
+/// postgres, since it refuses to run as root.
 pub fn start(folder: &Path, log: impl Fn(&str) -> PathBuf, servers: &mut Servers) -> Result<()> {
     let bin = tools::postgres_bin().context("PostgreSQL is not installed")?;
     let data = folder.join("data");
@@ -41,9 +42,7 @@ pub fn start(folder: &Path, log: impl Fn(&str) -> PathBuf, servers: &mut Servers
     }
     let mut initdb = command("initdb");
     initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-N"]);
-    let make =
-        Step { place: 1, of: 1, name: "PostgreSQL: make a cluster".to_owned(), seconds_max: None };
-    step(&make, &mut initdb, &log("initdb"))?;
+    step("PostgreSQL: make a cluster", &mut initdb, &log("initdb"))?;
     let mut postgres = command("postgres");
     postgres.arg("-D").arg(&data).args(["-c", "listen_addresses=", "-k"]).arg(folder);
     let mut server = Server::start("postgres", &mut postgres, log("postgres"))?;

@@ -1,8 +1,11 @@
-//! The Worker's bundle: compiled, bound, optimised, and not built again while its sources stay.
+//! The Worker's bundle: compiled, bound, bundled and optimised. It is built only if its sources have
+//! changed.
 
-use crate::process::{Step, step};
-use crate::tools::Tools;
-use crate::{at, edge, root};
+use crate::edge;
+use crate::process::output;
+use crate::tasks::{Runner, TaskId, Tasks};
+use crate::tools::{Extent, Installed, Setup, Tools};
+use crate::workspace::{at, cargo, root};
 use anyhow::{Context as _, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,57 +14,113 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Builds build/index.js and build/index_bg.wasm, if their sources have changed.
 pub fn build(tools: &Tools) -> Result<()> {
+    let mut tasks = Tasks::default();
+    add(&mut tasks, tools, &Installed::default())?;
+    tasks.run()
+}
+
+/// Installs what the build needs, and builds, at the same time where possible.
+pub fn prepare() -> Result<()> {
+    let tools = Tools::default();
+    let mut tasks = Tasks::default();
+    let installed = Setup::find(Extent::Worker)?.add(&mut tasks);
+    add(&mut tasks, &tools, &installed)?;
+    tasks.run()
+}
+
+/// Adds the tasks of the build, if the sources have changed. Returns the task after which Cargo is
+/// free to build into `target/` again.
+pub fn add<'a>(
+    tasks: &mut Tasks<'a>,
+    tools: &'a Tools,
+    installed: &Installed,
+) -> Result<Option<TaskId>> {
     let (stamp_file, stamp) = (at("build/.stamp"), sources_hash()?);
     if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp)
         && edge::BUNDLE.iter().all(|name| at("build").join(name).exists())
     {
-        return Ok(());
+        return Ok(None);
     }
     let _ = fs::remove_file(&stamp_file);
-    let name = |name: &str| format!("the Worker: {name}");
-    let progress = |place, what| Step { place, of: 3, name: name(what), seconds_max: None };
+    let ids = |ids: &[Option<TaskId>]| -> Vec<TaskId> { ids.iter().flatten().copied().collect() };
+    let binder = tasks.add("the Worker's binder: build", &ids(&[installed.compiler]), build_binder);
+    let compiled = tasks.add(
+        "the Worker: compile",
+        &ids(&[installed.compiler, installed.wasm_target]),
+        |runner| compile(runner, tools),
+    );
+    let bound = tasks.add("the Worker: bind", &[binder, compiled], bind);
+    let after = ids(&[Some(bound), installed.npm]);
+    tasks.add("the Worker: bundle and optimise", &after, move |runner| {
+        bundle(tools)?;
+        optimise(runner, tools)?;
+        fs::write(stamp_file, stamp)?;
+        Ok(())
+    });
+    Ok(Some(binder))
+}
+
+/// Builds the program that generates the glue.
+fn build_binder(runner: &Runner) -> Result<()> {
+    let mut cargo = cargo();
+    cargo.args(["build", "-p", "xtask-bind"]);
+    runner.run(&mut cargo, &at("target/log/worker-binder.log"))
+}
+
+fn compile(runner: &Runner, tools: &Tools) -> Result<()> {
     let mut cargo = tools.wasm_command("cargo");
     cargo.args(["build", "--lib", "--target", "wasm32-unknown-unknown", "--profile", "worker"]);
-    step(&progress(1, "compile"), &mut cargo, &at("target/log/worker-compile.log"))?;
+    runner.run(&mut cargo, &at("target/log/worker-compile.log"))
+}
 
-    // The script that joins both sides, beside those of our own that it imports.
-    let joined = at("target/wasm/joined");
-    let mut bindgen = tools.command("wasm-bindgen");
-    bindgen.args(["--target", "web", "--experimental-reset-state-function"]);
-    bindgen.arg("--out-dir").arg(&joined);
-    bindgen.arg(at("target/wasm/wasm32-unknown-unknown/worker/portcullis_edge.wasm"));
-    step(&progress(2, "bind"), &mut bindgen, &at("target/log/worker-bind.log"))?;
-    for script in ["worker.js", "protocol.js", "http.js", "platform.js", "crypto.js"] {
-        fs::copy(at("src/js").join(script), joined.join(script))?;
+/// Generates the glue between Wasm and JavaScript, next to the scripts of our own that import it.
+fn bind(runner: &Runner) -> Result<()> {
+    let mut bind = Command::new(at("target/debug/xtask-bind"));
+    bind.arg(at("target/wasm/wasm32-unknown-unknown/worker/portcullis_edge.wasm")).arg(at(GLUE));
+    runner.run(&mut bind, &at("target/log/worker-bind.log"))?;
+    for file in fs::read_dir(at(SCRIPTS))? {
+        let path = file?.path();
+        if let (Some("js"), Some(name)) =
+            (path.extension().and_then(|e| e.to_str()), path.file_name())
+        {
+            fs::copy(&path, at(GLUE).join(name))?;
+        }
     }
-    fs::create_dir_all(at("build"))?;
-    // The types that src/js is checked with.
-    fs::copy(joined.join("portcullis_edge.d.ts"), at("build/portcullis_edge.d.ts"))?;
-    let mut esbuild = tools.command("esbuild");
-    esbuild.arg(joined.join("worker.js")).args(["--bundle", "--format=esm", "--minify"]);
-    esbuild.args(["--external:./index_bg.wasm", "--external:cloudflare:*"]);
-    esbuild.arg(format!("--outfile={}", at("build/index.js").display()));
-    crate::bench::output(&mut esbuild)?;
-
-    let (wasm, small) = (joined.join("portcullis_edge_bg.wasm"), at("build/index_bg.wasm"));
-    let mut wasm_opt = tools.command("wasm-opt");
-    // Once more for the size as it is sent: what was inlined is not repeated, and functions of like names lie side by
-    // side, where gzip finds what they share.
-    let ordered = joined.join("ordered.wasm");
-    wasm_opt.args(["-Oz", "-g", "--reorder-functions-by-name", "--strip-producers"]);
-    wasm_opt.args(INLINE_LITTLE).args(WASM_FEATURES).arg(&wasm).arg("-o").arg(&ordered);
-    step(&progress(3, "optimise"), &mut wasm_opt, &at("target/log/worker-optimise.log"))?;
-    let mut strip = tools.command("wasm-opt");
-    strip.args(["--strip-debug"]).args(WASM_FEATURES).arg(&ordered).arg("-o").arg(&small);
-    crate::bench::output(&mut strip)?;
-    fs::write(stamp_file, stamp)?;
     Ok(())
 }
 
-/// The bundle's size as Cloudflare counts it: each module compressed.
+/// Makes one script of ours and the glue.
+fn bundle(tools: &Tools) -> Result<()> {
+    fs::create_dir_all(at("build"))?;
+    let mut esbuild = tools.command("esbuild");
+    esbuild.arg(at(GLUE).join(ENTRY)).args(["--bundle", "--format=esm", "--minify"]);
+    esbuild.args(["--external:./index_bg.wasm", "--external:cloudflare:*"]);
+    esbuild.arg(format!("--outfile={}", at("build/index.js").display()));
+    output(&mut esbuild)?;
+    Ok(())
+}
+
+/// Optimises the module for its size as it is sent, which is compressed.
+fn optimise(runner: &Runner, tools: &Tools) -> Result<()> {
+    let folder = at(GLUE);
+    let (bound, ordered) = (folder.join("portcullis_edge_bg.wasm"), folder.join("ordered.wasm"));
+    // Functions of similar names lie side by side, where gzip finds what they share.
+    let mut wasm_opt = tools.command("wasm-opt");
+    wasm_opt.args(["-Oz", "-g", "--reorder-functions-by-name", "--strip-producers"]);
+    wasm_opt.args(INLINE_LITTLE).args(WASM_FEATURES).arg(&bound).arg("-o").arg(&ordered);
+    runner.run(&mut wasm_opt, &at("target/log/worker-optimise.log"))?;
+    // The names have done their work.
+    let mut strip = tools.command("wasm-opt");
+    strip.args(["--strip-debug"]).args(WASM_FEATURES).arg(&ordered);
+    strip.arg("-o").arg(at("build/index_bg.wasm"));
+    runner.run(&mut strip, &at("target/log/worker-strip.log"))
+}
+
+/// Returns the bundle's size as Cloudflare counts it: each module compressed.
 pub fn gzip_bytes() -> Result<usize> {
     let mut sum = 0;
     for name in ["build/index.js", "build/index_bg.wasm"] {
@@ -81,8 +140,9 @@ fn sources_hash() -> Result<String> {
         "Cargo.toml",
         "Cargo.lock",
         "package-lock.json",
+        "xtask/bind/src/main.rs",
+        "xtask/src/tools/toolchain.rs",
         "xtask/src/worker.rs",
-        "xtask/src/tools.rs",
         "crates/core/Cargo.toml",
         "crates/memcached/Cargo.toml",
         "crates/redis-rest/Cargo.toml",
@@ -109,12 +169,19 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// No function goes where it is called for being called just there, which costs bytes once they are compressed.
+/// The folder of the scripts of our own, and the one that the platform calls.
+const SCRIPTS: &str = "src/js";
+const ENTRY: &str = "worker.js";
+
+/// The folder of the glue and of copies of our scripts.
+const GLUE: &str = "target/wasm/joined";
+
+/// Functions are not inlined for having one caller, which costs bytes once they are compressed.
 const INLINE_LITTLE: [&str; 2] =
     ["--one-caller-inline-max-function-size=0", "--always-inline-max-function-size=0"];
 
-/// What rustc emits for wasm32, and the exceptions of wasm-bindgen's wrappers. Named one by one, so that
-/// no encoding is used that workerd does not know.
+/// What rustc emits for wasm32, and the exceptions of wasm-bindgen's wrappers. Named one by one, so
+/// that no encoding is used that workerd does not know.
 const WASM_FEATURES: [&str; 7] = [
     "--enable-bulk-memory",
     "--enable-exception-handling",

@@ -1,151 +1,164 @@
-//! The commands of whoever runs the service: users, sessions, keys. What they revoke is told to the store before
-//! they end; what they find is one JSON line each.
+//! The operator's commands: users, sessions and keys. They print JSON, one object a line.
 
-use crate::audit::{Actor, Event, Happened, Whence};
-use crate::config::{KeysAction, Link, SessionsAction, UserAction};
-use crate::db::{Db, Ended, Grant, User, Which};
-use crate::keys::{LEAD_SECONDS, Role};
-use crate::publish::{Delivery, MARKER_SECONDS, Publisher};
+use crate::accounts::{
+    PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, hash_password, is_acceptable_password,
+};
+use crate::audit::{Actor, ClientInfo, Event, EventKind};
+use crate::cli::{KeysAction, SessionsAction, UserAction};
+use crate::clock::now;
+use crate::config::StoreSettings;
+use crate::db::{AuditedChange, Db, EndedSession, PasswordChange, SessionSelector, User};
+use crate::error::BoxError;
+use crate::maintenance::Maintenance;
+use crate::outbox::{Delivery, Publisher, REVOCATION_SECONDS};
+use crate::random::random_id;
+use crate::signing_keys::{KeyRole, PUBLISH_SECONDS, key_role};
 use crate::store::Store;
-use crate::upkeep::Upkeep;
-use crate::{Outcome, now, password, token};
+use portcullis_core::StoreKeys;
 use serde_json::json;
 use std::io::Read as _;
 use std::sync::Arc;
 
-/// A database, and the store that hears of what changes in it.
+/// The commands that change the store, too.
 pub struct Admin {
     db: Arc<Db>,
     publisher: Publisher,
 }
 
 impl Admin {
-    /// Opens both; the store is asked only when there is something to tell.
-    pub fn new(db: Db, link: &Link) -> Outcome<Self> {
+    /// Creates a client of the store, which connects only to write.
+    pub fn new(db: Db, settings: &StoreSettings) -> Result<Self, BoxError> {
         let db = Arc::new(db);
-        let store = Arc::new(Store::new(&link.store_url, &link.store_token)?);
-        let publisher = Publisher::new(Arc::clone(&db), store, link);
+        let store = Arc::new(Store::new(&settings.url, &settings.token)?);
+        let keys = StoreKeys::new(&settings.key_prefix);
+        let publisher = Publisher::new(Arc::clone(&db), store, &settings.issuer, keys);
         Ok(Self { db, publisher })
     }
 
-    /// Changes a user who is there.
-    pub async fn user(&self, action: &UserAction) -> Outcome {
-        let (now, whence) = (now(), Whence::default());
-        let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
-        let event = |happened, user: &User| {
-            vec![Event::new(happened, Actor::Operator, &whence).of(&user.id)]
-        };
+    /// Changes an existing user.
+    pub async fn user(&self, action: &UserAction) -> Result<(), BoxError> {
+        let (now, client) = (now(), ClientInfo::default());
+        let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
+        let event = |kind, user: &User| [Event::new(kind, Actor::Operator, &client).user(&user.id)];
         let (done, rows) = match action {
             UserAction::Add { .. } => return Err("adding a user needs no store".into()),
             UserAction::Disable { username } => {
-                let user = self.found(username).await?;
-                let events = event(Happened::UserDisabled, &user);
-                let grant = Grant { now, events: &events };
-                let commands = self.publisher.disabled(&user.id);
-                ("disabled", self.db.set_disabled(&user.id, true, commands, &grant, revoke).await?)
+                let user = self.find_user(username).await?;
+                let events = event(EventKind::UserDisabled, &user);
+                let change = AuditedChange { now, events: &events };
+                let commands = self.publisher.commands().user_disabled(&user.id);
+                ("disabled", self.db.set_disabled(&user.id, true, commands, &change, revoke).await?)
             }
             UserAction::Enable { username } => {
-                let user = self.found(username).await?;
-                let events = event(Happened::UserEnabled, &user);
-                let grant = Grant { now, events: &events };
-                let commands = self.publisher.enabled(&user.id);
-                ("enabled", self.db.set_disabled(&user.id, false, commands, &grant, revoke).await?)
+                let user = self.find_user(username).await?;
+                let events = event(EventKind::UserEnabled, &user);
+                let change = AuditedChange { now, events: &events };
+                let commands = self.publisher.commands().user_enabled(&user.id);
+                ("enabled", self.db.set_disabled(&user.id, false, commands, &change, revoke).await?)
             }
             UserAction::Passwd { username } => {
-                let user = self.found(username).await?;
-                let hash = password::hash(&new_password()?)?;
-                let events = event(Happened::PasswordChanged, &user);
-                let grant = Grant { now, events: &events };
-                let ended = self.db.set_password(&user.id, (None, &hash), None, &grant, revoke);
-                let ended = ended.await?.ok_or("the user is gone")?;
-                ("password_set", ended.into_iter().map(|ended| ended.pending).collect())
+                let user = self.find_user(username).await?;
+                let hash = hash_password(&read_password()?)?;
+                let events = event(EventKind::PasswordChanged, &user);
+                let change = AuditedChange { now, events: &events };
+                let password = PasswordChange {
+                    user_id: &user.id,
+                    old_hash: None,
+                    new_hash: &hash,
+                    except_session: None,
+                };
+                let ended = self.db.set_password(&password, &change, revoke).await?;
+                let ended = ended.ok_or("the user is gone")?;
+                ("password_set", ended.into_iter().map(|ended| ended.outbox_row).collect())
             }
         };
-        let store = said(self.publisher.deliver(&rows).await);
-        say(&json!({ "done": done, "store": store }));
+        let store = store_status(self.publisher.deliver(&rows).await);
+        print_line(&json!({ "done": done, "store": store }));
         Ok(())
     }
 
     /// Ends sessions.
-    pub async fn revoke(&self, action: &SessionsAction) -> Outcome {
+    pub async fn revoke(&self, action: &SessionsAction) -> Result<(), BoxError> {
         let SessionsAction::Revoke { session, username } = action else {
             return Err("listing sessions needs no store".into());
         };
-        let (now, whence) = (now(), Whence::default());
-        let revoke = |ended: &Ended| self.publisher.revoked(ended, now);
-        let event = Event::new(Happened::SessionRevoked, Actor::Operator, &whence);
+        let (now, client) = (now(), ClientInfo::default());
+        let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
+        let event = Event::new(EventKind::SessionRevoked, Actor::Operator, &client);
         let user = match username {
-            Some(username) => Some(self.found(username).await?),
+            Some(username) => Some(self.find_user(username).await?),
             None => None,
         };
-        let (which, event) = match (session, &user) {
-            (Some(id), _) => (Which::One(id), event.session(id)),
+        let (selector, event) = match (session, &user) {
+            (Some(id), _) => (SessionSelector::One(id), event.session(id)),
             (None, Some(user)) => {
-                let which = Which::OfUser { user_id: &user.id, kept: None };
-                (which, event.of(&user.id).detail("all"))
+                let selector = SessionSelector::OfUser { user_id: &user.id, except: None };
+                (selector, event.user(&user.id).detail("all"))
             }
             (None, None) => return Err("give --session or --username".into()),
         };
         let events = [event];
-        let grant = Grant { now, events: &events };
-        let ended = self.db.end_sessions(which, "operator", &grant, revoke).await?;
+        let change = AuditedChange { now, events: &events };
+        let ended = self.db.end_sessions(selector, "operator", &change, revoke).await?;
         if ended.is_empty() && session.is_some() {
             return Err("there is no such session".into());
         }
-        let store = said(self.publisher.deliver_ended(&ended).await);
-        say(&json!({ "done": "revoked", "sessions": ended.len(), "store": store }));
+        let store = store_status(self.publisher.deliver_ended(&ended).await);
+        print_line(&json!({ "done": "revoked", "sessions": ended.len(), "store": store }));
         Ok(())
     }
 
-    /// Tells the store everything again.
-    pub async fn reconcile(&self) -> Outcome {
+    /// Republishes all live revocations.
+    pub async fn reconcile(&self) -> Result<(), BoxError> {
         let drained = self.publisher.drain().await;
-        let told = self.publisher.reconcile(MARKER_SECONDS, now()).await?;
-        say(&json!({ "done": "reconciled", "told": told, "outbox_empty": drained }));
+        let republished = self.publisher.reconcile(REVOCATION_SECONDS, now()).await?;
+        print_line(&json!({ "done": "reconciled", "told": republished, "outbox_empty": drained }));
         Ok(())
     }
 
-    /// Deletes what has ended.
-    pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Outcome {
+    /// Deletes expired rows.
+    pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Result<(), BoxError> {
         let publisher = Arc::new(self.publisher);
-        let upkeep = Upkeep { db: self.db, publisher, idle_seconds, audit_seconds };
-        let deleted = upkeep.clean(now()).await?;
-        let store = if upkeep.publisher.drain().await { "told" } else { "pending" };
-        say(&json!({ "done": "cleaned_up", "deleted": deleted, "store": store }));
+        let maintenance = Maintenance { db: self.db, publisher, idle_seconds, audit_seconds };
+        let deleted = maintenance.delete_expired(now()).await?;
+        let store = if maintenance.publisher.drain().await { "told" } else { "pending" };
+        print_line(&json!({ "done": "cleaned_up", "deleted": deleted, "store": store }));
         Ok(())
     }
 
-    async fn found(&self, username: &str) -> Outcome<User> {
-        find(&self.db, username).await
+    async fn find_user(&self, username: &str) -> Result<User, BoxError> {
+        find_user(&self.db, username).await
     }
 }
 
 /// Adds a user; the password is read from standard input.
-pub async fn add_user(db: &Db, username: &str, scope: &str) -> Outcome {
+pub async fn add_user(db: &Db, username: &str, scope: &str) -> Result<(), BoxError> {
     if username.is_empty() || username.len() > 256 || username.contains('\0') {
         return Err("a username has 1 to 256 bytes, and no NUL".into());
     }
     let user = User {
-        id: token::random_name(),
+        id: random_id(),
         username: username.to_owned(),
-        password_hash: password::hash(&new_password()?)?,
+        password_hash: hash_password(&read_password()?)?,
         scope: scope.to_owned(),
         disabled: false,
     };
-    let event = Event::new(Happened::UserAdded, Actor::Operator, &Whence::default());
-    let events = [event.of(&user.id)];
+    let event = Event::new(EventKind::UserAdded, Actor::Operator, &ClientInfo::default());
+    let events = [event.user(&user.id)];
     if !db.add_user(&user, &events, now()).await? {
         return Err(format!("a user named {username} exists already").into());
     }
-    say(&json!({ "done": "user_added", "username": username, "scope": scope, "id": user.id }));
+    print_line(
+        &json!({ "done": "user_added", "username": username, "scope": scope, "id": user.id }),
+    );
     Ok(())
 }
 
-/// Shows a user's sessions, a line each.
-pub async fn list_sessions(db: &Db, username: &str, idle_seconds: u64) -> Outcome {
-    let user = find(db, username).await?;
-    for session in db.sessions(&user.id, now(), idle_seconds).await? {
-        say(&json!({
+/// Lists a user's active sessions, one line each.
+pub async fn list_sessions(db: &Db, username: &str, idle_seconds: u64) -> Result<(), BoxError> {
+    let user = find_user(db, username).await?;
+    for session in db.active_sessions(&user.id, now(), idle_seconds).await? {
+        print_line(&json!({
             "session": session.id, "created_at": session.created_at,
             "refreshed_at": session.refreshed_at, "expires_at": session.expires_at,
             "address": session.address, "device": session.device,
@@ -154,75 +167,77 @@ pub async fn list_sessions(db: &Db, username: &str, idle_seconds: u64) -> Outcom
     Ok(())
 }
 
-/// Shows the keys, or lets the next one sign.
-pub async fn keys(db: &Db, action: &KeysAction) -> Outcome {
-    let (now, rows) = (now(), db.keys().await?);
+/// Lists, rotates or withdraws the signing keys.
+pub async fn keys(db: &Db, action: &KeysAction) -> Result<(), BoxError> {
+    let (now, rows) = (now(), db.signing_keys().await?);
     match action {
         KeysAction::List => {
             for row in rows.iter().rev() {
-                let role = match row.role(&rows, now) {
-                    Role::Next => "next",
-                    Role::Current => "current",
-                    Role::Previous => "previous",
+                let role = match key_role(row, &rows, now) {
+                    KeyRole::Next => "next",
+                    KeyRole::Current => "current",
+                    KeyRole::Previous => "previous",
                 };
-                say(&json!({
+                print_line(&json!({
                     "kid": row.kid, "algorithm": row.algorithm, "role": role,
                     "created_at": row.created_at, "active_from": row.active_from,
                 }));
             }
         }
         KeysAction::Rotate { compromised: true } => {
-            let event = Event::new(Happened::KeyRotated, Actor::Operator, &Whence::default());
-            let withdrawn = db.withdraw_keys(&[event.detail("all withdrawn")], now).await?;
-            say(&json!({ "done": "withdrawn", "keys": withdrawn }));
+            let event = Event::new(EventKind::KeyRotated, Actor::Operator, &ClientInfo::default());
+            let withdrawn = db.withdraw_signing_keys(&[event.detail("all withdrawn")], now).await?;
+            print_line(&json!({ "done": "withdrawn", "keys": withdrawn }));
         }
         KeysAction::Rotate { compromised: false } => {
-            let next = rows.iter().find(|row| row.role(&rows, now) == Role::Next);
+            let next = rows.iter().find(|row| key_role(row, &rows, now) == KeyRole::Next);
             let next = next.ok_or("there is no next key yet; a server makes one")?;
-            let known = next.created_at + LEAD_SECONDS;
-            if known > now.0 {
-                let left = known - now.0;
+            let published_at = next.created_at + PUBLISH_SECONDS;
+            if published_at > now.0 {
+                let left = published_at - now.0;
                 return Err(format!(
                     "the next key is new: verifiers may not know it for another {left} s"
                 )
                 .into());
             }
-            let event = Event::new(Happened::KeyRotated, Actor::Operator, &Whence::default());
-            db.rotate_keys(next.generation, &[event.detail(next.kid.clone())], now).await?;
-            say(&json!({ "done": "rotated", "current": next.kid }));
+            let event = Event::new(EventKind::KeyRotated, Actor::Operator, &ClientInfo::default());
+            db.rotate_signing_keys(next.generation, &[event.detail(next.kid.clone())], now).await?;
+            print_line(&json!({ "done": "rotated", "current": next.kid }));
         }
     }
     Ok(())
 }
 
-async fn find(db: &Db, username: &str) -> Outcome<User> {
-    let user = db.user(username).await?;
+async fn find_user(db: &Db, username: &str) -> Result<User, BoxError> {
+    let user = db.user_by_name(username).await?;
     user.ok_or_else(|| format!("there is no user named {username}").into())
 }
 
-fn new_password() -> Outcome<String> {
+/// Reads a new password from standard input.
+fn read_password() -> Result<String, BoxError> {
     let mut password = String::new();
     std::io::stdin().take(4096).read_to_string(&mut password)?;
     let password = password.trim_end_matches(['\r', '\n']);
-    if !password::is_acceptable(password) {
+    if !is_acceptable_password(password) {
         return Err(format!(
             "give a password of {} characters to {} bytes on standard input",
-            password::PASSWORD_CHARACTERS_MIN,
-            password::PASSWORD_BYTES_MAX
+            PASSWORD_CHARACTERS_MIN, PASSWORD_BYTES_MAX
         )
         .into());
     }
     Ok(password.to_owned())
 }
 
-fn said(delivery: Delivery) -> &'static str {
+/// Returns the member `store` of a command's output.
+fn store_status(delivery: Delivery) -> &'static str {
     match delivery {
         Delivery::Done => "told",
-        Delivery::Pending => "pending: a server that runs goes on telling it",
+        Delivery::Pending => "pending: a running server retries",
     }
 }
 
-#[expect(clippy::print_stdout, reason = "it is what the command is for")]
-fn say(line: &serde_json::Value) {
+/// Prints one line of output.
+#[expect(clippy::print_stdout, reason = "the output of the command")]
+fn print_line(line: &serde_json::Value) {
     println!("{line}");
 }

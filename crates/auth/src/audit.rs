@@ -1,36 +1,37 @@
-//! Security events: in the database with the change that they tell of, in the log, and in the counters.
+//! Security events. Each is stored in the transaction of its change, then logged and counted.
 
 use prometheus::{IntCounterVec, Opts};
 
-/// From where a request came, as far as the edge says so.
+/// The client of a request, according to the headers that the edge sets.
 #[derive(Clone, Debug, Default)]
-pub struct Whence {
+pub struct ClientInfo {
     pub address: String,
     pub device: String,
     pub country: Option<String>,
     pub request_id: String,
 }
 
-impl Whence {
-    /// Whose attempts count together. All whose address nobody states share one count, so that leaving it out is
-    /// no way around.
-    pub fn group(&self) -> String {
+impl ClientInfo {
+    /// Returns the key by which login attempts are counted: the IPv4 address or the IPv6 network.
+    /// Requests without an address share one key, so that omitting it bypasses no limit.
+    pub fn address_group(&self) -> String {
         portcullis_core::address_group(self.address.parse().ok())
     }
 }
 
-/// Who did something.
+/// The cause of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Actor {
-    /// Whoever runs this service, by a command.
+    /// An operator, by a command.
     Operator,
-    /// This service by itself.
+    /// This service itself.
     Service,
-    /// Whoever holds the password, or the token.
+    /// The holder of a password or token.
     User,
 }
 
 impl Actor {
+    /// Returns the name in the database and the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Operator => "operator",
@@ -40,9 +41,9 @@ impl Actor {
     }
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Happened {
+pub enum EventKind {
     CountryNew,
     KeyRotated,
     Login,
@@ -59,8 +60,8 @@ pub enum Happened {
     UserEnabled,
 }
 
-impl Happened {
-    /// Its stable name.
+impl EventKind {
+    /// Returns the stable name in the database, the log and the metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::CountryNew => "country_new",
@@ -80,7 +81,7 @@ impl Happened {
         }
     }
 
-    /// Whether somebody should look.
+    /// Returns whether the event may be part of an attack. It is then logged as a warning.
     fn is_suspicious(self) -> bool {
         match self {
             Self::CountryNew
@@ -101,69 +102,69 @@ impl Happened {
     }
 }
 
-/// One event.
+/// A security event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    pub happened: Happened,
+    pub kind: EventKind,
     pub actor: Actor,
     pub user_id: Option<String>,
     pub session_id: Option<String>,
-    pub whence: Whence,
+    pub client: ClientInfo,
     pub detail: String,
 }
 
 impl Event {
-    /// An event without anybody's name.
-    pub fn new(happened: Happened, actor: Actor, whence: &Whence) -> Self {
-        let whence = whence.clone();
-        Self { happened, actor, user_id: None, session_id: None, whence, detail: String::new() }
+    /// Creates an event without a user, a session or details.
+    pub fn new(kind: EventKind, actor: Actor, client: &ClientInfo) -> Self {
+        let client = client.clone();
+        Self { kind, actor, user_id: None, session_id: None, client, detail: String::new() }
     }
 
-    /// Whose it is.
-    pub fn of(mut self, user_id: &str) -> Self {
+    /// Sets the user.
+    pub fn user(mut self, user_id: &str) -> Self {
         self.user_id = Some(user_id.to_owned());
         self
     }
 
-    /// Which session it is about.
+    /// Sets the session.
     pub fn session(mut self, session_id: &str) -> Self {
         self.session_id = Some(session_id.to_owned());
         self
     }
 
-    /// What else there is to say.
+    /// Sets the details, a free text.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 }
 
-/// Tells of events that are committed.
+/// Logs and counts events that are committed.
 pub struct Audit {
     counts: IntCounterVec,
 }
 
 impl Audit {
-    /// Counts from nothing.
+    /// Creates the counters.
     pub fn new() -> Result<Self, prometheus::Error> {
         let counts = Opts::new("portcullis_auth_security_events_total", "Security events.");
         Ok(Self { counts: IntCounterVec::new(counts, &["event"])? })
     }
 
-    /// The counter, for the page of metrics.
+    /// Returns the counter of events, to be registered with the metrics.
     pub fn counts(&self) -> IntCounterVec {
         self.counts.clone()
     }
 
-    /// Writes events to the log, and counts them.
-    pub fn tell(&self, events: &[Event]) {
+    /// Logs and counts events.
+    pub fn record(&self, events: &[Event]) {
         for event in events {
-            let name = event.happened.name();
+            let name = event.kind.name();
             self.counts.with_label_values(&[name]).inc();
             let (user, session) = (event.user_id.as_deref(), event.session_id.as_deref());
             let (actor, address, detail) =
-                (event.actor.name(), &event.whence.address, &event.detail);
-            if event.happened.is_suspicious() {
+                (event.actor.name(), &event.client.address, &event.detail);
+            if event.kind.is_suspicious() {
                 tracing::warn!(event = name, actor, user, session, address, detail);
             } else {
                 tracing::info!(event = name, actor, user, session, address, detail);

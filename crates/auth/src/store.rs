@@ -1,4 +1,4 @@
-//! The store: over the REST protocol, or a memcached by its own.
+//! The client of the store, which speaks the REST protocol or memcached's own.
 
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 use rustls::pki_types::ServerName;
@@ -10,36 +10,36 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Sends commands to the store.
+/// A client that sends commands to the store.
 pub struct Store {
-    way: Way,
+    transport: Transport,
 }
 
-enum Way {
+enum Transport {
     Memcached { address: memcached::Address, tls: Option<TlsConnector> },
     Rest { client: reqwest::Client, url: String, token: String },
 }
 
-/// Why the store did not do what it was asked.
+/// The reason why the store did not execute commands.
 #[derive(Debug)]
-pub enum Fault {
-    Answer,
+pub enum StoreError {
+    BadResponse,
     Command(String),
     Status(u16),
     Unreachable,
 }
 
-impl Fault {
-    /// Whether it is about what was said, and not about the store: the next thing may go well.
-    pub fn is_of_what_was_said(&self) -> bool {
+impl StoreError {
+    /// Returns whether the store rejected these commands in particular. Others may still succeed.
+    pub fn is_rejection(&self) -> bool {
         matches!(self, Self::Command(_) | Self::Status(400 | 413))
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Answer => f.write_str("its answer is not the REST protocol's"),
+            Self::BadResponse => f.write_str("its answer is not the REST protocol's"),
             Self::Command(text) => write!(f, "it refuses a command: {text}"),
             Self::Status(status) => write!(f, "it answers with status {status}"),
             Self::Unreachable => f.write_str("it can't be reached, or not in time"),
@@ -48,92 +48,93 @@ impl fmt::Display for Fault {
 }
 
 impl Store {
-    /// The store at `url`.
+    /// Creates a client of the store at `url`.
     pub fn new(url: &str, token: &str) -> Result<Self, Box<dyn Error + Send + Sync>> {
         if let Some(address) = memcached::Address::parse(url) {
             let tls = address.tls.then(connector).transpose()?;
-            return Ok(Self { way: Way::Memcached { address, tls } });
+            return Ok(Self { transport: Transport::Memcached { address, tls } });
         }
         let client = reqwest::Client::builder()
-            .timeout(DEADLINE)
+            .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
         let (url, token) = (format!("{url}/pipeline"), token.to_owned());
-        Ok(Self { way: Way::Rest { client, url, token } })
+        Ok(Self { transport: Transport::Rest { client, url, token } })
     }
 
-    /// The replies to `commands`, each of which may be an error.
-    pub async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
-        let (client, url, token) = match &self.way {
-            Way::Memcached { address, tls } => {
+    /// Sends `commands` and returns one reply each. A reply may be an error.
+    pub async fn execute(&self, commands: &[Command]) -> Result<Vec<Reply>, StoreError> {
+        let (client, url, token) = match &self.transport {
+            Transport::Memcached { address, tls } => {
                 return exchange(address, tls.as_ref(), commands).await;
             }
-            Way::Rest { client, url, token } => (client, url, token),
+            Transport::Rest { client, url, token } => (client, url, token),
         };
-        let answer = client
+        let response = client
             .post(url)
             .bearer_auth(token)
             .header("content-type", "application/json")
             .body(encode_pipeline(commands))
             .send()
             .await
-            .map_err(|_| Fault::Unreachable)?;
-        if answer.status() != reqwest::StatusCode::OK {
-            return Err(Fault::Status(answer.status().as_u16()));
+            .map_err(|_| StoreError::Unreachable)?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(StoreError::Status(response.status().as_u16()));
         }
-        let text = bounded_text(answer).await?;
-        decode_replies(&text, commands.len()).map_err(|_| Fault::Answer)
+        let text = bounded_text(response).await?;
+        decode_replies(&text, commands.len()).map_err(|_| StoreError::BadResponse)
     }
 
-    /// Does all of `commands`, or says which fault one of them met.
-    pub async fn tell(&self, commands: &[Command]) -> Result<(), Fault> {
-        let replies = self.ask(commands).await?;
+    /// Sends `commands`. Returns `Err` if the reply to any of them is an error.
+    pub async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
+        let replies = self.execute(commands).await?;
         match replies.into_iter().find(|reply| matches!(reply, Reply::Error(_))) {
-            Some(Reply::Error(text)) => Err(Fault::Command(text)),
+            Some(Reply::Error(text)) => Err(StoreError::Command(text)),
             _ => Ok(()),
         }
     }
 }
 
-/// One batch, on a connection of its own.
+/// Sends one batch to memcached, on a new connection.
 async fn exchange(
     address: &memcached::Address,
     tls: Option<&TlsConnector>,
     commands: &[Command],
-) -> Result<Vec<Reply>, Fault> {
+) -> Result<Vec<Reply>, StoreError> {
     let work = async {
         let stream = TcpStream::connect(&address.host).await?;
         let batch = memcached::encode(commands);
         let Some(tls) = tls else {
-            return ask(stream, &batch).await;
+            return send_batch(stream, &batch).await;
         };
         let name = address.host.rsplit_once(':').map_or(&*address.host, |(name, _)| name);
         let name = ServerName::try_from(name.trim_matches(['[', ']']).to_owned());
-        ask(tls.connect(name.map_err(std::io::Error::other)?, stream).await?, &batch).await
+        send_batch(tls.connect(name.map_err(std::io::Error::other)?, stream).await?, &batch).await
     };
-    let answer = tokio::time::timeout(DEADLINE, work).await.map_err(|_| Fault::Unreachable)?;
-    let answer = answer.map_err(|_| Fault::Unreachable)?;
-    memcached::decode(commands, &answer).map_err(|_| Fault::Answer)
+    let replies = tokio::time::timeout(TIMEOUT, work).await.map_err(|_| StoreError::Unreachable)?;
+    let replies = replies.map_err(|_| StoreError::Unreachable)?;
+    memcached::decode(commands, &replies).map_err(|_| StoreError::BadResponse)
 }
 
-async fn ask(
+/// Writes a batch and reads the replies, up to a bound.
+async fn send_batch(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     batch: &[u8],
 ) -> std::io::Result<Vec<u8>> {
     stream.write_all(batch).await?;
     stream.flush().await?;
-    let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
-    while !memcached::is_whole(&answer) && answer.len() <= ANSWER_BYTES_MAX {
+    let (mut replies, mut chunk) = (Vec::new(), [0; 4096]);
+    while !memcached::is_whole(&replies) && replies.len() <= RESPONSE_BYTES_MAX {
         match stream.read(&mut chunk).await? {
             0 => break,
-            read => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            read => replies.extend_from_slice(chunk.get(..read).unwrap_or_default()),
         }
     }
-    Ok(answer)
+    Ok(replies)
 }
 
-/// TLS with the certificates that the system trusts (also by SSL_CERT_FILE).
+/// Creates a TLS connector that trusts the system's certificates, or those of SSL_CERT_FILE.
 fn connector() -> Result<TlsConnector, rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -145,17 +146,17 @@ fn connector() -> Result<TlsConnector, rustls::Error> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// An answer's text; what is longer than any answer to our commands is none.
-async fn bounded_text(mut answer: reqwest::Response) -> Result<String, Fault> {
+/// Reads a response body. Rejects one that is longer than any response to our commands.
+async fn bounded_text(mut response: reqwest::Response) -> Result<String, StoreError> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|_| Fault::Unreachable)? {
-        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(Fault::Answer);
+    while let Some(chunk) = response.chunk().await.map_err(|_| StoreError::Unreachable)? {
+        if bytes.len() + chunk.len() > RESPONSE_BYTES_MAX {
+            return Err(StoreError::BadResponse);
         }
         bytes.extend_from_slice(&chunk);
     }
-    String::from_utf8(bytes).map_err(|_| Fault::Answer)
+    String::from_utf8(bytes).map_err(|_| StoreError::BadResponse)
 }
 
-const DEADLINE: Duration = Duration::from_secs(1);
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(1);
+const RESPONSE_BYTES_MAX: usize = 1024 * 1024;

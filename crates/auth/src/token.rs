@@ -1,10 +1,15 @@
-//! Tokens: the claims of access tokens as RFC 9068 has them, and opaque tokens of 256 random bits whose form can be
-//! checked without asking anybody.
+//! Tokens: the claims of access tokens (RFC 9068), and opaque tokens of 256 random bits with a
+//! checksum, which rejects malformed tokens without a query.
 
+use crate::random::fill_random;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::TokenHash;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+/// The longest life of an access token that can be configured. Revocation markers live as long.
+pub const ACCESS_TOKEN_SECONDS_MAX: u64 = 86_400;
 
 /// The claims of an access token (RFC 9068 section 2.2).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -20,14 +25,15 @@ pub struct AccessClaims {
     pub scope: String,
 }
 
-/// What an opaque token is, as its prefix says; a search for leaked secrets finds it by that.
+/// The kind of an opaque token. Each kind has a prefix of its own, by which secret scanners find
+/// leaked tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Opaque {
+pub enum OpaqueToken {
     Access,
     Refresh,
 }
 
-impl Opaque {
+impl OpaqueToken {
     fn prefix(self) -> &'static str {
         match self {
             Self::Access => "pca_",
@@ -35,8 +41,8 @@ impl Opaque {
         }
     }
 
-    /// A new token: the prefix, 256 random bits and the checksum of both.
-    pub fn draw(self) -> String {
+    /// Generates a token: the prefix, 256 random bits and a checksum of both.
+    pub fn generate(self) -> String {
         let mut bytes = [0; 32];
         fill_random(&mut bytes);
         let text = format!("{}{}", self.prefix(), URL_SAFE_NO_PAD.encode(bytes));
@@ -44,44 +50,30 @@ impl Opaque {
         text + &sum
     }
 
-    /// Whether `token` has the form of one. What has not was never given to anybody, and costs no query.
-    pub fn is_form_of(self, token: &str) -> bool {
-        let text = token.len().checked_sub(SUM_LENGTH).and_then(|end| token.split_at_checked(end));
+    /// Returns whether `token` has the prefix, length and checksum of this kind. Other texts were
+    /// never issued, so that rejecting them needs no query.
+    pub fn is_well_formed(self, token: &str) -> bool {
+        let text =
+            token.len().checked_sub(CHECKSUM_LENGTH).and_then(|end| token.split_at_checked(end));
         text.is_some_and(|(text, sum)| {
             text.len() == TEXT_LENGTH && text.starts_with(self.prefix()) && checksum(text) == sum
         })
     }
 }
 
-/// 30 bits, as five letters of base64url: against slips, not against anybody.
+/// Returns 30 bits as five letters of base64url. They detect typing errors, not forgeries.
 fn checksum(text: &str) -> String {
     let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(text));
-    hash.get(..SUM_LENGTH).unwrap_or_default().to_owned()
+    hash.get(..CHECKSUM_LENGTH).unwrap_or_default().to_owned()
 }
 
-const SUM_LENGTH: usize = 5;
+const CHECKSUM_LENGTH: usize = 5;
+/// The prefix, and 32 bytes in base64url.
 const TEXT_LENGTH: usize = 4 + 43;
 
-/// 128 random bits as base64url: a name that nobody else will have.
-pub fn random_name() -> String {
-    let mut bytes = [0; 16];
-    fill_random(&mut bytes);
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// 96 random bits, for a seal.
-pub fn nonce() -> [u8; 12] {
-    let mut nonce = [0; 12];
-    fill_random(&mut nonce);
-    nonce
-}
-
-/// Fills `bytes` from the system's source. A service that can't draw randomness must not go on.
-pub fn fill_random(bytes: &mut [u8]) {
-    if aws_lc_rs::rand::fill(bytes).is_err() {
-        tracing::error!(event = "stopped", error = "the system's source of randomness fails");
-        std::process::abort();
-    }
+/// Returns the hash under which a token is stored; the token itself is never stored.
+pub fn token_hash(token: &str) -> String {
+    TokenHash::of(token).to_string()
 }
 
 #[cfg(test)]
@@ -89,20 +81,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_known_by_its_form() {
-        for kind in [Opaque::Access, Opaque::Refresh] {
-            let token = kind.draw();
+    fn opaque_token_is_well_formed_only_as_its_own_kind() {
+        for kind in [OpaqueToken::Access, OpaqueToken::Refresh] {
+            let token = kind.generate();
             assert_eq!(token.len(), 52);
-            assert!(kind.is_form_of(&token) && token != kind.draw());
+            assert!(kind.is_well_formed(&token) && token != kind.generate());
             for place in 0..token.len() {
                 let mut bytes = token.clone().into_bytes();
                 bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
-                assert!(!kind.is_form_of(std::str::from_utf8(&bytes).unwrap()), "{place}");
+                assert!(!kind.is_well_formed(std::str::from_utf8(&bytes).unwrap()), "{place}");
             }
             for bad in ["", "pcr_", "é", &token[1..], &token[..51], &format!("{token}A")] {
-                assert!(!kind.is_form_of(bad), "{bad}");
+                assert!(!kind.is_well_formed(bad), "{bad}");
             }
         }
-        assert!(!Opaque::Access.is_form_of(&Opaque::Refresh.draw()));
+        assert!(!OpaqueToken::Access.is_well_formed(&OpaqueToken::Refresh.generate()));
     }
 }

@@ -1,7 +1,7 @@
-//! A circuit breaker: whoever failed several times in a row is left alone for a while, then tried by one
-//! request, then trusted again. It is a value; the host keeps one for each dependency.
+//! A circuit breaker. After several consecutive failures it blocks calls to a dependency for a
+//! while, then admits one probe, and closes when that succeeds. The host keeps one for each dependency.
 
-/// The state of one dependency. `C` is why it failed last.
+/// The circuit breaker of one dependency. `C` is the cause of a failure.
 #[derive(Clone, Debug)]
 pub struct Breaker<C> {
     failures: u32,
@@ -13,50 +13,50 @@ struct Open<C> {
     cause: C,
     until_ms: u64,
     pause_ms: u64,
-    /// Until when the one probe has time to come back.
+    /// The end of the current probe's lease.
     probing_until_ms: u64,
 }
 
-/// Leave to call a dependency, to be given back with how it went.
+/// Permission to call a dependency, to be returned with the outcome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CallPermit {
-    /// One of many.
+    /// A call while the breaker is closed.
     Ordinary,
-    /// The one that finds out whether it is back.
+    /// The one call that tests whether the dependency has recovered.
     Probe,
 }
 
-/// That a dependency is left alone.
+/// The error for a call that an open breaker blocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CircuitOpen<C> {
-    /// Why it failed last.
+    /// The cause of the last failure.
     pub cause: C,
-    /// Until it is tried again.
+    /// The time until the next probe.
     pub wait_ms: u64,
 }
 
-/// When a breaker opens, and for how long.
+/// The settings of a breaker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BreakerPolicy {
-    /// After so many failures in a row; 0: never.
+    /// The consecutive failures that open it; with 0 it never opens.
     pub failures: u32,
-    /// The longest that a dependency is left alone.
+    /// The longest time that it stays open.
     pub pause_ms_max: u32,
 }
 
-/// What a breaker is doing.
+/// The state of a breaker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BreakerState {
-    /// Everything goes through.
+    /// All calls are admitted.
     Closed,
-    /// One probe is under way, or may be.
+    /// One probe is admitted at a time.
     HalfOpen,
-    /// Nothing goes through.
+    /// No call is admitted.
     Open,
 }
 
 impl BreakerState {
-    /// The word in logs and metrics.
+    /// Returns the name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -73,7 +73,8 @@ impl<C> Default for Breaker<C> {
 }
 
 impl<C: Copy> Breaker<C> {
-    /// Whether the dependency may be called. A probe that does not come back within `lease_ms` is given up.
+    /// Returns whether the dependency may be called. A probe that takes longer than `lease_ms` counts
+    /// as lost.
     pub fn admit(&mut self, now_ms: u64, lease_ms: u32) -> Result<CallPermit, CircuitOpen<C>> {
         let Some(open) = &mut self.open else {
             return Ok(CallPermit::Ordinary);
@@ -86,10 +87,10 @@ impl<C: Copy> Breaker<C> {
         Ok(CallPermit::Probe)
     }
 
-    /// Takes note of an answer. Returns whether the breaker closed.
-    pub fn succeeded(&mut self, pass: CallPermit) -> bool {
-        match (&self.open, pass) {
-            // What was sent before the failures says nothing of now.
+    /// Records a success. Returns whether the breaker closed.
+    pub fn succeeded(&mut self, permit: CallPermit) -> bool {
+        match (&self.open, permit) {
+            // A call from before the failures is no sign of recovery.
             (Some(_), CallPermit::Ordinary) => false,
             (open, _) => {
                 let closed = open.is_some();
@@ -99,17 +100,17 @@ impl<C: Copy> Breaker<C> {
         }
     }
 
-    /// Takes note of a failure. Returns for how long the dependency is left alone from now on, if that is
-    /// news. `jitter` spreads the isolates.
+    /// Records a failure. Returns how long the breaker stays open, if it opened now. `jitter` spreads
+    /// the probes of several isolates.
     pub fn failed(
         &mut self,
-        pass: CallPermit,
+        permit: CallPermit,
         cause: C,
         policy: BreakerPolicy,
         now_ms: u64,
         jitter: u32,
     ) -> Option<u64> {
-        let pause_ms = match (&self.open, pass) {
+        let pause_ms = match (&self.open, permit) {
             (Some(_), CallPermit::Ordinary) => return None,
             (Some(open), CallPermit::Probe) => open.pause_ms * 2,
             (None, _) => {
@@ -126,19 +127,19 @@ impl<C: Copy> Breaker<C> {
         Some(wait_ms)
     }
 
-    /// Takes note that a call said nothing: the next one may be the probe.
-    pub fn inconclusive(&mut self, pass: CallPermit) {
-        if let (Some(open), CallPermit::Probe) = (&mut self.open, pass) {
+    /// Records a call without an outcome, so that the next call may be the probe.
+    pub fn inconclusive(&mut self, permit: CallPermit) {
+        if let (Some(open), CallPermit::Probe) = (&mut self.open, permit) {
             open.probing_until_ms = 0;
         }
     }
 
-    /// Takes another's word that the dependency is to be left alone until a moment.
+    /// Opens the breaker until `until_ms`, because another isolate's breaker is open.
     pub fn force_open(&mut self, cause: C, until_ms: u64, pause_ms: u64) {
         self.open = Some(Open { cause, until_ms, pause_ms, probing_until_ms: 0 });
     }
 
-    /// What it is doing.
+    /// Returns the state.
     pub fn state(&self, now_ms: u64) -> BreakerState {
         match &self.open {
             None => BreakerState::Closed,
@@ -148,7 +149,7 @@ impl<C: Copy> Breaker<C> {
     }
 }
 
-/// The first pause; each failed probe doubles it. A pause takes half of that at least, the rest by chance.
+/// The first pause; each failed probe doubles it. Half of a pause is fixed, the rest is random.
 const PAUSE_MS_MIN: u64 = 500;
 
 #[cfg(test)]
@@ -159,8 +160,8 @@ mod tests {
 
     const POLICY: BreakerPolicy = BreakerPolicy { failures: 3, pause_ms_max: 4_000 };
 
-    fn fail(breaker: &mut Breaker<&'static str>, pass: CallPermit, now_ms: u64) -> Option<u64> {
-        breaker.failed(pass, "timeout", POLICY, now_ms, u32::MAX)
+    fn fail(breaker: &mut Breaker<&'static str>, permit: CallPermit, now_ms: u64) -> Option<u64> {
+        breaker.failed(permit, "timeout", POLICY, now_ms, u32::MAX)
     }
 
     fn opened() -> Breaker<&'static str> {
@@ -173,11 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_after_failures_in_a_row() {
+    fn breaker_opens_after_consecutive_failures() {
         let mut breaker = opened();
         assert_eq!(breaker.state(499), BreakerState::Open);
-        let alone = CircuitOpen { cause: "timeout", wait_ms: 1 };
-        assert_eq!(breaker.admit(499, 100), Err(alone));
+        let open = CircuitOpen { cause: "timeout", wait_ms: 1 };
+        assert_eq!(breaker.admit(499, 100), Err(open));
         assert_eq!(breaker.admit(500, 100), Ok(CallPermit::Probe));
 
         let mut breaker = Breaker::default();
@@ -190,15 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn one_probe_at_a_time_decides() {
+    fn breaker_opens_then_admits_one_probe() {
         let mut breaker = opened();
         assert_eq!(breaker.admit(500, 100), Ok(CallPermit::Probe));
         assert_eq!(breaker.state(500), BreakerState::HalfOpen);
         assert!(breaker.admit(599, 100).is_err());
-        // Its requests of before say nothing.
+        // Calls from before it opened are no sign of recovery.
         assert!(!breaker.succeeded(CallPermit::Ordinary));
         assert_eq!(fail(&mut breaker, CallPermit::Ordinary, 550), None);
-        // One that said nothing is followed by another, and so is one that was lost.
+        // An inconclusive probe is followed by another, and so is a lost one.
         breaker.inconclusive(CallPermit::Ordinary);
         assert!(breaker.admit(599, 100).is_err());
         breaker.inconclusive(CallPermit::Probe);
@@ -206,12 +207,12 @@ mod tests {
         assert_eq!(breaker.admit(600, 100), Ok(CallPermit::Probe));
         assert!(breaker.succeeded(CallPermit::Probe));
         assert_eq!(breaker.admit(601, 100), Ok(CallPermit::Ordinary));
-        // And it takes as many failures as before.
+        // It opens after as many failures as before.
         assert_eq!(fail(&mut breaker, CallPermit::Ordinary, 601), None);
     }
 
     #[test]
-    fn pauses_grow_within_their_bound() {
+    fn pauses_double_up_to_the_maximum() {
         let (mut breaker, mut now_ms) = (opened(), 0);
         for expect in [500, 1000, 2000, 4000, 4000] {
             assert!(breaker.admit(now_ms + expect - 1, 10).is_err());
@@ -219,12 +220,12 @@ mod tests {
             assert_eq!(breaker.admit(now_ms, 10), Ok(CallPermit::Probe));
             fail(&mut breaker, CallPermit::Probe, now_ms);
         }
-        let least = breaker.failed(CallPermit::Probe, "timeout", POLICY, 0, 0);
-        assert_eq!(least, Some(2000), "half of it is not left to chance");
+        let shortest = breaker.failed(CallPermit::Probe, "timeout", POLICY, 0, 0);
+        assert_eq!(shortest, Some(2000), "half of a pause is fixed");
     }
 
     #[test]
-    fn it_can_be_turned_off() {
+    fn breaker_never_opens_when_failures_is_zero() {
         let mut breaker = Breaker::default();
         let policy = BreakerPolicy { failures: 0, pause_ms_max: 1 };
         for _ in 0..1000 {
@@ -234,10 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn anothers_word_is_taken() {
+    fn breaker_opens_when_forced() {
         let mut breaker = Breaker::default();
-        breaker.force_open("faulty", 1000, 500);
-        assert_eq!(breaker.admit(0, 1), Err(CircuitOpen { cause: "faulty", wait_ms: 1000 }));
+        breaker.force_open("timeout", 1000, 500);
+        assert_eq!(breaker.admit(0, 1), Err(CircuitOpen { cause: "timeout", wait_ms: 1000 }));
         assert_eq!(breaker.admit(1000, 1), Ok(CallPermit::Probe));
     }
 }

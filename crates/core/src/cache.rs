@@ -1,10 +1,10 @@
-//! What was seen lately, within a bound.
+//! A bounded cache that needs no clock.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// A map that forgets. Two generations make it so without a clock or a list: when the young one is full,
-/// by number or by weight, the old one is forgotten; what is recalled stays for longer.
+/// A cache of two generations. When the young one is full, by number or by weight, it replaces the
+/// old one. An entry that is read moves to the young generation.
 pub struct GenerationalCache<K, V> {
     young: HashMap<K, V>,
     young_weight: usize,
@@ -14,12 +14,12 @@ pub struct GenerationalCache<K, V> {
 }
 
 impl<K: Eq + Hash + Copy, V: Clone> GenerationalCache<K, V> {
-    /// An empty cache of at most `count_max` entries and `weight_max` bytes a generation.
+    /// Creates an empty cache of at most `count_max` entries and `weight_max` bytes per generation.
     pub fn new(count_max: usize, weight_max: usize) -> Self {
         Self { young: HashMap::new(), young_weight: 0, old: HashMap::new(), count_max, weight_max }
     }
 
-    /// What is known of `key`. The caller says what it weighs, should it be an old one.
+    /// Returns the value of `key`. `weight` is called if the entry moves to the young generation.
     pub fn get(&mut self, key: K, weight: impl Fn(&V) -> usize) -> Option<V> {
         if let Some(value) = self.young.get(&key) {
             return Some(value.clone());
@@ -29,7 +29,7 @@ impl<K: Eq + Hash + Copy, V: Clone> GenerationalCache<K, V> {
         Some(value)
     }
 
-    /// Remembers `value`.
+    /// Inserts a value.
     pub fn insert(&mut self, key: K, value: V, weight: usize) {
         if self.young.len() >= self.count_max || self.young_weight + weight > self.weight_max {
             self.old = std::mem::take(&mut self.young);
@@ -40,7 +40,7 @@ impl<K: Eq + Hash + Copy, V: Clone> GenerationalCache<K, V> {
         }
     }
 
-    /// Changes what is known of `key`, if something is.
+    /// Changes the value of `key`, if it is cached.
     pub fn update(&mut self, key: K, change: impl FnOnce(&mut V)) {
         if let Some(value) = self.young.get_mut(&key) {
             change(value);
@@ -57,30 +57,30 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn what_is_used_stays_and_the_rest_goes() {
+    fn cache_keeps_used_entries_and_drops_the_rest() {
         let mut cache = GenerationalCache::new(2, 100);
-        let known = |cache: &mut GenerationalCache<_, _>, key| cache.get(key, |_| 1).is_some();
+        let contains = |cache: &mut GenerationalCache<_, _>, key| cache.get(key, |_| 1).is_some();
         for key in 0..3 {
             cache.insert(key, key, 1);
         }
-        assert!(known(&mut cache, 0), "of the last generation, and renewed");
+        assert!(contains(&mut cache, 0), "moved from the old generation");
         cache.insert(3, 3, 1);
-        assert!(known(&mut cache, 0));
-        assert!(!known(&mut cache, 1));
+        assert!(contains(&mut cache, 0));
+        assert!(!contains(&mut cache, 1));
         cache.update(0, |value| *value = 7);
         assert_eq!(cache.get(0, |_| 1), Some(7));
         assert!(cache.young.len() + cache.old.len() <= 4);
     }
 
     #[test]
-    fn weight_is_bounded_too() {
+    fn cache_is_bounded_by_weight() {
         let mut cache = GenerationalCache::new(1000, 100);
         for key in 0..1000 {
             cache.insert(key, (), 40);
             assert!(cache.young_weight <= 100 && cache.young.len() + cache.old.len() <= 4);
         }
         cache.insert(1000, (), 101);
-        assert!(cache.get(1000, |_| 101).is_some(), "one that is too heavy is alone");
+        assert!(cache.get(1000, |_| 101).is_some(), "an entry that is too heavy is alone");
         cache.insert(1000, (), 101);
         assert!(cache.young.len() <= 1);
     }

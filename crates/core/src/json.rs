@@ -1,18 +1,19 @@
-//! JSON from outside, read strictly: a member that stands twice is refused at every depth, since two
-//! readers could take it for two things (RFC 8725 section 2.4, RFC 7519 section 4), and nesting is bounded.
+//! A strict reader for untrusted JSON. A duplicate member is rejected at every depth, because two
+//! readers could choose different ones (RFC 8725 section 2.4, RFC 7519 section 4). Nesting is
+//! bounded.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// The members of the one JSON object that `text` is.
+/// Reads one JSON object. Returns `None` if `text` is anything else.
 pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
     members(value(text))
 }
 
-/// The same for a record of our own, in which what came from outside stands a level deeper.
+/// Reads one of core's own records, which may nest untrusted JSON one level deeper.
 pub fn record(text: &[u8]) -> Option<Map<String, Value>> {
-    members(within(text, DEPTH_MAX + 1))
+    members(value_within(text, DEPTH_MAX + 1))
 }
 
 fn members(value: Result<Value, serde_json::Error>) -> Option<Map<String, Value>> {
@@ -22,12 +23,12 @@ fn members(value: Result<Value, serde_json::Error>) -> Option<Map<String, Value>
     }
 }
 
-/// The one JSON value that `text` is.
+/// Reads one JSON value.
 pub fn value(text: &[u8]) -> Result<Value, serde_json::Error> {
-    within(text, DEPTH_MAX)
+    value_within(text, DEPTH_MAX)
 }
 
-fn within(text: &[u8], depth_left: usize) -> Result<Value, serde_json::Error> {
+fn value_within(text: &[u8], depth_left: usize) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict { depth_left }.deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -100,14 +101,14 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(inner)?;
             if map.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member stands twice"));
+                return Err(A::Error::custom("duplicate member"));
             }
         }
         Ok(Value::Object(map))
     }
 }
 
-/// Deeper than any header, claims set, key set or provider's answer needs.
+/// Deeper than any header, claims set, key set or provider's response needs.
 const DEPTH_MAX: usize = 16;
 
 #[cfg(test)]
@@ -117,7 +118,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn only_one_unambiguous_object_is_read() {
+    fn object_is_rejected_when_malformed_ambiguous_or_deep() {
         fn check(text: &str, expect: bool) {
             assert_eq!(object(text.as_bytes()).is_some(), expect, "{text}");
         }

@@ -1,77 +1,181 @@
-//! The policy of Portcullis: pure functions from a request's head and the store's replies to a verdict.
+//! The policy of Portcullis: pure functions from a request and the store's replies to a verdict.
 //!
-//! The way of a request, in the order of the calls:
+//! # A request's way
 //!
-//! 1. [`Policy::destination`], then [`Check::new`]: the route and the request's one token. No I/O, no key.
-//! 2. [`Check::candidate`]: form, header, claims and times of the token. The host verifies a signature
-//!    with the key that [`Jwks::select`] chose, or asks the store or a provider about an opaque token, and
-//!    says so to [`Check::accept_signature`] or [`Check::accept_record`]. What somebody vouched for may be
-//!    remembered; [`Check::prove`] turns it into a [`AuthenticatedRequest`] for this request.
-//! 3. [`Check::commands`]: everything that the verdict needs from the store, for one round trip.
-//! 4. [`Check::decide`]: from the replies to a [`Permit`], or to a [`Refusal`] that says why.
+//! 1. [`Policy::destination`] finds the route, and [`Check::new`] reads the request's one token.
+//! 2. [`Check::unverified_token`] checks the token's form, header, claims and times. The host
+//!    verifies the signature by the key that [`Jwks::select`] returns, or queries the store or a
+//!    provider about an opaque token. It passes the result to [`Check::accept_signature`] or
+//!    [`Check::accept_record`]. The [`VerifiedToken`] may be cached.
+//! 3. [`Check::authenticate`] makes it an [`AuthenticatedRequest`] of this request.
+//! 4. [`Check::commands`] returns all the store's commands that the verdict needs, for one round
+//!    trip.
+//! 5. [`Check::decide`] makes the replies a [`Permit`], or a [`Refusal`] that says why.
 //!
-//! A [`Permit`] is the only value that lets a request be forwarded, and only step 4 makes one.
+//! Only a [`Permit`] lets a request be forwarded, and only step 5 creates one.
 //!
-//! Nothing here does I/O, reads a clock or the environment, or waits: time is an argument
-//! ([`UnixSeconds`]), and so is an outage.
+//! Core does no I/O, reads no clock and no environment, and never waits. Time is an argument
+//! ([`UnixSeconds`]), and so is an [`Outage`].
+//!
+//! # Example
+//!
+//! ```
+//! use base64::Engine as _;
+//! use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+//! use portcullis_core::{
+//!     Check, Denial, Destination, Policy, Refusal, RequestHead, StoreResult, UnixSeconds,
+//!     UnverifiedToken,
+//! };
+//! use redis_rest::Reply;
+//!
+//! /// Returns the URL to forward a request to, or the reason for its refusal.
+//! fn handle(policy: &Policy, head: &RequestHead<'_>, now: UnixSeconds) -> Result<String, Refusal> {
+//!     let Destination::Route(route) = policy.destination(head)? else {
+//!         return Ok("the edge answers itself".to_owned());
+//!     };
+//!     let check = Check::new(head, route, policy)?;
+//!     let authenticated = match check.token_hash() {
+//!         None => check.without_token()?,
+//!         Some(_) => {
+//!             let UnverifiedToken::Jwt(jwt) = check.unverified_token(now)? else {
+//!                 return Err(Denial::TokenMalformed.into());
+//!             };
+//!             // The host verifies `jwt.signature()` of `jwt.signing_input()`.
+//!             let verified = check.accept_signature(jwt, true)?;
+//!             check.authenticate(verified, None, now)?
+//!         }
+//!     };
+//!     // The host sends the commands to the store, which has no marker for this token.
+//!     let commands = check.commands(&authenticated);
+//!     let no_markers = || StoreResult::Reply(Reply::Array(vec![Reply::Null]));
+//!     let results: Vec<_> = commands.iter().map(|_| no_markers()).collect();
+//!     let permit = check.decide(&authenticated, &results)?;
+//!     let edits = permit.header_edits(head, "0af76519-16cd-43dd-8448-eb211c80319c");
+//!     Ok(format!("{:?} with {} new fields", permit.target(), edits.set.len()))
+//! }
+//!
+//! let policy = Policy::parse(|name| {
+//!     let text = match name {
+//!         "ISSUERS" => {
+//!             r#"[{"issuer":"https://issuer.example","audience":"api","algorithms":["EdDSA"],
+//!                 "jwks_url":"https://issuer.example/jwks"}]"#
+//!         }
+//!         "ROUTES" => {
+//!             r#"[{"name":"api","path":"/api/*","access":"protected","require":"not_revoked"}]"#
+//!         }
+//!         "UPSTREAM_URL" => "https://upstream.example",
+//!         "AUTH_URL" => "https://auth.example",
+//!         "STORE_URL" => "https://store.example",
+//!         "STORE_TOKEN" => "secret",
+//!         _ => return None,
+//!     };
+//!     Some(text.to_owned())
+//! });
+//! let policy = policy.expect("the configuration has no errors");
+//!
+//! let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+//! let header = part(r#"{"alg":"EdDSA","typ":"at+jwt"}"#);
+//! let claims = part(
+//!     r#"{"iss":"https://issuer.example","aud":"api","sub":"alice","exp":1700000900}"#,
+//! );
+//! let authorization = format!("Bearer {header}.{claims}.{}", part("a signature"));
+//!
+//! let now = UnixSeconds(1_700_000_000);
+//! let fields = vec![("authorization", authorization.as_str())];
+//! let with_token = RequestHead::new("GET", "https://api.example/api/orders", fields);
+//! let permitted = handle(&policy, &with_token, now).expect("the token is valid");
+//! assert!(permitted.starts_with(r#"Upstream(BaseUrl("https://upstream.example"))"#));
+//!
+//! let without = RequestHead::new("GET", "https://api.example/api/orders", Vec::new());
+//! let refused = handle(&policy, &without, now);
+//! assert_eq!(refused, Err(Refusal::Denied(Denial::TokenMissing)));
+//! ```
+//!
+//! # Floors
+//!
+//! A module imports only from the modules of the floors below it. `config` and `token` never import
+//! each other, and neither do `forward`, `routing`, `limits` and `refresh`.
+//!
+//! 1. Values: `refusal`, `json`, `time`, `url`, `secret`, `token_hash`, `breaker`, `cache`, and
+//!    `request`.
+//! 2. `jose` and `store`.
+//! 3. `policy`: plain types and look-ups, without settings and claims.
+//! 4. `config`, which reads the settings, and `token`.
+//! 5. `routing`, `limits` and `refresh`.
+//! 6. `forward`.
+//! 7. `check`.
 
-mod address;
-mod assertion;
 mod breaker;
 mod cache;
 mod check;
-mod claims;
-mod cors;
-mod credential;
-mod denial;
-mod document;
-mod introspection;
-mod issuer;
+mod config;
+mod forward;
+mod jose;
 mod json;
-mod jwks;
-mod jwt;
-mod key;
-mod limit;
-mod marker;
-mod permit;
+mod limits;
 mod policy;
 mod refresh;
-mod replay;
-mod request_head;
-mod route;
-mod seal;
-mod session;
+mod refusal;
+mod request;
+mod routing;
+mod secret;
+mod store;
 mod time;
+mod token;
+mod token_hash;
+mod url;
 
-pub use address::{Addresses, Network};
-pub use assertion::Assertion;
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, CallPermit, CircuitOpen};
 pub use cache::GenerationalCache;
-pub use check::{
-    AuthenticatedRequest, Check, Missing, Provider, StoreResult, UnverifiedToken, VerifiedToken,
+pub use check::Check;
+pub use check::authenticated::AuthenticatedRequest;
+pub use check::store_result::{Missing, StoreResult};
+pub use config::{ConfigError, ConfigErrorKind};
+pub use forward::headers::HeaderEdits;
+pub use forward::permit::{Degraded, Permit, Target};
+pub use forward::session::TOUCH_SCRIPT;
+pub use jose::algorithm::Algorithm;
+pub use jose::header::UnverifiedHeader;
+pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
+pub use limits::check::{BucketKey, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LimitCheck, LimitDecision};
+pub use limits::local::{LocalCount, LocalCounts, LocalRate};
+pub use policy::Policy;
+pub use policy::addresses::{Addresses, Network};
+pub use policy::assertion::Assertion;
+pub use policy::cors::Cors;
+pub use policy::identity::IdentityFields;
+pub use policy::introspection::{ClientAuth, Introspection};
+pub use policy::issuer::{Issuer, KeyLocation, MetadataError, TokenType};
+pub use policy::key_sets::KeySetPolicy;
+pub use policy::limit::{
+    Algorithm as LimitAlgorithm, FailureLimit, Limit, LimitBy, LimitOutage, LimitTiming, Plans,
 };
-pub use cors::{Cors, Fields};
-pub use credential::{Token, TokenHash};
-pub use denial::{Denial, Outage, Refusal};
-pub use document::metadata_url;
-pub use introspection::{ClientAuth, Introspection, IntrospectionRequest};
-pub use issuer::{Issuer, KeyLocation, MetadataError, TokenType};
-pub use jwks::{Algorithm, Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
-pub use jwt::{UnverifiedHeader, UnverifiedJwt};
-pub use key::StoreKeys;
-pub use limit::{
-    Algorithm as LimitAlgorithm, BucketKey, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, Limit, LimitBy,
-    LimitCheck, LimitDecision, LimitOutage, LimitTiming, LocalCounts, Plans, address_group,
-};
-pub use permit::{Degraded, HeaderEdits, IdentityFields, Permit, TOUCH_SCRIPT, Target};
-pub use policy::{
-    Answer, BaseUrl, ConfigError, ConfigErrorKind, Destination, FailureLimit, LogPolicy, Policy,
-    Secret, StoreAddress,
-};
-pub use refresh::{CapturedResponse, LeaseState, Refresh, Revocation};
-pub use replay::{REFRESH_COOKIE, ReplayKey};
-pub use request_head::RequestHead;
-pub use route::{Access, Endpoint, Pattern, Route, StoreOutage, TokenRequirement};
-pub use seal::Seal;
-pub use session::{TokenRecord, revoked_before};
+pub use policy::observability::{LogPolicy, Observability};
+pub use policy::path::Pattern;
+pub use policy::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
+pub use policy::timeouts::Timeouts;
+pub use refresh::lease::{LeaseState, Refresh};
+pub use refresh::replay_key::ReplayKey;
+pub use refresh::response::CapturedResponse;
+pub use refresh::revocation::Revocation;
+pub use refusal::{Denial, Outage, Refusal};
+pub use request::client_address::address_group;
+pub use request::cookie::REFRESH_COOKIE;
+pub use request::head::RequestHead;
+pub use routing::preflight::Fields;
+pub use routing::well_known::metadata_url;
+pub use routing::{Answer, Destination};
+pub use secret::Secret;
+pub use store::address::StoreAddress;
+pub use store::keys::StoreKeys;
+pub use store::seal::Seal;
 pub use time::UnixSeconds;
+pub use token::bearer::Token;
+pub use token::introspection::IntrospectionRequest;
+pub use token::jwt::UnverifiedJwt;
+pub use token::record::TokenRecord;
+pub use token::revocation::revoked_before;
+pub use token::unverified::{Provider, UnverifiedToken};
+pub use token::verified::VerifiedToken;
+pub use token_hash::TokenHash;
+pub use url::BaseUrl;

@@ -7,13 +7,13 @@ use std::fmt;
 pub struct UnixSeconds(pub u64);
 
 impl UnixSeconds {
-    /// The moment `seconds` later.
+    /// Returns the moment `seconds` later.
     #[must_use]
     pub fn plus(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(seconds))
     }
 
-    /// How many seconds have passed since `earlier`; 0 if it lies ahead.
+    /// Returns how many seconds have passed since `earlier`, or 0 if it is in the future.
     pub fn seconds_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,134 +1,115 @@
-//! The Redis behind: one server, the master that Sentinels name, or a Cluster. All reads go to masters,
-//! so that who has written reads what was written.
+//! Redis: one server, the master that Sentinels name, or a Cluster.
+//!
+//! All reads go to masters, so a client that has written reads its own write.
 
 mod cluster;
 mod connection;
-mod link;
+mod outage;
+mod pool;
+mod protocol;
 mod sentinel;
+mod source;
+mod transaction;
 
 use crate::metrics::Metrics;
-use crate::redis_url::Target;
+use crate::redis_url::Deployment;
 use cluster::Cluster;
-pub use connection::Own;
-pub use link::Outage;
-use link::{Node, Source};
-use redis_rest::{Command, Reply, TOO_LARGE, encode_resp2_command};
+pub use connection::DedicatedConnection;
+pub use outage::Outage;
+use pool::Pool;
+use protocol::{encode_commands, is_alive};
+use redis_rest::{Command, Reply};
 use sentinel::Sentinels;
+use source::Source;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use transaction::transact;
 
-/// The Redis behind.
+/// The Redis behind the gateway.
 pub struct Backend {
     topology: Topology,
-    deadline: Duration,
+    timeout: Duration,
 }
 
 enum Topology {
-    Cluster(Arc<Cluster>),
-    One(Box<Node>),
+    Cluster(Cluster),
+    /// One server, or one master at a time.
+    Single(Box<Pool>),
 }
 
 impl Backend {
-    /// Connections are made and mended in the background, so the redis gateway may start before its Redis.
+    /// Starts to connect in the background, so the gateway may start before its Redis.
     pub fn start(
-        target: Target,
+        deployment: Deployment,
         connections: usize,
-        deadline: Duration,
+        timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let one = |source| {
-            let node = Node::start(source, connections, deadline, Arc::clone(&metrics));
-            Topology::One(Box::new(node))
+        let single = |source| {
+            let pool = Pool::start(source, connections, timeout, Arc::clone(&metrics));
+            Topology::Single(Box::new(pool))
         };
-        let topology = match target {
-            Target::Cluster { seeds, how } => {
-                Topology::Cluster(Cluster::start(seeds, how, connections, deadline, metrics))
+        let topology = match deployment {
+            Deployment::Cluster { seeds, options } => {
+                Topology::Cluster(Cluster::start(seeds, options, connections, timeout, metrics))
             }
-            Target::Sentinel { sentinels, asking, name, how } => {
-                one(Source::Sentinel(Sentinels::new(sentinels, asking, name, how)))
+            Deployment::Sentinel { sentinels, sentinel_options, master_name, options } => {
+                single(Source::Sentinel(Sentinels {
+                    addresses: sentinels,
+                    options: sentinel_options,
+                    master_name,
+                    master_options: options,
+                }))
             }
-            Target::Single { address, how } => one(Source::Fixed { address, how }),
+            Deployment::Standalone { address, options } => {
+                single(Source::Fixed { address, options })
+            }
         };
-        Self { topology, deadline }
+        Self { topology, timeout }
     }
 
-    /// Runs commands in order, not atomically: a reply each, errors among them.
+    /// Runs commands in order, without atomicity. Returns one reply for each, errors included.
     pub async fn run(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Outage> {
-        let deadline = Instant::now() + self.deadline;
+        let deadline = Instant::now() + self.timeout;
         match &self.topology {
             Topology::Cluster(cluster) => cluster.run(commands, deadline).await,
-            Topology::One(node) => node.send(packed(&commands), commands.len(), deadline).await,
-        }
-    }
-
-    /// Runs commands as one transaction on one connection: all replies, or the one error by which they
-    /// were discarded.
-    pub async fn run_atomically(&self, commands: &[Command]) -> Result<Reply, Outage> {
-        let deadline = Instant::now() + self.deadline;
-        match &self.topology {
-            Topology::Cluster(cluster) => cluster.run_atomically(commands, deadline).await,
-            Topology::One(node) => transact(node, commands, deadline).await,
-        }
-    }
-
-    /// A connection of one's own: what follows channels, or watches, can share none.
-    pub async fn open(&self) -> Result<Own, Outage> {
-        let deadline = Instant::now() + self.deadline;
-        match &self.topology {
-            Topology::Cluster(cluster) => cluster.any(deadline).await?.open(deadline).await,
-            Topology::One(node) => node.open(deadline).await,
-        }
-    }
-
-    /// Whether Redis answers: of a Cluster, every master, and that each slot has one.
-    pub async fn is_ready(&self) -> bool {
-        let deadline = Instant::now() + self.deadline;
-        match &self.topology {
-            Topology::Cluster(cluster) => cluster.is_ready(deadline).await,
-            Topology::One(node) => {
-                let ping = packed(&[Command::new("PING")]);
-                node.send(ping, 1, deadline).await.is_ok_and(|replies| replies.iter().all(is_alive))
+            Topology::Single(pool) => {
+                pool.send(encode_commands(&commands), commands.len(), deadline).await
             }
         }
     }
-}
 
-/// MULTI, the commands and EXEC, in one write to one connection. The first error of a command that was
-/// not queued is the reply: EXEC then only says that there was one.
-async fn transact(node: &Node, commands: &[Command], deadline: Instant) -> Result<Reply, Outage> {
-    let mut bytes = packed(&[Command::new("MULTI")]);
-    commands.iter().for_each(|command| encode_resp2_command(command, &mut bytes));
-    encode_resp2_command(&Command::new("EXEC"), &mut bytes);
-    let mut replies = node.transact(bytes, commands.len() + 2, deadline).await?;
-    if let Some(Reply::Error(text)) = replies.first()
-        && text != link::NO_MULTI
-    {
-        let why = "Redis refused MULTI, so the commands may have run one by one";
-        return Ok(Reply::Error(format!("{text} ({why})")));
+    /// Runs commands as one transaction.
+    ///
+    /// Returns an array of all replies, or the error by which the transaction was discarded.
+    pub async fn run_atomically(&self, commands: &[Command]) -> Result<Reply, Outage> {
+        let deadline = Instant::now() + self.timeout;
+        match &self.topology {
+            Topology::Cluster(cluster) => cluster.run_atomically(commands, deadline).await,
+            Topology::Single(pool) => transact(pool, commands, deadline).await,
+        }
     }
-    let last = replies.pop().unwrap_or(Reply::Null);
-    if let Some(refused) = replies.into_iter().find(|reply| matches!(reply, Reply::Error(_))) {
-        return Ok(refused);
-    }
-    // It was done, though nobody can be told what came of it.
-    if matches!(&last, Reply::Error(text) if text == TOO_LARGE) {
-        return Ok(Reply::Array(commands.iter().map(|_| last.clone()).collect()));
-    }
-    Ok(last)
-}
 
-/// Commands as Redis receives them.
-fn packed(commands: &[Command]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    commands.iter().for_each(|command| encode_resp2_command(command, &mut bytes));
-    bytes
-}
+    /// Opens a connection with one user, for SUBSCRIBE or MONITOR.
+    pub async fn open(&self) -> Result<DedicatedConnection, Outage> {
+        let deadline = Instant::now() + self.timeout;
+        match &self.topology {
+            Topology::Cluster(cluster) => cluster.any_master(deadline).await?.open(deadline).await,
+            Topology::Single(pool) => pool.open(deadline).await,
+        }
+    }
 
-/// Whether this answers a PING; a user that may not send one is answered so, too.
-fn is_alive(reply: &Reply) -> bool {
-    match reply {
-        Reply::Error(text) => text.starts_with("NOPERM"),
-        reply => reply.as_text() == Some("PONG"),
+    /// Returns whether Redis answers. In a Cluster, every master must answer and own all slots
+    /// between them.
+    pub async fn is_ready(&self) -> bool {
+        let deadline = Instant::now() + self.timeout;
+        match &self.topology {
+            Topology::Cluster(cluster) => cluster.is_ready(deadline).await,
+            Topology::Single(pool) => {
+                let ping = encode_commands(&[Command::new("PING")]);
+                pool.send(ping, 1, deadline).await.is_ok_and(|replies| replies.iter().all(is_alive))
+            }
+        }
     }
 }

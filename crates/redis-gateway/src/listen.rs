@@ -1,7 +1,7 @@
-//! The listener: connections within their bounds, with or without TLS, and a quiet end.
+//! Accepts client connections within bounds, with or without TLS, and shuts down gracefully.
 
-use crate::config::Live;
-use crate::http::{Gateway, answer};
+use crate::config::Reloadable;
+use crate::http::{Gateway, serve};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,20 +17,20 @@ use tokio::time::timeout;
 use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 
-/// The listener's bounds that an operator may set.
+/// The configurable bounds of the listener.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     pub connections_max: usize,
-    /// How long a connection may idle, and a head may take.
+    /// Timeout for an idle connection, and for a request's head.
     pub idle: Duration,
 }
 
-/// Serves until told to stop, and then until what is under way is done, or `DRAIN_MAX` is over.
+/// Serves until `stopping` is set, and then completes the requests in progress, for at most 20 s.
 pub async fn listen(
     listener: TcpListener,
     gateway: Arc<Gateway>,
     bounds: Bounds,
-    live: watch::Receiver<Arc<Live>>,
+    reloadable: watch::Receiver<Arc<Reloadable>>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
@@ -43,7 +43,7 @@ pub async fn listen(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of files, most likely: a moment later there may be one.
+                // Usually the limit of open files. A short pause lets other connections close.
                 tracing::warn!(event = "accept_failed", %error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -53,17 +53,17 @@ pub async fn listen(
             gateway.metrics.connections_refused.inc();
             continue;
         };
-        let tls = live.borrow().tls.clone();
+        let tls = reloadable.borrow().tls.clone();
         let watcher = graceful.watcher();
-        tokio::spawn(serve(stream, tls, Arc::clone(&gateway), permit, bounds, watcher));
+        tokio::spawn(serve_connection(stream, tls, Arc::clone(&gateway), permit, bounds, watcher));
     }
     drop(listener);
-    if timeout(DRAIN_MAX, graceful.shutdown()).await.is_err() {
+    if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!(event = "drain_cut_short");
     }
 }
 
-async fn serve(
+async fn serve_connection(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     gateway: Arc<Gateway>,
@@ -75,44 +75,44 @@ async fn serve(
     gateway.metrics.connections.inc();
     match tls {
         Some(config) => {
-            match timeout(HANDSHAKE_MAX, TlsAcceptor::from(config).accept(stream)).await {
-                Ok(Ok(stream)) => speak(stream, &gateway, bounds, watcher).await,
+            match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await {
+                Ok(Ok(stream)) => serve_http(stream, &gateway, bounds, watcher).await,
                 Ok(Err(_)) | Err(_) => gateway.metrics.connections_refused.inc(),
             }
         }
-        None => speak(stream, &gateway, bounds, watcher).await,
+        None => serve_http(stream, &gateway, bounds, watcher).await,
     }
     gateway.metrics.connections.dec();
 }
 
-async fn speak(
+async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     gateway: &Arc<Gateway>,
     bounds: Bounds,
     watcher: Watcher,
 ) {
-    // Who does not take its answer keeps nobody's memory.
+    // A client that does not read its response must not hold memory for long.
     let mut stream = TimeoutWriter::new(stream);
-    stream.set_timeout(Some(WRITE_MAX));
+    stream.set_timeout(Some(WRITE_TIMEOUT));
     let service = service_fn(|request| {
         let gateway = Arc::clone(gateway);
-        async move { Ok::<_, Infallible>(answer(gateway, request).await) }
+        async move { Ok::<_, Infallible>(serve(gateway, request).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        // From the answer before it on, so it is also how long a connection may idle.
+        // Counts from the previous response, so it is also the idle timeout.
         .header_read_timeout(bounds.idle)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
     let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
-    // What fails here is the client's connection, and there is nobody to tell.
+    // An error means that the client's connection broke, so there is no response to send.
     let _ = watcher.watch(connection).await;
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const DRAIN_MAX: Duration = Duration::from_secs(20);
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 64;
-/// A path may hold a command, so it may be long.
+/// Large, because a path may contain a whole command.
 const HEAD_BYTES_MAX: usize = 128 << 10;
-const WRITE_MAX: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,5 +1,7 @@
-//! The log's way out: lines are gathered, and written by a thread of their own a few times a second. To
-//! wake it for each line would cost more than the line, and a reader that is slow must hold up no request.
+//! Writes the log to standard output from a thread of its own, in batches.
+//!
+//! Waking that thread for each line would cost more than the line itself. A slow reader of the log
+//! must not delay requests.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,67 +10,68 @@ use std::thread;
 use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Takes lines; what does not fit is lost, and counted.
+/// A buffer of log lines. Lines that do not fit are dropped and counted.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Lines>);
 
 #[derive(Default)]
 struct Lines {
-    waiting: Mutex<Vec<u8>>,
-    /// Held while lines are being written, so that none are on their way when the last are flushed.
+    buffered: Mutex<Vec<u8>>,
+    /// Held during a write, so that the last flush waits for a write in progress.
     writing: Mutex<()>,
-    lost: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl Log {
-    /// Begins to write to standard output.
+    /// Starts the thread that writes to standard output.
     pub fn start() -> Self {
         let log = Self::default();
         let writer = log.clone();
         thread::spawn(move || {
             loop {
-                thread::sleep(PAUSE);
+                thread::sleep(WRITE_INTERVAL);
                 writer.flush_to(&mut io::stdout());
             }
         });
         log
     }
 
-    /// Writes what waits, before the process ends: unless nobody takes it.
+    /// Writes the buffered lines before the process ends. Gives up after 2 s if no reader takes
+    /// them.
     pub fn finish(&self) {
-        let (done, finished) = mpsc::channel();
+        let (sender, finished) = mpsc::channel();
         let log = self.clone();
         thread::spawn(move || {
             log.flush_to(&mut io::stdout());
-            let _ = done.send(());
+            let _ = sender.send(());
         });
-        let _ = finished.recv_timeout(FINISH_MAX);
+        let _ = finished.recv_timeout(FINISH_TIMEOUT);
     }
 
-    /// How many lines were lost.
-    pub fn lost(&self) -> u64 {
-        self.0.lost.load(Ordering::Relaxed)
+    /// Returns how many lines were dropped.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
     }
 
     fn flush_to(&self, out: &mut impl Write) {
         let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let lines =
-            std::mem::take(&mut *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            std::mem::take(&mut *self.0.buffered.lock().unwrap_or_else(PoisonError::into_inner));
         if !lines.is_empty() {
-            // If nobody can be told, nobody is.
+            // There is no other place to report an error.
             let _ = out.write_all(&lines).and_then(|()| out.flush());
         }
     }
 }
 
 impl Write for &Log {
-    /// A line, whole.
+    /// Buffers one complete line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() + line.len() <= BYTES_MAX {
-            waiting.extend_from_slice(line);
+        let mut buffered = self.0.buffered.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffered.len() + line.len() <= BUFFER_BYTES_MAX {
+            buffered.extend_from_slice(line);
         } else {
-            self.0.lost.fetch_add(1, Ordering::Relaxed);
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -86,22 +89,22 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-const BYTES_MAX: usize = 16 << 20;
-const FINISH_MAX: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(50);
+const BUFFER_BYTES_MAX: usize = 16 << 20;
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_kept_within_bounds() {
+    fn buffered_lines_are_bounded() {
         let log = Log::default();
         let line = vec![b'x'; 1 << 20];
         for _ in 0..20 {
             (&log).write_all(&line).unwrap();
         }
-        assert_eq!(log.lost(), 4);
+        assert_eq!(log.dropped(), 4);
         let mut out = Vec::new();
         log.flush_to(&mut out);
         assert_eq!(out.len(), 16 << 20);

@@ -1,9 +1,8 @@
-//! The redis gateway: the Upstash REST protocol on one side, a Redis on the other.
+//! The redis gateway: serves the Upstash REST protocol in front of a Redis.
 //!
-//! A request's way: `listen.rs` takes its connection, `http.rs` serves it (`token.rs`: who may ask;
-//! `request.rs`: which commands it holds; `command.rs`: what is known of them; `script.rs`: scripts that
-//! Redis would not take), `backend.rs` asks Redis, `stream.rs` follows channels. `config.rs` and
-//! `redis_url.rs` read the settings, `metrics.rs` counts, `log.rs` writes.
+//! A request passes [`listen`] (its connection), [`http`] (authentication and endpoints),
+//! [`request`] (its commands), [`command`] and [`token`] (permissions), [`script`] (rewrites of
+//! scripts) and [`backend`] (Redis). [`stream`] serves event streams.
 
 mod backend;
 mod command;
@@ -20,7 +19,7 @@ mod token;
 
 use backend::Backend;
 use clap::Parser as _;
-use config::{Config, ConfigError, Live, Settings};
+use config::{Config, ConfigError, Reloadable, Settings};
 use http::Gateway;
 use listen::Bounds;
 use log::Log;
@@ -42,13 +41,14 @@ fn main() -> ExitCode {
         .with_max_level(tracing::Level::INFO)
         .with_writer(log.clone())
         .init();
-    // Several crates bring one; which is used must not depend on who else is built.
+    // Several dependencies enable a provider. The choice must not depend on features of other
+    // crates.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let settings = Settings::parse();
     let code = match Config::parse(&settings) {
         Ok(config) => run(config, settings, log.clone()),
-        Err(faults) => {
-            tell(&faults);
+        Err(errors) => {
+            log_errors(&errors);
             ExitCode::from(2)
         }
     };
@@ -87,28 +87,28 @@ async fn serve(
     );
     let metrics = Arc::new(Metrics::new(log)?);
     let backend = Backend::start(
-        config.target,
+        config.deployment,
         config.redis_connections,
-        config.deadline,
+        config.timeout,
         Arc::clone(&metrics),
     );
     let address = listener.local_addr()?;
-    let (tls, loopback) = (config.live.tls.is_some(), address.ip().is_loopback());
-    let tokens: Vec<&str> = config.live.tokens.names().collect();
+    let (tls, loopback) = (config.reloadable.tls.is_some(), address.ip().is_loopback());
+    let tokens: Vec<&str> = config.reloadable.tokens.names().collect();
     tracing::info!(event = "listening", %address, tls, loopback, tokens = tokens.join(","));
     if !tls && !loopback {
         let advice = "tokens and values go unencrypted: give GATEWAY_TLS_CERT_FILE, or put a proxy \
                       with TLS before the redis gateway";
         tracing::warn!(event = "plain_http_beyond_loopback", advice);
     }
-    let (live_sender, live) = watch::channel(Arc::new(config.live));
+    let (reloadable_sender, reloadable) = watch::channel(Arc::new(config.reloadable));
     let (stop, stopping) = watch::channel(false);
     let gateway = Arc::new(Gateway {
         backend,
-        live: live.clone(),
+        reloadable: reloadable.clone(),
         metrics,
         scripts: script::Scripts::default(),
-        deadline: config.deadline,
+        timeout: config.timeout,
         streams: Arc::new(Semaphore::new(config.streams_max)),
         bodies: Semaphore::new(BODIES_KIB_MAX),
         stopping: stopping.clone(),
@@ -117,18 +117,18 @@ async fn serve(
         requests: AtomicU64::new(0),
     });
     let bounds = Bounds { connections_max: config.connections_max, idle: config.idle };
-    let server = listen::listen(listener, gateway, bounds, live, stopping);
+    let server = listen::listen(listener, gateway, bounds, reloadable, stopping);
     tokio::pin!(server);
     loop {
         tokio::select! {
             () = &mut server => return Ok(()),
-            _ = hangup.recv() => match Live::read(&settings) {
-                Ok(live) => {
-                    live_sender.send_replace(Arc::new(live));
+            _ = hangup.recv() => match Reloadable::load(&settings) {
+                Ok(reloadable) => {
+                    reloadable_sender.send_replace(Arc::new(reloadable));
                     tracing::info!(event = "reloaded");
                 }
-                // What was good until now goes on.
-                Err(faults) => tell(&faults),
+                // The previous configuration stays in use.
+                Err(errors) => log_errors(&errors),
             },
             _ = terminate.recv() => {
                 tracing::info!(event = "draining");
@@ -142,18 +142,20 @@ async fn serve(
     }
 }
 
-fn tell(faults: &[ConfigError]) {
-    for fault in faults {
-        tracing::error!(event = "configuration_invalid", %fault);
+fn log_errors(errors: &[ConfigError]) {
+    for error in errors {
+        tracing::error!(event = "configuration_invalid", fault = %error);
     }
 }
 
-/// Each connection is a file, and where there are none left, none is left for Redis either.
+/// Raises the limit of open files as far as the connections need it.
+///
+/// Without it, client connections could use up all files, and leave none for connections to Redis.
 fn raise_file_limit(connections_max: usize, streams_max: usize) {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    // A stream has a connection to Redis, too.
+    // A stream also has a connection to Redis.
     let wanted = u64::try_from(connections_max.saturating_add(streams_max)).unwrap_or(u64::MAX);
-    let wanted = wanted.saturating_add(FILES_BESIDE);
+    let wanted = wanted.saturating_add(OTHER_FILES);
     let raised = wanted.min(hard);
     if raised > soft && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_err() || raised < wanted
     {
@@ -162,14 +164,14 @@ fn raise_file_limit(connections_max: usize, streams_max: usize) {
     }
 }
 
-/// A number that no other start of a redis gateway is likely to have.
+/// Returns a number that is unlikely to occur in another process.
 fn instance() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or_default()
         ^ u64::from(std::process::id()).rotate_right(16)
 }
 
-/// For Redis and the rest.
-const FILES_BESIDE: u64 = 1024;
-/// All bodies together, until they are answered: 256 MiB.
+/// For the pooled connections to Redis and everything else.
+const OTHER_FILES: u64 = 1024;
+/// The bodies of all requests in progress: 256 MiB.
 const BODIES_KIB_MAX: usize = 256 << 10;

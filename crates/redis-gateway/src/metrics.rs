@@ -1,4 +1,4 @@
-//! What the redis gateway counts, for Prometheus. No label can grow with what clients send.
+//! Metrics for Prometheus. No label comes from client input, so the number of series is bounded.
 
 use crate::log::Log;
 use prometheus::{
@@ -6,6 +6,7 @@ use prometheus::{
     TextEncoder,
 };
 
+/// The metrics of this process.
 pub struct Metrics {
     registry: Registry,
     log: Log,
@@ -14,19 +15,22 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// Commands by family and outcome.
     pub commands: IntCounterVec,
-    /// From a request's head to its answer.
+    /// Time from a request's head to its response.
     pub seconds: Histogram,
-    /// Client connections that are open, and those that were one too many.
+    /// Open client connections.
     pub connections: IntGauge,
+    /// Client connections over the limit, or without a TLS handshake.
     pub connections_refused: IntCounter,
-    /// Clients that follow channels or watch.
+    /// Open event streams.
     pub streams: IntGauge,
-    /// Connections to Redis that are up, and how many broke.
-    links_up: IntGauge,
+    /// Open connections to Redis.
+    redis_connections: IntGauge,
+    /// Connections to Redis that broke.
     pub reconnects: IntCounter,
 }
 
 impl Metrics {
+    /// Creates and registers all metrics.
     pub fn new(log: Log) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, labels: &[&str]| {
@@ -73,7 +77,7 @@ impl Metrics {
                 "Client connections that were one too many, or did not get through TLS.",
             )?,
             streams: gauge("streams", "Clients that follow channels or watch.")?,
-            links_up: gauge("redis_connections", "Connections to Redis that are up.")?,
+            redis_connections: gauge("redis_connections", "Connections to Redis that are up.")?,
             log_lines_lost: gauge(
                 "log_lines_lost",
                 "Lines of the log that its reader was too slow for.",
@@ -84,25 +88,25 @@ impl Metrics {
         })
     }
 
-    /// Counts a connection to Redis for as long as the value lives.
-    pub fn link_up(&self) -> LinkUp {
-        self.links_up.inc();
-        LinkUp(self.links_up.clone())
+    /// Counts an open connection to Redis until the guard is dropped.
+    pub fn redis_connection_up(&self) -> RedisConnectionUp {
+        self.redis_connections.inc();
+        RedisConnectionUp(self.redis_connections.clone())
     }
 
-    /// All of it, in Prometheus's text; none if it can't be written.
+    /// Encodes all metrics in Prometheus's text format. Returns `None` if that fails.
     pub fn text(&self) -> Option<String> {
-        self.log_lines_lost.set(i64::try_from(self.log.lost()).unwrap_or(i64::MAX));
+        self.log_lines_lost.set(i64::try_from(self.log.dropped()).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).ok()?;
         String::from_utf8(text).ok()
     }
 }
 
-/// A connection to Redis that is up.
-pub struct LinkUp(IntGauge);
+/// Counts an open connection to Redis. See [`Metrics::redis_connection_up`].
+pub struct RedisConnectionUp(IntGauge);
 
-impl Drop for LinkUp {
+impl Drop for RedisConnectionUp {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -1,9 +1,9 @@
-//! From an HTTP request to Redis commands, as the Upstash REST protocol has it.
+//! Parses HTTP requests of the Upstash REST protocol into Redis commands.
 
 use redis_rest::{BodyBounds, Command, CommandError, Encoding, decode_command, decode_pipeline};
 use std::borrow::Cow;
 
-/// What a path stands for that asks Redis.
+/// An endpoint of the protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Endpoint {
     Command,
@@ -15,6 +15,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Returns the endpoint of a path. Any other path is a command.
     pub fn of(path: &str) -> Self {
         let path = path.strip_prefix('/').unwrap_or(path);
         let first = path.split('/').next().unwrap_or_default();
@@ -29,7 +30,7 @@ impl Endpoint {
         }
     }
 
-    /// For logs and metrics: a path itself may hold keys and values.
+    /// Returns the name for logs and metrics. The path itself may contain keys and values.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Command => "command",
@@ -42,7 +43,7 @@ impl Endpoint {
     }
 }
 
-/// What whoever runs the redis gateway asks of it, without a token.
+/// An endpoint for operators, without authentication.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Probe {
     Health,
@@ -51,6 +52,7 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// Returns the probe of a path, if it is one.
     pub fn of(path: &str) -> Option<Self> {
         match path {
             "/healthz" => Some(Self::Health),
@@ -61,15 +63,15 @@ impl Probe {
     }
 }
 
-/// How an answer is written.
+/// The format of a response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
     Json(Encoding),
-    /// As Redis itself writes it.
+    /// The format of Redis itself.
     Resp2,
 }
 
-/// Why a format can't be had.
+/// An error in the headers that select the format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FormatError {
     Base64InResp2,
@@ -77,6 +79,7 @@ pub enum FormatError {
 }
 
 impl FormatError {
+    /// Returns the error text for the client.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Base64InResp2 => {
@@ -88,7 +91,7 @@ impl FormatError {
 }
 
 impl Format {
-    /// As `Upstash-Response-Format` and `Upstash-Encoding` ask for it.
+    /// Parses the values of `Upstash-Response-Format` and `Upstash-Encoding`.
     pub fn of(format: Option<&[u8]>, encoding: Option<&[u8]>) -> Result<Self, FormatError> {
         let is_base64 = encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"base64"));
         match format {
@@ -103,39 +106,41 @@ impl Format {
     }
 }
 
-/// The command of a request: the JSON in the body of `/`, or a path with what is in the body and then
-/// what is in the query as its last arguments.
+/// Parses the command of a request.
+///
+/// For `/`, it is the JSON of the body. Otherwise it is the path, and then the body and the query
+/// as further arguments.
 pub fn command(path: &str, query: Option<&str>, body: &[u8]) -> Result<Command, CommandError> {
     if matches!(path, "" | "/") {
         return decode_command(body, BOUNDS);
     }
-    let mut words = segments(path);
+    let mut arguments = segments(path);
     if !body.is_empty() {
-        words.push(body.to_vec());
+        arguments.push(body.to_vec());
     }
     for (name, value) in pairs(query) {
         if *name != *TOKEN_PARAMETER.as_bytes() {
-            words.push(name.into_owned());
-            // `?NX` and `?NX=` are one: some clients can't write the first.
+            arguments.push(name.into_owned());
+            // `?NX=` means `?NX`, which some clients can't send.
             if !value.is_empty() {
-                words.push(value.into_owned());
+                arguments.push(value.into_owned());
             }
         }
     }
-    Command::from_words(words).ok_or(CommandError::Empty)
+    Command::from_words(arguments).ok_or(CommandError::Empty)
 }
 
-/// The commands in the body of `/pipeline` and `/multi-exec`.
+/// Parses the commands in the body of `/pipeline` or `/multi-exec`.
 pub fn pipeline(body: &[u8]) -> Result<Vec<Command>, CommandError> {
     decode_pipeline(body, BOUNDS)
 }
 
-/// The channels of `/subscribe/…`. The body counts for nothing: Upstash's client sends `[]`.
+/// Returns the channels of `/subscribe/…`. Ignores the body: Upstash's client sends `[]`.
 pub fn channels(path: &str) -> Vec<Vec<u8>> {
     segments(path).into_iter().skip(1).filter(|channel| !channel.is_empty()).collect()
 }
 
-/// The token in the query, where there is one.
+/// Returns the token in the query, if present.
 pub fn query_token(query: Option<&str>) -> Option<Vec<u8>> {
     let mut pairs = pairs(query);
     pairs
@@ -156,7 +161,7 @@ fn pairs(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u
     })
 }
 
-/// Percent-decoding; a percent sign without two digits stands for itself.
+/// Percent-decodes. A percent sign without two hexadecimal digits stays.
 fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     percent_encoding::percent_decode(text).into()
 }
@@ -169,102 +174,9 @@ fn form_decoded(text: &str) -> Cow<'_, [u8]> {
     }
 }
 
-/// Commands in a pipeline or transaction, and words in a request.
+/// Far more than a body of the largest size usually contains.
 const BOUNDS: BodyBounds = BodyBounds { commands_max: 10_000, words_max: 250_000 };
 const TOKEN_PARAMETER: &str = "_token";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_commands() {
-        fn check(path: &str, query: Option<&str>, body: &[u8], expect: Option<&[&[u8]]>) {
-            let got = command(path, query, body).ok();
-            let got = got.map(|command| command.words().to_vec());
-            assert_eq!(
-                got,
-                expect.map(|words| words.iter().map(|w| w.to_vec()).collect()),
-                "{path}"
-            );
-        }
-        check("/SET/key/value", None, b"", Some(&[b"SET", b"key", b"value"]));
-        check("/get/a%2Fb%20c", None, b"", Some(&[b"get", b"a/b c"]));
-        check("/get/a+b", None, b"", Some(&[b"get", b"a+b"]));
-        check("/get/%ff", None, b"", Some(&[b"get", b"\xff"]));
-        check("/get/100%", None, b"", Some(&[b"get", b"100%"]));
-        check("/set/k//EX/1", None, b"", Some(&[b"set", b"k", b"", b"EX", b"1"]));
-        check(
-            "/set/k",
-            Some("EX=100&NX"),
-            b"\xff",
-            Some(&[b"set", b"k", b"\xff", b"EX", b"100", b"NX"]),
-        );
-        check("/set/k/v", Some("NX=&_token=x"), b"", Some(&[b"set", b"k", b"v", b"NX"]));
-        check("/echo", Some("a+b=c%26"), b"", Some(&[b"echo", b"a b", b"c&"]));
-        check("/", None, br#"["PING"]"#, Some(&[b"PING"]));
-        check("/", None, b"", None);
-        check("//get", None, b"", None);
-        check("/%ff", None, b"", None);
-    }
-
-    #[test]
-    fn endpoints_are_found() {
-        for (path, expect) in [
-            ("/", Endpoint::Command),
-            ("/get/pipeline", Endpoint::Command),
-            ("/pipeline", Endpoint::Pipeline),
-            ("/multi-exec", Endpoint::Transaction),
-            ("/SUBSCRIBE/a", Endpoint::Subscribe),
-            ("/psubscribe/a*", Endpoint::PatternSubscribe),
-            ("/monitor", Endpoint::Monitor),
-            ("/healthz/x", Endpoint::Command),
-            ("//subscribe/x", Endpoint::Command),
-        ] {
-            assert_eq!(Endpoint::of(path), expect, "{path}");
-            assert_eq!(Probe::of(path), None);
-        }
-        assert_eq!(Probe::of("/healthz"), Some(Probe::Health));
-        assert_eq!(Probe::of("//healthz"), None);
-    }
-
-    #[test]
-    fn formats_are_read() {
-        use Encoding::{Base64, Text};
-        for (format, encoding, expect) in [
-            (None, None, Ok(Format::Json(Text))),
-            (None, Some("BASE64"), Ok(Format::Json(Base64))),
-            (Some("json"), Some("other"), Ok(Format::Json(Text))),
-            (Some("resp2"), None, Ok(Format::Resp2)),
-            (Some("resp2"), Some("base64"), Err(FormatError::Base64InResp2)),
-            (Some("resp3"), None, Err(FormatError::Unknown)),
-        ] {
-            let got = Format::of(format.map(str::as_bytes), encoding.map(str::as_bytes));
-            assert_eq!(got, expect, "{format:?} {encoding:?}");
-        }
-    }
-
-    #[test]
-    fn tokens_and_channels_are_found() {
-        assert_eq!(query_token(Some("EX=1&_token=a%2Bb")), Some(b"a+b".to_vec()));
-        assert_eq!(query_token(Some("token=a")), None);
-        assert_eq!(channels("/subscribe/a/b%2Fc/"), [b"a".to_vec(), b"b/c".to_vec()]);
-        assert!(channels("/subscribe").is_empty());
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_request_panics(path in ".{0,60}", query in ".{0,60}", body in proptest::collection::vec(proptest::num::u8::ANY, 0..60)) {
-            let _ = (command(&path, Some(&query), &body), channels(&path), query_token(Some(&query)));
-        }
-
-        #[test]
-        fn what_is_percent_encoded_arrives(words in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..9), 1..5)) {
-            let path = words.iter().fold("/set".to_owned(), |path, word| {
-                format!("{path}/{}", percent_encoding::percent_encode(word, percent_encoding::NON_ALPHANUMERIC))
-            });
-            let got = command(&path, None, b"").unwrap();
-            proptest::prop_assert_eq!(&got.words()[1..], words.as_slice());
-        }
-    }
-}
+mod tests;

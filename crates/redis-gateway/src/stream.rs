@@ -1,8 +1,9 @@
-//! Server-sent events: what is published on channels, or what everybody sends, for as long as the client
-//! stays. Each stream has a connection to Redis of its own.
+//! Server-sent events for SUBSCRIBE, PSUBSCRIBE and MONITOR.
+//!
+//! Each stream has its own connection to Redis, and lasts as long as its client stays.
 
-use crate::backend::{Outage, Own};
-use crate::config::Live;
+use crate::backend::{DedicatedConnection, Outage};
+use crate::config::Reloadable;
 use crate::metrics::Metrics;
 use crate::token::Token;
 use hyper::body::{Bytes, Frame};
@@ -17,27 +18,28 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-/// What is followed.
+/// The messages that a stream delivers.
 #[derive(Clone)]
-pub enum Subject {
+pub enum Subscription {
     Channels(Vec<Vec<u8>>),
-    Everything,
+    Monitor,
     Patterns(Vec<Vec<u8>>),
 }
 
-impl Subject {
-    pub fn is_open_to(&self, token: &Token) -> bool {
+impl Subscription {
+    /// Returns whether a token permits this subscription.
+    pub fn is_permitted(&self, token: &Token) -> bool {
         match self {
             Self::Channels(names) => token.may_subscribe("SUBSCRIBE", names),
-            Self::Everything => token.may_monitor(),
+            Self::Monitor => token.may_monitor(),
             Self::Patterns(names) => token.may_subscribe("PSUBSCRIBE", names),
         }
     }
 
-    /// Whether there is something to follow, and not too much.
+    /// Returns whether the number of channels or patterns is within bounds.
     pub fn is_in_bounds(&self) -> bool {
         match self {
-            Self::Everything => true,
+            Self::Monitor => true,
             Self::Channels(names) | Self::Patterns(names) => (1..=NAMES_MAX).contains(&names.len()),
         }
     }
@@ -45,60 +47,60 @@ impl Subject {
     fn command(&self) -> Command {
         let (name, names) = match self {
             Self::Channels(names) => ("SUBSCRIBE", names.as_slice()),
-            Self::Everything => ("MONITOR", [].as_slice()),
+            Self::Monitor => ("MONITOR", [].as_slice()),
             Self::Patterns(names) => ("PSUBSCRIBE", names.as_slice()),
         };
         names.iter().fold(Command::new(name), |command, name| command.arg_bytes(name.as_slice()))
     }
 }
 
-/// What ends a stream besides its client and its Redis.
-pub struct Ends {
+/// The conditions that end a stream, besides its client and its Redis.
+pub struct StreamLimits {
     pub stopping: watch::Receiver<bool>,
-    pub live: watch::Receiver<Arc<Live>>,
-    /// Of the token that opened it, which must go on to be good.
-    pub hash: [u8; 32],
+    pub reloadable: watch::Receiver<Arc<Reloadable>>,
+    /// The hash of the token that opened the stream. The stream ends if it loses its permission.
+    pub token_hash: [u8; 32],
 }
 
-/// The events of one client. Its connection to Redis ends when this is dropped.
+/// The events of one client. Dropping them closes the connection to Redis.
 pub struct Events {
-    waiting: mpsc::Receiver<Bytes>,
-    bytes: Arc<AtomicUsize>,
+    queue: mpsc::Receiver<Bytes>,
+    queued_bytes: Arc<AtomicUsize>,
     pump: AbortHandle,
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Events {
-    /// Begins to follow; returns when Redis has agreed, as it did if the first reply is no error.
-    pub async fn begin(
-        mut own: Own,
-        subject: Subject,
-        deadline: Duration,
+    /// Subscribes, and returns once Redis has confirmed: its first reply is no error.
+    pub async fn subscribe(
+        mut connection: DedicatedConnection,
+        subscription: Subscription,
+        limit: Duration,
         permit: OwnedSemaphorePermit,
         metrics: Arc<Metrics>,
-        ends: Ends,
-    ) -> Result<Self, Refused> {
-        let asked = timeout(deadline, own.ask(&subject.command())).await;
-        let first = match asked.map_err(|_| Refused::Out(Outage::Deadline))? {
-            Ok(Reply::Error(text)) => return Err(Refused::ByRedis(text)),
+        limits: StreamLimits,
+    ) -> Result<Self, SubscribeError> {
+        let replied = timeout(limit, connection.query(&subscription.command())).await;
+        let first = match replied.map_err(|_| SubscribeError::Outage(Outage::Deadline))? {
+            Ok(Reply::Error(text)) => return Err(SubscribeError::Rejected(text)),
             Ok(reply) => reply,
-            Err(_) => return Err(Refused::Out(Outage::Unreachable)),
+            Err(_) => return Err(SubscribeError::Outage(Outage::Unreachable)),
         };
-        let (sender, waiting) = mpsc::channel(EVENTS_MAX);
-        let bytes = Arc::new(AtomicUsize::new(0));
-        let out = Out { sender, bytes: Arc::clone(&bytes) };
-        let pump = tokio::spawn(pump(own, first, subject, out, ends)).abort_handle();
+        let (sender, queue) = mpsc::channel(EVENTS_MAX);
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let out = EventSender { sender, queued_bytes: Arc::clone(&queued_bytes) };
+        let pump = tokio::spawn(pump(connection, first, subscription, out, limits)).abort_handle();
         metrics.streams.inc();
-        Ok(Self { waiting, bytes, pump, metrics, _permit: permit })
+        Ok(Self { queue, queued_bytes, pump, metrics, _permit: permit })
     }
 }
 
-/// Why there is no stream.
-pub enum Refused {
-    /// In its own words.
-    ByRedis(String),
-    Out(Outage),
+/// The reason why a subscription failed.
+pub enum SubscribeError {
+    Outage(Outage),
+    /// Redis replied with this error.
+    Rejected(String),
 }
 
 impl Drop for Events {
@@ -116,26 +118,27 @@ impl hyper::body::Body for Events {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.waiting.poll_recv(context).map(|event| {
+        self.queue.poll_recv(context).map(|event| {
             let event = event?;
-            self.bytes.fetch_sub(event.len(), Ordering::Relaxed);
+            self.queued_bytes.fetch_sub(event.len(), Ordering::Relaxed);
             Some(Ok(Frame::data(event)))
         })
     }
 }
 
-/// The way to the client.
-struct Out {
+/// Queues events for the client.
+struct EventSender {
     sender: mpsc::Sender<Bytes>,
-    bytes: Arc<AtomicUsize>,
+    queued_bytes: Arc<AtomicUsize>,
 }
 
-impl Out {
-    /// Whether there was room: what a client does not read in time, neither the redis gateway nor Redis may
-    /// keep for it.
-    fn put(&self, event: Bytes) -> bool {
-        let waiting = self.bytes.fetch_add(event.len(), Ordering::Relaxed) + event.len();
-        let fits = waiting <= EVENT_BYTES_MAX && self.sender.try_send(event).is_ok();
+impl EventSender {
+    /// Queues an event. Returns `false` if the queue is full, which ends the stream.
+    ///
+    /// Neither the gateway nor Redis may buffer without bounds for a slow client.
+    fn send(&self, event: Bytes) -> bool {
+        let queued = self.queued_bytes.fetch_add(event.len(), Ordering::Relaxed) + event.len();
+        let fits = queued <= EVENT_BYTES_MAX && self.sender.try_send(event).is_ok();
         if !fits {
             tracing::warn!(event = "stream_too_slow");
         }
@@ -143,39 +146,49 @@ impl Out {
     }
 }
 
-/// Takes what Redis sends as it comes, whether or not the client reads.
-async fn pump(mut own: Own, first: Reply, subject: Subject, out: Out, ends: Ends) {
-    let Ends { mut stopping, mut live, hash } = ends;
-    let mut alive = interval(ALIVE_EVERY);
-    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    alive.tick().await;
-    let mut heard = Instant::now();
-    if !said(&first).is_none_or(|event| out.put(event)) {
+/// Queues all messages from Redis as they arrive, whether or not the client reads them.
+async fn pump(
+    mut connection: DedicatedConnection,
+    first: Reply,
+    subscription: Subscription,
+    out: EventSender,
+    limits: StreamLimits,
+) {
+    let StreamLimits { mut stopping, mut reloadable, token_hash } = limits;
+    let mut keepalive = interval(KEEPALIVE_INTERVAL);
+    keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    keepalive.tick().await;
+    let mut last_reply = Instant::now();
+    if !event_for(&first).is_none_or(|event| out.send(event)) {
         return;
     }
     loop {
         tokio::select! {
-            reply = own.next() => {
+            reply = connection.next_reply() => {
                 let Ok(reply) = reply else { return };
-                heard = Instant::now();
-                if !said(&reply).is_none_or(|event| out.put(event)) {
+                last_reply = Instant::now();
+                if !event_for(&reply).is_none_or(|event| out.send(event)) {
                     return;
                 }
             }
-            _ = alive.tick() => {
-                // A server that has gone without a word does not answer this. One that is watched by
-                // MONITOR answers nothing, but the word of it comes back.
-                if heard.elapsed() > 2 * ALIVE_EVERY || own.send(&Command::new("PING")).await.is_err() {
+            _ = keepalive.tick() => {
+                // A server that vanished does not answer PING. Under MONITOR, Redis does not answer
+                // either, but reports the PING as a message.
+                let is_silent = last_reply.elapsed() > 2 * KEEPALIVE_INTERVAL;
+                if is_silent || connection.send(&Command::new("PING")).await.is_err() {
                     return;
                 }
-                if !out.put(Bytes::from_static(b":\n\n")) {
+                if !out.send(Bytes::from_static(b":\n\n")) {
                     return;
                 }
             }
             _ = stopping.changed() => return,
-            changed = live.changed() => {
-                let still = live.borrow().tokens.still(&hash, |token| subject.is_open_to(token));
-                if changed.is_err() || !still {
+            changed = reloadable.changed() => {
+                let is_permitted = reloadable
+                    .borrow()
+                    .tokens
+                    .is_still_permitted(&token_hash, |token| subscription.is_permitted(token));
+                if changed.is_err() || !is_permitted {
                     return;
                 }
             }
@@ -183,19 +196,19 @@ async fn pump(mut own: Own, first: Reply, subject: Subject, out: Out, ends: Ends
     }
 }
 
-/// What the client is told of a reply; none if it is for us alone.
-fn said(reply: &Reply) -> Option<Bytes> {
+/// Returns the event for a reply, or `None` if it answers the gateway's own PING.
+fn event_for(reply: &Reply) -> Option<Bytes> {
     match reply {
-        // MONITOR's: the OK at its beginning, and a line for each command.
+        // MONITOR replies OK first, and then a line for each command.
         Reply::Status(text) if text == "OK" => Some(event(b"\"OK\"")),
         Reply::Status(text) if text == "PONG" => None,
         Reply::Status(text) => Some(event(text.as_bytes())),
-        Reply::Array(words) => {
-            if words.first().and_then(Reply::as_text) == Some("pong") {
+        Reply::Array(fields) => {
+            if fields.first().and_then(Reply::as_text) == Some("pong") {
                 return None;
             }
-            let words: Vec<Vec<u8>> = words.iter().map(bytes).collect();
-            Some(event(&words.join(&b',')))
+            let fields: Vec<Vec<u8>> = fields.iter().map(bytes).collect();
+            Some(event(&fields.join(&b',')))
         }
         Reply::Bulk(_) | Reply::Error(_) | Reply::Integer(_) | Reply::Null => None,
     }
@@ -210,7 +223,7 @@ fn bytes(reply: &Reply) -> Vec<u8> {
     }
 }
 
-/// An event; each line of its data has a field of its own.
+/// Formats a server-sent event, with a `data` field for each line.
 fn event(data: &[u8]) -> Bytes {
     let text = String::from_utf8_lossy(data);
     let mut event = String::with_capacity(text.len() + 8);
@@ -223,8 +236,8 @@ fn event(data: &[u8]) -> Bytes {
     Bytes::from(event)
 }
 
-/// Shorter than what proxies wait for.
-const ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// Shorter than the idle timeout of common proxies, often 60 s.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const EVENTS_MAX: usize = 4096;
 /// Channels or patterns of one stream.
 const NAMES_MAX: usize = 100;
@@ -235,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_is_a_field() {
+    fn event_has_a_data_field_for_each_line() {
         fn check(data: &[u8], expect: &str) {
             assert_eq!(event(data), expect.as_bytes());
         }

@@ -1,8 +1,7 @@
-//! The Upstash REST protocol for Redis, as values.
+//! The Upstash REST protocol for Redis, as values. No I/O and no clock.
 //!
-//! A client turns [`Command`]s into the JSON of `POST /pipeline` and reads [`Reply`]s from the answer;
-//! a server does the reverse, and speaks RESP2 to the Redis behind it. This crate does no I/O and has no
-//! clock.
+//! A client encodes [`Command`]s as the JSON of `POST /pipeline`, and decodes [`Reply`]s from the
+//! response. A server does the reverse, and uses RESP2 towards Redis.
 //!
 //! ```
 //! use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
@@ -21,4 +20,4 @@ pub use command::{
     BodyBounds, Command, CommandError, decode_command, decode_pipeline, encode_pipeline,
 };
 pub use reply::{Encoding, Reply, ReplyError, decode_replies, encode_replies, encode_reply};
-pub use resp2::{Decoder, Garbled, TOO_LARGE, encode_resp2, encode_resp2_command};
+pub use resp2::{Decoder, ProtocolError, TOO_LARGE, encode_resp2, encode_resp2_command};

@@ -55,7 +55,7 @@ impl RefreshLease {
         match call::call(Dependency::Auth, deadline_ms, work, &self.context).await {
             Ok((Some(response), _)) => self.settle(response).await,
             Ok((None, pending)) => {
-                let hold = self.refresh.hold(&self.context.request_id, LATE_SECONDS_MAX);
+                let hold = self.refresh.extend(&self.context.request_id, LATE_SECONDS_MAX);
                 self.held = self.family.is_some() && store::write(&[hold], &self.context).await;
                 let response = Err(Outage::AuthTimeout.into());
                 Settled { response, follow_up: FollowUp::Wait(pending) }
@@ -96,7 +96,7 @@ impl RefreshLease {
             },
             Ok(BufferedResponse::Other(response)) => {
                 if matches!(response.status, 400 | 401 | 403) && self.family.is_some() {
-                    let refused = self.refresh.refuse(crypto::nonce());
+                    let refused = self.refresh.store_refusal(crypto::nonce());
                     store::write(&[refused], &self.context).await;
                 } else {
                     self.release().await;
@@ -116,7 +116,8 @@ impl RefreshLease {
         let seconds = u64::from(policy.refresh_replay_seconds);
         let family = self.family.clone().unwrap_or_else(|| self.refresh.family());
         let nonce = crypto::nonce();
-        let Some(commands) = self.refresh.keep(captured, &family, nonce, seconds, &policy.keys)
+        let Some(commands) =
+            self.refresh.store_response(captured, &family, nonce, seconds, &policy.keys)
         else {
             self.release().await;
             return FollowUp::Nothing;

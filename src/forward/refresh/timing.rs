@@ -4,7 +4,7 @@ use portcullis_core::Policy;
 
 /// Returns how long one lease lasts: the auth service's deadline, and the store's around it.
 pub fn lease_seconds(policy: &Policy, deadline_ms: u32) -> u64 {
-    let store_ms = u64::from(policy.store_deadline_ms) * 2;
+    let store_ms = u64::from(policy.timeouts.store_ms) * 2;
     (u64::from(deadline_ms) + store_ms).div_ceil(1000) + 1
 }
 

@@ -1,8 +1,9 @@
 //! The auth service: refreshes and logins a second, on either database, straight at its own port.
 
-use super::{cpu_us, output, put, spread};
-use crate::process::{self, Server, Step, step, write_private};
+use super::measure::{cpu_us, output, put, spread};
+use crate::process::{self, Server, write_private};
 use crate::stack::{self, free_ports, loopback, random_text};
+use crate::tasks::step;
 use crate::tools::{self, Extent};
 use crate::{at, postgres};
 use anyhow::{Context as _, Result, bail};
@@ -30,9 +31,7 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     tools::ensure(Extent::StackOnPostgres)?;
     let mut cargo = crate::cargo();
     cargo.args(["build", "--release", "-p", "portcullis-redis-gateway", "-p", "portcullis-auth"]);
-    let name = "redis gateway and auth: build".to_owned();
-    let build = Step { place: 1, of: 1, name, seconds_max: None };
-    step(&build, &mut cargo, &at("target/log/bench.log"))?;
+    step("redis gateway and auth: build", &mut cargo, &at("target/log/bench.log"))?;
 
     let folder = at("target/bench");
     let _ = fs::remove_dir_all(&folder);

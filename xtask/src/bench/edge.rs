@@ -1,7 +1,9 @@
 //! The Worker beside its peers, in one run on one machine: what a request costs, how far the store may be, what it all
 //! grows to; and, line by line, whether that is good enough.
 
+mod cells;
 mod database;
+mod found;
 mod goals;
 mod load;
 mod parts;
@@ -9,19 +11,20 @@ mod plot;
 mod report;
 mod scene;
 
-use super::{put, spread};
+use super::measure::put;
 use crate::at;
 use crate::process::{self, write_atomically};
 use crate::tools::{self, Extent};
 use anyhow::{Context as _, Result, ensure};
+use cells::{BESIDE, CONNECTIONS, Contender, cells};
 use clap::ValueEnum;
-use load::{Load, Traffic};
-use scene::{Contender, Running, Scene};
-use serde::Serialize;
+use found::{Found, Sample};
+use scene::{Running, Scene};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
+use std::path::PathBuf;
 
 /// What can be measured alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -42,77 +45,17 @@ pub enum Part {
     Trips,
 }
 
-/// A contender under one kind of load.
-#[derive(Clone, Copy)]
-pub struct Cell {
-    pub name: &'static str,
-    pub contender: Contender,
-    pub traffic: Traffic,
-    pub tokens: u32,
+/// What to measure of the Worker, and how thoroughly.
+pub struct Options {
+    pub quick: bool,
+    pub write: bool,
+    pub only: Option<Part>,
+    /// The folder of another build.
+    pub beside: Option<PathBuf>,
 }
 
-pub const STRICT: Contender = Contender::Portcullis { seconds: 0 };
-pub const BOUNDED: Contender = Contender::Portcullis { seconds: 1 };
-
-/// The order is that of a round.
-pub const CELLS: [Cell; 11] = [
-    cell("strict", STRICT, Traffic::Good, ROTATING),
-    cell("ref", Contender::Ref, Traffic::Good, ROTATING),
-    cell("jsopt strict", Contender::Jsopt { seconds: 0 }, Traffic::Good, ROTATING),
-    cell("floor", Contender::Floor, Traffic::Good, ROTATING),
-    cell("bounded", BOUNDED, Traffic::Good, HOT),
-    cell("jsopt bounded", Contender::Jsopt { seconds: 1 }, Traffic::Good, HOT),
-    cell("pass", Contender::Pass, Traffic::Good, HOT),
-    cell("garbage", STRICT, Traffic::Garbage, ROTATING),
-    cell("forged", STRICT, Traffic::Forged, ROTATING),
-    cell("bare401", Contender::Bare401, Traffic::Garbage, ROTATING),
-    cell("pass again", Contender::Pass, Traffic::Good, HOT),
-];
-
-const fn cell(name: &'static str, contender: Contender, traffic: Traffic, tokens: u32) -> Cell {
-    Cell { name, contender, traffic, tokens }
-}
-
-/// One round of a cell.
-#[derive(Clone, Copy, Serialize)]
-pub struct Sample {
-    #[serde(flatten)]
-    pub load: Load,
-    pub cpu_us: f64,
-}
-
-/// All that was measured.
-#[derive(Default, Serialize)]
-pub struct Found {
-    pub rounds: u32,
-    pub seconds: u32,
-    /// The rounds of each cell.
-    pub speed: BTreeMap<&'static str, Vec<Sample>>,
-    /// p50 in milliseconds of a contender at a distance of the store.
-    pub distance: Vec<(&'static str, u32, f64)>,
-    /// Calls of the store and of the upstream a request.
-    pub trips: Vec<(&'static str, f64, f64)>,
-    /// Milliseconds from the start to the first answer, each time.
-    pub start: BTreeMap<&'static str, Vec<f64>>,
-    /// Requests and resident KiB.
-    pub memory: BTreeMap<&'static str, Vec<(u64, u64)>>,
-    /// What there is more of, how many, and the CPU as a ratio to that of the usual number.
-    pub growth: Vec<(&'static str, u32, f64)>,
-    /// Requests, statements of the database meanwhile, and statements of one refresh.
-    pub database: Option<(u64, u64, f64)>,
-    /// The Worker's bytes, gzipped.
-    pub gzip_bytes: usize,
-}
-
-impl Found {
-    /// The lowest, the median and the highest of the ratios of each round.
-    pub fn ratio(&self, one: &str, other: &str, of: fn(&Sample) -> f64) -> Option<[f64; 3]> {
-        let (one, other) = (self.speed.get(one)?, self.speed.get(other)?);
-        Some(spread(one.iter().zip(other).map(|(a, b)| of(a) / of(b)).collect()))
-    }
-}
-
-pub fn run(quick: bool, write: bool, only: Option<Part>) -> Result<()> {
+pub fn run(options: &Options) -> Result<()> {
+    let Options { quick, write, only, ref beside } = *options;
     ensure!(!write || (!quick && only.is_none()), "--write wants all of it, and not in haste");
     let tools = tools::ensure(Extent::BenchEdge)?;
     let wants = |part| only.is_none_or(|wanted| wanted == part);
@@ -123,7 +66,7 @@ pub fn run(quick: bool, write: bool, only: Option<Part>) -> Result<()> {
     };
     let (rounds, seconds) = if quick { (3, 1) } else { (6, 3) };
     let mut found = Found { rounds, seconds, ..Found::default() };
-    let scene = Scene::set(&tools, tokens)?;
+    let scene = Scene::set(&tools, tokens, beside.clone())?;
     found.gzip_bytes = crate::worker::gzip_bytes()?;
     if wants(Part::Speed) || wants(Part::Trips) {
         let running = start_all(&scene)?;
@@ -153,6 +96,9 @@ pub fn run(quick: bool, write: bool, only: Option<Part>) -> Result<()> {
     }
     let text = report::text(&found);
     println!("\n{text}");
+    if beside.is_some() && wants(Part::Speed) {
+        println!("{}", comparison(&found));
+    }
     let raw = serde_json::to_string_pretty(&json!(found))?;
     fs::write(at("target/bench/edge.json"), &raw)?;
     if write {
@@ -165,7 +111,7 @@ pub fn run(quick: bool, write: bool, only: Option<Part>) -> Result<()> {
 
 fn start_all(scene: &Scene<'_>) -> Result<BTreeMap<Contender, Running>> {
     let mut running = BTreeMap::new();
-    for cell in CELLS {
+    for cell in cells(scene.beside.is_some()) {
         if let Entry::Vacant(place) = running.entry(cell.contender) {
             place.insert(scene.start(cell.contender, scene.gateway, &json!({}))?);
         }
@@ -182,7 +128,7 @@ fn speed(
 ) -> Result<()> {
     // The first round is for warming up.
     for round in 0..=found.rounds {
-        let mut order = CELLS;
+        let mut order = cells(scene.beside.is_some());
         if round % 2 == 1 {
             order.reverse();
         }
@@ -200,8 +146,18 @@ fn speed(
     Ok(())
 }
 
-pub const CONNECTIONS: u32 = 32;
-/// Different tokens in turn: more than are hot, fewer than are remembered.
-pub const ROTATING: u32 = 1000;
-/// So few that each comes many times a second.
-pub const HOT: u32 = 32;
+/// This build against the other one: the median ratio of the rounds, and the lowest and the highest.
+fn comparison(found: &Found) -> String {
+    let mut text =
+        "| this build, of the other one | CPU a request | requests a second |\n|---|---|---|\n"
+            .to_owned();
+    for (other, own) in BESIDE {
+        let of = |of: fn(&Sample) -> f64| match found.ratio(own, other.name, of) {
+            Some([low, median, high]) => format!("{median:.3} ({low:.3} to {high:.3})"),
+            None => "not measured".to_owned(),
+        };
+        let (cpu, requests) = (of(|s| s.cpu_us), of(|s| s.load.requests_per_second));
+        text += &format!("| {own} | {cpu} | {requests} |\n");
+    }
+    text
+}

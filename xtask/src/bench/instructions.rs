@@ -1,9 +1,10 @@
 //! Instructions of core's hot functions, native, counted by callgrind: the same on a busy machine as on a quiet one. The
 //! counts that are committed are what a change is held against.
 
-use super::output;
+use super::measure::output;
 use crate::at;
-use crate::process::{self, Step, step, write_atomically};
+use crate::process::{self, write_atomically};
+use crate::tasks::step;
 use crate::tools::{self, Extent};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -58,9 +59,7 @@ pub fn measure() -> Result<Vec<Count>> {
     tools::ensure(Extent::Instructions)?;
     let mut cargo = crate::cargo();
     cargo.args(["build", "--release", "-p", "portcullis-bench"]);
-    let name = "hot functions: build".to_owned();
-    let build = Step { place: 1, of: 1, name, seconds_max: None };
-    step(&build, &mut cargo, &at("target/log/instructions.log"))?;
+    step("hot functions: build", &mut cargo, &at("target/log/instructions.log"))?;
     let committed = fs::read_to_string(at(FILE))?;
     let lines = committed.lines().skip(1).filter_map(|line| line.split_once(' '));
     lines

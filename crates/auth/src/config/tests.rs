@@ -1,10 +1,16 @@
-use super::*;
+//! Settings from flags, the environment and files.
 
-fn settings(arguments: &[&str]) -> (Shared, Serve) {
+use super::reader::{NAMES, SECRETS};
+use super::{Config, ConfigError, SettingsReader};
+use crate::cli::{Action, Cli, ServeArgs, SharedArgs};
+use clap::Parser as _;
+use std::path::Path;
+
+fn settings(arguments: &[&str]) -> (SharedArgs, ServeArgs) {
     let all = ["portcullis-auth", "serve"].iter().chain(arguments);
-    let settings = Settings::try_parse_from(all).unwrap();
-    match settings.action {
-        Action::Serve(serve) => (settings.shared, *serve),
+    let cli = Cli::try_parse_from(all).unwrap();
+    match cli.action {
+        Action::Serve(serve) => (cli.shared, *serve),
         _ => unreachable!(),
     }
 }
@@ -15,9 +21,9 @@ fn read(
     file: Option<&Path>,
 ) -> Result<Config, Vec<ConfigError>> {
     let (shared, serve) = settings(arguments);
-    let mut reader = Reader::new(environment, file);
+    let mut reader = SettingsReader::new(environment, file);
     let config = reader.serve(&shared, &serve);
-    if reader.faults.is_empty() { Ok(config.unwrap()) } else { Err(reader.faults) }
+    if reader.errors.is_empty() { Ok(config.unwrap()) } else { Err(reader.errors) }
 }
 
 fn key() -> String {
@@ -25,7 +31,7 @@ fn key() -> String {
 }
 
 #[test]
-fn all_faults_are_reported_at_once() {
+fn errors_are_reported_all_at_once() {
     let arguments = [
         ["--listen", "x"],
         ["--issuer", "auth/"],
@@ -38,7 +44,7 @@ fn all_faults_are_reported_at_once() {
         ["--login-attempts-per-username", "1001"],
         ["--login-attempts-per-address", "many"],
     ];
-    let faults = read(
+    let errors = read(
         &arguments.concat(),
         &|name| {
             matches!(name, "INTROSPECTION_CLIENTS" | "RECORD_ENCRYPTION_KEY").then(|| "edge".into())
@@ -47,7 +53,7 @@ fn all_faults_are_reported_at_once() {
     );
     use ConfigError as E;
     assert_eq!(
-        faults.err().unwrap(),
+        errors.err().unwrap(),
         [
             E::IssuerNotAUrl,
             E::StoreUrlMissing,
@@ -61,16 +67,16 @@ fn all_faults_are_reported_at_once() {
             E::CookieOrigins,
             E::ClientsMalformed,
             E::Listen,
-            E::Number("ACCESS_TOKEN_SECONDS", 1, 86_400),
-            E::Number("LOGIN_ATTEMPTS_PER_USERNAME", 0, 1000),
-            E::Number("LOGIN_ATTEMPTS_PER_ADDRESS", 0, 100_000),
-            E::Number("SIGNING_KEY_SECONDS", 3600, 31_536_000),
+            E::Number { name: "ACCESS_TOKEN_SECONDS", min: 1, max: 86_400 },
+            E::Number { name: "LOGIN_ATTEMPTS_PER_USERNAME", min: 0, max: 1000 },
+            E::Number { name: "LOGIN_ATTEMPTS_PER_ADDRESS", min: 0, max: 100_000 },
+            E::Number { name: "SIGNING_KEY_SECONDS", min: 3600, max: 31_536_000 },
         ]
     );
 }
 
 #[test]
-fn a_full_configuration_is_read() {
+fn full_configuration_is_accepted() {
     let arguments =
         [["--issuer", "https://a.example"], ["--audience", "api"], ["--store-url", "http://s/"]];
     let secret = |name: &str| match name {
@@ -81,15 +87,15 @@ fn a_full_configuration_is_read() {
     let config = read(&arguments.concat(), &secret, None).ok().unwrap();
     assert!(config.seal.is_some());
     assert_eq!(
-        (config.link.store_url.as_str(), config.access_token_seconds, config.cookie_origins),
+        (config.store.url.as_str(), config.access_token_seconds, config.cookie_origins),
         ("http://s", 900, vec!["https://a.example".to_owned()])
     );
 }
 
 #[test]
-fn flags_are_stronger_than_the_environment_and_both_than_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     use std::os::unix::fs::PermissionsExt as _;
-    let file = std::env::temp_dir().join(format!("{}.toml", crate::token::random_name()));
+    let file = std::env::temp_dir().join(format!("{}.toml", crate::random::random_id()));
     let text = format!(
         "ISSUER = \"https://file.example\"\nAUDIENCE = \"file\"\nSTORE_URL = \"http://s\"\n\
          STORE_TOKEN = \"file\"\nMASTER_KEY = \"{}\"\nACCESS_TOKEN_SECONDS = 60\n",
@@ -98,40 +104,40 @@ fn flags_are_stronger_than_the_environment_and_both_than_the_file() {
     std::fs::write(&file, &text).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let environment = |name: &str| (name == "STORE_TOKEN").then(|| "environment".to_owned());
-    let faults = read(&["--audience", "flag"], &environment, Some(&file)).err().unwrap();
-    assert_eq!(faults, [ConfigError::FileReadable]);
+    let errors = read(&["--audience", "flag"], &environment, Some(&file)).err().unwrap();
+    assert_eq!(errors, [ConfigError::FileExposed]);
 
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let config = read(&["--audience", "flag"], &environment, Some(&file)).ok().unwrap();
-    let link = &config.link;
-    assert_eq!((config.audience.as_str(), link.issuer.as_str()), ("flag", "https://file.example"));
-    assert_eq!((link.store_token.as_str(), config.access_token_seconds), ("environment", 60));
+    let store = &config.store;
+    assert_eq!((config.audience.as_str(), store.issuer.as_str()), ("flag", "https://file.example"));
+    assert_eq!((store.token.as_str(), config.access_token_seconds), ("environment", 60));
 
     std::fs::write(&file, format!("{text}ISUER = \"x\"\n")).unwrap();
-    let faults = read(&[], &environment, Some(&file)).err().unwrap();
-    assert_eq!(faults, [ConfigError::NameUnknown("ISUER".into())]);
+    let errors = read(&[], &environment, Some(&file)).err().unwrap();
+    assert_eq!(errors, [ConfigError::NameUnknown("ISUER".into())]);
     std::fs::write(&file, format!("{text}CLIENT_ID = false\nAUDIT_DAYS = 91.0\n")).unwrap();
-    let faults = read(&[], &environment, Some(&file)).err().unwrap();
+    let errors = read(&[], &environment, Some(&file)).err().unwrap();
     let names = ["AUDIT_DAYS", "CLIENT_ID"].map(|name| ConfigError::NotText(name.into()));
-    assert_eq!(faults, names);
+    assert_eq!(errors, names);
     std::fs::write(&file, format!("{text}REFRESH_IDLE_SECONDS = 60\nREFRESH_TOKEN_SECONDS = 60\n"))
         .unwrap();
-    let faults = read(&["--access-token-seconds", "61"], &environment, Some(&file)).err().unwrap();
-    assert_eq!(faults, [ConfigError::IdleShort]);
+    let errors = read(&["--access-token-seconds", "61"], &environment, Some(&file)).err().unwrap();
+    assert_eq!(errors, [ConfigError::IdleShort]);
     std::fs::write(&file, "STORE_TOKEN = secret-word").unwrap();
-    let faults = read(&["--audience", "a"], &environment, Some(&file)).err().unwrap();
-    assert!(!faults[0].to_string().contains("secret-word"), "{}", faults[0]);
+    let errors = read(&["--audience", "a"], &environment, Some(&file)).err().unwrap();
+    assert!(!errors[0].to_string().contains("secret-word"), "{}", errors[0]);
     std::fs::remove_file(&file).unwrap();
-    let faults = read(&["--audience", "a"], &environment, Some(&std::env::temp_dir()));
-    assert!(matches!(faults.err().unwrap().first(), Some(ConfigError::FileUnreadable(_))));
+    let errors = read(&["--audience", "a"], &environment, Some(&std::env::temp_dir()));
+    assert!(matches!(errors.err().unwrap().first(), Some(ConfigError::FileUnreadable(_))));
 }
 
-/// Each flag's variable can stand in a file as well, and on the page of settings.
+/// A file may hold each setting that has a flag, and the documentation has each of them.
 #[test]
-fn every_setting_is_known_by_one_name() {
+fn settings_have_one_name_in_flags_files_and_docs() {
     use clap::CommandFactory as _;
     let page = include_str!("../../../../docs/configuration.md");
-    let mut command = Settings::command();
+    let mut command = Cli::command();
     command.build();
     let serve = command.find_subcommand("serve").unwrap();
     let flags: Vec<&str> =

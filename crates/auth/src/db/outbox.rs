@@ -1,28 +1,37 @@
-//! What the store must learn: committed with the change that it follows from, and kept until the store has it.
+//! The outbox: commands for the store. They are committed with the change that they belong to, and
+//! kept until the store has executed them.
 
-use super::{Db, Purpose, Tx, seconds};
+use super::pool::{Db, Purpose, Tx, to_i64};
+use crate::random::random_id;
+use portcullis_core::UnixSeconds;
 use redis_rest::{BodyBounds, Command, decode_pipeline, encode_pipeline};
 use sqlx::Row as _;
 
-/// Commands for the store that are committed but not known to be delivered.
+/// Commands for the store that are committed and may not be delivered yet.
 #[derive(Clone, Debug, Default)]
-pub struct Pending {
+pub struct OutboxRow {
     pub id: String,
     pub commands: Vec<Command>,
-    /// Whose it is: a session's, a user's, or a token's.
+    /// The id of the session, the user or the token that the commands belong to.
     pub about: String,
     pub created_at: u64,
 }
 
+/// The size and the age of the outbox.
+pub struct Backlog {
+    pub rows: i64,
+    pub oldest_created_at: Option<i64>,
+}
+
 impl Db {
-    /// What the store was not told yet and stands behind `after`, oldest first, `most` at a time.
-    pub async fn pending(
+    /// Returns at most `limit` rows that follow `after`, oldest first.
+    pub async fn outbox_rows(
         &self,
-        after: Option<&Pending>,
-        most: u32,
-    ) -> Result<Vec<Pending>, sqlx::Error> {
+        after: Option<&OutboxRow>,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, sqlx::Error> {
         self.count(Purpose::Outbox);
-        let after = after.map_or((-1, ""), |row| (seconds(row.created_at), row.id.as_str()));
+        let after = after.map_or((-1, ""), |row| (to_i64(row.created_at), row.id.as_str()));
         let rows = sqlx::query(
             "SELECT id, commands, about, created_at FROM outbox
              WHERE created_at > $1 OR (created_at = $1 AND id > $2)
@@ -30,15 +39,15 @@ impl Db {
         )
         .bind(after.0)
         .bind(after.1)
-        .bind(i64::from(most))
+        .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await?;
         rows.iter()
             .map(|row| {
                 let text: String = row.try_get("commands")?;
-                let commands = decode_pipeline(text.as_bytes(), NO_BOUNDS)
+                let commands = decode_pipeline(text.as_bytes(), UNBOUNDED)
                     .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-                Ok(Pending {
+                Ok(OutboxRow {
                     id: row.try_get("id")?,
                     commands,
                     about: row.try_get("about")?,
@@ -48,46 +57,51 @@ impl Db {
             .collect()
     }
 
-    /// How many rows the store was not told yet, and since when the oldest waits.
-    pub async fn backlog(&self) -> Result<(i64, Option<i64>), sqlx::Error> {
+    /// Returns how many rows are undelivered, and when the oldest was created.
+    pub async fn outbox_backlog(&self) -> Result<Backlog, sqlx::Error> {
         self.count(Purpose::Outbox);
         let row =
             sqlx::query("SELECT COUNT(*) AS rows_left, MIN(created_at) AS oldest FROM outbox")
                 .fetch_one(&self.readers)
                 .await?;
-        Ok((row.try_get("rows_left")?, row.try_get("oldest")?))
+        Ok(Backlog { rows: row.try_get("rows_left")?, oldest_created_at: row.try_get("oldest")? })
     }
 
-    /// Forgets what the store has been told; false where it was taken back meanwhile, or somebody else told it.
-    pub async fn delivered(&self, id: &str) -> Result<bool, sqlx::Error> {
+    /// Deletes a delivered row. Returns `false` if it was discarded during its delivery, or another
+    /// process has delivered it.
+    pub async fn delete_outbox_row(&self, id: &str) -> Result<bool, sqlx::Error> {
         self.count(Purpose::Outbox);
-        let gone =
+        let deleted =
             sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(&self.writer).await?;
-        Ok(gone.rows_affected() == 1)
+        Ok(deleted.rows_affected() == 1)
     }
 
-    /// Adds what the store must learn about a session or a user.
+    /// Adds a row with the commands that belong to the id `about`.
     pub(super) async fn enqueue(
         &self,
         tx: &mut Tx,
         about: &str,
         commands: Vec<Command>,
-        now: u64,
-    ) -> Result<Pending, sqlx::Error> {
-        let id = crate::token::random_name();
+        now: UnixSeconds,
+    ) -> Result<OutboxRow, sqlx::Error> {
+        let id = random_id();
         self.count(Purpose::Request);
         sqlx::query("INSERT INTO outbox (id, commands, created_at, about) VALUES ($1, $2, $3, $4)")
             .bind(id.as_str())
             .bind(encode_pipeline(&commands))
-            .bind(seconds(now))
+            .bind(to_i64(now.0))
             .bind(about)
             .execute(&mut **tx)
             .await?;
-        Ok(Pending { id, commands, about: about.to_owned(), created_at: now })
+        Ok(OutboxRow { id, commands, about: about.to_owned(), created_at: now.0 })
     }
 
-    /// Takes back what the store was not told yet, since what follows makes it void.
-    pub(super) async fn forget(&self, tx: &mut Tx, about: &str) -> Result<(), sqlx::Error> {
+    /// Deletes the undelivered rows that belong to `about`, since a later change supersedes them.
+    pub(super) async fn discard_outbox_rows(
+        &self,
+        tx: &mut Tx,
+        about: &str,
+    ) -> Result<(), sqlx::Error> {
         self.count(Purpose::Request);
         sqlx::query("DELETE FROM outbox WHERE about = $1")
             .bind(about)
@@ -97,5 +111,5 @@ impl Db {
     }
 }
 
-/// What we wrote ourselves is read whole.
-const NO_BOUNDS: BodyBounds = BodyBounds { commands_max: usize::MAX, words_max: usize::MAX };
+/// The rows are our own, so that no bound is needed.
+const UNBOUNDED: BodyBounds = BodyBounds { commands_max: usize::MAX, words_max: usize::MAX };

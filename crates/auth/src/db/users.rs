@@ -1,12 +1,15 @@
-//! Those who may log in.
+//! Users.
 
-use super::{Db, Ended, Grant, Purpose, Which, seconds};
+use super::audit::AuditedChange;
+use super::outbox::OutboxRow;
+use super::pool::{Db, Purpose, to_i64};
+use super::sessions::end::{EndedSession, SessionSelector};
 use crate::audit::Event;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;
 
-/// Somebody who may log in.
+/// A user.
 #[derive(Clone)]
 pub struct User {
     pub id: String,
@@ -16,8 +19,18 @@ pub struct User {
     pub disabled: bool,
 }
 
+/// A change of a user's password.
+pub struct PasswordChange<'a> {
+    pub user_id: &'a str,
+    /// The hash that the user must still have, if any.
+    pub old_hash: Option<&'a str>,
+    pub new_hash: &'a str,
+    /// The session that does not end.
+    pub except_session: Option<&'a str>,
+}
+
 impl Db {
-    /// Adds a user; false if the name is taken.
+    /// Adds a user. Returns `false` if the name is taken.
     pub async fn add_user(
         &self,
         user: &User,
@@ -26,7 +39,7 @@ impl Db {
     ) -> Result<bool, sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Setup);
-        let done = sqlx::query(
+        let inserted = sqlx::query(
             "INSERT INTO users (id, username, password_hash, scope, created_at)
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (username) DO NOTHING",
         )
@@ -34,19 +47,19 @@ impl Db {
         .bind(user.username.as_str())
         .bind(user.password_hash.as_str())
         .bind(user.scope.as_str())
-        .bind(seconds(now.0))
+        .bind(to_i64(now.0))
         .execute(&mut *tx)
         .await?;
-        if done.rows_affected() == 0 {
+        if inserted.rows_affected() == 0 {
             return Ok(false);
         }
-        self.note(&mut tx, events, now.0).await?;
+        self.append_events(&mut tx, events, now).await?;
         tx.commit().await?;
         Ok(true)
     }
 
-    /// The user of that name.
-    pub async fn user(&self, username: &str) -> Result<Option<User>, sqlx::Error> {
+    /// Returns the user with a name.
+    pub async fn user_by_name(&self, username: &str) -> Result<Option<User>, sqlx::Error> {
         self.count(Purpose::Request);
         let row = sqlx::query(
             "SELECT id, username, password_hash, scope, disabled_at FROM users WHERE username = $1",
@@ -54,11 +67,11 @@ impl Db {
         .bind(username)
         .fetch_optional(&self.readers)
         .await?;
-        row.as_ref().map(user).transpose()
+        row.as_ref().map(read_user).transpose()
     }
 
-    /// The user of that id.
-    pub async fn user_of(&self, id: &str) -> Result<Option<User>, sqlx::Error> {
+    /// Returns the user with an id.
+    pub async fn user_by_id(&self, id: &str) -> Result<Option<User>, sqlx::Error> {
         self.count(Purpose::Request);
         let row = sqlx::query(
             "SELECT id, username, password_hash, scope, disabled_at FROM users WHERE id = $1",
@@ -66,49 +79,50 @@ impl Db {
         .bind(id)
         .fetch_optional(&self.readers)
         .await?;
-        row.as_ref().map(user).transpose()
+        row.as_ref().map(read_user).transpose()
     }
 
-    /// Sets a password and ends all sessions but `kept`; nothing, where `old_hash` is not the one that stands.
+    /// Sets a password and ends the user's other sessions. Returns `None` if the user does not have
+    /// the old hash any more. `revoke` returns the commands for the store that follow from the end
+    /// of a session.
     pub async fn set_password(
         &self,
-        user_id: &str,
-        (old_hash, new_hash): (Option<&str>, &str),
-        kept: Option<&str>,
-        grant: &Grant<'_>,
-        revoke: impl Fn(&Ended) -> Vec<Command>,
-    ) -> Result<Option<Vec<Ended>>, sqlx::Error> {
+        password: &PasswordChange<'_>,
+        change: &AuditedChange<'_>,
+        revoke: impl Fn(&EndedSession) -> Vec<Command>,
+    ) -> Result<Option<Vec<EndedSession>>, sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Request);
-        let done = sqlx::query(
+        let updated = sqlx::query(
             "UPDATE users SET password_hash = $1
              WHERE id = $2 AND (password_hash = $3 OR $3 IS NULL)",
         )
-        .bind(new_hash)
-        .bind(user_id)
-        .bind(old_hash.map(str::to_owned))
+        .bind(password.new_hash)
+        .bind(password.user_id)
+        .bind(password.old_hash.map(str::to_owned))
         .execute(&mut *tx)
         .await?;
-        if done.rows_affected() == 0 {
+        if updated.rows_affected() == 0 {
             return Ok(None);
         }
-        let which = Which::OfUser { user_id, kept };
-        let ended = self.end_all(&mut tx, which, "password_changed", grant.now, &revoke).await?;
-        self.note(&mut tx, grant.events, grant.now.0).await?;
+        let selector =
+            SessionSelector::OfUser { user_id: password.user_id, except: password.except_session };
+        let ended = self.end_in(&mut tx, selector, "password_changed", change.now, &revoke).await?;
+        self.append_events(&mut tx, change.events, change.now).await?;
         tx.commit().await?;
         Ok(Some(ended))
     }
 
-    /// Disables a user and ends all sessions, or lets them log in again; `commands` is what the store must learn
-    /// of it beyond the sessions.
+    /// Disables a user and ends all sessions, or enables the user again. `commands` are those for
+    /// the store that concern the user and not a session.
     pub async fn set_disabled(
         &self,
         user_id: &str,
         disabled: bool,
         commands: Vec<Command>,
-        grant: &Grant<'_>,
-        revoke: impl Fn(&Ended) -> Vec<Command>,
-    ) -> Result<Vec<super::Pending>, sqlx::Error> {
+        change: &AuditedChange<'_>,
+        revoke: impl Fn(&EndedSession) -> Vec<Command>,
+    ) -> Result<Vec<OutboxRow>, sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Request);
         sqlx::query(
@@ -116,25 +130,26 @@ impl Db {
              WHERE id = $3",
         )
         .bind(i64::from(disabled))
-        .bind(seconds(grant.now.0))
+        .bind(to_i64(change.now.0))
         .bind(user_id)
         .execute(&mut *tx)
         .await?;
-        let mut pending = Vec::new();
+        let mut rows = Vec::new();
         if disabled {
-            let which = Which::OfUser { user_id, kept: None };
-            let ended = self.end_all(&mut tx, which, "user_disabled", grant.now, &revoke).await?;
-            pending.extend(ended.into_iter().map(|ended| ended.pending));
+            let selector = SessionSelector::OfUser { user_id, except: None };
+            let ended =
+                self.end_in(&mut tx, selector, "user_disabled", change.now, &revoke).await?;
+            rows.extend(ended.into_iter().map(|ended| ended.outbox_row));
         }
-        self.forget(&mut tx, user_id).await?;
-        pending.push(self.enqueue(&mut tx, user_id, commands, grant.now.0).await?);
-        self.note(&mut tx, grant.events, grant.now.0).await?;
+        self.discard_outbox_rows(&mut tx, user_id).await?;
+        rows.push(self.enqueue(&mut tx, user_id, commands, change.now).await?);
+        self.append_events(&mut tx, change.events, change.now).await?;
         tx.commit().await?;
-        Ok(pending)
+        Ok(rows)
     }
 }
 
-fn user(row: &sqlx::any::AnyRow) -> Result<User, sqlx::Error> {
+fn read_user(row: &sqlx::any::AnyRow) -> Result<User, sqlx::Error> {
     Ok(User {
         id: row.try_get("id")?,
         username: row.try_get("username")?,

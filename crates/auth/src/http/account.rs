@@ -1,11 +1,14 @@
-//! What a user's client asks for: login, refresh, logout, password, sessions. JSON.
+//! The JSON endpoints of accounts: login, refresh, logout, password and sessions.
 
-use super::{Shared, bearer, body, cookie, delivered, whence};
-use crate::error::Problem;
-use crate::now;
-use crate::password::PASSWORD_BYTES_MAX;
-use crate::publish::Delivery;
-use crate::session::Tokens;
+use super::headers::{bearer, client_info};
+use super::response::{RefreshTokenIn, no_store, revocation_response, token_response};
+use super::state::SharedState;
+use super::{body, cookie};
+use crate::accounts::PASSWORD_BYTES_MAX;
+use crate::clock::now;
+use crate::outbox::Delivery;
+use crate::problem::Problem;
+use crate::sessions::NewPassword;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -18,182 +21,171 @@ use std::sync::Arc;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Login {
+struct LoginBody {
     username: String,
     password: String,
-    /// Whether the refresh token is to come in a cookie.
+    /// Whether to return the refresh token in a cookie.
     #[serde(default)]
     cookie: bool,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Refresh {
+struct RefreshBody {
     refresh_token: Option<String>,
     scope: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Logout {
+struct LogoutBody {
     refresh_token: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Password {
+struct PasswordBody {
     old_password: String,
     new_password: String,
 }
 
+/// Begins a session.
 pub async fn login(
-    State(auth): Shared,
+    State(state): SharedState,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Login { username, password, cookie } = body::json(&headers, body).await?;
+    let LoginBody { username, password, cookie } = body::json(&headers, body).await?;
     if cookie {
-        // Nobody is to be logged in as somebody else by a page of a third.
-        cookie::check_origin(&headers, &auth.sessions.config().cookie_origins)?;
+        // Prevents other sites from logging a user in to a foreign account.
+        cookie::check_origin(&headers, &state.sessions.config().cookie_origins)?;
     }
-    // No name has a NUL, which Postgres would not take in a query.
-    let nameless = username.len() > USERNAME_BYTES_MAX || username.contains('\0');
-    if nameless || password.len() > PASSWORD_BYTES_MAX {
+    // Postgres rejects a NUL in a query, and no username has one.
+    let is_impossible = username.len() > USERNAME_BYTES_MAX || username.contains('\0');
+    if is_impossible || password.len() > PASSWORD_BYTES_MAX {
         return Err(Problem::CredentialsInvalid);
     }
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
-    let work = async move { own.sessions.login(&username, password, &whence, now()).await };
-    Ok(granted(auth.work("login", work).await?, cookie))
+    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let work = async move { app.sessions.login(&username, password, &client, now()).await };
+    let tokens = state.run("login", work).await?;
+    let refresh_token_in = if cookie { RefreshTokenIn::Cookie } else { RefreshTokenIn::Body };
+    Ok(token_response(tokens, refresh_token_in))
 }
 
+/// Exchanges the refresh token in the body or the cookie.
 pub async fn refresh(
-    State(auth): Shared,
+    State(state): SharedState,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Refresh { refresh_token, scope } = body::optional_json(&headers, body).await?;
-    let (token, by_cookie) = match refresh_token {
-        Some(token) => (token, false),
+    let RefreshBody { refresh_token, scope } = body::optional_json(&headers, body).await?;
+    let (token, refresh_token_in) = match refresh_token {
+        Some(token) => (token, RefreshTokenIn::Body),
         None => {
             let token = cookie::token(&headers).ok_or(Problem::CredentialsMissing)?;
-            cookie::check_origin(&headers, &auth.sessions.config().cookie_origins)?;
-            (token, true)
+            cookie::check_origin(&headers, &state.sessions.config().cookie_origins)?;
+            (token, RefreshTokenIn::Cookie)
         }
     };
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let (app, client) = (Arc::clone(&state), client_info(&headers));
     let work =
-        async move { own.sessions.refresh(&token, scope.as_deref(), None, &whence, now()).await };
-    Ok(granted(auth.work("refresh", work).await?, by_cookie))
+        async move { app.sessions.refresh(&token, scope.as_deref(), None, &client, now()).await };
+    Ok(token_response(state.run("refresh", work).await?, refresh_token_in))
 }
 
-/// Ends the session of the refresh token in the body or in its cookie, or else of the Bearer token.
+/// Ends the session of the refresh token in the body or the cookie, or else of the Bearer token.
 pub async fn logout(
-    State(auth): Shared,
+    State(state): SharedState,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Logout { refresh_token } = body::optional_json(&headers, body).await?;
-    let (whence, bearer) = (whence(&headers), bearer(&headers));
+    let LogoutBody { refresh_token } = body::optional_json(&headers, body).await?;
+    let (client, bearer) = (client_info(&headers), bearer(&headers));
     let in_cookie = cookie::token(&headers).filter(|_| refresh_token.is_none());
     if in_cookie.is_some() && bearer.is_none() {
-        cookie::check_origin(&headers, &auth.sessions.config().cookie_origins)?;
+        cookie::check_origin(&headers, &state.sessions.config().cookie_origins)?;
     }
-    // With a Bearer token, which no foreign page has, a cookie of ours goes only if its page may use it.
-    let in_cookie = in_cookie
-        .filter(|_| cookie::check_origin(&headers, &auth.sessions.config().cookie_origins).is_ok());
+    // A foreign page has no Bearer token. With one, a cookie is used only if its page may use it.
+    let in_cookie = in_cookie.filter(|_| {
+        cookie::check_origin(&headers, &state.sessions.config().cookie_origins).is_ok()
+    });
     let by_cookie = in_cookie.is_some();
-    let own = Arc::clone(&auth);
+    let app = Arc::clone(&state);
     let work = async move {
         match (refresh_token, in_cookie, bearer) {
-            (Some(token), _, _) => own.sessions.logout(&token, &whence, now()).await,
+            (Some(token), _, _) => app.sessions.logout(&token, &client, now()).await,
             (None, Some(token), bearer) => {
-                let ended = own.sessions.logout(&token, &whence, now()).await;
+                let ended = app.sessions.logout(&token, &client, now()).await;
                 match (ended, bearer) {
                     (Err(Problem::RefreshTokenInvalid), Some(token)) => {
-                        own.sessions.logout_bearer(&token, &whence, now()).await
+                        app.sessions.logout_bearer(&token, &client, now()).await
                     }
-                    // A cookie that means nothing goes, too.
+                    // A cookie with an unknown token is deleted, too.
                     (Err(Problem::RefreshTokenInvalid), None) => Ok(Delivery::Done),
                     (ended, _) => ended,
                 }
             }
-            (None, None, Some(token)) => own.sessions.logout_bearer(&token, &whence, now()).await,
+            (None, None, Some(token)) => app.sessions.logout_bearer(&token, &client, now()).await,
             (None, None, None) => Err(Problem::CredentialsMissing),
         }
     };
-    let mut response = delivered(auth.work("logout", work).await?, StatusCode::NO_CONTENT);
+    let mut response =
+        revocation_response(state.run("logout", work).await?, StatusCode::NO_CONTENT);
     if by_cookie {
         response.headers_mut().insert(header::SET_COOKIE, cookie::set("", 0));
     }
     Ok(response)
 }
 
-/// Changes the password, and ends all sessions but the one that asks.
+/// Changes the password, and ends all other sessions.
 pub async fn password(
-    State(auth): Shared,
+    State(state): SharedState,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let token = bearer(&headers).ok_or(Problem::CredentialsMissing)?;
-    let Password { old_password, new_password } = body::json(&headers, body).await?;
+    let PasswordBody { old_password, new_password } = body::json(&headers, body).await?;
     if old_password.len() > PASSWORD_BYTES_MAX {
         return Err(Problem::CredentialsInvalid);
     }
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let (app, client) = (Arc::clone(&state), client_info(&headers));
     let work = async move {
-        own.sessions.change_password(&token, (old_password, new_password), &whence, now()).await
+        let passwords = NewPassword { old: old_password, new: new_password };
+        app.sessions.change_password(&token, passwords, &client, now()).await
     };
-    Ok(delivered(auth.work("password", work).await?, StatusCode::NO_CONTENT))
+    Ok(revocation_response(state.run("password", work).await?, StatusCode::NO_CONTENT))
 }
 
-/// The sessions of whoever asks.
-pub async fn sessions(State(auth): Shared, headers: HeaderMap) -> Result<Response, Problem> {
+/// Returns the user's sessions.
+pub async fn sessions(State(state): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
     let token = bearer(&headers).ok_or(Problem::CredentialsMissing)?;
-    let own = Arc::clone(&auth);
-    let work = async move { own.sessions.list(&token, now()).await };
-    let sessions = auth.work("sessions", work).await?;
-    let no_store = [(header::CACHE_CONTROL, "no-store")];
-    Ok((no_store, Json(json!({ "sessions": sessions }))).into_response())
+    let app = Arc::clone(&state);
+    let work = async move { app.sessions.list(&token, now()).await };
+    let sessions = state.run("sessions", work).await?;
+    Ok((no_store(), Json(json!({ "sessions": sessions }))).into_response())
 }
 
-/// Ends all of them.
-pub async fn end_all(State(auth): Shared, headers: HeaderMap) -> Result<Response, Problem> {
+/// Ends all sessions of the user.
+pub async fn end_all(State(state): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
     let token = bearer(&headers).ok_or(Problem::CredentialsMissing)?;
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
-    let work = async move { own.sessions.logout_everywhere(&token, &whence, now()).await };
-    Ok(delivered(auth.work("logout_everywhere", work).await?, StatusCode::NO_CONTENT))
+    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let work = async move { app.sessions.logout_everywhere(&token, &client, now()).await };
+    Ok(revocation_response(state.run("logout_everywhere", work).await?, StatusCode::NO_CONTENT))
 }
 
-/// Ends one of them.
+/// Ends one session of the user.
 pub async fn end_one(
-    State(auth): Shared,
+    State(state): SharedState,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    // What is no text is no session's name.
+    // An id that is not UTF-8 belongs to no session.
     let Path(id) = id.map_err(|_| Problem::SessionUnknown)?;
     let token = bearer(&headers).ok_or(Problem::CredentialsMissing)?;
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
-    let work = async move { own.sessions.remove(&token, &id, &whence, now()).await };
-    Ok(delivered(auth.work("session_removed", work).await?, StatusCode::NO_CONTENT))
+    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let work = async move { app.sessions.remove(&token, &id, &client, now()).await };
+    Ok(revocation_response(state.run("session_removed", work).await?, StatusCode::NO_CONTENT))
 }
 
-/// The answer that carries tokens (RFC 6749 section 5.1); the refresh token in it, or in a cookie.
-pub fn granted(tokens: Tokens, by_cookie: bool) -> Response {
-    let no_store = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
-    if !by_cookie {
-        return (no_store, Json(tokens)).into_response();
-    }
-    let body = json!({
-        "access_token": tokens.access_token,
-        "token_type": tokens.token_type,
-        "expires_in": tokens.expires_in,
-        "scope": tokens.scope,
-    });
-    let mut response = (no_store, Json(body)).into_response();
-    let field = cookie::set(&tokens.refresh_token, tokens.session_seconds);
-    response.headers_mut().insert(header::SET_COOKIE, field);
-    response
-}
-
+/// The longest username.
 const USERNAME_BYTES_MAX: usize = 256;

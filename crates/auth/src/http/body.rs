@@ -1,12 +1,13 @@
-//! Request bodies: bounded in length and time.
+//! Request bodies, bounded in size and time.
 
-use crate::error::Problem;
+use crate::problem::Problem;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// A JSON body. The media type is required: a form on a foreign page can't send it unasked.
+/// Reads a JSON body. The media type is required, since a form on a foreign page can't send it
+/// without a preflight.
 pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
@@ -16,7 +17,7 @@ pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Resul
     serde_json::from_slice(&read(body).await?).map_err(|_| Problem::RequestMalformed)
 }
 
-/// The same, where there may be none.
+/// Reads a JSON body, or returns the default if the body is empty.
 pub async fn optional_json<T: DeserializeOwned + Default>(
     headers: &HeaderMap,
     body: Body,
@@ -30,18 +31,18 @@ pub async fn optional_json<T: DeserializeOwned + Default>(
     }
 }
 
-/// A form (RFC 6749 appendix B). No parameter may come twice.
+/// Reads a form (RFC 6749 appendix B). Repeated parameters are rejected.
 pub async fn form<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let bytes = read(body).await?;
     serde_urlencoded::from_bytes(&bytes).map_err(|_| Problem::RequestMalformed)
 }
 
 async fn read(body: Body) -> Result<Vec<u8>, Problem> {
-    match tokio::time::timeout(BODY_WAIT_MAX, to_bytes(body, BODY_BYTES_MAX)).await {
+    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await {
         Ok(bytes) => bytes.map(Vec::from).map_err(|_| Problem::BodyTooLarge),
         Err(_) => Err(Problem::BodyTooSlow),
     }
 }
 
-const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 16 * 1024;

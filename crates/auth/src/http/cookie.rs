@@ -1,11 +1,12 @@
-//! The refresh token in a cookie, for pages: no script can read it, and only pages of known origins may use it. A
-//! browser sends it to every port of a host and from every page of a site, so the `Origin` field decides.
+//! The refresh token in a cookie. No script can read it, and only pages of configured origins may
+//! use it. A browser sends it to every port of a host and from every page of a site, so that the
+//! `Origin` header decides.
 
-use crate::error::Problem;
+use crate::problem::Problem;
 use axum::http::{HeaderMap, HeaderValue, header};
 use portcullis_core::REFRESH_COOKIE;
 
-/// The token, where the request has its cookie.
+/// Returns the token in the cookie, if any.
 pub fn token(headers: &HeaderMap) -> Option<String> {
     let fields = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| {
@@ -13,18 +14,18 @@ pub fn token(headers: &HeaderMap) -> Option<String> {
         (name == REFRESH_COOKIE).then_some(value)
     });
     let first = pairs.next()?;
-    // Two are somebody's attempt to slip one in.
+    // A second cookie of this name may be an attacker's: reject both.
     pairs.next().is_none().then(|| first.to_owned())
 }
 
-/// Whether the page that asks may use the cookie.
+/// Returns `Err` if the requesting page may not use the cookie.
 pub fn check_origin(headers: &HeaderMap, origins: &[String]) -> Result<(), Problem> {
     let origin = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok());
     let known = origin.is_some_and(|origin| origins.iter().any(|own| own == origin));
     if known { Ok(()) } else { Err(Problem::CrossSiteDenied) }
 }
 
-/// The field that sets the cookie for as long as the session may last; for no time, it takes it away.
+/// Returns the header value that sets the cookie for `seconds`. With 0 it deletes the cookie.
 pub fn set(token: &str, seconds: u64) -> HeaderValue {
     let field = format!(
         "{REFRESH_COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}"

@@ -1,11 +1,14 @@
-//! The endpoints of OAuth 2.0: token (RFC 6749 section 6), revocation (RFC 7009), introspection (RFC 7662), metadata
-//! (RFC 8414) and the key set (RFC 7517).
+//! The OAuth 2.0 endpoints: token (RFC 6749 section 6), revocation (RFC 7009), introspection
+//! (RFC 7662), metadata (RFC 8414) and the key set (RFC 7517).
 
-use super::{Shared, account, body, delivered, whence};
-use crate::error::Problem;
-use crate::session::hash_of;
-use crate::token::AccessClaims;
-use crate::{client, now};
+use super::body;
+use super::headers::client_info;
+use super::response::{RefreshTokenIn, revocation_response, token_response};
+use super::state::SharedState;
+use crate::accounts::basic_credentials;
+use crate::clock::now;
+use crate::problem::Problem;
+use crate::token::{AccessClaims, token_hash};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -15,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
 
-/// RFC 6749 section 6.
-pub async fn token(State(auth): Shared, headers: HeaderMap, body: Body) -> Response {
+/// Exchanges a refresh token (RFC 6749 section 6).
+pub async fn token(State(state): SharedState, headers: HeaderMap, body: Body) -> Response {
     #[derive(Deserialize)]
     struct Form {
         grant_type: String,
@@ -26,27 +29,28 @@ pub async fn token(State(auth): Shared, headers: HeaderMap, body: Body) -> Respo
     }
     let form: Form = match body::form(body).await {
         Ok(form) => form,
-        Err(problem) => return problem.oauth(),
+        Err(problem) => return problem.into_oauth_response(),
     };
     if form.grant_type != "refresh_token" {
-        return Problem::GrantTypeUnsupported.oauth();
+        return Problem::GrantTypeUnsupported.into_oauth_response();
     }
     let Some(token) = form.refresh_token else {
-        return Problem::RequestMalformed.oauth();
+        return Problem::RequestMalformed.into_oauth_response();
     };
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let (app, client) = (Arc::clone(&state), client_info(&headers));
     let work = async move {
-        let (scope, client) = (form.scope.as_deref(), form.client_id.as_deref());
-        own.sessions.refresh(&token, scope, client, &whence, now()).await
+        let (scope, client_id) = (form.scope.as_deref(), form.client_id.as_deref());
+        app.sessions.refresh(&token, scope, client_id, &client, now()).await
     };
-    match auth.work("refresh", work).await {
-        Ok(tokens) => account::granted(tokens, false),
-        Err(problem) => problem.oauth(),
+    match state.run("refresh", work).await {
+        Ok(tokens) => token_response(tokens, RefreshTokenIn::Body),
+        Err(problem) => problem.into_oauth_response(),
     }
 }
 
-/// RFC 7009. Clients are public: whoever holds a token may revoke it. Also for one that is not known, it is done.
-pub async fn revoke(State(auth): Shared, headers: HeaderMap, body: Body) -> Response {
+/// Revokes a token (RFC 7009). Clients are public: possession of a token suffices. An unknown token
+/// is no error.
+pub async fn revoke(State(state): SharedState, headers: HeaderMap, body: Body) -> Response {
     #[derive(Deserialize)]
     struct Form {
         token: String,
@@ -54,21 +58,21 @@ pub async fn revoke(State(auth): Shared, headers: HeaderMap, body: Body) -> Resp
     }
     let form: Form = match body::form(body).await {
         Ok(form) => form,
-        Err(problem) => return problem.oauth(),
+        Err(problem) => return problem.into_oauth_response(),
     };
-    let (own, whence) = (Arc::clone(&auth), whence(&headers));
+    let (app, client) = (Arc::clone(&state), client_info(&headers));
     let work = async move {
-        own.sessions.revoke(&form.token, form.client_id.as_deref(), &whence, now()).await
+        app.sessions.revoke(&form.token, form.client_id.as_deref(), &client, now()).await
     };
-    match auth.work("revoke", work).await {
-        Ok(delivery) => delivered(delivery, StatusCode::OK),
-        Err(problem) => problem.oauth(),
+    match state.run("revoke", work).await {
+        Ok(delivery) => revocation_response(delivery, StatusCode::OK),
+        Err(problem) => problem.into_oauth_response(),
     }
 }
 
-/// RFC 7662, for clients that say who they are. Refresh tokens are nobody's business here.
+/// Introspects an access token (RFC 7662) for an authenticated client. Refresh tokens are inactive.
 pub async fn introspect(
-    State(auth): Shared,
+    State(state): SharedState,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -84,18 +88,18 @@ pub async fn introspect(
     let form: Form = body::form(body).await?;
     let field = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (name, secret) = match field {
-        Some(field) => client::basic(field).ok_or(Problem::ClientInvalid)?,
+        Some(field) => basic_credentials(field).ok_or(Problem::ClientInvalid)?,
         None => (form.client_id, form.client_secret),
     };
-    if !auth.sessions.config().introspection_clients.knows(&name, &secret) {
+    if !state.sessions.config().introspection_clients.authenticates(&name, &secret) {
         return Err(Problem::ClientInvalid);
     }
     if form.token.is_empty() {
         return Err(Problem::RequestMalformed);
     }
-    let own = Arc::clone(&auth);
-    let work = async move { own.sessions.introspect(&form.token, now()).await };
-    let answer = match auth.work("introspect", work).await? {
+    let app = Arc::clone(&state);
+    let work = async move { app.sessions.introspect(&form.token, now()).await };
+    let answer = match state.run("introspect", work).await? {
         Some(claims) => {
             #[derive(Serialize)]
             struct Active {
@@ -111,26 +115,26 @@ pub async fn introspect(
     Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
 }
 
-/// RFC 7517. It changes seldom, and a cache that has it need not have it again.
-pub async fn jwks(State(auth): Shared, headers: HeaderMap) -> Response {
-    let body = auth.sessions.keys().keys().jwks().to_string();
-    let tag = format!("\"{}\"", hash_of(&body));
+/// Returns the key set (RFC 7517). It rarely changes, so that caches revalidate it by its ETag.
+pub async fn jwks(State(state): SharedState, headers: HeaderMap) -> Response {
+    let body = state.sessions.keys().key_set().jwks().to_string();
+    let tag = format!("\"{}\"", token_hash(&body));
     let fields = [
         (header::CONTENT_TYPE, "application/jwk-set+json".to_owned()),
         (header::CACHE_CONTROL, "public, max-age=300".to_owned()),
         (header::ETAG, tag.clone()),
     ];
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let known = known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag));
-    match known {
+    let cached = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let is_cached = cached.is_some_and(|tags| tags.split(',').any(|own| own.trim() == tag));
+    match is_cached {
         true => (StatusCode::NOT_MODIFIED, fields).into_response(),
         false => (fields, body).into_response(),
     }
 }
 
-/// RFC 8414.
-pub async fn metadata(State(auth): Shared) -> Response {
-    let issuer = &auth.sessions.config().link.issuer;
+/// Returns the metadata (RFC 8414).
+pub async fn metadata(State(state): SharedState) -> Response {
+    let issuer = &state.sessions.config().store.issuer;
     let body = json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}/oauth/token"),

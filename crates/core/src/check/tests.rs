@@ -1,12 +1,15 @@
 mod outages;
 
+use super::store_result::{Missing, StoreResult};
 use super::*;
-use crate::denial::Refusal;
-use crate::permit::Permit;
-use crate::policy::Destination;
-use crate::policy::tests::{policy, policy_with};
+use crate::config::fixtures::{policy, policy_with};
+use crate::forward::permit::Permit;
+use crate::limits::local::LocalCount;
+use crate::refusal::{Outage, Refusal};
+use crate::routing::Destination;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redis_rest::Reply;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -37,8 +40,8 @@ fn record() -> Reply {
     Reply::text(&record.encode("", None, [0; 12]))
 }
 
-/// What a host makes of the store's answer.
-fn found(
+/// The results that a host makes of the store's replies.
+fn results_of(
     check: &Check<'_, '_>,
     authenticated: &AuthenticatedRequest<'_>,
     answer: Result<Vec<Reply>, Outage>,
@@ -47,11 +50,11 @@ fn found(
     let mut results: Vec<StoreResult> = match &answer {
         Err(_) => check.commands(authenticated).into_iter().filter_map(out).collect(),
         Ok(replies) => {
-            let found = |reply: &Reply| match reply {
+            let result = |reply: &Reply| match reply {
                 Reply::Error(_) => StoreResult::Out(Outage::StoreBadResponse),
                 reply => StoreResult::Reply(reply.clone()),
             };
-            replies.iter().map(found).collect()
+            replies.iter().map(result).collect()
         }
     };
     check.open_record(authenticated, &mut results);
@@ -63,15 +66,19 @@ fn decide<'p>(
     authenticated: &AuthenticatedRequest<'_>,
     answer: Result<Vec<Reply>, Outage>,
 ) -> Result<Permit<'p>, Refusal> {
-    check.decide(authenticated, &found(check, authenticated, answer))
+    check.decide(authenticated, &results_of(check, authenticated, answer))
 }
 
 fn clean() -> Reply {
     Reply::Array(vec![Reply::Null, Reply::Null, Reply::Null])
 }
 
-/// The whole way of a request whose signature holds, against the given answer of the store.
-fn judge(method: &str, path: &str, answer: Result<Vec<Reply>, Outage>) -> Result<String, Refusal> {
+/// Decides on a request whose signature is valid, by the store's replies.
+fn verdict(
+    method: &str,
+    path: &str,
+    answer: Result<Vec<Reply>, Outage>,
+) -> Result<String, Refusal> {
     let (policy, token, url) = (policy(), token("api:write"), format!("https://a.example{path}"));
     let head = RequestHead::new(method, &url, vec![("authorization", &token)]);
     let check = Check::new(&head, route_of(&policy, &head)?, &policy)?;
@@ -87,7 +94,7 @@ fn route_of<'p>(policy: &'p Policy, head: &RequestHead<'_>) -> Result<&'p Route,
     }
 }
 
-/// The proof of a request whose signature, if it has one, holds.
+/// Authenticates a request whose signature, if it has one, is valid.
 fn authenticate<'p>(check: &Check<'_, 'p>) -> Result<AuthenticatedRequest<'p>, Denial> {
     if check.token_hash().is_none() {
         return check.without_token();
@@ -95,18 +102,18 @@ fn authenticate<'p>(check: &Check<'_, 'p>) -> Result<AuthenticatedRequest<'p>, D
     check.authenticate(verify(check, true)?, None, NOW)
 }
 
-fn verify(check: &Check<'_, '_>, holds: bool) -> Result<Rc<VerifiedToken>, Denial> {
+fn verify(check: &Check<'_, '_>, valid: bool) -> Result<Rc<VerifiedToken>, Denial> {
     match check.unverified_token(NOW)? {
-        UnverifiedToken::Jwt(jwt) => check.accept_signature(jwt, holds),
+        UnverifiedToken::Jwt(jwt) => check.accept_signature(jwt, valid),
         UnverifiedToken::Opaque(provider) => panic!("{provider:?}"),
     }
 }
 
 #[test]
-fn the_stores_answer_decides() {
+fn verdict_follows_the_stores_replies() {
     fn check(path: &str, answer: Result<Vec<Reply>, Outage>, expect: Result<(), Refusal>) {
         let shown = format!("{path} {answer:?}");
-        assert_eq!(judge("POST", path, answer).map(|_| ()), expect, "{shown}");
+        assert_eq!(verdict("POST", path, answer).map(|_| ()), expect, "{shown}");
     }
     let marker = |place: usize, value: &str| {
         let mut markers = vec![Reply::Null, Reply::Null, Reply::Null];
@@ -115,7 +122,7 @@ fn the_stores_answer_decides() {
     };
     let (revoked, unknown) =
         (Err(Denial::TokenRevoked.into()), Err(Denial::TokenNotRegistered.into()));
-    let faulty = Err(Refusal::Out(Outage::StoreBadResponse));
+    let malformed = Err(Refusal::Out(Outage::StoreBadResponse));
     let before = (NOW.0 - 1).to_string();
     let same = NOW.0.to_string();
 
@@ -139,11 +146,11 @@ fn the_stores_answer_decides() {
     check("/api/x", Ok(vec![marker(1, "0"), record()]), revoked);
     check("/api/x", Ok(vec![marker(2, "0"), record()]), revoked);
     check("/api/x", Ok(vec![marker(2, "0"), Reply::Null]), revoked);
-    check("/api/x", Ok(vec![]), faulty);
-    check("/api/x", Ok(vec![clean()]), faulty);
-    check("/api/x", Ok(vec![Reply::Array(vec![Reply::Null]), record()]), faulty);
-    check("/api/x", Ok(vec![Reply::Error("ERR".into()), record()]), faulty);
-    check("/api/x", Ok(vec![clean(), Reply::Error("ERR".into())]), faulty);
+    check("/api/x", Ok(vec![]), malformed);
+    check("/api/x", Ok(vec![clean()]), malformed);
+    check("/api/x", Ok(vec![Reply::Array(vec![Reply::Null]), record()]), malformed);
+    check("/api/x", Ok(vec![Reply::Error("ERR".into()), record()]), malformed);
+    check("/api/x", Ok(vec![clean(), Reply::Error("ERR".into())]), malformed);
     check("/api/x", Err(Outage::StoreTimeout), Err(Outage::StoreTimeout.into()));
 
     let limit = |admitted, wait| {
@@ -158,11 +165,11 @@ fn the_stores_answer_decides() {
     let limited = Err(Denial::RateLimited { wait_ms: 2500 }.into());
     check("/limited", Ok(vec![clean(), record(), limit(0, 2500)]), limited);
     check("/limited", Ok(vec![marker(2, "0"), record(), limit(0, 2500)]), revoked);
-    check("/limited", Ok(vec![clean(), record(), Reply::Error("ERR".into())]), faulty);
+    check("/limited", Ok(vec![clean(), record(), Reply::Error("ERR".into())]), malformed);
 }
 
 #[test]
-fn a_route_decides_what_is_asked() {
+fn commands_follow_the_routes_requirements() {
     fn check(method: &str, path: &str, expect: &[&str]) {
         let (policy, token, url) =
             (policy(), token("api:write"), format!("https://a.example{path}"));
@@ -187,19 +194,19 @@ fn a_route_decides_what_is_asked() {
 }
 
 #[test]
-fn a_route_decides_where_it_goes() {
+fn permit_has_the_routes_target() {
     assert_eq!(
-        judge("GET", "/api/x", Ok(vec![clean()])).unwrap(),
+        verdict("GET", "/api/x", Ok(vec![clean()])).unwrap(),
         r#"Upstream(BaseUrl("http://read.example/v1"))"#
     );
     assert_eq!(
-        judge("POST", "/auth/login", Ok(vec![])).unwrap(),
+        verdict("POST", "/auth/login", Ok(vec![])).unwrap(),
         r#"Auth(BaseUrl("https://auth.example"))"#
     );
-    assert_eq!(judge("GET", "/nowhere", Ok(vec![])), Err(Denial::RouteNotFound.into()));
+    assert_eq!(verdict("GET", "/nowhere", Ok(vec![])), Err(Denial::RouteNotFound.into()));
 }
 
-/// What a request of this method and path sees of the policy, with this token.
+/// Runs `work` with the check of a request.
 fn with_check<'p, T>(
     policy: &'p Policy,
     method: &str,
@@ -213,7 +220,7 @@ fn with_check<'p, T>(
 }
 
 #[test]
-fn a_forged_token_gets_no_proof() {
+fn forged_token_is_not_authenticated() {
     with_check(&policy(), "POST", "/api/x", &token("api:write"), |check| {
         assert_eq!(verify(&check, false).err(), Some(Denial::SignatureInvalid));
         assert_eq!(check.without_token().err(), Some(Denial::TokenMissing));
@@ -221,7 +228,7 @@ fn a_forged_token_gets_no_proof() {
 }
 
 #[test]
-fn a_proof_of_one_check_does_not_serve_another() {
+fn authentication_is_valid_for_its_own_request_only() {
     let (policy, own, other) = (policy(), token("api:write"), token("admin"));
     let open = with_check(&policy, "POST", "/auth/x", &own, |check| check.without_token().unwrap());
     let foreign =
@@ -239,7 +246,7 @@ fn a_proof_of_one_check_does_not_serve_another() {
 }
 
 #[test]
-fn what_was_vouched_for_ends_with_the_token() {
+fn verified_token_is_refused_after_its_expiry() {
     with_check(&policy(), "POST", "/api/x", &token("api:write"), |check| {
         let verified = verify(&check, true).unwrap();
         let at = |seconds| check.authenticate(Rc::clone(&verified), None, NOW.plus(seconds)).err();
@@ -249,33 +256,33 @@ fn what_was_vouched_for_ends_with_the_token() {
 }
 
 #[test]
-fn what_the_store_cleared_lately_is_not_asked_again() {
+fn recently_cleared_token_is_not_queried_again() {
     let policy = policy();
-    let asked = |method: &str, path: &str, cleared| {
+    let commands = |method: &str, path: &str, cleared| {
         with_check(&policy, method, path, &token("api:write"), |check| {
             let authenticated =
                 check.authenticate(verify(&check, true).unwrap(), cleared, NOW).unwrap();
             let commands = check.commands(&authenticated).len();
             if commands == 0 {
                 let permit = decide(&check, &authenticated, Ok(Vec::new())).unwrap();
-                assert_eq!(permit.cleared(), None, "nobody asked");
+                assert_eq!(permit.cleared(), None, "the store was not queried");
             }
             commands
         })
     };
-    assert_eq!(asked("POST", "/api/x", None), 2);
-    assert_eq!(asked("POST", "/api/x", Some(TokenRequirement::Record)), 0);
+    assert_eq!(commands("POST", "/api/x", None), 2);
+    assert_eq!(commands("POST", "/api/x", Some(TokenRequirement::Record)), 0);
     assert_eq!(
-        asked("POST", "/api/x", Some(TokenRequirement::NotRevoked)),
+        commands("POST", "/api/x", Some(TokenRequirement::NotRevoked)),
         2,
-        "the record was not looked at"
+        "the record was not checked"
     );
-    assert_eq!(asked("GET", "/api/x", Some(TokenRequirement::NotRevoked)), 0);
-    assert_eq!(asked("GET", "/api/x", Some(TokenRequirement::Record)), 0);
+    assert_eq!(commands("GET", "/api/x", Some(TokenRequirement::NotRevoked)), 0);
+    assert_eq!(commands("GET", "/api/x", Some(TokenRequirement::Record)), 0);
     assert_eq!(
-        asked("GET", "/limited", Some(TokenRequirement::Record)),
+        commands("GET", "/limited", Some(TokenRequirement::Record)),
         3,
-        "asked for the limit anyway"
+        "queried for the limit anyway"
     );
     with_check(&policy, "POST", "/api/x", &token("api:write"), |check| {
         let authenticated = authenticate(&check).unwrap();
@@ -285,13 +292,13 @@ fn what_the_store_cleared_lately_is_not_asked_again() {
             check.token_hash().map(|hash| (hash, TokenRequirement::Record))
         );
     });
-    // Where the store is asked for the limits' sake, its outage does not take back what it cleared.
+    // If the store is queried for limits only, its outage does not undo an earlier clearance.
     with_check(&policy, "GET", "/limited", &token("api:write"), |check| {
         let verified = verify(&check, true).unwrap();
         let authenticated =
             check.authenticate(verified, Some(TokenRequirement::Record), NOW).unwrap();
-        let mut results = found(&check, &authenticated, Err(Outage::StoreTimeout));
-        results[2] = StoreResult::CountedLocally(Ok(Some(1)));
+        let mut results = results_of(&check, &authenticated, Err(Outage::StoreTimeout));
+        results[2] = StoreResult::CountedLocally(LocalCount::Admitted { left: Some(1) });
         let permit = check.decide(&authenticated, &results).unwrap();
         assert_eq!((permit.cleared(), permit.degraded().text()), (None, Some("limit=local")));
         results[0] =
@@ -299,7 +306,7 @@ fn what_the_store_cleared_lately_is_not_asked_again() {
         let verdict = check.decide(&authenticated, &results);
         assert_eq!(verdict.err(), Some(Denial::TokenRevoked.into()));
     });
-    // A scope is judged each time.
+    // Scopes are checked each time.
     with_check(&policy, "POST", "/api/x", &token("none"), |check| {
         let verified = verify(&check, true).unwrap();
         let authenticated =
@@ -310,29 +317,34 @@ fn what_the_store_cleared_lately_is_not_asked_again() {
 }
 
 #[test]
-fn a_missing_record_has_somebody_to_ask() {
+fn missing_record_is_introspected_when_the_issuer_has_a_provider() {
     let issuers = r#"[{"issuer":"https://issuer.example","audience":"api","algorithms":["EdDSA"],
         "jwks_url":"https://issuer.example/jwks","introspection":{"url":"https://issuer.example/i",
         "client_id":"edge","client_secret_variable":"STORE_TOKEN"}}]"#;
     let with = policy_with(&[("ISSUERS", issuers)]);
-    let asks = |policy: &Policy, method: &str, answer: Result<Vec<Reply>, Outage>| {
+    let introspects = |policy: &Policy, method: &str, answer: Result<Vec<Reply>, Outage>| {
         with_check(policy, method, "/api/x", &token("api:write"), |check| {
             let authenticated = authenticate(&check).unwrap();
-            check.missing_record(&authenticated, &found(&check, &authenticated, answer)).is_some()
+            check
+                .missing_record(&authenticated, &results_of(&check, &authenticated, answer))
+                .is_some()
         })
     };
     let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
-    assert!(asks(&with, "POST", Ok(vec![clean(), Reply::Null])));
-    assert!(!asks(&policy(), "POST", Ok(vec![clean(), Reply::Null])), "nobody to ask");
-    assert!(!asks(&with, "GET", Ok(vec![clean(), Reply::Null])), "a deny list needs no record");
-    assert!(!asks(&with, "POST", Ok(vec![clean(), record()])));
-    assert!(!asks(&with, "POST", Ok(vec![revoked, Reply::Null])));
-    assert!(!asks(&with, "POST", Ok(vec![clean()])));
-    assert!(!asks(&with, "POST", Err(Outage::StoreTimeout)));
+    assert!(introspects(&with, "POST", Ok(vec![clean(), Reply::Null])));
+    assert!(!introspects(&policy(), "POST", Ok(vec![clean(), Reply::Null])), "no provider");
+    assert!(
+        !introspects(&with, "GET", Ok(vec![clean(), Reply::Null])),
+        "a deny list needs no record"
+    );
+    assert!(!introspects(&with, "POST", Ok(vec![clean(), record()])));
+    assert!(!introspects(&with, "POST", Ok(vec![revoked, Reply::Null])));
+    assert!(!introspects(&with, "POST", Ok(vec![clean()])));
+    assert!(!introspects(&with, "POST", Err(Outage::StoreTimeout)));
 }
 
 #[test]
-fn opaque_tokens_are_their_providers() {
+fn opaque_token_belongs_to_the_provider_of_its_prefix() {
     let provider = |name: &str, prefix: &str| {
         format!(
             r#"{{"issuer":"{name}","audience":"api","introspection":{{"url":"https://p/i",
@@ -352,7 +364,7 @@ fn opaque_tokens_are_their_providers() {
     assert_eq!(place("a_x"), Ok(0));
     assert_eq!(place("b_x.y"), Ok(1));
     assert_eq!(place("c_x"), Err(Denial::TokenMalformed));
-    assert_eq!(place("a_x.y.z"), Err(Denial::TokenMalformed), "that looks like a JWT");
+    assert_eq!(place("a_x.y.z"), Err(Denial::TokenMalformed), "the form of a JWT");
     with_check(&policy, "POST", "/api/x", "Bearer a_x", |check| {
         let record = |iss: &str| TokenRecord {
             sub: "alice".into(),
@@ -370,7 +382,7 @@ fn opaque_tokens_are_their_providers() {
 }
 
 #[test]
-fn a_client_can_be_revoked_up_to_a_moment() {
+fn client_marker_revokes_tokens_issued_before_it() {
     let claims = |client: &str| {
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt"}"#);
         let claims = format!(
@@ -398,7 +410,7 @@ fn a_client_can_be_revoked_up_to_a_moment() {
 }
 
 #[test]
-fn a_scope_is_a_whole_word() {
+fn scopes_are_compared_as_whole_words() {
     fn check(route: &str, scope: &str, expect: Option<Denial>) {
         let routes = format!(r#"[{{"name":"a","path":"/a","access":"protected",{route}}}]"#);
         let policy = policy_with(&[("ROUTES", &routes)]);
@@ -425,7 +437,7 @@ fn a_scope_is_a_whole_word() {
 }
 
 #[test]
-fn a_claim_has_one_of_its_values() {
+fn claims_must_have_an_allowed_value() {
     fn check(route: &str, expect: Option<Denial>) {
         let routes =
             format!(r#"[{{"name":"a","path":"/a","access":"protected","claims":{{{route}}}}}]"#);
@@ -446,7 +458,7 @@ fn a_claim_has_one_of_its_values() {
     check(r#""exp":"1700000900""#, Some(Denial::ClaimInsufficient));
 }
 
-/// The whole way with a real signature, by a verifier that is not ours.
+/// Decisions on real signatures, verified by another implementation.
 #[cfg(not(target_arch = "wasm32"))]
 mod properties {
     use super::*;
@@ -463,8 +475,8 @@ mod properties {
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(PAIR.sign(input.as_bytes())))
     }
 
-    /// Whether a token gets a permit, and from what its verdict was made.
-    fn judge(token: &str) -> Option<Vec<Command>> {
+    /// Returns the store's commands if a token gets a permit.
+    fn permitted_by(token: &str) -> Option<Vec<Command>> {
         let (policy, authorization) = (policy(), format!("Bearer {token}"));
         let head = RequestHead::new(
             "POST",
@@ -474,35 +486,35 @@ mod properties {
         let check = Check::new(&head, route_of(&policy, &head).ok()?, &policy).ok()?;
         let UnverifiedToken::Jwt(jwt) = check.unverified_token(NOW).ok()? else { return None };
         let key = UnparsedPublicKey::new(&ED25519, PAIR.public_key().as_ref());
-        let holds = key.verify(jwt.signing_input().as_bytes(), jwt.signature()).is_ok();
+        let valid = key.verify(jwt.signing_input().as_bytes(), jwt.signature()).is_ok();
         let authenticated =
-            check.authenticate(check.accept_signature(jwt, holds).ok()?, None, NOW).ok()?;
+            check.authenticate(check.accept_signature(jwt, valid).ok()?, None, NOW).ok()?;
         let commands = check.commands(&authenticated);
         decide(&check, &authenticated, Ok(vec![clean(), record()])).ok()?;
         Some(commands)
     }
 
     #[test]
-    fn the_good_token_gets_one() {
-        assert_eq!(judge(&good()).unwrap().len(), 2);
+    fn valid_token_gets_a_permit() {
+        assert_eq!(permitted_by(&good()).unwrap().len(), 2);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn a_token_with_another_byte_gets_no_permit(place: prop::sample::Index, byte in 0x20_u8..0x7f) {
+        fn token_with_a_changed_byte_gets_no_permit(place: prop::sample::Index, byte in 0x20_u8..0x7f) {
             let mut bytes = good().into_bytes();
             let place = place.index(bytes.len());
             prop_assume!(bytes[place] != byte);
             bytes[place] = byte;
             // A space at an end is not part of the credential.
             prop_assume!(byte != b' ' || (place != 0 && place + 1 != bytes.len()));
-            prop_assert!(judge(std::str::from_utf8(&bytes).unwrap()).is_none());
+            prop_assert!(permitted_by(std::str::from_utf8(&bytes).unwrap()).is_none());
         }
 
         #[test]
-        fn a_token_with_a_piece_moved_gets_no_permit(
+        fn token_with_a_moved_part_gets_no_permit(
             from: prop::sample::Index, length in 1_usize..40, to: prop::sample::Index,
         ) {
             let token = good();
@@ -510,20 +522,20 @@ mod properties {
             let end = (from + length).min(token.len());
             let (piece, mut rest) = (token[from..end].to_owned(), token.clone());
             rest.replace_range(from..end, "");
-            prop_assert!(judge(&rest).is_none());
+            prop_assert!(permitted_by(&rest).is_none());
             rest.insert_str(to.index(rest.len() + 1), &piece);
             prop_assume!(rest != token);
-            prop_assert!(judge(&rest).is_none());
+            prop_assert!(permitted_by(&rest).is_none());
         }
 
         #[test]
-        fn what_validates_twice_validates_the_same(_round in 0..20) {
-            prop_assert_eq!(judge(&good()), judge(&good()));
+        fn verdict_is_the_same_when_repeated(_round in 0..20) {
+            prop_assert_eq!(permitted_by(&good()), permitted_by(&good()));
         }
 
         #[test]
-        fn nothing_made_up_gets_a_permit(text in "[A-Za-z0-9_.-]{0,300}") {
-            prop_assert!(judge(&text).is_none());
+        fn random_token_gets_no_permit(text in "[A-Za-z0-9_.-]{0,300}") {
+            prop_assert!(permitted_by(&text).is_none());
         }
     }
 }

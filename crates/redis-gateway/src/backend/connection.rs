@@ -1,7 +1,10 @@
-//! One connection to a Redis server: made, by TLS where that is asked for, logged in, and then shared by
-//! requests, whose replies come in the order in which they were sent.
+//! One connection to a Redis server.
+//!
+//! A [`DedicatedConnection`] is opened, with TLS if configured, and authenticated. It can then
+//! become a [`SharedConnection`], over which many requests are pipelined: replies come in the order
+//! of the commands.
 
-use crate::redis_url::{Address, How};
+use crate::redis_url::{Address, ConnectOptions};
 use redis_rest::{Command, Decoder, Reply, encode_resp2_command};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -13,32 +16,33 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
-/// Why there is no connection, for the log: Redis's own words, or the system's.
+/// The reason why no connection could be opened, for the log: Redis's error, or the system's.
 pub type OpenError = String;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection that nobody shares.
-pub struct Own {
+/// A connection with one user.
+pub struct DedicatedConnection {
     stream: Box<dyn Stream>,
     decoder: Decoder,
     buffer: Vec<u8>,
 }
 
-impl Own {
-    /// Connects and logs in. The caller sets the time that this may take.
-    pub async fn open(address: &Address, how: &How) -> Result<Self, OpenError> {
-        let mut own = Self {
-            stream: connect(address, how).await.map_err(|error| error.to_string())?,
+impl DedicatedConnection {
+    /// Connects and authenticates. The caller sets the timeout.
+    pub async fn open(address: &Address, options: &ConnectOptions) -> Result<Self, OpenError> {
+        let mut connection = Self {
+            stream: connect(address, options).await.map_err(|error| error.to_string())?,
             decoder: Decoder::default(),
             buffer: vec![0; READ_BYTES],
         };
-        if let Some(password) = &how.password {
-            let login = how.username.iter().fold(Command::new("AUTH"), |auth, name| auth.arg(name));
-            // Of what Redis says to a password, the code alone: a server may repeat the words that it
-            // does not understand.
-            match own.ask(&login.arg(password.expose())).await {
+        if let Some(password) = &options.password {
+            let auth =
+                options.username.iter().fold(Command::new("AUTH"), |auth, name| auth.arg(name));
+            // Only the error's code is reported: a server that does not understand a command may
+            // repeat its arguments, and one of them is the password.
+            match connection.query(&auth.arg(password.expose())).await {
                 Ok(Reply::Error(text)) => {
                     return Err(format!("AUTH: {}", text.split(' ').next().unwrap_or_default()));
                 }
@@ -46,32 +50,33 @@ impl Own {
                 Err(error) => return Err(format!("AUTH: {error}")),
             }
         }
-        if how.database > 0 {
-            own.agree(Command::new("SELECT").arg(how.database)).await?;
+        if options.database > 0 {
+            connection.require(Command::new("SELECT").arg(options.database)).await?;
         }
-        // A server that asks for a password, and was given none, says so here; one that is loading, say,
-        // may say so to whoever asks.
-        match own.agree(Command::new("PING")).await {
-            Err(text) if !SERVES_SOME.iter().any(|code| text.starts_with(code)) => Err(text),
-            Ok(_) | Err(_) => Ok(own),
+        // PING finds a server that requires a password when none is configured. A server that is
+        // loading, for example, may still serve other requests.
+        match connection.require(Command::new("PING")).await {
+            Err(text) if !SERVING_CODES.iter().any(|code| text.starts_with(code)) => Err(text),
+            Ok(_) | Err(_) => Ok(connection),
         }
     }
 
-    /// Sends a command, to which no error is an answer.
-    async fn agree(&mut self, command: Command) -> Result<Reply, OpenError> {
-        match self.ask(&command).await {
+    /// Sends a command, and returns its reply. An error reply is an `Err`.
+    async fn require(&mut self, command: Command) -> Result<Reply, OpenError> {
+        match self.query(&command).await {
             Ok(Reply::Error(text)) => Err(text),
             Ok(reply) => Ok(reply),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    /// Sends a command, and waits for its reply.
-    pub async fn ask(&mut self, command: &Command) -> io::Result<Reply> {
+    /// Sends a command, and returns the next reply.
+    pub async fn query(&mut self, command: &Command) -> io::Result<Reply> {
         self.send(command).await?;
-        self.next().await
+        self.next_reply().await
     }
 
+    /// Sends a command without waiting for its reply.
     pub async fn send(&mut self, command: &Command) -> io::Result<()> {
         let mut bytes = Vec::new();
         encode_resp2_command(command, &mut bytes);
@@ -79,8 +84,8 @@ impl Own {
         self.stream.flush().await
     }
 
-    /// The next reply, whatever it answers. Nothing is lost if this is not waited for to the end.
-    pub async fn next(&mut self) -> io::Result<Reply> {
+    /// Returns the next reply or pushed message. Cancellation loses no bytes.
+    pub async fn next_reply(&mut self) -> io::Result<Reply> {
         loop {
             if let Some(reply) = self.decoder.next(REPLY_BYTES_MAX).map_err(io::Error::other)? {
                 return Ok(reply);
@@ -89,25 +94,25 @@ impl Own {
         }
     }
 
-    /// Lets others send over it, too.
-    pub fn share(self) -> Shared {
-        let (sender, requests) = mpsc::channel(REQUESTS_WAITING);
-        let (over, closed) = watch::channel(false);
+    /// Turns this into a connection that many requests share.
+    pub fn into_shared(self) -> SharedConnection {
+        let (sender, requests) = mpsc::channel(UNSENT_REQUESTS_MAX);
+        let (closed_sender, closed) = watch::channel(false);
         let task = tokio::spawn(async move {
             let (reader, writer) = tokio::io::split(self.stream);
-            let (sent, waiting) = mpsc::channel(REQUESTS_SENT_MAX);
+            let (sent, pending) = mpsc::channel(PENDING_REQUESTS_MAX);
             tokio::select! {
-                () = write(writer, requests, sent) => {}
-                () = answer(reader, self.decoder, self.buffer, waiting) => {}
+                () = write_requests(writer, requests, sent) => {}
+                () = read_replies(reader, self.decoder, self.buffer, pending) => {}
             }
-            over.send_replace(true);
+            closed_sender.send_replace(true);
         });
-        Shared { requests: sender, closed, task: task.abort_handle() }
+        SharedConnection { requests: sender, closed, task: task.abort_handle() }
     }
 }
 
-/// A connection that requests share. It ends when this is dropped.
-pub struct Shared {
+/// A connection that many requests share. Dropping it closes the connection.
+pub struct SharedConnection {
     requests: mpsc::Sender<Request>,
     closed: watch::Receiver<bool>,
     task: AbortHandle,
@@ -115,61 +120,62 @@ pub struct Shared {
 
 struct Request {
     bytes: Vec<u8>,
-    waiting: Waiting,
+    pending: PendingReplies,
 }
 
-/// Who waits for the next replies.
-struct Waiting {
+/// The replies that one request waits for.
+struct PendingReplies {
     count: usize,
     replies: Vec<Reply>,
     bytes: usize,
-    answer: oneshot::Sender<Vec<Reply>>,
+    sender: oneshot::Sender<Vec<Reply>>,
 }
 
-/// The connection broke; what was sent may have been done.
+/// The connection broke. The commands that were sent may have run.
 #[derive(Debug)]
-pub struct Broken;
+pub struct ConnectionBroken;
 
-impl Shared {
-    /// Sends commands as they stand, and waits for as many replies.
-    pub async fn send(&self, bytes: Vec<u8>, count: usize) -> Result<Vec<Reply>, Broken> {
-        let (answer, replies) = oneshot::channel();
-        let waiting = Waiting { count, replies: Vec::with_capacity(count), bytes: 0, answer };
-        self.requests.send(Request { bytes, waiting }).await.map_err(|_| Broken)?;
-        replies.await.map_err(|_| Broken)
+impl SharedConnection {
+    /// Sends encoded commands, and waits for `count` replies.
+    pub async fn send(&self, bytes: Vec<u8>, count: usize) -> Result<Vec<Reply>, ConnectionBroken> {
+        let (sender, replies) = oneshot::channel();
+        let pending =
+            PendingReplies { count, replies: Vec::with_capacity(count), bytes: 0, sender };
+        self.requests.send(Request { bytes, pending }).await.map_err(|_| ConnectionBroken)?;
+        replies.await.map_err(|_| ConnectionBroken)
     }
 
-    /// Returns when the connection is no more.
+    /// Returns once the connection is closed.
     pub async fn closed(&self) {
-        // If whoever would say so is gone, so is the connection.
+        // An error means that the connection's task is gone, so the connection is, too.
         let _ = self.closed.clone().wait_for(|closed| *closed).await;
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedConnection {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// Writes what is sent, several requests at once where several wait.
-async fn write(
+/// Writes requests, with one write for all that wait.
+async fn write_requests(
     mut stream: impl AsyncWrite + Unpin,
     mut requests: mpsc::Receiver<Request>,
-    sent: mpsc::Sender<Waiting>,
+    sent: mpsc::Sender<PendingReplies>,
 ) {
     let mut batch = Vec::new();
     let mut out = Vec::new();
-    while requests.recv_many(&mut batch, REQUESTS_WAITING).await > 0 {
+    while requests.recv_many(&mut batch, UNSENT_REQUESTS_MAX).await > 0 {
         for request in batch.drain(..) {
-            // Whoever has left by now is not asked for.
-            if request.waiting.answer.is_closed() {
+            // The client has left, so its commands need not run.
+            if request.pending.sender.is_closed() {
                 continue;
             }
             out.extend(&request.bytes);
-            // The place in the queue of replies comes before the bytes. While that queue is full, the
-            // answers to what was written before are awaited.
-            if sent.send(request.waiting).await.is_err() {
+            // The request enters the queue of replies before its bytes are written. A full queue
+            // delays this until earlier replies arrive.
+            if sent.send(request.pending).await.is_err() {
                 return;
             }
             if out.len() >= WRITE_BYTES && flush(&mut stream, &mut out).await.is_err() {
@@ -193,30 +199,30 @@ async fn flush(stream: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>) -> io:
     Ok(())
 }
 
-/// Hands each reply to whoever waits for it.
-async fn answer(
+/// Reads replies, and hands each to the request that it belongs to.
+async fn read_replies(
     mut stream: impl AsyncRead + Unpin,
     mut decoder: Decoder,
     mut buffer: Vec<u8>,
-    mut waiting: mpsc::Receiver<Waiting>,
+    mut pending: mpsc::Receiver<PendingReplies>,
 ) {
-    let mut current: Option<Waiting> = None;
+    let mut current: Option<PendingReplies> = None;
     loop {
-        let most = current
+        let bytes_max = current
             .as_ref()
-            .map_or(REPLY_BYTES_MAX, |one| REPLY_BYTES_MAX.saturating_sub(one.bytes));
-        match decoder.next(most) {
+            .map_or(REPLY_BYTES_MAX, |request| REPLY_BYTES_MAX.saturating_sub(request.bytes));
+        match decoder.next(bytes_max) {
             Ok(Some(reply)) => {
-                // A reply that nobody asked for makes all that follow somebody else's.
-                let Some(mut one) = current.take().or_else(|| waiting.try_recv().ok()) else {
+                // An unexpected reply would shift every later reply to the wrong request.
+                let Some(mut request) = current.take().or_else(|| pending.try_recv().ok()) else {
                     return;
                 };
-                one.bytes += decoder.last_bytes();
-                one.replies.push(reply);
-                if one.replies.len() < one.count {
-                    current = Some(one);
+                request.bytes += decoder.last_bytes();
+                request.replies.push(reply);
+                if request.replies.len() < request.count {
+                    current = Some(request);
                 } else {
-                    let _ = one.answer.send(one.replies);
+                    let _ = request.sender.send(request.replies);
                 }
             }
             Ok(None) => {
@@ -245,16 +251,16 @@ async fn read(
     Ok(())
 }
 
-async fn connect(address: &Address, how: &How) -> io::Result<Box<dyn Stream>> {
+async fn connect(address: &Address, options: &ConnectOptions) -> io::Result<Box<dyn Stream>> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
-    // A peer that has vanished without a word is noticed by what it does not acknowledge.
+    // Detects a peer that vanished without closing the connection, by its missing acknowledgements.
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(2 * KEEPALIVE))?;
-    match &how.tls {
+    match &options.tls {
         None => Ok(Box::new(stream)),
         Some(config) => {
             let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
@@ -263,14 +269,15 @@ async fn connect(address: &Address, how: &How) -> io::Result<Box<dyn Stream>> {
     }
 }
 
-/// Errors to PING of a server that answers other things.
-const SERVES_SOME: [&str; 5] = ["BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM"];
+/// Error codes in reply to PING of a server that still serves other commands.
+const SERVING_CODES: [&str; 5] = ["BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM"];
+/// Short enough to detect a lost peer within seconds.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 64 << 10;
 /// Most bytes of all replies to one request.
 const REPLY_BYTES_MAX: usize = 64 << 20;
 /// Requests that are sent and not yet answered.
-const REQUESTS_SENT_MAX: usize = 1024;
-/// Requests that wait to be sent; more wait where they are, each until its deadline.
-const REQUESTS_WAITING: usize = 64;
+const PENDING_REQUESTS_MAX: usize = 1024;
+/// Requests in the queue for sending. Further ones wait in their own tasks until their deadline.
+const UNSENT_REQUESTS_MAX: usize = 64;
 const WRITE_BYTES: usize = 256 << 10;

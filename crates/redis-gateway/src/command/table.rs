@@ -1,27 +1,50 @@
-//! What the redis gateway knows of each command. A test holds it against a real Redis.
+//! The table of known commands. An end-to-end test compares it with `COMMAND` of a real Redis.
 
-use super::{Access, Facts, Family, Keys};
+use super::spec::{Access, CommandSpec, Family, KeyPositions};
 
-const NONE: Keys = span(0, 0, 0);
-const KEY: Keys = span(1, 1, 1);
-const KEYS: Keys = span(1, -1, 1);
-const PAIRS: Keys = span(1, -1, 2);
-const TWO: Keys = span(1, 2, 1);
-
-const fn span(first: usize, last: isize, step: usize) -> Keys {
-    Keys::Span { first, last, step }
+/// Returns the spec of a command by name, in any case. Returns `None` for an unknown command.
+pub fn find(name: &str) -> Option<&'static CommandSpec> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let name = name.to_ascii_uppercase();
+    let index = TABLE.binary_search_by(|row| row.name.cmp(&name)).ok()?;
+    TABLE.get(index)
 }
 
-const fn counted(at: usize) -> Keys {
-    Keys::Counted { at }
+/// Longer than the name of any command.
+pub const NAME_BYTES_MAX: usize = 32;
+
+/// No key.
+const NONE: KeyPositions = span(0, 0, 0);
+/// One key, as the first argument.
+const KEY: KeyPositions = span(1, 1, 1);
+/// Only keys.
+const KEYS: KeyPositions = span(1, -1, 1);
+/// Keys, each with a value.
+const PAIRS: KeyPositions = span(1, -1, 2);
+/// Two keys, as the first two arguments.
+const TWO: KeyPositions = span(1, 2, 1);
+
+const fn span(first: usize, last: isize, step: usize) -> KeyPositions {
+    KeyPositions::Span { first, last, step }
 }
 
-const fn row(name: &'static str, family: Family, access: Access, keys: Keys) -> Facts {
-    Facts { name, family, access, keys }
+const fn counted(at: usize) -> KeyPositions {
+    KeyPositions::Counted { at }
 }
 
-/// In the order of their names.
-pub const TABLE: &[Facts] = &[
+const fn row(
+    name: &'static str,
+    family: Family,
+    access: Access,
+    keys: KeyPositions,
+) -> CommandSpec {
+    CommandSpec { name, family, access, keys }
+}
+
+/// All known commands, sorted by name for binary search.
+pub const TABLE: &[CommandSpec] = &[
     row("ACL", Family::Server, Access::Dangerous, NONE),
     row("APPEND", Family::String, Access::Full, KEY),
     row("ASKING", Family::Connection, Access::Never, NONE),
@@ -47,7 +70,7 @@ pub const TABLE: &[Facts] = &[
     row("CONFIG", Family::Server, Access::Dangerous, NONE),
     row("COPY", Family::Generic, Access::Full, TWO),
     row("DBSIZE", Family::Server, Access::Read, NONE),
-    row("DEBUG", Family::Server, Access::Dangerous, Keys::Unknown),
+    row("DEBUG", Family::Server, Access::Dangerous, KeyPositions::Unknown),
     row("DECR", Family::String, Access::Full, KEY),
     row("DECRBY", Family::String, Access::Full, KEY),
     row("DEL", Family::Generic, Access::Full, KEYS),
@@ -76,8 +99,8 @@ pub const TABLE: &[Facts] = &[
     row("GEODIST", Family::Geo, Access::Read, KEY),
     row("GEOHASH", Family::Geo, Access::Read, KEY),
     row("GEOPOS", Family::Geo, Access::Read, KEY),
-    row("GEORADIUS", Family::Geo, Access::Full, Keys::Stored),
-    row("GEORADIUSBYMEMBER", Family::Geo, Access::Full, Keys::Stored),
+    row("GEORADIUS", Family::Geo, Access::Full, KeyPositions::Stored),
+    row("GEORADIUSBYMEMBER", Family::Geo, Access::Full, KeyPositions::Stored),
     row("GEORADIUSBYMEMBER_RO", Family::Geo, Access::Read, KEY),
     row("GEORADIUS_RO", Family::Geo, Access::Read, KEY),
     row("GEOSEARCH", Family::Geo, Access::Read, KEY),
@@ -139,23 +162,23 @@ pub const TABLE: &[Facts] = &[
     row("LREM", Family::List, Access::Full, KEY),
     row("LSET", Family::List, Access::Full, KEY),
     row("LTRIM", Family::List, Access::Full, KEY),
-    row("MEMORY", Family::Server, Access::Full, Keys::Sub),
+    row("MEMORY", Family::Server, Access::Full, KeyPositions::Sub),
     row("MGET", Family::String, Access::Read, KEYS),
-    row("MIGRATE", Family::Generic, Access::Dangerous, Keys::Unknown),
+    row("MIGRATE", Family::Generic, Access::Dangerous, KeyPositions::Unknown),
     row("MODULE", Family::Server, Access::Dangerous, NONE),
     row("MONITOR", Family::Server, Access::Never, NONE),
     row("MOVE", Family::Generic, Access::Full, KEY),
     row("MSET", Family::String, Access::Full, PAIRS),
     row("MSETNX", Family::String, Access::Full, PAIRS),
     row("MULTI", Family::Connection, Access::Never, NONE),
-    row("OBJECT", Family::Generic, Access::Read, Keys::Sub),
+    row("OBJECT", Family::Generic, Access::Read, KeyPositions::Sub),
     row("PERSIST", Family::Generic, Access::Full, KEY),
     row("PEXPIRE", Family::Generic, Access::Full, KEY),
     row("PEXPIREAT", Family::Generic, Access::Full, KEY),
     row("PEXPIRETIME", Family::Generic, Access::Read, KEY),
     row("PFADD", Family::HyperLogLog, Access::Full, KEY),
     row("PFCOUNT", Family::HyperLogLog, Access::Read, KEYS),
-    row("PFDEBUG", Family::Server, Access::Dangerous, Keys::Unknown),
+    row("PFDEBUG", Family::Server, Access::Dangerous, KeyPositions::Unknown),
     row("PFMERGE", Family::HyperLogLog, Access::Full, KEYS),
     row("PFSELFTEST", Family::Server, Access::Dangerous, NONE),
     row("PING", Family::Connection, Access::Any, NONE),
@@ -205,8 +228,8 @@ pub const TABLE: &[Facts] = &[
     row("SMEMBERS", Family::Set, Access::Read, KEY),
     row("SMISMEMBER", Family::Set, Access::Read, KEY),
     row("SMOVE", Family::Set, Access::Full, TWO),
-    row("SORT", Family::Generic, Access::Full, Keys::Stored),
-    row("SORT_RO", Family::Generic, Access::Read, Keys::Stored),
+    row("SORT", Family::Generic, Access::Full, KeyPositions::Stored),
+    row("SORT_RO", Family::Generic, Access::Read, KeyPositions::Stored),
     row("SPOP", Family::Set, Access::Full, KEY),
     row("SPUBLISH", Family::PubSub, Access::Full, KEY),
     row("SRANDMEMBER", Family::Set, Access::Read, KEY),
@@ -251,13 +274,13 @@ pub const TABLE: &[Facts] = &[
     row("XCLAIM", Family::Stream, Access::Full, KEY),
     row("XDEL", Family::Stream, Access::Full, KEY),
     row("XDELEX", Family::Stream, Access::Full, KEY),
-    row("XGROUP", Family::Stream, Access::Full, Keys::Sub),
-    row("XINFO", Family::Stream, Access::Read, Keys::Sub),
+    row("XGROUP", Family::Stream, Access::Full, KeyPositions::Sub),
+    row("XINFO", Family::Stream, Access::Read, KeyPositions::Sub),
     row("XLEN", Family::Stream, Access::Read, KEY),
     row("XPENDING", Family::Stream, Access::Read, KEY),
     row("XRANGE", Family::Stream, Access::Read, KEY),
-    row("XREAD", Family::Stream, Access::Read, Keys::Streams),
-    row("XREADGROUP", Family::Stream, Access::Full, Keys::Streams),
+    row("XREAD", Family::Stream, Access::Read, KeyPositions::Streams),
+    row("XREADGROUP", Family::Stream, Access::Full, KeyPositions::Streams),
     row("XREVRANGE", Family::Stream, Access::Read, KEY),
     row("XSETID", Family::Stream, Access::Full, KEY),
     row("XTRIM", Family::Stream, Access::Full, KEY),
@@ -265,11 +288,11 @@ pub const TABLE: &[Facts] = &[
     row("ZCARD", Family::SortedSet, Access::Read, KEY),
     row("ZCOUNT", Family::SortedSet, Access::Read, KEY),
     row("ZDIFF", Family::SortedSet, Access::Read, counted(1)),
-    row("ZDIFFSTORE", Family::SortedSet, Access::Full, Keys::StoreCounted),
+    row("ZDIFFSTORE", Family::SortedSet, Access::Full, KeyPositions::StoreCounted),
     row("ZINCRBY", Family::SortedSet, Access::Full, KEY),
     row("ZINTER", Family::SortedSet, Access::Read, counted(1)),
     row("ZINTERCARD", Family::SortedSet, Access::Read, counted(1)),
-    row("ZINTERSTORE", Family::SortedSet, Access::Full, Keys::StoreCounted),
+    row("ZINTERSTORE", Family::SortedSet, Access::Full, KeyPositions::StoreCounted),
     row("ZLEXCOUNT", Family::SortedSet, Access::Read, KEY),
     row("ZMPOP", Family::SortedSet, Access::Full, counted(1)),
     row("ZMSCORE", Family::SortedSet, Access::Read, KEY),
@@ -292,5 +315,5 @@ pub const TABLE: &[Facts] = &[
     row("ZSCAN", Family::SortedSet, Access::Read, KEY),
     row("ZSCORE", Family::SortedSet, Access::Read, KEY),
     row("ZUNION", Family::SortedSet, Access::Read, counted(1)),
-    row("ZUNIONSTORE", Family::SortedSet, Access::Full, Keys::StoreCounted),
+    row("ZUNIONSTORE", Family::SortedSet, Access::Full, KeyPositions::StoreCounted),
 ];

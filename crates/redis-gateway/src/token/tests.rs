@@ -1,16 +1,20 @@
-use super::*;
+use super::error::{TokenError, TokenErrorKind};
+use super::set::Tokens;
+use crate::command;
+use crate::script::script_sha1;
+use redis_rest::Command;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210";
 
 fn tokens(file: &str) -> Tokens {
-    Tokens::parse(None, Some(file)).unwrap_or_else(|faults| panic!("{faults:?}"))
+    Tokens::parse(None, Some(file)).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 fn command(text: &str) -> Command {
-    let mut words = text.split(' ');
-    let name = Command::new(words.next().unwrap());
-    words.fold(name, |command, word| command.arg(word))
+    let mut arguments = text.split(' ');
+    let name = Command::new(arguments.next().unwrap());
+    arguments.fold(name, |command, argument| command.arg(argument))
 }
 
 fn check(tokens: &Tokens, allowed: &[&str], refused: &[&str]) {
@@ -18,30 +22,30 @@ fn check(tokens: &Tokens, allowed: &[&str], refused: &[&str]) {
     for (texts, passes) in [(allowed, true), (refused, false)] {
         for text in texts {
             let command = command(text);
-            let refusal = token.refusal(&command, command::facts(command.name()));
+            let refusal = token.refusal(&command, command::find(command.name()));
             assert_eq!(refusal.is_none(), passes, "{text}: {refusal:?}");
         }
     }
 }
 
 #[test]
-fn tokens_are_told_apart() {
+fn tokens_are_found_by_secret() {
     let both = Tokens::parse(
         Some(&format!("edge={SECRET}, look:read={OTHER}")),
         Some("[[token]]\nname='c'\nrole='full'\nsha256='9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'"),
     )
-    .unwrap_or_else(|faults| panic!("{faults:?}"));
+    .unwrap_or_else(|errors| panic!("{errors:?}"));
     let name = |secret: &str| both.find(secret.as_bytes()).map(|token| token.name.as_str());
     assert_eq!(name(SECRET), Some("edge"));
     assert_eq!(name(OTHER), Some("look"));
-    assert_eq!(name("test"), Some("c"), "a token may be given as its hash");
+    assert_eq!(name("test"), Some("c"), "a token may be configured by its hash");
     assert_eq!(name("0123456789abcdef0123456789abcdeX"), None);
     assert_eq!(name(""), None);
     assert_eq!(both.names().collect::<Vec<_>>(), ["edge", "look", "c"]);
 }
 
 #[test]
-fn a_full_token_does_what_loses_nothing() {
+fn full_token_may_not_send_dangerous_commands() {
     check(
         &tokens(&format!("[[token]]\nname='a'\nrole='full'\nsecret='{SECRET}'")),
         &["GET k", "set k v", "SCAN 0", "EVAL x 0", "JSON.SET k $ 1", "INFO"],
@@ -57,7 +61,7 @@ fn a_full_token_does_what_loses_nothing() {
 }
 
 #[test]
-fn a_read_token_reads() {
+fn read_token_may_only_read() {
     let read = Tokens::parse(Some(&format!("r:read={SECRET}")), None).ok().unwrap();
     check(
         &read,
@@ -99,8 +103,8 @@ fn a_read_token_reads() {
 }
 
 #[test]
-fn a_custom_token_does_what_it_names_and_no_more() {
-    let script = script_name(b"return 1");
+fn custom_token_may_only_send_its_commands() {
+    let script = script_sha1(b"return 1");
     let custom = tokens(&format!(
         "[[token]]\nname='a'\nrole='custom'\nsecret='{SECRET}'\n\
          commands=['get','MGET','EVALSHA','EVAL','SUBSCRIBE','PSUBSCRIBE','SORT','DEL','FCALL','SCRIPT']\n\
@@ -129,7 +133,7 @@ fn a_custom_token_does_what_it_names_and_no_more() {
     );
     let token = custom.find(SECRET.as_bytes()).unwrap();
     let whole = Command::new("EVAL").arg("return 1").arg(1).arg("pc:a");
-    assert_eq!(token.refusal(&whole, command::facts("EVAL")), None);
+    assert_eq!(token.refusal(&whole, command::find("EVAL")), None);
     let may =
         |endpoint, channel: &str| token.may_subscribe(endpoint, &[channel.as_bytes().to_vec()]);
     assert!(may("SUBSCRIBE", "pc:c") && may("PSUBSCRIBE", "pc:*") && may("SUBSCRIBE", "x*:c"));
@@ -138,25 +142,25 @@ fn a_custom_token_does_what_it_names_and_no_more() {
 }
 
 #[test]
-fn an_entry_that_is_no_entry_is_named_by_its_place() {
+fn malformed_entry_is_reported_by_its_position() {
     for wrong in ["6B6B6B6B6B6B6B6B6B6B6B6B6B6B6B6B6B==", "a b=x", "a:custom=x", ":=x", "a=", "=x"]
     {
-        let faults = Tokens::parse(Some(&format!("ok={SECRET},{wrong}")), None).err().unwrap();
-        assert_eq!(faults, [TokenFault::EntryFormat(2)], "{wrong}");
-        assert!(!faults[0].to_string().contains("6B6B"));
+        let errors = Tokens::parse(Some(&format!("ok={SECRET},{wrong}")), None).err().unwrap();
+        assert_eq!(errors, [TokenError::EntryFormat(2)], "{wrong}");
+        assert!(!errors[0].to_string().contains("6B6B"));
     }
 }
 
 #[test]
-fn the_example_for_edge_and_auth_service_is_good_once_it_has_tokens() {
+fn example_file_is_valid_once_it_has_secrets() {
     let example = include_str!("../../../../docs/redis-gateway-tokens.toml");
-    let faults = Tokens::parse(None, Some(example)).err().unwrap();
-    assert_eq!(faults.len(), 2, "the placeholders are no tokens: {faults:?}");
+    let errors = Tokens::parse(None, Some(example)).err().unwrap();
+    assert_eq!(errors.len(), 2, "the placeholders are too short: {errors:?}");
     tokens(&example.replace("EDGE_TOKEN", SECRET).replace("AUTH_TOKEN", OTHER));
 }
 
 #[test]
-fn all_faults_are_reported_at_once_and_no_secret_is_in_them() {
+fn errors_are_reported_at_once_without_secrets() {
     let file = "
         [[token]]\nname='a'\nrole='full'\nsecret='shortsecret'\nkey_prefixes=['x']
         [[token]]\nname='b'\nrole='custom'
@@ -165,33 +169,33 @@ fn all_faults_are_reported_at_once_and_no_secret_is_in_them() {
         [[token]]\nname='e'\nrole='read'\nsecret='0123456789abcdef0123456789abcdef'\nalso=['KEYS']
         [[token]]\nname='e'\nrole='read'\nsecret='0123456789abcdef0123456789abcdef'
         [[token]]\nname='f g'\nrole='read'\nsecret='0123456789abcdef0123456789abcdef'";
-    let faults = Tokens::parse(Some("nothing"), Some(file)).err().unwrap();
-    let of = |name: &str, flaw| TokenFault::Of(name.to_owned(), flaw);
+    let errors = Tokens::parse(Some("nothing"), Some(file)).err().unwrap();
+    let of = |name: &str, kind| TokenError::Token(name.to_owned(), kind);
     let expect = [
-        TokenFault::EntryFormat(1),
-        of("a", Flaw::SecretShort),
-        of("a", Flaw::CommandsUnused),
-        of("b", Flaw::SecretMissing),
-        of("b", Flaw::CommandsMissing),
-        of("c", Flaw::HashFormat),
-        of("c", Flaw::CommandNever),
-        of("c", Flaw::PrefixEmpty),
-        of("c", Flaw::CommandUnbounded),
-        of("c", Flaw::ScriptsMissing),
-        of("d", Flaw::RoleUnknown),
-        of("e", Flaw::AlsoUnused),
-        of("e", Flaw::NameTwice),
-        of("e", Flaw::SecretTwice),
-        TokenFault::NameFormat,
+        TokenError::EntryFormat(1),
+        of("a", TokenErrorKind::SecretShort),
+        of("a", TokenErrorKind::CommandsUnused),
+        of("b", TokenErrorKind::SecretMissing),
+        of("b", TokenErrorKind::CommandsMissing),
+        of("c", TokenErrorKind::HashFormat),
+        of("c", TokenErrorKind::CommandNever),
+        of("c", TokenErrorKind::PrefixEmpty),
+        of("c", TokenErrorKind::CommandUnbounded),
+        of("c", TokenErrorKind::ScriptsMissing),
+        of("d", TokenErrorKind::RoleUnknown),
+        of("e", TokenErrorKind::AlsoUnused),
+        of("e", TokenErrorKind::NameTwice),
+        of("e", TokenErrorKind::SecretTwice),
+        TokenError::NameFormat,
     ];
-    assert_eq!(faults, expect);
-    let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, expect);
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert!(!texts.iter().any(|text| text.contains("shortsecret") || text.contains("0123")));
 
     let garbage =
         Tokens::parse(None, Some("[[token]]\nname='a'\nsecret=shortsecret")).err().unwrap();
     let text = garbage[0].to_string();
     assert!(text.contains("line 3") && !text.contains("shortsecret"), "{text}");
-    assert_eq!(Tokens::parse(None, None).err(), Some(vec![TokenFault::Missing]));
-    assert_eq!(Tokens::parse(None, Some("")).err(), Some(vec![TokenFault::Missing]));
+    assert_eq!(Tokens::parse(None, None).err(), Some(vec![TokenError::Missing]));
+    assert_eq!(Tokens::parse(None, Some("")).err(), Some(vec![TokenError::Missing]));
 }

@@ -2,7 +2,7 @@
 //! statement.
 
 use super::load::{Traffic, Wrk};
-use crate::bench::output;
+use crate::bench::measure::output;
 use crate::process::{self, http_post};
 use crate::stack::{self, Database, Plan, USERNAME, free_ports, loopback};
 use crate::tools::{self, Extent};

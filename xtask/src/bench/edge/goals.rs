@@ -1,7 +1,8 @@
 //! What the Worker is to reach.
 
+use super::found::{Found, Sample};
 use super::parts::ONE_TRIP;
-use super::{Found, Sample, spread};
+use crate::bench::measure::spread;
 
 /// A measure with its bound.
 pub struct Goal {

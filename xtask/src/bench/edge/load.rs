@@ -1,6 +1,6 @@
 //! Load by wrk, with a token of many in each request.
 
-use crate::bench::output;
+use crate::bench::measure::output;
 use crate::process::write_private;
 use crate::stack::loopback;
 use crate::tools::Tools;

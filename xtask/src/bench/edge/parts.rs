@@ -1,9 +1,10 @@
 //! What is measured beside the speed.
 
+use super::cells::{BOUNDED, CONNECTIONS, Contender, HOT, ROTATING, STRICT};
 use super::load::{Traffic, Wrk};
-use super::scene::{Contender, Running, Scene};
-use super::{BOUNDED, CONNECTIONS, HOT, ROTATING, STRICT, spread};
-use crate::bench::resident_kib;
+use super::scene::{Running, Scene};
+use crate::bench::measure::resident_kib;
+use crate::bench::measure::spread;
 use crate::edge;
 use crate::process;
 use anyhow::{Context as _, Result};

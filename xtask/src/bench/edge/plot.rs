@@ -1,10 +1,12 @@
 //! The speed as a picture: CPU of workerd a request, a bar a cell with the range of its rounds.
 
-use super::{CELLS, Found, spread};
+use super::cells::cells;
+use super::found::Found;
+use crate::bench::measure::spread;
 use std::fmt::Write as _;
 
 pub fn svg(found: &Found) -> String {
-    let bars: Vec<(&str, [f64; 3])> = CELLS
+    let bars: Vec<(&str, [f64; 3])> = cells(false)
         .iter()
         .filter(|cell| cell.name != "pass again")
         .filter_map(|cell| {

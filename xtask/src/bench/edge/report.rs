@@ -1,7 +1,9 @@
 //! What was found, in tables.
 
+use super::cells::{CONNECTIONS, HOT, ROTATING, cells};
+use super::found::Found;
 use super::goals::{self, Bound};
-use super::{CELLS, CONNECTIONS, Found, HOT, ROTATING, spread};
+use crate::bench::measure::spread;
 use std::fmt::Write as _;
 
 pub fn text(found: &Found) -> String {
@@ -86,7 +88,7 @@ fn speed(found: &Found, text: &mut String) {
         found.rounds, found.seconds
     );
     text.push_str("| | requests/s | p50 ms | p99 ms | CPU of workerd a request, µs |\n|---|---|---|---|---|\n");
-    for cell in CELLS {
+    for cell in cells(false) {
         let Some(samples) = found.speed.get(cell.name) else {
             continue;
         };

@@ -1,9 +1,11 @@
 //! What stands around the Worker and its peers: one Redis, one redis gateway, one upstream, and each contender in a workerd
 //! of its own.
 
+use super::cells::Contender;
 use super::load::{Load, Traffic, Wrk};
-use crate::process::{Server, Step, http_get, http_post, step, write_private};
+use crate::process::{Server, http_get, http_post, write_private};
 use crate::stack::{self, Servers, free_ports, loopback, random_text};
+use crate::tasks::step;
 use crate::tools::Tools;
 use crate::{at, bench, edge, worker};
 use anyhow::{Context as _, Result, ensure};
@@ -16,52 +18,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What is measured beside each other.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Contender {
-    /// Portcullis; a verdict holds for so many seconds.
-    Portcullis { seconds: u32 },
-    /// hono, jose, @upstash/redis and @upstash/ratelimit.
-    Ref,
-    /// The same plan by hand, in JavaScript.
-    Jsopt { seconds: u32 },
-    /// One trip to the store and the upstream.
-    Floor,
-    /// The upstream alone.
-    Pass,
-    /// A refusal alone.
-    Bare401,
-}
-
-impl Contender {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Portcullis { seconds: 0 } => "portcullis, strict",
-            Self::Portcullis { .. } => "portcullis, bounded",
-            Self::Ref => "ref",
-            Self::Jsopt { seconds: 0 } => "jsopt, strict",
-            Self::Jsopt { .. } => "jsopt, bounded",
-            Self::Floor => "floor",
-            Self::Pass => "pass",
-            Self::Bare401 => "bare401",
-        }
-    }
-
-    fn peer(self) -> Option<&'static str> {
-        match self {
-            Self::Portcullis { .. } => None,
-            Self::Ref => Some("ref.js"),
-            Self::Jsopt { .. } => Some("jsopt.js"),
-            Self::Floor => Some("floor.js"),
-            Self::Pass => Some("pass.js"),
-            Self::Bare401 => Some("bare401.js"),
-        }
-    }
-}
-
 /// The common parts, which end with it.
 pub struct Scene<'a> {
     pub tools: &'a Tools,
+    /// The folder of another build of the Worker.
+    pub beside: Option<PathBuf>,
     pub folder: PathBuf,
     pub gateway: u16,
     pub upstream: u16,
@@ -84,7 +45,7 @@ pub struct Running {
 
 impl<'a> Scene<'a> {
     /// Builds everything and starts what is common.
-    pub fn set(tools: &'a Tools, tokens: u32) -> Result<Self> {
+    pub fn set(tools: &'a Tools, tokens: u32, beside: Option<PathBuf>) -> Result<Self> {
         let mut cargo = crate::cargo();
         cargo.args([
             "build",
@@ -94,9 +55,7 @@ impl<'a> Scene<'a> {
             "-p",
             "portcullis-bench",
         ]);
-        let name = "gateway and surroundings: build".to_owned();
-        let build = Step { place: 1, of: 1, name, seconds_max: None };
-        step(&build, &mut cargo, &at("target/log/bench.log"))?;
+        step("redis gateway and surroundings: build", &mut cargo, &at("target/log/bench.log"))?;
         worker::build(tools)?;
 
         let folder = at("target/bench");
@@ -125,7 +84,7 @@ impl<'a> Scene<'a> {
         let mut mint = Command::new(at("target/release/portcullis-bench"));
         mint.args(["mint", "--redis", &redis_url, "--issuer", ISSUER, "--audience", ISSUER]);
         mint.args(["--count", &tokens.to_string(), "--folder"]).arg(&folder);
-        bench::output(mint.env("RECORD_ENCRYPTION_KEY", &record_encryption_key))?;
+        bench::measure::output(mint.env("RECORD_ENCRYPTION_KEY", &record_encryption_key))?;
         let garbage: Vec<String> = (0..1000).map(|place| format!("garbage{place}")).collect();
         fs::write(folder.join("garbage.txt"), garbage.join("\n"))?;
 
@@ -139,6 +98,7 @@ impl<'a> Scene<'a> {
         servers.wait_ready(loopback(upstream), "/", |status| status == 200, 20)?;
         let scene = Self {
             tools,
+            beside,
             folder,
             gateway,
             upstream,
@@ -159,14 +119,35 @@ impl<'a> Scene<'a> {
         fs::create_dir_all(&folder)?;
         let (vars, modules) = match contender.peer() {
             None => {
-                for name in edge::BUNDLE {
-                    fs::copy(at("build").join(name), folder.join(name))?;
-                }
-                let Contender::Portcullis { seconds } = contender else {
-                    unreachable!("the others are peers")
+                let (build, seconds) = match (contender, &self.beside) {
+                    (Contender::Portcullis { seconds }, _) => (at("build"), seconds),
+                    (Contender::Beside { seconds }, Some(folder)) => (folder.clone(), seconds),
+                    _ => anyhow::bail!("{}: no build of the Worker", contender.name()),
                 };
+                for name in edge::BUNDLE {
+                    let from = build.join(name);
+                    fs::copy(&from, folder.join(name))
+                        .with_context(|| from.display().to_string())?;
+                }
                 let mut own = self.variables(seconds, store)?;
                 own.extend(vars.as_object().cloned().unwrap_or_default());
+                if let Ok(text) = fs::read_to_string(build.join("vars.json")) {
+                    let more: Map<String, Value> =
+                        serde_json::from_str(&text).context("vars.json")?;
+                    // `$NAME` takes the value of the variable of that name.
+                    own.extend(
+                        more.into_iter()
+                            .map(|(name, value)| {
+                                let other = value.as_str().and_then(|text| text.strip_prefix('$'));
+                                let value = other
+                                    .and_then(|other| own.get(other))
+                                    .cloned()
+                                    .unwrap_or(value);
+                                (name, value)
+                            })
+                            .collect::<Vec<_>>(),
+                    );
+                }
                 let faults = edge::config_faults(&own);
                 ensure!(faults.is_empty(), "the Worker's configuration: {}", faults.join("; "));
                 (own, edge::BUNDLE.to_vec())
@@ -205,9 +186,9 @@ impl<'a> Scene<'a> {
     /// A load of one kind on a contender, and the CPU of its workerd, in microseconds a request.
     pub fn load(&self, running: &Running, wrk: &Wrk<'_>, seconds: u32) -> Result<(Load, f64)> {
         let pid = running.server.pid();
-        let before = bench::cpu_us(pid)?;
+        let before = bench::measure::cpu_us(pid)?;
         let load = wrk.send(running.port, seconds)?;
-        let cpu_us = (bench::cpu_us(pid)? - before) / load.count;
+        let cpu_us = (bench::measure::cpu_us(pid)? - before) / load.count;
         ensure!(cpu_us > 1.0, "workerd takes no time: is its process a wrapper around it?");
         Ok((load, cpu_us))
     }
@@ -334,16 +315,14 @@ fn bundle_peers(tools: &Tools, folder: &std::path::Path) -> Result<()> {
         let mut npm = Command::new("npm");
         npm.current_dir(&peers).args(["install", "--no-save", "--no-fund", "--no-audit"]);
         npm.arg("--ignore-scripts");
-        let name = "the peers: npm".to_owned();
-        let install = Step { place: 1, of: 1, name, seconds_max: None };
-        step(&install, &mut npm, &at("target/log/peers.log"))?;
+        step("the peers: npm", &mut npm, &at("target/log/peers.log"))?;
         fs::copy(peers.join("package-lock.json"), installed)?;
     }
     let mut esbuild = tools.command("esbuild");
     esbuild.current_dir(&peers);
     esbuild.args(["ref.mjs", "jsopt.mjs", "floor.mjs", "pass.mjs", "bare401.mjs", "--bundle"]);
     esbuild.args(["--format=esm", "--minify", "--conditions=workerd,worker,browser"]);
-    bench::output(esbuild.arg(format!("--outdir={}", folder.display())))?;
+    bench::measure::output(esbuild.arg(format!("--outdir={}", folder.display())))?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
-//! What holds while something is missing: the store, a count, a record; and what limits count.
+//! Verdicts while something is missing: the store, a count, a record; and what limits count.
 
 use super::*;
+use crate::limits::local::LocalCount;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -14,13 +15,13 @@ fn policy_of(route: &str) -> Policy {
 }
 
 #[test]
-fn a_route_says_what_holds_for_tokens_while_the_store_is_out() {
-    let judge = |route: &str, word: Option<&str>, answer: Result<Vec<Reply>, Outage>| {
+fn store_outage_is_handled_as_the_route_says() {
+    let verdict = |route: &str, introspected: Option<&str>, answer: Result<Vec<Reply>, Outage>| {
         with_check(&policy_of(route), "GET", "/a", &token("x"), |check| {
             let authenticated = authenticate(&check).unwrap();
-            let mut results = found(&check, &authenticated, answer);
-            let asked = check.missing_record(&authenticated, &results).map(|(_, missing)| missing);
-            if let (Some(missing), Some(sub)) = (asked, word) {
+            let mut results = results_of(&check, &authenticated, answer);
+            let reason = check.missing_record(&authenticated, &results).map(|(_, missing)| missing);
+            if let (Some(missing), Some(sub)) = (reason, introspected) {
                 let record = TokenRecord { sub: sub.into(), ..TokenRecord::default() };
                 check.complete(&authenticated, &mut results, missing, record)?;
             }
@@ -29,46 +30,46 @@ fn a_route_says_what_holds_for_tokens_while_the_store_is_out() {
                 permit.cleared().is_none()
                     || permit.degraded().token != Some(StoreOutage::Signature)
             );
-            Ok((permit.degraded().text(), asked))
+            Ok((permit.degraded().text(), reason))
         })
     };
     let (deny, auth) = (r#""on_store_outage":"deny""#, r#""on_store_outage":"introspect""#);
     let signature = r#""on_store_outage":"signature""#;
     let out = || Err(Outage::StoreTimeout);
     let timeout = Err(Refusal::Out(Outage::StoreTimeout));
-    assert_eq!(judge(deny, Some("alice"), out()), timeout);
-    assert_eq!(judge(signature, None, out()), Ok((Some("token=signature"), None)));
-    let asked = Some(Missing::Store);
-    assert_eq!(judge(auth, Some("alice"), out()), Ok((Some("token=introspect"), asked)));
-    assert_eq!(judge(auth, None, out()), timeout, "nobody vouched");
+    assert_eq!(verdict(deny, Some("alice"), out()), timeout);
+    assert_eq!(verdict(signature, None, out()), Ok((Some("token=signature"), None)));
+    let reason = Some(Missing::Store);
+    assert_eq!(verdict(auth, Some("alice"), out()), Ok((Some("token=introspect"), reason)));
+    assert_eq!(verdict(auth, None, out()), timeout, "no introspection");
     let unknown = Err(Refusal::Denied(Denial::TokenNotRegistered));
-    assert_eq!(judge(auth, Some("mallory"), out()), unknown, "a word about somebody else");
-    // What the store did say counts, whatever the rest of its answer is.
+    assert_eq!(verdict(auth, Some("mallory"), out()), unknown, "a response about another subject");
+    // The store's results count, even if others are missing.
     let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
     let half = || Ok(vec![revoked.clone(), Reply::Error("ERR".into())]);
     for route in [deny, auth, signature] {
         assert_eq!(
-            judge(route, Some("alice"), half()),
+            verdict(route, Some("alice"), half()),
             Err(Denial::TokenRevoked.into()),
             "{route}"
         );
         let whole = Ok(vec![clean(), record()]);
-        assert_eq!(judge(route, None, whole), Ok((None, None)), "{route}");
+        assert_eq!(verdict(route, None, whole), Ok((None, None)), "{route}");
     }
     let half = Ok(vec![clean(), Reply::Error("ERR".into())]);
-    assert_eq!(judge(signature, None, half), Ok((Some("token=signature"), None)));
+    assert_eq!(verdict(signature, None, half), Ok((Some("token=signature"), None)));
 }
 
 #[test]
-fn a_limit_says_what_holds_while_it_is_not_counted() {
-    let judge = |outage: &str, shadow: bool, local: Option<Result<Option<u64>, u64>>| {
+fn uncounted_limit_is_handled_as_it_says() {
+    let verdict = |outage: &str, shadow: bool, local: Option<LocalCount>| {
         let limit = format!(
             r#""limit":{{"quota":5,"window_seconds":60,"by":"subject","on_store_outage": "{outage}","shadow":{shadow}}}"#
         );
         with_check(&policy_of(&limit), "GET", "/a", &token("x"), |check| {
             let authenticated = authenticate(&check).unwrap();
             let answer = vec![clean(), record(), Reply::Error("OOM".into())];
-            let mut results = found(&check, &authenticated, Ok(answer));
+            let mut results = results_of(&check, &authenticated, Ok(answer));
             let places: Vec<usize> =
                 check.uncounted(&authenticated, &results).iter().map(|(place, _)| *place).collect();
             assert_eq!(places, if outage == "local" { vec![2] } else { vec![] });
@@ -82,18 +83,22 @@ fn a_limit_says_what_holds_while_it_is_not_counted() {
             Ok::<_, Refusal>(permit.degraded().text())
         })
     };
-    assert_eq!(judge("deny", false, None), Err(Outage::StoreBadResponse.into()));
-    assert_eq!(judge("allow", false, None), Ok(Some("limit=allow")));
-    assert_eq!(judge("local", false, None), Err(Outage::StoreBadResponse.into()), "nobody counted");
-    assert_eq!(judge("local", false, Some(Ok(Some(3)))), Ok(Some("limit=local")));
+    assert_eq!(verdict("deny", false, None), Err(Outage::StoreBadResponse.into()));
+    assert_eq!(verdict("allow", false, None), Ok(Some("limit=allow")));
+    assert_eq!(verdict("local", false, None), Err(Outage::StoreBadResponse.into()), "not counted");
+    assert_eq!(
+        verdict("local", false, Some(LocalCount::Admitted { left: Some(3) })),
+        Ok(Some("limit=local"))
+    );
+    let over = Some(LocalCount::Refused { wait_ms: 900 });
     let limited = Err(Denial::RateLimited { wait_ms: 900 }.into());
-    assert_eq!(judge("local", false, Some(Err(900))), limited);
-    assert_eq!(judge("local", true, Some(Err(900))), Ok(Some("limit=local")), "merely watched");
-    assert_eq!(judge("deny", true, None), Ok(None), "merely watched");
+    assert_eq!(verdict("local", false, over), limited);
+    assert_eq!(verdict("local", true, over), Ok(Some("limit=local")), "a shadow limit");
+    assert_eq!(verdict("deny", true, None), Ok(None), "a shadow limit");
 }
 
 #[test]
-fn limits_are_counted_before_or_after_and_not_for_everybody() {
+fn limits_are_counted_by_timing_and_not_for_unlimited_addresses() {
     let limits = r#"[{"name":"all","quota":9,"window_seconds":1,"by":["subject","route"]},
         {"name":"late","quota":9,"window_seconds":1,"by":"client","timing": "after"}]"#;
     let routes = r#"[{"name":"a","path":"/a","access":"protected","limits":["all","late"],"cost":3,
@@ -143,18 +148,18 @@ fn limits_are_counted_before_or_after_and_not_for_everybody() {
 }
 
 #[test]
-fn a_record_that_does_not_open_is_missing() {
+fn record_that_does_not_open_is_missing() {
     let key = |id: &str| format!("{id}:{}", "A".repeat(43));
     let routes = r#"[{"name":"a","path":"/a","access":"protected"}]"#;
     let policy = policy_with(&[("RECORD_ENCRYPTION_KEY", &key("a")), ("ROUTES", routes)]);
     with_check(&policy, "GET", "/a", &token("x"), |check| {
         let authenticated = authenticate(&check).unwrap();
         let store_key = policy.keys.token(&check.token_hash().unwrap());
-        let judge = |value: &str| {
+        let verdict = |value: &str| {
             let mut results =
                 vec![StoreResult::Reply(clean()), StoreResult::Reply(Reply::text(value))];
-            let closed = check.open_record(&authenticated, &mut results);
-            (closed, check.decide(&authenticated, &results).err())
+            let unreadable = check.open_record(&authenticated, &mut results);
+            (unreadable, check.decide(&authenticated, &results).err())
         };
         let sealed = |key: &str| {
             let record = TokenRecord {
@@ -164,11 +169,11 @@ fn a_record_that_does_not_open_is_missing() {
             };
             record.encode(key, policy.seal.as_ref(), [3; 12])
         };
-        assert_eq!(judge(&sealed(&store_key)), (false, None));
+        assert_eq!(verdict(&sealed(&store_key)), (false, None));
         let unknown = (true, Some(Denial::TokenNotRegistered.into()));
-        assert_eq!(judge(&sealed("pc:token:another")), unknown, "moved from another token");
+        assert_eq!(verdict(&sealed("pc:token:another")), unknown, "moved from another token");
         let Reply::Bulk(plain) = record() else { panic!() };
-        assert_eq!(judge(&String::from_utf8(plain).unwrap()), unknown, "not sealed");
-        assert_eq!(judge(""), unknown);
+        assert_eq!(verdict(&String::from_utf8(plain).unwrap()), unknown, "not sealed");
+        assert_eq!(verdict(""), unknown);
     });
 }

@@ -1,41 +1,45 @@
-use super::map::slot_of;
-use super::*;
+use super::merge::Merge;
+use super::plan::{ALL_MASTER_COMMANDS, Target, split};
+use super::redirect::Redirect;
+use super::slot_map::SlotMap;
+use crate::redis_url::Address;
+use redis_rest::{Command, Reply};
 
 fn address(port: u16) -> Address {
     Address { host: "h".to_owned(), port }
 }
 
 /// Two masters: the lower half of the slots, and the upper one.
-fn map() -> Map {
+fn map() -> SlotMap {
     let range = |first: i64, last: i64, port: i64| {
         let node = vec![Reply::text("h"), Reply::Integer(port), Reply::text("id")];
         Reply::Array(vec![Reply::Integer(first), Reply::Integer(last), Reply::Array(node)])
     };
     let reply = Reply::Array(vec![range(8192, 16383, 2), range(0, 8191, 1)]);
-    Map::read(&reply, &Reply::text(""), &address(9)).unwrap()
+    SlotMap::parse(&reply, &Reply::text(""), &address(9)).unwrap()
 }
 
 fn command(text: &str) -> Command {
-    let mut words = text.split(' ');
-    let name = Command::new(words.next().unwrap());
-    words.fold(name, |command, word| command.arg(word))
+    let mut arguments = text.split(' ');
+    let name = Command::new(arguments.next().unwrap());
+    arguments.fold(name, |command, argument| command.arg(argument))
 }
 
-fn divided(text: &str) -> (Vec<String>, Gather) {
+fn split_text(text: &str) -> (Vec<String>, Merge) {
     let (map, mut parts) = (map(), Vec::new());
-    let gather = divide(command(text), &map, 0, &mut parts);
+    let merge = split(command(text), &map, 0, &mut parts);
     let shown = parts.iter().map(|part| {
         let words: Vec<_> =
-            part.command.words().iter().map(|w| String::from_utf8_lossy(w)).collect();
-        match &part.to {
-            To::Any => format!("any: {}", words.join(" ")),
-            To::Node(address) => format!("{}: {}", address.port, words.join(" ")),
-            To::Slot(slot) => {
+            part.command.words().iter().map(|word| String::from_utf8_lossy(word)).collect();
+        match &part.target {
+            Target::AnyMaster => format!("any: {}", words.join(" ")),
+            Target::Node(address) => format!("{}: {}", address.port, words.join(" ")),
+            Target::Slot(slot) => {
                 format!("slot {}: {}", map.owner(*slot).unwrap().port, words.join(" "))
             }
         }
     });
-    (shown.collect(), gather)
+    (shown.collect(), merge)
 }
 
 fn integers(numbers: &[i64]) -> Reply {
@@ -43,10 +47,10 @@ fn integers(numbers: &[i64]) -> Reply {
 }
 
 #[test]
-fn the_map_is_read() {
+fn slot_map_is_parsed() {
     let map = map();
     assert_eq!(map.masters, [address(1), address(2)], "in the order of their slots");
-    assert!(map.is_whole());
+    assert!(map.is_complete());
     assert_eq!(map.owner(8191), Some(&address(1)));
     assert_eq!(map.owner(8192), Some(&address(2)));
     let node = |host: Reply| Reply::Array(vec![host, Reply::Integer(7)]);
@@ -54,9 +58,13 @@ fn the_map_is_read() {
         Reply::Array(vec![Reply::Array(vec![Reply::Integer(0), Reply::Integer(1), node(host)])])
     };
     let host = |reply: Reply| {
-        Map::read(&reply, &Reply::Null, &address(9)).map(|map| map.masters[0].host.clone())
+        SlotMap::parse(&reply, &Reply::Null, &address(9)).map(|map| map.masters[0].host.clone())
     };
-    assert_eq!(host(one(Reply::text(""))), Some("h".to_owned()), "it is the one that was asked");
+    assert_eq!(
+        host(one(Reply::text(""))),
+        Some("h".to_owned()),
+        "an empty host means the queried node"
+    );
     assert_eq!(host(one(Reply::Null)), Some("h".to_owned()));
     assert_eq!(host(one(Reply::text("other"))), Some("other".to_owned()));
     assert_eq!(host(Reply::Array(vec![])), None);
@@ -73,7 +81,7 @@ fn the_map_is_read() {
 }
 
 #[test]
-fn nobody_is_connected_to_but_whom_the_cluster_names() {
+fn redirects_lead_only_to_nodes_that_the_cluster_names() {
     let nodes = "id1 h:1@17001,name.example master - 0 0 1 connected 0-8191\n\
                  id2 h:2@17002 myself,master - 0 0 2 connected 8192-16383\n\
                  id3 :3@17003 slave id1 0 0 1 connected\nid4 fe80::1:4@17004 master - 0 0 0 connected\n";
@@ -81,48 +89,39 @@ fn nobody_is_connected_to_but_whom_the_cluster_names() {
     let Reply::Array(mut range) = range else { panic!() };
     range.push(Reply::Array(vec![Reply::text("h"), Reply::Integer(1)]));
     let slots = Reply::Array(vec![Reply::Array(range)]);
-    let map = Map::read(&slots, &Reply::text(nodes), &address(9)).unwrap();
+    let map = SlotMap::parse(&slots, &Reply::text(nodes), &address(9)).unwrap();
     let named = |host: &str, port| map.known.contains(&Address { host: host.into(), port });
     assert!(named("h", 1) && named("h", 2) && named("h", 3) && named("name.example", 1));
     assert!(named("fe80::1", 4));
     assert!(!named("h", 4) && !named("127.0.0.1", 21900));
-    // A script can write a redirection, but not of another slot than its own, and not to wait.
-    let is_of = |text: &str, words: &str| {
+    // A script's redirection counts only for its own slot. Its other errors never cause a retry.
+    let is_plausible = |text: &str, arguments: &str| {
         let mut parts = Vec::new();
-        divide(command(words), &map, 0, &mut parts);
-        Redirect::read(text, &address(1)).unwrap().is_of(&parts[0], &map, &address(1))
+        split(command(arguments), &map, 0, &mut parts);
+        Redirect::parse(text, &address(1)).unwrap().is_plausible_for(&parts[0], &map, &address(1))
     };
-    assert!(is_of("MOVED 12182 h:2", "GET foo") && is_of("TRYAGAIN x", "MGET foo {foo}x"));
-    assert!(is_of("ASK 12182 h:2", "EVALSHA x 1 foo"));
-    assert!(!is_of("MOVED 12182 h:1", "EVAL x 1 foo"), "to where it was");
-    assert!(is_of("MOVED 12182 new:7", "GET foo") && !is_of("MOVED 12182 new:7", "EVAL x 1 foo"));
-    assert!(!is_of("MOVED 0 h:2", "EVAL x 0") && !is_of("MOVED 1 h:2", "EVAL x 1 foo"));
-    assert!(!is_of("TRYAGAIN x", "EVAL x 1 foo") && !is_of("READONLY x", "FCALL x 1 foo"));
+    assert!(
+        is_plausible("MOVED 12182 h:2", "GET foo") && is_plausible("TRYAGAIN x", "MGET foo {foo}x")
+    );
+    assert!(is_plausible("ASK 12182 h:2", "EVALSHA x 1 foo"));
+    assert!(!is_plausible("MOVED 12182 h:1", "EVAL x 1 foo"), "leads back to the same node");
+    assert!(
+        is_plausible("MOVED 12182 new:7", "GET foo")
+            && !is_plausible("MOVED 12182 new:7", "EVAL x 1 foo")
+    );
+    assert!(
+        !is_plausible("MOVED 0 h:2", "EVAL x 0") && !is_plausible("MOVED 1 h:2", "EVAL x 1 foo")
+    );
+    assert!(
+        !is_plausible("TRYAGAIN x", "EVAL x 1 foo") && !is_plausible("READONLY x", "FCALL x 1 foo")
+    );
 }
 
 #[test]
-fn the_slot_of_a_key_is_redis_own() {
-    // By CLUSTER KEYSLOT.
-    for (key, slot) in [
-        ("foo", 12182),
-        ("bar", 5061),
-        ("", 0),
-        ("123456789", 12739),
-        ("{foo}x", 12182),
-        ("x{foo}{bar}", 12182),
-        ("foo{}{bar}", 8363),
-        ("foo{{bar}}zap", 4015),
-        ("{foo", 13308),
-    ] {
-        assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
-    }
-}
-
-#[test]
-fn commands_go_where_their_keys_are() {
+fn commands_are_split_by_slot() {
     // The slots of foo, bar and {foo}x are 12182, 5061 and 12182.
     fn check(text: &str, expect: &[&str]) {
-        assert_eq!(divided(text).0, expect, "{text}");
+        assert_eq!(split_text(text).0, expect, "{text}");
     }
     check("GET foo", &["slot 2: GET foo"]);
     check("get bar", &["slot 1: get bar"]);
@@ -148,9 +147,9 @@ fn commands_go_where_their_keys_are() {
 }
 
 #[test]
-fn replies_are_put_together() {
+fn replies_are_merged() {
     fn check(text: &str, replies: &[Reply], expect: Reply) {
-        assert_eq!(divided(text).1.reply(&mut replies.to_vec()), expect, "{text}");
+        assert_eq!(split_text(text).1.merge(&mut replies.to_vec()), expect, "{text}");
     }
     let texts = |all: &[&str]| Reply::Array(all.iter().map(|text| Reply::text(text)).collect());
     let error = || Reply::Error("ERR x".into());
@@ -179,25 +178,25 @@ fn replies_are_put_together() {
     );
     check("SCAN 0", &[error()], error());
     assert!(
-        matches!(divided("RENAME foo bar").1.reply(&mut []), Reply::Error(text) if text.starts_with("CROSSSLOT"))
+        matches!(split_text("RENAME foo bar").1.merge(&mut []), Reply::Error(text) if text.starts_with("CROSSSLOT"))
     );
 }
 
 #[test]
-fn what_goes_everywhere_is_known_to_transactions() {
-    for name in GO_EVERYWHERE {
-        let (parts, _) = divided(&format!("{name} x"));
+fn all_master_commands_are_sent_to_all_masters() {
+    for name in ALL_MASTER_COMMANDS {
+        let (parts, _) = split_text(&format!("{name} x"));
         assert!(name == "SCAN" || parts.len() == 2, "{name}: {parts:?}");
     }
 }
 
 #[test]
-fn redirections_are_read() {
+fn redirects_are_parsed() {
     fn check(text: &str, expect: &str) {
-        let got = match Redirect::read(text, &address(9)) {
-            Some(Redirect::Ask(slot, to)) => format!("ask {slot} {to}"),
-            Some(Redirect::Moved(slot, to)) => format!("moved {slot} {to}"),
-            Some(Redirect::Later) => "later".to_owned(),
+        let got = match Redirect::parse(text, &address(9)) {
+            Some(Redirect::Ask { slot, to }) => format!("ask {slot} {to}"),
+            Some(Redirect::Moved { slot, to }) => format!("moved {slot} {to}"),
+            Some(Redirect::RetryLater) => "later".to_owned(),
             None => "none".to_owned(),
         };
         assert_eq!(got, expect, "{text}");

@@ -1,0 +1,185 @@
+//! Passwords, hashed by argon2id. An unknown user costs the same work as a known one. The number of
+//! hashes at a time is bounded, so that a flood of logins can't exhaust the machine.
+
+use crate::problem::Problem;
+use crate::random::fill_random;
+use crate::token::OpaqueToken;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Verifies and hashes passwords, a bounded number at a time.
+pub struct Passwords {
+    permits: Arc<Semaphore>,
+    /// The hash that stands in for the one of an unknown user.
+    dummy_hash: String,
+}
+
+/// The result of verifying a password.
+#[derive(Eq, PartialEq)]
+pub struct PasswordCheck {
+    pub is_correct: bool,
+    /// A new hash of the password, if the old one was made with outdated parameters.
+    pub rehashed: Option<String>,
+}
+
+/// No permit became free for as long as a request may wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Overloaded;
+
+impl From<Overloaded> for Problem {
+    fn from(_: Overloaded) -> Self {
+        Self::Overloaded
+    }
+}
+
+impl Passwords {
+    /// Creates a verifier that does as many hashes at a time as the machine has cores.
+    pub fn new() -> Result<Self, argon2::password_hash::Error> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // A random password: no login can match its hash.
+        let dummy_hash = hash_password(&OpaqueToken::Refresh.generate())?;
+        Ok(Self { permits: Arc::new(Semaphore::new(cores)), dummy_hash })
+    }
+
+    /// Verifies `password` against `hash`. Without a hash it does the same work, and the password
+    /// is not correct.
+    pub async fn verify(
+        &self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<PasswordCheck, Overloaded> {
+        let is_known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.dummy_hash.clone());
+        let work = move || {
+            let parsed = PasswordHash::new(&hash);
+            let matches = parsed
+                .as_ref()
+                .is_ok_and(|hash| argon2id().verify_password(password.as_bytes(), hash).is_ok());
+            let is_correct = matches && is_known;
+            let is_outdated = parsed.is_ok_and(|hash| !has_current_parameters(&hash));
+            let rehashed =
+                (is_correct && is_outdated).then(|| hash_password(&password).ok()).flatten();
+            PasswordCheck { is_correct, rehashed }
+        };
+        self.with_permit(work).await
+    }
+
+    /// Hashes a new password.
+    pub async fn hash(&self, password: String) -> Result<String, Overloaded> {
+        self.with_permit(move || hash_password(&password)).await?.map_err(|_| Overloaded)
+    }
+
+    async fn with_permit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Overloaded> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        let permit = tokio::time::timeout(PERMIT_WAIT_MAX, permit).await.map_err(|_| Overloaded)?;
+        let permit = permit.map_err(|_| Overloaded)?;
+        let work = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        work.await.map_err(|_| Overloaded)
+    }
+}
+
+/// Returns whether a user may choose this password. NIST SP 800-63B section 3.1.1.2 requires a
+/// minimum of 8 characters, and no rules about their kind.
+pub fn is_acceptable_password(password: &str) -> bool {
+    password.chars().count() >= PASSWORD_CHARACTERS_MIN && password.len() <= PASSWORD_BYTES_MAX
+}
+
+/// Hashes a new password, in PHC format.
+pub fn hash_password(password: &str) -> Result<String, argon2::password_hash::Error> {
+    let mut salt = [0; 16];
+    fill_random(&mut salt);
+    let hash: PasswordHash = argon2id().hash_password_with_salt(password.as_bytes(), &salt)?;
+    Ok(hash.to_string())
+}
+
+/// Returns whether a hash was made with the parameters of [`argon2id`].
+fn has_current_parameters(hash: &PasswordHash) -> bool {
+    let argon2id = argon2id();
+    let params = Params::try_from(hash).ok();
+    let are_current = |params: Params| {
+        let current = argon2id.params();
+        (params.m_cost(), params.t_cost(), params.p_cost())
+            == (current.m_cost(), current.t_cost(), current.p_cost())
+    };
+    hash.algorithm == Algorithm::Argon2id.ident()
+        && hash.version == Some(Version::V0x13.into())
+        && params.is_some_and(are_current)
+}
+
+/// Returns the hash function with the parameters that OWASP recommends: 19 MiB, two passes, one
+/// lane.
+fn argon2id() -> Argon2<'static> {
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::default())
+}
+
+/// The longest password. argon2 itself has no limit.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// The shortest new password.
+pub const PASSWORD_CHARACTERS_MIN: usize = 8;
+
+const PERMIT_WAIT_MAX: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_verifies() {
+        let passwords = Passwords::new().unwrap();
+        let stored = hash_password("correct horse").unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+        let verify = async |password: &str, hash: Option<&str>| {
+            let verified =
+                passwords.verify(password.into(), hash.map(str::to_owned)).await.unwrap();
+            assert_eq!(verified.rehashed, None);
+            verified.is_correct
+        };
+        assert!(verify("correct horse", Some(&stored)).await);
+        assert!(!verify("correct hors", Some(&stored)).await);
+        assert!(!verify("", Some(&stored)).await);
+        assert!(!verify("correct horse", None).await);
+        assert!(!verify("correct horse", Some("not a hash")).await);
+    }
+
+    #[tokio::test]
+    async fn password_is_rehashed_when_parameters_are_outdated() {
+        let passwords = Passwords::new().unwrap();
+        let weaker = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(8192, 1, 1, None).unwrap(),
+        );
+        let old: PasswordHash = weaker.hash_password_with_salt(b"correct horse", &[7; 16]).unwrap();
+        let old = old.to_string();
+        let verified = passwords.verify("correct horse".into(), Some(old.clone())).await.unwrap();
+        let new = verified.rehashed.unwrap();
+        assert!(verified.is_correct && new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");
+        let verified = passwords.verify("correct horse".into(), Some(new)).await.unwrap();
+        assert!(verified == PasswordCheck { is_correct: true, rehashed: None });
+        let verified = passwords.verify("wrong horse".into(), Some(old)).await.unwrap();
+        assert!(verified == PasswordCheck { is_correct: false, rehashed: None });
+    }
+
+    #[test]
+    fn new_password_has_eight_characters_to_1024_bytes() {
+        for (password, good) in [("1234567", false), ("12345678", true), ("ééééééé", false)]
+        {
+            assert_eq!(is_acceptable_password(password), good, "{password}");
+        }
+        assert!(
+            is_acceptable_password(&"x".repeat(1024)) && !is_acceptable_password(&"x".repeat(1025))
+        );
+    }
+}

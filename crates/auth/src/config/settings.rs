@@ -1,0 +1,44 @@
+//! The settings, validated.
+
+use crate::accounts::{IntrospectionClients, LoginAttemptLimits};
+use crate::signing_keys::SigningSettings;
+use portcullis_core::Seal;
+use std::net::SocketAddr;
+
+/// The settings of `serve`.
+pub struct Config {
+    pub listen: SocketAddr,
+    pub database_url: String,
+    pub store: StoreSettings,
+    pub audience: String,
+    pub client_id: String,
+    /// The key that encrypts records in the store, if any.
+    pub seal: Option<Seal>,
+    pub signing: SigningSettings,
+    pub access_token_format: AccessTokenFormat,
+    pub access_token_seconds: u64,
+    pub refresh_token_seconds: u64,
+    pub refresh_idle_seconds: u64,
+    pub refresh_grace_seconds: u64,
+    pub sessions_per_user_max: u32,
+    pub cookie_origins: Vec<String>,
+    pub introspection_clients: IntrospectionClients,
+    pub attempts: LoginAttemptLimits,
+    pub audit_seconds: u64,
+}
+
+/// The store, and the names of its keys.
+#[derive(Clone)]
+pub struct StoreSettings {
+    pub issuer: String,
+    pub url: String,
+    pub token: String,
+    pub key_prefix: String,
+}
+
+/// The format of access tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AccessTokenFormat {
+    Jwt,
+    Opaque,
+}

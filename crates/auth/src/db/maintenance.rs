@@ -1,0 +1,172 @@
+//! The deletion of expired rows, and the revocations that the store must know.
+
+use super::pool::{Db, Purpose, to_i64};
+use crate::token::ACCESS_TOKEN_SECONDS_MAX;
+use portcullis_core::UnixSeconds;
+use redis_rest::Command;
+use sqlx::Row as _;
+
+/// A revocation: the id of what was revoked, and when.
+pub struct Revocation {
+    pub id: String,
+    pub at: u64,
+}
+
+/// The kind of what was revoked.
+#[derive(Clone, Copy)]
+pub enum RevocationKind {
+    Session,
+    /// One access token.
+    Token,
+    /// All sessions of a disabled user.
+    User,
+}
+
+impl Db {
+    /// Deletes one batch of expired rows and returns their number. `expire` returns the commands
+    /// that remove an expired session, given its user and its id, from the store. Each statement is
+    /// a short transaction of its own, so that writers wait briefly. If one fails, the others run.
+    pub async fn delete_expired(
+        &self,
+        now: UnixSeconds,
+        idle_seconds: u64,
+        audit_seconds: u64,
+        expire: impl Fn(&str, &str) -> Vec<Command>,
+    ) -> Result<u64, sqlx::Error> {
+        let ago = |age: u64| to_i64(now.0.saturating_sub(age));
+        let (mut deleted, mut failure) = (0, None);
+        for (statement, before) in [
+            (
+                "UPDATE refresh_tokens SET answer = NULL WHERE hash IN (SELECT hash FROM refresh_tokens
+                 WHERE answer IS NOT NULL AND spent_at < $1 LIMIT 500)",
+                ago(GRACE_SECONDS_MAX),
+            ),
+            (
+                "DELETE FROM revoked_tokens WHERE jti IN
+                 (SELECT jti FROM revoked_tokens WHERE expires_at < $1 LIMIT 500)",
+                ago(RETENTION_SECONDS),
+            ),
+            (
+                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 LIMIT 500)",
+                // A trigger rejects the deletion of newer rows by the database's clock.
+                ago(audit_seconds + CLOCK_SKEW_SECONDS),
+            ),
+            // They start from the sessions, which have indexes by time; the many tokens have none.
+            (
+                "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens
+                 WHERE session_id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT 100)
+                 LIMIT 500)",
+                ago(RETENTION_SECONDS),
+            ),
+            (
+                "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens
+                 WHERE session_id IN (SELECT id FROM sessions WHERE revoked_at < $1 LIMIT 100)
+                 LIMIT 500)",
+                ago(RETENTION_SECONDS),
+            ),
+        ] {
+            self.count(Purpose::Maintenance);
+            match sqlx::query(statement).bind(before).execute(&self.writer).await {
+                Ok(result) => deleted += result.rows_affected(),
+                Err(error) => failure = Some(error),
+            }
+        }
+        // An idle session can't be refreshed any more. Revoking it removes it from lists, too.
+        let idle = "UPDATE sessions SET revoked_at = $1, revoked_why = 'idle' WHERE id IN
+             (SELECT id FROM sessions WHERE revoked_at IS NULL AND refreshed_at <= $2 LIMIT 100)
+             RETURNING id, user_id";
+        let ran_out = "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s
+             WHERE s.expires_at < $2 AND $1 > 0
+             AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.session_id = s.id) LIMIT 100)
+             RETURNING id, user_id";
+        let revoked = "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s
+             WHERE s.revoked_at < $2 AND $1 > 0
+             AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.session_id = s.id) LIMIT 100)
+             RETURNING id, user_id";
+        for (statement, before, expires) in [
+            (idle, ago(idle_seconds), true),
+            (ran_out, ago(RETENTION_SECONDS), true),
+            (revoked, ago(RETENTION_SECONDS), false),
+        ] {
+            match self
+                .delete_expired_sessions(statement, before, now, expires.then_some(&expire))
+                .await
+            {
+                Ok(sessions) => deleted += sessions,
+                Err(error) => failure = Some(error),
+            }
+        }
+        match (deleted, failure) {
+            (0, Some(error)) => Err(error),
+            (deleted, _) => Ok(deleted),
+        }
+    }
+
+    async fn delete_expired_sessions(
+        &self,
+        statement: &'static str,
+        before: i64,
+        now: UnixSeconds,
+        expire: Option<&impl Fn(&str, &str) -> Vec<Command>>,
+    ) -> Result<u64, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        self.count(Purpose::Maintenance);
+        let rows =
+            sqlx::query(statement).bind(to_i64(now.0)).bind(before).fetch_all(&mut *tx).await?;
+        let mut commands = Vec::new();
+        for row in &rows {
+            let (id, user_id): (String, String) = (row.try_get("id")?, row.try_get("user_id")?);
+            commands.extend(expire.map(|expire| expire(&user_id, &id)).unwrap_or_default());
+        }
+        if !commands.is_empty() {
+            self.enqueue(&mut tx, "", commands, now).await?;
+        }
+        tx.commit().await?;
+        Ok(rows.len() as u64)
+    }
+
+    /// Returns at most `limit` revocations that follow `after`, oldest first.
+    pub async fn revocations(
+        &self,
+        kind: RevocationKind,
+        after: &Revocation,
+        limit: u32,
+    ) -> Result<Vec<Revocation>, sqlx::Error> {
+        let statement = match kind {
+            RevocationKind::Session => {
+                "SELECT id AS name, revoked_at AS at FROM sessions WHERE revoked_at IS NOT NULL
+                 AND (revoked_at > $1 OR (revoked_at = $1 AND id > $2))
+                 ORDER BY revoked_at, id LIMIT $3"
+            }
+            RevocationKind::Token => {
+                "SELECT jti AS name, revoked_at AS at FROM revoked_tokens
+                 WHERE revoked_at > $1 OR (revoked_at = $1 AND jti > $2)
+                 ORDER BY revoked_at, jti LIMIT $3"
+            }
+            RevocationKind::User => {
+                "SELECT id AS name, disabled_at AS at FROM users WHERE disabled_at IS NOT NULL
+                 AND (disabled_at > $1 OR (disabled_at = $1 AND id > $2))
+                 ORDER BY disabled_at, id LIMIT $3"
+            }
+        };
+        self.count(Purpose::Maintenance);
+        let rows = sqlx::query(statement)
+            .bind(to_i64(after.at))
+            .bind(after.id.as_str())
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        let rows = rows.iter().map(|row| {
+            let at: i64 = row.try_get("at")?;
+            Ok(Revocation { id: row.try_get("name")?, at: at.unsigned_abs() })
+        });
+        rows.collect()
+    }
+}
+
+/// The longest grace period that can be configured.
+const GRACE_SECONDS_MAX: u64 = 300;
+/// How far the clocks of this service and of its database may differ.
+const CLOCK_SKEW_SECONDS: u64 = 3600;
+/// How long an ended session is retained: longer than its tokens and revocation markers live.
+const RETENTION_SECONDS: u64 = ACCESS_TOKEN_SECONDS_MAX + 3600;

@@ -1,0 +1,197 @@
+//! The connection pools and the migrations.
+//!
+//! SQLite has one writer, for which other writers wait in this process, and several readers.
+
+use super::migrations;
+use prometheus::{IntCounterVec, IntGauge, Opts};
+use sqlx::any::AnyPoolOptions;
+use sqlx::migrate::Migrator;
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
+use std::time::Duration;
+
+/// The database.
+pub struct Db {
+    pub(super) readers: AnyPool,
+    pub(super) writer: AnyPool,
+    begin: &'static str,
+    queries: IntCounterVec,
+}
+
+/// A transaction.
+pub(crate) type Tx = Transaction<'static, Any>;
+
+/// The purpose of a query: a label of the counter of queries.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose {
+    Maintenance,
+    Outbox,
+    Request,
+    Setup,
+}
+
+impl Purpose {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Maintenance => "upkeep",
+            Self::Outbox => "outbox",
+            Self::Request => "request",
+            Self::Setup => "setup",
+        }
+    }
+}
+
+/// When to migrate outdated tables.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Migrate {
+    /// Migrates SQLite. Outdated tables on Postgres are an error, since they are migrated by a
+    /// command alone.
+    IfSqlite,
+    /// Migrates both.
+    Always,
+}
+
+impl Db {
+    /// Opens the database at `url`.
+    pub async fn open(url: &str, migrate: Migrate) -> Result<Self, String> {
+        Self::connect(url, migrate).await.map_err(|error| format!("DATABASE_URL: {error}"))
+    }
+
+    async fn connect(url: &str, migrate: Migrate) -> Result<Self, String> {
+        sqlx::any::install_default_drivers();
+        let text = |error: sqlx::Error| error.to_string();
+        let is_sqlite = url.starts_with("sqlite:");
+        let url = match (is_sqlite, url.contains('?')) {
+            (true, false) => format!("{url}?mode=rwc"),
+            _ => url.to_owned(),
+        };
+        if is_sqlite {
+            create_private_file(&url).map_err(|error| error.to_string())?;
+        }
+        // A pool retries and then reports a timeout; one connection reports the cause at once.
+        let mut first = AnyConnection::connect(&url).await.map_err(text)?;
+        if is_sqlite {
+            first.execute(SQLITE_SETTINGS).await.map_err(text)?;
+        }
+        let migrator = if is_sqlite { migrations::sqlite() } else { migrations::postgres() };
+        if is_sqlite || migrate == Migrate::Always {
+            migrator
+                .run_direct(None, &mut first, false)
+                .await
+                .map_err(|error| error.to_string())?;
+        } else {
+            check_version(&mut first, &migrator).await?;
+        }
+        first.close().await.map_err(text)?;
+        let pool = async |connections_max: u32| {
+            let options = AnyPoolOptions::new()
+                .max_connections(connections_max)
+                .acquire_timeout(Duration::from_secs(3))
+                .after_connect(move |connection, _| {
+                    Box::pin(async move {
+                        if is_sqlite {
+                            connection.execute(SQLITE_SETTINGS).await?;
+                        }
+                        Ok(())
+                    })
+                });
+            options.connect(&url).await.map_err(text)
+        };
+        let (readers, writer, begin) = if is_sqlite {
+            (pool(4).await?, pool(1).await?, "BEGIN IMMEDIATE")
+        } else {
+            let pool = pool(16).await?;
+            (pool.clone(), pool, "BEGIN")
+        };
+        let queries = Opts::new(
+            "portcullis_auth_database_queries_total",
+            "Queries sent to the database, by purpose.",
+        );
+        let queries =
+            IntCounterVec::new(queries, &["purpose"]).map_err(|error| error.to_string())?;
+        Ok(Self { readers, writer, begin, queries })
+    }
+
+    /// Returns the counter of queries, to be registered with the metrics.
+    pub fn queries(&self) -> IntCounterVec {
+        self.queries.clone()
+    }
+
+    /// Sets gauges to the number of connections: all of them, and the idle ones.
+    pub fn measure_pool(&self, all: &IntGauge, idle: &IntGauge) {
+        let mut pools = vec![&self.readers];
+        if self.begin != "BEGIN" {
+            pools.push(&self.writer);
+        }
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        all.set(pools.iter().map(|pool| i64::from(pool.size())).sum());
+        idle.set(pools.iter().map(|pool| number(pool.num_idle())).sum());
+    }
+
+    /// Runs a query. Returns `Err` if the database is unavailable.
+    pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        self.count(Purpose::Setup);
+        sqlx::query("SELECT 1").execute(&self.readers).await.map(|_| ())
+    }
+
+    /// Begins a transaction that may write.
+    pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        self.writer.begin_with(self.begin).await
+    }
+
+    /// Returns the number in the first row of a statement's result, or 0.
+    #[cfg(test)]
+    pub async fn query_number(&self, statement: &str) -> Result<i64, sqlx::Error> {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        let row = sqlx::query(statement).fetch_all(&self.writer).await?;
+        row.first().map_or(Ok(0), |row| {
+            row.try_get::<i64, _>(0).or_else(|_| row.try_get::<i32, _>(0).map(i64::from))
+        })
+    }
+
+    /// Counts a query. Every query of this module is counted.
+    pub(super) fn count(&self, purpose: Purpose) {
+        self.queries.with_label_values(&[purpose.label()]).inc();
+    }
+}
+
+/// Creates the file of a new database, readable by its owner only: it holds password hashes.
+/// SQLite creates its other files with the same mode.
+fn create_private_file(url: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    let path = path.split('?').next().unwrap_or_default();
+    if path.is_empty() || path.starts_with(':') {
+        return Ok(());
+    }
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Returns `Err` if the tables are older or newer than this program.
+async fn check_version(connection: &mut AnyConnection, migrator: &Migrator) -> Result<(), String> {
+    let newest = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let row = sqlx::query("SELECT MAX(version) AS version FROM _sqlx_migrations WHERE success")
+        .fetch_one(connection)
+        .await;
+    let version = row.and_then(|row| row.try_get::<Option<i64>, _>("version"));
+    match version.ok().flatten() {
+        Some(version) if version == newest => Ok(()),
+        Some(version) if version > newest => {
+            Err("the tables are of a newer version of this program".to_owned())
+        }
+        _ => Err("the tables are not up to date; run portcullis-auth migrate".to_owned()),
+    }
+}
+
+/// Converts a number for the database, which has signed integers only.
+pub(super) fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Readers don't wait for the writer, writers wait for each other, and a commit is on disk when it
+/// returns.
+const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+     PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";

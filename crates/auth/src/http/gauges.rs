@@ -1,0 +1,31 @@
+//! The gauges of the service.
+
+use prometheus::{IntGauge, Registry};
+
+/// The gauges that are measured by each request for the metrics.
+pub struct Gauges {
+    pub outbox_rows: IntGauge,
+    pub outbox_age_seconds: IntGauge,
+    pub connections: IntGauge,
+    pub connections_idle: IntGauge,
+}
+
+impl Gauges {
+    /// Creates and registers the gauges.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(format!("portcullis_auth_{name}"), help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        Ok(Self {
+            outbox_rows: gauge("outbox_rows", "Rows that are not delivered to the store.")?,
+            outbox_age_seconds: gauge("outbox_age_seconds", "Age of the oldest of these rows.")?,
+            connections: gauge("database_connections", "Open connections to the database.")?,
+            connections_idle: gauge(
+                "database_connections_idle",
+                "Idle connections to the database.",
+            )?,
+        })
+    }
+}

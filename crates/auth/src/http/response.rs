@@ -1,0 +1,50 @@
+//! Responses that several endpoints send.
+
+use super::cookie;
+use crate::outbox::Delivery;
+use crate::sessions::Tokens;
+use axum::Json;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::json;
+
+/// Returns the headers that forbid caching.
+pub fn no_store() -> [(HeaderName, &'static str); 1] {
+    [(header::CACHE_CONTROL, "no-store")]
+}
+
+/// Returns the response to a revocation: status `done` if the store has it, and 202 if not yet.
+pub fn revocation_response(delivery: Delivery, done: StatusCode) -> Response {
+    match delivery {
+        Delivery::Done => (done, no_store()).into_response(),
+        Delivery::Pending => {
+            let body = json!({ "pending": "it is revoked; the store is being told" });
+            (StatusCode::ACCEPTED, no_store(), Json(body)).into_response()
+        }
+    }
+}
+
+/// Where a response carries the refresh token.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum RefreshTokenIn {
+    Body,
+    Cookie,
+}
+
+/// Returns a token response (RFC 6749 section 5.1).
+pub fn token_response(tokens: Tokens, refresh_token_in: RefreshTokenIn) -> Response {
+    let no_store = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
+    if refresh_token_in == RefreshTokenIn::Body {
+        return (no_store, Json(tokens)).into_response();
+    }
+    let body = json!({
+        "access_token": tokens.access_token,
+        "token_type": tokens.token_type,
+        "expires_in": tokens.expires_in,
+        "scope": tokens.scope,
+    });
+    let mut response = (no_store, Json(body)).into_response();
+    let field = cookie::set(&tokens.refresh_token, tokens.session_seconds);
+    response.headers_mut().insert(header::SET_COOKIE, field);
+    response
+}

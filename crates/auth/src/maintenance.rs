@@ -1,0 +1,94 @@
+//! The background tasks of `serve`: they deliver the outbox, check the store, maintain the signing
+//! keys and delete expired rows.
+
+use crate::clock::now;
+use crate::db::Db;
+use crate::outbox::{Publisher, StoreHealth};
+use crate::random::random_id;
+use crate::signing_keys::KeyRing;
+use portcullis_core::UnixSeconds;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The background tasks.
+pub struct Maintenance {
+    pub db: Arc<Db>,
+    pub publisher: Arc<Publisher>,
+    /// How long a session may be idle.
+    pub idle_seconds: u64,
+    /// How long security events are kept.
+    pub audit_seconds: u64,
+}
+
+impl Maintenance {
+    /// Runs the tasks until the future is dropped.
+    pub async fn run(&self, keys: &KeyRing) {
+        tokio::join!(
+            self.publisher.run(),
+            self.check_store(),
+            Self::maintain_keys(keys),
+            self.clean_up()
+        );
+    }
+
+    async fn check_store(&self) {
+        let (process, mut round) = (random_id(), 0);
+        loop {
+            round += 1;
+            match self.publisher.check_store(&process, round, now()).await {
+                StoreHealth::Intact => {}
+                StoreHealth::Republished(commands) => {
+                    tracing::info!(event = "store_reconciled", told = commands);
+                }
+                StoreHealth::Unknown => tracing::debug!(event = "store_not_asked"),
+            }
+            tokio::time::sleep(CHECK_EACH).await;
+        }
+    }
+
+    async fn maintain_keys(keys: &KeyRing) {
+        loop {
+            tokio::time::sleep(KEYS_EACH).await;
+            if let Err(error) = keys.maintain(now()).await {
+                tracing::error!(event = "signing_keys_unread", %error);
+            }
+        }
+    }
+
+    async fn clean_up(&self) {
+        loop {
+            tokio::time::sleep(CLEAN_UP_EACH).await;
+            if let Err(error) = self.delete_expired(now()).await {
+                tracing::warn!(event = "cleanup_failed", %error);
+            }
+        }
+    }
+
+    /// Deletes expired rows, batch by batch. Returns their number.
+    pub async fn delete_expired(&self, now: UnixSeconds) -> Result<u64, sqlx::Error> {
+        let mut deleted = 0;
+        let commands = self.publisher.commands();
+        loop {
+            let expire = |user: &str, id: &str| commands.session_expired(user, id);
+            match self.db.delete_expired(now, self.idle_seconds, self.audit_seconds, expire).await?
+            {
+                0 => break,
+                batch => deleted += batch,
+            }
+            // Lets waiting writers go first.
+            tokio::time::sleep(PAUSE).await;
+        }
+        if deleted > 0 {
+            tracing::info!(event = "cleaned_up", deleted);
+        }
+        Ok(deleted)
+    }
+}
+
+const CHECK_EACH: Duration = Duration::from_secs(2);
+const KEYS_EACH: Duration = Duration::from_secs(10);
+const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+//! The outbox: brings the store in step with the database.
+//!
+//! Each change commits its commands for the store to the outbox. They are sent at once, and retried
+//! until the store has executed them. If the store loses data, all live revocations are
+//! republished.
+
+mod commands;
+mod publisher;
+mod reconcile;
+
+pub use commands::{IssuedAccessToken, REVOCATION_SECONDS};
+pub use publisher::{Delivery, Publisher};
+pub use reconcile::StoreHealth;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! The commands for the store that follow from a change.
+
+use crate::db::{EndedSession, OutboxRow, Revocation, RevocationKind, Session};
+use crate::random::nonce;
+use crate::token::{ACCESS_TOKEN_SECONDS_MAX, AccessClaims};
+use portcullis_core::{Seal, StoreKeys, TokenRecord, UnixSeconds};
+use redis_rest::Command;
+
+/// Builds commands for the store. Every key that they write expires.
+pub struct StoreCommands {
+    issuer: String,
+    keys: StoreKeys,
+}
+
+/// A new access token.
+pub struct IssuedAccessToken<'a> {
+    pub session: &'a Session,
+    pub claims: &'a AccessClaims,
+    pub access_hash: &'a str,
+    /// The key that seals the records, if any.
+    pub seal: Option<&'a Seal>,
+}
+
+/// The state of what an outbox row belongs to.
+pub struct Subject {
+    pub is_ended_session: bool,
+    pub is_enabled_user: bool,
+}
+
+impl StoreCommands {
+    /// Creates a builder for the issuer's keys.
+    pub fn new(issuer: String, keys: StoreKeys) -> Self {
+        Self { issuer, keys }
+    }
+
+    /// Returns the names of the store's keys.
+    pub fn keys(&self) -> &StoreKeys {
+        &self.keys
+    }
+
+    /// Adds a new access token and its session.
+    pub fn access_token_issued(
+        &self,
+        issued: &IssuedAccessToken<'_>,
+        now: UnixSeconds,
+    ) -> Vec<Command> {
+        let (session, claims) = (issued.session, issued.claims);
+        let holder = TokenRecord {
+            sub: claims.sub.clone(),
+            sid: Some(session.id.clone()),
+            client_id: Some(session.client_id.clone()),
+            scope: session.scope.clone(),
+            ..TokenRecord::default()
+        };
+        let record = TokenRecord {
+            exp: Some(claims.exp),
+            scope: claims.scope.clone(),
+            jti: Some(claims.jti.clone()),
+            iat: Some(claims.iat),
+            ..holder.clone()
+        };
+        let token_key = self.keys.token_of(issued.access_hash);
+        let session_key = self.keys.session(&self.issuer, &session.id);
+        let sessions_key = self.keys.sessions(&self.issuer, &session.user_id);
+        let seconds_left = session.expires_at.saturating_sub(now.0).max(1);
+        vec![
+            Command::new("SET")
+                .arg(&token_key)
+                .arg(record.encode(&token_key, issued.seal, nonce()))
+                .arg("EX")
+                .arg(claims.exp.saturating_sub(now.0) + LEEWAY_SECONDS),
+            Command::new("HSET")
+                .arg(&session_key)
+                .arg("holder")
+                .arg(holder.encode(&session_key, issued.seal, nonce()))
+                .arg("created_at")
+                .arg(session.created_at)
+                .arg("last_seen_at")
+                .arg(now),
+            Command::new("EXPIRE").arg(&session_key).arg(seconds_left),
+            Command::new("ZADD").arg(&sessions_key).arg(now).arg(&session.id),
+            Command::new("EXPIRE").arg(&sessions_key).arg(seconds_left),
+        ]
+    }
+
+    /// Revokes a session. The marker outlives every access token of the session, even one issued
+    /// while tokens lived longer. The records are deleted too, in case the store loses the marker,
+    /// and so are the responses that the edge stores for repeated refreshes.
+    pub fn session_ended(&self, ended: &EndedSession, now: UnixSeconds) -> Vec<Command> {
+        let mut commands =
+            vec![self.marker(self.keys.revoked_sid(&self.issuer, &ended.id), now, now)];
+        commands.extend(self.session_expired(&ended.user_id, &ended.id));
+        let delete = |key: String| Command::new("DEL").arg(key);
+        commands.extend(ended.access_hashes.iter().map(|hash| delete(self.keys.token_of(hash))));
+        commands.extend(ended.refresh_hashes.iter().map(|hash| delete(self.keys.refresh_of(hash))));
+        commands
+    }
+
+    /// Removes a session that needs no revocation.
+    pub fn session_expired(&self, user_id: &str, id: &str) -> Vec<Command> {
+        vec![
+            Command::new("DEL").arg(self.keys.session(&self.issuer, id)),
+            Command::new("ZREM").arg(self.keys.sessions(&self.issuer, user_id)).arg(id),
+        ]
+    }
+
+    /// Revokes one access token.
+    pub fn access_token_revoked(
+        &self,
+        jti: &str,
+        access_hash: &str,
+        now: UnixSeconds,
+    ) -> Vec<Command> {
+        vec![
+            self.marker(self.keys.revoked_jti(&self.issuer, jti), now, now),
+            Command::new("DEL").arg(self.keys.token_of(access_hash)),
+        ]
+    }
+
+    /// Revokes all tokens of a user, including those that are being issued at this moment.
+    pub fn user_disabled(&self, user_id: &str) -> Vec<Command> {
+        let key = self.keys.revoked_sub(&self.issuer, user_id);
+        vec![Command::new("SET").arg(key).arg("disabled").arg("EX").arg(REVOCATION_SECONDS)]
+    }
+
+    /// Removes the revocation of a user's tokens.
+    pub fn user_enabled(&self, user_id: &str) -> Vec<Command> {
+        vec![Command::new("DEL").arg(self.keys.revoked_sub(&self.issuer, user_id))]
+    }
+
+    /// Republishes a revocation.
+    pub fn revocation(
+        &self,
+        kind: RevocationKind,
+        revocation: &Revocation,
+        now: UnixSeconds,
+    ) -> Vec<Command> {
+        let (issuer, id, at) = (&self.issuer, &revocation.id, UnixSeconds(revocation.at));
+        match kind {
+            RevocationKind::Session => {
+                vec![self.marker(self.keys.revoked_sid(issuer, id), at, now)]
+            }
+            RevocationKind::Token => vec![self.marker(self.keys.revoked_jti(issuer, id), at, now)],
+            RevocationKind::User => self.user_disabled(id),
+        }
+    }
+
+    /// Undoes a row that was discarded while it was being delivered, as far as its subject's state
+    /// contradicts it.
+    pub fn undo(&self, row: &OutboxRow, subject: &Subject) -> Vec<Command> {
+        let tokens = self.keys.token_of("");
+        let disabled = self.keys.revoked_sub(&self.issuer, &row.about);
+        let delete = |key: &[u8]| Command::new("DEL").arg_bytes(key);
+        let undone = row.commands.iter().filter_map(|command| {
+            let arguments: Vec<&[u8]> = command.words().iter().skip(1).map(Vec::as_slice).collect();
+            match (command.name(), arguments.as_slice()) {
+                // A token without a record is introspected, so that deleting it is always safe.
+                ("SET", [key, ..]) if key.starts_with(tokens.as_bytes()) => Some(delete(key)),
+                ("SET", [key, ..]) if *key == disabled.as_bytes() => {
+                    subject.is_enabled_user.then(|| delete(key))
+                }
+                ("HSET", [key, ..]) if subject.is_ended_session => Some(delete(key)),
+                ("ZADD", [key, _, id]) if subject.is_ended_session => {
+                    Some(Command::new("ZREM").arg_bytes(*key).arg_bytes(*id))
+                }
+                _ => None,
+            }
+        });
+        undone.collect()
+    }
+
+    /// Sets a revocation marker, which expires with the last token that it revokes.
+    fn marker(&self, key: String, at: UnixSeconds, now: UnixSeconds) -> Command {
+        let seconds_left = at.plus(REVOCATION_SECONDS).0.saturating_sub(now.0).max(1);
+        Command::new("SET").arg(key).arg(at).arg("EX").arg(seconds_left)
+    }
+}
+
+/// How much longer than a token its record and its revocation marker live: more than the leeway
+/// that an edge may grant.
+const LEEWAY_SECONDS: u64 = 360;
+/// The life of a revocation marker.
+pub const REVOCATION_SECONDS: u64 = ACCESS_TOKEN_SECONDS_MAX + LEEWAY_SECONDS;

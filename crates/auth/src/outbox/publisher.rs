@@ -1,0 +1,190 @@
+//! The delivery of outbox rows to the store.
+
+use super::commands::{StoreCommands, Subject};
+use crate::db::{Db, EndedSession, OutboxRow};
+use crate::store::{Store, StoreError};
+use portcullis_core::StoreKeys;
+use redis_rest::Command;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Delivers outbox rows to the store.
+pub struct Publisher {
+    pub(super) db: Arc<Db>,
+    pub(super) store: Arc<Store>,
+    pub(super) commands: StoreCommands,
+    issuer: String,
+    undelivered: Notify,
+}
+
+/// Whether the store has executed the commands of a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Delivery {
+    Done,
+    Pending,
+}
+
+impl Publisher {
+    /// Creates a publisher of the outbox in `db` to `store`.
+    pub fn new(db: Arc<Db>, store: Arc<Store>, issuer: &str, keys: StoreKeys) -> Self {
+        let issuer = issuer.to_owned();
+        let commands = StoreCommands::new(issuer.clone(), keys);
+        Self { db, store, commands, issuer, undelivered: Notify::new() }
+    }
+
+    /// Returns the builder of commands for the store.
+    pub fn commands(&self) -> &StoreCommands {
+        &self.commands
+    }
+
+    /// Queries when the edge saw each session last. A session is `None` if the store does not know
+    /// it, or is unavailable.
+    pub async fn last_seen(&self, ids: &[&str]) -> Vec<Option<u64>> {
+        let query = |id: &&str| {
+            let key = self.commands.keys().session(&self.issuer, id);
+            Command::new("HGET").arg(key).arg("last_seen_at")
+        };
+        let commands: Vec<Command> = ids.iter().map(query).collect();
+        let mut seen = Vec::new();
+        for batch in commands.chunks(COMMANDS_MAX) {
+            let replies = self.store.execute(batch).await.unwrap_or_default();
+            let replies = replies.iter().map(|reply| reply.as_text()?.parse().ok());
+            seen.extend(replies.chain(std::iter::repeat(None)).take(batch.len()));
+        }
+        seen
+    }
+
+    /// Delivers rows that were just committed. If that fails, they stay in the outbox, and
+    /// [`Publisher::run`] retries.
+    pub async fn deliver(&self, rows: &[OutboxRow]) -> Delivery {
+        let mut delivery = Delivery::Done;
+        for row in rows {
+            match self.write(&row.commands).await {
+                Ok(()) => {
+                    if let Err(error) = self.complete(row).await {
+                        tracing::warn!(event = "outbox_row_kept", error);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(event = "store_not_told", fault = %error);
+                    delivery = Delivery::Pending;
+                    // If the store is unavailable, each further row would wait for a timeout.
+                    if !error.is_rejection() {
+                        break;
+                    }
+                }
+            }
+        }
+        if delivery == Delivery::Pending {
+            self.undelivered.notify_one();
+        }
+        delivery
+    }
+
+    /// Delivers the rows of sessions that have ended.
+    pub async fn deliver_ended(&self, ended: &[EndedSession]) -> Delivery {
+        let rows: Vec<OutboxRow> = ended.iter().map(|ended| ended.outbox_row.clone()).collect();
+        self.deliver(&rows).await
+    }
+
+    /// Deletes a delivered row. If the row was discarded during its delivery, undoes it.
+    async fn complete(&self, row: &OutboxRow) -> Result<(), String> {
+        if with_timeout(self.db.delete_outbox_row(&row.id)).await? {
+            return Ok(());
+        }
+        let session_revoked = with_timeout(self.db.is_session_revoked(&row.about)).await?;
+        let user = with_timeout(self.db.user_by_id(&row.about)).await?;
+        let subject = Subject {
+            is_ended_session: session_revoked == Some(true),
+            is_enabled_user: user.is_some_and(|user| !user.disabled),
+        };
+        let undo = self.commands.undo(row, &subject);
+        match undo.is_empty() {
+            true => Ok(()),
+            false => self.write(&undo).await.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Sends the commands of a row, in as many requests as they need.
+    pub(super) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
+        for batch in commands.chunks(COMMANDS_MAX) {
+            self.store.write(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Delivers undelivered rows, of this process or one that died: at the start, after a failed
+    /// delivery, and every few seconds.
+    pub async fn run(&self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.drain().await {
+                true => {
+                    pause = PAUSE_MIN;
+                    let _ = tokio::time::timeout(DRAIN_EACH, self.undelivered.notified()).await;
+                }
+                false => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Delivers all rows. Returns `false` if any is left. A row that the store rejects is skipped,
+    /// so that it does not block others, and retried by the next run.
+    pub async fn drain(&self) -> bool {
+        let (mut rejected, mut last) = (0, None);
+        loop {
+            let mut batch = match with_timeout(self.db.outbox_rows(last.as_ref(), BATCH)).await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::warn!(event = "outbox_unreadable", error);
+                    return false;
+                }
+            };
+            for row in &batch {
+                match self.write(&row.commands).await {
+                    Ok(()) => {}
+                    Err(error) if error.is_rejection() => {
+                        tracing::error!(event = "store_refuses", row = row.id, fault = %error);
+                        rejected += 1;
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::warn!(event = "store_not_told", fault = %error);
+                        return false;
+                    }
+                }
+                if let Err(error) = self.complete(row).await {
+                    tracing::warn!(event = "outbox_row_kept", error);
+                    return false;
+                }
+            }
+            last = batch.pop();
+            if last.is_none() {
+                return rejected == 0;
+            }
+        }
+    }
+}
+
+/// Waits for the database for a limited time, so that an outage blocks no delivery for ever.
+pub(super) async fn with_timeout<T>(
+    query: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(DATABASE_TIMEOUT, query).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the database does not answer".to_owned()),
+    }
+}
+
+/// The commands of one request: fewer than any gateway accepts.
+const COMMANDS_MAX: usize = 100;
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const DRAIN_EACH: Duration = Duration::from_secs(5);
+/// The rows of one query.
+pub(super) const BATCH: u32 = 100;

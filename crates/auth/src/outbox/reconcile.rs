@@ -1,0 +1,76 @@
+//! The detection of data loss in the store, and the republication of revocations.
+
+use super::commands::REVOCATION_SECONDS;
+use super::publisher::{BATCH, Publisher, with_timeout};
+use crate::db::{Revocation, RevocationKind};
+use portcullis_core::UnixSeconds;
+use redis_rest::{Command, Reply};
+
+/// The result of a check of the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StoreHealth {
+    /// The store has its data.
+    Intact,
+    /// The store had lost data, and this many commands were sent again.
+    Republished(usize),
+    /// The store or the database is unavailable.
+    Unknown,
+}
+
+impl Publisher {
+    /// Checks a per-process counter in the store. If it is missing or stale, the store lost data:
+    /// republishes all live revocations. Otherwise republishes the last 60 s, which covers the loss
+    /// of recent writes. `process` names the counter; `round` counts from 1.
+    pub async fn check_store(&self, process: &str, round: u64, now: UnixSeconds) -> StoreHealth {
+        let key = self.commands.keys().reconciled(process);
+        let query = [Command::new("GET").arg(&key)];
+        let replies = self.store.execute(&query).await.unwrap_or_default();
+        let counter = match replies.first() {
+            None | Some(Reply::Error(_)) => return StoreHealth::Unknown,
+            Some(reply) => reply.as_text().map(str::to_owned),
+        };
+        let lost_data = counter.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
+        // The counter is written first, so that a loss during the republication is detected.
+        let next = Command::new("SET").arg(&key).arg(round).arg("EX").arg(COUNTER_SECONDS);
+        if self.store.write(&[next]).await.is_err() {
+            return StoreHealth::Unknown;
+        }
+        let seconds = if lost_data { REVOCATION_SECONDS } else { RECENT_SECONDS };
+        match self.reconcile(seconds, now).await {
+            Ok(republished) if lost_data => StoreHealth::Republished(republished),
+            Ok(_) => StoreHealth::Intact,
+            Err(error) => {
+                tracing::warn!(event = "store_not_reconciled", fault = error);
+                // Without the counter, the next round republishes everything.
+                let _ = self.store.write(&[Command::new("DEL").arg(&key)]).await;
+                StoreHealth::Unknown
+            }
+        }
+    }
+
+    /// Republishes the revocations of the last `seconds`: sessions, access tokens and disabled
+    /// users. Returns the number of commands.
+    pub async fn reconcile(&self, seconds: u64, now: UnixSeconds) -> Result<usize, String> {
+        let start = now.0.saturating_sub(seconds);
+        let mut republished = 0;
+        for kind in [RevocationKind::Session, RevocationKind::Token, RevocationKind::User] {
+            let mut after = Revocation { id: String::new(), at: start };
+            loop {
+                let mut batch = with_timeout(self.db.revocations(kind, &after, BATCH)).await?;
+                let commands =
+                    batch.iter().flat_map(|row| self.commands.revocation(kind, row, now));
+                let commands: Vec<Command> = commands.collect();
+                let Some(last) = batch.pop() else { break };
+                after = last;
+                republished += commands.len();
+                self.write(&commands).await.map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(republished)
+    }
+}
+
+/// The counter expires soon after its process has ended.
+const COUNTER_SECONDS: u64 = 600;
+/// More than a store loses that writes to its disk, or to its replicas, every second.
+const RECENT_SECONDS: u64 = 60;

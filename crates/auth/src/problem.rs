@@ -1,0 +1,212 @@
+//! The errors of requests. A [`Problem`] becomes a response here and nowhere else.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// The reason why a request fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Problem {
+    AccessTokenInvalid,
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientInvalid,
+    ClientMismatch,
+    CredentialsInvalid,
+    CredentialsMissing,
+    CrossSiteDenied,
+    DatabaseUnavailable,
+    GrantTypeUnsupported,
+    Internal,
+    LoginThrottled {
+        /// How long until the next attempt is accepted.
+        seconds: u64,
+    },
+    MediaTypeUnsupported,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    PasswordUnacceptable,
+    RefreshTokenInvalid,
+    RefreshTokenReused,
+    RequestMalformed,
+    ScopeInvalid,
+    SessionEnded,
+    SessionUnknown,
+}
+
+impl Problem {
+    /// Returns the status, the stable code and a description.
+    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::AccessTokenInvalid => {
+                (StatusCode::UNAUTHORIZED, "access_token_invalid", "the access token is not good")
+            }
+            Self::BodyTooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
+            }
+            Self::BodyTooSlow => {
+                (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the request body came too slowly")
+            }
+            Self::ClientInvalid => (
+                StatusCode::UNAUTHORIZED,
+                "client_invalid",
+                "the client is not known, or its secret is wrong",
+            ),
+            Self::ClientMismatch => (
+                StatusCode::BAD_REQUEST,
+                "client_mismatch",
+                "the token was issued to another client",
+            ),
+            Self::CredentialsInvalid => {
+                (StatusCode::UNAUTHORIZED, "credentials_invalid", "username or password is wrong")
+            }
+            Self::CredentialsMissing => (
+                StatusCode::UNAUTHORIZED,
+                "credentials_missing",
+                "a refresh token, in the body or its cookie, or a Bearer token is required",
+            ),
+            Self::CrossSiteDenied => (
+                StatusCode::FORBIDDEN,
+                "cross_site_denied",
+                "pages of this origin may not use the cookie",
+            ),
+            Self::DatabaseUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "database_unavailable",
+                "the database does not answer",
+            ),
+            Self::GrantTypeUnsupported => (
+                StatusCode::BAD_REQUEST,
+                "grant_type_unsupported",
+                "only grant_type=refresh_token is served here",
+            ),
+            Self::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "something failed; see the log")
+            }
+            Self::LoginThrottled { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "login_throttled",
+                "too many attempts to log in; wait for a while",
+            ),
+            Self::MediaTypeUnsupported => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media_type_unsupported",
+                "the body must be application/json",
+            ),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is required")
+            }
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is no such endpoint"),
+            Self::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "too many logins at once; try again",
+            ),
+            Self::PasswordUnacceptable => (
+                StatusCode::BAD_REQUEST,
+                "password_unacceptable",
+                "a password has at least 8 characters and at most 1024 bytes",
+            ),
+            Self::RefreshTokenInvalid => (
+                StatusCode::UNAUTHORIZED,
+                "refresh_token_invalid",
+                "the refresh token is not known",
+            ),
+            Self::RefreshTokenReused => (
+                StatusCode::UNAUTHORIZED,
+                "refresh_token_reused",
+                "the refresh token was used before; the session is over",
+            ),
+            Self::RequestMalformed => (
+                StatusCode::BAD_REQUEST,
+                "request_malformed",
+                "the body is not what this endpoint takes",
+            ),
+            Self::ScopeInvalid => (
+                StatusCode::BAD_REQUEST,
+                "scope_invalid",
+                "the scope is not part of the session's, or not the one that was asked for before",
+            ),
+            Self::SessionEnded => {
+                (StatusCode::UNAUTHORIZED, "session_ended", "the session is over")
+            }
+            Self::SessionUnknown => {
+                (StatusCode::NOT_FOUND, "session_unknown", "there is no such session")
+            }
+        }
+    }
+
+    /// Returns the stable code.
+    pub fn code(self) -> &'static str {
+        self.parts().1
+    }
+
+    /// Returns the error response of RFC 6749 section 5.2, for the OAuth endpoints.
+    pub fn into_oauth_response(self) -> Response {
+        let (status, code, description) = self.parts();
+        let (status, error) = match self {
+            Self::ClientMismatch
+            | Self::RefreshTokenInvalid
+            | Self::RefreshTokenReused
+            | Self::SessionEnded => (StatusCode::BAD_REQUEST, "invalid_grant"),
+            Self::ClientInvalid => (status, "invalid_client"),
+            Self::GrantTypeUnsupported => (status, "unsupported_grant_type"),
+            Self::ScopeInvalid => (status, "invalid_scope"),
+            Self::BodyTooSlow | Self::RequestMalformed => (status, "invalid_request"),
+            Self::DatabaseUnavailable | Self::Overloaded => (status, "temporarily_unavailable"),
+            _ => (status, "server_error"),
+        };
+        let body = json!({ "error": error, "error_description": description, "code": code });
+        let mut response =
+            (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
+        self.set_retry_after(status, &mut response);
+        response
+    }
+
+    fn set_retry_after(self, status: StatusCode, response: &mut Response) {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Self::LoginThrottled { seconds } = self {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, code, detail) = self.parts();
+        let body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": detail,
+            "code": code,
+        });
+        let fields = [
+            (header::CONTENT_TYPE, "application/problem+json"),
+            (header::CACHE_CONTROL, "no-store"),
+        ];
+        let mut response = (status, fields, body.to_string()).into_response();
+        self.set_retry_after(status, &mut response);
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = match self {
+                Self::AccessTokenInvalid => "Bearer error=\"invalid_token\"",
+                Self::ClientInvalid => "Basic realm=\"introspection\"",
+                _ => "Bearer",
+            };
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        tracing::error!(event = "database_failed", %error);
+        Self::DatabaseUnavailable
+    }
+}

@@ -1,0 +1,20 @@
+//! The rules of sessions: how they begin, are refreshed, listed and ended.
+
+mod introspect;
+mod issue;
+mod list;
+mod login;
+mod password;
+mod refresh;
+mod revoke;
+mod scope;
+mod service;
+mod stored_response;
+mod tokens;
+
+pub use password::NewPassword;
+pub use service::Sessions;
+pub use tokens::Tokens;
+
+#[cfg(test)]
+mod tests;

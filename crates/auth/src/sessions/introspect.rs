@@ -1,0 +1,52 @@
+//! The introspection of access tokens.
+
+use super::service::Sessions;
+use crate::problem::Problem;
+use crate::token::{AccessClaims, OpaqueToken, token_hash};
+use portcullis_core::UnixSeconds;
+
+impl Sessions {
+    /// Returns the claims of an access token. Returns `None` if the token is unknown, expired or
+    /// revoked, or its session is over.
+    pub async fn introspect(
+        &self,
+        access_token: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<AccessClaims>, Problem> {
+        let claims = self.claims(access_token).await?.filter(|claims| claims.exp > now.0);
+        let Some(claims) = claims else { return Ok(None) };
+        let idle_seconds = self.config.refresh_idle_seconds;
+        let is_active =
+            self.db.is_token_active(&claims.sid, &claims.jti, now, idle_seconds).await?;
+        Ok(is_active.then_some(claims))
+    }
+
+    /// Returns the claims of an active access token.
+    pub(super) async fn authenticate(
+        &self,
+        access_token: &str,
+        now: UnixSeconds,
+    ) -> Result<AccessClaims, Problem> {
+        self.introspect(access_token, now).await?.ok_or(Problem::AccessTokenInvalid)
+    }
+
+    /// Returns the claims of an access token of this service, which may be expired or revoked.
+    pub(super) async fn claims(&self, access_token: &str) -> Result<Option<AccessClaims>, Problem> {
+        let (issuer, audience) = (&self.config.store.issuer, &self.config.audience);
+        if !OpaqueToken::Access.is_well_formed(access_token) {
+            return Ok(self.keys.key_set().verify(access_token, issuer, audience));
+        }
+        let stored = self.db.access_token_by_hash(&token_hash(access_token)).await?;
+        Ok(stored.map(|stored| AccessClaims {
+            iss: issuer.clone(),
+            sub: stored.session.user_id,
+            aud: audience.clone(),
+            exp: stored.expires_at,
+            iat: stored.issued_at,
+            jti: stored.jti,
+            sid: stored.session.id,
+            client_id: stored.session.client_id,
+            scope: stored.scope,
+        }))
+    }
+}

@@ -1,0 +1,83 @@
+//! Logins.
+
+use super::service::Sessions;
+use super::tokens::Tokens;
+use crate::audit::{Actor, ClientInfo, Event, EventKind};
+use crate::db::{EndedSession, NewSession, Session, User};
+use crate::problem::Problem;
+use crate::random::random_id;
+use portcullis_core::{TokenHash, UnixSeconds};
+
+/// A user whose password was verified.
+struct VerifiedUser {
+    user: User,
+    /// A new hash of the password, if the old one was made with outdated parameters.
+    rehashed: Option<String>,
+}
+
+impl Sessions {
+    /// Begins a session if the password is correct. An unknown username takes the same time.
+    pub async fn login(
+        &self,
+        username: &str,
+        password: String,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<Tokens, Problem> {
+        let attempt = self.attempts.begin(username, &client.address_group()).await?;
+        let verified = match self.verify_user(username, password).await {
+            Ok(verified) => verified,
+            Err(problem) => {
+                self.attempts.cancel(&attempt).await;
+                return Err(problem);
+            }
+        };
+        let Some(VerifiedUser { user, rehashed }) = verified else {
+            let event = Event::new(EventKind::LoginFailed, Actor::User, client);
+            let events = [event.detail(TokenHash::of(username).to_string())];
+            self.db.record_events(&events, now).await?;
+            self.audit.record(&events);
+            return Err(Problem::CredentialsInvalid);
+        };
+        self.attempts.succeeded(&attempt).await;
+        let session = Session {
+            id: random_id(),
+            user_id: user.id.clone(),
+            client_id: self.config.client_id.clone(),
+            scope: user.scope.clone(),
+            created_at: now.0,
+            expires_at: now.plus(self.config.refresh_token_seconds).0,
+            refreshed_at: now.0,
+            device: client.device.clone(),
+            address: client.address.clone(),
+        };
+        let (tokens, issued) = self.issue(&session, session.scope.clone(), None, now)?;
+        let new = NewSession {
+            session: &session,
+            user: &user,
+            rehashed: rehashed.as_deref(),
+            sessions_max: self.config.sessions_per_user_max,
+            client,
+        };
+        let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
+        let begun = self.db.begin_session(&new, issued, revoke).await?;
+        // `None` if the password was changed while it was being verified.
+        let begun = begun.ok_or(Problem::CredentialsInvalid)?;
+        self.audit.record(&begun.events);
+        self.publisher.deliver(&begun.outbox_rows).await;
+        Ok(tokens)
+    }
+
+    /// Returns the user with this name, or `None` if the password is wrong or the user disabled.
+    async fn verify_user(
+        &self,
+        username: &str,
+        password: String,
+    ) -> Result<Option<VerifiedUser>, Problem> {
+        let user = self.db.user_by_name(username).await?.filter(|user| !user.disabled);
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let check = self.passwords.verify(password, hash).await?;
+        let user = user.filter(|_| check.is_correct);
+        Ok(user.map(|user| VerifiedUser { user, rehashed: check.rehashed }))
+    }
+}

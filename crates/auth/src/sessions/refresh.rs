@@ -1,0 +1,74 @@
+//! Refreshes.
+
+use super::issue::ReplaySeal;
+use super::scope::narrow_scope;
+use super::service::Sessions;
+use super::stored_response::StoredResponse;
+use super::tokens::Tokens;
+use crate::audit::ClientInfo;
+use crate::db::{EndedSession, RefreshRequest, Rotation, Session};
+use crate::problem::Problem;
+use crate::token::{OpaqueToken, token_hash};
+use portcullis_core::{ReplayKey, UnixSeconds};
+
+impl Sessions {
+    /// Exchanges a refresh token for a new pair of tokens. A repeated request within the grace
+    /// period returns the same pair. `scope` may narrow the scope of the access token (RFC 6749
+    /// section 6).
+    ///
+    /// The pair is returned even if the store is unavailable: the old token is spent, so that an
+    /// error would end the session.
+    pub async fn refresh(
+        &self,
+        refresh_token: &str,
+        scope: Option<&str>,
+        client_id: Option<&str>,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<Tokens, Problem> {
+        if !OpaqueToken::Refresh.is_well_formed(refresh_token) {
+            return Err(Problem::RefreshTokenInvalid);
+        }
+        let hash = token_hash(refresh_token);
+        let replay_key = ReplayKey::derive(refresh_token, "");
+        let replay = ReplaySeal { key: &replay_key, refresh_hash: &hash };
+        let request = RefreshRequest {
+            now,
+            idle_seconds: self.config.refresh_idle_seconds,
+            grace_seconds: self.config.refresh_grace_seconds,
+            client_id,
+            client,
+        };
+        let mut tokens = None;
+        let issue = |session: &Session| {
+            let scope = narrow_scope(&session.scope, scope)?;
+            let (new, issued) = self.issue(session, scope, Some(&replay), now)?;
+            tokens = Some(new);
+            Ok(issued)
+        };
+        let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
+        match self.db.rotate_refresh_token(&hash, &request, issue, revoke).await? {
+            Rotation::Rotated { outbox_row, events } => {
+                self.audit.record(&events);
+                self.publisher.deliver(&[outbox_row]).await;
+                tokens.ok_or(Problem::Internal)
+            }
+            Rotation::Replayed { session, answer } => {
+                let response = replay_key.open(&answer, &hash);
+                let tokens = response.and_then(|text| StoredResponse::decode(&text, &session, now));
+                let tokens = tokens.ok_or(Problem::Internal)?;
+                let is_same_scope = narrow_scope(&session.scope, scope)? == tokens.scope;
+                tracing::info!(event = "refresh_replayed", session = session.id);
+                if is_same_scope { Ok(tokens) } else { Err(Problem::ScopeInvalid) }
+            }
+            Rotation::Reused { session, events } => {
+                self.audit.record(&events);
+                self.publisher.deliver(&[session.outbox_row]).await;
+                Err(Problem::RefreshTokenReused)
+            }
+            Rotation::Refused(problem) => Err(problem),
+            Rotation::Ended => Err(Problem::SessionEnded),
+            Rotation::Unknown => Err(Problem::RefreshTokenInvalid),
+        }
+    }
+}

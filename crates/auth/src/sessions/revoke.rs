@@ -1,0 +1,126 @@
+//! The revocation of sessions and tokens.
+
+use super::service::Sessions;
+use crate::audit::{Actor, ClientInfo, Event, EventKind};
+use crate::db::{AuditedChange, EndedSession, RevokedToken, SessionSelector};
+use crate::outbox::Delivery;
+use crate::problem::Problem;
+use crate::token::{OpaqueToken, token_hash};
+use portcullis_core::UnixSeconds;
+
+impl Sessions {
+    /// Ends the session of a refresh token. An unknown token is an error.
+    pub async fn logout(
+        &self,
+        refresh_token: &str,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        if !OpaqueToken::Refresh.is_well_formed(refresh_token) {
+            return Err(Problem::RefreshTokenInvalid);
+        }
+        let session = self.db.session_by_refresh_token(&token_hash(refresh_token)).await?;
+        let session = session.ok_or(Problem::RefreshTokenInvalid)?;
+        let event = Event::new(EventKind::Logout, Actor::User, client).user(&session.user_id);
+        let event = event.session(&session.id);
+        self.end(SessionSelector::One(&session.id), "logout", event, now).await
+    }
+
+    /// Ends the session of an access token, which may have expired.
+    pub async fn logout_bearer(
+        &self,
+        access_token: &str,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let claims = self.claims(access_token).await?.ok_or(Problem::AccessTokenInvalid)?;
+        let event = Event::new(EventKind::Logout, Actor::User, client).user(&claims.sub);
+        let event = event.session(&claims.sid);
+        self.end(SessionSelector::One(&claims.sid), "logout", event, now).await
+    }
+
+    /// Ends all sessions of an active access token's user.
+    pub async fn logout_everywhere(
+        &self,
+        access_token: &str,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let claims = self.authenticate(access_token, now).await?;
+        let selector = SessionSelector::OfUser { user_id: &claims.sub, except: None };
+        let event = Event::new(EventKind::Logout, Actor::User, client).user(&claims.sub);
+        self.end(selector, "logout", event.detail("everywhere"), now).await
+    }
+
+    /// Ends one session of the access token's user.
+    pub async fn remove(
+        &self,
+        access_token: &str,
+        id: &str,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let claims = self.authenticate(access_token, now).await?;
+        let idle_seconds = self.config.refresh_idle_seconds;
+        let sessions = self.db.active_sessions(&claims.sub, now, idle_seconds).await?;
+        if !sessions.iter().any(|session| session.id == id) {
+            return Err(Problem::SessionUnknown);
+        }
+        let event = Event::new(EventKind::SessionRevoked, Actor::User, client).user(&claims.sub);
+        self.end(SessionSelector::One(id), "removed", event.session(id), now).await
+    }
+
+    /// Revokes a token (RFC 7009). A refresh token ends its session; an access token is revoked
+    /// alone. An unknown token is done already.
+    pub async fn revoke(
+        &self,
+        token: &str,
+        client_id: Option<&str>,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let is_other_client = |own: &str| client_id.is_some_and(|client_id| client_id != own);
+        let hash = token_hash(token);
+        if OpaqueToken::Refresh.is_well_formed(token) {
+            let Some(session) = self.db.session_by_refresh_token(&hash).await? else {
+                return Ok(Delivery::Done);
+            };
+            if is_other_client(&session.client_id) {
+                return Err(Problem::ClientMismatch);
+            }
+            let event = Event::new(EventKind::SessionRevoked, Actor::User, client);
+            let event = event.user(&session.user_id).session(&session.id);
+            return self.end(SessionSelector::One(&session.id), "revoked", event, now).await;
+        }
+        let Some(claims) = self.claims(token).await?.filter(|claims| claims.exp > now.0) else {
+            return Ok(Delivery::Done);
+        };
+        if is_other_client(&claims.client_id) {
+            return Err(Problem::ClientMismatch);
+        }
+        let event = Event::new(EventKind::TokenRevoked, Actor::User, client);
+        let events = [event.user(&claims.sub).session(&claims.sid)];
+        let commands = self.publisher.commands().access_token_revoked(&claims.jti, &hash, now);
+        let change = AuditedChange { now, events: &events };
+        let token =
+            RevokedToken { jti: &claims.jti, session_id: &claims.sid, expires_at: claims.exp };
+        let row = self.db.revoke_access_token(&token, commands, &change).await?;
+        self.audit.record(&events);
+        Ok(self.publisher.deliver(&[row]).await)
+    }
+
+    async fn end(
+        &self,
+        selector: SessionSelector<'_>,
+        reason: &str,
+        event: Event,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let events = [event];
+        let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
+        let change = AuditedChange { now, events: &events };
+        let ended = self.db.end_sessions(selector, reason, &change, revoke).await?;
+        self.audit.record(&events);
+        Ok(self.publisher.deliver_ended(&ended).await)
+    }
+}

@@ -1,0 +1,7 @@
+//! The rules of sessions, on SQLite and on Postgres.
+
+mod issue;
+mod login;
+mod password;
+mod refresh;
+mod revoke;

@@ -1,0 +1,18 @@
+//! The keys that sign access tokens: the next one, published before it signs; the current one; and
+//! previous ones, until their last token has expired.
+//!
+//! The keys are in the database, sealed under a master key, so that all auth services share them.
+//! Each service loads them again every few seconds.
+
+mod algorithm;
+mod jwk;
+mod key_set;
+mod ring;
+mod schedule;
+
+pub use algorithm::KeyAlgorithm;
+pub use ring::KeyRing;
+pub use schedule::{KeyRole, PUBLISH_SECONDS, SigningSettings, key_role};
+
+#[cfg(test)]
+mod tests;

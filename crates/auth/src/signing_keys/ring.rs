@@ -1,0 +1,125 @@
+//! The keys of this process, kept in step with the database.
+
+use super::algorithm::KeyAlgorithm;
+use super::jwk::{generate_pkcs8, public_jwk};
+use super::key_set::{KeySet, SigningKey};
+use super::schedule::{KeyActivation, KeyPlan, SigningSettings, plan};
+use crate::db::{Db, KeyRow};
+use crate::error::BoxError;
+use crate::random::nonce;
+use portcullis_core::UnixSeconds;
+use serde_json::Value;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The keys of this process.
+pub struct KeyRing {
+    db: Arc<Db>,
+    settings: SigningSettings,
+    key_set: RwLock<Arc<KeySet>>,
+}
+
+impl KeyRing {
+    /// Loads the keys from the database, and generates the first ones.
+    pub async fn open(
+        db: Arc<Db>,
+        settings: SigningSettings,
+        now: UnixSeconds,
+    ) -> Result<Self, BoxError> {
+        let ring = Self { db, settings, key_set: RwLock::default() };
+        ring.maintain(now).await?;
+        Ok(ring)
+    }
+
+    /// Returns the keys as they were loaded last.
+    pub fn key_set(&self) -> Arc<KeySet> {
+        Arc::clone(&self.key_set.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Deletes, generates and activates keys as planned, and loads them.
+    pub async fn maintain(&self, now: UnixSeconds) -> Result<(), BoxError> {
+        let mut rows = self.db.signing_keys().await?;
+        // Deleting a key makes room for the next one, so that a plan may take several rounds.
+        for _ in 0..ROUNDS_MAX {
+            let plan = plan(&rows, &self.settings, now);
+            if plan == KeyPlan::default() {
+                break;
+            }
+            self.carry_out(plan, now).await?;
+            rows = self.db.signing_keys().await?;
+        }
+        let mut keys = Vec::new();
+        for row in &rows {
+            let key = self.open_row(row)?;
+            let is_outdated = !self.settings.master_key.is_sealed_by_first(&row.sealed);
+            if is_outdated && let Some(sealed) = self.seal(&row.kid, &key.pkcs8) {
+                self.db.reseal_signing_key(row.generation, &sealed).await?;
+            }
+            keys.push(key);
+        }
+        *self.key_set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(KeySet { keys });
+        Ok(())
+    }
+
+    async fn carry_out(&self, plan: KeyPlan, now: UnixSeconds) -> Result<(), BoxError> {
+        for generation in plan.delete {
+            self.db.delete_signing_key(generation).await?;
+            tracing::info!(event = "signing_key_dropped", generation);
+        }
+        if let Some(new) = plan.create {
+            let row = self.generate(new, now)?;
+            // Several auth services may try to add this generation: one succeeds.
+            if self.db.add_signing_key(&row).await? {
+                let KeyRow { generation, kid, .. } = row;
+                tracing::info!(event = "signing_key_made", generation, kid);
+            }
+        }
+        if let Some(KeyActivation { generation, active_from }) = plan.advance {
+            self.db.activate_signing_key(generation, active_from).await?;
+        }
+        Ok(())
+    }
+
+    fn generate(&self, new: KeyActivation, now: UnixSeconds) -> Result<KeyRow, BoxError> {
+        let algorithm = self.settings.algorithm;
+        let pkcs8 = generate_pkcs8(algorithm).ok_or("no key can be made")?;
+        let jwk = public_jwk(algorithm, &pkcs8).ok_or("a key that was made can't be read")?;
+        let kid = jwk.get("kid").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let sealed = self.seal(&kid, &pkcs8).ok_or("a key that was made can't be sealed")?;
+        Ok(KeyRow {
+            generation: new.generation,
+            kid,
+            algorithm: algorithm.name().to_owned(),
+            public_jwk: jwk.to_string(),
+            sealed,
+            created_at: now.0,
+            active_from: new.active_from,
+        })
+    }
+
+    fn seal(&self, kid: &str, pkcs8: &str) -> Option<String> {
+        self.settings.master_key.seal(pkcs8, &seal_context(kid), nonce())
+    }
+
+    fn open_row(&self, row: &KeyRow) -> Result<SigningKey, BoxError> {
+        let unopened = || {
+            format!(
+                "MASTER_KEY: does not open the signing key {}; give the one that it was made \
+                 under, also as MASTER_KEY_PREVIOUS",
+                row.kid
+            )
+        };
+        let pkcs8 = self.settings.master_key.open(&row.sealed, &seal_context(&row.kid));
+        let pkcs8 = pkcs8.ok_or_else(unopened)?;
+        let malformed = || format!("the signing key {} can't be read", row.kid);
+        let algorithm: KeyAlgorithm = row.algorithm.parse().map_err(|()| malformed())?;
+        Ok(SigningKey::new(row, algorithm, pkcs8).ok_or_else(malformed)?)
+    }
+}
+
+/// Returns the associated data of a sealed key, which ties it to its id.
+fn seal_context(kid: &str) -> String {
+    format!("signing-key:{kid}")
+}
+
+/// More than any sequence of changes needs.
+const ROUNDS_MAX: usize = 4;

@@ -1,0 +1,84 @@
+//! Signing keys, in the database.
+
+use crate::signing_keys::{KeyAlgorithm, KeyRing, SigningSettings};
+use crate::testing::{T, TestService, after, on_each_database, signing};
+use portcullis_core::Seal;
+use std::sync::Arc;
+
+#[tokio::test]
+async fn keys_rotate_without_a_rejected_token() {
+    for algorithm in [KeyAlgorithm::EdDsa, KeyAlgorithm::Es256] {
+        on_each_database(
+            |config| config.signing = signing(algorithm),
+            async |service: TestService| {
+                service.add("alice").await;
+                let (mut now, mut kids) = (T, Vec::new());
+                let mut tokens = service.login("alice", now).await;
+                let end = after(9000);
+                while now < end {
+                    now = now.plus(600);
+                    service.sessions.keys().maintain(now).await.unwrap();
+                    let before = service.sessions.keys().key_set().jwks().to_string();
+                    tokens = service.refresh(&tokens.refresh_token, now).await.unwrap();
+                    let header = jsonwebtoken::decode_header(&tokens.access_token).unwrap();
+                    let kid = header.kid.unwrap();
+                    assert!(before.contains(&kid), "signs with a published key");
+                    kids.push(kid);
+                    assert!(service.is_active(&tokens.access_token, now).await);
+                }
+                // The next key was published long before it signs.
+                let known = service.sessions.keys().key_set().jwks();
+                assert_eq!(known["keys"].as_array().unwrap().len(), 2);
+                service.sessions.keys().maintain(after(10_000)).await.unwrap();
+                let second = service.login("alice", after(10_000)).await;
+                let kid = jsonwebtoken::decode_header(&second.access_token).unwrap().kid.unwrap();
+                assert!(known.to_string().contains(&kid) && !kids.contains(&kid));
+                kids.dedup();
+                assert_eq!(kids.len(), 1);
+                let claims = service.sessions.keys().key_set().verify(
+                    &tokens.access_token,
+                    "https://a.example",
+                    "api",
+                );
+                assert!(claims.is_some(), "the previous key still verifies");
+                let end = after(10_000 + 86_400 + 360);
+                service.sessions.keys().maintain(end).await.unwrap();
+                let jwks = service.sessions.keys().key_set().jwks().to_string();
+                assert!(!jwks.contains(&kids[0]), "{jwks}");
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn concurrent_services_share_keys_and_a_new_master_key_replaces_the_old_one() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let open = async |master_key: Seal| {
+                let signing = SigningSettings { master_key, ..signing(KeyAlgorithm::EdDsa) };
+                KeyRing::open(Arc::clone(&service.db), signing, T).await
+            };
+            let key = |name: &str, letter: &str| format!("{name}:{}", letter.repeat(42) + "A");
+            let old = Seal::new(&format!("m:{}", "A".repeat(43)), None).unwrap();
+            service.db.query_number("DELETE FROM signing_keys RETURNING 1").await.unwrap();
+            let (one, two) = tokio::join!(open(old.clone()), open(old));
+            let (one, two) = (one.unwrap(), two.unwrap());
+            one.maintain(T).await.unwrap();
+            two.maintain(T).await.unwrap();
+            assert_eq!(one.key_set().jwks(), two.key_set().jwks());
+            assert_eq!(one.key_set().jwks()["keys"].as_array().unwrap().len(), 2);
+
+            let before = format!("m:{}", "A".repeat(43));
+            let both = Seal::new(&key("n", "B"), Some(&before)).unwrap();
+            assert_eq!(open(both).await.unwrap().key_set().jwks(), one.key_set().jwks());
+            // The new key now suffices alone, and the old one opens nothing.
+            let new = Seal::new(&key("n", "B"), None).unwrap();
+            assert_eq!(open(new).await.unwrap().key_set().jwks(), one.key_set().jwks());
+            let error = open(Seal::new(&before, None).unwrap()).await.err().unwrap().to_string();
+            assert!(error.starts_with("MASTER_KEY: does not open"), "{error}");
+        },
+    )
+    .await;
+}

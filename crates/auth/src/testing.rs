@@ -1,0 +1,149 @@
+//! A test service. Time is an argument, and the store is unreachable, so that its commands stay in
+//! the outbox.
+
+use crate::accounts::{IntrospectionClients, LoginAttemptLimits, hash_password};
+use crate::audit::ClientInfo;
+use crate::config::{AccessTokenFormat, Config, StoreSettings};
+use crate::db::{Db, Migrate, User};
+use crate::outbox::Publisher;
+use crate::problem::Problem;
+use crate::random::{fill_random, random_id};
+use crate::sessions::{Sessions, Tokens};
+use crate::signing_keys::{KeyAlgorithm, KeyRing, SigningSettings};
+use crate::store::Store;
+use portcullis_core::{Seal, StoreKeys, UnixSeconds};
+use std::sync::Arc;
+
+/// A service on a database of its own.
+pub struct TestService {
+    pub sessions: Sessions,
+    pub db: Arc<Db>,
+    pub publisher: Arc<Publisher>,
+    pub url: String,
+}
+
+/// The password of every test user.
+pub const PASSWORD: &str = "correct horse";
+/// The time when tests begin.
+pub const T: UnixSeconds = UnixSeconds(1_800_000_000);
+
+/// Returns the settings of signing keys.
+pub fn signing(algorithm: KeyAlgorithm) -> SigningSettings {
+    let master_key = Seal::new(&format!("m:{}", "A".repeat(43)), None).unwrap();
+    SigningSettings { master_key, algorithm, key_seconds: 10_000 }
+}
+
+fn config(url: &str) -> Config {
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        database_url: url.to_owned(),
+        store: StoreSettings {
+            issuer: "https://a.example".into(),
+            url: "http://127.0.0.1:1".into(),
+            token: "x".into(),
+            key_prefix: "pc".into(),
+        },
+        audience: "api".into(),
+        client_id: "portcullis".into(),
+        seal: None,
+        signing: signing(KeyAlgorithm::EdDsa),
+        access_token_format: AccessTokenFormat::Jwt,
+        access_token_seconds: 900,
+        refresh_token_seconds: 10_000,
+        refresh_idle_seconds: 3000,
+        refresh_grace_seconds: 10,
+        sessions_per_user_max: 3,
+        cookie_origins: Vec::new(),
+        introspection_clients: IntrospectionClients::default(),
+        attempts: LoginAttemptLimits { per_username: 0, per_address: 0 },
+        audit_seconds: 400 * 86_400,
+    }
+}
+
+impl TestService {
+    async fn new(url: &str, config: Config) -> Self {
+        let db = Arc::new(Db::open(url, Migrate::Always).await.unwrap());
+        let store = Arc::new(Store::new(&config.store.url, "x").unwrap());
+        let publisher = Arc::new(Publisher::new(
+            Arc::clone(&db),
+            Arc::clone(&store),
+            &config.store.issuer,
+            StoreKeys::new(&config.store.key_prefix),
+        ));
+        let keys = KeyRing::open(Arc::clone(&db), config.signing.clone(), T).await.unwrap();
+        let sessions =
+            Sessions::new(config, Arc::clone(&db), &store, Arc::clone(&publisher), Arc::new(keys));
+        let sessions = sessions.unwrap();
+        Self { sessions, db, publisher, url: url.to_owned() }
+    }
+
+    /// Adds a user.
+    pub async fn add(&self, username: &str) -> User {
+        let user = User {
+            id: random_id(),
+            username: username.to_owned(),
+            password_hash: hash_password(PASSWORD).unwrap(),
+            scope: "read write".into(),
+            disabled: false,
+        };
+        assert!(self.db.add_user(&user, &[], T).await.unwrap());
+        user
+    }
+
+    /// Begins a session.
+    pub async fn login(&self, username: &str, now: UnixSeconds) -> Tokens {
+        let client = ClientInfo { device: "test".into(), ..ClientInfo::default() };
+        self.sessions.login(username, PASSWORD.into(), &client, now).await.unwrap()
+    }
+
+    /// Refreshes with the whole scope.
+    pub async fn refresh(&self, token: &str, now: UnixSeconds) -> Result<Tokens, Problem> {
+        self.sessions.refresh(token, None, None, &ClientInfo::default(), now).await
+    }
+
+    /// Returns whether an access token is active.
+    pub async fn is_active(&self, token: &str, now: UnixSeconds) -> bool {
+        self.sessions.introspect(token, now).await.unwrap().is_some()
+    }
+
+    /// Returns the undelivered rows, as text.
+    pub async fn outbox(&self) -> Vec<String> {
+        let rows = self.db.outbox_rows(None, 1000).await.unwrap();
+        rows.iter().map(|row| redis_rest::encode_pipeline(&row.commands)).collect()
+    }
+
+    /// Returns how often an event is in the audit.
+    pub async fn audited(&self, event: &str) -> i64 {
+        let text = format!("SELECT COUNT(*) FROM audit WHERE event = '{event}'");
+        self.db.query_number(&text).await.unwrap()
+    }
+}
+
+/// Returns the time `seconds` after [`T`].
+pub fn after(seconds: u64) -> UnixSeconds {
+    T.plus(seconds)
+}
+
+/// Runs a test on SQLite, and on Postgres if PORTCULLIS_TEST_POSTGRES has its URL.
+pub async fn on_each_database(change: impl Fn(&mut Config), test: impl AsyncFn(TestService)) {
+    let folder = std::env::temp_dir().join(format!("portcullis-{}", random_id()));
+    std::fs::create_dir(&folder).unwrap();
+    let mut urls = vec![format!("sqlite://{}", folder.join("test.db").display())];
+    if let Ok(base) = std::env::var("PORTCULLIS_TEST_POSTGRES") {
+        let mut bytes = [0; 8];
+        fill_random(&mut bytes);
+        let name = format!("test_{:x}", u64::from_ne_bytes(bytes));
+        sqlx::any::install_default_drivers();
+        use sqlx::Connection as _;
+        let mut first = sqlx::AnyConnection::connect(&base).await.unwrap();
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::raw_sql(create).execute(&mut first).await.unwrap();
+        urls.push(base.replace("/postgres?", &format!("/{name}?")));
+    }
+    for url in urls {
+        let mut config = config(&url);
+        change(&mut config);
+        test(TestService::new(&url, config).await).await;
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -1,0 +1,165 @@
+//! What replaces the store's results: opened records, introspections and local counts.
+
+use super::Check;
+use super::authenticated::AuthenticatedRequest;
+use super::record_state::RecordState;
+use super::store_result::{Missing, StoreResult};
+use crate::limits::check::{LimitCheck, LimitDecision};
+use crate::policy::limit::LimitOutage;
+use crate::policy::route::StoreOutage;
+use crate::refusal::Denial;
+use crate::token::record::TokenRecord;
+use crate::token::unverified::Provider;
+use redis_rest::Reply;
+use std::rc::Rc;
+
+impl<'h, 'p: 'h> Check<'h, 'p> {
+    /// Returns whether the store was queried about the token, and replied.
+    pub fn is_answered(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &[StoreResult],
+    ) -> bool {
+        let about = results.get(..self.token_commands(authenticated)).unwrap_or_default();
+        let out = |result: &StoreResult| {
+            matches!(result, StoreResult::Out(_) | StoreResult::Introspected)
+        };
+        !about.is_empty() && !about.iter().any(out)
+    }
+
+    /// Returns the provider to introspect a verified token, and the reason. The store has no record
+    /// of the token, or is unavailable and the route uses introspection then.
+    pub fn missing_record(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &[StoreResult],
+    ) -> Option<(Provider<'h>, Missing)> {
+        let verified = self.token_to_query(authenticated)?;
+        let introspection = self.issuer(verified.issuer())?.introspection.as_ref()?;
+        let (token, _) = self.credential?;
+        let provider = Provider { token, issuer: verified.issuer(), introspection };
+        let about = results.get(..self.token_commands(authenticated))?;
+        if about.iter().any(|result| matches!(result, StoreResult::Out(_))) {
+            let used = self.route.on_store_outage == StoreOutage::Introspect;
+            return used.then_some((provider, Missing::Store));
+        }
+        let [StoreResult::Reply(Reply::Array(markers)), record] = about else {
+            return None;
+        };
+        // A revoked token needs no introspection.
+        let clean = markers.iter().all(|marker| *marker == Reply::Null);
+        let state = self.record_state(record, verified, authenticated.now);
+        let missing = clean && matches!(state, Ok(RecordState::Missing));
+        missing.then_some((provider, Missing::Record))
+    }
+
+    /// Opens the record that the store returned, if it did. Returns whether there was one that can't
+    /// be read, which counts as missing.
+    pub fn open_record(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &mut [StoreResult],
+    ) -> bool {
+        let Some(verified) =
+            self.token_to_query(authenticated).filter(|verified| self.needs_record(verified))
+        else {
+            return false;
+        };
+        let Some(result) = results.get_mut(1) else {
+            return false;
+        };
+        let StoreResult::Reply(reply @ (Reply::Bulk(_) | Reply::Status(_))) = result else {
+            return false;
+        };
+        let key = verified.queries().last().and_then(|record| record.text(1)).unwrap_or_default();
+        let text = reply.as_text().unwrap_or_default();
+        let record = verified.open(text, key, self.policy.seal.as_ref());
+        let unreadable = record.is_none();
+        *result = match record {
+            Some(record) => StoreResult::Record(record),
+            None => StoreResult::Reply(Reply::Null),
+        };
+        unreadable
+    }
+
+    /// Replaces what the store lacks by a provider's response of this moment. Rejects a response
+    /// about another subject.
+    pub fn complete(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &mut [StoreResult],
+        missing: Missing,
+        record: TokenRecord,
+    ) -> Result<(), Denial> {
+        match missing {
+            Missing::Record => {
+                if let Some(result) = results.get_mut(1) {
+                    *result = StoreResult::Record(Rc::new(record));
+                }
+            }
+            Missing::Store => {
+                let subject = authenticated.verified.as_ref().map(|own| &own.claims().sub);
+                if subject != Some(&record.sub) {
+                    return Err(Denial::TokenNotRegistered);
+                }
+                self.accept_introspection(authenticated, results);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the missing results about the token, because its provider confirmed it in this
+    /// request. The results that the store did return still apply.
+    pub fn accept_introspection(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &mut [StoreResult],
+    ) {
+        for result in results.iter_mut().take(self.token_commands(authenticated)) {
+            if matches!(result, StoreResult::Out(_)) {
+                *result = StoreResult::Introspected;
+            }
+        }
+    }
+
+    /// Returns the limits that the store did not count and the isolate may, with their places among
+    /// the results.
+    pub fn uncounted<'q>(
+        &self,
+        authenticated: &'q AuthenticatedRequest<'p>,
+        results: &[StoreResult],
+    ) -> Vec<(usize, &'q LimitCheck<'p>)> {
+        let about = self.token_commands(authenticated);
+        let limit_checks = authenticated
+            .limit_checks()
+            .enumerate()
+            .map(|(place, limit_check)| (about + place, limit_check));
+        let uncounted = |(place, limit_check): &(usize, &LimitCheck<'p>)| {
+            let counted = match results.get(*place) {
+                Some(StoreResult::Reply(reply)) => limit_check.decision(reply).is_some(),
+                Some(StoreResult::CountedLocally(_)) => true,
+                Some(StoreResult::Out(_) | StoreResult::Introspected | StoreResult::Record(_))
+                | None => false,
+            };
+            !counted && limit_check.limit.on_store_outage == LimitOutage::Local
+        };
+        limit_checks.filter(uncounted).collect()
+    }
+
+    /// Returns the decisions of the limits that were counted.
+    pub fn limit_decisions(
+        &self,
+        authenticated: &AuthenticatedRequest<'p>,
+        results: &[StoreResult],
+    ) -> Vec<LimitDecision<'p>> {
+        let about = results.get(self.token_commands(authenticated)..).unwrap_or_default();
+        let limit_decisions = authenticated.limit_checks().zip(about).filter_map(
+            |(limit_check, result)| match result {
+                StoreResult::Reply(reply) => limit_check.decision(reply),
+                StoreResult::CountedLocally(count) => Some(limit_check.local_decision(*count)),
+                StoreResult::Out(_) | StoreResult::Introspected | StoreResult::Record(_) => None,
+            },
+        );
+        limit_decisions.collect()
+    }
+}

@@ -1,0 +1,87 @@
+//! `ASSERTION`, and the secret `ASSERTION_KEY`.
+
+use super::error::ConfigErrorKind;
+use super::settings::SettingsReader;
+use crate::jose::algorithm::Algorithm;
+use crate::json;
+use crate::policy::assertion::Assertion;
+use crate::request::field_names;
+use crate::secret::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+
+/// Reads both settings. Returns `None` if neither is set.
+pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<Assertion> {
+    if settings.optional("ASSERTION").is_none() && settings.optional("ASSERTION_KEY").is_none() {
+        return None;
+    }
+    let (_, key) = (settings.required("ASSERTION"), settings.required("ASSERTION_KEY"));
+    let key = key.and_then(|key| {
+        let parsed = SigningKey::parse(&key);
+        if parsed.is_none() {
+            settings.add_error("ASSERTION_KEY", ConfigErrorKind::NotASigningKey);
+        }
+        parsed
+    });
+    let mut object = settings.object("ASSERTION")?;
+    object.require(&["issuer", "audience"]);
+    let (issuer, audience) = (object.nonempty_text("issuer"), object.nonempty_text("audience"));
+    let field = object.text("field").unwrap_or_else(|| FIELD.to_owned());
+    if !field_names::is_available(&field) {
+        object.add_error("field", ConfigErrorKind::NotAField);
+    }
+    let seconds = object.number("seconds", 1, 3600).unwrap_or(SECONDS);
+    object.finish();
+    let SigningKey { algorithm, kid, public, private: key } = key?;
+    let public_key = Value::Object(public.clone()).to_string();
+    let (issuer, audience) = (issuer?, audience?);
+    Some(Assertion { field, algorithm, key, public_key, kid, public, issuer, audience, seconds })
+}
+
+/// A private key that signs assertions.
+struct SigningKey {
+    algorithm: Algorithm,
+    kid: String,
+    public: Map<String, Value>,
+    private: Secret,
+}
+
+impl SigningKey {
+    /// Parses a JWK. Returns `None` if it is no private key for EdDSA or ES256.
+    fn parse(text: &str) -> Option<Self> {
+        let jwk = json::object(text.as_bytes())?;
+        let text = |name: &str| jwk.get(name).and_then(Value::as_str).map(str::to_owned);
+        let algorithm = Algorithm::parse(&text("alg")?)?;
+        let (kty, crv, members): (_, _, &[&str]) = match algorithm {
+            Algorithm::EdDsa => ("OKP", "Ed25519", &["x"]),
+            Algorithm::Es256 => ("EC", "P-256", &["x", "y"]),
+            _ => return None,
+        };
+        if text("kty")? != kty || text("crv")? != crv {
+            return None;
+        }
+        let kid = text("kid")?;
+        let mut public = json!({ "kty": kty, "crv": crv });
+        let mut private = public.clone();
+        for name in members.iter().chain(&["d"]) {
+            let value = text(name)?;
+            if URL_SAFE_NO_PAD.decode(&value).ok()?.len() != 32 {
+                return None;
+            }
+            if *name != "d" {
+                public.as_object_mut()?.insert((*name).to_owned(), value.clone().into());
+            }
+            private.as_object_mut()?.insert((*name).to_owned(), value.into());
+        }
+        let parameters = [("kid", kid.as_str()), ("alg", algorithm.name()), ("use", "sig")];
+        for (name, value) in parameters {
+            public.as_object_mut()?.insert(name.to_owned(), value.into());
+        }
+        let public = public.as_object()?.clone();
+        Some(Self { algorithm, kid, public, private: Secret::new(private.to_string()) })
+    }
+}
+
+const SECONDS: u32 = 60;
+const FIELD: &str = "portcullis-assertion";

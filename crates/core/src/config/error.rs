@@ -1,0 +1,178 @@
+//! Errors in settings, each with its fix.
+
+use crate::jose::jwks::KeyFault;
+use std::fmt;
+
+/// An error in a setting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigError {
+    /// The setting, and the place within it: `ROUTES[2].limit`.
+    pub name: String,
+    /// The kind of error.
+    pub kind: ConfigErrorKind,
+}
+
+/// The kind of an error in a setting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ConfigErrorKind {
+    /// A request costs more than a limit ever admits.
+    AboveQuota,
+    /// A signed assertion is required, and there is no key for one.
+    AssertionUnset,
+    /// Pages of every origin could use their users' cookies.
+    CredentialsForAll,
+    /// The value occurs twice.
+    Duplicate,
+    /// The list or text is empty.
+    Empty,
+    /// A key of an inline set is rejected.
+    Key(KeyFault),
+    /// There is not exactly one location of the issuer's keys.
+    KeysUnclear,
+    /// The text can't be parsed; the parser's message.
+    Malformed(String),
+    /// The setting is missing.
+    Missing,
+    /// A route's own limit has the route's name.
+    NamedByRoute,
+    /// The algorithm has no burst.
+    NoBurst,
+    /// No issuer has an introspection.
+    NoIntrospection,
+    /// There is no limit of that name.
+    NoSuchLimit,
+    /// The value has another type.
+    NotA(&'static str),
+    /// The value is neither one value nor a list of values.
+    NotAClaim,
+    /// The text can't be the name of a cookie.
+    NotACookie,
+    /// The text is not a name that the edge may give a header field.
+    NotAField,
+    /// The text is not the address of a memcached.
+    NotAMemcached,
+    /// The method is not in capitals, as HTTP's methods are.
+    NotAMethod,
+    /// The text is not a name and 32 bytes of base64.
+    NotARecordEncryptionKey,
+    /// The text is not a scope-token of RFC 6749 section 3.3.
+    NotAScope,
+    /// The text is not a private key for EdDSA or ES256.
+    NotASigningKey,
+    /// The text is not visible ASCII, as a header field's value must be.
+    NotAToken,
+    /// The text has characters that no token has, or a dot.
+    NotATokenPrefix,
+    /// The text is not an absolute URL.
+    NotAUrl,
+    /// The text is not an origin.
+    NotAnOrigin,
+    /// The member has no meaning on a route of this access.
+    NotForAccess,
+    /// The value is not a whole number from the first bound to the second.
+    NotInRange(u32, u32),
+    /// The value is not one of these names.
+    NotOneOf(String),
+    /// The member is for limits that are counted before the response.
+    NotWithAfter,
+    /// A memcached does not support it.
+    NotWithMemcached,
+    /// An earlier route takes every request.
+    Shadowed,
+    /// An earlier issuer takes every opaque token.
+    TokenPrefix,
+    /// There is no such setting.
+    Unknown,
+    /// No request can have the path, or a `*` is not at the end.
+    UnreachablePath,
+    /// The name has characters other than letters, digits, `-` and `_`.
+    UnsafeName,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.kind)
+    }
+}
+
+impl fmt::Display for ConfigErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AboveQuota => {
+                "is more than a limit of the route ever admits; raise its quota, or lower the cost"
+            }
+            Self::AssertionUnset => "needs ASSERTION and ASSERTION_KEY; set both",
+            Self::CredentialsForAll => "is not for all origins; list them, or remove it",
+            Self::Duplicate => "occurs twice; use each value once",
+            Self::Empty => "is empty; give at least one entry",
+            Self::Key(fault) => return write!(f, "can't verify tokens: {fault}"),
+            Self::KeysUnclear => {
+                "give one of jwks_url, metadata_url, jwks and jwks_variable; none of them, and no \
+                 algorithms, for an issuer of opaque tokens, which needs introspection"
+            }
+            Self::Malformed(message) => return write!(f, "can't be parsed: {message}"),
+            Self::Missing => "is not set; see docs/configuration.md",
+            Self::NamedByRoute => "a route's own limit has the route's name; remove it",
+            Self::NoBurst => "this algorithm has no burst; remove it, or use gcra or token_bucket",
+            Self::NoIntrospection => {
+                "is introspect, and no issuer has an introspection; add one, or use deny or \
+                 signature"
+            }
+            Self::NoSuchLimit => "is not the name of a limit in LIMITS",
+            Self::NotA(expected) => return write!(f, "must be {expected}"),
+            Self::NotAClaim => "give the value that the claim must have, or a list of values",
+            Self::NotACookie => "is not a cookie's name; use letters, digits, -, _ and .",
+            Self::NotAField => {
+                "is not a name for this field; use letters, digits and -; for an identity field in \
+                 lower case, and none that HTTP or the edge uses otherwise"
+            }
+            Self::NotAMemcached => {
+                "is not memcached://host:port, nor memcacheds://host:port for TLS"
+            }
+            Self::NotAMethod => "methods are in capitals, such as GET",
+            Self::NotARecordEncryptionKey => {
+                "is not a key; give name:key, the name of letters, digits, - and _, the key by \
+                 openssl rand -base64 32"
+            }
+            Self::NotAScope => {
+                "a scope is visible ASCII without quote, backslash and space, one per entry"
+            }
+            Self::NotASigningKey => {
+                "is not a private key; give a JWK with kid, and alg EdDSA (d, x) or ES256 (d, x, y)"
+            }
+            Self::NotAToken => "has a space, a line break or a character beyond ASCII; remove it",
+            Self::NotATokenPrefix => "use letters, digits and -_~+/, as the tokens begin",
+            Self::NotAUrl => {
+                "is not a URL; give http:// or https:// with a host, no query and no user"
+            }
+            Self::NotAnOrigin => "is not an origin; give https://host in lower case, or * alone",
+            Self::NotForAccess => {
+                "has no meaning on a route of this access; remove it, or change access"
+            }
+            Self::NotInRange(min, max) => {
+                return write!(f, "must be a whole number, {min} to {max}");
+            }
+            Self::NotOneOf(names) => return write!(f, "must be one of: {names}"),
+            Self::NotWithAfter => {
+                "is known only after the response; remove it, or use timing exact"
+            }
+            Self::NotWithMemcached => {
+                "a memcached has no scripts and no lists; use fixed_window for a limit, remove the \
+                 rest, or use a Redis"
+            }
+            Self::Shadowed => {
+                "an earlier route takes every request of this one; move this one before it"
+            }
+            Self::TokenPrefix => {
+                "an earlier issuer takes every opaque token of this one; move this one before it"
+            }
+            Self::Unknown => "unknown setting; see docs/configuration.md",
+            Self::UnreachablePath => {
+                "no request can have this path; give /path, /path/{name} or /path/*, unencoded"
+            }
+            Self::UnsafeName => "use 1 to 64 letters, digits, - and _",
+        })
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,49 @@
+//! `IDENTITY_FIELDS`: the names of the header fields that identify the caller.
+
+use super::error::ConfigErrorKind;
+use super::object::ObjectReader;
+use super::settings::SettingsReader;
+use crate::policy::identity::IdentityFields;
+use crate::request::field_names;
+
+/// Reads the setting. `assertion_field` is the field of the signed assertion, which is taken.
+pub(super) fn read(
+    settings: &mut SettingsReader<'_>,
+    assertion_field: Option<&String>,
+) -> IdentityFields {
+    let fields = settings.object("IDENTITY_FIELDS").map(read_object).unwrap_or_default();
+    let mut taken: Vec<&String> = assertion_field.into_iter().collect();
+    for name in fields.names() {
+        if !field_names::is_available(name) {
+            settings.add_error(format!("IDENTITY_FIELDS: {name}"), ConfigErrorKind::NotAField);
+        }
+        if taken.contains(&name) {
+            settings.add_error(format!("IDENTITY_FIELDS: {name}"), ConfigErrorKind::Duplicate);
+        }
+        taken.push(name);
+    }
+    fields
+}
+
+fn read_object(mut object: ObjectReader<'_, '_>) -> IdentityFields {
+    let mut fields = IdentityFields::default();
+    for (member, name) in [
+        ("subject", &mut fields.subject),
+        ("scope", &mut fields.scope),
+        ("session", &mut fields.session),
+        ("client", &mut fields.client),
+    ] {
+        if let Some(text) = object.text(member) {
+            *name = text;
+        }
+    }
+    if let Some(mut claims) = object.object("claims") {
+        for claim in claims.names() {
+            let name = claims.text(&claim);
+            fields.claims.extend(name.map(|name| (claim, name)));
+        }
+        claims.finish();
+    }
+    object.finish();
+    fields
+}

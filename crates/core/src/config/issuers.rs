@@ -1,0 +1,197 @@
+//! `ISSUERS`: whose tokens are accepted, and how they are verified.
+
+use super::error::ConfigErrorKind;
+use super::object::ObjectReader;
+use super::settings::SettingsReader;
+use crate::jose::algorithm::Algorithm;
+use crate::jose::jwks::{Jwks, KeyFault, KeySource};
+use crate::policy::introspection::{ClientAuth, Introspection};
+use crate::policy::issuer::{Issuer, KeyLocation, TokenType};
+use crate::secret::Secret;
+use crate::url::is_url;
+
+/// Reads the setting.
+pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Issuer> {
+    let mut issuers: Vec<Issuer> = Vec::new();
+    for entry in settings.required_list("ISSUERS") {
+        let Some(mut object) = settings.entry(entry) else {
+            continue;
+        };
+        let issuer = issuer(&mut object, &issuers);
+        object.finish();
+        issuers.extend(issuer);
+    }
+    issuers
+}
+
+/// Reads one issuer. `earlier` are those before it in the list.
+fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issuer> {
+    object.require(&["issuer", "audience"]);
+    let (issuer, audience) = (object.nonempty_text("issuer"), object.nonempty_text("audience"));
+    let scope_claim = object.nonempty_text("scope_claim").unwrap_or_else(|| "scope".to_owned());
+    let leeway_seconds = object.number("leeway_seconds", 0, LEEWAY_SECONDS_MAX).unwrap_or(30);
+    let sessions_in_store = object.flag("sessions_in_store");
+    if sessions_in_store && !object.settings.has_scripts() {
+        object.add_error("sessions_in_store", ConfigErrorKind::NotWithMemcached);
+    }
+    let token_type = object.one_of("token_type", &TokenType::NAMES).unwrap_or_default();
+    let algorithms = algorithms(object);
+    let has_introspection = object.has("introspection");
+    let introspection = object.object("introspection").and_then(introspection);
+    let keys = key_location(object, algorithms.as_deref(), has_introspection);
+    let issuer = Issuer {
+        issuer: issuer?,
+        audience: audience?,
+        algorithms: algorithms?,
+        keys,
+        token_type,
+        leeway_seconds: leeway_seconds.into(),
+        scope_claim,
+        sessions_in_store,
+        introspection,
+    };
+    check_against_earlier(object, &issuer, earlier);
+    // A malformed issuer is left out, so that it causes no errors in later entries.
+    let place = object.place().to_owned();
+    (!object.settings.has_error(&place)).then_some(issuer)
+}
+
+/// Adds an error if no token could ever be of this issuer, because an earlier one takes it.
+fn check_against_earlier(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, earlier: &[Issuer]) {
+    // One issuer may have an entry for its JWTs and one for its opaque tokens.
+    let duplicate = |other: &Issuer| {
+        other.issuer == issuer.issuer && other.keys.is_some() == issuer.keys.is_some()
+    };
+    if earlier.iter().any(duplicate) {
+        object.add_error("issuer", ConfigErrorKind::Duplicate);
+    }
+    if let (None, Some(introspection)) = (&issuer.keys, &issuer.introspection) {
+        let takes_all = |other: &Issuer| {
+            let other = other.introspection.as_ref().filter(|_| other.keys.is_none());
+            other.is_some_and(|other| introspection.token_prefix.starts_with(&other.token_prefix))
+        };
+        if earlier.iter().any(takes_all) {
+            object.add_error("introspection.token_prefix", ConfigErrorKind::TokenPrefix);
+        }
+    }
+}
+
+/// Reads the algorithms. Returns `None` if one is unknown.
+fn algorithms(object: &mut ObjectReader<'_, '_>) -> Option<Vec<Algorithm>> {
+    if !object.has("algorithms") {
+        return Some(Vec::new());
+    }
+    let mut algorithms = Some(Vec::new());
+    for (place, name) in object.texts("algorithms")?.iter().enumerate() {
+        let Some(algorithm) = Algorithm::parse(name) else {
+            let names = Algorithm::ALL.map(Algorithm::name).join(", ");
+            object.add_error(&format!("algorithms[{place}]"), ConfigErrorKind::NotOneOf(names));
+            algorithms = None;
+            continue;
+        };
+        algorithms.iter_mut().for_each(|all| all.push(algorithm));
+    }
+    algorithms
+}
+
+/// Reads the location of the issuer's keys. Returns `None` for an issuer of opaque tokens.
+fn key_location(
+    object: &mut ObjectReader<'_, '_>,
+    algorithms: Option<&[Algorithm]>,
+    has_introspection: bool,
+) -> Option<KeyLocation> {
+    let members = ["jwks_url", "metadata_url", "jwks", "jwks_variable"];
+    let count = members.into_iter().filter(|member| object.has(member)).count();
+    let (jwks_url, metadata_url) = (object.text("jwks_url"), object.text("metadata_url"));
+    let (jwks, variable) = (object.value("jwks"), object.text("jwks_variable"));
+    let none = algorithms.is_some_and(<[_]>::is_empty);
+    let opaque = count == 0 && has_introspection && none;
+    if count != 1 && !opaque {
+        let place = object.place().to_owned();
+        object.settings.add_error(place, ConfigErrorKind::KeysUnclear);
+        return None;
+    }
+    if opaque {
+        return None;
+    }
+    if none {
+        object.add_error("algorithms", ConfigErrorKind::Empty);
+    }
+    if variable.is_none() && algorithms.unwrap_or_default().iter().any(|alg| alg.is_secret()) {
+        object.add_error("algorithms", ConfigErrorKind::Key(KeyFault::SecretPublished));
+    }
+    for (name, url) in [("jwks_url", &jwks_url), ("metadata_url", &metadata_url)] {
+        if url.as_ref().is_some_and(|url| !is_url(url)) {
+            object.add_error(name, ConfigErrorKind::NotAUrl);
+        }
+    }
+    let (name, text, source) = match (jwks_url, metadata_url, jwks, variable) {
+        (Some(url), ..) => return Some(KeyLocation::Url(url)),
+        (_, Some(url), ..) => return Some(KeyLocation::Metadata(url)),
+        (.., Some(set), _) => (object.at("jwks"), set.to_string(), KeySource::Published),
+        (.., variable) => {
+            let variable = variable?;
+            let text = object.settings.required(&variable)?;
+            (variable, text, KeySource::Secret)
+        }
+    };
+    inline_keys(object.settings, &name, &text, algorithms?, source)
+}
+
+/// Reads a key set, which is at the place `name`.
+fn inline_keys(
+    settings: &mut SettingsReader<'_>,
+    name: &str,
+    text: &str,
+    algorithms: &[Algorithm],
+    source: KeySource,
+) -> Option<KeyLocation> {
+    match Jwks::parse(text, algorithms, source) {
+        Ok((jwks, faults)) => {
+            let keys = jwks.keys();
+            if keys.is_empty() && faults.is_empty() {
+                settings.add_error(format!("{name}.keys"), ConfigErrorKind::Empty);
+            }
+            for (key, fault) in faults {
+                settings.add_error(format!("{name}.keys[{key}]"), ConfigErrorKind::Key(fault));
+            }
+            let kids: Vec<_> = keys.iter().map(|key| &key.kid).collect();
+            if kids.iter().enumerate().any(|(at, kid)| kids.iter().take(at).any(|k| k == kid)) {
+                settings.add_error(format!("{name}.keys: kid"), ConfigErrorKind::Duplicate);
+            }
+            Some(KeyLocation::Inline(jwks))
+        }
+        Err(error) => {
+            settings.add_error(name, ConfigErrorKind::Malformed(format!("{error:?}")));
+            None
+        }
+    }
+}
+
+fn introspection(mut object: ObjectReader<'_, '_>) -> Option<Introspection> {
+    object.require(&["url", "client_id", "client_secret_variable"]);
+    let (url, client_id) = (object.text("url"), object.nonempty_text("client_id"));
+    if url.as_ref().is_some_and(|url| !is_url(url)) {
+        object.add_error("url", ConfigErrorKind::NotAUrl);
+    }
+    let token_prefix = object.text("token_prefix").unwrap_or_default();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_~+/".contains(&b);
+    if !token_prefix.bytes().all(fits) {
+        object.add_error("token_prefix", ConfigErrorKind::NotATokenPrefix);
+    }
+    let variable = object.text("client_secret_variable");
+    let secret = variable.and_then(|name| object.settings.required(&name));
+    let client_auth: Option<ClientAuth> = object.one_of("client_auth", &ClientAuth::NAMES);
+    let revocations_in_store = object.flag("revocations_in_store");
+    object.finish();
+    Some(Introspection {
+        url: url?,
+        client_id: client_id?,
+        client_secret: Secret::new(secret.unwrap_or_default()),
+        client_auth: client_auth.unwrap_or_default(),
+        revocations_in_store,
+        token_prefix,
+    })
+}
+
+const LEEWAY_SECONDS_MAX: u32 = 300;

@@ -1,0 +1,129 @@
+//! `LIMITS`, and the `limit` of a route.
+
+use super::error::ConfigErrorKind;
+use super::object::ObjectReader;
+use super::settings::{SettingsReader, is_safe_name};
+use crate::policy::limit::{Algorithm, Limit, LimitBy, LimitOutage, LimitTiming, Plans};
+use crate::request::syntax::is_token;
+use serde_json::Value;
+
+/// Reads the limits that routes share.
+pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Limit> {
+    let mut limits: Vec<Limit> = Vec::new();
+    for entry in settings.list("LIMITS") {
+        let Some(mut object) = settings.entry(entry) else {
+            continue;
+        };
+        object.require(&["name"]);
+        let name = object.text("name");
+        if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
+            object.add_error("name", ConfigErrorKind::UnsafeName);
+        }
+        if limits.iter().any(|other| Some(&other.name) == name.as_ref()) {
+            object.add_error("name", ConfigErrorKind::Duplicate);
+        }
+        limits.push(read_object(object, name.unwrap_or_default()));
+    }
+    limits
+}
+
+/// Reads one limit, which is called `name`.
+pub(super) fn read_object(mut object: ObjectReader<'_, '_>, name: String) -> Limit {
+    object.require(&["quota", "window_seconds", "by"]);
+    let quota = object.number("quota", 1, QUOTA_MAX).unwrap_or(QUOTA_MAX);
+    let window_seconds = object.number("window_seconds", 1, 86_400).unwrap_or(1);
+    let burst = object.number("burst", 1, QUOTA_MAX);
+    let local_quota = object.number("local_quota", 1, QUOTA_MAX);
+    let algorithm = algorithm(&mut object, burst);
+    let by = limit_by(&mut object);
+    let (shadow, headers) = (object.flag("shadow"), object.flag("headers"));
+    let timing = object.one_of("timing", &LimitTiming::NAMES).unwrap_or_default();
+    if timing == LimitTiming::After {
+        for (member, set) in [("headers", headers), ("shadow", shadow)] {
+            if set {
+                object.add_error(member, ConfigErrorKind::NotWithAfter);
+            }
+        }
+    }
+    let plans = object.object("plans").map(plans);
+    let on_store_outage: LimitOutage =
+        object.one_of("on_store_outage", &LimitOutage::NAMES).unwrap_or_default();
+    object.finish();
+    Limit {
+        name,
+        algorithm: algorithm.unwrap_or_default(),
+        quota,
+        window_seconds,
+        burst,
+        by,
+        plans,
+        shadow,
+        headers,
+        on_store_outage,
+        local_quota,
+        timing,
+    }
+}
+
+/// Reads the algorithm. Returns `None` if it is missing or unknown.
+fn algorithm(object: &mut ObjectReader<'_, '_>, burst: Option<u32>) -> Option<Algorithm> {
+    let missing = !object.has("algorithm");
+    let algorithm = object.one_of("algorithm", &Algorithm::NAMES);
+    if let Some(algorithm) = algorithm.or_else(|| missing.then(Algorithm::default)) {
+        if burst.is_some() && !algorithm.has_burst() {
+            object.add_error("burst", ConfigErrorKind::NoBurst);
+        }
+        if algorithm != Algorithm::FixedWindow && !object.settings.has_scripts() {
+            object.add_error("algorithm", ConfigErrorKind::NotWithMemcached);
+        }
+    }
+    algorithm
+}
+
+/// Reads one part of the key, or a list of parts.
+fn limit_by(object: &mut ObjectReader<'_, '_>) -> Vec<LimitBy> {
+    let values = match object.value("by") {
+        None => return Vec::new(),
+        Some(Value::Array(values)) => values,
+        Some(value) => vec![value],
+    };
+    if values.is_empty() {
+        object.add_error("by", ConfigErrorKind::Empty);
+    }
+    let mut parts: Vec<LimitBy> = Vec::new();
+    for value in values {
+        match value.as_str().and_then(LimitBy::parse) {
+            None => object.add_error("by", ConfigErrorKind::NotOneOf(LimitBy::NAMES.to_owned())),
+            Some(part) if parts.contains(&part) => {
+                object.add_error("by", ConfigErrorKind::Duplicate);
+            }
+            Some(LimitBy::Header(name)) if !is_token(&name) => {
+                object.add_error("by", ConfigErrorKind::NotAField);
+            }
+            Some(part) => parts.push(part),
+        }
+    }
+    parts
+}
+
+fn plans(mut object: ObjectReader<'_, '_>) -> Plans {
+    object.require(&["claim", "quotas"]);
+    let claim = object.nonempty_text("claim").unwrap_or_default();
+    let mut quotas = Vec::new();
+    let mut none = false;
+    if let Some(mut plans) = object.object("quotas") {
+        none = plans.names().is_empty();
+        for plan in plans.names() {
+            let quota = plans.number(&plan, 1, QUOTA_MAX);
+            quotas.extend(quota.map(|quota| (plan, quota)));
+        }
+        plans.finish();
+    }
+    if none {
+        object.add_error("quotas", ConfigErrorKind::Empty);
+    }
+    object.finish();
+    Plans { claim, quotas }
+}
+
+const QUOTA_MAX: u32 = 1_000_000;

@@ -1,0 +1,16 @@
+//! `LOG`, `SERVER_TIMING` and `METRICS_SECONDS`.
+
+use super::error::ConfigErrorKind;
+use super::settings::SettingsReader;
+use crate::policy::observability::{LogPolicy, Observability};
+
+/// Reads the settings.
+pub(super) fn read(settings: &mut SettingsReader<'_>) -> Observability {
+    let log = settings.one_of("LOG", &LogPolicy::NAMES).unwrap_or(LogPolicy::All);
+    let server_timing = settings.flag("SERVER_TIMING");
+    let metrics_seconds = settings.number("METRICS_SECONDS", 0, 0, 3_600);
+    if metrics_seconds > 0 && !settings.has_scripts() {
+        settings.add_error("METRICS_SECONDS", ConfigErrorKind::NotWithMemcached);
+    }
+    Observability { log, server_timing, metrics_seconds }
+}

@@ -1,0 +1,220 @@
+//! `ROUTES`: which requests are accepted, what they require, and where they go.
+
+use super::error::ConfigErrorKind;
+use super::object::ObjectReader;
+use super::settings::{SettingsReader, is_safe_name};
+use super::{addresses, cors, limits};
+use crate::policy::cors::Cors;
+use crate::policy::limit::{Limit, LimitBy};
+use crate::policy::path::Pattern;
+use crate::policy::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
+use crate::request::syntax::{is_cookie_name, is_method, is_scope};
+use crate::url::BaseUrl;
+use serde_json::Value;
+
+/// Reads the setting. `default_cors` is for routes without a `cors`; `has_assertion` says whether
+/// assertions can be signed; `shared` are the limits that routes name.
+pub(super) fn read(
+    settings: &mut SettingsReader<'_>,
+    default_cors: Option<&Cors>,
+    has_assertion: bool,
+    shared: &[Limit],
+) -> Vec<Route> {
+    let (mut routes, mut names) = (Vec::<Route>::new(), Vec::new());
+    for entry in settings.required_list("ROUTES") {
+        let Some(mut object) = settings.entry(entry) else {
+            continue;
+        };
+        let route = route(&mut object, has_assertion, shared, &mut names);
+        if let Some(mut route) = route {
+            route.cors = route.cors.or_else(|| default_cors.cloned());
+            if routes.iter().any(|earlier| earlier.covers(&route)) {
+                let place = object.place().to_owned();
+                object.settings.add_error(place, ConfigErrorKind::Shadowed);
+            }
+            routes.push(route);
+        }
+        object.finish();
+    }
+    routes
+}
+
+/// Reads one route, and adds its name to `names`.
+fn route(
+    object: &mut ObjectReader<'_, '_>,
+    has_assertion: bool,
+    shared: &[Limit],
+    names: &mut Vec<String>,
+) -> Option<Route> {
+    object.require(&["name", "path", "access"]);
+    let name = route_name(object, names);
+    let methods = object.texts("methods").unwrap_or_default();
+    if !methods.iter().all(|method| is_method(method)) {
+        object.add_error("methods", ConfigErrorKind::NotAMethod);
+    }
+    let (scopes, scopes_any) = (scopes(object, "scopes"), scopes(object, "scopes_any"));
+    let claims = claims(object);
+    let require = object.one_of("require", &TokenRequirement::NAMES);
+    let on_store_outage = object.one_of("on_store_outage", &StoreOutage::NAMES);
+    let cookie = object.text("cookie");
+    if cookie.as_ref().is_some_and(|name| !is_cookie_name(name)) {
+        object.add_error("cookie", ConfigErrorKind::NotACookie);
+    }
+    let forward_token = object.optional_flag("forward_token");
+    let assertion = object.flag("assertion");
+    if assertion && !has_assertion {
+        object.add_error("assertion", ConfigErrorKind::AssertionUnset);
+    }
+    let access = object.one_of("access", &Access::NAMES);
+    let unprotected = access.is_some_and(|access| access != Access::Protected);
+    if unprotected {
+        for (member, set) in [
+            ("scopes", !scopes.is_empty()),
+            ("scopes_any", !scopes_any.is_empty()),
+            ("claims", !claims.is_empty()),
+            ("require", require.is_some()),
+            ("on_store_outage", on_store_outage.is_some()),
+            ("cookie", cookie.is_some()),
+            ("forward_token", forward_token.is_some()),
+            ("assertion", assertion),
+        ] {
+            if set {
+                object.add_error(member, ConfigErrorKind::NotForAccess);
+            }
+        }
+    }
+    let cost = object.number("cost", 1, 1_000_000).unwrap_or(1);
+    let limits = route_limits(object, name.as_deref().unwrap_or_default(), shared);
+    check_limits(object, &limits, cost, unprotected);
+    let deadline_ms_max = if access == Some(Access::Auth) { 60_000 } else { 300_000 };
+    let deadline_ms = object.number("deadline_ms", 1, deadline_ms_max);
+    let endpoint: Option<Endpoint> = object.one_of("endpoint", &Endpoint::NAMES);
+    if endpoint.is_some() && access.is_some_and(|access| access != Access::Auth) {
+        object.add_error("endpoint", ConfigErrorKind::NotForAccess);
+    }
+    let addresses = object.object("addresses").map(addresses::read_object);
+    let cors = object.object("cors").map(cors::read_object);
+    let upstream = object.text("upstream").map(|text| BaseUrl::parse(&text));
+    match upstream {
+        Some(None) => object.add_error("upstream", ConfigErrorKind::NotAUrl),
+        Some(Some(_)) if access == Some(Access::Auth) => {
+            object.add_error("upstream", ConfigErrorKind::NotForAccess);
+        }
+        _ => {}
+    }
+    let pattern = object.text("path").map(|path| Pattern::parse(&path));
+    if let Some(None) = pattern {
+        object.add_error("path", ConfigErrorKind::UnreachablePath);
+    }
+    Some(Route {
+        name: name?,
+        access: access?,
+        methods,
+        pattern: pattern??,
+        scopes,
+        scopes_any,
+        claims,
+        require: require.unwrap_or(TokenRequirement::Record),
+        limits,
+        cost,
+        on_store_outage: on_store_outage.unwrap_or_default(),
+        addresses,
+        deadline_ms,
+        endpoint,
+        upstream: upstream.flatten(),
+        cookie,
+        forward_token: forward_token.unwrap_or_default(),
+        assertion,
+        cors,
+    })
+}
+
+/// Reads the name, which must be unique, and adds it to `names`.
+fn route_name(object: &mut ObjectReader<'_, '_>, names: &mut Vec<String>) -> Option<String> {
+    let name = object.text("name");
+    if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
+        object.add_error("name", ConfigErrorKind::UnsafeName);
+    }
+    if name.as_ref().is_some_and(|name| names.contains(name)) {
+        object.add_error("name", ConfigErrorKind::Duplicate);
+    }
+    names.extend(name.clone());
+    name
+}
+
+fn scopes(object: &mut ObjectReader<'_, '_>, member: &str) -> Vec<String> {
+    let scopes = object.texts(member).unwrap_or_default();
+    if !scopes.iter().all(|scope| is_scope(scope)) {
+        object.add_error(member, ConfigErrorKind::NotAScope);
+    }
+    scopes
+}
+
+/// Reads the route's own limit, which has the route's name, and the shared limits that it names.
+fn route_limits(object: &mut ObjectReader<'_, '_>, route: &str, shared: &[Limit]) -> Vec<Limit> {
+    let own = object.object("limit").map(|mut limit| {
+        if limit.value("name").is_some() {
+            limit.add_error("name", ConfigErrorKind::NamedByRoute);
+        }
+        limits::read_object(limit, route.to_owned())
+    });
+    if own.is_some() && shared.iter().any(|other| other.name == route) {
+        object.add_error("name", ConfigErrorKind::Duplicate);
+    }
+    let mut limits = Vec::from_iter(own);
+    for (at, name) in object.texts("limits").unwrap_or_default().iter().enumerate() {
+        match shared.iter().find(|limit| limit.name == *name) {
+            Some(limit) if limits.contains(limit) => {
+                object.add_error(&format!("limits[{at}]"), ConfigErrorKind::Duplicate);
+            }
+            Some(limit) => limits.push(limit.clone()),
+            // A malformed limit has errors of its own.
+            None if object.settings.has_error("LIMITS") => {}
+            None => object.add_error(&format!("limits[{at}]"), ConfigErrorKind::NoSuchLimit),
+        }
+    }
+    limits
+}
+
+/// Adds an error for each limit that the route can't use: one that needs a token on an unprotected
+/// route, or one that never admits the route's cost.
+fn check_limits(object: &mut ObjectReader<'_, '_>, limits: &[Limit], cost: u32, unprotected: bool) {
+    for limit in limits {
+        let needs_token = limit.by.iter().any(LimitBy::needs_token) || limit.plans.is_some();
+        if needs_token && unprotected {
+            let place = format!("{}: limit {}", object.place(), limit.name);
+            object.settings.add_error(place, ConfigErrorKind::NotForAccess);
+        }
+        // A malformed limit has errors of its own.
+        let settings = &object.settings;
+        let valid = !settings.has_error(&object.at("limit")) && !settings.has_error("LIMITS");
+        if valid && (1..cost).contains(&limit.smallest_burst()) {
+            object.add_error(&format!("cost: limit {}", limit.name), ConfigErrorKind::AboveQuota);
+        }
+    }
+}
+
+/// Reads the required claims, each with its allowed values.
+fn claims(object: &mut ObjectReader<'_, '_>) -> Vec<(String, Vec<Value>)> {
+    let mut claims = Vec::new();
+    let members = match object.value("claims") {
+        None => return claims,
+        Some(Value::Object(members)) => members,
+        Some(_) => {
+            object.add_error("claims", ConfigErrorKind::NotA("an object"));
+            return claims;
+        }
+    };
+    for (name, value) in members {
+        let allowed = match value {
+            Value::Array(values) => values,
+            value => vec![value],
+        };
+        let scalar = |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
+        if allowed.is_empty() || !allowed.iter().all(scalar) {
+            object.add_error(&format!("claims.{name}"), ConfigErrorKind::NotAClaim);
+        }
+        claims.push((name, allowed));
+    }
+    claims
+}

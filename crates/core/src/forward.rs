@@ -1,0 +1,8 @@
+//! What a permitted request takes along: its target, and the header fields that identify the caller.
+
+pub(crate) mod assertion;
+pub(crate) mod headers;
+pub(crate) mod identity;
+pub(crate) mod permit;
+pub(crate) mod session;
+pub(crate) mod traceparent;

@@ -1,0 +1,94 @@
+//! The signed assertion of the caller's identity.
+
+use super::permit::Permit;
+use crate::policy::assertion::Assertion;
+use crate::time::UnixSeconds;
+use crate::token::claims::Claims;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+impl<'p> Permit<'p> {
+    /// Returns the text to sign before the request is forwarded, if its route requires an assertion.
+    pub fn assertion_input(
+        &self,
+        request_id: &str,
+        now: UnixSeconds,
+    ) -> Option<(&'p Assertion, String)> {
+        let assertion = self.policy.assertion.as_ref().filter(|_| self.route.assertion)?;
+        let claims = self.verified.as_ref()?.claims();
+        Some((assertion, assertion.signing_input(claims, request_id, now)))
+    }
+}
+
+impl Assertion {
+    /// Returns the text to sign: the first two segments of the JWT.
+    fn signing_input(&self, claims: &Claims, request_id: &str, now: UnixSeconds) -> String {
+        let header = json!({
+            "alg": self.algorithm.name(), "kid": self.kid, "typ": "portcullis-assertion+jwt",
+        });
+        let mut payload = json!({
+            "iss": self.issuer,
+            "aud": self.audience,
+            "iat": now.0,
+            "exp": now.plus(self.seconds.into()).0,
+            "jti": request_id,
+            "sub": claims.sub,
+            "scope": claims.scope,
+            "sub_iss": claims.iss,
+        });
+        for (name, value) in [("sid", &claims.sid), ("client_id", &claims.client_id)] {
+            if let (Some(members), Some(value)) = (payload.as_object_mut(), value) {
+                members.insert(name.to_owned(), value.clone().into());
+            }
+        }
+        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!("{}.{}", encode(header), encode(payload))
+    }
+
+    /// Returns the whole JWT.
+    pub fn compact(signing_input: &str, signature: &[u8]) -> String {
+        format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixtures::policy_with;
+    use crate::token::record::TokenRecord;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"e1","alg":"EdDSA",
+        "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    const ASSERTION: &str = r#"{"issuer":"https://a.example","audience":"inner"}"#;
+
+    #[test]
+    fn assertion_states_the_caller_and_its_lifetime() {
+        let policy = policy_with(&[("ASSERTION", ASSERTION), ("ASSERTION_KEY", KEY)]);
+        let assertion = policy.assertion.unwrap();
+        let record =
+            TokenRecord { sub: "alice".into(), scope: "a".into(), ..TokenRecord::default() };
+        let claims = record.claims("https://issuer.example").unwrap();
+        let input = assertion.signing_input(&claims, "id", UnixSeconds(100));
+        let parts: Vec<Value> = input
+            .split('.')
+            .map(|part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap())
+            .collect();
+        assert_eq!(
+            parts,
+            [
+                json!({ "alg": "EdDSA", "kid": "e1", "typ": "portcullis-assertion+jwt" }),
+                json!({
+                    "iss": "https://a.example", "aud": "inner", "iat": 100, "exp": 160, "jti": "id",
+                    "sub": "alice", "sub_iss": "https://issuer.example", "scope": "a",
+                }),
+            ]
+        );
+        let secret = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+        assert!(assertion.jwks().contains("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"));
+        assert!(!assertion.jwks().contains(secret) && !format!("{assertion:?}").contains(secret));
+    }
+}

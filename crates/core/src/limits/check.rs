@@ -1,0 +1,194 @@
+//! A limit as it applies to one request: the key that it counts, the store's command, and the
+//! decision.
+
+use super::local::LocalCount;
+use crate::policy::limit::{Limit, LimitBy};
+use crate::request::head::RequestHead;
+use crate::token::claims::Claims;
+use redis_rest::{Command, Reply};
+use serde_json::Value;
+
+/// The script that counts one request. The store runs it atomically.
+pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
+
+/// The script's SHA-1, by which `EVALSHA` calls it.
+pub const LIMIT_SCRIPT_SHA1: &str = "8ef2e7387e53a0c7e0a7464363547ee7cff77d0d";
+
+/// A limit that applies to a request.
+#[derive(Clone, Debug)]
+pub struct LimitCheck<'p> {
+    /// The limit.
+    pub limit: &'p Limit,
+    /// The store's key of the limit's state.
+    pub store_key: String,
+    /// The hash of the counted key.
+    pub key: [u8; 32],
+    /// The quota that applies.
+    pub quota: u32,
+    /// The cost of the request.
+    pub cost: u32,
+}
+
+/// One bucket of a limit. Requests with the same key, quota and cost are admitted or refused
+/// together.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct BucketKey {
+    /// The hash of the counted key.
+    pub key: [u8; 32],
+    /// The quota that applies.
+    pub quota: u32,
+    /// The cost of the request.
+    pub cost: u32,
+}
+
+/// A limit's decision on one request.
+#[derive(Clone, Debug)]
+pub struct LimitDecision<'p> {
+    /// The limit.
+    pub limit: &'p Limit,
+    /// The bucket that the decision is for.
+    pub bucket_key: BucketKey,
+    /// The quota that applies.
+    pub quota: u32,
+    /// Whether the store decided, and not an isolate.
+    pub by_store: bool,
+    /// Whether the request is within the limit.
+    pub admitted: bool,
+    /// How much is left, if that is known.
+    pub left: Option<u64>,
+    /// The time until this request would be admitted.
+    pub wait_ms: u64,
+    /// The time until more is left.
+    pub more_ms: u64,
+}
+
+/// The parts of a request that limits can count.
+pub(crate) struct LimitInput<'a> {
+    pub(crate) head: &'a RequestHead<'a>,
+    pub(crate) address: &'a str,
+    pub(crate) route: &'a str,
+    pub(crate) claims: Option<&'a Claims>,
+}
+
+impl Limit {
+    /// Returns the counted key of a request. A line break ends each part: no header field can contain
+    /// one, and in a claim it is escaped.
+    pub(crate) fn key(&self, input: &LimitInput<'_>) -> String {
+        let mut key = String::new();
+        for by in &self.by {
+            let claims = input.claims;
+            let (issuer, name) = match by {
+                LimitBy::Address => ("", input.address.to_owned()),
+                LimitBy::Route => ("", input.route.to_owned()),
+                LimitBy::Header(name) => {
+                    ("", input.head.header(name).unwrap_or_default().to_owned())
+                }
+                LimitBy::Subject => with_issuer(claims, |claims| Some(claims.sub.clone())),
+                LimitBy::Client => with_issuer(claims, |claims| claims.client_id.clone()),
+                LimitBy::Session => with_issuer(claims, |claims| claims.sid.clone()),
+                LimitBy::Claim(name) => {
+                    with_issuer(claims, |claims| claims.others.get(name).map(plain))
+                }
+            };
+            let name = name.replace('\\', "\\\\").replace('\n', "\\n");
+            for part in [issuer, &name] {
+                key.push_str(part);
+                key.push('\n');
+            }
+        }
+        key
+    }
+
+    /// Returns the quota for a token's claims.
+    pub(crate) fn quota_for(&self, claims: Option<&Claims>) -> u32 {
+        let planned = self.plans.as_ref().and_then(|plans| {
+            let plan = plain(claims?.others.get(&plans.claim)?);
+            plans.quotas.iter().find(|(name, _)| *name == plan).map(|(_, quota)| *quota)
+        });
+        planned.unwrap_or(self.quota)
+    }
+}
+
+impl<'p> LimitCheck<'p> {
+    /// Returns the store's command that counts the request.
+    pub fn command(&self) -> Command {
+        let limit = self.limit;
+        Command::new("EVALSHA")
+            .arg(LIMIT_SCRIPT_SHA1)
+            .arg(1)
+            .arg(&self.store_key)
+            .arg(limit.algorithm.name())
+            .arg(self.quota)
+            .arg(u64::from(limit.window_seconds) * 1000)
+            .arg(self.cost)
+            .arg(limit.burst_of(self.quota))
+    }
+
+    /// Reads the script's reply. Returns `None` if it is malformed.
+    pub fn decision(&self, reply: &Reply) -> Option<LimitDecision<'p>> {
+        let Reply::Array(fields) = reply else {
+            return None;
+        };
+        let number = |field: &Reply| match field {
+            Reply::Integer(number) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        match fields.as_slice() {
+            [Reply::Integer(admitted @ (0 | 1)), left, wait, more] => Some(LimitDecision {
+                limit: self.limit,
+                bucket_key: self.bucket_key(),
+                quota: self.quota,
+                by_store: true,
+                admitted: *admitted == 1,
+                left: Some(number(left)?),
+                wait_ms: number(wait)?.min(WAIT_MS_MAX),
+                more_ms: number(more)?.min(WAIT_MS_MAX),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Returns the decision on a request that an isolate counted.
+    pub fn local_decision(&self, count: LocalCount) -> LimitDecision<'p> {
+        let (admitted, left, wait_ms) = match count {
+            LocalCount::Admitted { left } => (true, left, 0),
+            LocalCount::Refused { wait_ms } => (false, Some(0), wait_ms),
+        };
+        LimitDecision {
+            limit: self.limit,
+            bucket_key: self.bucket_key(),
+            quota: self.quota,
+            by_store: false,
+            admitted,
+            left,
+            wait_ms,
+            more_ms: wait_ms,
+        }
+    }
+
+    /// Returns the bucket that the request is counted in.
+    pub fn bucket_key(&self) -> BucketKey {
+        BucketKey { key: self.key, quota: self.quota, cost: self.cost }
+    }
+}
+
+/// Returns a claim with its issuer, because two issuers may use the same names.
+fn with_issuer(
+    claims: Option<&Claims>,
+    name: impl Fn(&Claims) -> Option<String>,
+) -> (&str, String) {
+    match claims {
+        Some(claims) => (&claims.iss, name(claims).unwrap_or_default()),
+        None => ("", String::new()),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Two windows of a day each. No limit causes a longer wait, whatever a store replies.
+const WAIT_MS_MAX: u64 = 2 * 86_400_000;
+
+#[cfg(test)]
+mod tests;

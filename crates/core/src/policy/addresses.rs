@@ -1,0 +1,130 @@
+//! Address rules: which client addresses are refused, and which ones limits do not count.
+
+use crate::refusal::Denial;
+use std::net::IpAddr;
+
+/// Lists of networks.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Addresses {
+    /// Refused networks.
+    pub deny: Vec<Network>,
+    /// If not empty, all other networks are refused.
+    pub allow: Vec<Network>,
+    /// Networks that limits do not count.
+    pub unlimited: Vec<Network>,
+}
+
+/// An address with a prefix length: `192.0.2.0/24`, `2001:db8::/32`, or one address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Network {
+    address: u128,
+    mask: u128,
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let malformed = || format!("{text} is not an address or a network such as 192.0.2.0/24");
+        let (address, bits) =
+            text.split_once('/').map_or((text.as_str(), None), |(a, b)| (a, Some(b)));
+        let address: IpAddr = address.parse().map_err(|_| malformed())?;
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        let bits: u32 = bits.map_or(Ok(bits_max), str::parse).map_err(|_| malformed())?;
+        if bits > bits_max {
+            return Err(malformed());
+        }
+        let host_bits = bits_max - bits;
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        let address = number(address);
+        if address & !mask != 0 {
+            return Err(format!("{text} has bits set beyond its /{bits}"));
+        }
+        Ok(Self { address, mask })
+    }
+}
+
+impl Network {
+    fn contains(self, address: IpAddr) -> bool {
+        number(address) & self.mask == self.address
+    }
+}
+
+/// Maps IPv4 addresses to IPv6, so that a client is the same by either.
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().into(),
+        IpAddr::V6(address) => address.into(),
+    }
+}
+
+impl Addresses {
+    /// Rejects a request from a denied address. If `deny` or `allow` is not empty, a request without
+    /// a known address is rejected, too.
+    pub(crate) fn check(&self, address: Option<IpAddr>) -> Result<(), Denial> {
+        let on = |list: &[Network]| {
+            address.is_some_and(|address| list.iter().any(|network| network.contains(address)))
+        };
+        let unknown = address.is_none() && !self.deny.is_empty();
+        if unknown || on(&self.deny) || !(self.allow.is_empty() || on(&self.allow)) {
+            return Err(Denial::AddressRefused);
+        }
+        Ok(())
+    }
+
+    /// Returns whether limits count requests from this address.
+    pub(crate) fn is_limited(&self, address: Option<IpAddr>) -> bool {
+        let listed = |address| self.unlimited.iter().any(|network| network.contains(address));
+        !address.is_some_and(listed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn network(text: &str) -> Result<Network, String> {
+        Network::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn network_contains_the_addresses_of_its_prefix() {
+        fn check(text: &str, address: &str, expect: bool) {
+            let contains = network(text).unwrap().contains(address.parse().unwrap());
+            assert_eq!(contains, expect, "{text} {address}");
+        }
+        check("192.0.2.0/24", "192.0.2.255", true);
+        check("192.0.2.0/24", "192.0.3.0", false);
+        check("192.0.2.0/24", "::ffff:192.0.2.7", true);
+        check("192.0.2.1", "192.0.2.1", true);
+        check("192.0.2.1", "192.0.2.2", false);
+        check("0.0.0.0/0", "203.0.113.9", true);
+        check("0.0.0.0/0", "2001:db8::1", false);
+        check("2001:db8::/32", "2001:db8:ffff::1", true);
+        check("2001:db8::/32", "2001:db9::1", false);
+        check("::/0", "2001:db9::1", true);
+        for text in ["192.0.2.0/33", "192.0.2.1/24", "2001:db8::/129", "x", "", "1.2.3.4/", "/8"] {
+            assert!(network(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn address_is_refused_by_deny_and_by_a_missing_allow() {
+        let list = |text: &str| vec![network(text).unwrap()];
+        let here = "192.0.2.1".parse().ok();
+        let refused = Err(Denial::AddressRefused);
+        let deny = Addresses { deny: list("192.0.2.0/24"), ..Addresses::default() };
+        assert_eq!(deny.check(here), refused);
+        assert_eq!(deny.check(None), refused, "an unknown address could be a denied one");
+        let allow = Addresses { allow: list("192.0.2.0/24"), ..Addresses::default() };
+        assert_eq!(allow.check(here), Ok(()));
+        assert_eq!(allow.check("192.0.3.1".parse().ok()), refused);
+        assert_eq!(allow.check(None), refused);
+        let both = Addresses { deny: list("192.0.2.1"), ..allow };
+        assert_eq!(both.check(here), refused, "deny is stronger");
+        let unlimited = Addresses { unlimited: list("192.0.2.1"), ..Addresses::default() };
+        assert!(!unlimited.is_limited(here) && unlimited.is_limited(None));
+    }
+}

@@ -1,0 +1,34 @@
+//! The signed assertion of the caller's identity: a short JWT with the edge's own key, for upstreams
+//! that do not rely on the network alone.
+
+use crate::jose::algorithm::Algorithm;
+use crate::secret::Secret;
+use serde_json::{Map, Value, json};
+
+/// How assertions are made. The host signs them.
+#[derive(Clone, Debug)]
+pub struct Assertion {
+    /// The header field that carries the assertion.
+    pub field: String,
+    /// The algorithm of the key.
+    pub algorithm: Algorithm,
+    /// The private key, as a JWK for the host to import.
+    pub key: Secret,
+    /// The public key, as a JWK for the host to import.
+    pub public_key: String,
+    /// The key's name.
+    pub(crate) kid: String,
+    /// The public key, as the key set publishes it.
+    pub(crate) public: Map<String, Value>,
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    /// The lifetime.
+    pub(crate) seconds: u32,
+}
+
+impl Assertion {
+    /// Returns the key set that verifies assertions.
+    pub(crate) fn jwks(&self) -> String {
+        json!({ "keys": [self.public] }).to_string()
+    }
+}

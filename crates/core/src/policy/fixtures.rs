@@ -1,0 +1,46 @@
+//! Values for the tests of the floors above.
+
+use super::issuer::{Issuer, KeyLocation, TokenType};
+use super::path::Pattern;
+use super::route::{Access, Route, StoreOutage, TokenRequirement};
+use crate::jose::algorithm::Algorithm;
+
+/// An issuer of JWTs.
+pub(crate) fn issuer() -> Issuer {
+    Issuer {
+        issuer: "https://issuer.example".into(),
+        audience: "api".into(),
+        algorithms: vec![Algorithm::EdDsa],
+        keys: Some(KeyLocation::Url("https://issuer.example/jwks".into())),
+        token_type: TokenType::AtJwt,
+        leeway_seconds: 30,
+        scope_claim: "scope".into(),
+        sessions_in_store: false,
+        introspection: None,
+    }
+}
+
+/// A protected route of every path.
+pub(crate) fn route() -> Route {
+    Route {
+        name: "api".into(),
+        access: Access::Protected,
+        methods: Vec::new(),
+        pattern: Pattern::parse("/*").unwrap(),
+        scopes: Vec::new(),
+        scopes_any: Vec::new(),
+        claims: Vec::new(),
+        require: TokenRequirement::Record,
+        limits: Vec::new(),
+        cost: 1,
+        on_store_outage: StoreOutage::Deny,
+        addresses: None,
+        deadline_ms: None,
+        endpoint: None,
+        upstream: None,
+        cookie: None,
+        forward_token: false,
+        assertion: false,
+        cors: None,
+    }
+}

@@ -1,0 +1,182 @@
+//! Rate limits, as routes have them.
+
+/// A rate limit.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limit {
+    /// The name in the store's keys, in logs and in the `RateLimit` fields.
+    pub name: String,
+    /// How requests are counted over time.
+    pub algorithm: Algorithm,
+    /// Requests per window, 1 to 1,000,000.
+    pub quota: u32,
+    /// The window, 1 to 86,400 seconds.
+    pub window_seconds: u32,
+    /// The most requests at once, if the algorithm has a burst; `None` for the quota.
+    pub burst: Option<u32>,
+    /// The parts of the key that is counted.
+    pub by: Vec<LimitBy>,
+    /// Other quotas, by the value of a claim.
+    pub plans: Option<Plans>,
+    /// Whether the limit counts and logs, but refuses no request.
+    pub shadow: bool,
+    /// Whether admitted responses carry the `RateLimit` fields, too.
+    pub headers: bool,
+    /// What applies while the store can't count.
+    pub on_store_outage: LimitOutage,
+    /// The quota of one isolate while the store can't count; `None` for the quota.
+    pub local_quota: Option<u32>,
+    /// When the store counts.
+    pub timing: LimitTiming,
+}
+
+/// How requests are counted over time.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Algorithm {
+    /// A window begins with its first request, and has the whole quota.
+    FixedWindow,
+    /// The generic cell rate algorithm: one request each `window / quota` on average, `burst` at once.
+    #[default]
+    Gcra,
+    /// The count of this window, plus the share of the previous one within a window's length.
+    SlidingWindow,
+    /// At most `burst` tokens, `quota` new ones per window. This is GCRA by another name.
+    TokenBucket,
+}
+
+impl Algorithm {
+    pub(crate) const NAMES: [(&str, Self); 4] = [
+        ("fixed_window", Self::FixedWindow),
+        ("gcra", Self::Gcra),
+        ("sliding_window", Self::SlidingWindow),
+        ("token_bucket", Self::TokenBucket),
+    ];
+
+    /// Returns the name in settings and in the script's arguments.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
+    }
+
+    /// Returns whether it has a burst other than its quota.
+    pub(crate) fn has_burst(self) -> bool {
+        matches!(self, Self::Gcra | Self::TokenBucket)
+    }
+}
+
+/// One part of the key that a limit counts. Each combination of parts is counted separately.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LimitBy {
+    /// The client's IPv4 address or IPv6 /64.
+    Address,
+    /// The verified subject.
+    Subject,
+    /// The OAuth client that the token was issued to.
+    Client,
+    /// The session.
+    Session,
+    /// The route.
+    Route,
+    /// A claim of the verified token.
+    Claim(String),
+    /// A header field of the request.
+    Header(String),
+}
+
+impl LimitBy {
+    pub(crate) const NAMES: &str =
+        "address, subject, client, session, route, claim:NAME, header:NAME";
+
+    /// Parses a name of [`LimitBy::NAMES`]. Returns `None` if it is another.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match (text, text.split_once(':')) {
+            ("address", _) => Self::Address,
+            ("subject", _) => Self::Subject,
+            ("client", _) => Self::Client,
+            ("session", _) => Self::Session,
+            ("route", _) => Self::Route,
+            (_, Some(("claim", name))) if !name.is_empty() => Self::Claim(name.to_owned()),
+            (_, Some(("header", name))) if !name.is_empty() => {
+                Self::Header(name.to_ascii_lowercase())
+            }
+            _ => return None,
+        })
+    }
+
+    /// Returns whether the part needs a verified token.
+    pub(crate) fn needs_token(&self) -> bool {
+        matches!(self, Self::Subject | Self::Client | Self::Session | Self::Claim(_))
+    }
+}
+
+/// Quotas by the value of a claim.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plans {
+    /// The claim.
+    pub claim: String,
+    /// Its values, each with a quota.
+    pub quotas: Vec<(String, u32)>,
+}
+
+/// What applies to a limit while the store can't count.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LimitOutage {
+    /// All requests are admitted.
+    Allow,
+    /// All requests are refused.
+    Deny,
+    /// Each isolate counts on its own.
+    #[default]
+    Local,
+}
+
+impl LimitOutage {
+    pub(crate) const NAMES: [(&str, Self); 3] =
+        [("allow", Self::Allow), ("deny", Self::Deny), ("local", Self::Local)];
+}
+
+/// When the store counts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LimitTiming {
+    /// After the response. The verdict uses what the isolate knew before.
+    After,
+    /// Before the verdict, in the same round trip.
+    #[default]
+    Exact,
+}
+
+impl LimitTiming {
+    pub(crate) const NAMES: [(&str, Self); 2] = [("after", Self::After), ("exact", Self::Exact)];
+}
+
+impl Limit {
+    /// Returns the smallest number of requests that any plan or isolate admits at once.
+    pub(crate) fn smallest_burst(&self) -> u32 {
+        let plans = self.plans.iter().flat_map(|plans| &plans.quotas).map(|(_, quota)| *quota);
+        let bursts = plans.chain([self.quota]).map(|quota| self.burst_of(quota));
+        bursts.chain(self.local_quota).min().unwrap_or(0)
+    }
+
+    /// Returns the burst for a quota, which may be a plan's.
+    pub(crate) fn burst_of(&self, quota: u32) -> u32 {
+        match self.burst {
+            // A plan's burst scales with its quota.
+            Some(burst) if self.quota != quota => {
+                let scaled = u64::from(burst) * u64::from(quota) / u64::from(self.quota.max(1));
+                u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
+            }
+            Some(burst) => burst,
+            None => quota,
+        }
+    }
+}
+
+/// The limit of invalid tokens that one isolate accepts from an address. Above it, tokens that are
+/// not known to be valid are refused unverified.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FailureLimit {
+    /// Invalid tokens per window.
+    pub quota: u32,
+    /// The window.
+    pub window_seconds: u32,
+    /// Whether it only logs what it would have refused.
+    pub shadow: bool,
+}

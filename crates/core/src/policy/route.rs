@@ -1,0 +1,128 @@
+//! Routes: which requests they are for, and what they require.
+
+use super::addresses::Addresses;
+use super::cors::Cors;
+use super::limit::Limit;
+use super::path::Pattern;
+use crate::url::BaseUrl;
+use serde_json::Value;
+
+/// A route.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// The name in logs and in the keys of its limit.
+    pub name: String,
+    /// Who may use it.
+    pub access: Access,
+    /// The methods that it is for; empty for all.
+    pub methods: Vec<String>,
+    /// The paths that it is for.
+    pub pattern: Pattern,
+    /// The scopes that a token must have, all of them.
+    pub scopes: Vec<String>,
+    /// The scopes of which a token must have one; empty for no requirement.
+    pub scopes_any: Vec<String>,
+    /// The claims that a token must have, each with its allowed values.
+    pub claims: Vec<(String, Vec<Value>)>,
+    /// What the store must confirm about a token.
+    pub require: TokenRequirement,
+    /// The rate limits.
+    pub limits: Vec<Limit>,
+    /// How much of each limit a request takes.
+    pub cost: u32,
+    /// What applies to tokens while the store is unavailable.
+    pub on_store_outage: StoreOutage,
+    /// The address rules, if not the policy's.
+    pub addresses: Option<Addresses>,
+    /// The timeout until the upstream's response begins, if not the policy's.
+    pub deadline_ms: Option<u32>,
+    /// The OAuth endpoint that it is.
+    pub endpoint: Option<Endpoint>,
+    /// The upstream, if not the policy's.
+    pub upstream: Option<BaseUrl>,
+    /// The cookie that may hold the token.
+    pub cookie: Option<String>,
+    /// Whether the token is forwarded to the upstream.
+    pub forward_token: bool,
+    /// Whether the upstream receives a signed assertion of the caller's identity.
+    pub assertion: bool,
+    /// The CORS policy.
+    pub cors: Option<Cors>,
+}
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// Everyone; requests go to the auth service: login, refresh, logout, metadata.
+    Auth,
+    /// Callers with a valid token; requests go to the upstream.
+    Protected,
+    /// Everyone; requests go to the upstream.
+    Public,
+}
+
+impl Access {
+    pub(crate) const NAMES: [(&str, Self); 3] =
+        [("auth", Self::Auth), ("protected", Self::Protected), ("public", Self::Public)];
+}
+
+/// An OAuth 2.0 endpoint whose requests the edge takes part in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Endpoint {
+    /// Revocation (RFC 7009) and logout. Afterwards no response is replayed.
+    Revocation,
+    /// Tokens (RFC 6749 section 3.2) and JSON refreshes. Identical refreshes get the same response.
+    Token,
+}
+
+impl Endpoint {
+    pub(crate) const NAMES: [(&str, Self); 2] =
+        [("revocation", Self::Revocation), ("token", Self::Token)];
+}
+
+/// What the store must confirm about a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenRequirement {
+    /// An allow list: the token has a record, and is not revoked.
+    Record,
+    /// A deny list: neither the token nor its session or subject is revoked.
+    NotRevoked,
+}
+
+impl TokenRequirement {
+    pub(crate) const NAMES: [(&str, Self); 2] =
+        [("not_revoked", Self::NotRevoked), ("record", Self::Record)];
+}
+
+/// What applies to tokens while the store is unavailable.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum StoreOutage {
+    /// All tokens are refused.
+    #[default]
+    Deny,
+    /// The issuer's introspection decides, within a rate.
+    Introspect,
+    /// A valid signature suffices: revoked tokens work again until they expire.
+    Signature,
+}
+
+impl StoreOutage {
+    pub(crate) const NAMES: [(&str, Self); 3] =
+        [("deny", Self::Deny), ("introspect", Self::Introspect), ("signature", Self::Signature)];
+}
+
+impl Route {
+    /// Returns whether the route is for `method`. A route for GET is for HEAD, too, because servers
+    /// serve both by the same code (RFC 9110 section 9.3.2).
+    pub(crate) fn is_for(&self, method: &str) -> bool {
+        let listed = |wanted: &str| self.methods.iter().any(|own| own == wanted);
+        self.methods.is_empty() || listed(method) || (method == "HEAD" && listed("GET"))
+    }
+
+    /// Returns whether this route takes every request that `other` is for.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let every_method = self.methods.is_empty()
+            || (!other.methods.is_empty() && other.methods.iter().all(|m| self.is_for(m)));
+        every_method && self.pattern.covers(&other.pattern)
+    }
+}

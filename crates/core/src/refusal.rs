@@ -1,0 +1,320 @@
+//! Why a request is refused, sorted by who must act: the caller ([`Denial`]) or the operator of a
+//! dependency ([`Outage`]). The HTTP form of a refusal is not known here.
+
+use std::fmt;
+
+/// The caller must change the request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Denial {
+    /// The client's address is on the deny list, or missing from the allow list.
+    AddressRefused,
+    /// The token's `alg` is not its key's, or not one of the issuer's.
+    AlgorithmRefused,
+    /// The token is for another audience (`aud`).
+    AudienceMismatch,
+    /// The body ended before its announced length, or can't be read.
+    BodyIncomplete,
+    /// The body is longer than the route accepts.
+    BodyTooLarge,
+    /// The body took longer than the timeout of the call that it is for.
+    BodyTooSlow,
+    /// A GET or HEAD request announces a body, which the platform can't forward.
+    BodyUnexpected,
+    /// The token is valid, but lacks the claims that the route requires.
+    ClaimInsufficient,
+    /// The credential has not the form of RFC 6750 section 2.1, or there are two.
+    CredentialMalformed,
+    /// Too many invalid tokens came from the client's address.
+    TooManyInvalidTokens {
+        /// The time until the next unknown token is verified.
+        wait_ms: u64,
+    },
+    /// The request has too many header fields.
+    HeadersTooLarge,
+    /// The host is not one name with an optional port, or there are two.
+    HostMalformed,
+    /// The token's issuer (`iss`) is not trusted.
+    IssuerUnknown,
+    /// The issuer has no key of that `kid`.
+    KeyUnknown,
+    /// A cookie came with a state-changing request from a page of another site.
+    CrossSiteDenied,
+    /// The path has two readings: encoded slashes, dot segments, empty segments, NUL.
+    PathAmbiguous,
+    /// A limit of the route is exhausted.
+    RateLimited {
+        /// The time until this request would be admitted.
+        wait_ms: u64,
+    },
+    /// No route matches.
+    RouteNotFound,
+    /// The token is valid, but lacks the scope that the route requires.
+    ScopeInsufficient,
+    /// The signature is invalid.
+    SignatureInvalid,
+    /// The token's `exp` has passed.
+    TokenExpired,
+    /// The provider reports the token as inactive.
+    TokenInactive,
+    /// The token is not a JWS in compact form whose header and claims are well typed.
+    TokenMalformed,
+    /// The request has no credential.
+    TokenMissing,
+    /// The token's `nbf` or `iat` is in the future.
+    TokenNotYetValid,
+    /// The token, its session or its subject was revoked.
+    TokenRevoked,
+    /// The token is of another kind (`typ`).
+    TokenTypeRefused,
+    /// The token's record is not in the store: it ended, or was never registered.
+    TokenNotRegistered,
+}
+
+impl Denial {
+    /// Returns whether the refusal is a sign of guessed tokens. A client whose token has expired, or
+    /// that has none yet, is not guessing.
+    pub fn is_guess(self) -> bool {
+        match self {
+            Self::AlgorithmRefused
+            | Self::AudienceMismatch
+            | Self::IssuerUnknown
+            | Self::KeyUnknown
+            | Self::SignatureInvalid
+            | Self::TokenInactive
+            | Self::TokenMalformed
+            | Self::TokenTypeRefused => true,
+            Self::AddressRefused
+            | Self::BodyIncomplete
+            | Self::BodyTooLarge
+            | Self::BodyTooSlow
+            | Self::BodyUnexpected
+            | Self::ClaimInsufficient
+            | Self::CredentialMalformed
+            | Self::TooManyInvalidTokens { .. }
+            | Self::HeadersTooLarge
+            | Self::HostMalformed
+            | Self::CrossSiteDenied
+            | Self::PathAmbiguous
+            | Self::RateLimited { .. }
+            | Self::RouteNotFound
+            | Self::ScopeInsufficient
+            | Self::TokenExpired
+            | Self::TokenMissing
+            | Self::TokenNotYetValid
+            | Self::TokenRevoked
+            | Self::TokenNotRegistered => false,
+        }
+    }
+
+    /// Returns the stable code that clients may rely on.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::AddressRefused => "address_refused",
+            Self::AlgorithmRefused => "algorithm_refused",
+            Self::AudienceMismatch => "audience_mismatch",
+            Self::BodyIncomplete => "body_incomplete",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::BodyUnexpected => "body_unexpected",
+            Self::ClaimInsufficient => "claim_insufficient",
+            Self::CredentialMalformed => "credential_malformed",
+            Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::HostMalformed => "host_malformed",
+            Self::IssuerUnknown => "issuer_unknown",
+            Self::KeyUnknown => "key_unknown",
+            Self::CrossSiteDenied => "cross_site_denied",
+            Self::PathAmbiguous => "path_ambiguous",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::RouteNotFound => "route_not_found",
+            Self::ScopeInsufficient => "scope_insufficient",
+            Self::SignatureInvalid => "signature_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::TokenInactive => "token_inactive",
+            Self::TokenMalformed => "token_malformed",
+            Self::TokenMissing => "token_missing",
+            Self::TokenNotYetValid => "token_not_yet_valid",
+            Self::TokenRevoked => "token_revoked",
+            Self::TokenTypeRefused => "token_type_refused",
+            Self::TokenNotRegistered => "token_not_registered",
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AddressRefused => "requests from this address are refused",
+            Self::AlgorithmRefused => "the token's algorithm is not its key's",
+            Self::AudienceMismatch => "the token is for another audience",
+            Self::BodyIncomplete => "the request body is incomplete",
+            Self::BodyTooLarge => "the request body is too large",
+            Self::BodyTooSlow => "the request body came too slowly",
+            Self::BodyUnexpected => "a GET or HEAD request can't have a body",
+            Self::ClaimInsufficient => "the token's claims are insufficient",
+            Self::CredentialMalformed => "the credential is not one well-formed token",
+            Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
+            Self::HeadersTooLarge => "the request has too many header fields",
+            Self::HostMalformed => "the Host header is not one host",
+            Self::IssuerUnknown => "the token's issuer is not trusted",
+            Self::KeyUnknown => "the token's key is not known",
+            Self::CrossSiteDenied => "the request comes from a page of another site",
+            Self::PathAmbiguous => "the path has more than one reading",
+            Self::RateLimited { .. } => "too many requests",
+            Self::RouteNotFound => "no such route",
+            Self::ScopeInsufficient => "the token's scope is insufficient",
+            Self::SignatureInvalid => "the token's signature is invalid",
+            Self::TokenExpired => "token expired",
+            Self::TokenInactive => "the token is not active",
+            Self::TokenMalformed => "the token is malformed",
+            Self::TokenMissing => "an access token is required",
+            Self::TokenNotYetValid => "the token is not valid yet",
+            Self::TokenRevoked => "the token was revoked",
+            Self::TokenTypeRefused => "the token is of another type",
+            Self::TokenNotRegistered => "the token is not registered",
+        })
+    }
+}
+
+/// A dependency failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outage {
+    /// This isolate has reached its rate of introspections.
+    IntrospectionBusy,
+    /// The provider returned an error, or a malformed response.
+    IntrospectionBadResponse,
+    /// The provider did not respond in time.
+    IntrospectionTimeout,
+    /// The provider can't be reached.
+    IntrospectionUnreachable,
+    /// The issuer's key set can't be fetched.
+    KeysUnavailable,
+    /// The auth service returned an error that is not for clients.
+    AuthBadResponse,
+    /// The auth service did not respond in time.
+    AuthTimeout,
+    /// The auth service can't be reached.
+    AuthUnreachable,
+    /// Another refresh with the same token takes too long.
+    RefreshPending,
+    /// The store returned an error, or a malformed response.
+    StoreBadResponse,
+    /// The store did not respond in time.
+    StoreTimeout,
+    /// The store can't be reached.
+    StoreUnreachable,
+    /// The upstream did not respond in time.
+    UpstreamTimeout,
+    /// The upstream can't be reached.
+    UpstreamUnreachable,
+}
+
+impl Outage {
+    /// Returns the stable code that clients may rely on.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::IntrospectionBusy => "introspection_busy",
+            Self::IntrospectionBadResponse => "introspection_bad_response",
+            Self::IntrospectionTimeout => "introspection_timeout",
+            Self::IntrospectionUnreachable => "introspection_unreachable",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::AuthBadResponse => "auth_bad_response",
+            Self::AuthTimeout => "auth_timeout",
+            Self::AuthUnreachable => "auth_unreachable",
+            Self::RefreshPending => "refresh_pending",
+            Self::StoreBadResponse => "store_bad_response",
+            Self::StoreTimeout => "store_timeout",
+            Self::StoreUnreachable => "store_unreachable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+        }
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IntrospectionBusy => "too many tokens are being introspected",
+            Self::IntrospectionBadResponse => "the token's provider returned an error",
+            Self::IntrospectionTimeout => "the token's provider did not respond in time",
+            Self::IntrospectionUnreachable => "the token's provider can't be reached",
+            Self::KeysUnavailable => "the key set is unavailable",
+            Self::AuthBadResponse => "the auth service failed",
+            Self::AuthTimeout => "the auth service did not respond in time",
+            Self::AuthUnreachable => "the auth service can't be reached",
+            Self::RefreshPending => "another refresh with this token is in progress",
+            Self::StoreBadResponse => "the token store returned an error",
+            Self::StoreTimeout => "the token store did not respond in time",
+            Self::StoreUnreachable => "the token store can't be reached",
+            Self::UpstreamTimeout => "the API did not respond in time",
+            Self::UpstreamUnreachable => "the API can't be reached",
+        })
+    }
+}
+
+/// The reason for not forwarding a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The caller must act.
+    Denied(Denial),
+    /// The edge's configuration is invalid, and it serves nothing until that is corrected.
+    Misconfigured,
+    /// The operator of the dependency must act.
+    Out(Outage),
+}
+
+impl Refusal {
+    /// Returns the stable code that clients may rely on.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Denied(denial) => denial.code(),
+            Self::Misconfigured => "configuration_invalid",
+            Self::Out(outage) => outage.code(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denial) => denial.fmt(f),
+            Self::Misconfigured => f.write_str("the edge's configuration is invalid; see its log"),
+            Self::Out(outage) => outage.fmt(f),
+        }
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl From<Outage> for Refusal {
+    fn from(outage: Outage) -> Self {
+        Self::Out(outage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const ERRORS: &str = include_str!("../../../docs/errors.md");
+
+    /// Every arm of the `code` functions above has a row in the table.
+    #[test]
+    fn each_code_is_documented() {
+        let codes = include_str!("refusal.rs").lines().filter_map(|line| {
+            let (_, code) = line.trim().strip_prefix("Self::")?.split_once(" => \"")?;
+            let code = code.strip_suffix("\",")?;
+            code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then_some(code)
+        });
+        let codes: Vec<&str> = codes.collect();
+        assert!(codes.len() > 35, "{codes:?}");
+        for code in codes {
+            assert!(ERRORS.contains(&format!("`{code}`")), "docs/errors.md lacks {code}");
+        }
+    }
+}

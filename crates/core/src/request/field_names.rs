@@ -1,0 +1,79 @@
+//! Names of header fields that have a meaning to HTTP, to proxies or to the edge.
+
+/// The beginning of each identity field's name, unless the policy names it otherwise.
+pub(crate) const IDENTITY_PREFIX: &str = "portcullis-";
+
+/// Fields that concern one connection alone (RFC 9110 section 7.6.1, and older proxies' fields).
+pub(crate) const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields, without their `x-`, that a client could forge. Proxies state the client's address in
+/// them, or servers take another path or method from them than the one that was checked.
+pub(crate) const SPOOFABLE: [&str; 17] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "client-ip",
+    "cluster-client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "http-method",
+    "http-method-override",
+    "method-override",
+    "original-host",
+    "original-uri",
+    "original-url",
+    "real-ip",
+    "request-id",
+    "rewrite-url",
+    "true-client-ip",
+];
+
+/// Returns whether the edge may give a field of its own this name: no name that HTTP, a proxy or
+/// the edge uses otherwise.
+pub(crate) fn is_available(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let bare = name.strip_prefix("x-").unwrap_or(name);
+    (1..=64).contains(&name.len())
+        && name.bytes().all(plain)
+        && !name.starts_with('-')
+        && !HOP_BY_HOP.contains(&name)
+        && !SPOOFABLE.contains(&bare)
+        && !["accept", "access-", "content-", "forwarded-", "if-", "sec-", "trace"]
+            .iter()
+            .any(|taken| bare.starts_with(taken))
+        && !STANDARD.contains(&name)
+}
+
+/// Fields of requests and responses that have a standard meaning.
+const STANDARD: [&str; 20] = [
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "cookie",
+    "date",
+    "expect",
+    "from",
+    "host",
+    "link",
+    "location",
+    "origin",
+    "pragma",
+    "priority",
+    "range",
+    "referer",
+    "set-cookie",
+    "user-agent",
+    "vary",
+    "via",
+];

@@ -1,0 +1,97 @@
+//! Where a request goes: to the first matching route, unless the edge answers it itself.
+
+pub(crate) mod preflight;
+pub(crate) mod well_known;
+
+use crate::policy::Policy;
+use crate::policy::path::{Case, NormalizedPath};
+use crate::policy::route::{Access, Route};
+use crate::refusal::Denial;
+use crate::request::head::RequestHead;
+use crate::request::syntax::is_host;
+use preflight::Fields;
+
+/// The destination of a request.
+#[derive(Clone, Debug)]
+pub enum Destination<'p> {
+    /// The edge itself, with this response.
+    Edge(Answer),
+    /// A route.
+    Route(&'p Route),
+}
+
+/// A response of the edge itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The header fields.
+    pub fields: Fields,
+    /// The body, JSON; empty for none.
+    pub body: String,
+}
+
+impl Policy {
+    /// Returns the destination of a request, or the reason why it has none.
+    pub fn destination(&self, head: &RequestHead<'_>) -> Result<Destination<'_>, Denial> {
+        if let Some(body) = well_known::document(self, head) {
+            let fields = vec![
+                ("content-type", "application/json".to_owned()),
+                ("cache-control", "public, max-age=300".to_owned()),
+                // RFC 9728 section 3.2: clients of every origin need it, and it is public.
+                ("access-control-allow-origin", "*".to_owned()),
+            ];
+            return Ok(Destination::Edge(Answer { status: 200, fields, body }));
+        }
+        let Some(method) = preflight::requested_method(head) else {
+            return find(&self.routes, head, head.method()).map(Destination::Route);
+        };
+        let cors = match find(&self.routes, head, method) {
+            // The server behind an open route may have CORS rules of its own.
+            Ok(route) if route.cors.is_none() && route.access != Access::Protected => {
+                return Ok(Destination::Route(route));
+            }
+            Ok(route) => route.cors.as_ref(),
+            Err(Denial::RouteNotFound) if self.cors.is_some() => self.cors.as_ref(),
+            Err(denial) => return Err(denial),
+        };
+        let fields = cors.map(|cors| cors.preflight(head)).unwrap_or_default();
+        Ok(Destination::Edge(Answer { status: 204, fields, body: String::new() }))
+    }
+}
+
+/// Returns the first route that matches the path and `method`, which a preflight requests for later.
+/// Rejects a path with more than one reading, and a head that is larger than any client needs.
+fn find<'r>(
+    routes: &'r [Route],
+    head: &RequestHead<'_>,
+    method: &str,
+) -> Result<&'r Route, Denial> {
+    if head.headers().len() > FIELDS_MAX {
+        return Err(Denial::HeadersTooLarge);
+    }
+    if !is_host(head.host()) {
+        return Err(Denial::HostMalformed);
+    }
+    if matches!(head.method(), "GET" | "HEAD") && head.announces_body() {
+        return Err(Denial::BodyUnexpected);
+    }
+    let path = NormalizedPath::of(head.path())?;
+    let first = |case| {
+        let fits = |route: &&Route| route.is_for(method) && route.pattern.matches(&path, case);
+        routes.iter().find(fits)
+    };
+    // Servers differ in whether `/Admin` and `/admin` are one path. If that decides which route a
+    // path takes, it takes none.
+    match (first(Case::Exact), first(Case::Folded)) {
+        (Some(exact), Some(folded)) if std::ptr::eq(exact, folded) => Ok(exact),
+        (None, None) => Err(Denial::RouteNotFound),
+        (Some(_), _) | (None, Some(_)) => Err(Denial::PathAmbiguous),
+    }
+}
+
+/// More header fields than clients send.
+const FIELDS_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests;

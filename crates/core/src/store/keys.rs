@@ -1,0 +1,177 @@
+//! Every key in the store, in one place. docs/storage.md lists the writers and readers of each key;
+//! a test compares that page with [`StoreKeys::KINDS`].
+//!
+//! Names of subjects, sessions and tokens are hashed together with their issuer, because two issuers
+//! may use the same name.
+
+use crate::token_hash::TokenHash;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+/// The names of the store's keys, all under one prefix.
+#[derive(Clone, Debug)]
+pub struct StoreKeys {
+    prefix: String,
+}
+
+impl StoreKeys {
+    /// Each kind of key, as it follows the prefix.
+    pub const KINDS: [&'static str; 12] = [
+        "token:",
+        "session:",
+        "sessions:",
+        "revoked:client:",
+        "revoked:jti:",
+        "revoked:sid:",
+        "revoked:sub:",
+        "limit:",
+        "attempts:",
+        "metrics",
+        "refresh:",
+        "reconciled:",
+    ];
+
+    /// The default prefix.
+    pub const PREFIX: &'static str = "pc";
+
+    /// Creates keys under `prefix`, which has no colon.
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// Returns the key of an access token's record.
+    pub fn token(&self, hash: &TokenHash) -> String {
+        self.token_of(&hash.to_string())
+    }
+
+    /// Returns the key of an access token's record from the encoded hash.
+    pub fn token_of(&self, hash: &str) -> String {
+        format!("{}:token:{hash}", self.prefix)
+    }
+
+    /// Returns the key of a session.
+    pub fn session(&self, issuer: &str, sid: &str) -> String {
+        format!("{}:session:{}", self.prefix, digest(issuer, sid))
+    }
+
+    /// Returns the key of a subject's set of sessions.
+    pub fn sessions(&self, issuer: &str, sub: &str) -> String {
+        format!("{}:sessions:{}", self.prefix, digest(issuer, sub))
+    }
+
+    /// Returns the key of the marker that revokes a client's tokens up to a time.
+    pub fn revoked_client(&self, issuer: &str, client: &str) -> String {
+        format!("{}:revoked:client:{}", self.prefix, digest(issuer, client))
+    }
+
+    /// Returns the key of the marker that revokes one token.
+    pub fn revoked_jti(&self, issuer: &str, jti: &str) -> String {
+        format!("{}:revoked:jti:{}", self.prefix, digest(issuer, jti))
+    }
+
+    /// Returns the key of the marker that revokes all tokens of a session.
+    pub fn revoked_sid(&self, issuer: &str, sid: &str) -> String {
+        format!("{}:revoked:sid:{}", self.prefix, digest(issuer, sid))
+    }
+
+    /// Returns the key of the marker that revokes a subject's tokens up to a time.
+    pub fn revoked_sub(&self, issuer: &str, sub: &str) -> String {
+        format!("{}:revoked:sub:{}", self.prefix, digest(issuer, sub))
+    }
+
+    /// Returns the key of a limit's state for `subject`, which is hashed, and the hash.
+    pub fn limit(&self, limit: &str, subject: &str) -> (String, [u8; 32]) {
+        let hash = hash(limit, subject);
+        (format!("{}:limit:{limit}:{}", self.prefix, URL_SAFE_NO_PAD.encode(hash)), hash)
+    }
+
+    /// Returns the key of the edges' counters.
+    pub fn metrics(&self) -> String {
+        format!("{}:metrics", self.prefix)
+    }
+
+    /// Returns the key of a refresh token's lease, which its response replaces.
+    pub fn refresh(&self, hash: &TokenHash) -> String {
+        self.refresh_of(&hash.to_string())
+    }
+
+    /// Returns the key of a refresh token's lease from the encoded hash.
+    pub fn refresh_of(&self, hash: &str) -> String {
+        format!("{}:refresh:{hash}", self.prefix)
+    }
+
+    /// Returns the key of the family of a recently issued refresh token.
+    pub fn refresh_family(&self, hash: &str) -> String {
+        format!("{}:refresh:family:{hash}", self.prefix)
+    }
+
+    /// Returns the key of the marker that a family of refresh tokens was recently revoked.
+    pub fn refresh_revoked(&self, family: &str) -> String {
+        format!("{}:refresh:revoked:{family}", self.prefix)
+    }
+
+    /// Returns the key by which an auth service notices that the store lost data.
+    pub fn reconciled(&self, auth: &str) -> String {
+        format!("{}:reconciled:{auth}", self.prefix)
+    }
+
+    /// Returns the key of the login attempts of a username or an address, as `kind` says.
+    pub fn attempts(&self, kind: &str, subject: &str) -> String {
+        format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, subject))
+    }
+}
+
+/// A line break ends the realm, which can't contain one, so different pairs never give one text.
+fn digest(realm: &str, name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(hash(realm, name))
+}
+
+fn hash(realm: &str, name: &str) -> [u8; 32] {
+    Sha256::new().chain_update(realm).chain_update("\n").chain_update(name).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const STORAGE: &str = include_str!("../../../../docs/storage.md");
+
+    fn one_of_each() -> [String; 12] {
+        let keys = StoreKeys::new(StoreKeys::PREFIX);
+        [
+            keys.token(&TokenHash::of("t")),
+            keys.session("iss", "x"),
+            keys.sessions("iss", "x"),
+            keys.revoked_client("iss", "x"),
+            keys.revoked_jti("iss", "x"),
+            keys.revoked_sid("iss", "x"),
+            keys.revoked_sub("iss", "x"),
+            keys.limit("api", "x").0,
+            keys.attempts("username", "x"),
+            keys.metrics(),
+            keys.refresh(&TokenHash::of("t")),
+            keys.reconciled("x"),
+        ]
+    }
+
+    #[test]
+    fn each_kind_of_key_is_documented() {
+        for (key, kind) in one_of_each().iter().zip(StoreKeys::KINDS) {
+            assert!(key.starts_with(&format!("pc:{kind}")), "{key}");
+            assert!(STORAGE.contains(&format!("`pc:{kind}")), "docs/storage.md lacks pc:{kind}");
+        }
+        let documented = STORAGE.lines().filter(|line| line.starts_with("| `pc:")).count();
+        assert_eq!(documented, StoreKeys::KINDS.len(), "docs/storage.md has rows for no key");
+    }
+
+    #[test]
+    fn keys_differ_for_the_same_name_of_two_issuers() {
+        let keys = StoreKeys::new("pc");
+        assert_ne!(keys.session("a", "x"), keys.session("b", "x"));
+        assert_ne!(keys.session("a", "x"), keys.session("a\nx", ""));
+        assert!(!keys.sessions("a", "alice@example.org").contains("alice"));
+    }
+}

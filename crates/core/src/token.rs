@@ -1,0 +1,10 @@
+//! Tokens: from the request's credential to a verified token.
+
+pub(crate) mod bearer;
+pub(crate) mod claims;
+pub(crate) mod introspection;
+pub(crate) mod jwt;
+pub(crate) mod record;
+pub(crate) mod revocation;
+pub(crate) mod unverified;
+pub(crate) mod verified;

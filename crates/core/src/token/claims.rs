@@ -1,0 +1,202 @@
+//! The claims of a token, strictly typed: of a JWT (RFC 7519 section 4.1, RFC 9068 section 2.2), or
+//! of an introspection response (RFC 7662 section 2.2). How they were verified is not known here.
+
+use crate::policy::issuer::Issuer;
+use crate::refusal::Denial;
+use crate::time::UnixSeconds;
+use serde_json::{Map, Value};
+
+/// The standard claims, and those others that routes, limits and identity fields use.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Claims {
+    /// The issuer.
+    pub iss: String,
+    /// The subject.
+    pub sub: String,
+    /// The expiry; only an introspection response may omit it.
+    pub exp: Option<UnixSeconds>,
+    /// The start of its validity.
+    pub nbf: Option<UnixSeconds>,
+    /// The time of issue.
+    pub iat: Option<UnixSeconds>,
+    /// The token's id.
+    pub jti: Option<String>,
+    /// The session.
+    pub sid: Option<String>,
+    /// The client: `client_id`, or else OpenID Connect's `azp`.
+    pub client_id: Option<String>,
+    /// The scope, space-separated.
+    pub scope: String,
+    /// Other claims that are used.
+    pub others: Map<String, Value>,
+}
+
+impl Claims {
+    /// Reads the claims of a JWT. Rejects it without the claims that RFC 9068 requires.
+    pub(crate) fn of_jwt(
+        members: &mut Map<String, Value>,
+        issuer: &Issuer,
+        others: &[String],
+    ) -> Result<Self, Denial> {
+        let claims = Self::read(members, issuer, others).ok_or(Denial::TokenMalformed)?;
+        if claims.exp.is_none() {
+            return Err(Denial::TokenMalformed);
+        }
+        let audience = members.get("aud").ok_or(Denial::TokenMalformed)?;
+        if !names(audience).ok_or(Denial::TokenMalformed)?.contains(&issuer.audience.as_str()) {
+            return Err(Denial::AudienceMismatch);
+        }
+        Ok(claims)
+    }
+
+    /// Reads an introspection response. It may omit the issuer and the audience, because a provider
+    /// responds for its own tokens. If present, they must match.
+    pub(crate) fn of_introspection(
+        members: &mut Map<String, Value>,
+        issuer: &Issuer,
+        others: &[String],
+    ) -> Option<Result<Self, Denial>> {
+        members.entry("iss").or_insert_with(|| issuer.issuer.clone().into());
+        if !members.contains_key("sub") {
+            // RFC 9068 section 2.2: where a client acts for itself, it is the subject.
+            let client = members.get("client_id")?.clone();
+            members.insert("sub".to_owned(), client);
+        }
+        let claims = Self::read(members, issuer, others)?;
+        if claims.iss != issuer.issuer {
+            return Some(Err(Denial::IssuerUnknown));
+        }
+        let audience = match members.get("aud") {
+            Some(audience) => Some(names(audience)?),
+            None => None,
+        };
+        if audience.is_some_and(|names| !names.contains(&issuer.audience.as_str())) {
+            return Some(Err(Denial::AudienceMismatch));
+        }
+        Some(Ok(claims))
+    }
+
+    /// Takes the claims out of `members`. Returns `None` if one has a wrong type.
+    fn read(members: &mut Map<String, Value>, issuer: &Issuer, others: &[String]) -> Option<Self> {
+        // Collecting into a map would sort it first, and sorting takes 1 KB of the Worker.
+        let mut kept = Map::new();
+        for name in others {
+            if let Some(value) = members.get(name) {
+                kept.insert(name.clone(), value.clone());
+            }
+        }
+        let scope = match members.get(&issuer.scope_claim) {
+            Some(scope) => names(scope)?.join(" "),
+            None => String::new(),
+        };
+        let time = |name: &str| match members.get(name) {
+            Some(value) => numeric_date(value).map(Some),
+            None => Some(None),
+        };
+        let (exp, nbf, iat) = (time("exp")?, time("nbf")?, time("iat")?);
+        let mut text = |name: &str| match members.get_mut(name).map(Value::take) {
+            Some(Value::String(text)) => Some(Some(text)),
+            Some(_) => None,
+            None => Some(None),
+        };
+        Some(Self {
+            iss: text("iss")??,
+            sub: text("sub")??,
+            exp,
+            nbf,
+            iat,
+            jti: text("jti")?,
+            sid: text("sid")?,
+            client_id: match text("client_id")? {
+                None => text("azp")?,
+                named => named,
+            },
+            scope,
+            others: kept,
+        })
+    }
+
+    /// Checks the times at `now`.
+    pub(crate) fn check_times(&self, leeway_seconds: u64, now: UnixSeconds) -> Result<(), Denial> {
+        if self.exp.is_some_and(|exp| exp.plus(leeway_seconds) <= now) {
+            return Err(Denial::TokenExpired);
+        }
+        let ahead = now.plus(leeway_seconds);
+        if [self.nbf, self.iat].into_iter().flatten().any(|moment| moment > ahead) {
+            return Err(Denial::TokenNotYetValid);
+        }
+        Ok(())
+    }
+
+    /// Returns the time of issue, or 0 without `iat`, so that every revocation by time applies.
+    pub(crate) fn issued_at(&self) -> UnixSeconds {
+        self.iat.unwrap_or_default()
+    }
+
+    /// Returns whether the scope contains `wanted`.
+    pub(crate) fn has_scope(&self, wanted: &str) -> bool {
+        self.scope.split(' ').any(|scope| scope == wanted)
+    }
+
+    /// Returns whether the claim `name` is one of `allowed`, or a list that contains one of them.
+    pub(crate) fn has_claim(&self, name: &str, allowed: &[Value]) -> bool {
+        match self.others.get(name) {
+            Some(Value::Array(values)) => values.iter().any(|value| allowed.contains(value)),
+            Some(value) => allowed.contains(value),
+            None => false,
+        }
+    }
+
+    /// Returns the approximate size in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let named = [&self.jti, &self.sid, &self.client_id].into_iter().flatten();
+        let texts = named.chain([&self.iss, &self.sub, &self.scope]).map(String::len);
+        size_of::<Self>() + texts.sum::<usize>() + self.others.iter().map(weight).sum::<usize>()
+    }
+}
+
+fn weight((name, value): (&String, &Value)) -> usize {
+    fn of(value: &Value) -> usize {
+        size_of::<Value>()
+            + match value {
+                Value::String(text) => text.len(),
+                Value::Array(values) => values.iter().map(of).sum(),
+                Value::Object(members) => members.iter().map(weight).sum(),
+                Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            }
+    }
+    name.len() + of(value)
+}
+
+/// Returns one name, or a list of names. A scope in one string is split where it is used.
+fn names(value: &Value) -> Option<Vec<&str>> {
+    match value {
+        Value::String(name) => Some(vec![name]),
+        Value::Array(names) => names.iter().map(Value::as_str).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}
+
+/// Reads a NumericDate (RFC 7519 section 2) in whole seconds; a fraction is dropped. Returns `None`
+/// for a string, a negative number, or one beyond a float's exact seconds.
+fn numeric_date(value: &Value) -> Option<UnixSeconds> {
+    let number = value.as_number()?;
+    let seconds = match number.as_u64() {
+        Some(seconds) => seconds,
+        None => {
+            let seconds = number.as_f64()?;
+            #[expect(clippy::cast_precision_loss, reason = "the bound is a power of two")]
+            let bound = NUMERIC_DATE_MAX as f64;
+            if !(0.0..=bound).contains(&seconds) {
+                return None;
+            }
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+            let seconds = seconds as u64;
+            seconds
+        }
+    };
+    (seconds <= NUMERIC_DATE_MAX).then_some(UnixSeconds(seconds))
+}
+
+/// 2^53: the last second that a JSON number represents exactly in every language.
+const NUMERIC_DATE_MAX: u64 = 1 << 53;

@@ -1,0 +1,225 @@
+//! Token introspection (RFC 7662): the request to a provider, and its response. Only the boolean
+//! `true` confirms a token; a malformed response is an outage.
+
+use crate::json;
+use crate::policy::introspection::{ClientAuth, Introspection};
+use crate::policy::issuer::Issuer;
+use crate::refusal::{Denial, Outage, Refusal};
+use crate::time::UnixSeconds;
+use crate::token::bearer::Token;
+use crate::token::claims::Claims;
+use crate::token::record::TokenRecord;
+use crate::token_hash::TokenHash;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// A request to an introspection endpoint.
+#[derive(Clone)]
+pub struct IntrospectionRequest {
+    /// The `Authorization` field, if there is one.
+    pub authorization: Option<String>,
+    /// The form.
+    pub body: String,
+}
+
+impl Introspection {
+    /// Returns the request about `token`.
+    pub fn request(&self, token: Token<'_>) -> IntrospectionRequest {
+        let mut body = format!("token={}&token_type_hint=access_token", form(token.expose()));
+        let (id, secret) = (form(&self.client_id), form(self.client_secret.expose()));
+        let authorization = match self.client_auth {
+            ClientAuth::ClientSecretBasic => {
+                Some(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
+            }
+            ClientAuth::ClientSecretPost => {
+                let _ = write!(body, "&client_id={id}&client_secret={secret}");
+                None
+            }
+        };
+        IntrospectionRequest { authorization, body }
+    }
+
+    /// Returns how many seconds from `now` a response of `asked_at` may be cached: at most until the
+    /// token expires. If the provider's revocations do not reach the store, or the expiry is unknown,
+    /// `revocation_seconds_max` applies, too.
+    pub fn cacheable_seconds(
+        &self,
+        exp: Option<UnixSeconds>,
+        asked_at: Option<UnixSeconds>,
+        revocation_seconds_max: u32,
+        now: UnixSeconds,
+    ) -> u64 {
+        // A response from the future counts as one of this moment.
+        let asked_at = asked_at.unwrap_or(now).min(now);
+        let bound = asked_at.plus(revocation_seconds_max.into()).seconds_since(now);
+        let lifetime = exp.map(|exp| exp.seconds_since(now));
+        match lifetime {
+            Some(lifetime) if self.revocations_in_store => lifetime,
+            Some(lifetime) => lifetime.min(bound),
+            None => bound,
+        }
+    }
+
+    /// Reads a response with `status`.
+    pub fn read(
+        issuer: &Issuer,
+        others: &[String],
+        status: u16,
+        text: &str,
+        now: UnixSeconds,
+    ) -> Result<TokenRecord, Refusal> {
+        let malformed = Refusal::Out(Outage::IntrospectionBadResponse);
+        if status != 200 {
+            return Err(malformed);
+        }
+        let mut members = json::object(text.as_bytes()).ok_or(malformed)?;
+        match members.get("active") {
+            Some(Value::Bool(true)) => {}
+            Some(Value::Bool(false)) => return Err(Denial::TokenInactive.into()),
+            Some(_) | None => return Err(malformed),
+        }
+        // If the response has the token's type, refresh tokens and key-bound tokens are rejected.
+        for name in ["token_type", "token_use"] {
+            let access = |kind: &Value| {
+                let kind = kind.as_str().unwrap_or_default();
+                kind.eq_ignore_ascii_case("bearer") || kind.eq_ignore_ascii_case("access_token")
+            };
+            if members.get(name).is_some_and(|kind| !access(kind)) {
+                return Err(Denial::TokenTypeRefused.into());
+            }
+        }
+        let claims = Claims::of_introspection(&mut members, issuer, others).ok_or(malformed)??;
+        claims.check_times(issuer.leeway_seconds, now)?;
+        Ok(TokenRecord::of(&claims, Self::settings_hash(issuer, others), now))
+    }
+
+    /// Returns a hash of the settings by which responses are read.
+    pub fn settings_hash(issuer: &Issuer, others: &[String]) -> String {
+        let text = [&issuer.issuer, &issuer.audience, &issuer.scope_claim];
+        let text = text.into_iter().chain(others);
+        let text: String = text.flat_map(|part| [part.as_str(), "\n"]).collect();
+        TokenHash::of(&text).to_string()
+    }
+}
+
+/// Encodes one value as `application/x-www-form-urlencoded`.
+fn form(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::fixtures::issuer;
+    use crate::secret::Secret;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
+
+    fn provider(client_auth: ClientAuth) -> Introspection {
+        Introspection {
+            url: "https://p.example/introspect".into(),
+            client_id: "a:b".into(),
+            client_secret: Secret::new("s &=".into()),
+            client_auth,
+            revocations_in_store: false,
+            token_prefix: String::new(),
+        }
+    }
+
+    #[test]
+    fn request_encodes_the_token_and_the_credentials() {
+        let request = provider(ClientAuth::ClientSecretBasic).request(Token::new("t+/=&x"));
+        assert_eq!(request.body, "token=t%2B%2F%3D%26x&token_type_hint=access_token");
+        let expect = format!("Basic {}", STANDARD.encode("a%3Ab:s%20%26%3D"));
+        assert_eq!(request.authorization, Some(expect));
+        let request = provider(ClientAuth::ClientSecretPost).request(Token::new("t"));
+        assert_eq!(
+            request.body,
+            "token=t&token_type_hint=access_token&client_id=a%3Ab&client_secret=s%20%26%3D"
+        );
+        assert_eq!(request.authorization, None);
+    }
+
+    #[test]
+    fn response_confirms_a_token_only_when_active_is_true() {
+        fn check(status: u16, text: &str, expect: Result<&str, Refusal>) {
+            let got = Introspection::read(&issuer(), &[], status, text, NOW);
+            let got = got.map(|record| record.sub);
+            assert_eq!(got.as_deref().map_err(|e| *e), expect, "{status} {text}");
+        }
+        let malformed = Err(Refusal::Out(Outage::IntrospectionBadResponse));
+        let denied = |denial: Denial| Err(Refusal::Denied(denial));
+        check(200, r#"{"active":true,"sub":"alice"}"#, Ok("alice"));
+        check(200, r#"{"active":true,"client_id":"batch"}"#, Ok("batch"));
+        check(200, r#"{"active":true,"sub":"a","token_type":"bearer"}"#, Ok("a"));
+        check(200, r#"{"active":true,"sub":"a","token_use":"access_token"}"#, Ok("a"));
+        let kind = denied(Denial::TokenTypeRefused);
+        check(200, r#"{"active":true,"sub":"a","token_use":"refresh_token"}"#, kind);
+        check(200, r#"{"active":true,"sub":"a","token_type":"DPoP"}"#, kind);
+        check(200, r#"{"active":true,"sub":"a","token_type":7}"#, kind);
+        check(200, r#"{"active":true,"sub":"a","aud":["x","api"],"exp":1700000060}"#, Ok("a"));
+        check(200, r#"{"active":false,"sub":"alice"}"#, denied(Denial::TokenInactive));
+        for text in [
+            r#"{"active":"true","sub":"alice"}"#,
+            r#"{"active":1,"sub":"alice"}"#,
+            r#"{"active":null,"sub":"alice"}"#,
+            r#"{"active":true,"active":false,"sub":"alice"}"#,
+            r#"{"active":true}"#,
+            r#"{"active":true,"sub":7}"#,
+            r#"{"active":true,"sub":"a","exp":"soon"}"#,
+            r#"{"sub":"alice"}"#,
+            "[true]",
+            "true",
+            "<html>",
+            "",
+        ] {
+            check(200, text, malformed);
+        }
+        for status in [201, 204, 301, 302, 401, 403, 429, 500] {
+            check(status, r#"{"active":true,"sub":"alice"}"#, malformed);
+        }
+        check(200, r#"{"active":true,"sub":"a","iss":"x"}"#, denied(Denial::IssuerUnknown));
+        check(200, r#"{"active":true,"sub":"a","aud":"x"}"#, denied(Denial::AudienceMismatch));
+        check(200, r#"{"active":true,"sub":"a","exp":1699999970}"#, denied(Denial::TokenExpired));
+        check(200, r#"{"active":true,"sub":"a","exp":1699999971}"#, Ok("a"));
+        check(
+            200,
+            r#"{"active":true,"sub":"a","nbf":1700000031}"#,
+            denied(Denial::TokenNotYetValid),
+        );
+    }
+
+    #[test]
+    fn response_is_cached_within_the_tokens_lifetime_and_the_bound() {
+        fn check(in_store: bool, exp: Option<u64>, asked_at: Option<u64>, bound: u32, expect: u64) {
+            let mut provider = provider(ClientAuth::ClientSecretBasic);
+            provider.revocations_in_store = in_store;
+            let at = |seconds: u64| UnixSeconds(NOW.0 - 100 + seconds);
+            let kept = provider.cacheable_seconds(exp.map(at), asked_at.map(at), bound, NOW);
+            assert_eq!(kept, expect, "{in_store} {exp:?} {asked_at:?} {bound}");
+        }
+        check(false, Some(700), Some(100), 0, 0);
+        check(false, Some(700), Some(100), 60, 60);
+        check(false, Some(110), Some(100), 60, 10);
+        check(false, Some(700), Some(50), 60, 10);
+        check(false, Some(700), Some(30), 60, 0);
+        check(false, Some(90), Some(100), 60, 0);
+        check(false, None, Some(100), 60, 60);
+        check(false, Some(700), Some(150), 60, 60);
+        check(true, Some(700), Some(0), 0, 600);
+        check(true, Some(90), Some(0), 60, 0);
+        check(true, None, Some(100), 5, 5);
+    }
+}

@@ -1,0 +1,194 @@
+use super::*;
+use crate::jose::header::{FORBIDDEN, KID_BYTES_MAX};
+use crate::policy::fixtures::issuer;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const NOW: u64 = 1_700_000_000;
+
+fn compact(header: &str, claims: &str) -> String {
+    let (header, claims) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([7; 64]))
+}
+
+fn verdict(header: &str, claims: &str, issuer: &Issuer) -> Result<(), Denial> {
+    let text = compact(header, claims);
+    parse(&text, issuer).map(|_| ())
+}
+
+fn parse<'a>(text: &'a str, issuer: &Issuer) -> Result<UnverifiedJwt<'a>, Denial> {
+    let others = ["tenant".to_owned()];
+    UnverifiedJwt::parse(Token::new(text), std::slice::from_ref(issuer), &others, UnixSeconds(NOW))
+}
+
+const HEADER: &str = r#"{"alg":"EdDSA","kid":"1","typ":"at+jwt"}"#;
+
+#[test]
+fn times_are_checked_at_each_boundary() {
+    fn check(times: &str, expect: Result<(), Denial>) {
+        let claims = format!(r#"{{"iss":"https://issuer.example","sub":"s","aud":"api",{times}}}"#);
+        assert_eq!(verdict(HEADER, &claims, &issuer()), expect, "{times}");
+    }
+    let at = |seconds: i64| NOW.checked_add_signed(seconds).unwrap();
+    check(&format!(r#""exp":{}"#, at(-31)), Err(Denial::TokenExpired));
+    check(&format!(r#""exp":{}"#, at(-30)), Err(Denial::TokenExpired));
+    check(&format!(r#""exp":{}"#, at(-29)), Ok(()));
+    check(&format!(r#""exp":{}.9"#, at(-30)), Err(Denial::TokenExpired));
+    check(&format!(r#""exp":{}.5"#, at(60)), Ok(()));
+    check(&format!(r#""exp":{},"nbf":{}"#, at(60), at(30)), Ok(()));
+    check(&format!(r#""exp":{},"nbf":{}"#, at(60), at(31)), Err(Denial::TokenNotYetValid));
+    check(&format!(r#""exp":{},"iat":{}"#, at(60), at(30)), Ok(()));
+    check(&format!(r#""exp":{},"iat":{}"#, at(60), at(31)), Err(Denial::TokenNotYetValid));
+    check(&format!(r#""exp":"{}""#, at(60)), Err(Denial::TokenMalformed));
+    check(r#""exp":-1"#, Err(Denial::TokenMalformed));
+    check(r#""exp":1e300"#, Err(Denial::TokenMalformed));
+    check(r#""exp":18446744073709551615"#, Err(Denial::TokenMalformed));
+    check(r#""exp":null"#, Err(Denial::TokenMalformed));
+    check(r#""nbf":1"#, Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{},"nbf":null"#, at(60)), Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{},"iat":"{NOW}""#, at(60)), Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{}"#, 1_u64 << 53), Ok(()));
+    check(&format!(r#""exp":{}"#, (1_u64 << 53) + 1), Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":[{}]"#, at(60)), Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{},"x":1,"x":1"#, at(60)), Err(Denial::TokenMalformed));
+    check(&format!(r#""exp":{},"exp":{}"#, at(-60), at(60)), Err(Denial::TokenMalformed));
+}
+
+#[test]
+fn header_is_rejected_when_unsafe_or_unsupported() {
+    let claims =
+        format!(r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{}}}"#, NOW + 60);
+    let check = |header: &str, expect: Result<(), Denial>| {
+        assert_eq!(verdict(header, &claims, &issuer()), expect, "{header}");
+    };
+    check(HEADER, Ok(()));
+    check(r#"{"alg":"EdDSA","typ":"application/AT+JWT"}"#, Ok(()));
+    check(r#"{"alg":"EdDSA"}"#, Err(Denial::TokenTypeRefused));
+    check(r#"{"alg":"EdDSA","typ":"JWT"}"#, Err(Denial::TokenTypeRefused));
+    check(r#"{"alg":"ES256","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
+    check(r#"{"alg":"none","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
+    check(r#"{"alg":"eddsa","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
+    check(r#"{"alg":"HS256","typ":"at+jwt"}"#, Err(Denial::AlgorithmRefused));
+    check(r#"{"typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
+    check(r#"{"alg":7,"typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
+    check(r#"{"alg":"EdDSA","alg":"none","typ":"at+jwt"}"#, Err(Denial::TokenMalformed));
+    for member in FORBIDDEN {
+        check(
+            &format!(r#"{{"alg":"EdDSA","typ":"at+jwt","{member}":null}}"#),
+            Err(Denial::TokenMalformed),
+        );
+    }
+    check(r#"["EdDSA","1","at+jwt"]"#, Err(Denial::TokenMalformed));
+    let long = "k".repeat(KID_BYTES_MAX + 1);
+    check(
+        &format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{long}"}}"#),
+        Err(Denial::TokenMalformed),
+    );
+}
+
+#[test]
+fn token_type_must_be_one_that_the_issuer_accepts() {
+    fn check(required: TokenType, typ: Option<&str>, expect: bool) {
+        assert_eq!(accepts_type(required, typ), expect, "{required:?} {typ:?}");
+    }
+    check(TokenType::AtJwt, Some("at+jwt"), true);
+    check(TokenType::AtJwt, None, false);
+    check(TokenType::Jwt, Some("JWT"), true);
+    check(TokenType::Jwt, Some("at+jwt"), true);
+    check(TokenType::Jwt, None, true);
+    check(TokenType::Jwt, Some("logout+jwt"), false);
+    check(TokenType::Off, Some("logout+jwt"), true);
+}
+
+#[test]
+fn audience_must_contain_the_issuers_setting() {
+    fn check(aud: &str, expect: Result<(), Denial>) {
+        let claims = format!(
+            r#"{{"iss":"https://issuer.example","sub":"s","aud":{aud},"exp":{}}}"#,
+            NOW + 60
+        );
+        assert_eq!(verdict(HEADER, &claims, &issuer()), expect, "{aud}");
+    }
+    check(r#""api""#, Ok(()));
+    check(r#"["other","api"]"#, Ok(()));
+    check(r#""API""#, Err(Denial::AudienceMismatch));
+    check(r#"[]"#, Err(Denial::AudienceMismatch));
+    check(r#""api other""#, Err(Denial::AudienceMismatch));
+    check("null", Err(Denial::TokenMalformed));
+    check("7", Err(Denial::TokenMalformed));
+    check(r#"["api",7]"#, Err(Denial::TokenMalformed));
+    check(r#"{"api":true}"#, Err(Denial::TokenMalformed));
+}
+
+#[test]
+fn claims_are_read_by_the_issuers_settings() {
+    let read = |claims: &str, issuer: &Issuer| {
+        let text = format!(
+            r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{},{claims}}}"#,
+            NOW + 60
+        );
+        parse(&compact(HEADER, &text), issuer).map(|jwt| jwt.claims)
+    };
+    let mut issuer = issuer();
+    let claims = read(r#""scope":"a b","azp":"web","tenant":"acme","x":1"#, &issuer).unwrap();
+    assert_eq!((claims.scope.as_str(), claims.client_id.as_deref()), ("a b", Some("web")));
+    assert_eq!(claims.others.len(), 1);
+    assert!(claims.has_claim("tenant", &["other".into(), "acme".into()]));
+    assert!(!claims.has_claim("tenant", &["acm".into()]) && !claims.has_claim("x", &[1.into()]));
+    let claims = read(r#""client_id":"api","azp":"web","tenant":["a","acme"]"#, &issuer).unwrap();
+    assert_eq!(claims.client_id.as_deref(), Some("api"));
+    assert!(claims.has_claim("tenant", &["acme".into()]) && !claims.has_claim("none", &[]));
+    for bad in [r#""scope":7"#, r#""scope":["a",7]"#, r#""jti":7"#, r#""sid":null"#, r#""azp":{}"#]
+    {
+        assert_eq!(read(bad, &issuer).err(), Some(Denial::TokenMalformed), "{bad}");
+    }
+    issuer.scope_claim = "permissions".into();
+    let claims = read(r#""permissions":["read:x","write:x"],"scope":"admin""#, &issuer).unwrap();
+    assert!(claims.has_scope("write:x") && !claims.has_scope("admin"));
+}
+
+#[test]
+fn token_is_malformed_unless_canonical() {
+    let good = compact(
+        HEADER,
+        &format!(r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{NOW}}}"#),
+    );
+    assert!(parse(&good, &issuer()).is_ok());
+    let (unsigned, _) = good.rsplit_once('.').unwrap();
+    for bad in [
+        String::new(),
+        ".".into(),
+        "..".into(),
+        unsigned.to_owned(),
+        format!("{good}."),
+        format!("{good}.x"),
+        format!("{good}="),
+        format!("{unsigned}.AB"),
+        format!("{unsigned}.A+/"),
+        good.replace('.', ".."),
+        "a.b.c.d.e".into(),
+    ] {
+        assert_eq!(parse(&bad, &issuer()).err(), Some(Denial::TokenMalformed), "{bad}");
+    }
+}
+
+#[test]
+fn token_is_malformed_when_nested_too_deep() {
+    let deep = format!(r#"{{"alg":"EdDSA","x":{}{}}}"#, "[".repeat(4000), "]".repeat(4000));
+    let text = compact(&deep, "{}");
+    assert_eq!(parse(&text, &issuer()).err(), Some(Denial::TokenMalformed));
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+proptest::proptest! {
+    #[test]
+    fn parsing_never_panics_on_a_token(text in "[ -~]{0,200}") {
+        let _ = parse(&text, &issuer());
+    }
+
+    #[test]
+    fn parsing_never_panics_on_claims(header in "[ -~]{0,80}", claims in "[ -~]{0,80}") {
+        let text = compact(&header, &claims);
+        let _ = parse(&text, &issuer());
+    }
+}

@@ -1,0 +1,193 @@
+//! The records of access tokens in the store. The auth service writes them, and the edge reads them.
+//! The edge writes a record itself from an introspection response.
+
+use super::claims::Claims;
+use crate::json;
+use crate::store::seal::Seal;
+use crate::time::UnixSeconds;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The record of an access token under [`crate::StoreKeys::token`]. It has the token's claims, and
+/// nothing from which a token could be made.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct TokenRecord {
+    /// The subject.
+    pub sub: String,
+    /// The session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// The client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The scope, space-separated.
+    pub scope: String,
+    /// The token's expiry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exp: Option<u64>,
+    /// The issuer, where the edge wrote the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// The token's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// The time of issue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iat: Option<u64>,
+    /// The time of the introspection, where the edge wrote the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<u64>,
+    /// The hash of the settings by which the edge read the response. An edge with other settings
+    /// ignores the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_as: Option<String>,
+    /// Other claims that are used.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub others: Map<String, Value>,
+}
+
+impl TokenRecord {
+    /// Encodes the record for the store's key `key`, encrypted if there is a seal.
+    pub fn encode(&self, key: &str, seal: Option<&Seal>, nonce: [u8; 12]) -> String {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        match seal {
+            Some(seal) => seal.seal(&text, key, nonce).unwrap_or_default(),
+            None => text,
+        }
+    }
+
+    /// Decodes a record that is stored under `key`. Returns `None` if it is malformed, or not encrypted
+    /// although there is a seal.
+    pub fn decode(text: &str, key: &str, seal: Option<&Seal>) -> Option<Self> {
+        let mut members = match seal {
+            Some(seal) => json::record(seal.open(text, key)?.as_bytes())?,
+            None => json::record(text.as_bytes())?,
+        };
+        let mut take = |name: &str| match members.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(()),
+        };
+        Some(Self {
+            sub: take("sub").ok()??,
+            sid: take("sid").ok()?,
+            client_id: take("client_id").ok()?,
+            scope: take("scope").ok()?.unwrap_or_default(),
+            iss: take("iss").ok()?,
+            jti: take("jti").ok()?,
+            read_as: take("read_as").ok()?,
+            exp: number(&members, "exp").ok()?,
+            iat: number(&members, "iat").ok()?,
+            asked_at: number(&members, "asked_at").ok()?,
+            others: match members.remove("others") {
+                None => Map::new(),
+                Some(Value::Object(others)) => others,
+                Some(_) => return None,
+            },
+        })
+    }
+
+    /// Creates the record of an introspection response at `asked_at`.
+    pub(crate) fn of(claims: &Claims, read_as: String, asked_at: UnixSeconds) -> Self {
+        Self {
+            sub: claims.sub.clone(),
+            sid: claims.sid.clone(),
+            client_id: claims.client_id.clone(),
+            scope: claims.scope.clone(),
+            exp: claims.exp.map(|exp| exp.0),
+            iss: Some(claims.iss.clone()),
+            jti: claims.jti.clone(),
+            iat: claims.iat.map(|iat| iat.0),
+            asked_at: Some(asked_at.0),
+            read_as: Some(read_as),
+            others: claims.others.clone(),
+        }
+    }
+
+    /// Returns the token's claims for an issuer, or `None` if the record is another issuer's.
+    pub(crate) fn claims(self, issuer: &str) -> Option<Claims> {
+        if self.iss.is_some_and(|iss| iss != issuer) {
+            return None;
+        }
+        Some(Claims {
+            iss: issuer.to_owned(),
+            sub: self.sub,
+            exp: self.exp.map(UnixSeconds),
+            nbf: None,
+            iat: self.iat.map(UnixSeconds),
+            jti: self.jti,
+            sid: self.sid,
+            client_id: self.client_id,
+            scope: self.scope,
+            others: self.others,
+        })
+    }
+}
+
+/// Returns a whole number, `None` if the member is missing, or an error if it is something else.
+fn number(members: &Map<String, Value>, name: &str) -> Result<Option<u64>, ()> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn record_is_decoded_as_it_was_encoded() {
+        let record = TokenRecord {
+            sub: "alice\"\n".into(),
+            sid: Some("s".into()),
+            client_id: Some("web".into()),
+            scope: "a b".into(),
+            exp: Some(1_800_000_000),
+            ..TokenRecord::default()
+        };
+        let stored = record.encode("k", None, [0; 12]);
+        assert_eq!(
+            stored,
+            r#"{"sub":"alice\"\n","sid":"s","client_id":"web","scope":"a b","exp":1800000000}"#
+        );
+        assert_eq!(TokenRecord::decode(&stored, "k", None).as_ref(), Some(&record));
+        assert_eq!(TokenRecord::decode("", "k", None), None);
+        assert_eq!(TokenRecord::decode(r#"{"sid":"x"}"#, "k", None), None);
+
+        let seal = Seal::new(&format!("a:{}", "A".repeat(43)), None);
+        let sealed = record.encode("k", seal.as_ref(), [0; 12]);
+        assert_eq!(TokenRecord::decode(&sealed, "k", seal.as_ref()), Some(record));
+        assert_eq!(TokenRecord::decode(&sealed, "k", None), None);
+        assert_eq!(TokenRecord::decode(&stored, "k", seal.as_ref()), None);
+    }
+
+    /// A provider's response nests at most 16 deep; its claims are one level deeper here.
+    #[test]
+    fn record_may_nest_as_deep_as_a_response() {
+        let decoded = |depth| {
+            let claim = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            TokenRecord::decode(&format!(r#"{{"sub":"a","others":{{"x":{claim}}}}}"#), "k", None)
+        };
+        assert_eq!(decoded(15).map(|record| record.others.len()), Some(1));
+        assert_eq!(decoded(16), None);
+        for wrong in [r#"{"sub":"a","others":[]}"#, r#"{"sub":"a","exp":-1}"#, r#"{"sub":1}"#] {
+            assert_eq!(TokenRecord::decode(wrong, "k", None), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn record_has_claims_for_its_own_issuer_only() {
+        let record = |iss: Option<&str>| TokenRecord {
+            sub: "alice".into(),
+            iss: iss.map(str::to_owned),
+            ..TokenRecord::default()
+        };
+        let claims = record(None).claims("https://a").unwrap();
+        assert_eq!((claims.iss.as_str(), claims.sub.as_str()), ("https://a", "alice"));
+        assert!(record(Some("https://a")).claims("https://a").is_some());
+        assert!(record(Some("https://b")).claims("https://a").is_none());
+    }
+}

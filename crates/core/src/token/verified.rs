@@ -1,0 +1,80 @@
+//! A verified token: what a host may cache about it.
+
+use super::claims::Claims;
+use super::record::TokenRecord;
+use super::revocation;
+use crate::store::keys::StoreKeys;
+use crate::store::seal::Seal;
+use crate::token_hash::TokenHash;
+use redis_rest::Command;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// A token whose signature or record was verified, with its claims.
+#[derive(Debug)]
+pub struct VerifiedToken {
+    hash: TokenHash,
+    issuer: usize,
+    claims: Claims,
+    /// The store's commands about it: for the markers, and for its record.
+    queries: [Command; 2],
+    /// The last opened record, as it was stored: the same text opens to the same record.
+    opened: RefCell<Option<(String, Rc<TokenRecord>)>>,
+}
+
+impl VerifiedToken {
+    /// Creates a verified token. The caller has verified it.
+    pub(crate) fn new(keys: &StoreKeys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
+        let record = Command::new("GET").arg(keys.token(&hash));
+        let queries = [revocation::query(keys, &claims), record];
+        Self { hash, issuer, claims, queries, opened: RefCell::default() }
+    }
+
+    /// Returns the token's hash.
+    pub fn hash(&self) -> TokenHash {
+        self.hash
+    }
+
+    /// Returns the place of its issuer in the policy.
+    pub fn issuer(&self) -> usize {
+        self.issuer
+    }
+
+    /// Returns its approximate size in memory.
+    pub fn bytes(&self) -> usize {
+        let words = self.queries.iter().flat_map(Command::words);
+        let queries: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
+        self.claims.bytes() + queries + OPENED_BYTES_MAX
+    }
+
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Returns the store's commands for its markers and for its record.
+    pub(crate) fn queries(&self) -> &[Command; 2] {
+        &self.queries
+    }
+
+    /// Opens the record that the store has under `key`. Returns `None` if it can't be read.
+    pub(crate) fn open(
+        &self,
+        text: &str,
+        key: &str,
+        seal: Option<&Seal>,
+    ) -> Option<Rc<TokenRecord>> {
+        let opened = self.opened.borrow();
+        if let Some((_, record)) = opened.as_ref().filter(|(sealed, _)| sealed == text) {
+            return Some(Rc::clone(record));
+        }
+        drop(opened);
+        let record = Rc::new(TokenRecord::decode(text, key, seal)?);
+        if text.len() <= OPENED_BYTES_MAX / 2 {
+            self.opened.replace(Some((text.to_owned(), Rc::clone(&record))));
+        }
+        Some(record)
+    }
+}
+
+/// The memory that is reserved for a token's record, sealed and opened.
+const OPENED_BYTES_MAX: usize = 1024;

@@ -1,0 +1,28 @@
+//! The failure to get a reply from Redis.
+
+/// A failure to get a reply from Redis.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outage {
+    /// No reply came before the deadline. The commands may have run.
+    Deadline,
+    /// No connection is up, or it broke. The commands may have run.
+    Unreachable,
+}
+
+impl Outage {
+    /// Returns the error text for the client.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Deadline => "ERR Redis did not answer in time",
+            Self::Unreachable => "ERR Redis can't be reached",
+        }
+    }
+
+    /// Returns the outcome label for the metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deadline => "deadline",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}

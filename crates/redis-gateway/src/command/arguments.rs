@@ -1,0 +1,42 @@
+//! Reads a command's arguments. Argument 0 is the name, as in Redis's `argv`.
+
+use redis_rest::Command;
+
+/// Returns whether an argument equals a name, in any case.
+pub fn argument_is(command: &Command, index: usize, name: &str) -> bool {
+    argument(command, index).is_some_and(|argument| argument.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Returns an argument, if present.
+pub fn argument(command: &Command, index: usize) -> Option<&[u8]> {
+    command.words().get(index).map(Vec::as_slice)
+}
+
+/// Returns whether XREAD or XREADGROUP has the option BLOCK.
+pub fn is_blocking_read(command: &Command) -> bool {
+    (argument_is(command, 0, "XREAD") || argument_is(command, 0, "XREADGROUP"))
+        && read_options(command)
+            .take_while(|index| !argument_is(command, *index, "STREAMS"))
+            .any(|index| argument_is(command, index, "BLOCK"))
+}
+
+/// Returns the index of STREAMS in XREAD or XREADGROUP.
+pub fn streams_index(command: &Command) -> Option<usize> {
+    read_options(command).find(|index| argument_is(command, *index, "STREAMS"))
+}
+
+/// Returns the indexes of the options of XREAD and XREADGROUP, without their values.
+///
+/// A consumer group, for example, may be called BLOCK.
+fn read_options(command: &Command) -> impl Iterator<Item = usize> {
+    let mut next = 1;
+    std::iter::from_fn(move || {
+        let index = next;
+        next += match () {
+            () if argument_is(command, index, "GROUP") => 3,
+            () if argument_is(command, index, "COUNT") || argument_is(command, index, "BLOCK") => 2,
+            () => 1,
+        };
+        (index < command.words().len()).then_some(index)
+    })
+}

@@ -1,0 +1,112 @@
+//! Reads request bodies within bounds of size, time and total memory.
+
+use super::response::{ResponseBody, error, set_header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::{Response, StatusCode, header};
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// A request's body. It holds its memory permits until it is dropped.
+#[derive(Default)]
+pub struct RequestBody<'a> {
+    pub bytes: Bytes,
+    _permits: Option<SemaphorePermit<'a>>,
+}
+
+/// The reason why a body is rejected.
+pub enum BodyError {
+    Incomplete,
+    /// The bodies of all requests in progress take too much memory.
+    OutOfMemory,
+    TooLarge,
+    TooSlow,
+}
+
+impl BodyError {
+    /// Builds the response, which also closes the connection: the rest of the body is not read.
+    pub fn response(&self) -> Response<ResponseBody> {
+        let mut response = match self {
+            Self::Incomplete => error(StatusCode::BAD_REQUEST, "ERR the request's body broke off"),
+            Self::OutOfMemory => {
+                error(StatusCode::SERVICE_UNAVAILABLE, "ERR too many large requests at once")
+            }
+            Self::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "ERR max request size exceeded"),
+            Self::TooSlow => error(StatusCode::REQUEST_TIMEOUT, "ERR the request came too slowly"),
+        };
+        set_header(response.headers_mut(), header::CONNECTION, "close");
+        response
+    }
+}
+
+/// Reads a body. `memory` has one permit for each KiB of all bodies.
+pub async fn read(body: Incoming, memory: &Semaphore) -> Result<RequestBody<'_>, BodyError> {
+    // Saves the timer for the many requests without a body.
+    if body.is_end_stream() {
+        return Ok(RequestBody::default());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, collect(body, memory)).await {
+        Ok(read) => read,
+        Err(_) => Err(BodyError::TooSlow),
+    }
+}
+
+/// Collects a body. The rest of a rejected body is read and dropped, up to a bound.
+///
+/// A client whose connection closes while it still sends would not see the error response.
+async fn collect(mut body: Incoming, memory: &Semaphore) -> Result<RequestBody<'_>, BodyError> {
+    let (mut length, mut permitted_kib) = (0_u64, 0);
+    let mut first = Bytes::new();
+    let mut rest: Vec<u8> = Vec::new();
+    let mut permits: Option<SemaphorePermit<'_>> = None;
+    let mut error = (body.size_hint().lower() > BODY_BYTES_MAX).then_some(BodyError::TooLarge);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| BodyError::Incomplete)?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += u64::try_from(data.len()).unwrap_or(u64::MAX);
+        if length > BODY_BYTES_MAX {
+            error.get_or_insert(BodyError::TooLarge);
+        }
+        if error.is_some() {
+            (first, rest) = (Bytes::new(), Vec::new());
+            permits = None;
+            permitted_kib = 0;
+            if length > DROPPED_BYTES_MAX {
+                break;
+            }
+            continue;
+        }
+        // One permit for each KiB of the total, so that small frames do not take one each.
+        let kib = length.div_ceil(1024) - permitted_kib;
+        if kib > 0 {
+            permitted_kib += kib;
+            match memory.try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)) {
+                Ok(more) => match &mut permits {
+                    Some(permits) => permits.merge(more),
+                    None => permits = Some(more),
+                },
+                Err(_) => error = Some(BodyError::OutOfMemory),
+            }
+        }
+        // A body in a single frame is not copied.
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.extend(&first);
+        }
+        rest.extend(&data);
+    }
+    match error {
+        Some(error) => Err(error),
+        None if rest.is_empty() => Ok(RequestBody { bytes: first, _permits: permits }),
+        None => Ok(RequestBody { bytes: rest.into(), _permits: permits }),
+    }
+}
+
+/// Longest request body: 10 MB, as with Upstash.
+const BODY_BYTES_MAX: u64 = 10_000_000;
+/// Most bytes of a rejected body that are read and dropped.
+const DROPPED_BYTES_MAX: u64 = 4 * BODY_BYTES_MAX;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,53 @@
+//! The state that all requests share.
+
+use crate::backend::Backend;
+use crate::config::Reloadable;
+use crate::metrics::Metrics;
+use crate::script::Scripts;
+use hyper::header::{HeaderMap, HeaderName};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// The state that all requests share.
+pub struct Gateway {
+    pub backend: Backend,
+    pub reloadable: watch::Receiver<Arc<Reloadable>>,
+    pub metrics: Arc<Metrics>,
+    pub scripts: Scripts,
+    /// How long Redis may take for one request.
+    pub timeout: Duration,
+    /// One permit for each stream.
+    pub streams: Arc<Semaphore>,
+    /// One permit for each KiB of the bodies of requests in progress.
+    pub bodies: Semaphore,
+    pub stopping: watch::Receiver<bool>,
+    /// Distinguishes the sync tokens of this process from those of others.
+    pub instance: u64,
+    pub writes: AtomicU64,
+    pub requests: AtomicU64,
+}
+
+impl Gateway {
+    /// Returns the sync token for a response. It changes with each write.
+    ///
+    /// All reads go to masters, so a client reads earlier writes whatever token it sends.
+    pub fn sync_token(&self) -> String {
+        format!("{:x}.{:x}", self.instance, self.writes.load(Ordering::Relaxed))
+    }
+
+    /// Returns the client's request id, made safe for the log, or a new one.
+    pub fn request_id(&self, headers: &HeaderMap) -> String {
+        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let given: String = given.chars().filter(char::is_ascii_graphic).take(64).collect();
+        if given.is_empty() {
+            let number = self.requests.fetch_add(1, Ordering::Relaxed);
+            format!("{:x}.{number:x}", self.instance)
+        } else {
+            given
+        }
+    }
+}
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -1,0 +1,94 @@
+//! Errors in the configuration of tokens. None of them contains a secret.
+
+use std::fmt;
+
+/// An error in GATEWAY_TOKENS or in the file of GATEWAY_TOKENS_FILE.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TokenError {
+    /// GATEWAY_TOKENS has an entry other than `name=token` or `name:role=token`, at this position.
+    EntryFormat(usize),
+    /// The file is not the expected TOML; the text says where and what is expected.
+    FileFormat(String),
+    FileUnreadable,
+    /// There is no token at all.
+    Missing,
+    NameFormat,
+    /// An error in the token of this name.
+    Token(String, TokenErrorKind),
+}
+
+/// An error in one token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenErrorKind {
+    AlsoUnused,
+    CommandNever,
+    CommandUnbounded,
+    CommandsMissing,
+    CommandsUnused,
+    HashFormat,
+    NameTwice,
+    PrefixEmpty,
+    RoleUnknown,
+    ScriptFormat,
+    ScriptsMissing,
+    SecretAndHash,
+    SecretMissing,
+    SecretShort,
+    SecretTwice,
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EntryFormat(position) => write!(
+                f,
+                "GATEWAY_TOKENS: entry {position} must be name=token or name:read=token, the name of 1 to \
+                 64 letters, digits, '-', '_' or '.'",
+            ),
+            Self::FileFormat(why) => write!(f, "GATEWAY_TOKENS_FILE: {why}"),
+            Self::FileUnreadable => f.write_str("GATEWAY_TOKENS_FILE: can't be read"),
+            Self::Missing => f.write_str(
+                "GATEWAY_TOKENS: neither it nor GATEWAY_TOKENS_FILE has a token; give name=token",
+            ),
+            Self::NameFormat => f.write_str(
+                "GATEWAY_TOKENS_FILE: a name must be 1 to 64 letters, digits, '-', '_' or '.'",
+            ),
+            Self::Token(name, kind) => write!(f, "token {name}: {kind}"),
+        }
+    }
+}
+
+impl fmt::Display for TokenErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AlsoUnused => "`also` is for role \"full\"",
+            Self::CommandNever => {
+                "`commands` or `also` names a command that would change or hold up a shared \
+                 connection; take it out"
+            }
+            Self::CommandUnbounded => {
+                "it has `key_prefixes`, but `commands` names one that reaches every key; take it out"
+            }
+            Self::CommandsMissing => "role \"custom\" needs `commands`",
+            Self::CommandsUnused => {
+                "`commands`, `key_prefixes` and `scripts` are for role \"custom\""
+            }
+            Self::HashFormat => "`sha256` must be 64 hexadecimal digits",
+            Self::NameTwice => "the name is there twice",
+            Self::PrefixEmpty => {
+                "`key_prefixes` holds nothing, or an empty one; leave it out to allow all keys"
+            }
+            Self::RoleUnknown => "the role must be full, read, or in the file also custom",
+            Self::ScriptFormat => {
+                "`scripts` must hold SHA-1s, 40 hexadecimal digits each, or be [\"*\"] for all"
+            }
+            Self::ScriptsMissing => {
+                "it may run scripts, which reach all keys: name them by SHA-1 in `scripts`, or [\"*\"]"
+            }
+            Self::SecretAndHash => "give `secret` or `sha256`, not both",
+            Self::SecretMissing => "give `secret`, or its `sha256`",
+            Self::SecretShort => "the secret must be at least 32 characters",
+            Self::SecretTwice => "another token has the same secret",
+        })
+    }
+}

@@ -1,0 +1,266 @@
+//! Parses GATEWAY_TOKENS and the TOML file of GATEWAY_TOKENS_FILE.
+
+use super::error::{TokenError, TokenErrorKind};
+use super::role::{CustomRole, Role};
+use super::set::{Token, Tokens};
+use crate::command::{self, Access};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+
+impl Tokens {
+    /// Parses the tokens of the variable and of the file. Returns `Err` with all errors at once.
+    pub fn parse(variable: Option<&str>, file: Option<&str>) -> Result<Self, Vec<TokenError>> {
+        let mut errors = Vec::new();
+        let mut entries = parse_variable(variable.unwrap_or_default(), &mut errors);
+        match file.map(toml::from_str::<File>) {
+            Some(Ok(file)) => entries.extend(file.token),
+            Some(Err(error)) => errors.push(TokenError::FileFormat(describe(&error, file))),
+            None => {}
+        }
+        if entries.is_empty() && errors.is_empty() {
+            errors.push(TokenError::Missing);
+        }
+        let mut tokens: Vec<Token> = Vec::new();
+        for entry in entries {
+            let name = entry.name.clone();
+            if !is_name(&name) {
+                errors.push(TokenError::NameFormat);
+                continue;
+            }
+            let mut kinds = Vec::new();
+            let token = entry.check(&mut kinds);
+            if let Some(token) = token {
+                if tokens.iter().any(|other| other.name == token.name) {
+                    kinds.push(TokenErrorKind::NameTwice);
+                }
+                if tokens.iter().any(|other| other.hash == token.hash) {
+                    kinds.push(TokenErrorKind::SecretTwice);
+                }
+                tokens.push(token);
+            }
+            errors.extend(kinds.into_iter().map(|kind| TokenError::Token(name.clone(), kind)));
+        }
+        if errors.is_empty() { Ok(Self::new(tokens)) } else { Err(errors) }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    token: Vec<Entry>,
+}
+
+/// A token as it is configured.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    secret: Option<String>,
+    sha256: Option<String>,
+    role: String,
+    also: Option<Vec<String>>,
+    commands: Option<Vec<String>>,
+    key_prefixes: Option<Vec<String>>,
+    scripts: Option<Vec<String>>,
+}
+
+impl Entry {
+    fn check(self, errors: &mut Vec<TokenErrorKind>) -> Option<Token> {
+        let hash = self.hash(errors);
+        let has_custom_members =
+            self.commands.is_some() || self.key_prefixes.is_some() || self.scripts.is_some();
+        if self.role != "custom" && has_custom_members {
+            errors.push(TokenErrorKind::CommandsUnused);
+        }
+        if self.role != "full" && self.also.is_some() {
+            errors.push(TokenErrorKind::AlsoUnused);
+        }
+        let role = match self.role.as_str() {
+            "full" => Role::Full { also: parse_commands(self.also, errors) },
+            "read" => Role::Read,
+            "custom" => {
+                let commands = parse_commands(self.commands, errors);
+                Role::Custom(parse_custom(commands, self.key_prefixes, self.scripts, errors))
+            }
+            _ => {
+                errors.push(TokenErrorKind::RoleUnknown);
+                return None;
+            }
+        };
+        Some(Token { name: self.name, hash: hash?, role })
+    }
+
+    fn hash(&self, errors: &mut Vec<TokenErrorKind>) -> Option<[u8; 32]> {
+        match (&self.secret, &self.sha256) {
+            (Some(secret), None) if secret.chars().count() >= SECRET_CHARS_MIN => {
+                Some(Sha256::digest(secret).into())
+            }
+            (Some(_), None) => {
+                errors.push(TokenErrorKind::SecretShort);
+                None
+            }
+            (None, Some(text)) => {
+                let hash = parse_sha256(text);
+                if hash.is_none() {
+                    errors.push(TokenErrorKind::HashFormat);
+                }
+                hash
+            }
+            (Some(_), Some(_)) => {
+                errors.push(TokenErrorKind::SecretAndHash);
+                None
+            }
+            (None, None) => {
+                errors.push(TokenErrorKind::SecretMissing);
+                None
+            }
+        }
+    }
+}
+
+fn parse_custom(
+    commands: BTreeSet<String>,
+    key_prefixes: Option<Vec<String>>,
+    scripts: Option<Vec<String>>,
+    errors: &mut Vec<TokenErrorKind>,
+) -> CustomRole {
+    if commands.is_empty() {
+        errors.push(TokenErrorKind::CommandsMissing);
+    }
+    if key_prefixes
+        .as_ref()
+        .is_some_and(|prefixes| prefixes.is_empty() || prefixes.iter().any(String::is_empty))
+    {
+        errors.push(TokenErrorKind::PrefixEmpty);
+    }
+    let is_bounded = |name: &String| !UNBOUNDED_COMMANDS.contains(&name.as_str());
+    if key_prefixes.is_some() && !commands.iter().all(is_bounded) {
+        errors.push(TokenErrorKind::CommandUnbounded);
+    }
+    let runs_scripts = commands.iter().any(|name| SCRIPT_COMMANDS.contains(&name.as_str()));
+    let scripts = match scripts {
+        None if runs_scripts => {
+            errors.push(TokenErrorKind::ScriptsMissing);
+            None
+        }
+        None => None,
+        Some(names) if names == ["*"] => None,
+        Some(names) => {
+            let names: BTreeSet<String> =
+                names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
+            if !names.iter().all(|name| is_hex(name, 40)) {
+                errors.push(TokenErrorKind::ScriptFormat);
+            }
+            Some(names)
+        }
+    };
+    CustomRole { commands, key_prefixes, scripts }
+}
+
+fn parse_commands(
+    names: Option<Vec<String>>,
+    errors: &mut Vec<TokenErrorKind>,
+) -> BTreeSet<String> {
+    let names: BTreeSet<String> =
+        names.into_iter().flatten().map(|name| name.to_ascii_uppercase()).collect();
+    // These are served as event streams, each over a connection of its own.
+    let is_stream = |name: &str| matches!(name, "MONITOR" | "PSUBSCRIBE" | "SUBSCRIBE");
+    let is_never = |name: &String| {
+        command::find(name).is_some_and(|spec| spec.access == Access::Never) && !is_stream(name)
+    };
+    if names.iter().any(is_never) {
+        errors.push(TokenErrorKind::CommandNever);
+    }
+    names
+}
+
+/// Parses GATEWAY_TOKENS.
+///
+/// A malformed entry may be a token itself, so an error names its position and not its text.
+fn parse_variable(text: &str, errors: &mut Vec<TokenError>) -> Vec<Entry> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries
+        .enumerate()
+        .filter_map(|(index, entry)| {
+            let parts = entry.split_once('=').and_then(|(name, secret)| {
+                let (name, role) = name.split_once(':').unwrap_or((name, "full"));
+                // The other roles need the file.
+                let is_role = matches!(role, "full" | "read");
+                let is_secret = !secret.trim_matches('=').is_empty();
+                (is_name(name) && is_role && is_secret).then_some((name, role, secret))
+            });
+            let Some((name, role, secret)) = parts else {
+                errors.push(TokenError::EntryFormat(index + 1));
+                return None;
+            };
+            Some(Entry {
+                name: name.to_owned(),
+                secret: Some(secret.to_owned()),
+                role: role.to_owned(),
+                ..Entry::default()
+            })
+        })
+        .collect()
+}
+
+/// Describes a TOML error without the line that the parser quotes, which may contain a secret.
+fn describe(error: &toml::de::Error, text: Option<&str>) -> String {
+    let before = error.span().and_then(|span| text?.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    let expected =
+        ["token", "secret", "sha256", "role", "also", "commands", "key_prefixes", "scripts"];
+    format!("line {line} is not understood; a [[token]] has {}", expected.join(", "))
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn parse_sha256(text: &str) -> Option<[u8; 32]> {
+    if !is_hex(text, 64) {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// Commands for which a custom token must list its scripts.
+const SCRIPT_COMMANDS: [&str; 7] =
+    ["EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FCALL", "FCALL_RO", "SCRIPT"];
+/// Commands that have no keys, or reach more keys than they name.
+const UNBOUNDED_COMMANDS: [&str; 21] = [
+    "ACL",
+    "CLUSTER",
+    "CONFIG",
+    "DBSIZE",
+    "DEBUG",
+    "FAILOVER",
+    "FLUSHALL",
+    "FLUSHDB",
+    "FUNCTION",
+    "KEYS",
+    "MIGRATE",
+    "MODULE",
+    "MONITOR",
+    "MOVE",
+    "PUBSUB",
+    "RANDOMKEY",
+    "REPLICAOF",
+    "SCAN",
+    "SLAVEOF",
+    "SLOWLOG",
+    "SWAPDB",
+];
+const SECRET_CHARS_MIN: usize = 32;

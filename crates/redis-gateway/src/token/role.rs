@@ -1,0 +1,161 @@
+//! The permissions of a token.
+
+use crate::command::{self, Access, CommandSpec, argument_is};
+use crate::script::script_sha1;
+use redis_rest::Command;
+use std::collections::BTreeSet;
+
+/// The permissions of a token.
+pub enum Role {
+    /// These commands on these keys.
+    Custom(CustomRole),
+    /// All commands except dangerous and unknown ones; of those, the ones that `also` names.
+    Full { also: BTreeSet<String> },
+    /// Reads of single keys: no writes, and no listing of keys.
+    Read,
+}
+
+/// The permissions of a token with role "custom".
+pub struct CustomRole {
+    pub commands: BTreeSet<String>,
+    /// `None` permits all keys.
+    pub key_prefixes: Option<Vec<String>>,
+    /// The SHA-1 of each script that may run. `None` permits all scripts.
+    pub scripts: Option<BTreeSet<String>>,
+}
+
+impl Role {
+    /// Returns the error for a command that this role does not permit, or `None` if it does.
+    pub fn refusal(&self, command: &Command, spec: Option<&CommandSpec>) -> Option<String> {
+        let access = spec.map(|spec| spec.access);
+        match self {
+            Self::Full { also } => match access {
+                Some(Access::Any | Access::Full | Access::Never | Access::Read) => None,
+                Some(Access::Dangerous) if contains(also, command) => None,
+                Some(Access::Dangerous) => {
+                    Some(denied(command, ": dangerous, and not named in its `also`"))
+                }
+                None if contains(also, command) || is_module_command(command) => None,
+                None => Some(format!(
+                    "ERR unknown command '{}' (a token's `also` can name one that is new)",
+                    command::display_name(command)
+                )),
+            },
+            Self::Read => match access {
+                Some(Access::Read) if is_random(command) && !is_small(command.text(2)) => {
+                    Some(denied(command, " with so large a count"))
+                }
+                Some(Access::Any | Access::Read) => None,
+                Some(Access::Dangerous | Access::Full | Access::Never) | None => {
+                    Some(denied(command, ": it may only read"))
+                }
+            },
+            Self::Custom(custom) => custom.refusal(command),
+        }
+    }
+
+    /// Returns whether this role permits SUBSCRIBE or PSUBSCRIBE to these channels or patterns.
+    pub fn may_subscribe(&self, command: &str, channels: &[Vec<u8>]) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Read => false,
+            Self::Custom(custom) => custom.may_subscribe(command, channels),
+        }
+    }
+
+    /// Returns whether this role permits MONITOR.
+    pub fn may_monitor(&self) -> bool {
+        match self {
+            Self::Full { also } => also.contains("MONITOR"),
+            Self::Read => false,
+            Self::Custom(custom) => {
+                custom.commands.contains("MONITOR") && custom.key_prefixes.is_none()
+            }
+        }
+    }
+}
+
+impl CustomRole {
+    fn refusal(&self, command: &Command) -> Option<String> {
+        if !contains(&self.commands, command) {
+            return Some(denied(command, ""));
+        }
+        if let Some(prefixes) = &self.key_prefixes {
+            let Some(keys) = command::keys(command) else {
+                return Some(denied(command, ": its keys can't be told"));
+            };
+            let has_prefix =
+                |key: &[u8]| prefixes.iter().any(|prefix| key.starts_with(prefix.as_bytes()));
+            if !keys.into_iter().all(has_prefix) {
+                return Some(denied(command, " for this key"));
+            }
+        }
+        match &self.scripts {
+            Some(scripts) if !may_run(scripts, command) => {
+                Some(denied(command, " with this script"))
+            }
+            Some(_) | None => None,
+        }
+    }
+
+    fn may_subscribe(&self, command: &str, channels: &[Vec<u8>]) -> bool {
+        if !self.commands.contains(command) {
+            return false;
+        }
+        let Some(prefixes) = &self.key_prefixes else { return true };
+        // A pattern that starts with a prefix matches only channels with that prefix, unless the
+        // prefix itself contains wildcards.
+        let is_literal =
+            |prefix: &str| command == "SUBSCRIBE" || !prefix.contains(['*', '?', '[', '\\']);
+        channels.iter().all(|channel| {
+            prefixes
+                .iter()
+                .any(|prefix| is_literal(prefix) && channel.starts_with(prefix.as_bytes()))
+        })
+    }
+}
+
+fn denied(command: &Command, why: &str) -> String {
+    format!("NOPERM this token may not send '{}'{why}", command::display_name(command))
+}
+
+fn contains(names: &BTreeSet<String>, command: &Command) -> bool {
+    names.contains(&command::display_name(command))
+}
+
+/// Returns whether a command belongs to a module: its name has a dot.
+///
+/// No module's command is known to change the state of a connection.
+fn is_module_command(command: &Command) -> bool {
+    command.name().contains('.')
+}
+
+/// Returns whether a command draws random members. A negative count returns members repeatedly.
+fn is_random(command: &Command) -> bool {
+    let names = ["HRANDFIELD", "SRANDMEMBER", "VRANDMEMBER", "ZRANDMEMBER"];
+    names.iter().any(|name| argument_is(command, 0, name))
+}
+
+fn is_small(count: Option<&str>) -> bool {
+    count.is_none_or(|count| count.parse::<i64>().is_ok_and(|count| count >= -RANDOM_COUNT_MAX))
+}
+
+fn may_run(scripts: &BTreeSet<String>, command: &Command) -> bool {
+    let is = |name: &str| argument_is(command, 0, name);
+    let is_permitted = |index: usize| {
+        command.words().get(index).is_some_and(|script| scripts.contains(&script_sha1(script)))
+    };
+    if is("EVAL") || is("EVAL_RO") {
+        is_permitted(1)
+    } else if is("EVALSHA") || is("EVALSHA_RO") {
+        command.text(1).is_some_and(|name| scripts.contains(&name.to_ascii_lowercase()))
+    } else if is("SCRIPT") {
+        (argument_is(command, 1, "LOAD") && is_permitted(2)) || argument_is(command, 1, "EXISTS")
+    } else {
+        // A function is called by its name, not by its SHA-1.
+        !is("FCALL") && !is("FCALL_RO")
+    }
+}
+
+/// Most repeated random members that a read token may draw at once.
+const RANDOM_COUNT_MAX: i64 = 1000;

@@ -1,0 +1,6 @@
+//! Sessions: login, refresh and logout at the auth service and at another provider.
+
+mod login_throttling;
+mod refresh;
+mod sessions;
+mod third_party;

@@ -1,0 +1,26 @@
+//! The auth service's OAuth endpoints, as a strict client of another author sees them through the
+//! edge.
+
+use crate::support::environment::ROOT;
+use crate::support::stack::{Stack, stop};
+use std::process::Command;
+
+#[tokio::test]
+async fn oauth4webapi_accepts_metadata_refresh_introspection_and_revocation() {
+    let work = || {
+        let stack = Stack::start(&[], None);
+        let mut node = Command::new(format!("{ROOT}/node_modules/.bin/node"));
+        node.arg(format!("{ROOT}/tests/e2e/clients/oauth.mjs"))
+            .env("EDGE_URL", stack.fact("edge_url"))
+            .env("INTROSPECTION_SECRET", stack.fact("introspection_secret"))
+            .env("STACK_USERNAME", stack.username())
+            .env("STACK_PASSWORD", stack.password());
+        (node.output().unwrap(), stack)
+    };
+    let (output, stack) = tokio::task::spawn_blocking(work).await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}\n{error}\n{}", stack.log("auth"));
+    assert!(out.contains("all of it held"), "{out}\n{error}");
+    stop(stack).await;
+}

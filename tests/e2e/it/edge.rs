@@ -1,0 +1,16 @@
+//! The Worker: forwarding, routes, limits, key sets, introspection and its store.
+
+mod browsers;
+mod configuration;
+mod entry;
+mod forwarding;
+mod http_semantics;
+mod introspection;
+mod key_sets;
+mod limit_script;
+mod limits;
+mod memcached;
+mod paths;
+mod revocation;
+mod store;
+mod timeouts;

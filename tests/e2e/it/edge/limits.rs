@@ -1,0 +1,6 @@
+//! Rate limits as clients and operators meet them.
+
+mod abuse;
+mod counting;
+mod outages;
+mod scene;

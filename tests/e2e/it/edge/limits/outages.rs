@@ -1,0 +1,240 @@
+//! Limits while the store is slow, unreachable or full.
+
+use super::scene::{call, open, passed, protected, start, store, token};
+use crate::support::environment::is_short;
+use crate::support::gateway::TOKEN;
+use crate::support::http::{assert_refused, client, field};
+use crate::support::issuer::{ISSUER, TRUSTED, issuer_at, serve};
+use crate::support::provider::{Provider, answer};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::stack::stop;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Measures the overshoot of counting after the response, with a store that is far away.
+#[tokio::test]
+async fn counting_after_the_response_overshoots_by_one_store_round_trip() {
+    const QUOTA: usize = 20;
+    // 15 calls within a round trip, in both cases; slower where no table is printed.
+    let (away_ms, apart_ms) = if is_short() { (600, 40) } else { (150, 10) };
+    let (redis, gateway) = store().await;
+    let far = Proxy::start(&gateway.url);
+    far.set(Fault::Late { ms: away_ms });
+    let late = json!({ "quota": QUOTA, "window_seconds": 600, "by": "subject", "timing": "after" });
+    let stack = start(json!({
+        "STORE_URL": far.url(), "STORE_TOKEN": TOKEN, "REVOCATION_SECONDS_MAX": "60",
+        "ROUTES": [protected("late", json!({ "limit": late }))],
+    }))
+    .await;
+    let token = token(json!({}));
+    assert_eq!(passed(&stack, "/api/late", "192.0.2.1", Some(&token), 1).await, 1);
+    tokio::time::sleep(Duration::from_millis(6 * away_ms)).await;
+    // One call after the other: no call waits for the store.
+    let client = client();
+    let (begun, mut calls) = (Instant::now(), Vec::new());
+    for number in 0..100 {
+        let at = begun + Duration::from_millis(number * apart_ms);
+        tokio::time::sleep_until(at.into()).await;
+        let request = client.get(stack.edge("/api/late")).bearer_auth(&token);
+        calls.push(tokio::spawn(async move {
+            let begun = Instant::now();
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), begun.elapsed())
+        }));
+    }
+    let (mut admitted, mut took) = (1, Vec::new());
+    for call in calls {
+        let (status, elapsed) = call.await.unwrap();
+        admitted += usize::from(status == 200);
+        took.push(elapsed);
+    }
+    took.sort_unstable();
+    let (median, slowest) = (took[50].as_millis(), took[99].as_millis());
+    assert!(u64::try_from(median).unwrap() < away_ms / 2, "it waits for the store: {median} ms");
+    let over = admitted - QUOTA;
+    println!(
+        "counted after the answer, the store {away_ms} ms away, a call each {apart_ms} ms: {over} over {QUOTA}; slowest {slowest:?}"
+    );
+    // 15 arrive within a round trip; as many again for a busy machine.
+    assert!((1..=30).contains(&over), "{over}");
+    assert!(call(&stack, "/api/late", "192.0.2.1", Some(&token)).await.status() == 429);
+    stop((stack, redis, gateway)).await;
+}
+
+/// Without the store, limits deny, count locally or allow; tokens are judged by the route's policy.
+#[tokio::test]
+async fn routes_and_limits_follow_their_store_outage_policy() {
+    let limit = |outage: &str| json!({ "quota": 5, "window_seconds": 600, "by": "address", "outage": outage, "local_quota": 3 });
+    let provider =
+        Provider::start(answer(200, &json!({ "active": true, "sub": "alice" }).to_string()));
+    let mut issuer = issuer_at(&serve(TRUSTED.jwks()));
+    issuer["introspection"] = json!({
+        "url": provider.url("/i"), "client_id": "e", "client_secret_variable": "PROVIDER_SECRET",
+    });
+    let route = |name: &str, outage: &str| protected(name, json!({ "on_store_outage": outage }));
+    let stack = start(json!({
+        "ISSUERS": [issuer], "PROVIDER_SECRET": "s", "INTROSPECTIONS_PER_SECOND_MAX": "20",
+        "STORE_URL": "http://127.0.0.1:1",
+        "ROUTES": [
+            open("shut", limit("deny")), open("local", limit("local")), open("free", limit("allow")),
+            route("deny", "deny"), route("introspect", "introspect"), route("signature", "signature"),
+            protected("both", json!({ "on_store_outage": "signature", "limit": limit("local") })),
+        ],
+    }))
+    .await;
+    let here = "192.0.2.1";
+    assert_refused(call(&stack, "/public/shut", here, None).await, 503, "store_unreachable").await;
+    assert_eq!(passed(&stack, "/public/free", here, None, 9).await, 9);
+    assert_eq!(passed(&stack, "/public/local", here, None, 9).await, 3);
+    let response = call(&stack, "/public/local", "192.0.2.2", None).await;
+    assert_eq!(
+        (response.status().as_u16(), &*field(&response, "portcullis-degraded")),
+        (200, "limit=local")
+    );
+
+    let token = token(json!({}));
+    let with = async |name: &str| call(&stack, &format!("/api/{name}"), here, Some(&token)).await;
+    assert_refused(with("deny").await, 503, "store_unreachable").await;
+    let response = with("signature").await;
+    assert_eq!(
+        (response.status().as_u16(), &*field(&response, "portcullis-degraded")),
+        (200, "token=signature")
+    );
+    let response = with("both").await;
+    assert_eq!(field(&response, "portcullis-degraded"), "token=signature, limit=local");
+    assert!(provider.take().is_empty());
+    let response = with("introspect").await;
+    assert_eq!(
+        (response.status().as_u16(), &*field(&response, "portcullis-degraded")),
+        (200, "token=introspect")
+    );
+    assert_eq!(provider.take().len(), 1);
+
+    // An outage of the store does not overload the provider.
+    let (client, mut calls) = (client(), Vec::new());
+    let begun = Instant::now();
+    for _ in 0..200 {
+        let request = client.get(stack.edge("/api/introspect")).bearer_auth(&token);
+        calls.push(tokio::spawn(async move {
+            let response = request.send().await.unwrap();
+            let (status, body) = (response.status().as_u16(), response.text().await.unwrap());
+            assert!(
+                status == 200 || (status == 503 && body.contains("introspection_busy")),
+                "{body}"
+            );
+            status
+        }));
+    }
+    let mut good = 0;
+    for call in calls {
+        good += usize::from(call.await.unwrap() == 200);
+    }
+    let queries = provider.take().len();
+    let seconds = begun.elapsed().as_secs() as usize + 2;
+    assert!(
+        good == queries && queries <= seconds * 20,
+        "{queries} queries for {good} in {seconds} s"
+    );
+
+    provider.behave(answer(200, r#"{"active":false}"#));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_refused(with("introspect").await, 401, "token_inactive").await;
+    provider.behave(answer(200, r#"{"active":true,"sub":"mallory"}"#));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_refused(with("introspect").await, 401, "token_not_registered").await;
+    let log = stack.log("edge");
+    assert!(
+        log.contains("\"degraded\":\"token=signature\"")
+            && log.contains("\"breakers\":{\"store\":")
+    );
+    stop(stack).await;
+}
+
+/// Local counting is one count for all costs, ends with the outage, and applies to limits that are
+/// counted after the response as well.
+#[tokio::test]
+async fn local_counting_is_shared_by_costs_and_ends_with_the_outage() {
+    let (redis, gateway) = store().await;
+    let near = Proxy::start(&gateway.url);
+    let limit = |name: &str, more: Value| {
+        let mut limit = json!({
+            "name": name, "quota": 1000, "window_seconds": 600, "by": "subject", "local_quota": 10,
+        });
+        limit.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        limit
+    };
+    let route = |name: &str, limit: &str, cost: u32| {
+        protected(name, json!({ "limits": [limit], "cost": cost, "on_store_outage": "signature" }))
+    };
+    let stack = start(json!({
+        "STORE_URL": near.url(), "STORE_TOKEN": TOKEN, "BREAKER_FAILURES": "1",
+        "BREAKER_PAUSE_MS_MAX": "4000",
+        "LIMITS": [
+            limit("shared", json!({})),
+            limit("late", json!({ "timing": "after", "local_quota": 3 })),
+            limit("shut", json!({ "timing": "after", "on_store_outage": "deny" })),
+            limit("watched", json!({ "on_store_outage": "deny", "shadow": true })),
+        ],
+        "ROUTES": [
+            route("one", "shared", 1), route("two", "shared", 2), route("late", "late", 1),
+            route("shut", "shut", 1), route("watched", "watched", 1),
+        ],
+    }))
+    .await;
+    let token = token(json!({}));
+    let here = "192.0.2.1";
+    assert_eq!(passed(&stack, "/api/one", here, Some(&token), 3).await, 3);
+    near.set(Fault::Refuses);
+    let admitted = passed(&stack, "/api/one", here, Some(&token), 4).await
+        + 2 * passed(&stack, "/api/two", here, Some(&token), 9).await;
+    assert_eq!(admitted, 10, "one count for both");
+    assert_eq!(passed(&stack, "/api/watched", here, Some(&token), 5).await, 5, "merely watched");
+    // A probe may be due; a count after the response then fails.
+    let late = passed(&stack, "/api/late", here, Some(&token), 12).await;
+    assert!((3..=5).contains(&late), "{late}");
+    assert!(passed(&stack, "/api/shut", here, Some(&token), 12).await <= 2);
+    near.set(Fault::None);
+    let begun = Instant::now();
+    while passed(&stack, "/api/one", here, Some(&token), 1).await == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is still counted here");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        passed(&stack, "/api/one", here, Some(&token), 5).await,
+        5,
+        "the store counts again"
+    );
+    stop((stack, redis, gateway)).await;
+}
+
+/// A full Redis takes no counts but can be read: tokens are validated as always.
+#[tokio::test]
+async fn read_only_store_still_checks_revocations() {
+    let (redis, gateway) = store().await;
+    let limit = json!({ "quota": 1000, "window_seconds": 600, "by": "address" });
+    let stack = start(json!({
+        "STORE_URL": gateway.url, "STORE_TOKEN": TOKEN, "BREAKER_FAILURES": "2",
+        "ROUTES": [open("open", limit.clone()), protected("token", json!({ "limit": limit }))],
+    }))
+    .await;
+    let keys = portcullis_core::StoreKeys::new("pc");
+    gateway.run(json!(["SET", keys.revoked_jti(ISSUER, "gone"), "1", "EX", "600"])).await;
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "maxmemory", "1"])
+        .query(&mut redis.connection())
+        .unwrap();
+    assert_eq!(passed(&stack, "/public/open", "192.0.2.1", None, 8).await, 8);
+    let response = call(&stack, "/api/token", "192.0.2.1", Some(&token(json!({})))).await;
+    assert_eq!(
+        (response.status().as_u16(), &*field(&response, "portcullis-degraded")),
+        (200, "limit=local")
+    );
+    let gone = token(json!({ "jti": "gone" }));
+    assert_refused(
+        call(&stack, "/api/token", "192.0.2.1", Some(&gone)).await,
+        401,
+        "token_revoked",
+    )
+    .await;
+    stop((stack, redis, gateway)).await;
+}

@@ -1,0 +1,177 @@
+//! How long a revoked token is still accepted, measured in several isolates against the one setting
+//! that bounds every cached verdict.
+
+use crate::support::edge::start_edge;
+use crate::support::environment::on_memcached;
+use crate::support::http::{client, get_with, post};
+use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, header, issuer_at, now};
+use crate::support::provider::Provider;
+use crate::support::stack::{SHARED, Stack, stop};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+async fn start(revocation_seconds_max: u32) -> Stack {
+    let vars = json!({
+        "REVOCATION_SECONDS_MAX": revocation_seconds_max.to_string(),
+        "ISSUERS": [{
+            "issuer": SHARED.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
+            "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("auth_url")),
+        }],
+        "ROUTES": [
+            { "name": "limited", "path": "/api/limited", "access": "protected",
+              "limit": { "quota": 100_000, "window_seconds": 1, "by": "subject", "algorithm": "fixed_window" } },
+            { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
+            { "name": "api", "path": "/api/*", "access": "protected" },
+        ],
+    });
+    start_edge(vars).await
+}
+
+/// Returns the time from the logout's response until the last isolate accepted the token for the
+/// last time.
+async fn delay(revocation_seconds_max: u32, path: &str) -> Duration {
+    let mut isolates = Vec::new();
+    for _ in 0..3 {
+        isolates.push(start(revocation_seconds_max).await);
+    }
+    let session = SHARED.login().await;
+    let urls: Vec<String> = isolates.iter().map(|isolate| isolate.edge(path)).collect();
+    let client = client();
+    let send = async |url: &str| {
+        let response = client.get(url).bearer_auth(&session.access).send().await.unwrap();
+        response.status().as_u16()
+    };
+    // The isolates' verdicts have different ages when the session ends.
+    for url in &urls {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(send(url).await, 200);
+    }
+    let body = json!({ "refresh_token": session.refresh });
+    assert_eq!(post(&SHARED.edge("/auth/logout"), body).await.status(), 204);
+    let (revoked, mut last_accepted) = (Instant::now(), Duration::ZERO);
+    while revoked.elapsed() < Duration::from_secs(u64::from(revocation_seconds_max) + 2) {
+        for url in &urls {
+            let sent = revoked.elapsed();
+            match send(url).await {
+                200 => last_accepted = sent,
+                status => assert_eq!(status, 401),
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop(isolates).await;
+    last_accepted
+}
+
+#[tokio::test]
+async fn revoked_token_is_rejected_at_once_when_the_delay_is_zero() {
+    assert_eq!(delay(0, "/api/x").await, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn revoked_token_is_rejected_within_the_delay_in_every_isolate() {
+    let took = delay(2, "/api/x").await;
+    println!("a bound of 2 s, 3 isolates: last accepted after {took:?}");
+    assert!(took <= Duration::from_secs(2), "{took:?}");
+    assert!(took > Duration::ZERO, "nothing was kept: {took:?}");
+}
+
+#[tokio::test]
+async fn revoked_token_is_rejected_at_once_on_a_limited_route() {
+    assert_eq!(delay(2, "/api/limited").await, Duration::ZERO);
+}
+
+const TRIPS: &str = "portcullis_gateway_requests_total";
+
+#[tokio::test]
+async fn cached_token_is_accepted_without_a_store_query() {
+    // The redis gateway does the counting.
+    if on_memcached() {
+        return;
+    }
+    // A gateway of its own, whose counters no other test touches.
+    let whole = tokio::task::spawn_blocking(|| {
+        Stack::start(
+            &[],
+            Some(json!({ "STORE_DEADLINE_MS": "3000", "REVOCATION_SECONDS_MAX": "60",
+            "ROUTES": [
+                { "name": "auth", "path": "/auth/*", "access": "auth" },
+                { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
+                { "name": "api", "path": "/api/*", "access": "protected" },
+            ] })),
+        )
+    });
+    let stack = whole.await.unwrap();
+    let session = stack.login().await;
+    let trips = async || stack.metric("store_url", TRIPS, "").await;
+    // A forged token triggers the key fetch.
+    let (input, _) = session.access.rsplit_once('.').unwrap();
+    let forged = format!("{input}.{}", URL_SAFE_NO_PAD.encode([7; 64]));
+    assert_eq!(get_with(&stack.edge("/api/x"), &forged).await.status(), 401);
+    // The auth service checks the store periodically; stopped, it does not disturb the counts.
+    stack.signal("auth", "-STOP");
+    let before = trips().await;
+    let (not_revoked, record) = (stack.edge("/api/unrevoked"), stack.edge("/api/x"));
+    for _ in 0..50 {
+        assert_eq!(get_with(&not_revoked, &session.access).await.status(), 200);
+    }
+    // One for the token, and one after the response for the session's last use.
+    let begun = Instant::now();
+    while trips().await - before < 2 && begun.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(trips().await - before, 2);
+    // A verdict of `not_revoked` does not satisfy `record`; the reverse holds.
+    for url in [&record, &record, &not_revoked, &record] {
+        assert_eq!(get_with(url, &session.access).await.status(), 200);
+    }
+    assert_eq!(trips().await - before, 3);
+    stop(stack).await;
+}
+
+/// Writes each of the four markers as an operator would, for tokens of another issuer.
+#[tokio::test]
+async fn markers_revoke_by_id_session_subject_and_client() {
+    let provider = Provider::serving(&TRUSTED.jwks().to_string());
+    let vars = json!({ "ISSUERS": [issuer_at(&provider.url("/jwks"))] });
+    let stack = start_edge(vars).await;
+    let name = |part: &str| format!("{part}-{}-{}", std::process::id(), now());
+    let url = stack.edge("/api/x");
+    for (claim, kind, spares_later) in [
+        ("jti", "jti", false),
+        ("sid", "sid", false),
+        ("sub", "sub", true),
+        ("client_id", "client", true),
+        ("azp", "client", true),
+    ] {
+        let (value, at) = (name(claim), now());
+        let mut changes = json!({ "iat": at - 10, "client_id": null });
+        changes[claim] = value.clone().into();
+        let token = TRUSTED.sign(&header(json!({})), &claims(changes.clone()));
+        assert_eq!(get_with(&url, &token).await.status(), 200, "{claim}");
+        // The key by docs/storage.md: the SHA-256 of issuer, line break and name, in base64url.
+        let digest = aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA256,
+            format!("{ISSUER}\n{value}").as_bytes(),
+        );
+        let key = format!("pc:revoked:{kind}:{}", URL_SAFE_NO_PAD.encode(digest.as_ref()));
+        let set = async |moment: u64| SHARED.put(&key, &moment.to_string()).await;
+        set(at - 11).await;
+        let expect = if spares_later { "" } else { "token_revoked" };
+        assert_eq!(code(&url, &token).await, expect, "{claim}, issued later");
+        set(at - 5).await;
+        assert_eq!(code(&url, &token).await, "token_revoked", "{claim}");
+        changes["iat"] = at.into();
+        let newer = TRUSTED.sign(&header(json!({})), &claims(changes));
+        assert_eq!(code(&url, &newer).await, expect, "{claim}, a newer token");
+    }
+    stop(stack).await;
+}
+
+async fn code(url: &str, token: &str) -> String {
+    let body: Value = get_with(url, token).await.json().await.unwrap();
+    body["code"].as_str().unwrap_or_default().to_owned()
+}

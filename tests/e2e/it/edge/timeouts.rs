@@ -1,0 +1,100 @@
+//! Timeouts of what the edge calls, and streams that outlive them.
+
+use crate::support::http::{assert_refused, client, field, get, raw_at};
+use crate::support::issuer::{AUDIENCE, ISSUER, Issuer, claims, header};
+use crate::support::stack::{Stack, stop};
+use serde_json::json;
+use std::io::{Read as _, Write as _};
+use std::time::{Duration, Instant};
+
+/// A dependency that hangs delays a request by its timeout and no more.
+#[tokio::test]
+async fn timeout_ends_every_wait() {
+    // The system accepts connections; the test never does.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let vars = json!({
+        "AUTH_URL": url, "AUTH_DEADLINE_MS": "400",
+        "UPSTREAM_URL": url, "UPSTREAM_DEADLINE_MS": "500",
+        "ROUTES": [
+            { "name": "auth", "path": "/auth/*", "access": "auth" },
+            { "name": "public", "path": "/public", "access": "public" },
+            { "name": "api", "path": "/api", "access": "protected" },
+        ],
+        "KEYS_DEADLINE_MS": "600",
+        "ISSUERS": [{
+            "issuer": ISSUER, "audience": AUDIENCE,
+            "algorithms": ["EdDSA"], "jwks_url": format!("{url}/jwks.json"),
+        }],
+    });
+    let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
+        .await
+        .unwrap();
+    let timed = async |response: reqwest::RequestBuilder, status, code, deadline_ms| {
+        let begun = Instant::now();
+        assert_refused(response.send().await.unwrap(), status, code).await;
+        let elapsed = begun.elapsed();
+        let deadline = Duration::from_millis(deadline_ms);
+        assert!(
+            elapsed >= deadline && elapsed < deadline + Duration::from_secs(5),
+            "{code}: {elapsed:?}"
+        );
+    };
+    timed(client().post(edge.edge("/auth/login")).json(&json!({})), 503, "auth_timeout", 400).await;
+    timed(get(&edge.edge("/public")), 504, "upstream_timeout", 500).await;
+    let issuer = Issuer::new();
+    let token = issuer.sign(&header(json!({})), &claims(json!({})));
+    timed(get(&edge.edge("/api")).bearer_auth(&token), 503, "keys_unavailable", 600).await;
+
+    // A client that stops in the middle of its body runs into the same timeout, under a code of its
+    // own.
+    let begun = Instant::now();
+    let head = "POST /auth/login HTTP/1.1\r\nhost: edge\r\ncontent-length: 100\r\n\r\nhalf";
+    let answer = tokio::task::spawn_blocking({
+        let address = edge.fact("edge_url").trim_start_matches("http://").to_owned();
+        move || raw_at(&address, head, "body_too_slow")
+    });
+    let answer = answer.await.unwrap();
+    assert!(answer.contains("body_too_slow"), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    stop(edge).await;
+}
+
+/// The timeout covers the response's head; the body may take longer.
+#[tokio::test]
+async fn stream_outlives_the_timeout_and_redirect_is_forwarded() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let vars = json!({
+        "UPSTREAM_URL": format!("http://{}", listener.local_addr().unwrap()),
+        "UPSTREAM_DEADLINE_MS": "1000",
+    });
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).unwrap_or(0);
+            if String::from_utf8_lossy(&head[..length]).starts_with("GET /public/away") {
+                let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                continue;
+            }
+            let _ = stream.write_all(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n",
+            );
+            for event in 0..4 {
+                let _ = stream.write_all(format!("data: {event}\n\n").as_bytes());
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        }
+    });
+    let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
+        .await
+        .unwrap();
+    let response = get(&edge.edge("/public/events")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.text().await.unwrap(), "data: 0\n\ndata: 1\n\ndata: 2\n\ndata: 3\n\n");
+    let away = get(&edge.edge("/public/away")).send().await.unwrap();
+    assert_eq!(
+        (away.status().as_u16(), field(&away, "location").as_str()),
+        (302, "http://127.0.0.1:1/")
+    );
+    stop(edge).await;
+}

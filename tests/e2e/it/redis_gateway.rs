@@ -1,0 +1,9 @@
+//! The redis gateway before real Redis servers.
+
+mod clusters;
+mod connections;
+mod operations;
+mod protocol;
+mod streams;
+mod tokens;
+mod topologies;

@@ -1,0 +1,325 @@
+//! Fifty clients that refresh, log out and are revoked at random, through two isolates. Afterwards
+//! the database, Redis and the edge's verdicts agree.
+
+use crate::support::edge::launch_edge;
+use crate::support::environment::storm_seconds;
+use crate::support::http::client;
+use crate::support::stack::{Stack, Tokens, stop};
+use futures_util::future::join_all;
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const CLIENTS: u64 = 50;
+
+const LATE_LOGOUTS: &str = "logouts delivered later";
+
+/// The record of all clients.
+#[derive(Default)]
+struct Seen {
+    /// Every access token that was issued.
+    tokens: Mutex<Vec<String>>,
+    counts: Mutex<std::collections::BTreeMap<&'static str, u64>>,
+    /// The longest time from a revocation's response until an isolate accepted the token for the
+    /// last time.
+    worst: Mutex<Duration>,
+    wrong: Mutex<Vec<String>>,
+}
+
+impl Seen {
+    fn count(&self, what: &'static str) {
+        *self.counts.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    fn wrong(&self, what: String) {
+        self.wrong.lock().unwrap().push(what);
+    }
+}
+
+struct World {
+    client: Client,
+    stacks: [Stack; 2],
+    seen: Seen,
+}
+
+impl World {
+    fn url(&self, place: u64, path: &str) -> String {
+        self.stacks[usize::from(place % 2 == 1)].edge(path)
+    }
+
+    async fn refresh(&self, place: u64, token: &str) -> Response {
+        let body = json!({ "refresh_token": token });
+        self.client.post(self.url(place, "/auth/refresh")).json(&body).send().await.unwrap()
+    }
+
+    async fn login(&self, place: u64) -> Option<Tokens> {
+        let body =
+            json!({ "username": self.stacks[0].username(), "password": self.stacks[0].password() });
+        let answer =
+            self.client.post(self.url(place, "/auth/login")).json(&body).send().await.unwrap();
+        match answer.status().as_u16() {
+            200 => Some(self.note(answer).await),
+            // Fifty logins at once exceed the queue for argon2.
+            503 => None,
+            status => {
+                self.seen.wrong(format!("login: {status}"));
+                None
+            }
+        }
+    }
+
+    async fn note(&self, answer: Response) -> Tokens {
+        let pair = Tokens::read(answer).await;
+        self.seen.tokens.lock().unwrap().push(pair.access.clone());
+        pair
+    }
+
+    async fn call(&self, place: u64, path: &str, token: &str) -> u16 {
+        let request = self.client.get(self.url(place, path)).bearer_auth(token);
+        request.send().await.unwrap().status().as_u16()
+    }
+
+    /// Checks that a token is rejected everywhere after its revocation.
+    async fn is_over(&self, token: &str) {
+        let revoked = Instant::now();
+        for place in 0..2 {
+            for path in ["/api/x", "/api/unrevoked"] {
+                loop {
+                    let sent = revoked.elapsed();
+                    match self.call(place, path, token).await {
+                        401 => break,
+                        200 if sent < Duration::from_secs(5) => {
+                            let mut worst = self.seen.worst.lock().unwrap();
+                            *worst = worst.max(sent);
+                        }
+                        status => {
+                            return self
+                                .seen
+                                .wrong(format!("revoked, and {status} after {sent:?}"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs one client until the end.
+    async fn live(self: Arc<Self>, name: u64, until: Instant) {
+        let mut chance = Chance(name.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut session: Option<Tokens> = None;
+        while Instant::now() < until {
+            let place = chance.below(2);
+            let Some(own) = session.take() else {
+                session = self.login(place).await;
+                self.seen.count("logins");
+                continue;
+            };
+            session = match chance.below(100) {
+                0..60 => {
+                    match self.call(place, "/api/x", &own.access).await {
+                        200 => self.seen.count("calls"),
+                        // Another client of the same user has ended the session.
+                        401 => {
+                            self.seen.count("ended by others");
+                            continue;
+                        }
+                        status => self.seen.wrong(format!("call: {status}")),
+                    }
+                    Some(own)
+                }
+                60..85 => {
+                    let many = 1 + chance.below(3);
+                    let refreshes = (0..many).map(|more| self.refresh(place + more, &own.refresh));
+                    let mut answers = Vec::new();
+                    for answer in join_all(refreshes).await {
+                        answers.push((answer.status().as_u16(), answer));
+                    }
+                    self.seen.count("refreshes");
+                    let good: Vec<u16> = answers.iter().map(|(status, _)| *status).collect();
+                    if good.iter().all(|status| *status == 200) {
+                        let mut pairs = Vec::new();
+                        for (_, answer) in answers {
+                            pairs.push(self.note(answer).await);
+                        }
+                        if pairs.iter().any(|pair| pair.refresh != pairs[0].refresh) {
+                            self.seen.wrong("two answers to one refresh".to_owned());
+                        }
+                        pairs.pop()
+                    } else {
+                        if !good.iter().all(|status| matches!(status, 200 | 401)) {
+                            self.seen.wrong(format!("refresh: {good:?}"));
+                        }
+                        None
+                    }
+                }
+                85..92 => {
+                    let request = self.client.post(self.url(place, "/auth/logout"));
+                    let answer = request.bearer_auth(&own.access).send().await.unwrap();
+                    match answer.status().as_u16() {
+                        204 => {}
+                        // The store was not reached within the auth service's timeout; delivery is
+                        // retried.
+                        202 => self.seen.count(LATE_LOGOUTS),
+                        status => self.seen.wrong(format!("logout: {status}")),
+                    }
+                    self.seen.count("logouts");
+                    self.is_over(&own.access).await;
+                    None
+                }
+                92..97 => {
+                    let token = if chance.below(2) == 0 { &own.access } else { &own.refresh };
+                    let request = self.client.post(self.url(place, "/oauth/revoke"));
+                    let request =
+                        request.header("content-type", "application/x-www-form-urlencoded");
+                    let answer = request.body(format!("token={token}")).send().await.unwrap();
+                    if answer.status() != 200 {
+                        self.seen.wrong(format!("revoke: {}", answer.status()));
+                    }
+                    self.seen.count("revocations");
+                    self.is_over(&own.access).await;
+                    // After a revocation of the access token, the session continues by its refresh
+                    // token.
+                    (token == &own.access).then_some(own)
+                }
+                _ => {
+                    let request = self.client.get(self.url(place, "/auth/sessions"));
+                    let answer = request.bearer_auth(&own.access).send().await.unwrap();
+                    if answer.status() == 200 {
+                        let list: Value = answer.json().await.unwrap();
+                        let all = list["sessions"].as_array().unwrap();
+                        let one = &all[usize::try_from(chance.below(all.len() as u64)).unwrap()];
+                        let path = format!("/auth/sessions/{}", one["id"].as_str().unwrap());
+                        let request = self.client.delete(self.url(place, &path));
+                        let answer = request.bearer_auth(&own.access).send().await.unwrap();
+                        if !matches!(answer.status().as_u16(), 204 | 401 | 404) {
+                            self.seen.wrong(format!("end of another: {}", answer.status()));
+                        }
+                        self.seen.count("ends of others");
+                    }
+                    Some(own)
+                }
+            };
+        }
+    }
+}
+
+/// A generator, xorshift64*: the same sequence for the same client.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+}
+
+async fn storm(options: &'static [&'static str]) {
+    let seconds = storm_seconds();
+    let routes = json!([
+        { "name": "refresh", "path": "/auth/refresh", "access": "auth", "endpoint": "token" },
+        { "name": "logout", "path": "/auth/logout", "access": "auth", "endpoint": "revocation" },
+        { "name": "revoke", "path": "/oauth/revoke", "access": "auth", "endpoint": "revocation" },
+        { "name": "auth", "path": "/auth/*", "access": "auth" },
+        { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
+        { "name": "api", "path": "/api/*", "access": "protected" },
+    ]);
+    let start = move || {
+        let vars =
+            json!({ "STORE_DEADLINE_MS": "5000", "AUTH_DEADLINE_MS": "10000", "ROUTES": routes });
+        let one = Stack::start(options, Some(vars));
+        let two = launch_edge(json!({
+            "STORE_DEADLINE_MS": "5000", "AUTH_DEADLINE_MS": "10000", "ROUTES": routes,
+            "STORE_URL": one.fact("store_url"), "STORE_TOKEN": one.fact("edge_store_token"),
+            "UPSTREAM_URL": one.fact("upstream_url"), "AUTH_URL": one.fact("auth_url"),
+            "INTROSPECTION_SECRET": one.fact("introspection_secret"),
+            "ISSUERS": [{
+                "issuer": one.fact("edge_url"), "audience": "https://api.example", "algorithms": ["EdDSA"],
+                "jwks_url": format!("{}/.well-known/jwks.json", one.fact("auth_url")),
+                "introspection": {
+                    "url": format!("{}/oauth/introspect", one.fact("auth_url")), "client_id": "edge",
+                    "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
+                },
+            }],
+        }));
+        [one, two]
+    };
+    let stacks = tokio::task::spawn_blocking(start).await.unwrap();
+    let client = client();
+    let world = Arc::new(World { client, stacks, seen: Seen::default() });
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|name| tokio::spawn(Arc::clone(&world).live(name + 1, until))).collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    let seen = &world.seen;
+    let wrong = seen.wrong.lock().unwrap().clone();
+    assert!(wrong.is_empty(), "{} wrong: {:?}", wrong.len(), &wrong[..wrong.len().min(10)]);
+
+    let counted = |what| seen.counts.lock().unwrap().get(what).copied().unwrap_or(0);
+    let (late, all) = (counted(LATE_LOGOUTS), counted("logouts"));
+    assert!(late <= 1 + all / 100, "{late} of {all} logouts were delivered later");
+
+    // Compare the database's state of each token with the edge's verdict.
+    let one = &world.stacks[0];
+    let given = seen.tokens.lock().unwrap().clone();
+    let begun = Instant::now();
+    while one.metric("auth_url", "portcullis_auth_outbox_rows", "").await > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the outbox is not empty");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut live = 0;
+    for token in given.iter().rev().take(400) {
+        let request = world.client.post(format!("{}/oauth/introspect", one.fact("auth_url")));
+        let request = request.basic_auth("edge", Some(one.fact("introspection_secret")));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer: Value =
+            request.body(format!("token={token}")).send().await.unwrap().json().await.unwrap();
+        let good = if answer["active"] == true { 200 } else { 401 };
+        live += u64::from(good == 200);
+        for (place, path) in
+            [(0, "/api/x"), (1, "/api/x"), (0, "/api/unrevoked"), (1, "/api/unrevoked")]
+        {
+            assert_eq!(world.call(place, path, token).await, good, "{path} of {place}: {answer}");
+        }
+    }
+    assert!(live > 0 && given.len() > 100);
+    // Compare the list of sessions in Redis with the database's.
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug/portcullis-auth");
+    let mut list = std::process::Command::new(program);
+    list.arg("--config").arg(one.fact("auth_config"));
+    let output = list.args(["sessions", "list", "--username", one.username()]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let ids = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| line["session"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut redis = redis::Client::open(one.fact("redis_url")).unwrap().get_connection().unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("pc:sessions:*").query(&mut redis).unwrap();
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    let held: BTreeSet<String> =
+        redis::cmd("ZRANGE").arg(&keys[0]).arg(0).arg(-1).query(&mut redis).unwrap();
+    assert_eq!(held, ids(&text));
+    println!(
+        "storm of {seconds} s ({options:?}): {:?}, {} tokens, worst revocation delay {:?}",
+        seen.counts.lock().unwrap(),
+        given.len(),
+        seen.worst.lock().unwrap(),
+    );
+    let world = Arc::into_inner(world);
+    stop(world).await;
+}
+
+#[tokio::test]
+async fn random_clients_leave_all_parts_consistent_on_sqlite() {
+    storm(&["--auth-env", "SESSIONS_PER_USER_MAX=1000"]).await;
+}
+
+#[tokio::test]
+async fn random_clients_leave_all_parts_consistent_on_postgres() {
+    storm(&["--db", "postgres", "--auth-env", "SESSIONS_PER_USER_MAX=1000"]).await;
+}

@@ -1,0 +1,16 @@
+//! What the tests share: the system, single servers, and servers that misbehave on demand.
+
+pub mod edge;
+pub mod environment;
+pub mod gateway;
+pub mod http;
+pub mod issuer;
+pub mod load;
+pub mod memcached;
+pub mod process;
+pub mod provider;
+pub mod proxy;
+pub mod rate_limit;
+pub mod redis_server;
+pub mod signer;
+pub mod stack;

@@ -1,0 +1,128 @@
+//! Processes, folders and ports that end with their test.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A process that ends with the test. A static is never dropped; its process ends when the tests'
+/// own process does, which closes the pipe that its guard reads.
+pub struct Process {
+    child: Child,
+    guard: Child,
+    pub log: PathBuf,
+}
+
+impl Process {
+    pub fn start(command: &mut Command, log: PathBuf) -> Self {
+        let output = std::fs::File::create(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        let child = command.spawn().unwrap();
+        let mut guard = Command::new("sh");
+        guard.args(["-c", "cat > /dev/null; kill -9 \"$1\"", "guard", &child.id().to_string()]);
+        let guard = guard.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self { child, guard, log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its exit status.
+    pub fn ended(&mut self, seconds: u64) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it goes on:\n{}", self.text());
+    }
+
+    /// Waits until its log contains this text, and returns the log.
+    pub async fn says(&self, text: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let log = self.text();
+            if log.contains(text) {
+                return log;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{text} is not in:\n{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The guard first, while the process id is still the child's.
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder that is deleted with the test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("servers-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.file(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Returns ports that are free now. They lie below those that the system assigns to clients, so
+/// that no client takes one meanwhile.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let base = 10_000 + std::process::id() % 10_000;
+    std::array::from_fn(|_| {
+        loop {
+            let port = u16::try_from(base + NEXT.fetch_add(1, Ordering::SeqCst) % 10_000).unwrap();
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
+    })
+}
+
+pub fn wait_for_port(port: u16, process: &Process) {
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "port {port}:\n{}", process.text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

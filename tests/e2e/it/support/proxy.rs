@@ -1,0 +1,235 @@
+//! A proxy between two real parts of the system that injects faults.
+
+use crate::support::process::free_ports;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The fault that a request meets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// None: request and response are forwarded.
+    None,
+    /// The connection is refused.
+    Refuses,
+    /// The connection is reset after the request.
+    Resets,
+    /// No response is sent.
+    Hangs,
+    /// The response is delayed.
+    Late { ms: u64 },
+    /// The connection is closed after half of the response.
+    Half,
+    /// These bytes are sent instead of a response.
+    Responds(Vec<u8>),
+    /// The reply to each script of a pipeline is NOSCRIPT.
+    NoScript,
+}
+
+/// A proxy on a port of its own.
+pub struct Proxy {
+    fault: Arc<Mutex<Fault>>,
+    port: u16,
+    /// The listener runs in a thread of its own, so that it outlives the runtime of the test that
+    /// started it.
+    _stop: std::sync::mpsc::Sender<()>,
+}
+
+impl Proxy {
+    /// Starts a proxy before `http://host:port`.
+    pub fn start(url: &str) -> Self {
+        let target = url.trim_start_matches("http://").to_owned();
+        let fault = Arc::new(Mutex::new(Fault::None));
+        let own = Arc::clone(&fault);
+        let [port] = free_ports();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (ready, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(serve(port, target, own, stopped, ready));
+        });
+        wait.recv().unwrap();
+        Self { fault, port, _stop: stop }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Sets the fault of further requests, also on open connections.
+    pub fn set(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+}
+
+/// Returns a fault that sends this HTTP response.
+pub fn fixed_response(status: &str, content_type: &str, body: &str) -> Fault {
+    let length = body.len();
+    Fault::Responds(
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes(),
+    )
+}
+
+async fn serve(
+    port: u16,
+    target: String,
+    fault: Arc<Mutex<Fault>>,
+    stopped: std::sync::mpsc::Receiver<()>,
+    ready: std::sync::mpsc::Sender<()>,
+) {
+    let mut listener = None;
+    loop {
+        if stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Disconnected) {
+            return;
+        }
+        let refuses = *fault.lock().unwrap() == Fault::Refuses;
+        if refuses {
+            listener = None;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            continue;
+        }
+        if listener.is_none() {
+            match TcpListener::bind(("127.0.0.1", port)).await {
+                Ok(bound) => listener = Some(bound),
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    continue;
+                }
+            }
+            let _ = ready.send(());
+        }
+        let Some(listening) = &listener else { continue };
+        let accepted = tokio::time::timeout(Duration::from_millis(5), listening.accept()).await;
+        if let Ok(Ok((client, _))) = accepted {
+            let (target, fault) = (target.clone(), Arc::clone(&fault));
+            tokio::spawn(async move {
+                let _ = connection(client, &target, &fault).await;
+            });
+        }
+    }
+}
+
+/// Serves one connection, request by request. Both sides speak HTTP/1.1 with content lengths or
+/// chunks.
+async fn connection(
+    mut client: TcpStream,
+    target: &str,
+    fault: &Mutex<Fault>,
+) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut server: Option<TcpStream> = None;
+    let (mut held, mut answers) = (Vec::new(), Vec::new());
+    loop {
+        // While new connections are refused, open ones are reset.
+        let request = tokio::select! {
+            request = message(&mut client, &mut held) => request?,
+            () = refused(fault) => return reset(client),
+        };
+        let Some(request) = request else { return Ok(()) };
+        let now = fault.lock().unwrap().clone();
+        match now {
+            Fault::Refuses | Fault::Resets => return reset(client),
+            Fault::Hangs => {
+                // Until the client gives up.
+                let mut rest = [0; 1024];
+                while client.read(&mut rest).await? > 0 {}
+                return Ok(());
+            }
+            Fault::Responds(bytes) => {
+                client.write_all(&bytes).await?;
+                continue;
+            }
+            Fault::None | Fault::Late { .. } | Fault::Half | Fault::NoScript => {}
+        }
+        let mut onward = match server.take() {
+            Some(open) => open,
+            None => {
+                let open = TcpStream::connect(target).await?;
+                open.set_nodelay(true)?;
+                answers.clear();
+                open
+            }
+        };
+        onward.write_all(&request).await?;
+        let Some(answer) = message(&mut onward, &mut answers).await? else { return Ok(()) };
+        server = Some(onward);
+        match now {
+            Fault::Late { ms } => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                client.write_all(&answer).await?;
+            }
+            Fault::Half => {
+                client.write_all(answer.get(..answer.len() / 2).unwrap_or_default()).await?;
+                client.flush().await?;
+                return Ok(());
+            }
+            Fault::NoScript => client.write_all(&without_scripts(&request, &answer)).await?,
+            _ => client.write_all(&answer).await?,
+        }
+    }
+}
+
+/// Replaces the reply to each script of a pipeline by NOSCRIPT.
+fn without_scripts(request: &[u8], answer: &[u8]) -> Vec<u8> {
+    let body = |message: &[u8]| -> Option<serde_json::Value> {
+        let text = String::from_utf8_lossy(message);
+        serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
+    };
+    let (Some(commands), Some(mut replies)) = (body(request), body(answer)) else {
+        return answer.to_vec();
+    };
+    for (command, reply) in commands.as_array().unwrap().iter().zip(replies.as_array_mut().unwrap())
+    {
+        if command[0].as_str().is_some_and(|name| name.starts_with("EVAL")) {
+            *reply = serde_json::json!({ "error": "NOSCRIPT No matching script." });
+        }
+    }
+    match fixed_response("200 OK", "application/json", &replies.to_string()) {
+        Fault::Responds(bytes) => bytes,
+        _ => Vec::new(),
+    }
+}
+
+async fn refused(fault: &Mutex<Fault>) {
+    while *fault.lock().unwrap() != Fault::Refuses {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn reset(client: TcpStream) -> std::io::Result<()> {
+    client.set_zero_linger()
+}
+
+/// Reads one message, head and body. Returns `None` at the end of the connection.
+async fn message(stream: &mut TcpStream, held: &mut Vec<u8>) -> std::io::Result<Option<Vec<u8>>> {
+    loop {
+        if let Some(length) = length(held) {
+            let rest = held.split_off(length);
+            return Ok(Some(std::mem::replace(held, rest)));
+        }
+        let mut chunk = [0; 16 * 1024];
+        let read = stream.read(&mut chunk).await?;
+        if read == 0 {
+            return Ok(None);
+        }
+        held.extend_from_slice(&chunk[..read]);
+    }
+}
+
+/// Returns the length of the first message, or `None` while it is incomplete.
+fn length(held: &[u8]) -> Option<usize> {
+    let end = held.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&held[..end]).to_lowercase();
+    if head.contains("transfer-encoding: chunked") {
+        let close = held[end..].windows(5).position(|five| five == b"0\r\n\r\n")?;
+        return Some(end + close + 5);
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let whole = end + length.map_or(0, |text| text.trim().parse().unwrap_or(0));
+    (held.len() >= whole).then_some(whole)
+}

@@ -1,0 +1,194 @@
+//! A running system, started by `cargo xtask stack`. Most tests share one; those that break
+//! something have their own.
+
+use crate::support::environment::{on_memcached, xtask};
+use crate::support::http::{client, post};
+use crate::support::memcached::request;
+use reqwest::Response;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A running system. It ends when its standard input closes, at the latest with this process.
+pub struct Stack {
+    facts: Value,
+    child: Child,
+    folder: PathBuf,
+}
+
+/// The tokens of a login or refresh.
+pub struct Tokens {
+    pub access: String,
+    pub refresh: String,
+}
+
+impl Tokens {
+    /// Reads the tokens of a successful login or refresh.
+    pub async fn read(response: Response) -> Self {
+        let body: Value = response.json().await.unwrap();
+        let text = |name: &str| body[name].as_str().unwrap().to_owned();
+        Self { access: text("access_token"), refresh: text("refresh_token") }
+    }
+}
+
+/// The system that tests share.
+pub static SHARED: LazyLock<Stack> = LazyLock::new(|| Stack::start(&[], None));
+
+/// The encryption key of every stack.
+pub const RECORD_ENCRYPTION_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+impl Stack {
+    /// Starts a system. `vars` replace variables of the Worker.
+    pub fn start(options: &[&str], vars: Option<Value>) -> Self {
+        let vars = vars.unwrap_or(json!({}));
+        // A port that was free when it was chosen may have been taken by another test.
+        Self::launch(options, vars.clone())
+            .or_else(|log| {
+                println!("a stack ended, and is started once more:\n{log}");
+                Self::launch(options, vars)
+            })
+            .unwrap_or_else(|log| panic!("the stack ended:\n{log}"))
+    }
+
+    fn launch(options: &[&str], mut vars: Value) -> Result<Self, String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("portcullis-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let facts_file = folder.join("stack.json");
+        let mut command = xtask();
+        command
+            .args(["stack", "--watch-stdin", "--prebuilt", "--json"])
+            .arg(&facts_file)
+            .args(options);
+        // Several systems share two cores: the store's timeout must not fail tests of other
+        // things.
+        let object = vars.as_object_mut().unwrap();
+        object.entry("STORE_DEADLINE_MS").or_insert("3000".into());
+        object.entry("RECORD_ENCRYPTION_KEY").or_insert(RECORD_ENCRYPTION_KEY.into());
+        std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();
+        command.arg("--vars").arg(folder.join("vars.json"));
+        // The same tests run on another store.
+        if on_memcached() && !options.contains(&"--store") {
+            command.args(["--store", "memcached"]);
+        }
+        // Login throttling must not fail tests of other things.
+        if !options.iter().any(|option| option.contains("LOGIN_ATTEMPTS")) {
+            command.args(["--auth-env", "LOGIN_ATTEMPTS_PER_USERNAME=0"]);
+            command.args(["--auth-env", "LOGIN_ATTEMPTS_PER_ADDRESS=0"]);
+        }
+        let log = std::fs::File::create(folder.join("log")).unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while !facts_file.exists() {
+            let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            if child.try_wait().unwrap().is_some() {
+                return Err(log());
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "the stack is not ready:\n{}",
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let facts = serde_json::from_slice(&std::fs::read(&facts_file).unwrap()).unwrap();
+        Ok(Self { facts, child, folder })
+    }
+
+    /// Returns a text of the stack's file, for example `edge_url`.
+    pub fn fact(&self, name: &str) -> &str {
+        self.facts[name].as_str().unwrap()
+    }
+
+    pub fn edge(&self, path: &str) -> String {
+        format!("{}{path}", self.fact("edge_url"))
+    }
+
+    pub fn username(&self) -> &str {
+        self.facts["user"]["username"].as_str().unwrap()
+    }
+
+    pub fn password(&self) -> &str {
+        self.facts["user"]["password"].as_str().unwrap()
+    }
+
+    /// Returns the log of a part.
+    pub fn log(&self, part: &str) -> String {
+        std::fs::read_to_string(PathBuf::from(self.fact("logs")).join(format!("{part}.log")))
+            .unwrap()
+    }
+
+    /// Returns the log of `cargo xtask stack` itself.
+    pub fn own_log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    /// Sends a signal to one part.
+    pub fn signal(&self, part: &str, signal: &str) {
+        let pid = self.facts["pids"][part].as_u64().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    pub async fn login(&self) -> Tokens {
+        let response = self.try_login(self.username(), self.password()).await;
+        assert_eq!(response.status(), 200);
+        Tokens::read(response).await
+    }
+
+    pub async fn try_login(&self, username: &str, password: &str) -> Response {
+        let body = json!({ "username": username, "password": password });
+        post(&self.edge("/auth/login"), body).await
+    }
+
+    pub async fn refresh(&self, refresh: &str) -> Response {
+        post(&self.edge("/auth/refresh"), json!({ "refresh_token": refresh })).await
+    }
+
+    /// Writes a value to the store for a minute, as an operator would.
+    pub async fn put(&self, key: &str, value: &str) {
+        if let Some(address) = self.fact("store_url").strip_prefix("memcached://") {
+            let command = format!("set {key} 0 60 {}\r\n{value}\r\n", value.len());
+            assert_eq!(request(address, &command), "STORED\r\n");
+            return;
+        }
+        let request = client().post(self.fact("store_url")).bearer_auth(self.fact("store_token"));
+        let request = request.json(&json!(["SET", key, value, "EX", "60"]));
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+
+    /// Returns the sum of a metric over the series whose labels contain `label`.
+    pub async fn metric(&self, part: &str, name: &str, label: &str) -> u64 {
+        let text = client().get(format!("{}/metrics", self.fact(part))).send().await.unwrap();
+        let text = text.text().await.unwrap();
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+}
+
+/// Drops a value that blocks while it ends, without blocking the runtime.
+pub async fn stop<T: Send + 'static>(running: T) {
+    tokio::task::spawn_blocking(move || drop(running)).await.unwrap();
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let log = PathBuf::from(self.fact("logs")).join("edge.log");
+        let log = std::fs::read_to_string(log).unwrap_or_default();
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+        // An edge continues after a panic; only its log tells.
+        let panicked = log.contains(r#""event":"panic"#);
+        assert!(!panicked || std::thread::panicking(), "the edge panicked:\n{log}");
+    }
+}

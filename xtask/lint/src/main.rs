@@ -1,0 +1,106 @@
+//! Checks of the source tree. Prints each violation with the files that it is in, and fails if there is one.
+
+mod duplicates;
+mod imports;
+mod layers;
+mod lengths;
+mod module;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Context as _, Result, bail};
+use layers::Layers;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// A crate whose imports are checked.
+struct Crate {
+    source: &'static str,
+    roots: &'static [&'static str],
+    layers: Option<&'static str>,
+}
+
+const CRATES: [Crate; 9] = [
+    Crate {
+        source: "crates/core/src",
+        roots: &["lib.rs"],
+        layers: Some(include_str!("../layers/core.txt")),
+    },
+    Crate { source: "src", roots: &["lib.rs"], layers: Some(include_str!("../layers/edge.txt")) },
+    Crate { source: "bench/src", roots: &["lib.rs", "main.rs"], layers: None },
+    Crate { source: "crates/auth/src", roots: &["lib.rs", "main.rs"], layers: None },
+    Crate { source: "crates/memcached/src", roots: &["lib.rs"], layers: None },
+    Crate { source: "crates/redis-gateway/src", roots: &["lib.rs", "main.rs"], layers: None },
+    Crate { source: "crates/redis-rest/src", roots: &["lib.rs"], layers: None },
+    Crate { source: "tests/e2e/it", roots: &["main.rs"], layers: None },
+    Crate { source: "xtask/src", roots: &["main.rs"], layers: None },
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = fs::canonicalize(&root).with_context(|| root.display().to_string())?;
+    let mut violations = Vec::new();
+    for described in &CRATES {
+        let source = root.join(described.source);
+        let roots: Vec<&str> =
+            described.roots.iter().copied().filter(|file| source.join(file).exists()).collect();
+        let imports = imports::read(&source, &roots).with_context(|| described.source)?;
+        for cycle in imports::cycles(&imports) {
+            for (from, to, name) in cycle {
+                violations.push(format!(
+                    "{}: import cycle: {} imports {name} from {}",
+                    described.source,
+                    from.display(),
+                    to.display()
+                ));
+            }
+        }
+        if let Some(layers) = described.layers {
+            let broken = Layers::parse(layers).violations(&imports)?;
+            violations.extend(broken.iter().map(|line| format!("{}: {line}", described.source)));
+        }
+    }
+    let files = tracked_files(&root)?;
+    violations.extend(lengths::violations(&files));
+    violations.extend(names::violations(&files));
+    violations.extend(duplicates::violations(&root)?);
+    if violations.is_empty() {
+        println!("{} crates and {} files: no violation", CRATES.len(), files.len());
+        return Ok(());
+    }
+    bail!("{} violations:\n  {}", violations.len(), violations.join("\n  "));
+}
+
+/// The text files that git tracks, but for what may name the past.
+fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let output = Command::new("git").current_dir(root).args(["ls-files", "-z"]).output()?;
+    if !output.status.success() {
+        bail!("git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let names = String::from_utf8(output.stdout)?;
+    let mut files = Vec::new();
+    for name in names.split('\0').filter(|name| !name.is_empty() && !is_exempt(name)) {
+        let Ok(bytes) = fs::read(root.join(name)) else { continue };
+        if let Ok(text) = String::from_utf8(bytes) {
+            files.push((PathBuf::from(name), text));
+        }
+    }
+    Ok(files)
+}
+
+fn is_exempt(name: &str) -> bool {
+    ["CHANGELOG.md", "Cargo.lock", "fuzz/Cargo.lock", "package-lock.json"].contains(&name)
+        || name.starts_with("xtask/lint/")
+}

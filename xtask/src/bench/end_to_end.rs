@@ -1,0 +1,77 @@
+//! End-to-end tests that run for longer: tables of faults, and a storm of clients.
+
+use super::measure::{output, put};
+use crate::process;
+use crate::tools::{self, Extent};
+use anyhow::{Result, bail};
+
+/// The end-to-end tests that do harm, for longer; what they print is the tables.
+pub fn faults(quick: bool, write: bool) -> Result<()> {
+    let tools = tools::ensure(Extent::Stack)?;
+    crate::stack::build(&tools)?;
+    let seconds = if quick { 2 } else { 20 };
+    let mut tables = Vec::new();
+    let subjects = [
+        (
+            "store-faults",
+            "resilience::faults::store::routes_follow_their_outage_policy_under_store_faults",
+        ),
+        (
+            "auth-faults",
+            "resilience::faults::auth_service::validation_is_unaffected_by_auth_service_faults",
+        ),
+        ("upstream-faults", "resilience::faults::upstream::upstream_faults_become_gateway_errors"),
+        ("limit-race", "edge::limit_script::concurrent_connections_do_not_exceed_the_quota"),
+        (
+            "late-counting",
+            "edge::limits::outages::counting_after_the_response_overshoots_by_one_store_round_trip",
+        ),
+    ];
+    for (name, test) in subjects {
+        process::check_stop()?;
+        eprintln!("{name}");
+        let mut cargo = crate::cargo();
+        cargo.args([
+            "test",
+            "-p",
+            "portcullis-e2e",
+            "--test",
+            "it",
+            "--",
+            "--nocapture",
+            "--exact",
+        ]);
+        cargo.arg(test);
+        cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
+        let text = output(cargo.env("PORTCULLIS_FAULT_SECONDS", seconds.to_string()))?;
+        let lines =
+            text.lines().filter(|line| line.starts_with('|') || line.starts_with("counted"));
+        let table: Vec<&str> = lines.collect();
+        if table.is_empty() {
+            bail!("{name} said nothing:\n{text}");
+        }
+        println!("\n{}", table.join("\n"));
+        tables.push((name, table.join("\n")));
+    }
+    if write {
+        for (name, table) in tables {
+            put("docs/reliability.md", name, &table)?;
+        }
+    }
+    Ok(())
+}
+
+/// The end-to-end test that does everything at random, for longer.
+pub fn storm(quick: bool) -> Result<()> {
+    let tools = tools::ensure(Extent::StackOnPostgres)?;
+    crate::stack::build(&tools)?;
+    let mut cargo = crate::cargo();
+    cargo.args(["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
+    cargo.args(["--nocapture", "--test-threads", "1", "resilience::storm::"]);
+    cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
+    let text = output(cargo.env("PORTCULLIS_STORM_SECONDS", if quick { "15" } else { "60" }))?;
+    for line in text.lines().filter(|line| line.contains("storm of")) {
+        println!("{line}");
+    }
+    Ok(())
+}

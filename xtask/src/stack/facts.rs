@@ -1,0 +1,65 @@
+//! The facts of a running stack, as its JSON file has them.
+
+use super::plan::{Plan, USERNAME};
+use crate::process::Servers;
+use anyhow::Result;
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+
+/// A part of the stack that can run alone.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub enum Part {
+    Edge,
+}
+
+/// Returns what a test must know. With one part alone, the others' URLs are those that the Worker
+/// has.
+pub fn facts(plan: &Plan, only: Option<Part>) -> Result<Map<String, Value>> {
+    let facts = json!({
+        "edge_url": plan.edge_url(),
+        "auth_url": plan.auth_url(),
+        "store_url": plan.store_url(),
+        "store_token": plan.store_token,
+        "edge_store_token": plan.edge_token,
+        "introspection_secret": plan.introspection_secret,
+        "record_encryption_key": plan.record_encryption_key,
+        "auth_config": plan.auth_config(),
+        "database_url": plan.database_url(),
+        "redis_url": plan.redis_url(),
+        "upstream_url": plan.upstream_url(),
+        "user": { "username": USERNAME, "password": plan.password },
+        "logs": plan.folder.join("log"),
+    });
+    let mut facts = facts.as_object().cloned().unwrap_or_default();
+    if only.is_some() {
+        let vars = plan.edge_vars()?;
+        for name in ["AUTH_URL", "STORE_URL", "STORE_TOKEN", "UPSTREAM_URL"] {
+            facts.insert(name.to_lowercase(), vars.get(name).cloned().unwrap_or_default());
+        }
+        facts.remove("redis_url");
+    }
+    for (new, old) in OLD_NAMES {
+        if let Some(value) = facts.get(new).cloned() {
+            facts.insert(old.to_owned(), value);
+        }
+    }
+    Ok(facts)
+}
+
+/// Returns the process ids by the servers' names.
+pub fn pids(servers: &Servers) -> Value {
+    let pids = servers.0.iter().flat_map(|server| {
+        let old = OLD_NAMES.iter().filter(|(new, _)| *new == server.name).map(|(_, old)| *old);
+        old.chain([server.name]).map(|name| (name.to_owned(), json!(server.pid())))
+    });
+    Value::Object(pids.collect())
+}
+
+/// Members of the JSON file that were renamed, each with its old name, which is written as well.
+const OLD_NAMES: [(&str, &str); 5] = [
+    ("auth", "origin"),
+    ("auth_config", "origin_config"),
+    ("auth_url", "origin_url"),
+    ("record_encryption_key", "seal_key"),
+    ("redis-gateway", "gateway"),
+];

@@ -1,0 +1,38 @@
+//! Loopback ports and random secrets.
+
+use anyhow::Result;
+use std::fs::File;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener};
+
+/// Returns ports that are free now, no two the same.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    // All are held until all are known.
+    let mut held = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}
+
+/// Returns the loopback address with a port.
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Returns 192 random bits in hexadecimal.
+pub fn random_text() -> String {
+    let mut bytes = [0; 24];
+    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
+    assert!(read.is_ok(), "/dev/urandom can't be read");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns a random key as RECORD_ENCRYPTION_KEY has it. Its base64 is 42 hexadecimal digits and a
+/// zero, of which the last bits must be.
+pub fn record_encryption_key() -> String {
+    format!("stack:{}0", random_text().get(..42).unwrap_or_default())
+}

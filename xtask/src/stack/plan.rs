@@ -1,0 +1,228 @@
+//! The plan of a stack: its ports, its secrets, and the settings of each part.
+
+use super::local::{loopback, random_text, record_encryption_key};
+use crate::edge::wrangler_toml;
+use crate::postgres;
+use crate::workspace::at;
+use anyhow::Result;
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::path::PathBuf;
+
+/// The auth service's database.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub enum Database {
+    Postgres,
+    Sqlite,
+}
+
+/// What holds the tokens.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub enum StoreKind {
+    /// A memcached, which edge and auth service speak to by themselves.
+    Memcached,
+    /// A Redis behind the redis gateway.
+    Redis,
+}
+
+/// What runs the Worker.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub enum Engine {
+    /// The bare runtime.
+    Workerd,
+    /// `wrangler dev`, as a developer has it.
+    Wrangler,
+}
+
+/// The ports of all parts.
+pub struct Ports {
+    pub edge: u16,
+    pub gateway: u16,
+    pub auth: u16,
+    pub redis: u16,
+    pub upstream: u16,
+}
+
+/// How to bring the system up.
+pub struct Plan {
+    /// Where its files are.
+    pub folder: PathBuf,
+    pub ports: Ports,
+    pub db: Database,
+    pub store: StoreKind,
+    pub engine: Engine,
+    /// A Redis that is there already.
+    pub redis_url: Option<String>,
+    /// Tokens of the redis gateway's: one of role full, the edge's, the auth service's.
+    pub store_token: String,
+    pub edge_token: String,
+    pub auth_token: String,
+    pub introspection_secret: String,
+    pub record_encryption_key: String,
+    pub master_key: String,
+    pub password: String,
+    /// Laid over the Worker's variables.
+    pub vars: Map<String, Value>,
+    /// The auth service's access tokens are opaque.
+    pub opaque: bool,
+    /// A certificate that workerd trusts.
+    pub trust: Option<PathBuf>,
+    /// Laid over the auth service's environment.
+    pub auth_env: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// The usual, with secrets of its own, under bare workerd.
+    pub fn new(folder: PathBuf, ports: [u16; 5], db: Database) -> Self {
+        let [edge, gateway, auth, redis, upstream] = ports;
+        Self {
+            folder,
+            ports: Ports { edge, gateway, auth, redis, upstream },
+            db,
+            store: StoreKind::Redis,
+            engine: Engine::Workerd,
+            redis_url: None,
+            store_token: random_text(),
+            edge_token: random_text(),
+            auth_token: random_text(),
+            introspection_secret: random_text(),
+            record_encryption_key: record_encryption_key(),
+            master_key: record_encryption_key(),
+            password: random_text(),
+            vars: Map::new(),
+            opaque: false,
+            trust: None,
+            auth_env: Vec::new(),
+        }
+    }
+
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.folder.join("log").join(format!("{name}.log"))
+    }
+
+    pub fn edge_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.edge))
+    }
+
+    pub fn auth_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.auth))
+    }
+
+    pub fn store_url(&self) -> String {
+        match self.store {
+            StoreKind::Memcached => format!("memcached://{}", loopback(self.ports.redis)),
+            StoreKind::Redis => format!("http://{}", loopback(self.ports.gateway)),
+        }
+    }
+
+    pub fn redis_url(&self) -> String {
+        match &self.redis_url {
+            Some(url) => url.clone(),
+            None => format!("redis://{}", loopback(self.ports.redis)),
+        }
+    }
+
+    /// The Redis as it may be shown: a URL of somebody's own may hold a password.
+    pub fn redis_address(&self) -> String {
+        match &self.redis_url {
+            Some(_) => "your own".to_owned(),
+            None => self.redis_url(),
+        }
+    }
+
+    /// The documented tokens of edge and auth service, with secrets of this stack.
+    pub fn gateway_tokens(&self) -> Result<String> {
+        let example = fs::read_to_string(at("docs/redis-gateway-tokens.toml"))?;
+        Ok(example.replace("EDGE_TOKEN", &self.edge_token).replace("AUTH_TOKEN", &self.auth_token))
+    }
+
+    pub fn upstream_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.upstream))
+    }
+
+    /// The Worker's variables: wrangler.toml's, then the stack's, then the test's.
+    pub fn edge_vars(&self) -> Result<Map<String, Value>> {
+        let mut vars =
+            wrangler_toml()?.get("vars").and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut issuers = json!([{
+            "issuer": self.edge_url(),
+            "audience": AUDIENCE,
+            "algorithms": ["EdDSA", "ES256"],
+            "jwks_url": format!("{}/.well-known/jwks.json", self.auth_url()),
+            "sessions_in_store": true,
+            "introspection": {
+                "url": format!("{}/oauth/introspect", self.auth_url()),
+                "client_id": "edge",
+                "client_secret_variable": "INTROSPECTION_SECRET",
+                "revocations_in_store": true,
+            },
+        }]);
+        if let (true, Some(issuer)) =
+            (self.opaque, issuers.pointer_mut("/0").and_then(Value::as_object_mut))
+        {
+            issuer.remove("algorithms");
+            issuer.remove("jwks_url");
+            let introspection = issuer.get_mut("introspection").and_then(Value::as_object_mut);
+            introspection.map(|members| members.insert("token_prefix".into(), "pca_".into()));
+        }
+        vars.extend([
+            ("ISSUERS".to_owned(), issuers),
+            ("UPSTREAM_URL".to_owned(), self.upstream_url().into()),
+            ("AUTH_URL".to_owned(), self.auth_url().into()),
+            ("STORE_URL".to_owned(), self.store_url().into()),
+            ("STORE_TOKEN".to_owned(), self.edge_token.clone().into()),
+            ("INTROSPECTION_SECRET".to_owned(), self.introspection_secret.clone().into()),
+            ("RECORD_ENCRYPTION_KEY".to_owned(), self.record_encryption_key.clone().into()),
+        ]);
+        if self.store == StoreKind::Memcached {
+            without_scripts(&mut vars);
+        }
+        vars.extend(self.vars.clone());
+        Ok(vars)
+    }
+
+    pub fn database_url(&self) -> String {
+        match self.db {
+            Database::Postgres => postgres::url(&postgres::folder()),
+            Database::Sqlite => format!("sqlite://{}", self.folder.join("auth.db").display()),
+        }
+    }
+
+    /// The auth service's settings, for its server and for its commands alike.
+    pub fn auth_config(&self) -> PathBuf {
+        self.folder.join("auth.toml")
+    }
+
+    pub fn auth_settings(&self) -> Result<String> {
+        let settings = json!({
+            "AUTH_LISTEN": loopback(self.ports.auth).to_string(),
+            "DATABASE_URL": self.database_url(),
+            "ISSUER": self.edge_url(),
+            "AUDIENCE": AUDIENCE,
+            "STORE_URL": self.store_url(),
+            "STORE_TOKEN": self.auth_token,
+            "RECORD_ENCRYPTION_KEY": self.record_encryption_key,
+            "MASTER_KEY": self.master_key,
+            "INTROSPECTION_CLIENTS": format!("edge={}", self.introspection_secret),
+        });
+        Ok(toml::to_string(&settings)?)
+    }
+}
+
+/// What a memcached can do of the example.
+fn without_scripts(vars: &mut Map<String, Value>) {
+    let routes = vars.get_mut("ROUTES").and_then(Value::as_array_mut);
+    for route in routes.into_iter().flatten() {
+        if let Some(limit) = route.get_mut("limit").and_then(Value::as_object_mut) {
+            limit.insert("algorithm".to_owned(), "fixed_window".into());
+        }
+    }
+    let issuers = vars.get_mut("ISSUERS").and_then(Value::as_array_mut);
+    for issuer in issuers.into_iter().flatten().filter_map(Value::as_object_mut) {
+        issuer.remove("sessions_in_store");
+    }
+}
+
+pub const USERNAME: &str = "demo";
+const AUDIENCE: &str = "https://api.example";

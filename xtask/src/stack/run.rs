@@ -1,0 +1,156 @@
+//! `cargo xtask stack`: a stack for a test, until it is stopped.
+
+use super::build::{Binaries, prepare};
+use super::facts::{Part, facts, pids};
+use super::local::{free_ports, record_encryption_key};
+use super::plan::{Database, Engine, Plan, StoreKind};
+use super::start::{start, start_worker};
+use crate::postgres;
+use crate::process::{self, Servers, is_stopping, write_atomically};
+use crate::tools::{Extent, Tools};
+use crate::workspace::at;
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::{Map, Value};
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Options of `cargo xtask stack`.
+#[derive(Args)]
+pub struct Options {
+    /// Written, as a whole, when every part answers.
+    #[arg(long)]
+    json: PathBuf,
+    /// The auth service's database.
+    #[arg(long, default_value = "sqlite")]
+    db: Database,
+    /// A JSON object laid over the variables of wrangler.toml and the stack's own.
+    #[arg(long)]
+    vars: Option<PathBuf>,
+    /// What holds the tokens.
+    #[arg(long, default_value = "redis")]
+    store: StoreKind,
+    /// A certificate (PEM) that workerd trusts beside those of browsers.
+    #[arg(long)]
+    trust: Option<PathBuf>,
+    /// NAME=VALUE in the auth service's environment; may be given more than once.
+    #[arg(long)]
+    auth_env: Vec<String>,
+    /// The edge takes opaque access tokens of the auth service, which ACCESS_TOKEN_FORMAT=opaque makes, instead of JWTs.
+    #[arg(long)]
+    opaque: bool,
+    /// Start one part alone.
+    #[arg(long)]
+    only: Option<Part>,
+    /// What runs the Worker.
+    #[arg(long, default_value = "wrangler")]
+    engine: Engine,
+    /// A Redis that is there already, as the redis gateway's REDIS_URL; none is started then.
+    #[arg(long)]
+    redis_url: Option<String>,
+    /// Also stop when standard input ends, so that the stack does not outlive a test.
+    #[arg(long)]
+    watch_stdin: bool,
+    /// Take what is built as it is.
+    #[arg(long)]
+    prebuilt: bool,
+}
+
+/// Runs a stack until SIGINT, SIGTERM or, if wanted, the end of standard input.
+pub fn run(options: &Options) -> Result<()> {
+    process::listen()?;
+    if options.watch_stdin {
+        std::thread::spawn(|| {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            process::stop();
+        });
+    }
+    // A test that waits for the file must not find an older one.
+    let _ = fs::remove_file(&options.json);
+    if options.store == StoreKind::Memcached && options.redis_url.is_some() {
+        bail!("--redis-url is for --store redis");
+    }
+    let extent = match (options.db, options.store) {
+        (Database::Postgres, _) => Extent::StackOnPostgres,
+        (Database::Sqlite, StoreKind::Memcached) => Extent::StackOnMemcached,
+        (Database::Sqlite, StoreKind::Redis) => Extent::Stack,
+    };
+    let binaries = if options.prebuilt { Binaries::Prebuilt } else { Binaries::Current };
+    let tools = prepare(extent, binaries)?;
+    let folder = at("target/stack").join(std::process::id().to_string());
+    let plan = plan(options, &folder)?;
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let outcome = serve(options, &plan, &tools);
+    let _ = fs::remove_file(&options.json);
+    let _ = fs::remove_dir_all(postgres::folder());
+    // After a failure the logs stay.
+    if is_stopping() {
+        let _ = fs::remove_dir_all(&folder);
+        return Ok(());
+    }
+    outcome
+}
+
+fn plan(options: &Options, folder: &Path) -> Result<Plan> {
+    let vars = options.vars.as_deref().map(read_vars).transpose()?.unwrap_or_default();
+    let auth_env = options.auth_env.iter().map(|pair| {
+        let (name, value) = pair.split_once('=').context("--auth-env: not NAME=VALUE")?;
+        Ok((name.to_owned(), value.to_owned()))
+    });
+    let auth_env = auth_env.collect::<Result<_>>()?;
+    // The auth service opens what the edge seals.
+    let record_encryption_key = vars
+        .get("RECORD_ENCRYPTION_KEY")
+        .and_then(Value::as_str)
+        .map_or_else(record_encryption_key, str::to_owned);
+    Ok(Plan {
+        store: options.store,
+        engine: options.engine,
+        redis_url: options.redis_url.clone(),
+        record_encryption_key,
+        vars,
+        opaque: options.opaque,
+        trust: options.trust.clone(),
+        auth_env,
+        ..Plan::new(folder.to_owned(), free_ports()?, options.db)
+    })
+}
+
+fn read_vars(file: &Path) -> Result<Map<String, Value>> {
+    let context = || format!("--vars {}", file.display());
+    let text = fs::read_to_string(file).with_context(context)?;
+    let vars: Value = serde_json::from_str(&text).with_context(context)?;
+    vars.as_object().cloned().context("--vars: not a JSON object")
+}
+
+/// Starts the stack, writes its facts, and waits for the request to stop.
+fn serve(options: &Options, plan: &Plan, tools: &Tools) -> Result<()> {
+    let mut servers = match options.only {
+        Some(Part::Edge) => start_worker(plan, tools)?,
+        None => start(plan, tools)?,
+    };
+    let mut facts = facts(plan, options.only)?;
+    facts.insert("pids".into(), pids(&servers));
+    write_atomically(&options.json, &Value::Object(facts).to_string())?;
+    eprintln!("ready: {}", options.json.display());
+    report_ends(&mut servers);
+    Ok(())
+}
+
+/// Reports each server that ends, once, until the request to stop. A test may kill a part on
+/// purpose, so that does not end the stack.
+fn report_ends(servers: &mut Servers) {
+    let mut reported = Vec::new();
+    while !is_stopping() {
+        for server in &mut servers.0 {
+            if let (Some(status), false) = (server.ended(), reported.contains(&server.name)) {
+                eprintln!("{}", server.obituary(status));
+                reported.push(server.name);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

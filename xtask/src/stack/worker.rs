@@ -1,0 +1,95 @@
+//! The Worker in a stack, under `wrangler dev` or bare workerd.
+
+use super::local::loopback;
+use super::plan::{Engine, Plan};
+use crate::edge::{BUNDLE, config_faults, workerd_config, wrangler_config};
+use crate::process::{Server, Servers, write_private};
+use crate::tools::Tools;
+use crate::workspace::at;
+use anyhow::Result;
+use serde_json::{Map, Value};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Starts the Worker under the plan's engine.
+pub fn spawn(plan: &Plan, tools: &Tools) -> Result<Server> {
+    let vars = plan.edge_vars()?;
+    for fault in config_faults(&vars) {
+        eprintln!("the Worker's configuration: {fault}");
+    }
+    let folder = plan.folder.join("edge");
+    fs::create_dir_all(&folder)?;
+    let mut command = match plan.engine {
+        Engine::Wrangler => wrangler(plan, tools, &folder, &vars)?,
+        Engine::Workerd => workerd(plan, tools, &folder, &vars)?,
+    };
+    Server::start(NAME, &mut command, plan.log(NAME))
+}
+
+/// Waits until the Worker answers. What it depends on must answer before: its first request may
+/// fetch key sets, and a failure would be remembered.
+pub fn wait_ready(plan: &Plan, servers: &mut Servers) -> Result<()> {
+    servers.wait_ready_named(NAME, loopback(plan.ports.edge), "/", |_| true, 60)
+}
+
+fn wrangler(
+    plan: &Plan,
+    tools: &Tools,
+    folder: &Path,
+    vars: &Map<String, Value>,
+) -> Result<Command> {
+    let config = folder.join("wrangler.json");
+    // wrangler prints plain variables, but not those that it reads from here.
+    let mut plain = vars.clone();
+    let is_secret = |name: &String| SECRETS.iter().any(|ending| name.ends_with(ending));
+    let mut secrets = String::new();
+    for (name, value) in vars.iter().filter(|(name, _)| is_secret(name)) {
+        if let Value::String(text) = value {
+            secrets.push_str(&format!("{name}='{text}'\n"));
+            plain.remove(name);
+        }
+    }
+    write_private(&folder.join(".dev.vars"), &secrets)?;
+    write_private(&config, &wrangler_config(&plain)?.to_string())?;
+    let port = plan.ports.edge.to_string();
+    let mut wrangler = tools.command("wrangler");
+    wrangler
+        .args(["dev", "--ip", "127.0.0.1", "--port", &port, "--inspector-ip", "127.0.0.1"])
+        .args(["--inspector-port", "0", "--show-interactive-dev-session=false", "--config"])
+        .arg(&config)
+        .arg("--persist-to")
+        .arg(folder.join("state"))
+        // Neither waits for a server on the internet: for a newer wrangler, or for a `request.cf`.
+        .env("WRANGLER_HIDE_BANNER", "true")
+        .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
+        // Reading wrangler's scripts takes it a second without.
+        .env("NODE_COMPILE_CACHE", at("target/node-cache"))
+        .env("WRANGLER_SEND_METRICS", "false")
+        .env("WRANGLER_LOG_PATH", folder.join("log"))
+        .env("WRANGLER_REGISTRY_PATH", folder.join("registry"));
+    Ok(wrangler)
+}
+
+fn workerd(
+    plan: &Plan,
+    tools: &Tools,
+    folder: &Path,
+    vars: &Map<String, Value>,
+) -> Result<Command> {
+    let config = folder.join("config.capnp");
+    for name in BUNDLE {
+        fs::copy(at("build").join(name), folder.join(name))?;
+    }
+    let trusted = plan.trust.as_ref().map(fs::read_to_string).transpose()?;
+    let text = workerd_config(vars, &BUNDLE, plan.ports.edge, trusted.as_deref())?;
+    write_private(&config, &text)?;
+    let mut workerd = tools.command("workerd");
+    workerd.arg("serve").arg(&config);
+    Ok(workerd)
+}
+
+const NAME: &str = "edge";
+
+/// How the names of secret variables end.
+const SECRETS: [&str; 3] = ["_KEY", "_SECRET", "_TOKEN"];

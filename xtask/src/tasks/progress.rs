@@ -1,0 +1,106 @@
+//! The progress of tasks: one line in place on a terminal, else one line for each task that is done.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+/// What is known of all tasks.
+pub struct Progress {
+    tasks: Vec<Shown>,
+    begun: Instant,
+    is_terminal: bool,
+}
+
+struct Shown {
+    name: String,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Waiting,
+    Running(Instant),
+    Done,
+}
+
+impl Progress {
+    /// Begins the clock of all tasks.
+    pub fn new(names: Vec<String>) -> Self {
+        let tasks = names.into_iter().map(|name| Shown { name, state: State::Waiting }).collect();
+        let is_terminal = std::io::stderr().is_terminal();
+        Self { tasks, begun: Instant::now(), is_terminal }
+    }
+
+    /// Begins the clock of one task.
+    pub fn begin(&mut self, place: usize) {
+        if let Some(task) = self.tasks.get_mut(place) {
+            task.state = State::Running(Instant::now());
+        }
+        self.show();
+    }
+
+    /// Records that a task is done.
+    pub fn end(&mut self, place: usize) {
+        let all = self.tasks.len();
+        if let Some(task) = self.tasks.get_mut(place)
+            && let State::Running(begun) = std::mem::replace(&mut task.state, State::Done)
+        {
+            let line = format!("{}: done in {:.1} s", task.name, begun.elapsed().as_secs_f32());
+            if !self.is_terminal {
+                eprintln!("[{}/{all}] {line}", self.done());
+            }
+        }
+        self.show();
+    }
+
+    /// Writes the line anew, on a terminal.
+    pub fn show(&self) {
+        if self.is_terminal {
+            let mut line = self.line();
+            if let Some((end, _)) = line.char_indices().nth(COLUMNS) {
+                line.truncate(end);
+            }
+            eprint!("\r\x1b[K{line}");
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    /// Replaces the line by a last one, on a terminal.
+    pub fn finish(&self) {
+        if self.is_terminal && !self.tasks.is_empty() {
+            let seconds = self.begun.elapsed().as_secs_f32();
+            let names = match self.tasks.as_slice() {
+                [task] => task.name.clone(),
+                _ => "set-up and build".to_owned(),
+            };
+            eprintln!("\r\x1b[K[{}/{}] {names}: {seconds:.1} s", self.done(), self.tasks.len());
+        }
+    }
+
+    fn done(&self) -> usize {
+        self.tasks.iter().filter(|task| matches!(task.state, State::Done)).count()
+    }
+
+    /// Names what runs, with its time, and then what waits.
+    fn line(&self) -> String {
+        let elapsed = |since: Instant| Duration::as_secs(&since.elapsed());
+        let (mut running, mut waiting) = (Vec::new(), Vec::new());
+        for task in &self.tasks {
+            match task.state {
+                State::Running(begun) => {
+                    running.push(format!("{} {} s", task.name, elapsed(begun)));
+                }
+                State::Waiting => waiting.push(task.name.as_str()),
+                State::Done => {}
+            }
+        }
+        let (done, all) = (self.done(), self.tasks.len());
+        let mut line = format!("[{done}/{all}] {} s: {}", elapsed(self.begun), running.join(", "));
+        if !waiting.is_empty() {
+            line.push_str(&format!("; then {}", waiting.join(", ")));
+        }
+        line
+    }
+}
+
+/// A line that fits on any terminal. A longer one would wrap, and could not be written over.
+const COLUMNS: usize = 79;

@@ -1,0 +1,174 @@
+//! The parts of a test run, each a list of commands.
+
+use super::effort::Effort;
+use super::report::Report;
+use crate::bench::instructions;
+use crate::tools::Tools;
+use crate::{at, postgres, stack, worker};
+use anyhow::Result;
+use std::fs;
+use std::process::Command;
+
+/// Checks format, lints and documentation.
+pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
+    report.check("format", cargo(&["fmt", "--all", "--check"]))?;
+    let targets = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
+    report.check("format of the fuzz targets", cargo(&targets))?;
+    report.check(
+        "clippy",
+        cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    )?;
+    let mut clippy = tools.wasm_command("cargo");
+    clippy.args(["clippy", "--target", "wasm32-unknown-unknown", "--lib"]);
+    clippy.args([
+        "-p",
+        "portcullis-edge",
+        "-p",
+        "portcullis-core",
+        "-p",
+        "redis-rest",
+        "-p",
+        "memcached",
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    report.check("clippy on wasm32", clippy)?;
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    report.check("documentation", doc)
+    // The lints of this workspace's own go here.
+}
+
+/// Runs the unit tests, with a Postgres for those of the auth service.
+pub fn unit(report: &mut Report) -> Result<()> {
+    let (mut servers, folder) = (stack::Servers::default(), postgres::folder());
+    let log = |name: &str| at("target/log").join(format!("{name}.log"));
+    let outcome = postgres::start(&folder, log, &mut servers).and_then(|()| {
+        let mut test = cargo(&["test", "--workspace", "--exclude", "portcullis-e2e"]);
+        test.env("PORTCULLIS_TEST_POSTGRES", postgres::url(&folder));
+        report.check("unit tests", test)
+    });
+    drop(servers);
+    let _ = fs::remove_dir_all(&folder);
+    outcome
+}
+
+/// Runs the unit tests of core and of the protocols on wasm32.
+pub fn wasm(tools: &Tools, report: &mut Report) -> Result<()> {
+    for folder in ["crates/redis-rest", "crates/memcached", "crates/core"] {
+        let mut wasm_pack = tools.wasm_command("wasm-pack");
+        wasm_pack.args(["test", "--node", "--mode", "no-install", folder, "--lib"]);
+        report.check(&format!("{folder} on wasm32"), wasm_pack)?;
+    }
+    Ok(())
+}
+
+/// Runs each fuzz target. Stable Rust has no sanitizer, and the code under test contains no
+/// `unsafe`.
+pub fn fuzz(tools: &Tools, effort: Effort, report: &mut Report) -> Result<()> {
+    let cargo_fuzz = |action: &str| {
+        let mut command = tools.command("cargo-fuzz");
+        command.args(["fuzz", action, "--sanitizer", "none"]);
+        command.env("CARGO_TARGET_DIR", at("target/fuzz"));
+        command
+    };
+    let built = report.failures().len();
+    report.check("fuzz targets", cargo_fuzz("build"))?;
+    if report.failures().len() > built {
+        return Ok(());
+    }
+    let seconds = effort.fuzz_seconds;
+    let mut targets: Vec<_> = fs::read_dir(at("fuzz/seeds"))?.flatten().collect();
+    targets.sort_by_key(fs::DirEntry::file_name);
+    for target in targets {
+        let name = target.file_name().to_string_lossy().into_owned();
+        let corpus = at("target/fuzz/corpus").join(&name);
+        fs::create_dir_all(&corpus)?;
+        let mut run = cargo_fuzz("run");
+        run.arg(&name).arg(&corpus).arg(target.path()).arg("--");
+        run.arg(format!("-max_total_time={seconds}"));
+        run.args(["-seed=1", "-max_len=8192", "-timeout=5", "-rss_limit_mb=2048", "-verbosity=0"]);
+        report.check(&format!("fuzz {name} for {seconds} s"), run)?;
+    }
+    Ok(())
+}
+
+/// Builds the Worker, tries its deployment, and holds its size against the limit.
+pub fn bundle(tools: &Tools, report: &mut Report) -> Result<()> {
+    worker::build(tools)?;
+    let mut deploy = tools.command("wrangler");
+    deploy
+        .args(["deploy", "--dry-run", "--outdir"])
+        .arg(at("target/deploy"))
+        .env("WRANGLER_SEND_METRICS", "false")
+        .env("WRANGLER_LOG_PATH", at("target/log/wrangler"));
+    report.check("a dry run of the deployment", deploy)?;
+    let bytes = worker::gzip_bytes()?;
+    let detail = format!("{bytes} bytes gzipped, {WORKER_GZIP_BYTES_MAX} allowed");
+    report.note("the Worker's size", bytes <= WORKER_GZIP_BYTES_MAX, &detail);
+    Ok(())
+}
+
+/// Counts the instructions of core's hot functions.
+pub fn instructions(report: &mut Report) -> Result<()> {
+    let comparable = instructions::is_comparable()?;
+    for count in instructions::measure()? {
+        let detail = format!("{} instructions, {} committed", count.now, count.committed);
+        // Another compiler gives other counts, which say nothing about the change.
+        let good = !comparable || !count.is_worse();
+        report.note(&format!("instructions of {}", count.name), good, &detail);
+    }
+    Ok(())
+}
+
+/// Runs the end-to-end tests, and those that do not depend on Redis again on memcached.
+pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
+    stack::build(tools)?;
+    let xtask = std::env::current_exe()?;
+    let tests = |names: &[&str], store: &str| {
+        let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
+        test.args(names).env("PORTCULLIS_XTASK", &xtask).env("PORTCULLIS_STORE", store);
+        test.env("PORTCULLIS_STORM_SECONDS", effort.storm_seconds.to_string());
+        test.env("PORTCULLIS_CRASH_ROUNDS", effort.crash_rounds.to_string());
+        test
+    };
+    let wanted: Vec<&str> = only.into_iter().collect();
+    report.check_timed("end to end", |names| {
+        tests(if names.is_empty() { &wanted } else { names }, "redis")
+    })?;
+    if only.is_some() {
+        return Ok(());
+    }
+    report.begin("e2e on memcached");
+    report.check_timed("end to end on memcached", |names| {
+        tests(if names.is_empty() { &ON_MEMCACHED } else { names }, "memcached")
+    })
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = crate::cargo();
+    cargo.args(arguments);
+    cargo
+}
+
+/// The end-to-end tests that run on memcached as well: sessions, tokens and routes. They need no
+/// scripts and do not read from Redis or the redis gateway.
+const ON_MEMCACHED: [&str; 13] = [
+    "auth::sessions::",
+    "auth::third_party::",
+    "edge::browsers::",
+    "edge::forwarding::",
+    "edge::http_semantics::",
+    "edge::introspection::",
+    "edge::key_sets::",
+    "edge::paths::",
+    "edge::revocation::",
+    "edge::timeouts::",
+    "security::algorithms::",
+    "security::hostile::",
+    "security::refusals::",
+];
+
+/// The size of the Worker when this was set, and 5%.
+const WORKER_GZIP_BYTES_MAX: usize = 210_000;

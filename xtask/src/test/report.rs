@@ -1,0 +1,149 @@
+//! Results and durations of a test run.
+
+use anyhow::{Context as _, Result};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The results of a run: every test, and every check that is not a test.
+#[derive(Default)]
+pub struct Report {
+    passed: u64,
+    failed: u64,
+    failures: Vec<String>,
+    /// Tests that failed next to others and passed alone.
+    unsteady: Vec<String>,
+    parts: Vec<PartTime>,
+}
+
+struct PartTime {
+    name: &'static str,
+    begun: Instant,
+    took: Option<Duration>,
+}
+
+impl Report {
+    /// Starts the clock of a part, and stops that of the part before it.
+    pub fn begin(&mut self, name: &'static str) {
+        self.end_part();
+        self.parts.push(PartTime { name, begun: Instant::now(), took: None });
+    }
+
+    fn end_part(&mut self) {
+        if let Some(last) = self.parts.last_mut() {
+            last.took.get_or_insert(last.begun.elapsed());
+        }
+    }
+
+    /// Runs a command and prints its output. Counts each test that the output reports; a command
+    /// without tests counts as one.
+    pub fn check(&mut self, name: &str, command: Command) -> Result<()> {
+        let outcome = watch(name, command)?;
+        self.add(name, &outcome);
+        Ok(())
+    }
+
+    /// Runs tests that depend on clocks, sockets and browsers. Up to [`UNSTEADY_MAX`] failed ones
+    /// are repeated one by one on the quiet machine. A test that then passes is reported as
+    /// unsteady, not as failed.
+    pub fn check_timed(&mut self, name: &str, command: impl Fn(&[&str]) -> Command) -> Result<()> {
+        let mut outcome = watch(name, command(&[]))?;
+        // A run that was cut off in the middle is not repeated.
+        let complete = outcome.summed == outcome.failed.len() as u64;
+        if complete && (1..=UNSTEADY_MAX).contains(&outcome.failed.len()) {
+            for test in std::mem::take(&mut outcome.failed) {
+                let again = watch(&format!("{test}, again"), command(&["--exact", &test]))?;
+                if again.good && again.passed == 1 {
+                    outcome.passed += 1;
+                    self.unsteady.push(test);
+                } else {
+                    outcome.failed.push(test);
+                }
+            }
+            outcome.good = outcome.failed.is_empty();
+        }
+        self.add(name, &outcome);
+        Ok(())
+    }
+
+    /// Adds the result of a check that is not a command.
+    pub fn note(&mut self, name: &str, good: bool, detail: &str) {
+        println!("-- {name}: {} ({detail})", if good { "good" } else { "FAILED" });
+        if good {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+            self.failures.push(name.to_owned());
+        }
+    }
+
+    /// Returns the names of the checks that failed.
+    pub fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// Prints the seconds of each part, and the counts as the last line.
+    pub fn print(&mut self, total: Duration) {
+        self.end_part();
+        println!("\n| part | seconds |\n|---|---|");
+        for part in &self.parts {
+            println!("| {} | {} |", part.name, part.took.unwrap_or_default().as_secs());
+        }
+        println!("| total, with set-up | {} |\n", total.as_secs());
+        for name in &self.unsteady {
+            println!("UNSTEADY: {name}: failed next to others, and passed alone");
+        }
+        println!("{} passed, {} failed", self.passed, self.failed);
+    }
+
+    fn add(&mut self, name: &str, outcome: &Outcome) {
+        let failed = outcome.failed.len() as u64;
+        self.passed += if outcome.good { u64::max(outcome.passed, 1) } else { outcome.passed };
+        self.failed += if outcome.good { failed } else { u64::max(failed, 1) };
+        if !outcome.good || failed > 0 {
+            self.failures.push(name.to_owned());
+        }
+    }
+}
+
+/// The result of a command, and of the tests that it reports.
+struct Outcome {
+    passed: u64,
+    /// By name.
+    failed: Vec<String>,
+    /// The failed tests by the summary lines; more than `failed` if a name is missing.
+    summed: u64,
+    good: bool,
+}
+
+fn watch(name: &str, mut command: Command) -> Result<Outcome> {
+    println!("\n== {name}");
+    let begun = Instant::now();
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("{name}: {command:?}"))?;
+    let (mut passed, mut summed, mut failed) = (0, 0, Vec::new());
+    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+        let line = line?;
+        if let Some((_, counts)) = line.split_once("test result: ") {
+            passed += count(counts, " passed");
+            summed += count(counts, " failed");
+        }
+        let test = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        failed.extend(test.map(str::to_owned));
+        println!("{line}");
+    }
+    let tests = command.get_args().any(|argument| argument == "test");
+    let good = child.wait()?.success() && !(tests && passed == 0 && failed.is_empty());
+    let verdict = if good { "good" } else { "FAILED" };
+    println!("-- {name}: {verdict} in {} s", begun.elapsed().as_secs());
+    Ok(Outcome { passed, failed, summed, good })
+}
+
+/// Returns the number before `word` in cargo's summary line.
+fn count(counts: &str, word: &str) -> u64 {
+    let before = counts.split_once(word).map_or("", |(before, _)| before);
+    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// More failures than this are not an accident of the machine.
+const UNSTEADY_MAX: usize = 3;

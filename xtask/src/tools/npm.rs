@@ -1,0 +1,49 @@
+//! Packages of npm, by a lockfile.
+
+use crate::tasks::Runner;
+use crate::workspace::at;
+use anyhow::Result;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A folder with a `package.json` and its lockfile.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum NpmFolder {
+    /// What builds and runs the Worker.
+    Root,
+    /// What the end-to-end tests run beside it.
+    TestClients,
+}
+
+impl NpmFolder {
+    /// Returns whether the lockfile's packages are installed.
+    pub fn is_installed(self) -> bool {
+        let lock = fs::read(self.at("package-lock.json")).ok();
+        lock.is_some() && lock == fs::read(self.at(INSTALLED)).ok()
+    }
+
+    /// Installs the lockfile's packages.
+    pub fn install(self, runner: &Runner) -> Result<()> {
+        let mut npm = Command::new("npm");
+        // Not `npm ci`: it refuses a lockfile made where a registry lacked another system's packages.
+        npm.current_dir(self.at("")).args(["install", "--no-save", "--no-fund", "--no-audit"]);
+        let log = match self {
+            Self::Root => ".tools/log/npm.log",
+            Self::TestClients => ".tools/log/npm-test-clients.log",
+        };
+        runner.run(&mut npm, &at(log))?;
+        fs::copy(self.at("package-lock.json"), self.at(INSTALLED))?;
+        Ok(())
+    }
+
+    fn at(self, path: &str) -> PathBuf {
+        match self {
+            Self::Root => at(path),
+            Self::TestClients => at("tests/e2e/clients").join(path),
+        }
+    }
+}
+
+/// A copy of the lockfile, written last: the sign that all of it is installed.
+const INSTALLED: &str = "node_modules/.installed-lock.json";
