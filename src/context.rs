@@ -23,7 +23,7 @@ pub struct RequestContext {
     /// The CORS settings that apply to the response.
     pub cors: Cell<Option<&'static Cors>>,
     /// Why the store is not queried again for this request.
-    pub store_outage: Cell<Option<Outage>>,
+    pub store_failure: Cell<Option<Outage>>,
     /// Whether the token's provider confirmed it during this request.
     pub introspected_now: Cell<bool>,
     /// The circuit breaker that stopped the last call, and how long it stays open.
@@ -57,7 +57,7 @@ impl RequestContext {
             request_id,
             route: Cell::default(),
             cors: Cell::default(),
-            store_outage: Cell::default(),
+            store_failure: Cell::default(),
             introspected_now: Cell::default(),
             circuit_open: Cell::default(),
             trace: Trace::default(),

@@ -67,8 +67,8 @@ async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestConte
         quota: limit.local_quota.unwrap_or(limit_check.quota),
         window_seconds: limit.window_seconds,
     };
-    let limits = &context.isolate.limits;
-    limits.count(limit.name.as_str(), limit_check.key, rate, limit_check.cost, clock::now_ms())
+    let (name, cost) = (limit.name.as_str(), limit_check.cost);
+    context.isolate.limits.count(name, limit_check.key, rate, cost, clock::now_ms())
 }
 
 /// Remembers a key that the store found to be over an enforced limit. Shadow limits go on counting.
@@ -107,7 +107,7 @@ pub fn check_failure_limit(check: &Check<'_, '_>, context: &RequestContext) -> R
         return Ok(());
     };
     let key = failure_key(check, context);
-    let wait_ms = context.isolate.limits.failure_wait_ms(key, rate_of(limit), clock::now_ms());
+    let wait_ms = context.isolate.limits.failure_wait_ms(key, rate_of(&limit), clock::now_ms());
     match wait_ms {
         0 => Ok(()),
         _ if limit.shadow => {
@@ -123,11 +123,11 @@ pub fn record_failure(check: &Check<'_, '_>, refusal: Refusal, context: &Request
     let guess = matches!(refusal, Refusal::Denied(denial) if denial.is_guess());
     if let Some(limit) = context.policy.failure_limit.filter(|_| guess && check.is_limited()) {
         let key = failure_key(check, context);
-        context.isolate.limits.count_failure(key, rate_of(limit), clock::now_ms());
+        context.isolate.limits.count_failure(key, rate_of(&limit), clock::now_ms());
     }
 }
 
-fn rate_of(limit: FailureLimit) -> LocalRate {
+fn rate_of(limit: &FailureLimit) -> LocalRate {
     LocalRate { quota: limit.quota, window_seconds: limit.window_seconds }
 }
 

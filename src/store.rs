@@ -15,7 +15,7 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
         return Vec::new();
     }
     let begun_ms = clock::now_ms();
-    let outcome = match context.store_outage.get() {
+    let outcome = match context.store_failure.get() {
         Some(outage) => Err(outage),
         None => execute(commands, context).await,
     };
@@ -30,7 +30,7 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
             results.collect()
         }
         Err(outage) => {
-            context.store_outage.set(Some(outage));
+            context.store_failure.set(Some(outage));
             commands.iter().map(|_| StoreResult::Out(outage)).collect()
         }
     }

@@ -283,7 +283,7 @@ export function adopt(/** @type {number} */ parent) {
  * @param {number} id
  * @param {Promise<unknown>} promise
  */
-export function holdPromise(id, promise) {
+export function setPromise(id, promise) {
   edge.task(id).promise = promise;
 }
 
@@ -309,7 +309,7 @@ export function requestOf(/** @type {number} */ id) {
  * @param {number} id
  * @param {Uint8Array} body
  */
-export function holdBody(id, body) {
+export function setBody(id, body) {
   edge.task(id).body = body;
 }
 
@@ -318,7 +318,7 @@ export function holdBody(id, body) {
  * @param {number} id
  * @param {Response} response
  */
-export function holdResponse(id, response) {
+export function setResponse(id, response) {
   edge.task(id).response = response;
 }
 

@@ -36,8 +36,7 @@ impl LimitCounters {
         self.over.borrow_mut().insert(bucket_key, until_ms, 0);
     }
 
-    /// Counts a request of a limit. Returns how many more are admitted, or else after how many
-    /// milliseconds one would be.
+    /// Counts a request of a limit.
     pub fn count(
         &self,
         limit: &'static str,

@@ -12,8 +12,8 @@ extern "C" {
     pub fn adopt(parent: u32) -> u32;
 
     /// Sets the promise that the task's next step awaits.
-    #[wasm_bindgen(js_name = holdPromise)]
-    pub fn hold_promise(task: u32, promise: &Promise);
+    #[wasm_bindgen(js_name = setPromise)]
+    pub fn set_promise(task: u32, promise: &Promise);
 
     /// Returns the value of the promise that was awaited last.
     #[wasm_bindgen(js_name = takeValue)]
@@ -27,12 +27,12 @@ extern "C" {
     pub fn request_of(task: u32) -> web_sys::Request;
 
     /// Sets the body that the task forwards.
-    #[wasm_bindgen(js_name = holdBody)]
-    pub fn hold_body(task: u32, body: &JsValue);
+    #[wasm_bindgen(js_name = setBody)]
+    pub fn set_body(task: u32, body: &JsValue);
 
     /// Sets the response that the task ends with.
-    #[wasm_bindgen(js_name = holdResponse)]
-    pub fn hold_response(task: u32, response: &web_sys::Response);
+    #[wasm_bindgen(js_name = setResponse)]
+    pub fn set_response(task: u32, response: &web_sys::Response);
 }
 
 #[wasm_bindgen(raw_module = "./http.js")]

@@ -132,7 +132,7 @@ impl TaskPort {
 
     /// Awaits a promise.
     pub async fn settle(&self, promise: &Promise) -> Result<JsValue, PlatformError> {
-        bindings::hold_promise(self.id, promise);
+        bindings::set_promise(self.id, promise);
         match self.call(Step::Settle).await? {
             Resume::Settled => Ok(bindings::take_value(self.id)),
             _ => Err(PlatformError::Protocol),

@@ -64,7 +64,7 @@ impl Response {
     /// Makes it the response that the task ends with.
     pub fn hold(&self, port: &TaskPort) {
         if let Some(value) = &self.value {
-            bindings::hold_response(port.id(), value);
+            bindings::set_response(port.id(), value);
         }
     }
 }
@@ -78,7 +78,7 @@ impl Forward<'_> {
         body: Option<&Body>,
     ) -> Result<Response, PlatformError> {
         if let Some(body) = body {
-            bindings::hold_body(port.id(), &body.0);
+            bindings::set_body(port.id(), &body.0);
         }
         let TextResponse { status, text } = port.fetch(Step::Forward(self)).await?;
         Ok(Response { status, media_type: text, value: None })

@@ -116,7 +116,7 @@ pub fn record_session_seen(permit: &Permit<'_>, context: &RequestContext) {
         return;
     };
     if context.isolate.tokens.is_seen_due(hash, context.now_ms)
-        && context.store_outage.get().is_none()
+        && context.store_failure.get().is_none()
     {
         context.spawn(|context| async move {
             store::write(&commands, &context).await;

@@ -49,7 +49,7 @@ pub async fn resolve_opaque(
             return verify(record);
         }
     }
-    let reason = context.store_outage.get().map_or(Reason::Opaque, |_| Reason::StoreOutage);
+    let reason = context.store_failure.get().map_or(Reason::Opaque, |_| Reason::StoreOutage);
     let record = introspect(provider, reason, hash, context).await?;
     write_record(&record, kept_seconds(&record), hash, context);
     verify(record)
@@ -122,7 +122,7 @@ pub async fn complete(
 /// Writes a record to the store, after the response. If that fails, the token's next request leads
 /// to another introspection, and nothing else.
 fn write_record(record: &TokenRecord, seconds: u64, hash: TokenHash, context: &RequestContext) {
-    if seconds == 0 || context.store_outage.get().is_some() {
+    if seconds == 0 || context.store_failure.get().is_some() {
         return;
     }
     let key = context.policy.keys.token(&hash);

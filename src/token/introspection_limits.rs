@@ -36,7 +36,7 @@ struct SentInSecond {
     second: UnixSeconds,
     opaque: u32,
     record_missing: u32,
-    store_outage: u32,
+    without_store: u32,
 }
 
 impl Default for IntrospectionLimits {
@@ -76,7 +76,7 @@ impl IntrospectionLimits {
         let count = match reason {
             Reason::Opaque => &mut sent.opaque,
             Reason::RecordMissing => &mut sent.record_missing,
-            Reason::StoreOutage => &mut sent.store_outage,
+            Reason::StoreOutage => &mut sent.without_store,
         };
         *count = count.saturating_add(1);
         let admitted = *count <= per_second_max;

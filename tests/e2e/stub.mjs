@@ -2,7 +2,7 @@
 // deadlines, its panics. What it returns are the examples of src/js/protocol.golden, with other
 // fields.
 import golden from './protocol.golden';
-import { holdPromise, takeValue } from './worker.js';
+import { setPromise, takeValue } from './worker.js';
 
 const examples = golden.trimEnd().split('\n').map((line) => JSON.parse(line));
 
@@ -38,10 +38,10 @@ export function begin(id, request) {
     case '/stall':
     case '/settle-again':
       stuck.set(id, url.pathname === '/stall' ? STALLED : step('settle'));
-      holdPromise(id, Promise.resolve());
+      setPromise(id, Promise.resolve());
       return step('settle');
     case '/settle':
-      holdPromise(id, new Promise((resolve, reject) => setTimeout(url.search ? reject : resolve, 2000, 'settled')));
+      setPromise(id, new Promise((resolve, reject) => setTimeout(url.search ? reject : resolve, 2000, 'settled')));
       return step('settle');
     case '/ask': return step('fetchText', { 1: target, 5: '3000', 6: '1000' });
     case '/forward': return ['F1', target, '3000', '1', 'x-secret', 'x-said', 'yes'].join('\n');

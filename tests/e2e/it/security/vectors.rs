@@ -1,4 +1,4 @@
-//! Wycheproof's vectors against the verifying code: core's key rules and src/js/crypto.js, under node
+//! Wycheproof's vectors against the verifying code, core's key rules and src/js/crypto.js, under node
 //! and workerd.
 
 use base64::Engine as _;
