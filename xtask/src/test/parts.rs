@@ -36,8 +36,21 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
     report.check("clippy on wasm32", clippy)?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
-    report.check("documentation", doc)
-    // The lints of this workspace's own go here.
+    report.check("documentation", doc)?;
+    report.check("imports, layers, lengths and names", cargo(&["run", "-p", "portcullis-lint"]))?;
+    javascript(tools, report)
+}
+
+/// Checks the types of the edge's JavaScript, and its wire format against the golden file.
+fn javascript(tools: &Tools, report: &mut Report) -> Result<()> {
+    // The glue's types are made with the Worker.
+    worker::build(tools)?;
+    let mut tsc = Command::new(at("tests/e2e/clients/node_modules/.bin/tsc"));
+    tsc.current_dir(at("src/js")).args(["--project", "tsconfig.json"]);
+    report.check("types of the edge's JavaScript", tsc)?;
+    let mut node = tools.command("node");
+    node.args(["--test", "--test-reporter=tap", "tests/edge-js/"]);
+    report.check("wire format in JavaScript", node)
 }
 
 /// Runs the unit tests, with a Postgres for those of the auth service.

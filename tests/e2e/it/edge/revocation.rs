@@ -22,7 +22,7 @@ async fn start(revocation_seconds_max: u32) -> Stack {
         "ROUTES": [
             { "name": "limited", "path": "/api/limited", "access": "protected",
               "limit": { "quota": 100_000, "window_seconds": 1, "by": "subject", "algorithm": "fixed_window" } },
-            { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
+            { "name": "not-revoked", "path": "/api/not-revoked", "access": "protected", "require": "not_revoked" },
             { "name": "api", "path": "/api/*", "access": "protected" },
         ],
     });
@@ -98,7 +98,7 @@ async fn cached_token_is_accepted_without_a_store_query() {
             Some(json!({ "STORE_DEADLINE_MS": "3000", "REVOCATION_SECONDS_MAX": "60",
             "ROUTES": [
                 { "name": "auth", "path": "/auth/*", "access": "auth" },
-                { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
+                { "name": "not-revoked", "path": "/api/not-revoked", "access": "protected", "require": "not_revoked" },
                 { "name": "api", "path": "/api/*", "access": "protected" },
             ] })),
         )
@@ -113,7 +113,7 @@ async fn cached_token_is_accepted_without_a_store_query() {
     // The auth service checks the store periodically; stopped, it does not disturb the counts.
     stack.signal("auth", "-STOP");
     let before = trips().await;
-    let (not_revoked, record) = (stack.edge("/api/unrevoked"), stack.edge("/api/x"));
+    let (not_revoked, record) = (stack.edge("/api/not-revoked"), stack.edge("/api/x"));
     for _ in 0..50 {
         assert_eq!(get_with(&not_revoked, &session.access).await.status(), 200);
     }

@@ -29,7 +29,7 @@ struct World {
 
 async fn start(options: &'static [&'static str]) -> World {
     let vars = json!({ "STORE_DEADLINE_MS": "3000", "BREAKER_FAILURES": "0", "ROUTES": [
-        { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
+        { "name": "not-revoked", "path": "/api/not-revoked", "access": "protected", "require": "not_revoked" },
         { "name": "api", "path": "/api/*", "access": "protected" },
         { "name": "auth", "path": "/auth/*", "access": "auth" },
     ] });
@@ -95,7 +95,7 @@ impl World {
     async fn agree(&mut self, token: &str) {
         let begun = Instant::now();
         let active = self.is_active(token).await;
-        for path in ["/api/hello", "/api/unrevoked"] {
+        for path in ["/api/hello", "/api/not-revoked"] {
             loop {
                 let sent = begun.elapsed();
                 let answer = get_with(&self.stack.edge(path), token).await;
@@ -345,7 +345,7 @@ async fn revocations_are_republished_after_the_store_is_flushed() {
     }
     let mut redis =
         redis::Client::open(world.stack.fact("redis_url")).unwrap().get_connection().unwrap();
-    let (edge, mut worst) = (world.stack.edge("/api/unrevoked"), Duration::ZERO);
+    let (edge, mut worst) = (world.stack.edge("/api/not-revoked"), Duration::ZERO);
     // The check runs every 2 s; flush at different moments of that.
     for round in 0..3 {
         tokio::time::sleep(Duration::from_millis(300 + 500 * round)).await;
@@ -364,7 +364,7 @@ async fn revocations_are_republished_after_the_store_is_flushed() {
         }
         assert_eq!(get_with(&edge, &live.access).await.status(), 200);
     }
-    println!("after a flush, a revoked token passed an unrevoked route for {worst:?} at most");
+    println!("after a flush, a revoked token passed a route without records for {worst:?} at most");
     world.stop().await;
 }
 
@@ -399,7 +399,7 @@ async fn revocations_are_republished_after_the_store_restores_an_old_copy() {
         }
         back.exec(&mut redis).unwrap();
         let begun = Instant::now();
-        for path in ["/api/hello", "/api/unrevoked"] {
+        for path in ["/api/hello", "/api/not-revoked"] {
             while get_with(&world.stack.edge(path), &ended.access).await.status() == 200 {
                 worst = worst.max(begun.elapsed());
                 assert!(worst < Duration::from_secs(4), "{worst:?}");

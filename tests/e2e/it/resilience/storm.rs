@@ -85,7 +85,7 @@ impl World {
     async fn is_over(&self, token: &str) {
         let revoked = Instant::now();
         for place in 0..2 {
-            for path in ["/api/x", "/api/unrevoked"] {
+            for path in ["/api/x", "/api/not-revoked"] {
                 loop {
                     let sent = revoked.elapsed();
                     match self.call(place, path, token).await {
@@ -224,7 +224,7 @@ async fn storm(options: &'static [&'static str]) {
         { "name": "logout", "path": "/auth/logout", "access": "auth", "endpoint": "revocation" },
         { "name": "revoke", "path": "/oauth/revoke", "access": "auth", "endpoint": "revocation" },
         { "name": "auth", "path": "/auth/*", "access": "auth" },
-        { "name": "unrevoked", "path": "/api/unrevoked", "access": "protected", "require": "not_revoked" },
+        { "name": "not-revoked", "path": "/api/not-revoked", "access": "protected", "require": "not_revoked" },
         { "name": "api", "path": "/api/*", "access": "protected" },
     ]);
     let start = move || {
@@ -282,7 +282,7 @@ async fn storm(options: &'static [&'static str]) {
         let good = if answer["active"] == true { 200 } else { 401 };
         live += u64::from(good == 200);
         for (place, path) in
-            [(0, "/api/x"), (1, "/api/x"), (0, "/api/unrevoked"), (1, "/api/unrevoked")]
+            [(0, "/api/x"), (1, "/api/x"), (0, "/api/not-revoked"), (1, "/api/not-revoked")]
         {
             assert_eq!(world.call(place, path, token).await, good, "{path} of {place}: {answer}");
         }
