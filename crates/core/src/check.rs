@@ -85,7 +85,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         UnverifiedToken::parse(token, issuers, others, now)
     }
 
-    /// Accepts a JWT whose signature the host found valid.
+    /// Accepts a JWT if the host found its signature `valid`.
     pub fn accept_signature(
         &self,
         jwt: UnverifiedJwt<'h>,

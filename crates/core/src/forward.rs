@@ -1,4 +1,4 @@
-//! What a permitted request takes along: its target, and the header fields that identify the caller.
+//! What a permitted request is forwarded with: its target, and the header fields that identify the caller.
 
 pub(crate) mod assertion;
 pub(crate) mod headers;

@@ -93,8 +93,8 @@
 //!
 //! # Floors
 //!
-//! A module imports only from the modules of the floors below it. `config` and `token` never import
-//! each other, and neither do `forward`, `routing`, `limits` and `refresh`.
+//! A module imports only from the floors below it, or from its own folder. `config` and `token` never import
+//! each other, and neither do `routing`, `limits` and `refresh`.
 //!
 //! 1. Values: `refusal`, `json`, `time`, `url`, `secret`, `token_hash`, `breaker`, `cache`, and
 //!    `request`.

@@ -22,7 +22,7 @@ pub enum Denial {
     BodyUnexpected,
     /// The token is valid, but lacks the claims that the route requires.
     ClaimInsufficient,
-    /// The credential has not the form of RFC 6750 section 2.1, or there are two.
+    /// The credential does not have the form of RFC 6750 section 2.1, or there are two.
     CredentialMalformed,
     /// Too many invalid tokens came from the client's address.
     TooManyInvalidTokens {

@@ -61,7 +61,8 @@ impl Policy {
 }
 
 /// Returns the first route that matches the path and `method`, which a preflight requests for later.
-/// Rejects a path with more than one reading, and a head that is larger than any client needs.
+/// Rejects a path with more than one reading, a malformed host, a GET or HEAD with a body, and a head that is
+/// larger than any client needs.
 fn find<'r>(
     routes: &'r [Route],
     head: &RequestHead<'_>,

@@ -1,4 +1,4 @@
-//! Secrets that do not show themselves in logs.
+//! Secrets, which are redacted in logs.
 
 use std::fmt;
 

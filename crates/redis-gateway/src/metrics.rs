@@ -113,5 +113,5 @@ impl Drop for RedisConnectionUp {
 }
 
 fn named(name: &str) -> String {
-    format!("portcullis_gateway_{name}")
+    format!("portcullis_redis_gateway_{name}")
 }

@@ -35,6 +35,8 @@ const RETIRED: &[&str] = &[
     "portcullis-gateway",
     "portcullis-origin",
     "portcullis_gateway",
+    "portcullis_gateway_",
+    "portcullis_origin_",
     "portcullis_origin",
     "seal_key",
     // Members of routes and limits.
@@ -80,6 +82,7 @@ fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line.get(..at).and_then(|text| text.chars().next_back());
         let after = line.get(at + word.len()..).and_then(|text| text.chars().next());
-        !before.is_some_and(inner) && !after.is_some_and(inner)
+        // A name that ends in `_` is the beginning of names.
+        !before.is_some_and(inner) && (word.ends_with('_') || !after.is_some_and(inner))
     })
 }

@@ -138,4 +138,5 @@ fn retired_name_is_found_as_a_whole_word_alone() {
     assert_eq!(found("set ORIGIN_URL"), 1);
     assert_eq!(found("`store_outage` and \"token_unknown\""), 2);
     assert_eq!(found("on_store_outage MY_ORIGIN_URL"), 0);
+    assert_eq!(found("portcullis_gateway_requests_total"), 1);
 }

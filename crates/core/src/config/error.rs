@@ -77,9 +77,9 @@ pub enum ConfigErrorKind {
     NotWithAfter,
     /// A memcached does not support it.
     NotWithMemcached,
-    /// An earlier route takes every request.
+    /// An earlier route takes every request of this one.
     Shadowed,
-    /// An earlier issuer takes every opaque token.
+    /// An earlier issuer takes every opaque token of this one.
     TokenPrefix,
     /// There is no such setting.
     Unknown,

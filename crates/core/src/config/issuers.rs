@@ -56,7 +56,7 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
     (!object.settings.has_error(&place)).then_some(issuer)
 }
 
-/// Adds an error if no token could ever be of this issuer, because an earlier one takes it.
+/// Adds an error if an earlier issuer is the same, or takes every opaque token of this one.
 fn check_against_earlier(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, earlier: &[Issuer]) {
     // One issuer may have an entry for its JWTs and one for its opaque tokens.
     let duplicate = |other: &Issuer| {

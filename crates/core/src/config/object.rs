@@ -5,13 +5,13 @@ use super::settings::{Entry, SettingsReader, joined_names, named_value};
 use serde_json::{Map, Value};
 
 impl<'l> SettingsReader<'l> {
-    /// Returns a reader of a setting that is a JSON object, or `None` if it is missing or no object.
+    /// Returns a reader of a setting that is a JSON object, or `None` if it is missing or not an object.
     pub(super) fn object(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
         let value = self.json(name)?;
         ObjectReader::new(self, name.to_owned(), value)
     }
 
-    /// Returns a reader of a list's entry, or `None` if it is no object.
+    /// Returns a reader of a list's entry, or `None` if it is not an object.
     pub(super) fn entry(&mut self, entry: Entry) -> Option<ObjectReader<'_, 'l>> {
         ObjectReader::new(self, entry.place, entry.value)
     }

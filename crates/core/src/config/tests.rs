@@ -46,7 +46,7 @@ fn config_errors_name_each_setting() {
     check(
         &[(
             "ROUTES",
-            r#"[{"name":"a b","path":"/*/x","access":"public","require": "record"},
+            r#"[{"name":"a b","path":"/*/x","access":"public","require":"record"},
             {"name":"c","path":"/","access":"auth","upstream":"x","scopes":["s"]},
             {"name":"c","path":"/d","access":"protected","limit":{"quota":0,"window_seconds":86401,"by":"subject"}}]"#,
         )],
@@ -220,14 +220,14 @@ fn token_requirements_of_a_route_are_validated() {
         let name = ["ROUTES[0].claims.tenant"];
         check("protected", &format!(r#""claims":{{"tenant":{value}}}"#), &name);
     }
-    check("protected", r#""cookie":"__Host-token","forward_token": true"#, &[]);
+    check("protected", r#""cookie":"__Host-token","forward_token":true"#, &[]);
     check("protected", r#""cookie":"a=b""#, &["ROUTES[0].cookie"]);
     check("protected", r#""forward_token":"keep""#, &["ROUTES[0].forward_token"]);
     check("protected", r#""scopes_any":["a","b c"]"#, &["ROUTES[0].scopes_any"]);
     check("protected", r#""assertion":true"#, &["ROUTES[0].assertion"]);
     check(
         "public",
-        r#""cookie":"a","forward_token": true,"claims":{"a":1},"scopes_any":["x"]"#,
+        r#""cookie":"a","forward_token":true,"claims":{"a":1},"scopes_any":["x"]"#,
         &[
             "ROUTES[0].scopes_any",
             "ROUTES[0].claims",
@@ -269,7 +269,7 @@ fn limit_members_are_validated() {
     check_limit(&by(r#""everybody""#), &["ROUTES[0].limit.by"]);
     check_limit(&by(r#"["subject","subject"]"#), &["ROUTES[0].limit.by"]);
     check_limit(&by(r#""header:X Y""#), &["ROUTES[0].limit.by"]);
-    let after = with(r#","timing": "after","headers":true,"shadow":true"#);
+    let after = with(r#","timing":"after","headers":true,"shadow":true"#);
     check_limit(&after, &["ROUTES[0].limit.headers", "ROUTES[0].limit.shadow"]);
 
     let limits = r#"[{"name":"l","quota":5,"window_seconds":60,"by":"subject"}]"#;

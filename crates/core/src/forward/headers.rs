@@ -1,5 +1,5 @@
 //! The changes to a forwarded request's header fields. Every inbound field that could forge one of
-//! the edge's own is removed.
+//! the edge's own is removed or overwritten.
 
 use super::permit::Permit;
 use super::traceparent::{is_traceparent, traceparent};

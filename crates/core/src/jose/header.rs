@@ -18,8 +18,8 @@ pub struct UnverifiedHeader {
 
 impl UnverifiedHeader {
     /// Reads a header. No extension is understood (RFC 7515 section 4.1.11), and a token may not
-    /// bring its own key (RFC 8725 section 3.10). Nested tokens need no rule: their payload is no
-    /// JSON object.
+    /// bring its own key (RFC 8725 section 3.10). Nested tokens need no rule: their payload is not
+    /// a JSON object.
     pub(crate) fn read(members: &Map<String, Value>) -> Result<Self, Denial> {
         if FORBIDDEN.iter().any(|name| members.contains_key(*name)) {
             return Err(Denial::TokenMalformed);

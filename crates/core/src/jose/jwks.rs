@@ -12,7 +12,7 @@ use std::fmt;
 /// A key that verifies tokens.
 #[derive(Clone, Eq, PartialEq)]
 pub struct VerifyingKey {
-    /// The name; a set of one key may omit it.
+    /// The name; it may be missing if no other key has the same algorithm.
     pub kid: Option<String>,
     /// The only algorithm that it is used with.
     pub algorithm: Algorithm,
@@ -61,7 +61,7 @@ pub enum KeyFault {
     KeyTypeMismatch,
     /// A member has another length than the curve requires.
     LengthWrong,
-    /// A required member is missing or is no base64url.
+    /// A required member is missing or is not base64url.
     MemberMissing,
     /// The key is not for verifying: `use` is not `sig`, or `key_ops` lacks `verify`.
     NotForVerifying,
@@ -79,11 +79,11 @@ impl fmt::Display for KeyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AlgorithmAmbiguous => {
-                "no alg, and the issuer allows not exactly one for its type"
+                "no alg, and the issuer does not allow exactly one for its type"
             }
             Self::AlgorithmNotAllowed => "its alg is not allowed for the issuer",
             Self::KeyTypeMismatch => "its kty or crv does not fit its alg",
-            Self::LengthWrong => "a member has not the length that its curve has",
+            Self::LengthWrong => "a member has another length than its curve requires",
             Self::MemberMissing => "a member is missing or malformed",
             Self::NotForVerifying => "its use or key_ops is not for verifying",
             Self::RsaExponentWeak => "its RSA exponent is weak",

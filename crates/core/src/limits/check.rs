@@ -29,8 +29,8 @@ pub struct LimitCheck<'p> {
     pub cost: u32,
 }
 
-/// One bucket of a limit. Requests with the same key, quota and cost are admitted or refused
-/// together.
+/// What a refusal applies to: if the store refuses one request, it refuses the next with the same key, quota
+/// and cost.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct BucketKey {
     /// The hash of the counted key.

@@ -36,7 +36,7 @@ impl LocalCount {
     }
 }
 
-/// The counts of one isolate, within a bound: GCRA, in milliseconds.
+/// The counts of one isolate, within a bound: GCRA, in thousandths of a millisecond.
 pub struct LocalCounts {
     arrivals: GenerationalCache<[u8; 32], u64>,
 }

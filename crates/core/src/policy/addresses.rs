@@ -59,7 +59,7 @@ fn number(address: IpAddr) -> u128 {
 }
 
 impl Addresses {
-    /// Rejects a request from a denied address. If `deny` or `allow` is not empty, a request without
+    /// Rejects a request from a denied address, or from one that a non-empty `allow` lacks. If `deny` or `allow` is not empty, a request without
     /// a known address is rejected, too.
     pub(crate) fn check(&self, address: Option<IpAddr>) -> Result<(), Denial> {
         let on = |list: &[Network]| {

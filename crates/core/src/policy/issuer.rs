@@ -66,7 +66,7 @@ pub enum MetadataError {
     IssuerMismatch,
     /// The `jwks_uri` is missing, or less safe than the document's own URL.
     JwksUri,
-    /// The document is no JSON object.
+    /// The document is not a JSON object.
     Malformed,
 }
 

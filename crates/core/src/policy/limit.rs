@@ -19,7 +19,7 @@ pub struct Limit {
     pub plans: Option<Plans>,
     /// Whether the limit counts and logs, but refuses no request.
     pub shadow: bool,
-    /// Whether admitted responses carry the `RateLimit` fields, too.
+    /// Whether responses to admitted requests carry the `RateLimit` fields, too.
     pub headers: bool,
     /// What applies while the store can't count.
     pub on_store_outage: LimitOutage,

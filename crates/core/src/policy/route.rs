@@ -34,7 +34,7 @@ pub struct Route {
     pub on_store_outage: StoreOutage,
     /// The address rules, if not the policy's.
     pub addresses: Option<Addresses>,
-    /// The timeout until the upstream's response begins, if not the policy's.
+    /// The timeout until the upstream's or the auth service's response begins, if not the policy's.
     pub deadline_ms: Option<u32>,
     /// The OAuth endpoint that it is.
     pub endpoint: Option<Endpoint>,

@@ -19,7 +19,8 @@ pub struct Refresh {
 /// The state of a refresh token's lease.
 #[derive(Debug)]
 pub enum LeaseState {
-    /// A different request with the same token is under way: the auth service must see both.
+    /// This request needs no lease: the stored response is for a different request, or the auth service has
+    /// refused an equal one. The auth service decides.
     Alone,
     /// This request holds the lease.
     First {
@@ -33,7 +34,7 @@ pub enum LeaseState {
         /// The response.
         answer: CapturedResponse,
     },
-    /// Another request holds the lease.
+    /// Another request holds the lease, the lease has just expired, or a different request was just refused.
     Wait,
 }
 
@@ -44,7 +45,7 @@ impl Refresh {
         // Everything that may influence the response. A page of another origin gets none that was
         // for a page of this one.
         let mut request = format!("{} {}\n{}\n", head.method(), head.target(), place.name());
-        // Of the cookies, the bundled auth service reads its own alone.
+        // Of the cookies, the bundled auth service reads only its own.
         let cookie = if place == Place::Cookie { "" } else { "cookie" };
         for name in RELEVANT_FIELDS.into_iter().chain([cookie]) {
             request += head.header(name).unwrap_or_default();

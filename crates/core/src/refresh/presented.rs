@@ -54,7 +54,7 @@ impl Presented {
                 Purpose::Grant => "refresh_token",
                 Purpose::Revocation => "token",
             };
-            // Clients that send forms have no cookie.
+            // A form is never combined with the cookie.
             return Some(Self { token: parameter(body, name)?, place: Place::Form });
         } else if media_type.eq_ignore_ascii_case("application/json") {
             let members = json::object(body.as_bytes())?;

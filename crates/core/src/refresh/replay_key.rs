@@ -60,7 +60,7 @@ mod tests {
         let sealed = key.seal("response", "place", [7; 12]).unwrap();
         assert_eq!(key.open(&sealed, "place").as_deref(), Some("response"));
         assert_eq!(key.open(&sealed, "elsewhere"), None);
-        for (token, request) in [("other", "request"), ("token", "other"), ("tokenq", "request")] {
+        for (token, request) in [("other", "request"), ("token", "other"), ("tokenr", "equest")] {
             assert_eq!(ReplayKey::derive(token, request).open(&sealed, "place"), None);
         }
         for length in 0..sealed.len() {

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Returns the client's address. Without trusted proxies it is the one that Cloudflare states,
 /// which no client can forge. Otherwise it is the entry of `X-Forwarded-For` that the outermost
-/// trusted proxy wrote, counted from the right. Returns `None` if the field is missing or malformed.
+/// trusted proxy wrote, counted from the right. Returns `None` if the field is
+/// missing, malformed, or has too few entries.
 pub(crate) fn client_address(head: &RequestHead<'_>, trusted_proxies: u32) -> Option<IpAddr> {
     let depth = usize::try_from(trusted_proxies).ok()?;
     match depth.checked_sub(1) {

@@ -1,4 +1,4 @@
 //! The cookie that core itself knows by name.
 
-/// The cookie in which pages hold the bundled auth service's refresh token.
+/// The cookie in which browsers hold the bundled auth service's refresh token.
 pub const REFRESH_COOKIE: &str = "__Host-portcullis-refresh";

@@ -3,7 +3,7 @@
 /// The beginning of each identity field's name, unless the policy names it otherwise.
 pub(crate) const IDENTITY_PREFIX: &str = "portcullis-";
 
-/// Fields that concern one connection alone (RFC 9110 section 7.6.1, and older proxies' fields).
+/// Fields that concern only one connection (RFC 9110 section 7.6.1, and older proxies' fields).
 pub(crate) const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",

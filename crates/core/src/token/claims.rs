@@ -32,7 +32,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Reads the claims of a JWT. Rejects it without the claims that RFC 9068 requires.
+    /// Reads the claims of a JWT. Rejects it without `iss`, `sub`, `aud` or `exp`.
     pub(crate) fn of_jwt(
         members: &mut Map<String, Value>,
         issuer: &Issuer,

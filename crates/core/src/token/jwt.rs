@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-/// A JWS in compact form, parsed, with claims that are valid for one of the issuers.
+/// A JWS in compact form, parsed, with well-typed claims within their times, that one of the issuers may make.
 #[derive(Clone, Debug)]
 pub struct UnverifiedJwt<'a> {
     header: UnverifiedHeader,

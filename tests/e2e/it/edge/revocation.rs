@@ -83,7 +83,7 @@ async fn revoked_token_is_rejected_at_once_on_a_limited_route() {
     assert_eq!(delay(2, "/api/limited").await, Duration::ZERO);
 }
 
-const TRIPS: &str = "portcullis_gateway_requests_total";
+const TRIPS: &str = "portcullis_redis_gateway_requests_total";
 
 #[tokio::test]
 async fn cached_token_is_accepted_without_a_store_query() {

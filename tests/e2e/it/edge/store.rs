@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::time::Instant;
 
 const QUERIES: &str = "portcullis_auth_database_queries_total";
-const TRIPS: &str = "portcullis_gateway_requests_total";
+const TRIPS: &str = "portcullis_redis_gateway_requests_total";
 
 #[tokio::test]
 async fn validated_request_makes_one_store_request_and_no_database_query() {

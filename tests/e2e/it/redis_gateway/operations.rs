@@ -164,7 +164,7 @@ async fn requests_are_counted_and_logged_without_keys_or_values() {
         "requests_total{endpoint=\"command\",status=\"401\"} 1",
         "request_seconds_count 3",
     ] {
-        assert!(text.contains(&format!("portcullis_gateway_{line}\n")), "{line}:\n{text}");
+        assert!(text.contains(&format!("portcullis_redis_gateway_{line}\n")), "{line}:\n{text}");
     }
     let log = gateway.process.says("\"status\":401").await;
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

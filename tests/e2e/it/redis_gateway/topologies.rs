@@ -218,7 +218,7 @@ async fn sentinel_failover_is_followed() {
         let metrics = metrics.text().await.unwrap();
         let line = metrics
             .lines()
-            .find(|line| line.starts_with("portcullis_gateway_redis_reconnects_total"));
+            .find(|line| line.starts_with("portcullis_redis_gateway_redis_reconnects_total"));
         line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
     };
     for _ in 0..20 {

@@ -33,21 +33,25 @@ fn store_outage_is_handled_as_the_route_says() {
             Ok((permit.degraded().text(), reason))
         })
     };
-    let (deny, auth) = (r#""on_store_outage":"deny""#, r#""on_store_outage":"introspect""#);
+    let (deny, introspect) = (r#""on_store_outage":"deny""#, r#""on_store_outage":"introspect""#);
     let signature = r#""on_store_outage":"signature""#;
     let out = || Err(Outage::StoreTimeout);
     let timeout = Err(Refusal::Out(Outage::StoreTimeout));
     assert_eq!(verdict(deny, Some("alice"), out()), timeout);
     assert_eq!(verdict(signature, None, out()), Ok((Some("token=signature"), None)));
     let reason = Some(Missing::Store);
-    assert_eq!(verdict(auth, Some("alice"), out()), Ok((Some("token=introspect"), reason)));
-    assert_eq!(verdict(auth, None, out()), timeout, "no introspection");
+    assert_eq!(verdict(introspect, Some("alice"), out()), Ok((Some("token=introspect"), reason)));
+    assert_eq!(verdict(introspect, None, out()), timeout, "no introspection");
     let unknown = Err(Refusal::Denied(Denial::TokenNotRegistered));
-    assert_eq!(verdict(auth, Some("mallory"), out()), unknown, "a response about another subject");
+    assert_eq!(
+        verdict(introspect, Some("mallory"), out()),
+        unknown,
+        "a response about another subject"
+    );
     // The store's results count, even if others are missing.
     let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
     let half = || Ok(vec![revoked.clone(), Reply::Error("ERR".into())]);
-    for route in [deny, auth, signature] {
+    for route in [deny, introspect, signature] {
         assert_eq!(
             verdict(route, Some("alice"), half()),
             Err(Denial::TokenRevoked.into()),
@@ -64,7 +68,7 @@ fn store_outage_is_handled_as_the_route_says() {
 fn uncounted_limit_is_handled_as_it_says() {
     let verdict = |outage: &str, shadow: bool, local: Option<LocalCount>| {
         let limit = format!(
-            r#""limit":{{"quota":5,"window_seconds":60,"by":"subject","on_store_outage": "{outage}","shadow":{shadow}}}"#
+            r#""limit":{{"quota":5,"window_seconds":60,"by":"subject","on_store_outage":"{outage}","shadow":{shadow}}}"#
         );
         with_check(&policy_of(&limit), "GET", "/a", &token("x"), |check| {
             let authenticated = authenticate(&check).unwrap();
@@ -100,7 +104,7 @@ fn uncounted_limit_is_handled_as_it_says() {
 #[test]
 fn limits_are_counted_by_timing_and_not_for_unlimited_addresses() {
     let limits = r#"[{"name":"all","quota":9,"window_seconds":1,"by":["subject","route"]},
-        {"name":"late","quota":9,"window_seconds":1,"by":"client","timing": "after"}]"#;
+        {"name":"late","quota":9,"window_seconds":1,"by":"client","timing":"after"}]"#;
     let routes = r#"[{"name":"a","path":"/a","access":"protected","limits":["all","late"],"cost":3,
         "limit":{"quota":4,"window_seconds":2,"by":"header:X-Tenant","plans":{"claim":"plan","quotas":{"pro":8}}}}]"#;
     let with = |address: &str, work: &dyn Fn(&Check<'_, '_>, &AuthenticatedRequest<'_>)| {

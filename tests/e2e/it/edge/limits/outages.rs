@@ -64,7 +64,7 @@ async fn counting_after_the_response_overshoots_by_one_store_round_trip() {
 /// Without the store, limits deny, count locally or allow; tokens are judged by the route's policy.
 #[tokio::test]
 async fn routes_and_limits_follow_their_store_outage_policy() {
-    let limit = |outage: &str| json!({ "quota": 5, "window_seconds": 600, "by": "address", "outage": outage, "local_quota": 3 });
+    let limit = |outage: &str| json!({ "quota": 5, "window_seconds": 600, "by": "address", "on_store_outage": outage, "local_quota": 3 });
     let provider =
         Provider::start(answer(200, &json!({ "active": true, "sub": "alice" }).to_string()));
     let mut issuer = issuer_at(&serve(TRUSTED.jwks()));
