@@ -140,7 +140,9 @@ async fn send_to_memcached(
     let batch =
         String::from_utf8(memcached::encode(commands)).map_err(|_| Outage::StoreBadResponse)?;
     let mut reply = exchange(address, &batch, until_ms, context).await;
-    if reply == Err(PlatformError::Unreachable) && retry::pause(until_ms, context).await {
+    if matches!(reply, Err(PlatformError::Unreachable | PlatformError::Rejected))
+        && retry::pause(until_ms, context).await
+    {
         reply = exchange(address, &batch, until_ms, context).await;
     }
     let text = reply.map_err(outage)?;

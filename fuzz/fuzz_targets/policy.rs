@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{Check, Destination, RequestHead, Policy};
+use portcullis_core::{Check, Destination, Policy, RequestHead};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else {
@@ -33,9 +33,13 @@ fuzz_target!(|data: &[u8]| {
                 && let Ok(check) = Check::new(&head, route, &policy)
                 && let Ok(authenticated) = check.without_token()
             {
-                let limited = authenticated.limit_checks().chain(authenticated.late_limit_checks()).count();
+                let limited =
+                    authenticated.limit_checks().chain(authenticated.late_limit_checks()).count();
                 assert_eq!(limited, if check.is_limited() { route.limits.len() } else { 0 });
-                assert_eq!(check.commands(&authenticated).len(), authenticated.limit_checks().count());
+                assert_eq!(
+                    check.commands(&authenticated).len(),
+                    authenticated.limit_checks().count()
+                );
                 for limit_check in authenticated.limit_checks() {
                     assert!(limit_check.cost <= limit_check.quota, "nobody would ever pass");
                 }

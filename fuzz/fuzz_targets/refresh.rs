@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{CapturedResponse, RequestHead, StoreKeys, Refresh, Revocation, LeaseState};
+use portcullis_core::{CapturedResponse, LeaseState, Refresh, RequestHead, Revocation, StoreKeys};
 use redis_rest::Reply;
 
 fuzz_target!(|text: &str| {
@@ -18,7 +18,8 @@ fuzz_target!(|text: &str| {
             let answer = CapturedResponse { fields: Vec::new(), body: body.to_owned() };
             if let Some(commands) = refresh.store_response(&answer, "f", [0; 12], 10, &keys) {
                 let value = commands[0].words()[2].clone();
-                let Some(LeaseState::Replay { answer: again, .. }) = turn(Reply::Bulk(value)) else {
+                let Some(LeaseState::Replay { answer: again, .. }) = turn(Reply::Bulk(value))
+                else {
                     panic!("it is not given again");
                 };
                 assert_eq!(again, answer);

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{Access, Check, Destination, RequestHead, Policy};
+use portcullis_core::{Access, Check, Destination, Policy, RequestHead};
 use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{UnverifiedToken, Check, Destination, RequestHead, Policy, UnixSeconds};
+use portcullis_core::{Check, Destination, Policy, RequestHead, UnixSeconds, UnverifiedToken};
 use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {

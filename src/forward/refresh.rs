@@ -129,8 +129,12 @@ async fn call_first(
 ) -> Result<Response, Refusal> {
     let deadline_ms = forward.deadline_ms;
     let forward = Forward { deadline_ms: LATE_MS_MAX.max(deadline_ms), personal: true, ..*forward };
-    let buffered = BufferedForward::new(&context.port, &forward, body);
-    let buffered = buffered.ok_or(Outage::AuthUnreachable)?;
+    let Some(buffered) = BufferedForward::new(&context.port, &forward, body) else {
+        if family.is_some() {
+            store::write(&[refresh.release()], context).await;
+        }
+        return Err(Outage::AuthUnreachable.into());
+    };
     let slot: Rc<RefCell<Option<Handover>>> = Rc::default();
     let notify = Notify::new();
     let (their_slot, their_notify) = (Rc::clone(&slot), notify.clone());

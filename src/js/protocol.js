@@ -56,7 +56,8 @@ export function failed(/** @type {string} */ word) {
 
 /** @returns {Resume} */
 export function responded(/** @type {number} */ status, /** @type {string} */ text) {
-  return [status, text];
+  // 0 to 2 are the codes of other results, and no status of HTTP.
+  return status > 2 ? [status, text] : failed(UNREACHABLE);
 }
 
 /** An error whose word Wasm knows. Any other error is `rejected`. */

@@ -57,7 +57,7 @@ impl Executor {
             return End::Failed(TaskFailure::Unknown).encode();
         };
         let resume = Resume::decode(status, text).unwrap_or_else(|UnknownWord(word)| {
-            protocol_error("unknown failure", &word);
+            protocol_error(id, "unknown failure", &word);
             Resume::Failed(PlatformError::Protocol)
         });
         task.port.resume.replace(Some(resume));
@@ -141,7 +141,7 @@ impl TaskPort {
 
     async fn call(&self, step: Step<'_>) -> Result<Resume, PlatformError> {
         let Ok(step) = step.encode() else {
-            protocol_error("line break in a field", "");
+            protocol_error(self.id, "line break in a field", "");
             return Err(PlatformError::Protocol);
         };
         let mut step = Some(step);
@@ -160,8 +160,12 @@ impl TaskPort {
 }
 
 /// Logs that one side does not follow the wire format.
-fn protocol_error(fault: &str, word: &str) {
-    Line::new(Level::Error, "protocol_error").text("fault", fault).text("word", word).write();
+fn protocol_error(task: u32, fault: &str, word: &str) {
+    Line::new(Level::Error, "protocol_error")
+        .number("task", task.into())
+        .text("fault", fault)
+        .text("word", word)
+        .write();
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ fn welcome(plan: &Plan, elapsed: Duration) -> String {
 Portcullis is up after {seconds:.1} s. Ctrl-C stops it.
 
   edge      {edge}
-  auth    {auth}
+  auth      {auth}
   gateway   {gateway}
   redis     {redis}
   upstream  {upstream}

@@ -44,7 +44,10 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().task {
+    let task = Arguments::parse().task;
+    // A signal is how these end; what else it interrupts is not done.
+    let runs_until_stopped = matches!(task, Task::Dev(_) | Task::Stack(_));
+    let outcome = match task {
         Task::Bench(options) => bench::run(&options),
         Task::Dev(options) => dev::run(&options),
         Task::Setup => set_up(),
@@ -54,7 +57,8 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) if process::is_stopping() => ExitCode::SUCCESS,
+        Err(_) if process::is_stopping() && runs_until_stopped => ExitCode::SUCCESS,
+        Err(_) if process::is_stopping() => ExitCode::from(INTERRUPTED),
         Err(error) => {
             eprintln!("\nerror: {error:#}");
             ExitCode::FAILURE
@@ -72,3 +76,6 @@ fn build_worker() -> Result<()> {
     process::listen()?;
     worker::prepare()
 }
+
+/// What a shell reports for a command that SIGINT ended.
+const INTERRUPTED: u8 = 130;

@@ -6,7 +6,7 @@ mod http;
 mod server;
 mod signals;
 
-pub use command::{output, run};
+pub use command::{die_with_parent, output, run, signal_group};
 pub use files::{write_atomically, write_private};
 pub use http::{http_get, http_post};
 pub use server::{Server, Servers};

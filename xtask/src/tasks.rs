@@ -4,8 +4,9 @@
 mod progress;
 
 use crate::process::{self, check_stop, is_stopping};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use progress::Progress;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -90,7 +91,10 @@ impl<'a> Tasks<'a> {
                     let (sender, runner) =
                         (sender.clone(), Runner { cancelled: cancelled.clone() });
                     scope.spawn(move || {
-                        let outcome = work(&runner).context(name);
+                        // Without an outcome, this loop would wait for ever.
+                        let outcome = catch_unwind(AssertUnwindSafe(|| work(&runner)))
+                            .unwrap_or_else(|_| Err(anyhow!("panicked")))
+                            .context(name);
                         // The receiver outlives every sender.
                         let _ = sender.send((id, outcome));
                     });

@@ -4,6 +4,7 @@ mod effort;
 mod parts;
 mod report;
 
+use crate::process;
 use crate::tools::{self, Extent};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
@@ -73,6 +74,7 @@ impl Part {
 /// Runs the parts that were chosen. Returns an error if a test or check failed.
 pub fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
+    process::listen()?;
     let tools = tools::ensure(Extent::Everything)?;
     let mut effort = if options.long { LONG } else { DEFAULT };
     effort.fuzz_seconds = options.fuzz_seconds.unwrap_or(effort.fuzz_seconds);

@@ -42,6 +42,7 @@ pub fn add<'a>(
     let (stamp_file, stamp) = (at("build/.stamp"), sources_hash()?);
     if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp)
         && edge::BUNDLE.iter().all(|name| at("build").join(name).exists())
+        && at(GLUE).join("portcullis_edge.d.ts").exists()
     {
         return Ok(None);
     }

@@ -8,6 +8,8 @@ pub struct Progress {
     tasks: Vec<Shown>,
     begun: Instant,
     is_terminal: bool,
+    /// When a line was written last, without a terminal.
+    written: Instant,
 }
 
 struct Shown {
@@ -27,7 +29,7 @@ impl Progress {
     pub fn new(names: Vec<String>) -> Self {
         let tasks = names.into_iter().map(|name| Shown { name, state: State::Waiting }).collect();
         let is_terminal = std::io::stderr().is_terminal();
-        Self { tasks, begun: Instant::now(), is_terminal }
+        Self { tasks, begun: Instant::now(), is_terminal, written: Instant::now() }
     }
 
     /// Begins the clock of one task.
@@ -47,13 +49,18 @@ impl Progress {
             let line = format!("{}: done in {:.1} s", task.name, begun.elapsed().as_secs_f32());
             if !self.is_terminal {
                 eprintln!("[{}/{all}] {line}", self.done());
+                self.written = Instant::now();
             }
         }
         self.show();
     }
 
-    /// Writes the line anew, on a terminal.
-    pub fn show(&self) {
+    /// Writes the line again: on a terminal in place, elsewhere only after a long silence.
+    pub fn show(&mut self) {
+        if !self.is_terminal && self.written.elapsed() > SILENCE_MAX {
+            self.written = Instant::now();
+            eprintln!("{}", self.line());
+        }
         if self.is_terminal {
             let mut line = self.line();
             if let Some((end, _)) = line.char_indices().nth(COLUMNS) {
@@ -104,3 +111,6 @@ impl Progress {
 
 /// A line that fits on any terminal. A longer one would wrap, and could not be written over.
 const COLUMNS: usize = 79;
+
+/// Some runners of builds end a job that prints nothing for minutes.
+const SILENCE_MAX: Duration = Duration::from_secs(60);

@@ -1,8 +1,13 @@
 //! Results and durations of a test run.
 
+use crate::process;
 use anyhow::{Context as _, Result};
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use nix::sys::signal::Signal;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The results of a run: every test, and every check that is not a test.
@@ -117,12 +122,42 @@ struct Outcome {
 }
 
 fn watch(name: &str, mut command: Command) -> Result<Outcome> {
+    process::check_stop()?;
     println!("\n== {name}");
     let begun = Instant::now();
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    // A group of its own: the tests that a command runs end with it.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    process::die_with_parent(&mut command);
     let mut child = command.spawn().with_context(|| format!("{name}: {command:?}"))?;
+    let output = child.stdout.take().context("no output")?;
+    let ended = AtomicBool::new(false);
+    let read = thread::scope(|scope| {
+        scope.spawn(|| end_when_stopped(&child, &ended));
+        let read = read(BufReader::new(output));
+        ended.store(true, Ordering::SeqCst);
+        read
+    });
+    let Read { passed, summed, failed } = read?;
+    let tests = command.get_args().any(|argument| argument == "test");
+    let status = child.wait()?;
+    process::check_stop()?;
+    let good = status.success() && !(tests && passed == 0 && failed.is_empty());
+    let verdict = if good { "good" } else { "FAILED" };
+    println!("-- {name}: {verdict} in {} s", begun.elapsed().as_secs());
+    Ok(Outcome { passed, failed, summed, good })
+}
+
+/// What the lines of a command's output say of its tests.
+struct Read {
+    passed: u64,
+    summed: u64,
+    failed: Vec<String>,
+}
+
+/// Prints each line of the output, and counts the tests in it.
+fn read(output: impl BufRead) -> Result<Read> {
     let (mut passed, mut summed, mut failed) = (0, 0, Vec::new());
-    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+    for line in output.lines() {
         let line = line?;
         if let Some((_, counts)) = line.split_once("test result: ") {
             passed += count(counts, " passed");
@@ -132,11 +167,17 @@ fn watch(name: &str, mut command: Command) -> Result<Outcome> {
         failed.extend(test.map(str::to_owned));
         println!("{line}");
     }
-    let tests = command.get_args().any(|argument| argument == "test");
-    let good = child.wait()?.success() && !(tests && passed == 0 && failed.is_empty());
-    let verdict = if good { "good" } else { "FAILED" };
-    println!("-- {name}: {verdict} in {} s", begun.elapsed().as_secs());
-    Ok(Outcome { passed, failed, summed, good })
+    Ok(Read { passed, summed, failed })
+}
+
+/// Ends a command and what it started when a stop is requested.
+fn end_when_stopped(child: &Child, ended: &AtomicBool) {
+    while !ended.load(Ordering::SeqCst) {
+        if process::is_stopping() {
+            process::signal_group(child, Signal::SIGTERM);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Returns the number before `word` in cargo's summary line.
