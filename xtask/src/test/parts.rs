@@ -69,12 +69,13 @@ pub fn unit(report: &mut Report) -> Result<()> {
 
 /// Runs the unit tests of core and of the protocols on wasm32.
 pub fn wasm(tools: &Tools, report: &mut Report) -> Result<()> {
-    for folder in ["crates/redis-rest", "crates/memcached", "crates/core"] {
-        let mut wasm_pack = tools.wasm_command("wasm-pack");
-        wasm_pack.args(["test", "--node", "--mode", "no-install", folder, "--lib"]);
-        report.check(&format!("{folder} on wasm32"), wasm_pack)?;
-    }
-    Ok(())
+    let mut cargo = tools.wasm_command("cargo");
+    cargo.args(["test", "--target", "wasm32-unknown-unknown", "--lib"]);
+    cargo.args(["-p", "redis-rest", "-p", "memcached", "-p", "portcullis-core"]);
+    // The runner that wasm-pack would take, without wasm-pack.
+    let runner = at(".tools/bin/wasm-bindgen-test-runner");
+    cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
+    report.check("unit tests on wasm32", cargo)
 }
 
 /// Runs each fuzz target. Stable Rust has no sanitizer, and the code under test contains no

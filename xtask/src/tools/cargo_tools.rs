@@ -47,13 +47,12 @@ impl CargoTool {
 
 /// The programs that the tests need. The test runner of wasm-bindgen must have the version of the
 /// library in Cargo.toml.
-pub const TEST_TOOLS: [CargoTool; 3] = [
+pub const TEST_TOOLS: [CargoTool; 2] = [
     CargoTool {
         package: "wasm-bindgen-cli",
         program: "wasm-bindgen-test-runner",
         version: "0.2.130",
         flags: &["--no-default-features"],
     },
-    CargoTool { package: "wasm-pack", program: "wasm-pack", version: "0.15.1", flags: &[] },
     CargoTool { package: "cargo-fuzz", program: "cargo-fuzz", version: "0.13.2", flags: &[] },
 ];
