@@ -91,11 +91,16 @@ impl<'p> Permit<'p> {
     }
 
     /// Returns whether only the edge may state a field: the caller's identity or address, or another
-    /// path or method. Names are compared as CGI reads them, with `_` as `-`.
+    /// path or method. Names are compared as servers fold them: CGI reads `_` for `-`, and PHP and
+    /// lighttpd also `.` and the other punctuation of RFC 9110 section 5.6.2.
     fn is_reserved(&self, name: &str) -> bool {
-        let name: Cow<'_, str> = match name.bytes().any(|b| b == b'_' || b.is_ascii_uppercase()) {
-            true => name.to_ascii_lowercase().replace('_', "-").into(),
-            false => name.into(),
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let name: Cow<'_, str> = match name.bytes().all(plain) {
+            true => name.into(),
+            false => name
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+                .collect(),
         };
         let bare = name.strip_prefix("x-").unwrap_or(&name);
         let assertion = self.policy.assertion.as_ref().map(|assertion| &assertion.field);

@@ -42,6 +42,9 @@ impl Claims {
         if claims.exp.is_none() {
             return Err(Denial::TokenMalformed);
         }
+        if members.contains_key(CONFIRMATION) {
+            return Err(Denial::TokenTypeRefused);
+        }
         let audience = members.get("aud").ok_or(Denial::TokenMalformed)?;
         if !names(audience).ok_or(Denial::TokenMalformed)?.contains(&issuer.audience.as_str()) {
             return Err(Denial::AudienceMismatch);
@@ -63,6 +66,9 @@ impl Claims {
             members.insert("sub".to_owned(), client);
         }
         let claims = Self::read(members, issuer, others)?;
+        if members.contains_key(CONFIRMATION) {
+            return Some(Err(Denial::TokenTypeRefused));
+        }
         if claims.iss != issuer.issuer {
             return Some(Err(Denial::IssuerUnknown));
         }
@@ -197,6 +203,10 @@ fn numeric_date(value: &Value) -> Option<UnixSeconds> {
     };
     (seconds <= NUMERIC_DATE_MAX).then_some(UnixSeconds(seconds))
 }
+
+/// Binds a token to a key of its holder (RFC 7800 section 3.1). Such a token is worth nothing without a proof of
+/// the key, which is not checked here.
+const CONFIRMATION: &str = "cnf";
 
 /// 2^53: the last second that a JSON number represents exactly in every language.
 const NUMERIC_DATE_MAX: u64 = 1 << 53;

@@ -169,6 +169,9 @@ mod tests {
         check(200, r#"{"active":true,"sub":"a","token_use":"refresh_token"}"#, kind);
         check(200, r#"{"active":true,"sub":"a","token_type":"DPoP"}"#, kind);
         check(200, r#"{"active":true,"sub":"a","token_type":7}"#, kind);
+        // RFC 8705 section 3.2: the response of a token that is bound to a certificate.
+        let bound = r#"{"active":true,"sub":"a","token_type":"Bearer","cnf":{"x5t#S256":"x"}}"#;
+        check(200, bound, kind);
         check(200, r#"{"active":true,"sub":"a","aud":["x","api"],"exp":1700000060}"#, Ok("a"));
         check(200, r#"{"active":false,"sub":"alice"}"#, denied(Denial::TokenInactive));
         for text in [

@@ -100,6 +100,18 @@ fn token_type_must_be_one_that_the_issuer_accepts() {
     check(TokenType::Off, Some("logout+jwt"), true);
 }
 
+/// RFC 8705 section 3.1, RFC 9449 section 6.1: whoever presents such a token must prove that it has the key.
+#[test]
+fn token_bound_to_a_key_is_no_bearer_token() {
+    for cnf in [r#"{"jkt":"x"}"#, r#"{"x5t#S256":"x"}"#, "{}", "null", "7"] {
+        let claims = format!(
+            r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{},"cnf":{cnf}}}"#,
+            NOW + 60
+        );
+        assert_eq!(verdict(HEADER, &claims, &issuer()), Err(Denial::TokenTypeRefused), "{cnf}");
+    }
+}
+
 #[test]
 fn audience_must_contain_the_issuers_setting() {
     fn check(aud: &str, expect: Result<(), Denial>) {

@@ -21,6 +21,12 @@ pub fn store_deadline_ms() -> u64 {
     if is_short() { 1000 } else { 250 }
 }
 
+/// Returns how often the provider may be asked. In a short run the store's deadline is so long that the requests
+/// of one second, once they time out, are introspected together with those of the next.
+fn introspections_per_second_max() -> u32 {
+    if is_short() { 100 } else { 50 }
+}
+
 /// The timeout of the auth service and of an upstream.
 pub fn deadline_ms() -> u64 {
     if is_short() { 2000 } else { 1000 }
@@ -113,6 +119,7 @@ impl Bench {
             };
             let edge = launch_edge(json!({
                 "STORE_DEADLINE_MS": store_deadline_ms().to_string(),
+                "INTROSPECTIONS_PER_SECOND_MAX": introspections_per_second_max().to_string(),
                 "STORE_URL": store.url(), "STORE_TOKEN": stack.fact("edge_store_token"),
                 "AUTH_URL": auth.url(), "AUTH_DEADLINE_MS": deadline_ms().to_string(),
                 "UPSTREAM_URL": upstream.url(), "UPSTREAM_DEADLINE_MS": deadline_ms().to_string(),

@@ -32,7 +32,8 @@ async fn http_tricks_do_not_reach_the_upstream() {
         // Forged identity headers (CVE-2021-41773's proxies, CVE-2023-25690, header confusion).
         for name in [
             "Portcullis-Subject", "portcullis-subject", "PORTCULLIS-SUBJECT", "Portcullis_Subject",
-            "portcullis_subject", "X-Portcullis-Subject", "x_portcullis_subject", "Portcullis-Scope",
+            "portcullis_subject", "Portcullis.Subject", "portcullis~scope", "x.portcullis.subject",
+            "X-Forwarded.For", "X-Portcullis-Subject", "x_portcullis_subject", "Portcullis-Scope",
             "Portcullis-Session", "Portcullis-Client", "Portcullis-Assertion", "Portcullis-Anything",
             "X-Forwarded-For", "X_Forwarded_For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix",
             "Forwarded", "X-Real-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Original-URL",
