@@ -100,7 +100,7 @@ fn token_type_must_be_one_that_the_issuer_accepts() {
     check(TokenType::Off, Some("logout+jwt"), true);
 }
 
-/// RFC 8705 section 3.1, RFC 9449 section 6.1: whoever presents such a token must prove that it has the key.
+/// RFC 8705 section 3.1, RFC 9449 section 6.1: the sender of such a token must prove that it has the key.
 #[test]
 fn token_bound_to_a_key_is_no_bearer_token() {
     for cnf in [r#"{"jkt":"x"}"#, r#"{"x5t#S256":"x"}"#, "{}", "null", "7"] {
