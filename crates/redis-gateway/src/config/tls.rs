@@ -120,7 +120,7 @@ impl PairFiles<'_> {
     }
 }
 
-/// Loads the certificates of a PEM file. Returns `None` if the file is unreadable or malformed.
+/// Loads the certificates of a PEM file. Returns an empty list if the file is unreadable or malformed.
 fn load_certificates(path: &Path) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_file_iter(path).and_then(Iterator::collect).unwrap_or_default()
 }
