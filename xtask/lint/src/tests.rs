@@ -123,16 +123,6 @@ fn long_source_file_is_a_violation_and_long_test_is_not() {
 }
 
 #[test]
-fn exception_has_its_reason_in_its_header() {
-    for file in lengths::EXCEPTIONS {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
-        let text = fs::read_to_string(&path).unwrap();
-        let header: Vec<&str> = text.lines().take_while(|line| line.starts_with("//!")).collect();
-        assert!(header.iter().any(|line| line.contains("one file")), "{file}");
-    }
-}
-
-#[test]
 fn retired_name_is_found_as_a_whole_word_alone() {
     let found = |text: &str| names::violations(&[(PathBuf::from("a.md"), text.to_owned())]).len();
     assert_eq!(found("set ORIGIN_URL"), 1);
