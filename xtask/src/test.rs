@@ -1,6 +1,7 @@
 //! Runs the tests, cheapest part first. The seconds of each part come at the end, and the counts last of all.
 
 mod effort;
+mod fuzz;
 mod parts;
 mod report;
 
@@ -85,7 +86,7 @@ pub fn run(options: &Options) -> Result<()> {
             Part::Lint => parts::lint(&tools, &mut report)?,
             Part::Unit => parts::unit(&mut report)?,
             Part::Wasm => parts::wasm(&tools, &mut report)?,
-            Part::Fuzz => parts::fuzz(&tools, effort, &mut report)?,
+            Part::Fuzz => fuzz::run(effort.fuzz_seconds, &mut report)?,
             Part::Bundle => parts::bundle(&tools, &mut report)?,
             Part::Instructions => parts::instructions(&mut report)?,
             Part::E2e => parts::e2e(&tools, effort, options.only.as_deref(), &mut report)?,

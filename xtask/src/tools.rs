@@ -3,7 +3,6 @@
 //! the same time where possible, below `.tools/` and `node_modules/` where possible.
 
 mod apt;
-mod cargo_tools;
 mod needs;
 mod npm;
 mod probe;

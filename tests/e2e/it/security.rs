@@ -1,6 +1,7 @@
 //! Attacks, algorithms and signatures.
 
 mod algorithms;
+mod documented_commands;
 mod hostile;
 mod judges;
 mod refusals;

@@ -58,7 +58,7 @@ fn compiler() -> Result<String> {
 pub fn measure() -> Result<Vec<Count>> {
     tools::ensure(Extent::Instructions)?;
     let mut cargo = crate::cargo();
-    cargo.args(["build", "--release", "-p", "portcullis-bench"]);
+    cargo.args(["build", "--release", "-p", "portcullis-hot"]);
     step("hot functions: build", &mut cargo, &at("target/log/instructions.log"))?;
     let committed = fs::read_to_string(at(FILE))?;
     let lines = committed.lines().skip(1).filter_map(|line| line.split_once(' '));
@@ -76,7 +76,7 @@ pub fn measure() -> Result<Vec<Count>> {
 fn collected(name: &str, times: u32) -> Result<u64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-fd=1"]);
-    valgrind.arg(at("target/release/portcullis-bench")).args(["repeat", name, &times.to_string()]);
+    valgrind.arg(at("target/release/portcullis-hot")).args([name, &times.to_string()]);
     let text = output(&mut valgrind)?;
     let line = text.lines().find_map(|line| line.split_once("Collected :"));
     line.context("callgrind collected nothing")?.1.trim().parse().context("callgrind's count")

@@ -69,43 +69,13 @@ pub fn unit(report: &mut Report) -> Result<()> {
 
 /// Runs the unit tests of core and of the protocols on wasm32.
 pub fn wasm(tools: &Tools, report: &mut Report) -> Result<()> {
+    report.check("runner of the tests on wasm32", cargo(&["build", "-p", "xtask-wasm-test"]))?;
     let mut cargo = tools.wasm_command("cargo");
     cargo.args(["test", "--target", "wasm32-unknown-unknown", "--lib"]);
     cargo.args(["-p", "redis-rest", "-p", "memcached", "-p", "portcullis-core"]);
-    // The runner that wasm-pack would take, without wasm-pack.
-    let runner = at(".tools/bin/wasm-bindgen-test-runner");
+    let runner = at("target/debug/xtask-wasm-test");
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
     report.check("unit tests on wasm32", cargo)
-}
-
-/// Runs each fuzz target. Stable Rust has no sanitizer, and the code under test contains no
-/// `unsafe`.
-pub fn fuzz(tools: &Tools, effort: Effort, report: &mut Report) -> Result<()> {
-    let cargo_fuzz = |action: &str| {
-        let mut command = tools.command("cargo-fuzz");
-        command.args(["fuzz", action, "--sanitizer", "none"]);
-        command.env("CARGO_TARGET_DIR", at("target/fuzz"));
-        command
-    };
-    let built = report.failures().len();
-    report.check("fuzz targets", cargo_fuzz("build"))?;
-    if report.failures().len() > built {
-        return Ok(());
-    }
-    let seconds = effort.fuzz_seconds;
-    let mut targets: Vec<_> = fs::read_dir(at("fuzz/seeds"))?.flatten().collect();
-    targets.sort_by_key(fs::DirEntry::file_name);
-    for target in targets {
-        let name = target.file_name().to_string_lossy().into_owned();
-        let corpus = at("target/fuzz/corpus").join(&name);
-        fs::create_dir_all(&corpus)?;
-        let mut run = cargo_fuzz("run");
-        run.arg(&name).arg(&corpus).arg(target.path()).arg("--");
-        run.arg(format!("-max_total_time={seconds}"));
-        run.args(["-seed=1", "-max_len=8192", "-timeout=5", "-rss_limit_mb=2048", "-verbosity=0"]);
-        report.check(&format!("fuzz {name} for {seconds} s"), run)?;
-    }
-    Ok(())
 }
 
 /// Builds the Worker, tries its deployment, and holds its size against the limit.
@@ -145,6 +115,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         test.args(names).env("PORTCULLIS_XTASK", &xtask).env("PORTCULLIS_STORE", store);
         test.env("PORTCULLIS_STORM_SECONDS", effort.storm_seconds.to_string());
         test.env("PORTCULLIS_CRASH_ROUNDS", effort.crash_rounds.to_string());
+        test.env("RUST_TEST_THREADS", threads().to_string());
         test
     };
     let wanted: Vec<&str> = only.into_iter().collect();
@@ -158,6 +129,12 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
     report.check_timed("end to end on memcached", |names| {
         tests(if names.is_empty() { &ON_MEMCACHED } else { names }, "memcached")
     })
+}
+
+/// Returns how many end-to-end tests run at once: one more than there are cores, since most of
+/// their time is waits for deadlines.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from) + 1
 }
 
 fn cargo(arguments: &[&str]) -> Command {

@@ -1,6 +1,5 @@
 //! What a command needs of this machine, and how each piece is installed.
 
-use super::cargo_tools::{CargoTool, TEST_TOOLS};
 use super::npm::NpmFolder;
 use super::probe::{is_in_path, postgres_bin, runs, version};
 use super::python;
@@ -40,8 +39,6 @@ pub enum How {
     ByHand(&'static str),
     /// From these Debian packages.
     Apt(&'static [&'static str]),
-    /// By `cargo install`.
-    Cargo(CargoTool),
     /// By npm, from a lockfile.
     Npm(NpmFolder),
     /// By pip, into a virtual environment.
@@ -106,10 +103,6 @@ impl Needs {
 
     /// Adds what only the tests need.
     fn need_test_tools(&mut self) {
-        for tool in TEST_TOOLS {
-            let name = format!("{} {}", tool.package, tool.version);
-            self.need(&name, tool.is_installed(), How::Cargo(tool));
-        }
         self.need_npm("npm packages of the tests", NpmFolder::TestClients);
         self.need("Chromium", is_in_path("chromium"), How::Apt(&["chromium"]));
         self.need("a C++ compiler", is_in_path("c++"), How::Apt(&["g++"]));

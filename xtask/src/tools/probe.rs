@@ -1,7 +1,7 @@
 //! Probes: whether a program is there, and of which version.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Returns what a program prints for `--version`, or `None` if it does not run.
@@ -21,12 +21,6 @@ pub fn runs(program: &str, arguments: &[&str]) -> bool {
 pub fn is_in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-}
-
-/// Returns whether a tool below `.tools/bin` has this version.
-pub fn is_installed(tool: &Path, wanted: &str) -> bool {
-    version(&tool.to_string_lossy())
-        .is_some_and(|text| text.split_whitespace().any(|word| word == wanted))
 }
 
 /// Returns the folder of PostgreSQL's programs: Debian's newest, or where `initdb` is in the search

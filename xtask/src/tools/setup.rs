@@ -79,16 +79,10 @@ impl Setup {
             }
             system.push(id);
         }
-        // They build into one folder, so they take turns.
-        let mut cargo_turn: Vec<TaskId> = installed.compiler.into_iter().collect();
         let mut npm_turn = Vec::new();
         for need in self.needs {
             match need.how {
                 How::ByHand(_) | How::Apt(_) => {}
-                How::Cargo(tool) => {
-                    let work = move |runner: &Runner| tool.install(runner);
-                    cargo_turn = vec![tasks.add(need.name, &cargo_turn, work)];
-                }
                 How::Npm(folder) => {
                     let work = move |runner: &Runner| folder.install(runner);
                     let id = tasks.add(folder.task_name(), &npm_turn, work);

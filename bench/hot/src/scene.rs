@@ -1,6 +1,4 @@
 //! Core's functions on the path of each request, with the data of a typical request.
-//!
-//! Time and instructions are measured for the same functions.
 
 use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
