@@ -143,9 +143,10 @@ fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// The end-to-end tests that run on memcached as well: sessions, tokens and routes. They need no
-/// scripts and do not read from Redis or the redis gateway.
-const ON_MEMCACHED: [&str; 13] = [
+/// The end-to-end tests that run on memcached as well: sessions, tokens, routes, limits of fixed
+/// windows, breakers and faults. They need no scripts and do not read from Redis or the redis
+/// gateway.
+const ON_MEMCACHED: [&str; 21] = [
     "auth::sessions::",
     "auth::third_party::",
     "edge::browsers::",
@@ -153,9 +154,17 @@ const ON_MEMCACHED: [&str; 13] = [
     "edge::http_semantics::",
     "edge::introspection::",
     "edge::key_sets::",
+    "edge::limits::counting::exceeding_",
+    "edge::limits::counting::requests_",
+    "edge::limits::outages::routes_and_limits_",
     "edge::paths::",
     "edge::revocation::",
     "edge::timeouts::",
+    "resilience::breakers::aborted_",
+    "resilience::breakers::breaker_",
+    "resilience::breakers::new_isolate_",
+    "resilience::breakers::unknown_",
+    "resilience::faults::store::",
     "security::algorithms::",
     "security::hostile::",
     "security::refusals::",

@@ -1,5 +1,6 @@
 //! Edges of a test's own, before the shared store and upstream.
 
+use crate::support::environment::on_memcached;
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, serve};
 use crate::support::stack::{SHARED, Stack};
 use serde_json::{Value, json};
@@ -38,7 +39,26 @@ pub fn launch_edge(vars: Value) -> Stack {
         "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" }],
     });
     all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
+    if on_memcached() {
+        count_by_fixed_windows(&mut all);
+    }
     Stack::start(&["--only", "edge", "--engine", "workerd"], Some(all))
+}
+
+/// Gives each limit without an algorithm the one that a memcached can count.
+fn count_by_fixed_windows(vars: &mut Value) {
+    let members = ["LIMITS", "ROUTES"].map(|name| vars.get(name).cloned().unwrap_or(json!([])));
+    let [mut limits, mut routes] = members;
+    let fixed = |limit: &mut Value| {
+        limit.as_object_mut().unwrap().entry("algorithm").or_insert("fixed_window".into());
+    };
+    limits.as_array_mut().unwrap().iter_mut().for_each(fixed);
+    let own = routes.as_array_mut().unwrap().iter_mut().filter_map(|route| route.get_mut("limit"));
+    own.for_each(fixed);
+    vars["ROUTES"] = routes;
+    if limits != json!([]) {
+        vars["LIMITS"] = limits;
+    }
 }
 
 /// Starts an edge as [`launch_edge`] does, without blocking the runtime.

@@ -27,9 +27,19 @@ pub enum Fault {
     NoScript,
 }
 
+/// Where a message ends.
+#[derive(Clone, Copy)]
+enum Framing {
+    /// HTTP/1.1, with content lengths or chunks.
+    Http,
+    /// A batch of memcached commands, or the replies to it: both end with a no-op.
+    Memcached,
+}
+
 /// A proxy on a port of its own.
 pub struct Proxy {
     fault: Arc<Mutex<Fault>>,
+    framing: Framing,
     port: u16,
     /// The listener runs in a thread of its own, so that it outlives the runtime of the test that
     /// started it.
@@ -37,9 +47,11 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy before `http://host:port`.
+    /// Starts a proxy before `http://host:port` or `memcached://host:port`.
     pub fn start(url: &str) -> Self {
-        let target = url.trim_start_matches("http://").to_owned();
+        let (scheme, target) = url.split_once("://").unwrap();
+        let framing = if scheme == "memcached" { Framing::Memcached } else { Framing::Http };
+        let target = target.to_owned();
         let fault = Arc::new(Mutex::new(Fault::None));
         let own = Arc::clone(&fault);
         let [port] = free_ports();
@@ -48,14 +60,18 @@ impl Proxy {
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(port, target, own, stopped, ready));
+            runtime.block_on(serve(port, target, framing, own, stopped, ready));
         });
         wait.recv().unwrap();
-        Self { fault, port, _stop: stop }
+        Self { fault, framing, port, _stop: stop }
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = match self.framing {
+            Framing::Http => "http",
+            Framing::Memcached => "memcached",
+        };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// Sets the fault of further requests, also on open connections.
@@ -78,6 +94,7 @@ pub fn fixed_response(status: &str, content_type: &str, body: &str) -> Fault {
 async fn serve(
     port: u16,
     target: String,
+    framing: Framing,
     fault: Arc<Mutex<Fault>>,
     stopped: std::sync::mpsc::Receiver<()>,
     ready: std::sync::mpsc::Sender<()>,
@@ -108,17 +125,17 @@ async fn serve(
         if let Ok(Ok((client, _))) = accepted {
             let (target, fault) = (target.clone(), Arc::clone(&fault));
             tokio::spawn(async move {
-                let _ = connection(client, &target, &fault).await;
+                let _ = connection(client, &target, framing, &fault).await;
             });
         }
     }
 }
 
-/// Serves one connection, request by request. Both sides speak HTTP/1.1 with content lengths or
-/// chunks.
+/// Serves one connection, request by request.
 async fn connection(
     mut client: TcpStream,
     target: &str,
+    framing: Framing,
     fault: &Mutex<Fault>,
 ) -> std::io::Result<()> {
     client.set_nodelay(true)?;
@@ -127,7 +144,7 @@ async fn connection(
     loop {
         // While new connections are refused, open ones are reset.
         let request = tokio::select! {
-            request = message(&mut client, &mut held) => request?,
+            request = message(&mut client, framing, &mut held) => request?,
             () = refused(fault) => return reset(client),
         };
         let Some(request) = request else { return Ok(()) };
@@ -156,7 +173,9 @@ async fn connection(
             }
         };
         onward.write_all(&request).await?;
-        let Some(answer) = message(&mut onward, &mut answers).await? else { return Ok(()) };
+        let Some(answer) = message(&mut onward, framing, &mut answers).await? else {
+            return Ok(());
+        };
         server = Some(onward);
         match now {
             Fault::Late { ms } => {
@@ -205,10 +224,18 @@ fn reset(client: TcpStream) -> std::io::Result<()> {
     client.set_zero_linger()
 }
 
-/// Reads one message, head and body. Returns `None` at the end of the connection.
-async fn message(stream: &mut TcpStream, held: &mut Vec<u8>) -> std::io::Result<Option<Vec<u8>>> {
+/// Reads one message as a whole. Returns `None` at the end of the connection.
+async fn message(
+    stream: &mut TcpStream,
+    framing: Framing,
+    held: &mut Vec<u8>,
+) -> std::io::Result<Option<Vec<u8>>> {
     loop {
-        if let Some(length) = length(held) {
+        let whole = match framing {
+            Framing::Http => length(held),
+            Framing::Memcached => batch_length(held),
+        };
+        if let Some(length) = whole {
             let rest = held.split_off(length);
             return Ok(Some(std::mem::replace(held, rest)));
         }
@@ -221,7 +248,17 @@ async fn message(stream: &mut TcpStream, held: &mut Vec<u8>) -> std::io::Result<
     }
 }
 
-/// Returns the length of the first message, or `None` while it is incomplete.
+/// Returns the length of the first batch of memcached commands or replies, or `None` while it is
+/// incomplete.
+fn batch_length(held: &[u8]) -> Option<usize> {
+    if held.len() >= 4 && held[..4].eq_ignore_ascii_case(b"mn\r\n") {
+        return Some(4);
+    }
+    let is_end = |six: &[u8]| six.eq_ignore_ascii_case(b"\r\nmn\r\n");
+    held.windows(6).position(is_end).map(|end| end + 6)
+}
+
+/// Returns the length of the first HTTP message, or `None` while it is incomplete.
 fn length(held: &[u8]) -> Option<usize> {
     let end = held.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&held[..end]).to_lowercase();

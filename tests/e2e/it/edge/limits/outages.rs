@@ -1,7 +1,7 @@
 //! Limits while the store is slow, unreachable or full.
 
 use super::scene::{call, open, passed, protected, start, store, token};
-use crate::support::environment::is_short;
+use crate::support::environment::{is_short, on_memcached};
 use crate::support::gateway::TOKEN;
 use crate::support::http::{assert_refused, client, field};
 use crate::support::issuer::{ISSUER, TRUSTED, issuer_at, serve};
@@ -74,7 +74,7 @@ async fn routes_and_limits_follow_their_store_outage_policy() {
     let route = |name: &str, outage: &str| protected(name, json!({ "on_store_outage": outage }));
     let stack = start(json!({
         "ISSUERS": [issuer], "PROVIDER_SECRET": "s", "INTROSPECTIONS_PER_SECOND_MAX": "20",
-        "STORE_URL": "http://127.0.0.1:1",
+        "STORE_URL": if on_memcached() { "memcached://127.0.0.1:1" } else { "http://127.0.0.1:1" },
         "ROUTES": [
             open("shut", limit("deny")), open("local", limit("local")), open("free", limit("allow")),
             route("deny", "deny"), route("introspect", "introspect"), route("signature", "signature"),

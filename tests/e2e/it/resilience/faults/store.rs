@@ -1,7 +1,8 @@
 //! Faults of the store.
 
 use super::scene::{Bench, Seen, row, store_deadline_ms};
-use crate::support::environment::fault_seconds;
+use crate::support::environment::{fault_seconds, on_memcached};
+use crate::support::memcached::request;
 use crate::support::process::{Process, wait_for_port};
 use crate::support::proxy::{Fault, fixed_response};
 use std::collections::BTreeMap;
@@ -48,6 +49,12 @@ async fn routes_follow_their_outage_policy_under_store_faults() {
     ];
     bench.recovers(&STORE).await;
     for (name, fault) in faults {
+        // A memcached has neither statuses nor scripts.
+        let is_http = fault == Fault::NoScript
+            || ["401", "429", "500"].iter().any(|status| name.contains(status));
+        if on_memcached() && is_http {
+            continue;
+        }
         let harmless = matches!(fault, Fault::None | Fault::Late { ms: 100 } | Fault::NoScript);
         bench.store.set(fault);
         let seen = bench.load(&STORE, async {}).await;
@@ -56,28 +63,38 @@ async fn routes_follow_their_outage_policy_under_store_faults() {
         judge_store(name, &seen, harmless);
     }
 
-    // Redis is flushed, and then dies and comes back with its data.
+    // The store is flushed, and then dies and comes back: Redis with its data, memcached empty.
     let half = Duration::from_secs(fault_seconds()) / 2;
-    let mut redis =
-        redis::Client::open(bench.stack.fact("redis_url")).unwrap().get_connection().unwrap();
+    let server = if on_memcached() { "memcached" } else { "redis" };
+    let address = match server {
+        "redis" => bench.stack.fact("redis_url"),
+        _ => bench.stack.fact("store_url"),
+    };
+    let (_, address) = address.split_once("://").unwrap();
     let flush = async {
         tokio::time::sleep(half).await;
-        let () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
+        flush(server, address);
     };
     let seen = bench.load(&STORE, flush).await;
     row("is flushed in the middle", &STORE, &seen, bench.recovers(&STORE).await);
     judge_store("flushed", &seen, true);
 
     let folder = std::path::Path::new(bench.stack.fact("logs")).parent().unwrap().join("redis");
-    let port: u16 = bench.stack.fact("redis_url").rsplit_once(':').unwrap().1.parse().unwrap();
+    let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
     let mut second = None;
     let fails_over = async {
         tokio::time::sleep(half / 2).await;
-        bench.stack.signal("redis", "-KILL");
+        bench.stack.signal(server, "-KILL");
         tokio::time::sleep(half).await;
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--port"]);
-        command.arg(port.to_string()).arg("--dir").arg(&folder);
+        let mut command = Command::new(if on_memcached() { "memcached" } else { "redis-server" });
+        if on_memcached() {
+            command.args(["-l", "127.0.0.1", "-U", "0", "-u", "nobody", "-p"]);
+            command.arg(port.to_string());
+        } else {
+            command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--port"]);
+            command.arg(port.to_string()).arg("--dir").arg(&folder);
+        }
+        std::fs::create_dir_all(&folder).unwrap();
         second = Some(Process::start(&mut command, folder.join("again.log")));
     };
     let seen = bench.load(&STORE, fails_over).await;
@@ -88,6 +105,16 @@ async fn routes_follow_their_outage_policy_under_store_faults() {
     println!("<!-- end of store -->");
     bench.stop().await;
     drop(second);
+}
+
+/// Deletes everything that the store has.
+fn flush(server: &str, address: &str) {
+    if server == "memcached" {
+        assert_eq!(request(address, "flush_all\r\n"), "OK\r\n");
+        return;
+    }
+    let client = redis::Client::open(format!("redis://{address}")).unwrap();
+    let () = redis::cmd("FLUSHALL").query(&mut client.get_connection().unwrap()).unwrap();
 }
 
 /// Asserts that under every fault a revoked token passes only on the route whose policy allows it.
