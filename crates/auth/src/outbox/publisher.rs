@@ -88,6 +88,15 @@ impl Publisher {
         self.deliver(&rows).await
     }
 
+    /// Returns whether the store has executed all commands that belong to `about`, after a request
+    /// that changed nothing.
+    pub async fn delivery_of(&self, about: &str) -> Result<Delivery, sqlx::Error> {
+        match self.db.has_outbox_rows(about).await? {
+            true => Ok(Delivery::Pending),
+            false => Ok(Delivery::Done),
+        }
+    }
+
     /// Deletes a delivered row. If the row was discarded during its delivery, undoes it.
     async fn complete(&self, row: &OutboxRow) -> Result<(), String> {
         if with_timeout(self.db.delete_outbox_row(&row.id)).await? {

@@ -60,17 +60,44 @@ impl Publisher {
                 let commands =
                     batch.iter().flat_map(|row| self.commands.revocation(kind, row, now));
                 let commands: Vec<Command> = commands.collect();
-                let Some(last) = batch.pop() else { break };
-                after = last;
                 republished += commands.len();
                 self.write(&commands).await.map_err(|error| error.to_string())?;
+                if matches!(kind, RevocationKind::User) {
+                    for user in &batch {
+                        self.settle_user(&user.id).await?;
+                    }
+                }
+                let Some(last) = batch.pop() else { break };
+                after = last;
             }
         }
         Ok(republished)
+    }
+
+    /// Corrects the marker of a user, which was just set, if the user was enabled meanwhile. After
+    /// each write the user's state is read again, since it may have changed during the write.
+    async fn settle_user(&self, id: &str) -> Result<(), String> {
+        let mut is_marked = true;
+        for _ in 0..SETTLE_ROUNDS_MAX {
+            let user = with_timeout(self.db.user_by_id(id)).await?;
+            let is_disabled = user.is_some_and(|user| user.disabled);
+            if is_disabled == is_marked {
+                break;
+            }
+            let commands = match is_disabled {
+                true => self.commands.user_disabled(id),
+                false => self.commands.user_enabled(id),
+            };
+            self.write(&commands).await.map_err(|error| error.to_string())?;
+            is_marked = is_disabled;
+        }
+        Ok(())
     }
 }
 
 /// The counter expires soon after its process has ended.
 const COUNTER_SECONDS: u64 = 600;
+/// More than the times that an operator can change a user's state during one write.
+const SETTLE_ROUNDS_MAX: usize = 4;
 /// More than a store loses that writes to its disk, or to its replicas, every second.
 const RECENT_SECONDS: u64 = 60;
