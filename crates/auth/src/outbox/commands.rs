@@ -53,6 +53,7 @@ impl StoreCommands {
             ..TokenRecord::default()
         };
         let record = TokenRecord {
+            aud: Some(claims.aud.clone()),
             exp: Some(claims.exp),
             scope: claims.scope.clone(),
             jti: Some(claims.jti.clone()),
