@@ -35,6 +35,9 @@ impl Maintenance {
     async fn check_store(&self) {
         let (process, mut round) = (random_id(), 0);
         loop {
+            if round % EVICTION_CHECK_ROUNDS == 0 {
+                self.publisher.check_eviction().await;
+            }
             round += 1;
             match self.publisher.check_store(&process, round, now()).await {
                 StoreHealth::Intact => {}
@@ -100,6 +103,7 @@ impl Maintenance {
 }
 
 const CHECK_EACH: Duration = Duration::from_secs(2);
+const EVICTION_CHECK_ROUNDS: u64 = 5;
 const KEYS_EACH: Duration = Duration::from_secs(10);
 const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
 const CONNECTIONS_EACH: Duration = Duration::from_secs(5);

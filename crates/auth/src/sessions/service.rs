@@ -41,6 +41,11 @@ impl Sessions {
         &self.config
     }
 
+    /// Returns the publisher of revocations.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
     /// Returns the signing keys.
     pub fn keys(&self) -> &KeyRing {
         &self.keys
