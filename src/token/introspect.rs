@@ -42,7 +42,10 @@ pub async fn resolve_opaque(
         let reading =
             issuer.map(|issuer| Introspection::settings_hash(issuer, &policy.other_claims));
         // A record that does not name its reading was written by the issuer itself.
-        let readable = |record: &TokenRecord| record.read_as.is_none() || record.read_as == reading;
+        let readable = |record: &TokenRecord| match record.read_as {
+            None => issuer.is_some_and(|issuer| record.is_for_audience(issuer)),
+            Some(_) => record.read_as == reading,
+        };
         let record = record.filter(|record| readable(record) && kept_seconds(record) > 0);
         if let Some(record) = record {
             context.trace.verdict_source.set(Some(VerdictSource::Store));

@@ -40,21 +40,23 @@ impl Admin {
         let (now, client) = (now(), ClientInfo::default());
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
         let event = |kind, user: &User| [Event::new(kind, Actor::Operator, &client).user(&user.id)];
-        let (done, rows) = match action {
+        let (done, user, rows) = match action {
             UserAction::Add { .. } => return Err("adding a user needs no store".into()),
             UserAction::Disable { username } => {
                 let user = self.find_user(username).await?;
                 let events = event(EventKind::UserDisabled, &user);
                 let change = AuditedChange { now, events: &events };
                 let commands = self.publisher.commands().user_disabled(&user.id);
-                ("disabled", self.db.set_disabled(&user.id, true, commands, &change, revoke).await?)
+                let rows = self.db.set_disabled(&user.id, true, commands, &change, revoke).await?;
+                ("disabled", user, rows)
             }
             UserAction::Enable { username } => {
                 let user = self.find_user(username).await?;
                 let events = event(EventKind::UserEnabled, &user);
                 let change = AuditedChange { now, events: &events };
                 let commands = self.publisher.commands().user_enabled(&user.id);
-                ("enabled", self.db.set_disabled(&user.id, false, commands, &change, revoke).await?)
+                let rows = self.db.set_disabled(&user.id, false, commands, &change, revoke).await?;
+                ("enabled", user, rows)
             }
             UserAction::Passwd { username } => {
                 let user = self.find_user(username).await?;
@@ -69,11 +71,15 @@ impl Admin {
                 };
                 let ended = self.db.set_password(&password, &change, revoke).await?;
                 let ended = ended.ok_or("the user is gone")?;
-                ("password_set", ended.into_iter().map(|ended| ended.outbox_row).collect())
+                let rows: Vec<_> = ended.into_iter().map(|ended| ended.outbox_row).collect();
+                ("password_set", user, rows)
             }
         };
-        let store = store_status(self.publisher.deliver(&rows).await);
-        print_line(&json!({ "done": done, "store": store }));
+        let delivery = match rows.is_empty() {
+            true => self.publisher.delivery_of(&user.id).await?,
+            false => self.publisher.deliver(&rows).await,
+        };
+        print_line(&json!({ "done": done, "store": store_status(delivery) }));
         Ok(())
     }
 
@@ -100,10 +106,15 @@ impl Admin {
         let events = [event];
         let change = AuditedChange { now, events: &events };
         let ended = self.db.end_sessions(selector, "operator", &change, revoke).await?;
-        if ended.is_empty() && session.is_some() {
-            return Err("there is no such session".into());
-        }
-        let store = store_status(self.publisher.deliver_ended(&ended).await);
+        let delivery = match session.as_ref().filter(|_| ended.is_empty()) {
+            Some(id) if self.db.is_session_revoked(id).await?.is_none() => {
+                return Err("there is no such session".into());
+            }
+            // It has ended before.
+            Some(id) => self.publisher.delivery_of(id).await?,
+            None => self.publisher.deliver_ended(&ended).await,
+        };
+        let store = store_status(delivery);
         print_line(&json!({ "done": "revoked", "sessions": ended.len(), "store": store }));
         Ok(())
     }

@@ -22,6 +22,8 @@ impl ClientInfo {
 /// The cause of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Actor {
+    /// A client that introspects tokens.
+    Client,
     /// An operator, by a command.
     Operator,
     /// This service itself.
@@ -34,6 +36,7 @@ impl Actor {
     /// Returns the name in the database and the log.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Client => "client",
             Self::Operator => "operator",
             Self::Service => "service",
             Self::User => "user",
@@ -45,6 +48,7 @@ impl Actor {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EventKind {
     CountryNew,
+    IntrospectionDenied,
     KeyRotated,
     Login,
     LoginFailed,
@@ -65,6 +69,7 @@ impl EventKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::CountryNew => "country_new",
+            Self::IntrospectionDenied => "introspection_denied",
             Self::KeyRotated => "key_rotated",
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
@@ -85,6 +90,7 @@ impl EventKind {
     fn is_suspicious(self) -> bool {
         match self {
             Self::CountryNew
+            | Self::IntrospectionDenied
             | Self::LoginFailed
             | Self::RefreshBurst
             | Self::RefreshTokenReused

@@ -27,13 +27,17 @@ impl Maintenance {
             self.publisher.run(),
             self.check_store(),
             Self::maintain_keys(keys),
-            self.clean_up()
+            self.clean_up(),
+            self.check_connections()
         );
     }
 
     async fn check_store(&self) {
         let (process, mut round) = (random_id(), 0);
         loop {
+            if round % EVICTION_CHECK_ROUNDS == 0 {
+                self.publisher.check_eviction().await;
+            }
             round += 1;
             match self.publisher.check_store(&process, round, now()).await {
                 StoreHealth::Intact => {}
@@ -49,8 +53,12 @@ impl Maintenance {
     async fn maintain_keys(keys: &KeyRing) {
         loop {
             tokio::time::sleep(KEYS_EACH).await;
-            if let Err(error) = keys.maintain(now()).await {
-                tracing::error!(event = "signing_keys_unread", %error);
+            match tokio::time::timeout(WORK_TIMEOUT, keys.maintain(now())).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(event = "signing_keys_unread", %error),
+                Err(_) => {
+                    tracing::error!(event = "signing_keys_unread", error = DATABASE_SILENT);
+                }
             }
         }
     }
@@ -64,14 +72,23 @@ impl Maintenance {
         }
     }
 
+    async fn check_connections(&self) {
+        loop {
+            tokio::time::sleep(CONNECTIONS_EACH).await;
+            self.db.check_connections().await;
+        }
+    }
+
     /// Deletes expired rows, batch by batch. Returns their number.
     pub async fn delete_expired(&self, now: UnixSeconds) -> Result<u64, sqlx::Error> {
         let mut deleted = 0;
         let commands = self.publisher.commands();
         loop {
             let expire = |user: &str, id: &str| commands.session_expired(user, id);
-            match self.db.delete_expired(now, self.idle_seconds, self.audit_seconds, expire).await?
-            {
+            let batch = self.db.delete_expired(now, self.idle_seconds, self.audit_seconds, expire);
+            // If the database does not answer, dropping the future releases the connection.
+            let batch = tokio::time::timeout(WORK_TIMEOUT, batch).await;
+            match batch.unwrap_or(Err(sqlx::Error::PoolTimedOut))? {
                 0 => break,
                 batch => deleted += batch,
             }
@@ -86,8 +103,13 @@ impl Maintenance {
 }
 
 const CHECK_EACH: Duration = Duration::from_secs(2);
+const EVICTION_CHECK_ROUNDS: u64 = 5;
 const KEYS_EACH: Duration = Duration::from_secs(10);
 const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
+const CONNECTIONS_EACH: Duration = Duration::from_secs(5);
+/// As long as a request may take.
+const WORK_TIMEOUT: Duration = Duration::from_secs(10);
+const DATABASE_SILENT: &str = "the database does not answer";
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! republished.
 
 mod commands;
+mod eviction;
 mod publisher;
 mod reconcile;
 

@@ -17,6 +17,13 @@ pub fn nonce() -> [u8; 12] {
     nonce
 }
 
+/// Returns a random number below `end`, for samples: small numbers are slightly more probable.
+pub fn random_below(end: u64) -> u64 {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes);
+    u64::from_ne_bytes(bytes).checked_rem(end).unwrap_or(0)
+}
+
 /// Fills `bytes` with random bytes. Aborts the process if the system has none: predictable tokens
 /// are worse than an outage.
 pub fn fill_random(bytes: &mut [u8]) {

@@ -102,8 +102,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         record: TokenRecord,
     ) -> Result<Rc<VerifiedToken>, Denial> {
         let hash = self.token_hash().ok_or(Denial::TokenMissing)?;
-        let name = self.issuer(issuer).map(|issuer| issuer.issuer.as_str());
-        let claims = name.and_then(|name| record.claims(name)).ok_or(Denial::TokenInactive)?;
+        let claims = self.issuer(issuer).and_then(|issuer| record.claims(issuer));
+        let claims = claims.ok_or(Denial::TokenInactive)?;
         Ok(Rc::new(VerifiedToken::new(&self.policy.keys, hash, issuer, claims)))
     }
 

@@ -41,6 +41,11 @@ impl IntrospectionClients {
         Ok(Self(clients))
     }
 
+    /// Returns whether a client has this name.
+    pub fn is_known(&self, name: &str) -> bool {
+        self.0.iter().any(|client| client.name == name)
+    }
+
     /// Returns whether `name` and `secret` are those of a client. The time is the same for a right
     /// secret, a wrong secret and an unknown name.
     pub fn authenticates(&self, name: &str, secret: &str) -> bool {

@@ -10,6 +10,8 @@ pub enum ConfigError {
     ClientSecretShort,
     ClientsMalformed,
     CookieOrigins,
+    DatabaseInMemory,
+    DatabaseUrl,
     FileExposed,
     FileUnreadable(String),
     IdleShort,
@@ -43,6 +45,13 @@ impl fmt::Display for ConfigError {
             Self::CookieOrigins => {
                 "COOKIE_ORIGINS: must be origins as browsers send them, https://app.example, \
                  comma-separated"
+            }
+            Self::DatabaseInMemory => {
+                "DATABASE_URL: a database in memory loses all sessions and each connection has its \
+                 own; give a file, such as sqlite://portcullis.db"
+            }
+            Self::DatabaseUrl => {
+                "DATABASE_URL: must be sqlite://file.db or postgres://user:password@host/database"
             }
             Self::FileExposed => {
                 "AUTH_CONFIG: the file holds a secret and others may read it; chmod 600"

@@ -11,9 +11,18 @@ use portcullis_core::{Seal, StoreKeys};
 
 impl SettingsReader<'_> {
     /// Returns the URL of the database.
-    pub fn database_url(&self, shared: &SharedArgs) -> String {
+    pub fn database_url(&mut self, shared: &SharedArgs) -> String {
         let url = self.text(&shared.database_url, "DATABASE_URL");
-        url.unwrap_or_else(|| "sqlite://portcullis.db".to_owned())
+        let url = url.unwrap_or_else(|| "sqlite://portcullis.db".to_owned());
+        let error = if let Some(rest) = url.strip_prefix("sqlite:") {
+            is_in_memory(rest).then_some(E::DatabaseInMemory)
+        } else {
+            let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+            (!is_postgres).then_some(E::DatabaseUrl)
+        };
+        // `serve` reads the setting twice.
+        self.errors.extend(error.filter(|error| !self.errors.contains(error)));
+        url
     }
 
     /// Returns how long a session may be idle.
@@ -196,6 +205,13 @@ impl SettingsReader<'_> {
         );
         LoginAttemptLimits { per_username: to_u32(per_username), per_address: to_u32(per_address) }
     }
+}
+
+/// Returns whether a SQLite URL, without its scheme, names no file.
+fn is_in_memory(url: &str) -> bool {
+    let (file, options) = url.split_once('?').unwrap_or((url, ""));
+    let file = file.trim_start_matches("//");
+    file.is_empty() || file == ":memory:" || options.split('&').any(|own| own == "mode=memory")
 }
 
 fn is_url(text: &str) -> bool {

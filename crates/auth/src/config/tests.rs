@@ -93,6 +93,26 @@ fn full_configuration_is_accepted() {
 }
 
 #[test]
+fn database_must_be_a_file_or_a_server() {
+    let faults = |url: &str| {
+        let errors = read(&["--database-url", url], &|_| None, None).err().unwrap();
+        let texts = errors.iter().map(ToString::to_string);
+        texts.filter(|text| text.starts_with("DATABASE_URL: ")).collect::<Vec<_>>()
+    };
+    for memory in ["sqlite::memory:", "sqlite://:memory:", "sqlite://a.db?mode=memory", "sqlite://"]
+    {
+        let faults = faults(memory);
+        assert!(faults.len() == 1 && faults[0].contains("sqlite://portcullis.db"), "{faults:?}");
+    }
+    for other in ["mysql://host/database", "portcullis.db"] {
+        assert_eq!(faults(other).len(), 1, "{other}");
+    }
+    for good in ["sqlite://a.db", "sqlite:a.db?mode=rwc", "postgres://h/d", "postgresql://h/d"] {
+        assert!(faults(good).is_empty(), "{good}");
+    }
+}
+
+#[test]
 fn flags_override_the_environment_which_overrides_the_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let file = std::env::temp_dir().join(format!("{}.toml", crate::random::random_id()));

@@ -72,8 +72,11 @@ impl Db {
             }
         }
         // An idle session can't be refreshed any more. Revoking it removes it from lists, too.
+        // The condition is repeated, because a refresh may commit after the inner query: Postgres
+        // evaluates only the outer condition again.
         let idle = "UPDATE sessions SET revoked_at = $1, revoked_why = 'idle' WHERE id IN
              (SELECT id FROM sessions WHERE revoked_at IS NULL AND refreshed_at <= $2 LIMIT 100)
+             AND revoked_at IS NULL AND refreshed_at <= $2
              RETURNING id, user_id";
         let ran_out = "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s
              WHERE s.expires_at < $2 AND $1 > 0

@@ -1,7 +1,7 @@
 //! The outbox: commands for the store. They are committed with the change that they belong to, and
 //! kept until the store has executed them.
 
-use super::pool::{Db, Purpose, Tx, to_i64};
+use super::pool::{Db, Purpose, Tx, bounded, to_i64};
 use crate::random::random_id;
 use portcullis_core::UnixSeconds;
 use redis_rest::{BodyBounds, Command, decode_pipeline, encode_pipeline};
@@ -60,11 +60,17 @@ impl Db {
     /// Returns how many rows are undelivered, and when the oldest was created.
     pub async fn outbox_backlog(&self) -> Result<Backlog, sqlx::Error> {
         self.count(Purpose::Outbox);
-        let row =
-            sqlx::query("SELECT COUNT(*) AS rows_left, MIN(created_at) AS oldest FROM outbox")
-                .fetch_one(&self.readers)
-                .await?;
+        let query =
+            sqlx::query("SELECT COUNT(*) AS rows_left, MIN(created_at) AS oldest FROM outbox");
+        let row = bounded(query.fetch_one(&self.readers)).await?;
         Ok(Backlog { rows: row.try_get("rows_left")?, oldest_created_at: row.try_get("oldest")? })
+    }
+
+    /// Returns whether rows that belong to `about` are undelivered.
+    pub async fn has_outbox_rows(&self, about: &str) -> Result<bool, sqlx::Error> {
+        self.count(Purpose::Request);
+        let row = sqlx::query("SELECT id FROM outbox WHERE about = $1 LIMIT 1").bind(about);
+        Ok(row.fetch_optional(&self.readers).await?.is_some())
     }
 
     /// Deletes a delivered row. Returns `false` if it was discarded during its delivery, or another

@@ -8,6 +8,8 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::Migrator;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
 use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// The database.
 pub struct Db {
@@ -68,7 +70,9 @@ impl Db {
             create_private_file(&url).map_err(|error| error.to_string())?;
         }
         // A pool retries and then reports a timeout; one connection reports the cause at once.
-        let mut first = AnyConnection::connect(&url).await.map_err(text)?;
+        let first = AnyConnection::connect(&url);
+        let first = timeout(CONNECT_TIMEOUT, first).await.map_err(|_| "it does not answer")?;
+        let mut first = first.map_err(text)?;
         if is_sqlite {
             first.execute(SQLITE_SETTINGS).await.map_err(text)?;
         }
@@ -88,12 +92,12 @@ impl Db {
                 .acquire_timeout(Duration::from_secs(3))
                 .after_connect(move |connection, _| {
                     Box::pin(async move {
-                        if is_sqlite {
-                            connection.execute(SQLITE_SETTINGS).await?;
-                        }
+                        let settings = if is_sqlite { SQLITE_SETTINGS } else { POSTGRES_SETTINGS };
+                        connection.execute(settings).await?;
                         Ok(())
                     })
                 });
+            let options = if is_sqlite { options } else { with_bounded_checks(options) };
             options.connect(&url).await.map_err(text)
         };
         let (readers, writer, begin) = if is_sqlite {
@@ -130,7 +134,18 @@ impl Db {
     /// Runs a query. Returns `Err` if the database is unavailable.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
         self.count(Purpose::Setup);
-        sqlx::query("SELECT 1").execute(&self.readers).await.map(|_| ())
+        bounded(async { sqlx::query("SELECT 1").execute(&self.readers).await.map(|_| ()) }).await
+    }
+
+    /// Checks all idle connections at once, and closes those to a server that does not answer.
+    pub async fn check_connections(&self) {
+        let mut checks = JoinSet::new();
+        for _ in 0..self.readers.num_idle() {
+            let pool = self.readers.clone();
+            // A connection is checked when it leaves the pool, and before it returns.
+            checks.spawn(async move { pool.acquire().await.map(drop) });
+        }
+        checks.join_all().await;
     }
 
     /// Begins a transaction that may write.
@@ -152,6 +167,28 @@ impl Db {
     pub(super) fn count(&self, purpose: Purpose) {
         self.queries.with_label_values(&[purpose.label()]).inc();
     }
+}
+
+/// Bounds the checks of a connection before and after its use. Without a bound, a frozen server
+/// would hold each of its connections for ever.
+fn with_bounded_checks(options: AnyPoolOptions) -> AnyPoolOptions {
+    options
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(is_responsive(connection)))
+        .after_release(|connection, _| Box::pin(is_responsive(connection)))
+}
+
+async fn is_responsive(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    let ping = timeout(PING_TIMEOUT, connection.ping()).await;
+    ping.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+}
+
+/// Waits for a query for a limited time. Then the pool closes its connection, if the server does
+/// not answer.
+pub(super) async fn bounded<T>(
+    query: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    timeout(QUERY_TIMEOUT, query).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// Creates the file of a new database, readable by its owner only: it holds password hashes.
@@ -190,6 +227,14 @@ async fn check_version(connection: &mut AnyConnection, migrator: &Migrator) -> R
 pub(super) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The server ends what this program does not wait for any more: a request waits 10 s.
+const POSTGRES_SETTINGS: &str =
+    "SET statement_timeout = '8s'; SET idle_in_transaction_session_timeout = '10s';";
 
 /// Readers don't wait for the writer, writers wait for each other, and a commit is on disk when it
 /// returns.

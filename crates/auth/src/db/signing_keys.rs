@@ -64,24 +64,27 @@ impl Db {
         Ok(inserted.rows_affected() == 1)
     }
 
-    /// Brings a key's activation forward to `from`. A later `from` changes nothing.
-    pub async fn activate_signing_key(
+    /// Moves a key's activation from the time `before` to `after`. Changes nothing if it was moved
+    /// meanwhile, for example by an operator.
+    pub async fn reschedule_signing_key(
         &self,
         generation: u64,
-        from: u64,
+        before: u64,
+        after: u64,
     ) -> Result<(), sqlx::Error> {
         self.count(Purpose::Maintenance);
         sqlx::query(
-            "UPDATE signing_keys SET active_from = $1 WHERE generation = $2 AND active_from > $1",
+            "UPDATE signing_keys SET active_from = $1 WHERE generation = $2 AND active_from = $3",
         )
-        .bind(to_i64(from))
+        .bind(to_i64(after))
         .bind(to_i64(generation))
+        .bind(to_i64(before))
         .execute(&self.writer)
         .await
         .map(|_| ())
     }
 
-    /// Activates the key of generation `next` now.
+    /// Activates the key of generation `next` now. Writes nothing if it is active already.
     pub async fn rotate_signing_keys(
         &self,
         next: u64,
@@ -90,13 +93,12 @@ impl Db {
     ) -> Result<(), sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Maintenance);
-        sqlx::query(
-            "UPDATE signing_keys SET active_from = $1 WHERE generation = $2 AND active_from > $1",
-        )
-        .bind(to_i64(now.0))
-        .bind(to_i64(next))
-        .execute(&mut *tx)
-        .await?;
+        let update =
+            "UPDATE signing_keys SET active_from = $1 WHERE generation = $2 AND active_from > $1";
+        let update = sqlx::query(update).bind(to_i64(now.0)).bind(to_i64(next));
+        if update.execute(&mut *tx).await?.rows_affected() == 0 {
+            return tx.rollback().await;
+        }
         self.append_events(&mut tx, events, now).await?;
         tx.commit().await
     }
@@ -110,6 +112,10 @@ impl Db {
         let mut tx = self.begin().await?;
         self.count(Purpose::Maintenance);
         let deleted = sqlx::query("DELETE FROM signing_keys").execute(&mut *tx).await?;
+        if deleted.rows_affected() == 0 {
+            tx.rollback().await?;
+            return Ok(0);
+        }
         self.append_events(&mut tx, events, now).await?;
         tx.commit().await?;
         Ok(deleted.rows_affected())

@@ -113,8 +113,9 @@ impl Db {
         Ok(Some(ended))
     }
 
-    /// Disables a user and ends all sessions, or enables the user again. `commands` are those for
-    /// the store that concern the user and not a session.
+    /// Disables a user and ends all sessions, or enables the user again. Returns the outbox rows.
+    /// Writes nothing if the user's state is the same already. `commands` are those for the store
+    /// that concern the user and not a session.
     pub async fn set_disabled(
         &self,
         user_id: &str,
@@ -125,15 +126,15 @@ impl Db {
     ) -> Result<Vec<OutboxRow>, sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Request);
-        sqlx::query(
-            "UPDATE users SET disabled_at = CASE WHEN $1 = 1 THEN COALESCE(disabled_at, $2) END
-             WHERE id = $3",
-        )
-        .bind(i64::from(disabled))
-        .bind(to_i64(change.now.0))
-        .bind(user_id)
-        .execute(&mut *tx)
-        .await?;
+        let update = match disabled {
+            true => "UPDATE users SET disabled_at = $1 WHERE id = $2 AND disabled_at IS NULL",
+            false => "UPDATE users SET disabled_at = NULL WHERE id = $2 AND disabled_at <= $1",
+        };
+        let update = sqlx::query(update).bind(to_i64(change.now.0)).bind(user_id);
+        if update.execute(&mut *tx).await?.rows_affected() == 0 {
+            tx.rollback().await?;
+            return Ok(Vec::new());
+        }
         let mut rows = Vec::new();
         if disabled {
             let selector = SessionSelector::OfUser { user_id, except: None };

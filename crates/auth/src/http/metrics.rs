@@ -9,10 +9,13 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use prometheus::{Encoder as _, TextEncoder};
 
-/// Answers whether the database is available.
-pub async fn ready(State(state): SharedState) -> Result<&'static str, Problem> {
+/// Answers whether the database is available, and warns of a store that may evict keys.
+pub async fn ready(State(state): SharedState) -> Result<String, Problem> {
     state.db.ping().await?;
-    Ok("ready\n")
+    let warning = state.sessions.publisher().evicting_policy().map(|policy| {
+        format!("warning: the store may evict revocations ({policy}); set noeviction\n")
+    });
+    Ok(format!("ready\n{}", warning.unwrap_or_default()))
 }
 
 /// Returns the metrics of this service, and those that the edge has written to the store.

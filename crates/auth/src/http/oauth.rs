@@ -87,18 +87,18 @@ pub async fn introspect(
     }
     let form: Form = body::form(body).await?;
     let field = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let (name, secret) = match field {
-        Some(field) => basic_credentials(field).ok_or(Problem::ClientInvalid)?,
-        None => (form.client_id, form.client_secret),
+    let credentials = match field {
+        Some(field) => basic_credentials(field),
+        None => Some((form.client_id, form.client_secret)),
     };
-    if !state.sessions.config().introspection_clients.authenticates(&name, &secret) {
-        return Err(Problem::ClientInvalid);
-    }
-    if form.token.is_empty() {
-        return Err(Problem::RequestMalformed);
-    }
-    let app = Arc::clone(&state);
-    let work = async move { app.sessions.introspect(&form.token, now()).await };
+    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let work = async move {
+        app.sessions.authenticate_client(credentials, &client, now()).await?;
+        if form.token.is_empty() {
+            return Err(Problem::RequestMalformed);
+        }
+        app.sessions.introspect(&form.token, now()).await
+    };
     let answer = match state.run("introspect", work).await? {
         Some(claims) => {
             #[derive(Serialize)]

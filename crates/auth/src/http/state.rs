@@ -26,24 +26,55 @@ pub struct AppState {
 pub type SharedState = State<Arc<AppState>>;
 
 impl AppState {
-    /// Runs the work of an endpoint and counts its outcome. The work runs to its end even if the
-    /// client disconnects, so that committed changes are published. If it takes too long, the
-    /// response is an error.
+    /// Runs the work of an endpoint and counts its outcome. The work goes on if the client
+    /// disconnects, so that committed changes are published at once. If it takes too long, the
+    /// response is an error and the work is aborted, which releases its connection to the database.
+    /// What it has committed is published from the outbox.
     pub async fn run<T: Send + 'static>(
         &self,
         endpoint: &str,
         work: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<T, Problem> {
-        let task = tokio::spawn(work.in_current_span());
-        let outcome = match tokio::time::timeout(WORK_TIMEOUT, task).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Problem::Internal),
-            Err(_) => Err(Problem::DatabaseUnavailable),
-        };
+        let outcome = run_within(WORK_TIMEOUT, work).await;
         let label = outcome.as_ref().err().map_or("done", |problem| problem.code());
         self.outcomes.with_label_values(&[endpoint, label]).inc();
         outcome
     }
 }
 
+/// Runs work in a task, which is aborted after `limit`.
+async fn run_within<T: Send + 'static>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let mut task = tokio::spawn(work.in_current_span());
+    match tokio::time::timeout(limit, &mut task).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Problem::Internal),
+        Err(_) => {
+            task.abort();
+            Err(Problem::DatabaseUnavailable)
+        }
+    }
+}
+
 const WORK_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_takes_too_long_is_dropped() {
+        let held = Arc::new(());
+        let own = Arc::clone(&held);
+        let work = async move {
+            let _own = own;
+            std::future::pending::<Result<(), Problem>>().await
+        };
+        let outcome = run_within(Duration::from_millis(50), work).await;
+        assert_eq!(outcome, Err(Problem::DatabaseUnavailable));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(Arc::strong_count(&held), 1, "the work still runs");
+    }
+}

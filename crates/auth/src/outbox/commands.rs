@@ -53,6 +53,7 @@ impl StoreCommands {
             ..TokenRecord::default()
         };
         let record = TokenRecord {
+            aud: Some(claims.aud.clone()),
             exp: Some(claims.exp),
             scope: claims.scope.clone(),
             jti: Some(claims.jti.clone()),
@@ -135,13 +136,21 @@ impl StoreCommands {
         revocation: &Revocation,
         now: UnixSeconds,
     ) -> Vec<Command> {
-        let (issuer, id, at) = (&self.issuer, &revocation.id, UnixSeconds(revocation.at));
         match kind {
-            RevocationKind::Session => {
-                vec![self.marker(self.keys.revoked_sid(issuer, id), at, now)]
+            RevocationKind::Session | RevocationKind::Token => {
+                let key = self.marker_key(kind, &revocation.id);
+                vec![self.marker(key, UnixSeconds(revocation.at), now)]
             }
-            RevocationKind::Token => vec![self.marker(self.keys.revoked_jti(issuer, id), at, now)],
-            RevocationKind::User => self.user_disabled(id),
+            RevocationKind::User => self.user_disabled(&revocation.id),
+        }
+    }
+
+    /// Returns the key of a revocation's marker.
+    pub fn marker_key(&self, kind: RevocationKind, id: &str) -> String {
+        match kind {
+            RevocationKind::Session => self.keys.revoked_sid(&self.issuer, id),
+            RevocationKind::Token => self.keys.revoked_jti(&self.issuer, id),
+            RevocationKind::User => self.keys.revoked_sub(&self.issuer, id),
         }
     }
 

@@ -5,7 +5,8 @@ use crate::db::{Db, EndedSession, OutboxRow};
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -16,6 +17,10 @@ pub struct Publisher {
     pub(super) commands: StoreCommands,
     issuer: String,
     undelivered: Notify,
+    /// The policy by which the store evicts keys, if it does.
+    pub(super) evicting_policy: Mutex<Option<String>>,
+    /// When a sample found a marker missing, in Unix seconds.
+    pub(super) marker_missed_at: AtomicU64,
 }
 
 /// Whether the store has executed the commands of a change.
@@ -30,7 +35,15 @@ impl Publisher {
     pub fn new(db: Arc<Db>, store: Arc<Store>, issuer: &str, keys: StoreKeys) -> Self {
         let issuer = issuer.to_owned();
         let commands = StoreCommands::new(issuer.clone(), keys);
-        Self { db, store, commands, issuer, undelivered: Notify::new() }
+        Self {
+            db,
+            store,
+            commands,
+            issuer,
+            undelivered: Notify::new(),
+            evicting_policy: Mutex::default(),
+            marker_missed_at: AtomicU64::default(),
+        }
     }
 
     /// Returns the builder of commands for the store.
@@ -86,6 +99,15 @@ impl Publisher {
     pub async fn deliver_ended(&self, ended: &[EndedSession]) -> Delivery {
         let rows: Vec<OutboxRow> = ended.iter().map(|ended| ended.outbox_row.clone()).collect();
         self.deliver(&rows).await
+    }
+
+    /// Returns whether the store has executed all commands that belong to `about`, after a request
+    /// that changed nothing.
+    pub async fn delivery_of(&self, about: &str) -> Result<Delivery, sqlx::Error> {
+        match self.db.has_outbox_rows(about).await? {
+            true => Ok(Delivery::Pending),
+            false => Ok(Delivery::Done),
+        }
     }
 
     /// Deletes a delivered row. If the row was discarded during its delivery, undoes it.

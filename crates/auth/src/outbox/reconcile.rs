@@ -3,8 +3,10 @@
 use super::commands::REVOCATION_SECONDS;
 use super::publisher::{BATCH, Publisher, with_timeout};
 use crate::db::{Revocation, RevocationKind};
+use crate::random::random_below;
 use portcullis_core::UnixSeconds;
 use redis_rest::{Command, Reply};
+use std::sync::atomic::Ordering;
 
 /// The result of a check of the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,18 +20,26 @@ pub enum StoreHealth {
 }
 
 impl Publisher {
-    /// Checks a per-process counter in the store. If it is missing or stale, the store lost data:
-    /// republishes all live revocations. Otherwise republishes the last 60 s, which covers the loss
-    /// of recent writes. `process` names the counter; `round` counts from 1.
+    /// Checks a per-process counter in the store, and the marker of one revocation of the last day.
+    /// If one is missing or the counter is stale, the store lost data: republishes all live
+    /// revocations. Otherwise republishes the last 60 s, which covers the loss of recent writes.
+    /// `process` names the counter; `round` counts from 1.
     pub async fn check_store(&self, process: &str, round: u64, now: UnixSeconds) -> StoreHealth {
         let key = self.commands.keys().reconciled(process);
-        let query = [Command::new("GET").arg(&key)];
+        let mut query = vec![Command::new("GET").arg(&key)];
+        query.extend(self.sample_marker(round, now).await.map(|key| Command::new("GET").arg(key)));
         let replies = self.store.execute(&query).await.unwrap_or_default();
         let counter = match replies.first() {
             None | Some(Reply::Error(_)) => return StoreHealth::Unknown,
             Some(reply) => reply.as_text().map(str::to_owned),
         };
-        let lost_data = counter.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
+        let mut lost_data =
+            counter.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
+        if !lost_data && replies.get(1) == Some(&Reply::Null) {
+            tracing::warn!(event = "marker_missed", fix = "let the store evict nothing");
+            self.marker_missed_at.store(now.0, Ordering::Relaxed);
+            lost_data = true;
+        }
         // The counter is written first, so that a loss during the republication is detected.
         let next = Command::new("SET").arg(&key).arg(round).arg("EX").arg(COUNTER_SECONDS);
         if self.store.write(&[next]).await.is_err() {
@@ -48,6 +58,35 @@ impl Publisher {
         }
     }
 
+    /// Returns the key of a marker that the store should have: of the first revocation after a
+    /// random time of the last day. Those that [`Publisher::check_store`] republishes each time are
+    /// left out. After a missing marker there is a pause: a store that goes on evicting must not be
+    /// filled again and again.
+    async fn sample_marker(&self, round: u64, now: UnixSeconds) -> Option<String> {
+        let missed_at = self.marker_missed_at.load(Ordering::Relaxed);
+        if now.0.saturating_sub(missed_at) < SAMPLE_PAUSE_SECONDS {
+            return None;
+        }
+        let oldest = now.0.saturating_sub(REVOCATION_SECONDS - RECENT_SECONDS);
+        let newest = now.0.saturating_sub(RECENT_SECONDS);
+        let start = oldest + random_below(newest.saturating_sub(oldest).max(1));
+        let kind = match round % 3 {
+            0 => RevocationKind::Token,
+            1 => RevocationKind::User,
+            _ => RevocationKind::Session,
+        };
+        for kind in [kind, RevocationKind::Session] {
+            for at in [start, oldest] {
+                let after = Revocation { id: String::new(), at };
+                let found = with_timeout(self.db.revocations(kind, &after, 1)).await.ok()?;
+                if let Some(found) = found.first().filter(|found| found.at <= newest) {
+                    return Some(self.commands.marker_key(kind, &found.id));
+                }
+            }
+        }
+        None
+    }
+
     /// Republishes the revocations of the last `seconds`: sessions, access tokens and disabled
     /// users. Returns the number of commands.
     pub async fn reconcile(&self, seconds: u64, now: UnixSeconds) -> Result<usize, String> {
@@ -60,17 +99,46 @@ impl Publisher {
                 let commands =
                     batch.iter().flat_map(|row| self.commands.revocation(kind, row, now));
                 let commands: Vec<Command> = commands.collect();
-                let Some(last) = batch.pop() else { break };
-                after = last;
                 republished += commands.len();
                 self.write(&commands).await.map_err(|error| error.to_string())?;
+                if matches!(kind, RevocationKind::User) {
+                    for user in &batch {
+                        self.settle_user(&user.id).await?;
+                    }
+                }
+                let Some(last) = batch.pop() else { break };
+                after = last;
             }
         }
         Ok(republished)
+    }
+
+    /// Corrects the marker of a user, which was just set, if the user was enabled meanwhile. After
+    /// each write the user's state is read again, since it may have changed during the write.
+    async fn settle_user(&self, id: &str) -> Result<(), String> {
+        let mut is_marked = true;
+        for _ in 0..SETTLE_ROUNDS_MAX {
+            let user = with_timeout(self.db.user_by_id(id)).await?;
+            let is_disabled = user.is_some_and(|user| user.disabled);
+            if is_disabled == is_marked {
+                break;
+            }
+            let commands = match is_disabled {
+                true => self.commands.user_disabled(id),
+                false => self.commands.user_enabled(id),
+            };
+            self.write(&commands).await.map_err(|error| error.to_string())?;
+            is_marked = is_disabled;
+        }
+        Ok(())
     }
 }
 
 /// The counter expires soon after its process has ended.
 const COUNTER_SECONDS: u64 = 600;
+/// How long no marker is sampled after one was missed.
+const SAMPLE_PAUSE_SECONDS: u64 = 60;
+/// More than the times that an operator can change a user's state during one write.
+const SETTLE_ROUNDS_MAX: usize = 4;
 /// More than a store loses that writes to its disk, or to its replicas, every second.
 const RECENT_SECONDS: u64 = 60;

@@ -1,9 +1,12 @@
 //! The outbox, with a store that rejects some rows.
 
-use crate::db::{AuditedChange, RevokedToken};
+use crate::db::{AuditedChange, EndedSession, RevokedToken};
+use crate::outbox::StoreHealth;
 use crate::testing::{T, TestService, after, on_each_database};
 use portcullis_core::UnixSeconds;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{mpsc, oneshot};
 
 #[tokio::test]
 async fn rejected_rows_do_not_block_others() {
@@ -34,7 +37,8 @@ async fn rejected_rows_do_not_block_others() {
             let row = async |name: &str, now: UnixSeconds| {
                 let commands = vec![redis_rest::Command::new("SET").arg(name).arg(1)];
                 let token = RevokedToken { jti: name, session_id: "none", expires_at: now.0 };
-                service.db.revoke_access_token(&token, commands, &change(now)).await.unwrap();
+                let row = service.db.revoke_access_token(&token, commands, &change(now)).await;
+                assert!(row.unwrap().is_some());
             };
             for number in 0..130 {
                 let kind = if number % 2 == 0 { "bad" } else { "bad-whole" };
@@ -48,4 +52,136 @@ async fn rejected_rows_do_not_block_others() {
     )
     .await;
     server.abort();
+}
+
+#[tokio::test]
+async fn user_enabled_during_reconciliation_keeps_no_marker() {
+    // Delays the next SET of a user's marker until the test lets it pass.
+    let executed: Arc<Mutex<Vec<String>>> = Arc::default();
+    let hold: Arc<Mutex<Option<mpsc::Sender<oneshot::Sender<()>>>>> = Arc::default();
+    let own = (Arc::clone(&executed), Arc::clone(&hold));
+    let answer = move |body: String| {
+        let (executed, hold) = own.clone();
+        async move {
+            let commands: Vec<Vec<String>> = serde_json::from_str(&body).unwrap();
+            let of_user = |command: &&Vec<String>| command[1].contains("pc:revoked:sub:");
+            let held =
+                hold.lock().unwrap().take_if(|_| body.contains("[\"SET\",\"pc:revoked:sub:"));
+            if let Some(held) = held {
+                let (pass, passed) = oneshot::channel();
+                held.send(pass).await.unwrap();
+                passed.await.unwrap();
+            }
+            let names = commands.iter().filter(of_user).map(|command| command[0].clone());
+            executed.lock().unwrap().extend(names);
+            format!("[{}]", vec![r#"{"result":"OK"}"#; commands.len()].join(","))
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            let user = service.add("alice").await;
+            let (publisher, change) =
+                (&service.publisher, AuditedChange { now: after(1), events: &[] });
+            let revoke = |ended: &EndedSession| publisher.commands().session_ended(ended, T);
+            let commands = publisher.commands().user_disabled(&user.id);
+            let rows = service.db.set_disabled(&user.id, true, commands, &change, revoke);
+            publisher.deliver(&rows.await.unwrap()).await;
+            let (holder, mut held) = mpsc::channel(1);
+            *hold.lock().unwrap() = Some(holder);
+            let reconciling = Arc::clone(publisher);
+            let reconciling =
+                tokio::spawn(async move { reconciling.reconcile(60, after(2)).await });
+            let pass = held.recv().await.unwrap();
+            let commands = publisher.commands().user_enabled(&user.id);
+            let rows = service.db.set_disabled(&user.id, false, commands, &change, revoke);
+            publisher.deliver(&rows.await.unwrap()).await;
+            pass.send(()).unwrap();
+            reconciling.await.unwrap().unwrap();
+            let executed = std::mem::take(&mut *executed.lock().unwrap());
+            assert_eq!(executed.last().map(String::as_str), Some("DEL"), "{executed:?}");
+        },
+    )
+    .await;
+    server.abort();
+}
+
+/// A store in memory that knows SET, GET and DEL.
+#[derive(Clone, Default)]
+struct MemoryStore(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl MemoryStore {
+    fn execute(&self, commands: Vec<Vec<String>>) -> String {
+        let mut keys = self.0.lock().unwrap();
+        let replies = commands.into_iter().map(|command| {
+            let key = command.get(1).cloned().unwrap_or_default();
+            let reply = match command[0].as_str() {
+                "SET" => keys.insert(key, command[2].clone()).map_or("OK".into(), |_| "OK".into()),
+                "GET" => keys.get(&key).cloned().into(),
+                "DEL" => i32::from(keys.remove(&key).is_some()).into(),
+                _ => serde_json::Value::from(0),
+            };
+            serde_json::json!({ "result": reply })
+        });
+        serde_json::Value::Array(replies.collect()).to_string()
+    }
+
+    /// Serves the store, and returns its URL.
+    async fn serve(&self) -> String {
+        let own = self.clone();
+        let answer = move |body: String| {
+            let own = own.clone();
+            async move { own.execute(serde_json::from_str(&body).unwrap()) }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+
+    fn has_marker(&self) -> bool {
+        self.0.lock().unwrap().keys().any(|key| key.starts_with("pc:revoked:sid:"))
+    }
+
+    /// Loses the markers of sessions, as by eviction.
+    fn evict_markers(&self) {
+        self.0.lock().unwrap().retain(|key, _| !key.starts_with("pc:revoked:sid:"));
+    }
+}
+
+#[tokio::test]
+async fn evicted_marker_is_found_by_a_sample_and_written_again() {
+    let store = MemoryStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            service.add("alice").await;
+            let tokens = service.login("alice", T).await;
+            let client = crate::audit::ClientInfo::default();
+            service.sessions.logout(&tokens.refresh_token, &client, T).await.unwrap();
+            let check = async |round: u64, seconds: u64| {
+                service.publisher.check_store("process", round, after(seconds)).await
+            };
+            assert_eq!(check(1, 1000).await, StoreHealth::Republished(1));
+            assert_eq!(check(2, 1002).await, StoreHealth::Intact);
+            store.evict_markers();
+            assert_eq!(check(3, 1004).await, StoreHealth::Republished(1));
+            assert!(store.has_marker());
+            // A store that evicts all the time is not filled with markers all the time.
+            store.evict_markers();
+            assert_eq!(check(4, 1006).await, StoreHealth::Intact);
+            assert_eq!(check(5, 1064).await, StoreHealth::Republished(1));
+            // Markers that have expired are not missed.
+            store.evict_markers();
+            assert_eq!(check(6, 86_760).await, StoreHealth::Intact);
+            store.0.lock().unwrap().clear();
+        },
+    )
+    .await;
 }

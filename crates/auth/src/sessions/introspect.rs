@@ -1,11 +1,37 @@
 //! The introspection of access tokens.
 
 use super::service::Sessions;
+use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::problem::Problem;
 use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::UnixSeconds;
 
 impl Sessions {
+    /// Authenticates a client that introspects tokens, by its name and secret. A failure is
+    /// recorded as a security event at most once a minute for each client.
+    pub async fn authenticate_client(
+        &self,
+        credentials: Option<(String, String)>,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<(), Problem> {
+        let (name, secret) = credentials.unwrap_or_default();
+        let clients = &self.config.introspection_clients;
+        if clients.authenticates(&name, &secret) {
+            return Ok(());
+        }
+        let known = clients.is_known(&name).then_some(name.as_str());
+        if let Some(failures) = self.failed_clients.count(known, now) {
+            // Only a known name is recorded: a client may have sent its secret in its place.
+            let detail = format!("{}: {failures} failed", known.unwrap_or("unknown clients"));
+            let event = Event::new(EventKind::IntrospectionDenied, Actor::Client, client);
+            let events = [event.detail(detail)];
+            self.db.record_events(&events, now).await?;
+            self.audit.record(&events);
+        }
+        Err(Problem::ClientInvalid)
+    }
+
     /// Returns the claims of an access token. Returns `None` if the token is unknown, expired or
     /// revoked, or its session is over.
     pub async fn introspect(

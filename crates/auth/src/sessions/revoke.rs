@@ -104,7 +104,12 @@ impl Sessions {
         let change = AuditedChange { now, events: &events };
         let token =
             RevokedToken { jti: &claims.jti, session_id: &claims.sid, expires_at: claims.exp };
-        let row = self.db.revoke_access_token(&token, commands, &change).await?;
+        let Some(row) = self.db.revoke_access_token(&token, commands, &change).await? else {
+            return Ok(match self.publisher.delivery_of(&claims.jti).await? {
+                Delivery::Pending => Delivery::Pending,
+                Delivery::Done => self.publisher.delivery_of(&claims.sid).await?,
+            });
+        };
         self.audit.record(&events);
         Ok(self.publisher.deliver(&[row]).await)
     }
@@ -120,6 +125,12 @@ impl Sessions {
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
         let change = AuditedChange { now, events: &events };
         let ended = self.db.end_sessions(selector, reason, &change, revoke).await?;
+        if ended.is_empty() {
+            return match selector {
+                SessionSelector::One(id) => Ok(self.publisher.delivery_of(id).await?),
+                SessionSelector::OfUser { .. } => Ok(Delivery::Done),
+            };
+        }
         self.audit.record(&events);
         Ok(self.publisher.deliver_ended(&ended).await)
     }

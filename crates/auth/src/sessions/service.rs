@@ -1,6 +1,6 @@
 //! The service that the other files of this module implement.
 
-use crate::accounts::{LoginAttempts, Passwords};
+use crate::accounts::{FailedClients, LoginAttempts, Passwords};
 use crate::audit::Audit;
 use crate::config::Config;
 use crate::db::Db;
@@ -19,6 +19,7 @@ pub struct Sessions {
     pub(super) passwords: Passwords,
     pub(super) keys: Arc<KeyRing>,
     pub(super) audit: Audit,
+    pub(super) failed_clients: FailedClients,
 }
 
 impl Sessions {
@@ -33,12 +34,18 @@ impl Sessions {
         let store_keys = publisher.commands().keys().clone();
         let attempts = LoginAttempts::new(Arc::clone(store), store_keys, config.attempts);
         let (passwords, audit) = (Passwords::new()?, Audit::new()?);
-        Ok(Self { config, db, publisher, attempts, passwords, keys, audit })
+        let failed_clients = FailedClients::default();
+        Ok(Self { config, db, publisher, attempts, passwords, keys, audit, failed_clients })
     }
 
     /// Returns the settings.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Returns the publisher of revocations.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
     /// Returns the signing keys.

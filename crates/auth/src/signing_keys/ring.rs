@@ -3,7 +3,7 @@
 use super::algorithm::KeyAlgorithm;
 use super::jwk::{generate_pkcs8, public_jwk};
 use super::key_set::{KeySet, SigningKey};
-use super::schedule::{KeyActivation, KeyPlan, SigningSettings, plan};
+use super::schedule::{KeyActivation, KeyPlan, Rescheduling, SigningSettings, plan};
 use crate::db::{Db, KeyRow};
 use crate::error::BoxError;
 use crate::random::nonce;
@@ -73,8 +73,9 @@ impl KeyRing {
                 tracing::info!(event = "signing_key_made", generation, kid);
             }
         }
-        if let Some(KeyActivation { generation, active_from }) = plan.advance {
-            self.db.activate_signing_key(generation, active_from).await?;
+        if let Some(Rescheduling { generation, before, after }) = plan.reschedule {
+            self.db.reschedule_signing_key(generation, before, after).await?;
+            tracing::info!(event = "signing_key_rescheduled", generation, active_from = after);
         }
         Ok(())
     }

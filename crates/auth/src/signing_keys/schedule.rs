@@ -30,8 +30,8 @@ pub struct KeyPlan {
     pub delete: Vec<u64>,
     /// The key to generate.
     pub create: Option<KeyActivation>,
-    /// The key whose activation is brought forward.
-    pub advance: Option<KeyActivation>,
+    /// The key whose activation is moved.
+    pub reschedule: Option<Rescheduling>,
 }
 
 /// When a key begins to sign.
@@ -39,6 +39,20 @@ pub struct KeyPlan {
 pub struct KeyActivation {
     pub generation: u64,
     pub active_from: u64,
+}
+
+/// A change of the time when a key begins to sign.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rescheduling {
+    pub generation: u64,
+    pub before: u64,
+    pub after: u64,
+}
+
+impl Rescheduling {
+    fn new(row: &KeyRow, after: u64) -> Self {
+        Self { generation: row.generation, before: row.active_from, after }
+    }
 }
 
 /// Returns the role of `key` among `rows`.
@@ -57,10 +71,9 @@ pub fn plan(rows: &[KeyRow], settings: &SigningSettings, now: UnixSeconds) -> Ke
     let mut plan = KeyPlan::default();
     let Some(current) = current(rows, now) else {
         // If all keys lie in the future, a clock was set back.
-        let active_from = now.0;
-        match rows.iter().map(|row| row.generation).min() {
-            Some(generation) => plan.advance = Some(KeyActivation { generation, active_from }),
-            None => plan.create = Some(KeyActivation { generation: 1, active_from }),
+        match rows.iter().min_by_key(|row| row.generation) {
+            Some(first) => plan.reschedule = Some(Rescheduling::new(first, now.0)),
+            None => plan.create = Some(KeyActivation { generation: 1, active_from: now.0 }),
         }
         return plan;
     };
@@ -71,16 +84,21 @@ pub fn plan(rows: &[KeyRow], settings: &SigningSettings, now: UnixSeconds) -> Ke
             plan.delete.push(row.generation);
         }
     }
-    let active_from = match settings.key_seconds {
+    let scheduled = match settings.key_seconds {
         0 => NEVER,
-        seconds => current.active_from.saturating_add(seconds).max(now.0 + PUBLISH_SECONDS),
+        seconds => current.active_from.saturating_add(seconds),
     };
+    let active_from = scheduled.max(now.0 + PUBLISH_SECONDS);
     match rows.iter().find(|row| row.generation > current.generation) {
         Some(next) if next.algorithm != settings.algorithm.name() => {
             plan.delete.push(next.generation);
         }
         Some(next) if active_from < next.active_from => {
-            plan.advance = Some(KeyActivation { generation: next.generation, active_from });
+            plan.reschedule = Some(Rescheduling::new(next, active_from));
+        }
+        // Not by `active_from`, which moves on with the time if the rotation is overdue.
+        Some(next) if scheduled > next.active_from => {
+            plan.reschedule = Some(Rescheduling::new(next, scheduled));
         }
         Some(_) => {}
         None => {
@@ -144,11 +162,13 @@ mod tests {
         check(&two, 10_050, KeyPlan { create: activation(3, 20_050), ..none() });
         let three = [row(1, 50), row(2, 10_050), row(3, 200_000)];
         let end = 10_050 + ACCESS_TOKEN_SECONDS_MAX + LEEWAY_SECONDS;
-        let advance = activation(3, end - 1 + PUBLISH_SECONDS);
-        check(&three, end - 1, KeyPlan { advance, ..none() });
-        let advance = activation(3, end + PUBLISH_SECONDS);
-        check(&three, end, KeyPlan { delete: vec![1], advance, create: None });
-        check(&[row(2, 10_050)], 60, KeyPlan { advance: activation(2, 60), ..none() });
+        let move_to = |generation, before, after| Some(Rescheduling { generation, before, after });
+        let reschedule = move_to(3, 200_000, end - 1 + PUBLISH_SECONDS);
+        check(&three, end - 1, KeyPlan { reschedule, ..none() });
+        let reschedule = move_to(3, 200_000, end + PUBLISH_SECONDS);
+        check(&three, end, KeyPlan { delete: vec![1], reschedule, create: None });
+        let reschedule = move_to(2, 10_050, 60);
+        check(&[row(2, 10_050)], 60, KeyPlan { reschedule, ..none() });
         let manual = settings(KeyAlgorithm::EdDsa, 0);
         let created = plan(&[row(1, 50)], &manual, UnixSeconds(u64::from(u32::MAX)));
         assert_eq!(created.create, activation(2, NEVER));

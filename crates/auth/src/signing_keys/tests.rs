@@ -82,3 +82,28 @@ async fn concurrent_services_share_keys_and_a_new_master_key_replaces_the_old_on
     )
     .await;
 }
+
+#[tokio::test]
+async fn longer_key_life_puts_off_the_scheduled_key() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let scheduled = async |key_seconds: u64, now: u64| {
+                let signing = SigningSettings { key_seconds, ..signing(KeyAlgorithm::EdDsa) };
+                KeyRing::open(Arc::clone(&service.db), signing, after(now)).await.unwrap();
+                let rows = service.db.signing_keys().await.unwrap();
+                assert_eq!(rows.len(), 2);
+                rows[1].active_from - T.0
+            };
+            assert_eq!(scheduled(10_000, 0).await, 10_000);
+            assert_eq!(scheduled(20_000, 10).await, 20_000);
+            assert_eq!(scheduled(10_000, 20).await, 10_000);
+            // Without a schedule, it waits for an operator.
+            assert!(scheduled(0, 30).await > 200_000_000_000);
+            // An overdue key is published before it signs, and then not put off.
+            assert_eq!(scheduled(5_000, 8_000).await, 8_900);
+            assert_eq!(scheduled(5_000, 8_010).await, 8_900);
+        },
+    )
+    .await;
+}

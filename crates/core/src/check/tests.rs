@@ -369,6 +369,7 @@ fn opaque_token_belongs_to_the_provider_of_its_prefix() {
         let record = |iss: &str| TokenRecord {
             sub: "alice".into(),
             iss: Some(iss.into()),
+            asked_at: Some(NOW.0),
             ..TokenRecord::default()
         };
         let other = check.accept_record(0, record("https://b"));
@@ -538,4 +539,22 @@ mod properties {
             prop_assert!(permitted_by(&text).is_none());
         }
     }
+}
+
+/// An edge introspects a token for its own audience; the auth service's record must name it.
+#[test]
+fn opaque_token_is_accepted_for_the_audience_of_its_record_only() {
+    let issuers = r#"[{"issuer":"https://a","audience":"api","introspection":{"url":"https://p/i",
+        "client_id":"edge","client_secret_variable":"STORE_TOKEN","token_prefix":"a_"}}]"#;
+    let policy = policy_with(&[("ISSUERS", issuers)]);
+    with_check(&policy, "POST", "/api/x", "Bearer a_x", |check| {
+        let accepted = |members: &str| {
+            let record = format!(r#"{{"sub":"alice","scope":""{members}}}"#);
+            check.accept_record(0, TokenRecord::decode(&record, "k", None).unwrap()).is_ok()
+        };
+        assert!(accepted(r#","aud":"api""#));
+        assert!(!accepted(r#","aud":"other""#));
+        assert!(!accepted(""), "an audience is required");
+        assert!(accepted(&format!(r#","asked_at":{}"#, NOW.0)));
+    });
 }

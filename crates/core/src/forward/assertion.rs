@@ -56,6 +56,7 @@ impl Assertion {
 mod tests {
     use super::*;
     use crate::config::fixtures::policy_with;
+    use crate::policy::fixtures::issuer;
     use crate::token::record::TokenRecord;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -69,9 +70,13 @@ mod tests {
     fn assertion_states_the_caller_and_its_lifetime() {
         let policy = policy_with(&[("ASSERTION", ASSERTION), ("ASSERTION_KEY", KEY)]);
         let assertion = policy.assertion.unwrap();
-        let record =
-            TokenRecord { sub: "alice".into(), scope: "a".into(), ..TokenRecord::default() };
-        let claims = record.claims("https://issuer.example").unwrap();
+        let record = TokenRecord {
+            sub: "alice".into(),
+            scope: "a".into(),
+            aud: Some("api".into()),
+            ..TokenRecord::default()
+        };
+        let claims = record.claims(&issuer()).unwrap();
         let input = assertion.signing_input(&claims, "id", UnixSeconds(100));
         let parts: Vec<Value> = input
             .split('.')

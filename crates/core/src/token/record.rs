@@ -3,6 +3,7 @@
 
 use super::claims::Claims;
 use crate::json;
+use crate::policy::issuer::Issuer;
 use crate::store::seal::Seal;
 use crate::time::UnixSeconds;
 use serde::Serialize;
@@ -25,6 +26,9 @@ pub struct TokenRecord {
     /// The token's expiry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
+    /// The audience, where the auth service wrote the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aud: Option<String>,
     /// The issuer, where the edge wrote the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
@@ -73,6 +77,7 @@ impl TokenRecord {
             sid: take("sid").ok()?,
             client_id: take("client_id").ok()?,
             scope: take("scope").ok()?.unwrap_or_default(),
+            aud: take("aud").ok()?,
             iss: take("iss").ok()?,
             jti: take("jti").ok()?,
             read_as: take("read_as").ok()?,
@@ -95,6 +100,7 @@ impl TokenRecord {
             client_id: claims.client_id.clone(),
             scope: claims.scope.clone(),
             exp: claims.exp.map(|exp| exp.0),
+            aud: None,
             iss: Some(claims.iss.clone()),
             jti: claims.jti.clone(),
             iat: claims.iat.map(|iat| iat.0),
@@ -104,13 +110,21 @@ impl TokenRecord {
         }
     }
 
-    /// Returns the token's claims for an issuer, or `None` if the record is another issuer's.
-    pub(crate) fn claims(self, issuer: &str) -> Option<Claims> {
-        if self.iss.is_some_and(|iss| iss != issuer) {
+    /// Returns whether the token is for the issuer's audience. A record of the auth service must
+    /// name it. The edge writes a record only after it has checked the audience of the response.
+    pub fn is_for_audience(&self, issuer: &Issuer) -> bool {
+        self.asked_at.is_some() || self.aud.as_deref() == Some(issuer.audience.as_str())
+    }
+
+    /// Returns the token's claims for an issuer. Returns `None` if the record is another issuer's,
+    /// or for another audience.
+    pub(crate) fn claims(self, issuer: &Issuer) -> Option<Claims> {
+        let is_other = self.iss.as_ref().is_some_and(|iss| *iss != issuer.issuer);
+        if is_other || !self.is_for_audience(issuer) {
             return None;
         }
         Some(Claims {
-            iss: issuer.to_owned(),
+            iss: issuer.issuer.clone(),
             sub: self.sub,
             exp: self.exp.map(UnixSeconds),
             nbf: None,
@@ -179,15 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn record_has_claims_for_its_own_issuer_only() {
-        let record = |iss: Option<&str>| TokenRecord {
+    fn record_has_claims_for_its_own_issuer_and_audience_only() {
+        let issuer = crate::policy::fixtures::issuer();
+        let record = |iss: Option<&str>, aud: &str| TokenRecord {
             sub: "alice".into(),
             iss: iss.map(str::to_owned),
+            aud: Some(aud.into()),
             ..TokenRecord::default()
         };
-        let claims = record(None).claims("https://a").unwrap();
-        assert_eq!((claims.iss.as_str(), claims.sub.as_str()), ("https://a", "alice"));
-        assert!(record(Some("https://a")).claims("https://a").is_some());
-        assert!(record(Some("https://b")).claims("https://a").is_none());
+        let claims = record(None, "api").claims(&issuer).unwrap();
+        assert_eq!((claims.iss, claims.sub.as_str()), (issuer.issuer.clone(), "alice"));
+        assert!(record(Some(&issuer.issuer), "api").claims(&issuer).is_some());
+        assert!(record(Some("https://b"), "api").claims(&issuer).is_none());
+        assert!(record(None, "other").claims(&issuer).is_none());
     }
 }

@@ -77,6 +77,10 @@ impl Db {
         for id in self.sessions_over_max(&mut tx, session, sessions_max).await? {
             let selector = SessionSelector::One(&id);
             let ended = self.end_in(&mut tx, selector, "sessions_over_max", now, &revoke).await?;
+            if ended.is_empty() {
+                // It has ended meanwhile.
+                continue;
+            }
             outbox_rows.extend(ended.into_iter().map(|ended| ended.outbox_row));
             let event = Event::new(EventKind::SessionsOverMax, Actor::Service, client);
             events.push(event.user(&session.user_id).session(&id));

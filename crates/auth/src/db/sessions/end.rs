@@ -37,9 +37,17 @@ pub struct RevokedToken<'a> {
     pub expires_at: u64,
 }
 
+/// The result of locking a session.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum SessionLock {
+    Ended,
+    Locked,
+    Unknown,
+}
+
 impl Db {
-    /// Ends sessions. A single session that is over already is revoked in the store again.
-    /// `revoke` returns the commands for the store that follow from the end of a session.
+    /// Ends sessions and returns them. Writes nothing if all of them have ended before. `revoke`
+    /// returns the commands for the store that follow from the end of a session.
     pub async fn end_sessions(
         &self,
         selector: SessionSelector<'_>,
@@ -49,38 +57,64 @@ impl Db {
     ) -> Result<Vec<EndedSession>, sqlx::Error> {
         let mut tx = self.begin().await?;
         let ended = self.end_in(&mut tx, selector, reason, change.now, &revoke).await?;
+        if ended.is_empty() {
+            tx.rollback().await?;
+            return Ok(ended);
+        }
         self.append_events(&mut tx, change.events, change.now).await?;
         tx.commit().await?;
         Ok(ended)
     }
 
-    /// Revokes one access token. Undelivered outbox rows of its session are discarded, since they
-    /// may contain the token's record.
+    /// Revokes one access token. Returns `None`, and writes nothing, if the token was revoked
+    /// before or its session has ended. Undelivered outbox rows of an active session are discarded,
+    /// since they may contain the token's record.
     pub async fn revoke_access_token(
         &self,
         token: &RevokedToken<'_>,
         commands: Vec<Command>,
         change: &AuditedChange<'_>,
-    ) -> Result<OutboxRow, sqlx::Error> {
+    ) -> Result<Option<OutboxRow>, sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Request);
-        sqlx::query(
-            "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES ($1, $2, $3)
+        let inserted = sqlx::query(
+            "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) SELECT $1, $2, $3
+             WHERE NOT EXISTS
+             (SELECT 1 FROM sessions WHERE id = $4 AND revoked_at IS NOT NULL)
              ON CONFLICT (jti) DO NOTHING",
         )
         .bind(token.jti)
         .bind(to_i64(change.now.0))
         .bind(to_i64(token.expires_at))
+        .bind(token.session_id)
         .execute(&mut *tx)
         .await?;
+        let is_new = inserted.rows_affected() == 1;
+        if !is_new || self.lock_session(&mut tx, token.session_id).await? == SessionLock::Ended {
+            tx.rollback().await?;
+            return Ok(None);
+        }
         self.discard_outbox_rows(&mut tx, token.session_id).await?;
         let row = self.enqueue(&mut tx, token.jti, commands, change.now).await?;
         self.append_events(&mut tx, change.events, change.now).await?;
         tx.commit().await?;
-        Ok(row)
+        Ok(Some(row))
     }
 
-    /// Ends sessions in the transaction of another change.
+    /// Locks the row of an active session, so that it can't end before the transaction does.
+    async fn lock_session(&self, tx: &mut Tx, id: &str) -> Result<SessionLock, sqlx::Error> {
+        self.count(Purpose::Request);
+        let update = "UPDATE sessions SET revoked_at = NULL WHERE id = $1 AND revoked_at IS NULL";
+        if sqlx::query(update).bind(id).execute(&mut **tx).await?.rows_affected() == 1 {
+            return Ok(SessionLock::Locked);
+        }
+        self.count(Purpose::Request);
+        let row = sqlx::query("SELECT id FROM sessions WHERE id = $1").bind(id);
+        let row = row.fetch_optional(&mut **tx).await?;
+        Ok(row.map_or(SessionLock::Unknown, |_| SessionLock::Ended))
+    }
+
+    /// Ends active sessions in the transaction of another change, and returns them.
     pub(crate) async fn end_in(
         &self,
         tx: &mut Tx,
@@ -93,8 +127,8 @@ impl Db {
         let rows = match selector {
             SessionSelector::One(id) => {
                 let update = sqlx::query(
-                    "UPDATE sessions SET revoked_at = COALESCE(revoked_at, $1),
-                     revoked_why = COALESCE(revoked_why, $2) WHERE id = $3 RETURNING id, user_id",
+                    "UPDATE sessions SET revoked_at = $1, revoked_why = $2
+                     WHERE id = $3 AND revoked_at IS NULL RETURNING id, user_id",
                 );
                 update.bind(to_i64(now.0)).bind(reason).bind(id).fetch_all(&mut **tx).await?
             }

@@ -137,16 +137,18 @@ impl Db {
         let selector = SessionSelector::One(&session.id);
         let ended =
             self.end_in(&mut tx, selector, "refresh_token_reused", request.now, &revoke).await?;
+        let Some(ended) = ended.into_iter().next() else {
+            // A concurrent request has ended it.
+            tx.rollback().await?;
+            return Ok(Rotation::Ended);
+        };
         let event = Event::new(EventKind::RefreshTokenReused, Actor::User, request.client);
         let age = request.now.0.saturating_sub(spent_at);
         let event = event.user(&session.user_id).session(&session.id);
         let events = vec![event.detail(format!("spent {age} s before"))];
         self.append_events(&mut tx, &events, request.now).await?;
         tx.commit().await?;
-        Ok(match ended.into_iter().next() {
-            Some(session) => Rotation::Reused { session, events },
-            None => Rotation::Ended,
-        })
+        Ok(Rotation::Reused { session: ended, events })
     }
 
     /// Returns a refresh token with its session, its user's state and the number of recent

@@ -1,6 +1,6 @@
 //! Revocations.
 
-use crate::audit::ClientInfo;
+use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::config::AccessTokenFormat;
 use crate::db::{AuditedChange, EndedSession};
 use crate::outbox::Delivery;
@@ -187,6 +187,95 @@ async fn undelivered_record_is_discarded_when_the_token_is_revoked() {
             let outbox = service.outbox().await;
             assert!(!outbox.iter().any(|row| row.contains(&record)), "{outbox:?}");
             assert!(outbox.iter().any(|row| row.contains("pc:revoked:jti:")), "{outbox:?}");
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn repeated_revocations_write_nothing() {
+    for format in [AccessTokenFormat::Jwt, AccessTokenFormat::Opaque] {
+        on_each_database(
+            |config| config.access_token_format = format,
+            async |service: TestService| {
+                service.add("alice").await;
+                let ended = service.login("alice", T).await;
+                let live = service.login("alice", T).await;
+                let (sessions, client) = (&service.sessions, ClientInfo::default());
+                let revoke =
+                    async |token: &str| sessions.revoke(token, None, &client, after(1)).await;
+                let all = async || {
+                    [
+                        sessions.logout(&ended.refresh_token, &client, after(1)).await,
+                        sessions.logout_bearer(&ended.access_token, &client, after(1)).await,
+                        revoke(&ended.refresh_token).await,
+                        revoke(&ended.access_token).await,
+                        revoke(&live.access_token).await,
+                    ]
+                };
+                assert_eq!(all().await, [Ok(Delivery::Pending); 5]);
+                let written = async || {
+                    let audit = service.db.query_number("SELECT COUNT(*) FROM audit").await;
+                    (audit.unwrap(), service.outbox().await)
+                };
+                let once = written().await;
+                // The store is unreachable, and the response says so each time.
+                for _ in 0..20 {
+                    assert_eq!(all().await, [Ok(Delivery::Pending); 5]);
+                }
+                assert_eq!(written().await, once, "{format:?}");
+                assert_eq!(service.audited("logout").await, 1);
+                assert_eq!(service.audited("token_revoked").await, 1);
+                service.db.query_number("DELETE FROM outbox RETURNING 1").await.unwrap();
+                assert_eq!(all().await, [Ok(Delivery::Done); 5], "the store has it");
+                assert!(service.outbox().await.is_empty());
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn disabling_a_disabled_user_writes_nothing() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let user = service.add("alice").await;
+            let revoke =
+                |ended: &EndedSession| service.publisher.commands().session_ended(ended, T);
+            for (disabled, kind) in [
+                (true, EventKind::UserDisabled),
+                (true, EventKind::UserDisabled),
+                (false, EventKind::UserEnabled),
+                (false, EventKind::UserEnabled),
+            ] {
+                let events = [Event::new(kind, Actor::Operator, &ClientInfo::default())];
+                let change = AuditedChange { now: T, events: &events };
+                let commands = service.publisher.commands().user_disabled(&user.id);
+                let set = service.db.set_disabled(&user.id, disabled, commands, &change, revoke);
+                set.await.unwrap();
+            }
+            let counts =
+                (service.audited("user_disabled").await, service.audited("user_enabled").await);
+            assert_eq!(counts, (1, 1));
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn revoked_token_keeps_the_undelivered_end_of_its_session() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            service.add("alice").await;
+            let (tokens, client) = (service.login("alice", T).await, ClientInfo::default());
+            service.sessions.logout(&tokens.refresh_token, &client, after(1)).await.unwrap();
+            service.sessions.revoke(&tokens.access_token, None, &client, after(2)).await.unwrap();
+            let outbox = service.outbox().await;
+            assert!(outbox.iter().any(|row| row.contains("pc:revoked:sid:")), "{outbox:?}");
+            let record = format!("[\"DEL\",\"pc:token:{}\"]", token_hash(&tokens.access_token));
+            assert!(outbox.iter().any(|row| row.contains(&record)), "{outbox:?}");
         },
     )
     .await;

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::fixtures::{error_names, policy, policy_with};
 use crate::forward::permit::{Degraded, Target};
 use crate::policy::Policy;
+use crate::policy::fixtures::issuer;
 use crate::store::keys::StoreKeys;
 use crate::token::record::TokenRecord;
 use crate::token::verified::VerifiedToken;
@@ -15,10 +16,11 @@ fn verified(subject: &str) -> Option<Rc<VerifiedToken>> {
         sub: subject.into(),
         scope: "a b".into(),
         sid: Some("sid".into()),
+        aud: Some("api".into()),
         others: serde_json::from_str(r#"{"tenant":"acme","roles":["a","b"]}"#).unwrap(),
         ..TokenRecord::default()
     };
-    let claims = record.claims("https://issuer.example").unwrap();
+    let claims = record.claims(&issuer()).unwrap();
     let keys = StoreKeys::new(StoreKeys::PREFIX);
     Some(Rc::new(VerifiedToken::new(&keys, TokenHash::of("token"), 0, claims)))
 }
