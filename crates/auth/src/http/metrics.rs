@@ -1,28 +1,46 @@
 //! The metrics and the readiness of the service.
 
 use super::edge_metrics;
-use super::state::SharedState;
+use super::state::{AppState, SharedState};
 use crate::clock::now;
 use crate::problem::Problem;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use prometheus::{Encoder as _, TextEncoder};
 
-/// Answers whether the database is available.
-pub async fn ready(State(state): SharedState) -> Result<&'static str, Problem> {
-    state.db.ping().await?;
-    Ok("ready\n")
+/// Answers whether the service takes requests and the database is available.
+pub async fn ready(State(state): SharedState) -> (StatusCode, &'static str) {
+    if *state.stopping.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match state.db.ping().await {
+        Ok(()) => (StatusCode::OK, "ready\n"),
+        Err(error) => {
+            tracing::warn!(event = "database_failed", %error);
+            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n")
+        }
+    }
 }
 
 /// Returns the metrics of this service, and those that the edge has written to the store.
-pub async fn metrics(State(state): SharedState) -> Result<Response, Problem> {
+pub async fn metrics(State(state): SharedState) -> Response {
+    match encode(&state).await {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(problem) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", problem.code())).into_response()
+        }
+    }
+}
+
+async fn encode(state: &AppState) -> Result<Vec<u8>, Problem> {
     let backlog = state.db.outbox_backlog().await?;
     let gauges = &state.gauges;
     gauges.outbox_rows.set(backlog.rows);
     let now = i64::try_from(now().0).unwrap_or(i64::MAX);
     let age = backlog.oldest_created_at.map_or(0, |oldest| (now - oldest).max(0));
     gauges.outbox_age_seconds.set(age);
+    gauges.log_lines_lost.set(i64::try_from(state.log.dropped()).unwrap_or(i64::MAX));
     state.db.measure_pool(&gauges.connections, &gauges.connections_idle);
     let mut text = Vec::new();
     TextEncoder::new()
@@ -31,5 +49,5 @@ pub async fn metrics(State(state): SharedState) -> Result<Response, Problem> {
     let prefix = &state.sessions.config().store.key_prefix;
     let key = portcullis_core::StoreKeys::new(prefix).metrics();
     text.extend(edge_metrics::fetch(&state.store, &key).await.into_bytes());
-    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+    Ok(text)
 }
