@@ -75,7 +75,13 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         signal(SignalKind::hangup())?,
     );
     let (address, admin_address) = (socket.local_addr()?, admin_socket.local_addr()?);
-    tracing::info!(event = "listening", %address, %admin_address, tls = settings.tls.is_some());
+    let (tls, loopback) = (settings.tls.is_some(), address.ip().is_loopback());
+    tracing::info!(event = "listening", %address, %admin_address, tls, loopback);
+    if !tls && !loopback {
+        let advice = "passwords and tokens go unencrypted: give AUTH_TLS_CERT_FILE, or put a proxy \
+                      with TLS before the auth service";
+        tracing::warn!(event = "plain_http_beyond_loopback", advice);
+    }
     let (stop, stopping) = watch::channel(false);
     let (tls_sender, tls) = watch::channel(settings.tls.clone());
     let state = Arc::new(AppState {

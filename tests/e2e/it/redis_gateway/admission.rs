@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 async fn silent_connections_do_not_keep_clients_out() {
     let redis = Redis::start(&[]);
     let gateway = Gateway::start(&redis.url(), &[("GATEWAY_CONNECTIONS_MAX", "16")]);
-    gateway.ready().await;
     let ping = format!("{}/ping", gateway.url);
     let client = [127, 0, 1, 1];
     assert_eq!(silent::get_from(&ping, client, TOKEN).await, Ok(200));
@@ -25,6 +24,11 @@ async fn silent_connections_do_not_keep_clients_out() {
     assert_eq!(silent::get_from(&ping, [127, 0, 2, 1], TOKEN).await, Ok(200), "a new client");
     let ready = format!("{}/readyz", gateway.admin_url);
     assert_eq!(silent::get_from(&ready, client, TOKEN).await, Ok(200), "the operator");
+    let metrics = get(&format!("{}/metrics", gateway.admin_url)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let name = "portcullis_redis_gateway_connections_evicted_total ";
+    let evicted = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    assert!(evicted.parse::<u64>().unwrap() >= 100, "{evicted}");
     let closed = silent::closed_after(&mut all).await;
     assert!(closed < Duration::from_secs(12), "{closed:?}");
 }
@@ -66,7 +70,6 @@ async fn drain_ends_at_its_deadline() {
     let redis = Redis::start(&[]);
     let settings = [("GATEWAY_DRAIN_SECONDS", "2"), ("GATEWAY_DEADLINE_MS", "60000")];
     let mut gateway = Gateway::start(&redis.url(), &settings);
-    gateway.ready().await;
     let url = gateway.url.clone();
     let wait = json!([
         "EVAL",
