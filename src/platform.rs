@@ -11,5 +11,6 @@ pub mod environment;
 pub mod executor;
 pub mod http;
 pub mod log;
+mod now;
 pub mod protocol;
 pub mod socket;

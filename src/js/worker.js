@@ -161,7 +161,7 @@ export class RequestTask {
       case 'decorate': return decorate(this.forwarded(), end.ownsCors, end.fields);
       case 'pass': return this.forwarded();
       case 'failed': {
-        console.error(JSON.stringify({ level: 'error', event: end.event, request_id: this.requestId }));
+        logError({ event: end.event, request_id: this.requestId });
         const { status, fields, body } = internalError(this.requestId);
         return respond(status, fields, body);
       }
@@ -253,9 +253,17 @@ function never(/** @type {never} */ value) {
  */
 function panicked(error, requestId) {
   const place = String(error?.stack ?? '').split('\n').slice(1, 8).map((line) => line.trim()).join(', ');
-  const line = { level: 'error', event: 'panicked', request_id: requestId, fault: String(error?.name), place };
-  console.error(JSON.stringify(line));
+  logError({ event: 'panicked', request_id: requestId, fault: String(error?.name), place });
   return internalError(requestId);
+}
+
+/**
+ * Writes a line to the log, in the format of platform/log.rs.
+ * @param {{ event: string, [name: string]: string }} members
+ */
+function logError(members) {
+  const line = { time: new Date().toISOString(), level: 'error', program: 'edge', ...members };
+  console.error(JSON.stringify(line));
 }
 
 /** @returns {Respond} */

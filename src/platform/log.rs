@@ -1,5 +1,7 @@
-//! The log: one line of JSON an event.
+//! The log: one line of JSON an event, in the format that all three programs share.
 
+use super::now::now_ms;
+use portcullis_core::UnixMillis;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -27,7 +29,10 @@ impl Level {
 impl Line {
     /// Begins the line of an event.
     pub fn new(level: Level, event: &str) -> Self {
-        Self(format!(r#"{{"level":"{}","event":"{event}""#, level.name()))
+        let (time, level) = (UnixMillis(now_ms()), level.name());
+        let line =
+            format!(r#"{{"time":"{time}","level":"{level}","program":"edge","event":"{event}""#);
+        Self(line)
     }
 
     /// Adds a text, unless it is empty.

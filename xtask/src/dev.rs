@@ -20,6 +20,12 @@ pub struct Options {
     /// Port of the redis gateway.
     #[arg(long, default_value_t = 8379)]
     gateway_port: u16,
+    /// Port of the redis gateway's readiness and metrics.
+    #[arg(long, default_value_t = 9379)]
+    gateway_admin_port: u16,
+    /// Port of the auth service's readiness and metrics.
+    #[arg(long, default_value_t = 9788)]
+    auth_admin_port: u16,
     /// Port of the auth service.
     #[arg(long, default_value_t = 8788)]
     auth_port: u16,
@@ -48,6 +54,8 @@ pub fn run(options: &Options) -> Result<()> {
         options.auth_port,
         options.redis_port,
         options.upstream_port,
+        options.gateway_admin_port,
+        options.auth_admin_port,
     ];
     let plan = Plan {
         engine: Engine::Wrangler,
@@ -81,7 +89,9 @@ fn check_ports(options: &Options) -> Result<()> {
     let wanted = [
         ("--port", options.port),
         ("--gateway-port", options.gateway_port),
+        ("--gateway-admin-port", options.gateway_admin_port),
         ("--auth-port", options.auth_port),
+        ("--auth-admin-port", options.auth_admin_port),
         ("--redis-port", options.redis_port),
         ("--upstream-port", options.upstream_port),
     ];
@@ -142,8 +152,8 @@ fn welcome(plan: &Plan, elapsed: Duration) -> String {
 Portcullis is up after {seconds:.1} s. Ctrl-C stops it.
 
   edge      {edge}
-  auth      {auth}
-  gateway   {gateway}
+  auth      {auth} (metrics at {auth_admin}/metrics)
+  gateway   {gateway} (metrics at {gateway_admin}/metrics)
   redis     {redis}
   upstream  {upstream}
   files     {folder} (logs in log/)
@@ -163,7 +173,9 @@ Paste, in another terminal:
 "#,
         seconds = elapsed.as_secs_f32(),
         auth = plan.auth_url(),
+        auth_admin = plan.auth_admin_url(),
         gateway = plan.store_url(),
+        gateway_admin = plan.gateway_admin_url(),
         redis = plan.redis_address(),
         upstream = plan.upstream_url(),
         config = plan.auth_config().display(),

@@ -154,6 +154,28 @@ pub struct ServeArgs {
     /// Address and port to listen on [default: 127.0.0.1:8788]
     #[arg(long, env = "AUTH_LISTEN")]
     pub listen: Option<String>,
+    /// Address and port for readiness and metrics, without authentication [default: 127.0.0.1:9788]
+    #[arg(long, env = "AUTH_ADMIN_LISTEN")]
+    pub admin_listen: Option<String>,
+    /// Most client connections at once, 1 to 1000000; further ones are closed [default: 1024]
+    #[arg(long, env = "AUTH_CONNECTIONS_MAX")]
+    pub connections_max: Option<String>,
+    /// Most connections of one network (a /24 or a /64) that have not authenticated, 1 to
+    /// 1000000; loopback has no such limit [default: a quarter of AUTH_CONNECTIONS_MAX]
+    #[arg(long, env = "AUTH_CONNECTIONS_PER_NETWORK")]
+    pub connections_per_network: Option<String>,
+    /// Timeout for an idle client connection, in seconds, 1 to 3600 [default: 75]
+    #[arg(long, env = "AUTH_IDLE_SECONDS")]
+    pub idle_seconds: Option<String>,
+    /// How long requests in progress may take after SIGTERM, in seconds, 1 to 600 [default: 15]
+    #[arg(long, env = "AUTH_DRAIN_SECONDS")]
+    pub drain_seconds: Option<String>,
+    /// The service's own certificate chain in PEM, for HTTPS. SIGHUP reloads it.
+    #[arg(long, env = "AUTH_TLS_CERT_FILE")]
+    pub tls_cert_file: Option<String>,
+    /// Its private key in PEM.
+    #[arg(long, env = "AUTH_TLS_KEY_FILE")]
+    pub tls_key_file: Option<String>,
     /// The aud of every access token. Required.
     #[arg(long, env = "AUDIENCE")]
     pub audience: Option<String>,

@@ -10,6 +10,7 @@ mod log;
 mod metrics;
 mod oauth;
 mod response;
+mod router;
 mod server;
 mod state;
 

@@ -29,11 +29,12 @@ use cli::{Action, SessionsAction, UserAction};
 use config::{ConfigError, SettingsReader};
 use db::{Db, Migrate};
 use error::BoxError;
+use portcullis_server::Log;
 use std::process::ExitCode;
 
 /// Runs a command and logs why it failed. Exits with 2 if the configuration is invalid.
-pub async fn run(cli: &Cli) -> ExitCode {
-    match dispatch(cli).await {
+pub async fn run(cli: &Cli, log: Log) -> ExitCode {
+    match dispatch(cli, log).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Misconfigured(errors)) => {
             for error in errors {
@@ -60,7 +61,7 @@ impl<E: Into<BoxError>> From<E> for Failure {
     }
 }
 
-async fn dispatch(cli: &Cli) -> Result<(), Failure> {
+async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
     let environment = |name: &str| std::env::var(name).ok();
     let mut reader = SettingsReader::new(&environment, cli.file.as_deref());
     let url = reader.database_url(&cli.shared);
@@ -73,7 +74,7 @@ async fn dispatch(cli: &Cli) -> Result<(), Failure> {
     let store = match &cli.action {
         Action::Serve(serve) => {
             return match (reader.serve(&cli.shared, serve), reader.errors.is_empty()) {
-                (Some(config), true) => Ok(http::serve(config).await?),
+                (Some(config), true) => Ok(http::serve(config, log).await?),
                 _ => Err(Failure::Misconfigured(reader.errors)),
             };
         }

@@ -2,14 +2,13 @@
 
 use clap::Parser as _;
 use portcullis_auth::Cli;
+use portcullis_server::Log;
 use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .json()
-        .with_span_list(false)
-        .with_max_level(tracing::Level::INFO)
-        .init();
-    portcullis_auth::run(&Cli::parse()).await
+    let log = Log::start("auth");
+    let code = portcullis_auth::run(&Cli::parse(), log.clone()).await;
+    log.finish();
+    code
 }

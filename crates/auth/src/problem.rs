@@ -1,4 +1,5 @@
-//! The errors of requests. A [`Problem`] becomes a response here and nowhere else.
+//! The errors of requests. A [`Problem`] becomes a response here and nowhere else: a handler returns
+//! one, and [`finish`] writes its body, which has the request's id.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -144,6 +145,10 @@ impl Problem {
 
     /// Returns the error response of RFC 6749 section 5.2, for the OAuth endpoints.
     pub fn into_oauth_response(self) -> Response {
+        Rejection { problem: self, format: Format::OAuth }.into_response()
+    }
+
+    fn oauth_response(self, request_id: &str) -> Response {
         let (status, code, description) = self.parts();
         let (status, error) = match self {
             Self::ClientMismatch
@@ -157,25 +162,17 @@ impl Problem {
             Self::DatabaseUnavailable | Self::Overloaded => (status, "temporarily_unavailable"),
             _ => (status, "server_error"),
         };
-        let body = json!({ "error": error, "error_description": description, "code": code });
-        let mut response =
-            (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
-        self.set_retry_after(status, &mut response);
-        response
+        let body = json!({
+            "error": error,
+            "error_description": description,
+            "code": code,
+            "request_id": request_id,
+        });
+        (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
     }
 
-    fn set_retry_after(self, status: StatusCode, response: &mut Response) {
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if let Self::LoginThrottled { seconds } = self {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    /// Returns the response of RFC 9457.
+    fn problem_response(self, request_id: &str) -> Response {
         let (status, code, detail) = self.parts();
         let body = json!({
             "type": "about:blank",
@@ -183,13 +180,13 @@ impl IntoResponse for Problem {
             "status": status.as_u16(),
             "detail": detail,
             "code": code,
+            "request_id": request_id,
         });
         let fields = [
             (header::CONTENT_TYPE, "application/problem+json"),
             (header::CACHE_CONTROL, "no-store"),
         ];
         let mut response = (status, fields, body.to_string()).into_response();
-        self.set_retry_after(status, &mut response);
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match self {
                 Self::AccessTokenInvalid => "Bearer error=\"invalid_token\"",
@@ -202,6 +199,66 @@ impl IntoResponse for Problem {
         }
         response
     }
+
+    fn set_headers(self, response: &mut Response) {
+        let status = response.status();
+        let headers = response.headers_mut();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Self::LoginThrottled { seconds } = self {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        // The rest of the body is not read.
+        if matches!(self, Self::BodyTooLarge | Self::BodyTooSlow) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// A problem on its way to [`finish`].
+#[derive(Clone, Copy)]
+struct Rejection {
+    problem: Problem,
+    format: Format,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    OAuth,
+    Problem,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        Rejection { problem: self, format: Format::Problem }.into_response()
+    }
+}
+
+impl IntoResponse for Rejection {
+    /// Returns a response without a body, since only [`finish`] knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = self.problem.parts().0.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the body of a handler's problem, if the response is one. Returns its stable code, too.
+pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<&'static str>) {
+    let Some(Rejection { problem, format }) = response.extensions_mut().remove() else {
+        return (response, None);
+    };
+    let mut finished = match format {
+        Format::OAuth => problem.oauth_response(request_id),
+        Format::Problem => problem.problem_response(request_id),
+    };
+    problem.set_headers(&mut finished);
+    // A router adds `Allow` to what its handler returned.
+    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+        finished.headers_mut().insert(header::ALLOW, allow);
+    }
+    (finished, Some(problem.code()))
 }
 
 impl From<sqlx::Error> for Problem {

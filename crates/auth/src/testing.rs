@@ -3,7 +3,7 @@
 
 use crate::accounts::{IntrospectionClients, LoginAttemptLimits, hash_password};
 use crate::audit::ClientInfo;
-use crate::config::{AccessTokenFormat, Config, StoreSettings};
+use crate::config::{AccessTokenFormat, CertificateFiles, Config, ServerSettings, StoreSettings};
 use crate::db::{Db, Migrate, User};
 use crate::outbox::Publisher;
 use crate::problem::Problem;
@@ -12,6 +12,7 @@ use crate::sessions::{Sessions, Tokens};
 use crate::signing_keys::{KeyAlgorithm, KeyRing, SigningSettings};
 use crate::store::Store;
 use portcullis_core::{Seal, StoreKeys, UnixSeconds};
+use portcullis_server::Bounds;
 use std::sync::Arc;
 
 /// A service on a database of its own.
@@ -35,7 +36,13 @@ pub fn signing(algorithm: KeyAlgorithm) -> SigningSettings {
 
 fn config(url: &str) -> Config {
     Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        server: ServerSettings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            admin_listen: "127.0.0.1:0".parse().unwrap(),
+            bounds: Bounds::ADMIN,
+            certificate_files: CertificateFiles::default(),
+            tls: None,
+        },
         database_url: url.to_owned(),
         store: StoreSettings {
             issuer: "https://a.example".into(),

@@ -169,7 +169,7 @@ pub use secret::Secret;
 pub use store::address::StoreAddress;
 pub use store::keys::StoreKeys;
 pub use store::seal::Seal;
-pub use time::UnixSeconds;
+pub use time::{UnixMillis, UnixSeconds};
 pub use token::bearer::Token;
 pub use token::introspection::IntrospectionRequest;
 pub use token::jwt::UnverifiedJwt;

@@ -10,18 +10,20 @@ pub use reloadable::Reloadable;
 pub use settings::Settings;
 
 use crate::redis_url::{Deployment, ExtraOptions, Secret};
+use portcullis_server::Bounds;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The validated configuration.
 pub struct Config {
     pub listen: SocketAddr,
+    /// For readiness and metrics.
+    pub admin_listen: SocketAddr,
+    pub bounds: Bounds,
     pub deployment: Deployment,
     /// How long Redis may take for one request.
     pub timeout: Duration,
-    pub connections_max: usize,
     pub streams_max: usize,
-    pub idle: Duration,
     pub redis_connections: usize,
     pub threads: usize,
     pub reloadable: Reloadable,
@@ -49,7 +51,12 @@ impl Config {
         let connections_max =
             number(&settings.connections_max, 1, 1_000_000, ConfigError::Connections);
         let streams_max = number(&settings.streams_max, 0, 100_000, ConfigError::Streams);
+        let anonymous_per_network_max = match &settings.connections_per_network {
+            Some(text) => number(text, 1, 1_000_000, ConfigError::ConnectionsPerNetwork),
+            None => connections_max.div_ceil(4),
+        };
         let idle_seconds = number(&settings.idle_seconds, 1, 3600, ConfigError::Idle);
+        let drain_seconds = number(&settings.drain_seconds, 1, 600, ConfigError::Drain);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = match &settings.threads {
             Some(text) => number(text, 1, 256, ConfigError::Threads),
@@ -59,10 +66,15 @@ impl Config {
             Some(text) => number(text, 1, 64, ConfigError::RedisConnections),
             None => 2 * cores.min(32),
         };
-        let listen = settings.listen.parse().ok();
-        if listen.is_none() {
-            errors.push(ConfigError::Listen);
-        }
+        let mut address = |text: &str, error: ConfigError| {
+            let address = text.parse().ok();
+            if address.is_none() {
+                errors.push(error);
+            }
+            address
+        };
+        let listen = address(&settings.listen, ConfigError::Listen);
+        let admin_listen = address(&settings.admin_listen, ConfigError::AdminListen);
         let extra = ExtraOptions {
             tls: tls::client_config(settings, &mut errors),
             sentinel_username: settings.redis_sentinel_username.clone(),
@@ -75,22 +87,42 @@ impl Config {
             errors.push(ConfigError::RedisUrl);
         }
         let reloadable = Reloadable::check(settings, lookup).map_err(|more| errors.extend(more));
-        match (listen, deployment, reloadable) {
-            (Some(listen), Some(deployment), Ok(reloadable)) if errors.is_empty() => Ok(Self {
-                listen,
-                deployment,
-                timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(1)),
-                connections_max,
-                streams_max,
-                idle: Duration::from_secs(u64::try_from(idle_seconds).unwrap_or(1)),
-                redis_connections,
-                threads,
-                reloadable,
-            }),
+        let bounds = Bounds {
+            connections_max,
+            anonymous_per_network_max,
+            idle: seconds(idle_seconds),
+            drain: seconds(drain_seconds),
+            head_bytes_max: HEAD_BYTES_MAX,
+            headers_max: HEADERS_MAX,
+        };
+        match (listen, admin_listen, deployment, reloadable) {
+            (Some(listen), Some(admin_listen), Some(deployment), Ok(reloadable))
+                if errors.is_empty() =>
+            {
+                Ok(Self {
+                    listen,
+                    admin_listen,
+                    bounds,
+                    deployment,
+                    timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(1)),
+                    streams_max,
+                    redis_connections,
+                    threads,
+                    reloadable,
+                })
+            }
             _ => Err(errors),
         }
     }
 }
+
+fn seconds(number: usize) -> Duration {
+    Duration::from_secs(u64::try_from(number).unwrap_or(1))
+}
+
+const HEADERS_MAX: usize = 64;
+/// Large, because a path may contain a whole command.
+const HEAD_BYTES_MAX: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -15,22 +15,35 @@ use gateway::REQUEST_ID;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use portcullis_server::{Connection, elapsed_ms};
 use redis_rest::CommandError;
 use response::{ResponseBody, error, set_header, text};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Serves one request, counts it, and logs it without keys or values.
-pub async fn serve(gateway: Arc<Gateway>, request: Request<Incoming>) -> Response<ResponseBody> {
-    if let Some(probe) = Probe::of(request.uri().path()) {
-        return serve_probe(&gateway, probe).await;
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    connection: Connection,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    match Probe::of(request.uri().path()) {
+        Some(Probe::Health) => return text(StatusCode::OK, "ok\n"),
+        Some(Probe::Metrics | Probe::Ready) => {
+            let advice = "this is served on GATEWAY_ADMIN_LISTEN alone\n";
+            return text(StatusCode::NOT_FOUND, advice);
+        }
+        None => {}
     }
     let endpoint = Endpoint::of(request.uri().path());
     let started = Instant::now();
     let request_id = gateway.request_id(request.headers());
     let Outcome { mut response, token, commands } =
-        serve_endpoint(&gateway, endpoint, request).await;
+        serve_endpoint(&gateway, endpoint, &connection, request).await;
     let status = response.status();
+    if !connection.is_authenticated() {
+        set_header(response.headers_mut(), header::CONNECTION, "close");
+    }
     if status.is_client_error() || status.is_server_error() {
         set_header(response.headers_mut(), REQUEST_ID, &request_id);
     }
@@ -39,19 +52,32 @@ pub async fn serve(gateway: Arc<Gateway>, request: Request<Incoming>) -> Respons
     }
     gateway.metrics.requests.with_label_values(&[endpoint.name(), status.as_str()]).inc();
     gateway.metrics.seconds.observe(started.elapsed().as_secs_f64());
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let (endpoint, status) = (endpoint.name(), status.as_u16());
-    tracing::info!(event = "request", request_id, endpoint, token, commands, status, micros);
+    let (endpoint, status, ms) = (endpoint.name(), status.as_u16(), elapsed_ms(started));
+    if status < 500 {
+        tracing::info!(event = "request", request_id, endpoint, token, commands, status, ms);
+    } else {
+        tracing::warn!(event = "request", request_id, endpoint, token, commands, status, ms);
+    }
     response
 }
 
-async fn serve_probe(gateway: &Gateway, probe: Probe) -> Response<ResponseBody> {
+/// Serves a request of the operator.
+pub async fn serve_admin(
+    gateway: Arc<Gateway>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let Some(probe) = Probe::of(request.uri().path()) else {
+        return text(StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n");
+    };
     match probe {
         Probe::Health => text(StatusCode::OK, "ok\n"),
         Probe::Metrics => match gateway.metrics.text() {
             Some(metrics) => text(StatusCode::OK, metrics),
             None => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be written\n"),
         },
+        Probe::Ready if *gateway.stopping.borrow() => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        }
         Probe::Ready if gateway.backend.is_ready().await => text(StatusCode::OK, "ready\n"),
         Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n"),
     }
@@ -76,6 +102,7 @@ impl Outcome {
 async fn serve_endpoint(
     gateway: &Gateway,
     endpoint: Endpoint,
+    connection: &Connection,
     request: Request<Incoming>,
 ) -> Outcome {
     let reloadable = Arc::clone(&gateway.reloadable.borrow());
@@ -83,6 +110,7 @@ async fn serve_endpoint(
         let text = "WRONGPASS invalid or missing auth token; send Authorization: Bearer";
         return Outcome::rejected(None, error(StatusCode::UNAUTHORIZED, text));
     };
+    connection.authenticate();
     if let Some(response) = method_not_allowed(endpoint, request.method()) {
         return Outcome::rejected(Some(token), response);
     }

@@ -1,15 +1,13 @@
 //! The redis gateway: serves the Upstash REST protocol in front of a Redis.
 //!
-//! A request passes [`listen`] (its connection), [`http`] (authentication and endpoints),
-//! [`request`] (its commands), [`command`] and [`token`] (permissions), [`script`] (rewrites of
-//! scripts) and [`backend`] (Redis). [`stream`] serves event streams.
+//! A request passes [`portcullis_server`] (its connection), [`http`] (authentication and
+//! endpoints), [`request`] (its commands), [`command`] and [`token`] (permissions), [`script`]
+//! (rewrites of scripts) and [`backend`] (Redis). [`stream`] serves event streams.
 
 mod backend;
 mod command;
 mod config;
 mod http;
-mod listen;
-mod log;
 mod metrics;
 mod redis_url;
 mod request;
@@ -21,26 +19,17 @@ use backend::Backend;
 use clap::Parser as _;
 use config::{Config, ConfigError, Reloadable, Settings};
 use http::Gateway;
-use listen::Bounds;
-use log::Log;
 use metrics::Metrics;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use portcullis_server::{Bounds, Listener, ListenerMetrics, Log, bind, raise_file_limit};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
 fn main() -> ExitCode {
-    let log = Log::start();
-    tracing_subscriber::fmt()
-        .json()
-        .with_current_span(false)
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(log.clone())
-        .init();
+    let log = Log::start("redis-gateway");
     // Several dependencies enable a provider. The choice must not depend on features of other
     // crates.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -76,10 +65,10 @@ async fn serve(
     settings: Settings,
     log: Log,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    raise_file_limit(config.connections_max, config.streams_max);
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
+    // A stream also has a connection to Redis.
+    let others = config.streams_max.saturating_add(OTHER_FILES);
+    raise_file_limit(config.bounds.connections_max, others, "GATEWAY_CONNECTIONS_MAX");
+    let (socket, admin_socket) = (bind(config.listen).await?, bind(config.admin_listen).await?);
     let (mut terminate, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -92,10 +81,11 @@ async fn serve(
         config.timeout,
         Arc::clone(&metrics),
     );
-    let address = listener.local_addr()?;
+    let (address, admin_address) = (socket.local_addr()?, admin_socket.local_addr()?);
     let (tls, loopback) = (config.reloadable.tls.is_some(), address.ip().is_loopback());
     let tokens: Vec<&str> = config.reloadable.tokens.names().collect();
-    tracing::info!(event = "listening", %address, tls, loopback, tokens = tokens.join(","));
+    let tokens = tokens.join(",");
+    tracing::info!(event = "listening", %address, %admin_address, tls, loopback, tokens);
     if !tls && !loopback {
         let advice = "tokens and values go unencrypted: give GATEWAY_TLS_CERT_FILE, or put a proxy \
                       with TLS before the redis gateway";
@@ -106,7 +96,7 @@ async fn serve(
     let gateway = Arc::new(Gateway {
         backend,
         reloadable: reloadable.clone(),
-        metrics,
+        metrics: Arc::clone(&metrics),
         scripts: script::Scripts::default(),
         timeout: config.timeout,
         streams: Arc::new(Semaphore::new(config.streams_max)),
@@ -116,12 +106,33 @@ async fn serve(
         writes: AtomicU64::new(0),
         requests: AtomicU64::new(0),
     });
-    let bounds = Bounds { connections_max: config.connections_max, idle: config.idle };
-    let server = listen::listen(listener, gateway, bounds, reloadable, stopping);
-    tokio::pin!(server);
+    // The operators' listener serves until the process ends, so that a drain can be watched.
+    let (_never_stop, never) = watch::channel(false);
+    let admin = Listener {
+        socket: admin_socket,
+        bounds: Bounds::ADMIN,
+        tls: || None,
+        metrics: ListenerMetrics::new("admin")?,
+        stopping: never,
+    };
+    let server = Listener {
+        socket,
+        bounds: config.bounds,
+        tls: move || reloadable.borrow().tls.clone(),
+        metrics: metrics.listener.clone(),
+        stopping,
+    };
+    let admin = admin.serve({
+        let gateway = Arc::clone(&gateway);
+        move |_, request| http::serve_admin(Arc::clone(&gateway), request)
+    });
+    let server = server
+        .serve(move |connection, request| http::serve(Arc::clone(&gateway), connection, request));
+    tokio::pin!(server, admin);
     loop {
         tokio::select! {
             () = &mut server => return Ok(()),
+            () = &mut admin => return Err("the listener for operators has ended".into()),
             _ = hangup.recv() => match Reloadable::load(&settings) {
                 Ok(reloadable) => {
                     reloadable_sender.send_replace(Arc::new(reloadable));
@@ -148,22 +159,6 @@ fn log_errors(errors: &[ConfigError]) {
     }
 }
 
-/// Raises the limit of open files as far as the connections need it.
-///
-/// Without it, client connections could use up all files, and leave none for connections to Redis.
-fn raise_file_limit(connections_max: usize, streams_max: usize) {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    // A stream also has a connection to Redis.
-    let wanted = u64::try_from(connections_max.saturating_add(streams_max)).unwrap_or(u64::MAX);
-    let wanted = wanted.saturating_add(OTHER_FILES);
-    let raised = wanted.min(hard);
-    if raised > soft && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_err() || raised < wanted
-    {
-        let advice = "raise the limit of open files (ulimit -n), or lower GATEWAY_CONNECTIONS_MAX";
-        tracing::warn!(event = "too_few_files", limit = raised.max(soft), wanted, advice);
-    }
-}
-
 /// Returns a number that is unlikely to occur in another process.
 fn instance() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -172,6 +167,6 @@ fn instance() -> u64 {
 }
 
 /// For the pooled connections to Redis and everything else.
-const OTHER_FILES: u64 = 1024;
+const OTHER_FILES: usize = 1024;
 /// The bodies of all requests in progress: 256 MiB.
 const BODIES_KIB_MAX: usize = 256 << 10;

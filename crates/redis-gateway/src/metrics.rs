@@ -1,6 +1,6 @@
 //! Metrics for Prometheus. No label comes from client input, so the number of series is bounded.
 
-use crate::log::Log;
+use portcullis_server::{ListenerMetrics, Log};
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -17,10 +17,7 @@ pub struct Metrics {
     pub commands: IntCounterVec,
     /// Time from a request's head to its response.
     pub seconds: Histogram,
-    /// Open client connections.
-    pub connections: IntGauge,
-    /// Client connections over the limit, or without a TLS handshake.
-    pub connections_refused: IntCounter,
+    pub listener: ListenerMetrics,
     /// Open event streams.
     pub streams: IntGauge,
     /// Open connections to Redis.
@@ -67,15 +64,13 @@ impl Metrics {
             0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
         ]))?;
         registry.register(Box::new(seconds.clone()))?;
+        let listener = ListenerMetrics::new("portcullis_redis_gateway")?;
+        listener.register(&registry)?;
         Ok(Self {
             requests,
             commands,
             seconds,
-            connections: gauge("connections", "Client connections that are open.")?,
-            connections_refused: counter(
-                "connections_refused_total",
-                "Client connections that were one too many, or did not get through TLS.",
-            )?,
+            listener,
             streams: gauge("streams", "Clients that follow channels or watch.")?,
             redis_connections: gauge("redis_connections", "Connections to Redis that are up.")?,
             log_lines_lost: gauge(

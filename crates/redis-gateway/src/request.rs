@@ -43,7 +43,7 @@ impl Endpoint {
     }
 }
 
-/// An endpoint for operators, without authentication.
+/// An endpoint without authentication. All but `Health` are for operators.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Probe {
     Health,

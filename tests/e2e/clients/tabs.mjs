@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
 
-const { EDGE_URL, AUTH_URL, PAGE_PORT, STACK_USERNAME, STACK_PASSWORD } = process.env;
+const { EDGE_URL, AUTH_ADMIN_URL, PAGE_PORT, STACK_USERNAME, STACK_PASSWORD } = process.env;
 const library = await readFile(new URL('../../../clients/js/index.js', import.meta.url));
 
 // The upstream of the route that pages are on.
@@ -55,7 +55,7 @@ const browser = await chromium.launch({
 });
 
 async function refreshes() {
-  const text = await (await fetch(`${AUTH_URL}/metrics`)).text();
+  const text = await (await fetch(`${AUTH_ADMIN_URL}/metrics`)).text();
   const line = text.split('\n').find((one) => one.includes('endpoint="refresh",outcome="done"'));
   return Number(line?.split(' ').at(-1) ?? 0);
 }

@@ -2,5 +2,6 @@
 
 mod login_throttling;
 mod refresh;
+mod server;
 mod sessions;
 mod third_party;

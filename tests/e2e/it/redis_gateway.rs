@@ -1,5 +1,6 @@
 //! The redis gateway before real Redis servers.
 
+mod admission;
 mod clusters;
 mod connections;
 mod operations;

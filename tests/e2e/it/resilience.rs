@@ -3,5 +3,6 @@
 mod breakers;
 mod crashes;
 mod faults;
+mod log_format;
 mod outages;
 mod storm;

@@ -1,5 +1,6 @@
 //! What the tests share: the system, single servers, and servers that misbehave on demand.
 
+pub mod auth_service;
 pub mod edge;
 pub mod environment;
 pub mod gateway;
@@ -13,4 +14,5 @@ pub mod proxy;
 pub mod rate_limit;
 pub mod redis_server;
 pub mod signer;
+pub mod silent;
 pub mod stack;

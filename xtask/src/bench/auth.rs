@@ -36,7 +36,7 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     let folder = at("target/bench");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let [redis_port, gateway_port] = free_ports()?;
+    let [redis_port, gateway_port, gateway_admin_port] = free_ports()?;
     let mut redis = Command::new("redis-server");
     redis.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis_port.to_string()]);
     let mut servers = stack::Servers::default();
@@ -47,9 +47,10 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     gateway
         .env("REDIS_URL", format!("redis://127.0.0.1:{redis_port}"))
         .env("GATEWAY_LISTEN", loopback(gateway_port).to_string())
+        .env("GATEWAY_ADMIN_LISTEN", loopback(gateway_admin_port).to_string())
         .env("GATEWAY_TOKENS", format!("auth={token}"));
     servers.0.push(Server::start("redis-gateway", &mut gateway, "/dev/null".into())?);
-    servers.wait_ready(loopback(gateway_port), "/readyz", |status| status == 200, 20)?;
+    servers.wait_ready(loopback(gateway_admin_port), "/readyz", |status| status == 200, 20)?;
     let postgres = postgres::folder();
     postgres::start(&postgres, |name| folder.join(format!("{name}.log")), &mut servers)?;
 
@@ -58,9 +59,10 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     let sqlite = format!("sqlite://{}", folder.join("auth.db").display());
     for (name, url) in [("SQLite", sqlite), ("Postgres", postgres::url(&postgres))] {
         let config = folder.join(format!("{name}.toml"));
-        let [port] = free_ports()?;
+        let [port, admin_port] = free_ports()?;
         let settings = serde_json::json!({
             "AUTH_LISTEN": loopback(port).to_string(), "DATABASE_URL": url,
+            "AUTH_ADMIN_LISTEN": loopback(admin_port).to_string(),
             "ISSUER": "https://api.example", "AUDIENCE": "https://api.example",
             "STORE_URL": format!("http://{}", loopback(gateway_port)), "STORE_TOKEN": token,
             "RECORD_ENCRYPTION_KEY": stack::record_encryption_key(), "MASTER_KEY": stack::record_encryption_key(),
@@ -72,7 +74,7 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
         let mut auth = program(&config);
         let mut auth = Server::start("auth", auth.arg("serve"), "/dev/null".into())?;
         let within = Duration::from_secs(20);
-        auth.wait_ready(loopback(port), "/readyz", |status| status == 200, within)?;
+        auth.wait_ready(loopback(admin_port), "/readyz", |status| status == 200, within)?;
         let mut samples = Vec::new();
         for _ in 0..rounds {
             process::check_stop()?;

@@ -26,7 +26,7 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     let folder = at("target/bench");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let [redis_port, port] = free_ports()?;
+    let [redis_port, port, admin_port] = free_ports()?;
     let mut redis = Command::new("redis-server");
     redis.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis_port.to_string()]);
     let _redis = Server::start("redis", redis.arg("--dir").arg(&folder), folder.join("redis.log"))?;
@@ -35,11 +35,12 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     gateway
         .env("REDIS_URL", format!("redis://127.0.0.1:{redis_port}"))
         .env("GATEWAY_LISTEN", loopback(port).to_string())
+        .env("GATEWAY_ADMIN_LISTEN", loopback(admin_port).to_string())
         .env("GATEWAY_TOKENS", format!("bench={token}"));
     // The log is written as ever; where to is not the redis gateway's cost.
     let mut gateway = Server::start("redis-gateway", &mut gateway, "/dev/null".into())?;
     gateway.wait_ready(
-        loopback(port),
+        loopback(admin_port),
         "/readyz",
         |status| status == 200,
         Duration::from_secs(20),

@@ -18,6 +18,8 @@ pub fn facts(plan: &Plan, only: Option<Part>) -> Result<Map<String, Value>> {
     let facts = json!({
         "edge_url": plan.edge_url(),
         "auth_url": plan.auth_url(),
+        "auth_admin_url": plan.auth_admin_url(),
+        "redis_gateway_admin_url": plan.gateway_admin_url(),
         "store_url": plan.store_url(),
         "store_token": plan.store_token,
         "edge_store_token": plan.edge_token,

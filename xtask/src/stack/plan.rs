@@ -39,7 +39,9 @@ pub enum Engine {
 pub struct Ports {
     pub edge: u16,
     pub gateway: u16,
+    pub gateway_admin: u16,
     pub auth: u16,
+    pub auth_admin: u16,
     pub redis: u16,
     pub upstream: u16,
 }
@@ -74,11 +76,11 @@ pub struct Plan {
 
 impl Plan {
     /// The usual, with secrets of its own, under bare workerd.
-    pub fn new(folder: PathBuf, ports: [u16; 5], db: Database) -> Self {
-        let [edge, gateway, auth, redis, upstream] = ports;
+    pub fn new(folder: PathBuf, ports: [u16; 7], db: Database) -> Self {
+        let [edge, gateway, auth, redis, upstream, gateway_admin, auth_admin] = ports;
         Self {
             folder,
-            ports: Ports { edge, gateway, auth, redis, upstream },
+            ports: Ports { edge, gateway, gateway_admin, auth, auth_admin, redis, upstream },
             db,
             store: StoreKind::Redis,
             engine: Engine::Workerd,
@@ -107,6 +109,16 @@ impl Plan {
 
     pub fn auth_url(&self) -> String {
         format!("http://{}", loopback(self.ports.auth))
+    }
+
+    /// Where the auth service has readiness and metrics.
+    pub fn auth_admin_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.auth_admin))
+    }
+
+    /// Where the redis gateway has readiness and metrics.
+    pub fn gateway_admin_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.gateway_admin))
     }
 
     pub fn store_url(&self) -> String {
@@ -197,6 +209,7 @@ impl Plan {
     pub fn auth_settings(&self) -> Result<String> {
         let settings = json!({
             "AUTH_LISTEN": loopback(self.ports.auth).to_string(),
+            "AUTH_ADMIN_LISTEN": loopback(self.ports.auth_admin).to_string(),
             "DATABASE_URL": self.database_url(),
             "ISSUER": self.edge_url(),
             "AUDIENCE": AUDIENCE,

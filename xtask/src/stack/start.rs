@@ -31,7 +31,7 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
     servers.0.extend([upstream, worker]);
 
     let ok = |status| status == 200;
-    servers.wait_ready_named("auth", loopback(ports.auth), "/readyz", ok, 20)?;
+    servers.wait_ready_named("auth", loopback(ports.auth_admin), "/readyz", ok, 20)?;
     servers.wait_ready_named("upstream", loopback(ports.upstream), "/", ok, 20)?;
     worker::wait_ready(plan, &mut servers)?;
     Ok(servers)
@@ -66,12 +66,14 @@ fn start_store(plan: &Plan, servers: &mut Servers) -> Result<()> {
     write_private(&tokens, &plan.gateway_tokens()?)?;
     let mut gateway = Command::new(at("target/debug/portcullis-redis-gateway"));
     gateway
-        .args(["--listen", &loopback(plan.ports.gateway).to_string(), "--tokens-file"])
+        .args(["--listen", &loopback(plan.ports.gateway).to_string()])
+        .args(["--admin-listen", &loopback(plan.ports.gateway_admin).to_string()])
+        .arg("--tokens-file")
         .arg(&tokens)
         .env("REDIS_URL", plan.redis_url())
         .env("GATEWAY_TOKENS", format!("operator={}", plan.store_token));
     servers.0.push(Server::start("redis-gateway", &mut gateway, plan.log("redis-gateway"))?);
-    let address = loopback(plan.ports.gateway);
+    let address = loopback(plan.ports.gateway_admin);
     servers.wait_ready(address, "/readyz", |status| status == 200, 20)
 }
 

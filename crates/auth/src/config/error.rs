@@ -1,5 +1,6 @@
 //! The errors of the configuration.
 
+use portcullis_server::tls::TlsError;
 use std::fmt;
 
 /// An invalid setting, and how to fix it.
@@ -18,7 +19,7 @@ pub enum ConfigError {
     IssuerMissing,
     IssuerNotAUrl,
     KeyPrefix,
-    Listen,
+    Listen { name: &'static str, example: &'static str },
     MasterKey,
     MasterKeyMissing,
     NameUnknown(String),
@@ -29,6 +30,7 @@ pub enum ConfigError {
     StoreTokenMissing,
     StoreUrlMissing,
     StoreUrlNotAUrl,
+    Tls(TlsError),
 }
 
 impl fmt::Display for ConfigError {
@@ -65,7 +67,9 @@ impl fmt::Display for ConfigError {
                 "ISSUER: must be http:// or https:// with a host, no slash at its end"
             }
             Self::KeyPrefix => "KEY_PREFIX: may have letters, digits, - and _, 1 to 64 of them",
-            Self::Listen => "AUTH_LISTEN: must be address:port, such as 127.0.0.1:8788",
+            Self::Listen { name, example } => {
+                return write!(f, "{name}: must be address:port, such as {example}");
+            }
             Self::MasterKey => {
                 "MASTER_KEY, MASTER_KEY_PREVIOUS: must be name:key each, no name twice, the key by \
                  openssl rand -base64 32"
@@ -93,6 +97,18 @@ impl fmt::Display for ConfigError {
             Self::StoreUrlNotAUrl => {
                 "STORE_URL: must be http:// or https:// with a host, or memcached://host:port \
                  (memcacheds:// for TLS)"
+            }
+            Self::Tls(TlsError::Certificate) => {
+                "AUTH_TLS_CERT_FILE: can't be read, or holds no certificate in PEM"
+            }
+            Self::Tls(TlsError::Incomplete) => {
+                "AUTH_TLS_CERT_FILE and AUTH_TLS_KEY_FILE: give both, or neither"
+            }
+            Self::Tls(TlsError::Key) => {
+                "AUTH_TLS_KEY_FILE: can't be read, or holds no private key in PEM"
+            }
+            Self::Tls(TlsError::Pair) => {
+                "AUTH_TLS_KEY_FILE: is not the key of AUTH_TLS_CERT_FILE"
             }
         })
     }

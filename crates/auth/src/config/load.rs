@@ -79,11 +79,7 @@ impl SettingsReader<'_> {
         let access_token_format = self.access_token_format(serve);
         let cookie_origins = self.cookie_origins(serve, &store.issuer);
         let introspection_clients = self.introspection_clients();
-        let listen = self.text(&serve.listen, "AUTH_LISTEN");
-        let listen = listen.as_deref().unwrap_or("127.0.0.1:8788").parse().ok();
-        if listen.is_none() {
-            self.errors.push(E::Listen);
-        }
+        let server = self.server(serve);
         let access_token_seconds = self.number(
             &serve.access_token_seconds,
             "ACCESS_TOKEN_SECONDS",
@@ -121,7 +117,7 @@ impl SettingsReader<'_> {
         }
         let client_id = self.text(&serve.client_id, "CLIENT_ID");
         Some(Config {
-            listen: listen?,
+            server: server?,
             database_url: self.database_url(shared),
             store,
             audience,

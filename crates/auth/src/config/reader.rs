@@ -120,12 +120,19 @@ pub(super) const SECRETS: [&str; 6] = [
 ];
 
 /// The settings that a file may hold.
-pub(super) const NAMES: [&str; 25] = [
+pub(super) const NAMES: [&str; 32] = [
     "ACCESS_TOKEN_FORMAT",
     "ACCESS_TOKEN_SECONDS",
     "AUDIENCE",
     "AUDIT_DAYS",
+    "AUTH_ADMIN_LISTEN",
+    "AUTH_CONNECTIONS_MAX",
+    "AUTH_CONNECTIONS_PER_NETWORK",
+    "AUTH_DRAIN_SECONDS",
+    "AUTH_IDLE_SECONDS",
     "AUTH_LISTEN",
+    "AUTH_TLS_CERT_FILE",
+    "AUTH_TLS_KEY_FILE",
     "CLIENT_ID",
     "COOKIE_ORIGINS",
     "DATABASE_URL",

@@ -1,13 +1,13 @@
 //! The settings, validated.
 
+use super::server::ServerSettings;
 use crate::accounts::{IntrospectionClients, LoginAttemptLimits};
 use crate::signing_keys::SigningSettings;
 use portcullis_core::Seal;
-use std::net::SocketAddr;
 
 /// The settings of `serve`.
 pub struct Config {
-    pub listen: SocketAddr,
+    pub server: ServerSettings,
     pub database_url: String,
     pub store: StoreSettings,
     pub audience: String,

@@ -4,6 +4,7 @@ use super::reader::{NAMES, SECRETS};
 use super::{Config, ConfigError, SettingsReader};
 use crate::cli::{Action, Cli, ServeArgs, SharedArgs};
 use clap::Parser as _;
+use portcullis_server::tls::TlsError;
 use std::path::Path;
 
 fn settings(arguments: &[&str]) -> (SharedArgs, ServeArgs) {
@@ -34,6 +35,12 @@ fn key() -> String {
 fn errors_are_reported_all_at_once() {
     let arguments = [
         ["--listen", "x"],
+        ["--admin-listen", "x"],
+        ["--connections-max", "0"],
+        ["--connections-per-network", "0"],
+        ["--idle-seconds", "0"],
+        ["--drain-seconds", "0"],
+        ["--tls-cert-file", "/none"],
         ["--issuer", "auth/"],
         ["--access-token-seconds", "0"],
         ["--access-token-format", "saml"],
@@ -66,7 +73,13 @@ fn errors_are_reported_all_at_once() {
             E::AccessTokenFormat,
             E::CookieOrigins,
             E::ClientsMalformed,
-            E::Listen,
+            E::Listen { name: "AUTH_LISTEN", example: "127.0.0.1:8788" },
+            E::Listen { name: "AUTH_ADMIN_LISTEN", example: "127.0.0.1:9788" },
+            E::Number { name: "AUTH_CONNECTIONS_MAX", min: 1, max: 1_000_000 },
+            E::Number { name: "AUTH_CONNECTIONS_PER_NETWORK", min: 1, max: 1_000_000 },
+            E::Number { name: "AUTH_IDLE_SECONDS", min: 1, max: 3600 },
+            E::Number { name: "AUTH_DRAIN_SECONDS", min: 1, max: 600 },
+            E::Tls(TlsError::Incomplete),
             E::Number { name: "ACCESS_TOKEN_SECONDS", min: 1, max: 86_400 },
             E::Number { name: "LOGIN_ATTEMPTS_PER_USERNAME", min: 0, max: 1000 },
             E::Number { name: "LOGIN_ATTEMPTS_PER_ADDRESS", min: 0, max: 100_000 },

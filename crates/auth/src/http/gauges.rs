@@ -8,6 +8,7 @@ pub struct Gauges {
     pub outbox_age_seconds: IntGauge,
     pub connections: IntGauge,
     pub connections_idle: IntGauge,
+    pub log_lines_lost: IntGauge,
 }
 
 impl Gauges {
@@ -25,6 +26,10 @@ impl Gauges {
             connections_idle: gauge(
                 "database_connections_idle",
                 "Idle connections to the database.",
+            )?,
+            log_lines_lost: gauge(
+                "log_lines_lost",
+                "Lines of the log that its reader was too slow for.",
             )?,
         })
     }

@@ -1,31 +1,48 @@
 //! The metrics and the readiness of the service.
 
 use super::edge_metrics;
-use super::state::SharedState;
+use super::state::{AppState, SharedState};
 use crate::clock::now;
 use crate::problem::Problem;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use prometheus::{Encoder as _, TextEncoder};
 
-/// Answers whether the database is available, and warns of a store that may evict keys.
-pub async fn ready(State(state): SharedState) -> Result<String, Problem> {
-    state.db.ping().await?;
+/// Answers whether the service takes requests and the database is available. Warns of a store that
+/// may evict keys.
+pub async fn ready(State(state): SharedState) -> (StatusCode, String) {
+    if *state.stopping.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+    }
+    if let Err(error) = state.db.ping().await {
+        tracing::warn!(event = "database_failed", %error);
+        return (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n".to_owned());
+    }
     let warning = state.sessions.publisher().evicting_policy().map(|policy| {
         format!("warning: the store may evict revocations ({policy}); set noeviction\n")
     });
-    Ok(format!("ready\n{}", warning.unwrap_or_default()))
+    (StatusCode::OK, format!("ready\n{}", warning.unwrap_or_default()))
 }
 
 /// Returns the metrics of this service, and those that the edge has written to the store.
-pub async fn metrics(State(state): SharedState) -> Result<Response, Problem> {
+pub async fn metrics(State(state): SharedState) -> Response {
+    match encode(&state).await {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(problem) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", problem.code())).into_response()
+        }
+    }
+}
+
+async fn encode(state: &AppState) -> Result<Vec<u8>, Problem> {
     let backlog = state.db.outbox_backlog().await?;
     let gauges = &state.gauges;
     gauges.outbox_rows.set(backlog.rows);
     let now = i64::try_from(now().0).unwrap_or(i64::MAX);
     let age = backlog.oldest_created_at.map_or(0, |oldest| (now - oldest).max(0));
     gauges.outbox_age_seconds.set(age);
+    gauges.log_lines_lost.set(i64::try_from(state.log.dropped()).unwrap_or(i64::MAX));
     state.db.measure_pool(&gauges.connections, &gauges.connections_idle);
     let mut text = Vec::new();
     TextEncoder::new()
@@ -34,5 +51,5 @@ pub async fn metrics(State(state): SharedState) -> Result<Response, Problem> {
     let prefix = &state.sessions.config().store.key_prefix;
     let key = portcullis_core::StoreKeys::new(prefix).metrics();
     text.extend(edge_metrics::fetch(&state.store, &key).await.into_bytes());
-    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+    Ok(text)
 }

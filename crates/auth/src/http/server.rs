@@ -1,29 +1,37 @@
-//! The server: its start, its routes and its end.
+//! The server: its start, its listeners and its end.
 
 use super::gauges::Gauges;
+use super::router::{admin_router, public_router};
 use super::state::AppState;
-use super::{account, log, metrics, oauth};
 use crate::clock::now;
-use crate::config::Config;
+use crate::config::{Config, ServerSettings};
 use crate::db::{Db, Migrate};
 use crate::error::BoxError;
 use crate::maintenance::Maintenance;
 use crate::outbox::Publisher;
-use crate::problem::Problem;
 use crate::sessions::Sessions;
 use crate::signing_keys::KeyRing;
 use crate::store::Store;
 use axum::Router;
-use axum::middleware;
-use axum::routing::{delete, get, post};
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use portcullis_core::StoreKeys;
+use portcullis_server::{
+    Bounds, Connection, Listener, ListenerMetrics, Log, bind, raise_file_limit,
+};
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// Answers requests until SIGTERM or SIGINT, and then finishes those in progress.
-pub async fn serve(config: Config) -> Result<(), BoxError> {
+pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
+    let settings = config.server.clone();
+    raise_file_limit(settings.bounds.connections_max, OTHER_FILES, "AUTH_CONNECTIONS_MAX");
     let db = Arc::new(Db::open(&config.database_url, Migrate::IfSqlite).await?);
     let keys = Arc::new(KeyRing::open(Arc::clone(&db), config.signing.clone(), now()).await?);
     let store = Arc::new(Store::new(&config.store.url, &config.store.token)?);
@@ -36,9 +44,8 @@ pub async fn serve(config: Config) -> Result<(), BoxError> {
     if config.seal.is_none() {
         tracing::warn!(event = "unsealed", fix = "set RECORD_ENCRYPTION_KEY, here and at the edge");
     }
-    let listener = tokio::net::TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
+    let socket = bind(settings.listen).await?;
+    let admin_socket = bind(settings.admin_listen).await?;
     let maintenance = Maintenance {
         db: Arc::clone(&db),
         publisher: Arc::clone(&publisher),
@@ -59,52 +66,108 @@ pub async fn serve(config: Config) -> Result<(), BoxError> {
     );
     let outcomes = IntCounterVec::new(outcomes, &["endpoint", "outcome"])?;
     registry.register(Box::new(outcomes.clone()))?;
+    let metrics = ListenerMetrics::new("portcullis_auth")?;
+    metrics.register(&registry)?;
     let gauges = Gauges::new(&registry)?;
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tracing::info!(event = "listening", address = %listener.local_addr()?);
-    let (start_drain, drain_started) = tokio::sync::oneshot::channel();
-    let state = AppState { sessions, db, store, registry, outcomes, gauges };
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::info!(event = "draining");
-        let _ = start_drain.send(());
+    let (mut terminate, mut interrupt, mut hangup) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    );
+    let (address, admin_address) = (socket.local_addr()?, admin_socket.local_addr()?);
+    let (tls, loopback) = (settings.tls.is_some(), address.ip().is_loopback());
+    tracing::info!(event = "listening", %address, %admin_address, tls, loopback);
+    if !tls && !loopback {
+        let advice = "passwords and tokens go unencrypted: give AUTH_TLS_CERT_FILE, or put a proxy \
+                      with TLS before the auth service";
+        tracing::warn!(event = "plain_http_beyond_loopback", advice);
+    }
+    let (stop, stopping) = watch::channel(false);
+    let (tls_sender, tls) = watch::channel(settings.tls.clone());
+    let state = Arc::new(AppState {
+        sessions,
+        db,
+        store,
+        registry,
+        outcomes,
+        gauges,
+        log,
+        stopping: stopping.clone(),
     });
-    // A client that sends half a request must not delay the end for ever.
-    let drain_timeout = async {
-        let _ = drain_started.await;
-        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    // The operators' listener serves until the process ends, so that a drain can be watched.
+    let (_never_stop, never) = watch::channel(false);
+    let admin = Listener {
+        socket: admin_socket,
+        bounds: Bounds::ADMIN,
+        tls: || None,
+        metrics: ListenerMetrics::new("admin")?,
+        stopping: never,
     };
-    tokio::select! {
-        ended = server => ended?,
-        () = drain_timeout => tracing::warn!(event = "drained_by_force"),
-        // Without these tasks revocations would not reach the store.
-        _ = &mut background => return Err("the background tasks have ended".into()),
+    let server = Listener {
+        socket,
+        bounds: settings.bounds,
+        tls: move || tls.borrow().clone(),
+        metrics,
+        stopping,
+    };
+    let admin_router = admin_router(Arc::clone(&state));
+    let admin =
+        admin.serve(move |connection, request| handle(admin_router.clone(), connection, request));
+    let router = public_router(state);
+    let server =
+        server.serve(move |connection, request| handle(router.clone(), connection, request));
+    tokio::pin!(server, admin);
+    loop {
+        tokio::select! {
+            () = &mut server => break,
+            () = &mut admin => return Err("the listener for operators has ended".into()),
+            // Without these tasks revocations would not reach the store.
+            _ = &mut background => return Err("the background tasks have ended".into()),
+            _ = hangup.recv() => reload(&settings, &tls_sender),
+            _ = terminate.recv() => drain(&stop),
+            _ = interrupt.recv() => drain(&stop),
+        }
     }
     background.abort();
     Ok(())
 }
 
-fn router(state: AppState) -> Router {
-    Router::new()
-        .route("/auth/login", post(account::login))
-        .route("/auth/refresh", post(account::refresh))
-        .route("/auth/logout", post(account::logout))
-        .route("/auth/password", post(account::password))
-        .route("/auth/sessions", get(account::sessions).delete(account::end_all))
-        .route("/auth/sessions/{id}", delete(account::end_one))
-        .route("/oauth/token", post(oauth::token))
-        .route("/oauth/introspect", post(oauth::introspect))
-        .route("/oauth/revoke", post(oauth::revoke))
-        .route("/.well-known/jwks.json", get(oauth::jwks))
-        .route("/.well-known/oauth-authorization-server", get(oauth::metadata))
-        .layer(middleware::from_fn(log::log))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(metrics::ready))
-        .route("/metrics", get(metrics::metrics))
-        .fallback(|| async { Problem::NotFound })
-        .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
-        .with_state(Arc::new(state))
+/// Answers one request. The handlers find the connection and the address of its other end among
+/// the request's extensions.
+async fn handle(
+    router: Router,
+    connection: Connection,
+    mut request: Request<Incoming>,
+) -> Response {
+    request.extensions_mut().insert(ConnectInfo(connection.peer()));
+    request.extensions_mut().insert(connection);
+    match TowerToHyperService::new(router).call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
 }
 
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Loads the certificate again. If it is invalid, the previous one stays in use.
+fn reload(settings: &ServerSettings, sender: &watch::Sender<Tls>) {
+    match settings.certificate_files.load() {
+        Ok(tls) => {
+            sender.send_replace(tls);
+            tracing::info!(event = "reloaded");
+        }
+        Err(errors) => {
+            for error in errors {
+                tracing::error!(event = "configuration_invalid", fault = %error);
+            }
+        }
+    }
+}
+
+fn drain(stop: &watch::Sender<bool>) {
+    tracing::info!(event = "draining");
+    stop.send_replace(true);
+}
+
+type Tls = Option<Arc<rustls::ServerConfig>>;
+
+/// For the database, the store and everything else.
+const OTHER_FILES: usize = 256;

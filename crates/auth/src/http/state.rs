@@ -6,9 +6,11 @@ use crate::problem::Problem;
 use crate::sessions::Sessions;
 use crate::store::Store;
 use axum::extract::State;
+use portcullis_server::Log;
 use prometheus::{IntCounterVec, Registry};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tracing::Instrument as _;
 
 /// The state that all endpoints share.
@@ -20,6 +22,9 @@ pub struct AppState {
     /// The outcomes of requests, by endpoint.
     pub outcomes: IntCounterVec,
     pub gauges: Gauges,
+    pub log: Log,
+    /// Whether the server is draining.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// The state, as endpoints extract it.

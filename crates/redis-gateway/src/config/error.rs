@@ -6,8 +6,11 @@ use std::fmt;
 /// An invalid setting. Its text says how to fix it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ConfigError {
+    AdminListen,
     Connections,
+    ConnectionsPerNetwork,
     Deadline,
+    Drain,
     Idle,
     Listen,
     RedisCa,
@@ -29,6 +32,13 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::AdminListen => {
+                "GATEWAY_ADMIN_LISTEN: must be address:port, such as 127.0.0.1:9379"
+            }
+            Self::ConnectionsPerNetwork => {
+                "GATEWAY_CONNECTIONS_PER_NETWORK: must be a whole number, 1 to 1000000"
+            }
+            Self::Drain => "GATEWAY_DRAIN_SECONDS: must be a whole number, 1 to 600",
             Self::Connections => "GATEWAY_CONNECTIONS_MAX: must be a whole number, 1 to 1000000",
             Self::Deadline => "GATEWAY_DEADLINE_MS: must be a whole number, 1 to 60000",
             Self::Idle => "GATEWAY_IDLE_SECONDS: must be a whole number, 1 to 3600",

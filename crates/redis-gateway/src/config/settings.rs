@@ -15,6 +15,9 @@ pub struct Settings {
     /// Address and port to listen on.
     #[arg(long, env = "GATEWAY_LISTEN", default_value = "127.0.0.1:8379")]
     pub(super) listen: String,
+    /// Address and port for readiness and metrics, without authentication.
+    #[arg(long, env = "GATEWAY_ADMIN_LISTEN", default_value = "127.0.0.1:9379")]
+    pub(super) admin_listen: String,
     /// The Redis server: `redis://[user:password@]host:port/database`, rediss:// for TLS;
     /// `redis://s1:26379,s2:26379/mymaster` for Sentinels; `redis://n1,n2,n3` or
     /// `redis://n1?cluster` for a Cluster.
@@ -40,6 +43,13 @@ pub struct Settings {
     /// Most client connections at once (1 to 1000000); further ones are closed.
     #[arg(long, env = "GATEWAY_CONNECTIONS_MAX", default_value = "4096")]
     pub(super) connections_max: String,
+    /// Most connections of one network (a /24 or a /64) without a valid token so far (1 to
+    /// 1000000); default: a quarter of GATEWAY_CONNECTIONS_MAX. Loopback has no such limit.
+    #[arg(long, env = "GATEWAY_CONNECTIONS_PER_NETWORK")]
+    pub(super) connections_per_network: Option<String>,
+    /// How long requests in progress may take after SIGTERM, in seconds (1 to 600).
+    #[arg(long, env = "GATEWAY_DRAIN_SECONDS", default_value = "20")]
+    pub(super) drain_seconds: String,
     /// Timeout for an idle client connection and for a request's head, in seconds (1 to 3600).
     #[arg(long, env = "GATEWAY_IDLE_SECONDS", default_value = "75")]
     pub(super) idle_seconds: String,

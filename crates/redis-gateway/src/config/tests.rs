@@ -13,9 +13,12 @@ fn errors_are_reported_at_once() {
     let errors = check(
         &[
             "--listen=x",
+            "--admin-listen=x",
             "--redis-url=http://x",
             "--deadline-ms=0",
             "--connections-max=0",
+            "--connections-per-network=0",
+            "--drain-seconds=0",
             "--streams-max=-1",
             "--idle-seconds=",
             "--redis-connections=65",
@@ -28,17 +31,20 @@ fn errors_are_reported_at_once() {
         None,
     );
     use ConfigError::{
-        Connections, Deadline, Idle, Listen, RedisCa, RedisCertAlone, RedisConnections, RedisUrl,
-        Streams, Threads, TlsAlone, Token,
+        AdminListen, Connections, ConnectionsPerNetwork, Deadline, Drain, Idle, Listen, RedisCa,
+        RedisCertAlone, RedisConnections, RedisUrl, Streams, Threads, TlsAlone, Token,
     };
     let expect = [
         Deadline,
         Connections,
         Streams,
+        ConnectionsPerNetwork,
         Idle,
+        Drain,
         Threads,
         RedisConnections,
         Listen,
+        AdminListen,
         RedisCa,
         RedisCertAlone,
         RedisUrl,

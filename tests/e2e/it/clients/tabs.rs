@@ -34,7 +34,7 @@ async fn browser_tabs_share_one_session() {
         let mut node = Command::new(at("node_modules/.bin/node"));
         node.arg(at("tests/e2e/clients/tabs.mjs"))
             .env("EDGE_URL", stack.fact("edge_url"))
-            .env("AUTH_URL", stack.fact("auth_url"))
+            .env("AUTH_ADMIN_URL", stack.fact("auth_admin_url"))
             .env("PAGE_PORT", port.to_string())
             .env("STACK_USERNAME", stack.username())
             .env("STACK_PASSWORD", stack.password());

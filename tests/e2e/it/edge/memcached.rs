@@ -296,6 +296,7 @@ async fn an_auth_service_writes_to(store_url: &str, trusted: &std::path::Path) -
         "--store-url",
         store_url,
     ]);
+    serve.args(["--admin-listen", "127.0.0.1:0"]);
     serve.args(["--listen", &format!("127.0.0.1:{port}")]).env("MASTER_KEY", RECORD_ENCRYPTION_KEY);
     serve.env("DATABASE_URL", &database).env("SSL_CERT_FILE", trusted);
     let auth = Process::start(&mut serve, folder.file("auth.log"));

@@ -293,7 +293,7 @@ async fn hostile_replies_do_not_disturb_other_requests() {
         }
     };
     tokio::join!(hostile(), bystander());
-    let metrics = get(&format!("{}/metrics", gateway.url)).send().await.unwrap();
+    let metrics = get(&format!("{}/metrics", gateway.admin_url)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("redis_reconnects_total 0\n"), "{metrics}");
     // A transaction that ran is not reported as discarded.

@@ -151,7 +151,7 @@ async fn lost_redis_is_reported_within_the_timeout_and_found_again() {
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
     assert_eq!(gateway.send("/pipeline", json!([["GET", "k"]])).await.0, 503);
     assert_eq!(gateway.send("/multi-exec", json!([["GET", "k"]])).await.0, 503);
-    let ready = get(&format!("{}/readyz", gateway.url)).send().await.unwrap();
+    let ready = get(&format!("{}/readyz", gateway.admin_url)).send().await.unwrap();
     assert_eq!(ready.status(), 503);
     let alive = get(&format!("{}/healthz", gateway.url)).send().await.unwrap();
     assert_eq!(alive.status(), 200);
@@ -214,7 +214,7 @@ async fn sentinel_failover_is_followed() {
     gateway.ready().await;
     // A script can forge a demoted master's error; the redis gateway does not reconnect.
     let reconnects = async || {
-        let metrics = get(&format!("{}/metrics", gateway.url)).send().await.unwrap();
+        let metrics = get(&format!("{}/metrics", gateway.admin_url)).send().await.unwrap();
         let metrics = metrics.text().await.unwrap();
         let line = metrics
             .lines()

@@ -21,6 +21,8 @@ pub static GATEWAY: LazyLock<(Redis, Gateway)> = LazyLock::new(|| {
 /// A redis gateway before a Redis.
 pub struct Gateway {
     pub url: String,
+    /// Has readiness and metrics.
+    pub admin_url: String,
     pub process: Process,
     _folder: Folder,
 }
@@ -34,21 +36,27 @@ impl Gateway {
     }
 
     pub fn start_in(folder: Folder, redis_url: &str, settings: &[(&str, &str)]) -> Self {
-        let [port] = free_ports();
+        let [port, admin_port] = free_ports();
         let mut command = Self::command();
         command
             .env("REDIS_URL", redis_url)
             .env("GATEWAY_LISTEN", format!("127.0.0.1:{port}"))
+            .env("GATEWAY_ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
             .env("GATEWAY_TOKENS", format!("test={TOKEN}"))
             .envs(settings.iter().copied());
         let process = Process::start(&mut command, folder.file("gateway.log"));
         wait_for_port(port, &process);
-        Self { url: format!("http://127.0.0.1:{port}"), process, _folder: folder }
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        Self { url: url(port), admin_url: url(admin_port), process, _folder: folder }
     }
 
     pub fn command() -> Command {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-        Command::new(Path::new(root).join("target/debug/portcullis-redis-gateway"))
+        let mut command =
+            Command::new(Path::new(root).join("target/debug/portcullis-redis-gateway"));
+        // Several run at once.
+        command.env("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0");
+        command
     }
 
     pub async fn send(&self, path: &str, body: Value) -> (u16, Value) {
@@ -77,7 +85,7 @@ impl Gateway {
     /// Waits until Redis answers.
     pub async fn ready(&self) {
         let begun = Instant::now();
-        let url = format!("{}/readyz", self.url);
+        let url = format!("{}/readyz", self.admin_url);
         while client().get(&url).send().await.unwrap().status() != 200 {
             assert!(begun.elapsed() < Duration::from_secs(20), "{}", self.process.text());
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -168,6 +168,10 @@ impl Stack {
 
     /// Returns the sum of a metric over the series whose labels contain `label`.
     pub async fn metric(&self, part: &str, name: &str, label: &str) -> u64 {
+        let part = match part {
+            "store_url" => "redis_gateway_admin_url",
+            _ => "auth_admin_url",
+        };
         let text = client().get(format!("{}/metrics", self.fact(part))).send().await.unwrap();
         let text = text.text().await.unwrap();
         let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));

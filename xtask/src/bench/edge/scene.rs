@@ -26,6 +26,7 @@ pub struct Scene<'a> {
     pub beside: Option<PathBuf>,
     pub folder: PathBuf,
     pub gateway: u16,
+    gateway_admin: u16,
     pub upstream: u16,
     /// How far the store is from each of these ports, in milliseconds.
     pub slow: Vec<(u32, u16)>,
@@ -63,7 +64,7 @@ impl<'a> Scene<'a> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
         bundle_peers(tools, &folder)?;
-        let [redis_port, gateway, upstream, near, far] = free_ports()?;
+        let [redis_port, gateway, gateway_admin, upstream, near, far] = free_ports()?;
         let slow = vec![(10, near), (40, far)];
         let (token, record_encryption_key) = (random_text(), stack::record_encryption_key());
 
@@ -77,10 +78,11 @@ impl<'a> Scene<'a> {
         command
             .env("REDIS_URL", &redis_url)
             .env("GATEWAY_LISTEN", loopback(gateway).to_string())
+            .env("GATEWAY_ADMIN_LISTEN", loopback(gateway_admin).to_string())
             .env("GATEWAY_TOKENS", format!("bench={token}"));
         // The log is written as ever; where to is not the redis gateway's cost.
         servers.0.push(Server::start("redis-gateway", &mut command, "/dev/null".into())?);
-        servers.wait_ready(loopback(gateway), "/readyz", |status| status == 200, 20)?;
+        servers.wait_ready(loopback(gateway_admin), "/readyz", |status| status == 200, 20)?;
 
         let mut mint = Command::new(at("target/release/portcullis-bench"));
         mint.args(["mint", "--redis", &redis_url, "--issuer", ISSUER, "--audience", ISSUER]);
@@ -102,6 +104,7 @@ impl<'a> Scene<'a> {
             beside,
             folder,
             gateway,
+            gateway_admin,
             upstream,
             slow,
             tokens,
@@ -222,7 +225,7 @@ impl<'a> Scene<'a> {
 
     /// How many requests the store and the upstream had.
     pub fn counts(&self) -> Result<(u64, u64)> {
-        let (_, metrics) = http_get(loopback(self.gateway), "/metrics", "")?;
+        let (_, metrics) = http_get(loopback(self.gateway_admin), "/metrics", "")?;
         let store = metrics
             .lines()
             .filter(|line| line.contains("requests_total{") && line.contains("pipeline"))

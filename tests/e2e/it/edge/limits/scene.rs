@@ -76,7 +76,7 @@ pub async fn store() -> (Redis, Gateway) {
 }
 
 pub async fn trips(gateway: &Gateway) -> u64 {
-    let text = client().get(format!("{}/metrics", gateway.url)).send().await.unwrap();
+    let text = client().get(format!("{}/metrics", gateway.admin_url)).send().await.unwrap();
     let text = text.text().await.unwrap();
     let lines =
         text.lines().filter(|line| line.starts_with("portcullis_redis_gateway_requests_total"));

@@ -3,11 +3,12 @@
 //! Waking that thread for each line would cost more than the line itself. A slow reader of the log
 //! must not delay requests.
 
+use crate::log_format::{LineFormat, MemberFormat};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// A buffer of log lines. Lines that do not fit are dropped and counted.
@@ -23,8 +24,19 @@ struct Lines {
 }
 
 impl Log {
-    /// Starts the thread that writes to standard output.
-    pub fn start() -> Self {
+    /// Starts the log of a program: the events of level info and above go to standard output.
+    pub fn start(program: &'static str) -> Self {
+        let log = Self::start_writer();
+        tracing_subscriber::fmt()
+            .event_format(LineFormat { program })
+            .fmt_fields(MemberFormat)
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(log.clone())
+            .init();
+        log
+    }
+
+    fn start_writer() -> Self {
         let log = Self::default();
         let writer = log.clone();
         thread::spawn(move || {
@@ -87,6 +99,12 @@ impl<'a> MakeWriter<'a> for Log {
     fn make_writer(&'a self) -> &'a Self {
         self
     }
+}
+
+/// Returns the milliseconds since a moment, to the microsecond, as log lines have them.
+pub fn elapsed_ms(since: Instant) -> f64 {
+    let micros = u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX);
+    f64::from(micros) / 1000.0
 }
 
 const BUFFER_BYTES_MAX: usize = 16 << 20;

@@ -1,0 +1,44 @@
+//! The routes of both listeners.
+
+use super::state::AppState;
+use super::{account, log, metrics, oauth};
+use crate::problem::Problem;
+use axum::Router;
+use axum::middleware;
+use axum::routing::{delete, get, post};
+use std::sync::Arc;
+
+/// Returns the routes for the edge and its clients.
+pub fn public_router(state: Arc<AppState>) -> Router {
+    Router::new()
+        .route("/auth/login", post(account::login))
+        .route("/auth/refresh", post(account::refresh))
+        .route("/auth/logout", post(account::logout))
+        .route("/auth/password", post(account::password))
+        .route("/auth/sessions", get(account::sessions).delete(account::end_all))
+        .route("/auth/sessions/{id}", delete(account::end_one))
+        .route("/oauth/token", post(oauth::token))
+        .route("/oauth/introspect", post(oauth::introspect))
+        .route("/oauth/revoke", post(oauth::revoke))
+        .route("/.well-known/jwks.json", get(oauth::jwks))
+        .route("/.well-known/oauth-authorization-server", get(oauth::metadata))
+        .fallback(|| async { Problem::NotFound })
+        .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
+        .layer(middleware::from_fn(log::log))
+        // Not logged.
+        .route("/healthz", get(health))
+        .with_state(state)
+}
+
+/// Returns the routes for operators.
+pub fn admin_router(state: Arc<AppState>) -> Router {
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/readyz", get(metrics::ready))
+        .route("/metrics", get(metrics::metrics))
+        .with_state(state)
+}
+
+async fn health() -> &'static str {
+    "ok\n"
+}

@@ -1,0 +1,22 @@
+//! What the redis gateway and the auth service share as servers.
+//!
+//! A [`Listener`] accepts connections within [`Bounds`] and ends with a drain. [`tls`] loads
+//! certificates, and [`Log`] writes the log in the format of docs/reliability.md.
+
+mod admission;
+mod connection;
+mod files;
+mod head_memory;
+mod known;
+mod listener;
+mod log;
+mod log_format;
+mod metrics;
+mod network;
+pub mod tls;
+
+pub use connection::Connection;
+pub use files::raise_file_limit;
+pub use listener::{Bounds, Listener, bind};
+pub use log::{Log, elapsed_ms};
+pub use metrics::ListenerMetrics;
