@@ -10,6 +10,7 @@ pub enum ConfigError {
     ClientSecretShort,
     ClientsMalformed,
     CookieOrigins,
+    EdgeAuthKey,
     FileExposed,
     FileUnreadable(String),
     IdleShort,
@@ -43,6 +44,10 @@ impl fmt::Display for ConfigError {
             Self::CookieOrigins => {
                 "COOKIE_ORIGINS: must be origins as browsers send them, https://app.example, \
                  comma-separated"
+            }
+            Self::EdgeAuthKey => {
+                "EDGE_AUTH_KEY, EDGE_AUTH_KEY_PREVIOUS: must be 32 bytes in base64 each, by openssl \
+                 rand -base64 32; no EDGE_AUTH_KEY_PREVIOUS alone"
             }
             Self::FileExposed => {
                 "AUTH_CONFIG: the file holds a secret and others may read it; chmod 600"

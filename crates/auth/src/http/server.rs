@@ -1,5 +1,6 @@
 //! The server: its start, its routes and its end.
 
+use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use super::state::AppState;
 use super::{account, log, metrics, oauth};
@@ -18,6 +19,7 @@ use axum::middleware;
 use axum::routing::{delete, get, post};
 use portcullis_core::StoreKeys;
 use prometheus::{IntCounterVec, Opts, Registry};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +38,13 @@ pub async fn serve(config: Config) -> Result<(), BoxError> {
     if config.seal.is_none() {
         tracing::warn!(event = "unsealed", fix = "set RECORD_ENCRYPTION_KEY, here and at the edge");
     }
+    if config.edge_auth_keys.is_none() {
+        tracing::warn!(
+            event = "edge_unauthenticated",
+            fix = "set EDGE_AUTH_KEY, here and at the edge"
+        );
+    }
+    let clients = ClientInfoReader::new(&config)?;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
@@ -53,6 +62,7 @@ pub async fn serve(config: Config) -> Result<(), BoxError> {
     let registry = Registry::new();
     registry.register(Box::new(db.queries()))?;
     registry.register(Box::new(sessions.audit().counts()))?;
+    registry.register(Box::new(clients.outcomes()))?;
     let outcomes = Opts::new(
         "portcullis_auth_outcomes_total",
         "Requests to the endpoints of accounts and OAuth, by outcome.",
@@ -64,8 +74,9 @@ pub async fn serve(config: Config) -> Result<(), BoxError> {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(event = "listening", address = %listener.local_addr()?);
     let (start_drain, drain_started) = tokio::sync::oneshot::channel();
-    let state = AppState { sessions, db, store, registry, outcomes, gauges };
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
+    let state = AppState { sessions, db, store, registry, outcomes, gauges, clients };
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!(event = "draining");
         let _ = start_drain.send(());

@@ -1,5 +1,6 @@
 //! The state that all endpoints share.
 
+use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use crate::db::Db;
 use crate::problem::Problem;
@@ -20,6 +21,7 @@ pub struct AppState {
     /// The outcomes of requests, by endpoint.
     pub outcomes: IntCounterVec,
     pub gauges: Gauges,
+    pub clients: ClientInfoReader,
 }
 
 /// The state, as endpoints extract it.
