@@ -55,10 +55,17 @@ impl ClientInfoReader {
             let address = address.unwrap_or_default();
             return ClientInfo { address, request_id, ..ClientInfo::default() };
         }
+        let address = text(headers, EDGE_ADDRESS_FIELD, 45);
+        if address.is_empty() {
+            self.warn_of_proxies(
+                "the edge does not know its clients' addresses, and all count as one; if it is \
+                 behind proxies other than Cloudflare, set TRUSTED_PROXIES there",
+            );
+        }
         let country = text(headers, COUNTRY_FIELD, 2);
         let is_country = country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase());
         ClientInfo {
-            address: text(headers, EDGE_ADDRESS_FIELD, 45),
+            address,
             device: text(headers, header::USER_AGENT.as_str(), 256),
             country: is_country.then_some(country),
             request_id,

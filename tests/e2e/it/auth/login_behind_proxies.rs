@@ -145,6 +145,7 @@ async fn edges_proof_goes_to_the_auth_service_alone() {
         let request = client().post(edge.edge(path)).header("user-agent", "the owner's browser");
         let request = FORGED.iter().fold(request, |request, name| request.header(*name, "forged"));
         let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let request = request.header("cf-connecting-ip", "192.0.2.7");
         let request = request.body("grant_type=refresh_token&refresh_token=of-the-proof-test");
         let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
         assert_eq!(request.send().await.unwrap().status(), 200, "{path}");
@@ -154,7 +155,7 @@ async fn edges_proof_goes_to_the_auth_service_alone() {
     for request in take(&auth, 2) {
         let proofs: Vec<&str> = request.lines().filter(|line| line.contains("edge-auth")).collect();
         assert!(matches!(proofs[..], [proof] if proof.contains(": v1;t=")), "{request}");
-        assert!(request.contains("portcullis-address: 127.0.0.1"), "{request}");
+        assert!(request.contains("portcullis-address: 192.0.2.7"), "{request}");
         assert!(!request.contains("forged"), "{request}");
     }
     send("/public/x", None).await;

@@ -12,6 +12,8 @@ struct Simulation {
     script: String,
     attempts: LoginAttempts,
     known: HashSet<String>,
+    /// When each counter expires by the simulated clock. Redis itself expires keys by its own.
+    expires: HashMap<String, u64>,
     now_ms: u64,
 }
 
@@ -34,20 +36,33 @@ impl Simulation {
         let store = Arc::new(Store::new("http://127.0.0.1:1", "x").unwrap());
         let limits = LoginAttemptLimits { per_username: 5, per_address: 20 };
         let attempts = LoginAttempts::new(store, StoreKeys::new("pc"), limits);
-        Self { server, redis, script, attempts, known: HashSet::new(), now_ms: 1_700_000_000_000 }
+        let (known, expires) = (HashSet::new(), HashMap::new());
+        Self { server, redis, script, attempts, known, expires, now_ms: 1_700_000_000_000 }
     }
 
     /// Runs the script on each counter.
     fn run(&mut self, counters: &[&Counter], step: Step) -> u64 {
         let mut pipeline = redis::pipe();
         for counter in counters {
+            if self.expires.get(&counter.key).is_some_and(|expires| *expires <= self.now_ms) {
+                pipeline.cmd("DEL").arg(&counter.key).ignore();
+            }
             // Without the command's name and the script's text.
             let words = script(counter, step).words().get(2..).unwrap().to_vec();
             let command = pipeline.cmd("EVALSHA").arg(&self.script);
             words.iter().fold(command, |command, word| command.arg(word)).arg(self.now_ms);
+            pipeline.cmd("PTTL").arg(&counter.key);
         }
-        let waits: Vec<u64> = pipeline.query(&mut self.redis).unwrap();
-        waits.into_iter().max().unwrap_or(0)
+        let replies: Vec<i64> = pipeline.query(&mut self.redis).unwrap();
+        let mut longest = 0;
+        for (counter, replies) in counters.iter().zip(replies.chunks(2)) {
+            longest = longest.max(u64::try_from(replies[0]).unwrap());
+            if step != Step::Query {
+                let life = u64::try_from(replies[1]).unwrap_or_default();
+                self.expires.insert(counter.key.clone(), self.now_ms + life);
+            }
+        }
+        longest
     }
 
     /// Makes one attempt. Returns whether its password was verified.
