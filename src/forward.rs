@@ -15,7 +15,7 @@ use crate::platform::protocol::{Forward, PlatformError};
 use crate::trace::VerdictSource;
 use portcullis_core::{
     Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation, StoreOutage,
-    Target,
+    Target, UnixSeconds,
 };
 
 /// Returns the response of the permit's target, untouched.
@@ -29,12 +29,14 @@ pub async fn send(
     if permit.degraded().token == Some(StoreOutage::Signature) {
         trace.verdict_source.set(Some(VerdictSource::Signature));
     }
-    let edits = edit_headers(permit, head, context).await?;
+    let mut edits = edit_headers(permit, head, context).await?;
     let (begun_ms, deadline_ms) = (clock::now_ms(), permit.deadline_ms());
     let until_ms = begun_ms + u64::from(deadline_ms);
     let (base, dependency, body) = match permit.target() {
         Target::Auth(base) => {
-            (base, Dependency::Auth, body::read(head, deadline_ms, context).await?)
+            let body = body::read(head, deadline_ms, context).await?;
+            edits.set.extend(auth_fields(permit, head, context));
+            (base, Dependency::Auth, body)
         }
         Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
     };
@@ -78,13 +80,22 @@ async fn edit_headers<'a>(
     if let Some((assertion, input)) = permit.assertion_input(&context.request_id, context.now) {
         edits.set.push((&assertion.field, assertion::sign(assertion, &input, context).await?));
     }
-    if let Target::Auth(_) = permit.target() {
-        let country = http::country(&context.port);
-        if !country.is_empty() {
-            edits.set.push(("portcullis-country", country));
-        }
-    }
     Ok(edits)
+}
+
+/// Returns what the auth service alone receives: the edge's statement about the client. It is signed
+/// after the body was read, because a slow body must not make it stale.
+fn auth_fields(
+    permit: &Permit<'static>,
+    head: &RequestHead<'_>,
+    context: &RequestContext,
+) -> Vec<(&'static str, String)> {
+    let (country, now) = (http::country(&context.port), UnixSeconds(clock::now_ms() / 1000));
+    let mut fields = permit.edge_auth_fields(head, &country, &context.request_id, now);
+    if !country.is_empty() {
+        fields.push(("portcullis-country", country));
+    }
+    fields
 }
 
 /// Sends the request, and once more if that changes nothing.

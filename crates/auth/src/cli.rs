@@ -11,7 +11,8 @@ use std::path::PathBuf;
 /// Secrets have no flags, since every user of the machine can see a command line. STORE_TOKEN: the
 /// bearer token of the store. MASTER_KEY and MASTER_KEY_PREVIOUS, name:key each: they seal the
 /// signing keys in the database. RECORD_ENCRYPTION_KEY and RECORD_ENCRYPTION_KEY_PREVIOUS, name:key
-/// each: the edge must have the same. INTROSPECTION_CLIENTS: the clients that may introspect
+/// each: the edge must have the same. EDGE_AUTH_KEY and EDGE_AUTH_KEY_PREVIOUS, 32 bytes in base64
+/// each: the edge proves by it what it says of a client. INTROSPECTION_CLIENTS: the clients that may introspect
 /// tokens: name=secret, comma-separated, each secret at least 32 characters. Generate a key with
 /// `echo "k1:$(openssl rand -base64 32)"`.
 #[derive(Parser)]
@@ -216,4 +217,9 @@ pub struct ServeArgs {
     /// [default: 20]
     #[arg(long, env = "LOGIN_ATTEMPTS_PER_ADDRESS")]
     pub login_attempts_per_address: Option<String>,
+    /// How many proxies append to X-Forwarded-For before requests that do not prove, by
+    /// EDGE_AUTH_KEY, to come through the edge, 0 to 10; 0: the connection's address counts
+    /// [default: 0]
+    #[arg(long, env = "TRUSTED_PROXY_HOPS")]
+    pub trusted_proxy_hops: Option<String>,
 }

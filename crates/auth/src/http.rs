@@ -2,8 +2,10 @@
 
 mod account;
 mod body;
+mod client_info;
 mod cookie;
 mod edge_metrics;
+mod extract;
 mod gauges;
 mod headers;
 mod log;

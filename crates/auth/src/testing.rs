@@ -34,7 +34,8 @@ pub fn signing(algorithm: KeyAlgorithm) -> SigningSettings {
     SigningSettings { master_key, algorithm, key_seconds: 10_000 }
 }
 
-fn config(url: &str) -> Config {
+/// Returns settings with the database at `url`.
+pub fn config(url: &str) -> Config {
     Config {
         server: ServerSettings {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -53,6 +54,8 @@ fn config(url: &str) -> Config {
         audience: "api".into(),
         client_id: "portcullis".into(),
         seal: None,
+        edge_auth_keys: None,
+        trusted_proxy_hops: 0,
         signing: signing(KeyAlgorithm::EdDsa),
         access_token_format: AccessTokenFormat::Jwt,
         access_token_seconds: 900,

@@ -4,6 +4,7 @@ mod addresses;
 mod assertion;
 mod breaker;
 mod cors;
+mod edge_auth;
 mod error;
 mod failure_limit;
 mod identity_fields;
@@ -41,6 +42,7 @@ impl Policy {
         let routes = routes::read(&mut settings, cors.as_ref(), assertion.is_some(), &limits);
         check_introspection(&mut settings, &issuers, &routes);
         let (upstream, auth) = (settings.url("UPSTREAM_URL"), settings.url("AUTH_URL"));
+        let edge_auth_key = edge_auth::read(&mut settings);
         let store = store::address(&mut settings);
         let assertion_field = assertion.as_ref().map(|assertion| &assertion.field);
         let identity_fields = identity_fields::read(&mut settings, assertion_field);
@@ -70,6 +72,7 @@ impl Policy {
                 routes,
                 upstream,
                 auth,
+                edge_auth_key,
                 store,
                 keys,
                 revocation_seconds_max,

@@ -1,6 +1,7 @@
 //! What a permitted request is forwarded with: its target, and the header fields that identify the caller.
 
 pub(crate) mod assertion;
+pub(crate) mod edge_auth;
 pub(crate) mod headers;
 pub(crate) mod identity;
 pub(crate) mod permit;

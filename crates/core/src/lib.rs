@@ -98,7 +98,7 @@
 //!
 //! 1. Values: `refusal`, `json`, `time`, `url`, `secret`, `token_hash`, `breaker`, `cache`, and
 //!    `request`.
-//! 2. `jose` and `store`.
+//! 2. `edge_auth`, `jose` and `store`.
 //! 3. `policy`: plain types and look-ups, without settings and claims.
 //! 4. `config`, which reads the settings, and `token`.
 //! 5. `routing`, `limits` and `refresh`.
@@ -109,6 +109,7 @@ mod breaker;
 mod cache;
 mod check;
 mod config;
+mod edge_auth;
 mod forward;
 mod jose;
 mod json;
@@ -131,6 +132,9 @@ pub use check::Check;
 pub use check::authenticated::AuthenticatedRequest;
 pub use check::store_result::{Missing, StoreResult};
 pub use config::{ConfigError, ConfigErrorKind};
+pub use edge_auth::{
+    EDGE_ADDRESS_FIELD, EDGE_AUTH_FIELD, EdgeAuthError, EdgeAuthKey, EdgeAuthKeys, EdgeStatement,
+};
 pub use forward::headers::HeaderEdits;
 pub use forward::permit::{Degraded, Permit, Target};
 pub use forward::session::TOUCH_SCRIPT;
@@ -159,7 +163,7 @@ pub use refresh::replay_key::ReplayKey;
 pub use refresh::response::CapturedResponse;
 pub use refresh::revocation::Revocation;
 pub use refusal::{Denial, Outage, Refusal};
-pub use request::client_address::address_group;
+pub use request::client_address::{address_group, forwarded_address};
 pub use request::cookie::REFRESH_COOKIE;
 pub use request::head::RequestHead;
 pub use routing::preflight::Fields;

@@ -18,6 +18,7 @@ pub(crate) mod timeouts;
 pub(crate) mod fixtures;
 
 use crate::breaker::BreakerPolicy;
+use crate::edge_auth::EdgeAuthKey;
 use crate::store::address::StoreAddress;
 use crate::store::keys::StoreKeys;
 use crate::store::seal::Seal;
@@ -44,6 +45,8 @@ pub struct Policy {
     pub upstream: BaseUrl,
     /// The auth service.
     pub auth: BaseUrl,
+    /// The key that authenticates the edge to the auth service, if any.
+    pub edge_auth_key: Option<EdgeAuthKey>,
     /// The address of the store.
     pub store: StoreAddress,
     /// The store's keys.

@@ -31,8 +31,13 @@ pub fn random_text() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns a random key as RECORD_ENCRYPTION_KEY has it. Its base64 is 42 hexadecimal digits and a
-/// zero, of which the last bits must be.
+/// Returns a random key as RECORD_ENCRYPTION_KEY has it.
 pub fn record_encryption_key() -> String {
-    format!("stack:{}0", random_text().get(..42).unwrap_or_default())
+    format!("stack:{}", edge_auth_key())
+}
+
+/// Returns a random key as EDGE_AUTH_KEY has it. Its base64 is 42 hexadecimal digits and a zero, of
+/// which the last bits must be.
+pub fn edge_auth_key() -> String {
+    format!("{}0", random_text().get(..42).unwrap_or_default())
 }

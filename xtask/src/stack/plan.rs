@@ -1,6 +1,6 @@
 //! The plan of a stack: its ports, its secrets, and the settings of each part.
 
-use super::local::{loopback, random_text, record_encryption_key};
+use super::local::{edge_auth_key, loopback, random_text, record_encryption_key};
 use crate::edge::wrangler_toml;
 use crate::postgres;
 use crate::workspace::at;
@@ -62,6 +62,8 @@ pub struct Plan {
     pub auth_token: String,
     pub introspection_secret: String,
     pub record_encryption_key: String,
+    /// Authenticates the edge to the auth service.
+    pub edge_auth_key: String,
     pub master_key: String,
     pub password: String,
     /// Laid over the Worker's variables.
@@ -90,6 +92,7 @@ impl Plan {
             auth_token: random_text(),
             introspection_secret: random_text(),
             record_encryption_key: record_encryption_key(),
+            edge_auth_key: edge_auth_key(),
             master_key: record_encryption_key(),
             password: random_text(),
             vars: Map::new(),
@@ -186,6 +189,7 @@ impl Plan {
             ("STORE_TOKEN".to_owned(), self.edge_token.clone().into()),
             ("INTROSPECTION_SECRET".to_owned(), self.introspection_secret.clone().into()),
             ("RECORD_ENCRYPTION_KEY".to_owned(), self.record_encryption_key.clone().into()),
+            ("EDGE_AUTH_KEY".to_owned(), self.edge_auth_key.clone().into()),
         ]);
         if self.store == StoreKind::Memcached {
             without_scripts(&mut vars);
@@ -216,6 +220,7 @@ impl Plan {
             "STORE_URL": self.store_url(),
             "STORE_TOKEN": self.auth_token,
             "RECORD_ENCRYPTION_KEY": self.record_encryption_key,
+            "EDGE_AUTH_KEY": self.edge_auth_key,
             "MASTER_KEY": self.master_key,
             "INTROSPECTION_CLIENTS": format!("edge={}", self.introspection_secret),
         });

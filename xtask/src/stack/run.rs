@@ -2,7 +2,7 @@
 
 use super::build::{Binaries, prepare};
 use super::facts::{Part, facts, pids};
-use super::local::{free_ports, record_encryption_key};
+use super::local::{edge_auth_key, free_ports, record_encryption_key};
 use super::plan::{Database, Engine, Plan, StoreKind};
 use super::start::{start, start_worker};
 use crate::postgres;
@@ -101,16 +101,18 @@ fn plan(options: &Options, folder: &Path) -> Result<Plan> {
         Ok((name.to_owned(), value.to_owned()))
     });
     let auth_env = auth_env.collect::<Result<_>>()?;
-    // The auth service opens what the edge seals.
-    let record_encryption_key = vars
-        .get("RECORD_ENCRYPTION_KEY")
-        .and_then(Value::as_str)
-        .map_or_else(record_encryption_key, str::to_owned);
+    // The auth service opens what the edge seals, and verifies what it states.
+    let key = |name: &str, random: fn() -> String| {
+        vars.get(name).and_then(Value::as_str).map_or_else(random, str::to_owned)
+    };
+    let record_encryption_key = key("RECORD_ENCRYPTION_KEY", record_encryption_key);
+    let edge_auth_key = key("EDGE_AUTH_KEY", edge_auth_key);
     Ok(Plan {
         store: options.store,
         engine: options.engine,
         redis_url: options.redis_url.clone(),
         record_encryption_key,
+        edge_auth_key,
         vars,
         opaque: options.opaque,
         trust: options.trust.clone(),

@@ -1,11 +1,15 @@
 //! Login throttling. Attempts are counted per username and address, per username, and per address.
-//! A counter over its limit makes further attempts wait, longer each time.
+//! A counter over its limit makes further attempts wait, longer each time. Attempts drain: each one
+//! stops to count after a while, so that the mistakes of many users at one address do not add up.
 //!
 //! The counters are in the store, so that all auth services share them. While the store is
 //! unavailable, or has no scripts, each process counts for itself.
 
+mod counter;
+
 use crate::problem::Problem;
 use crate::store::Store;
+use counter::{CounterLimits, CounterState, Step};
 use portcullis_core::StoreKeys;
 use redis_rest::{Command, Reply};
 use std::collections::HashMap;
@@ -17,10 +21,13 @@ pub struct LoginAttempts {
     store: Arc<Store>,
     keys: StoreKeys,
     limits: LoginAttemptLimits,
-    local: Mutex<HashMap<String, LocalCount>>,
+    local: Mutex<HashMap<String, LocalCounter>>,
+    /// The beginning of the local counters' clock.
+    started: Instant,
 }
 
-/// How many attempts are accepted without a wait; 0 means any number.
+/// How many attempts are accepted without a wait; 0 means any number. As many drain within
+/// [`PAIR_DRAIN`], [`USERNAME_DRAIN`] or [`ADDRESS_DRAIN`].
 #[derive(Clone, Copy, Debug)]
 pub struct LoginAttemptLimits {
     /// Attempts with one username from one address. From all addresses together,
@@ -39,37 +46,27 @@ pub struct LoginAttempt {
 /// A counter of attempts.
 struct Counter {
     key: String,
-    free_attempts: u32,
-    wait_max: Duration,
+    limits: CounterLimits,
     /// Whether an address from which the user has logged in before is exempt.
     exempts_known_address: bool,
 }
 
 /// A counter of this process alone.
-#[derive(Clone, Copy)]
-struct LocalCount {
-    count: u32,
-    wait_until: Instant,
+struct LocalCounter {
+    state: CounterState,
+    limits: CounterLimits,
 }
 
-/// The state of an attempt's counters in the store.
-struct CounterState {
+/// What the store says of an attempt.
+struct StoredCounters {
     waits_ms: Vec<u64>,
     is_known_address: bool,
-}
-
-/// What the script does to a counter.
-#[derive(Clone, Copy)]
-enum Step {
-    Query,
-    Add,
-    Remove,
 }
 
 impl LoginAttempts {
     /// Creates counters in `store`.
     pub fn new(store: Arc<Store>, keys: StoreKeys, limits: LoginAttemptLimits) -> Self {
-        Self { store, keys, limits, local: Mutex::default() }
+        Self { store, keys, limits, local: Mutex::default(), started: Instant::now() }
     }
 
     /// Counts an attempt before its outcome is known, so that parallel attempts can't bypass the
@@ -78,7 +75,7 @@ impl LoginAttempts {
         let known_address_key = self.known_address_key(username, address);
         let mut counters = self.counters(username, address);
         let wait_ms = match self.query(&counters, &known_address_key).await {
-            Some(CounterState { waits_ms, is_known_address }) => {
+            Some(StoredCounters { waits_ms, is_known_address }) => {
                 let applies =
                     |counter: &Counter| !(is_known_address && counter.exempts_known_address);
                 let waits = counters.iter().zip(waits_ms).filter(|(counter, _)| applies(counter));
@@ -135,27 +132,30 @@ impl LoginAttempts {
     /// Returns the counters that apply, the one of username and address first.
     fn counters(&self, username: &str, address: &str) -> Vec<Counter> {
         let LoginAttemptLimits { per_username, per_address } = self.limits;
+        let limits = |free_attempts: u32, wait_max, drain_all: Duration| CounterLimits {
+            free_attempts,
+            wait_max,
+            drain: drain_all / free_attempts.max(1),
+        };
+        let from_all_addresses = per_username.saturating_mul(ALL_ADDRESSES_FACTOR);
         let counters = [
             Counter {
                 key: self.keys.attempts("pair", &format!("{address}\n{username}")),
-                free_attempts: per_username,
-                wait_max: PAIR_WAIT_MAX,
+                limits: limits(per_username, PAIR_WAIT_MAX, PAIR_DRAIN),
                 exempts_known_address: false,
             },
             Counter {
                 key: self.keys.attempts("username", username),
-                free_attempts: per_username.saturating_mul(ALL_ADDRESSES_FACTOR),
-                wait_max: USERNAME_WAIT_MAX,
+                limits: limits(from_all_addresses, USERNAME_WAIT_MAX, USERNAME_DRAIN),
                 exempts_known_address: true,
             },
             Counter {
                 key: self.keys.attempts("address", address),
-                free_attempts: per_address,
-                wait_max: ADDRESS_WAIT_MAX,
+                limits: limits(per_address, ADDRESS_WAIT_MAX, ADDRESS_DRAIN),
                 exempts_known_address: false,
             },
         ];
-        counters.into_iter().filter(|counter| counter.free_attempts > 0).collect()
+        counters.into_iter().filter(|counter| counter.limits.free_attempts > 0).collect()
     }
 
     fn known_address_key(&self, username: &str, address: &str) -> String {
@@ -164,16 +164,16 @@ impl LoginAttempts {
 
     /// Returns how long each counter makes the attempt wait, and whether the address is known.
     /// Returns `None` if the store is unavailable.
-    async fn query(&self, counters: &[Counter], known_address_key: &str) -> Option<CounterState> {
+    async fn query(&self, counters: &[Counter], known_address_key: &str) -> Option<StoredCounters> {
         if counters.is_empty() {
-            return Some(CounterState { waits_ms: Vec::new(), is_known_address: false });
+            return Some(StoredCounters { waits_ms: Vec::new(), is_known_address: false });
         }
         let mut commands: Vec<Command> =
             counters.iter().map(|counter| script(counter, Step::Query)).collect();
         commands.push(Command::new("GET").arg(known_address_key));
         let mut replies = self.store.execute(&commands).await.ok()?;
         let is_known_address = replies.pop().is_some_and(|reply| reply.as_text().is_some());
-        Some(CounterState { waits_ms: parse_waits(&replies)?, is_known_address })
+        Some(StoredCounters { waits_ms: parse_waits(&replies)?, is_known_address })
     }
 
     /// Adds or removes one attempt. Returns how long each counter makes it wait, or `None` if the
@@ -189,47 +189,54 @@ impl LoginAttempts {
     /// Counts an attempt in this process, with the same arithmetic as the script. Returns how long
     /// it has to wait.
     fn count_locally(&self, counters: &[Counter]) -> u64 {
-        let now = Instant::now();
+        let now_ms = self.local_ms();
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-        local.retain(|_, entry| entry.wait_until + COUNTER_LIFE > now);
-        let wait = |counter: &Counter| {
-            let until = local.get(&counter.key).map_or(now, |entry| entry.wait_until);
-            u64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
-        };
-        let wait_ms = counters.iter().map(wait).max().unwrap_or(0);
+        local.retain(|_, counter| counter.state.ends_at_ms(&counter.limits) > now_ms);
+        let mut wait_ms = 0;
+        for Counter { key, limits, .. } in counters {
+            if let Some(counter) = local.get_mut(key) {
+                wait_ms = wait_ms.max(counter.state.apply(Step::Query, limits, now_ms));
+            }
+        }
         if wait_ms > 0 {
             return wait_ms;
         }
-        for counter in counters {
-            if local.len() >= LOCAL_COUNTERS_MAX {
-                let oldest = local.iter().min_by_key(|(_, entry)| entry.wait_until);
-                if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-                    local.remove(&key);
-                }
-            }
-            let entry = local
-                .entry(counter.key.clone())
-                .or_insert(LocalCount { count: 0, wait_until: now });
-            entry.count = entry.count.saturating_add(1);
-            entry.wait_until = match entry.count.checked_sub(counter.free_attempts) {
-                Some(over) => now + Duration::from_secs(1 << over.min(20)).min(counter.wait_max),
-                None => now,
-            };
+        for Counter { key, limits, .. } in counters {
+            make_room(&mut local);
+            let new = LocalCounter { state: CounterState::default(), limits: *limits };
+            let counter = local.entry(key.clone()).or_insert(new);
+            counter.state.apply(Step::Add, limits, now_ms);
         }
         0
     }
 
     /// Removes one attempt from the counters of this process, and all attempts from `reset`.
     fn remove_locally(&self, counters: &[Counter], reset: Option<&Counter>) {
-        let now = Instant::now();
+        let now_ms = self.local_ms();
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-        for counter in counters {
-            if let Some(entry) = local.get_mut(&counter.key) {
-                let is_reset = reset.is_some_and(|reset| reset.key == counter.key);
-                entry.count = if is_reset { 0 } else { entry.count.saturating_sub(1) };
-                entry.wait_until = now;
+        for Counter { key, limits, .. } in counters {
+            if reset.is_some_and(|reset| reset.key == *key) {
+                local.remove(key);
+            } else if let Some(counter) = local.get_mut(key) {
+                counter.state.apply(Step::Remove, limits, now_ms);
             }
         }
+    }
+
+    /// Returns the time of the local counters' clock.
+    fn local_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Removes the counter that ends first if there are too many.
+fn make_room(local: &mut HashMap<String, LocalCounter>) {
+    if local.len() < LOCAL_COUNTERS_MAX {
+        return;
+    }
+    let first = local.iter().min_by_key(|(_, counter)| counter.state.ends_at_ms(&counter.limits));
+    if let Some(key) = first.map(|(key, _)| key.clone()) {
+        local.remove(&key);
     }
 }
 
@@ -248,9 +255,9 @@ fn script(counter: &Counter, step: Step) -> Command {
         .arg(include_str!("login_attempts.lua"))
         .arg(1)
         .arg(&counter.key)
-        .arg(counter.free_attempts)
-        .arg(counter.wait_max.as_millis())
-        .arg(COUNTER_LIFE.as_millis())
+        .arg(counter.limits.free_attempts)
+        .arg(counter.limits.wait_max.as_millis())
+        .arg(counter.limits.drain_ms())
         .arg(match step {
             Step::Query => 0,
             Step::Add => 1,
@@ -264,11 +271,20 @@ pub const ALL_ADDRESSES_FACTOR: u32 = 20;
 const PAIR_WAIT_MAX: Duration = Duration::from_secs(300);
 const USERNAME_WAIT_MAX: Duration = Duration::from_secs(60);
 const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(900);
-/// A counter expires this long after its last attempt.
-const COUNTER_LIFE: Duration = Duration::from_secs(900);
+/// How long it takes until all free attempts with one username from one address no longer count: 5
+/// by default, thus 20 an hour. This bounds a guesser in the long run.
+const PAIR_DRAIN: Duration = Duration::from_secs(900);
+/// The same with one username from all addresses: 100 by default, thus 60 an hour.
+const USERNAME_DRAIN: Duration = Duration::from_secs(6000);
+/// The same from one address: 20 by default, thus 60 an hour. The honest mistakes of 720 logins an
+/// hour, 5% of them, take 36.
+const ADDRESS_DRAIN: Duration = Duration::from_secs(1200);
 /// How long an address stays known after a successful login.
 const KNOWN_ADDRESS_SECONDS: u32 = 30 * 86_400;
 const LOCAL_COUNTERS_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod simulation;
 
 #[cfg(test)]
 mod tests {
@@ -316,26 +332,27 @@ mod tests {
     #[test]
     fn local_counters_are_bounded() {
         let attempts = attempts(1, 1);
-        for number in 0..=LOCAL_COUNTERS_MAX {
-            let counter = |key: String| Counter {
-                key,
+        let counter = |key: String| Counter {
+            key,
+            limits: CounterLimits {
                 free_attempts: 1,
                 wait_max: PAIR_WAIT_MAX,
-                exempts_known_address: false,
-            };
+                drain: Duration::from_secs(900),
+            },
+            exempts_known_address: false,
+        };
+        for number in 0..50 {
             attempts.count_locally(&[counter(number.to_string())]);
-            if number > 50 {
-                // A full scan each time would make this test too slow.
-                let mut local = attempts.local.lock().unwrap();
-                let wait_until = Instant::now();
-                for fill in local.len()..LOCAL_COUNTERS_MAX {
-                    local.insert(format!("fill-{fill}"), LocalCount { count: 1, wait_until });
-                }
-                drop(local);
-                attempts.count_locally(&[counter("last".into())]);
-                break;
-            }
         }
+        // A full scan each time would make this test too slow.
+        let one = counter("0".into());
+        let mut local = attempts.local.lock().unwrap();
+        let state = local[&one.key].state;
+        for fill in local.len()..LOCAL_COUNTERS_MAX {
+            local.insert(format!("fill-{fill}"), LocalCounter { state, limits: one.limits });
+        }
+        drop(local);
+        attempts.count_locally(&[counter("last".into())]);
         assert!(attempts.local.lock().unwrap().len() <= LOCAL_COUNTERS_MAX);
     }
 

@@ -13,6 +13,7 @@ pub enum ConfigError {
     CookieOrigins,
     DatabaseInMemory,
     DatabaseUrl,
+    EdgeAuthKey,
     FileExposed,
     FileUnreadable(String),
     IdleShort,
@@ -54,6 +55,10 @@ impl fmt::Display for ConfigError {
             }
             Self::DatabaseUrl => {
                 "DATABASE_URL: must be sqlite://file.db or postgres://user:password@host/database"
+            }
+            Self::EdgeAuthKey => {
+                "EDGE_AUTH_KEY, EDGE_AUTH_KEY_PREVIOUS: must be 32 bytes in base64 each, by openssl \
+                 rand -base64 32; no EDGE_AUTH_KEY_PREVIOUS alone"
             }
             Self::FileExposed => {
                 "AUTH_CONFIG: the file holds a secret and others may read it; chmod 600"

@@ -7,7 +7,7 @@ use crate::accounts::{ClientsError, IntrospectionClients, LoginAttemptLimits};
 use crate::cli::{ServeArgs, SharedArgs};
 use crate::signing_keys::{KeyAlgorithm, SigningSettings};
 use crate::token::ACCESS_TOKEN_SECONDS_MAX;
-use portcullis_core::{Seal, StoreKeys};
+use portcullis_core::{EdgeAuthKey, EdgeAuthKeys, Seal, StoreKeys};
 
 impl SettingsReader<'_> {
     /// Returns the URL of the database.
@@ -70,6 +70,7 @@ impl SettingsReader<'_> {
         let store = self.store(shared);
         let audience = self.required(self.text(&serve.audience, "AUDIENCE"), E::AudienceMissing);
         let seal = self.seal("RECORD_ENCRYPTION_KEY", E::RecordEncryptionKey);
+        let edge_auth_keys = self.edge_auth_keys();
         let master_key = self.master_key();
         let algorithm = self.text(&serve.signing_algorithm, "SIGNING_ALGORITHM");
         let algorithm: Option<KeyAlgorithm> = algorithm.as_deref().unwrap_or("EdDSA").parse().ok();
@@ -102,6 +103,8 @@ impl SettingsReader<'_> {
         );
         let sessions_per_user_max =
             self.number(&serve.sessions_per_user_max, "SESSIONS_PER_USER_MAX", 1..=1000, 100);
+        let trusted_proxy_hops =
+            self.number(&serve.trusted_proxy_hops, "TRUSTED_PROXY_HOPS", 0..=10, 0);
         let attempts = self.attempts(serve);
         let refresh_idle_seconds = self.idle_seconds(shared);
         let audit_seconds = self.audit_seconds(shared);
@@ -123,6 +126,8 @@ impl SettingsReader<'_> {
             audience,
             client_id: client_id.unwrap_or_else(|| "portcullis".to_owned()),
             seal,
+            edge_auth_keys,
+            trusted_proxy_hops: to_u32(trusted_proxy_hops),
             signing: SigningSettings {
                 master_key: master_key?,
                 algorithm: algorithm?,
@@ -149,6 +154,25 @@ impl SettingsReader<'_> {
             self.errors.push(E::MasterKeyMissing);
         }
         seal
+    }
+
+    /// Returns the keys that authenticate the edge, if set.
+    fn edge_auth_keys(&mut self) -> Option<EdgeAuthKeys> {
+        let current = self.secret("EDGE_AUTH_KEY");
+        let previous = self.secret("EDGE_AUTH_KEY_PREVIOUS");
+        let parse = |text: &String| EdgeAuthKey::parse(text);
+        let keys = [current.as_ref().map(parse), previous.as_ref().map(parse)];
+        match keys {
+            [None, None] => None,
+            [Some(Some(current)), None] => Some(EdgeAuthKeys { current, previous: None }),
+            [Some(Some(current)), Some(previous @ Some(_))] => {
+                Some(EdgeAuthKeys { current, previous })
+            }
+            [_, _] => {
+                self.errors.push(E::EdgeAuthKey);
+                None
+            }
+        }
     }
 
     fn access_token_format(&mut self, serve: &ServeArgs) -> AccessTokenFormat {

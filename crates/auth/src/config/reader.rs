@@ -110,7 +110,9 @@ impl<'e> SettingsReader<'e> {
 }
 
 /// The settings without a flag.
-pub(super) const SECRETS: [&str; 6] = [
+pub(super) const SECRETS: [&str; 8] = [
+    "EDGE_AUTH_KEY",
+    "EDGE_AUTH_KEY_PREVIOUS",
     "INTROSPECTION_CLIENTS",
     "MASTER_KEY",
     "MASTER_KEY_PREVIOUS",
@@ -120,7 +122,7 @@ pub(super) const SECRETS: [&str; 6] = [
 ];
 
 /// The settings that a file may hold.
-pub(super) const NAMES: [&str; 32] = [
+pub(super) const NAMES: [&str; 35] = [
     "ACCESS_TOKEN_FORMAT",
     "ACCESS_TOKEN_SECONDS",
     "AUDIENCE",
@@ -136,6 +138,8 @@ pub(super) const NAMES: [&str; 32] = [
     "CLIENT_ID",
     "COOKIE_ORIGINS",
     "DATABASE_URL",
+    "EDGE_AUTH_KEY",
+    "EDGE_AUTH_KEY_PREVIOUS",
     "INTROSPECTION_CLIENTS",
     "ISSUER",
     "KEY_PREFIX",
@@ -153,4 +157,5 @@ pub(super) const NAMES: [&str; 32] = [
     "SIGNING_KEY_SECONDS",
     "STORE_TOKEN",
     "STORE_URL",
+    "TRUSTED_PROXY_HOPS",
 ];

@@ -3,7 +3,7 @@
 use super::server::ServerSettings;
 use crate::accounts::{IntrospectionClients, LoginAttemptLimits};
 use crate::signing_keys::SigningSettings;
-use portcullis_core::Seal;
+use portcullis_core::{EdgeAuthKeys, Seal};
 
 /// The settings of `serve`.
 pub struct Config {
@@ -14,6 +14,10 @@ pub struct Config {
     pub client_id: String,
     /// The key that encrypts records in the store, if any.
     pub seal: Option<Seal>,
+    /// The keys that authenticate the edge, if any.
+    pub edge_auth_keys: Option<EdgeAuthKeys>,
+    /// How many proxies append to `X-Forwarded-For` before a request that is not the edge's.
+    pub trusted_proxy_hops: u32,
     pub signing: SigningSettings,
     pub access_token_format: AccessTokenFormat,
     pub access_token_seconds: u64,

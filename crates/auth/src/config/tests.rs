@@ -50,11 +50,13 @@ fn errors_are_reported_all_at_once() {
         ["--cookie-origins", "https://a.example/x"],
         ["--login-attempts-per-username", "1001"],
         ["--login-attempts-per-address", "many"],
+        ["--trusted-proxy-hops", "11"],
     ];
     let errors = read(
         &arguments.concat(),
         &|name| {
-            matches!(name, "INTROSPECTION_CLIENTS" | "RECORD_ENCRYPTION_KEY").then(|| "edge".into())
+            let malformed = ["EDGE_AUTH_KEY", "INTROSPECTION_CLIENTS", "RECORD_ENCRYPTION_KEY"];
+            malformed.contains(&name).then(|| "edge".into())
         },
         None,
     );
@@ -68,6 +70,7 @@ fn errors_are_reported_all_at_once() {
             E::KeyPrefix,
             E::AudienceMissing,
             E::RecordEncryptionKey,
+            E::EdgeAuthKey,
             E::MasterKeyMissing,
             E::SigningAlgorithm,
             E::AccessTokenFormat,
@@ -81,6 +84,7 @@ fn errors_are_reported_all_at_once() {
             E::Number { name: "AUTH_DRAIN_SECONDS", min: 1, max: 600 },
             E::Tls(TlsError::Incomplete),
             E::Number { name: "ACCESS_TOKEN_SECONDS", min: 1, max: 86_400 },
+            E::Number { name: "TRUSTED_PROXY_HOPS", min: 0, max: 10 },
             E::Number { name: "LOGIN_ATTEMPTS_PER_USERNAME", min: 0, max: 1000 },
             E::Number { name: "LOGIN_ATTEMPTS_PER_ADDRESS", min: 0, max: 100_000 },
             E::Number { name: "SIGNING_KEY_SECONDS", min: 3600, max: 31_536_000 },

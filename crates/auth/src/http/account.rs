@@ -1,6 +1,7 @@
 //! The JSON endpoints of accounts: login, refresh, logout, password and sessions.
 
-use super::headers::{bearer, client_info};
+use super::extract::Client;
+use super::headers::bearer;
 use super::response::{RefreshTokenIn, no_store, revocation_response, token_response};
 use super::state::SharedState;
 use super::{body, cookie};
@@ -52,6 +53,7 @@ struct PasswordBody {
 /// Begins a session.
 pub async fn login(
     State(state): SharedState,
+    Client(client): Client,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -65,7 +67,7 @@ pub async fn login(
     if is_impossible || password.len() > PASSWORD_BYTES_MAX {
         return Err(Problem::CredentialsInvalid);
     }
-    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let app = Arc::clone(&state);
     let work = async move { app.sessions.login(&username, password, &client, now()).await };
     let tokens = state.run("login", work).await?;
     let refresh_token_in = if cookie { RefreshTokenIn::Cookie } else { RefreshTokenIn::Body };
@@ -75,6 +77,7 @@ pub async fn login(
 /// Exchanges the refresh token in the body or the cookie.
 pub async fn refresh(
     State(state): SharedState,
+    Client(client): Client,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -87,7 +90,7 @@ pub async fn refresh(
             (token, RefreshTokenIn::Cookie)
         }
     };
-    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let app = Arc::clone(&state);
     let work =
         async move { app.sessions.refresh(&token, scope.as_deref(), None, &client, now()).await };
     Ok(token_response(state.run("refresh", work).await?, refresh_token_in))
@@ -96,11 +99,12 @@ pub async fn refresh(
 /// Ends the session of the refresh token in the body or the cookie, or else of the Bearer token.
 pub async fn logout(
     State(state): SharedState,
+    Client(client): Client,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let LogoutBody { refresh_token } = body::optional_json(&headers, body).await?;
-    let (client, bearer) = (client_info(&headers), bearer(&headers));
+    let bearer = bearer(&headers);
     let in_cookie = cookie::token(&headers).filter(|_| refresh_token.is_none());
     if in_cookie.is_some() && bearer.is_none() {
         cookie::check_origin(&headers, &state.sessions.config().cookie_origins)?;
@@ -140,6 +144,7 @@ pub async fn logout(
 /// Changes the password, and ends all other sessions.
 pub async fn password(
     State(state): SharedState,
+    Client(client): Client,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -148,7 +153,7 @@ pub async fn password(
     if old_password.len() > PASSWORD_BYTES_MAX {
         return Err(Problem::CredentialsInvalid);
     }
-    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let app = Arc::clone(&state);
     let work = async move {
         let passwords = NewPassword { old: old_password, new: new_password };
         app.sessions.change_password(&token, passwords, &client, now()).await
@@ -166,9 +171,13 @@ pub async fn sessions(State(state): SharedState, headers: HeaderMap) -> Result<R
 }
 
 /// Ends all sessions of the user.
-pub async fn end_all(State(state): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn end_all(
+    State(state): SharedState,
+    Client(client): Client,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let token = bearer(&headers).ok_or(Problem::CredentialsMissing)?;
-    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let app = Arc::clone(&state);
     let work = async move { app.sessions.logout_everywhere(&token, &client, now()).await };
     Ok(revocation_response(state.run("logout_everywhere", work).await?, StatusCode::NO_CONTENT))
 }
@@ -176,13 +185,14 @@ pub async fn end_all(State(state): SharedState, headers: HeaderMap) -> Result<Re
 /// Ends one session of the user.
 pub async fn end_one(
     State(state): SharedState,
+    Client(client): Client,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     // An id that is not UTF-8 belongs to no session.
     let Path(id) = id.map_err(|_| Problem::SessionUnknown)?;
     let token = bearer(&headers).ok_or(Problem::CredentialsMissing)?;
-    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let app = Arc::clone(&state);
     let work = async move { app.sessions.remove(&token, &id, &client, now()).await };
     Ok(revocation_response(state.run("session_removed", work).await?, StatusCode::NO_CONTENT))
 }

@@ -2,7 +2,7 @@
 //! (RFC 7662), metadata (RFC 8414) and the key set (RFC 7517).
 
 use super::body;
-use super::headers::client_info;
+use super::extract::{Client, DirectClient};
 use super::response::{RefreshTokenIn, revocation_response, token_response};
 use super::state::SharedState;
 use crate::accounts::basic_credentials;
@@ -19,7 +19,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// Exchanges a refresh token (RFC 6749 section 6).
-pub async fn token(State(state): SharedState, headers: HeaderMap, body: Body) -> Response {
+pub async fn token(State(state): SharedState, Client(client): Client, body: Body) -> Response {
     #[derive(Deserialize)]
     struct Form {
         grant_type: String,
@@ -37,7 +37,7 @@ pub async fn token(State(state): SharedState, headers: HeaderMap, body: Body) ->
     let Some(token) = form.refresh_token else {
         return Problem::RequestMalformed.into_oauth_response();
     };
-    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let app = Arc::clone(&state);
     let work = async move {
         let (scope, client_id) = (form.scope.as_deref(), form.client_id.as_deref());
         app.sessions.refresh(&token, scope, client_id, &client, now()).await
@@ -50,7 +50,7 @@ pub async fn token(State(state): SharedState, headers: HeaderMap, body: Body) ->
 
 /// Revokes a token (RFC 7009). Clients are public: possession of a token suffices. An unknown token
 /// is no error.
-pub async fn revoke(State(state): SharedState, headers: HeaderMap, body: Body) -> Response {
+pub async fn revoke(State(state): SharedState, Client(client): Client, body: Body) -> Response {
     #[derive(Deserialize)]
     struct Form {
         token: String,
@@ -60,7 +60,7 @@ pub async fn revoke(State(state): SharedState, headers: HeaderMap, body: Body) -
         Ok(form) => form,
         Err(problem) => return problem.into_oauth_response(),
     };
-    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let app = Arc::clone(&state);
     let work = async move {
         app.sessions.revoke(&form.token, form.client_id.as_deref(), &client, now()).await
     };
@@ -73,6 +73,7 @@ pub async fn revoke(State(state): SharedState, headers: HeaderMap, body: Body) -
 /// Introspects an access token (RFC 7662) for an authenticated client. Refresh tokens are inactive.
 pub async fn introspect(
     State(state): SharedState,
+    DirectClient(client): DirectClient,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -91,7 +92,7 @@ pub async fn introspect(
         Some(field) => basic_credentials(field),
         None => Some((form.client_id, form.client_secret)),
     };
-    let (app, client) = (Arc::clone(&state), client_info(&headers));
+    let app = Arc::clone(&state);
     let work = async move {
         app.sessions.authenticate_client(credentials, &client, now()).await?;
         if form.token.is_empty() {

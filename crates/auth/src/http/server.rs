@@ -1,5 +1,6 @@
 //! The server: its start, its listeners and its end.
 
+use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use super::router::{admin_router, public_router};
 use super::state::AppState;
@@ -44,6 +45,13 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     if config.seal.is_none() {
         tracing::warn!(event = "unsealed", fix = "set RECORD_ENCRYPTION_KEY, here and at the edge");
     }
+    if config.edge_auth_keys.is_none() {
+        tracing::warn!(
+            event = "edge_unauthenticated",
+            fix = "set EDGE_AUTH_KEY, here and at the edge"
+        );
+    }
+    let clients = ClientInfoReader::new(&config)?;
     let socket = bind(settings.listen).await?;
     let admin_socket = bind(settings.admin_listen).await?;
     let maintenance = Maintenance {
@@ -60,6 +68,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let registry = Registry::new();
     registry.register(Box::new(db.queries()))?;
     registry.register(Box::new(sessions.audit().counts()))?;
+    registry.register(Box::new(clients.outcomes()))?;
     let outcomes = Opts::new(
         "portcullis_auth_outcomes_total",
         "Requests to the endpoints of accounts and OAuth, by outcome.",
@@ -93,6 +102,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         gauges,
         log,
         stopping: stopping.clone(),
+        clients,
     });
     // The operators' listener serves until the process ends, so that a drain can be watched.
     let (_never_stop, never) = watch::channel(false);

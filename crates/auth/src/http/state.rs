@@ -1,5 +1,6 @@
 //! The state that all endpoints share.
 
+use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use crate::db::Db;
 use crate::problem::Problem;
@@ -25,6 +26,7 @@ pub struct AppState {
     pub log: Log,
     /// Whether the server is draining.
     pub stopping: watch::Receiver<bool>,
+    pub clients: ClientInfoReader,
 }
 
 /// The state, as endpoints extract it.

@@ -53,6 +53,8 @@ pub enum ConfigErrorKind {
     NotAMemcached,
     /// The method is not in capitals, as HTTP's methods are.
     NotAMethod,
+    /// The text is not 32 bytes of base64.
+    NotAnEdgeAuthKey,
     /// The text is not a name and 32 bytes of base64.
     NotARecordEncryptionKey,
     /// The text is not a scope-token of RFC 6749 section 3.3.
@@ -133,6 +135,10 @@ impl fmt::Display for ConfigErrorKind {
             Self::NotARecordEncryptionKey => {
                 "is not a key; give name:key, the name of letters, digits, - and _, the key by \
                  openssl rand -base64 32"
+            }
+            Self::NotAnEdgeAuthKey => {
+                "is not a key; give 32 bytes in base64, by openssl rand -base64 32, the same as the \
+                 auth service's"
             }
             Self::NotAScope => {
                 "a scope is visible ASCII without quote, backslash and space, one per entry"

@@ -8,11 +8,17 @@ use std::net::{IpAddr, SocketAddr};
 /// trusted proxy wrote, counted from the right. Returns `None` if the field is
 /// missing, malformed, or has too few entries.
 pub(crate) fn client_address(head: &RequestHead<'_>, trusted_proxies: u32) -> Option<IpAddr> {
-    let depth = usize::try_from(trusted_proxies).ok()?;
-    match depth.checked_sub(1) {
-        None => head.header("cf-connecting-ip")?.parse().ok(),
-        Some(skip) => parse(head.header("x-forwarded-for")?.rsplit(',').nth(skip)?.trim()),
+    match trusted_proxies {
+        0 => head.header("cf-connecting-ip")?.parse().ok(),
+        hops => forwarded_address(head.header("x-forwarded-for")?, hops),
     }
+}
+
+/// Returns the entry of `X-Forwarded-For` that the outermost of `hops` trusted proxies wrote: the
+/// last one for 1. Returns `None` if it is malformed or there are fewer entries.
+pub fn forwarded_address(field: &str, hops: u32) -> Option<IpAddr> {
+    let skip = usize::try_from(hops).ok()?.checked_sub(1)?;
+    parse(field.rsplit(',').nth(skip)?.trim())
 }
 
 /// Parses an address as proxies write it: alone, or with a port.

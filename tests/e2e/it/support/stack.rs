@@ -40,6 +40,9 @@ pub static SHARED: LazyLock<Stack> = LazyLock::new(|| Stack::start(&[], None));
 /// The encryption key of every stack.
 pub const RECORD_ENCRYPTION_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// The key by which every edge authenticates itself to every auth service.
+pub const EDGE_AUTH_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 impl Stack {
     /// Starts a system. `vars` replace variables of the Worker.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
@@ -70,6 +73,7 @@ impl Stack {
         let object = vars.as_object_mut().unwrap();
         object.entry("STORE_DEADLINE_MS").or_insert("3000".into());
         object.entry("RECORD_ENCRYPTION_KEY").or_insert(RECORD_ENCRYPTION_KEY.into());
+        object.entry("EDGE_AUTH_KEY").or_insert(EDGE_AUTH_KEY.into());
         std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();
         command.arg("--vars").arg(folder.join("vars.json"));
         // The same tests run on another store.

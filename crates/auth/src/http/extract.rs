@@ -1,0 +1,37 @@
+//! What endpoints extract from a request.
+
+use super::state::AppState;
+use crate::audit::ClientInfo;
+use crate::clock::now;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// The client of a request, as far as this server believes what the request says of it.
+pub struct Client(pub ClientInfo);
+
+impl FromRequestParts<Arc<AppState>> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &Arc<AppState>,
+    ) -> Result<Self, Infallible> {
+        Ok(Self(state.clients.client_info(parts, now())))
+    }
+}
+
+/// The client that sent the request directly, as the endpoint of introspection needs it.
+pub struct DirectClient(pub ClientInfo);
+
+impl FromRequestParts<Arc<AppState>> for DirectClient {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &Arc<AppState>,
+    ) -> Result<Self, Infallible> {
+        Ok(Self(state.clients.direct_client_info(parts)))
+    }
+}
