@@ -22,7 +22,7 @@ struct Crate {
     layers: Option<&'static str>,
 }
 
-const CRATES: [Crate; 9] = [
+const CRATES: [Crate; 10] = [
     Crate {
         source: "crates/core/src",
         roots: &["lib.rs"],
@@ -34,6 +34,7 @@ const CRATES: [Crate; 9] = [
     Crate { source: "crates/memcached/src", roots: &["lib.rs"], layers: None },
     Crate { source: "crates/redis-gateway/src", roots: &["lib.rs", "main.rs"], layers: None },
     Crate { source: "crates/redis-rest/src", roots: &["lib.rs"], layers: None },
+    Crate { source: "crates/setting-names/src", roots: &["lib.rs"], layers: None },
     Crate { source: "tests/e2e/it", roots: &["main.rs"], layers: None },
     Crate { source: "xtask/src", roots: &["main.rs"], layers: None },
 ];

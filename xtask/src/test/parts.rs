@@ -29,6 +29,8 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
         "redis-rest",
         "-p",
         "memcached",
+        "-p",
+        "setting-names",
         "--",
         "-D",
         "warnings",
@@ -71,7 +73,16 @@ pub fn unit(report: &mut Report) -> Result<()> {
 pub fn wasm(tools: &Tools, report: &mut Report) -> Result<()> {
     let mut cargo = tools.wasm_command("cargo");
     cargo.args(["test", "--target", "wasm32-unknown-unknown", "--lib"]);
-    cargo.args(["-p", "redis-rest", "-p", "memcached", "-p", "portcullis-core"]);
+    cargo.args([
+        "-p",
+        "redis-rest",
+        "-p",
+        "memcached",
+        "-p",
+        "portcullis-core",
+        "-p",
+        "setting-names",
+    ]);
     // The runner that wasm-pack would take, without wasm-pack.
     let runner = at(".tools/bin/wasm-bindgen-test-runner");
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
