@@ -104,6 +104,13 @@ impl TokenRecord {
         }
     }
 
+    /// Returns whether a provider's record is about the subject `sub`. A client that acts for itself
+    /// is the subject of its JWT (RFC 9068 section 2.2), and has none in a response without `sub`.
+    pub(crate) fn is_about(&self, sub: &str) -> bool {
+        let client = self.client_id.as_deref().filter(|_| self.sub.is_empty());
+        client.unwrap_or(&self.sub) == sub
+    }
+
     /// Returns the token's claims for an issuer, or `None` if the record is another issuer's.
     pub(crate) fn claims(self, issuer: &str) -> Option<Claims> {
         if self.iss.is_some_and(|iss| iss != issuer) {
