@@ -15,13 +15,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration from the Worker's environment, and logs all its errors.
+    /// Reads the configuration from the Worker's environment, and logs all its errors or warnings.
     ///
     /// The policy is leaked, because it lives as long as the isolate.
     pub fn load() -> Self {
         let environment = Environment::read();
-        let policy = match Policy::parse(|name| environment.variable(name)) {
-            Ok(policy) => Some(&*Box::leak(Box::new(policy))),
+        let names = environment.variables();
+        let policy = match Policy::parse_named(&names, |name| environment.variable(name)) {
+            Ok(policy) => {
+                warn(&policy);
+                Some(&*Box::leak(Box::new(policy)))
+            }
             Err(errors) => {
                 let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 Line::new(Level::Error, "configuration_invalid")
@@ -36,4 +40,13 @@ impl Config {
             analytics: environment.dataset("ANALYTICS"),
         }
     }
+}
+
+/// Logs the configuration's warnings in one line, if there are any.
+fn warn(policy: &Policy) {
+    if policy.warnings.is_empty() {
+        return;
+    }
+    let warnings: Vec<String> = policy.warnings.iter().map(ToString::to_string).collect();
+    Line::new(Level::Warn, "configuration_warning").value("warnings", &warnings.into()).write();
 }

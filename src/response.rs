@@ -10,7 +10,7 @@ use crate::platform::clock;
 use crate::platform::http::Response;
 use crate::platform::protocol::{End, Fields, IncomingRequest};
 use crate::trace::Enforcement;
-use portcullis_core::{Access, LogPolicy, Refusal, RequestHead};
+use portcullis_core::{Access, Denial, LogPolicy, Refusal, RequestHead};
 
 /// Returns the response to a request, and logs and counts it.
 pub fn finish(
@@ -89,6 +89,15 @@ fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) ->
     fields.extend(problem_fields(&context.request_id));
     if let Some(challenge) = headers::www_authenticate(challenge, refusal, context) {
         fields.push(("www-authenticate", challenge));
+    }
+    match refusal {
+        Refusal::Denied(Denial::MethodNotAllowed) => {
+            fields.push(("allow", context.policy.allowed_methods(head).join(", ")));
+        }
+        Refusal::Denied(Denial::ClaimMissing(claim)) => {
+            context.trace.missing_claim.set(Some(claim));
+        }
+        _ => {}
     }
     let circuit_open = context.circuit_open.get();
     if let Some(seconds) = headers::retry_after_seconds(refusal, context.jitter(), circuit_open) {

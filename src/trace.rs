@@ -24,6 +24,8 @@ pub struct Trace {
     pub limit_decisions: RefCell<Vec<LimitDecision<'static>>>,
     /// Whether an enforced limit of invalid tokens would have refused the request.
     pub shadow_failure_limit: Cell<bool>,
+    /// The claim that the token lacks.
+    pub missing_claim: Cell<Option<&'static str>>,
     /// How a refresh was answered.
     pub refresh: Cell<Option<&'static str>>,
     /// What was decided without the store.

@@ -13,6 +13,14 @@ export function log(/** @type {string} */ line) {
 }
 
 /**
+ * Returns the names of all variables, secrets and bindings, one a line.
+ * @param {Record<string, unknown>} env
+ */
+export function names(env) {
+  return Object.keys(env).join('\n');
+}
+
+/**
  * Returns a plain variable or a secret as text; `undefined` for other bindings.
  * @param {Record<string, unknown>} env
  * @param {string} name

@@ -82,6 +82,9 @@ extern "C" {
     /// Writes one line to the log.
     pub fn log(line: &str);
 
+    /// Returns the names of all variables, secrets and bindings, one a line.
+    pub fn names(env: &JsValue) -> String;
+
     /// Returns a plain variable or a secret.
     pub fn variable(env: &JsValue, name: &str) -> Option<String>;
 

@@ -14,6 +14,13 @@ impl Environment {
         Self(bindings::environment())
     }
 
+    /// Returns the names of all plain variables and secrets.
+    pub fn variables(&self) -> Vec<String> {
+        let names = bindings::names(&self.0);
+        let is_variable = |name: &&str| self.variable(name).is_some();
+        names.split('\n').filter(is_variable).map(str::to_owned).collect()
+    }
+
     /// Returns a plain variable or a secret.
     pub fn variable(&self, name: &str) -> Option<String> {
         bindings::variable(&self.0, name)

@@ -41,6 +41,7 @@ pub fn write(ending: &Ending<'_>, request: &IncomingRequest<'_>, context: &Reque
     if trace.record_unopened.get() {
         line.value("record_unopened", &true.into());
     }
+    line.text("claim", trace.missing_claim.get().unwrap_or_default());
     line.text("refresh", trace.refresh.get().unwrap_or_default());
     line.text("degraded", trace.degraded.get().unwrap_or_default());
     let not_closed = context.isolate.breakers.not_closed(context.policy, clock::now_ms());

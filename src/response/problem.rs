@@ -14,10 +14,16 @@ pub fn body(refusal: Refusal, request_id: &str, exceeded: Vec<&str>) -> String {
         "code": refusal.code(),
         "request_id": request_id,
     });
-    if let (Refusal::Denied(Denial::RateLimited { .. }), Some(body)) =
-        (refusal, body.as_object_mut())
-    {
-        body.insert("violated-policies".to_owned(), exceeded.into());
+    if let (Refusal::Denied(denial), Some(body)) = (refusal, body.as_object_mut()) {
+        match denial {
+            Denial::RateLimited { .. } => {
+                body.insert("violated-policies".to_owned(), exceeded.into());
+            }
+            Denial::ClaimMissing(claim) => {
+                body.insert("claim".to_owned(), claim.into());
+            }
+            _ => {}
+        }
     }
     body.to_string()
 }
@@ -54,6 +60,8 @@ pub fn status_and_challenge(refusal: Refusal) -> (u16, &'static str, Challenge) 
             Denial::TokenMissing => (401, "Unauthorized", Challenge::Bare),
             Denial::AlgorithmRefused
             | Denial::AudienceMismatch
+            | Denial::ClaimMissing(_)
+            | Denial::IssuerRefused
             | Denial::IssuerUnknown
             | Denial::KeyUnknown
             | Denial::SignatureInvalid
@@ -66,11 +74,13 @@ pub fn status_and_challenge(refusal: Refusal) -> (u16, &'static str, Challenge) 
             | Denial::TokenNotRegistered => {
                 (401, "Unauthorized", Challenge::Error("invalid_token"))
             }
-            Denial::AddressRefused | Denial::ClaimInsufficient | Denial::CrossSiteDenied => {
-                (403, "Forbidden", Challenge::None)
-            }
+            Denial::AddressRefused
+            | Denial::ClaimInsufficient
+            | Denial::CrossSiteDenied
+            | Denial::RouteDenied => (403, "Forbidden", Challenge::None),
             Denial::ScopeInsufficient => (403, "Forbidden", Challenge::Error("insufficient_scope")),
             Denial::RouteNotFound => (404, "Not Found", Challenge::None),
+            Denial::MethodNotAllowed => (405, "Method Not Allowed", Challenge::None),
             Denial::BodyTooLarge => (413, "Content Too Large", Challenge::None),
             Denial::TooManyInvalidTokens { .. } | Denial::RateLimited { .. } => {
                 (429, "Too Many Requests", Challenge::None)

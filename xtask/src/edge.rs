@@ -2,18 +2,28 @@
 
 use crate::workspace::at;
 use anyhow::Result;
-use portcullis_core::Policy;
+use portcullis_core::{ConfigError, Policy};
 use serde_json::{Map, Value, json};
 use std::fs;
 
 /// Returns what the Worker would report of its variables.
 pub fn config_faults(vars: &Map<String, Value>) -> Vec<String> {
-    let lookup = |name: &str| match vars.get(name)? {
+    let faults = parse(vars).err().unwrap_or_default();
+    faults.iter().map(ToString::to_string).collect()
+}
+
+/// Returns what the Worker would warn of.
+pub fn config_warnings(vars: &Map<String, Value>) -> Vec<String> {
+    let warnings = parse(vars).map(|policy| policy.warnings).unwrap_or_default();
+    warnings.iter().map(ToString::to_string).collect()
+}
+
+fn parse(vars: &Map<String, Value>) -> std::result::Result<Policy, Vec<ConfigError>> {
+    let names: Vec<String> = vars.keys().cloned().collect();
+    Policy::parse_named(&names, |name| match vars.get(name)? {
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
-    };
-    let faults = Policy::parse(lookup).err().unwrap_or_default();
-    faults.iter().map(ToString::to_string).collect()
+    })
 }
 
 /// Returns wrangler.toml.

@@ -134,7 +134,13 @@ pub fn gzip_bytes() -> Result<usize> {
 
 fn sources_hash() -> Result<String> {
     let mut files = BTreeSet::new();
-    for folder in ["src", "crates/core/src", "crates/memcached/src", "crates/redis-rest/src"] {
+    for folder in [
+        "src",
+        "crates/core/src",
+        "crates/memcached/src",
+        "crates/redis-rest/src",
+        "crates/setting-names/src",
+    ] {
         collect(&at(folder), &mut files)?;
     }
     for file in [
@@ -147,6 +153,7 @@ fn sources_hash() -> Result<String> {
         "crates/core/Cargo.toml",
         "crates/memcached/Cargo.toml",
         "crates/redis-rest/Cargo.toml",
+        "crates/setting-names/Cargo.toml",
     ] {
         files.insert(at(file));
     }

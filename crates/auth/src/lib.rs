@@ -64,6 +64,8 @@ impl<E: Into<BoxError>> From<E> for Failure {
 async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
     let environment = |name: &str| std::env::var(name).ok();
     let mut reader = SettingsReader::new(&environment, cli.file.as_deref());
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    reader.check_names(names);
     let url = reader.database_url(&cli.shared);
     let check = |reader: SettingsReader<'_>| match reader.errors.is_empty() {
         true => Ok(()),

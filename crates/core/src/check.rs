@@ -43,11 +43,14 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         route: &'p Route,
         policy: &'p Policy,
     ) -> Result<Self, Denial> {
+        if route.access == Access::Deny {
+            return Err(Denial::RouteDenied);
+        }
         let address = client_address(head, policy.trusted_proxies);
         let addresses = route.addresses.as_ref().unwrap_or(&policy.addresses);
         addresses.check(address)?;
         let credential = match route.access {
-            Access::Auth | Access::Public => None,
+            Access::Auth | Access::Deny | Access::Public => None,
             Access::Protected => {
                 let token = Token::from_head(head, route)?;
                 Some((token, token.hash()))
@@ -82,7 +85,19 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     pub fn unverified_token(&self, now: UnixSeconds) -> Result<UnverifiedToken<'h>, Denial> {
         let (token, _) = self.credential.ok_or(Denial::TokenMissing)?;
         let (issuers, others) = (&self.policy.issuers, &self.policy.other_claims);
-        UnverifiedToken::parse(token, issuers, others, now)
+        let token = UnverifiedToken::parse(token, issuers, others, now)?;
+        self.check_issuer(token.issuer())?;
+        Ok(token)
+    }
+
+    /// Checks whether the route accepts tokens of the issuer at `place`.
+    fn check_issuer(&self, place: usize) -> Result<(), Denial> {
+        let accepted = &self.route.issuers;
+        let is_accepted = |issuer: &Issuer| accepted.contains(&issuer.issuer);
+        if accepted.is_empty() || self.issuer(place).is_some_and(is_accepted) {
+            return Ok(());
+        }
+        Err(Denial::IssuerRefused)
     }
 
     /// Accepts a JWT if the host found its signature `valid`.
@@ -118,6 +133,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         if self.token_hash() != Some(verified.hash()) {
             return Err(Denial::SignatureInvalid);
         }
+        self.check_issuer(verified.issuer())?;
         let issuer = self.issuer(verified.issuer());
         let leeway_seconds = issuer.map_or(0, |issuer| issuer.leeway_seconds);
         verified.claims().check_times(leeway_seconds, now)?;

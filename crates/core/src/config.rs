@@ -17,7 +17,10 @@ mod record_encryption;
 mod routes;
 mod settings;
 mod store;
+mod suffixes;
 mod timeouts;
+mod unknown;
+mod warnings;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -39,18 +42,20 @@ impl Policy {
         let assertion = assertion::read(&mut settings);
         let issuers = issuers::read(&mut settings);
         let limits = limits::read(&mut settings);
-        let routes = routes::read(&mut settings, cors.as_ref(), assertion.is_some(), &limits);
+        let routes =
+            routes::read(&mut settings, cors.as_ref(), assertion.is_some(), &limits, &issuers);
         check_introspection(&mut settings, &issuers, &routes);
         let (upstream, auth) = (settings.url("UPSTREAM_URL"), settings.url("AUTH_URL"));
         let edge_auth_key = edge_auth::read(&mut settings);
         let store = store::address(&mut settings);
         let assertion_field = assertion.as_ref().map(|assertion| &assertion.field);
-        let identity_fields = identity_fields::read(&mut settings, assertion_field);
+        let identity_fields = identity_fields::read(&mut settings, assertion_field, &issuers);
         let resource = match settings.optional("RESOURCE_URL") {
             Some(_) => settings.url("RESOURCE_URL"),
             None => None,
         };
         let other_claims = other_claims(&identity_fields, &routes);
+        let warnings = warnings::of(&issuers, &routes, upstream.as_ref());
         let keys = store::keys(&mut settings);
         let revocation_seconds_max = settings.number("REVOCATION_SECONDS_MAX", 0, 0, 86_400);
         let timeouts = timeouts::read(&mut settings);
@@ -93,6 +98,7 @@ impl Policy {
                 breaker,
                 breakers_shared,
                 observability,
+                warnings,
             }),
             _ => Err(settings.errors),
         }

@@ -156,8 +156,9 @@ pub use policy::limit::{
 };
 pub use policy::observability::{LogPolicy, Observability};
 pub use policy::path::Pattern;
-pub use policy::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
+pub use policy::route::{Access, Endpoint, Route, StoreOutage, Suffixes, TokenRequirement};
 pub use policy::timeouts::Timeouts;
+pub use policy::warning::ConfigWarning;
 pub use refresh::lease::{LeaseState, Refresh};
 pub use refresh::replay_key::ReplayKey;
 pub use refresh::response::CapturedResponse;

@@ -13,6 +13,7 @@ pub(crate) mod observability;
 pub(crate) mod path;
 pub(crate) mod route;
 pub(crate) mod timeouts;
+pub(crate) mod warning;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -33,6 +34,7 @@ use limit::FailureLimit;
 use observability::Observability;
 use route::Route;
 use timeouts::Timeouts;
+use warning::ConfigWarning;
 
 /// The whole configuration of the edge, validated.
 #[derive(Clone, Debug)]
@@ -89,6 +91,8 @@ pub struct Policy {
     pub breakers_shared: bool,
     /// Logs, timings and metrics.
     pub observability: Observability,
+    /// What the operator should know about the configuration.
+    pub warnings: Vec<ConfigWarning>,
 }
 
 impl Policy {

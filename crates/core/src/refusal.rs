@@ -22,6 +22,8 @@ pub enum Denial {
     BodyUnexpected,
     /// The token is valid, but lacks the claims that the route requires.
     ClaimInsufficient,
+    /// The token lacks this claim, which every access token must have.
+    ClaimMissing(&'static str),
     /// The credential does not have the form of RFC 6750 section 2.1, or there are two.
     CredentialMalformed,
     /// Too many invalid tokens came from the client's address.
@@ -33,10 +35,14 @@ pub enum Denial {
     HeadersTooLarge,
     /// The host is not one name with an optional port, or there are two.
     HostMalformed,
+    /// The token's issuer is trusted, but not for this route.
+    IssuerRefused,
     /// The token's issuer (`iss`) is not trusted.
     IssuerUnknown,
     /// The issuer has no key of that `kid`.
     KeyUnknown,
+    /// Routes match the path, but none of them takes the method.
+    MethodNotAllowed,
     /// A cookie came with a state-changing request from a page of another site.
     CrossSiteDenied,
     /// The path has two readings: encoded slashes, dot segments, empty segments, NUL.
@@ -46,6 +52,8 @@ pub enum Denial {
         /// The time until this request would be admitted.
         wait_ms: u64,
     },
+    /// The route denies every request.
+    RouteDenied,
     /// No route matches.
     RouteNotFound,
     /// The token is valid, but lacks the scope that the route requires.
@@ -77,6 +85,7 @@ impl Denial {
         match self {
             Self::AlgorithmRefused
             | Self::AudienceMismatch
+            | Self::ClaimMissing(_)
             | Self::IssuerUnknown
             | Self::KeyUnknown
             | Self::SignatureInvalid
@@ -93,9 +102,12 @@ impl Denial {
             | Self::TooManyInvalidTokens { .. }
             | Self::HeadersTooLarge
             | Self::HostMalformed
+            | Self::IssuerRefused
+            | Self::MethodNotAllowed
             | Self::CrossSiteDenied
             | Self::PathAmbiguous
             | Self::RateLimited { .. }
+            | Self::RouteDenied
             | Self::RouteNotFound
             | Self::ScopeInsufficient
             | Self::TokenExpired
@@ -117,15 +129,19 @@ impl Denial {
             Self::BodyTooSlow => "body_too_slow",
             Self::BodyUnexpected => "body_unexpected",
             Self::ClaimInsufficient => "claim_insufficient",
+            Self::ClaimMissing(_) => "claim_missing",
             Self::CredentialMalformed => "credential_malformed",
             Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
             Self::HeadersTooLarge => "headers_too_large",
             Self::HostMalformed => "host_malformed",
+            Self::IssuerRefused => "issuer_refused",
             Self::IssuerUnknown => "issuer_unknown",
             Self::KeyUnknown => "key_unknown",
+            Self::MethodNotAllowed => "method_not_allowed",
             Self::CrossSiteDenied => "cross_site_denied",
             Self::PathAmbiguous => "path_ambiguous",
             Self::RateLimited { .. } => "rate_limited",
+            Self::RouteDenied => "route_denied",
             Self::RouteNotFound => "route_not_found",
             Self::ScopeInsufficient => "scope_insufficient",
             Self::SignatureInvalid => "signature_invalid",
@@ -152,15 +168,19 @@ impl fmt::Display for Denial {
             Self::BodyTooSlow => "the request body came too slowly",
             Self::BodyUnexpected => "a GET or HEAD request can't have a body",
             Self::ClaimInsufficient => "the token's claims are insufficient",
+            Self::ClaimMissing(claim) => return write!(f, "the token lacks the claim {claim}"),
             Self::CredentialMalformed => "the credential is not one well-formed token",
             Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
             Self::HeadersTooLarge => "the request has too many header fields",
             Self::HostMalformed => "the Host header is not one host",
+            Self::IssuerRefused => "this route does not accept the token's issuer",
             Self::IssuerUnknown => "the token's issuer is not trusted",
             Self::KeyUnknown => "the token's key is not known",
+            Self::MethodNotAllowed => "the path does not allow this method",
             Self::CrossSiteDenied => "the request comes from a page of another site",
             Self::PathAmbiguous => "the path has more than one reading",
             Self::RateLimited { .. } => "too many requests",
+            Self::RouteDenied => "requests to this path are denied",
             Self::RouteNotFound => "no such route",
             Self::ScopeInsufficient => "the token's scope is insufficient",
             Self::SignatureInvalid => "the token's signature is invalid",

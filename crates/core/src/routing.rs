@@ -32,6 +32,27 @@ pub struct Answer {
 }
 
 impl Policy {
+    /// Returns the methods that the routes of a request's path name, for `Allow` (RFC 9110
+    /// section 10.2.1).
+    pub fn allowed_methods(&self, head: &RequestHead<'_>) -> Vec<&str> {
+        let mut methods = Vec::new();
+        let Ok(path) = NormalizedPath::of(head.path()) else {
+            return methods;
+        };
+        let matching = |route: &&Route| {
+            route.access != Access::Deny && route.pattern.matches(&path, Case::Exact)
+        };
+        for method in self.routes.iter().filter(matching).flat_map(|route| &route.methods) {
+            let with_head = (method == "GET").then_some("HEAD");
+            for method in [method.as_str()].into_iter().chain(with_head) {
+                if !methods.contains(&method) {
+                    methods.push(method);
+                }
+            }
+        }
+        methods
+    }
+
     /// Returns the destination of a request, or the reason why it has none.
     pub fn destination(&self, head: &RequestHead<'_>) -> Result<Destination<'_>, Denial> {
         if let Some(body) = well_known::document(self, head) {
@@ -78,17 +99,33 @@ fn find<'r>(
         return Err(Denial::BodyUnexpected);
     }
     let path = NormalizedPath::of(head.path())?;
-    let first = |case| {
-        let fits = |route: &&Route| route.is_for(method) && route.pattern.matches(&path, case);
-        routes.iter().find(fits)
-    };
     // Servers differ in whether `/Admin` and `/admin` are one path. If that decides which route a
     // path takes, it takes none.
-    match (first(Case::Exact), first(Case::Folded)) {
-        (Some(exact), Some(folded)) if std::ptr::eq(exact, folded) => Ok(exact),
-        (None, None) => Err(Denial::RouteNotFound),
-        (Some(_), _) | (None, Some(_)) => Err(Denial::PathAmbiguous),
+    match (first(routes, &path, Case::Exact, method), first(routes, &path, Case::Folded, method)) {
+        (Ok(exact), Ok(folded)) if std::ptr::eq(exact, folded) => Ok(exact),
+        (Err(exact), Err(folded)) if exact == folded => Err(exact),
+        (Ok(_) | Err(_), _) => Err(Denial::PathAmbiguous),
     }
+}
+
+/// Returns the first route that matches `path` and takes `method`. After a guarded route of the path,
+/// a later one takes only the methods that it names: what the first one asks for is not lost by
+/// another method.
+fn first<'r>(
+    routes: &'r [Route],
+    path: &NormalizedPath,
+    case: Case,
+    method: &str,
+) -> Result<&'r Route, Denial> {
+    let (mut matched, mut guarded) = (false, false);
+    for route in routes.iter().filter(|route| route.pattern.matches(path, case)) {
+        if if guarded { route.lists(method) } else { route.is_for(method) } {
+            return Ok(route);
+        }
+        matched = true;
+        guarded = guarded || route.is_guarded();
+    }
+    Err(if matched { Denial::MethodNotAllowed } else { Denial::RouteNotFound })
 }
 
 /// More header fields than clients send.

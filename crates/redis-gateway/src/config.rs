@@ -10,6 +10,7 @@ pub use reloadable::Reloadable;
 pub use settings::Settings;
 
 use crate::redis_url::{Deployment, ExtraOptions, Secret};
+use clap::CommandFactory as _;
 use portcullis_server::Bounds;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,7 +33,15 @@ pub struct Config {
 impl Config {
     /// Validates the settings, with secrets from the environment. Returns `Err` with all errors.
     pub fn parse(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
-        Self::check(settings, |name| std::env::var(name).ok())
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let mut misspelt = misspelt_names(names);
+        match Self::check(settings, |name| std::env::var(name).ok()) {
+            Ok(config) if misspelt.is_empty() => Ok(config),
+            outcome => {
+                misspelt.extend(outcome.err().unwrap_or_default());
+                Err(misspelt)
+            }
+        }
     }
 
     fn check(
@@ -115,6 +124,22 @@ impl Config {
         }
     }
 }
+
+/// Returns an error for each name of an environment variable that seems to mean a setting.
+fn misspelt_names(names: impl Iterator<Item = String>) -> Vec<ConfigError> {
+    let command = Settings::command();
+    let flags = command.get_arguments().filter_map(|flag| flag.get_env()?.to_str());
+    let settings: Vec<&str> = flags.chain(SECRETS).collect();
+    names
+        .filter_map(|name| {
+            let setting = setting_names::misspelt(&name, &settings, &["GATEWAY_"])?.to_owned();
+            Some(ConfigError::NameMisspelt { name, setting })
+        })
+        .collect()
+}
+
+/// The settings that have no flags.
+const SECRETS: [&str; 2] = ["GATEWAY_TOKENS", "REDIS_SENTINEL_PASSWORD"];
 
 fn seconds(number: usize) -> Duration {
     Duration::from_secs(u64::try_from(number).unwrap_or(1))

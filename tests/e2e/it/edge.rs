@@ -12,5 +12,6 @@ mod limits;
 mod memcached;
 mod paths;
 mod revocation;
+mod routes;
 mod store;
 mod timeouts;

@@ -22,7 +22,7 @@ struct Crate {
     layers: Option<&'static str>,
 }
 
-const CRATES: [Crate; 9] = [
+const CRATES: [Crate; 11] = [
     Crate {
         source: "crates/core/src",
         roots: &["lib.rs"],
@@ -35,6 +35,7 @@ const CRATES: [Crate; 9] = [
     Crate { source: "crates/redis-gateway/src", roots: &["lib.rs", "main.rs"], layers: None },
     Crate { source: "crates/redis-rest/src", roots: &["lib.rs"], layers: None },
     Crate { source: "crates/server/src", roots: &["lib.rs"], layers: None },
+    Crate { source: "crates/setting-names/src", roots: &["lib.rs"], layers: None },
     Crate { source: "tests/e2e/it", roots: &["main.rs"], layers: None },
     Crate { source: "xtask/src", roots: &["main.rs"], layers: None },
 ];

@@ -2,7 +2,7 @@
 
 use super::local::loopback;
 use super::plan::{Engine, Plan};
-use crate::edge::{BUNDLE, config_faults, workerd_config, wrangler_config};
+use crate::edge::{BUNDLE, config_faults, config_warnings, workerd_config, wrangler_config};
 use crate::process::{Server, Servers, write_private};
 use crate::tools::Tools;
 use crate::workspace::at;
@@ -17,6 +17,9 @@ pub fn spawn(plan: &Plan, tools: &Tools) -> Result<Server> {
     let vars = plan.edge_vars()?;
     for fault in config_faults(&vars) {
         eprintln!("the Worker's configuration: {fault}");
+    }
+    for warning in config_warnings(&vars) {
+        eprintln!("warning: the Worker's configuration: {warning}");
     }
     let folder = plan.folder.join("edge");
     fs::create_dir_all(&folder)?;

@@ -29,6 +29,8 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
         "redis-rest",
         "-p",
         "memcached",
+        "-p",
+        "setting-names",
         "--",
         "-D",
         "warnings",
@@ -72,7 +74,9 @@ pub fn wasm(tools: &Tools, report: &mut Report) -> Result<()> {
     report.check("runner of the tests on wasm32", cargo(&["build", "-p", "xtask-wasm-test"]))?;
     let mut cargo = tools.wasm_command("cargo");
     cargo.args(["test", "--target", "wasm32-unknown-unknown", "--lib"]);
-    cargo.args(["-p", "redis-rest", "-p", "memcached", "-p", "portcullis-core"]);
+    for package in ["redis-rest", "memcached", "portcullis-core", "setting-names"] {
+        cargo.args(["-p", package]);
+    }
     let runner = at("target/debug/xtask-wasm-test");
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
     report.check("unit tests on wasm32", cargo)

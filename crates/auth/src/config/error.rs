@@ -23,6 +23,7 @@ pub enum ConfigError {
     Listen { name: &'static str, example: &'static str },
     MasterKey,
     MasterKeyMissing,
+    NameMisspelt { name: String, setting: &'static str },
     NameUnknown(String),
     NotText(String),
     Number { name: &'static str, min: u64, max: u64 },
@@ -82,6 +83,9 @@ impl fmt::Display for ConfigError {
             Self::MasterKeyMissing => {
                 "MASTER_KEY: is not set; make one by echo \"k1:$(openssl rand -base64 32)\" and keep \
                  it"
+            }
+            Self::NameMisspelt { name, setting } => {
+                return write!(f, "{name}: unknown setting; rename it to {setting}, or unset it");
             }
             Self::NameUnknown(name) => {
                 return write!(f, "AUTH_CONFIG: {name}: there is no such setting");

@@ -25,6 +25,16 @@ impl<'e> SettingsReader<'e> {
         reader
     }
 
+    /// Reports each name of an environment variable that seems to mean a setting.
+    pub fn check_names(&mut self, names: impl Iterator<Item = String>) {
+        let settings: Vec<&'static str> = NAMES.into_iter().chain(["AUTH_CONFIG"]).collect();
+        for name in names {
+            if let Some(setting) = setting_names::misspelt(&name, &settings, &NAMESPACES) {
+                self.errors.push(ConfigError::NameMisspelt { name, setting });
+            }
+        }
+    }
+
     fn read_file(&mut self, file: &Path) {
         let unreadable = |why: &dyn fmt::Display| {
             ConfigError::FileUnreadable(format!("{}: {why}", file.display()))
@@ -120,6 +130,10 @@ pub(super) const SECRETS: [&str; 8] = [
     "RECORD_ENCRYPTION_KEY_PREVIOUS",
     "STORE_TOKEN",
 ];
+
+/// How settings begin, and hardly any other variable of a system.
+const NAMESPACES: [&str; 4] =
+    ["ACCESS_TOKEN_", "LOGIN_ATTEMPTS_", "RECORD_ENCRYPTION_KEY_", "SIGNING_KEY_"];
 
 /// The settings that a file may hold.
 pub(super) const NAMES: [&str; 35] = [

@@ -186,3 +186,21 @@ fn settings_have_one_name_in_flags_files_and_docs() {
     }
     assert_eq!(NAMES.len(), flags.len() - 1 + SECRETS.len());
 }
+
+#[test]
+fn misspelt_names_of_the_environment_are_reported() {
+    let names = |names: &[&str]| {
+        let mut reader = SettingsReader::new(&|_| None, None);
+        reader.check_names(names.iter().map(|name| (*name).to_owned()));
+        reader.errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&["REFRESH_GRACE_SECOND", "SIGNING_KEY_DAYS"]),
+        [
+            "REFRESH_GRACE_SECOND: unknown setting; rename it to REFRESH_GRACE_SECONDS, or unset it",
+            "SIGNING_KEY_DAYS: unknown setting; rename it to SIGNING_KEY_SECONDS, or unset it",
+        ]
+    );
+    let own = ["PATH", "HOME", "USER", "LANG", "AUTH_CONFIG", "AUTH_PORT", "PORTCULLIS_STORE"];
+    assert_eq!(names(&[&own[..], &NAMES[..]].concat()), [""; 0]);
+}

@@ -98,8 +98,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
                 }
             }
             Missing::Store => {
-                let subject = authenticated.verified.as_ref().map(|own| &own.claims().sub);
-                if subject != Some(&record.sub) {
+                let own = authenticated.verified.as_ref().map(|own| own.claims());
+                if !own.is_some_and(|claims| record.is_about(&claims.sub)) {
                     return Err(Denial::TokenNotRegistered);
                 }
                 self.accept_introspection(authenticated, results);

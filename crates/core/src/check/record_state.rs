@@ -51,7 +51,8 @@ impl Check<'_, '_> {
             });
         };
         // `sid` is no member of an introspection response, so a provider may omit it.
-        let same = record.sub == claims.sub && (record.sid.is_none() || record.sid == claims.sid);
+        let same =
+            record.is_about(&claims.sub) && (record.sid.is_none() || record.sid == claims.sid);
         let Some(introspection) = issuer.introspection.as_ref().filter(|_| same) else {
             return Ok(RecordState::Foreign);
         };

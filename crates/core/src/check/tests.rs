@@ -1,3 +1,4 @@
+mod issuers;
 mod outages;
 
 use super::store_result::{Missing, StoreResult};

@@ -58,6 +58,7 @@ impl<'p> Check<'_, 'p> {
         let (route, policy) = (self.route, self.policy);
         let target = match route.access {
             Access::Auth => Target::Auth(&policy.auth),
+            Access::Deny => return Err(Denial::RouteDenied.into()),
             Access::Protected | Access::Public => {
                 Target::Upstream(route.upstream.as_ref().unwrap_or(&policy.upstream))
             }

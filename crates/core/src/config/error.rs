@@ -39,6 +39,8 @@ pub enum ConfigErrorKind {
     NoBurst,
     /// No issuer has an introspection.
     NoIntrospection,
+    /// There is no issuer of that name.
+    NoSuchIssuer,
     /// There is no limit of that name.
     NoSuchLimit,
     /// The value has another type.
@@ -79,12 +81,18 @@ pub enum ConfigErrorKind {
     NotWithAfter,
     /// A memcached does not support it.
     NotWithMemcached,
+    /// The member is for routes with an assertion.
+    NotWithoutAssertion,
+    /// A weaker route, of this name, would take the route's paths with a suffix.
+    SuffixesUnclear(String),
     /// An earlier route takes every request of this one.
     Shadowed,
     /// An earlier issuer takes every opaque token of this one.
     TokenPrefix,
     /// There is no such setting.
     Unknown,
+    /// The variable seems to mean this setting.
+    UnknownName(String),
     /// No request can have the path, or a `*` is not at the end.
     UnreachablePath,
     /// The name has characters other than letters, digits, `-` and `_`.
@@ -120,6 +128,7 @@ impl fmt::Display for ConfigErrorKind {
                 "is introspect, and no issuer has an introspection; add one, or use deny or \
                  signature"
             }
+            Self::NoSuchIssuer => "is not the issuer of an entry in ISSUERS",
             Self::NoSuchLimit => "is not the name of a limit in LIMITS",
             Self::NotA(expected) => return write!(f, "must be {expected}"),
             Self::NotAClaim => "give the value that the claim must have, or a list of values",
@@ -166,6 +175,14 @@ impl fmt::Display for ConfigErrorKind {
                 "a memcached has no scripts and no lists; use fixed_window for a limit, remove the \
                  rest, or use a Redis"
             }
+            Self::NotWithoutAssertion => "needs assertion = true; set it, or remove this",
+            Self::SuffixesUnclear(later) => {
+                return write!(
+                    f,
+                    "is not set, and {later}, which asks for less, takes this path with .json or a \
+                     dot at its end; set same if that is the same to the upstream, or distinct"
+                );
+            }
             Self::Shadowed => {
                 "an earlier route takes every request of this one; move this one before it"
             }
@@ -173,6 +190,9 @@ impl fmt::Display for ConfigErrorKind {
                 "an earlier issuer takes every opaque token of this one; move this one before it"
             }
             Self::Unknown => "unknown setting; see docs/configuration.md",
+            Self::UnknownName(setting) => {
+                return write!(f, "unknown setting; rename it to {setting}, or to something else");
+            }
             Self::UnreachablePath => {
                 "no request can have this path; give /path, /path/{name} or /path/*, unencoded"
             }

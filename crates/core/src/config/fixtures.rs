@@ -8,7 +8,7 @@ const ROUTES: &str = r#"[
     {"name":"health","path":"/health","access":"public","limit":{"quota":5,"window_seconds":1,"by":"address"}},
     {"name":"auth","path":"/auth/*","access":"auth"},
     {"name":"write","path":"/api/*","access":"protected","methods":["POST"],"scopes":["api:write"]},
-    {"name":"read","path":"/api/*","access":"protected","require":"not_revoked","upstream":"http://read.example/v1/"},
+    {"name":"read","path":"/api/*","access":"protected","methods":["GET","DELETE","OPTIONS"],"require":"not_revoked","upstream":"http://read.example/v1/"},
     {"name":"limited","path":"/limited","access":"protected","limit":{"quota":2,"window_seconds":60,"by":"subject"}}]"#;
 
 /// Returns a lookup of valid settings, some of them changed.

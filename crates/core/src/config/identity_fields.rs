@@ -4,14 +4,22 @@ use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
 use super::settings::SettingsReader;
 use crate::policy::identity::IdentityFields;
-use crate::request::field_names;
+use crate::policy::issuer::Issuer;
+use crate::request::field_names::{self, IDENTITY_PREFIX};
 
-/// Reads the setting. `assertion_field` is the field of the signed assertion, which is taken.
+/// Reads the setting. `assertion_field` is the field of the signed assertion, which is taken. With
+/// more than one of `issuers`, the upstream is told the caller's issuer.
 pub(super) fn read(
     settings: &mut SettingsReader<'_>,
     assertion_field: Option<&String>,
+    issuers: &[Issuer],
 ) -> IdentityFields {
-    let fields = settings.object("IDENTITY_FIELDS").map(read_object).unwrap_or_default();
+    let mut fields = settings.object("IDENTITY_FIELDS").map(read_object).unwrap_or_default();
+    // Issuers may give the same subject to different callers.
+    let several = issuers.windows(2).any(|pair| matches!(pair, [a, b] if a.issuer != b.issuer));
+    if several && fields.issuer.is_none() {
+        fields.issuer = Some(format!("{IDENTITY_PREFIX}issuer"));
+    }
     let mut taken: Vec<&String> = assertion_field.into_iter().collect();
     for name in fields.names() {
         if !field_names::is_available(name) {
@@ -37,6 +45,7 @@ fn read_object(mut object: ObjectReader<'_, '_>) -> IdentityFields {
             *name = text;
         }
     }
+    fields.issuer = object.text("issuer");
     if let Some(mut claims) = object.object("claims") {
         for claim in claims.names() {
             let name = claims.text(&claim);

@@ -3,29 +3,31 @@
 use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
 use super::settings::{SettingsReader, is_safe_name};
-use super::{addresses, cors, limits};
+use super::{addresses, cors, limits, suffixes};
 use crate::policy::cors::Cors;
+use crate::policy::issuer::Issuer;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::policy::path::Pattern;
-use crate::policy::route::{Access, Endpoint, Route, StoreOutage, TokenRequirement};
+use crate::policy::route::{Access, Endpoint, Route, StoreOutage, Suffixes, TokenRequirement};
 use crate::request::syntax::{is_cookie_name, is_method, is_scope};
 use crate::url::BaseUrl;
 use serde_json::Value;
 
 /// Reads the setting. `default_cors` is for routes without a `cors`; `has_assertion` says whether
-/// assertions can be signed; `shared` are the limits that routes name.
+/// assertions can be signed; `shared` are the limits, and `issuers` the issuers, that routes name.
 pub(super) fn read(
     settings: &mut SettingsReader<'_>,
     default_cors: Option<&Cors>,
     has_assertion: bool,
     shared: &[Limit],
+    issuers: &[Issuer],
 ) -> Vec<Route> {
     let (mut routes, mut names) = (Vec::<Route>::new(), Vec::new());
     for entry in settings.required_list("ROUTES") {
         let Some(mut object) = settings.entry(entry) else {
             continue;
         };
-        let route = route(&mut object, has_assertion, shared, &mut names);
+        let route = route(&mut object, has_assertion, shared, issuers, &mut names);
         if let Some(mut route) = route {
             route.cors = route.cors.or_else(|| default_cors.cloned());
             if routes.iter().any(|earlier| earlier.covers(&route)) {
@@ -36,6 +38,10 @@ pub(super) fn read(
         }
         object.finish();
     }
+    // A malformed route would put the others at other places.
+    if !settings.has_error("ROUTES") {
+        suffixes::apply(settings, &mut routes);
+    }
     routes
 }
 
@@ -44,6 +50,7 @@ fn route(
     object: &mut ObjectReader<'_, '_>,
     has_assertion: bool,
     shared: &[Limit],
+    issuers: &[Issuer],
     names: &mut Vec<String>,
 ) -> Option<Route> {
     object.require(&["name", "path", "access"]);
@@ -54,6 +61,7 @@ fn route(
     }
     let (scopes, scopes_any) = (scopes(object, "scopes"), scopes(object, "scopes_any"));
     let claims = claims(object);
+    let issuers = route_issuers(object, issuers);
     let require = object.one_of("require", &TokenRequirement::NAMES);
     let on_store_outage = object.one_of("on_store_outage", &StoreOutage::NAMES);
     let cookie = object.text("cookie");
@@ -65,6 +73,10 @@ fn route(
     if assertion && !has_assertion {
         object.add_error("assertion", ConfigErrorKind::AssertionUnset);
     }
+    let assertion_audience = object.nonempty_text("assertion_audience");
+    if assertion_audience.is_some() && !assertion {
+        object.add_error("assertion_audience", ConfigErrorKind::NotWithoutAssertion);
+    }
     let access = object.one_of("access", &Access::NAMES);
     let unprotected = access.is_some_and(|access| access != Access::Protected);
     if unprotected {
@@ -72,6 +84,7 @@ fn route(
             ("scopes", !scopes.is_empty()),
             ("scopes_any", !scopes_any.is_empty()),
             ("claims", !claims.is_empty()),
+            ("issuers", !issuers.is_empty()),
             ("require", require.is_some()),
             ("on_store_outage", on_store_outage.is_some()),
             ("cookie", cookie.is_some()),
@@ -79,6 +92,15 @@ fn route(
             ("assertion", assertion),
         ] {
             if set {
+                object.add_error(member, ConfigErrorKind::NotForAccess);
+            }
+        }
+    }
+    if access == Some(Access::Deny) {
+        for member in
+            ["limit", "limits", "cost", "deadline_ms", "endpoint", "upstream", "addresses"]
+        {
+            if object.has(member) {
                 object.add_error(member, ConfigErrorKind::NotForAccess);
             }
         }
@@ -102,6 +124,7 @@ fn route(
         }
         _ => {}
     }
+    let suffixes = object.one_of("suffixes", &Suffixes::NAMES);
     let pattern = object.text("path").map(|path| Pattern::parse(&path));
     if let Some(None) = pattern {
         object.add_error("path", ConfigErrorKind::UnreachablePath);
@@ -111,9 +134,11 @@ fn route(
         access: access?,
         methods,
         pattern: pattern??,
+        suffixes,
         scopes,
         scopes_any,
         claims,
+        issuers,
         require: require.unwrap_or(TokenRequirement::Record),
         limits,
         cost,
@@ -125,6 +150,7 @@ fn route(
         cookie,
         forward_token: forward_token.unwrap_or_default(),
         assertion,
+        assertion_audience,
         cors,
     })
 }
@@ -140,6 +166,27 @@ fn route_name(object: &mut ObjectReader<'_, '_>, names: &mut Vec<String>) -> Opt
     }
     names.extend(name.clone());
     name
+}
+
+/// Reads the issuers whose tokens the route accepts. Each must be one of `known`.
+fn route_issuers(object: &mut ObjectReader<'_, '_>, known: &[Issuer]) -> Vec<String> {
+    let Some(names) = object.texts("issuers") else {
+        return Vec::new();
+    };
+    if names.is_empty() {
+        object.add_error("issuers", ConfigErrorKind::Empty);
+    }
+    // A malformed issuer has errors of its own.
+    let complete = !object.settings.has_error("ISSUERS");
+    for (at, name) in names.iter().enumerate() {
+        if complete && !known.iter().any(|issuer| issuer.issuer == *name) {
+            object.add_error(&format!("issuers[{at}]"), ConfigErrorKind::NoSuchIssuer);
+        }
+        if names.iter().take(at).any(|earlier| earlier == name) {
+            object.add_error(&format!("issuers[{at}]"), ConfigErrorKind::Duplicate);
+        }
+    }
+    names
 }
 
 fn scopes(object: &mut ObjectReader<'_, '_>, member: &str) -> Vec<String> {

@@ -1,3 +1,7 @@
+mod names;
+mod routes;
+mod warnings;
+
 use super::*;
 use crate::config::fixtures::{error_names, lookup, policy, policy_with};
 use crate::policy::introspection::ClientAuth;
@@ -433,7 +437,7 @@ fn member_of_the_wrong_type_is_reported_at_its_place() {
         messages(&[("ROUTES", route)]),
         [
             "ROUTES[0].scopes: must be a list of texts",
-            "ROUTES[0].access: must be one of: auth, protected, public",
+            "ROUTES[0].access: must be one of: auth, deny, protected, public",
             "ROUTES[0].limt: unknown setting; see docs/configuration.md",
         ]
     );

@@ -17,29 +17,39 @@ impl<'p> Permit<'p> {
     ) -> Option<(&'p Assertion, String)> {
         let assertion = self.policy.assertion.as_ref().filter(|_| self.route.assertion)?;
         let claims = self.verified.as_ref()?.claims();
-        Some((assertion, assertion.signing_input(claims, request_id, now)))
+        let audience = self.route.assertion_audience.as_ref().unwrap_or(&assertion.audience);
+        Some((assertion, assertion.signing_input(claims, audience, request_id, now)))
     }
 }
 
 impl Assertion {
     /// Returns the text to sign: the first two segments of the JWT.
-    fn signing_input(&self, claims: &Claims, request_id: &str, now: UnixSeconds) -> String {
+    fn signing_input(
+        &self,
+        claims: &Claims,
+        audience: &str,
+        request_id: &str,
+        now: UnixSeconds,
+    ) -> String {
         let header = json!({
             "alg": self.algorithm.name(), "kid": self.kid, "typ": "portcullis-assertion+jwt",
         });
         let mut payload = json!({
             "iss": self.issuer,
-            "aud": self.audience,
+            "aud": audience,
             "iat": now.0,
             "exp": now.plus(self.seconds.into()).0,
             "jti": request_id,
-            "sub": claims.sub,
             "scope": claims.scope,
             "sub_iss": claims.iss,
         });
-        for (name, value) in [("sid", &claims.sid), ("client_id", &claims.client_id)] {
+        for (name, value) in [
+            ("sub", claims.subject()),
+            ("sid", claims.sid.as_deref()),
+            ("client_id", claims.client_id.as_deref()),
+        ] {
             if let (Some(members), Some(value)) = (payload.as_object_mut(), value) {
-                members.insert(name.to_owned(), value.clone().into());
+                members.insert(name.to_owned(), value.into());
             }
         }
         let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -56,8 +66,12 @@ impl Assertion {
 mod tests {
     use super::*;
     use crate::config::fixtures::policy_with;
+    use crate::forward::permit::{Degraded, Target};
     use crate::policy::fixtures::issuer;
     use crate::token::record::TokenRecord;
+    use crate::token::verified::VerifiedToken;
+    use crate::token_hash::TokenHash;
+    use std::rc::Rc;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -65,6 +79,33 @@ mod tests {
         "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
         "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
     const ASSERTION: &str = r#"{"issuer":"https://a.example","audience":"inner"}"#;
+
+    /// An upstream can't send an assertion on to another one that has an audience of its own.
+    #[test]
+    fn assertion_has_the_audience_of_its_route() {
+        let routes = r#"[
+            {"name":"a","path":"/a","access":"protected","assertion":true,"assertion_audience":"a"},
+            {"name":"b","path":"/b","access":"protected","assertion":true}]"#;
+        let settings = [("ASSERTION", ASSERTION), ("ASSERTION_KEY", KEY), ("ROUTES", routes)];
+        let policy = policy_with(&settings);
+        for (route, expect) in policy.routes.iter().zip(["a", "inner"]) {
+            let record = TokenRecord { sub: "alice".into(), ..TokenRecord::default() };
+            let claims = record.claims("https://issuer.example").unwrap();
+            let verified = VerifiedToken::new(&policy.keys, TokenHash::of("token"), 0, claims);
+            let permit = Permit {
+                route,
+                target: Target::Upstream(&policy.upstream),
+                policy: &policy,
+                verified: Some(Rc::new(verified)),
+                cacheable: false,
+                degraded: Degraded::default(),
+            };
+            let (_, input) = permit.assertion_input("id", UnixSeconds(100)).unwrap();
+            let payload = URL_SAFE_NO_PAD.decode(input.split('.').nth(1).unwrap()).unwrap();
+            let payload: Value = serde_json::from_slice(&payload).unwrap();
+            assert_eq!(payload["aud"], expect);
+        }
+    }
 
     #[test]
     fn assertion_states_the_caller_and_its_lifetime() {
@@ -77,7 +118,7 @@ mod tests {
             ..TokenRecord::default()
         };
         let claims = record.claims(&issuer()).unwrap();
-        let input = assertion.signing_input(&claims, "id", UnixSeconds(100));
+        let input = assertion.signing_input(&claims, "inner", "id", UnixSeconds(100));
         let parts: Vec<Value> = input
             .split('.')
             .map(|part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap())

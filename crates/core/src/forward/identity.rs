@@ -8,13 +8,16 @@ use std::fmt::Write as _;
 impl IdentityFields {
     /// Returns the fields of a caller, by name and value.
     pub(super) fn of<'p>(&'p self, claims: &Claims) -> Vec<(&'p str, String)> {
-        let mut fields = vec![
-            (self.subject.as_str(), field_value(&claims.sub)),
-            (self.scope.as_str(), field_value(&claims.scope)),
-        ];
-        for (name, value) in [(&self.session, &claims.sid), (&self.client, &claims.client_id)] {
-            if let Some(value) = value {
-                fields.push((name, field_value(value)));
+        let mut fields = Vec::new();
+        for (name, value) in [
+            (Some(&self.subject), claims.subject()),
+            (Some(&self.scope), Some(claims.scope.as_str())),
+            (Some(&self.session), claims.sid.as_deref()),
+            (Some(&self.client), claims.client_id.as_deref()),
+            (self.issuer.as_ref(), Some(claims.iss.as_str())),
+        ] {
+            if let (Some(name), Some(value)) = (name, value) {
+                fields.push((name.as_str(), field_value(value)));
             }
         }
         for (claim, name) in &self.claims {

@@ -83,7 +83,9 @@ impl Limit {
                 LimitBy::Header(name) => {
                     ("", input.head.header(name).unwrap_or_default().to_owned())
                 }
-                LimitBy::Subject => with_issuer(claims, |claims| Some(claims.sub.clone())),
+                LimitBy::Subject => with_issuer(claims, |claims| {
+                    claims.subject().map(str::to_owned).or_else(|| claims.client_id.clone())
+                }),
                 LimitBy::Client => with_issuer(claims, |claims| claims.client_id.clone()),
                 LimitBy::Session => with_issuer(claims, |claims| claims.sid.clone()),
                 LimitBy::Claim(name) => {
@@ -91,9 +93,12 @@ impl Limit {
                 }
             };
             let name = name.replace('\\', "\\\\").replace('\n', "\\n");
-            for part in [issuer, &name] {
+            // A client that acts for itself may have a user's name. No escaped name begins like this.
+            let is_client =
+                *by == LimitBy::Subject && claims.is_some_and(|claims| claims.subject().is_none());
+            let mark = if is_client { "\\client:" } else { "" };
+            for part in [issuer, "\n", mark, &name, "\n"] {
                 key.push_str(part);
-                key.push('\n');
             }
         }
         key

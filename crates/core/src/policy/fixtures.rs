@@ -27,9 +27,11 @@ pub(crate) fn route() -> Route {
         access: Access::Protected,
         methods: Vec::new(),
         pattern: Pattern::parse("/*").unwrap(),
+        suffixes: None,
         scopes: Vec::new(),
         scopes_any: Vec::new(),
         claims: Vec::new(),
+        issuers: Vec::new(),
         require: TokenRequirement::Record,
         limits: Vec::new(),
         cost: 1,
@@ -41,6 +43,7 @@ pub(crate) fn route() -> Route {
         cookie: None,
         forward_token: false,
         assertion: false,
+        assertion_audience: None,
         cors: None,
     }
 }

@@ -10,6 +10,8 @@ pub struct IdentityFields {
     pub(crate) scope: String,
     pub(crate) session: String,
     pub(crate) client: String,
+    /// Left out if there is one issuer, unless it has a name.
+    pub(crate) issuer: Option<String>,
     /// Other claims, each with its field.
     pub(crate) claims: BTreeMap<String, String>,
 }
@@ -18,7 +20,7 @@ impl Default for IdentityFields {
     fn default() -> Self {
         let [subject, scope, session, client] = ["subject", "scope", "session", "client"]
             .map(|name| format!("{IDENTITY_PREFIX}{name}"));
-        Self { subject, scope, session, client, claims: BTreeMap::new() }
+        Self { subject, scope, session, client, issuer: None, claims: BTreeMap::new() }
     }
 }
 
@@ -32,6 +34,7 @@ impl IdentityFields {
     pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
         [&self.subject, &self.scope, &self.session, &self.client]
             .into_iter()
+            .chain(&self.issuer)
             .chain(self.claims.values())
     }
 }

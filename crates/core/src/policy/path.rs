@@ -8,6 +8,8 @@ pub struct Pattern {
     segments: Vec<Segment>,
     /// Whether paths below it match, too.
     below: bool,
+    /// Whether `/x.json` and `/x.` are paths of `/x`, as frameworks with format suffixes read them.
+    with_suffixes: bool,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,29 +43,77 @@ impl Pattern {
                 Some(_) | None => return None,
             });
         }
-        Some(Self { segments, below })
+        Some(Self { segments, below, with_suffixes: false })
     }
 
-    /// Returns whether the path matches, exactly or case-insensitively.
+    /// Returns the same pattern, which matches its paths with format suffixes and trailing dots, too.
+    pub(crate) fn with_suffixes(self) -> Self {
+        Self { with_suffixes: true, ..self }
+    }
+
+    /// Returns whether paths below it match, too.
+    pub(crate) fn is_subtree(&self) -> bool {
+        self.below
+    }
+
+    /// Returns whether the path matches, exactly or as other servers could read it.
     pub(crate) fn matches(&self, path: &NormalizedPath, case: Case) -> bool {
         let path = match case {
             Case::Exact => &path.exact,
             Case::Folded => &path.folded,
         };
         let mut rest = path.strip_prefix('/').unwrap_or(path);
-        for segment in &self.segments {
+        for (place, segment) in self.segments.iter().enumerate() {
             let (first, after) = rest.split_once('/').unwrap_or((rest, ""));
             let fits = match (segment, case) {
                 (Segment::Any, _) => !first.is_empty(),
                 (Segment::Literal(literal), Case::Exact) => first == literal,
-                (Segment::Literal(literal), Case::Folded) => first.eq_ignore_ascii_case(literal),
+                (Segment::Literal(literal), Case::Folded) => reads_as(first, literal),
             };
+            let fits = fits || (self.with_suffixes && self.is_suffixed(place, first, case));
             if !fits {
                 return false;
             }
             rest = after;
         }
         self.below || rest.is_empty()
+    }
+
+    /// Returns whether a path's segment is this pattern's segment at `place` and a suffix.
+    fn is_suffixed(&self, place: usize, segment: &str, case: Case) -> bool {
+        let Some(Segment::Literal(literal)) = self.segments.get(place) else {
+            return false;
+        };
+        let is_last = place + 1 == self.segments.len();
+        // A literal may have dots itself, so each dot is tried.
+        segment.match_indices('.').any(|(dot, _)| {
+            let (stem, suffix) = segment.split_at(dot);
+            let fits = match case {
+                Case::Exact => stem == literal,
+                Case::Folded => reads_as(stem, literal),
+            };
+            fits && (is_last || suffix.bytes().all(|b| b == b'.'))
+        })
+    }
+
+    /// Returns whether this pattern matches a path of `other` with a suffix that `other` itself does
+    /// not match. A literal that spells the suffix does not count: its route is for that path.
+    pub(crate) fn takes_suffixes_of(&self, other: &Self) -> bool {
+        let unnamed = |(place, segment): (usize, &Segment)| {
+            matches!(segment, Segment::Literal(_))
+                && !matches!(self.segments.get(place), Some(Segment::Literal(_)))
+        };
+        self.overlaps(other) && other.segments.iter().enumerate().any(unnamed)
+    }
+
+    /// Returns whether some path matches both patterns, case-insensitively.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let (own, others) = (self.segments.len(), other.segments.len());
+        (own == others || (self.below && own < others) || (other.below && others < own))
+            && self.segments.iter().zip(&other.segments).all(|pair| match pair {
+                (Segment::Literal(own), Segment::Literal(other)) => own.eq_ignore_ascii_case(other),
+                (Segment::Any, _) | (_, Segment::Any) => true,
+            })
     }
 
     /// Returns whether every path of `other` matches this pattern, case-insensitively.
@@ -83,13 +133,14 @@ impl Pattern {
 #[derive(Clone, Copy)]
 pub(crate) enum Case {
     Exact,
+    /// As servers compare that ignore case, and normalize by Unicode's NFKC.
     Folded,
 }
 
 /// A path, percent-decoded once (RFC 3986 section 6.2.2.2).
 pub(crate) struct NormalizedPath {
     pub(crate) exact: String,
-    /// The path as servers read it that ignore case and width.
+    /// The path for [`Case::Folded`], with [`ANY`] for characters that stand for several.
     pub(crate) folded: String,
 }
 
@@ -127,7 +178,28 @@ impl NormalizedPath {
     }
 }
 
-/// Returns the lower-case ASCII letter that some servers read for a character.
+/// Returns whether a server could read a folded segment as `literal`.
+fn reads_as(folded: &str, literal: &str) -> bool {
+    if !folded.contains(ANY) {
+        return folded.eq_ignore_ascii_case(literal);
+    }
+    let mut rest = literal;
+    for (place, part) in folded.split(ANY).enumerate() {
+        let starts =
+            |at: usize| rest.get(at..at + part.len()).is_some_and(|s| s.eq_ignore_ascii_case(part));
+        let end = if place == 0 { 1 } else { rest.len() + 1 };
+        match (0..end).find(|at| starts(*at)) {
+            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    let last = folded.rsplit(ANY).next().unwrap_or_default();
+    let tail = literal.len().checked_sub(last.len()).and_then(|at| literal.get(at..));
+    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(last))
+}
+
+/// Returns the lower-case ASCII letter that some servers read for a character, [`ANY`] if that could
+/// be several letters or none, or else the character.
 fn fold(character: char) -> char {
     let plain = match character {
         '\u{130}' | '\u{131}' => 'i',
@@ -136,10 +208,34 @@ fn fold(character: char) -> char {
         '\u{ff01}'..='\u{ff5e}' => {
             char::from_u32(u32::from(character) - 0xff01 + 0x21).unwrap_or(character)
         }
+        other if is_compatible(other) => ANY,
         other => other,
     };
     plain.to_ascii_lowercase()
 }
+
+/// Returns whether NFKC case folding may turn a character beyond ASCII into ASCII, or drop it. It is
+/// `true` for some others in the same blocks: a table would be as large as the rest of the policy.
+fn is_compatible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{aa}' | '\u{ad}' | '\u{b2}'..='\u{b3}' | '\u{b9}'..='\u{be}' | '\u{df}'
+            | '\u{132}'..='\u{133}' | '\u{13f}'..='\u{140}' | '\u{149}' | '\u{1c4}'..='\u{1cc}'
+            | '\u{1f1}'..='\u{1f3}' | '\u{2b0}'..='\u{2b8}' | '\u{2e1}'..='\u{2e3}' | '\u{34f}'
+            | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{1d2c}'..='\u{1dbf}' | '\u{1e9a}'..='\u{1e9e}'
+            | '\u{1fef}' | '\u{2000}'..='\u{218f}' | '\u{2460}'..='\u{24ff}'
+            | '\u{2a74}'..='\u{2a76}' | '\u{2c7c}'..='\u{2c7d}' | '\u{3164}'
+            | '\u{3200}'..='\u{33ff}' | '\u{a7f2}'..='\u{a7f4}' | '\u{fb00}'..='\u{fb06}'
+            | '\u{fb29}' | '\u{fe00}'..='\u{fe6b}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}' | '\u{10780}'..='\u{107ba}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{1d400}'..='\u{1d7ff}' | '\u{1f100}'..='\u{1f190}'
+            | '\u{1fbf0}'..='\u{1fbf9}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Stands for any characters in a folded path. No path can have it.
+const ANY: char = '\0';
 
 /// Characters that Unicode's compatibility forms (NFKC) turn into a dot, slash, backslash, semicolon
 /// or percent sign.

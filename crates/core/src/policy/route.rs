@@ -18,12 +18,16 @@ pub struct Route {
     pub methods: Vec<String>,
     /// The paths that it is for.
     pub pattern: Pattern,
+    /// What its paths with a suffix are, if the configuration says so.
+    pub suffixes: Option<Suffixes>,
     /// The scopes that a token must have, all of them.
     pub scopes: Vec<String>,
     /// The scopes of which a token must have one; empty for no requirement.
     pub scopes_any: Vec<String>,
     /// The claims that a token must have, each with its allowed values.
     pub claims: Vec<(String, Vec<Value>)>,
+    /// The issuers whose tokens are accepted; empty for all.
+    pub issuers: Vec<String>,
     /// What the store must confirm about a token.
     pub require: TokenRequirement,
     /// The rate limits.
@@ -46,6 +50,8 @@ pub struct Route {
     pub forward_token: bool,
     /// Whether the upstream receives a signed assertion of the caller's identity.
     pub assertion: bool,
+    /// The audience of the assertion, if not the policy's.
+    pub assertion_audience: Option<String>,
     /// The CORS policy.
     pub cors: Option<Cors>,
 }
@@ -55,6 +61,8 @@ pub struct Route {
 pub enum Access {
     /// Everyone; requests go to the auth service: login, refresh, logout, metadata.
     Auth,
+    /// No one.
+    Deny,
     /// Callers with a valid token; requests go to the upstream.
     Protected,
     /// Everyone; requests go to the upstream.
@@ -62,8 +70,26 @@ pub enum Access {
 }
 
 impl Access {
-    pub(crate) const NAMES: [(&str, Self); 3] =
-        [("auth", Self::Auth), ("protected", Self::Protected), ("public", Self::Public)];
+    pub(crate) const NAMES: [(&str, Self); 4] = [
+        ("auth", Self::Auth),
+        ("deny", Self::Deny),
+        ("protected", Self::Protected),
+        ("public", Self::Public),
+    ];
+}
+
+/// What `/x.json` and `/x.` are to the upstream of the route `/x`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Suffixes {
+    /// Other paths.
+    Distinct,
+    /// The same path.
+    Same,
+}
+
+impl Suffixes {
+    pub(crate) const NAMES: [(&str, Self); 2] =
+        [("distinct", Self::Distinct), ("same", Self::Same)];
 }
 
 /// An OAuth 2.0 endpoint whose requests the edge takes part in.
@@ -115,8 +141,64 @@ impl Route {
     /// Returns whether the route is for `method`. A route for GET is for HEAD, too, because servers
     /// serve both by the same code (RFC 9110 section 9.3.2).
     pub(crate) fn is_for(&self, method: &str) -> bool {
+        self.methods.is_empty() || self.lists(method)
+    }
+
+    /// Returns whether the route names `method`, or GET for HEAD.
+    pub(crate) fn lists(&self, method: &str) -> bool {
         let listed = |wanted: &str| self.methods.iter().any(|own| own == wanted);
-        self.methods.is_empty() || listed(method) || (method == "HEAD" && listed("GET"))
+        listed(method) || (method == "HEAD" && listed("GET"))
+    }
+
+    /// Returns whether later routes get its paths only for the methods that they name.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.access == Access::Protected
+    }
+
+    /// Returns the members in which this route asks for less than `other`.
+    pub(crate) fn asks_less_than(&self, other: &Self) -> Vec<&'static str> {
+        let strictness = |access| match access {
+            Access::Auth | Access::Public => 0,
+            Access::Protected => 1,
+            Access::Deny => 2,
+        };
+        let (own, others) = (strictness(self.access), strictness(other.access));
+        if own != others || other.access != Access::Protected {
+            return if own < others { vec!["access"] } else { Vec::new() };
+        }
+        let has_all = |needed: &[String]| needed.iter().all(|scope| self.scopes.contains(scope));
+        let within = |own: &[String], allowed: &[String]| {
+            allowed.is_empty() || (!own.is_empty() && own.iter().all(|name| allowed.contains(name)))
+        };
+        let any_scope = within(&self.scopes_any, &other.scopes_any)
+            || other.scopes_any.iter().any(|scope| self.scopes.contains(scope));
+        let has_claim = |(name, allowed): &(String, Vec<Value>)| {
+            self.claims.iter().any(|(own, values)| {
+                own == name && values.iter().all(|value| allowed.contains(value))
+            })
+        };
+        let as_strict =
+            self.require == TokenRequirement::Record || other.require != TokenRequirement::Record;
+        let checks = [
+            ("scopes", has_all(&other.scopes)),
+            ("scopes_any", any_scope),
+            ("claims", other.claims.iter().all(has_claim)),
+            ("issuers", within(&self.issuers, &other.issuers)),
+            ("require", as_strict),
+        ];
+        checks.into_iter().filter(|(_, as_much)| !as_much).map(|(name, _)| name).collect()
+    }
+
+    /// Returns whether a limit of `other` is looser here, or missing.
+    pub(crate) fn limits_less_than(&self, other: &Self) -> bool {
+        let rate =
+            |limit: &Limit| u64::from(limit.quota) * 86_400 / u64::from(limit.window_seconds);
+        other.limits.iter().filter(|limit| !limit.shadow).any(|theirs| {
+            !self
+                .limits
+                .iter()
+                .any(|own| !own.shadow && own.by == theirs.by && rate(own) <= rate(theirs))
+        })
     }
 
     /// Returns whether this route takes every request that `other` is for.

@@ -36,9 +36,9 @@ fn path_is_ambiguous_when_case_selects_the_route() {
     };
     check("GET", "/api/admin/x", "admin");
     check("HEAD", "/api/admin/x", "admin");
-    check("POST", "/api/admin/x", "api");
+    check("POST", "/api/admin/x", "method_not_allowed");
     check("GET", "/api/Admin/x", "path_ambiguous");
-    check("POST", "/api/Admin/x", "api");
+    check("POST", "/api/Admin/x", "path_ambiguous");
     check("GET", "/API/x", "path_ambiguous");
     check("GET", "/api/X", "api");
     check("GET", "/users/Alice", "id");
@@ -50,6 +50,157 @@ fn path_is_ambiguous_when_case_selects_the_route() {
     check("GET", "/api/%EF%BD%81dmin/x", "path_ambiguous");
     check("GET", "/api/%EF%BD%81%EF%BD%82", "api");
     check("GET", "/nowhere", "route_not_found");
+}
+
+/// Returns the name of the route that a request takes, or the code of its refusal.
+fn taken(policy: &Policy, method: &str, path: &str) -> String {
+    let url = format!("https://a.example{path}");
+    let head = RequestHead::new(method, &url, Vec::new());
+    match policy.destination(&head) {
+        Ok(Destination::Route(route)) => route.name.clone(),
+        Ok(Destination::Edge(answer)) => answer.status.to_string(),
+        Err(denial) => denial.code().to_owned(),
+    }
+}
+
+#[test]
+fn protected_path_takes_a_later_route_only_by_a_method_that_it_names() {
+    let routes = r#"[
+        {"name":"reports","path":"/api/reports/*","access":"protected","methods":["GET"],"scopes":["reports"]},
+        {"name":"upload","path":"/api/reports/new/*","access":"protected","methods":["PUT"]},
+        {"name":"page","path":"/page","access":"public","methods":["GET"]},
+        {"name":"any","path":"/page","access":"public"},
+        {"name":"api","path":"/api/*","access":"protected"}]"#;
+    let policy = policy_with(&[("ROUTES", routes)]);
+    for (method, path, expect) in [
+        ("GET", "/api/reports/x", "reports"),
+        ("HEAD", "/api/reports/x", "reports"),
+        ("POST", "/api/reports/x", "method_not_allowed"),
+        ("OPTIONS", "/api/reports/x", "method_not_allowed"),
+        ("PROPFIND", "/api/reports", "method_not_allowed"),
+        ("PUT", "/api/reports/new/x", "upload"),
+        ("POST", "/api/reports/new/x", "method_not_allowed"),
+        ("POST", "/api/other", "api"),
+        ("POST", "/page", "any"),
+    ] {
+        assert_eq!(taken(&policy, method, path), expect, "{method} {path}");
+    }
+}
+
+#[test]
+fn preflight_is_refused_with_the_method_that_it_requests() {
+    let routes = r#"[
+        {"name":"reports","path":"/api/reports/*","access":"protected","methods":["GET"],"scopes":["reports"]},
+        {"name":"api","path":"/api/*","access":"protected"}]"#;
+    let cors = r#"{"origins":["https://app.example"]}"#;
+    let policy = policy_with(&[("ROUTES", routes), ("CORS", cors)]);
+    for (method, expect) in [("GET", Ok(204)), ("POST", Err("method_not_allowed"))] {
+        let headers =
+            vec![("origin", "https://app.example"), ("access-control-request-method", method)];
+        let head = RequestHead::new("OPTIONS", "https://a.example/api/reports/x", headers);
+        let got = match policy.destination(&head) {
+            Ok(Destination::Edge(answer)) => Ok(answer.status),
+            other => Err(other.unwrap_err().code()),
+        };
+        assert_eq!(got, expect, "{method}");
+    }
+}
+
+/// What Rails' `(.:format)` and Windows read as the same path goes to no weaker route.
+#[test]
+fn suffixed_path_stays_on_its_route() {
+    let routes = r#"[
+        {"name":"admin","path":"/api/admin/*","access":"protected","scopes":["admin"]},
+        {"name":"export","path":"/api/export","access":"protected","scopes":["admin"],"suffixes":"same"},
+        {"name":"v1","path":"/api/v1","access":"protected","scopes":["admin"],"suffixes":"distinct"},
+        {"name":"limited","path":"/api/limited","access":"protected",
+         "limit":{"quota":1,"window_seconds":60,"by":"subject"}},
+        {"name":"api","path":"/api/*","access":"protected",
+         "limit":{"quota":9,"window_seconds":60,"by":"subject"}},
+        {"name":"docs","path":"/docs/open/*","access":"public"},
+        {"name":"rest","path":"/docs/*","access":"protected"}]"#;
+    let policy = policy_with(&[("ROUTES", routes)]);
+    for (path, expect) in [
+        ("/api/admin.json", "admin"),
+        ("/api/admin.", "admin"),
+        ("/api/admin../x", "admin"),
+        ("/api/admin.json/x", "admin"),
+        ("/api/Admin.json", "path_ambiguous"),
+        ("/api/administrator", "api"),
+        ("/api/x.json", "api"),
+        ("/api/export.csv", "export"),
+        ("/api/export.tar.gz", "export"),
+        ("/api/export.csv/x", "api"),
+        ("/api/v1.2", "v1-distinct"),
+        ("/api/limited.json", "limited"),
+        ("/docs/open.json", "rest"),
+        ("/docs/open/x", "docs"),
+    ] {
+        let expect = if expect == "v1-distinct" { "api" } else { expect };
+        assert_eq!(taken(&policy, "GET", path), expect, "{path}");
+    }
+}
+
+/// The characters of each path become those of a route by NFKC case folding, or vanish.
+#[test]
+fn path_is_ambiguous_when_nfkc_selects_the_route() {
+    let routes = r#"[
+        {"name":"admin","path":"/api/admin/*","access":"protected","scopes":["admin"]},
+        {"name":"office","path":"/api/office/*","access":"protected","scopes":["admin"]},
+        {"name":"v1","path":"/api/v1/*","access":"protected","scopes":["admin"]},
+        {"name":"api","path":"/api/*","access":"protected"}]"#;
+    let policy = policy_with(&[("ROUTES", routes)]);
+    let encoded = |text: &str| -> String {
+        text.bytes()
+            .map(|b| if b.is_ascii() { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .collect()
+    };
+    for segment in [
+        "\u{ff41}dmin",
+        "\u{1d41a}dmin",
+        "\u{1d5ba}dm\u{2071}n",
+        "\u{24d0}dmin",
+        "\u{aa}dmin",
+        "\u{1d43}dmin",
+        "ad\u{1d50}in",
+        "\u{2090}dmin",
+        "a\u{2146}min",
+        "adm\u{2139}n",
+        "adm\u{2170}n",
+        "ad\u{ad}min",
+        "\u{200b}admin",
+        "admin\u{feff}",
+        "adm\u{fe0f}in",
+        "ad\u{217f}in",
+        "a\u{e0041}dmin",
+        "o\u{fb03}ce",
+        "o\u{fb00}ice",
+        "of\u{fb01}ce",
+        "v\u{b9}",
+        "v\u{2460}",
+        "v\u{2081}",
+        "\u{2174}1",
+        "v\u{1d7cf}",
+        "admi\u{207f}",
+        "\u{1f130}dmin",
+        "adm\u{131}n",
+    ] {
+        let path = format!("/api/{}/x", encoded(segment));
+        assert_eq!(taken(&policy, "GET", &path), "path_ambiguous", "{segment:?}");
+    }
+    for segment in [
+        "\u{e9}cole",
+        "\u{65e5}\u{672c}",
+        "\u{430}dmin",
+        "x\u{b2}",
+        "caf\u{e9}",
+        "na\u{ef}ve\u{2019}s",
+        "\u{2764}\u{fe0f}",
+        "\u{1f1eb}\u{1f1f7}",
+    ] {
+        let path = format!("/api/{}/x", encoded(segment));
+        assert_eq!(taken(&policy, "GET", &path), "api", "{segment:?}");
+    }
 }
 
 /// A preflight comes as OPTIONS, but takes the route of the method that it requests.

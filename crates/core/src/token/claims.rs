@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 pub struct Claims {
     /// The issuer.
     pub iss: String,
-    /// The subject.
+    /// The subject; empty in the token of a client that acts for itself, if its provider names none.
     pub sub: String,
     /// The expiry; only an introspection response may omit it.
     pub exp: Option<UnixSeconds>,
@@ -38,10 +38,12 @@ impl Claims {
         issuer: &Issuer,
         others: &[String],
     ) -> Result<Self, Denial> {
-        let claims = Self::read(members, issuer, others).ok_or(Denial::TokenMalformed)?;
-        if claims.exp.is_none() {
-            return Err(Denial::TokenMalformed);
+        for name in ["sub", "aud", "exp"] {
+            if !members.contains_key(name) {
+                return Err(Denial::ClaimMissing(name));
+            }
         }
+        let claims = Self::read(members, issuer, others).ok_or(Denial::TokenMalformed)?;
         if members.contains_key(CONFIRMATION) {
             return Err(Denial::TokenTypeRefused);
         }
@@ -61,9 +63,9 @@ impl Claims {
     ) -> Option<Result<Self, Denial>> {
         members.entry("iss").or_insert_with(|| issuer.issuer.clone().into());
         if !members.contains_key("sub") {
-            // RFC 9068 section 2.2: where a client acts for itself, it is the subject.
-            let client = members.get("client_id")?.clone();
-            members.insert("sub".to_owned(), client);
+            // A client that acts for itself. Its name is no subject: a user may have the same.
+            members.get("client_id")?;
+            members.insert("sub".to_owned(), String::new().into());
         }
         let claims = Self::read(members, issuer, others)?;
         if members.contains_key(CONFIRMATION) {
@@ -92,7 +94,8 @@ impl Claims {
             }
         }
         let scope = match members.get(&issuer.scope_claim) {
-            Some(scope) => names(scope)?.join(" "),
+            Some(Value::String(scope)) => scope.clone(),
+            Some(scope) => scope_of_list(names(scope)?),
             None => String::new(),
         };
         let time = |name: &str| match members.get(name) {
@@ -139,6 +142,11 @@ impl Claims {
         self.iat.unwrap_or_default()
     }
 
+    /// Returns the subject, or `None` for a client that acts for itself.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        (!self.sub.is_empty()).then_some(self.sub.as_str())
+    }
+
     /// Returns whether the scope contains `wanted`.
     pub(crate) fn has_scope(&self, wanted: &str) -> bool {
         self.scope.split(' ').any(|scope| scope == wanted)
@@ -174,7 +182,14 @@ fn weight((name, value): (&String, &Value)) -> usize {
     name.len() + of(value)
 }
 
-/// Returns one name, or a list of names. A scope in one string is split where it is used.
+/// Returns the scope of a list's elements. An element with a space or a control character is left out:
+/// it is one name, such as a group's, and would be read as several scopes.
+fn scope_of_list(elements: Vec<&str>) -> String {
+    let is_one = |element: &&str| !element.is_empty() && !element.bytes().any(|b| b <= b' ');
+    elements.into_iter().filter(is_one).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns one name, or a list of names.
 fn names(value: &Value) -> Option<Vec<&str>> {
     match value {
         Value::String(name) => Some(vec![name]),

@@ -162,7 +162,7 @@ mod tests {
         let malformed = Err(Refusal::Out(Outage::IntrospectionBadResponse));
         let denied = |denial: Denial| Err(Refusal::Denied(denial));
         check(200, r#"{"active":true,"sub":"alice"}"#, Ok("alice"));
-        check(200, r#"{"active":true,"client_id":"batch"}"#, Ok("batch"));
+        check(200, r#"{"active":true,"client_id":"batch"}"#, Ok(""));
         check(200, r#"{"active":true,"sub":"a","token_type":"bearer"}"#, Ok("a"));
         check(200, r#"{"active":true,"sub":"a","token_use":"access_token"}"#, Ok("a"));
         let kind = denied(Denial::TokenTypeRefused);

@@ -38,7 +38,8 @@ impl<'a> UnverifiedJwt<'a> {
         let signature = decode(signature)?;
         let header = UnverifiedHeader::read(&header)?;
 
-        let iss = members.get("iss").and_then(Value::as_str).ok_or(Denial::TokenMalformed)?;
+        let iss = members.get("iss").ok_or(Denial::ClaimMissing("iss"))?;
+        let iss = iss.as_str().ok_or(Denial::TokenMalformed)?;
         let place = issuers.iter().position(|issuer| issuer.keys.is_some() && issuer.issuer == iss);
         let place = place.ok_or(Denial::IssuerUnknown)?;
         let issuer = issuers.get(place).ok_or(Denial::IssuerUnknown)?;

@@ -110,6 +110,13 @@ impl TokenRecord {
         }
     }
 
+    /// Returns whether a provider's record is about the subject `sub`. A client that acts for itself
+    /// is the subject of its JWT (RFC 9068 section 2.2), and has none in a response without `sub`.
+    pub(crate) fn is_about(&self, sub: &str) -> bool {
+        let client = self.client_id.as_deref().filter(|_| self.sub.is_empty());
+        client.unwrap_or(&self.sub) == sub
+    }
+
     /// Returns whether the token is for the issuer's audience. A record of the auth service must
     /// name it. The edge writes a record only after it has checked the audience of the response.
     pub fn is_for_audience(&self, issuer: &Issuer) -> bool {

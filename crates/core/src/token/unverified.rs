@@ -29,6 +29,14 @@ pub struct Provider<'a> {
 }
 
 impl<'a> UnverifiedToken<'a> {
+    /// Returns the place of its issuer in the policy.
+    pub(crate) fn issuer(&self) -> usize {
+        match self {
+            Self::Jwt(jwt) => jwt.issuer,
+            Self::Opaque(provider) => provider.issuer,
+        }
+    }
+
     /// Checks everything that needs no I/O: form, header, claims and times. Of the other claims,
     /// `others` are kept.
     pub(crate) fn parse(

@@ -13,6 +13,7 @@ pub enum ConfigError {
     Drain,
     Idle,
     Listen,
+    NameMisspelt { name: String, setting: String },
     RedisCa,
     RedisCert,
     RedisCertAlone,
@@ -43,6 +44,9 @@ impl fmt::Display for ConfigError {
             Self::Deadline => "GATEWAY_DEADLINE_MS: must be a whole number, 1 to 60000",
             Self::Idle => "GATEWAY_IDLE_SECONDS: must be a whole number, 1 to 3600",
             Self::Listen => "GATEWAY_LISTEN: must be address:port, such as 127.0.0.1:8379",
+            Self::NameMisspelt { name, setting } => {
+                return write!(f, "{name}: unknown setting; rename it to {setting}, or unset it");
+            }
             Self::RedisCa => "REDIS_CA_FILE: can't be read, or holds no certificate in PEM",
             Self::RedisCert => "REDIS_CERT_FILE: can't be read, or holds no certificate in PEM",
             Self::RedisCertAlone => "REDIS_CERT_FILE and REDIS_KEY_FILE: give both, or neither",

@@ -94,3 +94,21 @@ fn every_setting_is_documented() {
         );
     }
 }
+
+#[test]
+fn misspelt_names_of_the_environment_are_reported() {
+    let check = |name: &str, expect: Option<&str>| {
+        let errors = misspelt_names([name.to_owned()].into_iter());
+        let expect = expect
+            .map(|setting| format!("{name}: unknown setting; rename it to {setting}, or unset it"));
+        assert_eq!(errors.first().map(ToString::to_string), expect);
+    };
+    check("GATEWAY_TOKEN", Some("GATEWAY_TOKENS"));
+    check("GATEWAY_MAX_CONNECTIONS", Some("GATEWAY_REDIS_CONNECTIONS"));
+    check("REDIS_URI", Some("REDIS_URL"));
+    for own in ["GATEWAY_TOKENS", "REDIS_SENTINEL_PASSWORD", "GATEWAY_LISTEN", "PATH", "HOME"] {
+        check(own, None);
+    }
+    check("GATEWAY_SERVICE_HOST", None);
+    check("GATEWAY_PORT_8379_TCP_ADDR", None);
+}

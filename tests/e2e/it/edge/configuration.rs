@@ -9,7 +9,7 @@ use serde_json::json;
 async fn invalid_configuration_rejects_requests_and_lists_every_error() {
     let vars = json!({ "STORE_URL": "redis.example", "STORE_DEADLINE_MS": "soon", "ROUTES": [],
         // Numbers and booleans, as TOML has them.
-        "TRUSTED_PROXIES": 99, "SERVER_TIMING": true, "METRICS_SECONDS": true });
+        "REVOCATION_SECOND_MAX": "5", "UNRELATED": "x", "TRUSTED_PROXIES": 99, "SERVER_TIMING": true, "METRICS_SECONDS": true });
     let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
         .await
         .unwrap();
@@ -20,12 +20,18 @@ async fn invalid_configuration_rejects_requests_and_lists_every_error() {
     let log = edge.log("edge");
     let line = log.lines().find(|line| line.contains("configuration_invalid")).unwrap_or_default();
     for log in [line, &edge.own_log()] {
-        for name in
-            ["STORE_URL", "STORE_DEADLINE_MS", "ROUTES", "TRUSTED_PROXIES", "METRICS_SECONDS"]
-        {
+        for name in [
+            "STORE_URL",
+            "STORE_DEADLINE_MS",
+            "ROUTES",
+            "TRUSTED_PROXIES",
+            "METRICS_SECONDS",
+            "REVOCATION_SECOND_MAX: unknown setting; rename it to REVOCATION_SECONDS_MAX",
+        ] {
             assert!(log.contains(name), "{name}: {log}");
         }
         assert!(!log.contains("SERVER_TIMING"), "true is true: {log}");
+        assert!(!log.contains("UNRELATED"), "a variable of the user's: {log}");
     }
     stop(edge).await;
 }
@@ -45,16 +51,19 @@ fn servers_list_every_invalid_setting() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug");
     let run = |program: &str, arguments: &[&str]| {
         let mut command = std::process::Command::new(format!("{root}/{program}"));
+        command.env("REFRESH_GRACE_SECOND", "5").env("GATEWAY_TOKEN", "x");
         let output = command.args(arguments).env_remove("STORE_TOKEN").output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let text = run("portcullis-auth", &["serve", "--listen", "nowhere"]);
-    for name in ["ISSUER", "AUDIENCE", "STORE_URL", "STORE_TOKEN", "AUTH_LISTEN"] {
+    for name in
+        ["ISSUER", "AUDIENCE", "STORE_URL", "STORE_TOKEN", "AUTH_LISTEN", "REFRESH_GRACE_SECOND:"]
+    {
         assert!(text.contains(name), "{name}: {text}");
     }
     let text = run("portcullis-redis-gateway", &["--listen", "nowhere", "--redis-url", "http://x"]);
-    for name in ["GATEWAY_LISTEN", "REDIS_URL", "GATEWAY_TOKENS"] {
+    for name in ["GATEWAY_LISTEN", "REDIS_URL", "GATEWAY_TOKENS", "GATEWAY_TOKEN:"] {
         assert!(text.contains(name), "{name}: {text}");
     }
 }

@@ -15,7 +15,8 @@ pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks_url": jwks_url,
         }],
         "ROUTES": [
-            { "name": "admin", "path": "/api/admin", "access": "protected", "require": "not_revoked", "scopes": ["admin"] },
+            { "name": "admin", "path": "/api/admin", "access": "protected", "require": "not_revoked", "scopes": ["admin"],
+              "suffixes": "same" },
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
             { "name": "public", "path": "/public/*", "access": "public" },
         ],

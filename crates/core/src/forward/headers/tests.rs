@@ -207,3 +207,47 @@ fn trace_continues_or_begins() {
         check(bad, false);
     }
 }
+
+/// Issuers may give the same subject to different callers.
+#[test]
+fn upstream_is_told_the_issuer_when_there_are_several() {
+    let issuer = |name: &str| {
+        format!(
+            r#"{{"issuer":"{name}","audience":"api","algorithms":["EdDSA"],"jwks_url":"https://a/k"}}"#
+        )
+    };
+    let (own, partner) = (issuer("https://issuer.example"), issuer("https://partner.example"));
+    let two = format!("[{own},{partner}]");
+    let shown = |changes: &[(&str, &str)], field: &str| {
+        let policy = policy_with(changes);
+        let headers = vec![("portcullis-issuer", "https://forged.example")];
+        let edits = edits(&policy, 2, verified("alice"), headers);
+        assert_ne!(value(&edits, field), Some("https://forged.example"));
+        assert!(
+            !edits.set.is_empty()
+                && (field != "portcullis-issuer"
+                    || !edits.remove.is_empty()
+                    || value(&edits, field).is_some())
+        );
+        value(&edits, field).map(str::to_owned)
+    };
+    let expect = Some("https://issuer.example".to_owned());
+    assert_eq!(shown(&[("ISSUERS", &two)], "portcullis-issuer"), expect);
+    assert_eq!(shown(&[], "portcullis-issuer"), None);
+    let named = [("IDENTITY_FIELDS", r#"{"issuer":"x-issuer"}"#)];
+    assert_eq!(shown(&named, "x-issuer"), expect);
+}
+
+/// A client may be named like a user.
+#[test]
+fn client_without_a_subject_is_no_user() {
+    let policy = policy();
+    let record = TokenRecord { client_id: Some("alice".into()), ..TokenRecord::default() };
+    let claims = record.claims("https://issuer.example").unwrap();
+    let keys = StoreKeys::new(StoreKeys::PREFIX);
+    let token = VerifiedToken::new(&keys, TokenHash::of("token"), 0, claims);
+    let edits = edits(&policy, 2, Some(Rc::new(token)), vec![("portcullis-subject", "alice")]);
+    assert_eq!(value(&edits, "portcullis-subject"), None);
+    assert_eq!(value(&edits, "portcullis-client"), Some("alice"));
+    assert_eq!(edits.remove, ["portcullis-subject"]);
+}

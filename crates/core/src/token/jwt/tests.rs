@@ -1,6 +1,7 @@
 use super::*;
 use crate::jose::header::{FORBIDDEN, KID_BYTES_MAX};
 use crate::policy::fixtures::issuer;
+use serde_json::json;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -44,7 +45,7 @@ fn times_are_checked_at_each_boundary() {
     check(r#""exp":1e300"#, Err(Denial::TokenMalformed));
     check(r#""exp":18446744073709551615"#, Err(Denial::TokenMalformed));
     check(r#""exp":null"#, Err(Denial::TokenMalformed));
-    check(r#""nbf":1"#, Err(Denial::TokenMalformed));
+    check(r#""nbf":1"#, Err(Denial::ClaimMissing("exp")));
     check(&format!(r#""exp":{},"nbf":null"#, at(60)), Err(Denial::TokenMalformed));
     check(&format!(r#""exp":{},"iat":"{NOW}""#, at(60)), Err(Denial::TokenMalformed));
     check(&format!(r#""exp":{}"#, 1_u64 << 53), Ok(()));
@@ -130,6 +131,39 @@ fn audience_must_contain_the_issuers_setting() {
     check("7", Err(Denial::TokenMalformed));
     check(r#"["api",7]"#, Err(Denial::TokenMalformed));
     check(r#"{"api":true}"#, Err(Denial::TokenMalformed));
+}
+
+#[test]
+fn missing_claim_is_named() {
+    let all = json!({ "iss": "https://issuer.example", "sub": "s", "aud": "api", "exp": NOW + 60 });
+    for claim in ["iss", "sub", "aud", "exp"] {
+        let mut claims = all.clone();
+        claims.as_object_mut().unwrap().remove(claim);
+        let denial = verdict(HEADER, &claims.to_string(), &issuer()).unwrap_err();
+        assert_eq!(denial.code(), "claim_missing", "{claim}");
+        assert_eq!(denial.to_string(), format!("the token lacks the claim {claim}"));
+    }
+}
+
+/// A group's name is one name, whatever it consists of.
+#[test]
+fn element_of_a_scope_list_is_never_two_scopes() {
+    let mut issuer = issuer();
+    issuer.scope_claim = "groups".into();
+    for (groups, expect) in [
+        (r#"["staff","x admin"]"#, "staff"),
+        (r#"["x\tadmin"," admin","admin ","","staff"]"#, "staff"),
+        (r#"["admin","staff"]"#, "admin staff"),
+        (r#""admin staff""#, "admin staff"),
+    ] {
+        let text = format!(
+            r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{},"groups":{groups}}}"#,
+            NOW + 60
+        );
+        let claims = parse(&compact(HEADER, &text), &issuer).unwrap().claims;
+        assert_eq!(claims.scope, expect, "{groups}");
+        assert_eq!(claims.has_scope("admin"), expect.contains("admin"), "{groups}");
+    }
 }
 
 #[test]

@@ -115,6 +115,7 @@ pub fn on_target(work: impl FnOnce(&mut Target) + Send + 'static) -> tokio::task
 }
 
 pub const MALFORMED: &str = "401 token_malformed";
+pub const MISSING: &str = "401 claim_missing";
 pub const ALGORITHM: &str = "401 algorithm_refused";
 pub const SIGNATURE: &str = "401 signature_invalid";
 pub const TYPE: &str = "401 token_type_refused";

@@ -1,0 +1,32 @@
+//! The `suffixes` of routes: whether `/x.json` and `/x.` are paths of the route `/x`.
+
+use super::error::ConfigErrorKind;
+use super::settings::SettingsReader;
+use crate::policy::route::{Route, Suffixes};
+
+/// Applies each route's `suffixes`. Adds an error for each route of one path that a weaker one would
+/// take suffixed paths from, unless the route says what they are.
+pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
+    let mut rest = routes;
+    let mut place = 0;
+    while let Some((route, later)) = rest.split_first_mut() {
+        let takers =
+            || later.iter().filter(|later| later.pattern.takes_suffixes_of(&route.pattern));
+        let weaker = takers().find(|later| !later.asks_less_than(route).is_empty());
+        let looser = takers().any(|later| later.limits_less_than(route));
+        let with_suffixes = match (route.suffixes, weaker) {
+            (Some(suffixes), _) => suffixes == Suffixes::Same,
+            (None, Some(weaker)) if !route.pattern.is_subtree() => {
+                let kind = ConfigErrorKind::SuffixesUnclear(weaker.name.clone());
+                settings.add_error(format!("ROUTES[{place}].suffixes"), kind);
+                false
+            }
+            (None, weaker) => weaker.is_some() || looser,
+        };
+        if with_suffixes {
+            route.pattern = route.pattern.clone().with_suffixes();
+        }
+        rest = later;
+        place += 1;
+    }
+}

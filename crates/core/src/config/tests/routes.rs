@@ -1,0 +1,87 @@
+//! What routes say of each other, and of issuers.
+
+use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const ISSUERS: &str = r#"[
+    {"issuer":"https://a","audience":"api","algorithms":["EdDSA"],"jwks_url":"https://a/k"},
+    {"issuer":"https://b","audience":"api","algorithms":["EdDSA"],"jwks_url":"https://b/k"}]"#;
+
+#[test]
+fn route_names_its_issuers() {
+    let check = |access: &str, issuers: &str, expect: &[&str]| {
+        let route =
+            format!(r#"[{{"name":"a","path":"/a","access":"{access}","issuers":{issuers}}}]"#);
+        check(&[("ISSUERS", ISSUERS), ("ROUTES", &route)], expect);
+    };
+    check("protected", r#"["https://a"]"#, &[]);
+    check("protected", r#"["https://a","https://b"]"#, &[]);
+    check("protected", "[]", &["ROUTES[0].issuers"]);
+    check("protected", r#"["https://c"]"#, &["ROUTES[0].issuers[0]"]);
+    check("protected", r#"["https://a","https://a"]"#, &["ROUTES[0].issuers[1]"]);
+    check("public", r#"["https://a"]"#, &["ROUTES[0].issuers"]);
+}
+
+#[test]
+fn deny_route_has_a_path_and_methods_alone() {
+    let check = |more: &str, expect: &[&str]| {
+        let route = format!(r#"[{{"name":"a","path":"/a/*","access":"deny"{more}}}]"#);
+        check(&[("ROUTES", &route)], expect);
+    };
+    check("", &[]);
+    check(r#","methods":["DELETE"]"#, &[]);
+    check(
+        r#","scopes":["x"],"upstream":"https://u","cost":2,"limits":[]"#,
+        &["ROUTES[0].scopes", "ROUTES[0].limits", "ROUTES[0].cost", "ROUTES[0].upstream"],
+    );
+}
+
+#[test]
+fn route_of_one_path_says_what_its_suffixes_are_where_a_weaker_one_follows() {
+    let check = |admin: &str, api: &str, expect: &[&str]| {
+        let routes = format!(
+            r#"[{{"name":"admin","path":"/api/admin","access":"protected"{admin}}},
+                {{"name":"api","path":"/api/*","access":"protected"{api}}}]"#
+        );
+        check(&[("ROUTES", &routes)], expect);
+    };
+    let suffixes = &["ROUTES[0].suffixes"];
+    check(r#","scopes":["admin"]"#, "", suffixes);
+    check(r#","scopes":["admin"],"suffixes":"distinct""#, "", &[]);
+    check(r#","scopes":["admin"],"suffixes":"same""#, "", &[]);
+    check(r#","scopes":["admin"],"suffixes":"none""#, "", suffixes);
+    check(r#","scopes":["admin"]"#, r#","scopes":["admin","x"]"#, &[]);
+    check(r#","scopes_any":["a","b"]"#, "", suffixes);
+    check(r#","scopes_any":["a","b"]"#, r#","scopes_any":["a","c"]"#, suffixes);
+    check(r#","scopes_any":["a","b"]"#, r#","scopes_any":["a"]"#, &[]);
+    check(r#","scopes_any":["a","b"]"#, r#","scopes":["a"]"#, &[]);
+    check(r#","claims":{"tenant":["a","b"]}"#, "", suffixes);
+    check(r#","claims":{"tenant":["a","b"]}"#, r#","claims":{"tenant":"a"}"#, &[]);
+    check(r#","claims":{"tenant":"a"}"#, r#","claims":{"tenant":["a","b"]}"#, suffixes);
+    check("", r#","require":"not_revoked""#, suffixes);
+    check(r#","require":"not_revoked""#, "", &[]);
+    check("", "", &[]);
+    let check = |routes: &str, expect: &[&str]| super::check(&[("ROUTES", routes)], expect);
+    let public = r#"{"name":"rest","path":"/*","access":"public"}"#;
+    let one = r#"{"name":"x","path":"/a/{id}/x","access":"protected"}"#;
+    check(&format!("[{one},{public}]"), suffixes);
+    let denied = one.replace("protected", "deny");
+    check(&format!("[{denied},{public}]"), suffixes);
+    let named = r#"{"name":"y","path":"/a/{id}/x.json","access":"public"}"#;
+    check(&format!("[{one},{named}]"), &[]);
+    let id = r#"{"name":"id","path":"/{id}","access":"protected"}"#;
+    check(&format!("[{id},{public}]"), &[]);
+}
+
+#[test]
+fn assertion_audience_needs_an_assertion() {
+    let check = |more: &str, expect: &[&str]| {
+        let route = format!(r#"[{{"name":"a","path":"/a","access":"protected"{more}}}]"#);
+        let assertion = [("ASSERTION", ASSERTION), ("ASSERTION_KEY", SIGNING_KEY)];
+        check(&[assertion[0], assertion[1], ("ROUTES", &route)], expect);
+    };
+    check(r#","assertion":true,"assertion_audience":"orders""#, &[]);
+    check(r#","assertion_audience":"orders""#, &["ROUTES[0].assertion_audience"]);
+    check(r#","assertion":true,"assertion_audience":"""#, &["ROUTES[0].assertion_audience"]);
+}

@@ -1,0 +1,71 @@
+//! What a valid configuration warns of.
+
+use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+fn warnings(changes: &[(&str, &str)]) -> Vec<String> {
+    policy_with(changes).warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn later_route_that_asks_for_less_is_named() {
+    let check = |reports: &str, api: &str, expect: &[&str]| {
+        let routes = format!(
+            r#"[{{"name":"reports","path":"/api/reports/*","access":"protected"{reports}}},
+                {{"name":"api","path":"/api/*","access":"protected"{api}}}]"#
+        );
+        let warnings = warnings(&[("ROUTES", &routes)]);
+        assert_eq!(warnings.len(), usize::from(!expect.is_empty()), "{warnings:?}");
+        for part in expect {
+            assert!(warnings[0].contains(part), "{warnings:?} lacks {part}");
+        }
+    };
+    let get = r#","methods":["GET"],"scopes":["reports"]"#;
+    check(get, r#","methods":["GET","POST"]"#, &["reports", "api", "less (scopes)"]);
+    check(get, "", &["reports", "api", "405"]);
+    check(get, r#","methods":["GET"]"#, &[]);
+    check(get, r#","methods":["GET","POST"],"scopes":["reports"]"#, &[]);
+    check(r#","scopes":["reports"]"#, r#","methods":["POST"]"#, &[]);
+    let record = r#","methods":["GET"],"claims":{"a":1},"issuers":["https://issuer.example"]"#;
+    check(
+        record,
+        r#","methods":["POST"],"require":"not_revoked""#,
+        &["less (claims, issuers, require)"],
+    );
+    let same = r#"[{"name":"a","path":"/api/*","access":"protected","methods":["GET"]},
+        {"name":"b","path":"/api/x","access":"protected","scopes":["x"]}]"#;
+    assert_eq!(warnings(&[("ROUTES", same)]).len(), 1, "the second is never taken");
+}
+
+#[test]
+fn routes_for_every_issuer_are_named_where_there_are_several() {
+    let issuer = |name: &str| {
+        format!(
+            r#"{{"issuer":"{name}","audience":"api","algorithms":["EdDSA"],"jwks_url":"https://a/k"}}"#
+        )
+    };
+    let two = format!("[{},{}]", issuer("https://a"), issuer("https://b"));
+    let routes = r#"[{"name":"open","path":"/open/*","access":"protected"},
+        {"name":"own","path":"/own/*","access":"protected","issuers":["https://a"]}]"#;
+    let both = warnings(&[("ISSUERS", &two), ("ROUTES", routes)]);
+    assert!(both.len() == 1 && both[0].contains("open") && !both[0].contains("own "), "{both:?}");
+    let one = format!("[{}]", issuer("https://a"));
+    assert_eq!(warnings(&[("ISSUERS", &one), ("ROUTES", routes)]), [""; 0]);
+}
+
+#[test]
+fn assertion_that_fits_several_upstreams_is_named() {
+    let check = |audience: &str, expect: usize| {
+        let routes = format!(
+            r#"[{{"name":"a","path":"/a/*","access":"protected","assertion":true}},
+                {{"name":"b","path":"/b/*","access":"protected","assertion":true,
+                  "upstream":"https://b.example"{audience}}}]"#
+        );
+        let all =
+            [("ROUTES", routes.as_str()), ("ASSERTION", ASSERTION), ("ASSERTION_KEY", SIGNING_KEY)];
+        assert_eq!(warnings(&all).len(), expect);
+    };
+    check("", 1);
+    check(r#","assertion_audience":"b""#, 0);
+}

@@ -1,0 +1,72 @@
+//! Warnings about a valid configuration.
+
+use crate::policy::issuer::Issuer;
+use crate::policy::route::{Access, Route};
+use crate::policy::warning::ConfigWarning;
+use crate::url::BaseUrl;
+
+/// Returns all warnings. `upstream` is for routes that name none.
+pub(super) fn of(
+    issuers: &[Issuer],
+    routes: &[Route],
+    upstream: Option<&BaseUrl>,
+) -> Vec<ConfigWarning> {
+    let mut warnings = Vec::new();
+    for (place, route) in routes.iter().enumerate() {
+        if route.is_guarded() && !route.methods.is_empty() {
+            let later = routes.iter().skip(place + 1);
+            warnings.extend(later.filter_map(|later| later_route(route, later)));
+        }
+    }
+    warnings.extend(issuers_shared(issuers, routes));
+    warnings.extend(assertion_shared(routes, upstream));
+    warnings
+}
+
+/// Warns if `later` takes methods that the protected `route` does not name, and asks for less, or if
+/// it seems to take them and never does.
+fn later_route(route: &Route, later: &Route) -> Option<ConfigWarning> {
+    if !later.pattern.overlaps(&route.pattern) {
+        return None;
+    }
+    let less = later.asks_less_than(route);
+    let (route_name, later_name) = (route.name.clone(), later.name.clone());
+    if later.methods.is_empty() {
+        let unreached = !less.is_empty() || route.pattern.covers(&later.pattern);
+        return unreached
+            .then_some(ConfigWarning::LaterUnreached { route: route_name, later: later_name });
+    }
+    let takes_more = !later.methods.iter().all(|method| route.is_for(method));
+    (takes_more && !less.is_empty()).then(|| ConfigWarning::LaterAsksLess {
+        route: route_name,
+        later: later_name,
+        less: less.join(", "),
+    })
+}
+
+fn issuers_shared(issuers: &[Issuer], routes: &[Route]) -> Option<ConfigWarning> {
+    let first = issuers.first()?;
+    if issuers.iter().all(|issuer| issuer.issuer == first.issuer) {
+        return None;
+    }
+    let open = |route: &&Route| route.access == Access::Protected && route.issuers.is_empty();
+    let routes = names(routes.iter().filter(open))?;
+    Some(ConfigWarning::IssuersShared { routes })
+}
+
+fn assertion_shared(routes: &[Route], upstream: Option<&BaseUrl>) -> Option<ConfigWarning> {
+    let shared =
+        || routes.iter().filter(|route| route.assertion && route.assertion_audience.is_none());
+    let upstream_of = |route: &'_ Route| route.upstream.clone().or_else(|| upstream.cloned());
+    let first = upstream_of(shared().next()?);
+    if shared().all(|route| upstream_of(route) == first) {
+        return None;
+    }
+    Some(ConfigWarning::AssertionShared { routes: names(shared())? })
+}
+
+/// Returns the names of routes, separated by commas, or `None` without a route.
+fn names<'r>(routes: impl Iterator<Item = &'r Route>) -> Option<String> {
+    let names: Vec<&str> = routes.map(|route| route.name.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}

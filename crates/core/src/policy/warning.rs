@@ -1,0 +1,61 @@
+//! What an operator should know about a valid configuration.
+
+use std::fmt;
+
+/// A warning about a valid configuration. Its text says what to change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ConfigWarning {
+    /// Routes with different upstreams send them assertions that each of them could send on.
+    AssertionShared {
+        /// The names of the routes.
+        routes: String,
+    },
+    /// There are several issuers, and these routes accept tokens of each.
+    IssuersShared {
+        /// The names of the routes.
+        routes: String,
+    },
+    /// A later route takes other methods of a protected route's paths, and asks for less.
+    LaterAsksLess {
+        /// The protected route.
+        route: String,
+        /// The later route.
+        later: String,
+        /// The members that ask for less.
+        less: String,
+    },
+    /// A later route names no methods, so it never gets a protected route's paths.
+    LaterUnreached {
+        /// The protected route.
+        route: String,
+        /// The later route.
+        later: String,
+    },
+}
+
+impl fmt::Display for ConfigWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AssertionShared { routes } => write!(
+                f,
+                "ROUTES: {routes} have different upstreams and one assertion audience; set \
+                 assertion_audience on each"
+            ),
+            Self::IssuersShared { routes } => write!(
+                f,
+                "ROUTES: {routes} accept the tokens of each issuer in ISSUERS; set issuers on each \
+                 route"
+            ),
+            Self::LaterAsksLess { route, later, less } => write!(
+                f,
+                "ROUTES: {later} takes methods of {route}'s paths and asks for less ({less}); \
+                 add what is missing, or remove the methods from {later}"
+            ),
+            Self::LaterUnreached { route, later } => write!(
+                f,
+                "ROUTES: methods that {route} does not name get 405 on its paths, and never {later}; \
+                 if {later} should take them, name them in its methods"
+            ),
+        }
+    }
+}
