@@ -107,6 +107,10 @@ async fn attempt(
     until_ms: u64,
     context: &RequestContext,
 ) -> (Health, Result<Response, Outage>) {
+    let set = forward.set.iter().map(|(name, value)| name.len() + value.len());
+    let own = head.headers().iter().map(|(name, value)| name.len() + value.len());
+    // Servers may break off such a head, and its client or the token's claims made it so large.
+    let large = set.chain(own).sum::<usize>() > HEAD_BYTES_MAX;
     let mut outcome = forward.send(&context.port, body).await;
     let safe = matches!(head.method(), "GET" | "HEAD" | "OPTIONS") && !head.announces_body();
     if safe
@@ -120,13 +124,13 @@ async fn attempt(
     // A client can break off a stream or make it last, and other clients must not suffer for that.
     // Not every stream is announced.
     let streams = body.is_none() && !matches!(head.method(), "GET" | "HEAD");
-    let outcome = outcome.map_err(|error| outage(target, error));
     let health = match &outcome {
         Ok(_) => Health::Good,
-        Err(_) if streams => Health::Inconclusive,
-        Err(outage) => Health::Failed(*outage),
+        Err(PlatformError::Rejected) => Health::Inconclusive,
+        Err(_) if streams || large => Health::Inconclusive,
+        Err(error) => Health::Failed(outage(target, *error)),
     };
-    (health, outcome)
+    (health, outcome.map_err(|error| outage(target, error)))
 }
 
 fn outage(target: Target<'_>, error: PlatformError) -> Outage {
@@ -160,3 +164,6 @@ fn check_error_body(response: Response, dependency: Dependency) -> Result<Respon
     }
     Ok(response)
 }
+
+/// Common servers accept at least so much of a request's head.
+const HEAD_BYTES_MAX: usize = 8 * 1024;

@@ -8,7 +8,7 @@ use crate::platform::executor::TaskPort;
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
 use crate::token::{authenticate, introspect};
 use crate::{forward, limits, response, store};
-use portcullis_core::{Check, Destination, Permit, Refusal, RequestHead};
+use portcullis_core::{Check, Destination, Permit, Refusal, RequestHead, client_group};
 use std::rc::Rc;
 
 /// Begins the task of a request. Returns its first step or its end, encoded.
@@ -30,9 +30,10 @@ async fn respond(isolate: Rc<Isolate>, port: Rc<TaskPort>, request: String) -> E
     response::finish(outcome, &request, &context)
 }
 
-/// Routes, authenticates, queries the store, decides, and forwards.
+/// Routes, decides, and forwards.
 async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Outcome, Refusal> {
     let policy = context.policy;
+    context.trace.describe(head.path(), client_group(head, policy.trusted_proxies));
     context.cors.set(policy.cors(None));
     let route = match policy.destination(head)? {
         Destination::Edge(answer) => return Ok(Outcome::Answered(answer)),
@@ -42,18 +43,29 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Outc
     context.cors.set(policy.cors(Some(route)));
 
     let check = Check::new(head, route, policy)?;
-    let mut authenticated = authenticate::authenticate(&check, context).await?;
+    let permit = decide(&check, context).await.inspect_err(|_| {
+        context.trace.received.replace(check.received_claims());
+    })?;
+    forward::send(&permit, head, context).await.map(Outcome::Forwarded)
+}
+
+/// Authenticates, queries the store, and decides.
+async fn decide(
+    check: &Check<'_, 'static>,
+    context: &RequestContext,
+) -> Result<Permit<'static>, Refusal> {
+    let mut authenticated = authenticate::authenticate(check, context).await?;
     if context.isolate.breakers.is_open(Dependency::Store, clock::now_ms()) {
         authenticated.check_all_limits_now();
     }
     limits::reject_if_over_limit(&authenticated, context)?;
     let mut results = store::query(&check.commands(&authenticated), context).await;
-    introspect::complete(&check, &authenticated, &mut results, context).await?;
-    limits::settle(&check, &authenticated, &mut results, context).await;
+    introspect::complete(check, &authenticated, &mut results, context).await?;
+    limits::settle(check, &authenticated, &mut results, context).await;
     let verdict: Result<Permit<'_>, Refusal> = check.decide(&authenticated, &results);
-    authenticate::remember(&check, &verdict, context);
+    authenticate::remember(check, &authenticated, &results, &verdict, context);
     let permit = verdict?;
     limits::count_after_response(&authenticated, context);
     authenticate::record_session_seen(&permit, context);
-    forward::send(&permit, head, context).await.map(Outcome::Forwarded)
+    Ok(permit)
 }

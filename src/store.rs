@@ -40,15 +40,13 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
 /// with a second request, within the same deadline.
 pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Outage> {
     let work = async {
-        let outcome = replies(commands, context).await;
-        let health = match &outcome {
-            Ok(replies) if all_reads_failed(commands, replies) => {
-                Health::Failed(Outage::StoreBadResponse)
+        match replies(commands, context).await {
+            Ok(replies) if all_reads_failed(commands, &replies) => {
+                (Health::Failed(Outage::StoreBadResponse), Ok(replies))
             }
-            Ok(_) => Health::Good,
-            Err(outage) => Health::Failed(*outage),
-        };
-        (health, outcome)
+            Ok(replies) => (Health::Good, Ok(replies)),
+            Err(Failure { outage, health }) => (health, Err(outage)),
+        }
     };
     call::call(Dependency::Store, context.policy.timeouts.store_ms, work, context).await?
 }
@@ -64,7 +62,27 @@ pub async fn write(commands: &[Command], context: &RequestContext) -> bool {
     replies.is_ok_and(|replies| !replies.iter().any(|reply| matches!(reply, Reply::Error(_))))
 }
 
-async fn replies(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Outage> {
+/// Returns whether a value is short enough to be read back. A store may escape more than JSON
+/// requires, so each byte counts as much as its longest escape.
+pub fn fits_reply(value: &str) -> bool {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'/' => 2,
+        b'<' | b'>' | b'&' | b'\'' | b'+' | 0..0x20 | 0x7f => 6,
+        0x20..0x7f => 1,
+        // Two bytes or more are one escape of six, or two for a code point of four bytes.
+        0x80.. => 3,
+    };
+    value.bytes().map(escaped).sum::<usize>() <= VALUE_BYTES_MAX
+}
+
+/// Why the store gave no replies.
+struct Failure {
+    outage: Outage,
+    /// What that shows of the store.
+    health: Health,
+}
+
+async fn replies(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Failure> {
     let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
     let mut replies = send(commands, until_ms, context).await?;
     let unknown =
@@ -104,7 +122,7 @@ async fn send(
     commands: &[Command],
     until_ms: u64,
     context: &RequestContext,
-) -> Result<Vec<Reply>, Outage> {
+) -> Result<Vec<Reply>, Failure> {
     let (url, token) = match &context.policy.store {
         StoreAddress::Memcached(address) => {
             return send_to_memcached(address, commands, until_ms, context).await;
@@ -124,10 +142,10 @@ async fn send(
     };
     match retry::text(request, until_ms, context).await {
         Ok(TextResponse { status: 200, text }) => {
-            decode_replies(&text, commands.len()).map_err(|_| Outage::StoreBadResponse)
+            Ok(decode_replies(&text, commands.len()).map_err(|_| Outage::StoreBadResponse)?)
         }
-        Ok(_) => Err(Outage::StoreBadResponse),
-        Err(error) => Err(outage(error)),
+        Ok(_) => Err(Outage::StoreBadResponse.into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -136,17 +154,15 @@ async fn send_to_memcached(
     commands: &[Command],
     until_ms: u64,
     context: &RequestContext,
-) -> Result<Vec<Reply>, Outage> {
+) -> Result<Vec<Reply>, Failure> {
     let batch =
         String::from_utf8(memcached::encode(commands)).map_err(|_| Outage::StoreBadResponse)?;
     let mut reply = exchange(address, &batch, until_ms, context).await;
-    if matches!(reply, Err(PlatformError::Unreachable | PlatformError::Rejected))
-        && retry::pause(until_ms, context).await
-    {
+    if matches!(reply, Err(PlatformError::Unreachable)) && retry::pause(until_ms, context).await {
         reply = exchange(address, &batch, until_ms, context).await;
     }
-    let text = reply.map_err(outage)?;
-    memcached::decode(commands, text.as_bytes()).map_err(|_| Outage::StoreBadResponse)
+    let replies = memcached::decode(commands, reply?.as_bytes());
+    Ok(replies.map_err(|_| Outage::StoreBadResponse)?)
 }
 
 async fn exchange(
@@ -159,12 +175,47 @@ async fn exchange(
     socket::exchange(&context.port, address, batch, left_ms, RESPONSE_BYTES_MAX).await
 }
 
-fn outage(error: PlatformError) -> Outage {
-    match error {
-        PlatformError::Timeout => Outage::StoreTimeout,
-        PlatformError::TooLarge | PlatformError::Protocol => Outage::StoreBadResponse,
-        PlatformError::Unreachable | PlatformError::Rejected => Outage::StoreUnreachable,
+impl From<Outage> for Failure {
+    fn from(outage: Outage) -> Self {
+        Self { outage, health: Health::Failed(outage) }
+    }
+}
+
+impl From<PlatformError> for Failure {
+    fn from(error: PlatformError) -> Self {
+        let inconclusive = |outage| Self { outage, health: Health::Inconclusive };
+        match error {
+            PlatformError::Timeout => Outage::StoreTimeout.into(),
+            PlatformError::Protocol => Outage::StoreBadResponse.into(),
+            PlatformError::Unreachable => Outage::StoreUnreachable.into(),
+            // One caller's values are too large. Other callers must not suffer for that.
+            PlatformError::TooLarge => inconclusive(Outage::StoreBadResponse),
+            // The request may not call any more, which says nothing of the store.
+            PlatformError::Rejected => inconclusive(Outage::StoreUnreachable),
+        }
     }
 }
 
 const RESPONSE_BYTES_MAX: u32 = 64 * 1024;
+/// Leaves room in a reply for the markers, the limits and the protocol around a value.
+const VALUE_BYTES_MAX: usize = 40 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn value_fits_a_reply_even_if_it_is_escaped() {
+        assert!(fits_reply(&"a".repeat(VALUE_BYTES_MAX)));
+        assert!(!fits_reply(&"a".repeat(VALUE_BYTES_MAX + 1)));
+        for (text, escape) in [
+            ("\"", r#"\""#),
+            ("<", r"\u003c"),
+            ("\u{e9}", r"\u00e9"),
+            ("\u{1f600}", r"\ud83d\ude00"),
+        ] {
+            let fits = VALUE_BYTES_MAX / escape.len();
+            assert!(!fits_reply(&text.repeat(fits + 1)), "{text}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! What is known of a request for the log, the headers that inform, and metrics. Nothing in it
 //! decides anything.
 
-use portcullis_core::LimitDecision;
+use portcullis_core::{LimitDecision, ReceivedClaims, RevocationMarker};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -10,6 +10,16 @@ use std::rc::Rc;
 pub struct Trace {
     /// Where the verdict on the token came from.
     pub verdict_source: Cell<Option<VerdictSource>>,
+    /// The path, without the query.
+    pub path: RefCell<String>,
+    /// The group of the client's address.
+    pub address: RefCell<String>,
+    /// The caller, as the policy wants it logged.
+    pub subject: RefCell<Option<String>>,
+    /// What the token of a refused request says of itself.
+    pub received: RefCell<Option<ReceivedClaims>>,
+    /// The marker that revoked the token.
+    pub marker: Cell<Option<RevocationMarker>>,
     /// The `kid` of the key that the token was verified with.
     pub kid: RefCell<Option<Rc<str>>>,
     /// The time spent waiting for the store.
@@ -65,6 +75,13 @@ impl VerdictSource {
 }
 
 impl Trace {
+    /// Records which request it is. A longer path is cut off.
+    pub fn describe(&self, path: &str, address: String) {
+        let end = path.char_indices().map(|(at, _)| at).find(|at| *at >= PATH_BYTES_MAX);
+        self.path.replace(path.get(..end.unwrap_or(path.len())).unwrap_or_default().to_owned());
+        self.address.replace(address);
+    }
+
     /// Returns the names of the limits that the request exceeds.
     pub fn exceeded_limits(&self, enforcement: Enforcement) -> Vec<&'static str> {
         let limit_decisions = self.limit_decisions.borrow();
@@ -75,3 +92,5 @@ impl Trace {
         exceeded.map(|decision| decision.limit.name.as_str()).collect()
     }
 }
+
+const PATH_BYTES_MAX: usize = 256;

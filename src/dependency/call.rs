@@ -28,8 +28,15 @@ pub async fn call<T>(
         context.circuit_open.set(Some(open));
         open.cause
     })?;
+    let successes = || breakers.with(dependency, |breaker| breaker.successes());
+    let successes_before = successes();
     let (health, outcome) = work.await;
+    // A client may have chosen a slow resource. The upstream works if it served others meanwhile.
+    let works = || successes() != successes_before;
     match health {
+        Health::Failed(_) if matches!(dependency, Dependency::Upstream(_)) && works() => {
+            breakers.with(dependency, |breaker| breaker.inconclusive(permit));
+        }
         Health::Good => succeeded(dependency, permit, context),
         Health::Failed(cause) => failed(dependency, permit, cause, context),
         Health::Inconclusive => {

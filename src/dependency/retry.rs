@@ -14,8 +14,13 @@ pub async fn text(
     let first = request.send(&context.port).await;
     let again = match &first {
         Ok(response) => matches!(response.status, 500 | 502..=504),
-        Err(PlatformError::Unreachable | PlatformError::Rejected) => true,
-        Err(PlatformError::Timeout | PlatformError::TooLarge | PlatformError::Protocol) => false,
+        Err(PlatformError::Unreachable) => true,
+        Err(
+            PlatformError::Timeout
+            | PlatformError::TooLarge
+            | PlatformError::Rejected
+            | PlatformError::Protocol,
+        ) => false,
     };
     if !again || !pause(until_ms, context).await {
         return first;

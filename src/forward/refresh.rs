@@ -5,12 +5,14 @@ mod lease;
 pub mod timing;
 
 use crate::context::RequestContext;
+use crate::dependency::retry;
 use crate::platform::clock::{self, Notify};
 use crate::platform::http::{Body, BufferedForward, Response};
 use crate::platform::protocol::Forward;
 use crate::store;
 use lease::{RefreshLease, replay};
 use portcullis_core::{CapturedResponse, CircuitOpen, LeaseState, Outage, Refresh, Refusal};
+use redis_rest::{Command, Reply};
 use std::cell::RefCell;
 use std::rc::Rc;
 use timing::{LATE_MS_MAX, TIMER_MARGIN_MS, lease_seconds};
@@ -27,13 +29,13 @@ pub async fn answer(
     let lease_seconds = lease_seconds(policy, deadline_ms);
     let until_ms = clock::now_ms() + lease_seconds * 1000 + PATIENCE_MS;
     let record = |how| context.trace.refresh.set(Some(how));
-    let mut wait = Wait { pause_ms: PAUSE_MS_MIN, until_ms };
+    let mut wait = Wait::new(until_ms);
     // Once another request is known to have used the token, a store that fails is no reason to
     // call the auth service.
     let mut used = false;
     loop {
         let claim = refresh.acquire(&context.request_id, lease_seconds, &policy.keys);
-        let replies = store::execute(&claim, context).await.unwrap_or_default();
+        let replies = wait.execute(&claim, context).await.unwrap_or_default();
         match refresh.lease_state(&context.request_id, &replies) {
             Some(LeaseState::First { family }) => {
                 record("first");
@@ -41,7 +43,7 @@ pub async fn answer(
             }
             Some(LeaseState::Replay { family, answer }) => {
                 used = true;
-                match is_still_valid(&refresh, &answer, &family, context).await {
+                match is_still_valid(&refresh, &answer, &family, &mut wait, context).await {
                     Some(true) => {
                         record("replayed");
                         return Some(replay(&answer));
@@ -82,12 +84,38 @@ pub async fn answer(
 /// How long a request waits for another, and in which steps.
 struct Wait {
     pause_ms: u32,
+    pause_ms_max: u32,
     until_ms: u64,
+    store_requests_left: u32,
 }
 
 impl Wait {
+    fn new(until_ms: u64) -> Self {
+        // The longer the whole wait, the longer its steps.
+        let whole_ms = retry::left_ms(until_ms).unwrap_or(0);
+        Self {
+            pause_ms: PAUSE_MS_MIN,
+            pause_ms_max: PAUSE_MS_MAX.max(whole_ms / STEPS_MAX),
+            until_ms,
+            store_requests_left: STORE_REQUESTS_MAX,
+        }
+    }
+
     fn is_over(&self) -> bool {
-        clock::now_ms() >= self.until_ms
+        clock::now_ms() >= self.until_ms || self.store_requests_left == 0
+    }
+
+    /// Sends a request to the store, and counts it: the platform allows a request only so many. One
+    /// that fails may have been retried.
+    async fn execute(
+        &mut self,
+        commands: &[Command],
+        context: &RequestContext,
+    ) -> Result<Vec<Reply>, Outage> {
+        let outcome = store::execute(commands, context).await;
+        let sent = if outcome.is_ok() { 1 } else { 2 };
+        self.store_requests_left = self.store_requests_left.saturating_sub(sent);
+        outcome
     }
 
     /// Waits for one step. Returns `false` if the time is over.
@@ -97,14 +125,14 @@ impl Wait {
         }
         let pause_ms = self.pause_ms + context.jitter() % PAUSE_MS_MIN;
         clock::sleep(&context.port, pause_ms).await;
-        self.pause_ms = (self.pause_ms * 2).min(PAUSE_MS_MAX);
+        self.pause_ms = (self.pause_ms * 2).min(self.pause_ms_max);
         true
     }
 
     /// Waits until no request holds the lease, or until the time is over.
     async fn for_lease(&mut self, refresh: &Refresh, context: &RequestContext) {
         while self.pause(context).await {
-            let replies = store::execute(&[refresh.poll()], context).await.unwrap_or_default();
+            let replies = self.execute(&[refresh.poll()], context).await.unwrap_or_default();
             if Refresh::is_held(replies.first()) == Some(false) {
                 return;
             }
@@ -163,13 +191,19 @@ async fn is_still_valid(
     refresh: &Refresh,
     answer: &CapturedResponse,
     family: &str,
+    wait: &mut Wait,
     context: &RequestContext,
 ) -> Option<bool> {
     let queries = answer.revocation_queries(refresh, family, context.policy, context.now);
-    let replies = store::execute(&queries, context).await.ok()?;
+    let replies = wait.execute(&queries, context).await.ok()?;
     answer.is_still_valid(context.policy, context.now, &replies)
 }
 
 const PAUSE_MS_MIN: u32 = 30;
 const PAUSE_MS_MAX: u32 = 400;
 const PATIENCE_MS: u64 = 1000;
+/// About the number of steps in a long wait.
+const STEPS_MAX: u32 = 24;
+/// Workers Free allows a request 50 calls. The rest is for the auth service, and for what is written
+/// after the response.
+const STORE_REQUESTS_MAX: u32 = 40;

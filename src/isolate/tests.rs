@@ -26,6 +26,8 @@ fn isolate() -> Rc<Isolate> {
             "PASS" => "provider-secret",
             "REVOCATION_SECONDS_MAX" => "60",
             "BREAKER_FAILURES" => "1",
+            // Too short for a retry, whose pause needs the platform.
+            "UPSTREAM_DEADLINE_MS" => "1",
             _ => return None,
         };
         Some(text.to_owned())
@@ -39,6 +41,7 @@ fn isolate() -> Rc<Isolate> {
 #[derive(Debug, Eq, PartialEq)]
 enum Next {
     Store,
+    Provider,
     Upstream,
     /// Nothing: it ends with this status, or with the upstream's response.
     End(Option<u16>),
@@ -48,6 +51,7 @@ fn next(step: &str) -> Next {
     let url = step.lines().nth(1).unwrap_or_default();
     match step.get(..1) {
         Some("A") if url.starts_with("https://store.example/") => Next::Store,
+        Some("A") if url == "https://issuer.example/introspect" => Next::Provider,
         Some("F") if url.starts_with("https://upstream.example/") => Next::Upstream,
         Some("R") => Next::End(step.lines().next().unwrap()[1..].parse().ok()),
         Some("D") | None => Next::End(None),
@@ -56,10 +60,15 @@ fn next(step: &str) -> Next {
 }
 
 fn begin(isolate: &Rc<Isolate>, id: u32, path: &str) -> Next {
+    begin_with(isolate, id, path, "x\ny")
+}
+
+/// Begins a request with another field: its name and value, a line each.
+fn begin_with(isolate: &Rc<Isolate>, id: u32, path: &str, field: &str) -> Next {
     let now_ms = clock::now_ms();
     let head = format!(
         "{now_ms}\nid{id}\nHAM\nGET\nhttps://edge.example{path}\n\
-         authorization\nBearer opaque\ncf-connecting-ip\n192.0.2.1"
+         authorization\nBearer opaque\ncf-connecting-ip\n192.0.2.1\n{field}"
     );
     next(&pipeline::begin(isolate, id, head))
 }
@@ -70,7 +79,12 @@ fn store_replies(isolate: &Isolate, id: u32, replies: &[Value]) -> Next {
 }
 
 fn store_times_out(isolate: &Isolate, id: u32) -> Next {
-    next(&isolate.executor.resume(id, 0, "timeout".to_owned()))
+    fails(isolate, id, "timeout")
+}
+
+/// The step fails, for the reason that this word of the wire format says.
+fn fails(isolate: &Isolate, id: u32, word: &str) -> Next {
+    next(&isolate.executor.resume(id, 0, word.to_owned()))
 }
 
 fn upstream_responds(isolate: &Isolate, id: u32) -> Next {
@@ -130,4 +144,66 @@ fn an_isolate_without_a_policy_answers_503() {
 fn a_request_that_can_not_be_decoded_is_an_internal_error() {
     let end = pipeline::begin(&isolate(), 1, "now\nid\n\nGET\nhttps://a.example/".to_owned());
     assert_eq!(end, "Xhead_invalid");
+}
+
+/// The test's breakers open at the first failure.
+#[test]
+fn too_large_responses_open_no_breaker() {
+    let isolate = isolate();
+    for id in [1, 2, 3] {
+        assert_eq!(begin(&isolate, id, "/api"), Next::Store, "the store's breaker is open");
+        assert_eq!(fails(&isolate, id, "too large"), Next::End(Some(503)));
+    }
+    for id in [4, 5, 6] {
+        assert_eq!(begin(&isolate, id, "/api"), Next::Store);
+        let record_missing = store_replies(&isolate, id, &[Value::Null]);
+        assert_eq!(record_missing, Next::Provider, "the provider's breaker is open");
+        assert_eq!(fails(&isolate, id, "too large"), Next::End(Some(503)));
+    }
+}
+
+#[test]
+fn call_limit_of_the_platform_opens_no_breaker() {
+    let isolate = isolate();
+    for id in [1, 2, 3] {
+        assert_eq!(begin(&isolate, id, "/api"), Next::Store, "the store's breaker is open");
+        assert_eq!(fails(&isolate, id, "rejected"), Next::End(Some(503)));
+    }
+    verify_token(&isolate, 4);
+    for id in [5, 6] {
+        assert_eq!(begin(&isolate, id, "/api"), Next::Upstream, "the upstream's breaker is open");
+        assert_eq!(fails(&isolate, id, "rejected"), Next::End(Some(502)));
+    }
+}
+
+/// A client chooses what it gets, and may choose what is slow.
+#[test]
+fn upstream_timeout_is_inconclusive_if_other_requests_succeeded_meanwhile() {
+    let isolate = isolate();
+    verify_token(&isolate, 1);
+    assert_eq!(begin(&isolate, 2, "/api"), Next::Upstream);
+    assert_eq!(begin(&isolate, 3, "/api"), Next::Upstream);
+    assert_eq!(upstream_responds(&isolate, 3), Next::End(None));
+    assert_eq!(fails(&isolate, 2, "timeout"), Next::End(Some(504)));
+    assert_eq!(begin(&isolate, 4, "/api"), Next::Upstream, "the upstream's breaker is open");
+    // Nothing else succeeded meanwhile.
+    assert_eq!(fails(&isolate, 4, "timeout"), Next::End(Some(504)));
+    assert_eq!(begin(&isolate, 5, "/api"), Next::End(Some(504)));
+}
+
+/// Servers break off a head that is too large for them, which its client or the token's claims are
+/// to blame for.
+#[test]
+fn large_head_opens_no_breaker() {
+    let isolate = isolate();
+    verify_token(&isolate, 1);
+    let large = format!("x\n{}", "y".repeat(9000));
+    for id in [2, 3] {
+        let begun = begin_with(&isolate, id, "/api", &large);
+        assert_eq!(begun, Next::Upstream, "the upstream's breaker is open");
+        assert_eq!(fails(&isolate, id, "unreachable"), Next::End(Some(502)));
+    }
+    assert_eq!(begin(&isolate, 4, "/api"), Next::Upstream);
+    assert_eq!(fails(&isolate, 4, "unreachable"), Next::End(Some(502)));
+    assert_eq!(begin(&isolate, 5, "/api"), Next::End(Some(502)));
 }

@@ -214,7 +214,9 @@ export class RequestTask {
       };
       this.dueMs = Date.now() + ms;
       if (this.dueMs < this.timerMs) this.armTimer(ms);
-      work(() => late).then(resolve, () => resolve(failed(UNREACHABLE)));
+      work(() => late).then(resolve, (error) => {
+        resolve(failed(isOverCallLimit(error) ? REJECTED : UNREACHABLE));
+      });
     });
   }
 
@@ -227,6 +229,14 @@ export class RequestTask {
       else this.onTimeout();
     }, ms);
   }
+}
+
+/**
+ * Returns whether the platform refused a call because the request has made too many. Its target is
+ * not to blame then.
+ */
+function isOverCallLimit(/** @type {any} */ error) {
+  return /too many subrequests/i.test(String(error?.message));
 }
 
 /** Longer than any task may take. */

@@ -6,6 +6,7 @@ use crate::platform::clock;
 use crate::platform::log::{Level, Line};
 use crate::platform::protocol::IncomingRequest;
 use crate::trace::{Enforcement, VerdictSource};
+use portcullis_core::RevocationMarker;
 use serde_json::{Map, Value};
 
 /// Logs a request. Members without news are left out.
@@ -13,6 +14,14 @@ pub fn write(ending: &Ending<'_>, request: &IncomingRequest<'_>, context: &Reque
     let trace = &context.trace;
     let route = context.route.get().map(|route| route.name.as_str());
     let mut line = begin(ending, request, route);
+    line.text("path", &trace.path.borrow());
+    line.text("address", &trace.address.borrow());
+    line.text("subject", trace.subject.borrow().as_deref().unwrap_or_default());
+    if let Some(received) = trace.received.borrow().as_ref() {
+        line.text("iss", received.iss.as_deref().unwrap_or_default());
+        line.text("aud", received.aud.as_deref().unwrap_or_default());
+    }
+    line.text("marker", trace.marker.get().map_or("", RevocationMarker::name));
     line.text("cache", trace.verdict_source.get().map_or("", VerdictSource::name));
     line.text("kid", trace.kid.borrow().as_deref().unwrap_or_default());
     for (name, ms) in [

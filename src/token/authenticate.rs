@@ -3,12 +3,13 @@
 
 use crate::context::RequestContext;
 use crate::platform::clock;
-use crate::token::cache::{Validity, Verification};
+use crate::token::cache::{CachedToken, Validity, Verification};
 use crate::token::{introspect, key_selection};
 use crate::trace::VerdictSource;
 use crate::{limits, store};
 use portcullis_core::{
-    AuthenticatedRequest, Check, Denial, Permit, Refusal, TokenHash, UnverifiedJwt, UnverifiedToken,
+    AuthenticatedRequest, Check, Denial, Permit, Refusal, StoreResult, TokenHash, UnverifiedJwt,
+    UnverifiedToken,
 };
 use std::rc::Rc;
 
@@ -20,27 +21,70 @@ pub async fn authenticate<'p>(
     let Some(hash) = check.token_hash() else {
         return Ok(check.without_token()?);
     };
-    if let Some(cached) = context.isolate.tokens.get(hash)
+    let cached = context.isolate.tokens.get(hash);
+    if let Some(cached) = &cached {
+        observe(&cached.verification, context);
+        reject_if_revoked(cached, check, context).await?;
+    }
+    if let Some(cached) = cached
         && is_still_valid(&cached.verification, context).await?
     {
         // The time is read here, because there may have been a wait for keys.
-        let now_ms = clock::now_ms();
-        let cleared = cached.cleared(now_ms);
-        let revoked = cached.is_revoked(now_ms);
-        context.trace.kid.replace(cached.verification.kid);
-        if revoked {
-            return Err(Denial::TokenRevoked.into());
-        }
+        let cleared = cached.cleared(clock::now_ms());
         context.trace.verdict_source.set(cleared.map(|_| VerdictSource::Isolate));
         return Ok(check.authenticate(cached.verification.token, cleared, context.now)?);
     }
     limits::check_failure_limit(check, context)?;
     let verification = verify(check, hash, context).await.inspect_err(|refusal| {
         limits::record_failure(check, *refusal, context);
+        if matches!(refusal, Refusal::Denied(_)) {
+            context.isolate.tokens.remove(hash);
+        }
     })?;
+    observe(&verification, context);
     let token = Rc::clone(&verification.token);
     context.isolate.tokens.insert(hash, verification);
     Ok(check.authenticate(token, None, context.now)?)
+}
+
+/// Notes for the log whose token it is, and which key it was verified with.
+fn observe(verification: &Verification, context: &RequestContext) {
+    let trace = &context.trace;
+    trace.kid.replace(verification.kid.clone());
+    let log_subject = context.policy.observability.log_subject;
+    trace.subject.replace(verification.token.logged_subject(log_subject));
+}
+
+/// Rejects a token that is known to be revoked. If its marker may have been deleted, the store is
+/// queried again, before any limit counts the request. Without the store the token stays rejected.
+async fn reject_if_revoked(
+    cached: &CachedToken,
+    check: &Check<'_, '_>,
+    context: &RequestContext,
+) -> Result<(), Refusal> {
+    let Some(revocation) = cached.revocation() else {
+        return Ok(());
+    };
+    let (token, tokens) = (&cached.verification.token, &context.isolate.tokens);
+    // Once it has expired, that is the reason, as for any other token.
+    check.authenticate(Rc::clone(token), None, context.now)?;
+    if revocation.is_recheck_due(clock::now_ms()) {
+        let results = store::query(&[token.marker_query()], context).await;
+        let found = match results.first() {
+            Some(StoreResult::Reply(reply)) => token.revoking_marker(reply).ok(),
+            _ => None,
+        };
+        match found {
+            Some(None) => {
+                tokens.clear_revocation(token.hash());
+                return Ok(());
+            }
+            Some(Some(marker)) => tokens.set_revoked(token.hash(), marker, context.now_ms),
+            None => {}
+        }
+    }
+    context.trace.marker.set(Some(revocation.marker));
+    Err(Denial::TokenRevoked.into())
 }
 
 /// Returns whether the issuer still has the key that the token was verified with, or whether its
@@ -90,6 +134,8 @@ async fn verify_signature(
 /// use up neither a quota nor the store.
 pub fn remember(
     check: &Check<'_, '_>,
+    authenticated: &AuthenticatedRequest<'_>,
+    results: &[StoreResult],
     verdict: &Result<Permit<'_>, Refusal>,
     context: &RequestContext,
 ) {
@@ -102,8 +148,10 @@ pub fn remember(
             }
         }
         Err(Refusal::Denied(Denial::TokenRevoked)) => {
-            if let Some(hash) = check.token_hash() {
-                tokens.set_revoked(hash, context.now_ms + REVOKED_MS);
+            let marker = check.revoking_marker(authenticated, results);
+            context.trace.marker.set(marker);
+            if let (Some(hash), Some(marker)) = (check.token_hash(), marker) {
+                tokens.set_revoked(hash, marker, context.now_ms);
             }
         }
         Ok(_) | Err(_) => {}
@@ -123,7 +171,3 @@ pub fn record_session_seen(permit: &Permit<'_>, context: &RequestContext) {
         });
     }
 }
-
-/// How long a revoked token is rejected without another query. A marker that is deleted counts
-/// after that.
-const REVOKED_MS: u64 = 5000;

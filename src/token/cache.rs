@@ -2,7 +2,9 @@
 //! nothing.
 
 use crate::token::key_sets::Generation;
-use portcullis_core::{GenerationalCache, TokenHash, TokenRequirement, VerifiedToken};
+use portcullis_core::{
+    GenerationalCache, RevocationMarker, TokenHash, TokenRequirement, VerifiedToken,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -29,7 +31,7 @@ pub enum Validity {
 pub struct CachedToken {
     pub verification: Verification,
     cleared: Option<Clearance>,
-    revoked_until_ms: u64,
+    revocation: Option<Revocation>,
     /// When the store was last updated with the use of the token's session.
     seen_at_ms: u64,
 }
@@ -41,6 +43,20 @@ struct Clearance {
     until_ms: u64,
 }
 
+/// That the store has said that a token is revoked.
+#[derive(Clone, Copy)]
+pub struct Revocation {
+    pub marker: RevocationMarker,
+    recheck_at_ms: u64,
+}
+
+impl Revocation {
+    /// Returns whether the store is to be queried again, because the marker may have been deleted.
+    pub fn is_recheck_due(&self, now_ms: u64) -> bool {
+        !self.marker.is_final() && now_ms >= self.recheck_at_ms
+    }
+}
+
 impl CachedToken {
     /// Returns what the store has confirmed of the token recently.
     pub fn cleared(&self, now_ms: u64) -> Option<TokenRequirement> {
@@ -48,9 +64,9 @@ impl CachedToken {
         clearance.map(|clearance| clearance.requirement)
     }
 
-    /// Returns whether the store has recently said that the token is revoked.
-    pub fn is_revoked(&self, now_ms: u64) -> bool {
-        now_ms < self.revoked_until_ms
+    /// Returns the token's revocation, if the store has said that it is revoked.
+    pub fn revocation(&self) -> Option<Revocation> {
+        self.revocation
     }
 
     fn bytes(&self) -> usize {
@@ -79,7 +95,7 @@ impl TokenCache {
 
     /// Caches a verified token.
     pub fn insert(&self, hash: TokenHash, verification: Verification) {
-        let token = CachedToken { verification, cleared: None, revoked_until_ms: 0, seen_at_ms: 0 };
+        let token = CachedToken { verification, cleared: None, revocation: None, seen_at_ms: 0 };
         let bytes = token.bytes();
         self.tokens.borrow_mut().insert(hash, token, bytes);
     }
@@ -91,9 +107,23 @@ impl TokenCache {
         });
     }
 
-    /// Records that the store has said that a token is revoked.
-    pub fn set_revoked(&self, hash: TokenHash, until_ms: u64) {
-        self.tokens.borrow_mut().update(hash, |token| token.revoked_until_ms = until_ms);
+    /// Records that the store has said that a token is revoked. An older confirmation ends.
+    pub fn set_revoked(&self, hash: TokenHash, marker: RevocationMarker, now_ms: u64) {
+        let recheck_at_ms = now_ms + RECHECK_MS;
+        self.tokens.borrow_mut().update(hash, |token| {
+            token.cleared = None;
+            token.revocation = Some(Revocation { marker, recheck_at_ms });
+        });
+    }
+
+    /// Records that the marker that revoked a token was deleted.
+    pub fn clear_revocation(&self, hash: TokenHash) {
+        self.tokens.borrow_mut().update(hash, |token| token.revocation = None);
+    }
+
+    /// Forgets a token.
+    pub fn remove(&self, hash: TokenHash) {
+        self.tokens.borrow_mut().remove(hash, CachedToken::bytes);
     }
 
     /// Returns whether the use of a token's session is to be written to the store, and if so
@@ -110,6 +140,9 @@ impl TokenCache {
     }
 }
 
+/// How long a token of a revoked subject or client is rejected without another query. Its marker may
+/// be deleted.
+const RECHECK_MS: u64 = 5000;
 /// How often an isolate writes the use of one token's session to the store.
 const SEEN_INTERVAL_MS: u64 = 60_000;
 const TOKENS_PER_GENERATION: usize = 4096;

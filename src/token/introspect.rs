@@ -52,7 +52,12 @@ pub async fn resolve_opaque(
             return verify(record);
         }
     }
-    let reason = context.store_failure.get().map_or(Reason::Opaque, |_| Reason::StoreOutage);
+    let reason = match context.isolate.tokens.get(hash) {
+        Some(_) => Reason::KnownOpaque,
+        None => {
+            Reason::UnknownOpaque { client: Some(check.address()).filter(|_| check.is_limited()) }
+        }
+    };
     let record = introspect(provider, reason, hash, context).await?;
     write_record(&record, kept_seconds(&record), hash, context);
     verify(record)
@@ -122,14 +127,17 @@ pub async fn complete(
     Ok(check.complete(authenticated, results, missing, record)?)
 }
 
-/// Writes a record to the store, after the response. If that fails, the token's next request leads
-/// to another introspection, and nothing else.
+/// Writes a record to the store, after the response. If that fails, or the record is too large to be
+/// read back, the token's next request leads to another introspection, and nothing else.
 fn write_record(record: &TokenRecord, seconds: u64, hash: TokenHash, context: &RequestContext) {
     if seconds == 0 || context.store_failure.get().is_some() {
         return;
     }
     let key = context.policy.keys.token(&hash);
     let value = record.encode(&key, context.policy.seal.as_ref(), crypto::nonce());
+    if !store::fits_reply(&value) {
+        return;
+    }
     let set = Command::new("SET").arg(key).arg(value).arg("EX").arg(seconds);
     context.spawn(|context| async move {
         store::write(&[set], &context).await;
@@ -139,7 +147,7 @@ fn write_record(record: &TokenRecord, seconds: u64, hash: TokenHash, context: &R
 /// Returns the provider's record of a token, within the limits on introspection.
 async fn introspect(
     provider: Provider<'_>,
-    reason: Reason,
+    reason: Reason<'_>,
     hash: TokenHash,
     context: &RequestContext,
 ) -> Result<TokenRecord, Refusal> {
@@ -194,16 +202,8 @@ async fn request(
         Ok(response) => response,
         Err(error) => {
             log_fault(issuer, &format!("{error:?}"), context);
-            let outage = match error {
-                PlatformError::Timeout => Outage::IntrospectionTimeout,
-                PlatformError::TooLarge | PlatformError::Protocol => {
-                    Outage::IntrospectionBadResponse
-                }
-                PlatformError::Unreachable | PlatformError::Rejected => {
-                    Outage::IntrospectionUnreachable
-                }
-            };
-            return (Health::Failed(outage), Err(outage.into()));
+            let (outage, health) = failure(error);
+            return (health, Err(outage.into()));
         }
     };
     let (status, text) = (response.status, &response.text);
@@ -215,6 +215,21 @@ async fn request(
     // A client may provoke an error below 500 with a made-up token.
     let health = if status >= 500 { Health::Failed(outage) } else { Health::Inconclusive };
     (health, read)
+}
+
+/// Returns what an introspection without a response is for the caller, and what it shows of the
+/// provider.
+fn failure(error: PlatformError) -> (Outage, Health) {
+    let failed = |outage| (outage, Health::Failed(outage));
+    match error {
+        PlatformError::Timeout => failed(Outage::IntrospectionTimeout),
+        PlatformError::Protocol => failed(Outage::IntrospectionBadResponse),
+        PlatformError::Unreachable => failed(Outage::IntrospectionUnreachable),
+        // The claims of one caller are too large. Other callers must not suffer for that.
+        PlatformError::TooLarge => (Outage::IntrospectionBadResponse, Health::Inconclusive),
+        // The request may not call any more, which says nothing of the provider.
+        PlatformError::Rejected => (Outage::IntrospectionUnreachable, Health::Inconclusive),
+    }
 }
 
 fn log_fault(issuer: &Issuer, fault: &str, context: &RequestContext) {

@@ -1,13 +1,14 @@
 //! The limits on introspection: rejected tokens, and a rate of requests.
 
 use portcullis_core::{Denial, GenerationalCache, TokenHash, UnixSeconds};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// What an isolate knows so as to send few introspection requests.
 pub struct IntrospectionLimits {
     /// Tokens that their provider has rejected.
     rejected: RefCell<GenerationalCache<TokenHash, Rejection>>,
-    sent: Cell<SentInSecond>,
+    sent: RefCell<SentInSecond>,
 }
 
 /// How long a provider is not queried again about a token, and why.
@@ -20,29 +21,37 @@ pub struct Rejection {
 
 /// Why a provider is queried.
 #[derive(Clone, Copy)]
-pub enum Reason {
+pub enum Reason<'a> {
     /// The token is opaque and may be made up.
-    Opaque,
-    /// The token is genuine, and the store has no record of it.
+    UnknownOpaque {
+        /// Whose share of the rate it counts to; `None` for a client that limits do not count.
+        client: Option<&'a str>,
+    },
+    /// The token is opaque, and the isolate has accepted it before.
+    KnownOpaque,
+    /// The token is a genuine JWT, and the store has no record of it.
     RecordMissing,
-    /// The store fails.
+    /// The token is a genuine JWT, and the store fails.
     StoreOutage,
 }
 
 /// How many requests were sent within one second. Each reason has a count of its own, so that
 /// made-up tokens can't use up the rate of genuine ones.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct SentInSecond {
     second: UnixSeconds,
-    opaque: u32,
+    unknown_opaque: u32,
+    known_opaque: u32,
     record_missing: u32,
     without_store: u32,
+    /// The counts of unknown opaque tokens by client. There are no more clients than requests.
+    clients: HashMap<String, u32>,
 }
 
 impl Default for IntrospectionLimits {
     fn default() -> Self {
         let rejected = GenerationalCache::new(REJECTED_PER_GENERATION, usize::MAX);
-        Self { rejected: RefCell::new(rejected), sent: Cell::default() }
+        Self { rejected: RefCell::new(rejected), sent: RefCell::default() }
     }
 }
 
@@ -66,25 +75,61 @@ impl IntrospectionLimits {
         self.rejected.borrow_mut().insert(hash, rejection, 0);
     }
 
-    /// Counts a request. Returns whether it is within the rate. A request of an earlier second
-    /// counts with the current one, because requests end out of order.
-    pub fn admits(&self, reason: Reason, per_second_max: u32, now: UnixSeconds) -> bool {
-        let mut sent = self.sent.get();
+    /// Counts a request if it is within the rate, and returns whether it is. A request of an earlier
+    /// second counts with the current one, because requests end out of order.
+    pub fn admits(&self, reason: Reason<'_>, per_second_max: u32, now: UnixSeconds) -> bool {
+        let mut sent = self.sent.borrow_mut();
         if now > sent.second {
-            sent = SentInSecond { second: now, ..SentInSecond::default() };
+            *sent = SentInSecond { second: now, ..SentInSecond::default() };
         }
+        let sent = &mut *sent;
         let count = match reason {
-            Reason::Opaque => &mut sent.opaque,
+            Reason::UnknownOpaque { .. } => &mut sent.unknown_opaque,
+            Reason::KnownOpaque => &mut sent.known_opaque,
             Reason::RecordMissing => &mut sent.record_missing,
             Reason::StoreOutage => &mut sent.without_store,
         };
-        *count = count.saturating_add(1);
-        let admitted = *count <= per_second_max;
-        self.sent.set(sent);
-        admitted
+        if *count >= per_second_max {
+            return false;
+        }
+        if let Reason::UnknownOpaque { client: Some(client) } = reason {
+            let share = sent.clients.entry(client.to_owned()).or_default();
+            if *share >= per_second_max.div_ceil(CLIENT_SHARES) {
+                return false;
+            }
+            *share += 1;
+        }
+        *count += 1;
+        true
     }
 }
 
 const REJECTED_PER_GENERATION: usize = 4096;
 const PAUSE_MS_MIN: u64 = 1000;
 const PAUSE_MS_MAX: u64 = 16_000;
+/// One client may use this part of the rate for tokens that the isolate has not accepted before.
+const CLIENT_SHARES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_tokens_of_one_client_use_up_its_share_alone() {
+        let (limits, now) = (IntrospectionLimits::default(), UnixSeconds(1));
+        let admitted = |reason: Reason<'_>| {
+            let admits = |_: &u32| limits.admits(reason, 10, now);
+            (0..100).filter(admits).count()
+        };
+        let unknown = |client| Reason::UnknownOpaque { client: Some(client) };
+        assert_eq!(admitted(unknown("192.0.2.1")), 3, "a quarter, rounded up");
+        assert_eq!(admitted(unknown("192.0.2.2")), 3);
+        assert_eq!(admitted(Reason::UnknownOpaque { client: None }), 4, "the rest");
+        assert_eq!(admitted(unknown("192.0.2.3")), 0);
+        for reason in [Reason::KnownOpaque, Reason::RecordMissing, Reason::StoreOutage] {
+            assert_eq!(admitted(reason), 10);
+        }
+        assert!(limits.admits(unknown("192.0.2.1"), 10, UnixSeconds(2)));
+        assert!(limits.sent.borrow().clients.len() <= 10);
+    }
+}

@@ -3,7 +3,9 @@
 use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::token::key_fetch::{self, Cause};
-use crate::token::key_sets::{Age, Generation, KeySet, SelectedKey, cool_down_ms, fetch_ms_max};
+use crate::token::key_sets::{
+    Age, Generation, KeySet, Search, SelectedKey, cool_down_ms, fetch_ms_max,
+};
 use portcullis_core::{Denial, Outage, Refusal, UnverifiedHeader};
 use std::rc::Rc;
 
@@ -26,8 +28,11 @@ pub async fn select(
     let kid = header.kid.clone().unwrap_or_default();
     // Twice, because the first fetch in progress may have begun for another reason.
     for _ in 0..2 {
-        if !key_sets.may_search(issuer, &kid, policy, clock::now_ms()) {
-            return Err(Denial::KeyUnknown.into());
+        match key_sets.search(issuer, &kid, policy, clock::now_ms()) {
+            Search::Allowed => {}
+            Search::Vain => return Err(Denial::KeyUnknown.into()),
+            // It may be a new key, so its token must not be called invalid.
+            Search::Exhausted => return Err(Outage::KeysUnavailable.into()),
         }
         let begun_ms = clock::now_ms();
         if key_sets.begin_fetch(issuer, policy, begun_ms) {
@@ -44,30 +49,31 @@ pub async fn select(
             return Err(Outage::KeysUnavailable.into());
         }
     }
-    Err(Denial::KeyUnknown.into())
+    match key_sets.search(issuer, &kid, policy, clock::now_ms()) {
+        Search::Vain => Err(Denial::KeyUnknown.into()),
+        Search::Allowed | Search::Exhausted => Err(Outage::KeysUnavailable.into()),
+    }
 }
 
 /// Returns an issuer's key set. One that ages is renewed in the background. A stale one is renewed
-/// first, and used for a bounded time if that fails.
+/// first, also if another request has begun that, and used for a bounded time if that fails.
 async fn usable_key_set(issuer: usize, context: &RequestContext) -> Result<Rc<KeySet>, Refusal> {
     let (key_sets, policy) = (&context.isolate.key_sets, context.policy);
     // Twice, because a fetch that was waited for may have been cut off.
     for _ in 0..2 {
-        let key_set = key_sets.current(issuer);
-        let age =
-            key_set.as_ref().map_or(Age::TooOld, |key_set| key_set.age(policy, clock::now_ms()));
+        let age = key_sets
+            .current(issuer)
+            .map_or(Age::TooOld, |key_set| key_set.age(policy, clock::now_ms()));
         if age == Age::Fresh {
             break;
         }
-        let fetches = key_sets.begin_fetch(issuer, policy, clock::now_ms());
-        if fetches {
+        let fails = key_sets.fails(issuer, policy, clock::now_ms());
+        if key_sets.begin_fetch(issuer, policy, clock::now_ms()) {
             key_fetch::spawn(issuer, Cause::Age, context);
         }
-        // With a stale key set, no request waits for an issuer that has failed since, nor for the
-        // fetch of another request.
-        let failed = key_set
-            .is_some_and(|key_set| Some(key_sets.failed_at_ms(issuer)) >= key_set.fetched_at_ms);
-        if age == Age::Ageing || (age == Age::Stale && (!fetches || failed)) {
+        // With a stale key set, no request waits for an issuer that keeps failing.
+        let in_progress = key_sets.fetching_since_ms(issuer).is_some();
+        if age == Age::Ageing || (age == Age::Stale && (fails || !in_progress)) {
             break;
         }
         wait_for_fetch(issuer, context).await;

@@ -50,6 +50,16 @@ pub enum Age {
     TooOld,
 }
 
+/// Whether an unknown `kid` may be searched for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Search {
+    Allowed,
+    /// The issuer does not have it: it was asked within the cool-down, or its keys are configured.
+    Vain,
+    /// Too many others were searched for within the cool-down.
+    Exhausted,
+}
+
 /// The key sets of an isolate, by the issuer's index.
 #[derive(Default)]
 pub struct KeySets {
@@ -132,14 +142,24 @@ impl KeySets {
 
     /// Returns whether an unknown `kid` may be searched for. It may be a new key or forged: each is
     /// searched for once per cool-down, and only a few in all.
-    pub fn may_search(&self, issuer: usize, kid: &str, policy: &Policy, now_ms: u64) -> bool {
-        let allowed = self.with_slot(issuer, |slot| {
+    pub fn search(&self, issuer: usize, kid: &str, policy: &Policy, now_ms: u64) -> Search {
+        let search = self.with_slot(issuer, |slot| {
             slot.unknown.retain(|_, at_ms| now_ms < *at_ms + cool_down_ms(policy));
             let configured =
                 slot.key_set.as_ref().is_some_and(|key_set| key_set.fetched_at_ms.is_none());
-            !configured && !slot.unknown.contains_key(kid) && slot.unknown.len() < UNKNOWN_MAX
+            match slot.unknown.len() {
+                _ if configured || slot.unknown.contains_key(kid) => Search::Vain,
+                UNKNOWN_MAX.. => Search::Exhausted,
+                _ => Search::Allowed,
+            }
         });
-        allowed.unwrap_or(false)
+        search.unwrap_or(Search::Exhausted)
+    }
+
+    /// Returns whether a fetch failed so recently that an old key set is used without waiting for
+    /// the next one. While requests come in, there is one fetch per cool-down.
+    pub fn fails(&self, issuer: usize, policy: &Policy, now_ms: u64) -> bool {
+        now_ms < self.failed_at_ms(issuer) + 2 * cool_down_ms(policy)
     }
 
     /// Records the result of the fetch that began at `begun_ms`. Returns whether its keys are used.

@@ -5,6 +5,8 @@
 #[derive(Clone, Debug)]
 pub struct Breaker<C> {
     failures: u32,
+    /// The number of successes, which wraps around.
+    successes: u32,
     open: Option<Open<C>>,
 }
 
@@ -68,7 +70,7 @@ impl BreakerState {
 
 impl<C> Default for Breaker<C> {
     fn default() -> Self {
-        Self { failures: 0, open: None }
+        Self { failures: 0, successes: 0, open: None }
     }
 }
 
@@ -94,10 +96,16 @@ impl<C: Copy> Breaker<C> {
             (Some(_), CallPermit::Ordinary) => false,
             (open, _) => {
                 let closed = open.is_some();
-                *self = Self::default();
+                let successes = self.successes.wrapping_add(1);
+                *self = Self { successes, ..Self::default() };
                 closed
             }
         }
+    }
+
+    /// Returns a number that changes with each success.
+    pub fn successes(&self) -> u32 {
+        self.successes
     }
 
     /// Records a failure. Returns how long the breaker stays open, if it opened now. `jitter` spreads

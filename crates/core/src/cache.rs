@@ -40,6 +40,14 @@ impl<K: Eq + Hash + Copy, V: Clone> GenerationalCache<K, V> {
         }
     }
 
+    /// Drops the value of `key`. `weight` is called if the entry is young.
+    pub fn remove(&mut self, key: K, weight: impl Fn(&V) -> usize) {
+        self.old.remove(&key);
+        if let Some(value) = self.young.remove(&key) {
+            self.young_weight = self.young_weight.saturating_sub(weight(&value));
+        }
+    }
+
     /// Changes the value of `key`, if it is cached.
     pub fn update(&mut self, key: K, change: impl FnOnce(&mut V)) {
         if let Some(value) = self.young.get_mut(&key) {
@@ -69,6 +77,8 @@ mod tests {
         assert!(!contains(&mut cache, 1));
         cache.update(0, |value| *value = 7);
         assert_eq!(cache.get(0, |_| 1), Some(7));
+        cache.remove(0, |_| 1);
+        assert!(!contains(&mut cache, 0));
         assert!(cache.young.len() + cache.old.len() <= 4);
     }
 

@@ -17,13 +17,16 @@ use crate::time::UnixSeconds;
 use crate::token::bearer::Token;
 use crate::token::claims::Claims;
 use crate::token::jwt::UnverifiedJwt;
+use crate::token::received::ReceivedClaims;
 use crate::token::record::TokenRecord;
+use crate::token::revocation::RevocationMarker;
 use crate::token::unverified::UnverifiedToken;
 use crate::token::verified::VerifiedToken;
 use crate::token_hash::TokenHash;
 use authenticated::AuthenticatedRequest;
 use redis_rest::Command;
 use std::rc::Rc;
+use store_result::StoreResult;
 
 /// A request with its route, and with its token if the route requires one.
 #[derive(Debug)]
@@ -79,6 +82,24 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// Returns the hash of the request's token, or `None` if the route requires none.
     pub fn token_hash(&self) -> Option<TokenHash> {
         self.credential.map(|(_, hash)| hash)
+    }
+
+    /// Returns what the token says of itself, verified or not, for the log.
+    pub fn received_claims(&self) -> Option<ReceivedClaims> {
+        self.credential.and_then(|(token, _)| ReceivedClaims::of(token))
+    }
+
+    /// Returns the marker that revokes the token by the results of [`Check::commands`], if there is
+    /// one.
+    pub fn revoking_marker(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &[StoreResult],
+    ) -> Option<RevocationMarker> {
+        match (self.token_to_query(authenticated)?, results.first()?) {
+            (verified, StoreResult::Reply(reply)) => verified.revoking_marker(reply).ok()?,
+            (_, _) => None,
+        }
     }
 
     /// Checks everything about the token that needs no I/O: form, header, claims and times.

@@ -154,7 +154,7 @@ pub use policy::key_sets::KeySetPolicy;
 pub use policy::limit::{
     Algorithm as LimitAlgorithm, FailureLimit, Limit, LimitBy, LimitOutage, LimitTiming, Plans,
 };
-pub use policy::observability::{LogPolicy, Observability};
+pub use policy::observability::{LogPolicy, LogSubject, Observability};
 pub use policy::path::Pattern;
 pub use policy::route::{Access, Endpoint, Route, StoreOutage, Suffixes, TokenRequirement};
 pub use policy::timeouts::Timeouts;
@@ -164,7 +164,7 @@ pub use refresh::replay_key::ReplayKey;
 pub use refresh::response::CapturedResponse;
 pub use refresh::revocation::Revocation;
 pub use refusal::{Denial, Outage, Refusal};
-pub use request::client_address::{address_group, forwarded_address};
+pub use request::client_address::{address_group, client_group, forwarded_address};
 pub use request::cookie::REFRESH_COOKIE;
 pub use request::head::RequestHead;
 pub use routing::preflight::Fields;
@@ -178,8 +178,9 @@ pub use time::{UnixMillis, UnixSeconds};
 pub use token::bearer::Token;
 pub use token::introspection::IntrospectionRequest;
 pub use token::jwt::UnverifiedJwt;
+pub use token::received::ReceivedClaims;
 pub use token::record::TokenRecord;
-pub use token::revocation::revoked_before;
+pub use token::revocation::{RevocationMarker, revoked_before};
 pub use token::unverified::{Provider, UnverifiedToken};
 pub use token::verified::VerifiedToken;
 pub use token_hash::TokenHash;

@@ -4,6 +4,7 @@ pub(crate) mod bearer;
 pub(crate) mod claims;
 pub(crate) mod introspection;
 pub(crate) mod jwt;
+pub(crate) mod received;
 pub(crate) mod record;
 pub(crate) mod revocation;
 pub(crate) mod unverified;

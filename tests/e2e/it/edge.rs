@@ -1,5 +1,6 @@
 //! The Worker: forwarding, routes, limits, key sets, introspection and its store.
 
+mod access_log;
 mod browsers;
 mod configuration;
 mod entry;

@@ -89,8 +89,12 @@ mod tests {
         let settings = [("ASSERTION", ASSERTION), ("ASSERTION_KEY", KEY), ("ROUTES", routes)];
         let policy = policy_with(&settings);
         for (route, expect) in policy.routes.iter().zip(["a", "inner"]) {
-            let record = TokenRecord { sub: "alice".into(), ..TokenRecord::default() };
-            let claims = record.claims("https://issuer.example").unwrap();
+            let record = TokenRecord {
+                sub: "alice".into(),
+                aud: Some("api".into()),
+                ..TokenRecord::default()
+            };
+            let claims = record.claims(&issuer()).unwrap();
             let verified = VerifiedToken::new(&policy.keys, TokenHash::of("token"), 0, claims);
             let permit = Permit {
                 route,

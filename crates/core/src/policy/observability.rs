@@ -5,6 +5,8 @@
 pub struct Observability {
     /// Which requests are logged.
     pub log: LogPolicy,
+    /// How the log names the caller.
+    pub log_subject: LogSubject,
     /// Whether responses carry `Server-Timing`.
     pub server_timing: bool,
     /// How often an isolate adds its counters to the store; with 0 never.
@@ -22,4 +24,21 @@ pub enum LogPolicy {
 
 impl LogPolicy {
     pub(crate) const NAMES: [(&str, Self); 2] = [("all", Self::All), ("refused", Self::Refused)];
+}
+
+/// How the log names the caller of a request with a valid token.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogSubject {
+    /// Not at all.
+    #[default]
+    None,
+    /// By the hash in the store's keys.
+    Hash,
+    /// By the subject itself.
+    Plain,
+}
+
+impl LogSubject {
+    pub(crate) const NAMES: [(&str, Self); 3] =
+        [("hash", Self::Hash), ("none", Self::None), ("plain", Self::Plain)];
 }

@@ -21,6 +21,11 @@ pub fn forwarded_address(field: &str, hops: u32) -> Option<IpAddr> {
     parse(field.rsplit(',').nth(skip)?.trim())
 }
 
+/// Returns the group of the client's address, for the log.
+pub fn client_group(head: &RequestHead<'_>, trusted_proxies: u32) -> String {
+    address_group(client_address(head, trusted_proxies))
+}
+
 /// Parses an address as proxies write it: alone, or with a port.
 fn parse(text: &str) -> Option<IpAddr> {
     let bare = text.trim_matches(['[', ']']).parse().ok();

@@ -5,50 +5,99 @@ use crate::refusal::{Denial, Outage, Refusal};
 use crate::store::keys::StoreKeys;
 use redis_rest::{Command, Reply};
 
+/// A marker that revokes tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RevocationMarker {
+    /// Revokes a subject's tokens up to a time.
+    Subject,
+    /// Revokes a client's tokens up to a time.
+    Client,
+    /// Revokes one token.
+    Token,
+    /// Revokes all tokens of a session.
+    Session,
+}
+
+impl RevocationMarker {
+    /// Returns the kind in the store's keys and in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Subject => "sub",
+            Self::Client => "client",
+            Self::Token => "jti",
+            Self::Session => "sid",
+        }
+    }
+
+    /// Returns whether what it revoked stays so. The marker of a subject or a client is deleted if
+    /// they are admitted again.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Subject | Self::Client => false,
+            Self::Token | Self::Session => true,
+        }
+    }
+
+    /// Returns the markers that can revoke a token, in the query's order.
+    fn of(claims: &Claims) -> impl Iterator<Item = Self> + Clone {
+        let named = [
+            (Self::Subject, true),
+            (Self::Client, claims.client_id.is_some()),
+            (Self::Token, claims.jti.is_some()),
+            (Self::Session, claims.sid.is_some()),
+        ];
+        named.into_iter().filter(|(_, has)| *has).map(|(marker, _)| marker)
+    }
+}
+
 /// Returns the query for all markers that could revoke a token.
 pub(crate) fn query(keys: &StoreKeys, claims: &Claims) -> Command {
     let iss = claims.iss.as_str();
-    let mut query = Command::new("MGET").arg(keys.revoked_sub(iss, &claims.sub));
-    if let Some(client) = &claims.client_id {
-        query = query.arg(keys.revoked_client(iss, client));
-    }
-    if let Some(jti) = &claims.jti {
-        query = query.arg(keys.revoked_jti(iss, jti));
-    }
-    if let Some(sid) = &claims.sid {
-        query = query.arg(keys.revoked_sid(iss, sid));
-    }
-    query
+    let key = |marker| match marker {
+        RevocationMarker::Subject => keys.revoked_sub(iss, &claims.sub),
+        RevocationMarker::Client => {
+            keys.revoked_client(iss, claims.client_id.as_deref().unwrap_or_default())
+        }
+        RevocationMarker::Token => keys.revoked_jti(iss, claims.jti.as_deref().unwrap_or_default()),
+        RevocationMarker::Session => {
+            keys.revoked_sid(iss, claims.sid.as_deref().unwrap_or_default())
+        }
+    };
+    RevocationMarker::of(claims).fold(Command::new("MGET"), |query, marker| query.arg(key(marker)))
 }
 
-/// Rejects a token that one of the markers in the store's reply revokes.
-pub(crate) fn check(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
-    // In the query's order, whether a marker spares tokens that were issued after it.
-    let spares_later = [true]
-        .into_iter()
-        .chain(claims.client_id.as_ref().map(|_| true))
-        .chain(claims.jti.as_ref().map(|_| false))
-        .chain(claims.sid.as_ref().map(|_| false));
+/// Returns the marker in the store's reply that revokes a token, if there is one.
+pub(crate) fn find(claims: &Claims, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
+    let kinds = RevocationMarker::of(claims);
     let Reply::Array(markers) = reply else {
-        return Err(Outage::StoreBadResponse.into());
+        return Err(Outage::StoreBadResponse);
     };
-    if markers.len() != spares_later.clone().count() {
-        return Err(Outage::StoreBadResponse.into());
+    if markers.len() != kinds.clone().count() {
+        return Err(Outage::StoreBadResponse);
     }
-    for (marker, spares_later) in markers.iter().zip(spares_later) {
+    for (marker, kind) in markers.iter().zip(kinds) {
         let before = match marker {
             Reply::Null => continue,
             Reply::Bulk(_) | Reply::Status(_) => {
                 revoked_before(marker.as_text().unwrap_or_default())
             }
             Reply::Integer(number) => u64::try_from(*number).unwrap_or(u64::MAX),
-            Reply::Array(_) | Reply::Error(_) => return Err(Outage::StoreBadResponse.into()),
+            Reply::Array(_) | Reply::Error(_) => return Err(Outage::StoreBadResponse),
         };
-        if !spares_later || claims.issued_at().0 <= before {
-            return Err(Denial::TokenRevoked.into());
+        // The marker of a subject or a client spares tokens that were issued after it.
+        if kind.is_final() || claims.issued_at().0 <= before {
+            return Ok(Some(kind));
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Rejects a token that one of the markers in the store's reply revokes.
+pub(crate) fn check(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
+    match find(claims, reply)? {
+        None => Ok(()),
+        Some(_) => Err(Denial::TokenRevoked.into()),
+    }
 }
 
 /// Returns the time up to which a marker revokes. A marker that is no number revokes every token.

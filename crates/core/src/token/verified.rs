@@ -1,12 +1,15 @@
 //! A verified token: what a host may cache about it.
 
 use super::claims::Claims;
+use super::received::bounded;
 use super::record::TokenRecord;
-use super::revocation;
+use super::revocation::{self, RevocationMarker};
+use crate::policy::observability::LogSubject;
+use crate::refusal::Outage;
 use crate::store::keys::StoreKeys;
 use crate::store::seal::Seal;
 use crate::token_hash::TokenHash;
-use redis_rest::Command;
+use redis_rest::{Command, Reply};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -45,6 +48,31 @@ impl VerifiedToken {
         let words = self.queries.iter().flat_map(Command::words);
         let queries: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
         self.claims.bytes() + queries + OPENED_BYTES_MAX
+    }
+
+    /// Returns the store's command for the markers that could revoke it.
+    pub fn marker_query(&self) -> Command {
+        let [markers, _] = &self.queries;
+        markers.clone()
+    }
+
+    /// Returns the marker in the store's reply that revokes it, if there is one.
+    pub fn revoking_marker(&self, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
+        revocation::find(&self.claims, reply)
+    }
+
+    /// Returns its subject for the log.
+    pub fn logged_subject(&self, subject: LogSubject) -> Option<String> {
+        match subject {
+            LogSubject::None => None,
+            LogSubject::Plain => Some(bounded(&self.claims.sub)),
+            LogSubject::Hash => {
+                // As in the key of the subject's marker, by which an operator finds it.
+                let [markers, _] = &self.queries;
+                let hash = markers.text(1)?.rsplit(':').next()?;
+                Some(hash.to_owned())
+            }
+        }
     }
 
     pub(crate) fn claims(&self) -> &Claims {

@@ -3,22 +3,27 @@
 
 use crate::support::edge::start_edge;
 use crate::support::environment::on_memcached;
-use crate::support::http::{assert_refused, client, get_with};
+use crate::support::http::{assert_refused, client, get, get_with};
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, header, now};
 use crate::support::provider::{Behaviour, Provider, answer};
 use crate::support::stack::{SHARED, Stack, stop};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const PROVIDER: &str = "https://provider.example";
 
 async fn start(provider: &Provider, revocation_seconds_max: u32, changes: Value) -> Stack {
+    start_edge(vars(provider, revocation_seconds_max, changes)).await
+}
+
+fn vars(provider: &Provider, revocation_seconds_max: u32, changes: Value) -> Value {
     let mut introspection = json!({
         "url": provider.url("/introspect"), "client_id": "the edge",
         "client_secret_variable": "PROVIDER_SECRET",
     });
     introspection.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    let vars = json!({
+    json!({
         "ISSUERS": [{
             "issuer": PROVIDER, "audience": AUDIENCE, "introspection": introspection,
         }],
@@ -33,8 +38,7 @@ async fn start(provider: &Provider, revocation_seconds_max: u32, changes: Value)
         "INTROSPECTION_DEADLINE_MS": "2000",
         "INTROSPECTIONS_PER_SECOND_MAX": "40",
         "BREAKER_FAILURES": "0",
-    });
-    start_edge(vars).await
+    })
 }
 
 async fn verdict(stack: &Stack, path: &str, token: &str) -> String {
@@ -273,6 +277,74 @@ async fn invalid_token_is_introspected_rarely_and_good_tokens_still_pass() {
     let (queries, seconds) = (provider.take().len() as u64, begun.elapsed().as_secs() + 2);
     assert!(queries <= 40 * seconds, "{queries} in {seconds} s");
     stop(stack).await;
+}
+
+/// Made-up tokens from one address use up a share of the rate. Tokens that were good in this isolate,
+/// and new ones of other addresses, still pass.
+#[tokio::test]
+async fn genuine_tokens_pass_during_a_flood_of_made_up_ones() {
+    let provider = Provider::start(Behaviour::Answers {
+        containing: "token=genuine-".to_owned(),
+        body: r#"{"active":true,"sub":"alice"}"#.to_owned(),
+        otherwise: r#"{"active":false}"#.to_owned(),
+    });
+    let stack = start(&provider, 0, json!({})).await;
+    let url = stack.edge("/api/x");
+    let call = async |address: &str, token: &str| {
+        let request = get(&url).header("cf-connecting-ip", address).bearer_auth(token);
+        let body: Value = request.send().await.unwrap().json().await.unwrap();
+        body["code"].as_str().unwrap_or("200").to_owned()
+    };
+    let genuine = || format!("genuine-{}", token());
+    let known = genuine();
+    assert_eq!(call("192.0.2.1", &known).await, "200");
+    provider.take();
+
+    let (begun, mut flooded, mut busy) = (Instant::now(), 0, 0);
+    while begun.elapsed() < Duration::from_secs(4) {
+        let flood: Vec<String> = (0..60).map(|_| token()).collect();
+        let flood = join_all(flood.iter().map(|made_up| call("192.0.2.66", made_up)));
+        let new = genuine();
+        let (flood, good, unseen) =
+            tokio::join!(flood, call("192.0.2.66", &known), call("192.0.2.1", &new));
+        assert_eq!(good, "200", "a token that was good before, from the flood's own address");
+        assert_eq!(unseen, "200", "a new token from another address");
+        flooded += flood.len();
+        busy += flood.iter().filter(|code| *code == "introspection_busy").count();
+    }
+    let queries = provider.take();
+    let wasted = queries.iter().filter(|query| !query.contains("token=genuine-")).count() as u64;
+    println!("a flood of {flooded}: {wasted} introspected, {busy} refused");
+    assert!(wasted <= 10 * (begun.elapsed().as_secs() + 2), "{wasted}");
+    assert!(busy > 0, "the flood did not use up its share");
+    stop(stack).await;
+}
+
+/// A token's claims may be so large that the store can't return its record. No other token suffers.
+#[tokio::test]
+async fn large_claims_of_one_token_harm_no_other() {
+    let tenants: Vec<String> = (0..2000).map(|number| format!("tenant-{number:020}")).collect();
+    let large = json!({ "active": true, "sub": "large", "tenant": tenants }).to_string();
+    assert!((50_000..64_000).contains(&large.len()), "{}", large.len());
+    let provider = Provider::start(Behaviour::Answers {
+        containing: "token=large-".to_owned(),
+        body: large,
+        otherwise: r#"{"active":true,"sub":"alice"}"#.to_owned(),
+    });
+    let mut vars = vars(&provider, 60, json!({}));
+    vars["BREAKER_FAILURES"] = "5".into();
+    let first = start_edge(vars.clone()).await;
+    let large = format!("large-{}", token());
+    for _ in 0..2 {
+        assert_eq!(verdict(&first, "/api/x", &large).await, "200 large");
+    }
+    // The record is written after the response.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let second = start_edge(vars).await;
+    let verdicts = join_all((0..6).map(|_| verdict(&second, "/api/x", &large))).await;
+    assert_eq!(verdict(&second, "/api/x", &token()).await, "200 alice", "after {verdicts:?}");
+    assert_eq!(verdicts, ["200 large"; 6]);
+    stop(vec![first, second]).await;
 }
 
 /// After a flush of Redis, each token with a valid signature is introspected once and its record is

@@ -1,7 +1,7 @@
 //! Key sets of an issuer that rotates, answers slowly, stalls, sends malformed sets and dies.
 
 use crate::support::edge::start_edge;
-use crate::support::http::{get, get_with};
+use crate::support::http::{assert_refused, field, get, get_with};
 use crate::support::issuer::{AUDIENCE, ISSUER, Issuer, claims, header, issuer_at};
 use crate::support::provider::{Behaviour, Provider, answer};
 use crate::support::stack::{SHARED, Stack, stop};
@@ -99,11 +99,78 @@ async fn concurrent_requests_share_one_key_fetch() {
     assert!(forged.iter().all(|status| *status == 401), "{forged:?}");
     assert_eq!(provider.take().len(), 1);
     for name in 0..100 {
-        assert_eq!(verdict(&stack, &token(&next, &format!("none{name}"))).await, "401 key_unknown");
+        // No more are searched for: any of them may be a new key's.
+        let expect = if name < 3 { "401 key_unknown" } else { "503 keys_unavailable" };
+        assert_eq!(verdict(&stack, &token(&next, &format!("none{name}"))).await, expect);
     }
-    let fetches = provider.take().len();
-    assert!((1..=3).contains(&fetches), "{fetches}");
+    assert_eq!(provider.take().len(), 3);
+    assert_eq!(verdict(&stack, &token(&next, "none")).await, "401 key_unknown");
     assert_eq!(verdict(&stack, &token(&next, "b")).await, "200");
+    stop(stack).await;
+}
+
+/// An isolate that was idle holds an old key set. Neither of two requests at once uses it, because
+/// its issuer can be queried.
+#[tokio::test]
+async fn withdrawn_key_is_rejected_by_concurrent_requests_of_an_idle_isolate() {
+    let (old, new) = (Issuer::new(), Issuer::new());
+    let provider = Provider::serving(&set(&[(&old, "old")]));
+    let vars = json!({
+        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
+        "KEYS_FRESH_SECONDS": "1", "KEYS_COOL_DOWN_SECONDS": "1",
+    });
+    let stack = start(vars).await;
+    let slow = |keys: &[(&Issuer, &str)]| Behaviour::Answer {
+        status: 200,
+        body: set(keys),
+        after_ms: 1000,
+    };
+    let known = token(&old, "old");
+    assert_eq!(verdict(&stack, &known).await, "200");
+    provider.behave(slow(&[(&new, "new")]));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let other = token(&old, "old");
+    let verdicts = tokio::join!(verdict(&stack, &known), verdict(&stack, &other));
+    assert_eq!(verdicts, ("401 key_unknown".to_owned(), "401 key_unknown".to_owned()));
+
+    // The same after a failure of the issuer that is long over.
+    provider.behave(Behaviour::Hangs);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let known = token(&new, "new");
+    assert_eq!(verdict(&stack, &known).await, "200", "a stale key, because the fetch failed");
+    provider.behave(slow(&[(&old, "old")]));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let other = token(&new, "new");
+    let verdicts = tokio::join!(verdict(&stack, &known), verdict(&stack, &other));
+    assert_eq!(verdicts, ("401 key_unknown".to_owned(), "401 key_unknown".to_owned()));
+    stop(stack).await;
+}
+
+/// After four forged `kid`s no more are searched for. A new key's tokens must not be called invalid
+/// then, because clients log out on 401.
+#[tokio::test]
+async fn new_key_is_unavailable_and_not_unknown_after_a_flood_of_forged_ones() {
+    let (old, new) = (Issuer::new(), Issuer::new());
+    let provider = Provider::serving(&set(&[(&old, "old")]));
+    let vars = json!({
+        "ISSUERS": [issuer_at(&provider.url("/jwks"))], "KEYS_COOL_DOWN_SECONDS": "3",
+    });
+    let stack = start(vars).await;
+    let begun = Instant::now();
+    for number in 0..4 {
+        let forged = token(&new, &format!("forged-{number}"));
+        assert_eq!(verdict(&stack, &forged).await, "401 key_unknown");
+    }
+    provider.behave(answer(200, &set(&[(&old, "old"), (&new, "new")])));
+    let response = get_with(&stack.edge("/api/x"), &token(&new, "new")).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "too slow to tell");
+    assert_eq!(field(&response, "retry-after"), "1");
+    assert_refused(response, 503, "keys_unavailable").await;
+    assert_eq!(verdict(&stack, &token(&old, "old")).await, "200");
+    while verdict(&stack, &token(&new, "new")).await != "200" {
+        assert!(begun.elapsed() < Duration::from_secs(8), "the new key is never searched for");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     stop(stack).await;
 }
 

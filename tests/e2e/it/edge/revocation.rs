@@ -6,6 +6,7 @@ use crate::support::environment::on_memcached;
 use crate::support::http::{client, get_with, post};
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, header, issuer_at, now};
 use crate::support::provider::Provider;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::stack::{SHARED, Stack, stop};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -168,6 +169,66 @@ async fn markers_revoke_by_id_session_subject_and_client() {
         let newer = TRUSTED.sign(&header(json!({})), &claims(changes));
         assert_eq!(code(&url, &newer).await, expect, "{claim}, a newer token");
     }
+    stop(stack).await;
+}
+
+/// A token that an isolate knows to be revoked is not accepted again by an older clearance, nor
+/// while the store is down.
+#[tokio::test]
+async fn token_known_to_be_revoked_stays_rejected() {
+    let provider = Provider::serving(&TRUSTED.jwks().to_string());
+    let store = Proxy::start(SHARED.fact("store_url").trim_start_matches("memcached://"));
+    let route = |name: &str, more: Value| {
+        let mut route = json!({
+            "name": name, "path": format!("/api/{name}"), "access": "protected",
+            "require": "not_revoked", "on_store_outage": "signature",
+        });
+        route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        route
+    };
+    let limit = json!({ "quota": 100_000, "window_seconds": 1, "by": "address" });
+    let stack = start_edge(json!({
+        "ISSUERS": [issuer_at(&provider.url("/jwks"))], "STORE_URL": store.url(),
+        "REVOCATION_SECONDS_MAX": "30",
+        "ROUTES": [route("cached", json!({})), route("limited", json!({ "limit": limit }))],
+    }))
+    .await;
+    let name = |part: &str| format!("{part}-{}-{}", std::process::id(), now());
+    let keys = portcullis_core::StoreKeys::new("pc");
+    let (sid, sub) = (name("session"), name("subject"));
+    let by_sid = TRUSTED.sign(&header(json!({})), &claims(json!({ "sid": sid })));
+    let by_sub = TRUSTED.sign(&header(json!({})), &claims(json!({ "sub": sub })));
+    let (cached, limited) = (stack.edge("/api/cached"), stack.edge("/api/limited"));
+    for token in [&by_sid, &by_sub] {
+        assert_eq!(get_with(&cached, token).await.status(), 200);
+    }
+    SHARED.put(&keys.revoked_sid(ISSUER, &sid), "1").await;
+    SHARED.put(&keys.revoked_sub(ISSUER, &sub), &now().to_string()).await;
+    for token in [&by_sid, &by_sub] {
+        assert_eq!(code(&limited, token).await, "token_revoked", "on a limited route");
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for token in [&by_sid, &by_sub] {
+        assert_eq!(
+            code(&cached, token).await,
+            "token_revoked",
+            "after 6 s, by a clearance of before"
+        );
+    }
+    store.set(Fault::Hangs);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for token in [&by_sid, &by_sub] {
+        assert_eq!(code(&cached, token).await, "token_revoked", "without the store");
+    }
+    // An operator may take back the marker of a subject, but a session does not come back.
+    store.set(Fault::None);
+    SHARED.put(&keys.revoked_sub(ISSUER, &sub), "1").await;
+    let begun = Instant::now();
+    while code(&cached, &by_sub).await == "token_revoked" {
+        assert!(begun.elapsed() < Duration::from_secs(12), "the marker was taken back");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(code(&cached, &by_sid).await, "token_revoked");
     stop(stack).await;
 }
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub enum Behaviour {
     /// Sends a response after a delay.
     Answer { status: u16, body: String, after_ms: u64 },
+    /// Sends `body` to a request that contains a text, and `otherwise` to any other.
+    Answers { containing: String, body: String, otherwise: String },
     /// Announces more than it sends, and closes the connection.
     Cut { announced: usize, body: String },
     /// Closes the connection at once.
@@ -106,7 +108,14 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         state.requests.push_back(text.clone());
         state.behaviour.clone()
     };
+    let behaviour = match behaviour {
+        Behaviour::Answers { containing, body, otherwise } => {
+            answer(200, if text.contains(&containing) { &body } else { &otherwise })
+        }
+        other => other,
+    };
     match behaviour {
+        Behaviour::Answers { .. } => Ok(()),
         Behaviour::Answer { status, body, after_ms } => {
             std::thread::sleep(Duration::from_millis(after_ms));
             let location =

@@ -242,8 +242,12 @@ fn upstream_is_told_the_issuer_when_there_are_several() {
 #[test]
 fn client_without_a_subject_is_no_user() {
     let policy = policy();
-    let record = TokenRecord { client_id: Some("alice".into()), ..TokenRecord::default() };
-    let claims = record.claims("https://issuer.example").unwrap();
+    let record = TokenRecord {
+        client_id: Some("alice".into()),
+        aud: Some("api".into()),
+        ..TokenRecord::default()
+    };
+    let claims = record.claims(&issuer()).unwrap();
     let keys = StoreKeys::new(StoreKeys::PREFIX);
     let token = VerifiedToken::new(&keys, TokenHash::of("token"), 0, claims);
     let edits = edits(&policy, 2, Some(Rc::new(token)), vec![("portcullis-subject", "alice")]);

@@ -148,3 +148,32 @@ async fn lease_of_a_dead_holder_is_taken_over_and_errors_are_not_cached() {
     assert_refused(wrong, 401, "refresh_token_invalid").await;
     stop(vec![dying, edge, stack]).await;
 }
+
+/// Workers Free allows 50 subrequests. A request that waits for a lease for long must not use them
+/// up.
+#[tokio::test]
+async fn long_wait_for_a_lease_costs_few_store_requests() {
+    let stack = start(&[]).await;
+    let vars = json!({ "AUTH_DEADLINE_MS": "20000", "STORE_DEADLINE_MS": "1000" });
+    let edge = another(&stack, stack.fact("auth_url"), vars).await;
+    let keys = portcullis_core::StoreKeys::new("pc");
+    let key = keys.refresh(&portcullis_core::TokenHash::of("held elsewhere"));
+    let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
+    let () = redis::cmd("SET").arg(key).arg("Lother").arg("EX").arg(60).query(&mut redis).unwrap();
+    let trips =
+        async || stack.metric("store_url", "portcullis_redis_gateway_requests_total", "").await;
+    // The auth service checks the store periodically.
+    stack.signal("auth", "-STOP");
+    let before = trips().await;
+    let begun = Instant::now();
+    let patient = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60));
+    let request = patient.build().unwrap().post(edge.edge("/auth/refresh"));
+    let body = json!({ "refresh_token": "held elsewhere" });
+    assert_refused(request.json(&body).send().await.unwrap(), 503, "refresh_pending").await;
+    let (trips, waited) = (trips().await - before, begun.elapsed());
+    println!("a lease of another request: {trips} store requests in {waited:?}");
+    assert!(waited > Duration::from_secs(20), "{waited:?}");
+    assert!(trips <= 40, "{trips}");
+    stack.signal("auth", "-CONT");
+    stop(vec![edge, stack]).await;
+}

@@ -8,6 +8,7 @@ use crate::support::stack::stop;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 #[tokio::test]
 async fn requests_over_the_limit_do_not_query_the_store() {
@@ -49,9 +50,12 @@ async fn revoked_token_does_not_use_up_the_subjects_quota() {
     let marker = keys.revoked_jti(ISSUER, "stolen");
     gateway.run(json!(["SET", marker, "1", "EX", "600"])).await;
     let (stolen, own) = (token(json!({ "jti": "stolen" })), token(json!({ "jti": "own" })));
-    for _ in 0..50 {
-        let response = call(&stack, "/api/victim", "192.0.2.6", Some(&stolen)).await;
-        assert_refused(response, 401, "token_revoked").await;
+    for _ in 0..3 {
+        for _ in 0..20 {
+            let response = call(&stack, "/api/victim", "192.0.2.6", Some(&stolen)).await;
+            assert_refused(response, 401, "token_revoked").await;
+        }
+        tokio::time::sleep(Duration::from_millis(5200)).await;
     }
     assert_eq!(passed(&stack, "/api/victim", "192.0.2.1", Some(&own), 5).await, 4, "one was lost");
     stop((stack, redis, gateway)).await;

@@ -1,0 +1,72 @@
+//! What a token says of its issuer and audience, whether or not it is genuine, for the log.
+
+use super::bearer::Token;
+use crate::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+/// The `iss` and `aud` of a token as it came. Nothing in it is verified.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReceivedClaims {
+    /// The issuer that the token names.
+    pub iss: Option<String>,
+    /// The audience: a string as it is, anything else as JSON.
+    pub aud: Option<String>,
+}
+
+impl ReceivedClaims {
+    /// Reads the claims of a JWT. Returns `None` if the token has another form.
+    pub(crate) fn of(token: Token<'_>) -> Option<Self> {
+        let mut segments = token.expose().split('.');
+        let (_, payload, _) = (segments.next()?, segments.next()?, segments.next()?);
+        if segments.next().is_some() {
+            return None;
+        }
+        let members = json::object(&URL_SAFE_NO_PAD.decode(payload).ok()?)?;
+        let text = |name: &str| match members.get(name)? {
+            Value::String(text) => Some(bounded(text)),
+            other => Some(bounded(&other.to_string())),
+        };
+        Some(Self { iss: text("iss"), aud: text("aud") })
+    }
+}
+
+/// Returns a text that is not too long for the log.
+pub(crate) fn bounded(text: &str) -> String {
+    match text.char_indices().find(|(at, c)| at + c.len_utf8() > LOGGED_BYTES_MAX) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Longer than the names of issuers and audiences.
+const LOGGED_BYTES_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn received_claims_are_bounded_and_need_no_valid_token() {
+        fn check(claims: &str, expect: Option<(Option<&str>, Option<&str>)>) {
+            let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims));
+            let received = ReceivedClaims::of(Token::new(&token));
+            let got = received.as_ref().map(|it| (it.iss.as_deref(), it.aud.as_deref()));
+            assert_eq!(got, expect, "{claims}");
+        }
+        check(r#"{"iss":"a","aud":"b"}"#, Some((Some("a"), Some("b"))));
+        check(r#"{"iss":7,"aud":["b","c"]}"#, Some((Some("7"), Some(r#"["b","c"]"#))));
+        check("{}", Some((None, None)));
+        check(r#"{"iss":"a","iss":"b"}"#, None);
+        check("no JSON", None);
+        for token in ["", "opaque", "a.b", "a.b.c.d", "e30.%.x"] {
+            assert_eq!(ReceivedClaims::of(Token::new(token)), None, "{token}");
+        }
+        assert_eq!(bounded(&"x".repeat(200)), "x".repeat(200));
+        assert_eq!(bounded(&"x".repeat(201)), format!("{}...", "x".repeat(200)));
+        assert_eq!(bounded(&format!("x{}", "\u{e9}".repeat(100))).len(), 199 + 3);
+    }
+}
