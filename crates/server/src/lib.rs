@@ -6,6 +6,7 @@
 mod admission;
 mod connection;
 mod files;
+mod handler;
 mod head_memory;
 mod known;
 mod listener;

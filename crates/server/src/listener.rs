@@ -2,19 +2,17 @@
 
 use crate::admission::{Admission, AdmissionLimits, Admitted};
 use crate::connection::Connection;
+use crate::handler::Handler;
 use crate::head_memory::{BoundedHeads, HeadMemory};
 use crate::metrics::ListenerMetrics;
 use crate::network::Network;
-use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,14 +75,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 impl<T: Fn() -> Option<Arc<ServerConfig>>> Listener<T> {
     /// Serves until `stopping` is set, and then completes the requests in progress within the
     /// drain's deadline.
-    pub async fn serve<H, F, B>(mut self, handler: H)
-    where
-        H: Fn(Connection, Request<Incoming>) -> F + Clone + Send + 'static,
-        F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+    pub async fn serve(mut self, handler: impl Handler) {
         let graceful = GracefulShutdown::new();
         let limits = AdmissionLimits {
             connections_max: self.bounds.connections_max,
@@ -182,19 +173,13 @@ struct Serving {
 impl Serving {
     /// Serves the connection. Until a request authenticates, the connection may have to give way,
     /// and its first head has a deadline of its own.
-    async fn run<H, F, B>(
+    async fn run(
         self,
         stream: TcpStream,
         tls: Option<Arc<ServerConfig>>,
         watcher: Watcher,
-        handler: H,
-    ) where
-        H: Fn(Connection, Request<Incoming>) -> F + Clone + Send + 'static,
-        F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+        handler: impl Handler,
+    ) {
         let head_deadline = tokio::time::Instant::now() + FIRST_HEAD_TIMEOUT.min(self.bounds.idle);
         let _ = stream.set_nodelay(true);
         let served = async {
@@ -227,18 +212,12 @@ impl Serving {
         served.await;
     }
 
-    async fn serve_http<H, F, B>(
+    async fn serve_http(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         watcher: Watcher,
-        handler: H,
-    ) where
-        H: Fn(Connection, Request<Incoming>) -> F + Clone + Send + 'static,
-        F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+        handler: impl Handler,
+    ) {
         // A client that does not read its response must not hold memory for long.
         let (connection, memory) = (self.connection.clone(), Arc::clone(&self.head_memory));
         let mut stream = TimeoutWriter::new(BoundedHeads::new(stream, connection, memory));
@@ -246,7 +225,7 @@ impl Serving {
         let connection = &self.connection;
         let service = service_fn(move |request| {
             connection.begin_request();
-            let response = handler(connection.clone(), request);
+            let response = handler.handle(connection.clone(), request);
             async move {
                 let response = response.await;
                 connection.end_request();
