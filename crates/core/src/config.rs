@@ -37,7 +37,23 @@ use settings::SettingsReader;
 impl Policy {
     /// Parses the configuration. `lookup` returns a setting's text by its name.
     pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
-        let mut settings = SettingsReader::new(&lookup);
+        Self::read(&[], &lookup)
+    }
+
+    /// Parses the configuration as [`Policy::parse`] does. Of the variables' `names`, those that seem
+    /// to mean a setting are errors, too.
+    pub fn parse_named(
+        names: &[String],
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        Self::read(names, &lookup)
+    }
+
+    fn read(
+        names: &[String],
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut settings = SettingsReader::new(lookup);
         let cors = cors::read(&mut settings);
         let assertion = assertion::read(&mut settings);
         let issuers = issuers::read(&mut settings);
@@ -55,7 +71,6 @@ impl Policy {
             None => None,
         };
         let other_claims = other_claims(&identity_fields, &routes);
-        let warnings = warnings::of(&issuers, &routes, upstream.as_ref());
         let keys = store::keys(&mut settings);
         let revocation_seconds_max = settings.number("REVOCATION_SECONDS_MAX", 0, 0, 86_400);
         let timeouts = timeouts::read(&mut settings);
@@ -71,6 +86,8 @@ impl Policy {
         let breaker = breaker::read(&mut settings);
         let breakers_shared = settings.flag("BREAKERS_SHARED");
         let observability = observability::read(&mut settings);
+        unknown::check(&mut settings, names);
+        let warnings = warnings::of(&issuers, &routes, upstream.as_ref());
         match (upstream, auth, store) {
             (Some(upstream), Some(auth), Some(store)) if settings.errors.is_empty() => Ok(Self {
                 issuers,

@@ -131,7 +131,7 @@ fn key_location(
         (.., Some(set), _) => (object.at("jwks"), set.to_string(), KeySource::Published),
         (.., variable) => {
             let variable = variable?;
-            let text = object.settings.required(&variable)?;
+            let text = object.settings.variable(&variable)?;
             (variable, text, KeySource::Secret)
         }
     };
@@ -180,7 +180,7 @@ fn introspection(mut object: ObjectReader<'_, '_>) -> Option<Introspection> {
         object.add_error("token_prefix", ConfigErrorKind::NotATokenPrefix);
     }
     let variable = object.text("client_secret_variable");
-    let secret = variable.and_then(|name| object.settings.required(&name));
+    let secret = variable.and_then(|name| object.settings.variable(&name));
     let client_auth: Option<ClientAuth> = object.one_of("client_auth", &ClientAuth::NAMES);
     let revocations_in_store = object.flag("revocations_in_store");
     object.finish();

@@ -4,16 +4,21 @@ use super::error::{ConfigError, ConfigErrorKind};
 use crate::json;
 use crate::url::BaseUrl;
 use serde_json::Value;
+use std::cell::RefCell;
 
 /// A reader of settings by their names.
 pub(super) struct SettingsReader<'l> {
     lookup: &'l dyn Fn(&str) -> Option<String>,
     pub(super) errors: Vec<ConfigError>,
+    /// The names of the settings that were read, some of them twice.
+    pub(super) read: RefCell<Vec<String>>,
+    /// The names of the variables that issuers name.
+    pub(super) variables: Vec<String>,
 }
 
 impl<'l> SettingsReader<'l> {
     pub(super) fn new(lookup: &'l dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, errors: Vec::new() }
+        Self { lookup, errors: Vec::new(), read: RefCell::default(), variables: Vec::new() }
     }
 
     /// Adds an error for a setting, or for a place within it.
@@ -28,7 +33,22 @@ impl<'l> SettingsReader<'l> {
 
     /// Returns a setting, or `None` if it is missing or blank.
     pub(super) fn optional(&self, name: &str) -> Option<String> {
+        self.read.borrow_mut().push(name.to_owned());
+        self.text(name)
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|text| !text.trim().is_empty())
+    }
+
+    /// Returns a variable that a setting names. It must not be missing.
+    pub(super) fn variable(&mut self, name: &str) -> Option<String> {
+        self.variables.push(name.to_owned());
+        let text = self.text(name);
+        if text.is_none() {
+            self.add_error(name, ConfigErrorKind::Missing);
+        }
+        text
     }
 
     /// Returns a setting that must not be missing.

@@ -24,7 +24,7 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
             (None, weaker) => weaker.is_some() || looser,
         };
         if with_suffixes {
-            route.pattern = route.pattern.clone().with_suffixes();
+            route.pattern.add_suffixes();
         }
         rest = later;
         place += 1;

@@ -57,12 +57,15 @@ fn issuers_shared(issuers: &[Issuer], routes: &[Route]) -> Option<ConfigWarning>
 fn assertion_shared(routes: &[Route], upstream: Option<&BaseUrl>) -> Option<ConfigWarning> {
     let shared =
         || routes.iter().filter(|route| route.assertion && route.assertion_audience.is_none());
-    let upstream_of = |route: &'_ Route| route.upstream.clone().or_else(|| upstream.cloned());
-    let first = upstream_of(shared().next()?);
-    if shared().all(|route| upstream_of(route) == first) {
+    let first = shared().next()?;
+    if shared().all(|route| upstream_of(route, upstream) == upstream_of(first, upstream)) {
         return None;
     }
     Some(ConfigWarning::AssertionShared { routes: names(shared())? })
+}
+
+fn upstream_of<'a>(route: &'a Route, default: Option<&'a BaseUrl>) -> Option<&'a BaseUrl> {
+    route.upstream.as_ref().or(default)
 }
 
 /// Returns the names of routes, separated by commas, or `None` without a route.

@@ -46,9 +46,9 @@ impl Pattern {
         Some(Self { segments, below, with_suffixes: false })
     }
 
-    /// Returns the same pattern, which matches its paths with format suffixes and trailing dots, too.
-    pub(crate) fn with_suffixes(self) -> Self {
-        Self { with_suffixes: true, ..self }
+    /// Makes the pattern match its paths with format suffixes and trailing dots, too.
+    pub(crate) fn add_suffixes(&mut self) {
+        self.with_suffixes = true;
     }
 
     /// Returns whether paths below it match, too.
@@ -178,24 +178,31 @@ impl NormalizedPath {
     }
 }
 
-/// Returns whether a server could read a folded segment as `literal`.
+/// Returns whether a server could read a folded segment as `literal`. [`ANY`] stands for any text.
 fn reads_as(folded: &str, literal: &str) -> bool {
-    if !folded.contains(ANY) {
-        return folded.eq_ignore_ascii_case(literal);
-    }
-    let mut rest = literal;
-    for (place, part) in folded.split(ANY).enumerate() {
-        let starts =
-            |at: usize| rest.get(at..at + part.len()).is_some_and(|s| s.eq_ignore_ascii_case(part));
-        let end = if place == 0 { 1 } else { rest.len() + 1 };
-        match (0..end).find(|at| starts(*at)) {
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
+    let (folded, literal) = (folded.as_bytes(), literal.as_bytes());
+    let (mut place, mut at) = (0, 0);
+    // The places after the last ANY, and of the text that it does not stand for.
+    let mut retry = None;
+    while let Some(byte) = literal.get(at) {
+        match (folded.get(place), retry) {
+            (Some(0), _) => {
+                place += 1;
+                retry = Some((place, at));
+            }
+            (Some(own), _) if own.eq_ignore_ascii_case(byte) => {
+                place += 1;
+                at += 1;
+            }
+            (_, Some((after, from))) => {
+                place = after;
+                at = from + 1;
+                retry = Some((after, at));
+            }
+            (_, None) => return false,
         }
     }
-    let last = folded.rsplit(ANY).next().unwrap_or_default();
-    let tail = literal.len().checked_sub(last.len()).and_then(|at| literal.get(at..));
-    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(last))
+    folded.iter().skip(place).all(|byte| *byte == 0)
 }
 
 /// Returns the lower-case ASCII letter that some servers read for a character, [`ANY`] if that could
