@@ -102,6 +102,12 @@ impl KeySet {
     }
 }
 
+impl FetchedKeys {
+    fn has(&self, kid: &str) -> bool {
+        self.jwks.keys().iter().any(|key| key.kid.as_deref() == Some(kid))
+    }
+}
+
 impl KeySets {
     /// Returns the key set of an issuer, whatever its age.
     pub fn current(&self, issuer: usize) -> Option<Rc<KeySet>> {
@@ -182,7 +188,7 @@ impl KeySets {
             let Some(fetched) = fetched else {
                 return false;
             };
-            if let Some(kid) = searched_kid {
+            if let Some(kid) = searched_kid.filter(|kid| !fetched.has(kid)) {
                 slot.unknown.insert(kid, now_ms);
             }
             let FetchedKeys { jwks, keys, fetched_at_ms, .. } = fetched;
