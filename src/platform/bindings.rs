@@ -26,6 +26,10 @@ extern "C" {
     #[wasm_bindgen(js_name = requestOf)]
     pub fn request_of(task: u32) -> web_sys::Request;
 
+    /// Returns the request of the task, which keeps it no longer.
+    #[wasm_bindgen(js_name = takeRequest)]
+    pub fn take_request(task: u32) -> web_sys::Request;
+
     /// Sets the body that the task forwards.
     #[wasm_bindgen(js_name = setBody)]
     pub fn set_body(task: u32, body: &JsValue);

@@ -2,6 +2,7 @@
 
 mod browsers;
 mod configuration;
+mod departures;
 mod entry;
 mod forwarding;
 mod http_semantics;

@@ -38,7 +38,7 @@ impl Entry {
             &format!(
                 "using Workerd = import \"/workerd/workerd.capnp\";\n\
                  const config :Workerd.Config = (\n\
-                   services = [(name = \"main\", worker = (compatibilityDate = \"2026-11-01\", modules = [\n{modules}\
+                   services = [(name = \"main\", worker = (compatibilityDate = \"2026-11-01\", compatibilityFlags = [\"enable_request_signal\"], modules = [\n{modules}\
                      (name = \"protocol.golden\", text = embed \"protocol.golden\"),\n\
                      (name = \"index_bg.wasm\", wasm = embed \"index_bg.wasm\")])),\n\
                      (name = \"internet\", network = (allow = [\"public\", \"private\"]))],\n\
