@@ -5,6 +5,7 @@ mod assertion;
 mod body;
 mod refresh;
 mod revoke;
+mod stream;
 
 use crate::context::RequestContext;
 use crate::dependency::breakers::{Dependency, Health};
@@ -15,7 +16,7 @@ use crate::platform::protocol::{EncodedForward, Forward, LineBreakInField, Platf
 use crate::trace::VerdictSource;
 use portcullis_core::{
     Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation, StoreOutage,
-    Target,
+    StreamBounds, Target,
 };
 use refresh::AuthCall;
 
@@ -34,6 +35,7 @@ pub struct Outbound {
     deadline_ms: u32,
     refresh: Option<Refresh>,
     revocation: Option<Revocation>,
+    stream: Option<StreamBounds>,
 }
 
 /// Prepares a permitted request: its headers, and its body if that is for the auth service.
@@ -87,6 +89,7 @@ pub async fn prepare(
         deadline_ms,
         refresh,
         revocation,
+        stream: permit.stream_bounds(clock::now_ms()),
     })
 }
 
@@ -114,6 +117,9 @@ pub async fn send(mut outbound: Outbound, context: &RequestContext) -> Result<Re
     let done = matches!(response.status, 200..=299);
     if let Some(revocation) = outbound.revocation.filter(|_| done) {
         revoke::forget_responses(revocation, deadline_ms, context).await;
+    }
+    if let Some(bounds) = outbound.stream {
+        stream::watch(bounds, context);
     }
     Ok(response)
 }

@@ -58,7 +58,7 @@ export function fetchText(task, step, textHeaders) {
 }
 
 /** Returns the announced length of a body, if it is that of the body as it is read. */
-function announcedBytes(/** @type {Headers} */ headers) {
+export function announcedBytes(/** @type {Headers} */ headers) {
   const length = headers.get('content-length');
   const coded = headers.has('content-encoding') || headers.has('transfer-encoding');
   return length === null || coded ? Infinity : Number(length);

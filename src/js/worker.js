@@ -9,6 +9,7 @@ import {
   __wbg_reset_state as reset, begin, clientLeft, forget, initSync, resume,
 } from './portcullis_edge.js';
 import { TextHeaders, decorate, fetchText, forward, forwardAgain, respond } from './http.js';
+import { openStream } from './streams.js';
 import {
   PlatformFailure, REJECTED, SETTLED, START, TIMEOUT, UNREACHABLE, decodeStep, encodeRequest, failed,
 } from './protocol.js';
@@ -357,6 +358,14 @@ export function takeRequest(/** @type {number} */ id) {
  */
 export function setBody(id, body) {
   edge.task(id).body = body;
+}
+
+/** Makes the task's response one whose stream or WebSocket can be ended, if it has one. */
+export function watchResponse(/** @type {number} */ id) {
+  const task = edge.task(id);
+  const stream = task.response && openStream(task.response);
+  if (stream) task.response = stream.response;
+  return stream;
 }
 
 /**

@@ -106,6 +106,28 @@ async fn forwarded(port: &TaskPort, step: Step<'_>) -> Result<Response, Platform
     Ok(Response { status, media_type: text, value: None })
 }
 
+/// The stream or WebSocket of a forwarded response, which can be ended.
+pub struct Stream(JsValue);
+
+impl Stream {
+    /// Takes hold of the stream or WebSocket of the task's response. Returns `None` if that has
+    /// neither.
+    pub fn open(port: &TaskPort) -> Option<Self> {
+        bindings::watch_response(port.id()).map(Self)
+    }
+
+    /// Waits for at most `ms`. Returns whether the stream has ended.
+    pub async fn has_ended_within(&self, port: &TaskPort, ms: u32) -> bool {
+        let ended = port.settle(&bindings::stream_ended(&self.0, ms), ms).await;
+        ended.ok().and_then(|ended| ended.as_bool()).unwrap_or(true)
+    }
+
+    /// Ends the stream. A WebSocket's close frame states the reason.
+    pub fn end(&self, reason: &str) {
+        bindings::end_stream(&self.0, reason);
+    }
+}
+
 /// A forwarded request whose response is read to its end. It may outlive its client, and so
 /// borrows nothing.
 pub struct BufferedForward {

@@ -134,6 +134,7 @@ pub use config::{ConfigError, ConfigErrorKind};
 pub use forward::headers::HeaderEdits;
 pub use forward::permit::{Degraded, Permit, Target};
 pub use forward::session::TOUCH_SCRIPT;
+pub use forward::stream::{StreamBounds, StreamEnd};
 pub use jose::algorithm::Algorithm;
 pub use jose::header::UnverifiedHeader;
 pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};

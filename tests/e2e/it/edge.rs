@@ -14,4 +14,5 @@ mod memcached;
 mod paths;
 mod revocation;
 mod store;
+mod streams;
 mod timeouts;
