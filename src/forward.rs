@@ -5,25 +5,47 @@ mod assertion;
 mod body;
 mod refresh;
 mod revoke;
+mod stream;
 
 use crate::context::RequestContext;
 use crate::dependency::breakers::{Dependency, Health};
 use crate::dependency::{call, retry};
-use crate::platform::clock;
 use crate::platform::http::{self, Body, Response};
-use crate::platform::protocol::{Forward, PlatformError};
+use crate::platform::protocol::{EncodedForward, Forward, LineBreakInField, PlatformError};
+use crate::platform::{clock, executor};
 use crate::trace::VerdictSource;
 use portcullis_core::{
     Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation, StoreOutage,
-    Target, UnixSeconds,
+    StreamBounds, Target, UnixSeconds,
 };
+use refresh::AuthCall;
 
-/// Returns the response of the permit's target, untouched.
-pub async fn send(
+/// A permitted request, ready to be forwarded. It holds nothing of the request's head, which may be
+/// large, while the client may leave without notice and the response may take minutes.
+pub struct Outbound {
+    change: EncodedForward,
+    body: Option<Body>,
+    target: Target<'static>,
+    dependency: Dependency,
+    /// Whether it can be sent again.
+    repeatable: bool,
+    /// Whether its body may be a stream. Not every stream is announced.
+    streams: bool,
+    /// Whether servers may break off its head. Its client or the token's claims made it so large.
+    large: bool,
+    begun_ms: u64,
+    deadline_ms: u32,
+    refresh: Option<Refresh>,
+    revocation: Option<Revocation>,
+    stream: Option<StreamBounds>,
+}
+
+/// Prepares a permitted request: its headers, and its body if that is for the auth service.
+pub async fn prepare(
     permit: &Permit<'static>,
     head: &RequestHead<'_>,
     context: &RequestContext,
-) -> Result<Response, Refusal> {
+) -> Result<Outbound, Refusal> {
     let trace = &context.trace;
     trace.degraded.set(permit.degraded().text());
     if permit.degraded().token == Some(StoreOutage::Signature) {
@@ -31,8 +53,8 @@ pub async fn send(
     }
     let mut edits = edit_headers(permit, head, context).await?;
     let (begun_ms, deadline_ms) = (clock::now_ms(), permit.deadline_ms());
-    let until_ms = begun_ms + u64::from(deadline_ms);
-    let (base, dependency, body) = match permit.target() {
+    let target = permit.target();
+    let (base, dependency, body) = match target {
         Target::Auth(base) => {
             let body = body::read(head, deadline_ms, context).await?;
             edits.set.extend(auth_fields(permit, head, context));
@@ -40,32 +62,71 @@ pub async fn send(
         }
         Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
     };
-    let mut forward = Forward {
+    let set = edits.set.iter().map(|(name, value)| name.len() + value.len());
+    let own = head.headers().iter().map(|(name, value)| name.len() + value.len());
+    let large = set.chain(own).sum::<usize>() > HEAD_BYTES_MAX;
+    let forward = Forward {
         url: &base.join(head.target()),
         remove: &edits.remove,
         set: &edits.set,
-        deadline_ms: retry::left_ms(until_ms).unwrap_or(1),
         personal: permit.is_personal(),
     };
+    let change = forward.encode().map_err(|LineBreakInField| {
+        executor::line_break(&context.port);
+        outage(target, PlatformError::Protocol)
+    })?;
     let body_text = || body.as_ref().map(Body::text).unwrap_or_default();
-    if permit.endpoint() == Some(Endpoint::Token)
-        && let Some(refresh) = Refresh::read(head, &body_text(), &context.policy.keys)
-    {
-        if let Some(answer) = refresh::answer(refresh, &forward, body.as_ref(), context).await {
-            trace.upstream_ms.set(clock::now_ms().saturating_sub(begun_ms));
+    let (mut refresh, mut revocation) = (None, None);
+    match permit.endpoint() {
+        Some(Endpoint::Token) => {
+            refresh = Refresh::read(head, &body_text(), &context.policy.keys);
+        }
+        Some(Endpoint::Revocation) => revocation = Revocation::read(head, &body_text()),
+        None => {}
+    }
+    let method = head.method();
+    Ok(Outbound {
+        change,
+        repeatable: matches!(method, "GET" | "HEAD" | "OPTIONS") && !head.announces_body(),
+        streams: body.is_none() && !matches!(method, "GET" | "HEAD"),
+        large,
+        body,
+        target,
+        dependency,
+        begun_ms,
+        deadline_ms,
+        refresh,
+        revocation,
+        stream: permit.stream_bounds(clock::now_ms()),
+    })
+}
+
+/// Returns the response of the permit's target, untouched.
+pub async fn send(mut outbound: Outbound, context: &RequestContext) -> Result<Response, Refusal> {
+    let Outbound { dependency, begun_ms, deadline_ms, .. } = outbound;
+    let until_ms = begun_ms + u64::from(deadline_ms);
+    let record_time = || context.trace.upstream_ms.set(clock::now_ms().saturating_sub(begun_ms));
+    if let Some(refresh) = outbound.refresh.take() {
+        let call = AuthCall {
+            change: &outbound.change,
+            body: outbound.body.as_ref(),
+            deadline_ms: retry::left_ms(until_ms).unwrap_or(1),
+        };
+        if let Some(answer) = refresh::answer(refresh, call, context).await {
+            record_time();
             return answer.and_then(|response| check_error_body(response, dependency));
         }
-        forward.deadline_ms = retry::left_ms(until_ms).unwrap_or(1);
     }
-    let work = attempt(forward, head, body.as_ref(), permit.target(), until_ms, context);
+    let work = attempt(&outbound, until_ms, context);
     let outcome = call::call(dependency, deadline_ms, work, context).await;
-    trace.upstream_ms.set(clock::now_ms().saturating_sub(begun_ms));
+    record_time();
     let response = check_error_body(outcome??, dependency)?;
-    if permit.endpoint() == Some(Endpoint::Revocation)
-        && matches!(response.status, 200..=299)
-        && let Some(revocation) = Revocation::read(head, &body_text())
-    {
+    let done = matches!(response.status, 200..=299);
+    if let Some(revocation) = outbound.revocation.filter(|_| done) {
         revoke::forget_responses(revocation, deadline_ms, context).await;
+    }
+    if let Some(bounds) = outbound.stream {
+        stream::watch(bounds, context);
     }
     Ok(response)
 }
@@ -100,37 +161,28 @@ fn auth_fields(
 
 /// Sends the request, and once more if that changes nothing.
 async fn attempt(
-    mut forward: Forward<'_>,
-    head: &RequestHead<'_>,
-    body: Option<&Body>,
-    target: Target<'_>,
+    outbound: &Outbound,
     until_ms: u64,
     context: &RequestContext,
 ) -> (Health, Result<Response, Outage>) {
-    let set = forward.set.iter().map(|(name, value)| name.len() + value.len());
-    let own = head.headers().iter().map(|(name, value)| name.len() + value.len());
-    // Servers may break off such a head, and its client or the token's claims made it so large.
-    let large = set.chain(own).sum::<usize>() > HEAD_BYTES_MAX;
-    let mut outcome = forward.send(&context.port, body).await;
-    let safe = matches!(head.method(), "GET" | "HEAD" | "OPTIONS") && !head.announces_body();
-    if safe
+    let (port, deadline_ms) = (&context.port, retry::left_ms(until_ms).unwrap_or(1));
+    let mut outcome = outbound.change.send(port, outbound.body.as_ref(), deadline_ms).await;
+    if outbound.repeatable
         && matches!(outcome, Err(PlatformError::Unreachable))
         && retry::pause(until_ms, context).await
         && let Some(left_ms) = retry::left_ms(until_ms)
     {
-        forward.deadline_ms = left_ms;
-        outcome = forward.send(&context.port, body).await;
+        outcome = http::send_again(port, left_ms).await;
     }
-    // A client can break off a stream or make it last, and other clients must not suffer for that.
-    // Not every stream is announced.
-    let streams = body.is_none() && !matches!(head.method(), "GET" | "HEAD");
     let health = match &outcome {
         Ok(_) => Health::Good,
         Err(PlatformError::Rejected) => Health::Inconclusive,
-        Err(_) if streams || large => Health::Inconclusive,
-        Err(error) => Health::Failed(outage(target, *error)),
+        // A client can break off a stream or make it last, and other clients must not suffer for
+        // that.
+        Err(_) if outbound.streams || outbound.large => Health::Inconclusive,
+        Err(error) => Health::Failed(outage(outbound.target, *error)),
     };
-    (health, outcome.map_err(|error| outage(target, error)))
+    (health, outcome.map_err(|error| outage(outbound.target, error)))
 }
 
 fn outage(target: Target<'_>, error: PlatformError) -> Outage {

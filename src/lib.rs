@@ -49,6 +49,15 @@ pub fn forget(id: u32) {
     ISOLATE.with(|isolate| isolate.executor.forget(id));
 }
 
+/// Drops the task `id` of a request whose client has left, and counts that.
+#[wasm_bindgen(js_name = clientLeft)]
+pub fn client_left(id: u32, request_id: &str) {
+    ISOLATE.with(|isolate| {
+        isolate.executor.forget(id);
+        metrics::export::record_client_left(request_id, isolate);
+    });
+}
+
 /// Logs where a panic happens, but not its message, which may quote a request.
 #[wasm_bindgen(start)]
 pub fn start() {

@@ -8,35 +8,65 @@ use crate::platform::executor::TaskPort;
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
 use crate::token::{authenticate, introspect};
 use crate::{forward, limits, response, store};
-use portcullis_core::{Check, Destination, Permit, Refusal, RequestHead, client_group};
+use forward::Outbound;
+use portcullis_core::{
+    Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, client_group,
+};
 use std::rc::Rc;
 
 /// Begins the task of a request. Returns its first step or its end, encoded.
 pub fn begin(isolate: &Rc<Isolate>, id: u32, request: String) -> String {
     let shared = Rc::clone(isolate);
-    isolate.executor.begin(id, |port| respond(shared, port, request))
+    let head_bytes = request.len();
+    isolate.executor.begin(id, head_bytes, |port| respond(shared, port, request))
 }
 
 async fn respond(isolate: Rc<Isolate>, port: Rc<TaskPort>, request: String) -> End {
-    let Some(request) = IncomingRequest::decode(&request) else {
+    let Some(incoming) = IncomingRequest::decode(&request) else {
         return End::Failed(TaskFailure::HeadInvalid);
     };
     let Some(policy) = isolate.config.policy else {
-        return response::misconfigured(&request);
+        return response::misconfigured(&incoming);
     };
-    let request_id = request.request_id.to_owned();
-    let context = RequestContext::new(isolate, port, policy, request.now_ms, request_id);
-    let outcome = handle(&request.head, &context).await;
-    response::finish(outcome, &request, &context)
+    let request_id = incoming.request_id.to_owned();
+    let context = RequestContext::new(isolate, port, policy, incoming.now_ms, request_id);
+    let outbound = match handle(&incoming.head, &context).await {
+        Ok(Decision::Forward(outbound)) => outbound,
+        Ok(Decision::Answer(answer)) => {
+            return response::finish(Ok(Outcome::Answered(answer)), &incoming, &context);
+        }
+        Err(refusal) => return response::finish(Err(refusal), &incoming, &context),
+    };
+    // The client may leave without notice while the upstream takes its time. So nothing keeps the
+    // headers from here on.
+    let rest = incoming.encode_rest();
+    drop(incoming);
+    drop(request);
+    let outcome = forward::send(*outbound, &context).await.map(Outcome::Forwarded);
+    match IncomingRequest::decode(&rest) {
+        Some(incoming) => response::finish(outcome, &incoming, &context),
+        None => End::Failed(TaskFailure::HeadInvalid),
+    }
 }
 
-/// Routes, decides, and forwards.
-async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Outcome, Refusal> {
+/// What is done with a request that is not refused.
+enum Decision {
+    /// The edge answers it.
+    Answer(Answer),
+    Forward(Box<Outbound>),
+}
+
+/// Routes, decides, and prepares to forward.
+async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Decision, Refusal> {
     let policy = context.policy;
     context.trace.describe(head.path(), client_group(head, policy.trusted_proxies));
     context.cors.set(policy.cors(None));
+    let load = context.isolate.executor.load();
+    if load.exceeds(policy.open_requests_max, policy.open_requests_bytes_max) {
+        return Err(Outage::Overloaded.into());
+    }
     let route = match policy.destination(head)? {
-        Destination::Edge(answer) => return Ok(Outcome::Answered(answer)),
+        Destination::Edge(answer) => return Ok(Decision::Answer(answer)),
         Destination::Route(route) => route,
     };
     context.route.set(Some(route));
@@ -46,7 +76,9 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Outc
     let permit = decide(&check, context).await.inspect_err(|_| {
         context.trace.received.replace(check.received_claims());
     })?;
-    forward::send(&permit, head, context).await.map(Outcome::Forwarded)
+    forward::prepare(&permit, head, context)
+        .await
+        .map(|outbound| Decision::Forward(Box::new(outbound)))
 }
 
 /// Authenticates, queries the store, and decides.

@@ -8,7 +8,7 @@ use crate::context::RequestContext;
 use crate::dependency::retry;
 use crate::platform::clock::{self, Notify};
 use crate::platform::http::{Body, BufferedForward, Response};
-use crate::platform::protocol::Forward;
+use crate::platform::protocol::EncodedForward;
 use crate::store;
 use lease::{RefreshLease, replay};
 use portcullis_core::{CapturedResponse, CircuitOpen, LeaseState, Outage, Refresh, Refusal};
@@ -21,11 +21,10 @@ use timing::{LATE_MS_MAX, TIMER_MARGIN_MS, lease_seconds};
 /// request is to be forwarded like any other, because the stored response is not for it.
 pub async fn answer(
     refresh: Refresh,
-    forward: &Forward<'_>,
-    body: Option<&Body>,
+    call: AuthCall<'_>,
     context: &RequestContext,
 ) -> Option<Result<Response, Refusal>> {
-    let (policy, deadline_ms) = (context.policy, forward.deadline_ms);
+    let (policy, deadline_ms) = (context.policy, call.deadline_ms);
     let lease_seconds = lease_seconds(policy, deadline_ms);
     let until_ms = clock::now_ms() + lease_seconds * 1000 + PATIENCE_MS;
     let record = |how| context.trace.refresh.set(Some(how));
@@ -39,7 +38,7 @@ pub async fn answer(
         match refresh.lease_state(&context.request_id, &replies) {
             Some(LeaseState::First { family }) => {
                 record("first");
-                return Some(call_first(refresh, Some(family), forward, body, context).await);
+                return Some(call_first(refresh, Some(family), call, context).await);
             }
             Some(LeaseState::Replay { family, answer }) => {
                 used = true;
@@ -71,7 +70,7 @@ pub async fn answer(
             None if used => {}
             None => {
                 record("alone");
-                return Some(call_first(refresh, None, forward, body, context).await);
+                return Some(call_first(refresh, None, call, context).await);
             }
         }
         if !wait.pause(context).await {
@@ -79,6 +78,14 @@ pub async fn answer(
             return Some(Err(Outage::RefreshPending.into()));
         }
     }
+}
+
+/// How the auth service is called.
+#[derive(Clone, Copy)]
+pub struct AuthCall<'a> {
+    pub change: &'a EncodedForward,
+    pub body: Option<&'a Body>,
+    pub deadline_ms: u32,
 }
 
 /// How long a request waits for another, and in which steps.
@@ -151,24 +158,18 @@ struct Handover {
 async fn call_first(
     refresh: Refresh,
     family: Option<String>,
-    forward: &Forward<'_>,
-    body: Option<&Body>,
+    call: AuthCall<'_>,
     context: &RequestContext,
 ) -> Result<Response, Refusal> {
-    let deadline_ms = forward.deadline_ms;
-    let forward = Forward { deadline_ms: LATE_MS_MAX.max(deadline_ms), personal: true, ..*forward };
-    let Some(buffered) = BufferedForward::new(&context.port, &forward, body) else {
-        if family.is_some() {
-            store::write(&[refresh.release()], context).await;
-        }
-        return Err(Outage::AuthUnreachable.into());
-    };
+    let AuthCall { change, body, deadline_ms } = call;
+    let late_ms = LATE_MS_MAX.max(deadline_ms);
+    let buffered = BufferedForward::new(&context.port, change, body, late_ms);
     let slot: Rc<RefCell<Option<Handover>>> = Rc::default();
     let notify = Notify::new();
     let (their_slot, their_notify) = (Rc::clone(&slot), notify.clone());
     context.spawn(move |context| async move {
         let mut lease = RefreshLease { refresh, family, held: true, context };
-        let settled = lease.call(&buffered, deadline_ms).await;
+        let settled = lease.call(buffered, deadline_ms).await;
         let circuit_open = lease.context.circuit_open.get();
         their_slot.replace(Some(Handover { response: settled.response, circuit_open }));
         their_notify.notify();

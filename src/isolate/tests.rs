@@ -48,11 +48,11 @@ enum Next {
 }
 
 fn next(step: &str) -> Next {
-    let url = step.lines().nth(1).unwrap_or_default();
+    let line = |at| step.lines().nth(at).unwrap_or_default();
     match step.get(..1) {
-        Some("A") if url.starts_with("https://store.example/") => Next::Store,
-        Some("A") if url == "https://issuer.example/introspect" => Next::Provider,
-        Some("F") if url.starts_with("https://upstream.example/") => Next::Upstream,
+        Some("A") if line(1).starts_with("https://store.example/") => Next::Store,
+        Some("A") if line(1) == "https://issuer.example/introspect" => Next::Provider,
+        Some("F") if line(2).starts_with("https://upstream.example/") => Next::Upstream,
         Some("R") => Next::End(step.lines().next().unwrap()[1..].parse().ok()),
         Some("D") | None => Next::End(None),
         _ => panic!("{step}"),

@@ -9,6 +9,7 @@ import {
 /**
  * @typedef {import('./protocol.js').FetchText} FetchText
  * @typedef {import('./protocol.js').Forward} Forward
+ * @typedef {import('./protocol.js').ForwardAgain} ForwardAgain
  * @typedef {import('./protocol.js').Resume} Resume
  * @typedef {import('./worker.js').RequestTask} RequestTask
  */
@@ -57,31 +58,58 @@ export function fetchText(task, step, textHeaders) {
 }
 
 /** Returns the announced length of a body, if it is that of the body as it is read. */
-function announcedBytes(/** @type {Headers} */ headers) {
+export function announcedBytes(/** @type {Headers} */ headers) {
   const length = headers.get('content-length');
   const coded = headers.has('content-encoding') || headers.has('transfer-encoding');
   return length === null || coded ? Infinity : Number(length);
 }
 
 /**
- * Forwards the task's request, with the body that was read, or else as a stream. The deadline ends
- * with the head of the response, because streams and WebSockets may last.
+ * Forwards the task's request, with the body that was read, or else as a stream. The task has the
+ * request no longer.
  * @param {RequestTask} task
  * @param {Forward} step
  * @returns {Promise<Resume>}
  */
 export function forward(task, step) {
   return task.withDeadline(step.deadlineMs, async (isLate) => {
-    const outbound = outboundRequest(/** @type {Request} */ (task.request), task.body, step);
-    const response = await fetch(outbound);
-    const { status } = response;
-    if (isLate()) {
-      response.body?.cancel().catch(() => {});
-      return failed(TIMEOUT);
-    }
-    task.response = response;
-    return responded(status, status < 500 ? '' : (response.headers.get('content-type') ?? ''));
+    const outbound = outboundRequest(task.takeRequest(), task.body, step);
+    task.body = undefined;
+    // The platform holds it as well, until the response comes.
+    if (!outbound.body) task.outbound = outbound;
+    return send(task, outbound, isLate);
   });
+}
+
+/**
+ * Sends once more what the task has forwarded already.
+ * @param {RequestTask} task
+ * @param {ForwardAgain} step
+ * @returns {Promise<Resume>}
+ */
+export function forwardAgain(task, step) {
+  return task.withDeadline(step.deadlineMs, async (isLate) => {
+    return send(task, /** @type {Request} */ (task.outbound), isLate);
+  });
+}
+
+/**
+ * Sends a request. The deadline ends with the head of the response, because streams and WebSockets
+ * may last.
+ * @param {RequestTask} task
+ * @param {Request} outbound
+ * @param {() => boolean} isLate
+ * @returns {Promise<Resume>}
+ */
+async function send(task, outbound, isLate) {
+  const response = await fetch(outbound);
+  const { status } = response;
+  if (isLate()) {
+    response.body?.cancel().catch(() => {});
+    return failed(TIMEOUT);
+  }
+  task.response = response;
+  return responded(status, status < 500 ? '' : (response.headers.get('content-type') ?? ''));
 }
 
 /**

@@ -11,12 +11,15 @@
  *
  * How the task's request changes on its way. `set` has names and values in turn.
  * @typedef {{
- *   kind: 'forward', personal: boolean, url: string, deadlineMs: number, remove: string[],
+ *   kind: 'forward', deadlineMs: number, personal: boolean, url: string, remove: string[],
  *   set: string[],
  * }} Forward
  *
- * The wait for the task's promise.
- * @typedef {{ kind: 'settle' }} Settle
+ * The same once more, for a request without a body.
+ * @typedef {{ kind: 'forwardAgain', deadlineMs: number }} ForwardAgain
+ *
+ * The wait for the task's promise, which takes no longer than this unless the client has left.
+ * @typedef {{ kind: 'settle', withinMs: number }} Settle
  *
  * A response of the edge's own. `fields` has names and values in turn.
  * @typedef {{ kind: 'respond', status: number, fields: string[], body: string }} Respond
@@ -30,7 +33,7 @@
  * A fault of the edge, answered with 500.
  * @typedef {{ kind: 'failed', event: string }} Failed
  *
- * @typedef {FetchText | Forward | Settle} Step
+ * @typedef {FetchText | Forward | ForwardAgain | Settle} Step
  * @typedef {Respond | Decorate | Pass | Failed} End
  *
  * The result of a step: the status of a response or one of the codes below, and a text.
@@ -102,7 +105,8 @@ export function decodeStep(text) {
   switch (text[0]) {
     case 'A': return decodeFetchText(text);
     case 'F': return decodeForward(text);
-    case 'S': return { kind: 'settle' };
+    case 'G': return { kind: 'forwardAgain', deadlineMs: Number(text.slice(1)) };
+    case 'S': return { kind: 'settle', withinMs: Number(text.slice(1)) };
     case 'R': return decodeRespond(text);
     case 'D': {
       const [ownsCors, ...fields] = text.slice(1).split('\n');
@@ -127,10 +131,10 @@ function decodeFetchText(/** @type {string} */ text) {
 /** @returns {Forward} */
 export function decodeForward(/** @type {string} */ text) {
   const lines = text.slice(1).split('\n');
-  const [personal, url, deadlineMs, removed] = lines;
+  const [deadlineMs, personal, url, removed] = lines;
   const set = 4 + Number(removed);
   return {
-    kind: 'forward', personal: personal === '1', url, deadlineMs: Number(deadlineMs),
+    kind: 'forward', deadlineMs: Number(deadlineMs), personal: personal === '1', url,
     remove: lines.slice(4, set), set: lines.slice(set),
   };
 }

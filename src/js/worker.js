@@ -5,8 +5,11 @@
 
 import { env } from 'cloudflare:workers';
 import module from './index_bg.wasm';
-import { __wbg_reset_state as reset, begin, forget, initSync, resume } from './portcullis_edge.js';
-import { TextHeaders, decorate, fetchText, forward, respond } from './http.js';
+import {
+  __wbg_reset_state as reset, begin, clientLeft, forget, initSync, resume,
+} from './portcullis_edge.js';
+import { TextHeaders, decorate, fetchText, forward, forwardAgain, respond } from './http.js';
+import { openStream } from './streams.js';
 import {
   PlatformFailure, REJECTED, SETTLED, START, TIMEOUT, UNREACHABLE, decodeStep, encodeRequest, failed,
 } from './protocol.js';
@@ -21,11 +24,12 @@ import {
 /** The state of the Worker that outlives a request. */
 class Edge {
   /**
-   * The tasks that have not ended, by the number that Wasm knows; the oldest first.
+   * The tasks that have not ended, by the number that Wasm knows.
    * @type {Map<number, RequestTask>}
    */
   tasks = new Map();
   lastId = 0;
+  sweptMs = 0;
   /** Counts the instances of Wasm. A panic ends one, and the next one begins. */
   instance = 0;
   /**
@@ -57,12 +61,15 @@ class Edge {
   }
 
   /**
-   * Forgets tasks whose client has left. The platform does not resume those, and does not say so.
+   * Forgets the tasks that have waited longer than their step takes, once a second. The platform
+   * does not resume a task whose client has left, and does not always say so.
    */
-  forgetOldest() {
+  forgetStale() {
+    const now = Date.now();
+    if (now < this.sweptMs + SWEEP_MS) return;
+    this.sweptMs = now;
     for (const task of this.tasks.values()) {
-      if (Date.now() - task.begunMs < TASK_MS_MAX) return;
-      task.forget();
+      if (now > task.staleMs) task.leave();
     }
   }
 }
@@ -71,10 +78,16 @@ class Edge {
 export class RequestTask {
   /** @type {Uint8Array | undefined} */
   body = undefined;
+  /**
+   * The request as it was forwarded, if it can be sent again.
+   * @type {Request | undefined}
+   */
+  outbound = undefined;
   /** @type {Response | undefined} */
   response = undefined;
   /** @type {Promise<unknown> | undefined} */
   promise = undefined;
+  left = false;
   /** @type {unknown} */
   value = undefined;
   onTimeout = () => {};
@@ -92,7 +105,7 @@ export class RequestTask {
     this.request = request;
     this.context = context;
     this.requestId = requestId;
-    this.begunMs = Date.now();
+    this.staleMs = Date.now() + START_MS_MAX;
   }
 
   /**
@@ -103,7 +116,18 @@ export class RequestTask {
     edge.colo ||= /** @type {string | undefined} */ (request.cf?.colo) ?? '';
     const text = encodeRequest(Date.now(), this.requestId, edge.colo, request);
     const step = this.callWasm(() => begin(this.id, text));
-    return isEnd(step) ? this.end(step) : this.run(step);
+    if (isEnd(step)) return this.end(step);
+    // It tells of a connection that was reset, and only before there is a response.
+    request.signal.onabort = () => this.leave();
+    return this.run(step);
+  }
+
+  /** Returns the request, which the task keeps no longer: its headers may be large. */
+  takeRequest() {
+    const { request } = this;
+    this.request = undefined;
+    if (!request) throw new Error('the request was forwarded already');
+    return request;
   }
 
   /**
@@ -116,6 +140,7 @@ export class RequestTask {
     try {
       while (!isEnd(step)) {
         const [status, text] = await this.take(step);
+        if (this.left) return new Response(null, { status: 499 });
         step = this.callWasm(() => resume(this.id, status, text));
       }
       return this.end(step);
@@ -131,9 +156,12 @@ export class RequestTask {
    * @returns {Promise<Resume>}
    */
   take(step) {
+    const ms = step.kind === 'settle' ? step.withinMs : step.deadlineMs;
+    this.staleMs = Date.now() + ms + STALE_MARGIN_MS;
     switch (step.kind) {
       case 'fetchText': return fetchText(this, step, edge.textHeaders);
       case 'forward': return forward(this, step);
+      case 'forwardAgain': return forwardAgain(this, step);
       case 'settle': return this.settle();
       default: return never(step);
     }
@@ -193,6 +221,14 @@ export class RequestTask {
     }
   }
 
+  /** Forgets the task, because its client has left. */
+  leave() {
+    // What it waits for may come all the same.
+    this.left = true;
+    if (!edge.tasks.delete(this.id) || this.instance !== edge.instance) return;
+    clientLeft(this.id, this.requestId);
+  }
+
   forget() {
     edge.tasks.delete(this.id);
     if (this.instance === edge.instance) forget(this.id);
@@ -239,15 +275,21 @@ function isOverCallLimit(/** @type {any} */ error) {
   return /too many subrequests/i.test(String(error?.message));
 }
 
-/** Longer than any task may take. */
-const TASK_MS_MAX = 600_000;
+/** How often stale tasks are looked for. */
+const SWEEP_MS = 1000;
+/** Longer than a background task takes to begin. */
+const START_MS_MAX = 60_000;
+/** More than a step's own timer is late. */
+const STALE_MARGIN_MS = 5000;
+
+const STEPS = new Set(['fetchText', 'forward', 'forwardAgain', 'settle']);
 
 const edge = new Edge();
 initSync({ module });
 
 /** @returns {step is End} */
 function isEnd(/** @type {Step | End} */ step) {
-  return step.kind !== 'settle' && step.kind !== 'fetchText' && step.kind !== 'forward';
+  return !STEPS.has(step.kind);
 }
 
 /** Fails to compile if a `switch` leaves a variant out. @returns {never} */
@@ -322,6 +364,11 @@ export function requestOf(/** @type {number} */ id) {
   return edge.task(id).request;
 }
 
+/** Returns the request of a task, which keeps it no longer. */
+export function takeRequest(/** @type {number} */ id) {
+  return edge.task(id).takeRequest();
+}
+
 /**
  * Sets the body that the task forwards.
  * @param {number} id
@@ -329,6 +376,14 @@ export function requestOf(/** @type {number} */ id) {
  */
 export function setBody(id, body) {
   edge.task(id).body = body;
+}
+
+/** Makes the task's response one whose stream or WebSocket can be ended, if it has one. */
+export function watchResponse(/** @type {number} */ id) {
+  const task = edge.task(id);
+  const stream = task.response && openStream(task.response);
+  if (stream) task.response = stream.response;
+  return stream;
 }
 
 /**
@@ -343,7 +398,7 @@ export function setResponse(id, response) {
 /** @type {ExportedHandler} */
 const handler = {
   fetch(request, _, context) {
-    edge.forgetOldest();
+    edge.forgetStale();
     return new RequestTask(request, context, crypto.randomUUID()).respond(request);
   },
 };

@@ -2,9 +2,12 @@
 //! batches of counters to the store, from which the auth service serves them to Prometheus.
 
 use crate::context::RequestContext;
+use crate::isolate::Isolate;
+use crate::platform::log::{Level, Line};
 use crate::platform::protocol::DataPoint;
 use crate::store;
 use crate::trace::{Enforcement, VerdictSource};
+use portcullis_core::LogPolicy;
 use redis_rest::Command;
 
 /// How a request ended.
@@ -67,6 +70,19 @@ pub fn record(ending: &Ending<'_>, context: &RequestContext) {
         counters.observe("upstream", &format!("route=\"{route}\""), upstream_ms);
     }
     send_batch_if_due(context);
+}
+
+/// Counts and logs a request whose client left before the response.
+pub fn record_client_left(request_id: &str, isolate: &Isolate) {
+    let Some(policy) = isolate.config.policy else {
+        return;
+    };
+    if policy.observability.metrics_seconds > 0 {
+        isolate.counters.add("clients_left_total{}".to_owned(), 1);
+    }
+    if policy.observability.log == LogPolicy::All {
+        Line::new(Level::Info, "client_left").text("request_id", request_id).write();
+    }
 }
 
 /// Sends what was counted, after the response. What the store does not take is sent with the next

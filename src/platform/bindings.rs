@@ -26,9 +26,17 @@ extern "C" {
     #[wasm_bindgen(js_name = requestOf)]
     pub fn request_of(task: u32) -> web_sys::Request;
 
+    /// Returns the request of the task, which keeps it no longer.
+    #[wasm_bindgen(js_name = takeRequest)]
+    pub fn take_request(task: u32) -> web_sys::Request;
+
     /// Sets the body that the task forwards.
     #[wasm_bindgen(js_name = setBody)]
     pub fn set_body(task: u32, body: &JsValue);
+
+    /// Makes the task's response one whose stream or WebSocket can be ended, if it has one.
+    #[wasm_bindgen(js_name = watchResponse)]
+    pub fn watch_response(task: u32) -> Option<JsValue>;
 
     /// Sets the response that the task ends with.
     #[wasm_bindgen(js_name = setResponse)]
@@ -56,6 +64,17 @@ extern "C" {
     /// Makes a response of its encoded parts.
     #[wasm_bindgen(js_name = responseOf, catch)]
     pub fn response_of(end: &str) -> Result<web_sys::Response, JsValue>;
+}
+
+#[wasm_bindgen(raw_module = "./streams.js")]
+extern "C" {
+    /// Settles with whether a stream has ended, after `ms` or once it has.
+    #[wasm_bindgen(js_name = streamEnded)]
+    pub fn stream_ended(stream: &JsValue, ms: u32) -> Promise;
+
+    /// Ends a stream before its time.
+    #[wasm_bindgen(js_name = endStream)]
+    pub fn end_stream(stream: &JsValue, reason: &str);
 }
 
 #[wasm_bindgen(raw_module = "./crypto.js")]

@@ -8,7 +8,7 @@ use wasm_bindgen::JsValue;
 
 /// Waits, while other requests of the isolate go on.
 pub async fn sleep(port: &TaskPort, ms: u32) {
-    let _ = port.settle(&bindings::sleep(ms)).await;
+    let _ = port.settle(&bindings::sleep(ms), ms).await;
 }
 
 /// Lets one task wait for another.
@@ -28,6 +28,6 @@ impl Notify {
 
     /// Waits until the notification is given, for at most `ms`.
     pub async fn wait(&self, port: &TaskPort, ms: u32) {
-        let _ = port.settle(&bindings::notified(&self.0, ms)).await;
+        let _ = port.settle(&bindings::notified(&self.0, ms), ms).await;
     }
 }

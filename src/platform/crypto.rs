@@ -1,7 +1,7 @@
 //! WebCrypto: keys, signatures and random bytes.
 
 use super::bindings;
-use super::executor::TaskPort;
+use super::executor::{PLATFORM_MS_MAX, TaskPort};
 use wasm_bindgen::JsValue;
 
 /// A key that the platform imported. The key itself stays in JavaScript.
@@ -27,12 +27,14 @@ impl CryptoKey {
             KeyUsage::Sign => "sign",
             KeyUsage::Verify => "verify",
         };
-        port.settle(&bindings::import_key(algorithm, jwk, usage)).await.ok().map(Self)
+        let promise = bindings::import_key(algorithm, jwk, usage);
+        port.settle(&promise, PLATFORM_MS_MAX).await.ok().map(Self)
     }
 
     /// Signs `input`. Returns `None` if the key can't sign.
     pub async fn sign(&self, port: &TaskPort, algorithm: &str, input: &str) -> Option<Vec<u8>> {
-        let signature = port.settle(&bindings::sign(algorithm, &self.0, input.as_bytes())).await;
+        let promise = bindings::sign(algorithm, &self.0, input.as_bytes());
+        let signature = port.settle(&promise, PLATFORM_MS_MAX).await;
         Some(js_sys::Uint8Array::new(&signature.ok()?).to_vec())
     }
 
@@ -45,7 +47,7 @@ impl CryptoKey {
         input: &str,
     ) -> bool {
         let promise = bindings::verify(algorithm, &self.0, signature, input.as_bytes());
-        let verdict = port.settle(&promise).await;
+        let verdict = port.settle(&promise, PLATFORM_MS_MAX).await;
         verdict.ok().and_then(|value| value.as_bool()).unwrap_or(false)
     }
 }

@@ -1,7 +1,7 @@
 //! The variables and bindings of the Worker.
 
 use super::bindings;
-use super::executor::TaskPort;
+use super::executor::{PLATFORM_MS_MAX, TaskPort};
 use super::protocol::DataPoint;
 use wasm_bindgen::JsValue;
 
@@ -43,7 +43,7 @@ pub struct RateLimiter(JsValue);
 impl RateLimiter {
     /// Returns whether one more call is admitted; `None` if the limiter does not say in time.
     pub async fn admits(&self, port: &TaskPort, key: &str) -> Option<bool> {
-        port.settle(&bindings::limit(&self.0, key)).await.ok()?.as_bool()
+        port.settle(&bindings::limit(&self.0, key), PLATFORM_MS_MAX).await.ok()?.as_bool()
     }
 }
 

@@ -7,7 +7,7 @@ use super::bindings;
 use super::log::{Level, Line};
 use super::protocol::{End, PlatformError, Resume, Step, TaskFailure, TextResponse, UnknownWord};
 use js_sys::Promise;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -19,6 +19,21 @@ use wasm_bindgen::JsValue;
 #[derive(Default)]
 pub struct Executor {
     tasks: RefCell<HashMap<u32, Task>>,
+    load: Rc<Load>,
+}
+
+/// What the open requests of an isolate hold together. Background tasks are not counted: each ends
+/// with an open request, or soon after.
+#[derive(Default)]
+pub struct Load {
+    requests: Cell<usize>,
+    bytes: Cell<usize>,
+}
+
+/// The share of one request in the load, until it is dropped.
+struct Share {
+    load: Rc<Load>,
+    bytes: Cell<usize>,
 }
 
 struct Task {
@@ -34,6 +49,8 @@ enum Work {
 /// The connection of one task to JavaScript. Each call of the platform takes it.
 pub struct TaskPort {
     id: u32,
+    /// `None` for a background task.
+    share: Option<Share>,
     /// The encoded step that the task waits for.
     step: RefCell<Option<String>>,
     /// The result of that step.
@@ -42,12 +59,14 @@ pub struct TaskPort {
 
 impl Executor {
     /// Begins the task of a request. Returns its first step or its end, encoded.
+    /// `head_bytes` is the size of the request's head.
     pub fn begin<F: Future<Output = End> + 'static>(
         &self,
         id: u32,
+        head_bytes: usize,
         work: impl FnOnce(Rc<TaskPort>) -> F,
     ) -> String {
-        let port = TaskPort::new(id);
+        let port = TaskPort::new(id, Some(Share::new(&self.load, head_bytes)));
         self.run(Task { port: Rc::clone(&port), work: Work::Request(Box::pin(work(port))) })
     }
 
@@ -64,6 +83,11 @@ impl Executor {
         self.run(task)
     }
 
+    /// Returns what the open requests hold, those whose client has left unnoticed included.
+    pub fn load(&self) -> &Load {
+        &self.load
+    }
+
     /// Drops a task that is never resumed.
     pub fn forget(&self, id: u32) {
         let task = self.tasks.borrow_mut().remove(&id);
@@ -76,7 +100,7 @@ impl Executor {
         parent: &TaskPort,
         work: impl FnOnce(Rc<TaskPort>) -> F,
     ) {
-        let port = TaskPort::new(self.adopt(parent));
+        let port = TaskPort::new(self.adopt(parent), None);
         let work = Work::Background(Box::pin(work(Rc::clone(&port))));
         self.tasks.borrow_mut().insert(port.id, Task { port, work });
     }
@@ -112,9 +136,47 @@ impl Executor {
     }
 }
 
+impl Load {
+    /// Returns whether there are more requests than `requests_max`, or whether they hold more bytes
+    /// than `bytes_max`.
+    pub fn exceeds(&self, requests_max: u32, bytes_max: u32) -> bool {
+        let above =
+            |now: &Cell<usize>, most: u32| u32::try_from(now.get()).unwrap_or(u32::MAX) > most;
+        above(&self.requests, requests_max) || above(&self.bytes, bytes_max)
+    }
+}
+
+impl Share {
+    fn new(load: &Rc<Load>, bytes: usize) -> Self {
+        load.requests.set(load.requests.get() + 1);
+        let share = Self { load: Rc::clone(load), bytes: Cell::new(0) };
+        share.add(bytes);
+        share
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_add(bytes));
+        self.load.bytes.set(self.load.bytes.get().saturating_add(bytes));
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.load.requests.set(self.load.requests.get().saturating_sub(1));
+        self.load.bytes.set(self.load.bytes.get().saturating_sub(self.bytes.get()));
+    }
+}
+
 impl TaskPort {
-    fn new(id: u32) -> Rc<Self> {
-        Rc::new(Self { id, step: RefCell::default(), resume: RefCell::default() })
+    fn new(id: u32, share: Option<Share>) -> Rc<Self> {
+        Rc::new(Self { id, share, step: RefCell::default(), resume: RefCell::default() })
+    }
+
+    /// Counts bytes that the task holds until it ends, for example of a body.
+    pub fn hold(&self, bytes: usize) {
+        if let Some(share) = &self.share {
+            share.add(bytes);
+        }
     }
 
     /// The task's number.
@@ -130,10 +192,14 @@ impl TaskPort {
         }
     }
 
-    /// Awaits a promise.
-    pub async fn settle(&self, promise: &Promise) -> Result<JsValue, PlatformError> {
+    /// Awaits a promise, which settles within `within_ms` if its client stays.
+    pub async fn settle(
+        &self,
+        promise: &Promise,
+        within_ms: u32,
+    ) -> Result<JsValue, PlatformError> {
         bindings::set_promise(self.id, promise);
-        match self.call(Step::Settle).await? {
+        match self.call(Step::Settle { within_ms }).await? {
             Resume::Settled => Ok(bindings::take_value(self.id)),
             _ => Err(PlatformError::Protocol),
         }
@@ -141,7 +207,7 @@ impl TaskPort {
 
     async fn call(&self, step: Step<'_>) -> Result<Resume, PlatformError> {
         let Ok(step) = step.encode() else {
-            protocol_error(self.id, "line break in a field", "");
+            line_break(self);
             return Err(PlatformError::Protocol);
         };
         let mut step = Some(step);
@@ -157,6 +223,14 @@ impl TaskPort {
             resume => Ok(resume),
         }
     }
+}
+
+/// Longer than anything takes that the platform does by itself.
+pub const PLATFORM_MS_MAX: u32 = 10_000;
+
+/// Logs that a field of a step contains a line break.
+pub fn line_break(port: &TaskPort) {
+    protocol_error(port.id, "line break in a field", "");
 }
 
 /// Logs that one side does not follow the wire format.

@@ -2,7 +2,9 @@
 
 use super::bindings;
 use super::executor::TaskPort;
-use super::protocol::{Forward, PlatformError, Step, TextRequest, TextResponse, encode_response};
+use super::protocol::{
+    EncodedForward, PlatformError, Step, TextRequest, TextResponse, encode_response,
+};
 use js_sys::Promise;
 use wasm_bindgen::{JsCast as _, JsValue};
 
@@ -30,13 +32,22 @@ impl Body {
         bytes_max: u32,
     ) -> Result<Option<Self>, PlatformError> {
         let request = bindings::request_of(port.id());
-        let body = port.settle(&bindings::read_body(&request, deadline_ms, bytes_max)).await?;
-        Ok(Some(Self(body)).filter(|body| !body.0.is_undefined()))
+        let promise = bindings::read_body(&request, deadline_ms, bytes_max);
+        let body = Self(port.settle(&promise, deadline_ms).await?);
+        if body.0.is_undefined() {
+            return Ok(None);
+        }
+        port.hold(body.bytes().length() as usize);
+        Ok(Some(body))
     }
 
     /// Returns the body as text; empty if it is not UTF-8.
     pub fn text(&self) -> String {
-        String::from_utf8(js_sys::Uint8Array::new(&self.0).to_vec()).unwrap_or_default()
+        String::from_utf8(self.bytes().to_vec()).unwrap_or_default()
+    }
+
+    fn bytes(&self) -> js_sys::Uint8Array {
+        js_sys::Uint8Array::new(&self.0)
     }
 }
 
@@ -69,19 +80,51 @@ impl Response {
     }
 }
 
-impl Forward<'_> {
+impl EncodedForward {
     /// Forwards the task's request, with `body` or else as a stream. Returns with the head of the
-    /// response.
+    /// response. From then on JavaScript has the request no more.
     pub async fn send(
         &self,
         port: &TaskPort,
         body: Option<&Body>,
+        deadline_ms: u32,
     ) -> Result<Response, PlatformError> {
         if let Some(body) = body {
             bindings::set_body(port.id(), &body.0);
         }
-        let TextResponse { status, text } = port.fetch(Step::Forward(self)).await?;
-        Ok(Response { status, media_type: text, value: None })
+        forwarded(port, Step::Forward { change: self, deadline_ms }).await
+    }
+}
+
+/// Sends once more what the task has forwarded already, if that has no body.
+pub async fn send_again(port: &TaskPort, deadline_ms: u32) -> Result<Response, PlatformError> {
+    forwarded(port, Step::ForwardAgain { deadline_ms }).await
+}
+
+async fn forwarded(port: &TaskPort, step: Step<'_>) -> Result<Response, PlatformError> {
+    let TextResponse { status, text } = port.fetch(step).await?;
+    Ok(Response { status, media_type: text, value: None })
+}
+
+/// The stream or WebSocket of a forwarded response, which can be ended.
+pub struct Stream(JsValue);
+
+impl Stream {
+    /// Takes hold of the stream or WebSocket of the task's response. Returns `None` if that has
+    /// neither.
+    pub fn open(port: &TaskPort) -> Option<Self> {
+        bindings::watch_response(port.id()).map(Self)
+    }
+
+    /// Waits for at most `ms`. Returns whether the stream has ended.
+    pub async fn has_ended_within(&self, port: &TaskPort, ms: u32) -> bool {
+        let ended = port.settle(&bindings::stream_ended(&self.0, ms), ms).await;
+        ended.ok().and_then(|ended| ended.as_bool()).unwrap_or(true)
+    }
+
+    /// Ends the stream. A WebSocket's close frame states the reason.
+    pub fn end(&self, reason: &str) {
+        bindings::end_stream(&self.0, reason);
     }
 }
 
@@ -91,19 +134,26 @@ pub struct BufferedForward {
     request: web_sys::Request,
     step: String,
     body: Option<Body>,
+    deadline_ms: u32,
 }
 
 impl BufferedForward {
-    /// Prepares to forward the task's request. Returns `None` if a header contains a line break.
-    pub fn new(port: &TaskPort, forward: &Forward<'_>, body: Option<&Body>) -> Option<Self> {
-        let step = forward.encode().ok()?;
-        Some(Self { request: bindings::request_of(port.id()), step, body: body.cloned() })
+    /// Takes the task's request, to forward it within `deadline_ms`.
+    pub fn new(
+        port: &TaskPort,
+        change: &EncodedForward,
+        body: Option<&Body>,
+        deadline_ms: u32,
+    ) -> Self {
+        let (request, step) = (bindings::take_request(port.id()), change.step(deadline_ms));
+        Self { request, step, body: body.cloned(), deadline_ms }
     }
 
     /// Sends the request.
-    pub fn send(&self, bytes_max: u32) -> PendingResponse {
+    pub fn send(self, bytes_max: u32) -> PendingResponse {
         let body = self.body.as_ref().map(|body| &body.0);
-        PendingResponse(bindings::forward_buffered(&self.request, &self.step, body, bytes_max))
+        let promise = bindings::forward_buffered(&self.request, &self.step, body, bytes_max);
+        PendingResponse { promise, deadline_ms: self.deadline_ms }
     }
 }
 
@@ -116,7 +166,10 @@ pub enum BufferedResponse {
 }
 
 /// A response to a [`BufferedForward`] that may come later than a client waits.
-pub struct PendingResponse(Promise);
+pub struct PendingResponse {
+    promise: Promise,
+    deadline_ms: u32,
+}
 
 impl PendingResponse {
     /// Waits for at most `ms`. Returns `None` if the response has not come by then.
@@ -125,7 +178,7 @@ impl PendingResponse {
         port: &TaskPort,
         ms: u32,
     ) -> Option<Result<BufferedResponse, PlatformError>> {
-        match port.settle(&bindings::sooner(&self.0, ms)).await {
+        match port.settle(&bindings::sooner(&self.promise, ms), ms).await {
             Ok(value) if value.is_undefined() => None,
             Ok(value) => Some(Ok(BufferedResponse::of(value))),
             Err(error) => Some(Err(error)),
@@ -134,7 +187,7 @@ impl PendingResponse {
 
     /// Waits for the response.
     pub async fn end(self, port: &TaskPort) -> Result<BufferedResponse, PlatformError> {
-        port.settle(&self.0).await.map(BufferedResponse::of)
+        port.settle(&self.promise, self.deadline_ms).await.map(BufferedResponse::of)
     }
 }
 

@@ -13,9 +13,12 @@ pub enum Step<'a> {
     /// The status and text of a response.
     FetchText(&'a TextRequest<'a>),
     /// The response of the request's upstream, whose body stays in JavaScript.
-    Forward(&'a Forward<'a>),
-    /// The value of the promise that JavaScript holds for the task.
-    Settle,
+    Forward { change: &'a EncodedForward, deadline_ms: u32 },
+    /// The same once more, for a request without a body that met no response.
+    ForwardAgain { deadline_ms: u32 },
+    /// The value of the promise that JavaScript holds for the task. A task that has waited longer
+    /// than `within_ms` has lost its client, and is forgotten.
+    Settle { within_ms: u32 },
 }
 
 /// A request for text, under a deadline and a bound. Redirects are not followed.
@@ -50,10 +53,12 @@ pub struct Forward<'a> {
     pub remove: &'a [&'a str],
     /// The headers to set.
     pub set: &'a [(&'a str, String)],
-    pub deadline_ms: u32,
     /// Whether the response is for its sender alone, so that no cache may have it.
     pub personal: bool,
 }
+
+/// An encoded [`Forward`]. It borrows nothing of the request, whose head may be large.
+pub struct EncodedForward(String);
 
 /// The names and values of header fields. JavaScript sets a name with `?` only if it is missing,
 /// and deletes a name with `-`.
@@ -149,8 +154,9 @@ impl Step<'_> {
     pub fn encode(&self) -> Result<String, LineBreakInField> {
         match self {
             Self::FetchText(request) => request.encode(),
-            Self::Forward(forward) => forward.encode(),
-            Self::Settle => Ok("S".to_owned()),
+            Self::Forward { change, deadline_ms } => Ok(change.step(*deadline_ms)),
+            Self::ForwardAgain { deadline_ms } => Ok(format!("G{deadline_ms}")),
+            Self::Settle { within_ms } => Ok(format!("S{within_ms}")),
         }
     }
 }
@@ -177,15 +183,22 @@ impl ContentType {
 }
 
 impl Forward<'_> {
-    /// Encodes the change, as [`Step::Forward`] does.
-    pub fn encode(&self) -> Result<String, LineBreakInField> {
-        let mut lines = Lines::new('F');
+    /// Encodes the change. Fails if a field contains a line break.
+    pub fn encode(&self) -> Result<EncodedForward, LineBreakInField> {
+        let mut lines = Lines::default();
         lines.field(if self.personal { "1" } else { "" }).field(self.url);
-        lines.number(self.deadline_ms).number(self.remove.len());
+        lines.number(self.remove.len());
         for name in self.remove {
             lines.field(name);
         }
-        lines.fields(self.set).end()
+        lines.fields(self.set).end().map(EncodedForward)
+    }
+}
+
+impl EncodedForward {
+    /// Returns the step that forwards the request so changed, as [`Step::Forward`] does.
+    pub fn step(&self, deadline_ms: u32) -> String {
+        format!("F{deadline_ms}\n{}", self.0)
     }
 }
 
@@ -241,6 +254,20 @@ impl<'a> IncomingRequest<'a> {
         }
         Some(Self { now_ms, request_id, colo, head: RequestHead::new(method, url, headers) })
     }
+
+    /// Encodes what a forwarded request still needs of itself: all but its query and the headers
+    /// that are for the upstream.
+    pub fn encode_rest(&self) -> String {
+        let Self { now_ms, request_id, colo, head } = self;
+        let (method, scheme, host, path) = (head.method(), head.scheme(), head.host(), head.path());
+        let mut text = format!("{now_ms}\n{request_id}\n{colo}\n{method}\n{scheme}://{host}{path}");
+        for name in KEPT_HEADERS {
+            if let Some(value) = head.header(name).filter(|value| value.len() <= KEPT_BYTES_MAX) {
+                let _ = write!(text, "\n{name}\n{value}");
+            }
+        }
+        text
+    }
 }
 
 impl Resume {
@@ -282,16 +309,26 @@ impl DataPoint<'_> {
     }
 }
 
-/// Writes a tag, then fields, a line each.
+/// The headers that responses and the log depend on.
+const KEPT_HEADERS: [&str; 3] = ["origin", "cf-connecting-ip", "x-forwarded-for"];
+const KEPT_BYTES_MAX: usize = 1024;
+
+/// Writes fields, a line each. A tag may come before the first.
 struct Lines {
     text: String,
     first: bool,
     line_break: bool,
 }
 
+impl Default for Lines {
+    fn default() -> Self {
+        Self { text: String::new(), first: true, line_break: false }
+    }
+}
+
 impl Lines {
     fn new(tag: char) -> Self {
-        Self { text: tag.to_string(), first: true, line_break: false }
+        Self { text: tag.to_string(), ..Self::default() }
     }
 
     fn field(&mut self, field: &str) -> &mut Self {

@@ -13,5 +13,5 @@ pub async fn exchange(
     bytes_max: u32,
 ) -> Result<String, PlatformError> {
     let promise = bindings::exchange(&address.host, address.tls, batch, deadline_ms, bytes_max);
-    port.settle(&promise).await?.as_string().ok_or(PlatformError::Protocol)
+    port.settle(&promise, deadline_ms).await?.as_string().ok_or(PlatformError::Protocol)
 }

@@ -38,7 +38,7 @@ fn problem_type(refusal: Refusal) -> &'static str {
         Refusal::Denied(Denial::TooManyInvalidTokens { .. }) => {
             "https://iana.org/assignments/http-problem-types#abnormal-usage-detected"
         }
-        Refusal::Out(Outage::IntrospectionBusy) => {
+        Refusal::Out(Outage::IntrospectionBusy | Outage::Overloaded) => {
             "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
         }
         Refusal::Denied(_) | Refusal::Misconfigured | Refusal::Out(_) => "about:blank",
@@ -99,6 +99,7 @@ pub fn status_and_challenge(refusal: Refusal) -> (u16, &'static str, Challenge) 
             | Outage::KeysUnavailable
             | Outage::AuthTimeout
             | Outage::AuthUnreachable
+            | Outage::Overloaded
             | Outage::RefreshPending
             | Outage::StoreBadResponse
             | Outage::StoreTimeout

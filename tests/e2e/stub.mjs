@@ -30,6 +30,10 @@ export function __wbg_reset_state() {
 
 export function forget() {}
 
+export function clientLeft(id) {
+  stuck.delete(id);
+}
+
 export function begin(id, request) {
   const url = new URL(request.split('\n')[4]);
   const target = url.searchParams.get('url');
@@ -44,8 +48,8 @@ export function begin(id, request) {
       setPromise(id, new Promise((resolve, reject) => setTimeout(url.search ? reject : resolve, 2000, 'settled')));
       return step('settle');
     case '/ask': return step('fetchText', { 1: target, 5: '3000', 6: '1000' });
-    case '/forward': return ['F1', target, '3000', '1', 'x-secret', 'x-said', 'yes'].join('\n');
-    case '/forward-badly': return step('forward', { 1: 'no URL' });
+    case '/forward': return ['F3000', '1', target, '1', 'x-secret', 'x-said', 'yes'].join('\n');
+    case '/forward-badly': return step('forward', { 2: 'no URL' });
     default: return respond('x-generation', generation, 'body\nof two lines');
   }
 }

@@ -39,6 +39,7 @@ pub fn wrangler_config(vars: &Map<String, Value>) -> Result<Value> {
         "name": toml.get("name"),
         "main": at("build/index.js"),
         "compatibility_date": toml.get("compatibility_date"),
+        "compatibility_flags": toml.get("compatibility_flags"),
         "vars": vars,
     }))
 }
@@ -77,6 +78,7 @@ pub fn workerd_config(
              (name = \"main\", worker = (\n\
                modules = [{}],\n\
                compatibilityDate = {},\n\
+               compatibilityFlags = {},\n\
                bindings = [{}],\n\
              )),\n\
              (name = \"internet\", network = (allow = [\"public\", \"private\"],\n\
@@ -86,6 +88,7 @@ pub fn workerd_config(
          );\n",
         modules.join(", "),
         json!(toml.get("compatibility_date")),
+        json!(toml.get("compatibility_flags")),
         bindings.join(", "),
         trusted.join(", "),
     ))

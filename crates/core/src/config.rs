@@ -78,6 +78,9 @@ impl Policy {
         let key_sets = key_sets::read(&mut settings);
         let introspections_per_second_max =
             settings.number("INTROSPECTIONS_PER_SECOND_MAX", 50, 1, 100_000);
+        let open_requests_max = settings.number("OPEN_REQUESTS_MAX", 4_000, 1, 1_000_000);
+        let open_requests_bytes_max =
+            settings.number("OPEN_REQUESTS_BYTES_MAX", 16_777_216, 262_144, u32::MAX);
         let auth_body_bytes_max = settings.number("AUTH_BODY_BYTES_MAX", 16_384, 1, 1_048_576);
         let seal = record_encryption::read(&mut settings);
         let addresses = addresses::read(&mut settings);
@@ -102,6 +105,8 @@ impl Policy {
                 key_sets,
                 refresh_replay_seconds,
                 introspections_per_second_max,
+                open_requests_max,
+                open_requests_bytes_max,
                 auth_body_bytes_max,
                 identity_fields,
                 assertion,

@@ -6,4 +6,5 @@ pub(crate) mod headers;
 pub(crate) mod identity;
 pub(crate) mod permit;
 pub(crate) mod session;
+pub(crate) mod stream;
 pub(crate) mod traceparent;

@@ -138,6 +138,7 @@ pub use edge_auth::{
 pub use forward::headers::HeaderEdits;
 pub use forward::permit::{Degraded, Permit, Target};
 pub use forward::session::TOUCH_SCRIPT;
+pub use forward::stream::{StreamBounds, StreamEnd};
 pub use jose::algorithm::Algorithm;
 pub use jose::header::UnverifiedHeader;
 pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};

@@ -64,6 +64,10 @@ pub struct Policy {
     pub refresh_replay_seconds: u32,
     /// The most introspections per second of one isolate.
     pub introspections_per_second_max: u32,
+    /// The most requests that an isolate has open at once.
+    pub open_requests_max: u32,
+    /// The most bytes of heads and bodies that these hold together.
+    pub open_requests_bytes_max: u32,
     /// The longest request body that is forwarded to the auth service.
     pub auth_body_bytes_max: u32,
     /// The names of the header fields that identify the caller to an upstream.

@@ -215,6 +215,8 @@ pub enum Outage {
     AuthTimeout,
     /// The auth service can't be reached.
     AuthUnreachable,
+    /// This isolate has too many open requests, or they hold too many bytes.
+    Overloaded,
     /// Another refresh with the same token takes too long.
     RefreshPending,
     /// The store returned an error, or a malformed response.
@@ -241,6 +243,7 @@ impl Outage {
             Self::AuthBadResponse => "auth_bad_response",
             Self::AuthTimeout => "auth_timeout",
             Self::AuthUnreachable => "auth_unreachable",
+            Self::Overloaded => "overloaded",
             Self::RefreshPending => "refresh_pending",
             Self::StoreBadResponse => "store_bad_response",
             Self::StoreTimeout => "store_timeout",
@@ -262,6 +265,7 @@ impl fmt::Display for Outage {
             Self::AuthBadResponse => "the auth service failed",
             Self::AuthTimeout => "the auth service did not respond in time",
             Self::AuthUnreachable => "the auth service can't be reached",
+            Self::Overloaded => "too many requests are open",
             Self::RefreshPending => "another refresh with this token is in progress",
             Self::StoreBadResponse => "the token store returned an error",
             Self::StoreTimeout => "the token store did not respond in time",

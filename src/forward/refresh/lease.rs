@@ -40,7 +40,7 @@ pub struct Settled {
 
 impl RefreshLease {
     /// Calls the auth service.
-    pub async fn call(&mut self, forward: &BufferedForward, deadline_ms: u32) -> Settled {
+    pub async fn call(&mut self, forward: BufferedForward, deadline_ms: u32) -> Settled {
         let port = &self.context.port;
         let work = async {
             let pending = forward.send(RESPONSE_BYTES_MAX);

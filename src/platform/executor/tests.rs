@@ -28,7 +28,7 @@ fn waiting(executor: &Executor) -> usize {
 #[test]
 fn a_task_runs_from_step_to_step_until_its_end() {
     let executor = Executor::default();
-    let first = executor.begin(1, |port| async move {
+    let first = executor.begin(1, 0, |port| async move {
         let mut texts = String::new();
         for _ in 0..2 {
             let response = port.fetch(Step::FetchText(&REQUEST)).await.unwrap();
@@ -46,7 +46,7 @@ fn a_task_runs_from_step_to_step_until_its_end() {
 fn tasks_receive_their_own_results() {
     let executor = Executor::default();
     for id in [1, 2] {
-        executor.begin(id, fetch);
+        executor.begin(id, 0, fetch);
     }
     let second = executor.resume(2, 200, "second".to_owned());
     let first = executor.resume(1, 0, "timeout".to_owned());
@@ -57,14 +57,14 @@ fn tasks_receive_their_own_results() {
 #[test]
 fn a_task_that_waits_without_a_step_is_stalled_and_dropped() {
     let executor = Executor::default();
-    let stalled = executor.begin(1, |_port| async {
+    let stalled = executor.begin(1, 0, |_port| async {
         std::future::pending::<()>().await;
         End::Pass
     });
     assert_eq!(stalled, "Xtask_stalled");
     assert_eq!(waiting(&executor), 0);
     // After a step as well.
-    executor.begin(2, |port| async move {
+    executor.begin(2, 0, |port| async move {
         let _ = port.fetch(Step::FetchText(&REQUEST)).await;
         std::future::pending::<()>().await;
         End::Pass
@@ -77,7 +77,7 @@ fn a_task_that_waits_without_a_step_is_stalled_and_dropped() {
 fn a_result_of_the_wrong_kind_is_an_error() {
     let executor = Executor::default();
     for (status, text) in [(1, ""), (2, ""), (0, "tiemout"), (0, "")] {
-        executor.begin(1, fetch);
+        executor.begin(1, 0, fetch);
         assert_eq!(executor.resume(1, status, text.to_owned()), "R200\n0\nErr(Protocol)");
     }
 }
@@ -85,7 +85,7 @@ fn a_result_of_the_wrong_kind_is_an_error() {
 #[test]
 fn a_step_with_a_line_break_fails_without_a_crossing() {
     let executor = Executor::default();
-    let end = executor.begin(1, |port| async move {
+    let end = executor.begin(1, 0, |port| async move {
         let request = TextRequest { url: "https://a.example/\n", ..REQUEST };
         respond(format!("{:?}", port.fetch(Step::FetchText(&request)).await))
     });
@@ -96,7 +96,7 @@ fn a_step_with_a_line_break_fails_without_a_crossing() {
 fn a_background_task_has_steps_of_its_own() {
     let executor = Rc::new(Executor::default());
     let spawner = Rc::clone(&executor);
-    let end = executor.begin(1, |port| async move {
+    let end = executor.begin(1, 0, |port| async move {
         spawner.spawn(&port, |port| async move {
             let _ = port.fetch(Step::FetchText(&REQUEST)).await;
         });
@@ -114,7 +114,7 @@ fn a_forgotten_task_is_dropped() {
     let executor = Executor::default();
     let held = Rc::new(());
     let theirs = Rc::clone(&held);
-    executor.begin(1, |port| async move {
+    executor.begin(1, 0, |port| async move {
         let end = fetch(port).await;
         drop(theirs);
         end

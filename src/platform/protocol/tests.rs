@@ -23,14 +23,23 @@ fn step(step: &Step<'_>) -> Value {
             "deadlineMs": request.deadline_ms, "bytesMax": request.bytes_max,
             "body": request.body.map_or("", |body| body.text),
         }),
-        Step::Forward(forward) => json!({
-            "kind": "forward", "personal": forward.personal, "url": forward.url,
-            "deadlineMs": forward.deadline_ms, "remove": forward.remove,
-            "set": flat(forward.set),
-        }),
-        Step::Settle => json!({ "kind": "settle" }),
+        Step::Forward { .. } => panic!("see below"),
+        Step::ForwardAgain { deadline_ms } => {
+            json!({ "kind": "forwardAgain", "deadlineMs": deadline_ms })
+        }
+        Step::Settle { within_ms } => json!({ "kind": "settle", "withinMs": within_ms }),
     };
     line("wasm", "step", step.encode().unwrap().into(), value)
+}
+
+fn forward(forward: &Forward<'_>, deadline_ms: u32) -> Value {
+    let change = forward.encode().unwrap();
+    let step = Step::Forward { change: &change, deadline_ms }.encode().unwrap();
+    let value = json!({
+        "kind": "forward", "deadlineMs": deadline_ms, "personal": forward.personal,
+        "url": forward.url, "remove": forward.remove, "set": flat(forward.set),
+    });
+    line("wasm", "step", step.into(), value)
 }
 
 fn end(end: &End) -> Value {
@@ -94,13 +103,8 @@ fn golden() -> Vec<Value> {
     let form = TextBody { content_type: ContentType::Form, text: "token=a\nb\n" };
     let set = [("x-user", "u".to_owned()), ("-x-old", String::new())];
     let forward = |remove: &[&str], set: &[(&str, String)], personal| {
-        step(&Step::Forward(&Forward {
-            url: "https://upstream.example/a?b",
-            remove,
-            set,
-            deadline_ms: 10_000,
-            personal,
-        }))
+        let url = "https://upstream.example/a?b";
+        forward(&Forward { url, remove, set, personal }, 10_000)
     };
     let head = "1700000000000\nid\nHAM\nGET\nhttps://edge.example/a?b\naccept\n*/*\nx-empty\n";
     let request = IncomingRequest::decode(head).unwrap();
@@ -118,7 +122,8 @@ fn golden() -> Vec<Value> {
         step(&Step::FetchText(&text_request(Some(form)))),
         forward(&["authorization", "x-spoofed"], &set, true),
         forward(&[], &[], false),
-        step(&Step::Settle),
+        step(&Step::ForwardAgain { deadline_ms: 9_000 }),
+        step(&Step::Settle { within_ms: 250 }),
         end(&End::Respond { status: 403, fields: fields(), body: "{\n\n\"a\": 1}\n".to_owned() }),
         end(&End::Respond { status: 204, fields: Fields::new(), body: String::new() }),
         end(&End::Decorate { owns_cors: true, fields: fields() }),
@@ -195,7 +200,7 @@ fn encoding_fails_if_a_field_contains_a_line_break() {
     let forward = |remove: &[&str], name: &str, value: &str| {
         let set = [(name, value.to_owned())];
         let url = "https://a.example";
-        Step::Forward(&Forward { url, remove, set: &set, deadline_ms: 1, personal: false }).encode()
+        Forward { url, remove, set: &set, personal: false }.encode().map(|change| change.step(1))
     };
     assert!(forward(&["a"], "b", "c").is_ok());
     assert_eq!(forward(&["a\n"], "b", "c"), Err(LineBreakInField));

@@ -3,6 +3,7 @@
 mod access_log;
 mod browsers;
 mod configuration;
+mod departures;
 mod entry;
 mod forwarding;
 mod http_semantics;
@@ -15,4 +16,5 @@ mod paths;
 mod revocation;
 mod routes;
 mod store;
+mod streams;
 mod timeouts;

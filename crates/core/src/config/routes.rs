@@ -64,6 +64,8 @@ fn route(
     let issuers = route_issuers(object, issuers);
     let require = object.one_of("require", &TokenRequirement::NAMES);
     let on_store_outage = object.one_of("on_store_outage", &StoreOutage::NAMES);
+    let stream_seconds_max = object.number("stream_seconds_max", 1, 86_400);
+    let stream_recheck_seconds = object.number("stream_recheck_seconds", 1, 86_400);
     let cookie = object.text("cookie");
     if cookie.as_ref().is_some_and(|name| !is_cookie_name(name)) {
         object.add_error("cookie", ConfigErrorKind::NotACookie);
@@ -87,6 +89,8 @@ fn route(
             ("issuers", !issuers.is_empty()),
             ("require", require.is_some()),
             ("on_store_outage", on_store_outage.is_some()),
+            ("stream_seconds_max", stream_seconds_max.is_some()),
+            ("stream_recheck_seconds", stream_recheck_seconds.is_some()),
             ("cookie", cookie.is_some()),
             ("forward_token", forward_token.is_some()),
             ("assertion", assertion),
@@ -145,6 +149,8 @@ fn route(
         on_store_outage: on_store_outage.unwrap_or_default(),
         addresses,
         deadline_ms,
+        stream_seconds_max,
+        stream_recheck_seconds,
         endpoint,
         upstream: upstream.flatten(),
         cookie,

@@ -38,6 +38,8 @@ pub(crate) fn route() -> Route {
         on_store_outage: StoreOutage::Deny,
         addresses: None,
         deadline_ms: None,
+        stream_seconds_max: None,
+        stream_recheck_seconds: None,
         endpoint: None,
         upstream: None,
         cookie: None,

@@ -40,6 +40,10 @@ pub struct Route {
     pub addresses: Option<Addresses>,
     /// The timeout until the upstream's or the auth service's response begins, if not the policy's.
     pub deadline_ms: Option<u32>,
+    /// The longest time that a stream or WebSocket goes on; it ends no later than its token.
+    pub stream_seconds_max: Option<u32>,
+    /// How often the store is asked whether the token of a stream or WebSocket was revoked.
+    pub stream_recheck_seconds: Option<u32>,
     /// The OAuth endpoint that it is.
     pub endpoint: Option<Endpoint>,
     /// The upstream, if not the policy's.

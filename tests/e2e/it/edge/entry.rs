@@ -38,7 +38,7 @@ impl Entry {
             &format!(
                 "using Workerd = import \"/workerd/workerd.capnp\";\n\
                  const config :Workerd.Config = (\n\
-                   services = [(name = \"main\", worker = (compatibilityDate = \"2026-11-01\", modules = [\n{modules}\
+                   services = [(name = \"main\", worker = (compatibilityDate = \"2026-11-01\", compatibilityFlags = [\"enable_request_signal\"], modules = [\n{modules}\
                      (name = \"protocol.golden\", text = embed \"protocol.golden\"),\n\
                      (name = \"index_bg.wasm\", wasm = embed \"index_bg.wasm\")])),\n\
                      (name = \"internet\", network = (allow = [\"public\", \"private\"]))],\n\
@@ -185,5 +185,6 @@ async fn a_panic_ends_its_own_instance_and_no_more() {
 }
 
 /// The first one is the entry.
-const SCRIPTS: [&str; 5] = ["worker.js", "protocol.js", "http.js", "platform.js", "crypto.js"];
+const SCRIPTS: [&str; 6] =
+    ["worker.js", "protocol.js", "http.js", "platform.js", "streams.js", "crypto.js"];
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

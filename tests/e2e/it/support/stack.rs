@@ -137,9 +137,14 @@ impl Stack {
         std::fs::read_to_string(self.folder.join("log")).unwrap()
     }
 
+    /// Returns the process id of a part.
+    pub fn pid(&self, part: &str) -> u64 {
+        self.facts["pids"][part].as_u64().unwrap()
+    }
+
     /// Sends a signal to one part.
     pub fn signal(&self, part: &str, signal: &str) {
-        let pid = self.facts["pids"][part].as_u64().unwrap().to_string();
+        let pid = self.pid(part).to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 

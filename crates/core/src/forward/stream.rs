@@ -1,0 +1,106 @@
+//! How long the stream or WebSocket of a permitted request may go on.
+
+use crate::forward::permit::Permit;
+use crate::policy::route::StoreOutage;
+use crate::refusal::{Denial, Outage, Refusal};
+use crate::token::revocation;
+use crate::token::verified::VerifiedToken;
+use redis_rest::{Command, Reply};
+use std::rc::Rc;
+
+/// The bounds of one stream, on a route that has any.
+#[derive(Debug)]
+pub struct StreamBounds {
+    /// When the stream ends; `None` if only a revocation ends it.
+    ends_at_ms: Option<u64>,
+    /// How the end is explained.
+    end: StreamEnd,
+    recheck_ms: Option<u64>,
+    verified: Option<Rc<VerifiedToken>>,
+    /// Whether the token's signature counts while the store is unavailable.
+    signature_suffices: bool,
+}
+
+/// Why a stream ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StreamEnd {
+    /// The route's `stream_seconds_max` is over.
+    TimeOver,
+    /// The token's verdict is not what it was.
+    Refused(Refusal),
+}
+
+impl StreamEnd {
+    /// Returns the reason for a WebSocket's close frame.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::TimeOver => "stream_seconds_max",
+            Self::Refused(refusal) => refusal.code(),
+        }
+    }
+}
+
+impl Permit<'_> {
+    /// Returns the bounds of a stream that begins now; `None` if the route has none.
+    pub fn stream_bounds(&self, now_ms: u64) -> Option<StreamBounds> {
+        let (route, verified) = (self.route, self.verified.as_ref());
+        if route.stream_seconds_max.is_none() && route.stream_recheck_seconds.is_none() {
+            return None;
+        }
+        let over = route.stream_seconds_max.map(|most| now_ms + u64::from(most) * 1000);
+        let exp = verified.and_then(|verified| verified.claims().exp);
+        let exp = exp.map(|exp| exp.0.saturating_mul(1000));
+        let expires_first = exp.is_some_and(|exp| over.is_none_or(|over| exp < over));
+        let end = match expires_first {
+            true => StreamEnd::Refused(Denial::TokenExpired.into()),
+            false => StreamEnd::TimeOver,
+        };
+        let issuer = verified.and_then(|verified| self.policy.issuers.get(verified.issuer()));
+        let is_signed = issuer.is_some_and(|issuer| issuer.keys.is_some());
+        Some(StreamBounds {
+            ends_at_ms: if expires_first { exp } else { over },
+            end,
+            recheck_ms: route.stream_recheck_seconds.map(|seconds| u64::from(seconds) * 1000),
+            verified: verified.cloned(),
+            signature_suffices: is_signed && route.on_store_outage == StoreOutage::Signature,
+        })
+    }
+}
+
+impl StreamBounds {
+    /// Returns how long to wait until the stream ends or is checked again.
+    pub fn pause_ms(&self, now_ms: u64) -> u64 {
+        let left_ms = self.ends_at_ms.map(|at| at.saturating_sub(now_ms));
+        let waits = [left_ms, self.recheck_ms, Some(PAUSE_MS_MAX)];
+        waits.into_iter().flatten().min().unwrap_or(PAUSE_MS_MAX)
+    }
+
+    /// Returns the end if the time is over.
+    pub fn end_by_time(&self, now_ms: u64) -> Option<StreamEnd> {
+        self.ends_at_ms.filter(|at| *at <= now_ms).map(|_| self.end)
+    }
+
+    /// Returns the store's command that asks whether the token was revoked, if the route wants that.
+    pub fn recheck(&self) -> Option<Command> {
+        let verified = self.verified.as_ref().filter(|_| self.recheck_ms.is_some())?;
+        let [markers, _] = verified.queries();
+        Some(markers.clone())
+    }
+
+    /// Returns the end if the store's reply to [`StreamBounds::recheck`] does not clear the token.
+    pub fn end_by_reply(&self, reply: Result<&Reply, Outage>) -> Option<StreamEnd> {
+        let verified = self.verified.as_ref()?;
+        let cleared = match reply {
+            Ok(reply) => revocation::check(verified.claims(), reply),
+            Err(outage) => Err(outage.into()),
+        };
+        match cleared {
+            Ok(()) => None,
+            Err(Refusal::Out(_)) if self.signature_suffices => None,
+            Err(refusal) => Some(StreamEnd::Refused(refusal)),
+        }
+    }
+}
+
+/// The longest wait that a timer is set for.
+const PAUSE_MS_MAX: u64 = 86_400_000;

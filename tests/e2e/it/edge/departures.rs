@@ -1,0 +1,179 @@
+//! Requests whose client leaves before the response: what they cost the edge and the upstream, and
+//! the bounds on what all open requests may cost.
+
+use crate::support::edge::start_edge;
+use crate::support::http::{assert_refused, field, get};
+use crate::support::stack::{Stack, stop};
+use serde_json::{Value, json};
+use socket2::SockRef;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// An upstream that answers nothing for a minute, and counts the requests that are open.
+struct Silent {
+    url: String,
+    open: Arc<AtomicUsize>,
+    seen: Arc<AtomicUsize>,
+}
+
+impl Silent {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (open, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counts = (Arc::clone(&open), Arc::clone(&seen));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (open, seen) = (Arc::clone(&counts.0), Arc::clone(&counts.1));
+                std::thread::spawn(move || {
+                    open.fetch_add(1, Ordering::SeqCst);
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    Self::wait(stream);
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { url, open, seen }
+    }
+
+    /// Reads until the edge closes the connection.
+    fn wait(mut stream: TcpStream) {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut chunk = [0; 65_536];
+        while stream.read(&mut chunk).is_ok_and(|read| read > 0) {}
+    }
+
+    fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+}
+
+async fn edge_before(upstream: &Silent, vars: Value) -> Stack {
+    let mut all = json!({
+        "UPSTREAM_URL": upstream.url,
+        "UPSTREAM_DEADLINE_MS": "60000",
+        "ROUTES": [{ "name": "public", "path": "/public/*", "access": "public" }],
+    });
+    all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
+    start_edge(all).await
+}
+
+/// Opens a connection and sends a request with 96 KB of headers.
+fn ask(edge: &Stack) -> TcpStream {
+    let address = edge.fact("edge_url").trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /public/slow HTTP/1.1\r\nhost: edge\r\n").unwrap();
+    for at in 0..8 {
+        write!(stream, "x-{at}: {}\r\n", "a".repeat(12_000)).unwrap();
+    }
+    stream.write_all(b"\r\n").unwrap();
+    stream
+}
+
+/// Closes a connection by a reset, not by an ordinary end.
+fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
+/// Sends requests and resets each a little later.
+fn ask_and_reset(edge: &Stack, upstream: &Silent, times: usize) {
+    let seen = upstream.seen.load(Ordering::SeqCst);
+    let mut open = std::collections::VecDeque::new();
+    for _ in 0..times {
+        open.push_back(ask(edge));
+        std::thread::sleep(Duration::from_millis(4));
+        if open.len() > 20 {
+            reset(open.pop_front().unwrap());
+        }
+    }
+    let begun = Instant::now();
+    while upstream.seen.load(Ordering::SeqCst) < seen + times * 9 / 10 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "they did not arrive");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    open.into_iter().for_each(reset);
+}
+
+/// Waits until no request is open at the upstream.
+async fn all_close(upstream: &Silent) {
+    let begun = Instant::now();
+    while upstream.open() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{} stay open", upstream.open());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Returns the resident memory of the edge in MiB.
+fn resident_mib(edge: &Stack) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", edge.pid("edge"))).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// A client that resets its connection is forgotten at once, with what its request held.
+#[tokio::test]
+async fn resets_leave_neither_memory_nor_upstream_requests() {
+    let upstream = Silent::start();
+    let edge = edge_before(&upstream, json!({})).await;
+    ask_and_reset(&edge, &upstream, 1000);
+    all_close(&upstream).await;
+    let settled = resident_mib(&edge);
+    ask_and_reset(&edge, &upstream, 1000);
+    all_close(&upstream).await;
+    let grown = resident_mib(&edge).saturating_sub(settled);
+    // 1000 heads alone are 92 MiB.
+    assert!(grown < 46, "{grown} MiB more after 1000 requests");
+    let log = edge.log("edge");
+    assert!(log.contains(r#""event":"client_left","request_id":""#), "{log}");
+    stop(edge).await;
+}
+
+/// Over either cap new requests are refused, and none in progress is dropped.
+#[tokio::test]
+async fn open_requests_are_capped_by_count_and_bytes() {
+    let caps = [
+        (json!({ "OPEN_REQUESTS_MAX": "5" }), 5),
+        (json!({ "OPEN_REQUESTS_BYTES_MAX": "300000" }), 3),
+    ];
+    for (cap, most) in caps {
+        let upstream = Silent::start();
+        let edge = edge_before(&upstream, cap).await;
+        let mut held: Vec<TcpStream> = (0..most).map(|_| ask(&edge)).collect();
+        let begun = Instant::now();
+        while upstream.open() < most {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{} are open", upstream.open());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut last = ask(&edge);
+        last.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut answer = [0; 4096];
+        let read = last.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        let small = get(&edge.edge("/public/slow")).timeout(Duration::from_secs(5)).send().await;
+        if most == 5 {
+            let small = small.unwrap();
+            assert_eq!(field(&small, "retry-after"), "1");
+            assert_refused(small, 503, "overloaded").await;
+        }
+        assert_eq!(upstream.open(), most, "those in progress go on");
+
+        // A place is free again once a client resets its connection.
+        reset(held.pop().unwrap());
+        while upstream.open() == most {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it stays open");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let again = ask(&edge);
+        while upstream.open() < most {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is not admitted");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop((again, held));
+        stop(edge).await;
+    }
+}
