@@ -1,6 +1,8 @@
 //! Sessions: login, refresh and logout at the auth service and at another provider.
 
+mod introspection;
 mod login_throttling;
 mod refresh;
+mod revocation;
 mod sessions;
 mod third_party;
