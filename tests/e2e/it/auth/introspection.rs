@@ -14,7 +14,7 @@ async fn failed_clients_are_counted_and_recorded_once_a_minute() {
     };
     for number in 0..50 {
         assert_eq!(introspect("edge", "wrong").await, 401);
-        assert_eq!(introspect(&format!("nobody-{number}"), "wrong").await, 401);
+        assert_eq!(introspect(&format!("unknown-{number}"), "wrong").await, 401);
     }
     assert_eq!(introspect("edge", stack.fact("introspection_secret")).await, 200);
     let log = stack.log("auth");
@@ -23,7 +23,7 @@ async fn failed_clients_are_counted_and_recorded_once_a_minute() {
     // One for the known client, one for all unknown names.
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("edge")), "{lines:?}");
-    assert!(!log.contains("nobody-7"), "names that somebody made up are not logged");
+    assert!(!log.contains("unknown-7"), "an unknown name is logged");
     let outcomes = "portcullis_auth_outcomes_total";
     assert_eq!(stack.metric("auth_url", outcomes, "client_invalid").await, 100);
     stop(stack).await;
