@@ -2,6 +2,8 @@
 
 mod breakers;
 mod crashes;
+mod database;
+mod eviction;
 mod faults;
 mod log_format;
 mod outages;

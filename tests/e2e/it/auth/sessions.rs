@@ -1,5 +1,6 @@
 //! Login, refresh and logout, as a client sees them.
 
+use crate::support::edge::start_edge;
 use crate::support::http::{assert_refused, client, field, get, get_with, post};
 use crate::support::stack::{SHARED, Stack, Tokens, stop};
 use base64::Engine as _;
@@ -320,6 +321,25 @@ async fn opaque_access_token_is_validated_by_its_record() {
     assert_eq!(get_with(&url, &first.access).await.status(), 200);
     let second = Tokens::read(stack.refresh(&first.refresh).await).await;
     assert_eq!(get_with(&url, &second.access).await.status(), 200);
+    // Another service's edge on the same store does not accept it.
+    let introspection = json!({
+        "url": format!("{}/oauth/introspect", stack.fact("auth_url")), "client_id": "edge",
+        "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
+        "token_prefix": "pca_",
+    });
+    let other = start_edge(json!({
+        "ISSUERS": [{
+            "issuer": stack.fact("edge_url"), "audience": "https://other.example",
+            "introspection": introspection,
+        }],
+        "INTROSPECTION_SECRET": stack.fact("introspection_secret"),
+        "STORE_URL": stack.fact("store_url"),
+        "STORE_TOKEN": stack.fact("edge_store_token"),
+    }));
+    let other = other.await;
+    let response = get_with(&other.edge("/api/hello"), &second.access).await;
+    assert_refused(response, 401, "audience_mismatch").await;
+    stop(other).await;
     // One token is revoked, although the isolate has it cached.
     let form = format!("token={}", second.access);
     let request = client().post(stack.edge("/oauth/revoke")).body(form);
