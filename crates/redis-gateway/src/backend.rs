@@ -54,14 +54,9 @@ impl Backend {
             Deployment::Cluster { seeds, options } => {
                 Topology::Cluster(Cluster::start(seeds, options, connections, timeout, metrics))
             }
-            Deployment::Sentinel { sentinels, sentinel_options, master_name, options } => {
-                single(Source::Sentinel(Sentinels {
-                    addresses: sentinels,
-                    options: sentinel_options,
-                    master_name,
-                    master_options: options,
-                }))
-            }
+            Deployment::Sentinel { sentinels, sentinel_options, master_name, options } => single(
+                Source::Sentinel(Sentinels::new(sentinels, sentinel_options, master_name, options)),
+            ),
             Deployment::Standalone { address, options } => {
                 single(Source::Fixed { address, options })
             }

@@ -4,6 +4,8 @@ mod clusters;
 mod connections;
 mod operations;
 mod protocol;
+mod sentinels;
 mod streams;
+mod tls;
 mod tokens;
 mod topologies;

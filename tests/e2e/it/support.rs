@@ -1,5 +1,6 @@
 //! What the tests share: the system, single servers, and servers that misbehave on demand.
 
+pub mod authority;
 pub mod edge;
 pub mod environment;
 pub mod gateway;
@@ -14,3 +15,4 @@ pub mod rate_limit;
 pub mod redis_server;
 pub mod signer;
 pub mod stack;
+pub mod tcp_proxy;
