@@ -3,6 +3,7 @@
 mod clusters;
 mod connections;
 mod operations;
+mod privileges;
 mod protocol;
 mod sentinels;
 mod streams;
