@@ -2,8 +2,10 @@
 //!
 //! All reads go to masters, so a client that has written reads its own write.
 
+mod batch;
 mod cluster;
 mod connection;
+mod memory;
 mod outage;
 mod pool;
 mod protocol;
@@ -13,11 +15,14 @@ mod transaction;
 
 use crate::metrics::Metrics;
 use crate::redis_url::Deployment;
+use batch::Batch;
 use cluster::Cluster;
 pub use connection::DedicatedConnection;
+use memory::ReplyMemory;
+pub use memory::{Reservation, ResponseMemory};
 pub use outage::Outage;
 use pool::Pool;
-use protocol::{encode_commands, is_alive};
+use protocol::is_alive;
 use redis_rest::{Command, Reply};
 use sentinel::Sentinels;
 use source::Source;
@@ -28,8 +33,9 @@ use transaction::transact;
 
 /// The Redis behind the gateway.
 pub struct Backend {
-    topology: Topology,
+    topology: Arc<Topology>,
     timeout: Duration,
+    memory: ResponseMemory,
 }
 
 enum Topology {
@@ -44,6 +50,7 @@ impl Backend {
         deployment: Deployment,
         connections: usize,
         timeout: Duration,
+        memory: ResponseMemory,
         metrics: Arc<Metrics>,
     ) -> Self {
         let single = |source| {
@@ -61,35 +68,48 @@ impl Backend {
                 single(Source::Fixed { address, options })
             }
         };
-        Self { topology, timeout }
+        let topology = Arc::new(topology);
+        Self { topology, timeout, memory }
+    }
+
+    /// Returns the memory that the replies and responses of all requests share.
+    pub fn memory(&self) -> &ResponseMemory {
+        &self.memory
     }
 
     /// Runs commands in order, without atomicity. Returns one reply for each, errors included.
-    pub async fn run(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Outage> {
+    pub async fn run(&self, commands: Vec<Command>) -> Result<Replies<Vec<Reply>>, Outage> {
         let deadline = Instant::now() + self.timeout;
-        match &self.topology {
-            Topology::Cluster(cluster) => cluster.run(commands, deadline).await,
-            Topology::Single(pool) => {
-                pool.send(encode_commands(&commands), commands.len(), deadline).await
-            }
+        let memory = ReplyMemory::new(&self.memory);
+        if commands.is_empty() {
+            return Ok(Replies { value: Vec::new(), memory });
         }
+        let value = match &*self.topology {
+            Topology::Cluster(cluster) => cluster.run(commands, &memory, deadline).await?,
+            Topology::Single(pool) => pool.send(Batch::new(&commands), &memory, deadline).await?,
+        };
+        Ok(Replies { value, memory })
     }
 
     /// Runs commands as one transaction.
     ///
     /// Returns an array of all replies, or the error by which the transaction was discarded.
-    pub async fn run_atomically(&self, commands: &[Command]) -> Result<Reply, Outage> {
+    pub async fn run_atomically(&self, commands: &[Command]) -> Result<Replies<Reply>, Outage> {
         let deadline = Instant::now() + self.timeout;
-        match &self.topology {
-            Topology::Cluster(cluster) => cluster.run_atomically(commands, deadline).await,
-            Topology::Single(pool) => transact(pool, commands, deadline).await,
-        }
+        let memory = ReplyMemory::new(&self.memory);
+        let value = match &*self.topology {
+            Topology::Cluster(cluster) => {
+                cluster.run_atomically(commands, &memory, deadline).await?
+            }
+            Topology::Single(pool) => transact(pool, commands, &memory, deadline).await?,
+        };
+        Ok(Replies { value, memory })
     }
 
     /// Opens a connection with one user, for SUBSCRIBE or MONITOR.
     pub async fn open(&self) -> Result<DedicatedConnection, Outage> {
         let deadline = Instant::now() + self.timeout;
-        match &self.topology {
+        match &*self.topology {
             Topology::Cluster(cluster) => cluster.any_master(deadline).await?.open(deadline).await,
             Topology::Single(pool) => pool.open(deadline).await,
         }
@@ -99,12 +119,25 @@ impl Backend {
     /// between them.
     pub async fn is_ready(&self) -> bool {
         let deadline = Instant::now() + self.timeout;
-        match &self.topology {
+        match &*self.topology {
             Topology::Cluster(cluster) => cluster.is_ready(deadline).await,
-            Topology::Single(pool) => {
-                let ping = encode_commands(&[Command::new("PING")]);
-                pool.send(ping, 1, deadline).await.is_ok_and(|replies| replies.iter().all(is_alive))
-            }
+            Topology::Single(pool) => pool
+                .query(&[Command::new("PING")], deadline)
+                .await
+                .is_ok_and(|replies| replies.iter().all(is_alive)),
         }
+    }
+}
+
+/// Replies, and the memory that they hold until they are dropped.
+pub struct Replies<T> {
+    pub value: T,
+    memory: Arc<ReplyMemory>,
+}
+
+impl<T> Replies<T> {
+    /// Replaces the replies, and keeps their memory.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Replies<U> {
+        Replies { value: convert(self.value), memory: self.memory }
     }
 }

@@ -22,6 +22,7 @@ pub struct Config {
     pub connections_max: usize,
     pub streams_max: usize,
     pub idle: Duration,
+    pub response_memory_mib: usize,
     pub redis_connections: usize,
     pub threads: usize,
     pub reloadable: Reloadable,
@@ -50,6 +51,8 @@ impl Config {
             number(&settings.connections_max, 1, 1_000_000, ConfigError::Connections);
         let streams_max = number(&settings.streams_max, 0, 100_000, ConfigError::Streams);
         let idle_seconds = number(&settings.idle_seconds, 1, 3600, ConfigError::Idle);
+        let response_memory_mib =
+            number(&settings.response_memory_mib, 128, 1 << 20, ConfigError::ResponseMemory);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = match &settings.threads {
             Some(text) => number(text, 1, 256, ConfigError::Threads),
@@ -83,6 +86,7 @@ impl Config {
                 connections_max,
                 streams_max,
                 idle: Duration::from_secs(u64::try_from(idle_seconds).unwrap_or(1)),
+                response_memory_mib,
                 redis_connections,
                 threads,
                 reloadable,

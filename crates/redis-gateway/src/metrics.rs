@@ -56,7 +56,7 @@ impl Metrics {
         let commands = counters(
             "commands_total",
             "Commands by family and outcome: ok, error (Redis's word), refused (the redis gateway's), \
-             unreachable, deadline.",
+             unreachable, deadline, memory.",
             &["family", "outcome"],
         )?;
         let seconds = HistogramOpts::new(

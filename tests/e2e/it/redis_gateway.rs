@@ -2,6 +2,7 @@
 
 mod clusters;
 mod connections;
+mod memory;
 mod operations;
 mod privileges;
 mod protocol;

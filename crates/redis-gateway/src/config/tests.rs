@@ -20,6 +20,7 @@ fn errors_are_reported_at_once() {
             "--idle-seconds=",
             "--redis-connections=65",
             "--threads=0",
+            "--response-memory-mib=127",
             "--tls-cert-file=/none",
             "--redis-ca-file=/none",
             "--redis-cert-file=/none",
@@ -29,13 +30,14 @@ fn errors_are_reported_at_once() {
     );
     use ConfigError::{
         Connections, Deadline, Idle, Listen, RedisCa, RedisCertAlone, RedisConnections, RedisUrl,
-        Streams, Threads, TlsAlone, Token,
+        ResponseMemory, Streams, Threads, TlsAlone, Token,
     };
     let expect = [
         Deadline,
         Connections,
         Streams,
         Idle,
+        ResponseMemory,
         Threads,
         RedisConnections,
         Listen,
