@@ -5,6 +5,7 @@
 mod batch;
 mod cluster;
 mod connection;
+mod eviction;
 mod memory;
 mod outage;
 mod pool;
@@ -18,6 +19,7 @@ use crate::redis_url::Deployment;
 use batch::Batch;
 use cluster::Cluster;
 pub use connection::DedicatedConnection;
+use eviction::EvictionMonitor;
 use memory::ReplyMemory;
 pub use memory::{Reservation, ResponseMemory};
 pub use outage::Outage;
@@ -36,6 +38,7 @@ pub struct Backend {
     topology: Arc<Topology>,
     timeout: Duration,
     memory: ResponseMemory,
+    eviction: Arc<EvictionMonitor>,
 }
 
 enum Topology {
@@ -53,6 +56,7 @@ impl Backend {
         memory: ResponseMemory,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let eviction = Arc::new(EvictionMonitor::new(Arc::clone(&metrics)));
         let single = |source| {
             let pool = Pool::start(source, connections, timeout, Arc::clone(&metrics));
             Topology::Single(Box::new(pool))
@@ -69,7 +73,8 @@ impl Backend {
             }
         };
         let topology = Arc::new(topology);
-        Self { topology, timeout, memory }
+        tokio::spawn(eviction::watch(Arc::clone(&eviction), Arc::downgrade(&topology)));
+        Self { topology, timeout, memory, eviction }
     }
 
     /// Returns the memory that the replies and responses of all requests share.
@@ -125,6 +130,30 @@ impl Backend {
                 .query(&[Command::new("PING")], deadline)
                 .await
                 .is_ok_and(|replies| replies.iter().all(is_alive)),
+        }
+    }
+
+    /// Returns the text for operators while Redis answers, with a warning if it may evict keys.
+    pub async fn ready_text(&self) -> String {
+        self.eviction.check(&self.topology, Instant::now() + self.timeout).await;
+        match self.eviction.policy() {
+            Some(policy) => format!("ready\n{}\n", eviction::warning(&policy)),
+            None => "ready\n".to_owned(),
+        }
+    }
+}
+
+impl Topology {
+    /// Sends one of the gateway's own queries to every master. Skips those that do not answer.
+    async fn query_masters(&self, query: &Command, deadline: Instant) -> Vec<Reply> {
+        match self {
+            Self::Cluster(cluster) => {
+                let outcomes = cluster.query_masters(query, deadline).await;
+                outcomes.into_iter().filter_map(Result::ok).collect()
+            }
+            Self::Single(pool) => {
+                pool.query(std::slice::from_ref(query), deadline).await.unwrap_or_default()
+            }
         }
     }
 }

@@ -52,7 +52,9 @@ async fn serve_probe(gateway: &Gateway, probe: Probe) -> Response<ResponseBody> 
             Some(metrics) => text(StatusCode::OK, metrics),
             None => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be written\n"),
         },
-        Probe::Ready if gateway.backend.is_ready().await => text(StatusCode::OK, "ready\n"),
+        Probe::Ready if gateway.backend.is_ready().await => {
+            text(StatusCode::OK, gateway.backend.ready_text().await)
+        }
         Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n"),
     }
 }

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// Open connections to Redis.
     redis_connections: IntGauge,
+    /// Whether Redis may evict keys: 0 or 1.
+    pub redis_may_evict: IntGauge,
     /// Connections to Redis that broke.
     pub reconnects: IntCounter,
 }
@@ -83,6 +85,10 @@ impl Metrics {
                 "Lines of the log that its reader was too slow for.",
             )?,
             log,
+            redis_may_evict: gauge(
+                "redis_may_evict",
+                "1 if Redis may evict keys, and with them revocations.",
+            )?,
             reconnects: counter("redis_reconnects_total", "Connections to Redis that broke.")?,
             registry,
         })
