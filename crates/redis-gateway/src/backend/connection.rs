@@ -163,7 +163,7 @@ pub struct ConnectionBroken;
 impl SharedConnection {
     /// Sends a step, and waits for its replies.
     ///
-    /// First waits until Redis has sent enough of the values that other requests asked for.
+    /// First waits until Redis has sent enough of the values for other requests.
     /// Returns fewer replies if `memory` is exhausted.
     pub async fn send(
         &self,

@@ -48,7 +48,7 @@ impl Sentinels {
     pub async fn master(&self) -> Result<Address, String> {
         let majority = self.addresses.len() / 2 + 1;
         let mut answers: FuturesUnordered<_> =
-            self.addresses.iter().map(|address| self.ask(address)).collect();
+            self.addresses.iter().map(|address| self.query_in_time(address)).collect();
         let mut named: Vec<NamedMaster> = Vec::new();
         let mut errors = Vec::new();
         while let Some(answer) = answers.next().await {
@@ -77,7 +77,7 @@ impl Sentinels {
         Ok(newest.address)
     }
 
-    async fn ask(&self, address: &Address) -> Result<NamedMaster, String> {
+    async fn query_in_time(&self, address: &Address) -> Result<NamedMaster, String> {
         match timeout(QUERY_TIMEOUT, self.query(address)).await {
             Ok(Ok(master)) => Ok(master),
             Ok(Err(why)) => Err(format!("Sentinel {address}: {why}")),

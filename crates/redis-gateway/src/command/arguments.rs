@@ -28,7 +28,7 @@ pub fn leaves_database(command: &Command) -> bool {
         || argument_is(command, 0, "SWAPDB")
 }
 
-/// Returns how many values a command asks for by its arguments. Each may be the largest in Redis.
+/// Returns how many values a command requests. Each may be the largest value in Redis.
 pub fn values(command: &Command) -> usize {
     let repeats = ["HMGET", "MGET", "SORT", "SORT_RO", "XREAD", "XREADGROUP"];
     match repeats.iter().any(|name| argument_is(command, 0, name)) {

@@ -1,4 +1,4 @@
-//! The memory of Redis and of the redis gateway while clients ask for more than they read.
+//! The memory of Redis and of the redis gateway while clients request more than they read.
 
 use crate::support::gateway::{Gateway, TOKEN, read_reply};
 use crate::support::http::{client, field};
@@ -100,7 +100,7 @@ async fn responses_together_have_a_bound() {
          upstash-response-format: resp2\r\n\r\n"
     );
     let mut silent: Vec<TcpStream> = Vec::new();
-    // They ask, and never read their responses.
+    // Clients that never read their responses.
     for _ in 0..12 {
         let mut stream = gateway.connect();
         stream.write_all(head.as_bytes()).unwrap();
