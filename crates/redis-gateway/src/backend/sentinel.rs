@@ -49,32 +49,33 @@ impl Sentinels {
         let majority = self.addresses.len() / 2 + 1;
         let mut answers: FuturesUnordered<_> =
             self.addresses.iter().map(|address| self.query_in_time(address)).collect();
-        let mut named: Vec<NamedMaster> = Vec::new();
-        let mut errors = Vec::new();
+        let mut newest: Option<NamedMaster> = None;
+        let (mut count, mut errors) = (0, Vec::new());
         while let Some(answer) = answers.next().await {
             match answer {
-                Ok(master) => named.push(master),
+                Ok(master) => {
+                    count += 1;
+                    newest = newest.into_iter().chain([master]).max_by_key(|master| master.epoch);
+                }
                 Err(why) => errors.push(why),
             }
-            let is_current =
-                |master: &NamedMaster| master.epoch >= self.epoch.load(Ordering::SeqCst);
-            if named.len() >= majority && named.iter().any(is_current) {
-                return self.newest(named);
+            if count >= majority
+                && let Some(newest) = &newest
+                && newest.epoch >= self.epoch.fetch_max(newest.epoch, Ordering::SeqCst)
+            {
+                return Ok(newest.address.clone());
             }
         }
-        // All agree on an older configuration only if the Sentinels themselves were set up anew.
-        if named.len() == self.addresses.len() {
-            return self.newest(named);
+        // All agree on an older configuration only if the Sentinels themselves were set up again.
+        if count == self.addresses.len()
+            && let Some(newest) = newest
+        {
+            self.epoch.store(newest.epoch, Ordering::SeqCst);
+            return Ok(newest.address);
         }
-        let (count, all) = (named.len(), self.addresses.len());
+        let all = self.addresses.len();
         errors.insert(0, format!("{count} of {all} Sentinels answer, {majority} must be current"));
         Err(errors.join("; "))
-    }
-
-    fn newest(&self, named: Vec<NamedMaster>) -> Result<Address, String> {
-        let newest = named.into_iter().max_by_key(|master| master.epoch).ok_or("no Sentinel")?;
-        self.epoch.store(newest.epoch, Ordering::SeqCst);
-        Ok(newest.address)
     }
 
     async fn query_in_time(&self, address: &Address) -> Result<NamedMaster, String> {
