@@ -28,9 +28,9 @@ use protocol::is_alive;
 use redis_rest::{Command, Reply};
 use sentinel::Sentinels;
 use source::Source;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use transaction::transact;
 
 /// The Redis behind the gateway.
@@ -73,7 +73,7 @@ impl Backend {
             }
         };
         let topology = Arc::new(topology);
-        tokio::spawn(eviction::watch(Arc::clone(&eviction), Arc::downgrade(&topology)));
+        tokio::spawn(watch_eviction(Arc::clone(&eviction), Arc::downgrade(&topology), timeout));
         Self { topology, timeout, memory, eviction }
     }
 
@@ -135,7 +135,8 @@ impl Backend {
 
     /// Returns the text for operators while Redis answers, with a warning if it may evict keys.
     pub async fn ready_text(&self) -> String {
-        self.eviction.check(&self.topology, Instant::now() + self.timeout).await;
+        let deadline = Instant::now() + self.timeout;
+        self.eviction.update(&self.topology.query_masters(&eviction::query(), deadline).await);
         match self.eviction.policy() {
             Some(policy) => format!("ready\n{}\n", eviction::warning(&policy)),
             None => "ready\n".to_owned(),
@@ -155,6 +156,19 @@ impl Topology {
                 pool.query(std::slice::from_ref(query), deadline).await.unwrap_or_default()
             }
         }
+    }
+}
+
+/// Checks whether Redis may evict keys, at an interval, until the topology is dropped.
+async fn watch_eviction(
+    monitor: Arc<EvictionMonitor>,
+    topology: Weak<Topology>,
+    timeout: Duration,
+) {
+    while let Some(strong) = topology.upgrade() {
+        monitor.update(&strong.query_masters(&eviction::query(), Instant::now() + timeout).await);
+        drop(strong);
+        sleep(monitor.pause()).await;
     }
 }
 

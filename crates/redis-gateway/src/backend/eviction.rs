@@ -1,11 +1,9 @@
 //! Whether Redis may evict keys, and with them revocations.
 
-use super::Topology;
 use crate::metrics::Metrics;
 use redis_rest::{Command, Reply};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
 
 /// The last known eviction policy. A change is logged and shown in the metrics.
 pub struct EvictionMonitor {
@@ -35,14 +33,16 @@ impl EvictionMonitor {
         }
     }
 
-    fn is_known(&self) -> bool {
-        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) != Policy::Unknown
+    /// Returns how long to wait until the next check.
+    pub fn pause(&self) -> Duration {
+        match &*self.policy.lock().unwrap_or_else(PoisonError::into_inner) {
+            Policy::Unknown => RETRY,
+            Policy::Evicts(_) | Policy::KeepsAll => INTERVAL,
+        }
     }
 
-    /// Queries the settings of every master. Keeps the last policy if none answers.
-    pub async fn check(&self, topology: &Topology, deadline: Instant) {
-        let query = Command::new("INFO").arg("memory");
-        let replies = topology.query_masters(&query, deadline).await;
+    /// Reads the replies of all masters to [`query`]. Keeps the last policy if there is none.
+    pub fn update(&self, replies: &[Reply]) {
         if replies.is_empty() {
             return;
         }
@@ -65,13 +65,9 @@ impl EvictionMonitor {
     }
 }
 
-/// Checks the policy at an interval, as long as the gateway has this topology.
-pub async fn watch(monitor: Arc<EvictionMonitor>, topology: Weak<Topology>) {
-    while let Some(strong) = topology.upgrade() {
-        monitor.check(&strong, Instant::now() + TIMEOUT).await;
-        drop(strong);
-        sleep(if monitor.is_known() { INTERVAL } else { RETRY }).await;
-    }
+/// Returns the command for the settings of a master.
+pub fn query() -> Command {
+    Command::new("INFO").arg("memory")
 }
 
 /// Returns the warning for operators.
@@ -95,7 +91,6 @@ fn evicting_policy(info: &str) -> Option<&str> {
 /// The settings may change while Redis runs, and another master may have others.
 const INTERVAL: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
