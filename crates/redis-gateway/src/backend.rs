@@ -2,8 +2,11 @@
 //!
 //! All reads go to masters, so a client that has written reads its own write.
 
+mod batch;
 mod cluster;
 mod connection;
+mod eviction;
+mod memory;
 mod outage;
 mod pool;
 mod protocol;
@@ -13,23 +16,29 @@ mod transaction;
 
 use crate::metrics::Metrics;
 use crate::redis_url::Deployment;
+use batch::Batch;
 use cluster::Cluster;
 pub use connection::DedicatedConnection;
+use eviction::EvictionMonitor;
+use memory::ReplyMemory;
+pub use memory::{Reservation, ResponseMemory};
 pub use outage::Outage;
 use pool::Pool;
-use protocol::{encode_commands, is_alive};
+use protocol::is_alive;
 use redis_rest::{Command, Reply};
 use sentinel::Sentinels;
 use source::Source;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use transaction::transact;
 
 /// The Redis behind the gateway.
 pub struct Backend {
-    topology: Topology,
+    topology: Arc<Topology>,
     timeout: Duration,
+    memory: ResponseMemory,
+    eviction: Arc<EvictionMonitor>,
 }
 
 enum Topology {
@@ -44,8 +53,10 @@ impl Backend {
         deployment: Deployment,
         connections: usize,
         timeout: Duration,
+        memory: ResponseMemory,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let eviction = Arc::new(EvictionMonitor::new(Arc::clone(&metrics)));
         let single = |source| {
             let pool = Pool::start(source, connections, timeout, Arc::clone(&metrics));
             Topology::Single(Box::new(pool))
@@ -54,47 +65,56 @@ impl Backend {
             Deployment::Cluster { seeds, options } => {
                 Topology::Cluster(Cluster::start(seeds, options, connections, timeout, metrics))
             }
-            Deployment::Sentinel { sentinels, sentinel_options, master_name, options } => {
-                single(Source::Sentinel(Sentinels {
-                    addresses: sentinels,
-                    options: sentinel_options,
-                    master_name,
-                    master_options: options,
-                }))
-            }
+            Deployment::Sentinel { sentinels, sentinel_options, master_name, options } => single(
+                Source::Sentinel(Sentinels::new(sentinels, sentinel_options, master_name, options)),
+            ),
             Deployment::Standalone { address, options } => {
                 single(Source::Fixed { address, options })
             }
         };
-        Self { topology, timeout }
+        let topology = Arc::new(topology);
+        tokio::spawn(watch_eviction(Arc::clone(&eviction), Arc::downgrade(&topology), timeout));
+        Self { topology, timeout, memory, eviction }
+    }
+
+    /// Returns the memory that the replies and responses of all requests share.
+    pub fn memory(&self) -> &ResponseMemory {
+        &self.memory
     }
 
     /// Runs commands in order, without atomicity. Returns one reply for each, errors included.
-    pub async fn run(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Outage> {
+    pub async fn run(&self, commands: Vec<Command>) -> Result<Replies<Vec<Reply>>, Outage> {
         let deadline = Instant::now() + self.timeout;
-        match &self.topology {
-            Topology::Cluster(cluster) => cluster.run(commands, deadline).await,
-            Topology::Single(pool) => {
-                pool.send(encode_commands(&commands), commands.len(), deadline).await
-            }
+        let memory = ReplyMemory::new(&self.memory);
+        if commands.is_empty() {
+            return Ok(Replies { value: Vec::new(), memory });
         }
+        let value = match &*self.topology {
+            Topology::Cluster(cluster) => cluster.run(commands, &memory, deadline).await?,
+            Topology::Single(pool) => pool.send(Batch::new(&commands), &memory, deadline).await?,
+        };
+        Ok(Replies { value, memory })
     }
 
     /// Runs commands as one transaction.
     ///
     /// Returns an array of all replies, or the error by which the transaction was discarded.
-    pub async fn run_atomically(&self, commands: &[Command]) -> Result<Reply, Outage> {
+    pub async fn run_atomically(&self, commands: &[Command]) -> Result<Replies<Reply>, Outage> {
         let deadline = Instant::now() + self.timeout;
-        match &self.topology {
-            Topology::Cluster(cluster) => cluster.run_atomically(commands, deadline).await,
-            Topology::Single(pool) => transact(pool, commands, deadline).await,
-        }
+        let memory = ReplyMemory::new(&self.memory);
+        let value = match &*self.topology {
+            Topology::Cluster(cluster) => {
+                cluster.run_atomically(commands, &memory, deadline).await?
+            }
+            Topology::Single(pool) => transact(pool, commands, &memory, deadline).await?,
+        };
+        Ok(Replies { value, memory })
     }
 
     /// Opens a connection with one user, for SUBSCRIBE or MONITOR.
     pub async fn open(&self) -> Result<DedicatedConnection, Outage> {
         let deadline = Instant::now() + self.timeout;
-        match &self.topology {
+        match &*self.topology {
             Topology::Cluster(cluster) => cluster.any_master(deadline).await?.open(deadline).await,
             Topology::Single(pool) => pool.open(deadline).await,
         }
@@ -104,12 +124,63 @@ impl Backend {
     /// between them.
     pub async fn is_ready(&self) -> bool {
         let deadline = Instant::now() + self.timeout;
-        match &self.topology {
+        match &*self.topology {
             Topology::Cluster(cluster) => cluster.is_ready(deadline).await,
-            Topology::Single(pool) => {
-                let ping = encode_commands(&[Command::new("PING")]);
-                pool.send(ping, 1, deadline).await.is_ok_and(|replies| replies.iter().all(is_alive))
+            Topology::Single(pool) => pool
+                .query(&[Command::new("PING")], deadline)
+                .await
+                .is_ok_and(|replies| replies.iter().all(is_alive)),
+        }
+    }
+
+    /// Returns the text for operators while Redis answers, with a warning if it may evict keys.
+    pub async fn ready_text(&self) -> String {
+        let deadline = Instant::now() + self.timeout;
+        self.eviction.update(&self.topology.query_masters(&eviction::query(), deadline).await);
+        match self.eviction.policy() {
+            Some(policy) => format!("ready\n{}\n", eviction::warning(&policy)),
+            None => "ready\n".to_owned(),
+        }
+    }
+}
+
+impl Topology {
+    /// Sends one of the gateway's own queries to every master. Skips those that do not answer.
+    async fn query_masters(&self, query: &Command, deadline: Instant) -> Vec<Reply> {
+        match self {
+            Self::Cluster(cluster) => {
+                let outcomes = cluster.query_masters(query, deadline).await;
+                outcomes.into_iter().filter_map(Result::ok).collect()
+            }
+            Self::Single(pool) => {
+                pool.query(std::slice::from_ref(query), deadline).await.unwrap_or_default()
             }
         }
+    }
+}
+
+/// Checks whether Redis may evict keys, at an interval, until the topology is dropped.
+async fn watch_eviction(
+    monitor: Arc<EvictionMonitor>,
+    topology: Weak<Topology>,
+    timeout: Duration,
+) {
+    while let Some(strong) = topology.upgrade() {
+        monitor.update(&strong.query_masters(&eviction::query(), Instant::now() + timeout).await);
+        drop(strong);
+        sleep(monitor.pause()).await;
+    }
+}
+
+/// Replies, and the memory that they hold until they are dropped.
+pub struct Replies<T> {
+    pub value: T,
+    memory: Arc<ReplyMemory>,
+}
+
+impl<T> Replies<T> {
+    /// Replaces the replies, and keeps their memory.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Replies<U> {
+        Replies { value: convert(self.value), memory: self.memory }
     }
 }

@@ -6,9 +6,11 @@ mod keys;
 mod spec;
 mod table;
 
-pub use arguments::argument_is;
+pub use arguments::{argument_is, leaves_database, values};
 pub use keys::keys;
-pub use spec::{Access, CommandSpec, Family};
+pub use spec::{Access, CommandSpec, Family, KeyPositions};
+#[cfg(test)]
+pub use table::all;
 pub use table::find;
 
 use arguments::is_blocking_read;

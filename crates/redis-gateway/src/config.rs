@@ -25,6 +25,7 @@ pub struct Config {
     /// How long Redis may take for one request.
     pub timeout: Duration,
     pub streams_max: usize,
+    pub response_memory_mib: usize,
     pub redis_connections: usize,
     pub threads: usize,
     pub reloadable: Reloadable,
@@ -66,6 +67,8 @@ impl Config {
         };
         let idle_seconds = number(&settings.idle_seconds, 1, 3600, ConfigError::Idle);
         let drain_seconds = number(&settings.drain_seconds, 1, 600, ConfigError::Drain);
+        let response_memory_mib =
+            number(&settings.response_memory_mib, 128, 1 << 20, ConfigError::ResponseMemory);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = match &settings.threads {
             Some(text) => number(text, 1, 256, ConfigError::Threads),
@@ -115,6 +118,7 @@ impl Config {
                     deployment,
                     timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(1)),
                     streams_max,
+                    response_memory_mib,
                     redis_connections,
                     threads,
                     reloadable,

@@ -11,7 +11,7 @@ pub use gateway::Gateway;
 use crate::config::Reloadable;
 use crate::request::{self, Endpoint, Format, Probe};
 use crate::token::Token;
-use gateway::REQUEST_ID;
+use gateway::{REQUEST_ID, SYNC_TOKEN};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -47,8 +47,8 @@ pub async fn serve(
     if status.is_client_error() || status.is_server_error() {
         set_header(response.headers_mut(), REQUEST_ID, &request_id);
     }
-    if token.is_some() {
-        set_header(response.headers_mut(), SYNC_TOKEN, &gateway.sync_token());
+    if token.is_some() && !response.headers().contains_key(SYNC_TOKEN) {
+        set_header(response.headers_mut(), SYNC_TOKEN, &gateway.sync_token(false));
     }
     gateway.metrics.requests.with_label_values(&[endpoint.name(), status.as_str()]).inc();
     gateway.metrics.seconds.observe(started.elapsed().as_secs_f64());
@@ -78,7 +78,9 @@ pub async fn serve_admin(
         Probe::Ready if *gateway.stopping.borrow() => {
             text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
         }
-        Probe::Ready if gateway.backend.is_ready().await => text(StatusCode::OK, "ready\n"),
+        Probe::Ready if gateway.backend.is_ready().await => {
+            text(StatusCode::OK, gateway.backend.ready_text().await)
+        }
         Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n"),
     }
 }
@@ -192,4 +194,3 @@ fn malformed(command_error: CommandError) -> Response<ResponseBody> {
 
 const ENCODING: HeaderName = HeaderName::from_static("upstash-encoding");
 const RESPONSE_FORMAT: HeaderName = HeaderName::from_static("upstash-response-format");
-const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");

@@ -15,7 +15,7 @@ mod script;
 mod stream;
 mod token;
 
-use backend::Backend;
+use backend::{Backend, ResponseMemory};
 use clap::Parser as _;
 use config::{Config, ConfigError, Reloadable, Settings};
 use http::Gateway;
@@ -79,6 +79,7 @@ async fn serve(
         config.deployment,
         config.redis_connections,
         config.timeout,
+        ResponseMemory::new(config.response_memory_mib),
         Arc::clone(&metrics),
     );
     let (address, admin_address) = (socket.local_addr()?, admin_socket.local_addr()?);

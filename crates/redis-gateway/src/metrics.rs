@@ -22,6 +22,8 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// Open connections to Redis.
     redis_connections: IntGauge,
+    /// Whether Redis may evict keys: 0 or 1.
+    pub redis_may_evict: IntGauge,
     /// Connections to Redis that broke.
     pub reconnects: IntCounter,
 }
@@ -53,7 +55,7 @@ impl Metrics {
         let commands = counters(
             "commands_total",
             "Commands by family and outcome: ok, error (Redis's word), refused (the redis gateway's), \
-             unreachable, deadline.",
+             unreachable, deadline, memory.",
             &["family", "outcome"],
         )?;
         let seconds = HistogramOpts::new(
@@ -78,6 +80,10 @@ impl Metrics {
                 "Lines of the log that its reader was too slow for.",
             )?,
             log,
+            redis_may_evict: gauge(
+                "redis_may_evict",
+                "1 if Redis may evict keys, and with them revocations.",
+            )?,
             reconnects: counter("redis_reconnects_total", "Connections to Redis that broke.")?,
             registry,
         })

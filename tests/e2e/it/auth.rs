@@ -1,12 +1,10 @@
 //! Sessions: login, refresh and logout at the auth service and at another provider.
 
+mod introspection;
 mod login_behind_proxies;
 mod login_throttling;
 mod refresh;
-mod server;
-mod introspection;
-mod login_throttling;
-mod refresh;
 mod revocation;
+mod server;
 mod sessions;
 mod third_party;

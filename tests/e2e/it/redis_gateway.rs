@@ -3,8 +3,12 @@
 mod admission;
 mod clusters;
 mod connections;
+mod memory;
 mod operations;
+mod privileges;
 mod protocol;
+mod sentinels;
 mod streams;
+mod tls;
 mod tokens;
 mod topologies;

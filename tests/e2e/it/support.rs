@@ -1,6 +1,7 @@
 //! What the tests share: the system, single servers, and servers that misbehave on demand.
 
 pub mod auth_service;
+pub mod authority;
 pub mod edge;
 pub mod environment;
 pub mod gateway;
@@ -16,3 +17,4 @@ pub mod redis_server;
 pub mod signer;
 pub mod silent;
 pub mod stack;
+pub mod tcp_proxy;

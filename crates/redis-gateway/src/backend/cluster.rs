@@ -12,6 +12,7 @@ mod redirect;
 mod refresh;
 mod slot_map;
 
+use super::memory::ReplyMemory;
 use super::outage::Outage;
 use super::pool::Pool;
 use super::protocol::is_alive;
@@ -19,10 +20,11 @@ use super::transaction::transact;
 use crate::command::{self, argument_is};
 use crate::metrics::Metrics;
 use crate::redis_url::{Address, ConnectOptions};
-use dispatch::{dispatch, has_time_to_retry, slot_not_served};
+use dispatch::{Outcomes, dispatch, has_time_to_retry, slot_not_served};
+use futures_util::future::join_all;
 use merge::Merge;
 use nodes::Nodes;
-use plan::{ALL_MASTER_COMMANDS, CROSS_SLOT, Target, copy_to_all_masters, slot, split};
+use plan::{ALL_MASTER_COMMANDS, CROSS_SLOT, PARTS_MAX, TOO_MANY_PARTS, Target, slot, split};
 use redirect::Redirect;
 use redis_rest::{Command, Reply};
 use std::sync::Arc;
@@ -52,14 +54,24 @@ impl Cluster {
     pub async fn run(
         &self,
         commands: Vec<Command>,
+        memory: &Arc<ReplyMemory>,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
         let map = self.nodes.slot_map(deadline).await?;
         let turn = self.nodes.next_turn();
         let mut parts = Vec::with_capacity(commands.len());
-        let merges: Vec<Merge> =
-            commands.into_iter().map(|command| split(command, &map, turn, &mut parts)).collect();
-        let outcomes = dispatch(&self.nodes, &parts, deadline).await;
+        let count = commands.len();
+        let mut merges: Vec<Merge> = Vec::with_capacity(count);
+        for command in commands {
+            merges.push(split(command, &map, turn, &mut parts));
+            if parts.len() > PARTS_MAX {
+                return Ok(vec![Reply::Error(TOO_MANY_PARTS.to_owned()); count]);
+            }
+        }
+        let outcomes = dispatch(&self.nodes, &parts, memory, deadline).await;
+        if memory.is_exhausted() {
+            return Err(Outage::Memory);
+        }
         // If no node answered at all, the request fails. Otherwise each command has its own reply.
         if let Some(Err(outage)) = outcomes.first()
             && outcomes.iter().all(Result::is_err)
@@ -77,6 +89,7 @@ impl Cluster {
     pub async fn run_atomically(
         &self,
         commands: &[Command],
+        memory: &Arc<ReplyMemory>,
         deadline: Instant,
     ) -> Result<Reply, Outage> {
         let target = match transaction_target(commands) {
@@ -89,7 +102,7 @@ impl Cluster {
                 return Ok(slot_not_served());
             };
             // A redirection comes when a command is queued, or at EXEC. In either case nothing ran.
-            let reply = transact(&self.nodes.pool(&address), commands, deadline).await?;
+            let reply = transact(&self.nodes.pool(&address), commands, memory, deadline).await?;
             let Reply::Error(text) = &reply else { return Ok(reply) };
             // Each command of a transaction would need its own ASKING. So ASK, too, waits until the
             // slot has moved.
@@ -110,10 +123,18 @@ impl Cluster {
     /// Returns whether every slot has a master, and every master answers.
     pub async fn is_ready(&self, deadline: Instant) -> bool {
         let Ok(map) = self.nodes.slot_map(deadline).await else { return false };
-        let mut parts = Vec::new();
-        copy_to_all_masters(&Command::new("PING"), &map, &mut parts);
-        let outcomes = dispatch(&self.nodes, &parts, deadline).await;
-        map.is_complete() && outcomes.iter().all(|outcome| outcome.as_ref().is_ok_and(is_alive))
+        let replies = self.query_masters(&Command::new("PING"), deadline).await;
+        map.is_complete() && replies.iter().all(|reply| reply.as_ref().is_ok_and(is_alive))
+    }
+
+    /// Sends one of the gateway's own queries to every master, and returns a reply of each.
+    pub async fn query_masters(&self, query: &Command, deadline: Instant) -> Outcomes {
+        let sent = self.nodes.masters().into_iter().map(async |master| {
+            let pool = self.nodes.pool(&master);
+            let replies = pool.query(std::slice::from_ref(query), deadline).await?;
+            replies.into_iter().next().ok_or(Outage::Unreachable)
+        });
+        join_all(sent).await
     }
 }
 

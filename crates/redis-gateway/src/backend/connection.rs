@@ -4,15 +4,18 @@
 //! become a [`SharedConnection`], over which many requests are pipelined: replies come in the order
 //! of the commands.
 
+use super::batch::Step;
+use super::memory::ReplyMemory;
 use crate::redis_url::{Address, ConnectOptions};
 use redis_rest::{Command, Decoder, Reply, encode_resp2_command};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
@@ -107,7 +110,8 @@ impl DedicatedConnection {
             }
             closed_sender.send_replace(true);
         });
-        SharedConnection { requests: sender, closed, task: task.abort_handle() }
+        let values = Arc::new(Semaphore::new(VALUES_MAX));
+        SharedConnection { requests: sender, closed, values, task: task.abort_handle() }
     }
 }
 
@@ -115,6 +119,8 @@ impl DedicatedConnection {
 pub struct SharedConnection {
     requests: mpsc::Sender<Request>,
     closed: watch::Receiver<bool>,
+    /// One permit for each value that Redis may still have to send.
+    values: Arc<Semaphore>,
     task: AbortHandle,
 }
 
@@ -125,10 +131,29 @@ struct Request {
 
 /// The replies that one request waits for.
 struct PendingReplies {
-    count: usize,
+    missing: usize,
     replies: Vec<Reply>,
-    bytes: usize,
+    /// `None` for the gateway's own queries.
+    memory: Option<Arc<ReplyMemory>>,
     sender: oneshot::Sender<Vec<Reply>>,
+    _values: Option<OwnedSemaphorePermit>,
+}
+
+impl PendingReplies {
+    /// Returns the size that the next reply may have.
+    fn bytes_left(&self) -> usize {
+        let bytes = self.memory.as_ref().map_or(0, |memory| memory.bytes());
+        REPLY_BYTES_MAX.saturating_sub(bytes)
+    }
+
+    /// Adds a reply. If there is no memory for it, drops this one and all others.
+    fn push(&mut self, reply: Reply, bytes: usize) {
+        self.missing = self.missing.saturating_sub(1);
+        match &self.memory {
+            Some(memory) if !memory.grow(bytes) => self.replies = Vec::new(),
+            Some(_) | None => self.replies.push(reply),
+        }
+    }
 }
 
 /// The connection broke. The commands that were sent may have run.
@@ -136,11 +161,33 @@ struct PendingReplies {
 pub struct ConnectionBroken;
 
 impl SharedConnection {
-    /// Sends encoded commands, and waits for `count` replies.
-    pub async fn send(&self, bytes: Vec<u8>, count: usize) -> Result<Vec<Reply>, ConnectionBroken> {
+    /// Sends a step, and waits for its replies.
+    ///
+    /// First waits until Redis has sent enough of the values for other requests.
+    /// Returns fewer replies if `memory` is exhausted.
+    pub async fn send(
+        &self,
+        step: Step,
+        memory: Option<Arc<ReplyMemory>>,
+    ) -> Result<Vec<Reply>, ConnectionBroken> {
+        let Step { bytes, replies: missing, values } = step;
+        let permits = u32::try_from(values.min(VALUES_MAX)).unwrap_or(0);
+        // The gateway's own PING must not wait: it shows whether the server is alive.
+        let values = match permits {
+            0 => None,
+            permits => {
+                let values = Arc::clone(&self.values).acquire_many_owned(permits);
+                Some(values.await.map_err(|_| ConnectionBroken)?)
+            }
+        };
         let (sender, replies) = oneshot::channel();
-        let pending =
-            PendingReplies { count, replies: Vec::with_capacity(count), bytes: 0, sender };
+        let pending = PendingReplies {
+            missing,
+            replies: Vec::with_capacity(missing),
+            memory,
+            sender,
+            _values: values,
+        };
         self.requests.send(Request { bytes, pending }).await.map_err(|_| ConnectionBroken)?;
         replies.await.map_err(|_| ConnectionBroken)
     }
@@ -208,18 +255,15 @@ async fn read_replies(
 ) {
     let mut current: Option<PendingReplies> = None;
     loop {
-        let bytes_max = current
-            .as_ref()
-            .map_or(REPLY_BYTES_MAX, |request| REPLY_BYTES_MAX.saturating_sub(request.bytes));
+        let bytes_max = current.as_ref().map_or(REPLY_BYTES_MAX, PendingReplies::bytes_left);
         match decoder.next(bytes_max) {
             Ok(Some(reply)) => {
                 // An unexpected reply would shift every later reply to the wrong request.
                 let Some(mut request) = current.take().or_else(|| pending.try_recv().ok()) else {
                     return;
                 };
-                request.bytes += decoder.last_bytes();
-                request.replies.push(reply);
-                if request.replies.len() < request.count {
+                request.push(reply, decoder.last_bytes());
+                if request.missing > 0 {
                     current = Some(request);
                 } else {
                     let _ = request.sender.send(request.replies);
@@ -276,6 +320,9 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 64 << 10;
 /// Most bytes of all replies to one request.
 const REPLY_BYTES_MAX: usize = 64 << 20;
+/// Most values that Redis may have to send over one connection at once: its output buffer has no
+/// bound of its own. A command that names more is sent alone.
+const VALUES_MAX: usize = 128;
 /// Requests that are sent and not yet answered.
 const PENDING_REQUESTS_MAX: usize = 1024;
 /// Requests in the queue for sending. Further ones wait in their own tasks until their deadline.

@@ -5,6 +5,8 @@
 pub enum Outage {
     /// No reply came before the deadline. The commands may have run.
     Deadline,
+    /// The replies to all requests in progress take too much memory. The commands may have run.
+    Memory,
     /// No connection is up, or it broke. The commands may have run.
     Unreachable,
 }
@@ -14,6 +16,7 @@ impl Outage {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Deadline => "ERR Redis did not answer in time",
+            Self::Memory => "OVERLOADED too many large responses at once; try again later",
             Self::Unreachable => "ERR Redis can't be reached",
         }
     }
@@ -22,6 +25,7 @@ impl Outage {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Deadline => "deadline",
+            Self::Memory => "memory",
             Self::Unreachable => "unreachable",
         }
     }

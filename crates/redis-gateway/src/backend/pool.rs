@@ -3,9 +3,11 @@
 //! A request waits until its deadline at most, and fails at once while the server is known to be
 //! down.
 
-use super::connection::{DedicatedConnection, SharedConnection};
+use super::batch::{Batch, Step};
+use super::connection::{ConnectionBroken, DedicatedConnection, SharedConnection};
+use super::memory::ReplyMemory;
 use super::outage::Outage;
-use super::protocol::{encode_commands, role};
+use super::protocol::role;
 use super::source::{Opened, Source};
 use crate::metrics::Metrics;
 use crate::redis_url::Address;
@@ -26,6 +28,18 @@ pub struct Pool {
     /// Notified when a write was rejected as by a replica.
     role_doubtful: Arc<Notify>,
     role_monitor: AbortHandle,
+}
+
+/// Waits for the replies to a step until the deadline.
+async fn within(
+    deadline: Instant,
+    sent: impl Future<Output = Result<Vec<Reply>, ConnectionBroken>>,
+) -> Result<Vec<Reply>, Outage> {
+    match timeout_at(deadline, sent).await {
+        Ok(Ok(replies)) => Ok(replies),
+        Ok(Err(ConnectionBroken)) => Err(Outage::Unreachable),
+        Err(_) => Err(Outage::Deadline),
+    }
 }
 
 /// One connection of the pool, and the task that maintains it.
@@ -96,31 +110,42 @@ impl Pool {
             .any(|connection| matches!(*connection.state.borrow(), ConnectionState::Up(_)))
     }
 
-    /// Sends encoded commands, and returns their `count` replies.
+    /// Sends commands step by step over one connection, and returns all replies.
     pub async fn send(
         &self,
-        bytes: Vec<u8>,
-        count: usize,
+        batch: Batch,
+        memory: &Arc<ReplyMemory>,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
         let open = self.open_connection(deadline).await?;
-        self.send_over(&open, bytes, count, deadline).await
+        self.send_over(&open, batch, memory, deadline).await
     }
 
-    /// Sends MULTI, commands and EXEC, encoded, and returns their `count` replies.
+    /// Sends one of the gateway's own queries, and returns its replies.
+    pub async fn query(
+        &self,
+        commands: &[Command],
+        deadline: Instant,
+    ) -> Result<Vec<Reply>, Outage> {
+        let open = self.open_connection(deadline).await?;
+        let sent = open.connection.send(Step::internal(commands), None);
+        within(deadline, sent).await
+    }
+
+    /// Sends MULTI, commands and EXEC, and returns all replies.
     ///
     /// Returns the single error [`NO_MULTI`] if Redis does not permit MULTI.
     pub async fn transact(
         &self,
-        bytes: Vec<u8>,
-        count: usize,
+        batch: Batch,
+        memory: &Arc<ReplyMemory>,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
         let open = self.open_connection(deadline).await?;
         if !open.supports_transactions {
             return Ok(vec![Reply::Error(NO_MULTI.to_owned())]);
         }
-        let replies = self.send_over(&open, bytes, count, deadline).await?;
+        let replies = self.send_over(&open, batch, memory, deadline).await?;
         if matches!(replies.first(), Some(Reply::Error(_))) {
             // The permissions have changed. A new connection checks them.
             open.replace.notify_one();
@@ -140,21 +165,25 @@ impl Pool {
     async fn send_over(
         &self,
         open: &OpenConnection,
-        bytes: Vec<u8>,
-        count: usize,
+        batch: Batch,
+        memory: &Arc<ReplyMemory>,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
-        let replies = match timeout_at(deadline, open.connection.send(bytes, count)).await {
-            Ok(Ok(replies)) => replies,
-            Ok(Err(_)) => return Err(Outage::Unreachable),
-            Err(_) => return Err(Outage::Deadline),
-        };
+        let mut all = Vec::with_capacity(batch.replies());
+        for step in batch.into_steps() {
+            let sent = open.connection.send(step, Some(Arc::clone(memory)));
+            let replies = within(deadline, sent).await?;
+            if memory.is_exhausted() {
+                return Err(Outage::Memory);
+            }
+            all.extend(replies);
+        }
         let is_readonly =
             |reply: &Reply| matches!(reply, Reply::Error(text) if text.starts_with("READONLY"));
-        if replies.iter().any(is_readonly) {
+        if all.iter().any(is_readonly) {
             self.role_doubtful.notify_one();
         }
-        Ok(replies)
+        Ok(all)
     }
 
     /// Returns a connection that is up. Waits for one that is connecting, but not for one that
@@ -267,12 +296,12 @@ async fn connect(source: &Source) -> Result<OpenConnection, String> {
 ///
 /// PING detects a server that hangs or vanished without closing the connection.
 async fn wait_until_broken(open: &OpenConnection, limit: Duration) {
-    let ping = encode_commands(&[Command::new("PING")]);
+    let ping = || Step::internal(&[Command::new("PING")]);
     loop {
         let alive = async {
             sleep(PING_INTERVAL).await;
             // An error reply also shows a live server.
-            matches!(timeout(limit, open.connection.send(ping.clone(), 1)).await, Ok(Ok(_)))
+            matches!(timeout(limit, open.connection.send(ping(), None)).await, Ok(Ok(_)))
         };
         tokio::select! {
             () = open.replace.notified() => return,
@@ -317,8 +346,8 @@ async fn monitor_role(
             let is_master = match &master {
                 Some(master) => open.address == *master,
                 None => {
-                    let query = encode_commands(&[Command::new("ROLE")]);
-                    let replies = timeout(TIMEOUT_MIN, open.connection.send(query, 1)).await;
+                    let query = Step::internal(&[Command::new("ROLE")]);
+                    let replies = timeout(TIMEOUT_MIN, open.connection.send(query, None)).await;
                     !matches!(replies, Ok(Ok(replies)) if is_replica(&replies))
                 }
             };

@@ -1,13 +1,6 @@
-//! Commands as bytes for Redis, and checks of its short replies.
+//! Checks of Redis's short replies.
 
-use redis_rest::{Command, Reply, encode_resp2_command};
-
-/// Encodes commands for one write to Redis.
-pub fn encode_commands(commands: &[Command]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    commands.iter().for_each(|command| encode_resp2_command(command, &mut bytes));
-    bytes
-}
+use redis_rest::Reply;
 
 /// Returns whether a reply to PING shows a live server.
 ///

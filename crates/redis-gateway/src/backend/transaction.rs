@@ -1,9 +1,11 @@
 //! MULTI and EXEC on one server.
 
+use super::batch::Batch;
+use super::memory::ReplyMemory;
 use super::outage::Outage;
 use super::pool::{NO_MULTI, Pool};
-use super::protocol::encode_commands;
-use redis_rest::{Command, Reply, TOO_LARGE, encode_resp2_command};
+use redis_rest::{Command, Reply, TOO_LARGE};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Runs commands as one transaction: MULTI, the commands and EXEC in one write to one connection.
@@ -12,12 +14,14 @@ use tokio::time::Instant;
 pub async fn transact(
     pool: &Pool,
     commands: &[Command],
+    memory: &Arc<ReplyMemory>,
     deadline: Instant,
 ) -> Result<Reply, Outage> {
-    let mut bytes = encode_commands(&[Command::new("MULTI")]);
-    commands.iter().for_each(|command| encode_resp2_command(command, &mut bytes));
-    encode_resp2_command(&Command::new("EXEC"), &mut bytes);
-    let mut replies = pool.transact(bytes, commands.len() + 2, deadline).await?;
+    let (multi, exec) = (Command::new("MULTI"), Command::new("EXEC"));
+    let all: Vec<&Command> = [&multi].into_iter().chain(commands).chain([&exec]).collect();
+    let mut batch = Batch::default();
+    batch.push(&all);
+    let mut replies = pool.transact(batch, memory, deadline).await?;
     if let Some(Reply::Error(text)) = replies.first()
         && text != NO_MULTI
     {

@@ -20,6 +20,23 @@ pub fn is_blocking_read(command: &Command) -> bool {
             .any(|index| argument_is(command, index, "BLOCK"))
 }
 
+/// Returns whether a command writes to another database than the connection's.
+pub fn leaves_database(command: &Command) -> bool {
+    let has_database = || (3..command.words().len()).any(|index| argument_is(command, index, "DB"));
+    (argument_is(command, 0, "COPY") && has_database())
+        || argument_is(command, 0, "MOVE")
+        || argument_is(command, 0, "SWAPDB")
+}
+
+/// Returns how many values a command requests. Each may be the largest value in Redis.
+pub fn values(command: &Command) -> usize {
+    let repeats = ["HMGET", "MGET", "SORT", "SORT_RO", "XREAD", "XREADGROUP"];
+    match repeats.iter().any(|name| argument_is(command, 0, name)) {
+        true => command.words().len().saturating_sub(1).max(1),
+        false => 1,
+    }
+}
+
 /// Returns the index of STREAMS in XREAD or XREADGROUP.
 pub fn streams_index(command: &Command) -> Option<usize> {
     read_options(command).find(|index| argument_is(command, *index, "STREAMS"))

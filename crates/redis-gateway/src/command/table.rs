@@ -12,6 +12,12 @@ pub fn find(name: &str) -> Option<&'static CommandSpec> {
     TABLE.get(index)
 }
 
+/// Returns the specs of all known commands.
+#[cfg(test)]
+pub fn all() -> &'static [CommandSpec] {
+    TABLE
+}
+
 /// Longer than the name of any command.
 pub const NAME_BYTES_MAX: usize = 32;
 

@@ -21,6 +21,7 @@ pub enum ConfigError {
     RedisKey,
     RedisPair,
     RedisUrl,
+    ResponseMemory,
     Streams,
     Threads,
     TlsAlone,
@@ -56,6 +57,9 @@ impl fmt::Display for ConfigError {
             Self::RedisUrl => {
                 "REDIS_URL: must be redis://host:port/database (rediss:// for TLS), \
                  redis://sentinel,sentinel/name, redis://node,node or redis://node?cluster"
+            }
+            Self::ResponseMemory => {
+                "GATEWAY_RESPONSE_MEMORY_MIB: must be a whole number, 128 to 1048576"
             }
             Self::Streams => "GATEWAY_STREAMS_MAX: must be a whole number, 0 to 100000",
             Self::Threads => "GATEWAY_THREADS: must be a whole number, 1 to 256",

@@ -56,6 +56,9 @@ pub struct Settings {
     /// Most event streams (SUBSCRIBE, PSUBSCRIBE, MONITOR) at once (0 to 100000).
     #[arg(long, env = "GATEWAY_STREAMS_MAX", default_value = "256")]
     pub(super) streams_max: String,
+    /// Memory for the responses of all requests in progress, in MiB (128 to 1048576).
+    #[arg(long, env = "GATEWAY_RESPONSE_MEMORY_MIB", default_value = "256")]
+    pub(super) response_memory_mib: String,
     /// Connections to each Redis server (1 to 64); default: twice the number of cores.
     #[arg(long, env = "GATEWAY_REDIS_CONNECTIONS")]
     pub(super) redis_connections: Option<String>,

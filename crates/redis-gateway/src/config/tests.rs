@@ -23,6 +23,7 @@ fn errors_are_reported_at_once() {
             "--idle-seconds=",
             "--redis-connections=65",
             "--threads=0",
+            "--response-memory-mib=127",
             "--tls-cert-file=/none",
             "--redis-ca-file=/none",
             "--redis-cert-file=/none",
@@ -32,7 +33,8 @@ fn errors_are_reported_at_once() {
     );
     use ConfigError::{
         AdminListen, Connections, ConnectionsPerNetwork, Deadline, Drain, Idle, Listen, RedisCa,
-        RedisCertAlone, RedisConnections, RedisUrl, Streams, Threads, TlsAlone, Token,
+        RedisCertAlone, RedisConnections, RedisUrl, ResponseMemory, Streams, Threads, TlsAlone,
+        Token,
     };
     let expect = [
         Deadline,
@@ -41,6 +43,7 @@ fn errors_are_reported_at_once() {
         ConnectionsPerNetwork,
         Idle,
         Drain,
+        ResponseMemory,
         Threads,
         RedisConnections,
         Listen,

@@ -1,15 +1,14 @@
 //! Executes commands: checks permissions, runs them, counts them, and encodes the replies.
 
-use super::gateway::Gateway;
-use super::response::{ResponseBody, json, resp2, unavailable};
-use crate::backend::Outage;
+use super::gateway::{Gateway, SYNC_TOKEN};
+use super::response::{ResponseBody, encode_resp2_body, json, replies, set_header, unavailable};
+use crate::backend::{Outage, Replies};
 use crate::command::{self, Access, CommandSpec};
 use crate::request::Format;
 use crate::script::Renamed;
 use crate::token::Token;
 use hyper::{Response, StatusCode};
 use redis_rest::{Command, Encoding, Reply, encode_replies, encode_reply};
-use std::sync::atomic::Ordering;
 
 /// Executes a single command.
 pub async fn single(
@@ -18,18 +17,20 @@ pub async fn single(
     command: Command,
     format: Format,
 ) -> Response<ResponseBody> {
-    let reply = match run(gateway, token, vec![command]).await {
-        Ok(replies) => replies.into_iter().next().unwrap_or(Reply::Null),
-        Err(outage) => return unavailable(outage),
-    };
-    let status = match reply {
-        Reply::Error(_) => StatusCode::BAD_REQUEST,
-        _ => StatusCode::OK,
-    };
-    match format {
-        Format::Json(encoding) => json(status, encode_reply(&reply, encoding)),
-        Format::Resp2 => resp2(status, std::slice::from_ref(&reply)),
-    }
+    let Executed { outcome, has_written } = run(gateway, token, vec![command]).await;
+    let encoded = outcome.map(|replies| {
+        let reply = replies.value.first().unwrap_or(&Reply::Null);
+        let status = match reply {
+            Reply::Error(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::OK,
+        };
+        let body = match format {
+            Format::Json(encoding) => encode_reply(reply, encoding).into_bytes(),
+            Format::Resp2 => encode_resp2_body(std::slice::from_ref(reply)),
+        };
+        Encoded { status, format, body }
+    });
+    respond(gateway, encoded, has_written)
 }
 
 /// Executes a pipeline: commands in order, without atomicity.
@@ -39,13 +40,38 @@ pub async fn pipeline(
     commands: Vec<Command>,
     format: Format,
 ) -> Response<ResponseBody> {
-    match run(gateway, token, commands).await {
-        Ok(replies) => match format {
-            Format::Json(encoding) => json(StatusCode::OK, encode_replies(&replies, encoding)),
-            Format::Resp2 => resp2(StatusCode::OK, &replies),
-        },
+    let Executed { outcome, has_written } = run(gateway, token, commands).await;
+    let encoded = outcome.map(|replies| {
+        let body = match format {
+            Format::Json(encoding) => encode_replies(&replies.value, encoding).into_bytes(),
+            Format::Resp2 => encode_resp2_body(&replies.value),
+        };
+        Encoded { status: StatusCode::OK, format, body }
+    });
+    respond(gateway, encoded, has_written)
+}
+
+/// An encoded response.
+struct Encoded {
+    status: StatusCode,
+    format: Format,
+    body: Vec<u8>,
+}
+
+/// Builds the response to commands that were executed, or may have been.
+fn respond(
+    gateway: &Gateway,
+    encoded: Result<Encoded, Outage>,
+    has_written: bool,
+) -> Response<ResponseBody> {
+    let mut response = match encoded {
+        Ok(Encoded { status, format, body }) => {
+            replies(status, format, body, gateway.backend.memory())
+        }
         Err(outage) => unavailable(outage),
-    }
+    };
+    set_header(response.headers_mut(), SYNC_TOKEN, &gateway.sync_token(has_written));
+    response
 }
 
 /// Executes a transaction. A command without permission rejects all of it.
@@ -61,8 +87,11 @@ pub async fn transaction(
         Format::Resp2 => Encoding::Text,
     };
     let specs: Vec<Spec> = commands.iter().map(|command| command::find(command.name())).collect();
-    let refusal =
-        commands.iter().zip(&specs).find_map(|(command, spec)| refusal(token, command, *spec));
+    let refusal = commands
+        .iter()
+        .zip(&specs)
+        .find_map(|(command, spec)| refusal(token, command, *spec))
+        .or_else(|| token.transaction_refusal(&commands));
     if let Some(refusal) = refusal {
         specs.iter().for_each(|spec| count(gateway, *spec, "refused"));
         return json(StatusCode::BAD_REQUEST, encode_reply(&Reply::Error(refusal), Encoding::Text));
@@ -72,26 +101,30 @@ pub async fn transaction(
     }
     let renamed: Vec<Option<Renamed>> =
         commands.iter_mut().map(|command| gateway.scripts.rewrite(command)).collect();
-    note_writes(gateway, specs.iter().copied());
-    match gateway.backend.run_atomically(&commands).await {
-        Ok(Reply::Array(mut replies)) => {
-            for ((reply, renamed), spec) in replies.iter_mut().zip(renamed).zip(specs) {
-                count(gateway, spec, outcome(reply));
-                if let Some(renamed) = renamed {
-                    renamed.restore(reply);
+    let has_written = specs.iter().copied().any(may_write);
+    let encoded =
+        gateway.backend.run_atomically(&commands).await.map(|Replies { value, .. }| match value {
+            Reply::Array(mut replies) => {
+                for ((reply, renamed), spec) in replies.iter_mut().zip(renamed).zip(&specs) {
+                    count(gateway, *spec, outcome(reply));
+                    if let Some(renamed) = renamed {
+                        renamed.restore(reply);
+                    }
                 }
+                let body = encode_replies(&replies, encoding).into_bytes();
+                Encoded { status: StatusCode::OK, format: Format::Json(encoding), body }
             }
-            json(StatusCode::OK, encode_replies(&replies, encoding))
-        }
-        Ok(discarded) => {
-            specs.iter().for_each(|spec| count(gateway, *spec, "error"));
-            json(StatusCode::BAD_REQUEST, encode_reply(&discarded, Encoding::Text))
-        }
-        Err(outage) => {
-            specs.iter().for_each(|spec| count(gateway, *spec, outage.name()));
-            unavailable(outage)
-        }
+            discarded => {
+                specs.iter().for_each(|spec| count(gateway, *spec, "error"));
+                let format = Format::Json(Encoding::Text);
+                let body = encode_reply(&discarded, Encoding::Text).into_bytes();
+                Encoded { status: StatusCode::BAD_REQUEST, format, body }
+            }
+        });
+    if let Err(outage) = &encoded {
+        specs.iter().for_each(|spec| count(gateway, *spec, outage.name()));
     }
+    respond(gateway, encoded, has_written)
 }
 
 type Spec = Option<&'static CommandSpec>;
@@ -104,39 +137,41 @@ struct Checked {
     renamed: Option<Renamed>,
 }
 
+/// The outcome of commands, and whether one of them may have written.
+struct Executed {
+    outcome: Result<Replies<Vec<Reply>>, Outage>,
+    has_written: bool,
+}
+
 /// Runs commands in order. A command without permission gets an error, and the others still run.
-async fn run(
-    gateway: &Gateway,
-    token: &Token,
-    commands: Vec<Command>,
-) -> Result<Vec<Reply>, Outage> {
+async fn run(gateway: &Gateway, token: &Token, commands: Vec<Command>) -> Executed {
     let mut checked: Vec<Checked> = Vec::with_capacity(commands.len());
     let mut allowed = Vec::with_capacity(commands.len());
+    let mut has_written = false;
     for mut command in commands {
         let spec = command::find(command.name());
         let refusal = refusal(token, &command, spec);
         let mut renamed = None;
         if refusal.is_none() {
             renamed = gateway.scripts.rewrite(&mut command);
+            has_written |= may_write(spec);
             allowed.push(command);
         }
         checked.push(Checked { spec, refusal, renamed });
     }
-    note_writes(gateway, checked.iter().map(|one| one.spec));
-    let replies = if allowed.is_empty() {
-        Vec::new()
-    } else {
-        match gateway.backend.run(allowed).await {
-            Ok(replies) => replies,
-            Err(outage) => {
-                for one in &checked {
-                    let outcome = one.refusal.as_ref().map_or(outage.name(), |_| "refused");
-                    count(gateway, one.spec, outcome);
-                }
-                return Err(outage);
-            }
+    let outcome = gateway.backend.run(allowed).await;
+    if let Err(outage) = &outcome {
+        for one in &checked {
+            let outcome = one.refusal.as_ref().map_or(outage.name(), |_| "refused");
+            count(gateway, one.spec, outcome);
         }
-    };
+    }
+    let outcome = outcome.map(|replies| replies.map(|replies| merge(gateway, checked, replies)));
+    Executed { outcome, has_written }
+}
+
+/// Puts the errors for refused commands between the replies of Redis.
+fn merge(gateway: &Gateway, checked: Vec<Checked>, replies: Vec<Reply>) -> Vec<Reply> {
     let mut replies = replies.into_iter();
     let merged = checked.into_iter().map(|Checked { spec, refusal, renamed }| match refusal {
         Some(text) => {
@@ -152,7 +187,7 @@ async fn run(
             reply
         }
     });
-    Ok(merged.collect())
+    merged.collect()
 }
 
 /// Returns the error for a command that may not run, or `None` if it may.
@@ -162,13 +197,7 @@ fn refusal(token: &Token, command: &Command, spec: Spec) -> Option<String> {
     command::refusal(command, spec).or_else(|| token.refusal(command, spec))
 }
 
-/// Changes the sync token if one of the commands may write, whether or not it succeeds.
-fn note_writes(gateway: &Gateway, mut specs: impl Iterator<Item = Spec>) {
-    if specs.any(may_write) {
-        gateway.writes.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
+/// Returns whether a command may write, whether or not it succeeds.
 fn may_write(spec: Spec) -> bool {
     !matches!(spec.map(|spec| spec.access), Some(Access::Any | Access::Read))
 }

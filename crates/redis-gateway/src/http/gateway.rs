@@ -30,11 +30,17 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Returns the sync token for a response. It changes with each write.
+    /// Returns the sync token for the response to commands that have been executed.
     ///
-    /// All reads go to masters, so a client reads earlier writes whatever token it sends.
-    pub fn sync_token(&self) -> String {
-        format!("{:x}.{:x}", self.instance, self.writes.load(Ordering::Relaxed))
+    /// A write has a token of its own, which it gets once it was executed. So a token is no older
+    /// than any write that was executed before a command of its request began. All reads go to
+    /// masters, so a client reads these writes whatever token it sends.
+    pub fn sync_token(&self, has_written: bool) -> String {
+        let writes = match has_written {
+            true => self.writes.fetch_add(1, Ordering::SeqCst).wrapping_add(1),
+            false => self.writes.load(Ordering::SeqCst),
+        };
+        format!("{:x}.{writes:x}", self.instance)
     }
 
     /// Returns the client's request id, made safe for the log, or a new one.
@@ -50,4 +56,5 @@ impl Gateway {
     }
 }
 
+pub const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -1,6 +1,7 @@
 //! Responses and their bodies.
 
-use crate::backend::Outage;
+use crate::backend::{Outage, Reservation, ResponseMemory};
+use crate::request::Format;
 use crate::stream::Events;
 use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -18,7 +19,11 @@ pub enum ResponseBody {
 
 /// Builds the response for an outage of Redis.
 pub fn unavailable(outage: Outage) -> Response<ResponseBody> {
-    error(StatusCode::SERVICE_UNAVAILABLE, outage.text())
+    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, outage.text());
+    if outage == Outage::Memory {
+        set_header(response.headers_mut(), header::RETRY_AFTER, "1");
+    }
+    response
 }
 
 /// Builds an error response: `{"error": "…"}`.
@@ -31,11 +36,42 @@ pub fn json(status: StatusCode, body: String) -> Response<ResponseBody> {
     full(status, "application/json", body)
 }
 
-/// Builds a response with replies in RESP2.
-pub fn resp2(status: StatusCode, replies: &[Reply]) -> Response<ResponseBody> {
+/// Encodes replies in RESP2.
+pub fn encode_resp2_body(replies: &[Reply]) -> Vec<u8> {
     let mut body = Vec::new();
     replies.iter().for_each(|reply| encode_resp2(reply, &mut body));
-    full(status, "application/octet-stream", body)
+    body
+}
+
+/// Builds a response with replies in JSON or RESP2, which holds its memory until it is written.
+///
+/// The replies must have been dropped: their memory is used for the body.
+pub fn replies(
+    status: StatusCode,
+    format: Format,
+    body: Vec<u8>,
+    memory: &ResponseMemory,
+) -> Response<ResponseBody> {
+    let Some(reservation) = memory.reserve(body.len()) else {
+        return unavailable(Outage::Memory);
+    };
+    let content_type = match format {
+        Format::Json(_) => "application/json",
+        Format::Resp2 => "application/octet-stream",
+    };
+    full(status, content_type, Bytes::from_owner(ReservedBytes { body, _reservation: reservation }))
+}
+
+/// A response's body and its memory.
+struct ReservedBytes {
+    body: Vec<u8>,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for ReservedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 /// Builds a plain-text response, in the format of Prometheus.

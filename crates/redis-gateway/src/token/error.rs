@@ -20,21 +20,33 @@ pub enum TokenError {
 /// An error in one token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TokenErrorKind {
+    AlsoNever,
     AlsoUnused,
-    CommandNever,
-    CommandUnbounded,
-    CommandsMissing,
-    CommandsUnused,
     HashFormat,
     NameTwice,
-    PrefixEmpty,
     RoleUnknown,
-    ScriptFormat,
-    ScriptsMissing,
+    /// An error in the rule at this position, counted from 1.
+    Rule {
+        position: usize,
+        kind: RuleErrorKind,
+    },
+    RulesMissing,
+    RulesUnused,
     SecretAndHash,
     SecretMissing,
     SecretShort,
     SecretTwice,
+}
+
+/// An error in one rule of a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RuleErrorKind {
+    CommandNever,
+    CommandUnbounded,
+    CommandsMissing,
+    PrefixEmpty,
+    ScriptFormat,
+    ScriptsMissing,
 }
 
 impl fmt::Display for TokenError {
@@ -61,34 +73,46 @@ impl fmt::Display for TokenError {
 impl fmt::Display for TokenErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::AlsoNever => {
+                "`also` names a command that would change or hold up a shared connection; take it out"
+            }
             Self::AlsoUnused => "`also` is for role \"full\"",
-            Self::CommandNever => {
-                "`commands` or `also` names a command that would change or hold up a shared \
-                 connection; take it out"
-            }
-            Self::CommandUnbounded => {
-                "it has `key_prefixes`, but `commands` names one that reaches every key; take it out"
-            }
-            Self::CommandsMissing => "role \"custom\" needs `commands`",
-            Self::CommandsUnused => {
-                "`commands`, `key_prefixes` and `scripts` are for role \"custom\""
-            }
             Self::HashFormat => "`sha256` must be 64 hexadecimal digits",
             Self::NameTwice => "the name is there twice",
+            Self::RoleUnknown => "the role must be full, read, or in the file also custom",
+            Self::Rule { position, kind } => return write!(f, "rule {position}: {kind}"),
+            Self::RulesMissing => {
+                "role \"custom\" needs `rules`, such as [{ commands = [\"GET\"], key_prefixes = \
+                 [\"app:\"] }]"
+            }
+            Self::RulesUnused => "`rules` are for role \"custom\"",
+            Self::SecretAndHash => "give `secret` or `sha256`, not both",
+            Self::SecretMissing => "give `secret`, or its `sha256`",
+            Self::SecretShort => "the secret must be at least 32 characters",
+            Self::SecretTwice => "another token has the same secret",
+        })
+    }
+}
+
+impl fmt::Display for RuleErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CommandNever => {
+                "`commands` names one that would change or hold up a shared connection; take it out"
+            }
+            Self::CommandUnbounded => {
+                "it has `key_prefixes`, but `commands` names one that they can't bound; take it out"
+            }
+            Self::CommandsMissing => "`commands` names no command",
             Self::PrefixEmpty => {
                 "`key_prefixes` holds nothing, or an empty one; leave it out to allow all keys"
             }
-            Self::RoleUnknown => "the role must be full, read, or in the file also custom",
             Self::ScriptFormat => {
                 "`scripts` must hold SHA-1s, 40 hexadecimal digits each, or be [\"*\"] for all"
             }
             Self::ScriptsMissing => {
                 "it may run scripts, which reach all keys: name them by SHA-1 in `scripts`, or [\"*\"]"
             }
-            Self::SecretAndHash => "give `secret` or `sha256`, not both",
-            Self::SecretMissing => "give `secret`, or its `sha256`",
-            Self::SecretShort => "the secret must be at least 32 characters",
-            Self::SecretTwice => "another token has the same secret",
         })
     }
 }

@@ -1,9 +1,9 @@
 //! Parses GATEWAY_TOKENS and the TOML file of GATEWAY_TOKENS_FILE.
 
-use super::error::{TokenError, TokenErrorKind};
-use super::role::{CustomRole, Role};
+use super::error::{RuleErrorKind, TokenError, TokenErrorKind};
+use super::role::{CustomRole, Role, Rule};
 use super::set::{Token, Tokens};
-use crate::command::{self, Access};
+use crate::command::{self, Access, KeyPositions};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
@@ -61,7 +61,15 @@ struct Entry {
     sha256: Option<String>,
     role: String,
     also: Option<Vec<String>>,
-    commands: Option<Vec<String>>,
+    rules: Option<Vec<RuleEntry>>,
+}
+
+/// A rule as it is configured.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleEntry {
+    #[serde(default)]
+    commands: Vec<String>,
     key_prefixes: Option<Vec<String>>,
     scripts: Option<Vec<String>>,
 }
@@ -69,21 +77,22 @@ struct Entry {
 impl Entry {
     fn check(self, errors: &mut Vec<TokenErrorKind>) -> Option<Token> {
         let hash = self.hash(errors);
-        let has_custom_members =
-            self.commands.is_some() || self.key_prefixes.is_some() || self.scripts.is_some();
-        if self.role != "custom" && has_custom_members {
-            errors.push(TokenErrorKind::CommandsUnused);
+        if self.role != "custom" && self.rules.is_some() {
+            errors.push(TokenErrorKind::RulesUnused);
         }
         if self.role != "full" && self.also.is_some() {
             errors.push(TokenErrorKind::AlsoUnused);
         }
         let role = match self.role.as_str() {
-            "full" => Role::Full { also: parse_commands(self.also, errors) },
-            "read" => Role::Read,
-            "custom" => {
-                let commands = parse_commands(self.commands, errors);
-                Role::Custom(parse_custom(commands, self.key_prefixes, self.scripts, errors))
+            "full" => {
+                let also = in_capitals(self.also.unwrap_or_default());
+                if also.iter().any(|name| is_never(name)) {
+                    errors.push(TokenErrorKind::AlsoNever);
+                }
+                Role::Full { also }
             }
+            "read" => Role::Read,
+            "custom" => Role::Custom(parse_rules(self.rules.unwrap_or_default(), errors)),
             _ => {
                 errors.push(TokenErrorKind::RoleUnknown);
                 return None;
@@ -120,60 +129,83 @@ impl Entry {
     }
 }
 
-fn parse_custom(
-    commands: BTreeSet<String>,
-    key_prefixes: Option<Vec<String>>,
-    scripts: Option<Vec<String>>,
-    errors: &mut Vec<TokenErrorKind>,
-) -> CustomRole {
-    if commands.is_empty() {
-        errors.push(TokenErrorKind::CommandsMissing);
+fn parse_rules(entries: Vec<RuleEntry>, errors: &mut Vec<TokenErrorKind>) -> CustomRole {
+    if entries.is_empty() {
+        errors.push(TokenErrorKind::RulesMissing);
     }
-    if key_prefixes
-        .as_ref()
-        .is_some_and(|prefixes| prefixes.is_empty() || prefixes.iter().any(String::is_empty))
-    {
-        errors.push(TokenErrorKind::PrefixEmpty);
-    }
-    let is_bounded = |name: &String| !UNBOUNDED_COMMANDS.contains(&name.as_str());
-    if key_prefixes.is_some() && !commands.iter().all(is_bounded) {
-        errors.push(TokenErrorKind::CommandUnbounded);
-    }
-    let runs_scripts = commands.iter().any(|name| SCRIPT_COMMANDS.contains(&name.as_str()));
-    let scripts = match scripts {
-        None if runs_scripts => {
-            errors.push(TokenErrorKind::ScriptsMissing);
-            None
-        }
-        None => None,
-        Some(names) if names == ["*"] => None,
-        Some(names) => {
-            let names: BTreeSet<String> =
-                names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
-            if !names.iter().all(|name| is_hex(name, 40)) {
-                errors.push(TokenErrorKind::ScriptFormat);
-            }
-            Some(names)
-        }
-    };
-    CustomRole { commands, key_prefixes, scripts }
+    let rules = entries.into_iter().enumerate().map(|(index, entry)| {
+        let mut kinds = Vec::new();
+        let rule = entry.check(&mut kinds);
+        let position = index + 1;
+        errors.extend(kinds.into_iter().map(|kind| TokenErrorKind::Rule { position, kind }));
+        rule
+    });
+    CustomRole { rules: rules.collect() }
 }
 
-fn parse_commands(
-    names: Option<Vec<String>>,
-    errors: &mut Vec<TokenErrorKind>,
-) -> BTreeSet<String> {
-    let names: BTreeSet<String> =
-        names.into_iter().flatten().map(|name| name.to_ascii_uppercase()).collect();
-    // These are served as event streams, each over a connection of its own.
-    let is_stream = |name: &str| matches!(name, "MONITOR" | "PSUBSCRIBE" | "SUBSCRIBE");
-    let is_never = |name: &String| {
-        command::find(name).is_some_and(|spec| spec.access == Access::Never) && !is_stream(name)
-    };
-    if names.iter().any(is_never) {
-        errors.push(TokenErrorKind::CommandNever);
+impl RuleEntry {
+    fn check(self, errors: &mut Vec<RuleErrorKind>) -> Rule {
+        let commands = in_capitals(self.commands);
+        if commands.is_empty() {
+            errors.push(RuleErrorKind::CommandsMissing);
+        }
+        if commands.iter().any(|name| is_never(name)) {
+            errors.push(RuleErrorKind::CommandNever);
+        }
+        if let Some(prefixes) = &self.key_prefixes {
+            if prefixes.is_empty() || prefixes.iter().any(String::is_empty) {
+                errors.push(RuleErrorKind::PrefixEmpty);
+            }
+            if !commands.iter().all(|name| is_bounded(name)) {
+                errors.push(RuleErrorKind::CommandUnbounded);
+            }
+        }
+        let runs_scripts = commands.iter().any(|name| SCRIPT_COMMANDS.contains(&name.as_str()));
+        let scripts = match self.scripts {
+            None if runs_scripts => {
+                errors.push(RuleErrorKind::ScriptsMissing);
+                None
+            }
+            None => None,
+            Some(names) if names == ["*"] => None,
+            Some(names) => {
+                let names: BTreeSet<String> =
+                    names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
+                if !names.iter().all(|name| is_hex(name, 40)) {
+                    errors.push(RuleErrorKind::ScriptFormat);
+                }
+                Some(names)
+            }
+        };
+        Rule { commands, key_prefixes: self.key_prefixes, scripts }
     }
-    names
+}
+
+fn in_capitals(names: Vec<String>) -> BTreeSet<String> {
+    names.into_iter().map(|name| name.to_ascii_uppercase()).collect()
+}
+
+/// Returns whether no token may send a command: it would change or hold up a shared connection.
+fn is_never(name: &str) -> bool {
+    // These are served as event streams, each over a connection of its own.
+    let is_stream = matches!(name, "MONITOR" | "PSUBSCRIBE" | "SUBSCRIBE");
+    !is_stream && command::find(name).is_some_and(|spec| spec.access == Access::Never)
+}
+
+/// Returns whether key prefixes can bound a command: it names the keys that it reaches, or reaches
+/// none, or its scripts are listed.
+fn is_bounded(name: &str) -> bool {
+    let names_no_key = |keys: KeyPositions| {
+        matches!(keys, KeyPositions::Span { first: 0, .. } | KeyPositions::Unknown)
+    };
+    match name {
+        // Its destination is another database.
+        "MOVE" => false,
+        "PSUBSCRIBE" | "SUBSCRIBE" => true,
+        _ if SCRIPT_COMMANDS.contains(&name) => true,
+        _ => command::find(name)
+            .is_none_or(|spec| spec.access == Access::Any || !names_no_key(spec.keys)),
+    }
 }
 
 /// Parses GATEWAY_TOKENS.
@@ -209,9 +241,10 @@ fn parse_variable(text: &str, errors: &mut Vec<TokenError>) -> Vec<Entry> {
 fn describe(error: &toml::de::Error, text: Option<&str>) -> String {
     let before = error.span().and_then(|span| text?.get(..span.start));
     let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-    let expected =
-        ["token", "secret", "sha256", "role", "also", "commands", "key_prefixes", "scripts"];
-    format!("line {line} is not understood; a [[token]] has {}", expected.join(", "))
+    format!(
+        "line {line} is not understood; a [[token]] has name, secret or sha256, role, and also or \
+         rules; a rule has commands, key_prefixes, scripts"
+    )
 }
 
 fn is_name(name: &str) -> bool {
@@ -239,28 +272,4 @@ fn parse_sha256(text: &str) -> Option<[u8; 32]> {
 /// Commands for which a custom token must list its scripts.
 const SCRIPT_COMMANDS: [&str; 7] =
     ["EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FCALL", "FCALL_RO", "SCRIPT"];
-/// Commands that have no keys, or reach more keys than they name.
-const UNBOUNDED_COMMANDS: [&str; 21] = [
-    "ACL",
-    "CLUSTER",
-    "CONFIG",
-    "DBSIZE",
-    "DEBUG",
-    "FAILOVER",
-    "FLUSHALL",
-    "FLUSHDB",
-    "FUNCTION",
-    "KEYS",
-    "MIGRATE",
-    "MODULE",
-    "MONITOR",
-    "MOVE",
-    "PUBSUB",
-    "RANDOMKEY",
-    "REPLICAOF",
-    "SCAN",
-    "SLAVEOF",
-    "SLOWLOG",
-    "SWAPDB",
-];
 const SECRET_CHARS_MIN: usize = 32;

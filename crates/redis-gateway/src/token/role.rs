@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// The permissions of a token.
 pub enum Role {
-    /// These commands on these keys.
+    /// What one of its rules permits.
     Custom(CustomRole),
     /// All commands except dangerous and unknown ones; of those, the ones that `also` names.
     Full { also: BTreeSet<String> },
@@ -17,6 +17,11 @@ pub enum Role {
 
 /// The permissions of a token with role "custom".
 pub struct CustomRole {
+    pub rules: Vec<Rule>,
+}
+
+/// Commands, and the keys and scripts that they may name.
+pub struct Rule {
     pub commands: BTreeSet<String>,
     /// `None` permits all keys.
     pub key_prefixes: Option<Vec<String>>,
@@ -42,15 +47,12 @@ impl Role {
                 )),
             },
             Self::Read => match access {
-                Some(Access::Read) if is_random(command) && !is_small(command.text(2)) => {
-                    Some(denied(command, " with so large a count"))
-                }
-                Some(Access::Any | Access::Read) => None,
+                Some(Access::Any | Access::Read) => excess(command),
                 Some(Access::Dangerous | Access::Full | Access::Never) | None => {
                     Some(denied(command, ": it may only read"))
                 }
             },
-            Self::Custom(custom) => custom.refusal(command),
+            Self::Custom(custom) => custom.refusal(command).or_else(|| excess(command)),
         }
     }
 
@@ -68,55 +70,98 @@ impl Role {
         match self {
             Self::Full { also } => also.contains("MONITOR"),
             Self::Read => false,
-            Self::Custom(custom) => {
-                custom.commands.contains("MONITOR") && custom.key_prefixes.is_none()
-            }
+            Self::Custom(custom) => custom.may_monitor(),
         }
+    }
+
+    /// Returns the error for commands that this role does not permit in one transaction.
+    ///
+    /// Redis holds the replies of a whole transaction at once.
+    pub fn transaction_refusal(&self, commands: &[Command]) -> Option<String> {
+        let values = || commands.iter().map(command::values).sum::<usize>();
+        let is_too_large = !matches!(self, Self::Full { .. }) && values() > VALUES_MAX;
+        is_too_large.then(|| {
+            let advice = "send a pipeline instead";
+            format!("NOPERM this token may name {VALUES_MAX} values in a transaction; {advice}")
+        })
     }
 }
 
 impl CustomRole {
+    /// Returns the error for a command unless its rules permit it for each of its keys.
+    ///
+    /// Several rules may share the keys among them. Each must list the command, and its script.
     fn refusal(&self, command: &Command) -> Option<String> {
-        if !contains(&self.commands, command) {
+        let name = command::display_name(command);
+        let mut rules: Vec<&Rule> =
+            self.rules.iter().filter(|rule| rule.commands.contains(&name)).collect();
+        if rules.is_empty() {
             return Some(denied(command, ""));
         }
-        if let Some(prefixes) = &self.key_prefixes {
-            let Some(keys) = command::keys(command) else {
-                return Some(denied(command, ": its keys can't be told"));
-            };
-            let has_prefix =
-                |key: &[u8]| prefixes.iter().any(|prefix| key.starts_with(prefix.as_bytes()));
-            if !keys.into_iter().all(has_prefix) {
-                return Some(denied(command, " for this key"));
-            }
+        rules.retain(|rule| rule.permits_script(command));
+        if rules.is_empty() {
+            return Some(denied(command, " with this script"));
         }
-        match &self.scripts {
-            Some(scripts) if !may_run(scripts, command) => {
-                Some(denied(command, " with this script"))
-            }
-            Some(_) | None => None,
+        if rules.iter().any(|rule| rule.key_prefixes.is_none()) {
+            return None;
         }
+        if command::leaves_database(command) {
+            return Some(denied(command, " into another database"));
+        }
+        let Some(keys) = command::keys(command) else {
+            return Some(denied(command, ": its keys can't be told"));
+        };
+        let is_permitted = |key: &[u8]| rules.iter().any(|rule| rule.has_prefix_of(key));
+        (!keys.into_iter().all(is_permitted)).then(|| denied(command, " for this key"))
     }
 
     fn may_subscribe(&self, command: &str, channels: &[Vec<u8>]) -> bool {
-        if !self.commands.contains(command) {
-            return false;
-        }
+        let rules: Vec<&Rule> =
+            self.rules.iter().filter(|rule| rule.commands.contains(command)).collect();
+        !rules.is_empty()
+            && channels
+                .iter()
+                .all(|channel| rules.iter().any(|rule| rule.permits_channel(command, channel)))
+    }
+
+    fn may_monitor(&self) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.commands.contains("MONITOR") && rule.key_prefixes.is_none())
+    }
+}
+
+impl Rule {
+    fn permits_script(&self, command: &Command) -> bool {
+        self.scripts.as_ref().is_none_or(|scripts| may_run(scripts, command))
+    }
+
+    fn has_prefix_of(&self, key: &[u8]) -> bool {
+        let has_prefix = |prefix: &String| key.starts_with(prefix.as_bytes());
+        self.key_prefixes.as_ref().is_none_or(|prefixes| prefixes.iter().any(has_prefix))
+    }
+
+    fn permits_channel(&self, command: &str, channel: &[u8]) -> bool {
         let Some(prefixes) = &self.key_prefixes else { return true };
         // A pattern that starts with a prefix matches only channels with that prefix, unless the
         // prefix itself contains wildcards.
         let is_literal =
             |prefix: &str| command == "SUBSCRIBE" || !prefix.contains(['*', '?', '[', '\\']);
-        channels.iter().all(|channel| {
-            prefixes
-                .iter()
-                .any(|prefix| is_literal(prefix) && channel.starts_with(prefix.as_bytes()))
-        })
+        prefixes.iter().any(|prefix| is_literal(prefix) && channel.starts_with(prefix.as_bytes()))
     }
 }
 
 fn denied(command: &Command, why: &str) -> String {
     format!("NOPERM this token may not send '{}'{why}", command::display_name(command))
+}
+
+/// Returns the error for a command whose reply may be far larger than what it reads.
+fn excess(command: &Command) -> Option<String> {
+    if is_random(command) && !is_small(command.text(2)) {
+        return Some(denied(command, " with so large a count"));
+    }
+    let is_too_large = command::values(command) > VALUES_MAX;
+    is_too_large.then(|| denied(command, &format!(" for more than {VALUES_MAX} values")))
 }
 
 fn contains(names: &BTreeSet<String>, command: &Command) -> bool {
@@ -157,5 +202,8 @@ fn may_run(scripts: &BTreeSet<String>, command: &Command) -> bool {
     }
 }
 
-/// Most repeated random members that a read token may draw at once.
+/// Most repeated random members that a token may draw at once.
 const RANDOM_COUNT_MAX: i64 = 1000;
+/// Most values that a token may name in one command or transaction, which Redis answers as a whole.
+/// A pipeline may name more: it is sent in steps.
+const VALUES_MAX: usize = 128;

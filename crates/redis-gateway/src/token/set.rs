@@ -52,6 +52,13 @@ impl Token {
         self.role.refusal(command, spec)
     }
 
+    /// Returns the error for a transaction that this token may not send, or `None` if it may.
+    ///
+    /// Each command must be permitted by itself, too.
+    pub fn transaction_refusal(&self, commands: &[Command]) -> Option<String> {
+        self.role.transaction_refusal(commands)
+    }
+
     /// Returns whether it may subscribe to these channels or patterns.
     ///
     /// `command` is SUBSCRIBE or PSUBSCRIBE.

@@ -1,6 +1,6 @@
-use super::error::{TokenError, TokenErrorKind};
+use super::error::{RuleErrorKind, TokenError, TokenErrorKind};
 use super::set::Tokens;
-use crate::command;
+use crate::command::{self, Access};
 use crate::script::script_sha1;
 use redis_rest::Command;
 
@@ -74,6 +74,7 @@ fn read_token_may_only_read() {
             "SORT_RO k",
             "SRANDMEMBER k",
             "HRANDFIELD k -9",
+            &format!("MGET{}", " k".repeat(128)),
         ],
         &[
             "SET k v",
@@ -96,10 +97,17 @@ fn read_token_may_only_read() {
             "SRANDMEMBER k -20000000",
             "ZRANDMEMBER k -x",
             "LCS a b",
+            &format!("MGET{}", " k".repeat(129)),
+            &format!("HMGET k{}", " f".repeat(128)),
+            &format!("SORT_RO k{}", " GET #".repeat(64)),
         ],
     );
     let token = read.find(SECRET.as_bytes()).unwrap();
     assert!(!token.may_monitor() && !token.may_subscribe("SUBSCRIBE", &[b"c".to_vec()]));
+    let transaction = |count: usize| vec![command("GET k"); count];
+    assert_eq!(token.transaction_refusal(&transaction(128)), None);
+    let refusal = token.transaction_refusal(&transaction(129)).unwrap();
+    assert!(refusal.starts_with("NOPERM") && refusal.contains("128"), "{refusal}");
 }
 
 #[test]
@@ -107,8 +115,8 @@ fn custom_token_may_only_send_its_commands() {
     let script = script_sha1(b"return 1");
     let custom = tokens(&format!(
         "[[token]]\nname='a'\nrole='custom'\nsecret='{SECRET}'\n\
-         commands=['get','MGET','EVALSHA','EVAL','SUBSCRIBE','PSUBSCRIBE','SORT','DEL','FCALL','SCRIPT']\n\
-         key_prefixes=['pc:','x*:']\nscripts=['{}']",
+         rules=[{{commands=['get','MGET','EVALSHA','EVAL','SUBSCRIBE','PSUBSCRIBE','SORT','COPY',\
+         'DEL','FCALL','SCRIPT'], key_prefixes=['pc:','x*:'], scripts=['{}']}}]",
         script.to_uppercase()
     ));
     let evalsha = format!("EVALSHA {script} 1 pc:a");
@@ -129,6 +137,9 @@ fn custom_token_may_only_send_its_commands() {
             "FLUSHALL",
             "FCALL f 0",
             "SCRIPT FLUSH",
+            "COPY pc:a pc:b DB 1",
+            "COPY pc:a pc:b replace db 1",
+            &format!("MGET{}", " pc:a".repeat(129)),
         ],
     );
     let token = custom.find(SECRET.as_bytes()).unwrap();
@@ -139,6 +150,128 @@ fn custom_token_may_only_send_its_commands() {
     assert!(may("SUBSCRIBE", "pc:c") && may("PSUBSCRIBE", "pc:*") && may("SUBSCRIBE", "x*:c"));
     assert!(!may("SUBSCRIBE", "c") && !may("PSUBSCRIBE", "*") && !may("PSUBSCRIBE", "x*:c"));
     assert!(!token.may_monitor());
+}
+
+#[test]
+fn rules_pair_commands_with_key_prefixes_and_scripts() {
+    let (one, two) = (script_sha1(b"1"), script_sha1(b"2"));
+    let custom = tokens(&format!(
+        "[[token]]\nname='a'\nrole='custom'\nsecret='{SECRET}'\nrules=[\n\
+         {{commands=['GET','MGET','RENAME','SUBSCRIBE'], key_prefixes=['r:']}},\n\
+         {{commands=['SET','RENAME','SUBSCRIBE'], key_prefixes=['w:']}},\n\
+         {{commands=['EVALSHA'], key_prefixes=['one:'], scripts=['{one}']}},\n\
+         {{commands=['EVALSHA'], key_prefixes=['two:'], scripts=['{two}']}},\n\
+         {{commands=['MONITOR', 'DBSIZE']}},\n]"
+    ));
+    let evalsha =
+        |script: &str, keys: &str| format!("EVALSHA {script} {} {keys}", keys.split(' ').count());
+    check(
+        &custom,
+        &[
+            "GET r:1",
+            "MGET r:1 r:2",
+            "SET w:1 v",
+            "RENAME r:1 w:1",
+            "RENAME w:1 r:1",
+            "DBSIZE",
+            &evalsha(&one, "one:1"),
+            &evalsha(&two, "two:1 two:2"),
+        ],
+        &[
+            "GET w:1",
+            "SET r:1 v",
+            "MGET r:1 w:1",
+            "RENAME r:1 x:1",
+            "DEL r:1",
+            &evalsha(&one, "two:1"),
+            &evalsha(&two, "two:1 one:1"),
+            &evalsha("00", "one:1"),
+        ],
+    );
+    let token = custom.find(SECRET.as_bytes()).unwrap();
+    let may = |channels: &[&str]| {
+        let channels: Vec<Vec<u8>> =
+            channels.iter().map(|channel| channel.as_bytes().to_vec()).collect();
+        token.may_subscribe("SUBSCRIBE", &channels)
+    };
+    assert!(may(&["r:1", "w:1"]) && !may(&["r:1", "x:1"]));
+    assert!(token.may_monitor(), "in a rule without prefixes");
+}
+
+/// What edge and auth service send, of each kind once.
+const EDGE_COMMANDS: [&str; 14] = [
+    "GET pc:token:x",
+    "GET pc:refresh:x",
+    "GET pc:refresh:family:x",
+    "MGET pc:revoked:sub:x pc:revoked:client:x pc:revoked:jti:x pc:revoked:sid:x",
+    "MGET pc:refresh:revoked:x",
+    "SET pc:token:x v EX 9",
+    "SET pc:refresh:x v EX 9 NX",
+    "SET pc:refresh:family:x v EX 9",
+    "SET pc:refresh:revoked:x 1 EX 9",
+    "DEL pc:refresh:x",
+    "EVALSHA 8ef2e7387e53a0c7e0a7464363547ee7cff77d0d 1 pc:limit:api:x g 1 1 1 0",
+    "ZADD pc:sessions:x XX GT 1 x",
+    "HINCRBY pc:metrics x 1",
+    "EXPIRE pc:metrics 9",
+];
+const AUTH_COMMANDS: [&str; 20] = [
+    "SET pc:token:x v EX 9",
+    "SET pc:revoked:sid:x 1 EX 9",
+    "SET pc:revoked:jti:x 1 EX 9",
+    "SET pc:revoked:sub:x disabled EX 9",
+    "SET pc:reconciled:x 1 EX 9",
+    "SET pc:attempts:own:x 1 EX 9",
+    "GET pc:reconciled:x",
+    "GET pc:attempts:own:x",
+    "DEL pc:attempts:pair:x",
+    "DEL pc:token:x",
+    "DEL pc:session:x",
+    "DEL pc:refresh:x",
+    "DEL pc:revoked:sub:x",
+    "DEL pc:reconciled:x",
+    "HSET pc:session:x holder v",
+    "HGET pc:session:x last_seen_at",
+    "EXPIRE pc:session:x 9",
+    "ZADD pc:sessions:x 1 x",
+    "ZREM pc:sessions:x x",
+    "HGETALL pc:metrics",
+];
+
+#[test]
+fn example_file_bounds_edge_and_auth_service() {
+    let example = include_str!("../../../../docs/redis-gateway-tokens.toml");
+    let example = tokens(&example.replace("EDGE_TOKEN", SECRET).replace("AUTH_TOKEN", OTHER));
+    let permits = |secret: &str, text: &str| {
+        let command = command(text);
+        let spec = command::find(command.name());
+        example.find(secret.as_bytes()).unwrap().refusal(&command, spec).is_none()
+    };
+    for text in EDGE_COMMANDS {
+        assert!(permits(SECRET, text), "{text}");
+    }
+    for text in AUTH_COMMANDS {
+        assert!(permits(OTHER, text), "{text}");
+    }
+    // Of all commands, with the marker at any position, the edge may send those that read.
+    for spec in command::all() {
+        for length in 1..7 {
+            for position in 1..=length {
+                for filler in ["1", "pc:refresh:x", "pc:limit:x", "pc:metrics"] {
+                    let mut words = vec![filler; length + 1];
+                    (words[0], words[position]) = (spec.name, "pc:revoked:sid:x");
+                    let text = words.join(" ");
+                    // A value, a field or a member may be any text.
+                    let is_key = position == 1 || matches!(spec.name, "DEL" | "MGET" | "EVAL");
+                    let may = permits(SECRET, &text);
+                    assert!(!may || !is_key || spec.access == Access::Read, "{text}");
+                }
+            }
+        }
+    }
+    for refused in ["DEL pc:revoked:sid:x", "DEL pc:revoked:jti:x", "EXPIRE pc:revoked:sub:x 0"] {
+        assert!(!permits(OTHER, refused), "{refused}");
+    }
 }
 
 #[test]
@@ -162,26 +295,29 @@ fn example_file_is_valid_once_it_has_secrets() {
 #[test]
 fn errors_are_reported_at_once_without_secrets() {
     let file = "
-        [[token]]\nname='a'\nrole='full'\nsecret='shortsecret'\nkey_prefixes=['x']
+        [[token]]\nname='a'\nrole='full'\nsecret='shortsecret'\nrules=[]
         [[token]]\nname='b'\nrole='custom'
-        [[token]]\nname='c'\nrole='custom'\nsha256='xyz'\ncommands=['EVAL','SELECT','SCAN']\nkey_prefixes=['']
+        [[token]]\nname='c'\nrole='custom'\nsha256='xyz'\nrules=[{},{commands=['EVAL','SELECT','SCAN'],key_prefixes=['']},{commands=['EVAL'],scripts=['x']}]
         [[token]]\nname='d'\nrole='none'\nsecret='0123456789abcdef0123456789abcdef'
         [[token]]\nname='e'\nrole='read'\nsecret='0123456789abcdef0123456789abcdef'\nalso=['KEYS']
         [[token]]\nname='e'\nrole='read'\nsecret='0123456789abcdef0123456789abcdef'
         [[token]]\nname='f g'\nrole='read'\nsecret='0123456789abcdef0123456789abcdef'";
     let errors = Tokens::parse(Some("nothing"), Some(file)).err().unwrap();
     let of = |name: &str, kind| TokenError::Token(name.to_owned(), kind);
+    let rule = |position, kind| TokenErrorKind::Rule { position, kind };
     let expect = [
         TokenError::EntryFormat(1),
         of("a", TokenErrorKind::SecretShort),
-        of("a", TokenErrorKind::CommandsUnused),
+        of("a", TokenErrorKind::RulesUnused),
         of("b", TokenErrorKind::SecretMissing),
-        of("b", TokenErrorKind::CommandsMissing),
+        of("b", TokenErrorKind::RulesMissing),
         of("c", TokenErrorKind::HashFormat),
-        of("c", TokenErrorKind::CommandNever),
-        of("c", TokenErrorKind::PrefixEmpty),
-        of("c", TokenErrorKind::CommandUnbounded),
-        of("c", TokenErrorKind::ScriptsMissing),
+        of("c", rule(1, RuleErrorKind::CommandsMissing)),
+        of("c", rule(2, RuleErrorKind::CommandNever)),
+        of("c", rule(2, RuleErrorKind::PrefixEmpty)),
+        of("c", rule(2, RuleErrorKind::CommandUnbounded)),
+        of("c", rule(2, RuleErrorKind::ScriptsMissing)),
+        of("c", rule(3, RuleErrorKind::ScriptFormat)),
         of("d", TokenErrorKind::RoleUnknown),
         of("e", TokenErrorKind::AlsoUnused),
         of("e", TokenErrorKind::NameTwice),
@@ -191,6 +327,11 @@ fn errors_are_reported_at_once_without_secrets() {
     assert_eq!(errors, expect);
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert!(!texts.iter().any(|text| text.contains("shortsecret") || text.contains("0123")));
+
+    // The form of older files: what replaces it is in the error.
+    let old = format!("[[token]]\nname='a'\nrole='custom'\nsecret='{SECRET}'\ncommands=['GET']");
+    let text = Tokens::parse(None, Some(&old)).err().unwrap()[0].to_string();
+    assert!(text.contains("line 5") && text.contains("a rule has commands"), "{text}");
 
     let garbage =
         Tokens::parse(None, Some("[[token]]\nname='a'\nsecret=shortsecret")).err().unwrap();

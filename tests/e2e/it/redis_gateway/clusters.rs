@@ -348,3 +348,29 @@ async fn whole_system_works_on_a_cluster() {
     let refused = get_with(&url, &refreshed.access).await;
     assert_refused(refused, 401, "token_revoked").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fan_out_of_a_pipeline_is_bounded() {
+    let cluster = Cluster::start();
+    let gateway = Gateway::start(&cluster.url(), &[("GATEWAY_DEADLINE_MS", "20000")]);
+    gateway.ready().await;
+    // Each MGET has keys in nearly all of the 16,384 slots, and becomes a command for each.
+    let mget = || {
+        let keys = (0..49_000).map(|n| format!("k{n}"));
+        std::iter::once("MGET".to_owned()).chain(keys).collect::<Vec<_>>()
+    };
+    let (status, body) = gateway.send("/pipeline", json!([mget(), mget(), mget()])).await;
+    assert_eq!((status, &body[2]["result"][48_999]), (200, &Value::Null));
+    let set = json!(["SET", "beside", 1]);
+    let five = json!([set, mget(), mget(), mget(), mget(), mget()]);
+    let (status, body) = gateway.send("/pipeline", five).await;
+    assert_eq!(status, 200);
+    for item in body.as_array().unwrap() {
+        let error = item["error"].as_str().unwrap_or_default();
+        assert!(error.starts_with("ERR too many commands for the nodes"), "{error:?}");
+    }
+    assert_eq!(gateway.run(json!(["GET", "beside"])).await, Value::Null, "nothing was sent");
+    let sizes = vec![json!(["DBSIZE"]); 10_000];
+    let (status, body) = gateway.send("/pipeline", json!(sizes)).await;
+    assert_eq!((status, &body[9_999]["result"]), (200, &json!(0)));
+}

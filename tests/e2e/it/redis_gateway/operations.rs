@@ -178,6 +178,39 @@ async fn requests_are_counted_and_logged_without_keys_or_values() {
 }
 
 #[tokio::test]
+async fn redis_that_may_evict_is_reported() {
+    let redis = Redis::start(&["--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru"]);
+    let gateway = Gateway::start(&redis.url(), &[]);
+    let begun = Instant::now();
+    while !gateway.process.text().contains("redis_may_evict") {
+        assert!(begun.elapsed() < Duration::from_secs(5), "no warning at the start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let text = async |path: &str| {
+        let response = get(&format!("{}{path}", gateway.url)).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.text().await.unwrap()
+    };
+    let ready = text("/readyz").await;
+    assert!(ready.contains("ready") && ready.contains("maxmemory-policy volatile-lru"), "{ready}");
+    let metric = "portcullis_redis_gateway_redis_may_evict";
+    assert!(text("/metrics").await.contains(&format!("{metric} 1\n")));
+    let set = |name: &str, value: &str| {
+        let () =
+            redis::cmd("CONFIG").arg(&["SET", name, value]).query(&mut redis.connection()).unwrap();
+    };
+    // Without a bound, or without eviction, Redis keeps every key.
+    for (name, value) in [("maxmemory", "0"), ("maxmemory-policy", "noeviction")] {
+        set("maxmemory", "100mb");
+        set("maxmemory-policy", "allkeys-lru");
+        assert!(text("/readyz").await.contains("allkeys-lru"));
+        set(name, value);
+        assert_eq!(text("/readyz").await, "ready\n", "{name} {value}");
+        assert!(text("/metrics").await.contains(&format!("{metric} 0\n")));
+    }
+}
+
+#[tokio::test]
 async fn invalid_settings_are_reported_all_at_once() {
     let folder = Folder::new();
     let tokens = folder.write("tokens.toml", "[[token]]\nname='a'\nrole='full'\nsecret='hush'\n");

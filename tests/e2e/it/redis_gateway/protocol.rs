@@ -331,6 +331,41 @@ async fn writes_return_a_new_sync_token() {
     assert!(!field(&refused, "upstash-sync-token").is_empty(), "also on a refusal");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_writes_return_different_sync_tokens() {
+    let redis = Redis::start(&[]);
+    let gateway = Gateway::start(&redis.url(), &[("GATEWAY_DEADLINE_MS", "5000")]);
+    let token = async |path: &str, command: Value| {
+        let response = gateway.post(path, command).await;
+        assert_eq!(response.status(), 200);
+        field(&response, "upstash-sync-token")
+    };
+    let number = |token: &str| u64::from_str_radix(token.split_once('.').unwrap().1, 16).unwrap();
+    let before = number(&token("/", json!(["SET", "k", 0])).await);
+    // All of them are under way while Redis is busy, so that their replies come at once.
+    let script = "local t = redis.call('TIME')[1] + 1; while redis.call('TIME')[1] + 0 < t do end";
+    let busy = token("/", json!(["EVAL", script, 0]));
+    let late = async |path: &str, command: Value| {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        token(path, command).await
+    };
+    let (busy, a, b, c, d) = tokio::join!(
+        busy,
+        late("/", json!(["SET", "k", 1])),
+        late("/", json!(["INCR", "k2"])),
+        late("/pipeline", json!([["SET", "k", 3], ["SET", "k", 4]])),
+        late("/multi-exec", json!([["SET", "k", 5]])),
+    );
+    let mut numbers: Vec<u64> = [&busy, &a, &b, &c, &d].map(|token| number(token)).into();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 5, "{busy} {a} {b} {c} {d}");
+    assert!(numbers.iter().all(|number| *number > before), "{numbers:?} after {before}");
+    // A read that begins after a write sees it, so it returns a token no older than the write's.
+    let read = number(&token("/", json!(["GET", "k"])).await);
+    assert_eq!(Some(&read), numbers.last());
+}
+
 #[tokio::test]
 async fn scripts_with_key_locking_flag_run() {
     let script = "#!lua flags=allow-key-locking\nreturn redis.call('INCR', KEYS[1])";

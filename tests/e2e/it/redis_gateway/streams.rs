@@ -112,7 +112,7 @@ async fn stream_ends_when_its_token_loses_the_channel() {
     let entry = |name: &str, prefix: &str| {
         format!(
             "[[token]]\nname='{name}'\nrole='custom'\nsecret='{secret}'\n\
-             commands=['SUBSCRIBE']\nkey_prefixes=['{prefix}']\n"
+             rules=[{{commands=['SUBSCRIBE'], key_prefixes=['{prefix}']}}]\n"
         )
     };
     let file = folder.write("tokens.toml", &entry("a", "news:"));

@@ -22,8 +22,8 @@ fn tokens() -> String {
     format!(
         "[[token]]\nname = 'read'\nrole = 'read'\nsecret = '{READ}'\n\
          [[token]]\nname = 'admin'\nrole = 'full'\nsecret = '{ADMIN}'\nalso = ['KEYS', 'FLUSHDB', 'MONITOR']\n\
-         [[token]]\nname = 'one'\nrole = 'custom'\nsecret = '{ONE}'\nkey_prefixes = ['in:']\nscripts = ['*']\n\
-         commands = ['{}']\n",
+         [[token]]\nname = 'one'\nrole = 'custom'\nsecret = '{ONE}'\n\
+         rules = [{{ key_prefixes = ['in:'], scripts = ['*'], commands = ['{}'] }}]\n",
         SAMPLES
             .iter()
             .map(|sample| sample.split(' ').next().unwrap())

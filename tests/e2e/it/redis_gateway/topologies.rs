@@ -1,11 +1,11 @@
 //! A single Redis, with ACLs, with TLS or with Sentinels, and its failure and recovery.
 
+use crate::support::authority::Authority;
 use crate::support::gateway::{Gateway, TOKEN, read_reply};
 use crate::support::http::{client, get};
 use crate::support::load::under_load;
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
 use crate::support::redis_server::Redis;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
 use std::process::Command;
 use std::sync::Arc;
@@ -64,23 +64,10 @@ async fn redis_acl_and_password_are_respected() {
 
 #[tokio::test]
 async fn redis_is_reached_over_mutual_tls() {
-    let folder = Folder::new();
-    let mut authority = CertificateParams::default();
-    authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let issue = |name: &str, host: &str| {
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new([host.to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        let certificate = certificate.signed_by(&key, &authority).unwrap();
-        let cert = folder.write(&format!("{name}.pem"), &certificate.pem());
-        let key = folder.write(&format!("{name}.key"), &key.serialize_pem());
-        [cert, key].map(|path| path.to_str().unwrap().to_owned())
-    };
-    let ca = folder.write("ca.pem", &authority.pem()).to_str().unwrap().to_owned();
-    let [cert, key] = issue("server", "localhost");
-    let [client_cert, client_key] = issue("client", "gateway");
+    let authority = Authority::new();
+    let ca = authority.ca.clone();
+    let [cert, key] = authority.issue("localhost");
+    let [client_cert, client_key] = authority.issue("gateway");
     let [port] = free_ports();
     let redis = Redis::on(
         0,

@@ -7,11 +7,14 @@ use super::nodes::Nodes;
 use super::plan::{Part, Target, keys};
 use super::redirect::Redirect;
 use super::slot_map::SlotMap;
+use crate::backend::batch::Batch;
+use crate::backend::memory::ReplyMemory;
 use crate::backend::outage::Outage;
 use crate::redis_url::Address;
 use futures_util::future::join_all;
-use redis_rest::{Command, Reply, encode_resp2_command};
+use redis_rest::{Command, Reply};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -40,8 +43,13 @@ struct Schedule {
 
 /// Sends each part to its node, and sends redirected parts again until the deadline.
 ///
-/// The parts of one node go in order and in one write.
-pub async fn dispatch(nodes: &Nodes, parts: &[Part], deadline: Instant) -> Outcomes {
+/// The parts of one node go in order.
+pub async fn dispatch(
+    nodes: &Nodes,
+    parts: &[Part],
+    memory: &Arc<ReplyMemory>,
+    deadline: Instant,
+) -> Outcomes {
     let mut outcomes: Outcomes = parts.iter().map(|_| Err(Outage::Unreachable)).collect();
     let mut pending: Vec<PendingPart> =
         (0..parts.len()).map(|part| PendingPart { part, redirected: None, attempts: 0 }).collect();
@@ -52,7 +60,7 @@ pub async fn dispatch(nodes: &Nodes, parts: &[Part], deadline: Instant) -> Outco
         }
         let Schedule { groups, mut waiting } = schedule(nodes, parts, pending, &map, &mut outcomes);
         let sent = groups.into_iter().map(|(address, group)| async move {
-            let replies = send(nodes, parts, &address, &group, deadline).await;
+            let replies = send(nodes, parts, &address, &group, memory, deadline).await;
             (address, group, replies)
         });
         let mut map_is_stale = false;
@@ -171,23 +179,23 @@ async fn send(
     parts: &[Part],
     address: &Address,
     group: &[PendingPart],
+    memory: &Arc<ReplyMemory>,
     deadline: Instant,
 ) -> Result<Vec<Reply>, Outage> {
-    let mut bytes = Vec::new();
-    let mut count = 0;
+    let mut batch = Batch::default();
+    let asking = Command::new("ASKING");
     let needs_asking =
         |one: &PendingPart| one.redirected.as_ref().is_some_and(|redirected| redirected.asking);
     for one in group {
-        if needs_asking(one) {
-            encode_resp2_command(&Command::new("ASKING"), &mut bytes);
-            count += 1;
-        }
         if let Some(part) = parts.get(one.part) {
-            encode_resp2_command(&part.command, &mut bytes);
-            count += 1;
+            if needs_asking(one) {
+                batch.push(&[&asking, &part.command]);
+            } else {
+                batch.push(&[&part.command]);
+            }
         }
     }
-    let mut replies = nodes.pool(address).send(bytes, count, deadline).await?.into_iter();
+    let mut replies = nodes.pool(address).send(batch, memory, deadline).await?.into_iter();
     Ok(group
         .iter()
         .filter_map(|one| if needs_asking(one) { replies.nth(1) } else { replies.next() })

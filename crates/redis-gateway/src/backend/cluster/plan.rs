@@ -102,7 +102,7 @@ pub fn keys(command: &Command) -> Vec<&[u8]> {
 }
 
 /// Appends a copy of a command for each master, and returns the indexes of these parts.
-pub fn copy_to_all_masters(command: &Command, map: &SlotMap, parts: &mut Vec<Part>) -> Vec<usize> {
+fn copy_to_all_masters(command: &Command, map: &SlotMap, parts: &mut Vec<Part>) -> Vec<usize> {
     let first = parts.len();
     let masters = map.masters.iter().cloned();
     parts.extend(masters.map(|master| Part::new(command.clone(), Target::Node(master))));
@@ -187,6 +187,11 @@ fn indexes(groups: Vec<SlotGroup>) -> Vec<usize> {
     groups.into_iter().map(|group| group.part).collect()
 }
 
+/// The error for each command of a request that would become more than [`PARTS_MAX`] parts.
+pub const TOO_MANY_PARTS: &str = "ERR too many commands for the nodes of the cluster; send fewer";
+/// Most parts of one request: more than the commands of a pipeline, or the slots of a command. A
+/// pipeline of commands for every master of a large Cluster could become millions.
+pub const PARTS_MAX: usize = 1 << 16;
 pub const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 /// Commands that a single node would answer for itself only.
 pub const ALL_MASTER_COMMANDS: [&str; 8] =

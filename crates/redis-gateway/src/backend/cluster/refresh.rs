@@ -2,7 +2,6 @@
 
 use super::nodes::Nodes;
 use super::slot_map::SlotMap;
-use crate::backend::protocol::encode_commands;
 use redis_rest::{Command, Reply};
 use std::sync::Weak;
 use std::time::Duration;
@@ -43,9 +42,9 @@ async fn refresh(nodes: &Nodes) -> Result<(), String> {
     addresses.extend(nodes.seeds.iter().cloned());
     for address in addresses {
         let cluster = |subcommand: &str| Command::new("CLUSTER").arg(subcommand);
-        let query = encode_commands(&[cluster("SLOTS"), cluster("NODES"), cluster("INFO")]);
+        let query = [cluster("SLOTS"), cluster("NODES"), cluster("INFO")];
         let deadline = Instant::now() + QUERY_TIMEOUT;
-        let Ok(replies) = nodes.pool(&address).send(query, 3, deadline).await else { continue };
+        let Ok(replies) = nodes.pool(&address).query(&query, deadline).await else { continue };
         let [slots, node_list, info] = replies.as_slice() else { continue };
         if let Reply::Error(text) = slots {
             why = text.clone();

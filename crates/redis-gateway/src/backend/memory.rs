@@ -1,0 +1,122 @@
+//! The memory of the replies and responses of all requests in progress.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The memory for all requests in progress.
+pub struct ResponseMemory {
+    /// One permit for each KiB.
+    permits: Arc<Semaphore>,
+    kib_max: usize,
+}
+
+impl ResponseMemory {
+    /// Creates the memory with this many MiB.
+    pub fn new(mib: usize) -> Self {
+        let kib_max = (mib << 10).min(Semaphore::MAX_PERMITS);
+        Self { permits: Arc::new(Semaphore::new(kib_max)), kib_max }
+    }
+
+    /// Reserves memory for a response's body. Returns `None` if too little is left.
+    ///
+    /// A single response always fits, however large its encoding makes it.
+    pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
+        if bytes <= FREE_BYTES {
+            return Some(Reservation { _permit: None });
+        }
+        let kib = u32::try_from(bytes.div_ceil(1024).min(self.kib_max)).ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(kib).ok()?;
+        Some(Reservation { _permit: Some(permit) })
+    }
+}
+
+/// Reserved memory, until it is dropped.
+pub struct Reservation {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The memory of the replies to one request, from all servers together. Dropping it releases it.
+pub struct ReplyMemory {
+    permits: Arc<Semaphore>,
+    bytes: AtomicUsize,
+    held: Mutex<Option<OwnedSemaphorePermit>>,
+    exhausted: AtomicBool,
+}
+
+impl ReplyMemory {
+    pub fn new(memory: &ResponseMemory) -> Arc<Self> {
+        Arc::new(Self {
+            permits: Arc::clone(&memory.permits),
+            bytes: AtomicUsize::new(0),
+            held: Mutex::new(None),
+            exhausted: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns the size of all replies so far.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a reply found no memory, so that the request fails.
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted.load(Ordering::Relaxed)
+    }
+
+    /// Reserves memory for a reply. Returns `false` if too little is left, and gives back what the
+    /// request holds.
+    pub fn grow(&self, bytes: usize) -> bool {
+        if self.is_exhausted() {
+            return false;
+        }
+        let total = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        // Saves the lock for the many requests with small replies.
+        if total <= FREE_BYTES {
+            return true;
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let kib = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = total.div_ceil(1024).saturating_sub(kib);
+        let more = u32::try_from(missing)
+            .ok()
+            .and_then(|missing| Arc::clone(&self.permits).try_acquire_many_owned(missing).ok());
+        match (more, &mut *held) {
+            (Some(more), Some(held)) => held.merge(more),
+            (Some(more), none) => *none = Some(more),
+            (None, held) => {
+                self.exhausted.store(true, Ordering::Relaxed);
+                *held = None;
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Replies and bodies of up to this size are not counted.
+const FREE_BYTES: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn replies_and_responses_share_the_memory() {
+        let memory = ResponseMemory::new(2);
+        let first = ReplyMemory::new(&memory);
+        assert!(first.grow(10_000) && first.grow(MIB) && first.grow(1));
+        let second = ReplyMemory::new(&memory);
+        assert!(!second.grow(MIB) && second.is_exhausted());
+        assert!(!second.grow(1), "a request that failed stays so");
+        assert!(memory.reserve(MIB).is_none() && memory.reserve(10_000).is_some());
+        drop(first);
+        let body = memory.reserve(MIB).unwrap();
+        assert!(memory.reserve(MIB + 1).is_none());
+        assert!(ReplyMemory::new(&memory).grow(MIB));
+        drop(body);
+        assert!(memory.reserve(100 * MIB).is_some(), "alone, a response of any size");
+    }
+}
