@@ -43,18 +43,20 @@ async fn login_returns_a_token_pair() {
 
 #[tokio::test]
 async fn unknown_user_is_answered_like_a_wrong_password() {
-    async fn time(username: &str) -> (Duration, String) {
+    async fn time(username: &str) -> (Duration, Value) {
         let begun = Instant::now();
         let response = SHARED.try_login(username, "wrong").await;
         let elapsed = begun.elapsed();
         assert_eq!(response.status(), 401);
-        (elapsed, response.text().await.unwrap())
+        let mut body: Value = response.json().await.unwrap();
+        assert!(body.as_object_mut().unwrap().remove("request_id").is_some(), "{body}");
+        (elapsed, body)
     }
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for _ in 0..9 {
         let (wrong, unknown_user) = (time(SHARED.username()).await, time("unknown-user").await);
         assert_eq!(wrong.1, unknown_user.1);
-        assert!(wrong.1.contains("credentials_invalid"), "{}", wrong.1);
+        assert_eq!(wrong.1["code"], "credentials_invalid", "{}", wrong.1);
         known.push(wrong.0);
         unknown.push(unknown_user.0);
     }
