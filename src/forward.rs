@@ -11,8 +11,8 @@ use crate::context::RequestContext;
 use crate::dependency::breakers::{Dependency, Health};
 use crate::dependency::{call, retry};
 use crate::platform::http::{self, Body, Response};
-use crate::platform::{clock, executor};
 use crate::platform::protocol::{EncodedForward, Forward, LineBreakInField, PlatformError};
+use crate::platform::{clock, executor};
 use crate::trace::VerdictSource;
 use portcullis_core::{
     Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation, StoreOutage,
@@ -97,8 +97,7 @@ pub async fn prepare(
 pub async fn send(mut outbound: Outbound, context: &RequestContext) -> Result<Response, Refusal> {
     let Outbound { dependency, begun_ms, deadline_ms, .. } = outbound;
     let until_ms = begun_ms + u64::from(deadline_ms);
-    let record_time =
-        || context.trace.upstream_ms.set(clock::now_ms().saturating_sub(begun_ms));
+    let record_time = || context.trace.upstream_ms.set(clock::now_ms().saturating_sub(begun_ms));
     if let Some(refresh) = outbound.refresh.take() {
         let call = AuthCall {
             change: &outbound.change,

@@ -119,9 +119,18 @@ export class RequestTask {
     const text = encodeRequest(Date.now(), this.requestId, edge.colo, request);
     const step = this.callWasm(() => begin(this.id, text));
     if (isEnd(step)) return this.end(step);
-    // It tells of a connection that was reset, and only before there is a response.
-    request.signal.onabort = () => this.leave();
+    this.listen(request.signal);
     return this.run(step);
+  }
+
+  /**
+   * Listens for a client that leaves. The signal tells of a connection that was reset, and only
+   * before there is a response. The listener is made here, because a closure of `respond` would hold
+   * the encoded headers.
+   * @param {AbortSignal} signal
+   */
+  listen(signal) {
+    signal.onabort = () => this.leave();
   }
 
   /** Returns the request, which the task keeps no longer: its headers may be large. */

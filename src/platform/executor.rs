@@ -140,7 +140,8 @@ impl Load {
     /// Returns whether there are more requests than `requests_max`, or whether they hold more bytes
     /// than `bytes_max`.
     pub fn exceeds(&self, requests_max: u32, bytes_max: u32) -> bool {
-        let above = |now: &Cell<usize>, most: u32| u32::try_from(now.get()).unwrap_or(u32::MAX) > most;
+        let above =
+            |now: &Cell<usize>, most: u32| u32::try_from(now.get()).unwrap_or(u32::MAX) > most;
         above(&self.requests, requests_max) || above(&self.bytes, bytes_max)
     }
 }
