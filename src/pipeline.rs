@@ -40,7 +40,7 @@ async fn respond(isolate: Rc<Isolate>, port: Rc<TaskPort>, request: String) -> E
     let rest = incoming.encode_rest();
     drop(incoming);
     drop(request);
-    let outcome = forward::send(outbound, &context).await.map(Outcome::Forwarded);
+    let outcome = forward::send(*outbound, &context).await.map(Outcome::Forwarded);
     match IncomingRequest::decode(&rest) {
         Some(incoming) => response::finish(outcome, &incoming, &context),
         None => End::Failed(TaskFailure::HeadInvalid),
@@ -51,7 +51,7 @@ async fn respond(isolate: Rc<Isolate>, port: Rc<TaskPort>, request: String) -> E
 enum Decision {
     /// The edge answers it.
     Answer(Answer),
-    Forward(Outbound),
+    Forward(Box<Outbound>),
 }
 
 /// Routes, authenticates, queries the store, decides, and prepares to forward.
@@ -83,5 +83,6 @@ async fn decide(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
     let permit = verdict?;
     limits::count_after_response(&authenticated, context);
     authenticate::record_session_seen(&permit, context);
-    forward::prepare(&permit, head, context).await.map(Decision::Forward)
+    let outbound = forward::prepare(&permit, head, context).await?;
+    Ok(Decision::Forward(Box::new(outbound)))
 }

@@ -123,13 +123,9 @@ export class RequestTask {
     return this.run(step);
   }
 
-  /**
-   * Listens for a client that leaves. The signal tells of a connection that was reset, and only
-   * before there is a response. The listener is made here, because a closure of `respond` would hold
-   * the encoded headers.
-   * @param {AbortSignal} signal
-   */
-  listen(signal) {
+  // The signal tells of a connection that was reset, and only before there is a response. The listener
+  // is made here, because a closure of `respond` would hold the encoded headers.
+  listen(/** @type {AbortSignal} */ signal) {
     signal.onabort = () => this.leave();
   }
 
