@@ -159,16 +159,18 @@ fn auth_fields(
     fields
 }
 
-/// Sends the request, and once more if that changes nothing.
+/// Sends the request, and once more if that changes nothing and the first attempt failed soon.
 async fn attempt(
     outbound: &Outbound,
     until_ms: u64,
     context: &RequestContext,
 ) -> (Health, Result<Response, Outage>) {
     let (port, deadline_ms) = (&context.port, retry::left_ms(until_ms).unwrap_or(1));
+    let sent_ms = clock::now_ms();
     let mut outcome = outbound.change.send(port, outbound.body.as_ref(), deadline_ms).await;
     if outbound.repeatable
         && matches!(outcome, Err(PlatformError::Unreachable))
+        && clock::now_ms() < sent_ms + RESEND_MS_MAX
         && retry::pause(until_ms, context).await
         && let Some(left_ms) = retry::left_ms(until_ms)
     {
@@ -219,3 +221,6 @@ fn check_error_body(response: Response, dependency: Dependency) -> Result<Respon
 
 /// Common servers accept at least so much of a request's head.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// JavaScript keeps a request for a second attempt no longer than twice this, because its headers may
+/// be large.
+const RESEND_MS_MAX: u64 = 500;

@@ -75,9 +75,8 @@ export function forward(task, step) {
   return task.withDeadline(step.deadlineMs, async (isLate) => {
     const outbound = outboundRequest(task.takeRequest(), task.body, step);
     task.body = undefined;
-    // The platform holds it as well, until the response comes.
     if (!outbound.body) task.outbound = outbound;
-    return send(task, outbound, isLate);
+    return receive(task, fetch(outbound), isLate);
   });
 }
 
@@ -89,20 +88,21 @@ export function forward(task, step) {
  */
 export function forwardAgain(task, step) {
   return task.withDeadline(step.deadlineMs, async (isLate) => {
-    return send(task, /** @type {Request} */ (task.outbound), isLate);
+    if (!task.outbound) return failed(UNREACHABLE);
+    return receive(task, fetch(task.outbound), isLate);
   });
 }
 
 /**
- * Sends a request. The deadline ends with the head of the response, because streams and WebSockets
- * may last.
+ * Awaits a response. The deadline ends with its head, because streams and WebSockets may last. What
+ * waits here holds no request.
  * @param {RequestTask} task
- * @param {Request} outbound
+ * @param {Promise<Response>} pending
  * @param {() => boolean} isLate
  * @returns {Promise<Resume>}
  */
-async function send(task, outbound, isLate) {
-  const response = await fetch(outbound);
+async function receive(task, pending, isLate) {
+  const response = await pending;
   const { status } = response;
   if (isLate()) {
     response.body?.cancel().catch(() => {});

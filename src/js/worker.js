@@ -70,6 +70,7 @@ class Edge {
     this.sweptMs = now;
     for (const task of this.tasks.values()) {
       if (now > task.staleMs) task.leave();
+      else if (now > task.takenMs + RESEND_MS_MAX) task.outbound = undefined;
     }
   }
 }
@@ -79,7 +80,7 @@ export class RequestTask {
   /** @type {Uint8Array | undefined} */
   body = undefined;
   /**
-   * The request as it was forwarded, if it can be sent again.
+   * The request as it was forwarded, while it may be sent again.
    * @type {Request | undefined}
    */
   outbound = undefined;
@@ -91,6 +92,7 @@ export class RequestTask {
   /** @type {unknown} */
   value = undefined;
   onTimeout = () => {};
+  takenMs = 0;
   dueMs = 0;
   timerMs = Infinity;
 
@@ -117,9 +119,14 @@ export class RequestTask {
     const text = encodeRequest(Date.now(), this.requestId, edge.colo, request);
     const step = this.callWasm(() => begin(this.id, text));
     if (isEnd(step)) return this.end(step);
-    // It tells of a connection that was reset, and only before there is a response.
-    request.signal.onabort = () => this.leave();
+    this.listen(request.signal);
     return this.run(step);
+  }
+
+  // The signal tells of a connection that was reset, and only before there is a response. The listener
+  // is made here, because a closure of `respond` would hold the encoded headers.
+  listen(/** @type {AbortSignal} */ signal) {
+    signal.onabort = () => this.leave();
   }
 
   /** Returns the request, which the task keeps no longer: its headers may be large. */
@@ -157,7 +164,8 @@ export class RequestTask {
    */
   take(step) {
     const ms = step.kind === 'settle' ? step.withinMs : step.deadlineMs;
-    this.staleMs = Date.now() + ms + STALE_MARGIN_MS;
+    this.takenMs = Date.now();
+    this.staleMs = this.takenMs + ms + STALE_MARGIN_MS;
     switch (step.kind) {
       case 'fetchText': return fetchText(this, step, edge.textHeaders);
       case 'forward': return forward(this, step);
@@ -279,6 +287,8 @@ function isOverCallLimit(/** @type {any} */ error) {
 const SWEEP_MS = 1000;
 /** Longer than a background task takes to begin. */
 const START_MS_MAX = 60_000;
+/** Longer than a forwarded request may have taken before it is sent again. */
+const RESEND_MS_MAX = 1000;
 /** More than a step's own timer is late. */
 const STALE_MARGIN_MS = 5000;
 

@@ -4,9 +4,9 @@ use crate::support::edge::start_edge;
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, header, now};
 use crate::support::provider::{Behaviour, Provider};
 use crate::support::stack::{SHARED, Stack, stop};
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -246,9 +246,19 @@ async fn slow_reader_of_a_websocket_is_cut_off() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let flood = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let _ = stream.read(&mut [0; 8192]);
-        let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
-                    sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        let mut request = [0; 8192];
+        let length = stream.read(&mut request).unwrap();
+        let request = String::from_utf8_lossy(&request[..length]).into_owned();
+        let key = request.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim().to_owned())
+        });
+        let text = format!("{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key.unwrap());
+        let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()));
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+             sec-websocket-accept: {accept}\r\n\r\n"
+        );
         let _ = stream.write_all(head.as_bytes());
         let message = [&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0], vec![0; 65_536].as_slice()].concat();
         (0..1024).take_while(|_| stream.write_all(&message).is_ok()).count()
