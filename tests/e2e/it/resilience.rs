@@ -4,4 +4,5 @@ mod breakers;
 mod crashes;
 mod faults;
 mod outages;
+mod soak;
 mod storm;

@@ -1,5 +1,6 @@
 //! What the tests share: the system, single servers, and servers that misbehave on demand.
 
+pub mod chance;
 pub mod edge;
 pub mod environment;
 pub mod gateway;
