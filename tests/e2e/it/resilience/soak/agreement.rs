@@ -154,6 +154,21 @@ fn search_logs(world: &World) {
     }
 }
 
+/// Every kind of request. A run in which one never succeeded checked nothing of it.
+const KINDS: [&str; 11] = [
+    "valid",
+    "revoked",
+    "forged",
+    "aborted",
+    "public",
+    "WebSocket",
+    "refresh",
+    "login",
+    "logout",
+    "revoke",
+    "reuse",
+];
+
 /// Reports failures that no fault explains, beyond 1%, and a load that was not sent.
 fn judge_failures(world: &World) {
     let kinds = world.record.kinds();
@@ -161,6 +176,11 @@ fn judge_failures(world: &World) {
     let failed: u64 = kinds.values().map(super::record::Counts::unexplained).sum();
     if failed * 100 > total {
         world.record.find(Topic::Failures, format!("{failed} of {total} outside of faults"));
+    }
+    for kind in KINDS {
+        if kinds.get(kind).is_none_or(|counts| counts.right == 0) {
+            world.record.find(Topic::Load, format!("{kind}: never as expected"));
+        }
     }
     let skipped = world.record.skipped();
     if skipped * 10 > total {

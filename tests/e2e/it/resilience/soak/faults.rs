@@ -40,6 +40,9 @@ const FAULTS_MIN: u32 = 6;
 /// A killed server is started again after this time, or when the fault's time is over.
 const DOWN: Duration = Duration::from_secs(5);
 
+/// A fault whose effects last longer is a finding.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
+
 impl Schedule {
     pub fn new(length: Duration, seed: u64) -> Self {
         let slots = u32::try_from(length.as_secs() / 60).unwrap().max(FAULTS_MIN);
@@ -58,9 +61,10 @@ impl Schedule {
         Self { slot, fault, rows }
     }
 
-    /// Returns a REFRESH_GRACE_SECONDS in which a client can refresh again after each fault.
+    /// Returns a REFRESH_GRACE_SECONDS in which a client can refresh again after each fault: its
+    /// time, that of the recovery, and a few seconds.
     pub fn grace(&self) -> u64 {
-        self.fault.as_secs() * 2 + 5
+        self.fault.as_secs() + RECOVERY_MAX.as_secs() + 5
     }
 }
 
@@ -138,12 +142,13 @@ async fn fail(world: &World, action: Action, length: Duration) {
     }
 }
 
-/// Returns the time until requests of each kind succeed again, or `None` after 20 s.
+/// Returns the time until requests of each kind succeed again, or `None` after
+/// [`RECOVERY_MAX`].
 async fn recovers(world: &World) -> Option<Duration> {
     let (begun, mut chance) = (Instant::now(), Chance::new(7));
     let mut good = 0;
     while good < 3 {
-        if begun.elapsed() > Duration::from_secs(20) {
+        if begun.elapsed() > RECOVERY_MAX {
             return None;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,11 +1,13 @@
 //! The load: requests of mixed kinds at a fixed rate, however slow the responses are.
 
+use super::record::Topic;
 use super::world::World;
 use super::{requests, sessions};
 use crate::support::chance::Chance;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
 
 /// The most requests in progress. At the rate of 300 a second, it allows 3 s for each.
 const IN_PROGRESS_MAX: usize = 1000;
@@ -64,12 +66,16 @@ pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, per_secon
     let mut chance = Chance::new(seed + 1);
     let places = Arc::new(Semaphore::new(IN_PROGRESS_MAX));
     let mut logged_in = Instant::now();
+    let mut clients = JoinSet::new();
     for number in 0.. {
         let at = begun + Duration::from_micros(number * 1_000_000 / per_second);
         if at >= begun + length {
             break;
         }
         tokio::time::sleep_until(at.into()).await;
+        while let Some(ended) = clients.try_join_next() {
+            report(world, ended);
+        }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             world.record.skip();
             continue;
@@ -81,7 +87,7 @@ pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, per_secon
         }
         let own = Chance::new(chance.below(u64::from(u32::MAX)) + 1);
         let world = Arc::clone(world);
-        tokio::spawn(async move {
+        clients.spawn(async move {
             match kind {
                 Kind::Valid => requests::valid(&world, own).await,
                 Kind::Revoked => requests::revoked(&world, own).await,
@@ -92,9 +98,17 @@ pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, per_secon
                 Kind::Refresh => sessions::refresh(&world, own).await,
                 Kind::Change => sessions::change(&world, own, may_log_in).await,
             }
-            drop(world);
             drop(place);
         });
     }
-    let _all = places.acquire_many(u32::try_from(IN_PROGRESS_MAX).unwrap()).await.unwrap();
+    while let Some(ended) = clients.join_next().await {
+        report(world, ended);
+    }
+}
+
+/// Reports a client of the test that panicked: what it would have checked is unknown.
+fn report(world: &World, ended: Result<(), JoinError>) {
+    if let Err(panic) = ended {
+        world.record.find(Topic::Load, format!("a client failed: {panic}"));
+    }
 }

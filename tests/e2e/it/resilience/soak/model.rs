@@ -13,6 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 const LEEWAY: Duration = Duration::from_secs(31);
 
 const ENDED_TOKENS_MAX: usize = 2000;
+/// How many of the tokens that ended last are presented as often as all others.
+const RECENT: usize = 20;
+
 const TOKENS_PER_SESSION_MAX: usize = 4;
 
 /// An access token.
@@ -205,11 +208,8 @@ impl Model {
     /// Returns a revoked or expired token: as often a recent one as any.
     pub fn ended(&self, chance: &mut Chance) -> Option<Arc<Token>> {
         let ended = self.ended.lock().unwrap();
-        let recent = ended.len().min(20);
-        let place = match chance.below(2) {
-            0 => ended.len() - 1 - chance.place(recent)?,
-            _ => chance.place(ended.len())?,
-        };
-        Some(Arc::clone(&ended[place]))
+        let among = if chance.below(2) == 0 { RECENT } else { ended.len() };
+        let back = chance.place(ended.len().min(among))?;
+        ended.iter().rev().nth(back).cloned()
     }
 }

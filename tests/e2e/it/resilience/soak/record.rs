@@ -26,7 +26,7 @@ pub enum Topic {
     Panic,
     Memory,
     Descriptors,
-    /// The machine was too slow to send the requests.
+    /// Requests were not sent: the machine was too slow, or a client of the test failed.
     Load,
 }
 
