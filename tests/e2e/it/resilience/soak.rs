@@ -95,6 +95,6 @@ async fn soak_reports_undetected_reuse() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "shows that the soak can fail; run it with --ignored"]
 async fn soak_reports_a_leak_of_a_kilobyte_a_request() {
-    let findings = soak(120, Sabotage::UpstreamLeaks).await;
+    let findings = soak(180, Sabotage::UpstreamLeaks).await;
     assert!(findings.contains_key(&Topic::Memory), "{findings:#?}");
 }

@@ -57,7 +57,7 @@ impl Schedule {
         others.truncate(slots as usize - rows.len());
         rows.extend(others);
         chance.shuffle(&mut rows);
-        let fault = (slot * 2 / 5).min(Duration::from_secs(20));
+        let fault = (slot / 3).min(Duration::from_secs(20));
         Self { slot, fault, rows }
     }
 
@@ -87,8 +87,8 @@ fn table() -> Vec<Row> {
 /// Injects the faults of a schedule.
 pub async fn inject(world: Arc<World>, begun: Instant, schedule: Schedule) {
     for (number, row) in (0..).zip(schedule.rows) {
-        // The last tenth of a run is calm, for the comparison of memory.
-        let at = begun + schedule.slot * number + schedule.slot / 10;
+        // The end of a run is calm, for the comparison of memory.
+        let at = begun + schedule.slot * number + schedule.slot / 20;
         tokio::time::sleep_until(at.into()).await;
         println!("{:4} s: {}", begun.elapsed().as_secs(), row.name);
         let loss = match row.action {

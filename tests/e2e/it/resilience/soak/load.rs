@@ -15,9 +15,6 @@ const IN_PROGRESS_MAX: usize = 1000;
 /// At most 5 logins a second: each costs an argon2id hash.
 const LOGIN_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The sessions with which a run starts.
-const SESSIONS_AT_START: usize = 10;
-
 #[derive(Clone, Copy)]
 enum Kind {
     Valid,
@@ -55,7 +52,7 @@ fn choose(chance: &mut Chance) -> Kind {
 
 /// Logs in the sessions with which a run starts.
 pub async fn fill(world: &World) {
-    while world.model.live() < SESSIONS_AT_START {
+    while world.model.live() < sessions::SESSIONS {
         tokio::time::sleep(LOGIN_INTERVAL).await;
         sessions::log_in(world).await;
     }

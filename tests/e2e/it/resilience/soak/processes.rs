@@ -13,8 +13,9 @@ const RATIO_MAX: f64 = 1.1;
 /// of 1 KB a request is five times as much; garbage collection and Redis's records are less.
 const MEMORY_SLACK_KIB: f64 = 4096.0;
 
-/// File descriptors that a process may gain besides: keep-alive connections.
-const DESCRIPTORS_SLACK: f64 = 16.0;
+/// File descriptors that a process may gain besides: keep-alive connections. Requests that stay
+/// open by mistake are more after some seconds.
+const DESCRIPTORS_SLACK: f64 = 64.0;
 
 /// What one argon2id hash takes, in KiB. The auth service makes as many at once as there are cores,
 /// and its allocator keeps that memory.
@@ -120,11 +121,8 @@ fn compare_one(name: &'static str, all: &[Sample]) -> Option<Comparison> {
     let near = |sample: &&Sample| {
         (sample.at.as_secs_f64() - third.as_secs_f64()).abs() <= life.as_secs_f64() * 0.1
     };
-    let thirds: Vec<Sample> = own.iter().filter(near).copied().collect();
-    let calm: Vec<Sample> = thirds.iter().filter(|sample| sample.calm).copied().collect();
-    let thirds = if calm.is_empty() { thirds } else { calm };
-    let ends: Vec<Sample> =
-        own.iter().filter(|sample| sample.at >= last.at - life / 10).copied().collect();
+    let late = |sample: &&Sample| sample.at >= last.at - life / 10;
+    let (thirds, ends) = (calm(own.iter().filter(near)), calm(own.iter().filter(late)));
     let growth = |value: fn(&Sample) -> f64| Growth {
         third: median(thirds.iter().map(value)),
         end: median(ends.iter().map(value)),
@@ -140,6 +138,13 @@ fn compare_one(name: &'static str, all: &[Sample]) -> Option<Comparison> {
         cpu_seconds: cpu.values().sum(),
         life,
     })
+}
+
+/// Returns the samples outside of faults, or all if there are none.
+fn calm<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<Sample> {
+    let all: Vec<Sample> = samples.copied().collect();
+    let calm: Vec<Sample> = all.iter().filter(|sample| sample.calm).copied().collect();
+    if calm.is_empty() { all } else { calm }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// The number of sessions around which logins and logouts keep a run.
-const SESSIONS: usize = 60;
+pub const SESSIONS: usize = 30;
 
 pub async fn log_in(world: &World) {
     let stack = &world.system.stack;
