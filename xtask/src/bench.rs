@@ -7,6 +7,8 @@ pub mod instructions;
 pub mod measure;
 mod redis_gateway;
 
+pub use end_to_end::SOAK;
+
 use crate::process;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -28,6 +30,12 @@ pub struct Options {
     /// vars.json if it needs other variables.
     #[arg(long)]
     beside: Option<PathBuf>,
+    /// How long the soak runs.
+    #[arg(long, default_value_t = 30)]
+    minutes: u64,
+    /// The seed of the soak, which repeats its faults and requests; by default another one in each run.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Put what was found into docs/performance.md and beside it, or into docs/reliability.md.
     #[arg(long)]
     write: bool,
@@ -45,6 +53,8 @@ enum Subject {
     Instructions,
     /// The auth service: refreshes and logins a second, on either database.
     Auth,
+    /// The whole system under mixed load for half an hour, with one fault a minute.
+    Soak,
     /// Fifty clients that refresh, log out and are revoked at random for a minute, on either database.
     Storm,
 }
@@ -62,6 +72,7 @@ pub fn run(options: &Options) -> Result<()> {
         Subject::RedisGateway => redis_gateway::run(options.quick, options.write),
         Subject::Instructions => instructions::run(options.write),
         Subject::Auth => auth::run(options.quick, options.write),
+        Subject::Soak => end_to_end::soak(options.minutes, options.seed, options.write),
         Subject::Storm => end_to_end::storm(options.quick),
     }
 }

@@ -7,4 +7,5 @@ mod eviction;
 mod faults;
 mod log_format;
 mod outages;
+mod soak;
 mod storm;

@@ -2,6 +2,7 @@
 
 pub mod auth_service;
 pub mod authority;
+pub mod chance;
 pub mod edge;
 pub mod environment;
 pub mod gateway;

@@ -1,9 +1,11 @@
-//! End-to-end tests that run for longer: tables of faults, and a storm of clients.
+//! End-to-end tests that run for longer: tables of faults, a soak, and a storm of clients.
 
 use super::measure::{output, put};
 use crate::process;
 use crate::tools::{self, Extent};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
 /// The end-to-end tests that do harm, for longer; what they print is the tables.
 pub fn faults(quick: bool, write: bool) -> Result<()> {
@@ -57,6 +59,54 @@ pub fn faults(quick: bool, write: bool) -> Result<()> {
         for (name, table) in tables {
             put("docs/reliability.md", name, &table)?;
         }
+    }
+    Ok(())
+}
+
+/// The end-to-end test of the whole system under load and faults.
+pub const SOAK: &str = "resilience::soak::whole_stack_keeps_its_promises_under_load_and_faults";
+
+/// Runs the soak for some minutes, and prints its output as it comes. Returns an error if a promise
+/// is broken; the tables are written all the same.
+pub fn soak(minutes: u64, seed: Option<u64>, write: bool) -> Result<()> {
+    let tools = tools::ensure(Extent::Stack)?;
+    crate::stack::build(&tools)?;
+    let mut cargo = crate::cargo();
+    cargo.args([
+        "test",
+        "-p",
+        "portcullis-e2e",
+        "--test",
+        "it",
+        "--",
+        "--nocapture",
+        "--exact",
+        SOAK,
+    ]);
+    cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
+    cargo.env("PORTCULLIS_SOAK_SECONDS", (minutes * 60).to_string());
+    if let Some(seed) = seed {
+        cargo.env("PORTCULLIS_SOAK_SEED", seed.to_string());
+    }
+    process::die_with_parent(&mut cargo);
+    let mut child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+        let line = line?;
+        println!("{line}");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let status = child.wait()?;
+    let tables = text
+        .split_once("<!-- soak -->\n")
+        .and_then(|(_, rest)| rest.split_once("<!-- end of soak -->"))
+        .map(|(tables, _)| tables.trim_end());
+    if let (true, Some(tables)) = (write, tables) {
+        put("docs/reliability.md", "soak", tables)?;
+    }
+    if !status.success() || tables.is_none() {
+        bail!("the soak failed ({status})");
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::effort::Effort;
 use super::report::Report;
-use crate::bench::instructions;
+use crate::bench::{SOAK, instructions};
 use crate::tools::Tools;
 use crate::{at, postgres, stack, worker};
 use anyhow::Result;
@@ -122,13 +122,16 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         test.env("RUST_TEST_THREADS", threads().to_string());
         test
     };
-    let wanted: Vec<&str> = only.into_iter().collect();
+    // The soak compares memory and counts failures, so that it needs the machine for itself.
+    let wanted = only.map_or(vec!["--skip", SOAK], |only| vec![only]);
     report.check_timed("end to end", |names| {
         tests(if names.is_empty() { &wanted } else { names }, "redis")
     })?;
     if only.is_some() {
         return Ok(());
     }
+    report.begin("e2e soak");
+    report.check("soak", tests(&["--nocapture", "--exact", SOAK], "redis"))?;
     report.begin("e2e on memcached");
     report.check_timed("end to end on memcached", |names| {
         tests(if names.is_empty() { &ON_MEMCACHED } else { names }, "memcached")

@@ -4,7 +4,7 @@
 
 mod auth_service;
 mod clock;
-mod harm;
+pub mod harm;
 mod scene;
 mod store;
 mod upstream;

@@ -1,6 +1,7 @@
 //! Fifty clients that refresh, log out and are revoked at random, through two isolates. Afterwards
 //! the database, Redis and the edge's verdicts agree.
 
+use crate::support::chance::Chance;
 use crate::support::edge::launch_edge;
 use crate::support::environment::storm_seconds;
 use crate::support::http::client;
@@ -107,7 +108,7 @@ impl World {
 
     /// Runs one client until the end.
     async fn live(self: Arc<Self>, name: u64, until: Instant) {
-        let mut chance = Chance(name.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut chance = Chance::new(name);
         let mut session: Option<Tokens> = None;
         while Instant::now() < until {
             let place = chance.below(2);
@@ -202,18 +203,6 @@ impl World {
                 }
             };
         }
-    }
-}
-
-/// A generator, xorshift64*: the same sequence for the same client.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
     }
 }
 

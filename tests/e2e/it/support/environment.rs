@@ -46,6 +46,22 @@ pub fn crash_rounds() -> u64 {
     number("PORTCULLIS_CRASH_ROUNDS", 40)
 }
 
+/// Returns how long `resilience::soak` runs.
+pub fn soak_seconds() -> u64 {
+    number("PORTCULLIS_SOAK_SECONDS", 120)
+}
+
+/// Returns how many requests a second `resilience::soak` sends.
+pub fn soak_per_second() -> u64 {
+    number("PORTCULLIS_SOAK_PER_SECOND", 300)
+}
+
+/// Returns the seed of `resilience::soak`: a given one, or another one in each run.
+pub fn soak_seed() -> u64 {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    number("PORTCULLIS_SOAK_SEED", u64::try_from(now % 1_000_000).unwrap())
+}
+
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }

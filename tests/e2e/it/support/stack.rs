@@ -137,9 +137,14 @@ impl Stack {
         std::fs::read_to_string(self.folder.join("log")).unwrap()
     }
 
-    /// Returns the process id of a part.
-    pub fn pid(&self, part: &str) -> u64 {
-        self.facts["pids"][part].as_u64().unwrap()
+    /// Returns the process id that a part had at the start.
+    pub fn pid(&self, part: &str) -> u32 {
+        u32::try_from(self.facts["pids"][part].as_u64().unwrap()).unwrap()
+    }
+
+    /// Returns the stack's folder, which holds logs, secrets and data.
+    pub fn folder(&self) -> PathBuf {
+        PathBuf::from(self.fact("logs")).parent().unwrap().to_owned()
     }
 
     /// Sends a signal to one part.
@@ -188,6 +193,14 @@ impl Stack {
     }
 }
 
+/// Returns the lines of an edge's log that report a panic or a fault of its own. The edge continues
+/// after those, so that only its log shows them.
+pub fn edge_defects(log: &str) -> Vec<&str> {
+    let defects = ["panic", "task_", "head_invalid", "end_invalid", "protocol_error"];
+    let events = defects.map(|event| format!(r#""event":"{event}"#));
+    log.lines().filter(|line| events.iter().any(|event| line.contains(event))).collect()
+}
+
 /// Drops a value that blocks while it ends, without blocking the runtime.
 pub async fn stop<T: Send + 'static>(running: T) {
     tokio::task::spawn_blocking(move || drop(running)).await.unwrap();
@@ -200,9 +213,7 @@ impl Drop for Stack {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
-        // An edge continues after a panic or a fault of its own; only its log tells.
-        let faults = ["panic", "task_", "head_invalid", "end_invalid", "protocol_error"];
-        let failed = faults.iter().any(|event| log.contains(&format!(r#""event":"{event}"#)));
+        let failed = !edge_defects(&log).is_empty();
         assert!(!failed || std::thread::panicking(), "the edge failed:\n{log}");
     }
 }

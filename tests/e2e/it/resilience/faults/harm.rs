@@ -1,4 +1,4 @@
-//! The faults of an auth service or an upstream, and the expected result of each.
+//! The faults of a store, an auth service or an upstream, and the expected result of each.
 
 use super::scene::Seen;
 use crate::support::proxy::{Fault, fixed_response};
@@ -28,5 +28,25 @@ pub fn harm() -> Vec<(&'static str, Fault)> {
         ("answers what is no HTTP", Fault::Responds(b"\x00\xff garbage \r\n\r\n".to_vec())),
         ("answers 429", fixed_response("429 Too Many Requests", "text/plain", "slow down")),
         ("answers 500", fixed_response("500 Internal Server Error", "text/plain", "oops")),
+    ]
+}
+
+/// Returns the faults of a store whose timeout is `deadline_ms`.
+pub fn store_faults(deadline_ms: u64) -> Vec<(&'static str, Fault)> {
+    let json = |status, body| fixed_response(status, "application/json", body);
+    vec![
+        ("does nothing wrong", Fault::None),
+        ("refuses connections", Fault::Refuses),
+        ("resets connections", Fault::Resets),
+        ("hangs", Fault::Hangs),
+        ("answers 100 ms late", Fault::Late { ms: 100 }),
+        ("answers too late", Fault::Late { ms: deadline_ms + 150 }),
+        ("answers half", Fault::Half),
+        ("answers garbage", fixed_response("200 OK", "text/html", "<html>it works</html>")),
+        ("answers what is no HTTP", Fault::Responds(b"\x00\xff garbage \r\n\r\n".to_vec())),
+        ("answers 401", json("401 Unauthorized", r#"{"error":"Unauthorized"}"#)),
+        ("answers 429", json("429 Too Many Requests", r#"{"error":"slow down"}"#)),
+        ("answers 500", fixed_response("500 Internal Server Error", "text/plain", "oops")),
+        ("says NOSCRIPT for ever", Fault::NoScript),
     ]
 }

@@ -1,10 +1,11 @@
 //! Faults of the store.
 
+use super::harm::store_faults;
 use super::scene::{Bench, Seen, row, store_deadline_ms};
 use crate::support::environment::{fault_seconds, on_memcached};
 use crate::support::memcached::request;
 use crate::support::process::{Process, wait_for_port};
-use crate::support::proxy::{Fault, fixed_response};
+use crate::support::proxy::Fault;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
@@ -25,30 +26,8 @@ async fn routes_follow_their_outage_policy_under_store_faults() {
     println!("<!-- store: {} s of each -->", fault_seconds());
     println!("| the store | {} | worst ms | lost | back after ms |", STORE.join(" | "));
     println!("|---|{}---|---|---|", "---|".repeat(STORE.len()));
-    let html = "<html>it works</html>";
-    let faults = [
-        ("does nothing wrong", Fault::None),
-        ("refuses connections", Fault::Refuses),
-        ("resets connections", Fault::Resets),
-        ("hangs", Fault::Hangs),
-        ("answers 100 ms late", Fault::Late { ms: 100 }),
-        ("answers too late", Fault::Late { ms: store_deadline_ms() + 150 }),
-        ("answers half", Fault::Half),
-        ("answers garbage", fixed_response("200 OK", "text/html", html)),
-        ("answers what is no HTTP", Fault::Responds(b"\x00\xff garbage \r\n\r\n".to_vec())),
-        (
-            "answers 401",
-            fixed_response("401 Unauthorized", "application/json", r#"{"error":"Unauthorized"}"#),
-        ),
-        (
-            "answers 429",
-            fixed_response("429 Too Many Requests", "application/json", r#"{"error":"slow down"}"#),
-        ),
-        ("answers 500", fixed_response("500 Internal Server Error", "text/plain", "oops")),
-        ("says NOSCRIPT for ever", Fault::NoScript),
-    ];
     bench.recovers(&STORE).await;
-    for (name, fault) in faults {
+    for (name, fault) in store_faults(store_deadline_ms()) {
         // A memcached has neither statuses nor scripts.
         let is_http = fault == Fault::NoScript
             || ["401", "429", "500"].iter().any(|status| name.contains(status));

@@ -1,0 +1,100 @@
+//! The whole stack under mixed load, while one fault after the other is injected and servers are
+//! killed. At the end, every promise is checked: no wrong verdict, no lost session, no leak.
+//! `cargo xtask bench soak --minutes 30 --write` puts a long run into docs/reliability.md.
+
+mod agreement;
+mod connections;
+mod faults;
+mod history;
+mod load;
+mod model;
+mod processes;
+mod record;
+mod requests;
+mod sabotage;
+mod sessions;
+mod system;
+mod table;
+mod world;
+
+use crate::support::environment::{soak_per_second, soak_seconds, soak_seed};
+use crate::support::stack::stop;
+use faults::Schedule;
+use record::Topic;
+use sabotage::Sabotage;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use system::System;
+use world::World;
+
+/// Runs the soak, prints its tables, and returns what it found, by topic.
+async fn soak(seconds: u64, sabotage: Sabotage) -> BTreeMap<Topic, Vec<String>> {
+    let (seed, per_second) = (soak_seed(), soak_per_second());
+    println!("soak of {seconds} s at {per_second} requests a second, seed {seed}");
+    let schedule = Schedule::new(Duration::from_secs(seconds), seed);
+    let grace = schedule.grace();
+    let start = move || System::start(sabotage, grace);
+    let system = tokio::task::spawn_blocking(start).await.unwrap();
+    let world = Arc::new(World::new(system, grace));
+    load::fill(&world).await;
+
+    let begun = Instant::now();
+    let sampling = tokio::spawn(processes::sample(Arc::clone(&world), begun, seconds));
+    let breaking = tokio::spawn(faults::inject(Arc::clone(&world), begun, schedule));
+    load::run(&world, begun, Duration::from_secs(seconds), per_second, seed).await;
+    breaking.await.unwrap();
+    let samples = sampling.await.unwrap();
+
+    processes::compare(&world, &samples);
+    agreement::check(&world).await;
+    println!("<!-- soak -->");
+    table::print(&world, &samples, &table::Title { seconds, per_second, seed });
+    println!("<!-- end of soak -->");
+    let findings = world.record.findings();
+    for (topic, texts) in &findings {
+        println!(
+            "{topic:?}: {}, for example:\n  {}",
+            texts.len(),
+            texts[..texts.len().min(5)].join("\n  ")
+        );
+    }
+    let world = Arc::into_inner(world).unwrap();
+    // A defect of the edge is a finding already; the harness would report it by a panic as well.
+    match findings.contains_key(&Topic::Panic) {
+        true => world.system.stop_despite_defects().await,
+        false => stop(world).await,
+    }
+    findings
+}
+
+/// Each promise holds after faults of every kind: verdicts, sessions, and what the parts store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whole_stack_keeps_its_promises_under_load_and_faults() {
+    let findings = soak(soak_seconds(), Sabotage::None).await;
+    assert!(findings.is_empty(), "{findings:#?}");
+}
+
+/// The soak reports revoked tokens that pass because no marker reaches the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "shows that the soak can fail; run it with --ignored"]
+async fn soak_reports_missing_markers() {
+    let findings = soak(40, Sabotage::MarkersDropped).await;
+    assert!(findings.contains_key(&Topic::WrongAccept), "{findings:#?}");
+}
+
+/// The soak reports used refresh tokens that still give tokens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "shows that the soak can fail; run it with --ignored"]
+async fn soak_reports_undetected_reuse() {
+    let findings = soak(60, Sabotage::ReuseUndetected).await;
+    assert!(findings.contains_key(&Topic::Reuse), "{findings:#?}");
+}
+
+/// The soak reports a process that keeps 1 KB of each request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "shows that the soak can fail; run it with --ignored"]
+async fn soak_reports_a_leak_of_a_kilobyte_a_request() {
+    let findings = soak(180, Sabotage::UpstreamLeaks).await;
+    assert!(findings.contains_key(&Topic::Memory), "{findings:#?}");
+}

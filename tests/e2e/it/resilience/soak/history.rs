@@ -1,0 +1,129 @@
+//! The faults of a run in time, and which results they explain.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// `REVOCATION_SECONDS_MAX` of the run.
+pub const REVOCATION_SECONDS_MAX: u64 = 2;
+
+/// How late a revoked token may pass: `REVOCATION_SECONDS_MAX`, and the time of a request on a busy
+/// machine.
+const BOUND: Duration = Duration::from_millis(1000 * REVOCATION_SECONDS_MAX + 500);
+
+/// The time until a revocation answered with 202 is delivered after a fault: the outbox's longest
+/// pause of 5 s, and a second for the delivery.
+const DELIVERY: Duration = Duration::from_secs(6);
+
+/// The time until a store that lost data has its revocations again: a check every 2 s, and a
+/// second for the writes.
+const RESTORATION: Duration = Duration::from_secs(3);
+
+/// What a Redis with `appendfsync everysec` loses at most when it is killed.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// What the store loses by a fault.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Loss {
+    Nothing,
+    LastWrites,
+    Everything,
+}
+
+/// A revocation whose response has arrived.
+#[derive(Clone, Copy)]
+pub struct Revocation {
+    pub at: Instant,
+    /// Whether the response promised that the store has it.
+    pub delivered: bool,
+}
+
+/// A fault, from its begin until the system answers as before.
+#[derive(Clone)]
+pub struct Window {
+    pub name: String,
+    pub loss: Loss,
+    pub begun: Instant,
+    pub ended: Option<Instant>,
+    /// The time from its end until requests succeed again.
+    pub back: Option<Duration>,
+    /// Requests that failed meanwhile.
+    pub failed: u64,
+}
+
+impl Window {
+    /// Returns when its effects are over, or `None` if they still go on.
+    fn over(&self) -> Option<Instant> {
+        // A breaker may open once more for up to a second.
+        Some(self.ended? + self.back? + Duration::from_secs(2))
+    }
+
+    fn contains(&self, moment: Instant) -> bool {
+        moment >= self.begun && self.over().is_none_or(|over| moment <= over)
+    }
+
+    fn overlaps(&self, from: Instant, to: Instant) -> bool {
+        to >= self.begun && self.over().is_none_or(|over| from <= over)
+    }
+}
+
+#[derive(Default)]
+pub struct History(Mutex<Vec<Window>>);
+
+impl History {
+    pub fn begin(&self, name: String, loss: Loss) {
+        let begun = Instant::now();
+        let window = Window { name, loss, begun, ended: None, back: None, failed: 0 };
+        self.0.lock().unwrap().push(window);
+    }
+
+    pub fn end(&self) {
+        if let Some(last) = self.0.lock().unwrap().last_mut() {
+            last.ended = Some(Instant::now());
+        }
+    }
+
+    pub fn is_back(&self, after: Duration) {
+        if let Some(last) = self.0.lock().unwrap().last_mut() {
+            last.back = Some(after);
+        }
+    }
+
+    pub fn windows(&self) -> Vec<Window> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Returns whether a fault explains that a request failed, and counts it for that fault.
+    pub fn explains_failure(&self, sent: Instant, answered: Instant) -> bool {
+        let mut windows = self.0.lock().unwrap();
+        let window = windows.iter_mut().rev().find(|window| window.overlaps(sent, answered));
+        window.map(|window| window.failed += 1).is_some()
+    }
+
+    pub fn is_calm(&self, moment: Instant) -> bool {
+        !self.0.lock().unwrap().iter().any(|window| window.contains(moment))
+    }
+
+    /// Returns whether a stated bound explains that a revoked token passed.
+    pub fn excuses(&self, revocation: Revocation, sent: Instant) -> bool {
+        if sent <= revocation.at + BOUND {
+            return true;
+        }
+        let windows = self.0.lock().unwrap();
+        let by = |moment: Option<Instant>| moment.is_none_or(|moment| sent <= moment);
+        let mut undelivered = windows.iter().filter(|window| window.contains(revocation.at));
+        if !revocation.delivered
+            && (by(Some(revocation.at + BOUND + DELIVERY))
+                || undelivered.any(|window| by(window.ended.map(|end| end + BOUND + DELIVERY))))
+        {
+            return true;
+        }
+        windows.iter().any(|window| {
+            let lost = match window.loss {
+                Loss::Nothing => false,
+                Loss::LastWrites => revocation.at + LAST_WRITES >= window.begun,
+                Loss::Everything => true,
+            };
+            lost && sent >= window.begun && by(window.ended.map(|end| end + RESTORATION + BOUND))
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! The load: requests of mixed kinds at a fixed rate, however slow the responses are.
+
+use super::record::Topic;
+use super::world::World;
+use super::{requests, sessions};
+use crate::support::chance::Chance;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+
+/// The most requests in progress. At the rate of 300 a second, it allows 3 s for each.
+const IN_PROGRESS_MAX: usize = 1000;
+
+/// At most 5 logins a second: each costs an argon2id hash.
+const LOGIN_INTERVAL: Duration = Duration::from_millis(200);
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Valid,
+    Revoked,
+    Forged,
+    Aborted,
+    Public,
+    Socket,
+    Refresh,
+    Change,
+}
+
+/// Each kind, and how many of 1000 requests are of it.
+const SHARES: [(Kind, u64); 8] = [
+    (Kind::Valid, 440),
+    (Kind::Revoked, 150),
+    (Kind::Forged, 150),
+    (Kind::Aborted, 100),
+    (Kind::Public, 50),
+    (Kind::Socket, 50),
+    (Kind::Refresh, 40),
+    (Kind::Change, 20),
+];
+
+fn choose(chance: &mut Chance) -> Kind {
+    let mut place = chance.below(1000);
+    for (kind, share) in SHARES {
+        if place < share {
+            return kind;
+        }
+        place -= share;
+    }
+    Kind::Valid
+}
+
+/// Logs in the sessions with which a run starts.
+pub async fn fill(world: &World) {
+    while world.model.live() < sessions::SESSIONS {
+        tokio::time::sleep(LOGIN_INTERVAL).await;
+        sessions::log_in(world).await;
+    }
+}
+
+/// Sends `per_second` requests a second for some time, and waits for their responses.
+pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, per_second: u64, seed: u64) {
+    let mut chance = Chance::new(seed + 1);
+    let places = Arc::new(Semaphore::new(IN_PROGRESS_MAX));
+    let mut logged_in = Instant::now();
+    let mut clients = JoinSet::new();
+    for number in 0.. {
+        let at = begun + Duration::from_micros(number * 1_000_000 / per_second);
+        if at >= begun + length {
+            break;
+        }
+        tokio::time::sleep_until(at.into()).await;
+        while let Some(ended) = clients.try_join_next() {
+            report(world, ended);
+        }
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            world.record.skip();
+            continue;
+        };
+        let kind = choose(&mut chance);
+        let may_log_in = matches!(kind, Kind::Change) && logged_in.elapsed() >= LOGIN_INTERVAL;
+        if may_log_in {
+            logged_in = Instant::now();
+        }
+        let own = Chance::new(chance.below(u64::from(u32::MAX)) + 1);
+        let world = Arc::clone(world);
+        clients.spawn(async move {
+            match kind {
+                Kind::Valid => requests::valid(&world, own).await,
+                Kind::Revoked => requests::revoked(&world, own).await,
+                Kind::Forged => requests::forged(&world, own).await,
+                Kind::Aborted => requests::aborted(&world, own).await,
+                Kind::Public => requests::public(&world).await,
+                Kind::Socket => requests::socket(&world, own).await,
+                Kind::Refresh => sessions::refresh(&world, own).await,
+                Kind::Change => sessions::change(&world, own, may_log_in).await,
+            }
+            drop(place);
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        report(world, ended);
+    }
+}
+
+/// Reports a client of the test that panicked: what it would have checked is unknown.
+fn report(world: &World, ended: Result<(), JoinError>) {
+    if let Err(panic) = ended {
+        world.record.find(Topic::Load, format!("a client failed: {panic}"));
+    }
+}

@@ -1,0 +1,175 @@
+//! Memory, file descriptors and CPU time of every process, sampled during a run.
+
+use super::record::Topic;
+use super::world::World;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How much more a process may have at the end than after a third.
+const RATIO_MAX: f64 = 1.1;
+
+/// Memory that a process may gain besides, in KiB. In two minutes at 300 requests a second, a leak
+/// of 1 KB a request is five times as much; garbage collection and Redis's records are less.
+const MEMORY_SLACK_KIB: f64 = 4096.0;
+
+/// File descriptors that a process may gain besides: keep-alive connections. Requests that stay
+/// open by mistake are more after some seconds.
+const DESCRIPTORS_SLACK: f64 = 64.0;
+
+/// What one argon2id hash takes, in KiB. The auth service makes as many at once as there are cores,
+/// and its allocator keeps that memory.
+const HASH_KIB: f64 = 19.0 * 1024.0;
+
+/// A process that was started again later than this before the end is not compared: it has not
+/// met its full load for long.
+const LIFE_MIN: Duration = Duration::from_secs(60);
+
+/// A process at a moment of the run.
+#[derive(Clone, Copy)]
+pub struct Sample {
+    at: Duration,
+    calm: bool,
+    start: usize,
+    memory_kib: f64,
+    descriptors: f64,
+    cpu_seconds: f64,
+}
+
+pub type Samples = BTreeMap<&'static str, Vec<Sample>>;
+
+/// Samples every process until the end of the run.
+pub async fn sample(world: Arc<World>, begun: Instant, seconds: u64) -> Samples {
+    let mut samples = Samples::new();
+    let interval = Duration::from_secs((seconds / 120).clamp(1, 5));
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let (at, calm) = (begun.elapsed(), world.history.is_calm(Instant::now()));
+        for process in world.system.running() {
+            // A process may have been killed meanwhile.
+            let Some(usage) = read(process.pid) else { continue };
+            let Usage { memory_kib, descriptors, cpu_seconds } = usage;
+            let start = process.starts;
+            let sample = Sample { at, calm, start, memory_kib, descriptors, cpu_seconds };
+            samples.entry(process.name).or_default().push(sample);
+        }
+        // The requests that it has received so far are of no more use.
+        world.system.sockets.take();
+        tokio::time::sleep(interval).await;
+    }
+    samples
+}
+
+struct Usage {
+    memory_kib: f64,
+    descriptors: f64,
+    cpu_seconds: f64,
+}
+
+fn read(pid: u32) -> Option<Usage> {
+    let file = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    let status = file("status")?;
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let stat = file("stat")?;
+    let ticks = stat.rsplit_once(") ")?.1.split(' ').skip(11).take(2);
+    let ticks: f64 = ticks.filter_map(|field| field.parse::<f64>().ok()).sum();
+    Some(Usage {
+        memory_kib: memory.trim().trim_end_matches(" kB").parse().ok()?,
+        descriptors: std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as f64,
+        cpu_seconds: ticks / 100.0,
+    })
+}
+
+/// A quantity after a third of a run and at its end.
+#[derive(Clone, Copy)]
+pub struct Growth {
+    pub third: f64,
+    pub end: f64,
+}
+
+impl Growth {
+    fn is_too_much(self, slack: f64) -> bool {
+        self.end > self.third * RATIO_MAX + slack
+    }
+}
+
+/// What a process had after a third of the run and at its end.
+pub struct Comparison {
+    pub name: &'static str,
+    pub memory_kib: Growth,
+    pub descriptors: Growth,
+    pub cpu_seconds: f64,
+    /// How long the compared process ran.
+    pub life: Duration,
+}
+
+impl Comparison {
+    pub fn is_too_short(&self) -> bool {
+        self.life < LIFE_MIN
+    }
+}
+
+/// Compares each process as it is at the end of the run with itself after a third of its life.
+pub fn comparisons(samples: &Samples) -> Vec<Comparison> {
+    samples.iter().filter_map(|(name, samples)| compare_one(name, samples)).collect()
+}
+
+fn compare_one(name: &'static str, all: &[Sample]) -> Option<Comparison> {
+    let last = all.last()?;
+    let own: Vec<Sample> = all.iter().filter(|one| one.start == last.start).copied().collect();
+    let (from, life) = (own.first()?.at, last.at - own.first()?.at);
+    let third = from + life / 3;
+    let near = |sample: &&Sample| {
+        (sample.at.as_secs_f64() - third.as_secs_f64()).abs() <= life.as_secs_f64() * 0.1
+    };
+    let late = |sample: &&Sample| sample.at >= last.at - life / 10;
+    let (thirds, ends) = (calm(own.iter().filter(near)), calm(own.iter().filter(late)));
+    let growth = |value: fn(&Sample) -> f64| Growth {
+        third: median(thirds.iter().map(value)),
+        end: median(ends.iter().map(value)),
+    };
+    let mut cpu = BTreeMap::new();
+    for sample in all {
+        cpu.insert(sample.start, sample.cpu_seconds);
+    }
+    Some(Comparison {
+        name,
+        memory_kib: growth(|sample| sample.memory_kib),
+        descriptors: growth(|sample| sample.descriptors),
+        cpu_seconds: cpu.values().sum(),
+        life,
+    })
+}
+
+/// Returns the samples outside of faults, or all if there are none.
+fn calm<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<Sample> {
+    let all: Vec<Sample> = samples.copied().collect();
+    let calm: Vec<Sample> = all.iter().filter(|sample| sample.calm).copied().collect();
+    if calm.is_empty() { all } else { calm }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn memory_slack_kib(process: &str) -> f64 {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    MEMORY_SLACK_KIB + if process == "auth" { HASH_KIB * cores as f64 } else { 0.0 }
+}
+
+/// Reports processes that have grown.
+pub fn compare(world: &World, samples: &Samples) {
+    for one in comparisons(samples).into_iter().filter(|one| !one.is_too_short()) {
+        let Growth { third, end } = one.memory_kib;
+        if one.memory_kib.is_too_much(memory_slack_kib(one.name)) {
+            let text = format!("{}: {third} KiB after a third, {end} KiB at the end", one.name);
+            world.record.find(Topic::Memory, text);
+        }
+        let Growth { third, end } = one.descriptors;
+        if one.descriptors.is_too_much(DESCRIPTORS_SLACK) {
+            let text = format!("{}: {third} after a third, {end} at the end", one.name);
+            world.record.find(Topic::Descriptors, text);
+        }
+    }
+}

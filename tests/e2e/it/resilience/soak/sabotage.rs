@@ -1,0 +1,134 @@
+//! Parts that break a promise on purpose, to show that the soak reports it.
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// What is broken on purpose.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Sabotage {
+    None,
+    /// No revocation marker of the auth service reaches the store.
+    MarkersDropped,
+    /// A used refresh token gives its first response for ever, and ends no session.
+    ReuseUndetected,
+    /// The upstream keeps 1 KB of each request.
+    UpstreamLeaks,
+}
+
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A proxy before an HTTP server that changes what passes.
+struct Filter {
+    target: String,
+    sabotage: Sabotage,
+    client: reqwest::Client,
+    /// Each refresh request, and the response to it.
+    refreshes: Mutex<HashMap<Bytes, Bytes>>,
+}
+
+/// Starts a proxy that breaks something before the server at `target`. Returns its URL. It runs
+/// until the process ends.
+pub fn filter(target: &str, sabotage: Sabotage) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let target = target.to_owned();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let filter = Filter { target, sabotage, client, refreshes: Mutex::default() };
+            let app = Router::new().fallback(pass).with_state(Arc::new(filter));
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, app).await.unwrap();
+        });
+    });
+    url
+}
+
+async fn pass(State(filter): State<Arc<Filter>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
+    match filter.sabotage {
+        Sabotage::MarkersDropped => filter.drop_markers(head, body).await,
+        Sabotage::ReuseUndetected if head.uri.path() == "/auth/refresh" => {
+            filter.replay(head, body).await
+        }
+        _ => filter.forward(head, body).await,
+    }
+}
+
+impl Filter {
+    async fn forward(&self, head: axum::http::request::Parts, body: Bytes) -> Response {
+        let url = format!("{}{}", self.target, head.uri);
+        let mut headers = head.headers;
+        for name in ["host", "content-length", "transfer-encoding", "connection"] {
+            headers.remove(name);
+        }
+        let request = self.client.request(head.method, url).headers(headers).body(body);
+        let Ok(answer) = request.send().await else { return response(502, Bytes::new()) };
+        let mut passed = Response::builder().status(answer.status());
+        for (name, value) in answer.headers() {
+            if !matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection") {
+                passed = passed.header(name, value);
+            }
+        }
+        let body = answer.bytes().await.unwrap_or_default();
+        passed.body(Body::from(body)).unwrap()
+    }
+
+    /// Confirms the writes of revocation markers without forwarding them.
+    async fn drop_markers(&self, head: axum::http::request::Parts, body: Bytes) -> Response {
+        let Ok(Value::Array(commands)) = serde_json::from_slice(&body) else {
+            return self.forward(head, body).await;
+        };
+        let is_marker = |command: &Value| {
+            command[0] == "SET"
+                && command[1].as_str().is_some_and(|key| key.starts_with("pc:revoked:"))
+        };
+        let dropped: Vec<bool> = commands.iter().map(is_marker).collect();
+        let passed: Vec<Value> =
+            commands.into_iter().filter(|command| !is_marker(command)).collect();
+        let mut replies = Vec::new();
+        if !passed.is_empty() {
+            let answer = self.forward(head, Value::Array(passed).to_string().into()).await;
+            let (head, body) = answer.into_parts();
+            let body = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
+            let Ok(Value::Array(answers)) = serde_json::from_slice(&body) else {
+                return Response::from_parts(head, Body::from(body));
+            };
+            replies = answers;
+        }
+        let mut replies = replies.into_iter();
+        let ok = json!({ "result": "OK" });
+        let all = dropped.iter().map(|dropped| {
+            if *dropped { Some(ok.clone()) } else { replies.next() }.unwrap_or_default()
+        });
+        response(200, Value::Array(all.collect()).to_string().into())
+    }
+
+    /// Gives the first response to a refresh again, however late.
+    async fn replay(&self, head: axum::http::request::Parts, body: Bytes) -> Response {
+        let known = self.refreshes.lock().unwrap().get(&body).cloned();
+        if let Some(known) = known {
+            return response(200, known);
+        }
+        let answer = self.forward(head, body.clone()).await;
+        let (head, answer) = answer.into_parts();
+        let answer = to_bytes(answer, BODY_BYTES_MAX).await.unwrap_or_default();
+        if head.status == 200 {
+            self.refreshes.lock().unwrap().insert(body, answer.clone());
+        }
+        Response::from_parts(head, Body::from(answer))
+    }
+}
+
+fn response(status: u16, body: Bytes) -> Response {
+    let response = Response::builder().status(status).header("content-type", "application/json");
+    response.body(Body::from(body)).unwrap()
+}

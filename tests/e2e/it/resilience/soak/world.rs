@@ -1,0 +1,84 @@
+//! One run: the system, what the clients know, and what they saw.
+
+use super::history::History;
+use super::model::{Model, Token};
+use super::record::{Record, Reply, Topic};
+use super::system::System;
+use reqwest::{Client, RequestBuilder};
+use std::time::{Duration, Instant};
+
+pub struct World {
+    pub system: System,
+    pub model: Model,
+    pub history: History,
+    pub record: Record,
+    pub client: Client,
+    /// `REFRESH_GRACE_SECONDS`.
+    pub grace: Duration,
+}
+
+impl World {
+    pub fn new(system: System, grace_seconds: u64) -> Self {
+        // Connections of a burst are closed soon, so that the edge's file descriptors are those of
+        // the load.
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(15));
+        let client = client.pool_idle_timeout(Duration::from_secs(5)).build().unwrap();
+        Self {
+            system,
+            model: Model::default(),
+            history: History::default(),
+            record: Record::default(),
+            client,
+            grace: Duration::from_secs(grace_seconds),
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        self.system.edge.edge(path)
+    }
+
+    pub async fn send(&self, request: RequestBuilder) -> Reply {
+        let sent = Instant::now();
+        let (status, body) = match request.send().await {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                match response.text().await {
+                    Ok(body) => (Some(status), body),
+                    Err(_) => (Some(0), String::new()),
+                }
+            }
+            Err(_) => (None, String::new()),
+        };
+        Reply { sent, answered: Instant::now(), status, body }
+    }
+
+    /// Compares the verdict on an access token with what its client knows, and records it.
+    pub fn judge(&self, kind: &'static str, token: &Token, reply: &Reply) {
+        match reply.status {
+            Some(101 | 200) => match token.revocation() {
+                _ if token.has_expired(reply.sent) => {
+                    self.record
+                        .find(Topic::WrongAccept, format!("{kind}: an expired token passed"));
+                }
+                Some(revocation) if reply.sent > revocation.at => {
+                    let delay = reply.sent - revocation.at;
+                    if self.history.excuses(revocation, reply.sent) {
+                        self.record.late(delay);
+                        self.record.right(kind, reply);
+                    } else {
+                        let delivered = if revocation.delivered { "delivered" } else { "pending" };
+                        let text =
+                            format!("{kind}: passed {delay:?} after its {delivered} revocation");
+                        self.record.find(Topic::WrongAccept, text);
+                    }
+                }
+                _ => self.record.right(kind, reply),
+            },
+            Some(401) if token.may_be_rejected(reply.answered) => self.record.right(kind, reply),
+            Some(401) => {
+                self.record.find(Topic::WrongReject, format!("{kind}: {}", reply.body));
+            }
+            _ => self.record.failure(kind, reply, &self.history),
+        }
+    }
+}
