@@ -9,6 +9,7 @@ import {
   __wbg_reset_state as reset, begin, clientLeft, forget, initSync, resume,
 } from './portcullis_edge.js';
 import { TextHeaders, decorate, fetchText, forward, forwardAgain, respond } from './http.js';
+import { internalError, logError, panicked } from './failures.js';
 import { openStream } from './streams.js';
 import {
   PlatformFailure, REJECTED, SETTLED, START, TIMEOUT, UNREACHABLE, decodeStep, encodeRequest, failed,
@@ -17,7 +18,6 @@ import {
 /**
  * @typedef {import('./protocol.js').Step} Step
  * @typedef {import('./protocol.js').End} End
- * @typedef {import('./protocol.js').Respond} Respond
  * @typedef {import('./protocol.js').Resume} Resume
  */
 
@@ -305,37 +305,6 @@ function isEnd(/** @type {Step | End} */ step) {
 /** Fails to compile if a `switch` leaves a variant out. @returns {never} */
 function never(/** @type {never} */ value) {
   throw new Error(`a step of an unknown kind: ${value}`);
-}
-
-/**
- * Logs an exception, and returns the end of its task. The message may quote a header, so only the
- * place is logged.
- * @param {any} error
- * @param {string} requestId
- */
-function panicked(error, requestId) {
-  const place = String(error?.stack ?? '').split('\n').slice(1, 8).map((line) => line.trim()).join(', ');
-  logError({ event: 'panicked', request_id: requestId, fault: String(error?.name), place });
-  return internalError(requestId);
-}
-
-/**
- * Writes a line to the log, in the format of platform/log.rs.
- * @param {{ event: string, [name: string]: string }} members
- */
-function logError(members) {
-  const line = { time: new Date().toISOString(), level: 'error', program: 'edge', ...members };
-  console.error(JSON.stringify(line));
-}
-
-/** @returns {Respond} */
-function internalError(/** @type {string} */ requestId) {
-  const [title, detail] = ['Internal Server Error', 'see the log'];
-  const body = { type: 'about:blank', title, status: 500, detail, code: 'internal', request_id: requestId };
-  const fields = [
-    'content-type', 'application/problem+json', 'cache-control', 'no-store', 'x-request-id', requestId,
-  ];
-  return { kind: 'respond', status: 500, fields, body: JSON.stringify(body) };
 }
 
 /** Adds a background task for the same request, which the response does not wait for. */
