@@ -94,7 +94,7 @@ fn upstream_responds(isolate: &Isolate, id: u32) -> Next {
 /// A request with a token that the isolate has not seen: the store has its record and no marker.
 fn verify_token(isolate: &Rc<Isolate>, id: u32) {
     let exp = clock::now_ms() / 1000 + 900;
-    let record = json!({ "sub": "alice", "scope": "", "exp": exp }).to_string();
+    let record = json!({ "sub": "alice", "scope": "", "exp": exp, "aud": "api" }).to_string();
     assert_eq!(begin(isolate, id, "/api"), Next::Store);
     assert_eq!(store_replies(isolate, id, &[record.into()]), Next::Store);
     assert_eq!(store_replies(isolate, id, &[json!([null])]), Next::Upstream);

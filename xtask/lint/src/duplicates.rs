@@ -66,8 +66,8 @@ mod tests {
         let allowed: String =
             ALLOWED.iter().map(|(name, _)| format!("{name} v1\n{name} v2 (*)\n")).collect();
         assert_eq!(judge(&allowed), Vec::<String>::new());
-        assert_eq!(judge(&format!("{allowed}rand v0.8.0\nrand v0.9.0\n")).len(), 1);
-        assert_eq!(judge(&format!("{allowed}rand v0.9.0\nrand v0.9.0 (*)\n")).len(), 0);
+        assert_eq!(judge(&format!("{allowed}itoa v0.8.0\nitoa v0.9.0\n")).len(), 1);
+        assert_eq!(judge(&format!("{allowed}itoa v0.9.0\nitoa v0.9.0 (*)\n")).len(), 0);
         assert_eq!(judge("").len(), ALLOWED.len());
     }
 }
