@@ -119,7 +119,8 @@ fn first<'r>(
 ) -> Result<&'r Route, Denial> {
     let (mut matched, mut guarded) = (false, false);
     for route in routes.iter().filter(|route| route.pattern.matches(path, case)) {
-        if if guarded { route.lists(method) } else { route.is_for(method) } {
+        let takes = if guarded { route.lists(method) } else { route.is_for(method) };
+        if takes {
             return Ok(route);
         }
         matched = true;

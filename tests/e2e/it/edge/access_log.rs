@@ -11,7 +11,7 @@ async fn start(more: Value) -> Stack {
     let mut vars = json!({
         "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))],
         "ROUTES": [
-            { "name": "admin", "path": "/api/admin", "access": "protected", "require": "not_revoked", "scopes": ["admin"] },
+            { "name": "admin", "path": "/api/admin", "access": "protected", "require": "not_revoked", "scopes": ["admin"], "suffixes": "same" },
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
         ],
     });

@@ -185,6 +185,13 @@ async fn a_panic_ends_its_own_instance_and_no_more() {
 }
 
 /// The first one is the entry.
-const SCRIPTS: [&str; 6] =
-    ["worker.js", "protocol.js", "http.js", "platform.js", "streams.js", "crypto.js"];
+const SCRIPTS: [&str; 7] = [
+    "worker.js",
+    "protocol.js",
+    "http.js",
+    "platform.js",
+    "streams.js",
+    "crypto.js",
+    "failures.js",
+];
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

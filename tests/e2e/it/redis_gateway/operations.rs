@@ -187,7 +187,7 @@ async fn redis_that_may_evict_is_reported() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let text = async |path: &str| {
-        let response = get(&format!("{}{path}", gateway.url)).send().await.unwrap();
+        let response = get(&format!("{}{path}", gateway.admin_url)).send().await.unwrap();
         assert_eq!(response.status(), 200);
         response.text().await.unwrap()
     };

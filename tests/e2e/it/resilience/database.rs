@@ -26,7 +26,7 @@ async fn service_recovers_within_15_s_while_all_its_connections_are_frozen() {
     let logins = || futures_util::future::join_all((0..16).map(|_| stack.login()));
     logins().await;
     let frozen = backends(&stack);
-    assert!(frozen.len() > 4, "{frozen:?}");
+    assert!(frozen.len() > 1, "{frozen:?}");
     signal("-STOP", &frozen);
     let begun = Instant::now();
     let login = || stack.try_login(stack.username(), stack.password());

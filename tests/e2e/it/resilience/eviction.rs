@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 async fn auth_service_warns_while_redis_may_evict() {
     let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();
     let ready = async || {
-        let answer = client().get(format!("{}/readyz", stack.fact("auth_url"))).send().await;
+        let answer = client().get(format!("{}/readyz", stack.fact("auth_admin_url"))).send().await;
         let answer = answer.unwrap();
         assert_eq!(answer.status(), 200);
         answer.text().await.unwrap()
