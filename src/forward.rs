@@ -52,7 +52,7 @@ pub async fn prepare(
         trace.verdict_source.set(Some(VerdictSource::Signature));
     }
     let mut edits = edit_headers(permit, head, context).await?;
-    let (begun_ms, deadline_ms) = (clock::now_ms(), permit.deadline_ms());
+    let deadline_ms = permit.deadline_ms();
     let target = permit.target();
     let (base, dependency, body) = match target {
         Target::Auth(base) => {
@@ -62,6 +62,8 @@ pub async fn prepare(
         }
         Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
     };
+    // A client that sends its body slowly must not leave the auth service too little time.
+    let begun_ms = clock::now_ms();
     let set = edits.set.iter().map(|(name, value)| name.len() + value.len());
     let own = head.headers().iter().map(|(name, value)| name.len() + value.len());
     let large = set.chain(own).sum::<usize>() > HEAD_BYTES_MAX;

@@ -45,7 +45,7 @@ export function openStream(response) {
  */
 function pipe(response, body) {
   const length = announcedBytes(response.headers);
-  const announced = Number.isFinite(length);
+  const announced = Number.isSafeInteger(length);
   const { readable, writable } = announced ? new FixedLengthStream(length) : new IdentityTransformStream();
   const aborter = new AbortController();
   const stream = new Stream(new Response(readable, response), () => aborter.abort());
@@ -117,7 +117,12 @@ function close(socket, code, reason) {
     if (code === 1005) socket.close();
     else socket.close(code === 1006 ? GOING_AWAY : code, reason);
   } catch {
-    // It is closed already.
+    // It is closed already, or the code is one that a peer may not send.
+    try {
+      socket.close(PROTOCOL_ERROR);
+    } catch {
+      // It is closed.
+    }
   }
 }
 
@@ -147,5 +152,6 @@ export function endStream(/** @type {Stream} */ stream, /** @type {string} */ re
 const HANDSHAKE_HEADERS = ['connection', 'sec-websocket-accept', 'sec-websocket-extensions', 'upgrade'];
 const GOING_AWAY = 1001;
 const POLICY_VIOLATION = 1008;
+const PROTOCOL_ERROR = 1002;
 /** How much may wait for a reader that is slower than its sender. */
 const BACKLOG_BYTES_MAX = 1_048_576;

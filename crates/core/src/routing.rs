@@ -39,13 +39,13 @@ impl Policy {
         let Ok(path) = NormalizedPath::of(head.path()) else {
             return methods;
         };
-        let matching = |route: &&Route| {
-            route.access != Access::Deny && route.pattern.matches(&path, Case::Exact)
-        };
+        let matching = |route: &&Route| route.pattern.matches(&path, Case::Exact);
         for method in self.routes.iter().filter(matching).flat_map(|route| &route.methods) {
             let with_head = (method == "GET").then_some("HEAD");
             for method in [method.as_str()].into_iter().chain(with_head) {
-                if !methods.contains(&method) {
+                let taken = first(&self.routes, &path, Case::Exact, method);
+                let is_taken = taken.is_ok_and(|route| route.access != Access::Deny);
+                if is_taken && !methods.contains(&method) {
                     methods.push(method);
                 }
             }
@@ -119,9 +119,12 @@ fn first<'r>(
 ) -> Result<&'r Route, Denial> {
     let (mut matched, mut guarded) = (false, false);
     for route in routes.iter().filter(|route| route.pattern.matches(path, case)) {
-        let takes = if guarded { route.lists(method) } else { route.is_for(method) };
-        if takes {
+        if route.lists(method) || (!guarded && route.is_for(method)) {
             return Ok(route);
+        }
+        // A later and weaker route must not get what this one would ask for more, or deny.
+        if route.is_for(method) && (route.is_guarded() || route.access == Access::Deny) {
+            break;
         }
         matched = true;
         guarded = guarded || route.is_guarded();

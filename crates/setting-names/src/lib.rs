@@ -9,8 +9,8 @@ pub fn misspelt<'s>(name: &str, settings: &[&'s str], namespaces: &[&str]) -> Op
         return None;
     }
     let upper = name.to_ascii_uppercase();
-    let near = |setting: &&&str| edits(&upper, setting) <= edits_max(setting);
-    if let Some(setting) = settings.iter().find(near) {
+    let near = settings.iter().filter(|setting| edits(&upper, setting) <= edits_max(setting));
+    if let Some(setting) = near.min_by_key(|setting| edits(&upper, setting)) {
         return Some(setting);
     }
     let is_own = namespaces.iter().any(|namespace| upper.starts_with(namespace));
@@ -20,9 +20,9 @@ pub fn misspelt<'s>(name: &str, settings: &[&'s str], namespaces: &[&str]) -> Op
     settings.iter().min_by_key(|setting| edits(&upper, setting)).copied()
 }
 
-/// Two edits make any other word of a short name.
+/// Two edits make many other words of a short name.
 fn edits_max(setting: &str) -> usize {
-    if setting.len() < 6 { 1 } else { 2 }
+    if setting.len() < 8 { 1 } else { 2 }
 }
 
 /// Returns whether Kubernetes sets such a variable for each service of a namespace.

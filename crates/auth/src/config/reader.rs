@@ -132,8 +132,7 @@ pub(super) const SECRETS: [&str; 8] = [
 ];
 
 /// How settings begin, and hardly any other variable of a system.
-const NAMESPACES: [&str; 4] =
-    ["ACCESS_TOKEN_", "LOGIN_ATTEMPTS_", "RECORD_ENCRYPTION_KEY_", "SIGNING_KEY_"];
+const NAMESPACES: [&str; 2] = ["LOGIN_ATTEMPTS_", "RECORD_ENCRYPTION_KEY_"];
 
 /// The settings that a file may hold.
 pub(super) const NAMES: [&str; 35] = [

@@ -195,10 +195,10 @@ fn misspelt_names_of_the_environment_are_reported() {
         reader.errors.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(
-        names(&["REFRESH_GRACE_SECOND", "SIGNING_KEY_DAYS"]),
+        names(&["REFRESH_GRACE_SECOND", "LOGIN_ATTEMPTS_PER_USER"]),
         [
             "REFRESH_GRACE_SECOND: unknown setting; rename it to REFRESH_GRACE_SECONDS, or unset it",
-            "SIGNING_KEY_DAYS: unknown setting; rename it to SIGNING_KEY_SECONDS, or unset it",
+            "LOGIN_ATTEMPTS_PER_USER: unknown setting; rename it to LOGIN_ATTEMPTS_PER_USERNAME, or unset it",
         ]
     );
     let own = ["PATH", "HOME", "USER", "LANG", "AUTH_CONFIG", "AUTH_PORT", "PORTCULLIS_STORE"];

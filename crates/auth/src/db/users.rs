@@ -128,7 +128,11 @@ impl Db {
         self.count(Purpose::Request);
         let update = match disabled {
             true => "UPDATE users SET disabled_at = $1 WHERE id = $2 AND disabled_at IS NULL",
-            false => "UPDATE users SET disabled_at = NULL WHERE id = $2 AND disabled_at <= $1",
+            // A clock that was ahead may have written a later time.
+            false => {
+                "UPDATE users SET disabled_at = NULL \
+                 WHERE id = $2 AND disabled_at IS NOT NULL AND $1 > 0"
+            }
         };
         let update = sqlx::query(update).bind(to_i64(change.now.0)).bind(user_id);
         if update.execute(&mut *tx).await?.rows_affected() == 0 {

@@ -11,6 +11,7 @@ use portcullis_core::{
     EDGE_ADDRESS_FIELD, EDGE_AUTH_FIELD, EdgeAuthError, EdgeAuthKeys, EdgeStatement, UnixSeconds,
     forwarded_address,
 };
+use portcullis_server::Connection;
 use prometheus::{IntCounterVec, Opts};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,7 +95,11 @@ impl ClientInfoReader {
                 tracing::warn!(event = "edge_not_authenticated", reason = outcome.name(), fix);
             }
         }
-        matches!(outcome, Outcome::Valid)
+        let is_valid = matches!(outcome, Outcome::Valid);
+        if let (true, Some(connection)) = (is_valid, parts.extensions.get::<Connection>()) {
+            connection.authenticate();
+        }
+        is_valid
     }
 
     /// Returns the address of a client that did not come through the edge, or `None` if the server

@@ -179,8 +179,8 @@ impl fmt::Display for ConfigErrorKind {
             Self::SuffixesUnclear(later) => {
                 return write!(
                     f,
-                    "is not set, and {later}, which asks for less, takes this path with .json or a \
-                     dot at its end; set same if that is the same to the upstream, or distinct"
+                    "is not set, and {later} is for this path with .json or the like at its end; \
+                     set same if that is the same path to the upstream, or distinct"
                 );
             }
             Self::Shadowed => {

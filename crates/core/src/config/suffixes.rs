@@ -10,8 +10,12 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
     let mut rest = routes;
     let mut place = 0;
     while let Some((route, later)) = rest.split_first_mut() {
-        let takers =
-            || later.iter().filter(|later| later.pattern.takes_suffixes_of(&route.pattern));
+        let takers = || {
+            let takes = |later: &&Route| {
+                later.pattern.takes_suffixes_of(&route.pattern) && later.shares_a_method(route)
+            };
+            later.iter().filter(takes)
+        };
         let weaker = takers().find(|later| !later.asks_less_than(route).is_empty());
         let looser = takers().any(|later| later.limits_less_than(route));
         let with_suffixes = match (route.suffixes, weaker) {
@@ -21,7 +25,17 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
                 settings.add_error(format!("ROUTES[{place}].suffixes"), kind);
                 false
             }
-            (None, weaker) => weaker.is_some() || looser,
+            (None, weaker) if weaker.is_some() || looser => {
+                // `/v1/*` would take `/v1.1/*` from its own route.
+                let spelt =
+                    later.iter().find(|later| later.pattern.spells_a_suffix_of(&route.pattern));
+                if let Some(spelt) = spelt {
+                    let kind = ConfigErrorKind::SuffixesUnclear(spelt.name.clone());
+                    settings.add_error(format!("ROUTES[{place}].suffixes"), kind);
+                }
+                spelt.is_none()
+            }
+            (None, _) => false,
         };
         if with_suffixes {
             route.pattern.add_suffixes();

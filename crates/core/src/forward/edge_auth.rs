@@ -21,12 +21,17 @@ impl Permit<'_> {
         };
         let address = client_address(head, self.policy.trusted_proxies);
         let address = address.map(|address| address.to_string()).unwrap_or_default();
+        let device = head.header("user-agent").unwrap_or_default();
+        // A field that the client lists in `Connection` is not forwarded.
+        let listed = head.header("connection").unwrap_or_default();
+        let removes_device =
+            listed.split(',').any(|name| name.trim().eq_ignore_ascii_case("user-agent"));
         let statement = EdgeStatement {
             method: head.method(),
             target: head.target(),
             address: &address,
             country,
-            device: head.header("user-agent").unwrap_or_default(),
+            device: if removes_device { "" } else { device },
             request_id,
         };
         let Some(mac) = key.sign(&statement, now) else { return Vec::new() };
@@ -52,8 +57,17 @@ mod tests {
     const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
     fn fields(policy: &Policy, target: Target<'_>) -> Vec<(&'static str, String)> {
+        fields_with(policy, target, "keep-alive")
+    }
+
+    fn fields_with(
+        policy: &Policy,
+        target: Target<'_>,
+        connection: &str,
+    ) -> Vec<(&'static str, String)> {
         let headers = vec![
             ("cf-connecting-ip", "192.0.2.1"),
+            ("connection", connection),
             ("portcullis-edge-auth", "forged"),
             ("user-agent", "Mozilla/5.0"),
         ];
@@ -81,6 +95,10 @@ mod tests {
         };
         let keys = EdgeAuthKeys { current: EdgeAuthKey::parse(KEY).unwrap(), previous: None };
         assert_eq!((keys.verify(mac, &statement, NOW), address.as_str()), (Ok(()), "192.0.2.1"));
+        // What the client keeps from the auth service, the edge does not state.
+        let sent = fields_with(&policy, Target::Auth(&policy.auth), "close, User-Agent");
+        let nameless = EdgeStatement { device: "", ..statement };
+        assert_eq!(keys.verify(&sent[0].1, &nameless, NOW), Ok(()));
         assert_eq!(fields(&policy, Target::Upstream(&policy.upstream)), []);
         let without = policy_with(&[]);
         assert_eq!(fields(&without, Target::Auth(&without.auth)), []);

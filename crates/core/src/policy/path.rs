@@ -106,6 +106,29 @@ impl Pattern {
         self.overlaps(other) && other.segments.iter().enumerate().any(unnamed)
     }
 
+    /// Returns whether this pattern names a path of `other` with a suffix, as `/v1.1` is one of `/v1`.
+    pub(crate) fn spells_a_suffix_of(&self, other: &Self) -> bool {
+        let spells = |own: &Segment, theirs: &Segment| match (own, theirs) {
+            (Segment::Literal(own), Segment::Literal(theirs)) => {
+                let rest = own.get(theirs.len()..).unwrap_or_default();
+                let stem = own.get(..theirs.len()).unwrap_or_default();
+                rest.starts_with('.') && stem.eq_ignore_ascii_case(theirs)
+            }
+            (Segment::Any, _) | (_, Segment::Any) => false,
+        };
+        let fits = |own: &Segment, theirs: &Segment| match (own, theirs) {
+            (Segment::Literal(own), Segment::Literal(theirs)) => own.eq_ignore_ascii_case(theirs),
+            (Segment::Any, _) | (_, Segment::Any) => true,
+        };
+        let mut pairs = self.segments.iter().zip(&other.segments);
+        let mut found = false;
+        pairs.all(|(own, theirs)| {
+            let spelt = spells(own, theirs);
+            found = found || spelt;
+            spelt || fits(own, theirs)
+        }) && found
+    }
+
     /// Returns whether some path matches both patterns, case-insensitively.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let (own, others) = (self.segments.len(), other.segments.len());

@@ -159,6 +159,13 @@ impl Route {
         self.access == Access::Protected
     }
 
+    /// Returns whether both routes are for some method.
+    pub(crate) fn shares_a_method(&self, other: &Self) -> bool {
+        self.methods.is_empty()
+            || other.methods.is_empty()
+            || other.methods.iter().any(|method| self.is_for(method))
+    }
+
     /// Returns the members in which this route asks for less than `other`.
     pub(crate) fn asks_less_than(&self, other: &Self) -> Vec<&'static str> {
         let strictness = |access| match access {
@@ -167,8 +174,12 @@ impl Route {
             Access::Deny => 2,
         };
         let (own, others) = (strictness(self.access), strictness(other.access));
+        let as_few = other.addresses.is_none() || self.addresses == other.addresses;
+        let addresses = (!as_few).then_some("addresses");
         if own != others || other.access != Access::Protected {
-            return if own < others { vec!["access"] } else { Vec::new() };
+            let access = (own < others).then_some("access");
+            let denies = self.access == Access::Deny;
+            return access.into_iter().chain(addresses.filter(|_| !denies)).collect();
         }
         let has_all = |needed: &[String]| needed.iter().all(|scope| self.scopes.contains(scope));
         let within = |own: &[String], allowed: &[String]| {
@@ -190,7 +201,8 @@ impl Route {
             ("issuers", within(&self.issuers, &other.issuers)),
             ("require", as_strict),
         ];
-        checks.into_iter().filter(|(_, as_much)| !as_much).map(|(name, _)| name).collect()
+        let less = checks.into_iter().filter(|(_, as_much)| !as_much).map(|(name, _)| name);
+        less.chain(addresses).collect()
     }
 
     /// Returns whether a limit of `other` is looser here, or missing.

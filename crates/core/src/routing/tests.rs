@@ -87,6 +87,24 @@ fn protected_path_takes_a_later_route_only_by_a_method_that_it_names() {
     }
 }
 
+/// Between a guarded route and a weak one, a route for all methods takes none and lets none pass.
+#[test]
+fn guarded_path_does_not_skip_a_stricter_route_for_a_weaker_one() {
+    for access in ["protected", "deny"] {
+        let routes = format!(
+            r#"[{{"name":"reports","path":"/api/reports/*","access":"protected","methods":["GET"]}},
+                {{"name":"api","path":"/api/*","access":"{access}"}},
+                {{"name":"site","path":"/*","access":"public","methods":["GET","POST"]}}]"#
+        );
+        let policy = policy_with(&[("ROUTES", &routes)]);
+        assert_eq!(taken(&policy, "GET", "/api/reports/x"), "reports", "{access}");
+        assert_eq!(taken(&policy, "POST", "/api/reports/x"), "method_not_allowed", "{access}");
+        assert_eq!(taken(&policy, "POST", "/x"), "site", "{access}");
+        let head = RequestHead::new("POST", "https://a.example/api/reports/x", Vec::new());
+        assert_eq!(policy.allowed_methods(&head), ["GET", "HEAD"], "{access}");
+    }
+}
+
 #[test]
 fn preflight_is_refused_with_the_method_that_it_requests() {
     let routes = r#"[

@@ -97,12 +97,15 @@ impl Introspection {
 
     /// Returns a hash of the settings by which responses are read.
     pub fn settings_hash(issuer: &Issuer, others: &[String]) -> String {
-        let text = [&issuer.issuer, &issuer.audience, &issuer.scope_claim];
-        let text = text.into_iter().chain(others);
-        let text: String = text.flat_map(|part| [part.as_str(), "\n"]).collect();
+        let text = [READING, &issuer.issuer, &issuer.audience, &issuer.scope_claim];
+        let text = text.into_iter().chain(others.iter().map(String::as_str));
+        let text: String = text.flat_map(|part| [part, "\n"]).collect();
         TokenHash::of(&text).to_string()
     }
 }
+
+/// The version of how responses are read. Records of another one are not used.
+const READING: &str = "2";
 
 /// Encodes one value as `application/x-www-form-urlencoded`.
 fn form(text: &str) -> String {

@@ -30,12 +30,24 @@ pub fn leaves_database(command: &Command) -> bool {
 
 /// Returns how many values a command requests. Each may be the largest value in Redis.
 pub fn values(command: &Command) -> usize {
-    let repeats = ["HMGET", "MGET", "SORT", "SORT_RO", "XREAD", "XREADGROUP"];
-    match repeats.iter().any(|name| argument_is(command, 0, name)) {
-        true => command.words().len().saturating_sub(1).max(1),
-        false => 1,
+    let is_one_of = |names: &[&str]| names.iter().any(|name| argument_is(command, 0, name));
+    if is_one_of(&NAMING) {
+        return command.words().len().saturating_sub(1).max(1);
     }
+    if is_one_of(&DRAWING) {
+        // A negative count may return the same member each time.
+        let count = command.text(2).and_then(|text| text.parse::<i64>().ok());
+        let drawn = count.filter(|count| *count < 0).map_or(1, i64::unsigned_abs);
+        return usize::try_from(drawn).unwrap_or(usize::MAX);
+    }
+    1
 }
+
+/// Commands that may name one value several times.
+const NAMING: [&str; 9] =
+    ["HGETDEL", "HGETEX", "HMGET", "MGET", "SORT", "SORT_RO", "XCLAIM", "XREAD", "XREADGROUP"];
+/// Commands that draw random members.
+const DRAWING: [&str; 4] = ["HRANDFIELD", "SRANDMEMBER", "VRANDMEMBER", "ZRANDMEMBER"];
 
 /// Returns the index of STREAMS in XREAD or XREADGROUP.
 pub fn streams_index(command: &Command) -> Option<usize> {

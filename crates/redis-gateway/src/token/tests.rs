@@ -94,6 +94,7 @@ fn read_token_may_only_read() {
             "JSON.GET k",
             "SORT k STORE x",
             "SCRIPT FLUSH",
+            "SRANDMEMBER k -129",
             "SRANDMEMBER k -20000000",
             "ZRANDMEMBER k -x",
             "LCS a b",

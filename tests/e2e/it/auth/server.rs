@@ -49,9 +49,18 @@ async fn errors_carry_the_request_id_of_their_log_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_are_closed_and_keep_no_user_out() {
-    let auth = AuthService::start(&[("AUTH_CONNECTIONS_MAX", "16")]);
+    let secret = "a-secret-of-thirty-two-characters";
+    let clients = format!("edge={secret}");
+    let settings = [("AUTH_CONNECTIONS_MAX", "16"), ("INTROSPECTION_CLIENTS", clients.as_str())];
+    let auth = AuthService::start(&settings);
     let metadata = auth.at("/.well-known/jwks.json");
+    // A client of introspection makes its network known. A user's login does not.
     assert_eq!(post(&auth.at("/auth/login"), credentials("password")).await.status(), 200);
+    let introspection = client().post(auth.at("/oauth/introspect"));
+    let introspection = introspection.basic_auth("edge", Some(secret));
+    let form = "application/x-www-form-urlencoded";
+    let introspection = introspection.header("content-type", form).body("token=unknown");
+    assert_eq!(introspection.send().await.unwrap().status(), 200);
     let mut all = Vec::new();
     for network in 8..72 {
         all.extend(silent::open(&auth.url, [127, 0, network, 1], 1).await);

@@ -85,3 +85,40 @@ fn assertion_audience_needs_an_assertion() {
     check(r#","assertion_audience":"orders""#, &["ROUTES[0].assertion_audience"]);
     check(r#","assertion":true,"assertion_audience":"""#, &["ROUTES[0].assertion_audience"]);
 }
+
+/// A path that only looks like another one with a suffix keeps its own route.
+#[test]
+fn route_that_spells_a_suffix_is_never_taken_over_silently() {
+    let check = |v1: &str, rest: &str, expect: &[&str]| {
+        let routes = format!(
+            r#"[{{"name":"v1","path":"/v1/*","access":"protected"{v1}}},
+                {{"name":"v11","path":"/v1.1/*","access":"protected","scopes":["admin"]}},
+                {{"name":"rest","path":"/*","access":"{rest}"}}]"#
+        );
+        check(&[("ROUTES", &routes)], expect);
+    };
+    check("", "public", &["ROUTES[0].suffixes"]);
+    check(r#","suffixes":"distinct""#, "public", &[]);
+    check("", "protected", &[]);
+}
+
+#[test]
+fn later_route_that_shares_no_method_takes_no_suffix() {
+    let check = |methods: &str, expect: &[&str]| {
+        let routes = format!(
+            r#"[{{"name":"create","path":"/items","access":"protected","methods":["POST"]}},
+                {{"name":"site","path":"/*","access":"public","methods":{methods}}}]"#
+        );
+        check(&[("ROUTES", &routes)], expect);
+    };
+    check(r#"["GET"]"#, &[]);
+    check(r#"["GET","POST"]"#, &["ROUTES[0].suffixes"]);
+}
+
+#[test]
+fn route_without_the_networks_of_another_asks_for_less() {
+    let routes = r#"[
+        {"name":"admin","path":"/admin","access":"public","addresses":{"allow":["10.0.0.0/8"]}},
+        {"name":"rest","path":"/*","access":"public"}]"#;
+    check(&[("ROUTES", routes)], &["ROUTES[0].suffixes"]);
+}
