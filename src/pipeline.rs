@@ -61,14 +61,15 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
     let policy = context.policy;
     context.trace.describe(head.path(), client_group(head, policy.trusted_proxies));
     context.cors.set(policy.cors(None));
-    let load = context.isolate.executor.load();
-    if load.exceeds(policy.open_requests_max, policy.open_requests_bytes_max) {
-        return Err(Outage::Overloaded.into());
-    }
     let route = match policy.destination(head)? {
         Destination::Edge(answer) => return Ok(Decision::Answer(answer)),
         Destination::Route(route) => route,
     };
+    // What the edge answers by itself, it answers under any load.
+    let load = context.isolate.executor.load();
+    if load.exceeds(policy.open_requests_max, policy.open_requests_bytes_max) {
+        return Err(Outage::Overloaded.into());
+    }
     context.route.set(Some(route));
     context.cors.set(policy.cors(Some(route)));
 

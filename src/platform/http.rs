@@ -116,10 +116,17 @@ impl Stream {
         bindings::watch_response(port.id()).map(Self)
     }
 
-    /// Waits for at most `ms`. Returns whether the stream has ended.
+    /// Waits for at most `ms`. Returns whether the stream has ended. A stream that can't be watched
+    /// any longer is ended.
     pub async fn has_ended_within(&self, port: &TaskPort, ms: u32) -> bool {
         let ended = port.settle(&bindings::stream_ended(&self.0, ms), ms).await;
-        ended.ok().and_then(|ended| ended.as_bool()).unwrap_or(true)
+        match ended.ok().and_then(|ended| ended.as_bool()) {
+            Some(ended) => ended,
+            None => {
+                self.end("internal");
+                true
+            }
+        }
     }
 
     /// Ends the stream. A WebSocket's close frame states the reason.

@@ -5,7 +5,7 @@ use crate::process;
 use crate::tools::{self, Extent};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// The end-to-end tests that do harm, for longer; what they print is the tables.
 pub fn faults(quick: bool, write: bool) -> Result<()> {
@@ -32,19 +32,7 @@ pub fn faults(quick: bool, write: bool) -> Result<()> {
     for (name, test) in subjects {
         process::check_stop()?;
         eprintln!("{name}");
-        let mut cargo = crate::cargo();
-        cargo.args([
-            "test",
-            "-p",
-            "portcullis-e2e",
-            "--test",
-            "it",
-            "--",
-            "--nocapture",
-            "--exact",
-        ]);
-        cargo.arg(test);
-        cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
+        let mut cargo = tests(&["--exact", test])?;
         let text = output(cargo.env("PORTCULLIS_FAULT_SECONDS", seconds.to_string()))?;
         let lines =
             text.lines().filter(|line| line.starts_with('|') || line.starts_with("counted"));
@@ -71,19 +59,7 @@ pub const SOAK: &str = "resilience::soak::whole_stack_keeps_its_promises_under_l
 pub fn soak(minutes: u64, seed: Option<u64>, write: bool) -> Result<()> {
     let tools = tools::ensure(Extent::Stack)?;
     crate::stack::build(&tools)?;
-    let mut cargo = crate::cargo();
-    cargo.args([
-        "test",
-        "-p",
-        "portcullis-e2e",
-        "--test",
-        "it",
-        "--",
-        "--nocapture",
-        "--exact",
-        SOAK,
-    ]);
-    cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
+    let mut cargo = tests(&["--exact", SOAK])?;
     cargo.env("PORTCULLIS_SOAK_SECONDS", (minutes * 60).to_string());
     if let Some(seed) = seed {
         cargo.env("PORTCULLIS_SOAK_SEED", seed.to_string());
@@ -115,13 +91,18 @@ pub fn soak(minutes: u64, seed: Option<u64>, write: bool) -> Result<()> {
 pub fn storm(quick: bool) -> Result<()> {
     let tools = tools::ensure(Extent::StackOnPostgres)?;
     crate::stack::build(&tools)?;
-    let mut cargo = crate::cargo();
-    cargo.args(["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
-    cargo.args(["--nocapture", "--test-threads", "1", "resilience::storm::"]);
-    cargo.env("PORTCULLIS_XTASK", std::env::current_exe()?);
+    let mut cargo = tests(&["--test-threads", "1", "resilience::storm::"])?;
     let text = output(cargo.env("PORTCULLIS_STORM_SECONDS", if quick { "15" } else { "60" }))?;
     for line in text.lines().filter(|line| line.contains("storm of")) {
         println!("{line}");
     }
     Ok(())
+}
+
+/// Returns the command that runs end-to-end tests and shows what they print.
+fn tests(arguments: &[&str]) -> Result<Command> {
+    let mut cargo = crate::cargo();
+    cargo.args(["test", "-p", "portcullis-e2e", "--test", "it", "--", "--nocapture"]);
+    cargo.args(arguments).env("PORTCULLIS_XTASK", std::env::current_exe()?);
+    Ok(cargo)
 }

@@ -9,18 +9,6 @@ use crate::support::stack::{Stack, stop};
 use reqwest::Response;
 use serde_json::{Value, json};
 
-async fn start(options: &'static [&'static str]) -> Stack {
-    tokio::task::spawn_blocking(move || {
-        let mut all = vec!["--engine", "workerd"];
-        for option in options {
-            all.extend(["--auth-env", option]);
-        }
-        Stack::start(&all, None)
-    })
-    .await
-    .unwrap()
-}
-
 /// Logs in at the auth service itself, with header fields that a proxy or an attacker sends.
 async fn login_directly(
     stack: &Stack,
@@ -48,7 +36,7 @@ const LIMITS: [&str; 2] = ["LOGIN_ATTEMPTS_PER_ADDRESS=20", "LOGIN_ATTEMPTS_PER_
 /// Proxies append the address that they see. Each client still has a counter of its own.
 #[tokio::test]
 async fn clients_behind_one_proxy_do_not_share_a_counter() {
-    let stack = start(&[LIMITS[0], LIMITS[1], "TRUSTED_PROXY_HOPS=2"]).await;
+    let stack = Stack::start_with_auth_env(&[LIMITS[0], LIMITS[1], "TRUSTED_PROXY_HOPS=2"]).await;
     for number in 1..=31 {
         let (username, chain) =
             (format!("u{number}"), format!("198.51.100.{number}, 172.71.0.{number}"));
@@ -75,7 +63,7 @@ async fn clients_behind_one_proxy_do_not_share_a_counter() {
 /// An attacker who reaches the auth service can claim neither the owner's address nor new ones.
 #[tokio::test]
 async fn forged_address_at_the_auth_service_does_not_lock_its_owner_out() {
-    let stack = start(&LIMITS).await;
+    let stack = Stack::start_with_auth_env(&LIMITS).await;
     let home = "203.0.113.5";
     let mut verified = 0;
     for number in 0..25 {

@@ -5,18 +5,6 @@ use crate::support::stack::{Stack, stop};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-async fn start(options: &'static [&'static str]) -> Stack {
-    tokio::task::spawn_blocking(move || {
-        let mut all = vec!["--engine", "workerd"];
-        for option in options {
-            all.extend(["--auth-env", option]);
-        }
-        Stack::start(&all, None)
-    })
-    .await
-    .unwrap()
-}
-
 async fn attempt(
     stack: &Stack,
     username: &str,
@@ -34,7 +22,7 @@ async fn attempt(
 
 #[tokio::test]
 async fn username_delay_doubles_after_each_failed_attempt() {
-    let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=0"]).await;
+    let stack = Stack::start_with_auth_env(&["LOGIN_ATTEMPTS_PER_ADDRESS=0"]).await;
     let here = "192.0.2.1";
     // An unknown username is treated the same way.
     for username in ["unknown-user", stack.username()] {
@@ -85,7 +73,11 @@ async fn username_delay_doubles_after_each_failed_attempt() {
 /// Guesses from many addresses are throttled, and do not lock the owner out.
 #[tokio::test]
 async fn username_under_distributed_attack_stays_open_to_its_owner() {
-    let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=0", "LOGIN_ATTEMPTS_PER_USERNAME=1"]).await;
+    let stack = Stack::start_with_auth_env(&[
+        "LOGIN_ATTEMPTS_PER_ADDRESS=0",
+        "LOGIN_ATTEMPTS_PER_USERNAME=1",
+    ])
+    .await;
     let (name, password, home) = (stack.username(), stack.password(), "203.0.113.5");
     assert_eq!(attempt(&stack, name, password, home).await.0, 200);
     let mut checked = 0;
@@ -116,7 +108,11 @@ async fn username_under_distributed_attack_stays_open_to_its_owner() {
 
 #[tokio::test]
 async fn address_is_throttled_even_for_concurrent_guesses() {
-    let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=8", "LOGIN_ATTEMPTS_PER_USERNAME=0"]).await;
+    let stack = Stack::start_with_auth_env(&[
+        "LOGIN_ATTEMPTS_PER_ADDRESS=8",
+        "LOGIN_ATTEMPTS_PER_USERNAME=0",
+    ])
+    .await;
     let client = client();
     let calls: Vec<_> = (0..32)
         .map(|number| {
@@ -145,7 +141,11 @@ async fn address_is_throttled_even_for_concurrent_guesses() {
 /// Successful logins are not counted, and attempts are counted locally without the store.
 #[tokio::test]
 async fn successful_logins_are_not_counted_and_attempts_are_counted_without_the_store() {
-    let stack = start(&["LOGIN_ATTEMPTS_PER_ADDRESS=4", "LOGIN_ATTEMPTS_PER_USERNAME=3"]).await;
+    let stack = Stack::start_with_auth_env(&[
+        "LOGIN_ATTEMPTS_PER_ADDRESS=4",
+        "LOGIN_ATTEMPTS_PER_USERNAME=3",
+    ])
+    .await;
     let good = async || attempt(&stack, stack.username(), stack.password(), "192.0.2.1").await.0;
     for _ in 0..8 {
         assert_eq!(good().await, 200);

@@ -56,6 +56,16 @@ impl Stack {
             .unwrap_or_else(|log| panic!("the stack ended:\n{log}"))
     }
 
+    /// Starts a system under workerd with these variables (NAME=VALUE) of the auth service.
+    pub async fn start_with_auth_env(variables: &'static [&'static str]) -> Self {
+        let start = move || {
+            let mut options = vec!["--engine", "workerd"];
+            variables.iter().for_each(|variable| options.extend(["--auth-env", variable]));
+            Self::start(&options, None)
+        };
+        tokio::task::spawn_blocking(start).await.unwrap()
+    }
+
     fn launch(options: &[&str], mut vars: Value) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name =
