@@ -8,14 +8,16 @@ pub struct Effort {
     pub storm_seconds: u32,
     /// How often the end-to-end tests kill the auth service at an arbitrary moment.
     pub crash_rounds: u32,
+    /// They kill it at every database packet, or at one of this many.
+    pub crash_stride: u32,
     /// Whether the soak runs.
     pub soaks: bool,
 }
 
 /// Fits, with a cold build, into the 25 minutes that a change may wait.
 pub const DEFAULT: Effort =
-    Effort { fuzz_seconds: 5, storm_seconds: 15, crash_rounds: 40, soaks: false };
+    Effort { fuzz_seconds: 5, storm_seconds: 15, crash_rounds: 40, crash_stride: 3, soaks: false };
 
-/// Adds some 15 minutes to the default run: 9 fuzz targets, two storms, one series of crashes.
+/// Adds some 15 minutes to the default run: 9 fuzz targets, two storms, two series of crashes.
 pub const LONG: Effort =
-    Effort { fuzz_seconds: 60, storm_seconds: 60, crash_rounds: 200, soaks: true };
+    Effort { fuzz_seconds: 60, storm_seconds: 60, crash_rounds: 200, crash_stride: 1, soaks: true };

@@ -23,6 +23,7 @@ pub fn run(seconds: u32, report: &mut Report) -> Result<()> {
     }
     let mut targets: Vec<_> = fs::read_dir(at("fuzz/seeds"))?.flatten().collect();
     targets.sort_by_key(fs::DirEntry::file_name);
+    let mut runs = Vec::new();
     for target in targets {
         let name = target.file_name().to_string_lossy().into_owned();
         let corpus = at("target/fuzz/corpus").join(&name);
@@ -31,9 +32,9 @@ pub fn run(seconds: u32, report: &mut Report) -> Result<()> {
         run.arg(&corpus).arg(target.path()).arg(format!("-max_total_time={seconds}"));
         run.arg(format!("-artifact_prefix={}/", at("target/fuzz").display()));
         run.args(["-seed=1", "-max_len=8192", "-timeout=5", "-rss_limit_mb=2048", "-verbosity=0"]);
-        report.check(&format!("fuzz {name} for {seconds} s"), run)?;
+        runs.push((format!("fuzz {name} for {seconds} s"), run));
     }
-    Ok(())
+    report.check_at_once(runs)
 }
 
 /// Returns the compiler's own target. Named as `--target`, it keeps the flags below from build

@@ -119,6 +119,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         test.args(names).env("PORTCULLIS_XTASK", &xtask).env("PORTCULLIS_STORE", store);
         test.env("PORTCULLIS_STORM_SECONDS", effort.storm_seconds.to_string());
         test.env("PORTCULLIS_CRASH_ROUNDS", effort.crash_rounds.to_string());
+        test.env("PORTCULLIS_CRASH_STRIDE", effort.crash_stride.to_string());
         test.env("RUST_TEST_THREADS", threads().to_string());
         test
     };
@@ -140,10 +141,10 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
     })
 }
 
-/// Returns how many end-to-end tests run at once: one more than there are cores, since most of
-/// their time is waits for deadlines.
+/// Returns how many end-to-end tests run at once: two for each core, since most of their time is
+/// waits for deadlines.
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from) + 1
+    std::thread::available_parallelism().map_or(2, usize::from) * 2
 }
 
 fn cargo(arguments: &[&str]) -> Command {

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,29 @@ impl Report {
     pub fn check(&mut self, name: &str, command: Command) -> Result<()> {
         let outcome = watch(name, command)?;
         self.add(name, &outcome);
+        Ok(())
+    }
+
+    /// Runs commands like [`Self::check`], as many at once as there are cores.
+    pub fn check_at_once(&mut self, commands: Vec<(String, Command)>) -> Result<()> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let waiting = Mutex::new(commands.into_iter());
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let run = || {
+            let mut outcomes = Vec::new();
+            while let Some((name, command)) = next() {
+                let outcome = watch(&name, command);
+                outcomes.push((name, outcome));
+            }
+            outcomes
+        };
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let runs: Vec<_> = (0..cores).map(|_| scope.spawn(run)).collect();
+            runs.into_iter().filter_map(|run| run.join().ok()).flatten().collect()
+        });
+        for (name, outcome) in outcomes {
+            self.add(&name, &outcome?);
+        }
         Ok(())
     }
 

@@ -46,6 +46,12 @@ pub fn crash_rounds() -> u64 {
     number("PORTCULLIS_CRASH_ROUNDS", 40)
 }
 
+/// Returns the distance of the database packets at which `resilience::crashes` kills the auth
+/// service: 1 for each packet.
+pub fn crash_stride() -> usize {
+    usize::try_from(number("PORTCULLIS_CRASH_STRIDE", 3)).unwrap().max(1)
+}
+
 /// Returns how long `resilience::soak` runs.
 pub fn soak_seconds() -> u64 {
     number("PORTCULLIS_SOAK_SECONDS", 120)

@@ -36,6 +36,10 @@ pub async fn forged(world: &World, mut chance: Chance) {
     let request = world.client.get(world.url(path(&mut chance))).bearer_auth(text);
     let reply = world.send(request).await;
     match reply.status {
+        // A key that the edge does not know and may not fetch yet: by design not the token's fault.
+        Some(503) if reply.body.contains("keys_unavailable") => {
+            world.record.right("forged", &reply)
+        }
         Some(401) => world.record.right("forged", &reply),
         Some(200) => world.record.find(Topic::WrongAccept, "a forged token passed".to_owned()),
         _ => world.record.failure("forged", &reply, &world.history),
