@@ -44,6 +44,7 @@ pub struct LoginAttempt {
 }
 
 /// A counter of attempts.
+#[derive(Clone)]
 struct Counter {
     key: String,
     limits: CounterLimits,
