@@ -17,12 +17,11 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use portcullis_core::StoreKeys;
 use portcullis_server::{
-    Bounds, Connection, Listener, ListenerMetrics, Log, bind, raise_file_limit,
+    Bounds, Connection, Listener, ListenerMetrics, Log, RequestBody, bind, raise_file_limit,
 };
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::sync::Arc;
@@ -147,7 +146,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
 async fn handle(
     router: Router,
     connection: Connection,
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
 ) -> Response {
     request.extensions_mut().insert(ConnectInfo(connection.peer()));
     request.extensions_mut().insert(connection);
