@@ -24,6 +24,8 @@ pub struct LoginAttempts {
     local: Mutex<HashMap<String, LocalCounter>>,
     /// The beginning of the local counters' clock.
     started: Instant,
+    /// The error by which the store refuses to count, if it does.
+    refusal: Mutex<Option<String>>,
 }
 
 /// How many attempts are accepted without a wait; 0 means any number. As many drain within
@@ -67,7 +69,25 @@ struct StoredCounters {
 impl LoginAttempts {
     /// Creates counters in `store`.
     pub fn new(store: Arc<Store>, keys: StoreKeys, limits: LoginAttemptLimits) -> Self {
-        Self { store, keys, limits, local: Mutex::default(), started: Instant::now() }
+        Self {
+            store,
+            keys,
+            limits,
+            local: Mutex::default(),
+            started: Instant::now(),
+            refusal: Mutex::default(),
+        }
+    }
+
+    /// Finds out whether the store counts attempts, and warns if it refuses to.
+    pub async fn check(&self) {
+        self.query(&self.counters("", ""), &self.known_address_key("", "")).await;
+    }
+
+    /// Returns the error by which the store refuses to count, so that each process counts for
+    /// itself.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts an attempt before its outcome is known, so that parallel attempts can't bypass the
@@ -174,7 +194,7 @@ impl LoginAttempts {
         commands.push(Command::new("GET").arg(known_address_key));
         let mut replies = self.store.execute(&commands).await.ok()?;
         let is_known_address = replies.pop().is_some_and(|reply| reply.as_text().is_some());
-        Some(StoredCounters { waits_ms: parse_waits(&replies)?, is_known_address })
+        Some(StoredCounters { waits_ms: self.parse_waits(&replies)?, is_known_address })
     }
 
     /// Adds or removes one attempt. Returns how long each counter makes it wait, or `None` if the
@@ -184,7 +204,28 @@ impl LoginAttempts {
             return Some(Vec::new());
         }
         let commands: Vec<Command> = counters.iter().map(|counter| script(counter, step)).collect();
-        parse_waits(&self.store.execute(&commands).await.ok()?)
+        self.parse_waits(&self.store.execute(&commands).await.ok()?)
+    }
+
+    /// Returns the waits. Warns once if the store refuses to count, until it counts again.
+    fn parse_waits(&self, replies: &[Reply]) -> Option<Vec<u64>> {
+        let error = replies.iter().find_map(|reply| match reply {
+            Reply::Error(text) => Some(text.clone()),
+            _ => None,
+        });
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(error), None) = (&error, &*refusal) {
+            let fix = "give this service's token of the redis gateway the script as \
+                       docs/redis-gateway-tokens.toml has it; memcached has no scripts";
+            tracing::warn!(event = "login_attempts_counted_locally", error, fix);
+        }
+        *refusal = error;
+        drop(refusal);
+        let waits = replies.iter().map(|reply| match reply {
+            Reply::Integer(wait_ms) => u64::try_from(*wait_ms).ok(),
+            _ => None,
+        });
+        waits.collect()
     }
 
     /// Counts an attempt in this process, with the same arithmetic as the script. Returns how long
@@ -239,14 +280,6 @@ fn make_room(local: &mut HashMap<String, LocalCounter>) {
     if let Some(key) = first.map(|(key, _)| key.clone()) {
         local.remove(&key);
     }
-}
-
-fn parse_waits(replies: &[Reply]) -> Option<Vec<u64>> {
-    let waits = replies.iter().map(|reply| match reply {
-        Reply::Integer(wait_ms) => u64::try_from(*wait_ms).ok(),
-        _ => None,
-    });
-    waits.collect()
 }
 
 /// Returns the command that runs the script on a counter. It sends the whole script each time:
@@ -328,6 +361,16 @@ mod tests {
             }
         }
         assert!(accepted <= 8, "{accepted}");
+    }
+
+    #[test]
+    fn refusal_of_the_store_is_known_until_it_counts() {
+        let attempts = attempts(3, 0);
+        let refused = Reply::Error("NOPERM this token may not run this script".to_owned());
+        assert_eq!(attempts.parse_waits(&[Reply::Integer(0), refused]), None);
+        assert!(attempts.refusal().is_some_and(|text| text.starts_with("NOPERM")));
+        assert_eq!(attempts.parse_waits(&[Reply::Integer(7)]), Some(vec![7]));
+        assert_eq!(attempts.refusal(), None);
     }
 
     #[test]

@@ -103,6 +103,10 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         stopping: stopping.clone(),
         clients,
     });
+    tokio::spawn({
+        let state = Arc::clone(&state);
+        async move { state.sessions.attempts().check().await }
+    });
     // The operators' listener serves until the process ends, so that a drain can be watched.
     let (_never_stop, never) = watch::channel(false);
     let admin = Listener {
