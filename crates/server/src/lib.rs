@@ -15,6 +15,7 @@ mod log_format;
 mod metrics;
 mod network;
 mod request_body;
+mod signals;
 pub mod tls;
 
 pub use connection::Connection;
@@ -23,3 +24,4 @@ pub use listener::{Bounds, Listener, bind};
 pub use log::{Log, elapsed_ms};
 pub use metrics::ListenerMetrics;
 pub use request_body::RequestBody;
+pub use signals::Signals;
