@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// The commands that change the store, too.
 pub struct Admin {
     db: Arc<Db>,
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
 }
 
 impl Admin {
@@ -32,7 +32,7 @@ impl Admin {
         let store = Arc::new(Store::new(&settings.url, &settings.token)?);
         let keys = StoreKeys::new(&settings.key_prefix);
         let publisher = Publisher::new(Arc::clone(&db), store, &settings.issuer, keys);
-        Ok(Self { db, publisher })
+        Ok(Self { db, publisher: Arc::new(publisher) })
     }
 
     /// Changes an existing user.
@@ -75,9 +75,9 @@ impl Admin {
                 ("password_set", user, rows)
             }
         };
-        let delivery = match rows.is_empty() {
-            true => self.publisher.delivery_of(&user.id).await?,
-            false => self.publisher.deliver(&rows).await,
+        let delivery = match self.publisher.deliver(rows).await {
+            Delivery::Done => self.publisher.delivery_of_user(&user.id).await?,
+            Delivery::Pending => Delivery::Pending,
         };
         print_line(&json!({ "done": done, "store": store_status(delivery) }));
         Ok(())
@@ -85,6 +85,15 @@ impl Admin {
 
     /// Ends sessions.
     pub async fn revoke(&self, action: &SessionsAction) -> Result<(), BoxError> {
+        let (sessions, delivery) = self.end_sessions(action).await?;
+        let store = store_status(delivery);
+        print_line(&json!({ "done": "revoked", "sessions": sessions, "store": store }));
+        Ok(())
+    }
+
+    /// Returns how many sessions have ended now, and whether the store knows the end of all that
+    /// were meant, also of those that had ended before.
+    async fn end_sessions(&self, action: &SessionsAction) -> Result<(usize, Delivery), BoxError> {
         let SessionsAction::Revoke { session, username } = action else {
             return Err("listing sessions needs no store".into());
         };
@@ -114,9 +123,11 @@ impl Admin {
             Some(id) => self.publisher.delivery_of(id).await?,
             None => self.publisher.deliver_ended(&ended).await,
         };
-        let store = store_status(delivery);
-        print_line(&json!({ "done": "revoked", "sessions": ended.len(), "store": store }));
-        Ok(())
+        let delivery = match (&user, delivery) {
+            (Some(user), Delivery::Done) => self.publisher.delivery_of_user(&user.id).await?,
+            (_, delivery) => delivery,
+        };
+        Ok((ended.len(), delivery))
     }
 
     /// Republishes all live revocations.
@@ -129,8 +140,8 @@ impl Admin {
 
     /// Deletes expired rows.
     pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Result<(), BoxError> {
-        let publisher = Arc::new(self.publisher);
-        let maintenance = Maintenance { db: self.db, publisher, idle_seconds, audit_seconds };
+        let (db, publisher) = (self.db, self.publisher);
+        let maintenance = Maintenance { db, publisher, idle_seconds, audit_seconds };
         let deleted = maintenance.delete_expired(now()).await?;
         let store = if maintenance.publisher.drain().await { "told" } else { "pending" };
         print_line(&json!({ "done": "cleaned_up", "deleted": deleted, "store": store }));
@@ -251,4 +262,36 @@ fn store_status(delivery: Delivery) -> &'static str {
 #[expect(clippy::print_stdout, reason = "the output of the command")]
 fn print_line(line: &serde_json::Value) {
     println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{T, TestService, on_each_database};
+
+    /// The store is unreachable, so the first end stays undelivered.
+    #[tokio::test]
+    async fn repeated_revocation_is_pending_until_the_first_one_is_delivered() {
+        on_each_database(
+            |_| {},
+            async |service: TestService| {
+                service.add("alice").await;
+                service.add("bob").await;
+                service.login("alice", T).await;
+                let admin = Admin {
+                    db: Arc::clone(&service.db),
+                    publisher: Arc::clone(&service.publisher),
+                };
+                let revoke = async |username: &str| {
+                    let (session, username) = (None, Some(username.to_owned()));
+                    let action = SessionsAction::Revoke { session, username };
+                    admin.end_sessions(&action).await.unwrap()
+                };
+                assert_eq!(revoke("alice").await, (1, Delivery::Pending));
+                assert_eq!(revoke("alice").await, (0, Delivery::Pending), "again");
+                assert_eq!(revoke("bob").await, (0, Delivery::Done), "without a session");
+            },
+        )
+        .await;
+    }
 }

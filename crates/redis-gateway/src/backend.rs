@@ -12,6 +12,7 @@ mod pool;
 mod protocol;
 mod sentinel;
 mod source;
+mod steps;
 mod transaction;
 
 use crate::metrics::Metrics;
@@ -20,8 +21,7 @@ use batch::Batch;
 use cluster::Cluster;
 pub use connection::DedicatedConnection;
 use eviction::EvictionMonitor;
-use memory::ReplyMemory;
-pub use memory::{Reservation, ResponseMemory};
+pub use memory::{ReplyMemory, Reservation, ResponseMemory};
 pub use outage::Outage;
 use pool::Pool;
 use protocol::is_alive;
@@ -75,11 +75,6 @@ impl Backend {
         let topology = Arc::new(topology);
         tokio::spawn(watch_eviction(Arc::clone(&eviction), Arc::downgrade(&topology), timeout));
         Self { topology, timeout, memory, eviction }
-    }
-
-    /// Returns the memory that the replies and responses of all requests share.
-    pub fn memory(&self) -> &ResponseMemory {
-        &self.memory
     }
 
     /// Runs commands in order, without atomicity. Returns one reply for each, errors included.
@@ -175,7 +170,7 @@ async fn watch_eviction(
 /// Replies, and the memory that they hold until they are dropped.
 pub struct Replies<T> {
     pub value: T,
-    memory: Arc<ReplyMemory>,
+    pub memory: Arc<ReplyMemory>,
 }
 
 impl<T> Replies<T> {

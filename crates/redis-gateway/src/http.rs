@@ -12,10 +12,9 @@ use crate::config::Reloadable;
 use crate::request::{self, Endpoint, Format, Probe};
 use crate::token::Token;
 use gateway::{REQUEST_ID, SYNC_TOKEN};
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use portcullis_server::{Connection, elapsed_ms};
+use portcullis_server::{Connection, RequestBody, elapsed_ms};
 use redis_rest::CommandError;
 use response::{ResponseBody, error, set_header, text};
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use std::time::Instant;
 pub async fn serve(
     gateway: Arc<Gateway>,
     connection: Connection,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Response<ResponseBody> {
     match Probe::of(request.uri().path()) {
         Some(Probe::Health) => return text(StatusCode::OK, "ok\n"),
@@ -64,7 +63,7 @@ pub async fn serve(
 /// Serves a request of the operator.
 pub async fn serve_admin(
     gateway: Arc<Gateway>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Response<ResponseBody> {
     let Some(probe) = Probe::of(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n");
@@ -105,7 +104,7 @@ async fn serve_endpoint(
     gateway: &Gateway,
     endpoint: Endpoint,
     connection: &Connection,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Outcome {
     let reloadable = Arc::clone(&gateway.reloadable.borrow());
     let Some(token) = authenticate(&reloadable, &request) else {
@@ -156,7 +155,10 @@ async fn serve_endpoint(
 }
 
 /// Returns the token of `Authorization: Bearer`, or without that header, of the query.
-fn authenticate<'a>(reloadable: &'a Reloadable, request: &Request<Incoming>) -> Option<&'a Token> {
+fn authenticate<'a>(
+    reloadable: &'a Reloadable,
+    request: &Request<RequestBody>,
+) -> Option<&'a Token> {
     match request.headers().get(header::AUTHORIZATION) {
         Some(value) => {
             let value = value.to_str().ok()?;

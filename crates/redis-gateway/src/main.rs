@@ -20,12 +20,11 @@ use clap::Parser as _;
 use config::{Config, ConfigError, Reloadable, Settings};
 use http::Gateway;
 use metrics::Metrics;
-use portcullis_server::{Bounds, Listener, ListenerMetrics, Log, bind, raise_file_limit};
+use portcullis_server::{Bounds, Listener, ListenerMetrics, Log, Signals, bind, raise_file_limit};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
 fn main() -> ExitCode {
@@ -69,11 +68,7 @@ async fn serve(
     let others = config.streams_max.saturating_add(OTHER_FILES);
     raise_file_limit(config.bounds.connections_max, others, "GATEWAY_CONNECTIONS_MAX");
     let (socket, admin_socket) = (bind(config.listen).await?, bind(config.admin_listen).await?);
-    let (mut terminate, mut interrupt, mut hangup) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::hangup())?,
-    );
+    let signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new(log)?);
     let backend = Backend::start(
         config.deployment,
@@ -129,28 +124,18 @@ async fn serve(
     });
     let server = server
         .serve(move |connection, request| http::serve(Arc::clone(&gateway), connection, request));
-    tokio::pin!(server, admin);
-    loop {
-        tokio::select! {
-            () = &mut server => return Ok(()),
-            () = &mut admin => return Err("the listener for operators has ended".into()),
-            _ = hangup.recv() => match Reloadable::load(&settings) {
-                Ok(reloadable) => {
-                    reloadable_sender.send_replace(Arc::new(reloadable));
-                    tracing::info!(event = "reloaded");
-                }
-                // The previous configuration stays in use.
-                Err(errors) => log_errors(&errors),
-            },
-            _ = terminate.recv() => {
-                tracing::info!(event = "draining");
-                stop.send_replace(true);
-            }
-            _ = interrupt.recv() => {
-                tracing::info!(event = "draining");
-                stop.send_replace(true);
-            }
+    let signals = signals.serve(stop, || match Reloadable::load(&settings) {
+        Ok(reloadable) => {
+            reloadable_sender.send_replace(Arc::new(reloadable));
+            tracing::info!(event = "reloaded");
         }
+        // The previous configuration stays in use.
+        Err(errors) => log_errors(&errors),
+    });
+    tokio::select! {
+        () = server => Ok(()),
+        () = admin => Err("the listener for operators has ended".into()),
+        never = signals => never,
     }
 }
 

@@ -20,4 +20,6 @@ pub use command::{
     BodyBounds, Command, CommandError, decode_command, decode_pipeline, encode_pipeline,
 };
 pub use reply::{Encoding, Reply, ReplyError, decode_replies, encode_replies, encode_reply};
-pub use resp2::{Decoder, ProtocolError, TOO_LARGE, encode_resp2, encode_resp2_command};
+pub use resp2::{
+    Decoder, ProtocolError, TOO_LARGE, encode_resp2, encode_resp2_command, resp2_bytes,
+};

@@ -3,7 +3,7 @@
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Number;
-use std::fmt;
+use std::{fmt, io};
 
 /// One reply, with the types of RESP2.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -73,14 +73,18 @@ pub enum Encoding {
 }
 
 /// Encodes one reply: `{"result": …}` or `{"error": "…"}`.
-pub fn encode_reply(reply: &Reply, encoding: Encoding) -> String {
-    serde_json::to_string(&Item { reply, encoding }).unwrap_or_default()
+pub fn encode_reply(reply: &Reply, encoding: Encoding, out: impl io::Write) -> io::Result<()> {
+    Ok(serde_json::to_writer(out, &Item { reply, encoding })?)
 }
 
 /// Encodes the replies to a pipeline as an array with one item each.
-pub fn encode_replies(replies: &[Reply], encoding: Encoding) -> String {
-    let items: Vec<Item<'_>> = replies.iter().map(|reply| Item { reply, encoding }).collect();
-    serde_json::to_string(&items).unwrap_or_default()
+pub fn encode_replies(
+    replies: &[Reply],
+    encoding: Encoding,
+    out: impl io::Write,
+) -> io::Result<()> {
+    let mut json = serde_json::Serializer::new(out);
+    Ok(json.collect_seq(replies.iter().map(|reply| Item { reply, encoding }))?)
 }
 
 /// Decodes the response to a pipeline of `count` commands.

@@ -27,6 +27,20 @@ pub fn encode_resp2(reply: &Reply, out: &mut Vec<u8>) {
     }
 }
 
+/// Returns the length of an encoded reply.
+pub fn resp2_bytes(reply: &Reply) -> usize {
+    let line = |text: &str| text.len() + 3;
+    match reply {
+        Reply::Array(replies) => {
+            line(&replies.len().to_string()) + replies.iter().map(resp2_bytes).sum::<usize>()
+        }
+        Reply::Bulk(bytes) => line(&bytes.len().to_string()) + bytes.len() + 2,
+        Reply::Error(text) | Reply::Status(text) => line(text),
+        Reply::Integer(number) => line(&number.to_string()),
+        Reply::Null => 5,
+    }
+}
+
 /// Appends a line. Replaces line breaks in its text, which would start another reply.
 fn line(out: &mut Vec<u8>, kind: u8, text: &str) {
     out.push(kind);

@@ -2,8 +2,8 @@
 //!
 //! A connection is anonymous until a request on it authenticates. Anonymous connections share what
 //! is left of the total after a reserve for networks that authenticated recently. When there is no
-//! room, the oldest anonymous connection without a request in progress gives way. So connections
-//! that send nothing keep no client out.
+//! room, the oldest anonymous connection gives way, unless a request that has arrived whole is in
+//! progress on it. So connections that send nothing, or send it slowly, keep no client out.
 
 use crate::known::KnownNetworks;
 use crate::network::Network;
@@ -40,9 +40,9 @@ pub enum Admitted {
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// It did not authenticate, and no request is in progress.
+    /// It did not authenticate, and no whole request is in progress.
     Idle,
-    /// It did not authenticate, and a request is in progress.
+    /// It did not authenticate, and a request that has arrived whole is in progress.
     Busy,
     Authenticated,
 }

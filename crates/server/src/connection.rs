@@ -57,12 +57,15 @@ impl Connection {
 
     /// Notes the head of a request.
     pub(crate) fn begin_request(&self) {
-        if self.is_authenticated() {
-            return;
-        }
-        self.0.admission.enter(self.0.id, Phase::Busy, Instant::now());
-        if self.0.heads.fetch_add(1, Ordering::Relaxed) == 0 {
+        if !self.is_authenticated() && self.0.heads.fetch_add(1, Ordering::Relaxed) == 0 {
             self.0.changed.notify_one();
+        }
+    }
+
+    /// Notes that a request has arrived whole. Until then, the connection may have to give way.
+    pub(crate) fn complete_request(&self) {
+        if !self.is_authenticated() {
+            self.0.admission.enter(self.0.id, Phase::Busy, Instant::now());
         }
     }
 

@@ -14,6 +14,8 @@ mod log;
 mod log_format;
 mod metrics;
 mod network;
+mod request_body;
+mod signals;
 pub mod tls;
 
 pub use connection::Connection;
@@ -21,3 +23,5 @@ pub use files::raise_file_limit;
 pub use listener::{Bounds, Listener, bind};
 pub use log::{Log, elapsed_ms};
 pub use metrics::ListenerMetrics;
+pub use request_body::RequestBody;
+pub use signals::Signals;

@@ -6,6 +6,9 @@ use crate::handler::Handler;
 use crate::head_memory::{BoundedHeads, HeadMemory};
 use crate::metrics::ListenerMetrics;
 use crate::network::Network;
+use crate::request_body::RequestBody;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -223,8 +226,9 @@ impl Serving {
         let mut stream = TimeoutWriter::new(BoundedHeads::new(stream, connection, memory));
         stream.set_timeout(Some(WRITE_TIMEOUT));
         let connection = &self.connection;
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             connection.begin_request();
+            let request = request.map(|body| RequestBody::new(body, connection.clone()));
             let response = handler.handle(connection.clone(), request);
             async move {
                 let response = response.await;
@@ -250,3 +254,6 @@ const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(8);
 /// What the heads of anonymous connections may take beyond a usual size, together.
 const LARGE_HEADS_BYTES_MAX: usize = 32 << 20;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ pub struct LoginAttempts {
     local: Mutex<HashMap<String, LocalCounter>>,
     /// The beginning of the local counters' clock.
     started: Instant,
+    /// The error by which the store refuses to count, if it does.
+    refusal: Mutex<Option<String>>,
 }
 
 /// How many attempts are accepted without a wait; 0 means any number. As many drain within
@@ -44,6 +46,7 @@ pub struct LoginAttempt {
 }
 
 /// A counter of attempts.
+#[derive(Clone)]
 struct Counter {
     key: String,
     limits: CounterLimits,
@@ -66,7 +69,25 @@ struct StoredCounters {
 impl LoginAttempts {
     /// Creates counters in `store`.
     pub fn new(store: Arc<Store>, keys: StoreKeys, limits: LoginAttemptLimits) -> Self {
-        Self { store, keys, limits, local: Mutex::default(), started: Instant::now() }
+        Self {
+            store,
+            keys,
+            limits,
+            local: Mutex::default(),
+            started: Instant::now(),
+            refusal: Mutex::default(),
+        }
+    }
+
+    /// Finds out whether the store counts attempts, and warns if it refuses to.
+    pub async fn check(&self) {
+        self.query(&self.counters("", ""), &self.known_address_key("", "")).await;
+    }
+
+    /// Returns the error by which the store refuses to count, so that each process counts for
+    /// itself.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts an attempt before its outcome is known, so that parallel attempts can't bypass the
@@ -173,7 +194,7 @@ impl LoginAttempts {
         commands.push(Command::new("GET").arg(known_address_key));
         let mut replies = self.store.execute(&commands).await.ok()?;
         let is_known_address = replies.pop().is_some_and(|reply| reply.as_text().is_some());
-        Some(StoredCounters { waits_ms: parse_waits(&replies)?, is_known_address })
+        Some(StoredCounters { waits_ms: self.parse_waits(&replies)?, is_known_address })
     }
 
     /// Adds or removes one attempt. Returns how long each counter makes it wait, or `None` if the
@@ -183,7 +204,28 @@ impl LoginAttempts {
             return Some(Vec::new());
         }
         let commands: Vec<Command> = counters.iter().map(|counter| script(counter, step)).collect();
-        parse_waits(&self.store.execute(&commands).await.ok()?)
+        self.parse_waits(&self.store.execute(&commands).await.ok()?)
+    }
+
+    /// Returns the waits. Warns once if the store refuses to count, until it counts again.
+    fn parse_waits(&self, replies: &[Reply]) -> Option<Vec<u64>> {
+        let error = replies.iter().find_map(|reply| match reply {
+            Reply::Error(text) => Some(text.clone()),
+            _ => None,
+        });
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(error), None) = (&error, &*refusal) {
+            let fix = "give this service's token of the redis gateway the script as \
+                       docs/redis-gateway-tokens.toml has it; memcached has no scripts";
+            tracing::warn!(event = "login_attempts_counted_locally", error, fix);
+        }
+        *refusal = error;
+        drop(refusal);
+        let waits = replies.iter().map(|reply| match reply {
+            Reply::Integer(wait_ms) => u64::try_from(*wait_ms).ok(),
+            _ => None,
+        });
+        waits.collect()
     }
 
     /// Counts an attempt in this process, with the same arithmetic as the script. Returns how long
@@ -240,14 +282,6 @@ fn make_room(local: &mut HashMap<String, LocalCounter>) {
     }
 }
 
-fn parse_waits(replies: &[Reply]) -> Option<Vec<u64>> {
-    let waits = replies.iter().map(|reply| match reply {
-        Reply::Integer(wait_ms) => u64::try_from(*wait_ms).ok(),
-        _ => None,
-    });
-    waits.collect()
-}
-
 /// Returns the command that runs the script on a counter. It sends the whole script each time:
 /// logins are rare, and hashing a password costs more.
 fn script(counter: &Counter, step: Step) -> Command {
@@ -287,84 +321,4 @@ const LOCAL_COUNTERS_MAX: usize = 10_000;
 mod simulation;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn attempts(per_username: u32, per_address: u32) -> LoginAttempts {
-        let store = Arc::new(Store::new("http://127.0.0.1:1", "x").unwrap());
-        let limits = LoginAttemptLimits { per_username, per_address };
-        LoginAttempts::new(store, StoreKeys::new("pc"), limits)
-    }
-
-    #[tokio::test]
-    async fn login_attempts_are_counted_locally_without_a_store() {
-        let attempts = attempts(3, 0);
-        for _ in 0..3 {
-            assert!(attempts.begin("alice", "192.0.2.1").await.is_ok());
-        }
-        let refused = attempts.begin("alice", "192.0.2.1").await;
-        assert_eq!(refused.err(), Some(Problem::LoginThrottled { seconds: 1 }));
-        assert!(attempts.begin("bob", "192.0.2.1").await.is_ok(), "another user");
-        assert!(attempts.begin("alice", "192.0.2.2").await.is_ok(), "from another address");
-        let known_address_key = attempts.known_address_key("alice", "192.0.2.1");
-        let counters = attempts.counters("alice", "192.0.2.1");
-        attempts.succeeded(&LoginAttempt { counters, known_address_key }).await;
-        assert!(attempts.begin("alice", "192.0.2.1").await.is_ok(), "counter was reset");
-    }
-
-    /// A successful login to one account makes no room for guessing others.
-    #[tokio::test]
-    async fn own_account_does_not_bypass_the_address_limit() {
-        let attempts = attempts(0, 8);
-        let mut accepted = 0;
-        for round in 0..5 {
-            for guess in 0..6 {
-                let name = format!("victim-{round}-{guess}");
-                accepted += u32::from(attempts.begin(&name, "192.0.2.1").await.is_ok());
-            }
-            if let Ok(attempt) = attempts.begin("mallory", "192.0.2.1").await {
-                attempts.succeeded(&attempt).await;
-            }
-        }
-        assert!(accepted <= 8, "{accepted}");
-    }
-
-    #[test]
-    fn local_counters_are_bounded() {
-        let attempts = attempts(1, 1);
-        let counter = |key: String| Counter {
-            key,
-            limits: CounterLimits {
-                free_attempts: 1,
-                wait_max: PAIR_WAIT_MAX,
-                drain: Duration::from_secs(900),
-            },
-            exempts_known_address: false,
-        };
-        for number in 0..50 {
-            attempts.count_locally(&[counter(number.to_string())]);
-        }
-        // A full scan each time would make this test too slow.
-        let one = counter("0".into());
-        let mut local = attempts.local.lock().unwrap();
-        let state = local[&one.key].state;
-        for fill in local.len()..LOCAL_COUNTERS_MAX {
-            local.insert(format!("fill-{fill}"), LocalCounter { state, limits: one.limits });
-        }
-        drop(local);
-        attempts.count_locally(&[counter("last".into())]);
-        assert!(attempts.local.lock().unwrap().len() <= LOCAL_COUNTERS_MAX);
-    }
-
-    #[test]
-    fn script_is_allowed_by_the_gateway_token_of_the_auth_service() {
-        use aws_lc_rs::digest;
-        let script = include_bytes!("login_attempts.lua");
-        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, script);
-        let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert!(
-            include_str!("../../../../docs/redis-gateway-tokens.toml").contains(&hash),
-            "{hash}"
-        );
-    }
-}
+mod tests;

@@ -4,19 +4,25 @@
 use crate::problem::Problem;
 use crate::random::fill_random;
 use crate::token::OpaqueToken;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
-use std::sync::Arc;
+use argon2::password_hash::Error;
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Verifies and hashes passwords, a bounded number at a time.
 pub struct Passwords {
     permits: Arc<Semaphore>,
+    /// The memory of earlier hashes, at most one for each permit. An allocator that got it back each
+    /// time would not return it, and with several threads would take more.
+    memories: Arc<Mutex<Vec<Memory>>>,
     /// The hash that stands in for the one of an unknown user.
     dummy_hash: String,
 }
+
+/// What argon2 works in.
+type Memory = Vec<Block>;
 
 /// The result of verifying a password.
 #[derive(Eq, PartialEq)]
@@ -38,11 +44,12 @@ impl From<Overloaded> for Problem {
 
 impl Passwords {
     /// Creates a verifier that does as many hashes at a time as the machine has cores.
-    pub fn new() -> Result<Self, argon2::password_hash::Error> {
+    pub fn new() -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // A random password: no login can match its hash.
         let dummy_hash = hash_password(&OpaqueToken::Refresh.generate())?;
-        Ok(Self { permits: Arc::new(Semaphore::new(cores)), dummy_hash })
+        let memories = Arc::default();
+        Ok(Self { permits: Arc::new(Semaphore::new(cores)), memories, dummy_hash })
     }
 
     /// Verifies `password` against `hash`. Without a hash it does the same work, and the password
@@ -54,15 +61,13 @@ impl Passwords {
     ) -> Result<PasswordCheck, Overloaded> {
         let is_known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy_hash.clone());
-        let work = move || {
+        let work = move |memory: &mut Memory| {
             let parsed = PasswordHash::new(&hash);
-            let matches = parsed
-                .as_ref()
-                .is_ok_and(|hash| argon2id().verify_password(password.as_bytes(), hash).is_ok());
+            let matches = parsed.as_ref().is_ok_and(|hash| verify(&password, hash, memory).is_ok());
             let is_correct = matches && is_known;
             let is_outdated = parsed.is_ok_and(|hash| !has_current_parameters(&hash));
             let rehashed =
-                (is_correct && is_outdated).then(|| hash_password(&password).ok()).flatten();
+                (is_correct && is_outdated).then(|| hash_within(&password, memory).ok()).flatten();
             PasswordCheck { is_correct, rehashed }
         };
         self.with_permit(work).await
@@ -70,18 +75,26 @@ impl Passwords {
 
     /// Hashes a new password.
     pub async fn hash(&self, password: String) -> Result<String, Overloaded> {
-        self.with_permit(move || hash_password(&password)).await?.map_err(|_| Overloaded)
+        let work = move |memory: &mut Memory| hash_within(&password, memory);
+        self.with_permit(work).await?.map_err(|_| Overloaded)
     }
 
     async fn with_permit<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Overloaded> {
         let permit = Arc::clone(&self.permits).acquire_owned();
         let permit = tokio::time::timeout(PERMIT_WAIT_MAX, permit).await.map_err(|_| Overloaded)?;
         let permit = permit.map_err(|_| Overloaded)?;
+        let memories = Arc::clone(&self.memories);
         let work = tokio::task::spawn_blocking(move || {
-            let result = work();
+            let memories = || memories.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = memories().pop().unwrap_or_default();
+            let result = work(&mut memory);
+            // An imported hash may have needed more.
+            if memory.len() <= argon2id().params().block_count() {
+                memories().push(memory);
+            }
             drop(permit);
             result
         });
@@ -96,11 +109,52 @@ pub fn is_acceptable_password(password: &str) -> bool {
 }
 
 /// Hashes a new password, in PHC format.
-pub fn hash_password(password: &str) -> Result<String, argon2::password_hash::Error> {
+pub fn hash_password(password: &str) -> Result<String, Error> {
+    hash_within(password, &mut Memory::new())
+}
+
+fn hash_within(password: &str, memory: &mut Memory) -> Result<String, Error> {
     let mut salt = [0; 16];
     fill_random(&mut salt);
-    let hash: PasswordHash = argon2id().hash_password_with_salt(password.as_bytes(), &salt)?;
+    let (argon2, salt) = (argon2id(), Salt::new(&salt)?);
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params())?,
+        salt: Some(salt),
+        hash: Some(compute(&argon2, password, &salt, memory)?),
+    };
     Ok(hash.to_string())
+}
+
+/// Returns `Err` if the password is not the hashed one. The comparison takes constant time.
+fn verify(password: &str, hash: &PasswordHash, memory: &mut Memory) -> Result<(), Error> {
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
+        return Err(Error::PasswordInvalid);
+    };
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str())?;
+    let version = hash.version.map(Version::try_from).transpose()?.unwrap_or_default();
+    let argon2 = Argon2::new(algorithm, version, Params::try_from(hash)?);
+    match compute(&argon2, password, salt, memory)? == *expected {
+        true => Ok(()),
+        false => Err(Error::PasswordInvalid),
+    }
+}
+
+/// Hashes in `memory`, which grows as far as the parameters need.
+fn compute(
+    argon2: &Argon2<'_>,
+    password: &str,
+    salt: &Salt,
+    memory: &mut Memory,
+) -> Result<Output, Error> {
+    let params = argon2.params();
+    memory.resize(memory.len().max(params.block_count()), Block::new());
+    let mut buffer = [0; Output::MAX_LENGTH];
+    let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+    let out = buffer.get_mut(..length).ok_or(Error::OutputSize)?;
+    argon2.hash_password_into_with_memory(password.as_bytes(), salt, out, &mut *memory)?;
+    Ok(Output::new(out)?)
 }
 
 /// Returns whether a hash was made with the parameters of [`argon2id`].
@@ -134,6 +188,7 @@ const PERMIT_WAIT_MAX: Duration = Duration::from_secs(3);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use argon2::password_hash::PasswordHasher as _;
 
     #[tokio::test]
     async fn only_the_right_password_verifies() {
@@ -170,6 +225,24 @@ mod tests {
         assert!(verified == PasswordCheck { is_correct: true, rehashed: None });
         let verified = passwords.verify("wrong horse".into(), Some(old)).await.unwrap();
         assert!(verified == PasswordCheck { is_correct: false, rehashed: None });
+    }
+
+    #[tokio::test]
+    async fn memory_is_used_again() {
+        let passwords = Arc::new(Passwords::new().unwrap());
+        let stored = hash_password("correct horse").unwrap();
+        let mut checks = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (passwords, stored) = (Arc::clone(&passwords), stored.clone());
+            checks
+                .spawn(async move { passwords.verify("correct horse".into(), Some(stored)).await });
+        }
+        let checks = checks.join_all().await;
+        assert!(checks.into_iter().all(|check| check.is_ok_and(|check| check.is_correct)));
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let memories = passwords.memories.lock().unwrap();
+        assert!((1..=cores).contains(&memories.len()), "{}", memories.len());
+        assert!(memories.iter().all(|memory| memory.len() == argon2id().params().block_count()));
     }
 
     #[test]

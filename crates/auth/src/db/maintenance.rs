@@ -26,6 +26,8 @@ impl Db {
     /// Deletes one batch of expired rows and returns their number. `expire` returns the commands
     /// that remove an expired session, given its user and its id, from the store. Each statement is
     /// a short transaction of its own, so that writers wait briefly. If one fails, the others run.
+    /// Rows that another transaction has locked are left to the next batch: two cleaners that waited
+    /// for each other's rows could deadlock.
     pub async fn delete_expired(
         &self,
         now: UnixSeconds,
@@ -38,16 +40,16 @@ impl Db {
         for (statement, before) in [
             (
                 "UPDATE refresh_tokens SET answer = NULL WHERE hash IN (SELECT hash FROM refresh_tokens
-                 WHERE answer IS NOT NULL AND spent_at < $1 LIMIT 500)",
+                 WHERE answer IS NOT NULL AND spent_at < $1 LIMIT 500 /* skip locked */)",
                 ago(GRACE_SECONDS_MAX),
             ),
             (
                 "DELETE FROM revoked_tokens WHERE jti IN
-                 (SELECT jti FROM revoked_tokens WHERE expires_at < $1 LIMIT 500)",
+                 (SELECT jti FROM revoked_tokens WHERE expires_at < $1 LIMIT 500 /* skip locked */)",
                 ago(RETENTION_SECONDS),
             ),
             (
-                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 LIMIT 500)",
+                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 LIMIT 500 /* skip locked */)",
                 // A trigger rejects the deletion of newer rows by the database's clock.
                 ago(audit_seconds + CLOCK_SKEW_SECONDS),
             ),
@@ -55,17 +57,18 @@ impl Db {
             (
                 "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens
                  WHERE session_id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT 100)
-                 LIMIT 500)",
+                 LIMIT 500 /* skip locked */)",
                 ago(RETENTION_SECONDS),
             ),
             (
                 "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens
                  WHERE session_id IN (SELECT id FROM sessions WHERE revoked_at < $1 LIMIT 100)
-                 LIMIT 500)",
+                 LIMIT 500 /* skip locked */)",
                 ago(RETENTION_SECONDS),
             ),
         ] {
             self.count(Purpose::Maintenance);
+            let statement = self.skipping_locked(statement);
             match sqlx::query(statement).bind(before).execute(&self.writer).await {
                 Ok(result) => deleted += result.rows_affected(),
                 Err(error) => failure = Some(error),
@@ -75,16 +78,19 @@ impl Db {
         // The condition is repeated, because a refresh may commit after the inner query: Postgres
         // evaluates only the outer condition again.
         let idle = "UPDATE sessions SET revoked_at = $1, revoked_why = 'idle' WHERE id IN
-             (SELECT id FROM sessions WHERE revoked_at IS NULL AND refreshed_at <= $2 LIMIT 100)
+             (SELECT id FROM sessions WHERE revoked_at IS NULL AND refreshed_at <= $2
+             LIMIT 100 /* skip locked */)
              AND revoked_at IS NULL AND refreshed_at <= $2
              RETURNING id, user_id";
         let ran_out = "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s
              WHERE s.expires_at < $2 AND $1 > 0
-             AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.session_id = s.id) LIMIT 100)
+             AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.session_id = s.id)
+             LIMIT 100 /* skip locked */)
              RETURNING id, user_id";
         let revoked = "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s
              WHERE s.revoked_at < $2 AND $1 > 0
-             AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.session_id = s.id) LIMIT 100)
+             AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.session_id = s.id)
+             LIMIT 100 /* skip locked */)
              RETURNING id, user_id";
         for (statement, before, expires) in [
             (idle, ago(idle_seconds), true),
@@ -114,6 +120,7 @@ impl Db {
     ) -> Result<u64, sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Maintenance);
+        let statement = self.skipping_locked(statement);
         let rows =
             sqlx::query(statement).bind(to_i64(now.0)).bind(before).fetch_all(&mut *tx).await?;
         let mut commands = Vec::new();

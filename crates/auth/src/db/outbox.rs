@@ -73,6 +73,16 @@ impl Db {
         Ok(row.fetch_optional(&self.readers).await?.is_some())
     }
 
+    /// Returns whether rows that belong to a user or to one of the user's sessions are undelivered.
+    pub async fn has_outbox_rows_of_user(&self, user_id: &str) -> Result<bool, sqlx::Error> {
+        self.count(Purpose::Request);
+        let row = sqlx::query(
+            "SELECT id FROM outbox WHERE about = $1
+             OR about IN (SELECT id FROM sessions WHERE user_id = $1) LIMIT 1",
+        );
+        Ok(row.bind(user_id).fetch_optional(&self.readers).await?.is_some())
+    }
+
     /// Deletes a delivered row. Returns `false` if it was discarded during its delivery, or another
     /// process has delivered it.
     pub async fn delete_outbox_row(&self, id: &str) -> Result<bool, sqlx::Error> {

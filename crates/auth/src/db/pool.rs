@@ -6,7 +6,10 @@ use super::migrations;
 use prometheus::{IntCounterVec, IntGauge, Opts};
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::Migrator;
-use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
+use sqlx::{
+    Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Row as _,
+    Transaction,
+};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -146,6 +149,15 @@ impl Db {
             checks.spawn(async move { pool.acquire().await.map(drop) });
         }
         checks.join_all().await;
+    }
+
+    /// Returns a statement that skips locked rows where it says `/* skip locked */`. SQLite has one
+    /// writer, so no row is locked.
+    pub(super) fn skipping_locked(&self, statement: &str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(match self.begin == "BEGIN" {
+            true => statement.replace("/* skip locked */", "FOR UPDATE SKIP LOCKED"),
+            false => statement.to_owned(),
+        })
     }
 
     /// Begins a transaction that may write.

@@ -77,6 +77,38 @@ async fn cleanup_keeps_a_session_that_is_refreshed_meanwhile() {
     .await;
 }
 
+/// Two cleaners that waited for each other's rows could deadlock.
+#[tokio::test]
+async fn cleanup_does_not_wait_for_locked_rows() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            if !service.url.starts_with("postgres") {
+                return;
+            }
+            service.add("alice").await;
+            for _ in 0..2 {
+                service.login("alice", T).await;
+            }
+            let mut other = service.db.begin().await.unwrap();
+            for table in ["sessions", "refresh_tokens"] {
+                let lock = format!("SELECT 1 FROM {table} LIMIT 1 FOR UPDATE");
+                sqlx::query(sqlx::AssertSqlSafe(lock)).execute(&mut *other).await.unwrap();
+            }
+            let none = |_: &str, _: &str| Vec::new();
+            let late = after(10_000_000);
+            let deleted = service.db.delete_expired(late, 3000, 400 * 86_400, none);
+            let deleted = timeout(Duration::from_secs(2), deleted).await;
+            assert!(deleted.expect("it does not wait").unwrap() >= 2);
+            other.commit().await.unwrap();
+            while service.db.delete_expired(late, 3000, 400 * 86_400, none).await.unwrap() > 0 {}
+            let left = service.db.query_number("SELECT COUNT(*) FROM sessions").await.unwrap();
+            assert_eq!(left, 0);
+        },
+    )
+    .await;
+}
+
 /// Backends of Postgres that are frozen until the test ends.
 struct Frozen(Vec<String>);
 

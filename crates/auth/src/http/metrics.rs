@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use prometheus::{Encoder as _, TextEncoder};
 
 /// Answers whether the service takes requests and the database is available. Warns of a store that
-/// may evict keys.
+/// may evict keys, or does not count login attempts.
 pub async fn ready(State(state): SharedState) -> (StatusCode, String) {
     if *state.stopping.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
@@ -22,7 +22,11 @@ pub async fn ready(State(state): SharedState) -> (StatusCode, String) {
     let warning = state.sessions.publisher().evicting_policy().map(|policy| {
         format!("warning: the store may evict revocations ({policy}); set noeviction\n")
     });
-    (StatusCode::OK, format!("ready\n{}", warning.unwrap_or_default()))
+    let uncounted = state.sessions.attempts().refusal().map(|error| {
+        format!("warning: each process counts login attempts for itself: the store says {error}\n")
+    });
+    let warnings: String = warning.into_iter().chain(uncounted).collect();
+    (StatusCode::OK, format!("ready\n{warnings}"))
 }
 
 /// Returns the metrics of this service, and those that the edge has written to the store.

@@ -17,16 +17,15 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use portcullis_core::StoreKeys;
 use portcullis_server::{
-    Bounds, Connection, Listener, ListenerMetrics, Log, bind, raise_file_limit,
+    Bounds, Connection, Listener, ListenerMetrics, Log, RequestBody, Signals, bind,
+    raise_file_limit,
 };
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// Answers requests until SIGTERM or SIGINT, and then finishes those in progress.
@@ -78,11 +77,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let metrics = ListenerMetrics::new("portcullis_auth")?;
     metrics.register(&registry)?;
     let gauges = Gauges::new(&registry)?;
-    let (mut terminate, mut interrupt, mut hangup) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::hangup())?,
-    );
+    let signals = Signals::new()?;
     let (address, admin_address) = (socket.local_addr()?, admin_socket.local_addr()?);
     let (tls, loopback) = (settings.tls.is_some(), address.ip().is_loopback());
     tracing::info!(event = "listening", %address, %admin_address, tls, loopback);
@@ -103,6 +98,10 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         log,
         stopping: stopping.clone(),
         clients,
+    });
+    tokio::spawn({
+        let state = Arc::clone(&state);
+        async move { state.sessions.attempts().check().await }
     });
     // The operators' listener serves until the process ends, so that a drain can be watched.
     let (_never_stop, never) = watch::channel(false);
@@ -126,17 +125,12 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let router = public_router(state);
     let server =
         server.serve(move |connection, request| handle(router.clone(), connection, request));
-    tokio::pin!(server, admin);
-    loop {
-        tokio::select! {
-            () = &mut server => break,
-            () = &mut admin => return Err("the listener for operators has ended".into()),
-            // Without these tasks revocations would not reach the store.
-            _ = &mut background => return Err("the background tasks have ended".into()),
-            _ = hangup.recv() => reload(&settings, &tls_sender),
-            _ = terminate.recv() => drain(&stop),
-            _ = interrupt.recv() => drain(&stop),
-        }
+    tokio::select! {
+        () = server => {}
+        () = admin => return Err("the listener for operators has ended".into()),
+        // Without these tasks revocations would not reach the store.
+        _ = &mut background => return Err("the background tasks have ended".into()),
+        never = signals.serve(stop, || reload(&settings, &tls_sender)) => never,
     }
     background.abort();
     Ok(())
@@ -147,7 +141,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
 async fn handle(
     router: Router,
     connection: Connection,
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
 ) -> Response {
     request.extensions_mut().insert(ConnectInfo(connection.peer()));
     request.extensions_mut().insert(connection);
@@ -170,11 +164,6 @@ fn reload(settings: &ServerSettings, sender: &watch::Sender<Tls>) {
             }
         }
     }
-}
-
-fn drain(stop: &watch::Sender<bool>) {
-    tracing::info!(event = "draining");
-    stop.send_replace(true);
 }
 
 type Tls = Option<Arc<rustls::ServerConfig>>;

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 /// Delivers outbox rows to the store.
 pub struct Publisher {
@@ -69,8 +70,14 @@ impl Publisher {
     }
 
     /// Delivers rows that were just committed. If that fails, they stay in the outbox, and
-    /// [`Publisher::run`] retries.
-    pub async fn deliver(&self, rows: &[OutboxRow]) -> Delivery {
+    /// [`Publisher::run`] retries. The delivery goes on if its caller is aborted.
+    pub async fn deliver(self: &Arc<Self>, rows: Vec<OutboxRow>) -> Delivery {
+        let publisher = Arc::clone(self);
+        let task = async move { publisher.deliver_all(&rows).await };
+        tokio::spawn(task.in_current_span()).await.unwrap_or(Delivery::Pending)
+    }
+
+    async fn deliver_all(&self, rows: &[OutboxRow]) -> Delivery {
         let mut delivery = Delivery::Done;
         for row in rows {
             match self.write(&row.commands).await {
@@ -96,15 +103,23 @@ impl Publisher {
     }
 
     /// Delivers the rows of sessions that have ended.
-    pub async fn deliver_ended(&self, ended: &[EndedSession]) -> Delivery {
-        let rows: Vec<OutboxRow> = ended.iter().map(|ended| ended.outbox_row.clone()).collect();
-        self.deliver(&rows).await
+    pub async fn deliver_ended(self: &Arc<Self>, ended: &[EndedSession]) -> Delivery {
+        self.deliver(ended.iter().map(|ended| ended.outbox_row.clone()).collect()).await
     }
 
     /// Returns whether the store has executed all commands that belong to `about`, after a request
     /// that changed nothing.
     pub async fn delivery_of(&self, about: &str) -> Result<Delivery, sqlx::Error> {
         match self.db.has_outbox_rows(about).await? {
+            true => Ok(Delivery::Pending),
+            false => Ok(Delivery::Done),
+        }
+    }
+
+    /// Returns whether the store has executed all commands that belong to a user or to one of the
+    /// user's sessions.
+    pub async fn delivery_of_user(&self, user_id: &str) -> Result<Delivery, sqlx::Error> {
+        match self.db.has_outbox_rows_of_user(user_id).await? {
             true => Ok(Delivery::Pending),
             false => Ok(Delivery::Done),
         }

@@ -6,7 +6,7 @@ use crate::testing::{T, TestService, after, on_each_database};
 use portcullis_core::UnixSeconds;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 #[tokio::test]
 async fn rejected_rows_do_not_block_others() {
@@ -90,7 +90,7 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
             let revoke = |ended: &EndedSession| publisher.commands().session_ended(ended, T);
             let commands = publisher.commands().user_disabled(&user.id);
             let rows = service.db.set_disabled(&user.id, true, commands, &change, revoke);
-            publisher.deliver(&rows.await.unwrap()).await;
+            publisher.deliver(rows.await.unwrap()).await;
             let (holder, mut held) = mpsc::channel(1);
             *hold.lock().unwrap() = Some(holder);
             let reconciling = Arc::clone(publisher);
@@ -99,7 +99,7 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
             let pass = held.recv().await.unwrap();
             let commands = publisher.commands().user_enabled(&user.id);
             let rows = service.db.set_disabled(&user.id, false, commands, &change, revoke);
-            publisher.deliver(&rows.await.unwrap()).await;
+            publisher.deliver(rows.await.unwrap()).await;
             pass.send(()).unwrap();
             reconciling.await.unwrap().unwrap();
             let executed = std::mem::take(&mut *executed.lock().unwrap());
@@ -184,4 +184,50 @@ async fn evicted_marker_is_found_by_a_sample_and_written_again() {
         },
     )
     .await;
+}
+
+/// A request is aborted when it takes too long. What it has committed is published all the same.
+#[tokio::test]
+async fn delivery_outlives_an_aborted_request() {
+    let arrived = Arc::new(Semaphore::new(0));
+    let executed: Arc<Mutex<Vec<String>>> = Arc::default();
+    let own = (Arc::clone(&executed), Arc::clone(&arrived));
+    let answer = move |body: String| {
+        let (executed, arrived) = own.clone();
+        async move {
+            arrived.add_permits(1);
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            executed.lock().unwrap().push(body);
+            r#"[{"result":"OK"}]"#.to_owned()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            let mut rows = Vec::new();
+            for name in ["first", "second"] {
+                let commands = vec![redis_rest::Command::new("SET").arg(name).arg(1)];
+                let token = RevokedToken { jti: name, session_id: "none", expires_at: T.0 };
+                let change = AuditedChange { now: T, events: &[] };
+                let row = service.db.revoke_access_token(&token, commands, &change).await;
+                rows.extend(row.unwrap());
+            }
+            let publisher = Arc::clone(&service.publisher);
+            let request = tokio::spawn(async move { publisher.deliver(rows).await });
+            arrived.acquire().await.unwrap().forget();
+            request.abort();
+            let next = tokio::time::timeout(std::time::Duration::from_secs(2), arrived.acquire());
+            next.await.expect("the second row is sent").unwrap().forget();
+            while !service.outbox().await.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            assert_eq!(executed.lock().unwrap().drain(..).count(), 2);
+        },
+    )
+    .await;
+    server.abort();
 }

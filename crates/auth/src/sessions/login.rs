@@ -64,7 +64,7 @@ impl Sessions {
         // `None` if the password was changed while it was being verified.
         let begun = begun.ok_or(Problem::CredentialsInvalid)?;
         self.audit.record(&begun.events);
-        self.publisher.deliver(&begun.outbox_rows).await;
+        self.publisher.deliver(begun.outbox_rows).await;
         Ok(tokens)
     }
 

@@ -50,7 +50,7 @@ impl Sessions {
         match self.db.rotate_refresh_token(&hash, &request, issue, revoke).await? {
             Rotation::Rotated { outbox_row, events } => {
                 self.audit.record(&events);
-                self.publisher.deliver(&[outbox_row]).await;
+                self.publisher.deliver(vec![outbox_row]).await;
                 tokens.ok_or(Problem::Internal)
             }
             Rotation::Replayed { session, answer } => {
@@ -63,7 +63,7 @@ impl Sessions {
             }
             Rotation::Reused { session, events } => {
                 self.audit.record(&events);
-                self.publisher.deliver(&[session.outbox_row]).await;
+                self.publisher.deliver(vec![session.outbox_row]).await;
                 Err(Problem::RefreshTokenReused)
             }
             Rotation::Refused(problem) => Err(problem),

@@ -111,7 +111,7 @@ impl Sessions {
             });
         };
         self.audit.record(&events);
-        Ok(self.publisher.deliver(&[row]).await)
+        Ok(self.publisher.deliver(vec![row]).await)
     }
 
     async fn end(
@@ -128,7 +128,9 @@ impl Sessions {
         if ended.is_empty() {
             return match selector {
                 SessionSelector::One(id) => Ok(self.publisher.delivery_of(id).await?),
-                SessionSelector::OfUser { .. } => Ok(Delivery::Done),
+                SessionSelector::OfUser { user_id, .. } => {
+                    Ok(self.publisher.delivery_of_user(user_id).await?)
+                }
             };
         }
         self.audit.record(&events);

@@ -48,6 +48,11 @@ impl Sessions {
         &self.publisher
     }
 
+    /// Returns the counters of login attempts.
+    pub fn attempts(&self) -> &LoginAttempts {
+        &self.attempts
+    }
+
     /// Returns the signing keys.
     pub fn keys(&self) -> &KeyRing {
         &self.keys

@@ -9,13 +9,22 @@ use crate::error::BoxError;
 use crate::random::nonce;
 use portcullis_core::UnixSeconds;
 use serde_json::Value;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The keys of this process.
 pub struct KeyRing {
     db: Arc<Db>,
     settings: SigningSettings,
     key_set: RwLock<Arc<KeySet>>,
+    /// The key whose activation this process has moved last.
+    moved: Mutex<Option<MovedKey>>,
+}
+
+struct MovedKey {
+    kid: String,
+    at: UnixSeconds,
+    /// Whether another process was seen to move it back.
+    is_contested: bool,
 }
 
 impl KeyRing {
@@ -25,7 +34,7 @@ impl KeyRing {
         settings: SigningSettings,
         now: UnixSeconds,
     ) -> Result<Self, BoxError> {
-        let ring = Self { db, settings, key_set: RwLock::default() };
+        let ring = Self { db, settings, key_set: RwLock::default(), moved: Mutex::default() };
         ring.maintain(now).await?;
         Ok(ring)
     }
@@ -40,11 +49,20 @@ impl KeyRing {
         let mut rows = self.db.signing_keys().await?;
         // Deleting a key makes room for the next one, so that a plan may take several rounds.
         for _ in 0..ROUNDS_MAX {
-            let plan = plan(&rows, &self.settings, now);
+            let mut plan = plan(&rows, &self.settings, now);
+            let change = plan.reschedule.take();
+            let row = |generation| rows.iter().find(|row: &&KeyRow| row.generation == generation);
+            let change = change.and_then(|change| Some((row(change.generation)?, change)));
+            let change = change.filter(|(row, change)| self.may_move(row, change, now));
+            let moved = change.as_ref().map(|(row, _)| row.kid.clone());
+            plan.reschedule = change.map(|(_, change)| change);
             if plan == KeyPlan::default() {
                 break;
             }
             self.carry_out(plan, now).await?;
+            if let Some(kid) = moved {
+                self.note_move(kid, now);
+            }
             rows = self.db.signing_keys().await?;
         }
         let mut keys = Vec::new();
@@ -78,6 +96,34 @@ impl KeyRing {
             tracing::info!(event = "signing_key_rescheduled", generation, active_from = after);
         }
         Ok(())
+    }
+
+    /// Returns whether this process may move the activation of the key in `row`. If another process
+    /// moves back what this one has moved, their settings differ: then the later time stays, so that
+    /// the key does not go to and fro. After a while this process tries again, since the other one
+    /// may have had the settings from before a change.
+    fn may_move(&self, row: &KeyRow, change: &Rescheduling, now: UnixSeconds) -> bool {
+        // Without a current key, no token could be signed.
+        if change.after <= now.0 {
+            return true;
+        }
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = |key: &&mut MovedKey| {
+            key.kid == row.kid && now.0.saturating_sub(key.at.0) < CONTEST_SECONDS
+        };
+        let Some(key) = moved.as_mut().filter(is_recent) else { return true };
+        if !std::mem::replace(&mut key.is_contested, true) {
+            let fix = "give all auth services the same SIGNING_KEY_SECONDS; until then, the longer \
+                       counts";
+            tracing::warn!(event = "signing_key_seconds_differ", kid = key.kid, fix);
+        }
+        change.after > change.before
+    }
+
+    fn note_move(&self, kid: String, at: UnixSeconds) {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_contested = moved.as_ref().is_some_and(|key| key.kid == kid && key.is_contested);
+        *moved = Some(MovedKey { kid, at, is_contested });
     }
 
     fn generate(&self, new: KeyActivation, now: UnixSeconds) -> Result<KeyRow, BoxError> {
@@ -122,5 +168,7 @@ fn seal_context(kid: &str) -> String {
     format!("signing-key:{kid}")
 }
 
+/// How long a key stays where another process has moved it back.
+const CONTEST_SECONDS: u64 = 3600;
 /// More than any sequence of changes needs.
 const ROUNDS_MAX: usize = 4;

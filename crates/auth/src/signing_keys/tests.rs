@@ -107,3 +107,32 @@ async fn longer_key_life_puts_off_the_scheduled_key() {
     )
     .await;
 }
+
+/// Two services with different settings would move the next key to and fro.
+#[tokio::test]
+async fn services_with_different_settings_agree_on_the_later_time() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let open = async |key_seconds: u64| {
+                let signing = SigningSettings { key_seconds, ..signing(KeyAlgorithm::EdDsa) };
+                KeyRing::open(Arc::clone(&service.db), signing, T).await.unwrap()
+            };
+            let (short, long) = (open(5000).await, open(20_000).await);
+            let mut times = Vec::new();
+            for round in 1..10 {
+                for ring in [&short, &long] {
+                    ring.maintain(after(round * 10)).await.unwrap();
+                    let rows = service.db.signing_keys().await.unwrap();
+                    times.push(rows.last().unwrap().active_from - T.0);
+                }
+            }
+            assert!(times[4..].iter().all(|time| *time == 20_000), "{times:?}");
+            // The one with the longer setting has ended, or got the shorter one.
+            short.maintain(after(3700)).await.unwrap();
+            let rows = service.db.signing_keys().await.unwrap();
+            assert_eq!(rows.last().unwrap().active_from, after(5000).0);
+        },
+    )
+    .await;
+}

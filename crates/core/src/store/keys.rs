@@ -108,7 +108,7 @@ impl StoreKeys {
 
     /// Returns the key of the marker that a family of refresh tokens was recently revoked.
     pub fn refresh_revoked(&self, family: &str) -> String {
-        format!("{}:refresh:revoked:{family}", self.prefix)
+        format!("{}:refresh_revoked:{family}", self.prefix)
     }
 
     /// Returns the key by which an auth service notices that the store lost data.

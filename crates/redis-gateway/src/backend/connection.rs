@@ -7,7 +7,7 @@
 use super::batch::Step;
 use super::memory::ReplyMemory;
 use crate::redis_url::{Address, ConnectOptions};
-use redis_rest::{Command, Decoder, Reply, encode_resp2_command};
+use redis_rest::{Command, Decoder, Reply, TOO_LARGE, encode_resp2_command};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -33,6 +33,13 @@ pub struct DedicatedConnection {
 }
 
 impl DedicatedConnection {
+    /// Uses a stream as a connection that is open already.
+    #[cfg(test)]
+    pub fn over(stream: tokio::io::DuplexStream) -> Self {
+        let (decoder, buffer) = (Decoder::default(), vec![0; READ_BYTES]);
+        Self { stream: Box::new(stream), decoder, buffer }
+    }
+
     /// Connects and authenticates. The caller sets the timeout.
     pub async fn open(address: &Address, options: &ConnectOptions) -> Result<Self, OpenError> {
         let mut connection = Self {
@@ -146,9 +153,14 @@ impl PendingReplies {
         REPLY_BYTES_MAX.saturating_sub(bytes)
     }
 
-    /// Adds a reply. If there is no memory for it, drops this one and all others.
+    /// Adds a reply. If there is no memory for it, drops this one and all others of the step.
     fn push(&mut self, reply: Reply, bytes: usize) {
         self.missing = self.missing.saturating_sub(1);
+        // Another node of a Cluster may have sent its own reply meanwhile.
+        if bytes > self.bytes_left() {
+            self.replies.push(Reply::Error(TOO_LARGE.to_owned()));
+            return;
+        }
         match &self.memory {
             Some(memory) if !memory.grow(bytes) => self.replies = Vec::new(),
             Some(_) | None => self.replies.push(reply),
@@ -255,13 +267,13 @@ async fn read_replies(
 ) {
     let mut current: Option<PendingReplies> = None;
     loop {
+        // A request waits here before Redis gets it, so its bound is known before its first reply.
+        current = current.or_else(|| pending.try_recv().ok());
         let bytes_max = current.as_ref().map_or(REPLY_BYTES_MAX, PendingReplies::bytes_left);
         match decoder.next(bytes_max) {
             Ok(Some(reply)) => {
                 // An unexpected reply would shift every later reply to the wrong request.
-                let Some(mut request) = current.take().or_else(|| pending.try_recv().ok()) else {
-                    return;
-                };
+                let Some(mut request) = current.take() else { return };
                 request.push(reply, decoder.last_bytes());
                 if request.missing > 0 {
                     current = Some(request);

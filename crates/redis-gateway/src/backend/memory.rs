@@ -17,18 +17,6 @@ impl ResponseMemory {
         let kib_max = (mib << 10).min(Semaphore::MAX_PERMITS);
         Self { permits: Arc::new(Semaphore::new(kib_max)), kib_max }
     }
-
-    /// Reserves memory for a response's body. Returns `None` if too little is left.
-    ///
-    /// A single response always fits, however large its encoding makes it.
-    pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
-        if bytes <= FREE_BYTES {
-            return Some(Reservation { _permit: None });
-        }
-        let kib = u32::try_from(bytes.div_ceil(1024).min(self.kib_max)).ok()?;
-        let permit = Arc::clone(&self.permits).try_acquire_many_owned(kib).ok()?;
-        Some(Reservation { _permit: Some(permit) })
-    }
 }
 
 /// Reserved memory, until it is dropped.
@@ -39,6 +27,7 @@ pub struct Reservation {
 /// The memory of the replies to one request, from all servers together. Dropping it releases it.
 pub struct ReplyMemory {
     permits: Arc<Semaphore>,
+    kib_max: usize,
     bytes: AtomicUsize,
     held: Mutex<Option<OwnedSemaphorePermit>>,
     exhausted: AtomicBool,
@@ -48,6 +37,7 @@ impl ReplyMemory {
     pub fn new(memory: &ResponseMemory) -> Arc<Self> {
         Arc::new(Self {
             permits: Arc::clone(&memory.permits),
+            kib_max: memory.kib_max,
             bytes: AtomicUsize::new(0),
             held: Mutex::new(None),
             exhausted: AtomicBool::new(false),
@@ -64,8 +54,24 @@ impl ReplyMemory {
         self.exhausted.load(Ordering::Relaxed)
     }
 
-    /// Reserves memory for a reply. Returns `false` if too little is left, and gives back what the
-    /// request holds.
+    /// Reserves memory for the body of the response, which is made while the replies are still held.
+    /// Returns `None` if too little is left.
+    ///
+    /// A single response always fits, however large its encoding makes it.
+    pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
+        if bytes <= FREE_BYTES {
+            return Some(Reservation { _permit: None });
+        }
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let kib = bytes.div_ceil(1024).min(self.kib_max.saturating_sub(held));
+        let kib = u32::try_from(kib).ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(kib).ok()?;
+        Some(Reservation { _permit: Some(permit) })
+    }
+
+    /// Reserves memory for a reply. Returns `false` if too little is left. Then the request fails,
+    /// and keeps the memory of the replies that it has.
     pub fn grow(&self, bytes: usize) -> bool {
         if self.is_exhausted() {
             return false;
@@ -84,9 +90,8 @@ impl ReplyMemory {
         match (more, &mut *held) {
             (Some(more), Some(held)) => held.merge(more),
             (Some(more), none) => *none = Some(more),
-            (None, held) => {
+            (None, _) => {
                 self.exhausted.store(true, Ordering::Relaxed);
-                *held = None;
                 return false;
             }
         }
@@ -111,12 +116,14 @@ mod tests {
         let second = ReplyMemory::new(&memory);
         assert!(!second.grow(MIB) && second.is_exhausted());
         assert!(!second.grow(1), "a request that failed stays so");
-        assert!(memory.reserve(MIB).is_none() && memory.reserve(10_000).is_some());
+        assert!(second.reserve(MIB).is_none() && second.reserve(10_000).is_some());
+        assert!(first.reserve(100 * MIB).is_some(), "alone, a response of any size");
+        // The body outlives the replies that it was made of.
+        let body = first.reserve(MIB / 2).unwrap();
+        assert!(second.reserve(MIB).is_none());
         drop(first);
-        let body = memory.reserve(MIB).unwrap();
-        assert!(memory.reserve(MIB + 1).is_none());
+        assert!(second.reserve(MIB).is_some());
         assert!(ReplyMemory::new(&memory).grow(MIB));
         drop(body);
-        assert!(memory.reserve(100 * MIB).is_some(), "alone, a response of any size");
     }
 }

@@ -4,11 +4,12 @@
 //! down.
 
 use super::batch::{Batch, Step};
-use super::connection::{ConnectionBroken, DedicatedConnection, SharedConnection};
+use super::connection::{DedicatedConnection, SharedConnection};
 use super::memory::ReplyMemory;
 use super::outage::Outage;
 use super::protocol::role;
 use super::source::{Opened, Source};
+use super::steps::{send_steps, within};
 use crate::metrics::Metrics;
 use crate::redis_url::Address;
 use redis_rest::{Command, Reply};
@@ -28,18 +29,6 @@ pub struct Pool {
     /// Notified when a write was rejected as by a replica.
     role_doubtful: Arc<Notify>,
     role_monitor: AbortHandle,
-}
-
-/// Waits for the replies to a step until the deadline.
-async fn within(
-    deadline: Instant,
-    sent: impl Future<Output = Result<Vec<Reply>, ConnectionBroken>>,
-) -> Result<Vec<Reply>, Outage> {
-    match timeout_at(deadline, sent).await {
-        Ok(Ok(replies)) => Ok(replies),
-        Ok(Err(ConnectionBroken)) => Err(Outage::Unreachable),
-        Err(_) => Err(Outage::Deadline),
-    }
 }
 
 /// One connection of the pool, and the task that maintains it.
@@ -169,15 +158,7 @@ impl Pool {
         memory: &Arc<ReplyMemory>,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Outage> {
-        let mut all = Vec::with_capacity(batch.replies());
-        for step in batch.into_steps() {
-            let sent = open.connection.send(step, Some(Arc::clone(memory)));
-            let replies = within(deadline, sent).await?;
-            if memory.is_exhausted() {
-                return Err(Outage::Memory);
-            }
-            all.extend(replies);
-        }
+        let all = send_steps(&open.connection, batch, memory, deadline).await?;
         let is_readonly =
             |reply: &Reply| matches!(reply, Reply::Error(text) if text.starts_with("READONLY"));
         if all.iter().any(is_readonly) {

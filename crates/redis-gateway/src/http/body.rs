@@ -2,14 +2,15 @@
 
 use super::response::{ResponseBody, error, set_header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::body::{Body as _, Bytes};
 use hyper::{Response, StatusCode, header};
+use portcullis_server::RequestBody;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A request's body. It holds its memory permits until it is dropped.
 #[derive(Default)]
-pub struct RequestBody<'a> {
+pub struct BufferedBody<'a> {
     pub bytes: Bytes,
     _permits: Option<SemaphorePermit<'a>>,
 }
@@ -29,7 +30,10 @@ impl BodyError {
         let mut response = match self {
             Self::Incomplete => error(StatusCode::BAD_REQUEST, "ERR the request's body broke off"),
             Self::OutOfMemory => {
-                error(StatusCode::SERVICE_UNAVAILABLE, "ERR too many large requests at once")
+                let text = "ERR too many large requests at once";
+                let mut response = error(StatusCode::SERVICE_UNAVAILABLE, text);
+                set_header(response.headers_mut(), header::RETRY_AFTER, "1");
+                response
             }
             Self::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "ERR max request size exceeded"),
             Self::TooSlow => error(StatusCode::REQUEST_TIMEOUT, "ERR the request came too slowly"),
@@ -40,10 +44,10 @@ impl BodyError {
 }
 
 /// Reads a body. `memory` has one permit for each KiB of all bodies.
-pub async fn read(body: Incoming, memory: &Semaphore) -> Result<RequestBody<'_>, BodyError> {
+pub async fn read(body: RequestBody, memory: &Semaphore) -> Result<BufferedBody<'_>, BodyError> {
     // Saves the timer for the many requests without a body.
     if body.is_end_stream() {
-        return Ok(RequestBody::default());
+        return Ok(BufferedBody::default());
     }
     match tokio::time::timeout(BODY_TIMEOUT, collect(body, memory)).await {
         Ok(read) => read,
@@ -54,7 +58,7 @@ pub async fn read(body: Incoming, memory: &Semaphore) -> Result<RequestBody<'_>,
 /// Collects a body. The rest of a rejected body is read and dropped, up to a bound.
 ///
 /// A client whose connection closes while it still sends would not see the error response.
-async fn collect(mut body: Incoming, memory: &Semaphore) -> Result<RequestBody<'_>, BodyError> {
+async fn collect(mut body: RequestBody, memory: &Semaphore) -> Result<BufferedBody<'_>, BodyError> {
     let (mut length, mut permitted_kib) = (0_u64, 0);
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
@@ -100,8 +104,8 @@ async fn collect(mut body: Incoming, memory: &Semaphore) -> Result<RequestBody<'
     }
     match error {
         Some(error) => Err(error),
-        None if rest.is_empty() => Ok(RequestBody { bytes: first, _permits: permits }),
-        None => Ok(RequestBody { bytes: rest.into(), _permits: permits }),
+        None if rest.is_empty() => Ok(BufferedBody { bytes: first, _permits: permits }),
+        None => Ok(BufferedBody { bytes: rest.into(), _permits: permits }),
     }
 }
 
@@ -110,3 +114,15 @@ const BODY_BYTES_MAX: u64 = 10_000_000;
 /// Most bytes of a rejected body that are read and dropped.
 const DROPPED_BYTES_MAX: u64 = 4 * BODY_BYTES_MAX;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_for_lack_of_memory_says_when_to_retry() {
+        let response = BodyError::OutOfMemory.response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+}

@@ -1,14 +1,14 @@
 //! Executes commands: checks permissions, runs them, counts them, and encodes the replies.
 
 use super::gateway::{Gateway, SYNC_TOKEN};
-use super::response::{ResponseBody, encode_resp2_body, json, replies, set_header, unavailable};
+use super::response::{Content, ResponseBody, error, json, replies, set_header, unavailable};
 use crate::backend::{Outage, Replies};
 use crate::command::{self, Access, CommandSpec};
 use crate::request::Format;
 use crate::script::Renamed;
 use crate::token::Token;
 use hyper::{Response, StatusCode};
-use redis_rest::{Command, Encoding, Reply, encode_replies, encode_reply};
+use redis_rest::{Command, Encoding, Reply};
 
 /// Executes a single command.
 pub async fn single(
@@ -18,19 +18,15 @@ pub async fn single(
     format: Format,
 ) -> Response<ResponseBody> {
     let Executed { outcome, has_written } = run(gateway, token, vec![command]).await;
-    let encoded = outcome.map(|replies| {
-        let reply = replies.value.first().unwrap_or(&Reply::Null);
+    let response = outcome.map(|Replies { value, memory }| {
+        let reply = value.first().unwrap_or(&Reply::Null);
         let status = match reply {
             Reply::Error(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         };
-        let body = match format {
-            Format::Json(encoding) => encode_reply(reply, encoding).into_bytes(),
-            Format::Resp2 => encode_resp2_body(std::slice::from_ref(reply)),
-        };
-        Encoded { status, format, body }
+        replies(status, format, Content::One(reply), &memory)
     });
-    respond(gateway, encoded, has_written)
+    respond(gateway, response, has_written)
 }
 
 /// Executes a pipeline: commands in order, without atomicity.
@@ -41,35 +37,19 @@ pub async fn pipeline(
     format: Format,
 ) -> Response<ResponseBody> {
     let Executed { outcome, has_written } = run(gateway, token, commands).await;
-    let encoded = outcome.map(|replies| {
-        let body = match format {
-            Format::Json(encoding) => encode_replies(&replies.value, encoding).into_bytes(),
-            Format::Resp2 => encode_resp2_body(&replies.value),
-        };
-        Encoded { status: StatusCode::OK, format, body }
+    let response = outcome.map(|Replies { value, memory }| {
+        replies(StatusCode::OK, format, Content::All(&value), &memory)
     });
-    respond(gateway, encoded, has_written)
+    respond(gateway, response, has_written)
 }
 
-/// An encoded response.
-struct Encoded {
-    status: StatusCode,
-    format: Format,
-    body: Vec<u8>,
-}
-
-/// Builds the response to commands that were executed, or may have been.
+/// Completes the response to commands that were executed, or may have been.
 fn respond(
     gateway: &Gateway,
-    encoded: Result<Encoded, Outage>,
+    response: Result<Response<ResponseBody>, Outage>,
     has_written: bool,
 ) -> Response<ResponseBody> {
-    let mut response = match encoded {
-        Ok(Encoded { status, format, body }) => {
-            replies(status, format, body, gateway.backend.memory())
-        }
-        Err(outage) => unavailable(outage),
-    };
+    let mut response = response.unwrap_or_else(unavailable);
     set_header(response.headers_mut(), SYNC_TOKEN, &gateway.sync_token(has_written));
     response
 }
@@ -94,37 +74,35 @@ pub async fn transaction(
         .or_else(|| token.transaction_refusal(&commands));
     if let Some(refusal) = refusal {
         specs.iter().for_each(|spec| count(gateway, *spec, "refused"));
-        return json(StatusCode::BAD_REQUEST, encode_reply(&Reply::Error(refusal), Encoding::Text));
+        return error(StatusCode::BAD_REQUEST, &refusal);
     }
     if commands.is_empty() {
-        return json(StatusCode::OK, "[]".to_owned());
+        return json(StatusCode::OK, "[]");
     }
     let renamed: Vec<Option<Renamed>> =
         commands.iter_mut().map(|command| gateway.scripts.rewrite(command)).collect();
     let has_written = specs.iter().copied().any(may_write);
-    let encoded =
-        gateway.backend.run_atomically(&commands).await.map(|Replies { value, .. }| match value {
-            Reply::Array(mut replies) => {
-                for ((reply, renamed), spec) in replies.iter_mut().zip(renamed).zip(&specs) {
-                    count(gateway, *spec, outcome(reply));
-                    if let Some(renamed) = renamed {
-                        renamed.restore(reply);
-                    }
+    let outcome_of_all = gateway.backend.run_atomically(&commands).await;
+    let response = outcome_of_all.map(|Replies { value, memory }| match value {
+        Reply::Array(mut all) => {
+            for ((reply, renamed), spec) in all.iter_mut().zip(renamed).zip(&specs) {
+                count(gateway, *spec, outcome(reply));
+                if let Some(renamed) = renamed {
+                    renamed.restore(reply);
                 }
-                let body = encode_replies(&replies, encoding).into_bytes();
-                Encoded { status: StatusCode::OK, format: Format::Json(encoding), body }
             }
-            discarded => {
-                specs.iter().for_each(|spec| count(gateway, *spec, "error"));
-                let format = Format::Json(Encoding::Text);
-                let body = encode_reply(&discarded, Encoding::Text).into_bytes();
-                Encoded { status: StatusCode::BAD_REQUEST, format, body }
-            }
-        });
-    if let Err(outage) = &encoded {
+            replies(StatusCode::OK, Format::Json(encoding), Content::All(&all), &memory)
+        }
+        discarded => {
+            specs.iter().for_each(|spec| count(gateway, *spec, "error"));
+            let format = Format::Json(Encoding::Text);
+            replies(StatusCode::BAD_REQUEST, format, Content::One(&discarded), &memory)
+        }
+    });
+    if let Err(outage) = &response {
         specs.iter().for_each(|spec| count(gateway, *spec, outage.name()));
     }
-    respond(gateway, encoded, has_written)
+    respond(gateway, response, has_written)
 }
 
 type Spec = Option<&'static CommandSpec>;
@@ -209,10 +187,10 @@ fn count(gateway: &Gateway, spec: Spec, outcome: &str) {
 
 /// Returns the outcome of a reply for the metrics.
 ///
-/// In a Cluster, an outage of one node is an error in place of a reply.
+/// An outage of one node of a Cluster, or during a later step, is an error in place of a reply.
 fn outcome(reply: &Reply) -> &'static str {
     let Reply::Error(text) = reply else { return "ok" };
-    let outages = [Outage::Deadline, Outage::Unreachable];
+    let outages = [Outage::Deadline, Outage::Memory, Outage::Unreachable];
     let outage = outages.into_iter().find(|outage| outage.text() == text);
     outage.map_or("error", Outage::name)
 }

@@ -1,13 +1,14 @@
 //! Responses and their bodies.
 
-use crate::backend::{Outage, Reservation, ResponseMemory};
+use crate::backend::{Outage, ReplyMemory, Reservation};
 use crate::request::Format;
 use crate::stream::Events;
 use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
-use redis_rest::{Encoding, Reply, encode_reply, encode_resp2};
+use redis_rest::{Encoding, Reply, encode_replies, encode_reply, encode_resp2, resp2_bytes};
 use std::convert::Infallible;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -28,33 +29,90 @@ pub fn unavailable(outage: Outage) -> Response<ResponseBody> {
 
 /// Builds an error response: `{"error": "…"}`.
 pub fn error(status: StatusCode, text: &str) -> Response<ResponseBody> {
-    json(status, encode_reply(&Reply::Error(text.to_owned()), Encoding::Text))
+    let error = Reply::Error(text.to_owned());
+    json(status, Content::One(&error).encode(Format::Json(Encoding::Text), 0))
 }
 
 /// Builds a JSON response.
-pub fn json(status: StatusCode, body: String) -> Response<ResponseBody> {
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody> {
     full(status, "application/json", body)
 }
 
-/// Encodes replies in RESP2.
-pub fn encode_resp2_body(replies: &[Reply]) -> Vec<u8> {
-    let mut body = Vec::new();
-    replies.iter().for_each(|reply| encode_resp2(reply, &mut body));
-    body
+/// What a response contains.
+#[derive(Clone, Copy)]
+pub enum Content<'a> {
+    /// The reply to a single command.
+    One(&'a Reply),
+    /// The replies to a pipeline or a transaction.
+    All(&'a [Reply]),
+}
+
+impl Content<'_> {
+    /// Returns the length of the encoded body.
+    fn bytes(self, format: Format) -> usize {
+        match (self, format) {
+            (Self::One(reply), Format::Resp2) => resp2_bytes(reply),
+            (Self::All(replies), Format::Resp2) => replies.iter().map(resp2_bytes).sum(),
+            (_, Format::Json(encoding)) => {
+                let mut length = Length(0);
+                let _ = self.write_json(encoding, &mut length);
+                length.0
+            }
+        }
+    }
+
+    /// Encodes a body whose length is known.
+    fn encode(self, format: Format, bytes: usize) -> Vec<u8> {
+        let mut body = Vec::with_capacity(bytes);
+        match (self, format) {
+            (Self::One(reply), Format::Resp2) => encode_resp2(reply, &mut body),
+            (Self::All(replies), Format::Resp2) => {
+                replies.iter().for_each(|reply| encode_resp2(reply, &mut body));
+            }
+            (_, Format::Json(encoding)) => {
+                // Writing to memory does not fail.
+                let _ = self.write_json(encoding, &mut body);
+            }
+        }
+        body
+    }
+
+    fn write_json(self, encoding: Encoding, out: impl Write) -> io::Result<()> {
+        match self {
+            Self::One(reply) => encode_reply(reply, encoding, out),
+            Self::All(replies) => encode_replies(replies, encoding, out),
+        }
+    }
+}
+
+/// Counts the bytes that are written.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Builds a response with replies in JSON or RESP2, which holds its memory until it is written.
 ///
-/// The replies must have been dropped: their memory is used for the body.
+/// `memory` is that of the replies. The body's is reserved before the body is made.
 pub fn replies(
     status: StatusCode,
     format: Format,
-    body: Vec<u8>,
-    memory: &ResponseMemory,
+    content: Content<'_>,
+    memory: &ReplyMemory,
 ) -> Response<ResponseBody> {
-    let Some(reservation) = memory.reserve(body.len()) else {
+    let bytes = content.bytes(format);
+    let Some(reservation) = memory.reserve(bytes) else {
         return unavailable(Outage::Memory);
     };
+    let body = content.encode(format, bytes);
     let content_type = match format {
         Format::Json(_) => "application/json",
         Format::Resp2 => "application/octet-stream",
@@ -124,6 +182,28 @@ impl hyper::body::Body for ResponseBody {
             Self::Full(bytes) => {
                 let length = bytes.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_of_a_body_is_known_before_it_is_made() {
+        let all = [
+            Reply::Array(vec![Reply::Integer(-7), Reply::Null, Reply::text("\n\u{1}\"é")]),
+            Reply::Bulk(vec![0xFF; 1000]),
+            Reply::Error("ERR x".to_owned()),
+            Reply::Status("OK".to_owned()),
+        ];
+        let json = [Encoding::Base64, Encoding::Text].map(Format::Json);
+        for format in [json[0], json[1], Format::Resp2] {
+            for content in [Content::All(&all), Content::One(&all[0]), Content::All(&[])] {
+                let body = content.encode(format, 0);
+                assert_eq!(content.bytes(format), body.len(), "{format:?}");
             }
         }
     }

@@ -205,11 +205,11 @@ const EDGE_COMMANDS: [&str; 14] = [
     "GET pc:refresh:x",
     "GET pc:refresh:family:x",
     "MGET pc:revoked:sub:x pc:revoked:client:x pc:revoked:jti:x pc:revoked:sid:x",
-    "MGET pc:refresh:revoked:x",
+    "MGET pc:refresh_revoked:x",
     "SET pc:token:x v EX 9",
     "SET pc:refresh:x v EX 9 NX",
     "SET pc:refresh:family:x v EX 9",
-    "SET pc:refresh:revoked:x 1 EX 9",
+    "SET pc:refresh_revoked:x 1 EX 9",
     "DEL pc:refresh:x",
     "EVALSHA 8ef2e7387e53a0c7e0a7464363547ee7cff77d0d 1 pc:limit:api:x g 1 1 1 0",
     "ZADD pc:sessions:x XX GT 1 x",
@@ -270,6 +270,7 @@ fn example_file_bounds_edge_and_auth_service() {
             }
         }
     }
+    assert!(!permits(SECRET, "DEL pc:refresh_revoked:x"), "it writes this marker, and keeps it");
     for refused in ["DEL pc:revoked:sid:x", "DEL pc:revoked:jti:x", "EXPIRE pc:revoked:sub:x 0"] {
         assert!(!permits(OTHER, refused), "{refused}");
     }

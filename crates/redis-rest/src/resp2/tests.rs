@@ -127,6 +127,7 @@ mod properties {
         ) {
             let mut bytes = Vec::new();
             replies.iter().for_each(|reply| encode_resp2(reply, &mut bytes));
+            prop_assert_eq!(replies.iter().map(resp2_bytes).sum::<usize>(), bytes.len());
             let mut decoder = Decoder::default();
             let mut got = Vec::new();
             for piece in bytes.chunks(piece) {

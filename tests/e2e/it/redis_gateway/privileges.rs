@@ -107,6 +107,11 @@ async fn edge_token_changes_no_revocation_by_any_command() {
     // It reads the marker, and the auth service writes it.
     let read = pipeline(&gateway, EDGE, &[words(&format!("MGET {MARKER}"))]).await;
     assert_eq!(read[0]["result"][0], "1", "{read:?}");
+    // Of a revoked refresh token it writes the marker itself, and can't delete it.
+    let own = ["SET pc:refresh_revoked:x 1 EX 60", "DEL pc:refresh_revoked:x"].map(words);
+    let own = pipeline(&gateway, EDGE, &own).await;
+    assert_eq!(own[0]["result"], "OK", "{own:?}");
+    assert!(own[1]["error"].as_str().is_some_and(|text| text.starts_with("NOPERM")), "{own:?}");
     let written = pipeline(&gateway, AUTH, &[words(&format!("SET {MARKER} 2 EX 60"))]).await;
     assert_eq!(written[0]["result"], "OK", "{written:?}");
 }

@@ -1,20 +1,32 @@
 //! Hours of logins against the real script in a real Redis, by a simulated clock.
 
 use super::*;
-use std::collections::HashSet;
+use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::process::{Child, Command as Process, Stdio};
 
-/// A Redis with the script, whose clock is an argument.
+/// A Redis in which `simulation.lua` runs the script. The clock is an argument.
 struct Simulation {
     server: Child,
     redis: redis::Connection,
     script: String,
     attempts: LoginAttempts,
-    known: HashSet<String>,
-    /// When each counter expires by the simulated clock. Redis itself expires keys by its own.
-    expires: HashMap<String, u64>,
+}
+
+/// A login at a given second.
+struct Login {
+    second: u64,
+    username: String,
+    address: String,
+    is_correct: bool,
+}
+
+/// An attempt, as `simulation.lua` makes it.
+struct Attempt {
+    known: String,
+    counters: Vec<Counter>,
     now_ms: u64,
+    what: String,
 }
 
 impl Simulation {
@@ -29,77 +41,63 @@ impl Simulation {
             client.get_connection().ok()
         };
         let mut redis = (0..500).find_map(|_| connect()).unwrap();
-        let clock = "{math.floor(ARGV[#ARGV] / 1000), ARGV[#ARGV] % 1000 * 1000}";
+        let clock = "{math.floor(simulated / 1000), simulated % 1000 * 1000}";
         let script = include_str!("../login_attempts.lua").replacen("redis.call('TIME')", clock, 1);
         assert!(script.contains(clock), "the script has no clock");
+        let driver = include_str!("simulation.lua");
+        let script =
+            format!("local function script(KEYS, ARGV, simulated)\n{script}\nend\n{driver}");
         let script = redis::cmd("SCRIPT").arg("LOAD").arg(script).query(&mut redis).unwrap();
         let store = Arc::new(Store::new("http://127.0.0.1:1", "x").unwrap());
         let limits = LoginAttemptLimits { per_username: 5, per_address: 20 };
         let attempts = LoginAttempts::new(store, StoreKeys::new("pc"), limits);
-        let (known, expires) = (HashSet::new(), HashMap::new());
-        Self { server, redis, script, attempts, known, expires, now_ms: 1_700_000_000_000 }
+        Self { server, redis, script, attempts }
     }
 
-    /// Runs the script on each counter.
-    fn run(&mut self, counters: &[&Counter], step: Step) -> u64 {
-        let mut pipeline = redis::pipe();
-        for counter in counters {
-            if self.expires.get(&counter.key).is_some_and(|expires| *expires <= self.now_ms) {
-                pipeline.cmd("DEL").arg(&counter.key).ignore();
-            }
-            // Without the command's name and the script's text.
-            let words = script(counter, step).words().get(2..).unwrap().to_vec();
-            let command = pipeline.cmd("EVALSHA").arg(&self.script);
-            words.iter().fold(command, |command, word| command.arg(word)).arg(self.now_ms);
-            pipeline.cmd("PTTL").arg(&counter.key);
-        }
-        let replies: Vec<i64> = pipeline.query(&mut self.redis).unwrap();
-        let mut longest = 0;
-        for (counter, replies) in counters.iter().zip(replies.chunks(2)) {
-            longest = longest.max(u64::try_from(replies[0]).unwrap());
-            if step != Step::Query {
-                let life = u64::try_from(replies[1]).unwrap_or_default();
-                self.expires.insert(counter.key.clone(), self.now_ms + life);
-            }
-        }
-        longest
+    /// Makes logins in their order. Returns for each whether its password was verified.
+    fn verify(&mut self, logins: &[Login]) -> Vec<bool> {
+        let attempt = |login: &Login| Attempt {
+            known: self.attempts.known_address_key(&login.username, &login.address),
+            counters: self.attempts.counters(&login.username, &login.address),
+            now_ms: EPOCH_MS + login.second * 1000,
+            what: u8::from(login.is_correct).to_string(),
+        };
+        let attempts: Vec<Attempt> = logins.iter().map(attempt).collect();
+        self.run(&attempts).into_iter().map(|verified| verified == 1).collect()
     }
 
-    /// Makes one attempt. Returns whether its password was verified.
-    fn attempt(&mut self, username: &str, address: &str, is_correct: bool) -> bool {
-        let known = self.attempts.known_address_key(username, address);
-        let counters = self.attempts.counters(username, address);
-        let is_known = self.known.contains(&known);
-        let counters: Vec<&Counter> = counters
-            .iter()
-            .filter(|counter| !(is_known && counter.exempts_known_address))
-            .collect();
-        if self.run(&counters, Step::Query) > 0 || self.run(&counters, Step::Add) > 0 {
-            return false;
-        }
-        if is_correct {
-            self.known.insert(known);
-            let pair = counters.first().unwrap();
-            redis::cmd("DEL").arg(&pair.key).exec(&mut self.redis).unwrap();
-            self.run(counters.get(1..).unwrap(), Step::Remove);
-        }
-        true
+    /// Does one step after the other with a counter, each at its own time.
+    fn steps(&mut self, counter: &Counter, steps: &[(u64, Step)]) -> Vec<u64> {
+        let attempt = |(now_ms, step): &(u64, Step)| Attempt {
+            known: String::new(),
+            counters: vec![counter.clone()],
+            now_ms: *now_ms,
+            what: argument(counter, *step),
+        };
+        self.run(&steps.iter().map(attempt).collect::<Vec<_>>())
     }
 
-    /// Makes 720 logins an hour from one address for ten hours, 5% of them with a wrong password.
-    /// `meanwhile` is called once a second. Returns how many of the logins were throttled.
-    fn honest_hours(&mut self, mut meanwhile: impl FnMut(&mut Self, u64)) -> u32 {
-        let (mut throttled, mut random) = (0, Random(7));
-        for second in 0..HOURS * 3600 {
-            if second % 5 == 0 {
-                let username = format!("user-{}", random.below(USERS));
-                let is_correct = random.below(100) >= 5;
-                throttled += u32::from(!self.attempt(&username, OFFICE, is_correct));
+    /// Runs attempts, all with counters of the same limits.
+    fn run(&mut self, attempts: &[Attempt]) -> Vec<u64> {
+        let counters = &attempts[0].counters;
+        let step = |step| argument(&counters[0], step);
+        let given = json!({
+            "counters": counters.iter().map(limits).collect::<Vec<_>>(),
+            "query": step(Step::Query), "add": step(Step::Add), "remove": step(Step::Remove),
+        });
+        let mut results = Vec::new();
+        for batch in attempts.chunks(BATCH) {
+            let mut command = redis::cmd("EVALSHA");
+            command.arg(&self.script).arg(batch.len() * (1 + counters.len()));
+            for attempt in batch {
+                command.arg(&attempt.known);
+                attempt.counters.iter().for_each(|counter| _ = command.arg(&counter.key));
             }
-            meanwhile(self, second);
-            self.now_ms += 1000;
+            command.arg(given.to_string());
+            batch.iter().for_each(|attempt| _ = command.arg(attempt.now_ms).arg(&attempt.what));
+            results.extend(command.query::<Vec<u64>>(&mut self.redis).unwrap());
         }
-        throttled
+        results
     }
 }
 
@@ -108,6 +106,32 @@ impl Drop for Simulation {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// Returns the script's arguments for the limits of a counter.
+fn limits(counter: &Counter) -> Value {
+    let command = script(counter, Step::Query);
+    let words = command.words().get(4..7).unwrap();
+    let limits: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    json!({ "limits": limits, "exempts_known_address": counter.exempts_known_address })
+}
+
+/// Returns the script's argument for a step.
+fn argument(counter: &Counter, step: Step) -> String {
+    let command = script(counter, step);
+    String::from_utf8(command.words().last().unwrap().clone()).unwrap()
+}
+
+/// Returns 720 logins an hour from one address for ten hours, 5% of them with a wrong password.
+fn honest_logins() -> Vec<Login> {
+    let mut random = Random(7);
+    let login = |second| Login {
+        second,
+        username: format!("user-{}", random.below(USERS)),
+        address: OFFICE.to_owned(),
+        is_correct: random.below(100) >= 5,
+    };
+    (0..HOURS * 3600).step_by(5).map(login).collect()
 }
 
 /// Numbers that are the same in each run.
@@ -122,37 +146,46 @@ impl Random {
 
 #[test]
 fn honest_logins_from_one_address_are_hardly_throttled() {
-    let throttled = Simulation::new().honest_hours(|_, _| {});
-    let logins = u32::try_from(HOURS * 720).unwrap();
+    let verified = Simulation::new().verify(&honest_logins());
+    let throttled = verified.iter().filter(|verified| !**verified).count();
+    let logins = verified.len();
     println!("{throttled} of {logins} honest logins were throttled");
     assert!(throttled * 100 < logins, "{throttled} of {logins} honest logins were throttled");
 }
 
 #[test]
 fn guesser_elsewhere_costs_other_users_nothing() {
-    let mut guesses = 0;
-    let throttled = Simulation::new().honest_hours(|simulation, second| {
-        let username = format!("user-{}", second % USERS);
-        guesses += u32::from(simulation.attempt(&username, "198.51.100.9", false));
-    });
-    println!("{guesses} guesses were verified; {throttled} honest logins were throttled");
-    assert_eq!(throttled, 0, "honest logins were throttled");
+    let guess = |second| Login {
+        second,
+        username: format!("user-{}", second % USERS),
+        address: "198.51.100.9".to_owned(),
+        is_correct: false,
+    };
+    let mut logins = honest_logins();
+    logins.extend((0..HOURS * 3600).map(guess));
+    logins.sort_by_key(|login| login.second);
+    let verified = Simulation::new().verify(&logins);
+    let count = |is_honest: bool, is_verified: bool| {
+        let results = logins.iter().map(|login| login.address == OFFICE).zip(&verified);
+        results
+            .filter(|(honest, verified)| (*honest, **verified) == (is_honest, is_verified))
+            .count()
+    };
+    println!("{} guesses were verified", count(false, true));
+    assert_eq!(count(true, false), 0, "honest logins were throttled");
 }
 
 #[test]
 fn guesses_per_hour_are_bounded() {
     /// Returns how many guesses were verified in ten hours, with one a second while `is_active`.
     fn guesses(target: impl Fn(u64) -> (String, String), is_active: impl Fn(u64) -> bool) -> u64 {
-        let mut simulation = Simulation::new();
-        let mut verified = 0;
-        for second in 0..HOURS * 3600 {
-            if is_active(second) {
-                let (username, address) = target(second);
-                verified += u64::from(simulation.attempt(&username, &address, false));
-            }
-            simulation.now_ms += 1000;
-        }
-        verified
+        let guess = |second| {
+            let (username, address) = target(second);
+            Login { second, username, address, is_correct: false }
+        };
+        let logins: Vec<Login> =
+            (0..HOURS * 3600).filter(|second| is_active(*second)).map(guess).collect();
+        Simulation::new().verify(&logins).into_iter().map(u64::from).sum()
     }
     let address = |second| (format!("user-{second}"), OFFICE.to_owned());
     let username = |second| {
@@ -180,7 +213,8 @@ fn guesses_per_hour_are_bounded() {
 #[test]
 fn script_and_local_counter_have_the_same_arithmetic() {
     let mut simulation = Simulation::new();
-    let (mut random, steps) = (Random(11), [Step::Query, Step::Add, Step::Add, Step::Remove]);
+    let (mut random, kinds) = (Random(11), [Step::Query, Step::Add, Step::Add, Step::Remove]);
+    let mut now_ms = EPOCH_MS;
     for number in 0..40 {
         let limits = CounterLimits {
             free_attempts: u32::try_from(1 + random.below(6)).unwrap(),
@@ -189,12 +223,15 @@ fn script_and_local_counter_have_the_same_arithmetic() {
         };
         let key = format!("counter-{number}");
         let counter = Counter { key, limits, exempts_known_address: false };
+        let mut next = || {
+            now_ms += random.below(3000);
+            (now_ms, kinds[usize::try_from(random.below(4)).unwrap()])
+        };
+        let steps: Vec<(u64, Step)> = (0..200).map(|_| next()).collect();
         let mut local = CounterState::default();
-        for _ in 0..200 {
-            simulation.now_ms += random.below(3000);
-            let step = steps[usize::try_from(random.below(4)).unwrap()];
-            let expect = local.apply(step, &limits, simulation.now_ms);
-            assert_eq!(simulation.run(&[&counter], step), expect, "{step:?} {limits:?} {local:?}");
+        for (stored, (now_ms, step)) in simulation.steps(&counter, &steps).iter().zip(steps) {
+            let expect = local.apply(step, &limits, now_ms);
+            assert_eq!(*stored, expect, "{step:?} {limits:?} {local:?}");
         }
     }
 }
@@ -205,14 +242,10 @@ fn stored_counter_expires_when_it_has_drained() {
     let mut simulation = Simulation::new();
     let counters = simulation.attempts.counters("alice", OFFICE);
     let address = counters.last().unwrap();
-    for _ in 0..3 {
-        simulation.run(&[address], Step::Add);
-    }
+    simulation.steps(address, &[(EPOCH_MS, Step::Add); 3]);
     let life: u64 = redis::cmd("PTTL").arg(&address.key).query(&mut simulation.redis).unwrap();
     assert!((170_000..=180_000).contains(&life), "{life}");
-    for _ in 0..3 {
-        simulation.run(&[address], Step::Remove);
-    }
+    simulation.steps(address, &[(EPOCH_MS, Step::Remove); 3]);
     let is_there: u64 =
         redis::cmd("EXISTS").arg(&address.key).query(&mut simulation.redis).unwrap();
     assert_eq!(is_there, 0);
@@ -221,3 +254,7 @@ fn stored_counter_expires_when_it_has_drained() {
 const HOURS: u64 = 10;
 const USERS: u64 = 300;
 const OFFICE: &str = "192.0.2.1";
+/// When the simulated clock begins.
+const EPOCH_MS: u64 = 1_700_000_000_000;
+/// The attempts of one round trip.
+const BATCH: usize = 1000;

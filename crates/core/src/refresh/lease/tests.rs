@@ -146,8 +146,8 @@ fn family_includes_the_new_refresh_token() {
         let key = |command: &Command| String::from_utf8(command.words()[1].clone()).unwrap();
         commands.iter().map(key).collect::<Vec<_>>()
     };
-    let own = format!("pc:refresh:revoked:{}", TokenHash::of("y"));
-    assert_eq!(marks(Some("f")), [own.clone(), "pc:refresh:revoked:f".into()]);
+    let own = format!("pc:refresh_revoked:{}", TokenHash::of("y"));
+    assert_eq!(marks(Some("f")), [own.clone(), "pc:refresh_revoked:f".into()]);
     assert_eq!(marks(None), [own]);
     assert!(Revocation::read(&head(FORM, &[]), "refresh_token=y").is_none());
 }

@@ -52,7 +52,7 @@ fn response_is_not_replayed_after_a_revocation() {
         (queries[0].name(), queries[1].name(), queries[1].words().len()),
         ("MGET", "MGET", 3)
     );
-    let revoked = |hash: &str| format!("pc:refresh:revoked:{hash}").into_bytes();
+    let revoked = |hash: &str| format!("pc:refresh_revoked:{hash}").into_bytes();
     assert_eq!(queries[0].words()[1..], [revoked("f"), revoked(&own.hash)]);
     assert_eq!(is_valid(&signed, &[family(), nothing()]), Some(true));
     let marked = || Reply::Array(vec![Reply::Null, Reply::text("1")]);
