@@ -1,7 +1,7 @@
 //! Results and durations of a test run.
 
 use crate::process;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -62,11 +62,13 @@ impl Report {
             }
             outcomes
         };
-        let outcomes: Vec<_> = thread::scope(|scope| {
+        // Without its results, a thread that panicked would count as success.
+        let outcomes = thread::scope(|scope| {
             let runs: Vec<_> = (0..cores).map(|_| scope.spawn(run)).collect();
-            runs.into_iter().filter_map(|run| run.join().ok()).flatten().collect()
+            runs.into_iter().map(thread::ScopedJoinHandle::join).collect::<Result<Vec<_>, _>>()
         });
-        for (name, outcome) in outcomes {
+        let outcomes = outcomes.map_err(|_| anyhow!("a thread that runs checks panicked"))?;
+        for (name, outcome) in outcomes.into_iter().flatten() {
             self.add(&name, &outcome?);
         }
         Ok(())
@@ -212,3 +214,18 @@ fn count(counts: &str, word: &str) -> u64 {
 
 /// More failures than this are not an accident of the machine.
 const UNSTEADY_MAX: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_that_runs_with_others_is_counted() {
+        let command = |name: &str| (name.to_owned(), Command::new(name));
+        let mut report = Report::default();
+        let commands = ["true", "false", "true", "false", "true"].map(command);
+        report.check_at_once(commands.into()).unwrap();
+        assert_eq!((report.passed, report.failed), (3, 2));
+        assert_eq!(report.failures(), ["false", "false"]);
+    }
+}

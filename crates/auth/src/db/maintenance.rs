@@ -49,7 +49,8 @@ impl Db {
                 ago(RETENTION_SECONDS),
             ),
             (
-                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 LIMIT 500 /* skip locked */)",
+                "DELETE FROM audit WHERE id IN
+                 (SELECT id FROM audit WHERE at < $1 LIMIT 500 /* skip locked */)",
                 // A trigger rejects the deletion of newer rows by the database's clock.
                 ago(audit_seconds + CLOCK_SKEW_SECONDS),
             ),

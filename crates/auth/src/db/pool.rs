@@ -107,7 +107,7 @@ impl Db {
             (pool(4).await?, pool(1).await?, "BEGIN IMMEDIATE")
         } else {
             let pool = pool(16).await?;
-            (pool.clone(), pool, "BEGIN")
+            (pool.clone(), pool, BEGIN_POSTGRES)
         };
         let queries = Opts::new(
             "portcullis_auth_database_queries_total",
@@ -126,7 +126,7 @@ impl Db {
     /// Sets gauges to the number of connections: all of them, and the idle ones.
     pub fn measure_pool(&self, all: &IntGauge, idle: &IntGauge) {
         let mut pools = vec![&self.readers];
-        if self.begin != "BEGIN" {
+        if !self.is_postgres() {
             pools.push(&self.writer);
         }
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -151,10 +151,14 @@ impl Db {
         checks.join_all().await;
     }
 
+    fn is_postgres(&self) -> bool {
+        self.begin == BEGIN_POSTGRES
+    }
+
     /// Returns a statement that skips locked rows where it says `/* skip locked */`. SQLite has one
     /// writer, so no row is locked.
     pub(super) fn skipping_locked(&self, statement: &str) -> AssertSqlSafe<String> {
-        AssertSqlSafe(match self.begin == "BEGIN" {
+        AssertSqlSafe(match self.is_postgres() {
             true => statement.replace("/* skip locked */", "FOR UPDATE SKIP LOCKED"),
             false => statement.to_owned(),
         })
@@ -252,3 +256,6 @@ const POSTGRES_SETTINGS: &str =
 /// returns.
 const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
+
+/// How transactions begin on Postgres.
+const BEGIN_POSTGRES: &str = "BEGIN";

@@ -26,10 +26,7 @@ async fn rejected_rows_do_not_block_others() {
             (axum::http::StatusCode::OK, r#"[{"result":"OK"}]"#.to_owned())
         }
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let url = serve_store(answer).await;
     on_each_database(
         |config| config.store.url = url.clone(),
         async |service: TestService| {
@@ -51,7 +48,6 @@ async fn rejected_rows_do_not_block_others() {
         },
     )
     .await;
-    server.abort();
 }
 
 #[tokio::test]
@@ -77,10 +73,7 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
             format!("[{}]", vec![r#"{"result":"OK"}"#; commands.len()].join(","))
         }
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let url = serve_store(answer).await;
     on_each_database(
         |config| config.store.url = url.clone(),
         async |service: TestService| {
@@ -107,7 +100,6 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
         },
     )
     .await;
-    server.abort();
 }
 
 /// A store in memory that knows SET, GET and DEL.
@@ -137,11 +129,7 @@ impl MemoryStore {
             let own = own.clone();
             async move { own.execute(serde_json::from_str(&body).unwrap()) }
         };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        url
+        serve_store(answer).await
     }
 
     fn has_marker(&self) -> bool {
@@ -201,10 +189,7 @@ async fn delivery_outlives_an_aborted_request() {
             r#"[{"result":"OK"}]"#.to_owned()
         }
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let url = serve_store(answer).await;
     on_each_database(
         |config| config.store.url = url.clone(),
         async |service: TestService| {
@@ -229,5 +214,13 @@ async fn delivery_outlives_an_aborted_request() {
         },
     )
     .await;
-    server.abort();
+}
+
+/// Starts a store that answers pipelines until the test ends, and returns its URL.
+async fn serve_store<T: 'static>(answer: impl axum::handler::Handler<T, ()>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
 }

@@ -298,8 +298,7 @@ async fn auth_service_killed_at_each_database_packet_stays_consistent() {
             // Each session repeats the steps of the first.
             let stride = if act == Act::LogoutEverywhere { 4 } else { 1 };
             let mut missed = 0;
-            // A packet that is not lost itself is the one after it that is not sent, so that both
-            // series together leave out fewer.
+            // The two series begin at different packets, so that together they try more of them.
             let first = usize::from(passes_last) * (crash_stride() / 2);
             for packet in (first..80).step_by(stride * crash_stride()) {
                 let reached = Mutex::new(true);
