@@ -19,6 +19,8 @@ fn start(redis: &Redis, settings: &[(&str, &str)]) -> Gateway {
 
 async fn read(gateway: &Gateway, path: &str, body: &Value) -> (u16, Value) {
     let request = client().post(format!("{}{path}", gateway.url)).bearer_auth(READ).json(body);
+    // An unoptimised build takes seconds to encode and decode the 64 MiB of a response.
+    let request = request.timeout(Duration::from_secs(60));
     read_reply(request.send().await.unwrap()).await
 }
 
