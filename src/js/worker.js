@@ -9,7 +9,7 @@ import {
   __wbg_reset_state as reset, begin, clientLeft, forget, initSync, resume,
 } from './portcullis_edge.js';
 import { TextHeaders, decorate, fetchText, forward, forwardAgain, respond } from './http.js';
-import { internalError, logError, panicked } from './failures.js';
+import { internalError, isOverCallLimit, logError, panicked } from './failures.js';
 import { openStream } from './streams.js';
 import {
   PlatformFailure, REJECTED, SETTLED, START, TIMEOUT, UNREACHABLE, decodeStep, encodeRequest, failed,
@@ -273,14 +273,6 @@ export class RequestTask {
       else this.onTimeout();
     }, ms);
   }
-}
-
-/**
- * Returns whether the platform refused a call because the request has made too many. Its target is
- * not to blame then.
- */
-function isOverCallLimit(/** @type {any} */ error) {
-  return /too many subrequests/i.test(String(error?.message));
 }
 
 /** How often stale tasks are looked for. */
