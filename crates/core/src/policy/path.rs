@@ -51,6 +51,11 @@ impl Pattern {
         self.with_suffixes = true;
     }
 
+    /// Returns whether its paths with suffixes match, too.
+    pub(crate) fn has_suffixes(&self) -> bool {
+        self.with_suffixes
+    }
+
     /// Returns whether paths below it match, too.
     pub(crate) fn is_subtree(&self) -> bool {
         self.below
