@@ -72,6 +72,12 @@ impl RequestContext {
         self.isolate.executor.spawn(&self.port, |port| work(self.background(port)));
     }
 
+    /// Does the same for work that outlives the request and holds its headers or body: it counts as
+    /// open until both have ended.
+    pub fn spawn_counted<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Self) -> F) {
+        self.isolate.executor.spawn_counted(&self.port, |port| work(self.background(port)));
+    }
+
     fn background(&self, port: Rc<TaskPort>) -> Self {
         let isolate = Rc::clone(&self.isolate);
         Self::new(isolate, port, self.policy, self.now_ms, self.request_id.clone())
