@@ -24,6 +24,8 @@ pub struct RequestContext {
     pub cors: Cell<Option<&'static Cors>>,
     /// Why the store is not queried again for this request.
     pub store_failure: Cell<Option<Outage>>,
+    /// Whether the platform has refused a call of the store, because the request made too many.
+    pub calls_used_up: Cell<bool>,
     /// Whether the token's provider confirmed it during this request.
     pub introspected_now: Cell<bool>,
     /// The circuit breaker that stopped the last call, and how long it stays open.
@@ -58,6 +60,7 @@ impl RequestContext {
             route: Cell::default(),
             cors: Cell::default(),
             store_failure: Cell::default(),
+            calls_used_up: Cell::default(),
             introspected_now: Cell::default(),
             circuit_open: Cell::default(),
             trace: Trace::default(),
@@ -67,6 +70,12 @@ impl RequestContext {
     /// Runs a background task, which the response does not wait for. It has a context of its own.
     pub fn spawn<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Self) -> F) {
         self.isolate.executor.spawn(&self.port, |port| work(self.background(port)));
+    }
+
+    /// Does the same for work that outlives the request and holds its headers or body: it counts as
+    /// open until both have ended.
+    pub fn spawn_counted<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Self) -> F) {
+        self.isolate.executor.spawn_counted(&self.port, |port| work(self.background(port)));
     }
 
     fn background(&self, port: Rc<TaskPort>) -> Self {

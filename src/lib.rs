@@ -46,15 +46,18 @@ pub fn resume(id: u32, status: u16, text: String) -> String {
 /// Drops a task that is never resumed.
 #[wasm_bindgen]
 pub fn forget(id: u32) {
-    ISOLATE.with(|isolate| isolate.executor.forget(id));
+    ISOLATE.with(|isolate| {
+        isolate.executor.forget(id);
+    });
 }
 
-/// Drops the task `id` of a request whose client has left, and counts that.
+/// Drops the task `id`, whose client has left. Counts that, unless it is a background task.
 #[wasm_bindgen(js_name = clientLeft)]
 pub fn client_left(id: u32, request_id: &str) {
     ISOLATE.with(|isolate| {
-        isolate.executor.forget(id);
-        metrics::export::record_client_left(request_id, isolate);
+        if isolate.executor.forget(id) {
+            metrics::export::record_client_left(request_id, isolate);
+        }
     });
 }
 

@@ -4,7 +4,7 @@ use crate::context::{Outcome, RequestContext};
 use crate::dependency::breakers::Dependency;
 use crate::isolate::Isolate;
 use crate::platform::clock;
-use crate::platform::executor::TaskPort;
+use crate::platform::executor::{Holding, TaskPort};
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
 use crate::token::{authenticate, introspect};
 use crate::{forward, limits, response, store};
@@ -65,15 +65,19 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
         Destination::Edge(answer) => return Ok(Decision::Answer(answer)),
         Destination::Route(route) => route,
     };
-    // What the edge answers by itself, it answers under any load.
-    let load = context.isolate.executor.load();
-    if load.exceeds(policy.open_requests_max, policy.open_requests_bytes_max) {
-        return Err(Outage::Overloaded.into());
-    }
     context.route.set(Some(route));
     context.cors.set(policy.cors(Some(route)));
 
     let check = Check::new(head, route, policy)?;
+    // What the edge answers by itself, it answers under any load.
+    let most = Holding {
+        requests: policy.open_requests_max as usize,
+        bytes: policy.open_requests_bytes_max as usize,
+    };
+    let client = Some(check.address()).filter(|_| check.is_limited());
+    if !context.port.is_within(most, client) {
+        return Err(Outage::Overloaded.into());
+    }
     let permit = decide(&check, context).await.inspect_err(|_| {
         context.trace.received.replace(check.received_claims());
     })?;

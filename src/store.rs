@@ -45,7 +45,7 @@ pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<V
                 (Health::Failed(Outage::StoreBadResponse), Ok(replies))
             }
             Ok(replies) => (Health::Good, Ok(replies)),
-            Err(Failure { outage, health }) => (health, Err(outage)),
+            Err(Failure { outage, health, .. }) => (health, Err(outage)),
         }
     };
     call::call(Dependency::Store, context.policy.timeouts.store_ms, work, context).await?
@@ -80,11 +80,14 @@ struct Failure {
     outage: Outage,
     /// What that shows of the store.
     health: Health,
+    /// Whether every further call of the same request fails, too.
+    is_final: bool,
 }
 
 async fn replies(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Failure> {
     let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
-    let mut replies = send(commands, until_ms, context).await?;
+    let sent = send(commands, until_ms, context).await;
+    let mut replies = sent.inspect_err(|failure| context.calls_used_up.set(failure.is_final))?;
     let unknown =
         |(reply, command): (&Reply, &Command)| reply.is_noscript().then(|| with_script(command));
     let scripts: Vec<Command> = replies.iter().zip(commands).filter_map(unknown).collect();
@@ -177,13 +180,17 @@ async fn exchange(
 
 impl From<Outage> for Failure {
     fn from(outage: Outage) -> Self {
-        Self { outage, health: Health::Failed(outage) }
+        Self { outage, health: Health::Failed(outage), is_final: false }
     }
 }
 
 impl From<PlatformError> for Failure {
     fn from(error: PlatformError) -> Self {
-        let inconclusive = |outage| Self { outage, health: Health::Inconclusive };
+        let inconclusive = |outage| Self {
+            outage,
+            health: Health::Inconclusive,
+            is_final: error == PlatformError::Rejected,
+        };
         match error {
             PlatformError::Timeout => Outage::StoreTimeout.into(),
             PlatformError::Protocol => Outage::StoreBadResponse.into(),

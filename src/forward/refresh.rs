@@ -167,7 +167,7 @@ async fn call_first(
     let slot: Rc<RefCell<Option<Handover>>> = Rc::default();
     let notify = Notify::new();
     let (their_slot, their_notify) = (Rc::clone(&slot), notify.clone());
-    context.spawn(move |context| async move {
+    context.spawn_counted(move |context| async move {
         let mut lease = RefreshLease { refresh, family, held: true, context };
         let settled = lease.call(buffered, deadline_ms).await;
         let circuit_open = lease.context.circuit_open.get();

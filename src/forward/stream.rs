@@ -45,7 +45,8 @@ async fn follow(
                 Ok(replies) => replies.first().ok_or(Outage::StoreBadResponse),
                 Err(outage) => Err(*outage),
             };
-            if let Some(end) = bounds.end_by_reply(reply) {
+            let can_repeat = !context.calls_used_up.get();
+            if let Some(end) = bounds.end_by_reply(reply, can_repeat) {
                 return Some(end);
             }
         }

@@ -36,3 +36,11 @@ export function internalError(/** @type {string} */ requestId) {
   ];
   return { kind: 'respond', status: 500, fields, body: JSON.stringify(body) };
 }
+
+/**
+ * Returns whether the platform refused a call because the request has made too many. Its target is
+ * not to blame then.
+ */
+export function isOverCallLimit(/** @type {any} */ error) {
+  return /too many subrequests/i.test(String(error?.message));
+}

@@ -145,26 +145,41 @@ function outboundRequest(request, body, { url, personal, remove, set }) {
  * @param {number} bytesMax
  */
 export function forwardBuffered(request, step, body, bytesMax) {
-  const result = (async () => {
-    const change = decodeForward(step);
-    const outbound = outboundRequest(request, body, change);
-    // A client may accept a coding that the platform does not decode.
-    outbound.headers.set('accept-encoding', 'identity');
-    return withinDeadline(change.deadlineMs, async () => {
-      const response = await fetch(outbound);
-      if (response.status !== 200) return response;
-      const bytes = await readBounded(response.clone().body, bytesMax);
-      const text = bytes && decodeUtf8(bytes);
-      if (text === undefined) return response;
-      response.body?.cancel().catch(() => {});
-      const headers = [...response.headers];
-      const kept = headers.filter(([name, value]) => value && !CONNECTION_HEADERS.includes(name));
-      return encodeCaptured(/** @type {[string, string][]} */ (kept), text);
-    });
-  })();
+  const result = fetchBuffered(request, decodeForward(step), body, bytesMax);
   // The task may end without awaiting it.
   result.catch(() => {});
   return result;
+}
+
+/**
+ * @param {Request} request
+ * @param {Forward} change
+ * @param {Uint8Array | undefined} body
+ * @param {number} bytesMax
+ */
+async function fetchBuffered(request, change, body, bytesMax) {
+  const outbound = outboundRequest(request, body, change);
+  // A client may accept a coding that the platform does not decode.
+  outbound.headers.set('accept-encoding', 'identity');
+  const pending = fetch(outbound);
+  // What waits holds no request: its client may have left.
+  return withinDeadline(change.deadlineMs, () => capture(pending, bytesMax));
+}
+
+/**
+ * @param {Promise<Response>} pending
+ * @param {number} bytesMax
+ */
+async function capture(pending, bytesMax) {
+  const response = await pending;
+  if (response.status !== 200) return response;
+  const bytes = await readBounded(response.clone().body, bytesMax);
+  const text = bytes && decodeUtf8(bytes);
+  if (text === undefined) return response;
+  response.body?.cancel().catch(() => {});
+  const headers = [...response.headers];
+  const kept = headers.filter(([name, value]) => value && !CONNECTION_HEADERS.includes(name));
+  return encodeCaptured(/** @type {[string, string][]} */ (kept), text);
 }
 
 /**

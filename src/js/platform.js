@@ -2,7 +2,10 @@
 // The other services of the platform for Wasm: the clock, timers, variables and bindings, the
 // cache, and TCP. A function that fails throws a PlatformFailure.
 
-import { PlatformFailure, TIMEOUT, TOO_LARGE, UNREACHABLE, decodePoint } from './protocol.js';
+import { isOverCallLimit } from './failures.js';
+import {
+  PlatformFailure, REJECTED, TIMEOUT, TOO_LARGE, UNREACHABLE, decodePoint,
+} from './protocol.js';
 
 export function now() {
   return Date.now();
@@ -158,6 +161,7 @@ export async function exchange(address, tls, batch, deadlineMs, bytesMax) {
     return await readReply(socket.readable, bytesMax, abort.signal);
   } catch (error) {
     if (error instanceof PlatformFailure) throw error;
+    if (isOverCallLimit(error)) throw new PlatformFailure(REJECTED);
     throw new PlatformFailure(abort.signal.aborted ? TIMEOUT : UNREACHABLE);
   } finally {
     clearTimeout(timer);

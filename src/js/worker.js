@@ -9,8 +9,8 @@ import {
   __wbg_reset_state as reset, begin, clientLeft, forget, initSync, resume,
 } from './portcullis_edge.js';
 import { TextHeaders, decorate, fetchText, forward, forwardAgain, respond } from './http.js';
-import { internalError, logError, panicked } from './failures.js';
-import { openStream } from './streams.js';
+import { internalError, isOverCallLimit, logError, panicked } from './failures.js';
+import { endStream, openStream } from './streams.js';
 import {
   PlatformFailure, REJECTED, SETTLED, START, TIMEOUT, UNREACHABLE, decodeStep, encodeRequest, failed,
 } from './protocol.js';
@@ -19,6 +19,7 @@ import {
  * @typedef {import('./protocol.js').Step} Step
  * @typedef {import('./protocol.js').End} End
  * @typedef {import('./protocol.js').Resume} Resume
+ * @typedef {import('./streams.js').Stream} Stream
  */
 
 /** The state of the Worker that outlives a request. */
@@ -86,6 +87,11 @@ export class RequestTask {
   outbound = undefined;
   /** @type {Response | undefined} */
   response = undefined;
+  /**
+   * The stream that the task watches.
+   * @type {Stream | undefined}
+   */
+  stream = undefined;
   /** @type {Promise<unknown> | undefined} */
   promise = undefined;
   left = false;
@@ -147,12 +153,12 @@ export class RequestTask {
     try {
       while (!isEnd(step)) {
         const [status, text] = await this.take(step);
-        if (this.left) return new Response(null, { status: 499 });
+        if (this.left) return this.end(LEFT);
         step = this.callWasm(() => resume(this.id, status, text));
       }
       return this.end(step);
     } catch (error) {
-      this.forget();
+      this.drop(() => forget(this.id));
       return this.end(panicked(error, this.requestId));
     }
   }
@@ -192,6 +198,8 @@ export class RequestTask {
    */
   end(end) {
     edge.tasks.delete(this.id);
+    // Nothing watches it from here on: it has ended, or the task has failed.
+    if (this.stream) endStream(this.stream, 'internal');
     switch (end.kind) {
       case 'respond': return respond(end.status, end.fields, end.body);
       case 'decorate': return decorate(this.forwarded(), end.ownsCors, end.fields);
@@ -233,13 +241,19 @@ export class RequestTask {
   leave() {
     // What it waits for may come all the same.
     this.left = true;
-    if (!edge.tasks.delete(this.id) || this.instance !== edge.instance) return;
-    clientLeft(this.id, this.requestId);
+    this.drop(() => clientLeft(this.id, this.requestId));
   }
 
-  forget() {
-    edge.tasks.delete(this.id);
-    if (this.instance === edge.instance) forget(this.id);
+  /**
+   * Deletes the task, in Wasm by `work`.
+   * @param {() => void} work
+   */
+  drop(work) {
+    if (!edge.tasks.delete(this.id) || this.instance !== edge.instance) return;
+    this.callWasm(() => {
+      work();
+      return '';
+    });
   }
 
   /**
@@ -275,14 +289,6 @@ export class RequestTask {
   }
 }
 
-/**
- * Returns whether the platform refused a call because the request has made too many. Its target is
- * not to blame then.
- */
-function isOverCallLimit(/** @type {any} */ error) {
-  return /too many subrequests/i.test(String(error?.message));
-}
-
 /** How often stale tasks are looked for. */
 const SWEEP_MS = 1000;
 /** Longer than a background task takes to begin. */
@@ -291,6 +297,9 @@ const START_MS_MAX = 60_000;
 const RESEND_MS_MAX = 1000;
 /** More than a step's own timer is late. */
 const STALE_MARGIN_MS = 5000;
+
+/** @type {End} */
+const LEFT = { kind: 'respond', status: 499, fields: [], body: '' };
 
 const STEPS = new Set(['fetchText', 'forward', 'forwardAgain', 'settle']);
 
@@ -307,10 +316,15 @@ function never(/** @type {never} */ value) {
   throw new Error(`a step of an unknown kind: ${value}`);
 }
 
-/** Adds a background task for the same request, which the response does not wait for. */
+/**
+ * Adds a background task for the same request, which the response does not wait for. If the parent
+ * has just taken hold of a stream, the new task watches that.
+ */
 export function adopt(/** @type {number} */ parent) {
-  const { context, requestId } = edge.task(parent);
+  const { context, requestId, stream } = edge.task(parent);
   const task = new RequestTask(undefined, context, requestId);
+  task.stream = stream;
+  edge.task(parent).stream = undefined;
   // It begins once Wasm has returned from the step of its parent.
   const start = () => task.run(task.callWasm(() => resume(task.id, ...START)));
   context.waitUntil(Promise.resolve().then(start));
@@ -360,9 +374,9 @@ export function setBody(id, body) {
 /** Makes the task's response one whose stream or WebSocket can be ended, if it has one. */
 export function watchResponse(/** @type {number} */ id) {
   const task = edge.task(id);
-  const stream = task.response && openStream(task.response);
-  if (stream) task.response = stream.response;
-  return stream;
+  task.stream = task.response && openStream(task.response);
+  if (task.stream) task.response = task.stream.response;
+  return task.stream;
 }
 
 /**

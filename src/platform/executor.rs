@@ -7,7 +7,7 @@ use super::bindings;
 use super::log::{Level, Line};
 use super::protocol::{End, PlatformError, Resume, Step, TaskFailure, TextResponse, UnknownWord};
 use js_sys::Promise;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -22,18 +22,27 @@ pub struct Executor {
     load: Rc<Load>,
 }
 
-/// What the open requests of an isolate hold together. Background tasks are not counted: each ends
-/// with an open request, or soon after.
+/// What the open requests of an isolate hold, those whose client has left unnoticed included. A
+/// background task is counted only if it outlives its request for long, and holds as much.
 #[derive(Default)]
-pub struct Load {
-    requests: Cell<usize>,
-    bytes: Cell<usize>,
+struct Load {
+    all: Cell<Holding>,
+    clients: RefCell<HashMap<String, Holding>>,
+}
+
+/// How many requests are open, and the bytes that they hold.
+#[derive(Clone, Copy, Default)]
+pub struct Holding {
+    pub requests: usize,
+    pub bytes: usize,
 }
 
 /// The share of one request in the load, until it is dropped.
 struct Share {
     load: Rc<Load>,
     bytes: Cell<usize>,
+    /// The client that it counts to, once that is known.
+    client: OnceCell<String>,
 }
 
 struct Task {
@@ -49,8 +58,8 @@ enum Work {
 /// The connection of one task to JavaScript. Each call of the platform takes it.
 pub struct TaskPort {
     id: u32,
-    /// `None` for a background task.
-    share: Option<Share>,
+    /// `None` for a background task that is not counted.
+    share: Option<Rc<Share>>,
     /// The encoded step that the task waits for.
     step: RefCell<Option<String>>,
     /// The result of that step.
@@ -66,7 +75,7 @@ impl Executor {
         head_bytes: usize,
         work: impl FnOnce(Rc<TaskPort>) -> F,
     ) -> String {
-        let port = TaskPort::new(id, Some(Share::new(&self.load, head_bytes)));
+        let port = TaskPort::new(id, Some(Share::open(&self.load, head_bytes)));
         self.run(Task { port: Rc::clone(&port), work: Work::Request(Box::pin(work(port))) })
     }
 
@@ -83,15 +92,10 @@ impl Executor {
         self.run(task)
     }
 
-    /// Returns what the open requests hold, those whose client has left unnoticed included.
-    pub fn load(&self) -> &Load {
-        &self.load
-    }
-
-    /// Drops a task that is never resumed.
-    pub fn forget(&self, id: u32) {
+    /// Drops a task that is never resumed. Returns whether it was that of a request.
+    pub fn forget(&self, id: u32) -> bool {
         let task = self.tasks.borrow_mut().remove(&id);
-        drop(task);
+        task.is_some_and(|task| matches!(task.work, Work::Request(_)))
     }
 
     /// Adds a background task, which the response of `parent` does not wait for.
@@ -100,7 +104,23 @@ impl Executor {
         parent: &TaskPort,
         work: impl FnOnce(Rc<TaskPort>) -> F,
     ) {
-        let port = TaskPort::new(self.adopt(parent), None);
+        self.add(TaskPort::new(self.adopt(parent), None), work);
+    }
+
+    /// Does the same, and counts the request as open until both have ended.
+    pub fn spawn_counted<F: Future<Output = ()> + 'static>(
+        &self,
+        parent: &TaskPort,
+        work: impl FnOnce(Rc<TaskPort>) -> F,
+    ) {
+        self.add(TaskPort::new(self.adopt(parent), parent.share.clone()), work);
+    }
+
+    fn add<F: Future<Output = ()> + 'static>(
+        &self,
+        port: Rc<TaskPort>,
+        work: impl FnOnce(Rc<TaskPort>) -> F,
+    ) {
         let work = Work::Background(Box::pin(work(Rc::clone(&port))));
         self.tasks.borrow_mut().insert(port.id, Task { port, work });
     }
@@ -136,47 +156,99 @@ impl Executor {
     }
 }
 
-impl Load {
-    /// Returns whether there are more requests than `requests_max`, or whether they hold more bytes
-    /// than `bytes_max`.
-    pub fn exceeds(&self, requests_max: u32, bytes_max: u32) -> bool {
-        let above =
-            |now: &Cell<usize>, most: u32| u32::try_from(now.get()).unwrap_or(u32::MAX) > most;
-        above(&self.requests, requests_max) || above(&self.bytes, bytes_max)
+impl Holding {
+    /// Returns the most that one client may hold, if all may hold this.
+    fn client_max(self) -> Self {
+        Self { requests: self.requests.div_ceil(SHARES), bytes: self.bytes.div_ceil(SHARES) }
+    }
+
+    fn exceeds(self, most: Self) -> bool {
+        self.requests > most.requests || self.bytes > most.bytes
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { requests: self.requests + other.requests, bytes: self.bytes + other.bytes }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(other.requests),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
     }
 }
 
 impl Share {
-    fn new(load: &Rc<Load>, bytes: usize) -> Self {
-        load.requests.set(load.requests.get() + 1);
-        let share = Self { load: Rc::clone(load), bytes: Cell::new(0) };
-        share.add(bytes);
-        share
+    fn open(load: &Rc<Load>, bytes: usize) -> Rc<Self> {
+        let held = Holding { requests: 1, bytes };
+        load.all.set(load.all.get().plus(held));
+        let (load, bytes) = (Rc::clone(load), Cell::new(bytes));
+        Rc::new(Self { load, bytes, client: OnceCell::new() })
     }
 
-    fn add(&self, bytes: usize) {
-        self.bytes.set(self.bytes.get().saturating_add(bytes));
-        self.load.bytes.set(self.load.bytes.get().saturating_add(bytes));
+    fn held(&self) -> Holding {
+        Holding { requests: 1, bytes: self.bytes.get() }
+    }
+
+    fn hold(&self, bytes: usize) {
+        let more = Holding { requests: 0, bytes };
+        self.bytes.set(self.bytes.get() + bytes);
+        self.load.all.set(self.load.all.get().plus(more));
+        if let Some(client) = self.client.get()
+            && let Some(held) = self.load.clients.borrow_mut().get_mut(client)
+        {
+            *held = held.plus(more);
+        }
+    }
+
+    /// Counts the request with those of its client. Returns what they hold together.
+    fn set_client(&self, client: &str) -> Holding {
+        let mut clients = self.load.clients.borrow_mut();
+        let held = clients.entry(client.to_owned()).or_default();
+        if self.client.set(client.to_owned()).is_ok() {
+            *held = held.plus(self.held());
+        }
+        *held
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.load.requests.set(self.load.requests.get().saturating_sub(1));
-        self.load.bytes.set(self.load.bytes.get().saturating_sub(self.bytes.get()));
+        let own = self.held();
+        self.load.all.set(self.load.all.get().minus(own));
+        if let Some(client) = self.client.get() {
+            let mut clients = self.load.clients.borrow_mut();
+            if let Some(held) = clients.get_mut(client) {
+                *held = held.minus(own);
+                if held.requests == 0 {
+                    clients.remove(client);
+                }
+            }
+        }
     }
 }
 
 impl TaskPort {
-    fn new(id: u32, share: Option<Share>) -> Rc<Self> {
+    fn new(id: u32, share: Option<Rc<Share>>) -> Rc<Self> {
         Rc::new(Self { id, share, step: RefCell::default(), resume: RefCell::default() })
     }
 
     /// Counts bytes that the task holds until it ends, for example of a body.
     pub fn hold(&self, bytes: usize) {
         if let Some(share) = &self.share {
-            share.add(bytes);
+            share.hold(bytes);
         }
+    }
+
+    /// Returns whether the open requests hold no more than `most`, and those of the same client no
+    /// more than its part of that, or are this one alone. `None` is a client that is not counted.
+    pub fn is_within(&self, most: Holding, client: Option<&str>) -> bool {
+        let Some(share) = &self.share else {
+            return true;
+        };
+        let held = client.map(|client| share.set_client(client)).unwrap_or_default();
+        !share.load.all.get().exceeds(most)
+            && (held.requests <= 1 || !held.exceeds(most.client_max()))
     }
 
     /// The task's number.
@@ -225,6 +297,8 @@ impl TaskPort {
     }
 }
 
+/// The open requests of one client may hold this part of what all may.
+const SHARES: usize = 4;
 /// Longer than anything takes that the platform does by itself.
 pub const PLATFORM_MS_MAX: u32 = 10_000;
 

@@ -241,18 +241,13 @@ impl TaskFailure {
 }
 
 impl<'a> IncomingRequest<'a> {
-    /// Decodes a request: time, id, location, method and URL, then names and values of headers,
-    /// a line each. Returns `None` if a line is missing.
+    /// Decodes a request: time, id and location, a line each, then its head as
+    /// [`RequestHead::parse`] reads it. Returns `None` if a line is missing.
     pub fn decode(text: &'a str) -> Option<Self> {
-        let mut lines = text.split('\n');
+        let mut lines = text.splitn(4, '\n');
         let now_ms = lines.next()?.parse().ok()?;
         let (request_id, colo) = (lines.next()?, lines.next()?);
-        let (method, url) = (lines.next()?, lines.next()?);
-        let mut headers = Vec::with_capacity(24);
-        while let Some(name) = lines.next() {
-            headers.push((name, lines.next()?));
-        }
-        Some(Self { now_ms, request_id, colo, head: RequestHead::new(method, url, headers) })
+        Some(Self { now_ms, request_id, colo, head: RequestHead::parse(lines.next()?)? })
     }
 
     /// Encodes what a forwarded request still needs of itself: all but its query and the headers

@@ -158,7 +158,7 @@ async fn introspect(
     if let Some(rejection) = last.filter(|rejection| context.now_ms < rejection.until_ms) {
         return Err(rejection.denial.into());
     }
-    if !limits.admits(reason, policy.introspections_per_second_max, context.now) {
+    if !limits.admits(reason, hash, policy.introspections_per_second_max, context.now) {
         return Err(Outage::IntrospectionBusy.into());
     }
     let deadline_ms = policy.timeouts.introspection_ms;

@@ -19,7 +19,7 @@ pub struct Rejection {
     pause_ms: u64,
 }
 
-/// Why a provider is queried.
+/// Why a provider is queried. Each genuine token has a share of its reason's rate.
 #[derive(Clone, Copy)]
 pub enum Reason<'a> {
     /// The token is opaque and may be made up.
@@ -44,8 +44,15 @@ struct SentInSecond {
     known_opaque: u32,
     record_missing: u32,
     without_store: u32,
-    /// The counts of unknown opaque tokens by client. There are no more clients than requests.
-    clients: HashMap<String, u32>,
+    /// The counts by client or token. There are no more of them than requests.
+    shares: HashMap<Holder, u32>,
+}
+
+/// Whose requests a share of the rate is for.
+#[derive(Eq, Hash, PartialEq)]
+enum Holder {
+    Client(String),
+    Token(TokenHash),
 }
 
 impl Default for IntrospectionLimits {
@@ -75,9 +82,15 @@ impl IntrospectionLimits {
         self.rejected.borrow_mut().insert(hash, rejection, 0);
     }
 
-    /// Counts a request if it is within the rate, and returns whether it is. A request of an earlier
-    /// second counts with the current one, because requests end out of order.
-    pub fn admits(&self, reason: Reason<'_>, per_second_max: u32, now: UnixSeconds) -> bool {
+    /// Counts a request about the token `hash` if it is within the rate, and returns whether it is. A
+    /// request of an earlier second counts with the current one, because requests end out of order.
+    pub fn admits(
+        &self,
+        reason: Reason<'_>,
+        hash: TokenHash,
+        per_second_max: u32,
+        now: UnixSeconds,
+    ) -> bool {
         let mut sent = self.sent.borrow_mut();
         if now > sent.second {
             *sent = SentInSecond { second: now, ..SentInSecond::default() };
@@ -92,9 +105,15 @@ impl IntrospectionLimits {
         if *count >= per_second_max {
             return false;
         }
-        if let Reason::UnknownOpaque { client: Some(client) } = reason {
-            let share = sent.clients.entry(client.to_owned()).or_default();
-            if *share >= per_second_max.div_ceil(CLIENT_SHARES) {
+        let holder = match reason {
+            Reason::UnknownOpaque { client } => client.map(|name| Holder::Client(name.to_owned())),
+            Reason::KnownOpaque | Reason::RecordMissing | Reason::StoreOutage => {
+                Some(Holder::Token(hash))
+            }
+        };
+        if let Some(holder) = holder {
+            let share = sent.shares.entry(holder).or_default();
+            if *share >= per_second_max.div_ceil(SHARES) {
                 return false;
             }
             *share += 1;
@@ -107,29 +126,45 @@ impl IntrospectionLimits {
 const REJECTED_PER_GENERATION: usize = 4096;
 const PAUSE_MS_MIN: u64 = 1000;
 const PAUSE_MS_MAX: u64 = 16_000;
-/// One client may use this part of the rate for tokens that the isolate has not accepted before.
-const CLIENT_SHARES: u32 = 4;
+/// One client may use this part of the rate for tokens that the isolate has not accepted before, and
+/// one genuine token this part of the rate of its reason.
+const SHARES: u32 = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOW: UnixSeconds = UnixSeconds(1);
+
+    /// Returns how many of a hundred requests about a token are admitted, of ten a second.
+    fn admitted(limits: &IntrospectionLimits, reason: Reason<'_>, token: &str) -> usize {
+        let hash = TokenHash::of(token);
+        (0..100).filter(|_| limits.admits(reason, hash, 10, NOW)).count()
+    }
+
     #[test]
     fn made_up_tokens_of_one_client_use_up_its_share_alone() {
-        let (limits, now) = (IntrospectionLimits::default(), UnixSeconds(1));
-        let admitted = |reason: Reason<'_>| {
-            let admits = |_: &u32| limits.admits(reason, 10, now);
-            (0..100).filter(admits).count()
-        };
+        let limits = IntrospectionLimits::default();
         let unknown = |client| Reason::UnknownOpaque { client: Some(client) };
-        assert_eq!(admitted(unknown("192.0.2.1")), 3, "a quarter, rounded up");
-        assert_eq!(admitted(unknown("192.0.2.2")), 3);
-        assert_eq!(admitted(Reason::UnknownOpaque { client: None }), 4, "the rest");
-        assert_eq!(admitted(unknown("192.0.2.3")), 0);
+        assert_eq!(admitted(&limits, unknown("192.0.2.1"), "a"), 3, "a quarter, rounded up");
+        assert_eq!(admitted(&limits, unknown("192.0.2.2"), "a"), 3);
+        assert_eq!(admitted(&limits, Reason::UnknownOpaque { client: None }, "a"), 4, "the rest");
+        assert_eq!(admitted(&limits, unknown("192.0.2.3"), "a"), 0);
+        assert_eq!(admitted(&limits, Reason::KnownOpaque, "b"), 3);
+        let later = UnixSeconds(2);
+        assert!(limits.admits(unknown("192.0.2.1"), TokenHash::of("a"), 10, later));
+    }
+
+    #[test]
+    fn one_genuine_token_uses_up_its_share_alone() {
         for reason in [Reason::KnownOpaque, Reason::RecordMissing, Reason::StoreOutage] {
-            assert_eq!(admitted(reason), 10);
+            let limits = IntrospectionLimits::default();
+            assert_eq!(admitted(&limits, reason, "one"), 3, "a quarter, rounded up");
+            assert_eq!(admitted(&limits, reason, "other"), 3);
+            let rest: usize =
+                ["c", "d", "e"].map(|token| admitted(&limits, reason, token)).iter().sum();
+            assert_eq!(rest, 4);
+            assert!(limits.sent.borrow().shares.len() <= 10);
         }
-        assert!(limits.admits(unknown("192.0.2.1"), 10, UnixSeconds(2)));
-        assert!(limits.sent.borrow().clients.len() <= 10);
     }
 }

@@ -2,7 +2,8 @@
 // deadlines, its panics. What it returns are the examples of src/js/protocol.golden, with other
 // fields.
 import golden from './protocol.golden';
-import { setPromise, takeValue } from './worker.js';
+import { streamEnded } from './streams.js';
+import { adopt, setPromise, takeValue, watchResponse } from './worker.js';
 
 const examples = golden.trimEnd().split('\n').map((line) => JSON.parse(line));
 
@@ -21,6 +22,10 @@ function respond(name, value, body) {
 let generation = 0;
 /** The step that tasks never get beyond, by their number. */
 const stuck = new Map();
+/** The tasks whose end is a trap. */
+const traps = new Set();
+/** The streams of the tasks that watch one; `undefined` before the response comes. */
+const streams = new Map();
 
 export function initSync() {}
 
@@ -31,6 +36,7 @@ export function __wbg_reset_state() {
 export function forget() {}
 
 export function clientLeft(id) {
+  if (traps.has(id)) throw new WebAssembly.RuntimeError('unreachable');
   stuck.delete(id);
 }
 
@@ -44,10 +50,16 @@ export function begin(id, request) {
       stuck.set(id, url.pathname === '/stall' ? STALLED : step('settle'));
       setPromise(id, Promise.resolve());
       return step('settle');
+    case '/trap':
+      traps.add(id);
+      setPromise(id, new Promise((resolve) => setTimeout(resolve, 30000)));
+      return step('settle');
     case '/settle':
       setPromise(id, new Promise((resolve, reject) => setTimeout(url.search ? reject : resolve, 2000, 'settled')));
       return step('settle');
     case '/ask': return step('fetchText', { 1: target, 5: '3000', 6: '1000' });
+    case '/stream': streams.set(id, undefined);
+    // Falls through.
     case '/forward': return ['F3000', '1', target, '1', 'x-secret', 'x-said', 'yes'].join('\n');
     case '/forward-badly': return step('forward', { 2: 'no URL' });
     default: return respond('x-generation', generation, 'body\nof two lines');
@@ -56,6 +68,14 @@ export function begin(id, request) {
 
 export function resume(id, status, text) {
   if (stuck.has(id)) return stuck.get(id);
+  if (streams.get(id)) {
+    setPromise(id, streamEnded(streams.get(id), 500));
+    return step('settle');
+  }
+  if (streams.has(id)) {
+    const stream = watchResponse(id);
+    streams.set(adopt(id), stream);
+  }
   if (status === 200 && text === '') return 'D\nx-dressed\nyes';
   return respond('x-status', status, status === 1 ? takeValue(id) : text);
 }

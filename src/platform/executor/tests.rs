@@ -120,7 +120,62 @@ fn a_forgotten_task_is_dropped() {
         end
     });
     assert_eq!(Rc::strong_count(&held), 2);
-    executor.forget(1);
+    assert!(executor.forget(1));
     assert_eq!(Rc::strong_count(&held), 1);
     assert_eq!(executor.resume(1, 200, String::new()), "Xtask_unknown");
+}
+
+const MOST: Holding = Holding { requests: 8, bytes: 800 };
+
+/// Begins a request that fetches, and ends at once if it is not admitted.
+fn begin_for(executor: &Executor, id: u32, bytes: usize, client: Option<&'static str>) -> bool {
+    let begun = executor.begin(id, bytes, move |port| async move {
+        match port.is_within(MOST, client) {
+            true => fetch(port).await,
+            false => End::Pass,
+        }
+    });
+    begun == STEP
+}
+
+#[test]
+fn open_requests_of_one_client_hold_its_part_alone() {
+    let executor = Executor::default();
+    let admitted = |ids: std::ops::Range<u32>, bytes, client| {
+        ids.filter(|id| begin_for(&executor, *id, bytes, client)).count()
+    };
+    assert_eq!(admitted(1..10, 1, Some("192.0.2.1")), 2, "a quarter of the requests");
+    assert_eq!(admitted(10..20, 100, Some("192.0.2.2")), 2);
+    assert_eq!(admitted(20..30, 250, Some("192.0.2.3")), 1, "a quarter of the bytes, or one");
+    assert_eq!(admitted(30..40, 1, None), 3, "the rest");
+    assert_eq!(admitted(40..50, 1, Some("192.0.2.4")), 0);
+    // One of the client ends, and it has a place again.
+    executor.resume(1, 200, String::new());
+    assert_eq!(admitted(50..60, 1, Some("192.0.2.1")), 1);
+    for id in 0..60 {
+        executor.forget(id);
+    }
+    assert_eq!(executor.load.all.get().requests, 0);
+    assert_eq!(executor.load.all.get().bytes, 0);
+    assert!(executor.load.clients.borrow().is_empty());
+}
+
+#[test]
+fn request_is_open_as_long_as_its_counted_background_task() {
+    let executor = Rc::new(Executor::default());
+    let spawner = Rc::clone(&executor);
+    executor.begin(1, 100, |port| async move {
+        assert!(port.is_within(MOST, Some("192.0.2.1")));
+        spawner.spawn_counted(&port, |port| async move {
+            let _ = port.fetch(Step::FetchText(&REQUEST)).await;
+        });
+        fetch(port).await
+    });
+    executor.resume(2, 2, String::new());
+    assert!(executor.forget(1), "its client left");
+    assert_eq!(executor.load.all.get().bytes, 100);
+    assert!(!begin_for(&executor, 3, 101, Some("192.0.2.1")), "both hold too much");
+    assert!(!executor.forget(2), "no request");
+    assert_eq!(executor.load.all.get().requests, 0);
+    assert!(executor.load.clients.borrow().is_empty());
 }

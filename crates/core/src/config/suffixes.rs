@@ -10,14 +10,8 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
     let mut rest = routes;
     let mut place = 0;
     while let Some((route, later)) = rest.split_first_mut() {
-        let takers = || {
-            let takes = |later: &&Route| {
-                later.pattern.takes_suffixes_of(&route.pattern) && later.shares_a_method(route)
-            };
-            later.iter().filter(takes)
-        };
-        let weaker = takers().find(|later| !later.asks_less_than(route).is_empty());
-        let looser = takers().any(|later| later.limits_less_than(route));
+        let weaker = takers(route, later).find(|later| !later.asks_less_than(route).is_empty());
+        let looser = takers(route, later).any(|later| later.limits_less_than(route));
         let with_suffixes = match (route.suffixes, weaker) {
             (Some(suffixes), _) => suffixes == Suffixes::Same,
             (None, Some(weaker)) if !route.pattern.is_subtree() => {
@@ -43,4 +37,21 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
         rest = later;
         place += 1;
     }
+}
+
+/// Returns the later route that would take suffixed paths of `route`, if `route` keeps them without
+/// having said so.
+pub(super) fn kept_silently_from<'r>(route: &Route, later: &'r [Route]) -> Option<&'r Route> {
+    let is_silent = route.suffixes.is_none() && route.pattern.has_suffixes();
+    let gives_more =
+        |later: &&Route| !later.asks_less_than(route).is_empty() || later.limits_less_than(route);
+    takers(route, later).find(gives_more).filter(|_| is_silent)
+}
+
+/// Returns the later routes that would take suffixed paths of `route`.
+fn takers<'r>(route: &Route, later: &'r [Route]) -> impl Iterator<Item = &'r Route> {
+    let takes = |later: &&Route| {
+        later.pattern.takes_suffixes_of(&route.pattern) && later.shares_a_method(route)
+    };
+    later.iter().filter(takes)
 }

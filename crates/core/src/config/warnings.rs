@@ -1,5 +1,7 @@
 //! Warnings about a valid configuration.
 
+use super::suffixes;
+use crate::policy::introspection::Introspection;
 use crate::policy::issuer::Issuer;
 use crate::policy::route::{Access, Route};
 use crate::policy::warning::ConfigWarning;
@@ -12,14 +14,21 @@ pub(super) fn of(
     upstream: Option<&BaseUrl>,
 ) -> Vec<ConfigWarning> {
     let mut warnings = Vec::new();
-    for (place, route) in routes.iter().enumerate() {
+    let mut rest = routes;
+    while let Some((route, later)) = rest.split_first() {
         if route.is_guarded() && !route.methods.is_empty() {
-            let later = routes.iter().skip(place + 1);
-            warnings.extend(later.filter_map(|later| later_route(route, later)));
+            warnings.extend(later.iter().filter_map(|later| later_route(route, later)));
         }
+        let other = suffixes::kept_silently_from(route, later);
+        warnings.extend(other.map(|later| ConfigWarning::SuffixesKept {
+            route: route.name.clone(),
+            later: later.name.clone(),
+        }));
+        rest = later;
     }
     warnings.extend(issuers_shared(issuers, routes));
     warnings.extend(assertion_shared(routes, upstream));
+    warnings.extend(rechecks_vain(issuers, routes));
     warnings
 }
 
@@ -52,6 +61,21 @@ fn issuers_shared(issuers: &[Issuer], routes: &[Route]) -> Option<ConfigWarning>
     let open = |route: &&Route| route.access == Access::Protected && route.issuers.is_empty();
     let routes = names(routes.iter().filter(open))?;
     Some(ConfigWarning::IssuersShared { routes })
+}
+
+/// Warns of rechecked streams of opaque tokens whose revocations the store never learns.
+fn rechecks_vain(issuers: &[Issuer], routes: &[Route]) -> Option<ConfigWarning> {
+    let unknown = |issuer: &&Issuer| {
+        let writes = |introspection: &Introspection| introspection.revocations_in_store;
+        issuer.keys.is_none() && !issuer.introspection.as_ref().is_some_and(writes)
+    };
+    let accepts_unknown = |route: &&Route| {
+        let accepts =
+            |issuer: &Issuer| route.issuers.is_empty() || route.issuers.contains(&issuer.issuer);
+        issuers.iter().filter(unknown).any(accepts)
+    };
+    let rechecked = routes.iter().filter(|route| route.stream_recheck_seconds.is_some());
+    Some(ConfigWarning::RechecksVain { routes: names(rechecked.filter(accepts_unknown))? })
 }
 
 fn assertion_shared(routes: &[Route], upstream: Option<&BaseUrl>) -> Option<ConfigWarning> {

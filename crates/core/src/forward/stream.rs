@@ -48,14 +48,16 @@ impl Permit<'_> {
             return None;
         }
         let over = route.stream_seconds_max.map(|most| now_ms + u64::from(most) * 1000);
+        let issuer = verified.and_then(|verified| self.policy.issuers.get(verified.issuer()));
+        // As long as the token opens new requests, it keeps its streams.
+        let leeway_seconds = issuer.map_or(0, |issuer| issuer.leeway_seconds);
         let exp = verified.and_then(|verified| verified.claims().exp);
-        let exp = exp.map(|exp| exp.0.saturating_mul(1000));
+        let exp = exp.map(|exp| exp.plus(leeway_seconds).0.saturating_mul(1000));
         let expires_first = exp.is_some_and(|exp| over.is_none_or(|over| exp < over));
         let end = match expires_first {
             true => StreamEnd::Refused(Denial::TokenExpired.into()),
             false => StreamEnd::TimeOver,
         };
-        let issuer = verified.and_then(|verified| self.policy.issuers.get(verified.issuer()));
         let is_signed = issuer.is_some_and(|issuer| issuer.keys.is_some());
         Some(StreamBounds {
             ends_at_ms: if expires_first { exp } else { over },
@@ -88,7 +90,13 @@ impl StreamBounds {
     }
 
     /// Returns the end if the store's reply to [`StreamBounds::recheck`] does not clear the token.
-    pub fn end_by_reply(&self, reply: Result<&Reply, Outage>) -> Option<StreamEnd> {
+    /// `can_repeat` says whether another recheck is possible: a stream that can never be rechecked
+    /// again ends, even if the signature suffices during an outage.
+    pub fn end_by_reply(
+        &self,
+        reply: Result<&Reply, Outage>,
+        can_repeat: bool,
+    ) -> Option<StreamEnd> {
         let verified = self.verified.as_ref()?;
         let cleared = match reply {
             Ok(reply) => revocation::check(verified.claims(), reply),
@@ -96,7 +104,7 @@ impl StreamBounds {
         };
         match cleared {
             Ok(()) => None,
-            Err(Refusal::Out(_)) if self.signature_suffices => None,
+            Err(Refusal::Out(_)) if self.signature_suffices && can_repeat => None,
             Err(refusal) => Some(StreamEnd::Refused(refusal)),
         }
     }
@@ -104,3 +112,6 @@ impl StreamBounds {
 
 /// The longest wait that a timer is set for.
 const PAUSE_MS_MAX: u64 = 86_400_000;
+
+#[cfg(test)]
+mod tests;

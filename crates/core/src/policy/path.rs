@@ -51,6 +51,11 @@ impl Pattern {
         self.with_suffixes = true;
     }
 
+    /// Returns whether its paths with suffixes match, too.
+    pub(crate) fn has_suffixes(&self) -> bool {
+        self.with_suffixes
+    }
+
     /// Returns whether paths below it match, too.
     pub(crate) fn is_subtree(&self) -> bool {
         self.below
@@ -92,7 +97,7 @@ impl Pattern {
                 Case::Exact => stem == literal,
                 Case::Folded => reads_as(stem, literal),
             };
-            fits && (is_last || suffix.bytes().all(|b| b == b'.'))
+            fits && (is_last || suffix.bytes().all(|b| matches!(b, b'.' | b' ')))
         })
     }
 
@@ -193,7 +198,7 @@ impl NormalizedPath {
         }
         // Servers read invalid UTF-8 differently, overlong forms of dot and slash above all.
         let exact = String::from_utf8(octets).map_err(|_| Denial::PathAmbiguous)?;
-        if exact.contains(LOOKALIKES) {
+        if exact.contains(LOOKALIKES) || exact.split('/').any(has_blank_reading) {
             return Err(Denial::PathAmbiguous);
         }
         let folded = exact.chars().map(fold).collect();
@@ -201,7 +206,16 @@ impl NormalizedPath {
     }
 }
 
-/// Returns whether a server could read a folded segment as `literal`. [`ANY`] stands for any text.
+/// Returns whether a segment becomes empty or a dot segment without the characters that servers may
+/// drop, and is not one as it stands.
+fn has_blank_reading(segment: &str) -> bool {
+    let is_dropped = |character: char| character.is_whitespace() || is_ignorable(character);
+    segment.contains(is_dropped)
+        && segment.chars().filter(|character| !is_dropped(*character)).all(|kept| kept == '.')
+}
+
+/// Returns whether a server could read a folded segment as `literal`. [`ANY`] stands for any text, and
+/// servers may drop spaces at either end.
 fn reads_as(folded: &str, literal: &str) -> bool {
     let (folded, literal) = (folded.as_bytes(), literal.as_bytes());
     let (mut place, mut at) = (0, 0);
@@ -213,6 +227,7 @@ fn reads_as(folded: &str, literal: &str) -> bool {
                 place += 1;
                 retry = Some((place, at));
             }
+            (Some(b' '), _) if at == 0 => place += 1,
             (Some(own), _) if own.eq_ignore_ascii_case(byte) => {
                 place += 1;
                 at += 1;
@@ -225,7 +240,7 @@ fn reads_as(folded: &str, literal: &str) -> bool {
             (_, None) => return false,
         }
     }
-    folded.iter().skip(place).all(|byte| *byte == 0)
+    folded.iter().skip(place).all(|byte| matches!(byte, 0 | b' '))
 }
 
 /// Returns the lower-case ASCII letter that some servers read for a character, [`ANY`] if that could
@@ -238,29 +253,40 @@ fn fold(character: char) -> char {
         '\u{ff01}'..='\u{ff5e}' => {
             char::from_u32(u32::from(character) - 0xff01 + 0x21).unwrap_or(character)
         }
-        other if is_compatible(other) => ANY,
+        other if other.is_whitespace() => ' ',
+        other if is_compatible(other) || is_ignorable(other) => ANY,
         other => other,
     };
     plain.to_ascii_lowercase()
 }
 
-/// Returns whether NFKC case folding may turn a character beyond ASCII into ASCII, or drop it. It is
-/// `true` for some others in the same blocks: a table would be as large as the rest of the policy.
+/// Returns whether NFKC case folding drops a character (Default_Ignorable_Code_Point).
+fn is_ignorable(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Returns whether NFKC case folding may turn a character beyond ASCII into ASCII. It is `true` for
+/// some others in the same blocks: a table would be as large as the rest of the policy.
 fn is_compatible(character: char) -> bool {
     matches!(
         character,
-        '\u{aa}' | '\u{ad}' | '\u{b2}'..='\u{b3}' | '\u{b9}'..='\u{be}' | '\u{df}'
+        '\u{aa}' | '\u{b2}'..='\u{b3}' | '\u{b9}'..='\u{be}' | '\u{df}'
             | '\u{132}'..='\u{133}' | '\u{13f}'..='\u{140}' | '\u{149}' | '\u{1c4}'..='\u{1cc}'
-            | '\u{1f1}'..='\u{1f3}' | '\u{2b0}'..='\u{2b8}' | '\u{2e1}'..='\u{2e3}' | '\u{34f}'
-            | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{1d2c}'..='\u{1dbf}' | '\u{1e9a}'..='\u{1e9e}'
+            | '\u{1f1}'..='\u{1f3}' | '\u{2b0}'..='\u{2b8}' | '\u{2e1}'..='\u{2e3}'
+            | '\u{1d2c}'..='\u{1dbf}' | '\u{1e9a}'..='\u{1e9e}'
             | '\u{1fef}' | '\u{2000}'..='\u{218f}' | '\u{2460}'..='\u{24ff}'
-            | '\u{2a74}'..='\u{2a76}' | '\u{2c7c}'..='\u{2c7d}' | '\u{3164}'
-            | '\u{3200}'..='\u{33ff}' | '\u{a7f2}'..='\u{a7f4}' | '\u{fb00}'..='\u{fb06}'
-            | '\u{fb29}' | '\u{fe00}'..='\u{fe6b}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fff8}' | '\u{10780}'..='\u{107ba}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{1d400}'..='\u{1d7ff}' | '\u{1f100}'..='\u{1f190}'
-            | '\u{1fbf0}'..='\u{1fbf9}' | '\u{e0000}'..='\u{e0fff}'
+            | '\u{2a74}'..='\u{2a76}' | '\u{2c7c}'..='\u{2c7d}'
+            | '\u{3200}'..='\u{33ff}' | '\u{a7f1}'..='\u{a7f4}' | '\u{fb00}'..='\u{fb06}'
+            | '\u{fb29}' | '\u{fe10}'..='\u{fe6b}' | '\u{10780}'..='\u{107ba}'
+            | '\u{1ccd6}'..='\u{1ccf9}' | '\u{1d400}'..='\u{1d7ff}'
+            | '\u{1f100}'..='\u{1f190}' | '\u{1fbf0}'..='\u{1fbf9}'
     )
 }
 

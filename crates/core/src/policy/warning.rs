@@ -31,6 +31,18 @@ pub enum ConfigWarning {
         /// The later route.
         later: String,
     },
+    /// Routes recheck streams of tokens whose revocations do not reach the store.
+    RechecksVain {
+        /// The names of the routes.
+        routes: String,
+    },
+    /// A route keeps its paths with suffixes from a later one, and does not say so.
+    SuffixesKept {
+        /// The route.
+        route: String,
+        /// The later route.
+        later: String,
+    },
 }
 
 impl fmt::Display for ConfigWarning {
@@ -55,6 +67,17 @@ impl fmt::Display for ConfigWarning {
                 f,
                 "ROUTES: methods that {route} does not name get 405 on its paths, and never {later}; \
                  if {later} should take them, name them in its methods"
+            ),
+            Self::RechecksVain { routes } => write!(
+                f,
+                "ROUTES: {routes} recheck streams of opaque tokens, and the store never learns of \
+                 their revocation; set revocations_in_store in ISSUERS if the provider writes it, \
+                 or else stream_seconds_max"
+            ),
+            Self::SuffixesKept { route, later } => write!(
+                f,
+                "ROUTES: {route} takes its path with a suffix (/x.js of /x/*), and never {later}; \
+                 set suffixes of {route}: same to keep that, distinct if it should be {later}"
             ),
         }
     }

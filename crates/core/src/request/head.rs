@@ -16,13 +16,13 @@ impl<'a> RequestHead<'a> {
     }
 
     /// Parses lines: method, URL, then names and values in turn. No part can contain a line break in
-    /// HTTP, so nothing is escaped. Returns `None` if the URL is missing.
+    /// HTTP, so nothing is escaped. Returns `None` if the URL or the value of a name is missing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut lines = text.split('\n');
         let (method, url) = (lines.next()?, lines.next()?);
         let mut headers = Vec::with_capacity(24);
-        while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
-            headers.push((name, value));
+        while let Some(name) = lines.next() {
+            headers.push((name, lines.next()?));
         }
         Some(Self { method, url, headers })
     }
@@ -113,6 +113,8 @@ mod tests {
         assert_eq!(head.method(), "POST");
         assert_eq!(head.header("accept"), Some("*/*"));
         assert_eq!(head.header("absent"), None);
-        assert!(RequestHead::parse("POST").is_none());
+        for incomplete in ["POST", "POST\nhttps://a.example/x\naccept"] {
+            assert!(RequestHead::parse(incomplete).is_none(), "{incomplete}");
+        }
     }
 }

@@ -48,6 +48,13 @@ fn path_is_ambiguous_when_case_selects_the_route() {
     check("GET", "/%50ublic/x", "open");
     check("GET", "/api/adm%C4%B1n/x", "path_ambiguous");
     check("GET", "/api/%EF%BD%81dmin/x", "path_ambiguous");
+    check("GET", "/api/admin%20/x", "path_ambiguous");
+    check("GET", "/api/%20admin", "path_ambiguous");
+    check("GET", "/api/%E2%80%8B%20admin%C2%A0%E2%80%8B", "path_ambiguous");
+    check("GET", "/api/ad%20min", "api");
+    // Outlined letters of Unicode 16, and a modifier letter of Unicode 17.
+    check("GET", "/api/%F0%9C%B3%96dmin", "path_ambiguous");
+    check("GET", "/u%EA%9F%B1ers/7", "path_ambiguous");
     check("GET", "/api/%EF%BD%81%EF%BD%82", "api");
     check("GET", "/nowhere", "route_not_found");
 }

@@ -70,11 +70,18 @@ async fn edge_before(upstream: &Silent, vars: Value) -> Stack {
     start_edge(all).await
 }
 
-/// Opens a connection and sends a request with 96 KB of headers.
+/// Opens a connection and sends a request with 96 KB of headers, from a client of its own.
 fn ask(edge: &Stack) -> TcpStream {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let [.., high, low] = ASKED.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    ask_from(&format!("10.0.{high}.{low}"), edge)
+}
+
+fn ask_from(client: &str, edge: &Stack) -> TcpStream {
     let address = edge.fact("edge_url").trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(b"GET /public/slow HTTP/1.1\r\nhost: edge\r\n").unwrap();
+    write!(stream, "GET /public/slow HTTP/1.1\r\nhost: edge\r\ncf-connecting-ip: {client}\r\n")
+        .unwrap();
     for at in 0..8 {
         write!(stream, "x-{at}: {}\r\n", "a".repeat(12_000)).unwrap();
     }
@@ -142,6 +149,32 @@ async fn resets_close_upstream_requests_and_keep_no_headers() {
     stop(edge).await;
 }
 
+/// Reads a refusal.
+fn is_overloaded(mut stream: TcpStream) {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut answer = [0; 4096];
+    let read = stream.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("overloaded"), "{answer}");
+}
+
+/// One client, which is an IPv6 /64, has a quarter of either cap. Others have the rest.
+#[tokio::test]
+async fn open_requests_of_one_client_are_capped_at_a_quarter() {
+    for cap in [json!({ "OPEN_REQUESTS_MAX": "8" }), json!({ "OPEN_REQUESTS_BYTES_MAX": "800000" })]
+    {
+        let upstream = Silent::start();
+        let edge = edge_before(&upstream, cap).await;
+        let held = [ask_from("2001:db8::1", &edge), ask_from("2001:db8::2", &edge)];
+        upstream.has_seen(2);
+        is_overloaded(ask_from("2001:db8::3", &edge));
+        let others = [ask(&edge), ask(&edge)];
+        upstream.has_seen(4);
+        drop((held, others));
+        stop(edge).await;
+    }
+}
+
 /// Over either cap new requests are refused, and none in progress is dropped.
 #[tokio::test]
 async fn open_requests_are_capped_by_count_and_bytes() {
@@ -158,12 +191,7 @@ async fn open_requests_are_capped_by_count_and_bytes() {
             assert!(begun.elapsed() < Duration::from_secs(10), "{} are open", upstream.open());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let mut last = ask(&edge);
-        last.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let mut answer = [0; 4096];
-        let read = last.read(&mut answer).unwrap();
-        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
-        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        is_overloaded(ask(&edge));
         if most == 5 {
             let small = get(&edge.edge("/public/slow")).send().await.unwrap();
             assert_eq!(field(&small, "retry-after"), "1");

@@ -7,7 +7,9 @@ use crate::support::provider::{Behaviour, Provider};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::Response;
-use std::io::Write as _;
+use socket2::SockRef;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -182,6 +184,53 @@ async fn a_panic_ends_its_own_instance_and_no_more() {
         (answer.status().as_u16(), &answer.headers()["x-generation"]),
         (200, &"1".parse().unwrap())
     );
+}
+
+/// Serves one response that goes on until its reader leaves.
+fn endless() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+        while stream.write_all(b"more\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    url
+}
+
+/// Nothing watches a stream whose instance has ended, so it ends at its next recheck.
+#[tokio::test]
+async fn a_panic_ends_the_streams_that_its_instance_watched() {
+    let entry = Entry::start();
+    let mut stream = entry.get(&format!("/stream?url={}", endless())).await;
+    let watched = Instant::now();
+    while watched.elapsed() < Duration::from_secs(2) {
+        assert!(stream.chunk().await.unwrap().is_some(), "it goes on while it is watched");
+    }
+    assert_eq!(entry.get("/panic").await.status(), 500);
+    let rest = async { while stream.chunk().await.is_ok_and(|chunk| chunk.is_some()) {} };
+    tokio::time::timeout(Duration::from_secs(5), rest).await.expect("the stream ends");
+}
+
+/// A trap while the task of a client that has left is dropped ends the instance, too.
+#[tokio::test]
+async fn a_trap_after_a_client_has_left_ends_the_instance() {
+    let entry = Entry::start();
+    let mut stream = TcpStream::connect(("127.0.0.1", entry.port)).unwrap();
+    stream.write_all(b"GET /trap HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(entry.get("/").await.headers()["x-generation"], "0");
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let begun = Instant::now();
+    while entry.get("/").await.headers()["x-generation"] == "0" {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the instance goes on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    entry.process.says(r#""event":"panicked""#).await;
 }
 
 /// The first one is the entry.

@@ -24,6 +24,7 @@ async fn edge_before(upstream: &str, more: Value) -> Stack {
     let mut vars = json!({
         "ISSUERS": [{
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
+            "leeway_seconds": 1,
         }],
         "UPSTREAM_URL": upstream,
         "ROUTES": [

@@ -12,7 +12,7 @@ fn warnings(changes: &[(&str, &str)]) -> Vec<String> {
 fn later_route_that_asks_for_less_is_named() {
     let check = |reports: &str, api: &str, expect: &[&str]| {
         let routes = format!(
-            r#"[{{"name":"reports","path":"/api/reports/*","access":"protected"{reports}}},
+            r#"[{{"name":"reports","path":"/api/reports/*","access":"protected","suffixes":"same"{reports}}},
                 {{"name":"api","path":"/api/*","access":"protected"{api}}}]"#
         );
         let warnings = warnings(&[("ROUTES", &routes)]);
@@ -36,6 +36,43 @@ fn later_route_that_asks_for_less_is_named() {
     let same = r#"[{"name":"a","path":"/api/*","access":"protected","methods":["GET"]},
         {"name":"b","path":"/api/x","access":"protected","scopes":["x"]}]"#;
     assert_eq!(warnings(&[("ROUTES", same)]).len(), 1, "the second is never taken");
+}
+
+#[test]
+fn route_that_keeps_suffixed_paths_silently_is_named() {
+    let check = |app: &str, site: &str, expect: usize| {
+        let routes = format!(
+            r#"[{{"name":"app","path":"/app/*","access":"protected"{app}}},
+                {{"name":"site","path":"/*","access":"{site}"}}]"#
+        );
+        let warnings = warnings(&[("ROUTES", &routes)]);
+        assert_eq!(warnings.len(), expect, "{warnings:?}");
+        let names_both = |text: &String| text.contains("app ") && text.contains("site");
+        assert!(warnings.iter().all(names_both), "{warnings:?}");
+    };
+    check("", "public", 1);
+    check(r#","suffixes":"same""#, "public", 0);
+    check(r#","suffixes":"distinct""#, "public", 0);
+    check("", "protected", 0);
+    check(r#","limit":{"quota":1,"window_seconds":1,"by":"subject"}"#, "protected", 1);
+}
+
+#[test]
+fn recheck_of_streams_without_revocations_in_the_store_is_named() {
+    let check = |introspection: &str, stream: &str, expect: usize| {
+        let issuers = format!(
+            r#"[{{"issuer":"https://a","audience":"api","introspection":{{"url":"https://a/i",
+                "client_id":"edge","client_secret_variable":"STORE_TOKEN"{introspection}}}}}]"#
+        );
+        let routes =
+            format!(r#"[{{"name":"chat","path":"/chat","access":"protected","{stream}":5}}]"#);
+        let warnings = warnings(&[("ISSUERS", &issuers), ("ROUTES", &routes)]);
+        assert_eq!(warnings.len(), expect, "{warnings:?}");
+        assert!(warnings.iter().all(|text| text.contains("chat")), "{warnings:?}");
+    };
+    check("", "stream_recheck_seconds", 1);
+    check("", "stream_seconds_max", 0);
+    check(r#","revocations_in_store":true"#, "stream_recheck_seconds", 0);
 }
 
 #[test]

@@ -80,6 +80,8 @@ fn path_with_two_readings_is_rejected() {
         "/a",
         "/a/",
         "/a%20b",
+        "/a%20",
+        "/%c2%aa",
         "/a%C3%A9",
         "/a.b",
         "/.well-known/x",
@@ -122,6 +124,11 @@ fn path_with_two_readings_is_rejected() {
         "/a/..;/b",
         "/a;b/c",
         "/a%3bb",
+        "/a/%20",
+        "/%e2%80%8b/a",
+        "/a/.%e2%80%8b./b",
+        "/a/..%20/b",
+        "/a/%e3%80%80",
     ] {
         check(path, Err(Denial::PathAmbiguous));
     }
