@@ -15,13 +15,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration from the Worker's environment, and logs all its errors or warnings.
+    /// Reads the policy with the Worker's variables, and logs all its errors or warnings.
     ///
     /// The policy is leaked, because it lives as long as the isolate.
     pub fn load() -> Self {
         let environment = Environment::read();
         let names = environment.variables();
-        let policy = match Policy::parse_named(&names, |name| environment.variable(name)) {
+        let lookup = |name: &str| environment.variable(name);
+        let policy = match Policy::parse_named(&Environment::policy(), &names, lookup) {
             Ok(policy) => {
                 warn(&policy);
                 Some(&*Box::leak(Box::new(policy)))

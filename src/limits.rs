@@ -7,7 +7,7 @@ use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::store;
 use portcullis_core::{
-    AuthenticatedRequest, Check, Denial, FailureLimit, LimitCheck, LimitDecision, LocalCount,
+    AuthenticatedRequest, Check, Denial, InvalidTokenLimit, LimitCheck, LimitDecision, LocalCount,
     LocalRate, Outage, Refusal, StoreResult,
 };
 use redis_rest::{Command, Reply};
@@ -103,7 +103,7 @@ pub fn count_after_response(
 
 /// Rejects a token that is not cached, if too many invalid ones came from the same client.
 pub fn check_failure_limit(check: &Check<'_, '_>, context: &RequestContext) -> Result<(), Refusal> {
-    let Some(limit) = context.policy.failure_limit.filter(|_| check.is_limited()) else {
+    let Some(limit) = context.policy.invalid_token_limit.filter(|_| check.is_limited()) else {
         return Ok(());
     };
     let key = failure_key(check, context);
@@ -121,13 +121,14 @@ pub fn check_failure_limit(check: &Check<'_, '_>, context: &RequestContext) -> R
 /// Counts an invalid token.
 pub fn record_failure(check: &Check<'_, '_>, refusal: Refusal, context: &RequestContext) {
     let guess = matches!(refusal, Refusal::Denied(denial) if denial.is_guess());
-    if let Some(limit) = context.policy.failure_limit.filter(|_| guess && check.is_limited()) {
+    if let Some(limit) = context.policy.invalid_token_limit.filter(|_| guess && check.is_limited())
+    {
         let key = failure_key(check, context);
         context.isolate.limits.count_failure(key, rate_of(&limit), clock::now_ms());
     }
 }
 
-fn rate_of(limit: &FailureLimit) -> LocalRate {
+fn rate_of(limit: &InvalidTokenLimit) -> LocalRate {
     LocalRate { quota: limit.quota, window_seconds: limit.window_seconds }
 }
 

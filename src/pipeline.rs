@@ -59,7 +59,7 @@ enum Decision {
 /// Routes, decides, and prepares to forward.
 async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Decision, Refusal> {
     let policy = context.policy;
-    context.trace.describe(head.path(), client_group(head, policy.trusted_proxies));
+    context.trace.describe(head.path(), client_group(head, policy.trusted_proxy_hops));
     context.cors.set(policy.cors(None));
     let route = match policy.destination(head)? {
         Destination::Edge(answer) => return Ok(Decision::Answer(answer)),

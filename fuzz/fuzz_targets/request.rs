@@ -7,24 +7,17 @@ use portcullis_core::{Access, Check, Destination, Policy, RequestHead};
 use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
-    Policy::parse(|name| {
-        let text = match name {
-            "ISSUERS" => {
-                r#"[{"issuer":"https://i","audience":"api","algorithms":["EdDSA"],"jwks_url":"https://i/k"}]"#
-            }
-            "ROUTES" => {
-                r#"[{"name":"p","path":"/public/*","access":"public"},
-                {"name":"c","path":"/c/{id}/x","access":"protected","cookie":"t"},
-                {"name":"a","path":"/*","access":"protected"}]"#
-            }
-            "CORS" => r#"{"origins":["https://app.example"],"credentials":true}"#,
-            "RESOURCE_URL" | "UPSTREAM_URL" | "AUTH_URL" | "STORE_URL" => "https://a.example",
-            "STORE_TOKEN" => "secret",
-            _ => return None,
-        };
-        Some(text.to_owned())
-    })
-    .expect("a policy without faults")
+    let document = r#"{
+        "store": {"url":"https://a.example"},
+        "upstream": {"url":"https://a.example"},
+        "resource": {"url":"https://a.example"},
+        "cors": {"origins":["https://app.example"],"credentials":true},
+        "issuers": [{"issuer":"https://i","audience":"api","algorithms":["EdDSA"],"jwks_url":"https://i/k"}],
+        "routes": [{"name":"p","path":"/public/*","access":"public"},
+            {"name":"c","path":"/c/{id}/x","access":"protected","cookie":"t"},
+            {"name":"a","path":"/*","access":"protected"}]}"#;
+    let secret = |name: &str| (name == "STORE_TOKEN").then(|| "secret".to_owned());
+    Policy::parse(document, secret).expect("a policy without faults")
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -7,22 +7,14 @@ use portcullis_core::{Check, Destination, Policy, RequestHead, UnixSeconds, Unve
 use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
-    Policy::parse(|name| {
-        let text = match name {
-            "ISSUERS" => {
-                r#"[{"issuer":"https://i","audience":"api","algorithms":["EdDSA","RS256","ES256"],
-                "jwks_url":"https://i/k","token_type":"off"}]"#
-            }
-            "ROUTES" => {
-                r#"[{"name":"a","path":"/*","access":"protected","claims":{"tenant":"acme"}}]"#
-            }
-            "UPSTREAM_URL" | "AUTH_URL" | "STORE_URL" => "https://a.example",
-            "STORE_TOKEN" => "secret",
-            _ => return None,
-        };
-        Some(text.to_owned())
-    })
-    .expect("a policy without faults")
+    let document = r#"{
+        "store": {"url":"https://a.example"},
+        "upstream": {"url":"https://a.example"},
+        "issuers": [{"issuer":"https://i","audience":"api","algorithms":["EdDSA","RS256","ES256"],
+            "jwks_url":"https://i/k","token_type":"off"}],
+        "routes": [{"name":"a","path":"/*","access":"protected","claims":{"tenant":"acme"}}]}"#;
+    let secret = |name: &str| (name == "STORE_TOKEN").then(|| "secret".to_owned());
+    Policy::parse(document, secret).expect("a policy without faults")
 });
 
 fuzz_target!(|data: &[u8]| {

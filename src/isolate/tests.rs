@@ -7,31 +7,23 @@ use portcullis_core::Policy;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
-const ISSUERS: &str = r#"[{"issuer":"https://issuer.example","audience":"api","introspection":
-    {"url":"https://issuer.example/introspect","client_id":"edge","client_secret_variable":"PASS"}}]"#;
-const ROUTES: &str = r#"[
-    {"name":"api","path":"/api","access":"protected"},
-    {"name":"limited","path":"/limited","access":"public",
-     "limit":{"quota":1,"window_seconds":60,"by":"address"}}]"#;
+/// The upstream's timeout is too short for a retry, whose pause needs the platform.
+const POLICY: &str = r#"{
+    "store": {"url":"https://store.example"},
+    "upstream": {"url":"https://upstream.example","timeout_ms":1},
+    "revocation": {"delay_seconds_max":60},
+    "breaker": {"failures":1},
+    "issuers": [{"issuer":"https://issuer.example","audience":"api","introspection":
+        {"url":"https://issuer.example/introspect","client_id":"edge","client_secret_variable":"PASS"}}],
+    "routes": [
+        {"name":"api","path":"/api","access":"protected"},
+        {"name":"limited","path":"/limited","access":"public",
+         "limit":{"quota":1,"window_seconds":60,"by":"address"}}]}"#;
 
 fn isolate() -> Rc<Isolate> {
-    let policy = Policy::parse(|name| {
-        let text = match name {
-            "ISSUERS" => ISSUERS,
-            "ROUTES" => ROUTES,
-            "UPSTREAM_URL" => "https://upstream.example",
-            "AUTH_URL" => "https://auth.example",
-            "STORE_URL" => "https://store.example",
-            "STORE_TOKEN" => "store-secret",
-            "PASS" => "provider-secret",
-            "REVOCATION_SECONDS_MAX" => "60",
-            "BREAKER_FAILURES" => "1",
-            // Too short for a retry, whose pause needs the platform.
-            "UPSTREAM_DEADLINE_MS" => "1",
-            _ => return None,
-        };
-        Some(text.to_owned())
-    });
+    let secrets = [("STORE_TOKEN", "store-secret"), ("PASS", "provider-secret")];
+    let secret = |name: &str| secrets.iter().find(|(own, _)| *own == name);
+    let policy = Policy::parse(POLICY, |name| secret(name).map(|(_, text)| (*text).to_owned()));
     let policy: &'static Policy = Box::leak(Box::new(policy.unwrap()));
     let config = Config { policy: Some(policy), local_limiter: None, analytics: None };
     Rc::new(Isolate::new(config))

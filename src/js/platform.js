@@ -3,6 +3,7 @@
 // cache, and TCP. A function that fails throws a PlatformFailure.
 
 import { isOverCallLimit } from './failures.js';
+import POLICY from './policy.js';
 import {
   PlatformFailure, REJECTED, TIMEOUT, TOO_LARGE, UNREACHABLE, decodePoint,
 } from './protocol.js';
@@ -13,6 +14,11 @@ export function now() {
 
 export function log(/** @type {string} */ line) {
   console.log(line);
+}
+
+/** Returns the policy that the Worker was built with, as JSON. */
+export function policy() {
+  return POLICY;
 }
 
 /**

@@ -101,6 +101,9 @@ extern "C" {
     /// Writes one line to the log.
     pub fn log(line: &str);
 
+    /// Returns the policy that the Worker was built with, as JSON.
+    pub fn policy() -> String;
+
     /// Returns the names of all variables, secrets and bindings, one a line.
     pub fn names(env: &JsValue) -> String;
 

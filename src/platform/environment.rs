@@ -14,6 +14,11 @@ impl Environment {
         Self(bindings::environment())
     }
 
+    /// Returns the policy that the Worker was built with, as JSON.
+    pub fn policy() -> String {
+        bindings::policy()
+    }
+
     /// Returns the names of all plain variables and secrets.
     pub fn variables(&self) -> Vec<String> {
         let names = bindings::names(&self.0);

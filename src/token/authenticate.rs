@@ -141,9 +141,9 @@ pub fn remember(
 ) {
     let tokens = &context.isolate.tokens;
     match verdict {
-        Ok(permit) if context.policy.revocation_seconds_max > 0 => {
+        Ok(permit) if context.policy.revocation_delay_seconds_max > 0 => {
             if let Some((hash, requirement)) = permit.cleared() {
-                let bound_ms = u64::from(context.policy.revocation_seconds_max) * 1000;
+                let bound_ms = u64::from(context.policy.revocation_delay_seconds_max) * 1000;
                 tokens.set_cleared(hash, requirement, context.now_ms + bound_ms);
             }
         }

@@ -27,7 +27,7 @@ pub async fn resolve_opaque(
     let policy = context.policy;
     let kept_seconds = |record: &TokenRecord| {
         let (exp, asked_at) = (record.exp.map(UnixSeconds), record.asked_at.map(UnixSeconds));
-        let bound = policy.revocation_seconds_max;
+        let bound = policy.revocation_delay_seconds_max;
         provider.introspection.cacheable_seconds(exp, asked_at, bound, context.now)
     };
     let verify = |record: TokenRecord| {
@@ -36,7 +36,7 @@ pub async fn resolve_opaque(
         let token = check.accept_record(provider.issuer, record)?;
         Ok(Verification { token, validity: Validity::Until(until_ms), kid: None })
     };
-    if policy.revocation_seconds_max > 0 || provider.introspection.revocations_in_store {
+    if policy.revocation_delay_seconds_max > 0 || provider.introspection.revocations_in_store {
         let record = read_record(check, hash, context).await?;
         let issuer = policy.issuers.get(provider.issuer);
         let reading =
@@ -117,7 +117,7 @@ pub async fn complete(
     let record = introspect(provider, reason, hash, context).await?;
     if missing == Missing::Record {
         let exp = record.exp.map(UnixSeconds);
-        let bound = context.policy.revocation_seconds_max;
+        let bound = context.policy.revocation_delay_seconds_max;
         let seconds = provider.introspection.cacheable_seconds(exp, None, bound, context.now);
         write_record(&record, seconds, hash, context);
     }

@@ -1,14 +1,16 @@
 //! The system for a person: fixed ports, a state that lasts, and lines to paste.
 
+use crate::edge::EdgeConfig;
 use crate::stack::{self, Binaries, Database, Engine, Plan, USERNAME, loopback};
 use crate::tools::Extent;
 use crate::workspace::at;
-use crate::{edge, process};
+use crate::{policy, process};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fs;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Options of `cargo xtask dev`.
@@ -38,6 +40,12 @@ pub struct Options {
     /// Port of the demo API.
     #[arg(long, default_value_t = 8789)]
     upstream_port: u16,
+    /// A policy file instead of portcullis.toml.
+    #[arg(long)]
+    policy: Option<PathBuf>,
+    /// Start everything but the edge, and write .dev.vars, so that `npx wrangler dev` runs the edge.
+    #[arg(long)]
+    backends: bool,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -64,25 +72,115 @@ pub fn run(options: &Options) -> Result<()> {
         record_encryption_key: secrets.record_encryption_key,
         master_key: secrets.master_key,
         password: secrets.password,
+        policy_file: options.policy.clone(),
         ..Plan::new(folder, ports, Database::Sqlite)
     };
-    let faults = edge::config_faults(&plan.edge_vars()?);
+    let file = options.policy.clone().unwrap_or_else(policy::file);
+    let faults = plan.edge()?.faults();
     if !faults.is_empty() {
-        bail!("wrangler.toml:\n  {}", faults.join("\n  "));
+        bail!("{}:\n  {}", file.display(), faults.join("\n  "));
     }
-    let mut servers = stack::start(&plan, &tools)?;
+    println!("{}", replaced(&plan)?);
+    let mut servers = match options.backends {
+        true => {
+            write_dev_vars(&plan)?;
+            stack::start_backends(&plan, &tools)?
+        }
+        false => stack::start(&plan, &tools)?,
+    };
     println!("{}", welcome(&plan, begun.elapsed()));
+    if options.backends {
+        println!("{NEXT_STEP}");
+    }
+    let mut watched = Watched::new(file)?;
     while !process::is_stopping() {
         for server in &mut servers.0 {
             if let Some(status) = server.ended() {
                 bail!("{}", server.obituary(status));
             }
         }
+        if !options.backends {
+            watched.reload(&plan);
+        }
         std::thread::sleep(Duration::from_millis(100));
     }
     eprintln!("stopping");
     Ok(())
 }
+
+/// The policy file while the system runs.
+struct Watched {
+    file: PathBuf,
+    text: String,
+    sections: Map<String, Value>,
+}
+
+impl Watched {
+    fn new(file: PathBuf) -> Result<Self> {
+        let (text, sections) = (fs::read_to_string(&file)?, policy::read(&file)?);
+        Ok(Self { file, text, sections })
+    }
+
+    /// Gives the file to the edge if it has changed and is valid. Prints what changed, or what is
+    /// wrong.
+    fn reload(&mut self, plan: &Plan) {
+        // An editor may replace the file, so that it is missing for a moment.
+        let Ok(text) = fs::read_to_string(&self.file) else {
+            return;
+        };
+        if text == self.text {
+            return;
+        }
+        self.text = text;
+        if let Err(error) = self.apply(plan) {
+            eprintln!("the edge keeps the policy that it has: {error:#}");
+        }
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<()> {
+        let sections = policy::read(&self.file)?;
+        let faults = plan.edge()?.faults();
+        if !faults.is_empty() {
+            bail!("{} is invalid:\n  {}", self.file.display(), faults.join("\n  "));
+        }
+        let changes = policy::changes(&self.sections, &sections);
+        stack::write_policy(plan)?;
+        self.sections = sections;
+        println!("the policy has changed:\n  {}", changes.join("\n  "));
+        Ok(())
+    }
+}
+
+/// Returns what the bundled parts replace: variables and secrets, but no member of the policy.
+fn replaced(plan: &Plan) -> Result<String> {
+    let shipped = EdgeConfig::shipped()?.vars;
+    let mut lines =
+        String::from("The policy is used as it is. These variables name the bundled parts:\n");
+    for (name, value) in plan.edge_vars() {
+        match (shipped.get(&name), value.as_str()) {
+            (Some(old), Some(new)) => {
+                lines.push_str(&format!(
+                    "  {name} = {new} (wrangler.toml: {})\n",
+                    old.as_str().unwrap_or_default()
+                ));
+            }
+            _ => lines
+                .push_str(&format!("  {name} = a secret of .dev/secrets.json or of this run\n")),
+        }
+    }
+    Ok(lines)
+}
+
+/// Writes the variables and secrets where plain `wrangler dev` reads them.
+fn write_dev_vars(plan: &Plan) -> Result<()> {
+    let mut text = String::new();
+    for (name, value) in plan.edge_vars() {
+        text.push_str(&format!("{name}='{}'\n", value.as_str().unwrap_or_default()));
+    }
+    process::write_private(&at(".dev.vars"), &text)
+}
+
+const NEXT_STEP: &str = "Now run the edge in another terminal: npx wrangler dev";
 
 /// Returns an error that names every port that is taken, with the flag that changes it.
 fn check_ports(options: &Options) -> Result<()> {

@@ -1,29 +1,71 @@
-//! The Worker's configuration: its variables, and how `wrangler dev` or bare workerd gets them.
+//! The Worker's configuration: its policy and variables, and how `wrangler dev` or bare workerd gets
+//! them.
 
+use crate::policy;
 use crate::workspace::at;
 use anyhow::Result;
-use portcullis_core::{ConfigError, Policy};
+use portcullis_core::{ConfigError, Policy, merge_sections};
 use serde_json::{Map, Value, json};
 use std::fs;
 
-/// Returns what the Worker would report of its variables.
-pub fn config_faults(vars: &Map<String, Value>) -> Vec<String> {
-    let faults = parse(vars).err().unwrap_or_default();
-    faults.iter().map(ToString::to_string).collect()
+/// What a Worker runs with.
+#[derive(Clone, Debug, Default)]
+pub struct EdgeConfig {
+    /// The sections of the policy file.
+    pub policy: Map<String, Value>,
+    /// The variables and secrets.
+    pub vars: Map<String, Value>,
 }
 
-/// Returns what the Worker would warn of.
-pub fn config_warnings(vars: &Map<String, Value>) -> Vec<String> {
-    let warnings = parse(vars).map(|policy| policy.warnings).unwrap_or_default();
-    warnings.iter().map(ToString::to_string).collect()
-}
+impl EdgeConfig {
+    /// Returns the policy of this workspace, with the variables of wrangler.toml.
+    pub fn shipped() -> Result<Self> {
+        let vars = wrangler_toml()?.get("vars").and_then(Value::as_object).cloned();
+        Ok(Self { policy: policy::read(&policy::file())?, vars: vars.unwrap_or_default() })
+    }
 
-fn parse(vars: &Map<String, Value>) -> std::result::Result<Policy, Vec<ConfigError>> {
-    let names: Vec<String> = vars.keys().cloned().collect();
-    Policy::parse_named(&names, |name| match vars.get(name)? {
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    })
+    /// Lays members over the configuration. Names in lower case are sections of the policy, whose
+    /// tables are joined member by member; a name with a dot, `store.url`, is one member of a
+    /// section. All others are variables.
+    pub fn lay_over(&mut self, members: &Map<String, Value>) {
+        for (name, value) in members {
+            if name.starts_with(|first: char| first.is_ascii_lowercase()) {
+                let (section, change) = match name.split_once('.') {
+                    None => (name.as_str(), value.clone()),
+                    Some((section, member)) => (section, json!({ member: value })),
+                };
+                let change = Map::from_iter([(section.to_owned(), change)]);
+                merge_sections(&mut self.policy, &change);
+            } else {
+                self.vars.insert(name.clone(), value.clone());
+            }
+        }
+    }
+
+    /// Returns the `url` of a section, as the Worker resolves it.
+    pub fn url(&self, section: &str) -> Option<String> {
+        let text = self.policy.get(section)?.get("url")?.as_str()?;
+        let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+        name.map_or(Some(text.to_owned()), |name| policy::text(self.vars.get(name)?))
+    }
+
+    /// Returns what the Worker would report of the configuration.
+    pub fn faults(&self) -> Vec<String> {
+        let faults = self.parse().err().unwrap_or_default();
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    /// Returns what the Worker would warn of.
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings = self.parse().map(|policy| policy.warnings).unwrap_or_default();
+        warnings.iter().map(ToString::to_string).collect()
+    }
+
+    fn parse(&self) -> std::result::Result<Policy, Vec<ConfigError>> {
+        let names: Vec<String> = self.vars.keys().cloned().collect();
+        let document = Value::Object(self.policy.clone()).to_string();
+        Policy::parse_named(&document, &names, |name| policy::text(self.vars.get(name)?))
+    }
 }
 
 /// Returns wrangler.toml.
@@ -32,12 +74,12 @@ pub fn wrangler_toml() -> Result<Value> {
     Ok(toml::from_str(&text)?)
 }
 
-/// Returns a configuration for `wrangler dev` of the bundle as it is built.
+/// Returns a configuration for `wrangler dev` of the modules in the configuration's folder.
 pub fn wrangler_config(vars: &Map<String, Value>) -> Result<Value> {
     let toml = wrangler_toml()?;
     Ok(json!({
         "name": toml.get("name"),
-        "main": at("build/index.js"),
+        "main": "index.js",
         "compatibility_date": toml.get("compatibility_date"),
         "compatibility_flags": toml.get("compatibility_flags"),
         "vars": vars,
@@ -94,5 +136,8 @@ pub fn workerd_config(
     ))
 }
 
-/// The Worker's modules, the script first.
+/// The Worker's modules as they are built, the script first.
 pub const BUNDLE: [&str; 2] = ["index.js", "index_bg.wasm"];
+
+/// The Worker's modules as they run.
+pub const MODULES: [&str; 3] = ["index.js", "index_bg.wasm", policy::MODULE];

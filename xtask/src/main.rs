@@ -5,6 +5,7 @@
 mod bench;
 mod dev;
 mod edge;
+mod policy;
 mod postgres;
 mod process;
 mod stack;

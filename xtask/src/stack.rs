@@ -14,4 +14,5 @@ pub use build::{Binaries, build, prepare};
 pub use local::{free_ports, loopback, random_text, record_encryption_key};
 pub use plan::{Database, Engine, Plan, USERNAME};
 pub use run::{Options, run};
-pub use start::start;
+pub use start::{start, start_backends};
+pub use worker::write_policy;

@@ -2,6 +2,7 @@
 //! changed.
 
 use crate::edge;
+use crate::policy;
 use crate::process::output;
 use crate::tasks::{Runner, TaskId, Tasks};
 use crate::tools::{Extent, Installed, Setup, Tools};
@@ -39,6 +40,7 @@ pub fn add<'a>(
     tools: &'a Tools,
     installed: &Installed,
 ) -> Result<Option<TaskId>> {
+    tasks.add("Worker: policy", &[], |_| policy::build());
     let (stamp_file, stamp) = (at("build/.stamp"), sources_hash()?);
     if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp)
         && edge::BUNDLE.iter().all(|name| at("build").join(name).exists())
@@ -99,7 +101,11 @@ fn bundle(tools: &Tools) -> Result<()> {
     fs::create_dir_all(at("build"))?;
     let mut esbuild = tools.command("esbuild");
     esbuild.arg(at(GLUE).join(ENTRY)).args(["--bundle", "--format=esm", "--minify"]);
-    esbuild.args(["--external:./index_bg.wasm", "--external:cloudflare:*"]);
+    esbuild.args([
+        "--external:./index_bg.wasm",
+        "--external:./policy.js",
+        "--external:cloudflare:*",
+    ]);
     esbuild.arg(format!("--outfile={}", at("build/index.js").display()));
     output(&mut esbuild)?;
     Ok(())

@@ -148,16 +148,14 @@ fn check<'h>(policy: &'static Policy, head: &RequestHead<'h>) -> Result<Check<'h
 
 fn policy() -> Result<Policy> {
     let limit = json!({ "quota": 10_000, "window_seconds": 60, "by": "subject" });
-    let vars = json!({
-        "UPSTREAM_URL": "https://api.internal.example",
-        "AUTH_URL": "https://auth.internal.example",
-        "STORE_URL": "https://store.example",
-        "STORE_TOKEN": "store-token",
-        "RECORD_ENCRYPTION_KEY": format!("a:{}=", "A".repeat(43)),
-        "ISSUERS": [{
+    let document = json!({
+        "upstream": { "url": "https://api.internal.example" },
+        "auth": { "url": "https://auth.internal.example" },
+        "store": { "url": "https://store.example" },
+        "issuers": [{
             "issuer": ISSUER, "audience": ISSUER, "algorithms": ["EdDSA"], "jwks_url": "https://auth.example/jwks.json",
         }],
-        "ROUTES": [
+        "routes": [
             { "name": "login", "path": "/auth/login", "access": "auth" },
             { "name": "auth", "path": "/auth/*", "access": "auth" },
             { "name": "public", "path": "/public/*", "access": "public" },
@@ -165,11 +163,12 @@ fn policy() -> Result<Policy> {
             { "name": "api", "path": "/api/*", "access": "protected", "limit": limit },
         ],
     });
-    let lookup = |name: &str| match vars.get(name)? {
-        serde_json::Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+    let secret = |name: &str| match name {
+        "STORE_TOKEN" => Some("store-token".to_owned()),
+        "RECORD_ENCRYPTION_KEY" => Some(format!("a:{}=", "A".repeat(43))),
+        _ => None,
     };
-    Policy::parse(lookup).map_err(|errors| {
+    Policy::parse(&document.to_string(), secret).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         anyhow!("{}", errors.join("; "))
     })

@@ -49,9 +49,9 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         if route.access == Access::Deny {
             return Err(Denial::RouteDenied);
         }
-        let address = client_address(head, policy.trusted_proxies);
-        let addresses = route.addresses.as_ref().unwrap_or(&policy.addresses);
-        addresses.check(address)?;
+        let address = client_address(head, policy.trusted_proxy_hops);
+        let ip_rules = route.ip_rules.as_ref().unwrap_or(&policy.ip_rules);
+        ip_rules.check(address)?;
         let credential = match route.access {
             Access::Auth | Access::Deny | Access::Public => None,
             Access::Protected => {
@@ -59,7 +59,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
                 Some((token, token.hash()))
             }
         };
-        let limited = addresses.is_limited(address);
+        let limited = ip_rules.is_limited(address);
         let (head, address) = (head.clone(), address_group(address));
         Ok(Self { policy, route, head, credential, address, limited })
     }

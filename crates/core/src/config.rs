@@ -1,15 +1,17 @@
-//! The configuration: strings in, a [`Policy`] out, with all errors reported at once.
+//! The configuration: a policy file and variables in, a [`Policy`] out, with all errors reported at
+//! once.
 
-mod addresses;
 mod assertion;
-mod breaker;
+mod bounds;
 mod cors;
+mod dependencies;
+mod document;
 mod edge_auth;
 mod error;
-mod failure_limit;
-mod identity_fields;
+mod identity;
+mod invalid_token_limit;
+mod ip_rules;
 mod issuers;
-mod key_sets;
 mod limits;
 mod object;
 mod observability;
@@ -18,123 +20,164 @@ mod routes;
 mod settings;
 mod store;
 mod suffixes;
-mod timeouts;
 mod unknown;
 mod warnings;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
 
+pub use document::merge as merge_sections;
 pub use error::{ConfigError, ConfigErrorKind};
 
 use crate::policy::Policy;
 use crate::policy::identity::IdentityFields;
 use crate::policy::issuer::Issuer;
 use crate::policy::limit::{Limit, LimitBy};
-use crate::policy::route::{Route, StoreOutage};
+use crate::policy::route::{Access, Route, StoreOutage};
+use crate::policy::timeouts::Timeouts;
+use crate::policy::warning::ConfigWarning;
+use crate::url::BaseUrl;
 use settings::SettingsReader;
 
 impl Policy {
-    /// Parses the configuration. `lookup` returns a setting's text by its name.
-    pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
-        Self::read(&[], &lookup)
+    /// Parses a policy file, given as JSON. `lookup` returns a variable or secret by its name.
+    pub fn parse(
+        document: &str,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        Self::parse_named(document, &[], lookup)
     }
 
-    /// Parses the configuration as [`Policy::parse`] does. Of the variables' `names`, those that seem
-    /// to mean a setting are errors, too.
+    /// Parses a policy as [`Policy::parse`] does. Of the variables' `names`, those that seem to mean
+    /// a secret or variable of the policy are errors, too.
     pub fn parse_named(
+        document: &str,
         names: &[String],
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<ConfigError>> {
-        Self::read(names, &lookup)
+        read(document, &Variables { names, lookup: &lookup, assumes: false })
     }
 
-    fn read(
-        names: &[String],
-        lookup: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Vec<ConfigError>> {
-        let mut settings = SettingsReader::new(lookup);
-        let cors = cors::read(&mut settings);
-        let assertion = assertion::read(&mut settings);
-        let issuers = issuers::read(&mut settings);
-        let limits = limits::read(&mut settings);
-        let routes =
-            routes::read(&mut settings, cors.as_ref(), assertion.is_some(), &limits, &issuers);
-        check_introspection(&mut settings, &issuers, &routes);
-        let (upstream, auth) = (settings.url("UPSTREAM_URL"), settings.url("AUTH_URL"));
-        let edge_auth_key = edge_auth::read(&mut settings);
-        let store = store::address(&mut settings);
-        let assertion_field = assertion.as_ref().map(|assertion| &assertion.field);
-        let identity_fields = identity_fields::read(&mut settings, assertion_field, &issuers);
-        let resource = match settings.optional("RESOURCE_URL") {
-            Some(_) => settings.url("RESOURCE_URL"),
-            None => None,
-        };
-        let other_claims = other_claims(&identity_fields, &routes);
-        let keys = store::keys(&mut settings);
-        let revocation_seconds_max = settings.number("REVOCATION_SECONDS_MAX", 0, 0, 86_400);
-        let timeouts = timeouts::read(&mut settings);
-        let refresh_replay_seconds = settings.number("REFRESH_REPLAY_SECONDS", 10, 0, 60);
-        let key_sets = key_sets::read(&mut settings);
-        let introspections_per_second_max =
-            settings.number("INTROSPECTIONS_PER_SECOND_MAX", 50, 1, 100_000);
-        let open_requests_max = settings.number("OPEN_REQUESTS_MAX", 4_000, 1, 1_000_000);
-        let open_requests_bytes_max =
-            settings.number("OPEN_REQUESTS_BYTES_MAX", 16_777_216, 262_144, u32::MAX);
-        let auth_body_bytes_max = settings.number("AUTH_BODY_BYTES_MAX", 16_384, 1, 1_048_576);
-        let seal = record_encryption::read(&mut settings);
-        let addresses = addresses::read(&mut settings);
-        let trusted_proxies = settings.number("TRUSTED_PROXIES", 0, 0, 10);
-        let failure_limit = failure_limit::read(&mut settings);
-        let breaker = breaker::read(&mut settings);
-        let breakers_shared = settings.flag("BREAKERS_SHARED");
-        let observability = observability::read(&mut settings);
-        unknown::check(&mut settings, names);
-        let warnings = warnings::of(&issuers, &routes, upstream.as_ref());
-        match (upstream, auth, store) {
-            (Some(upstream), Some(auth), Some(store)) if settings.errors.is_empty() => Ok(Self {
-                issuers,
-                routes,
-                upstream,
-                auth,
-                edge_auth_key,
-                store,
-                keys,
-                revocation_seconds_max,
-                timeouts,
-                key_sets,
-                refresh_replay_seconds,
-                introspections_per_second_max,
-                open_requests_max,
-                open_requests_bytes_max,
-                auth_body_bytes_max,
-                identity_fields,
-                assertion,
-                cors,
-                resource,
-                other_claims,
-                seal,
-                addresses,
-                trusted_proxies,
-                failure_limit,
-                breaker,
-                breakers_shared,
-                observability,
-                warnings,
-            }),
-            _ => Err(settings.errors),
+    /// Checks a policy before its variables and secrets are all known: those that `lookup` does not
+    /// return are assumed to be right. Returns the warnings.
+    pub fn check(
+        document: &str,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Vec<ConfigWarning>, Vec<ConfigError>> {
+        match read(document, &Variables { names: &[], lookup: &lookup, assumes: true }) {
+            Ok(policy) => Ok(policy.warnings),
+            // What is assumed may be missing from the policy.
+            Err(errors) if errors.is_empty() => Ok(Vec::new()),
+            Err(errors) => Err(errors),
         }
     }
+}
+
+/// The variables and secrets.
+struct Variables<'v> {
+    /// The names of all that are set.
+    names: &'v [String],
+    lookup: &'v dyn Fn(&str) -> Option<String>,
+    /// Whether those that are missing are assumed to be right.
+    assumes: bool,
+}
+
+fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigError>> {
+    let environment = (variables.lookup)(document::ENVIRONMENT);
+    let sections = document::sections(document, environment.as_deref());
+    let sections = sections.map_err(|error| vec![error])?;
+    let mut settings = SettingsReader::new(sections, variables.lookup, variables.assumes);
+    let cors = cors::read(&mut settings);
+    let has_assertion = settings.has("assertion");
+    let assertion = assertion::read(&mut settings);
+    let issuers = issuers::read(&mut settings);
+    let limits = limits::read(&mut settings);
+    let routes = routes::read(&mut settings, cors.as_ref(), has_assertion, &limits, &issuers);
+    check_introspection(&mut settings, &issuers, &routes);
+    let upstream = dependencies::upstream(&mut settings);
+    let needs_auth = routes.iter().any(|route| route.access == Access::Auth);
+    let auth = dependencies::auth(&mut settings, needs_auth);
+    let edge_auth_key = edge_auth::read(&mut settings);
+    let store = store::read(&mut settings);
+    let assertion_field = assertion.as_ref().map(|assertion| &assertion.field);
+    let identity_fields = identity::read(&mut settings, assertion_field, &issuers);
+    let resource = resource(&mut settings);
+    let other_claims = other_claims(&identity_fields, &routes);
+    let revocation_delay_seconds_max = bounds::revocation_delay_seconds_max(&mut settings);
+    let jwks = dependencies::jwks(&mut settings);
+    let introspection = dependencies::introspection(&mut settings);
+    let open_requests = bounds::open_requests(&mut settings);
+    let seal = record_encryption::read(&mut settings);
+    let ip_rules = ip_rules::read(&mut settings);
+    let trusted_proxy_hops = bounds::trusted_proxy_hops(&mut settings);
+    let invalid_token_limit = invalid_token_limit::read(&mut settings);
+    let breaker = bounds::breaker(&mut settings);
+    let observability = observability::read(&mut settings);
+    settings.finish();
+    unknown::check(&mut settings, variables.names);
+    let warnings = warnings::of(&issuers, &routes, upstream.url.as_ref());
+    let errors = settings.into_errors();
+    let (Some(upstream_url), Some(store_address)) = (upstream.url, store.address) else {
+        return Err(errors);
+    };
+    if !errors.is_empty() || (needs_auth && auth.url.is_none()) {
+        return Err(errors);
+    }
+    Ok(Policy {
+        issuers,
+        routes,
+        upstream: upstream_url,
+        auth: auth.url,
+        edge_auth_key,
+        store: store_address,
+        keys: store.keys,
+        revocation_delay_seconds_max,
+        timeouts: Timeouts {
+            store_ms: store.timeout_ms,
+            auth_ms: auth.timeout_ms,
+            upstream_ms: upstream.timeout_ms,
+            key_set_ms: jwks.timeout_ms,
+            introspection_ms: introspection.timeout_ms,
+        },
+        key_sets: jwks.key_sets,
+        refresh_replay_seconds: auth.refresh_replay_seconds,
+        introspections_per_second_max: introspection.per_second_max,
+        open_requests_max: open_requests.count_max,
+        open_requests_bytes_max: open_requests.bytes_max,
+        auth_body_bytes_max: auth.body_bytes_max,
+        identity_fields,
+        assertion,
+        cors,
+        resource,
+        other_claims,
+        seal,
+        ip_rules,
+        trusted_proxy_hops,
+        invalid_token_limit,
+        breaker: breaker.policy,
+        breakers_shared: breaker.shared,
+        observability,
+        warnings,
+    })
+}
+
+/// Reads `[resource]`: the API's own URL.
+fn resource(settings: &mut SettingsReader<'_>) -> Option<BaseUrl> {
+    let mut section = settings.optional_section("resource")?;
+    section.require(&["url"]);
+    let url = section.url("url");
+    section.finish();
+    url
 }
 
 /// Adds an error if a route uses introspection during a store outage, and no issuer has one.
 fn check_introspection(settings: &mut SettingsReader<'_>, issuers: &[Issuer], routes: &[Route]) {
     let used = routes.iter().any(|route| route.on_store_outage == StoreOutage::Introspect);
     if used
-        && !settings.has_error("ISSUERS")
+        && !settings.has_error("issuers")
         && issuers.iter().all(|issuer| issuer.introspection.is_none())
     {
-        settings.add_error("ROUTES: on_store_outage", ConfigErrorKind::NoIntrospection);
+        settings.add_error("routes: on_store_outage", ConfigErrorKind::NoIntrospection);
     }
 }
 

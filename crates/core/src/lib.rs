@@ -54,23 +54,16 @@
 //!     Ok(format!("{:?} with {} new fields", permit.target(), edits.set.len()))
 //! }
 //!
-//! let policy = Policy::parse(|name| {
-//!     let text = match name {
-//!         "ISSUERS" => {
-//!             r#"[{"issuer":"https://issuer.example","audience":"api","algorithms":["EdDSA"],
-//!                 "jwks_url":"https://issuer.example/jwks"}]"#
-//!         }
-//!         "ROUTES" => {
-//!             r#"[{"name":"api","path":"/api/*","access":"protected","require":"not_revoked"}]"#
-//!         }
-//!         "UPSTREAM_URL" => "https://upstream.example",
-//!         "AUTH_URL" => "https://auth.example",
-//!         "STORE_URL" => "https://store.example",
-//!         "STORE_TOKEN" => "secret",
-//!         _ => return None,
-//!     };
-//!     Some(text.to_owned())
-//! });
+//! // The policy file, as JSON. Its secrets come from elsewhere.
+//! let document = r#"{
+//!     "store": { "url": "https://store.example" },
+//!     "upstream": { "url": "https://upstream.example" },
+//!     "issuers": [{ "issuer": "https://issuer.example", "audience": "api",
+//!         "algorithms": ["EdDSA"], "jwks_url": "https://issuer.example/jwks" }],
+//!     "routes": [{ "name": "api", "path": "/api/*", "access": "protected",
+//!         "require": "not_revoked" }]
+//! }"#;
+//! let policy = Policy::parse(document, |name| (name == "STORE_TOKEN").then(|| "secret".into()));
 //! let policy = policy.expect("the configuration has no errors");
 //!
 //! let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
@@ -131,7 +124,7 @@ pub use cache::GenerationalCache;
 pub use check::Check;
 pub use check::authenticated::AuthenticatedRequest;
 pub use check::store_result::{Missing, StoreResult};
-pub use config::{ConfigError, ConfigErrorKind};
+pub use config::{ConfigError, ConfigErrorKind, merge_sections};
 pub use edge_auth::{
     EDGE_ADDRESS_FIELD, EDGE_AUTH_FIELD, EdgeAuthError, EdgeAuthKey, EdgeAuthKeys, EdgeStatement,
 };
@@ -145,15 +138,15 @@ pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
 pub use limits::check::{BucketKey, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LimitCheck, LimitDecision};
 pub use limits::local::{LocalCount, LocalCounts, LocalRate};
 pub use policy::Policy;
-pub use policy::addresses::{Addresses, Network};
 pub use policy::assertion::Assertion;
 pub use policy::cors::Cors;
 pub use policy::identity::IdentityFields;
 pub use policy::introspection::{ClientAuth, Introspection};
+pub use policy::ip_rules::{IpRules, Network};
 pub use policy::issuer::{Issuer, KeyLocation, MetadataError, TokenType};
 pub use policy::key_sets::KeySetPolicy;
 pub use policy::limit::{
-    Algorithm as LimitAlgorithm, FailureLimit, Limit, LimitBy, LimitOutage, LimitTiming, Plans,
+    Algorithm as LimitAlgorithm, InvalidTokenLimit, Limit, LimitBy, LimitOutage, LimitTiming, Plans,
 };
 pub use policy::observability::{LogPolicy, LogSubject, Observability};
 pub use policy::path::Pattern;

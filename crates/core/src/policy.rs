@@ -1,11 +1,11 @@
 //! The policy: what the configuration says, as plain types and look-ups. It knows no settings and
 //! no claims.
 
-pub(crate) mod addresses;
 pub(crate) mod assertion;
 pub(crate) mod cors;
 pub(crate) mod identity;
 pub(crate) mod introspection;
+pub(crate) mod ip_rules;
 pub(crate) mod issuer;
 pub(crate) mod key_sets;
 pub(crate) mod limit;
@@ -24,13 +24,13 @@ use crate::store::address::StoreAddress;
 use crate::store::keys::StoreKeys;
 use crate::store::seal::Seal;
 use crate::url::BaseUrl;
-use addresses::Addresses;
 use assertion::Assertion;
 use cors::Cors;
 use identity::IdentityFields;
+use ip_rules::IpRules;
 use issuer::Issuer;
 use key_sets::KeySetPolicy;
-use limit::FailureLimit;
+use limit::InvalidTokenLimit;
 use observability::Observability;
 use route::Route;
 use timeouts::Timeouts;
@@ -45,8 +45,8 @@ pub struct Policy {
     pub routes: Vec<Route>,
     /// The upstream of routes that name none.
     pub upstream: BaseUrl,
-    /// The auth service.
-    pub auth: BaseUrl,
+    /// The auth service; `None` only if no route leads to it.
+    pub auth: Option<BaseUrl>,
     /// The key that authenticates the edge to the auth service, if any.
     pub edge_auth_key: Option<EdgeAuthKey>,
     /// The address of the store.
@@ -55,7 +55,7 @@ pub struct Policy {
     pub keys: StoreKeys,
     /// The longest time that a revoked token may still be accepted, which bounds every cached
     /// verdict. With 0 the store is queried for each request.
-    pub revocation_seconds_max: u32,
+    pub revocation_delay_seconds_max: u32,
     /// How long the edge waits for its dependencies.
     pub timeouts: Timeouts,
     /// How issuers' key sets are cached.
@@ -83,12 +83,12 @@ pub struct Policy {
     /// The encryption of the store's records.
     pub seal: Option<Seal>,
     /// The address rules of routes that have none.
-    pub addresses: Addresses,
+    pub ip_rules: IpRules,
     /// How many proxies in front of the edge are trusted to state the client's address. With 0,
     /// Cloudflare states it.
-    pub trusted_proxies: u32,
+    pub trusted_proxy_hops: u32,
     /// The limit of invalid tokens per client address.
-    pub failure_limit: Option<FailureLimit>,
+    pub invalid_token_limit: Option<InvalidTokenLimit>,
     /// When circuit breakers open.
     pub breaker: BreakerPolicy,
     /// Whether the isolates of one place share the state of their breakers.

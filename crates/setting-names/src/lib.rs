@@ -9,8 +9,7 @@ pub fn misspelt<'s>(name: &str, settings: &[&'s str], namespaces: &[&str]) -> Op
         return None;
     }
     let upper = name.to_ascii_uppercase();
-    let near = settings.iter().filter(|setting| edits(&upper, setting) <= edits_max(setting));
-    if let Some(setting) = near.min_by_key(|setting| edits(&upper, setting)) {
+    if let Some(setting) = nearest(&upper, settings) {
         return Some(setting);
     }
     let is_own = namespaces.iter().any(|namespace| upper.starts_with(namespace));
@@ -18,6 +17,12 @@ pub fn misspelt<'s>(name: &str, settings: &[&'s str], namespaces: &[&str]) -> Op
         return None;
     }
     settings.iter().min_by_key(|setting| edits(&upper, setting)).copied()
+}
+
+/// Returns the one of `known` that is within two edits of `name`, if there is one.
+pub fn nearest<'s>(name: &str, known: &[&'s str]) -> Option<&'s str> {
+    let near = known.iter().filter(|known| edits(name, known) <= edits_max(known));
+    near.min_by_key(|known| edits(name, known)).copied()
 }
 
 /// Two edits make many other words of a short name.

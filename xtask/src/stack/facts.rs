@@ -34,10 +34,12 @@ pub fn facts(plan: &Plan, only: Option<Part>) -> Result<Map<String, Value>> {
     });
     let mut facts = facts.as_object().cloned().unwrap_or_default();
     if only.is_some() {
-        let vars = plan.edge_vars()?;
-        for name in ["AUTH_URL", "STORE_URL", "STORE_TOKEN", "UPSTREAM_URL"] {
-            facts.insert(name.to_lowercase(), vars.get(name).cloned().unwrap_or_default());
+        let edge = plan.edge()?;
+        for section in ["auth", "store", "upstream"] {
+            facts.insert(format!("{section}_url"), edge.url(section).into());
         }
+        let token = edge.vars.get("STORE_TOKEN").cloned();
+        facts.insert("store_token".to_owned(), token.unwrap_or_default());
         facts.remove("redis_url");
     }
     for (new, old) in OLD_NAMES {

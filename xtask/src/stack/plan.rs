@@ -1,7 +1,8 @@
 //! The plan of a stack: its ports, its secrets, and the settings of each part.
 
 use super::local::{edge_auth_key, loopback, random_text, record_encryption_key};
-use crate::edge::wrangler_toml;
+use crate::edge::EdgeConfig;
+use crate::policy;
 use crate::postgres;
 use crate::workspace::at;
 use anyhow::Result;
@@ -66,7 +67,9 @@ pub struct Plan {
     pub edge_auth_key: String,
     pub master_key: String,
     pub password: String,
-    /// Laid over the Worker's variables.
+    /// The policy file, if it is not this workspace's.
+    pub policy_file: Option<PathBuf>,
+    /// Laid over the Worker's policy and variables.
     pub vars: Map<String, Value>,
     /// The auth service's access tokens are opaque.
     pub opaque: bool,
@@ -95,6 +98,7 @@ impl Plan {
             edge_auth_key: edge_auth_key(),
             master_key: record_encryption_key(),
             password: random_text(),
+            policy_file: None,
             vars: Map::new(),
             opaque: false,
             trust: None,
@@ -156,46 +160,39 @@ impl Plan {
         format!("http://{}", loopback(self.ports.upstream))
     }
 
-    /// The Worker's variables: wrangler.toml's, then the stack's, then the test's.
-    pub fn edge_vars(&self) -> Result<Map<String, Value>> {
-        let mut vars =
-            wrangler_toml()?.get("vars").and_then(Value::as_object).cloned().unwrap_or_default();
-        let mut issuers = json!([{
-            "issuer": self.edge_url(),
-            "audience": AUDIENCE,
-            "algorithms": ["EdDSA", "ES256"],
-            "jwks_url": format!("{}/.well-known/jwks.json", self.auth_url()),
-            "sessions_in_store": true,
-            "introspection": {
-                "url": format!("{}/oauth/introspect", self.auth_url()),
-                "client_id": "edge",
-                "client_secret_variable": "INTROSPECTION_SECRET",
-                "revocations_in_store": true,
-            },
-        }]);
-        if let (true, Some(issuer)) =
-            (self.opaque, issuers.pointer_mut("/0").and_then(Value::as_object_mut))
-        {
-            issuer.remove("algorithms");
-            issuer.remove("jwks_url");
-            let introspection = issuer.get_mut("introspection").and_then(Value::as_object_mut);
-            introspection.map(|members| members.insert("token_prefix".into(), "pca_".into()));
+    /// The Worker's configuration: the policy file and wrangler.toml, then the stack's own parts, then
+    /// the test's.
+    pub fn edge(&self) -> Result<EdgeConfig> {
+        let mut edge = EdgeConfig::shipped()?;
+        if let Some(file) = &self.policy_file {
+            edge.policy = policy::read(file)?;
         }
-        vars.extend([
-            ("ISSUERS".to_owned(), issuers),
-            ("UPSTREAM_URL".to_owned(), self.upstream_url().into()),
-            ("AUTH_URL".to_owned(), self.auth_url().into()),
-            ("STORE_URL".to_owned(), self.store_url().into()),
-            ("STORE_TOKEN".to_owned(), self.edge_token.clone().into()),
-            ("INTROSPECTION_SECRET".to_owned(), self.introspection_secret.clone().into()),
-            ("RECORD_ENCRYPTION_KEY".to_owned(), self.record_encryption_key.clone().into()),
-            ("EDGE_AUTH_KEY".to_owned(), self.edge_auth_key.clone().into()),
-        ]);
+        edge.vars.extend(self.edge_vars());
         if self.store == StoreKind::Memcached {
-            without_scripts(&mut vars);
+            without_scripts(&mut edge.policy);
         }
-        vars.extend(self.vars.clone());
-        Ok(vars)
+        if self.opaque {
+            opaque(&mut edge.policy);
+        }
+        edge.lay_over(&self.vars);
+        Ok(edge)
+    }
+
+    /// The variables that name the stack's own parts.
+    pub fn edge_vars(&self) -> [(String, Value); 10] {
+        [
+            ("UPSTREAM_URL", self.upstream_url()),
+            ("AUTH_URL", self.auth_url()),
+            ("STORE_URL", self.store_url()),
+            ("ISSUER", self.edge_url()),
+            ("JWKS_URL", format!("{}/.well-known/jwks.json", self.auth_url())),
+            ("INTROSPECTION_URL", format!("{}/oauth/introspect", self.auth_url())),
+            ("STORE_TOKEN", self.edge_token.clone()),
+            ("INTROSPECTION_SECRET", self.introspection_secret.clone()),
+            ("RECORD_ENCRYPTION_KEY", self.record_encryption_key.clone()),
+            ("EDGE_AUTH_KEY", self.edge_auth_key.clone()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.into()))
     }
 
     pub fn database_url(&self) -> String {
@@ -228,18 +225,33 @@ impl Plan {
     }
 }
 
-/// What a memcached can do of the example.
-fn without_scripts(vars: &mut Map<String, Value>) {
-    let routes = vars.get_mut("ROUTES").and_then(Value::as_array_mut);
+/// Leaves of the policy what a memcached can do.
+fn without_scripts(policy: &mut Map<String, Value>) {
+    let routes = policy.get_mut("routes").and_then(Value::as_array_mut);
     for route in routes.into_iter().flatten() {
         if let Some(limit) = route.get_mut("limit").and_then(Value::as_object_mut) {
             limit.insert("algorithm".to_owned(), "fixed_window".into());
         }
     }
-    let issuers = vars.get_mut("ISSUERS").and_then(Value::as_array_mut);
-    for issuer in issuers.into_iter().flatten().filter_map(Value::as_object_mut) {
+    for issuer in issuers(policy) {
         issuer.remove("sessions_in_store");
     }
+}
+
+/// Makes the issuers those of opaque tokens.
+fn opaque(policy: &mut Map<String, Value>) {
+    for issuer in issuers(policy) {
+        for member in ["algorithms", "jwks_url", "token_type"] {
+            issuer.remove(member);
+        }
+        let introspection = issuer.get_mut("introspection").and_then(Value::as_object_mut);
+        introspection.map(|members| members.insert("token_prefix".into(), "pca_".into()));
+    }
+}
+
+fn issuers(policy: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let issuers = policy.get_mut("issuers").and_then(Value::as_array_mut);
+    issuers.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 pub const USERNAME: &str = "demo";

@@ -26,7 +26,7 @@ pub struct Options {
     /// The auth service's database.
     #[arg(long, default_value = "sqlite")]
     db: Database,
-    /// A JSON object laid over the variables of wrangler.toml and the stack's own.
+    /// A JSON object: sections of the policy file, laid over it member by member, and variables.
     #[arg(long)]
     vars: Option<PathBuf>,
     /// What holds the tokens.

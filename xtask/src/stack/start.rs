@@ -14,9 +14,18 @@ use std::process::{Command, Stdio};
 
 /// Starts every part and returns when all answer.
 pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
-    let ports = &plan.ports;
     // It takes longest to start, and needs the others only when it is asked something.
     let worker = worker::spawn(plan, tools)?;
+    let mut servers = start_backends(plan, tools)?;
+    // The Worker is stopped first, since the others serve it.
+    servers.0.push(worker);
+    worker::wait_ready(plan, &mut servers)?;
+    Ok(servers)
+}
+
+/// Starts every part but the Worker and returns when all answer.
+pub fn start_backends(plan: &Plan, tools: &Tools) -> Result<Servers> {
+    let ports = &plan.ports;
     let mut upstream = tools.command("node");
     upstream.arg(at("demo/upstream.mjs")).arg(ports.upstream.to_string());
     let upstream = Server::start("upstream", &mut upstream, plan.log("upstream"))?;
@@ -27,13 +36,11 @@ pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
     }
     start_store(plan, &mut servers)?;
     start_auth(plan, &mut servers)?;
-    // The Worker is stopped first, since the others serve it.
-    servers.0.extend([upstream, worker]);
+    servers.0.push(upstream);
 
     let ok = |status| status == 200;
     servers.wait_ready_named("auth", loopback(ports.auth_admin), "/readyz", ok, 20)?;
     servers.wait_ready_named("upstream", loopback(ports.upstream), "/", ok, 20)?;
-    worker::wait_ready(plan, &mut servers)?;
     Ok(servers)
 }
 

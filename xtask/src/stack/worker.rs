@@ -2,7 +2,8 @@
 
 use super::local::loopback;
 use super::plan::{Engine, Plan};
-use crate::edge::{BUNDLE, config_faults, config_warnings, workerd_config, wrangler_config};
+use crate::edge::{BUNDLE, MODULES, workerd_config, wrangler_config};
+use crate::policy;
 use crate::process::{Server, Servers, write_private};
 use crate::tools::Tools;
 use crate::workspace::at;
@@ -14,20 +15,31 @@ use std::process::Command;
 
 /// Starts the Worker under the plan's engine.
 pub fn spawn(plan: &Plan, tools: &Tools) -> Result<Server> {
-    let vars = plan.edge_vars()?;
-    for fault in config_faults(&vars) {
+    let edge = plan.edge()?;
+    for fault in edge.faults() {
         eprintln!("the Worker's configuration: {fault}");
     }
-    for warning in config_warnings(&vars) {
+    for warning in edge.warnings() {
         eprintln!("warning: the Worker's configuration: {warning}");
     }
-    let folder = plan.folder.join("edge");
+    let folder = plan.folder.join(NAME);
     fs::create_dir_all(&folder)?;
+    for name in BUNDLE {
+        fs::copy(at("build").join(name), folder.join(name))?;
+    }
+    write_policy(plan)?;
+    let vars = &edge.vars;
     let mut command = match plan.engine {
-        Engine::Wrangler => wrangler(plan, tools, &folder, &vars)?,
-        Engine::Workerd => workerd(plan, tools, &folder, &vars)?,
+        Engine::Wrangler => wrangler(plan, tools, &folder, vars)?,
+        Engine::Workerd => workerd(plan, tools, &folder, vars)?,
     };
     Server::start(NAME, &mut command, plan.log(NAME))
+}
+
+/// Writes the policy where the Worker reads it. `wrangler dev` then starts the Worker again.
+pub fn write_policy(plan: &Plan) -> Result<()> {
+    let module = policy::module(&plan.edge()?.policy);
+    Ok(fs::write(plan.folder.join(NAME).join(policy::MODULE), module)?)
 }
 
 /// Waits until the Worker answers. What it depends on must answer before: its first request may
@@ -81,11 +93,8 @@ fn workerd(
     vars: &Map<String, Value>,
 ) -> Result<Command> {
     let config = folder.join("config.capnp");
-    for name in BUNDLE {
-        fs::copy(at("build").join(name), folder.join(name))?;
-    }
     let trusted = plan.trust.as_ref().map(fs::read_to_string).transpose()?;
-    let text = workerd_config(vars, &BUNDLE, plan.ports.edge, trusted.as_deref())?;
+    let text = workerd_config(vars, &MODULES, plan.ports.edge, trusted.as_deref())?;
     write_private(&config, &text)?;
     let mut workerd = tools.command("workerd");
     workerd.arg("serve").arg(&config);

@@ -59,7 +59,7 @@ impl Check<'_, '_> {
         if introspection.revocations_in_store {
             return Ok(RecordState::Registered { by_provider: false });
         }
-        let bound = self.policy.revocation_seconds_max;
+        let bound = self.policy.revocation_delay_seconds_max;
         let fresh = introspection.cacheable_seconds(claims.exp, Some(asked_at), bound, now) > 0;
         Ok(if fresh || asked_at == now {
             RecordState::Registered { by_provider: true }

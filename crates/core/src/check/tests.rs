@@ -322,7 +322,7 @@ fn missing_record_is_introspected_when_the_issuer_has_a_provider() {
     let issuers = r#"[{"issuer":"https://issuer.example","audience":"api","algorithms":["EdDSA"],
         "jwks_url":"https://issuer.example/jwks","introspection":{"url":"https://issuer.example/i",
         "client_id":"edge","client_secret_variable":"STORE_TOKEN"}}]"#;
-    let with = policy_with(&[("ISSUERS", issuers)]);
+    let with = policy_with(&[("issuers", issuers)]);
     let introspects = |policy: &Policy, method: &str, answer: Result<Vec<Reply>, Outage>| {
         with_check(policy, method, "/api/x", &token("api:write"), |check| {
             let authenticated = authenticate(&check).unwrap();
@@ -353,7 +353,7 @@ fn opaque_token_belongs_to_the_provider_of_its_prefix() {
         )
     };
     let issuers = format!("[{},{}]", provider("https://a", "a_"), provider("https://b", "b_"));
-    let policy = policy_with(&[("ISSUERS", &issuers)]);
+    let policy = policy_with(&[("issuers", &issuers)]);
     let place = |token: &str| {
         with_check(&policy, "POST", "/api/x", &format!("Bearer {token}"), |check| {
             match check.unverified_token(NOW)? {
@@ -415,7 +415,7 @@ fn client_marker_revokes_tokens_issued_before_it() {
 fn scopes_are_compared_as_whole_words() {
     fn check(route: &str, scope: &str, expect: Option<Denial>) {
         let routes = format!(r#"[{{"name":"a","path":"/a","access":"protected",{route}}}]"#);
-        let policy = policy_with(&[("ROUTES", &routes)]);
+        let policy = policy_with(&[("routes", &routes)]);
         with_check(&policy, "GET", "/a", &token(scope), |check| {
             let verdict =
                 decide(&check, &authenticate(&check).unwrap(), Ok(vec![clean(), record()]));
@@ -443,7 +443,7 @@ fn claims_must_have_an_allowed_value() {
     fn check(route: &str, expect: Option<Denial>) {
         let routes =
             format!(r#"[{{"name":"a","path":"/a","access":"protected","claims":{{{route}}}}}]"#);
-        let policy = policy_with(&[("ROUTES", &routes)]);
+        let policy = policy_with(&[("routes", &routes)]);
         with_check(&policy, "GET", "/a", &token("x"), |check| {
             let verdict =
                 decide(&check, &authenticate(&check).unwrap(), Ok(vec![clean(), record()]));
@@ -547,7 +547,7 @@ mod properties {
 fn opaque_token_is_accepted_for_the_audience_of_its_record_only() {
     let issuers = r#"[{"issuer":"https://a","audience":"api","introspection":{"url":"https://p/i",
         "client_id":"edge","client_secret_variable":"STORE_TOKEN","token_prefix":"a_"}}]"#;
-    let policy = policy_with(&[("ISSUERS", issuers)]);
+    let policy = policy_with(&[("issuers", issuers)]);
     with_check(&policy, "POST", "/api/x", "Bearer a_x", |check| {
         let accepted = |members: &str| {
             let record = format!(r#"{{"sub":"alice","scope":""{members}}}"#);

@@ -57,7 +57,7 @@ impl<'p> Check<'_, 'p> {
         degraded.limit = self.check_limits(authenticated, about_limits)?;
         let (route, policy) = (self.route, self.policy);
         let target = match route.access {
-            Access::Auth => Target::Auth(&policy.auth),
+            Access::Auth => Target::Auth(policy.auth.as_ref().ok_or(Outage::AuthUnreachable)?),
             Access::Deny => return Err(Denial::RouteDenied.into()),
             Access::Protected | Access::Public => {
                 Target::Upstream(route.upstream.as_ref().unwrap_or(&policy.upstream))

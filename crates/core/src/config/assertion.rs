@@ -1,4 +1,4 @@
-//! `ASSERTION`, and the secret `ASSERTION_KEY`.
+//! `[assertion]`, and the secret `ASSERTION_KEY`.
 
 use super::error::ConfigErrorKind;
 use super::settings::SettingsReader;
@@ -11,28 +11,32 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-/// Reads both settings. Returns `None` if neither is set.
+/// Reads the section and its key. Returns `None` if neither is given, or if one is malformed.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<Assertion> {
-    if settings.optional("ASSERTION").is_none() && settings.optional("ASSERTION_KEY").is_none() {
-        return None;
+    let is_set = settings.has("assertion");
+    let key = match is_set {
+        true => settings.secret(KEY),
+        false => settings.optional_secret(KEY),
+    };
+    if key.is_some() && !is_set {
+        settings.add_error("assertion", ConfigErrorKind::Missing);
     }
-    let (_, key) = (settings.required("ASSERTION"), settings.required("ASSERTION_KEY"));
     let key = key.and_then(|key| {
         let parsed = SigningKey::parse(&key);
         if parsed.is_none() {
-            settings.add_error("ASSERTION_KEY", ConfigErrorKind::NotASigningKey);
+            settings.add_error(KEY, ConfigErrorKind::NotASigningKey);
         }
         parsed
     });
-    let mut object = settings.object("ASSERTION")?;
-    object.require(&["issuer", "audience"]);
-    let (issuer, audience) = (object.nonempty_text("issuer"), object.nonempty_text("audience"));
-    let field = object.text("field").unwrap_or_else(|| FIELD.to_owned());
+    let mut section = settings.optional_section("assertion")?;
+    section.require(&["issuer", "audience"]);
+    let (issuer, audience) = (section.nonempty_text("issuer"), section.nonempty_text("audience"));
+    let field = section.text("field").unwrap_or_else(|| FIELD.to_owned());
     if !field_names::is_available(&field) {
-        object.add_error("field", ConfigErrorKind::NotAField);
+        section.add_error("field", ConfigErrorKind::NotAField);
     }
-    let seconds = object.number("seconds", 1, 3600).unwrap_or(SECONDS);
-    object.finish();
+    let seconds = section.number("seconds", 1, 3600).unwrap_or(SECONDS);
+    section.finish();
     let SigningKey { algorithm, kid, public, private: key } = key?;
     let public_key = Value::Object(public.clone()).to_string();
     let (issuer, audience) = (issuer?, audience?);
@@ -83,5 +87,6 @@ impl SigningKey {
     }
 }
 
+const KEY: &str = "ASSERTION_KEY";
 const SECONDS: u32 = 60;
 const FIELD: &str = "portcullis-assertion";

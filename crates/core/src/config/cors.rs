@@ -1,4 +1,4 @@
-//! `CORS`, and the `cors` of a route.
+//! `[cors]`, and the `cors` of a route.
 
 use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
@@ -6,9 +6,9 @@ use super::settings::SettingsReader;
 use crate::policy::cors::Cors;
 use crate::request::syntax::{is_method, is_origin, is_token};
 
-/// Reads the setting. Returns `None` if it is missing.
+/// Reads the section. Returns `None` if it is missing.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<Cors> {
-    settings.object("CORS").map(read_object)
+    settings.optional_section("cors").map(read_object)
 }
 
 /// Reads one CORS policy.

@@ -1,18 +1,20 @@
-//! Errors in settings, each with its fix.
+//! Errors in the policy, each with its fix.
 
 use crate::jose::jwks::KeyFault;
 use std::fmt;
 
-/// An error in a setting.
+/// An error in the policy, its variables or its secrets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConfigError {
-    /// The setting, and the place within it: `ROUTES[2].limit`.
+    /// The place in the policy file, `routes[2].limit`, or the name of a variable or secret.
     pub name: String,
+    /// What the entry at that place is called, `route api`, if it is one of a list.
+    pub entry: Option<String>,
     /// The kind of error.
     pub kind: ConfigErrorKind,
 }
 
-/// The kind of an error in a setting.
+/// The kind of an error in the policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ConfigErrorKind {
     /// A request costs more than a limit ever admits.
@@ -37,6 +39,10 @@ pub enum ConfigErrorKind {
     NamedByRoute,
     /// The algorithm has no burst.
     NoBurst,
+    /// The file has no environment of that name, but these.
+    NoSuchEnvironment(String),
+    /// The text names a variable that is missing.
+    NoSuchVariable(String),
     /// No issuer has an introspection.
     NoIntrospection,
     /// There is no issuer of that name.
@@ -67,6 +73,8 @@ pub enum ConfigErrorKind {
     NotAToken,
     /// The text has characters that no token has, or a dot.
     NotATokenPrefix,
+    /// The text has `${`, and is not the whole of `${NAME}`.
+    NotAVariable,
     /// The text is not an absolute URL.
     NotAUrl,
     /// The text is not an origin.
@@ -85,13 +93,17 @@ pub enum ConfigErrorKind {
     NotWithoutAssertion,
     /// A weaker route, of this name, would take the route's paths with a suffix.
     SuffixesUnclear(String),
-    /// An earlier route takes every request of this one.
-    Shadowed,
-    /// An earlier issuer takes every opaque token of this one.
-    TokenPrefix,
-    /// There is no such setting.
-    Unknown,
-    /// The variable seems to mean this setting.
+    /// The entry at this place has the same name.
+    SameName(String),
+    /// The member is for a secret, which the file must not hold.
+    SecretInFile,
+    /// The route of this name, which is before it, takes every request of this one.
+    Shadowed(String),
+    /// The issuer of this name, which is before it, takes every opaque token of this one.
+    TokenPrefix(String),
+    /// There is no such member or section; the one that it seems to mean.
+    Unknown(Option<String>),
+    /// The variable seems to mean this one.
     UnknownName(String),
     /// No request can have the path, or a `*` is not at the end.
     UnreachablePath,
@@ -101,7 +113,10 @@ pub enum ConfigErrorKind {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.kind)
+        match &self.entry {
+            Some(entry) => write!(f, "{} ({entry}): {}", self.name, self.kind),
+            None => write!(f, "{}: {}", self.name, self.kind),
+        }
     }
 }
 
@@ -111,7 +126,7 @@ impl fmt::Display for ConfigErrorKind {
             Self::AboveQuota => {
                 "is more than a limit of the route ever admits; raise its quota, or lower the cost"
             }
-            Self::AssertionUnset => "needs ASSERTION and ASSERTION_KEY; set both",
+            Self::AssertionUnset => "needs [assertion] and the secret ASSERTION_KEY; give both",
             Self::CredentialsForAll => "is not for all origins; list them, or remove it",
             Self::Duplicate => "occurs twice; use each value once",
             Self::Empty => "is empty; give at least one entry",
@@ -128,8 +143,17 @@ impl fmt::Display for ConfigErrorKind {
                 "is introspect, and no issuer has an introspection; add one, or use deny or \
                  signature"
             }
-            Self::NoSuchIssuer => "is not the issuer of an entry in ISSUERS",
-            Self::NoSuchLimit => "is not the name of a limit in LIMITS",
+            Self::NoSuchEnvironment(names) if names.is_empty() => {
+                "names an environment, and the policy has no [env.NAME]; remove it, or add one"
+            }
+            Self::NoSuchEnvironment(names) => {
+                return write!(f, "must be one of the policy's environments: {names}");
+            }
+            Self::NoSuchIssuer => "is not the issuer of an entry in [[issuers]]",
+            Self::NoSuchLimit => "is not the name of an entry in [[limits]]",
+            Self::NoSuchVariable(name) => {
+                return write!(f, "the variable {name} is not set; set it, or write the value here");
+            }
             Self::NotA(expected) => return write!(f, "must be {expected}"),
             Self::NotAClaim => "give the value that the claim must have, or a list of values",
             Self::NotACookie => "is not a cookie's name; use letters, digits, -, _ and .",
@@ -157,6 +181,9 @@ impl fmt::Display for ConfigErrorKind {
             }
             Self::NotAToken => "has a space, a line break or a character beyond ASCII; remove it",
             Self::NotATokenPrefix => "use letters, digits and -_~+/, as the tokens begin",
+            Self::NotAVariable => {
+                "a variable is the whole text, ${NAME}, with letters, digits and _ in its name"
+            }
             Self::NotAUrl => {
                 "is not a URL; give http:// or https:// with a host, no query and no user"
             }
@@ -183,15 +210,31 @@ impl fmt::Display for ConfigErrorKind {
                      set same if that is the same path to the upstream, or distinct"
                 );
             }
-            Self::Shadowed => {
-                "an earlier route takes every request of this one; move this one before it"
+            Self::SameName(other) => {
+                return write!(f, "is also that of {other}; use each name once");
             }
-            Self::TokenPrefix => {
-                "an earlier issuer takes every opaque token of this one; move this one before it"
+            Self::SecretInFile => {
+                "a secret does not belong in the policy; give it by wrangler secret put, under the \
+                 name in docs/configuration.md"
             }
-            Self::Unknown => "unknown setting; see docs/configuration.md",
+            Self::Shadowed(earlier) => {
+                return write!(
+                    f,
+                    "route {earlier} takes every request of this one; move this one before it"
+                );
+            }
+            Self::TokenPrefix(earlier) => {
+                return write!(
+                    f,
+                    "issuer {earlier} takes every opaque token of this one; move this one before it"
+                );
+            }
+            Self::Unknown(None) => "unknown member; see docs/configuration.md",
+            Self::Unknown(Some(known)) => {
+                return write!(f, "unknown member; did you mean {known}?");
+            }
             Self::UnknownName(setting) => {
-                return write!(f, "unknown setting; rename it to {setting}, or to something else");
+                return write!(f, "unknown variable; rename it to {setting}, or to something else");
             }
             Self::UnreachablePath => {
                 "no request can have this path; give /path, /path/{name} or /path/*, unencoded"

@@ -1,4 +1,4 @@
-//! `ISSUERS`: whose tokens are accepted, and how they are verified.
+//! `[[issuers]]`: whose tokens are accepted, and how they are verified.
 
 use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
@@ -10,11 +10,11 @@ use crate::policy::issuer::{Issuer, KeyLocation, TokenType};
 use crate::secret::Secret;
 use crate::url::is_url;
 
-/// Reads the setting.
+/// Reads the list.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Issuer> {
     let mut issuers: Vec<Issuer> = Vec::new();
-    for entry in settings.required_list("ISSUERS") {
-        let Some(mut object) = settings.entry(entry) else {
+    for entry in settings.required_list("issuers") {
+        let Some(mut object) = settings.entry(entry, "issuer", "issuer") else {
             continue;
         };
         let issuer = issuer(&mut object, &issuers);
@@ -62,16 +62,17 @@ fn check_against_earlier(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, ear
     let duplicate = |other: &Issuer| {
         other.issuer == issuer.issuer && other.keys.is_some() == issuer.keys.is_some()
     };
-    if earlier.iter().any(duplicate) {
-        object.add_error("issuer", ConfigErrorKind::Duplicate);
+    if let Some(at) = earlier.iter().position(duplicate) {
+        object.add_error("issuer", ConfigErrorKind::SameName(format!("issuers[{at}]")));
     }
     if let (None, Some(introspection)) = (&issuer.keys, &issuer.introspection) {
         let takes_all = |other: &Issuer| {
             let other = other.introspection.as_ref().filter(|_| other.keys.is_none());
             other.is_some_and(|other| introspection.token_prefix.starts_with(&other.token_prefix))
         };
-        if earlier.iter().any(takes_all) {
-            object.add_error("introspection.token_prefix", ConfigErrorKind::TokenPrefix);
+        if let Some(taker) = earlier.iter().find(|earlier| takes_all(earlier)) {
+            let kind = ConfigErrorKind::TokenPrefix(taker.issuer.clone());
+            object.add_error("introspection.token_prefix", kind);
         }
     }
 }
@@ -131,7 +132,10 @@ fn key_location(
         (.., Some(set), _) => (object.at("jwks"), set.to_string(), KeySource::Published),
         (.., variable) => {
             let variable = variable?;
-            let text = object.settings.variable(&variable)?;
+            let Some(text) = object.settings.secret(&variable) else {
+                let assumed = object.settings.is_assumed(&variable);
+                return assumed.then(|| KeyLocation::Url(String::new()));
+            };
             (variable, text, KeySource::Secret)
         }
     };
@@ -180,7 +184,7 @@ fn introspection(mut object: ObjectReader<'_, '_>) -> Option<Introspection> {
         object.add_error("token_prefix", ConfigErrorKind::NotATokenPrefix);
     }
     let variable = object.text("client_secret_variable");
-    let secret = variable.and_then(|name| object.settings.variable(&name));
+    let secret = variable.and_then(|name| object.settings.secret(&name));
     let client_auth: Option<ClientAuth> = object.one_of("client_auth", &ClientAuth::NAMES);
     let revocations_in_store = object.flag("revocations_in_store");
     object.finish();

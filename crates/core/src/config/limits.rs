@@ -1,4 +1,4 @@
-//! `LIMITS`, and the `limit` of a route.
+//! `[[limits]]`, and the `limit` of a route.
 
 use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
@@ -10,8 +10,8 @@ use serde_json::Value;
 /// Reads the limits that routes share.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Limit> {
     let mut limits: Vec<Limit> = Vec::new();
-    for entry in settings.list("LIMITS") {
-        let Some(mut object) = settings.entry(entry) else {
+    for entry in settings.list("limits") {
+        let Some(mut object) = settings.entry(entry, "limit", "name") else {
             continue;
         };
         object.require(&["name"]);
@@ -19,8 +19,8 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Limit> {
         if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
             object.add_error("name", ConfigErrorKind::UnsafeName);
         }
-        if limits.iter().any(|other| Some(&other.name) == name.as_ref()) {
-            object.add_error("name", ConfigErrorKind::Duplicate);
+        if let Some(at) = limits.iter().position(|other| Some(&other.name) == name.as_ref()) {
+            object.add_error("name", ConfigErrorKind::SameName(format!("limits[{at}]")));
         }
         limits.push(read_object(object, name.unwrap_or_default()));
     }

@@ -1,36 +1,46 @@
-//! Reads the members of JSON objects in settings. Each error names the member's place.
+//! Reads the members of tables. Each error names the member's place.
 
 use super::error::ConfigErrorKind;
-use super::settings::{Entry, SettingsReader, joined_names, named_value};
+use super::settings::{Number, SettingsReader, joined_names, named_value};
+use crate::url::BaseUrl;
 use serde_json::{Map, Value};
 
-impl<'l> SettingsReader<'l> {
-    /// Returns a reader of a setting that is a JSON object, or `None` if it is missing or not an object.
-    pub(super) fn object(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
-        let value = self.json(name)?;
-        ObjectReader::new(self, name.to_owned(), value)
-    }
-
-    /// Returns a reader of a list's entry, or `None` if it is not an object.
-    pub(super) fn entry(&mut self, entry: Entry) -> Option<ObjectReader<'_, 'l>> {
-        ObjectReader::new(self, entry.place, entry.value)
-    }
-}
-
-/// A reader that takes an object's members one by one. [`ObjectReader::finish`] rejects the rest.
+/// A reader that takes a table's members one by one. [`ObjectReader::finish`] rejects the rest.
 #[must_use = "finish() rejects unknown members"]
 pub(super) struct ObjectReader<'r, 'l> {
     pub(super) settings: &'r mut SettingsReader<'l>,
     place: String,
     members: Map<String, Value>,
+    /// The names of the members that were asked for.
+    known: Vec<String>,
+    /// The place holds no table, which is an error already.
+    is_void: bool,
 }
 
 impl<'r, 'l> ObjectReader<'r, 'l> {
-    fn new(settings: &'r mut SettingsReader<'l>, place: String, value: Value) -> Option<Self> {
+    pub(super) fn new(
+        settings: &'r mut SettingsReader<'l>,
+        place: String,
+        members: Map<String, Value>,
+    ) -> Self {
+        Self { settings, place, members, known: Vec::new(), is_void: false }
+    }
+
+    /// Returns a reader of a place that holds no table.
+    pub(super) fn void(settings: &'r mut SettingsReader<'l>, place: String) -> Self {
+        Self { is_void: true, ..Self::new(settings, place, Map::new()) }
+    }
+
+    /// Returns the members of a value, or adds an error if it is not a table.
+    pub(super) fn members_of(
+        settings: &mut SettingsReader<'l>,
+        place: &str,
+        value: Value,
+    ) -> Option<Map<String, Value>> {
         match value {
-            Value::Object(members) => Some(Self { settings, place, members }),
+            Value::Object(members) => Some(members),
             _ => {
-                settings.add_error(place, ConfigErrorKind::NotA("an object"));
+                settings.add_error(place, ConfigErrorKind::NotA("a table"));
                 None
             }
         }
@@ -41,7 +51,12 @@ impl<'l> ObjectReader<'_, 'l> {
     /// Rejects the members that were not read, as unknown.
     pub(super) fn finish(mut self) {
         for name in self.names() {
-            self.add_error(&name, ConfigErrorKind::Unknown);
+            let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
+            let kind = match setting_names::nearest(&name, &known) {
+                _ if SECRET_NAMES.contains(&name.as_str()) => ConfigErrorKind::SecretInFile,
+                suggestion => ConfigErrorKind::Unknown(suggestion.map(str::to_owned)),
+            };
+            self.add_error(&name, kind);
         }
     }
 
@@ -50,7 +65,7 @@ impl<'l> ObjectReader<'_, 'l> {
         format!("{}.{name}", self.place)
     }
 
-    /// Returns the place of the object itself.
+    /// Returns the place of the table itself.
     pub(super) fn place(&self) -> &str {
         &self.place
     }
@@ -69,7 +84,7 @@ impl<'l> ObjectReader<'_, 'l> {
     /// Adds an error for each of these members that is missing.
     pub(super) fn require(&mut self, names: &[&str]) {
         for name in names {
-            if !self.has(name) {
+            if !self.has(name) && !self.is_void {
                 self.add_error(name, ConfigErrorKind::Missing);
             }
         }
@@ -82,6 +97,9 @@ impl<'l> ObjectReader<'_, 'l> {
 
     /// Returns a member of any type.
     pub(super) fn value(&mut self, name: &str) -> Option<Value> {
+        self.known.push(name.to_owned());
+        #[cfg(test)]
+        KNOWN.with_borrow_mut(|known| known.push(self.at(name)));
         self.members.remove(name)
     }
 
@@ -100,6 +118,15 @@ impl<'l> ObjectReader<'_, 'l> {
             self.add_error(name, ConfigErrorKind::Empty);
         }
         Some(text)
+    }
+
+    /// Returns a URL.
+    pub(super) fn url(&mut self, name: &str) -> Option<BaseUrl> {
+        let url = BaseUrl::parse(&self.text(name)?);
+        if url.is_none() {
+            self.add_error(name, ConfigErrorKind::NotAUrl);
+        }
+        url
     }
 
     /// Returns a list of strings.
@@ -140,6 +167,11 @@ impl<'l> ObjectReader<'_, 'l> {
         number
     }
 
+    /// Returns a whole number, or its default if it is missing.
+    pub(super) fn number_or_default(&mut self, number: &Number) -> u32 {
+        self.number(number.name, number.min, number.max).unwrap_or(number.default)
+    }
+
     /// Returns the value of one of some names.
     pub(super) fn one_of<T: Copy>(&mut self, name: &str, names: &[(&str, T)]) -> Option<T> {
         let text = self.text(name)?;
@@ -150,10 +182,11 @@ impl<'l> ObjectReader<'_, 'l> {
         value
     }
 
-    /// Returns a reader of a member that is an object.
+    /// Returns a reader of a member that is a table.
     pub(super) fn object(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
         let (place, value) = (self.at(name), self.value(name)?);
-        ObjectReader::new(self.settings, place, value)
+        let members = ObjectReader::members_of(self.settings, &place, value)?;
+        Some(ObjectReader::new(self.settings, place, members))
     }
 
     fn wrong_type<T>(&mut self, name: &str, expected: &'static str) -> Option<T> {
@@ -161,3 +194,12 @@ impl<'l> ObjectReader<'_, 'l> {
         None
     }
 }
+
+#[cfg(test)]
+thread_local! {
+    /// The places that were asked for, which tests compare with the documentation.
+    pub(super) static KNOWN: std::cell::RefCell<Vec<String>> = std::cell::RefCell::default();
+}
+
+/// Members that people expect for secrets, which the file must not hold.
+const SECRET_NAMES: [&str; 5] = ["client_secret", "key", "password", "secret", "token"];

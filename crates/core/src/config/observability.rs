@@ -1,17 +1,22 @@
-//! `LOG`, `LOG_SUBJECT`, `SERVER_TIMING` and `METRICS_SECONDS`.
+//! `[logging]` and `[metrics]`.
 
 use super::error::ConfigErrorKind;
 use super::settings::SettingsReader;
 use crate::policy::observability::{LogPolicy, LogSubject, Observability};
 
-/// Reads the settings.
+/// Reads both sections.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Observability {
-    let log = settings.one_of("LOG", &LogPolicy::NAMES).unwrap_or(LogPolicy::All);
-    let log_subject = settings.one_of("LOG_SUBJECT", &LogSubject::NAMES).unwrap_or_default();
-    let server_timing = settings.flag("SERVER_TIMING");
-    let metrics_seconds = settings.number("METRICS_SECONDS", 0, 0, 3_600);
-    if metrics_seconds > 0 && !settings.has_scripts() {
-        settings.add_error("METRICS_SECONDS", ConfigErrorKind::NotWithMemcached);
+    let has_scripts = settings.has_scripts();
+    let mut section = settings.section("logging");
+    let log = section.one_of("requests", &LogPolicy::NAMES).unwrap_or(LogPolicy::All);
+    let log_subject = section.one_of("subject", &LogSubject::NAMES).unwrap_or_default();
+    let server_timing = section.flag("server_timing");
+    section.finish();
+    let mut section = settings.section("metrics");
+    let metrics_seconds = section.number("interval_seconds", 0, 3_600).unwrap_or_default();
+    if metrics_seconds > 0 && !has_scripts {
+        section.add_error("interval_seconds", ConfigErrorKind::NotWithMemcached);
     }
+    section.finish();
     Observability { log, log_subject, server_timing, metrics_seconds }
 }

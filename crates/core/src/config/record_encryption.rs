@@ -1,4 +1,4 @@
-//! `RECORD_ENCRYPTION_KEY` and `RECORD_ENCRYPTION_KEY_PREVIOUS`.
+//! The secrets `RECORD_ENCRYPTION_KEY` and `RECORD_ENCRYPTION_KEY_PREVIOUS`.
 
 use super::error::ConfigErrorKind;
 use super::settings::SettingsReader;
@@ -6,7 +6,8 @@ use crate::store::seal::Seal;
 
 /// Reads the keys that the store's records are encrypted with. Returns `None` if there is none.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<Seal> {
-    let (current, previous) = (settings.optional(CURRENT), settings.optional(PREVIOUS));
+    let (current, previous) =
+        (settings.optional_secret(CURRENT), settings.optional_secret(PREVIOUS));
     let Some(current) = current else {
         if previous.is_some() {
             settings.add_error(CURRENT, ConfigErrorKind::Missing);

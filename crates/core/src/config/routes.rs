@@ -1,19 +1,18 @@
-//! `ROUTES`: which requests are accepted, what they require, and where they go.
+//! `[[routes]]`: which requests are accepted, what they require, and where they go.
 
 use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
 use super::settings::{SettingsReader, is_safe_name};
-use super::{addresses, cors, limits, suffixes};
+use super::{cors, ip_rules, limits, suffixes};
 use crate::policy::cors::Cors;
 use crate::policy::issuer::Issuer;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::policy::path::Pattern;
 use crate::policy::route::{Access, Endpoint, Route, StoreOutage, Suffixes, TokenRequirement};
 use crate::request::syntax::{is_cookie_name, is_method, is_scope};
-use crate::url::BaseUrl;
 use serde_json::Value;
 
-/// Reads the setting. `default_cors` is for routes without a `cors`; `has_assertion` says whether
+/// Reads the list. `default_cors` is for routes without a `cors`; `has_assertion` says whether
 /// assertions can be signed; `shared` are the limits, and `issuers` the issuers, that routes name.
 pub(super) fn read(
     settings: &mut SettingsReader<'_>,
@@ -23,23 +22,24 @@ pub(super) fn read(
     issuers: &[Issuer],
 ) -> Vec<Route> {
     let (mut routes, mut names) = (Vec::<Route>::new(), Vec::new());
-    for entry in settings.required_list("ROUTES") {
-        let Some(mut object) = settings.entry(entry) else {
+    for entry in settings.required_list("routes") {
+        let Some(mut object) = settings.entry(entry, "route", "name") else {
             continue;
         };
         let route = route(&mut object, has_assertion, shared, issuers, &mut names);
         if let Some(mut route) = route {
             route.cors = route.cors.or_else(|| default_cors.cloned());
-            if routes.iter().any(|earlier| earlier.covers(&route)) {
+            if let Some(earlier) = routes.iter().find(|earlier| earlier.covers(&route)) {
                 let place = object.place().to_owned();
-                object.settings.add_error(place, ConfigErrorKind::Shadowed);
+                let kind = ConfigErrorKind::Shadowed(earlier.name.clone());
+                object.settings.add_error(place, kind);
             }
             routes.push(route);
         }
         object.finish();
     }
     // A malformed route would put the others at other places.
-    if !settings.has_error("ROUTES") {
+    if !settings.has_error("routes") {
         suffixes::apply(settings, &mut routes);
     }
     routes
@@ -101,8 +101,7 @@ fn route(
         }
     }
     if access == Some(Access::Deny) {
-        for member in
-            ["limit", "limits", "cost", "deadline_ms", "endpoint", "upstream", "addresses"]
+        for member in ["limit", "limits", "cost", "timeout_ms", "endpoint", "upstream", "ip_rules"]
         {
             if object.has(member) {
                 object.add_error(member, ConfigErrorKind::NotForAccess);
@@ -112,21 +111,17 @@ fn route(
     let cost = object.number("cost", 1, 1_000_000).unwrap_or(1);
     let limits = route_limits(object, name.as_deref().unwrap_or_default(), shared);
     check_limits(object, &limits, cost, unprotected);
-    let deadline_ms_max = if access == Some(Access::Auth) { 60_000 } else { 300_000 };
-    let deadline_ms = object.number("deadline_ms", 1, deadline_ms_max);
+    let timeout_ms_max = if access == Some(Access::Auth) { 60_000 } else { 300_000 };
+    let timeout_ms = object.number("timeout_ms", 1, timeout_ms_max);
     let endpoint: Option<Endpoint> = object.one_of("endpoint", &Endpoint::NAMES);
     if endpoint.is_some() && access.is_some_and(|access| access != Access::Auth) {
         object.add_error("endpoint", ConfigErrorKind::NotForAccess);
     }
-    let addresses = object.object("addresses").map(addresses::read_object);
+    let ip_rules = object.object("ip_rules").map(ip_rules::read_object);
     let cors = object.object("cors").map(cors::read_object);
-    let upstream = object.text("upstream").map(|text| BaseUrl::parse(&text));
-    match upstream {
-        Some(None) => object.add_error("upstream", ConfigErrorKind::NotAUrl),
-        Some(Some(_)) if access == Some(Access::Auth) => {
-            object.add_error("upstream", ConfigErrorKind::NotForAccess);
-        }
-        _ => {}
+    let upstream = object.url("upstream");
+    if upstream.is_some() && access == Some(Access::Auth) {
+        object.add_error("upstream", ConfigErrorKind::NotForAccess);
     }
     let suffixes = object.one_of("suffixes", &Suffixes::NAMES);
     let pattern = object.text("path").map(|path| Pattern::parse(&path));
@@ -147,12 +142,12 @@ fn route(
         limits,
         cost,
         on_store_outage: on_store_outage.unwrap_or_default(),
-        addresses,
-        deadline_ms,
+        ip_rules,
+        timeout_ms,
         stream_seconds_max,
         stream_recheck_seconds,
         endpoint,
-        upstream: upstream.flatten(),
+        upstream,
         cookie,
         forward_token: forward_token.unwrap_or_default(),
         assertion,
@@ -167,10 +162,12 @@ fn route_name(object: &mut ObjectReader<'_, '_>, names: &mut Vec<String>) -> Opt
     if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
         object.add_error("name", ConfigErrorKind::UnsafeName);
     }
-    if name.as_ref().is_some_and(|name| names.contains(name)) {
-        object.add_error("name", ConfigErrorKind::Duplicate);
+    let same = name.as_ref().and_then(|name| names.iter().position(|earlier| earlier == name));
+    if let Some(at) = same {
+        object.add_error("name", ConfigErrorKind::SameName(format!("routes[{at}]")));
     }
-    names.extend(name.clone());
+    // Each entry has a place, so that places are right in messages.
+    names.push(name.clone().unwrap_or_default());
     name
 }
 
@@ -183,7 +180,7 @@ fn route_issuers(object: &mut ObjectReader<'_, '_>, known: &[Issuer]) -> Vec<Str
         object.add_error("issuers", ConfigErrorKind::Empty);
     }
     // A malformed issuer has errors of its own.
-    let complete = !object.settings.has_error("ISSUERS");
+    let complete = !object.settings.has_error("issuers");
     for (at, name) in names.iter().enumerate() {
         if complete && !known.iter().any(|issuer| issuer.issuer == *name) {
             object.add_error(&format!("issuers[{at}]"), ConfigErrorKind::NoSuchIssuer);
@@ -211,8 +208,9 @@ fn route_limits(object: &mut ObjectReader<'_, '_>, route: &str, shared: &[Limit]
         }
         limits::read_object(limit, route.to_owned())
     });
-    if own.is_some() && shared.iter().any(|other| other.name == route) {
-        object.add_error("name", ConfigErrorKind::Duplicate);
+    let same = shared.iter().position(|other| own.is_some() && other.name == route);
+    if let Some(at) = same {
+        object.add_error("name", ConfigErrorKind::SameName(format!("limits[{at}]")));
     }
     let mut limits = Vec::from_iter(own);
     for (at, name) in object.texts("limits").unwrap_or_default().iter().enumerate() {
@@ -222,7 +220,7 @@ fn route_limits(object: &mut ObjectReader<'_, '_>, route: &str, shared: &[Limit]
             }
             Some(limit) => limits.push(limit.clone()),
             // A malformed limit has errors of its own.
-            None if object.settings.has_error("LIMITS") => {}
+            None if object.settings.has_error("limits") => {}
             None => object.add_error(&format!("limits[{at}]"), ConfigErrorKind::NoSuchLimit),
         }
     }
@@ -240,7 +238,7 @@ fn check_limits(object: &mut ObjectReader<'_, '_>, limits: &[Limit], cost: u32, 
         }
         // A malformed limit has errors of its own.
         let settings = &object.settings;
-        let valid = !settings.has_error(&object.at("limit")) && !settings.has_error("LIMITS");
+        let valid = !settings.has_error(&object.at("limit")) && !settings.has_error("limits");
         if valid && (1..cost).contains(&limit.smallest_burst()) {
             object.add_error(&format!("cost: limit {}", limit.name), ConfigErrorKind::AboveQuota);
         }
@@ -254,7 +252,7 @@ fn claims(object: &mut ObjectReader<'_, '_>) -> Vec<(String, Vec<Value>)> {
         None => return claims,
         Some(Value::Object(members)) => members,
         Some(_) => {
-            object.add_error("claims", ConfigErrorKind::NotA("an object"));
+            object.add_error("claims", ConfigErrorKind::NotA("a table"));
             return claims;
         }
     };

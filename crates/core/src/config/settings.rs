@@ -1,135 +1,213 @@
-//! Reads settings of each kind, and collects their errors.
+//! Reads the policy file's sections, and collects their errors.
 
 use super::error::{ConfigError, ConfigErrorKind};
-use crate::json;
-use crate::url::BaseUrl;
-use serde_json::Value;
-use std::cell::RefCell;
+use super::object::ObjectReader;
+use serde_json::{Map, Value};
 
-/// A reader of settings by their names.
+/// A reader of sections by their names.
 pub(super) struct SettingsReader<'l> {
     lookup: &'l dyn Fn(&str) -> Option<String>,
+    /// The sections that were not read yet.
+    document: Map<String, Value>,
+    /// The names of the sections that were read.
+    read: Vec<String>,
     pub(super) errors: Vec<ConfigError>,
-    /// The names of the settings that were read, some of them twice.
-    pub(super) read: RefCell<Vec<String>>,
-    /// The names of the variables that issuers name.
+    /// The places of named entries, such as `routes[2]`, and what they are called.
+    labels: Vec<(String, String)>,
+    /// The names of the variables and secrets that the policy uses.
     pub(super) variables: Vec<String>,
+    /// Whether variables that are missing are assumed to be right, as before a deployment.
+    assumes: bool,
+    /// The places and names of values that are assumed.
+    assumed: Vec<String>,
+    has_scripts: bool,
 }
 
 impl<'l> SettingsReader<'l> {
-    pub(super) fn new(lookup: &'l dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, errors: Vec::new(), read: RefCell::default(), variables: Vec::new() }
+    /// Returns a reader of a document. In it, each text `${NAME}` is replaced by that variable.
+    pub(super) fn new(
+        mut document: Map<String, Value>,
+        lookup: &'l dyn Fn(&str) -> Option<String>,
+        assumes: bool,
+    ) -> Self {
+        let mut settings = Self {
+            lookup,
+            document: Map::new(),
+            read: Vec::new(),
+            errors: Vec::new(),
+            labels: Vec::new(),
+            variables: Vec::new(),
+            assumes,
+            assumed: Vec::new(),
+            has_scripts: true,
+        };
+        for (name, value) in &mut document {
+            settings.resolve(name, value);
+        }
+        let store = document.get("store").and_then(|store| store.get("url"));
+        let is_memcached = |url: &str| url.trim().starts_with("memcached");
+        settings.has_scripts = !store.and_then(Value::as_str).is_some_and(is_memcached);
+        settings.document = document;
+        settings
     }
 
-    /// Adds an error for a setting, or for a place within it.
+    /// Replaces the variables in a value.
+    fn resolve(&mut self, place: &str, value: &mut Value) {
+        match value {
+            Value::String(text) if text.contains("${") => {
+                let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+                let Some(name) = name.filter(|name| is_variable_name(name)) else {
+                    self.add_error(place, ConfigErrorKind::NotAVariable);
+                    return;
+                };
+                self.variables.push(name.to_owned());
+                match self.text(name) {
+                    Some(found) => *text = found,
+                    None if self.assumes => {
+                        self.assumed.push(place.to_owned());
+                        *text = ASSUMED_URL.to_owned();
+                    }
+                    None => {
+                        let kind = ConfigErrorKind::NoSuchVariable(name.to_owned());
+                        self.add_error(place, kind);
+                    }
+                }
+            }
+            Value::Array(values) => {
+                for (at, value) in values.iter_mut().enumerate() {
+                    self.resolve(&format!("{place}[{at}]"), value);
+                }
+            }
+            Value::Object(members) => {
+                for (name, value) in members {
+                    self.resolve(&format!("{place}.{name}"), value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds an error for a place, unless the place has the fault that its variable is missing.
     pub(super) fn add_error(&mut self, name: impl Into<String>, kind: ConfigErrorKind) {
-        self.errors.push(ConfigError { name: name.into(), kind });
+        let name = name.into();
+        let is_variable = |error: &ConfigError| {
+            error.name == name
+                && matches!(
+                    error.kind,
+                    ConfigErrorKind::NoSuchVariable(_) | ConfigErrorKind::NotAVariable
+                )
+        };
+        if !self.errors.iter().any(is_variable) {
+            self.errors.push(ConfigError { name, entry: None, kind });
+        }
     }
 
-    /// Returns whether a setting, or a place within it, has an error.
+    /// Returns whether a place, or one within it, has an error.
     pub(super) fn has_error(&self, name: &str) -> bool {
         self.errors.iter().any(|error| error.name.starts_with(name))
     }
 
-    /// Returns a setting, or `None` if it is missing or blank.
-    pub(super) fn optional(&self, name: &str) -> Option<String> {
-        self.read.borrow_mut().push(name.to_owned());
-        self.text(name)
+    /// Returns the errors, without those of assumed values.
+    pub(super) fn into_errors(self) -> Vec<ConfigError> {
+        let Self { errors, labels, assumed, .. } = self;
+        let is_assumed = |error: &ConfigError| {
+            assumed.iter().any(|place| {
+                let rest = error.name.strip_prefix(place.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', ':']))
+            })
+        };
+        let named = |mut error: ConfigError| {
+            let entry = labels.iter().find(|(place, _)| error.name.starts_with(place.as_str()));
+            error.entry = entry.map(|(_, label)| label.clone());
+            error
+        };
+        errors.into_iter().filter(|error| !is_assumed(error)).map(named).collect()
     }
 
     fn text(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|text| !text.trim().is_empty())
     }
 
-    /// Returns a variable that a setting names. It must not be missing.
-    pub(super) fn variable(&mut self, name: &str) -> Option<String> {
+    /// Returns a secret, or `None` if it is missing or blank.
+    pub(super) fn optional_secret(&mut self, name: &str) -> Option<String> {
         self.variables.push(name.to_owned());
-        let text = self.text(name);
+        self.text(name)
+    }
+
+    /// Returns a secret that must not be missing.
+    pub(super) fn secret(&mut self, name: &str) -> Option<String> {
+        let text = self.optional_secret(name);
         if text.is_none() {
+            if self.assumes {
+                self.assumed.push(name.to_owned());
+            }
             self.add_error(name, ConfigErrorKind::Missing);
         }
         text
     }
 
-    /// Returns a setting that must not be missing.
-    pub(super) fn required(&mut self, name: &str) -> Option<String> {
-        let text = self.optional(name);
-        if text.is_none() {
-            self.add_error(name, ConfigErrorKind::Missing);
-        }
-        text
-    }
-
-    /// Returns a URL that must not be missing.
-    pub(super) fn url(&mut self, name: &str) -> Option<BaseUrl> {
-        let text = self.required(name)?;
-        let url = BaseUrl::parse(&text);
-        if url.is_none() {
-            self.add_error(name, ConfigErrorKind::NotAUrl);
-        }
-        url
+    /// Returns whether the value of this name or place is assumed.
+    pub(super) fn is_assumed(&self, name: &str) -> bool {
+        self.assumed.iter().any(|assumed| assumed == name)
     }
 
     /// Returns whether the store can run scripts and has more types than values.
     pub(super) fn has_scripts(&self) -> bool {
-        !self.optional("STORE_URL").is_some_and(|text| text.trim().starts_with("memcached"))
+        self.has_scripts
     }
 
-    /// Returns a whole number from `min` to `max`, or `default` if the setting is missing.
-    pub(super) fn number(&mut self, name: &str, default: u32, min: u32, max: u32) -> u32 {
-        let Some(text) = self.optional(name) else {
-            return default;
-        };
-        match text.trim().parse() {
-            Ok(number) if (min..=max).contains(&number) => number,
-            _ => {
-                self.add_error(name, ConfigErrorKind::NotInRange(min, max));
-                default
-            }
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.read.push(name.to_owned());
+        self.document.remove(name)
+    }
+
+    /// Returns whether the policy has a section that was not read yet.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.document.contains_key(name)
+    }
+
+    /// Returns a reader of a section; of an empty one, if it is missing.
+    pub(super) fn section(&mut self, name: &str) -> ObjectReader<'_, 'l> {
+        let value = self.take(name).unwrap_or_else(|| Value::Object(Map::new()));
+        match ObjectReader::members_of(self, name, value) {
+            Some(members) => ObjectReader::new(self, name.to_owned(), members),
+            None => ObjectReader::void(self, name.to_owned()),
         }
     }
 
-    /// Returns a boolean, or `false` if the setting is missing.
-    pub(super) fn flag(&mut self, name: &str) -> bool {
-        match self.optional(name).as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => {
-                self.add_error(name, ConfigErrorKind::NotOneOf("true, false".to_owned()));
-                false
-            }
-        }
+    /// Returns a reader of a section, or `None` if it is missing or not a table.
+    pub(super) fn optional_section(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
+        let value = self.take(name)?;
+        let members = ObjectReader::members_of(self, name, value)?;
+        Some(ObjectReader::new(self, name.to_owned(), members))
     }
 
-    /// Returns the value of one of some names.
-    pub(super) fn one_of<T: Copy>(&mut self, name: &str, names: &[(&str, T)]) -> Option<T> {
-        let text = self.optional(name)?;
-        let value = named_value(&text, names);
-        if value.is_none() {
-            self.add_error(name, ConfigErrorKind::NotOneOf(joined_names(names)));
-        }
-        value
+    /// Returns the numbers of a section that holds nothing else.
+    pub(super) fn numbers<const N: usize>(
+        &mut self,
+        section: &str,
+        numbers: &[Number; N],
+    ) -> [u32; N] {
+        let mut values = [0; N];
+        self.read_numbers(section, numbers, &mut values);
+        values
     }
 
-    /// Returns a JSON value, or `None` if the setting is missing or malformed.
-    pub(super) fn json(&mut self, name: &str) -> Option<Value> {
-        let text = self.optional(name)?;
-        match json::value(text.as_bytes()) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.add_error(name, ConfigErrorKind::Malformed(error.to_string()));
-                None
-            }
+    fn read_numbers(&mut self, section: &str, numbers: &[Number], values: &mut [u32]) {
+        let mut section = self.section(section);
+        for (value, number) in values.iter_mut().zip(numbers) {
+            *value = section.number_or_default(number);
         }
+        section.finish();
     }
 
-    /// Returns the entries of a JSON list.
+    /// Returns the entries of a list of tables.
     pub(super) fn list(&mut self, name: &str) -> Vec<Entry> {
-        let Some(value) = self.json(name) else {
+        let Some(value) = self.take(name) else {
             return Vec::new();
         };
         let Value::Array(values) = value else {
-            self.add_error(name, ConfigErrorKind::NotA("a list"));
+            self.add_error(name, ConfigErrorKind::NotA("a list of tables"));
             return Vec::new();
         };
         if values.is_empty() {
@@ -139,18 +217,55 @@ impl<'l> SettingsReader<'l> {
         values.into_iter().enumerate().map(entry).collect()
     }
 
-    /// Returns the entries of a JSON list that must not be missing.
+    /// Returns the entries of a list of tables that must not be missing.
     pub(super) fn required_list(&mut self, name: &str) -> Vec<Entry> {
-        if self.required(name).is_none() {
-            return Vec::new();
+        if !self.has(name) {
+            self.add_error(name, ConfigErrorKind::Missing);
         }
         self.list(name)
     }
+
+    /// Returns a reader of a list's entry, or `None` if it is not a table. `kind` and the member
+    /// `name` say what errors call it.
+    pub(super) fn entry(
+        &mut self,
+        entry: Entry,
+        kind: &str,
+        name: &str,
+    ) -> Option<ObjectReader<'_, 'l>> {
+        let Entry { place, value } = entry;
+        let is_plain = |name: &&str| name.bytes().all(|b| b.is_ascii_graphic());
+        if let Some(name) = value.get(name).and_then(Value::as_str).filter(is_plain) {
+            self.labels.push((place.clone(), format!("{kind} {name}")));
+        }
+        let members = ObjectReader::members_of(self, &place, value)?;
+        Some(ObjectReader::new(self, place, members))
+    }
+
+    /// Rejects the sections that were not read, as unknown.
+    pub(super) fn finish(&mut self) {
+        let known: Vec<&str> = self.read.iter().map(String::as_str).collect();
+        let unknown: Vec<_> = self.document.keys().map(|name| unknown(name, &known)).collect();
+        self.errors.extend(unknown);
+    }
 }
 
-/// One entry of a list in a setting.
+fn unknown(name: &str, known: &[&str]) -> ConfigError {
+    let suggestion = setting_names::nearest(name, known).map(str::to_owned);
+    ConfigError { name: name.to_owned(), entry: None, kind: ConfigErrorKind::Unknown(suggestion) }
+}
+
+/// A whole number: its name, its bounds, and its value where it is missing.
+pub(super) struct Number {
+    pub(super) name: &'static str,
+    pub(super) min: u32,
+    pub(super) max: u32,
+    pub(super) default: u32,
+}
+
+/// One entry of a list.
 pub(super) struct Entry {
-    /// The place, such as `ROUTES[2]`.
+    /// The place, such as `routes[2]`.
     pub(super) place: String,
     pub(super) value: Value,
 }
@@ -171,3 +286,10 @@ pub(super) fn is_safe_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
+
+fn is_variable_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// What stands for a variable that is not known yet. Most are URLs.
+const ASSUMED_URL: &str = "https://assumed.invalid";

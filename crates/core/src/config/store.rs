@@ -1,4 +1,4 @@
-//! `STORE_URL`, `STORE_TOKEN` and `KEY_PREFIX`.
+//! `[store]`, and the secret `STORE_TOKEN`.
 
 use super::error::ConfigErrorKind;
 use super::settings::{SettingsReader, is_safe_name};
@@ -6,30 +6,49 @@ use crate::secret::Secret;
 use crate::store::address::StoreAddress;
 use crate::store::keys::StoreKeys;
 
-/// Reads the store's address. A memcached needs no token.
-pub(super) fn address(settings: &mut SettingsReader<'_>) -> Option<StoreAddress> {
-    if !settings.has_scripts() {
-        let address = memcached::Address::parse(&settings.required("STORE_URL")?);
-        if address.is_none() {
-            settings.add_error("STORE_URL", ConfigErrorKind::NotAMemcached);
-        }
-        return address.map(StoreAddress::Memcached);
-    }
-    let (url, token) = (settings.url("STORE_URL"), settings.required("STORE_TOKEN"));
-    // A secret from a file ends with a line break.
-    let token = token.map(|token| token.trim().to_owned());
-    if token.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
-        settings.add_error("STORE_TOKEN", ConfigErrorKind::NotAToken);
-    }
-    Some(StoreAddress::Rest { url: url?, token: Secret::new(token?) })
+/// What the section says.
+pub(super) struct StoreSection {
+    /// `None` if it is missing or malformed.
+    pub(super) address: Option<StoreAddress>,
+    pub(super) keys: StoreKeys,
+    pub(super) timeout_ms: u32,
 }
 
-/// Reads the prefix of the store's keys.
-pub(super) fn keys(settings: &mut SettingsReader<'_>) -> StoreKeys {
-    let prefix = settings.optional("KEY_PREFIX");
-    let prefix = prefix.as_deref().unwrap_or(StoreKeys::PREFIX);
-    if !is_safe_name(prefix) {
-        settings.add_error("KEY_PREFIX", ConfigErrorKind::UnsafeName);
+/// Reads the section. A memcached needs no token.
+pub(super) fn read(settings: &mut SettingsReader<'_>) -> StoreSection {
+    let has_scripts = settings.has_scripts();
+    let mut section = settings.section("store");
+    section.require(&["url"]);
+    let timeout_ms = section.number("timeout_ms", 1, 60_000).unwrap_or(250);
+    let key_prefix = section.text("key_prefix");
+    let key_prefix = key_prefix.as_deref().unwrap_or(StoreKeys::PREFIX);
+    if !is_safe_name(key_prefix) {
+        section.add_error("key_prefix", ConfigErrorKind::UnsafeName);
     }
-    StoreKeys::new(prefix)
+    let keys = StoreKeys::new(key_prefix);
+    if !has_scripts {
+        let address = section.text("url").and_then(|url| memcached::Address::parse(&url));
+        if address.is_none() {
+            section.add_error("url", ConfigErrorKind::NotAMemcached);
+        }
+        section.finish();
+        let address = address.map(StoreAddress::Memcached);
+        return StoreSection { address, keys, timeout_ms };
+    }
+    let url = section.url("url");
+    section.finish();
+    let address = token(settings).zip(url).map(|(token, url)| StoreAddress::Rest { url, token });
+    StoreSection { address, keys, timeout_ms }
 }
+
+/// Reads the token of the store's REST API.
+fn token(settings: &mut SettingsReader<'_>) -> Option<Secret> {
+    // A secret from a file ends with a line break.
+    let token = settings.secret(TOKEN).map(|token| token.trim().to_owned());
+    if token.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
+        settings.add_error(TOKEN, ConfigErrorKind::NotAToken);
+    }
+    token.map(Secret::new)
+}
+
+const TOKEN: &str = "STORE_TOKEN";

@@ -16,7 +16,7 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
             (Some(suffixes), _) => suffixes == Suffixes::Same,
             (None, Some(weaker)) if !route.pattern.is_subtree() => {
                 let kind = ConfigErrorKind::SuffixesUnclear(weaker.name.clone());
-                settings.add_error(format!("ROUTES[{place}].suffixes"), kind);
+                settings.add_error(format!("routes[{place}].suffixes"), kind);
                 false
             }
             (None, weaker) if weaker.is_some() || looser => {
@@ -25,7 +25,7 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
                     later.iter().find(|later| later.pattern.spells_a_suffix_of(&route.pattern));
                 if let Some(spelt) = spelt {
                     let kind = ConfigErrorKind::SuffixesUnclear(spelt.name.clone());
-                    settings.add_error(format!("ROUTES[{place}].suffixes"), kind);
+                    settings.add_error(format!("routes[{place}].suffixes"), kind);
                 }
                 spelt.is_none()
             }

@@ -1,9 +1,10 @@
+mod document;
 mod names;
 mod routes;
 mod warnings;
 
 use super::*;
-use crate::config::fixtures::{error_names, lookup, policy, policy_with};
+use crate::config::fixtures::{document, error_names, lookup, policy, policy_with};
 use crate::policy::introspection::ClientAuth;
 use crate::policy::issuer::{KeyLocation, TokenType};
 use crate::policy::route::TokenRequirement;
@@ -15,7 +16,7 @@ fn complete_configuration_is_parsed() {
     let policy = policy();
     assert_eq!(policy.routes.len(), 5);
     assert_eq!(policy.routes[2].require, TokenRequirement::Record);
-    assert_eq!(policy.auth.join("/x"), "https://auth.example/x");
+    assert_eq!(policy.auth.as_ref().unwrap().join("/x"), "https://auth.example/x");
     assert_eq!(policy.issuers[0].token_type, TokenType::AtJwt);
     assert_eq!(policy.timeouts.store_ms, 250);
     assert!(!format!("{policy:?}").contains("store-secret"));
@@ -28,77 +29,75 @@ fn check(changes: &[(&str, &str)], expect: &[&str]) {
 #[test]
 fn config_errors_name_each_setting() {
     check(&[("STORE_TOKEN", "")], &["STORE_TOKEN"]);
-    check(&[("UPSTREAM_URL", "upstream.example")], &["UPSTREAM_URL"]);
-    check(&[("UPSTREAM_URL", "https://u:p@upstream.example")], &["UPSTREAM_URL"]);
-    check(&[("STORE_DEADLINE_MS", "0")], &["STORE_DEADLINE_MS"]);
-    check(&[("STORE_DEADLINE_MS", "60000")], &[]);
-    check(&[("STORE_DEADLINE_MS", "60001")], &["STORE_DEADLINE_MS"]);
-    check(&[("STORE_DEADLINE_MS", "1.5")], &["STORE_DEADLINE_MS"]);
-    check(&[("KEY_PREFIX", "a:b")], &["KEY_PREFIX"]);
-    check(&[("LOG", "some")], &["LOG"]);
-    check(&[("ROUTES", "[]")], &["ROUTES"]);
-    check(&[("ROUTES", "{")], &["ROUTES"]);
-    check(&[("ISSUERS", "[{}]")], &["ISSUERS[0].issuer", "ISSUERS[0].audience", "ISSUERS[0]"]);
-    check(&[("ISSUERS", "[1]"), ("ROUTES", "{}")], &["ISSUERS[0]", "ROUTES"]);
-    check(&[("ROUTES", r#"[{"name":"a","path":"/","access":"open"}]"#)], &["ROUTES[0].access"]);
-    let twice = r#"[{"name":"a","path":"/","access":"protected","scopes":["s"],"scopes":[]}]"#;
-    check(&[("ROUTES", twice)], &["ROUTES"]);
+    check(&[("upstream.url", "upstream.example")], &["upstream.url"]);
+    check(&[("upstream.url", "https://u:p@upstream.example")], &["upstream.url"]);
+    check(&[("store.timeout_ms", "0")], &["store.timeout_ms"]);
+    check(&[("store.timeout_ms", "60000")], &[]);
+    check(&[("store.timeout_ms", "60001")], &["store.timeout_ms"]);
+    check(&[("store.timeout_ms", "1.5")], &["store.timeout_ms"]);
+    check(&[("store.key_prefix", "a:b")], &["store.key_prefix"]);
+    check(&[("logging.requests", "some")], &["logging.requests"]);
+    check(&[("routes", "[]")], &["routes"]);
+    check(&[("routes", "{")], &["routes"]);
+    check(&[("issuers", "[{}]")], &["issuers[0].issuer", "issuers[0].audience", "issuers[0]"]);
+    check(&[("issuers", "[1]"), ("routes", "{}")], &["issuers[0]", "routes"]);
+    check(&[("routes", r#"[{"name":"a","path":"/","access":"open"}]"#)], &["routes[0].access"]);
     check(
-        &[("ROUTES", r#"[{"name":"a","path":"/","access":"public","typo":1}]"#)],
-        &["ROUTES[0].typo"],
+        &[("routes", r#"[{"name":"a","path":"/","access":"public","typo":1}]"#)],
+        &["routes[0].typo"],
     );
     check(
         &[(
-            "ROUTES",
+            "routes",
             r#"[{"name":"a b","path":"/*/x","access":"public","require":"record"},
             {"name":"c","path":"/","access":"auth","upstream":"x","scopes":["s"]},
             {"name":"c","path":"/d","access":"protected","limit":{"quota":0,"window_seconds":86401,"by":"subject"}}]"#,
         )],
         &[
-            "ROUTES[0].name",
-            "ROUTES[0].require",
-            "ROUTES[0].path",
-            "ROUTES[1].scopes",
-            "ROUTES[1].upstream",
-            "ROUTES[2].name",
-            "ROUTES[2].limit.quota",
-            "ROUTES[2].limit.window_seconds",
+            "routes[0].name",
+            "routes[0].require",
+            "routes[0].path",
+            "routes[1].scopes",
+            "routes[1].upstream",
+            "routes[2].name",
+            "routes[2].limit.quota",
+            "routes[2].limit.window_seconds",
         ],
     );
     check(
         &[(
-            "ISSUERS",
+            "issuers",
             r#"[{"issuer":"","audience":"","algorithms":[],"jwks_url":"x","leeway_seconds":301}]"#,
         )],
         &[
-            "ISSUERS[0].issuer",
-            "ISSUERS[0].audience",
-            "ISSUERS[0].leeway_seconds",
-            "ISSUERS[0].algorithms",
-            "ISSUERS[0].jwks_url",
+            "issuers[0].issuer",
+            "issuers[0].audience",
+            "issuers[0].leeway_seconds",
+            "issuers[0].algorithms",
+            "issuers[0].jwks_url",
         ],
     );
 }
 
 #[test]
 fn route_is_rejected_when_unreachable_or_never_satisfied() {
-    let check = |routes: &str, expect: &[&str]| check(&[("ROUTES", routes)], expect);
+    let check = |routes: &str, expect: &[&str]| check(&[("routes", routes)], expect);
     let below = r#"{"name":"a","path":"/api/*","access":"protected"}"#;
     let admin = r#"{"name":"b","path":"/API/admin/*","access":"protected","scopes":["admin"]}"#;
-    check(&format!("[{below},{admin}]"), &["ROUTES[1]"]);
+    check(&format!("[{below},{admin}]"), &["routes[1]"]);
     check(&format!("[{admin},{below}]"), &[]);
     check(
         r#"[{"name":"a","path":"/","access":"protected","methods":["post"]}]"#,
-        &["ROUTES[0].methods"],
+        &["routes[0].methods"],
     );
-    check(r#"[{"name":"a","path":"/","access":"protected","scopes":[""]}]"#, &["ROUTES[0].scopes"]);
+    check(r#"[{"name":"a","path":"/","access":"protected","scopes":[""]}]"#, &["routes[0].scopes"]);
     check(
         r#"[{"name":"a","path":"/","access":"protected","scopes":["a b"]}]"#,
-        &["ROUTES[0].scopes"],
+        &["routes[0].scopes"],
     );
     check(
         r#"[{"name":"a","path":"/","access":"protected","scopes":["a\n"]}]"#,
-        &["ROUTES[0].scopes"],
+        &["routes[0].scopes"],
     );
 }
 
@@ -117,29 +116,29 @@ fn issuer_needs_exactly_one_location_of_keys() {
         let hmac = if members.contains("jwks_variable") { r#","HS256""# } else { "" };
         let issuers = issuer(&format!(r#""algorithms":["EdDSA"{hmac}]{members}"#));
         let secret = format!(r#"{{"keys":[{OCT}]}}"#);
-        check(&[("ISSUERS", &issuers), ("KEYS", &secret), ("BAD", "{}")], expect);
+        check(&[("issuers", &issuers), ("KEYS", &secret), ("BAD", "{}")], expect);
     };
-    check("", &["ISSUERS[0]"]);
+    check("", &["issuers[0]"]);
     check(r#","jwks_url":"https://i/k?v=1""#, &[]);
     check(r#","metadata_url":"https://i/.well-known/openid-configuration""#, &[]);
-    check(r#","metadata_url":"i""#, &["ISSUERS[0].metadata_url"]);
-    check(r#","jwks_url":"https://i/k","metadata_url":"https://i/m""#, &["ISSUERS[0]"]);
+    check(r#","metadata_url":"i""#, &["issuers[0].metadata_url"]);
+    check(r#","jwks_url":"https://i/k","metadata_url":"https://i/m""#, &["issuers[0]"]);
     check(&format!(r#","jwks":{{"keys":[{ED}]}}"#), &[]);
-    check(r#","jwks":{"keys":[]}"#, &["ISSUERS[0].jwks.keys"]);
-    check(r#","jwks":{"kees":[]}"#, &["ISSUERS[0].jwks"]);
-    check(&format!(r#","jwks":{{"keys":[{ED},{OCT}]}}"#), &["ISSUERS[0].jwks.keys[1]"]);
-    check(&format!(r#","jwks":{{"keys":[{ED},{ED}]}}"#), &["ISSUERS[0].jwks.keys: kid"]);
+    check(r#","jwks":{"keys":[]}"#, &["issuers[0].jwks.keys"]);
+    check(r#","jwks":{"kees":[]}"#, &["issuers[0].jwks"]);
+    check(&format!(r#","jwks":{{"keys":[{ED},{OCT}]}}"#), &["issuers[0].jwks.keys[1]"]);
+    check(&format!(r#","jwks":{{"keys":[{ED},{ED}]}}"#), &["issuers[0].jwks.keys: kid"]);
     check(r#","jwks_variable":"KEYS""#, &[]);
     check(r#","jwks_variable":"NONE""#, &["NONE"]);
     check(r#","jwks_variable":"BAD""#, &["BAD"]);
     let policy = policy_with(&[
-        ("ISSUERS", &issuer(r#""algorithms":["HS256"],"jwks_variable":"KEYS""#)),
+        ("issuers", &issuer(r#""algorithms":["HS256"],"jwks_variable":"KEYS""#)),
         ("KEYS", &format!(r#"{{"keys":[{OCT}]}}"#)),
     ]);
     assert!(matches!(policy.issuers[0].keys, Some(KeyLocation::Inline(_))));
     assert!(!format!("{policy:?}").contains("AAAA"), "an HMAC secret is shown");
     let published = issuer(r#""algorithms":["RS256","HS256"],"jwks_url":"https://i/k""#);
-    self::check(&[("ISSUERS", &published)], &["ISSUERS[0].algorithms"]);
+    self::check(&[("issuers", &published)], &["issuers[0].algorithms"]);
 }
 
 #[test]
@@ -150,23 +149,23 @@ fn opaque_tokens_need_an_introspection() {
         )
     };
     let check = |issuers: &str, expect: &[&str]| {
-        check(&[("ISSUERS", issuers), ("PASS", "provider-secret")], expect);
+        check(&[("issuers", issuers), ("PASS", "provider-secret")], expect);
     };
     let opaque = |more: &str| issuer(&format!(r#""introspection":{}"#, provider(more)));
     check(&opaque(""), &[]);
     check(&opaque(r#","client_auth":"client_secret_post","token_prefix":"pc_""#), &[]);
-    check(&opaque(r#","client_auth":"none""#), &["ISSUERS[0].introspection.client_auth"]);
-    check(&opaque("").replace("https://i/introspect", "i"), &["ISSUERS[0].introspection.url"]);
-    check(&opaque("").replace("edge", ""), &["ISSUERS[0].introspection.client_id"]);
+    check(&opaque(r#","client_auth":"none""#), &["issuers[0].introspection.client_auth"]);
+    check(&opaque("").replace("https://i/introspect", "i"), &["issuers[0].introspection.url"]);
+    check(&opaque("").replace("edge", ""), &["issuers[0].introspection.client_id"]);
     check(&opaque("").replace("PASS", "NONE"), &["NONE"]);
     for prefix in ["a b", "a.b", "\u{e9}"] {
         let prefixed = opaque(&format!(r#","token_prefix":"{prefix}""#));
-        check(&prefixed, &["ISSUERS[0].introspection.token_prefix"]);
+        check(&prefixed, &["issuers[0].introspection.token_prefix"]);
     }
     // Algorithms need keys.
     check(
         &issuer(&format!(r#""algorithms":["EdDSA"],"introspection":{}"#, provider(""))),
-        &["ISSUERS[0]"],
+        &["issuers[0]"],
     );
 
     let two = |first: &str, second: &str| {
@@ -179,15 +178,15 @@ fn opaque_tokens_need_an_introspection() {
     let prefix = |text: &str| format!(r#","token_prefix":"{text}""#);
     check(&two(&prefix("a_"), &prefix("b_")), &[]);
     check(&two(&prefix("a_"), ""), &[]);
-    check(&two("", &prefix("a_")), &["ISSUERS[1].introspection.token_prefix"]);
-    check(&two(&prefix("a"), &prefix("a_")), &["ISSUERS[1].introspection.token_prefix"]);
+    check(&two("", &prefix("a_")), &["issuers[1].introspection.token_prefix"]);
+    check(&two(&prefix("a"), &prefix("a_")), &["issuers[1].introspection.token_prefix"]);
     let both = format!(
         r#"[{{"issuer":"https://i","audience":"a","algorithms":["EdDSA"],"jwks_url":"https://i/k"}},
             {{"issuer":"https://i","audience":"a","introspection":{}}}]"#,
         provider("")
     );
     check(&both, &[]);
-    let policy = policy_with(&[("ISSUERS", &opaque("")), ("PASS", "provider-secret")]);
+    let policy = policy_with(&[("issuers", &opaque("")), ("PASS", "provider-secret")]);
     let introspection = policy.issuers[0].introspection.as_ref().unwrap();
     assert_eq!(introspection.client_auth, ClientAuth::ClientSecretBasic);
     assert!(!format!("{policy:?}").contains("provider-secret"));
@@ -195,57 +194,57 @@ fn opaque_tokens_need_an_introspection() {
 
 #[test]
 fn cors_members_are_validated() {
-    let check = |cors: &str, expect: &[&str]| check(&[("CORS", cors)], expect);
+    let check = |cors: &str, expect: &[&str]| check(&[("cors", cors)], expect);
     check(r#"{"origins":["https://app.example","http://localhost:3000"]}"#, &[]);
     check(r#"{"origins":["*"]}"#, &[]);
-    check(r#"{"origins":[]}"#, &["CORS.origins"]);
-    check(r#"{"origins":["*","https://app.example"]}"#, &["CORS.origins"]);
-    check(r#"{"origins":["https://app.example/"]}"#, &["CORS.origins"]);
-    check(r#"{"origins":["null"]}"#, &["CORS.origins"]);
-    check(r#"{"origins":["*"],"credentials":true}"#, &["CORS.credentials"]);
+    check(r#"{"origins":[]}"#, &["cors.origins"]);
+    check(r#"{"origins":["*","https://app.example"]}"#, &["cors.origins"]);
+    check(r#"{"origins":["https://app.example/"]}"#, &["cors.origins"]);
+    check(r#"{"origins":["null"]}"#, &["cors.origins"]);
+    check(r#"{"origins":["*"],"credentials":true}"#, &["cors.credentials"]);
     check(
         r#"{"origins":["*"],"methods":["get"],"headers":["a b"],"expose":["*"]}"#,
-        &["CORS.methods", "CORS.headers", "CORS.expose"],
+        &["cors.methods", "cors.headers", "cors.expose"],
     );
-    check(r#"{"origins":["*"],"max_age_seconds":86401}"#, &["CORS.max_age_seconds"]);
-    check(r#"{"origin":["*"]}"#, &["CORS.origins", "CORS.origin"]);
+    check(r#"{"origins":["*"],"max_age_seconds":86401}"#, &["cors.max_age_seconds"]);
+    check(r#"{"origin":["*"]}"#, &["cors.origins", "cors.origin"]);
     let route = r#"[{"name":"a","path":"/a","access":"public","cors":{"origins":["x"]}}]"#;
-    super::tests::check(&[("ROUTES", route)], &["ROUTES[0].cors.origins"]);
+    super::tests::check(&[("routes", route)], &["routes[0].cors.origins"]);
 }
 
 #[test]
 fn token_requirements_of_a_route_are_validated() {
     let check = |access: &str, members: &str, expect: &[&str]| {
         let routes = format!(r#"[{{"name":"a","path":"/a","access":"{access}",{members}}}]"#);
-        check(&[("ROUTES", &routes)], expect);
+        check(&[("routes", &routes)], expect);
     };
     check("protected", r#""claims":{"tenant":"acme","roles":["a",1,true]}"#, &[]);
     for value in ["null", "{}", "[]", "[[1]]"] {
-        let name = ["ROUTES[0].claims.tenant"];
+        let name = ["routes[0].claims.tenant"];
         check("protected", &format!(r#""claims":{{"tenant":{value}}}"#), &name);
     }
     check("protected", r#""cookie":"__Host-token","forward_token":true"#, &[]);
-    check("protected", r#""cookie":"a=b""#, &["ROUTES[0].cookie"]);
-    check("protected", r#""forward_token":"keep""#, &["ROUTES[0].forward_token"]);
-    check("protected", r#""scopes_any":["a","b c"]"#, &["ROUTES[0].scopes_any"]);
-    check("protected", r#""assertion":true"#, &["ROUTES[0].assertion"]);
+    check("protected", r#""cookie":"a=b""#, &["routes[0].cookie"]);
+    check("protected", r#""forward_token":"keep""#, &["routes[0].forward_token"]);
+    check("protected", r#""scopes_any":["a","b c"]"#, &["routes[0].scopes_any"]);
+    check("protected", r#""assertion":true"#, &["routes[0].assertion"]);
     check(
         "public",
         r#""cookie":"a","forward_token":true,"claims":{"a":1},"scopes_any":["x"]"#,
         &[
-            "ROUTES[0].scopes_any",
-            "ROUTES[0].claims",
-            "ROUTES[0].cookie",
-            "ROUTES[0].forward_token",
+            "routes[0].scopes_any",
+            "routes[0].claims",
+            "routes[0].cookie",
+            "routes[0].forward_token",
         ],
     );
 }
 
 #[test]
 fn missing_settings_are_all_reported() {
-    let errors = Policy::parse(|_| None).unwrap_err();
+    let errors = Policy::parse("{}", |_| None).unwrap_err();
     let names: Vec<_> = errors.iter().map(|error| error.name.as_str()).collect();
-    let all = ["ISSUERS", "ROUTES", "UPSTREAM_URL", "AUTH_URL", "STORE_URL", "STORE_TOKEN"];
+    let all = ["issuers", "routes", "upstream.url", "store.url", "STORE_TOKEN"];
     assert_eq!(names, all);
 }
 
@@ -254,45 +253,45 @@ fn limit_members_are_validated() {
     fn check_limit(limit: &str, expect: &[&str]) {
         let routes =
             format!(r#"[{{"name":"a","path":"/a","access":"protected","limit":{limit}}}]"#);
-        check(&[("ROUTES", &routes)], expect);
+        check(&[("routes", &routes)], expect);
     }
     let with = |more: &str| format!(r#"{{"quota":5,"window_seconds":60,"by":"subject"{more}}}"#);
     check_limit(&with(""), &[]);
     check_limit(&with(r#","algorithm":"token_bucket","burst":9"#), &[]);
-    check_limit(&with(r#","algorithm":"sliding_window","burst":9"#), &["ROUTES[0].limit.burst"]);
-    check_limit(&with(r#","burst":0"#), &["ROUTES[0].limit.burst"]);
-    check_limit(&with(r#","local_quota":0"#), &["ROUTES[0].limit.local_quota"]);
-    check_limit(&with(r#","name":"x""#), &["ROUTES[0].limit.name"]);
-    check_limit(&with(r#","algorithm":"leaky""#), &["ROUTES[0].limit.algorithm"]);
-    check_limit(&with(r#","plans":{"claim":"p","quotas":{}}"#), &["ROUTES[0].limit.plans.quotas"]);
+    check_limit(&with(r#","algorithm":"sliding_window","burst":9"#), &["routes[0].limit.burst"]);
+    check_limit(&with(r#","burst":0"#), &["routes[0].limit.burst"]);
+    check_limit(&with(r#","local_quota":0"#), &["routes[0].limit.local_quota"]);
+    check_limit(&with(r#","name":"x""#), &["routes[0].limit.name"]);
+    check_limit(&with(r#","algorithm":"leaky""#), &["routes[0].limit.algorithm"]);
+    check_limit(&with(r#","plans":{"claim":"p","quotas":{}}"#), &["routes[0].limit.plans.quotas"]);
     let zero = r#","plans":{"claim":"p","quotas":{"a":0}}"#;
-    check_limit(&with(zero), &["ROUTES[0].limit.plans.quotas.a"]);
+    check_limit(&with(zero), &["routes[0].limit.plans.quotas.a"]);
     let by = |by: &str| format!(r#"{{"quota":5,"window_seconds":60,"by":{by}}}"#);
     check_limit(&by(r#"["subject","header:X-A","claim:plan","address"]"#), &[]);
-    check_limit(&by("[]"), &["ROUTES[0].limit.by"]);
-    check_limit(&by(r#""everybody""#), &["ROUTES[0].limit.by"]);
-    check_limit(&by(r#"["subject","subject"]"#), &["ROUTES[0].limit.by"]);
-    check_limit(&by(r#""header:X Y""#), &["ROUTES[0].limit.by"]);
+    check_limit(&by("[]"), &["routes[0].limit.by"]);
+    check_limit(&by(r#""everybody""#), &["routes[0].limit.by"]);
+    check_limit(&by(r#"["subject","subject"]"#), &["routes[0].limit.by"]);
+    check_limit(&by(r#""header:X Y""#), &["routes[0].limit.by"]);
     let after = with(r#","timing":"after","headers":true,"shadow":true"#);
-    check_limit(&after, &["ROUTES[0].limit.headers", "ROUTES[0].limit.shadow"]);
+    check_limit(&after, &["routes[0].limit.headers", "routes[0].limit.shadow"]);
 
     let limits = r#"[{"name":"l","quota":5,"window_seconds":60,"by":"subject"}]"#;
     let route = |more: &str| format!(r#"[{{"name":"a","path":"/a",{more}}}]"#);
     let check = |more: &str, expect: &[&str]| {
-        check(&[("LIMITS", limits), ("ROUTES", &route(more))], expect);
+        check(&[("limits", limits), ("routes", &route(more))], expect);
     };
     check(r#""access":"protected","limits":["l"],"cost":5"#, &[]);
-    check(r#""access":"protected","limits":["l"],"cost":6"#, &["ROUTES[0].cost: limit l"]);
-    check(r#""access":"protected","limits":["m"]"#, &["ROUTES[0].limits[0]"]);
-    check(r#""access":"protected","limits":["l","l"]"#, &["ROUTES[0].limits[1]"]);
-    check(r#""access":"public","limits":["l"]"#, &["ROUTES[0]: limit l"]);
-    check(r#""access":"auth","deadline_ms":60001"#, &["ROUTES[0].deadline_ms"]);
-    check(r#""access":"public","endpoint":"token""#, &["ROUTES[0].endpoint"]);
-    check(r#""access":"public","on_store_outage":"deny""#, &["ROUTES[0].on_store_outage"]);
-    check(r#""access":"protected","on_store_outage":"introspect""#, &["ROUTES: on_store_outage"]);
+    check(r#""access":"protected","limits":["l"],"cost":6"#, &["routes[0].cost: limit l"]);
+    check(r#""access":"protected","limits":["m"]"#, &["routes[0].limits[0]"]);
+    check(r#""access":"protected","limits":["l","l"]"#, &["routes[0].limits[1]"]);
+    check(r#""access":"public","limits":["l"]"#, &["routes[0]: limit l"]);
+    check(r#""access":"auth","timeout_ms":60001"#, &["routes[0].timeout_ms"]);
+    check(r#""access":"public","endpoint":"token""#, &["routes[0].endpoint"]);
+    check(r#""access":"public","on_store_outage":"deny""#, &["routes[0].on_store_outage"]);
+    check(r#""access":"protected","on_store_outage":"introspect""#, &["routes: on_store_outage"]);
     check(
-        r#""access":"public","addresses":{"deny":["1.2.3.4/33"]}"#,
-        &["ROUTES[0].addresses.deny[0]"],
+        r#""access":"public","ip_rules":{"deny":["1.2.3.4/33"]}"#,
+        &["routes[0].ip_rules.deny[0]"],
     );
 }
 
@@ -301,33 +300,33 @@ fn invalid_settings_are_all_reported() {
     let key = format!("a:{}", "A".repeat(43));
     check(
         &[
-            ("LIMITS", r#"[{"name":"a b","quota":0,"window_seconds":1,"by":"address"}]"#),
-            ("ADDRESSES", r#"{"deny":["nowhere","::1"],"unlimited":["1.2.3.4/8"]}"#),
-            ("FAILURE_LIMIT", r#"{"quota":0,"window_seconds":0}"#),
-            ("TRUSTED_PROXIES", "11"),
-            ("BREAKER_FAILURES", "-1"),
-            ("BREAKERS_SHARED", "yes"),
-            ("SERVER_TIMING", "1"),
-            ("METRICS_SECONDS", "x"),
+            ("limits", r#"[{"name":"a b","quota":0,"window_seconds":1,"by":"address"}]"#),
+            ("ip_rules", r#"{"deny":["nowhere","::1"],"unlimited":["1.2.3.4/8"]}"#),
+            ("invalid_token_limit", r#"{"quota":0,"window_seconds":0}"#),
+            ("client_address.trusted_proxy_hops", "11"),
+            ("breaker.failures", "-1"),
+            ("breaker.shared", "yes"),
+            ("logging.server_timing", "1"),
+            ("metrics.interval_seconds", "x"),
             ("EDGE_AUTH_KEY", "k1:AAAA"),
             ("RECORD_ENCRYPTION_KEY", "secret"),
             ("RECORD_ENCRYPTION_KEY_PREVIOUS", "x"),
         ],
         &[
-            "LIMITS[0].name",
-            "LIMITS[0].quota",
+            "limits[0].name",
+            "limits[0].quota",
             "EDGE_AUTH_KEY",
             "RECORD_ENCRYPTION_KEY",
             "RECORD_ENCRYPTION_KEY_PREVIOUS",
-            "ADDRESSES.deny[0]",
-            "ADDRESSES.unlimited[0]",
-            "TRUSTED_PROXIES",
-            "FAILURE_LIMIT.quota",
-            "FAILURE_LIMIT.window_seconds",
-            "BREAKER_FAILURES",
-            "BREAKERS_SHARED",
-            "SERVER_TIMING",
-            "METRICS_SECONDS",
+            "ip_rules.deny[0]",
+            "ip_rules.unlimited[0]",
+            "client_address.trusted_proxy_hops",
+            "invalid_token_limit.quota",
+            "invalid_token_limit.window_seconds",
+            "breaker.failures",
+            "breaker.shared",
+            "logging.server_timing",
+            "metrics.interval_seconds",
         ],
     );
     check(&[("RECORD_ENCRYPTION_KEY_PREVIOUS", &key)], &["RECORD_ENCRYPTION_KEY"]);
@@ -342,58 +341,58 @@ fn member_of_the_wrong_type_is_reported_at_its_place() {
     check(
         &[
             (
-                "ISSUERS",
+                "issuers",
                 r#"[{"issuer":1,"audience":null,"algorithms":["none"],"leeway_seconds":-1,"sessions_in_store":"yes",
                     "token_type":"id","jwks_url":[],"introspection":{"url":"https://i/x","client_id":"a","kind":1}}]"#,
             ),
             (
-                "ROUTES",
+                "routes",
                 r#"[{"path":7,"access":"open","methods":"GET","scopes":[1],"claims":[],"require":"both","cost":0.5,
                     "limit":{"quota":"5","by":1,"plans":{"quotas":{"a":true}},"headers":0},"limits":{},
-                    "deadline_ms":4294967296,"cors":{"origins":"*","credentials":1},"addresses":[],"upstream":false}]"#,
+                    "timeout_ms":4294967296,"cors":{"origins":"*","credentials":1},"ip_rules":[],"upstream":false}]"#,
             ),
-            ("IDENTITY_FIELDS", r#"{"subject":1,"claims":{"tenant":null,"plan":2},"roles":"x"}"#),
-            ("FAILURE_LIMIT", r#"{"quota":true,"window":1}"#),
-            ("ADDRESSES", "[]"),
+            ("identity", r#"{"subject":1,"claims":{"tenant":null,"plan":2},"roles":"x"}"#),
+            ("invalid_token_limit", r#"{"quota":true,"window":1}"#),
+            ("ip_rules", "[]"),
         ],
         &[
-            "ISSUERS[0].issuer",
-            "ISSUERS[0].audience",
-            "ISSUERS[0].leeway_seconds",
-            "ISSUERS[0].sessions_in_store",
-            "ISSUERS[0].token_type",
-            "ISSUERS[0].algorithms[0]",
-            "ISSUERS[0].introspection.client_secret_variable",
-            "ISSUERS[0].introspection.kind",
-            "ISSUERS[0].jwks_url",
-            "ROUTES[0].name",
-            "ROUTES[0].methods",
-            "ROUTES[0].scopes",
-            "ROUTES[0].claims",
-            "ROUTES[0].require",
-            "ROUTES[0].access",
-            "ROUTES[0].cost",
-            "ROUTES[0].limit.window_seconds",
-            "ROUTES[0].limit.quota",
-            "ROUTES[0].limit.by",
-            "ROUTES[0].limit.headers",
-            "ROUTES[0].limit.plans.claim",
-            "ROUTES[0].limit.plans.quotas.a",
-            "ROUTES[0].limits",
-            "ROUTES[0].deadline_ms",
-            "ROUTES[0].addresses",
-            "ROUTES[0].cors.origins",
-            "ROUTES[0].cors.credentials",
-            "ROUTES[0].upstream",
-            "ROUTES[0].path",
-            "IDENTITY_FIELDS.subject",
-            "IDENTITY_FIELDS.claims.plan",
-            "IDENTITY_FIELDS.claims.tenant",
-            "IDENTITY_FIELDS.roles",
-            "ADDRESSES",
-            "FAILURE_LIMIT.window_seconds",
-            "FAILURE_LIMIT.quota",
-            "FAILURE_LIMIT.window",
+            "issuers[0].issuer",
+            "issuers[0].audience",
+            "issuers[0].leeway_seconds",
+            "issuers[0].sessions_in_store",
+            "issuers[0].token_type",
+            "issuers[0].algorithms[0]",
+            "issuers[0].introspection.client_secret_variable",
+            "issuers[0].introspection.kind",
+            "issuers[0].jwks_url",
+            "routes[0].name",
+            "routes[0].methods",
+            "routes[0].scopes",
+            "routes[0].claims",
+            "routes[0].require",
+            "routes[0].access",
+            "routes[0].cost",
+            "routes[0].limit.window_seconds",
+            "routes[0].limit.quota",
+            "routes[0].limit.by",
+            "routes[0].limit.headers",
+            "routes[0].limit.plans.claim",
+            "routes[0].limit.plans.quotas.a",
+            "routes[0].limits",
+            "routes[0].timeout_ms",
+            "routes[0].ip_rules",
+            "routes[0].cors.origins",
+            "routes[0].cors.credentials",
+            "routes[0].upstream",
+            "routes[0].path",
+            "identity.subject",
+            "identity.claims.plan",
+            "identity.claims.tenant",
+            "identity.roles",
+            "ip_rules",
+            "invalid_token_limit.window_seconds",
+            "invalid_token_limit.quota",
+            "invalid_token_limit.window",
         ],
     );
     // One error causes no others.
@@ -402,31 +401,31 @@ fn member_of_the_wrong_type_is_reported_at_its_place() {
     let routes = r#"[{"name":"a","path":"/a","access":"protected","on_store_outage":"introspect"},
         {"name":"a","path":"b","access":"protected"}]"#;
     check(
-        &[("ISSUERS", &opaque), ("ROUTES", routes)],
-        &["NONE", "ROUTES[1].name", "ROUTES[1].path"],
+        &[("issuers", &opaque), ("routes", routes)],
+        &["NONE", "routes[1].name", "routes[1].path"],
     );
     check(
-        &[("ISSUERS", &opaque.replace("\"a\",\"i", "1,\"i")), ("ROUTES", routes)],
-        &["ISSUERS[0].audience", "NONE", "ROUTES[1].name", "ROUTES[1].path"],
+        &[("issuers", &opaque.replace("\"a\",\"i", "1,\"i")), ("routes", routes)],
+        &["issuers[0].audience", "NONE", "routes[1].name", "routes[1].path"],
     );
     let inline = format!(r#""algorithms":["RS265"],"jwks":{{"keys":[{ED}]}}"#);
-    check(&[("ISSUERS", &issuer(&inline))], &["ISSUERS[0].algorithms[0]"]);
+    check(&[("issuers", &issuer(&inline))], &["issuers[0].algorithms[0]"]);
     let limit = r#"{"quota":true,"window_seconds":1,"burst":60,"by":"subject","plans":{"claim":"p","quotas":{"free":10}}}"#;
     let costly =
         format!(r#"[{{"name":"a","path":"/a","access":"protected","cost":2,"limit":{limit}}}]"#);
-    check(&[("ROUTES", &costly)], &["ROUTES[0].limit.quota"]);
+    check(&[("routes", &costly)], &["routes[0].limit.quota"]);
     let mistyped = r#"[{"name":"a","path":"/a","access":"public","limit":{"quota":5,"window_seconds":60,
         "by":"address","algorithm":"fixed-window"}}]"#;
-    let memcached = ("STORE_URL", "memcached://127.0.0.1:11211");
-    check(&[memcached, ("ROUTES", mistyped)], &["ROUTES[0].limit.algorithm"]);
+    let memcached = ("store.url", "memcached://127.0.0.1:11211");
+    check(&[memcached, ("routes", mistyped)], &["routes[0].limit.algorithm"]);
     // A null is an error, too.
     for null in ["scopes", "claims", "methods", "limits", "require", "cors", "scops"] {
         let route = format!(r#"[{{"name":"a","path":"/a","access":"protected","{null}":null}}]"#);
-        check(&[("ROUTES", &route)], &[&format!("ROUTES[0].{null}")]);
+        check(&[("routes", &route)], &[&format!("routes[0].{null}")]);
     }
-    check(&[("ADDRESSES", r#"{"allow":null}"#)], &["ADDRESSES.allow"]);
+    check(&[("ip_rules", r#"{"allow":null}"#)], &["ip_rules.allow"]);
     let messages = |changes: &[(&str, &str)]| {
-        Policy::parse(lookup(changes))
+        Policy::parse(&document(changes), lookup(changes))
             .unwrap_err()
             .iter()
             .map(ToString::to_string)
@@ -434,11 +433,11 @@ fn member_of_the_wrong_type_is_reported_at_its_place() {
     };
     let route = r#"[{"name":"a","path":"/a","access":"open","scopes":"x","limt":{}}]"#;
     assert_eq!(
-        messages(&[("ROUTES", route)]),
+        messages(&[("routes", route)]),
         [
-            "ROUTES[0].scopes: must be a list of texts",
-            "ROUTES[0].access: must be one of: auth, deny, protected, public",
-            "ROUTES[0].limt: unknown setting; see docs/configuration.md",
+            "routes[0].scopes (route a): must be a list of texts",
+            "routes[0].access (route a): must be one of: auth, deny, protected, public",
+            "routes[0].limt (route a): unknown member; did you mean limit?",
         ]
     );
 }
@@ -447,24 +446,35 @@ fn member_of_the_wrong_type_is_reported_at_its_place() {
 fn memcached_needs_no_token_and_has_no_scripts() {
     let fixed = r#"[{"name":"a","path":"/a","access":"public","limit":{"quota":5,"window_seconds":60,
         "by":"address","algorithm":"fixed_window"}}]"#;
-    let url = ("STORE_URL", "memcached://127.0.0.1:11211");
-    check(&[url, ("ROUTES", fixed), ("STORE_TOKEN", "")], &[]);
-    check(&[url], &["ROUTES[0].limit.algorithm", "ROUTES[4].limit.algorithm"]);
-    check(&[("STORE_URL", "memcached://x"), ("ROUTES", fixed)], &["STORE_URL"]);
+    let url = ("store.url", "memcached://127.0.0.1:11211");
+    check(&[url, ("routes", fixed), ("STORE_TOKEN", "")], &[]);
+    check(&[url], &["routes[0].limit.algorithm", "routes[4].limit.algorithm"]);
+    check(&[("store.url", "memcached://x"), ("routes", fixed)], &["store.url"]);
 }
 
 #[test]
-fn each_setting_is_documented() {
+fn each_member_is_documented() {
     let page = include_str!("../../../../docs/configuration.md");
-    let names = std::cell::RefCell::new(Vec::new());
-    let _ = Policy::parse(|name| {
-        names.borrow_mut().push(name.to_owned());
-        None
-    });
-    let names = names.into_inner();
-    assert!(names.len() > 20, "{names:?}");
-    for name in names {
-        assert!(page.contains(&format!("| `{name}` |")), "docs/configuration.md lacks {name}");
+    object::KNOWN.take();
+    // A policy with every table, so that the members of each are asked for.
+    let every = document(&[
+        ("issuers", r#"[{"introspection":{}}]"#),
+        ("limits", r#"[{"plans":{}}]"#),
+        ("cors", "{}"),
+        ("ip_rules", "{}"),
+        ("identity", "{}"),
+        ("assertion", "{}"),
+        ("resource", "{}"),
+        ("invalid_token_limit", "{}"),
+    ]);
+    let _ = Policy::parse(&every, |_| None);
+    let known = object::KNOWN.take();
+    assert!(known.len() > 90, "{known:?}");
+    for place in known {
+        let (table, member) = place.rsplit_once('.').unwrap();
+        let in_list = table.contains('[') || place.starts_with("claims.");
+        let row = if in_list { format!("| `{member}` |") } else { format!("| `{place}` |") };
+        assert!(page.contains(&row), "docs/configuration.md lacks {place}: {row}");
     }
 }
 
@@ -478,8 +488,8 @@ fn assertion_needs_both_of_its_settings() {
     fn check(changes: &[(&str, &str)], expect: &[&str]) {
         assert_eq!(error_names(changes), expect, "{changes:?}");
     }
-    check(&[("ASSERTION", ASSERTION)], &["ASSERTION_KEY"]);
-    check(&[("ASSERTION_KEY", SIGNING_KEY)], &["ASSERTION"]);
+    check(&[("assertion", ASSERTION)], &["ASSERTION_KEY"]);
+    check(&[("ASSERTION_KEY", SIGNING_KEY)], &["assertion"]);
     for bad in [
         SIGNING_KEY.replace("\"d\"", "\"e\""),
         SIGNING_KEY.replace("EdDSA", "ES256"),
@@ -488,17 +498,17 @@ fn assertion_needs_both_of_its_settings() {
         SIGNING_KEY.replace("kid", "kit"),
         "secret".to_owned(),
     ] {
-        check(&[("ASSERTION", ASSERTION), ("ASSERTION_KEY", &bad)], &["ASSERTION_KEY"]);
+        check(&[("assertion", ASSERTION), ("ASSERTION_KEY", &bad)], &["ASSERTION_KEY"]);
     }
     let invalid = r#"{"issuer":"","audience":"","seconds":0,"field":"Cookie"}"#;
     check(
-        &[("ASSERTION", invalid), ("ASSERTION_KEY", SIGNING_KEY)],
-        &["ASSERTION.issuer", "ASSERTION.audience", "ASSERTION.field", "ASSERTION.seconds"],
+        &[("assertion", invalid), ("ASSERTION_KEY", SIGNING_KEY)],
+        &["assertion.issuer", "assertion.audience", "assertion.field", "assertion.seconds"],
     );
     let subject = r#"{"issuer":"a","audience":"b","field":"portcullis-subject"}"#;
     check(
-        &[("ASSERTION", subject), ("ASSERTION_KEY", SIGNING_KEY)],
-        &["IDENTITY_FIELDS: portcullis-subject"],
+        &[("assertion", subject), ("ASSERTION_KEY", SIGNING_KEY)],
+        &["identity: portcullis-subject"],
     );
 }
 
@@ -508,49 +518,49 @@ fn unknown_member_is_reported_at_each_level() {
     check(
         &[
             (
-                "ISSUERS",
+                "issuers",
                 r#"[{"issuer":"https://i","audience":"a","x":1,"introspection":{"url":"https://i/x",
                     "client_id":"a","client_secret_variable":"STORE_TOKEN","x":1}}]"#,
             ),
             (
-                "LIMITS",
+                "limits",
                 r#"[{"name":"l","quota":5,"window_seconds":60,"by":"subject","x":1,
                     "plans":{"claim":"p","quotas":{"a":1},"x":1}}]"#,
             ),
             (
-                "ROUTES",
+                "routes",
                 r#"[{"name":"a","path":"/a","access":"protected","x":1,"cors":{"origins":["*"],"x":1},
-                    "addresses":{"x":1},"limit":{"quota":5,"window_seconds":60,"by":"subject","x":1,
+                    "ip_rules":{"x":1},"limit":{"quota":5,"window_seconds":60,"by":"subject","x":1,
                     "plans":{"claim":"p","quotas":{"a":1},"x":1}}},
                     {"name":"b","path":"/a","access":"protected","x":1},
                     {"name":"c","path":"b","access":"protected","x":1}]"#,
             ),
-            ("CORS", r#"{"origins":["*"],"x":1}"#),
-            ("ASSERTION", r#"{"issuer":"a","audience":"b","x":1}"#),
+            ("cors", r#"{"origins":["*"],"x":1}"#),
+            ("assertion", r#"{"issuer":"a","audience":"b","x":1}"#),
             ("ASSERTION_KEY", SIGNING_KEY),
-            ("IDENTITY_FIELDS", r#"{"x":1}"#),
-            ("ADDRESSES", r#"{"x":1}"#),
-            ("FAILURE_LIMIT", r#"{"quota":1,"window_seconds":1,"x":1}"#),
+            ("identity", r#"{"x":1}"#),
+            ("ip_rules", r#"{"x":1}"#),
+            ("invalid_token_limit", r#"{"quota":1,"window_seconds":1,"x":1}"#),
         ],
         &[
-            "CORS.x",
-            "ASSERTION.x",
-            "ISSUERS[0].introspection.x",
-            "ISSUERS[0].x",
-            "LIMITS[0].plans.x",
-            "LIMITS[0].x",
-            "ROUTES[0].limit.plans.x",
-            "ROUTES[0].limit.x",
-            "ROUTES[0].addresses.x",
-            "ROUTES[0].cors.x",
-            "ROUTES[0].x",
-            "ROUTES[1]",
-            "ROUTES[1].x",
-            "ROUTES[2].path",
-            "ROUTES[2].x",
-            "IDENTITY_FIELDS.x",
-            "ADDRESSES.x",
-            "FAILURE_LIMIT.x",
+            "cors.x",
+            "assertion.x",
+            "issuers[0].introspection.x",
+            "issuers[0].x",
+            "limits[0].plans.x",
+            "limits[0].x",
+            "routes[0].limit.plans.x",
+            "routes[0].limit.x",
+            "routes[0].ip_rules.x",
+            "routes[0].cors.x",
+            "routes[0].x",
+            "routes[1]",
+            "routes[1].x",
+            "routes[2].path",
+            "routes[2].x",
+            "identity.x",
+            "ip_rules.x",
+            "invalid_token_limit.x",
         ],
     );
 }

@@ -1,32 +1,29 @@
-//! Variables that are no settings, but seem to mean one.
+//! Variables that mean nothing, but seem to.
 
 use super::error::ConfigErrorKind;
 use super::settings::SettingsReader;
 
-/// Adds an error for each of `names` that no one has read and that seems to mean a setting. All
-/// settings must have been read before.
+/// Adds an error for each of `names` that the policy does not use and that seems to mean a secret or
+/// variable that it may. The whole policy must have been read before.
 pub(super) fn check(settings: &mut SettingsReader<'_>, names: &[String]) {
-    let read = settings.read.take();
-    let known: Vec<&str> = read.iter().map(String::as_str).collect();
-    for name in names {
-        // Issuers name variables of their own, which are the user's.
-        if settings.variables.contains(name) {
-            continue;
-        }
-        if let Some(setting) = setting_names::misspelt(name, &known, &NAMESPACES) {
-            settings.add_error(name, ConfigErrorKind::UnknownName(setting.to_owned()));
+    let used = settings.variables.clone();
+    // The policy may name any variable, so that the nearest is no suggestion for another.
+    for name in names.iter().filter(|name| !used.contains(name)) {
+        if let Some(own) = setting_names::misspelt(name, &OWN, &NAMESPACES) {
+            settings.add_error(name, ConfigErrorKind::UnknownName(own.to_owned()));
         }
     }
 }
 
-/// How settings begin, and hardly any variable of a user's.
-const NAMESPACES: [&str; 8] = [
-    "BREAKER",
-    "INTROSPECTIONS_",
-    "INTROSPECTION_DEADLINE",
-    "KEYS_",
-    "PORTCULLIS_",
-    "RECORD_ENCRYPTION_",
-    "REFRESH_REPLAY",
-    "REVOCATION_",
+/// The variables and secrets with a meaning of their own.
+const OWN: [&str; 6] = [
+    "ASSERTION_KEY",
+    "EDGE_AUTH_KEY",
+    "PORTCULLIS_ENV",
+    "RECORD_ENCRYPTION_KEY",
+    "RECORD_ENCRYPTION_KEY_PREVIOUS",
+    "STORE_TOKEN",
 ];
+
+/// How names begin that are hardly a user's own.
+const NAMESPACES: [&str; 2] = ["PORTCULLIS_", "RECORD_ENCRYPTION_"];

@@ -86,7 +86,7 @@ mod tests {
         let routes = r#"[
             {"name":"a","path":"/a","access":"protected","assertion":true,"assertion_audience":"a"},
             {"name":"b","path":"/b","access":"protected","assertion":true}]"#;
-        let settings = [("ASSERTION", ASSERTION), ("ASSERTION_KEY", KEY), ("ROUTES", routes)];
+        let settings = [("assertion", ASSERTION), ("ASSERTION_KEY", KEY), ("routes", routes)];
         let policy = policy_with(&settings);
         for (route, expect) in policy.routes.iter().zip(["a", "inner"]) {
             let record = TokenRecord {
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn assertion_states_the_caller_and_its_lifetime() {
-        let policy = policy_with(&[("ASSERTION", ASSERTION), ("ASSERTION_KEY", KEY)]);
+        let policy = policy_with(&[("assertion", ASSERTION), ("ASSERTION_KEY", KEY)]);
         let assertion = policy.assertion.unwrap();
         let record = TokenRecord {
             sub: "alice".into(),

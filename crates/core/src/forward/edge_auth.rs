@@ -19,7 +19,7 @@ impl Permit<'_> {
         let (Target::Auth(_), Some(key)) = (self.target, &self.policy.edge_auth_key) else {
             return Vec::new();
         };
-        let address = client_address(head, self.policy.trusted_proxies);
+        let address = client_address(head, self.policy.trusted_proxy_hops);
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         let device = head.header("user-agent").unwrap_or_default();
         // A field that the client lists in `Connection` is not forwarded.
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn auth_service_alone_receives_the_edges_statement() {
         let policy = policy_with(&[("EDGE_AUTH_KEY", KEY)]);
-        let sent = fields(&policy, Target::Auth(&policy.auth));
+        let sent = fields(&policy, Target::Auth(policy.auth.as_ref().unwrap()));
         let [(EDGE_AUTH_FIELD, mac), (EDGE_ADDRESS_FIELD, address)] = sent.as_slice() else {
             panic!("{sent:?}");
         };
@@ -96,11 +96,12 @@ mod tests {
         let keys = EdgeAuthKeys { current: EdgeAuthKey::parse(KEY).unwrap(), previous: None };
         assert_eq!((keys.verify(mac, &statement, NOW), address.as_str()), (Ok(()), "192.0.2.1"));
         // What the client keeps from the auth service, the edge does not state.
-        let sent = fields_with(&policy, Target::Auth(&policy.auth), "close, User-Agent");
+        let sent =
+            fields_with(&policy, Target::Auth(policy.auth.as_ref().unwrap()), "close, User-Agent");
         let nameless = EdgeStatement { device: "", ..statement };
         assert_eq!(keys.verify(&sent[0].1, &nameless, NOW), Ok(()));
         assert_eq!(fields(&policy, Target::Upstream(&policy.upstream)), []);
         let without = policy_with(&[]);
-        assert_eq!(fields(&without, Target::Auth(&without.auth)), []);
+        assert_eq!(fields(&without, Target::Auth(without.auth.as_ref().unwrap())), []);
     }
 }

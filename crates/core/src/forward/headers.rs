@@ -50,7 +50,7 @@ impl<'p> Permit<'p> {
                 }
             }
         }
-        if let Some(address) = client_address(head, self.policy.trusted_proxies) {
+        if let Some(address) = client_address(head, self.policy.trusted_proxy_hops) {
             edits.set.push(("x-forwarded-for", address.to_string()));
         }
         edits.set.push(("x-forwarded-host", head.host().to_owned()));

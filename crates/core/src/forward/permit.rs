@@ -69,9 +69,9 @@ impl<'p> Permit<'p> {
     /// Returns the timeout until the response begins.
     pub fn deadline_ms(&self) -> u32 {
         match self.target {
-            Target::Auth(_) => self.route.deadline_ms.unwrap_or(self.policy.timeouts.auth_ms),
+            Target::Auth(_) => self.route.timeout_ms.unwrap_or(self.policy.timeouts.auth_ms),
             Target::Upstream(_) => {
-                self.route.deadline_ms.unwrap_or(self.policy.timeouts.upstream_ms)
+                self.route.timeout_ms.unwrap_or(self.policy.timeouts.upstream_ms)
             }
         }
     }

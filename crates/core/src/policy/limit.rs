@@ -172,7 +172,7 @@ impl Limit {
 /// The limit of invalid tokens that one isolate accepts from an address. Above it, tokens that are
 /// not known to be valid are refused unverified.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct FailureLimit {
+pub struct InvalidTokenLimit {
     /// Invalid tokens per window.
     pub quota: u32,
     /// The window.

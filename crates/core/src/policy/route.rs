@@ -1,7 +1,7 @@
 //! Routes: which requests they are for, and what they require.
 
-use super::addresses::Addresses;
 use super::cors::Cors;
+use super::ip_rules::IpRules;
 use super::limit::Limit;
 use super::path::Pattern;
 use crate::url::BaseUrl;
@@ -37,9 +37,9 @@ pub struct Route {
     /// What applies to tokens while the store is unavailable.
     pub on_store_outage: StoreOutage,
     /// The address rules, if not the policy's.
-    pub addresses: Option<Addresses>,
+    pub ip_rules: Option<IpRules>,
     /// The timeout until the upstream's or the auth service's response begins, if not the policy's.
-    pub deadline_ms: Option<u32>,
+    pub timeout_ms: Option<u32>,
     /// The longest time that a stream or WebSocket goes on; it ends no later than its token.
     pub stream_seconds_max: Option<u32>,
     /// How often the store is asked whether the token of a stream or WebSocket was revoked.
@@ -174,12 +174,12 @@ impl Route {
             Access::Deny => 2,
         };
         let (own, others) = (strictness(self.access), strictness(other.access));
-        let as_few = other.addresses.is_none() || self.addresses == other.addresses;
-        let addresses = (!as_few).then_some("addresses");
+        let as_few = other.ip_rules.is_none() || self.ip_rules == other.ip_rules;
+        let ip_rules = (!as_few).then_some("ip_rules");
         if own != others || other.access != Access::Protected {
             let access = (own < others).then_some("access");
             let denies = self.access == Access::Deny;
-            return access.into_iter().chain(addresses.filter(|_| !denies)).collect();
+            return access.into_iter().chain(ip_rules.filter(|_| !denies)).collect();
         }
         let has_all = |needed: &[String]| needed.iter().all(|scope| self.scopes.contains(scope));
         let within = |own: &[String], allowed: &[String]| {
@@ -202,7 +202,7 @@ impl Route {
             ("require", as_strict),
         ];
         let less = checks.into_iter().filter(|(_, as_much)| !as_much).map(|(name, _)| name);
-        less.chain(addresses).collect()
+        less.chain(ip_rules).collect()
     }
 
     /// Returns whether a limit of `other` is looser here, or missing.

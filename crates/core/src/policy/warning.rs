@@ -50,33 +50,33 @@ impl fmt::Display for ConfigWarning {
         match self {
             Self::AssertionShared { routes } => write!(
                 f,
-                "ROUTES: {routes} have different upstreams and one assertion audience; set \
+                "routes: {routes} have different upstreams and one assertion audience; set \
                  assertion_audience on each"
             ),
             Self::IssuersShared { routes } => write!(
                 f,
-                "ROUTES: {routes} accept the tokens of each issuer in ISSUERS; set issuers on each \
+                "routes: {routes} accept the tokens of each of several issuers; set issuers on each \
                  route"
             ),
             Self::LaterAsksLess { route, later, less } => write!(
                 f,
-                "ROUTES: {later} takes methods of {route}'s paths and asks for less ({less}); \
+                "routes: {later} takes methods of {route}'s paths and asks for less ({less}); \
                  add what is missing, or remove the methods from {later}"
             ),
             Self::LaterUnreached { route, later } => write!(
                 f,
-                "ROUTES: methods that {route} does not name get 405 on its paths, and never {later}; \
+                "routes: methods that {route} does not name get 405 on its paths, and never {later}; \
                  if {later} should take them, name them in its methods"
             ),
             Self::RechecksVain { routes } => write!(
                 f,
-                "ROUTES: {routes} recheck streams of opaque tokens, and the store never learns of \
-                 their revocation; set revocations_in_store in ISSUERS if the provider writes it, \
+                "routes: {routes} recheck streams of opaque tokens, and the store never learns of \
+                 their revocation; set revocations_in_store of the issuer if the provider writes it, \
                  or else stream_seconds_max"
             ),
             Self::SuffixesKept { route, later } => write!(
                 f,
-                "ROUTES: {route} takes its path with a suffix (/x.js of /x/*), and never {later}; \
+                "routes: {route} takes its path with a suffix (/x.js of /x/*), and never {later}; \
                  set suffixes of {route}: same to keep that, distinct if it should be {later}"
             ),
         }

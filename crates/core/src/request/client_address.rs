@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 /// which no client can forge. Otherwise it is the entry of `X-Forwarded-For` that the outermost
 /// trusted proxy wrote, counted from the right. Returns `None` if the field is
 /// missing, malformed, or has too few entries.
-pub(crate) fn client_address(head: &RequestHead<'_>, trusted_proxies: u32) -> Option<IpAddr> {
-    match trusted_proxies {
+pub(crate) fn client_address(head: &RequestHead<'_>, trusted_proxy_hops: u32) -> Option<IpAddr> {
+    match trusted_proxy_hops {
         0 => head.header("cf-connecting-ip")?.parse().ok(),
         hops => forwarded_address(head.header("x-forwarded-for")?, hops),
     }
@@ -22,8 +22,8 @@ pub fn forwarded_address(field: &str, hops: u32) -> Option<IpAddr> {
 }
 
 /// Returns the group of the client's address, for the log.
-pub fn client_group(head: &RequestHead<'_>, trusted_proxies: u32) -> String {
-    address_group(client_address(head, trusted_proxies))
+pub fn client_group(head: &RequestHead<'_>, trusted_proxy_hops: u32) -> String {
+    address_group(client_address(head, trusted_proxy_hops))
 }
 
 /// Parses an address as proxies write it: alone, or with a port.

@@ -24,7 +24,7 @@ fn path_is_ambiguous_when_case_selects_the_route() {
         {"name":"open","path":"/Public/*","access":"public"},
         {"name":"id","path":"/users/{id}","access":"protected"},
         {"name":"api","path":"/api/*","access":"protected"}]"#;
-    let policy = policy_with(&[("ROUTES", routes)]);
+    let policy = policy_with(&[("routes", routes)]);
     let check = |method: &str, path: &str, expect: &str| {
         let url = format!("https://a.example{path}");
         let head = RequestHead::new(method, &url, Vec::new());
@@ -78,7 +78,7 @@ fn protected_path_takes_a_later_route_only_by_a_method_that_it_names() {
         {"name":"page","path":"/page","access":"public","methods":["GET"]},
         {"name":"any","path":"/page","access":"public"},
         {"name":"api","path":"/api/*","access":"protected"}]"#;
-    let policy = policy_with(&[("ROUTES", routes)]);
+    let policy = policy_with(&[("routes", routes)]);
     for (method, path, expect) in [
         ("GET", "/api/reports/x", "reports"),
         ("HEAD", "/api/reports/x", "reports"),
@@ -103,7 +103,7 @@ fn guarded_path_does_not_skip_a_stricter_route_for_a_weaker_one() {
                 {{"name":"api","path":"/api/*","access":"{access}"}},
                 {{"name":"site","path":"/*","access":"public","methods":["GET","POST"]}}]"#
         );
-        let policy = policy_with(&[("ROUTES", &routes)]);
+        let policy = policy_with(&[("routes", &routes)]);
         assert_eq!(taken(&policy, "GET", "/api/reports/x"), "reports", "{access}");
         assert_eq!(taken(&policy, "POST", "/api/reports/x"), "method_not_allowed", "{access}");
         assert_eq!(taken(&policy, "POST", "/x"), "site", "{access}");
@@ -118,7 +118,7 @@ fn preflight_is_refused_with_the_method_that_it_requests() {
         {"name":"reports","path":"/api/reports/*","access":"protected","methods":["GET"],"scopes":["reports"]},
         {"name":"api","path":"/api/*","access":"protected"}]"#;
     let cors = r#"{"origins":["https://app.example"]}"#;
-    let policy = policy_with(&[("ROUTES", routes), ("CORS", cors)]);
+    let policy = policy_with(&[("routes", routes), ("cors", cors)]);
     for (method, expect) in [("GET", Ok(204)), ("POST", Err("method_not_allowed"))] {
         let headers =
             vec![("origin", "https://app.example"), ("access-control-request-method", method)];
@@ -144,7 +144,7 @@ fn suffixed_path_stays_on_its_route() {
          "limit":{"quota":9,"window_seconds":60,"by":"subject"}},
         {"name":"docs","path":"/docs/open/*","access":"public"},
         {"name":"rest","path":"/docs/*","access":"protected"}]"#;
-    let policy = policy_with(&[("ROUTES", routes)]);
+    let policy = policy_with(&[("routes", routes)]);
     for (path, expect) in [
         ("/api/admin.json", "admin"),
         ("/api/admin.", "admin"),
@@ -173,7 +173,7 @@ fn path_is_ambiguous_when_nfkc_selects_the_route() {
         {"name":"office","path":"/api/office/*","access":"protected","scopes":["admin"]},
         {"name":"v1","path":"/api/v1/*","access":"protected","scopes":["admin"]},
         {"name":"api","path":"/api/*","access":"protected"}]"#;
-    let policy = policy_with(&[("ROUTES", routes)]);
+    let policy = policy_with(&[("routes", routes)]);
     let encoded = |text: &str| -> String {
         text.bytes()
             .map(|b| if b.is_ascii() { char::from(b).to_string() } else { format!("%{b:02X}") })
@@ -232,7 +232,7 @@ fn path_is_ambiguous_when_nfkc_selects_the_route() {
 fn preflight_takes_the_route_of_the_requested_method() {
     let routes = r#"[{"name":"open","path":"/api/x","access":"public","methods":["GET"]},
         {"name":"api","path":"/api/*","access":"protected"}]"#;
-    let policy = policy_with(&[("ROUTES", routes)]);
+    let policy = policy_with(&[("routes", routes)]);
     let headers = vec![("origin", "https://app.example"), ("access-control-request-method", "GET")];
     let head = RequestHead::new("OPTIONS", "https://a.example/api/x", headers);
     match policy.destination(&head) {
@@ -243,7 +243,7 @@ fn preflight_takes_the_route_of_the_requested_method() {
 
 #[test]
 fn preflight_is_answered_by_the_edge_and_other_requests_are_routed() {
-    let cors = [("CORS", r#"{"origins":["https://app.example"]}"#)];
+    let cors = [("cors", r#"{"origins":["https://app.example"]}"#)];
     let route = |policy: &Policy, method: &str, path: &str, requested: Option<&str>| {
         let url = format!("https://a.example{path}");
         let mut headers = vec![("origin", "https://app.example")];

@@ -90,14 +90,14 @@ mod tests {
         let issuers = r#"[{"issuer":"https://i","audience":"a","algorithms":["EdDSA"],"jwks_url":"https://i/k"},
             {"issuer":"https://i","audience":"a","introspection":{"url":"https://i/x","client_id":"e",
             "client_secret_variable":"STORE_TOKEN"}}]"#;
-        let policy = policy_with(&[("RESOURCE_URL", "https://a.example"), ("ISSUERS", issuers)]);
+        let policy = policy_with(&[("resource.url", "https://a.example"), ("issuers", issuers)]);
         let document = metadata(&policy).unwrap();
         assert!(document.contains(r#""authorization_servers":["https://i"]"#), "{document}");
     }
 
     #[test]
     fn metadata_lists_issuers_and_scopes() {
-        let named = policy_with(&[("RESOURCE_URL", "https://a.example/v1")]);
+        let named = policy_with(&[("resource.url", "https://a.example/v1")]);
         let get = |method, path: &str| {
             let url = format!("https://a.example{path}");
             document(&named, &RequestHead::new(method, &url, Vec::new()))

@@ -43,17 +43,17 @@ impl Introspection {
 
     /// Returns how many seconds from `now` a response of `asked_at` may be cached: at most until the
     /// token expires. If the provider's revocations do not reach the store, or the expiry is unknown,
-    /// `revocation_seconds_max` applies, too.
+    /// `revocation_delay_seconds_max` applies, too.
     pub fn cacheable_seconds(
         &self,
         exp: Option<UnixSeconds>,
         asked_at: Option<UnixSeconds>,
-        revocation_seconds_max: u32,
+        revocation_delay_seconds_max: u32,
         now: UnixSeconds,
     ) -> u64 {
         // A response from the future counts as one of this moment.
         let asked_at = asked_at.unwrap_or(now).min(now);
-        let bound = asked_at.plus(revocation_seconds_max.into()).seconds_since(now);
+        let bound = asked_at.plus(revocation_delay_seconds_max.into()).seconds_since(now);
         let lifetime = exp.map(|exp| exp.seconds_since(now));
         match lifetime {
             Some(lifetime) if self.revocations_in_store => lifetime,

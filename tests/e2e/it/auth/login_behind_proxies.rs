@@ -111,17 +111,17 @@ async fn edges_proof_goes_to_the_auth_service_alone() {
         issuer
     };
     let edge = start_edge(json!({
-        "AUTH_URL": auth.url(""),
-        "UPSTREAM_URL": upstream.url(""),
+        "auth.url": auth.url(""),
+        "upstream.url": upstream.url(""),
         "PROVIDER_SECRET": "secret",
-        "ISSUERS": [
+        "issuers": [
             issuer(ISSUER, json!({ "algorithms": ["EdDSA"], "jwks_url": keys.url("/jwks") })),
             issuer("https://opaque.example", json!({ "introspection": {
                 "url": introspection.url("/introspect"), "client_id": "edge",
                 "client_secret_variable": "PROVIDER_SECRET",
             }})),
         ],
-        "ROUTES": [
+        "routes": [
             { "name": "auth", "path": "/auth/*", "access": "auth" },
             { "name": "token", "path": "/oauth/token", "access": "auth", "endpoint": "token" },
             { "name": "public", "path": "/public/*", "access": "public" },

@@ -88,7 +88,7 @@ async fn malformed_login_is_rejected_with_a_reason() {
 
 /// Starts a system without grace periods, so that reuse of a token is always detected.
 async fn strict(options: &'static [&'static str]) -> Stack {
-    let vars = json!({ "STORE_DEADLINE_MS": "3000", "REFRESH_REPLAY_SECONDS": "0" });
+    let vars = json!({ "store.timeout_ms": 3000, "auth.refresh_replay_seconds": 0 });
     let strict = ["--auth-env", "REFRESH_GRACE_SECONDS=0"];
     let options = [&strict, options].concat();
     tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap()
@@ -306,8 +306,8 @@ async fn user_lists_and_ends_sessions() {
 #[tokio::test]
 async fn opaque_access_token_is_validated_by_its_record() {
     let vars = json!({
-        "STORE_DEADLINE_MS": "3000",
-        "ROUTES": [
+        "store.timeout_ms": 3000,
+        "routes": [
             { "name": "refresh", "path": "/auth/refresh", "access": "auth", "endpoint": "token" },
             { "name": "auth", "path": "/auth/*", "access": "auth" },
             { "name": "oauth", "path": "/oauth/*", "access": "auth" },
@@ -330,12 +330,12 @@ async fn opaque_access_token_is_validated_by_its_record() {
         "token_prefix": "pca_",
     });
     let other = start_edge(json!({
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": stack.fact("edge_url"), "audience": "https://other.example",
             "introspection": introspection,
         }],
         "INTROSPECTION_SECRET": stack.fact("introspection_secret"),
-        "STORE_URL": stack.fact("store_url"),
+        "store.url": stack.fact("store_url"),
         "STORE_TOKEN": stack.fact("edge_store_token"),
     }));
     let other = other.await;

@@ -53,15 +53,15 @@ async fn start_edge_before(provider: &Provider, replay_seconds: u32) -> Stack {
         "client_id": "edge", "client_secret_variable": "PROVIDER_SECRET",
     });
     let vars = json!({
-        "AUTH_URL": provider.url,
+        "auth.url": provider.url,
         "PROVIDER_SECRET": SECRET,
-        "REFRESH_REPLAY_SECONDS": replay_seconds.to_string(),
-        "ISSUERS": [
+        "auth.refresh_replay_seconds": replay_seconds,
+        "issuers": [
             { "issuer": provider.url, "audience": "https://api.example", "algorithms": ["ES256"],
               "metadata_url": format!("{}/.well-known/openid-configuration", provider.url) },
             { "issuer": provider.url, "audience": "https://opaque.example", "introspection": introspection },
         ],
-        "ROUTES": [
+        "routes": [
             { "name": "token", "path": "/token", "access": "auth", "endpoint": "token" },
             { "name": "revocation", "path": "/token/revocation", "access": "auth", "endpoint": "revocation" },
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "scopes": ["api:read"] },

@@ -19,7 +19,7 @@ fn held(output: &Output) {
 #[tokio::test]
 async fn browser_tabs_share_one_session() {
     let [port] = free_ports();
-    let vars = json!({ "STORE_DEADLINE_MS": "3000", "ROUTES": [
+    let vars = json!({ "store.timeout_ms": 3000, "routes": [
         { "name": "refresh", "path": "/auth/refresh", "access": "auth", "endpoint": "token" },
         { "name": "logout", "path": "/auth/logout", "access": "auth", "endpoint": "revocation" },
         { "name": "auth", "path": "/auth/*", "access": "auth" },

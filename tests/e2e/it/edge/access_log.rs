@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 async fn start(more: Value) -> Stack {
     let mut vars = json!({
-        "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))],
-        "ROUTES": [
+        "issuers": [issuer_at(&serve(TRUSTED.jwks()))],
+        "routes": [
             { "name": "admin", "path": "/api/admin", "access": "protected", "require": "not_revoked", "scopes": ["admin"], "suffixes": "same" },
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
         ],
@@ -106,7 +106,7 @@ async fn subject_is_logged_as_configured() {
     let keys = portcullis_core::StoreKeys::new("pc");
     let hash = keys.revoked_sub(ISSUER, "alice").rsplit_once(':').unwrap().1.to_owned();
     for (setting, expect) in [("hash", hash), ("plain", "alice".to_owned())] {
-        let stack = start(json!({ "LOG_SUBJECT": setting })).await;
+        let stack = start(json!({ "logging.subject": setting })).await;
         let good = sign(json!({}));
         assert_eq!(line(&stack, "/api/x", &good).await["subject"], expect);
         assert_eq!(line(&stack, "/api/x", &good).await["subject"], expect, "from the cache");

@@ -21,10 +21,10 @@ const ASSERTION_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"edge-1","alg"
 
 static EDGE: LazyLock<Stack> = LazyLock::new(|| {
     launch_edge(json!({
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
         }],
-        "ROUTES": [
+        "routes": [
             { "name": "cookie", "path": "/cookie/*", "access": "protected", "require": "not_revoked",
               "cookie": "__Host-token", "cors": { "origins": [APP], "credentials": true, "headers": ["X-Own"] } },
             { "name": "passed", "path": "/passed/*", "access": "protected", "require": "not_revoked",
@@ -39,10 +39,10 @@ static EDGE: LazyLock<Stack> = LazyLock::new(|| {
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "scopes": ["api:read"] },
             { "name": "admin", "path": "/admin/*", "access": "protected", "require": "not_revoked", "scopes": ["admin"] },
         ],
-        "CORS": { "origins": [APP] },
-        "RESOURCE_URL": "https://api.example/v1",
-        "IDENTITY_FIELDS": { "subject": "x-user", "claims": { "tenant": "x-tenant" } },
-        "ASSERTION": { "issuer": "https://edge.example", "audience": "inner", "seconds": 30 },
+        "cors": { "origins": [APP] },
+        "resource.url": "https://api.example/v1",
+        "identity": { "subject": "x-user", "claims": { "tenant": "x-tenant" } },
+        "assertion": { "issuer": "https://edge.example", "audience": "inner", "seconds": 30 },
         "ASSERTION_KEY": ASSERTION_KEY,
     }))
 });
@@ -117,11 +117,11 @@ async fn cors_headers_are_on_every_response() {
 async fn cors_headers_are_on_outage_responses() {
     let edge = tokio::task::spawn_blocking(|| {
         launch_edge(json!({
-            "CORS": { "origins": [APP] },
-            "ISSUERS": [{
+            "cors": { "origins": [APP] },
+            "issuers": [{
                 "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
             }],
-            "STORE_URL": "http://127.0.0.1:1",
+            "store.url": "http://127.0.0.1:1",
         }))
     });
     let edge = edge.await.unwrap();
@@ -265,13 +265,13 @@ async fn assertion_key_with_mismatched_halves_is_rejected() {
     );
     let start = move || {
         launch_edge(json!({
-            "ISSUERS": [{
+            "issuers": [{
                 "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
             }],
-            "ROUTES": [
+            "routes": [
                 { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "assertion": true },
             ],
-            "ASSERTION": { "issuer": "https://edge.example", "audience": "inner" },
+            "assertion": { "issuer": "https://edge.example", "audience": "inner" },
             "ASSERTION_KEY": key,
         }))
     };

@@ -62,9 +62,9 @@ impl Silent {
 
 async fn edge_before(upstream: &Silent, vars: Value) -> Stack {
     let mut all = json!({
-        "UPSTREAM_URL": upstream.url,
-        "UPSTREAM_DEADLINE_MS": "60000",
-        "ROUTES": [{ "name": "public", "path": "/public/*", "access": "public" }],
+        "upstream.url": upstream.url,
+        "upstream.timeout_ms": 60000,
+        "routes": [{ "name": "public", "path": "/public/*", "access": "public" }],
     });
     all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
     start_edge(all).await
@@ -132,7 +132,7 @@ fn resident_mib(edge: &Stack) -> u64 {
 async fn resets_close_upstream_requests_and_keep_no_headers() {
     let upstream = Silent::start();
     // The caps are not what keeps it small.
-    let caps = json!({ "OPEN_REQUESTS_BYTES_MAX": "2000000000", "LOG": "all" });
+    let caps = json!({ "open_requests.bytes_max": 2000000000, "logging.requests": "all" });
     let edge = edge_before(&upstream, caps).await;
     // The heap of V8 grows until its first full collections.
     ask_and_reset(&edge, &upstream, 3000);
@@ -161,7 +161,8 @@ fn is_overloaded(mut stream: TcpStream) {
 /// One client, which is an IPv6 /64, has a quarter of either cap. Others have the rest.
 #[tokio::test]
 async fn open_requests_of_one_client_are_capped_at_a_quarter() {
-    for cap in [json!({ "OPEN_REQUESTS_MAX": "8" }), json!({ "OPEN_REQUESTS_BYTES_MAX": "800000" })]
+    for cap in
+        [json!({ "open_requests.count_max": 8 }), json!({ "open_requests.bytes_max": 800000 })]
     {
         let upstream = Silent::start();
         let edge = edge_before(&upstream, cap).await;
@@ -179,8 +180,8 @@ async fn open_requests_of_one_client_are_capped_at_a_quarter() {
 #[tokio::test]
 async fn open_requests_are_capped_by_count_and_bytes() {
     let caps = [
-        (json!({ "OPEN_REQUESTS_MAX": "5" }), 5),
-        (json!({ "OPEN_REQUESTS_BYTES_MAX": "300000" }), 3),
+        (json!({ "open_requests.count_max": 5 }), 5),
+        (json!({ "open_requests.bytes_max": 300000 }), 3),
     ];
     for (cap, most) in caps {
         let upstream = Silent::start();

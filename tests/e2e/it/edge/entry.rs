@@ -28,11 +28,12 @@ impl Entry {
         }
         let stub = folder.file("portcullis_edge.js");
         std::fs::copy(format!("{ROOT}/tests/e2e/stub.mjs"), stub).unwrap();
+        folder.write("policy.js", "export default \"{}\";");
         // The least that is a module.
         std::fs::write(folder.file("index_bg.wasm"), b"\0asm\x01\0\0\0").unwrap();
         let modules = SCRIPTS
             .into_iter()
-            .chain(["portcullis_edge.js"])
+            .chain(["portcullis_edge.js", "policy.js"])
             .map(|name| format!("(name = \"{name}\", esModule = embed \"{name}\"),\n"));
         let modules: String = modules.collect();
         let config = folder.write(

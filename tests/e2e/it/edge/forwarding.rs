@@ -108,8 +108,8 @@ async fn second_credential_is_rejected() {
 #[tokio::test]
 async fn auth_service_receives_no_identity_headers_and_bounded_bodies() {
     let vars = json!({
-        "AUTH_URL": SHARED.fact("upstream_url"),
-        "AUTH_BODY_BYTES_MAX": "1000",
+        "auth.url": SHARED.fact("upstream_url"),
+        "auth.body_bytes_max": 1000,
     });
     let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
         .await
@@ -143,11 +143,11 @@ async fn auth_service_receives_no_identity_headers_and_bounded_bodies() {
 #[tokio::test]
 async fn workerd_serves_the_same_bundle_without_wrangler() {
     let vars = json!({
-        "STORE_URL": SHARED.fact("store_url"),
+        "store.url": SHARED.fact("store_url"),
         "STORE_TOKEN": SHARED.fact("edge_store_token"),
-        "UPSTREAM_URL": SHARED.fact("upstream_url"),
-        "AUTH_URL": SHARED.fact("auth_url"),
-        "ISSUERS": [{
+        "upstream.url": SHARED.fact("upstream_url"),
+        "auth.url": SHARED.fact("auth_url"),
+        "issuers": [{
             "issuer": SHARED.fact("edge_url"), "audience": AUDIENCE,
             "algorithms": ["EdDSA"],
             "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("auth_url")),

@@ -13,10 +13,10 @@ use std::time::Duration;
 async fn websocket_is_forwarded_with_identity_headers() {
     let upstream = Provider::start(Behaviour::WebSocketEcho);
     let vars = json!({
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
         }],
-        "UPSTREAM_URL": upstream.url(""), "UPSTREAM_DEADLINE_MS": "1000", "CORS": { "origins": ["*"] },
+        "upstream.url": upstream.url(""), "upstream.timeout_ms": 1000, "cors": { "origins": ["*"] },
     });
     let stack = start_edge(vars).await;
     let handshake = |credential: &str| {
@@ -67,14 +67,14 @@ async fn websocket_is_forwarded_with_identity_headers() {
 async fn http_semantics_are_the_same_with_and_without_the_edge() {
     let upstream = Provider::start(answer(200, ""));
     let vars = json!({
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
         }],
-        "ROUTES": [
+        "routes": [
             { "name": "public", "path": "/public/*", "access": "public", "cors": { "origins": ["*"] } },
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
         ],
-        "UPSTREAM_URL": upstream.url(""),
+        "upstream.url": upstream.url(""),
     });
     let stack = start_edge(vars).await;
     let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));

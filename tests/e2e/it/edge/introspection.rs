@@ -24,20 +24,20 @@ fn vars(provider: &Provider, revocation_seconds_max: u32, changes: Value) -> Val
     });
     introspection.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     json!({
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": PROVIDER, "audience": AUDIENCE, "introspection": introspection,
         }],
-        "ROUTES": [
+        "routes": [
             { "name": "admin", "path": "/api/admin", "access": "protected", "scopes": ["admin"], "suffixes": "same" },
             { "name": "tenant", "path": "/api/acme", "access": "protected", "claims": { "tenant": "acme" },
               "suffixes": "same" },
             { "name": "api", "path": "/api/*", "access": "protected" },
         ],
         "PROVIDER_SECRET": "s3cret=&",
-        "REVOCATION_SECONDS_MAX": revocation_seconds_max.to_string(),
-        "INTROSPECTION_DEADLINE_MS": "2000",
-        "INTROSPECTIONS_PER_SECOND_MAX": "40",
-        "BREAKER_FAILURES": "0",
+        "revocation.delay_seconds_max": revocation_seconds_max,
+        "introspection.timeout_ms": 2000,
+        "introspection.per_second_max": 40,
+        "breaker.failures": 0,
     })
 }
 
@@ -145,12 +145,12 @@ async fn record_for_another_audience_is_ignored() {
     assert_eq!(verdict(&first, "/api/x", &token).await, "200 alice");
     tokio::time::sleep(Duration::from_millis(200)).await;
     let vars = json!({
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": PROVIDER, "audience": "https://other-api.example", "introspection": {
                 "url": provider.url("/introspect"), "client_id": "e", "client_secret_variable": "S",
             },
         }],
-        "S": "s", "REVOCATION_SECONDS_MAX": "60",
+        "S": "s", "revocation.delay_seconds_max": 60,
     });
     let other = start_edge(vars).await;
     assert_eq!(verdict(&other, "/api/x", &token).await, "401 audience_mismatch");
@@ -164,14 +164,14 @@ async fn record_for_another_audience_is_ignored() {
 async fn introspected_jwt_is_rejected_within_the_revocation_delay() {
     let provider = Provider::start(active(json!({})));
     let vars = json!({
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
             "introspection": {
                 "url": provider.url("/introspect"), "client_id": "e", "client_secret_variable": "S",
             },
         }],
-        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected" }],
-        "S": "s", "REVOCATION_SECONDS_MAX": "2",
+        "routes": [{ "name": "api", "path": "/api/*", "access": "protected" }],
+        "S": "s", "revocation.delay_seconds_max": 2,
     });
     let (one, two) = (vars.clone(), vars);
     let one = start_edge(one).await;
@@ -205,7 +205,7 @@ async fn ambiguous_introspection_responses_are_outages() {
     let provider = Provider::start(Behaviour::Hangs);
     let mut vars = vars(&provider, 0, json!({}));
     // All of these tokens are new, and come from one address.
-    vars["INTROSPECTIONS_PER_SECOND_MAX"] = "400".into();
+    vars["introspection.per_second_max"] = 400.into();
     let stack = start_edge(vars).await;
     let good = json!({ "active": true, "sub": "alice" }).to_string();
     for (behaviour, expect) in [
@@ -334,7 +334,7 @@ async fn large_claims_of_one_token_harm_no_other() {
         otherwise: r#"{"active":true,"sub":"alice"}"#.to_owned(),
     });
     let mut vars = vars(&provider, 60, json!({}));
-    vars["BREAKER_FAILURES"] = "5".into();
+    vars["breaker.failures"] = 5.into();
     let first = start_edge(vars.clone()).await;
     let large = format!("large-{}", token());
     for _ in 0..2 {

@@ -39,8 +39,8 @@ async fn rotated_key_is_accepted_at_once_and_withdrawn_key_is_rejected() {
     let (old, new) = (Issuer::new(), Issuer::new());
     let provider = Provider::serving(&set(&[(&old, "old")]));
     let vars = json!({
-        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
-        "KEYS_FRESH_SECONDS": "3", "KEYS_COOL_DOWN_SECONDS": "1",
+        "issuers": [issuer_at(&provider.url("/jwks"))],
+        "jwks.fresh_seconds": 3, "jwks.cool_down_seconds": 1,
     });
     let stack = start(vars).await;
     let (by_old, by_new) = (token(&old, "old"), token(&new, "new"));
@@ -68,7 +68,7 @@ async fn concurrent_requests_share_one_key_fetch() {
     let issuer = Issuer::new();
     let slow = |body: String| Behaviour::Answer { status: 200, body, after_ms: 300 };
     let provider = Provider::start(slow(set(&[(&issuer, "a")])));
-    let vars = json!({ "ISSUERS": [issuer_at(&provider.url("/jwks"))] });
+    let vars = json!({ "issuers": [issuer_at(&provider.url("/jwks"))] });
     let stack = start(vars).await;
     let burst = async |tokens: Vec<String>| {
         let url = stack.edge("/api/x");
@@ -116,8 +116,8 @@ async fn withdrawn_key_is_rejected_by_concurrent_requests_of_an_idle_isolate() {
     let (old, new) = (Issuer::new(), Issuer::new());
     let provider = Provider::serving(&set(&[(&old, "old")]));
     let vars = json!({
-        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
-        "KEYS_FRESH_SECONDS": "1", "KEYS_COOL_DOWN_SECONDS": "1",
+        "issuers": [issuer_at(&provider.url("/jwks"))],
+        "jwks.fresh_seconds": 1, "jwks.cool_down_seconds": 1,
     });
     let stack = start(vars).await;
     let slow = |keys: &[(&Issuer, &str)]| Behaviour::Answer {
@@ -153,7 +153,7 @@ async fn new_key_is_unavailable_and_not_unknown_after_a_flood_of_forged_ones() {
     let (old, new) = (Issuer::new(), Issuer::new());
     let provider = Provider::serving(&set(&[(&old, "old")]));
     let vars = json!({
-        "ISSUERS": [issuer_at(&provider.url("/jwks"))], "KEYS_COOL_DOWN_SECONDS": "3",
+        "issuers": [issuer_at(&provider.url("/jwks"))], "jwks.cool_down_seconds": 3,
     });
     let stack = start(vars).await;
     let begun = Instant::now();
@@ -179,8 +179,8 @@ async fn key_set_is_renewed_early_without_delaying_requests() {
     let issuer = Issuer::new();
     let provider = Provider::serving(&set(&[(&issuer, "a")]));
     let vars = json!({
-        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
-        "KEYS_FRESH_SECONDS": "10", "KEYS_COOL_DOWN_SECONDS": "1",
+        "issuers": [issuer_at(&provider.url("/jwks"))],
+        "jwks.fresh_seconds": 10, "jwks.cool_down_seconds": 1,
     });
     let stack = start(vars).await;
     let token = token(&issuer, "a");
@@ -207,9 +207,9 @@ async fn stale_keys_are_used_for_a_bounded_time_without_the_issuer() {
     let issuer = Issuer::new();
     let provider = Provider::serving(&set(&[(&issuer, "a")]));
     let vars = json!({
-        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
-        "KEYS_FRESH_SECONDS": "1", "KEYS_STALE_SECONDS_MAX": "10", "KEYS_COOL_DOWN_SECONDS": "1",
-        "KEYS_DEADLINE_MS": "400",
+        "issuers": [issuer_at(&provider.url("/jwks"))],
+        "jwks.fresh_seconds": 1, "jwks.stale_seconds_max": 10, "jwks.cool_down_seconds": 1,
+        "jwks.timeout_ms": 400,
     });
     let stack = start(vars).await;
     let token = token(&issuer, "a");
@@ -257,8 +257,8 @@ async fn malformed_key_sets_are_rejected() {
     let issuer = Issuer::new();
     let provider = Provider::start(Behaviour::Hangs);
     let vars = json!({
-        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
-        "KEYS_DEADLINE_MS": "1500", "KEYS_COOL_DOWN_SECONDS": "1",
+        "issuers": [issuer_at(&provider.url("/jwks"))],
+        "jwks.timeout_ms": 1500, "jwks.cool_down_seconds": 1,
     });
     let stack = start(vars).await;
     let good = set(&[(&issuer, "a")]);
@@ -319,7 +319,7 @@ async fn client_disconnect_does_not_abort_the_key_fetch() {
     let issuer = Issuer::new();
     let body = set(&[(&issuer, "a")]);
     let provider = Provider::start(Behaviour::Answer { status: 200, body, after_ms: 500 });
-    let vars = json!({ "ISSUERS": [issuer_at(&provider.url("/jwks"))] });
+    let vars = json!({ "issuers": [issuer_at(&provider.url("/jwks"))] });
     let stack = start(vars).await;
     let (url, first) = (stack.edge("/api/x"), token(&issuer, "a"));
     let left = reqwest::Client::builder().timeout(Duration::from_millis(100)).no_proxy().build();
@@ -344,7 +344,7 @@ async fn key_set_is_discovered_by_metadata() {
     let document =
         |issuer: &str| json!({ "issuer": issuer, "jwks_uri": keys.url("/k") }).to_string();
     let metadata = Provider::serving(&document("https://other.example"));
-    let vars = json!({ "ISSUERS": [{
+    let vars = json!({ "issuers": [{
         "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"],
         "metadata_url": metadata.url("/.well-known/openid-configuration"),
     }]});
@@ -364,12 +364,12 @@ async fn new_isolate_uses_the_cached_key_set() {
     let issuer = Issuer::new();
     let provider = Provider::serving(&set(&[(&issuer, "a")]));
     let vars = json!({
-        "ISSUERS": [issuer_at(&provider.url("/jwks"))],
-        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" }],
-        "STORE_DEADLINE_MS": "3000",
-        "STORE_URL": SHARED.fact("store_url"),
+        "issuers": [issuer_at(&provider.url("/jwks"))],
+        "routes": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" }],
+        "store.timeout_ms": 3000,
+        "store.url": SHARED.fact("store_url"),
         "STORE_TOKEN": SHARED.fact("edge_store_token"),
-        "UPSTREAM_URL": SHARED.fact("upstream_url"),
+        "upstream.url": SHARED.fact("upstream_url"),
     });
     // Only wrangler has that cache on this machine.
     let start = move || Stack::start(&["--only", "edge"], Some(vars));
@@ -379,12 +379,8 @@ async fn new_isolate_uses_the_cached_key_set() {
     assert_eq!(provider.take().len(), 1);
     provider.behave(Behaviour::Hangs);
 
-    // wrangler starts a new isolate when its configuration changes.
-    let folder = std::path::Path::new(stack.fact("logs")).parent().unwrap().join("edge");
-    let file = folder.join("wrangler.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    config["vars"]["LOG"] = "refused".into();
-    std::fs::write(&file, config.to_string()).unwrap();
+    // wrangler starts a new isolate when its policy changes.
+    stack.change_policy(|policy| policy["logging"]["requests"] = "refused".into());
     let lines = || stack.log("edge").matches("\"outcome\":\"forwarded\"").count();
     let begun = Instant::now();
     loop {

@@ -34,7 +34,7 @@ fn address(stack: &Stack) -> &str {
 
 #[tokio::test]
 async fn session_is_stored_and_revoked_on_memcached() {
-    let stack = start(json!({ "STORE_DEADLINE_MS": "3000" })).await;
+    let stack = start(json!({ "store.timeout_ms": 3000 })).await;
     let session = stack.login().await;
     let url = stack.edge("/api/hello");
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
@@ -80,7 +80,7 @@ async fn session_is_stored_and_revoked_on_memcached() {
 
 #[tokio::test]
 async fn evicted_record_is_introspected_once() {
-    let stack = start(json!({ "STORE_DEADLINE_MS": "3000" })).await;
+    let stack = start(json!({ "store.timeout_ms": 3000 })).await;
     let (session, ended) = (stack.login().await, stack.login().await);
     let url = stack.edge("/api/hello");
     let logout = client().post(stack.edge("/auth/logout")).bearer_auth(&ended.access);
@@ -116,9 +116,9 @@ async fn fixed_window_limit_holds_on_memcached() {
     let whole = start(json!({})).await;
     let vars = || {
         json!({
-            "STORE_URL": whole.fact("store_url"), "STORE_DEADLINE_MS": "3000",
-            "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))],
-            "ROUTES": [{ "name": "window", "path": "/public/*", "access": "public", "limit": limit }],
+            "store.url": whole.fact("store_url"), "store.timeout_ms": 3000,
+            "issuers": [issuer_at(&serve(TRUSTED.jwks()))],
+            "routes": [{ "name": "window", "path": "/public/*", "access": "public", "limit": limit }],
         })
     };
     let (one, other) = (vars(), vars());
@@ -151,7 +151,7 @@ async fn fixed_window_limit_holds_on_memcached() {
 
 #[tokio::test]
 async fn unreachable_memcached_is_reported() {
-    let stack = start(json!({ "STORE_DEADLINE_MS": "1000" })).await;
+    let stack = start(json!({ "store.timeout_ms": 1000 })).await;
     let session = stack.login().await;
     let url = stack.edge("/api/hello");
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
@@ -176,13 +176,13 @@ async fn settings_that_need_scripts_are_rejected_at_start() {
     let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));
     let start = || {
         launch_edge(json!({
-            "STORE_URL": "memcached://127.0.0.1:1", "METRICS_SECONDS": "5",
-            "ISSUERS": [{
+            "store.url": "memcached://127.0.0.1:1", "metrics.interval_seconds": 5,
+            "issuers": [{
                 "issuer": "https://a.example", "audience": AUDIENCE, "algorithms": ["EdDSA"],
                 "jwks_url": "http://127.0.0.1:1/", "sessions_in_store": true,
             }],
-            "LIMITS": [{ "name": "s", "quota": 1, "window_seconds": 1, "by": "address", "algorithm": "sliding_window" }],
-            "ROUTES": [{
+            "limits": [{ "name": "s", "quota": 1, "window_seconds": 1, "by": "address", "algorithm": "sliding_window" }],
+            "routes": [{
                 "name": "api", "path": "/api/*", "access": "protected", "limits": ["s"],
                 "limit": { "quota": 1, "window_seconds": 1, "by": "address" },
             }],
@@ -193,12 +193,13 @@ async fn settings_that_need_scripts_are_rejected_at_start() {
         .await;
     let log = stack.log("edge");
     for name in [
-        "LIMITS[0].algorithm",
-        "ROUTES[0].limit.algorithm",
-        "ISSUERS[0].sessions_in_store",
-        "METRICS_SECONDS",
+        "limits[0].algorithm (limit s)",
+        "routes[0].limit.algorithm (route api)",
+        "issuers[0].sessions_in_store",
+        "metrics.interval_seconds",
     ] {
-        assert!(log.contains(&format!("{name}: a memcached has no scripts")), "{name}: {log}");
+        let line = log.split(name).nth(1).unwrap_or_else(|| panic!("{name}: {log}"));
+        assert!(line.split('"').next().unwrap().contains("a memcached has no scripts"), "{line}");
     }
     stop(stack).await;
 }
@@ -239,10 +240,10 @@ async fn memcached_is_reached_over_tls() {
     });
     let vars = || {
         json!({
-            "STORE_URL": format!("memcacheds://127.0.0.1:{port}"), "STORE_DEADLINE_MS": "3000",
-            "UPSTREAM_URL": SHARED.fact("upstream_url"), "AUTH_URL": SHARED.fact("auth_url"),
-            "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))],
-            "ROUTES": [{
+            "store.url": format!("memcacheds://127.0.0.1:{port}"), "store.timeout_ms": 3000,
+            "upstream.url": SHARED.fact("upstream_url"), "auth.url": SHARED.fact("auth_url"),
+            "issuers": [issuer_at(&serve(TRUSTED.jwks()))],
+            "routes": [{
                 "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked",
                 "limit": limit,
             }],

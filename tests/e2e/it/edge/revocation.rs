@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 async fn start(revocation_seconds_max: u32) -> Stack {
     let vars = json!({
-        "REVOCATION_SECONDS_MAX": revocation_seconds_max.to_string(),
-        "ISSUERS": [{
+        "revocation.delay_seconds_max": revocation_seconds_max,
+        "issuers": [{
             "issuer": SHARED.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
             "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("auth_url")),
         }],
-        "ROUTES": [
+        "routes": [
             { "name": "limited", "path": "/api/limited", "access": "protected",
               "limit": { "quota": 100_000, "window_seconds": 1, "by": "subject", "algorithm": "fixed_window" } },
             { "name": "not-revoked", "path": "/api/not-revoked", "access": "protected", "require": "not_revoked" },
@@ -96,8 +96,8 @@ async fn cached_token_is_accepted_without_a_store_query() {
     let whole = tokio::task::spawn_blocking(|| {
         Stack::start(
             &[],
-            Some(json!({ "STORE_DEADLINE_MS": "3000", "REVOCATION_SECONDS_MAX": "60",
-            "ROUTES": [
+            Some(json!({ "store.timeout_ms": 3000, "revocation.delay_seconds_max": 60,
+            "routes": [
                 { "name": "auth", "path": "/auth/*", "access": "auth" },
                 { "name": "not-revoked", "path": "/api/not-revoked", "access": "protected", "require": "not_revoked" },
                 { "name": "api", "path": "/api/*", "access": "protected" },
@@ -137,7 +137,7 @@ async fn cached_token_is_accepted_without_a_store_query() {
 #[tokio::test]
 async fn markers_revoke_by_id_session_subject_and_client() {
     let provider = Provider::serving(&TRUSTED.jwks().to_string());
-    let vars = json!({ "ISSUERS": [issuer_at(&provider.url("/jwks"))] });
+    let vars = json!({ "issuers": [issuer_at(&provider.url("/jwks"))] });
     let stack = start_edge(vars).await;
     let name = |part: &str| format!("{part}-{}-{}", std::process::id(), now());
     let url = stack.edge("/api/x");
@@ -192,9 +192,9 @@ async fn token_known_to_be_revoked_stays_rejected() {
     };
     let limit = json!({ "quota": 100_000, "window_seconds": 1, "by": "address" });
     let stack = start_edge(json!({
-        "ISSUERS": [issuer_at(&provider.url("/jwks"))], "STORE_URL": store.url(),
-        "REVOCATION_SECONDS_MAX": "30",
-        "ROUTES": [route("cached", json!({})), route("limited", json!({ "limit": limit }))],
+        "issuers": [issuer_at(&provider.url("/jwks"))], "store.url": store.url(),
+        "revocation.delay_seconds_max": 30,
+        "routes": [route("cached", json!({})), route("limited", json!({ "limit": limit }))],
     }))
     .await;
     let name = |part: &str| format!("{part}-{}-{}", std::process::id(), now());

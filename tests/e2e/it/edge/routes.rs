@@ -13,12 +13,12 @@ static PARTNERS_KEY: LazyLock<Issuer> = LazyLock::new(Issuer::new);
 
 static EDGE: LazyLock<Stack> = LazyLock::new(|| {
     launch_edge(json!({
-        "ISSUERS": [
+        "issuers": [
             { "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks() },
             { "issuer": PARTNER, "audience": AUDIENCE, "algorithms": ["EdDSA"],
               "jwks": PARTNERS_KEY.jwks() },
         ],
-        "ROUTES": [
+        "routes": [
             { "name": "reports", "path": "/api/reports/*", "access": "protected", "methods": ["GET"],
               "require": "not_revoked", "scopes": ["reports"] },
             { "name": "uploads", "path": "/api/reports/new", "access": "protected", "methods": ["PUT"],
@@ -28,7 +28,7 @@ static EDGE: LazyLock<Stack> = LazyLock::new(|| {
               "issuers": [ISSUER] },
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
         ],
-        "CORS": { "origins": ["https://app.example"] },
+        "cors": { "origins": ["https://app.example"] },
     }))
 });
 

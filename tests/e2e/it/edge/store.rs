@@ -122,8 +122,8 @@ async fn forged_tokens_cause_no_store_or_auth_service_requests() {
     const FLOOD: usize = 20_000;
     // Verdicts are cached, so that a good token evicted by the flood would be noticed.
     let vars = json!({
-        "STORE_DEADLINE_MS": "3000", "REVOCATION_SECONDS_MAX": "600",
-        "ROUTES": [
+        "store.timeout_ms": 3000, "revocation.delay_seconds_max": 600,
+        "routes": [
             { "name": "auth", "path": "/auth/*", "access": "auth" },
             { "name": "api", "path": "/api/*", "access": "protected" },
         ],

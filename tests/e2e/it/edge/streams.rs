@@ -22,12 +22,12 @@ async fn edge_before(upstream: &str, more: Value) -> Stack {
         route
     };
     let mut vars = json!({
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks(),
             "leeway_seconds": 1,
         }],
-        "UPSTREAM_URL": upstream,
-        "ROUTES": [
+        "upstream.url": upstream,
+        "routes": [
             route("free", json!({})),
             route("bounded", json!({ "stream_seconds_max": 2 })),
             route("expiring", json!({ "stream_seconds_max": 3600 })),
@@ -172,7 +172,7 @@ async fn store_outage_ends_streams_unless_the_signature_suffices() {
         body: r#"[{"result":[null,null,null,null]}]"#.to_owned(),
         after_ms: 0,
     });
-    let vars = json!({ "STORE_URL": store.url("") });
+    let vars = json!({ "store.url": store.url("") });
     let edge = edge_before(&upstream.url(""), vars).await;
     let token = token(json!({}));
     let mut strict = Socket::open(&edge, "/rechecked", &token);

@@ -14,15 +14,15 @@ async fn timeout_ends_every_wait() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let vars = json!({
-        "AUTH_URL": url, "AUTH_DEADLINE_MS": "400",
-        "UPSTREAM_URL": url, "UPSTREAM_DEADLINE_MS": "500",
-        "ROUTES": [
+        "auth.url": url, "auth.timeout_ms": 400,
+        "upstream.url": url, "upstream.timeout_ms": 500,
+        "routes": [
             { "name": "auth", "path": "/auth/*", "access": "auth" },
             { "name": "public", "path": "/public", "access": "public" },
             { "name": "api", "path": "/api", "access": "protected" },
         ],
-        "KEYS_DEADLINE_MS": "600",
-        "ISSUERS": [{
+        "jwks.timeout_ms": 600,
+        "issuers": [{
             "issuer": ISSUER, "audience": AUDIENCE,
             "algorithms": ["EdDSA"], "jwks_url": format!("{url}/jwks.json"),
         }],
@@ -65,8 +65,8 @@ async fn timeout_ends_every_wait() {
 async fn stream_outlives_the_timeout_and_redirect_is_forwarded() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let vars = json!({
-        "UPSTREAM_URL": format!("http://{}", listener.local_addr().unwrap()),
-        "UPSTREAM_DEADLINE_MS": "1000",
+        "upstream.url": format!("http://{}", listener.local_addr().unwrap()),
+        "upstream.timeout_ms": 1000,
     });
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 async fn start(vars: Value) -> Stack {
     let mut all = json!({
-        "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))],
-        "ROUTES": [
+        "issuers": [issuer_at(&serve(TRUSTED.jwks()))],
+        "routes": [
             { "name": "public", "path": "/public/*", "access": "public" },
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
         ],
@@ -25,8 +25,8 @@ async fn start(vars: Value) -> Stack {
 async fn breaker_opens_then_admits_one_probe() {
     let upstream = Provider::start(Behaviour::Hangs);
     let stack = start(json!({
-        "UPSTREAM_URL": upstream.url(""), "BREAKER_FAILURES": "4", "BREAKER_PAUSE_MS_MAX": "1500",
-        "UPSTREAM_DEADLINE_MS": "1000",
+        "upstream.url": upstream.url(""), "breaker.failures": 4, "breaker.open_ms_max": 1500,
+        "upstream.timeout_ms": 1000,
     }))
     .await;
     let url = stack.edge("/public/x");
@@ -94,11 +94,11 @@ async fn breaker_opens_then_admits_one_probe() {
 async fn aborted_request_bodies_do_not_open_a_breaker() {
     let stalls = Provider::start(Behaviour::Stalls);
     let stack = start(json!({
-        "BREAKER_FAILURES": "2", "AUTH_DEADLINE_MS": "1000", "UPSTREAM_DEADLINE_MS": "400",
-        "ROUTES": [
+        "breaker.failures": 2, "auth.timeout_ms": 1000, "upstream.timeout_ms": 400,
+        "routes": [
             { "name": "auth", "path": "/auth/*", "access": "auth" },
             { "name": "slow", "path": "/public/slow", "access": "public",
-              "deadline_ms": 1500, "upstream": stalls.url("") },
+              "timeout_ms": 1500, "upstream": stalls.url("") },
             { "name": "public", "path": "/public/*", "access": "public" },
         ],
     }))
@@ -160,8 +160,8 @@ async fn aborted_request_bodies_do_not_open_a_breaker() {
 async fn unknown_tokens_do_not_open_the_providers_breaker() {
     let provider = Provider::start(answer(400, "{}"));
     let stack = start(json!({
-        "BREAKER_FAILURES": "2", "PROVIDER_SECRET": "s",
-        "ISSUERS": [{
+        "breaker.failures": 2, "PROVIDER_SECRET": "s",
+        "issuers": [{
             "issuer": "https://opaque.example", "audience": "https://api.example",
             "introspection": {
                 "url": provider.url("/i"), "client_id": "e", "client_secret_variable": "PROVIDER_SECRET",
@@ -185,8 +185,8 @@ async fn renew(stack: &Stack, probe: &str, change: impl FnOnce(&mut Value)) {
     let file = folder.parent().unwrap().join("edge/wrangler.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     change(&mut config);
-    config["vars"]["LOG"] = "refused".into();
     std::fs::write(&file, config.to_string()).unwrap();
+    stack.change_policy(|policy| policy["logging"]["requests"] = "refused".into());
     let begun = Instant::now();
     loop {
         let lines = || stack.log("edge").matches("\"event\":\"request\"").count();
@@ -202,9 +202,9 @@ async fn renew(stack: &Stack, probe: &str, change: impl FnOnce(&mut Value)) {
 
 async fn wrangler(vars: Value) -> Stack {
     let mut all = json!({
-        "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))], "STORE_DEADLINE_MS": "3000",
-        "STORE_URL": SHARED.fact("store_url"), "STORE_TOKEN": SHARED.fact("edge_store_token"),
-        "UPSTREAM_URL": SHARED.fact("upstream_url"), "AUTH_URL": SHARED.fact("auth_url"),
+        "issuers": [issuer_at(&serve(TRUSTED.jwks()))], "store.timeout_ms": 3000,
+        "store.url": SHARED.fact("store_url"), "STORE_TOKEN": SHARED.fact("edge_store_token"),
+        "upstream.url": SHARED.fact("upstream_url"), "auth.url": SHARED.fact("auth_url"),
     });
     all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
     tokio::task::spawn_blocking(move || Stack::start(&["--only", "edge"], Some(all))).await.unwrap()
@@ -214,8 +214,8 @@ async fn wrangler(vars: Value) -> Stack {
 async fn new_isolate_inherits_open_breakers() {
     let upstream = Provider::start(Behaviour::Hangs);
     let stack = wrangler(json!({
-        "BREAKERS_SHARED": "true", "BREAKER_FAILURES": "3", "BREAKER_PAUSE_MS_MAX": "300000",
-        "ROUTES": [
+        "breaker.shared": true, "breaker.failures": 3, "breaker.open_ms_max": 300000,
+        "routes": [
             { "name": "down", "path": "/public/down", "access": "public", "upstream": upstream.url("") },
             { "name": "public", "path": "/public/*", "access": "public" },
         ],
@@ -247,8 +247,8 @@ async fn new_isolate_inherits_open_breakers() {
 async fn platform_limiter_counts_when_bound_and_the_store_is_down() {
     let limit = json!({ "quota": 50, "window_seconds": 60, "by": "address" });
     let stack = wrangler(json!({
-        "STORE_URL": "http://127.0.0.1:1",
-        "ROUTES": [
+        "store.url": "http://127.0.0.1:1",
+        "routes": [
             { "name": "limited", "path": "/public/limited", "access": "public", "limit": limit },
             { "name": "public", "path": "/public/*", "access": "public" },
         ],
@@ -272,8 +272,8 @@ async fn platform_limiter_counts_when_bound_and_the_store_is_down() {
 #[tokio::test]
 async fn metrics_and_timing_show_the_verdict_source() {
     let stack = start(json!({
-        "SERVER_TIMING": "true", "METRICS_SECONDS": "1", "REVOCATION_SECONDS_MAX": "60",
-        "KEY_PREFIX": "pc",
+        "logging.server_timing": true, "metrics.interval_seconds": 1, "revocation.delay_seconds_max": 60,
+        "store.key_prefix": "pc",
     }))
     .await;
     let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));

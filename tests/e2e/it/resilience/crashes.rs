@@ -28,7 +28,7 @@ struct World {
 }
 
 async fn start(options: &'static [&'static str]) -> World {
-    let vars = json!({ "STORE_DEADLINE_MS": "3000", "BREAKER_FAILURES": "0", "ROUTES": [
+    let vars = json!({ "store.timeout_ms": 3000, "breaker.failures": 0, "routes": [
         { "name": "not-revoked", "path": "/api/not-revoked", "access": "protected", "require": "not_revoked" },
         { "name": "api", "path": "/api/*", "access": "protected" },
         { "name": "auth", "path": "/auth/*", "access": "auth" },

@@ -38,7 +38,7 @@ async fn auth_service_warns_while_redis_may_evict() {
 
 #[tokio::test]
 async fn evicted_marker_is_restored() {
-    let vars = json!({ "ROUTES": [
+    let vars = json!({ "routes": [
         { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
         { "name": "auth", "path": "/auth/*", "access": "auth" },
     ] });

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn unreachable_dependency_is_named_within_its_timeout() {
-    let vars = json!({ "STORE_DEADLINE_MS": "1000" });
+    let vars = json!({ "store.timeout_ms": 1000 });
     let stack = tokio::task::spawn_blocking(|| Stack::start(&[], Some(vars))).await.unwrap();
     let session = stack.login().await;
     let api = stack.edge("/api/hello");

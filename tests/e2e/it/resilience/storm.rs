@@ -223,15 +223,14 @@ async fn storm(options: &'static [&'static str]) {
         { "name": "api", "path": "/api/*", "access": "protected" },
     ]);
     let start = move || {
-        let vars =
-            json!({ "STORE_DEADLINE_MS": "5000", "AUTH_DEADLINE_MS": "10000", "ROUTES": routes });
+        let vars = json!({ "store.timeout_ms": 5000, "auth.timeout_ms": 10000, "routes": routes });
         let one = Stack::start(options, Some(vars));
         let two = launch_edge(json!({
-            "STORE_DEADLINE_MS": "5000", "AUTH_DEADLINE_MS": "10000", "ROUTES": routes,
-            "STORE_URL": one.fact("store_url"), "STORE_TOKEN": one.fact("edge_store_token"),
-            "UPSTREAM_URL": one.fact("upstream_url"), "AUTH_URL": one.fact("auth_url"),
+            "store.timeout_ms": 5000, "auth.timeout_ms": 10000, "routes": routes,
+            "store.url": one.fact("store_url"), "STORE_TOKEN": one.fact("edge_store_token"),
+            "upstream.url": one.fact("upstream_url"), "auth.url": one.fact("auth_url"),
             "INTROSPECTION_SECRET": one.fact("introspection_secret"),
-            "ISSUERS": [{
+            "issuers": [{
                 "issuer": one.fact("edge_url"), "audience": "https://api.example", "algorithms": ["EdDSA"],
                 "jwks_url": format!("{}/.well-known/jwks.json", one.fact("auth_url")),
                 "introspection": {

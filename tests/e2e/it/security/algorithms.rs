@@ -24,7 +24,7 @@ async fn key_verifies_tokens_of_its_own_algorithm_only() {
             keys.iter().map(|key| key["alg"].clone()).collect()
         };
         let vars = json!({
-            "ISSUERS": [
+            "issuers": [
                 { "issuer": SIGNING_ISSUER, "audience": AUDIENCE, "algorithms": names(&public), "jwks": { "keys": public } },
                 { "issuer": SECRET_ISSUER, "audience": AUDIENCE, "algorithms": names(&secret), "jwks_variable": "HMAC_KEY" },
             ],
@@ -78,14 +78,14 @@ async fn issuers_of_different_providers_work_side_by_side() {
     bare["x5t"] = "abc".into();
     let keys = |jwk: &Value| json!({ "keys": [jwk] });
     let vars = json!({
-        "ISSUERS": [
+        "issuers": [
             { "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks() },
             { "issuer": auth0, "audience": AUDIENCE, "algorithms": ["RS256"], "jwks": keys(&rsa.jwk()),
               "token_type": "jwt", "scope_claim": "permissions" },
             { "issuer": entra, "audience": client, "algorithms": ["RS256"], "jwks": keys(&bare),
               "token_type": "jwt", "scope_claim": "scp" },
         ],
-        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "scopes": ["api:read"] }],
+        "routes": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "scopes": ["api:read"] }],
     });
     let edge = start_edge(vars).await;
     let sign = |header: Value, claims: Value| {
@@ -135,7 +135,7 @@ async fn issuers_of_different_providers_work_side_by_side() {
 async fn public_key_is_rejected_as_hmac_secret() {
     let rsa = Signer::all().pop().unwrap();
     let jwk = rsa.jwk();
-    let vars = json!({ "ISSUERS": [{
+    let vars = json!({ "issuers": [{
         "issuer": SIGNING_ISSUER, "audience": AUDIENCE, "algorithms": ["RS512"], "jwks": { "keys": [jwk] },
     }]});
     let edge = start_edge(vars).await;

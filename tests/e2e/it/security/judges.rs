@@ -229,21 +229,18 @@ impl Core {
               "token_type": "jwt", "leeway_seconds": LEEWAY_SECONDS },
             { "issuer": SECRET_ISSUER, "audience": AUDIENCE, "algorithms": names[1], "jwks_variable": "HMAC_KEY",
               "token_type": "jwt", "leeway_seconds": LEEWAY_SECONDS },
-        ])
-        .to_string();
+        ]);
         let secrets = json!({ "keys": keys[1] }).to_string();
-        let policy = Policy::parse(|name| {
-            let text = match name {
-                "ISSUERS" => issuers.as_str(),
-                "HMAC_KEY" => secrets.as_str(),
-                "ROUTES" => {
-                    r#"[{"name":"api","path":"/*","access":"protected","require":"not_revoked"}]"#
-                }
-                "UPSTREAM_URL" | "AUTH_URL" | "STORE_URL" => "https://a.example",
-                "STORE_TOKEN" => "secret",
-                _ => return None,
-            };
-            Some(text.to_owned())
+        let document = json!({
+            "issuers": issuers,
+            "routes": [{ "name": "api", "path": "/*", "access": "protected", "require": "not_revoked" }],
+            "store": { "url": "https://a.example" },
+            "upstream": { "url": "https://a.example" },
+        });
+        let policy = Policy::parse(&document.to_string(), |name| match name {
+            "HMAC_KEY" => Some(secrets.clone()),
+            "STORE_TOKEN" => Some("secret".to_owned()),
+            _ => None,
         });
         let key_sets = keys.map(|keys| {
             let text = json!({ "keys": keys }).to_string();

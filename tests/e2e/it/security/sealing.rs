@@ -23,9 +23,9 @@ async fn start(introspects: bool, keys: Value) -> Stack {
         });
     }
     let mut vars = json!({
-        "ISSUERS": [issuer],
+        "issuers": [issuer],
         "INTROSPECTION_SECRET": SHARED.fact("introspection_secret"),
-        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected" }],
+        "routes": [{ "name": "api", "path": "/api/*", "access": "protected" }],
     });
     vars.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
     start_edge(vars).await

@@ -11,33 +11,34 @@ use std::sync::LazyLock;
 pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
     let jwks_url = serve(TRUSTED.jwks());
     let vars = json!({
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks_url": jwks_url,
         }],
-        "ROUTES": [
+        "routes": [
             { "name": "admin", "path": "/api/admin", "access": "protected", "require": "not_revoked", "scopes": ["admin"],
               "suffixes": "same" },
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
             { "name": "public", "path": "/public/*", "access": "public" },
         ],
-        "STORE_DEADLINE_MS": "3000",
-        "STORE_URL": SHARED.fact("store_url"),
+        "store.timeout_ms": 3000,
+        "store.url": SHARED.fact("store_url"),
         "STORE_TOKEN": SHARED.fact("edge_store_token"),
-        "UPSTREAM_URL": SHARED.fact("upstream_url"),
-        "AUTH_URL": SHARED.fact("auth_url"),
+        "upstream.url": SHARED.fact("upstream_url"),
+        "auth.url": SHARED.fact("auth_url"),
     });
     Stack::start(&["--only", "edge"], Some(vars))
 });
 
-/// Starts an edge under workerd, before the shared store and upstream, with these variables.
+/// Starts an edge under workerd, before the shared store and upstream, with these changes of the policy and
+/// the variables.
 pub fn launch_edge(vars: Value) -> Stack {
     let mut all = json!({
-        "STORE_DEADLINE_MS": "3000",
-        "STORE_URL": SHARED.fact("store_url"),
+        "store.timeout_ms": 3000,
+        "store.url": SHARED.fact("store_url"),
         "STORE_TOKEN": SHARED.fact("edge_store_token"),
-        "UPSTREAM_URL": SHARED.fact("upstream_url"),
-        "AUTH_URL": SHARED.fact("auth_url"),
-        "ROUTES": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" }],
+        "upstream.url": SHARED.fact("upstream_url"),
+        "auth.url": SHARED.fact("auth_url"),
+        "routes": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" }],
     });
     all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
     if on_memcached() {
@@ -48,7 +49,7 @@ pub fn launch_edge(vars: Value) -> Stack {
 
 /// Gives each limit without an algorithm the one that a memcached can count.
 fn count_by_fixed_windows(vars: &mut Value) {
-    let members = ["LIMITS", "ROUTES"].map(|name| vars.get(name).cloned().unwrap_or(json!([])));
+    let members = ["limits", "routes"].map(|name| vars.get(name).cloned().unwrap_or(json!([])));
     let [mut limits, mut routes] = members;
     let fixed = |limit: &mut Value| {
         limit.as_object_mut().unwrap().entry("algorithm").or_insert("fixed_window".into());
@@ -56,9 +57,9 @@ fn count_by_fixed_windows(vars: &mut Value) {
     limits.as_array_mut().unwrap().iter_mut().for_each(fixed);
     let own = routes.as_array_mut().unwrap().iter_mut().filter_map(|route| route.get_mut("limit"));
     own.for_each(fixed);
-    vars["ROUTES"] = routes;
+    vars["routes"] = routes;
     if limits != json!([]) {
-        vars["LIMITS"] = limits;
+        vars["limits"] = limits;
     }
 }
 

@@ -44,7 +44,7 @@ pub const RECORD_ENCRYPTION_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 pub const EDGE_AUTH_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl Stack {
-    /// Starts a system. `vars` replace variables of the Worker.
+    /// Starts a system. `vars` change the Worker's policy and variables.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
         let vars = vars.unwrap_or(json!({}));
         // A port that was free when it was chosen may have been taken by another test.
@@ -66,6 +66,19 @@ impl Stack {
         tokio::task::spawn_blocking(start).await.unwrap()
     }
 
+    /// Changes the policy of an edge under wrangler, which then starts a new isolate.
+    pub fn change_policy(&self, change: impl FnOnce(&mut Value)) {
+        let logs = std::path::Path::new(self.fact("logs"));
+        let file = logs.parent().unwrap().join("edge/policy.js");
+        let module = std::fs::read_to_string(&file).unwrap();
+        let text = module.strip_prefix("export default ").unwrap().trim_end_matches(";\n");
+        let text: String = serde_json::from_str(text).unwrap();
+        let mut policy: Value = serde_json::from_str(&text).unwrap();
+        change(&mut policy);
+        let module = format!("export default {};\n", Value::String(policy.to_string()));
+        std::fs::write(&file, module).unwrap();
+    }
+
     fn launch(options: &[&str], mut vars: Value) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name =
@@ -81,7 +94,7 @@ impl Stack {
         // Several systems share two cores: the store's timeout must not fail tests of other
         // things.
         let object = vars.as_object_mut().unwrap();
-        object.entry("STORE_DEADLINE_MS").or_insert("3000".into());
+        object.entry("store.timeout_ms").or_insert(3000.into());
         object.entry("RECORD_ENCRYPTION_KEY").or_insert(RECORD_ENCRYPTION_KEY.into());
         object.entry("EDGE_AUTH_KEY").or_insert(EDGE_AUTH_KEY.into());
         std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();

@@ -134,14 +134,14 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
     for tokens in [1, 1000, 20_000, 200_000].into_iter().filter(|many| *many <= scene.tokens) {
         compare("tokens", tokens, &json!({}), tokens)?;
     }
-    let routes = edge::wrangler_toml()?;
+    let shipped = edge::EdgeConfig::shipped()?;
     let api = json!({ "name": "api", "path": "/api/*", "access": "protected",
         "limit": { "quota": 1_000_000, "window_seconds": 60, "by": "subject" } });
     for many in [1, 10, 100, 1000] {
         let other = |place: u32| json!({ "name": format!("r{place}"), "path": format!("/r{place}/*"), "access": "public" });
         let mut list: Vec<Value> = (1..many).map(other).collect();
         list.push(api.clone());
-        compare("routes", many, &json!({ "ROUTES": list }), ROTATING)?;
+        compare("routes", many, &json!({ "routes": list }), ROTATING)?;
     }
     let jwks: Value = serde_json::from_str(&fs::read_to_string(scene.folder.join("jwks.json"))?)?;
     for many in [1, 10, 64] {
@@ -155,18 +155,18 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
         }
         let issuer = json!([{ "issuer": super::scene::ISSUER, "audience": super::scene::ISSUER,
             "algorithms": ["EdDSA"], "jwks": set }]);
-        compare("keys", many, &json!({ "ISSUERS": issuer }), ROTATING)?;
+        compare("keys", many, &json!({ "issuers": issuer }), ROTATING)?;
     }
     for many in [1, 3, 10] {
         let limit = |place: u32| json!({ "name": format!("l{place}"), "quota": 1_000_000, "window_seconds": 60, "by": "subject" });
         let limits: Vec<Value> = (0..many).map(limit).collect();
         let names: Vec<String> = (0..many).map(|place| format!("l{place}")).collect();
-        let mut list = routes.pointer("/vars/ROUTES").and_then(Value::as_array).cloned();
+        let mut list = shipped.policy.get("routes").and_then(Value::as_array).cloned();
         let api = list.as_mut().and_then(|list| list.last_mut()).and_then(Value::as_object_mut);
-        let api = api.context("ROUTES: api")?;
+        let api = api.context("routes: api")?;
         api.remove("limit");
         api.insert("limits".into(), json!(names));
-        compare("limits", many, &json!({ "ROUTES": list, "LIMITS": limits }), ROTATING)?;
+        compare("limits", many, &json!({ "routes": list, "limits": limits }), ROTATING)?;
     }
     Ok(found)
 }

@@ -4,11 +4,12 @@
 use super::cells::Contender;
 use super::load::{Load, Traffic, Wrk};
 use crate::bench::measure;
+use crate::edge::EdgeConfig;
 use crate::process::{Server, http_get, http_post, write_private};
 use crate::stack::{self, Servers, free_ports, loopback, random_text};
 use crate::tasks::step;
 use crate::tools::Tools;
-use crate::{at, edge, worker};
+use crate::{at, edge, policy, worker};
 use anyhow::{Context as _, Result, ensure};
 use portcullis_core::{LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1};
 use serde_json::{Map, Value, json};
@@ -133,28 +134,15 @@ impl<'a> Scene<'a> {
                     fs::copy(&from, folder.join(name))
                         .with_context(|| from.display().to_string())?;
                 }
-                let mut own = self.variables(seconds, store)?;
-                own.extend(vars.as_object().cloned().unwrap_or_default());
+                let mut own = self.config(seconds, store)?;
+                own.lay_over(&vars.as_object().cloned().unwrap_or_default());
                 if let Ok(text) = fs::read_to_string(build.join("vars.json")) {
-                    let more: Map<String, Value> =
-                        serde_json::from_str(&text).context("vars.json")?;
-                    // `$NAME` takes the value of the variable of that name.
-                    own.extend(
-                        more.into_iter()
-                            .map(|(name, value)| {
-                                let other = value.as_str().and_then(|text| text.strip_prefix('$'));
-                                let value = other
-                                    .and_then(|other| own.get(other))
-                                    .cloned()
-                                    .unwrap_or(value);
-                                (name, value)
-                            })
-                            .collect::<Vec<_>>(),
-                    );
+                    own.lay_over(&with_values(text, &own.vars)?);
                 }
-                let faults = edge::config_faults(&own);
+                let faults = own.faults();
                 ensure!(faults.is_empty(), "the Worker's configuration: {}", faults.join("; "));
-                (own, edge::BUNDLE.to_vec())
+                fs::write(folder.join(policy::MODULE), policy::module(&own.policy))?;
+                (own.vars, edge::MODULES.to_vec())
             }
             Some(bundle) => {
                 fs::copy(self.folder.join(bundle), folder.join(bundle))?;
@@ -236,33 +224,32 @@ impl<'a> Scene<'a> {
     }
 
     /// A route that is limited where each request asks the store, and one that is not where verdicts are kept.
-    fn variables(&self, seconds: u32, store: u16) -> Result<Map<String, Value>> {
-        let toml = edge::wrangler_toml()?;
-        let mut vars =
-            toml.get("vars").and_then(Value::as_object).cloned().context("wrangler.toml: vars")?;
-        let routes = vars.get_mut("ROUTES").and_then(Value::as_array_mut).context("ROUTES")?;
-        let api = routes.last_mut().and_then(Value::as_object_mut).context("ROUTES: api")?;
+    fn config(&self, seconds: u32, store: u16) -> Result<EdgeConfig> {
+        let mut edge = EdgeConfig::shipped()?;
+        let routes = edge.policy.get_mut("routes").and_then(Value::as_array_mut);
+        let api = routes.and_then(|routes| routes.last_mut()).and_then(Value::as_object_mut);
+        let api = api.context("portcullis.toml: no routes")?;
         api.remove("limit");
         if seconds == 0 {
             let limit = json!({ "quota": QUOTA, "window_seconds": 60, "by": "subject" });
             api.insert("limit".to_owned(), limit);
         }
-        let issuer = json!([{
-            "issuer": ISSUER, "audience": ISSUER, "algorithms": ["EdDSA"], "token_type": "at+jwt",
-            "jwks_url": format!("http://{}/jwks.json", loopback(self.upstream)),
-        }]);
         let upstream = format!("http://{}", loopback(self.upstream));
-        vars.extend([
-            ("ISSUERS".to_owned(), issuer),
-            ("UPSTREAM_URL".to_owned(), upstream.clone().into()),
-            ("AUTH_URL".to_owned(), upstream.into()),
-            ("STORE_URL".to_owned(), format!("http://{}", loopback(store)).into()),
-            ("STORE_TOKEN".to_owned(), self.token.clone().into()),
-            ("STORE_DEADLINE_MS".to_owned(), 1000.into()),
-            ("RECORD_ENCRYPTION_KEY".to_owned(), self.record_encryption_key.clone().into()),
-            ("REVOCATION_SECONDS_MAX".to_owned(), seconds.into()),
-        ]);
-        Ok(vars)
+        let members = json!({
+            "issuers": [{
+                "issuer": ISSUER, "audience": ISSUER, "algorithms": ["EdDSA"], "token_type": "at+jwt",
+                "jwks_url": format!("{upstream}/jwks.json"),
+            }],
+            "store.timeout_ms": 1000,
+            "revocation.delay_seconds_max": seconds,
+            "UPSTREAM_URL": upstream,
+            "AUTH_URL": upstream,
+            "STORE_URL": format!("http://{}", loopback(store)),
+            "STORE_TOKEN": self.token,
+            "RECORD_ENCRYPTION_KEY": self.record_encryption_key,
+        });
+        edge.lay_over(members.as_object().context("members")?);
+        Ok(edge)
     }
 
     fn peer_variables(&self, contender: Contender, store: u16) -> Map<String, Value> {
@@ -334,3 +321,11 @@ pub const ISSUER: &str = "https://api.example";
 /// So many that nobody meets it.
 const QUOTA: u32 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Parses what another build of the Worker needs. In it, `$NAME` stands for a variable's value.
+fn with_values(mut text: String, vars: &Map<String, Value>) -> Result<Map<String, Value>> {
+    for (name, value) in vars {
+        text = text.replace(&format!("${name}"), value.as_str().unwrap_or_default());
+    }
+    serde_json::from_str(&text).context("vars.json")
+}

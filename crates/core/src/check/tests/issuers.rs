@@ -15,7 +15,7 @@ const ROUTES: &str = r#"[
 
 #[test]
 fn route_accepts_tokens_of_its_issuers_only() {
-    let policy = policy_with(&[("ISSUERS", ISSUERS), ("ROUTES", ROUTES)]);
+    let policy = policy_with(&[("issuers", ISSUERS), ("routes", ROUTES)]);
     let token = token("a");
     let code = |path: &str| {
         with_check(&policy, "GET", path, &token, |check| match authenticate(&check) {
@@ -36,7 +36,7 @@ fn route_accepts_tokens_of_its_issuers_only() {
 
 #[test]
 fn deny_route_refuses_every_request() {
-    let policy = policy_with(&[("ISSUERS", ISSUERS), ("ROUTES", ROUTES)]);
+    let policy = policy_with(&[("issuers", ISSUERS), ("routes", ROUTES)]);
     let head = RequestHead::new("GET", "https://a.example/off/x", Vec::new());
     let check = Check::new(&head, route_of(&policy, &head).unwrap(), &policy);
     assert_eq!(check.err().map(Denial::code), Some("route_denied"));

@@ -11,7 +11,7 @@ fn policy_of(route: &str) -> Policy {
         "jwks_url":"https://issuer.example/jwks","introspection":{"url":"https://issuer.example/i",
         "client_id":"edge","client_secret_variable":"STORE_TOKEN"}}]"#;
     let routes = format!(r#"[{{"name":"a","path":"/a","access":"protected",{route}}}]"#);
-    policy_with(&[("ISSUERS", issuers), ("ROUTES", &routes)])
+    policy_with(&[("issuers", issuers), ("routes", &routes)])
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn limits_are_counted_by_timing_and_not_for_unlimited_addresses() {
     let with = |address: &str, work: &dyn Fn(&Check<'_, '_>, &AuthenticatedRequest<'_>)| {
         let addresses = r#"{"unlimited":["192.0.2.0/24"],"deny":["198.51.100.1"]}"#;
         let policy =
-            policy_with(&[("LIMITS", limits), ("ROUTES", routes), ("ADDRESSES", addresses)]);
+            policy_with(&[("limits", limits), ("routes", routes), ("ip_rules", addresses)]);
         let token = token("x");
         let fields =
             vec![("authorization", &*token), ("cf-connecting-ip", address), ("x-tenant", "acme")];
@@ -155,7 +155,7 @@ fn limits_are_counted_by_timing_and_not_for_unlimited_addresses() {
 fn record_that_does_not_open_is_missing() {
     let key = |id: &str| format!("{id}:{}", "A".repeat(43));
     let routes = r#"[{"name":"a","path":"/a","access":"protected"}]"#;
-    let policy = policy_with(&[("RECORD_ENCRYPTION_KEY", &key("a")), ("ROUTES", routes)]);
+    let policy = policy_with(&[("RECORD_ENCRYPTION_KEY", &key("a")), ("routes", routes)]);
     with_check(&policy, "GET", "/a", &token("x"), |check| {
         let authenticated = authenticate(&check).unwrap();
         let store_key = policy.keys.token(&check.token_hash().unwrap());

@@ -13,27 +13,27 @@ fn route_names_its_issuers() {
     let check = |access: &str, issuers: &str, expect: &[&str]| {
         let route =
             format!(r#"[{{"name":"a","path":"/a","access":"{access}","issuers":{issuers}}}]"#);
-        check(&[("ISSUERS", ISSUERS), ("ROUTES", &route)], expect);
+        check(&[("issuers", ISSUERS), ("routes", &route)], expect);
     };
     check("protected", r#"["https://a"]"#, &[]);
     check("protected", r#"["https://a","https://b"]"#, &[]);
-    check("protected", "[]", &["ROUTES[0].issuers"]);
-    check("protected", r#"["https://c"]"#, &["ROUTES[0].issuers[0]"]);
-    check("protected", r#"["https://a","https://a"]"#, &["ROUTES[0].issuers[1]"]);
-    check("public", r#"["https://a"]"#, &["ROUTES[0].issuers"]);
+    check("protected", "[]", &["routes[0].issuers"]);
+    check("protected", r#"["https://c"]"#, &["routes[0].issuers[0]"]);
+    check("protected", r#"["https://a","https://a"]"#, &["routes[0].issuers[1]"]);
+    check("public", r#"["https://a"]"#, &["routes[0].issuers"]);
 }
 
 #[test]
 fn deny_route_has_a_path_and_methods_alone() {
     let check = |more: &str, expect: &[&str]| {
         let route = format!(r#"[{{"name":"a","path":"/a/*","access":"deny"{more}}}]"#);
-        check(&[("ROUTES", &route)], expect);
+        check(&[("routes", &route)], expect);
     };
     check("", &[]);
     check(r#","methods":["DELETE"]"#, &[]);
     check(
         r#","scopes":["x"],"upstream":"https://u","cost":2,"limits":[]"#,
-        &["ROUTES[0].scopes", "ROUTES[0].limits", "ROUTES[0].cost", "ROUTES[0].upstream"],
+        &["routes[0].scopes", "routes[0].limits", "routes[0].cost", "routes[0].upstream"],
     );
 }
 
@@ -44,9 +44,9 @@ fn route_of_one_path_says_what_its_suffixes_are_where_a_weaker_one_follows() {
             r#"[{{"name":"admin","path":"/api/admin","access":"protected"{admin}}},
                 {{"name":"api","path":"/api/*","access":"protected"{api}}}]"#
         );
-        check(&[("ROUTES", &routes)], expect);
+        check(&[("routes", &routes)], expect);
     };
-    let suffixes = &["ROUTES[0].suffixes"];
+    let suffixes = &["routes[0].suffixes"];
     check(r#","scopes":["admin"]"#, "", suffixes);
     check(r#","scopes":["admin"],"suffixes":"distinct""#, "", &[]);
     check(r#","scopes":["admin"],"suffixes":"same""#, "", &[]);
@@ -62,7 +62,7 @@ fn route_of_one_path_says_what_its_suffixes_are_where_a_weaker_one_follows() {
     check("", r#","require":"not_revoked""#, suffixes);
     check(r#","require":"not_revoked""#, "", &[]);
     check("", "", &[]);
-    let check = |routes: &str, expect: &[&str]| super::check(&[("ROUTES", routes)], expect);
+    let check = |routes: &str, expect: &[&str]| super::check(&[("routes", routes)], expect);
     let public = r#"{"name":"rest","path":"/*","access":"public"}"#;
     let one = r#"{"name":"x","path":"/a/{id}/x","access":"protected"}"#;
     check(&format!("[{one},{public}]"), suffixes);
@@ -78,12 +78,12 @@ fn route_of_one_path_says_what_its_suffixes_are_where_a_weaker_one_follows() {
 fn assertion_audience_needs_an_assertion() {
     let check = |more: &str, expect: &[&str]| {
         let route = format!(r#"[{{"name":"a","path":"/a","access":"protected"{more}}}]"#);
-        let assertion = [("ASSERTION", ASSERTION), ("ASSERTION_KEY", SIGNING_KEY)];
-        check(&[assertion[0], assertion[1], ("ROUTES", &route)], expect);
+        let assertion = [("assertion", ASSERTION), ("ASSERTION_KEY", SIGNING_KEY)];
+        check(&[assertion[0], assertion[1], ("routes", &route)], expect);
     };
     check(r#","assertion":true,"assertion_audience":"orders""#, &[]);
-    check(r#","assertion_audience":"orders""#, &["ROUTES[0].assertion_audience"]);
-    check(r#","assertion":true,"assertion_audience":"""#, &["ROUTES[0].assertion_audience"]);
+    check(r#","assertion_audience":"orders""#, &["routes[0].assertion_audience"]);
+    check(r#","assertion":true,"assertion_audience":"""#, &["routes[0].assertion_audience"]);
 }
 
 /// A path that only looks like another one with a suffix keeps its own route.
@@ -95,9 +95,9 @@ fn route_that_spells_a_suffix_is_never_taken_over_silently() {
                 {{"name":"v11","path":"/v1.1/*","access":"protected","scopes":["admin"]}},
                 {{"name":"rest","path":"/*","access":"{rest}"}}]"#
         );
-        check(&[("ROUTES", &routes)], expect);
+        check(&[("routes", &routes)], expect);
     };
-    check("", "public", &["ROUTES[0].suffixes"]);
+    check("", "public", &["routes[0].suffixes"]);
     check(r#","suffixes":"distinct""#, "public", &[]);
     check("", "protected", &[]);
 }
@@ -109,16 +109,16 @@ fn later_route_that_shares_no_method_takes_no_suffix() {
             r#"[{{"name":"create","path":"/items","access":"protected","methods":["POST"]}},
                 {{"name":"site","path":"/*","access":"public","methods":{methods}}}]"#
         );
-        check(&[("ROUTES", &routes)], expect);
+        check(&[("routes", &routes)], expect);
     };
     check(r#"["GET"]"#, &[]);
-    check(r#"["GET","POST"]"#, &["ROUTES[0].suffixes"]);
+    check(r#"["GET","POST"]"#, &["routes[0].suffixes"]);
 }
 
 #[test]
 fn route_without_the_networks_of_another_asks_for_less() {
     let routes = r#"[
-        {"name":"admin","path":"/admin","access":"public","addresses":{"allow":["10.0.0.0/8"]}},
+        {"name":"admin","path":"/admin","access":"public","ip_rules":{"allow":["10.0.0.0/8"]}},
         {"name":"rest","path":"/*","access":"public"}]"#;
-    check(&[("ROUTES", routes)], &["ROUTES[0].suffixes"]);
+    check(&[("routes", routes)], &["routes[0].suffixes"]);
 }

@@ -15,7 +15,7 @@ fn later_route_that_asks_for_less_is_named() {
             r#"[{{"name":"reports","path":"/api/reports/*","access":"protected","suffixes":"same"{reports}}},
                 {{"name":"api","path":"/api/*","access":"protected"{api}}}]"#
         );
-        let warnings = warnings(&[("ROUTES", &routes)]);
+        let warnings = warnings(&[("routes", &routes)]);
         assert_eq!(warnings.len(), usize::from(!expect.is_empty()), "{warnings:?}");
         for part in expect {
             assert!(warnings[0].contains(part), "{warnings:?} lacks {part}");
@@ -35,7 +35,7 @@ fn later_route_that_asks_for_less_is_named() {
     );
     let same = r#"[{"name":"a","path":"/api/*","access":"protected","methods":["GET"]},
         {"name":"b","path":"/api/x","access":"protected","scopes":["x"]}]"#;
-    assert_eq!(warnings(&[("ROUTES", same)]).len(), 1, "the second is never taken");
+    assert_eq!(warnings(&[("routes", same)]).len(), 1, "the second is never taken");
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn route_that_keeps_suffixed_paths_silently_is_named() {
             r#"[{{"name":"app","path":"/app/*","access":"protected"{app}}},
                 {{"name":"site","path":"/*","access":"{site}"}}]"#
         );
-        let warnings = warnings(&[("ROUTES", &routes)]);
+        let warnings = warnings(&[("routes", &routes)]);
         assert_eq!(warnings.len(), expect, "{warnings:?}");
         let names_both = |text: &String| text.contains("app ") && text.contains("site");
         assert!(warnings.iter().all(names_both), "{warnings:?}");
@@ -66,7 +66,7 @@ fn recheck_of_streams_without_revocations_in_the_store_is_named() {
         );
         let routes =
             format!(r#"[{{"name":"chat","path":"/chat","access":"protected","{stream}":5}}]"#);
-        let warnings = warnings(&[("ISSUERS", &issuers), ("ROUTES", &routes)]);
+        let warnings = warnings(&[("issuers", &issuers), ("routes", &routes)]);
         assert_eq!(warnings.len(), expect, "{warnings:?}");
         assert!(warnings.iter().all(|text| text.contains("chat")), "{warnings:?}");
     };
@@ -85,10 +85,10 @@ fn routes_for_every_issuer_are_named_where_there_are_several() {
     let two = format!("[{},{}]", issuer("https://a"), issuer("https://b"));
     let routes = r#"[{"name":"open","path":"/open/*","access":"protected"},
         {"name":"own","path":"/own/*","access":"protected","issuers":["https://a"]}]"#;
-    let both = warnings(&[("ISSUERS", &two), ("ROUTES", routes)]);
+    let both = warnings(&[("issuers", &two), ("routes", routes)]);
     assert!(both.len() == 1 && both[0].contains("open") && !both[0].contains("own "), "{both:?}");
     let one = format!("[{}]", issuer("https://a"));
-    assert_eq!(warnings(&[("ISSUERS", &one), ("ROUTES", routes)]), [""; 0]);
+    assert_eq!(warnings(&[("issuers", &one), ("routes", routes)]), [""; 0]);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn assertion_that_fits_several_upstreams_is_named() {
                   "upstream":"https://b.example"{audience}}}]"#
         );
         let all =
-            [("ROUTES", routes.as_str()), ("ASSERTION", ASSERTION), ("ASSERTION_KEY", SIGNING_KEY)];
+            [("routes", routes.as_str()), ("assertion", ASSERTION), ("ASSERTION_KEY", SIGNING_KEY)];
         assert_eq!(warnings(&all).len(), expect);
     };
     check("", 1);

@@ -48,10 +48,8 @@ const REQUEST_ID: &str = "0af76519-16cd-43dd-8448-eb211c80319c";
 
 #[test]
 fn spoofable_and_hop_by_hop_headers_are_removed() {
-    let policy = policy_with(&[(
-        "IDENTITY_FIELDS",
-        r#"{"subject":"x-user","claims":{"tenant":"tenant-id"}}"#,
-    )]);
+    let policy =
+        policy_with(&[("identity", r#"{"subject":"x-user","claims":{"tenant":"tenant-id"}}"#)]);
     let removed = |route, headers| edits(&policy, route, None, headers).remove;
     let (public, auth) = (0, 1);
     for name in [
@@ -141,7 +139,7 @@ fn unchanged_headers_are_not_rewritten() {
 #[test]
 fn identity_headers_have_the_configured_names() {
     let policy = policy_with(&[(
-        "IDENTITY_FIELDS",
+        "identity",
         r#"{"subject":"x-user","claims":{"tenant":"tenant-id","roles":"roles","none":"none"}}"#,
     )]);
     let edits = edits(&policy, 2, verified("alice"), Vec::new());
@@ -153,11 +151,11 @@ fn identity_headers_have_the_configured_names() {
     assert_eq!(value(&edits, "none"), None);
     for name in ["Host", "host", "cookie", "x-forwarded-for", "content-type", "te", "a b", ""] {
         let fields = format!(r#"{{"subject":"{name}"}}"#);
-        let faults = error_names(&[("IDENTITY_FIELDS", &fields)]);
-        assert_eq!(faults, [format!("IDENTITY_FIELDS: {name}")]);
+        let faults = error_names(&[("identity", &fields)]);
+        assert_eq!(faults, [format!("identity: {name}")]);
     }
     let twice = r#"{"subject":"x-user","scope":"x-user"}"#;
-    assert_eq!(error_names(&[("IDENTITY_FIELDS", twice)]), ["IDENTITY_FIELDS: x-user"]);
+    assert_eq!(error_names(&[("identity", twice)]), ["identity: x-user"]);
 }
 
 #[test]
@@ -232,9 +230,9 @@ fn upstream_is_told_the_issuer_when_there_are_several() {
         value(&edits, field).map(str::to_owned)
     };
     let expect = Some("https://issuer.example".to_owned());
-    assert_eq!(shown(&[("ISSUERS", &two)], "portcullis-issuer"), expect);
+    assert_eq!(shown(&[("issuers", &two)], "portcullis-issuer"), expect);
     assert_eq!(shown(&[], "portcullis-issuer"), None);
-    let named = [("IDENTITY_FIELDS", r#"{"issuer":"x-issuer"}"#)];
+    let named = [("identity", r#"{"issuer":"x-issuer"}"#)];
     assert_eq!(shown(&named, "x-issuer"), expect);
 }
 

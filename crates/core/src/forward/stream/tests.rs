@@ -15,7 +15,7 @@ const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
 fn policy() -> Policy {
     let routes = r#"[{"name":"a","path":"/a","access":"protected","on_store_outage":"signature",
         "stream_seconds_max":3600,"stream_recheck_seconds":1}]"#;
-    policy_with(&[("ROUTES", routes)])
+    policy_with(&[("routes", routes)])
 }
 
 /// Returns the bounds of a stream whose token expires in 60 s.
@@ -30,7 +30,7 @@ fn bounds(policy: &Policy) -> StreamBounds {
     let hash = TokenHash::of("token");
     let permit = Permit {
         route: &policy.routes[0],
-        target: Target::Auth(&policy.auth),
+        target: Target::Auth(policy.auth.as_ref().unwrap()),
         policy,
         verified: Some(Rc::new(VerifiedToken::new(&policy.keys, hash, 0, claims))),
         cacheable: false,

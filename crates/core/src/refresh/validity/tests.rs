@@ -23,7 +23,7 @@ fn response(body: &str) -> CapturedResponse {
 #[test]
 fn response_is_not_replayed_after_a_revocation() {
     let policy = policy_with(&[(
-        "ISSUERS",
+        "issuers",
         r#"[{"issuer":"https://issuer.example","audience":"api","algorithms":["EdDSA"],
              "jwks_url":"https://issuer.example/jwks"},
             {"issuer":"https://issuer.example","audience":"api","introspection":{

@@ -62,7 +62,7 @@ async fn concurrent_refreshes_in_two_isolates_share_one_response() {
 async fn lost_response_is_replayed_and_late_response_is_awaited() {
     let stack = start(&[]).await;
     let auth = Proxy::start(stack.fact("auth_url"));
-    let edge = another(&stack, &auth.url(), json!({ "AUTH_DEADLINE_MS": "600" })).await;
+    let edge = another(&stack, &auth.url(), json!({ "auth.timeout_ms": 600 })).await;
 
     // The client disconnects before the response arrives.
     let session = stack.login().await;
@@ -98,7 +98,7 @@ async fn lost_response_is_replayed_and_late_response_is_awaited() {
 async fn lease_of_a_dead_holder_is_taken_over_and_errors_are_not_cached() {
     let stack = start(&[]).await;
     let auth = Proxy::start(stack.fact("auth_url"));
-    let short = json!({ "AUTH_DEADLINE_MS": "1500", "STORE_DEADLINE_MS": "500" });
+    let short = json!({ "auth.timeout_ms": 1500, "store.timeout_ms": 500 });
     let dying = another(&stack, &auth.url(), short.clone()).await;
     let edge = another(&stack, &auth.url(), short).await;
     let session = stack.login().await;
@@ -154,7 +154,7 @@ async fn lease_of_a_dead_holder_is_taken_over_and_errors_are_not_cached() {
 #[tokio::test]
 async fn long_wait_for_a_lease_costs_few_store_requests() {
     let stack = start(&[]).await;
-    let vars = json!({ "AUTH_DEADLINE_MS": "20000", "STORE_DEADLINE_MS": "1000" });
+    let vars = json!({ "auth.timeout_ms": 20000, "store.timeout_ms": 1000 });
     let edge = another(&stack, stack.fact("auth_url"), vars).await;
     let keys = portcullis_core::StoreKeys::new("pc");
     let key = keys.refresh(&portcullis_core::TokenHash::of("held elsewhere"));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 #[tokio::test]
 async fn refresh_succeeds_without_the_store() {
     let stack = tokio::task::spawn_blocking(|| {
-        let vars = json!({ "STORE_DEADLINE_MS": "300", "ROUTES": routes() });
+        let vars = json!({ "store.timeout_ms": 300, "routes": routes() });
         Stack::start(&[], Some(vars))
     });
     let stack = stack.await.unwrap();
@@ -35,10 +35,9 @@ async fn store_failure_during_a_refresh_keeps_the_session() {
     let stack = start(&[]).await;
     let (auth, store) =
         (Proxy::start(stack.fact("auth_url")), Proxy::start(stack.fact("store_url")));
-    let patient = json!({ "AUTH_DEADLINE_MS": "15000" });
+    let patient = json!({ "auth.timeout_ms": 15000 });
     let edge = another(&stack, &auth.url(), patient).await;
-    let own =
-        json!({ "STORE_URL": store.url(), "BREAKER_FAILURES": "0", "AUTH_DEADLINE_MS": "15000" });
+    let own = json!({ "store.url": store.url(), "breaker.failures": 0, "auth.timeout_ms": 15000 });
     let other = another(&stack, &auth.url(), own).await;
     let failing = fixed_response("500 Internal Server Error", "text/plain", "no");
 

@@ -67,8 +67,8 @@ async fn auth_service_response_is_forwarded_unchanged() {
 #[tokio::test]
 async fn auth_endpoints_have_their_own_limits_and_timeouts() {
     let slow = Proxy::start(SHARED.fact("auth_url"));
-    let edge = another(&SHARED, &slow.url(), json!({ "ROUTES": [
-        { "name": "login", "path": "/auth/login", "access": "auth", "deadline_ms": 2000,
+    let edge = another(&SHARED, &slow.url(), json!({ "routes": [
+        { "name": "login", "path": "/auth/login", "access": "auth", "timeout_ms": 2000,
           "limit": { "quota": 3, "window_seconds": 60, "by": "address", "algorithm": "fixed_window" } },
         { "name": "token", "path": "/oauth/token", "access": "auth", "endpoint": "token" },
         { "name": "auth", "path": "/auth/*", "access": "auth" },

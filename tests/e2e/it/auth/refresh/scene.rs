@@ -20,7 +20,7 @@ pub fn routes() -> Value {
 }
 
 pub async fn start(options: &'static [&'static str]) -> Stack {
-    let vars = json!({ "STORE_DEADLINE_MS": "3000", "ROUTES": routes() });
+    let vars = json!({ "store.timeout_ms": 3000, "routes": routes() });
     let options = [&STRICT, options].concat();
     tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap()
 }
@@ -29,9 +29,9 @@ pub async fn start(options: &'static [&'static str]) -> Stack {
 /// `auth`.
 pub async fn another(stack: &Stack, auth: &str, more: Value) -> Stack {
     let mut vars = json!({
-        "STORE_URL": stack.fact("store_url"), "STORE_TOKEN": stack.fact("edge_store_token"),
-        "UPSTREAM_URL": stack.fact("upstream_url"), "AUTH_URL": auth, "ROUTES": routes(),
-        "ISSUERS": [{
+        "store.url": stack.fact("store_url"), "STORE_TOKEN": stack.fact("edge_store_token"),
+        "upstream.url": stack.fact("upstream_url"), "auth.url": auth, "routes": routes(),
+        "issuers": [{
             "issuer": stack.fact("edge_url"), "audience": "https://api.example", "algorithms": ["EdDSA"],
             "jwks_url": format!("{}/.well-known/jwks.json", stack.fact("auth_url")),
         }],

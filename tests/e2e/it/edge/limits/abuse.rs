@@ -17,8 +17,8 @@ async fn requests_over_the_limit_do_not_query_the_store() {
     let more =
         |name: &str| json!({ "name": name, "quota": 1000, "window_seconds": 600, "by": "address" });
     let stack = start(json!({
-        "STORE_URL": gateway.url, "STORE_TOKEN": TOKEN, "LIMITS": [more("m1"), more("m2")],
-        "ROUTES": [protected("flood", json!({ "limit": limit, "limits": ["m1", "m2"] }))],
+        "store.url": gateway.url, "STORE_TOKEN": TOKEN, "limits": [more("m1"), more("m2")],
+        "routes": [protected("flood", json!({ "limit": limit, "limits": ["m1", "m2"] }))],
     }))
     .await;
     let token = token(json!({}));
@@ -42,8 +42,8 @@ async fn revoked_token_does_not_use_up_the_subjects_quota() {
     let (redis, gateway) = store().await;
     let limit = json!({ "quota": 5, "window_seconds": 600, "by": "subject" });
     let stack = start(json!({
-        "STORE_URL": gateway.url, "STORE_TOKEN": TOKEN,
-        "ROUTES": [protected("victim", json!({ "limit": limit }))],
+        "store.url": gateway.url, "STORE_TOKEN": TOKEN,
+        "routes": [protected("victim", json!({ "limit": limit }))],
     }))
     .await;
     let keys = portcullis_core::StoreKeys::new("pc");
@@ -64,9 +64,9 @@ async fn revoked_token_does_not_use_up_the_subjects_quota() {
 #[tokio::test]
 async fn invalid_token_limit_blocks_uncached_tokens_only() {
     let stack = start(json!({
-        "FAILURE_LIMIT": { "quota": 10, "window_seconds": 600 },
-        "ADDRESSES": { "unlimited": ["203.0.113.7"] },
-        "ROUTES": [protected("x", json!({}))],
+        "invalid_token_limit": { "quota": 10, "window_seconds": 600 },
+        "ip_rules": { "unlimited": ["203.0.113.7"] },
+        "routes": [protected("x", json!({}))],
     }))
     .await;
     let good = token(json!({}));

@@ -15,9 +15,9 @@ async fn requests_are_counted_by_the_limits_keys() {
     let plans = json!({ "limit": { "quota": 1, "window_seconds": 600, "by": "subject",
         "plans": { "claim": "plan", "quotas": { "pro": 4, "7": 2 } } } });
     let stack = start(json!({
-        "LIMITS": [{ "name": shared, "quota": 3, "window_seconds": 600, "by": "subject" }],
-        "ADDRESSES": { "deny": ["198.51.100.0/24"], "unlimited": ["203.0.113.7"] },
-        "ROUTES": [
+        "limits": [{ "name": shared, "quota": 3, "window_seconds": 600, "by": "subject" }],
+        "ip_rules": { "deny": ["198.51.100.0/24"], "unlimited": ["203.0.113.7"] },
+        "routes": [
             open(a, limit(json!("address"))["limit"].clone()),
             protected(s, limit(json!("subject"))), protected(c, limit(json!("client"))),
             protected(e, limit(json!("session"))), protected(h, limit(json!("header:X-Tenant"))),
@@ -74,7 +74,7 @@ async fn requests_are_counted_by_the_limits_keys() {
 #[tokio::test]
 async fn rate_limit_headers_are_sent_and_shadow_limits_reject_nothing() {
     let (visible, shadow) = (unique("visible"), unique("shadow"));
-    let stack = start(json!({ "ROUTES": [
+    let stack = start(json!({ "routes": [
         open(&visible, json!({ "quota": 3, "window_seconds": 600, "by": "address", "headers": true })),
         open(&shadow, json!({ "quota": 1, "window_seconds": 600, "by": "address", "shadow": true })),
     ]}))
@@ -116,7 +116,7 @@ async fn exceeding_one_plans_quota_does_not_affect_another_plan() {
     let name = unique("nat");
     let plans = json!({ "limit": { "quota": 3, "window_seconds": 600, "by": "address",
         "plans": { "claim": "plan", "quotas": { "pro": 50 } } } });
-    let stack = start(json!({ "ROUTES": [protected(&name, plans)] })).await;
+    let stack = start(json!({ "routes": [protected(&name, plans)] })).await;
     let path = format!("/api/{name}");
     let (free, pro) = (token(json!({ "sub": "f" })), token(json!({ "sub": "p", "plan": "pro" })));
     assert_eq!(passed(&stack, &path, "192.0.2.1", Some(&free), 5).await, 3);

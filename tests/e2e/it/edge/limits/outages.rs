@@ -22,8 +22,8 @@ async fn counting_after_the_response_overshoots_by_one_store_round_trip() {
     far.set(Fault::Late { ms: away_ms });
     let late = json!({ "quota": QUOTA, "window_seconds": 600, "by": "subject", "timing": "after" });
     let stack = start(json!({
-        "STORE_URL": far.url(), "STORE_TOKEN": TOKEN, "REVOCATION_SECONDS_MAX": "60",
-        "ROUTES": [protected("late", json!({ "limit": late }))],
+        "store.url": far.url(), "STORE_TOKEN": TOKEN, "revocation.delay_seconds_max": 60,
+        "routes": [protected("late", json!({ "limit": late }))],
     }))
     .await;
     let token = token(json!({}));
@@ -73,9 +73,9 @@ async fn routes_and_limits_follow_their_store_outage_policy() {
     });
     let route = |name: &str, outage: &str| protected(name, json!({ "on_store_outage": outage }));
     let stack = start(json!({
-        "ISSUERS": [issuer], "PROVIDER_SECRET": "s", "INTROSPECTIONS_PER_SECOND_MAX": "20",
-        "STORE_URL": if on_memcached() { "memcached://127.0.0.1:1" } else { "http://127.0.0.1:1" },
-        "ROUTES": [
+        "issuers": [issuer], "PROVIDER_SECRET": "s", "introspection.per_second_max": 20,
+        "store.url": if on_memcached() { "memcached://127.0.0.1:1" } else { "http://127.0.0.1:1" },
+        "routes": [
             open("shut", limit("deny")), open("local", limit("local")), open("free", limit("allow")),
             route("deny", "deny"), route("introspect", "introspect"), route("signature", "signature"),
             protected("both", json!({ "on_store_outage": "signature", "limit": limit("local") })),
@@ -167,15 +167,15 @@ async fn local_counting_is_shared_by_costs_and_ends_with_the_outage() {
         protected(name, json!({ "limits": [limit], "cost": cost, "on_store_outage": "signature" }))
     };
     let stack = start(json!({
-        "STORE_URL": near.url(), "STORE_TOKEN": TOKEN, "BREAKER_FAILURES": "1",
-        "BREAKER_PAUSE_MS_MAX": "4000",
-        "LIMITS": [
+        "store.url": near.url(), "STORE_TOKEN": TOKEN, "breaker.failures": 1,
+        "breaker.open_ms_max": 4000,
+        "limits": [
             limit("shared", json!({})),
             limit("late", json!({ "timing": "after", "local_quota": 3 })),
             limit("shut", json!({ "timing": "after", "on_store_outage": "deny" })),
             limit("watched", json!({ "on_store_outage": "deny", "shadow": true })),
         ],
-        "ROUTES": [
+        "routes": [
             route("one", "shared", 1), route("two", "shared", 2), route("late", "late", 1),
             route("shut", "shut", 1), route("watched", "watched", 1),
         ],
@@ -213,8 +213,8 @@ async fn read_only_store_still_checks_revocations() {
     let (redis, gateway) = store().await;
     let limit = json!({ "quota": 1000, "window_seconds": 600, "by": "address" });
     let stack = start(json!({
-        "STORE_URL": gateway.url, "STORE_TOKEN": TOKEN, "BREAKER_FAILURES": "2",
-        "ROUTES": [open("open", limit.clone()), protected("token", json!({ "limit": limit }))],
+        "store.url": gateway.url, "STORE_TOKEN": TOKEN, "breaker.failures": 2,
+        "routes": [open("open", limit.clone()), protected("token", json!({ "limit": limit }))],
     }))
     .await;
     let keys = portcullis_core::StoreKeys::new("pc");

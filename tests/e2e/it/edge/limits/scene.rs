@@ -10,7 +10,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 
 pub async fn start(vars: Value) -> Stack {
-    let mut all = json!({ "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))] });
+    let mut all = json!({ "issuers": [issuer_at(&serve(TRUSTED.jwks()))] });
     all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
     start_edge(all).await
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 /// A token from a clock that is an hour off is rejected with a code that says so.
 #[tokio::test]
 async fn token_from_a_clock_an_hour_off_is_rejected_by_name() {
-    let vars = json!({ "ISSUERS": [issuer_at(&serve(TRUSTED.jwks()))] });
+    let vars = json!({ "issuers": [issuer_at(&serve(TRUSTED.jwks()))] });
     let edge = start_edge(vars).await;
     let call = async |offset: i64| {
         let issued = now().checked_add_signed(offset).unwrap();

@@ -118,14 +118,14 @@ impl Bench {
                 route
             };
             let edge = launch_edge(json!({
-                "STORE_DEADLINE_MS": store_deadline_ms().to_string(),
-                "INTROSPECTIONS_PER_SECOND_MAX": introspections_per_second_max().to_string(),
-                "STORE_URL": store.url(), "STORE_TOKEN": stack.fact("edge_store_token"),
-                "AUTH_URL": auth.url(), "AUTH_DEADLINE_MS": deadline_ms().to_string(),
-                "UPSTREAM_URL": upstream.url(), "UPSTREAM_DEADLINE_MS": deadline_ms().to_string(),
-                "BREAKER_PAUSE_MS_MAX": "1000", "LOG": "refused",
+                "store.timeout_ms": store_deadline_ms(),
+                "introspection.per_second_max": introspections_per_second_max(),
+                "store.url": store.url(), "STORE_TOKEN": stack.fact("edge_store_token"),
+                "auth.url": auth.url(), "auth.timeout_ms": deadline_ms(),
+                "upstream.url": upstream.url(), "upstream.timeout_ms": deadline_ms(),
+                "breaker.open_ms_max": 1000, "logging.requests": "refused",
                 "INTROSPECTION_SECRET": stack.fact("introspection_secret"),
-                "ISSUERS": [{
+                "issuers": [{
                     "issuer": stack.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
                     "jwks_url": format!("{}/.well-known/jwks.json", stack.fact("auth_url")),
                     "introspection": {
@@ -133,7 +133,7 @@ impl Bench {
                         "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
                     },
                 }],
-                "ROUTES": [
+                "routes": [
                     { "name": "auth", "path": "/auth/*", "access": "auth" },
                     { "name": "well-known", "path": "/.well-known/*", "access": "auth" },
                     { "name": "public", "path": "/public/*", "access": "public" },

@@ -225,15 +225,15 @@ fn leaky_upstream() -> (u16, Server) {
 
 fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &str) -> Value {
     json!({
-        "REVOCATION_SECONDS_MAX": REVOCATION_SECONDS_MAX.to_string(),
-        "STORE_URL": store, "STORE_TOKEN": stack.fact("edge_store_token"),
-        "STORE_DEADLINE_MS": STORE_DEADLINE_MS.to_string(),
-        "AUTH_URL": auth, "AUTH_DEADLINE_MS": "2000",
-        "UPSTREAM_URL": upstream, "UPSTREAM_DEADLINE_MS": "2000",
-        "INTROSPECTION_DEADLINE_MS": "2000", "INTROSPECTIONS_PER_SECOND_MAX": "200",
-        "BREAKER_PAUSE_MS_MAX": "1000", "LOG": "refused",
+        "revocation.delay_seconds_max": REVOCATION_SECONDS_MAX,
+        "store.url": store, "STORE_TOKEN": stack.fact("edge_store_token"),
+        "store.timeout_ms": STORE_DEADLINE_MS,
+        "auth.url": auth, "auth.timeout_ms": 2000,
+        "upstream.url": upstream, "upstream.timeout_ms": 2000,
+        "introspection.timeout_ms": 2000, "introspection.per_second_max": 200,
+        "breaker.open_ms_max": 1000, "logging.requests": "refused",
         "INTROSPECTION_SECRET": stack.fact("introspection_secret"),
-        "ISSUERS": [{
+        "issuers": [{
             "issuer": stack.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
             "jwks_url": format!("{auth}/.well-known/jwks.json"),
             "sessions_in_store": true,
@@ -242,7 +242,7 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
                 "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
             },
         }],
-        "ROUTES": [
+        "routes": [
             { "name": "refresh", "path": "/auth/refresh", "access": "auth", "endpoint": "token" },
             { "name": "logout", "path": "/auth/logout", "access": "auth", "endpoint": "revocation" },
             { "name": "revoke", "path": "/oauth/revoke", "access": "auth", "endpoint": "revocation" },

@@ -20,14 +20,14 @@ impl Target {
     pub fn start() -> Self {
         let upstream = Provider::serving("{}");
         let stack = launch_edge(json!({
-            "ISSUERS": [
+            "issuers": [
                 { "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks() },
             ],
-            "ROUTES": [
+            "routes": [
                 { "name": "public", "path": "/public/*", "access": "public" },
                 { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
             ],
-            "UPSTREAM_URL": upstream.url(""),
+            "upstream.url": upstream.url(""),
         }));
         Self { stack, upstream, tried: 0 }
     }

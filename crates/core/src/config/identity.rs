@@ -1,4 +1,4 @@
-//! `IDENTITY_FIELDS`: the names of the header fields that identify the caller.
+//! `[identity]`: the names of the header fields that identify the caller.
 
 use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
@@ -7,14 +7,14 @@ use crate::policy::identity::IdentityFields;
 use crate::policy::issuer::Issuer;
 use crate::request::field_names::{self, IDENTITY_PREFIX};
 
-/// Reads the setting. `assertion_field` is the field of the signed assertion, which is taken. With
+/// Reads the section. `assertion_field` is the field of the signed assertion, which is taken. With
 /// more than one of `issuers`, the upstream is told the caller's issuer.
 pub(super) fn read(
     settings: &mut SettingsReader<'_>,
     assertion_field: Option<&String>,
     issuers: &[Issuer],
 ) -> IdentityFields {
-    let mut fields = settings.object("IDENTITY_FIELDS").map(read_object).unwrap_or_default();
+    let mut fields = settings.optional_section("identity").map(read_object).unwrap_or_default();
     // Issuers may give the same subject to different callers.
     let several = issuers.windows(2).any(|pair| matches!(pair, [a, b] if a.issuer != b.issuer));
     if several && fields.issuer.is_none() {
@@ -23,10 +23,10 @@ pub(super) fn read(
     let mut taken: Vec<&String> = assertion_field.into_iter().collect();
     for name in fields.names() {
         if !field_names::is_available(name) {
-            settings.add_error(format!("IDENTITY_FIELDS: {name}"), ConfigErrorKind::NotAField);
+            settings.add_error(format!("identity: {name}"), ConfigErrorKind::NotAField);
         }
         if taken.contains(&name) {
-            settings.add_error(format!("IDENTITY_FIELDS: {name}"), ConfigErrorKind::Duplicate);
+            settings.add_error(format!("identity: {name}"), ConfigErrorKind::Duplicate);
         }
         taken.push(name);
     }

@@ -1,21 +1,21 @@
-//! `ADDRESSES`, and the `addresses` of a route.
+//! `[ip_rules]`, and the `ip_rules` of a route.
 
 use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
 use super::settings::SettingsReader;
-use crate::policy::addresses::{Addresses, Network};
+use crate::policy::ip_rules::{IpRules, Network};
 
-/// Reads the setting. Returns empty lists if it is missing.
-pub(super) fn read(settings: &mut SettingsReader<'_>) -> Addresses {
-    settings.object("ADDRESSES").map(read_object).unwrap_or_default()
+/// Reads the section. Returns empty lists if it is missing.
+pub(super) fn read(settings: &mut SettingsReader<'_>) -> IpRules {
+    settings.optional_section("ip_rules").map(read_object).unwrap_or_default()
 }
 
-/// Reads an object of lists. Each malformed network is an error of its own.
-pub(super) fn read_object(mut object: ObjectReader<'_, '_>) -> Addresses {
+/// Reads a table of lists. Each malformed network is an error of its own.
+pub(super) fn read_object(mut object: ObjectReader<'_, '_>) -> IpRules {
     let [deny, allow, unlimited] =
         ["deny", "allow", "unlimited"].map(|member| networks(&mut object, member));
     object.finish();
-    Addresses { deny, allow, unlimited }
+    IpRules { deny, allow, unlimited }
 }
 
 fn networks(object: &mut ObjectReader<'_, '_>, member: &str) -> Vec<Network> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 /// Lists of networks.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Addresses {
+pub struct IpRules {
     /// Refused networks.
     pub deny: Vec<Network>,
     /// If not empty, all other networks are refused.
@@ -58,7 +58,7 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
-impl Addresses {
+impl IpRules {
     /// Rejects a request from a denied address, or from one that a non-empty `allow` lacks. If `deny` or `allow` is not empty, a request without
     /// a known address is rejected, too.
     pub(crate) fn check(&self, address: Option<IpAddr>) -> Result<(), Denial> {
@@ -115,16 +115,16 @@ mod tests {
         let list = |text: &str| vec![network(text).unwrap()];
         let here = "192.0.2.1".parse().ok();
         let refused = Err(Denial::AddressRefused);
-        let deny = Addresses { deny: list("192.0.2.0/24"), ..Addresses::default() };
+        let deny = IpRules { deny: list("192.0.2.0/24"), ..IpRules::default() };
         assert_eq!(deny.check(here), refused);
         assert_eq!(deny.check(None), refused, "an unknown address could be a denied one");
-        let allow = Addresses { allow: list("192.0.2.0/24"), ..Addresses::default() };
+        let allow = IpRules { allow: list("192.0.2.0/24"), ..IpRules::default() };
         assert_eq!(allow.check(here), Ok(()));
         assert_eq!(allow.check("192.0.3.1".parse().ok()), refused);
         assert_eq!(allow.check(None), refused);
-        let both = Addresses { deny: list("192.0.2.1"), ..allow };
+        let both = IpRules { deny: list("192.0.2.1"), ..allow };
         assert_eq!(both.check(here), refused, "deny is stronger");
-        let unlimited = Addresses { unlimited: list("192.0.2.1"), ..Addresses::default() };
+        let unlimited = IpRules { unlimited: list("192.0.2.1"), ..IpRules::default() };
         assert!(!unlimited.is_limited(here) && unlimited.is_limited(None));
     }
 }

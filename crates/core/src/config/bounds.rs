@@ -1,0 +1,56 @@
+//! `[revocation]`, `[open_requests]`, `[client_address]` and `[breaker]`.
+
+use super::settings::{Number, SettingsReader};
+use crate::breaker::BreakerPolicy;
+
+/// Reads `[revocation]`: the longest time that a revoked token may still be accepted.
+pub(super) fn revocation_delay_seconds_max(settings: &mut SettingsReader<'_>) -> u32 {
+    let [seconds] = settings.numbers("revocation", &REVOCATION);
+    seconds
+}
+
+/// What `[open_requests]` says.
+pub(super) struct OpenRequests {
+    pub(super) count_max: u32,
+    pub(super) bytes_max: u32,
+}
+
+/// Reads `[open_requests]`.
+pub(super) fn open_requests(settings: &mut SettingsReader<'_>) -> OpenRequests {
+    let [count_max, bytes_max] = settings.numbers("open_requests", &OPEN_REQUESTS);
+    OpenRequests { count_max, bytes_max }
+}
+
+/// Reads `[client_address]`: how many proxies in front of the edge are trusted.
+pub(super) fn trusted_proxy_hops(settings: &mut SettingsReader<'_>) -> u32 {
+    let [hops] = settings.numbers("client_address", &CLIENT_ADDRESS);
+    hops
+}
+
+/// What `[breaker]` says.
+pub(super) struct BreakerSection {
+    pub(super) policy: BreakerPolicy,
+    pub(super) shared: bool,
+}
+
+/// Reads `[breaker]`.
+pub(super) fn breaker(settings: &mut SettingsReader<'_>) -> BreakerSection {
+    let mut section = settings.section("breaker");
+    let [failures, pause_ms_max] = BREAKER.map(|number| section.number_or_default(&number));
+    let shared = section.flag("shared");
+    section.finish();
+    BreakerSection { policy: BreakerPolicy { failures, pause_ms_max }, shared }
+}
+
+const REVOCATION: [Number; 1] =
+    [Number { name: "delay_seconds_max", min: 0, max: 86_400, default: 0 }];
+const OPEN_REQUESTS: [Number; 2] = [
+    Number { name: "count_max", min: 1, max: 1_000_000, default: 4_000 },
+    Number { name: "bytes_max", min: 262_144, max: u32::MAX, default: 16_777_216 },
+];
+const CLIENT_ADDRESS: [Number; 1] =
+    [Number { name: "trusted_proxy_hops", min: 0, max: 10, default: 0 }];
+const BREAKER: [Number; 2] = [
+    Number { name: "failures", min: 0, max: 1_000, default: 5 },
+    Number { name: "open_ms_max", min: 1, max: 300_000, default: 30_000 },
+];
