@@ -132,10 +132,10 @@ fn key_location(
         (.., Some(set), _) => (object.at("jwks"), set.to_string(), KeySource::Published),
         (.., variable) => {
             let variable = variable?;
-            let Some(text) = object.settings.secret(&variable) else {
-                let assumed = object.settings.is_assumed(&variable);
-                return assumed.then(|| KeyLocation::Url(String::new()));
-            };
+            let text = object.settings.secret(&variable)?;
+            if object.settings.is_assumed(&variable) {
+                return Some(KeyLocation::Url(String::new()));
+            }
             (variable, text, KeySource::Secret)
         }
     };

@@ -137,10 +137,11 @@ impl<'l> SettingsReader<'l> {
     /// Returns a secret that must not be missing.
     pub(super) fn secret(&mut self, name: &str) -> Option<String> {
         let text = self.optional_secret(name);
+        if text.is_none() && self.assumes {
+            self.assumed.push(name.to_owned());
+            return Some(ASSUMED_SECRET.to_owned());
+        }
         if text.is_none() {
-            if self.assumes {
-                self.assumed.push(name.to_owned());
-            }
             self.add_error(name, ConfigErrorKind::Missing);
         }
         text
@@ -291,5 +292,6 @@ fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+const ASSUMED_SECRET: &str = "assumed";
 /// What stands for a variable that is not known yet. Most are URLs.
 const ASSUMED_URL: &str = "https://assumed.invalid";

@@ -84,6 +84,9 @@ fn check_assumes_what_is_not_known_yet() {
     check(&[("assertion", r#"{"issuer":"a","audience":"b"}"#)], &[]);
     check(&[("upstream.url", "${API_URL}"), ("auth.url", "x")], &["auth.url"]);
     check(&[("auth.url", "${A}x")], &["auth.url"]);
+    let silent = r#"[{"name":"app","path":"/app/*","access":"protected"},
+        {"name":"site","path":"/*","access":"public"}]"#;
+    assert_eq!(Policy::check(&document(&[("routes", silent)]), |_| None).unwrap().len(), 1);
 }
 
 #[test]
