@@ -45,9 +45,9 @@ impl Config {
 
 /// Logs the configuration's warnings in one line, if there are any.
 fn warn(policy: &Policy) {
-    if policy.warnings.is_empty() {
+    let warnings: Vec<String> = policy.open_warnings().map(ToString::to_string).collect();
+    if warnings.is_empty() {
         return;
     }
-    let warnings: Vec<String> = policy.warnings.iter().map(ToString::to_string).collect();
     Line::new(Level::Warn, "configuration_warning").value("warnings", &warnings.into()).write();
 }

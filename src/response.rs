@@ -45,7 +45,7 @@ pub fn finish(
 /// Returns and logs the response of an isolate whose configuration is invalid.
 pub fn misconfigured(request: &IncomingRequest<'_>) -> End {
     let refusal = Refusal::Misconfigured;
-    let (status, ..) = problem::status_and_challenge(refusal);
+    let (status, ..) = refusal.status_and_challenge();
     let mut fields = problem_fields(request.request_id);
     if let Some(seconds) = headers::retry_after_seconds(refusal, 0, None) {
         fields.push(("retry-after", seconds.to_string()));
@@ -82,7 +82,7 @@ fn decorate(response: &Response, head: &RequestHead<'_>, context: &RequestContex
 
 /// Returns problem details (RFC 9457), with the challenge of RFC 6750 section 3.
 fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) -> (u16, End) {
-    let (status, _, challenge) = problem::status_and_challenge(refusal);
+    let (status, _, challenge) = refusal.status_and_challenge();
     // A page must be able to read a refusal, too.
     let mut fields = headers::cors_headers(head, context);
     fields.extend(headers::info_headers(true, context));

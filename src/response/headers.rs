@@ -1,10 +1,10 @@
 //! The response headers of the edge.
 
-use super::problem::Challenge;
 use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::platform::protocol::Fields;
 use crate::trace::VerdictSource;
+use portcullis_core::Challenge;
 use portcullis_core::{
     CircuitOpen, Denial, LimitDecision, Outage, Refusal, RequestHead, metadata_url,
 };

@@ -57,8 +57,8 @@ impl EdgeConfig {
 
     /// Returns what the Worker would warn of.
     pub fn warnings(&self) -> Vec<String> {
-        let warnings = self.parse().map(|policy| policy.warnings).unwrap_or_default();
-        warnings.iter().map(ToString::to_string).collect()
+        let text = |policy: Policy| policy.open_warnings().map(ToString::to_string).collect();
+        self.parse().map(text).unwrap_or_default()
     }
 
     fn parse(&self) -> std::result::Result<Policy, Vec<ConfigError>> {

@@ -34,6 +34,8 @@ enum Task {
     Bench(bench::Options),
     /// Run the whole system on this machine, with a demo user and a demo API, until Ctrl-C.
     Dev(dev::Options),
+    /// Check, explain and compare policy files; --help lists the commands.
+    Policy(policy::Options),
     /// Install everything that building and testing needs, and stop.
     Setup,
     /// Run the whole system on free loopback ports for a test, until SIGINT or SIGTERM.
@@ -48,9 +50,16 @@ fn main() -> ExitCode {
     let task = Arguments::parse().task;
     // A signal is how these end; what else it interrupts is not done.
     let runs_until_stopped = matches!(task, Task::Dev(_) | Task::Stack(_));
+    if let Task::Policy(options) = &task {
+        return policy::run(options).unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        });
+    }
     let outcome = match task {
         Task::Bench(options) => bench::run(&options),
         Task::Dev(options) => dev::run(&options),
+        Task::Policy(_) => Ok(()),
         Task::Setup => set_up(),
         Task::Stack(options) => stack::run(&options),
         Task::Test(options) => test::run(&options),

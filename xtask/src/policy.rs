@@ -1,5 +1,9 @@
 //! The policy file, portcullis.toml: read, checked for each environment, and given to the Worker.
 
+mod command;
+
+pub use command::{Options, run};
+
 use crate::edge::wrangler_toml;
 use crate::workspace::at;
 use anyhow::{Context as _, Result, bail};
@@ -41,7 +45,7 @@ pub fn build() -> Result<()> {
             _ => text(vars.get(name)?),
         };
         let document = Value::Object(sections.clone()).to_string();
-        for error in Policy::check(&document, lookup).err().unwrap_or_default() {
+        for error in Policy::assume(&document, lookup).err().unwrap_or_default() {
             let place = environment.map(|name| format!("[env.{name}] ")).unwrap_or_default();
             writeln!(errors, "  {place}{error}")?;
         }
@@ -158,7 +162,7 @@ mod tests {
     fn shipped_policy_is_valid() {
         let sections = Value::Object(read(&file()).unwrap()).to_string();
         let vars = vars(&wrangler_toml().unwrap(), None);
-        let warnings = Policy::check(&sections, |name| text(vars.get(name)?)).unwrap();
-        assert_eq!(warnings.len(), 0, "{warnings:?}");
+        let policy = Policy::assume(&sections, |name| text(vars.get(name)?)).unwrap();
+        assert_eq!(policy.warnings, []);
     }
 }

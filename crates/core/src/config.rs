@@ -35,7 +35,6 @@ use crate::policy::issuer::Issuer;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::policy::route::{Access, Route, StoreOutage};
 use crate::policy::timeouts::Timeouts;
-use crate::policy::warning::ConfigWarning;
 use crate::url::BaseUrl;
 use settings::SettingsReader;
 
@@ -58,18 +57,13 @@ impl Policy {
         read(document, &Variables { names, lookup: &lookup, assumes: false })
     }
 
-    /// Checks a policy before its variables and secrets are all known: those that `lookup` does not
-    /// return are assumed to be right. Returns the warnings.
-    pub fn check(
+    /// Parses a policy before its variables and secrets are all known: those that `lookup` does not
+    /// return are assumed to be right. The policy is for checks, and not for requests.
+    pub fn assume(
         document: &str,
         lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<Vec<ConfigWarning>, Vec<ConfigError>> {
-        match read(document, &Variables { names: &[], lookup: &lookup, assumes: true }) {
-            Ok(policy) => Ok(policy.warnings),
-            // What is assumed may be missing from the policy.
-            Err(errors) if errors.is_empty() => Ok(Vec::new()),
-            Err(errors) => Err(errors),
-        }
+    ) -> Result<Self, Vec<ConfigError>> {
+        read(document, &Variables { names: &[], lookup: &lookup, assumes: true })
     }
 }
 
@@ -113,6 +107,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let invalid_token_limit = invalid_token_limit::read(&mut settings);
     let breaker = bounds::breaker(&mut settings);
     let observability = observability::read(&mut settings);
+    let accepted_risks = settings.texts("accept");
     settings.finish();
     unknown::check(&mut settings, variables.names);
     let warnings = warnings::of(&issuers, &routes, upstream.url.as_ref());
@@ -157,6 +152,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
         breaker: breaker.policy,
         breakers_shared: breaker.shared,
         observability,
+        accepted_risks,
         warnings,
     })
 }

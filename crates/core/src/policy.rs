@@ -95,11 +95,18 @@ pub struct Policy {
     pub breakers_shared: bool,
     /// Logs, timings and metrics.
     pub observability: Observability,
-    /// What the operator should know about the configuration.
+    /// The names of the risks that the operator accepts.
+    pub accepted_risks: Vec<String>,
+    /// What the operator should know about the configuration, accepted or not.
     pub warnings: Vec<ConfigWarning>,
 }
 
 impl Policy {
+    /// Returns the warnings that the operator has not accepted.
+    pub fn open_warnings(&self) -> impl Iterator<Item = &ConfigWarning> {
+        self.warnings.iter().filter(|warning| !self.accepted_risks.contains(&warning.name()))
+    }
+
     /// Returns the CORS policy of a route, or of requests that match none.
     pub fn cors<'p>(&'p self, route: Option<&'p Route>) -> Option<&'p Cors> {
         route.map_or(self.cors.as_ref(), |route| route.cors.as_ref())

@@ -53,6 +53,23 @@ impl Policy {
         methods
     }
 
+    /// Returns the routes before the one that takes a request, each with the reason why it does not.
+    pub fn mismatches(&self, head: &RequestHead<'_>) -> Vec<(&str, &'static str)> {
+        let Ok(path) = NormalizedPath::of(head.path()) else {
+            return Vec::new();
+        };
+        let method = preflight::requested_method(head).unwrap_or(head.method());
+        let taken = first(&self.routes, &path, Case::Exact, method).ok();
+        let is_before = |route: &&Route| !taken.is_some_and(|taken| std::ptr::eq(taken, *route));
+        let reason = |route: &Route| match route.pattern.matches(&path, Case::Exact) {
+            false => "its path does not match",
+            true if route.is_for(method) => "it must name the method, because of an earlier route",
+            true => "it is for other methods",
+        };
+        let before = self.routes.iter().take_while(is_before);
+        before.map(|route| (route.name.as_str(), reason(route))).collect()
+    }
+
     /// Returns the destination of a request, or the reason why it has none.
     pub fn destination(&self, head: &RequestHead<'_>) -> Result<Destination<'_>, Denial> {
         if let Some(body) = well_known::document(self, head) {

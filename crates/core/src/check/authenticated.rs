@@ -20,6 +20,11 @@ pub struct AuthenticatedRequest<'p> {
 }
 
 impl<'p> AuthenticatedRequest<'p> {
+    /// Returns the caller's token, if the route requires one.
+    pub fn verified(&self) -> Option<&VerifiedToken> {
+        self.verified.as_deref()
+    }
+
     /// Moves all limits before the verdict. An unavailable store would not count them after the
     /// response either, and their `on_store_outage` must apply.
     pub fn check_all_limits_now(&mut self) {

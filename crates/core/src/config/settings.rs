@@ -202,6 +202,25 @@ impl<'l> SettingsReader<'l> {
         section.finish();
     }
 
+    /// Returns a list of texts that is no member of a table.
+    pub(super) fn texts(&mut self, name: &str) -> Vec<String> {
+        let Some(value) = self.take(name) else {
+            return Vec::new();
+        };
+        let texts = |values: Vec<Value>| {
+            let text = |value: Value| value.as_str().map(str::to_owned);
+            values.into_iter().map(text).collect::<Option<Vec<_>>>()
+        };
+        match value {
+            Value::Array(values) => texts(values),
+            _ => None,
+        }
+        .unwrap_or_else(|| {
+            self.add_error(name, ConfigErrorKind::NotA("a list of texts"));
+            Vec::new()
+        })
+    }
+
     /// Returns the entries of a list of tables.
     pub(super) fn list(&mut self, name: &str) -> Vec<Entry> {
         let Some(value) = self.take(name) else {

@@ -167,7 +167,7 @@ impl Route {
     }
 
     /// Returns the members in which this route asks for less than `other`.
-    pub(crate) fn asks_less_than(&self, other: &Self) -> Vec<&'static str> {
+    pub fn asks_less_than(&self, other: &Self) -> Vec<&'static str> {
         let strictness = |access| match access {
             Access::Auth | Access::Public => 0,
             Access::Protected => 1,

@@ -45,6 +45,32 @@ pub enum ConfigWarning {
     },
 }
 
+impl ConfigWarning {
+    /// Returns the name by which the policy can accept the warning.
+    pub fn name(&self) -> String {
+        match self {
+            Self::AssertionShared { .. } => "assertion_shared".to_owned(),
+            Self::IssuersShared { .. } => "issuers_shared".to_owned(),
+            Self::LaterAsksLess { route, later, .. } => format!("later_asks_less:{route}:{later}"),
+            Self::LaterUnreached { route, later } => format!("later_unreached:{route}:{later}"),
+            Self::RechecksVain { .. } => "rechecks_vain".to_owned(),
+            Self::SuffixesKept { route, .. } => format!("suffixes_kept:{route}"),
+        }
+    }
+
+    /// Returns the name of the route that the warning is about, if it is one.
+    pub fn route(&self) -> Option<&str> {
+        match self {
+            Self::LaterAsksLess { route, .. }
+            | Self::LaterUnreached { route, .. }
+            | Self::SuffixesKept { route, .. } => Some(route),
+            Self::AssertionShared { .. }
+            | Self::IssuersShared { .. }
+            | Self::RechecksVain { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -75,7 +75,8 @@ impl VerifiedToken {
         }
     }
 
-    pub(crate) fn claims(&self) -> &Claims {
+    /// Returns the claims.
+    pub fn claims(&self) -> &Claims {
         &self.claims
     }
 

@@ -1,0 +1,108 @@
+use crate::testing::{POLICY, run_on};
+use serde_json::Value;
+
+fn check(policy: &str) -> (String, u8) {
+    let outcome = run_on(&[("portcullis.toml", policy)], "check");
+    (outcome.text, outcome.status)
+}
+
+#[test]
+fn good_policy_is_valid() {
+    let (text, status) = check(POLICY);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("valid: 0 errors, 0 risks"), "{text}");
+    assert!(text.contains("4 routes, 1 issuers"), "{text}");
+}
+
+#[test]
+fn every_error_has_its_line_and_column() {
+    let bad = POLICY.replace("quota = 5,", "quota = 0,").replace("\"EdDSA\"", "\"none\"");
+    let bad = bad.replace("[upstream]", "[upsteam]");
+    let (text, status) = check(&bad);
+    assert_eq!(status, 1);
+    let line = |wanted: &str| bad.lines().position(|line| line.contains(wanted)).unwrap() + 1;
+    for (place, message) in [
+        (format!("{}:2", line("[upsteam]")), "upsteam: unknown member; did you mean upstream?"),
+        (format!("{}:11", line("quota = 0")), "routes[2].limit.quota (route api): must be a whole"),
+        (
+            format!("{}:15", line("none")),
+            "issuers[0].algorithms[0] (issuer https://issuer.example)",
+        ),
+        ("1:1".to_owned(), "upstream.url: is not set"),
+    ] {
+        let line = text.lines().find(|line| line.contains(message)).unwrap_or_default();
+        let rest = line.strip_prefix("portcullis.toml:");
+        let rest = rest.unwrap_or_else(|| panic!("{message}: {text}"));
+        assert!(rest.starts_with(&format!("{place}: error")), "{place}: {line}");
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_is_reported() {
+    let (text, status) = check("[store\nurl = 1");
+    assert_eq!(status, 1);
+    assert!(text.contains("portcullis.toml:1:"), "{text}");
+}
+
+#[test]
+fn risks_are_named_and_can_be_accepted() {
+    let risky = POLICY
+        .replace("on_store_outage = \"introspect\"", "on_store_outage = \"signature\"")
+        .replace("limit = { quota = 10, window_seconds = 60, by = \"address\" }\n", "")
+        .replace("algorithms = ", "token_type = \"off\"\nalgorithms = ")
+        .replace("suffixes = \"same\"\n", "");
+    let (text, status) = check(&risky);
+    assert_eq!(status, 0, "{text}");
+    let names = [
+        "login_unlimited:login",
+        "signature_outage:api",
+        "suffixes_kept:admin",
+        "type_unchecked:https://issuer.example",
+    ];
+    for name in names {
+        assert!(text.contains(&format!("(accept = [\"{name}\"] accepts it)")), "{name}: {text}");
+    }
+    let (text, status) = check(&format!("accept = {names:?}\n{risky}"));
+    assert!(status == 0 && text.contains("0 risks"), "{text}");
+    let (text, status) = check(&format!("accept = [\"signature_outage:apo\"]\n{risky}"));
+    assert_eq!(status, 1);
+    assert!(text.contains("accept[0]: signature_outage:apo is not a risk"), "{text}");
+}
+
+#[test]
+fn environments_are_checked_each_with_its_variables() {
+    let policy = POLICY.replace("https://upstream.example", "${API}");
+    let policy = format!("{policy}\n[env.staging.store]\ntimeout_ms = 0\n");
+    let wrangler = "[vars]\nAPI = \"https://a.example\"\n[env.staging.vars]\nAPI = \"nowhere\"\n";
+    let files = [("portcullis.toml", policy.as_str()), ("wrangler.toml", wrangler)];
+    let outcome = run_on(&files, "check");
+    assert_eq!(outcome.status, 1);
+    for message in ["[env.staging] store.timeout_ms: must be", "[env.staging] upstream.url: is not"]
+    {
+        assert!(outcome.text.contains(message), "{}", outcome.text);
+    }
+    assert!(outcome.text.contains("2 errors"), "{}", outcome.text);
+    let outcome = run_on(&files, "check --env nowhere");
+    assert!(outcome.text.contains("PORTCULLIS_ENV: must be one of"), "{}", outcome.text);
+    // Variables that are not known are assumed.
+    let text = run_on(&[("portcullis.toml", &policy)], "check").text;
+    assert_eq!(text.matches("error:").count(), 1, "{text}");
+}
+
+#[test]
+fn json_has_the_same() {
+    let bad = POLICY.replace("quota = 5,", "quota = 0,");
+    let outcome = run_on(&[("portcullis.toml", &bad)], "check --json");
+    let json: Value = serde_json::from_str(&outcome.text).unwrap();
+    assert_eq!(json["valid"], false);
+    assert_eq!(json["findings"][0]["place"], "routes[2].limit.quota");
+    assert_eq!(json["findings"][0]["severity"], "error");
+}
+
+#[test]
+fn command_that_cannot_run_has_status_2() {
+    for line in ["check nowhere.toml", "check --wrangler nowhere", "chek", "explain", "diff a"] {
+        assert_eq!(run_on(&[("portcullis.toml", POLICY)], line).status, 2, "{line}");
+    }
+    assert_eq!(run_on(&[], "--help").status, 0);
+}

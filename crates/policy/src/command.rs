@@ -1,0 +1,163 @@
+//! The command line of the tools: its arguments, and what a host lends them.
+
+use crate::{check, diff, explain};
+use clap::{Parser, Subcommand};
+use serde_json::{Map, Value};
+
+/// What a command may use of the machine that it runs on.
+pub struct Host<'h> {
+    /// Reads a file.
+    pub read: &'h dyn Fn(&str) -> Result<String, String>,
+    /// The time, in seconds since 1970.
+    pub now_seconds: u64,
+    /// Whether the output is a terminal that shows colours.
+    pub has_colours: bool,
+    pub(crate) json: bool,
+    wrangler: Value,
+}
+
+/// What a command prints, and its exit status.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The text for the standard output; for the error output if the status is 2.
+    pub text: String,
+    /// The exit status.
+    pub status: u8,
+}
+
+impl Outcome {
+    /// Returns the outcome of a command that could not be run.
+    pub(crate) fn failed(message: &str) -> Self {
+        Self { text: format!("error: {message}\n"), status: USAGE }
+    }
+}
+
+#[derive(Parser)]
+#[command(
+    name = "portcullis",
+    about = "Check, explain and compare policy files",
+    after_help = "Exit status: 0 good; 1 check found errors; 2 the command can't be run; 3 diff found \
+                  something weaker."
+)]
+struct Arguments {
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    /// The wrangler.toml whose variables the policy may use.
+    #[arg(long, global = true, default_value = "wrangler.toml")]
+    wrangler: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find all errors of a policy file, and what it risks.
+    Check {
+        /// The policy file.
+        #[arg(default_value = "portcullis.toml")]
+        file: String,
+        /// The environment, [env.NAME]; by default the file as it stands, and each environment.
+        #[arg(long)]
+        env: Option<String>,
+    },
+    /// Say what changes between two policy files, what is weaker first.
+    Diff {
+        /// The policy file that is live.
+        old: String,
+        /// The policy file that is to be.
+        new: String,
+        /// The environment, [env.NAME].
+        #[arg(long)]
+        env: Option<String>,
+    },
+    /// Say what the edge would do with a request, and why.
+    Explain(explain::Options),
+}
+
+/// Runs a command. `arguments` begin with the program's name.
+pub fn run(
+    arguments: &[String],
+    read: &dyn Fn(&str) -> Result<String, String>,
+    now_seconds: u64,
+    has_colours: bool,
+) -> Outcome {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        // Help is an "error", too.
+        Err(error) => {
+            let status = if error.use_stderr() { USAGE } else { 0 };
+            return Outcome { text: error.to_string(), status };
+        }
+    };
+    let wrangler = match variables(&arguments.wrangler, read) {
+        Ok(wrangler) => wrangler,
+        Err(error) => return Outcome::failed(&error),
+    };
+    let host = Host { read, now_seconds, has_colours, json: arguments.json, wrangler };
+    match arguments.command {
+        Command::Check { file, env } => check::check(&file, env.as_deref(), &host),
+        Command::Diff { old, new, env } => diff::diff(&old, &new, env.as_deref(), &host),
+        Command::Explain(options) => explain::explain(&options, &host),
+    }
+}
+
+/// Reads wrangler.toml. A file that is not there has no variables.
+fn variables(path: &str, read: &dyn Fn(&str) -> Result<String, String>) -> Result<Value, String> {
+    match read(path) {
+        Ok(text) => toml::from_str(&text).map_err(|error| format!("{path}: {error}")),
+        Err(_) if path == "wrangler.toml" => Ok(Value::Null),
+        Err(error) => Err(format!("can't read {path}: {error}")),
+    }
+}
+
+impl Host<'_> {
+    /// Returns a variable of the Worker in an environment of the policy, if it is known.
+    pub(crate) fn variable(&self, name: &str, environment: Option<&str>) -> Option<String> {
+        match (name, environment) {
+            ("PORTCULLIS_ENV", Some(environment)) => Some(environment.to_owned()),
+            ("PORTCULLIS_ENV", None) => None,
+            _ => match self.variables(environment)?.get(name)? {
+                Value::String(text) => Some(text.clone()),
+                other => Some(other.to_string()),
+            },
+        }
+    }
+
+    fn variables(&self, environment: Option<&str>) -> Option<&Map<String, Value>> {
+        fn vars(table: &Value) -> Option<&Map<String, Value>> {
+            table.get("vars")?.as_object()
+        }
+        let Some(name) = environment else {
+            return vars(&self.wrangler);
+        };
+        let tables = self.wrangler.get("env").and_then(Value::as_object)?;
+        let selects = |own: &str, table: &Value| {
+            let selected = table.pointer("/vars/PORTCULLIS_ENV").and_then(Value::as_str);
+            selected.unwrap_or(own) == name
+        };
+        let (_, table) = tables.iter().find(|(own, table)| selects(own, table))?;
+        vars(table)
+    }
+
+    pub(crate) fn red(&self, text: &str) -> String {
+        self.coloured(31, text)
+    }
+
+    pub(crate) fn yellow(&self, text: &str) -> String {
+        self.coloured(33, text)
+    }
+
+    pub(crate) fn green(&self, text: &str) -> String {
+        self.coloured(32, text)
+    }
+
+    fn coloured(&self, colour: u8, text: &str) -> String {
+        match self.has_colours && !self.json {
+            true => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+const USAGE: u8 = 2;

@@ -1,0 +1,231 @@
+//! `diff`: what changes for requests between two policies, in words. What is weaker comes first.
+//!
+//! Requests are compared, not members: for the paths and methods of both policies, the route that
+//! takes them before is compared with the one that takes them after.
+
+mod general;
+mod route;
+
+use crate::command::{Host, Outcome};
+use crate::file::PolicyFile;
+use portcullis_core::{Destination, Policy, RequestHead, Route, merge_sections};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// One change, in words.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Change {
+    /// Whether more is allowed than before. `false` sorts last.
+    pub(crate) is_same_or_stricter: bool,
+    pub(crate) text: String,
+}
+
+impl Change {
+    pub(crate) fn weaker(text: impl Into<String>) -> Self {
+        Self { is_same_or_stricter: false, text: text.into() }
+    }
+
+    pub(crate) fn other(text: impl Into<String>) -> Self {
+        Self { is_same_or_stricter: true, text: text.into() }
+    }
+}
+
+/// What happens to requests of some methods and paths, before and after.
+struct Comparison {
+    requests: Vec<String>,
+    subject: String,
+    changes: Vec<Change>,
+}
+
+/// Compares two policy files in one environment.
+pub(crate) fn diff(old: &str, new: &str, environment: Option<&str>, host: &Host<'_>) -> Outcome {
+    let load = |path: &str| load(path, environment, host);
+    let (old, new) = match (load(old), load(new)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (Err(outcome), _) | (_, Err(outcome)) => return outcome,
+    };
+    let mut comparisons = general::compare(&old.policy, &new.policy);
+    comparisons.extend(compare_requests(&old, &new));
+    comparisons.extend(general::compare_sections(&old.sections, &new.sections));
+    comparisons.retain(|comparison| !comparison.changes.is_empty());
+    for comparison in &mut comparisons {
+        comparison.changes.sort();
+    }
+    comparisons.sort_by_key(|comparison| {
+        comparison.changes.iter().all(|change| change.is_same_or_stricter)
+    });
+    outcome(&comparisons, host)
+}
+
+struct Loaded {
+    sections: Map<String, Value>,
+    policy: Policy,
+}
+
+fn load(path: &str, environment: Option<&str>, host: &Host<'_>) -> Result<Loaded, Outcome> {
+    let text = (host.read)(path)
+        .map_err(|error| Outcome::failed(&format!("can't read {path}: {error}")))?;
+    let invalid = || Outcome::failed(&format!("{path} is invalid; run check on it first"));
+    let file = PolicyFile::parse(text).map_err(|_| invalid())?;
+    let lookup = |name: &str| host.variable(name, environment);
+    let policy = Policy::assume(&file.document(), lookup).map_err(|_| invalid())?;
+    let mut sections = file.sections;
+    let environments = sections.remove("env");
+    let changes = environment.and_then(|name| environments.as_ref()?.get(name)?.as_object());
+    if let Some(changes) = changes {
+        merge_sections(&mut sections, changes);
+    }
+    Ok(Loaded { sections, policy })
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy)]
+enum Reach<'p> {
+    Route(&'p Route),
+    Refused(&'static str),
+}
+
+impl<'p> Reach<'p> {
+    fn of(policy: &'p Policy, method: &str, path: &str) -> Self {
+        let url = format!("https://api.example{path}");
+        let head = RequestHead::new(method, &url, Vec::new());
+        match policy.destination(&head) {
+            Ok(Destination::Route(route)) if route.access == portcullis_core::Access::Deny => {
+                Self::Refused("route_denied")
+            }
+            Ok(Destination::Route(route)) => Self::Route(route),
+            // A metadata document of the edge's own.
+            Ok(Destination::Edge(_)) => Self::Refused("answered by the edge"),
+            Err(denial) => Self::Refused(denial.code()),
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Route(route) => format!("route {}", route.name),
+            Self::Refused(code) => code.to_owned(),
+        }
+    }
+}
+
+fn compare_requests(old: &Loaded, new: &Loaded) -> Vec<Comparison> {
+    let mut comparisons: Vec<(String, Comparison)> = Vec::new();
+    let mut requests = requests(&old.sections);
+    requests.extend(self::requests(&new.sections));
+    requests.sort();
+    requests.dedup();
+    for (path, method) in requests {
+        let before = Reach::of(&old.policy, method, &path);
+        let after = Reach::of(&new.policy, method, &path);
+        let key = format!("{} > {}", before.name(), after.name());
+        let request = format!("{method} {path}");
+        if let Some((_, comparison)) = comparisons.iter_mut().find(|(own, _)| *own == key) {
+            comparison.requests.push(request);
+            continue;
+        }
+        let (subject, changes) = match (before, after) {
+            (Reach::Route(before), Reach::Route(after)) => {
+                let moved = before.name != after.name;
+                let subject = match moved {
+                    true => format!("route {} (was route {})", after.name, before.name),
+                    false => format!("route {}", after.name),
+                };
+                (subject, route::compare(before, after, &old.policy, &new.policy))
+            }
+            (Reach::Refused(before), Reach::Route(after)) => {
+                let text = format!("opens: {before} before, now {}", route::describe(after));
+                (format!("route {}", after.name), vec![Change::weaker(text)])
+            }
+            (Reach::Route(before), Reach::Refused(after)) => {
+                let text = format!("closes: now {after}");
+                (format!("route {}", before.name), vec![Change::other(text)])
+            }
+            (Reach::Refused(before), Reach::Refused(after)) if before != after => {
+                let text = format!("refused as before: {before} before, now {after}");
+                ("no route".to_owned(), vec![Change::other(text)])
+            }
+            (Reach::Refused(_), Reach::Refused(_)) => ("no route".to_owned(), Vec::new()),
+        };
+        comparisons.push((key, Comparison { requests: vec![request], subject, changes }));
+    }
+    comparisons.into_iter().map(|(_, comparison)| comparison).collect()
+}
+
+/// Returns a request for each method and each kind of path that the routes of a policy name.
+fn requests(sections: &Map<String, Value>) -> Vec<(String, &'static str)> {
+    let routes = sections.get("routes").and_then(Value::as_array);
+    let mut requests = Vec::new();
+    for route in routes.into_iter().flatten() {
+        let Some(pattern) = route.get("path").and_then(Value::as_str) else {
+            continue;
+        };
+        let segments = pattern.split('/').map(|segment| match segment {
+            placeholder if placeholder.starts_with('{') => "x",
+            literal => literal,
+        });
+        let path = segments.collect::<Vec<_>>().join("/");
+        let paths = match path.strip_suffix("/*") {
+            Some("") => vec!["/".to_owned(), "/x".to_owned()],
+            Some(base) => vec![base.to_owned(), format!("{base}/x")],
+            None => vec![path],
+        };
+        for path in paths {
+            requests.extend(METHODS.map(|method| (path.clone(), method)));
+        }
+    }
+    requests
+}
+
+fn outcome(comparisons: &[Comparison], host: &Host<'_>) -> Outcome {
+    let changes = || comparisons.iter().flat_map(|comparison| &comparison.changes);
+    let weaker = changes().filter(|change| !change.is_same_or_stricter).count();
+    let status = if weaker > 0 { WEAKER } else { 0 };
+    if host.json {
+        let comparisons = comparisons.iter().map(|comparison| {
+            let changes = comparison.changes.iter().map(
+                |change| json!({ "weaker": !change.is_same_or_stricter, "text": change.text }),
+            );
+            json!({
+                "subject": comparison.subject,
+                "requests": comparison.requests,
+                "changes": changes.collect::<Vec<_>>(),
+            })
+        });
+        let comparisons: Vec<Value> = comparisons.collect();
+        let json = json!({ "weaker": weaker, "comparisons": comparisons });
+        return Outcome { text: format!("{json:#}\n"), status };
+    }
+    let mut text = String::new();
+    for Comparison { requests, subject, changes } in comparisons {
+        let shown = requests.get(..requests.len().min(SHOWN)).unwrap_or_default().join(", ");
+        let more = requests.len().saturating_sub(SHOWN);
+        let _ = match (requests.is_empty(), more) {
+            (true, _) => writeln!(text, "{subject}"),
+            (false, 0) => writeln!(text, "{subject}: {shown}"),
+            (false, more) => writeln!(text, "{subject}: {shown} and {more} more"),
+        };
+        for change in changes {
+            let mark = match change.is_same_or_stricter {
+                true => "  changed".to_owned(),
+                false => host.red("  WEAKER "),
+            };
+            let _ = writeln!(text, "{mark} {}", change.text);
+        }
+    }
+    let _ = match (comparisons.is_empty(), weaker) {
+        (true, _) => writeln!(text, "{}", host.green("no change")),
+        (false, 0) => writeln!(text, "{}", host.green("nothing is weaker")),
+        (false, weaker) => writeln!(text, "{}", host.red(&format!("{weaker} weaker"))),
+    };
+    Outcome { text, status }
+}
+
+/// The methods that are compared. Others go where PATCH goes, or nowhere.
+const METHODS: [&str; 6] = ["DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"];
+/// How many requests of a comparison are shown.
+const SHOWN: usize = 4;
+/// The exit status if something is weaker.
+const WEAKER: u8 = 3;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! What changes for all requests: issuers, revocation, and the other sections.
+
+use super::{Change, Comparison};
+use portcullis_core::{Issuer, Policy, TokenType};
+use serde_json::{Map, Value};
+
+/// Compares what decides on tokens of every route.
+pub(super) fn compare(old: &Policy, new: &Policy) -> Vec<Comparison> {
+    let mut changes = Vec::new();
+    let (before, after) = (old.revocation_delay_seconds_max, new.revocation_delay_seconds_max);
+    if before != after {
+        let text = format!("a revoked token works for up to {before} s, now {after} s");
+        changes.push(Change { is_same_or_stricter: after < before, text });
+    }
+    if old.trusted_proxy_hops != new.trusted_proxy_hops {
+        let (before, after) = (old.trusted_proxy_hops, new.trusted_proxy_hops);
+        let text = format!("trusts {before} proxies for the client's address, now {after}");
+        changes.push(Change { is_same_or_stricter: after < before, text });
+    }
+    if old.invalid_token_limit != new.invalid_token_limit {
+        let text = "another limit of invalid tokens, or none".to_owned();
+        changes.push(Change { is_same_or_stricter: old.invalid_token_limit.is_none(), text });
+    }
+    if old.ip_rules != new.ip_rules {
+        changes.push(Change::weaker("other ip_rules for routes without their own"));
+    }
+    let general = Comparison { requests: Vec::new(), subject: "all requests".to_owned(), changes };
+    let mut comparisons = vec![general];
+    for issuer in &new.issuers {
+        let same = old.issuers.iter().find(|other| is_same(other, issuer));
+        let changes = match same {
+            None => vec![Change::weaker("its tokens are accepted now")],
+            Some(other) => issuer_changes(other, issuer),
+        };
+        comparisons.push(of_issuer(issuer, changes));
+    }
+    for issuer in &old.issuers {
+        if !new.issuers.iter().any(|other| is_same(other, issuer)) {
+            let changes = vec![Change::other("its tokens are no longer accepted")];
+            comparisons.push(of_issuer(issuer, changes));
+        }
+    }
+    comparisons
+}
+
+fn is_same(one: &Issuer, other: &Issuer) -> bool {
+    one.issuer == other.issuer && one.keys.is_some() == other.keys.is_some()
+}
+
+fn of_issuer(issuer: &Issuer, changes: Vec<Change>) -> Comparison {
+    let kind = if issuer.keys.is_some() { "JWTs" } else { "opaque tokens" };
+    let subject = format!("issuer {} ({kind})", issuer.issuer);
+    Comparison { requests: Vec::new(), subject, changes }
+}
+
+fn issuer_changes(old: &Issuer, new: &Issuer) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if old.audience != new.audience {
+        let text = format!("audience: {}, now {}", old.audience, new.audience);
+        changes.push(Change::weaker(text));
+    }
+    let names = |issuer: &Issuer| {
+        let names: Vec<&str> = issuer.algorithms.iter().map(|own| own.name()).collect();
+        names.join(", ")
+    };
+    if old.algorithms != new.algorithms {
+        let is_narrower = new.algorithms.iter().all(|own| old.algorithms.contains(own));
+        let text = format!("algorithms: {}, now {}", names(old), names(new));
+        changes.push(Change { is_same_or_stricter: is_narrower, text });
+    }
+    if old.token_type != new.token_type {
+        let looseness = |kind| match kind {
+            TokenType::AtJwt => 0,
+            TokenType::Jwt => 1,
+            TokenType::Off => 2,
+        };
+        let is_stricter = looseness(new.token_type) < looseness(old.token_type);
+        let text = format!("token_type: {:?}, now {:?}", old.token_type, new.token_type);
+        changes.push(Change { is_same_or_stricter: is_stricter, text });
+    }
+    if old.leeway_seconds != new.leeway_seconds {
+        let (before, after) = (old.leeway_seconds, new.leeway_seconds);
+        let text = format!("leeway_seconds: {before}, now {after}");
+        changes.push(Change { is_same_or_stricter: after < before, text });
+    }
+    if old.scope_claim != new.scope_claim {
+        let text = format!("scope_claim: {}, now {}", old.scope_claim, new.scope_claim);
+        changes.push(Change::weaker(text));
+    }
+    if format!("{:?}", old.keys) != format!("{:?}", new.keys) {
+        changes.push(Change::weaker("its keys come from elsewhere"));
+    }
+    if format!("{:?}", old.introspection) != format!("{:?}", new.introspection) {
+        changes.push(Change::weaker("its introspection is another"));
+    }
+    changes
+}
+
+/// Compares the members of the other sections, which weaken nothing by themselves.
+pub(super) fn compare_sections(
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+) -> Vec<Comparison> {
+    let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
+    let names = names.filter(|name| !COMPARED.contains(&name.as_str()));
+    let section = |name: &String| {
+        let of = |sections: &Map<String, Value>| {
+            sections.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
+        };
+        let (before, after) = (of(old), of(new));
+        let members = before.keys().chain(after.keys().filter(|own| !before.contains_key(*own)));
+        let change = |member: &String| {
+            let text = |table: &Map<String, Value>| {
+                table.get(member).map_or("not set".to_owned(), Value::to_string)
+            };
+            let (old, new) = (text(&before), text(&after));
+            (old != new).then(|| Change::other(format!("{member}: {old}, now {new}")))
+        };
+        let changes = members.filter_map(change).collect();
+        Comparison { requests: Vec::new(), subject: format!("[{name}]"), changes }
+    };
+    names.map(section).collect()
+}
+
+/// Sections whose meaning is compared, in the routes and above.
+const COMPARED: [&str; 8] = [
+    "accept",
+    "client_address",
+    "invalid_token_limit",
+    "ip_rules",
+    "issuers",
+    "limits",
+    "revocation",
+    "routes",
+];

@@ -1,0 +1,224 @@
+//! Two routes of the same request, before and after.
+
+use super::Change;
+use portcullis_core::{
+    Access, BaseUrl, Limit, LimitBy, LimitOutage, Policy, Route, StoreOutage, TokenRequirement,
+};
+use serde_json::Value;
+
+/// Returns what differs between the route that took a request and the one that takes it.
+pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let less = new.asks_less_than(old);
+    let mut note = |member: &str, text: String| {
+        changes.push(Change { is_same_or_stricter: !less.contains(&member), text });
+    };
+    if old.access != new.access {
+        note("access", format!("{}, now {}", access(old), access(new)));
+    }
+    if old.scopes != new.scopes {
+        note(
+            "scopes",
+            format!("requires the scopes {}, now {}", list(&old.scopes), list(&new.scopes)),
+        );
+    }
+    if old.scopes_any != new.scopes_any {
+        let (old, new) = (list(&old.scopes_any), list(&new.scopes_any));
+        note("scopes_any", format!("requires one of the scopes {old}, now {new}"));
+    }
+    if old.claims != new.claims {
+        let (old, new) = (claims(&old.claims), claims(&new.claims));
+        note("claims", format!("requires the claims {old}, now {new}"));
+    }
+    if old.issuers != new.issuers {
+        let all = |names: &[String]| if names.is_empty() { "all".to_owned() } else { list(names) };
+        let (old, new) = (all(&old.issuers), all(&new.issuers));
+        note("issuers", format!("accepts tokens of the issuers {old}, now {new}"));
+    }
+    if old.require != new.require {
+        let name = |require| match require {
+            TokenRequirement::Record => "a record in the store and no revocation",
+            TokenRequirement::NotRevoked => "no revocation",
+        };
+        note("require", format!("requires {}, now {}", name(old.require), name(new.require)));
+    }
+    if old.ip_rules != new.ip_rules {
+        note("ip_rules", "has other ip_rules".to_owned());
+    }
+    changes.extend(store_outage(old, new));
+    changes.extend(limits(old, new));
+    changes.extend(forwarding(old, new, before, after));
+    changes
+}
+
+/// Describes a route that takes a request which none took before.
+pub(super) fn describe(route: &Route) -> String {
+    let scopes = match route.scopes.is_empty() {
+        true => String::new(),
+        false => format!(", with the scopes {}", list(&route.scopes)),
+    };
+    format!("{}{scopes}", access(route))
+}
+
+fn access(route: &Route) -> &'static str {
+    match route.access {
+        Access::Auth => "to the auth service without a token",
+        Access::Deny => "denied",
+        Access::Protected => "with a valid token",
+        Access::Public => "without a token",
+    }
+}
+
+fn store_outage(old: &Route, new: &Route) -> Option<Change> {
+    let describe = |outage| match outage {
+        StoreOutage::Deny => (0, "refuses tokens"),
+        StoreOutage::Introspect => (1, "asks the issuer"),
+        StoreOutage::Signature => (2, "accepts revoked tokens until they expire"),
+    };
+    let ((before, old), (after, new)) =
+        (describe(old.on_store_outage), describe(new.on_store_outage));
+    let text = format!("while the store is unavailable, {old}, now {new}");
+    (before != after).then_some(Change { is_same_or_stricter: after < before, text })
+}
+
+fn limits(old: &Route, new: &Route) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for limit in &old.limits {
+        let same = new.limits.iter().find(|other| other.name == limit.name);
+        let text = match same {
+            None => format!("no longer has the limit {} ({})", limit.name, describe_limit(limit)),
+            Some(other) if other != limit => {
+                let (old, new) = (describe_limit(limit), describe_limit(other));
+                format!("limits by {}: {old}, now {new}", limit.name)
+            }
+            Some(_) => continue,
+        };
+        changes.push(Change { is_same_or_stricter: !is_looser(limit, &new.limits), text });
+    }
+    for limit in &new.limits {
+        if !old.limits.iter().any(|other| other.name == limit.name) {
+            let text = format!("has a new limit {} ({})", limit.name, describe_limit(limit));
+            changes.push(Change::other(text));
+        }
+    }
+    if old.cost != new.cost {
+        let text = format!("takes {} of each limit, now {}", old.cost, new.cost);
+        changes.push(Change { is_same_or_stricter: old.cost < new.cost, text });
+    }
+    changes
+}
+
+/// Returns whether no new limit is as strict as `limit` was.
+fn is_looser(limit: &Limit, new: &[Limit]) -> bool {
+    let rate = |limit: &Limit| u64::from(limit.quota) * 86_400 / u64::from(limit.window_seconds);
+    let outage = |limit: &Limit| match limit.on_store_outage {
+        LimitOutage::Deny => 0,
+        LimitOutage::Local => 1,
+        LimitOutage::Allow => 2,
+    };
+    let burst = |limit: &Limit| limit.burst.unwrap_or(limit.quota);
+    let is_as_strict = |other: &&Limit| {
+        !other.shadow
+            && other.by == limit.by
+            && rate(other) <= rate(limit)
+            && burst(other) <= burst(limit)
+            && outage(other) <= outage(limit)
+    };
+    !limit.shadow && !new.iter().any(|other| is_as_strict(&other))
+}
+
+fn describe_limit(limit: &Limit) -> String {
+    let by: Vec<String> = limit.by.iter().map(name_of).collect();
+    let burst = limit.burst.map(|burst| format!(", {burst} at once")).unwrap_or_default();
+    let shadow = if limit.shadow { ", counted only" } else { "" };
+    let outage = match limit.on_store_outage {
+        LimitOutage::Allow => "all pass",
+        LimitOutage::Deny => "none passes",
+        LimitOutage::Local => "each isolate counts",
+    };
+    format!(
+        "{} in {} s by {}{burst}{shadow}; while the store is unavailable, {outage}",
+        limit.quota,
+        limit.window_seconds,
+        by.join(" and "),
+    )
+}
+
+fn name_of(by: &LimitBy) -> String {
+    match by {
+        LimitBy::Address => "address".to_owned(),
+        LimitBy::Subject => "subject".to_owned(),
+        LimitBy::Client => "client".to_owned(),
+        LimitBy::Session => "session".to_owned(),
+        LimitBy::Route => "route".to_owned(),
+        LimitBy::Claim(name) => format!("claim {name}"),
+        LimitBy::Header(name) => format!("header {name}"),
+    }
+}
+
+fn forwarding(old: &Route, new: &Route, before: &Policy, after: &Policy) -> Vec<Change> {
+    let mut changes = Vec::new();
+    fn target<'p>(route: &'p Route, policy: &'p Policy) -> &'p str {
+        match route.access {
+            Access::Auth => policy.auth.as_ref().map_or("", BaseUrl::as_str),
+            _ => route.upstream.as_ref().unwrap_or(&policy.upstream).as_str(),
+        }
+    }
+    let (old_target, new_target) = (target(old, before), target(new, after));
+    if old_target != new_target {
+        changes.push(Change::other(format!("goes to {old_target}, now {new_target}")));
+    }
+    if old.forward_token != new.forward_token {
+        changes.push(match new.forward_token {
+            true => Change::weaker("gives the token to the upstream"),
+            false => Change::other("no longer gives the token to the upstream"),
+        });
+    }
+    if old.cookie != new.cookie {
+        let name = |cookie: &Option<String>| cookie.clone().unwrap_or_else(|| "none".to_owned());
+        let text = format!("token cookie: {}, now {}", name(&old.cookie), name(&new.cookie));
+        changes.push(Change { is_same_or_stricter: new.cookie.is_none(), text });
+    }
+    for (member, old, new) in [
+        ("stream_seconds_max", old.stream_seconds_max, new.stream_seconds_max),
+        ("stream_recheck_seconds", old.stream_recheck_seconds, new.stream_recheck_seconds),
+    ] {
+        let text = format!("{member}: {}, now {}", number(old), number(new));
+        // Without a bound, a stream outlives its token.
+        let is_looser = old.is_some_and(|old| new.is_none_or(|new| new > old));
+        if old != new {
+            changes.push(Change { is_same_or_stricter: !is_looser, text });
+        }
+    }
+    if old.timeout_ms != new.timeout_ms {
+        let (old, new) = (number(old.timeout_ms), number(new.timeout_ms));
+        changes.push(Change::other(format!("timeout_ms: {old}, now {new}")));
+    }
+    if (old.assertion, &old.assertion_audience) != (new.assertion, &new.assertion_audience) {
+        let text = "signs another assertion for the upstream, or none";
+        changes.push(Change { is_same_or_stricter: new.assertion, text: text.to_owned() });
+    }
+    if old.endpoint != new.endpoint {
+        changes.push(Change::other("is another endpoint of the auth service"));
+    }
+    if old.cors != new.cors {
+        changes.push(Change::weaker("lets pages of other origins call it (cors)"));
+    }
+    changes
+}
+
+fn number(value: Option<u32>) -> String {
+    value.map_or("not set".to_owned(), |value| value.to_string())
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(" and ") }
+}
+
+fn claims(claims: &[(String, Vec<Value>)]) -> String {
+    let one = |(name, allowed): &(String, Vec<Value>)| {
+        let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
+        format!("{name} = {}", allowed.join(" or "))
+    };
+    list(&claims.iter().map(one).collect::<Vec<_>>())
+}

@@ -1,0 +1,73 @@
+use crate::testing::{POLICY, run_on};
+
+/// Compares the policy with a changed one.
+fn diff(from: &str, to: &str) -> (String, u8) {
+    assert!(POLICY.contains(from), "{from}");
+    let new = POLICY.replacen(from, to, 1);
+    let outcome = run_on(&[("old", POLICY), ("new", &new)], "diff old new");
+    (outcome.text, outcome.status)
+}
+
+#[test]
+fn same_policy_has_no_change() {
+    assert_eq!(diff("[store]", "# other text\n[store]"), ("no change\n".to_owned(), 0));
+}
+
+#[test]
+fn weaker_routes_come_first_and_set_the_status() {
+    let limit = "limit = { quota = 10, window_seconds = 60, by = \"address\" }\n";
+    for (from, to, expect) in [
+        ("scopes = [\"admin\"]\n", "", "requires the scopes admin, now none"),
+        ("scopes = [", "require = \"not_revoked\"\nscopes = [", "now no revocation"),
+        ("outage = \"introspect\"", "outage = \"signature\"", "asks the issuer, now accepts"),
+        ("quota = 5,", "quota = 6,", "5 in 60 s by subject"),
+        (limit, "", "no longer has the limit login"),
+        (
+            "access = \"protected\"\nscopes = [\"admin\"]",
+            "access = \"public\"",
+            "with a valid token, now without",
+        ),
+        ("methods = [\"GET\"]", "", "opens: method_not_allowed before"),
+        ("[store]", "[revocation]\ndelay_seconds_max = 5\n[store]", "up to 0 s, now 5 s"),
+        ("[\"EdDSA\"]", "[\"EdDSA\", \"ES256\"]", "algorithms: EdDSA, now EdDSA, ES256"),
+        ("audience = \"api\"", "audience = \"other\"", "audience: api, now other"),
+        (
+            "by = \"subject\" }",
+            "by = \"subject\" }\nforward_token = true",
+            "gives the token to the upstream",
+        ),
+        ("path = \"/api/admin/*\"", "path = \"/api/adm/*\"", "(was route admin)"),
+    ] {
+        let (text, status) = diff(from, to);
+        assert_eq!(status, 3, "{to}: {text}");
+        let weaker = text.lines().position(|line| line.contains("WEAKER")).unwrap();
+        assert!(weaker <= 1, "{text}");
+        assert!(text.contains(expect), "{expect}: {text}");
+    }
+}
+
+#[test]
+fn stricter_and_neutral_changes_have_status_0() {
+    for (from, to, expect) in [
+        ("quota = 5,", "quota = 4,", "now 4 in 60 s"),
+        (
+            "access = \"public\"",
+            "access = \"protected\"",
+            "without a token, now with a valid token",
+        ),
+        ("https://upstream.example", "https://other.example", "goes to https://upstream.example"),
+        ("[store]", "[store]\ntimeout_ms = 300", "timeout_ms: not set, now 300"),
+        ("path = \"/public/*\"", "path = \"/public/a\"", "closes: now route_not_found"),
+    ] {
+        let (text, status) = diff(from, to);
+        assert_eq!(status, 0, "{to}: {text}");
+        assert!(text.contains(expect), "{expect}: {text}");
+    }
+}
+
+#[test]
+fn invalid_policy_is_not_compared() {
+    let outcome = run_on(&[("old", POLICY), ("new", "")], "diff old new");
+    assert_eq!(outcome.status, 2);
+    assert!(outcome.text.contains("new is invalid"), "{}", outcome.text);
+}

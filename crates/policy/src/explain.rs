@@ -1,0 +1,193 @@
+//! `explain`: what the edge would do with one request, step by step, and why. It needs no network:
+//! what only the store or an issuer knows is assumed, and each assumption is named.
+
+mod assume;
+mod report;
+mod token;
+
+use crate::command::{Host, Outcome};
+use crate::file::PolicyFile;
+use assume::{Assumption, Assumptions};
+use clap::Args;
+use portcullis_core::{
+    AuthenticatedRequest, Check, Destination, Policy, Refusal, RequestHead, UnixSeconds,
+    UnverifiedToken,
+};
+use report::Report;
+use serde_json::{Map, Value};
+
+/// Options of `explain`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The method.
+    method: String,
+    /// The path, with its query.
+    target: String,
+    /// The policy file.
+    #[arg(long, default_value = "portcullis.toml")]
+    file: String,
+    /// The environment, [env.NAME].
+    #[arg(long)]
+    env: Option<String>,
+    /// The access token. It is never printed.
+    #[arg(long)]
+    token: Option<String>,
+    /// A JSON file with the claims of a token: of a JWT that is made of them, or of an opaque --token.
+    #[arg(long)]
+    claims: Option<String>,
+    /// A header of the request, NAME: VALUE; may be given more than once.
+    #[arg(long)]
+    header: Vec<String>,
+    /// The client's address.
+    #[arg(long, default_value = "203.0.113.1")]
+    address: String,
+    /// What is assumed otherwise: revoked, no-record, bad-signature, over:LIMIT, store-down,
+    /// auth-down; may be given more than once.
+    #[arg(long)]
+    assume: Vec<Assumption>,
+}
+
+/// Explains what happens to one request.
+pub(crate) fn explain(options: &Options, host: &Host<'_>) -> Outcome {
+    let request = match Request::prepare(options, host) {
+        Ok(request) => request,
+        Err(error) => return Outcome::failed(&error),
+    };
+    let url = format!("https://{HOST}{}", options.target);
+    let fields = request.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let head = RequestHead::new(&options.method, &url, fields.collect());
+    let mut report = Report::new(&options.method, &options.target);
+    let mut assumptions = Assumptions::new(&options.assume);
+    if let Err(refusal) = request.steps(&head, &mut assumptions, &mut report) {
+        report.refuse(refusal, &request.policy, &head);
+    }
+    report.outcome(&assumptions, host)
+}
+
+/// A request that is explained, before a policy.
+struct Request {
+    policy: Policy,
+    fields: Vec<(String, String)>,
+    /// What the store or the issuer would say of an opaque token.
+    claims: Map<String, Value>,
+    now_seconds: u64,
+}
+
+impl Request {
+    fn prepare(options: &Options, host: &Host<'_>) -> Result<Self, String> {
+        let path = &options.file;
+        let text = (host.read)(path).map_err(|error| format!("can't read {path}: {error}"))?;
+        let invalid = || format!("{path} is invalid; run check on it first");
+        let file = PolicyFile::parse(text).map_err(|_| invalid())?;
+        let lookup = |name: &str| host.variable(name, options.env.as_deref());
+        let policy = Policy::assume(&file.document(), lookup).map_err(|_| invalid())?;
+        let claims = options.claims.as_deref().map(|path| token::claims(path, host)).transpose()?;
+        let token = match (&options.token, &claims) {
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(claims)) => {
+                Some(token::made_of(claims.clone(), &policy, host.now_seconds)?)
+            }
+            (None, None) => None,
+        };
+        let mut fields = fields(options, policy.trusted_proxy_hops)?;
+        if let Some(token) = token {
+            fields.push(("authorization".to_owned(), format!("Bearer {token}")));
+        }
+        let (claims, now_seconds) = (claims.unwrap_or_default(), host.now_seconds);
+        Ok(Self { policy, fields, claims, now_seconds })
+    }
+
+    /// Adds each step to the report, up to the first that refuses the request.
+    fn steps(
+        &self,
+        head: &RequestHead<'_>,
+        assumptions: &mut Assumptions,
+        report: &mut Report,
+    ) -> Result<(), Refusal> {
+        for (route, mismatch) in self.policy.mismatches(head) {
+            report.step(&format!("route {route}"), &format!("not taken: {mismatch}"));
+        }
+        let route = match self.policy.destination(head)? {
+            Destination::Route(route) => route,
+            Destination::Edge(answer) => {
+                report.answer(answer.status, &answer.fields);
+                return Ok(());
+            }
+        };
+        report.route(route);
+        let check = Check::new(head, route, &self.policy)?;
+        report.step("client address", &format!("{}, not refused", check.address()));
+        let authenticated = self.authenticate(&check, assumptions, report)?;
+        let commands = check.commands(&authenticated);
+        for command in &commands {
+            report.command(command);
+        }
+        let results = assumptions.results(&check, &self.policy, &authenticated, &commands)?;
+        let permit = check.decide(&authenticated, &results)?;
+        if let Some(text) = permit.degraded().text() {
+            report.step("store", &format!("unavailable, and decided without it: {text}"));
+        }
+        report.permit(&permit, head);
+        Ok(())
+    }
+
+    fn authenticate<'p>(
+        &self,
+        check: &Check<'_, 'p>,
+        assumptions: &mut Assumptions,
+        report: &mut Report,
+    ) -> Result<AuthenticatedRequest<'p>, Refusal> {
+        if check.token_hash().is_none() {
+            report.step("token", "none needed");
+            return Ok(check.without_token()?);
+        }
+        let now = UnixSeconds(self.now_seconds);
+        let name = |place: usize| self.policy.issuers.get(place).map_or("", |own| &own.issuer);
+        let verified = match check.unverified_token(now)? {
+            UnverifiedToken::Jwt(jwt) => {
+                let text =
+                    format!("a JWT of {}, with good form, claims and times", name(jwt.issuer()));
+                report.step("token", &text);
+                let is_good = !assumptions.holds(&Assumption::BadSignature);
+                if is_good {
+                    assumptions.note("the signature is good");
+                }
+                check.accept_signature(jwt, is_good)?
+            }
+            UnverifiedToken::Opaque(provider) => {
+                let issuer = name(provider.issuer);
+                report.step("token", &format!("an opaque token of {issuer}"));
+                let record = token::record(&self.claims, issuer, self.now_seconds, assumptions)?;
+                check.accept_record(provider.issuer, record)?
+            }
+        };
+        Ok(check.authenticate(verified, None, now)?)
+    }
+}
+
+/// Returns the request's header fields, with the client's address as the platform or the trusted
+/// proxies state it.
+fn fields(options: &Options, hops: u32) -> Result<Vec<(String, String)>, String> {
+    let mut fields = Vec::new();
+    for header in &options.header {
+        let (name, value) =
+            header.split_once(':').ok_or_else(|| format!("--header {header}: not NAME: VALUE"))?;
+        fields.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let (field, entries) = match usize::try_from(hops) {
+        Ok(hops) if hops > 0 => ("x-forwarded-for", vec![options.address.as_str(); hops]),
+        _ => ("cf-connecting-ip", vec![options.address.as_str()]),
+    };
+    for (name, value) in [(field, entries.join(", ")), ("host", HOST.to_owned())] {
+        if !fields.iter().any(|(own, _)| own == name) {
+            fields.push((name.to_owned(), value));
+        }
+    }
+    Ok(fields)
+}
+
+/// The host of requests that are explained.
+const HOST: &str = "api.example";
+
+#[cfg(test)]
+mod tests;

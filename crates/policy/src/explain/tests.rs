@@ -1,0 +1,95 @@
+use crate::testing::{NOW_SECONDS, POLICY, run_on};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+fn explain(line: &str) -> Value {
+    let claims = json!({ "scope": "admin", "sub": "alice" }).to_string();
+    let files = [("portcullis.toml", POLICY), ("claims", claims.as_str())];
+    let outcome = run_on(&files, &format!("explain --json {line}"));
+    assert_eq!(outcome.status, 0, "{}", outcome.text);
+    serde_json::from_str(&outcome.text).unwrap()
+}
+
+/// Returns the refusal's status and code, or where the request goes.
+fn verdict(line: &str) -> String {
+    let outcome = &explain(line)["outcome"];
+    match outcome["verdict"].as_str().unwrap() {
+        "forwarded" => outcome["to"].as_str().unwrap().to_owned(),
+        _ => format!("{} {}", outcome["status"], outcome["code"].as_str().unwrap_or_default()),
+    }
+}
+
+#[test]
+fn each_outcome_is_explained() {
+    let upstream = "the upstream, https://upstream.example";
+    for (line, expect) in [
+        ("GET /nowhere", "404 route_not_found"),
+        ("GET /api/x", "401 token_missing"),
+        ("POST /public/x", "405 method_not_allowed"),
+        ("GET /public/x?a=1", &format!("{upstream}/public/x?a=1")),
+        ("POST /auth/login", "the auth service, https://auth.example/auth/login"),
+        ("POST /auth/login --assume over:login", "429 rate_limited"),
+        ("GET /api/admin/x --claims claims", &format!("{upstream}/api/admin/x")),
+        ("GET /api/x --claims claims --assume revoked", "401 token_revoked"),
+        ("GET /api/x --claims claims --assume bad-signature", "401 signature_invalid"),
+        ("GET /api/x --claims claims --assume over:api", "429 rate_limited"),
+        ("GET /api/x --claims claims --assume no-record", &format!("{upstream}/api/x")),
+        (
+            "GET /api/x --claims claims --assume no-record --assume auth-down",
+            "503 introspection_unreachable",
+        ),
+        ("GET /api/admin/x --claims claims --assume store-down", "503 store_unreachable"),
+        ("GET /api/x --token a.b.c", "401 token_malformed"),
+        ("GET /%2e%2e/x", "400 path_ambiguous"),
+    ] {
+        assert_eq!(verdict(line), expect, "{line}");
+    }
+}
+
+#[test]
+fn earlier_routes_store_commands_and_identity_are_shown() {
+    let explained = explain("GET /api/x --claims claims --header x-a:b");
+    let steps = explained["steps"].to_string();
+    assert!(steps.contains("route login") && steps.contains("its path does not match"), "{steps}");
+    let commands = explained["store_commands"].as_array().unwrap();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    assert!(commands[0].as_str().unwrap().starts_with("MGET pc:revoked:"), "{commands:?}");
+    let set = explained["outcome"]["set"].to_string();
+    assert!(set.contains(r#"["portcullis-subject","alice"]"#), "{set}");
+    assert!(explained["outcome"]["remove"].to_string().contains("authorization"));
+    let assumptions = explained["assumptions"].to_string();
+    for assumption in
+        ["the signature is good", "not revoked", "the token's record", "limit api has"]
+    {
+        assert!(assumptions.contains(assumption), "{assumption}: {assumptions}");
+    }
+}
+
+#[test]
+fn tokens_are_never_printed() {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let header = part(json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "a" }));
+    let payload = part(json!({ "iss": "https://issuer.example", "aud": "api", "sub": "alice",
+        "exp": NOW_SECONDS + 60, "iat": NOW_SECONDS }));
+    let token = format!("{header}.{payload}.c2VjcmV0c2VjcmV0");
+    for line in [
+        format!("explain GET /api/x --token {token}"),
+        format!("explain GET /api/x --token {token} --assume revoked"),
+        format!("explain GET /api/admin --token {token} --header cookie:a={token}"),
+    ] {
+        let outcome = run_on(&[("portcullis.toml", POLICY)], &line);
+        assert_eq!(outcome.status, 0, "{}", outcome.text);
+        for secret in [&token, &payload, "c2VjcmV0c2VjcmV0"] {
+            assert!(!outcome.text.contains(secret), "{}", outcome.text);
+        }
+    }
+}
+
+#[test]
+fn expired_token_is_refused() {
+    let old = json!({ "exp": NOW_SECONDS - 1000, "iat": NOW_SECONDS - 2000 }).to_string();
+    let files = [("portcullis.toml", POLICY), ("old", old.as_str())];
+    let outcome = run_on(&files, "explain GET /api/x --claims old");
+    assert!(outcome.text.contains("refused: 401 token_expired"), "{}", outcome.text);
+}

@@ -1,0 +1,83 @@
+//! What a valid policy allows that an operator may not want. Each risk has a name, by which the
+//! policy can accept it.
+
+use portcullis_core::{Access, Endpoint, Issuer, Policy, Route, StoreOutage, TokenType};
+
+/// A risk of a valid policy.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Risk {
+    /// The name, `signature_outage:api`.
+    pub(crate) name: String,
+    /// The place in the policy.
+    pub(crate) place: String,
+    /// What can happen, and what to change.
+    pub(crate) reason: String,
+}
+
+/// Returns the risks of a policy, accepted or not.
+pub(crate) fn of(policy: &Policy) -> Vec<Risk> {
+    let mut risks = Vec::new();
+    for (at, route) in policy.routes.iter().enumerate() {
+        risks.extend(of_route(at, route));
+    }
+    for (at, issuer) in policy.issuers.iter().enumerate() {
+        risks.extend(of_issuer(at, issuer));
+    }
+    for warning in &policy.warnings {
+        let about = |route: &Route| warning.route() == Some(&route.name);
+        let route = policy.routes.iter().position(about);
+        risks.push(Risk {
+            name: warning.name(),
+            place: route.map_or("routes".to_owned(), |at| format!("routes[{at}]")),
+            reason: warning.to_string(),
+        });
+    }
+    risks
+}
+
+fn of_route(at: usize, route: &Route) -> Vec<Risk> {
+    let name = &route.name;
+    let risk = |kind: &str, member: &str, reason: String| Risk {
+        name: format!("{kind}:{name}"),
+        place: format!("routes[{at}]{member}"),
+        reason,
+    };
+    let mut risks = Vec::new();
+    if route.on_store_outage == StoreOutage::Signature {
+        risks.push(risk(
+            "signature_outage",
+            ".on_store_outage",
+            format!(
+                "while the store is unavailable, route {name} accepts revoked tokens until they \
+                 expire; use deny or introspect"
+            ),
+        ));
+    }
+    let takes_passwords = route.access == Access::Auth
+        && route.endpoint != Some(Endpoint::Revocation)
+        && (route.methods.is_empty() || route.methods.iter().any(|method| method == "POST"));
+    if takes_passwords && route.limits.iter().all(|limit| limit.shadow) {
+        risks.push(risk(
+            "login_unlimited",
+            "",
+            format!(
+                "route {name} leads to the auth service without a limit, so that one client can \
+                 try as many passwords as that admits; give it a limit by address"
+            ),
+        ));
+    }
+    risks
+}
+
+fn of_issuer(at: usize, issuer: &Issuer) -> Option<Risk> {
+    let name = &issuer.issuer;
+    let unchecked = issuer.keys.is_some() && issuer.token_type == TokenType::Off;
+    unchecked.then(|| Risk {
+        name: format!("type_unchecked:{name}"),
+        place: format!("issuers[{at}].token_type"),
+        reason: format!(
+            "any JWT that {name} signs for this audience passes as an access token, an ID token as \
+             well; use at+jwt or jwt"
+        ),
+    })
+}

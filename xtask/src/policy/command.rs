@@ -1,0 +1,32 @@
+//! `cargo xtask policy`: check, explain and compare policy files.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+/// Options of `cargo xtask policy`.
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+pub struct Options {
+    /// check, diff or explain, and its arguments; --help lists them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs a command of the policy tools. Returns its exit status.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let mut arguments = vec!["cargo xtask policy".to_owned()];
+    arguments.extend(options.arguments.iter().cloned());
+    let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock")?;
+    let terminal = std::io::stdout().is_terminal();
+    let outcome = portcullis_policy::run(&arguments, &read, now.as_secs(), terminal);
+    match outcome.status {
+        2 => std::io::stderr().write_all(outcome.text.as_bytes())?,
+        _ => std::io::stdout().write_all(outcome.text.as_bytes())?,
+    }
+    Ok(ExitCode::from(outcome.status))
+}
