@@ -2,11 +2,10 @@
 //! them.
 
 use crate::policy;
-use crate::workspace::at;
+use crate::wrangler_toml::wrangler_toml;
 use anyhow::Result;
 use portcullis_core::{ConfigError, Policy, merge_sections};
 use serde_json::{Map, Value, json};
-use std::fs;
 
 /// What a Worker runs with.
 #[derive(Clone, Debug, Default)]
@@ -66,12 +65,6 @@ impl EdgeConfig {
         let document = Value::Object(self.policy.clone()).to_string();
         Policy::parse_named(&document, &names, |name| policy::text(self.vars.get(name)?))
     }
-}
-
-/// Returns wrangler.toml.
-pub fn wrangler_toml() -> Result<Value> {
-    let text = fs::read_to_string(at("wrangler.toml"))?;
-    Ok(toml::from_str(&text)?)
 }
 
 /// Returns a configuration for `wrangler dev` of the modules in the configuration's folder.

@@ -14,6 +14,7 @@ mod test;
 mod tools;
 mod worker;
 mod workspace;
+mod wrangler_toml;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Task {
     Bench(bench::Options),
     /// Run the whole system on this machine, with a demo user and a demo API, until Ctrl-C.
     Dev(dev::Options),
+    /// Build the npm package of the policy tools into build/npm.
+    Package,
     /// Check, explain and compare policy files; --help lists the commands.
     Policy(policy::Options),
     /// Install everything that building and testing needs, and stop.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match task {
         Task::Bench(options) => bench::run(&options),
         Task::Dev(options) => dev::run(&options),
+        Task::Package => build_package(),
         Task::Policy(_) => Ok(()),
         Task::Setup => set_up(),
         Task::Stack(options) => stack::run(&options),
@@ -79,6 +83,13 @@ fn main() -> ExitCode {
 fn set_up() -> Result<()> {
     process::listen()?;
     tools::ensure(Extent::Everything)?;
+    Ok(())
+}
+
+fn build_package() -> Result<()> {
+    process::listen()?;
+    let tools = tools::ensure(Extent::Worker)?;
+    println!("{}", policy::package(&tools)?.display());
     Ok(())
 }
 

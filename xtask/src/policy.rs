@@ -1,11 +1,13 @@
 //! The policy file, portcullis.toml: read, checked for each environment, and given to the Worker.
 
 mod command;
+mod node;
 
 pub use command::{Options, run};
+pub use node::{build_for_tests, package};
 
-use crate::edge::wrangler_toml;
 use crate::workspace::at;
+use crate::wrangler_toml::wrangler_toml;
 use anyhow::{Context as _, Result, bail};
 use portcullis_core::Policy;
 use serde_json::{Map, Value};

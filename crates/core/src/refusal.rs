@@ -1,9 +1,7 @@
 //! Why a request is refused, sorted by who must act: the caller ([`Denial`]) or the operator of a
 //! dependency ([`Outage`]). The HTTP form of a refusal is not known here.
 
-mod status;
-
-pub use status::Challenge;
+pub(crate) mod status;
 
 use std::fmt;
 

@@ -75,7 +75,23 @@ fn load(path: &str, environment: Option<&str>, host: &Host<'_>) -> Result<Loaded
     if let Some(changes) = changes {
         merge_sections(&mut sections, changes);
     }
+    sections.values_mut().for_each(|value| resolve(value, &lookup));
     Ok(Loaded { sections, policy })
+}
+
+/// Replaces the variables that are known.
+fn resolve(value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>) {
+    match value {
+        Value::String(text) => {
+            let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+            if let Some(found) = name.and_then(lookup) {
+                *text = found;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| resolve(value, lookup)),
+        Value::Object(table) => table.values_mut().for_each(|value| resolve(value, lookup)),
+        _ => {}
+    }
 }
 
 /// Where a request goes.

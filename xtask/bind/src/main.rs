@@ -1,16 +1,21 @@
-//! Generates the JavaScript glue of a Wasm module: `xtask-bind INPUT.wasm OUTPUT_FOLDER`.
+//! Generates the JavaScript glue of a Wasm module: `xtask-bind [--node] INPUT.wasm OUTPUT_FOLDER`.
 //!
-//! Writes what `wasm-bindgen --target web --experimental-reset-state-function` of the same version
+//! With `--node`, the glue is an ES module for Node, which loads the Wasm itself. Without, it writes what `wasm-bindgen --target web --experimental-reset-state-function` of the same version
 //! writes. A program of its own, so that only a build of the Worker compiles the library.
 
 use anyhow::{Result, bail};
 use wasm_bindgen_cli_support::Bindgen;
 
 fn main() -> Result<()> {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let is_for_node = arguments.first().is_some_and(|first| first == "--node");
+    arguments.drain(..usize::from(is_for_node));
     let [input, output] = arguments.as_slice() else {
-        bail!("usage: xtask-bind INPUT.wasm OUTPUT_FOLDER");
+        bail!("usage: xtask-bind [--node] INPUT.wasm OUTPUT_FOLDER");
     };
+    if is_for_node {
+        return Bindgen::new().nodejs_module(true)?.input_path(input).generate(output);
+    }
     Bindgen::new()
         .web(true)?
         .input_path(input)

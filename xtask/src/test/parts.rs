@@ -4,7 +4,7 @@ use super::effort::Effort;
 use super::report::Report;
 use crate::bench::{SOAK, instructions};
 use crate::tools::Tools;
-use crate::{at, postgres, stack, worker};
+use crate::{at, policy, postgres, stack, worker};
 use anyhow::Result;
 use std::fs;
 use std::process::Command;
@@ -113,6 +113,7 @@ pub fn instructions(report: &mut Report) -> Result<()> {
 /// Runs the end-to-end tests, and those that do not depend on Redis again on memcached.
 pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
     stack::build(tools)?;
+    policy::build_for_tests(tools)?;
     let xtask = std::env::current_exe()?;
     let tests = |names: &[&str], store: &str| {
         let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);

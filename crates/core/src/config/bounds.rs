@@ -1,6 +1,7 @@
 //! `[revocation]`, `[open_requests]`, `[client_address]` and `[breaker]`.
 
-use super::settings::{Number, SettingsReader};
+use super::object::Number;
+use super::settings::SettingsReader;
 use crate::breaker::BreakerPolicy;
 
 /// Reads `[revocation]`: the longest time that a revoked token may still be accepted.

@@ -1,6 +1,7 @@
 //! `[auth]`, `[upstream]`, `[jwks]` and `[introspection]`: whom the edge calls, and how long it waits.
 
-use super::settings::{Number, SettingsReader};
+use super::object::Number;
+use super::settings::SettingsReader;
 use crate::policy::key_sets::KeySetPolicy;
 use crate::url::BaseUrl;
 

@@ -1,9 +1,71 @@
 //! Reads the members of tables. Each error names the member's place.
 
 use super::error::ConfigErrorKind;
-use super::settings::{Number, SettingsReader, joined_names, named_value};
+use super::settings::{Entry, SettingsReader, joined_names, named_value};
 use crate::url::BaseUrl;
 use serde_json::{Map, Value};
+
+impl<'l> SettingsReader<'l> {
+    /// Returns a reader of a section; of an empty one, if it is missing.
+    pub(super) fn section(&mut self, name: &str) -> ObjectReader<'_, 'l> {
+        let value = self.take(name).unwrap_or_else(|| Value::Object(Map::new()));
+        match ObjectReader::members_of(self, name, value) {
+            Some(members) => ObjectReader::new(self, name.to_owned(), members),
+            None => ObjectReader::void(self, name.to_owned()),
+        }
+    }
+
+    /// Returns a reader of a section, or `None` if it is missing or not a table.
+    pub(super) fn optional_section(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
+        let value = self.take(name)?;
+        let members = ObjectReader::members_of(self, name, value)?;
+        Some(ObjectReader::new(self, name.to_owned(), members))
+    }
+
+    /// Returns the numbers of a section that holds nothing else.
+    pub(super) fn numbers<const N: usize>(
+        &mut self,
+        section: &str,
+        numbers: &[Number; N],
+    ) -> [u32; N] {
+        let mut values = [0; N];
+        self.read_numbers(section, numbers, &mut values);
+        values
+    }
+
+    fn read_numbers(&mut self, section: &str, numbers: &[Number], values: &mut [u32]) {
+        let mut section = self.section(section);
+        for (value, number) in values.iter_mut().zip(numbers) {
+            *value = section.number_or_default(number);
+        }
+        section.finish();
+    }
+
+    /// Returns a reader of a list's entry, or `None` if it is not a table. `kind` and the member
+    /// `name` say what errors call it.
+    pub(super) fn entry(
+        &mut self,
+        entry: Entry,
+        kind: &str,
+        name: &str,
+    ) -> Option<ObjectReader<'_, 'l>> {
+        let Entry { place, value } = entry;
+        let is_plain = |name: &&str| name.bytes().all(|b| b.is_ascii_graphic());
+        if let Some(name) = value.get(name).and_then(Value::as_str).filter(is_plain) {
+            self.labels.push((place.clone(), format!("{kind} {name}")));
+        }
+        let members = ObjectReader::members_of(self, &place, value)?;
+        Some(ObjectReader::new(self, place, members))
+    }
+}
+
+/// A whole number: its name, its bounds, and its value where it is missing.
+pub(super) struct Number {
+    pub(super) name: &'static str,
+    pub(super) min: u32,
+    pub(super) max: u32,
+    pub(super) default: u32,
+}
 
 /// A reader that takes a table's members one by one. [`ObjectReader::finish`] rejects the rest.
 #[must_use = "finish() rejects unknown members"]

@@ -1,7 +1,6 @@
 //! Reads the policy file's sections, and collects their errors.
 
 use super::error::{ConfigError, ConfigErrorKind};
-use super::object::ObjectReader;
 use serde_json::{Map, Value};
 
 /// A reader of sections by their names.
@@ -13,7 +12,7 @@ pub(super) struct SettingsReader<'l> {
     read: Vec<String>,
     pub(super) errors: Vec<ConfigError>,
     /// The places of named entries, such as `routes[2]`, and what they are called.
-    labels: Vec<(String, String)>,
+    pub(super) labels: Vec<(String, String)>,
     /// The names of the variables and secrets that the policy uses.
     pub(super) variables: Vec<String>,
     /// Whether variables that are missing are assumed to be right, as before a deployment.
@@ -157,7 +156,7 @@ impl<'l> SettingsReader<'l> {
         self.has_scripts
     }
 
-    fn take(&mut self, name: &str) -> Option<Value> {
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.read.push(name.to_owned());
         self.document.remove(name)
     }
@@ -165,41 +164,6 @@ impl<'l> SettingsReader<'l> {
     /// Returns whether the policy has a section that was not read yet.
     pub(super) fn has(&self, name: &str) -> bool {
         self.document.contains_key(name)
-    }
-
-    /// Returns a reader of a section; of an empty one, if it is missing.
-    pub(super) fn section(&mut self, name: &str) -> ObjectReader<'_, 'l> {
-        let value = self.take(name).unwrap_or_else(|| Value::Object(Map::new()));
-        match ObjectReader::members_of(self, name, value) {
-            Some(members) => ObjectReader::new(self, name.to_owned(), members),
-            None => ObjectReader::void(self, name.to_owned()),
-        }
-    }
-
-    /// Returns a reader of a section, or `None` if it is missing or not a table.
-    pub(super) fn optional_section(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
-        let value = self.take(name)?;
-        let members = ObjectReader::members_of(self, name, value)?;
-        Some(ObjectReader::new(self, name.to_owned(), members))
-    }
-
-    /// Returns the numbers of a section that holds nothing else.
-    pub(super) fn numbers<const N: usize>(
-        &mut self,
-        section: &str,
-        numbers: &[Number; N],
-    ) -> [u32; N] {
-        let mut values = [0; N];
-        self.read_numbers(section, numbers, &mut values);
-        values
-    }
-
-    fn read_numbers(&mut self, section: &str, numbers: &[Number], values: &mut [u32]) {
-        let mut section = self.section(section);
-        for (value, number) in values.iter_mut().zip(numbers) {
-            *value = section.number_or_default(number);
-        }
-        section.finish();
     }
 
     /// Returns a list of texts that is no member of a table.
@@ -245,23 +209,6 @@ impl<'l> SettingsReader<'l> {
         self.list(name)
     }
 
-    /// Returns a reader of a list's entry, or `None` if it is not a table. `kind` and the member
-    /// `name` say what errors call it.
-    pub(super) fn entry(
-        &mut self,
-        entry: Entry,
-        kind: &str,
-        name: &str,
-    ) -> Option<ObjectReader<'_, 'l>> {
-        let Entry { place, value } = entry;
-        let is_plain = |name: &&str| name.bytes().all(|b| b.is_ascii_graphic());
-        if let Some(name) = value.get(name).and_then(Value::as_str).filter(is_plain) {
-            self.labels.push((place.clone(), format!("{kind} {name}")));
-        }
-        let members = ObjectReader::members_of(self, &place, value)?;
-        Some(ObjectReader::new(self, place, members))
-    }
-
     /// Rejects the sections that were not read, as unknown.
     pub(super) fn finish(&mut self) {
         let known: Vec<&str> = self.read.iter().map(String::as_str).collect();
@@ -273,14 +220,6 @@ impl<'l> SettingsReader<'l> {
 fn unknown(name: &str, known: &[&str]) -> ConfigError {
     let suggestion = setting_names::nearest(name, known).map(str::to_owned);
     ConfigError { name: name.to_owned(), entry: None, kind: ConfigErrorKind::Unknown(suggestion) }
-}
-
-/// A whole number: its name, its bounds, and its value where it is missing.
-pub(super) struct Number {
-    pub(super) name: &'static str,
-    pub(super) min: u32,
-    pub(super) max: u32,
-    pub(super) default: u32,
 }
 
 /// One entry of a list.

@@ -45,7 +45,7 @@ pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy)
     if old.ip_rules != new.ip_rules {
         note("ip_rules", "has other ip_rules".to_owned());
     }
-    changes.extend(store_outage(old, new));
+    changes.extend(outage(old, new));
     changes.extend(limits(old, new));
     changes.extend(forwarding(old, new, before, after));
     changes
@@ -69,7 +69,7 @@ fn access(route: &Route) -> &'static str {
     }
 }
 
-fn store_outage(old: &Route, new: &Route) -> Option<Change> {
+fn outage(old: &Route, new: &Route) -> Option<Change> {
     let describe = |outage| match outage {
         StoreOutage::Deny => (0, "refuses tokens"),
         StoreOutage::Introspect => (1, "asks the issuer"),

@@ -66,6 +66,18 @@ fn stricter_and_neutral_changes_have_status_0() {
 }
 
 #[test]
+fn variables_are_compared_by_their_values() {
+    let new = POLICY.replace("https://upstream.example", "${API}");
+    let diff = |api: &str| {
+        let wrangler = format!("[vars]\nAPI = \"{api}\"\n");
+        let files = [("old", POLICY), ("new", new.as_str()), ("wrangler.toml", wrangler.as_str())];
+        run_on(&files, "diff old new").text
+    };
+    assert_eq!(diff("https://upstream.example"), "no change\n");
+    assert!(diff("https://other.example").contains("now https://other.example"));
+}
+
+#[test]
 fn invalid_policy_is_not_compared() {
     let outcome = run_on(&[("old", POLICY), ("new", "")], "diff old new");
     assert_eq!(outcome.status, 2);

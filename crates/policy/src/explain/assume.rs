@@ -99,7 +99,7 @@ impl Assumptions {
         }
         let mut results = match self.holds(&Assumption::StoreDown) {
             true => self.without_store(authenticated, commands),
-            false => self.from_store(authenticated, commands),
+            false => self.with_store(authenticated, commands),
         };
         if let Some((provider, missing)) = check.missing_record(authenticated, &results) {
             let issuer = policy.issuers.get(provider.issuer);
@@ -114,7 +114,7 @@ impl Assumptions {
         Ok(results)
     }
 
-    fn from_store(
+    fn with_store(
         &mut self,
         authenticated: &AuthenticatedRequest<'_>,
         commands: &[Command],
