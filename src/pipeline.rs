@@ -10,7 +10,7 @@ use crate::token::{authenticate, introspect};
 use crate::{forward, limits, response, store};
 use forward::Outbound;
 use portcullis_core::{
-    Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, client_group,
+    Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, Route, client_group,
 };
 use std::rc::Rc;
 
@@ -68,6 +68,28 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
     context.route.set(Some(route));
     context.cors.set(policy.cors(Some(route)));
 
+    let permit = match admit(head, route, context).await {
+        // It protects the edge itself.
+        Err(refusal @ Refusal::Out(Outage::Overloaded)) => return Err(refusal),
+        Err(refusal) => {
+            let permit = Permit::unenforced(route, policy).ok_or(refusal)?;
+            context.trace.would_refuse.set(Some(refusal.code()));
+            permit
+        }
+        Ok(permit) => permit,
+    };
+    forward::prepare(&permit, head, context)
+        .await
+        .map(|outbound| Decision::Forward(Box::new(outbound)))
+}
+
+/// Checks a request of a route, within what may be open at once.
+async fn admit(
+    head: &RequestHead<'_>,
+    route: &'static Route,
+    context: &RequestContext,
+) -> Result<Permit<'static>, Refusal> {
+    let policy = context.policy;
     let check = Check::new(head, route, policy)?;
     // What the edge answers by itself, it answers under any load.
     let most = Holding {
@@ -78,12 +100,9 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
     if !context.port.is_within(most, client) {
         return Err(Outage::Overloaded.into());
     }
-    let permit = decide(&check, context).await.inspect_err(|_| {
+    decide(&check, context).await.inspect_err(|_| {
         context.trace.received.replace(check.received_claims());
-    })?;
-    forward::prepare(&permit, head, context)
-        .await
-        .map(|outbound| Decision::Forward(Box::new(outbound)))
+    })
 }
 
 /// Authenticates, queries the store, and decides.

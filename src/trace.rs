@@ -34,6 +34,8 @@ pub struct Trace {
     pub limit_decisions: RefCell<Vec<LimitDecision<'static>>>,
     /// Whether an enforced limit of invalid tokens would have refused the request.
     pub shadow_failure_limit: Cell<bool>,
+    /// The code of the refusal that the route does not enforce.
+    pub would_refuse: Cell<Option<&'static str>>,
     /// The claim that the token lacks.
     pub missing_claim: Cell<Option<&'static str>>,
     /// How a refresh was answered.

@@ -52,6 +52,7 @@ pub fn write(ending: &Ending<'_>, request: &IncomingRequest<'_>, context: &Reque
     }
     line.text("claim", trace.missing_claim.get().unwrap_or_default());
     line.text("refresh", trace.refresh.get().unwrap_or_default());
+    line.text("would_refuse", trace.would_refuse.get().unwrap_or_default());
     line.text("degraded", trace.degraded.get().unwrap_or_default());
     let not_closed = context.isolate.breakers.not_closed(context.policy, clock::now_ms());
     if !not_closed.is_empty() {

@@ -46,7 +46,7 @@ enum Task {
     /// Run the tests, all or a part.
     Test(test::Options),
     /// Build the Worker into build/; what `wrangler deploy` runs first.
-    Worker,
+    Worker(worker::Options),
 }
 
 fn main() -> ExitCode {
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Task::Setup => set_up(),
         Task::Stack(options) => stack::run(&options),
         Task::Test(options) => test::run(&options),
-        Task::Worker => build_worker(),
+        Task::Worker(options) => build_worker(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,9 +93,9 @@ fn build_package() -> Result<()> {
     Ok(())
 }
 
-fn build_worker() -> Result<()> {
+fn build_worker(options: &worker::Options) -> Result<()> {
     process::listen()?;
-    worker::prepare()
+    worker::prepare(options)
 }
 
 /// What a shell reports for a command that SIGINT ended.

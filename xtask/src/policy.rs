@@ -7,7 +7,7 @@ pub use command::{Options, run};
 pub use node::{build_for_tests, package};
 
 use crate::workspace::at;
-use crate::wrangler_toml::wrangler_toml;
+use crate::wrangler_toml::wrangler_toml_of;
 use anyhow::{Context as _, Result, bail};
 use portcullis_core::Policy;
 use serde_json::{Map, Value};
@@ -33,10 +33,12 @@ pub fn module(sections: &Map<String, Value>) -> String {
     format!("export default {};\n", Value::String(text))
 }
 
-/// Checks this workspace's policy for each environment, and puts it next to the built Worker.
-pub fn build() -> Result<()> {
-    let sections = read(&file())?;
-    let wrangler = wrangler_toml()?;
+/// Checks the policy of a folder for each environment, and puts it into the folder's build/, next to
+/// the built Worker.
+pub fn build(project: &Path) -> Result<()> {
+    let file = project.join("portcullis.toml");
+    let sections = read(&file)?;
+    let wrangler = wrangler_toml_of(project)?;
     let environments = sections.get("env").and_then(Value::as_object);
     let names = environments.into_iter().flat_map(Map::keys).map(|name| Some(name.as_str()));
     let mut errors = String::new();
@@ -53,10 +55,11 @@ pub fn build() -> Result<()> {
         }
     }
     if !errors.is_empty() {
-        bail!("{} is invalid:\n{errors}", file().display());
+        bail!("{} is invalid:\n{errors}", file.display());
     }
-    fs::create_dir_all(at("build"))?;
-    let (target, module) = (at("build").join(MODULE), module(&sections));
+    let folder = project.join("build");
+    fs::create_dir_all(&folder)?;
+    let (target, module) = (folder.join(MODULE), module(&sections));
     // An untouched file starts no reload.
     if fs::read_to_string(&target).is_ok_and(|old| old == module) {
         return Ok(());
@@ -126,6 +129,7 @@ pub const MODULE: &str = "policy.js";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::root;
     use serde_json::json;
 
     fn sections(value: &Value) -> Map<String, Value> {
@@ -163,7 +167,7 @@ mod tests {
     #[test]
     fn shipped_policy_is_valid() {
         let sections = Value::Object(read(&file()).unwrap()).to_string();
-        let vars = vars(&wrangler_toml().unwrap(), None);
+        let vars = vars(&wrangler_toml_of(root()).unwrap(), None);
         let policy = Policy::assume(&sections, |name| text(vars.get(name)?)).unwrap();
         assert_eq!(policy.warnings, []);
     }

@@ -8,6 +8,7 @@ use crate::tasks::{Runner, TaskId, Tasks};
 use crate::tools::{Extent, Installed, Setup, Tools};
 use crate::workspace::{at, cargo, root};
 use anyhow::{Context as _, Result};
+use clap::Args;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::collections::BTreeSet;
@@ -24,13 +25,30 @@ pub fn build(tools: &Tools) -> Result<()> {
     tasks.run()
 }
 
+/// Options of `cargo xtask worker`.
+#[derive(Args)]
+pub struct Options {
+    /// A folder with a portcullis.toml and a wrangler.toml of its own. The Worker is put into its
+    /// build/.
+    #[arg(long)]
+    project: Option<PathBuf>,
+}
+
 /// Installs what the build needs, and builds, at the same time where possible.
-pub fn prepare() -> Result<()> {
+pub fn prepare(options: &Options) -> Result<()> {
+    // Whatever else there is to do, an invalid policy is reported at once.
+    policy::build(options.project.as_deref().unwrap_or(root()))?;
     let tools = Tools::default();
     let mut tasks = Tasks::default();
     let installed = Setup::find(Extent::Worker)?.add(&mut tasks);
     add(&mut tasks, &tools, &installed)?;
-    tasks.run()
+    tasks.run()?;
+    if let Some(project) = &options.project {
+        for name in edge::BUNDLE {
+            fs::copy(at("build").join(name), project.join("build").join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Adds the tasks of the build, if the sources have changed. Returns the task after which Cargo is
@@ -40,7 +58,7 @@ pub fn add<'a>(
     tools: &'a Tools,
     installed: &Installed,
 ) -> Result<Option<TaskId>> {
-    tasks.add("Worker: policy", &[], |_| policy::build());
+    policy::build(root())?;
     let (stamp_file, stamp) = (at("build/.stamp"), sources_hash()?);
     if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp)
         && edge::BUNDLE.iter().all(|name| at("build").join(name).exists())

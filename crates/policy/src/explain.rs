@@ -10,8 +10,8 @@ use crate::file::PolicyFile;
 use assume::{Assumption, Assumptions};
 use clap::Args;
 use portcullis_core::{
-    AuthenticatedRequest, Check, Destination, Policy, Refusal, RequestHead, UnixSeconds,
-    UnverifiedToken,
+    AuthenticatedRequest, Check, Destination, Permit, Policy, Refusal, RequestHead, Route,
+    UnixSeconds, UnverifiedToken,
 };
 use report::Report;
 use serde_json::{Map, Value};
@@ -98,9 +98,9 @@ impl Request {
     }
 
     /// Adds each step to the report, up to the first that refuses the request.
-    fn steps(
-        &self,
-        head: &RequestHead<'_>,
+    fn steps<'p>(
+        &'p self,
+        head: &RequestHead<'p>,
         assumptions: &mut Assumptions,
         report: &mut Report,
     ) -> Result<(), Refusal> {
@@ -115,6 +115,26 @@ impl Request {
             }
         };
         report.route(route);
+        let permit = match self.admit(head, route, assumptions, report) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                let permit = Permit::unenforced(route, &self.policy).ok_or(refusal)?;
+                let text = format!("would be {}: {refusal}; not enforced", refusal.code());
+                report.step("refusal", &text);
+                permit
+            }
+        };
+        report.permit(&permit, head);
+        Ok(())
+    }
+
+    fn admit<'p>(
+        &'p self,
+        head: &RequestHead<'p>,
+        route: &'p Route,
+        assumptions: &mut Assumptions,
+        report: &mut Report,
+    ) -> Result<Permit<'p>, Refusal> {
         let check = Check::new(head, route, &self.policy)?;
         report.step("client address", &format!("{}, not refused", check.address()));
         let authenticated = self.authenticate(&check, assumptions, report)?;
@@ -127,8 +147,7 @@ impl Request {
         if let Some(text) = permit.degraded().text() {
             report.step("store", &format!("unavailable, and decided without it: {text}"));
         }
-        report.permit(&permit, head);
-        Ok(())
+        Ok(permit)
     }
 
     fn authenticate<'p>(

@@ -53,6 +53,13 @@ fn of_route(at: usize, route: &Route) -> Vec<Risk> {
             ),
         ));
     }
+    if !route.enforce {
+        risks.push(risk(
+            "not_enforced",
+            ".enforce",
+            format!("route {name} refuses no request, and logs only what it would refuse"),
+        ));
+    }
     let takes_passwords = route.access == Access::Auth
         && route.endpoint != Some(Endpoint::Revocation)
         && (route.methods.is_empty() || route.methods.iter().any(|method| method == "POST"));

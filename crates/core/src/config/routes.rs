@@ -108,6 +108,11 @@ fn route(
             }
         }
     }
+    let enforce = object.optional_flag("enforce");
+    let is_open = access.is_some_and(|access| matches!(access, Access::Auth | Access::Deny));
+    if enforce.is_some() && is_open {
+        object.add_error("enforce", ConfigErrorKind::NotForAccess);
+    }
     let cost = object.number("cost", 1, 1_000_000).unwrap_or(1);
     let limits = route_limits(object, name.as_deref().unwrap_or_default(), shared);
     check_limits(object, &limits, cost, unprotected);
@@ -131,6 +136,7 @@ fn route(
     Some(Route {
         name: name?,
         access: access?,
+        enforce: enforce.unwrap_or(true),
         methods,
         pattern: pattern??,
         suffixes,

@@ -8,7 +8,8 @@ use crate::token_hash::TokenHash;
 use crate::url::BaseUrl;
 use std::rc::Rc;
 
-/// The permit to forward one request. Only [`crate::Check::decide`] creates one.
+/// The permit to forward one request. [`crate::Check::decide`] creates one, and
+/// [`Permit::unenforced`] for routes that do not enforce.
 #[derive(Debug)]
 pub struct Permit<'p> {
     pub(crate) route: &'p Route,
@@ -61,6 +62,20 @@ pub enum Target<'p> {
 }
 
 impl<'p> Permit<'p> {
+    /// Returns the permit for a request that a route would refuse, if the route does not enforce
+    /// that. It carries no identity.
+    pub fn unenforced(route: &'p Route, policy: &'p Policy) -> Option<Self> {
+        let may_pass = !route.enforce && matches!(route.access, Access::Protected | Access::Public);
+        may_pass.then(|| Self {
+            route,
+            target: Target::Upstream(route.upstream.as_ref().unwrap_or(&policy.upstream)),
+            policy,
+            verified: None,
+            cacheable: false,
+            degraded: Degraded::default(),
+        })
+    }
+
     /// Returns what was decided without the store.
     pub fn degraded(&self) -> Degraded {
         self.degraded

@@ -36,6 +36,7 @@ pub(crate) fn route() -> Route {
         limits: Vec::new(),
         cost: 1,
         on_store_outage: StoreOutage::Deny,
+        enforce: true,
         ip_rules: None,
         timeout_ms: None,
         stream_seconds_max: None,

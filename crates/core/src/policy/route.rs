@@ -14,6 +14,9 @@ pub struct Route {
     pub name: String,
     /// Who may use it.
     pub access: Access,
+    /// Whether it refuses requests. If not, it logs what it would refuse, and forwards that without
+    /// an identity.
+    pub enforce: bool,
     /// The methods that it is for; empty for all.
     pub methods: Vec<String>,
     /// The paths that it is for.

@@ -45,6 +45,12 @@ pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy)
     if old.ip_rules != new.ip_rules {
         note("ip_rules", "has other ip_rules".to_owned());
     }
+    if old.enforce != new.enforce {
+        changes.push(match new.enforce {
+            true => Change::other("refuses requests, and no longer logs only what it would refuse"),
+            false => Change::weaker("refuses no request, and logs only what it would refuse"),
+        });
+    }
     changes.extend(outage(old, new));
     changes.extend(limits(old, new));
     changes.extend(forwarding(old, new, before, after));

@@ -87,6 +87,20 @@ fn tokens_are_never_printed() {
 }
 
 #[test]
+fn route_that_does_not_enforce_forwards_without_identity() {
+    let policy = POLICY.replace("scopes = [\"admin\"]", "scopes = [\"admin\"]\nenforce = false");
+    let run = |line: &str| run_on(&[("portcullis.toml", policy.as_str())], line).text;
+    let text = run("explain GET /api/admin/x --header portcullis-subject:mallory");
+    assert!(text.contains("would be token_missing"), "{text}");
+    assert!(text.contains("forwarded to the upstream"), "{text}");
+    assert!(text.contains("remove") && text.contains("portcullis-subject"), "{text}");
+    assert!(!text.contains("set portcullis-subject"), "{text}");
+    assert!(run("check").contains("not_enforced:admin"));
+    let files = [("old", POLICY), ("new", policy.as_str())];
+    assert_eq!(run_on(&files, "diff old new").status, 3);
+}
+
+#[test]
 fn expired_token_is_refused() {
     let old = json!({ "exp": NOW_SECONDS - 1000, "iat": NOW_SECONDS - 2000 }).to_string();
     let files = [("portcullis.toml", POLICY), ("old", old.as_str())];

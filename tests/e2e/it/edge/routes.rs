@@ -26,6 +26,8 @@ static EDGE: LazyLock<Stack> = LazyLock::new(|| {
             { "name": "internal", "path": "/api/internal/*", "access": "deny" },
             { "name": "own", "path": "/api/own/*", "access": "protected", "require": "not_revoked",
               "issuers": [ISSUER] },
+            { "name": "trial", "path": "/api/trial", "access": "protected", "require": "not_revoked",
+              "scopes": ["trial"], "suffixes": "same", "enforce": false },
             { "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked" },
         ],
         "cors": { "origins": ["https://app.example"] },
@@ -89,6 +91,39 @@ async fn upstream_is_told_whose_subject_it_is() {
     let response = get_with(&EDGE.edge("/api/own/x"), &partner).await;
     let challenge = assert_refused(response, 401, "issuer_refused").await;
     assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
+}
+
+/// Before a live API, a route that does not enforce changes no response, and says what it would refuse.
+#[tokio::test]
+async fn route_that_does_not_enforce_logs_what_it_would_refuse() {
+    let send = async |credential: &str| {
+        let request = client().get(EDGE.edge("/api/trial")).header("authorization", credential);
+        let request = request.header("portcullis-subject", "mallory");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200, "{credential}");
+        let id = field(&response, "x-request-id");
+        let headers = response.json::<Value>().await.unwrap()["headers"].clone();
+        assert_eq!(headers["authorization"], credential, "the API checks it itself");
+        let would_refuse = EDGE.log("edge").lines().find(|line| line.contains(&id)).map(|line| {
+            let line: Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
+            line["would_refuse"].as_str().unwrap_or_default().to_owned()
+        });
+        (would_refuse.unwrap_or_else(|| panic!("{id} is not in the log")), headers)
+    };
+    for (credential, code) in [
+        ("Basic eDp5", "token_missing"),
+        ("Bearer a.b.c", "token_malformed"),
+        (&format!("Bearer {}", token(&TRUSTED, ISSUER)), "scope_insufficient"),
+    ] {
+        let (would_refuse, headers) = send(credential).await;
+        assert_eq!(would_refuse, code, "{credential}");
+        assert_eq!(headers["portcullis-subject"], Value::Null);
+    }
+    let scoped = claims(json!({ "iss": ISSUER, "scope": "trial" }));
+    let good = TRUSTED.sign(&header(json!({})), &scoped);
+    let (would_refuse, headers) = send(&format!("Bearer {good}")).await;
+    assert_eq!(would_refuse, "");
+    assert_eq!(headers["portcullis-subject"], "alice");
 }
 
 #[tokio::test]
