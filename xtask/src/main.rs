@@ -34,6 +34,9 @@ enum Task {
     Bench(bench::Options),
     /// Run the whole system on this machine, with a demo user and a demo API, until Ctrl-C.
     Dev(dev::Options),
+    /// Work on the policy file.
+    #[command(subcommand)]
+    Policy(PolicyTask),
     /// Install everything that building and testing needs, and stop.
     Setup,
     /// Run the whole system on free loopback ports for a test, until SIGINT or SIGTERM.
@@ -44,6 +47,12 @@ enum Task {
     Worker,
 }
 
+#[derive(Subcommand)]
+enum PolicyTask {
+    /// Print the JSON Schema of the policy file.
+    Schema(policy::schema::Options),
+}
+
 fn main() -> ExitCode {
     let task = Arguments::parse().task;
     // A signal is how these end; what else it interrupts is not done.
@@ -51,6 +60,7 @@ fn main() -> ExitCode {
     let outcome = match task {
         Task::Bench(options) => bench::run(&options),
         Task::Dev(options) => dev::run(&options),
+        Task::Policy(PolicyTask::Schema(options)) => policy::schema::run(&options),
         Task::Setup => set_up(),
         Task::Stack(options) => stack::run(&options),
         Task::Test(options) => test::run(&options),

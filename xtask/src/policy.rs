@@ -1,5 +1,7 @@
 //! The policy file, portcullis.toml: read, checked for each environment, and given to the Worker.
 
+pub mod schema;
+
 use crate::edge::wrangler_toml;
 use crate::workspace::at;
 use anyhow::{Context as _, Result, bail};

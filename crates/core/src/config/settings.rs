@@ -2,6 +2,7 @@
 
 use super::error::{ConfigError, ConfigErrorKind};
 use super::object::ObjectReader;
+use super::record::{self, MemberShape};
 use serde_json::{Map, Value};
 
 /// A reader of sections by their names.
@@ -157,7 +158,8 @@ impl<'l> SettingsReader<'l> {
         self.has_scripts
     }
 
-    fn take(&mut self, name: &str) -> Option<Value> {
+    fn take(&mut self, name: &str, shape: MemberShape) -> Option<Value> {
+        record::shape(FILE, name, || shape);
         self.read.push(name.to_owned());
         self.document.remove(name)
     }
@@ -169,7 +171,8 @@ impl<'l> SettingsReader<'l> {
 
     /// Returns a reader of a section; of an empty one, if it is missing.
     pub(super) fn section(&mut self, name: &str) -> ObjectReader<'_, 'l> {
-        let value = self.take(name).unwrap_or_else(|| Value::Object(Map::new()));
+        let value =
+            self.take(name, MemberShape::Table).unwrap_or_else(|| Value::Object(Map::new()));
         match ObjectReader::members_of(self, name, value) {
             Some(members) => ObjectReader::new(self, name.to_owned(), members),
             None => ObjectReader::void(self, name.to_owned()),
@@ -178,7 +181,7 @@ impl<'l> SettingsReader<'l> {
 
     /// Returns a reader of a section, or `None` if it is missing or not a table.
     pub(super) fn optional_section(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
-        let value = self.take(name)?;
+        let value = self.take(name, MemberShape::Table)?;
         let members = ObjectReader::members_of(self, name, value)?;
         Some(ObjectReader::new(self, name.to_owned(), members))
     }
@@ -204,7 +207,7 @@ impl<'l> SettingsReader<'l> {
 
     /// Returns the entries of a list of tables.
     pub(super) fn list(&mut self, name: &str) -> Vec<Entry> {
-        let Some(value) = self.take(name) else {
+        let Some(value) = self.take(name, MemberShape::Tables) else {
             return Vec::new();
         };
         let Value::Array(values) = value else {
@@ -220,6 +223,7 @@ impl<'l> SettingsReader<'l> {
 
     /// Returns the entries of a list of tables that must not be missing.
     pub(super) fn required_list(&mut self, name: &str) -> Vec<Entry> {
+        record::required(FILE, name);
         if !self.has(name) {
             self.add_error(name, ConfigErrorKind::Missing);
         }
@@ -292,6 +296,8 @@ fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// The place of the file's own table.
+const FILE: &str = "";
 const ASSUMED_SECRET: &str = "assumed";
 /// What stands for a variable that is not known yet. Most are URLs.
 const ASSUMED_URL: &str = "https://assumed.invalid";
