@@ -8,7 +8,6 @@ use crate::config::fixtures::{document, error_names, lookup, policy, policy_with
 use crate::policy::introspection::ClientAuth;
 use crate::policy::issuer::{KeyLocation, TokenType};
 use crate::policy::route::TokenRequirement;
-use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -456,6 +455,7 @@ fn memcached_needs_no_token_and_has_no_scripts() {
 #[cfg(not(target_arch = "wasm32"))]
 #[test]
 fn each_member_is_documented() {
+    use serde_json::Value;
     let page = include_str!("../../../../docs/configuration.md");
     let members = Policy::members();
     assert!(members.len() > 130, "{members:?}");
