@@ -50,7 +50,11 @@ enum Task {
 #[derive(Subcommand)]
 enum PolicyTask {
     /// Print the JSON Schema of the policy file.
-    Schema(policy::schema::Options),
+    Schema {
+        /// Write docs/portcullis.schema.json instead.
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -60,7 +64,8 @@ fn main() -> ExitCode {
     let outcome = match task {
         Task::Bench(options) => bench::run(&options),
         Task::Dev(options) => dev::run(&options),
-        Task::Policy(PolicyTask::Schema(options)) => policy::schema::run(&options),
+        Task::Policy(PolicyTask::Schema { write: true }) => policy::schema::write(),
+        Task::Policy(PolicyTask::Schema { write: false }) => policy::schema::print(),
         Task::Setup => set_up(),
         Task::Stack(options) => stack::run(&options),
         Task::Test(options) => test::run(&options),

@@ -8,22 +8,19 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 
-/// How to print the schema.
-#[derive(clap::Args)]
-pub struct Options {
-    /// Write docs/portcullis.schema.json instead of printing.
-    #[arg(long)]
-    write: bool,
+/// Prints the schema.
+pub fn print() -> Result<()> {
+    print!("{}", text()?);
+    Ok(())
 }
 
-/// Prints or writes the schema.
-pub fn run(options: &Options) -> Result<()> {
-    let text = format!("{:#}\n", schema(&Policy::members(), &descriptions()?));
-    if !options.write {
-        print!("{text}");
-        return Ok(());
-    }
-    fs::write(at(FILE), text).with_context(|| format!("can't write {FILE}"))
+/// Writes the schema to docs/portcullis.schema.json.
+pub fn write() -> Result<()> {
+    fs::write(at(FILE), text()?).with_context(|| format!("can't write {FILE}"))
+}
+
+fn text() -> Result<String> {
+    Ok(format!("{:#}\n", schema(&Policy::members(), &descriptions()?)))
 }
 
 /// One sentence for each place in the policy file.
@@ -166,10 +163,10 @@ fn of_shape(shape: &MemberShape) -> Value {
         MemberShape::Number { min, max } => {
             json!({ "type": "integer", "minimum": min, "maximum": max })
         }
-        MemberShape::Text(format) => text(*format),
+        MemberShape::Text(format) => of_text(*format),
         MemberShape::OneOf(names) => one_of(names),
         MemberShape::Scalar => any_of(vec![
-            text(TextFormat::Any),
+            of_text(TextFormat::Any),
             json!({ "type": "number" }),
             json!({ "type": "boolean" }),
         ]),
@@ -189,7 +186,7 @@ fn of_shape(shape: &MemberShape) -> Value {
 }
 
 /// Returns the schema of a text, which may be a variable.
-fn text(format: TextFormat) -> Value {
+fn of_text(format: TextFormat) -> Value {
     let mut schema = json!({ "type": "string", "not": reference("malformed_variable") });
     let pattern = match format {
         TextFormat::Any => return schema,
