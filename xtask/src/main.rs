@@ -37,7 +37,7 @@ enum Task {
     Dev(dev::Options),
     /// Build the npm package of the policy tools into build/npm.
     Package,
-    /// Check, explain and compare policy files; --help lists the commands.
+    /// Check, explain and compare policy files, or print their schema; --help lists the commands.
     Policy(policy::Options),
     /// Install everything that building and testing needs, and stop.
     Setup,

@@ -2,6 +2,7 @@
 
 mod command;
 mod node;
+mod schema;
 
 pub use command::{Options, run};
 pub use node::{build_for_tests, package};

@@ -15,6 +15,7 @@ mod issuers;
 mod limits;
 mod object;
 mod observability;
+mod record;
 mod record_encryption;
 mod routes;
 mod settings;
@@ -28,6 +29,7 @@ pub(crate) mod fixtures;
 
 pub use document::merge as merge_sections;
 pub use error::{ConfigError, ConfigErrorKind};
+pub use record::{MemberShape, PolicyMember, TextFormat};
 
 use crate::policy::Policy;
 use crate::policy::identity::IdentityFields;
@@ -65,7 +67,28 @@ impl Policy {
     ) -> Result<Self, Vec<ConfigError>> {
         read(document, &Variables { names: &[], lookup: &lookup, assumes: true })
     }
+
+    /// Returns the sections and members that a policy file may have, sorted by their places.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn members() -> Vec<PolicyMember> {
+        let variables = Variables { names: &[], lookup: &|_| None, assumes: true };
+        let of = |document| record::members(|| drop(read(document, &variables)));
+        let mut members = of(EVERY_TABLE);
+        // A section is required if an empty file lacks its members.
+        for missing in of("{}").iter().filter(|member| member.is_required) {
+            let section = missing.place.split('.').next();
+            let section = members.iter_mut().find(|own| Some(own.place.as_str()) == section);
+            section.into_iter().for_each(|section| section.is_required = true);
+        }
+        members
+    }
 }
+
+/// A policy file with each table that has members of its own, so that the readers ask for these.
+#[cfg(not(target_arch = "wasm32"))]
+const EVERY_TABLE: &str = r#"{"issuers":[{"introspection":{}}],"limits":[{"plans":{}}],
+    "routes":[{"limit":{"plans":{}},"cors":{},"ip_rules":{}}],"cors":{},"ip_rules":{},"identity":{},
+    "assertion":{},"resource":{},"invalid_token_limit":{}}"#;
 
 /// The variables and secrets.
 struct Variables<'v> {

@@ -124,7 +124,9 @@ pub use cache::GenerationalCache;
 pub use check::Check;
 pub use check::authenticated::AuthenticatedRequest;
 pub use check::store_result::{Missing, StoreResult};
-pub use config::{ConfigError, ConfigErrorKind, merge_sections};
+pub use config::{
+    ConfigError, ConfigErrorKind, MemberShape, PolicyMember, TextFormat, merge_sections,
+};
 pub use edge_auth::{
     EDGE_ADDRESS_FIELD, EDGE_AUTH_FIELD, EdgeAuthError, EdgeAuthKey, EdgeAuthKeys, EdgeStatement,
 };

@@ -1,5 +1,6 @@
 //! `cargo xtask policy`: check, explain and compare policy files.
 
+use super::schema;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use std::fs;
@@ -11,13 +12,18 @@ use std::time::SystemTime;
 #[derive(Args)]
 #[command(disable_help_flag = true)]
 pub struct Options {
-    /// check, diff or explain, and its arguments; --help lists them.
+    /// check, diff or explain, and its arguments, which --help lists; or schema [--write].
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// Runs a command of the policy tools. Returns its exit status.
+/// Runs a command of the policy tools, or prints the schema. Returns the exit status.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    match options.arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["schema"] => return schema::print().map(|()| ExitCode::SUCCESS),
+        ["schema", "--write"] => return schema::write().map(|()| ExitCode::SUCCESS),
+        _ => {}
+    }
     let mut arguments = vec!["cargo xtask policy".to_owned()];
     arguments.extend(options.arguments.iter().cloned());
     let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());

@@ -1,6 +1,7 @@
 //! `[assertion]`, and the secret `ASSERTION_KEY`.
 
 use super::error::ConfigErrorKind;
+use super::object::Number;
 use super::settings::SettingsReader;
 use crate::jose::algorithm::Algorithm;
 use crate::json;
@@ -31,11 +32,11 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<Assertion> {
     let mut section = settings.optional_section("assertion")?;
     section.require(&["issuer", "audience"]);
     let (issuer, audience) = (section.nonempty_text("issuer"), section.nonempty_text("audience"));
-    let field = section.text("field").unwrap_or_else(|| FIELD.to_owned());
+    let field = section.text_or("field", FIELD);
     if !field_names::is_available(&field) {
         section.add_error("field", ConfigErrorKind::NotAField);
     }
-    let seconds = section.number("seconds", 1, 3600).unwrap_or(SECONDS);
+    let seconds = section.number_or_default(&SECONDS);
     section.finish();
     let SigningKey { algorithm, kid, public, private: key } = key?;
     let public_key = Value::Object(public.clone()).to_string();
@@ -88,5 +89,5 @@ impl SigningKey {
 }
 
 const KEY: &str = "ASSERTION_KEY";
-const SECONDS: u32 = 60;
+const SECONDS: Number = Number { name: "seconds", min: 1, max: 3_600, default: 60 };
 const FIELD: &str = "portcullis-assertion";

@@ -1,7 +1,7 @@
 //! `[cors]`, and the `cors` of a route.
 
 use super::error::ConfigErrorKind;
-use super::object::ObjectReader;
+use super::object::{Number, ObjectReader};
 use super::settings::SettingsReader;
 use crate::policy::cors::Cors;
 use crate::request::syntax::{is_method, is_origin, is_token};
@@ -21,13 +21,16 @@ pub(super) fn read_object(mut object: ObjectReader<'_, '_>) -> Cors {
     let defaults = Cors::default();
     let cors = Cors {
         origins: origins.unwrap_or_default(),
-        methods: object.texts("methods").unwrap_or(defaults.methods),
-        headers: object.texts("headers").unwrap_or(defaults.headers),
-        expose: object.texts("expose").unwrap_or(defaults.expose),
+        methods: object.texts_or("methods", defaults.methods),
+        headers: object.texts_or("headers", defaults.headers),
+        expose: object.texts_or("expose", defaults.expose),
         credentials: object.flag("credentials"),
-        max_age_seconds: object
-            .number("max_age_seconds", 0, 86_400)
-            .unwrap_or(defaults.max_age_seconds),
+        max_age_seconds: object.number_or_default(&Number {
+            name: "max_age_seconds",
+            min: 0,
+            max: 86_400,
+            default: defaults.max_age_seconds,
+        }),
     };
     if cors.origins != ["*"] && !cors.origins.iter().all(|origin| is_origin(origin)) {
         object.add_error("origins", ConfigErrorKind::NotAnOrigin);

@@ -2,6 +2,7 @@
 
 use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
+use super::record::{MemberShape, TextFormat};
 use super::settings::SettingsReader;
 use crate::policy::identity::IdentityFields;
 use crate::policy::issuer::Issuer;
@@ -41,11 +42,12 @@ fn read_object(mut object: ObjectReader<'_, '_>) -> IdentityFields {
         ("session", &mut fields.session),
         ("client", &mut fields.client),
     ] {
-        if let Some(text) = object.text(member) {
-            *name = text;
-        }
+        let text = object.text_or(member, name);
+        *name = text;
     }
     fields.issuer = object.text("issuer");
+    let text = || Box::new(MemberShape::Text(TextFormat::Any));
+    object.record("claims", || MemberShape::Map { of: text(), min: 0 });
     if let Some(mut claims) = object.object("claims") {
         for claim in claims.names() {
             let name = claims.text(&claim);

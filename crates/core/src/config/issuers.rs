@@ -1,7 +1,8 @@
 //! `[[issuers]]`: whose tokens are accepted, and how they are verified.
 
 use super::error::ConfigErrorKind;
-use super::object::ObjectReader;
+use super::object::{Number, ObjectReader};
+use super::record::{MemberShape, TextFormat};
 use super::settings::SettingsReader;
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::{Jwks, KeyFault, KeySource};
@@ -28,13 +29,14 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Issuer> {
 fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issuer> {
     object.require(&["issuer", "audience"]);
     let (issuer, audience) = (object.nonempty_text("issuer"), object.nonempty_text("audience"));
-    let scope_claim = object.nonempty_text("scope_claim").unwrap_or_else(|| "scope".to_owned());
-    let leeway_seconds = object.number("leeway_seconds", 0, LEEWAY_SECONDS_MAX).unwrap_or(30);
+    object.record_default("scope_claim", || SCOPE_CLAIM.into());
+    let scope_claim = object.nonempty_text("scope_claim").unwrap_or_else(|| SCOPE_CLAIM.to_owned());
+    let leeway_seconds = object.number_or_default(&LEEWAY);
     let sessions_in_store = object.flag("sessions_in_store");
     if sessions_in_store && !object.settings.has_scripts() {
         object.add_error("sessions_in_store", ConfigErrorKind::NotWithMemcached);
     }
-    let token_type = object.one_of("token_type", &TokenType::NAMES).unwrap_or_default();
+    let token_type = object.one_of_or("token_type", &TokenType::NAMES, TokenType::default());
     let algorithms = algorithms(object);
     let has_introspection = object.has("introspection");
     let introspection = object.object("introspection").and_then(introspection);
@@ -79,6 +81,9 @@ fn check_against_earlier(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, ear
 
 /// Reads the algorithms. Returns `None` if one is unknown.
 fn algorithms(object: &mut ObjectReader<'_, '_>) -> Option<Vec<Algorithm>> {
+    let names = || Algorithm::ALL.map(|algorithm| algorithm.name().to_owned()).to_vec();
+    let one = || Box::new(MemberShape::OneOf(names()));
+    object.record("algorithms", || MemberShape::List(one()));
     if !object.has("algorithms") {
         return Some(Vec::new());
     }
@@ -103,8 +108,12 @@ fn key_location(
 ) -> Option<KeyLocation> {
     let members = ["jwks_url", "metadata_url", "jwks", "jwks_variable"];
     let count = members.into_iter().filter(|member| object.has(member)).count();
+    for name in ["jwks_url", "metadata_url"] {
+        object.record_format(name, TextFormat::Url);
+    }
     let (jwks_url, metadata_url) = (object.text("jwks_url"), object.text("metadata_url"));
-    let (jwks, variable) = (object.value("jwks"), object.text("jwks_variable"));
+    let key_set = || MemberShape::Map { of: Box::new(MemberShape::Any), min: 1 };
+    let (jwks, variable) = (object.value("jwks", key_set), object.text("jwks_variable"));
     let none = algorithms.is_some_and(<[_]>::is_empty);
     let opaque = count == 0 && has_introspection && none;
     if count != 1 && !opaque {
@@ -174,6 +183,7 @@ fn inline_keys(
 
 fn introspection(mut object: ObjectReader<'_, '_>) -> Option<Introspection> {
     object.require(&["url", "client_id", "client_secret_variable"]);
+    object.record_format("url", TextFormat::Url);
     let (url, client_id) = (object.text("url"), object.nonempty_text("client_id"));
     if url.as_ref().is_some_and(|url| !is_url(url)) {
         object.add_error("url", ConfigErrorKind::NotAUrl);
@@ -185,17 +195,18 @@ fn introspection(mut object: ObjectReader<'_, '_>) -> Option<Introspection> {
     }
     let variable = object.text("client_secret_variable");
     let secret = variable.and_then(|name| object.settings.secret(&name));
-    let client_auth: Option<ClientAuth> = object.one_of("client_auth", &ClientAuth::NAMES);
+    let client_auth = object.one_of_or("client_auth", &ClientAuth::NAMES, ClientAuth::default());
     let revocations_in_store = object.flag("revocations_in_store");
     object.finish();
     Some(Introspection {
         url: url?,
         client_id: client_id?,
         client_secret: Secret::new(secret.unwrap_or_default()),
-        client_auth: client_auth.unwrap_or_default(),
+        client_auth,
         revocations_in_store,
         token_prefix,
     })
 }
 
-const LEEWAY_SECONDS_MAX: u32 = 300;
+const LEEWAY: Number = Number { name: "leeway_seconds", min: 0, max: 300, default: 30 };
+const SCOPE_CLAIM: &str = "scope";

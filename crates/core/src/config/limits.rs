@@ -2,6 +2,7 @@
 
 use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
+use super::record::{MemberShape, TextFormat};
 use super::settings::{SettingsReader, is_safe_name};
 use crate::policy::limit::{Algorithm, Limit, LimitBy, LimitOutage, LimitTiming, Plans};
 use crate::request::syntax::is_token;
@@ -15,6 +16,7 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Limit> {
             continue;
         };
         object.require(&["name"]);
+        object.record_format("name", TextFormat::Name);
         let name = object.text("name");
         if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
             object.add_error("name", ConfigErrorKind::UnsafeName);
@@ -37,7 +39,7 @@ pub(super) fn read_object(mut object: ObjectReader<'_, '_>, name: String) -> Lim
     let algorithm = algorithm(&mut object, burst);
     let by = limit_by(&mut object);
     let (shadow, headers) = (object.flag("shadow"), object.flag("headers"));
-    let timing = object.one_of("timing", &LimitTiming::NAMES).unwrap_or_default();
+    let timing = object.one_of_or("timing", &LimitTiming::NAMES, LimitTiming::default());
     if timing == LimitTiming::After {
         for (member, set) in [("headers", headers), ("shadow", shadow)] {
             if set {
@@ -46,8 +48,8 @@ pub(super) fn read_object(mut object: ObjectReader<'_, '_>, name: String) -> Lim
         }
     }
     let plans = object.object("plans").map(plans);
-    let on_store_outage: LimitOutage =
-        object.one_of("on_store_outage", &LimitOutage::NAMES).unwrap_or_default();
+    let on_store_outage =
+        object.one_of_or("on_store_outage", &LimitOutage::NAMES, LimitOutage::default());
     object.finish();
     Limit {
         name,
@@ -68,6 +70,7 @@ pub(super) fn read_object(mut object: ObjectReader<'_, '_>, name: String) -> Lim
 /// Reads the algorithm. Returns `None` if it is missing or unknown.
 fn algorithm(object: &mut ObjectReader<'_, '_>, burst: Option<u32>) -> Option<Algorithm> {
     let missing = !object.has("algorithm");
+    object.record_default_name("algorithm", &Algorithm::NAMES, &Algorithm::default());
     let algorithm = object.one_of("algorithm", &Algorithm::NAMES);
     if let Some(algorithm) = algorithm.or_else(|| missing.then(Algorithm::default)) {
         if burst.is_some() && !algorithm.has_burst() {
@@ -82,7 +85,8 @@ fn algorithm(object: &mut ObjectReader<'_, '_>, burst: Option<u32>) -> Option<Al
 
 /// Reads one part of the key, or a list of parts.
 fn limit_by(object: &mut ObjectReader<'_, '_>) -> Vec<LimitBy> {
-    let values = match object.value("by") {
+    let part = || MemberShape::OneOf(LimitBy::NAMES.split(", ").map(str::to_owned).collect());
+    let values = match object.value("by", || MemberShape::OneOrMore(Box::new(part()))) {
         None => return Vec::new(),
         Some(Value::Array(values)) => values,
         Some(value) => vec![value],
@@ -111,6 +115,8 @@ fn plans(mut object: ObjectReader<'_, '_>) -> Plans {
     let claim = object.nonempty_text("claim").unwrap_or_default();
     let mut quotas = Vec::new();
     let mut none = false;
+    let quota = || Box::new(MemberShape::Number { min: 1, max: QUOTA_MAX });
+    object.record("quotas", || MemberShape::Map { of: quota(), min: 1 });
     if let Some(mut plans) = object.object("quotas") {
         none = plans.names().is_empty();
         for plan in plans.names() {

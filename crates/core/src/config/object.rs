@@ -1,6 +1,7 @@
 //! Reads the members of tables. Each error names the member's place.
 
 use super::error::ConfigErrorKind;
+use super::record::{self, MemberShape, TextFormat};
 use super::settings::{Entry, SettingsReader, joined_names, named_value};
 use crate::url::BaseUrl;
 use serde_json::{Map, Value};
@@ -8,7 +9,8 @@ use serde_json::{Map, Value};
 impl<'l> SettingsReader<'l> {
     /// Returns a reader of a section; of an empty one, if it is missing.
     pub(super) fn section(&mut self, name: &str) -> ObjectReader<'_, 'l> {
-        let value = self.take(name).unwrap_or_else(|| Value::Object(Map::new()));
+        let value =
+            self.take(name, MemberShape::Table).unwrap_or_else(|| Value::Object(Map::new()));
         match ObjectReader::members_of(self, name, value) {
             Some(members) => ObjectReader::new(self, name.to_owned(), members),
             None => ObjectReader::void(self, name.to_owned()),
@@ -17,7 +19,7 @@ impl<'l> SettingsReader<'l> {
 
     /// Returns a reader of a section, or `None` if it is missing or not a table.
     pub(super) fn optional_section(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
-        let value = self.take(name)?;
+        let value = self.take(name, MemberShape::Table)?;
         let members = ObjectReader::members_of(self, name, value)?;
         Some(ObjectReader::new(self, name.to_owned(), members))
     }
@@ -146,6 +148,7 @@ impl<'l> ObjectReader<'_, 'l> {
     /// Adds an error for each of these members that is missing.
     pub(super) fn require(&mut self, names: &[&str]) {
         for name in names {
+            record::required(&self.place, name);
             if !self.has(name) && !self.is_void {
                 self.add_error(name, ConfigErrorKind::Missing);
             }
@@ -157,24 +160,65 @@ impl<'l> ObjectReader<'_, 'l> {
         self.members.keys().cloned().collect()
     }
 
+    /// Records what a member may hold, where the method that reads it is less exact.
+    pub(super) fn record(&self, name: &str, shape: impl FnOnce() -> MemberShape) {
+        record::shape(&self.place, name, shape);
+    }
+
+    /// Records the format of a text.
+    pub(super) fn record_format(&self, name: &str, format: TextFormat) {
+        self.record(name, || MemberShape::Text(format));
+    }
+
+    /// Records what a member means if it is missing.
+    pub(super) fn record_default(&self, name: &str, default: impl FnOnce() -> Value) {
+        record::default(&self.place, name, default);
+    }
+
+    /// Records which of some names a member means if it is missing.
+    pub(super) fn record_default_name<T: PartialEq>(
+        &self,
+        name: &str,
+        names: &[(&str, T)],
+        default: &T,
+    ) {
+        let own = || names.iter().find(|(_, value)| value == default);
+        self.record_default(name, || own().map(|(name, _)| *name).into());
+    }
+
     /// Returns a member of any type.
-    pub(super) fn value(&mut self, name: &str) -> Option<Value> {
+    pub(super) fn value(
+        &mut self,
+        name: &str,
+        shape: impl FnOnce() -> MemberShape,
+    ) -> Option<Value> {
+        self.record(name, shape);
+        self.unrecorded(name)
+    }
+
+    /// Returns a member that the table must not have.
+    pub(super) fn unrecorded(&mut self, name: &str) -> Option<Value> {
         self.known.push(name.to_owned());
-        #[cfg(test)]
-        KNOWN.with_borrow_mut(|known| known.push(self.at(name)));
         self.members.remove(name)
     }
 
     /// Returns a string.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        match self.value(name)? {
+        match self.value(name, || MemberShape::Text(TextFormat::Any))? {
             Value::String(text) => Some(text),
             _ => self.wrong_type(name, "a text"),
         }
     }
 
+    /// Returns a string, or its default if it is missing.
+    pub(super) fn text_or(&mut self, name: &str, default: &str) -> String {
+        self.record_default(name, || default.into());
+        self.text(name).unwrap_or_else(|| default.to_owned())
+    }
+
     /// Returns a string that must not be empty.
     pub(super) fn nonempty_text(&mut self, name: &str) -> Option<String> {
+        self.record_format(name, TextFormat::Nonempty);
         let text = self.text(name)?;
         if text.is_empty() {
             self.add_error(name, ConfigErrorKind::Empty);
@@ -184,6 +228,7 @@ impl<'l> ObjectReader<'_, 'l> {
 
     /// Returns a URL.
     pub(super) fn url(&mut self, name: &str) -> Option<BaseUrl> {
+        self.record_format(name, TextFormat::BaseUrl);
         let url = BaseUrl::parse(&self.text(name)?);
         if url.is_none() {
             self.add_error(name, ConfigErrorKind::NotAUrl);
@@ -193,7 +238,8 @@ impl<'l> ObjectReader<'_, 'l> {
 
     /// Returns a list of strings.
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
-        let Value::Array(values) = self.value(name)? else {
+        let text = || Box::new(MemberShape::Text(TextFormat::Any));
+        let Value::Array(values) = self.value(name, || MemberShape::List(text()))? else {
             return self.wrong_type(name, "a list of texts");
         };
         let mut texts = Vec::new();
@@ -206,14 +252,21 @@ impl<'l> ObjectReader<'_, 'l> {
         Some(texts)
     }
 
+    /// Returns a list of strings, or its default if it is missing.
+    pub(super) fn texts_or(&mut self, name: &str, default: Vec<String>) -> Vec<String> {
+        self.record_default(name, || default.clone().into());
+        self.texts(name).unwrap_or(default)
+    }
+
     /// Returns a boolean, or `false` if the member is missing.
     pub(super) fn flag(&mut self, name: &str) -> bool {
         self.optional_flag(name).unwrap_or_default()
     }
 
-    /// Returns a boolean.
+    /// Returns a boolean. A missing one means `false`, unless another default is recorded.
     pub(super) fn optional_flag(&mut self, name: &str) -> Option<bool> {
-        match self.value(name)? {
+        self.record_default(name, || false.into());
+        match self.value(name, || MemberShape::Flag)? {
             Value::Bool(flag) => Some(flag),
             _ => self.wrong_type(name, "true or false"),
         }
@@ -221,7 +274,8 @@ impl<'l> ObjectReader<'_, 'l> {
 
     /// Returns a whole number from `min` to `max`.
     pub(super) fn number(&mut self, name: &str, min: u32, max: u32) -> Option<u32> {
-        let number = self.value(name)?.as_u64().and_then(|number| u32::try_from(number).ok());
+        let number = self.value(name, || MemberShape::Number { min, max })?;
+        let number = number.as_u64().and_then(|number| u32::try_from(number).ok());
         let number = number.filter(|number| (min..=max).contains(number));
         if number.is_none() {
             self.add_error(name, ConfigErrorKind::NotInRange(min, max));
@@ -231,11 +285,14 @@ impl<'l> ObjectReader<'_, 'l> {
 
     /// Returns a whole number, or its default if it is missing.
     pub(super) fn number_or_default(&mut self, number: &Number) -> u32 {
+        self.record_default(number.name, || number.default.into());
         self.number(number.name, number.min, number.max).unwrap_or(number.default)
     }
 
     /// Returns the value of one of some names.
     pub(super) fn one_of<T: Copy>(&mut self, name: &str, names: &[(&str, T)]) -> Option<T> {
+        let all = || names.iter().map(|(name, _)| (*name).to_owned()).collect();
+        self.record(name, || MemberShape::OneOf(all()));
         let text = self.text(name)?;
         let value = named_value(&text, names);
         if value.is_none() {
@@ -244,9 +301,20 @@ impl<'l> ObjectReader<'_, 'l> {
         value
     }
 
+    /// Returns the value of one of some names, or its default if it is missing.
+    pub(super) fn one_of_or<T: Copy + PartialEq>(
+        &mut self,
+        name: &str,
+        names: &[(&str, T)],
+        default: T,
+    ) -> T {
+        self.record_default_name(name, names, &default);
+        self.one_of(name, names).unwrap_or(default)
+    }
+
     /// Returns a reader of a member that is a table.
     pub(super) fn object(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
-        let (place, value) = (self.at(name), self.value(name)?);
+        let (place, value) = (self.at(name), self.value(name, || MemberShape::Table)?);
         let members = ObjectReader::members_of(self.settings, &place, value)?;
         Some(ObjectReader::new(self.settings, place, members))
     }
@@ -255,12 +323,6 @@ impl<'l> ObjectReader<'_, 'l> {
         self.add_error(name, ConfigErrorKind::NotA(expected));
         None
     }
-}
-
-#[cfg(test)]
-thread_local! {
-    /// The places that were asked for, which tests compare with the documentation.
-    pub(super) static KNOWN: std::cell::RefCell<Vec<String>> = std::cell::RefCell::default();
 }
 
 /// Members that people expect for secrets, which the file must not hold.

@@ -1,7 +1,8 @@
 //! `[[routes]]`: which requests are accepted, what they require, and where they go.
 
 use super::error::ConfigErrorKind;
-use super::object::ObjectReader;
+use super::object::{Number, ObjectReader};
+use super::record::{MemberShape, TextFormat};
 use super::settings::{SettingsReader, is_safe_name};
 use super::{cors, ip_rules, limits, suffixes};
 use crate::policy::cors::Cors;
@@ -62,7 +63,9 @@ fn route(
     let (scopes, scopes_any) = (scopes(object, "scopes"), scopes(object, "scopes_any"));
     let claims = claims(object);
     let issuers = route_issuers(object, issuers);
+    object.record_default_name("require", &TokenRequirement::NAMES, &REQUIREMENT);
     let require = object.one_of("require", &TokenRequirement::NAMES);
+    object.record_default_name("on_store_outage", &StoreOutage::NAMES, &StoreOutage::default());
     let on_store_outage = object.one_of("on_store_outage", &StoreOutage::NAMES);
     let stream_seconds_max = object.number("stream_seconds_max", 1, 86_400);
     let stream_recheck_seconds = object.number("stream_recheck_seconds", 1, 86_400);
@@ -109,11 +112,12 @@ fn route(
         }
     }
     let enforce = object.optional_flag("enforce");
+    object.record_default("enforce", || true.into());
     let is_open = access.is_some_and(|access| matches!(access, Access::Auth | Access::Deny));
     if enforce.is_some() && is_open {
         object.add_error("enforce", ConfigErrorKind::NotForAccess);
     }
-    let cost = object.number("cost", 1, 1_000_000).unwrap_or(1);
+    let cost = object.number_or_default(&COST);
     let limits = route_limits(object, name.as_deref().unwrap_or_default(), shared);
     check_limits(object, &limits, cost, unprotected);
     let timeout_ms_max = if access == Some(Access::Auth) { 60_000 } else { 300_000 };
@@ -144,7 +148,7 @@ fn route(
         scopes_any,
         claims,
         issuers,
-        require: require.unwrap_or(TokenRequirement::Record),
+        require: require.unwrap_or(REQUIREMENT),
         limits,
         cost,
         on_store_outage: on_store_outage.unwrap_or_default(),
@@ -164,6 +168,7 @@ fn route(
 
 /// Reads the name, which must be unique, and adds it to `names`.
 fn route_name(object: &mut ObjectReader<'_, '_>, names: &mut Vec<String>) -> Option<String> {
+    object.record_format("name", TextFormat::Name);
     let name = object.text("name");
     if name.as_ref().is_some_and(|name| !is_safe_name(name)) {
         object.add_error("name", ConfigErrorKind::UnsafeName);
@@ -209,7 +214,7 @@ fn scopes(object: &mut ObjectReader<'_, '_>, member: &str) -> Vec<String> {
 /// Reads the route's own limit, which has the route's name, and the shared limits that it names.
 fn route_limits(object: &mut ObjectReader<'_, '_>, route: &str, shared: &[Limit]) -> Vec<Limit> {
     let own = object.object("limit").map(|mut limit| {
-        if limit.value("name").is_some() {
+        if limit.unrecorded("name").is_some() {
             limit.add_error("name", ConfigErrorKind::NamedByRoute);
         }
         limits::read_object(limit, route.to_owned())
@@ -254,7 +259,8 @@ fn check_limits(object: &mut ObjectReader<'_, '_>, limits: &[Limit], cost: u32, 
 /// Reads the required claims, each with its allowed values.
 fn claims(object: &mut ObjectReader<'_, '_>) -> Vec<(String, Vec<Value>)> {
     let mut claims = Vec::new();
-    let members = match object.value("claims") {
+    let values = || Box::new(MemberShape::OneOrMore(Box::new(MemberShape::Scalar)));
+    let members = match object.value("claims", || MemberShape::Map { of: values(), min: 0 }) {
         None => return claims,
         Some(Value::Object(members)) => members,
         Some(_) => {
@@ -275,3 +281,7 @@ fn claims(object: &mut ObjectReader<'_, '_>) -> Vec<(String, Vec<Value>)> {
     }
     claims
 }
+
+const COST: Number = Number { name: "cost", min: 1, max: 1_000_000, default: 1 };
+/// What a route without `require` requires.
+const REQUIREMENT: TokenRequirement = TokenRequirement::Record;

@@ -1,6 +1,7 @@
 //! Reads the policy file's sections, and collects their errors.
 
 use super::error::{ConfigError, ConfigErrorKind};
+use super::record::{self, MemberShape, TextFormat};
 use serde_json::{Map, Value};
 
 /// A reader of sections by their names.
@@ -156,7 +157,8 @@ impl<'l> SettingsReader<'l> {
         self.has_scripts
     }
 
-    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+    pub(super) fn take(&mut self, name: &str, shape: MemberShape) -> Option<Value> {
+        record::shape(FILE, name, || shape);
         self.read.push(name.to_owned());
         self.document.remove(name)
     }
@@ -168,7 +170,8 @@ impl<'l> SettingsReader<'l> {
 
     /// Returns a list of texts that is no member of a table.
     pub(super) fn texts(&mut self, name: &str) -> Vec<String> {
-        let Some(value) = self.take(name) else {
+        let shape = MemberShape::List(Box::new(MemberShape::Text(TextFormat::Nonempty)));
+        let Some(value) = self.take(name, shape) else {
             return Vec::new();
         };
         let texts = |values: Vec<Value>| {
@@ -187,7 +190,7 @@ impl<'l> SettingsReader<'l> {
 
     /// Returns the entries of a list of tables.
     pub(super) fn list(&mut self, name: &str) -> Vec<Entry> {
-        let Some(value) = self.take(name) else {
+        let Some(value) = self.take(name, MemberShape::Tables) else {
             return Vec::new();
         };
         let Value::Array(values) = value else {
@@ -203,6 +206,7 @@ impl<'l> SettingsReader<'l> {
 
     /// Returns the entries of a list of tables that must not be missing.
     pub(super) fn required_list(&mut self, name: &str) -> Vec<Entry> {
+        record::required(FILE, name);
         if !self.has(name) {
             self.add_error(name, ConfigErrorKind::Missing);
         }
@@ -250,6 +254,8 @@ fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// The place of the file's own table.
+const FILE: &str = "";
 const ASSUMED_SECRET: &str = "assumed";
 /// What stands for a variable that is not known yet. Most are URLs.
 const ASSUMED_URL: &str = "https://assumed.invalid";

@@ -1,6 +1,8 @@
 //! `[store]`, and the secret `STORE_TOKEN`.
 
 use super::error::ConfigErrorKind;
+use super::object::Number;
+use super::record::TextFormat;
 use super::settings::{SettingsReader, is_safe_name};
 use crate::secret::Secret;
 use crate::store::address::StoreAddress;
@@ -19,13 +21,14 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> StoreSection {
     let has_scripts = settings.has_scripts();
     let mut section = settings.section("store");
     section.require(&["url"]);
-    let timeout_ms = section.number("timeout_ms", 1, 60_000).unwrap_or(250);
-    let key_prefix = section.text("key_prefix");
-    let key_prefix = key_prefix.as_deref().unwrap_or(StoreKeys::PREFIX);
-    if !is_safe_name(key_prefix) {
+    let timeout_ms = section.number_or_default(&TIMEOUT);
+    section.record_format("key_prefix", TextFormat::Name);
+    let key_prefix = section.text_or("key_prefix", StoreKeys::PREFIX);
+    if !is_safe_name(&key_prefix) {
         section.add_error("key_prefix", ConfigErrorKind::UnsafeName);
     }
-    let keys = StoreKeys::new(key_prefix);
+    let keys = StoreKeys::new(&key_prefix);
+    section.record_format("url", TextFormat::StoreUrl);
     if !has_scripts {
         let address = section.text("url").and_then(|url| memcached::Address::parse(&url));
         if address.is_none() {
@@ -52,3 +55,4 @@ fn token(settings: &mut SettingsReader<'_>) -> Option<Secret> {
 }
 
 const TOKEN: &str = "STORE_TOKEN";
+const TIMEOUT: Number = Number { name: "timeout_ms", min: 1, max: 60_000, default: 250 };
