@@ -85,7 +85,7 @@ fn workerd(
         fs::copy(at("build").join(name), folder.join(name))?;
     }
     let trusted = plan.trust.as_ref().map(fs::read_to_string).transpose()?;
-    let text = workerd_config(vars, &BUNDLE, plan.ports.edge, trusted.as_deref())?;
+    let text = workerd_config(vars, &BUNDLE, plan.ports.edge, trusted.as_deref(), plan.heap_mb)?;
     write_private(&config, &text)?;
     let mut workerd = tools.command("workerd");
     workerd.arg("serve").arg(&config);

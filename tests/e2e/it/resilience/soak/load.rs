@@ -58,8 +58,15 @@ pub async fn fill(world: &World) {
     }
 }
 
-/// Sends `per_second` requests a second for some time, and waits for their responses.
-pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, per_second: u64, seed: u64) {
+/// How many requests a second are sent, and the seed that chooses them.
+pub struct Load {
+    pub per_second: u64,
+    pub seed: u64,
+}
+
+/// Sends requests for some time, and waits for their responses.
+pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, load: Load) {
+    let Load { per_second, seed } = load;
     let mut chance = Chance::new(seed + 1);
     let places = Arc::new(Semaphore::new(IN_PROGRESS_MAX));
     let mut logged_in = Instant::now();
