@@ -45,6 +45,7 @@ async fn soak(seconds: u64, sabotage: Sabotage) -> BTreeMap<Topic, Vec<String>> 
     let system = tokio::task::spawn_blocking(start).await.unwrap();
     let world = Arc::new(World::new(system, grace));
     load::fill(&world).await;
+    load::warm_up(&world).await;
 
     let mut measured = Measured::new(length);
     let [third, rest] = schedule.split();
