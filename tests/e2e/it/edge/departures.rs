@@ -142,8 +142,8 @@ async fn resets_close_upstream_requests_and_keep_no_headers() {
     all_close(&upstream).await;
     let grown = resident_mib(&edge).saturating_sub(settled);
     println!("{settled} MiB after 3000 requests, {grown} MiB more after 2000 others");
-    // The heads of 2000 requests are 184 MiB. A bare Worker that only fetches grows by 10 MiB, and
-    // an edge that keeps one copy until V8 collects its garbage by 220.
+    // The heads of 2000 requests are 184 MiB. A bare Worker that only fetches grows by 10 MiB. An
+    // edge that keeps one copy until V8 collects its garbage grows by 220.
     assert!(grown < 92, "{grown} MiB more after 2000 requests, {settled} MiB before");
     let log = edge.log("edge");
     assert!(log.contains(r#""event":"client_left","request_id":""#), "{log}");
