@@ -75,7 +75,7 @@ export function forward(task, step) {
   return task.withDeadline(step.deadlineMs, async (isLate) => {
     const outbound = outboundRequest(task.takeRequest(), task.body, step);
     task.body = undefined;
-    if (!outbound.body) task.outbound = outbound;
+    if (!outbound.body && task.headLength <= RESEND_HEAD_MAX) task.outbound = outbound;
     return receive(task, fetch(outbound), isLate);
   });
 }
@@ -312,6 +312,11 @@ function decodeUtf8(/** @type {Uint8Array} */ bytes) {
   }
 }
 
+/**
+ * The largest head that is kept for a second attempt, in characters. V8 does not count the memory of
+ * a request, and collects one that it has once moved to its old generation late.
+ */
+const RESEND_HEAD_MAX = 8192;
 const CONNECTION_HEADERS = [
   'connection', 'content-encoding', 'content-length', 'date', 'keep-alive', 'trailer', 'transfer-encoding',
   'upgrade',

@@ -33,10 +33,7 @@ class Edge {
   sweptMs = 0;
   /** Counts the instances of Wasm. A panic ends one, and the next one begins. */
   instance = 0;
-  /**
-   * The location that serves, from the first request: an isolate stays where it is, and `cf` is
-   * slow.
-   */
+  /** The location that serves, from the first request: an isolate stays, and `cf` is slow. */
   colo = '';
   textHeaders = new TextHeaders();
 
@@ -85,6 +82,8 @@ export class RequestTask {
    * @type {Request | undefined}
    */
   outbound = undefined;
+  /** The size of the request's head, in characters. */
+  headLength = 0;
   /** @type {Response | undefined} */
   response = undefined;
   /**
@@ -123,6 +122,7 @@ export class RequestTask {
   respond(request) {
     edge.colo ||= /** @type {string | undefined} */ (request.cf?.colo) ?? '';
     const text = encodeRequest(Date.now(), this.requestId, edge.colo, request);
+    this.headLength = text.length;
     const step = this.callWasm(() => begin(this.id, text));
     if (isEnd(step)) return this.end(step);
     this.listen(request.signal);

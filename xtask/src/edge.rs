@@ -80,14 +80,18 @@ pub fn wrangler_config(vars: &Map<String, Value>) -> Result<Value> {
 }
 
 /// Returns a configuration for workerd that serves a Worker on one loopback port. The modules lie in
-/// the configuration's folder; the script is the first.
+/// the configuration's folder; the script is the first. V8's heap grows to `heap_mb` at most, or to
+/// the runtime's own limit.
 pub fn workerd_config(
     vars: &Map<String, Value>,
     modules: &[&str],
     port: u16,
     trusted: Option<&str>,
+    heap_mb: Option<u32>,
 ) -> Result<String> {
     let toml = wrangler_toml()?;
+    let flags: Vec<String> =
+        heap_mb.map(|mb| format!("\"--max-heap-size={mb}\"")).into_iter().collect();
     let trusted: Vec<String> = trusted.map(|text| json!(text).to_string()).into_iter().collect();
     let modules: Vec<String> = modules
         .iter()
@@ -120,12 +124,14 @@ pub fn workerd_config(
                tlsOptions = (trustBrowserCas = true, trustedCertificates = [{}]))),\n\
            ],\n\
            sockets = [(name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\")],\n\
+           v8Flags = [{}],\n\
          );\n",
         modules.join(", "),
         json!(toml.get("compatibility_date")),
         json!(toml.get("compatibility_flags")),
         bindings.join(", "),
         trusted.join(", "),
+        flags.join(", "),
     ))
 }
 

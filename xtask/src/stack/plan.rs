@@ -75,6 +75,8 @@ pub struct Plan {
     pub opaque: bool,
     /// A certificate that workerd trusts.
     pub trust: Option<PathBuf>,
+    /// The most megabytes of the Worker's V8 heap under workerd.
+    pub heap_mb: Option<u32>,
     /// Laid over the auth service's environment.
     pub auth_env: Vec<(String, String)>,
 }
@@ -102,6 +104,7 @@ impl Plan {
             vars: Map::new(),
             opaque: false,
             trust: None,
+            heap_mb: None,
             auth_env: Vec::new(),
         }
     }

@@ -47,6 +47,9 @@ pub struct Options {
     /// What runs the Worker.
     #[arg(long, default_value = "wrangler")]
     engine: Engine,
+    /// The most megabytes of the Worker's V8 heap under workerd, so that garbage is collected early.
+    #[arg(long)]
+    heap_mb: Option<u32>,
     /// A Redis that is there already, as the redis gateway's REDIS_URL; none is started then.
     #[arg(long)]
     redis_url: Option<String>,
@@ -116,6 +119,7 @@ fn plan(options: &Options, folder: &Path) -> Result<Plan> {
         vars,
         opaque: options.opaque,
         trust: options.trust.clone(),
+        heap_mb: options.heap_mb,
         auth_env,
         ..Plan::new(folder.to_owned(), free_ports()?, options.db)
     })

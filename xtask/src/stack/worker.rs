@@ -94,7 +94,7 @@ fn workerd(
 ) -> Result<Command> {
     let config = folder.join("config.capnp");
     let trusted = plan.trust.as_ref().map(fs::read_to_string).transpose()?;
-    let text = workerd_config(vars, &MODULES, plan.ports.edge, trusted.as_deref())?;
+    let text = workerd_config(vars, &MODULES, plan.ports.edge, trusted.as_deref(), plan.heap_mb)?;
     write_private(&config, &text)?;
     let mut workerd = tools.command("workerd");
     workerd.arg("serve").arg(&config);

@@ -39,6 +39,25 @@ impl Silent {
         Self { url, open, seen }
     }
 
+    /// Drops every other connection after its request, and answers 200 on the others.
+    fn flaky() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (open, seen) = (Arc::default(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 65_536]);
+                if count.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+                    let _ = stream.write_all(
+                        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                    );
+                }
+            }
+        });
+        Self { url, open, seen }
+    }
+
     /// Reads until the edge closes the connection.
     fn wait(mut stream: TcpStream) {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -127,7 +146,7 @@ fn resident_mib(edge: &Stack) -> u64 {
 }
 
 /// A client that resets its connection is forgotten at once. Its upstream request is closed, and the
-/// edge keeps none of its headers. The runtime collects its own copies late.
+/// edge keeps none of its headers.
 #[tokio::test]
 async fn resets_close_upstream_requests_and_keep_no_headers() {
     let upstream = Silent::start();
@@ -142,10 +161,24 @@ async fn resets_close_upstream_requests_and_keep_no_headers() {
     all_close(&upstream).await;
     let grown = resident_mib(&edge).saturating_sub(settled);
     println!("{settled} MiB after 3000 requests, {grown} MiB more after 2000 others");
-    // The heads of 2000 requests are 184 MiB. An edge that keeps them grows by two copies and more.
-    assert!(grown < 330, "{grown} MiB more after 2000 requests, {settled} MiB before");
+    // The heads of 2000 requests are 184 MiB. A bare Worker that only fetches grows by 10 MiB. An
+    // edge that keeps one copy until V8 collects its garbage grows by 220.
+    assert!(grown < 92, "{grown} MiB more after 2000 requests, {settled} MiB before");
     let log = edge.log("edge");
     assert!(log.contains(r#""event":"client_left","request_id":""#), "{log}");
+    stop(edge).await;
+}
+
+/// A GET whose connection fails is sent again, unless its head is too large to be kept.
+#[tokio::test]
+async fn get_with_a_small_head_is_sent_again() {
+    let upstream = Silent::flaky();
+    let edge = edge_before(&upstream, json!({})).await;
+    let small = get(&edge.edge("/public/x")).send().await.unwrap();
+    assert_eq!((small.status().as_u16(), upstream.seen.load(Ordering::SeqCst)), (200, 2));
+    let large = get(&edge.edge("/public/x")).header("x-large", "a".repeat(9000));
+    assert_refused(large.send().await.unwrap(), 502, "upstream_unreachable").await;
+    assert_eq!(upstream.seen.load(Ordering::SeqCst), 3);
     stop(edge).await;
 }
 

@@ -20,6 +20,8 @@ mod world;
 use crate::support::environment::{soak_per_second, soak_seconds, soak_seed};
 use crate::support::stack::stop;
 use faults::Schedule;
+use load::Load;
+use processes::Measured;
 use record::Topic;
 use sabotage::Sabotage;
 use std::collections::BTreeMap;
@@ -28,28 +30,34 @@ use std::time::{Duration, Instant};
 use system::System;
 use world::World;
 
+/// The pause after the first third and after the rest. workerd closes the connections that it keeps
+/// for later requests within 10 s, and the clients close theirs.
+const REST: Duration = Duration::from_secs(15);
+
 /// Runs the soak, prints its tables, and returns what it found, by topic.
 async fn soak(seconds: u64, sabotage: Sabotage) -> BTreeMap<Topic, Vec<String>> {
     let (seed, per_second) = (soak_seed(), soak_per_second());
     println!("soak of {seconds} s at {per_second} requests a second, seed {seed}");
-    let schedule = Schedule::new(Duration::from_secs(seconds), seed);
+    let length = Duration::from_secs(seconds);
+    let schedule = Schedule::new(length, seed);
     let grace = schedule.grace();
     let start = move || System::start(sabotage, grace);
     let system = tokio::task::spawn_blocking(start).await.unwrap();
     let world = Arc::new(World::new(system, grace));
     load::fill(&world).await;
+    load::warm_up(&world).await;
 
-    let begun = Instant::now();
-    let sampling = tokio::spawn(processes::sample(Arc::clone(&world), begun, seconds));
-    let breaking = tokio::spawn(faults::inject(Arc::clone(&world), begun, schedule));
-    load::run(&world, begun, Duration::from_secs(seconds), per_second, seed).await;
-    breaking.await.unwrap();
-    let samples = sampling.await.unwrap();
+    let mut measured = Measured::new(length);
+    let [third, rest] = schedule.split();
+    run(&world, third, Load { per_second, seed }, &mut measured).await;
+    measured.rest_after_third = processes::descriptors(&world);
+    run(&world, rest, Load { per_second, seed: seed + 1 }, &mut measured).await;
+    measured.rest_at_end = processes::descriptors(&world);
 
-    processes::compare(&world, &samples);
+    processes::compare(&world, &measured);
     agreement::check(&world).await;
     println!("<!-- soak -->");
-    table::print(&world, &samples, &table::Title { seconds, per_second, seed });
+    table::print(&world, &measured, &table::Title { seconds, per_second, seed });
     println!("<!-- end of soak -->");
     let findings = world.record.findings();
     for (topic, texts) in &findings {
@@ -66,6 +74,16 @@ async fn soak(seconds: u64, sabotage: Sabotage) -> BTreeMap<Topic, Vec<String>> 
         false => stop(world).await,
     }
     findings
+}
+
+/// Sends the load while the faults of a schedule are injected, and rests afterwards.
+async fn run(world: &Arc<World>, schedule: Schedule, load: Load, measured: &mut Measured) {
+    let (begun, length) = (Instant::now(), schedule.length());
+    let breaking = tokio::spawn(faults::inject(Arc::clone(world), begun, schedule));
+    let sending = load::run(world, begun, length, load);
+    tokio::join!(sending, measured.sample(world, begun + length));
+    breaking.await.unwrap();
+    tokio::time::sleep(REST).await;
 }
 
 /// Each promise holds after faults of every kind: verdicts, sessions, and what the parts store.

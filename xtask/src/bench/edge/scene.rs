@@ -150,7 +150,7 @@ impl<'a> Scene<'a> {
             }
         };
         let config = folder.join("config.capnp");
-        write_private(&config, &edge::workerd_config(&vars, &modules, port, None)?)?;
+        write_private(&config, &edge::workerd_config(&vars, &modules, port, None, None)?)?;
         let mut workerd = self.tools.command("workerd");
         workerd.arg("serve").arg(&config);
         let (path, expected) = match contender {

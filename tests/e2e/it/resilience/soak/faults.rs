@@ -48,17 +48,32 @@ impl Schedule {
         let slots = u32::try_from(length.as_secs() / 60).unwrap().max(FAULTS_MIN);
         let slot = length / slots;
         let mut chance = Chance::new(seed);
-        // Each run kills each server.
+        // Each run kills each server in its first half, so that the memory of each can be compared
+        // with what it had before.
         let mut rows: Vec<Row> = ["auth", "redis-gateway", "redis"]
             .map(|name| row(name, "is killed", Action::Kill(name)))
             .into();
         let mut others = table();
         chance.shuffle(&mut others);
         others.truncate(slots as usize - rows.len());
+        let late = others.split_off(slots as usize / 2 - rows.len());
         rows.extend(others);
         chance.shuffle(&mut rows);
+        rows.extend(late);
         let fault = (slot / 3).min(Duration::from_secs(20));
         Self { slot, fault, rows }
+    }
+
+    /// Returns the first third of it, and the rest.
+    pub fn split(self) -> [Self; 2] {
+        let Self { slot, fault, rows: mut third } = self;
+        let rest = third.split_off(third.len() / 3);
+        [third, rest].map(|rows| Self { slot, fault, rows })
+    }
+
+    /// Returns how long it takes.
+    pub fn length(&self) -> Duration {
+        self.slot * u32::try_from(self.rows.len()).unwrap()
     }
 
     /// Returns a REFRESH_GRACE_SECONDS in which a client can refresh again after each fault: its
@@ -90,7 +105,7 @@ pub async fn inject(world: Arc<World>, begun: Instant, schedule: Schedule) {
         // The end of a run is calm, for the comparison of memory.
         let at = begun + schedule.slot * number + schedule.slot / 20;
         tokio::time::sleep_until(at.into()).await;
-        println!("{:4} s: {}", begun.elapsed().as_secs(), row.name);
+        println!("{}", row.name);
         let loss = match row.action {
             Action::Flush => Loss::Everything,
             Action::Kill("redis") => Loss::LastWrites,

@@ -4,6 +4,7 @@ use super::record::Topic;
 use super::world::World;
 use super::{requests, sessions};
 use crate::support::chance::Chance;
+use crate::support::proxy::Fault;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -14,6 +15,10 @@ const IN_PROGRESS_MAX: usize = 1000;
 
 /// At most 5 logins a second: each costs an argon2id hash.
 const LOGIN_INTERVAL: Duration = Duration::from_millis(200);
+
+/// As many requests as a fault of 2 s makes wait.
+const WARM_UP_AT_ONCE: usize = 600;
+const WARM_UP_ROUNDS: usize = 6;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -58,8 +63,34 @@ pub async fn fill(world: &World) {
     }
 }
 
-/// Sends `per_second` requests a second for some time, and waits for their responses.
-pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, per_second: u64, seed: u64) {
+/// Lets some requests wait for the upstream, as many at once as during a fault. An allocator keeps
+/// the memory that a process needed at its busiest, so that without this a process grows with the
+/// first fault that makes requests wait, in whichever third of the run that is.
+pub async fn warm_up(world: &Arc<World>) {
+    let mut chance = Chance::new(1);
+    world.system.upstream.set(Fault::Late { ms: 1000 });
+    for _ in 0..WARM_UP_ROUNDS {
+        let mut waiting = JoinSet::new();
+        for _ in 0..WARM_UP_AT_ONCE {
+            let Some(token) = world.model.valid(&mut chance) else { continue };
+            let request = world.client.get(world.url("/api/record")).bearer_auth(&token.text);
+            let world = Arc::clone(world);
+            waiting.spawn(async move { world.send(request).await });
+        }
+        waiting.join_all().await;
+    }
+    world.system.upstream.set(Fault::None);
+}
+
+/// How many requests a second are sent, and the seed that chooses them.
+pub struct Load {
+    pub per_second: u64,
+    pub seed: u64,
+}
+
+/// Sends requests for some time, and waits for their responses.
+pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, load: Load) {
+    let Load { per_second, seed } = load;
     let mut chance = Chance::new(seed + 1);
     let places = Arc::new(Semaphore::new(IN_PROGRESS_MAX));
     let mut logged_in = Instant::now();

@@ -3,7 +3,6 @@
 use super::record::Topic;
 use super::world::World;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How much more a process may have at the end than after a third.
@@ -13,16 +12,16 @@ const RATIO_MAX: f64 = 1.1;
 /// of 1 KB a request is five times as much; garbage collection and Redis's records are less.
 const MEMORY_SLACK_KIB: f64 = 4096.0;
 
-/// File descriptors that a process may gain besides: keep-alive connections. Requests that stay
-/// open by mistake are more after some seconds.
-const DESCRIPTORS_SLACK: f64 = 64.0;
+/// File descriptors that a process may gain besides. A process at rest has 10 to 30, a tenth of
+/// which is less than the connections by which its parts look after each other.
+const DESCRIPTORS_SLACK: f64 = 8.0;
 
 /// What one argon2id hash takes, in KiB. The auth service makes as many at once as there are cores,
 /// and its allocator keeps that memory.
 const HASH_KIB: f64 = 19.0 * 1024.0;
 
-/// A process that was started again later than this before the end is not compared: it has not
-/// met its full load for long.
+/// The memory of a process that was started again later than this before the end is not compared: it
+/// has not met its full load for long.
 const LIFE_MIN: Duration = Duration::from_secs(60);
 
 /// A process at a moment of the run.
@@ -32,36 +31,64 @@ pub struct Sample {
     calm: bool,
     start: usize,
     memory_kib: f64,
-    descriptors: f64,
     cpu_seconds: f64,
 }
 
 pub type Samples = BTreeMap<&'static str, Vec<Sample>>;
 
-/// Samples every process until the end of the run.
-pub async fn sample(world: Arc<World>, begun: Instant, seconds: u64) -> Samples {
-    let mut samples = Samples::new();
-    let interval = Duration::from_secs((seconds / 120).clamp(1, 5));
-    while begun.elapsed() < Duration::from_secs(seconds) {
-        let (at, calm) = (begun.elapsed(), world.history.is_calm(Instant::now()));
-        for process in world.system.running() {
-            // A process may have been killed meanwhile.
-            let Some(usage) = read(process.pid) else { continue };
-            let Usage { memory_kib, descriptors, cpu_seconds } = usage;
-            let start = process.starts;
-            let sample = Sample { at, calm, start, memory_kib, descriptors, cpu_seconds };
-            samples.entry(process.name).or_default().push(sample);
+/// The file descriptors of each process.
+pub type Descriptors = BTreeMap<&'static str, f64>;
+
+/// What a run measures.
+pub struct Measured {
+    begun: Instant,
+    interval: Duration,
+    samples: Samples,
+    /// While no request is in progress: under load, the connections are as many as the requests of
+    /// the last fault that waited at once, and say nothing of a leak.
+    pub rest_after_third: Descriptors,
+    pub rest_at_end: Descriptors,
+}
+
+impl Measured {
+    pub fn new(length: Duration) -> Self {
+        Self {
+            begun: Instant::now(),
+            interval: (length / 120).clamp(Duration::from_secs(1), Duration::from_secs(5)),
+            samples: Samples::new(),
+            rest_after_third: Descriptors::new(),
+            rest_at_end: Descriptors::new(),
         }
-        // The requests that it has received so far are of no more use.
-        world.system.sockets.take();
-        tokio::time::sleep(interval).await;
     }
-    samples
+
+    /// Samples every process until `end`.
+    pub async fn sample(&mut self, world: &World, end: Instant) {
+        while Instant::now() < end {
+            let (at, calm) = (self.begun.elapsed(), world.history.is_calm(Instant::now()));
+            for process in world.system.running() {
+                // A process may have been killed meanwhile.
+                let Some(usage) = read(process.pid) else { continue };
+                let Usage { memory_kib, cpu_seconds } = usage;
+                let start = process.starts;
+                let sample = Sample { at, calm, start, memory_kib, cpu_seconds };
+                self.samples.entry(process.name).or_default().push(sample);
+            }
+            // The requests that it has received so far are of no more use.
+            world.system.sockets.take();
+            tokio::time::sleep(self.interval).await;
+        }
+    }
+}
+
+/// Counts the file descriptors of every process.
+pub fn descriptors(world: &World) -> Descriptors {
+    let count = |pid: u32| Some(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as f64);
+    let running = world.system.running().into_iter();
+    running.filter_map(|process| Some((process.name, count(process.pid)?))).collect()
 }
 
 struct Usage {
     memory_kib: f64,
-    descriptors: f64,
     cpu_seconds: f64,
 }
 
@@ -74,7 +101,6 @@ fn read(pid: u32) -> Option<Usage> {
     let ticks: f64 = ticks.filter_map(|field| field.parse::<f64>().ok()).sum();
     Some(Usage {
         memory_kib: memory.trim().trim_end_matches(" kB").parse().ok()?,
-        descriptors: std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as f64,
         cpu_seconds: ticks / 100.0,
     })
 }
@@ -98,7 +124,7 @@ pub struct Comparison {
     pub memory_kib: Growth,
     pub descriptors: Growth,
     pub cpu_seconds: f64,
-    /// How long the compared process ran.
+    /// How long the process ran whose memory is compared.
     pub life: Duration,
 }
 
@@ -108,12 +134,13 @@ impl Comparison {
     }
 }
 
-/// Compares each process as it is at the end of the run with itself after a third of its life.
-pub fn comparisons(samples: &Samples) -> Vec<Comparison> {
-    samples.iter().filter_map(|(name, samples)| compare_one(name, samples)).collect()
+/// Compares the memory of each process at the end of the run with that after a third of its life,
+/// and its descriptors with those after a third of the run.
+pub fn comparisons(measured: &Measured) -> Vec<Comparison> {
+    measured.samples.iter().filter_map(|(name, all)| compare_one(name, all, measured)).collect()
 }
 
-fn compare_one(name: &'static str, all: &[Sample]) -> Option<Comparison> {
+fn compare_one(name: &'static str, all: &[Sample], measured: &Measured) -> Option<Comparison> {
     let last = all.last()?;
     let own: Vec<Sample> = all.iter().filter(|one| one.start == last.start).copied().collect();
     let (from, life) = (own.first()?.at, last.at - own.first()?.at);
@@ -134,7 +161,11 @@ fn compare_one(name: &'static str, all: &[Sample]) -> Option<Comparison> {
     Some(Comparison {
         name,
         memory_kib: growth(|sample| sample.memory_kib),
-        descriptors: growth(|sample| sample.descriptors),
+        descriptors: Growth {
+            third: measured.rest_after_third.get(name).copied().unwrap_or(0.0),
+            // A process that is gone has failed.
+            end: measured.rest_at_end.get(name).copied().unwrap_or(f64::INFINITY),
+        },
         cpu_seconds: cpu.values().sum(),
         life,
     })
@@ -159,10 +190,10 @@ fn memory_slack_kib(process: &str) -> f64 {
 }
 
 /// Reports processes that have grown.
-pub fn compare(world: &World, samples: &Samples) {
-    for one in comparisons(samples).into_iter().filter(|one| !one.is_too_short()) {
+pub fn compare(world: &World, measured: &Measured) {
+    for one in comparisons(measured) {
         let Growth { third, end } = one.memory_kib;
-        if one.memory_kib.is_too_much(memory_slack_kib(one.name)) {
+        if !one.is_too_short() && one.memory_kib.is_too_much(memory_slack_kib(one.name)) {
             let text = format!("{}: {third} KiB after a third, {end} KiB at the end", one.name);
             world.record.find(Topic::Memory, text);
         }

@@ -21,6 +21,12 @@ pub const STORE_DEADLINE_MS: u64 = 1000;
 /// The lifetime of access tokens. It is so short that many expire within a run.
 const ACCESS_TOKEN_SECONDS: u64 = 120;
 
+/// The most that V8's heap of the edge may take, in MB. Without a limit, V8 leaves garbage until the
+/// edge has served some 40,000 requests, and a bare Worker that only fetches grows the same way:
+/// from 49 to 260 MB, the edge from 61 to 378 MB. With 40 MB the edge stays at 145 MB from the
+/// 12,000th request on, so that a leak shows in two minutes. Workers in production have 128 MB.
+const EDGE_HEAP_MB: &str = "32";
+
 /// A server that can be killed and started again.
 pub struct Server {
     pub name: &'static str,
@@ -112,7 +118,8 @@ impl System {
         let sockets = Provider::start(Behaviour::WebSocketEcho);
         let vars =
             edge_vars(&stack, &stores[0].url(), &auth_url, &upstream.url(), &sockets.url(""));
-        let edge = Stack::start(&["--only", "edge", "--engine", "workerd"], Some(vars));
+        let options = ["--only", "edge", "--engine", "workerd", "--heap-mb", EDGE_HEAP_MB];
+        let edge = Stack::start(&options, Some(vars));
         Self { stack, edge, stores, auth, upstream, sockets, servers: Mutex::new(servers) }
     }
 

@@ -1,6 +1,6 @@
 //! The tables of a run, as docs/reliability.md has them.
 
-use super::processes::{Growth, Samples, comparisons};
+use super::processes::{Growth, Measured, comparisons};
 use super::record::Topic;
 use super::world::World;
 
@@ -11,12 +11,12 @@ pub struct Title {
     pub seed: u64,
 }
 
-pub fn print(world: &World, samples: &Samples, title: &Title) {
+pub fn print(world: &World, measured: &Measured, title: &Title) {
     let Title { seconds, per_second, seed } = title;
     println!("{seconds} s at {per_second} requests a second, seed {seed}:\n");
     print_kinds(world);
     print_faults(world);
-    print_processes(world, samples);
+    print_processes(world, measured);
     print_promises(world);
 }
 
@@ -52,18 +52,18 @@ fn print_faults(world: &World) {
     println!();
 }
 
-fn print_processes(world: &World, samples: &Samples) {
+fn print_processes(world: &World, measured: &Measured) {
     println!(
-        "| process | MB at a third | MB at the end | descriptors at a third | at the end | restarts | CPU s |"
+        "| process | MB at a third | MB at the end | descriptors at rest after a third | at the end | restarts | CPU s |"
     );
     println!("|---|---|---|---|---|---|---|");
     let restarts = world.system.restarts();
-    for one in comparisons(samples) {
+    for one in comparisons(measured) {
         let restarts = restarts.get(one.name).copied().unwrap_or(0);
         let mut name = one.name.to_owned();
         if one.is_too_short() {
             name.push_str(&format!(
-                " (not compared: started {} s before the end)",
+                " (memory not compared: started {} s before the end)",
                 one.life.as_secs()
             ));
         }
