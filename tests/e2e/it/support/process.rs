@@ -1,13 +1,15 @@
 //! Processes, folders and ports that end with their test.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A process that ends with the test. A static is never dropped; its process ends when the tests'
-/// own process does, which closes the pipe that its guard reads.
+/// A process that ends with the test, and with it all that it started: it leads a process group. A
+/// static is never dropped; its process ends when the tests' own process does, which closes the pipe
+/// that its guard reads.
 pub struct Process {
     child: Child,
     guard: Child,
@@ -18,9 +20,10 @@ impl Process {
     pub fn start(command: &mut Command, log: PathBuf) -> Self {
         let output = std::fs::File::create(&log).unwrap();
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
-        let child = command.spawn().unwrap();
+        let child = command.process_group(0).spawn().unwrap();
         let mut guard = Command::new("sh");
-        guard.args(["-c", "cat > /dev/null; kill -9 \"$1\"", "guard", &child.id().to_string()]);
+        guard.args(["-c", "cat > /dev/null; kill -9 -- \"-$1\"", "guard"]);
+        guard.arg(child.id().to_string());
         let guard = guard.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         Self { child, guard, log }
     }
@@ -69,7 +72,8 @@ impl Drop for Process {
         // The guard first, while the process id is still the child's.
         let _ = self.guard.kill();
         let _ = self.guard.wait();
-        let _ = self.child.kill();
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.child.wait();
     }
 }
