@@ -50,8 +50,10 @@ async fn soak(seconds: u64, sabotage: Sabotage) -> BTreeMap<Topic, Vec<String>> 
     let mut measured = Measured::new(length);
     let [third, rest] = schedule.split();
     run(&world, third, Load { per_second, seed }, &mut measured).await;
+    measured.sample(&world, Instant::now() + REST).await;
     measured.rest_after_third = processes::descriptors(&world);
     run(&world, rest, Load { per_second, seed: seed + 1 }, &mut measured).await;
+    tokio::time::sleep(REST).await;
     measured.rest_at_end = processes::descriptors(&world);
 
     processes::compare(&world, &measured);
@@ -76,14 +78,13 @@ async fn soak(seconds: u64, sabotage: Sabotage) -> BTreeMap<Topic, Vec<String>> 
     findings
 }
 
-/// Sends the load while the faults of a schedule are injected, and rests afterwards.
+/// Sends the load while the faults of a schedule are injected.
 async fn run(world: &Arc<World>, schedule: Schedule, load: Load, measured: &mut Measured) {
     let (begun, length) = (Instant::now(), schedule.length());
     let breaking = tokio::spawn(faults::inject(Arc::clone(world), begun, schedule));
     let sending = load::run(world, begun, length, load);
     tokio::join!(sending, measured.sample(world, begun + length));
     breaking.await.unwrap();
-    tokio::time::sleep(REST).await;
 }
 
 /// Each promise holds after faults of every kind: verdicts, sessions, and what the parts store.

@@ -1,5 +1,6 @@
 //! One fault after the other, in an order that the seed repeats.
 
+use super::REST;
 use super::history::Loss;
 use super::record::Topic;
 use super::system::STORE_DEADLINE_MS;
@@ -77,9 +78,9 @@ impl Schedule {
     }
 
     /// Returns a REFRESH_GRACE_SECONDS in which a client can refresh again after each fault: its
-    /// time, that of the recovery, and a few seconds.
+    /// time, that of the recovery, a pause of the load, and a few seconds.
     pub fn grace(&self) -> u64 {
-        self.fault.as_secs() + RECOVERY_MAX.as_secs() + 5
+        self.fault.as_secs() + RECOVERY_MAX.as_secs() + REST.as_secs() + 5
     }
 }
 
