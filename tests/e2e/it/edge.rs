@@ -5,6 +5,7 @@ mod browsers;
 mod configuration;
 mod departures;
 mod entry;
+mod explained;
 mod forwarding;
 mod http_semantics;
 mod introspection;

@@ -95,6 +95,9 @@ async fn wrangler_dev_serves_an_environment_and_reloads_the_policy() {
     wrangler.args(["--inspector-port", "0", "--show-interactive-dev-session=false"]);
     wrangler.env("WRANGLER_SEND_METRICS", "false").env("CLOUDFLARE_CF_FETCH_ENABLED", "false");
     wrangler.env("WRANGLER_HIDE_BANNER", "true").current_dir(folder.file(""));
+    // wrangler needs the Node that is installed with it.
+    let path = std::env::var("PATH").unwrap_or_default();
+    wrangler.env("PATH", format!("{ROOT}/node_modules/.bin:{path}"));
     let process = Process::start(&mut wrangler, folder.file("log"));
     wait_for_port(port, &process);
     let code = async |path: &str| {

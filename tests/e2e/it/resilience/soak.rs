@@ -19,7 +19,7 @@ mod world;
 
 use crate::support::environment::{soak_per_second, soak_seconds, soak_seed};
 use crate::support::stack::stop;
-use faults::Schedule;
+use faults::{REST, Schedule};
 use load::Load;
 use processes::Measured;
 use record::Topic;
@@ -29,10 +29,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use system::System;
 use world::World;
-
-/// The pause after the first third and after the rest. workerd closes the connections that it keeps
-/// for later requests within 10 s, and the clients close theirs.
-const REST: Duration = Duration::from_secs(15);
 
 /// Runs the soak, prints its tables, and returns what it found, by topic.
 async fn soak(seconds: u64, sabotage: Sabotage) -> BTreeMap<Topic, Vec<String>> {

@@ -1,6 +1,5 @@
 //! One fault after the other, in an order that the seed repeats.
 
-use super::REST;
 use super::history::Loss;
 use super::record::Topic;
 use super::system::STORE_DEADLINE_MS;
@@ -34,6 +33,10 @@ pub struct Schedule {
     fault: Duration,
     rows: Vec<Row>,
 }
+
+/// The pause after the first third and after the rest. workerd closes the connections that it keeps
+/// for later requests within 10 s, and the clients close theirs.
+pub const REST: Duration = Duration::from_secs(15);
 
 /// Short runs have this many faults; longer ones have one a minute.
 const FAULTS_MIN: u32 = 6;
