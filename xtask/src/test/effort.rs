@@ -10,6 +10,8 @@ pub struct Effort {
     pub crash_rounds: u32,
     /// They kill it at every database packet, or at one of this many.
     pub crash_stride: u32,
+    /// Before how many random policies `explain` is compared with the edge.
+    pub explained_policies: u32,
     /// Whether what takes minutes by itself runs, too: the soak, a test that waits for a minute, and
     /// on memcached the tests that depend little on the store.
     pub is_long: bool,
@@ -21,6 +23,7 @@ pub const DEFAULT: Effort = Effort {
     storm_seconds: 10,
     crash_rounds: 12,
     crash_stride: 3,
+    explained_policies: 8,
     is_long: false,
 };
 
@@ -31,5 +34,6 @@ pub const LONG: Effort = Effort {
     storm_seconds: 60,
     crash_rounds: 200,
     crash_stride: 1,
+    explained_policies: 50,
     is_long: true,
 };

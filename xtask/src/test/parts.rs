@@ -121,6 +121,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         test.env("PORTCULLIS_STORM_SECONDS", effort.storm_seconds.to_string());
         test.env("PORTCULLIS_CRASH_ROUNDS", effort.crash_rounds.to_string());
         test.env("PORTCULLIS_CRASH_STRIDE", effort.crash_stride.to_string());
+        test.env("PORTCULLIS_EXPLAINED_POLICIES", effort.explained_policies.to_string());
         test.env("RUST_TEST_THREADS", threads().to_string());
         test
     };

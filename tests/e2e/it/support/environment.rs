@@ -52,6 +52,11 @@ pub fn crash_stride() -> usize {
     usize::try_from(number("PORTCULLIS_CRASH_STRIDE", 3)).unwrap().max(1)
 }
 
+/// Returns how many policies are explained.
+pub fn explained_policies() -> u64 {
+    number("PORTCULLIS_EXPLAINED_POLICIES", 50)
+}
+
 /// Returns how long `resilience::soak` runs.
 pub fn soak_seconds() -> u64 {
     number("PORTCULLIS_SOAK_SECONDS", 120)
