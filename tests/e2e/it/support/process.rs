@@ -22,7 +22,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let child = command.process_group(0).spawn().unwrap();
         let mut guard = Command::new("sh");
-        guard.args(["-c", "cat > /dev/null; kill -9 -- \"-$1\"", "guard"]);
+        guard.args(["-c", "cat > /dev/null; kill -9 \"-$1\"", "guard"]);
         guard.arg(child.id().to_string());
         let guard = guard.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         Self { child, guard, log }
