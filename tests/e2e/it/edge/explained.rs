@@ -84,7 +84,7 @@ fn generate(chance: &mut Chance, number: u64, provider: &str) -> Generated {
         1 => Trouble::Introspection,
         _ => Trouble::None,
     };
-    let has_introspection = trouble == Trouble::Introspection || number % 4 == 0;
+    let has_introspection = trouble == Trouble::Introspection || number.is_multiple_of(4);
     let mut issuer = json!({ "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"],
         "jwks": TRUSTED.jwks() });
     if has_introspection {
