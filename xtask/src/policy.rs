@@ -8,11 +8,8 @@ pub use command::{Options, run};
 pub use node::{build_for_tests, package};
 
 use crate::workspace::at;
-use crate::wrangler_toml::wrangler_toml_of;
 use anyhow::{Context as _, Result, bail};
-use portcullis_core::Policy;
 use serde_json::{Map, Value};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,27 +34,13 @@ pub fn module(sections: &Map<String, Value>) -> String {
 /// Checks the policy of a folder for each environment, and puts it into the folder's build/, next to
 /// the built Worker.
 pub fn build(project: &Path) -> Result<()> {
-    let file = project.join("portcullis.toml");
+    let [file, wrangler] = ["portcullis.toml", "wrangler.toml"].map(|name| project.join(name));
+    let [path, wrangler] = [&file, &wrangler].map(|path| path.display().to_string());
+    let outcome = command::execute(&["check", &path, "--wrangler", &wrangler])?;
+    if outcome.status != 0 {
+        bail!("the policy is invalid:\n{}", outcome.text);
+    }
     let sections = read(&file)?;
-    let wrangler = wrangler_toml_of(project)?;
-    let environments = sections.get("env").and_then(Value::as_object);
-    let names = environments.into_iter().flat_map(Map::keys).map(|name| Some(name.as_str()));
-    let mut errors = String::new();
-    for environment in std::iter::once(None).chain(names) {
-        let vars = vars(&wrangler, environment);
-        let lookup = |name: &str| match (name, environment) {
-            ("PORTCULLIS_ENV", Some(environment)) => Some(environment.to_owned()),
-            _ => text(vars.get(name)?),
-        };
-        let document = Value::Object(sections.clone()).to_string();
-        for error in Policy::assume(&document, lookup).err().unwrap_or_default() {
-            let place = environment.map(|name| format!("[env.{name}] ")).unwrap_or_default();
-            writeln!(errors, "  {place}{error}")?;
-        }
-    }
-    if !errors.is_empty() {
-        bail!("{} is invalid:\n{errors}", file.display());
-    }
     let folder = project.join("build");
     fs::create_dir_all(&folder)?;
     let (target, module) = (folder.join(MODULE), module(&sections));
@@ -66,21 +49,6 @@ pub fn build(project: &Path) -> Result<()> {
         return Ok(());
     }
     fs::write(&target, module).with_context(|| format!("can't write {}", target.display()))
-}
-
-/// Returns the variables of wrangler.toml that go with an environment of the policy.
-fn vars(wrangler: &Value, environment: Option<&str>) -> Map<String, Value> {
-    let of = |table: &Value| table.get("vars").and_then(Value::as_object).cloned();
-    let Some(name) = environment else {
-        return of(wrangler).unwrap_or_default();
-    };
-    let environments = wrangler.get("env").and_then(Value::as_object);
-    let mut environments = environments.into_iter().flatten();
-    let selects = |(own, table): &(&String, &Value)| {
-        let selected = table.pointer("/vars/PORTCULLIS_ENV").and_then(Value::as_str);
-        selected.unwrap_or(own) == name
-    };
-    environments.find(selects).and_then(|(_, table)| of(table)).unwrap_or_default()
 }
 
 /// Returns a variable as the Worker reads it.
@@ -130,7 +98,6 @@ pub const MODULE: &str = "policy.js";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::root;
     use serde_json::json;
 
     fn sections(value: &Value) -> Map<String, Value> {
@@ -155,21 +122,15 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_those_of_the_environment() {
-        let wrangler = json!({ "vars": { "A": 1 }, "env": {
-            "staging": { "vars": { "A": 2 } },
-            "eu": { "vars": { "A": 3, "PORTCULLIS_ENV": "europe" } },
-        } });
-        let of = |name| vars(&wrangler, name).get("A").cloned().unwrap_or_default();
-        assert_eq!([of(None), of(Some("staging")), of(Some("europe"))], [1, 2, 3].map(Value::from));
-        assert_eq!(of(Some("eu")), Value::Null);
-    }
-
-    #[test]
     fn shipped_policy_is_valid() {
-        let sections = Value::Object(read(&file()).unwrap()).to_string();
-        let vars = vars(&wrangler_toml_of(root()).unwrap(), None);
-        let policy = Policy::assume(&sections, |name| text(vars.get(name)?)).unwrap();
-        assert_eq!(policy.warnings, []);
+        let outcome = command::execute(&[
+            "check",
+            &file().display().to_string(),
+            "--wrangler",
+            &at("wrangler.toml").display().to_string(),
+        ])
+        .unwrap();
+        assert_eq!(outcome.status, 0, "{}", outcome.text);
+        assert!(outcome.text.contains("0 errors, 0 risks"), "{}", outcome.text);
     }
 }

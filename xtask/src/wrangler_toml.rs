@@ -1,20 +1,12 @@
 //! wrangler.toml, which tells Cloudflare of the Worker.
 
-use crate::workspace::root;
+use crate::workspace::at;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
 
-/// Returns this workspace's wrangler.toml.
+/// Returns wrangler.toml.
 pub fn wrangler_toml() -> Result<Value> {
-    wrangler_toml_of(root())
-}
-
-/// Returns the wrangler.toml of a folder.
-pub fn wrangler_toml_of(project: &Path) -> Result<Value> {
-    let file = project.join("wrangler.toml");
-    let text =
-        fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
-    toml::from_str(&text).with_context(|| file.display().to_string())
+    let text = fs::read_to_string(at("wrangler.toml")).context("can't read wrangler.toml")?;
+    toml::from_str(&text).context("wrangler.toml")
 }

@@ -5,6 +5,7 @@ use crate::file::{PolicyFile, Position};
 use crate::risk;
 use portcullis_core::Policy;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// What `check` found at one place.
@@ -62,13 +63,8 @@ pub(crate) fn check(path: &str, environment: Option<&str>, host: &Host<'_>) -> O
         }
     }
     // An environment repeats the findings of what it does not change.
-    let mut seen: Vec<(String, String)> = Vec::new();
-    findings.retain(|finding| {
-        let key = (finding.place.clone(), finding.message.clone());
-        let is_new = !seen.contains(&key);
-        seen.push(key);
-        is_new
-    });
+    let mut seen = HashSet::new();
+    findings.retain(|finding| seen.insert((finding.place.clone(), finding.message.clone())));
     findings.sort_by_key(|finding| (finding.position.line, finding.position.column));
     outcome(path, findings, sizes, host)
 }

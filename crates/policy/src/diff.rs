@@ -10,12 +10,13 @@ use crate::command::{Host, Outcome};
 use crate::file::PolicyFile;
 use portcullis_core::{Destination, Policy, RequestHead, Route, merge_sections};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// One change, in words.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Change {
-    /// Whether more is allowed than before. `false` sorts last.
+    /// Whether nothing more is allowed than before. `false` sorts first.
     pub(crate) is_same_or_stricter: bool,
     pub(crate) text: String,
 }
@@ -126,13 +127,14 @@ impl<'p> Reach<'p> {
 
 fn compare_requests(old: &Loaded, new: &Loaded) -> Vec<Comparison> {
     let mut comparisons: Vec<(String, Comparison)> = Vec::new();
-    let mut requests = requests(&old.sections);
-    requests.extend(self::requests(&new.sections));
+    let methods = methods([&old.sections, &new.sections]);
+    let mut requests = requests(&old.sections, &methods);
+    requests.extend(self::requests(&new.sections, &methods));
     requests.sort();
     requests.dedup();
     for (path, method) in requests {
-        let before = Reach::of(&old.policy, method, &path);
-        let after = Reach::of(&new.policy, method, &path);
+        let before = Reach::of(&old.policy, &method, &path);
+        let after = Reach::of(&new.policy, &method, &path);
         let key = format!("{} > {}", before.name(), after.name());
         let request = format!("{method} {path}");
         if let Some((_, comparison)) = comparisons.iter_mut().find(|(own, _)| *own == key) {
@@ -167,8 +169,16 @@ fn compare_requests(old: &Loaded, new: &Loaded) -> Vec<Comparison> {
     comparisons.into_iter().map(|(_, comparison)| comparison).collect()
 }
 
+/// Returns the methods that are compared: the usual ones, and those that a policy names.
+fn methods(policies: [&Map<String, Value>; 2]) -> BTreeSet<String> {
+    let routes = policies.into_iter().filter_map(|sections| sections.get("routes")?.as_array());
+    let named = routes.flatten().filter_map(|route| route.get("methods")?.as_array()).flatten();
+    let usual = METHODS.map(str::to_owned).into_iter();
+    usual.chain(named.filter_map(Value::as_str).map(str::to_owned)).collect()
+}
+
 /// Returns a request for each method and each kind of path that the routes of a policy name.
-fn requests(sections: &Map<String, Value>) -> Vec<(String, &'static str)> {
+fn requests(sections: &Map<String, Value>, methods: &BTreeSet<String>) -> Vec<(String, String)> {
     let routes = sections.get("routes").and_then(Value::as_array);
     let mut requests = Vec::new();
     for route in routes.into_iter().flatten() {
@@ -186,7 +196,7 @@ fn requests(sections: &Map<String, Value>) -> Vec<(String, &'static str)> {
             None => vec![path],
         };
         for path in paths {
-            requests.extend(METHODS.map(|method| (path.clone(), method)));
+            requests.extend(methods.iter().map(|method| (path.clone(), method.clone())));
         }
     }
     requests
@@ -236,8 +246,9 @@ fn outcome(comparisons: &[Comparison], host: &Host<'_>) -> Outcome {
     Outcome { text, status }
 }
 
-/// The methods that are compared. Others go where PATCH goes, or nowhere.
-const METHODS: [&str; 6] = ["DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"];
+/// The methods that are compared always. One that neither policy names goes where these go that
+/// neither names.
+const METHODS: [&str; 7] = ["DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT", "X-OTHER"];
 /// How many requests of a comparison are shown.
 const SHOWN: usize = 4;
 /// The exit status if something is weaker.

@@ -75,6 +75,9 @@ struct Request {
 
 impl Request {
     fn prepare(options: &Options, host: &Host<'_>) -> Result<Self, String> {
+        if !options.target.starts_with('/') {
+            return Err(format!("{}: not a path, which begins with /", options.target));
+        }
         let path = &options.file;
         let text = (host.read)(path).map_err(|error| format!("can't read {path}: {error}"))?;
         let invalid = || format!("{path} is invalid; run check on it first");

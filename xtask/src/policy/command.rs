@@ -3,6 +3,7 @@
 use super::schema;
 use anyhow::{Context as _, Result};
 use clap::Args;
+use portcullis_policy::Outcome;
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -24,15 +25,21 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         ["schema", "--write"] => return schema::write().map(|()| ExitCode::SUCCESS),
         _ => {}
     }
-    let mut arguments = vec!["cargo xtask policy".to_owned()];
-    arguments.extend(options.arguments.iter().cloned());
-    let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock")?;
-    let terminal = std::io::stdout().is_terminal();
-    let outcome = portcullis_policy::run(&arguments, &read, now.as_secs(), terminal);
+    let words: Vec<&str> = options.arguments.iter().map(String::as_str).collect();
+    let outcome = execute(&words)?;
     match outcome.status {
         2 => std::io::stderr().write_all(outcome.text.as_bytes())?,
         _ => std::io::stdout().write_all(outcome.text.as_bytes())?,
     }
     Ok(ExitCode::from(outcome.status))
+}
+
+/// Runs a command of the policy tools on the files of this machine.
+pub(super) fn execute(words: &[&str]) -> Result<Outcome> {
+    let arguments = ["cargo xtask policy"].iter().chain(words);
+    let arguments: Vec<String> = arguments.map(|word| (*word).to_owned()).collect();
+    let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock")?;
+    let has_colours = std::io::stdout().is_terminal();
+    Ok(portcullis_policy::run(&arguments, &read, now.as_secs(), has_colours))
 }

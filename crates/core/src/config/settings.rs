@@ -65,7 +65,7 @@ impl<'l> SettingsReader<'l> {
                     Some(found) => *text = found,
                     None if self.assumes => {
                         self.assumed.push(place.to_owned());
-                        *text = ASSUMED_URL.to_owned();
+                        *text = assumed_url(name);
                     }
                     None => {
                         let kind = ConfigErrorKind::NoSuchVariable(name.to_owned());
@@ -254,8 +254,11 @@ fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// Returns what stands for a variable that is not known yet. Most are URLs, and two variables differ.
+fn assumed_url(name: &str) -> String {
+    format!("https://variable-{}.invalid", name.to_ascii_lowercase().replace('_', "-"))
+}
+
 /// The place of the file's own table.
 const FILE: &str = "";
 const ASSUMED_SECRET: &str = "assumed";
-/// What stands for a variable that is not known yet. Most are URLs.
-const ASSUMED_URL: &str = "https://assumed.invalid";

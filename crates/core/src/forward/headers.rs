@@ -32,9 +32,7 @@ impl<'p> Permit<'p> {
         let connection = head.header("connection").unwrap_or_default();
         let listed: Vec<&str> = connection.split(',').take(LISTED_MAX).map(str::trim).collect();
         let trace = head.header("traceparent").filter(|text| is_traceparent(text));
-        // Before a live API, which checks the token itself.
-        let keeps = self.route.forward_token || !self.route.enforce;
-        let strips = self.verified.is_some() && !keeps;
+        let strips = self.verified.is_some() && !self.route.keeps_token();
         let mut edits = HeaderEdits::default();
         for (name, value) in head.headers() {
             let hop = HOP_BY_HOP.contains(name)
@@ -76,7 +74,7 @@ impl<'p> Permit<'p> {
     /// Returns a `Cookie` field without its tokens, or `None` if it has none. A browser sends a
     /// token's cookie to every route, even to those that accept none.
     fn without_tokens(&self, field: &str) -> Option<String> {
-        let kept = self.route.cookie.as_ref().filter(|_| self.route.forward_token);
+        let kept = self.route.cookie.as_ref().filter(|_| self.route.keeps_token());
         let names = self.policy.routes.iter().filter_map(|route| route.cookie.as_deref());
         let names = names.chain([REFRESH_COOKIE]);
         let is_token = |pair: &&str| {

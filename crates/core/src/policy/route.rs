@@ -145,6 +145,12 @@ impl StoreOutage {
 }
 
 impl Route {
+    /// Returns whether the upstream gets the token. Behind a route that does not enforce, the
+    /// upstream still checks it itself.
+    pub(crate) fn keeps_token(&self) -> bool {
+        self.forward_token || !self.enforce
+    }
+
     /// Returns whether the route is for `method`. A route for GET is for HEAD, too, because servers
     /// serve both by the same code (RFC 9110 section 9.3.2).
     pub(crate) fn is_for(&self, method: &str) -> bool {

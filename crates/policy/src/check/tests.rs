@@ -90,6 +90,18 @@ fn environments_are_checked_each_with_its_variables() {
 }
 
 #[test]
+fn environment_is_that_of_the_variable_or_of_the_same_name() {
+    let policy = POLICY.replace("https://upstream.example", "${A}");
+    let policy = format!("{policy}\n[env.staging]\n[env.europe]\n[env.eu]\n");
+    let wrangler = "[vars]\nA = \"https://a.example\"\n[env.staging.vars]\nA = \"bad 1\"\n\
+        [env.eu.vars]\nA = \"bad 2\"\nPORTCULLIS_ENV = \"europe\"\n";
+    let files = [("portcullis.toml", policy.as_str()), ("wrangler.toml", wrangler)];
+    let errors = |name: &str| run_on(&files, &format!("check --env {name}")).status;
+    // No table of wrangler.toml goes with `eu`, so that its variable is assumed.
+    assert_eq!(["staging", "europe", "eu"].map(errors), [1, 1, 0]);
+}
+
+#[test]
 fn json_has_the_same() {
     let bad = POLICY.replace("quota = 5,", "quota = 0,");
     let outcome = run_on(&[("portcullis.toml", &bad)], "check --json");

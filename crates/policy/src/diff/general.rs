@@ -15,7 +15,8 @@ pub(super) fn compare(old: &Policy, new: &Policy) -> Vec<Comparison> {
     if old.trusted_proxy_hops != new.trusted_proxy_hops {
         let (before, after) = (old.trusted_proxy_hops, new.trusted_proxy_hops);
         let text = format!("trusts {before} proxies for the client's address, now {after}");
-        changes.push(Change { is_same_or_stricter: after < before, text });
+        // With too many as with too few, clients may choose their addresses.
+        changes.push(Change::weaker(text));
     }
     if old.invalid_token_limit != new.invalid_token_limit {
         let text = "another limit of invalid tokens, or none".to_owned();

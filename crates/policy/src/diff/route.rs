@@ -126,6 +126,8 @@ fn is_looser(limit: &Limit, new: &[Limit]) -> bool {
     let is_as_strict = |other: &&Limit| {
         !other.shadow
             && other.by == limit.by
+            && (other.algorithm, other.timing) == (limit.algorithm, limit.timing)
+            && (&other.plans, other.local_quota) == (&limit.plans, limit.local_quota)
             && rate(other) <= rate(limit)
             && burst(other) <= burst(limit)
             && outage(other) <= outage(limit)

@@ -75,6 +75,30 @@ fn variables_are_compared_by_their_values() {
     };
     assert_eq!(diff("https://upstream.example"), "no change\n");
     assert!(diff("https://other.example").contains("now https://other.example"));
+    // Two variables that are not known are two places.
+    let jwks = |name: &str| POLICY.replace("https://issuer.example/jwks", name);
+    let (old, new) = (jwks("${JWKS_A}"), jwks("${JWKS_B}"));
+    let outcome = run_on(&[("old", old.as_str()), ("new", new.as_str())], "diff old new");
+    assert!(outcome.status == 3 && outcome.text.contains("keys come from"), "{}", outcome.text);
+}
+
+#[test]
+fn methods_and_plans_that_a_policy_names_are_compared() {
+    let own = |scopes: &str| {
+        POLICY.replace(
+            "[[routes]]\nname = \"admin\"",
+            &format!(
+                "[[routes]]\nname = \"purge\"\npath = \"/api/admin/*\"\naccess = \"protected\"\n\
+                 methods = [\"PURGE\"]\nsuffixes = \"same\"\n{scopes}\n\n[[routes]]\nname = \"admin\""
+            ),
+        )
+    };
+    let (old, new) = (own("scopes = [\"root\"]"), own(""));
+    let outcome = run_on(&[("old", old.as_str()), ("new", new.as_str())], "diff old new");
+    assert!(outcome.text.contains("PURGE /api/admin"), "{}", outcome.text);
+    assert!(outcome.text.contains("WEAKER  requires the scopes root"), "{}", outcome.text);
+    let plans = "by = \"subject\", plans = { claim = \"plan\", quotas = { pro = 9 } } }";
+    assert_eq!(diff("by = \"subject\" }", plans).1, 3);
 }
 
 #[test]

@@ -63,16 +63,24 @@ impl Assumptions {
     pub(crate) fn holds(&mut self, assumption: &Assumption) -> bool {
         let holds = self.given.contains(assumption);
         if holds {
-            self.note(match assumption {
-                Assumption::AuthDown => "the issuer's introspection does not answer",
-                Assumption::BadSignature => "the signature is wrong",
-                Assumption::NoRecord => "the store has no record of the token",
-                Assumption::Over(_) => "a limit has nothing left",
-                Assumption::Revoked => "the token was revoked",
-                Assumption::StoreDown => "the store does not answer",
+            self.note(&match assumption {
+                Assumption::AuthDown => "the issuer's introspection does not answer".to_owned(),
+                Assumption::BadSignature => "the signature is wrong".to_owned(),
+                Assumption::NoRecord => "the store has no record of the token".to_owned(),
+                Assumption::Over(limit) => format!("the limit {limit} has nothing left"),
+                Assumption::Revoked => "the token was revoked".to_owned(),
+                Assumption::StoreDown => "the store does not answer".to_owned(),
             });
         }
         holds
+    }
+
+    fn is_over(&mut self, limit: &str) -> bool {
+        let is_over = self.holds(&Assumption::Over(limit.to_owned()));
+        if !is_over {
+            self.note(&format!("the limit {limit} has enough left"));
+        }
+        is_over
     }
 
     /// Notes that the outcome depends on something.
@@ -144,12 +152,8 @@ impl Assumptions {
                 },
                 _ => {
                     let limit = limits.next().map_or("", |check| check.limit.name.as_str());
-                    let is_over = self.given.contains(&Assumption::Over(limit.to_owned()));
-                    self.note(&match is_over {
-                        true => format!("the limit {limit} has nothing left"),
-                        false => format!("the limit {limit} has enough left"),
-                    });
-                    let numbers = if is_over { [0, 0, 1000, 1000] } else { [1, 1, 0, 1000] };
+                    let numbers =
+                        if self.is_over(limit) { [0, 0, 1000, 1000] } else { [1, 1, 0, 1000] };
                     let numbers = numbers.map(Reply::Integer);
                     StoreResult::Reply(Reply::Array(numbers.to_vec()))
                 }
@@ -174,13 +178,10 @@ impl Assumptions {
             let local = limit.filter(|limit| limit.on_store_outage == LimitOutage::Local);
             results.push(match local {
                 None => StoreResult::Out(Outage::StoreUnreachable),
-                Some(limit) => {
-                    let is_over = self.given.contains(&Assumption::Over(limit.name.clone()));
-                    StoreResult::CountedLocally(match is_over {
-                        true => LocalCount::Refused { wait_ms: 1000 },
-                        false => LocalCount::Admitted { left: None },
-                    })
-                }
+                Some(limit) => StoreResult::CountedLocally(match self.is_over(&limit.name) {
+                    true => LocalCount::Refused { wait_ms: 1000 },
+                    false => LocalCount::Admitted { left: None },
+                }),
             });
         }
         results

@@ -98,6 +98,12 @@ fn route_that_does_not_enforce_forwards_without_identity() {
     assert!(run("check").contains("not_enforced:admin"));
     let files = [("old", POLICY), ("new", policy.as_str())];
     assert_eq!(run_on(&files, "diff old new").status, 3);
+    assert_eq!(run_on(&files[..1], "explain GET api/x --file old").status, 2, "no path");
+    // A token in a cookie is kept, too.
+    let cookie = policy.replace("enforce = false", "enforce = false\ncookie = \"token\"");
+    let files = [("portcullis.toml", cookie.as_str())];
+    let text = run_on(&files, "explain GET /api/admin/x --header cookie:token=a.b.c").text;
+    assert!(text.contains("would be token_malformed") && !text.contains("cookie"), "{text}");
 }
 
 #[test]
