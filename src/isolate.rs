@@ -10,13 +10,14 @@ use crate::token::cache::TokenCache;
 use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
 use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Everything that outlives a request.
 ///
 /// A waiting task holds its isolate, which so lives until the task ends or is forgotten.
 pub struct Isolate {
     pub config: Config,
-    pub executor: Executor,
+    pub executor: Rc<Executor>,
     pub breakers: Breakers,
     pub tokens: TokenCache,
     pub key_sets: KeySets,
@@ -29,10 +30,10 @@ pub struct Isolate {
 
 impl Isolate {
     /// Creates an isolate that has seen no request.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Config, executor: Rc<Executor>) -> Self {
         Self {
             config,
-            executor: Executor::default(),
+            executor,
             breakers: Breakers::default(),
             tokens: TokenCache::default(),
             key_sets: KeySets::default(),
@@ -43,6 +44,3 @@ impl Isolate {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

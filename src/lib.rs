@@ -10,6 +10,7 @@ mod config;
 mod context;
 mod dependency;
 mod forward;
+mod instance;
 mod isolate;
 mod limits;
 mod metrics;
@@ -20,43 +21,42 @@ mod store;
 mod token;
 mod trace;
 
-use config::Config;
-use isolate::Isolate;
+use config::{Config, StoredSecrets};
+use instance::Instance;
 use platform::log::{Level, Line};
 use std::rc::Rc;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 thread_local! {
-    /// The isolate that this instance of the Worker runs in.
-    static ISOLATE: Rc<Isolate> = Rc::new(Isolate::new(Config::load()));
+    static INSTANCE: Rc<Instance> = Rc::new(Instance::new(Config::load(StoredSecrets::default())));
 }
 
 /// Begins the task `id` of a request. Returns its first step or its end, encoded.
 #[wasm_bindgen]
 pub fn begin(id: u32, request: String) -> String {
-    ISOLATE.with(|isolate| pipeline::begin(isolate, id, request))
+    INSTANCE.with(|instance| pipeline::begin(instance, id, request))
 }
 
 /// Resumes the task `id` with the result of its step. Returns its next step or its end, encoded.
 #[wasm_bindgen]
 pub fn resume(id: u32, status: u16, text: String) -> String {
-    ISOLATE.with(|isolate| isolate.executor.resume(id, status, text))
+    INSTANCE.with(|instance| instance.executor.resume(id, status, text))
 }
 
 /// Drops a task that is never resumed.
 #[wasm_bindgen]
 pub fn forget(id: u32) {
-    ISOLATE.with(|isolate| {
-        isolate.executor.forget(id);
+    INSTANCE.with(|instance| {
+        instance.executor.forget(id);
     });
 }
 
 /// Drops the task `id`, whose client has left. Counts that, unless it is a background task.
 #[wasm_bindgen(js_name = clientLeft)]
 pub fn client_left(id: u32, request_id: &str) {
-    ISOLATE.with(|isolate| {
-        if isolate.executor.forget(id) {
-            metrics::export::record_client_left(request_id, isolate);
+    INSTANCE.with(|instance| {
+        if instance.executor.forget(id) {
+            metrics::export::record_client_left(request_id, &instance.isolate());
         }
     });
 }

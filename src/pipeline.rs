@@ -2,7 +2,7 @@
 
 use crate::context::{Outcome, RequestContext};
 use crate::dependency::breakers::Dependency;
-use crate::isolate::Isolate;
+use crate::instance::Instance;
 use crate::platform::clock;
 use crate::platform::executor::{Holding, TaskPort};
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
@@ -15,18 +15,19 @@ use portcullis_core::{
 use std::rc::Rc;
 
 /// Begins the task of a request. Returns its first step or its end, encoded.
-pub fn begin(isolate: &Rc<Isolate>, id: u32, request: String) -> String {
-    let shared = Rc::clone(isolate);
+pub fn begin(instance: &Rc<Instance>, id: u32, request: String) -> String {
+    let shared = Rc::clone(instance);
     let head_bytes = request.len();
-    isolate.executor.begin(id, head_bytes, |port| respond(shared, port, request))
+    instance.executor.begin(id, head_bytes, |port| respond(shared, port, request))
 }
 
-async fn respond(isolate: Rc<Isolate>, port: Rc<TaskPort>, request: String) -> End {
+async fn respond(instance: Rc<Instance>, port: Rc<TaskPort>, request: String) -> End {
     let Some(incoming) = IncomingRequest::decode(&request) else {
         return End::Failed(TaskFailure::HeadInvalid);
     };
+    let isolate = instance.isolate_for_request(&port, incoming.now_ms).await;
     let Some(policy) = isolate.config.policy else {
-        return response::misconfigured(&incoming);
+        return response::misconfigured(&incoming, &isolate.config);
     };
     let request_id = incoming.request_id.to_owned();
     let context = RequestContext::new(isolate, port, policy, incoming.now_ms, request_id);

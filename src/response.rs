@@ -4,6 +4,7 @@ mod access_log;
 mod headers;
 mod problem;
 
+use crate::config::Config;
 use crate::context::{Outcome, RequestContext};
 use crate::metrics::export::{self, Ending};
 use crate::platform::clock;
@@ -42,12 +43,18 @@ pub fn finish(
     end
 }
 
-/// Returns and logs the response of an isolate whose configuration is invalid.
-pub fn misconfigured(request: &IncomingRequest<'_>) -> End {
+/// Returns and logs the response of an isolate whose configuration is invalid, or whose secrets
+/// could not be read.
+pub fn misconfigured(request: &IncomingRequest<'_>, config: &Config) -> End {
     let refusal = Refusal::Misconfigured;
     let (status, ..) = refusal.status_and_challenge();
     let mut fields = problem_fields(request.request_id);
-    if let Some(seconds) = headers::retry_after_seconds(refusal, 0, None) {
+    // The next request reads the secrets again.
+    let seconds = match config.stored_secrets.is_incomplete() {
+        true => Some(1),
+        false => headers::retry_after_seconds(refusal, 0, None),
+    };
+    if let Some(seconds) = seconds {
         fields.push(("retry-after", seconds.to_string()));
     }
     let ending = Ending {

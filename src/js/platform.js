@@ -52,6 +52,24 @@ export function binding(env, name) {
 }
 
 /**
+ * Reads secrets of Secrets Store bindings. Returns their texts as a JSON array, with `null` for
+ * each that cannot be read in time.
+ * @param {Record<string, unknown>} env
+ * @param {string} names one a line
+ * @param {number} ms
+ */
+export async function readSecrets(env, names, ms) {
+  const read = async (/** @type {string} */ name) => {
+    const secret = /** @type {SecretsStoreSecret} */ (env[name]).get();
+    secret.catch(() => {});
+    const text = await sooner(secret, ms);
+    return typeof text === 'string' ? text : null;
+  };
+  const texts = names.split('\n').map((name) => read(name).catch(() => null));
+  return JSON.stringify(await Promise.all(texts));
+}
+
+/**
  * Returns whether the platform's rate limiter admits one more; `undefined` if it fails or is late.
  * @param {RateLimit} limiter
  * @param {string} key

@@ -113,6 +113,10 @@ extern "C" {
     /// Returns a binding that is no plain variable.
     pub fn binding(env: &JsValue, name: &str) -> Option<JsValue>;
 
+    /// Reads secrets of Secrets Store bindings, whose names stand one a line, within `ms`.
+    #[wasm_bindgen(js_name = readSecrets)]
+    pub fn read_secrets(env: &JsValue, names: &str, ms: u32) -> Promise;
+
     /// Writes one data point to Workers Analytics Engine.
     #[wasm_bindgen(js_name = writePoint)]
     pub fn write_point(dataset: &JsValue, point: &str);

@@ -31,6 +31,25 @@ impl Environment {
         bindings::variable(&self.0, name)
     }
 
+    /// Returns whether something other than a plain variable or a secret is bound to `name`.
+    pub fn has_binding(&self, name: &str) -> bool {
+        bindings::binding(&self.0, name).is_some()
+    }
+
+    /// Reads the secrets of Secrets Store bindings; `None` stands for each that cannot be read in
+    /// time.
+    pub async fn read_secrets(
+        &self,
+        port: &TaskPort,
+        names: &[String],
+        within_ms: u32,
+    ) -> Vec<Option<String>> {
+        let promise = bindings::read_secrets(&self.0, &names.join("\n"), within_ms);
+        let texts = port.settle(&promise, within_ms).await.ok().and_then(|texts| texts.as_string());
+        let texts = texts.and_then(|texts| serde_json::from_str(&texts).ok());
+        texts.unwrap_or_else(|| vec![None; names.len()])
+    }
+
     /// Returns the rate limiter that is bound to `name`.
     pub fn rate_limiter(&self, name: &str) -> Option<RateLimiter> {
         bindings::binding(&self.0, name).map(RateLimiter)

@@ -16,6 +16,7 @@ mod memcached;
 mod paths;
 mod revocation;
 mod routes;
+mod secrets_store;
 mod store;
 mod streams;
 mod timeouts;

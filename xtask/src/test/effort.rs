@@ -12,28 +12,32 @@ pub struct Effort {
     pub crash_stride: u32,
     /// Before how many random policies `explain` is compared with the edge.
     pub explained_policies: u32,
-    /// Whether what takes minutes by itself runs, too: the soak, a test that waits for a minute, and
-    /// on memcached the tests that depend little on the store.
+    /// How long the soak runs, which needs the machine for itself.
+    pub soak_seconds: u32,
+    /// Whether a test that waits for a minute runs, too, and on memcached the tests that depend
+    /// little on the store.
     pub is_long: bool,
 }
 
-/// Fits, with a cold build, into the 25 minutes that a change may wait.
+/// Fits, with a cold build, into the 30 minutes that a change may wait.
 pub const DEFAULT: Effort = Effort {
     fuzz_seconds: 5,
     storm_seconds: 10,
     crash_rounds: 12,
     crash_stride: 3,
     explained_policies: 8,
+    soak_seconds: 120,
     is_long: false,
 };
 
-/// Adds some 20 minutes to the default run: 9 fuzz targets, two storms, two series of crashes, the
-/// soak.
+/// Adds some 20 minutes to the default run: 9 fuzz targets, two storms, two series of crashes, a
+/// longer soak.
 pub const LONG: Effort = Effort {
     fuzz_seconds: 60,
     storm_seconds: 60,
     crash_rounds: 200,
     crash_stride: 1,
     explained_policies: 50,
+    soak_seconds: 240,
     is_long: true,
 };

@@ -1,6 +1,7 @@
 //! Two isolates in one process, each driven through whole requests as JavaScript would.
 
-use super::*;
+use crate::config::{Config, StoredSecrets};
+use crate::instance::Instance;
 use crate::pipeline;
 use crate::platform::clock;
 use portcullis_core::Policy;
@@ -20,13 +21,18 @@ const POLICY: &str = r#"{
         {"name":"limited","path":"/limited","access":"public",
          "limit":{"quota":1,"window_seconds":60,"by":"address"}}]}"#;
 
-fn isolate() -> Rc<Isolate> {
+fn isolate() -> Rc<Instance> {
     let secrets = [("STORE_TOKEN", "store-secret"), ("PASS", "provider-secret")];
     let secret = |name: &str| secrets.iter().find(|(own, _)| *own == name);
     let policy = Policy::parse(POLICY, |name| secret(name).map(|(_, text)| (*text).to_owned()));
     let policy: &'static Policy = Box::leak(Box::new(policy.unwrap()));
-    let config = Config { policy: Some(policy), local_limiter: None, analytics: None };
-    Rc::new(Isolate::new(config))
+    let config = Config { policy: Some(policy), ..no_policy() };
+    Rc::new(Instance::new(config))
+}
+
+fn no_policy() -> Config {
+    let stored_secrets = StoredSecrets::default();
+    Config { policy: None, local_limiter: None, analytics: None, stored_secrets }
 }
 
 /// What a request needs next.
@@ -51,12 +57,12 @@ fn next(step: &str) -> Next {
     }
 }
 
-fn begin(isolate: &Rc<Isolate>, id: u32, path: &str) -> Next {
+fn begin(isolate: &Rc<Instance>, id: u32, path: &str) -> Next {
     begin_with(isolate, id, path, "x\ny")
 }
 
 /// Begins a request with another field: its name and value, a line each.
-fn begin_with(isolate: &Rc<Isolate>, id: u32, path: &str, field: &str) -> Next {
+fn begin_with(isolate: &Rc<Instance>, id: u32, path: &str, field: &str) -> Next {
     let now_ms = clock::now_ms();
     let head = format!(
         "{now_ms}\nid{id}\nHAM\nGET\nhttps://edge.example{path}\n\
@@ -65,26 +71,26 @@ fn begin_with(isolate: &Rc<Isolate>, id: u32, path: &str, field: &str) -> Next {
     next(&pipeline::begin(isolate, id, head))
 }
 
-fn store_replies(isolate: &Isolate, id: u32, replies: &[Value]) -> Next {
+fn store_replies(isolate: &Instance, id: u32, replies: &[Value]) -> Next {
     let results: Vec<Value> = replies.iter().map(|reply| json!({ "result": reply })).collect();
     next(&isolate.executor.resume(id, 200, Value::from(results).to_string()))
 }
 
-fn store_times_out(isolate: &Isolate, id: u32) -> Next {
+fn store_times_out(isolate: &Instance, id: u32) -> Next {
     fails(isolate, id, "timeout")
 }
 
 /// The step fails, for the reason that this word of the wire format says.
-fn fails(isolate: &Isolate, id: u32, word: &str) -> Next {
+fn fails(isolate: &Instance, id: u32, word: &str) -> Next {
     next(&isolate.executor.resume(id, 0, word.to_owned()))
 }
 
-fn upstream_responds(isolate: &Isolate, id: u32) -> Next {
+fn upstream_responds(isolate: &Instance, id: u32) -> Next {
     next(&isolate.executor.resume(id, 200, String::new()))
 }
 
 /// A request with a token that the isolate has not seen: the store has its record and no marker.
-fn verify_token(isolate: &Rc<Isolate>, id: u32) {
+fn verify_token(isolate: &Rc<Instance>, id: u32) {
     let exp = clock::now_ms() / 1000 + 900;
     let record = json!({ "sub": "alice", "scope": "", "exp": exp, "aud": "api" }).to_string();
     assert_eq!(begin(isolate, id, "/api"), Next::Store);
@@ -94,7 +100,7 @@ fn verify_token(isolate: &Rc<Isolate>, id: u32) {
 }
 
 /// A request on the limited route that finds the store failing: it is counted in the isolate.
-fn count_locally(isolate: &Rc<Isolate>, id: u32) {
+fn count_locally(isolate: &Rc<Instance>, id: u32) {
     assert_eq!(begin(isolate, id, "/limited"), Next::Store);
     assert_eq!(store_times_out(isolate, id), Next::Upstream);
     assert_eq!(upstream_responds(isolate, id), Next::End(None));
@@ -127,8 +133,7 @@ fn isolates_of_one_process_share_no_state() {
 
 #[test]
 fn an_isolate_without_a_policy_answers_503() {
-    let config = Config { policy: None, local_limiter: None, analytics: None };
-    let isolate = Rc::new(Isolate::new(config));
+    let isolate = Rc::new(Instance::new(no_policy()));
     assert_eq!(begin(&isolate, 1, "/api"), Next::End(Some(503)));
 }
 
