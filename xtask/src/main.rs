@@ -5,6 +5,7 @@
 mod bench;
 mod dev;
 mod edge;
+mod package;
 mod policy;
 mod postgres;
 mod process;
@@ -35,7 +36,7 @@ enum Task {
     Bench(bench::Options),
     /// Run the whole system on this machine, with a demo user and a demo API, until Ctrl-C.
     Dev(dev::Options),
-    /// Build the npm package of the policy tools into build/npm.
+    /// Build the npm packages into build/npm, and pack them.
     Package,
     /// Check, explain and compare policy files, or print their schema; --help lists the commands.
     Policy(policy::Options),
@@ -89,7 +90,9 @@ fn set_up() -> Result<()> {
 fn build_package() -> Result<()> {
     process::listen()?;
     let tools = tools::ensure(Extent::Worker)?;
-    println!("{}", policy::package(&tools)?.display());
+    for archive in package::build(&tools)? {
+        println!("{}", archive.display());
+    }
     Ok(())
 }
 

@@ -1,11 +1,10 @@
 //! The policy file, portcullis.toml: read, checked for each environment, and given to the Worker.
 
 mod command;
-mod node;
 mod schema;
 
 pub use command::{Options, run};
-pub use node::{build_for_tests, package};
+pub use portcullis_policy::module_of as module;
 
 use crate::workspace::at;
 use anyhow::{Context as _, Result, bail};
@@ -23,12 +22,6 @@ pub fn read(file: &Path) -> Result<Map<String, Value>> {
     let text =
         fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
     toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
-}
-
-/// Returns the module that gives a policy to the Worker.
-pub fn module(sections: &Map<String, Value>) -> String {
-    let text = Value::Object(sections.clone()).to_string();
-    format!("export default {};\n", Value::String(text))
 }
 
 /// Checks the policy of a folder for each environment, and puts it into the folder's build/, next to

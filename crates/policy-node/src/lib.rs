@@ -30,3 +30,10 @@ pub fn run(
     let outcome = portcullis_policy::run(&arguments, &read, now_seconds as u64, has_colours);
     Outcome { text: outcome.text, status: outcome.status }
 }
+
+/// Returns the text of the JavaScript module that gives a policy file to the Worker. Throws if the
+/// text is not TOML.
+#[wasm_bindgen(js_name = workerModule)]
+pub fn worker_module(policy_file: &str) -> Result<String, js_sys::Error> {
+    portcullis_policy::worker_module(policy_file).map_err(|error| js_sys::Error::new(&error))
+}

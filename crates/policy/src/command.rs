@@ -2,6 +2,7 @@
 
 use crate::{check, diff, explain};
 use clap::{Parser, Subcommand};
+use jsonc_parser::ParseOptions;
 use serde_json::{Map, Value};
 
 /// What a command may use of the machine that it runs on.
@@ -43,9 +44,10 @@ struct Arguments {
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
-    /// The wrangler.toml whose variables the policy may use.
-    #[arg(long, global = true, default_value = "wrangler.toml")]
-    wrangler: String,
+    /// The configuration of wrangler whose variables the policy may use. [default: the first of
+    /// wrangler.json, wrangler.jsonc and wrangler.toml that exists]
+    #[arg(long, global = true)]
+    wrangler: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -90,7 +92,7 @@ pub fn run(
             return Outcome { text: error.to_string(), status };
         }
     };
-    let wrangler = match variables(&arguments.wrangler, read) {
+    let wrangler = match variables(arguments.wrangler.as_deref(), read) {
         Ok(wrangler) => wrangler,
         Err(error) => return Outcome::failed(&error),
     };
@@ -102,13 +104,26 @@ pub fn run(
     }
 }
 
-/// Reads wrangler.toml. A file that is not there has no variables.
-fn variables(path: &str, read: &dyn Fn(&str) -> Result<String, String>) -> Result<Value, String> {
-    match read(path) {
-        Ok(text) => toml::from_str(&text).map_err(|error| format!("{path}: {error}")),
-        Err(_) if path == "wrangler.toml" => Ok(Value::Null),
-        Err(error) => Err(format!("can't read {path}: {error}")),
+/// Reads wrangler's configuration. Without a path, it is the first of wrangler's own names that
+/// there is; without such a file, there are no variables.
+fn variables(
+    path: Option<&str>,
+    read: &dyn Fn(&str) -> Result<String, String>,
+) -> Result<Value, String> {
+    let Some(path) = path else {
+        let found = WRANGLER_FILES.iter().find_map(|path| Some((*path, read(path).ok()?)));
+        return found.map_or(Ok(Value::Null), |(path, text)| parse_wrangler(path, &text));
+    };
+    let text = read(path).map_err(|error| format!("can't read {path}: {error}"))?;
+    parse_wrangler(path, &text)
+}
+
+fn parse_wrangler(path: &str, text: &str) -> Result<Value, String> {
+    if path.ends_with(".toml") {
+        return toml::from_str(text).map_err(|error| format!("{path}: {error}"));
     }
+    let value = jsonc_parser::parse_to_serde_value(text, &ParseOptions::default());
+    value.map_err(|error| format!("{path}: {error}"))
 }
 
 impl Host<'_> {
@@ -161,3 +176,6 @@ impl Host<'_> {
 }
 
 const USAGE: u8 = 2;
+
+/// The files that wrangler reads, in its order.
+const WRANGLER_FILES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];

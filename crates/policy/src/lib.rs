@@ -4,6 +4,7 @@
 //!
 //! The crate does no I/O. A host gives it the files, and prints what it returns.
 
+mod build;
 mod check;
 mod command;
 mod diff;
@@ -13,4 +14,5 @@ mod risk;
 #[cfg(test)]
 mod testing;
 
+pub use build::{module_of, worker_module};
 pub use command::{Host, Outcome, run};

@@ -4,7 +4,7 @@ use super::effort::Effort;
 use super::report::Report;
 use crate::bench::{SOAK, instructions};
 use crate::tools::Tools;
-use crate::{at, policy, postgres, stack, worker};
+use crate::{at, package, postgres, stack, worker};
 use anyhow::Result;
 use std::fs;
 use std::process::Command;
@@ -113,7 +113,7 @@ pub fn instructions(report: &mut Report) -> Result<()> {
 /// Runs the end-to-end tests, and those that do not depend on Redis again on memcached.
 pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
     stack::build(tools)?;
-    policy::build_for_tests(tools)?;
+    package::build_for_tests(tools)?;
     let xtask = std::env::current_exe()?;
     let tests = |names: &[&str], store: &str| {
         let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
@@ -122,6 +122,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         test.env("PORTCULLIS_CRASH_ROUNDS", effort.crash_rounds.to_string());
         test.env("PORTCULLIS_CRASH_STRIDE", effort.crash_stride.to_string());
         test.env("PORTCULLIS_EXPLAINED_POLICIES", effort.explained_policies.to_string());
+        test.env("PORTCULLIS_SOAK_SECONDS", effort.soak_seconds.to_string());
         test.env("RUST_TEST_THREADS", threads().to_string());
         test
     };
@@ -136,10 +137,8 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
     if only.is_some() {
         return Ok(());
     }
-    if effort.is_long {
-        report.begin("e2e soak");
-        report.check("soak", tests(&["--nocapture", "--exact", SOAK], "redis"))?;
-    }
+    report.begin("e2e soak");
+    report.check("soak", tests(&["--nocapture", "--exact", SOAK], "redis"))?;
     report.begin("e2e on memcached");
     let mut wanted = ON_MEMCACHED.to_vec();
     if effort.is_long {

@@ -10,7 +10,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 fn node(arguments: &[&str], folder: &Path) -> Output {
     let mut node = Command::new(format!("{ROOT}/node_modules/.bin/node"));
-    node.arg(format!("{ROOT}/target/policy-tools/portcullis.mjs"));
+    node.arg(format!("{ROOT}/target/npm/portcullis/portcullis.mjs"));
     node.current_dir(folder).args(arguments).output().unwrap()
 }
 

@@ -51,13 +51,18 @@ impl Process {
 
     /// Waits until its log contains this text, and returns the log.
     pub async fn says(&self, text: &str) -> String {
+        self.says_within(text, 20).await
+    }
+
+    /// Does the same for so many seconds.
+    pub async fn says_within(&self, text: &str, seconds: u64) -> String {
         let begun = Instant::now();
         loop {
             let log = self.text();
             if log.contains(text) {
                 return log;
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "{text} is not in:\n{log}");
+            assert!(begun.elapsed() < Duration::from_secs(seconds), "{text} is not in:\n{log}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
