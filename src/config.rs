@@ -4,7 +4,6 @@ use crate::platform::environment::{Dataset, Environment, RateLimiter};
 use crate::platform::log::{Level, Line};
 use portcullis_core::{ConfigError, Policy};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 /// The policy and the bindings of an isolate. They never change while it lives.
 pub struct Config {
@@ -20,18 +19,19 @@ pub struct Config {
 
 /// Secrets of Secrets Store bindings by their names; `None` stands for each that was not read yet.
 #[derive(Clone, Default, Eq, PartialEq)]
-pub struct StoredSecrets(BTreeMap<String, Option<String>>);
+pub struct StoredSecrets(Vec<(String, Option<String>)>);
 
 impl Config {
-    /// Reads the policy with the Worker's variables and these secrets, and logs all its errors or
+    /// Reads the policy of a gate with its variables and these secrets, and logs all its errors or
     /// warnings.
     ///
     /// Secrets that are bound by the Secrets Store and that were not read yet are no errors: the
     /// policy is `None` until they are read.
-    pub fn load(mut stored_secrets: StoredSecrets) -> Self {
-        let environment = Environment::read();
-        let policy = parse(&environment, &mut stored_secrets);
+    pub fn load(gate: u32, mut stored_secrets: StoredSecrets) -> Self {
+        let environment = Environment::of(gate);
+        let policy = parse(&Environment::policy_of(gate), &environment, &mut stored_secrets);
         let policy = match policy {
+            Ok(policy) if has_unbound(&policy, &environment) => None,
             Ok(policy) => {
                 warn(&policy);
                 Some(&*Box::leak(Box::new(policy)))
@@ -60,7 +60,7 @@ impl StoredSecrets {
 
     /// Returns the names of the bindings.
     pub fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.0.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns whether the policy takes no secret from such a binding.
@@ -70,12 +70,13 @@ impl StoredSecrets {
 
     /// Returns whether a secret was not read yet.
     pub fn is_incomplete(&self) -> bool {
-        self.0.values().any(Option::is_none)
+        self.0.iter().any(|(_, text)| text.is_none())
     }
 }
 
 /// Parses the policy. Adds to `stored_secrets` the bindings that the policy takes a secret from.
 fn parse(
+    policy: &str,
     environment: &Environment,
     stored_secrets: &mut StoredSecrets,
 ) -> Result<Policy, Vec<ConfigError>> {
@@ -84,13 +85,32 @@ fn parse(
         environment.variable(name).or_else(|| {
             // The kinds of bindings look alike, so that only the name tells a secret.
             let mut stored = stored.borrow_mut();
-            if !stored.0.contains_key(name) && environment.has_binding(name) {
-                stored.0.insert(name.to_owned(), None);
+            if let Some((_, text)) = stored.0.iter().find(|(own, _)| own == name) {
+                return text.clone();
             }
-            stored.0.get(name).cloned().flatten()
+            if environment.has_binding(name) {
+                stored.0.push((name.to_owned(), None));
+            }
+            None
         })
     };
-    Policy::parse_named(&Environment::policy(), &environment.variables(), lookup)
+    Policy::parse_named(policy, &environment.variables(), lookup)
+}
+
+/// Returns whether the policy names bindings that the Worker does not have, and logs those.
+fn has_unbound(policy: &Policy, environment: &Environment) -> bool {
+    let faults: Vec<String> = policy
+        .bindings()
+        .into_iter()
+        .filter(|(_, name)| !environment.has_binding(name))
+        .map(|(place, name)| {
+            format!("{place}: the Worker has no binding {name}; add it to wrangler's configuration")
+        })
+        .collect();
+    if !faults.is_empty() {
+        log_faults(&faults);
+    }
+    !faults.is_empty()
 }
 
 /// Logs why the configuration cannot be used.

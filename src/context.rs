@@ -13,6 +13,7 @@ pub struct RequestContext {
     pub isolate: Rc<Isolate>,
     pub port: Rc<TaskPort>,
     pub policy: &'static Policy,
+    pub purpose: Purpose,
     /// The time at which the request came.
     pub now_ms: u64,
     /// The same, in the unit of tokens.
@@ -33,6 +34,15 @@ pub struct RequestContext {
     pub trace: Trace,
 }
 
+/// What becomes of a permitted request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// It is forwarded to its upstream.
+    Forward,
+    /// JavaScript gets a permit and answers it. Requests for the auth service are forwarded.
+    Permit,
+}
+
 /// How a request ends that is not refused.
 pub enum Outcome {
     /// With a response of the edge itself.
@@ -47,6 +57,7 @@ impl RequestContext {
         isolate: Rc<Isolate>,
         port: Rc<TaskPort>,
         policy: &'static Policy,
+        purpose: Purpose,
         now_ms: u64,
         request_id: String,
     ) -> Self {
@@ -54,6 +65,7 @@ impl RequestContext {
             isolate,
             port,
             policy,
+            purpose,
             now_ms,
             now: UnixSeconds(now_ms / 1000),
             request_id,
@@ -80,7 +92,7 @@ impl RequestContext {
 
     fn background(&self, port: Rc<TaskPort>) -> Self {
         let isolate = Rc::clone(&self.isolate);
-        Self::new(isolate, port, self.policy, self.now_ms, self.request_id.clone())
+        Self::new(isolate, port, self.policy, self.purpose, self.now_ms, self.request_id.clone())
     }
 
     /// Returns a random number that stays the same for the whole request. The request id has

@@ -7,7 +7,7 @@ mod refresh;
 mod revoke;
 mod stream;
 
-use crate::context::RequestContext;
+use crate::context::{Purpose, RequestContext};
 use crate::dependency::breakers::{Dependency, Health};
 use crate::dependency::{call, retry};
 use crate::platform::http::{self, Body, Response};
@@ -31,6 +31,8 @@ pub struct Outbound {
     repeatable: bool,
     /// Whether its body may be a stream. Not every stream is announced.
     streams: bool,
+    /// Whether JavaScript answers it.
+    permits: bool,
     /// Whether servers may break off its head. Its client or the token's claims made it so large.
     large: bool,
     begun_ms: u64,
@@ -67,7 +69,10 @@ pub async fn prepare(
     let set = edits.set.iter().map(|(name, value)| name.len() + value.len());
     let own = head.headers().iter().map(|(name, value)| name.len() + value.len());
     let large = set.chain(own).sum::<usize>() > HEAD_BYTES_MAX;
+    let permits = context.purpose == Purpose::Permit && matches!(target, Target::Upstream(_));
+    let facts = permits.then(|| permit.facts().to_string());
     let forward = Forward {
+        permit: facts.as_deref(),
         url: &base.join(head.target()),
         remove: &edits.remove,
         set: &edits.set,
@@ -89,8 +94,11 @@ pub async fn prepare(
     let method = head.method();
     Ok(Outbound {
         change,
-        repeatable: matches!(method, "GET" | "HEAD" | "OPTIONS") && !head.announces_body(),
+        repeatable: !permits
+            && matches!(method, "GET" | "HEAD" | "OPTIONS")
+            && !head.announces_body(),
         streams: body.is_none() && !matches!(method, "GET" | "HEAD"),
+        permits,
         large,
         body,
         target,
@@ -183,7 +191,7 @@ async fn attempt(
         Err(PlatformError::Rejected) => Health::Inconclusive,
         // A client can break off a stream or make it last, and other clients must not suffer for
         // that.
-        Err(_) if outbound.streams || outbound.large => Health::Inconclusive,
+        Err(_) if outbound.streams || outbound.large || outbound.permits => Health::Inconclusive,
         Err(error) => Health::Failed(outage(outbound.target, *error)),
     };
     (health, outcome.map_err(|error| outage(outbound.target, error)))

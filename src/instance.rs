@@ -1,4 +1,4 @@
-//! An instance of the Worker: the state of its isolate, and the secrets that it reads by itself.
+//! A gate in an isolate: its state, and the secrets that it reads by itself.
 
 use crate::config::{Config, StoredSecrets, log_faults};
 use crate::isolate::Isolate;
@@ -12,6 +12,7 @@ use std::rc::Rc;
 ///
 /// Requests that are open go on with the state that they began with.
 pub struct Instance {
+    gate: u32,
     pub executor: Rc<Executor>,
     isolate: RefCell<Rc<Isolate>>,
     /// When the secrets were read last, in Unix milliseconds.
@@ -23,11 +24,12 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Creates an instance that has seen no request.
-    pub fn new(config: Config) -> Self {
+    /// Creates the instance of the gate with this number, which has seen no request.
+    pub fn new(gate: u32, config: Config) -> Self {
         let executor = Rc::new(Executor::default());
         let isolate = Isolate::new(config, Rc::clone(&executor));
         Self {
+            gate,
             executor,
             isolate: RefCell::new(Rc::new(isolate)),
             read_ms: Cell::default(),
@@ -74,7 +76,7 @@ impl Instance {
     /// Reads the secrets, and replaces the state if one has changed. Returns whether all were read.
     async fn read(&self, port: &TaskPort, now_ms: u64) -> bool {
         let names = self.isolate().config.stored_secrets.names();
-        let texts = Environment::read().read_secrets(port, &names, READ_MS_MAX).await;
+        let texts = Environment::of(self.gate).read_secrets(port, &names, READ_MS_MAX).await;
         let unreadable: Vec<&String> =
             names.iter().zip(&texts).filter(|(_, text)| text.is_none()).map(|(name, _)| name).collect();
         self.has_failed.set(!unreadable.is_empty());
@@ -93,7 +95,7 @@ impl Instance {
 
     /// Begins a new state with these secrets. An invalid one does not replace a valid one.
     fn replace(&self, secrets: StoredSecrets) {
-        let config = Config::load(secrets);
+        let config = Config::load(self.gate, secrets);
         if config.policy.is_some() || self.isolate().config.policy.is_none() {
             let isolate = Isolate::new(config, Rc::clone(&self.executor));
             self.isolate.replace(Rc::new(isolate));

@@ -22,43 +22,58 @@ mod token;
 mod trace;
 
 use config::{Config, StoredSecrets};
+use context::Purpose;
 use instance::Instance;
 use platform::log::{Level, Line};
+use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 thread_local! {
-    static INSTANCE: Rc<Instance> = Rc::new(Instance::new(Config::load(StoredSecrets::default())));
+    /// The gates of this instance of the Worker, with their numbers. Most have one.
+    static INSTANCES: RefCell<Vec<(u32, Rc<Instance>)>> = RefCell::default();
 }
 
-/// Begins the task `id` of a request. Returns its first step or its end, encoded.
+/// Begins the task `id` of a request to a gate. Returns its first step or its end, encoded. With
+/// `permits`, JavaScript answers permitted requests itself.
 #[wasm_bindgen]
-pub fn begin(id: u32, request: String) -> String {
-    INSTANCE.with(|instance| pipeline::begin(instance, id, request))
+pub fn begin(gate: u32, id: u32, permits: bool, request: String) -> String {
+    let purpose = if permits { Purpose::Permit } else { Purpose::Forward };
+    pipeline::begin(&instance(gate), id, purpose, request)
 }
 
 /// Resumes the task `id` with the result of its step. Returns its next step or its end, encoded.
 #[wasm_bindgen]
-pub fn resume(id: u32, status: u16, text: String) -> String {
-    INSTANCE.with(|instance| instance.executor.resume(id, status, text))
+pub fn resume(gate: u32, id: u32, status: u16, text: String) -> String {
+    instance(gate).executor.resume(id, status, text)
 }
 
 /// Drops a task that is never resumed.
 #[wasm_bindgen]
-pub fn forget(id: u32) {
-    INSTANCE.with(|instance| {
-        instance.executor.forget(id);
-    });
+pub fn forget(gate: u32, id: u32) {
+    instance(gate).executor.forget(id);
 }
 
 /// Drops the task `id`, whose client has left. Counts that, unless it is a background task.
 #[wasm_bindgen(js_name = clientLeft)]
-pub fn client_left(id: u32, request_id: &str) {
-    INSTANCE.with(|instance| {
-        if instance.executor.forget(id) {
-            metrics::export::record_client_left(request_id, &instance.isolate());
-        }
+pub fn client_left(gate: u32, id: u32, request_id: &str) {
+    let instance = instance(gate);
+    if instance.executor.forget(id) {
+        metrics::export::record_client_left(request_id, &instance.isolate());
+    }
+}
+
+/// Returns a gate of this instance, which reads its configuration the first time.
+fn instance(gate: u32) -> Rc<Instance> {
+    let found = INSTANCES.with_borrow(|instances| {
+        instances.iter().find(|(own, _)| *own == gate).map(|(_, found)| Rc::clone(found))
     });
+    if let Some(found) = found {
+        return found;
+    }
+    let made = Rc::new(Instance::new(gate, Config::load(gate, StoredSecrets::default())));
+    INSTANCES.with_borrow_mut(|instances| instances.push((gate, Rc::clone(&made))));
+    made
 }
 
 /// Logs where a panic happens, but not its message, which may quote a request.

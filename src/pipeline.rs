@@ -1,6 +1,6 @@
 //! The steps of a request.
 
-use crate::context::{Outcome, RequestContext};
+use crate::context::{Outcome, Purpose, RequestContext};
 use crate::dependency::breakers::Dependency;
 use crate::instance::Instance;
 use crate::platform::clock;
@@ -15,13 +15,18 @@ use portcullis_core::{
 use std::rc::Rc;
 
 /// Begins the task of a request. Returns its first step or its end, encoded.
-pub fn begin(instance: &Rc<Instance>, id: u32, request: String) -> String {
+pub fn begin(instance: &Rc<Instance>, id: u32, purpose: Purpose, request: String) -> String {
     let shared = Rc::clone(instance);
     let head_bytes = request.len();
-    instance.executor.begin(id, head_bytes, |port| respond(shared, port, request))
+    instance.executor.begin(id, head_bytes, |port| respond(shared, port, purpose, request))
 }
 
-async fn respond(instance: Rc<Instance>, port: Rc<TaskPort>, request: String) -> End {
+async fn respond(
+    instance: Rc<Instance>,
+    port: Rc<TaskPort>,
+    purpose: Purpose,
+    request: String,
+) -> End {
     let Some(incoming) = IncomingRequest::decode(&request) else {
         return End::Failed(TaskFailure::HeadInvalid);
     };
@@ -30,7 +35,7 @@ async fn respond(instance: Rc<Instance>, port: Rc<TaskPort>, request: String) ->
         return response::misconfigured(&incoming, &isolate.config);
     };
     let request_id = incoming.request_id.to_owned();
-    let context = RequestContext::new(isolate, port, policy, incoming.now_ms, request_id);
+    let context = RequestContext::new(isolate, port, policy, purpose, incoming.now_ms, request_id);
     let outbound = match handle(&incoming.head, &context).await {
         Ok(Decision::Forward(outbound)) => outbound,
         Ok(Decision::Answer(answer)) => {

@@ -1,6 +1,7 @@
 //! Two isolates in one process, each driven through whole requests as JavaScript would.
 
 use crate::config::{Config, StoredSecrets};
+use crate::context::Purpose;
 use crate::instance::Instance;
 use crate::pipeline;
 use crate::platform::clock;
@@ -27,7 +28,7 @@ fn isolate() -> Rc<Instance> {
     let policy = Policy::parse(POLICY, |name| secret(name).map(|(_, text)| (*text).to_owned()));
     let policy: &'static Policy = Box::leak(Box::new(policy.unwrap()));
     let config = Config { policy: Some(policy), ..no_policy() };
-    Rc::new(Instance::new(config))
+    Rc::new(Instance::new(0, config))
 }
 
 fn no_policy() -> Config {
@@ -68,7 +69,7 @@ fn begin_with(isolate: &Rc<Instance>, id: u32, path: &str, field: &str) -> Next 
         "{now_ms}\nid{id}\nHAM\nGET\nhttps://edge.example{path}\n\
          authorization\nBearer opaque\ncf-connecting-ip\n192.0.2.1\n{field}"
     );
-    next(&pipeline::begin(isolate, id, head))
+    next(&pipeline::begin(isolate, id, Purpose::Forward, head))
 }
 
 fn store_replies(isolate: &Instance, id: u32, replies: &[Value]) -> Next {
@@ -133,13 +134,13 @@ fn isolates_of_one_process_share_no_state() {
 
 #[test]
 fn an_isolate_without_a_policy_answers_503() {
-    let isolate = Rc::new(Instance::new(no_policy()));
+    let isolate = Rc::new(Instance::new(0, no_policy()));
     assert_eq!(begin(&isolate, 1, "/api"), Next::End(Some(503)));
 }
 
 #[test]
 fn a_request_that_can_not_be_decoded_is_an_internal_error() {
-    let end = pipeline::begin(&isolate(), 1, "now\nid\n\nGET\nhttps://a.example/".to_owned());
+    let end = pipeline::begin(&isolate(), 1, Purpose::Forward, "now\nid\n\nGET\nhttps://a.example/".to_owned());
     assert_eq!(end, "Xhead_invalid");
 }
 

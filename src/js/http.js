@@ -1,6 +1,7 @@
 // @ts-check
 // HTTP for Wasm: text requests, forwarded requests, and responses.
 
+import { targetOf } from './gates.js';
 import {
   PlatformFailure, TIMEOUT, TOO_LARGE, UNREACHABLE, decodeForward, decodeRespond, encodeCaptured, failed,
   responded,
@@ -11,7 +12,7 @@ import {
  * @typedef {import('./protocol.js').Forward} Forward
  * @typedef {import('./protocol.js').ForwardAgain} ForwardAgain
  * @typedef {import('./protocol.js').Resume} Resume
- * @typedef {import('./worker.js').RequestTask} RequestTask
+ * @typedef {import('./tasks.js').RequestTask} RequestTask
  */
 
 /** The headers of text requests, built again only if they change: fetch copies them. */
@@ -47,7 +48,8 @@ export function fetchText(task, step, textHeaders) {
     const init = { method: step.method, headers: textHeaders.of(step), redirect: 'manual' };
     if (step.contentType) init.body = step.body;
     else init.cache = 'no-store';
-    const response = await fetch(step.url, init);
+    const { fetcher, url } = targetOf(task.gate, step.url);
+    const response = await fetcher.fetch(url, init);
     // A body whose length is announced need not be counted.
     if (announcedBytes(response.headers) <= step.bytesMax) {
       return responded(response.status, await response.text());
@@ -73,10 +75,16 @@ export function announcedBytes(/** @type {Headers} */ headers) {
  */
 export function forward(task, step) {
   return task.withDeadline(step.deadlineMs, async (isLate) => {
-    const outbound = outboundRequest(task.takeRequest(), task.body, step);
+    const { fetcher, url } = targetOf(task.gate, step.url);
+    const outbound = outboundRequest(task.takeRequest(), url, task.body, step);
     task.body = undefined;
-    if (!outbound.body && task.headLength <= RESEND_HEAD_MAX) task.outbound = outbound;
-    return receive(task, fetch(outbound), isLate);
+    if (task.handler && step.permit) {
+      return receive(task, task.handler(outbound, step.permit), isLate);
+    }
+    if (!outbound.body && task.headLength <= RESEND_HEAD_MAX) {
+      task.resend = () => fetcher.fetch(outbound);
+    }
+    return receive(task, fetcher.fetch(outbound), isLate);
   });
 }
 
@@ -88,8 +96,8 @@ export function forward(task, step) {
  */
 export function forwardAgain(task, step) {
   return task.withDeadline(step.deadlineMs, async (isLate) => {
-    if (!task.outbound) return failed(UNREACHABLE);
-    return receive(task, fetch(task.outbound), isLate);
+    if (!task.resend) return failed(UNREACHABLE);
+    return receive(task, task.resend(), isLate);
   });
 }
 
@@ -116,10 +124,11 @@ async function receive(task, pending, isLate) {
  * Returns the request with another address and other headers. A personal response must not be
  * cached: the platform's cache can't tell whose it is.
  * @param {Request} request
+ * @param {string} url
  * @param {Uint8Array | undefined} body
  * @param {Forward} step
  */
-function outboundRequest(request, body, { url, personal, remove, set }) {
+function outboundRequest(request, url, body, { personal, remove, set }) {
   const { method } = request;
   /** @type {RequestInit} */
   const init = { method, headers: request.headers, redirect: 'manual' };
@@ -139,29 +148,32 @@ function outboundRequest(request, body, { url, personal, remove, set }) {
  * Forwards a request and reads a response of 200 to its end. Returns its headers, except those of
  * the connection, and its body as text. Returns any other response as it is, as well as one that is
  * too long or no text.
+ * @param {number} gate
  * @param {Request} request
  * @param {string} step
  * @param {Uint8Array | undefined} body
  * @param {number} bytesMax
  */
-export function forwardBuffered(request, step, body, bytesMax) {
-  const result = fetchBuffered(request, decodeForward(step), body, bytesMax);
+export function forwardBuffered(gate, request, step, body, bytesMax) {
+  const result = fetchBuffered(gate, request, decodeForward(step), body, bytesMax);
   // The task may end without awaiting it.
   result.catch(() => {});
   return result;
 }
 
 /**
+ * @param {number} gate
  * @param {Request} request
  * @param {Forward} change
  * @param {Uint8Array | undefined} body
  * @param {number} bytesMax
  */
-async function fetchBuffered(request, change, body, bytesMax) {
-  const outbound = outboundRequest(request, body, change);
+async function fetchBuffered(gate, request, change, body, bytesMax) {
+  const { fetcher, url } = targetOf(gate, change.url);
+  const outbound = outboundRequest(request, url, body, change);
   // A client may accept a coding that the platform does not decode.
   outbound.headers.set('accept-encoding', 'identity');
-  const pending = fetch(outbound);
+  const pending = fetcher.fetch(outbound);
   // What waits holds no request: its client may have left.
   return withinDeadline(change.deadlineMs, () => capture(pending, bytesMax));
 }

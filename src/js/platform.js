@@ -3,7 +3,6 @@
 // cache, and TCP. A function that fails throws a PlatformFailure.
 
 import { isOverCallLimit } from './failures.js';
-import POLICY from './policy.js';
 import {
   PlatformFailure, REJECTED, TIMEOUT, TOO_LARGE, UNREACHABLE, decodePoint,
 } from './protocol.js';
@@ -14,11 +13,6 @@ export function now() {
 
 export function log(/** @type {string} */ line) {
   console.log(line);
-}
-
-/** Returns the policy that the Worker was built with, as JSON. */
-export function policy() {
-  return POLICY;
 }
 
 /**
@@ -52,8 +46,8 @@ export function binding(env, name) {
 }
 
 /**
- * Reads secrets of Secrets Store bindings. Returns their texts as a JSON array, with `null` for
- * each that cannot be read in time.
+ * Reads secrets of Secrets Store bindings. Returns their texts, with `undefined` for each that cannot
+ * be read in time.
  * @param {Record<string, unknown>} env
  * @param {string} names one a line
  * @param {number} ms
@@ -63,10 +57,18 @@ export async function readSecrets(env, names, ms) {
     const secret = /** @type {SecretsStoreSecret} */ (env[name]).get();
     secret.catch(() => {});
     const text = await sooner(secret, ms);
-    return typeof text === 'string' ? text : null;
+    return typeof text === 'string' ? text : undefined;
   };
-  const texts = names.split('\n').map((name) => read(name).catch(() => null));
-  return JSON.stringify(await Promise.all(texts));
+  return Promise.all(names.split('\n').map((name) => read(name).catch(() => undefined)));
+}
+
+/**
+ * Returns a text of a list.
+ * @param {(string | undefined)[] | undefined} list
+ * @param {number} at
+ */
+export function textAt(list, at) {
+  return list?.[at];
 }
 
 /**

@@ -9,10 +9,11 @@
  *   contentType: string, deadlineMs: number, bytesMax: number, body: string,
  * }} FetchText
  *
- * How the task's request changes on its way. `set` has names and values in turn.
+ * How the task's request changes on its way. `set` has names and values in turn. `permit` is JSON, or
+ * empty if the request is for a server.
  * @typedef {{
- *   kind: 'forward', deadlineMs: number, personal: boolean, url: string, remove: string[],
- *   set: string[],
+ *   kind: 'forward', deadlineMs: number, personal: boolean, permit: string, url: string,
+ *   remove: string[], set: string[],
  * }} Forward
  *
  * The same once more, for a request without a body.
@@ -131,11 +132,11 @@ function decodeFetchText(/** @type {string} */ text) {
 /** @returns {Forward} */
 export function decodeForward(/** @type {string} */ text) {
   const lines = text.slice(1).split('\n');
-  const [deadlineMs, personal, url, removed] = lines;
-  const set = 4 + Number(removed);
+  const [deadlineMs, personal, permit, url, removed] = lines;
+  const set = 5 + Number(removed);
   return {
-    kind: 'forward', deadlineMs: Number(deadlineMs), personal: personal === '1', url,
-    remove: lines.slice(4, set), set: lines.slice(set),
+    kind: 'forward', deadlineMs: Number(deadlineMs), personal: personal === '1', permit, url,
+    remove: lines.slice(5, set), set: lines.slice(set),
   };
 }
 

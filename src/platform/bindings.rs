@@ -6,7 +6,7 @@
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 
-#[wasm_bindgen(raw_module = "./worker.js")]
+#[wasm_bindgen(raw_module = "./tasks.js")]
 extern "C" {
     /// Returns the number of a new background task of the task `parent`.
     pub fn adopt(parent: u32) -> u32;
@@ -19,12 +19,13 @@ extern "C" {
     #[wasm_bindgen(js_name = takeValue)]
     pub fn take_value(task: u32) -> JsValue;
 
-    /// Returns all variables, secrets and bindings.
-    pub fn environment() -> JsValue;
-
     /// Returns the request of the task.
     #[wasm_bindgen(js_name = requestOf)]
     pub fn request_of(task: u32) -> web_sys::Request;
+
+    /// Returns the number of the task's gate.
+    #[wasm_bindgen(js_name = gateOf)]
+    pub fn gate_of(task: u32) -> u32;
 
     /// Returns the request of the task, which keeps it no longer.
     #[wasm_bindgen(js_name = takeRequest)]
@@ -43,6 +44,15 @@ extern "C" {
     pub fn set_response(task: u32, response: &web_sys::Response);
 }
 
+#[wasm_bindgen(raw_module = "./gates.js")]
+extern "C" {
+    /// Returns all variables, secrets and bindings of a gate.
+    pub fn environment(gate: u32) -> JsValue;
+
+    /// Returns the policy of a gate, as JSON.
+    pub fn policy(gate: u32) -> String;
+}
+
 #[wasm_bindgen(raw_module = "./http.js")]
 extern "C" {
     /// Returns the country of the request's client; empty if Cloudflare does not know it.
@@ -55,6 +65,7 @@ extern "C" {
     /// Forwards a request and reads the response to its end, if that is a good one.
     #[wasm_bindgen(js_name = forwardBuffered)]
     pub fn forward_buffered(
+        gate: u32,
         request: &web_sys::Request,
         step: &str,
         body: Option<&JsValue>,
@@ -101,9 +112,6 @@ extern "C" {
     /// Writes one line to the log.
     pub fn log(line: &str);
 
-    /// Returns the policy that the Worker was built with, as JSON.
-    pub fn policy() -> String;
-
     /// Returns the names of all variables, secrets and bindings, one a line.
     pub fn names(env: &JsValue) -> String;
 
@@ -116,6 +124,10 @@ extern "C" {
     /// Reads secrets of Secrets Store bindings, whose names stand one a line, within `ms`.
     #[wasm_bindgen(js_name = readSecrets)]
     pub fn read_secrets(env: &JsValue, names: &str, ms: u32) -> Promise;
+
+    /// Returns a text of a list; `None` if it has none there.
+    #[wasm_bindgen(js_name = textAt)]
+    pub fn text_at(list: &JsValue, at: usize) -> Option<String>;
 
     /// Writes one data point to Workers Analytics Engine.
     #[wasm_bindgen(js_name = writePoint)]

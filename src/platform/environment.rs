@@ -5,18 +5,18 @@ use super::executor::{PLATFORM_MS_MAX, TaskPort};
 use super::protocol::DataPoint;
 use wasm_bindgen::JsValue;
 
-/// All variables, secrets and bindings.
+/// All variables, secrets and bindings of a gate.
 pub struct Environment(JsValue);
 
 impl Environment {
-    /// Reads the environment of the Worker.
-    pub fn read() -> Self {
-        Self(bindings::environment())
+    /// Reads the environment of the gate with this number.
+    pub fn of(gate: u32) -> Self {
+        Self(bindings::environment(gate))
     }
 
-    /// Returns the policy that the Worker was built with, as JSON.
-    pub fn policy() -> String {
-        bindings::policy()
+    /// Returns the policy of a gate, as JSON.
+    pub fn policy_of(gate: u32) -> String {
+        bindings::policy(gate)
     }
 
     /// Returns the names of all plain variables and secrets.
@@ -45,9 +45,8 @@ impl Environment {
         within_ms: u32,
     ) -> Vec<Option<String>> {
         let promise = bindings::read_secrets(&self.0, &names.join("\n"), within_ms);
-        let texts = port.settle(&promise, within_ms).await.ok().and_then(|texts| texts.as_string());
-        let texts = texts.and_then(|texts| serde_json::from_str(&texts).ok());
-        texts.unwrap_or_else(|| vec![None; names.len()])
+        let texts = port.settle(&promise, within_ms).await.unwrap_or_default();
+        (0..names.len()).map(|at| bindings::text_at(&texts, at)).collect()
     }
 
     /// Returns the rate limiter that is bound to `name`.

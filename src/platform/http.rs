@@ -138,6 +138,7 @@ impl Stream {
 /// A forwarded request whose response is read to its end. It may outlive its client, and so
 /// borrows nothing.
 pub struct BufferedForward {
+    gate: u32,
     request: web_sys::Request,
     step: String,
     body: Option<Body>,
@@ -153,13 +154,13 @@ impl BufferedForward {
         deadline_ms: u32,
     ) -> Self {
         let (request, step) = (bindings::take_request(port.id()), change.step(deadline_ms));
-        Self { request, step, body: body.cloned(), deadline_ms }
+        Self { gate: bindings::gate_of(port.id()), request, step, body: body.cloned(), deadline_ms }
     }
 
     /// Sends the request.
     pub fn send(self, bytes_max: u32) -> PendingResponse {
         let body = self.body.as_ref().map(|body| &body.0);
-        let promise = bindings::forward_buffered(&self.request, &self.step, body, bytes_max);
+        let promise = bindings::forward_buffered(self.gate, &self.request, &self.step, body, bytes_max);
         PendingResponse { promise, deadline_ms: self.deadline_ms }
     }
 }

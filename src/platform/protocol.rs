@@ -48,6 +48,8 @@ pub enum ContentType {
 
 /// How the task's request changes on its way to the upstream or the auth service.
 pub struct Forward<'a> {
+    /// What JavaScript is to know of the request as JSON, if JavaScript answers it.
+    pub permit: Option<&'a str>,
     pub url: &'a str,
     /// The names of the headers to remove.
     pub remove: &'a [&'a str],
@@ -186,7 +188,8 @@ impl Forward<'_> {
     /// Encodes the change. Fails if a field contains a line break.
     pub fn encode(&self) -> Result<EncodedForward, LineBreakInField> {
         let mut lines = Lines::default();
-        lines.field(if self.personal { "1" } else { "" }).field(self.url);
+        lines.field(if self.personal { "1" } else { "" });
+        lines.field(self.permit.unwrap_or_default()).field(self.url);
         lines.number(self.remove.len());
         for name in self.remove {
             lines.field(name);

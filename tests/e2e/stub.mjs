@@ -1,9 +1,9 @@
-// A core that does what the path says, so that src/js/worker.js can be tested alone: its steps, its
+// A core that does what the path says, so that src/js/tasks.js can be tested alone: its steps, its
 // deadlines, its panics. What it returns are the examples of src/js/protocol.golden, with other
 // fields.
 import golden from './protocol.golden';
 import { streamEnded } from './streams.js';
-import { adopt, setPromise, takeValue, watchResponse } from './worker.js';
+import { adopt, setPromise, takeValue, watchResponse } from './tasks.js';
 
 const examples = golden.trimEnd().split('\n').map((line) => JSON.parse(line));
 
@@ -35,12 +35,12 @@ export function __wbg_reset_state() {
 
 export function forget() {}
 
-export function clientLeft(id) {
+export function clientLeft(_gate, id) {
   if (traps.has(id)) throw new WebAssembly.RuntimeError('unreachable');
   stuck.delete(id);
 }
 
-export function begin(id, request) {
+export function begin(_gate, id, _permits, request) {
   const url = new URL(request.split('\n')[4]);
   const target = url.searchParams.get('url');
   switch (url.pathname) {
@@ -60,13 +60,13 @@ export function begin(id, request) {
     case '/ask': return step('fetchText', { 1: target, 5: '3000', 6: '1000' });
     case '/stream': streams.set(id, undefined);
     // Falls through.
-    case '/forward': return ['F3000', '1', target, '1', 'x-secret', 'x-said', 'yes'].join('\n');
-    case '/forward-badly': return step('forward', { 2: 'no URL' });
+    case '/forward': return ['F3000', '1', '', target, '1', 'x-secret', 'x-said', 'yes'].join('\n');
+    case '/forward-badly': return step('forward', { 3: 'no URL' });
     default: return respond('x-generation', generation, 'body\nof two lines');
   }
 }
 
-export function resume(id, status, text) {
+export function resume(_gate, id, status, text) {
   if (stuck.has(id)) return stuck.get(id);
   if (streams.get(id)) {
     setPromise(id, streamEnded(streams.get(id), 500));

@@ -47,6 +47,7 @@ fn assemble(tools: &Tools, profile: &str, folder: &Path) -> Result<()> {
     output(Command::new(at("target/debug/xtask-bind")).arg("--node").arg(at(&module)).arg(policy))?;
     for (from, to) in [
         ("build/index.js", "worker/index.js"),
+        ("build/gate.js", "worker/gate.js"),
         ("build/index_bg.wasm", "worker/index_bg.wasm"),
         ("demo/upstream.mjs", "demo/upstream.mjs"),
         ("docs/portcullis.schema.json", "portcullis.schema.json"),

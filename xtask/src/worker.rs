@@ -61,7 +61,7 @@ pub fn add<'a>(
     policy::build(root())?;
     let (stamp_file, stamp) = (at("build/.stamp"), sources_hash()?);
     if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp)
-        && edge::BUNDLE.iter().all(|name| at("build").join(name).exists())
+        && edge::BUNDLE.iter().chain(&[LIBRARY]).all(|name| at("build").join(name).exists())
         && at(GLUE).join("portcullis_edge.d.ts").exists()
     {
         return Ok(None);
@@ -114,18 +114,20 @@ fn bind(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// Bundles our scripts and the glue into one.
+/// Bundles our scripts and the glue: once as a Worker, and once as a library for Workers.
 fn bundle(tools: &Tools) -> Result<()> {
     fs::create_dir_all(at("build"))?;
-    let mut esbuild = tools.command("esbuild");
-    esbuild.arg(at(GLUE).join(ENTRY)).args(["--bundle", "--format=esm", "--minify"]);
-    esbuild.args([
-        "--external:./index_bg.wasm",
-        "--external:./policy.js",
-        "--external:cloudflare:*",
-    ]);
-    esbuild.arg(format!("--outfile={}", at("build/index.js").display()));
-    output(&mut esbuild)?;
+    for (entry, target) in [("worker.js", "index.js"), ("gate.js", LIBRARY)] {
+        let mut esbuild = tools.command("esbuild");
+        esbuild.arg(at(GLUE).join(entry)).args(["--bundle", "--format=esm", "--minify"]);
+        esbuild.args([
+            "--external:./index_bg.wasm",
+            "--external:./policy.js",
+            "--external:cloudflare:*",
+        ]);
+        esbuild.arg(format!("--outfile={}", at("build").join(target).display()));
+        output(&mut esbuild)?;
+    }
     Ok(())
 }
 
@@ -201,9 +203,11 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The folder of the scripts of our own, and the one that the platform calls.
+/// The folder of the scripts of our own.
 const SCRIPTS: &str = "src/js";
-const ENTRY: &str = "worker.js";
+
+/// The library's script in build/.
+const LIBRARY: &str = "gate.js";
 
 /// The folder of the glue and of copies of our scripts.
 const GLUE: &str = "target/wasm/joined";

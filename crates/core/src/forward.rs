@@ -2,6 +2,7 @@
 
 pub(crate) mod assertion;
 pub(crate) mod edge_auth;
+pub(crate) mod facts;
 pub(crate) mod headers;
 pub(crate) mod identity;
 pub(crate) mod permit;

@@ -23,12 +23,12 @@ use crate::edge_auth::EdgeAuthKey;
 use crate::store::address::StoreAddress;
 use crate::store::keys::StoreKeys;
 use crate::store::seal::Seal;
-use crate::url::BaseUrl;
+use crate::url::{BaseUrl, binding};
 use assertion::Assertion;
 use cors::Cors;
 use identity::IdentityFields;
 use ip_rules::IpRules;
-use issuer::Issuer;
+use issuer::{Issuer, KeyLocation};
 use key_sets::KeySetPolicy;
 use limit::InvalidTokenLimit;
 use observability::Observability;
@@ -105,6 +105,26 @@ impl Policy {
     /// Returns the warnings that the operator has not accepted.
     pub fn open_warnings(&self) -> impl Iterator<Item = &ConfigWarning> {
         self.warnings.iter().filter(|warning| !self.accepted_risks.contains(&warning.name()))
+    }
+
+    /// Returns the names of the Worker's bindings that requests are sent to, with a place in the
+    /// policy that names each.
+    pub fn bindings(&self) -> Vec<(String, &str)> {
+        let mut found = vec![("upstream.url".to_owned(), Some(self.upstream.as_str()))];
+        found.push(("auth.url".to_owned(), self.auth.as_ref().map(BaseUrl::as_str)));
+        for (at, route) in self.routes.iter().enumerate() {
+            let upstream = route.upstream.as_ref().map(BaseUrl::as_str);
+            found.push((format!("routes[{at}].upstream (route {})", route.name), upstream));
+        }
+        for (at, issuer) in self.issuers.iter().enumerate() {
+            if let Some(KeyLocation::Url(url)) = &issuer.keys {
+                found.push((format!("issuers[{at}].jwks_url"), Some(url)));
+            }
+            let introspection = issuer.introspection.as_ref();
+            let url = introspection.map(|introspection| introspection.url.as_str());
+            found.push((format!("issuers[{at}].introspection.url"), url));
+        }
+        found.into_iter().filter_map(|(place, url)| Some((place, binding(url?)?))).collect()
     }
 
     /// Returns the CORS policy of a route, or of requests that match none.

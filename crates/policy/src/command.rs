@@ -123,7 +123,7 @@ fn parse_wrangler(path: &str, text: &str) -> Result<Value, String> {
         return toml::from_str(text).map_err(|error| format!("{path}: {error}"));
     }
     let value = jsonc_parser::parse_to_serde_value(text, &ParseOptions::default());
-    value.map_err(|error| format!("{path}: {error}"))
+    value.map(Option::unwrap_or_default).map_err(|error| format!("{path}: {error}"))
 }
 
 impl Host<'_> {

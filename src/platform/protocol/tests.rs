@@ -37,6 +37,7 @@ fn forward(forward: &Forward<'_>, deadline_ms: u32) -> Value {
     let step = Step::Forward { change: &change, deadline_ms }.encode().unwrap();
     let value = json!({
         "kind": "forward", "deadlineMs": deadline_ms, "personal": forward.personal,
+        "permit": forward.permit.unwrap_or_default(),
         "url": forward.url, "remove": forward.remove, "set": flat(forward.set),
     });
     line("wasm", "step", step.into(), value)
@@ -102,9 +103,10 @@ fn golden() -> Vec<Value> {
     let json = TextBody { content_type: ContentType::Json, text: "[[\"GET\",\"a\"]]" };
     let form = TextBody { content_type: ContentType::Form, text: "token=a\nb\n" };
     let set = [("x-user", "u".to_owned()), ("-x-old", String::new())];
-    let forward = |remove: &[&str], set: &[(&str, String)], personal| {
+    let forward = |remove: &[&str], set: &[(&str, String)], personal: bool| {
         let url = "https://upstream.example/a?b";
-        forward(&Forward { url, remove, set, personal }, 10_000)
+        let permit = personal.then_some("{\"route\":\"api\"}");
+        forward(&Forward { permit, url, remove, set, personal }, 10_000)
     };
     let head = "1700000000000\nid\nHAM\nGET\nhttps://edge.example/a?b\naccept\n*/*\nx-empty\n";
     let request = IncomingRequest::decode(head).unwrap();
@@ -200,7 +202,7 @@ fn encoding_fails_if_a_field_contains_a_line_break() {
     let forward = |remove: &[&str], name: &str, value: &str| {
         let set = [(name, value.to_owned())];
         let url = "https://a.example";
-        Forward { url, remove, set: &set, personal: false }.encode().map(|change| change.step(1))
+        Forward { permit: None, url, remove, set: &set, personal: false }.encode().map(|change| change.step(1))
     };
     assert!(forward(&["a"], "b", "c").is_ok());
     assert_eq!(forward(&["a\n"], "b", "c"), Err(LineBreakInField));

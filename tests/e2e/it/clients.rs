@@ -1,5 +1,6 @@
 //! Clients of other authors, and the one for browsers.
 
+mod gate_library;
 mod npm_package;
 mod oauth;
 mod policy_tools;

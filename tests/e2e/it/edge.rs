@@ -1,6 +1,7 @@
 //! The Worker: forwarding, routes, limits, key sets, introspection and its store.
 
 mod access_log;
+mod bindings;
 mod browsers;
 mod configuration;
 mod departures;

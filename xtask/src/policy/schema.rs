@@ -196,7 +196,9 @@ fn of_text(format: TextFormat) -> Value {
         }
         TextFormat::Name => "[A-Za-z0-9_-]{1,64}".to_owned(),
         TextFormat::Url => URL.to_owned(),
+        TextFormat::UrlOrBinding => format!("{URL}|{BINDING}(/{PATH}| {URL})?"),
         TextFormat::BaseUrl => BASE_URL.to_owned(),
+        TextFormat::BaseUrlOrBinding => format!("{BASE_URL}|{BINDING}(/{BASE_PATH}| {BASE_URL})?"),
         TextFormat::StoreUrl => format!("{BASE_URL}|{MEMCACHED}"),
     };
     let variable = VARIABLE.trim_matches(['^', '$']);
@@ -254,6 +256,10 @@ const MALFORMED_VARIABLE: &str = concat!(
 );
 const URL: &str = r#"https?://[^\s/?#@\\"]+[^\s#@\\"]*"#;
 const BASE_URL: &str = r#"https?://[^\s/?#@\\"]+[^\s?#@\\"]*"#;
+const BINDING: &str = "binding:[A-Za-z0-9_]+";
+/// A path below a binding.
+const PATH: &str = r#"[^\s#@\\"]*"#;
+const BASE_PATH: &str = r#"[^\s?#@\\"]*"#;
 const MEMCACHED: &str = r"memcacheds?://[A-Za-z0-9._:\[\]-]+:[0-9]+/?";
 
 #[cfg(test)]

@@ -195,5 +195,5 @@ const ON_MEMCACHED_TOO: [&str; 6] = [
     "security::hostile::",
 ];
 
-/// The size of the Worker when this was set, and 5%.
-const WORKER_GZIP_BYTES_MAX: usize = 229_000;
+/// The size of the Worker when this was set, and 1%.
+const WORKER_GZIP_BYTES_MAX: usize = 236_000;

@@ -21,7 +21,7 @@ pub(super) fn auth(settings: &mut SettingsReader<'_>, is_needed: bool) -> AuthSe
     }
     let [timeout_ms, body_bytes_max, refresh_replay_seconds] =
         AUTH.map(|number| section.number_or_default(&number));
-    let url = section.url("url");
+    let url = section.url_or_binding("url");
     section.finish();
     AuthSection { url, timeout_ms, body_bytes_max, refresh_replay_seconds }
 }
@@ -37,7 +37,7 @@ pub(super) fn upstream(settings: &mut SettingsReader<'_>) -> UpstreamSection {
     let mut section = settings.section("upstream");
     section.require(&["url"]);
     let upstream = UpstreamSection {
-        url: section.url("url"),
+        url: section.url_or_binding("url"),
         timeout_ms: section.number_or_default(&UPSTREAM_TIMEOUT),
     };
     section.finish();

@@ -77,6 +77,8 @@ pub enum ConfigErrorKind {
     NotAVariable,
     /// The text is not an absolute URL.
     NotAUrl,
+    /// The text is neither an absolute URL nor a binding.
+    NotAUrlOrBinding,
     /// The text is not an origin.
     NotAnOrigin,
     /// The member has no meaning on a route of this access.
@@ -186,6 +188,10 @@ impl fmt::Display for ConfigErrorKind {
             }
             Self::NotAUrl => {
                 "is not a URL; give http:// or https:// with a host, no query and no user"
+            }
+            Self::NotAUrlOrBinding => {
+                "is not a URL; give http:// or https:// with a host, no query and no user, or \
+                 binding:NAME"
             }
             Self::NotAnOrigin => "is not an origin; give https://host in lower case, or * alone",
             Self::NotForAccess => {

@@ -9,7 +9,7 @@ use crate::jose::jwks::{Jwks, KeyFault, KeySource};
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::{Issuer, KeyLocation, TokenType};
 use crate::secret::Secret;
-use crate::url::is_url;
+use crate::url::{self, is_url};
 
 /// Reads the list.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Issuer> {
@@ -108,10 +108,8 @@ fn key_location(
 ) -> Option<KeyLocation> {
     let members = ["jwks_url", "metadata_url", "jwks", "jwks_variable"];
     let count = members.into_iter().filter(|member| object.has(member)).count();
-    for name in ["jwks_url", "metadata_url"] {
-        object.record_format(name, TextFormat::Url);
-    }
-    let (jwks_url, metadata_url) = (object.text("jwks_url"), object.text("metadata_url"));
+    object.record_format("metadata_url", TextFormat::Url);
+    let (jwks_url, metadata_url) = (url_or_binding(object, "jwks_url"), object.text("metadata_url"));
     let key_set = || MemberShape::Map { of: Box::new(MemberShape::Any), min: 1 };
     let (jwks, variable) = (object.value("jwks", key_set), object.text("jwks_variable"));
     let none = algorithms.is_some_and(<[_]>::is_empty);
@@ -130,10 +128,8 @@ fn key_location(
     if variable.is_none() && algorithms.unwrap_or_default().iter().any(|alg| alg.is_secret()) {
         object.add_error("algorithms", ConfigErrorKind::Key(KeyFault::SecretPublished));
     }
-    for (name, url) in [("jwks_url", &jwks_url), ("metadata_url", &metadata_url)] {
-        if url.as_ref().is_some_and(|url| !is_url(url)) {
-            object.add_error(name, ConfigErrorKind::NotAUrl);
-        }
+    if metadata_url.as_ref().is_some_and(|url| !is_url(url)) {
+        object.add_error("metadata_url", ConfigErrorKind::NotAUrl);
     }
     let (name, text, source) = match (jwks_url, metadata_url, jwks, variable) {
         (Some(url), ..) => return Some(KeyLocation::Url(url)),
@@ -149,6 +145,17 @@ fn key_location(
         }
     };
     inline_keys(object.settings, &name, &text, algorithms?, source)
+}
+
+/// Reads a URL, or one that is reached by a binding. A wrong one is returned as it is, with an error.
+fn url_or_binding(object: &mut ObjectReader<'_, '_>, name: &str) -> Option<String> {
+    object.record_format(name, TextFormat::UrlOrBinding);
+    let text = object.text(name)?;
+    let url = url::url_or_binding(&text);
+    if url.is_none() {
+        object.add_error(name, ConfigErrorKind::NotAUrlOrBinding);
+    }
+    Some(url.unwrap_or(text))
 }
 
 /// Reads a key set, which is at the place `name`.
@@ -183,11 +190,7 @@ fn inline_keys(
 
 fn introspection(mut object: ObjectReader<'_, '_>) -> Option<Introspection> {
     object.require(&["url", "client_id", "client_secret_variable"]);
-    object.record_format("url", TextFormat::Url);
-    let (url, client_id) = (object.text("url"), object.nonempty_text("client_id"));
-    if url.as_ref().is_some_and(|url| !is_url(url)) {
-        object.add_error("url", ConfigErrorKind::NotAUrl);
-    }
+    let (url, client_id) = (url_or_binding(&mut object, "url"), object.nonempty_text("client_id"));
     let token_prefix = object.text("token_prefix").unwrap_or_default();
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_~+/".contains(&b);
     if !token_prefix.bytes().all(fits) {

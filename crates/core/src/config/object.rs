@@ -236,6 +236,16 @@ impl<'l> ObjectReader<'_, 'l> {
         url
     }
 
+    /// Returns a URL, or one that is reached by a binding.
+    pub(super) fn url_or_binding(&mut self, name: &str) -> Option<BaseUrl> {
+        self.record_format(name, TextFormat::BaseUrlOrBinding);
+        let url = BaseUrl::parse_or_binding(&self.text(name)?);
+        if url.is_none() {
+            self.add_error(name, ConfigErrorKind::NotAUrlOrBinding);
+        }
+        url
+    }
+
     /// Returns a list of strings.
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
         let text = || Box::new(MemberShape::Text(TextFormat::Any));

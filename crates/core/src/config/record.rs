@@ -64,8 +64,12 @@ pub enum TextFormat {
     Name,
     /// An absolute `http` or `https` URL.
     Url,
-    /// The same without a query, so that paths can be appended.
+    /// The same, or one of a binding.
+    UrlOrBinding,
+    /// A URL without a query, so that paths can be appended.
     BaseUrl,
+    /// The same, or one of a binding.
+    BaseUrlOrBinding,
     /// The same, or the address of a memcached.
     StoreUrl,
 }

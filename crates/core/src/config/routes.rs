@@ -128,7 +128,7 @@ fn route(
     }
     let ip_rules = object.object("ip_rules").map(ip_rules::read_object);
     let cors = object.object("cors").map(cors::read_object);
-    let upstream = object.url("upstream");
+    let upstream = object.url_or_binding("upstream");
     if upstream.is_some() && access == Some(Access::Auth) {
         object.add_error("upstream", ConfigErrorKind::NotForAccess);
     }

@@ -1,86 +1,9 @@
 //! The npm package in an empty folder, as people without Rust use it: installed from its archive,
 //! `init`, `dev`, the printed lines, and a dry run of a deployment.
 
-use crate::support::process::{Folder, Process, free_ports};
-use std::path::Path;
-use std::process::{Command, Output};
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-
-/// A folder in which the packages are installed.
-struct Project {
-    folder: Folder,
-}
-
-impl Project {
-    fn new() -> Self {
-        let folder = Folder::new();
-        let project = Self { folder };
-        let archives = ["portcullis", "portcullis-linux-x64"].map(|name| {
-            let packed = project.run("npm", &["pack", "--silent", &format!("{ROOT}/target/npm/{name}")]);
-            format!("./{}", text(&packed).trim())
-        });
-        let [package, programs] = &archives;
-        project.run("npm", &["install", "--offline", "--no-audit", "--no-fund", package, programs]);
-        // A person installs wrangler from the registry.
-        for (name, target) in [("wrangler", "wrangler"), (".bin/wrangler", "wrangler/bin/wrangler.js")] {
-            let target = format!("{ROOT}/node_modules/{target}");
-            std::os::unix::fs::symlink(target, project.path("node_modules").join(name)).unwrap();
-        }
-        project
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.file(name)
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    /// Returns a command that finds no cargo.
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.path("")).env("PATH", path_without_cargo());
-        command.env("WRANGLER_SEND_METRICS", "false").env("CLOUDFLARE_CF_FETCH_ENABLED", "false");
-        command
-    }
-
-    /// Runs a command that must succeed.
-    fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        let output = self.command(program, arguments).output().unwrap();
-        assert!(output.status.success(), "{program} {arguments:?}: {}", both(&output));
-        output
-    }
-
-    fn portcullis(&self, arguments: &[&str]) -> Output {
-        self.command("npx", &[&["--offline", "portcullis"], arguments].concat()).output().unwrap()
-    }
-
-    fn init(&self, arguments: &[&str]) {
-        let output = self.portcullis(&[&["init", "--name", "gate"], arguments].concat());
-        assert!(output.status.success(), "{}", both(&output));
-        assert!(text(&output).contains("0 errors"), "{}", both(&output));
-    }
-}
-
-/// Returns the folders of Node and of the system, if cargo is in none of them.
-fn path_without_cargo() -> String {
-    let npm = std::env::split_paths(&std::env::var_os("PATH").unwrap())
-        .find(|folder| folder.join("npm").exists() && !folder.join("cargo").exists())
-        .unwrap();
-    let path = format!("{ROOT}/node_modules/.bin:{}:/usr/bin:/bin", npm.display());
-    assert!(!path.split(':').any(|folder| Path::new(folder).join("cargo").exists()), "{path}");
-    path
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn both(output: &Output) -> String {
-    format!("{}{}", text(output), String::from_utf8_lossy(&output.stderr))
-}
+use crate::support::npm_project::{Project, ROOT, both, text};
+use crate::support::process::{Process, free_ports};
+use std::process::Command;
 
 #[tokio::test]
 async fn project_runs_and_deploys_without_cargo() {

@@ -235,8 +235,11 @@ async fn a_trap_after_a_client_has_left_ends_the_instance() {
 }
 
 /// The first one is the entry.
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 10] = [
     "worker.js",
+    "gate.js",
+    "gates.js",
+    "tasks.js",
     "protocol.js",
     "http.js",
     "platform.js",

@@ -4,11 +4,10 @@
 use crate::support::edge::launch_edge;
 use crate::support::environment::is_short;
 use crate::support::http::{assert_refused, get};
-use crate::support::process::{Folder, Process, free_ports, wait_for_port};
+use crate::support::own_workerd::OwnWorkerd;
 use crate::support::provider::{Behaviour, Provider, answer};
 use crate::support::stack::{SHARED, Stack};
 use serde_json::json;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// An edge whose STORE_TOKEN is such a binding.
@@ -16,35 +15,20 @@ struct Edge {
     url: String,
     /// What the Secrets Store does.
     secret: Provider,
-    process: Process,
-    _folder: Folder,
+    workerd: OwnWorkerd,
 }
 
 impl Edge {
     /// Starts an edge in the place of `stack`, with its modules and its other settings.
     fn start(stack: &Stack) -> Self {
-        let (folder, [port]) = (Folder::new(), free_ports());
         let secret = Provider::start(answer(200, SHARED.fact("edge_store_token")));
-        for file in std::fs::read_dir(stack.folder()).unwrap().flatten() {
-            if file.file_type().unwrap().is_file() {
-                std::fs::copy(file.path(), folder.file(file.file_name().to_str().unwrap())).unwrap();
-            }
-        }
-        folder.write("secrets.js", &SECRETS_STORE.replace("URL", &secret.url("/")));
-        let config = std::fs::read_to_string(folder.file("config.capnp")).unwrap();
+        let script = SECRETS_STORE.replace("URL", &secret.url("/"));
         let token = format!("text = {}", json!(SHARED.fact("edge_store_token")));
-        let address = stack.fact("edge_url").trim_start_matches("http://");
-        let config = config
-            .replace(&token, r#"service = (name = "secrets", entrypoint = "Secret")"#)
-            .replace(address, &format!("127.0.0.1:{port}"))
-            .replace("services = [", SECRETS_SERVICE);
-        assert!(config.contains("entrypoint") && config.contains(&port.to_string()), "{config}");
-        let config = folder.write("config.capnp", &config);
-        let mut workerd = Command::new(format!("{ROOT}/node_modules/.bin/workerd"));
-        let process = Process::start(workerd.arg("serve").arg(config), folder.file("log"));
-        wait_for_port(port, &process);
-        let url = format!("http://127.0.0.1:{port}/public/x");
-        Self { url, secret, process, _folder: folder }
+        let workerd = OwnWorkerd::start(stack, &[("secrets", &script)], |name, text| match name {
+            "config.capnp" => text.replace(&token, r#"service = (name = "secrets", entrypoint = "Secret")"#),
+            _ => text,
+        });
+        Self { url: workerd.url("/public/x"), secret, workerd }
     }
 
     /// Sends a request whose limit the store counts, which needs the secret.
@@ -61,7 +45,7 @@ impl Edge {
 fn stack() -> Stack {
     launch_edge(json!({
         "routes": [{ "name": "public", "path": "/public/*", "access": "public",
-            "limit": { "quota": 100_000, "window_seconds": 60, "by": "address", "on_outage": "deny" } }],
+            "limit": { "quota": 100_000, "window_seconds": 60, "by": "address", "on_store_outage": "deny" } }],
     }))
 }
 
@@ -73,7 +57,7 @@ async fn secrets_are_read_once_and_again_after_a_failure() {
     let refused = get(&edge.url).send().await.unwrap();
     assert_eq!(refused.headers()["retry-after"], "1");
     assert_refused(refused, 503, "configuration_invalid").await;
-    edge.process.says("STORE_TOKEN: cannot be read from the Secrets Store").await;
+    edge.workerd.process.says("STORE_TOKEN: cannot be read from the Secrets Store").await;
 
     // A Secrets Store that says nothing delays no request beyond the deadline.
     edge.secret.behave(Behaviour::Stalls);
@@ -87,7 +71,7 @@ async fn secrets_are_read_once_and_again_after_a_failure() {
     edge.reads();
     let together =
         tokio::join!(edge.status(), edge.status(), edge.status(), edge.status());
-    assert_eq!(together, (200, 200, 200, 200));
+    assert_eq!(together, (200, 200, 200, 200), "{}", edge.workerd.process.text());
     let reads = edge.reads();
     assert!((1..=4).contains(&reads), "{reads} reads");
     // It is not read again, nor needed.
@@ -96,7 +80,7 @@ async fn secrets_are_read_once_and_again_after_a_failure() {
         assert_eq!(edge.status().await, 200);
     }
     assert_eq!(edge.reads(), 0);
-    let log = edge.process.text();
+    let log = edge.workerd.process.text();
     assert!(!log.contains(SHARED.fact("edge_store_token")), "the secret is in the log");
 }
 
@@ -108,7 +92,7 @@ async fn changed_secret_is_used_within_its_bound() {
     assert_eq!((busy.status().await, idle.status().await), (200, 200));
     let read = Instant::now();
     for edge in [&busy, &idle] {
-        edge.secret.behave(answer(200, "a token that the store does not know"));
+        edge.secret.behave(answer(200, "unknown-to-the-store"));
         assert_eq!(edge.status().await, 200);
     }
     tokio::time::sleep(Duration::from_secs(31)).await;
@@ -116,7 +100,7 @@ async fn changed_secret_is_used_within_its_bound() {
     busy.status().await;
     let begun = Instant::now();
     while busy.status().await != 503 {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{}", busy.process.text());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{}", busy.workerd.process.text());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // While the Secrets Store fails, the isolate goes on with what it has.
@@ -134,14 +118,8 @@ async fn changed_secret_is_used_within_its_bound() {
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!(busy.status().await, 200);
     assert_eq!(idle.status().await, 503);
-    idle.process.says("secrets_not_renewed").await;
+    idle.workerd.process.says("secrets_not_renewed").await;
 }
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-
-const SECRETS_SERVICE: &str = r#"services = [
-    (name = "secrets", worker = (compatibilityDate = "2026-01-01",
-        modules = [(name = "secrets.js", esModule = embed "secrets.js")])),"#;
 
 /// As the Secrets Store, it throws if it has no such secret.
 const SECRETS_STORE: &str = r#"import { WorkerEntrypoint } from 'cloudflare:workers';

@@ -3,6 +3,7 @@
 use crate::support::edge::start_edge;
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, header, now};
 use crate::support::provider::{Behaviour, Provider};
+use crate::support::socket::Socket;
 use crate::support::stack::{SHARED, Stack, stop};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine as _;
@@ -47,69 +48,6 @@ fn address(edge: &Stack) -> String {
     edge.edge("").trim_start_matches("http://").to_owned()
 }
 
-/// A WebSocket that was opened at a path.
-struct Socket(TcpStream);
-
-impl Socket {
-    fn open(edge: &Stack, path: &str, token: &str) -> Self {
-        let mut stream = TcpStream::connect(address(edge)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-             authorization: Bearer {token}\r\nsec-websocket-version: 13\r\n\
-             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        .unwrap();
-        let (mut head, mut byte) = (Vec::new(), [0]);
-        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap();
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        Self(stream)
-    }
-
-    /// Sends a frame of a short message, masked with zeros.
-    fn send(&mut self, kind: u8, message: &[u8]) {
-        let length = u8::try_from(message.len()).unwrap();
-        let frame = [&[0x80 | kind, 0x80 | length, 0, 0, 0, 0], message].concat();
-        self.0.write_all(&frame).unwrap();
-    }
-
-    /// Reads a frame: its kind and message.
-    fn read(&mut self) -> (u8, Vec<u8>) {
-        let [kind, short] = self.read_bytes();
-        let length = match short & 0x7f {
-            126 => usize::from(u16::from_be_bytes(self.read_bytes())),
-            127 => usize::try_from(u64::from_be_bytes(self.read_bytes())).unwrap(),
-            short => usize::from(short),
-        };
-        let mut message = vec![0; length];
-        self.0.read_exact(&mut message).unwrap();
-        (kind & 0xf, message)
-    }
-
-    fn read_bytes<const N: usize>(&mut self) -> [u8; N] {
-        let mut bytes = [0; N];
-        self.0.read_exact(&mut bytes).unwrap();
-        bytes
-    }
-
-    fn echoes(&mut self, message: &[u8]) {
-        self.send(1, message);
-        assert_eq!(self.read(), (1, message.to_vec()));
-    }
-
-    /// Waits for the close frame. Returns its code and reason.
-    fn closed(&mut self) -> (u16, String) {
-        let (kind, message) = self.read();
-        assert_eq!(kind, 8, "{message:?}");
-        let code = u16::from_be_bytes([message[0], message[1]]);
-        (code, String::from_utf8(message[2..].to_vec()).unwrap())
-    }
-}
-
 fn policy_violation(reason: &str) -> (u16, String) {
     (1008, reason.to_owned())
 }
@@ -128,10 +66,10 @@ async fn websocket_ends_with_its_time_or_its_token() {
     let lasting = token(json!({ "sid": "lasting" }));
     let expiring = token(json!({ "sid": "expiring", "exp": now() + 3 }));
 
-    let mut free = Socket::open(&edge, "/free", &expiring);
-    let mut expires = Socket::open(&edge, "/expiring", &expiring);
+    let mut free = Socket::open(&address(&edge), "/free", &expiring);
+    let mut expires = Socket::open(&address(&edge), "/expiring", &expiring);
     let begun = Instant::now();
-    let mut bounded = Socket::open(&edge, "/bounded", &lasting);
+    let mut bounded = Socket::open(&address(&edge), "/bounded", &lasting);
     bounded.echoes(b"hello");
     expires.echoes(b"hello");
     assert_eq!(bounded.closed(), policy_violation("stream_seconds_max"));
@@ -142,7 +80,7 @@ async fn websocket_ends_with_its_time_or_its_token() {
     free.echoes(b"still here");
 
     // A close passes in both directions, with its code and reason.
-    let mut closes = Socket::open(&edge, "/expiring", &lasting);
+    let mut closes = Socket::open(&address(&edge), "/expiring", &lasting);
     closes.send(8, &[0x0f, 0xa1, b'b', b'y', b'e']);
     assert_eq!(closes.closed(), (4001, "bye".to_owned()));
     stop(edge).await;
@@ -153,8 +91,8 @@ async fn websocket_ends_when_its_token_is_revoked() {
     let upstream = Provider::start(Behaviour::WebSocketEcho);
     let edge = edge_before(&upstream.url(""), json!({})).await;
     let revoked = token(json!({ "sid": "revoked-stream" }));
-    let mut rechecked = Socket::open(&edge, "/rechecked", &revoked);
-    let mut other = Socket::open(&edge, "/rechecked", &token(json!({ "sid": "another-stream" })));
+    let mut rechecked = Socket::open(&address(&edge), "/rechecked", &revoked);
+    let mut other = Socket::open(&address(&edge), "/rechecked", &token(json!({ "sid": "another-stream" })));
     tokio::time::sleep(Duration::from_millis(2500)).await;
     rechecked.echoes(b"asked twice");
     revoke("revoked-stream").await;
@@ -175,8 +113,8 @@ async fn store_outage_ends_streams_unless_the_signature_suffices() {
     let vars = json!({ "store.url": store.url("") });
     let edge = edge_before(&upstream.url(""), vars).await;
     let token = token(json!({}));
-    let mut strict = Socket::open(&edge, "/rechecked", &token);
-    let mut lenient = Socket::open(&edge, "/lenient", &token);
+    let mut strict = Socket::open(&address(&edge), "/rechecked", &token);
+    let mut lenient = Socket::open(&address(&edge), "/lenient", &token);
     store.behave(Behaviour::Hangs);
     let (code, reason) = strict.closed();
     assert_eq!(code, 1008);
@@ -265,7 +203,7 @@ async fn slow_reader_of_a_websocket_is_cut_off() {
         (0..1024).take_while(|_| stream.write_all(&message).is_ok()).count()
     });
     let edge = edge_before(&url, json!({})).await;
-    let mut socket = Socket::open(&edge, "/expiring", &token(json!({})));
+    let mut socket = Socket::open(&address(&edge), "/expiring", &token(json!({})));
     tokio::time::sleep(Duration::from_secs(4)).await;
     let (mut kind, mut message, mut read) = (2, Vec::new(), 0);
     while kind == 2 {

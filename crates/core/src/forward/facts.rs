@@ -1,0 +1,36 @@
+//! What a permit says of its request, for a program that answers it.
+
+use super::permit::Permit;
+use crate::policy::route::Access;
+use serde_json::{Map, Value};
+
+impl Permit<'_> {
+    /// Returns the facts as a JSON object: `route`, and for a protected route `issuer`, `subject`,
+    /// `scopes`, `clientId`, `session`, `expiresAt` (Unix seconds) and `claims`, as far as the token
+    /// has them. `claims` has the claims that the policy uses. `degraded` says what was decided
+    /// without the store.
+    pub fn facts(&self) -> Value {
+        let mut facts = Map::new();
+        facts.insert("route".to_owned(), self.route.name.as_str().into());
+        let verified = self.verified.as_ref().filter(|_| self.route.access == Access::Protected);
+        if let Some(verified) = verified {
+            let claims = verified.claims();
+            let scopes: Vec<&str> = claims.scope.split_ascii_whitespace().collect();
+            let members: [(&str, Option<Value>); 7] = [
+                ("issuer", Some(claims.iss.as_str().into())),
+                ("subject", claims.subject().map(Into::into)),
+                ("scopes", Some(scopes.into())),
+                ("clientId", claims.client_id.as_deref().map(Into::into)),
+                ("session", claims.sid.as_deref().map(Into::into)),
+                ("expiresAt", claims.exp.map(|exp| exp.0.into())),
+                ("claims", Some(Value::Object(claims.others.clone()))),
+            ];
+            let known = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            facts.extend(known);
+        }
+        if let Some(degraded) = self.degraded.text() {
+            facts.insert("degraded".to_owned(), degraded.into());
+        }
+        Value::Object(facts)
+    }
+}

@@ -1,0 +1,113 @@
+// @ts-check
+// The gate as a library: it checks requests for a Worker that answers them itself.
+
+import { addGate } from './gates.js';
+import { RequestTask } from './tasks.js';
+
+/** @typedef {import('./tasks.js').Context} Context */
+
+/**
+ * What a permit says of its request. Members that do not apply are missing.
+ * @typedef {{
+ *   route: string, issuer?: string, subject?: string, scopes?: string[], clientId?: string,
+ *   session?: string, expiresAt?: number, claims?: Record<string, unknown>, degraded?: string,
+ * }} Facts
+ */
+
+/** A policy with its variables and bindings. */
+export class Gate {
+  #number;
+
+  /**
+   * @param {object} env the Worker's variables, secrets and bindings
+   * @param {string | object} policy the policy, as JSON or parsed
+   */
+  constructor(env, policy) {
+    const text = typeof policy === 'string' ? policy : JSON.stringify(policy);
+    this.#number = addGate(/** @type {Record<string, unknown>} */ (env), text);
+  }
+
+  /**
+   * Checks a request and forwards it to the upstream of its route.
+   * @param {Request} request
+   * @param {Context} context
+   * @returns {Response | Promise<Response>}
+   */
+  fetch(request, context) {
+    return new RequestTask(this.#number, request, context, crypto.randomUUID()).respond(request);
+  }
+
+  /**
+   * Checks a request. Returns a permit, whose `finish` takes the Worker's response; or else the
+   * response that the client gets: a refusal, a preflight's, a document, or the auth service's.
+   * @param {Request} request
+   * @param {Context} context
+   * @returns {Promise<Permit | Response>}
+   */
+  check(request, context) {
+    const task = new RequestTask(this.#number, request, context, crypto.randomUUID());
+    return new Promise((resolve, reject) => {
+      task.handler = (outbound, facts) => {
+        /** @type {PromiseWithResolvers<Response>} */
+        const { promise, resolve: answer } = Promise.withResolvers();
+        resolve(new Permit(new Request(request.url, outbound), JSON.parse(facts), (response) => {
+          answer(response);
+          return ended;
+        }));
+        return promise;
+      };
+      const ended = Promise.resolve(task.respond(request));
+      ended.then(resolve, reject);
+    });
+  }
+}
+
+/** The permit to answer a request. */
+export class Permit {
+  #finish;
+
+  /**
+   * @param {Request} request
+   * @param {Facts} facts
+   * @param {(response: Response) => Promise<Response>} finish
+   */
+  constructor(request, facts, finish) {
+    /** The request without its token, and with the identity headers of the policy. */
+    this.request = request;
+    this.route = facts.route;
+    this.issuer = facts.issuer;
+    this.subject = facts.subject;
+    this.scopes = facts.scopes ?? [];
+    this.clientId = facts.clientId;
+    this.session = facts.session;
+    this.expiresAt = facts.expiresAt;
+    this.claims = facts.claims ?? {};
+    this.degraded = facts.degraded;
+    this.#finish = finish;
+  }
+
+  /**
+   * Logs and counts the request, and returns the response with the gate's headers: of limits, of
+   * CORS, and the request's id. Call it once, within the timeout of the upstream.
+   * @param {Response} response
+   */
+  finish(response) {
+    return this.#finish(response);
+  }
+}
+
+/** @type {Map<string, Gate>} */
+const made = new Map();
+
+/**
+ * Returns the gate for a policy. It is made once in an isolate, with the `env` of that time, which
+ * is the same in each request.
+ * @param {object} env
+ * @param {string | object} policy
+ */
+export function gate(env, policy) {
+  const text = typeof policy === 'string' ? policy : JSON.stringify(policy);
+  let found = made.get(text);
+  if (!found) made.set(text, found = new Gate(env, text));
+  return found;
+}
