@@ -3,6 +3,7 @@
 //! runs it for a person, `test` tests it, and `bench` measures it.
 
 mod bench;
+mod costs;
 mod dev;
 mod edge;
 mod policy;
@@ -33,6 +34,8 @@ struct Arguments {
 enum Task {
     /// Measure, beside a yardstick in the same run.
     Bench(bench::Options),
+    /// Print what a month costs, by docs/costs.json.
+    Costs(costs::Options),
     /// Run the whole system on this machine, with a demo user and a demo API, until Ctrl-C.
     Dev(dev::Options),
     /// Build the npm package of the policy tools into build/npm.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     }
     let outcome = match task {
         Task::Bench(options) => bench::run(&options),
+        Task::Costs(options) => costs::run(&options),
         Task::Dev(options) => dev::run(&options),
         Task::Package => build_package(),
         Task::Policy(_) => Ok(()),

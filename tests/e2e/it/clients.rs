@@ -3,4 +3,5 @@
 mod oauth;
 mod policy_tools;
 mod tabs;
+mod tutorial;
 mod upstash;
