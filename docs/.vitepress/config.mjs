@@ -1,11 +1,11 @@
 // The documentation's site: `npm ci && npx vitepress build` in docs/, or `cargo xtask test lint`.
-import { cpSync, existsSync, mkdirSync } from 'node:fs';
+import { cpSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join, normalize, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const DOCS = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const ROOT = resolve(DOCS, '..');
-/** Files outside of docs/ that pages link to. They are copied below /source/. */
+/** Files that pages link to, and that are no pages. They are copied below /source/. */
 const linked = new Set();
 
 /** Makes the same anchors as GitHub, so that a link works in both places. */
@@ -13,24 +13,27 @@ function slugify(heading) {
   return heading.trim().toLowerCase().replace(/[^\p{L}\p{N}\p{M}_\- ]/gu, '').replaceAll(' ', '-');
 }
 
-/** Lets links to files outside of docs/ lead to copies of them. */
+/** Returns the address of a copy: a browser shows Markdown and TOML only as plain text. */
+function address(name) {
+  return /\.(md|toml)$/.test(name) ? `/source/${name}.txt` : `/source/${name}`;
+}
+
+/** Lets links to files that are no pages lead to copies of them. */
 function linkSources(md) {
-  const render = md.renderer.rules.link_open ?? ((tokens, at, options, _, self) => self.renderToken(tokens, at, options));
-  md.renderer.rules.link_open = (tokens, at, options, env, self) => {
-    const href = tokens[at].attrGet('href') ?? '';
-    if (!/^[a-z]+:|^[#/]/.test(href)) {
-      const [path] = href.split('#');
+  md.core.ruler.push('link-sources', ({ tokens, env }) => {
+    for (const token of tokens.flatMap((block) => block.children ?? [])) {
+      const href = token.type === 'link_open' ? (token.attrGet('href') ?? '') : '';
+      const path = href.split('#')[0];
+      if (path === '' || /^[a-z]+:|^\//.test(href)) continue;
       const file = normalize(join(DOCS, dirname(env.relativePath), path));
+      const isPage = file.startsWith(`${DOCS}/`) && file.endsWith('.md');
+      if (isPage || !file.startsWith(`${ROOT}/`) || !statSync(file, { throwIfNoEntry: false })?.isFile()) continue;
       const name = relative(ROOT, file);
-      if (file.startsWith(ROOT) && !file.startsWith(DOCS + '/') && existsSync(file)) {
-        linked.add(name);
-        tokens[at].attrSet('href', `/source/${name}.txt`.replace(/\.txt$/, /\.(md|toml)$/.test(name) ? '.txt' : ''));
-        tokens[at].attrSet('target', '_blank');
-        return self.renderToken(tokens, at, options);
-      }
+      linked.add(name);
+      token.attrSet('href', address(name));
+      token.attrSet('target', '_blank');
     }
-    return render(tokens, at, options, env, self);
-  };
+  });
   // Indented code is shown as it is, also where it looks like a template.
   const code = md.renderer.rules.code_block;
   md.renderer.rules.code_block = (...of) => code(...of).replace('<pre', '<pre v-pre');
@@ -48,7 +51,7 @@ export default {
   markdown: { anchor: { slugify }, toc: { slugify }, config: linkSources },
   buildEnd({ outDir }) {
     for (const name of linked) {
-      const to = join(outDir, 'source', /\.(md|toml)$/.test(name) ? `${name}.txt` : name);
+      const to = join(outDir, address(name));
       mkdirSync(dirname(to), { recursive: true });
       cpSync(join(ROOT, name), to);
     }

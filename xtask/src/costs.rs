@@ -89,10 +89,12 @@ fn read() -> Result<Prices> {
 /// Returns the dollars of a month for each number of requests, as a table.
 fn table(prices: &Prices) -> String {
     let row = |name: &str, dollars: &dyn Fn(f64) -> f64| {
-        let cells = prices.requests_a_month.iter().map(|requests| format!("${:.2}", dollars(*requests)));
+        let cells =
+            prices.requests_a_month.iter().map(|requests| format!("${:.2}", dollars(*requests)));
         format!("| {name} | {} |", cells.collect::<Vec<_>>().join(" | "))
     };
-    let columns = prices.requests_a_month.iter().map(|requests| format!("{} million", requests / MILLION));
+    let columns =
+        prices.requests_a_month.iter().map(|requests| format!("{} million", requests / MILLION));
     let columns: Vec<String> = columns.collect();
     let cloudflare = |requests| workers(prices, requests) + logs(prices, requests);
     [
@@ -101,9 +103,13 @@ fn table(prices: &Prices) -> String {
         row("Cloudflare: plan, requests and CPU", &|requests| workers(prices, requests)),
         row("Cloudflare: logs, unsampled", &|requests| logs(prices, requests)),
         row("Upstash, pay as you go", &|requests| upstash(prices, requests)),
-        row("**in all, with Upstash**", &|requests| cloudflare(requests) + upstash(prices, requests)),
+        row("**in all, with Upstash**", &|requests| {
+            cloudflare(requests) + upstash(prices, requests)
+        }),
         row("a server for your own Redis and the redis gateway", &|_| prices.own_redis.month),
-        row("**in all, with your own Redis**", &|requests| cloudflare(requests) + prices.own_redis.month),
+        row("**in all, with your own Redis**", &|requests| {
+            cloudflare(requests) + prices.own_redis.month
+        }),
     ]
     .join("\n")
 }
@@ -120,7 +126,8 @@ fn logs(prices: &Prices, requests: f64) -> f64 {
     let logs = &prices.logs;
     let gb = requests * prices.request.log_bytes / 1e9;
     let gb_months = gb * logs.days_kept / DAYS_A_MONTH;
-    beyond(gb, logs.gb_included) * logs.gb + beyond(gb_months, logs.gb_months_included) * logs.gb_month
+    beyond(gb, logs.gb_included) * logs.gb
+        + beyond(gb_months, logs.gb_months_included) * logs.gb_month
 }
 
 fn upstash(prices: &Prices, requests: f64) -> f64 {

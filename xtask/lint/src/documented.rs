@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 /// Returns every name that a page lacks, or that the code does not have.
 pub fn violations(files: &[(PathBuf, String)]) -> Vec<String> {
     let mut found = Vec::new();
-    let mut compare = |what: &str, page: &str, in_code: BTreeSet<String>, in_page: BTreeSet<String>| {
-        if in_code.is_empty() {
-            found.push(format!("{page}: no {what} found in the code"));
-        }
-        for name in in_code.difference(&in_page) {
-            found.push(format!("{page} lacks the {what} {name}"));
-        }
-        for name in in_page.difference(&in_code) {
-            found.push(format!("{page}: the code has no {what} {name}"));
-        }
-    };
+    let mut compare =
+        |what: &str, page: &str, in_code: BTreeSet<String>, in_page: BTreeSet<String>| {
+            if in_code.is_empty() {
+                found.push(format!("{page}: no {what} found in the code"));
+            }
+            for name in in_code.difference(&in_page) {
+                found.push(format!("{page} lacks the {what} {name}"));
+            }
+            for name in in_page.difference(&in_code) {
+                found.push(format!("{page}: the code has no {what} {name}"));
+            }
+        };
     let text = |name: &str| {
         let file = files.iter().find(|(file, _)| file == Path::new(name));
         file.map(|(_, text)| text.as_str()).unwrap_or_default()
@@ -103,8 +104,9 @@ fn metrics(files: &[(PathBuf, String)]) -> [(&'static str, &'static str, BTreeSe
         files.map(|(_, text)| text.as_str()).collect::<Vec<_>>()
     };
     let listener = || {
-        let text = below("crates/server/src").concat();
-        let names = quoted(&text).filter_map(|text| text.strip_prefix("{prefix}_"));
+        let texts = below("crates/server/src");
+        let names = texts.iter().flat_map(|text| quoted(text));
+        let names = names.filter_map(|text| text.strip_prefix("{prefix}_"));
         names.map(str::to_owned).collect::<BTreeSet<_>>()
     };
     let mut edge = BTreeSet::new();
@@ -148,7 +150,9 @@ fn arguments(text: &str, calls: &[&str]) -> BTreeSet<String> {
 
 fn is_header(name: &str) -> bool {
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-    plain && (name.contains('-') || HEADERS_OF_ONE_WORD.contains(&name)) && !name.starts_with('-')
+    plain
+        && (name.contains('-') || HEADERS_OF_ONE_WORD.contains(&name))
+        && !name.starts_with('-')
         && !name.ends_with('-')
 }
 

@@ -15,7 +15,10 @@ pub fn violations(files: &[(PathBuf, String)], exists: impl Fn(&Path) -> bool) -
         for (line, target) in links(text) {
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
             let Some(to) = resolve(file, path) else {
-                found.push(format!("{}:{line}: {target} leads out of the repository", file.display()));
+                found.push(format!(
+                    "{}:{line}: {target} leads out of the repository",
+                    file.display()
+                ));
                 continue;
             };
             match pages.get(to.as_path()) {

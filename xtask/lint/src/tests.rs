@@ -138,7 +138,10 @@ fn link_to_a_missing_file_or_heading_is_found() {
         let files = [file("docs/a.md", text), file("docs/b/c.md", "# The *edge's* key: `x`\n")];
         links::violations(&files, |path| path == Path::new("src")).len()
     };
-    assert_eq!(found("[a](b/c.md#the-edges-key-x) [b](b/c.md) [c](../src) [d](https://x.example/y)"), 0);
+    assert_eq!(
+        found("[a](b/c.md#the-edges-key-x) [b](b/c.md) [c](../src) [d](https://x.example/y)"),
+        0
+    );
     assert_eq!(found("[a](b/c.md#the-key)"), 1);
     assert_eq!(found("[a](c.md) [b](../lib) [c](../../x.md)"), 3);
     assert_eq!(found("## Own\n[a](#own) [b](#other)"), 1);
@@ -149,8 +152,10 @@ fn link_to_a_missing_file_or_heading_is_found() {
 fn reference_page_and_code_must_have_the_same_names() {
     let file = |name: &str, text: &str| (PathBuf::from(name), text.to_owned());
     let found = |source: &str, page: &str| {
-        let files =
-            [file("src/response/access_log.rs", source), file("docs/reference/access-log.md", page)];
+        let files = [
+            file("src/response/access_log.rs", source),
+            file("docs/reference/access-log.md", page),
+        ];
         let is_member = |line: &String| line.contains("log member");
         documented::violations(&files).into_iter().filter(is_member).collect::<Vec<_>>()
     };
