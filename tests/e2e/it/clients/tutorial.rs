@@ -50,6 +50,10 @@ fn every_command_of_the_tutorial_prints_what_it_says() {
             own = &own[at + expected.len()..];
         }
     }
+    // A healthy start says nothing that looks like a fault.
+    let log = std::fs::read_to_string(folder.join(".dev/log/edge.log")).unwrap();
+    let is_fault = |line: &&str| line.contains("WARNING") || line.trim_start().starts_with("at ");
+    assert_eq!(log.lines().find(is_fault), None, "{log}");
     let policy = std::fs::read(folder.join("portcullis.toml")).unwrap();
     assert_eq!(policy, std::fs::read(format!("{ROOT}/portcullis.toml")).unwrap(), "not put back");
 }
