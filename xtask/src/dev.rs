@@ -172,7 +172,7 @@ fn replaced(plan: &Plan) -> Result<String> {
                 ));
             }
             _ => lines
-                .push_str(&format!("  {name} = a secret of .dev/secrets.json or of this run\n")),
+                .push_str(&format!("  {name} = a secret of secrets.json below, or of this run\n")),
         }
     }
     Ok(lines)
@@ -258,7 +258,7 @@ Portcullis is up after {seconds:.1} s. Ctrl-C stops it.
 
   edge      {edge}
   auth      {auth} (metrics at {auth_admin}/metrics)
-  gateway   {gateway} (metrics at {gateway_admin}/metrics)
+  redis gw  {gateway} (metrics at {gateway_admin}/metrics)
   redis     {redis}
   upstream  {upstream}
   files     {folder}

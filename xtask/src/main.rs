@@ -1,6 +1,6 @@
 //! What a developer or a machine does with this workspace. `tools` sets the machine up, `worker`
 //! builds the Worker, `stack` runs the system (`edge` and `postgres` configure parts of it), `dev`
-//! runs it for a person, `test` tests it, and `bench` measures it.
+//! runs it for a person, `test` tests it, `bench` measures it, and `costs` computes its bill.
 
 mod bench;
 mod costs;
