@@ -42,7 +42,7 @@ pub fn violations(files: &[(PathBuf, String)]) -> Vec<String> {
 
     let page = text(HEADERS_PAGE).to_lowercase();
     for file in HEADER_SOURCES {
-        let names = tuple_names(text(file)).filter(|name| is_header(name));
+        let names = tuple_names(text(file)).into_iter().filter(|name| is_header(name));
         for name in names.filter(|name| !page.contains(&format!("`{name}"))) {
             found.push(format!("{HEADERS_PAGE} lacks {name}, which {file} sets"));
         }
@@ -66,9 +66,19 @@ fn quoted(source: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Returns the quoted first members of tuples in the code before its tests.
-fn tuple_names(source: &str) -> impl Iterator<Item = &str> {
+fn tuple_names(source: &str) -> Vec<&str> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
-    code.split("(\"").skip(1).filter_map(|rest| rest.split_once("\",").map(|(name, _)| name))
+    let parts: Vec<&str> = code.split('"').collect();
+    let mut names = Vec::new();
+    for part in parts.windows(3) {
+        if let [before, name, after] = part
+            && before.trim_end().ends_with('(')
+            && after.starts_with(',')
+        {
+            names.push(*name);
+        }
+    }
+    names
 }
 
 fn words_in_quotes(source: &str) -> BTreeSet<String> {
