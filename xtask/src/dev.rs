@@ -3,14 +3,14 @@
 use crate::edge::EdgeConfig;
 use crate::stack::{self, Binaries, Database, Engine, Plan, USERNAME, loopback};
 use crate::tools::Extent;
-use crate::workspace::at;
+use crate::workspace::{at, root};
 use crate::{policy, process};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Options of `cargo xtask dev`.
@@ -46,16 +46,23 @@ pub struct Options {
     /// Start everything but the edge, and write .dev.vars, so that `npx wrangler dev` runs the edge.
     #[arg(long)]
     backends: bool,
+    /// Where its files are: state, secrets and logs.
+    #[arg(long, default_value = ".dev")]
+    folder: PathBuf,
+    /// Take what is built as it is.
+    #[arg(long)]
+    prebuilt: bool,
 }
 
 pub fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
     process::listen()?;
     check_ports(options)?;
-    let tools = stack::prepare(Extent::Stack, Binaries::Current)?;
-    let folder = at(".dev");
+    let binaries = if options.prebuilt { Binaries::Prebuilt } else { Binaries::Current };
+    let tools = stack::prepare(Extent::Stack, binaries)?;
+    let folder = root().join(&options.folder);
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
-    let secrets = secrets()?;
+    let secrets = secrets(&folder)?;
     let ports = [
         options.port,
         options.gateway_port,
@@ -165,7 +172,7 @@ fn replaced(plan: &Plan) -> Result<String> {
                 ));
             }
             _ => lines
-                .push_str(&format!("  {name} = a secret of .dev/secrets.json or of this run\n")),
+                .push_str(&format!("  {name} = a secret of secrets.json below, or of this run\n")),
         }
     }
     Ok(lines)
@@ -210,8 +217,8 @@ struct Secrets {
 }
 
 /// Returns the secrets of this folder's system, and makes them the first time.
-fn secrets() -> Result<Secrets> {
-    let file = at(".dev/secrets.json");
+fn secrets(folder: &Path) -> Result<Secrets> {
+    let file = folder.join("secrets.json");
     let held: Value = fs::read_to_string(&file)
         .ok()
         .and_then(|text| serde_json::from_str(&text).ok())
@@ -225,7 +232,7 @@ fn secrets() -> Result<Secrets> {
     }
     // The database has a user with the older password, and keys under the older master key.
     for name in ["auth.db", "auth.db-wal", "auth.db-shm"] {
-        let _ = fs::remove_file(at(".dev").join(name));
+        let _ = fs::remove_file(folder.join(name));
     }
     let secrets = Secrets {
         store_token: stack::random_text(),
@@ -251,23 +258,31 @@ Portcullis is up after {seconds:.1} s. Ctrl-C stops it.
 
   edge      {edge}
   auth      {auth} (metrics at {auth_admin}/metrics)
-  gateway   {gateway} (metrics at {gateway_admin}/metrics)
+  redis gw  {gateway} (metrics at {gateway_admin}/metrics)
   redis     {redis}
   upstream  {upstream}
-  files     {folder} (logs in log/)
+  files     {folder}
+  logs      {folder}/log (the edge's: {log})
 
 Paste, in another terminal:
 
-  curl -i {edge}/api/hello
+  # Refused, accepted, and over a limit of 5 a minute:
+  curl -i -w '\n' {edge}/api/hello
   PAIR=$(curl -s {edge}/auth/login -H 'content-type: application/json' \
     -d '{{"username":"{USERNAME}","password":"{password}"}}'); echo "$PAIR"
   TOKEN=$(echo "$PAIR" | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
   REFRESH=$(echo "$PAIR" | sed 's/.*"refresh_token":"\([^"]*\)".*/\1/')
-  curl -i {edge}/api/hello -H "authorization: Bearer $TOKEN"
-  curl -i {edge}/auth/refresh -H 'content-type: application/json' -d "{{\"refresh_token\":\"$REFRESH\"}}"
-  curl -i -X POST {edge}/auth/logout -H "authorization: Bearer $TOKEN"
-  curl -i {edge}/api/hello -H "authorization: Bearer $TOKEN"
+  curl -i -w '\n' {edge}/api/hello -H "authorization: Bearer $TOKEN"
+  for call in 1 2 3 4 5 6; do curl -s -o /dev/null -w '%{{http_code}}\n' {edge}/api/limited \
+    -H "authorization: Bearer $TOKEN"; done
+  # A new pair, and the user's sessions:
+  curl -i -w '\n' {edge}/auth/refresh -H 'content-type: application/json' -d "{{\"refresh_token\":\"$REFRESH\"}}"
+  curl -i -w '\n' {edge}/auth/sessions -H "authorization: Bearer $TOKEN"
   target/debug/portcullis-auth --config {config} sessions list --username {USERNAME}
+  # The same token is refused right after the logout, and the log says why:
+  curl -i -w '\n' -X POST {edge}/auth/logout -H "authorization: Bearer $TOKEN"
+  curl -i -w '\n' {edge}/api/hello -H "authorization: Bearer $TOKEN"
+  grep token_revoked {log} | tail -n 1
 "#,
         seconds = elapsed.as_secs_f32(),
         auth = plan.auth_url(),
@@ -278,5 +293,6 @@ Paste, in another terminal:
         upstream = plan.upstream_url(),
         config = plan.auth_config().display(),
         folder = plan.folder.display(),
+        log = plan.log("edge").display(),
     )
 }

@@ -1,8 +1,9 @@
 //! What a developer or a machine does with this workspace. `tools` sets the machine up, `worker`
 //! builds the Worker, `stack` runs the system (`edge` and `postgres` configure parts of it), `dev`
-//! runs it for a person, `test` tests it, and `bench` measures it.
+//! runs it for a person, `test` tests it, `bench` measures it, and `costs` computes its bill.
 
 mod bench;
+mod costs;
 mod dev;
 mod edge;
 mod package;
@@ -34,6 +35,8 @@ struct Arguments {
 enum Task {
     /// Measure, beside a yardstick in the same run.
     Bench(bench::Options),
+    /// Print what a month costs, by docs/costs.json.
+    Costs(costs::Options),
     /// Run the whole system on this machine, with a demo user and a demo API, until Ctrl-C.
     Dev(dev::Options),
     /// Build the npm packages into build/npm, and pack them.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     }
     let outcome = match task {
         Task::Bench(options) => bench::run(&options),
+        Task::Costs(options) => costs::run(&options),
         Task::Dev(options) => dev::run(&options),
         Task::Package => build_package(),
         Task::Policy(_) => Ok(()),

@@ -103,6 +103,8 @@ fn bind(runner: &Runner) -> Result<()> {
     let mut bind = Command::new(at("target/debug/xtask-bind"));
     bind.arg(at("target/wasm/wasm32-unknown-unknown/worker/portcullis_edge.wasm")).arg(at(GLUE));
     runner.run(&mut bind, &at("target/log/worker-bind.log"))?;
+    let glue = at(GLUE).join("portcullis_edge.js");
+    fs::write(&glue, without_repeated_imports(&fs::read_to_string(&glue)?))?;
     for file in fs::read_dir(at(SCRIPTS))? {
         let path = file?.path();
         if let (Some("js"), Some(name)) =
@@ -112,6 +114,17 @@ fn bind(runner: &Runner) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns the glue without repeated keys in its object of imports. wasm-bindgen writes a key for
+/// each block that imports from a module, and bundlers warn of all but the first.
+fn without_repeated_imports(glue: &str) -> String {
+    let mut keys = BTreeSet::new();
+    let is_new = |line: &&str| match line.trim_start().split_once("\": import") {
+        Some((key, _)) => keys.insert(key.to_owned()),
+        None => true,
+    };
+    glue.split_inclusive('\n').filter(is_new).collect()
 }
 
 /// Bundles our scripts and the glue: once as a Worker, and once as a library for Workers.
@@ -227,3 +240,16 @@ const WASM_FEATURES: [&str; 7] = [
     "--enable-reference-types",
     "--enable-sign-ext",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::without_repeated_imports;
+
+    #[test]
+    fn glue_keeps_the_first_import_of_each_module() {
+        let glue = "import * as import1 from \"./a.js\"\nreturn {\n  \"./a.js\": import1,\n  \
+                    \"./a.js\": import2,\n  \"./b.js\": import3,\n};\n";
+        let kept = glue.replace("  \"./a.js\": import2,\n", "");
+        assert_eq!(without_repeated_imports(glue), kept);
+    }
+}

@@ -5,4 +5,5 @@ mod npm_package;
 mod oauth;
 mod policy_tools;
 mod tabs;
+mod tutorial;
 mod upstash;

@@ -1,9 +1,11 @@
 //! Checks of the source tree. Prints each violation with the files that it is in, and fails if there is one.
 
+mod documented;
 mod duplicates;
 mod imports;
 mod layers;
 mod lengths;
+mod links;
 mod module;
 mod names;
 #[cfg(test)]
@@ -74,9 +76,12 @@ fn run() -> Result<()> {
             violations.extend(broken.iter().map(|line| format!("{}: {line}", described.source)));
         }
     }
-    let files = tracked_files(&root)?;
+    let pages = tracked_files(&root)?;
+    let files: Vec<_> = pages.iter().filter(|(file, _)| !is_exempt(file)).cloned().collect();
     violations.extend(lengths::violations(&files));
     violations.extend(names::violations(&files));
+    violations.extend(documented::violations(&files));
+    violations.extend(links::violations(&pages, |path| root.join(path).exists()));
     violations.extend(duplicates::violations(&root)?);
     if violations.is_empty() {
         println!("{} crates and {} files: no violation", CRATES.len(), files.len());
@@ -85,7 +90,7 @@ fn run() -> Result<()> {
     bail!("{} violations:\n  {}", violations.len(), violations.join("\n  "));
 }
 
-/// The text files that git tracks, but for what may name the past.
+/// The text files that git tracks.
 fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let output = Command::new("git").current_dir(root).args(["ls-files", "-z"]).output()?;
     if !output.status.success() {
@@ -93,7 +98,7 @@ fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     }
     let names = String::from_utf8(output.stdout)?;
     let mut files = Vec::new();
-    for name in names.split('\0').filter(|name| !name.is_empty() && !is_exempt(name)) {
+    for name in names.split('\0').filter(|name| !name.is_empty()) {
         let Ok(bytes) = fs::read(root.join(name)) else { continue };
         if let Ok(text) = String::from_utf8(bytes) {
             files.push((PathBuf::from(name), text));
@@ -102,7 +107,8 @@ fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     Ok(files)
 }
 
-fn is_exempt(name: &str) -> bool {
-    ["CHANGELOG.md", "Cargo.lock", "fuzz/Cargo.lock", "package-lock.json"].contains(&name)
-        || name.starts_with("xtask/lint/")
+/// Whether a file may name the past.
+fn is_exempt(file: &Path) -> bool {
+    let names = ["CHANGELOG.md", "Cargo.lock", "fuzz/Cargo.lock", "package-lock.json"];
+    names.iter().any(|name| file == Path::new(name)) || file.starts_with("xtask/lint")
 }

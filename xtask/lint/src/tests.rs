@@ -2,7 +2,7 @@
 
 use crate::imports::{cycles, read};
 use crate::layers::Layers;
-use crate::{lengths, names};
+use crate::{documented, lengths, links, names};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -129,4 +129,39 @@ fn retired_name_is_found_as_a_whole_word_alone() {
     assert_eq!(found("`store_outage` and \"token_unknown\""), 2);
     assert_eq!(found("on_store_outage MY_ORIGIN_URL"), 0);
     assert_eq!(found("portcullis_gateway_requests_total"), 1);
+}
+
+#[test]
+fn link_to_a_missing_file_or_heading_is_found() {
+    let file = |name: &str, text: &str| (PathBuf::from(name), text.to_owned());
+    let found = |text: &str| {
+        let files = [file("docs/a.md", text), file("docs/b/c.md", "# The *edge's* key: `x`\n")];
+        links::violations(&files, |path| path == Path::new("src")).len()
+    };
+    assert_eq!(
+        found("[a](b/c.md#the-edges-key-x) [b](b/c.md) [c](../src) [d](https://x.example/y)"),
+        0
+    );
+    assert_eq!(found("[a](b/c.md#the-key)"), 1);
+    assert_eq!(found("[a](c.md) [b](../lib) [c](../../x.md)"), 3);
+    assert_eq!(found("## Own\n[a](#own) [b](#other)"), 1);
+    assert_eq!(found("    [a](code.md)\n```sh\n[b](code.md)\n```\n"), 0);
+}
+
+#[test]
+fn reference_page_and_code_must_have_the_same_names() {
+    let file = |name: &str, text: &str| (PathBuf::from(name), text.to_owned());
+    let found = |source: &str, page: &str| {
+        let files = [
+            file("src/response/access_log.rs", source),
+            file("docs/reference/access-log.md", page),
+        ];
+        let is_member = |line: &String| line.contains("log member");
+        documented::violations(&files).into_iter().filter(is_member).collect::<Vec<_>>()
+    };
+    let common = "| `time`, `level`, `program`, `event` | always |\n";
+    let page = format!("{common}| `path` | the path |\n");
+    assert_eq!(found("line.text(\"path\", x);", &page), Vec::<String>::new());
+    assert_eq!(found("line.text(\"path\", x);", common).len(), 1);
+    assert_eq!(found("line.text(\"route\", x);", &page).len(), 2);
 }

@@ -4,7 +4,7 @@ use super::effort::Effort;
 use super::report::Report;
 use crate::bench::{SOAK, instructions};
 use crate::tools::Tools;
-use crate::{at, package, postgres, stack, worker};
+use crate::{at, costs, package, postgres, stack, worker};
 use anyhow::Result;
 use std::fs;
 use std::process::Command;
@@ -39,8 +39,23 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     report.check("documentation", doc)?;
-    report.check("imports, layers, lengths and names", cargo(&["run", "-p", "portcullis-lint"]))?;
-    javascript(tools, report)
+    report.check(
+        "imports, layers, lengths, names and links",
+        cargo(&["run", "-p", "portcullis-lint"]),
+    )?;
+    javascript(tools, report)?;
+    docs(tools, report)
+}
+
+/// Builds the documentation's site, which fails for a dead link, and checks its generated table.
+fn docs(tools: &Tools, report: &mut Report) -> Result<()> {
+    let mut vitepress = tools.command("node");
+    vitepress.current_dir(at("docs")).args(["node_modules/vitepress/bin/vitepress.js", "build"]);
+    report.check("docs site", vitepress)?;
+    let outcome = costs::check();
+    let detail = outcome.as_ref().map_or_else(ToString::to_string, |()| "current".to_owned());
+    report.note("table of costs", outcome.is_ok(), &detail);
+    Ok(())
 }
 
 /// Checks the types of the edge's JavaScript, and its wire format against the golden file.

@@ -104,6 +104,7 @@ impl Needs {
     /// Adds what only the tests need.
     fn need_test_tools(&mut self) {
         self.need_npm("npm packages of the tests", NpmFolder::TestClients);
+        self.need_npm("npm packages of the docs site", NpmFolder::Docs);
         self.need("Chromium", is_in_path("chromium"), How::Apt(&["chromium"]));
         self.need("a C++ compiler", is_in_path("c++"), How::Apt(&["g++"]));
         let python = runs("python3", &["-c", "import ensurepip, venv"]);

@@ -10,6 +10,8 @@ use std::process::Command;
 /// A folder with a `package.json` and its lockfile.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum NpmFolder {
+    /// What builds the documentation's site.
+    Docs,
     /// What builds and runs the Worker.
     Root,
     /// What the end-to-end tests run beside it.
@@ -26,6 +28,7 @@ impl NpmFolder {
     /// Returns the name of the installation.
     pub fn task_name(self) -> &'static str {
         match self {
+            Self::Docs => "npm install for the docs site",
             Self::Root => "npm install",
             Self::TestClients => "npm install for the tests",
         }
@@ -37,6 +40,7 @@ impl NpmFolder {
         // Not `npm ci`: it refuses a lockfile made where a registry lacked another system's packages.
         npm.current_dir(self.at("")).args(["install", "--no-save", "--no-fund", "--no-audit"]);
         let log = match self {
+            Self::Docs => ".tools/log/npm-docs.log",
             Self::Root => ".tools/log/npm.log",
             Self::TestClients => ".tools/log/npm-test-clients.log",
         };
@@ -47,6 +51,7 @@ impl NpmFolder {
 
     fn at(self, path: &str) -> PathBuf {
         match self {
+            Self::Docs => at("docs").join(path),
             Self::Root => at(path),
             Self::TestClients => at("tests/e2e/clients").join(path),
         }

@@ -21,11 +21,7 @@ fn native(arguments: &[&str], folder: &Path) -> Output {
 /// Writes the examples of policies in the documentation, and the shipped one, which comes first. An
 /// example of some sections is laid over the shipped one.
 fn examples(folder: &Path) -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> = std::fs::read_dir(format!("{ROOT}/docs"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
-        .collect();
+    let mut pages = pages(Path::new(&format!("{ROOT}/docs")));
     pages.push(format!("{ROOT}/README.md").into());
     let shipped = std::fs::read_to_string(format!("{ROOT}/portcullis.toml")).unwrap();
     let shipped_sections: Map<String, Value> = toml::from_str(&shipped).unwrap();
@@ -53,7 +49,17 @@ fn examples(folder: &Path) -> Vec<PathBuf> {
     texts.into_iter().enumerate().map(write).collect()
 }
 
-/// Returns the indented blocks of a page.
+/// Returns the pages of a folder and of those below it, but for packages.
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let is_ours = |path: &&PathBuf| !path.ends_with("node_modules");
+    let below = folders.iter().filter(is_ours).flat_map(|folder| pages(folder));
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    files.iter().filter(|path| is_page(path)).cloned().chain(below).collect()
+}
+
+/// Returns the indented blocks of a page, and its fenced blocks of TOML.
 fn blocks(page: &str) -> Vec<String> {
     let mut blocks = vec![String::new()];
     for line in page.lines() {
@@ -65,7 +71,8 @@ fn blocks(page: &str) -> Vec<String> {
             None => blocks.push(String::new()),
         }
     }
-    blocks
+    let fenced = page.split("\n```toml\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+    blocks.into_iter().chain(fenced.map(str::to_owned)).collect()
 }
 
 const SECTIONS: [&str; 20] = [

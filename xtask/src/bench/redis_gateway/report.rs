@@ -43,11 +43,12 @@ pub fn report(
     let points: Vec<String> = memory
         .iter()
         .step_by((memory.len() / 6).max(1))
-        .map(|(count, kib)| format!("{:.1} MiB after {count}", *kib as f64 / 1024.0))
+        .map(|(count, kib)| format!("| {count} | {:.1} |", *kib as f64 / 1024.0))
         .collect();
     text.push_str(&format!(
-        "\nResident memory of the redis gateway, after the load above and as many GETs more: {}.\n",
-        points.join(", ")
+        "\nResident memory of the redis gateway, after the load above and as many GETs more:\n\n\
+         | GETs | MiB |\n|---|---|\n{}\n",
+        points.join("\n")
     ));
     text
 }

@@ -25,7 +25,7 @@ pub fn harm() -> Vec<(&'static str, Fault)> {
         ("hangs", Fault::Hangs),
         ("answers 300 ms late", Fault::Late { ms: 300 }),
         ("answers half", Fault::Half),
-        ("answers what is no HTTP", Fault::Responds(b"\x00\xff garbage \r\n\r\n".to_vec())),
+        ("answers bytes that are not HTTP", Fault::Responds(b"\x00\xff garbage \r\n\r\n".to_vec())),
         ("answers 429", fixed_response("429 Too Many Requests", "text/plain", "slow down")),
         ("answers 500", fixed_response("500 Internal Server Error", "text/plain", "oops")),
     ]
@@ -43,7 +43,7 @@ pub fn store_faults(deadline_ms: u64) -> Vec<(&'static str, Fault)> {
         ("answers too late", Fault::Late { ms: deadline_ms + 150 }),
         ("answers half", Fault::Half),
         ("answers garbage", fixed_response("200 OK", "text/html", "<html>it works</html>")),
-        ("answers what is no HTTP", Fault::Responds(b"\x00\xff garbage \r\n\r\n".to_vec())),
+        ("answers bytes that are not HTTP", Fault::Responds(b"\x00\xff garbage \r\n\r\n".to_vec())),
         ("answers 401", json("401 Unauthorized", r#"{"error":"Unauthorized"}"#)),
         ("answers 429", json("429 Too Many Requests", r#"{"error":"slow down"}"#)),
         ("answers 500", fixed_response("500 Internal Server Error", "text/plain", "oops")),
