@@ -14,6 +14,8 @@ pub struct Project {
 impl Project {
     pub fn new() -> Self {
         let folder = Folder::new();
+        // Without it, npm would install into the workspace around the folder.
+        folder.write("package.json", "{}\n");
         let project = Self { folder };
         let archives = ["portcullis", "portcullis-linux-x64"].map(|name| {
             let packed = project.run("npm", &["pack", "--silent", &format!("{ROOT}/target/npm/{name}")]);
