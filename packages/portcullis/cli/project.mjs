@@ -75,7 +75,7 @@ ${answers.provider === 'bundled' ? '' : '# Tokens of this provider have no recor
 }
 
 /** @param {Answers} answers */
-function issuer({ provider, audience, algorithm, clientId }) {
+function issuer({ store, provider, audience, algorithm, clientId }) {
   switch (provider) {
     case 'bundled': return `[[issuers]]
 issuer = "\${ISSUER}"
@@ -83,8 +83,7 @@ audience = "${audience}"
 algorithms = ["EdDSA"]
 jwks_url = "\${JWKS_URL}"
 token_type = "at+jwt"
-sessions_in_store = true
-
+${store === 'memcached' ? '' : 'sessions_in_store = true\n'}
 # Asked about a token that has a valid signature, but no record in the store.
 [issuers.introspection]
 url = "\${INTROSPECTION_URL}"
