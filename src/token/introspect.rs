@@ -211,7 +211,7 @@ async fn request(
     let Err(Refusal::Out(outage)) = read else {
         return (Health::Good, read);
     };
-    log_fault(issuer, &format!("status {status}, or no answer of RFC 7662"), context);
+    log_fault(issuer, &format!("status {status}, or a response that is not RFC 7662's"), context);
     // A client may provoke an error below 500 with a made-up token.
     let health = if status >= 500 { Health::Failed(outage) } else { Health::Inconclusive };
     (health, read)

@@ -173,7 +173,7 @@ async fn parse(issuer: &Issuer, text: &str, context: &RequestContext) -> Option<
     match Jwks::parse(text, &issuer.algorithms, KeySource::Published) {
         Ok((jwks, faults)) => {
             for (key, fault) in faults {
-                log_fault(issuer, &format!("key {key} is left out: {fault}"), context);
+                log_fault(issuer, &format!("key {key} is ignored: {fault}"), context);
             }
             import(issuer, jwks, context).await
         }
@@ -190,12 +190,12 @@ async fn import(issuer: &Issuer, jwks: Jwks, context: &RequestContext) -> Option
         let algorithm = key.algorithm.name();
         let key = CryptoKey::import(&context.port, algorithm, &key.jwk, KeyUsage::Verify).await;
         if key.is_none() {
-            log_fault(issuer, "a key is left out: the platform can't import it", context);
+            log_fault(issuer, "a key is ignored: the platform can't import it", context);
         }
         keys.push(key);
     }
     if keys.iter().all(Option::is_none) {
-        log_fault(issuer, "no key in it can be used", context);
+        log_fault(issuer, "the key set has no usable key", context);
         return None;
     }
     Some(ImportedKeys { jwks, keys })

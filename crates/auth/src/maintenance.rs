@@ -109,7 +109,7 @@ const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
 const CONNECTIONS_EACH: Duration = Duration::from_secs(5);
 /// As long as a request may take.
 const WORK_TIMEOUT: Duration = Duration::from_secs(10);
-const DATABASE_SILENT: &str = "the database does not answer";
+const DATABASE_SILENT: &str = "the database does not respond";
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

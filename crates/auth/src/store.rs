@@ -39,10 +39,10 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadResponse => f.write_str("its answer is not the REST protocol's"),
-            Self::Command(text) => write!(f, "it refuses a command: {text}"),
-            Self::Status(status) => write!(f, "it answers with status {status}"),
-            Self::Unreachable => f.write_str("it can't be reached, or not in time"),
+            Self::BadResponse => f.write_str("its response does not follow the REST protocol"),
+            Self::Command(text) => write!(f, "it rejected a command: {text}"),
+            Self::Status(status) => write!(f, "it responded with status {status}"),
+            Self::Unreachable => f.write_str("it is unreachable, or did not respond in time"),
         }
     }
 }

@@ -30,9 +30,7 @@ pub fn refusal(command: &Command, spec: Option<&CommandSpec>) -> Option<String> 
     let is_debugger = argument_is(command, 0, "SCRIPT") && argument_is(command, 1, "DEBUG");
     (is_never || is_debugger || is_blocking_read(command)).then(|| {
         let name = display_name(command);
-        format!(
-            "ERR Command is not available: '{name}' would change or hold up a shared connection"
-        )
+        format!("ERR Command is not available: '{name}' would change or block a shared connection")
     })
 }
 

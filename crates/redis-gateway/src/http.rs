@@ -29,7 +29,7 @@ pub async fn serve(
     match Probe::of(request.uri().path()) {
         Some(Probe::Health) => return text(StatusCode::OK, "ok\n"),
         Some(Probe::Metrics | Probe::Ready) => {
-            let advice = "this is served on GATEWAY_ADMIN_LISTEN alone\n";
+            let advice = "only GATEWAY_ADMIN_LISTEN serves this path\n";
             return text(StatusCode::NOT_FOUND, advice);
         }
         None => {}
@@ -66,7 +66,7 @@ pub async fn serve_admin(
     request: Request<RequestBody>,
 ) -> Response<ResponseBody> {
     let Some(probe) = Probe::of(request.uri().path()) else {
-        return text(StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n");
+        return text(StatusCode::NOT_FOUND, "unknown path; use /healthz, /readyz or /metrics\n");
     };
     match probe {
         Probe::Health => text(StatusCode::OK, "ok\n"),
@@ -80,7 +80,7 @@ pub async fn serve_admin(
         Probe::Ready if gateway.backend.is_ready().await => {
             text(StatusCode::OK, gateway.backend.ready_text().await)
         }
-        Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n"),
+        Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not respond\n"),
     }
 }
 

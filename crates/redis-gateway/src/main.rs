@@ -134,7 +134,7 @@ async fn serve(
     });
     tokio::select! {
         () = server => Ok(()),
-        () = admin => Err("the listener for operators has ended".into()),
+        () = admin => Err("the admin listener (GATEWAY_ADMIN_LISTEN) stopped".into()),
         never = signals => never,
     }
 }

@@ -215,9 +215,9 @@ impl LoginAttempts {
         });
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(error), None) = (&error, &*refusal) {
-            let fix = "if the error is NOPERM, give this service's token of the redis gateway the \
-                       script as docs/redis-gateway-tokens.toml has it; memcached has no scripts; \
-                       other errors pass when the store recovers";
+            let fix = "if the error is NOPERM, allow the script for this service's token of the \
+                       redis gateway, as docs/redis-gateway-tokens.toml does; memcached can't run \
+                       scripts; other errors end when the store recovers";
             tracing::warn!(event = "login_attempts_counted_locally", error, fix);
         }
         *refusal = error;

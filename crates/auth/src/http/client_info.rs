@@ -31,7 +31,7 @@ impl ClientInfoReader {
     pub fn new(config: &Config) -> Result<Self, prometheus::Error> {
         let outcomes = Opts::new(
             "portcullis_auth_edge_auth_total",
-            "Requests by whether they proved to come through the edge.",
+            "Requests, by the outcome of the edge's proof (EDGE_AUTH_KEY).",
         );
         Ok(Self {
             edge_auth_keys: config.edge_auth_keys.clone(),
@@ -111,9 +111,9 @@ impl ClientInfoReader {
         if self.trusted_proxy_hops == 0 {
             if !chain.is_empty() && self.edge_auth_keys.is_none() {
                 self.warn_of_proxies(
-                    "a request has X-Forwarded-For, and all clients of that proxy count as one; \
-                     set EDGE_AUTH_KEY here and at the edge, or TRUSTED_PROXY_HOPS to the number \
-                     of proxies that append to the field",
+                    "requests have X-Forwarded-For, but all clients of that proxy count as one; \
+                     set EDGE_AUTH_KEY here and at the edge, or set TRUSTED_PROXY_HOPS to the \
+                     number of proxies that append to the header",
                 );
             }
             return peer;
@@ -121,9 +121,9 @@ impl ClientInfoReader {
         let address = forwarded_address(&chain, self.trusted_proxy_hops);
         if address.is_none() {
             self.warn_of_proxies(
-                "a request has fewer valid addresses in X-Forwarded-For than TRUSTED_PROXY_HOPS, \
-                 and counts as its connection's; set it to the number of proxies that append to \
-                 the field, and let only those proxies reach this server",
+                "X-Forwarded-For has fewer valid addresses than TRUSTED_PROXY_HOPS, so the \
+                 connection's address counts; set TRUSTED_PROXY_HOPS to the number of proxies that \
+                 append to the header, and let only those proxies reach this server",
             );
         }
         address.map(|address| address.to_canonical()).or(peer)
@@ -168,7 +168,7 @@ impl Outcome {
                  proxy between them change User-Agent, X-Request-Id, the path or Portcullis-*"
             }
             Self::Invalid(EdgeAuthError::Stale) => {
-                "set this server's clock; it is more than 60 s from the edge's"
+                "set this server's clock; it differs from the edge's by more than 60 s"
             }
         })
     }

@@ -17,13 +17,13 @@ pub async fn ready(State(state): SharedState) -> (StatusCode, String) {
     }
     if let Err(error) = state.db.ping().await {
         tracing::warn!(event = "database_failed", %error);
-        return (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n".to_owned());
+        return (StatusCode::SERVICE_UNAVAILABLE, "the database does not respond\n".to_owned());
     }
     let warning = state.sessions.publisher().evicting_policy().map(|policy| {
         format!("warning: the store may evict revocations ({policy}); set noeviction\n")
     });
     let uncounted = state.sessions.attempts().refusal().map(|error| {
-        format!("warning: each process counts login attempts for itself: the store says {error}\n")
+        format!("warning: each process counts login attempts alone; the store's error: {error}\n")
     });
     let warnings: String = warning.into_iter().chain(uncounted).collect();
     (StatusCode::OK, format!("ready\n{warnings}"))

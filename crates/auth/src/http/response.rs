@@ -18,7 +18,7 @@ pub fn revocation_response(delivery: Delivery, done: StatusCode) -> Response {
     match delivery {
         Delivery::Done => (done, no_store()).into_response(),
         Delivery::Pending => {
-            let body = json!({ "pending": "it is revoked; the store is being told" });
+            let body = json!({ "pending": "revoked; the write to the store is retried" });
             (StatusCode::ACCEPTED, no_store(), Json(body)).into_response()
         }
     }

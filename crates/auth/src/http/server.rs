@@ -70,7 +70,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     registry.register(Box::new(clients.outcomes()))?;
     let outcomes = Opts::new(
         "portcullis_auth_outcomes_total",
-        "Requests to the endpoints of accounts and OAuth, by outcome.",
+        "Requests to the account and OAuth endpoints, by outcome.",
     );
     let outcomes = IntCounterVec::new(outcomes, &["endpoint", "outcome"])?;
     registry.register(Box::new(outcomes.clone()))?;
@@ -127,9 +127,9 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         server.serve(move |connection, request| handle(router.clone(), connection, request));
     tokio::select! {
         () = server => {}
-        () = admin => return Err("the listener for operators has ended".into()),
+        () = admin => return Err("the admin listener (AUTH_ADMIN_LISTEN) stopped".into()),
         // Without these tasks revocations would not reach the store.
-        _ = &mut background => return Err("the background tasks have ended".into()),
+        _ = &mut background => return Err("the background tasks stopped".into()),
         never = signals.serve(stop, || reload(&settings, &tls_sender)) => never,
     }
     background.abort();

@@ -19,7 +19,8 @@ impl Publisher {
             Some(policy) if known.as_ref() != Some(policy) => tracing::warn!(
                 event = "store_may_evict",
                 policy,
-                fix = "set maxmemory-policy noeviction; without a marker, a revoked token is valid"
+                fix =
+                    "set maxmemory-policy noeviction; without its marker a revoked token is valid"
             ),
             None if known.is_some() => tracing::info!(event = "store_evicts_nothing"),
             _ => {}

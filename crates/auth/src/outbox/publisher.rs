@@ -213,7 +213,7 @@ pub(super) async fn with_timeout<T>(
 ) -> Result<T, String> {
     match tokio::time::timeout(DATABASE_TIMEOUT, query).await {
         Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("the database does not answer".to_owned()),
+        Err(_) => Err("the database does not respond".to_owned()),
     }
 }
 

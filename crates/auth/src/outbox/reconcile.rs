@@ -36,7 +36,7 @@ impl Publisher {
         let mut lost_data =
             counter.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
         if !lost_data && replies.get(1) == Some(&Reply::Null) {
-            tracing::warn!(event = "marker_missed", fix = "let the store evict nothing");
+            tracing::warn!(event = "marker_missed", fix = "set maxmemory-policy noeviction");
             self.marker_missed_at.store(now.0, Ordering::Relaxed);
             lost_data = true;
         }

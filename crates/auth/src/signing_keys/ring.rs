@@ -113,8 +113,8 @@ impl KeyRing {
         };
         let Some(key) = moved.as_mut().filter(is_recent) else { return true };
         if !std::mem::replace(&mut key.is_contested, true) {
-            let fix = "give all auth services the same SIGNING_KEY_SECONDS; until then, the longer \
-                       counts";
+            let fix = "give all auth services the same SIGNING_KEY_SECONDS; until then, the \
+                       longest applies";
             tracing::warn!(event = "signing_key_seconds_differ", kid = key.kid, fix);
         }
         change.after > change.before
@@ -128,10 +128,10 @@ impl KeyRing {
 
     fn generate(&self, new: KeyActivation, now: UnixSeconds) -> Result<KeyRow, BoxError> {
         let algorithm = self.settings.algorithm;
-        let pkcs8 = generate_pkcs8(algorithm).ok_or("no key can be made")?;
-        let jwk = public_jwk(algorithm, &pkcs8).ok_or("a key that was made can't be read")?;
+        let pkcs8 = generate_pkcs8(algorithm).ok_or("a signing key can't be generated")?;
+        let jwk = public_jwk(algorithm, &pkcs8).ok_or("a generated signing key can't be read")?;
         let kid = jwk.get("kid").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let sealed = self.seal(&kid, &pkcs8).ok_or("a key that was made can't be sealed")?;
+        let sealed = self.seal(&kid, &pkcs8).ok_or("a generated signing key can't be encrypted")?;
         Ok(KeyRow {
             generation: new.generation,
             kid,

@@ -74,7 +74,7 @@ impl Sentinels {
             return Ok(newest.address);
         }
         let all = self.addresses.len();
-        errors.insert(0, format!("{count} of {all} Sentinels answer, {majority} must be current"));
+        errors.insert(0, format!("{count} of {all} Sentinels are up to date; {majority} must be"));
         Err(errors.join("; "))
     }
 
@@ -82,7 +82,7 @@ impl Sentinels {
         match timeout(QUERY_TIMEOUT, self.query(address)).await {
             Ok(Ok(master)) => Ok(master),
             Ok(Err(why)) => Err(format!("Sentinel {address}: {why}")),
-            Err(_) => Err(format!("Sentinel {address}: no answer in time")),
+            Err(_) => Err(format!("Sentinel {address}: no response in time")),
         }
     }
 
@@ -94,15 +94,15 @@ impl Sentinels {
             connection.query(&sentinel("MASTER")).await.map_err(|error| error.to_string())?;
         let epoch = match &facts {
             Reply::Error(text) => return Err(text.clone()),
-            facts => parse_epoch(facts).ok_or("an answer without config-epoch")?,
+            facts => parse_epoch(facts).ok_or("a response without config-epoch")?,
         };
         // During a failover, this names the new master before SENTINEL MASTER does.
         let query = sentinel("GET-MASTER-ADDR-BY-NAME");
         match connection.query(&query).await.map_err(|error| error.to_string())? {
             Reply::Error(text) => Err(text),
-            Reply::Null => Err(format!("knows no master {}", self.master_name)),
+            Reply::Null => Err(format!("does not know the master {}", self.master_name)),
             reply => {
-                let address = parse_address(&reply).ok_or("an answer without an address")?;
+                let address = parse_address(&reply).ok_or("a response without an address")?;
                 Ok(NamedMaster { address, epoch })
             }
         }

@@ -28,7 +28,9 @@ impl BodyError {
     /// Builds the response, which also closes the connection: the rest of the body is not read.
     pub fn response(&self) -> Response<ResponseBody> {
         let mut response = match self {
-            Self::Incomplete => error(StatusCode::BAD_REQUEST, "ERR the request's body broke off"),
+            Self::Incomplete => {
+                error(StatusCode::BAD_REQUEST, "ERR the request's body ended early")
+            }
             Self::OutOfMemory => {
                 let text = "ERR too many large requests at once";
                 let mut response = error(StatusCode::SERVICE_UNAVAILABLE, text);

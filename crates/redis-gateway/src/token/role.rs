@@ -37,9 +37,10 @@ impl Role {
             Self::Full { also } => match access {
                 Some(Access::Any | Access::Full | Access::Never | Access::Read) => None,
                 Some(Access::Dangerous) if contains(also, command) => None,
-                Some(Access::Dangerous) => {
-                    Some(denied(command, ": dangerous, and not named in its `also`"))
-                }
+                Some(Access::Dangerous) => Some(denied(
+                    command,
+                    ": it is dangerous, and the token's `also` does not name it",
+                )),
                 None if contains(also, command) || is_module_command(command) => None,
                 None => Some(format!(
                     "ERR unknown command '{}' (a token's `also` can name one that is new)",
@@ -49,7 +50,7 @@ impl Role {
             Self::Read => match access {
                 Some(Access::Any | Access::Read) => excess(command),
                 Some(Access::Dangerous | Access::Full | Access::Never) | None => {
-                    Some(denied(command, ": it may only read"))
+                    Some(denied(command, ": the token may only read"))
                 }
             },
             Self::Custom(custom) => custom.refusal(command).or_else(|| excess(command)),
@@ -82,7 +83,9 @@ impl Role {
         let is_too_large = !matches!(self, Self::Full { .. }) && values() > VALUES_MAX;
         is_too_large.then(|| {
             let advice = "send a pipeline instead";
-            format!("NOPERM this token may name {VALUES_MAX} values in a transaction; {advice}")
+            format!(
+                "NOPERM this token may name at most {VALUES_MAX} values a transaction; {advice}"
+            )
         })
     }
 }
@@ -109,7 +112,7 @@ impl CustomRole {
             return Some(denied(command, " into another database"));
         }
         let Some(keys) = command::keys(command) else {
-            return Some(denied(command, ": its keys can't be told"));
+            return Some(denied(command, ": its keys can't be determined"));
         };
         let is_permitted = |key: &[u8]| rules.iter().any(|rule| rule.has_prefix_of(key));
         (!keys.into_iter().all(is_permitted)).then(|| denied(command, " for this key"))

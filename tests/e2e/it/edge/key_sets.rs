@@ -307,7 +307,7 @@ async fn malformed_key_sets_are_rejected() {
     assert_eq!(verdict(&stack, &token(&issuer, "a")).await, "200");
     let log = stack.log("edge");
     assert!(
-        log.contains("key_set") && log.contains("key 0 is left out: its use or key_ops"),
+        log.contains("key_set") && log.contains("key 0 is ignored: its use or key_ops"),
         "{log}"
     );
     stop(stack).await;

@@ -34,7 +34,7 @@ pub async fn run(nodes: Weak<Nodes>) {
 /// A node that is cut off from the others still answers, so its map alone is not enough. If no node
 /// has a complete map, takes the best partial one. Returns `Err` with the reason.
 async fn refresh(nodes: &Nodes) -> Result<(), String> {
-    let mut why = "no node answers".to_owned();
+    let mut why = "no node responds".to_owned();
     let mut partial: Option<SlotMap> = None;
     let mut addresses = nodes.masters();
     let turn = nodes.next_turn() % addresses.len().max(1);
@@ -61,7 +61,7 @@ async fn refresh(nodes: &Nodes) -> Result<(), String> {
         }
     }
     nodes.replace_slot_map(partial.ok_or(why)?);
-    Err("no node sees the cluster whole".to_owned())
+    Err("no node reports a complete cluster".to_owned())
 }
 
 const INTERVAL: Duration = Duration::from_secs(10);
