@@ -11,9 +11,9 @@ use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
 use std::cell::RefCell;
 
-/// Everything that outlives a request.
+/// All state that outlives a request.
 ///
-/// A waiting task holds its isolate, which so lives until the task ends or is forgotten.
+/// Each waiting task keeps its isolate alive until the task ends or is dropped.
 pub struct Isolate {
     pub config: Config,
     pub executor: Executor,
@@ -23,12 +23,12 @@ pub struct Isolate {
     pub introspection_limits: IntrospectionLimits,
     pub limits: LimitCounters,
     pub counters: Counters,
-    /// The key that signs assertions, once it has signed one that verifies.
+    /// The key that signs assertions, once a signature of it was verified.
     pub assertion_key: RefCell<Option<CryptoKey>>,
 }
 
 impl Isolate {
-    /// Creates an isolate that has seen no request.
+    /// Creates the state of an isolate that has not served a request.
     pub fn new(config: Config) -> Self {
         Self {
             config,

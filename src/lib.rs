@@ -1,8 +1,7 @@
 //! The edge: a Cloudflare Worker that forwards a request only with a [`Permit`].
 //!
-//! This crate has all of the I/O and none of the decisions, which are `portcullis-core`'s. The
-//! steps of a request are in `pipeline.rs`, and `response.rs` alone turns a refusal into a
-//! response.
+//! This crate does all the I/O and takes no decisions; those are `portcullis-core`'s. The steps of
+//! a request are in `pipeline.rs`, and only `response.rs` turns a refusal into a response.
 //!
 //! [`Permit`]: portcullis_core::Permit
 
@@ -27,7 +26,7 @@ use std::rc::Rc;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 thread_local! {
-    /// The isolate that this instance of the Worker runs in.
+    /// The isolate of this instance of the Worker.
     static ISOLATE: Rc<Isolate> = Rc::new(Isolate::new(Config::load()));
 }
 
@@ -43,7 +42,7 @@ pub fn resume(id: u32, status: u16, text: String) -> String {
     ISOLATE.with(|isolate| isolate.executor.resume(id, status, text))
 }
 
-/// Drops a task that is never resumed.
+/// Drops a task that will not be resumed.
 #[wasm_bindgen]
 pub fn forget(id: u32) {
     ISOLATE.with(|isolate| {
@@ -51,7 +50,8 @@ pub fn forget(id: u32) {
     });
 }
 
-/// Drops the task `id`, whose client has left. Counts that, unless it is a background task.
+/// Drops the task `id`, whose client has left. Counts the departure, unless it is a background
+/// task.
 #[wasm_bindgen(js_name = clientLeft)]
 pub fn client_left(id: u32, request_id: &str) {
     ISOLATE.with(|isolate| {
@@ -61,7 +61,7 @@ pub fn client_left(id: u32, request_id: &str) {
     });
 }
 
-/// Logs where a panic happens, but not its message, which may quote a request.
+/// Logs the place of each panic, but not its message, which may quote a request.
 #[wasm_bindgen(start)]
 pub fn start() {
     std::panic::set_hook(Box::new(|panic| {
