@@ -1,5 +1,5 @@
-//! Why a request is refused, sorted by who must act: the caller ([`Denial`]) or the operator of a
-//! dependency ([`Outage`]). The HTTP form of a refusal is not known here.
+//! The reasons why a request is refused, by who must act: the caller ([`Denial`]) or the operator
+//! of a dependency ([`Outage`]). The HTTP form of a refusal is in `status.rs`.
 
 pub(crate) mod status;
 
@@ -10,7 +10,7 @@ use std::fmt;
 pub enum Denial {
     /// The client's address is on the deny list, or missing from the allow list.
     AddressRefused,
-    /// The token's `alg` is not its key's, or not one of the issuer's.
+    /// The token's `alg` differs from its key's, or the issuer does not allow it.
     AlgorithmRefused,
     /// The token is for another audience (`aud`).
     AudienceMismatch,
@@ -18,7 +18,7 @@ pub enum Denial {
     BodyIncomplete,
     /// The body is longer than the route accepts.
     BodyTooLarge,
-    /// The body took longer than the timeout of the call that it is for.
+    /// The body took longer than the timeout of the call that it belongs to.
     BodyTooSlow,
     /// A GET or HEAD request announces a body, which the platform can't forward.
     BodyUnexpected,
@@ -35,7 +35,7 @@ pub enum Denial {
     },
     /// The request has too many header fields.
     HeadersTooLarge,
-    /// The host is not one name with an optional port, or there are two.
+    /// The host is not one name with an optional port, or there are two hosts.
     HostMalformed,
     /// The token's issuer is trusted, but not for this route.
     IssuerRefused,
@@ -43,11 +43,11 @@ pub enum Denial {
     IssuerUnknown,
     /// The issuer has no key of that `kid`.
     KeyUnknown,
-    /// Routes match the path, but none of them takes the method.
+    /// Routes match the path, but none accepts the method.
     MethodNotAllowed,
     /// A cookie came with a state-changing request from a page of another site.
     CrossSiteDenied,
-    /// The path has two readings: encoded slashes, dot segments, empty segments, NUL.
+    /// The path has more than one reading: encoded slashes, dot segments, empty segments, NUL.
     PathAmbiguous,
     /// A limit of the route is exhausted.
     RateLimited {
@@ -74,15 +74,15 @@ pub enum Denial {
     TokenNotYetValid,
     /// The token, its session or its subject was revoked.
     TokenRevoked,
-    /// The token is of another kind (`typ`).
+    /// The token is not a Bearer access token of its issuer (`typ`, `cnf`).
     TokenTypeRefused,
-    /// The token's record is not in the store: it ended, or was never registered.
+    /// The token's record is not in the store: the token has ended, or was never registered.
     TokenNotRegistered,
 }
 
 impl Denial {
-    /// Returns whether the refusal is a sign of guessed tokens. A client whose token has expired, or
-    /// that has none yet, is not guessing.
+    /// Returns whether the refusal suggests that tokens are being guessed. A client with an expired
+    /// token, or without one, is not guessing.
     pub fn is_guess(self) -> bool {
         match self {
             Self::AlgorithmRefused
@@ -213,7 +213,7 @@ pub enum Outage {
     IntrospectionUnreachable,
     /// The issuer's key set can't be fetched.
     KeysUnavailable,
-    /// The auth service returned an error that is not for clients.
+    /// The auth service returned an error that must not reach clients.
     AuthBadResponse,
     /// The auth service did not respond in time.
     AuthTimeout,
@@ -285,7 +285,7 @@ impl fmt::Display for Outage {
 pub enum Refusal {
     /// The caller must act.
     Denied(Denial),
-    /// The edge's configuration is invalid, and it serves nothing until that is corrected.
+    /// The edge's configuration is invalid. The edge serves nothing until it is corrected.
     Misconfigured,
     /// The operator of the dependency must act.
     Out(Outage),
@@ -331,7 +331,7 @@ mod tests {
 
     const ERRORS: &str = include_str!("../../../docs/errors.md");
 
-    /// Every arm of the `code` functions above has a row in the table.
+    /// Every code in the `code` functions above has a row in the table.
     #[test]
     fn each_code_is_documented() {
         let codes = include_str!("refusal.rs").lines().filter_map(|line| {

@@ -1,4 +1,4 @@
-//! Absolute URLs, as settings and issuers' documents give them.
+//! Absolute URLs, from settings and issuers' documents.
 
 /// An absolute `http` or `https` URL without query, fragment and trailing slash.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,27 +1,28 @@
-//! What an operator should know about a valid configuration.
+//! Warnings about a valid configuration.
 
 use std::fmt;
 
 /// A warning about a valid configuration. Its text says what to change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ConfigWarning {
-    /// Routes with different upstreams send them assertions that each of them could send on.
+    /// Routes send assertions with the same audience to different upstreams. Each upstream could
+    /// use one at another upstream.
     AssertionShared {
         /// The names of the routes.
         routes: String,
     },
-    /// There are several issuers, and these routes accept tokens of each.
+    /// There are several issuers, and these routes accept tokens of all of them.
     IssuersShared {
         /// The names of the routes.
         routes: String,
     },
-    /// A later route takes other methods of a protected route's paths, and asks for less.
+    /// A later route accepts other methods on a protected route's paths, and requires less.
     LaterAsksLess {
         /// The protected route.
         route: String,
         /// The later route.
         later: String,
-        /// The members that ask for less.
+        /// The members that require less.
         less: String,
     },
     /// A later route names no methods, so it never gets a protected route's paths.
@@ -36,7 +37,7 @@ pub enum ConfigWarning {
         /// The names of the routes.
         routes: String,
     },
-    /// A route keeps its paths with suffixes from a later one, and does not say so.
+    /// A route matches a later route's paths with suffixes, and its `suffixes` is not set.
     SuffixesKept {
         /// The route.
         route: String,
