@@ -19,7 +19,7 @@ use serde_json::json;
 use std::io::Read as _;
 use std::sync::Arc;
 
-/// The commands that change the store, too.
+/// The commands that also change the store.
 pub struct Admin {
     db: Arc<Db>,
     publisher: Arc<Publisher>,
@@ -91,8 +91,8 @@ impl Admin {
         Ok(())
     }
 
-    /// Returns how many sessions have ended now, and whether the store knows the end of all that
-    /// were meant, also of those that had ended before.
+    /// Returns how many sessions have ended now, and whether the store knows the end of all
+    /// selected sessions. These include sessions that had ended before.
     async fn end_sessions(&self, action: &SessionsAction) -> Result<(usize, Delivery), BoxError> {
         let SessionsAction::Revoke { session, username } = action else {
             return Err("`sessions list` does not use the store".into());
@@ -121,7 +121,7 @@ impl Admin {
             Some(id) if self.db.is_session_revoked(id).await?.is_none() => {
                 return Err("no session has this id; `sessions list` shows the ids".into());
             }
-            // It has ended before.
+            // The session had ended before.
             Some(id) => self.publisher.delivery_of(id).await?,
             None => self.publisher.deliver_ended(&ended).await,
         };

@@ -1,5 +1,5 @@
-//! The errors of requests. A [`Problem`] becomes a response here and nowhere else: a handler returns
-//! one, and [`finish`] writes its body, which has the request's id.
+//! The errors of requests. Only this module turns a [`Problem`] into a response: a handler returns
+//! one, and [`finish`] writes its body, which contains the request's id.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +20,7 @@ pub enum Problem {
     GrantTypeUnsupported,
     Internal,
     LoginThrottled {
-        /// How long until the next attempt is accepted.
+        /// The time until the next attempt is accepted.
         seconds: u64,
     },
     MediaTypeUnsupported,
@@ -222,7 +222,7 @@ impl Problem {
     }
 }
 
-/// A problem on its way to [`finish`].
+/// A problem that [`finish`] will turn into a response.
 #[derive(Clone, Copy)]
 struct Rejection {
     problem: Problem,
@@ -242,7 +242,7 @@ impl IntoResponse for Problem {
 }
 
 impl IntoResponse for Rejection {
-    /// Returns a response without a body, since only [`finish`] knows the request's id.
+    /// Returns a response without a body, because only [`finish`] knows the request's id.
     fn into_response(self) -> Response {
         let mut response = self.problem.parts().0.into_response();
         response.extensions_mut().insert(self);
@@ -250,7 +250,7 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// Writes the body of a handler's problem, if the response is one. Returns its stable code, too.
+/// Writes the body of a handler's problem, if the response is one. Also returns its stable code.
 pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<&'static str>) {
     let Some(Rejection { problem, format }) = response.extensions_mut().remove() else {
         return (response, None);
@@ -260,7 +260,7 @@ pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<&'s
         Format::Problem => problem.problem_response(request_id),
     };
     problem.set_headers(&mut finished);
-    // A router adds `Allow` to what its handler returned.
+    // A router adds `Allow` to the handler's response.
     if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
         finished.headers_mut().insert(header::ALLOW, allow);
     }

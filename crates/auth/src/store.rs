@@ -1,4 +1,4 @@
-//! The client of the store, which speaks the REST protocol or memcached's own.
+//! The client of the store, which speaks the REST protocol or memcached's.
 
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 use rustls::pki_types::ServerName;
@@ -30,7 +30,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Returns whether the store rejected these commands in particular. Others may still succeed.
+    /// Returns whether the store rejected these particular commands. Others may still succeed.
     pub fn is_rejection(&self) -> bool {
         matches!(self, Self::Command(_) | Self::Status(400 | 413))
     }
@@ -146,7 +146,7 @@ fn connector() -> Result<TlsConnector, rustls::Error> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Reads a response body. Rejects one that is longer than any response to our commands.
+/// Reads a response body. Rejects one that is longer than any response to this service's commands.
 async fn bounded_text(mut response: reqwest::Response) -> Result<String, StoreError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| StoreError::Unreachable)? {

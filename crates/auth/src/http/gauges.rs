@@ -2,7 +2,7 @@
 
 use prometheus::{IntGauge, Registry};
 
-/// The gauges that are measured by each request for the metrics.
+/// The gauges that each request for the metrics measures.
 pub struct Gauges {
     pub outbox_rows: IntGauge,
     pub outbox_age_seconds: IntGauge,

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use prometheus::{Encoder as _, TextEncoder};
 
-/// Answers whether the service takes requests and the database is available. Warns of a store that
+/// Returns whether the service accepts requests and the database is available. Warns if the store
 /// may evict keys, or does not count login attempts.
 pub async fn ready(State(state): SharedState) -> (StatusCode, String) {
     if *state.stopping.borrow() {
