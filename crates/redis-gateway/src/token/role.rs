@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 /// The permissions of a token.
 pub enum Role {
-    /// What one of its rules permits.
+    /// The commands that one of its rules permits.
     Custom(CustomRole),
-    /// All commands except dangerous and unknown ones; of those, the ones that `also` names.
+    /// All commands except dangerous and unknown ones, which `also` must name.
     Full { also: BTreeSet<String> },
     /// Reads of single keys: no writes, and no listing of keys.
     Read,
@@ -30,7 +30,7 @@ pub struct Rule {
 }
 
 impl Role {
-    /// Returns the error for a command that this role does not permit, or `None` if it does.
+    /// Returns the error for a command that this role does not permit; `None` if it does.
     pub fn refusal(&self, command: &Command, spec: Option<&CommandSpec>) -> Option<String> {
         let access = spec.map(|spec| spec.access);
         match self {
@@ -93,7 +93,8 @@ impl Role {
 impl CustomRole {
     /// Returns the error for a command unless its rules permit it for each of its keys.
     ///
-    /// Several rules may share the keys among them. Each must list the command, and its script.
+    /// The keys may be covered by several rules together. Each of these must list the command, and
+    /// its script.
     fn refusal(&self, command: &Command) -> Option<String> {
         let name = command::display_name(command);
         let mut rules: Vec<&Rule> =
@@ -158,7 +159,7 @@ fn denied(command: &Command, why: &str) -> String {
     format!("NOPERM this token may not send '{}'{why}", command::display_name(command))
 }
 
-/// Returns the error for a command whose reply may be far larger than what it reads.
+/// Returns the error for a command whose reply may be far larger than the data that it reads.
 fn excess(command: &Command) -> Option<String> {
     if is_random(command) && !is_small(command.text(2)) {
         return Some(denied(command, " with so large a count"));
@@ -171,9 +172,9 @@ fn contains(names: &BTreeSet<String>, command: &Command) -> bool {
     names.contains(&command::display_name(command))
 }
 
-/// Returns whether a command belongs to a module: its name has a dot.
+/// Returns whether a command belongs to a module, that is, its name has a dot.
 ///
-/// No module's command is known to change the state of a connection.
+/// No known module has a command that changes the state of a connection.
 fn is_module_command(command: &Command) -> bool {
     command.name().contains('.')
 }
@@ -205,8 +206,8 @@ fn may_run(scripts: &BTreeSet<String>, command: &Command) -> bool {
     }
 }
 
-/// Most repeated random members that a token may draw at once.
+/// The most repeated random members that a token may draw at once.
 const RANDOM_COUNT_MAX: i64 = 1000;
-/// Most values that a token may name in one command or transaction, which Redis answers as a whole.
-/// A pipeline may name more: it is sent in steps.
+/// The most values that a token may name in one command or transaction, which Redis answers as a
+/// whole. A pipeline may name more, because it is sent in steps.
 const VALUES_MAX: usize = 128;
