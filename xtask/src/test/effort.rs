@@ -1,6 +1,6 @@
-//! How much a test run tries where more time finds more.
+//! The extent of a test run, for tests that find more in more time.
 
-/// How much of what depends on chance or time a run tries.
+/// The extent of the tests that depend on chance or time.
 #[derive(Clone, Copy)]
 pub struct Effort {
     pub fuzz_seconds: u32,
@@ -8,16 +8,16 @@ pub struct Effort {
     pub storm_seconds: u32,
     /// How often the end-to-end tests kill the auth service at an arbitrary moment.
     pub crash_rounds: u32,
-    /// They kill it at every database packet, or at one of this many.
+    /// With N, the end-to-end tests kill it at every Nth database packet.
     pub crash_stride: u32,
-    /// Before how many random policies `explain` is compared with the edge.
+    /// The number of random policies for which `explain` is compared with the edge.
     pub explained_policies: u32,
-    /// Whether what takes minutes by itself runs, too: the soak, a test that waits for a minute, and
-    /// on memcached the tests that depend little on the store.
+    /// Whether tests that take minutes run, too: the soak, a test that waits for a minute, and on
+    /// memcached the tests that depend little on the store.
     pub is_long: bool,
 }
 
-/// Fits, with a cold build, into the 25 minutes that a change may wait.
+/// The default. With a cold build it fits into the 25 minutes that a change may wait.
 pub const DEFAULT: Effort = Effort {
     fuzz_seconds: 5,
     storm_seconds: 10,
@@ -27,8 +27,8 @@ pub const DEFAULT: Effort = Effort {
     is_long: false,
 };
 
-/// Adds some 20 minutes to the default run: 9 fuzz targets, two storms, two series of crashes, the
-/// soak.
+/// The long run. It adds some 20 minutes: 9 fuzz targets, two storms, two series of crashes, and
+/// the soak.
 pub const LONG: Effort = Effort {
     fuzz_seconds: 60,
     storm_seconds: 60,
