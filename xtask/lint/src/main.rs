@@ -1,4 +1,4 @@
-//! Checks of the source tree. Prints each violation with the files that it is in, and fails if there is one.
+//! Checks of the source tree. Prints each violation with its files, and fails if there is any.
 
 mod duplicates;
 mod imports;
