@@ -6,7 +6,10 @@
 // access token only in memory. Otherwise the pair is in `storage`, which every script of the page
 // can read.
 
-/** Why there is no session, or why it can't be refreshed. `status` is 0 without a response. */
+/**
+ * Reports that there is no session, or that it can't be refreshed. `status` is 0 without a
+ * response.
+ */
 export class SessionError extends Error {
   constructor(code, status) {
     super(`${code} (${status})`);
@@ -255,7 +258,7 @@ function browserStorage() {
   try {
     return globalThis.localStorage;
   } catch {
-    // A page may have no access to it.
+    // The page may have no access to the storage.
     return undefined;
   }
 }

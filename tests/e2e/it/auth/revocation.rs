@@ -6,7 +6,7 @@ use reqwest::Response;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Revokes a token at the auth service itself, so that no limit of the edge applies.
+/// Revokes a token directly at the auth service, where no limit of the edge applies.
 async fn revoke(stack: &Stack, token: &str) -> Response {
     let request = client().post(format!("{}/oauth/revoke", stack.fact("auth_url")));
     let request = request.header("content-type", "application/x-www-form-urlencoded");

@@ -1,4 +1,4 @@
-//! Invalid tokens, each rejected with a code that names the reason.
+//! Invalid tokens. Each is rejected with a code that names the reason.
 
 use crate::support::edge::EDGE;
 use crate::support::http::{assert_refused, field, get, get_with};
