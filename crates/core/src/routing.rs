@@ -98,8 +98,8 @@ impl Policy {
     }
 }
 
-/// Returns the first route that matches the path and `method`; for a preflight, `method` is the one
-/// that it announces. Rejects an ambiguous path, a malformed host, a GET or HEAD with a body, and a
+/// Returns the first route that matches the path and `method`; for a preflight, `method` is the
+/// announced method. Rejects an ambiguous path, a malformed host, a GET or HEAD with a body, and a
 /// head with more fields than any client needs.
 fn find<'r>(
     routes: &'r [Route],

@@ -24,7 +24,7 @@ pub struct Metrics {
     redis_connections: IntGauge,
     /// Whether Redis may evict keys: 0 or 1.
     pub redis_may_evict: IntGauge,
-    /// Connections to Redis that broke.
+    /// Connections to Redis that were lost.
     pub reconnects: IntCounter,
 }
 

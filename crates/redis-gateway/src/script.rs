@@ -1,7 +1,7 @@
 //! Scripts with key locking, a flag that Upstash supports and Redis does not.
 //!
 //! The flag is removed before Redis receives the script. This changes the script's SHA-1, so the
-//! gateway maps the SHA-1 that the client knows to the one that Redis knows.
+//! gateway maps the client's SHA-1 to Redis's.
 
 use crate::command::argument_is;
 use redis_rest::{Command, Reply};
@@ -9,7 +9,7 @@ use sha1::{Digest as _, Sha1};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-/// The SHA-1s that clients know, each with the one that Redis knows.
+/// The clients' SHA-1s, each with Redis's SHA-1 of the same script.
 #[derive(Default)]
 pub struct Scripts(Mutex<Names>);
 

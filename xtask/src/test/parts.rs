@@ -39,7 +39,10 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     report.check("documentation", doc)?;
-    report.check("imports, layers, lengths and names", cargo(&["run", "-p", "portcullis-lint"]))?;
+    report.check(
+        "imports, layers, lengths, names and prose",
+        cargo(&["run", "-p", "portcullis-lint"]),
+    )?;
     javascript(tools, report)
 }
 

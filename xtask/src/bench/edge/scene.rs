@@ -224,8 +224,8 @@ impl<'a> Scene<'a> {
         Ok((store as u64, upstream.trim().parse()?))
     }
 
-    /// Returns a configuration: one route has a limit if each request queries the store, and none
-    /// if verdicts are cached.
+    /// Returns a configuration whose route has a limit if each request queries the store. If
+    /// verdicts are cached, the route has no limit.
     fn config(&self, seconds: u32, store: u16) -> Result<EdgeConfig> {
         let mut edge = EdgeConfig::shipped()?;
         let routes = edge.policy.get_mut("routes").and_then(Value::as_array_mut);
