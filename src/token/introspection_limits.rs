@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_tokens_of_one_client_use_up_its_share_alone() {
+    fn made_up_tokens_use_up_only_their_clients_share() {
         let limits = IntrospectionLimits::default();
         let unknown = |client| Reason::UnknownOpaque { client: Some(client) };
         assert_eq!(admitted(&limits, unknown("192.0.2.1"), "a"), 3, "a quarter, rounded up");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn one_genuine_token_uses_up_its_share_alone() {
+    fn one_genuine_token_uses_up_only_its_share() {
         for reason in [Reason::KnownOpaque, Reason::RecordMissing, Reason::StoreOutage] {
             let limits = IntrospectionLimits::default();
             assert_eq!(admitted(&limits, reason, "one"), 3, "a quarter, rounded up");

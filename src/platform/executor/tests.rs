@@ -139,7 +139,7 @@ fn begin_for(executor: &Executor, id: u32, bytes: usize, client: Option<&'static
 }
 
 #[test]
-fn open_requests_of_one_client_hold_its_part_alone() {
+fn open_requests_of_one_client_stay_within_its_share() {
     let executor = Executor::default();
     let admitted = |ids: std::ops::Range<u32>, bytes, client| {
         ids.filter(|id| begin_for(&executor, *id, bytes, client)).count()

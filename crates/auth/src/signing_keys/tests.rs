@@ -84,7 +84,7 @@ async fn concurrent_services_share_keys_and_a_new_master_key_replaces_the_old_on
 }
 
 #[tokio::test]
-async fn longer_key_life_puts_off_the_scheduled_key() {
+async fn longer_key_life_postpones_the_scheduled_key() {
     on_each_database(
         |_| (),
         async |service: TestService| {

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn auth_service_alone_receives_the_edges_statement() {
+    fn only_the_auth_service_receives_the_edges_statement() {
         let policy = policy_with(&[("EDGE_AUTH_KEY", KEY)]);
         let sent = fields(&policy, Target::Auth(policy.auth.as_ref().unwrap()));
         let [(EDGE_AUTH_FIELD, mac), (EDGE_ADDRESS_FIELD, address)] = sent.as_slice() else {

@@ -101,7 +101,7 @@ async fn forged_address_at_the_auth_service_does_not_lock_its_owner_out() {
 /// The edge authenticates itself to the auth service, and to no other server. A client's own proof
 /// is removed in any spelling.
 #[tokio::test]
-async fn edges_proof_goes_to_the_auth_service_alone() {
+async fn only_the_auth_service_receives_the_edges_proof() {
     let [auth, upstream] = [(); 2].map(|()| Provider::serving("{}"));
     let keys = Provider::serving(&TRUSTED.jwks().to_string());
     let introspection = Provider::serving(r#"{"active":true,"sub":"alice","scope":""}"#);

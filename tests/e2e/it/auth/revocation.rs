@@ -24,7 +24,7 @@ fn logged(stack: &Stack, event: &str) -> usize {
 }
 
 #[tokio::test]
-async fn repeated_revocations_are_answered_alike_and_recorded_once() {
+async fn repeated_revocations_get_the_same_response_and_are_recorded_once() {
     let (ended, live) = (SHARED.login().await, SHARED.login().await);
     let before = ["logout", "token_revoked"].map(|event| logged(&SHARED, event));
     for _ in 0..100 {

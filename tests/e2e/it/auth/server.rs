@@ -117,7 +117,7 @@ async fn large_heads_are_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_and_metrics_are_on_the_operators_listener_alone() {
+async fn only_the_admin_listener_serves_readiness_and_metrics() {
     let auth = AuthService::start(&[]);
     let status = async |url: &str| get(url).send().await.unwrap().status().as_u16();
     for path in ["/readyz", "/metrics"] {

@@ -120,7 +120,7 @@ async fn a_task_that_waits_for_nothing_is_answered_with_500() {
 }
 
 #[tokio::test]
-async fn answers_are_bounded_in_time_and_size_whatever_they_announce() {
+async fn responses_are_bounded_in_time_and_size_whatever_they_announce() {
     let entry = Entry::start();
     assert_eq!(entry.asks(&Provider::serving("text")).await, ("200".into(), "text".into()));
     let begun = Instant::now();
@@ -155,7 +155,7 @@ async fn answers_are_bounded_in_time_and_size_whatever_they_announce() {
 }
 
 #[tokio::test]
-async fn a_panic_ends_its_own_instance_and_no_more() {
+async fn panic_ends_only_its_own_instance() {
     let entry = Entry::start();
     let (url, slow) = (
         entry.url("/settle"),

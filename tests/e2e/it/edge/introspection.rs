@@ -326,7 +326,7 @@ async fn genuine_tokens_pass_during_a_flood_of_made_up_ones() {
 /// A token's claims may be so large that the store can't return its record. Other tokens are not
 /// affected.
 #[tokio::test]
-async fn large_claims_of_one_token_harm_no_other() {
+async fn large_claims_of_one_token_do_not_affect_others() {
     let tenants: Vec<String> = (0..2000).map(|number| format!("tenant-{number:020}")).collect();
     let large = json!({ "active": true, "sub": "large", "tenant": tenants }).to_string();
     assert!((50_000..64_000).contains(&large.len()), "{}", large.len());

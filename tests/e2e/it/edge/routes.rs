@@ -78,7 +78,7 @@ async fn denied_path_is_refused_with_a_good_token() {
 
 /// Both issuers have a subject `alice`.
 #[tokio::test]
-async fn upstream_is_told_whose_subject_it_is() {
+async fn upstream_receives_the_issuer_of_the_subject() {
     let (own, partner) = (token(&TRUSTED, ISSUER), token(&PARTNERS_KEY, PARTNER));
     for (token, issuer) in [(&own, ISSUER), (&partner, PARTNER)] {
         let request = client().get(EDGE.edge("/api/x")).bearer_auth(token);

@@ -48,7 +48,7 @@ async fn connections_without_a_token_are_closed_soon() {
 }
 
 #[tokio::test]
-async fn readiness_and_metrics_are_on_the_operators_listener_alone() {
+async fn only_the_admin_listener_serves_readiness_and_metrics() {
     let redis = Redis::start(&[]);
     let gateway = Gateway::start(&redis.url(), &[]);
     let status = async |base: &str, path: &str| {

@@ -135,7 +135,7 @@ const UNNAMED: [&str; 14] = [
 ];
 
 #[tokio::test]
-async fn prefixed_token_leaves_neither_its_prefixes_nor_its_database() {
+async fn prefixed_token_stays_within_its_prefixes_and_database() {
     let redis = Redis::start(&[]);
     let mut connection = redis.connection();
     let probing = Gateway::start(&redis.url(), &[]);

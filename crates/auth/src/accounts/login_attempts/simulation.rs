@@ -154,7 +154,7 @@ fn honest_logins_from_one_address_are_hardly_throttled() {
 }
 
 #[test]
-fn guesser_elsewhere_costs_other_users_nothing() {
+fn guesser_elsewhere_does_not_throttle_other_users() {
     let guess = |second| Login {
         second,
         username: format!("user-{}", second % USERS),

@@ -8,7 +8,7 @@ use portcullis_core::UnixSeconds;
 use std::sync::Arc;
 
 #[tokio::test]
-async fn spent_token_returns_the_same_response_within_the_grace_period_then_ends_the_session() {
+async fn used_token_returns_the_same_response_within_the_grace_period_then_ends_the_session() {
     on_each_database(
         |_| (),
         async |service: TestService| {

@@ -65,7 +65,7 @@ fn store_outage_is_handled_as_the_route_says() {
 }
 
 #[test]
-fn uncounted_limit_is_handled_as_it_says() {
+fn uncounted_limit_follows_its_outage_policy() {
     let verdict = |outage: &str, shadow: bool, local: Option<LocalCount>| {
         let limit = format!(
             r#""limit":{{"quota":5,"window_seconds":60,"by":"subject","on_store_outage":"{outage}","shadow":{shadow}}}"#

@@ -209,7 +209,7 @@ fn trace_continues_or_begins() {
 
 /// Two issuers may use the same subject for different callers.
 #[test]
-fn upstream_is_told_the_issuer_when_there_are_several() {
+fn upstream_receives_the_issuer_if_there_are_several() {
     let issuer = |name: &str| {
         format!(
             r#"{{"issuer":"{name}","audience":"api","algorithms":["EdDSA"],"jwks_url":"https://a/k"}}"#
@@ -239,7 +239,7 @@ fn upstream_is_told_the_issuer_when_there_are_several() {
 
 /// A client may have the same name as a user.
 #[test]
-fn client_without_a_subject_is_no_user() {
+fn client_without_a_subject_gets_no_subject_header() {
     let policy = policy();
     let record = TokenRecord {
         client_id: Some("alice".into()),

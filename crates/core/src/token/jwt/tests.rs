@@ -104,7 +104,7 @@ fn token_type_must_be_one_that_the_issuer_accepts() {
 /// RFC 8705 section 3.1, RFC 9449 section 6.1: the sender of such a token must prove that it has
 /// the key.
 #[test]
-fn token_bound_to_a_key_is_no_bearer_token() {
+fn token_bound_to_a_key_is_rejected() {
     for cnf in [r#"{"jkt":"x"}"#, r#"{"x5t#S256":"x"}"#, "{}", "null", "7"] {
         let claims = format!(
             r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{},"cnf":{cnf}}}"#,
