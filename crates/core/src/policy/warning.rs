@@ -88,7 +88,7 @@ impl fmt::Display for ConfigWarning {
             Self::LaterAsksLess { route, later, less } => write!(
                 f,
                 "routes: {later} takes other methods of {route}'s paths and requires less ({less}); \
-                 set these members on {later} as on {route}, or remove its methods"
+                 set these members on {later} as on {route}, or remove the methods from {later}"
             ),
             Self::LaterUnreached { route, later } => write!(
                 f,
