@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn second_generation_without_a_reason_is_a_violation() {
+    fn second_version_without_a_reason_is_a_violation() {
         let allowed: String =
             ALLOWED.iter().map(|(name, _)| format!("{name} v1\n{name} v2 (*)\n")).collect();
         assert_eq!(judge(&allowed), Vec::<String>::new());

@@ -6,6 +6,7 @@ mod layers;
 mod lengths;
 mod module;
 mod names;
+mod prose;
 #[cfg(test)]
 mod tests;
 
@@ -75,17 +76,20 @@ fn run() -> Result<()> {
         }
     }
     let files = tracked_files(&root)?;
+    let count = files.len();
     violations.extend(lengths::violations(&files));
-    violations.extend(names::violations(&files));
+    violations.extend(prose::violations(&files));
+    let (_, present): (Vec<_>, Vec<_>) = files.into_iter().partition(|(file, _)| is_history(file));
+    violations.extend(names::violations(&present));
     violations.extend(duplicates::violations(&root)?);
     if violations.is_empty() {
-        println!("{} crates and {} files: no violation", CRATES.len(), files.len());
+        println!("{} crates and {count} files: no violation", CRATES.len());
         return Ok(());
     }
     bail!("{} violations:\n  {}", violations.len(), violations.join("\n  "));
 }
 
-/// The text files that git tracks, but for what may name the past.
+/// Returns the text files that git tracks.
 fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let output = Command::new("git").current_dir(root).args(["ls-files", "-z"]).output()?;
     if !output.status.success() {
@@ -93,7 +97,7 @@ fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     }
     let names = String::from_utf8(output.stdout)?;
     let mut files = Vec::new();
-    for name in names.split('\0').filter(|name| !name.is_empty() && !is_exempt(name)) {
+    for name in names.split('\0').filter(|name| !name.is_empty()) {
         let Ok(bytes) = fs::read(root.join(name)) else { continue };
         if let Ok(text) = String::from_utf8(bytes) {
             files.push((PathBuf::from(name), text));
@@ -102,7 +106,8 @@ fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     Ok(files)
 }
 
-fn is_exempt(name: &str) -> bool {
-    ["CHANGELOG.md", "Cargo.lock", "fuzz/Cargo.lock", "package-lock.json"].contains(&name)
-        || name.starts_with("xtask/lint/")
+/// Returns whether a file may contain retired names.
+fn is_history(file: &Path) -> bool {
+    let locks = ["CHANGELOG.md", "Cargo.lock", "fuzz/Cargo.lock", "package-lock.json"];
+    locks.iter().any(|name| file == Path::new(name)) || file.starts_with("xtask/lint")
 }

@@ -123,7 +123,7 @@ fn long_source_file_is_a_violation_and_long_test_is_not() {
 }
 
 #[test]
-fn retired_name_is_found_as_a_whole_word_alone() {
+fn retired_name_is_found_only_as_a_whole_word() {
     let found = |text: &str| names::violations(&[(PathBuf::from("a.md"), text.to_owned())]).len();
     assert_eq!(found("set ORIGIN_URL"), 1);
     assert_eq!(found("`store_outage` and \"token_unknown\""), 2);

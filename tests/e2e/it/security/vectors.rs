@@ -99,7 +99,8 @@ fn cases() -> (Vec<Case>, usize) {
                     name: format!("{} {} {}", algorithm.name(), test["tcId"], test["comment"]),
                     holds: match test["result"].as_str().unwrap() {
                         "valid" => Some(whole),
-                        // In a group with another salt length, the changed length may be the correct one.
+                        // In a group with another salt length, the changed length may be
+                        // correct.
                         "invalid" if !whole && comment.starts_with("s_len changed") => None,
                         "invalid" => Some(false),
                         _ => None,
