@@ -1,7 +1,7 @@
 //! Prose: line width, sentence length, and phrases that make a reader start a sentence again.
 //!
-//! Pages and comments in `prose/pending.txt` are not checked yet. A file without a violation must not
-//! be in that list.
+//! Pages and comments in `prose/pending.txt` are not checked yet. A file without a violation must
+//! not be in that list.
 
 mod comments;
 mod markdown;
@@ -17,7 +17,8 @@ const SENTENCE_WORDS_MAX: usize = 35;
 const PHRASES: &str = include_str!("../prose/phrases.txt");
 const PENDING: &str = include_str!("../prose/pending.txt");
 
-/// Consecutive lines that are read as one text: a comment, a paragraph, a list item or a table cell.
+/// Consecutive lines that are read as one text: a comment, a paragraph, a list item or a table
+/// cell.
 struct Block {
     /// The number of each line, with its text.
     lines: Vec<(usize, String)>,
@@ -111,8 +112,8 @@ fn in_file(file: &Path, prose: &Prose, phrases: &[Phrase<'_>]) -> Vec<String> {
 }
 
 impl Block {
-    /// Returns the words with their lines. A code span is the word `` ` ``, whatever it contains, and
-    /// a link is its text.
+    /// Returns the words with their lines. A code span is the word `` ` ``, whatever it contains,
+    /// and a link is its text.
     fn words(&self) -> Vec<(usize, String)> {
         let mut words = Vec::new();
         let mut in_code = false;

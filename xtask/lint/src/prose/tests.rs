@@ -33,7 +33,7 @@ fn code_is_no_prose() {
     for (file, text) in [
         ("a.rs", "let whoever = \"// whoever\";\n"),
         ("a.rs", "let a = r#\"\n// \" whoever\n\"#;\n"),
-        ("a.rs", "let a = ('\"', '\\'', 'a'); fn f<'a>() { \"// whoever\" }\n"),
+        ("a.rs", "let a = ('\"', '\\'', 'a'); fn f<'a>() { \"a // whoever\" }\n"),
         ("a.rs", "/// `whoever` and\n/// ```\n/// whoever\n/// ```\n"),
         ("a.js", "const a = 'https://whoever // whoever';\n"),
         ("a.js", "const a = `\n// whoever\n`;\n"),
