@@ -83,7 +83,7 @@ export class Session extends EventTarget {
   async fetch(input, init) {
     const request = new Request(input instanceof Request ? input : new URL(input, this.#url), init);
     if (!this.#origins.includes(new URL(request.url).origin)) {
-      throw new TypeError(`${new URL(request.url).origin} is none of the session's origins`);
+      throw new TypeError(`${new URL(request.url).origin} is not one of the session's origins; add it to origins`);
     }
     // Keeps a copy of the body for a retry.
     const retry = request.clone();

@@ -59,5 +59,5 @@ pub fn start(folder: &Path, log: impl Fn(&str) -> PathBuf, servers: &mut Servers
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    bail!("PostgreSQL does not answer; see {}", log("postgres").display());
+    bail!("PostgreSQL does not respond; see {}", log("postgres").display());
 }

@@ -114,7 +114,7 @@ for (const cookie of [true, false]) {
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200]);
 
     // Another origin does not receive the token.
-    await assert.rejects(call(all[0], 'http://127.0.0.1:1/'), /none of the session's origins/);
+    await assert.rejects(call(all[0], 'http://127.0.0.1:1/'), /not one of the session's origins/);
 
     await all[1].evaluate(() => window.session.logout());
     await all[2].waitForFunction(() => window.events.includes('logout'));

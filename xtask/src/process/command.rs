@@ -44,7 +44,7 @@ pub fn run(
             child.wait()?;
             check_stop()?;
             if late {
-                bail!("took too long; {}", end_of_log(log));
+                bail!("timed out; {}", end_of_log(log));
             }
             bail!("cancelled");
         }

@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
     // A test that waits for the file must not find an older one.
     let _ = fs::remove_file(&options.json);
     if options.store == StoreKind::Memcached && options.redis_url.is_some() {
-        bail!("--redis-url is for --store redis");
+        bail!("--redis-url needs --store redis; remove one of them");
     }
     let extent = match (options.db, options.store) {
         (Database::Postgres, _) => Extent::StackOnPostgres,
@@ -102,7 +102,7 @@ pub fn run(options: &Options) -> Result<()> {
 fn plan(options: &Options, folder: &Path) -> Result<Plan> {
     let vars = options.vars.as_deref().map(read_vars).transpose()?.unwrap_or_default();
     let auth_env = options.auth_env.iter().map(|pair| {
-        let (name, value) = pair.split_once('=').context("--auth-env: not NAME=VALUE")?;
+        let (name, value) = pair.split_once('=').context("--auth-env: must be NAME=VALUE")?;
         Ok((name.to_owned(), value.to_owned()))
     });
     let auth_env = auth_env.collect::<Result<_>>()?;
@@ -131,7 +131,7 @@ fn read_vars(file: &Path) -> Result<Map<String, Value>> {
     let context = || format!("--vars {}", file.display());
     let text = fs::read_to_string(file).with_context(context)?;
     let vars: Value = serde_json::from_str(&text).with_context(context)?;
-    vars.as_object().cloned().context("--vars: not a JSON object")
+    vars.as_object().cloned().context("--vars: the file must contain a JSON object")
 }
 
 /// Starts the stack, writes its facts, and waits for the request to stop.

@@ -55,7 +55,7 @@ impl Setup {
         }
         if !by_hand.is_empty() {
             let lines = by_hand.join("\n");
-            bail!("this machine lacks what can't be installed from here:\n{lines}");
+            bail!("missing tools, which you must install:\n{lines}");
         }
         if !needs.is_empty() {
             let names: Vec<&str> = needs.iter().map(|need| need.name.as_str()).collect();
