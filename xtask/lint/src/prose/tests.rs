@@ -42,6 +42,8 @@ fn code_is_no_prose() {
     ] {
         assert_eq!(found(file, text), Vec::<String>::new(), "{text}");
     }
+    // A comment behind code does not continue the comment above.
+    assert_eq!(found("a.rs", "// It is the one\nlet a = 1; // that fails\n").len(), 0);
     // After a string the comment counts again.
     assert_eq!(found("a.rs", "let a = \"\\\"\"; // whoever\n").len(), 1);
     assert_eq!(found("a.rs", "let a = r#\"\n\"\n\"#; // whoever\n").len(), 1);
