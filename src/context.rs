@@ -1,4 +1,4 @@
-//! One request.
+//! The context of one request: its isolate, its task and the policy.
 
 use crate::isolate::Isolate;
 use crate::platform::executor::TaskPort;
@@ -8,28 +8,28 @@ use portcullis_core::{Answer, CircuitOpen, Cors, Outage, Policy, Route, UnixSeco
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// One request, or a background task of it.
+/// The context of one request, or of one of its background tasks.
 pub struct RequestContext {
     pub isolate: Rc<Isolate>,
     pub port: Rc<TaskPort>,
     pub policy: &'static Policy,
     pub purpose: Purpose,
-    /// The time at which the request came.
+    /// The time at which the request arrived.
     pub now_ms: u64,
-    /// The same, in the unit of tokens.
+    /// The same time in seconds, as tokens state times.
     pub now: UnixSeconds,
     pub request_id: String,
-    /// The route that the request takes, once it is known.
+    /// The route that matches the request, once it is known.
     pub route: Cell<Option<&'static Route>>,
     /// The CORS settings that apply to the response.
     pub cors: Cell<Option<&'static Cors>>,
-    /// Why the store is not queried again for this request.
+    /// The reason why the store is not queried again for this request.
     pub store_failure: Cell<Option<Outage>>,
-    /// Whether the platform has refused a call of the store, because the request made too many.
+    /// Whether the platform refused a call to the store because the request made too many calls.
     pub calls_used_up: Cell<bool>,
     /// Whether the token's provider confirmed it during this request.
     pub introspected_now: Cell<bool>,
-    /// The circuit breaker that stopped the last call, and how long it stays open.
+    /// The circuit breaker that rejected the last call, and how long it stays open.
     pub circuit_open: Cell<Option<CircuitOpen<Outage>>>,
     pub trace: Trace,
 }
@@ -43,7 +43,7 @@ pub enum Purpose {
     Permit,
 }
 
-/// How a request ends that is not refused.
+/// How a request that is not refused is answered.
 pub enum Outcome {
     /// With a response of the edge itself.
     Answered(Answer),
@@ -79,13 +79,14 @@ impl RequestContext {
         }
     }
 
-    /// Runs a background task, which the response does not wait for. It has a context of its own.
+    /// Starts a background task, which the response does not wait for. The task has its own
+    /// context.
     pub fn spawn<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Self) -> F) {
         self.isolate.executor.spawn(&self.port, |port| work(self.background(port)));
     }
 
-    /// Does the same for work that outlives the request and holds its headers or body: it counts as
-    /// open until both have ended.
+    /// Starts a background task that may outlive the request and holds its headers or body. The
+    /// request counts as open until both have ended.
     pub fn spawn_counted<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Self) -> F) {
         self.isolate.executor.spawn_counted(&self.port, |port| work(self.background(port)));
     }

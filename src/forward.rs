@@ -1,5 +1,5 @@
-//! Forwards a permitted request: to the auth service with a bounded body, to an upstream as a
-//! stream.
+//! Forwards a permitted request: to the auth service with its whole, bounded body; to an upstream
+//! as a stream.
 
 mod assertion;
 mod body;
@@ -20,20 +20,21 @@ use portcullis_core::{
 };
 use refresh::AuthCall;
 
-/// A permitted request, ready to be forwarded. It holds nothing of the request's head, which may be
-/// large, while the client may leave without notice and the response may take minutes.
+/// A permitted request, ready to be forwarded. It keeps no reference to the request's head. The
+/// head may be large, the response may take minutes, and the client may leave without notice.
 pub struct Outbound {
     change: EncodedForward,
     body: Option<Body>,
     target: Target<'static>,
     dependency: Dependency,
-    /// Whether it can be sent again.
+    /// Whether it is safe to send the request again.
     repeatable: bool,
-    /// Whether its body may be a stream. Not every stream is announced.
+    /// Whether the body may be a stream. A stream need not be announced by a header.
     streams: bool,
     /// Whether JavaScript answers it.
     permits: bool,
-    /// Whether servers may break off its head. Its client or the token's claims made it so large.
+    /// Whether the head is so large that servers may drop the connection. The client or the token's
+    /// claims cause that, so such a failure does not count against the upstream.
     large: bool,
     begun_ms: u64,
     deadline_ms: u32,
@@ -42,7 +43,8 @@ pub struct Outbound {
     stream: Option<StreamBounds>,
 }
 
-/// Prepares a permitted request: its headers, and its body if that is for the auth service.
+/// Prepares a permitted request: edits its headers, and reads its body if the target is the auth
+/// service.
 pub async fn prepare(
     permit: &Permit<'static>,
     head: &RequestHead<'_>,
@@ -64,7 +66,7 @@ pub async fn prepare(
         }
         Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
     };
-    // A client that sends its body slowly must not leave the auth service too little time.
+    // The deadline starts after the body was read, so that a slow client does not shorten it.
     let begun_ms = clock::now_ms();
     let set = edits.set.iter().map(|(name, value)| name.len() + value.len());
     let own = head.headers().iter().map(|(name, value)| name.len() + value.len());
@@ -111,7 +113,7 @@ pub async fn prepare(
     })
 }
 
-/// Returns the response of the permit's target, untouched.
+/// Sends the request, and returns the response of its target unchanged.
 pub async fn send(mut outbound: Outbound, context: &RequestContext) -> Result<Response, Refusal> {
     let Outbound { dependency, begun_ms, deadline_ms, .. } = outbound;
     let until_ms = begun_ms + u64::from(deadline_ms);
@@ -141,7 +143,7 @@ pub async fn send(mut outbound: Outbound, context: &RequestContext) -> Result<Re
     Ok(response)
 }
 
-/// Returns what changes in the request's headers.
+/// Returns the changes to the request's headers.
 async fn edit_headers<'a>(
     permit: &Permit<'static>,
     head: &RequestHead<'a>,
@@ -154,8 +156,8 @@ async fn edit_headers<'a>(
     Ok(edits)
 }
 
-/// Returns what the auth service alone receives: the edge's statement about the client. It is signed
-/// after the body was read, because a slow body must not make it stale.
+/// Returns the headers that only the auth service receives: the edge's signed statement about the
+/// client. It is signed after the body was read, so that a slow body does not make it stale.
 fn auth_fields(
     permit: &Permit<'static>,
     head: &RequestHead<'_>,
@@ -169,7 +171,7 @@ fn auth_fields(
     fields
 }
 
-/// Sends the request, and once more if that changes nothing and the first attempt failed soon.
+/// Sends the request. Sends it again if that is safe and the first attempt failed early.
 async fn attempt(
     outbound: &Outbound,
     until_ms: u64,
@@ -189,8 +191,8 @@ async fn attempt(
     let health = match &outcome {
         Ok(_) => Health::Good,
         Err(PlatformError::Rejected) => Health::Inconclusive,
-        // A client can break off a stream or make it last, and other clients must not suffer for
-        // that.
+        // The client may have aborted its stream or kept it open. That must not open the breaker
+        // for others.
         Err(_) if outbound.streams || outbound.large || outbound.permits => Health::Inconclusive,
         Err(error) => Health::Failed(outage(outbound.target, *error)),
     };
@@ -229,8 +231,8 @@ fn check_error_body(response: Response, dependency: Dependency) -> Result<Respon
     Ok(response)
 }
 
-/// Common servers accept at least so much of a request's head.
+/// The size of a request's head that common servers accept at least.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// JavaScript keeps a request for a second attempt no longer than twice this, because its headers may
-/// be large.
+/// How early a first attempt must fail to be repeated. JavaScript keeps the request for twice this
+/// time at most, because its headers may be large.
 const RESEND_MS_MAX: u64 = 500;

@@ -12,9 +12,9 @@ use crate::token::key_sets::KeySets;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Everything that outlives a request.
+/// All state that outlives a request.
 ///
-/// A waiting task holds its isolate, which so lives until the task ends or is forgotten.
+/// Each waiting task keeps its isolate alive until the task ends or is dropped.
 pub struct Isolate {
     pub config: Config,
     pub executor: Rc<Executor>,
@@ -24,7 +24,7 @@ pub struct Isolate {
     pub introspection_limits: IntrospectionLimits,
     pub limits: LimitCounters,
     pub counters: Counters,
-    /// The key that signs assertions, once it has signed one that verifies.
+    /// The key that signs assertions, once a signature of it was verified.
     pub assertion_key: RefCell<Option<CryptoKey>>,
 }
 

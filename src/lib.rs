@@ -1,8 +1,7 @@
 //! The edge: a Cloudflare Worker that forwards a request only with a [`Permit`].
 //!
-//! This crate has all of the I/O and none of the decisions, which are `portcullis-core`'s. The
-//! steps of a request are in `pipeline.rs`, and `response.rs` alone turns a refusal into a
-//! response.
+//! This crate does all the I/O and takes no decisions; those are `portcullis-core`'s. The steps of
+//! a request are in `pipeline.rs`, and only `response.rs` turns a refusal into a response.
 //!
 //! [`Permit`]: portcullis_core::Permit
 
@@ -48,13 +47,14 @@ pub fn resume(gate: u32, id: u32, status: u16, text: String) -> String {
     instance(gate).executor.resume(id, status, text)
 }
 
-/// Drops a task that is never resumed.
+/// Drops a task that will not be resumed.
 #[wasm_bindgen]
 pub fn forget(gate: u32, id: u32) {
     instance(gate).executor.forget(id);
 }
 
-/// Drops the task `id`, whose client has left. Counts that, unless it is a background task.
+/// Drops the task `id`, whose client has left. Counts the departure, unless it is a background
+/// task.
 #[wasm_bindgen(js_name = clientLeft)]
 pub fn client_left(gate: u32, id: u32, request_id: &str) {
     let instance = instance(gate);
@@ -76,7 +76,7 @@ fn instance(gate: u32) -> Rc<Instance> {
     made
 }
 
-/// Logs where a panic happens, but not its message, which may quote a request.
+/// Logs the place of each panic, but not its message, which may quote a request.
 #[wasm_bindgen(start)]
 pub fn start() {
     std::panic::set_hook(Box::new(|panic| {

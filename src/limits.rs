@@ -1,5 +1,5 @@
-//! Rate limits as far as the isolate itself decides: keys known to be over their quota, limits that
-//! the store can't count, and the limit of invalid tokens.
+//! The part of rate limiting that the isolate does itself: keys known to be over their quota,
+//! limits that the store can't count, and the limit of invalid tokens.
 
 pub mod counters;
 
@@ -12,7 +12,7 @@ use portcullis_core::{
 };
 use redis_rest::{Command, Reply};
 
-/// Rejects a request whose key the store has recently found to be over its quota. So a flood costs
+/// Rejects a request if the store recently found one of its keys over the quota. A flood then costs
 /// the store nothing.
 pub fn reject_if_over_limit(
     authenticated: &AuthenticatedRequest<'static>,
@@ -33,7 +33,7 @@ pub fn reject_if_over_limit(
     }
 }
 
-/// Counts in the isolate what the store did not count, and records all decisions.
+/// Counts in the isolate what the store could not count, and records all decisions.
 pub async fn settle(
     check: &Check<'_, 'static>,
     authenticated: &AuthenticatedRequest<'static>,
@@ -51,8 +51,8 @@ pub async fn settle(
     context.trace.limit_decisions.borrow_mut().extend(limit_decisions);
 }
 
-/// Counts in the platform's limiter if one is bound, or else in the isolate. The time is read here,
-/// because requests end out of order.
+/// Counts with the platform's rate limiter if one is bound, otherwise in the isolate. Reads the
+/// clock itself, because requests do not end in the order in which they arrived.
 async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestContext) -> LocalCount {
     if let Some(limiter) = &context.isolate.config.local_limiter
         && let Some(admitted) = limiter.admits(&context.port, &limit_check.store_key).await
@@ -71,7 +71,7 @@ async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestConte
     context.isolate.limits.count(name, limit_check.key, rate, cost, clock::now_ms())
 }
 
-/// Remembers a key that the store found to be over an enforced limit. Shadow limits go on counting.
+/// Remembers a key that the store found over an enforced limit. A shadow limit must keep counting.
 fn remember(decision: &LimitDecision<'_>, context: &RequestContext) {
     if decision.by_store && !decision.admitted && !decision.limit.shadow {
         let until_ms = context.now_ms + decision.wait_ms;
@@ -79,8 +79,8 @@ fn remember(decision: &LimitDecision<'_>, context: &RequestContext) {
     }
 }
 
-/// Counts the limits that may be counted after the response. A key over its quota is rejected from
-/// the next request on.
+/// Checks the limits with `timing = "after"` once the response is sent. A key over its quota is
+/// rejected from the next request on.
 pub fn count_after_response(
     authenticated: &AuthenticatedRequest<'static>,
     context: &RequestContext,
@@ -101,7 +101,7 @@ pub fn count_after_response(
     });
 }
 
-/// Rejects a token that is not cached, if too many invalid ones came from the same client.
+/// Rejects a token that is not cached if the same client has sent too many invalid ones.
 pub fn check_failure_limit(check: &Check<'_, '_>, context: &RequestContext) -> Result<(), Refusal> {
     let Some(limit) = context.policy.invalid_token_limit.filter(|_| check.is_limited()) else {
         return Ok(());
@@ -118,7 +118,7 @@ pub fn check_failure_limit(check: &Check<'_, '_>, context: &RequestContext) -> R
     }
 }
 
-/// Counts an invalid token.
+/// Counts an invalid token towards the limit of its client.
 pub fn record_failure(check: &Check<'_, '_>, refusal: Refusal, context: &RequestContext) {
     let guess = matches!(refusal, Refusal::Denied(denial) if denial.is_guess());
     if let Some(limit) = context.policy.invalid_token_limit.filter(|_| guess && check.is_limited())

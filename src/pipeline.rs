@@ -43,8 +43,8 @@ async fn respond(
         }
         Err(refusal) => return response::finish(Err(refusal), &incoming, &context),
     };
-    // The client may leave without notice while the upstream takes its time. So nothing keeps the
-    // headers from here on.
+    // From here on, nothing keeps the headers: the upstream may be slow, and the client may leave
+    // without notice.
     let rest = incoming.encode_rest();
     drop(incoming);
     drop(request);
@@ -55,14 +55,14 @@ async fn respond(
     }
 }
 
-/// What is done with a request that is not refused.
+/// The outcome of a request that is not refused.
 enum Decision {
-    /// The edge answers it.
+    /// The edge answers the request itself.
     Answer(Answer),
     Forward(Box<Outbound>),
 }
 
-/// Routes, decides, and prepares to forward.
+/// Routes the request, decides, and prepares to forward it.
 async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Decision, Refusal> {
     let policy = context.policy;
     context.trace.describe(head.path(), client_group(head, policy.trusted_proxy_hops));
@@ -75,7 +75,7 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
     context.cors.set(policy.cors(Some(route)));
 
     let permit = match admit(head, route, context).await {
-        // It protects the edge itself.
+        // The limit on open requests protects the edge itself, so a shadow route enforces it, too.
         Err(refusal @ Refusal::Out(Outage::Overloaded)) => return Err(refusal),
         Err(refusal) => {
             let permit = Permit::unenforced(route, policy).ok_or(refusal)?;
@@ -89,7 +89,7 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
         .map(|outbound| Decision::Forward(Box::new(outbound)))
 }
 
-/// Checks a request of a route, within what may be open at once.
+/// Checks a request of a route, unless too many requests are open.
 async fn admit(
     head: &RequestHead<'_>,
     route: &'static Route,
@@ -97,7 +97,7 @@ async fn admit(
 ) -> Result<Permit<'static>, Refusal> {
     let policy = context.policy;
     let check = Check::new(head, route, policy)?;
-    // What the edge answers by itself, it answers under any load.
+    // Requests that the edge answers itself are not limited: they are served under any load.
     let most = Holding {
         requests: policy.open_requests_max as usize,
         bytes: policy.open_requests_bytes_max as usize,

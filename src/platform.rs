@@ -1,7 +1,7 @@
-//! The platform: JavaScript, its promises and the wire format between it and Wasm.
+//! The platform: JavaScript, its promises, and the wire format between it and Wasm.
 //!
-//! Nothing outside this folder calls JavaScript. Values that both sides read are flat text in the
-//! format of [`protocol`].
+//! Only this folder calls JavaScript. Values that both sides read are flat text in the format of
+//! [`protocol`].
 
 pub mod bindings;
 pub mod cache;

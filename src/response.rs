@@ -1,4 +1,4 @@
-//! The one place where a refusal becomes a response, and where a request is logged.
+//! The only place where a refusal becomes a response and where a request is logged.
 
 mod access_log;
 mod headers;
@@ -68,13 +68,13 @@ pub fn misconfigured(request: &IncomingRequest<'_>, config: &Config) -> End {
     End::Respond { status, fields, body: problem::body(refusal, request.request_id, Vec::new()) }
 }
 
-/// Adds to the forwarded response what the edge itself says. A response that needs nothing passes
-/// as it is, because a new response around the same body costs as much as all of the policy.
+/// Adds the edge's own headers to the forwarded response. A response that needs none is passed on
+/// unchanged, because a new response around the same body costs as much as the whole policy.
 fn decorate(response: &Response, head: &RequestHead<'_>, context: &RequestContext) -> End {
     response.hold(&context.port);
     let mut fields = headers::info_headers(false, context);
     if context.route.get().is_some_and(|route| route.access == Access::Auth) {
-        // No cache may keep tokens, but the auth service may allow caches to keep documents.
+        // Caches must not store tokens. The auth service may still allow them to store documents.
         fields.push(("?cache-control", "no-store".to_owned()));
         fields.extend(["-server", "-via", "-x-powered-by"].map(|name| (name, String::new())));
     }
@@ -90,7 +90,7 @@ fn decorate(response: &Response, head: &RequestHead<'_>, context: &RequestContex
 /// Returns problem details (RFC 9457), with the challenge of RFC 6750 section 3.
 fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) -> (u16, End) {
     let (status, _, challenge) = refusal.status_and_challenge();
-    // A page must be able to read a refusal, too.
+    // With CORS, a page must be able to read a refusal, too.
     let mut fields = headers::cors_headers(head, context);
     fields.extend(headers::info_headers(true, context));
     fields.extend(problem_fields(&context.request_id));

@@ -1,4 +1,4 @@
-//! The store: one POST, or one batch to memcached, for everything that a verdict needs.
+//! The store. One POST, or one batch to memcached, has everything that a verdict needs.
 
 use crate::context::RequestContext;
 use crate::dependency::breakers::{Dependency, Health};
@@ -8,8 +8,8 @@ use crate::platform::{clock, socket};
 use portcullis_core::{LIMIT_SCRIPT, Outage, StoreAddress, StoreResult};
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
-/// Returns the results of `commands`, in their order. Each is an outage if the store fails; a
-/// store that failed once is not queried again for the same request.
+/// Returns the results of `commands`, in order. If the store fails, each result is an outage, and
+/// the store is not queried again for the same request.
 pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreResult> {
     if commands.is_empty() {
         return Vec::new();
@@ -36,8 +36,8 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
     }
 }
 
-/// Returns the replies to `commands`. A store that does not know the limit's script yet receives it
-/// with a second request, within the same deadline.
+/// Returns the replies to `commands`. If the store does not know the limit's script yet, sends it
+/// in a second request within the same deadline.
 pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Outage> {
     let work = async {
         match replies(commands, context).await {
@@ -51,8 +51,8 @@ pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<V
     call::call(Dependency::Store, context.policy.timeouts.store_ms, work, context).await?
 }
 
-/// Writes what no response depends on. Returns whether the store has it. The result does not
-/// count for the circuit breaker, which is for verdicts.
+/// Writes data that no response depends on. Returns whether the store accepted it. The result does
+/// not count for the circuit breaker, which protects verdicts.
 pub async fn write(commands: &[Command], context: &RequestContext) -> bool {
     if context.isolate.breakers.is_open(Dependency::Store, clock::now_ms()) {
         return false;
@@ -63,7 +63,7 @@ pub async fn write(commands: &[Command], context: &RequestContext) -> bool {
 }
 
 /// Returns whether a value is short enough to be read back. A store may escape more than JSON
-/// requires, so each byte counts as much as its longest escape.
+/// requires, so each byte counts as its longest escape.
 pub fn fits_reply(value: &str) -> bool {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | b'/' => 2,
@@ -75,12 +75,12 @@ pub fn fits_reply(value: &str) -> bool {
     value.bytes().map(escaped).sum::<usize>() <= VALUE_BYTES_MAX
 }
 
-/// Why the store gave no replies.
+/// The reason why the store returned no replies.
 struct Failure {
     outage: Outage,
-    /// What that shows of the store.
+    /// What the failure shows about the store.
     health: Health,
-    /// Whether every further call of the same request fails, too.
+    /// Whether all further calls of the same request would fail, too.
     is_final: bool,
 }
 
@@ -100,8 +100,8 @@ async fn replies(commands: &[Command], context: &RequestContext) -> Result<Vec<R
     Ok(replies)
 }
 
-/// Returns whether there were reads, and all of them failed. Limits are not considered: a Redis
-/// that is full, or a replica, can still be read.
+/// Returns whether there were reads and all of them failed. Limit commands are ignored: a full
+/// Redis, or a replica, can still be read.
 fn all_reads_failed(commands: &[Command], replies: &[Reply]) -> bool {
     let mut reads = commands
         .iter()
@@ -195,16 +195,18 @@ impl From<PlatformError> for Failure {
             PlatformError::Timeout => Outage::StoreTimeout.into(),
             PlatformError::Protocol => Outage::StoreBadResponse.into(),
             PlatformError::Unreachable => Outage::StoreUnreachable.into(),
-            // One caller's values are too large. Other callers must not suffer for that.
+            // The values of one caller are too large. That must not open the breaker for other
+            // callers.
             PlatformError::TooLarge => inconclusive(Outage::StoreBadResponse),
-            // The request may not call any more, which says nothing of the store.
+            // The request has used up its calls, which shows nothing about the store.
             PlatformError::Rejected => inconclusive(Outage::StoreUnreachable),
         }
     }
 }
 
 const RESPONSE_BYTES_MAX: u32 = 64 * 1024;
-/// Leaves room in a reply for the markers, the limits and the protocol around a value.
+/// The longest value in a reply. The rest of the reply is for the markers, the limits and the
+/// protocol.
 const VALUE_BYTES_MAX: usize = 40 * 1024;
 
 #[cfg(test)]

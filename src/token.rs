@@ -1,4 +1,4 @@
-//! Tokens: who issued them, and whether they are valid.
+//! Tokens: which issuer they are from, and whether they are valid.
 
 pub mod authenticate;
 pub mod cache;

@@ -1,22 +1,22 @@
-//! What is known of a request for the log, the headers that inform, and metrics. Nothing in it
-//! decides anything.
+//! The observations about a request for the log, the informational headers and the metrics. They
+//! influence no decision.
 
 use portcullis_core::{LimitDecision, ReceivedClaims, RevocationMarker};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// The observations of one request. Each step fills in its own.
+/// The observations about one request. Each step records its own.
 #[derive(Default)]
 pub struct Trace {
     /// Where the verdict on the token came from.
     pub verdict_source: Cell<Option<VerdictSource>>,
     /// The path, without the query.
     pub path: RefCell<String>,
-    /// The group of the client's address.
+    /// The group of the client's address, as the log shows it.
     pub address: RefCell<String>,
-    /// The caller, as the policy wants it logged.
+    /// The caller, if the policy logs it.
     pub subject: RefCell<Option<String>>,
-    /// What the token of a refused request says of itself.
+    /// The unverified claims of a refused request's token.
     pub received: RefCell<Option<ReceivedClaims>>,
     /// The marker that revoked the token.
     pub marker: Cell<Option<RevocationMarker>>,
@@ -28,13 +28,13 @@ pub struct Trace {
     pub provider_ms: Cell<u64>,
     /// The time spent waiting for the upstream or the auth service.
     pub upstream_ms: Cell<u64>,
-    /// Whether the store had a record of the token that could not be opened.
+    /// Whether the store had a record of the token that could not be decrypted.
     pub record_unopened: Cell<bool>,
     /// The decisions of the limits.
     pub limit_decisions: RefCell<Vec<LimitDecision<'static>>>,
-    /// Whether an enforced limit of invalid tokens would have refused the request.
+    /// Whether the limit of invalid tokens, which is in shadow, would have refused the request.
     pub shadow_failure_limit: Cell<bool>,
-    /// The code of the refusal that the route does not enforce.
+    /// The code of the refusal that the route, in shadow, does not enforce.
     pub would_refuse: Cell<Option<&'static str>>,
     /// The claim that the token lacks.
     pub missing_claim: Cell<Option<&'static str>>,
@@ -57,7 +57,7 @@ pub enum VerdictSource {
     Signature,
 }
 
-/// Whether a limit refuses requests or is only observed.
+/// Whether a limit refuses requests or only observes them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Enforcement {
     Enforced,
@@ -65,7 +65,7 @@ pub enum Enforcement {
 }
 
 impl VerdictSource {
-    /// The word in logs, metrics and `Server-Timing`.
+    /// Returns the name in logs, metrics and `Server-Timing`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Isolate => "isolate",
@@ -77,7 +77,7 @@ impl VerdictSource {
 }
 
 impl Trace {
-    /// Records which request it is. A longer path is cut off.
+    /// Records the request's path and client address. A long path is cut off.
     pub fn describe(&self, path: &str, address: String) {
         let end = path.char_indices().map(|(at, _)| at).find(|at| *at >= PATH_BYTES_MAX);
         self.path.replace(path.get(..end.unwrap_or(path.len())).unwrap_or_default().to_owned());

@@ -173,7 +173,7 @@ function forward(request, env, url, claims, id) {
   return fetch(outbound);
 }
 
-// Logs one line for each request, like the edge.
+// Logs one line per request, like the edge.
 function log({ method }, facts, id, begun) {
   const ms = Date.now() - begun;
   console.log(JSON.stringify({ level: 'info', event: 'request', request_id: id, method, route: 'api', ...facts, ms }));

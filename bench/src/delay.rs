@@ -1,4 +1,4 @@
-//! A proxy that delays responses, like a store that is far away. It keeps their order.
+//! A proxy that delays responses, like a distant store. It keeps their order.
 
 use anyhow::{Context as _, Result};
 use std::net::Ipv4Addr;

@@ -1,5 +1,5 @@
-//! Helpers for the benchmarks, in a process of their own: a plain upstream with the issuer's key
-//! set, proxies that delay a store's responses, and tokens with their records.
+//! Helpers for the benchmarks, in a separate process: a plain upstream with the issuer's key set,
+//! proxies that delay a store's responses, and tokens with their records.
 
 mod delay;
 mod mint;

@@ -72,7 +72,7 @@ pub async fn run(options: &Options) -> Result<()> {
         let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature));
         let _ = writeln!(forged, "{input}.{}", URL_SAFE_NO_PAD.encode(broken));
         let key = keys.token(&TokenHash::of(&token));
-        // Unique for this encryption key, which is new for each run.
+        // The nonce is unique for this encryption key, because each run has a new key.
         let mut nonce = [0; 12];
         let (_, end) = nonce.split_at_mut(4);
         end.copy_from_slice(&place.to_be_bytes());
@@ -89,5 +89,5 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Longer than any measurement.
+/// A time above the duration of any measurement.
 const LIFE_SECONDS: u64 = 6 * 3600;

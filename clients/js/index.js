@@ -6,7 +6,10 @@
 // access token only in memory. Otherwise the pair is in `storage`, which every script of the page
 // can read.
 
-/** Why there is no session, or why it can't be refreshed. `status` is 0 without a response. */
+/**
+ * Reports that there is no session, or that it can't be refreshed. `status` is 0 without a
+ * response.
+ */
 export class SessionError extends Error {
   constructor(code, status) {
     super(`${code} (${status})`);
@@ -80,7 +83,7 @@ export class Session extends EventTarget {
   async fetch(input, init) {
     const request = new Request(input instanceof Request ? input : new URL(input, this.#url), init);
     if (!this.#origins.includes(new URL(request.url).origin)) {
-      throw new TypeError(`${new URL(request.url).origin} is none of the session's origins`);
+      throw new TypeError(`${new URL(request.url).origin} is not one of the session's origins; add it to origins`);
     }
     // Keeps a copy of the body for a retry.
     const retry = request.clone();
@@ -255,7 +258,7 @@ function browserStorage() {
   try {
     return globalThis.localStorage;
   } catch {
-    // A page may have no access to it.
+    // The page may have no access to the storage.
     return undefined;
   }
 }

@@ -1,4 +1,4 @@
-//! A memcached's reply, and encoded commands. No key or value may add a command to a batch.
+//! A memcached server's reply, and encoded commands. No key or value may add a command to a batch.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

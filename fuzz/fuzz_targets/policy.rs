@@ -1,5 +1,5 @@
-//! The policy file, as the Worker gets it. A policy that parses must be usable, and an error must name
-//! its place.
+//! The policy file, as the Worker receives it. A policy that parses must be usable, and an error
+//! must name its place.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

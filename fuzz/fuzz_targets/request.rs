@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    // No host passes these inside a field.
+    // Hosts never pass these inside a field.
     if text.contains(['\r', '\0']) {
         return;
     }

@@ -1,5 +1,5 @@
-//! A JWT's header and payload, separated by a NUL, in a request that is otherwise good. No input may panic,
-//! and none may be accepted before its signature was verified.
+//! A JWT's header and payload, separated by a NUL, in an otherwise valid request. No input may
+//! panic, and none may be accepted before its signature was verified.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

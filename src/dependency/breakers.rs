@@ -9,24 +9,25 @@ use std::collections::HashMap;
 pub enum Dependency {
     Store,
     Auth,
-    /// The upstream of the route with this name. A slow call of one route says nothing of others.
+    /// The upstream of the route with this name. Each route has its own, because one route's slow
+    /// calls show nothing about another route.
     Upstream(&'static str),
     /// The introspection endpoint of the issuer with this index.
     Provider(usize),
 }
 
-/// What a call shows of its dependency.
+/// What a call shows about its dependency.
 #[derive(Clone, Copy, Debug)]
 pub enum Health {
     /// The dependency works.
     Good,
     /// The dependency failed.
     Failed(Outage),
-    /// Nothing, because the client may have caused the failure.
+    /// The call shows nothing, because the client may have caused the failure.
     Inconclusive,
 }
 
-/// A circuit breaker for each dependency that was called.
+/// The circuit breakers of all dependencies called so far.
 #[derive(Default)]
 pub struct Breakers {
     breakers: RefCell<HashMap<Dependency, Breaker<Outage>>>,
@@ -42,7 +43,7 @@ impl Breakers {
         work(self.breakers.borrow_mut().entry(dependency).or_default())
     }
 
-    /// Adds the breaker of a dependency. Returns whether it is a new one.
+    /// Adds the breaker of a dependency. Returns `false` if it exists already.
     pub fn add(&self, dependency: Dependency) -> bool {
         let mut breakers = self.breakers.borrow_mut();
         let new = !breakers.contains_key(&dependency);
@@ -52,13 +53,13 @@ impl Breakers {
         new
     }
 
-    /// Returns whether calls of a dependency are stopped.
+    /// Returns whether calls of a dependency are rejected.
     pub fn is_open(&self, dependency: Dependency, now_ms: u64) -> bool {
         let breakers = self.breakers.borrow();
         breakers.get(&dependency).map(|breaker| breaker.state(now_ms)) == Some(BreakerState::Open)
     }
 
-    /// Returns the dependencies whose breaker is not closed, by name, with its state.
+    /// Returns the name and state of each breaker that is not closed.
     pub fn not_closed(&self, policy: &Policy, now_ms: u64) -> Vec<(String, &'static str)> {
         let breakers = self.breakers.borrow();
         let states =

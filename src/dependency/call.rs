@@ -1,4 +1,4 @@
-//! Calls of a dependency through its circuit breaker. If the policy says so, isolates of one
+//! Calls to a dependency through its circuit breaker. With `breaker.shared`, the isolates of one
 //! location share which breakers are open.
 
 use super::breakers::{Dependency, Health};
@@ -7,8 +7,8 @@ use crate::platform::log::{Level, Line};
 use crate::platform::{cache, clock};
 use portcullis_core::{CallPermit, CircuitOpen, Outage, Policy, TokenHash};
 
-/// Calls a dependency, unless its breaker is open. Then the error is the last failure of the
-/// dependency. A deadline should begin within `work`, since there may be a wait before it.
+/// Calls a dependency, unless its breaker is open; then the error is the dependency's last failure.
+/// A deadline should begin within `work`, because the call may have to wait before `work` starts.
 pub async fn call<T>(
     dependency: Dependency,
     deadline_ms: u32,
@@ -31,7 +31,8 @@ pub async fn call<T>(
     let successes = || breakers.with(dependency, |breaker| breaker.successes());
     let successes_before = successes();
     let (health, outcome) = work.await;
-    // A client may have chosen a slow resource. The upstream works if it served others meanwhile.
+    // A client may have requested a slow resource. If other requests succeeded meanwhile, the
+    // upstream works.
     let works = || successes() != successes_before;
     match health {
         Health::Failed(_) if matches!(dependency, Dependency::Upstream(_)) && works() => {
@@ -64,7 +65,7 @@ fn failed(dependency: Dependency, permit: CallPermit, cause: Outage, context: &R
     }
 }
 
-/// Publishes until when a breaker is open, for new isolates of the same location.
+/// Publishes how long a breaker stays open, for new isolates of the same location.
 fn share(dependency: Dependency, until_ms: u64, seconds: u64, context: &RequestContext) {
     if context.policy.breakers_shared {
         context.spawn(move |context| async move {
@@ -74,7 +75,7 @@ fn share(dependency: Dependency, until_ms: u64, seconds: u64, context: &RequestC
     }
 }
 
-/// Opens a new breaker if another isolate has published that its breaker is open.
+/// Opens a new breaker if another isolate has published that its own is open.
 async fn adopt_shared_state(dependency: Dependency, context: &RequestContext) {
     let until_ms = cache::get(&context.port, &cache_key(dependency, context.policy)).await;
     let until_ms: u64 = until_ms.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -99,7 +100,7 @@ fn cache_key(dependency: Dependency, policy: &Policy) -> String {
     format!("https://breakers.portcullis.invalid/{}", TokenHash::of(&source))
 }
 
-/// Counts and logs a breaker that opened or closed.
+/// Counts and logs that a breaker opened or closed.
 fn record_change(
     dependency: Dependency,
     state: &str,
@@ -119,5 +120,5 @@ fn record_change(
         .write();
 }
 
-/// A probe that takes longer lets the next one try.
+/// The longest time for which a probe excludes other probes.
 const LEASE_MS_MAX: u32 = 1000;

@@ -1,10 +1,11 @@
-//! One retry, after a random pause and within the same deadline, for calls that are safe to repeat.
+//! One retry for calls that are safe to repeat, after a random pause and within the same deadline.
 
 use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::platform::protocol::{PlatformError, TextRequest, TextResponse};
 
-/// Sends a text request. Retries it once if there is no response, or a 500, 502, 503 or 504.
+/// Sends a text request. Retries it once if it fails without a response, or with status 500, 502,
+/// 503 or 504.
 pub async fn text(
     mut request: TextRequest<'_>,
     until_ms: u64,
@@ -34,8 +35,8 @@ pub async fn text(
     }
 }
 
-/// Waits for a random time. Returns `false` without a wait if the deadline is too close: at least
-/// half of the time that is left stays for the retry.
+/// Waits for a random time. Returns `false` at once if the deadline is too close: at least half of
+/// the remaining time must be left for the retry.
 pub async fn pause(until_ms: u64, context: &RequestContext) -> bool {
     let most_ms = left_ms(until_ms).unwrap_or(0).min(PAUSE_MS_MAX * 2) / 2;
     if most_ms == 0 {
@@ -46,7 +47,7 @@ pub async fn pause(until_ms: u64, context: &RequestContext) -> bool {
     true
 }
 
-/// Returns the time that is left; `None` if there is none.
+/// Returns the remaining time; `None` if the deadline has passed.
 pub fn left_ms(until_ms: u64) -> Option<u32> {
     let left = until_ms.saturating_sub(clock::now_ms());
     u32::try_from(left).ok().filter(|left| *left > 0)

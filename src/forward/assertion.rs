@@ -1,12 +1,12 @@
-//! The signature of an assertion.
+//! Signs assertions.
 
 use crate::context::RequestContext;
 use crate::platform::crypto::{CryptoKey, KeyUsage};
 use crate::platform::log::{Level, Line};
 use portcullis_core::{Assertion, Refusal};
 
-/// Signs an assertion. Fails if the platform can't use the key, or if the public key that is
-/// published is of another one.
+/// Signs an assertion. Fails if the platform can't use the key, or if the key does not match the
+/// published public key.
 pub async fn sign(
     assertion: &Assertion,
     input: &str,
@@ -28,7 +28,7 @@ pub async fn sign(
     Ok(Assertion::compact(input, &signature))
 }
 
-/// Imports the key, and keeps it if its signature verifies with the public key.
+/// Imports the key, and keeps it if the public key verifies its signature.
 async fn sign_first(
     assertion: &Assertion,
     input: &str,

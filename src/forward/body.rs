@@ -5,8 +5,8 @@ use crate::platform::http::Body;
 use crate::platform::protocol::PlatformError;
 use portcullis_core::{Denial, Refusal, RequestHead};
 
-/// Reads the body of a request to the auth service, which is short. It is read before the auth
-/// service is called, so that a failure is the client's.
+/// Reads the whole body of a request to the auth service, which is short. The auth service is
+/// called only afterwards, so a failure to read counts as the client's.
 pub async fn read(
     head: &RequestHead<'_>,
     deadline_ms: u32,

@@ -1,5 +1,5 @@
-//! Refreshes: of simultaneous ones with the same token, one reaches the auth service, and the
-//! others receive the same response.
+//! Coordinates simultaneous refreshes with the same token: one calls the auth service, and the
+//! others receive its response.
 
 mod lease;
 pub mod timing;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 use timing::{LATE_MS_MAX, TIMER_MARGIN_MS, lease_seconds};
 
 /// Returns the response to a refresh: the auth service's, or a replay of it. Returns `None` if the
-/// request is to be forwarded like any other, because the stored response is not for it.
+/// request must be forwarded like any other, because the stored response is not meant for it.
 pub async fn answer(
     refresh: Refresh,
     call: AuthCall<'_>,
@@ -29,8 +29,8 @@ pub async fn answer(
     let until_ms = clock::now_ms() + lease_seconds * 1000 + PATIENCE_MS;
     let record = |how| context.trace.refresh.set(Some(how));
     let mut wait = Wait::new(until_ms);
-    // Once another request is known to have used the token, a store that fails is no reason to
-    // call the auth service.
+    // Another request is known to have used the token. From then on, a failing store does not lead
+    // to a second call of the auth service, which would see a reused token.
     let mut used = false;
     loop {
         let claim = refresh.acquire(&context.request_id, lease_seconds, &policy.keys);
@@ -80,7 +80,7 @@ pub async fn answer(
     }
 }
 
-/// How the auth service is called.
+/// The parameters of the call to the auth service.
 #[derive(Clone, Copy)]
 pub struct AuthCall<'a> {
     pub change: &'a EncodedForward,
@@ -88,7 +88,7 @@ pub struct AuthCall<'a> {
     pub deadline_ms: u32,
 }
 
-/// How long a request waits for another, and in which steps.
+/// The time that a request may wait for another, and its polling steps.
 struct Wait {
     pause_ms: u32,
     pause_ms_max: u32,
@@ -98,7 +98,7 @@ struct Wait {
 
 impl Wait {
     fn new(until_ms: u64) -> Self {
-        // The longer the whole wait, the longer its steps.
+        // A longer wait has longer steps, so that the number of store requests stays bounded.
         let whole_ms = retry::left_ms(until_ms).unwrap_or(0);
         Self {
             pause_ms: PAUSE_MS_MIN,
@@ -112,8 +112,8 @@ impl Wait {
         clock::now_ms() >= self.until_ms || self.store_requests_left == 0
     }
 
-    /// Sends a request to the store, and counts it: the platform allows a request only so many. One
-    /// that fails may have been retried.
+    /// Sends a request to the store and counts it, because the platform limits the calls of one
+    /// request. A failed one counts twice, since it may have been retried.
     async fn execute(
         &mut self,
         commands: &[Command],
@@ -125,7 +125,7 @@ impl Wait {
         outcome
     }
 
-    /// Waits for one step. Returns `false` if the time is over.
+    /// Waits for one step. Returns `false` if the time or the store requests are used up.
     async fn pause(&mut self, context: &RequestContext) -> bool {
         if self.is_over() {
             return false;
@@ -136,7 +136,7 @@ impl Wait {
         true
     }
 
-    /// Waits until no request holds the lease, or until the time is over.
+    /// Waits until no request holds the lease, or until the wait is over.
     async fn for_lease(&mut self, refresh: &Refresh, context: &RequestContext) {
         while self.pause(context).await {
             let replies = self.execute(&[refresh.poll()], context).await.unwrap_or_default();
@@ -147,14 +147,14 @@ impl Wait {
     }
 }
 
-/// What the background task hands to the request whose client waits.
+/// The result that the background task passes to the request whose client waits.
 struct Handover {
     response: Result<Response, Refusal>,
     circuit_open: Option<CircuitOpen<Outage>>,
 }
 
-/// Calls the auth service for all requests that wait. Without a family it calls for itself alone,
-/// because the store did not grant a lease.
+/// Calls the auth service, on behalf of all requests that wait. Without a family, the store granted
+/// no lease, and the call is for this request only.
 async fn call_first(
     refresh: Refresh,
     family: Option<String>,
@@ -175,7 +175,7 @@ async fn call_first(
         their_notify.notify();
         lease.follow_up(settled.follow_up).await;
     });
-    // The auth service's deadline, and the store's around it.
+    // The auth service's deadline, plus the store requests before and after the call.
     let bound_ms = deadline_ms.saturating_add(context.policy.timeouts.store_ms.saturating_mul(4));
     notify.wait(&context.port, bound_ms.saturating_add(TIMER_MARGIN_MS)).await;
     let Some(handover) = slot.take() else {
@@ -187,7 +187,8 @@ async fn call_first(
     handover.response
 }
 
-/// Returns whether nothing was revoked since; `None` if the store fails.
+/// Returns whether the response is still valid, that is, nothing it depends on was revoked since.
+/// Returns `None` if the store fails.
 async fn is_still_valid(
     refresh: &Refresh,
     answer: &CapturedResponse,
@@ -203,8 +204,8 @@ async fn is_still_valid(
 const PAUSE_MS_MIN: u32 = 30;
 const PAUSE_MS_MAX: u32 = 400;
 const PATIENCE_MS: u64 = 1000;
-/// About the number of steps in a long wait.
+/// The approximate number of steps in a long wait.
 const STEPS_MAX: u32 = 24;
-/// Workers Free allows a request 50 calls. The rest is for the auth service, and for what is written
-/// after the response.
+/// Workers Free allows a request 50 calls. The remaining 10 are for the auth service, and for
+/// writes after the response.
 const STORE_REQUESTS_MAX: u32 = 40;

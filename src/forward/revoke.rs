@@ -1,5 +1,5 @@
-//! Revocations that pass through the edge: afterwards no stored response of the token's family is
-//! replayed.
+//! Handles revocations that pass through the edge: afterwards, no stored response of the token's
+//! family is replayed.
 
 use super::refresh::timing::{
     LATE_SECONDS_MAX, STORE_RETRY_PAUSES_MS, TIMER_MARGIN_MS, lease_seconds,
@@ -9,7 +9,7 @@ use crate::platform::clock::{self, Notify};
 use crate::store;
 use portcullis_core::Revocation;
 
-/// Marks the token's family as revoked. The work goes on if the client leaves, and is retried if
+/// Marks the token's family as revoked in the store. Continues if the client leaves, and retries if
 /// the store fails.
 pub async fn forget_responses(revocation: Revocation, deadline_ms: u32, context: &RequestContext) {
     let notify = Notify::new();
@@ -21,7 +21,7 @@ pub async fn forget_responses(revocation: Revocation, deadline_ms: u32, context:
         for pause_ms in [0].into_iter().chain(STORE_RETRY_PAUSES_MS) {
             clock::sleep(&context.port, pause_ms).await;
             let done = mark_revoked(&revocation, seconds, &context).await;
-            // The client waits for the first attempt.
+            // The client waits for the first attempt only.
             their_notify.notify();
             if done {
                 break;

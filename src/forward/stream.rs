@@ -1,4 +1,4 @@
-//! Ends streams and WebSockets of routes that bound them, in a task beside the request's.
+//! Ends streams and WebSockets on routes that bound them, in a background task of the request.
 
 use crate::context::RequestContext;
 use crate::platform::clock;
@@ -7,7 +7,7 @@ use crate::platform::log::{Level, Line};
 use crate::store;
 use portcullis_core::{LogPolicy, Outage, StreamBounds, StreamEnd};
 
-/// Watches the task's response until it ends, if it is a stream or a WebSocket.
+/// Watches the task's response until it ends, if the response is a stream or a WebSocket.
 pub fn watch(bounds: StreamBounds, context: &RequestContext) {
     let Some(stream) = Stream::open(&context.port) else {
         return;
@@ -25,7 +25,8 @@ pub fn watch(bounds: StreamBounds, context: &RequestContext) {
     });
 }
 
-/// Waits for the end of the stream. Returns why it must end, unless it has.
+/// Waits for the end of the stream. Returns the reason why the edge must end it; `None` if it has
+/// ended.
 async fn follow(
     stream: &Stream,
     bounds: &StreamBounds,

@@ -1,4 +1,4 @@
-//! Two isolates in one process, each driven through whole requests as JavaScript would.
+//! Runs requests on two isolates in one process, with the calls that JavaScript would make.
 
 use crate::config::{Config, StoredSecrets};
 use crate::context::Purpose;
@@ -9,7 +9,8 @@ use portcullis_core::Policy;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
-/// The upstream's timeout is too short for a retry, whose pause needs the platform.
+/// A policy whose upstream timeout is too short for a retry, because the pause of a retry needs the
+/// platform.
 const POLICY: &str = r#"{
     "store": {"url":"https://store.example"},
     "upstream": {"url":"https://upstream.example","timeout_ms":1},
@@ -42,7 +43,7 @@ enum Next {
     Store,
     Provider,
     Upstream,
-    /// Nothing: it ends with this status, or with the upstream's response.
+    /// The request ended, with this status, or `None` for the upstream's response.
     End(Option<u16>),
 }
 
@@ -62,7 +63,7 @@ fn begin(isolate: &Rc<Instance>, id: u32, path: &str) -> Next {
     begin_with(isolate, id, path, "x\ny")
 }
 
-/// Begins a request with another field: its name and value, a line each.
+/// Begins a request with one more header: its name and value, a line each.
 fn begin_with(isolate: &Rc<Instance>, id: u32, path: &str, field: &str) -> Next {
     let now_ms = clock::now_ms();
     let head = format!(
@@ -81,7 +82,7 @@ fn store_times_out(isolate: &Instance, id: u32) -> Next {
     fails(isolate, id, "timeout")
 }
 
-/// The step fails, for the reason that this word of the wire format says.
+/// Fails the step, with a reason in the words of the wire format.
 fn fails(isolate: &Instance, id: u32, word: &str) -> Next {
     next(&isolate.executor.resume(id, 0, word.to_owned()))
 }
@@ -90,7 +91,8 @@ fn upstream_responds(isolate: &Instance, id: u32) -> Next {
     next(&isolate.executor.resume(id, 200, String::new()))
 }
 
-/// A request with a token that the isolate has not seen: the store has its record and no marker.
+/// Runs a request with a token that the isolate has not seen. The store has its record and no
+/// marker.
 fn verify_token(isolate: &Rc<Instance>, id: u32) {
     let exp = clock::now_ms() / 1000 + 900;
     let record = json!({ "sub": "alice", "scope": "", "exp": exp, "aud": "api" }).to_string();
@@ -100,7 +102,7 @@ fn verify_token(isolate: &Rc<Instance>, id: u32) {
     assert_eq!(upstream_responds(isolate, id), Next::End(None));
 }
 
-/// A request on the limited route that finds the store failing: it is counted in the isolate.
+/// Runs a request on the limited route while the store fails, so that the isolate counts it.
 fn count_locally(isolate: &Rc<Instance>, id: u32) {
     assert_eq!(begin(isolate, id, "/limited"), Next::Store);
     assert_eq!(store_times_out(isolate, id), Next::Upstream);
@@ -111,17 +113,19 @@ fn count_locally(isolate: &Rc<Instance>, id: u32) {
 fn isolates_of_one_process_share_no_state() {
     let (one, other) = (isolate(), isolate());
 
-    // The token is cached in one, so that its next request goes straight to the upstream.
+    // One isolate has the token in its cache, so that its next request goes straight to the
+    // upstream.
     verify_token(&one, 1);
     assert_eq!(begin(&one, 2, "/api"), Next::Upstream);
     assert_eq!(begin(&other, 2, "/api"), Next::Store);
 
-    // In one, the breaker of the store is open and the limit is used up.
+    // In one isolate, the breaker of the store is open and the limit is used up.
     count_locally(&one, 3);
     assert_eq!(begin(&one, 4, "/limited"), Next::End(Some(429)));
     assert_eq!(begin(&other, 4, "/limited"), Next::Store);
 
-    // One goes with all that it holds, and tasks with the same number go on in the other.
+    // Dropping one isolate frees all that it holds. Tasks with the same numbers continue in the
+    // other.
     let weak = Rc::downgrade(&one);
     one.executor.forget(2);
     drop(one);
@@ -144,7 +148,7 @@ fn a_request_that_can_not_be_decoded_is_an_internal_error() {
     assert_eq!(end, "Xhead_invalid");
 }
 
-/// The test's breakers open at the first failure.
+/// The breakers of this policy open at the first failure.
 #[test]
 fn too_large_responses_open_no_breaker() {
     let isolate = isolate();
@@ -174,7 +178,7 @@ fn call_limit_of_the_platform_opens_no_breaker() {
     }
 }
 
-/// A client chooses what it gets, and may choose what is slow.
+/// A client chooses the resource that it requests, and may choose a slow one.
 #[test]
 fn upstream_timeout_is_inconclusive_if_other_requests_succeeded_meanwhile() {
     let isolate = isolate();
@@ -184,13 +188,12 @@ fn upstream_timeout_is_inconclusive_if_other_requests_succeeded_meanwhile() {
     assert_eq!(upstream_responds(&isolate, 3), Next::End(None));
     assert_eq!(fails(&isolate, 2, "timeout"), Next::End(Some(504)));
     assert_eq!(begin(&isolate, 4, "/api"), Next::Upstream, "the upstream's breaker is open");
-    // Nothing else succeeded meanwhile.
+    // No other request succeeded meanwhile.
     assert_eq!(fails(&isolate, 4, "timeout"), Next::End(Some(504)));
     assert_eq!(begin(&isolate, 5, "/api"), Next::End(Some(504)));
 }
 
-/// Servers break off a head that is too large for them, which its client or the token's claims are
-/// to blame for.
+/// Servers drop connections with too large a head, which the client or the token's claims cause.
 #[test]
 fn large_head_opens_no_breaker() {
     let isolate = isolate();

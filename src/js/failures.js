@@ -1,11 +1,11 @@
 // @ts-check
-// Failures of the edge itself: their lines in the log, and their response.
+// Defects of the edge itself: their log lines, and their response.
 
 /** @typedef {import('./protocol.js').Respond} Respond */
 
 /**
- * Logs an exception, and returns the end of its task. The message may quote a header, so only the
- * place is logged.
+ * Logs an exception, and returns the end of its task. The log has only the place of the exception,
+ * because its message may quote a header.
  * @param {any} error
  * @param {string} requestId
  */
@@ -25,7 +25,7 @@ export function logError(members) {
 }
 
 /**
- * Returns the end of a task that failed through a defect of the edge.
+ * Returns the end of a task that failed because of a defect of the edge.
  * @returns {Respond}
  */
 export function internalError(/** @type {string} */ requestId) {
@@ -38,8 +38,8 @@ export function internalError(/** @type {string} */ requestId) {
 }
 
 /**
- * Returns whether the platform refused a call because the request has made too many. Its target is
- * not to blame then.
+ * Returns whether the platform refused a call because the request made too many. Then the target of
+ * the call did not fail.
  */
 export function isOverCallLimit(/** @type {any} */ error) {
   return /too many subrequests/i.test(String(error?.message));

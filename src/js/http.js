@@ -15,7 +15,9 @@ import {
  * @typedef {import('./tasks.js').RequestTask} RequestTask
  */
 
-/** The headers of text requests, built again only if they change: fetch copies them. */
+/**
+ * The headers of text requests. They are rebuilt only if they change, because fetch copies them.
+ */
 export class TextHeaders {
   headers = new Headers();
   authorization = '';
@@ -36,7 +38,7 @@ export class TextHeaders {
 }
 
 /**
- * Fetches text within a deadline and a bound, without following redirects.
+ * Fetches text within a deadline and a size limit, without following redirects.
  * @param {RequestTask} task
  * @param {FetchText} step
  * @param {TextHeaders} textHeaders
@@ -59,7 +61,7 @@ export function fetchText(task, step, textHeaders) {
   });
 }
 
-/** Returns the announced length of a body, if it is that of the body as it is read. */
+/** Returns the announced length of a body, if it is also the length after decoding. */
 export function announcedBytes(/** @type {Headers} */ headers) {
   const length = headers.get('content-length');
   const coded = headers.has('content-encoding') || headers.has('transfer-encoding');
@@ -67,8 +69,8 @@ export function announcedBytes(/** @type {Headers} */ headers) {
 }
 
 /**
- * Forwards the task's request, with the body that was read, or else as a stream. The task has the
- * request no longer.
+ * Forwards the task's request, with the body that was read before, or else as a stream. Afterwards
+ * the task no longer keeps the request.
  * @param {RequestTask} task
  * @param {Forward} step
  * @returns {Promise<Resume>}
@@ -89,7 +91,7 @@ export function forward(task, step) {
 }
 
 /**
- * Sends once more what the task has forwarded already.
+ * Sends the forwarded request again.
  * @param {RequestTask} task
  * @param {ForwardAgain} step
  * @returns {Promise<Resume>}
@@ -102,8 +104,8 @@ export function forwardAgain(task, step) {
 }
 
 /**
- * Awaits a response. The deadline ends with its head, because streams and WebSockets may last. What
- * waits here holds no request.
+ * Awaits a response. The deadline covers only its head, because streams and WebSockets may last.
+ * The closure that waits keeps no reference to the request.
  * @param {RequestTask} task
  * @param {Promise<Response>} pending
  * @param {() => boolean} isLate
@@ -121,8 +123,8 @@ async function receive(task, pending, isLate) {
 }
 
 /**
- * Returns the request with another address and other headers. A personal response must not be
- * cached: the platform's cache can't tell whose it is.
+ * Returns the request with another address and other headers. A personal response must bypass the
+ * platform's cache, which can't tell users apart.
  * @param {Request} request
  * @param {string} url
  * @param {Uint8Array | undefined} body
@@ -137,7 +139,7 @@ function outboundRequest(request, url, body, { personal, remove, set }) {
   if (!bodiless) init.body = body ?? request.body;
   const outbound = new Request(url, init);
   const { headers } = outbound;
-  // The platform takes an announced length for a body, and then refuses to send one.
+  // With an announced length the platform assumes a body, and then refuses to send a GET or HEAD.
   if (bodiless && headers.has('content-length')) headers.delete('content-length');
   for (const name of remove) headers.delete(name);
   applyHeaders(headers, set);
@@ -145,10 +147,9 @@ function outboundRequest(request, url, body, { personal, remove, set }) {
 }
 
 /**
- * Forwards a request and reads a response of 200 to its end. Returns its headers, except those of
- * the connection, and its body as text. Returns any other response as it is, as well as one that is
- * too long or no text.
- * @param {number} gate
+ * Forwards a request and reads a successful response (200) to its end. Returns its headers, without
+ * those of the connection, and its body as text. Returns any other response unread, and also one
+ * that is too long or not UTF-8.
  * @param {Request} request
  * @param {string} step
  * @param {Uint8Array | undefined} body
@@ -195,7 +196,7 @@ async function capture(pending, bytesMax) {
 }
 
 /**
- * Reads the body of a request, if it has one, within a deadline and a bound.
+ * Reads the body of a request, if it has one, within a deadline and a size limit.
  * @param {Request} request
  * @param {number} deadlineMs
  * @param {number} bytesMax
@@ -211,12 +212,12 @@ export async function readBody(request, deadlineMs, bytesMax) {
   });
 }
 
-/** Returns the country of the client, as Cloudflare has it. */
+/** Returns the client's country, as Cloudflare reports it. */
 export function country(/** @type {Request} */ request) {
   return /** @type {string | undefined} */ (request.cf?.country) ?? '';
 }
 
-/** Makes a response of encoded parts. Throws if HTTP does not allow them. */
+/** Builds a response from encoded parts. Throws if HTTP does not allow them. */
 export function responseOf(/** @type {string} */ text) {
   const { status, fields, body } = decodeRespond(text);
   return respond(status, fields, body);
@@ -234,8 +235,9 @@ export function respond(status, fields, body) {
 }
 
 /**
- * Returns the response with some fields set. If the edge has its own CORS fields, those of the
- * upstream are deleted. A WebSocket's response can't be copied, nor one with an invalid status.
+ * Returns the response with some headers set. If the edge has its own CORS headers, those of the
+ * upstream are deleted. The response of a WebSocket, or one with an invalid status, can't be
+ * copied.
  * @param {Response} response
  * @param {boolean} ownsCors
  * @param {string[]} fields
@@ -251,8 +253,8 @@ export function decorate(response, ownsCors, fields) {
 }
 
 /**
- * Applies names and values in turn. A name with `?` is set only if it is missing; one with `-` is
- * deleted.
+ * Sets headers from alternating names and values. A name with `?` is set only if it is missing; a
+ * name with `-` is deleted.
  * @param {Headers} headers
  * @param {string[]} fields
  */
@@ -267,8 +269,8 @@ function applyHeaders(headers, fields) {
 }
 
 /**
- * Returns the result of some work, or throws a PlatformFailure. Late work goes on until its request
- * ends.
+ * Returns the result of `work`, or throws a PlatformFailure if it is late. Late work continues
+ * until its request ends.
  * @template T
  * @param {number} ms
  * @param {() => Promise<T>} work
@@ -325,8 +327,8 @@ function decodeUtf8(/** @type {Uint8Array} */ bytes) {
 }
 
 /**
- * The largest head that is kept for a second attempt, in characters. V8 does not count the memory of
- * a request, and collects one that it has once moved to its old generation late.
+ * The largest head, in characters, that is kept for a second attempt. V8 does not count the memory
+ * of a request, and is late to collect one that it has moved to its old generation.
  */
 const RESEND_HEAD_MAX = 8192;
 const CONNECTION_HEADERS = [

@@ -16,7 +16,7 @@ export function log(/** @type {string} */ line) {
 }
 
 /**
- * Returns the names of all variables, secrets and bindings, one a line.
+ * Returns the names of all variables, secrets and bindings, one per line.
  * @param {Record<string, unknown>} env
  */
 export function names(env) {
@@ -36,7 +36,7 @@ export function variable(env, name) {
 }
 
 /**
- * Returns a binding that is no plain variable.
+ * Returns a binding other than a plain variable.
  * @param {Record<string, unknown>} env
  * @param {string} name
  */
@@ -96,7 +96,7 @@ export function writePoint(dataset, point) {
     const { index, blobs, doubles } = decodePoint(point);
     dataset.writeDataPoint({ indexes: [index], blobs, doubles });
   } catch {
-    // See above.
+    // A failure is ignored, as documented.
   }
 }
 
@@ -106,7 +106,7 @@ export function sleep(/** @type {number} */ ms) {
 }
 
 /**
- * Settles with the promise, or with `undefined` if that takes too long. The work goes on.
+ * Settles with the promise, or with `undefined` after `ms`. The work continues.
  * @template T
  * @param {Promise<T>} promise
  * @param {number} ms
@@ -115,7 +115,7 @@ export function sooner(promise, ms) {
   return Promise.race([promise, sleep(ms)]);
 }
 
-/** Creates a notification, by which one task waits for another. */
+/** Creates a notification by which one task wakes another. */
 export function createNotify() {
   return Promise.withResolvers();
 }
@@ -159,13 +159,13 @@ export async function cachePut(url, text, seconds) {
     put.catch(() => {});
     await sooner(put, LOCAL_DEADLINE_MS);
   } catch {
-    // See above.
+    // A failure is ignored, as documented.
   }
 }
 
 /**
- * Sends a batch to a memcached and returns the reply up to the end of its last command. A
- * connection belongs to one request, because the platform lets no other use it.
+ * Sends a batch to a memcached server and returns the reply up to the end of its last command. Each
+ * request opens its own connection, because the platform does not let requests share one.
  * @param {string} address
  * @param {boolean} tls
  * @param {string} batch
@@ -178,7 +178,7 @@ export async function exchange(address, tls, batch, deadlineMs, bytesMax) {
   /** @type {Socket | undefined} */
   let socket;
   try {
-    // Imported here, because other runtimes have no such module.
+    // Imported here, because only Cloudflare's runtime has the module.
     const { connect } = await import('cloudflare:sockets');
     socket = connect(address, { secureTransport: tls ? 'on' : 'off', allowHalfOpen: false });
     socket.closed.catch(() => {});
@@ -218,5 +218,5 @@ async function readReply(readable, bytesMax, signal) {
   }
 }
 
-/** How long the platform's own services may take. */
+/** The longest time that the platform's own services may take. */
 const LOCAL_DEADLINE_MS = 250;

@@ -1,6 +1,6 @@
 // @ts-check
-// The wire format between Wasm and JavaScript, and the only file that splits lines. The other side
-// is src/platform/protocol.rs; protocol.golden has an example of each variant.
+// The wire format between Wasm and JavaScript. Only this file splits lines. The other side is
+// src/platform/protocol.rs; protocol.golden has an example of each variant.
 
 /**
  * A fetch of text, under a deadline and a bound.
@@ -60,11 +60,11 @@ export function failed(/** @type {string} */ word) {
 
 /** @returns {Resume} */
 export function responded(/** @type {number} */ status, /** @type {string} */ text) {
-  // 0 to 2 are the codes of other results, and no status of HTTP.
+  // HTTP has no status 0 to 2; they are the codes of other results.
   return status > 2 ? [status, text] : failed(UNREACHABLE);
 }
 
-/** An error whose word Wasm knows. Any other error is `rejected`. */
+/** An error whose word Wasm knows. Wasm reads any other error as `rejected`. */
 export class PlatformFailure extends Error {
   /** @param {string} word */
   constructor(word) {
@@ -156,7 +156,7 @@ export function decodePoint(/** @type {string} */ text) {
 }
 
 /**
- * Returns the text after so many lines.
+ * Returns the text after the given number of lines.
  * @param {string} text
  * @param {number} lines
  */

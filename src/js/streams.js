@@ -1,6 +1,6 @@
 // @ts-check
-// Streams and WebSockets that the edge can end: those of routes that bound them. All others pass
-// untouched.
+// Streams and WebSockets that the edge can end: those of routes with `stream` bounds. All others
+// pass untouched.
 
 import { announcedBytes } from './http.js';
 
@@ -19,7 +19,7 @@ export class Stream {
     this.close = close;
   }
 
-  /** Notes that both sides have ended it. */
+  /** Records that both sides have ended the stream. */
   onEnd() {
     this.ended = true;
     this.wake();
@@ -27,7 +27,7 @@ export class Stream {
 }
 
 /**
- * Takes a response apart, so that its stream or WebSocket can be ended. Returns `undefined` if it has
+ * Wraps a response, so that its stream or WebSocket can be ended. Returns `undefined` if it has
  * neither.
  * @param {Response} response
  * @returns {Stream | undefined}
@@ -39,7 +39,7 @@ export function openStream(response) {
 }
 
 /**
- * Pipes a body. The platform reads no faster than the client does.
+ * Pipes a body. The platform reads it no faster than the client does.
  * @param {Response} response
  * @param {ReadableStream} body
  */
@@ -55,14 +55,14 @@ function pipe(response, body) {
 }
 
 /**
- * Hands on the messages of a WebSocket in both directions.
+ * Forwards the messages of a WebSocket in both directions.
  * @param {Response} response
  * @param {WebSocket} upstream
  */
 function pump(response, upstream) {
   const { 0: outer, 1: client } = new WebSocketPair();
   const headers = new Headers(response.headers);
-  // The handshake of this hop is the platform's.
+  // The platform makes the handshake with the client itself.
   for (const name of HANDSHAKE_HEADERS) headers.delete(name);
   const forClient = new Response(null, { status: 101, headers, webSocket: outer });
   const stream = new Stream(forClient, (reason) => {
@@ -78,8 +78,8 @@ function pump(response, upstream) {
 }
 
 /**
- * Hands on what one side sends to the other, whose backlog is bounded: a WebSocket can't be read
- * more slowly.
+ * Forwards the messages of one side to the other. The sender of a WebSocket can't be slowed down,
+ * so the receiver's backlog is bounded.
  * @param {WebSocket} from
  * @param {WebSocket} to
  * @param {Stream} stream
@@ -107,7 +107,8 @@ function handOn(from, to, stream) {
 }
 
 /**
- * Closes one side, unless it is closed. 1005 and 1006 stand for a missing code, and can't be sent.
+ * Closes one side, unless it is closed. The codes 1005 and 1006 mean a missing code and must not be
+ * sent.
  * @param {WebSocket} socket
  * @param {number} code
  * @param {string} reason
@@ -117,17 +118,17 @@ function close(socket, code, reason) {
     if (code === 1005) socket.close();
     else socket.close(code === 1006 ? GOING_AWAY : code, reason);
   } catch {
-    // It is closed already, or the code is one that a peer may not send.
+    // It is closed already, or a peer must not send this code.
     try {
       socket.close(PROTOCOL_ERROR);
     } catch {
-      // It is closed.
+      // It is closed already.
     }
   }
 }
 
 /**
- * Settles with whether the stream has ended, after `ms` or once it has.
+ * Resolves once the stream has ended, or after `ms`, with whether it has ended.
  * @param {Stream} stream
  * @param {number} ms
  * @returns {Promise<boolean>}
@@ -144,7 +145,7 @@ export function streamEnded(stream, ms) {
   });
 }
 
-/** Ends a stream before its time. */
+/** Ends a stream that has not ended by itself. */
 export function endStream(/** @type {Stream} */ stream, /** @type {string} */ reason) {
   if (!stream.ended) stream.close(reason);
 }
@@ -153,5 +154,5 @@ const HANDSHAKE_HEADERS = ['connection', 'sec-websocket-accept', 'sec-websocket-
 const GOING_AWAY = 1001;
 const POLICY_VIOLATION = 1008;
 const PROTOCOL_ERROR = 1002;
-/** How much may wait for a reader that is slower than its sender. */
+/** The most bytes that may wait for a receiver that is slower than the sender. */
 const BACKLOG_BYTES_MAX = 1_048_576;

@@ -1,15 +1,16 @@
-//! What an isolate counts itself: the rate-limit keys over their quota, local counts for limits
-//! that the store can't count, and invalid tokens.
+//! The counters of an isolate: rate-limit keys over their quota, local counts for limits that the
+//! store can't count, and invalid tokens.
 
 use portcullis_core::{BucketKey, GenerationalCache, LocalCount, LocalCounts, LocalRate};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// The counts of an isolate.
+/// The rate-limit counters of an isolate.
 pub struct LimitCounters {
     /// For each rate-limit key over its quota: when it may retry (Unix ms).
     over: RefCell<GenerationalCache<BucketKey, u64>>,
-    /// Local counts, apart for each limit, so that a flood of one evicts nothing from another.
+    /// Local counts. Each limit has its own map, so that a flood against one limit evicts nothing
+    /// from another.
     local: RefCell<HashMap<&'static str, LocalCounts>>,
     failures: RefCell<LocalCounts>,
 }
@@ -25,18 +26,18 @@ impl Default for LimitCounters {
 }
 
 impl LimitCounters {
-    /// Returns for how long a key is over its quota; `None` if it is not known to be.
+    /// Returns how long a key stays over its quota; `None` if it is not known to be over it.
     pub fn over_for_ms(&self, bucket_key: BucketKey, now_ms: u64) -> Option<u64> {
         let until_ms = self.over.borrow_mut().get(bucket_key, |_| 0)?;
         until_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0)
     }
 
-    /// Records that a key is over its quota.
+    /// Records that a key is over its quota until `until_ms`.
     pub fn set_over(&self, bucket_key: BucketKey, until_ms: u64) {
         self.over.borrow_mut().insert(bucket_key, until_ms, 0);
     }
 
-    /// Counts a request of a limit.
+    /// Counts a request towards a limit.
     pub fn count(
         &self,
         limit: &'static str,
@@ -55,7 +56,7 @@ impl LimitCounters {
         self.failures.borrow_mut().count(key, rate, 1, now_ms);
     }
 
-    /// Returns for how long a client has sent too many invalid tokens; 0 if it has not.
+    /// Returns how long a client must wait because of its invalid tokens; 0 if it need not wait.
     pub fn failure_wait_ms(&self, key: [u8; 32], rate: LocalRate, now_ms: u64) -> u64 {
         self.failures.borrow_mut().wait_ms(key, rate, now_ms)
     }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-/// Counts since the last batch, by the name and labels that Prometheus will see.
+/// Counts since the last batch, by the name and labels that Prometheus will show.
 pub type Batch = BTreeMap<String, u64>;
 
 /// The counters and histograms of an isolate.
@@ -22,7 +22,7 @@ impl Counters {
         }
     }
 
-    /// Adds to a histogram. As in Prometheus, each bucket includes the smaller ones.
+    /// Adds an observation to a histogram. As in Prometheus, each bucket includes the smaller ones.
     pub fn observe(&self, name: &str, labels: &str, ms: u64) {
         let comma = if labels.is_empty() { "" } else { "," };
         for most in BUCKETS_MS.into_iter().filter(|most| ms <= *most) {
@@ -33,9 +33,9 @@ impl Counters {
         self.add(format!("{name}_milliseconds_sum{{{labels}}}"), ms);
     }
 
-    /// Counts a circuit breaker that opened or closed.
+    /// Counts that a circuit breaker opened or closed.
     pub fn add_breaker_change(&self, dependency: &str, state: &str) {
-        // An issuer's name may contain characters that end a label.
+        // An issuer's name may contain characters that would end a label.
         let dependency: String = dependency
             .chars()
             .map(|c| if matches!(c, '"' | '\\' | '{' | '}') { '_' } else { c })
@@ -46,8 +46,8 @@ impl Counters {
         );
     }
 
-    /// Returns whether a batch is due, and begins the next interval if so. The first interval of
-    /// an isolate begins with its first request.
+    /// Returns whether a batch is due, and if so starts the next interval. An isolate's first
+    /// interval starts with its first request.
     pub fn is_batch_due(&self, now_ms: u64, interval_ms: u64) -> bool {
         let sent_at_ms = self.sent_at_ms.get();
         if now_ms < sent_at_ms + interval_ms {
@@ -57,17 +57,17 @@ impl Counters {
         sent_at_ms != 0
     }
 
-    /// Takes what was counted since the last batch.
+    /// Takes the counts since the last batch.
     pub fn take_batch(&self) -> Batch {
         self.counts.take()
     }
 
-    /// Adds a batch that could not be sent.
+    /// Adds the counts of a batch that could not be sent.
     pub fn restore(&self, batch: Batch) {
         batch.into_iter().for_each(|(field, count)| self.add(field, count));
     }
 }
 
 const BUCKETS_MS: [u64; 10] = [2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
-/// The names with labels in one batch.
+/// The most names with labels in one batch.
 const FIELDS_MAX: usize = 800;

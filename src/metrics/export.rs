@@ -1,5 +1,5 @@
-//! The export of metrics: one data point a request to Workers Analytics Engine, if it is bound, and
-//! batches of counters to the store, from which the auth service serves them to Prometheus.
+//! Exports metrics: one data point a request to Workers Analytics Engine, if it is bound, and
+//! batches of counters to the store. The auth service serves the latter to Prometheus.
 
 use crate::context::RequestContext;
 use crate::isolate::Isolate;
@@ -85,8 +85,8 @@ pub fn record_client_left(request_id: &str, isolate: &Isolate) {
     }
 }
 
-/// Sends what was counted, after the response. What the store does not take is sent with the next
-/// batch.
+/// Sends a batch of counters after the response, if one is due. Counts that the store does not
+/// accept are part of the next batch.
 fn send_batch_if_due(context: &RequestContext) {
     let interval_ms = u64::from(context.policy.observability.metrics_seconds) * 1000;
     if !context.isolate.counters.is_batch_due(context.now_ms, interval_ms) {
@@ -106,5 +106,5 @@ fn send_batch_if_due(context: &RequestContext) {
     });
 }
 
-/// How long counters stay in the store that no edge adds to.
+/// How long the store keeps counters to which no edge adds.
 const KEPT_SECONDS: u32 = 7 * 86_400;

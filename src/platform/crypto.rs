@@ -4,11 +4,11 @@ use super::bindings;
 use super::executor::{PLATFORM_MS_MAX, TaskPort};
 use wasm_bindgen::JsValue;
 
-/// A key that the platform imported. The key itself stays in JavaScript.
+/// A key that the platform imported. Its bytes stay in JavaScript.
 #[derive(Clone)]
 pub struct CryptoKey(JsValue);
 
-/// What a key is imported for.
+/// The purpose for which a key is imported.
 #[derive(Clone, Copy)]
 pub enum KeyUsage {
     Sign,
@@ -31,14 +31,14 @@ impl CryptoKey {
         port.settle(&promise, PLATFORM_MS_MAX).await.ok().map(Self)
     }
 
-    /// Signs `input`. Returns `None` if the key can't sign.
+    /// Signs `input`. Returns `None` if the platform can't sign with the key.
     pub async fn sign(&self, port: &TaskPort, algorithm: &str, input: &str) -> Option<Vec<u8>> {
         let promise = bindings::sign(algorithm, &self.0, input.as_bytes());
         let signature = port.settle(&promise, PLATFORM_MS_MAX).await;
         Some(js_sys::Uint8Array::new(&signature.ok()?).to_vec())
     }
 
-    /// Returns whether a signature holds; `false` if the platform can't verify it.
+    /// Verifies a signature. Returns `false` if it is invalid or the platform can't verify it.
     pub async fn verify(
         &self,
         port: &TaskPort,
@@ -52,7 +52,7 @@ impl CryptoKey {
     }
 }
 
-/// Returns random bytes to encrypt with.
+/// Returns a random nonce for encryption.
 pub fn nonce() -> [u8; 12] {
     bindings::nonce().try_into().unwrap_or_default()
 }

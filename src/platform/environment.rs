@@ -64,7 +64,8 @@ impl Environment {
 pub struct RateLimiter(JsValue);
 
 impl RateLimiter {
-    /// Returns whether one more call is admitted; `None` if the limiter does not say in time.
+    /// Returns whether the limiter admits one more call; `None` if it fails or does not respond in
+    /// time.
     pub async fn admits(&self, port: &TaskPort, key: &str) -> Option<bool> {
         port.settle(&bindings::limit(&self.0, key), PLATFORM_MS_MAX).await.ok()?.as_bool()
     }

@@ -1,7 +1,7 @@
 //! A minimal executor. Each request runs as one task. A task runs until it needs JavaScript (a
 //! fetch, a timer, a signature), returns a [`Step`], and is resumed with the result.
 //!
-//! Promises stay in JavaScript, where awaiting them costs next to nothing.
+//! Promises stay in JavaScript, where awaiting them costs almost nothing.
 
 use super::bindings;
 use super::log::{Level, Line};
@@ -15,33 +15,33 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use wasm_bindgen::JsValue;
 
-/// The tasks of an isolate that wait for JavaScript, by their number.
+/// The tasks of an isolate that wait for JavaScript, by their numbers.
 #[derive(Default)]
 pub struct Executor {
     tasks: RefCell<HashMap<u32, Task>>,
     load: Rc<Load>,
 }
 
-/// What the open requests of an isolate hold, those whose client has left unnoticed included. A
-/// background task is counted only if it outlives its request for long, and holds as much.
+/// The load of an isolate's open requests, including those whose client has left unnoticed. A
+/// background task is counted only if it may outlive its request for long and holds as much.
 #[derive(Default)]
 struct Load {
     all: Cell<Holding>,
     clients: RefCell<HashMap<String, Holding>>,
 }
 
-/// How many requests are open, and the bytes that they hold.
+/// A number of open requests, and the bytes that they hold.
 #[derive(Clone, Copy, Default)]
 pub struct Holding {
     pub requests: usize,
     pub bytes: usize,
 }
 
-/// The share of one request in the load, until it is dropped.
+/// One request's part of the load. Dropping it subtracts the part.
 struct Share {
     load: Rc<Load>,
     bytes: Cell<usize>,
-    /// The client that it counts to, once that is known.
+    /// The client whose load includes the request, once it is known.
     client: OnceCell<String>,
 }
 
@@ -55,10 +55,10 @@ enum Work {
     Background(Pin<Box<dyn Future<Output = ()>>>),
 }
 
-/// The connection of one task to JavaScript. Each call of the platform takes it.
+/// The connection of one task to JavaScript. Each call to the platform needs it.
 pub struct TaskPort {
     id: u32,
-    /// `None` for a background task that is not counted.
+    /// The task's part of the load; `None` for a background task that is not counted.
     share: Option<Rc<Share>>,
     /// The encoded step that the task waits for.
     step: RefCell<Option<String>>,
@@ -67,8 +67,8 @@ pub struct TaskPort {
 }
 
 impl Executor {
-    /// Begins the task of a request. Returns its first step or its end, encoded.
-    /// `head_bytes` is the size of the request's head.
+    /// Begins the task of a request whose head has `head_bytes` bytes. Returns its first step or
+    /// its end, encoded.
     pub fn begin<F: Future<Output = End> + 'static>(
         &self,
         id: u32,
@@ -92,7 +92,7 @@ impl Executor {
         self.run(task)
     }
 
-    /// Drops a task that is never resumed. Returns whether it was that of a request.
+    /// Drops a task that will not be resumed. Returns whether it was the task of a request.
     pub fn forget(&self, id: u32) -> bool {
         let task = self.tasks.borrow_mut().remove(&id);
         task.is_some_and(|task| matches!(task.work, Work::Request(_)))
@@ -107,7 +107,7 @@ impl Executor {
         self.add(TaskPort::new(self.adopt(parent), None), work);
     }
 
-    /// Does the same, and counts the request as open until both have ended.
+    /// Adds a background task, and counts the request as open until both have ended.
     pub fn spawn_counted<F: Future<Output = ()> + 'static>(
         &self,
         parent: &TaskPort,
@@ -130,7 +130,7 @@ impl Executor {
         bindings::adopt(parent.id)
     }
 
-    /// Returns a free number, for tests outside of a Worker.
+    /// Returns an unused number, for tests outside of a Worker.
     #[cfg(not(target_arch = "wasm32"))]
     fn adopt(&self, parent: &TaskPort) -> u32 {
         let tasks = self.tasks.borrow();
@@ -157,7 +157,7 @@ impl Executor {
 }
 
 impl Holding {
-    /// Returns the most that one client may hold, if all may hold this.
+    /// Returns the most that one client may hold if all clients together may hold this.
     fn client_max(self) -> Self {
         Self { requests: self.requests.div_ceil(SHARES), bytes: self.bytes.div_ceil(SHARES) }
     }
@@ -201,7 +201,7 @@ impl Share {
         }
     }
 
-    /// Counts the request with those of its client. Returns what they hold together.
+    /// Adds the request to its client's load. Returns that load.
     fn set_client(&self, client: &str) -> Holding {
         let mut clients = self.load.clients.borrow_mut();
         let held = clients.entry(client.to_owned()).or_default();
@@ -233,15 +233,16 @@ impl TaskPort {
         Rc::new(Self { id, share, step: RefCell::default(), resume: RefCell::default() })
     }
 
-    /// Counts bytes that the task holds until it ends, for example of a body.
+    /// Adds bytes to the load until the task ends, for example those of a body.
     pub fn hold(&self, bytes: usize) {
         if let Some(share) = &self.share {
             share.hold(bytes);
         }
     }
 
-    /// Returns whether the open requests hold no more than `most`, and those of the same client no
-    /// more than its part of that, or are this one alone. `None` is a client that is not counted.
+    /// Returns whether all open requests hold at most `most`, and those of `client` at most its
+    /// share. A client's only request is always within its share. With `client` as `None`, no share
+    /// applies.
     pub fn is_within(&self, most: Holding, client: Option<&str>) -> bool {
         let Some(share) = &self.share else {
             return true;
@@ -251,12 +252,12 @@ impl TaskPort {
             && (held.requests <= 1 || !held.exceeds(most.client_max()))
     }
 
-    /// The task's number.
+    /// Returns the task's number.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// Takes a step whose result is a response.
+    /// Runs a step whose result is a response.
     pub async fn fetch(&self, step: Step<'_>) -> Result<TextResponse, PlatformError> {
         match self.call(step).await? {
             Resume::Response(response) => Ok(response),
@@ -264,7 +265,7 @@ impl TaskPort {
         }
     }
 
-    /// Awaits a promise, which settles within `within_ms` if its client stays.
+    /// Awaits a promise, which settles within `within_ms` unless the client leaves.
     pub async fn settle(
         &self,
         promise: &Promise,
@@ -297,9 +298,9 @@ impl TaskPort {
     }
 }
 
-/// The open requests of one client may hold this part of what all may.
+/// The divisor of the load that one client may hold: a quarter.
 const SHARES: usize = 4;
-/// Longer than anything takes that the platform does by itself.
+/// A time longer than any of the platform's own operations takes.
 pub const PLATFORM_MS_MAX: u32 = 10_000;
 
 /// Logs that a field of a step contains a line break.
@@ -307,7 +308,7 @@ pub fn line_break(port: &TaskPort) {
     protocol_error(port.id, "line break in a field", "");
 }
 
-/// Logs that one side does not follow the wire format.
+/// Logs that one side violated the wire format.
 fn protocol_error(task: u32, fault: &str, word: &str) {
     Line::new(Level::Error, "protocol_error")
         .number("task", task.into())

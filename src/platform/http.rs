@@ -15,7 +15,7 @@ impl TextRequest<'_> {
     }
 }
 
-/// Returns the country of the task's client; empty if Cloudflare does not know it.
+/// Returns the country of the task's client; an empty text if Cloudflare does not know it.
 pub fn country(port: &TaskPort) -> String {
     bindings::country(&bindings::request_of(port.id()))
 }
@@ -41,7 +41,7 @@ impl Body {
         Ok(Some(body))
     }
 
-    /// Returns the body as text; empty if it is not UTF-8.
+    /// Returns the body as text; an empty text if it is not UTF-8.
     pub fn text(&self) -> String {
         String::from_utf8(self.bytes().to_vec()).unwrap_or_default()
     }
@@ -51,17 +51,17 @@ impl Body {
     }
 }
 
-/// The response of an upstream or of the auth service, from its head on.
+/// The response of an upstream or of the auth service, whose body may still be arriving.
 pub struct Response {
     pub status: u16,
-    /// The media type of an error.
+    /// The media type, if the status is an error.
     pub media_type: String,
-    /// `None` if JavaScript already holds the response for the task.
+    /// The response in JavaScript; `None` if JavaScript already holds it for the task.
     value: Option<web_sys::Response>,
 }
 
 impl Response {
-    /// Makes a response of captured parts. Returns `None` if HTTP does not allow them.
+    /// Builds a response from captured parts. Returns `None` if HTTP does not allow them.
     pub fn of_parts(status: u16, fields: &[(String, String)], body: &str) -> Option<Self> {
         let parts = encode_response(status, fields, body).ok()?;
         bindings::response_of(&parts).ok().map(Self::detached)
@@ -72,7 +72,7 @@ impl Response {
         Self { status: value.status(), media_type, value: Some(value) }
     }
 
-    /// Makes it the response that the task ends with.
+    /// Makes this the response with which the task ends.
     pub fn hold(&self, port: &TaskPort) {
         if let Some(value) = &self.value {
             bindings::set_response(port.id(), value);
@@ -81,8 +81,8 @@ impl Response {
 }
 
 impl EncodedForward {
-    /// Forwards the task's request, with `body` or else as a stream. Returns with the head of the
-    /// response. From then on JavaScript has the request no more.
+    /// Forwards the task's request, with `body` or else as a stream. Returns when the head of the
+    /// response arrives. JavaScript does not keep the request after that.
     pub async fn send(
         &self,
         port: &TaskPort,
@@ -96,7 +96,7 @@ impl EncodedForward {
     }
 }
 
-/// Sends once more what the task has forwarded already, if that has no body.
+/// Sends the forwarded request again, if it has no body.
 pub async fn send_again(port: &TaskPort, deadline_ms: u32) -> Result<Response, PlatformError> {
     forwarded(port, Step::ForwardAgain { deadline_ms }).await
 }
@@ -106,18 +106,18 @@ async fn forwarded(port: &TaskPort, step: Step<'_>) -> Result<Response, Platform
     Ok(Response { status, media_type: text, value: None })
 }
 
-/// The stream or WebSocket of a forwarded response, which can be ended.
+/// The stream or WebSocket of a forwarded response, which the edge can end.
 pub struct Stream(JsValue);
 
 impl Stream {
-    /// Takes hold of the stream or WebSocket of the task's response. Returns `None` if that has
+    /// Takes control of the stream or WebSocket of the task's response. Returns `None` if it has
     /// neither.
     pub fn open(port: &TaskPort) -> Option<Self> {
         bindings::watch_response(port.id()).map(Self)
     }
 
     /// Waits for at most `ms`. Returns whether the stream has ended. A stream that can't be watched
-    /// any longer is ended.
+    /// is ended.
     pub async fn has_ended_within(&self, port: &TaskPort, ms: u32) -> bool {
         let ended = port.settle(&bindings::stream_ended(&self.0, ms), ms).await;
         match ended.ok().and_then(|ended| ended.as_bool()) {
@@ -135,8 +135,8 @@ impl Stream {
     }
 }
 
-/// A forwarded request whose response is read to its end. It may outlive its client, and so
-/// borrows nothing.
+/// A forwarded request whose response is read to its end. It may outlive its client, so it borrows
+/// nothing from the request.
 pub struct BufferedForward {
     gate: u32,
     request: web_sys::Request,
@@ -146,7 +146,7 @@ pub struct BufferedForward {
 }
 
 impl BufferedForward {
-    /// Takes the task's request, to forward it within `deadline_ms`.
+    /// Takes the task's request, to be forwarded within `deadline_ms`.
     pub fn new(
         port: &TaskPort,
         change: &EncodedForward,
@@ -165,22 +165,23 @@ impl BufferedForward {
     }
 }
 
-/// A response to a [`BufferedForward`], read to its end if it is a good one.
+/// A response to a [`BufferedForward`], read to its end if it is successful.
 pub enum BufferedResponse {
-    /// A response that is no good one or too long, as it came.
+    /// An unsuccessful or too long response, unread.
     Other(Response),
-    /// The headers and body of a good one, for [`portcullis_core::CapturedResponse::parse`].
+    /// The headers and body of a successful response, for
+    /// [`portcullis_core::CapturedResponse::parse`].
     Text(String),
 }
 
-/// A response to a [`BufferedForward`] that may come later than a client waits.
+/// A response to a [`BufferedForward`] that may arrive after its client stopped waiting.
 pub struct PendingResponse {
     promise: Promise,
     deadline_ms: u32,
 }
 
 impl PendingResponse {
-    /// Waits for at most `ms`. Returns `None` if the response has not come by then.
+    /// Waits for at most `ms`. Returns `None` if the response has not arrived by then.
     pub async fn within(
         &self,
         port: &TaskPort,

@@ -1,14 +1,15 @@
-//! The log: one line of JSON an event, in the format that all three programs share.
+//! The log: one line of JSON per event, in the format that all programs share.
 
 use super::now::now_ms;
 use portcullis_core::UnixMillis;
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// A line of the log. It is written without an intermediate value, because each request has one.
+/// A line of the log. It is written as text directly, without an intermediate value, because each
+/// request logs one.
 pub struct Line(String);
 
-/// How severe an event is.
+/// The severity of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Level {
     Info,

@@ -8,20 +8,20 @@
 use portcullis_core::RequestHead;
 use std::fmt::{Display, Write as _};
 
-/// What a task needs from JavaScript next. A task needs one thing at a time.
+/// The work that a task needs from JavaScript next. A task has one step at a time.
 pub enum Step<'a> {
-    /// The status and text of a response.
+    /// Fetches the status and text of a response.
     FetchText(&'a TextRequest<'a>),
-    /// The response of the request's upstream, whose body stays in JavaScript.
+    /// Forwards the request and returns the head of the response, whose body stays in JavaScript.
     Forward { change: &'a EncodedForward, deadline_ms: u32 },
-    /// The same once more, for a request without a body that met no response.
+    /// Forwards the same request again, if it has no body and got no response.
     ForwardAgain { deadline_ms: u32 },
-    /// The value of the promise that JavaScript holds for the task. A task that has waited longer
-    /// than `within_ms` has lost its client, and is forgotten.
+    /// Awaits the promise that JavaScript holds for the task. JavaScript forgets a task that waits
+    /// longer than `within_ms`, since its client must have left.
     Settle { within_ms: u32 },
 }
 
-/// A request for text, under a deadline and a bound. Redirects are not followed.
+/// A request for text, under a deadline and a size limit. Redirects are not followed.
 pub struct TextRequest<'a> {
     pub method: &'static str,
     pub url: &'a str,
@@ -46,7 +46,7 @@ pub enum ContentType {
     Json,
 }
 
-/// How the task's request changes on its way to the upstream or the auth service.
+/// The changes to the task's request before it goes to the upstream or the auth service.
 pub struct Forward<'a> {
     /// What JavaScript is to know of the request as JSON, if JavaScript answers it.
     pub permit: Option<&'a str>,
@@ -55,34 +55,34 @@ pub struct Forward<'a> {
     pub remove: &'a [&'a str],
     /// The headers to set.
     pub set: &'a [(&'a str, String)],
-    /// Whether the response is for its sender alone, so that no cache may have it.
+    /// Whether the response is meant for its sender only, so that caches must not store it.
     pub personal: bool,
 }
 
-/// An encoded [`Forward`]. It borrows nothing of the request, whose head may be large.
+/// An encoded [`Forward`]. It borrows nothing from the request, whose head may be large.
 pub struct EncodedForward(String);
 
-/// The names and values of header fields. JavaScript sets a name with `?` only if it is missing,
-/// and deletes a name with `-`.
+/// The names and values of header fields. JavaScript sets a name with `?` only if the header is
+/// missing, and deletes a name with `-`.
 pub type Fields = Vec<(&'static str, String)>;
 
-/// How a task ends.
+/// The end of a task.
 pub enum End {
-    /// A response of the edge's own.
+    /// A response of the edge itself.
     Respond { status: u16, fields: Fields, body: String },
-    /// The forwarded response with these fields. `owns_cors` says whether the edge's own
-    /// `Access-Control-` fields replace those of the upstream.
+    /// The forwarded response with these headers. `owns_cors` says whether the edge's own
+    /// `Access-Control-` headers replace those of the upstream.
     Decorate { owns_cors: bool, fields: Fields },
-    /// The forwarded response as it is.
+    /// The forwarded response, unchanged.
     Pass,
-    /// A fault of the edge, which JavaScript logs and answers with 500.
+    /// A defect of the edge, which JavaScript logs and answers with 500.
     Failed(TaskFailure),
 }
 
-/// A fault of the edge that ends a task.
+/// A defect of the edge that ends a task.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TaskFailure {
-    /// The task waits for something that JavaScript does not know of.
+    /// The task waits, but has no step for JavaScript.
     Stalled,
     /// No task has this number.
     Unknown,
@@ -104,7 +104,7 @@ pub struct IncomingRequest<'a> {
 /// The result of a step.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Resume {
-    /// A background task begins.
+    /// Starts a background task.
     Start,
     /// The promise was settled; JavaScript holds its value.
     Settled,
@@ -114,21 +114,21 @@ pub enum Resume {
     Failed(PlatformError),
 }
 
-/// A response, read as text.
+/// A response that was read as text.
 #[derive(Debug, Eq, PartialEq)]
 pub struct TextResponse {
     pub status: u16,
     pub text: String,
 }
 
-/// Why a step failed.
+/// The reason why a step failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PlatformError {
     /// The deadline passed.
     Timeout,
     /// A body was longer than its bound.
     TooLarge,
-    /// There was no connection, or it broke.
+    /// The connection failed or was lost.
     Unreachable,
     /// The platform rejected the call, for example because a key is unusable.
     Rejected,
@@ -136,7 +136,7 @@ pub enum PlatformError {
     Protocol,
 }
 
-/// A word for a failure that [`PlatformError`] does not have.
+/// A failure word that no [`PlatformError`] has.
 #[derive(Debug, Eq, PartialEq)]
 pub struct UnknownWord(pub String);
 
@@ -199,14 +199,14 @@ impl Forward<'_> {
 }
 
 impl EncodedForward {
-    /// Returns the step that forwards the request so changed, as [`Step::Forward`] does.
+    /// Returns the step that forwards the request with these changes, as [`Step::Forward`] does.
     pub fn step(&self, deadline_ms: u32) -> String {
         format!("F{deadline_ms}\n{}", self.0)
     }
 }
 
 impl End {
-    /// Encodes the end. A field with a line break makes it [`TaskFailure::EndInvalid`].
+    /// Encodes the end. A field with a line break turns it into [`TaskFailure::EndInvalid`].
     pub fn encode(&self) -> String {
         let encoded = match self {
             Self::Respond { status, fields, body } => encode_response(*status, fields, body),
@@ -232,7 +232,7 @@ pub fn encode_response<N: AsRef<str>>(
 }
 
 impl TaskFailure {
-    /// The event in the log.
+    /// Returns the event's name in the log.
     fn event(self) -> &'static str {
         match self {
             Self::Stalled => "task_stalled",
@@ -244,7 +244,7 @@ impl TaskFailure {
 }
 
 impl<'a> IncomingRequest<'a> {
-    /// Decodes a request: time, id and location, a line each, then its head as
+    /// Decodes a request: time, id and location, a line each, then the head as
     /// [`RequestHead::parse`] reads it. Returns `None` if a line is missing.
     pub fn decode(text: &'a str) -> Option<Self> {
         let mut lines = text.splitn(4, '\n');
@@ -253,8 +253,8 @@ impl<'a> IncomingRequest<'a> {
         Some(Self { now_ms, request_id, colo, head: RequestHead::parse(lines.next()?)? })
     }
 
-    /// Encodes what a forwarded request still needs of itself: all but its query and the headers
-    /// that are for the upstream.
+    /// Encodes what the edge still needs of a forwarded request. Drops its query and the headers
+    /// that only the upstream needs.
     pub fn encode_rest(&self) -> String {
         let Self { now_ms, request_id, colo, head } = self;
         let (method, scheme, host, path) = (head.method(), head.scheme(), head.host(), head.path());
@@ -269,7 +269,8 @@ impl<'a> IncomingRequest<'a> {
 }
 
 impl Resume {
-    /// Decodes the result of a step: the status of a response, or 0 to 2 for the other variants.
+    /// Decodes the result of a step. `status` is that of a response, or 0 to 2 for the other
+    /// variants.
     pub fn decode(status: u16, text: String) -> Result<Self, UnknownWord> {
         match status {
             0 => PlatformError::decode(text).map(Self::Failed),
@@ -307,11 +308,11 @@ impl DataPoint<'_> {
     }
 }
 
-/// The headers that responses and the log depend on.
+/// The request headers that responses and the log depend on.
 const KEPT_HEADERS: [&str; 3] = ["origin", "cf-connecting-ip", "x-forwarded-for"];
 const KEPT_BYTES_MAX: usize = 1024;
 
-/// Writes fields, a line each. A tag may come before the first.
+/// A writer of fields, a line each. A tag may precede the first.
 struct Lines {
     text: String,
     first: bool,
@@ -347,7 +348,7 @@ impl Lines {
         self
     }
 
-    /// Appends a text that may contain line breaks. Nothing may follow it.
+    /// Appends a text that may contain line breaks. It must be the last field.
     fn body(&mut self, text: &str) -> &mut Self {
         if !self.first {
             self.text.push('\n');

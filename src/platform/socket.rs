@@ -4,7 +4,7 @@ use super::bindings;
 use super::executor::TaskPort;
 use super::protocol::PlatformError;
 
-/// Sends a batch to a memcached and returns the whole reply.
+/// Sends a batch of commands to a memcached server and returns the whole reply.
 pub async fn exchange(
     port: &TaskPort,
     address: &memcached::Address,

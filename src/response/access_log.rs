@@ -1,4 +1,4 @@
-//! The access log: one line a request.
+//! The access log: one line per request.
 
 use crate::context::RequestContext;
 use crate::metrics::export::Ending;
@@ -9,7 +9,7 @@ use crate::trace::{Enforcement, VerdictSource};
 use portcullis_core::RevocationMarker;
 use serde_json::{Map, Value};
 
-/// Logs a request. Members without news are left out.
+/// Logs a request. Members whose value is the default are omitted.
 pub fn write(ending: &Ending<'_>, request: &IncomingRequest<'_>, context: &RequestContext) {
     let trace = &context.trace;
     let route = context.route.get().map(|route| route.name.as_str());
@@ -70,7 +70,7 @@ pub fn write_misconfigured(ending: &Ending<'_>, request: &IncomingRequest<'_>) {
     begin(ending, request, None).write();
 }
 
-/// Begins a line with what each request has.
+/// Begins a line with the members of every request.
 fn begin(ending: &Ending<'_>, request: &IncomingRequest<'_>, route: Option<&str>) -> Line {
     let failed = ending.code.is_some() && ending.status >= 500;
     let mut line = Line::new(if failed { Level::Warn } else { Level::Info }, "request");

@@ -14,7 +14,7 @@ pub fn cors_headers(head: &RequestHead<'_>, context: &RequestContext) -> Fields 
     context.cors.get().map(|cors| cors.fields(head)).unwrap_or_default()
 }
 
-/// Returns the headers that inform about limits, an outage, and times.
+/// Returns the informational headers about limits, outages and timing.
 pub fn info_headers(refused: bool, context: &RequestContext) -> Fields {
     let (trace, mut fields) = (&context.trace, Vec::new());
     fields.extend(rate_limit_headers(refused, context));
@@ -95,8 +95,8 @@ pub fn www_authenticate(
     Some(format!("Bearer {}", parameters.join(", ")))
 }
 
-/// Returns after how many seconds a client should retry. Clients that were too fast are spread over
-/// a tenth of the wait, or over a second, so that they don't retry all at once.
+/// Returns the seconds after which a client should retry. Clients over a limit are spread over a
+/// tenth of the wait, or over a second, so that they don't retry all at once.
 pub fn retry_after_seconds(
     refusal: Refusal,
     jitter: u32,

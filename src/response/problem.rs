@@ -28,8 +28,8 @@ pub fn body(refusal: Refusal, request_id: &str, exceeded: Vec<&str>) -> String {
     body.to_string()
 }
 
-/// Returns a type that draft-ietf-httpapi-ratelimit-headers-11 registers. Other problems say no
-/// more than their status.
+/// Returns a problem type that draft-ietf-httpapi-ratelimit-headers-11 registers. The type of all
+/// other problems is their status alone.
 fn problem_type(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Denied(Denial::RateLimited { .. }) => {

@@ -1,4 +1,4 @@
-//! Authentication: a token is verified once per isolate, by its signature or its provider, and then
+//! Authentication. A token is verified once per isolate, by its signature or its provider, and then
 //! cached.
 
 use crate::context::RequestContext;
@@ -29,7 +29,7 @@ pub async fn authenticate<'p>(
     if let Some(cached) = cached
         && is_still_valid(&cached.verification, context).await?
     {
-        // The time is read here, because there may have been a wait for keys.
+        // The clock is read here, because the request may have waited for keys.
         let cleared = cached.cleared(clock::now_ms());
         context.trace.verdict_source.set(cleared.map(|_| VerdictSource::Isolate));
         return Ok(check.authenticate(cached.verification.token, cleared, context.now)?);
@@ -47,7 +47,7 @@ pub async fn authenticate<'p>(
     Ok(check.authenticate(token, None, context.now)?)
 }
 
-/// Notes for the log whose token it is, and which key it was verified with.
+/// Records the token's subject and the key that verified it, for the log.
 fn observe(verification: &Verification, context: &RequestContext) {
     let trace = &context.trace;
     trace.kid.replace(verification.kid.clone());
@@ -55,8 +55,8 @@ fn observe(verification: &Verification, context: &RequestContext) {
     trace.subject.replace(verification.token.logged_subject(log_subject));
 }
 
-/// Rejects a token that is known to be revoked. If its marker may have been deleted, the store is
-/// queried again, before any limit counts the request. Without the store the token stays rejected.
+/// Rejects a token that is known to be revoked. If its marker may have been deleted, queries the
+/// store again, before any limit counts the request. If the store fails, the token stays rejected.
 async fn reject_if_revoked(
     cached: &CachedToken,
     check: &Check<'_, '_>,
@@ -66,7 +66,7 @@ async fn reject_if_revoked(
         return Ok(());
     };
     let (token, tokens) = (&cached.verification.token, &context.isolate.tokens);
-    // Once it has expired, that is the reason, as for any other token.
+    // An expired token is rejected as expired, like any other.
     check.authenticate(Rc::clone(token), None, context.now)?;
     if revocation.is_recheck_due(clock::now_ms()) {
         let results = store::query(&[token.marker_query()], context).await;
@@ -87,8 +87,8 @@ async fn reject_if_revoked(
     Err(Denial::TokenRevoked.into())
 }
 
-/// Returns whether the issuer still has the key that the token was verified with, or whether its
-/// provider's answer is recent enough.
+/// Returns whether the verification still holds: the issuer still has the key that verified the
+/// token, or the provider's answer is recent enough.
 async fn is_still_valid(
     verification: &Verification,
     context: &RequestContext,
@@ -129,9 +129,9 @@ async fn verify_signature(
     Ok(Verification { token, validity: Validity::Keys(selected.generation), kid })
 }
 
-/// Caches the store's verdict on a token. A valid one is cached for as long as a revocation may
-/// take to be seen, counted from before the query. A revoked one is cached so that its holder can
-/// use up neither a quota nor the store.
+/// Caches the store's verdict on a token. A valid token is cached for as long as a revocation may
+/// take to have effect, counted from before the query. A revoked token is cached so that its holder
+/// can use up neither a quota nor the store.
 pub fn remember(
     check: &Check<'_, '_>,
     authenticated: &AuthenticatedRequest<'_>,
@@ -158,7 +158,7 @@ pub fn remember(
     }
 }
 
-/// Writes to the store, after the response and once a minute, that a session was used.
+/// Records in the store that a session was used, after the response and at most once a minute.
 pub fn record_session_seen(permit: &Permit<'_>, context: &RequestContext) {
     let Some((hash, commands)) = permit.touch_session(context.now) else {
         return;

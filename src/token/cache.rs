@@ -1,5 +1,5 @@
-//! The cache of verified tokens. Invalid tokens are never cached, so a flood of forged ones evicts
-//! nothing.
+//! The cache of verified tokens. Invalid tokens are never cached, so a flood of forged tokens
+//! evicts nothing.
 
 use crate::token::key_sets::Generation;
 use portcullis_core::{
@@ -17,33 +17,33 @@ pub struct Verification {
     pub kid: Option<Rc<str>>,
 }
 
-/// How long a verification holds.
+/// How long a verification is valid.
 #[derive(Clone, Copy)]
 pub enum Validity {
-    /// As long as the issuer has these keys.
+    /// As long as the issuer has the keys of this generation.
     Keys(Generation),
     /// Until this time, in milliseconds.
     Until(u64),
 }
 
-/// What is cached of a token.
+/// What the isolate caches for a token.
 #[derive(Clone)]
 pub struct CachedToken {
     pub verification: Verification,
     cleared: Option<Clearance>,
     revocation: Option<Revocation>,
-    /// When the store was last updated with the use of the token's session.
+    /// When the use of the token's session was last written to the store.
     seen_at_ms: u64,
 }
 
-/// That the store has confirmed a token.
+/// The store's confirmation that a token is valid.
 #[derive(Clone, Copy)]
 struct Clearance {
     requirement: TokenRequirement,
     until_ms: u64,
 }
 
-/// That the store has said that a token is revoked.
+/// The store's statement that a token is revoked.
 #[derive(Clone, Copy)]
 pub struct Revocation {
     pub marker: RevocationMarker,
@@ -51,20 +51,20 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// Returns whether the store is to be queried again, because the marker may have been deleted.
+    /// Returns whether to query the store again, because the marker may have been deleted.
     pub fn is_recheck_due(&self, now_ms: u64) -> bool {
         !self.marker.is_final() && now_ms >= self.recheck_at_ms
     }
 }
 
 impl CachedToken {
-    /// Returns what the store has confirmed of the token recently.
+    /// Returns the requirement that the store has recently confirmed for the token.
     pub fn cleared(&self, now_ms: u64) -> Option<TokenRequirement> {
         let clearance = self.cleared.filter(|clearance| now_ms < clearance.until_ms);
         clearance.map(|clearance| clearance.requirement)
     }
 
-    /// Returns the token's revocation, if the store has said that it is revoked.
+    /// Returns the token's revocation, if the store has reported one.
     pub fn revocation(&self) -> Option<Revocation> {
         self.revocation
     }
@@ -75,7 +75,7 @@ impl CachedToken {
     }
 }
 
-/// The verified tokens of an isolate, within a bound.
+/// The verified tokens of an isolate, in a bounded cache.
 pub struct TokenCache {
     tokens: RefCell<GenerationalCache<TokenHash, CachedToken>>,
 }
@@ -107,7 +107,7 @@ impl TokenCache {
         });
     }
 
-    /// Records that the store has said that a token is revoked. An older confirmation ends.
+    /// Records that the store has reported a token as revoked. This ends an earlier confirmation.
     pub fn set_revoked(&self, hash: TokenHash, marker: RevocationMarker, now_ms: u64) {
         let recheck_at_ms = now_ms + RECHECK_MS;
         self.tokens.borrow_mut().update(hash, |token| {
@@ -116,18 +116,18 @@ impl TokenCache {
         });
     }
 
-    /// Records that the marker that revoked a token was deleted.
+    /// Records that the marker which revoked a token was deleted.
     pub fn clear_revocation(&self, hash: TokenHash) {
         self.tokens.borrow_mut().update(hash, |token| token.revocation = None);
     }
 
-    /// Forgets a token.
+    /// Removes a token.
     pub fn remove(&self, hash: TokenHash) {
         self.tokens.borrow_mut().remove(hash, CachedToken::bytes);
     }
 
-    /// Returns whether the use of a token's session is to be written to the store, and if so
-    /// starts the next interval.
+    /// Returns whether the use of a token's session must be written to the store, and if so starts
+    /// the next interval.
     pub fn is_seen_due(&self, hash: TokenHash, now_ms: u64) -> bool {
         let mut due = false;
         self.tokens.borrow_mut().update(hash, |token| {
@@ -140,10 +140,10 @@ impl TokenCache {
     }
 }
 
-/// How long a token of a revoked subject or client is rejected without another query. Its marker may
-/// be deleted.
+/// How long a token of a revoked subject or client is rejected without another query. The operator
+/// may delete its marker.
 const RECHECK_MS: u64 = 5000;
-/// How often an isolate writes the use of one token's session to the store.
+/// The interval at which an isolate writes the use of one token's session to the store.
 const SEEN_INTERVAL_MS: u64 = 60_000;
 const TOKENS_PER_GENERATION: usize = 4096;
 const BYTES_PER_GENERATION: usize = 10 * 1024 * 1024;

@@ -1,5 +1,5 @@
-//! Introspection (RFC 7662) of opaque tokens, and of tokens whose record the store lacks. The store
-//! is queried first; requests to a provider are limited by a rate and a deadline.
+//! Introspection (RFC 7662) of opaque tokens, and of tokens without a record in the store. The
+//! store is queried first. Requests to a provider are limited by a rate and a deadline.
 
 use crate::context::RequestContext;
 use crate::dependency::breakers::{Dependency, Health};
@@ -17,7 +17,7 @@ use portcullis_core::{
 };
 use redis_rest::{Command, Reply};
 
-/// Resolves an opaque token by its record in the store or else by its provider.
+/// Resolves an opaque token by its record in the store, or else by its provider.
 pub async fn resolve_opaque(
     check: &Check<'_, '_>,
     provider: Provider<'_>,
@@ -31,7 +31,7 @@ pub async fn resolve_opaque(
         provider.introspection.cacheable_seconds(exp, asked_at, bound, context.now)
     };
     let verify = |record: TokenRecord| {
-        // In whole seconds, as the record counts.
+        // Rounded to whole seconds, as the record counts.
         let until_ms = context.now.plus(kept_seconds(&record)).0 * 1000;
         let token = check.accept_record(provider.issuer, record)?;
         Ok(Verification { token, validity: Validity::Until(until_ms), kid: None })
@@ -41,7 +41,7 @@ pub async fn resolve_opaque(
         let issuer = policy.issuers.get(provider.issuer);
         let reading =
             issuer.map(|issuer| Introspection::settings_hash(issuer, &policy.other_claims));
-        // A record that does not name its reading was written by the issuer itself.
+        // A record without `read_as` was written by the issuer itself.
         let readable = |record: &TokenRecord| match record.read_as {
             None => issuer.is_some_and(|issuer| record.is_for_audience(issuer)),
             Some(_) => record.read_as == reading,
@@ -63,7 +63,7 @@ pub async fn resolve_opaque(
     verify(record)
 }
 
-/// Reads a token's record from the store. Returns `None` if there is none, or none that opens.
+/// Reads a token's record from the store. Returns `None` if it is missing or can't be decrypted.
 async fn read_record(
     check: &Check<'_, '_>,
     hash: TokenHash,
@@ -79,15 +79,15 @@ async fn read_record(
             context.trace.record_unopened.set(record.is_none());
             Ok(record)
         }
-        // An opaque token has no signature: the provider decides alone.
+        // An opaque token has no signature, so only the provider can decide.
         Some(StoreResult::Out(_)) if check.on_store_outage() == StoreOutage::Introspect => Ok(None),
         Some(StoreResult::Out(outage)) => Err(outage.into()),
         _ => Err(Outage::StoreBadResponse.into()),
     }
 }
 
-/// Completes the store's results by introspection: a missing record, or on routes with
-/// `on_store_outage = "introspect"` the whole verdict on the token.
+/// Completes the store's results by introspection. It replaces a missing record and, on routes with
+/// `on_store_outage = "introspect"`, the whole verdict on the token.
 pub async fn complete(
     check: &Check<'_, '_>,
     authenticated: &AuthenticatedRequest<'_>,
@@ -127,8 +127,8 @@ pub async fn complete(
     Ok(check.complete(authenticated, results, missing, record)?)
 }
 
-/// Writes a record to the store, after the response. If that fails, or the record is too large to be
-/// read back, the token's next request leads to another introspection, and nothing else.
+/// Writes a record to the store, after the response. If that fails, or if the record is too large
+/// to be read back, the only effect is that the token's next request is introspected again.
 fn write_record(record: &TokenRecord, seconds: u64, hash: TokenHash, context: &RequestContext) {
     if seconds == 0 || context.store_failure.get().is_some() {
         return;
@@ -211,13 +211,13 @@ async fn request(
     let Err(Refusal::Out(outage)) = read else {
         return (Health::Good, read);
     };
-    log_fault(issuer, &format!("status {status}, or no answer of RFC 7662"), context);
-    // A client may provoke an error below 500 with a made-up token.
+    log_fault(issuer, &format!("status {status}, or a response that is not RFC 7662's"), context);
+    // A client may cause an error below 500 with a made-up token.
     let health = if status >= 500 { Health::Failed(outage) } else { Health::Inconclusive };
     (health, read)
 }
 
-/// Returns what an introspection without a response is for the caller, and what it shows of the
+/// Returns the caller's error for an introspection without a response, and what it shows about the
 /// provider.
 fn failure(error: PlatformError) -> (Outage, Health) {
     let failed = |outage| (outage, Health::Failed(outage));
@@ -225,9 +225,9 @@ fn failure(error: PlatformError) -> (Outage, Health) {
         PlatformError::Timeout => failed(Outage::IntrospectionTimeout),
         PlatformError::Protocol => failed(Outage::IntrospectionBadResponse),
         PlatformError::Unreachable => failed(Outage::IntrospectionUnreachable),
-        // The claims of one caller are too large. Other callers must not suffer for that.
+        // The claims of one caller are too large. That must not open the breaker for other callers.
         PlatformError::TooLarge => (Outage::IntrospectionBadResponse, Health::Inconclusive),
-        // The request may not call any more, which says nothing of the provider.
+        // The request has used up its calls, which shows nothing about the provider.
         PlatformError::Rejected => (Outage::IntrospectionUnreachable, Health::Inconclusive),
     }
 }

@@ -1,17 +1,17 @@
-//! The limits on introspection: rejected tokens, and a rate of requests.
+//! Limits on introspection: a memory of rejected tokens, and a rate of requests.
 
 use portcullis_core::{Denial, GenerationalCache, TokenHash, UnixSeconds};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// What an isolate knows so as to send few introspection requests.
+/// The state by which an isolate limits its introspection requests.
 pub struct IntrospectionLimits {
     /// Tokens that their provider has rejected.
     rejected: RefCell<GenerationalCache<TokenHash, Rejection>>,
     sent: RefCell<SentInSecond>,
 }
 
-/// How long a provider is not queried again about a token, and why.
+/// A provider's rejection of a token, and how long the provider is not queried about it again.
 #[derive(Clone, Copy)]
 pub struct Rejection {
     pub until_ms: u64,
@@ -19,12 +19,14 @@ pub struct Rejection {
     pause_ms: u64,
 }
 
-/// Why a provider is queried. Each genuine token has a share of its reason's rate.
+/// The reason for querying a provider. Each reason has its own rate, of which one token gets a
+/// share.
 #[derive(Clone, Copy)]
 pub enum Reason<'a> {
-    /// The token is opaque and may be made up.
+    /// The token is opaque, and may be made up.
     UnknownOpaque {
-        /// Whose share of the rate it counts to; `None` for a client that limits do not count.
+        /// The client to whose share the request counts; `None` for a client that limits do not
+        /// count.
         client: Option<&'a str>,
     },
     /// The token is opaque, and the isolate has accepted it before.
@@ -35,8 +37,8 @@ pub enum Reason<'a> {
     StoreOutage,
 }
 
-/// How many requests were sent within one second. Each reason has a count of its own, so that
-/// made-up tokens can't use up the rate of genuine ones.
+/// The requests sent within one second, for one reason. Separate counts keep made-up tokens from
+/// using up the rate of genuine ones.
 #[derive(Default)]
 struct SentInSecond {
     second: UnixSeconds,
@@ -44,11 +46,11 @@ struct SentInSecond {
     known_opaque: u32,
     record_missing: u32,
     without_store: u32,
-    /// The counts by client or token. There are no more of them than requests.
+    /// The counts by client or token, at most one for each request sent.
     shares: HashMap<Holder, u32>,
 }
 
-/// Whose requests a share of the rate is for.
+/// The client or the token to which a share of the rate belongs.
 #[derive(Eq, Hash, PartialEq)]
 enum Holder {
     Client(String),
@@ -63,13 +65,13 @@ impl Default for IntrospectionLimits {
 }
 
 impl IntrospectionLimits {
-    /// Returns the last rejection of a token, which may be over.
+    /// Returns the last rejection of a token, which may have expired.
     pub fn last_rejection(&self, hash: TokenHash) -> Option<Rejection> {
         self.rejected.borrow_mut().get(hash, |_| 0)
     }
 
     /// Records that a provider has rejected a token. The first pause is short, because a replica of
-    /// the provider may not know a new token yet; each further one is twice as long.
+    /// the provider may not know a new token yet. Each further pause is twice as long.
     pub fn set_rejected(
         &self,
         hash: TokenHash,
@@ -82,8 +84,9 @@ impl IntrospectionLimits {
         self.rejected.borrow_mut().insert(hash, rejection, 0);
     }
 
-    /// Counts a request about the token `hash` if it is within the rate, and returns whether it is. A
-    /// request of an earlier second counts with the current one, because requests end out of order.
+    /// Counts a request about the token `hash` and returns `true`, if it is within the rate. A
+    /// request that began in an earlier second counts with the current second, because requests do
+    /// not end in order.
     pub fn admits(
         &self,
         reason: Reason<'_>,
@@ -126,8 +129,8 @@ impl IntrospectionLimits {
 const REJECTED_PER_GENERATION: usize = 4096;
 const PAUSE_MS_MIN: u64 = 1000;
 const PAUSE_MS_MAX: u64 = 16_000;
-/// One client may use this part of the rate for tokens that the isolate has not accepted before, and
-/// one genuine token this part of the rate of its reason.
+/// The divisor of a rate that one client gets for unknown opaque tokens, or one genuine token gets
+/// of its reason's rate: a quarter.
 const SHARES: u32 = 4;
 
 #[cfg(test)]
@@ -136,14 +139,15 @@ mod tests {
 
     const NOW: UnixSeconds = UnixSeconds(1);
 
-    /// Returns how many of a hundred requests about a token are admitted, of ten a second.
+    /// Returns how many of a hundred requests about a token are admitted, at a rate of ten a
+    /// second.
     fn admitted(limits: &IntrospectionLimits, reason: Reason<'_>, token: &str) -> usize {
         let hash = TokenHash::of(token);
         (0..100).filter(|_| limits.admits(reason, hash, 10, NOW)).count()
     }
 
     #[test]
-    fn made_up_tokens_of_one_client_use_up_its_share_alone() {
+    fn made_up_tokens_use_up_only_their_clients_share() {
         let limits = IntrospectionLimits::default();
         let unknown = |client| Reason::UnknownOpaque { client: Some(client) };
         assert_eq!(admitted(&limits, unknown("192.0.2.1"), "a"), 3, "a quarter, rounded up");
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn one_genuine_token_uses_up_its_share_alone() {
+    fn one_genuine_token_uses_up_only_its_share() {
         for reason in [Reason::KnownOpaque, Reason::RecordMissing, Reason::StoreOutage] {
             let limits = IntrospectionLimits::default();
             assert_eq!(admitted(&limits, reason, "one"), 3, "a quarter, rounded up");

@@ -1,4 +1,4 @@
-//! Fetching an issuer's key set, in the background, so that it goes on if the client leaves.
+//! Fetches an issuer's key set in the background, so that the fetch continues if the client leaves.
 
 use crate::context::RequestContext;
 use crate::platform::crypto::{CryptoKey, KeyUsage};
@@ -8,11 +8,11 @@ use crate::platform::{cache, clock};
 use crate::token::key_sets::{FetchedKeys, age_ms_max};
 use portcullis_core::{Issuer, Jwks, KeyLocation, KeySource, TokenHash};
 
-/// Why a key set is fetched.
+/// The reason for fetching a key set.
 pub enum Cause {
-    /// There are no keys, or old ones. What another isolate has fetched serves as well.
+    /// The keys are missing or old. A copy that another isolate fetched is good enough.
     Age,
-    /// This `kid` is unknown. Only the issuer can have it.
+    /// This `kid` is unknown. Only the issuer itself can have it.
     UnknownKid(String),
 }
 
@@ -28,13 +28,13 @@ struct CacheEntry {
     text: String,
 }
 
-/// A key set that an isolate of the same location has fetched.
+/// A key set that another isolate of the same location fetched.
 struct CachedDocument {
     fetched_at_ms: u64,
     text: String,
 }
 
-/// The keys of a document, imported.
+/// The imported keys of a document.
 struct ImportedKeys {
     jwks: Jwks,
     keys: Vec<Option<CryptoKey>>,
@@ -66,8 +66,7 @@ async fn fetch_and_record(index: usize, cause: Cause, context: &RequestContext) 
     }
 }
 
-/// Returns an issuer's key set: from the configuration, from the platform's cache, or from the
-/// issuer.
+/// Finds an issuer's key set: in the configuration, in the platform's cache, or at the issuer.
 async fn find(
     issuer: &Issuer,
     index: usize,
@@ -82,7 +81,8 @@ async fn find(
         }
         KeyLocation::Metadata(url) | KeyLocation::Url(url) => url,
     };
-    // By issuer as well, because a document was checked for one issuer only when it was fetched.
+    // The cache key includes the issuer, because a document was checked for the issuer that it was
+    // fetched for.
     let source = format!("{}\n{url}", issuer.issuer);
     let key = format!("https://keys.portcullis.invalid/{}", TokenHash::of(&source));
     let cached = match cause {
@@ -110,7 +110,7 @@ async fn find(
         let publish = Some(CacheEntry { key, text: format!("{now_ms}\n{text}") });
         return Some(Found { publish, ..imported.found_at(Some(now_ms)) });
     }
-    // A new isolate has no keys of its own while the issuer fails.
+    // While the issuer fails, a new isolate has no keys of its own and uses the cached ones.
     let document =
         cached.filter(|document| newer(document) && age_ms(document) < age_ms_max(policy))?;
     let mut found =
@@ -133,7 +133,7 @@ async fn read_cached(key: &str, context: &RequestContext) -> Option<CachedDocume
     Some(CachedDocument { fetched_at_ms: at_ms.parse().ok()?, text: text.to_owned() })
 }
 
-/// Fetches a key set from its issuer. Logs the reason if that fails.
+/// Fetches a key set from its issuer. Logs the reason for a failure.
 async fn fetch(issuer: &Issuer, url: &str, context: &RequestContext) -> Option<String> {
     let mut jwks_url = url.to_owned();
     if matches!(issuer.keys, Some(KeyLocation::Metadata(_))) {
@@ -173,7 +173,7 @@ async fn parse(issuer: &Issuer, text: &str, context: &RequestContext) -> Option<
     match Jwks::parse(text, &issuer.algorithms, KeySource::Published) {
         Ok((jwks, faults)) => {
             for (key, fault) in faults {
-                log_fault(issuer, &format!("key {key} is left out: {fault}"), context);
+                log_fault(issuer, &format!("key {key} is ignored: {fault}"), context);
             }
             import(issuer, jwks, context).await
         }
@@ -190,12 +190,12 @@ async fn import(issuer: &Issuer, jwks: Jwks, context: &RequestContext) -> Option
         let algorithm = key.algorithm.name();
         let key = CryptoKey::import(&context.port, algorithm, &key.jwk, KeyUsage::Verify).await;
         if key.is_none() {
-            log_fault(issuer, "a key is left out: the platform can't import it", context);
+            log_fault(issuer, "a key is ignored: the platform can't import it", context);
         }
         keys.push(key);
     }
     if keys.iter().all(Option::is_none) {
-        log_fault(issuer, "no key in it can be used", context);
+        log_fault(issuer, "the key set has no usable key", context);
         return None;
     }
     Some(ImportedKeys { jwks, keys })

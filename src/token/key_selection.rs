@@ -1,4 +1,4 @@
-//! The key that verifies a token, from a key set that is renewed if necessary.
+//! Selects the key that verifies a token, from a key set that is renewed if necessary.
 
 use crate::context::RequestContext;
 use crate::platform::clock;
@@ -26,12 +26,12 @@ pub async fn select(
     };
     let (key_sets, policy) = (&context.isolate.key_sets, context.policy);
     let kid = header.kid.clone().unwrap_or_default();
-    // Twice, because the first fetch in progress may have begun for another reason.
+    // Two rounds, because the fetch in progress may have begun for another reason.
     for _ in 0..2 {
         match key_sets.search(issuer, &kid, policy, clock::now_ms()) {
             Search::Allowed => {}
             Search::Vain => return Err(Denial::KeyUnknown.into()),
-            // It may be a new key, so its token must not be called invalid.
+            // The `kid` may belong to a new key, so the token must not be called invalid.
             Search::Exhausted => return Err(Outage::KeysUnavailable.into()),
         }
         let begun_ms = clock::now_ms();
@@ -44,7 +44,7 @@ pub async fn select(
             Err(Denial::KeyUnknown) => {}
             outcome => return Ok(outcome?),
         }
-        // If the issuer could not be queried, the token may be good.
+        // If the issuer could not be reached, the token may be valid.
         if key_sets.failed_at_ms(issuer) + cool_down_ms(policy) > begun_ms {
             return Err(Outage::KeysUnavailable.into());
         }
@@ -55,11 +55,11 @@ pub async fn select(
     }
 }
 
-/// Returns an issuer's key set. One that ages is renewed in the background. A stale one is renewed
-/// first, also if another request has begun that, and used for a bounded time if that fails.
+/// Returns an issuer's key set. An ageing set is used, and renewed in the background. A stale set
+/// is renewed first, by this or another request; if that fails, it is used for a bounded time.
 async fn usable_key_set(issuer: usize, context: &RequestContext) -> Result<Rc<KeySet>, Refusal> {
     let (key_sets, policy) = (&context.isolate.key_sets, context.policy);
-    // Twice, because a fetch that was waited for may have been cut off.
+    // Two rounds, because the fetch that was awaited may have been cut off.
     for _ in 0..2 {
         let age = key_sets
             .current(issuer)

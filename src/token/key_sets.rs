@@ -1,6 +1,6 @@
-//! The issuers' key sets, as far as the isolate has fetched them.
+//! The key sets that the isolate has fetched, by issuer.
 //!
-//! A Worker may not wait for the fetch of another request, so no promise is shared: a request that
+//! A Worker must not await another request's fetch, so promises are not shared. A request that
 //! waits for a fetch uses its own timers, and then finds the result here.
 
 use crate::platform::crypto::CryptoKey;
@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Identifies a key set among those of all issuers.
+/// The identity of one version of a key set, unique among all issuers.
 pub type Generation = u32;
 
 /// A key set, with the imported keys in the same order.
@@ -17,7 +17,7 @@ pub struct KeySet {
     jwks: Jwks,
     keys: Vec<Option<CryptoKey>>,
     pub generation: Generation,
-    /// When the issuer sent it; `None` if it is part of the configuration.
+    /// When the issuer sent it; `None` if the key set is part of the configuration.
     pub fetched_at_ms: Option<u64>,
 }
 
@@ -28,35 +28,36 @@ pub struct SelectedKey {
     pub generation: Generation,
 }
 
-/// A key set that was fetched, with the imported keys in the same order.
+/// A key set just fetched, with the imported keys in the same order.
 pub struct FetchedKeys {
     pub jwks: Jwks,
     pub keys: Vec<Option<CryptoKey>>,
     pub fetched_at_ms: Option<u64>,
-    /// Whether the issuer failed, and another isolate had fetched these keys earlier.
+    /// Whether the issuer failed, and these are keys that another isolate had fetched earlier.
     pub issuer_failed: bool,
 }
 
 /// The age of a key set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Age {
-    /// Used as it is.
+    /// It is used.
     Fresh,
-    /// Used, and renewed in the background.
+    /// It is used, and renewed in the background.
     Ageing,
-    /// Renewed first, and used if that fails.
+    /// It is renewed first, and used if that fails.
     Stale,
-    /// Not used.
+    /// It is not used.
     TooOld,
 }
 
-/// Whether an unknown `kid` may be searched for.
+/// Whether an unknown `kid` may be searched for at the issuer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Search {
     Allowed,
-    /// The issuer does not have it: it was asked within the cool-down, or its keys are configured.
+    /// The issuer does not have the `kid`: it was searched for within the cool-down, or the keys
+    /// are configured.
     Vain,
-    /// Too many others were searched for within the cool-down.
+    /// Too many other `kid`s were searched for within the cool-down.
     Exhausted,
 }
 
@@ -74,7 +75,7 @@ struct Slot {
     failed_at_ms: u64,
     /// When the fetch in progress began.
     fetching_since_ms: Option<u64>,
-    /// Unknown `kid`s, and when they were searched for.
+    /// The unknown `kid`s, with the time of each search.
     unknown: HashMap<String, u64>,
 }
 
@@ -109,23 +110,24 @@ impl FetchedKeys {
 }
 
 impl KeySets {
-    /// Returns the key set of an issuer, whatever its age.
+    /// Returns the key set of an issuer, however old it is.
     pub fn current(&self, issuer: usize) -> Option<Rc<KeySet>> {
         self.slots.borrow().get(issuer).and_then(|slot| slot.key_set.clone())
     }
 
-    /// Returns when the fetch in progress began, if there is one.
+    /// Returns when the fetch in progress began; `None` if there is none.
     pub fn fetching_since_ms(&self, issuer: usize) -> Option<u64> {
         self.slots.borrow().get(issuer).and_then(|slot| slot.fetching_since_ms)
     }
 
-    /// Returns when the last fetch failed; 0 if it did not.
+    /// Returns when the last fetch failed; 0 if it succeeded.
     pub fn failed_at_ms(&self, issuer: usize) -> u64 {
         self.slots.borrow().get(issuer).map_or(0, |slot| slot.failed_at_ms)
     }
 
-    /// Returns whether the caller is to fetch the key set, and records that it does. It is not if
-    /// another fetch is in progress or has failed recently. A fetch that does not end is given up.
+    /// Returns whether the caller must fetch the key set, and if so records that a fetch is in
+    /// progress. Returns `false` if another fetch is in progress or has failed recently. A fetch
+    /// that takes too long no longer counts as in progress.
     pub fn begin_fetch(&self, issuer: usize, policy: &Policy, now_ms: u64) -> bool {
         let allowed = self.with_slot(issuer, |slot| {
             let busy = slot
@@ -146,8 +148,8 @@ impl KeySets {
         allowed.unwrap_or(false)
     }
 
-    /// Returns whether an unknown `kid` may be searched for. It may be a new key or forged: each is
-    /// searched for once per cool-down, and only a few in all.
+    /// Returns whether to search for an unknown `kid` at the issuer. The key may be new, or the
+    /// token forged. So each `kid` is searched for once per cool-down, and only a few in all.
     pub fn search(&self, issuer: usize, kid: &str, policy: &Policy, now_ms: u64) -> Search {
         let search = self.with_slot(issuer, |slot| {
             slot.unknown.retain(|_, at_ms| now_ms < *at_ms + cool_down_ms(policy));
@@ -163,13 +165,13 @@ impl KeySets {
     }
 
     /// Returns whether a fetch failed so recently that an old key set is used without waiting for
-    /// the next one. While requests come in, there is one fetch per cool-down.
+    /// the next fetch. While requests arrive, one fetch is made per cool-down.
     pub fn fails(&self, issuer: usize, policy: &Policy, now_ms: u64) -> bool {
         now_ms < self.failed_at_ms(issuer) + 2 * cool_down_ms(policy)
     }
 
     /// Records the result of the fetch that began at `begun_ms`. Returns whether its keys are used.
-    /// The result of a fetch that was given up is ignored.
+    /// A result that arrives after a newer fetch began is ignored.
     pub fn finish_fetch(
         &self,
         issuer: usize,
@@ -192,7 +194,8 @@ impl KeySets {
                 slot.unknown.insert(kid, now_ms);
             }
             let FetchedKeys { jwks, keys, fetched_at_ms, .. } = fetched;
-            // The same keys keep their generation, and with it the tokens verified by them.
+            // An unchanged key set keeps its generation, so the tokens that it verified stay
+            // cached.
             let generation = match slot.key_set.take() {
                 Some(old) if old.jwks == jwks => old.generation,
                 _ => self.next_generation(),
@@ -218,22 +221,23 @@ impl KeySets {
     }
 }
 
-/// The age from which on a key set is not used.
+/// Returns the age at which a key set is not used any more.
 pub fn age_ms_max(policy: &Policy) -> u64 {
     u64::from(policy.key_sets.fresh_seconds.max(policy.key_sets.stale_seconds_max)) * 1000
 }
 
-/// The pause after a failed fetch.
+/// Returns the pause after a failed fetch.
 pub fn cool_down_ms(policy: &Policy) -> u64 {
     u64::from(policy.key_sets.cool_down_seconds) * 1000
 }
 
-/// The longest time of a fetch: a metadata document, a key set, and the platform's cache.
+/// Returns the longest time that a fetch may take: a metadata document, a key set, and the
+/// platform's cache.
 pub fn fetch_ms_max(policy: &Policy) -> u64 {
     u64::from(policy.timeouts.key_set_ms) * 2 + 500
 }
 
-/// The number of unknown `kid`s that are searched for within one cool-down.
+/// The most unknown `kid`s searched for within one cool-down.
 const UNKNOWN_MAX: usize = 4;
-/// The longest pause after a failed fetch if there are no usable keys.
+/// The longest pause after a failed fetch while no key is usable.
 const RETRY_MS_MAX: u64 = 2000;

@@ -1,6 +1,6 @@
-// A core that does what the path says, so that src/js/tasks.js can be tested alone: its steps, its
-// deadlines, its panics. What it returns are the examples of src/js/protocol.golden, with other
-// fields.
+// A stub of core that follows the path of a request, so that src/js/worker.js can be tested alone:
+// its steps, its deadlines, its panics. It returns the examples of src/js/protocol.golden, with
+// other fields.
 import golden from './protocol.golden';
 import { streamEnded } from './streams.js';
 import { adopt, setPromise, takeValue, watchResponse } from './tasks.js';
@@ -20,11 +20,11 @@ function respond(name, value, body) {
 }
 
 let generation = 0;
-/** The step that tasks never get beyond, by their number. */
+/** The step in which a task stays, by the task's number. */
 const stuck = new Map();
 /** The tasks whose end is a trap. */
 const traps = new Set();
-/** The streams of the tasks that watch one; `undefined` before the response comes. */
+/** The streams of the tasks that watch one; `undefined` before the response arrives. */
 const streams = new Map();
 
 export function initSync() {}

@@ -1,6 +1,6 @@
-// Runs signature vectors through the edge's own verifying code, src/js/crypto.js: as a Worker, or under node with
-// the vectors on standard input. Each case is {algorithm, jwk, message, signature}, the last two in hex; the
-// answer is true, false, or "key" where the platform can't import the key.
+// Runs signature vectors through the edge's own verification, src/js/crypto.js: as a Worker, or
+// under node with the vectors on standard input. Each case is {algorithm, jwk, message, signature},
+// the last two in hex. The result is true, false, or "key" if the platform can't import the key.
 import { importKey, verify } from './crypto.js';
 
 const bytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));

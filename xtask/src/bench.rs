@@ -1,4 +1,5 @@
-//! Measurements, each beside a yardstick in the same run, since machines differ and none is quiet.
+//! Measurements. Each one has a yardstick in the same run, because machines differ and none is
+//! idle.
 
 mod auth;
 mod edge;
@@ -14,48 +15,50 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// Options of `cargo xtask bench`.
+/// The options of `cargo xtask bench`.
 #[derive(Args)]
 pub struct Options {
     /// What to measure.
     #[arg(default_value = "edge")]
     subject: Subject,
-    /// Fewer and shorter rounds.
+    /// Run fewer and shorter rounds.
     #[arg(long)]
     quick: bool,
-    /// One part of what is measured of the Worker.
+    /// Measure only one part of the Worker
     #[arg(long)]
     only: Option<edge::Part>,
-    /// Another build of the Worker, measured in the same run: a folder with index.js and index_bg.wasm, and with
-    /// vars.json if it needs other variables.
+    /// A folder with another build of the Worker, to be measured in the same run: index.js,
+    /// index_bg.wasm, and vars.json if it needs other variables
     #[arg(long)]
     beside: Option<PathBuf>,
-    /// How long the soak runs.
+    /// How many minutes the soak runs
     #[arg(long, default_value_t = 30)]
     minutes: u64,
-    /// The seed of the soak, which repeats its faults and requests; by default another one in each run.
+    /// The seed of the soak, which repeats its faults and requests; by default a new one for each
+    /// run
     #[arg(long)]
     seed: Option<u64>,
-    /// Put what was found into docs/performance.md and beside it, or into docs/reliability.md.
+    /// Write the results to docs/performance.md and the files next to it, or to docs/reliability.md
     #[arg(long)]
     write: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Subject {
-    /// The Worker, beside its peers.
+    /// The Worker, compared with its peers
     Edge,
-    /// The whole system while its parts do harm: 20 s of each fault at 200 requests a second.
+    /// The whole system during faults: 20 s of each fault at 200 requests a second
     Faults,
-    /// The redis gateway, beside redis-benchmark on the same Redis.
+    /// The redis gateway, compared with redis-benchmark on the same Redis
     RedisGateway,
-    /// Instructions of core's hot functions, beside those that are committed.
+    /// Instructions of core's hot functions, compared with the committed counts
     Instructions,
-    /// The auth service: refreshes and logins a second, on either database.
+    /// The auth service: refreshes and logins a second, on either database
     Auth,
-    /// The whole system under mixed load for half an hour, with one fault a minute.
+    /// The whole system under mixed load for half an hour, with one fault a minute
     Soak,
-    /// Fifty clients that refresh, log out and are revoked at random for a minute, on either database.
+    /// Fifty clients that refresh, log out and are revoked at random for a minute, on either
+    /// database
     Storm,
 }
 

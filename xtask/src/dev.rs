@@ -1,4 +1,4 @@
-//! The system for a person: fixed ports, a state that lasts, and lines to paste.
+//! Runs the system for a developer: fixed ports, persistent state, and commands to paste.
 
 use crate::edge::EdgeConfig;
 use crate::stack::{self, Binaries, Database, Engine, Plan, USERNAME, loopback};
@@ -13,7 +13,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Options of `cargo xtask dev`.
+/// The options of `cargo xtask dev`.
 #[derive(Args)]
 pub struct Options {
     /// Port of the Worker.
@@ -34,16 +34,17 @@ pub struct Options {
     /// Port of Redis.
     #[arg(long, default_value_t = 8380)]
     redis_port: u16,
-    /// A Redis of your own, as the redis gateway's REDIS_URL; none is started then.
+    /// The REDIS_URL of your own Redis for the redis gateway; then none is started.
     #[arg(long)]
     redis_url: Option<String>,
     /// Port of the demo API.
     #[arg(long, default_value_t = 8789)]
     upstream_port: u16,
-    /// A policy file instead of portcullis.toml.
+    /// The policy file to use instead of portcullis.toml.
     #[arg(long)]
     policy: Option<PathBuf>,
-    /// Start everything but the edge, and write .dev.vars, so that `npx wrangler dev` runs the edge.
+    /// Start everything except the edge, and write .dev.vars, so that `npx wrangler dev` can run
+    /// the edge.
     #[arg(long)]
     backends: bool,
     /// Where its files are: state, secrets and logs.
@@ -128,8 +129,8 @@ impl Watched {
         Ok(Self { file, text, sections })
     }
 
-    /// Gives the file to the edge if it has changed and is valid. Prints what changed, or what is
-    /// wrong.
+    /// Passes the file to the edge if it has changed and is valid. Prints the changes, or the
+    /// errors.
     fn reload(&mut self, plan: &Plan) {
         // An editor may replace the file, so that it is missing for a moment.
         let Ok(text) = fs::read_to_string(&self.file) else {
@@ -189,7 +190,7 @@ fn write_dev_vars(plan: &Plan) -> Result<()> {
 
 const NEXT_STEP: &str = "Now run the edge in another terminal: npx wrangler dev";
 
-/// Returns an error that names every port that is taken, with the flag that changes it.
+/// Returns an error that names every occupied port, with the flag that changes it.
 fn check_ports(options: &Options) -> Result<()> {
     let wanted = [
         ("--port", options.port),
@@ -216,7 +217,7 @@ struct Secrets {
     password: String,
 }
 
-/// Returns the secrets of this folder's system, and makes them the first time.
+/// Returns the secrets of this folder's system. Generates them the first time.
 fn secrets(folder: &Path) -> Result<Secrets> {
     let file = folder.join("secrets.json");
     let held: Value = fs::read_to_string(&file)
@@ -230,7 +231,7 @@ fn secrets(folder: &Path) -> Result<Secrets> {
     {
         return Ok(Secrets { store_token, record_encryption_key, master_key, password });
     }
-    // The database has a user with the older password, and keys under the older master key.
+    // The database has a user with the old password, and keys encrypted with the old master key.
     for name in ["auth.db", "auth.db-wal", "auth.db-shm"] {
         let _ = fs::remove_file(folder.join(name));
     }

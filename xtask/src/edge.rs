@@ -1,5 +1,5 @@
-//! The Worker's configuration: its policy and variables, and how `wrangler dev` or bare workerd gets
-//! them.
+//! The Worker's configuration: its policy and variables, and the way in which `wrangler dev` or
+//! bare workerd receives them.
 
 use crate::policy;
 use crate::wrangler_toml::wrangler_toml;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use portcullis_core::{ConfigError, Policy, merge_sections};
 use serde_json::{Map, Value, json};
 
-/// What a Worker runs with.
+/// The configuration of a Worker.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeConfig {
     /// The sections of the policy file.
@@ -23,9 +23,9 @@ impl EdgeConfig {
         Ok(Self { policy: policy::read(&policy::file())?, vars: vars.unwrap_or_default() })
     }
 
-    /// Lays members over the configuration. Names in lower case are sections of the policy, whose
-    /// tables are joined member by member; a name with a dot, `store.url`, is one member of a
-    /// section. All others are variables.
+    /// Overlays members on the configuration. Names in lower case are sections of the policy, whose
+    /// tables are merged member by member. A name with a dot, such as `store.url`, is one member of
+    /// a section. All other names are variables.
     pub fn lay_over(&mut self, members: &Map<String, Value>) {
         for (name, value) in members {
             if name.starts_with(|first: char| first.is_ascii_lowercase()) {
@@ -48,13 +48,13 @@ impl EdgeConfig {
         name.map_or(Some(text.to_owned()), |name| policy::text(self.vars.get(name)?))
     }
 
-    /// Returns what the Worker would report of the configuration.
+    /// Returns the errors that the Worker would report about the configuration.
     pub fn faults(&self) -> Vec<String> {
         let faults = self.parse().err().unwrap_or_default();
         faults.iter().map(ToString::to_string).collect()
     }
 
-    /// Returns what the Worker would warn of.
+    /// Returns the warnings that the Worker would log.
     pub fn warnings(&self) -> Vec<String> {
         let text = |policy: Policy| policy.open_warnings().map(ToString::to_string).collect();
         self.parse().map(text).unwrap_or_default()
@@ -79,9 +79,9 @@ pub fn wrangler_config(vars: &Map<String, Value>) -> Result<Value> {
     }))
 }
 
-/// Returns a configuration for workerd that serves a Worker on one loopback port. The modules lie in
-/// the configuration's folder; the script is the first. V8's heap grows to `heap_mb` at most, or to
-/// the runtime's own limit.
+/// Returns a configuration for workerd that serves a Worker on one loopback port. The modules are
+/// in the configuration's folder; the script is the first. V8's heap grows to `heap_mb` at most, or
+/// to the runtime's own limit.
 pub fn workerd_config(
     vars: &Map<String, Value>,
     modules: &[&str],
@@ -135,8 +135,8 @@ pub fn workerd_config(
     ))
 }
 
-/// The Worker's modules as they are built, the script first.
+/// The Worker's modules as built, the script first.
 pub const BUNDLE: [&str; 2] = ["index.js", "index_bg.wasm"];
 
-/// The Worker's modules as they run.
+/// The Worker's modules as run.
 pub const MODULES: [&str; 3] = ["index.js", "index_bg.wasm", policy::MODULE];

@@ -1,6 +1,6 @@
-//! What a developer or a machine does with this workspace. `tools` sets the machine up, `worker`
-//! builds the Worker, `stack` runs the system (`edge` and `postgres` configure parts of it), `dev`
-//! runs it for a person, `test` tests it, `bench` measures it, and `costs` computes its bill.
+//! The tasks of this workspace. `tools` sets the machine up, `worker` builds the Worker, `stack`
+//! runs the system (`edge` and `postgres` configure parts of it), `dev` runs it for a developer,
+//! `test` tests it, and `bench` measures it.
 
 mod bench;
 mod costs;
@@ -33,7 +33,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Measure, beside a yardstick in the same run.
+    /// Measure, with a yardstick in the same run.
     Bench(bench::Options),
     /// Print what a month costs, by docs/costs.json.
     Costs(costs::Options),
@@ -43,19 +43,19 @@ enum Task {
     Package,
     /// Check, explain and compare policy files, or print their schema; --help lists the commands.
     Policy(policy::Options),
-    /// Install everything that building and testing needs, and stop.
+    /// Install everything that builds and tests need, and stop.
     Setup,
     /// Run the whole system on free loopback ports for a test, until SIGINT or SIGTERM.
     Stack(stack::Options),
-    /// Run the tests, all or a part.
+    /// Run the tests: all, or one part.
     Test(test::Options),
-    /// Build the Worker into build/; what `wrangler deploy` runs first.
+    /// Build the Worker into build/. `wrangler deploy` runs this first.
     Worker(worker::Options),
 }
 
 fn main() -> ExitCode {
     let task = Arguments::parse().task;
-    // A signal is how these end; what else it interrupts is not done.
+    // These tasks end by a signal. A signal to any other task interrupts its work.
     let runs_until_stopped = matches!(task, Task::Dev(_) | Task::Stack(_));
     if let Task::Policy(options) = &task {
         return policy::run(options).unwrap_or_else(|error| {
@@ -105,5 +105,5 @@ fn build_worker(options: &worker::Options) -> Result<()> {
     worker::prepare(options)
 }
 
-/// What a shell reports for a command that SIGINT ended.
+/// The exit status that a shell reports for a command that SIGINT ended.
 const INTERRUPTED: u8 = 130;

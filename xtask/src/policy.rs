@@ -1,4 +1,5 @@
-//! The policy file, portcullis.toml: read, checked for each environment, and given to the Worker.
+//! The policy file, portcullis.toml: reads it, checks it for each environment, and passes it to the
+//! Worker.
 
 mod command;
 mod schema;
@@ -12,20 +13,20 @@ use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The policy file of this workspace.
+/// Returns the path of this workspace's policy file.
 pub fn file() -> PathBuf {
     at("portcullis.toml")
 }
 
-/// Returns the sections of a policy file, those of its environments included.
+/// Returns the sections of a policy file, including those of its environments.
 pub fn read(file: &Path) -> Result<Map<String, Value>> {
     let text =
         fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
     toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
 }
 
-/// Checks the policy of a folder for each environment, and puts it into the folder's build/, next to
-/// the built Worker.
+/// Checks the policy of a folder for each environment, and writes it to the folder's build/, next
+/// to the built Worker.
 pub fn build(project: &Path) -> Result<()> {
     let [file, wrangler] = ["portcullis.toml", "wrangler.toml"].map(|name| project.join(name));
     let [path, wrangler] = [&file, &wrangler].map(|path| path.display().to_string());
@@ -37,7 +38,7 @@ pub fn build(project: &Path) -> Result<()> {
     let folder = project.join("build");
     fs::create_dir_all(&folder)?;
     let (target, module) = (folder.join(MODULE), module(&sections));
-    // An untouched file starts no reload.
+    // Rewriting an unchanged file would restart a running Worker.
     if fs::read_to_string(&target).is_ok_and(|old| old == module) {
         return Ok(());
     }
@@ -52,7 +53,7 @@ pub fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// Returns the places at which two policies differ, each with both values.
+/// Returns the places where two policies differ, each with both values.
 pub fn changes(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
     let mut found = Vec::new();
     compare("", &Value::Object(old.clone()), &Value::Object(new.clone()), &mut found);

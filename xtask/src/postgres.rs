@@ -1,4 +1,4 @@
-//! A PostgreSQL of the stack's own.
+//! A PostgreSQL server for the stack.
 
 use crate::process::{self, Server, Servers};
 use crate::tasks::step;
@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Returns the folder of this process's PostgreSQL. It is not below the workspace, which the user
-/// postgres may not be able to enter. It is short, since a socket's path has 107 bytes.
+/// Returns the folder of this process's PostgreSQL. It is outside the workspace, which the user
+/// postgres may not be able to enter. Its path is short, because a socket's path has at most 107
+/// bytes.
 pub fn folder() -> PathBuf {
     std::env::temp_dir().join(format!("portcullis-postgres-{}", std::process::id()))
 }
@@ -20,8 +21,8 @@ pub fn url(folder: &Path) -> String {
     format!("postgres://postgres@localhost/postgres?host={}", folder.display())
 }
 
-/// Starts a PostgreSQL with a folder and a socket of its own. As root, starts it as the user
-/// postgres, since it refuses to run as root.
+/// Starts a PostgreSQL with its own folder and socket. As root, starts it as the user postgres,
+/// because it refuses to run as root.
 pub fn start(folder: &Path, log: impl Fn(&str) -> PathBuf, servers: &mut Servers) -> Result<()> {
     let bin = tools::postgres_bin().context("PostgreSQL is not installed")?;
     let data = folder.join("data");
@@ -58,5 +59,5 @@ pub fn start(folder: &Path, log: impl Fn(&str) -> PathBuf, servers: &mut Servers
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    bail!("PostgreSQL does not answer; see {}", log("postgres").display());
+    bail!("PostgreSQL does not respond; see {}", log("postgres").display());
 }

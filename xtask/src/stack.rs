@@ -1,5 +1,5 @@
 //! The whole system on this machine: Redis, redis gateway, auth service, upstream and the Worker.
-//! Each is a process on a loopback port of its own.
+//! Each is a process with its own loopback port.
 
 mod build;
 mod facts;

@@ -1,4 +1,4 @@
-//! Tasks that depend on each other. Each runs as soon as those before it are done; the first failure
+//! Tasks with dependencies. Each runs as soon as the tasks before it are done; the first failure
 //! stops all.
 
 mod progress;
@@ -19,7 +19,7 @@ use std::time::Duration;
 #[derive(Default)]
 pub struct Tasks<'a>(Vec<Task<'a>>);
 
-/// The place of a task among all.
+/// The position of a task in the list.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct TaskId(usize);
 
@@ -38,7 +38,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Returns an error if the task is to end early.
+    /// Returns an error if the task must end early.
     pub fn check(&self) -> Result<()> {
         check_stop()?;
         ensure!(!self.cancelled.load(Ordering::SeqCst), "cancelled");
@@ -51,7 +51,7 @@ impl Runner {
         process::run(command, log, &self.cancelled, None)
     }
 
-    /// The same for a command that fails if it takes longer than `patience`.
+    /// Runs a command like [`Self::run`]. It fails if it takes longer than `patience`.
     pub fn run_within(&self, patience: Duration, command: &mut Command, log: &Path) -> Result<()> {
         self.check()?;
         process::run(command, log, &self.cancelled, Some(patience))
@@ -72,7 +72,8 @@ impl<'a> Tasks<'a> {
         id
     }
 
-    /// Runs all tasks and shows how they go. Returns the first error, once nothing runs any more.
+    /// Runs all tasks and shows their progress. Returns the first error, once all tasks have
+    /// stopped.
     pub fn run(self) -> Result<()> {
         let mut progress = Progress::new(self.0.iter().map(|task| task.name.clone()).collect());
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -91,7 +92,7 @@ impl<'a> Tasks<'a> {
                     let (sender, runner) =
                         (sender.clone(), Runner { cancelled: cancelled.clone() });
                     scope.spawn(move || {
-                        // Without an outcome, this loop would wait for ever.
+                        // If a task panicked without an outcome, this loop would wait for ever.
                         let outcome = catch_unwind(AssertUnwindSafe(|| work(&runner)))
                             .unwrap_or_else(|_| Err(anyhow!("panicked")))
                             .context(name);
@@ -111,7 +112,7 @@ impl<'a> Tasks<'a> {
                     Ok((_, Err(error))) => {
                         running -= 1;
                         cancelled.store(true, Ordering::SeqCst);
-                        // Those that were cancelled fail, too, but later.
+                        // Cancelled tasks fail, too, but later.
                         failure = failure.take().or(Some(error));
                     }
                     Err(RecvTimeoutError::Timeout) => progress.show(),

@@ -1,4 +1,5 @@
-//! Runs the tests, cheapest part first. The seconds of each part come at the end, and the counts last of all.
+//! Runs the tests, the cheapest part first. At the end come the seconds of each part, and then the
+//! counts.
 
 mod effort;
 mod fuzz;
@@ -13,7 +14,7 @@ use effort::{DEFAULT, LONG};
 use report::Report;
 use std::time::Instant;
 
-/// Options of `cargo xtask test`.
+/// The options of `cargo xtask test`.
 #[derive(Args)]
 pub struct Options {
     /// The part to run; all of them by default.
@@ -31,19 +32,19 @@ pub struct Options {
 
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
 enum Part {
-    /// The bundle: a dry run of its deployment, and its size.
+    /// The bundle: a dry run of its deployment, and its size
     Bundle,
-    /// The whole system, as its users have it.
+    /// The whole system, as its users run it
     E2e,
-    /// Each fuzz target, for a few seconds.
+    /// Each fuzz target, for a few seconds
     Fuzz,
-    /// Instructions of core's hot functions, compared with the committed counts.
+    /// Instructions of core's hot functions, compared with the committed counts
     Instructions,
-    /// Format, lints and documentation.
+    /// Format, lints and documentation
     Lint,
-    /// Unit and property tests.
+    /// Unit and property tests
     Unit,
-    /// The unit tests of core and of the protocols on wasm32.
+    /// The unit tests of core and of the protocols on wasm32
     Wasm,
 }
 
@@ -72,7 +73,7 @@ impl Part {
     }
 }
 
-/// Runs the parts that were chosen. Returns an error if a test or check failed.
+/// Runs the selected parts. Returns an error if a test or check failed.
 pub fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
     process::listen()?;

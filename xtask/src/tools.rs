@@ -1,6 +1,6 @@
-//! What building and testing needs, at which version, and how each piece is installed. All of it is
-//! checked first, and everything that is missing is named at once. Then what can be installed is, at
-//! the same time where possible, below `.tools/` and `node_modules/` where possible.
+//! The tools for building and testing: their versions and how each is installed. Everything is
+//! checked first, and all missing tools are reported at once. Then what can be installed is
+//! installed, in parallel where possible, and below `.tools/` and `node_modules/` where possible.
 
 mod apt;
 mod needs;

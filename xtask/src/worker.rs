@@ -1,5 +1,5 @@
-//! The Worker's bundle: compiled, bound, bundled and optimised. It is built only if its sources have
-//! changed.
+//! The Worker's bundle: compiled, bound, bundled and optimised. It is rebuilt only if its sources
+//! have changed.
 
 use crate::edge;
 use crate::policy;
@@ -25,18 +25,18 @@ pub fn build(tools: &Tools) -> Result<()> {
     tasks.run()
 }
 
-/// Options of `cargo xtask worker`.
+/// The options of `cargo xtask worker`.
 #[derive(Args)]
 pub struct Options {
-    /// A folder with a portcullis.toml and a wrangler.toml of its own. The Worker is put into its
+    /// A folder with its own portcullis.toml and wrangler.toml. The Worker is written to its
     /// build/.
     #[arg(long)]
     project: Option<PathBuf>,
 }
 
-/// Installs what the build needs, and builds, at the same time where possible.
+/// Installs what the build needs, and builds, in parallel where possible.
 pub fn prepare(options: &Options) -> Result<()> {
-    // Whatever else there is to do, an invalid policy is reported at once.
+    // An invalid policy is reported before the rest of the work.
     policy::build(options.project.as_deref().unwrap_or(root()))?;
     let tools = Tools::default();
     let mut tasks = Tasks::default();
@@ -51,8 +51,8 @@ pub fn prepare(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Adds the tasks of the build, if the sources have changed. Returns the task after which Cargo is
-/// free to build into `target/` again.
+/// Adds the tasks of the build, if the sources have changed. Returns the task after which Cargo may
+/// build into `target/` again.
 pub fn add<'a>(
     tasks: &mut Tasks<'a>,
     tools: &'a Tools,
@@ -98,7 +98,7 @@ fn compile(runner: &Runner, tools: &Tools) -> Result<()> {
     runner.run(&mut cargo, &at("target/log/worker-compile.log"))
 }
 
-/// Generates the glue between Wasm and JavaScript, next to the scripts of our own that import it.
+/// Generates the glue between Wasm and JavaScript, next to this project's scripts that import it.
 fn bind(runner: &Runner) -> Result<()> {
     let mut bind = Command::new(at("target/debug/xtask-bind"));
     bind.arg(at("target/wasm/wasm32-unknown-unknown/worker/portcullis_edge.wasm")).arg(at(GLUE));
@@ -144,16 +144,16 @@ fn bundle(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// Optimises the module for its size as it is sent, which is compressed.
+/// Optimises the module for its compressed size, because it is sent compressed.
 fn optimise(runner: &Runner, tools: &Tools) -> Result<()> {
     let folder = at(GLUE);
     let (bound, ordered) = (folder.join("portcullis_edge_bg.wasm"), folder.join("ordered.wasm"));
-    // Functions of similar names lie side by side, where gzip finds what they share.
+    // Functions with similar names are placed next to each other, where gzip finds common parts.
     let mut wasm_opt = tools.command("wasm-opt");
     wasm_opt.args(["-Oz", "-g", "--reorder-functions-by-name", "--strip-producers"]);
     wasm_opt.args(INLINE_LITTLE).args(WASM_FEATURES).arg(&bound).arg("-o").arg(&ordered);
     runner.run(&mut wasm_opt, &at("target/log/worker-optimise.log"))?;
-    // The names have done their work.
+    // The names are no longer needed.
     let mut strip = tools.command("wasm-opt");
     strip.args(["--strip-debug"]).args(WASM_FEATURES).arg(&ordered);
     strip.arg("-o").arg(at("build/index_bg.wasm"));
@@ -216,21 +216,21 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The folder of the scripts of our own.
+/// The folder of this project's scripts, and the script that the platform calls.
 const SCRIPTS: &str = "src/js";
 
 /// The library's script in build/.
 const LIBRARY: &str = "gate.js";
 
-/// The folder of the glue and of copies of our scripts.
+/// The folder of the glue and of copies of the scripts.
 const GLUE: &str = "target/wasm/joined";
 
-/// Functions are not inlined for having one caller, which costs bytes once they are compressed.
+/// Functions with one caller are not inlined, because inlining costs bytes after compression.
 const INLINE_LITTLE: [&str; 2] =
     ["--one-caller-inline-max-function-size=0", "--always-inline-max-function-size=0"];
 
-/// What rustc emits for wasm32, and the exceptions of wasm-bindgen's wrappers. Named one by one, so
-/// that no encoding is used that workerd does not know.
+/// The features that rustc emits for wasm32, and the exceptions of wasm-bindgen's wrappers. They
+/// are named one by one, so that no encoding is used that workerd does not support.
 const WASM_FEATURES: [&str; 7] = [
     "--enable-bulk-memory",
     "--enable-exception-handling",

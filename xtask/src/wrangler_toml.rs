@@ -1,4 +1,4 @@
-//! wrangler.toml, which tells Cloudflare of the Worker.
+//! wrangler.toml, the Worker's settings for Cloudflare.
 
 use crate::workspace::at;
 use anyhow::{Context as _, Result};

@@ -1,7 +1,7 @@
 //! Runs one of core's hot functions many times: `portcullis-hot NAME TIMES`.
 //!
-//! A package of its own: the tests count its instructions, and it builds in a fraction of the time
-//! of the bench's servers.
+//! It is a separate package, because the tests count its instructions, and it builds in a fraction
+//! of the time of the bench's servers.
 
 mod scene;
 

@@ -1,4 +1,4 @@
-//! Core's functions on the path of each request, with the data of a typical request.
+//! Core's functions that each request runs, with the data of a typical request.
 
 use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
@@ -176,7 +176,7 @@ fn policy() -> Result<Policy> {
 
 const ISSUER: &str = "https://api.example";
 
-/// A browser's request behind Cloudflare, up to its token.
+/// The head of a browser's request behind Cloudflare, up to its token.
 const HEAD: &str = "GET\nhttps://api.example/api/things?page=2\n\
     accept\napplication/json\naccept-encoding\ngzip, br\naccept-language\nen-GB,en;q=0.9\n\
     cf-connecting-ip\n203.0.113.7\ncf-ipcountry\nCH\ncf-ray\n9a1b2c3d4e5f6789-ZRH\ncf-visitor\n{\"scheme\":\"https\"}\n\

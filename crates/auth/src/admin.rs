@@ -19,7 +19,7 @@ use serde_json::json;
 use std::io::Read as _;
 use std::sync::Arc;
 
-/// The commands that change the store, too.
+/// The commands that also change the store.
 pub struct Admin {
     db: Arc<Db>,
     publisher: Arc<Publisher>,
@@ -41,7 +41,7 @@ impl Admin {
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
         let event = |kind, user: &User| [Event::new(kind, Actor::Operator, &client).user(&user.id)];
         let (done, user, rows) = match action {
-            UserAction::Add { .. } => return Err("adding a user needs no store".into()),
+            UserAction::Add { .. } => return Err("`user add` does not use the store".into()),
             UserAction::Disable { username } => {
                 let user = self.find_user(username).await?;
                 let events = event(EventKind::UserDisabled, &user);
@@ -70,7 +70,7 @@ impl Admin {
                     except_session: None,
                 };
                 let ended = self.db.set_password(&password, &change, revoke).await?;
-                let ended = ended.ok_or("the user is gone")?;
+                let ended = ended.ok_or("the user was deleted meanwhile")?;
                 let rows: Vec<_> = ended.into_iter().map(|ended| ended.outbox_row).collect();
                 ("password_set", user, rows)
             }
@@ -91,11 +91,11 @@ impl Admin {
         Ok(())
     }
 
-    /// Returns how many sessions have ended now, and whether the store knows the end of all that
-    /// were meant, also of those that had ended before.
+    /// Returns how many sessions have ended now, and whether the store knows the end of all
+    /// selected sessions. These include sessions that had ended before.
     async fn end_sessions(&self, action: &SessionsAction) -> Result<(usize, Delivery), BoxError> {
         let SessionsAction::Revoke { session, username } = action else {
-            return Err("listing sessions needs no store".into());
+            return Err("`sessions list` does not use the store".into());
         };
         let (now, client) = (now(), ClientInfo::default());
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
@@ -110,16 +110,18 @@ impl Admin {
                 let selector = SessionSelector::OfUser { user_id: &user.id, except: None };
                 (selector, event.user(&user.id).detail("all"))
             }
-            (None, None) => return Err("give --session or --username".into()),
+            (None, None) => {
+                return Err("neither --session nor --username is given; give one".into());
+            }
         };
         let events = [event];
         let change = AuditedChange { now, events: &events };
         let ended = self.db.end_sessions(selector, "operator", &change, revoke).await?;
         let delivery = match session.as_ref().filter(|_| ended.is_empty()) {
             Some(id) if self.db.is_session_revoked(id).await?.is_none() => {
-                return Err("there is no such session".into());
+                return Err("no session has this id; `sessions list` shows the ids".into());
             }
-            // It has ended before.
+            // The session had ended before.
             Some(id) => self.publisher.delivery_of(id).await?,
             None => self.publisher.deliver_ended(&ended).await,
         };
@@ -156,7 +158,7 @@ impl Admin {
 /// Adds a user; the password is read from standard input.
 pub async fn add_user(db: &Db, username: &str, scope: &str) -> Result<(), BoxError> {
     if username.is_empty() || username.len() > 256 || username.contains('\0') {
-        return Err("a username has 1 to 256 bytes, and no NUL".into());
+        return Err("--username is invalid; give 1 to 256 bytes without NUL".into());
     }
     let user = User {
         id: random_id(),
@@ -168,7 +170,7 @@ pub async fn add_user(db: &Db, username: &str, scope: &str) -> Result<(), BoxErr
     let event = Event::new(EventKind::UserAdded, Actor::Operator, &ClientInfo::default());
     let events = [event.user(&user.id)];
     if !db.add_user(&user, &events, now()).await? {
-        return Err(format!("a user named {username} exists already").into());
+        return Err(format!("the user {username} exists already").into());
     }
     print_line(
         &json!({ "done": "user_added", "username": username, "scope": scope, "id": user.id }),
@@ -213,12 +215,13 @@ pub async fn keys(db: &Db, action: &KeysAction) -> Result<(), BoxError> {
         }
         KeysAction::Rotate { compromised: false } => {
             let next = rows.iter().find(|row| key_role(row, &rows, now) == KeyRole::Next);
-            let next = next.ok_or("there is no next key yet; a server makes one")?;
+            let next =
+                next.ok_or("no next key exists yet; a running server makes one within 10 s")?;
             let published_at = next.created_at + PUBLISH_SECONDS;
             if published_at > now.0 {
                 let left = published_at - now.0;
                 return Err(format!(
-                    "the next key is new: verifiers may not know it for another {left} s"
+                    "the next key is too new for verifiers to know it; retry in {left} s"
                 )
                 .into());
             }
@@ -232,7 +235,7 @@ pub async fn keys(db: &Db, action: &KeysAction) -> Result<(), BoxError> {
 
 async fn find_user(db: &Db, username: &str) -> Result<User, BoxError> {
     let user = db.user_by_name(username).await?;
-    user.ok_or_else(|| format!("there is no user named {username}").into())
+    user.ok_or_else(|| format!("no user is named {username}").into())
 }
 
 /// Reads a new password from standard input.
@@ -242,7 +245,7 @@ fn read_password() -> Result<String, BoxError> {
     let password = password.trim_end_matches(['\r', '\n']);
     if !is_acceptable_password(password) {
         return Err(format!(
-            "give a password of {} characters to {} bytes on standard input",
+            "the password has the wrong length; give {} characters to {} bytes on standard input",
             PASSWORD_CHARACTERS_MIN, PASSWORD_BYTES_MAX
         )
         .into());

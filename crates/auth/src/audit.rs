@@ -13,7 +13,8 @@ pub struct ClientInfo {
 
 impl ClientInfo {
     /// Returns the key by which login attempts are counted: the IPv4 address or the IPv6 network.
-    /// Requests without an address share one key, so that omitting it bypasses no limit.
+    /// Requests without an address share one key, so that omitting the address does not bypass the
+    /// limit.
     pub fn address_group(&self) -> String {
         portcullis_core::address_group(self.address.parse().ok())
     }

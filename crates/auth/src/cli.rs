@@ -3,22 +3,31 @@
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-/// The auth service behind the edge: it logs in, issues, refreshes and revokes.
+/// The auth service behind the edge: it logs users in, and issues, refreshes and revokes tokens.
 ///
-/// Each setting is taken from its flag, or else from the environment, or else from the file that
-/// --config names (TOML, by the names of the environment: `ISSUER = "https://api.example"`).
+/// A setting comes from its flag, or else from the environment, or else from the file of --config.
+/// That file is TOML with the environment's names, such as `ISSUER = "https://api.example"`.
 ///
-/// Secrets have no flags, since every user of the machine can see a command line. STORE_TOKEN: the
-/// bearer token of the store. MASTER_KEY and MASTER_KEY_PREVIOUS, name:key each: they seal the
-/// signing keys in the database. RECORD_ENCRYPTION_KEY and RECORD_ENCRYPTION_KEY_PREVIOUS, name:key
-/// each: the edge must have the same. EDGE_AUTH_KEY and EDGE_AUTH_KEY_PREVIOUS, 32 bytes in base64
-/// each: the edge proves by it what it says of a client. INTROSPECTION_CLIENTS: the clients that may introspect
-/// tokens: name=secret, comma-separated, each secret at least 32 characters. Generate a key with
-/// `echo "k1:$(openssl rand -base64 32)"`.
+/// Secrets have no flags, because every user of the machine can see a command line:
+///
+/// STORE_TOKEN: the store's bearer token.
+///
+/// MASTER_KEY and MASTER_KEY_PREVIOUS, as name:key: they encrypt the signing keys in the database.
+///
+/// RECORD_ENCRYPTION_KEY and RECORD_ENCRYPTION_KEY_PREVIOUS, as name:key: they encrypt the records
+/// in the store. The edge must have the same.
+///
+/// EDGE_AUTH_KEY and EDGE_AUTH_KEY_PREVIOUS, 32 bytes in base64: with it the edge authenticates
+/// what it states about a client.
+///
+/// INTROSPECTION_CLIENTS, as name=secret, comma-separated: the clients that may introspect tokens.
+/// Each secret has at least 32 characters.
+///
+/// Generate a key with `echo "k1:$(openssl rand -base64 32)"`.
 #[derive(Parser)]
 #[command(version)]
 pub struct Cli {
-    /// A TOML file of settings; if it holds a secret, only its owner may have access.
+    /// A TOML file of settings. If it contains a secret, only its owner may have access to it.
     #[arg(long = "config", env = "AUTH_CONFIG", global = true, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
@@ -43,7 +52,7 @@ pub struct SharedArgs {
     /// The prefix of the store's keys; the edge must have the same [default: pc]
     #[arg(long, env = "KEY_PREFIX", global = true)]
     pub key_prefix: Option<String>,
-    /// A session ends if it is not refreshed for this long, in seconds, 60 to 31536000, at least
+    /// How long a session lasts without a refresh, in seconds, 60 to 31536000, at least
     /// the life of an access token [default: 1209600]
     #[arg(long, env = "REFRESH_IDLE_SECONDS", global = true)]
     pub refresh_idle_seconds: Option<String>,
@@ -55,19 +64,19 @@ pub struct SharedArgs {
 /// A command.
 #[derive(Subcommand)]
 pub enum Action {
-    /// Delete what has expired, and stop. `serve` does the same every minute.
+    /// Delete expired rows, and stop. `serve` does the same every minute.
     Cleanup,
     /// Manage the keys that sign tokens.
     Keys {
         #[command(subcommand)]
         action: KeysAction,
     },
-    /// Migrate the database's tables, and stop. On SQLite every command does so by itself.
+    /// Migrate the database's tables, and stop. With SQLite, every command does this first.
     Migrate,
-    /// Write all live revocations to the store again, and stop. `serve` does so at its start, and
-    /// when it finds that the store has lost data.
+    /// Write all live revocations to the store again, and stop. `serve` does this when it starts
+    /// and when it detects that the store has lost data.
     Reconcile,
-    /// Answer requests, until SIGTERM or SIGINT.
+    /// Serve requests until SIGTERM or SIGINT.
     Serve(Box<ServeArgs>),
     /// Manage sessions.
     Sessions {
@@ -89,9 +98,9 @@ pub enum KeysAction {
     /// Let the next key sign from now on. Running servers notice within 10 s; tokens of the
     /// previous key stay valid.
     Rotate {
-        /// Withdraw all keys; running servers generate new ones within 10 s. Old tokens are
-        /// rejected as soon as verifiers fetch the key set again (the edge's KEYS_FRESH_SECONDS),
-        /// and refreshes return new ones.
+        /// Withdraw all keys; running servers generate new ones within 10 s. Verifiers reject old
+        /// tokens once they fetch the key set again (at the edge: jwks.fresh_seconds). Refreshes
+        /// return new tokens.
         #[arg(long)]
         compromised: bool,
     },
@@ -106,7 +115,7 @@ pub enum SessionsAction {
         #[arg(long)]
         username: String,
     },
-    /// End one session, or all sessions of a user. Writes to the store, or reports that this is pending.
+    /// End one session, or all sessions of a user. Prints whether the store has the revocation yet.
     Revoke {
         /// The session's id, as `sessions list` shows it.
         #[arg(long, conflicts_with = "username", required_unless_present = "username")]
@@ -129,7 +138,7 @@ pub enum UserAction {
         #[arg(long, default_value = "")]
         scope: String,
     },
-    /// End all sessions of a user, who can't log in any more.
+    /// Disable a user: end all their sessions, and reject their logins.
     Disable {
         /// The name to log in with.
         #[arg(long)]
@@ -141,7 +150,7 @@ pub enum UserAction {
         #[arg(long)]
         username: String,
     },
-    /// Set a user's password, which is read from standard input, and end all their sessions.
+    /// Set a user's password, read from standard input, and end all their sessions.
     Passwd {
         /// The name to log in with.
         #[arg(long)]
@@ -158,11 +167,11 @@ pub struct ServeArgs {
     /// Address and port for readiness and metrics, without authentication [default: 127.0.0.1:9788]
     #[arg(long, env = "AUTH_ADMIN_LISTEN")]
     pub admin_listen: Option<String>,
-    /// Most client connections at once, 1 to 1000000; further ones are closed [default: 1024]
+    /// Most client connections at once, 1 to 1000000; more are closed [default: 1024]
     #[arg(long, env = "AUTH_CONNECTIONS_MAX")]
     pub connections_max: Option<String>,
-    /// Most connections of one network (a /24 or a /64) that have not authenticated, 1 to
-    /// 1000000; loopback has no such limit [default: a quarter of AUTH_CONNECTIONS_MAX]
+    /// Most unauthenticated connections of one network (a /24 or a /64), 1 to 1000000; loopback
+    /// has no limit [default: a quarter of AUTH_CONNECTIONS_MAX]
     #[arg(long, env = "AUTH_CONNECTIONS_PER_NETWORK")]
     pub connections_per_network: Option<String>,
     /// Timeout for an idle client connection, in seconds, 1 to 3600 [default: 75]
@@ -174,52 +183,51 @@ pub struct ServeArgs {
     /// The service's own certificate chain in PEM, for HTTPS. SIGHUP reloads it.
     #[arg(long, env = "AUTH_TLS_CERT_FILE")]
     pub tls_cert_file: Option<String>,
-    /// Its private key in PEM.
+    /// The private key of AUTH_TLS_CERT_FILE, in PEM.
     #[arg(long, env = "AUTH_TLS_KEY_FILE")]
     pub tls_key_file: Option<String>,
-    /// The aud of every access token. Required.
+    /// The aud of every access token. Required
     #[arg(long, env = "AUDIENCE")]
     pub audience: Option<String>,
     /// The client_id of every access token [default: portcullis]
     #[arg(long, env = "CLIENT_ID")]
     pub client_id: Option<String>,
-    /// jwt: RFC 9068, or opaque: random, known to the store and by introspection [default: jwt]
+    /// jwt (RFC 9068), or opaque: random, checked in the store or by introspection [default: jwt]
     #[arg(long, env = "ACCESS_TOKEN_FORMAT")]
     pub access_token_format: Option<String>,
     /// Life of an access token, in seconds, 1 to 86400 [default: 900]
     #[arg(long, env = "ACCESS_TOKEN_SECONDS")]
     pub access_token_seconds: Option<String>,
-    /// Life of a session, even if it is used, in seconds, 60 to 31536000 [default: 2592000]
+    /// Life of a session, however often refreshed, in seconds, 60 to 31536000 [default: 2592000]
     #[arg(long, env = "REFRESH_TOKEN_SECONDS")]
     pub refresh_token_seconds: Option<String>,
-    /// How long a spent refresh token returns the same response again, in seconds, 0 to 300
+    /// How long a used refresh token returns the same response again, in seconds, 0 to 300
     /// [default: 10]
     #[arg(long, env = "REFRESH_GRACE_SECONDS")]
     pub refresh_grace_seconds: Option<String>,
-    /// Most sessions of one user at once, 1 to 1000; a login beyond ends the oldest [default: 100]
+    /// Most sessions of one user, 1 to 1000; one more login ends the oldest [default: 100]
     #[arg(long, env = "SESSIONS_PER_USER_MAX")]
     pub sessions_per_user_max: Option<String>,
-    /// EdDSA or ES256 [default: EdDSA]
+    /// The algorithm of new signing keys, EdDSA or ES256 [default: EdDSA]
     #[arg(long, env = "SIGNING_ALGORITHM")]
     pub signing_algorithm: Option<String>,
-    /// How long a key signs, in seconds, 3600 to 31536000; 0: until `keys rotate` [default:
+    /// How long a key signs, in seconds, 3600 to 31536000, or 0: until `keys rotate` [default:
     /// 7776000]
     #[arg(long, env = "SIGNING_KEY_SECONDS")]
     pub signing_key_seconds: Option<String>,
     /// Origins whose pages may refresh by cookie, comma-separated [default: the issuer's own]
     #[arg(long, env = "COOKIE_ORIGINS")]
     pub cookie_origins: Option<String>,
-    /// Login attempts with one username before it has to wait, 0 to 1000; 0: any number [default:
-    /// 5]
+    /// Login attempts with one username before it must wait, 1 to 1000, or 0 for no limit
+    /// [default: 5]
     #[arg(long, env = "LOGIN_ATTEMPTS_PER_USERNAME")]
     pub login_attempts_per_username: Option<String>,
-    /// Failed login attempts from one address before it has to wait, 0 to 100000; 0: any number
+    /// Failed login attempts from one address before it must wait, 1 to 100000, or 0 for no limit
     /// [default: 20]
     #[arg(long, env = "LOGIN_ATTEMPTS_PER_ADDRESS")]
     pub login_attempts_per_address: Option<String>,
-    /// How many proxies append to X-Forwarded-For before requests that do not prove, by
-    /// EDGE_AUTH_KEY, to come through the edge, 0 to 10; 0: the connection's address counts
-    /// [default: 0]
+    /// How many proxies append to X-Forwarded-For, 0 to 10; 0: the connection's address counts.
+    /// Used for requests without the edge's proof (EDGE_AUTH_KEY) [default: 0]
     #[arg(long, env = "TRUSTED_PROXY_HOPS")]
     pub trusted_proxy_hops: Option<String>,
 }

@@ -1,5 +1,5 @@
 //! The auth service behind the edge: logins, refreshes, revocations and introspection. Its database
-//! is the source of truth; the store holds only what the edge needs.
+//! is the source of truth. The store has only the data that the edge needs.
 
 mod accounts;
 mod admin;
@@ -32,7 +32,7 @@ use error::BoxError;
 use portcullis_server::Log;
 use std::process::ExitCode;
 
-/// Runs a command and logs why it failed. Exits with 2 if the configuration is invalid.
+/// Runs a command, and logs why it failed. Exits with 2 if the configuration is invalid.
 pub async fn run(cli: &Cli, log: Log) -> ExitCode {
     match dispatch(cli, log).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,7 +72,7 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         false => Err(Failure::Misconfigured(reader.errors)),
     };
     let open = async |migrate| Db::open(&url, migrate).await;
-    // The commands that change the store, too, need its settings.
+    // The commands that also change the store need its settings.
     let store = match &cli.action {
         Action::Serve(serve) => {
             return match (reader.serve(&cli.shared, serve), reader.errors.is_empty()) {

@@ -1,4 +1,4 @@
-//! The background tasks of `serve`: they deliver the outbox, check the store, maintain the signing
+//! The background tasks of `serve`. They deliver the outbox, check the store, maintain the signing
 //! keys and delete expired rows.
 
 use crate::clock::now;
@@ -86,13 +86,13 @@ impl Maintenance {
         loop {
             let expire = |user: &str, id: &str| commands.session_expired(user, id);
             let batch = self.db.delete_expired(now, self.idle_seconds, self.audit_seconds, expire);
-            // If the database does not answer, dropping the future releases the connection.
+            // If the database does not respond, dropping the future releases the connection.
             let batch = tokio::time::timeout(WORK_TIMEOUT, batch).await;
             match batch.unwrap_or(Err(sqlx::Error::PoolTimedOut))? {
                 0 => break,
                 batch => deleted += batch,
             }
-            // Lets waiting writers go first.
+            // The pause lets waiting writers go first.
             tokio::time::sleep(PAUSE).await;
         }
         if deleted > 0 {
@@ -107,9 +107,9 @@ const EVICTION_CHECK_ROUNDS: u64 = 5;
 const KEYS_EACH: Duration = Duration::from_secs(10);
 const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
 const CONNECTIONS_EACH: Duration = Duration::from_secs(5);
-/// As long as a request may take.
+/// The same as the longest time of a request.
 const WORK_TIMEOUT: Duration = Duration::from_secs(10);
-const DATABASE_SILENT: &str = "the database does not answer";
+const DATABASE_SILENT: &str = "the database does not respond";
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

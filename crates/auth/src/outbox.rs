@@ -1,4 +1,4 @@
-//! The outbox: brings the store in step with the database.
+//! The outbox: keeps the store consistent with the database.
 //!
 //! Each change commits its commands for the store to the outbox. They are sent at once, and retried
 //! until the store has executed them. If the store loses data, all live revocations are

@@ -1,5 +1,5 @@
-//! The errors of requests. A [`Problem`] becomes a response here and nowhere else: a handler returns
-//! one, and [`finish`] writes its body, which has the request's id.
+//! The errors of requests. Only this module turns a [`Problem`] into a response: a handler returns
+//! one, and [`finish`] writes its body, which contains the request's id.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +20,7 @@ pub enum Problem {
     GrantTypeUnsupported,
     Internal,
     LoginThrottled {
-        /// How long until the next attempt is accepted.
+        /// The time until the next attempt is accepted.
         seconds: u64,
     },
     MediaTypeUnsupported,
@@ -40,9 +40,11 @@ impl Problem {
     /// Returns the status, the stable code and a description.
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::AccessTokenInvalid => {
-                (StatusCode::UNAUTHORIZED, "access_token_invalid", "the access token is not good")
-            }
+            Self::AccessTokenInvalid => (
+                StatusCode::UNAUTHORIZED,
+                "access_token_invalid",
+                "the access token is invalid, or its session has ended",
+            ),
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
             }
@@ -52,7 +54,7 @@ impl Problem {
             Self::ClientInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "client_invalid",
-                "the client is not known, or its secret is wrong",
+                "the client is unknown, or its secret is wrong",
             ),
             Self::ClientMismatch => (
                 StatusCode::BAD_REQUEST,
@@ -65,75 +67,79 @@ impl Problem {
             Self::CredentialsMissing => (
                 StatusCode::UNAUTHORIZED,
                 "credentials_missing",
-                "a refresh token, in the body or its cookie, or a Bearer token is required",
+                "no token; send a refresh token in the body or its cookie, or a Bearer token",
             ),
             Self::CrossSiteDenied => (
                 StatusCode::FORBIDDEN,
                 "cross_site_denied",
-                "pages of this origin may not use the cookie",
+                "pages of this origin may not use the refresh cookie",
             ),
             Self::DatabaseUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "database_unavailable",
-                "the database does not answer",
+                "the database does not respond; retry later",
             ),
             Self::GrantTypeUnsupported => (
                 StatusCode::BAD_REQUEST,
                 "grant_type_unsupported",
-                "only grant_type=refresh_token is served here",
+                "the grant type is unsupported; use grant_type=refresh_token",
             ),
-            Self::Internal => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "something failed; see the log")
-            }
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the auth service failed; see its log",
+            ),
             Self::LoginThrottled { .. } => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "login_throttled",
-                "too many attempts to log in; wait for a while",
+                "too many login attempts; wait as long as Retry-After says",
             ),
             Self::MediaTypeUnsupported => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "media_type_unsupported",
-                "the body must be application/json",
+                "the media type is unsupported; send application/json",
             ),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is required")
-            }
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is no such endpoint"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this endpoint does not allow the method; see Allow",
+            ),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "no endpoint has this path"),
             Self::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
-                "too many logins at once; try again",
+                "too many logins at once; retry later",
             ),
             Self::PasswordUnacceptable => (
                 StatusCode::BAD_REQUEST,
                 "password_unacceptable",
-                "a password has at least 8 characters and at most 1024 bytes",
+                "the password must have at least 8 characters and at most 1024 bytes",
             ),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "refresh_token_invalid",
-                "the refresh token is not known",
+                "the refresh token is unknown; log in again",
             ),
             Self::RefreshTokenReused => (
                 StatusCode::UNAUTHORIZED,
                 "refresh_token_reused",
-                "the refresh token was used before; the session is over",
+                "the refresh token was used twice, so its session has ended; log in again",
             ),
             Self::RequestMalformed => (
                 StatusCode::BAD_REQUEST,
                 "request_malformed",
-                "the body is not what this endpoint takes",
+                "the body does not have the form that this endpoint requires",
             ),
             Self::ScopeInvalid => (
                 StatusCode::BAD_REQUEST,
                 "scope_invalid",
-                "the scope is not part of the session's, or not the one that was asked for before",
+                "the scope exceeds the session's, or differs from the token's first refresh",
             ),
             Self::SessionEnded => {
-                (StatusCode::UNAUTHORIZED, "session_ended", "the session is over")
+                (StatusCode::UNAUTHORIZED, "session_ended", "the session has ended; log in again")
             }
             Self::SessionUnknown => {
-                (StatusCode::NOT_FOUND, "session_unknown", "there is no such session")
+                (StatusCode::NOT_FOUND, "session_unknown", "the user has no session with this id")
             }
         }
     }
@@ -216,7 +222,7 @@ impl Problem {
     }
 }
 
-/// A problem on its way to [`finish`].
+/// A problem that [`finish`] will turn into a response.
 #[derive(Clone, Copy)]
 struct Rejection {
     problem: Problem,
@@ -236,7 +242,7 @@ impl IntoResponse for Problem {
 }
 
 impl IntoResponse for Rejection {
-    /// Returns a response without a body, since only [`finish`] knows the request's id.
+    /// Returns a response without a body, because only [`finish`] knows the request's id.
     fn into_response(self) -> Response {
         let mut response = self.problem.parts().0.into_response();
         response.extensions_mut().insert(self);
@@ -244,7 +250,7 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// Writes the body of a handler's problem, if the response is one. Returns its stable code, too.
+/// Writes the body of a handler's problem, if the response is one. Also returns its stable code.
 pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<&'static str>) {
     let Some(Rejection { problem, format }) = response.extensions_mut().remove() else {
         return (response, None);
@@ -254,7 +260,7 @@ pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<&'s
         Format::Problem => problem.problem_response(request_id),
     };
     problem.set_headers(&mut finished);
-    // A router adds `Allow` to what its handler returned.
+    // A router adds `Allow` to the handler's response.
     if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
         finished.headers_mut().insert(header::ALLOW, allow);
     }

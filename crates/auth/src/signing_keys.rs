@@ -1,8 +1,8 @@
 //! The keys that sign access tokens: the next one, published before it signs; the current one; and
 //! previous ones, until their last token has expired.
 //!
-//! The keys are in the database, sealed under a master key, so that all auth services share them.
-//! Each service loads them again every few seconds.
+//! The keys are in the database, encrypted under a master key, so that all auth services share
+//! them. Each service reloads them every few seconds.
 
 mod algorithm;
 mod jwk;

@@ -1,4 +1,4 @@
-//! The client of the store, which speaks the REST protocol or memcached's own.
+//! The client of the store, which speaks the REST protocol or memcached's.
 
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 use rustls::pki_types::ServerName;
@@ -30,7 +30,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Returns whether the store rejected these commands in particular. Others may still succeed.
+    /// Returns whether the store rejected these particular commands. Others may still succeed.
     pub fn is_rejection(&self) -> bool {
         matches!(self, Self::Command(_) | Self::Status(400 | 413))
     }
@@ -39,10 +39,10 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadResponse => f.write_str("its answer is not the REST protocol's"),
-            Self::Command(text) => write!(f, "it refuses a command: {text}"),
-            Self::Status(status) => write!(f, "it answers with status {status}"),
-            Self::Unreachable => f.write_str("it can't be reached, or not in time"),
+            Self::BadResponse => f.write_str("its response does not follow the REST protocol"),
+            Self::Command(text) => write!(f, "it rejected a command: {text}"),
+            Self::Status(status) => write!(f, "it responded with status {status}"),
+            Self::Unreachable => f.write_str("it is unreachable, or did not respond in time"),
         }
     }
 }
@@ -146,7 +146,7 @@ fn connector() -> Result<TlsConnector, rustls::Error> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Reads a response body. Rejects one that is longer than any response to our commands.
+/// Reads a response body. Rejects one that is longer than any response to this service's commands.
 async fn bounded_text(mut response: reqwest::Response) -> Result<String, StoreError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| StoreError::Unreachable)? {

@@ -1,5 +1,5 @@
-//! A test service. Time is an argument, and the store is unreachable, so that its commands stay in
-//! the outbox.
+//! A service for tests. Time is an argument. The store is unreachable, so its commands stay in the
+//! outbox.
 
 use crate::accounts::{IntrospectionClients, LoginAttemptLimits, hash_password};
 use crate::audit::ClientInfo;
@@ -15,7 +15,7 @@ use portcullis_core::{Seal, StoreKeys, UnixSeconds};
 use portcullis_server::Bounds;
 use std::sync::Arc;
 
-/// A service on a database of its own.
+/// A service with its own database.
 pub struct TestService {
     pub sessions: Sessions,
     pub db: Arc<Db>,
@@ -122,7 +122,7 @@ impl TestService {
         rows.iter().map(|row| redis_rest::encode_pipeline(&row.commands)).collect()
     }
 
-    /// Returns how often an event is in the audit.
+    /// Returns how often an event occurs in the audit.
     pub async fn audited(&self, event: &str) -> i64 {
         let text = format!("SELECT COUNT(*) FROM audit WHERE event = '{event}'");
         self.db.query_number(&text).await.unwrap()

@@ -1,5 +1,5 @@
-//! Tokens: the claims of access tokens (RFC 9068), and opaque tokens of 256 random bits with a
-//! checksum, which rejects malformed tokens without a query.
+//! Tokens: the claims of access tokens (RFC 9068), and opaque tokens of 256 random bits. An opaque
+//! token has a checksum, so that malformed ones are rejected without a query.
 
 use crate::random::fill_random;
 use base64::Engine as _;
@@ -8,7 +8,7 @@ use portcullis_core::TokenHash;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The longest life of an access token that can be configured. Revocation markers live as long.
+/// The longest configurable life of an access token. Revocation markers live as long.
 pub const ACCESS_TOKEN_SECONDS_MAX: u64 = 86_400;
 
 /// The claims of an access token (RFC 9068 section 2.2).
@@ -25,8 +25,8 @@ pub struct AccessClaims {
     pub scope: String,
 }
 
-/// The kind of an opaque token. Each kind has a prefix of its own, by which secret scanners find
-/// leaked tokens.
+/// The kind of an opaque token. Each kind has its own prefix, by which secret scanners find leaked
+/// tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OpaqueToken {
     Access,
@@ -51,7 +51,7 @@ impl OpaqueToken {
     }
 
     /// Returns whether `token` has the prefix, length and checksum of this kind. Other texts were
-    /// never issued, so that rejecting them needs no query.
+    /// never issued, so rejecting them needs no query.
     pub fn is_well_formed(self, token: &str) -> bool {
         let text =
             token.len().checked_sub(CHECKSUM_LENGTH).and_then(|end| token.split_at_checked(end));
@@ -71,7 +71,7 @@ const CHECKSUM_LENGTH: usize = 5;
 /// The prefix, and 32 bytes in base64url.
 const TEXT_LENGTH: usize = 4 + 43;
 
-/// Returns the hash under which a token is stored; the token itself is never stored.
+/// Returns the hash under which a token is stored. The token itself is never stored.
 pub fn token_hash(token: &str) -> String {
     TokenHash::of(token).to_string()
 }

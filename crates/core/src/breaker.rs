@@ -1,5 +1,6 @@
-//! A circuit breaker. After several consecutive failures it blocks calls to a dependency for a
-//! while, then admits one probe, and closes when that succeeds. The host keeps one for each dependency.
+//! A circuit breaker. After several consecutive failures it rejects calls to a dependency for a
+//! while. Then it admits one probe, and closes if the probe succeeds. The host keeps one breaker
+//! per dependency.
 
 /// The circuit breaker of one dependency. `C` is the cause of a failure.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ struct Open<C> {
     probing_until_ms: u64,
 }
 
-/// Permission to call a dependency, to be returned with the outcome.
+/// Permission to call a dependency. The caller returns it with the outcome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CallPermit {
     /// A call while the breaker is closed.
@@ -28,7 +29,7 @@ pub enum CallPermit {
     Probe,
 }
 
-/// The error for a call that an open breaker blocks.
+/// The error for a call that an open breaker rejects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CircuitOpen<C> {
     /// The cause of the last failure.
@@ -40,9 +41,9 @@ pub struct CircuitOpen<C> {
 /// The settings of a breaker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BreakerPolicy {
-    /// The consecutive failures that open it; with 0 it never opens.
+    /// The number of consecutive failures that open the breaker; with 0 it never opens.
     pub failures: u32,
-    /// The longest time that it stays open.
+    /// The longest time that the breaker stays open.
     pub pause_ms_max: u32,
 }
 
@@ -75,8 +76,8 @@ impl<C> Default for Breaker<C> {
 }
 
 impl<C: Copy> Breaker<C> {
-    /// Returns whether the dependency may be called. A probe that takes longer than `lease_ms` counts
-    /// as lost.
+    /// Admits a call, or returns the error of an open breaker. A probe that takes longer than
+    /// `lease_ms` counts as lost.
     pub fn admit(&mut self, now_ms: u64, lease_ms: u32) -> Result<CallPermit, CircuitOpen<C>> {
         let Some(open) = &mut self.open else {
             return Ok(CallPermit::Ordinary);
@@ -92,7 +93,7 @@ impl<C: Copy> Breaker<C> {
     /// Records a success. Returns whether the breaker closed.
     pub fn succeeded(&mut self, permit: CallPermit) -> bool {
         match (&self.open, permit) {
-            // A call from before the failures is no sign of recovery.
+            // A success of a call that began before the failures does not show a recovery.
             (Some(_), CallPermit::Ordinary) => false,
             (open, _) => {
                 let closed = open.is_some();
@@ -103,13 +104,13 @@ impl<C: Copy> Breaker<C> {
         }
     }
 
-    /// Returns a number that changes with each success.
+    /// Returns the count of successes, which changes with each one.
     pub fn successes(&self) -> u32 {
         self.successes
     }
 
-    /// Records a failure. Returns how long the breaker stays open, if it opened now. `jitter` spreads
-    /// the probes of several isolates.
+    /// Records a failure. Returns how long the breaker stays open if this failure opened it,
+    /// otherwise `None`. `jitter` spreads the probes of several isolates.
     pub fn failed(
         &mut self,
         permit: CallPermit,
@@ -157,7 +158,7 @@ impl<C: Copy> Breaker<C> {
     }
 }
 
-/// The first pause; each failed probe doubles it. Half of a pause is fixed, the rest is random.
+/// The first pause. Each failed probe doubles it. Half of a pause is fixed, the rest is random.
 const PAUSE_MS_MIN: u64 = 500;
 
 #[cfg(test)]
@@ -204,10 +205,10 @@ mod tests {
         assert_eq!(breaker.admit(500, 100), Ok(CallPermit::Probe));
         assert_eq!(breaker.state(500), BreakerState::HalfOpen);
         assert!(breaker.admit(599, 100).is_err());
-        // Calls from before it opened are no sign of recovery.
+        // Successes of calls from before the breaker opened do not show a recovery.
         assert!(!breaker.succeeded(CallPermit::Ordinary));
         assert_eq!(fail(&mut breaker, CallPermit::Ordinary, 550), None);
-        // An inconclusive probe is followed by another, and so is a lost one.
+        // Another probe follows an inconclusive one, and also a lost one.
         breaker.inconclusive(CallPermit::Ordinary);
         assert!(breaker.admit(599, 100).is_err());
         breaker.inconclusive(CallPermit::Probe);
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(breaker.admit(600, 100), Ok(CallPermit::Probe));
         assert!(breaker.succeeded(CallPermit::Probe));
         assert_eq!(breaker.admit(601, 100), Ok(CallPermit::Ordinary));
-        // It opens after as many failures as before.
+        // It opens after the same number of failures as before.
         assert_eq!(fail(&mut breaker, CallPermit::Ordinary, 601), None);
     }
 

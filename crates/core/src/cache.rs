@@ -1,10 +1,10 @@
-//! A bounded cache that needs no clock.
+//! A bounded cache that works without a clock.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// A cache of two generations. When the young one is full, by number or by weight, it replaces the
-/// old one. An entry that is read moves to the young generation.
+/// A cache of two generations. When the young generation is full, by number or by weight, it
+/// replaces the old one. Reading an entry moves it to the young generation.
 pub struct GenerationalCache<K, V> {
     young: HashMap<K, V>,
     young_weight: usize,
@@ -19,7 +19,7 @@ impl<K: Eq + Hash + Copy, V: Clone> GenerationalCache<K, V> {
         Self { young: HashMap::new(), young_weight: 0, old: HashMap::new(), count_max, weight_max }
     }
 
-    /// Returns the value of `key`. `weight` is called if the entry moves to the young generation.
+    /// Returns the value of `key`. Calls `weight` if the entry moves to the young generation.
     pub fn get(&mut self, key: K, weight: impl Fn(&V) -> usize) -> Option<V> {
         if let Some(value) = self.young.get(&key) {
             return Some(value.clone());
@@ -40,7 +40,7 @@ impl<K: Eq + Hash + Copy, V: Clone> GenerationalCache<K, V> {
         }
     }
 
-    /// Drops the value of `key`. `weight` is called if the entry is young.
+    /// Removes the value of `key`. Calls `weight` if the entry is young.
     pub fn remove(&mut self, key: K, weight: impl Fn(&V) -> usize) {
         self.old.remove(&key);
         if let Some(value) = self.young.remove(&key) {

@@ -1,4 +1,4 @@
-//! The checks of one request, step by step. The crate's page has their order.
+//! The checks of one request, step by step. The crate's front page lists their order.
 
 pub(crate) mod authenticated;
 mod completion;
@@ -69,7 +69,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         &self.address
     }
 
-    /// Returns what applies to the token while the store is unavailable.
+    /// Returns what the route does with tokens while the store is unavailable.
     pub fn on_store_outage(&self) -> StoreOutage {
         self.route.on_store_outage
     }
@@ -84,13 +84,13 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         self.credential.map(|(_, hash)| hash)
     }
 
-    /// Returns what the token says of itself, verified or not, for the log.
+    /// Returns the token's claims about its issuer and audience, verified or not, for the log.
     pub fn received_claims(&self) -> Option<ReceivedClaims> {
         self.credential.and_then(|(token, _)| ReceivedClaims::of(token))
     }
 
-    /// Returns the marker that revokes the token by the results of [`Check::commands`], if there is
-    /// one.
+    /// Returns the marker that revokes the token according to the results of [`Check::commands`];
+    /// `None` if there is none.
     pub fn revoking_marker(
         &self,
         authenticated: &AuthenticatedRequest<'_>,
@@ -143,8 +143,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         Ok(Rc::new(VerifiedToken::new(&self.policy.keys, hash, issuer, claims)))
     }
 
-    /// Authenticates the request by its verified token, whose times are checked again. `cleared` is
-    /// the requirement for which the store cleared the token recently enough.
+    /// Authenticates the request by its verified token. Checks the token's times again. `cleared`
+    /// is the requirement for which the store has cleared the token recently enough.
     pub fn authenticate(
         &self,
         verified: Rc<VerifiedToken>,
@@ -177,7 +177,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         }
     }
 
-    /// Returns the store's commands that the verdict needs; empty if it needs none.
+    /// Returns the store's commands that the verdict needs; an empty list if it needs none.
     pub fn commands(&self, authenticated: &AuthenticatedRequest<'_>) -> Vec<Command> {
         let mut commands = Vec::with_capacity(2 + authenticated.limit_checks.len());
         if let Some(verified) = self.token_to_query(authenticated) {
@@ -215,8 +215,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         }
     }
 
-    /// Returns the token that the store is queried about. A recently cleared token needs no query,
-    /// and gets one only if the store is queried for limits anyway.
+    /// Returns the token to query the store about. A recently cleared token needs no query. It is
+    /// queried only if the store is queried for limits anyway.
     fn token_to_query<'q>(
         &self,
         authenticated: &'q AuthenticatedRequest<'_>,

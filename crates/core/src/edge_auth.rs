@@ -1,5 +1,5 @@
-//! How the edge proves to the auth service that a request came through it: a message authentication
-//! code (MAC) over what the edge states about the client.
+//! Authenticates the edge to the auth service: a message authentication code (MAC) over the edge's
+//! statement about a client.
 
 use crate::time::UnixSeconds;
 use base64::Engine as _;
@@ -8,18 +8,18 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::fmt;
 
-/// What the edge states about a request that it forwards to the auth service.
+/// The edge's statement about a request that it forwards to the auth service.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EdgeStatement<'a> {
     /// The method.
     pub method: &'a str,
     /// The path with the query, as sent.
     pub target: &'a str,
-    /// The client's address, or an empty text if it is unknown.
+    /// The client's address; an empty text if it is unknown.
     pub address: &'a str,
-    /// The client's country, or an empty text if it is unknown.
+    /// The client's country; an empty text if it is unknown.
     pub country: &'a str,
-    /// The client's `User-Agent`, or an empty text if it has none. One that is not visible ASCII
+    /// The client's `User-Agent`; an empty text if it has none. A value other than visible ASCII
     /// counts as empty, because servers decode it differently.
     pub device: &'a str,
     /// The request's id.
@@ -27,7 +27,7 @@ pub struct EdgeStatement<'a> {
 }
 
 impl EdgeStatement<'_> {
-    /// Returns the text that the MAC is made of, or `None` if a field has a line break.
+    /// Returns the text to authenticate; `None` if a field has a line break.
     fn message(&self, seconds: u64) -> Option<String> {
         let is_visible = |b: u8| b == b'\t' || (b' '..=b'~').contains(&b);
         let device = Some(self.device).filter(|text| text.bytes().all(is_visible));
@@ -61,7 +61,7 @@ impl fmt::Debug for EdgeAuthKey {
 }
 
 impl EdgeAuthKey {
-    /// Parses a key as it is configured: 32 bytes in base64. Returns `None` if it is malformed.
+    /// Parses a configured key: 32 bytes in base64. Returns `None` if it is malformed.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let key = STANDARD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok()?;
@@ -69,7 +69,7 @@ impl EdgeAuthKey {
         Some(Self(Hmac::new_from_slice(&key).ok()?))
     }
 
-    /// Returns the value of [`EDGE_AUTH_FIELD`], or `None` if a field has a line break.
+    /// Returns the value of [`EDGE_AUTH_FIELD`]; `None` if a field has a line break.
     pub fn sign(&self, statement: &EdgeStatement<'_>, now: UnixSeconds) -> Option<String> {
         let mac = self.mac(&statement.message(now.0)?).finalize().into_bytes();
         Some(format!("{VERSION};t={now};mac={}", URL_SAFE_NO_PAD.encode(mac)))
@@ -85,9 +85,9 @@ impl EdgeAuthKey {
 /// The keys that the auth service accepts.
 #[derive(Clone, Debug)]
 pub struct EdgeAuthKeys {
-    /// The key that the edge is to have.
+    /// The key that edges should use.
     pub current: EdgeAuthKey,
-    /// The key that some edges still have while it is replaced.
+    /// The key that some edges still use during a rotation.
     pub previous: Option<EdgeAuthKey>,
 }
 
@@ -96,9 +96,9 @@ pub struct EdgeAuthKeys {
 pub enum EdgeAuthError {
     /// The field is malformed, or the statement has a line break.
     Malformed,
-    /// No key makes this MAC of this statement.
+    /// No key produces this MAC for this statement.
     Mismatch,
-    /// The MAC is right, and was made too long ago or by a clock that is ahead.
+    /// The MAC is correct but too old, or made by a clock that is ahead.
     Stale,
 }
 
@@ -124,7 +124,7 @@ impl EdgeAuthKeys {
     }
 }
 
-/// The parts of the field.
+/// The parsed value of [`EDGE_AUTH_FIELD`].
 struct MacClaim {
     seconds: u64,
     mac: Vec<u8>,
@@ -134,7 +134,7 @@ impl MacClaim {
     fn parse(field: &str) -> Option<Self> {
         let rest = field.strip_prefix(VERSION)?.strip_prefix(";t=")?;
         let (seconds, mac) = rest.split_once(";mac=")?;
-        // `parse` would accept a sign.
+        // `parse` would accept a plus sign.
         let is_number = seconds.bytes().all(|b| b.is_ascii_digit());
         let seconds = is_number.then(|| seconds.parse().ok())??;
         let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
@@ -145,12 +145,13 @@ impl MacClaim {
 /// The header field that holds the MAC.
 pub const EDGE_AUTH_FIELD: &str = "portcullis-edge-auth";
 /// The header field that holds the client's address. Proxies between the edge and the auth service
-/// append to `X-Forwarded-For` or replace it, and leave this one as it is.
+/// append to `X-Forwarded-For` or replace it, but do not change this field.
 pub const EDGE_ADDRESS_FIELD: &str = "portcullis-address";
 
 const VERSION: &str = "v1";
 const KEY_BYTES: usize = 32;
-/// How far the clocks of edge and auth service may differ, and how long a request may travel.
+/// How far the clocks of edge and auth service may differ, including the time that a request
+/// travels.
 const WINDOW_SECONDS: u64 = 60;
 
 #[cfg(test)]
@@ -195,7 +196,7 @@ mod tests {
             EdgeStatement { country: "", ..STATEMENT },
             EdgeStatement { device: "curl", ..STATEMENT },
             EdgeStatement { request_id: "1", ..STATEMENT },
-            // The same text in other fields.
+            // The same text, divided differently among the fields.
             EdgeStatement { address: "", country: "192.0.2.1\nDE", ..STATEMENT },
         ] {
             assert!(verify(changed).is_err(), "{changed:?}");

@@ -1,4 +1,4 @@
-//! What a permitted request is forwarded with: its target, and the header fields that identify the caller.
+//! Forwarding a permitted request: its target, and the header fields that identify the caller.
 
 pub(crate) mod assertion;
 pub(crate) mod edge_auth;

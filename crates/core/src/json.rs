@@ -1,6 +1,6 @@
-//! A strict reader for untrusted JSON. A duplicate member is rejected at every depth, because two
-//! readers could choose different ones (RFC 8725 section 2.4, RFC 7519 section 4). Nesting is
-//! bounded.
+//! A strict reader for untrusted JSON. It rejects a duplicate member at every depth, because two
+//! readers could choose different ones (RFC 8725 section 2.4, RFC 7519 section 4). It bounds the
+//! nesting.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -108,7 +108,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-/// Deeper than any header, claims set, key set or provider's response needs.
+/// A depth above what any header, claims set, key set or provider's response needs.
 const DEPTH_MAX: usize = 16;
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! The policy of Portcullis: pure functions from a request and the store's replies to a verdict.
 //!
-//! # A request's way
+//! # The steps of a request
 //!
 //! 1. [`Policy::destination`] finds the route, and [`Check::new`] reads the request's one token.
 //! 2. [`Check::unverified_token`] checks the token's form, header, claims and times. The host
 //!    verifies the signature by the key that [`Jwks::select`] returns, or queries the store or a
 //!    provider about an opaque token. It passes the result to [`Check::accept_signature`] or
 //!    [`Check::accept_record`]. The [`VerifiedToken`] may be cached.
-//! 3. [`Check::authenticate`] makes it an [`AuthenticatedRequest`] of this request.
+//! 3. [`Check::authenticate`] turns it into an [`AuthenticatedRequest`] of this request.
 //! 4. [`Check::commands`] returns all the store's commands that the verdict needs, for one round
 //!    trip.
-//! 5. [`Check::decide`] makes the replies a [`Permit`], or a [`Refusal`] that says why.
+//! 5. [`Check::decide`] turns the replies into a [`Permit`], or a [`Refusal`] with its reason.
 //!
 //! Only a [`Permit`] lets a request be forwarded, and only step 5 creates one.
 //!
@@ -84,10 +84,10 @@
 //! assert_eq!(refused, Err(Refusal::Denied(Denial::TokenMissing)));
 //! ```
 //!
-//! # Floors
+//! # Layers
 //!
-//! A module imports only from the floors below it, or from its own folder. `config` and `token` never import
-//! each other, and neither do `routing`, `limits` and `refresh`.
+//! A module imports only from the layers below it, or from its own folder. `config` and `token`
+//! never import each other, and neither do `routing`, `limits` and `refresh`.
 //!
 //! 1. Values: `refusal`, `json`, `time`, `url`, `secret`, `token_hash`, `breaker`, `cache`, and
 //!    `request`.

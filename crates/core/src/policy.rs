@@ -1,5 +1,5 @@
-//! The policy: what the configuration says, as plain types and look-ups. It knows no settings and
-//! no claims.
+//! The policy: the configuration as plain types and look-ups. It does not depend on settings or
+//! claims.
 
 pub(crate) mod assertion;
 pub(crate) mod cors;
@@ -60,19 +60,20 @@ pub struct Policy {
     pub timeouts: Timeouts,
     /// How issuers' key sets are cached.
     pub key_sets: KeySetPolicy,
-    /// How long a refresh's response is returned again for the same request; with 0 never.
+    /// How long an identical refresh receives the same response; with 0, each one goes to the auth
+    /// service.
     pub refresh_replay_seconds: u32,
     /// The most introspections per second of one isolate.
     pub introspections_per_second_max: u32,
     /// The most requests that an isolate has open at once.
     pub open_requests_max: u32,
-    /// The most bytes of heads and bodies that these hold together.
+    /// The most bytes of heads and bodies that all open requests hold together.
     pub open_requests_bytes_max: u32,
     /// The longest request body that is forwarded to the auth service.
     pub auth_body_bytes_max: u32,
     /// The names of the header fields that identify the caller to an upstream.
     pub identity_fields: IdentityFields,
-    /// How signed assertions are made, for routes that require one.
+    /// How assertions are signed, for routes that require one.
     pub assertion: Option<Assertion>,
     /// The CORS policy of requests that match no route.
     pub cors: Option<Cors>,
@@ -84,20 +85,20 @@ pub struct Policy {
     pub seal: Option<Seal>,
     /// The address rules of routes that have none.
     pub ip_rules: IpRules,
-    /// How many proxies in front of the edge are trusted to state the client's address. With 0,
-    /// Cloudflare states it.
+    /// How many proxies in front of the edge may state the client's address. With 0, Cloudflare
+    /// states it.
     pub trusted_proxy_hops: u32,
     /// The limit of invalid tokens per client address.
     pub invalid_token_limit: Option<InvalidTokenLimit>,
     /// When circuit breakers open.
     pub breaker: BreakerPolicy,
-    /// Whether the isolates of one place share the state of their breakers.
+    /// Whether the isolates of one location share the state of their breakers.
     pub breakers_shared: bool,
     /// Logs, timings and metrics.
     pub observability: Observability,
     /// The names of the risks that the operator accepts.
     pub accepted_risks: Vec<String>,
-    /// What the operator should know about the configuration, accepted or not.
+    /// The warnings about the configuration, accepted or not.
     pub warnings: Vec<ConfigWarning>,
 }
 
@@ -127,7 +128,7 @@ impl Policy {
         found.into_iter().filter_map(|(place, url)| Some((place, binding(url?)?))).collect()
     }
 
-    /// Returns the CORS policy of a route, or of requests that match none.
+    /// Returns the CORS policy of a route, or of requests that match no route.
     pub fn cors<'p>(&'p self, route: Option<&'p Route>) -> Option<&'p Cors> {
         route.map_or(self.cors.as_ref(), |route| route.cors.as_ref())
     }

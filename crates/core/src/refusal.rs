@@ -1,5 +1,5 @@
-//! Why a request is refused, sorted by who must act: the caller ([`Denial`]) or the operator of a
-//! dependency ([`Outage`]). The HTTP form of a refusal is not known here.
+//! The reasons why a request is refused, by who must act: the caller ([`Denial`]) or the operator
+//! of a dependency ([`Outage`]). The HTTP form of a refusal is in `status.rs`.
 
 pub(crate) mod status;
 
@@ -10,7 +10,7 @@ use std::fmt;
 pub enum Denial {
     /// The client's address is on the deny list, or missing from the allow list.
     AddressRefused,
-    /// The token's `alg` is not its key's, or not one of the issuer's.
+    /// The token's `alg` differs from its key's, or the issuer does not allow it.
     AlgorithmRefused,
     /// The token is for another audience (`aud`).
     AudienceMismatch,
@@ -18,7 +18,7 @@ pub enum Denial {
     BodyIncomplete,
     /// The body is longer than the route accepts.
     BodyTooLarge,
-    /// The body took longer than the timeout of the call that it is for.
+    /// The body took longer than the timeout of the call that it belongs to.
     BodyTooSlow,
     /// A GET or HEAD request announces a body, which the platform can't forward.
     BodyUnexpected,
@@ -35,7 +35,7 @@ pub enum Denial {
     },
     /// The request has too many header fields.
     HeadersTooLarge,
-    /// The host is not one name with an optional port, or there are two.
+    /// The host is not one name with an optional port, or there are two hosts.
     HostMalformed,
     /// The token's issuer is trusted, but not for this route.
     IssuerRefused,
@@ -43,11 +43,11 @@ pub enum Denial {
     IssuerUnknown,
     /// The issuer has no key of that `kid`.
     KeyUnknown,
-    /// Routes match the path, but none of them takes the method.
+    /// Routes match the path, but none accepts the method.
     MethodNotAllowed,
     /// A cookie came with a state-changing request from a page of another site.
     CrossSiteDenied,
-    /// The path has two readings: encoded slashes, dot segments, empty segments, NUL.
+    /// The path has more than one reading: encoded slashes, dot segments, empty segments, NUL.
     PathAmbiguous,
     /// A limit of the route is exhausted.
     RateLimited {
@@ -74,15 +74,15 @@ pub enum Denial {
     TokenNotYetValid,
     /// The token, its session or its subject was revoked.
     TokenRevoked,
-    /// The token is of another kind (`typ`).
+    /// The token is not a Bearer access token of its issuer (`typ`, `cnf`).
     TokenTypeRefused,
-    /// The token's record is not in the store: it ended, or was never registered.
+    /// The token's record is not in the store: the token has ended, or was never registered.
     TokenNotRegistered,
 }
 
 impl Denial {
-    /// Returns whether the refusal is a sign of guessed tokens. A client whose token has expired, or
-    /// that has none yet, is not guessing.
+    /// Returns whether the refusal suggests that tokens are being guessed. A client with an expired
+    /// token, or without one, is not guessing.
     pub fn is_guess(self) -> bool {
         match self {
             Self::AlgorithmRefused
@@ -163,37 +163,39 @@ impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AddressRefused => "requests from this address are refused",
-            Self::AlgorithmRefused => "the token's algorithm is not its key's",
-            Self::AudienceMismatch => "the token is for another audience",
-            Self::BodyIncomplete => "the request body is incomplete",
+            Self::AlgorithmRefused => {
+                "the token's algorithm (alg) is not allowed for its issuer or key"
+            }
+            Self::AudienceMismatch => "the token's audience (aud) does not include this API",
+            Self::BodyIncomplete => "the request body ended early",
             Self::BodyTooLarge => "the request body is too large",
             Self::BodyTooSlow => "the request body came too slowly",
             Self::BodyUnexpected => "a GET or HEAD request can't have a body",
-            Self::ClaimInsufficient => "the token's claims are insufficient",
+            Self::ClaimInsufficient => "the token lacks a claim that this route requires",
             Self::ClaimMissing(claim) => return write!(f, "the token lacks the claim {claim}"),
-            Self::CredentialMalformed => "the credential is not one well-formed token",
+            Self::CredentialMalformed => "the credential is malformed; send one Bearer token",
             Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
             Self::HeadersTooLarge => "the request has too many header fields",
-            Self::HostMalformed => "the Host header is not one host",
+            Self::HostMalformed => "the Host header must name one host",
             Self::IssuerRefused => "this route does not accept the token's issuer",
             Self::IssuerUnknown => "the token's issuer is not trusted",
-            Self::KeyUnknown => "the token's key is not known",
-            Self::MethodNotAllowed => "the path does not allow this method",
+            Self::KeyUnknown => "the token's issuer has no key with its key id (kid)",
+            Self::MethodNotAllowed => "this path does not allow the method; see Allow",
             Self::CrossSiteDenied => "the request comes from a page of another site",
-            Self::PathAmbiguous => "the path has more than one reading",
+            Self::PathAmbiguous => "the path can be read in more than one way; send its plain form",
             Self::RateLimited { .. } => "too many requests",
             Self::RouteDenied => "requests to this path are denied",
-            Self::RouteNotFound => "no such route",
-            Self::ScopeInsufficient => "the token's scope is insufficient",
+            Self::RouteNotFound => "no route matches this path",
+            Self::ScopeInsufficient => "the token lacks a scope that this route requires",
             Self::SignatureInvalid => "the token's signature is invalid",
-            Self::TokenExpired => "token expired",
-            Self::TokenInactive => "the token is not active",
+            Self::TokenExpired => "the token has expired",
+            Self::TokenInactive => "the token's issuer reports that it is not active",
             Self::TokenMalformed => "the token is malformed",
             Self::TokenMissing => "an access token is required",
             Self::TokenNotYetValid => "the token is not valid yet",
             Self::TokenRevoked => "the token was revoked",
-            Self::TokenTypeRefused => "the token is of another type",
-            Self::TokenNotRegistered => "the token is not registered",
+            Self::TokenTypeRefused => "the token is not a Bearer access token of its issuer",
+            Self::TokenNotRegistered => "the token has no record in the store",
         })
     }
 }
@@ -211,7 +213,7 @@ pub enum Outage {
     IntrospectionUnreachable,
     /// The issuer's key set can't be fetched.
     KeysUnavailable,
-    /// The auth service returned an error that is not for clients.
+    /// The auth service returned an error that must not reach clients.
     AuthBadResponse,
     /// The auth service did not respond in time.
     AuthTimeout,
@@ -259,16 +261,16 @@ impl Outage {
 impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::IntrospectionBusy => "too many tokens are being introspected",
+            Self::IntrospectionBusy => "too many tokens are being introspected; retry later",
             Self::IntrospectionBadResponse => "the token's provider returned an error",
             Self::IntrospectionTimeout => "the token's provider did not respond in time",
             Self::IntrospectionUnreachable => "the token's provider can't be reached",
-            Self::KeysUnavailable => "the key set is unavailable",
-            Self::AuthBadResponse => "the auth service failed",
+            Self::KeysUnavailable => "the issuer's key set is unavailable",
+            Self::AuthBadResponse => "the auth service returned an error",
             Self::AuthTimeout => "the auth service did not respond in time",
             Self::AuthUnreachable => "the auth service can't be reached",
-            Self::Overloaded => "too many requests are open",
-            Self::RefreshPending => "another refresh with this token is in progress",
+            Self::Overloaded => "too many requests are open; retry later",
+            Self::RefreshPending => "another refresh with this token is in progress; retry later",
             Self::StoreBadResponse => "the token store returned an error",
             Self::StoreTimeout => "the token store did not respond in time",
             Self::StoreUnreachable => "the token store can't be reached",
@@ -283,7 +285,7 @@ impl fmt::Display for Outage {
 pub enum Refusal {
     /// The caller must act.
     Denied(Denial),
-    /// The edge's configuration is invalid, and it serves nothing until that is corrected.
+    /// The edge's configuration is invalid. The edge serves nothing until it is corrected.
     Misconfigured,
     /// The operator of the dependency must act.
     Out(Outage),
@@ -329,7 +331,7 @@ mod tests {
 
     const ERRORS: &str = include_str!("../../../docs/errors.md");
 
-    /// Every arm of the `code` functions above has a row in the table.
+    /// Every code in the `code` functions above has a row in the table.
     #[test]
     fn each_code_is_documented() {
         let codes = include_str!("refusal.rs").lines().filter_map(|line| {

@@ -1,4 +1,4 @@
-//! The request as a client sent it: values that know neither policy nor token.
+//! The request as a client sent it: values that do not depend on policy or token.
 
 pub(crate) mod client_address;
 pub(crate) mod cookie;

@@ -1,4 +1,4 @@
-//! Where a request goes: to the first matching route, unless the edge answers it itself.
+//! Routing: a request goes to the first matching route, unless the edge answers it itself.
 
 pub(crate) mod preflight;
 pub(crate) mod well_known;
@@ -27,7 +27,7 @@ pub struct Answer {
     pub status: u16,
     /// The header fields.
     pub fields: Fields,
-    /// The body, JSON; empty for none.
+    /// The body, as JSON; empty for none.
     pub body: String,
 }
 
@@ -53,7 +53,7 @@ impl Policy {
         methods
     }
 
-    /// Returns the routes before the one that takes a request, each with the reason why it does not.
+    /// Returns the routes before the matching one, each with the reason why it does not match.
     pub fn mismatches(&self, head: &RequestHead<'_>) -> Vec<(&str, &'static str)> {
         let Ok(path) = NormalizedPath::of(head.path()) else {
             return Vec::new();
@@ -85,7 +85,7 @@ impl Policy {
             return find(&self.routes, head, head.method()).map(Destination::Route);
         };
         let cors = match find(&self.routes, head, method) {
-            // The server behind an open route may have CORS rules of its own.
+            // The server behind a route without authentication may have its own CORS rules.
             Ok(route) if route.cors.is_none() && route.access != Access::Protected => {
                 return Ok(Destination::Route(route));
             }
@@ -98,9 +98,9 @@ impl Policy {
     }
 }
 
-/// Returns the first route that matches the path and `method`, which a preflight requests for later.
-/// Rejects a path with more than one reading, a malformed host, a GET or HEAD with a body, and a head that is
-/// larger than any client needs.
+/// Returns the first route that matches the path and `method`; for a preflight, `method` is the
+/// announced method. Rejects an ambiguous path, a malformed host, a GET or HEAD with a body, and a
+/// head with more fields than any client needs.
 fn find<'r>(
     routes: &'r [Route],
     head: &RequestHead<'_>,
@@ -116,8 +116,8 @@ fn find<'r>(
         return Err(Denial::BodyUnexpected);
     }
     let path = NormalizedPath::of(head.path())?;
-    // Servers differ in whether `/Admin` and `/admin` are one path. If that decides which route a
-    // path takes, it takes none.
+    // Some servers treat `/Admin` and `/admin` as one path. If case decides which route matches,
+    // the path is ambiguous.
     match (first(routes, &path, Case::Exact, method), first(routes, &path, Case::Folded, method)) {
         (Ok(exact), Ok(folded)) if std::ptr::eq(exact, folded) => Ok(exact),
         (Err(exact), Err(folded)) if exact == folded => Err(exact),
@@ -125,9 +125,9 @@ fn find<'r>(
     }
 }
 
-/// Returns the first route that matches `path` and takes `method`. After a guarded route of the path,
-/// a later one takes only the methods that it names: what the first one asks for is not lost by
-/// another method.
+/// Returns the first route that matches `path` and accepts `method`. After a guarded route of the
+/// path, a later one gets only the methods that it names. Otherwise another method would bypass the
+/// guarded route's requirements.
 fn first<'r>(
     routes: &'r [Route],
     path: &NormalizedPath,
@@ -139,7 +139,8 @@ fn first<'r>(
         if route.lists(method) || (!guarded && route.is_for(method)) {
             return Ok(route);
         }
-        // A later and weaker route must not get what this one would ask for more, or deny.
+        // A later and weaker route must not get requests that this route would deny or check more
+        // strictly.
         if route.is_for(method) && (route.is_guarded() || route.access == Access::Deny) {
             break;
         }
@@ -149,7 +150,7 @@ fn first<'r>(
     Err(if matched { Denial::MethodNotAllowed } else { Denial::RouteNotFound })
 }
 
-/// More header fields than clients send.
+/// A number above that of the header fields that clients send.
 const FIELDS_MAX: usize = 128;
 
 #[cfg(test)]

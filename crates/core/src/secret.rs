@@ -11,7 +11,7 @@ impl Secret {
         Self(text)
     }
 
-    /// Returns the raw text, to be sent to the server that it authenticates to.
+    /// Returns the raw text, to be sent to the server that it is for.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The store: where it is, the name of every key in it, and how records are encrypted.
+//! The store: its address, the name of every key in it, and the encryption of records.
 
 pub(crate) mod address;
 pub(crate) mod keys;

@@ -1,4 +1,4 @@
-//! Time as core knows it: a number that the caller read from its clock.
+//! Time as core represents it: a number that the caller read from its clock.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ impl UnixSeconds {
     }
 }
 
-/// Whole milliseconds since 1970-01-01T00:00:00Z. Its text is as in RFC 3339:
+/// Whole milliseconds since 1970-01-01T00:00:00Z. Displayed as in RFC 3339:
 /// `2026-01-31T23:59:59.999Z`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct UnixMillis(pub u64);

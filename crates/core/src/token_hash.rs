@@ -1,11 +1,11 @@
-//! The hash that stands for a token wherever the token itself must not appear.
+//! The hash that identifies a token wherever the token itself must not appear.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// The SHA-256 of a token, which replaces it in the store and in memory.
+/// The SHA-256 of a token, which identifies it in the store and in memory.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TokenHash([u8; 32]);
 

@@ -1,8 +1,4 @@
-//! Absolute URLs, as settings and issuers' documents give them.
-//!
-//! A setting can name a binding of the Worker instead of a host: `binding:API`, `binding:API/v1`, or
-//! `binding:API https://api.example` if the URL's host matters to it. All become the last form, which
-//! the edge sends to the binding.
+//! Absolute URLs, from settings and issuers' documents.
 
 /// An absolute `http` or `https` URL without query, fragment and trailing slash. The name of a binding
 /// may come before it.

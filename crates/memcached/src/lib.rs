@@ -1,13 +1,13 @@
 //! Translates the store's Redis commands to memcached's meta commands (1.6 or later), in batches.
-//! No I/O.
+//! It does no I/O.
 //!
-//! Supported are `GET`, `MGET`, `SET … EX`, also with `NX`, `DEL`, and a rate limit with fixed
-//! windows. Lists and hashes, which serve only operators, are skipped. Other commands, such as
+//! It supports `GET`, `MGET`, `SET … EX`, also with `NX`, `DEL`, and a rate limit with fixed
+//! windows. Lists and hashes, which only operators use, are skipped. Other commands, such as
 //! scripts, are errors.
 
 use redis_rest::{Command, Reply};
 
-/// The address of a memcached.
+/// The address of a memcached server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Address {
     /// `host:port`.
@@ -56,9 +56,9 @@ enum MetaCommand<'c> {
         window_ms: u64,
         cost: u64,
     },
-    /// Not stored in memcached.
+    /// A command that memcached need not store.
     Skipped,
-    /// Not possible in memcached.
+    /// A command that memcached can't execute.
     Unsupported,
 }
 
@@ -252,7 +252,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 const END: &[u8] = b"MN\r\n";
-/// memcached takes a larger expiry for a Unix time.
+/// The longest expiry. memcached reads a larger number as a Unix time.
 const SECONDS_MAX: u64 = 30 * 86_400;
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl Backend {
         Self { topology, timeout, memory, eviction }
     }
 
-    /// Runs commands in order, without atomicity. Returns one reply for each, errors included.
+    /// Runs commands in order, without atomicity. Returns one reply for each; some may be errors.
     pub async fn run(&self, commands: Vec<Command>) -> Result<Replies<Vec<Reply>>, Outage> {
         let deadline = Instant::now() + self.timeout;
         let memory = ReplyMemory::new(&self.memory);
@@ -93,7 +93,7 @@ impl Backend {
 
     /// Runs commands as one transaction.
     ///
-    /// Returns an array of all replies, or the error by which the transaction was discarded.
+    /// Returns an array of all replies, or the error that discarded the transaction.
     pub async fn run_atomically(&self, commands: &[Command]) -> Result<Replies<Reply>, Outage> {
         let deadline = Instant::now() + self.timeout;
         let memory = ReplyMemory::new(&self.memory);
@@ -115,8 +115,8 @@ impl Backend {
         }
     }
 
-    /// Returns whether Redis answers. In a Cluster, every master must answer and own all slots
-    /// between them.
+    /// Returns whether Redis responds. In a Cluster, every master must respond, and together they
+    /// must own all slots.
     pub async fn is_ready(&self) -> bool {
         let deadline = Instant::now() + self.timeout;
         match &*self.topology {
@@ -128,7 +128,7 @@ impl Backend {
         }
     }
 
-    /// Returns the text for operators while Redis answers, with a warning if it may evict keys.
+    /// Returns the text for operators while Redis responds, with a warning if it may evict keys.
     pub async fn ready_text(&self) -> String {
         let deadline = Instant::now() + self.timeout;
         self.eviction.update(&self.topology.query_masters(&eviction::query(), deadline).await);
@@ -140,7 +140,7 @@ impl Backend {
 }
 
 impl Topology {
-    /// Sends one of the gateway's own queries to every master. Skips those that do not answer.
+    /// Sends one of the gateway's own queries to every master. Skips masters that do not respond.
     async fn query_masters(&self, query: &Command, deadline: Instant) -> Vec<Reply> {
         match self {
             Self::Cluster(cluster) => {

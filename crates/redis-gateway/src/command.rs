@@ -23,16 +23,14 @@ pub fn display_name(command: &Command) -> String {
     name.map(|c| if c.is_ascii_graphic() { c.to_ascii_uppercase() } else { '?' }).collect()
 }
 
-/// Returns the error for a command that may not use a shared connection, or `None` if it may.
+/// Returns the error for a command that may not use a shared connection; `None` if it may.
 pub fn refusal(command: &Command, spec: Option<&CommandSpec>) -> Option<String> {
     let is_never = spec.is_some_and(|spec| spec.access == Access::Never);
-    // The script debugger takes the connection over, and may block the whole server.
+    // The script debugger takes over the connection, and may block the whole server.
     let is_debugger = argument_is(command, 0, "SCRIPT") && argument_is(command, 1, "DEBUG");
     (is_never || is_debugger || is_blocking_read(command)).then(|| {
         let name = display_name(command);
-        format!(
-            "ERR Command is not available: '{name}' would change or hold up a shared connection"
-        )
+        format!("ERR Command is not available: '{name}' would change or block a shared connection")
     })
 }
 

@@ -29,7 +29,7 @@ pub async fn serve(
     match Probe::of(request.uri().path()) {
         Some(Probe::Health) => return text(StatusCode::OK, "ok\n"),
         Some(Probe::Metrics | Probe::Ready) => {
-            let advice = "this is served on GATEWAY_ADMIN_LISTEN alone\n";
+            let advice = "only GATEWAY_ADMIN_LISTEN serves this path\n";
             return text(StatusCode::NOT_FOUND, advice);
         }
         None => {}
@@ -60,13 +60,13 @@ pub async fn serve(
     response
 }
 
-/// Serves a request of the operator.
+/// Serves a request on the admin listener.
 pub async fn serve_admin(
     gateway: Arc<Gateway>,
     request: Request<RequestBody>,
 ) -> Response<ResponseBody> {
     let Some(probe) = Probe::of(request.uri().path()) else {
-        return text(StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n");
+        return text(StatusCode::NOT_FOUND, "unknown path; use /healthz, /readyz or /metrics\n");
     };
     match probe {
         Probe::Health => text(StatusCode::OK, "ok\n"),
@@ -80,20 +80,20 @@ pub async fn serve_admin(
         Probe::Ready if gateway.backend.is_ready().await => {
             text(StatusCode::OK, gateway.backend.ready_text().await)
         }
-        Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n"),
+        Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not respond\n"),
     }
 }
 
 /// The response to a request, and the fields for its log line.
 struct Outcome {
     response: Response<ResponseBody>,
-    /// The token's name, if there is a valid one.
+    /// The token's name; `None` without a valid token.
     token: Option<String>,
     commands: usize,
 }
 
 impl Outcome {
-    /// A request that ended before any command was run.
+    /// Builds the outcome of a request that ended before any command was run.
     fn rejected(token: Option<&Token>, response: Response<ResponseBody>) -> Self {
         Self { response, token: token.map(|token| token.name.clone()), commands: 0 }
     }
@@ -154,7 +154,7 @@ async fn serve_endpoint(
     Outcome { response, token: Some(token.name.clone()), commands }
 }
 
-/// Returns the token of `Authorization: Bearer`, or without that header, of the query.
+/// Returns the token of `Authorization: Bearer`, or of the query if that header is missing.
 fn authenticate<'a>(
     reloadable: &'a Reloadable,
     request: &Request<RequestBody>,
@@ -171,7 +171,8 @@ fn authenticate<'a>(
     }
 }
 
-/// Returns the response for a method that an endpoint does not allow, or `None` if it does.
+/// Returns the response for a method that an endpoint does not allow; `None` if it allows the
+/// method.
 fn method_not_allowed(endpoint: Endpoint, method: &Method) -> Option<Response<ResponseBody>> {
     let has_body = matches!(*method, Method::POST | Method::PUT);
     let has_no_body = matches!(*method, Method::GET | Method::HEAD);

@@ -102,7 +102,7 @@ async fn serve(
         writes: AtomicU64::new(0),
         requests: AtomicU64::new(0),
     });
-    // The operators' listener serves until the process ends, so that a drain can be watched.
+    // The admin listener serves until the process ends, so that a drain can be observed.
     let (_never_stop, never) = watch::channel(false);
     let admin = Listener {
         socket: admin_socket,
@@ -134,7 +134,7 @@ async fn serve(
     });
     tokio::select! {
         () = server => Ok(()),
-        () = admin => Err("the listener for operators has ended".into()),
+        () = admin => Err("the admin listener (GATEWAY_ADMIN_LISTEN) stopped".into()),
         never = signals => never,
     }
 }
@@ -152,7 +152,7 @@ fn instance() -> u64 {
         ^ u64::from(std::process::id()).rotate_right(16)
 }
 
-/// For the pooled connections to Redis and everything else.
+/// The file descriptors for the pooled connections to Redis and everything else.
 const OTHER_FILES: usize = 1024;
 /// The bodies of all requests in progress: 256 MiB.
 const BODIES_KIB_MAX: usize = 256 << 10;

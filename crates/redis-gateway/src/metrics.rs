@@ -24,7 +24,7 @@ pub struct Metrics {
     redis_connections: IntGauge,
     /// Whether Redis may evict keys: 0 or 1.
     pub redis_may_evict: IntGauge,
-    /// Connections to Redis that broke.
+    /// Connections to Redis that were lost.
     pub reconnects: IntCounter,
 }
 
@@ -60,7 +60,7 @@ impl Metrics {
         )?;
         let seconds = HistogramOpts::new(
             named("request_seconds"),
-            "From a request's head to its answer, in seconds.",
+            "Seconds from a request's head to its response.",
         );
         let seconds = Histogram::with_opts(seconds.buckets(vec![
             0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -73,18 +73,18 @@ impl Metrics {
             commands,
             seconds,
             listener,
-            streams: gauge("streams", "Clients that follow channels or watch.")?,
-            redis_connections: gauge("redis_connections", "Connections to Redis that are up.")?,
+            streams: gauge("streams", "Open streams: /subscribe, /psubscribe and /monitor.")?,
+            redis_connections: gauge("redis_connections", "Open connections to Redis.")?,
             log_lines_lost: gauge(
                 "log_lines_lost",
-                "Lines of the log that its reader was too slow for.",
+                "Log lines dropped because their reader was too slow.",
             )?,
             log,
             redis_may_evict: gauge(
                 "redis_may_evict",
-                "1 if Redis may evict keys, and with them revocations.",
+                "1 if Redis may evict keys, revocations among them.",
             )?,
-            reconnects: counter("redis_reconnects_total", "Connections to Redis that broke.")?,
+            reconnects: counter("redis_reconnects_total", "Connections to Redis that were lost.")?,
             registry,
         })
     }

@@ -43,7 +43,7 @@ impl Endpoint {
     }
 }
 
-/// An endpoint without authentication. All but `Health` are for operators.
+/// An endpoint without authentication. All except `Health` are for operators.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Probe {
     Health,
@@ -108,8 +108,8 @@ impl Format {
 
 /// Parses the command of a request.
 ///
-/// For `/`, it is the JSON of the body. Otherwise it is the path, and then the body and the query
-/// as further arguments.
+/// For `/`, it is the JSON of the body. Otherwise it is the path, with the body and the query as
+/// further arguments.
 pub fn command(path: &str, query: Option<&str>, body: &[u8]) -> Result<Command, CommandError> {
     if matches!(path, "" | "/") {
         return decode_command(body, BOUNDS);
@@ -161,7 +161,7 @@ fn pairs(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u
     })
 }
 
-/// Percent-decodes. A percent sign without two hexadecimal digits stays.
+/// Percent-decodes a text. A percent sign without two hexadecimal digits stays.
 fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     percent_encoding::percent_decode(text).into()
 }
@@ -174,7 +174,7 @@ fn form_decoded(text: &str) -> Cow<'_, [u8]> {
     }
 }
 
-/// Far more than a body of the largest size usually contains.
+/// The limits are far above what a body of the largest size usually contains.
 const BOUNDS: BodyBounds = BodyBounds { commands_max: 10_000, words_max: 250_000 };
 const TOKEN_PARAMETER: &str = "_token";
 

@@ -1,7 +1,7 @@
-//! Scripts with key locking, a flag that Upstash has and Redis does not.
+//! Scripts with key locking, a flag that Upstash supports and Redis does not.
 //!
-//! The flag is removed before Redis sees the script. This changes the script's SHA-1, so the
-//! gateway maps the SHA-1 that the client knows to the one that Redis knows.
+//! The flag is removed before Redis receives the script. This changes the script's SHA-1, so the
+//! gateway maps the client's SHA-1 to Redis's.
 
 use crate::command::argument_is;
 use redis_rest::{Command, Reply};
@@ -9,7 +9,7 @@ use sha1::{Digest as _, Sha1};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-/// The SHA-1s that clients know, each with the one that Redis knows.
+/// The clients' SHA-1s, each with Redis's SHA-1 of the same script.
 #[derive(Default)]
 pub struct Scripts(Mutex<Names>);
 
@@ -70,7 +70,7 @@ impl Scripts {
 pub struct Renamed(String);
 
 impl Renamed {
-    /// Puts the client's name in the place of Redis's own.
+    /// Replaces Redis's name for the script by the client's.
     pub fn restore(self, reply: &mut Reply) {
         if matches!(reply, Reply::Bulk(_)) {
             *reply = Reply::text(&self.0);
@@ -83,9 +83,9 @@ pub fn script_sha1(script: &[u8]) -> String {
     Sha1::digest(script).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns the script without the flag `allow-key-locking`, or `None` if it has no such flag.
+/// Returns the script without the flag `allow-key-locking`; `None` if it does not have the flag.
 ///
-/// A shebang line without any other option is emptied, because a Redis before 7 rejects it. Its
+/// A shebang line without other options is emptied, because Redis before version 7 rejects it. Its
 /// line break stays, so that errors show the right line numbers.
 fn without_key_locking(script: &[u8]) -> Option<Vec<u8>> {
     let (line, rest) = script.split_at(script.iter().position(|byte| *byte == b'\n')?);
@@ -118,7 +118,7 @@ fn without_key_locking(script: &[u8]) -> Option<Vec<u8>> {
 }
 
 const FLAG: &str = "allow-key-locking";
-/// Scripts with the flag that the gateway remembers at once.
+/// The most scripts with the flag that the gateway remembers at once.
 const NAMES_MAX: usize = 1000;
 
 #[cfg(test)]

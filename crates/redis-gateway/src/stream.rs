@@ -54,11 +54,12 @@ impl Subscription {
     }
 }
 
-/// The conditions that end a stream, besides its client and its Redis.
+/// The conditions that end a stream, in addition to its client and its Redis.
 pub struct StreamLimits {
     pub stopping: watch::Receiver<bool>,
     pub reloadable: watch::Receiver<Arc<Reloadable>>,
-    /// The hash of the token that opened the stream. The stream ends if it loses its permission.
+    /// The hash of the token that opened the stream. The stream ends when the token loses its
+    /// permission.
     pub token_hash: [u8; 32],
 }
 
@@ -72,7 +73,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Subscribes, and returns once Redis has confirmed: its first reply is no error.
+    /// Subscribes, and returns once Redis has confirmed with a first reply that is not an error.
     pub async fn subscribe(
         mut connection: DedicatedConnection,
         subscription: Subscription,
@@ -135,7 +136,7 @@ struct EventSender {
 impl EventSender {
     /// Queues an event. Returns `false` if the queue is full, which ends the stream.
     ///
-    /// Neither the gateway nor Redis may buffer without bounds for a slow client.
+    /// Neither the gateway nor Redis may buffer an unlimited number of events for a slow client.
     fn send(&self, event: Bytes) -> bool {
         let queued = self.queued_bytes.fetch_add(event.len(), Ordering::Relaxed) + event.len();
         let fits = queued <= EVENT_BYTES_MAX && self.sender.try_send(event).is_ok();
@@ -196,7 +197,7 @@ async fn pump(
     }
 }
 
-/// Returns the event for a reply, or `None` if it answers the gateway's own PING.
+/// Returns the event for a reply; `None` if it answers the gateway's own PING.
 fn event_for(reply: &Reply) -> Option<Bytes> {
     match reply {
         // MONITOR replies OK first, and then a line for each command.
@@ -239,7 +240,7 @@ fn event(data: &[u8]) -> Bytes {
 /// Shorter than the idle timeout of common proxies, often 60 s.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const EVENTS_MAX: usize = 4096;
-/// Channels or patterns of one stream.
+/// The most channels or patterns of one stream.
 const NAMES_MAX: usize = 100;
 const EVENT_BYTES_MAX: usize = 8 << 20;
 

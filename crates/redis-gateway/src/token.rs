@@ -1,4 +1,4 @@
-//! Tokens: who may send commands, and which ones.
+//! Tokens, and the commands that each may send.
 
 mod error;
 mod parse;

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
-/// One Redis command: its name, and its arguments as bytes. A clone shares them.
+/// One Redis command: its name, and its arguments as bytes. Clones share them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Command {
     words: Arc<Vec<Vec<u8>>>,
@@ -20,7 +20,7 @@ impl Command {
         Self { words: Arc::new(vec![name.as_bytes().to_vec()]) }
     }
 
-    /// Creates a command of its name and arguments.
+    /// Creates a command from its name and arguments.
     ///
     /// Returns `None` if the name is missing, empty, or not UTF-8.
     pub fn from_words(words: Vec<Vec<u8>>) -> Option<Self> {
@@ -123,7 +123,7 @@ pub fn decode_pipeline(body: &[u8], bounds: BodyBounds) -> Result<Vec<Command>, 
 
 type Json<'de> = serde_json::Deserializer<serde_json::de::SliceRead<'de>>;
 
-/// Counts while it parses, so that a body over the bounds is never held in memory.
+/// Decodes a body. Counts while it parses, so that a body over the bounds is never held in memory.
 fn decode<'de, T>(
     body: &'de [u8],
     bounds: BodyBounds,

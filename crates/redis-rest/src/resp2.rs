@@ -225,7 +225,7 @@ impl Decoder {
                     Ok(_) if self.open.len() >= OPEN_MAX => return Err(ProtocolError),
                     Ok(missing) => {
                         self.position = after;
-                        // Memory is not reserved for the announced length, but for a few elements.
+                        // Memory is reserved for a few elements instead of the announced length.
                         self.bytes += 4 * ELEMENT_BYTES;
                         self.open.push(OpenArray { replies: Vec::new(), missing });
                         continue;

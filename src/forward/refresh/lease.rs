@@ -1,6 +1,6 @@
-//! The request that holds the lease of a refresh calls the auth service, and keeps the response for
-//! the requests that wait. It goes on if its client leaves, and waits longer than its client does,
-//! so that no response of the auth service is lost.
+//! The lease of a refresh. Its holder calls the auth service and stores the response for the
+//! requests that wait. It continues if its client leaves, and waits longer than its client does, so
+//! that no response of the auth service is lost.
 
 use super::timing::{LATE_SECONDS_MAX, STORE_RETRY_PAUSES_MS};
 use crate::context::RequestContext;
@@ -13,33 +13,33 @@ use crate::store;
 use portcullis_core::{CapturedResponse, Outage, Refresh, Refusal};
 use redis_rest::Command;
 
-/// The lease of one request.
+/// The lease that one request holds.
 pub struct RefreshLease {
     pub refresh: Refresh,
     /// The family of the token; `None` if the store did not grant the lease.
     pub family: Option<String>,
-    /// Whether the lease is still this request's, so that it may release it.
+    /// Whether this request still holds the lease, and so may release it.
     pub held: bool,
     pub context: RequestContext,
 }
 
-/// What is left to do once the client has its response.
+/// The work that remains after the client has its response.
 pub enum FollowUp {
     Nothing,
-    /// The store did not take the response.
+    /// The store did not accept the response; the write is retried.
     RetryStore(Vec<Command>),
-    /// The auth service's response is late.
+    /// The auth service's response is late; it is awaited.
     Wait(PendingResponse),
 }
 
-/// The response to the client, and what is left to do.
+/// The response to the client, and the work that remains after it.
 pub struct Settled {
     pub response: Result<Response, Refusal>,
     pub follow_up: FollowUp,
 }
 
 impl RefreshLease {
-    /// Calls the auth service.
+    /// Calls the auth service within `deadline_ms`.
     pub async fn call(&mut self, forward: BufferedForward, deadline_ms: u32) -> Settled {
         let port = &self.context.port;
         let work = async {
@@ -67,14 +67,14 @@ impl RefreshLease {
         }
     }
 
-    /// Does what is left to do once the client has its response.
+    /// Does the work that remains after the client has its response.
     pub async fn follow_up(&self, follow_up: FollowUp) {
         match follow_up {
             FollowUp::Nothing => {}
             FollowUp::RetryStore(commands) => self.retry_store(&commands).await,
             FollowUp::Wait(pending) => {
                 let settled = self.settle(pending.end(&self.context.port).await).await;
-                // The client that did not wait finds the response when it retries.
+                // The client has had its 503 already, and finds the response when it retries.
                 if let FollowUp::RetryStore(commands) = settled.follow_up {
                     self.retry_store(&commands).await;
                 }
@@ -82,7 +82,8 @@ impl RefreshLease {
         }
     }
 
-    /// Turns the auth service's response into one for the client and for those who wait.
+    /// Converts the auth service's response for the client, and stores it for the requests that
+    /// wait.
     async fn settle(&self, response: Result<BufferedResponse, PlatformError>) -> Settled {
         match response {
             Ok(BufferedResponse::Text(text)) => match CapturedResponse::parse(&text) {
@@ -110,7 +111,7 @@ impl RefreshLease {
         }
     }
 
-    /// Keeps a response in the store for those who wait.
+    /// Stores a response for the requests that wait.
     async fn keep(&self, captured: &CapturedResponse) -> FollowUp {
         let policy = self.context.policy;
         let seconds = u64::from(policy.refresh_replay_seconds);
@@ -128,8 +129,8 @@ impl RefreshLease {
         }
     }
 
-    /// Retries to keep a response: requests that wait until the lease ends would find the token
-    /// used.
+    /// Retries to store a response. Without it, requests that wait until the lease ends would
+    /// present a used token.
     async fn retry_store(&self, commands: &[Command]) {
         for pause_ms in STORE_RETRY_PAUSES_MS {
             clock::sleep(&self.context.port, pause_ms).await;
@@ -139,7 +140,7 @@ impl RefreshLease {
         }
     }
 
-    /// Releases the lease. An error is not kept: each request that waits calls for itself.
+    /// Releases the lease. An error is not stored, so each request that waits makes its own call.
     async fn release(&self) {
         if self.held && self.family.is_some() {
             store::write(&[self.refresh.release()], &self.context).await;
@@ -153,7 +154,7 @@ impl Settled {
     }
 }
 
-/// Makes a response of a captured one.
+/// Builds a response from a captured one.
 pub fn replay(captured: &CapturedResponse) -> Result<Response, Refusal> {
     let response = Response::of_parts(200, &captured.fields, &captured.body);
     response.ok_or_else(|| Outage::AuthBadResponse.into())

@@ -63,7 +63,7 @@ fn a_task_that_waits_without_a_step_is_stalled_and_dropped() {
     });
     assert_eq!(stalled, "Xtask_stalled");
     assert_eq!(waiting(&executor), 0);
-    // After a step as well.
+    // The same holds after a step.
     executor.begin(2, 0, |port| async move {
         let _ = port.fetch(Step::FetchText(&REQUEST)).await;
         std::future::pending::<()>().await;
@@ -127,7 +127,7 @@ fn a_forgotten_task_is_dropped() {
 
 const MOST: Holding = Holding { requests: 8, bytes: 800 };
 
-/// Begins a request that fetches, and ends at once if it is not admitted.
+/// Begins a request that fetches, or ends at once if it is not admitted.
 fn begin_for(executor: &Executor, id: u32, bytes: usize, client: Option<&'static str>) -> bool {
     let begun = executor.begin(id, bytes, move |port| async move {
         match port.is_within(MOST, client) {
@@ -139,7 +139,7 @@ fn begin_for(executor: &Executor, id: u32, bytes: usize, client: Option<&'static
 }
 
 #[test]
-fn open_requests_of_one_client_hold_its_part_alone() {
+fn open_requests_of_one_client_stay_within_its_share() {
     let executor = Executor::default();
     let admitted = |ids: std::ops::Range<u32>, bytes, client| {
         ids.filter(|id| begin_for(&executor, *id, bytes, client)).count()
@@ -149,7 +149,7 @@ fn open_requests_of_one_client_hold_its_part_alone() {
     assert_eq!(admitted(20..30, 250, Some("192.0.2.3")), 1, "a quarter of the bytes, or one");
     assert_eq!(admitted(30..40, 1, None), 3, "the rest");
     assert_eq!(admitted(40..50, 1, Some("192.0.2.4")), 0);
-    // One of the client ends, and it has a place again.
+    // When one request of the client ends, the next one is admitted.
     executor.resume(1, 200, String::new());
     assert_eq!(admitted(50..60, 1, Some("192.0.2.1")), 1);
     for id in 0..60 {

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/js/protocol.golden");
 
-/// One line of the golden file: the encoded form, and what the other side makes of it.
+/// One line of the golden file: the encoded form, and the value that the other side decodes.
 fn line(sender: &str, name: &str, wire: Value, value: Value) -> Value {
     json!({ "sender": sender, "name": name, "wire": wire, "value": value })
 }
 
-/// An example of each step, with its name. The compiler asks for a new variant here.
+/// An example of each step, with its name. The `match` fails to compile until a new variant is
+/// added.
 fn step(step: &Step<'_>) -> Value {
     let value = match step {
         Step::FetchText(request) => json!({

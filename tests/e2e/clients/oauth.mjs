@@ -1,6 +1,6 @@
-// A strict OAuth 2.0 client, oauth4webapi, against the auth service behind the edge named in the environment:
-// metadata (RFC 8414), refresh grant (RFC 6749), access tokens (RFC 9068), introspection (RFC 7662), revocation
-// (RFC 7009).
+// A strict OAuth 2.0 client, oauth4webapi, against the auth service behind the edge named in the
+// environment: metadata (RFC 8414), refresh grant (RFC 6749), access tokens (RFC 9068),
+// introspection (RFC 7662), revocation (RFC 7009).
 import assert from 'node:assert/strict';
 import * as oauth from 'oauth4webapi';
 

@@ -1,8 +1,8 @@
 // A real third-party provider, npm's oidc-provider, on loopback: node provider.mjs PORT.
 //
-// It is strict: each refresh token once, and a second use ends the grant. Client `spa` is public (PKCE); client `edge` may
-// introspect. Tokens for https://api.example are JWTs (RFC 9068), those for https://opaque.example opaque. Every sign-in
-// is alice's, and she grants what is asked for.
+// It is strict: a refresh token works once, and a second use ends the grant. Client `spa` is public
+// (PKCE); client `edge` may introspect. Tokens for https://api.example are JWTs (RFC 9068); those
+// for https://opaque.example are opaque. Each sign-in is by alice, who grants everything.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
 
@@ -10,7 +10,8 @@ const port = Number(process.argv[2]);
 const issuer = `http://127.0.0.1:${port}`;
 const callback = `${issuer}/cb`;
 
-// What it holds, in memory. No await between reading and consuming a token, or two could consume it.
+// The provider's state, in memory. There must be no await between reading and consuming a token, or
+// two requests could consume it.
 const held = new Map();
 class Memory {
   constructor(model) { this.model = model; }
@@ -78,7 +79,7 @@ const provider = new Provider(issuer, {
   ttl: { AccessToken: 300, AuthorizationCode: 60, Grant: 3600, IdToken: 300, Interaction: 60, RefreshToken: 3600, Session: 3600 },
 });
 
-// The authorization code flow, as a client without a browser goes through it. The code is exchanged at `token_url`.
+// The authorization code flow, by a client without a browser. The code is exchanged at `token_url`.
 async function signIn({ resource, token_url: tokenUrl }) {
   const verifier = randomBytes(32).toString('base64url');
   let url = `${issuer}/auth?${new URLSearchParams({
@@ -115,7 +116,7 @@ provider.use(async (ctx, next) => {
     grant.addOIDCScope(params.scope);
     grant.addResourceScope(params.resource, params.scope);
     const result = { login: { accountId: 'alice' }, consent: { grantId: await grant.save() } };
-    ctx.respond = false; // The next line answers by itself.
+    ctx.respond = false; // The next line sends the response itself.
     await provider.interactionFinished(ctx.req, ctx.res, result);
   } else {
     await next();

@@ -1,4 +1,5 @@
-// Upstash's rate limiter, each of its algorithms, against the redis gateway named in the environment.
+// Upstash's rate limiter, each of its algorithms, against the redis gateway named in the
+// environment.
 import assert from "node:assert/strict";
 import { Ratelimit } from "@upstash/ratelimit";
 import { Redis } from "@upstash/redis";
@@ -25,7 +26,7 @@ const algorithms = {
 const make = (name, more) =>
   new Ratelimit({ redis, limiter: algorithms[name], prefix: `rl:${name}`, analytics: false, ...more });
 
-// A window that ends while it is counted would admit more, rightly.
+// A window that ends during the count would rightly admit more.
 const room = 60_000 - (Date.now() % 60_000);
 if (room < 15_000) await new Promise((resolve) => setTimeout(resolve, room + 50));
 
@@ -63,7 +64,7 @@ for (const name of Object.keys(algorithms)) {
   await limiter.resetUsedTokens("alice");
   assert((await limiter.limit("alice")).success, `${name}: forgiven`);
 
-  // 40 at once, of which 5 may pass.
+  // 40 requests at once, of which 5 may pass.
   if (!cached) {
     const crowd = await Promise.all(Array.from({ length: 40 }, () => limiter.limit("crowd")));
     assert.equal(crowd.filter(({ success }) => success).length, 5, name);

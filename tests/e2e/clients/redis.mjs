@@ -5,7 +5,7 @@ import { Redis } from "@upstash/redis";
 const url = process.env.GATEWAY_URL;
 const token = process.env.GATEWAY_TOKEN;
 
-// Every request that the client sends, with what went and came.
+// Every request that the client sends, with its response.
 const sent = [];
 const plain = globalThis.fetch;
 globalThis.fetch = async (resource, options) => {
@@ -97,8 +97,8 @@ async function batches() {
   transaction.incr("js:t");
   assert.deepEqual(await transaction.exec(), ["OK", 2]);
 
-  // With auto-pipelining, what is asked for in one turn goes in a request for all writes, and one for all
-  // reads.
+  // With auto-pipelining, the commands of one turn are sent in one request for all writes and one
+  // for all reads.
   const automatic = new Redis({ url, token, enableAutoPipelining: true });
   sent.length = 0;
   const answers = await Promise.all([

@@ -1,4 +1,5 @@
-// clients/js in a real browser, in several tabs, against a running system. A test's page is served through the edge.
+// Runs clients/js in a real browser, in several tabs, against a running system. The pages are
+// served through the edge.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -7,7 +8,7 @@ import { chromium } from 'playwright-core';
 const { EDGE_URL, AUTH_ADMIN_URL, PAGE_PORT, STACK_USERNAME, STACK_PASSWORD } = process.env;
 const library = await readFile(new URL('../../../clients/js/index.js', import.meta.url));
 
-// The upstream of the route that pages are on.
+// The upstream of the pages' route.
 const pages = createServer((request, response) => {
   if (request.url === '/page/client.js') {
     response.setHeader('content-type', 'text/javascript');
@@ -17,7 +18,7 @@ const pages = createServer((request, response) => {
   response.setHeader('content-type', 'text/html');
   response.end(`<!doctype html><link rel="icon" href="data:,"><script type="module">
     import { Session, SessionError } from './client.js';
-    // Another tab's writing and words, so much later.
+    // Delays what other tabs write to the storage and send on the channel.
     const lateStorage = (ms) => {
       const seen = new Map();
       addEventListener('storage', ({ key, newValue }) => setTimeout(() => seen.set(key, newValue), ms));
@@ -60,7 +61,7 @@ async function refreshes() {
   return Number(line?.split(' ').at(-1) ?? 0);
 }
 
-// So many tabs of a browser that was never here before, and what they asked of the edge.
+// Opens tabs of a new browser, and records their requests to the edge.
 async function tabs(count, options) {
   const context = await browser.newContext();
   const asked = [];
@@ -83,7 +84,7 @@ const among = (asked, text) => asked.filter((one) => one.startsWith(text)).lengt
 for (const cookie of [true, false]) {
   const way = cookie ? 'by cookie' : 'by storage';
   {
-    // Access tokens live for 6 s here, and are renewed 2 s before.
+    // Access tokens live for 6 s here, and are refreshed 2 s before they expire.
     const { context, asked, all } = await tabs(3, { cookie });
     assert.equal(await call(all[0]), 401, 'no user is logged in');
     await login(all[0]);
@@ -97,12 +98,12 @@ for (const cookie of [true, false]) {
     const done = await refreshes() - before;
     assert.equal(among(asked, '/api/hello 401'), 1, 'but for the first, none was late');
     assert.ok(done >= 2 && done <= 3, `${way}: ${done} refreshes for three tabs in 11 s`);
-    // What scripts can reach.
+    // The parts that scripts can read.
     const reach = await all[1].evaluate(() => JSON.stringify([localStorage, document.cookie]));
     assert.equal(reach.includes('pcr_'), !cookie, reach);
     if (cookie) assert.ok(!reach.includes('eyJ'), reach);
 
-    // A token that ends early: the request is sent once more, with its body.
+    // A token that ends early: the request is sent again, with its body.
     const token = await all[0].evaluate(() => window.session.token());
     const form = new URLSearchParams({ token });
     assert.equal((await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: form })).status, 200);
@@ -112,8 +113,8 @@ for (const cookie of [true, false]) {
     assert.deepEqual(asked.filter((one) => one.startsWith('/api')), ['/api/hello 401', '/api/hello 200']);
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200]);
 
-    // A foreign origin is given nothing.
-    await assert.rejects(call(all[0], 'http://127.0.0.1:1/'), /none of the session's origins/);
+    // Another origin does not receive the token.
+    await assert.rejects(call(all[0], 'http://127.0.0.1:1/'), /not one of the session's origins/);
 
     await all[1].evaluate(() => window.session.logout());
     await all[2].waitForFunction(() => window.events.includes('logout'));
@@ -122,7 +123,7 @@ for (const cookie of [true, false]) {
     await context.close();
   }
   {
-    // All find their token out of date at once, and hear late what one of them got.
+    // All tabs find their token expired at once, and receive another tab's token late.
     const { context, asked, all } = await tabs(6, { cookie, lateMs: 150, aheadSeconds: 0 });
     await login(all[0]);
     for (const tab of all) await tab.waitForFunction(() => window.session.active);
@@ -130,7 +131,7 @@ for (const cookie of [true, false]) {
     const token = await all[0].evaluate(() => window.session.token());
     await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token }) });
     asked.length = 0;
-    // So slowly that all of them ask for the lock meanwhile.
+    // The response is so slow that all tabs ask for the lock meanwhile.
     await context.route('**/auth/refresh', async (route) => {
       await new Promise((resolve) => { setTimeout(resolve, 500); });
       await route.continue();
@@ -143,14 +144,15 @@ for (const cookie of [true, false]) {
     await context.close();
   }
   {
-    // All find their token out of date at once; the one that has the turn is closed in the middle of it.
+    // All tabs find their token expired at once. The tab with the lock is closed while it
+    // refreshes.
     const { context, asked, all } = await tabs(4, { cookie, aheadSeconds: 0 });
     await login(all[0]);
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200, 200]);
     const token = await all[0].evaluate(() => window.session.token());
     await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token }) });
     asked.length = 0;
-    // It asks, and never hears.
+    // The tab sends a refresh and never receives a response.
     const asks = new Promise((resolve) => { all[0].route('**/auth/refresh', resolve); });
     const lost = call(all[0]).catch(() => 'closed');
     await asks;
@@ -161,7 +163,7 @@ for (const cookie of [true, false]) {
     assert.deepEqual(await Promise.all(rest), [200, 200, 200]);
     assert.equal(among(asked, '/auth/refresh'), 1, 'one of the three');
 
-    // The session ends elsewhere: every tab hears why, and is left with its 401.
+    // The session ends elsewhere: every tab learns the reason, and returns its 401.
     const end = await fetch(`${EDGE_URL}/auth/sessions`, {
       method: 'DELETE', headers: { authorization: `Bearer ${await all[1].evaluate(() => window.session.token())}` },
     });
@@ -172,7 +174,7 @@ for (const cookie of [true, false]) {
     await context.close();
   }
   {
-    // The edge is not to be reached for a moment: nothing is lost, and it goes on.
+    // The edge is unreachable for a moment: nothing is lost, and the session continues.
     const { context, all } = await tabs(1, { cookie, aheadSeconds: 0 });
     await login(all[0]);
     let dropped = 0;

@@ -1,4 +1,4 @@
-//! Clients of other authors, and the one for browsers.
+//! Third-party clients, and this project's client for browsers.
 
 mod gate_library;
 mod npm_package;

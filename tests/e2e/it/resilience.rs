@@ -1,4 +1,4 @@
-//! The system while a part of it fails.
+//! The system while one of its parts fails.
 
 mod breakers;
 mod crashes;

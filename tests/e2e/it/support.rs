@@ -1,4 +1,4 @@
-//! What the tests share: the system, single servers, and servers that misbehave on demand.
+//! The tests' shared helpers: the system, single servers, and servers that misbehave on demand.
 
 pub mod auth_service;
 pub mod authority;

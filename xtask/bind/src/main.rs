@@ -1,7 +1,8 @@
 //! Generates the JavaScript glue of a Wasm module: `xtask-bind [--node] INPUT.wasm OUTPUT_FOLDER`.
 //!
-//! With `--node`, the glue is an ES module for Node, which loads the Wasm itself. Without, it writes what `wasm-bindgen --target web --experimental-reset-state-function` of the same version
-//! writes. A program of its own, so that only a build of the Worker compiles the library.
+//! With `--node`, the glue is an ES module for Node, which loads the Wasm itself. Otherwise the
+//! output is that of `wasm-bindgen --target web --experimental-reset-state-function` of the same
+//! version. This is a separate program, so that only a build of the Worker compiles the library.
 
 use anyhow::{Result, bail};
 use wasm_bindgen_cli_support::Bindgen;
@@ -21,7 +22,7 @@ fn main() -> Result<()> {
         .input_path(input)
         .typescript(true)
         .reset_state_function(true)
-        // The command's default, which is not the library's.
+        // This is the command's default, but not the library's.
         .omit_default_module_path(false)
         .generate(output)
 }

@@ -1,11 +1,11 @@
-//! Crates that are compiled in two generations: each needs a reason.
+//! Crates that are compiled in two versions: each needs a reason.
 
 use anyhow::{Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-/// Crates of which two generations are accepted, with what holds the older one.
+/// Crates of which two versions are accepted, with the reason for the older one.
 const ALLOWED: [(&str, &str); 13] = [
     ("base64", "sqlx 0.9 needs 0.22"),
     ("block-buffer", "digest 0.10, by sqlx 0.9"),
@@ -22,7 +22,8 @@ const ALLOWED: [(&str, &str); 13] = [
     ("untrusted", "aws-lc-rs needs 0.7"),
 ];
 
-/// Returns every crate that the programs compile twice without a reason, and every reason without a duplicate.
+/// Returns every crate that the programs compile twice without a reason, and every reason without a
+/// duplicate.
 pub fn violations(root: &Path) -> Result<Vec<String>> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(root).args(["tree", "--workspace", "--duplicates", "--depth", "0"]);
@@ -42,7 +43,7 @@ fn judge(tree: &str) -> Vec<String> {
             versions.entry(name).or_default().insert(version);
         }
     }
-    // One version with two sets of features is listed, too.
+    // One version with two sets of features is also listed.
     versions.retain(|_, versions| versions.len() > 1);
     let unexpected =
         versions.iter().filter(|(name, _)| !ALLOWED.iter().any(|(own, _)| own == *name));
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn second_generation_without_a_reason_is_a_violation() {
+    fn second_version_without_a_reason_is_a_violation() {
         let allowed: String =
             ALLOWED.iter().map(|(name, _)| format!("{name} v1\n{name} v2 (*)\n")).collect();
         assert_eq!(judge(&allowed), Vec::<String>::new());

@@ -1,11 +1,12 @@
-//! Imports between the files of one crate, with re-exports resolved to the file of the definition.
+//! The imports between the files of one crate. Re-exports are resolved to the file of the
+//! definition.
 
 use crate::module::{Import, Module, ModulePath, read_crate};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Who imports whom: from each file to the files that it imports from, with one imported name each.
+/// The import graph: from each file to the files that it imports from, with one imported name each.
 pub type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, String>>;
 
 /// Reads the imports of a crate whose root files, such as `lib.rs` and `main.rs`, are in `source`.
@@ -40,14 +41,16 @@ enum Target {
 }
 
 impl Resolver<'_> {
-    /// Returns the file of what `path` names, as written in module `from`; `None` if it is another crate's.
+    /// Returns the file that defines `path`, as written in module `from`; `None` if it is in
+    /// another crate.
     fn file_of(&self, from: &ModulePath, path: &[String]) -> Option<PathBuf> {
         let (Target::Module(module) | Target::Item(module)) =
             self.resolve(from, path, &mut BTreeSet::new())?;
         self.modules.get(&module).map(|module| module.file.clone())
     }
 
-    /// `visited` holds the imports that were followed already: two globs may import each other.
+    /// Resolves a path. `visited` has the imports that were followed already, because two globs may
+    /// import each other.
     fn resolve(
         &self,
         from: &ModulePath,
@@ -95,7 +98,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Follows `name` in a module: a child, an item, an import, or what a glob brings in.
+    /// Returns what `name` means in a module: a child, an item, an import, or a name from a glob.
     fn member(
         &self,
         path: &ModulePath,
@@ -128,7 +131,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns each import cycle as the imports that tie it, in order: from, to and a name.
+/// Returns each import cycle as a list of its imports, in order: from, to and a name.
 pub fn cycles(imports: &Imports) -> Vec<Vec<(PathBuf, PathBuf, String)>> {
     let reach: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> =
         imports.keys().map(|file| (file, reachable(imports, file))).collect();

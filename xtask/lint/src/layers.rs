@@ -9,7 +9,7 @@ pub struct Layers {
     layers: Vec<Layer>,
 }
 
-/// Groups of files that stand side by side and do not import each other.
+/// Groups of files at the same height, which do not import each other.
 struct Layer {
     groups: Vec<Group>,
 }
@@ -20,8 +20,8 @@ struct Group {
 }
 
 impl Layers {
-    /// Reads one layer a line, the lowest first: groups are separated by `|`, the members of a group by
-    /// spaces. `#` begins a comment.
+    /// Reads the layers, one per line, the lowest first. `|` separates groups, and spaces separate
+    /// the members of a group. `#` begins a comment.
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
         let layers = lines.filter(|line| !line.is_empty()).map(|line| Layer {
@@ -35,7 +35,8 @@ impl Layers {
         Self { layers: layers.collect() }
     }
 
-    /// Returns every import that goes upward or to a sibling group, and every file without a layer.
+    /// Returns every import that goes upward or to another group of its layer, and every file
+    /// without a layer.
     pub fn violations(&self, imports: &Imports) -> Result<Vec<String>> {
         if self.layers.is_empty() {
             bail!("no layer is described");

@@ -1,4 +1,4 @@
-//! File lengths: no source file is longer than a reader takes in at once.
+//! File lengths: a reader must be able to take in a source file at once.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Checks of the source tree. Prints each violation with the files that it is in, and fails if there is one.
+//! Checks of the source tree. Prints each violation with its files, and fails if there is any.
 
 mod documented;
 mod duplicates;
@@ -8,6 +8,7 @@ mod lengths;
 mod links;
 mod module;
 mod names;
+mod prose;
 #[cfg(test)]
 mod tests;
 
@@ -77,20 +78,22 @@ fn run() -> Result<()> {
         }
     }
     let pages = tracked_files(&root)?;
-    let files: Vec<_> = pages.iter().filter(|(file, _)| !is_exempt(file)).cloned().collect();
-    violations.extend(lengths::violations(&files));
+    let count = pages.len();
+    violations.extend(prose::violations(&pages));
+    violations.extend(links::violations(&pages, |path| root.join(path).exists()));
+    violations.extend(lengths::violations(&pages));
+    let (_, files): (Vec<_>, Vec<_>) = pages.into_iter().partition(|(file, _)| is_history(file));
     violations.extend(names::violations(&files));
     violations.extend(documented::violations(&files));
-    violations.extend(links::violations(&pages, |path| root.join(path).exists()));
     violations.extend(duplicates::violations(&root)?);
     if violations.is_empty() {
-        println!("{} crates and {} files: no violation", CRATES.len(), files.len());
+        println!("{} crates and {count} files: no violation", CRATES.len());
         return Ok(());
     }
     bail!("{} violations:\n  {}", violations.len(), violations.join("\n  "));
 }
 
-/// The text files that git tracks.
+/// Returns the text files that git tracks.
 fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let output = Command::new("git").current_dir(root).args(["ls-files", "-z"]).output()?;
     if !output.status.success() {
@@ -107,8 +110,8 @@ fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     Ok(files)
 }
 
-/// Whether a file may name the past.
-fn is_exempt(file: &Path) -> bool {
-    let names = ["CHANGELOG.md", "Cargo.lock", "fuzz/Cargo.lock", "package-lock.json"];
-    names.iter().any(|name| file == Path::new(name)) || file.starts_with("xtask/lint")
+/// Returns whether a file may contain retired names.
+fn is_history(file: &Path) -> bool {
+    let locks = ["CHANGELOG.md", "Cargo.lock", "fuzz/Cargo.lock", "package-lock.json"];
+    locks.iter().any(|name| file == Path::new(name)) || file.starts_with("xtask/lint")
 }

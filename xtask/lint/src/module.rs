@@ -35,7 +35,7 @@ pub struct Import {
     pub path: Vec<String>,
 }
 
-/// Reads all modules that are reachable from a crate's root file. Test modules are left out.
+/// Reads all modules that can be reached from a crate's root file. Skips test modules.
 pub fn read_crate(source: &Path, root: &str) -> Result<BTreeMap<ModulePath, Module>> {
     let mut modules = BTreeMap::new();
     read_file(source, Path::new(root), Vec::new(), &mut modules)?;
@@ -91,7 +91,7 @@ fn read_items(
     Ok(())
 }
 
-/// The file of `mod name;` in `file`: `name.rs` or `name/mod.rs`, in the folder of the parent.
+/// Returns the file of `mod name;` in `file`: `name.rs` or `name/mod.rs`, in the parent's folder.
 fn file_of_child(source: &Path, file: &Path, name: &str) -> Result<PathBuf> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let parent = file.parent().unwrap_or(Path::new(""));
@@ -138,7 +138,7 @@ fn collect_imports(tree: &UseTree, mut prefix: Vec<String>, imports: &mut Vec<Im
     }
 }
 
-/// Collects `a::b` and longer, also inside macro calls, which `syn` does not parse.
+/// Collects paths of two or more segments, also inside macro calls, which `syn` does not parse.
 fn collect_paths(tokens: TokenStream, paths: &mut BTreeSet<Vec<String>>) {
     let mut path: Vec<String> = Vec::new();
     let mut colons = 0;

@@ -1,8 +1,8 @@
-//! Retired names: words that stood for something once and must not come back.
+//! Retired names: old words for something that now has another name. They must not come back.
 
 use std::path::PathBuf;
 
-/// Each name as a whole word. Ordinary English words are not in the list.
+/// Each name, as a whole word. Ordinary English words are not in the list.
 const RETIRED: &[&str] = &[
     // Error codes.
     "body_broken",
@@ -61,12 +61,12 @@ const RETIRED: &[&str] = &[
     "vouched_now",
 ];
 
-/// Returns every place where a retired name stands.
+/// Returns every place where a retired name occurs.
 pub fn violations(files: &[(PathBuf, String)]) -> Vec<String> {
     let mut found = Vec::new();
     for (file, text) in files {
         for (place, line) in text.lines().enumerate() {
-            // The JSON of `cargo xtask stack` keeps its old members beside the new ones.
+            // The JSON of `cargo xtask stack` has its old members as well as the new ones.
             let old_member = line.contains("\", \"") && text.contains("const OLD_NAMES");
             for name in RETIRED.iter().filter(|name| !old_member && has_word(line, name)) {
                 found.push(format!("{}:{}: {name} is a retired name", file.display(), place + 1));
@@ -76,13 +76,13 @@ pub fn violations(files: &[(PathBuf, String)]) -> Vec<String> {
     found
 }
 
-/// Whether `word` stands in `line` with no letter, digit, `_` or `-` next to it.
+/// Returns whether `word` occurs in `line` with no letter, digit, `_` or `-` next to it.
 fn has_word(line: &str, word: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     line.match_indices(word).any(|(at, _)| {
         let before = line.get(..at).and_then(|text| text.chars().next_back());
         let after = line.get(at + word.len()..).and_then(|text| text.chars().next());
-        // A name that ends in `_` is the beginning of names.
+        // A name that ends in `_` is the prefix of names.
         !before.is_some_and(inner) && (word.ends_with('_') || !after.is_some_and(inner))
     })
 }

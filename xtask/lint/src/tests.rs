@@ -1,4 +1,4 @@
-//! Each check fails where it should.
+//! Tests that each check fails where it should.
 
 use crate::imports::{cycles, read};
 use crate::layers::Layers;
@@ -6,7 +6,7 @@ use crate::{documented, lengths, links, names};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A crate in a folder of its own, which goes with it.
+/// A crate in a temporary folder, which is deleted on drop.
 struct Sources(PathBuf);
 
 impl Sources {
@@ -59,7 +59,7 @@ fn import_cycle_is_found_through_every_form_of_path() {
                 ("b.rs", back),
             ],
         );
-        // A glob ties the root file as well.
+        // A glob also ties the root file.
         let ties = sources.ties();
         assert!(both.iter().all(|tie| ties.contains(tie)), "{name}: {ties:?}");
     }
@@ -123,7 +123,7 @@ fn long_source_file_is_a_violation_and_long_test_is_not() {
 }
 
 #[test]
-fn retired_name_is_found_as_a_whole_word_alone() {
+fn retired_name_is_found_only_as_a_whole_word() {
     let found = |text: &str| names::violations(&[(PathBuf::from("a.md"), text.to_owned())]).len();
     assert_eq!(found("set ORIGIN_URL"), 1);
     assert_eq!(found("`store_outage` and \"token_unknown\""), 2);

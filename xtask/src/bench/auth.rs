@@ -1,4 +1,5 @@
-//! The auth service: refreshes and logins a second, on either database, straight at its own port.
+//! Measures the auth service: refreshes and logins a second, on either database, directly at its
+//! port.
 
 use super::measure::{cpu_us, output, put, spread};
 use crate::process::{self, Server, write_private};
@@ -16,7 +17,7 @@ use std::time::Duration;
 const CONNECTIONS: u32 = 16;
 const PASSWORD: &str = "correct horse battery";
 
-/// What is measured in a round.
+/// One measurement of a round.
 struct Sample {
     refreshes: f64,
     p50_ms: f64,
@@ -127,8 +128,8 @@ fn sample(
     Ok(Sample { refreshes, p50_ms, p99_ms, cpu_us, logins, login_cpu_us })
 }
 
-/// Each of wrk's threads is one client with one connection, which logs in, and then refreshes with what it was given
-/// last; or logs in again each time.
+/// Runs wrk. Each of its threads is one client with one connection. A client logs in and then
+/// refreshes with its latest token, or logs in again each time.
 fn load(
     tools: &tools::Tools,
     folder: &Path,

@@ -1,5 +1,5 @@
-//! The Worker beside its peers, in one run on one machine: what a request costs, how far the store may be, what it all
-//! grows to; and, line by line, whether that is good enough.
+//! Measures the Worker and its peers, in one run on one machine: the cost of a request, the effect
+//! of a distant store, and the growth of memory. Compares each result with its goal.
 
 mod cells;
 mod database;
@@ -26,7 +26,7 @@ use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::PathBuf;
 
-/// What can be measured alone.
+/// A part that can be measured alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Part {
     /// Queries of the database in 100,000 requests.
@@ -37,11 +37,11 @@ pub enum Part {
     Growth,
     /// Resident memory in 200,000 requests.
     Memory,
-    /// Requests per second and CPU a request.
+    /// Requests per second, and CPU per request.
     Speed,
-    /// From the start of a process to its first answer.
+    /// Time from the start of a process to its first response.
     Start,
-    /// Calls of store and upstream.
+    /// Calls to store and upstream.
     Trips,
 }
 
@@ -119,14 +119,14 @@ fn start_all(scene: &Scene<'_>) -> Result<BTreeMap<Contender, Running>> {
     Ok(running)
 }
 
-/// Rounds with all cells in turn, in the reverse order each other time, so that what the machine does meanwhile falls on
-/// all alike.
+/// Runs rounds with all cells in turn. Every other round has the reverse order, so that other load
+/// on the machine affects all cells equally.
 fn speed(
     scene: &Scene<'_>,
     running: &BTreeMap<Contender, Running>,
     found: &mut Found,
 ) -> Result<()> {
-    // The first round is for warming up.
+    // The first round is a warm-up.
     for round in 0..=found.rounds {
         let mut order = cells(scene.beside.is_some());
         if round % 2 == 1 {
@@ -146,7 +146,8 @@ fn speed(
     Ok(())
 }
 
-/// This build against the other one: the median ratio of the rounds, and the lowest and the highest.
+/// Compares this build with the other one: the median ratio of the rounds, and the lowest and the
+/// highest.
 fn comparison(found: &Found) -> String {
     let mut text =
         "| this build, of the other one | CPU a request | requests a second |\n|---|---|---|\n"

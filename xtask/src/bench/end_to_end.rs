@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-/// The end-to-end tests that do harm, for longer; what they print is the tables.
+/// Runs the end-to-end tests of faults for longer. Their output is the tables.
 pub fn faults(quick: bool, write: bool) -> Result<()> {
     let tools = tools::ensure(Extent::Stack)?;
     crate::stack::build(&tools)?;
@@ -54,8 +54,8 @@ pub fn faults(quick: bool, write: bool) -> Result<()> {
 /// The end-to-end test of the whole system under load and faults.
 pub const SOAK: &str = "resilience::soak::whole_stack_keeps_its_promises_under_load_and_faults";
 
-/// Runs the soak for some minutes, and prints its output as it comes. Returns an error if a promise
-/// is broken; the tables are written all the same.
+/// Runs the soak for some minutes, and prints its output as it arrives. Returns an error if a
+/// promise is broken, but writes the tables in any case.
 pub fn soak(minutes: u64, seed: Option<u64>, write: bool) -> Result<()> {
     let tools = tools::ensure(Extent::Stack)?;
     crate::stack::build(&tools)?;
@@ -87,7 +87,7 @@ pub fn soak(minutes: u64, seed: Option<u64>, write: bool) -> Result<()> {
     Ok(())
 }
 
-/// The end-to-end test that does everything at random, for longer.
+/// Runs the end-to-end test of random clients for longer.
 pub fn storm(quick: bool) -> Result<()> {
     let tools = tools::ensure(Extent::StackOnPostgres)?;
     crate::stack::build(&tools)?;
@@ -99,7 +99,7 @@ pub fn storm(quick: bool) -> Result<()> {
     Ok(())
 }
 
-/// Returns the command that runs end-to-end tests and shows what they print.
+/// Returns the command that runs end-to-end tests and shows their output.
 fn tests(arguments: &[&str]) -> Result<Command> {
     let mut cargo = crate::cargo();
     cargo.args(["test", "-p", "portcullis-e2e", "--test", "it", "--", "--nocapture"]);

@@ -1,5 +1,5 @@
-//! Instructions of core's hot functions, native, counted by callgrind: the same on a busy machine as on a quiet one. The
-//! counts that are committed are what a change is held against.
+//! Counts the native instructions of core's hot functions with callgrind. The counts do not depend
+//! on other load on the machine. Changes are compared with the committed counts.
 
 use super::measure::output;
 use crate::at;
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::process::Command;
 
-/// A function's count, as it was committed and as it is.
+/// A function's count: committed and current.
 pub struct Count {
     pub name: String,
     pub committed: u64,
@@ -18,7 +18,8 @@ pub struct Count {
 }
 
 impl Count {
-    /// Whether it takes so much more that somebody should know.
+    /// Returns whether the function takes so many more instructions that the change must be
+    /// explained.
     pub fn is_worse(&self) -> bool {
         self.now > self.committed + self.committed * WORSE_PERCENT / 100
     }
@@ -45,7 +46,7 @@ pub fn run(write: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether the committed counts are of the compiler that is here.
+/// Returns whether the committed counts were made with the installed compiler.
 pub fn is_comparable() -> Result<bool> {
     Ok(fs::read_to_string(at(FILE))?.lines().next() == Some(compiler()?.as_str()))
 }
@@ -54,7 +55,7 @@ fn compiler() -> Result<String> {
     Ok(output(Command::new("rustc").current_dir(crate::root()).arg("--version"))?.trim().to_owned())
 }
 
-/// Counts all of them.
+/// Counts all functions.
 pub fn measure() -> Result<Vec<Count>> {
     tools::ensure(Extent::Instructions)?;
     let mut cargo = crate::cargo();
@@ -65,14 +66,15 @@ pub fn measure() -> Result<Vec<Count>> {
     lines
         .map(|(name, committed)| {
             process::check_stop()?;
-            // What begins and ends the program is in both, and so in neither.
+            // The start and the end of the program are in both counts, so the difference does not
+            // contain them.
             let now = (collected(name, FEW + MORE)? - collected(name, FEW)?) / u64::from(MORE);
             Ok(Count { name: name.to_owned(), committed: committed.parse()?, now })
         })
         .collect()
 }
 
-/// The instructions of a whole run.
+/// Returns the instructions of a whole run.
 fn collected(name: &str, times: u32) -> Result<u64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-fd=1"]);
@@ -85,5 +87,5 @@ fn collected(name: &str, times: u32) -> Result<u64> {
 const FILE: &str = "bench/instructions.txt";
 const FEW: u32 = 20;
 const MORE: u32 = 200;
-/// A function that takes so much more fails the tests.
+/// The increase above which a function fails the tests.
 const WORSE_PERCENT: u64 = 5;

@@ -1,4 +1,5 @@
-//! What every measurement needs: programs' output, CPU and memory of a process, medians, and tables in documents.
+//! Helpers of all measurements: the output of programs, CPU and memory of a process, medians, and
+//! tables in documents.
 
 pub use crate::process::output;
 
@@ -24,7 +25,8 @@ pub fn spread(mut values: Vec<f64>) -> [f64; 3] {
     [at(0), at(values.len() / 2), at(values.len().saturating_sub(1))]
 }
 
-/// Returns the user and system time of a process in microseconds. Linux counts it in hundredths of a second.
+/// Returns the user and system time of a process in microseconds. Linux counts it in hundredths of
+/// a second.
 pub fn cpu_us(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(") ").context("/proc/stat")?.1;

@@ -1,4 +1,4 @@
-//! The redis gateway, beside redis-benchmark on the same Redis.
+//! Measures the redis gateway, and redis-benchmark on the same Redis.
 
 mod report;
 mod sample;
@@ -37,7 +37,7 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
         .env("GATEWAY_LISTEN", loopback(port).to_string())
         .env("GATEWAY_ADMIN_LISTEN", loopback(admin_port).to_string())
         .env("GATEWAY_TOKENS", format!("bench={token}"));
-    // The log is written as ever; where to is not the redis gateway's cost.
+    // The log is written as usual. Its destination is not the redis gateway's cost.
     let mut gateway = Server::start("redis-gateway", &mut gateway, "/dev/null".into())?;
     gateway.wait_ready(
         loopback(admin_port),
@@ -83,7 +83,8 @@ struct Bench {
 impl Bench {
     fn sample(&self, load: &Load, connections: u32, seconds: u32) -> Result<Sample> {
         let [yardstick, yardstick_p50_ms, yardstick_p99_ms] = self.yardstick(connections)?;
-        // Looking at each answer costs wrk as much as the rest of its work, so it is done beforehand.
+        // Checking each response costs wrk as much as the rest of its work, so it is done in an
+        // earlier run.
         self.load(load, connections, 1, true)?;
         let before = cpu_us(self.pid)?;
         let [count, requests, p50_ms, p99_ms] = self.load(load, connections, seconds, false)?;
@@ -99,7 +100,7 @@ impl Bench {
         })
     }
 
-    /// Requests a second, and the latencies, of GET straight to Redis.
+    /// Returns the requests a second and the latencies of GET directly to Redis.
     fn yardstick(&self, connections: u32) -> Result<[f64; 3]> {
         let text = output(
             Command::new("redis-benchmark")
@@ -115,8 +116,8 @@ impl Bench {
         }
     }
 
-    /// How many requests, how many a second, and the latencies, through the redis gateway. Every answer must
-    /// be 200, and with `look` the right one.
+    /// Returns the number of requests, their rate and the latencies, through the redis gateway.
+    /// Every response must be 200, and with `look` have the expected body.
     fn load(&self, load: &Load, connections: u32, seconds: u32, look: bool) -> Result<[f64; 4]> {
         let function = if look { "response" } else { "unused" };
         let script = at("target/bench/load.lua");
@@ -161,7 +162,7 @@ impl Bench {
         }
     }
 
-    /// The redis gateway's resident memory, in KiB, after as many requests as stand beside it.
+    /// Returns the redis gateway's resident memory in KiB after each number of requests.
     fn memory(&self, most: u64) -> Result<Vec<(u64, u64)>> {
         let mut seen = vec![(0, resident_kib(self.pid)?)];
         let mut count = 0;

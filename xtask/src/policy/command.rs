@@ -9,7 +9,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-/// Options of `cargo xtask policy`.
+/// The options of `cargo xtask policy`.
 #[derive(Args)]
 #[command(disable_help_flag = true)]
 pub struct Options {

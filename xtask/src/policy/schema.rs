@@ -1,5 +1,5 @@
-//! The JSON Schema of the policy file, by which editors complete and explain its members. It is made
-//! from what core's readers ask for.
+//! The JSON Schema of the policy file, by which editors complete and explain its members. It is
+//! derived from the members that core's readers request.
 
 use crate::workspace::at;
 use anyhow::{Context as _, Result};
@@ -61,7 +61,7 @@ fn schema(members: &[PolicyMember], descriptions: &Descriptions) -> Value {
     file
 }
 
-/// Whether a table is complete, or laid over another that may have the rest.
+/// Whether a table is complete, or an overlay of another table that may have the missing members.
 #[derive(Clone, Copy, PartialEq)]
 enum Completeness {
     Whole,
@@ -108,12 +108,12 @@ impl Writer<'_> {
             }),
             shape => of_shape(shape),
         };
-        // Taplo shows what the branches of `anyOf` say, and not what is beside it.
+        // Taplo shows the branches of `anyOf`, but not the members next to it.
         let shown = match schema.pointer_mut("/anyOf/0") {
             Some(_) => schema.pointer_mut("/anyOf/0"),
             None => Some(&mut schema),
         };
-        // In an overlay, a missing member means what the file says.
+        // In an overlay, a missing member means the file's value.
         let default = member.default.as_ref().filter(|_| completeness == Completeness::Whole);
         if let Some(shown) = shown {
             insert(shown, "description", json!(self.description(member, default)));
@@ -124,7 +124,7 @@ impl Writer<'_> {
         schema
     }
 
-    /// Returns what editors show: the member's sentence, its bounds and its default.
+    /// Returns the text that editors show: the member's sentence, its bounds and its default.
     fn description(&self, member: &PolicyMember, default: Option<&Value>) -> String {
         let sentence = self.descriptions.get(&described_place(&member.place));
         let mut parts: Vec<String> = sentence.cloned().into_iter().collect();
@@ -145,7 +145,7 @@ fn name_in<'m>(table: &str, member: &'m str) -> Option<&'m str> {
     (!name.contains('.')).then_some(name)
 }
 
-/// Returns the place whose description is also that of `place`.
+/// Returns the place whose description also applies to `place`.
 fn described_place(place: &str) -> String {
     let shared =
         [("routes.limit.", "limits"), ("routes.cors.", "cors"), ("routes.ip_rules.", "ip_rules")];
@@ -222,7 +222,8 @@ fn one_of(names: &[String]) -> Value {
     any_of(branches)
 }
 
-/// Returns a schema of which one branch must fit. A branch that has branches is replaced by these.
+/// Returns a schema of which one branch must match. A nested branch is replaced by its own
+/// branches.
 fn any_of(branches: Vec<Value>) -> Value {
     let branches = branches.into_iter().flat_map(|branch| match branch.get("anyOf") {
         Some(Value::Array(own)) => own.clone(),
@@ -246,10 +247,10 @@ pub const FILE: &str = "docs/portcullis.schema.json";
 
 const ENVIRONMENTS: &str = "Sections of each environment, which are laid over the file if the \
     variable `PORTCULLIS_ENV` is the environment's name.";
-/// A text that stands for a variable of the Worker.
+/// A text that is replaced by a variable of the Worker.
 const VARIABLE: &str = r"^\$\{[A-Za-z0-9_]+\}$";
-/// A text with `${` that is not the whole of `${NAME}`: something is before it, or follows it, or is
-/// wrong in it.
+/// A text with `${` that is not the whole of `${NAME}`: there is text before it or after it, or it
+/// is malformed.
 const MALFORMED_VARIABLE: &str = concat!(
     r"^([\s\S]+\$\{|\$\{(\}|[A-Za-z0-9_]*[^A-Za-z0-9_}]|",
     r"[A-Za-z0-9_]*$|[A-Za-z0-9_]+\}[\s\S]))"

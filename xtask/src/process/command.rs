@@ -30,7 +30,7 @@ pub fn run(
 ) -> Result<()> {
     let begun = Instant::now();
     let output = open_log(log)?;
-    // A group of its own: what a command started ends with it.
+    // The command leads its own process group, so that its children end with it.
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
     die_with_parent(command);
     let mut child = command.spawn().with_context(|| format!("can't start {command:?}"))?;
@@ -44,7 +44,7 @@ pub fn run(
             child.wait()?;
             check_stop()?;
             if late {
-                bail!("took too long; {}", end_of_log(log));
+                bail!("timed out; {}", end_of_log(log));
             }
             bail!("cancelled");
         }

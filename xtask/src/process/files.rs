@@ -1,4 +1,4 @@
-//! Files that other processes read: private ones, whole ones, and logs.
+//! Files that other processes read: private files, atomically written files, and logs.
 
 use anyhow::{Context as _, Result};
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ pub fn write_private(file: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes a private file in one step: a reader sees all of it or nothing.
+/// Writes a private file atomically: a reader sees all of it or nothing.
 pub fn write_atomically(file: &Path, text: &str) -> Result<()> {
     let mut draft = file.as_os_str().to_owned();
     draft.push(format!(".{}.tmp", std::process::id()));
@@ -48,8 +48,8 @@ pub fn end_of_log(log: &Path) -> String {
     format!("the end of {}:\n{last}", log.display())
 }
 
-/// Enough for the last lines of any log.
+/// The bytes that the last lines of any log fit into.
 const LOG_END_BYTES: u64 = 8192;
 
-/// As many as fit on a screen with the error around them.
+/// The number of lines that fit on a screen together with the error.
 const LOG_END_LINES: usize = 25;

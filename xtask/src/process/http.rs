@@ -1,4 +1,4 @@
-//! A minimal HTTP client: one request a connection, on loopback.
+//! A minimal HTTP client for loopback, with one request per connection.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Returns the status of a GET, or `None` if no answer comes within a second.
+/// Returns the status of a GET; `None` without a response within a second.
 pub fn http_status(address: SocketAddr, path: &str) -> Option<u16> {
     let wait = Some(Duration::from_secs(1));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok()?;

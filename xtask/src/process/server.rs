@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// A server that was started, with its log.
+/// A running server, with its log.
 pub struct Server {
     pub name: &'static str,
     child: Child,
@@ -21,8 +21,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server in a process group of its own, so that Ctrl-C reaches only this process,
-    /// which then stops it. The calling thread must outlive the server.
+    /// Starts a server in its own process group. So Ctrl-C reaches only this process, which then
+    /// stops the server. The calling thread must outlive the server.
     pub fn start(name: &'static str, command: &mut Command, log: PathBuf) -> Result<Self> {
         let output = open_log(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
@@ -36,7 +36,7 @@ impl Server {
         self.child.id()
     }
 
-    /// Returns how the server ended, or `None` while it runs.
+    /// Returns the exit status of the server; `None` while it runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
@@ -46,7 +46,7 @@ impl Server {
         format!("{} ended ({status}); {}", self.name, end_of_log(&self.log))
     }
 
-    /// Waits until `path` at `address` is answered with a status that `accept` takes.
+    /// Waits until `path` at `address` responds with a status that `accept` accepts.
     pub fn wait_ready(
         &mut self,
         address: SocketAddr,
@@ -77,7 +77,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Asks the server to end, and after 5 s kills it. Kills what it started in any case.
+    /// Sends SIGTERM to the server, and SIGKILL after 5 s. Kills its process group in any case.
     fn drop(&mut self) {
         if self.ended().is_none() {
             let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
@@ -96,7 +96,7 @@ impl Drop for Server {
 pub struct Servers(pub Vec<Server>);
 
 impl Servers {
-    /// Waits until the last server answers.
+    /// Waits until the last server responds.
     pub fn wait_ready(
         &mut self,
         address: SocketAddr,
@@ -110,8 +110,8 @@ impl Servers {
         }
     }
 
-    /// Waits until the server named `name` answers. If another one has ended meanwhile, the error
-    /// says that instead.
+    /// Waits until the server named `name` responds. If another server has ended meanwhile, the
+    /// error names that one.
     pub fn wait_ready_named(
         &mut self,
         name: &str,

@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(false)));
 
-/// Turns SIGINT, SIGTERM and SIGHUP into requests to stop. This process then ends its children
-/// instead of leaving them behind.
+/// Turns SIGINT, SIGTERM and SIGHUP into requests to stop. This process can then end its children
+/// before it ends itself.
 pub fn listen() -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&STOP))?;
@@ -16,7 +16,7 @@ pub fn listen() -> Result<()> {
     Ok(())
 }
 
-/// Requests a stop, as a signal does.
+/// Requests a stop, like a signal.
 pub fn stop() {
     STOP.store(true, Ordering::SeqCst);
 }

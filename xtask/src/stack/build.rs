@@ -1,4 +1,4 @@
-//! The set-up and build of everything that a stack runs.
+//! Sets up and builds everything that a stack runs.
 
 use crate::tasks::{Runner, TaskId, Tasks};
 use crate::tools::{Extent, Installed, Setup, Tools};
@@ -6,12 +6,12 @@ use crate::worker;
 use crate::workspace::{at, cargo};
 use anyhow::Result;
 
-/// Which binaries a stack runs.
+/// The binaries that a stack runs.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Binaries {
-    /// Those of the sources as they are now.
+    /// Binaries of the current sources.
     Current,
-    /// Those that were built last.
+    /// The binaries of the last build.
     Prebuilt,
 }
 
@@ -36,7 +36,7 @@ pub fn build(tools: &Tools) -> Result<()> {
 
 fn add<'a>(tasks: &mut Tasks<'a>, tools: &'a Tools, installed: &Installed) -> Result<()> {
     let binder = worker::add(tasks, tools, installed)?;
-    // The binder is built into the same folder and first, since the Worker waits for it.
+    // The binder is built first and into the same folder, because the Worker waits for it.
     let after: Vec<TaskId> = [installed.compiler, binder].into_iter().flatten().collect();
     tasks.add("servers: compile", &after, build_servers);
     Ok(())

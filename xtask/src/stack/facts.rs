@@ -1,4 +1,4 @@
-//! The facts of a running stack, as its JSON file has them.
+//! The facts about a running stack, as its JSON file contains them.
 
 use super::plan::{Plan, USERNAME};
 use crate::process::Servers;
@@ -12,8 +12,8 @@ pub enum Part {
     Edge,
 }
 
-/// Returns what a test must know. With one part alone, the others' URLs are those that the Worker
-/// has.
+/// Returns the facts that a test needs. If one part runs alone, the URLs of the others are those of
+/// the Worker's configuration.
 pub fn facts(plan: &Plan, only: Option<Part>) -> Result<Map<String, Value>> {
     let facts = json!({
         "edge_url": plan.edge_url(),
@@ -50,7 +50,7 @@ pub fn facts(plan: &Plan, only: Option<Part>) -> Result<Map<String, Value>> {
     Ok(facts)
 }
 
-/// Returns the process ids by the servers' names.
+/// Returns the process ids, by the servers' names.
 pub fn pids(servers: &Servers) -> Value {
     let pids = servers.0.iter().flat_map(|server| {
         let old = OLD_NAMES.iter().filter(|(new, _)| *new == server.name).map(|(_, old)| *old);
@@ -59,7 +59,7 @@ pub fn pids(servers: &Servers) -> Value {
     Value::Object(pids.collect())
 }
 
-/// Members of the JSON file that were renamed, each with its old name, which is written as well.
+/// Renamed members of the JSON file, each with its old name, which is written as well.
 const OLD_NAMES: [(&str, &str); 5] = [
     ("auth", "origin"),
     ("auth_config", "origin_config"),

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 
-/// Returns ports that are free now, no two the same.
+/// Returns free ports, all different.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    // All are held until all are known.
+    // All sockets stay open until every port is chosen.
     let mut held = Vec::new();
     let mut ports = [0; N];
     for port in &mut ports {
@@ -31,13 +31,13 @@ pub fn random_text() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns a random key as RECORD_ENCRYPTION_KEY has it.
+/// Returns a random key in the format of RECORD_ENCRYPTION_KEY.
 pub fn record_encryption_key() -> String {
     format!("stack:{}", edge_auth_key())
 }
 
-/// Returns a random key as EDGE_AUTH_KEY has it. Its base64 is 42 hexadecimal digits and a zero, of
-/// which the last bits must be.
+/// Returns a random key in the format of EDGE_AUTH_KEY. Its base64 is 42 hexadecimal digits and a
+/// `0`, whose last two bits are zero, as 32 bytes require.
 pub fn edge_auth_key() -> String {
     format!("{}0", random_text().get(..42).unwrap_or_default())
 }

@@ -18,21 +18,21 @@ pub enum Database {
     Sqlite,
 }
 
-/// What holds the tokens.
+/// The store of tokens and limits.
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
 pub enum StoreKind {
-    /// A memcached, which edge and auth service speak to by themselves.
+    /// A memcached server, to which edge and auth service connect directly.
     Memcached,
     /// A Redis behind the redis gateway.
     Redis,
 }
 
-/// What runs the Worker.
+/// The runtime of the Worker.
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
 pub enum Engine {
     /// The bare runtime.
     Workerd,
-    /// `wrangler dev`, as a developer has it.
+    /// `wrangler dev`, as developers use it.
     Wrangler,
 }
 
@@ -47,42 +47,42 @@ pub struct Ports {
     pub upstream: u16,
 }
 
-/// How to bring the system up.
+/// The plan of a system.
 pub struct Plan {
-    /// Where its files are.
+    /// The folder of its files.
     pub folder: PathBuf,
     pub ports: Ports,
     pub db: Database,
     pub store: StoreKind,
     pub engine: Engine,
-    /// A Redis that is there already.
+    /// An existing Redis to use.
     pub redis_url: Option<String>,
-    /// Tokens of the redis gateway's: one of role full, the edge's, the auth service's.
+    /// The redis gateway's tokens: one of role full, the edge's, and the auth service's.
     pub store_token: String,
     pub edge_token: String,
     pub auth_token: String,
     pub introspection_secret: String,
     pub record_encryption_key: String,
-    /// Authenticates the edge to the auth service.
+    /// The key that authenticates the edge to the auth service.
     pub edge_auth_key: String,
     pub master_key: String,
     pub password: String,
-    /// The policy file, if it is not this workspace's.
+    /// The policy file; `None` for this workspace's.
     pub policy_file: Option<PathBuf>,
-    /// Laid over the Worker's policy and variables.
+    /// The overlay of the Worker's policy and variables.
     pub vars: Map<String, Value>,
-    /// The auth service's access tokens are opaque.
+    /// Whether the auth service's access tokens are opaque.
     pub opaque: bool,
     /// A certificate that workerd trusts.
     pub trust: Option<PathBuf>,
     /// The most megabytes of the Worker's V8 heap under workerd.
     pub heap_mb: Option<u32>,
-    /// Laid over the auth service's environment.
+    /// The overlay of the auth service's environment.
     pub auth_env: Vec<(String, String)>,
 }
 
 impl Plan {
-    /// The usual, with secrets of its own, under bare workerd.
+    /// Creates the usual plan, with new secrets, under bare workerd.
     pub fn new(folder: PathBuf, ports: [u16; 7], db: Database) -> Self {
         let [edge, gateway, auth, redis, upstream, gateway_admin, auth_admin] = ports;
         Self {
@@ -121,12 +121,12 @@ impl Plan {
         format!("http://{}", loopback(self.ports.auth))
     }
 
-    /// Where the auth service has readiness and metrics.
+    /// Returns the URL of the auth service's readiness and metrics.
     pub fn auth_admin_url(&self) -> String {
         format!("http://{}", loopback(self.ports.auth_admin))
     }
 
-    /// Where the redis gateway has readiness and metrics.
+    /// Returns the URL of the redis gateway's readiness and metrics.
     pub fn gateway_admin_url(&self) -> String {
         format!("http://{}", loopback(self.ports.gateway_admin))
     }
@@ -145,7 +145,7 @@ impl Plan {
         }
     }
 
-    /// The Redis as it may be shown: a URL of somebody's own may hold a password.
+    /// Returns the address of Redis as it may be printed. A user's own URL may contain a password.
     pub fn redis_address(&self) -> String {
         match &self.redis_url {
             Some(_) => "your own".to_owned(),
@@ -153,7 +153,7 @@ impl Plan {
         }
     }
 
-    /// The documented tokens of edge and auth service, with secrets of this stack.
+    /// Returns the documented tokens of edge and auth service, with the secrets of this stack.
     pub fn gateway_tokens(&self) -> Result<String> {
         let example = fs::read_to_string(at("docs/redis-gateway-tokens.toml"))?;
         Ok(example.replace("EDGE_TOKEN", &self.edge_token).replace("AUTH_TOKEN", &self.auth_token))
@@ -163,8 +163,8 @@ impl Plan {
         format!("http://{}", loopback(self.ports.upstream))
     }
 
-    /// The Worker's configuration: the policy file and wrangler.toml, then the stack's own parts, then
-    /// the test's.
+    /// Returns the Worker's configuration: the policy file and wrangler.toml, then the stack's own
+    /// parts, then the test's overlay.
     pub fn edge(&self) -> Result<EdgeConfig> {
         let mut edge = EdgeConfig::shipped()?;
         if let Some(file) = &self.policy_file {
@@ -181,7 +181,7 @@ impl Plan {
         Ok(edge)
     }
 
-    /// The variables that name the stack's own parts.
+    /// Returns the variables that name the stack's own parts.
     pub fn edge_vars(&self) -> [(String, Value); 10] {
         [
             ("UPSTREAM_URL", self.upstream_url()),
@@ -205,7 +205,7 @@ impl Plan {
         }
     }
 
-    /// The auth service's settings, for its server and for its commands alike.
+    /// Returns the file of the auth service's settings, for its server and its commands.
     pub fn auth_config(&self) -> PathBuf {
         self.folder.join("auth.toml")
     }
@@ -228,7 +228,7 @@ impl Plan {
     }
 }
 
-/// Leaves of the policy what a memcached can do.
+/// Removes what memcached can't do from the policy.
 fn without_scripts(policy: &mut Map<String, Value>) {
     let routes = policy.get_mut("routes").and_then(Value::as_array_mut);
     for route in routes.into_iter().flatten() {
@@ -241,7 +241,7 @@ fn without_scripts(policy: &mut Map<String, Value>) {
     }
 }
 
-/// Makes the issuers those of opaque tokens.
+/// Turns the issuers into issuers of opaque tokens.
 fn opaque(policy: &mut Map<String, Value>) {
     for issuer in issuers(policy) {
         for member in ["algorithms", "jwks_url", "token_type"] {

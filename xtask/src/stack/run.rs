@@ -17,51 +17,53 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Options of `cargo xtask stack`.
+/// The options of `cargo xtask stack`.
 #[derive(Args)]
 pub struct Options {
-    /// Written, as a whole, when every part answers.
+    /// The file to write, atomically, when every part responds.
     #[arg(long)]
     json: PathBuf,
     /// The auth service's database.
     #[arg(long, default_value = "sqlite")]
     db: Database,
-    /// A JSON object: sections of the policy file, laid over it member by member, and variables.
+    /// A file with a JSON object: sections of the policy file, merged member by member, and
+    /// variables.
     #[arg(long)]
     vars: Option<PathBuf>,
-    /// What holds the tokens.
+    /// The store of tokens and limits.
     #[arg(long, default_value = "redis")]
     store: StoreKind,
-    /// A certificate (PEM) that workerd trusts beside those of browsers.
+    /// A certificate (PEM) that workerd trusts in addition to those of browsers.
     #[arg(long)]
     trust: Option<PathBuf>,
-    /// NAME=VALUE in the auth service's environment; may be given more than once.
+    /// NAME=VALUE for the auth service's environment; may be repeated.
     #[arg(long)]
     auth_env: Vec<String>,
-    /// The edge takes opaque access tokens of the auth service, which ACCESS_TOKEN_FORMAT=opaque makes, instead of JWTs.
+    /// Let the auth service issue opaque access tokens instead of JWTs, and the edge accept them.
     #[arg(long)]
     opaque: bool,
-    /// Start one part alone.
+    /// Start only one part.
     #[arg(long)]
     only: Option<Part>,
-    /// What runs the Worker.
+    /// The runtime of the Worker.
     #[arg(long, default_value = "wrangler")]
     engine: Engine,
-    /// The most megabytes of the Worker's V8 heap under workerd, so that garbage is collected early.
+    /// The most megabytes of the Worker's V8 heap under workerd, so that garbage is collected
+    /// early.
     #[arg(long)]
     heap_mb: Option<u32>,
-    /// A Redis that is there already, as the redis gateway's REDIS_URL; none is started then.
+    /// The REDIS_URL of an existing Redis for the redis gateway; then none is started.
     #[arg(long)]
     redis_url: Option<String>,
     /// Also stop when standard input ends, so that the stack does not outlive a test.
     #[arg(long)]
     watch_stdin: bool,
-    /// Take what is built as it is.
+    /// Use the existing binaries without building.
     #[arg(long)]
     prebuilt: bool,
 }
 
-/// Runs a stack until SIGINT, SIGTERM or, if wanted, the end of standard input.
+/// Runs a stack until SIGINT, SIGTERM or, with `--watch-stdin`, the end of standard input.
 pub fn run(options: &Options) -> Result<()> {
     process::listen()?;
     if options.watch_stdin {
@@ -73,7 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
     // A test that waits for the file must not find an older one.
     let _ = fs::remove_file(&options.json);
     if options.store == StoreKind::Memcached && options.redis_url.is_some() {
-        bail!("--redis-url is for --store redis");
+        bail!("--redis-url needs --store redis; remove one of them");
     }
     let extent = match (options.db, options.store) {
         (Database::Postgres, _) => Extent::StackOnPostgres,
@@ -89,7 +91,7 @@ pub fn run(options: &Options) -> Result<()> {
     let outcome = serve(options, &plan, &tools);
     let _ = fs::remove_file(&options.json);
     let _ = fs::remove_dir_all(postgres::folder());
-    // After a failure the logs stay.
+    // After a failure, the logs are kept.
     if is_stopping() {
         let _ = fs::remove_dir_all(&folder);
         return Ok(());
@@ -100,11 +102,11 @@ pub fn run(options: &Options) -> Result<()> {
 fn plan(options: &Options, folder: &Path) -> Result<Plan> {
     let vars = options.vars.as_deref().map(read_vars).transpose()?.unwrap_or_default();
     let auth_env = options.auth_env.iter().map(|pair| {
-        let (name, value) = pair.split_once('=').context("--auth-env: not NAME=VALUE")?;
+        let (name, value) = pair.split_once('=').context("--auth-env: must be NAME=VALUE")?;
         Ok((name.to_owned(), value.to_owned()))
     });
     let auth_env = auth_env.collect::<Result<_>>()?;
-    // The auth service opens what the edge seals, and verifies what it states.
+    // The auth service decrypts the edge's records, and verifies its statements.
     let key = |name: &str, random: fn() -> String| {
         vars.get(name).and_then(Value::as_str).map_or_else(random, str::to_owned)
     };
@@ -129,7 +131,7 @@ fn read_vars(file: &Path) -> Result<Map<String, Value>> {
     let context = || format!("--vars {}", file.display());
     let text = fs::read_to_string(file).with_context(context)?;
     let vars: Value = serde_json::from_str(&text).with_context(context)?;
-    vars.as_object().cloned().context("--vars: not a JSON object")
+    vars.as_object().cloned().context("--vars: the file must contain a JSON object")
 }
 
 /// Starts the stack, writes its facts, and waits for the request to stop.

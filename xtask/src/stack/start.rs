@@ -1,4 +1,4 @@
-//! The start of a stack: all processes at once as far as possible, then a check that each answers.
+//! Starts a stack: all processes at once as far as possible, then a check that each responds.
 
 use super::local::loopback;
 use super::plan::{Database, Plan, StoreKind, USERNAME};
@@ -12,18 +12,18 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// Starts every part and returns when all answer.
+/// Starts every part, and returns when all respond.
 pub fn start(plan: &Plan, tools: &Tools) -> Result<Servers> {
-    // It takes longest to start, and needs the others only when it is asked something.
+    // The Worker takes the longest to start, and needs the others only for its first request.
     let worker = worker::spawn(plan, tools)?;
     let mut servers = start_backends(plan, tools)?;
-    // The Worker is stopped first, since the others serve it.
+    // The Worker is stopped first, because it uses the others.
     servers.0.push(worker);
     worker::wait_ready(plan, &mut servers)?;
     Ok(servers)
 }
 
-/// Starts every part but the Worker and returns when all answer.
+/// Starts every part except the Worker, and returns when all respond.
 pub fn start_backends(plan: &Plan, tools: &Tools) -> Result<Servers> {
     let ports = &plan.ports;
     let mut upstream = tools.command("node");
@@ -44,7 +44,7 @@ pub fn start_backends(plan: &Plan, tools: &Tools) -> Result<Servers> {
     Ok(servers)
 }
 
-/// Starts the Worker alone and returns when it answers.
+/// Starts only the Worker, and returns when it responds.
 pub fn start_worker(plan: &Plan, tools: &Tools) -> Result<Servers> {
     let mut servers = Servers(vec![worker::spawn(plan, tools)?]);
     worker::wait_ready(plan, &mut servers)?;
@@ -56,7 +56,7 @@ fn start_store(plan: &Plan, servers: &mut Servers) -> Result<()> {
     if plan.store == StoreKind::Memcached {
         let mut memcached = Command::new("memcached");
         memcached.args(["-l", "127.0.0.1", "-p", &port, "-U", "0", "-m", "64"]);
-        // As root it insists on another user to run as.
+        // As root, memcached requires the name of another user to run as.
         memcached.args(["-u", "nobody"]);
         servers.0.push(Server::start("memcached", &mut memcached, plan.log("memcached"))?);
         return Ok(());
@@ -97,7 +97,7 @@ fn start_auth(plan: &Plan, servers: &mut Servers) -> Result<()> {
     Ok(())
 }
 
-/// Adds the demo user, unless the database has one.
+/// Adds the demo user, unless the database has it already.
 fn add_user(plan: &Plan) -> Result<()> {
     let mut command = auth_command(plan);
     command.args(["user", "add", "--username", USERNAME, "--scope", "api:read api:write"]);

@@ -36,14 +36,15 @@ pub fn spawn(plan: &Plan, tools: &Tools) -> Result<Server> {
     Server::start(NAME, &mut command, plan.log(NAME))
 }
 
-/// Writes the policy where the Worker reads it. `wrangler dev` then starts the Worker again.
+/// Writes the policy to the place where the Worker reads it. `wrangler dev` then restarts the
+/// Worker.
 pub fn write_policy(plan: &Plan) -> Result<()> {
     let module = policy::module(&plan.edge()?.policy);
     Ok(fs::write(plan.folder.join(NAME).join(policy::MODULE), module)?)
 }
 
-/// Waits until the Worker answers. What it depends on must answer before: its first request may
-/// fetch key sets, and a failure would be remembered.
+/// Waits until the Worker responds. Its dependencies must respond before, because its first request
+/// may fetch key sets, and a failure would be remembered.
 pub fn wait_ready(plan: &Plan, servers: &mut Servers) -> Result<()> {
     servers.wait_ready_named(NAME, loopback(plan.ports.edge), "/", |_| true, 60)
 }
@@ -55,7 +56,7 @@ fn wrangler(
     vars: &Map<String, Value>,
 ) -> Result<Command> {
     let config = folder.join("wrangler.json");
-    // wrangler prints plain variables, but not those that it reads from here.
+    // wrangler prints plain variables, but not the variables that it reads from this file.
     let mut plain = vars.clone();
     let is_secret = |name: &String| SECRETS.iter().any(|ending| name.ends_with(ending));
     let mut secrets = String::new();
@@ -75,10 +76,11 @@ fn wrangler(
         .arg(&config)
         .arg("--persist-to")
         .arg(folder.join("state"))
-        // Neither waits for a server on the internet: for a newer wrangler, or for a `request.cf`.
+        // These settings keep it from waiting for servers on the internet: for a newer wrangler, or
+        // for a `request.cf`.
         .env("WRANGLER_HIDE_BANNER", "true")
         .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
-        // A quarter of a second less to read wrangler's scripts.
+        // This saves a quarter of a second when reading wrangler's scripts.
         .env("NODE_COMPILE_CACHE", at("target/node-cache"))
         .env("WRANGLER_SEND_METRICS", "false")
         .env("WRANGLER_LOG_PATH", folder.join("log"))
@@ -103,5 +105,5 @@ fn workerd(
 
 const NAME: &str = "edge";
 
-/// How the names of secret variables end.
+/// The endings of the names of secret variables.
 const SECRETS: [&str; 3] = ["_KEY", "_SECRET", "_TOKEN"];

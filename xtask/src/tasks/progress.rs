@@ -1,14 +1,15 @@
-//! The progress of tasks: one line in place on a terminal, else one line for each task that is done.
+//! The progress of tasks: one line that is rewritten on a terminal, otherwise one line for each
+//! finished task.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// What is known of all tasks.
+/// The state of all tasks.
 pub struct Progress {
     tasks: Vec<Shown>,
     begun: Instant,
     is_terminal: bool,
-    /// When a line was written last, without a terminal.
+    /// When the last line was written, without a terminal.
     written: Instant,
 }
 
@@ -25,14 +26,14 @@ enum State {
 }
 
 impl Progress {
-    /// Begins the clock of all tasks.
+    /// Starts the clock of all tasks.
     pub fn new(names: Vec<String>) -> Self {
         let tasks = names.into_iter().map(|name| Shown { name, state: State::Waiting }).collect();
         let is_terminal = std::io::stderr().is_terminal();
         Self { tasks, begun: Instant::now(), is_terminal, written: Instant::now() }
     }
 
-    /// Begins the clock of one task.
+    /// Starts the clock of one task.
     pub fn begin(&mut self, place: usize) {
         if let Some(task) = self.tasks.get_mut(place) {
             task.state = State::Running(Instant::now());
@@ -55,7 +56,7 @@ impl Progress {
         self.show();
     }
 
-    /// Writes the line again: on a terminal in place, elsewhere only after a long silence.
+    /// Rewrites the line on a terminal; elsewhere, prints one only after a long silence.
     pub fn show(&mut self) {
         if !self.is_terminal && self.written.elapsed() > SILENCE_MAX {
             self.written = Instant::now();
@@ -87,7 +88,8 @@ impl Progress {
         self.tasks.iter().filter(|task| matches!(task.state, State::Done)).count()
     }
 
-    /// Names what runs, with its time, and then what waits.
+    /// Formats the names of the running tasks with their times, and then those of the waiting
+    /// tasks.
     fn line(&self) -> String {
         let elapsed = |since: Instant| Duration::as_secs(&since.elapsed());
         let (mut running, mut waiting) = (Vec::new(), Vec::new());
@@ -109,8 +111,8 @@ impl Progress {
     }
 }
 
-/// A line that fits on any terminal. A longer one would wrap, and could not be written over.
+/// The width that fits on any terminal. A longer line would wrap, and could not be overwritten.
 const COLUMNS: usize = 79;
 
-/// Some runners of builds end a job that prints nothing for minutes.
+/// Some CI systems end a job that prints nothing for minutes.
 const SILENCE_MAX: Duration = Duration::from_secs(60);

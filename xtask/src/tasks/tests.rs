@@ -38,7 +38,7 @@ fn first_failure_ends_running_commands_and_begins_no_others() {
     let begun = Instant::now();
     let log = at("target/log/tasks-test-sleep.log");
     let mut tasks = Tasks::default();
-    // The shell's child must end as well.
+    // The shell's child must end, too.
     tasks.add("sleep", &[], |runner| runner.run(&mut shell("sleep 60; true"), &log));
     let failed = tasks.add("fails", &[], |_| bail!("for a reason"));
     tasks.add("never", &[failed], |_| panic!("begun after a failure"));

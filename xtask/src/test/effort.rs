@@ -1,6 +1,6 @@
-//! How much a test run tries where more time finds more.
+//! The extent of a test run, for tests that find more in more time.
 
-/// How much of what depends on chance or time a run tries.
+/// The extent of the tests that depend on chance or time.
 #[derive(Clone, Copy)]
 pub struct Effort {
     pub fuzz_seconds: u32,
@@ -8,9 +8,9 @@ pub struct Effort {
     pub storm_seconds: u32,
     /// How often the end-to-end tests kill the auth service at an arbitrary moment.
     pub crash_rounds: u32,
-    /// They kill it at every database packet, or at one of this many.
+    /// With N, the end-to-end tests kill it at every Nth database packet.
     pub crash_stride: u32,
-    /// Before how many random policies `explain` is compared with the edge.
+    /// The number of random policies for which `explain` is compared with the edge.
     pub explained_policies: u32,
     /// How long the soak runs, which needs the machine for itself.
     pub soak_seconds: u32,
@@ -30,8 +30,8 @@ pub const DEFAULT: Effort = Effort {
     is_long: false,
 };
 
-/// Adds some 20 minutes to the default run: 9 fuzz targets, two storms, two series of crashes, a
-/// longer soak.
+/// The long run. It adds some 20 minutes: 9 fuzz targets, two storms, two series of crashes, and
+/// the soak.
 pub const LONG: Effort = Effort {
     fuzz_seconds: 60,
     storm_seconds: 60,

@@ -1,7 +1,7 @@
-//! The fuzz targets, by libFuzzer.
+//! Runs the fuzz targets with libFuzzer.
 //!
-//! They are built as `cargo fuzz build --sanitizer none` builds them: on stable Rust, with
-//! coverage but without a sanitizer, since the code under test contains no `unsafe`.
+//! They are built as `cargo fuzz build --sanitizer none` builds them: on stable Rust, with coverage
+//! but without a sanitizer, because the code under test contains no `unsafe`.
 
 use super::report::Report;
 use crate::at;
@@ -37,7 +37,7 @@ pub fn run(seconds: u32, report: &mut Report) -> Result<()> {
     report.check_at_once(runs)
 }
 
-/// Returns the compiler's own target. Named as `--target`, it keeps the flags below from build
+/// Returns the compiler's own target. Passing it as `--target` keeps the flags below from build
 /// scripts, which can't be linked with them.
 fn host() -> Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("rustc -vV")?;
@@ -46,7 +46,7 @@ fn host() -> Result<String> {
     Ok(host.context("rustc -vV names no host")?.to_owned())
 }
 
-/// What libFuzzer learns from: edges, compared values and their places.
+/// The information that libFuzzer uses: edges, compared values and their places.
 const COVERAGE: [&str; 9] = [
     "--cfg fuzzing",
     "-Cpasses=sancov-module",

@@ -40,7 +40,7 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
     doc.env("RUSTDOCFLAGS", "-D warnings");
     report.check("documentation", doc)?;
     report.check(
-        "imports, layers, lengths, names and links",
+        "imports, layers, lengths, names, links and prose",
         cargo(&["run", "-p", "portcullis-lint"]),
     )?;
     javascript(tools, report)?;
@@ -60,7 +60,7 @@ fn docs(tools: &Tools, report: &mut Report) -> Result<()> {
 
 /// Checks the types of the edge's JavaScript, and its wire format against the golden file.
 fn javascript(tools: &Tools, report: &mut Report) -> Result<()> {
-    // The glue's types are made with the Worker.
+    // The types of the glue are generated together with the Worker.
     worker::build(tools)?;
     let mut tsc = Command::new(at("tests/e2e/clients/node_modules/.bin/tsc"));
     tsc.current_dir(at("src/js")).args(["--project", "tsconfig.json"]);
@@ -70,7 +70,7 @@ fn javascript(tools: &Tools, report: &mut Report) -> Result<()> {
     report.check("wire format in JavaScript", node)
 }
 
-/// Runs the unit tests, with a Postgres for those of the auth service.
+/// Runs the unit tests. The auth service's tests also run on a Postgres.
 pub fn unit(report: &mut Report) -> Result<()> {
     let (mut servers, folder) = (stack::Servers::default(), postgres::folder());
     let log = |name: &str| at("target/log").join(format!("{name}.log"));
@@ -97,7 +97,7 @@ pub fn wasm(tools: &Tools, report: &mut Report) -> Result<()> {
     report.check("unit tests on wasm32", cargo)
 }
 
-/// Builds the Worker, tries its deployment, and holds its size against the limit.
+/// Builds the Worker, tries its deployment, and compares its size with the limit.
 pub fn bundle(tools: &Tools, report: &mut Report) -> Result<()> {
     worker::build(tools)?;
     let mut deploy = tools.command("wrangler");
@@ -118,14 +118,14 @@ pub fn instructions(report: &mut Report) -> Result<()> {
     let comparable = instructions::is_comparable()?;
     for count in instructions::measure()? {
         let detail = format!("{} instructions, {} committed", count.now, count.committed);
-        // Another compiler gives other counts, which say nothing about the change.
+        // The counts of another compiler show nothing about the change.
         let good = !comparable || !count.is_worse();
         report.note(&format!("instructions of {}", count.name), good, &detail);
     }
     Ok(())
 }
 
-/// Runs the end-to-end tests, and those that do not depend on Redis again on memcached.
+/// Runs the end-to-end tests. Then repeats those that do not depend on Redis on memcached.
 pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
     stack::build(tools)?;
     package::build_for_tests(tools)?;
@@ -141,7 +141,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         test.env("RUST_TEST_THREADS", threads().to_string());
         test
     };
-    // The soak compares memory and counts failures, so that it needs the machine for itself.
+    // The soak compares memory and counts failures, so it runs alone on the machine.
     let mut wanted = only.map_or(vec!["--skip", SOAK], |only| vec![only]);
     if only.is_none() && !effort.is_long {
         wanted.extend(["--skip", WAITS_A_MINUTE]);
@@ -164,8 +164,8 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
     })
 }
 
-/// Returns how many end-to-end tests run at once: one more than there are cores, since most of
-/// their time is waits for deadlines. With two for each core, some miss their deadlines.
+/// Returns the number of end-to-end tests to run at once: one more than the cores, because most of
+/// their time is waiting for deadlines. With two per core, some miss their deadlines.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from) + 1
 }
@@ -176,10 +176,10 @@ fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Waits until a marker would have been written for the last time.
+/// A test that waits until a marker would have been written for the last time.
 const WAITS_A_MINUTE: &str = "resilience::eviction::evicted_marker_is_restored";
 
-/// The end-to-end tests that run on memcached as well: sessions, tokens, limits of fixed windows,
+/// The end-to-end tests that also run on memcached: sessions, tokens, limits of fixed windows,
 /// breakers and faults. They need no scripts and do not read from Redis or the redis gateway.
 const ON_MEMCACHED: [&str; 15] = [
     "auth::sessions::",
@@ -199,8 +199,8 @@ const ON_MEMCACHED: [&str; 15] = [
     "security::refusals::",
 ];
 
-/// Those that run on memcached in long runs alone, because most of what they test is decided before
-/// the store is asked.
+/// The tests that run on memcached only in long runs, because most of what they test is decided
+/// before the store is queried.
 const ON_MEMCACHED_TOO: [&str; 6] = [
     "edge::browsers::",
     "edge::http_semantics::",

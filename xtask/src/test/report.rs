@@ -17,7 +17,7 @@ pub struct Report {
     passed: u64,
     failed: u64,
     failures: Vec<String>,
-    /// Tests that failed next to others and passed alone.
+    /// Tests that failed in parallel with others and passed alone.
     unsteady: Vec<String>,
     parts: Vec<PartTime>,
 }
@@ -74,12 +74,12 @@ impl Report {
         Ok(())
     }
 
-    /// Runs tests that depend on clocks, sockets and browsers. Up to [`UNSTEADY_MAX`] failed ones
-    /// are repeated one by one on the quiet machine. A test that then passes is reported as
-    /// unsteady, not as failed.
+    /// Runs tests that depend on clocks, sockets and browsers. Up to [`UNSTEADY_MAX`] failed tests
+    /// are repeated one by one on the idle machine. A test that then passes is reported as unsteady
+    /// instead of failed.
     pub fn check_timed(&mut self, name: &str, command: impl Fn(&[&str]) -> Command) -> Result<()> {
         let mut outcome = watch(name, command(&[]))?;
-        // A run that was cut off in the middle is not repeated.
+        // An interrupted run is not repeated.
         let complete = outcome.summed == outcome.failed.len() as u64;
         if complete && (1..=UNSTEADY_MAX).contains(&outcome.failed.len()) {
             for test in std::mem::take(&mut outcome.failed) {
@@ -142,7 +142,8 @@ struct Outcome {
     passed: u64,
     /// By name.
     failed: Vec<String>,
-    /// The failed tests by the summary lines; more than `failed` if a name is missing.
+    /// The number of failed tests in the summary lines. It exceeds that of `failed` if a name is
+    /// missing.
     summed: u64,
     good: bool,
 }
@@ -151,7 +152,7 @@ fn watch(name: &str, mut command: Command) -> Result<Outcome> {
     process::check_stop()?;
     println!("\n== {name}");
     let begun = Instant::now();
-    // A group of its own: the tests that a command runs end with it.
+    // The command leads its own process group, so that its tests end with it.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     process::die_with_parent(&mut command);
     let mut child = command.spawn().with_context(|| format!("{name}: {command:?}"))?;
@@ -173,7 +174,7 @@ fn watch(name: &str, mut command: Command) -> Result<Outcome> {
     Ok(Outcome { passed, failed, summed, good })
 }
 
-/// What the lines of a command's output say of its tests.
+/// The results of the tests, as read from a command's output.
 struct Read {
     passed: u64,
     summed: u64,
@@ -196,7 +197,7 @@ fn read(output: impl BufRead) -> Result<Read> {
     Ok(Read { passed, summed, failed })
 }
 
-/// Ends a command and what it started when a stop is requested.
+/// Ends a command and its process group when a stop is requested.
 fn end_when_stopped(child: &Child, ended: &AtomicBool) {
     while !ended.load(Ordering::SeqCst) {
         if process::is_stopping() {
@@ -212,7 +213,7 @@ fn count(counts: &str, word: &str) -> u64 {
     before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// More failures than this are not an accident of the machine.
+/// The number of failures above which the machine is not the cause.
 const UNSTEADY_MAX: usize = 3;
 
 #[cfg(test)]

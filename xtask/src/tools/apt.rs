@@ -1,4 +1,4 @@
-//! Packages of a Debian system.
+//! Debian packages.
 
 use super::probe::{is_in_path, runs};
 use crate::tasks::Runner;
@@ -7,14 +7,14 @@ use anyhow::Result;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-/// How apt-get is called without a question: as root, or by a sudo that wants no password.
+/// The way to call apt-get without a prompt: as root, or with a sudo that needs no password.
 #[derive(Clone, Copy)]
 pub struct Apt {
     sudo: &'static str,
 }
 
 impl Apt {
-    /// Returns `None` where there is no apt-get, or no right to use it.
+    /// Returns `None` if there is no apt-get, or no permission to use it.
     pub fn find() -> Option<Self> {
         if !is_in_path("apt-get") {
             None
@@ -25,13 +25,14 @@ impl Apt {
         }
     }
 
-    /// Installs packages. Waits for its turn: apt-get refuses to run twice at a time.
+    /// Installs packages. Waits for other installations, because apt-get refuses to run twice at a
+    /// time.
     pub fn install(self, runner: &Runner, packages: &[&str]) -> Result<()> {
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let sudo = self.sudo;
-        // With this runlevel, installing a server does not start it. sudo drops variables that env
-        // does not set.
+        // With this runlevel, an installed server is not started. sudo drops variables, so env sets
+        // them.
         let script = format!(
             "{sudo} apt-get update && {sudo} env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
              apt-get install -y --no-install-recommends {}",

@@ -1,53 +1,53 @@
-//! What a command needs of this machine, and how each piece is installed.
+//! The tools that a command needs on this machine, and how each is installed.
 
 use super::npm::NpmFolder;
 use super::probe::{is_in_path, postgres_bin, runs, version};
 use super::python;
 use super::toolchain::{TARGET, has_target, packaged_is_ready};
 
-/// How much is needed.
+/// The extent of a command's needs.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Extent {
-    /// To measure the redis gateway.
+    /// Measuring the redis gateway.
     Bench,
-    /// To measure the Worker beside its peers.
+    /// Measuring the Worker and its peers.
     BenchEdge,
-    /// For every test, Postgres among them.
+    /// All tests, including those on Postgres.
     Everything,
-    /// To count instructions.
+    /// Counting instructions.
     Instructions,
-    /// To run the system.
+    /// Running the system.
     Stack,
-    /// To run the system on memcached.
+    /// Running the system on memcached.
     StackOnMemcached,
-    /// To run the system on Postgres.
+    /// Running the system on Postgres.
     StackOnPostgres,
-    /// To build the Worker.
+    /// Building the Worker.
     Worker,
 }
 
-/// Something that is needed and missing.
+/// A missing tool.
 pub struct Need {
     pub name: String,
     pub how: How,
 }
 
-/// How something is installed.
+/// The way to install a tool.
 #[derive(Clone, Copy)]
 pub enum How {
-    /// Not from here; the text says how.
+    /// By the user, as the text explains.
     ByHand(&'static str),
-    /// From these Debian packages.
+    /// As these Debian packages.
     Apt(&'static [&'static str]),
-    /// By npm, from a lockfile.
+    /// With npm, from a lockfile.
     Npm(NpmFolder),
-    /// By pip, into a virtual environment.
+    /// With pip, into a virtual environment.
     Python,
-    /// By rustup, or else built for Debian's compiler.
+    /// With rustup, or else built for Debian's compiler.
     WasmTarget,
 }
 
-/// Returns what is missing of all that an extent needs.
+/// Returns the missing tools of an extent.
 pub fn missing(extent: Extent) -> Vec<Need> {
     let mut needs = Needs::default();
     needs.need(C_COMPILER, is_in_path("cc"), How::Apt(&["gcc", "libc6-dev"]));
@@ -88,7 +88,7 @@ impl Needs {
         }
     }
 
-    /// Adds what builds and runs the Worker.
+    /// Adds the tools that build and run the Worker.
     fn need_worker(&mut self) {
         let node = version("node")
             .and_then(|text| text.trim_start_matches('v').split('.').next()?.parse().ok());
@@ -101,7 +101,7 @@ impl Needs {
         self.need_npm(packages, NpmFolder::Root);
     }
 
-    /// Adds what only the tests need.
+    /// Adds the tools that only the tests need.
     fn need_test_tools(&mut self) {
         self.need_npm("npm packages of the tests", NpmFolder::TestClients);
         self.need_npm("npm packages of the docs site", NpmFolder::Docs);
@@ -122,8 +122,9 @@ impl Needs {
     }
 }
 
-/// The name of the need that every build has.
+/// The name of a tool that every build needs.
 pub const C_COMPILER: &str = "a C compiler";
 
-/// What npm and its packages run on. wrangler runs on the newer one that npm installs.
+/// The oldest Node that runs npm and its packages. wrangler runs on the newer one that npm
+/// installs.
 const NODE_MAJOR_MIN: u32 = 20;

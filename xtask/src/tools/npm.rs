@@ -1,4 +1,4 @@
-//! Packages of npm, by a lockfile.
+//! npm packages, installed from a lockfile.
 
 use crate::tasks::Runner;
 use crate::workspace::at;
@@ -14,7 +14,7 @@ pub enum NpmFolder {
     Docs,
     /// What builds and runs the Worker.
     Root,
-    /// What the end-to-end tests run beside it.
+    /// The packages that the end-to-end tests run, in addition to the Worker's.
     TestClients,
 }
 
@@ -37,7 +37,8 @@ impl NpmFolder {
     /// Installs the lockfile's packages.
     pub fn install(self, runner: &Runner) -> Result<()> {
         let mut npm = Command::new("npm");
-        // Not `npm ci`: it refuses a lockfile made where a registry lacked another system's packages.
+        // `npm ci` is not used, because it rejects a lockfile that lacks another system's packages,
+        // as some registries make it.
         npm.current_dir(self.at("")).args(["install", "--no-save", "--no-fund", "--no-audit"]);
         let log = match self {
             Self::Docs => ".tools/log/npm-docs.log",
@@ -58,5 +59,5 @@ impl NpmFolder {
     }
 }
 
-/// A copy of the lockfile, written last: the sign that all of it is installed.
+/// A copy of the lockfile, written last. It shows that the installation is complete.
 const INSTALLED: &str = "node_modules/.installed-lock.json";

@@ -1,10 +1,10 @@
-//! Probes: whether a program is there, and of which version.
+//! Probes: whether a program is installed, and its version.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Returns what a program prints for `--version`, or `None` if it does not run.
+/// Returns the output of a program with `--version`; `None` if it does not run.
 pub fn version(program: &str) -> Option<String> {
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -23,8 +23,8 @@ pub fn is_in_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Returns the folder of PostgreSQL's programs: Debian's newest, or where `initdb` is in the search
-/// path.
+/// Returns the folder of PostgreSQL's programs: Debian's newest, or the one of `initdb` in the
+/// search path.
 pub fn postgres_bin() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();

@@ -1,4 +1,4 @@
-//! A virtual environment of Python below `.tools/python`.
+//! A Python virtual environment in `.tools/python`.
 
 use crate::tasks::Runner;
 use crate::workspace::at;
@@ -12,7 +12,7 @@ pub fn is_installed() -> bool {
     list.is_some() && list == fs::read(at(INSTALLED)).ok()
 }
 
-/// Makes the environment and installs the listed packages.
+/// Creates the environment and installs the listed packages.
 pub fn install(runner: &Runner) -> Result<()> {
     let folder = at(".tools/python");
     let _ = fs::remove_dir_all(&folder);
@@ -30,5 +30,5 @@ pub fn install(runner: &Runner) -> Result<()> {
 
 const LIST: &str = "tests/e2e/clients/requirements.txt";
 
-/// A copy of the list, written last: the sign that all of it is installed.
+/// A copy of the list, written last. It shows that the installation is complete.
 const INSTALLED: &str = ".tools/python/installed.txt";

@@ -1,4 +1,4 @@
-//! The set-up of this machine: checks everything, then installs what is missing.
+//! Sets up this machine: checks everything, then installs what is missing.
 
 use super::apt::Apt;
 use super::needs::{C_COMPILER, Extent, How, Need, missing};
@@ -8,14 +8,14 @@ use super::{python, wasm_target};
 use crate::tasks::{Runner, TaskId, Tasks};
 use anyhow::{Result, bail};
 
-/// What has to be installed.
+/// The tools to install.
 pub struct Setup {
     needs: Vec<Need>,
     packages: Vec<&'static str>,
     apt: Option<Apt>,
 }
 
-/// The tasks that install, for those that need them. Each is absent if nothing is missing.
+/// The installing tasks, for tasks that depend on them. Each is `None` if nothing is missing.
 #[derive(Clone, Copy, Default)]
 pub struct Installed {
     /// The C compiler.
@@ -35,8 +35,7 @@ pub fn ensure(extent: Extent) -> Result<Tools> {
 }
 
 impl Setup {
-    /// Finds what is missing. Returns an error that names everything that can't be installed from
-    /// here.
+    /// Finds what is missing. Returns an error that names everything that the user must install.
     pub fn find(extent: Extent) -> Result<Self> {
         let needs = missing(extent);
         let (mut by_hand, mut packages) = (Vec::new(), Vec::new());
@@ -56,7 +55,7 @@ impl Setup {
         }
         if !by_hand.is_empty() {
             let lines = by_hand.join("\n");
-            bail!("this machine lacks what can't be installed from here:\n{lines}");
+            bail!("missing tools, which you must install:\n{lines}");
         }
         if !needs.is_empty() {
             let names: Vec<&str> = needs.iter().map(|need| need.name.as_str()).collect();

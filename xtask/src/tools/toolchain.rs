@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Where the tools are.
+/// The paths of the tools.
 #[derive(Default)]
 pub struct Tools {
     wasm: OnceLock<WasmToolchain>,
@@ -17,9 +17,9 @@ pub struct Tools {
 /// The compiler that has a standard library for wasm32.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum WasmToolchain {
-    /// The everyday one.
+    /// The default toolchain.
     Everyday,
-    /// Debian's packaged one, with a standard library built below .tools/rust.
+    /// Debian's packaged compiler, with a standard library built in .tools/rust.
     Packaged,
 }
 
@@ -32,7 +32,8 @@ impl Tools {
     }
 
     /// Returns a command that compiles for wasm32. Hides the variables that Cargo set for this
-    /// process. Finds the compiler on the first call, so its library must be installed by then.
+    /// process. Finds the compiler on the first call, so the compiler's library must be installed
+    /// by then.
     pub fn wasm_command(&self, program: &str) -> Command {
         let wasm = *self.wasm.get_or_init(|| {
             if has_target("rustc") { WasmToolchain::Everyday } else { WasmToolchain::Packaged }
@@ -46,15 +47,16 @@ impl Tools {
             command.env_remove(name);
         }
         if wasm == WasmToolchain::Packaged {
-            // clippy-driver does not go through our rustc, which knows where the library is.
+            // clippy-driver does not use this project's rustc wrapper, which knows the place of the
+            // library.
             command.env("SYSROOT", at(".tools/rust"));
         }
         command
     }
 }
 
-/// Returns the search path: the project's tools first, and before them the compiler for wasm32 if
-/// it is wanted and not the everyday one.
+/// Returns the search path: the project's tools, preceded by the compiler for wasm32 if it is
+/// wanted and not the default one.
 fn search_path(wasm: Option<WasmToolchain>) -> OsString {
     let mut folders = vec![at("node_modules/.bin"), at(".tools/bin")];
     if wasm == Some(WasmToolchain::Packaged) {
@@ -83,7 +85,8 @@ fn has_libraries(folder: &Path) -> bool {
     files.any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
 }
 
-/// Returns whether the library below .tools/rust is that of the packaged compiler as it is now.
+/// Returns whether the library in .tools/rust was built for the packaged compiler's current
+/// version.
 pub fn packaged_is_ready() -> bool {
     let stamp = fs::read_to_string(at(".tools/rust/compiler")).ok();
     stamp.is_some() && stamp == version("/usr/bin/rustc")

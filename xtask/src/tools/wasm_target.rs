@@ -10,7 +10,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-/// Adds the library by rustup. Where that fails, builds it for Debian's packaged compiler.
+/// Adds the library with rustup. If that fails, builds it for Debian's packaged compiler.
 pub fn install(runner: &Runner, apt: Option<Apt>) -> Result<()> {
     if is_in_path("rustup") {
         let mut rustup = Command::new("rustup");
@@ -29,8 +29,8 @@ pub fn install(runner: &Runner, apt: Option<Apt>) -> Result<()> {
     build_packaged_std(runner)
 }
 
-/// Builds std for wasm32 from its source into a sysroot of the project's own. That folder links to
-/// the packaged compiler's libraries and has these next to them.
+/// Builds std for wasm32 from its source into a separate sysroot. That folder links to the packaged
+/// compiler's libraries, and has the new ones next to them.
 fn build_packaged_std(runner: &Runner) -> Result<()> {
     let work = at(".tools/std");
     fs::create_dir_all(work.join("src"))?;
@@ -77,12 +77,13 @@ fn build_packaged_std(runner: &Runner) -> Result<()> {
     )?;
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755))?;
-    // Written last: the sign that all of it is installed.
+    // This file is written last. It shows that the installation is complete.
     fs::write(sysroot.join("compiler"), version("/usr/bin/rustc").unwrap_or_default())?;
     Ok(())
 }
 
-/// A download of some seconds; where rustup can reach nothing, it retries for long.
+/// The longest time for rustup: the download takes seconds, but without a network rustup retries
+/// for long.
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(180);
 
 /// Debian's packages of a compiler with the source of its standard library.

@@ -4,11 +4,11 @@ use portcullis_core::UnixSeconds;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Counts failed authentications, and decides which ones are recorded. An attacker could fill the
-/// audit if each one were.
+/// Counts failed authentications, and decides which ones are recorded. Recording each one would let
+/// an attacker fill the audit.
 #[derive(Default)]
 pub struct FailedClients {
-    /// By the names of known clients; `None` stands for all unknown names.
+    /// The failures by the names of known clients; `None` for all unknown names together.
     failures: Mutex<BTreeMap<Option<String>, Failures>>,
 }
 
@@ -19,9 +19,9 @@ struct Failures {
 }
 
 impl FailedClients {
-    /// Counts a failure of a known client, or of an unknown one. Returns the number of failures to
-    /// record, which includes the earlier ones that were not. Returns `None` within a minute of the
-    /// last record.
+    /// Counts a failure of a known client, or of an unknown one with `None`. Returns the number of
+    /// failures to record, including earlier ones that were not recorded. Returns `None` within a
+    /// minute of the last record.
     pub fn count(&self, known: Option<&str>, now: UnixSeconds) -> Option<u64> {
         let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let own = all.entry(known.map(str::to_owned)).or_default();
@@ -34,7 +34,7 @@ impl FailedClients {
     }
 }
 
-/// How long failures of a client are only counted after one was recorded.
+/// How long failures of a client are only counted, after one was recorded.
 const RECORD_SECONDS: u64 = 60;
 
 #[cfg(test)]

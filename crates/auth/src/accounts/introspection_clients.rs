@@ -14,7 +14,7 @@ struct Client {
     secret_hash: [u8; 32],
 }
 
-/// Why a list of clients is invalid.
+/// The reason why a list of clients is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClientsError {
     /// An entry is not `name=secret`, or a name occurs twice.
@@ -24,7 +24,7 @@ pub enum ClientsError {
 }
 
 impl IntrospectionClients {
-    /// Parses comma-separated `name=secret` entries. An empty text has no clients.
+    /// Parses comma-separated `name=secret` entries. Returns an empty list for an empty text.
     pub fn parse(text: &str) -> Result<Self, ClientsError> {
         let mut clients: Vec<Client> = Vec::new();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -46,7 +46,7 @@ impl IntrospectionClients {
         self.0.iter().any(|client| client.name == name)
     }
 
-    /// Returns whether `name` and `secret` are those of a client. The time is the same for a right
+    /// Returns whether `name` and `secret` are those of a client. Takes the same time for a correct
     /// secret, a wrong secret and an unknown name.
     pub fn authenticates(&self, name: &str, secret: &str) -> bool {
         let hash: [u8; 32] = Sha256::digest(secret).into();

@@ -1,9 +1,9 @@
 //! Login throttling. Attempts are counted per username and address, per username, and per address.
 //! A counter over its limit makes further attempts wait, longer each time. Attempts drain: each one
-//! stops to count after a while, so that the mistakes of many users at one address do not add up.
+//! stops counting after a while, so that the mistakes of many users at one address do not add up.
 //!
 //! The counters are in the store, so that all auth services share them. While the store is
-//! unavailable, or has no scripts, each process counts for itself.
+//! unavailable, or can't run scripts, each process counts by itself.
 
 mod counter;
 
@@ -22,18 +22,18 @@ pub struct LoginAttempts {
     keys: StoreKeys,
     limits: LoginAttemptLimits,
     local: Mutex<HashMap<String, LocalCounter>>,
-    /// The beginning of the local counters' clock.
+    /// The start of the local counters' clock.
     started: Instant,
-    /// The error by which the store refuses to count, if it does.
+    /// The error with which the store refuses to count; `None` if it counts.
     refusal: Mutex<Option<String>>,
 }
 
-/// How many attempts are accepted without a wait; 0 means any number. As many drain within
+/// How many attempts are accepted without a wait; 0 means no limit. The same number drains within
 /// [`PAIR_DRAIN`], [`USERNAME_DRAIN`] or [`ADDRESS_DRAIN`].
 #[derive(Clone, Copy, Debug)]
 pub struct LoginAttemptLimits {
     /// Attempts with one username from one address. From all addresses together,
-    /// [`ALL_ADDRESSES_FACTOR`] times as many.
+    /// [`ALL_ADDRESSES_FACTOR`] times as many are accepted.
     pub per_username: u32,
     /// Attempts from one address.
     pub per_address: u32,
@@ -54,13 +54,13 @@ struct Counter {
     exempts_known_address: bool,
 }
 
-/// A counter of this process alone.
+/// A counter in this process.
 struct LocalCounter {
     state: CounterState,
     limits: CounterLimits,
 }
 
-/// What the store says of an attempt.
+/// The store's response about an attempt.
 struct StoredCounters {
     waits_ms: Vec<u64>,
     is_known_address: bool,
@@ -79,19 +79,19 @@ impl LoginAttempts {
         }
     }
 
-    /// Finds out whether the store counts attempts, and warns if it refuses to.
+    /// Checks whether the store counts attempts, and warns if it refuses to.
     pub async fn check(&self) {
         self.query(&self.counters("", ""), &self.known_address_key("", "")).await;
     }
 
-    /// Returns the error by which the store refuses to count, so that each process counts for
-    /// itself.
+    /// Returns the error with which the store refuses to count, so that each process counts by
+    /// itself; `None` if it counts.
     pub fn refusal(&self) -> Option<String> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts an attempt before its outcome is known, so that parallel attempts can't bypass the
-    /// limits. An attempt that has to wait is not counted.
+    /// limits. Does not count an attempt that has to wait.
     pub async fn begin(&self, username: &str, address: &str) -> Result<LoginAttempt, Problem> {
         let known_address_key = self.known_address_key(username, address);
         let mut counters = self.counters(username, address);
@@ -103,7 +103,7 @@ impl LoginAttempts {
                 match waits.map(|(_, wait_ms)| wait_ms).max().unwrap_or(0) {
                     0 => {
                         counters.retain(applies);
-                        // A read-only store answers queries but counts nothing.
+                        // A read-only store answers queries but can't count.
                         match self.update(&counters, Step::Add).await {
                             Some(waits_ms) => waits_ms.into_iter().max().unwrap_or(0),
                             None => self.count_locally(&counters),
@@ -122,8 +122,8 @@ impl LoginAttempts {
     }
 
     /// Resets the counter of this username and address, and remembers the address as known. The
-    /// other counters lose this one attempt only: a successful login makes no room for guessing
-    /// other accounts, or for guesses from other addresses.
+    /// other counters lose only this one attempt. So a successful login allows no more guesses for
+    /// other accounts or from other addresses.
     pub async fn succeeded(&self, attempt: &LoginAttempt) {
         let counters = &attempt.counters;
         let pair = counters.first().filter(|_| self.limits.per_username > 0);
@@ -197,7 +197,7 @@ impl LoginAttempts {
         Some(StoredCounters { waits_ms: self.parse_waits(&replies)?, is_known_address })
     }
 
-    /// Adds or removes one attempt. Returns how long each counter makes it wait, or `None` if the
+    /// Adds or removes one attempt. Returns how long each counter makes it wait; `None` if the
     /// store is unavailable.
     async fn update(&self, counters: &[Counter], step: Step) -> Option<Vec<u64>> {
         if counters.is_empty() {
@@ -215,9 +215,9 @@ impl LoginAttempts {
         });
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(error), None) = (&error, &*refusal) {
-            let fix = "if the error is NOPERM, give this service's token of the redis gateway the \
-                       script as docs/redis-gateway-tokens.toml has it; memcached has no scripts; \
-                       other errors pass when the store recovers";
+            let fix = "if the error is NOPERM, allow the script for this service's token of the \
+                       redis gateway, as docs/redis-gateway-tokens.toml does; memcached can't run \
+                       scripts; other errors end when the store recovers";
             tracing::warn!(event = "login_attempts_counted_locally", error, fix);
         }
         *refusal = error;
@@ -300,19 +300,19 @@ fn script(counter: &Counter, step: Step) -> Command {
         })
 }
 
-/// How many times as many attempts a username has from all addresses together. Its owner can't
-/// prevent attempts of others.
+/// The factor by which more attempts with a username are accepted from all addresses together. A
+/// user can't prevent the attempts of others.
 pub const ALL_ADDRESSES_FACTOR: u32 = 20;
 const PAIR_WAIT_MAX: Duration = Duration::from_secs(300);
 const USERNAME_WAIT_MAX: Duration = Duration::from_secs(60);
 const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(900);
-/// How long it takes until all free attempts with one username from one address no longer count: 5
-/// by default, thus 20 an hour. This bounds a guesser in the long run.
+/// How long it takes until all free attempts with one username from one address have drained: 5 by
+/// default, thus 20 an hour. This bounds a guesser in the long run.
 const PAIR_DRAIN: Duration = Duration::from_secs(900);
-/// The same with one username from all addresses: 100 by default, thus 60 an hour.
+/// The same for one username from all addresses: 100 by default, thus 60 an hour.
 const USERNAME_DRAIN: Duration = Duration::from_secs(6000);
-/// The same from one address: 20 by default, thus 60 an hour. The honest mistakes of 720 logins an
-/// hour, 5% of them, take 36.
+/// The same for one address: 20 by default, thus 60 an hour. Of 720 honest logins an hour, 5% fail,
+/// which makes 36.
 const ADDRESS_DRAIN: Duration = Duration::from_secs(1200);
 /// How long an address stays known after a successful login.
 const KNOWN_ADDRESS_SECONDS: u32 = 30 * 86_400;

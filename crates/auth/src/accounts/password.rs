@@ -1,5 +1,5 @@
 //! Passwords, hashed by argon2id. An unknown user costs the same work as a known one. The number of
-//! hashes at a time is bounded, so that a flood of logins can't exhaust the machine.
+//! simultaneous hashes is bounded, so that a flood of logins can't exhaust the machine.
 
 use crate::problem::Problem;
 use crate::random::fill_random;
@@ -14,14 +14,14 @@ use tokio::sync::Semaphore;
 /// Verifies and hashes passwords, a bounded number at a time.
 pub struct Passwords {
     permits: Arc<Semaphore>,
-    /// The memory of earlier hashes, at most one for each permit. An allocator that got it back each
-    /// time would not return it, and with several threads would take more.
+    /// The memory of earlier hashes, at most one for each permit. It is reused, because an
+    /// allocator would not return it to the system, and would reserve more with several threads.
     memories: Arc<Mutex<Vec<Memory>>>,
-    /// The hash that stands in for the one of an unknown user.
+    /// The hash that is verified instead if the user is unknown.
     dummy_hash: String,
 }
 
-/// What argon2 works in.
+/// The memory in which argon2 works.
 type Memory = Vec<Block>;
 
 /// The result of verifying a password.
@@ -32,7 +32,7 @@ pub struct PasswordCheck {
     pub rehashed: Option<String>,
 }
 
-/// No permit became free for as long as a request may wait.
+/// The error if no permit becomes free for as long as a request may wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Overloaded;
 
@@ -43,7 +43,7 @@ impl From<Overloaded> for Problem {
 }
 
 impl Passwords {
-    /// Creates a verifier that does as many hashes at a time as the machine has cores.
+    /// Creates a verifier that computes as many hashes at a time as the machine has cores.
     pub fn new() -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // A random password: no login can match its hash.
@@ -52,8 +52,8 @@ impl Passwords {
         Ok(Self { permits: Arc::new(Semaphore::new(cores)), memories, dummy_hash })
     }
 
-    /// Verifies `password` against `hash`. Without a hash it does the same work, and the password
-    /// is not correct.
+    /// Verifies `password` against `hash`. Without a hash it does the same work and reports a wrong
+    /// password.
     pub async fn verify(
         &self,
         password: String,
@@ -91,7 +91,7 @@ impl Passwords {
             let memories = || memories.lock().unwrap_or_else(PoisonError::into_inner);
             let mut memory = memories().pop().unwrap_or_default();
             let result = work(&mut memory);
-            // An imported hash may have needed more.
+            // Memory that an imported hash made larger is not kept.
             if memory.len() <= argon2id().params().block_count() {
                 memories().push(memory);
             }
@@ -102,8 +102,8 @@ impl Passwords {
     }
 }
 
-/// Returns whether a user may choose this password. NIST SP 800-63B section 3.1.1.2 requires a
-/// minimum of 8 characters, and no rules about their kind.
+/// Returns whether a user may choose this password. NIST SP 800-63B section 3.1.1.2 requires at
+/// least 8 characters, and no rules about which ones.
 pub fn is_acceptable_password(password: &str) -> bool {
     password.chars().count() >= PASSWORD_CHARACTERS_MIN && password.len() <= PASSWORD_BYTES_MAX
 }
@@ -127,7 +127,7 @@ fn hash_within(password: &str, memory: &mut Memory) -> Result<String, Error> {
     Ok(hash.to_string())
 }
 
-/// Returns `Err` if the password is not the hashed one. The comparison takes constant time.
+/// Returns `Err` if the password is not the hashed one. Compares in constant time.
 fn verify(password: &str, hash: &PasswordHash, memory: &mut Memory) -> Result<(), Error> {
     let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
         return Err(Error::PasswordInvalid);
@@ -141,7 +141,7 @@ fn verify(password: &str, hash: &PasswordHash, memory: &mut Memory) -> Result<()
     }
 }
 
-/// Hashes in `memory`, which grows as far as the parameters need.
+/// Computes a hash in `memory`, which grows to the size that the parameters need.
 fn compute(
     argon2: &Argon2<'_>,
     password: &str,

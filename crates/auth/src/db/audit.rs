@@ -12,7 +12,7 @@ pub struct AuditedChange<'a> {
 }
 
 impl Db {
-    /// Appends events that belong to no other change.
+    /// Appends events that do not belong to a change.
     pub async fn record_events(
         &self,
         events: &[Event],

@@ -1,4 +1,4 @@
-//! The deletion of expired rows, and the revocations that the store must know.
+//! Deletes expired rows, and lists the revocations that the store must have.
 
 use super::pool::{Db, Purpose, to_i64};
 use crate::token::ACCESS_TOKEN_SECONDS_MAX;
@@ -24,10 +24,10 @@ pub enum RevocationKind {
 
 impl Db {
     /// Deletes one batch of expired rows and returns their number. `expire` returns the commands
-    /// that remove an expired session, given its user and its id, from the store. Each statement is
-    /// a short transaction of its own, so that writers wait briefly. If one fails, the others run.
-    /// Rows that another transaction has locked are left to the next batch: two cleaners that waited
-    /// for each other's rows could deadlock.
+    /// that remove an expired session from the store, given its user and its id. Each statement is
+    /// a short transaction of its own, so that writers wait only briefly. If one fails, the others
+    /// still run. Skips rows that another transaction has locked, because two cleaners could
+    /// deadlock on each other's rows.
     pub async fn delete_expired(
         &self,
         now: UnixSeconds,
@@ -51,10 +51,11 @@ impl Db {
             (
                 "DELETE FROM audit WHERE id IN
                  (SELECT id FROM audit WHERE at < $1 LIMIT 500 /* skip locked */)",
-                // A trigger rejects the deletion of newer rows by the database's clock.
+                // A trigger rejects the deletion of rows that are newer by the database's clock.
                 ago(audit_seconds + CLOCK_SKEW_SECONDS),
             ),
-            // They start from the sessions, which have indexes by time; the many tokens have none.
+            // These queries start from the sessions, which have indexes by time. The many tokens
+            // have none.
             (
                 "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens
                  WHERE session_id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT 100)
@@ -179,5 +180,6 @@ impl Db {
 const GRACE_SECONDS_MAX: u64 = 300;
 /// How far the clocks of this service and of its database may differ.
 const CLOCK_SKEW_SECONDS: u64 = 3600;
-/// How long an ended session is retained: longer than its tokens and revocation markers live.
+/// How long an ended session is retained: longer than the life of its tokens and revocation
+/// markers.
 const RETENTION_SECONDS: u64 = ACCESS_TOKEN_SECONDS_MAX + 3600;

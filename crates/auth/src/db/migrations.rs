@@ -1,7 +1,7 @@
 //! The migrations of both databases.
 //!
-//! `sqlx::migrate!` would embed them as well, but its crate of macros compiles both database drivers a second
-//! time, for the build machine.
+//! `sqlx::migrate!` could embed them, too. But its macro crate would compile both database drivers
+//! a second time, for the build machine.
 
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};

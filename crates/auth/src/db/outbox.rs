@@ -1,5 +1,5 @@
-//! The outbox: commands for the store. They are committed with the change that they belong to, and
-//! kept until the store has executed them.
+//! The outbox: commands for the store. They are committed together with their change, and kept
+//! until the store has executed them.
 
 use super::pool::{Db, Purpose, Tx, bounded, to_i64};
 use crate::random::random_id;
@@ -7,7 +7,7 @@ use portcullis_core::UnixSeconds;
 use redis_rest::{BodyBounds, Command, decode_pipeline, encode_pipeline};
 use sqlx::Row as _;
 
-/// Commands for the store that are committed and may not be delivered yet.
+/// Committed commands for the store that may not be delivered yet.
 #[derive(Clone, Debug, Default)]
 pub struct OutboxRow {
     pub id: String,
@@ -83,8 +83,8 @@ impl Db {
         Ok(row.bind(user_id).fetch_optional(&self.readers).await?.is_some())
     }
 
-    /// Deletes a delivered row. Returns `false` if it was discarded during its delivery, or another
-    /// process has delivered it.
+    /// Deletes a delivered row. Returns `false` if it was discarded during its delivery, or
+    /// delivered by another process.
     pub async fn delete_outbox_row(&self, id: &str) -> Result<bool, sqlx::Error> {
         self.count(Purpose::Outbox);
         let deleted =
@@ -112,7 +112,7 @@ impl Db {
         Ok(OutboxRow { id, commands, about: about.to_owned(), created_at: now.0 })
     }
 
-    /// Deletes the undelivered rows that belong to `about`, since a later change supersedes them.
+    /// Deletes the undelivered rows that belong to `about`, because a later change supersedes them.
     pub(super) async fn discard_outbox_rows(
         &self,
         tx: &mut Tx,
@@ -127,5 +127,5 @@ impl Db {
     }
 }
 
-/// The rows are our own, so that no bound is needed.
+/// The rows come from this service itself, so they need no bound.
 const UNBOUNDED: BodyBounds = BodyBounds { commands_max: usize::MAX, words_max: usize::MAX };

@@ -48,8 +48,8 @@ impl Purpose {
 /// When to migrate outdated tables.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Migrate {
-    /// Migrates SQLite. Outdated tables on Postgres are an error, since they are migrated by a
-    /// command alone.
+    /// Migrates SQLite. With Postgres, outdated tables are an error, because only a command
+    /// migrates them.
     IfSqlite,
     /// Migrates both.
     Always,
@@ -72,7 +72,8 @@ impl Db {
         if is_sqlite {
             create_private_file(&url).map_err(|error| error.to_string())?;
         }
-        // A pool retries and then reports a timeout; one connection reports the cause at once.
+        // A pool would retry and then report a timeout. A single connection reports the cause at
+        // once.
         let first = AnyConnection::connect(&url);
         let first = timeout(CONNECT_TIMEOUT, first).await.map_err(|_| "it does not answer")?;
         let mut first = first.map_err(text)?;
@@ -140,12 +141,12 @@ impl Db {
         bounded(async { sqlx::query("SELECT 1").execute(&self.readers).await.map(|_| ()) }).await
     }
 
-    /// Checks all idle connections at once, and closes those to a server that does not answer.
+    /// Checks all idle connections at once, and closes those whose server does not respond.
     pub async fn check_connections(&self) {
         let mut checks = JoinSet::new();
         for _ in 0..self.readers.num_idle() {
             let pool = self.readers.clone();
-            // A connection is checked when it leaves the pool, and before it returns.
+            // The pool checks a connection when it hands it out and when it takes it back.
             checks.spawn(async move { pool.acquire().await.map(drop) });
         }
         checks.join_all().await;
@@ -155,8 +156,8 @@ impl Db {
         self.begin == BEGIN_POSTGRES
     }
 
-    /// Returns a statement that skips locked rows where it says `/* skip locked */`. SQLite has one
-    /// writer, so no row is locked.
+    /// Returns a statement that skips locked rows at its marker `/* skip locked */`. SQLite has one
+    /// writer, so its rows are never locked.
     pub(super) fn skipping_locked(&self, statement: &str) -> AssertSqlSafe<String> {
         AssertSqlSafe(match self.is_postgres() {
             true => statement.replace("/* skip locked */", "FOR UPDATE SKIP LOCKED"),
@@ -186,7 +187,7 @@ impl Db {
 }
 
 /// Bounds the checks of a connection before and after its use. Without a bound, a frozen server
-/// would hold each of its connections for ever.
+/// would keep each of its connections in use for ever.
 fn with_bounded_checks(options: AnyPoolOptions) -> AnyPoolOptions {
     options
         .test_before_acquire(false)
@@ -199,16 +200,16 @@ async fn is_responsive(connection: &mut AnyConnection) -> Result<bool, sqlx::Err
     ping.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
 }
 
-/// Waits for a query for a limited time. Then the pool closes its connection, if the server does
-/// not answer.
+/// Waits for a query for a limited time. After that, the pool closes the query's connection if the
+/// server does not respond.
 pub(super) async fn bounded<T>(
     query: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
     timeout(QUERY_TIMEOUT, query).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-/// Creates the file of a new database, readable by its owner only: it holds password hashes.
-/// SQLite creates its other files with the same mode.
+/// Creates the file of a new database, readable by its owner only, because it will contain password
+/// hashes. SQLite creates its other files with the same mode.
 fn create_private_file(url: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
@@ -248,14 +249,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The server ends what this program does not wait for any more: a request waits 10 s.
+/// The server ends statements that this program no longer waits for: a request waits 10 s.
 const POSTGRES_SETTINGS: &str =
     "SET statement_timeout = '8s'; SET idle_in_transaction_session_timeout = '10s';";
 
-/// Readers don't wait for the writer, writers wait for each other, and a commit is on disk when it
+/// Readers don't wait for the writer; writers wait for each other. A commit is on disk when it
 /// returns.
 const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
 
-/// How transactions begin on Postgres.
+/// The statement that begins a transaction on Postgres.
 const BEGIN_POSTGRES: &str = "BEGIN";

@@ -1,11 +1,11 @@
-//! The signing keys, sealed under the master key.
+//! The signing keys, encrypted under the master key.
 
 use super::pool::{Db, Purpose, to_i64};
 use crate::audit::Event;
 use portcullis_core::UnixSeconds;
 use sqlx::Row as _;
 
-/// A signing key. Of the keys that are active, the one of the highest generation signs.
+/// A signing key. Of the active keys, the one with the highest generation signs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyRow {
     pub generation: u64,
@@ -131,7 +131,7 @@ impl Db {
             .map(|_| ())
     }
 
-    /// Replaces the sealed form of a key by another one of the same key.
+    /// Replaces the encrypted form of a key by another encrypted form of the same key.
     pub async fn reseal_signing_key(
         &self,
         generation: u64,

@@ -1,4 +1,4 @@
-//! The database.
+//! Tests of the database.
 
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::db::{Db, Migrate};
@@ -77,7 +77,7 @@ async fn cleanup_keeps_a_session_that_is_refreshed_meanwhile() {
     .await;
 }
 
-/// Two cleaners that waited for each other's rows could deadlock.
+/// Two cleaners that wait for each other's rows could deadlock.
 #[tokio::test]
 async fn cleanup_does_not_wait_for_locked_rows() {
     on_each_database(

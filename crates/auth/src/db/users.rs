@@ -22,10 +22,10 @@ pub struct User {
 /// A change of a user's password.
 pub struct PasswordChange<'a> {
     pub user_id: &'a str,
-    /// The hash that the user must still have, if any.
+    /// The hash that the user must still have; `None` for any.
     pub old_hash: Option<&'a str>,
     pub new_hash: &'a str,
-    /// The session that does not end.
+    /// The session that must not end.
     pub except_session: Option<&'a str>,
 }
 
@@ -82,9 +82,9 @@ impl Db {
         row.as_ref().map(read_user).transpose()
     }
 
-    /// Sets a password and ends the user's other sessions. Returns `None` if the user does not have
-    /// the old hash any more. `revoke` returns the commands for the store that follow from the end
-    /// of a session.
+    /// Sets a password and ends the user's other sessions. Returns `None` if the user no longer has
+    /// the old hash. `revoke` returns the commands for the store that follow from the end of a
+    /// session.
     pub async fn set_password(
         &self,
         password: &PasswordChange<'_>,
@@ -114,8 +114,8 @@ impl Db {
     }
 
     /// Disables a user and ends all sessions, or enables the user again. Returns the outbox rows.
-    /// Writes nothing if the user's state is the same already. `commands` are those for the store
-    /// that concern the user and not a session.
+    /// Writes nothing if the user is already in that state. `commands` are those for the store that
+    /// concern the user rather than a session.
     pub async fn set_disabled(
         &self,
         user_id: &str,

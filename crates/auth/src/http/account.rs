@@ -59,10 +59,10 @@ pub async fn login(
 ) -> Result<Response, Problem> {
     let LoginBody { username, password, cookie } = body::json(&headers, body).await?;
     if cookie {
-        // Prevents other sites from logging a user in to a foreign account.
+        // Prevents other sites from logging a user in to an attacker's account.
         cookie::check_origin(&headers, &state.sessions.config().cookie_origins)?;
     }
-    // Postgres rejects a NUL in a query, and no username has one.
+    // Postgres rejects a NUL in a query, and usernames can't contain one.
     let is_impossible = username.len() > USERNAME_BYTES_MAX || username.contains('\0');
     if is_impossible || password.len() > PASSWORD_BYTES_MAX {
         return Err(Problem::CredentialsInvalid);
@@ -109,7 +109,8 @@ pub async fn logout(
     if in_cookie.is_some() && bearer.is_none() {
         cookie::check_origin(&headers, &state.sessions.config().cookie_origins)?;
     }
-    // A foreign page has no Bearer token. With one, a cookie is used only if its page may use it.
+    // A page of another site has no Bearer token. Even with a Bearer token, a cookie is used only
+    // if its page may use it.
     let in_cookie = in_cookie.filter(|_| {
         cookie::check_origin(&headers, &state.sessions.config().cookie_origins).is_ok()
     });

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// Reads a JSON body. The media type is required, since a form on a foreign page can't send it
+/// Reads a JSON body. Requires the media type, because a form on another site's page can't send it
 /// without a preflight.
 pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -1,5 +1,5 @@
-//! The client of a request. The edge states it, if the edge has proved itself. Otherwise trusted
-//! proxies or the connection do.
+//! The client of a request. The edge states it, if the edge has authenticated itself. Otherwise
+//! trusted proxies or the connection state it.
 
 use super::headers::text;
 use crate::audit::ClientInfo;
@@ -16,7 +16,7 @@ use prometheus::{IntCounterVec, Opts};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Finds out the client of a request.
+/// Determines the client of a request.
 pub struct ClientInfoReader {
     edge_auth_keys: Option<EdgeAuthKeys>,
     trusted_proxy_hops: u32,
@@ -31,7 +31,7 @@ impl ClientInfoReader {
     pub fn new(config: &Config) -> Result<Self, prometheus::Error> {
         let outcomes = Opts::new(
             "portcullis_auth_edge_auth_total",
-            "Requests by whether they proved to come through the edge.",
+            "Requests, by the outcome of the edge's proof (EDGE_AUTH_KEY).",
         );
         Ok(Self {
             edge_auth_keys: config.edge_auth_keys.clone(),
@@ -47,8 +47,8 @@ impl ClientInfoReader {
         self.outcomes.clone()
     }
 
-    /// Returns the client that sent a request directly, such as a client of introspection. The edge
-    /// forwards no such request, so none proves to come through it.
+    /// Returns the client of a request that is sent directly, such as one to introspect a token.
+    /// The edge does not forward such requests, so none can be authenticated by it.
     pub fn direct_client_info(&self, parts: &Parts) -> ClientInfo {
         let address = self.address_without_edge(parts).map(|address| address.to_string());
         let request_id = text(&parts.headers, "x-request-id", 64);
@@ -87,7 +87,7 @@ impl ClientInfoReader {
         if let Some(fix) = outcome.fix() {
             let last = self.warned_at.load(Ordering::Relaxed);
             let is_due = now.0.saturating_sub(last) >= WARNING_SECONDS;
-            // Of concurrent requests, one logs.
+            // Only one of several concurrent requests logs.
             let changed = |at: &AtomicU64| {
                 at.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             };
@@ -102,8 +102,8 @@ impl ClientInfoReader {
         is_valid
     }
 
-    /// Returns the address of a client that did not come through the edge, or `None` if the server
-    /// does not know its connection's.
+    /// Returns the address of a client that did not come through the edge; `None` if the server
+    /// does not know the connection's address.
     fn address_without_edge(&self, parts: &Parts) -> Option<IpAddr> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map(|ConnectInfo(peer)| peer.ip().to_canonical());
@@ -111,9 +111,9 @@ impl ClientInfoReader {
         if self.trusted_proxy_hops == 0 {
             if !chain.is_empty() && self.edge_auth_keys.is_none() {
                 self.warn_of_proxies(
-                    "a request has X-Forwarded-For, and all clients of that proxy count as one; \
-                     set EDGE_AUTH_KEY here and at the edge, or TRUSTED_PROXY_HOPS to the number \
-                     of proxies that append to the field",
+                    "requests have X-Forwarded-For, but all clients of that proxy count as one; \
+                     set EDGE_AUTH_KEY here and at the edge, or set TRUSTED_PROXY_HOPS to the \
+                     number of proxies that append to the header",
                 );
             }
             return peer;
@@ -121,15 +121,15 @@ impl ClientInfoReader {
         let address = forwarded_address(&chain, self.trusted_proxy_hops);
         if address.is_none() {
             self.warn_of_proxies(
-                "a request has fewer valid addresses in X-Forwarded-For than TRUSTED_PROXY_HOPS, \
-                 and counts as its connection's; set it to the number of proxies that append to \
-                 the field, and let only those proxies reach this server",
+                "X-Forwarded-For has fewer valid addresses than TRUSTED_PROXY_HOPS, so the \
+                 connection's address counts; set TRUSTED_PROXY_HOPS to the number of proxies that \
+                 append to the header, and let only those proxies reach this server",
             );
         }
         address.map(|address| address.to_canonical()).or(peer)
     }
 
-    /// Warns once in the life of the process.
+    /// Warns once per process.
     fn warn_of_proxies(&self, fix: &str) {
         if !self.has_warned_of_proxies.swap(true, Ordering::Relaxed) {
             tracing::warn!(event = "client_address_uncertain", fix);
@@ -137,7 +137,7 @@ impl ClientInfoReader {
     }
 }
 
-/// Whether a request proved to come through the edge.
+/// The result of verifying the edge's proof in a request.
 #[derive(Clone, Copy)]
 enum Outcome {
     Valid,
@@ -168,7 +168,7 @@ impl Outcome {
                  proxy between them change User-Agent, X-Request-Id, the path or Portcullis-*"
             }
             Self::Invalid(EdgeAuthError::Stale) => {
-                "set this server's clock; it is more than 60 s from the edge's"
+                "set this server's clock; it differs from the edge's by more than 60 s"
             }
         })
     }
@@ -206,7 +206,8 @@ fn joined(headers: &HeaderMap, name: &str) -> String {
 }
 
 const COUNTRY_FIELD: &str = "portcullis-country";
-/// An attacker who reaches this server must not fill the log.
+/// The interval between warnings, because an attacker who reaches this server must not fill the
+/// log.
 const WARNING_SECONDS: u64 = 60;
 
 #[cfg(test)]
@@ -236,7 +237,7 @@ mod tests {
         request.extension(ConnectInfo(peer)).body(()).unwrap().into_parts().0
     }
 
-    /// Returns a request as the edge sends it, behind a proxy that appends its own view.
+    /// Returns a request as sent by the edge, behind a proxy that appends the address that it sees.
     fn from_edge(now: UnixSeconds) -> Parts {
         let statement = EdgeStatement {
             method: "POST",

@@ -1,12 +1,12 @@
-//! The refresh token in a cookie. No script can read it, and only pages of configured origins may
-//! use it. A browser sends it to every port of a host and from every page of a site, so that the
+//! The refresh token in a cookie. Scripts can't read it, and only pages of configured origins may
+//! use it. A browser sends it to every port of a host and from every page of a site, so the
 //! `Origin` header decides.
 
 use crate::problem::Problem;
 use axum::http::{HeaderMap, HeaderValue, header};
 use portcullis_core::REFRESH_COOKIE;
 
-/// Returns the token in the cookie, if any.
+/// Returns the token in the cookie, if there is one.
 pub fn token(headers: &HeaderMap) -> Option<String> {
     let fields = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| {
@@ -14,7 +14,7 @@ pub fn token(headers: &HeaderMap) -> Option<String> {
         (name == REFRESH_COOKIE).then_some(value)
     });
     let first = pairs.next()?;
-    // A second cookie of this name may be an attacker's: reject both.
+    // A second cookie of this name may come from an attacker, so both are rejected.
     pairs.next().is_none().then(|| first.to_owned())
 }
 

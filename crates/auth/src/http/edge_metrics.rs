@@ -6,7 +6,7 @@ use redis_rest::{Command, Reply};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Fetches the metrics. Without the store, the text is a single gauge of 0.
+/// Fetches the metrics. If the store is unavailable, the text is a single gauge with the value 0.
 pub async fn fetch(store: &Store, key: &str) -> String {
     let reply = store.execute(&[Command::new("HGETALL").arg(key)]).await.ok();
     match reply.as_ref().and_then(|replies| replies.first()) {
@@ -16,7 +16,7 @@ pub async fn fetch(store: &Store, key: &str) -> String {
     }
 }
 
-/// Formats the fields and values of the hash. Fields that are no samples are skipped.
+/// Formats the fields and values of the hash. Skips fields that are not samples.
 fn format_samples(fields: &[Reply]) -> String {
     let mut families: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
     for pair in fields.chunks_exact(2) {
@@ -47,8 +47,8 @@ fn format_samples(fields: &[Reply]) -> String {
     text
 }
 
-/// Returns whether a field is a metric name with labels. Prometheus would reject the whole text
-/// because of one malformed line.
+/// Returns whether a field is a metric name with labels. One malformed line would make Prometheus
+/// reject the whole text.
 fn is_sample(field: &str) -> bool {
     let name =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
@@ -63,7 +63,7 @@ fn is_sample(field: &str) -> bool {
         return false;
     };
     let labels = labels.strip_suffix('}');
-    // Values contain no quotes, so that each `",` ends a value.
+    // Values contain no quotes, so each `",` ends a value.
     field.len() <= 512
         && name(start)
         && labels.is_some_and(|labels| {

@@ -1,4 +1,4 @@
-//! What endpoints extract from a request.
+//! Extractors of the endpoints.
 
 use super::state::AppState;
 use crate::audit::ClientInfo;
@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// The client of a request, as far as this server believes what the request says of it.
+/// The client of a request, by the statements that this server trusts.
 pub struct Client(pub ClientInfo);
 
 impl FromRequestParts<Arc<AppState>> for Client {
@@ -22,7 +22,7 @@ impl FromRequestParts<Arc<AppState>> for Client {
     }
 }
 
-/// The client that sent the request directly, as the endpoint of introspection needs it.
+/// The client that sent the request directly, for the introspection endpoint.
 pub struct DirectClient(pub ClientInfo);
 
 impl FromRequestParts<Arc<AppState>> for DirectClient {

@@ -2,7 +2,7 @@
 
 use prometheus::{IntGauge, Registry};
 
-/// The gauges that are measured by each request for the metrics.
+/// The gauges that each request for the metrics measures.
 pub struct Gauges {
     pub outbox_rows: IntGauge,
     pub outbox_age_seconds: IntGauge,
@@ -20,7 +20,7 @@ impl Gauges {
             Ok::<_, prometheus::Error>(gauge)
         };
         Ok(Self {
-            outbox_rows: gauge("outbox_rows", "Rows that are not delivered to the store.")?,
+            outbox_rows: gauge("outbox_rows", "Rows not yet delivered to the store.")?,
             outbox_age_seconds: gauge("outbox_age_seconds", "Age of the oldest of these rows.")?,
             connections: gauge("database_connections", "Open connections to the database.")?,
             connections_idle: gauge(
@@ -29,7 +29,7 @@ impl Gauges {
             )?,
             log_lines_lost: gauge(
                 "log_lines_lost",
-                "Lines of the log that its reader was too slow for.",
+                "Log lines dropped because their reader was too slow.",
             )?,
         })
     }

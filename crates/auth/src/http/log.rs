@@ -1,4 +1,4 @@
-//! Request ids, the request log, and which requests show credentials.
+//! Request ids, the request log, and the endpoint that authenticates its connection.
 
 use crate::problem;
 use crate::random::random_id;
@@ -59,8 +59,9 @@ fn identify(headers: &mut HeaderMap) -> String {
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 64;
-/// The endpoint that is successful only for a client of introspection. A user's credentials do not
-/// count: any user could reserve connections by them. The edge authenticates by its MAC.
+/// The only endpoint whose success authenticates a connection: it requires a client of
+/// introspection. A user's credentials do not count, because any user could reserve connections
+/// with them. The edge authenticates by its MAC.
 const AUTHENTICATING: &str = "/oauth/introspect";
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use prometheus::{Encoder as _, TextEncoder};
 
-/// Answers whether the service takes requests and the database is available. Warns of a store that
+/// Returns whether the service accepts requests and the database is available. Warns if the store
 /// may evict keys, or does not count login attempts.
 pub async fn ready(State(state): SharedState) -> (StatusCode, String) {
     if *state.stopping.borrow() {
@@ -17,13 +17,13 @@ pub async fn ready(State(state): SharedState) -> (StatusCode, String) {
     }
     if let Err(error) = state.db.ping().await {
         tracing::warn!(event = "database_failed", %error);
-        return (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n".to_owned());
+        return (StatusCode::SERVICE_UNAVAILABLE, "the database does not respond\n".to_owned());
     }
     let warning = state.sessions.publisher().evicting_policy().map(|policy| {
         format!("warning: the store may evict revocations ({policy}); set noeviction\n")
     });
     let uncounted = state.sessions.attempts().refusal().map(|error| {
-        format!("warning: each process counts login attempts for itself: the store says {error}\n")
+        format!("warning: each process counts login attempts alone; the store's error: {error}\n")
     });
     let warnings: String = warning.into_iter().chain(uncounted).collect();
     (StatusCode::OK, format!("ready\n{warnings}"))

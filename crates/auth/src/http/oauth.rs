@@ -48,8 +48,8 @@ pub async fn token(State(state): SharedState, Client(client): Client, body: Body
     }
 }
 
-/// Revokes a token (RFC 7009). Clients are public: possession of a token suffices. An unknown token
-/// is no error.
+/// Revokes a token (RFC 7009). Clients are public: possession of a token is enough. An unknown
+/// token is not an error.
 pub async fn revoke(State(state): SharedState, Client(client): Client, body: Body) -> Response {
     #[derive(Deserialize)]
     struct Form {
@@ -116,7 +116,7 @@ pub async fn introspect(
     Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
 }
 
-/// Returns the key set (RFC 7517). It rarely changes, so that caches revalidate it by its ETag.
+/// Returns the key set (RFC 7517). It rarely changes, so caches revalidate it by its ETag.
 pub async fn jwks(State(state): SharedState, headers: HeaderMap) -> Response {
     let body = state.sessions.keys().key_set().jwks().to_string();
     let tag = format!("\"{}\"", token_hash(&body));

@@ -13,12 +13,12 @@ pub fn no_store() -> [(HeaderName, &'static str); 1] {
     [(header::CACHE_CONTROL, "no-store")]
 }
 
-/// Returns the response to a revocation: status `done` if the store has it, and 202 if not yet.
+/// Returns the response to a revocation: status `done` if the store has executed it, otherwise 202.
 pub fn revocation_response(delivery: Delivery, done: StatusCode) -> Response {
     match delivery {
         Delivery::Done => (done, no_store()).into_response(),
         Delivery::Pending => {
-            let body = json!({ "pending": "it is revoked; the store is being told" });
+            let body = json!({ "pending": "revoked; the write to the store is retried" });
             (StatusCode::ACCEPTED, no_store(), Json(body)).into_response()
         }
     }

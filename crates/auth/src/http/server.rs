@@ -1,4 +1,4 @@
-//! The server: its start, its listeners and its end.
+//! The server: its start, its listeners and its shutdown.
 
 use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
@@ -28,7 +28,7 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Answers requests until SIGTERM or SIGINT, and then finishes those in progress.
+/// Serves requests until SIGTERM or SIGINT, and then finishes those in progress.
 pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let settings = config.server.clone();
     raise_file_limit(settings.bounds.connections_max, OTHER_FILES, "AUTH_CONNECTIONS_MAX");
@@ -70,7 +70,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     registry.register(Box::new(clients.outcomes()))?;
     let outcomes = Opts::new(
         "portcullis_auth_outcomes_total",
-        "Requests to the endpoints of accounts and OAuth, by outcome.",
+        "Requests to the account and OAuth endpoints, by outcome.",
     );
     let outcomes = IntCounterVec::new(outcomes, &["endpoint", "outcome"])?;
     registry.register(Box::new(outcomes.clone()))?;
@@ -103,7 +103,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         let state = Arc::clone(&state);
         async move { state.sessions.attempts().check().await }
     });
-    // The operators' listener serves until the process ends, so that a drain can be watched.
+    // The admin listener serves until the process ends, so that a drain can be observed.
     let (_never_stop, never) = watch::channel(false);
     let admin = Listener {
         socket: admin_socket,
@@ -127,17 +127,17 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         server.serve(move |connection, request| handle(router.clone(), connection, request));
     tokio::select! {
         () = server => {}
-        () = admin => return Err("the listener for operators has ended".into()),
+        () = admin => return Err("the admin listener (AUTH_ADMIN_LISTEN) stopped".into()),
         // Without these tasks revocations would not reach the store.
-        _ = &mut background => return Err("the background tasks have ended".into()),
+        _ = &mut background => return Err("the background tasks stopped".into()),
         never = signals.serve(stop, || reload(&settings, &tls_sender)) => never,
     }
     background.abort();
     Ok(())
 }
 
-/// Answers one request. The handlers find the connection and the address of its other end among
-/// the request's extensions.
+/// Handles one request. Handlers find the connection and its peer's address among the request's
+/// extensions.
 async fn handle(
     router: Router,
     connection: Connection,
@@ -168,5 +168,5 @@ fn reload(settings: &ServerSettings, sender: &watch::Sender<Tls>) {
 
 type Tls = Option<Arc<rustls::ServerConfig>>;
 
-/// For the database, the store and everything else.
+/// The file descriptors for the database, the store and everything else.
 const OTHER_FILES: usize = 256;

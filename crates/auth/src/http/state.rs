@@ -33,10 +33,10 @@ pub struct AppState {
 pub type SharedState = State<Arc<AppState>>;
 
 impl AppState {
-    /// Runs the work of an endpoint and counts its outcome. The work goes on if the client
+    /// Runs the work of an endpoint and counts its outcome. The work continues if the client
     /// disconnects, so that committed changes are published at once. If it takes too long, the
     /// response is an error and the work is aborted, which releases its connection to the database.
-    /// What it has committed is published from the outbox.
+    /// The changes that it has committed are published from the outbox.
     pub async fn run<T: Send + 'static>(
         &self,
         endpoint: &str,

@@ -17,11 +17,11 @@ pub struct IssuedAccessToken<'a> {
     pub session: &'a Session,
     pub claims: &'a AccessClaims,
     pub access_hash: &'a str,
-    /// The key that seals the records, if any.
+    /// The key that encrypts the records; `None` to store them as plain text.
     pub seal: Option<&'a Seal>,
 }
 
-/// The state of what an outbox row belongs to.
+/// The state of the session, user or token that an outbox row belongs to.
 pub struct Subject {
     pub is_ended_session: bool,
     pub is_enabled_user: bool,
@@ -85,8 +85,8 @@ impl StoreCommands {
     }
 
     /// Revokes a session. The marker outlives every access token of the session, even one issued
-    /// while tokens lived longer. The records are deleted too, in case the store loses the marker,
-    /// and so are the responses that the edge stores for repeated refreshes.
+    /// while tokens lived longer. In case the store loses the marker, also deletes the records, and
+    /// the responses that the edge stores for repeated refreshes.
     pub fn session_ended(&self, ended: &EndedSession, now: UnixSeconds) -> Vec<Command> {
         let mut commands =
             vec![self.marker(self.keys.revoked_sid(&self.issuer, &ended.id), now, now)];
@@ -154,8 +154,8 @@ impl StoreCommands {
         }
     }
 
-    /// Undoes a row that was discarded while it was being delivered, as far as its subject's state
-    /// contradicts it.
+    /// Undoes a row that was discarded while it was being delivered, where it contradicts its
+    /// subject's state.
     pub fn undo(&self, row: &OutboxRow, subject: &Subject) -> Vec<Command> {
         let tokens = self.keys.token_of("");
         let disabled = self.keys.revoked_sub(&self.issuer, &row.about);
@@ -163,7 +163,8 @@ impl StoreCommands {
         let undone = row.commands.iter().filter_map(|command| {
             let arguments: Vec<&[u8]> = command.words().iter().skip(1).map(Vec::as_slice).collect();
             match (command.name(), arguments.as_slice()) {
-                // A token without a record is introspected, so that deleting it is always safe.
+                // Deleting a record is always safe, because a token without a record is
+                // introspected.
                 ("SET", [key, ..]) if key.starts_with(tokens.as_bytes()) => Some(delete(key)),
                 ("SET", [key, ..]) if *key == disabled.as_bytes() => {
                     subject.is_enabled_user.then(|| delete(key))
@@ -185,8 +186,8 @@ impl StoreCommands {
     }
 }
 
-/// How much longer than a token its record and its revocation marker live: more than the leeway
-/// that an edge may grant.
+/// How much longer than a token its record and its revocation marker live: more than the largest
+/// leeway of an edge.
 const LEEWAY_SECONDS: u64 = 360;
-/// The life of a revocation marker.
+/// How long a revocation marker lives.
 pub const REVOCATION_SECONDS: u64 = ACCESS_TOKEN_SECONDS_MAX + LEEWAY_SECONDS;

@@ -1,12 +1,13 @@
-//! Whether the store may evict keys. A revocation marker that is evicted revives a revoked token.
+//! Detects whether the store may evict keys. If a revocation marker is evicted, the revoked token
+//! becomes valid again.
 
 use super::publisher::Publisher;
 use redis_rest::{Command, Reply};
 use std::sync::PoisonError;
 
 impl Publisher {
-    /// Queries whether the store evicts keys when its memory is full, and logs each change of that.
-    /// Nothing is known of a store that does not answer `INFO`, or not to this token.
+    /// Queries whether the store evicts keys when its memory is full, and logs each change. The
+    /// policy stays unknown if the store rejects `INFO`, or does not permit it for this token.
     pub async fn check_eviction(&self) {
         let query = [Command::new("INFO").arg("memory")];
         let Ok(replies) = self.store.execute(&query).await else { return };
@@ -19,7 +20,8 @@ impl Publisher {
             Some(policy) if known.as_ref() != Some(policy) => tracing::warn!(
                 event = "store_may_evict",
                 policy,
-                fix = "set maxmemory-policy noeviction; without a marker, a revoked token is valid"
+                fix =
+                    "set maxmemory-policy noeviction; without its marker a revoked token is valid"
             ),
             None if known.is_some() => tracing::info!(event = "store_evicts_nothing"),
             _ => {}
@@ -27,14 +29,15 @@ impl Publisher {
         *known = policy;
     }
 
-    /// Returns the policy by which the store evicts keys, as far as that is known.
+    /// Returns the policy by which the store evicts keys; `None` if it evicts none or the policy is
+    /// unknown.
     pub fn evicting_policy(&self) -> Option<String> {
         self.evicting_policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Returns Redis's policy, from its reply to `INFO memory`, if it may evict keys. Without a limit on
-/// its memory it evicts nothing.
+/// Returns the policy in Redis's reply to `INFO memory`; `None` if it can't evict keys. Without a
+/// memory limit, Redis evicts nothing.
 fn evicting_policy(info: &str) -> Option<String> {
     let value = |name: &str| {
         let mut lines = info.lines().filter_map(|line| line.trim().split_once(':'));

@@ -1,4 +1,4 @@
-//! The delivery of outbox rows to the store.
+//! Delivers outbox rows to the store.
 
 use super::commands::{StoreCommands, Subject};
 use crate::db::{Db, EndedSession, OutboxRow};
@@ -18,7 +18,7 @@ pub struct Publisher {
     pub(super) commands: StoreCommands,
     issuer: String,
     undelivered: Notify,
-    /// The policy by which the store evicts keys, if it does.
+    /// The policy by which the store evicts keys; `None` if it evicts none.
     pub(super) evicting_policy: Mutex<Option<String>>,
     /// When a sample found a marker missing, in Unix seconds.
     pub(super) marker_missed_at: AtomicU64,
@@ -52,8 +52,8 @@ impl Publisher {
         &self.commands
     }
 
-    /// Queries when the edge saw each session last. A session is `None` if the store does not know
-    /// it, or is unavailable.
+    /// Queries when the edge last saw each session. Returns `None` for each session that the store
+    /// does not know, and for all if it is unavailable.
     pub async fn last_seen(&self, ids: &[&str]) -> Vec<Option<u64>> {
         let query = |id: &&str| {
             let key = self.commands.keys().session(&self.issuer, id);
@@ -70,7 +70,7 @@ impl Publisher {
     }
 
     /// Delivers rows that were just committed. If that fails, they stay in the outbox, and
-    /// [`Publisher::run`] retries. The delivery goes on if its caller is aborted.
+    /// [`Publisher::run`] retries. The delivery continues if its caller is aborted.
     pub async fn deliver(self: &Arc<Self>, rows: Vec<OutboxRow>) -> Delivery {
         let publisher = Arc::clone(self);
         let task = async move { publisher.deliver_all(&rows).await };
@@ -107,8 +107,8 @@ impl Publisher {
         self.deliver(ended.iter().map(|ended| ended.outbox_row.clone()).collect()).await
     }
 
-    /// Returns whether the store has executed all commands that belong to `about`, after a request
-    /// that changed nothing.
+    /// Returns whether the store has executed all commands that belong to `about`. It is for
+    /// requests that changed nothing.
     pub async fn delivery_of(&self, about: &str) -> Result<Delivery, sqlx::Error> {
         match self.db.has_outbox_rows(about).await? {
             true => Ok(Delivery::Pending),
@@ -125,7 +125,7 @@ impl Publisher {
         }
     }
 
-    /// Deletes a delivered row. If the row was discarded during its delivery, undoes it.
+    /// Deletes a delivered row. If the row was discarded during its delivery, undoes its commands.
     async fn complete(&self, row: &OutboxRow) -> Result<(), String> {
         if with_timeout(self.db.delete_outbox_row(&row.id)).await? {
             return Ok(());
@@ -143,7 +143,7 @@ impl Publisher {
         }
     }
 
-    /// Sends the commands of a row, in as many requests as they need.
+    /// Sends the commands of a row, in as many requests as necessary.
     pub(super) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
         for batch in commands.chunks(COMMANDS_MAX) {
             self.store.write(batch).await?;
@@ -151,7 +151,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Delivers undelivered rows, of this process or one that died: at the start, after a failed
+    /// Delivers undelivered rows of this process or of one that died: at the start, after a failed
     /// delivery, and every few seconds.
     pub async fn run(&self) {
         let mut pause = PAUSE_MIN;
@@ -169,8 +169,8 @@ impl Publisher {
         }
     }
 
-    /// Delivers all rows. Returns `false` if any is left. A row that the store rejects is skipped,
-    /// so that it does not block others, and retried by the next run.
+    /// Delivers all rows. Returns `false` if any remain. A row that the store rejects is skipped,
+    /// so that it does not block others, and retried in the next run.
     pub async fn drain(&self) -> bool {
         let (mut rejected, mut last) = (0, None);
         loop {
@@ -207,21 +207,21 @@ impl Publisher {
     }
 }
 
-/// Waits for the database for a limited time, so that an outage blocks no delivery for ever.
+/// Waits for the database for a limited time, so that an outage does not block deliveries for ever.
 pub(super) async fn with_timeout<T>(
     query: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, String> {
     match tokio::time::timeout(DATABASE_TIMEOUT, query).await {
         Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("the database does not answer".to_owned()),
+        Err(_) => Err("the database does not respond".to_owned()),
     }
 }
 
-/// The commands of one request: fewer than any gateway accepts.
+/// The most commands of one request: fewer than any gateway accepts.
 const COMMANDS_MAX: usize = 100;
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const DRAIN_EACH: Duration = Duration::from_secs(5);
-/// The rows of one query.
+/// The most rows of one query.
 pub(super) const BATCH: u32 = 100;

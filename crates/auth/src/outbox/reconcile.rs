@@ -1,4 +1,4 @@
-//! The detection of data loss in the store, and the republication of revocations.
+//! Detects data loss in the store, and republishes revocations.
 
 use super::commands::REVOCATION_SECONDS;
 use super::publisher::{BATCH, Publisher, with_timeout};
@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 /// The result of a check of the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StoreHealth {
-    /// The store has its data.
+    /// The store has all its data.
     Intact,
     /// The store had lost data, and this many commands were sent again.
     Republished(usize),
@@ -36,7 +36,7 @@ impl Publisher {
         let mut lost_data =
             counter.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
         if !lost_data && replies.get(1) == Some(&Reply::Null) {
-            tracing::warn!(event = "marker_missed", fix = "let the store evict nothing");
+            tracing::warn!(event = "marker_missed", fix = "set maxmemory-policy noeviction");
             self.marker_missed_at.store(now.0, Ordering::Relaxed);
             lost_data = true;
         }
@@ -58,10 +58,10 @@ impl Publisher {
         }
     }
 
-    /// Returns the key of a marker that the store should have: of the first revocation after a
-    /// random time of the last day. Those that [`Publisher::check_store`] republishes each time are
-    /// left out. After a missing marker there is a pause: a store that goes on evicting must not be
-    /// filled again and again.
+    /// Returns the key of a marker that the store should have: that of the first revocation after a
+    /// random time of the last day. Excludes revocations that [`Publisher::check_store`]
+    /// republishes each time. Returns `None` for a while after a marker was missing, because a
+    /// store that keeps evicting must not be refilled again and again.
     async fn sample_marker(&self, round: u64, now: UnixSeconds) -> Option<String> {
         let missed_at = self.marker_missed_at.load(Ordering::Relaxed);
         if now.0.saturating_sub(missed_at) < SAMPLE_PAUSE_SECONDS {
@@ -113,8 +113,8 @@ impl Publisher {
         Ok(republished)
     }
 
-    /// Corrects the marker of a user, which was just set, if the user was enabled meanwhile. After
-    /// each write the user's state is read again, since it may have changed during the write.
+    /// Corrects the marker of a user, which was just set, if the user was enabled meanwhile. Reads
+    /// the user's state again after each write, because it may have changed during the write.
     async fn settle_user(&self, id: &str) -> Result<(), String> {
         let mut is_marked = true;
         for _ in 0..SETTLE_ROUNDS_MAX {
@@ -134,11 +134,11 @@ impl Publisher {
     }
 }
 
-/// The counter expires soon after its process has ended.
+/// The expiry of the counter, soon after its process has ended.
 const COUNTER_SECONDS: u64 = 600;
-/// How long no marker is sampled after one was missed.
+/// How long no marker is sampled after one was missing.
 const SAMPLE_PAUSE_SECONDS: u64 = 60;
-/// More than the times that an operator can change a user's state during one write.
+/// A number above how often an operator can change a user's state during one write.
 const SETTLE_ROUNDS_MAX: usize = 4;
-/// More than a store loses that writes to its disk, or to its replicas, every second.
+/// A time above the loss of a store that writes to its disk or replicas every second.
 const RECENT_SECONDS: u64 = 60;

@@ -1,4 +1,4 @@
-//! The outbox, with a store that rejects some rows.
+//! Tests of the outbox, with a store that rejects some rows.
 
 use crate::db::{AuditedChange, EndedSession, RevokedToken};
 use crate::outbox::StoreHealth;
@@ -10,7 +10,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 #[tokio::test]
 async fn rejected_rows_do_not_block_others() {
-    // Rejects each pipeline that contains "bad", half of them by status, and records the others.
+    // The store rejects each pipeline that contains "bad", half of them by status, and records the
+    // others.
     let received: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
     let own = Arc::clone(&received);
     let answer = move |body: String| {
@@ -52,7 +53,7 @@ async fn rejected_rows_do_not_block_others() {
 
 #[tokio::test]
 async fn user_enabled_during_reconciliation_keeps_no_marker() {
-    // Delays the next SET of a user's marker until the test lets it pass.
+    // The store delays the next SET of a user's marker until the test lets it pass.
     let executed: Arc<Mutex<Vec<String>>> = Arc::default();
     let hold: Arc<Mutex<Option<mpsc::Sender<oneshot::Sender<()>>>>> = Arc::default();
     let own = (Arc::clone(&executed), Arc::clone(&hold));
@@ -102,7 +103,7 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
     .await;
 }
 
-/// A store in memory that knows SET, GET and DEL.
+/// An in-memory store that supports SET, GET and DEL.
 #[derive(Clone, Default)]
 struct MemoryStore(Arc<Mutex<BTreeMap<String, String>>>);
 
@@ -136,7 +137,7 @@ impl MemoryStore {
         self.0.lock().unwrap().keys().any(|key| key.starts_with("pc:revoked:sid:"))
     }
 
-    /// Loses the markers of sessions, as by eviction.
+    /// Removes the markers of sessions, as an eviction does.
     fn evict_markers(&self) {
         self.0.lock().unwrap().retain(|key, _| !key.starts_with("pc:revoked:sid:"));
     }
@@ -161,11 +162,11 @@ async fn evicted_marker_is_found_by_a_sample_and_written_again() {
             store.evict_markers();
             assert_eq!(check(3, 1004).await, StoreHealth::Republished(1));
             assert!(store.has_marker());
-            // A store that evicts all the time is not filled with markers all the time.
+            // A store that evicts continuously is not refilled continuously.
             store.evict_markers();
             assert_eq!(check(4, 1006).await, StoreHealth::Intact);
             assert_eq!(check(5, 1064).await, StoreHealth::Republished(1));
-            // Markers that have expired are not missed.
+            // Expired markers do not count as missing.
             store.evict_markers();
             assert_eq!(check(6, 86_760).await, StoreHealth::Intact);
             store.0.lock().unwrap().clear();
@@ -174,7 +175,7 @@ async fn evicted_marker_is_found_by_a_sample_and_written_again() {
     .await;
 }
 
-/// A request is aborted when it takes too long. What it has committed is published all the same.
+/// A request is aborted when it takes too long. Its committed changes are still published.
 #[tokio::test]
 async fn delivery_outlives_an_aborted_request() {
     let arrived = Arc::new(Semaphore::new(0));
@@ -216,7 +217,7 @@ async fn delivery_outlives_an_aborted_request() {
     .await;
 }
 
-/// Starts a store that answers pipelines until the test ends, and returns its URL.
+/// Starts a store that responds to pipelines until the test ends, and returns its URL.
 async fn serve_store<T: 'static>(answer: impl axum::handler::Handler<T, ()>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

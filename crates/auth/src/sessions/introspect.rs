@@ -7,8 +7,8 @@ use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::UnixSeconds;
 
 impl Sessions {
-    /// Authenticates a client that introspects tokens, by its name and secret. A failure is
-    /// recorded as a security event at most once a minute for each client.
+    /// Authenticates a client that introspects tokens, by its name and secret. Records a failure as
+    /// a security event at most once a minute for each client.
     pub async fn authenticate_client(
         &self,
         credentials: Option<(String, String)>,
@@ -22,7 +22,8 @@ impl Sessions {
         }
         let known = clients.is_known(&name).then_some(name.as_str());
         if let Some(failures) = self.failed_clients.count(known, now) {
-            // Only a known name is recorded: a client may have sent its secret in its place.
+            // Only a known name is recorded. A client may have sent its secret in place of its
+            // name.
             let detail = format!("{}: {failures} failed", known.unwrap_or("unknown clients"));
             let event = Event::new(EventKind::IntrospectionDenied, Actor::Client, client);
             let events = [event.detail(detail)];
@@ -32,8 +33,8 @@ impl Sessions {
         Err(Problem::ClientInvalid)
     }
 
-    /// Returns the claims of an access token. Returns `None` if the token is unknown, expired or
-    /// revoked, or its session is over.
+    /// Returns the claims of an access token; `None` if the token is unknown, expired or revoked,
+    /// or its session has ended.
     pub async fn introspect(
         &self,
         access_token: &str,

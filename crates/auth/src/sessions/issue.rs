@@ -1,4 +1,4 @@
-//! The issuance of tokens.
+//! Issues tokens.
 
 use super::service::Sessions;
 use super::stored_response::StoredResponse;
@@ -26,7 +26,7 @@ impl Sessions {
         replay: Option<&ReplaySeal<'_>>,
         now: UnixSeconds,
     ) -> Result<(Tokens, IssuedTokens), Problem> {
-        // No token outlives its session.
+        // A token must not outlive its session.
         let session_seconds = session.expires_at.saturating_sub(now.0);
         let access_token_seconds = self.config.access_token_seconds.min(session_seconds);
         let claims = AccessClaims {

@@ -1,11 +1,11 @@
-//! The list of a user's sessions.
+//! Lists a user's sessions.
 
 use super::service::Sessions;
 use crate::problem::Problem;
 use portcullis_core::UnixSeconds;
 use serde::Serialize;
 
-/// A session, as its user sees it.
+/// A session, as shown to its user.
 #[derive(Serialize)]
 pub struct SessionInfo {
     pub id: String,

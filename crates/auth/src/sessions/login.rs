@@ -16,7 +16,7 @@ struct VerifiedUser {
 }
 
 impl Sessions {
-    /// Begins a session if the password is correct. An unknown username takes the same time.
+    /// Begins a session if the password is correct. Takes the same time for an unknown username.
     pub async fn login(
         &self,
         username: &str,
@@ -68,7 +68,7 @@ impl Sessions {
         Ok(tokens)
     }
 
-    /// Returns the user with this name, or `None` if the password is wrong or the user disabled.
+    /// Returns the user with this name; `None` if the password is wrong or the user is disabled.
     async fn verify_user(
         &self,
         username: &str,

@@ -16,8 +16,8 @@ impl Sessions {
     /// period returns the same pair. `scope` may narrow the scope of the access token (RFC 6749
     /// section 6).
     ///
-    /// The pair is returned even if the store is unavailable: the old token is spent, so that an
-    /// error would end the session.
+    /// Returns the pair even if the store is unavailable. The old token is used up, so an error
+    /// would end the session.
     pub async fn refresh(
         &self,
         refresh_token: &str,

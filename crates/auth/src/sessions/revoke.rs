@@ -1,4 +1,4 @@
-//! The revocation of sessions and tokens.
+//! Revokes sessions and tokens.
 
 use super::service::Sessions;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
@@ -9,7 +9,7 @@ use crate::token::{OpaqueToken, token_hash};
 use portcullis_core::UnixSeconds;
 
 impl Sessions {
-    /// Ends the session of a refresh token. An unknown token is an error.
+    /// Ends the session of a refresh token. Returns `Err` for an unknown token.
     pub async fn logout(
         &self,
         refresh_token: &str,
@@ -71,7 +71,7 @@ impl Sessions {
     }
 
     /// Revokes a token (RFC 7009). A refresh token ends its session; an access token is revoked
-    /// alone. An unknown token is done already.
+    /// alone. An unknown token counts as revoked.
     pub async fn revoke(
         &self,
         token: &str,

@@ -2,8 +2,8 @@
 
 use crate::problem::Problem;
 
-/// Returns the requested scope, which must be part of the session's scope. Without a request it is
-/// the whole scope.
+/// Returns the requested scope, which must be part of the session's scope. Without a request,
+/// returns the whole scope.
 pub fn narrow_scope(session_scope: &str, requested: Option<&str>) -> Result<String, Problem> {
     let Some(requested) = requested else { return Ok(session_scope.to_owned()) };
     let mut names: Vec<&str> = Vec::new();

@@ -1,4 +1,4 @@
-//! The service that the other files of this module implement.
+//! The service whose methods the other files of this module implement.
 
 use crate::accounts::{FailedClients, LoginAttempts, Passwords};
 use crate::audit::Audit;

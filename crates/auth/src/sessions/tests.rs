@@ -1,4 +1,4 @@
-//! The rules of sessions, on SQLite and on Postgres.
+//! Tests of the rules of sessions, on SQLite and on Postgres.
 
 mod issue;
 mod login;

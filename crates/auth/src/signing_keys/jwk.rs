@@ -1,4 +1,4 @@
-//! The generation of key pairs, and their public keys as JWKs.
+//! Generates key pairs, and formats their public keys as JWKs.
 
 use super::algorithm::KeyAlgorithm;
 use aws_lc_rs::rand::SystemRandom;

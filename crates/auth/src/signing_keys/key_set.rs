@@ -1,4 +1,4 @@
-//! Key sets: opened signing keys, which sign and verify access tokens.
+//! Key sets: decrypted signing keys, which sign and verify access tokens.
 
 use super::algorithm::KeyAlgorithm;
 use super::jwk::public_jwk;
@@ -10,13 +10,13 @@ use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation, decode, encode}
 use portcullis_core::UnixSeconds;
 use serde_json::{Value, json};
 
-/// Opened signing keys, by generation.
+/// Decrypted signing keys, by generation.
 #[derive(Default)]
 pub struct KeySet {
     pub(super) keys: Vec<SigningKey>,
 }
 
-/// An opened signing key.
+/// A decrypted signing key.
 pub(super) struct SigningKey {
     generation: u64,
     kid: String,
@@ -29,7 +29,8 @@ pub(super) struct SigningKey {
 }
 
 impl SigningKey {
-    /// Creates a key from its row and its unsealed key pair. Returns `None` if that is malformed.
+    /// Creates a key from its row and its decrypted key pair. Returns `None` if the pair is
+    /// malformed.
     pub(super) fn new(row: &KeyRow, algorithm: KeyAlgorithm, pkcs8: String) -> Option<Self> {
         let jwk = public_jwk(algorithm, &pkcs8)?;
         let der = URL_SAFE_NO_PAD.decode(&pkcs8).ok()?;
@@ -73,8 +74,8 @@ impl KeySet {
         encode(&header, claims, &key.encoding).ok()
     }
 
-    /// Returns the claims of an access token that one of the keys signed. The token may have
-    /// expired: its holder may still end the session.
+    /// Returns the claims of an access token that one of the keys signed. Accepts an expired token,
+    /// because its holder may still end the session.
     pub fn verify(&self, token: &str, issuer: &str, audience: &str) -> Option<AccessClaims> {
         let header = jsonwebtoken::decode_header(token).ok()?;
         let kid = header.kid?;

@@ -1,4 +1,4 @@
-//! The keys of this process, kept in step with the database.
+//! The keys of this process, kept consistent with the database.
 
 use super::algorithm::KeyAlgorithm;
 use super::jwk::{generate_pkcs8, public_jwk};
@@ -16,14 +16,14 @@ pub struct KeyRing {
     db: Arc<Db>,
     settings: SigningSettings,
     key_set: RwLock<Arc<KeySet>>,
-    /// The key whose activation this process has moved last.
+    /// The key whose activation this process moved most recently.
     moved: Mutex<Option<MovedKey>>,
 }
 
 struct MovedKey {
     kid: String,
     at: UnixSeconds,
-    /// Whether another process was seen to move it back.
+    /// Whether another process has moved it back.
     is_contested: bool,
 }
 
@@ -39,7 +39,7 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// Returns the keys as they were loaded last.
+    /// Returns the keys as loaded most recently.
     pub fn key_set(&self) -> Arc<KeySet> {
         Arc::clone(&self.key_set.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -47,7 +47,7 @@ impl KeyRing {
     /// Deletes, generates and activates keys as planned, and loads them.
     pub async fn maintain(&self, now: UnixSeconds) -> Result<(), BoxError> {
         let mut rows = self.db.signing_keys().await?;
-        // Deleting a key makes room for the next one, so that a plan may take several rounds.
+        // Deleting a key makes room for the next one, so a plan may take several rounds.
         for _ in 0..ROUNDS_MAX {
             let mut plan = plan(&rows, &self.settings, now);
             let change = plan.reschedule.take();
@@ -85,7 +85,7 @@ impl KeyRing {
         }
         if let Some(new) = plan.create {
             let row = self.generate(new, now)?;
-            // Several auth services may try to add this generation: one succeeds.
+            // Several auth services may try to add this generation. Only one succeeds.
             if self.db.add_signing_key(&row).await? {
                 let KeyRow { generation, kid, .. } = row;
                 tracing::info!(event = "signing_key_made", generation, kid);
@@ -99,11 +99,11 @@ impl KeyRing {
     }
 
     /// Returns whether this process may move the activation of the key in `row`. If another process
-    /// moves back what this one has moved, their settings differ: then the later time stays, so that
-    /// the key does not go to and fro. After a while this process tries again, since the other one
-    /// may have had the settings from before a change.
+    /// moves it back, their settings differ. Then the later time stays, so that the key does not
+    /// move back and forth. After a while this process tries again, because the other one may have
+    /// had outdated settings.
     fn may_move(&self, row: &KeyRow, change: &Rescheduling, now: UnixSeconds) -> bool {
-        // Without a current key, no token could be signed.
+        // Otherwise no key would be current, and no token could be signed.
         if change.after <= now.0 {
             return true;
         }
@@ -113,8 +113,8 @@ impl KeyRing {
         };
         let Some(key) = moved.as_mut().filter(is_recent) else { return true };
         if !std::mem::replace(&mut key.is_contested, true) {
-            let fix = "give all auth services the same SIGNING_KEY_SECONDS; until then, the longer \
-                       counts";
+            let fix = "give all auth services the same SIGNING_KEY_SECONDS; until then, the \
+                       longest applies";
             tracing::warn!(event = "signing_key_seconds_differ", kid = key.kid, fix);
         }
         change.after > change.before
@@ -128,10 +128,10 @@ impl KeyRing {
 
     fn generate(&self, new: KeyActivation, now: UnixSeconds) -> Result<KeyRow, BoxError> {
         let algorithm = self.settings.algorithm;
-        let pkcs8 = generate_pkcs8(algorithm).ok_or("no key can be made")?;
-        let jwk = public_jwk(algorithm, &pkcs8).ok_or("a key that was made can't be read")?;
+        let pkcs8 = generate_pkcs8(algorithm).ok_or("a signing key can't be generated")?;
+        let jwk = public_jwk(algorithm, &pkcs8).ok_or("a generated signing key can't be read")?;
         let kid = jwk.get("kid").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let sealed = self.seal(&kid, &pkcs8).ok_or("a key that was made can't be sealed")?;
+        let sealed = self.seal(&kid, &pkcs8).ok_or("a generated signing key can't be encrypted")?;
         Ok(KeyRow {
             generation: new.generation,
             kid,
@@ -163,12 +163,12 @@ impl KeyRing {
     }
 }
 
-/// Returns the associated data of a sealed key, which ties it to its id.
+/// Returns the associated data of an encrypted key, which ties it to its id.
 fn seal_context(kid: &str) -> String {
     format!("signing-key:{kid}")
 }
 
-/// How long a key stays where another process has moved it back.
+/// How long a key stays as it is after another process has moved it back.
 const CONTEST_SECONDS: u64 = 3600;
-/// More than any sequence of changes needs.
+/// A number above that of the rounds that any sequence of changes needs.
 const ROUNDS_MAX: usize = 4;

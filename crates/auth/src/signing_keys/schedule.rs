@@ -8,7 +8,7 @@ use portcullis_core::{Seal, UnixSeconds};
 /// The settings of signing keys.
 #[derive(Clone)]
 pub struct SigningSettings {
-    /// The key that seals the signing keys in the database.
+    /// The key that encrypts the signing keys in the database.
     pub master_key: Seal,
     pub algorithm: KeyAlgorithm,
     /// How long a key signs; 0 means until an operator rotates the keys.
@@ -70,7 +70,7 @@ pub fn key_role(key: &KeyRow, rows: &[KeyRow], now: UnixSeconds) -> KeyRole {
 pub fn plan(rows: &[KeyRow], settings: &SigningSettings, now: UnixSeconds) -> KeyPlan {
     let mut plan = KeyPlan::default();
     let Some(current) = current(rows, now) else {
-        // If all keys lie in the future, a clock was set back.
+        // All keys lie in the future only if a clock was set back.
         match rows.iter().min_by_key(|row| row.generation) {
             Some(first) => plan.reschedule = Some(Rescheduling::new(first, now.0)),
             None => plan.create = Some(KeyActivation { generation: 1, active_from: now.0 }),
@@ -96,7 +96,7 @@ pub fn plan(rows: &[KeyRow], settings: &SigningSettings, now: UnixSeconds) -> Ke
         Some(next) if active_from < next.active_from => {
             plan.reschedule = Some(Rescheduling::new(next, active_from));
         }
-        // Not by `active_from`, which moves on with the time if the rotation is overdue.
+        // `active_from` can't be used here: it moves on with the time if the rotation is overdue.
         Some(next) if scheduled > next.active_from => {
             plan.reschedule = Some(Rescheduling::new(next, scheduled));
         }
@@ -115,7 +115,7 @@ fn current(rows: &[KeyRow], now: UnixSeconds) -> Option<&KeyRow> {
 
 /// How long a key is published before it signs: longer than verifiers cache key sets.
 pub const PUBLISH_SECONDS: u64 = 900;
-/// The largest leeway that an edge may grant, and a minute.
+/// The largest leeway that an edge may grant, plus a minute.
 const LEEWAY_SECONDS: u64 = 360;
 /// The end of the year 9999.
 const NEVER: u64 = 253_402_300_799;
@@ -155,7 +155,8 @@ mod tests {
         let none = KeyPlan::default;
         check(&[], 50, KeyPlan { create: activation(1, 50), ..none() });
         check(&[row(1, 50)], 50, KeyPlan { create: activation(2, 10_050), ..none() });
-        // No service ran when rotation was due: the next key is still published before it signs.
+        // While no service ran, the rotation became due. The next key is still published before it
+        // signs.
         check(&[row(1, 50)], 20_000, KeyPlan { create: activation(2, 20_900), ..none() });
         let two = [row(1, 50), row(2, 10_050)];
         check(&two, 60, none());

@@ -1,4 +1,4 @@
-//! Signing keys, in the database.
+//! Tests of signing keys in the database.
 
 use crate::signing_keys::{KeyAlgorithm, KeyRing, SigningSettings};
 use crate::testing::{T, TestService, after, on_each_database, signing};
@@ -73,7 +73,7 @@ async fn concurrent_services_share_keys_and_a_new_master_key_replaces_the_old_on
             let before = format!("m:{}", "A".repeat(43));
             let both = Seal::new(&key("n", "B"), Some(&before)).unwrap();
             assert_eq!(open(both).await.unwrap().key_set().jwks(), one.key_set().jwks());
-            // The new key now suffices alone, and the old one opens nothing.
+            // The new key is now enough, and the old one decrypts nothing.
             let new = Seal::new(&key("n", "B"), None).unwrap();
             assert_eq!(open(new).await.unwrap().key_set().jwks(), one.key_set().jwks());
             let error = open(Seal::new(&before, None).unwrap()).await.err().unwrap().to_string();
@@ -84,7 +84,7 @@ async fn concurrent_services_share_keys_and_a_new_master_key_replaces_the_old_on
 }
 
 #[tokio::test]
-async fn longer_key_life_puts_off_the_scheduled_key() {
+async fn longer_key_life_postpones_the_scheduled_key() {
     on_each_database(
         |_| (),
         async |service: TestService| {
@@ -100,7 +100,7 @@ async fn longer_key_life_puts_off_the_scheduled_key() {
             assert_eq!(scheduled(10_000, 20).await, 10_000);
             // Without a schedule, it waits for an operator.
             assert!(scheduled(0, 30).await > 200_000_000_000);
-            // An overdue key is published before it signs, and then not put off.
+            // An overdue key is published before it signs, and then no longer postponed.
             assert_eq!(scheduled(5_000, 8_000).await, 8_900);
             assert_eq!(scheduled(5_000, 8_010).await, 8_900);
         },
@@ -108,7 +108,7 @@ async fn longer_key_life_puts_off_the_scheduled_key() {
     .await;
 }
 
-/// Two services with different settings would move the next key to and fro.
+/// Two services with different settings would move the next key back and forth.
 #[tokio::test]
 async fn services_with_different_settings_agree_on_the_later_time() {
     on_each_database(
@@ -128,7 +128,7 @@ async fn services_with_different_settings_agree_on_the_later_time() {
                 }
             }
             assert!(times[4..].iter().all(|time| *time == 20_000), "{times:?}");
-            // The one with the longer setting has ended, or got the shorter one.
+            // The service with the longer setting has ended, or was given the shorter one.
             short.maintain(after(3700)).await.unwrap();
             let rows = service.db.signing_keys().await.unwrap();
             assert_eq!(rows.last().unwrap().active_from, after(5000).0);

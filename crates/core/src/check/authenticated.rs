@@ -26,7 +26,7 @@ impl<'p> AuthenticatedRequest<'p> {
     }
 
     /// Moves all limits before the verdict. An unavailable store would not count them after the
-    /// response either, and their `on_store_outage` must apply.
+    /// response either, so their `on_store_outage` must apply now.
     pub fn check_all_limits_now(&mut self) {
         self.all_exact = true;
     }

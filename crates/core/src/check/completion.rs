@@ -1,4 +1,4 @@
-//! What replaces the store's results: opened records, introspections and local counts.
+//! Replacements for the store's results: opened records, introspections and local counts.
 
 use super::Check;
 use super::authenticated::AuthenticatedRequest;
@@ -14,7 +14,7 @@ use redis_rest::Reply;
 use std::rc::Rc;
 
 impl<'h, 'p: 'h> Check<'h, 'p> {
-    /// Returns whether the store was queried about the token, and replied.
+    /// Returns whether the store was queried about the token and replied.
     pub fn is_answered(
         &self,
         authenticated: &AuthenticatedRequest<'_>,
@@ -27,8 +27,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         !about.is_empty() && !about.iter().any(out)
     }
 
-    /// Returns the provider to introspect a verified token, and the reason. The store has no record
-    /// of the token, or is unavailable and the route uses introspection then.
+    /// Returns the provider to introspect a verified token, and the reason: the store has no record
+    /// of the token, or the store is unavailable and the route then uses introspection.
     pub fn missing_record(
         &self,
         authenticated: &AuthenticatedRequest<'_>,
@@ -53,8 +53,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         missing.then_some((provider, Missing::Record))
     }
 
-    /// Opens the record that the store returned, if it did. Returns whether there was one that can't
-    /// be read, which counts as missing.
+    /// Opens the record that the store returned, if any. Returns whether a record was there that
+    /// can't be read; it counts as missing.
     pub fn open_record(
         &self,
         authenticated: &AuthenticatedRequest<'_>,
@@ -82,7 +82,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         unreadable
     }
 
-    /// Replaces what the store lacks by a provider's response of this moment. Rejects a response
+    /// Replaces the missing results with a provider's response of this moment. Rejects a response
     /// about another subject.
     pub fn complete(
         &self,
@@ -122,8 +122,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         }
     }
 
-    /// Returns the limits that the store did not count and the isolate may, with their places among
-    /// the results.
+    /// Returns the limits that the store did not count and the isolate may count, with their places
+    /// among the results.
     pub fn uncounted<'q>(
         &self,
         authenticated: &'q AuthenticatedRequest<'p>,

@@ -1,4 +1,4 @@
-//! What a token's record in the store means for it.
+//! Interprets a token's record in the store.
 
 use super::Check;
 use super::store_result::StoreResult;
@@ -11,7 +11,7 @@ use redis_rest::Reply;
 pub(super) enum RecordState {
     /// The record belongs to another token.
     Foreign,
-    /// There is no record, or it came from a provider too long ago.
+    /// The record is missing, or it came from a provider too long ago.
     Missing,
     /// The token is registered.
     Registered {
@@ -50,7 +50,7 @@ impl Check<'_, '_> {
                 RecordState::Foreign
             });
         };
-        // `sid` is no member of an introspection response, so a provider may omit it.
+        // An introspection response need not have `sid`, so a provider may omit it.
         let same =
             record.is_about(&claims.sub) && (record.sid.is_none() || record.sid == claims.sid);
         let Some(introspection) = issuer.introspection.as_ref().filter(|_| same) else {

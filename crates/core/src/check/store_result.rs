@@ -15,13 +15,13 @@ pub enum StoreResult {
     Record(Rc<TokenRecord>),
     /// No reply: the store failed.
     Out(Outage),
-    /// No reply, but the token's provider confirmed the token in this request.
+    /// No reply was needed: the token's provider confirmed the token in this request.
     Introspected,
-    /// No reply, but the isolate counted the request.
+    /// No reply was needed: the isolate counted the request.
     CountedLocally(LocalCount),
 }
 
-/// What the store lacks about a verified token.
+/// What the store could not supply about a verified token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Missing {
     /// The token's record.

@@ -41,7 +41,7 @@ fn record() -> Reply {
     Reply::text(&record.encode("", None, [0; 12]))
 }
 
-/// The results that a host makes of the store's replies.
+/// Returns the results that a host makes from the store's replies.
 fn results_of(
     check: &Check<'_, '_>,
     authenticated: &AuthenticatedRequest<'_>,
@@ -74,7 +74,7 @@ fn clean() -> Reply {
     Reply::Array(vec![Reply::Null, Reply::Null, Reply::Null])
 }
 
-/// Decides on a request whose signature is valid, by the store's replies.
+/// Decides on a request with a valid signature, by the store's replies.
 fn verdict(
     method: &str,
     path: &str,
@@ -95,7 +95,7 @@ fn route_of<'p>(policy: &'p Policy, head: &RequestHead<'_>) -> Result<&'p Route,
     }
 }
 
-/// Authenticates a request whose signature, if it has one, is valid.
+/// Authenticates a request. A signature in it counts as valid.
 fn authenticate<'p>(check: &Check<'_, 'p>) -> Result<AuthenticatedRequest<'p>, Denial> {
     if check.token_hash().is_none() {
         return check.without_token();
@@ -510,7 +510,7 @@ mod properties {
             let place = place.index(bytes.len());
             prop_assume!(bytes[place] != byte);
             bytes[place] = byte;
-            // A space at an end is not part of the credential.
+            // A space at either end is not part of the credential.
             prop_assume!(byte != b' ' || (place != 0 && place + 1 != bytes.len()));
             prop_assert!(permitted_by(std::str::from_utf8(&bytes).unwrap()).is_none());
         }
@@ -542,7 +542,8 @@ mod properties {
     }
 }
 
-/// An edge introspects a token for its own audience; the auth service's record must name it.
+/// An edge introspects a token for its own audience. A record of the auth service must name the
+/// audience.
 #[test]
 fn opaque_token_is_accepted_for_the_audience_of_its_record_only() {
     let issuers = r#"[{"issuer":"https://a","audience":"api","introspection":{"url":"https://p/i",

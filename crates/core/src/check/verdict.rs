@@ -1,4 +1,4 @@
-//! The verdict: from the store's results to a permit, or to a refusal that says why.
+//! The verdict: turns the store's results into a permit, or into a refusal with its reason.
 
 use super::Check;
 use super::authenticated::AuthenticatedRequest;
@@ -67,7 +67,7 @@ impl<'p> Check<'_, 'p> {
         Ok(Permit { route, target, policy, verified, cacheable, degraded })
     }
 
-    /// Checks whether a token is neither revoked nor unregistered. Returns what confirmed it.
+    /// Checks that a token is not revoked and, if required, registered. Returns what confirmed it.
     fn check_token(
         &self,
         verified: &VerifiedToken,
@@ -91,8 +91,8 @@ impl<'p> Check<'_, 'p> {
                         Ok(RecordState::Foreign | RecordState::Missing) => {
                             Err(Refusal::Denied(Denial::TokenNotRegistered))
                         }
-                        // A provider's record is as old as its response, so nothing is cached on
-                        // top of it.
+                        // A provider's record is as old as its response. Caching the verdict on top
+                        // would exceed the bound.
                         Ok(RecordState::Registered { by_provider }) => {
                             if let ConfirmedBy::Store { cacheable } = &mut confirmed_by {
                                 *cacheable = !by_provider;
@@ -125,8 +125,8 @@ impl<'p> Check<'_, 'p> {
         }
     }
 
-    /// Checks whether every limit admits the request. Returns what applied to a limit that could not
-    /// be counted.
+    /// Checks whether every limit admits the request. Returns the outage rule of a limit that could
+    /// not be counted; `None` if all were counted.
     fn check_limits(
         &self,
         authenticated: &AuthenticatedRequest<'_>,

@@ -9,7 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 impl<'p> Permit<'p> {
-    /// Returns the text to sign before the request is forwarded, if its route requires an assertion.
+    /// Returns the text to sign before the request is forwarded; `None` if its route requires no
+    /// assertion.
     pub fn assertion_input(
         &self,
         request_id: &str,
@@ -56,7 +57,7 @@ impl Assertion {
         format!("{}.{}", encode(header), encode(payload))
     }
 
-    /// Returns the whole JWT.
+    /// Returns the complete JWT.
     pub fn compact(signing_input: &str, signature: &[u8]) -> String {
         format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
@@ -80,7 +81,7 @@ mod tests {
         "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
     const ASSERTION: &str = r#"{"issuer":"https://a.example","audience":"inner"}"#;
 
-    /// An upstream can't send an assertion on to another one that has an audience of its own.
+    /// If each upstream has its own audience, an upstream can't use the assertion at another one.
     #[test]
     fn assertion_has_the_audience_of_its_route() {
         let routes = r#"[

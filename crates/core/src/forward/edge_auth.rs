@@ -1,4 +1,4 @@
-//! What the edge states about a client to the auth service.
+//! The edge's statement about a client, as header fields for the auth service.
 
 use super::permit::{Permit, Target};
 use crate::edge_auth::{EDGE_ADDRESS_FIELD, EDGE_AUTH_FIELD, EdgeStatement};
@@ -7,7 +7,7 @@ use crate::request::head::RequestHead;
 use crate::time::UnixSeconds;
 
 impl Permit<'_> {
-    /// Returns the fields that state the client's address and prove that the edge states it. Returns
+    /// Returns the fields with the client's address and the proof that the edge states it. Returns
     /// none for an upstream, or without a key.
     pub fn edge_auth_fields(
         &self,
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn auth_service_alone_receives_the_edges_statement() {
+    fn only_the_auth_service_receives_the_edges_statement() {
         let policy = policy_with(&[("EDGE_AUTH_KEY", KEY)]);
         let sent = fields(&policy, Target::Auth(policy.auth.as_ref().unwrap()));
         let [(EDGE_AUTH_FIELD, mac), (EDGE_ADDRESS_FIELD, address)] = sent.as_slice() else {
@@ -95,7 +95,7 @@ mod tests {
         };
         let keys = EdgeAuthKeys { current: EdgeAuthKey::parse(KEY).unwrap(), previous: None };
         assert_eq!((keys.verify(mac, &statement, NOW), address.as_str()), (Ok(()), "192.0.2.1"));
-        // What the client keeps from the auth service, the edge does not state.
+        // If the client omits a field, the edge does not state it either.
         let sent =
             fields_with(&policy, Target::Auth(policy.auth.as_ref().unwrap()), "close, User-Agent");
         let nameless = EdgeStatement { device: "", ..statement };

@@ -25,7 +25,8 @@ impl<'p> Permit<'p> {
     where
         'p: 'a,
     {
-        // The platform opens a WebSocket by GET, whatever the method was, so others are excluded.
+        // The platform opens a WebSocket with GET, whatever the method was, so other methods don't
+        // count.
         let websocket = self.route.access != Access::Auth
             && head.method() == "GET"
             && head.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
@@ -71,8 +72,8 @@ impl<'p> Permit<'p> {
         edits
     }
 
-    /// Returns a `Cookie` field without its tokens, or `None` if it has none. A browser sends a
-    /// token's cookie to every route, even to those that accept none.
+    /// Returns a `Cookie` field without the tokens in it; `None` if it has none. A browser sends a
+    /// token's cookie to every route, even to those that accept no cookie.
     fn without_tokens(&self, field: &str) -> Option<String> {
         let kept = self.route.cookie.as_ref().filter(|_| self.route.keeps_token());
         let names = self.policy.routes.iter().filter_map(|route| route.cookie.as_deref());
@@ -90,8 +91,8 @@ impl<'p> Permit<'p> {
         Some(rest.join("; "))
     }
 
-    /// Returns whether only the edge may state a field: the caller's identity or address, or another
-    /// path or method. Names are compared as servers fold them: CGI reads `_` for `-`, and PHP and
+    /// Returns whether only the edge may set a field: the caller's identity or address, or another
+    /// path or method. Names are normalized as servers do: CGI reads `_` as `-`, and PHP and
     /// lighttpd also `.` and the other punctuation of RFC 9110 section 5.6.2.
     fn is_reserved(&self, name: &str) -> bool {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -111,7 +112,7 @@ impl<'p> Permit<'p> {
     }
 }
 
-/// More names than clients list in a `Connection` field.
+/// A limit above the number of names that clients list in a `Connection` field.
 const LISTED_MAX: usize = 32;
 
 #[cfg(test)]

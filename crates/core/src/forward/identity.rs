@@ -31,8 +31,8 @@ impl IdentityFields {
     }
 }
 
-/// Encodes a claim as a field's value. Visible ASCII and inner spaces stay. Every other byte and `%`
-/// are percent-encoded, so that no claim can end the field or begin another.
+/// Encodes a claim as a field's value. Visible ASCII and inner spaces stay. Every other byte, and
+/// `%`, is percent-encoded, so that no claim can end the field or begin another.
 fn field_value(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_graphic() && b != b'%';
     if text.split(' ').all(|word| !word.is_empty() && word.bytes().all(plain)) {

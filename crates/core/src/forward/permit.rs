@@ -8,7 +8,7 @@ use crate::token_hash::TokenHash;
 use crate::url::BaseUrl;
 use std::rc::Rc;
 
-/// The permit to forward one request. [`crate::Check::decide`] creates one, and
+/// The permit to forward one request. Only [`crate::Check::decide`] creates one, and
 /// [`Permit::unenforced`] for routes that do not enforce.
 #[derive(Debug)]
 pub struct Permit<'p> {
@@ -17,22 +17,23 @@ pub struct Permit<'p> {
     pub(crate) policy: &'p Policy,
     /// The caller's token, if the route requires one.
     pub(crate) verified: Option<Rc<VerifiedToken>>,
-    /// Whether the store or the token's provider has just cleared the token, and that may be cached.
+    /// Whether the store or the token's provider has just cleared the token and the result may be
+    /// cached.
     pub(crate) cacheable: bool,
     pub(crate) degraded: Degraded,
 }
 
-/// What was decided without the store, because it was unavailable.
+/// The decisions that were taken without the store, because it was unavailable.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Degraded {
-    /// What decided on the token instead.
+    /// The rule that decided on the token; `None` if the store did.
     pub token: Option<StoreOutage>,
-    /// What applied to a limit instead.
+    /// The rule that applied to a limit; `None` if all were counted.
     pub limit: Option<LimitOutage>,
 }
 
 impl Degraded {
-    /// Returns the text for a header field and the log, or `None` if the store decided everything.
+    /// Returns the text for a header field and the log; `None` if the store decided everything.
     pub fn text(self) -> Option<&'static str> {
         use LimitOutage::{Allow, Local};
         use StoreOutage::{Introspect, Signature};
@@ -55,15 +56,16 @@ impl Degraded {
 /// The server that a request is forwarded to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Target<'p> {
-    /// The auth service: with a bounded body, the auth service's timeout, and no identity.
+    /// The auth service. The body is bounded, the auth service's timeout applies, and no identity
+    /// is sent.
     Auth(&'p BaseUrl),
-    /// The API: with the body as a stream, and the upstream's timeout.
+    /// The API. The body is a stream, and the upstream's timeout applies.
     Upstream(&'p BaseUrl),
 }
 
 impl<'p> Permit<'p> {
-    /// Returns the permit for a request that a route would refuse, if the route does not enforce
-    /// that. It carries no identity.
+    /// Returns a permit without an identity for a request that a route would refuse; `None` if the
+    /// route enforces its refusals.
     pub fn unenforced(route: &'p Route, policy: &'p Policy) -> Option<Self> {
         let may_pass = !route.enforce && matches!(route.access, Access::Protected | Access::Public);
         may_pass.then(|| Self {
@@ -96,7 +98,8 @@ impl<'p> Permit<'p> {
         &self.route.name
     }
 
-    /// Returns the OAuth endpoint that the request is for, if the edge takes part in it.
+    /// Returns the OAuth endpoint that the request is for; `None` if the edge does not handle it
+    /// specially.
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.route.endpoint.filter(|_| self.policy.refresh_replay_seconds > 0)
     }
@@ -106,14 +109,14 @@ impl<'p> Permit<'p> {
         self.target
     }
 
-    /// Returns whether the response is for this caller alone. The platform's cache does not notice
-    /// it, because `Authorization` is not forwarded.
+    /// Returns whether the response is for this caller only. The platform's cache can't see that,
+    /// because `Authorization` is not forwarded.
     pub fn is_personal(&self) -> bool {
         self.route.access != Access::Public
     }
 
-    /// Returns the token that the store or its provider cleared for this request, and for which requirement,
-    /// if that may be cached.
+    /// Returns the token that the store or its provider cleared for this request, with the
+    /// requirement; `None` if that must not be cached.
     pub fn cleared(&self) -> Option<(TokenHash, TokenRequirement)> {
         let verified = self.verified.as_ref().filter(|_| self.cacheable)?;
         Some((verified.hash(), self.route.require))

@@ -1,19 +1,19 @@
-//! The record of when a session was last seen.
+//! Records when a session was last seen.
 
 use super::permit::Permit;
 use crate::time::UnixSeconds;
 use crate::token_hash::TokenHash;
 use redis_rest::Command;
 
-/// Writes when a session was last seen, if it still exists and the previous time is a minute old:
-/// isolates do not know of each other.
+/// A script that writes when a session was last seen. It writes only if the session still exists
+/// and the previous time is a minute old, because several isolates write it.
 pub const TOUCH_SCRIPT: &str = "local seen = redis.call('HGET', KEYS[1], 'last_seen_at') \
     if seen and ARGV[1] - seen >= 60 then \
     redis.call('HSET', KEYS[1], 'last_seen_at', ARGV[1]) end return 0";
 
 impl Permit<'_> {
-    /// Returns the commands that record when the caller's session was last seen, if its issuer has
-    /// sessions in the store. Neither command brings back an ended session.
+    /// Returns the commands that record when the caller's session was last seen; `None` if its
+    /// issuer has no sessions in the store. The commands never recreate an ended session.
     pub fn touch_session(&self, now: UnixSeconds) -> Option<(TokenHash, Vec<Command>)> {
         let verified = self.verified.as_ref()?;
         let issuer = self.policy.issuers.get(verified.issuer())?;

@@ -1,4 +1,4 @@
-//! How long the stream or WebSocket of a permitted request may go on.
+//! The time limits of the stream or WebSocket of a permitted request.
 
 use crate::forward::permit::Permit;
 use crate::policy::route::StoreOutage;
@@ -8,25 +8,25 @@ use crate::token::verified::VerifiedToken;
 use redis_rest::{Command, Reply};
 use std::rc::Rc;
 
-/// The bounds of one stream, on a route that has any.
+/// The bounds of one stream, on a route that sets any.
 #[derive(Debug)]
 pub struct StreamBounds {
     /// When the stream ends; `None` if only a revocation ends it.
     ends_at_ms: Option<u64>,
-    /// How the end is explained.
+    /// The reason that is given when `ends_at_ms` is reached.
     end: StreamEnd,
     recheck_ms: Option<u64>,
     verified: Option<Rc<VerifiedToken>>,
-    /// Whether the token's signature counts while the store is unavailable.
+    /// Whether a valid signature is enough while the store is unavailable.
     signature_suffices: bool,
 }
 
-/// Why a stream ends.
+/// The reason why a stream ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StreamEnd {
-    /// The route's `stream_seconds_max` is over.
+    /// The stream lasted for the route's `stream_seconds_max`.
     TimeOver,
-    /// The token's verdict is not what it was.
+    /// The token is no longer valid.
     Refused(Refusal),
 }
 
@@ -41,7 +41,7 @@ impl StreamEnd {
 }
 
 impl Permit<'_> {
-    /// Returns the bounds of a stream that begins now; `None` if the route has none.
+    /// Returns the bounds of a stream that begins now; `None` if the route sets none.
     pub fn stream_bounds(&self, now_ms: u64) -> Option<StreamBounds> {
         let (route, verified) = (self.route, self.verified.as_ref());
         if route.stream_seconds_max.is_none() && route.stream_recheck_seconds.is_none() {
@@ -49,7 +49,7 @@ impl Permit<'_> {
         }
         let over = route.stream_seconds_max.map(|most| now_ms + u64::from(most) * 1000);
         let issuer = verified.and_then(|verified| self.policy.issuers.get(verified.issuer()));
-        // As long as the token opens new requests, it keeps its streams.
+        // A token keeps its streams for as long as it could open new ones.
         let leeway_seconds = issuer.map_or(0, |issuer| issuer.leeway_seconds);
         let exp = verified.and_then(|verified| verified.claims().exp);
         let exp = exp.map(|exp| exp.plus(leeway_seconds).0.saturating_mul(1000));
@@ -70,19 +70,19 @@ impl Permit<'_> {
 }
 
 impl StreamBounds {
-    /// Returns how long to wait until the stream ends or is checked again.
+    /// Returns the time until the stream ends or is checked again.
     pub fn pause_ms(&self, now_ms: u64) -> u64 {
         let left_ms = self.ends_at_ms.map(|at| at.saturating_sub(now_ms));
         let waits = [left_ms, self.recheck_ms, Some(PAUSE_MS_MAX)];
         waits.into_iter().flatten().min().unwrap_or(PAUSE_MS_MAX)
     }
 
-    /// Returns the end if the time is over.
+    /// Returns the end if the time is over; otherwise `None`.
     pub fn end_by_time(&self, now_ms: u64) -> Option<StreamEnd> {
         self.ends_at_ms.filter(|at| *at <= now_ms).map(|_| self.end)
     }
 
-    /// Returns the store's command that asks whether the token was revoked, if the route wants that.
+    /// Returns the query for the token's revocation markers; `None` if the route does not recheck.
     pub fn recheck(&self) -> Option<Command> {
         let verified = self.verified.as_ref().filter(|_| self.recheck_ms.is_some())?;
         let [markers, _] = verified.queries();
@@ -90,8 +90,8 @@ impl StreamBounds {
     }
 
     /// Returns the end if the store's reply to [`StreamBounds::recheck`] does not clear the token.
-    /// `can_repeat` says whether another recheck is possible: a stream that can never be rechecked
-    /// again ends, even if the signature suffices during an outage.
+    /// `can_repeat` says whether another recheck is possible. Without one the stream ends, even if
+    /// the signature is enough during an outage.
     pub fn end_by_reply(
         &self,
         reply: Result<&Reply, Outage>,
@@ -110,7 +110,7 @@ impl StreamBounds {
     }
 }
 
-/// The longest wait that a timer is set for.
+/// The longest wait that a timer is set for: a day.
 const PAUSE_MS_MAX: u64 = 86_400_000;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! W3C Trace Context.
 
-/// Returns whether `text` is a `traceparent` (W3C Trace Context section 3.2) of version 00 or later.
+/// Returns whether `text` is a `traceparent` (W3C Trace Context section 3.2) of version 00 or
+/// later.
 pub(super) fn is_traceparent(text: &str) -> bool {
     let hex = |part: Option<&str>, length: usize| {
         part.is_some_and(|part| {
@@ -19,8 +20,8 @@ pub(super) fn is_traceparent(text: &str) -> bool {
         && text.len() <= 256
 }
 
-/// Returns the `traceparent` of a trace that begins here. Its id is the request's, so that one leads
-/// to the other.
+/// Returns the `traceparent` of a trace that begins here. Its id is the request's id, so that each
+/// can be found from the other.
 pub(super) fn traceparent(request_id: &str) -> String {
     let trace: String = request_id.chars().filter(char::is_ascii_hexdigit).take(32).collect();
     let parent = trace.get(16..).unwrap_or_default();

@@ -38,7 +38,7 @@ pub(super) struct KeyParameters {
     pub(super) crv: Option<&'static str>,
     /// The members that make up the key.
     pub(super) members: &'static [&'static str],
-    /// The bytes of each member, where the curve sets them; for `oct`, the minimum.
+    /// The length of each member in bytes, if the curve fixes it; for `oct`, the minimum.
     pub(super) member_bytes: Option<usize>,
 }
 
@@ -70,7 +70,7 @@ impl Algorithm {
         self.parameters().name
     }
 
-    /// Returns whether its keys are symmetric: a server that verifies with one could also sign.
+    /// Returns whether its keys are symmetric, so that a server which verifies could also sign.
     pub(crate) fn is_secret(self) -> bool {
         self.parameters().kty == "oct"
     }
@@ -120,7 +120,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns whether a key of that type and curve is for this algorithm.
+    /// Returns whether a key of this type and curve is for this algorithm.
     pub(super) fn fits(self, kty: &str, crv: Option<&str>) -> bool {
         let parameters = self.parameters();
         parameters.kty == kty && (parameters.crv.is_none() || parameters.crv == crv)

@@ -4,8 +4,8 @@ use super::algorithm::Algorithm;
 use crate::refusal::Denial;
 use serde_json::{Map, Value};
 
-/// The header members that matter here. Others are ignored, except those that change a token's
-/// meaning or bring its own key, which are rejected.
+/// The header members that the edge uses. Others are ignored, except those that change a token's
+/// meaning or bring its own key; these are rejected.
 #[derive(Clone, Debug)]
 pub struct UnverifiedHeader {
     /// The algorithm that the token claims.
@@ -17,9 +17,9 @@ pub struct UnverifiedHeader {
 }
 
 impl UnverifiedHeader {
-    /// Reads a header. No extension is understood (RFC 7515 section 4.1.11), and a token may not
-    /// bring its own key (RFC 8725 section 3.10). Nested tokens need no rule: their payload is not
-    /// a JSON object.
+    /// Reads a header. Rejects every extension (RFC 7515 section 4.1.11), and a token that brings
+    /// its own key (RFC 8725 section 3.10). Nested tokens need no rule: their payload is not a JSON
+    /// object.
     pub(crate) fn read(members: &Map<String, Value>) -> Result<Self, Denial> {
         if FORBIDDEN.iter().any(|name| members.contains_key(*name)) {
             return Err(Denial::TokenMalformed);
@@ -40,9 +40,9 @@ impl UnverifiedHeader {
     }
 }
 
-/// Members that change what a token means, or name a key of its own.
+/// Members that change a token's meaning, or that bring a key.
 pub(crate) const FORBIDDEN: [&str; 9] =
     ["b64", "crit", "enc", "epk", "jku", "jwk", "x5c", "x5u", "zip"];
 
-/// Longer than any issuer's key names.
+/// A length above that of any issuer's key ids.
 pub(crate) const KID_BYTES_MAX: usize = 256;

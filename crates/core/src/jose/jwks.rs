@@ -1,4 +1,5 @@
-//! JSON Web Key Sets (RFC 7517): each key with its one algorithm, and why other keys were rejected.
+//! JSON Web Key Sets (RFC 7517): each key with its one algorithm, and the reasons why keys are
+//! rejected.
 
 use super::algorithm::Algorithm;
 use super::header::UnverifiedHeader;
@@ -12,7 +13,7 @@ use std::fmt;
 /// A key that verifies tokens.
 #[derive(Clone, Eq, PartialEq)]
 pub struct VerifyingKey {
-    /// The name; it may be missing if no other key has the same algorithm.
+    /// The key id. It may be missing if no other key has the same algorithm.
     pub kid: Option<String>,
     /// The only algorithm that it is used with.
     pub algorithm: Algorithm,
@@ -41,7 +42,7 @@ pub struct Jwks {
     keys: Vec<VerifyingKey>,
 }
 
-/// The reason why a text is no key set.
+/// The reason why a text is not a key set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum JwksError {
     /// The text is not JSON with an array `keys`.
@@ -123,8 +124,8 @@ impl Jwks {
         &self.keys
     }
 
-    /// Returns the place of the one key that a token's header names. The key decides the algorithm:
-    /// a header that claims another is rejected. Without `kid`, exactly one key must have the
+    /// Returns the place of the key that a token's header names. The key decides the algorithm: a
+    /// header with another algorithm is rejected. Without `kid`, exactly one key must have the
     /// header's algorithm.
     pub fn select(&self, header: &UnverifiedHeader) -> Result<usize, Denial> {
         let mut named = self.keys.iter().enumerate().filter(|(_, key)| match &header.kid {
@@ -209,7 +210,7 @@ fn significant_bits(bytes: &[u8]) -> usize {
     bytes.get(zeros).map_or(0, |first| rest * 8 - first.leading_zeros() as usize)
 }
 
-/// More keys than any issuer publishes.
+/// A number above that of the keys that any issuer publishes.
 const KEYS_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A limit as it applies to one request: the key that it counts, the store's command, and the
+//! A limit as applied to one request: the key that it counts, the store's command, and the
 //! decision.
 
 use super::local::LocalCount;
@@ -29,8 +29,8 @@ pub struct LimitCheck<'p> {
     pub cost: u32,
 }
 
-/// What a refusal applies to: if the store refuses one request, it refuses the next with the same key, quota
-/// and cost.
+/// The bucket that a refusal applies to. If the store refuses one request, it also refuses the next
+/// one with the same key, quota and cost.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct BucketKey {
     /// The hash of the counted key.
@@ -54,11 +54,11 @@ pub struct LimitDecision<'p> {
     pub by_store: bool,
     /// Whether the request is within the limit.
     pub admitted: bool,
-    /// How much is left, if that is known.
+    /// The remaining quota, if it is known.
     pub left: Option<u64>,
     /// The time until this request would be admitted.
     pub wait_ms: u64,
-    /// The time until more is left.
+    /// The time until more quota is available.
     pub more_ms: u64,
 }
 
@@ -71,8 +71,8 @@ pub(crate) struct LimitInput<'a> {
 }
 
 impl Limit {
-    /// Returns the counted key of a request. A line break ends each part: no header field can contain
-    /// one, and in a claim it is escaped.
+    /// Returns the counted key of a request. A line break ends each part: a header field can't
+    /// contain one, and in a claim it is escaped.
     pub(crate) fn key(&self, input: &LimitInput<'_>) -> String {
         let mut key = String::new();
         for by in &self.by {
@@ -93,7 +93,8 @@ impl Limit {
                 }
             };
             let name = name.replace('\\', "\\\\").replace('\n', "\\n");
-            // A client that acts for itself may have a user's name. No escaped name begins like this.
+            // A client that acts for itself may have the same name as a user. No escaped name
+            // begins like this.
             let is_client =
                 *by == LimitBy::Subject && claims.is_some_and(|claims| claims.subject().is_none());
             let mark = if is_client { "\\client:" } else { "" };
@@ -104,7 +105,7 @@ impl Limit {
         key
     }
 
-    /// Returns the quota for a token's claims.
+    /// Returns the quota for a token's claims, by its plan.
     pub(crate) fn quota_for(&self, claims: Option<&Claims>) -> u32 {
         let planned = self.plans.as_ref().and_then(|plans| {
             let plan = plain(claims?.others.get(&plans.claim)?);
@@ -177,7 +178,7 @@ impl<'p> LimitCheck<'p> {
     }
 }
 
-/// Returns a claim with its issuer, because two issuers may use the same names.
+/// Returns a claim together with its issuer, because two issuers may use the same names.
 fn with_issuer(
     claims: Option<&Claims>,
     name: impl Fn(&Claims) -> Option<String>,
@@ -192,7 +193,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Two windows of a day each. No limit causes a longer wait, whatever a store replies.
+/// Two windows of a day each. A longer wait in a store's reply is cut to this.
 const WAIT_MS_MAX: u64 = 2 * 86_400_000;
 
 #[cfg(test)]

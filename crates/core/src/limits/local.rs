@@ -1,4 +1,4 @@
-//! Counting in one isolate, without the store.
+//! Counts requests in one isolate, without the store.
 
 use crate::cache::GenerationalCache;
 
@@ -16,7 +16,7 @@ pub struct LocalRate {
 pub enum LocalCount {
     /// The request is within the limit.
     Admitted {
-        /// How much is left, if that is known.
+        /// The remaining quota, if it is known.
         left: Option<u64>,
     },
     /// The request is over the limit.
@@ -36,7 +36,8 @@ impl LocalCount {
     }
 }
 
-/// The counts of one isolate, within a bound: GCRA, in thousandths of a millisecond.
+/// The counts of one isolate, in a bounded cache. The algorithm is GCRA, in thousandths of a
+/// millisecond.
 pub struct LocalCounts {
     arrivals: GenerationalCache<[u8; 32], u64>,
 }
@@ -64,8 +65,8 @@ impl LocalCounts {
         LocalCount::Admitted { left: Some((now + interval * quota - after) / interval) }
     }
 
-    /// Returns the time until a request that costs 1 would be admitted, without counting it; 0 for
-    /// now.
+    /// Returns the time until a request of cost 1 would be admitted, without counting it; 0 if it
+    /// would be admitted now.
     pub fn wait_ms(&mut self, key: [u8; 32], rate: LocalRate, now_ms: u64) -> u64 {
         let window = u64::from(rate.window_seconds) * 1000 * SUBDIVISION;
         let (now, interval) =
@@ -76,7 +77,7 @@ impl LocalCounts {
     }
 }
 
-/// Parts of a millisecond, so that intervals below one are exact.
+/// The parts of a millisecond. They keep intervals below a millisecond exact.
 const SUBDIVISION: u64 = 1000;
 
 #[cfg(test)]
@@ -85,7 +86,8 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    /// An isolate admits at most the quota at once, and the quota plus its share of the elapsed time.
+    /// An isolate admits at most the quota at once, and over time at most the quota plus its share
+    /// of the elapsed time.
     #[test]
     fn local_counts_never_exceed_their_rate() {
         let mut seed: u64 = 7;

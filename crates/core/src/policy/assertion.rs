@@ -1,11 +1,11 @@
-//! The signed assertion of the caller's identity: a short JWT with the edge's own key, for upstreams
-//! that do not rely on the network alone.
+//! The signed assertion of the caller's identity: a short JWT, signed with the edge's own key. It
+//! is for upstreams that do not rely on the network alone.
 
 use crate::jose::algorithm::Algorithm;
 use crate::secret::Secret;
 use serde_json::{Map, Value, json};
 
-/// How assertions are made. The host signs them.
+/// The settings of assertions. The host signs them.
 #[derive(Clone, Debug)]
 pub struct Assertion {
     /// The header field that carries the assertion.
@@ -16,7 +16,7 @@ pub struct Assertion {
     pub key: Secret,
     /// The public key, as a JWK for the host to import.
     pub public_key: String,
-    /// The key's name.
+    /// The key id.
     pub(crate) kid: String,
     /// The public key, as the key set publishes it.
     pub(crate) public: Map<String, Value>,

@@ -1,6 +1,6 @@
 //! The policy for cross-origin requests (the Fetch standard, section 3.3).
 
-/// Which pages may call, and what they may send and read.
+/// The pages that may call, and what they may send and read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cors {
     /// Origins as browsers send them, or `*` alone.

@@ -1,4 +1,4 @@
-//! Values for the tests of this floor and those above.
+//! Values for the tests of this layer and those above.
 
 use super::issuer::{Issuer, KeyLocation, TokenType};
 use super::path::Pattern;

@@ -10,7 +10,7 @@ pub struct IdentityFields {
     pub(crate) scope: String,
     pub(crate) session: String,
     pub(crate) client: String,
-    /// Left out if there is one issuer, unless it has a name.
+    /// The field of the issuer; omitted if there is only one issuer, unless it is named.
     pub(crate) issuer: Option<String>,
     /// Other claims, each with its field.
     pub(crate) claims: BTreeMap<String, String>,

@@ -2,7 +2,7 @@
 
 use crate::secret::Secret;
 
-/// An endpoint that says whether a token is active, and the edge's credentials there.
+/// An endpoint that reports whether a token is active, and the edge's credentials for it.
 #[derive(Clone, Debug)]
 pub struct Introspection {
     /// The endpoint.
@@ -11,12 +11,12 @@ pub struct Introspection {
     pub client_id: String,
     /// The client secret.
     pub client_secret: Secret,
-    /// How both are sent.
+    /// How the credentials are sent.
     pub client_auth: ClientAuth,
-    /// Whether the provider writes each revocation to the store. If so, a response may be cached for
-    /// the token's lifetime.
+    /// Whether the provider writes each revocation to the store. If so, a response may be cached
+    /// for the token's lifetime.
     pub revocations_in_store: bool,
-    /// The beginning of the provider's opaque tokens; empty for any token.
+    /// The prefix of the provider's opaque tokens; empty for any token.
     pub token_prefix: String,
 }
 

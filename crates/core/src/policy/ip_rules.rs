@@ -1,4 +1,4 @@
-//! Address rules: which client addresses are refused, and which ones limits do not count.
+//! Address rules: which client addresses are refused, and which are exempt from limits.
 
 use crate::refusal::Denial;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ pub struct IpRules {
     pub deny: Vec<Network>,
     /// If not empty, all other networks are refused.
     pub allow: Vec<Network>,
-    /// Networks that limits do not count.
+    /// Networks whose requests limits do not count.
     pub unlimited: Vec<Network>,
 }
 
@@ -50,7 +50,7 @@ impl Network {
     }
 }
 
-/// Maps IPv4 addresses to IPv6, so that a client is the same by either.
+/// Maps IPv4 addresses to IPv6, so that a client has one number in either notation.
 fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().into(),
@@ -59,8 +59,8 @@ fn number(address: IpAddr) -> u128 {
 }
 
 impl IpRules {
-    /// Rejects a request from a denied address, or from one that a non-empty `allow` lacks. If `deny` or `allow` is not empty, a request without
-    /// a known address is rejected, too.
+    /// Rejects a request from a denied address, or from an address that a non-empty `allow` lacks.
+    /// If `deny` or `allow` is not empty, also rejects a request without a known address.
     pub(crate) fn check(&self, address: Option<IpAddr>) -> Result<(), Denial> {
         let on = |list: &[Network]| {
             address.is_some_and(|address| list.iter().any(|network| network.contains(address)))

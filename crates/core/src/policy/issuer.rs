@@ -1,4 +1,4 @@
-//! An issuer of tokens: what its tokens must contain, and how they are verified.
+//! An issuer of tokens: the requirements on its tokens, and how they are verified.
 
 use super::introspection::Introspection;
 use crate::jose::algorithm::Algorithm;
@@ -24,7 +24,7 @@ pub struct Issuer {
     pub leeway_seconds: u64,
     /// The claim that holds the scope.
     pub scope_claim: String,
-    /// Whether its sessions are in the store, so that the edge records when one was last seen.
+    /// Whether its sessions are in the store, so that the edge records when each was last seen.
     pub sessions_in_store: bool,
     /// The endpoint that verifies opaque tokens, and tokens whose record is missing.
     pub introspection: Option<Introspection>,
@@ -45,7 +45,7 @@ pub enum KeyLocation {
 /// The accepted `typ` of an issuer's access tokens (RFC 9068 section 2.1, RFC 8725 section 3.11).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum TokenType {
-    /// `at+jwt`: no ID or logout token passes as an access token.
+    /// `at+jwt`, which excludes ID tokens and logout tokens.
     #[default]
     AtJwt,
     /// `at+jwt`, `JWT` or none, for issuers that do not mark access tokens.
@@ -59,12 +59,12 @@ impl TokenType {
         [("at+jwt", Self::AtJwt), ("jwt", Self::Jwt), ("off", Self::Off)];
 }
 
-/// The reason why a metadata document gives no location of keys.
+/// The reason why a metadata document supplies no location of keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MetadataError {
     /// The document names another issuer (RFC 8414 section 3.3).
     IssuerMismatch,
-    /// The `jwks_uri` is missing, or less safe than the document's own URL.
+    /// The `jwks_uri` is missing, or its scheme is less safe than that of the document's own URL.
     JwksUri,
     /// The document is not a JSON object.
     Malformed,

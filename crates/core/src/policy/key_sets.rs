@@ -7,6 +7,7 @@ pub struct KeySetPolicy {
     pub fresh_seconds: u32,
     /// How long a key set is used while its issuer can't be reached.
     pub stale_seconds_max: u32,
-    /// The cool-down in which each unknown `kid` causes one fetch, and all of them at most four.
+    /// The cool-down. Within it, each unknown `kid` causes one fetch, and all of them together at
+    /// most four.
     pub cool_down_seconds: u32,
 }

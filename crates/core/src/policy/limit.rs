@@ -34,12 +34,13 @@ pub struct Limit {
 pub enum Algorithm {
     /// A window begins with its first request, and has the whole quota.
     FixedWindow,
-    /// The generic cell rate algorithm: one request each `window / quota` on average, `burst` at once.
+    /// The generic cell rate algorithm: one request each `window / quota` on average, `burst` at
+    /// once.
     #[default]
     Gcra,
     /// The count of this window, plus the share of the previous one within a window's length.
     SlidingWindow,
-    /// At most `burst` tokens, `quota` new ones per window. This is GCRA by another name.
+    /// At most `burst` tokens, with `quota` new ones per window. It is the same as GCRA.
     TokenBucket,
 }
 
@@ -85,7 +86,7 @@ impl LimitBy {
     pub(crate) const NAMES: &str =
         "address, subject, client, session, route, claim:NAME, header:NAME";
 
-    /// Parses a name of [`LimitBy::NAMES`]. Returns `None` if it is another.
+    /// Parses a name of [`LimitBy::NAMES`]. Returns `None` for any other text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match (text, text.split_once(':')) {
             ("address", _) => Self::Address,
@@ -136,7 +137,7 @@ impl LimitOutage {
 /// When the store counts.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LimitTiming {
-    /// After the response. The verdict uses what the isolate knew before.
+    /// After the response. The verdict uses the isolate's knowledge from earlier counts.
     After,
     /// Before the verdict, in the same round trip.
     #[default]
@@ -170,13 +171,13 @@ impl Limit {
 }
 
 /// The limit of invalid tokens that one isolate accepts from an address. Above it, tokens that are
-/// not known to be valid are refused unverified.
+/// not known to be valid are refused without verification.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct InvalidTokenLimit {
     /// Invalid tokens per window.
     pub quota: u32,
     /// The window.
     pub window_seconds: u32,
-    /// Whether it only logs what it would have refused.
+    /// Whether the limit only logs the requests that it would refuse.
     pub shadow: bool,
 }

@@ -1,4 +1,4 @@
-//! What operators see of the edge.
+//! The logs, timings and metrics that operators get from the edge.
 
 /// Logs, timings and metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

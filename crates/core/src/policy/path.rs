@@ -1,4 +1,4 @@
-//! Path patterns, and the one reading of a path that they are compared with.
+//! Path patterns, and the normalized form of a path that they are compared with.
 
 use crate::refusal::Denial;
 
@@ -8,7 +8,7 @@ pub struct Pattern {
     segments: Vec<Segment>,
     /// Whether paths below it match, too.
     below: bool,
-    /// Whether `/x.json` and `/x.` are paths of `/x`, as frameworks with format suffixes read them.
+    /// Whether `/x.json` and `/x.` also match `/x`, as frameworks with format suffixes read them.
     with_suffixes: bool,
 }
 
@@ -20,9 +20,9 @@ enum Segment {
 }
 
 impl Pattern {
-    /// Parses `/x`, which matches with and without a final slash; `/x/*` for `/x` and everything below
-    /// it; or `/x/{name}/y` for any one segment in that place. Returns `None` for a `*` elsewhere, or
-    /// for a path that no request can have.
+    /// Parses `/x`, which matches with and without a final slash; `/x/*` for `/x` and everything
+    /// below it; or `/x/{name}/y` for any one segment in that place. Returns `None` for a `*`
+    /// elsewhere, or for a path that no request can have.
     pub fn parse(text: &str) -> Option<Self> {
         let (path, below) = match text.strip_suffix("/*") {
             Some(path) => (path, true),
@@ -84,13 +84,13 @@ impl Pattern {
         self.below || rest.is_empty()
     }
 
-    /// Returns whether a path's segment is this pattern's segment at `place` and a suffix.
+    /// Returns whether a path's segment is this pattern's segment at `place` plus a suffix.
     fn is_suffixed(&self, place: usize, segment: &str, case: Case) -> bool {
         let Some(Segment::Literal(literal)) = self.segments.get(place) else {
             return false;
         };
         let is_last = place + 1 == self.segments.len();
-        // A literal may have dots itself, so each dot is tried.
+        // A literal segment may contain dots itself, so each dot is tried.
         segment.match_indices('.').any(|(dot, _)| {
             let (stem, suffix) = segment.split_at(dot);
             let fits = match case {
@@ -101,8 +101,9 @@ impl Pattern {
         })
     }
 
-    /// Returns whether this pattern matches a path of `other` with a suffix that `other` itself does
-    /// not match. A literal that spells the suffix does not count: its route is for that path.
+    /// Returns whether this pattern matches a path of `other` with a suffix that `other` itself
+    /// does not match. A literal that spells out the suffix does not count: its route is meant for
+    /// that path.
     pub(crate) fn takes_suffixes_of(&self, other: &Self) -> bool {
         let unnamed = |(place, segment): (usize, &Segment)| {
             matches!(segment, Segment::Literal(_))
@@ -111,7 +112,8 @@ impl Pattern {
         self.overlaps(other) && other.segments.iter().enumerate().any(unnamed)
     }
 
-    /// Returns whether this pattern names a path of `other` with a suffix, as `/v1.1` is one of `/v1`.
+    /// Returns whether this pattern names a path of `other` with a suffix, as `/v1.1` does for
+    /// `/v1`.
     pub(crate) fn spells_a_suffix_of(&self, other: &Self) -> bool {
         let spells = |own: &Segment, theirs: &Segment| match (own, theirs) {
             (Segment::Literal(own), Segment::Literal(theirs)) => {
@@ -157,24 +159,25 @@ impl Pattern {
     }
 }
 
-/// How a path is compared.
+/// The way in which a path is compared.
 #[derive(Clone, Copy)]
 pub(crate) enum Case {
     Exact,
-    /// As servers compare that ignore case, and normalize by Unicode's NFKC.
+    /// As servers compare that ignore case and normalize by Unicode's NFKC.
     Folded,
 }
 
 /// A path, percent-decoded once (RFC 3986 section 6.2.2.2).
 pub(crate) struct NormalizedPath {
     pub(crate) exact: String,
-    /// The path for [`Case::Folded`], with [`ANY`] for characters that stand for several.
+    /// The path for [`Case::Folded`], with [`ANY`] in place of each character that may become
+    /// several.
     pub(crate) folded: String,
 }
 
 impl NormalizedPath {
-    /// Normalizes a path. Rejects one with more than one reading: dot segments, empty segments, path
-    /// parameters, and encoded characters that would change its segments.
+    /// Normalizes a path. Rejects an ambiguous one: dot segments, empty segments, path parameters,
+    /// and encoded characters that would change its segments.
     pub(crate) fn of(path: &str) -> Result<Self, Denial> {
         let plain = path.starts_with('/')
             && path.len() <= PATH_BYTES_MAX
@@ -196,7 +199,7 @@ impl NormalizedPath {
             }
             octets.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());
         }
-        // Servers read invalid UTF-8 differently, overlong forms of dot and slash above all.
+        // Servers read invalid UTF-8 differently, in particular overlong forms of dot and slash.
         let exact = String::from_utf8(octets).map_err(|_| Denial::PathAmbiguous)?;
         if exact.contains(LOOKALIKES) || exact.split('/').any(has_blank_reading) {
             return Err(Denial::PathAmbiguous);
@@ -206,20 +209,21 @@ impl NormalizedPath {
     }
 }
 
-/// Returns whether a segment becomes empty or a dot segment without the characters that servers may
-/// drop, and is not one as it stands.
+/// Returns whether a segment becomes empty or a dot segment if the characters that servers may drop
+/// are removed. Returns `false` for a segment without such characters.
 fn has_blank_reading(segment: &str) -> bool {
     let is_dropped = |character: char| character.is_whitespace() || is_ignorable(character);
     segment.contains(is_dropped)
         && segment.chars().filter(|character| !is_dropped(*character)).all(|kept| kept == '.')
 }
 
-/// Returns whether a server could read a folded segment as `literal`. [`ANY`] stands for any text, and
+/// Returns whether a server could read a folded segment as `literal`. [`ANY`] matches any text, and
 /// servers may drop spaces at either end.
 fn reads_as(folded: &str, literal: &str) -> bool {
     let (folded, literal) = (folded.as_bytes(), literal.as_bytes());
     let (mut place, mut at) = (0, 0);
-    // The places after the last ANY, and of the text that it does not stand for.
+    // After the last ANY: the place behind it, and where the text that follows it begins in
+    // `literal`.
     let mut retry = None;
     while let Some(byte) = literal.get(at) {
         match (folded.get(place), retry) {
@@ -243,8 +247,8 @@ fn reads_as(folded: &str, literal: &str) -> bool {
     folded.iter().skip(place).all(|byte| matches!(byte, 0 | b' '))
 }
 
-/// Returns the lower-case ASCII letter that some servers read for a character, [`ANY`] if that could
-/// be several letters or none, or else the character.
+/// Returns the lower-case ASCII letter that some servers read for a character. Returns [`ANY`] if
+/// that may be several letters or none, and otherwise the character itself.
 fn fold(character: char) -> char {
     let plain = match character {
         '\u{130}' | '\u{131}' => 'i',
@@ -272,8 +276,9 @@ fn is_ignorable(character: char) -> bool {
     )
 }
 
-/// Returns whether NFKC case folding may turn a character beyond ASCII into ASCII. It is `true` for
-/// some others in the same blocks: a table would be as large as the rest of the policy.
+/// Returns whether NFKC case folding may turn a character beyond ASCII into ASCII. Returns `true`
+/// also for some others in the same blocks: an exact table would be as large as the rest of the
+/// policy.
 fn is_compatible(character: char) -> bool {
     matches!(
         character,
@@ -290,18 +295,18 @@ fn is_compatible(character: char) -> bool {
     )
 }
 
-/// Stands for any characters in a folded path. No path can have it.
+/// Represents any characters in a folded path. A request's path can't contain it.
 const ANY: char = '\0';
 
-/// Characters that Unicode's compatibility forms (NFKC) turn into a dot, slash, backslash, semicolon
-/// or percent sign.
+/// Characters that Unicode's compatibility forms (NFKC) turn into a dot, slash, backslash,
+/// semicolon or percent sign.
 const LOOKALIKES: [char; 20] = [
     '\u{37e}', '\u{2024}', '\u{2025}', '\u{2026}', '\u{2100}', '\u{2101}', '\u{2105}', '\u{2106}',
     '\u{fe14}', '\u{fe19}', '\u{fe30}', '\u{fe52}', '\u{fe54}', '\u{fe68}', '\u{fe6a}', '\u{ff05}',
     '\u{ff0e}', '\u{ff0f}', '\u{ff1b}', '\u{ff3c}',
 ];
 
-/// Longer than any path that an API uses.
+/// A length above that of the paths that APIs use.
 const PATH_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]

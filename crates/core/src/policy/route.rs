@@ -1,4 +1,4 @@
-//! Routes: which requests they are for, and what they require.
+//! Routes: the requests that they match, and their requirements.
 
 use super::cors::Cors;
 use super::ip_rules::IpRules;
@@ -14,18 +14,18 @@ pub struct Route {
     pub name: String,
     /// Who may use it.
     pub access: Access,
-    /// Whether it refuses requests. If not, it logs what it would refuse, and forwards that without
-    /// an identity.
+    /// Whether the route refuses requests. If not, it logs what it would refuse, and forwards those
+    /// requests without an identity.
     pub enforce: bool,
-    /// The methods that it is for; empty for all.
+    /// The methods of the route; empty for all.
     pub methods: Vec<String>,
-    /// The paths that it is for.
+    /// The paths of the route.
     pub pattern: Pattern,
-    /// What its paths with a suffix are, if the configuration says so.
+    /// How its paths with a suffix are treated, if the configuration says so.
     pub suffixes: Option<Suffixes>,
-    /// The scopes that a token must have, all of them.
+    /// The scopes that a token must have; all are required.
     pub scopes: Vec<String>,
-    /// The scopes of which a token must have one; empty for no requirement.
+    /// The scopes of which a token must have at least one; empty for no requirement.
     pub scopes_any: Vec<String>,
     /// The claims that a token must have, each with its allowed values.
     pub claims: Vec<(String, Vec<Value>)>,
@@ -35,21 +35,22 @@ pub struct Route {
     pub require: TokenRequirement,
     /// The rate limits.
     pub limits: Vec<Limit>,
-    /// How much of each limit a request takes.
+    /// How much of each limit's quota one request uses.
     pub cost: u32,
     /// What applies to tokens while the store is unavailable.
     pub on_store_outage: StoreOutage,
-    /// The address rules, if not the policy's.
+    /// The route's address rules; `None` for the policy's.
     pub ip_rules: Option<IpRules>,
-    /// The timeout until the upstream's or the auth service's response begins, if not the policy's.
+    /// The timeout until the upstream's or the auth service's response begins; `None` for the
+    /// policy's.
     pub timeout_ms: Option<u32>,
-    /// The longest time that a stream or WebSocket goes on; it ends no later than its token.
+    /// The longest duration of a stream or WebSocket. It also ends when its token expires.
     pub stream_seconds_max: Option<u32>,
-    /// How often the store is asked whether the token of a stream or WebSocket was revoked.
+    /// How often the store is queried whether the token of a stream or WebSocket was revoked.
     pub stream_recheck_seconds: Option<u32>,
-    /// The OAuth endpoint that it is.
+    /// The OAuth endpoint at its path, if any.
     pub endpoint: Option<Endpoint>,
-    /// The upstream, if not the policy's.
+    /// The route's upstream; `None` for the policy's.
     pub upstream: Option<BaseUrl>,
     /// The cookie that may hold the token.
     pub cookie: Option<String>,
@@ -57,18 +58,18 @@ pub struct Route {
     pub forward_token: bool,
     /// Whether the upstream receives a signed assertion of the caller's identity.
     pub assertion: bool,
-    /// The audience of the assertion, if not the policy's.
+    /// The audience of the assertion; `None` for the policy's.
     pub assertion_audience: Option<String>,
     /// The CORS policy.
     pub cors: Option<Cors>,
 }
 
-/// Who may use a route.
+/// The callers that may use a route.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Access {
     /// Everyone; requests go to the auth service: login, refresh, logout, metadata.
     Auth,
-    /// No one.
+    /// No caller.
     Deny,
     /// Callers with a valid token; requests go to the upstream.
     Protected,
@@ -85,12 +86,12 @@ impl Access {
     ];
 }
 
-/// What `/x.json` and `/x.` are to the upstream of the route `/x`.
+/// How the upstream of the route `/x` treats `/x.json` and `/x.`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Suffixes {
-    /// Other paths.
+    /// As other paths.
     Distinct,
-    /// The same path.
+    /// As the same path.
     Same,
 }
 
@@ -99,7 +100,7 @@ impl Suffixes {
         [("distinct", Self::Distinct), ("same", Self::Same)];
 }
 
-/// An OAuth 2.0 endpoint whose requests the edge takes part in.
+/// An OAuth 2.0 endpoint for which the edge coordinates requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Endpoint {
     /// Revocation (RFC 7009) and logout. Afterwards no response is replayed.
@@ -145,14 +146,14 @@ impl StoreOutage {
 }
 
 impl Route {
-    /// Returns whether the upstream gets the token. Behind a route that does not enforce, the
-    /// upstream still checks it itself.
+    /// Returns whether the upstream receives the token. On a route that does not enforce, it does,
+    /// so that the upstream can still check the token itself.
     pub(crate) fn keeps_token(&self) -> bool {
         self.forward_token || !self.enforce
     }
 
-    /// Returns whether the route is for `method`. A route for GET is for HEAD, too, because servers
-    /// serve both by the same code (RFC 9110 section 9.3.2).
+    /// Returns whether the route accepts `method`. A route for GET also accepts HEAD, because
+    /// servers serve both by the same code (RFC 9110 section 9.3.2).
     pub(crate) fn is_for(&self, method: &str) -> bool {
         self.methods.is_empty() || self.lists(method)
     }
@@ -168,14 +169,14 @@ impl Route {
         self.access == Access::Protected
     }
 
-    /// Returns whether both routes are for some method.
+    /// Returns whether some method is accepted by both routes.
     pub(crate) fn shares_a_method(&self, other: &Self) -> bool {
         self.methods.is_empty()
             || other.methods.is_empty()
             || other.methods.iter().any(|method| self.is_for(method))
     }
 
-    /// Returns the members in which this route asks for less than `other`.
+    /// Returns the members in which this route requires less than `other`.
     pub fn asks_less_than(&self, other: &Self) -> Vec<&'static str> {
         let strictness = |access| match access {
             Access::Auth | Access::Public => 0,
@@ -214,7 +215,7 @@ impl Route {
         less.chain(ip_rules).collect()
     }
 
-    /// Returns whether a limit of `other` is looser here, or missing.
+    /// Returns whether a limit of `other` is missing here or more permissive.
     pub(crate) fn limits_less_than(&self, other: &Self) -> bool {
         let rate =
             |limit: &Limit| u64::from(limit.quota) * 86_400 / u64::from(limit.window_seconds);
@@ -226,7 +227,7 @@ impl Route {
         })
     }
 
-    /// Returns whether this route takes every request that `other` is for.
+    /// Returns whether this route matches every request that `other` matches.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let every_method = self.methods.is_empty()
             || (!other.methods.is_empty() && other.methods.iter().all(|m| self.is_for(m)));

@@ -1,27 +1,28 @@
-//! What an operator should know about a valid configuration.
+//! Warnings about a valid configuration.
 
 use std::fmt;
 
 /// A warning about a valid configuration. Its text says what to change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ConfigWarning {
-    /// Routes with different upstreams send them assertions that each of them could send on.
+    /// Routes send assertions with the same audience to different upstreams. Each upstream could
+    /// use one at another upstream.
     AssertionShared {
         /// The names of the routes.
         routes: String,
     },
-    /// There are several issuers, and these routes accept tokens of each.
+    /// There are several issuers, and these routes accept tokens of all of them.
     IssuersShared {
         /// The names of the routes.
         routes: String,
     },
-    /// A later route takes other methods of a protected route's paths, and asks for less.
+    /// A later route accepts other methods on a protected route's paths, and requires less.
     LaterAsksLess {
         /// The protected route.
         route: String,
         /// The later route.
         later: String,
-        /// The members that ask for less.
+        /// The members that require less.
         less: String,
     },
     /// A later route names no methods, so it never gets a protected route's paths.
@@ -36,7 +37,8 @@ pub enum ConfigWarning {
         /// The names of the routes.
         routes: String,
     },
-    /// A route keeps its paths with suffixes from a later one, and does not say so.
+    /// A route takes its paths with a suffix, such as `/x.json`, although a later one would require
+    /// less.
     SuffixesKept {
         /// The route.
         route: String,
@@ -76,34 +78,34 @@ impl fmt::Display for ConfigWarning {
         match self {
             Self::AssertionShared { routes } => write!(
                 f,
-                "routes: {routes} have different upstreams and one assertion audience; set \
+                "routes: {routes} have different upstreams but the same assertion audience; set \
                  assertion_audience on each"
             ),
             Self::IssuersShared { routes } => write!(
                 f,
-                "routes: {routes} accept the tokens of each of several issuers; set issuers on each \
-                 route"
+                "routes: {routes} accept the tokens of all issuers; set issuers on each route"
             ),
             Self::LaterAsksLess { route, later, less } => write!(
                 f,
-                "routes: {later} takes methods of {route}'s paths and asks for less ({less}); \
-                 add what is missing, or remove the methods from {later}"
+                "routes: {later} takes other methods of {route}'s paths and requires less ({less}); \
+                 set these members on {later} as on {route}, or remove the methods from {later}"
             ),
             Self::LaterUnreached { route, later } => write!(
                 f,
-                "routes: methods that {route} does not name get 405 on its paths, and never {later}; \
-                 if {later} should take them, name them in its methods"
+                "routes: on the paths of {route}, a method that it does not name gets 405 and never \
+                 reaches {later}; if {later} should take such a method, add it to its methods"
             ),
             Self::RechecksVain { routes } => write!(
                 f,
-                "routes: {routes} recheck streams of opaque tokens, and the store never learns of \
-                 their revocation; set revocations_in_store of the issuer if the provider writes it, \
-                 or else stream_seconds_max"
+                "routes: {routes} recheck the streams of opaque tokens in the store, which does not \
+                 receive their revocations; set revocations_in_store of the issuer if its provider \
+                 writes them, otherwise set stream_seconds_max of the routes"
             ),
             Self::SuffixesKept { route, later } => write!(
                 f,
-                "routes: {route} takes its path with a suffix (/x.js of /x/*), and never {later}; \
-                 set suffixes of {route}: same to keep that, distinct if it should be {later}"
+                "routes: a path of {route} with a suffix (/x.js of /x/*) goes to {route}, never to \
+                 {later}; set suffixes of {route} to same to keep that, or to distinct to let \
+                 {later} take it"
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! The lease on a refresh token, and the response that replaces it.
+//! The lease on a refresh token, and the stored response that replaces it.
 
 use super::presented::{Place, Presented, Purpose};
 use super::replay_key::ReplayKey;
@@ -8,7 +8,7 @@ use crate::store::keys::StoreKeys;
 use crate::token_hash::TokenHash;
 use redis_rest::{Command, Reply};
 
-/// One request that presents a refresh token for new tokens.
+/// One request that presents a refresh token to get new tokens.
 #[derive(Debug)]
 pub struct Refresh {
     pub(super) hash: String,
@@ -19,8 +19,8 @@ pub struct Refresh {
 /// The state of a refresh token's lease.
 #[derive(Debug)]
 pub enum LeaseState {
-    /// This request needs no lease: the stored response is for a different request, or the auth service has
-    /// refused an equal one. The auth service decides.
+    /// This request must not wait: the stored response is for a different request, or the auth
+    /// service has refused an identical one. It goes to the auth service without a lease.
     Alone,
     /// This request holds the lease.
     First {
@@ -34,18 +34,19 @@ pub enum LeaseState {
         /// The response.
         answer: CapturedResponse,
     },
-    /// Another request holds the lease, the lease has just expired, or a different request was just refused.
+    /// This request must wait: another request holds the lease, the lease has just expired, or a
+    /// different request was just refused.
     Wait,
 }
 
 impl Refresh {
-    /// Reads the refresh in a request to a token endpoint. Returns `None` if it is for anything else.
+    /// Reads the refresh in a request to a token endpoint. Returns `None` if it is not a refresh.
     pub fn read(head: &RequestHead<'_>, body: &str, keys: &StoreKeys) -> Option<Self> {
         let Presented { token, place } = Presented::find(head, body, Purpose::Grant)?;
-        // Everything that may influence the response. A page of another origin gets none that was
-        // for a page of this one.
+        // The key covers everything that may influence the response. So a page of another origin
+        // can't get a response that was for a page of this one.
         let mut request = format!("{} {}\n{}\n", head.method(), head.target(), place.name());
-        // Of the cookies, the bundled auth service reads only its own.
+        // The bundled auth service reads no cookie except its own.
         let cookie = if place == Place::Cookie { "" } else { "cookie" };
         for name in RELEVANT_FIELDS.into_iter().chain([cookie]) {
             request += head.header(name).unwrap_or_default();
@@ -57,7 +58,8 @@ impl Refresh {
         Some(Self { hash, key, replay })
     }
 
-    /// Returns the commands that try to take the lease under the name `name`, and fetch its state.
+    /// Returns the commands that try to take the lease with `name` as its holder, and fetch its
+    /// state.
     pub fn acquire(&self, name: &str, seconds: u64, keys: &StoreKeys) -> Vec<Command> {
         vec![
             self.extend(name, seconds).arg("NX"),
@@ -73,7 +75,7 @@ impl Refresh {
             return None;
         }
         let Some(value) = value.as_text() else {
-            // The lease expired between the two commands, or the store accepts no writes.
+            // The lease expired between the two commands, or the store rejects writes.
             return (!matches!(taken, Reply::Error(_))).then_some(LeaseState::Wait);
         };
         if value == format!("{LEASE}{name}") {
@@ -110,7 +112,7 @@ impl Refresh {
     }
 
     /// Returns the command that marks the request as refused by the auth service, so that identical
-    /// requests need no lease.
+    /// requests do not wait.
     pub fn store_refusal(&self, nonce: [u8; 12]) -> Command {
         let sealed = self.replay.seal("", &self.key, nonce).unwrap_or_default();
         let value = format!("{REFUSED}{sealed}");
@@ -127,13 +129,13 @@ impl Refresh {
         Command::new("DEL").arg(&self.key)
     }
 
-    /// Returns the family of a token that has no known one.
+    /// Returns the family of a token that has no recorded one.
     pub fn family(&self) -> String {
         self.hash.clone()
     }
 
-    /// Returns the commands that store a response for identical requests, and the family of the new
-    /// refresh token in it. Returns `None` for a response that grants nothing, or is too long.
+    /// Returns the commands that store a response for identical requests, and the family of its new
+    /// refresh token. Returns `None` for a response without a refresh token, or a too long one.
     pub fn store_response(
         &self,
         response: &CapturedResponse,
@@ -170,9 +172,9 @@ const RELEVANT_FIELDS: [&str; 6] = [
 const LEASE: &str = "L";
 const ANSWER: &str = "A";
 const REFUSED: &str = "N";
-/// Long enough for requests that wait for the lease now.
+/// A time long enough for the requests that wait for the lease now.
 const REFUSED_SECONDS: u64 = 2;
-/// The edge reads at most 64 KiB of a reply, which has more around the response.
+/// The edge reads at most 64 KiB of a reply, which contains more than the response.
 const RESPONSE_BYTES_MAX: usize = 48 * 1024;
 
 #[cfg(test)]

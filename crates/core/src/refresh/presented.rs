@@ -30,7 +30,7 @@ impl Place {
     }
 }
 
-/// The purpose of a form, which decides the parameter that holds the token.
+/// The purpose of a form, which decides which parameter holds the token.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     /// RFC 6749 section 6.
@@ -41,7 +41,7 @@ pub(super) enum Purpose {
 
 impl Presented {
     /// Returns the refresh token in a form, a JSON member or the cookie. Returns `None` if there is
-    /// none, or if a form is for another grant.
+    /// none, or if a form has another grant type.
     pub(super) fn find(head: &RequestHead<'_>, body: &str, purpose: Purpose) -> Option<Self> {
         if head.method() != "POST" {
             return None;
@@ -79,8 +79,7 @@ impl Presented {
     }
 }
 
-/// Returns the value of a form's parameter, or `None` if it is missing, empty, duplicate or
-/// malformed.
+/// Returns the value of a form's parameter; `None` if it is missing, empty, duplicate or malformed.
 fn parameter(body: &str, wanted: &str) -> Option<String> {
     let mut found = None;
     for pair in body.split('&') {

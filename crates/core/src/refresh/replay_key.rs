@@ -1,5 +1,5 @@
-//! The encryption of a stored response. The key is derived from the refresh token (HKDF, RFC 5869),
-//! which is stored nowhere. So only the token's holder can open the response.
+//! Encrypts stored responses. The key is derived from the refresh token (HKDF, RFC 5869), which is
+//! stored nowhere. So only the token's holder can decrypt the response.
 
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -37,7 +37,8 @@ impl ReplayKey {
         Some(URL_SAFE_NO_PAD.encode(sealed))
     }
 
-    /// Decrypts a response of the store's key `key`. Returns `None` if this key does not open it.
+    /// Decrypts a response under the store's key `key`. Returns `None` if this key does not decrypt
+    /// it.
     pub fn open(&self, sealed: &str, key: &str) -> Option<String> {
         let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
         let (nonce, msg) = sealed.split_at_checked(12)?;

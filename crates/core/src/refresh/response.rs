@@ -5,7 +5,7 @@ use crate::request::cookie::REFRESH_COOKIE;
 use serde_json::{Value, json};
 use std::fmt;
 
-/// A response with status 200 of the auth service.
+/// The auth service's response with status 200.
 #[derive(Clone, Eq, PartialEq)]
 pub struct CapturedResponse {
     /// The header fields that are replayed, by name and value.
@@ -21,8 +21,8 @@ impl fmt::Debug for CapturedResponse {
 }
 
 impl CapturedResponse {
-    /// Parses what a host captured: a line each for names and values in turn, an empty line, the
-    /// body. Returns `None` if the empty line is missing.
+    /// Parses a captured response: names and values in turn, a line each; an empty line; the body.
+    /// Returns `None` if the empty line is missing.
     pub fn parse(text: &str) -> Option<Self> {
         let (head, body) = match text.strip_prefix('\n') {
             Some(body) => ("", body),

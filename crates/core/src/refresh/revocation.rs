@@ -1,4 +1,4 @@
-//! The revocation of a family of refresh tokens.
+//! Revokes a family of refresh tokens.
 
 use super::presented::{Presented, Purpose};
 use crate::request::head::RequestHead;

@@ -1,5 +1,5 @@
-//! Whether a stored response may be replayed: only if neither its family nor its access token was
-//! revoked.
+//! Decides whether a stored response may be replayed: only if neither its family nor its access
+//! token was revoked.
 
 use super::lease::Refresh;
 use super::response::CapturedResponse;
@@ -13,7 +13,7 @@ use crate::token::revocation;
 use crate::token_hash::TokenHash;
 use redis_rest::{Command, Reply};
 
-/// The part of the store that records the revocation of an access token.
+/// The store's entries that record the revocation of an access token.
 enum AccessToken {
     /// The token's record, which a revocation deletes.
     Recorded(TokenHash),
@@ -22,7 +22,7 @@ enum AccessToken {
 }
 
 impl CapturedResponse {
-    /// Returns the store's commands to run before the response is replayed to `refresh`.
+    /// Returns the store's commands to run before the response is replayed for `refresh`.
     pub fn revocation_queries(
         &self,
         refresh: &Refresh,
@@ -70,7 +70,8 @@ impl CapturedResponse {
         }
     }
 
-    /// Returns the access token in the response, if the store records its revocation.
+    /// Returns the access token in the response; `None` if the store does not record its
+    /// revocation.
     fn access_token(&self, policy: &Policy, now: UnixSeconds) -> Option<AccessToken> {
         let text = self.member("access_token")?;
         let token = Token::new(&text);
@@ -83,7 +84,7 @@ impl CapturedResponse {
             let introspection = issuer.introspection.as_ref();
             introspection.is_some_and(|own| text.starts_with(&own.token_prefix))
         });
-        // An issuer with sessions in the store writes the record before its response. Tokens of
+        // An issuer with sessions in the store writes the record before it responds. The tokens of
         // other issuers have no record until their first request.
         issuer.filter(|issuer| issuer.sessions_in_store)?;
         Some(AccessToken::Recorded(token.hash()))

@@ -1,4 +1,4 @@
-//! The response to a refusal: its status, and its challenge.
+//! The status of a refusal, and its challenge.
 
 use super::{Denial, Outage, Refusal};
 
@@ -79,6 +79,6 @@ pub enum Challenge {
     Bare,
     /// An error code of RFC 6750 section 3.1.
     Error(&'static str),
-    /// None.
+    /// No challenge.
     None,
 }

@@ -1,12 +1,12 @@
-//! The client's address: which header field states it, and how limits group it.
+//! The client's address: the header field that states it, and how limits group addresses.
 
 use super::head::RequestHead;
 use std::net::{IpAddr, SocketAddr};
 
-/// Returns the client's address. Without trusted proxies it is the one that Cloudflare states,
+/// Returns the client's address. Without trusted proxies it is the address that Cloudflare states,
 /// which no client can forge. Otherwise it is the entry of `X-Forwarded-For` that the outermost
-/// trusted proxy wrote, counted from the right. Returns `None` if the field is
-/// missing, malformed, or has too few entries.
+/// trusted proxy wrote, counted from the right. Returns `None` if the field is missing, malformed,
+/// or has too few entries.
 pub(crate) fn client_address(head: &RequestHead<'_>, trusted_proxy_hops: u32) -> Option<IpAddr> {
     match trusted_proxy_hops {
         0 => head.header("cf-connecting-ip")?.parse().ok(),
@@ -14,8 +14,8 @@ pub(crate) fn client_address(head: &RequestHead<'_>, trusted_proxy_hops: u32) ->
     }
 }
 
-/// Returns the entry of `X-Forwarded-For` that the outermost of `hops` trusted proxies wrote: the
-/// last one for 1. Returns `None` if it is malformed or there are fewer entries.
+/// Returns the entry of `X-Forwarded-For` that the outermost of `hops` trusted proxies wrote; with
+/// 1 hop, the last entry. Returns `None` if it is malformed or there are fewer entries.
 pub fn forwarded_address(field: &str, hops: u32) -> Option<IpAddr> {
     let skip = usize::try_from(hops).ok()?.checked_sub(1)?;
     parse(field.rsplit(',').nth(skip)?.trim())
@@ -32,9 +32,9 @@ fn parse(text: &str) -> Option<IpAddr> {
     bare.or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))
 }
 
-/// Returns the key by which limits count an address: an IPv4 address, or an IPv6 /64, which is what
-/// one subscriber has. Requests without a known address share one key, so that omitting the address
-/// does not evade the limit.
+/// Returns the key by which limits count an address: an IPv4 address, or an IPv6 /64, which is the
+/// network of one subscriber. Requests without a known address share one key, so that omitting the
+/// address does not evade the limit.
 pub fn address_group(address: Option<IpAddr>) -> String {
     match address {
         Some(IpAddr::V4(address)) => address.to_string(),

@@ -1,6 +1,6 @@
 //! Names of header fields that have a meaning to HTTP, to proxies or to the edge.
 
-/// The beginning of each identity field's name, unless the policy names it otherwise.
+/// The prefix of the identity fields' names, unless the policy names them otherwise.
 pub(crate) const IDENTITY_PREFIX: &str = "portcullis-";
 
 /// Fields that concern only one connection (RFC 9110 section 7.6.1, and older proxies' fields).
@@ -17,7 +17,7 @@ pub(crate) const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// Fields, without their `x-`, that a client could forge. Proxies state the client's address in
-/// them, or servers take another path or method from them than the one that was checked.
+/// them, or servers read another path or method from them than the checked one.
 pub(crate) const SPOOFABLE: [&str; 17] = [
     "cf-connecting-ip",
     "cf-connecting-ipv6",
@@ -38,8 +38,8 @@ pub(crate) const SPOOFABLE: [&str; 17] = [
     "true-client-ip",
 ];
 
-/// Returns whether the edge may give a field of its own this name: no name that HTTP, a proxy or
-/// the edge uses otherwise.
+/// Returns whether the policy may use this name for one of the edge's fields. Names that HTTP, a
+/// proxy or the edge already uses are not available.
 pub(crate) fn is_available(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let bare = name.strip_prefix("x-").unwrap_or(name);

@@ -1,7 +1,7 @@
 //! A request's method, target and header fields, as the host passes them.
 
 /// The head of a request. Field names are lower-case, as in HTTP/2 and the Fetch standard. Several
-/// fields of one name are joined by `", "`.
+/// fields with the same name are joined by `", "`.
 #[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
     method: &'a str,
@@ -15,8 +15,8 @@ impl<'a> RequestHead<'a> {
         Self { method, url, headers }
     }
 
-    /// Parses lines: method, URL, then names and values in turn. No part can contain a line break in
-    /// HTTP, so nothing is escaped. Returns `None` if the URL or the value of a name is missing.
+    /// Parses lines: method, URL, then names and values in turn. In HTTP no part can contain a line
+    /// break, so nothing is escaped. Returns `None` if the URL or a name's value is missing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut lines = text.split('\n');
         let (method, url) = (lines.next()?, lines.next()?);

@@ -1,5 +1,5 @@
-//! The header fields of cross-origin responses. A preflight has no token by design, so the edge
-//! answers it itself.
+//! The header fields of cross-origin responses. Preflights never have a token, so the edge answers
+//! them itself.
 
 use crate::policy::cors::Cors;
 use crate::request::head::RequestHead;
@@ -7,7 +7,7 @@ use crate::request::head::RequestHead;
 /// Header fields, by name and value.
 pub type Fields = Vec<(&'static str, String)>;
 
-/// Returns the method that a preflight requests, or `None` if the request is no preflight.
+/// Returns the method that a preflight announces; `None` if the request is not a preflight.
 pub(crate) fn requested_method<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
     let preflight = head.method() == "OPTIONS" && head.header("origin").is_some();
     head.header("access-control-request-method").filter(|_| preflight)
@@ -34,8 +34,8 @@ impl Cors {
         fields
     }
 
-    /// Returns the fields that permit reading. If they depend on the origin, `Vary` says so to
-    /// caches, even for a request without one.
+    /// Returns the fields that permit reading. If they depend on the origin, `Vary` tells caches
+    /// so, even for a request without an origin.
     fn permission(&self, head: &RequestHead<'_>) -> Fields {
         if self.allows_all() {
             return vec![(ALLOW_ORIGIN, "*".to_owned())];

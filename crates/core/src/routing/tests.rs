@@ -94,7 +94,8 @@ fn protected_path_takes_a_later_route_only_by_a_method_that_it_names() {
     }
 }
 
-/// Between a guarded route and a weak one, a route for all methods takes none and lets none pass.
+/// A route for all methods lies between a guarded route and a weak one. It gets no request, and
+/// lets none reach the weak one.
 #[test]
 fn guarded_path_does_not_skip_a_stricter_route_for_a_weaker_one() {
     for access in ["protected", "deny"] {
@@ -131,7 +132,7 @@ fn preflight_is_refused_with_the_method_that_it_requests() {
     }
 }
 
-/// What Rails' `(.:format)` and Windows read as the same path goes to no weaker route.
+/// Paths that Rails' `(.:format)` and Windows read as the same path do not reach a weaker route.
 #[test]
 fn suffixed_path_stays_on_its_route() {
     let routes = r#"[
@@ -165,7 +166,7 @@ fn suffixed_path_stays_on_its_route() {
     }
 }
 
-/// The characters of each path become those of a route by NFKC case folding, or vanish.
+/// NFKC case folding turns the characters of each path into those of a route, or removes them.
 #[test]
 fn path_is_ambiguous_when_nfkc_selects_the_route() {
     let routes = r#"[
@@ -227,7 +228,7 @@ fn path_is_ambiguous_when_nfkc_selects_the_route() {
     }
 }
 
-/// A preflight comes as OPTIONS, but takes the route of the method that it requests.
+/// A preflight has the method OPTIONS, but takes the route of the method that it announces.
 #[test]
 fn preflight_takes_the_route_of_the_requested_method() {
     let routes = r#"[{"name":"open","path":"/api/x","access":"public","methods":["GET"]},

@@ -1,5 +1,5 @@
-//! The documents that the edge serves: its metadata as a protected resource (RFC 9728), and the keys
-//! of its assertions.
+//! The documents that the edge serves itself: its metadata as a protected resource (RFC 9728), and
+//! the keys of its assertions.
 
 use crate::policy::Policy;
 use crate::policy::route::Access;
@@ -7,7 +7,7 @@ use crate::request::head::RequestHead;
 use crate::url::BaseUrl;
 use serde_json::json;
 
-/// Returns the document that a request is for, or `None` if it is for none.
+/// Returns the document that a request is for; `None` if it is for none.
 pub(crate) fn document(policy: &Policy, head: &RequestHead<'_>) -> Option<String> {
     if !matches!(head.method(), "GET" | "HEAD") || !head.path().starts_with("/.well-known/") {
         return None;
@@ -39,7 +39,7 @@ fn split(resource: &BaseUrl) -> (&str, &str) {
 }
 
 fn metadata(policy: &Policy) -> Option<String> {
-    // One issuer may have an entry for its JWTs and one for its opaque tokens.
+    // An issuer may have one entry for its JWTs and another for its opaque tokens.
     let mut issuers: Vec<&str> = Vec::new();
     for issuer in &policy.issuers {
         if !issuers.contains(&issuer.issuer.as_str()) {

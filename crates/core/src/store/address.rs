@@ -1,4 +1,4 @@
-//! Where the store is, and which protocol it speaks.
+//! The address of the store, and the protocol that it speaks.
 
 use crate::secret::Secret;
 use crate::url::BaseUrl;
@@ -6,7 +6,7 @@ use crate::url::BaseUrl;
 /// The address of the store.
 #[derive(Clone, Debug)]
 pub enum StoreAddress {
-    /// A memcached, by its own protocol.
+    /// A memcached server, by its own protocol.
     Memcached(memcached::Address),
     /// A server with the Upstash REST protocol.
     Rest {

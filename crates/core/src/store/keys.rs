@@ -1,8 +1,8 @@
 //! Every key in the store, in one place. docs/storage.md lists the writers and readers of each key;
 //! a test compares that page with [`StoreKeys::KINDS`].
 //!
-//! Names of subjects, sessions and tokens are hashed together with their issuer, because two issuers
-//! may use the same name.
+//! Names of subjects, sessions and tokens are hashed together with their issuer, because two
+//! issuers may use the same name.
 
 use crate::token_hash::TokenHash;
 use base64::Engine as _;
@@ -16,7 +16,7 @@ pub struct StoreKeys {
 }
 
 impl StoreKeys {
-    /// Each kind of key, as it follows the prefix.
+    /// Each kind of key: the part of the name after the prefix.
     pub const KINDS: [&'static str; 12] = [
         "token:",
         "session:",
@@ -111,18 +111,19 @@ impl StoreKeys {
         format!("{}:refresh_revoked:{family}", self.prefix)
     }
 
-    /// Returns the key by which an auth service notices that the store lost data.
+    /// Returns the key by which an auth service detects that the store lost data.
     pub fn reconciled(&self, auth: &str) -> String {
         format!("{}:reconciled:{auth}", self.prefix)
     }
 
-    /// Returns the key of the login attempts of a username or an address, as `kind` says.
+    /// Returns the key of the login attempts of a username or an address. `kind` says which.
     pub fn attempts(&self, kind: &str, subject: &str) -> String {
         format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, subject))
     }
 }
 
-/// A line break ends the realm, which can't contain one, so different pairs never give one text.
+/// A line break ends the realm. A realm can't contain one, so different pairs never give the same
+/// text.
 fn digest(realm: &str, name: &str) -> String {
     URL_SAFE_NO_PAD.encode(hash(realm, name))
 }

@@ -1,4 +1,4 @@
-//! Encryption of the store's records by AES-256-GCM. Only the edge and the auth service can read or
+//! Encrypts the store's records with AES-256-GCM. Only the edge and the auth service can read or
 //! write them. The store's key is associated data, so that a record can't be moved to another key.
 
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use std::fmt;
 use std::sync::Arc;
 
-/// The keys that records are encrypted with. The first one seals; each one opens.
+/// The keys that encrypt records. The first one encrypts; all of them decrypt.
 #[derive(Clone)]
 pub struct Seal {
     keys: Arc<Vec<RecordEncryptionKey>>,
@@ -27,8 +27,8 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// Creates a seal from keys as they are configured, `id:base64` each. Returns `None` if one is
-    /// malformed or both have one name.
+    /// Creates a seal from configured keys, `id:base64` each. Returns `None` if one is malformed or
+    /// both have the same name.
     pub fn new(current: &str, previous: Option<&str>) -> Option<Self> {
         let keys = [Some(current), previous].into_iter().flatten().map(RecordEncryptionKey::parse);
         let keys: Vec<RecordEncryptionKey> = keys.collect::<Option<_>>()?;
@@ -36,7 +36,7 @@ impl Seal {
         unique.then(|| Self { keys: Arc::new(keys) })
     }
 
-    /// Returns whether `text` is one key as it is configured.
+    /// Returns whether `text` is a well-formed configured key.
     pub(crate) fn is_key(text: &str) -> bool {
         RecordEncryptionKey::parse(text).is_some()
     }
@@ -50,13 +50,13 @@ impl Seal {
         Some(format!("{VERSION}.{}.{}", own.id, URL_SAFE_NO_PAD.encode(sealed)))
     }
 
-    /// Returns whether the current key, and not the previous one, sealed this.
+    /// Returns whether the current key, and not the previous one, encrypted `sealed`.
     pub fn is_sealed_by_first(&self, sealed: &str) -> bool {
         let id = sealed.split('.').nth(1);
         self.keys.first().is_some_and(|own| id == Some(own.id.as_str()))
     }
 
-    /// Decrypts a record of the store's key `key`. Returns `None` if none of the keys opens it.
+    /// Decrypts a record under the store's key `key`. Returns `None` if no key decrypts it.
     pub fn open(&self, sealed: &str, key: &str) -> Option<String> {
         let (id, body) = sealed.strip_prefix(VERSION)?.strip_prefix('.')?.split_once('.')?;
         let own = self.keys.iter().find(|own| own.id == id)?;
@@ -79,7 +79,7 @@ impl RecordEncryptionKey {
     }
 }
 
-/// The beginning of every sealed value.
+/// The prefix of every encrypted value.
 const VERSION: &str = "v1";
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(both.open(&before, "k").as_deref(), Some("x"));
         assert_eq!(new.open(&after, "k").as_deref(), Some("x"));
         assert_eq!(new.open(&before, "k"), None);
-        // The same name for another key opens nothing.
+        // A key with the same name but other bytes decrypts nothing.
         let other = Seal::new(&key("a", 3), None).unwrap();
         assert_eq!(other.open(&before, "k"), None);
     }

@@ -6,13 +6,13 @@ use crate::request::head::RequestHead;
 use crate::token_hash::TokenHash;
 use std::fmt;
 
-/// A raw access token. It is never written to the store or the log; [`Token::hash`] is.
+/// A raw access token. It must never be written to the store or the log; [`Token::hash`] may be.
 #[derive(Clone, Copy)]
 pub struct Token<'a>(&'a str);
 
 impl<'a> Token<'a> {
-    /// Reads the request's one token from `Authorization: Bearer` (RFC 6750 section 2.1), or from the
-    /// route's cookie. Query and form are never read (RFC 9700 section 4.3.2).
+    /// Reads the request's one token from `Authorization: Bearer` (RFC 6750 section 2.1), or from
+    /// the route's cookie. Never reads it from the query or a form (RFC 9700 section 4.3.2).
     pub fn from_head(head: &RequestHead<'a>, route: &Route) -> Result<Self, Denial> {
         let cookie = match &route.cookie {
             Some(name) => cookie(head, name)?,
@@ -56,7 +56,7 @@ impl<'a> Token<'a> {
         self.0
     }
 
-    /// Creates a token from its text, which is not checked.
+    /// Creates a token from a text, without checking it.
     pub(crate) fn new(text: &'a str) -> Self {
         Self(text)
     }
@@ -68,7 +68,7 @@ impl fmt::Debug for Token<'_> {
     }
 }
 
-/// Returns the value of the cookie `name`. Rejects two of that name, as two credentials.
+/// Returns the value of the cookie `name`. Rejects two cookies of that name, as two credentials.
 fn cookie<'a>(head: &RequestHead<'a>, name: &str) -> Result<Option<&'a str>, Denial> {
     let field = head.header("cookie").unwrap_or_default();
     let pairs = field.split(';').filter_map(|pair| pair.trim_matches(' ').split_once('='));
@@ -79,14 +79,15 @@ fn cookie<'a>(head: &RequestHead<'a>, name: &str) -> Result<Option<&'a str>, Den
     }
 }
 
-/// Returns whether a request may change state: by its method (RFC 9110 section 9.2.1), or by opening
-/// a WebSocket, which browsers let any page do with its user's cookies.
+/// Returns whether a request may change state: by its method (RFC 9110 section 9.2.1), or by
+/// opening a WebSocket. Browsers let any page open one with its user's cookies.
 fn may_change_state(head: &RequestHead<'_>) -> bool {
     !matches!(head.method(), "GET" | "HEAD" | "OPTIONS") || head.header("upgrade").is_some()
 }
 
-/// Returns whether the request comes from a page of this host, or of an origin that the route's CORS
-/// policy lists with credentials. Browsers send cookies with the requests of foreign pages, too.
+/// Returns whether the request comes from a page of this host, or of an origin that the route's
+/// CORS policy lists with credentials. Browsers send cookies also with requests from other sites'
+/// pages.
 fn is_own_site(head: &RequestHead<'_>, route: &Route) -> bool {
     match head.header("origin") {
         Some(origin) => {
@@ -105,7 +106,7 @@ fn is_b64token(text: &str) -> bool {
     !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
-/// Longer than issuers' tokens. Cloudflare limits all header fields together to 128 KB.
+/// A length above that of issuers' tokens. Cloudflare limits all header fields together to 128 KB.
 const TOKEN_BYTES_MAX: usize = 8192;
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! The claims of a token, strictly typed: of a JWT (RFC 7519 section 4.1, RFC 9068 section 2.2), or
-//! of an introspection response (RFC 7662 section 2.2). How they were verified is not known here.
+//! of an introspection response (RFC 7662 section 2.2). This module does not depend on how they
+//! were verified.
 
 use crate::policy::issuer::Issuer;
 use crate::refusal::Denial;
 use crate::time::UnixSeconds;
 use serde_json::{Map, Value};
 
-/// The standard claims, and those others that routes, limits and identity fields use.
+/// The standard claims, and other claims that routes, limits and identity fields use.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Claims {
     /// The issuer.
     pub iss: String,
-    /// The subject; empty in the token of a client that acts for itself, if its provider names none.
+    /// The subject. It is empty for a client that acts for itself, if its provider states none.
     pub sub: String,
-    /// The expiry; only an introspection response may omit it.
+    /// The expiry. Only an introspection response may omit it.
     pub exp: Option<UnixSeconds>,
-    /// The start of its validity.
+    /// The start of the token's validity.
     pub nbf: Option<UnixSeconds>,
     /// The time of issue.
     pub iat: Option<UnixSeconds>,
@@ -63,7 +64,8 @@ impl Claims {
     ) -> Option<Result<Self, Denial>> {
         members.entry("iss").or_insert_with(|| issuer.issuer.clone().into());
         if !members.contains_key("sub") {
-            // A client that acts for itself. Its name is no subject: a user may have the same.
+            // A client that acts for itself. Its name does not become the subject, because a user
+            // may have the same name.
             members.get("client_id")?;
             members.insert("sub".to_owned(), String::new().into());
         }
@@ -84,9 +86,9 @@ impl Claims {
         Some(Ok(claims))
     }
 
-    /// Takes the claims out of `members`. Returns `None` if one has a wrong type.
+    /// Takes the claims out of `members`. Returns `None` if one has the wrong type.
     fn read(members: &mut Map<String, Value>, issuer: &Issuer, others: &[String]) -> Option<Self> {
-        // Collecting into a map would sort it first, and sorting takes 1 KB of the Worker.
+        // Collecting into a map would sort the members first, and sorting adds 1 KB to the Worker.
         let mut kept = Map::new();
         for name in others {
             if let Some(value) = members.get(name) {
@@ -137,12 +139,12 @@ impl Claims {
         Ok(())
     }
 
-    /// Returns the time of issue, or 0 without `iat`, so that every revocation by time applies.
+    /// Returns the time of issue. Without `iat` it is 0, so that every revocation by time applies.
     pub(crate) fn issued_at(&self) -> UnixSeconds {
         self.iat.unwrap_or_default()
     }
 
-    /// Returns the subject, or `None` for a client that acts for itself.
+    /// Returns the subject; `None` for a client that acts for itself.
     pub(crate) fn subject(&self) -> Option<&str> {
         (!self.sub.is_empty()).then_some(self.sub.as_str())
     }
@@ -182,7 +184,7 @@ fn weight((name, value): (&String, &Value)) -> usize {
     name.len() + of(value)
 }
 
-/// Returns the scope of a list's elements. An element with a space or a control character is left out:
+/// Returns the scope of a list's elements. Ignores an element with a space or a control character:
 /// it is one name, such as a group's, and would be read as several scopes.
 fn scope_of_list(elements: Vec<&str>) -> String {
     let is_one = |element: &&str| !element.is_empty() && !element.bytes().any(|b| b <= b' ');
@@ -199,7 +201,7 @@ fn names(value: &Value) -> Option<Vec<&str>> {
 }
 
 /// Reads a NumericDate (RFC 7519 section 2) in whole seconds; a fraction is dropped. Returns `None`
-/// for a string, a negative number, or one beyond a float's exact seconds.
+/// for a string, a negative number, or one beyond the exact integers of a float.
 fn numeric_date(value: &Value) -> Option<UnixSeconds> {
     let number = value.as_number()?;
     let seconds = match number.as_u64() {
@@ -219,8 +221,8 @@ fn numeric_date(value: &Value) -> Option<UnixSeconds> {
     (seconds <= NUMERIC_DATE_MAX).then_some(UnixSeconds(seconds))
 }
 
-/// Binds a token to a key of its holder (RFC 7800 section 3.1). Such a token is worth nothing without a proof of
-/// the key, which is not checked here.
+/// The claim that binds a token to a key of its holder (RFC 7800 section 3.1). The sender must
+/// prove that it has the key, which the edge does not check, so such a token is rejected.
 const CONFIRMATION: &str = "cnf";
 
 /// 2^53: the last second that a JSON number represents exactly in every language.

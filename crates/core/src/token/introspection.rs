@@ -1,5 +1,5 @@
 //! Token introspection (RFC 7662): the request to a provider, and its response. Only the boolean
-//! `true` confirms a token; a malformed response is an outage.
+//! `true` confirms a token. A malformed response is an outage.
 
 use crate::json;
 use crate::policy::introspection::{ClientAuth, Introspection};
@@ -18,14 +18,14 @@ use std::fmt::Write as _;
 /// A request to an introspection endpoint.
 #[derive(Clone)]
 pub struct IntrospectionRequest {
-    /// The `Authorization` field, if there is one.
+    /// The `Authorization` field; `None` if the credentials are in the body.
     pub authorization: Option<String>,
     /// The form.
     pub body: String,
 }
 
 impl Introspection {
-    /// Returns the request about `token`.
+    /// Builds the request about `token`.
     pub fn request(&self, token: Token<'_>) -> IntrospectionRequest {
         let mut body = format!("token={}&token_type_hint=access_token", form(token.expose()));
         let (id, secret) = (form(&self.client_id), form(self.client_secret.expose()));
@@ -41,9 +41,9 @@ impl Introspection {
         IntrospectionRequest { authorization, body }
     }
 
-    /// Returns how many seconds from `now` a response of `asked_at` may be cached: at most until the
-    /// token expires. If the provider's revocations do not reach the store, or the expiry is unknown,
-    /// `revocation_delay_seconds_max` applies, too.
+    /// Returns for how many seconds from `now` a response of `asked_at` may be cached, at most
+    /// until the token expires. If the provider's revocations do not reach the store, or the expiry
+    /// is unknown, `revocation_delay_seconds_max` also applies.
     pub fn cacheable_seconds(
         &self,
         exp: Option<UnixSeconds>,
@@ -51,7 +51,7 @@ impl Introspection {
         revocation_delay_seconds_max: u32,
         now: UnixSeconds,
     ) -> u64 {
-        // A response from the future counts as one of this moment.
+        // A response time in the future counts as `now`.
         let asked_at = asked_at.unwrap_or(now).min(now);
         let bound = asked_at.plus(revocation_delay_seconds_max.into()).seconds_since(now);
         let lifetime = exp.map(|exp| exp.seconds_since(now));
@@ -80,7 +80,8 @@ impl Introspection {
             Some(Value::Bool(false)) => return Err(Denial::TokenInactive.into()),
             Some(_) | None => return Err(malformed),
         }
-        // If the response has the token's type, refresh tokens and key-bound tokens are rejected.
+        // If the response states the token's type, refresh tokens and key-bound tokens are
+        // rejected.
         for name in ["token_type", "token_use"] {
             let access = |kind: &Value| {
                 let kind = kind.as_str().unwrap_or_default();
@@ -95,7 +96,7 @@ impl Introspection {
         Ok(TokenRecord::of(&claims, Self::settings_hash(issuer, others), now))
     }
 
-    /// Returns a hash of the settings by which responses are read.
+    /// Returns a hash of the settings that affect how responses are read.
     pub fn settings_hash(issuer: &Issuer, others: &[String]) -> String {
         let text = [READING, &issuer.issuer, &issuer.audience, &issuer.scope_claim];
         let text = text.into_iter().chain(others.iter().map(String::as_str));
@@ -104,7 +105,7 @@ impl Introspection {
     }
 }
 
-/// The version of how responses are read. Records of another one are not used.
+/// The version of the code that reads responses. Records of another version are not used.
 const READING: &str = "2";
 
 /// Encodes one value as `application/x-www-form-urlencoded`.
@@ -172,7 +173,7 @@ mod tests {
         check(200, r#"{"active":true,"sub":"a","token_use":"refresh_token"}"#, kind);
         check(200, r#"{"active":true,"sub":"a","token_type":"DPoP"}"#, kind);
         check(200, r#"{"active":true,"sub":"a","token_type":7}"#, kind);
-        // RFC 8705 section 3.2: the response of a token that is bound to a certificate.
+        // RFC 8705 section 3.2: the response for a token that is bound to a certificate.
         let bound = r#"{"active":true,"sub":"a","token_type":"Bearer","cnf":{"x5t#S256":"x"}}"#;
         check(200, bound, kind);
         check(200, r#"{"active":true,"sub":"a","aud":["x","api"],"exp":1700000060}"#, Ok("a"));

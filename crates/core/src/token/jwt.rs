@@ -11,7 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-/// A JWS in compact form, parsed, with well-typed claims within their times, that one of the issuers may make.
+/// A parsed JWS in compact form. Its claims are well typed and within their times, and one of the
+/// issuers may have made it.
 #[derive(Clone, Debug)]
 pub struct UnverifiedJwt<'a> {
     header: UnverifiedHeader,
@@ -22,8 +23,9 @@ pub struct UnverifiedJwt<'a> {
 }
 
 impl<'a> UnverifiedJwt<'a> {
-    /// Parses a token: three segments of canonical base64url, the first two JSON objects. Checks header
-    /// and claims by the issuer that it names, at `now`. Of its other claims, `others` are kept.
+    /// Parses a token: three segments of canonical base64url, the first two of them JSON objects.
+    /// Checks header and claims at `now` by the rules of the issuer that the token names. Of the
+    /// other claims, keeps `others`.
     pub fn parse(
         token: Token<'a>,
         issuers: &[Issuer],
@@ -54,7 +56,7 @@ impl<'a> UnverifiedJwt<'a> {
         Ok(Self { header, claims, issuer: place, signing_input, signature })
     }
 
-    /// Returns whether a text has the form of a JWT, and so is no opaque token.
+    /// Returns whether a text has the form of a JWT. Otherwise it is an opaque token.
     pub(crate) fn has_form(token: Token<'_>) -> bool {
         token.expose().bytes().filter(|byte| *byte == b'.').count() == 2
     }

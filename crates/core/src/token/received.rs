@@ -1,4 +1,4 @@
-//! What a token says of its issuer and audience, whether or not it is genuine, for the log.
+//! A token's own claims about its issuer and audience, genuine or not, for the log.
 
 use super::bearer::Token;
 use crate::json;
@@ -6,12 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-/// The `iss` and `aud` of a token as it came. Nothing in it is verified.
+/// The `iss` and `aud` of a token as received. They are not verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReceivedClaims {
     /// The issuer that the token names.
     pub iss: Option<String>,
-    /// The audience: a string as it is, anything else as JSON.
+    /// The audience: a string as received, anything else as JSON.
     pub aud: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl ReceivedClaims {
     }
 }
 
-/// Returns a text that is not too long for the log.
+/// Cuts a text to a length that is suitable for the log.
 pub(crate) fn bounded(text: &str) -> String {
     match text.char_indices().find(|(at, c)| at + c.len_utf8() > LOGGED_BYTES_MAX) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
@@ -40,7 +40,7 @@ pub(crate) fn bounded(text: &str) -> String {
     }
 }
 
-/// Longer than the names of issuers and audiences.
+/// A length above that of the names of issuers and audiences.
 const LOGGED_BYTES_MAX: usize = 200;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The records of access tokens in the store. The auth service writes them, and the edge reads them.
-//! The edge writes a record itself from an introspection response.
+//! The records of access tokens in the store. The auth service writes them, and the edge reads
+//! them. From an introspection response the edge writes a record itself.
 
 use super::claims::Claims;
 use crate::json;
@@ -9,8 +9,8 @@ use crate::time::UnixSeconds;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The record of an access token under [`crate::StoreKeys::token`]. It has the token's claims, and
-/// nothing from which a token could be made.
+/// The record of an access token under [`crate::StoreKeys::token`]. It has the token's claims, but
+/// nothing from which the token could be made.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct TokenRecord {
     /// The subject.
@@ -60,8 +60,8 @@ impl TokenRecord {
         }
     }
 
-    /// Decodes a record that is stored under `key`. Returns `None` if it is malformed, or not encrypted
-    /// although there is a seal.
+    /// Decodes a record that is stored under `key`. Returns `None` if it is malformed, or if it is
+    /// not encrypted although there is a seal.
     pub fn decode(text: &str, key: &str, seal: Option<&Seal>) -> Option<Self> {
         let mut members = match seal {
             Some(seal) => json::record(seal.open(text, key)?.as_bytes())?,
@@ -110,8 +110,9 @@ impl TokenRecord {
         }
     }
 
-    /// Returns whether a provider's record is about the subject `sub`. A client that acts for itself
-    /// is the subject of its JWT (RFC 9068 section 2.2), and has none in a response without `sub`.
+    /// Returns whether a provider's record is about the subject `sub`. The JWT of a client that
+    /// acts for itself names the client as its subject (RFC 9068 section 2.2); the provider's
+    /// response may have no `sub`.
     pub(crate) fn is_about(&self, sub: &str) -> bool {
         let client = self.client_id.as_deref().filter(|_| self.sub.is_empty());
         client.unwrap_or(&self.sub) == sub
@@ -123,8 +124,8 @@ impl TokenRecord {
         self.asked_at.is_some() || self.aud.as_deref() == Some(issuer.audience.as_str())
     }
 
-    /// Returns the token's claims for an issuer. Returns `None` if the record is another issuer's,
-    /// or for another audience.
+    /// Returns the token's claims for an issuer; `None` if the record belongs to another issuer or
+    /// audience.
     pub(crate) fn claims(self, issuer: &Issuer) -> Option<Claims> {
         let is_other = self.iss.as_ref().is_some_and(|iss| *iss != issuer.issuer);
         if is_other || !self.is_for_audience(issuer) {
@@ -145,7 +146,7 @@ impl TokenRecord {
     }
 }
 
-/// Returns a whole number, `None` if the member is missing, or an error if it is something else.
+/// Returns a whole number; `None` if the member is missing; an error if it is anything else.
 fn number(members: &Map<String, Value>, name: &str) -> Result<Option<u64>, ()> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(TokenRecord::decode(&stored, "k", seal.as_ref()), None);
     }
 
-    /// A provider's response nests at most 16 deep; its claims are one level deeper here.
+    /// A provider's response nests at most 16 deep. Its claims are one level deeper in the record.
     #[test]
     fn record_may_nest_as_deep_as_a_response() {
         let decoded = |depth| {

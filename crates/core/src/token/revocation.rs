@@ -19,7 +19,7 @@ pub enum RevocationMarker {
 }
 
 impl RevocationMarker {
-    /// Returns the kind in the store's keys and in logs.
+    /// Returns the name in the store's keys and in logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Subject => "sub",
@@ -29,8 +29,8 @@ impl RevocationMarker {
         }
     }
 
-    /// Returns whether what it revoked stays so. The marker of a subject or a client is deleted if
-    /// they are admitted again.
+    /// Returns whether the revocation is permanent. The marker of a subject or a client is deleted
+    /// when they are admitted again.
     pub fn is_final(self) -> bool {
         match self {
             Self::Subject | Self::Client => false,
@@ -66,7 +66,7 @@ pub(crate) fn query(keys: &StoreKeys, claims: &Claims) -> Command {
     RevocationMarker::of(claims).fold(Command::new("MGET"), |query, marker| query.arg(key(marker)))
 }
 
-/// Returns the marker in the store's reply that revokes a token, if there is one.
+/// Returns the marker in the store's reply that revokes a token; `None` if there is none.
 pub(crate) fn find(claims: &Claims, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
     let kinds = RevocationMarker::of(claims);
     let Reply::Array(markers) = reply else {
@@ -84,7 +84,7 @@ pub(crate) fn find(claims: &Claims, reply: &Reply) -> Result<Option<RevocationMa
             Reply::Integer(number) => u64::try_from(*number).unwrap_or(u64::MAX),
             Reply::Array(_) | Reply::Error(_) => return Err(Outage::StoreBadResponse),
         };
-        // The marker of a subject or a client spares tokens that were issued after it.
+        // The marker of a subject or a client does not revoke tokens that were issued after it.
         if kind.is_final() || claims.issued_at().0 <= before {
             return Ok(Some(kind));
         }
@@ -100,7 +100,8 @@ pub(crate) fn check(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
     }
 }
 
-/// Returns the time up to which a marker revokes. A marker that is no number revokes every token.
+/// Returns the time up to which a marker revokes. A marker that is not a number revokes every
+/// token.
 pub fn revoked_before(marker: &str) -> u64 {
     marker.parse().unwrap_or(u64::MAX)
 }

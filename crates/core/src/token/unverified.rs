@@ -1,4 +1,4 @@
-//! A token before it is verified: which issuer's it could be, and what would verify it.
+//! A token before verification: its possible issuer, and how to verify it.
 
 use super::bearer::Token;
 use super::jwt::UnverifiedJwt;
@@ -20,7 +20,7 @@ pub enum UnverifiedToken<'a> {
 /// The provider that can introspect a request's token.
 #[derive(Clone, Copy, Debug)]
 pub struct Provider<'a> {
-    /// The raw token, for [`Introspection::request`] alone.
+    /// The raw token, which only [`Introspection::request`] may use.
     pub token: Token<'a>,
     /// The place of its issuer in the policy.
     pub issuer: usize,

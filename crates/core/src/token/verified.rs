@@ -1,4 +1,4 @@
-//! A verified token: what a host may cache about it.
+//! A verified token: the part that a host may cache.
 
 use super::claims::Claims;
 use super::received::bounded;
@@ -21,12 +21,12 @@ pub struct VerifiedToken {
     claims: Claims,
     /// The store's commands about it: for the markers, and for its record.
     queries: [Command; 2],
-    /// The last opened record, as it was stored: the same text opens to the same record.
+    /// The last opened record with its stored text, which need not be opened again.
     opened: RefCell<Option<(String, Rc<TokenRecord>)>>,
 }
 
 impl VerifiedToken {
-    /// Creates a verified token. The caller has verified it.
+    /// Creates a verified token. The caller must have verified it.
     pub(crate) fn new(keys: &StoreKeys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
         let record = Command::new("GET").arg(keys.token(&hash));
         let queries = [revocation::query(keys, &claims), record];
@@ -50,24 +50,25 @@ impl VerifiedToken {
         self.claims.bytes() + queries + OPENED_BYTES_MAX
     }
 
-    /// Returns the store's command for the markers that could revoke it.
+    /// Returns the store's command that fetches the markers which could revoke the token.
     pub fn marker_query(&self) -> Command {
         let [markers, _] = &self.queries;
         markers.clone()
     }
 
-    /// Returns the marker in the store's reply that revokes it, if there is one.
+    /// Returns the marker in the store's reply that revokes the token; `None` if there is none.
     pub fn revoking_marker(&self, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
         revocation::find(&self.claims, reply)
     }
 
-    /// Returns its subject for the log.
+    /// Returns the token's subject for the log; `None` if the policy does not log it.
     pub fn logged_subject(&self, subject: LogSubject) -> Option<String> {
         match subject {
             LogSubject::None => None,
             LogSubject::Plain => Some(bounded(&self.claims.sub)),
             LogSubject::Hash => {
-                // As in the key of the subject's marker, by which an operator finds it.
+                // The same hash as in the key of the subject's marker, so that an operator can find
+                // the marker.
                 let [markers, _] = &self.queries;
                 let hash = markers.text(1)?.rsplit(':').next()?;
                 Some(hash.to_owned())
@@ -105,5 +106,5 @@ impl VerifiedToken {
     }
 }
 
-/// The memory that is reserved for a token's record, sealed and opened.
+/// The memory that is reserved for a token's record, encrypted and decrypted.
 const OPENED_BYTES_MAX: usize = 1024;

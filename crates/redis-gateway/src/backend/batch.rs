@@ -1,7 +1,7 @@
 //! The commands of one request for one server, in steps.
 //!
-//! Redis holds the replies that its client has not read yet, without a bound. So a step is sent
-//! after the replies to the step before it.
+//! Redis holds the replies that its client has not read yet, without a limit. So each step is sent
+//! only after the replies to the previous step.
 
 use redis_rest::{Command, encode_resp2_command};
 
@@ -17,7 +17,7 @@ pub struct Step {
     pub bytes: Vec<u8>,
     /// How many replies Redis sends.
     pub replies: usize,
-    /// How many values the replies contain at most, each as large as any in Redis.
+    /// The most values that the replies contain, each as large as any value in Redis.
     pub values: usize,
 }
 
@@ -67,8 +67,8 @@ impl Step {
     }
 }
 
-/// Most values of a step with several commands. Small enough for values of megabytes, and large
-/// enough that a pipeline of the largest size takes a hundred and some round trips.
+/// The most values of a step with several commands. It is small enough for values of megabytes, and
+/// large enough that the largest pipeline takes little more than a hundred round trips.
 const STEP_VALUES: usize = 64;
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Cluster {
         if memory.is_exhausted() {
             return Err(Outage::Memory);
         }
-        // If no node answered at all, the request fails. Otherwise each command has its own reply.
+        // If no node responded at all, the request fails. Otherwise each command has its own reply.
         if let Some(Err(outage)) = outcomes.first()
             && outcomes.iter().all(Result::is_err)
         {
@@ -104,8 +104,8 @@ impl Cluster {
             // A redirection comes when a command is queued, or at EXEC. In either case nothing ran.
             let reply = transact(&self.nodes.pool(&address), commands, memory, deadline).await?;
             let Reply::Error(text) = &reply else { return Ok(reply) };
-            // Each command of a transaction would need its own ASKING. So ASK, too, waits until the
-            // slot has moved.
+            // Each command of a transaction would need its own ASKING. So after ASK, too, the
+            // transaction waits until the slot has moved.
             if Redirect::parse(text, &address).is_none() || !has_time_to_retry(deadline) {
                 return Ok(reply);
             }
@@ -113,7 +113,7 @@ impl Cluster {
         }
     }
 
-    /// Returns the pool of a master that is up, if any is.
+    /// Returns the pool of a master that is up, or of any master if none is.
     pub async fn any_master(&self, deadline: Instant) -> Result<Arc<Pool>, Outage> {
         let map = self.nodes.slot_map(deadline).await?;
         let address = self.nodes.resolve(&Target::AnyMaster, &map).ok_or(Outage::Unreachable)?;

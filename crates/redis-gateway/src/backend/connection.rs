@@ -33,7 +33,7 @@ pub struct DedicatedConnection {
 }
 
 impl DedicatedConnection {
-    /// Uses a stream as a connection that is open already.
+    /// Uses a stream as a connection that is already open.
     #[cfg(test)]
     pub fn over(stream: tokio::io::DuplexStream) -> Self {
         let (decoder, buffer) = (Decoder::default(), vec![0; READ_BYTES]);
@@ -50,7 +50,7 @@ impl DedicatedConnection {
         if let Some(password) = &options.password {
             let auth =
                 options.username.iter().fold(Command::new("AUTH"), |auth, name| auth.arg(name));
-            // Only the error's code is reported: a server that does not understand a command may
+            // Only the error's code is reported. A server that does not understand a command may
             // repeat its arguments, and one of them is the password.
             match connection.query(&auth.arg(password.expose())).await {
                 Ok(Reply::Error(text)) => {
@@ -63,8 +63,8 @@ impl DedicatedConnection {
         if options.database > 0 {
             connection.require(Command::new("SELECT").arg(options.database)).await?;
         }
-        // PING finds a server that requires a password when none is configured. A server that is
-        // loading, for example, may still serve other requests.
+        // PING detects a server that requires a password although none is configured. Other errors
+        // are accepted: a server that is loading, for example, may still serve other requests.
         match connection.require(Command::new("PING")).await {
             Err(text) if !SERVING_CODES.iter().any(|code| text.starts_with(code)) => Err(text),
             Ok(_) | Err(_) => Ok(connection),
@@ -140,14 +140,14 @@ struct Request {
 struct PendingReplies {
     missing: usize,
     replies: Vec<Reply>,
-    /// `None` for the gateway's own queries.
+    /// The memory of the request; `None` for the gateway's own queries.
     memory: Option<Arc<ReplyMemory>>,
     sender: oneshot::Sender<Vec<Reply>>,
     _values: Option<OwnedSemaphorePermit>,
 }
 
 impl PendingReplies {
-    /// Returns the size that the next reply may have.
+    /// Returns the largest size that the next reply may have.
     fn bytes_left(&self) -> usize {
         let bytes = self.memory.as_ref().map_or(0, |memory| memory.bytes());
         REPLY_BYTES_MAX.saturating_sub(bytes)
@@ -258,7 +258,7 @@ async fn flush(stream: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>) -> io:
     Ok(())
 }
 
-/// Reads replies, and hands each to the request that it belongs to.
+/// Reads replies, and passes each to its request.
 async fn read_replies(
     mut stream: impl AsyncRead + Unpin,
     mut decoder: Decoder,
@@ -267,7 +267,8 @@ async fn read_replies(
 ) {
     let mut current: Option<PendingReplies> = None;
     loop {
-        // A request waits here before Redis gets it, so its bound is known before its first reply.
+        // A request enters this queue before Redis receives it, so its bound is known before its
+        // first reply.
         current = current.or_else(|| pending.try_recv().ok());
         let bytes_max = current.as_ref().map_or(REPLY_BYTES_MAX, PendingReplies::bytes_left);
         match decoder.next(bytes_max) {
@@ -327,16 +328,17 @@ async fn connect(address: &Address, options: &ConnectOptions) -> io::Result<Box<
 
 /// Error codes in reply to PING of a server that still serves other commands.
 const SERVING_CODES: [&str; 5] = ["BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM"];
-/// Short enough to detect a lost peer within seconds.
+/// The time is short enough to detect a lost peer within seconds.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 64 << 10;
-/// Most bytes of all replies to one request.
+/// The most bytes of all replies to one request.
 const REPLY_BYTES_MAX: usize = 64 << 20;
-/// Most values that Redis may have to send over one connection at once: its output buffer has no
-/// bound of its own. A command that names more is sent alone.
+/// The most values that Redis may have to send over one connection at once, because its output
+/// buffer is not bounded. A command that names more is sent alone.
 const VALUES_MAX: usize = 128;
-/// Requests that are sent and not yet answered.
+/// The most requests that are sent and not yet answered.
 const PENDING_REQUESTS_MAX: usize = 1024;
-/// Requests in the queue for sending. Further ones wait in their own tasks until their deadline.
+/// The most requests in the queue for sending. Further ones wait in their own tasks until their
+/// deadline.
 const UNSENT_REQUESTS_MAX: usize = 64;
 const WRITE_BYTES: usize = 256 << 10;

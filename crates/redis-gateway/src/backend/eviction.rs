@@ -1,4 +1,4 @@
-//! Whether Redis may evict keys, and with them revocations.
+//! Detects whether Redis may evict keys, revocations among them.
 
 use crate::metrics::Metrics;
 use redis_rest::{Command, Reply};
@@ -11,10 +11,10 @@ pub struct EvictionMonitor {
     policy: Mutex<Policy>,
 }
 
-/// By which policy Redis may evict keys.
+/// The policy by which Redis may evict keys.
 #[derive(Clone, Eq, PartialEq)]
 enum Policy {
-    /// No master has answered so far.
+    /// No master has responded so far.
     Unknown,
     Evicts(String),
     KeepsAll,
@@ -41,12 +41,12 @@ impl EvictionMonitor {
         }
     }
 
-    /// Reads the replies of all masters to [`query`]. Keeps the last policy if there is none.
+    /// Reads the replies of all masters to [`query`]. Keeps the last policy if there is no reply.
     pub fn update(&self, replies: &[Reply]) {
         if replies.is_empty() {
             return;
         }
-        // Without permission for INFO, nothing is known to be wrong.
+        // Without permission for INFO, the policy counts as harmless.
         let policy = match replies.iter().filter_map(Reply::as_text).find_map(evicting_policy) {
             Some(policy) => Policy::Evicts(policy.to_owned()),
             None => Policy::KeepsAll,
@@ -78,7 +78,7 @@ pub fn warning(policy: &str) -> String {
     )
 }
 
-/// Returns the policy in a reply to INFO if Redis evicts keys by it.
+/// Returns the policy in a reply to INFO; `None` if Redis does not evict keys by it.
 fn evicting_policy(info: &str) -> Option<&str> {
     let field = |name: &str| {
         let mut fields = info.lines().filter_map(|line| line.split_once(':'));
@@ -88,7 +88,8 @@ fn evicting_policy(info: &str) -> Option<&str> {
     (field("maxmemory")? != "0").then_some(policy)
 }
 
-/// The settings may change while Redis runs, and another master may have others.
+/// The interval of checks: the settings may change while Redis runs, and another master may have
+/// others.
 const INTERVAL: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(1);
 

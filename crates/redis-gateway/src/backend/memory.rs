@@ -54,10 +54,10 @@ impl ReplyMemory {
         self.exhausted.load(Ordering::Relaxed)
     }
 
-    /// Reserves memory for the body of the response, which is made while the replies are still held.
-    /// Returns `None` if too little is left.
+    /// Reserves memory for the body of the response, which is built while the replies are still
+    /// held. Returns `None` if too little is left.
     ///
-    /// A single response always fits, however large its encoding makes it.
+    /// If there is only one response, its body always fits, however large its encoding is.
     pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
         if bytes <= FREE_BYTES {
             return Some(Reservation { _permit: None });
@@ -77,7 +77,7 @@ impl ReplyMemory {
             return false;
         }
         let total = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        // Saves the lock for the many requests with small replies.
+        // Avoids the lock for the many requests with small replies.
         if total <= FREE_BYTES {
             return true;
         }
@@ -118,7 +118,7 @@ mod tests {
         assert!(!second.grow(1), "a request that failed stays so");
         assert!(second.reserve(MIB).is_none() && second.reserve(10_000).is_some());
         assert!(first.reserve(100 * MIB).is_some(), "alone, a response of any size");
-        // The body outlives the replies that it was made of.
+        // The body outlives the replies from which it was built.
         let body = first.reserve(MIB / 2).unwrap();
         assert!(second.reserve(MIB).is_none());
         drop(first);

@@ -1,6 +1,6 @@
-//! A pool of connections to one server, each maintained by a background task.
+//! A pool of connections to one server. A background task maintains each connection.
 //!
-//! A request waits until its deadline at most, and fails at once while the server is known to be
+//! A request waits at most until its deadline, and fails at once while the server is known to be
 //! down.
 
 use super::batch::{Batch, Step};
@@ -26,7 +26,7 @@ pub struct Pool {
     source: Arc<Source>,
     connections: Vec<PooledConnection>,
     next: AtomicUsize,
-    /// Notified when a write was rejected as by a replica.
+    /// Notified when a write was rejected in the way that replicas do.
     role_doubtful: Arc<Notify>,
     role_monitor: AbortHandle,
 }
@@ -55,7 +55,7 @@ struct OpenConnection {
 }
 
 impl Pool {
-    /// Starts to connect. A server that does not answer within `timeout` counts as down.
+    /// Starts to connect. A server that does not respond within `timeout` counts as down.
     pub fn start(
         source: Source,
         connections: usize,
@@ -231,7 +231,7 @@ impl Maintenance {
                     drop(up);
                     self.metrics.reconnects.inc();
                     self.state.send_replace(ConnectionState::Connecting);
-                    // A server that accepts connections and drops them still needs the longer
+                    // A server that accepts connections and then drops them still needs the longer
                     // pause.
                     if started.elapsed() > PAUSE_MAX {
                         pause = PAUSE_MIN;
@@ -263,7 +263,7 @@ async fn connect(source: &Source) -> Result<OpenConnection, String> {
     };
     let began = succeeds("MULTI").await?;
     let supports_transactions = began && succeeds("DISCARD").await?;
-    // Where MULTI succeeds and DISCARD fails, this connection would queue every command.
+    // If MULTI succeeds and DISCARD fails, this connection would queue every command.
     let Opened { address, connection } = if began && !supports_transactions {
         source.open().await?
     } else {
@@ -275,7 +275,7 @@ async fn connect(source: &Source) -> Result<OpenConnection, String> {
 
 /// Returns when the connection closed, must be replaced, or does not answer PING within `limit`.
 ///
-/// PING detects a server that hangs or vanished without closing the connection.
+/// PING detects a server that hangs, or that vanished without closing the connection.
 async fn wait_until_broken(open: &OpenConnection, limit: Duration) {
     let ping = || Step::internal(&[Command::new("PING")]);
     loop {
@@ -294,9 +294,9 @@ async fn wait_until_broken(open: &OpenConnection, limit: Duration) {
 
 /// Replaces connections that lead to the wrong server.
 ///
-/// With Sentinels, queries the master's address at an interval: a demoted master that is cut off
-/// from them still answers. Otherwise queries the server's role after a rejected write, since its
-/// name may resolve to another server by now.
+/// With Sentinels, queries the master's address at an interval, because a demoted master that is
+/// cut off from them still responds. Otherwise queries the server's role after a rejected write,
+/// because its name may now resolve to another server.
 async fn monitor_role(
     source: Arc<Source>,
     states: Vec<watch::Receiver<ConnectionState>>,
@@ -337,7 +337,7 @@ async fn monitor_role(
                 open.replace.notify_one();
             }
         }
-        // Limits reconnects where the configured name always leads to a replica.
+        // Limits reconnects if the configured name always leads to a replica.
         sleep(match &*source {
             Source::Fixed { .. } => ROLE_INTERVAL,
             Source::Sentinel(_) => SENTINEL_INTERVAL,
@@ -351,7 +351,8 @@ fn is_replica(replies: &[Reply]) -> bool {
     role(reply).is_some_and(|role| role != "master")
 }
 
-/// Returns between half of a pause and all of it, so that many gateways do not reconnect at once.
+/// Returns a random time between half of a pause and all of it, so that many gateways do not
+/// reconnect at once.
 fn with_jitter(pause: Duration) -> Duration {
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -359,13 +360,13 @@ fn with_jitter(pause: Duration) -> Duration {
     pause / 2 + pause * (nanos % 1000) / 2000
 }
 
-/// The error for a transaction where Redis does not permit MULTI.
+/// The error for a transaction if Redis does not permit MULTI.
 pub const NO_MULTI: &str = "NOPERM Redis does not let the redis gateway use MULTI";
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two checks of a fixed server's role.
+/// The interval between two checks of a fixed server's role.
 const ROLE_INTERVAL: Duration = Duration::from_secs(30);
 const SENTINEL_INTERVAL: Duration = Duration::from_secs(1);
-/// For connecting and role checks, even where a request's timeout is shorter.
+/// The timeout for connecting and role checks, even if a request's timeout is shorter.
 const TIMEOUT_MIN: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 //! Redis Sentinel: finds the current master.
 //!
-//! A Sentinel that is cut off from the others goes on naming a master that they have replaced. So
-//! a majority must answer, and the newest configuration among their answers counts.
+//! A Sentinel that is cut off from the others keeps naming a master that they have replaced. So a
+//! majority must respond, and the newest configuration among their responses counts.
 
 use super::connection::DedicatedConnection;
 use super::protocol::role;
@@ -24,7 +24,7 @@ pub struct Sentinels {
     epoch: AtomicU64,
 }
 
-/// A master as one Sentinel names it.
+/// A master, as one Sentinel names it.
 struct NamedMaster {
     address: Address,
     /// The epoch of the Sentinel's configuration, which each failover increases.
@@ -43,8 +43,8 @@ impl Sentinels {
 
     /// Returns the address of the master in the newest configuration of a majority.
     ///
-    /// All Sentinels are queried at once. Returns `Err` with the reason if fewer than a majority
-    /// answer, or if all that answer are older than an earlier answer.
+    /// Queries all Sentinels at once. Returns `Err` with the reason if fewer than a majority
+    /// respond, or if all responses are older than an earlier response.
     pub async fn master(&self) -> Result<Address, String> {
         let majority = self.addresses.len() / 2 + 1;
         let mut answers: FuturesUnordered<_> =
@@ -66,7 +66,7 @@ impl Sentinels {
                 return Ok(newest.address.clone());
             }
         }
-        // All agree on an older configuration only if the Sentinels themselves were set up again.
+        // All Sentinels agree on an older configuration only if they were set up again themselves.
         if count == self.addresses.len()
             && let Some(newest) = newest
         {
@@ -74,7 +74,7 @@ impl Sentinels {
             return Ok(newest.address);
         }
         let all = self.addresses.len();
-        errors.insert(0, format!("{count} of {all} Sentinels answer, {majority} must be current"));
+        errors.insert(0, format!("{count} of {all} Sentinels are up to date; {majority} must be"));
         Err(errors.join("; "))
     }
 
@@ -82,27 +82,27 @@ impl Sentinels {
         match timeout(QUERY_TIMEOUT, self.query(address)).await {
             Ok(Ok(master)) => Ok(master),
             Ok(Err(why)) => Err(format!("Sentinel {address}: {why}")),
-            Err(_) => Err(format!("Sentinel {address}: no answer in time")),
+            Err(_) => Err(format!("Sentinel {address}: no response in time")),
         }
     }
 
     async fn query(&self, address: &Address) -> Result<NamedMaster, String> {
         let mut connection = DedicatedConnection::open(address, &self.options).await?;
         let sentinel = |query: &str| Command::new("SENTINEL").arg(query).arg(&self.master_name);
-        // The epoch first, so that it is never newer than the address.
+        // The epoch is queried first, so that it is never newer than the address.
         let facts =
             connection.query(&sentinel("MASTER")).await.map_err(|error| error.to_string())?;
         let epoch = match &facts {
             Reply::Error(text) => return Err(text.clone()),
-            facts => parse_epoch(facts).ok_or("an answer without config-epoch")?,
+            facts => parse_epoch(facts).ok_or("a response without config-epoch")?,
         };
         // During a failover, this names the new master before SENTINEL MASTER does.
         let query = sentinel("GET-MASTER-ADDR-BY-NAME");
         match connection.query(&query).await.map_err(|error| error.to_string())? {
             Reply::Error(text) => Err(text),
-            Reply::Null => Err(format!("knows no master {}", self.master_name)),
+            Reply::Null => Err(format!("does not know the master {}", self.master_name)),
             reply => {
-                let address = parse_address(&reply).ok_or("an answer without an address")?;
+                let address = parse_address(&reply).ok_or("a response without an address")?;
                 Ok(NamedMaster { address, epoch })
             }
         }
@@ -126,17 +126,17 @@ fn parse_address(reply: &Reply) -> Option<Address> {
     Some(Address { host: host.as_text()?.to_owned(), port: port.as_text()?.parse().ok()? })
 }
 
-/// Returns whether a server says that it is a master.
+/// Returns whether a server reports that it is a master.
 pub async fn is_master(connection: &mut DedicatedConnection) -> bool {
     match connection.query(&Command::new("ROLE")).await {
-        // Without permission for ROLE, the Sentinels' answer has to do.
+        // Without permission for ROLE, the Sentinels' response must be enough.
         Ok(Reply::Error(text)) => text.starts_with("NOPERM"),
         Ok(reply) => role(&reply) == Some("master"),
         Err(_) => false,
     }
 }
 
-/// Sentinels are close by, and their answer comes from memory.
+/// The timeout is short: Sentinels are close by, and respond from memory.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// Sends commands step by step, and returns all replies.
 ///
-/// If a step after the first fails, its commands and those after it get the error. The replies to
-/// the steps before it are kept: their commands were done.
+/// If a step after the first fails, its commands and all later ones get the error. The replies to
+/// the earlier steps are kept, because their commands were executed.
 pub async fn send_steps(
     connection: &SharedConnection,
     batch: Batch,
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(replies.len(), 130);
         assert!(replies[..64].iter().all(|reply| *reply == Reply::Status("A".to_owned())));
         assert!(replies[64..].iter().all(|reply| *reply == late));
-        // Nothing was done before the first step.
+        // Nothing was executed before the first step.
         let (connection, redis) = connect();
         drop(redis);
         let deadline = Instant::now() + Duration::from_secs(5);
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(sent, Err(Outage::Unreachable));
     }
 
-    /// The bound of a request's replies holds for all of its steps together.
+    /// The limit on a request's replies applies to all of its steps together.
     #[tokio::test]
     async fn first_reply_of_a_later_step_counts_to_the_bound_of_the_request() {
         let (connection, mut redis) = connect();

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 /// Runs commands as one transaction: MULTI, the commands and EXEC in one write to one connection.
 ///
-/// If a command was not queued, returns its error: EXEC itself reports only that there was one.
+/// If a command was not queued, returns its error, because EXEC reports only that there was an
+/// error.
 pub async fn transact(
     pool: &Pool,
     commands: &[Command],
@@ -32,7 +33,7 @@ pub async fn transact(
     if let Some(error) = replies.into_iter().find(|reply| matches!(reply, Reply::Error(_))) {
         return Ok(error);
     }
-    // The transaction ran, but its reply was dropped: each command gets the error.
+    // The transaction ran, but its reply was dropped, so each command gets the error.
     if matches!(&last, Reply::Error(text) if text == TOO_LARGE) {
         return Ok(Reply::Array(commands.iter().map(|_| last.clone()).collect()));
     }

@@ -35,7 +35,7 @@ pub fn values(command: &Command) -> usize {
         return command.words().len().saturating_sub(1).max(1);
     }
     if is_one_of(&DRAWING) {
-        // A negative count may return the same member each time.
+        // With a negative count, the same member may be returned several times.
         let count = command.text(2).and_then(|text| text.parse::<i64>().ok());
         let drawn = count.filter(|count| *count < 0).map_or(1, i64::unsigned_abs);
         return usize::try_from(drawn).unwrap_or(usize::MAX);

@@ -58,11 +58,11 @@ impl Family {
 pub enum Access {
     /// Allowed for every token: it reads and changes no data.
     Any,
-    /// Allowed for tokens that name it: it can lose data, block the server, or reconfigure it.
+    /// Allowed for tokens that name it. It can lose data, block the server, or reconfigure it.
     Dangerous,
     /// Allowed for tokens that may do more than read single keys.
     Full,
-    /// Never allowed: it blocks the connection, takes it over, or changes its state for other
+    /// Never allowed. It blocks the connection, takes it over, or changes its state for other
     /// requests.
     Never,
     /// Allowed for tokens that may read.

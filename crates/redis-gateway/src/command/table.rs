@@ -18,7 +18,7 @@ pub fn all() -> &'static [CommandSpec] {
     TABLE
 }
 
-/// Longer than the name of any command.
+/// A length above that of any command's name.
 pub const NAME_BYTES_MAX: usize = 32;
 
 /// No key.

@@ -25,10 +25,13 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    /// Builds the response, which also closes the connection: the rest of the body is not read.
+    /// Builds the response. It also closes the connection, because the rest of the body is not
+    /// read.
     pub fn response(&self) -> Response<ResponseBody> {
         let mut response = match self {
-            Self::Incomplete => error(StatusCode::BAD_REQUEST, "ERR the request's body broke off"),
+            Self::Incomplete => {
+                error(StatusCode::BAD_REQUEST, "ERR the request's body ended early")
+            }
             Self::OutOfMemory => {
                 let text = "ERR too many large requests at once";
                 let mut response = error(StatusCode::SERVICE_UNAVAILABLE, text);
@@ -45,7 +48,7 @@ impl BodyError {
 
 /// Reads a body. `memory` has one permit for each KiB of all bodies.
 pub async fn read(body: RequestBody, memory: &Semaphore) -> Result<BufferedBody<'_>, BodyError> {
-    // Saves the timer for the many requests without a body.
+    // Avoids the timer for the many requests without a body.
     if body.is_end_stream() {
         return Ok(BufferedBody::default());
     }
@@ -55,9 +58,10 @@ pub async fn read(body: RequestBody, memory: &Semaphore) -> Result<BufferedBody<
     }
 }
 
-/// Collects a body. The rest of a rejected body is read and dropped, up to a bound.
+/// Collects a body. Reads and drops the rest of a rejected body, up to a limit.
 ///
-/// A client whose connection closes while it still sends would not see the error response.
+/// If the connection closed while the client still sends, the client would not see the error
+/// response.
 async fn collect(mut body: RequestBody, memory: &Semaphore) -> Result<BufferedBody<'_>, BodyError> {
     let (mut length, mut permitted_kib) = (0_u64, 0);
     let mut first = Bytes::new();
@@ -80,7 +84,7 @@ async fn collect(mut body: RequestBody, memory: &Semaphore) -> Result<BufferedBo
             }
             continue;
         }
-        // One permit for each KiB of the total, so that small frames do not take one each.
+        // One permit for each KiB of the total, so that small frames do not take one permit each.
         let kib = length.div_ceil(1024) - permitted_kib;
         if kib > 0 {
             permitted_kib += kib;
@@ -109,9 +113,9 @@ async fn collect(mut body: RequestBody, memory: &Semaphore) -> Result<BufferedBo
     }
 }
 
-/// Longest request body: 10 MB, as with Upstash.
+/// The longest request body: 10 MB, as with Upstash.
 const BODY_BYTES_MAX: u64 = 10_000_000;
-/// Most bytes of a rejected body that are read and dropped.
+/// The most bytes of a rejected body that are read and dropped.
 const DROPPED_BYTES_MAX: u64 = 4 * BODY_BYTES_MAX;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -148,7 +148,7 @@ async fn run(gateway: &Gateway, token: &Token, commands: Vec<Command>) -> Execut
     Executed { outcome, has_written }
 }
 
-/// Puts the errors for refused commands between the replies of Redis.
+/// Inserts the errors for refused commands among the replies of Redis.
 fn merge(gateway: &Gateway, checked: Vec<Checked>, replies: Vec<Reply>) -> Vec<Reply> {
     let mut replies = replies.into_iter();
     let merged = checked.into_iter().map(|Checked { spec, refusal, renamed }| match refusal {
@@ -168,14 +168,14 @@ fn merge(gateway: &Gateway, checked: Vec<Checked>, replies: Vec<Reply>) -> Vec<R
     merged.collect()
 }
 
-/// Returns the error for a command that may not run, or `None` if it may.
+/// Returns the error for a command that may not run; `None` if it may.
 ///
-/// The command's own properties come before the token's permissions.
+/// The command's own properties are checked before the token's permissions.
 fn refusal(token: &Token, command: &Command, spec: Spec) -> Option<String> {
     command::refusal(command, spec).or_else(|| token.refusal(command, spec))
 }
 
-/// Returns whether a command may write, whether or not it succeeds.
+/// Returns whether a command may write, even if it then fails.
 fn may_write(spec: Spec) -> bool {
     !matches!(spec.map(|spec| spec.access), Some(Access::Any | Access::Read))
 }
@@ -187,7 +187,7 @@ fn count(gateway: &Gateway, spec: Spec, outcome: &str) {
 
 /// Returns the outcome of a reply for the metrics.
 ///
-/// An outage of one node of a Cluster, or during a later step, is an error in place of a reply.
+/// If one node of a Cluster or a later step fails, an error takes the place of the reply.
 fn outcome(reply: &Reply) -> &'static str {
     let Reply::Error(text) = reply else { return "ok" };
     let outages = [Outage::Deadline, Outage::Memory, Outage::Unreachable];

@@ -32,9 +32,9 @@ pub struct Gateway {
 impl Gateway {
     /// Returns the sync token for the response to commands that have been executed.
     ///
-    /// A write has a token of its own, which it gets once it was executed. So a token is no older
-    /// than any write that was executed before a command of its request began. All reads go to
-    /// masters, so a client reads these writes whatever token it sends.
+    /// Each write gets a new token once it was executed. So a token is at least as new as every
+    /// write that was executed before its request began. All reads go to masters, so a client reads
+    /// these writes with any token.
     pub fn sync_token(&self, has_written: bool) -> String {
         let writes = match has_written {
             true => self.writes.fetch_add(1, Ordering::SeqCst).wrapping_add(1),

@@ -38,7 +38,7 @@ pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody
     full(status, "application/json", body)
 }
 
-/// What a response contains.
+/// The content of a response.
 #[derive(Clone, Copy)]
 pub enum Content<'a> {
     /// The reply to a single command.
@@ -70,7 +70,7 @@ impl Content<'_> {
                 replies.iter().for_each(|reply| encode_resp2(reply, &mut body));
             }
             (_, Format::Json(encoding)) => {
-                // Writing to memory does not fail.
+                // Writing to memory can't fail.
                 let _ = self.write_json(encoding, &mut body);
             }
         }
@@ -85,7 +85,7 @@ impl Content<'_> {
     }
 }
 
-/// Counts the bytes that are written.
+/// A writer that counts the bytes.
 struct Length(usize);
 
 impl Write for Length {
@@ -99,9 +99,9 @@ impl Write for Length {
     }
 }
 
-/// Builds a response with replies in JSON or RESP2, which holds its memory until it is written.
+/// Builds a response with replies in JSON or RESP2. It holds its memory until it is written.
 ///
-/// `memory` is that of the replies. The body's is reserved before the body is made.
+/// `memory` is the memory of the replies. The body's memory is reserved before the body is built.
 pub fn replies(
     status: StatusCode,
     format: Format,
@@ -148,7 +148,7 @@ fn full(
     response
 }
 
-/// Sets a header, unless the value contains characters that a header can't have.
+/// Sets a header, unless the value contains characters that a header can't contain.
 pub fn set_header(headers: &mut HeaderMap, name: impl header::IntoHeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);

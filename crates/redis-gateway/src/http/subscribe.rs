@@ -31,7 +31,7 @@ pub async fn subscribe(
         return error(StatusCode::BAD_REQUEST, &text);
     }
     let Ok(permit) = Arc::clone(&gateway.streams).try_acquire_owned() else {
-        let text = "ERR too many streams; GATEWAY_STREAMS_MAX bounds them";
+        let text = "ERR too many streams; raise GATEWAY_STREAMS_MAX";
         return error(StatusCode::SERVICE_UNAVAILABLE, text);
     };
     let connection = match gateway.backend.open().await {

@@ -58,9 +58,9 @@ impl fmt::Display for TokenError {
                  64 letters, digits, '-', '_' or '.'",
             ),
             Self::FileFormat(why) => write!(f, "GATEWAY_TOKENS_FILE: {why}"),
-            Self::FileUnreadable => f.write_str("GATEWAY_TOKENS_FILE: can't be read"),
+            Self::FileUnreadable => f.write_str("GATEWAY_TOKENS_FILE: the file can't be read"),
             Self::Missing => f.write_str(
-                "GATEWAY_TOKENS: neither it nor GATEWAY_TOKENS_FILE has a token; give name=token",
+                "GATEWAY_TOKENS: no token, nor in GATEWAY_TOKENS_FILE; set it to name=token",
             ),
             Self::NameFormat => f.write_str(
                 "GATEWAY_TOKENS_FILE: a name must be 1 to 64 letters, digits, '-', '_' or '.'",
@@ -74,22 +74,22 @@ impl fmt::Display for TokenErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AlsoNever => {
-                "`also` names a command that would change or hold up a shared connection; take it out"
+                "`also` names a command that would change or block a shared connection; remove it"
             }
-            Self::AlsoUnused => "`also` is for role \"full\"",
+            Self::AlsoUnused => "`also` is for role \"full\"; remove it, or change the role",
             Self::HashFormat => "`sha256` must be 64 hexadecimal digits",
-            Self::NameTwice => "the name is there twice",
-            Self::RoleUnknown => "the role must be full, read, or in the file also custom",
+            Self::NameTwice => "another token has the same name; rename one",
+            Self::RoleUnknown => "the role must be full or read, or custom (in the file only)",
             Self::Rule { position, kind } => return write!(f, "rule {position}: {kind}"),
             Self::RulesMissing => {
                 "role \"custom\" needs `rules`, such as [{ commands = [\"GET\"], key_prefixes = \
                  [\"app:\"] }]"
             }
-            Self::RulesUnused => "`rules` are for role \"custom\"",
-            Self::SecretAndHash => "give `secret` or `sha256`, not both",
-            Self::SecretMissing => "give `secret`, or its `sha256`",
+            Self::RulesUnused => "`rules` are for role \"custom\"; remove them, or change the role",
+            Self::SecretAndHash => "both `secret` and `sha256` are given; remove one",
+            Self::SecretMissing => "neither `secret` nor `sha256` is given; give one",
             Self::SecretShort => "the secret must be at least 32 characters",
-            Self::SecretTwice => "another token has the same secret",
+            Self::SecretTwice => "another token has the same secret; generate one for each",
         })
     }
 }
@@ -98,20 +98,20 @@ impl fmt::Display for RuleErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CommandNever => {
-                "`commands` names one that would change or hold up a shared connection; take it out"
+                "`commands` names one that would change or block a shared connection; remove it"
             }
             Self::CommandUnbounded => {
-                "it has `key_prefixes`, but `commands` names one that they can't bound; take it out"
+                "`commands` names one that reaches keys outside `key_prefixes`; remove it"
             }
-            Self::CommandsMissing => "`commands` names no command",
+            Self::CommandsMissing => "`commands` is empty; name at least one",
             Self::PrefixEmpty => {
-                "`key_prefixes` holds nothing, or an empty one; leave it out to allow all keys"
+                "`key_prefixes` is empty, or has an empty prefix; remove it to allow all keys"
             }
             Self::ScriptFormat => {
                 "`scripts` must hold SHA-1s, 40 hexadecimal digits each, or be [\"*\"] for all"
             }
             Self::ScriptsMissing => {
-                "it may run scripts, which reach all keys: name them by SHA-1 in `scripts`, or [\"*\"]"
+                "`commands` runs scripts, so `scripts` must list their SHA-1s, or be [\"*\"]"
             }
         })
     }

@@ -185,14 +185,15 @@ fn in_capitals(names: Vec<String>) -> BTreeSet<String> {
     names.into_iter().map(|name| name.to_ascii_uppercase()).collect()
 }
 
-/// Returns whether no token may send a command: it would change or hold up a shared connection.
+/// Returns whether no token may send a command, because it would change or block a shared
+/// connection.
 fn is_never(name: &str) -> bool {
-    // These are served as event streams, each over a connection of its own.
+    // These are served as event streams, each over its own connection.
     let is_stream = matches!(name, "MONITOR" | "PSUBSCRIBE" | "SUBSCRIBE");
     !is_stream && command::find(name).is_some_and(|spec| spec.access == Access::Never)
 }
 
-/// Returns whether key prefixes can bound a command: it names the keys that it reaches, or reaches
+/// Returns whether key prefixes can bound a command: it names all keys that it reaches, or reaches
 /// none, or its scripts are listed.
 fn is_bounded(name: &str) -> bool {
     let names_no_key = |keys: KeyPositions| {
@@ -210,7 +211,7 @@ fn is_bounded(name: &str) -> bool {
 
 /// Parses GATEWAY_TOKENS.
 ///
-/// A malformed entry may be a token itself, so an error names its position and not its text.
+/// A malformed entry may be a token itself, so an error names its position instead of its text.
 fn parse_variable(text: &str, errors: &mut Vec<TokenError>) -> Vec<Entry> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     entries

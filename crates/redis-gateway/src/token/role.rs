@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 /// The permissions of a token.
 pub enum Role {
-    /// What one of its rules permits.
+    /// The commands that one of its rules permits.
     Custom(CustomRole),
-    /// All commands except dangerous and unknown ones; of those, the ones that `also` names.
+    /// All commands except dangerous and unknown ones, which `also` must name.
     Full { also: BTreeSet<String> },
     /// Reads of single keys: no writes, and no listing of keys.
     Read,
@@ -30,16 +30,17 @@ pub struct Rule {
 }
 
 impl Role {
-    /// Returns the error for a command that this role does not permit, or `None` if it does.
+    /// Returns the error for a command that this role does not permit; `None` if it does.
     pub fn refusal(&self, command: &Command, spec: Option<&CommandSpec>) -> Option<String> {
         let access = spec.map(|spec| spec.access);
         match self {
             Self::Full { also } => match access {
                 Some(Access::Any | Access::Full | Access::Never | Access::Read) => None,
                 Some(Access::Dangerous) if contains(also, command) => None,
-                Some(Access::Dangerous) => {
-                    Some(denied(command, ": dangerous, and not named in its `also`"))
-                }
+                Some(Access::Dangerous) => Some(denied(
+                    command,
+                    ": it is dangerous, and the token's `also` does not name it",
+                )),
                 None if contains(also, command) || is_module_command(command) => None,
                 None => Some(format!(
                     "ERR unknown command '{}' (a token's `also` can name one that is new)",
@@ -49,7 +50,7 @@ impl Role {
             Self::Read => match access {
                 Some(Access::Any | Access::Read) => excess(command),
                 Some(Access::Dangerous | Access::Full | Access::Never) | None => {
-                    Some(denied(command, ": it may only read"))
+                    Some(denied(command, ": the token may only read"))
                 }
             },
             Self::Custom(custom) => custom.refusal(command).or_else(|| excess(command)),
@@ -82,7 +83,9 @@ impl Role {
         let is_too_large = !matches!(self, Self::Full { .. }) && values() > VALUES_MAX;
         is_too_large.then(|| {
             let advice = "send a pipeline instead";
-            format!("NOPERM this token may name {VALUES_MAX} values in a transaction; {advice}")
+            format!(
+                "NOPERM this token may name at most {VALUES_MAX} values a transaction; {advice}"
+            )
         })
     }
 }
@@ -90,7 +93,8 @@ impl Role {
 impl CustomRole {
     /// Returns the error for a command unless its rules permit it for each of its keys.
     ///
-    /// Several rules may share the keys among them. Each must list the command, and its script.
+    /// The keys may be covered by several rules together. Each of these must list the command, and
+    /// its script.
     fn refusal(&self, command: &Command) -> Option<String> {
         let name = command::display_name(command);
         let mut rules: Vec<&Rule> =
@@ -109,7 +113,7 @@ impl CustomRole {
             return Some(denied(command, " into another database"));
         }
         let Some(keys) = command::keys(command) else {
-            return Some(denied(command, ": its keys can't be told"));
+            return Some(denied(command, ": its keys can't be determined"));
         };
         let is_permitted = |key: &[u8]| rules.iter().any(|rule| rule.has_prefix_of(key));
         (!keys.into_iter().all(is_permitted)).then(|| denied(command, " for this key"))
@@ -155,7 +159,7 @@ fn denied(command: &Command, why: &str) -> String {
     format!("NOPERM this token may not send '{}'{why}", command::display_name(command))
 }
 
-/// Returns the error for a command whose reply may be far larger than what it reads.
+/// Returns the error for a command whose reply may be far larger than the data that it reads.
 fn excess(command: &Command) -> Option<String> {
     if is_random(command) && !is_small(command.text(2)) {
         return Some(denied(command, " with so large a count"));
@@ -168,9 +172,9 @@ fn contains(names: &BTreeSet<String>, command: &Command) -> bool {
     names.contains(&command::display_name(command))
 }
 
-/// Returns whether a command belongs to a module: its name has a dot.
+/// Returns whether a command belongs to a module, that is, its name has a dot.
 ///
-/// No module's command is known to change the state of a connection.
+/// No known module has a command that changes the state of a connection.
 fn is_module_command(command: &Command) -> bool {
     command.name().contains('.')
 }
@@ -202,8 +206,8 @@ fn may_run(scripts: &BTreeSet<String>, command: &Command) -> bool {
     }
 }
 
-/// Most repeated random members that a token may draw at once.
+/// The most repeated random members that a token may draw at once.
 const RANDOM_COUNT_MAX: i64 = 1000;
-/// Most values that a token may name in one command or transaction, which Redis answers as a whole.
-/// A pipeline may name more: it is sent in steps.
+/// The most values that a token may name in one command or transaction, which Redis answers as a
+/// whole. A pipeline may name more, because it is sent in steps.
 const VALUES_MAX: usize = 128;

@@ -47,26 +47,26 @@ pub struct Token {
 }
 
 impl Token {
-    /// Returns the error for a command that this token may not send, or `None` if it may.
+    /// Returns the error for a command that this token may not send; `None` if it may.
     pub fn refusal(&self, command: &Command, spec: Option<&CommandSpec>) -> Option<String> {
         self.role.refusal(command, spec)
     }
 
-    /// Returns the error for a transaction that this token may not send, or `None` if it may.
+    /// Returns the error for a transaction that this token may not send; `None` if it may.
     ///
-    /// Each command must be permitted by itself, too.
+    /// Each command must also be permitted by itself.
     pub fn transaction_refusal(&self, commands: &[Command]) -> Option<String> {
         self.role.transaction_refusal(commands)
     }
 
-    /// Returns whether it may subscribe to these channels or patterns.
+    /// Returns whether the token may subscribe to these channels or patterns.
     ///
     /// `command` is SUBSCRIBE or PSUBSCRIBE.
     pub fn may_subscribe(&self, command: &str, channels: &[Vec<u8>]) -> bool {
         self.role.may_subscribe(command, channels)
     }
 
-    /// Returns whether it may see all commands of all clients, with their values.
+    /// Returns whether the token may see all commands of all clients, with their values.
     pub fn may_monitor(&self) -> bool {
         self.role.may_monitor()
     }

@@ -199,7 +199,7 @@ fn rules_pair_commands_with_key_prefixes_and_scripts() {
     assert!(token.may_monitor(), "in a rule without prefixes");
 }
 
-/// What edge and auth service send, of each kind once.
+/// The commands of edge and auth service, one of each kind.
 const EDGE_COMMANDS: [&str; 14] = [
     "GET pc:token:x",
     "GET pc:refresh:x",
@@ -254,7 +254,7 @@ fn example_file_bounds_edge_and_auth_service() {
     for text in AUTH_COMMANDS {
         assert!(permits(OTHER, text), "{text}");
     }
-    // Of all commands, with the marker at any position, the edge may send those that read.
+    // Of all commands with the marker at any position, the edge may send only those that read.
     for spec in command::all() {
         for length in 1..7 {
             for position in 1..=length {
@@ -330,7 +330,7 @@ fn errors_are_reported_at_once_without_secrets() {
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert!(!texts.iter().any(|text| text.contains("shortsecret") || text.contains("0123")));
 
-    // The form of older files: what replaces it is in the error.
+    // The error for the form of older files names its replacement.
     let old = format!("[[token]]\nname='a'\nrole='custom'\nsecret='{SECRET}'\ncommands=['GET']");
     let text = Tokens::parse(None, Some(&old)).err().unwrap()[0].to_string();
     assert!(text.contains("line 5") && text.contains("a rule has commands"), "{text}");

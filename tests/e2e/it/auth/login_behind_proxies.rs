@@ -1,5 +1,5 @@
-//! Login throttling behind proxies, and what the auth service believes of a request that did not
-//! come through the edge.
+//! Login throttling behind proxies, and which statements the auth service trusts in a request that
+//! did not come through the edge.
 
 use crate::support::edge::start_edge;
 use crate::support::http::client;
@@ -33,7 +33,7 @@ async fn login(stack: &Stack, username: &str, password: &str, address: &str) -> 
 
 const LIMITS: [&str; 2] = ["LOGIN_ATTEMPTS_PER_ADDRESS=20", "LOGIN_ATTEMPTS_PER_USERNAME=5"];
 
-/// Proxies append the address that they see. Each client still has a counter of its own.
+/// Proxies append the address that they see. Each client still has its own counter.
 #[tokio::test]
 async fn clients_behind_one_proxy_do_not_share_a_counter() {
     let stack = Stack::start_with_auth_env(&[LIMITS[0], LIMITS[1], "TRUSTED_PROXY_HOPS=2"]).await;
@@ -98,10 +98,10 @@ async fn forged_address_at_the_auth_service_does_not_lock_its_owner_out() {
     stop(stack).await;
 }
 
-/// The edge proves itself to the auth service, and to no other server. A client's own proof is
-/// removed, in whatever spelling.
+/// The edge authenticates itself to the auth service, and to no other server. A client's own proof
+/// is removed in any spelling.
 #[tokio::test]
-async fn edges_proof_goes_to_the_auth_service_alone() {
+async fn only_the_auth_service_receives_the_edges_proof() {
     let [auth, upstream] = [(); 2].map(|()| Provider::serving("{}"));
     let keys = Provider::serving(&TRUSTED.jwks().to_string());
     let introspection = Provider::serving(r#"{"active":true,"sub":"alice","scope":""}"#);

@@ -33,7 +33,7 @@ async fn username_delay_doubles_after_each_failed_attempt() {
         let mut waits = Vec::new();
         for _ in 0..3 {
             let begun = Instant::now();
-            // Even the right password is rejected, without hashing it.
+            // Even the correct password is rejected, without hashing it.
             let (status, code, wait) = attempt(&stack, username, stack.password(), here).await;
             assert_eq!((status, code.as_str()), (429, "login_throttled"));
             assert!(begun.elapsed() < Duration::from_secs(1));
@@ -43,7 +43,7 @@ async fn username_delay_doubles_after_each_failed_attempt() {
                 assert_eq!(attempt(&stack, username, "wrong", here).await.0, 401);
             }
         }
-        // 1, 2 and 4 s, less the time since.
+        // The waits are 1, 2 and 4 s, minus the time since the attempt.
         assert!(
             waits[0] <= 1 && (1..=2).contains(&waits[1]) && (2..=4).contains(&waits[2]),
             "{waits:?}"
@@ -116,7 +116,7 @@ async fn address_is_throttled_even_for_concurrent_guesses() {
     let client = client();
     let calls: Vec<_> = (0..32)
         .map(|number| {
-            // IPv6 by /64, and never the same username.
+            // IPv6 addresses of one /64, each with another username.
             let address = format!("2001:db8::{number:x}");
             let body = json!({ "username": format!("user-{number}"), "password": "wrong" });
             let request =

@@ -6,7 +6,7 @@ use reqwest::Response;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Revokes a token at the auth service itself, so that no limit of the edge applies.
+/// Revokes a token directly at the auth service, where no limit of the edge applies.
 async fn revoke(stack: &Stack, token: &str) -> Response {
     let request = client().post(format!("{}/oauth/revoke", stack.fact("auth_url")));
     let request = request.header("content-type", "application/x-www-form-urlencoded");
@@ -24,7 +24,7 @@ fn logged(stack: &Stack, event: &str) -> usize {
 }
 
 #[tokio::test]
-async fn repeated_revocations_are_answered_alike_and_recorded_once() {
+async fn repeated_revocations_get_the_same_response_and_are_recorded_once() {
     let (ended, live) = (SHARED.login().await, SHARED.login().await);
     let before = ["logout", "token_revoked"].map(|event| logged(&SHARED, event));
     for _ in 0..100 {

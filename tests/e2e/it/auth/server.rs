@@ -1,4 +1,4 @@
-//! The auth service as a server: its bounds, TLS, shutdown, errors and the operator's listener.
+//! The auth service as a server: its bounds, TLS, shutdown, errors and the admin listener.
 
 use crate::support::auth_service::AuthService;
 use crate::support::http::{client, field, get, post, raw_at};
@@ -39,7 +39,7 @@ async fn errors_carry_the_request_id_of_their_log_line() {
         let line = logged.iter().find(|line| line["request_id"] == id).unwrap();
         assert_eq!((&line["code"], &line["path"]), (&json!(code), &json!(path)), "{line}");
     }
-    // An id that is too long, or none at all, is replaced.
+    // A missing or too long id is replaced.
     let (header, answer) = send("/nowhere", &"x".repeat(65), json!({})).await;
     assert!(!header.is_empty() && header.len() <= 64, "{header}");
     assert_eq!(answer["request_id"], header);
@@ -54,7 +54,7 @@ async fn silent_connections_are_closed_and_keep_no_user_out() {
     let settings = [("AUTH_CONNECTIONS_MAX", "16"), ("INTROSPECTION_CLIENTS", clients.as_str())];
     let auth = AuthService::start(&settings);
     let metadata = auth.at("/.well-known/jwks.json");
-    // A client of introspection makes its network known. A user's login does not.
+    // A client of introspection authenticates its network. A user's login does not.
     assert_eq!(post(&auth.at("/auth/login"), credentials("password")).await.status(), 200);
     let introspection = client().post(auth.at("/oauth/introspect"));
     let introspection = introspection.basic_auth("edge", Some(secret));
@@ -67,7 +67,7 @@ async fn silent_connections_are_closed_and_keep_no_user_out() {
     }
     assert_eq!(silent::get_from(&metadata, [127, 0, 0, 1], "").await, Ok(200), "known");
     assert_eq!(silent::get_from(&metadata, [127, 0, 2, 1], "").await, Ok(200), "new");
-    // Half a head is no request.
+    // Half a head is not a request.
     let mut half = TcpStream::connect(auth.address()).unwrap();
     half.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     half.write_all(b"GET /healthz HTTP/1.1\r\nhost:").unwrap();
@@ -117,7 +117,7 @@ async fn large_heads_are_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_and_metrics_are_on_the_operators_listener_alone() {
+async fn only_the_admin_listener_serves_readiness_and_metrics() {
     let auth = AuthService::start(&[]);
     let status = async |url: &str| get(url).send().await.unwrap().status().as_u16();
     for path in ["/readyz", "/metrics"] {
@@ -164,7 +164,7 @@ async fn certificate_is_used_and_reloaded_on_sighup() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(send(&first).await.is_err());
-    // A certificate that can't be read changes nothing.
+    // An unreadable certificate changes nothing.
     folder.write("cert.pem", "nothing");
     auth.process.signal("-HUP");
     auth.process.says("AUTH_TLS_CERT_FILE").await;

@@ -63,7 +63,7 @@ async fn unknown_user_is_answered_like_a_wrong_password() {
     known.sort();
     unknown.sort();
     let ratio = known[4].as_secs_f64() / unknown[4].as_secs_f64();
-    // Without a password hash, an unknown user would be answered in a tenth of the time.
+    // Without a password hash, the response for an unknown user would take a tenth of the time.
     assert!((0.5..2.0).contains(&ratio), "{ratio}: {known:?} {unknown:?}");
 }
 
@@ -323,7 +323,7 @@ async fn opaque_access_token_is_validated_by_its_record() {
     assert_eq!(get_with(&url, &first.access).await.status(), 200);
     let second = Tokens::read(stack.refresh(&first.refresh).await).await;
     assert_eq!(get_with(&url, &second.access).await.status(), 200);
-    // Another service's edge on the same store does not accept it.
+    // The edge of another service on the same store does not accept the token.
     let introspection = json!({
         "url": format!("{}/oauth/introspect", stack.fact("auth_url")), "client_id": "edge",
         "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
@@ -358,7 +358,7 @@ async fn opaque_access_token_is_validated_by_its_record() {
         let response = get_with(&url, token).await;
         assert_eq!(response.status(), 401, "{}", response.text().await.unwrap());
     }
-    // The response that was cached for a second tab ends with the session.
+    // The response that was stored for a second tab is not replayed after the session has ended.
     assert_refused(stack.refresh(&first.refresh).await, 401, "session_ended").await;
     stop(stack).await;
 }

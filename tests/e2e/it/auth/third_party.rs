@@ -1,4 +1,4 @@
-//! The edge before a real third-party provider: its keys, its introspection and its token endpoint,
+//! The edge with a real third-party provider: its keys, its introspection and its token endpoint,
 //! set up as docs/identity-providers.md describes.
 
 use crate::support::edge::start_edge;
@@ -132,7 +132,7 @@ async fn concurrent_refreshes_keep_the_session_at_a_strict_provider() {
             }
         }
         if resource.contains("opaque") {
-            // The provider is queried each time: a revocation takes effect at once.
+            // The provider is queried each time, so a revocation takes effect at once.
             assert_refused(get_with(&api, access(&tokens)).await, 401, "token_inactive").await;
         }
     }

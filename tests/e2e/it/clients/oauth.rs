@@ -1,5 +1,4 @@
-//! The auth service's OAuth endpoints, as a strict client of another author sees them through the
-//! edge.
+//! The auth service's OAuth endpoints through the edge, used by a strict third-party client.
 
 use crate::support::environment::ROOT;
 use crate::support::stack::{Stack, stop};

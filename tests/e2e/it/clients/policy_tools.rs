@@ -1,4 +1,4 @@
-//! The policy tools for Node say what `cargo xtask policy` says.
+//! The policy tools for Node have the same output as `cargo xtask policy`.
 
 use crate::support::environment::xtask;
 use portcullis_core::merge_sections;

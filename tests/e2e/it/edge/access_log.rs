@@ -1,4 +1,4 @@
-//! What a log line says of a request, so that an operator can explain a refusal without the token.
+//! The lines of the log, by which an operator can explain a refusal without the token.
 
 use crate::support::edge::start_edge;
 use crate::support::http::get;

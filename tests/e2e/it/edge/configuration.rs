@@ -80,12 +80,12 @@ PORTCULLIS_ENV = "staging"
 UPSTREAM = "http://127.0.0.1:9"
 "#;
 
-/// wrangler builds the policy of the chosen environment, and again when it changes. An invalid one
-/// does not build; its errors are shown, and a mended one is served.
+/// wrangler builds the policy of the chosen environment, and rebuilds it when it changes. An
+/// invalid policy fails to build and its errors are shown; a corrected one is served.
 #[tokio::test]
 async fn wrangler_dev_serves_an_environment_and_reloads_the_policy() {
     let (folder, [port]) = (Folder::new(), free_ports());
-    // The folder is within the workspace, where `cargo xtask` works as well.
+    // The folder is within the workspace, where `cargo xtask` also works.
     let xtask = std::env::var("PORTCULLIS_XTASK").unwrap_or_else(|_| "cargo xtask".to_owned());
     folder.write("wrangler.toml", &WRANGLER.replace("XTASK", &xtask));
     folder.write("portcullis.toml", POLICY);
@@ -95,7 +95,7 @@ async fn wrangler_dev_serves_an_environment_and_reloads_the_policy() {
     wrangler.args(["--inspector-port", "0", "--show-interactive-dev-session=false"]);
     wrangler.env("WRANGLER_SEND_METRICS", "false").env("CLOUDFLARE_CF_FETCH_ENABLED", "false");
     wrangler.env("WRANGLER_HIDE_BANNER", "true").current_dir(folder.file(""));
-    // wrangler needs the Node that is installed with it.
+    // wrangler needs the version of Node that is installed with it.
     let path = std::env::var("PATH").unwrap_or_default();
     wrangler.env("PATH", format!("{ROOT}/node_modules/.bin:{path}"));
     let process = Process::start(&mut wrangler, folder.file("log"));

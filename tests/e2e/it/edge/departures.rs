@@ -1,5 +1,5 @@
-//! Requests whose client leaves before the response: what they cost the edge and the upstream, and
-//! the bounds on what all open requests may cost.
+//! Requests whose client leaves before the response: their cost for the edge and the upstream, and
+//! the limits on all open requests together.
 
 use crate::support::edge::start_edge;
 use crate::support::http::{assert_refused, field, get};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// An upstream that answers nothing for a minute, and counts the requests that are open.
+/// An upstream that sends nothing for a minute, and counts its open requests.
 struct Silent {
     url: String,
     open: Arc<AtomicUsize>,
@@ -39,7 +39,7 @@ impl Silent {
         Self { url, open, seen }
     }
 
-    /// Drops every other connection after its request, and answers 200 on the others.
+    /// Drops every other connection after its request, and responds with 200 on the others.
     fn flaky() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -65,7 +65,7 @@ impl Silent {
         while stream.read(&mut chunk).is_ok_and(|read| read > 0) {}
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until this many requests have arrived.
     fn has_seen(&self, times: usize) {
         let begun = Instant::now();
         while self.seen.load(Ordering::SeqCst) < times {
@@ -89,7 +89,7 @@ async fn edge_before(upstream: &Silent, vars: Value) -> Stack {
     start_edge(all).await
 }
 
-/// Opens a connection and sends a request with 96 KB of headers, from a client of its own.
+/// Opens a connection, and sends a request with 96 KB of headers from a new client.
 fn ask(edge: &Stack) -> TcpStream {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let [.., high, low] = ASKED.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -108,13 +108,13 @@ fn ask_from(client: &str, edge: &Stack) -> TcpStream {
     stream
 }
 
-/// Closes a connection by a reset, not by an ordinary end.
+/// Closes a connection with a reset instead of a normal end.
 fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
 }
 
-/// Sends requests, and resets each once the upstream has it.
+/// Sends requests, and resets each when the upstream has received it.
 fn ask_and_reset(edge: &Stack, upstream: &Silent, times: usize) {
     let before = upstream.seen.load(Ordering::SeqCst);
     let mut open = std::collections::VecDeque::new();
@@ -145,12 +145,12 @@ fn resident_mib(edge: &Stack) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-/// A client that resets its connection is forgotten at once. Its upstream request is closed, and the
-/// edge keeps none of its headers.
+/// The edge forgets a client that resets its connection at once. It closes the upstream request,
+/// and keeps none of the headers.
 #[tokio::test]
 async fn resets_close_upstream_requests_and_keep_no_headers() {
     let upstream = Silent::start();
-    // The caps are not what keeps it small.
+    // The caps are too high to be the reason for the low memory.
     let caps = json!({ "open_requests.bytes_max": 2000000000, "logging.requests": "all" });
     let edge = edge_before(&upstream, caps).await;
     // The heap of V8 grows until its first full collections.
@@ -169,7 +169,7 @@ async fn resets_close_upstream_requests_and_keep_no_headers() {
     stop(edge).await;
 }
 
-/// A GET whose connection fails is sent again, unless its head is too large to be kept.
+/// A GET whose connection fails is repeated, unless its head is too large to be kept.
 #[tokio::test]
 async fn get_with_a_small_head_is_sent_again() {
     let upstream = Silent::flaky();
@@ -191,7 +191,7 @@ fn is_overloaded(mut stream: TcpStream) {
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("overloaded"), "{answer}");
 }
 
-/// One client, which is an IPv6 /64, has a quarter of either cap. Others have the rest.
+/// One client, that is an IPv6 /64, may use a quarter of either cap. Others have the rest.
 #[tokio::test]
 async fn open_requests_of_one_client_are_capped_at_a_quarter() {
     for cap in
@@ -209,7 +209,7 @@ async fn open_requests_of_one_client_are_capped_at_a_quarter() {
     }
 }
 
-/// Over either cap new requests are refused, and none in progress is dropped.
+/// Above either cap, new requests are refused. Requests in progress continue.
 #[tokio::test]
 async fn open_requests_are_capped_by_count_and_bytes() {
     let caps = [
@@ -233,7 +233,7 @@ async fn open_requests_are_capped_by_count_and_bytes() {
         }
         assert_eq!(upstream.open(), most, "those in progress go on");
 
-        // A place is free again once a client resets its connection.
+        // When a client resets its connection, another request is admitted.
         reset(held.pop().unwrap());
         while upstream.open() == most {
             assert!(begun.elapsed() < Duration::from_secs(20), "it stays open");

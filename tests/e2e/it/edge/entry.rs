@@ -1,5 +1,5 @@
-//! The scripts of src/js alone, in workerd, with a core that does what its path says: what they
-//! make of steps, deadlines, bounds and panics.
+//! Tests of the scripts in src/js with a stub of core, in workerd. The path of a request tells the
+//! stub what to do: steps, deadlines, bounds and panics.
 
 use crate::support::http::client;
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
@@ -13,7 +13,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The scripts and the stub, served.
+/// A server with the scripts and the stub.
 struct Entry {
     port: u16,
     process: Process,
@@ -29,7 +29,7 @@ impl Entry {
         let stub = folder.file("portcullis_edge.js");
         std::fs::copy(format!("{ROOT}/tests/e2e/stub.mjs"), stub).unwrap();
         folder.write("policy.js", "export default \"{}\";");
-        // The least that is a module.
+        // The smallest valid module.
         std::fs::write(folder.file("index_bg.wasm"), b"\0asm\x01\0\0\0").unwrap();
         let modules = SCRIPTS
             .into_iter()
@@ -63,7 +63,7 @@ impl Entry {
         client().get(self.url(target)).header("x-secret", "s").send().await.unwrap()
     }
 
-    /// What a question came to: status, or 0, and text.
+    /// Returns the result of a text request: the status, or 0, and the text.
     async fn asks(&self, provider: &Provider) -> (String, String) {
         let answer = self.get(&format!("/ask?url={}", provider.url("/"))).await;
         let status = answer.headers()["x-status"].to_str().unwrap().to_owned();
@@ -120,7 +120,7 @@ async fn a_task_that_waits_for_nothing_is_answered_with_500() {
 }
 
 #[tokio::test]
-async fn answers_are_bounded_in_time_and_size_whatever_they_announce() {
+async fn responses_are_bounded_in_time_and_size_whatever_they_announce() {
     let entry = Entry::start();
     assert_eq!(entry.asks(&Provider::serving("text")).await, ("200".into(), "text".into()));
     let begun = Instant::now();
@@ -128,7 +128,7 @@ async fn answers_are_bounded_in_time_and_size_whatever_they_announce() {
         entry.asks(&Provider::start(Behaviour::Stalls)).await,
         ("0".into(), "timeout".into())
     );
-    // The head comes, the rest does not.
+    // The head arrives, the rest does not.
     let stops = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_vec();
     let cut = Provider::start(Behaviour::Raw(stops));
     assert_eq!(entry.asks(&cut).await, ("0".into(), "unreachable".into()));
@@ -155,7 +155,7 @@ async fn answers_are_bounded_in_time_and_size_whatever_they_announce() {
 }
 
 #[tokio::test]
-async fn a_panic_ends_its_own_instance_and_no_more() {
+async fn panic_ends_only_its_own_instance() {
     let entry = Entry::start();
     let (url, slow) = (
         entry.url("/settle"),
@@ -187,7 +187,7 @@ async fn a_panic_ends_its_own_instance_and_no_more() {
     );
 }
 
-/// Serves one response that goes on until its reader leaves.
+/// Serves one response that continues until its reader leaves.
 fn endless() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -202,7 +202,7 @@ fn endless() -> String {
     url
 }
 
-/// Nothing watches a stream whose instance has ended, so it ends at its next recheck.
+/// Nothing watches a stream after its instance has ended, so it ends at its next recheck.
 #[tokio::test]
 async fn a_panic_ends_the_streams_that_its_instance_watched() {
     let entry = Entry::start();
@@ -216,7 +216,7 @@ async fn a_panic_ends_the_streams_that_its_instance_watched() {
     tokio::time::timeout(Duration::from_secs(5), rest).await.expect("the stream ends");
 }
 
-/// A trap while the task of a client that has left is dropped ends the instance, too.
+/// If dropping the task of a departed client traps, the instance ends, too.
 #[tokio::test]
 async fn a_trap_after_a_client_has_left_ends_the_instance() {
     let entry = Entry::start();

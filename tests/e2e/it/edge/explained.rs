@@ -1,4 +1,4 @@
-//! `explain` says what the running edge does, for random requests before random policies.
+//! Compares `explain` with the running edge, for random requests and random policies.
 
 use crate::support::chance::Chance;
 use crate::support::edge::start_edge;
@@ -14,21 +14,21 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const REQUESTS: u64 = 40;
-/// From this number of policies on, each outcome and each assumption must occur so often.
+/// The number of policies from which on each outcome and each assumption must occur this often.
 const POLICIES_MANY: u64 = 50;
 const OCCURS_MIN: u32 = 20;
 
-/// What is wrong with the dependencies of a policy's edge.
+/// The failure of a dependency of a policy's edge.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Trouble {
     None,
-    /// The store does not answer.
+    /// The store does not respond.
     Store,
-    /// The issuer's introspection does not answer.
+    /// The issuer's introspection does not respond.
     Introspection,
 }
 
-/// A random policy: the sections that are laid over the shipped ones.
+/// A random policy: sections that override those of the shipped policy.
 struct Generated {
     sections: Value,
     trouble: Trouble,
@@ -77,7 +77,7 @@ fn route(chance: &mut Chance, number: u64, has_introspection: bool) -> Value {
     route
 }
 
-/// Returns a valid policy: one that `check` accepts.
+/// Returns a policy that `check` accepts.
 fn generate(chance: &mut Chance, number: u64, provider: &str) -> Generated {
     let trouble = match number % 5 {
         0 => Trouble::Store,
@@ -143,14 +143,14 @@ impl Generated {
     }
 }
 
-/// A random request, and what `explain` has to assume for it.
+/// A random request, and the assumptions that `explain` needs for it.
 struct Request {
     id: String,
     method: &'static str,
     path: &'static str,
     token: Option<String>,
     assumptions: Vec<String>,
-    /// Whether the same request was sent before, which took all of its limits.
+    /// Whether the same request was sent before and used up all of its limits.
     is_second: bool,
 }
 
@@ -204,8 +204,8 @@ impl Request {
     }
 }
 
-/// Starts an issuer's introspection, and returns its URL. Every token is active, with the subject that
-/// it names itself.
+/// Starts an issuer's introspection, and returns its URL. Every token is active, with the subject
+/// that the token itself names.
 fn introspection() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/introspect", listener.local_addr().unwrap());
@@ -222,7 +222,7 @@ fn introspection() -> String {
     url
 }
 
-/// The store of the tests, with what it says of tokens.
+/// The store of the tests, and the responses about its tokens.
 struct Redis {
     connection: redis::Connection,
     keys: StoreKeys,
@@ -247,7 +247,7 @@ impl Redis {
     }
 }
 
-/// Returns a random token, and brings the store into the state that goes with it.
+/// Returns a random token, and sets the state of the store for it.
 fn token(
     chance: &mut Chance,
     id: &str,
@@ -299,7 +299,7 @@ fn token(
     Some(token)
 }
 
-/// Compares what the edge did with what `explain` said. Returns the outcome.
+/// Compares the edge's response with the output of `explain`. Returns the outcome.
 fn compare(request: &Request, (status, body): &(u16, Value), explained: &Value) -> String {
     let context = || format!("{} {}: {explained:#}\n{status} {body}", request.method, request.path);
     let outcome = &explained["outcome"];
@@ -339,7 +339,7 @@ async fn explain_agrees_with_the_edge() {
         let generated = generate(&mut chance, number, &provider);
         let mut vars = generated.sections.clone();
         vars["CLIENT_SECRET"] = "secret".into();
-        // These replace what an edge of the tests has otherwise.
+        // These sections replace those that the tests' edges have otherwise.
         for section in ["store", "upstream", "auth"] {
             vars[format!("{section}.url")] = vars[section]["url"].clone();
         }

@@ -1,4 +1,4 @@
-//! Identity, credentials and bodies on their way to the upstream and the auth service.
+//! Identity, credentials and bodies, as the upstream and the auth service receive them.
 
 use crate::support::edge::EDGE;
 use crate::support::environment::on_memcached;

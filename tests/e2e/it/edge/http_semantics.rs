@@ -46,7 +46,7 @@ async fn websocket_is_forwarded_with_identity_headers() {
     assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
     let seen = upstream.take().concat();
     assert!(seen.contains("portcullis-subject: alice") && !seen.contains(&token), "{seen}");
-    // Longer than the upstream's timeout, which ends with the response's head.
+    // This takes longer than the upstream's timeout, which covers only the response's head.
     for message in [b"hello", b"again"] {
         tokio::time::sleep(Duration::from_millis(1100)).await;
         let mut frame = vec![0x81, 0x85, 0, 0, 0, 0];
@@ -61,8 +61,8 @@ async fn websocket_is_forwarded_with_identity_headers() {
     stop(stack).await;
 }
 
-/// Sends the same raw request to an upstream directly and through the edge. The meaning of both
-/// responses is the same.
+/// Sends the same raw request directly to an upstream and through the edge. Both responses must
+/// have the same meaning.
 #[tokio::test]
 async fn http_semantics_are_the_same_with_and_without_the_edge() {
     let upstream = Provider::start(answer(200, ""));
@@ -163,8 +163,8 @@ async fn http_semantics_are_the_same_with_and_without_the_edge() {
     stop(stack).await;
 }
 
-/// Sends a request as it is. Returns what a client reads from the response: the status, the
-/// end-to-end fields and the body.
+/// Sends raw bytes. Returns the client's view of the response: the status, the end-to-end fields
+/// and the body.
 fn exchange(base: &str, request: &str) -> (String, Vec<String>, Vec<u8>) {
     let mut stream = TcpStream::connect(base.trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -198,7 +198,7 @@ fn exchange(base: &str, request: &str) -> (String, Vec<String>, Vec<u8>) {
             "content-length:",
         ];
         let kept = lower.lines().filter(|line| MEAN.iter().any(|name| line.starts_with(name)));
-        // Framing is each hop's own, except the length in a response to HEAD.
+        // Each hop has its own framing, except for the length in a response to HEAD.
         let head_only = request.starts_with("HEAD");
         let mut fields: Vec<String> = kept
             .filter(|line| head_only || !line.starts_with("content-length:"))

@@ -136,7 +136,8 @@ async fn introspection_response_is_cached_for_the_revocation_delay() {
     stop(second).await;
 }
 
-/// A response for one edge is not reused by an edge with another audience: they may be two APIs.
+/// An edge does not reuse the response for an edge with another audience, because they may be two
+/// APIs.
 #[tokio::test]
 async fn record_for_another_audience_is_ignored() {
     let provider = Provider::start(active(json!({ "aud": AUDIENCE })));
@@ -159,7 +160,7 @@ async fn record_for_another_audience_is_ignored() {
     stop(other).await;
 }
 
-/// An introspection response that replaced a JWT's record is not used beyond the revocation delay.
+/// An introspection response that replaces a JWT's record is valid only for the revocation delay.
 #[tokio::test]
 async fn introspected_jwt_is_rejected_within_the_revocation_delay() {
     let provider = Provider::start(active(json!({})));
@@ -247,7 +248,7 @@ async fn invalid_token_is_introspected_rarely_and_good_tokens_still_pass() {
     for _ in 0..30 {
         assert_eq!(verdict(&stack, "/api/x", &bad).await, "401 token_inactive");
     }
-    // At once, after a second, and more rarely from then on.
+    // The token is introspected at once, after a second, and then less and less often.
     assert!(provider.take().len() as u64 <= 2 + begun.elapsed().as_secs());
 
     // The provider did not know it yet; a moment later it is active.
@@ -258,7 +259,7 @@ async fn invalid_token_is_introspected_rarely_and_good_tokens_still_pass() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
-    // A token of no provider: no query is sent.
+    // A token without a provider: no query is sent.
     provider.take();
     assert_eq!(verdict(&stack, "/api/x", "other-prefix").await, "401 token_malformed");
     assert_eq!(verdict(&stack, "/api/x", "opaque-a.b.c").await, "401 token_malformed");
@@ -279,8 +280,8 @@ async fn invalid_token_is_introspected_rarely_and_good_tokens_still_pass() {
     stop(stack).await;
 }
 
-/// Made-up tokens from one address use up a share of the rate. Tokens that were good in this isolate,
-/// and new ones of other addresses, still pass.
+/// Made-up tokens from one address use up one share of the rate. Tokens that this isolate has
+/// accepted before still pass, and so do new tokens of other addresses.
 #[tokio::test]
 async fn genuine_tokens_pass_during_a_flood_of_made_up_ones() {
     let provider = Provider::start(Behaviour::Answers {
@@ -322,9 +323,10 @@ async fn genuine_tokens_pass_during_a_flood_of_made_up_ones() {
     stop(stack).await;
 }
 
-/// A token's claims may be so large that the store can't return its record. No other token suffers.
+/// A token's claims may be so large that the store can't return its record. Other tokens are not
+/// affected.
 #[tokio::test]
-async fn large_claims_of_one_token_harm_no_other() {
+async fn large_claims_of_one_token_do_not_affect_others() {
     let tenants: Vec<String> = (0..2000).map(|number| format!("tenant-{number:020}")).collect();
     let large = json!({ "active": true, "sub": "large", "tenant": tenants }).to_string();
     assert!((50_000..64_000).contains(&large.len()), "{}", large.len());
@@ -349,11 +351,11 @@ async fn large_claims_of_one_token_harm_no_other() {
     stop(vec![first, second]).await;
 }
 
-/// After a flush of Redis, each token with a valid signature is introspected once and its record is
-/// restored. A session that ended stays ended.
+/// After a flush of Redis, each token with a valid signature is introspected once, and its record
+/// is restored. An ended session stays ended.
 #[tokio::test]
 async fn lost_record_is_introspected_once_and_restored() {
-    // This reads Redis; `edge::memcached` has the same test for the other store.
+    // This test reads Redis; `edge::memcached` has the same test for the other store.
     if on_memcached() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Key sets of an issuer that rotates, answers slowly, stalls, sends malformed sets and dies.
+//! Key sets of an issuer that rotates keys, responds slowly, stalls, sends malformed sets and dies.
 
 use crate::support::edge::start_edge;
 use crate::support::http::{assert_refused, field, get, get_with};
@@ -51,7 +51,7 @@ async fn rotated_key_is_accepted_at_once_and_withdrawn_key_is_rejected() {
     assert_eq!(verdict(&stack, &by_new).await, "200", "fetched when its kid was met");
     assert_eq!(verdict(&stack, &by_old).await, "200");
 
-    // A withdrawn key is gone when the set is renewed, also for a cached token.
+    // A withdrawn key is gone when the set is renewed, even for a cached token.
     provider.behave(answer(200, &set(&[(&new, "new")])));
     let withdrawn = Instant::now();
     while verdict(&stack, &by_old).await == "200" {
@@ -87,19 +87,19 @@ async fn concurrent_requests_share_one_key_fetch() {
     assert!(cold.iter().all(|status| *status == 200), "{cold:?}");
     assert_eq!(provider.take().len(), 1);
 
-    // A new key: all requests wait for one fetch, and all pass.
+    // With a new key, all requests wait for one fetch, and all pass.
     let next = Issuer::new();
     provider.behave(slow(set(&[(&issuer, "a"), (&next, "b")])));
     let rotated = burst((0..50).map(|_| token(&next, "b")).collect()).await;
     assert!(rotated.iter().all(|status| *status == 200), "{rotated:?}");
     assert_eq!(provider.take().len(), 1);
 
-    // Unknown names: one fetch each, and at most four within the cool-down.
+    // Each unknown name causes one fetch, and all of them at most four within the cool-down.
     let forged = burst((0..50).map(|_| token(&next, "none")).collect()).await;
     assert!(forged.iter().all(|status| *status == 401), "{forged:?}");
     assert_eq!(provider.take().len(), 1);
     for name in 0..100 {
-        // No more are searched for: any of them may be a new key's.
+        // No more names are searched for, and any of them may belong to a new key.
         let expect = if name < 3 { "401 key_unknown" } else { "503 keys_unavailable" };
         assert_eq!(verdict(&stack, &token(&next, &format!("none{name}"))).await, expect);
     }
@@ -109,8 +109,8 @@ async fn concurrent_requests_share_one_key_fetch() {
     stop(stack).await;
 }
 
-/// An isolate that was idle holds an old key set. Neither of two requests at once uses it, because
-/// its issuer can be queried.
+/// An isolate that was idle has an old key set. Two simultaneous requests both renew it first,
+/// because its issuer can be queried.
 #[tokio::test]
 async fn withdrawn_key_is_rejected_by_concurrent_requests_of_an_idle_isolate() {
     let (old, new) = (Issuer::new(), Issuer::new());
@@ -133,7 +133,7 @@ async fn withdrawn_key_is_rejected_by_concurrent_requests_of_an_idle_isolate() {
     let verdicts = tokio::join!(verdict(&stack, &known), verdict(&stack, &other));
     assert_eq!(verdicts, ("401 key_unknown".to_owned(), "401 key_unknown".to_owned()));
 
-    // The same after a failure of the issuer that is long over.
+    // The same must hold if a failure of the issuer is long past.
     provider.behave(Behaviour::Hangs);
     tokio::time::sleep(Duration::from_millis(1200)).await;
     let known = token(&new, "new");
@@ -146,8 +146,8 @@ async fn withdrawn_key_is_rejected_by_concurrent_requests_of_an_idle_isolate() {
     stop(stack).await;
 }
 
-/// After four forged `kid`s no more are searched for. A new key's tokens must not be called invalid
-/// then, because clients log out on 401.
+/// After four forged `kid`s, no more are searched for. Then a new key's tokens must not be called
+/// invalid, because clients log out on 401.
 #[tokio::test]
 async fn new_key_is_unavailable_and_not_unknown_after_a_flood_of_forged_ones() {
     let (old, new) = (Issuer::new(), Issuer::new());
@@ -186,7 +186,7 @@ async fn key_set_is_renewed_early_without_delaying_requests() {
     let token = token(&issuer, "a");
     assert_eq!(verdict(&stack, &token).await, "200");
     let body = set(&[(&issuer, "a")]);
-    // They are stale for the last two seconds.
+    // The keys are stale during the last two seconds.
     provider.behave(Behaviour::Answer { status: 200, body, after_ms: 1000 });
     let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
     provider.take();
@@ -251,7 +251,7 @@ async fn stale_keys_are_used_for_a_bounded_time_without_the_issuer() {
     stop(stack).await;
 }
 
-/// In a new isolate, no malformed key set lets a token pass, and none delays a call.
+/// In a new isolate, no malformed key set lets a token pass or delays a request.
 #[tokio::test]
 async fn malformed_key_sets_are_rejected() {
     let issuer = Issuer::new();
@@ -295,7 +295,7 @@ async fn malformed_key_sets_are_rejected() {
         with("x", json!("AAAA")),
     ] {
         provider.behave(behaviour.clone());
-        // After the pause that follows a failure.
+        // This waits for the pause after a failure.
         tokio::time::sleep(Duration::from_millis(1050)).await;
         let call = Instant::now();
         let verdict = verdict(&stack, &token(&issuer, "a")).await;
@@ -307,7 +307,7 @@ async fn malformed_key_sets_are_rejected() {
     assert_eq!(verdict(&stack, &token(&issuer, "a")).await, "200");
     let log = stack.log("edge");
     assert!(
-        log.contains("key_set") && log.contains("key 0 is left out: its use or key_ops"),
+        log.contains("key_set") && log.contains("key 0 is ignored: its use or key_ops"),
         "{log}"
     );
     stop(stack).await;
@@ -371,7 +371,7 @@ async fn new_isolate_uses_the_cached_key_set() {
         "STORE_TOKEN": SHARED.fact("edge_store_token"),
         "upstream.url": SHARED.fact("upstream_url"),
     });
-    // Only wrangler has that cache on this machine.
+    // On this machine, only wrangler has that cache.
     let start = move || Stack::start(&["--only", "edge"], Some(vars));
     let stack = tokio::task::spawn_blocking(start).await.unwrap();
     let token = token(&issuer, "a");

@@ -1,5 +1,5 @@
-//! The limit script in a real Redis: compared with a model of each algorithm by the test's clock,
-//! and with 64 concurrent connections by Redis's clock.
+//! Runs the limit script in a real Redis. Compares it with a model of each algorithm by the test's
+//! clock, and with 64 concurrent connections by Redis's clock.
 
 use crate::support::redis_server::Redis;
 use portcullis_core::LIMIT_SCRIPT;
@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 const ALGORITHMS: [&str; 4] = ["gcra", "token_bucket", "sliding_window", "fixed_window"];
 
-/// A model of each algorithm, in whole numbers.
+/// A model of each algorithm, with integers.
 struct Model {
     algorithm: &'static str,
     quota: u128,
     window_us: u128,
     burst: u128,
-    /// The bucket's last update, and its level, in requests times microseconds of a window.
+    /// The time of the bucket's last update, and its level in requests times microseconds of a
+    /// window.
     at: u128,
     held: u128,
     /// Admitted requests by window.
@@ -67,7 +68,7 @@ impl Model {
     }
 }
 
-/// Returns the script with the clock and the state's expiry under the test's control.
+/// Returns the script, with the test in control of its clock and the state's expiry.
 fn with_clock() -> String {
     let script = LIMIT_SCRIPT.replace("redis.call('TIME')", "{ARGV[6], ARGV[7]}");
     let script = script.replace("'PX', math.max(1, ms(life))", "'EX', 1000");
@@ -137,7 +138,7 @@ fn each_algorithm_matches_its_model() {
     assert!(admitted > 1000 && refused > 1000, "{admitted} {refused}");
 }
 
-/// A store's clock that goes back an hour locks clients out for no longer than a refill takes.
+/// If the store's clock goes back an hour, clients are locked out for at most the time of a refill.
 #[test]
 fn clock_that_goes_back_does_not_lock_clients_out() {
     let redis = Redis::start(&[]);
@@ -153,7 +154,7 @@ fn clock_that_goes_back_does_not_lock_clients_out() {
         let before = begun - 3600;
         let [_, _, wait_ms, _] = run(before);
         assert!(wait_ms <= 120_000, "{algorithm}: {wait_ms}");
-        // A request in between gets the same moment, and it is right.
+        // A later request must return the same moment, and a request at that moment is admitted.
         let [_, _, less_ms, _] = run(before + 5);
         assert!(less_ms <= wait_ms.saturating_sub(5000), "{algorithm}: {wait_ms}, then {less_ms}");
         let [admitted, ..] = run(before + wait_ms.div_ceil(1000));
@@ -204,7 +205,7 @@ fn concurrent_connections_do_not_exceed_the_quota() {
         let last = admitted.iter().map(|(_, after)| *after).max().unwrap();
         let took = last - first;
         let window = WINDOW_MS * 1000;
-        // The windows that the elapsed time may have touched.
+        // The number of windows that the elapsed time may have touched.
         let bound = match algorithm {
             "gcra" | "token_bucket" => QUOTA + took * QUOTA / window + 1,
             // The count of one window never exceeds the quota.
@@ -212,7 +213,7 @@ fn concurrent_connections_do_not_exceed_the_quota() {
             _ => unreachable!(),
         };
         let count = admitted.len() as u64;
-        // The requests that certainly lie within one window's length.
+        // The requests that were certainly sent within one window.
         let surely = |(before, _): &(u64, u64)| {
             admitted.iter().filter(|(b, a)| b >= before && *a <= before + window).count()
         };

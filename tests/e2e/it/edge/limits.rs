@@ -1,4 +1,4 @@
-//! Rate limits as clients and operators meet them.
+//! Rate limits, as clients and operators experience them.
 
 mod abuse;
 mod counting;

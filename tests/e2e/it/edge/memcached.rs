@@ -1,5 +1,5 @@
-//! Memcached as the store: what it holds and counts, and what happens when it evicts or is
-//! unreachable. `cargo xtask test` also runs the tests of sessions, tokens and routes on it.
+//! Memcached as the store: its entries and counts, and the effect of evictions and outages. `cargo
+//! xtask test` also runs the tests of sessions, tokens and routes on it.
 
 use crate::support::edge::launch_edge;
 use crate::support::http::{assert_refused, client, field, get, get_with, post};
@@ -59,8 +59,8 @@ async fn session_is_stored_and_revoked_on_memcached() {
         "the record is deleted"
     );
 
-    // So does a logout by the refresh token of a later pair. A marker that memcached evicts lets no
-    // revoked token pass.
+    // A logout by the refresh token of a later pair revokes it, too. If memcached evicts the
+    // marker, the revoked token still does not pass.
     let first = stack.login().await;
     let second = Tokens::read(stack.refresh(&first.refresh).await).await;
     assert_eq!(get_with(&url, &second.access).await.status(), 200);
@@ -212,7 +212,7 @@ async fn memcached_is_reached_over_tls() {
     let chain = folder.write("chain.pem", &cert.pem());
     let key = folder.write("key.pem", &signing_key.serialize_pem());
     for file in [&chain, &key] {
-        // memcached reads them as another user.
+        // memcached runs as another user and must be able to read them.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         std::fs::set_permissions(file, mode).unwrap();
     }
@@ -270,8 +270,7 @@ async fn memcached_is_reached_over_tls() {
     stop((edge, stranger)).await;
 }
 
-/// Returns whether an auth service can write to the store: a logout is 204 if it can, and 202 if
-/// not.
+/// Returns whether an auth service can write to the store. Then a logout is 204, and otherwise 202.
 async fn an_auth_service_writes_to(store_url: &str, trusted: &std::path::Path) -> bool {
     let folder = Folder::new();
     let program =

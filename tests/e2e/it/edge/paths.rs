@@ -1,4 +1,4 @@
-//! Paths: no spelling of one reaches a route that it does not match.
+//! Paths: no spelling of a path reaches a route that it does not match.
 
 use crate::support::edge::EDGE;
 use crate::support::http::{assert_refused, client, get, get_with, raw};

@@ -1,5 +1,5 @@
-//! How long a revoked token is still accepted, measured in several isolates against the one setting
-//! that bounds every cached verdict.
+//! Measures how long a revoked token is still accepted, in several isolates, against the one
+//! setting that bounds every cached verdict.
 
 use crate::support::edge::start_edge;
 use crate::support::environment::on_memcached;
@@ -88,11 +88,11 @@ const TRIPS: &str = "portcullis_redis_gateway_requests_total";
 
 #[tokio::test]
 async fn cached_token_is_accepted_without_a_store_query() {
-    // The redis gateway does the counting.
+    // This test counts at the redis gateway.
     if on_memcached() {
         return;
     }
-    // A gateway of its own, whose counters no other test touches.
+    // No other test changes the counters of this gateway.
     let whole = tokio::task::spawn_blocking(|| {
         Stack::start(
             &[],
@@ -111,21 +111,22 @@ async fn cached_token_is_accepted_without_a_store_query() {
     let (input, _) = session.access.rsplit_once('.').unwrap();
     let forged = format!("{input}.{}", URL_SAFE_NO_PAD.encode([7; 64]));
     assert_eq!(get_with(&stack.edge("/api/x"), &forged).await.status(), 401);
-    // The auth service checks the store periodically; stopped, it does not disturb the counts.
+    // The auth service checks the store periodically. It is stopped here, so that it does not
+    // change the counts.
     stack.signal("auth", "-STOP");
     let before = trips().await;
     let (not_revoked, record) = (stack.edge("/api/not-revoked"), stack.edge("/api/x"));
     for _ in 0..50 {
         assert_eq!(get_with(&not_revoked, &session.access).await.status(), 200);
     }
-    // One for the token, and one after the response for the session's last use.
+    // One request is for the token, and one, after the response, for the session's last use.
     let begun = Instant::now();
     while trips().await - before < 2 && begun.elapsed() < Duration::from_secs(10) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(trips().await - before, 2);
-    // A verdict of `not_revoked` does not satisfy `record`; the reverse holds.
+    // A cached verdict of `not_revoked` does not satisfy `record`, but the reverse does.
     for url in [&record, &record, &not_revoked, &record] {
         assert_eq!(get_with(url, &session.access).await.status(), 200);
     }
@@ -172,11 +173,11 @@ async fn markers_revoke_by_id_session_subject_and_client() {
     stop(stack).await;
 }
 
-/// A token that an isolate knows to be revoked is not accepted again by an older clearance, nor
-/// while the store is down.
+/// A token that an isolate knows to be revoked is not accepted again because of an older clearance,
+/// nor while the store is down.
 #[tokio::test]
 async fn token_known_to_be_revoked_stays_rejected() {
-    // The proxy speaks HTTP.
+    // The proxy supports only HTTP.
     if on_memcached() {
         return;
     }
@@ -224,7 +225,7 @@ async fn token_known_to_be_revoked_stays_rejected() {
     for token in [&by_sid, &by_sub] {
         assert_eq!(code(&cached, token).await, "token_revoked", "without the store");
     }
-    // An operator may take back the marker of a subject, but a session does not come back.
+    // An operator may delete the marker of a subject, but a session stays ended.
     store.set(Fault::None);
     SHARED.put(&keys.revoked_sub(ISSUER, &sub), "1").await;
     let begun = Instant::now();

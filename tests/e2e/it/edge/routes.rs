@@ -1,4 +1,5 @@
-//! What routes decide before a token is verified: methods, denied paths, issuers, and warnings.
+//! The decisions of routes before a token is verified: methods, denied paths, issuers, and
+//! warnings.
 
 use crate::support::edge::launch_edge;
 use crate::support::http::{assert_refused, client, field, get_with};
@@ -75,9 +76,9 @@ async fn denied_path_is_refused_with_a_good_token() {
     }
 }
 
-/// Both issuers have an `alice`.
+/// Both issuers have a subject `alice`.
 #[tokio::test]
-async fn upstream_is_told_whose_subject_it_is() {
+async fn upstream_receives_the_issuer_of_the_subject() {
     let (own, partner) = (token(&TRUSTED, ISSUER), token(&PARTNERS_KEY, PARTNER));
     for (token, issuer) in [(&own, ISSUER), (&partner, PARTNER)] {
         let request = client().get(EDGE.edge("/api/x")).bearer_auth(token);
@@ -87,13 +88,13 @@ async fn upstream_is_told_whose_subject_it_is() {
         assert_eq!(body["headers"]["portcullis-issuer"], issuer);
     }
     assert_eq!(get_with(&EDGE.edge("/api/own/x"), &own).await.status(), 200);
-    // Its token is cached as a good one by now.
+    // The token is already cached as valid.
     let response = get_with(&EDGE.edge("/api/own/x"), &partner).await;
     let challenge = assert_refused(response, 401, "issuer_refused").await;
     assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
 }
 
-/// Before a live API, a route that does not enforce changes no response, and says what it would refuse.
+/// On a live API, a route that does not enforce changes no response, and logs what it would refuse.
 #[tokio::test]
 async fn route_that_does_not_enforce_logs_what_it_would_refuse() {
     let send = async |credential: &str| {

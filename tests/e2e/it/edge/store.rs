@@ -1,5 +1,5 @@
-//! Requests to the store and the database, and what they hold: no secret, and nothing without an
-//! expiry. These tests read counters, so they have a stack of their own.
+//! Requests to the store and the database, and what these contain: no secret, and no entry without
+//! an expiry. The tests read counters, so they use a separate stack.
 
 use crate::support::http::{client, field, get_with};
 use crate::support::issuer::now;
@@ -23,7 +23,8 @@ async fn validated_request_makes_one_store_request_and_no_database_query() {
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
 
     let queries = stack.metric("auth_url", QUERIES, "request").await;
-    // The auth service checks the store periodically; stopped, it does not disturb the counts.
+    // The auth service checks the store periodically. It is stopped here, so that it does not
+    // change the counts.
     stack.signal("auth", "-STOP");
     let trips = stack.metric("store_url", TRIPS, "").await;
     let client = client();
@@ -116,7 +117,7 @@ async fn limit_state_from_the_future_does_not_lock_clients_out() {
     stop(stack).await;
 }
 
-/// A flood of forged tokens costs CPU of the edge, and nothing else.
+/// A flood of forged tokens costs only CPU of the edge.
 #[tokio::test]
 async fn forged_tokens_cause_no_store_or_auth_service_requests() {
     const FLOOD: usize = 20_000;
@@ -134,7 +135,8 @@ async fn forged_tokens_cause_no_store_or_auth_service_requests() {
     let url = stack.edge("/api/hello");
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
     let trips = async || stack.metric("store_url", TRIPS, "").await;
-    // The auth service checks the store periodically; stopped, it does not disturb the counts.
+    // The auth service checks the store periodically. It is stopped here, so that it does not
+    // change the counts.
     stack.signal("auth", "-STOP");
     let auth = || stack.log("auth").lines().filter(|line| line.contains("\"path\"")).count();
     let (trips_before, auth_before) = (trips().await, auth());

@@ -13,7 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// An edge whose routes differ in how they bound streams.
+/// Starts an edge whose routes bound streams in different ways.
 async fn edge_before(upstream: &str, more: Value) -> Stack {
     let route = |name: &str, members: Value| {
         let mut route = json!({
@@ -101,7 +101,7 @@ async fn websocket_ends_when_its_token_is_revoked() {
     stop(edge).await;
 }
 
-/// While the store is gone, a route's `on_store_outage` applies to its streams, too.
+/// If the store fails, a route's `on_store_outage` applies to its streams, too.
 #[tokio::test]
 async fn store_outage_ends_streams_unless_the_signature_suffices() {
     let upstream = Provider::start(Behaviour::WebSocketEcho);
@@ -123,7 +123,7 @@ async fn store_outage_ends_streams_unless_the_signature_suffices() {
     stop(edge).await;
 }
 
-/// Serves an endless stream of events, or as many bytes as are asked for.
+/// Serves an endless stream of events, or a given number of bytes.
 fn streaming() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -143,7 +143,8 @@ fn streaming() -> String {
     url
 }
 
-/// Reads a streamed response until it ends. Returns how long that took, and whether it was complete.
+/// Reads a streamed response until it ends. Returns the duration, and whether the response was
+/// complete.
 fn read_stream(edge: &Stack, path: &str, token: &str) -> (Duration, bool) {
     let mut stream = TcpStream::connect(address(edge)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
@@ -177,7 +178,7 @@ async fn streamed_body_ends_with_its_time_its_token_or_a_revocation() {
     stop(edge).await;
 }
 
-/// A client that reads nothing can't make the edge keep what its upstream sends.
+/// If a client reads nothing, the edge does not buffer everything that its upstream sends.
 #[tokio::test]
 async fn slow_reader_of_a_websocket_is_cut_off() {
     // 64 MiB in messages of 64 KiB.
@@ -211,7 +212,7 @@ async fn slow_reader_of_a_websocket_is_cut_off() {
         (kind, message) = socket.read();
     }
     assert_eq!((kind, &message[2..]), (8, b"slow_reader".as_slice()));
-    // The bound, and what the system's own buffers hold.
+    // The bound, plus the system's own buffers.
     assert!(read < 16 * 1024 * 1024, "{read} bytes were kept");
     drop(socket);
     let _ = flood.join();

@@ -1,4 +1,4 @@
-//! Timeouts of what the edge calls, and streams that outlive them.
+//! Timeouts of the edge's calls, and streams that outlive them.
 
 use crate::support::http::{assert_refused, client, field, get, raw_at};
 use crate::support::issuer::{AUDIENCE, ISSUER, Issuer, claims, header};
@@ -7,7 +7,7 @@ use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// A dependency that hangs delays a request by its timeout and no more.
+/// A dependency that hangs delays a request by its timeout, and not longer.
 #[tokio::test]
 async fn timeout_ends_every_wait() {
     // The system accepts connections; the test never does.
@@ -46,8 +46,7 @@ async fn timeout_ends_every_wait() {
     let token = issuer.sign(&header(json!({})), &claims(json!({})));
     timed(get(&edge.edge("/api")).bearer_auth(&token), 503, "keys_unavailable", 600).await;
 
-    // A client that stops in the middle of its body runs into the same timeout, under a code of its
-    // own.
+    // A client that stops in the middle of its body also runs into this timeout, with another code.
     let begun = Instant::now();
     let head = "POST /auth/login HTTP/1.1\r\nhost: edge\r\ncontent-length: 100\r\n\r\nhalf";
     let answer = tokio::task::spawn_blocking({

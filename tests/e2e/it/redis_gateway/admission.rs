@@ -1,4 +1,4 @@
-//! The redis gateway under connections that are no clients, and the listener for its operator.
+//! The redis gateway under connections that never send a valid token, and its admin listener.
 
 use crate::support::gateway::{Gateway, TOKEN};
 use crate::support::http::get;
@@ -16,7 +16,7 @@ async fn silent_connections_do_not_keep_clients_out() {
     assert_eq!(silent::get_from(&ping, client, TOKEN).await, Ok(200));
     let mut all = silent::open(&gateway.url, [127, 0, 7, 1], 64).await;
     assert_eq!(silent::get_from(&ping, client, TOKEN).await, Ok(200), "a client from before");
-    // Many more networks than there are connections.
+    // There are many more networks than connections.
     for network in 8..72 {
         all.extend(silent::open(&gateway.url, [127, 0, network, 1], 1).await);
     }
@@ -38,7 +38,7 @@ async fn connections_without_a_token_are_closed_soon() {
     let redis = Redis::start(&[]);
     let gateway = Gateway::start(&redis.url(), &[]);
     let begun = Instant::now();
-    // A request without a token makes no client of a connection.
+    // A request without a token does not authenticate a connection.
     let request = "GET /ping HTTP/1.1\r\nhost: x\r\n\r\n";
     let address = gateway.url.trim_start_matches("http://");
     let answer = crate::support::http::raw_at(address, request, "\0");
@@ -48,7 +48,7 @@ async fn connections_without_a_token_are_closed_soon() {
 }
 
 #[tokio::test]
-async fn readiness_and_metrics_are_on_the_operators_listener_alone() {
+async fn only_the_admin_listener_serves_readiness_and_metrics() {
     let redis = Redis::start(&[]);
     let gateway = Gateway::start(&redis.url(), &[]);
     let status = async |base: &str, path: &str| {

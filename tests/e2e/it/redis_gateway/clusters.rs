@@ -1,4 +1,4 @@
-//! A cluster behind the redis gateway: slots that move, servers that die or are isolated, and
+//! A Cluster behind the redis gateway: slots that move, servers that die or are isolated, and
 //! scripts that forge redirects.
 
 use crate::support::gateway::{Gateway, TOKEN};
@@ -117,7 +117,8 @@ impl Cluster {
             assert!(moved == "OK" || moved == "NOKEY", "{moved}");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        // The new owner first, then the others, which would take a while to gossip it.
+        // The new owner is informed first, and then the others, to which it would take a while to
+        // gossip it.
         set(&mut target, &["NODE", &to_id]);
         for server in &self.servers {
             let mut connection = server.connection();
@@ -195,7 +196,7 @@ async fn cluster_behaves_as_one_redis() {
     }
     drop(stream);
 
-    // The slots of the counters move from node to node, there and back.
+    // The slots of the counters move from node to node, and back.
     let slot = |key: &str| -> u16 {
         redis::cmd("CLUSTER")
             .arg("KEYSLOT")
@@ -240,7 +241,7 @@ async fn cluster_behaves_as_one_redis() {
     }
     assert!(stranger.accept().is_err(), "the gateway connected to a stranger");
 
-    // A pipeline keeps its order while a slot moves, also where one command must wait for the move.
+    // A pipeline keeps its order while a slot moves, even if one command must wait for the move.
     let moving = slot("{t}");
     let [(from, from_id), (to, to_id)] = cluster.owner(moving);
     gateway.run(json!(["SET", "{t}a", "old"])).await;
@@ -318,7 +319,7 @@ async fn isolated_node_does_not_mislead_the_gateway() {
     let lonely = keys.iter().find(|key| slot(key) <= 5461).unwrap();
     let mut served = 0;
     for _ in 0..4 {
-        // A CLUSTERDOWN makes the redis gateway fetch another slot map each time.
+        // Each CLUSTERDOWN makes the redis gateway fetch another slot map.
         let (_, body) = gateway.send("/", json!(["GET", lonely])).await;
         assert!(body["error"].as_str().unwrap().starts_with("CLUSTERDOWN"), "{body}");
         for key in &keys {

@@ -36,7 +36,7 @@ async fn body_over_the_limit_is_rejected() {
     chunked.extend(b"0\r\n\r\n");
     let answered = exchange(gateway, &chunked);
     assert!(answered.starts_with("HTTP/1.1 413"), "{answered}");
-    // Deeply nested.
+    // The body is deeply nested.
     let (status, body) = read_reply(
         client()
             .post(&gateway.url)
@@ -136,7 +136,7 @@ async fn body_in_tiny_chunks_does_not_block_other_requests() {
     for _ in 0..10 {
         assert_eq!(gateway.run(json!(["PING"])).await, "PONG");
     }
-    // The body is white space, so it is not a command; but it was read.
+    // The body is white space, so it is not a command, but it was read.
     slow.write_all(b"0\r\n\r\n").unwrap();
     let mut buffer = [0; 512];
     let count = slow.read(&mut buffer).unwrap();

@@ -32,7 +32,7 @@ fn peak(redis: &Redis) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipeline_of_large_replies_does_not_fill_redis() {
-    // If this fails, it must not take the memory of the machine.
+    // If the test fails, it must not use up the memory of the machine.
     let redis = Redis::start(&["--client-output-buffer-limit", "normal 3gb 0 0"]);
     let settings = [("GATEWAY_REDIS_CONNECTIONS", "2"), ("GATEWAY_DEADLINE_MS", "4000")];
     let gateway = start(&redis, &settings);
@@ -55,7 +55,7 @@ async fn pipeline_of_large_replies_does_not_fill_redis() {
     futures_util::future::join_all(many).await;
     println!("twenty pipelines: {} MB", (peak(&redis) - before) / MB);
     assert!(peak(&redis) - before < 300 * MB, "{} MB in Redis", (peak(&redis) - before) / MB);
-    // One command, or one transaction, is answered as a whole. So it has a bound of its own.
+    // One command, or one transaction, is answered as a whole, so it has a separate bound.
     let repeated = |first: &[&str], word: &str, last: &[&str]| {
         let words: Vec<&str> = first
             .iter()
@@ -129,7 +129,7 @@ async fn responses_together_have_a_bound() {
     assert_eq!(status, 503, "{body}");
     assert_eq!(gateway.run(json!(["GET", "small"])).await, "y", "small ones are answered");
     assert!(resident < 400 * 1024, "{} MB resident", resident / 1024);
-    // Room again, once the clients are gone.
+    // When the clients are gone, there is memory again.
     drop(silent);
     let begun = Instant::now();
     while gateway.post("/", json!(["GET", "large"])).await.status() != 200 {

@@ -199,7 +199,7 @@ async fn redis_that_may_evict_is_reported() {
         let () =
             redis::cmd("CONFIG").arg(&["SET", name, value]).query(&mut redis.connection()).unwrap();
     };
-    // Without a bound, or without eviction, Redis keeps every key.
+    // Without a memory limit, or without an eviction policy, Redis keeps every key.
     for (name, value) in [("maxmemory", "0"), ("maxmemory-policy", "noeviction")] {
         set("maxmemory", "100mb");
         set("maxmemory-policy", "allkeys-lru");
@@ -229,7 +229,7 @@ async fn invalid_settings_are_reported_all_at_once() {
         assert!(log.contains(name), "{name}: {log}");
     }
     assert!(!log.contains("topsecret") && !log.contains("hush"), "{log}");
-    // A port that is taken.
+    // An occupied port.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut command = Gateway::command();

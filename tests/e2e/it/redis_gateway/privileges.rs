@@ -1,4 +1,4 @@
-//! The bounds of the documented tokens and of key prefixes, tried with every command of Redis.
+//! The bounds of the documented tokens and of key prefixes, tested with every command of Redis.
 
 use crate::support::gateway::{Gateway, read_reply};
 use crate::support::http::client;
@@ -104,10 +104,10 @@ async fn edge_token_changes_no_revocation_by_any_command() {
         }
     }
     assert!(changing.is_empty(), "the edge's token changes a revocation by {changing:?}");
-    // It reads the marker, and the auth service writes it.
+    // The edge reads the marker, and the auth service writes it.
     let read = pipeline(&gateway, EDGE, &[words(&format!("MGET {MARKER}"))]).await;
     assert_eq!(read[0]["result"][0], "1", "{read:?}");
-    // Of a revoked refresh token it writes the marker itself, and can't delete it.
+    // The edge writes the marker of a revoked refresh token itself, but can't delete it.
     let own = ["SET pc:refresh_revoked:x 1 EX 60", "DEL pc:refresh_revoked:x"].map(words);
     let own = pipeline(&gateway, EDGE, &own).await;
     assert_eq!(own[0]["result"], "OK", "{own:?}");
@@ -135,7 +135,7 @@ const UNNAMED: [&str; 14] = [
 ];
 
 #[tokio::test]
-async fn prefixed_token_leaves_neither_its_prefixes_nor_its_database() {
+async fn prefixed_token_stays_within_its_prefixes_and_database() {
     let redis = Redis::start(&[]);
     let mut connection = redis.connection();
     let probing = Gateway::start(&redis.url(), &[]);
@@ -239,7 +239,7 @@ async fn prefixed_token_leaves_neither_its_prefixes_nor_its_database() {
                 })
                 .collect(),
         };
-        // Each explicit command is tried alone, so that the failure names it.
+        // Each explicit command is tried separately, so that a failure names it.
         let batches: Vec<Vec<Vec<String>>> = match name {
             "explicit" => commands.drain(..).map(|command| vec![command]).collect(),
             _ => vec![commands],

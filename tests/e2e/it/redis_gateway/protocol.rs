@@ -1,4 +1,4 @@
-//! The store's REST protocol, as the redis gateway speaks it before a real Redis.
+//! The store's REST protocol, as the redis gateway serves it in front of a real Redis.
 
 use crate::support::gateway::{GATEWAY, Gateway, TOKEN, read_reply};
 use crate::support::http::{client, field, get};
@@ -342,7 +342,7 @@ async fn concurrent_writes_return_different_sync_tokens() {
     };
     let number = |token: &str| u64::from_str_radix(token.split_once('.').unwrap().1, 16).unwrap();
     let before = number(&token("/", json!(["SET", "k", 0])).await);
-    // All of them are under way while Redis is busy, so that their replies come at once.
+    // All of them are in progress while Redis is busy, so that their replies arrive at once.
     let script = "local t = redis.call('TIME')[1] + 1; while redis.call('TIME')[1] + 0 < t do end";
     let busy = token("/", json!(["EVAL", script, 0]));
     let late = async |path: &str, command: Value| {
@@ -361,7 +361,7 @@ async fn concurrent_writes_return_different_sync_tokens() {
     numbers.dedup();
     assert_eq!(numbers.len(), 5, "{busy} {a} {b} {c} {d}");
     assert!(numbers.iter().all(|number| *number > before), "{numbers:?} after {before}");
-    // A read that begins after a write sees it, so it returns a token no older than the write's.
+    // A read that begins after a write sees the write, so its token is at least as new.
     let read = number(&token("/", json!(["GET", "k"])).await);
     assert_eq!(Some(&read), numbers.last());
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const DOWN_MS: u64 = 1000;
 const QUICK: Link = Link::Delayed(Duration::ZERO);
-/// Later than the answer of a Sentinel without a proxy.
+/// A delay beyond the response of a Sentinel without a proxy.
 const LATE: Link = Link::Delayed(Duration::from_millis(100));
 
 /// A Sentinel, and the proxy by which the redis gateway reaches it.
@@ -46,7 +46,7 @@ impl Sentinel {
         redis::cmd("SENTINEL").arg("MASTER").arg("mymaster").query(&mut connection).unwrap()
     }
 
-    /// Waits until its facts pass the check.
+    /// Waits until the Sentinel's facts pass the check.
     async fn wait(&self, check: impl Fn(&HashMap<String, String>) -> bool) {
         let begun = Instant::now();
         while !check(&self.facts()) {
@@ -61,7 +61,7 @@ fn role(redis: &Redis) -> String {
     redis::from_redis_value(role[0].clone()).unwrap()
 }
 
-/// Writes for this time, each value under a key of its own. Returns how many writes succeeded.
+/// Writes for this time, each value under a different key. Returns how many writes succeeded.
 async fn write(gateway: &Gateway, name: &str, millis: u128) -> u32 {
     let (begun, mut written) = (Instant::now(), 0);
     while begun.elapsed().as_millis() < millis {
@@ -81,7 +81,7 @@ fn keys(redis: &Redis, pattern: &str) -> usize {
 async fn stale_sentinel_does_not_lead_back_to_a_demoted_master() {
     let master = Redis::start(&[]);
     let replica = Redis::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
-    // The stale Sentinel may neither publish nor subscribe, so it never hears of a failover.
+    // The stale Sentinel may neither publish nor subscribe, so it is never informed of a failover.
     let acl = ["stale", "on", ">stale-word", "~*", "resetchannels", "+@all", "-@pubsub"];
     for redis in [&master, &replica] {
         let mut connection = redis.connection();
@@ -90,7 +90,7 @@ async fn stale_sentinel_does_not_lead_back_to_a_demoted_master() {
     let folder = Folder::new();
     let credentials = "sentinel auth-user mymaster stale\nsentinel auth-pass mymaster stale-word\n";
     let stale = Sentinel::start(&folder, &master, credentials, QUICK);
-    // The stale Sentinel answers first.
+    // The stale Sentinel responds first.
     let others: Vec<Sentinel> =
         (0..2).map(|_| Sentinel::start(&folder, &master, "", LATE)).collect();
     for sentinel in &others {
@@ -109,7 +109,7 @@ async fn stale_sentinel_does_not_lead_back_to_a_demoted_master() {
     assert!(write(&gateway, "before", 300).await > 0);
     assert!(keys(&master, "before-*") > 0);
 
-    // The master does not answer, so it is replaced. When it answers again, it is a master still:
+    // The master does not respond, so it is replaced. When it responds again, it is still a master:
     // the others demote it after eight seconds.
     master.process.signal("-STOP");
     for sentinel in &others {
@@ -118,7 +118,7 @@ async fn stale_sentinel_does_not_lead_back_to_a_demoted_master() {
     assert_eq!(stale.facts()["port"], master.port.to_string());
     master.process.signal("-CONT");
     let resumed = Instant::now();
-    // Connections that are still open lead to the old master until the Sentinels are asked again.
+    // Open connections lead to the old master until the Sentinels are queried again.
     let begun = Instant::now();
     while keys(&replica, "found-*") == 0 {
         write(&gateway, "found", 1).await;
@@ -130,7 +130,7 @@ async fn stale_sentinel_does_not_lead_back_to_a_demoted_master() {
     assert_eq!(wrong, 0, "writes in the demoted master, of {written}");
     assert!(written > 0 && keys(&replica, "after-*") > 0);
 
-    // The redis gateway reaches the stale Sentinel alone, and must connect anew.
+    // The redis gateway reaches only the stale Sentinel, and must reconnect.
     others.iter().for_each(|sentinel| sentinel.link.set(Link::Cut));
     let kill = |redis: &Redis| {
         let mut kill = redis::cmd("CLIENT");
@@ -143,7 +143,7 @@ async fn stale_sentinel_does_not_lead_back_to_a_demoted_master() {
     assert_eq!(wrong, 0, "writes in the demoted master, of {written}");
     assert_eq!(written, 0, "without a majority there is no master");
     gateway.process.says("1 of 3 Sentinels answer").await;
-    // Two of three are enough.
+    // Two of three Sentinels are enough.
     others[0].link.set(LATE);
     let begun = Instant::now();
     while write(&gateway, "again", 1).await == 0 {
@@ -165,14 +165,14 @@ async fn connections_outlive_the_sentinels() {
         sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.link.port)).collect();
     let gateway = Gateway::start(&format!("redis://{}/mymaster", hosts.join(",")), &[]);
     gateway.ready().await;
-    // All Sentinels are cut off from the redis gateway. What is connected stays so.
+    // All Sentinels are cut off from the redis gateway. Its open connections stay.
     sentinels.iter().for_each(|sentinel| sentinel.link.set(Link::Cut));
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
         gateway.run(json!(["INCR", "n"])).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // One Sentinel of three is not enough to connect anew; two are.
+    // One Sentinel of three is not enough to reconnect; two are.
     sentinels[0].link.set(QUICK);
     let mut kill = redis::cmd("CLIENT");
     let () = kill

@@ -140,7 +140,7 @@ async fn stream_ends_when_its_token_loses_the_channel() {
     reload(&entry("b", "other:"), 2).await;
     assert!(stream.chunk().await.unwrap().is_none(), "it ends");
     assert_eq!(open().await.unwrap().status(), 400);
-    // Too many channels are rejected, not cut off.
+    // Too many channels are rejected instead of cut off.
     let many = "/x".repeat(101);
     let url = format!("{}/subscribe{many}", gateway.url);
     assert_eq!(client().get(url).bearer_auth(TOKEN).send().await.unwrap().status(), 400);

@@ -1,4 +1,4 @@
-//! Sentinels and a cluster that speak TLS only.
+//! Sentinels and a Cluster that accept only TLS.
 
 use crate::support::authority::Authority;
 use crate::support::gateway::Gateway;
@@ -8,7 +8,7 @@ use serde_json::json;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Servers of one authority, all without a plain port.
+/// Servers with certificates of one authority, without plain ports.
 struct Tls {
     authority: Authority,
     certificate: String,
@@ -104,7 +104,7 @@ async fn sentinel_failover_is_followed_over_tls() {
     let gateway = tls.gateway(&url);
     gateway.ready().await;
     assert_eq!(gateway.run(json!(["SET", "k", 1])).await, "OK");
-    // Without TLS, and with another authority, no Sentinel is asked for a master.
+    // Without TLS, or with another authority, no Sentinel is queried for a master.
     let stranger = Authority::new();
     for gateway in [
         tls.gateway(&url.replace("rediss", "redis")),
@@ -153,7 +153,7 @@ async fn cluster_is_reached_over_tls_while_slots_move() {
     let pairs: Vec<String> = (0..300).flat_map(|n| [format!("k{n}"), format!("v{n}")]).collect();
     let mset = [vec!["MSET".to_owned()], pairs].concat();
     assert_eq!(gateway.run(json!(mset)).await, "OK");
-    // A third of the slots moves while the redis gateway reads: it follows to the ports with TLS.
+    // A third of the slots moves while the redis gateway reads. It follows to the ports with TLS.
     let id = |port: u16| tls.cli(port, &["CLUSTER", "MYID"]).trim().to_owned();
     let (from, to) = (id(servers[0].port), id(servers[1].port));
     let moved = {

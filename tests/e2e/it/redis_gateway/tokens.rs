@@ -54,7 +54,7 @@ async fn read_token_cannot_run_write_commands() {
         let name: String = redis::from_redis_value(info[0].clone()).unwrap();
         let flags: Vec<String> = redis::from_redis_value(info[2].clone()).unwrap();
         let is = |flag: &str| flags.iter().any(|have| have == flag);
-        // No subcommand has this name, so that a command that gets through does nothing.
+        // No subcommand has this name, so a command that is let through does nothing.
         let (status, error) = send(&gateway, READ, &[name.clone(), "in:x".to_owned()]).await;
         let refused =
             error.starts_with("NOPERM") || error.starts_with("ERR Command is not available");
@@ -78,7 +78,7 @@ async fn read_token_cannot_run_write_commands() {
     assert!(counts[0] > 100 && counts[1] > 10 && counts[2] > 10, "{counts:?}");
 }
 
-/// Commands with `out:1` as one key, or as what may be one, and all others beginning with `in:`.
+/// Commands with `out:1` as one key, or as a possible key. All other keys begin with `in:`.
 const SAMPLES: [&str; 45] = [
     "GET out:1",
     "SET out:1 v",

@@ -40,7 +40,7 @@ async fn redis_acl_and_password_are_respected() {
     assert!(status == 400 && body["error"].as_str().unwrap().starts_with("NOPERM"), "{body}");
     assert_eq!(gateway.run(json!(["GET", "pc:k"])).await, "1");
 
-    // A user that may begin a transaction, but not discard it, must not be left in one.
+    // A user that may begin a transaction but not discard it must not be left in one.
     let acl = ["half", "on", ">secret", "~*", "+@all", "-discard"];
     let () = redis::cmd("ACL").arg("SETUSER").arg(&acl).query(&mut admin).unwrap();
     let half = Gateway::start(&format!("redis://half:secret@127.0.0.1:{}", redis.port), &[]);
@@ -217,7 +217,7 @@ async fn sentinel_failover_is_followed() {
     let (seen, ()) = under_load(&gateway, "killed", 16, true, async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         master.process.signal("-KILL");
-        // Until the new master takes writes, and for a second more.
+        // This waits until the new master accepts writes, and for a second more.
         let begun = Instant::now();
         tokio::time::sleep(Duration::from_millis(500)).await;
         while gateway.send("/", json!(["SET", "after", 1])).await.0 != 200 {
@@ -241,7 +241,7 @@ async fn sentinel_failover_is_followed() {
             redis::Client::open(format!("redis://:sentinel-word@127.0.0.1:{}", ports[0])).unwrap();
         let mut sentinel = sentinel.get_connection().unwrap();
         let begun = Instant::now();
-        // Not possible until the first failover has ended.
+        // This is possible only after the first failover has ended.
         while redis::cmd("SENTINEL")
             .arg("FAILOVER")
             .arg("mymaster")

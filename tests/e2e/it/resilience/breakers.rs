@@ -40,7 +40,7 @@ async fn breaker_opens_then_admits_one_probe() {
         assert_refused(get(&url).send().await.unwrap(), 502, "upstream_unreachable").await;
         assert_eq!(upstream.take().len(), 2);
     }
-    // Open: rejected at once until the pause ends, except for probes.
+    // The breaker is open: requests are rejected at once until the pause ends, except for probes.
     let begun = Instant::now();
     let (mut rejected, mut slowest) = (0, Duration::ZERO);
     while begun.elapsed() < Duration::from_millis(1200) {
@@ -58,7 +58,8 @@ async fn breaker_opens_then_admits_one_probe() {
         "open: {rejected} answered without the upstream, {probes} probes, slowest {slowest:?}"
     );
 
-    // One probe at a time: of many concurrent requests, one waits for a response that never comes.
+    // There is one probe at a time: of many concurrent requests, one waits for a response that
+    // never arrives.
     upstream.behave(Behaviour::Stalls);
     tokio::time::sleep(Duration::from_millis(1600)).await;
     let client = client();
@@ -131,12 +132,12 @@ async fn aborted_request_bodies_do_not_open_a_breaker() {
             assert!(path != "/auth/login" || large.starts_with("HTTP/1.1 413"), "{large}");
         }
     }
-    // The auth service answers.
+    // The auth service responds.
     let body = json!({ "refresh_token": "made-up" });
     let refresh = post(&stack.edge("/auth/refresh"), body).await;
     assert_refused(refresh, 401, "refresh_token_invalid").await;
     assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
-    // A slow route opens its own breaker only.
+    // A slow route opens only its own breaker.
     for number in 0..4 {
         let begun = Instant::now();
         let slow = get(&stack.edge("/public/slow")).send().await.unwrap();
@@ -222,7 +223,7 @@ async fn new_isolate_inherits_open_breakers() {
     }))
     .await;
     let url = stack.edge("/public/down");
-    // Until the pause is longer than wrangler needs to restart.
+    // This waits until the pause is longer than wrangler needs to restart.
     let begun = Instant::now();
     loop {
         let response = get(&url).send().await.unwrap();
@@ -301,7 +302,7 @@ async fn metrics_and_timing_show_the_verdict_source() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     get_with(&stack.edge("/api/x"), &token).await;
     let begun = Instant::now();
-    // Edges of other tests may be counted there as well.
+    // The metric may include edges of other tests.
     while metric("portcullis_edge_requests_total", route).await < before + 44 {
         assert!(begun.elapsed() < Duration::from_secs(5), "the batch never arrives");
         tokio::time::sleep(Duration::from_millis(50)).await;

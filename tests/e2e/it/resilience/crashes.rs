@@ -1,5 +1,5 @@
-//! The auth service killed at each step, and a store that loses data. Afterwards the edge accepts
-//! nothing that the database calls revoked, and no client has lost its session.
+//! Kills the auth service at each step, and lets the store lose data. Afterwards the edge accepts
+//! nothing that the database considers revoked, and no client has lost its session.
 
 use crate::support::environment::{crash_rounds, crash_stride};
 use crate::support::http::{client, get_with};
@@ -22,7 +22,8 @@ struct World {
     settings: Vec<(String, String)>,
     auth: Option<Process>,
     port: u16,
-    /// The longest time that the edge accepted a revoked token after the auth service was back.
+    /// The longest time for which the edge accepted a revoked token after the auth service was
+    /// back.
     worst: Duration,
     crashes: u32,
 }
@@ -173,7 +174,7 @@ impl World {
         for tokens in [&session, &other] {
             self.agree(&tokens.access).await;
         }
-        // A response is a promise.
+        // The auth service's response is a promise.
         let revokes = matches!(act, Act::Logout | Act::LogoutEverywhere | Act::Revoke);
         if revokes && matches!(answer, Some(200 | 204)) {
             assert!(!self.is_active(&session.access).await, "{act:?}: it was done");
@@ -307,7 +308,7 @@ async fn auth_service_killed_at_each_database_packet_stays_consistent() {
                     *reached.lock().unwrap() = wire.silence().await;
                 };
                 world.crash(act, moment, || wire.arm(ALL, false)).await;
-                // One miss may be an accident of the machine.
+                // A single miss may be caused by load on the machine.
                 missed = if reached.into_inner().unwrap() { 0 } else { missed + 1 };
                 if missed == 2 {
                     break;
@@ -348,12 +349,12 @@ async fn revocations_are_republished_after_the_store_is_flushed() {
     let mut redis =
         redis::Client::open(world.stack.fact("redis_url")).unwrap().get_connection().unwrap();
     let (edge, mut worst) = (world.stack.edge("/api/not-revoked"), Duration::ZERO);
-    // The check runs every 2 s; flush at different moments of that.
+    // The check runs every 2 s. The flush happens at different times between two checks.
     for round in 0..3 {
         tokio::time::sleep(Duration::from_millis(300 + 500 * round)).await;
         redis::cmd("FLUSHALL").exec(&mut redis).unwrap();
         let flushed = Instant::now();
-        // Routes that require a record are right at once, by introspection.
+        // Routes that require a record are correct at once, because of introspection.
         for token in [&ended.access, &disabled.access] {
             assert_eq!(get_with(&world.stack.edge("/api/hello"), token).await.status(), 401);
         }
@@ -370,7 +371,7 @@ async fn revocations_are_republished_after_the_store_is_flushed() {
     world.stop().await;
 }
 
-/// A Redis that was restored from its disk, or a replica that took its place, may lack the last
+/// A Redis that was restored from its disk, or a replica that replaced it, may lack the last
 /// seconds.
 #[tokio::test]
 async fn revocations_are_republished_after_the_store_restores_an_old_copy() {
@@ -382,7 +383,7 @@ async fn revocations_are_republished_after_the_store_restores_an_old_copy() {
     for round in 0..4 {
         let ended = world.login().await;
         assert_eq!(get_with(&world.stack.edge("/api/hello"), &ended.access).await.status(), 200);
-        // With and without a check between login and snapshot.
+        // This is tested with and without a check between login and snapshot.
         tokio::time::sleep(Duration::from_millis(if round % 2 == 0 { 100 } else { 2500 })).await;
         let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(&mut redis).unwrap();
         let before: Vec<(Vec<u8>, Vec<u8>)> = keys

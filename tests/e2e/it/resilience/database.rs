@@ -38,7 +38,7 @@ async fn service_recovers_within_15_s_while_all_its_connections_are_frozen() {
     let begun = Instant::now();
     logins().await;
     println!("16 logins took {:?}", begun.elapsed());
-    // They find their connections closed and end.
+    // The frozen processes find their connections closed, and end.
     signal("-CONT", &frozen);
     let begun = Instant::now();
     while backends(&stack).iter().any(|pid| frozen.contains(pid)) {

@@ -44,7 +44,7 @@ async fn evicted_marker_is_restored() {
     ] });
     let stack = tokio::task::spawn_blocking(|| Stack::start(&[], Some(vars))).await.unwrap();
     let mut redis = redis::Client::open(stack.fact("redis_url")).unwrap().get_connection().unwrap();
-    // A marker is written each time for 60 s.
+    // A marker is written again at each check for 60 s.
     let session = stack.login().await;
     let logout = client().post(stack.edge("/auth/logout")).bearer_auth(&session.access);
     assert_eq!(logout.send().await.unwrap().status(), 204);

@@ -1,4 +1,4 @@
-//! The log's format, which all three programs share.
+//! The format of the log, which all three programs share.
 
 use crate::support::http::get;
 use crate::support::stack::SHARED;

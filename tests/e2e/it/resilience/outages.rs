@@ -1,4 +1,4 @@
-//! Each dependency stopped or killed: the edge names it within its timeout, and requests that do
+//! Each dependency stopped or killed. The edge reports it within its timeout, and requests that do
 //! not need it pass.
 
 use crate::support::http::{assert_refused, client, get, get_with};
@@ -22,7 +22,7 @@ async fn unreachable_dependency_is_named_within_its_timeout() {
         };
     let with_token = || get(&api).bearer_auth(&session.access);
 
-    // The store hangs: its timeout, and some slack for a busy machine.
+    // The store hangs. The bound is its timeout, with some slack for a busy machine.
     stack.signal("redis-gateway", "-STOP");
     quick("store_timeout", 503, with_token(), 5000).await;
     assert_eq!(get(&stack.edge("/public/x")).send().await.unwrap().status(), 200);
@@ -38,7 +38,7 @@ async fn unreachable_dependency_is_named_within_its_timeout() {
     stack.signal("redis", "-KILL");
     quick("store_bad_response", 503, with_token(), 5000).await;
 
-    // A logout waits in the database for the store, and a refresh returns tokens.
+    // A logout waits in the database for the store. A refresh returns tokens.
     let logout = client()
         .post(stack.edge("/auth/logout"))
         .bearer_auth(&session.access)
@@ -79,7 +79,8 @@ async fn requests_pass_without_the_auth_service() {
     stop(stack).await;
 }
 
-/// A revocation in the database reaches the store as soon as it is back, without another request.
+/// A revocation in the database reaches the store as soon as the store is back, without another
+/// request.
 #[tokio::test]
 async fn logout_reaches_the_store_after_it_recovers() {
     let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None)).await.unwrap();

@@ -1,6 +1,6 @@
 //! The whole stack under mixed load, while one fault after the other is injected and servers are
-//! killed. At the end, every promise is checked: no wrong verdict, no lost session, no leak.
-//! `cargo xtask bench soak --minutes 30 --write` puts a long run into docs/reliability.md.
+//! killed. At the end, every promise is checked: no wrong verdict, no lost session, no leak. `cargo
+//! xtask bench soak --minutes 30 --write` writes the results of a long run to docs/reliability.md.
 
 mod agreement;
 mod connections;
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use system::System;
 use world::World;
 
-/// Runs the soak, prints its tables, and returns what it found, by topic.
+/// Runs the soak, prints its tables, and returns its findings by topic.
 async fn soak(seconds: u64, sabotage: Sabotage) -> BTreeMap<Topic, Vec<String>> {
     let (seed, per_second) = (soak_seed(), soak_per_second());
     println!("soak of {seconds} s at {per_second} requests a second, seed {seed}");
@@ -66,7 +66,7 @@ async fn soak(seconds: u64, sabotage: Sabotage) -> BTreeMap<Topic, Vec<String>> 
         );
     }
     let world = Arc::into_inner(world).unwrap();
-    // A defect of the edge is a finding already; the harness would report it by a panic as well.
+    // A defect of the edge is already a finding. The harness would also report it by a panic.
     match findings.contains_key(&Topic::Panic) {
         true => world.system.stop_despite_defects().await,
         false => stop(world).await,
@@ -90,7 +90,7 @@ async fn whole_stack_keeps_its_promises_under_load_and_faults() {
     assert!(findings.is_empty(), "{findings:#?}");
 }
 
-/// The soak reports revoked tokens that pass because no marker reaches the store.
+/// Shows that the soak reports revoked tokens that pass because no marker reaches the store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "shows that the soak can fail; run it with --ignored"]
 async fn soak_reports_missing_markers() {
@@ -98,7 +98,7 @@ async fn soak_reports_missing_markers() {
     assert!(findings.contains_key(&Topic::WrongAccept), "{findings:#?}");
 }
 
-/// The soak reports used refresh tokens that still give tokens.
+/// Shows that the soak reports used refresh tokens that still return tokens.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "shows that the soak can fail; run it with --ignored"]
 async fn soak_reports_undetected_reuse() {
@@ -106,7 +106,7 @@ async fn soak_reports_undetected_reuse() {
     assert!(findings.contains_key(&Topic::Reuse), "{findings:#?}");
 }
 
-/// The soak reports a process that keeps 1 KB of each request.
+/// Shows that the soak reports a process that keeps 1 KB of each request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "shows that the soak can fail; run it with --ignored"]
 async fn soak_reports_a_leak_of_a_kilobyte_a_request() {

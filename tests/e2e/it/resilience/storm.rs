@@ -18,7 +18,7 @@ const CLIENTS: u64 = 50;
 const LATE_LOGOUTS: &str = "logouts delivered later";
 const LATE_REVOCATIONS: &str = "revocations delivered later";
 
-/// The record of all clients.
+/// The results of all clients.
 #[derive(Default)]
 struct Seen {
     /// Every access token that was issued.
@@ -161,8 +161,8 @@ impl World {
                     let answer = request.bearer_auth(&own.access).send().await.unwrap();
                     match answer.status().as_u16() {
                         204 => {}
-                        // The store was not reached within the auth service's timeout; delivery is
-                        // retried.
+                        // The store was not reached within the auth service's timeout. The delivery
+                        // is retried.
                         202 => self.seen.count(LATE_LOGOUTS),
                         status => self.seen.wrong(format!("logout: {status}")),
                     }
@@ -184,8 +184,8 @@ impl World {
                     }
                     self.seen.count("revocations");
                     self.is_over(&own.access).await;
-                    // After a revocation of the access token, the session continues by its refresh
-                    // token.
+                    // After a revocation of the access token, the session continues with its
+                    // refresh token.
                     (token == &own.access).then_some(own)
                 }
                 _ => {

@@ -1,4 +1,4 @@
-//! Every signature algorithm: a key verifies tokens of its own algorithm only.
+//! Every signature algorithm. A key verifies only tokens of its own algorithm.
 
 use crate::support::edge::{launch_edge, start_edge};
 use crate::support::http::get_with;
@@ -64,7 +64,7 @@ async fn key_verifies_tokens_of_its_own_algorithm_only() {
     stop(edge).await;
 }
 
-/// Tokens of three kinds of provider, at one edge.
+/// Tokens of three kinds of provider, at the same edge.
 #[tokio::test]
 async fn issuers_of_different_providers_work_side_by_side() {
     let rsa = Signer::all().into_iter().find(|signer| signer.algorithm == "RS256").unwrap();
@@ -130,7 +130,7 @@ async fn issuers_of_different_providers_work_side_by_side() {
     stop(edge).await;
 }
 
-/// The public key as an HMAC secret: CVE-2015-9235, CVE-2016-5431 and similar.
+/// The public key is used as an HMAC secret: CVE-2015-9235, CVE-2016-5431 and similar.
 #[tokio::test]
 async fn public_key_is_rejected_as_hmac_secret() {
     let rsa = Signer::all().pop().unwrap();

@@ -1,12 +1,12 @@
-//! The commands of the documentation that make secrets.
+//! The documented commands that generate secrets.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs each documented command that makes a secret, as a user with the usual umask pastes it into
-/// a shell in a clone. None may leave a file in the clone, or one that others can read.
+/// Runs each documented command that generates a secret in a shell in a clone, as a user with the
+/// usual umask. No command may leave a file in the clone, or a file that others can read.
 #[test]
 fn documented_commands_keep_secrets_out_of_the_clone() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();

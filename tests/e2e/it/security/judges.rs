@@ -1,6 +1,6 @@
-//! Core's verdict on a token, judged by an independent implementation: what core accepts,
-//! jsonwebtoken accepts. No servers are involved. Core reads and selects, aws-lc-rs verifies as the
-//! Worker's platform does.
+//! Compares core's verdicts on tokens with an independent implementation: jsonwebtoken must accept
+//! whatever core accepts. No servers are involved. Core reads and selects, and aws-lc-rs verifies
+//! like the Worker's platform.
 
 use crate::support::issuer::{AUDIENCE, now};
 use crate::support::signer::{Key, SECRET_ISSUER, SIGNING_ISSUER, Signer};
@@ -23,7 +23,7 @@ use std::cell::Cell;
 const CASES: u32 = 4000;
 const LEEWAY_SECONDS: u64 = 30;
 
-/// A token to be made: a good one of `signer`, with changes.
+/// The description of a token: a valid one of `signer`, with changes.
 #[derive(Clone, Debug)]
 struct Recipe {
     signer: usize,
@@ -34,7 +34,7 @@ struct Recipe {
     form: Form,
 }
 
-/// A claim's new value; a time is relative to the moment when the token is made.
+/// A claim's new value. A time is relative to the moment when the token is made.
 #[derive(Clone, Debug)]
 enum Claim {
     Is(Value),
@@ -42,7 +42,7 @@ enum Claim {
     Fraction(f64),
 }
 
-/// What happens to a token besides changes of its members.
+/// The changes of a token other than those of its members.
 #[derive(Clone, Debug)]
 enum Form {
     AsItIs,
@@ -54,7 +54,7 @@ enum Form {
     EscapedHeader,
     /// After signing, one byte is replaced.
     Replaced(usize, char),
-    /// After signing, one byte is left out.
+    /// After signing, one byte is removed.
     Removed(usize),
     /// After signing, this is appended.
     Appended(&'static str),
@@ -215,7 +215,7 @@ impl Recipe {
     }
 }
 
-/// Core, with the key sets of two issuers, and aws-lc-rs.
+/// Core with the key sets of two issuers, and aws-lc-rs.
 struct Core {
     policy: Policy,
     key_sets: [Jwks; 2],
@@ -272,7 +272,7 @@ impl Core {
     }
 }
 
-/// Verifies a signature as a platform does: with a key that was imported for one algorithm.
+/// Verifies a signature like a platform, with a key that was imported for one algorithm.
 fn verify(
     algorithm: &str,
     jwk: &Value,

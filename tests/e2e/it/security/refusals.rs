@@ -1,4 +1,4 @@
-//! Invalid tokens, each rejected with a code that names the reason.
+//! Invalid tokens. Each is rejected with a code that names the reason.
 
 use crate::support::edge::EDGE;
 use crate::support::http::{assert_refused, field, get, get_with};
@@ -35,7 +35,10 @@ async fn expired_token_is_rejected_with_a_challenge() {
     let token = TRUSTED.sign(&header(json!({})), &claims(json!({ "exp": now() - 31 })));
     let response = get(&EDGE.edge("/api/x")).bearer_auth(&token).send().await.unwrap();
     let challenge = assert_refused(response, 401, "token_expired").await;
-    assert_eq!(challenge, r#"Bearer error="invalid_token", error_description="token expired""#);
+    assert_eq!(
+        challenge,
+        r#"Bearer error="invalid_token", error_description="the token has expired""#
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Encryption of records: key rotation, and records that do not decrypt.
+//! Encryption of records: key rotation, and records that can't be decrypted.
 
 use crate::support::edge::start_edge;
 use crate::support::http::{assert_refused, get_with};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const NEW_KEY: &str = "new:BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA";
 
-/// Starts an edge before the shared system, with these keys.
+/// Starts an edge with these keys, in front of the shared system.
 async fn start(introspects: bool, keys: Value) -> Stack {
     let mut issuer = json!({
         "issuer": SHARED.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
@@ -44,7 +44,7 @@ fn record(token: &str) -> String {
 async fn encryption_key_is_rotated_without_downtime() {
     let session = SHARED.login().await;
     assert!(record(&session.access).starts_with("v1.test."), "{}", record(&session.access));
-    // The new key is distributed first, then it encrypts, and the old one still decrypts.
+    // The new key is distributed first. Then it encrypts, while the old key still decrypts.
     for keys in [
         json!({ "RECORD_ENCRYPTION_KEY_PREVIOUS": NEW_KEY }),
         json!({ "RECORD_ENCRYPTION_KEY": NEW_KEY, "RECORD_ENCRYPTION_KEY_PREVIOUS": RECORD_ENCRYPTION_KEY }),
@@ -65,7 +65,7 @@ async fn record_that_does_not_decrypt_is_a_cache_miss() {
     assert!(deaf.log("edge").contains("\"record_unopened\":true"));
     stop(deaf).await;
 
-    // With introspection, it is queried once and written again.
+    // With introspection, the token is introspected once and its record is written again.
     let edge = start(true, json!({ "RECORD_ENCRYPTION_KEY": NEW_KEY })).await;
     let url = edge.edge("/api/x");
     assert_eq!(get_with(&url, &session.access).await.status(), 200);
@@ -78,7 +78,7 @@ async fn record_that_does_not_decrypt_is_a_cache_miss() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(sealed.starts_with("v1.new."), "{sealed}");
-    // Garbage, and another token's record, are misses too.
+    // Garbage, and another token's record, also count as missing.
     let other = SHARED.login().await;
     let key = StoreKeys::new("pc").token(&TokenHash::of(&other.access));
     for value in ["", "v1", "v1.new.", "v1.new.AAAA", "{}", "\u{ff}", &sealed] {
@@ -89,7 +89,7 @@ async fn record_that_does_not_decrypt_is_a_cache_miss() {
     stop(edge).await;
 }
 
-/// A session's last use is written after the response, and a session that ended is not restored.
+/// A session's last use is written after the response, and an ended session is not restored.
 #[tokio::test]
 async fn session_last_seen_is_updated_after_the_response() {
     let session = SHARED.login().await;
@@ -103,7 +103,7 @@ async fn session_last_seen_is_updated_after_the_response() {
     let keys = StoreKeys::new("pc");
     let (one, all) = (keys.session(iss, sid), keys.sessions(iss, sub));
     let mut redis = redis();
-    // As if its last use were a while ago.
+    // The last use is set to a time long ago.
     let () = redis::cmd("HSET").arg(&one).arg("last_seen_at").arg(7).query(&mut redis).unwrap();
     let () = redis::cmd("ZADD").arg(&all).arg(7).arg(sid).query(&mut redis).unwrap();
     assert_eq!(get_with(&edge.edge("/api/x"), &session.access).await.status(), 200);
@@ -117,7 +117,7 @@ async fn session_last_seen_is_updated_after_the_response() {
     }
     let score: f64 = redis::cmd("ZSCORE").arg(&all).arg(sid).query(&mut redis).unwrap();
     assert!(seen >= now() - 5 && score >= seen as f64, "{seen} {score}");
-    // At most once a minute.
+    // The last use is written at most once a minute.
     let () = redis::cmd("HSET").arg(&one).arg("last_seen_at").arg(7).query(&mut redis).unwrap();
     for _ in 0..5 {
         assert_eq!(get_with(&edge.edge("/api/x"), &session.access).await.status(), 200);
@@ -126,7 +126,7 @@ async fn session_last_seen_is_updated_after_the_response() {
     let seen: u64 = redis::cmd("HGET").arg(&one).arg("last_seen_at").query(&mut redis).unwrap();
     assert_eq!(seen, 7);
 
-    // In another isolate, a session that was deleted from the store is not restored.
+    // Another isolate does not restore a session that was deleted from the store.
     let () = redis::cmd("DEL").arg(&one).query(&mut redis).unwrap();
     let () = redis::cmd("ZREM").arg(&all).arg(sid).query(&mut redis).unwrap();
     let other = start(false, json!({})).await;

@@ -1,5 +1,5 @@
-//! Wycheproof's vectors against the verifying code, core's key rules and src/js/crypto.js, under node
-//! and workerd.
+//! Runs Wycheproof's vectors through the edge's verification: core's key rules and
+//! src/js/crypto.js, in node and workerd.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +14,7 @@ use wycheproof::{ecdsa, eddsa, mac, rsa_pkcs1_verify as pkcs1, rsa_pss_verify as
 
 struct Case {
     name: String,
-    /// Whether the signature is valid; `None` if Wycheproof leaves that open.
+    /// Whether the signature is valid; `None` if Wycheproof does not decide that.
     holds: Option<bool>,
     request: Value,
 }
@@ -99,7 +99,8 @@ fn cases() -> (Vec<Case>, usize) {
                     name: format!("{} {} {}", algorithm.name(), test["tcId"], test["comment"]),
                     holds: match test["result"].as_str().unwrap() {
                         "valid" => Some(whole),
-                        // In a set of another length, this one may have the right length.
+                        // In a group with another salt length, the changed length may be
+                        // correct.
                         "invalid" if !whole && comment.starts_with("s_len changed") => None,
                         "invalid" => Some(false),
                         _ => None,
@@ -122,7 +123,8 @@ fn algorithm_bits(algorithm: Algorithm) -> u64 {
 /// Returns the key of a group, or of a test that has its own.
 fn jwk(algorithm: Algorithm, group: &Value, test: &Value) -> Value {
     let key = &group["publicKey"];
-    // A number without ASN.1's leading zero; a coordinate in its curve's length.
+    // ASN.1's leading zero is removed from a number, and a coordinate is padded to its curve's
+    // length.
     let number = |hex: &Value, bytes: usize| {
         let number = unhex(hex.as_str().unwrap());
         let number: Vec<u8> = number.into_iter().skip_while(|byte| *byte == 0).collect();
@@ -160,7 +162,7 @@ fn unhex(text: &str) -> Vec<u8> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// The two modules, in a folder that is deleted with the test.
+/// The two modules, in a folder that is deleted after the test.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -1,4 +1,4 @@
-//! An auth service of a test's own, with a user and without a store.
+//! An auth service for one test, with a user and without a store.
 
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
 use crate::support::stack::RECORD_ENCRYPTION_KEY;

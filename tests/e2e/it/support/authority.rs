@@ -1,9 +1,9 @@
-//! Certificates by an authority of a test's own.
+//! Certificates by an authority for one test.
 
 use crate::support::process::Folder;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-/// An authority, and the files of what it issued.
+/// An authority, and the files that it has issued.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: Folder,

@@ -1,4 +1,4 @@
-//! Random choices that a seed repeats.
+//! Random choices that a seed reproduces.
 
 /// A generator, xorshift64*: the same sequence for the same seed.
 pub struct Chance(u64);
@@ -17,7 +17,7 @@ impl Chance {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
     }
 
-    /// Returns a place in a list of this length, or `None` if the list is empty.
+    /// Returns a place in a list of this length; `None` if the list is empty.
     pub fn place(&mut self, length: usize) -> Option<usize> {
         (length > 0).then(|| usize::try_from(self.below(length as u64)).unwrap())
     }

@@ -1,4 +1,4 @@
-//! Edges of a test's own, before the shared store and upstream.
+//! Edges for one test, in front of the shared store and upstream.
 
 use crate::support::environment::on_memcached;
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, serve};
@@ -6,7 +6,7 @@ use crate::support::stack::{SHARED, Stack};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-/// The edge that tests share: before the shared store and upstream, with routes that require no
+/// The shared edge of the tests, in front of the shared store and upstream. Its routes require no
 /// records.
 pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
     let jwks_url = serve(TRUSTED.jwks());
@@ -29,8 +29,8 @@ pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
     Stack::start(&["--only", "edge"], Some(vars))
 });
 
-/// Starts an edge under workerd, before the shared store and upstream, with these changes of the policy and
-/// the variables.
+/// Starts an edge under workerd, in front of the shared store and upstream, with these changes of
+/// the policy and the variables.
 pub fn launch_edge(vars: Value) -> Stack {
     let mut all = json!({
         "store.timeout_ms": 3000,
@@ -47,7 +47,7 @@ pub fn launch_edge(vars: Value) -> Stack {
     Stack::start(&["--only", "edge", "--engine", "workerd"], Some(all))
 }
 
-/// Gives each limit without an algorithm the one that a memcached can count.
+/// Changes limits without an algorithm to the algorithm that memcached can count.
 fn count_by_fixed_windows(vars: &mut Value) {
     let members = ["limits", "routes"].map(|name| vars.get(name).cloned().unwrap_or(json!([])));
     let [mut limits, mut routes] = members;
@@ -63,7 +63,7 @@ fn count_by_fixed_windows(vars: &mut Value) {
     }
 }
 
-/// Starts an edge as [`launch_edge`] does, without blocking the runtime.
+/// Starts an edge like [`launch_edge`], without blocking the runtime.
 pub async fn start_edge(vars: Value) -> Stack {
     tokio::task::spawn_blocking(move || launch_edge(vars)).await.unwrap()
 }

@@ -1,16 +1,16 @@
-//! What the caller of the tests chose by environment variables.
+//! The settings of a test run, from environment variables.
 
 use std::process::Command;
 
 /// The workspace's folder.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Whether this run is the one on memcached.
+/// Returns whether this run uses memcached.
 pub fn on_memcached() -> bool {
     std::env::var("PORTCULLIS_STORE").is_ok_and(|store| store == "memcached")
 }
 
-/// `cargo xtask`, or the program that runs these tests for it.
+/// Returns `cargo xtask`, or the program that runs these tests for it.
 pub fn xtask() -> Command {
     let mut command = match std::env::var_os("PORTCULLIS_XTASK") {
         Some(program) => Command::new(program),
@@ -52,7 +52,7 @@ pub fn crash_stride() -> usize {
     usize::try_from(number("PORTCULLIS_CRASH_STRIDE", 3)).unwrap().max(1)
 }
 
-/// Returns how many policies are explained.
+/// Returns the number of policies that are explained.
 pub fn explained_policies() -> u64 {
     number("PORTCULLIS_EXPLAINED_POLICIES", 50)
 }
@@ -67,7 +67,7 @@ pub fn soak_per_second() -> u64 {
     number("PORTCULLIS_SOAK_PER_SECOND", 300)
 }
 
-/// Returns the seed of `resilience::soak`: a given one, or another one in each run.
+/// Returns the seed of `resilience::soak`: the given one, or a new one for each run.
 pub fn soak_seed() -> u64 {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
     number("PORTCULLIS_SOAK_SEED", u64::try_from(now % 1_000_000).unwrap())

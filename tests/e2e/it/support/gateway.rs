@@ -1,4 +1,4 @@
-//! Redis gateways of a test's own, and the one that tests share.
+//! Redis gateways for one test, and a shared one.
 
 use crate::support::http::client;
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// A redis gateway with a Redis of its own, for tests that read all of its keys.
+/// A redis gateway with its own Redis, for tests that read all of its keys.
 pub static GATEWAY: LazyLock<(Redis, Gateway)> = LazyLock::new(|| {
     let redis = Redis::start(&[]);
     let gateway = Gateway::start(&redis.url(), &[]);
@@ -21,7 +21,7 @@ pub static GATEWAY: LazyLock<(Redis, Gateway)> = LazyLock::new(|| {
 /// A redis gateway before a Redis.
 pub struct Gateway {
     pub url: String,
-    /// Has readiness and metrics.
+    /// The URL of readiness and metrics.
     pub admin_url: String,
     pub process: Process,
     _folder: Folder,
@@ -54,7 +54,7 @@ impl Gateway {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
         let mut command =
             Command::new(Path::new(root).join("target/debug/portcullis-redis-gateway"));
-        // Several run at once.
+        // Several gateways run at once.
         command.env("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0");
         command
     }
@@ -82,7 +82,7 @@ impl Gateway {
         stream
     }
 
-    /// Waits until Redis answers.
+    /// Waits until Redis responds.
     pub async fn ready(&self) {
         let begun = Instant::now();
         let url = format!("{}/readyz", self.admin_url);

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Returns a client that follows no redirect and times out.
+/// Returns a client that follows no redirects and times out.
 pub fn client() -> Client {
     let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
     client.timeout(Duration::from_secs(20)).build().unwrap()
@@ -42,12 +42,12 @@ pub async fn assert_refused(response: Response, status: u16, code: &str) -> Stri
     challenge
 }
 
-/// Sends bytes to a URL's server as they are, and reads until the response ends.
+/// Sends raw bytes to a URL's server, and reads until the response ends.
 pub fn raw(url: &str, request: &str) -> String {
     raw_at(url.trim_start_matches("http://"), request, "\0")
 }
 
-/// Sends bytes to an address as they are, and reads until the response contains `until`, or ends.
+/// Sends raw bytes to an address, and reads until the response contains `until`, or ends.
 pub fn raw_at(address: &str, request: &str, until: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

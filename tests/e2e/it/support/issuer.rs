@@ -1,4 +1,4 @@
-//! An issuer with a key of its own, for tokens that the auth service would never issue.
+//! An issuer with its own key, for tokens that the auth service would never issue.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -51,7 +51,7 @@ impl Issuer {
         ))
     }
 
-    /// Signs these two encoded segments as they are.
+    /// Signs these two encoded segments without changes.
     pub fn sign_input(&self, input: &str) -> String {
         let signature = self.pair.sign(input.as_bytes());
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -65,12 +65,12 @@ pub fn issuer_at(jwks_url: &str) -> Value {
     })
 }
 
-/// Returns a valid header with changes. A member that is set to null is left out.
+/// Returns a valid header with changes. A member set to null is removed.
 pub fn header(changes: Value) -> Value {
     merge(json!({ "alg": "EdDSA", "kid": "k1", "typ": "at+jwt" }), changes)
 }
 
-/// Returns valid claims with changes. A member that is set to null is left out.
+/// Returns valid claims with changes. A member set to null is removed.
 pub fn claims(changes: Value) -> Value {
     let now = now();
     let claims = json!({
@@ -96,7 +96,7 @@ fn merge(mut base: Value, changes: Value) -> Value {
     base
 }
 
-/// Serves a document at every path of a port of its own, and returns the URL.
+/// Serves a document at every path of a new port, and returns the URL.
 pub fn serve(document: Value) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());

@@ -1,5 +1,5 @@
-//! Clients that count through a redis gateway while its Redis fails or moves, and record what they
-//! saw.
+//! Clients that count through a redis gateway while its Redis fails or moves, and record the
+//! results.
 
 use crate::support::gateway::{Gateway, TOKEN};
 use crate::support::http::client;
@@ -14,7 +14,7 @@ pub struct Seen {
     pub answered: u64,
     pub failed: u64,
     wrong: Vec<String>,
-    /// Failed increments, which may have run or not.
+    /// Failed increments, which may have run.
     unknown: i64,
     /// The longest time without a reply.
     pub gap: Duration,
@@ -23,8 +23,8 @@ pub struct Seen {
     highest: i64,
 }
 
-/// Counts on a key of its own until `stop`. Each request echoes a number, which detects the reply
-/// to another request, and increments, which detects a request that ran twice.
+/// Counts on a separate key until `stop`. Each request echoes a number, which detects the reply to
+/// another request. It also increments a counter, which detects a request that ran twice.
 async fn count(gateway: Arc<Gateway>, key: String, stop: Arc<AtomicBool>, may_lose: bool) -> Seen {
     let client = client();
     let mut seen = Seen::default();
@@ -44,8 +44,7 @@ async fn count(gateway: Arc<Gateway>, key: String, stop: Arc<AtomicBool>, may_lo
                 let read = body[2]["result"].as_str().and_then(|text| text.parse::<i64>().ok());
                 let after = if may_lose { 1 } else { seen.last + 1 };
                 let most = if may_lose { seen.highest } else { seen.last };
-                // If a server dies, requests on their way to it fail with an error and nothing
-                // else.
+                // If a server dies, requests in progress may fail with an error, but nothing else.
                 let echoed = body[0]["result"] == echo.as_str()
                     || (may_lose
                         && body[0]["error"].as_str().is_some_and(|e| e.starts_with("ERR Redis")));

@@ -1,4 +1,4 @@
-//! The memcached protocol, as far as tests need it.
+//! The memcached protocol, as far as the tests need it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;

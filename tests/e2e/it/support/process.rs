@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A process that ends with the test, and with it all that it started: it leads a process group. A
-/// static is never dropped; its process ends when the tests' own process does, which closes the pipe
-/// that its guard reads.
+/// A process that ends with the test, together with its children: it leads a process group. A
+/// static is never dropped. The process of a static ends with the tests' own process, which closes
+/// the pipe that its guard reads.
 pub struct Process {
     child: Child,
     guard: Child,
@@ -37,7 +37,7 @@ impl Process {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// Waits for its exit status.
+    /// Waits for the exit status.
     pub fn ended(&mut self, seconds: u64) -> Option<i32> {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(seconds) {
@@ -49,7 +49,7 @@ impl Process {
         panic!("it goes on:\n{}", self.text());
     }
 
-    /// Waits until its log contains this text, and returns the log.
+    /// Waits until the log contains this text, and returns the log.
     pub async fn says(&self, text: &str) -> String {
         self.says_within(text, 20).await
     }
@@ -74,7 +74,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The guard first, while the process id is still the child's.
+        // The guard is killed first, while the process id still belongs to the child.
         let _ = self.guard.kill();
         let _ = self.guard.wait();
         let group = format!("-{}", self.child.id());
@@ -113,8 +113,8 @@ impl Drop for Folder {
     }
 }
 
-/// Returns ports that are free now. They lie below those that the system assigns to clients, so
-/// that no client takes one meanwhile.
+/// Returns free ports. They are below those that the system assigns to clients, so that no client
+/// takes one meanwhile.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let base = 10_000 + std::process::id() % 10_000;

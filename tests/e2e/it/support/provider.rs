@@ -1,4 +1,4 @@
-//! Servers in place of an issuer, an introspection endpoint or an upstream. They record requests
+//! Servers in place of an issuer, an introspection endpoint or an upstream. They record requests,
 //! and misbehave on demand.
 
 use aws_lc_rs::digest;
@@ -17,7 +17,7 @@ pub enum Behaviour {
     Answer { status: u16, body: String, after_ms: u64 },
     /// Sends `body` to a request that contains a text, and `otherwise` to any other.
     Answers { containing: String, body: String, otherwise: String },
-    /// Announces more than it sends, and closes the connection.
+    /// Announces more bytes than it sends, and closes the connection.
     Cut { announced: usize, body: String },
     /// Closes the connection at once.
     Hangs,
@@ -29,7 +29,7 @@ pub enum Behaviour {
     WebSocketEcho,
 }
 
-/// A server on a port of its own, until the process ends.
+/// A server on its own port, until the process ends.
 #[derive(Clone)]
 pub struct Provider {
     state: Arc<Mutex<State>>,

@@ -1,4 +1,4 @@
-//! A proxy between two real parts of the system that injects faults.
+//! A proxy between two real parts of the system. It injects faults.
 
 use crate::support::process::free_ports;
 use std::sync::{Arc, Mutex};
@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The fault that a request meets.
+/// The fault that applies to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// None: request and response are forwarded.
+    /// No fault: request and response are forwarded.
     None,
     /// The connection is refused.
     Refuses,
@@ -36,18 +36,18 @@ enum Framing {
     Memcached,
 }
 
-/// A proxy on a port of its own.
+/// A proxy on its own port.
 pub struct Proxy {
     fault: Arc<Mutex<Fault>>,
     framing: Framing,
     port: u16,
-    /// The listener runs in a thread of its own, so that it outlives the runtime of the test that
+    /// The listener runs in its own thread, so that it outlives the runtime of the test that
     /// started it.
     _stop: std::sync::mpsc::Sender<()>,
 }
 
 impl Proxy {
-    /// Starts a proxy before `http://host:port` or `memcached://host:port`.
+    /// Starts a proxy in front of `http://host:port` or `memcached://host:port`.
     pub fn start(url: &str) -> Self {
         let (scheme, target) = url.split_once("://").unwrap();
         let framing = if scheme == "memcached" { Framing::Memcached } else { Framing::Http };
@@ -152,7 +152,7 @@ async fn connection(
         match now {
             Fault::Refuses | Fault::Resets => return reset(client),
             Fault::Hangs => {
-                // Until the client gives up.
+                // This waits until the client gives up.
                 let mut rest = [0; 1024];
                 while client.read(&mut rest).await? > 0 {}
                 return Ok(());
@@ -224,7 +224,7 @@ fn reset(client: TcpStream) -> std::io::Result<()> {
     client.set_zero_linger()
 }
 
-/// Reads one message as a whole. Returns `None` at the end of the connection.
+/// Reads one whole message. Returns `None` at the end of the connection.
 async fn message(
     stream: &mut TcpStream,
     framing: Framing,
@@ -248,7 +248,7 @@ async fn message(
     }
 }
 
-/// Returns the length of the first batch of memcached commands or replies, or `None` while it is
+/// Returns the length of the first batch of memcached commands or replies; `None` while it is
 /// incomplete.
 fn batch_length(held: &[u8]) -> Option<usize> {
     if held.len() >= 4 && held[..4].eq_ignore_ascii_case(b"mn\r\n") {
@@ -258,7 +258,7 @@ fn batch_length(held: &[u8]) -> Option<usize> {
     held.windows(6).position(is_end).map(|end| end + 6)
 }
 
-/// Returns the length of the first HTTP message, or `None` while it is incomplete.
+/// Returns the length of the first HTTP message; `None` while it is incomplete.
 fn length(held: &[u8]) -> Option<usize> {
     let end = held.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&held[..end]).to_lowercase();

@@ -1,10 +1,10 @@
-//! The `RateLimit` and `RateLimit-Policy` fields, read by a parser of RFC 9651 that is not ours.
+//! The `RateLimit` and `RateLimit-Policy` fields, read by a third-party parser of RFC 9651.
 
 use reqwest::Response;
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 
-/// Holds both fields of a response to be lists of strings with the integers that the draft names;
-/// `policies` are the strings of `RateLimit-Policy`, in order.
+/// Asserts that both fields of a response are lists of strings with the integers that the draft
+/// defines. `policies` are the strings of `RateLimit-Policy`, in order.
 pub fn assert_rate_limit_fields(response: &Response, policies: &[&str]) {
     let parse = |name: &str| -> List {
         let values = response.headers().get_all(name).iter();
@@ -21,7 +21,7 @@ pub fn assert_rate_limit_fields(response: &Response, policies: &[&str]) {
     }
 }
 
-/// Returns the string of a list's entry, whose parameters must be these and integers.
+/// Returns the string of a list's entry, which must have these parameters with integer values.
 fn check(entry: &ListEntry, parameters: [&str; 2]) -> String {
     let ListEntry::Item(Item { bare_item: BareItem::String(name), params }) = entry else {
         panic!("{entry:?} is not a string");

@@ -1,4 +1,4 @@
-//! Redis servers of a test's own.
+//! Redis servers for one test.
 
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
 use redis::Client;

@@ -30,7 +30,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Makes a key for each algorithm.
+    /// Generates a key for each algorithm.
     pub fn all() -> Vec<Self> {
         let ecdsa = |algorithm| Key::Ecdsa(EcdsaKeyPair::generate(algorithm).unwrap());
         let rsa = |encoding| Key::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap(), encoding);
@@ -61,7 +61,7 @@ impl Signer {
         .collect()
     }
 
-    /// Returns its issuer: shared secrets have one of their own.
+    /// Returns the issuer of the key: shared secrets have a separate one.
     pub fn issuer(&self) -> &'static str {
         if matches!(self.key, Key::Hmac(..)) { SECRET_ISSUER } else { SIGNING_ISSUER }
     }
@@ -109,7 +109,7 @@ impl Signer {
         }
     }
 
-    /// Makes a token whose header claims `alg` and `kid`, signed by this key in any case.
+    /// Makes a token whose header claims `alg` and `kid`. This key signs it, whatever they are.
     pub fn token(&self, alg: &str, kid: &str, issuer: &str) -> String {
         let header = header(json!({ "alg": alg, "kid": kid }));
         let claims = claims(json!({ "iss": issuer }));

@@ -1,4 +1,4 @@
-//! Connections that never send a byte, each from an address of the test's choice.
+//! Connections that never send a byte, each from an address that the test chooses.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub async fn open(server: &str, from: [u8; 4], count: usize) -> Vec<TcpStream> {
     streams
 }
 
-/// Returns after how long the server had closed all of these connections.
+/// Returns the time after which the server had closed all of these connections.
 pub async fn closed_after(streams: &mut [TcpStream]) -> Duration {
     let begun = Instant::now();
     for stream in streams {
@@ -28,7 +28,7 @@ pub async fn closed_after(streams: &mut [TcpStream]) -> Duration {
     begun.elapsed()
 }
 
-/// Sends a request for `path` from an address, on a connection of its own, within a second.
+/// Sends a request for `path` from an address, on a new connection, within a second.
 pub async fn get_from(url: &str, from: [u8; 4], token: &str) -> Result<u16, String> {
     let client = reqwest::Client::builder()
         .no_proxy()

@@ -1,4 +1,4 @@
-//! A running system, started by `cargo xtask stack`. Most tests share one; those that break
+//! A running system, started by `cargo xtask stack`. Most tests share one; tests that break
 //! something have their own.
 
 use crate::support::environment::{on_memcached, xtask};
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A running system. It ends when its standard input closes, at the latest with this process.
+/// A running system. It ends when its standard input closes, at the latest when this process ends.
 pub struct Stack {
     facts: Value,
     child: Child,
@@ -47,7 +47,7 @@ impl Stack {
     /// Starts a system. `vars` change the Worker's policy and variables.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
         let vars = vars.unwrap_or(json!({}));
-        // A port that was free when it was chosen may have been taken by another test.
+        // Another test may have taken a port that was free when it was chosen.
         Self::launch(options, vars.clone())
             .or_else(|log| {
                 println!("a stack ended, and is started once more:\n{log}");
@@ -91,8 +91,7 @@ impl Stack {
             .args(["stack", "--watch-stdin", "--prebuilt", "--json"])
             .arg(&facts_file)
             .args(options);
-        // Several systems share two cores: the store's timeout must not fail tests of other
-        // things.
+        // Several systems share two cores. The store's timeout must not fail unrelated tests.
         let object = vars.as_object_mut().unwrap();
         object.entry("store.timeout_ms").or_insert(3000.into());
         object.entry("RECORD_ENCRYPTION_KEY").or_insert(RECORD_ENCRYPTION_KEY.into());
@@ -103,7 +102,7 @@ impl Stack {
         if on_memcached() && !options.contains(&"--store") {
             command.args(["--store", "memcached"]);
         }
-        // Login throttling must not fail tests of other things.
+        // Login throttling must not fail unrelated tests.
         if !options.iter().any(|option| option.contains("LOGIN_ATTEMPTS")) {
             command.args(["--auth-env", "LOGIN_ATTEMPTS_PER_USERNAME=0"]);
             command.args(["--auth-env", "LOGIN_ATTEMPTS_PER_ADDRESS=0"]);
@@ -165,7 +164,7 @@ impl Stack {
         u32::try_from(self.facts["pids"][part].as_u64().unwrap()).unwrap()
     }
 
-    /// Returns the stack's folder, which holds logs, secrets and data.
+    /// Returns the stack's folder, which contains logs, secrets and data.
     pub fn folder(&self) -> PathBuf {
         PathBuf::from(self.fact("logs")).parent().unwrap().to_owned()
     }
@@ -216,15 +215,15 @@ impl Stack {
     }
 }
 
-/// Returns the lines of an edge's log that report a panic or a fault of its own. The edge continues
-/// after those, so that only its log shows them.
+/// Returns the lines of an edge's log that report a panic or another defect. The edge continues
+/// afterwards, so only its log shows them.
 pub fn edge_defects(log: &str) -> Vec<&str> {
     let defects = ["panic", "task_", "head_invalid", "end_invalid", "protocol_error"];
     let events = defects.map(|event| format!(r#""event":"{event}"#));
     log.lines().filter(|line| events.iter().any(|event| line.contains(event))).collect()
 }
 
-/// Drops a value that blocks while it ends, without blocking the runtime.
+/// Drops a value whose end blocks, without blocking the runtime.
 pub async fn stop<T: Send + 'static>(running: T) {
     tokio::task::spawn_blocking(move || drop(running)).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A proxy for any protocol over TCP, which delays answers and cuts connections.
+//! A proxy for any protocol over TCP. It delays responses and cuts connections.
 
 use crate::support::process::free_ports;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What the proxy does with its connections.
+/// The behaviour of the proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Link {
-    /// Each answer is held for this time.
+    /// Each response is delayed by this time.
     Delayed(Duration),
-    /// Nothing passes; connections are closed.
+    /// Nothing is forwarded, and connections are closed.
     Cut,
 }
 
-/// A proxy on a port of its own.
+/// A proxy on its own port.
 pub struct TcpProxy {
     pub port: u16,
     link: watch::Sender<Link>,
 }
 
 impl TcpProxy {
-    /// Starts a proxy before a port of this machine. It ends when it is dropped.
+    /// Starts a proxy in front of a local port. It ends when it is dropped.
     pub fn start(target: u16, link: Link) -> Self {
         let [port] = free_ports();
         let (sender, link) = watch::channel(link);

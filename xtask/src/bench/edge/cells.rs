@@ -1,19 +1,19 @@
-//! What is measured: contenders, and the load on each.
+//! The contenders, and the load on each.
 
 use super::load::Traffic;
 
-/// What is measured beside each other.
+/// A program to be measured.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Contender {
-    /// Another build of the Worker, as `--beside` names it.
+    /// Another build of the Worker, from `--beside`.
     Beside { seconds: u32 },
-    /// Portcullis; a verdict holds for so many seconds.
+    /// Portcullis. A verdict is cached for `seconds`.
     Portcullis { seconds: u32 },
     /// hono, jose, @upstash/redis and @upstash/ratelimit.
     Ref,
-    /// The same plan by hand, in JavaScript.
+    /// The same algorithm, hand-written in JavaScript.
     Jsopt { seconds: u32 },
-    /// One trip to the store and the upstream.
+    /// One call to the store, and one to the upstream.
     Floor,
     /// The upstream alone.
     Pass,
@@ -62,7 +62,7 @@ pub struct Cell {
 pub const STRICT: Contender = Contender::Portcullis { seconds: 0 };
 pub const BOUNDED: Contender = Contender::Portcullis { seconds: 1 };
 
-/// The order is that of a round.
+/// The cells, in the order of a round.
 const CELLS: [Cell; 11] = [
     cell("strict", STRICT, Traffic::Good, ROTATING),
     cell("ref", Contender::Ref, Traffic::Good, ROTATING),
@@ -81,7 +81,8 @@ const fn cell(name: &'static str, contender: Contender, traffic: Traffic, tokens
     Cell { name, contender, traffic, tokens }
 }
 
-/// What another build of the Worker is measured with, and the cell of this build that it compares with.
+/// The cells of another build of the Worker, each with the cell of this build that it is compared
+/// with.
 pub const BESIDE: [(Cell, &str); 4] = [
     (cell("other strict", OTHER_STRICT, Traffic::Good, ROTATING), "strict"),
     (cell("other bounded", Contender::Beside { seconds: 1 }, Traffic::Good, HOT), "bounded"),
@@ -97,7 +98,7 @@ pub fn cells(beside: bool) -> Vec<Cell> {
 }
 
 pub const CONNECTIONS: u32 = 32;
-/// Different tokens in turn: more than are hot, fewer than are remembered.
+/// The number of different tokens in turn: more than [`HOT`], but fewer than an isolate caches.
 pub const ROTATING: u32 = 1000;
-/// So few that each comes many times a second.
+/// A number of tokens so small that each occurs many times a second.
 pub const HOT: u32 = 32;

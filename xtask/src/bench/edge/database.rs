@@ -1,5 +1,5 @@
-//! How often the database is asked while requests pass: the whole system, with an auth service on Postgres that logs each
-//! statement.
+//! Counts the queries of the database during requests, in the whole system with an auth service on
+//! Postgres that logs each statement.
 
 use super::load::{Traffic, Wrk};
 use crate::bench::measure::output;
@@ -14,7 +14,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// Requests, the statements of the database meanwhile, and those of one refresh. Each user has one token, of 15 minutes.
+/// Returns the number of requests, the statements of the database meanwhile, and those of one
+/// refresh. Each user has one token, which lives 15 minutes.
 pub fn measure(users: u32, requests: u32) -> Result<(u64, u64, f64)> {
     let tools = tools::ensure(Extent::StackOnPostgres)?;
     stack::build(&tools)?;
@@ -48,7 +49,8 @@ fn count(plan: &Plan, tools: &tools::Tools, users: u32, requests: u32) -> Result
     fs::write(plan.folder.join("tokens.txt"), tokens)?;
     sql("ALTER SYSTEM SET log_statement = 'all'")?;
     sql("SELECT pg_reload_conf()")?;
-    // So that it has read that, and the auth service has no more to tell the store of.
+    // Waits until Postgres has reloaded its settings, and the auth service has delivered its
+    // outbox.
     std::thread::sleep(Duration::from_secs(5));
 
     let wrk = Wrk {
@@ -83,7 +85,7 @@ fn sql(text: &str) -> Result<String> {
     output(&mut psql)
 }
 
-/// Queries so far; what begins and ends a transaction is none.
+/// Returns the number of queries so far, without the statements that begin and end transactions.
 fn statements(log: &Path) -> Result<u64> {
     let text = fs::read_to_string(log)?;
     let is_query = |line: &&str| {

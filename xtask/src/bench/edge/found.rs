@@ -13,31 +13,31 @@ pub struct Sample {
     pub cpu_us: f64,
 }
 
-/// All that was measured.
+/// The results of all measurements.
 #[derive(Default, Serialize)]
 pub struct Found {
     pub rounds: u32,
     pub seconds: u32,
     /// The rounds of each cell.
     pub speed: BTreeMap<&'static str, Vec<Sample>>,
-    /// p50 in milliseconds of a contender at a distance of the store.
+    /// The p50 of each contender in milliseconds, by the distance of the store.
     pub distance: Vec<(&'static str, u32, f64)>,
-    /// Calls of the store and of the upstream a request.
+    /// The calls to the store and to the upstream per request.
     pub trips: Vec<(&'static str, f64, f64)>,
-    /// Milliseconds from the start to the first answer, each time.
+    /// The milliseconds from each start to the first response.
     pub start: BTreeMap<&'static str, Vec<f64>>,
-    /// Requests and resident KiB.
+    /// The resident KiB after each number of requests.
     pub memory: BTreeMap<&'static str, Vec<(u64, u64)>>,
-    /// What there is more of, how many, and the CPU as a ratio to that of the usual number.
+    /// The growing thing, its number, and the CPU as a ratio to that with the usual number.
     pub growth: Vec<(&'static str, u32, f64)>,
-    /// Requests, statements of the database meanwhile, and statements of one refresh.
+    /// The requests, the statements of the database meanwhile, and the statements of one refresh.
     pub database: Option<(u64, u64, f64)>,
-    /// The Worker's bytes, gzipped.
+    /// The Worker's gzipped size in bytes.
     pub gzip_bytes: usize,
 }
 
 impl Found {
-    /// The lowest, the median and the highest of the ratios of each round.
+    /// Returns the lowest, the median and the highest ratio of all rounds.
     pub fn ratio(&self, one: &str, other: &str, of: fn(&Sample) -> f64) -> Option<[f64; 3]> {
         let (one, other) = (self.speed.get(one)?, self.speed.get(other)?);
         Some(spread(one.iter().zip(other).map(|(a, b)| of(a) / of(b)).collect()))

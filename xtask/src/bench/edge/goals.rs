@@ -1,14 +1,14 @@
-//! What the Worker is to reach.
+//! The goals of the Worker.
 
 use super::found::{Found, Sample};
 use super::parts::ONE_TRIP;
 use crate::bench::measure::spread;
 
-/// A measure with its bound.
+/// A measure, with its goal.
 pub struct Goal {
     pub measure: String,
     pub bound: Bound,
-    /// What was measured, and the range of it; none where the part was left out.
+    /// The measured value and its range; `None` if the part was not measured.
     pub value: Option<(f64, Option<[f64; 2]>)>,
 }
 
@@ -24,7 +24,7 @@ impl Goal {
         Some(match self.bound {
             Bound::AtLeast(least) => value >= least,
             Bound::AtMost(most) => value <= most,
-            // Of what was under way at the end of a load, one side is not counted.
+            // At the end of a load, requests in progress are counted on one side only.
             Bound::Exactly(number) => (value - number).abs() <= number / 100.0,
         })
     }

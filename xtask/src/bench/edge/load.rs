@@ -1,4 +1,4 @@
-//! Load by wrk, with a token of many in each request.
+//! Load by wrk. Each request has one of many tokens.
 
 use crate::bench::measure::output;
 use crate::process::write_private;
@@ -8,14 +8,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// What is sent, and how it must be answered.
+/// The tokens that are sent, and the expected status.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Traffic {
-    /// Good tokens, each answered by the upstream.
+    /// Valid tokens. The upstream answers each.
     Good,
-    /// What is no token at all, each answered 401.
+    /// Malformed tokens. Each response is 401.
     Garbage,
-    /// Tokens of the right form whose signature is wrong, each answered 401.
+    /// Well-formed tokens with an invalid signature. Each response is 401.
     Forged,
 }
 
@@ -28,20 +28,20 @@ pub struct Load {
     pub p99_ms: f64,
 }
 
-/// How to send.
+/// The settings of a load.
 pub struct Wrk<'a> {
     pub tools: &'a Tools,
     pub folder: &'a Path,
     pub connections: u32,
     pub traffic: Traffic,
-    /// How many different tokens.
+    /// The number of different tokens.
     pub tokens: u32,
-    /// How many of them have had their turn.
+    /// The number of tokens that were used before.
     pub skip: u32,
 }
 
 impl Wrk<'_> {
-    /// Sends to a port for some seconds. Every answer must be of the right status.
+    /// Sends requests to a port for some seconds. Every response must have the expected status.
     pub fn send(&self, port: u16, seconds: u32) -> Result<Load> {
         let script = self.folder.join("edge.lua");
         write_private(&script, SCRIPT)?;
@@ -86,8 +86,8 @@ impl Wrk<'_> {
     }
 }
 
-/// A browser's request behind Cloudflare. Looking at each answer would cost wrk as much as all of its work, so it
-/// counts by itself those that are errors.
+/// A browser's request behind Cloudflare. The script does not check each response, which would
+/// double wrk's cost; wrk itself counts the errors.
 const SCRIPT: &str = r#"
 local tokens, place = {}, 0
 local head = table.concat({

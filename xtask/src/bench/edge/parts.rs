@@ -1,4 +1,4 @@
-//! What is measured beside the speed.
+//! The measurements other than speed.
 
 use super::cells::{BOUNDED, CONNECTIONS, Contender, HOT, ROTATING, STRICT};
 use super::load::{Traffic, Wrk};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 
-/// The median time of an answer with the store so far away, at few requests at once.
+/// Measures the median response time by the distance of the store, with few requests at once.
 pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<(&'static str, u32, f64)>> {
     let mut found = Vec::new();
     let distances = [(0, scene.gateway)].into_iter().chain(scene.slow.iter().copied());
@@ -37,7 +37,8 @@ pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<(&'static str, u3
     Ok(found)
 }
 
-/// Calls of the store and of the upstream a request, where every token is known already and no verdict ends.
+/// Measures the calls to the store and to the upstream per request, if every token is cached and no
+/// verdict expires.
 pub fn trips(
     scene: &Scene<'_>,
     running: &BTreeMap<Contender, Running>,
@@ -58,14 +59,14 @@ pub fn trips(
         let before = scene.counts()?;
         let (load, _) = scene.load(contender, &wrk, 3)?;
         let after = scene.counts()?;
-        // What wrk had under way at its end reached them, and is not in its count.
+        // wrk does not count the requests in progress at its end, but they did reach the servers.
         let a_request = |before: u64, after: u64| (after - before) as f64 / load.count;
         found.push((name, a_request(before.0, after.0), a_request(before.1, after.1)));
     }
     Ok(found)
 }
 
-/// The time to the first good answer, in turn.
+/// Measures the time to the first good response, for all contenders in turn.
 pub fn start(scene: &Scene<'_>, rounds: u32) -> Result<BTreeMap<&'static str, Vec<f64>>> {
     let mut found: BTreeMap<_, Vec<f64>> = BTreeMap::new();
     for _ in 0..rounds {
@@ -79,7 +80,8 @@ pub fn start(scene: &Scene<'_>, rounds: u32) -> Result<BTreeMap<&'static str, Ve
     Ok(found)
 }
 
-/// Resident memory after as many requests, each with a token of its own as long as there are some.
+/// Measures the resident memory after each number of requests. Each request has a new token, as
+/// long as there are some.
 pub fn memory(scene: &Scene<'_>, requests: u64) -> Result<BTreeMap<&'static str, Vec<(u64, u64)>>> {
     let mut found = BTreeMap::new();
     let contenders = [STRICT, Contender::Ref, Contender::Jsopt { seconds: 0 }, Contender::Pass];
@@ -107,11 +109,12 @@ pub fn memory(scene: &Scene<'_>, requests: u64) -> Result<BTreeMap<&'static str,
     Ok(found)
 }
 
-/// The CPU of a strict request as the work grows, as a ratio to that of the usual amount, in the same rounds.
+/// Measures the CPU of a strict request as the work grows, as a ratio to that of the usual amount
+/// in the same rounds.
 pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, f64)>> {
     let mut found = Vec::new();
     let mut compare = |what, many, vars: &Value, tokens| -> Result<()> {
-        // Both are as young: V8 goes on optimising for a while.
+        // Both processes have the same age, because V8 keeps optimising for a while.
         let usual = scene.start(STRICT, scene.gateway, &json!({}))?;
         let running = scene.start(STRICT, scene.gateway, vars)?;
         let (mut ratios, mut skip) = (Vec::new(), 0);
@@ -122,7 +125,7 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
             let wrk = Wrk { skip, ..scene.wrk(CONNECTIONS, Traffic::Good, tokens) };
             let (load, cpu_us) = scene.load(&running, &wrk, 2)?;
             skip += load.count as u32;
-            // The first round is for warming up.
+            // The first round is a warm-up.
             if round > 0 {
                 ratios.push(cpu_us / base_us);
             }
@@ -171,7 +174,7 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
     Ok(found)
 }
 
-/// A question to the store by itself.
+/// The name of a single query of the store.
 pub const ONE_TRIP: &str = "one trip to the store";
-/// So few that nobody waits for a core.
+/// A number of connections so small that no request waits for a core.
 const AT_ONCE: u32 = 2;

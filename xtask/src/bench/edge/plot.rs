@@ -1,4 +1,5 @@
-//! The speed as a picture: CPU of workerd a request, a bar a cell with the range of its rounds.
+//! Draws the speed: a bar for each cell with the CPU of workerd per request, and the range of its
+//! rounds.
 
 use super::cells::cells;
 use super::found::Found;

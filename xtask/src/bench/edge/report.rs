@@ -1,4 +1,4 @@
-//! What was found, in tables.
+//! Formats the results as tables.
 
 use super::cells::{CONNECTIONS, HOT, ROTATING, cells};
 use super::found::Found;

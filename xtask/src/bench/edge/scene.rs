@@ -1,5 +1,5 @@
-//! What stands around the Worker and its peers: one Redis, one redis gateway, one upstream, and each contender in a workerd
-//! of its own.
+//! The servers around the Worker and its peers: one Redis, one redis gateway, one upstream, and a
+//! separate workerd for each contender.
 
 use super::cells::Contender;
 use super::load::{Load, Traffic, Wrk};
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The common parts, which end with it.
+/// The common servers, which stop when it is dropped.
 pub struct Scene<'a> {
     pub tools: &'a Tools,
     /// The folder of another build of the Worker.
@@ -29,25 +29,25 @@ pub struct Scene<'a> {
     pub gateway: u16,
     gateway_admin: u16,
     pub upstream: u16,
-    /// How far the store is from each of these ports, in milliseconds.
+    /// The distance of the store at each of these ports, in milliseconds.
     pub slow: Vec<(u32, u16)>,
-    /// How many tokens there are.
+    /// The number of tokens.
     pub tokens: u32,
     token: String,
     record_encryption_key: String,
     _servers: Servers,
 }
 
-/// A contender that runs.
+/// A running contender.
 pub struct Running {
     pub port: u16,
     pub server: Server,
-    /// From the start of its process to the first answer of the right kind.
+    /// The time from the start of its process to the first expected response.
     pub start_ms: f64,
 }
 
 impl<'a> Scene<'a> {
-    /// Builds everything and starts what is common.
+    /// Builds everything and starts the common servers.
     pub fn set(tools: &'a Tools, tokens: u32, beside: Option<PathBuf>) -> Result<Self> {
         let mut cargo = crate::cargo();
         cargo.args([
@@ -81,7 +81,7 @@ impl<'a> Scene<'a> {
             .env("GATEWAY_LISTEN", loopback(gateway).to_string())
             .env("GATEWAY_ADMIN_LISTEN", loopback(gateway_admin).to_string())
             .env("GATEWAY_TOKENS", format!("bench={token}"));
-        // The log is written as ever; where to is not the redis gateway's cost.
+        // The log is written as usual. Its destination is not the redis gateway's cost.
         servers.0.push(Server::start("redis-gateway", &mut command, "/dev/null".into())?);
         servers.wait_ready(loopback(gateway_admin), "/readyz", |status| status == 200, 20)?;
 
@@ -117,7 +117,7 @@ impl<'a> Scene<'a> {
         Ok(scene)
     }
 
-    /// Starts a contender on a store that is at this port. `vars` are laid over Portcullis's variables.
+    /// Starts a contender, with its store at this port. `vars` override Portcullis's variables.
     pub fn start(&self, contender: Contender, store: u16, vars: &Value) -> Result<Running> {
         let [port] = free_ports()?;
         let folder = self.folder.join(port.to_string());
@@ -158,7 +158,7 @@ impl<'a> Scene<'a> {
             _ => ("/api/first", 200),
         };
         let head = format!("authorization: Bearer {}\r\n", self.first_token()?);
-        // The log is written as ever; where to is not the Worker's cost.
+        // The log is written as usual. Its destination is not the Worker's cost.
         let begun = Instant::now();
         let mut server = Server::start("workerd", &mut workerd, "/dev/null".into())?;
         loop {
@@ -175,7 +175,8 @@ impl<'a> Scene<'a> {
         Ok(Running { port, server, start_ms })
     }
 
-    /// A load of one kind on a contender, and the CPU of its workerd, in microseconds a request.
+    /// Runs a load on a contender. Returns it with the CPU of its workerd, in microseconds per
+    /// request.
     pub fn load(&self, running: &Running, wrk: &Wrk<'_>, seconds: u32) -> Result<(Load, f64)> {
         let pid = running.server.pid();
         let before = measure::cpu_us(pid)?;
@@ -185,7 +186,7 @@ impl<'a> Scene<'a> {
         Ok((load, cpu_us))
     }
 
-    /// How long a question to the store takes by itself, on a connection that is open.
+    /// Measures a single query of the store on an open connection.
     pub fn trip_ms(&self, store: u16) -> Result<f64> {
         let body = r#"["GET","pc:e"]"#;
         let question = format!(
@@ -206,12 +207,12 @@ impl<'a> Scene<'a> {
         ask()
     }
 
-    /// wrk, with as many different tokens.
+    /// Returns wrk's settings with this number of different tokens.
     pub fn wrk(&self, connections: u32, traffic: Traffic, tokens: u32) -> Wrk<'_> {
         Wrk { tools: self.tools, folder: &self.folder, connections, traffic, tokens, skip: 0 }
     }
 
-    /// How many requests the store and the upstream had.
+    /// Returns the number of requests to the store and to the upstream.
     pub fn counts(&self) -> Result<(u64, u64)> {
         let (_, metrics) = http_get(loopback(self.gateway_admin), "/metrics", "")?;
         let store = metrics
@@ -223,7 +224,8 @@ impl<'a> Scene<'a> {
         Ok((store as u64, upstream.trim().parse()?))
     }
 
-    /// A route that is limited where each request asks the store, and one that is not where verdicts are kept.
+    /// Returns a configuration whose route has a limit if each request queries the store. If
+    /// verdicts are cached, the route has no limit.
     fn config(&self, seconds: u32, store: u16) -> Result<EdgeConfig> {
         let mut edge = EdgeConfig::shipped()?;
         let routes = edge.policy.get_mut("routes").and_then(Value::as_array_mut);
@@ -287,7 +289,8 @@ impl<'a> Scene<'a> {
         Ok(line.trim_end().to_owned())
     }
 
-    /// The peers call the limit's script by its hash, as does Portcullis after its first time.
+    /// Loads the limit's script. The peers call it by its hash, as Portcullis does after its first
+    /// time.
     fn load_script(&self) -> Result<()> {
         let fields = format!("authorization: Bearer {}\r\n", self.token);
         let body = json!(["SCRIPT", "LOAD", LIMIT_SCRIPT]);
@@ -297,7 +300,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Each peer as one script, like the Worker.
+/// Bundles each peer into one script, like the Worker.
 fn bundle_peers(tools: &Tools, folder: &std::path::Path) -> Result<()> {
     let peers = at("bench/peers");
     let installed = peers.join("node_modules/.installed-lock.json");
@@ -318,11 +321,12 @@ fn bundle_peers(tools: &Tools, folder: &std::path::Path) -> Result<()> {
 }
 
 pub const ISSUER: &str = "https://api.example";
-/// So many that nobody meets it.
+/// A quota so large that no request exceeds it.
 const QUOTA: u32 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Parses what another build of the Worker needs. In it, `$NAME` stands for a variable's value.
+/// Parses the variables of another build of the Worker. In them, `$NAME` is replaced by a
+/// variable's value.
 fn with_values(mut text: String, vars: &Map<String, Value>) -> Result<Map<String, Value>> {
     for (name, value) in vars {
         text = text.replace(&format!("${name}"), value.as_str().unwrap_or_default());

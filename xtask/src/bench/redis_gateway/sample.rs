@@ -1,6 +1,6 @@
-//! What is sent, and what was measured of it.
+//! The load on the redis gateway, and its measurements.
 
-/// One kind of request, and how many commands it holds.
+/// One kind of request, and the number of its commands.
 pub struct Load {
     pub name: &'static str,
     pub path: &'static str,
@@ -17,7 +17,8 @@ pub struct Sample {
     pub p99_ms: f64,
     /// The redis gateway's CPU.
     pub cpu_us: f64,
-    /// redis-benchmark's own figure with one command a request, at as many connections.
+    /// redis-benchmark's own figure with one command per request, at the same number of
+    /// connections.
     pub yardstick: f64,
     pub yardstick_p50_ms: f64,
     pub yardstick_p99_ms: f64,

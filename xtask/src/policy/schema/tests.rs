@@ -1,4 +1,4 @@
-//! The schema against core: both judge the same files.
+//! Compares the schema with core: both must accept the same files.
 
 use super::*;
 use crate::policy::{file, read};
@@ -78,12 +78,12 @@ impl Judges {
     }
 }
 
-/// Returns core's errors. Secrets are assumed.
+/// Returns core's errors, as if all secrets were set.
 fn errors(document: &Value) -> Vec<ConfigError> {
     Policy::assume(&document.to_string(), |_| None).err().unwrap_or_default()
 }
 
-/// Returns the complete file with another value at a place, or with none.
+/// Returns the complete file with another value at a place; with `None`, without the place.
 fn with(place: &str, value: Option<Value>) -> Value {
     let mut document = complete();
     let (table, name) = place.rsplit_once('.').unwrap_or(("", place));
@@ -257,7 +257,7 @@ fn required_member_is_required_by_core() {
                 && error.kind == ConfigErrorKind::Missing
         };
         let is_required = errors(&document).iter().any(is_missing);
-        // The auth service is required by some routes alone, and this file has none of them.
+        // Only some routes require the auth service, and this file has none of them.
         assert_eq!(member.is_required, is_required, "{place}");
         assert_eq!(judges.schema_accepts(&document), !is_required, "{place}");
     }
@@ -384,7 +384,7 @@ fn environment_may_change_a_part() {
     assert!(!accepts(json!({ "strore": {} })));
     assert!(!accepts(json!({ "store": { "timeout": 9 } })));
     assert!(!accepts(json!({ "env": {} })));
-    // A list is replaced, so that its entries must be complete.
+    // A list is replaced as a whole, so its entries must be complete.
     let route = json!({ "name": "a", "path": "/a", "access": "public" });
     assert!(accepts(json!({ "routes": [route] })));
     assert!(!accepts(json!({ "routes": [{ "name": "a" }] })));

@@ -1,4 +1,5 @@
-//! The arithmetic of one counter of login attempts. `login_attempts.lua` does the same in the store.
+//! The arithmetic of one counter of login attempts. `login_attempts.lua` does the same in the
+//! store.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ pub struct CounterLimits {
     pub drain: Duration,
 }
 
-/// What to do with a counter.
+/// An operation on a counter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
     /// Returns the wait.
@@ -24,17 +25,17 @@ pub enum Step {
     Remove,
 }
 
-/// The attempts that a counter holds. All times are in milliseconds of one clock.
+/// The attempts that a counter contains. All times are in milliseconds of one clock.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CounterState {
     attempts: u64,
-    /// From when on the oldest attempt drains.
+    /// When the oldest attempt begins to drain.
     since_ms: u64,
     wait_until_ms: u64,
 }
 
 impl CounterLimits {
-    /// Returns the wait after an attempt that is `over` more than the free ones.
+    /// Returns the wait after `over` attempts more than the free ones.
     fn wait_ms(&self, over: u64) -> u64 {
         to_ms(self.wait_max).min(1000 << over.min(20))
     }
@@ -46,7 +47,7 @@ impl CounterLimits {
 }
 
 impl CounterState {
-    /// Does a step. Returns the milliseconds to wait; 0 if an attempt is accepted.
+    /// Applies a step. Returns the milliseconds to wait; 0 if an attempt is accepted.
     pub fn apply(&mut self, step: Step, limits: &CounterLimits, now_ms: u64) -> u64 {
         self.drain(limits.drain_ms(), now_ms);
         let wait_ms = self.wait_until_ms.saturating_sub(now_ms);
@@ -69,14 +70,14 @@ impl CounterState {
         0
     }
 
-    /// Returns when the counter is as if it had never counted.
+    /// Returns when the counter returns to its initial state.
     pub fn ends_at_ms(&self, limits: &CounterLimits) -> u64 {
         let drained = self.since_ms + self.attempts * limits.drain_ms();
         if self.attempts == 0 { self.wait_until_ms } else { drained.max(self.wait_until_ms) }
     }
 
-    /// Removes the attempts that no longer count. Whole attempts drain, so that as many are free
-    /// again as the documentation says.
+    /// Removes the attempts that no longer count. Whole attempts drain, so that the number of free
+    /// attempts is as documented.
     fn drain(&mut self, drain_ms: u64, now_ms: u64) {
         let drained = (now_ms.saturating_sub(self.since_ms) / drain_ms).min(self.attempts);
         self.attempts -= drained;

@@ -1,4 +1,4 @@
-//! Hours of logins against the real script in a real Redis, by a simulated clock.
+//! Simulates hours of logins with the real script in a real Redis, on a simulated clock.
 
 use super::*;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ struct Login {
     is_correct: bool,
 }
 
-/// An attempt, as `simulation.lua` makes it.
+/// An attempt, as `simulation.lua` reads it.
 struct Attempt {
     known: String,
     counters: Vec<Counter>,
@@ -54,7 +54,7 @@ impl Simulation {
         Self { server, redis, script, attempts }
     }
 
-    /// Makes logins in their order. Returns for each whether its password was verified.
+    /// Runs logins in order. Returns for each whether its password was verified.
     fn verify(&mut self, logins: &[Login]) -> Vec<bool> {
         let attempt = |login: &Login| Attempt {
             known: self.attempts.known_address_key(&login.username, &login.address),
@@ -66,7 +66,7 @@ impl Simulation {
         self.run(&attempts).into_iter().map(|verified| verified == 1).collect()
     }
 
-    /// Does one step after the other with a counter, each at its own time.
+    /// Applies the steps to a counter in order, each at its own time.
     fn steps(&mut self, counter: &Counter, steps: &[(u64, Step)]) -> Vec<u64> {
         let attempt = |(now_ms, step): &(u64, Step)| Attempt {
             known: String::new(),
@@ -77,7 +77,7 @@ impl Simulation {
         self.run(&steps.iter().map(attempt).collect::<Vec<_>>())
     }
 
-    /// Runs attempts, all with counters of the same limits.
+    /// Runs attempts with counters of the same limits.
     fn run(&mut self, attempts: &[Attempt]) -> Vec<u64> {
         let counters = &attempts[0].counters;
         let step = |step| argument(&counters[0], step);
@@ -134,7 +134,7 @@ fn honest_logins() -> Vec<Login> {
     (0..HOURS * 3600).step_by(5).map(login).collect()
 }
 
-/// Numbers that are the same in each run.
+/// A generator of numbers that are the same in each run.
 struct Random(u64);
 
 impl Random {
@@ -154,7 +154,7 @@ fn honest_logins_from_one_address_are_hardly_throttled() {
 }
 
 #[test]
-fn guesser_elsewhere_costs_other_users_nothing() {
+fn guesser_elsewhere_does_not_throttle_other_users() {
     let guess = |second| Login {
         second,
         username: format!("user-{}", second % USERS),
@@ -177,7 +177,8 @@ fn guesser_elsewhere_costs_other_users_nothing() {
 
 #[test]
 fn guesses_per_hour_are_bounded() {
-    /// Returns how many guesses were verified in ten hours, with one a second while `is_active`.
+    /// Returns how many guesses were verified in ten hours, with one guess a second while
+    /// `is_active`.
     fn guesses(target: impl Fn(u64) -> (String, String), is_active: impl Fn(u64) -> bool) -> u64 {
         let guess = |second| {
             let (username, address) = target(second);
@@ -194,7 +195,7 @@ fn guesses_per_hour_are_bounded() {
     };
     let pair = |_| ("alice".to_owned(), OFFICE.to_owned());
     let always = |_| true;
-    // A guesser who pauses after each burst gains nothing.
+    // Pausing after each burst must not help a guesser.
     let bursts = |second: u64| second % 1000 < 100;
     for (name, verified, per_hour, burst) in [
         ("address", guesses(address, always), 60, 30),
@@ -254,7 +255,7 @@ fn stored_counter_expires_when_it_has_drained() {
 const HOURS: u64 = 10;
 const USERS: u64 = 300;
 const OFFICE: &str = "192.0.2.1";
-/// When the simulated clock begins.
+/// When the simulated clock starts.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 /// The attempts of one round trip.
 const BATCH: usize = 1000;

@@ -22,7 +22,7 @@ async fn login_attempts_are_counted_locally_without_a_store() {
     assert!(attempts.begin("alice", "192.0.2.1").await.is_ok(), "counter was reset");
 }
 
-/// A successful login to one account makes no room for guessing others.
+/// A successful login to one account allows no more guesses for other accounts.
 #[tokio::test]
 async fn own_account_does_not_bypass_the_address_limit() {
     let attempts = attempts(0, 8);

@@ -1,4 +1,4 @@
-//! The begin of a session.
+//! Begins sessions.
 
 use super::Session;
 use super::end::{EndedSession, SessionSelector};
@@ -21,7 +21,7 @@ pub struct NewSession<'a> {
     pub client: &'a ClientInfo,
 }
 
-/// The consequences of a session's begin.
+/// The consequences of a new session.
 pub struct BegunSession {
     pub outbox_rows: Vec<OutboxRow>,
     pub events: Vec<Event>,
@@ -41,7 +41,8 @@ impl Db {
         let now = UnixSeconds(session.created_at);
         let mut tx = self.begin().await?;
         self.count(Purpose::Request);
-        // This locks the user's row: a concurrent change of the password waits, or has come first.
+        // This locks the user's row. A concurrent change of the password waits, or has committed
+        // before.
         let updated = sqlx::query(
             "UPDATE users SET password_hash = $1
              WHERE id = $2 AND password_hash = $3 AND disabled_at IS NULL",
@@ -78,7 +79,7 @@ impl Db {
             let selector = SessionSelector::One(&id);
             let ended = self.end_in(&mut tx, selector, "sessions_over_max", now, &revoke).await?;
             if ended.is_empty() {
-                // It has ended meanwhile.
+                // The session has ended meanwhile.
                 continue;
             }
             outbox_rows.extend(ended.into_iter().map(|ended| ended.outbox_row));
@@ -118,7 +119,7 @@ impl Db {
         rows.iter().map(|row| row.try_get("id")).collect()
     }
 
-    /// Adds a country to those of the user. Returns whether it is new and not the first one.
+    /// Adds a country to the user's countries. Returns whether it is new and not the first one.
     async fn is_new_country(
         &self,
         tx: &mut Tx,

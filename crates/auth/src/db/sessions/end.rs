@@ -1,4 +1,4 @@
-//! The end of sessions, and the revocation of single access tokens.
+//! Ends sessions, and revokes single access tokens.
 
 use super::seconds_before;
 use crate::db::audit::AuditedChange;
@@ -14,7 +14,7 @@ use sqlx::Row as _;
 pub enum SessionSelector<'a> {
     /// The session with this id.
     One(&'a str),
-    /// All sessions of a user, but for one.
+    /// All sessions of a user, except one.
     OfUser { user_id: &'a str, except: Option<&'a str> },
 }
 
@@ -23,7 +23,7 @@ pub enum SessionSelector<'a> {
 pub struct EndedSession {
     pub id: String,
     pub user_id: String,
-    /// The hashes of its access tokens that may not have expired.
+    /// The hashes of its access tokens that may not have expired yet.
     pub access_hashes: Vec<String>,
     /// The hashes of its refresh tokens whose responses the edge may have stored.
     pub refresh_hashes: Vec<String>,
@@ -46,7 +46,7 @@ enum SessionLock {
 }
 
 impl Db {
-    /// Ends sessions and returns them. Writes nothing if all of them have ended before. `revoke`
+    /// Ends sessions and returns them. Writes nothing if all of them had ended before. `revoke`
     /// returns the commands for the store that follow from the end of a session.
     pub async fn end_sessions(
         &self,

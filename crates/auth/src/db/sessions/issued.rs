@@ -10,7 +10,7 @@ pub struct IssuedTokens {
     pub access_expires_at: u64,
     pub access_jti: String,
     pub access_scope: String,
-    /// The whole response, sealed under the refresh token that was exchanged for it.
+    /// The whole response, encrypted under the refresh token that was exchanged for it.
     pub answer: Option<String>,
     /// The commands that add the access token to the store.
     pub commands: Vec<Command>,

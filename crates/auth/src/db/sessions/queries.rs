@@ -5,7 +5,7 @@ use crate::db::pool::{Db, Purpose, to_i64};
 use portcullis_core::UnixSeconds;
 use sqlx::Row as _;
 
-/// An access token, as the database stores it.
+/// An access token, as stored in the database.
 pub struct StoredAccessToken {
     pub session: Session,
     pub jti: String,
@@ -15,7 +15,7 @@ pub struct StoredAccessToken {
 }
 
 impl Db {
-    /// Returns the session of a refresh token, spent or not.
+    /// Returns the session of a refresh token, even of a used one.
     pub async fn session_by_refresh_token(
         &self,
         refresh_hash: &str,
@@ -84,7 +84,7 @@ impl Db {
         }))
     }
 
-    /// Returns whether a session is revoked, or `None` if it does not exist.
+    /// Returns whether a session is revoked; `None` if it does not exist.
     pub async fn is_session_revoked(&self, id: &str) -> Result<Option<bool>, sqlx::Error> {
         self.count(Purpose::Outbox);
         let row = sqlx::query("SELECT revoked_at FROM sessions WHERE id = $1")

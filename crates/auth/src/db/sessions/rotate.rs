@@ -1,4 +1,4 @@
-//! The rotation of refresh tokens.
+//! Rotates refresh tokens.
 
 use super::end::{EndedSession, SessionSelector};
 use super::issued::IssuedTokens;
@@ -12,7 +12,7 @@ use redis_rest::Command;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-/// The circumstances that decide about a refresh.
+/// The data that decides about a refresh.
 pub struct RefreshRequest<'a> {
     pub now: UnixSeconds,
     pub idle_seconds: u64,
@@ -23,24 +23,24 @@ pub struct RefreshRequest<'a> {
 
 /// The result of presenting a refresh token.
 pub enum Rotation {
-    /// The token is spent and the session has a new one.
+    /// The token is now used, and the session has a new one.
     Rotated { outbox_row: OutboxRow, events: Vec<Event> },
-    /// The token was spent within the grace period: this is the stored response.
+    /// The token was used before, within the grace period. This is the stored response.
     Replayed { session: Session, answer: String },
-    /// The token was spent before: the session is over.
+    /// The token was used before the grace period, so its session has ended.
     Reused { session: EndedSession, events: Vec<Event> },
     /// The request is rejected and nothing has changed.
     Refused(Problem),
     /// The session is expired, idle or revoked, or its user is disabled.
     Ended,
-    /// The token was never issued, or is deleted.
+    /// The token was never issued, or has been deleted.
     Unknown,
 }
 
 impl Db {
-    /// Spends a refresh token and adds the new tokens that `issue` makes. For a spent token it
-    /// returns the stored response within the grace period, and ends the session afterwards. A
-    /// compare-and-swap decides which of two concurrent requests finds the token spent.
+    /// Uses up a refresh token and adds the new tokens that `issue` makes. For a used token,
+    /// returns the stored response within the grace period, and ends the session after it. Of two
+    /// concurrent requests, a compare-and-swap decides which one uses the token.
     ///
     /// `revoke` returns the commands for the store that follow from the end of a session.
     pub async fn rotate_refresh_token(
@@ -84,15 +84,15 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         if spent.rows_affected() == 0 {
-            // A concurrent request came first and has committed: read what it stored.
+            // A concurrent request has committed first. Read the response that it stored.
             return match self.refresh_token_row(&mut tx, old_hash, now).await? {
                 Some(row) => self.handle_reuse(tx, &row, session, request, revoke).await,
                 None => Ok(Rotation::Unknown),
             };
         }
         self.count(Purpose::Request);
-        // This locks the session's row: a concurrent revocation waits and finds the new tokens, or
-        // has come first.
+        // This locks the session's row. A concurrent revocation waits and then finds the new
+        // tokens, or has committed before.
         let continued = sqlx::query(
             "UPDATE sessions SET refreshed_at = $1, device = $2, address = $3
              WHERE id = $4 AND revoked_at IS NULL",
@@ -119,7 +119,7 @@ impl Db {
         Ok(Rotation::Rotated { outbox_row, events })
     }
 
-    /// Handles a spent token: returns the stored response, or ends the session.
+    /// Handles a used token: returns the stored response, or ends the session.
     async fn handle_reuse(
         &self,
         mut tx: Tx,
@@ -138,7 +138,7 @@ impl Db {
         let ended =
             self.end_in(&mut tx, selector, "refresh_token_reused", request.now, &revoke).await?;
         let Some(ended) = ended.into_iter().next() else {
-            // A concurrent request has ended it.
+            // A concurrent request has ended the session.
             tx.rollback().await?;
             return Ok(Rotation::Ended);
         };
@@ -175,6 +175,6 @@ impl Db {
     }
 }
 
-/// This many refreshes of one session within [`BURST_SECONDS`] are recorded as an event.
+/// The number of refreshes of one session within [`BURST_SECONDS`] that are recorded as an event.
 const BURST: i64 = 10;
 const BURST_SECONDS: u64 = 60;

@@ -8,7 +8,7 @@ use portcullis_core::UnixSeconds;
 use std::sync::Arc;
 
 #[tokio::test]
-async fn spent_token_returns_the_same_response_within_the_grace_period_then_ends_the_session() {
+async fn used_token_returns_the_same_response_within_the_grace_period_then_ends_the_session() {
     on_each_database(
         |_| (),
         async |service: TestService| {
@@ -23,7 +23,7 @@ async fn spent_token_returns_the_same_response_within_the_grace_period_then_ends
                     (&second.access_token, &second.refresh_token)
                 );
             }
-            // The session goes on, and a repeated response does not restore a spent token.
+            // The session continues, and a repeated response does not restore a used token.
             let third = service.refresh(&second.refresh_token, after(66)).await.unwrap();
             assert!(service.is_active(&third.access_token, after(69)).await);
             let reused = service.refresh(&first.refresh_token, after(70)).await;
@@ -154,7 +154,7 @@ async fn refresh_narrows_the_scope_and_never_widens_it() {
             let refresh = async |token: &str, scope: &str, now: UnixSeconds| {
                 service.sessions.refresh(token, Some(scope), None, &ClientInfo::default(), now).await
             };
-            // A rejected request spends nothing.
+            // A rejected request does not use up the token.
             for wider in ["read admin", "admin", "READ"] {
                 let refused = refresh(&first.refresh_token, wider, after(1)).await;
                 assert_eq!(refused, Err(Problem::ScopeInvalid), "{wider}");

@@ -137,7 +137,7 @@ async fn tokens_are_revoked_alone_or_with_the_session() {
                     Ok(Delivery::Pending)
                 );
                 assert!(!service.is_active(&next.access_token, after(2)).await);
-                // Not even the grace period returns a response again.
+                // A response is not returned again, even within the grace period.
                 assert_eq!(
                     service.refresh(&tokens.refresh_token, after(3)).await,
                     Err(Problem::SessionEnded)

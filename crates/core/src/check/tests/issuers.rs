@@ -26,7 +26,7 @@ fn route_accepts_tokens_of_its_issuers_only() {
     assert_eq!(code("/own/x"), "accepted");
     assert_eq!(code("/any/x"), "accepted");
     assert_eq!(code("/partner/x"), "issuer_refused");
-    // Not by way of the cache either, where the token is verified already.
+    // The cache does not bypass this: the route's issuers are checked for a verified token, too.
     let verified = with_check(&policy, "GET", "/own/x", &token, |check| verify(&check, true));
     let cached = with_check(&policy, "GET", "/partner/x", &token, |check| {
         check.authenticate(verified.unwrap(), None, NOW).map(|_| ()).map_err(Denial::code)

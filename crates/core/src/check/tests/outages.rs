@@ -1,11 +1,11 @@
-//! Verdicts while something is missing: the store, a count, a record; and what limits count.
+//! Verdicts while the store, a count or a record is missing; and which requests limits count.
 
 use super::*;
 use crate::limits::local::LocalCount;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-/// One protected route with more members.
+/// Returns a policy with one protected route that has these members, too.
 fn policy_of(route: &str) -> Policy {
     let issuers = r#"[{"issuer":"https://issuer.example","audience":"api","algorithms":["EdDSA"],
         "jwks_url":"https://issuer.example/jwks","introspection":{"url":"https://issuer.example/i",
@@ -48,7 +48,7 @@ fn store_outage_is_handled_as_the_route_says() {
         unknown,
         "a response about another subject"
     );
-    // The store's results count, even if others are missing.
+    // The results that the store returned apply, even if others are missing.
     let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
     let half = || Ok(vec![revoked.clone(), Reply::Error("ERR".into())]);
     for route in [deny, introspect, signature] {
@@ -65,7 +65,7 @@ fn store_outage_is_handled_as_the_route_says() {
 }
 
 #[test]
-fn uncounted_limit_is_handled_as_it_says() {
+fn uncounted_limit_follows_its_outage_policy() {
     let verdict = |outage: &str, shadow: bool, local: Option<LocalCount>| {
         let limit = format!(
             r#""limit":{{"quota":5,"window_seconds":60,"by":"subject","on_store_outage":"{outage}","shadow":{shadow}}}"#

@@ -170,7 +170,8 @@ fn token_is_forwarded_only_when_the_route_says_so() {
     assert_eq!((alone.remove, alone.set.len()), (vec!["cookie"], 7));
     let other = edits(&policy, 2, verified("alice"), vec![("cookie", "xtoken=x")]);
     assert!(other.remove.is_empty() && value(&other, "cookie").is_none());
-    // A public route's upstream gets no other route's token; the auth service may need it.
+    // A public route's upstream does not receive another route's token. The auth service may need
+    // it.
     assert_eq!(edits(&policy, 0, None, vec![("cookie", "token=x")]).remove, ["cookie"]);
     assert_eq!(edits(&policy, 1, None, vec![("cookie", "token=x")]).remove, [""; 0]);
     policy.routes[2].forward_token = true;
@@ -206,9 +207,9 @@ fn trace_continues_or_begins() {
     }
 }
 
-/// Issuers may give the same subject to different callers.
+/// Two issuers may use the same subject for different callers.
 #[test]
-fn upstream_is_told_the_issuer_when_there_are_several() {
+fn upstream_receives_the_issuer_if_there_are_several() {
     let issuer = |name: &str| {
         format!(
             r#"{{"issuer":"{name}","audience":"api","algorithms":["EdDSA"],"jwks_url":"https://a/k"}}"#
@@ -236,9 +237,9 @@ fn upstream_is_told_the_issuer_when_there_are_several() {
     assert_eq!(shown(&named, "x-issuer"), expect);
 }
 
-/// A client may be named like a user.
+/// A client may have the same name as a user.
 #[test]
-fn client_without_a_subject_is_no_user() {
+fn client_without_a_subject_gets_no_subject_header() {
     let policy = policy();
     let record = TokenRecord {
         client_id: Some("alice".into()),

@@ -1,4 +1,4 @@
-//! When streams end.
+//! Tests of when streams end.
 
 use super::*;
 use crate::config::fixtures::policy_with;

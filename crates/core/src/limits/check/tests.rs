@@ -86,7 +86,7 @@ fn limit_key_differs_for_each_combination() {
     assert_eq!(key(&["claim:level"], "a", vec![]), "https://issuer.example\n3\n");
     let both = key(&["subject", "route"], "a", vec![]);
     assert_ne!(both, key(&["subject"], "a", vec![]));
-    // No claim and no field can stand for two.
+    // Two different pairs of a claim and a field never give the same key.
     assert_ne!(
         key(&["subject", "header:x-a"], "a", vec![("x-a", "b")]),
         key(&["subject", "header:x-a"], "a\n\nb", vec![("x-a", "")])

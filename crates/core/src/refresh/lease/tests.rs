@@ -26,7 +26,7 @@ fn response(body: &str) -> CapturedResponse {
     CapturedResponse { fields: vec![("content-type".into(), JSON.into())], body: body.into() }
 }
 
-/// The stored response.
+/// Returns the stored form of the response.
 fn stored(refresh: &Refresh, answer: &CapturedResponse, family: &str) -> String {
     let commands = refresh.store_response(answer, family, [7; 12], 10, &keys()).unwrap();
     String::from_utf8(commands[0].words()[2].clone()).unwrap()

@@ -73,7 +73,7 @@ fn response_is_not_replayed_after_a_revocation() {
     assert_eq!(is_valid(&recorded, &[family(), Reply::Null]), Some(false));
     assert_eq!(is_valid(&recorded, &[family(), Reply::Error("x".into())]), None);
 
-    // For other issuers' tokens the store has the family only.
+    // For tokens of other issuers, the store has only the family.
     for other in [of("abc"), of("other_x"), response("{}"), response("no JSON")] {
         assert_eq!(revocation_queries(&other).len(), 1);
         assert_eq!(is_valid(&other, &[family()]), Some(true));

@@ -101,9 +101,10 @@ fn token_type_must_be_one_that_the_issuer_accepts() {
     check(TokenType::Off, Some("logout+jwt"), true);
 }
 
-/// RFC 8705 section 3.1, RFC 9449 section 6.1: the sender of such a token must prove that it has the key.
+/// RFC 8705 section 3.1, RFC 9449 section 6.1: the sender of such a token must prove that it has
+/// the key.
 #[test]
-fn token_bound_to_a_key_is_no_bearer_token() {
+fn token_bound_to_a_key_is_rejected() {
     for cnf in [r#"{"jkt":"x"}"#, r#"{"x5t#S256":"x"}"#, "{}", "null", "7"] {
         let claims = format!(
             r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{},"cnf":{cnf}}}"#,
@@ -145,7 +146,7 @@ fn missing_claim_is_named() {
     }
 }
 
-/// A group's name is one name, whatever it consists of.
+/// The name of a group counts as one name, even if it contains spaces.
 #[test]
 fn element_of_a_scope_list_is_never_two_scopes() {
     let mut issuer = issuer();

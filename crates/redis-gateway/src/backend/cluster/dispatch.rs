@@ -87,7 +87,7 @@ pub async fn dispatch(
                         nodes.request_refresh();
                         Some(Redirected { to, asking: false })
                     }
-                    // To a node that the map does not have yet, or later.
+                    // Sent to a node that the map does not have yet, or sent later.
                     Some(_) => {
                         map_is_stale = true;
                         None
@@ -108,7 +108,7 @@ pub async fn dispatch(
             nodes.wait_for_newer_map(&map).await;
         }
     }
-    // A part that a node rejected keeps its error. A part that still waits was never sent.
+    // A part that a node rejected keeps its error. A part that is still waiting was never sent.
     for one in pending.iter().filter(|one| one.attempts == 0) {
         settle(&mut outcomes, one.part, Err(Outage::Deadline));
     }
@@ -213,7 +213,8 @@ fn accepted_redirect(
     let Reply::Error(text) = reply else { return None };
     let part = parts.get(one.part)?;
     let redirect = Redirect::parse(text, from)?;
-    // A script's redirection may be its own: follow only one, so that it is not sent to and fro.
+    // A script can return a redirection of its own. Only one is followed, so that the script is not
+    // sent back and forth.
     let follows =
         redirect.is_plausible_for(part, map, from) && (!part.is_script || one.attempts == 0);
     follows.then_some(redirect)
@@ -225,7 +226,7 @@ fn settle(outcomes: &mut Outcomes, part: usize, outcome: Result<Reply, Outage>) 
     }
 }
 
-/// How often a part is sent if each node redirects it to another one.
+/// The most attempts to send a part that each node redirects to another one.
 const ATTEMPTS_MAX: usize = 16;
-/// More than a node takes for a reply.
+/// A time above what a node needs for a reply.
 const RETRY_MARGIN: Duration = Duration::from_millis(150);

@@ -3,11 +3,12 @@
 use super::slot_map::MASTERS_MAX;
 use redis_rest::Reply;
 
-/// How the replies to a command's parts become its reply. Numbers are indexes into the parts.
+/// The way in which the replies to a command's parts become its reply. Numbers are indexes into the
+/// parts.
 pub enum Merge {
     /// Any of the replies if all parts succeeded, or else the first error.
     AllOk(Vec<usize>),
-    /// The first reply that is no error, or else the first error.
+    /// The first reply that is not an error, or else the first error.
     AnyOk(Vec<usize>),
     /// All arrays as one.
     Concat(Vec<usize>),

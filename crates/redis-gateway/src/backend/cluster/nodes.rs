@@ -24,7 +24,7 @@ pub struct Nodes {
     pools: Mutex<HashMap<Address, Arc<Pool>>>,
     slot_map: watch::Sender<Arc<SlotMap>>,
     refresh_requested: Notify,
-    /// Spreads work that any master can do over all of them.
+    /// Distributes work that any master can do over all of them.
     turn: AtomicUsize,
 }
 

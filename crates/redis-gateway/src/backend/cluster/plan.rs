@@ -78,7 +78,7 @@ pub fn split(command: Command, map: &SlotMap, turn: usize, parts: &mut Vec<Part>
     }
 }
 
-/// Returns the slot of a command's keys, or `None` if it has no key. Keys in several slots are an
+/// Returns the slot of a command's keys; `None` if it has no key. Keys in several slots are an
 /// error.
 pub fn slot(command: &Command) -> Result<Option<u16>, String> {
     let mut slots = keys(command).into_iter().map(hash_slot);
@@ -89,7 +89,7 @@ pub fn slot(command: &Command) -> Result<Option<u16>, String> {
     }
 }
 
-/// Returns a command's keys. Takes the first argument of an unknown command for its key.
+/// Returns a command's keys. Treats the first argument of an unknown command as its key.
 ///
 /// Most commands of modules have their key there.
 pub fn keys(command: &Command) -> Vec<&[u8]> {
@@ -189,10 +189,11 @@ fn indexes(groups: Vec<SlotGroup>) -> Vec<usize> {
 
 /// The error for each command of a request that would become more than [`PARTS_MAX`] parts.
 pub const TOO_MANY_PARTS: &str = "ERR too many commands for the nodes of the cluster; send fewer";
-/// Most parts of one request: more than the commands of a pipeline, or the slots of a command. A
-/// pipeline of commands for every master of a large Cluster could become millions.
+/// The most parts of one request: more than the commands of a pipeline, or the slots of a command.
+/// Without this limit, a pipeline of commands for every master of a large Cluster could become
+/// millions of parts.
 pub const PARTS_MAX: usize = 1 << 16;
 pub const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
-/// Commands that a single node would answer for itself only.
+/// Commands that a single node would answer only for itself.
 pub const ALL_MASTER_COMMANDS: [&str; 8] =
     ["DBSIZE", "FLUSHALL", "FLUSHDB", "FUNCTION", "KEYS", "RANDOMKEY", "SCAN", "SCRIPT"];

@@ -4,7 +4,7 @@ use super::plan::{Part, Target};
 use super::slot_map::SlotMap;
 use crate::redis_url::Address;
 
-/// An error by which a node rejects a command. The command did not run.
+/// An error with which a node rejects a command without running it.
 pub enum Redirect {
     /// The slot is moving: retry at this node, once, after ASKING.
     Ask { slot: u16, to: Address },
@@ -34,7 +34,7 @@ impl Redirect {
         }
     }
 
-    /// Returns whether the Cluster itself can have sent this error for a part.
+    /// Returns whether the Cluster itself may have sent this error for a part.
     ///
     /// A script may have written data before it returned such an error of its own. So a script's
     /// error counts only if it leads to another known node.
@@ -53,7 +53,7 @@ impl Redirect {
 fn parse_target(text: &str, from: &Address) -> Option<(u16, Address)> {
     let (slot, address) = text.split_once(' ')?;
     let (host, port) = address.rsplit_once(':')?;
-    // A node that does not know its own name means the one that it was reached by.
+    // A node that does not know its own name means the address by which it was reached.
     let host = if host.is_empty() { &from.host } else { host };
     Some((slot.parse().ok()?, Address { host: host.to_owned(), port: port.parse().ok()? }))
 }

@@ -16,14 +16,14 @@ pub async fn run(nodes: Weak<Nodes>) {
             tracing::warn!(event = "cluster_unknown", why);
         }
         failure_logged = refreshed.is_err();
-        // A partial map is less urgent than none.
+        // A partial map is less urgent than a missing one.
         let interval = match refreshed {
             Ok(()) => INTERVAL,
             Err(_) if strong.masters().is_empty() => PAUSE,
             Err(_) => PARTIAL_INTERVAL,
         };
         let _ = timeout(interval, strong.refresh_requested()).await;
-        // Without a strong reference, so that the task ends with the Cluster.
+        // Dropping the strong reference lets the task end with the Cluster.
         drop(strong);
         sleep(PAUSE).await;
     }
@@ -34,7 +34,7 @@ pub async fn run(nodes: Weak<Nodes>) {
 /// A node that is cut off from the others still answers, so its map alone is not enough. If no node
 /// has a complete map, takes the best partial one. Returns `Err` with the reason.
 async fn refresh(nodes: &Nodes) -> Result<(), String> {
-    let mut why = "no node answers".to_owned();
+    let mut why = "no node responds".to_owned();
     let mut partial: Option<SlotMap> = None;
     let mut addresses = nodes.masters();
     let turn = nodes.next_turn() % addresses.len().max(1);
@@ -50,7 +50,7 @@ async fn refresh(nodes: &Nodes) -> Result<(), String> {
             why = text.clone();
         }
         let Some(map) = SlotMap::parse(slots, node_list, &address) else { continue };
-        // Without permission for CLUSTER INFO, a complete map has to do.
+        // Without permission for CLUSTER INFO, a complete map must be enough.
         let is_healthy = info.as_text().is_none_or(|text| text.contains("cluster_state:ok"));
         if is_healthy && map.is_complete() {
             nodes.replace_slot_map(map);
@@ -61,11 +61,11 @@ async fn refresh(nodes: &Nodes) -> Result<(), String> {
         }
     }
     nodes.replace_slot_map(partial.ok_or(why)?);
-    Err("no node sees the cluster whole".to_owned())
+    Err("no node reports a complete cluster".to_owned())
 }
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const PARTIAL_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two refreshes, however many are requested.
+/// The pause between two refreshes, however many are requested.
 const PAUSE: Duration = Duration::from_millis(100);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);

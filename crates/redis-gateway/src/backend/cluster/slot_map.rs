@@ -1,4 +1,4 @@
-//! The slot map: which master serves which hash slot, as the nodes report it.
+//! The slot map: which master serves which hash slot, as reported by the nodes.
 
 use super::hash_slot::HASH_SLOTS;
 use crate::redis_url::Address;
@@ -10,7 +10,7 @@ use std::collections::HashSet;
 pub struct SlotMap {
     /// For each slot, the index of its master.
     owners: Vec<Option<u16>>,
-    /// In the order of their first slots.
+    /// The masters, in the order of their first slots.
     pub masters: Vec<Address>,
     /// Every node that the Cluster names. The gateway connects to no other host, apart from the
     /// seeds.
@@ -89,7 +89,7 @@ impl SlotRange {
             return None;
         };
         let [host, Reply::Integer(port), ..] = master.as_slice() else { return None };
-        // A node that does not know its own name means the one that it was reached by.
+        // A node that does not know its own name means the address by which it was reached.
         let host = host.as_text().filter(|host| !host.is_empty() && *host != "?");
         let host = host.unwrap_or(&from.host).to_owned();
         let master = Address { host, port: u16::try_from(*port).ok()? };
@@ -98,5 +98,5 @@ impl SlotRange {
     }
 }
 
-/// Redis recommends at most 1,000 nodes in a Cluster.
+/// A number above the 1,000 nodes that Redis recommends at most for a Cluster.
 pub const MASTERS_MAX: usize = 1024;

@@ -1,4 +1,4 @@
-//! Refreshes at the same time, lost responses and leases whose holder died.
+//! Simultaneous refreshes, lost responses, and leases whose holder died.
 
 use super::scene::{another, done, send_refresh, start};
 use crate::support::http::{assert_refused, client, field, get_with};
@@ -79,7 +79,7 @@ async fn lost_response_is_replayed_and_late_response_is_awaited() {
     assert_eq!(done(&stack).await - before, 1);
     assert_eq!(send_refresh(&edge, &next.refresh).await.status(), 200);
 
-    // The auth service answers after the timeout: the response is there when the client retries.
+    // The auth service responds after the timeout. The client finds the response when it retries.
     let session = stack.login().await;
     let before = done(&stack).await;
     auth.set(Fault::Late { ms: 1500 });
@@ -123,7 +123,8 @@ async fn lease_of_a_dead_holder_is_taken_over_and_errors_are_not_cached() {
     let answer = send_refresh(&edge, &session.refresh).await;
     assert_eq!(answer.status(), 200);
     let waited = begun.elapsed();
-    // The lease lasts the timeout, two store requests and a second, in whole seconds.
+    // The lease lasts for the timeout, two store requests and a second, rounded up to whole
+    // seconds.
     assert!(waited > Duration::from_secs(1) && waited < Duration::from_secs(6), "{waited:?}");
     let next = Tokens::read(answer).await;
 
@@ -149,8 +150,7 @@ async fn lease_of_a_dead_holder_is_taken_over_and_errors_are_not_cached() {
     stop(vec![dying, edge, stack]).await;
 }
 
-/// Workers Free allows 50 subrequests. A request that waits for a lease for long must not use them
-/// up.
+/// Workers Free allows 50 subrequests. A request that waits for a lease must not use them up.
 #[tokio::test]
 async fn long_wait_for_a_lease_costs_few_store_requests() {
     let stack = start(&[]).await;

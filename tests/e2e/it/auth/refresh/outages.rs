@@ -63,7 +63,7 @@ async fn store_failure_during_a_refresh_keeps_the_session() {
     assert_eq!(first.text().await.unwrap(), second.text().await.unwrap());
     assert_eq!(done(&stack).await - before, 1);
 
-    // The response cannot be stored at once, and is stored a moment later.
+    // The response cannot be stored at once. It is stored a moment later.
     let session = stack.login().await;
     let before = done(&stack).await;
     let harm = async {

@@ -1,4 +1,4 @@
-//! What a client receives: the auth service's response, and limits and timeouts of the endpoints.
+//! The client's view: the auth service's response, and limits and timeouts of the endpoints.
 
 use super::scene::{another, send_refresh, start};
 use crate::support::http::{assert_refused, client, field, post};

@@ -25,8 +25,7 @@ pub async fn start(options: &'static [&'static str]) -> Stack {
     tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap()
 }
 
-/// Starts another isolate before the same store and upstream, and before the auth service at
-/// `auth`.
+/// Starts another isolate with the same store and upstream, and with the auth service at `auth`.
 pub async fn another(stack: &Stack, auth: &str, more: Value) -> Stack {
     let mut vars = json!({
         "store.url": stack.fact("store_url"), "STORE_TOKEN": stack.fact("edge_store_token"),
@@ -40,7 +39,7 @@ pub async fn another(stack: &Stack, auth: &str, more: Value) -> Stack {
     start_edge(vars).await
 }
 
-/// Returns how many refreshes the auth service did.
+/// Returns the number of refreshes at the auth service.
 pub async fn done(stack: &Stack) -> u64 {
     let name = "portcullis_auth_outcomes_total";
     stack.metric("auth_url", name, "endpoint=\"refresh\",outcome=\"done\"").await

@@ -1,4 +1,4 @@
-//! Floods, revoked tokens and guessed tokens: what they cost, and which clients they affect.
+//! Floods, revoked tokens and guessed tokens: their cost, and the clients that they affect.
 
 use super::scene::{call, passed, protected, start, store, token, trips};
 use crate::support::gateway::TOKEN;
@@ -22,7 +22,7 @@ async fn requests_over_the_limit_do_not_query_the_store() {
     }))
     .await;
     let token = token(json!({}));
-    // The script is sent once, for all limits; from then on, one request does everything.
+    // The script is sent once for all limits. After that, one request is enough.
     for expect in [2, 3, 4, 5, 6] {
         assert_eq!(passed(&stack, "/api/flood", "192.0.2.1", Some(&token), 1).await, 1);
         assert_eq!(trips(&gateway).await, expect);
@@ -70,7 +70,7 @@ async fn invalid_token_limit_blocks_uncached_tokens_only() {
     }))
     .await;
     let good = token(json!({}));
-    // A cached token from the attacker's own address: a client behind the same NAT.
+    // A cached token from the attacker's own address represents a client behind the same NAT.
     assert_eq!(passed(&stack, "/api/x", "192.0.2.66", Some(&good), 1).await, 1);
     let (input, _) = good.rsplit_once('.').unwrap();
     let guess = |number: usize| {
@@ -91,7 +91,8 @@ async fn invalid_token_limit_blocks_uncached_tokens_only() {
     }
     assert!(codes[..10].iter().all(|code| code == "signature_invalid"), "{codes:?}");
     assert!(codes[10..].iter().all(|code| code == "too_many_invalid_tokens"), "{codes:?}");
-    // The good client passes, from there and from elsewhere; an uncached token from there does not.
+    // The good client passes, both from that address and from another. From that address, an
+    // uncached token does not pass.
     assert_eq!(passed(&stack, "/api/x", "192.0.2.66", Some(&good), 30).await, 30);
     let other = token(json!({ "jti": "j2" }));
     assert_refused(

@@ -1,4 +1,4 @@
-//! Which requests a limit counts together, and the headers that report it.
+//! The requests that a limit counts together, and the headers that report it.
 
 use super::scene::{call, open, passed, protected, start, token, unique};
 use crate::support::http::{assert_refused, client, field};
@@ -110,7 +110,7 @@ async fn rate_limit_headers_are_sent_and_shadow_limits_reject_nothing() {
     stop(stack).await;
 }
 
-/// Two plans behind one address, and two costs of one limit.
+/// Two plans from one address, and two costs of one limit.
 #[tokio::test]
 async fn exceeding_one_plans_quota_does_not_affect_another_plan() {
     let name = unique("nat");

@@ -11,11 +11,11 @@ use crate::support::stack::stop;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Measures the overshoot of counting after the response, with a store that is far away.
+/// Measures how far counting after the response overshoots with a distant store.
 #[tokio::test]
 async fn counting_after_the_response_overshoots_by_one_store_round_trip() {
     const QUOTA: usize = 20;
-    // 15 calls within a round trip, in both cases; slower where no table is printed.
+    // 15 calls are made within a round trip in both cases, more slowly if no table is printed.
     let (away_ms, apart_ms) = if is_short() { (600, 40) } else { (150, 10) };
     let (redis, gateway) = store().await;
     let far = Proxy::start(&gateway.url);
@@ -55,13 +55,13 @@ async fn counting_after_the_response_overshoots_by_one_store_round_trip() {
     println!(
         "counted after the answer, the store {away_ms} ms away, a call each {apart_ms} ms: {over} over {QUOTA}; slowest {slowest:?}"
     );
-    // 15 arrive within a round trip; as many again for a busy machine.
+    // 15 calls arrive within a round trip; the bound allows twice as many for a busy machine.
     assert!((1..=30).contains(&over), "{over}");
     assert!(call(&stack, "/api/late", "192.0.2.1", Some(&token)).await.status() == 429);
     stop((stack, redis, gateway)).await;
 }
 
-/// Without the store, limits deny, count locally or allow; tokens are judged by the route's policy.
+/// Without the store, limits deny, count locally or allow. The route's policy decides about tokens.
 #[tokio::test]
 async fn routes_and_limits_follow_their_store_outage_policy() {
     let limit = |outage: &str| json!({ "quota": 5, "window_seconds": 600, "by": "address", "on_store_outage": outage, "local_quota": 3 });
@@ -150,8 +150,8 @@ async fn routes_and_limits_follow_their_store_outage_policy() {
     stop(stack).await;
 }
 
-/// Local counting is one count for all costs, ends with the outage, and applies to limits that are
-/// counted after the response as well.
+/// Local counting has one count for all costs, ends with the outage, and also applies to limits
+/// that are counted after the response.
 #[tokio::test]
 async fn local_counting_is_shared_by_costs_and_ends_with_the_outage() {
     let (redis, gateway) = store().await;
@@ -207,7 +207,7 @@ async fn local_counting_is_shared_by_costs_and_ends_with_the_outage() {
     stop((stack, redis, gateway)).await;
 }
 
-/// A full Redis takes no counts but can be read: tokens are validated as always.
+/// A full Redis accepts no counts but can be read, so tokens are validated as always.
 #[tokio::test]
 async fn read_only_store_still_checks_revocations() {
     let (redis, gateway) = store().await;

@@ -19,7 +19,7 @@ pub fn token(changes: Value) -> String {
     TRUSTED.sign(&header(json!({})), &claims(changes))
 }
 
-/// Sends a call from an address, with a token if one is given.
+/// Sends a request from an address, with a token if there is one.
 pub async fn call(stack: &Stack, path: &str, address: &str, token: Option<&str>) -> Response {
     let request = client().get(stack.edge(path)).header("cf-connecting-ip", address);
     let request = match token {
@@ -56,14 +56,14 @@ pub fn protected(name: &str, more: Value) -> Value {
     route
 }
 
-/// Returns a name that no other test's limits have.
+/// Returns a name that is used by no other test's limits.
 pub fn unique(name: &str) -> String {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     format!("{name}-{}-{next}", std::process::id())
 }
 
-/// Starts a redis gateway and a Redis of the test's own, whose counters no other test touches.
+/// Starts a redis gateway and a Redis for one test, whose counters no other test changes.
 pub async fn store() -> (Redis, Gateway) {
     let start = || {
         let redis = Redis::start(&[]);

@@ -1,4 +1,4 @@
-//! Clocks that are wrong.
+//! Incorrect clocks.
 
 use crate::support::edge::start_edge;
 use crate::support::http::{assert_refused, get_with};

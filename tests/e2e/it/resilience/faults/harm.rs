@@ -3,8 +3,8 @@
 use super::scene::Seen;
 use crate::support::proxy::{Fault, fixed_response};
 
-/// Asserts the result of a fault: a response is forwarded, and a missing one becomes the edge's
-/// own.
+/// Asserts the result of a fault: an existing response is forwarded, and a missing one is replaced
+/// by the edge's own.
 pub fn judge_harm(fault: &str, seen: &Seen, (good, failed, gone): (u16, u16, u16)) {
     let expect = match fault {
         "does nothing wrong" | "answers 300 ms late" => seen.count(good),

@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 pub const PER_SECOND: u64 = 200;
 pub const SLACK: Duration = Duration::from_millis(1500);
 
-/// The edge's default; longer next to other tests, which keep the machine busy.
+/// Returns the edge's default; a longer timeout next to other tests, which keep the machine busy.
 pub fn store_deadline_ms() -> u64 {
     if is_short() { 1000 } else { 250 }
 }
 
-/// Returns how often the provider may be asked. In a short run the store's deadline is so long that the requests
-/// of one second, once they time out, are introspected together with those of the next.
+/// Returns the rate of introspections. In a short run, the store's timeout is so long that the
+/// requests of one second time out and are introspected together with those of the next second.
 fn introspections_per_second_max() -> u32 {
     if is_short() { 100 } else { 50 }
 }
@@ -38,10 +38,10 @@ pub struct Kind {
     pub name: &'static str,
     pub method: &'static str,
     pub path: &'static str,
-    /// Used in turn.
+    /// The tokens, used in turn.
     pub tokens: Vec<String>,
     pub body: Option<&'static str>,
-    /// Its tokens are revoked: 200 is wrong.
+    /// Whether its tokens are revoked, so that 200 is wrong.
     pub revoked: bool,
 }
 
@@ -146,8 +146,8 @@ impl Bench {
         };
         let (stack, edge, store, auth, upstream) =
             tokio::task::spawn_blocking(start).await.unwrap();
-        // Enough revoked tokens that each fault meets some for the first time: the edge caches
-        // verdicts.
+        // There are enough revoked tokens for each fault to have some that are not cached, because
+        // the edge caches verdicts.
         let (mut good, mut revoked) = (Vec::new(), Vec::new());
         for number in 0..24 {
             let session = stack.login().await;

@@ -28,7 +28,7 @@ async fn routes_follow_their_outage_policy_under_store_faults() {
     println!("|---|{}---|---|---|", "---|".repeat(STORE.len()));
     bench.recovers(&STORE).await;
     for (name, fault) in store_faults(store_deadline_ms()) {
-        // A memcached has neither statuses nor scripts.
+        // memcached has neither statuses nor scripts.
         let is_http = fault == Fault::NoScript
             || ["401", "429", "500"].iter().any(|status| name.contains(status));
         if on_memcached() && is_http {
@@ -42,7 +42,7 @@ async fn routes_follow_their_outage_policy_under_store_faults() {
         judge_store(name, &seen, harmless);
     }
 
-    // The store is flushed, and then dies and comes back: Redis with its data, memcached empty.
+    // The store is flushed, and then killed and restarted: Redis with its data, memcached without.
     let half = Duration::from_secs(fault_seconds()) / 2;
     let server = if on_memcached() { "memcached" } else { "redis" };
     let address = match server {
@@ -86,7 +86,7 @@ async fn routes_follow_their_outage_policy_under_store_faults() {
     drop(second);
 }
 
-/// Deletes everything that the store has.
+/// Deletes everything in the store.
 fn flush(server: &str, address: &str) {
     if server == "memcached" {
         assert_eq!(request(address, "flush_all\r\n"), "OK\r\n");

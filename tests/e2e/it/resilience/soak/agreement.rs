@@ -1,4 +1,4 @@
-//! The checks at the end of a run: sessions live on, the parts agree, and no log has a panic.
+//! The checks at the end of a run: sessions still refresh, the parts agree, and no log has a panic.
 
 use super::history::REVOCATION_SECONDS_MAX;
 use super::model::Session;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How many of the newest tokens are compared.
+/// The number of newest tokens that are compared.
 const TOKENS: usize = 400;
 
 pub async fn check(world: &World) {
@@ -39,7 +39,7 @@ async fn confirm_ends(world: &World) {
     }
 }
 
-/// Refreshes every session that no client ended. Returns those that live.
+/// Refreshes every session that no client ended. Returns the sessions that still refresh.
 async fn refresh_all(world: &World) -> Vec<Session> {
     let mut live = Vec::new();
     for session in world.model.take_all() {
@@ -87,7 +87,7 @@ async fn compare_verdicts(world: &World) {
     let stack = &world.system.stack;
     let issued = world.model.issued();
     for token in issued.iter().rev().take(TOKENS) {
-        // Clocks of whole seconds differ on a token that is about to expire.
+        // For a token that is about to expire, clocks of whole seconds may differ.
         if token.expires_within(Duration::from_secs(5)) {
             continue;
         }
@@ -154,7 +154,7 @@ fn search_logs(world: &World) {
     }
 }
 
-/// Every kind of request. A run in which one never succeeded checked nothing of it.
+/// Every kind of request. If one of them never succeeded in a run, that run did not check it.
 const KINDS: [&str; 11] = [
     "valid",
     "revoked",
@@ -169,7 +169,7 @@ const KINDS: [&str; 11] = [
     "reuse",
 ];
 
-/// Reports failures that no fault explains, beyond 1%, and a load that was not sent.
+/// Reports unexplained failures above 1%, and a load that was not sent.
 fn judge_failures(world: &World) {
     let kinds = world.record.kinds();
     let total: u64 = kinds.values().map(super::record::Counts::total).sum();

@@ -53,7 +53,7 @@ async fn exchange(world: &World, token: &str) -> io::Result<u16> {
         return Ok(0);
     }
     stream.write_all(&CLOSE).await?;
-    // Until the edge closes it as well.
+    // This waits until the edge closes the connection, too.
     let _ = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut [0; 64])).await;
     Ok(status)
 }

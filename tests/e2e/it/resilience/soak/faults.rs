@@ -11,14 +11,14 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a fault does.
+/// The effect of a fault.
 enum Action {
     Store(Fault),
     Auth(Fault),
     Upstream(Fault),
     /// Deletes everything in Redis.
     Flush,
-    /// Kills a server, and starts it again.
+    /// Kills a server, and restarts it.
     Kill(&'static str),
 }
 
@@ -34,17 +34,17 @@ pub struct Schedule {
     rows: Vec<Row>,
 }
 
-/// The pause after the first third and after the rest. workerd closes the connections that it keeps
-/// for later requests within 10 s, and the clients close theirs.
+/// The pause after the first third and after the rest. Within 10 s, workerd and the clients close
+/// the connections that they keep for later requests.
 pub const REST: Duration = Duration::from_secs(15);
 
-/// Short runs have this many faults; longer ones have one a minute.
+/// The number of faults of a short run. Longer runs have one a minute.
 const FAULTS_MIN: u32 = 6;
 
-/// A killed server is started again after this time, or when the fault's time is over.
+/// The time after which a killed server is restarted, unless the fault ends earlier.
 const DOWN: Duration = Duration::from_secs(5);
 
-/// A fault whose effects last longer is a finding.
+/// The longest duration of a fault's effects. A longer one is a finding.
 const RECOVERY_MAX: Duration = Duration::from_secs(20);
 
 impl Schedule {
@@ -53,7 +53,7 @@ impl Schedule {
         let slot = length / slots;
         let mut chance = Chance::new(seed);
         // Each run kills each server in its first half, so that the memory of each can be compared
-        // with what it had before.
+        // with its earlier memory.
         let mut rows: Vec<Row> = ["auth", "redis-gateway", "redis"]
             .map(|name| row(name, "is killed", Action::Kill(name)))
             .into();
@@ -68,20 +68,20 @@ impl Schedule {
         Self { slot, fault, rows }
     }
 
-    /// Returns the first third of it, and the rest.
+    /// Returns the first third of the schedule, and the rest.
     pub fn split(self) -> [Self; 2] {
         let Self { slot, fault, rows: mut third } = self;
         let rest = third.split_off(third.len() / 3);
         [third, rest].map(|rows| Self { slot, fault, rows })
     }
 
-    /// Returns how long it takes.
+    /// Returns the duration of the schedule.
     pub fn length(&self) -> Duration {
         self.slot * u32::try_from(self.rows.len()).unwrap()
     }
 
-    /// Returns a REFRESH_GRACE_SECONDS in which a client can refresh again after each fault: its
-    /// time, that of the recovery, a pause of the load, and a few seconds.
+    /// Returns a REFRESH_GRACE_SECONDS that is long enough for a client to refresh again after each
+    /// fault: the fault, the recovery, a pause of the load, and a few seconds.
     pub fn grace(&self) -> u64 {
         self.fault.as_secs() + RECOVERY_MAX.as_secs() + REST.as_secs() + 5
     }
@@ -106,7 +106,7 @@ fn table() -> Vec<Row> {
 /// Injects the faults of a schedule.
 pub async fn inject(world: Arc<World>, begun: Instant, schedule: Schedule) {
     for (number, row) in (0..).zip(schedule.rows) {
-        // The end of a run is calm, for the comparison of memory.
+        // The end of a run has no fault, so that memory can be compared.
         let at = begun + schedule.slot * number + schedule.slot / 20;
         tokio::time::sleep_until(at.into()).await;
         println!("{}", row.name);
@@ -161,8 +161,7 @@ async fn fail(world: &World, action: Action, length: Duration) {
     }
 }
 
-/// Returns the time until requests of each kind succeed again, or `None` after
-/// [`RECOVERY_MAX`].
+/// Returns the time until requests of each kind succeed again; `None` after [`RECOVERY_MAX`].
 async fn recovers(world: &World) -> Option<Duration> {
     let (begun, mut chance) = (Instant::now(), Chance::new(7));
     let mut good = 0;

@@ -1,4 +1,4 @@
-//! The faults of a run in time, and which results they explain.
+//! The faults of a run, and the results that they explain.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 /// `REVOCATION_SECONDS_MAX` of the run.
 pub const REVOCATION_SECONDS_MAX: u64 = 2;
 
-/// How late a revoked token may pass: `REVOCATION_SECONDS_MAX`, and the time of a request on a busy
-/// machine.
+/// How late a revoked token may pass: `REVOCATION_SECONDS_MAX`, plus the time of a request on a
+/// busy machine.
 const BOUND: Duration = Duration::from_millis(1000 * REVOCATION_SECONDS_MAX + 500);
 
 /// The time until a revocation answered with 202 is delivered after a fault: the outbox's longest
@@ -18,10 +18,10 @@ const DELIVERY: Duration = Duration::from_secs(6);
 /// second for the writes.
 const RESTORATION: Duration = Duration::from_secs(3);
 
-/// What a Redis with `appendfsync everysec` loses at most when it is killed.
+/// The most recent writes that a killed Redis with `appendfsync everysec` may lose.
 const LAST_WRITES: Duration = Duration::from_secs(2);
 
-/// What the store loses by a fault.
+/// The data that the store loses in a fault.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Loss {
     Nothing,
@@ -33,11 +33,11 @@ pub enum Loss {
 #[derive(Clone, Copy)]
 pub struct Revocation {
     pub at: Instant,
-    /// Whether the response promised that the store has it.
+    /// Whether the response promised that the store has the revocation.
     pub delivered: bool,
 }
 
-/// A fault, from its begin until the system answers as before.
+/// A fault, from its start until the system works as before.
 #[derive(Clone)]
 pub struct Window {
     pub name: String,
@@ -51,9 +51,9 @@ pub struct Window {
 }
 
 impl Window {
-    /// Returns when its effects are over, or `None` if they still go on.
+    /// Returns when the effects of the fault ended; `None` if they continue.
     fn over(&self) -> Option<Instant> {
-        // A breaker may open once more for up to a second.
+        // A breaker may open again for up to a second.
         Some(self.ended? + self.back? + Duration::from_secs(2))
     }
 

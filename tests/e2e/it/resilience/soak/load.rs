@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-/// The most requests in progress. At the rate of 300 a second, it allows 3 s for each.
+/// The most requests in progress. At a rate of 300 a second, this allows 3 s for each.
 const IN_PROGRESS_MAX: usize = 1000;
 
-/// At most 5 logins a second: each costs an argon2id hash.
+/// The time between logins: at most 5 a second, because each costs an argon2id hash.
 const LOGIN_INTERVAL: Duration = Duration::from_millis(200);
 
-/// As many requests as a fault of 2 s makes wait.
+/// The number of requests that wait during a fault of 2 s.
 const WARM_UP_AT_ONCE: usize = 600;
 const WARM_UP_ROUNDS: usize = 6;
 
@@ -32,7 +32,7 @@ enum Kind {
     Change,
 }
 
-/// Each kind, and how many of 1000 requests are of it.
+/// Each kind, with its number among 1000 requests.
 const SHARES: [(Kind, u64); 8] = [
     (Kind::Valid, 440),
     (Kind::Revoked, 150),
@@ -63,8 +63,8 @@ pub async fn fill(world: &World) {
     }
 }
 
-/// Lets some requests wait for the upstream, as many at once as during a fault. An allocator keeps
-/// the memory that a process needed at its busiest, so that without this a process grows with the
+/// Lets as many requests wait for the upstream at once as during a fault. An allocator keeps the
+/// memory that a process needed at its peak. Without this warm-up, a process would grow with the
 /// first fault that makes requests wait, in whichever third of the run that is.
 pub async fn warm_up(world: &Arc<World>) {
     let mut chance = Chance::new(1);
@@ -82,7 +82,7 @@ pub async fn warm_up(world: &Arc<World>) {
     world.system.upstream.set(Fault::None);
 }
 
-/// How many requests a second are sent, and the seed that chooses them.
+/// The rate of requests, and the seed that selects them.
 pub struct Load {
     pub per_second: u64,
     pub seed: u64,
@@ -134,7 +134,7 @@ pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, load: Loa
     }
 }
 
-/// Reports a client of the test that panicked: what it would have checked is unknown.
+/// Reports a client of the test that panicked, because its checks were not made.
 fn report(world: &World, ended: Result<(), JoinError>) {
     if let Err(panic) = ended {
         world.record.find(Topic::Load, format!("a client failed: {panic}"));

@@ -1,4 +1,4 @@
-//! What the clients know of their tokens and sessions.
+//! The clients' knowledge about their tokens and sessions.
 
 use super::history::Revocation;
 use crate::support::chance::Chance;
@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The edge's default leeway, and a second for rounding.
+/// The edge's default leeway, plus a second for rounding.
 const LEEWAY: Duration = Duration::from_secs(31);
 
 const ENDED_TOKENS_MAX: usize = 2000;
-/// How many of the tokens that ended last are presented as often as all others.
+/// The number of most recently ended tokens. They are presented as often as all others together.
 const RECENT: usize = 20;
 
 const TOKENS_PER_SESSION_MAX: usize = 4;
@@ -27,7 +27,7 @@ pub struct Token {
 
 #[derive(Clone, Copy, Default)]
 struct Life {
-    /// When a request was sent that may end it.
+    /// When a request was sent that may end the token.
     ending_since: Option<Instant>,
     revoked: Option<Revocation>,
 }
@@ -45,7 +45,7 @@ impl Token {
         self.life.lock().unwrap().revoked
     }
 
-    /// Returns whether a rejection that arrived at `moment` is right.
+    /// Returns whether a rejection that arrived at `moment` is correct.
     pub fn may_be_rejected(&self, moment: Instant) -> bool {
         let ending = self.life.lock().unwrap().ending_since.is_some_and(|since| since <= moment);
         ending || moment + Duration::from_secs(2) >= self.expires
@@ -55,7 +55,7 @@ impl Token {
         moment > self.expires + LEEWAY
     }
 
-    /// Returns whether it expires within this time, or has.
+    /// Returns whether the token has expired or expires within this time.
     pub fn expires_within(&self, time: Duration) -> bool {
         Instant::now() + time >= self.expires
     }
@@ -75,7 +75,7 @@ pub struct Session {
     pub tokens: Vec<Arc<Token>>,
     /// The first of its refresh tokens that was used.
     pub spent: Option<Spent>,
-    /// The response to a refresh was lost: the next one is sent with the same token.
+    /// Whether the response to a refresh was lost. Then the next refresh uses the same token.
     pub in_doubt: bool,
 }
 
@@ -186,7 +186,7 @@ impl Model {
         Some(idle.swap_remove(place))
     }
 
-    /// Returns a random token of a live session.
+    /// Returns a random token of an active session.
     pub fn valid(&self, chance: &mut Chance) -> Option<Arc<Token>> {
         let idle = self.idle.lock().unwrap();
         let session = &idle[chance.place(idle.len())?];
@@ -194,7 +194,7 @@ impl Model {
         (!token.expires_within(Duration::from_secs(5))).then(|| Arc::clone(token))
     }
 
-    /// Ends tokens: from now on, requests present them as revoked ones.
+    /// Marks tokens as ended: from now on, requests present them as revoked ones.
     pub fn bury(&self, tokens: &[Arc<Token>], revocation: Revocation) {
         let mut ended = self.ended.lock().unwrap();
         for token in tokens {
@@ -205,7 +205,7 @@ impl Model {
         ended.drain(..surplus);
     }
 
-    /// Returns a revoked or expired token: as often a recent one as any.
+    /// Returns a revoked or expired token. Recent ones are as frequent as all others together.
     pub fn ended(&self, chance: &mut Chance) -> Option<Arc<Token>> {
         let ended = self.ended.lock().unwrap();
         let among = if chance.below(2) == 0 { RECENT } else { ended.len() };

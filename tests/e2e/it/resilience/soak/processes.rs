@@ -5,26 +5,27 @@ use super::world::World;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How much more a process may have at the end than after a third.
+/// The largest ratio of a process's memory at the end to that after a third.
 const RATIO_MAX: f64 = 1.1;
 
-/// Memory that a process may gain besides, in KiB. In two minutes at 300 requests a second, a leak
-/// of 1 KB a request is five times as much; garbage collection and Redis's records are less.
+/// The memory that a process may gain in addition, in KiB. In two minutes at 300 requests a second,
+/// a leak of 1 KB per request is five times as much; garbage collection and Redis's records are
+/// less.
 const MEMORY_SLACK_KIB: f64 = 4096.0;
 
-/// File descriptors that a process may gain besides. A process at rest has 10 to 30, a tenth of
-/// which is less than the connections by which its parts look after each other.
+/// The file descriptors that a process may gain in addition. An idle process has 10 to 30. A tenth
+/// of these is less than the connections by which the parts monitor each other.
 const DESCRIPTORS_SLACK: f64 = 8.0;
 
-/// What one argon2id hash takes, in KiB. The auth service makes as many at once as there are cores,
-/// and its allocator keeps that memory.
+/// The memory of one argon2id hash, in KiB. The auth service computes as many at once as there are
+/// cores, and its allocator keeps that memory.
 const HASH_KIB: f64 = 19.0 * 1024.0;
 
-/// The memory of a process that was started again later than this before the end is not compared: it
-/// has not met its full load for long.
+/// The memory of a process is not compared if it was restarted later than this before the end,
+/// because it has not been under full load for long.
 const LIFE_MIN: Duration = Duration::from_secs(60);
 
-/// A process at a moment of the run.
+/// A process at one moment of the run.
 #[derive(Clone, Copy)]
 pub struct Sample {
     at: Duration,
@@ -39,13 +40,13 @@ pub type Samples = BTreeMap<&'static str, Vec<Sample>>;
 /// The file descriptors of each process.
 pub type Descriptors = BTreeMap<&'static str, f64>;
 
-/// What a run measures.
+/// The measurements of a run.
 pub struct Measured {
     begun: Instant,
     interval: Duration,
     samples: Samples,
-    /// While no request is in progress: under load, the connections are as many as the requests of
-    /// the last fault that waited at once, and say nothing of a leak.
+    /// The descriptors while no request is in progress. Under load, there are as many connections
+    /// as requests that waited at once in the last fault, which shows nothing about a leak.
     pub rest_after_third: Descriptors,
     pub rest_at_end: Descriptors,
 }
@@ -73,7 +74,7 @@ impl Measured {
                 let sample = Sample { at, calm, start, memory_kib, cpu_seconds };
                 self.samples.entry(process.name).or_default().push(sample);
             }
-            // The requests that it has received so far are of no more use.
+            // The requests recorded so far are no longer needed.
             world.system.sockets.take();
             tokio::time::sleep(self.interval).await;
         }
@@ -118,7 +119,7 @@ impl Growth {
     }
 }
 
-/// What a process had after a third of the run and at its end.
+/// The values of a process after a third of the run and at its end.
 pub struct Comparison {
     pub name: &'static str,
     pub memory_kib: Growth,

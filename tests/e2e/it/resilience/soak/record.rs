@@ -1,4 +1,4 @@
-//! What a run counts and finds.
+//! The counts and findings of a run.
 
 use super::history::History;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub enum Topic {
     Panic,
     Memory,
     Descriptors,
-    /// Requests were not sent: the machine was too slow, or a client of the test failed.
+    /// Requests were not sent, because the machine was too slow or a client of the test failed.
     Load,
 }
 
@@ -34,12 +34,12 @@ pub enum Topic {
 #[derive(Clone, Default)]
 pub struct Counts {
     pub right: u64,
-    /// Failed while a fault was injected.
+    /// Failures while a fault was injected.
     pub explained: u64,
-    /// Failed at another time, by status; 0 stands for a response that was cut off.
+    /// Failures at other times, by status; 0 means a response that was cut off.
     pub unexplained: BTreeMap<u16, u64>,
     pub unanswered: u64,
-    /// In milliseconds, of the right responses.
+    /// The times of the correct responses, in milliseconds.
     times: Vec<u32>,
 }
 
@@ -68,13 +68,13 @@ pub struct Late {
     pub worst: Duration,
 }
 
-/// The response to a request, and when.
+/// The response to a request, and its time.
 pub struct Reply {
     pub sent: Instant,
     pub answered: Instant,
-    /// `None` without a response.
+    /// The status; `None` without a response.
     pub status: Option<u16>,
-    /// Empty if it was cut off.
+    /// The body; empty if it was cut off.
     pub body: String,
 }
 
@@ -100,7 +100,7 @@ impl Record {
         });
     }
 
-    /// Records a response that decides nothing: an error, or none at all.
+    /// Records a response that does not decide anything: an error, or no response.
     pub fn failure(&self, kind: &'static str, reply: &Reply, history: &History) {
         match reply.status {
             None => {

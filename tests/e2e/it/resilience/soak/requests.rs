@@ -35,7 +35,8 @@ pub async fn forged(world: &World, mut chance: Chance) {
     let forgery = Forgery::of(&token.text, &mut chance);
     let request = world.client.get(world.url(path(&mut chance))).bearer_auth(&forgery.text);
     let reply = world.send(request).await;
-    // The edge fetches keys at a bounded rate, and can't reject a key that it may not look up.
+    // The edge fetches keys at a bounded rate. It can't reject a token whose key it may not search
+    // for.
     let is_unknown = forgery.has_unknown_key && reply.body.contains("keys_unavailable");
     match reply.status {
         Some(401) => world.record.right("forged", &reply),

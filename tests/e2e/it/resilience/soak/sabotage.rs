@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// What is broken on purpose.
+/// The promise to break.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Sabotage {
     None,
     /// No revocation marker of the auth service reaches the store.
     MarkersDropped,
-    /// A used refresh token gives its first response for ever, and ends no session.
+    /// A used refresh token returns its first response for ever, and does not end its session.
     ReuseUndetected,
     /// The upstream keeps 1 KB of each request.
     UpstreamLeaks,
@@ -22,7 +22,7 @@ pub enum Sabotage {
 
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A proxy before an HTTP server that changes what passes.
+/// A proxy in front of an HTTP server that changes messages.
 struct Filter {
     target: String,
     sabotage: Sabotage,
@@ -31,8 +31,8 @@ struct Filter {
     refreshes: Mutex<HashMap<Bytes, Bytes>>,
 }
 
-/// Starts a proxy that breaks something before the server at `target`. Returns its URL. It runs
-/// until the process ends.
+/// Starts a proxy in front of the server at `target` that breaks a promise. Returns its URL. The
+/// proxy runs until the process ends.
 pub fn filter(target: &str, sabotage: Sabotage) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -112,7 +112,7 @@ impl Filter {
         response(200, Value::Array(all.collect()).to_string().into())
     }
 
-    /// Gives the first response to a refresh again, however late.
+    /// Sends the first response to a refresh again, however late.
     async fn replay(&self, head: axum::http::request::Parts, body: Bytes) -> Response {
         let known = self.refreshes.lock().unwrap().get(&body).cloned();
         if let Some(known) = known {

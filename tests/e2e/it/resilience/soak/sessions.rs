@@ -1,4 +1,4 @@
-//! The requests that change sessions: login, refresh, logout, revocation, and the use of a spent
+//! The requests that change sessions: login, refresh, logout, revocation, and the second use of a
 //! refresh token.
 
 use super::history::Revocation;
@@ -10,7 +10,7 @@ use reqwest::RequestBuilder;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// The number of sessions around which logins and logouts keep a run.
+/// The number of sessions that logins and logouts maintain during a run.
 pub const SESSIONS: usize = 30;
 
 pub async fn log_in(world: &World) {
@@ -68,7 +68,7 @@ pub async fn renew(world: &World, mut session: Session) -> Option<Session> {
     Some(session)
 }
 
-/// Chooses a change of the sessions: a login while there are few, else an end.
+/// Changes the sessions at random: logs in while there are few, and otherwise ends one.
 pub async fn change(world: &World, mut chance: Chance, may_log_in: bool) {
     if let Some(session) = world.model.take_unsure() {
         return end(world, session, End::RefreshToken).await;
@@ -115,7 +115,7 @@ fn revoke_request(world: &World, token: &str) -> RequestBuilder {
     request.body(format!("token={token}"))
 }
 
-/// Returns the promise of a response to a logout or revocation, or `None` if it is not one.
+/// Returns the promise of a response to a logout or revocation; `None` if it makes none.
 fn promise(reply: &Reply) -> Option<Revocation> {
     let delivered = match reply.status? {
         200 | 204 => true,
@@ -140,7 +140,7 @@ async fn end(world: &World, session: Session, how: End) {
             world.record.right("logout", &reply);
             world.model.bury(&session.tokens, revocation);
         }
-        // An earlier attempt, whose response was lost, has ended it.
+        // An earlier attempt has ended the session, but its response was lost.
         (None, Some(401)) => {
             let revocation = Revocation { at: reply.answered, delivered: false };
             world.model.bury(&session.tokens, revocation);
@@ -152,7 +152,7 @@ async fn end(world: &World, session: Session, how: End) {
     }
 }
 
-/// Revokes one access token; the session goes on.
+/// Revokes one access token; the session continues.
 async fn revoke_access_token(world: &World, mut session: Session) {
     if let Some(token) = session.tokens.pop() {
         token.begin_ending();
@@ -170,7 +170,7 @@ async fn revoke_access_token(world: &World, mut session: Session) {
     }
 }
 
-/// Presents a spent refresh token after the grace period, which must end the session.
+/// Presents a used refresh token after the grace period, which must end the session.
 async fn reuse(world: &World, session: Session) {
     let Some(spent) = session.spent.clone() else { return };
     session.begin_ending();

@@ -1,5 +1,5 @@
-//! The system under test: each dependency of the edge behind a proxy, and servers that can be
-//! killed and started again.
+//! The system under test: a proxy in front of each dependency of the edge, and servers that can be
+//! killed and restarted.
 
 use super::history::REVOCATION_SECONDS_MAX;
 use super::sabotage::{Sabotage, filter};
@@ -21,13 +21,13 @@ pub const STORE_DEADLINE_MS: u64 = 1000;
 /// The lifetime of access tokens. It is so short that many expire within a run.
 const ACCESS_TOKEN_SECONDS: u64 = 120;
 
-/// The most that V8's heap of the edge may take, in MB. Without a limit, V8 leaves garbage until the
-/// edge has served some 40,000 requests, and a bare Worker that only fetches grows the same way:
-/// from 49 to 260 MB, the edge from 61 to 378 MB. With 40 MB the edge stays at 145 MB from the
-/// 12,000th request on, so that a leak shows in two minutes. Workers in production have 128 MB.
+/// The largest heap of the edge's V8, in MB. Without a limit, V8 keeps garbage until the edge has
+/// served some 40,000 requests. A bare Worker that only fetches grows in the same way, from 49 to
+/// 260 MB; the edge grows from 61 to 378 MB. With a limit of 40 MB, the edge stays at 145 MB from
+/// the 12,000th request on, so that a leak shows in two minutes. Workers in production have 128 MB.
 const EDGE_HEAP_MB: &str = "32";
 
-/// A server that can be killed and started again.
+/// A server that can be killed and restarted.
 pub struct Server {
     pub name: &'static str,
     port: u16,
@@ -49,7 +49,7 @@ impl Server {
         server
     }
 
-    /// Starts it and waits until its port is open.
+    /// Starts the server and waits until its port is open.
     pub fn up(&mut self) {
         let log = self.folder.file(&format!("{}.log", self.starts));
         self.starts += 1;
@@ -58,7 +58,7 @@ impl Server {
         self.process = Some(process);
     }
 
-    /// Kills it, as `kill -9` does.
+    /// Kills the server, like `kill -9`.
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
             process.signal("-KILL");
@@ -72,7 +72,7 @@ impl Server {
     }
 }
 
-/// A process at a moment.
+/// A process at one moment.
 pub struct Running {
     pub name: &'static str,
     pub pid: u32,
@@ -83,7 +83,7 @@ pub struct Running {
 pub struct System {
     pub stack: Stack,
     pub edge: Stack,
-    /// Before the store: the edge's, and the auth service's.
+    /// The proxies in front of the store: the edge's, and the auth service's.
     pub stores: [Proxy; 2],
     pub auth: Proxy,
     pub upstream: Proxy,
@@ -92,7 +92,7 @@ pub struct System {
 }
 
 impl System {
-    /// Starts it. Blocks until every part answers.
+    /// Starts the system. Blocks until every part responds.
     pub fn start(sabotage: Sabotage, grace_seconds: u64) -> Self {
         let stack = Stack::start(&["--engine", "workerd"], None);
         let stores = [(); 2].map(|()| Proxy::start(stack.fact("store_url")));
@@ -123,13 +123,13 @@ impl System {
         Self { stack, edge, stores, auth, upstream, sockets, servers: Mutex::new(servers) }
     }
 
-    /// Does something to a server, in a thread that may block.
+    /// Applies `act` to a server, in a thread that may block.
     pub fn with_server(&self, name: &str, act: impl FnOnce(&mut Server)) {
         let mut servers = self.servers.lock().unwrap();
         tokio::task::block_in_place(|| act(servers.get_mut(name).unwrap()));
     }
 
-    /// Returns the processes of the system that run now.
+    /// Returns the running processes of the system.
     pub fn running(&self) -> Vec<Running> {
         let fixed = |name, pid| Running { name, pid, starts: 1 };
         let servers = self.servers.lock().unwrap();
@@ -144,7 +144,7 @@ impl System {
         running
     }
 
-    /// Returns how often the servers were started again.
+    /// Returns how often each server was restarted.
     pub fn restarts(&self) -> BTreeMap<&'static str, usize> {
         let servers = self.servers.lock().unwrap();
         servers.values().map(|server| (server.name, server.starts - 1)).collect()
@@ -155,7 +155,7 @@ impl System {
         self.servers.lock().unwrap().values().map(Server::logs).collect()
     }
 
-    /// Stops it, although the harness would panic over the edge's log.
+    /// Stops the system. The harness would otherwise panic because of the edge's log.
     pub async fn stop_despite_defects(self) {
         let stopped = tokio::spawn(stop(self)).await;
         println!("stopped, {}", if stopped.is_ok() { "cleanly" } else { "with defects" });
@@ -164,7 +164,7 @@ impl System {
 
 const UPSTREAM: &str = "upstream";
 
-/// Kills the stack's own store, redis gateway and auth service, and starts others in their place.
+/// Kills the stack's own store, redis gateway and auth service, and starts replacements.
 fn own_servers(
     stack: &Stack,
     store_url: String,

@@ -1,10 +1,10 @@
-//! The tables of a run, as docs/reliability.md has them.
+//! The tables of a run, in the format of docs/reliability.md.
 
 use super::processes::{Growth, Measured, comparisons};
 use super::record::Topic;
 use super::world::World;
 
-/// What the tables are of.
+/// The description of a run in its tables.
 pub struct Title {
     pub seconds: u64,
     pub per_second: u64,

@@ -1,4 +1,4 @@
-//! One run: the system, what the clients know, and what they saw.
+//! One run: the system, the clients' knowledge, and the results.
 
 use super::history::History;
 use super::model::{Model, Token};
@@ -13,14 +13,14 @@ pub struct World {
     pub history: History,
     pub record: Record,
     pub client: Client,
-    /// `REFRESH_GRACE_SECONDS`.
+    /// The `REFRESH_GRACE_SECONDS` of the run.
     pub grace: Duration,
 }
 
 impl World {
     pub fn new(system: System, grace_seconds: u64) -> Self {
-        // Connections of a burst are closed soon, so that the edge's file descriptors are those of
-        // the load.
+        // Connections of a burst are closed early, so that the edge's file descriptors correspond
+        // to the load.
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(15));
         let client = client.pool_idle_timeout(Duration::from_secs(5)).build().unwrap();
         Self {
@@ -52,7 +52,7 @@ impl World {
         Reply { sent, answered: Instant::now(), status, body }
     }
 
-    /// Compares the verdict on an access token with what its client knows, and records it.
+    /// Compares the verdict on an access token with its client's knowledge, and records it.
     pub fn judge(&self, kind: &'static str, token: &Token, reply: &Reply) {
         match reply.status {
             Some(101 | 200) => match token.revocation() {

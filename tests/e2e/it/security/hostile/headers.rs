@@ -9,7 +9,7 @@ async fn malformed_jose_headers_are_rejected() {
     on_target(|target| {
         let good = header(json!({})).to_string();
         let body = claims(json!({})).to_string();
-        // Each member in place of the valid header's.
+        // Each member replaces that of the valid header.
         let own_key = json!({ "kty": "OKP", "crv": "Ed25519", "x": TRUSTED.x() });
         let pbes2 = json!({ "alg": "PBES2-HS256+A128KW", "p2c": 2_147_483_647, "enc": "A128GCM" });
         for (reference, changes, expect) in [
@@ -80,7 +80,7 @@ async fn malformed_jose_headers_are_rejected() {
             let header = header(changes);
             target.refuses(reference, &TRUSTED.sign_text(&header.to_string(), &body), expect);
         }
-        // The whole header in another form.
+        // The whole header has another form.
         let member = |more: &str| good.replacen('{', &format!("{{{more},"), 1);
         let deep = format!("\"x\":{}{}", "[".repeat(100), "]".repeat(100));
         for (reference, header, expect) in [

@@ -12,7 +12,8 @@ async fn http_tricks_do_not_reach_the_upstream() {
             format!("GET {path} HTTP/1.1\r\nhost: a.example\r\n{fields}connection: close\r\n\r\n")
                 .into_bytes()
         };
-        // A protected path through a public one (RFC 3986 section 6, CVE-2021-43798 and similar).
+        // Reaching a protected path through a public one (RFC 3986 section 6, CVE-2021-43798 and
+        // similar).
         for path in [
             "/public/../api/x", "/public/..%2fapi/x", "/public/%2e%2e/api/x", "/public/%2e%2e%2fapi/x",
             "/public/.%2e/api/x", "/public/..;/api/x", "/public;/../api/x", "/public/..%5capi%5cx",
@@ -111,7 +112,7 @@ async fn http_tricks_do_not_reach_the_upstream() {
         }
         assert!(target.tried >= 160, "{}", target.tried);
 
-        // The platform opens a WebSocket by GET, which would bypass a route for another method.
+        // The platform opens a WebSocket with GET, which would bypass a route for another method.
         for method in ["OPTIONS", "POST", "HEAD", "DELETE"] {
             let request = format!(
                 "{method} /public/x HTTP/1.1\r\nhost: a.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\

@@ -32,7 +32,7 @@ impl Target {
         Self { stack, upstream, tried: 0 }
     }
 
-    /// Sends bytes as they are and returns the response, until the connection ends.
+    /// Sends raw bytes, and returns the response until the connection ends.
     pub fn send(&mut self, request: &[u8]) -> String {
         self.tried += 1;
         let address = self.stack.edge("").trim_start_matches("http://").to_owned();
@@ -76,7 +76,7 @@ impl Target {
         assert_eq!(self.upstream.take(), [""; 0], "{reference}");
     }
 
-    /// Asserts that nothing harmful reaches the upstream, whatever the response is.
+    /// Asserts that nothing harmful reaches the upstream, for any response.
     #[track_caller]
     pub fn harmless(&mut self, reference: &str, request: &[u8]) {
         let answer = self.send(request);
