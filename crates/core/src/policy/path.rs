@@ -56,6 +56,14 @@ impl Pattern {
         self.with_suffixes
     }
 
+    /// Returns its segments, with `None` for any.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = Option<&str>> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Any => None,
+            Segment::Literal(literal) => Some(literal.as_str()),
+        })
+    }
+
     /// Returns whether paths below it match, too.
     pub(crate) fn is_subtree(&self) -> bool {
         self.below
@@ -137,8 +145,9 @@ impl Pattern {
     /// Returns whether some path matches both patterns, case-insensitively.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let (own, others) = (self.segments.len(), other.segments.len());
+        // Paths of one policy mostly differ towards their ends.
         (own == others || (self.below && own < others) || (other.below && others < own))
-            && self.segments.iter().zip(&other.segments).all(|pair| match pair {
+            && self.segments.iter().zip(&other.segments).rev().all(|pair| match pair {
                 (Segment::Literal(own), Segment::Literal(other)) => own.eq_ignore_ascii_case(other),
                 (Segment::Any, _) | (_, Segment::Any) => true,
             })
@@ -149,7 +158,7 @@ impl Pattern {
         let deeper = other.segments.len() > self.segments.len() || other.below;
         self.segments.len() <= other.segments.len()
             && (self.below || !deeper)
-            && self.segments.iter().zip(&other.segments).all(|pair| match pair {
+            && self.segments.iter().zip(&other.segments).rev().all(|pair| match pair {
                 (Segment::Any, _) => true,
                 (Segment::Literal(own), Segment::Literal(other)) => own.eq_ignore_ascii_case(other),
                 (Segment::Literal(_), Segment::Any) => false,
