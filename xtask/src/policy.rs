@@ -3,9 +3,11 @@
 mod command;
 mod node;
 mod schema;
+mod signature;
 
 pub use command::{Options, run};
 pub use node::{build_for_tests, package};
+pub use portcullis_policy::module;
 
 use crate::workspace::at;
 use anyhow::{Context as _, Result, bail};
@@ -20,15 +22,9 @@ pub fn file() -> PathBuf {
 
 /// Returns the sections of a policy file, those of its environments included.
 pub fn read(file: &Path) -> Result<Map<String, Value>> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
-    toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
-}
-
-/// Returns the module that gives a policy to the Worker.
-pub fn module(sections: &Map<String, Value>) -> String {
-    let text = Value::Object(sections.clone()).to_string();
-    format!("export default {};\n", Value::String(text))
+    let path = file.display().to_string();
+    let text = fs::read_to_string(file).with_context(|| format!("can't read {path}"))?;
+    portcullis_policy::sections(&path, text).map_err(anyhow::Error::msg)
 }
 
 /// Checks the policy of a folder for each environment, and puts it into the folder's build/, next to

@@ -11,6 +11,11 @@ mod explain;
 mod file;
 mod risk;
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
+mod settings;
+#[cfg(test)]
 mod testing;
 
-pub use command::{Host, Outcome, run};
+pub use command::{Host, Outcome, Verify, run};
+pub use file::{module, sections};
