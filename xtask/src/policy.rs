@@ -3,9 +3,10 @@
 
 mod command;
 mod schema;
+mod signature;
 
 pub use command::{Options, run};
-pub use portcullis_policy::module_of as module;
+pub use portcullis_policy::module;
 
 use crate::workspace::at;
 use anyhow::{Context as _, Result, bail};
@@ -20,9 +21,9 @@ pub fn file() -> PathBuf {
 
 /// Returns the sections of a policy file, including those of its environments.
 pub fn read(file: &Path) -> Result<Map<String, Value>> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
-    toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
+    let path = file.display().to_string();
+    let text = fs::read_to_string(file).with_context(|| format!("can't read {path}"))?;
+    portcullis_policy::sections(&path, text).map_err(anyhow::Error::msg)
 }
 
 /// Checks the policy of a folder for each environment, and writes it to the folder's build/, next

@@ -164,6 +164,7 @@ pub use refusal::{Denial, Outage, Refusal};
 pub use request::client_address::{address_group, client_group, forwarded_address};
 pub use request::cookie::REFRESH_COOKIE;
 pub use request::head::RequestHead;
+pub use routing::index::RouteIndex;
 pub use routing::preflight::Fields;
 pub use routing::well_known::metadata_url;
 pub use routing::{Answer, Destination};

@@ -1,5 +1,6 @@
 //! Routing: a request goes to the first matching route, unless the edge answers it itself.
 
+pub(crate) mod index;
 pub(crate) mod preflight;
 pub(crate) mod well_known;
 
@@ -43,7 +44,7 @@ impl Policy {
         for method in self.routes.iter().filter(matching).flat_map(|route| &route.methods) {
             let with_head = (method == "GET").then_some("HEAD");
             for method in [method.as_str()].into_iter().chain(with_head) {
-                let taken = first(&self.routes, &path, Case::Exact, method);
+                let taken = first(self.routes.iter(), &path, Case::Exact, method);
                 let is_taken = taken.is_ok_and(|route| route.access != Access::Deny);
                 if is_taken && !methods.contains(&method) {
                     methods.push(method);
@@ -59,7 +60,7 @@ impl Policy {
             return Vec::new();
         };
         let method = preflight::requested_method(head).unwrap_or(head.method());
-        let taken = first(&self.routes, &path, Case::Exact, method).ok();
+        let taken = first(self.routes.iter(), &path, Case::Exact, method).ok();
         let is_before = |route: &&Route| !taken.is_some_and(|taken| std::ptr::eq(taken, *route));
         let reason = |route: &Route| match route.pattern.matches(&path, Case::Exact) {
             false => "its path does not match",
@@ -72,6 +73,15 @@ impl Policy {
 
     /// Returns the destination of a request, or the reason why it has none.
     pub fn destination(&self, head: &RequestHead<'_>) -> Result<Destination<'_>, Denial> {
+        self.destination_among(self.routes.iter(), head)
+    }
+
+    /// Returns the destination of a request, which no routes but these match.
+    fn destination_among<'p>(
+        &'p self,
+        routes: impl Iterator<Item = &'p Route> + Clone,
+        head: &RequestHead<'_>,
+    ) -> Result<Destination<'p>, Denial> {
         if let Some(body) = well_known::document(self, head) {
             let fields = vec![
                 ("content-type", "application/json".to_owned()),
@@ -82,10 +92,10 @@ impl Policy {
             return Ok(Destination::Edge(Answer { status: 200, fields, body }));
         }
         let Some(method) = preflight::requested_method(head) else {
-            return find(&self.routes, head, head.method()).map(Destination::Route);
+            return find(routes, head, head.method()).map(Destination::Route);
         };
-        let cors = match find(&self.routes, head, method) {
-            // The server behind a route without authentication may have its own CORS rules.
+        let cors = match find(routes, head, method) {
+            // The server behind an open route may have CORS rules of its own.
             Ok(route) if route.cors.is_none() && route.access != Access::Protected => {
                 return Ok(Destination::Route(route));
             }
@@ -102,7 +112,7 @@ impl Policy {
 /// announced method. Rejects an ambiguous path, a malformed host, a GET or HEAD with a body, and a
 /// head with more fields than any client needs.
 fn find<'r>(
-    routes: &'r [Route],
+    routes: impl Iterator<Item = &'r Route> + Clone,
     head: &RequestHead<'_>,
     method: &str,
 ) -> Result<&'r Route, Denial> {
@@ -118,7 +128,8 @@ fn find<'r>(
     let path = NormalizedPath::of(head.path())?;
     // Some servers treat `/Admin` and `/admin` as one path. If case decides which route matches,
     // the path is ambiguous.
-    match (first(routes, &path, Case::Exact, method), first(routes, &path, Case::Folded, method)) {
+    let exact = first(routes.clone(), &path, Case::Exact, method);
+    match (exact, first(routes, &path, Case::Folded, method)) {
         (Ok(exact), Ok(folded)) if std::ptr::eq(exact, folded) => Ok(exact),
         (Err(exact), Err(folded)) if exact == folded => Err(exact),
         (Ok(_) | Err(_), _) => Err(Denial::PathAmbiguous),
@@ -129,13 +140,13 @@ fn find<'r>(
 /// path, a later one gets only the methods that it names. Otherwise another method would bypass the
 /// guarded route's requirements.
 fn first<'r>(
-    routes: &'r [Route],
+    routes: impl Iterator<Item = &'r Route>,
     path: &NormalizedPath,
     case: Case,
     method: &str,
 ) -> Result<&'r Route, Denial> {
     let (mut matched, mut guarded) = (false, false);
-    for route in routes.iter().filter(|route| route.pattern.matches(path, case)) {
+    for route in routes.filter(|route| route.pattern.matches(path, case)) {
         if route.lists(method) || (!guarded && route.is_for(method)) {
             return Ok(route);
         }

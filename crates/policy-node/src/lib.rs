@@ -1,6 +1,7 @@
 //! The policy tools for Node. packages/portcullis has the program that calls them.
 
-use js_sys::Function;
+use js_sys::{Array, Function, Uint8Array};
+use portcullis_core::VerifyingKey;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -15,11 +16,13 @@ pub struct Outcome {
 }
 
 /// Runs a command. `arguments` begin with the program's name. `read` takes a path and returns the
-/// file's text, or throws.
+/// file's text, or throws. `verify` takes an algorithm, a JWK, a signature and the signed text, and
+/// returns whether the signature holds, or null if it can't use the key.
 #[wasm_bindgen]
 pub fn run(
     arguments: Vec<String>,
     read: &Function,
+    verify: &Function,
     now_seconds: f64,
     has_colours: bool,
 ) -> Outcome {
@@ -27,7 +30,17 @@ pub fn run(
         Ok(text) => text.as_string().ok_or_else(|| "it is not text".to_owned()),
         Err(error) => Err(js_sys::Error::from(error).message().into()),
     };
-    let outcome = portcullis_policy::run(&arguments, &read, now_seconds as u64, has_colours);
+    let verify = |key: &VerifyingKey, signature: &[u8], input: &str| {
+        let [algorithm, jwk, input] =
+            [key.algorithm.name(), &key.jwk, input].map(JsValue::from_str);
+        let words = Array::of4(&algorithm, &jwk, &Uint8Array::from(signature), &input);
+        let holds = verify.apply(&JsValue::NULL, &words);
+        holds
+            .map(|holds| holds.as_bool())
+            .map_err(|error| js_sys::Error::from(error).message().into())
+    };
+    let now_seconds = now_seconds as u64;
+    let outcome = portcullis_policy::run(&arguments, &read, &verify, now_seconds, has_colours);
     Outcome { text: outcome.text, status: outcome.status }
 }
 

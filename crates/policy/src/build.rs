@@ -1,6 +1,6 @@
 //! The module that gives a policy to the Worker.
 
-use serde_json::{Map, Value};
+use crate::file::{module, sections};
 
 /// Returns the text of the JavaScript module that gives a policy file to the Worker.
 ///
@@ -8,20 +8,13 @@ use serde_json::{Map, Value};
 ///
 /// The text is not TOML. The policy is not validated; `check` does that.
 pub fn worker_module(policy_file: &str) -> Result<String, String> {
-    let sections: Map<String, Value> =
-        toml::from_str(policy_file).map_err(|error| error.to_string())?;
-    Ok(module_of(&sections))
-}
-
-/// Does the same for the sections of a policy.
-pub fn module_of(sections: &Map<String, Value>) -> String {
-    let text = Value::Object(sections.clone()).to_string();
-    format!("export default {};\n", Value::String(text))
+    Ok(module(&sections("portcullis.toml", policy_file.to_owned())?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn module_holds_the_policy_as_a_string_literal() {

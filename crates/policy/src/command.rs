@@ -3,12 +3,18 @@
 use crate::{check, diff, explain};
 use clap::{Parser, Subcommand};
 use jsonc_parser::ParseOptions;
+use portcullis_core::VerifyingKey;
 use serde_json::{Map, Value};
+
+/// Returns whether a signature of a text holds, or `None` if the platform can't use the key.
+pub type Verify<'v> = dyn Fn(&VerifyingKey, &[u8], &str) -> Result<Option<bool>, String> + 'v;
 
 /// What a command may use of the machine that it runs on.
 pub struct Host<'h> {
     /// Reads a file.
     pub read: &'h dyn Fn(&str) -> Result<String, String>,
+    /// Verifies a signature.
+    pub verify: &'h Verify<'h>,
     /// The time, in seconds since 1970.
     pub now_seconds: u64,
     /// Whether the output is a terminal that shows colours.
@@ -81,6 +87,7 @@ enum Command {
 pub fn run(
     arguments: &[String],
     read: &dyn Fn(&str) -> Result<String, String>,
+    verify: &Verify<'_>,
     now_seconds: u64,
     has_colours: bool,
 ) -> Outcome {
@@ -96,7 +103,7 @@ pub fn run(
         Ok(wrangler) => wrangler,
         Err(error) => return Outcome::failed(&error),
     };
-    let host = Host { read, now_seconds, has_colours, json: arguments.json, wrangler };
+    let host = Host { read, verify, now_seconds, has_colours, json: arguments.json, wrangler };
     match arguments.command {
         Command::Check { file, env } => check::check(&file, env.as_deref(), &host),
         Command::Diff { old, new, env } => diff::diff(&old, &new, env.as_deref(), &host),

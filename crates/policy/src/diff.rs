@@ -8,9 +8,12 @@ mod route;
 
 use crate::command::{Host, Outcome};
 use crate::file::PolicyFile;
-use portcullis_core::{Destination, Policy, RequestHead, Route, merge_sections};
+use portcullis_core::{
+    Access, Destination, Policy, RequestHead, Route, RouteIndex, merge_sections,
+};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 /// One change, in words.
@@ -103,11 +106,9 @@ enum Reach<'p> {
 }
 
 impl<'p> Reach<'p> {
-    fn of(policy: &'p Policy, method: &str, path: &str) -> Self {
-        let url = format!("https://api.example{path}");
-        let head = RequestHead::new(method, &url, Vec::new());
-        match policy.destination(&head) {
-            Ok(Destination::Route(route)) if route.access == portcullis_core::Access::Deny => {
+    fn of(routes: &RouteIndex<'p>, head: &RequestHead<'_>) -> Self {
+        match routes.destination(head) {
+            Ok(Destination::Route(route)) if route.access == Access::Deny => {
                 Self::Refused("route_denied")
             }
             Ok(Destination::Route(route)) => Self::Route(route),
@@ -126,47 +127,79 @@ impl<'p> Reach<'p> {
 }
 
 fn compare_requests(old: &Loaded, new: &Loaded) -> Vec<Comparison> {
-    let mut comparisons: Vec<(String, Comparison)> = Vec::new();
+    let mut comparisons: Vec<Comparison> = Vec::new();
+    // By the routes before and after: the comparison, and whether it has paths without a suffix.
+    let mut places: HashMap<_, (usize, bool)> = HashMap::new();
     let methods = methods([&old.sections, &new.sections]);
-    let mut requests = requests(&old.sections, &methods);
-    requests.extend(self::requests(&new.sections, &methods));
-    requests.sort();
-    requests.dedup();
-    for (path, method) in requests {
-        let before = Reach::of(&old.policy, &method, &path);
-        let after = Reach::of(&new.policy, &method, &path);
-        let key = format!("{} > {}", before.name(), after.name());
-        let request = format!("{method} {path}");
-        if let Some((_, comparison)) = comparisons.iter_mut().find(|(own, _)| *own == key) {
-            comparison.requests.push(request);
-            continue;
+    let [before, after] = [&old.policy, &new.policy].map(RouteIndex::of);
+    for Path { path, is_suffixed } in paths([&old.sections, &new.sections]) {
+        let url = format!("https://api.example{path}");
+        let head = |method| RequestHead::new(method, &url, Vec::new());
+        let [own, others] = [&before, &after].map(|routes| routes.named_methods(&head("GET")));
+        let named = own.zip(others).map(|(own, others)| &own | &others);
+        let mut unnamed = None;
+        for method in &methods {
+            let reach = || {
+                let head = head(method);
+                (Reach::of(&before, &head), Reach::of(&after, &head))
+            };
+            let (before, after) = match &named {
+                Some(named) if !named.contains(method.as_str()) => {
+                    *unnamed.get_or_insert_with(reach)
+                }
+                _ => reach(),
+            };
+            let request = format!("{method} {path}");
+            match places.entry((before.name(), after.name())) {
+                Entry::Occupied(entry) => {
+                    let (place, has_plain) = *entry.get();
+                    // `/x.json` says more than `/x` only if it goes elsewhere.
+                    let comparison = comparisons.get_mut(place);
+                    if let Some(comparison) = comparison.filter(|_| !(is_suffixed && has_plain)) {
+                        comparison.requests.push(request);
+                    }
+                }
+                Entry::Vacant(entry) => {
+                    entry.insert((comparisons.len(), !is_suffixed));
+                    let (subject, changes) = compare_reaches(before, after, old, new);
+                    comparisons.push(Comparison { requests: vec![request], subject, changes });
+                }
+            }
         }
-        let (subject, changes) = match (before, after) {
-            (Reach::Route(before), Reach::Route(after)) => {
-                let moved = before.name != after.name;
-                let subject = match moved {
-                    true => format!("route {} (was route {})", after.name, before.name),
-                    false => format!("route {}", after.name),
-                };
-                (subject, route::compare(before, after, &old.policy, &new.policy))
-            }
-            (Reach::Refused(before), Reach::Route(after)) => {
-                let text = format!("opens: {before} before, now {}", route::describe(after));
-                (format!("route {}", after.name), vec![Change::weaker(text)])
-            }
-            (Reach::Route(before), Reach::Refused(after)) => {
-                let text = format!("closes: now {after}");
-                (format!("route {}", before.name), vec![Change::other(text)])
-            }
-            (Reach::Refused(before), Reach::Refused(after)) if before != after => {
-                let text = format!("refused as before: {before} before, now {after}");
-                ("no route".to_owned(), vec![Change::other(text)])
-            }
-            (Reach::Refused(_), Reach::Refused(_)) => ("no route".to_owned(), Vec::new()),
-        };
-        comparisons.push((key, Comparison { requests: vec![request], subject, changes }));
     }
-    comparisons.into_iter().map(|(_, comparison)| comparison).collect()
+    comparisons
+}
+
+/// Returns what requests are called that went to one place and go to another, and what changed.
+fn compare_reaches(
+    before: Reach<'_>,
+    after: Reach<'_>,
+    old: &Loaded,
+    new: &Loaded,
+) -> (String, Vec<Change>) {
+    match (before, after) {
+        (Reach::Route(before), Reach::Route(after)) => {
+            let moved = before.name != after.name;
+            let subject = match moved {
+                true => format!("route {} (was route {})", after.name, before.name),
+                false => format!("route {}", after.name),
+            };
+            (subject, route::compare(before, after, &old.policy, &new.policy))
+        }
+        (Reach::Refused(before), Reach::Route(after)) => {
+            let text = format!("opens: {before} before, now {}", route::describe(after));
+            (format!("route {}", after.name), vec![Change::weaker(text)])
+        }
+        (Reach::Route(before), Reach::Refused(after)) => {
+            let text = format!("closes: now {after}");
+            (format!("route {}", before.name), vec![Change::other(text)])
+        }
+        (Reach::Refused(before), Reach::Refused(after)) if before != after => {
+            let text = format!("refused as before: {before} before, now {after}");
+            ("no route".to_owned(), vec![Change::other(text)])
+        }
+        (Reach::Refused(_), Reach::Refused(_)) => ("no route".to_owned(), Vec::new()),
+    }
 }
 
 /// Returns the methods that are compared: the usual ones, and those that a policy names.
@@ -177,11 +210,18 @@ fn methods(policies: [&Map<String, Value>; 2]) -> BTreeSet<String> {
     usual.chain(named.filter_map(Value::as_str).map(str::to_owned)).collect()
 }
 
-/// Returns a request for each method and each kind of path that the routes of a policy name.
-fn requests(sections: &Map<String, Value>, methods: &BTreeSet<String>) -> Vec<(String, String)> {
-    let routes = sections.get("routes").and_then(Value::as_array);
-    let mut requests = Vec::new();
-    for route in routes.into_iter().flatten() {
+/// A path that is compared, by all methods.
+struct Path {
+    path: String,
+    /// Whether it is that of a route and a suffix, `/x.json`.
+    is_suffixed: bool,
+}
+
+/// Returns each kind of path that the routes of both policies name. Those with suffixes come last.
+fn paths(policies: [&Map<String, Value>; 2]) -> Vec<Path> {
+    let (mut plain, mut suffixed) = (BTreeSet::new(), BTreeSet::new());
+    let routes = policies.into_iter().filter_map(|sections| sections.get("routes")?.as_array());
+    for route in routes.flatten() {
         let Some(pattern) = route.get("path").and_then(Value::as_str) else {
             continue;
         };
@@ -190,16 +230,22 @@ fn requests(sections: &Map<String, Value>, methods: &BTreeSet<String>) -> Vec<(S
             literal => literal,
         });
         let path = segments.collect::<Vec<_>>().join("/");
-        let paths = match path.strip_suffix("/*") {
-            Some("") => vec!["/".to_owned(), "/x".to_owned()],
-            Some(base) => vec![base.to_owned(), format!("{base}/x")],
-            None => vec![path],
-        };
-        for path in paths {
-            requests.extend(methods.iter().map(|method| (path.clone(), method.clone())));
+        let base = path.strip_suffix("/*");
+        match base {
+            Some("") => plain.extend(["/".to_owned(), "/x".to_owned()]),
+            Some(base) => plain.extend([base.to_owned(), format!("{base}/x")]),
+            None => {
+                plain.insert(path.clone());
+            }
+        }
+        let base = base.unwrap_or(&path).trim_end_matches('/');
+        if !base.is_empty() {
+            suffixed.insert(format!("{base}.json"));
         }
     }
-    requests
+    let plain = plain.into_iter().map(|path| Path { path, is_suffixed: false });
+    let suffixed = suffixed.into_iter().map(|path| Path { path, is_suffixed: true });
+    plain.chain(suffixed).collect()
 }
 
 fn outcome(comparisons: &[Comparison], host: &Host<'_>) -> Outcome {

@@ -2,6 +2,7 @@
 //! what only the store or an issuer knows is assumed, and each assumption is named.
 
 mod assume;
+mod keys;
 mod report;
 mod token;
 
@@ -9,6 +10,7 @@ use crate::command::{Host, Outcome};
 use crate::file::PolicyFile;
 use assume::{Assumption, Assumptions};
 use clap::Args;
+use keys::KeyFile;
 use portcullis_core::{
     AuthenticatedRequest, Check, Destination, Permit, Policy, Refusal, RequestHead, Route,
     UnixSeconds, UnverifiedToken,
@@ -32,6 +34,9 @@ pub(crate) struct Options {
     /// The access token. It is never printed.
     #[arg(long)]
     token: Option<String>,
+    /// A file with the key set that the signature of --token is checked with.
+    #[arg(long, requires = "token")]
+    jwks: Option<String>,
     /// A JSON file with the claims of a token: of a JWT that is made of them, or of an opaque --token.
     #[arg(long)]
     claims: Option<String>,
@@ -65,16 +70,19 @@ pub(crate) fn explain(options: &Options, host: &Host<'_>) -> Outcome {
 }
 
 /// A request that is explained, before a policy.
-struct Request {
+struct Request<'h> {
+    host: &'h Host<'h>,
     policy: Policy,
+    /// The keys that verify the token, unless its signature is assumed to be good.
+    keys: Option<KeyFile>,
     fields: Vec<(String, String)>,
     /// What the store or the issuer would say of an opaque token.
     claims: Map<String, Value>,
     now_seconds: u64,
 }
 
-impl Request {
-    fn prepare(options: &Options, host: &Host<'_>) -> Result<Self, String> {
+impl<'h> Request<'h> {
+    fn prepare(options: &Options, host: &'h Host<'h>) -> Result<Self, String> {
         if !options.target.starts_with('/') {
             return Err(format!("{}: not a path, which begins with /", options.target));
         }
@@ -84,6 +92,10 @@ impl Request {
         let file = PolicyFile::parse(text).map_err(|_| invalid())?;
         let lookup = |name: &str| host.variable(name, options.env.as_deref());
         let policy = Policy::assume(&file.document(), lookup).map_err(|_| invalid())?;
+        let keys = options.jwks.as_deref().map(|path| KeyFile::read(path, host)).transpose()?;
+        if keys.is_some() && options.assume.contains(&Assumption::BadSignature) {
+            return Err("--jwks checks the signature; leave out --assume bad-signature".to_owned());
+        }
         let claims = options.claims.as_deref().map(|path| token::claims(path, host)).transpose()?;
         let token = match (&options.token, &claims) {
             (Some(token), _) => Some(token.clone()),
@@ -97,7 +109,7 @@ impl Request {
             fields.push(("authorization".to_owned(), format!("Bearer {token}")));
         }
         let (claims, now_seconds) = (claims.unwrap_or_default(), host.now_seconds);
-        Ok(Self { policy, fields, claims, now_seconds })
+        Ok(Self { host, policy, keys, fields, claims, now_seconds })
     }
 
     /// Adds each step to the report, up to the first that refuses the request.
@@ -170,10 +182,10 @@ impl Request {
                 let text =
                     format!("a JWT of {}, with good form, claims and times", name(jwt.issuer()));
                 report.step("token", &text);
-                let is_good = !assumptions.holds(&Assumption::BadSignature);
-                if is_good {
-                    assumptions.note("the signature is good");
-                }
+                let is_good = match &self.keys {
+                    Some(keys) => keys.verify(&jwt, &self.policy, self.host, report)?,
+                    None => assumptions.is_signature_good(),
+                };
                 check.accept_signature(jwt, is_good)?
             }
             UnverifiedToken::Opaque(provider) => {

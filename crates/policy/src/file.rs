@@ -1,7 +1,8 @@
 //! A policy file: its sections, and where in the text each member stands.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// A policy file that is TOML, whatever else may be wrong with it.
@@ -26,27 +27,45 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
 }
 
+/// Returns the sections of a policy file, those of its environments included. The error has a line
+/// for each place that is no TOML.
+pub fn sections(path: &str, text: String) -> Result<Map<String, Value>, String> {
+    let line = |error: &SyntaxError| {
+        let Position { line, column } = error.position;
+        format!("{path}:{line}:{column}: {}", error.message)
+    };
+    let file = PolicyFile::parse(text).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(line).collect();
+        lines.join("\n")
+    })?;
+    Ok(file.sections)
+}
+
+/// Returns the JavaScript module that gives a policy to the Worker, as JSON text.
+pub fn module(sections: &Map<String, Value>) -> String {
+    let text = Value::Object(sections.clone()).to_string();
+    format!("export default {};\n", Value::String(text))
+}
+
 impl PolicyFile {
     /// Parses a file. Returns all its syntax errors if it has some.
     pub(crate) fn parse(text: String) -> Result<Self, Vec<SyntaxError>> {
         let (table, errors) = DeTable::parse_recoverable(&text);
-        if !errors.is_empty() {
-            let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-            return Err(errors
-                .iter()
-                .map(|error| SyntaxError {
-                    position: position(&text, at(error)),
-                    message: error.message().to_owned(),
-                })
-                .collect());
+        let mut reader = Reader::default();
+        let mut sections = Map::new();
+        for error in &errors {
+            let offset = error.span().map_or(0, |span| span.start);
+            reader.errors.push((offset, error.message().to_owned()));
         }
-        let mut offsets = HashMap::new();
-        note_table("", table.get_ref(), &mut offsets);
-        let sections = toml::from_str(&text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let position = position(&text, start);
-            vec![SyntaxError { position, message: error.message().to_owned() }]
-        })?;
+        if errors.is_empty() {
+            sections = reader.table("", table.get_ref());
+        }
+        let Reader { offsets, errors } = reader;
+        if !errors.is_empty() {
+            let error =
+                |(offset, message)| SyntaxError { position: position(&text, offset), message };
+            return Err(errors.into_iter().map(error).collect());
+        }
         Ok(Self { sections, text, offsets })
     }
 
@@ -71,27 +90,62 @@ impl PolicyFile {
     }
 }
 
-fn note_table(place: &str, table: &DeTable<'_>, offsets: &mut HashMap<String, usize>) {
-    for (key, value) in table {
-        let name = key.get_ref();
-        let place = if place.is_empty() { name.to_string() } else { format!("{place}.{name}") };
-        offsets.insert(place.clone(), key.span().start);
-        note(&place, value.get_ref(), offsets);
+/// Turns TOML into JSON, and notes where each place stands.
+#[derive(Default)]
+struct Reader {
+    offsets: HashMap<String, usize>,
+    /// The offsets of what is no TOML, or has no equal in JSON.
+    errors: Vec<(usize, String)>,
+}
+
+impl Reader {
+    fn table(&mut self, place: &str, table: &DeTable<'_>) -> Map<String, Value> {
+        let mut members = Map::new();
+        for (key, value) in table {
+            let name = key.get_ref();
+            let place = if place.is_empty() { name.to_string() } else { format!("{place}.{name}") };
+            members.insert(name.to_string(), self.value(&place, value));
+            self.offsets.insert(place, key.span().start);
+        }
+        members
+    }
+
+    fn value(&mut self, place: &str, value: &Spanned<DeValue<'_>>) -> Value {
+        let number = match value.get_ref() {
+            DeValue::Table(table) => return Value::Object(self.table(place, table)),
+            DeValue::Array(values) => {
+                let values = values.iter().enumerate().map(|(at, value)| {
+                    let place = format!("{place}[{at}]");
+                    let entry = self.value(&place, value);
+                    self.offsets.insert(place, value.span().start);
+                    entry
+                });
+                return Value::Array(values.collect());
+            }
+            DeValue::String(text) => return Value::String(text.to_string()),
+            DeValue::Boolean(flag) => return Value::Bool(*flag),
+            DeValue::Datetime(_) => {
+                Err("must not be a date or time; write it as a text, in quotes")
+            }
+            DeValue::Integer(number) => whole(number.as_str(), number.radix()),
+            DeValue::Float(number) => fraction(number.as_str()),
+        };
+        number.map(Value::Number).unwrap_or_else(|error| {
+            self.errors.push((value.span().start, format!("{place}: {error}")));
+            Value::Null
+        })
     }
 }
 
-fn note(place: &str, value: &DeValue<'_>, offsets: &mut HashMap<String, usize>) {
-    match value {
-        DeValue::Table(table) => note_table(place, table, offsets),
-        DeValue::Array(values) => {
-            for (at, value) in values.iter().enumerate() {
-                let place = format!("{place}[{at}]");
-                offsets.insert(place.clone(), value.span().start);
-                note(&place, value.get_ref(), offsets);
-            }
-        }
-        _ => {}
-    }
+fn whole(text: &str, radix: u32) -> Result<Number, &'static str> {
+    let signed = i64::from_str_radix(text, radix).map(Number::from);
+    let number = signed.or_else(|_| u64::from_str_radix(text, radix).map(Number::from));
+    number.map_err(|_| "is too large a number; use one of 64 bits")
+}
+
+fn fraction(text: &str) -> Result<Number, &'static str> {
+    let number = text.parse().ok().and_then(Number::from_f64);
+    number.ok_or("is a number that JSON lacks; use a finite one")
 }
 
 fn position(text: &str, offset: usize) -> Position {

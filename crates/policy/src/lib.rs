@@ -12,7 +12,12 @@ mod explain;
 mod file;
 mod risk;
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
+mod settings;
+#[cfg(test)]
 mod testing;
 
-pub use build::{module_of, worker_module};
-pub use command::{Host, Outcome, run};
+pub use build::worker_module;
+pub use command::{Host, Outcome, Verify, run};
+pub use file::{module, sections};

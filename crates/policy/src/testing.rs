@@ -1,6 +1,9 @@
 //! Runs commands on files that exist only in a test.
 
+pub(crate) mod members;
+
 use crate::command::{Outcome, run};
+use portcullis_core::{Algorithm, VerifyingKey};
 
 /// The time of all tests.
 pub(crate) const NOW_SECONDS: u64 = 1_800_000_000;
@@ -58,5 +61,14 @@ pub(crate) fn run_on(files: &[(&str, &str)], line: &str) -> Outcome {
     };
     let arguments: Vec<String> =
         format!("portcullis {line}").split_whitespace().map(str::to_owned).collect();
-    run(&arguments, &read, NOW_SECONDS, false)
+    run(&arguments, &read, &verify, NOW_SECONDS, false)
+}
+
+/// Stands for the platform: the signature of a text is its length, and no platform has P-521.
+fn verify(key: &VerifyingKey, signature: &[u8], input: &str) -> Result<Option<bool>, String> {
+    match key.algorithm {
+        Algorithm::Es512 => Ok(None),
+        Algorithm::Es384 => Err("the platform is broken".to_owned()),
+        _ => Ok(Some(signature == input.len().to_string().as_bytes())),
+    }
 }

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { run } from '../policy/portcullis_policy_node.js';
+import { verifySignature } from '../signature.mjs';
 
 /**
  * Runs a command of the policy tools. Returns what it prints and its exit status.
@@ -11,6 +12,7 @@ export function execute(words) {
   return run(
     ['portcullis', ...words],
     (/** @type {string} */ path) => readFileSync(path, 'utf8'),
+    verifySignature,
     Math.floor(Date.now() / 1000),
     process.stdout.isTTY === true,
   );

@@ -1,6 +1,6 @@
 //! `cargo xtask policy`: check, explain and compare policy files.
 
-use super::schema;
+use super::{schema, signature};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use portcullis_policy::Outcome;
@@ -41,5 +41,8 @@ pub(super) fn execute(words: &[&str]) -> Result<Outcome> {
     let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock")?;
     let has_colours = std::io::stdout().is_terminal();
-    Ok(portcullis_policy::run(&arguments, &read, now.as_secs(), has_colours))
+    let verify = |key: &_, bytes: &_, input: &_| {
+        signature::verify(key, bytes, input).map_err(|error| format!("{error:#}"))
+    };
+    Ok(portcullis_policy::run(&arguments, &read, &verify, now.as_secs(), has_colours))
 }

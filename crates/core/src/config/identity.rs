@@ -21,13 +21,16 @@ pub(super) fn read(
     if several && fields.issuer.is_none() {
         fields.issuer = Some(format!("{IDENTITY_PREFIX}issuer"));
     }
+    let members = ["subject", "scope", "session", "client"].map(str::to_owned).into_iter();
+    let members = members.chain(fields.issuer.iter().map(|_| "issuer".to_owned()));
+    let members = members.chain(fields.claims.keys().map(|claim| format!("claims.{claim}")));
     let mut taken: Vec<&String> = assertion_field.into_iter().collect();
-    for name in fields.names() {
+    for (member, name) in members.zip(fields.names()) {
         if !field_names::is_available(name) {
-            settings.add_error(format!("identity: {name}"), ConfigErrorKind::NotAField);
+            settings.add_error(format!("identity.{member}"), ConfigErrorKind::NotAField);
         }
         if taken.contains(&name) {
-            settings.add_error(format!("identity: {name}"), ConfigErrorKind::Duplicate);
+            settings.add_error(format!("identity.{member}"), ConfigErrorKind::Duplicate);
         }
         taken.push(name);
     }

@@ -3,7 +3,7 @@
 use super::error::ConfigErrorKind;
 use super::object::{Number, ObjectReader};
 use super::record::{MemberShape, TextFormat};
-use super::settings::SettingsReader;
+use super::settings::{SettingsReader, assumed_url};
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::{Jwks, KeyFault, KeySource};
 use crate::policy::introspection::{ClientAuth, Introspection};
@@ -84,11 +84,12 @@ fn algorithms(object: &mut ObjectReader<'_, '_>) -> Option<Vec<Algorithm>> {
     let names = || Algorithm::ALL.map(|algorithm| algorithm.name().to_owned()).to_vec();
     let one = || Box::new(MemberShape::OneOf(names()));
     object.record("algorithms", || MemberShape::List(one()));
-    if !object.has("algorithms") {
-        return Some(Vec::new());
-    }
+    let is_missing = !object.has("algorithms");
+    let Some(names) = object.texts("algorithms") else {
+        return is_missing.then(Vec::new);
+    };
     let mut algorithms = Some(Vec::new());
-    for (place, name) in object.texts("algorithms")?.iter().enumerate() {
+    for (place, name) in names.iter().enumerate() {
         let Some(algorithm) = Algorithm::parse(name) else {
             let names = Algorithm::ALL.map(Algorithm::name).join(", ");
             object.add_error(&format!("algorithms[{place}]"), ConfigErrorKind::NotOneOf(names));
@@ -139,7 +140,7 @@ fn key_location(
             let variable = variable?;
             let text = object.settings.secret(&variable)?;
             if object.settings.is_assumed(&variable) {
-                return Some(KeyLocation::Url(String::new()));
+                return Some(KeyLocation::Url(assumed_url(&variable)));
             }
             (variable, text, KeySource::Secret)
         }

@@ -139,7 +139,7 @@ impl<'l> SettingsReader<'l> {
         let text = self.optional_secret(name);
         if text.is_none() && self.assumes {
             self.assumed.push(name.to_owned());
-            return Some(ASSUMED_SECRET.to_owned());
+            return Some(format!("assumed-{name}"));
         }
         if text.is_none() {
             self.add_error(name, ConfigErrorKind::Missing);
@@ -255,10 +255,9 @@ fn is_variable_name(name: &str) -> bool {
 }
 
 /// Returns what stands for a variable that is not known yet. Most are URLs, and two variables differ.
-fn assumed_url(name: &str) -> String {
+pub(super) fn assumed_url(name: &str) -> String {
     format!("https://variable-{}.invalid", name.to_ascii_lowercase().replace('_', "-"))
 }
 
 /// The place of the file's own table.
 const FILE: &str = "";
-const ASSUMED_SECRET: &str = "assumed";

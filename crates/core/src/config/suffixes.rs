@@ -10,8 +10,12 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
     let mut rest = routes;
     let mut place = 0;
     while let Some((route, later)) = rest.split_first_mut() {
-        let weaker = takers(route, later).find(|later| !later.asks_less_than(route).is_empty());
-        let looser = takers(route, later).any(|later| later.limits_less_than(route));
+        let takers: Vec<&Route> = match route.suffixes {
+            Some(_) => Vec::new(),
+            None => takers(route, later).collect(),
+        };
+        let weaker = takers.iter().find(|later| !later.asks_less_than(route).is_empty());
+        let looser = takers.iter().any(|later| later.limits_less_than(route));
         let with_suffixes = match (route.suffixes, weaker) {
             (Some(suffixes), _) => suffixes == Suffixes::Same,
             (None, Some(weaker)) if !route.pattern.is_subtree() => {
@@ -42,10 +46,12 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
 /// Returns the later route that would take suffixed paths of `route`, if `route` keeps them without
 /// having said so.
 pub(super) fn kept_silently_from<'r>(route: &Route, later: &'r [Route]) -> Option<&'r Route> {
-    let is_silent = route.suffixes.is_none() && route.pattern.has_suffixes();
+    if route.suffixes.is_some() || !route.pattern.has_suffixes() {
+        return None;
+    }
     let gives_more =
         |later: &&Route| !later.asks_less_than(route).is_empty() || later.limits_less_than(route);
-    takers(route, later).find(gives_more).filter(|_| is_silent)
+    takers(route, later).find(gives_more)
 }
 
 /// Returns the later routes that would take suffixed paths of `route`.

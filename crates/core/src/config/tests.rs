@@ -524,10 +524,7 @@ fn assertion_needs_both_of_its_settings() {
         &["assertion.issuer", "assertion.audience", "assertion.field", "assertion.seconds"],
     );
     let subject = r#"{"issuer":"a","audience":"b","field":"portcullis-subject"}"#;
-    check(
-        &[("assertion", subject), ("ASSERTION_KEY", SIGNING_KEY)],
-        &["identity: portcullis-subject"],
-    );
+    check(&[("assertion", subject), ("ASSERTION_KEY", SIGNING_KEY)], &["identity.subject"]);
 }
 
 /// Each level has a reader of its own, which must reject the members that it does not know.

@@ -10,6 +10,8 @@ pub struct Pattern {
     below: bool,
     /// Whether `/x.json` and `/x.` also match `/x`, as frameworks with format suffixes read them.
     with_suffixes: bool,
+    /// A byte for each of the first eight segments: its highest bit and a hash of a literal, or 0.
+    digest: u64,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,7 +45,8 @@ impl Pattern {
                 Some(_) | None => return None,
             });
         }
-        Some(Self { segments, below, with_suffixes: false })
+        let digest = digest(&segments);
+        Some(Self { segments, below, with_suffixes: false, digest })
     }
 
     /// Makes the pattern match its paths with format suffixes and trailing dots, too.
@@ -54,6 +57,14 @@ impl Pattern {
     /// Returns whether its paths with suffixes match, too.
     pub(crate) fn has_suffixes(&self) -> bool {
         self.with_suffixes
+    }
+
+    /// Returns its segments, with `None` for any.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = Option<&str>> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Any => None,
+            Segment::Literal(literal) => Some(literal.as_str()),
+        })
     }
 
     /// Returns whether paths below it match, too.
@@ -136,10 +147,18 @@ impl Pattern {
         }) && found
     }
 
+    /// Returns `true` only if both patterns have literals at one place that differ. It is cheap, since
+    /// each route of a policy is compared with each other one.
+    fn has_other_literals(&self, other: &Self) -> bool {
+        let both = (self.digest & other.digest & LITERALS) >> 7;
+        (self.digest ^ other.digest) & (both * 0x7f) != 0
+    }
+
     /// Returns whether some path matches both patterns, case-insensitively.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let (own, others) = (self.segments.len(), other.segments.len());
-        (own == others || (self.below && own < others) || (other.below && others < own))
+        !self.has_other_literals(other)
+            && (own == others || (self.below && own < others) || (other.below && others < own))
             && self.segments.iter().zip(&other.segments).all(|pair| match pair {
                 (Segment::Literal(own), Segment::Literal(other)) => own.eq_ignore_ascii_case(other),
                 (Segment::Any, _) | (_, Segment::Any) => true,
@@ -149,7 +168,8 @@ impl Pattern {
     /// Returns whether every path of `other` matches this pattern, case-insensitively.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let deeper = other.segments.len() > self.segments.len() || other.below;
-        self.segments.len() <= other.segments.len()
+        !self.has_other_literals(other)
+            && self.segments.len() <= other.segments.len()
             && (self.below || !deeper)
             && self.segments.iter().zip(&other.segments).all(|pair| match pair {
                 (Segment::Any, _) => true,
@@ -159,7 +179,23 @@ impl Pattern {
     }
 }
 
-/// The way in which a path is compared.
+/// Returns the digest of a pattern's segments.
+fn digest(segments: &[Segment]) -> u64 {
+    segments.iter().take(8).rev().fold(0, |digest, segment| match segment {
+        Segment::Any => digest << 8,
+        Segment::Literal(literal) => {
+            let add = |hash: u64, letter: u8| {
+                hash.wrapping_mul(31).wrapping_add(letter.to_ascii_lowercase().into())
+            };
+            (digest << 8) | 0x80 | (literal.bytes().fold(0, add) & 0x7f)
+        }
+    })
+}
+
+/// The highest bit of each byte.
+const LITERALS: u64 = 0x8080_8080_8080_8080;
+
+/// How a path is compared.
 #[derive(Clone, Copy)]
 pub(crate) enum Case {
     Exact,

@@ -7,7 +7,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 fn head_is_rejected_when_too_large_or_with_a_body() {
     fn check(method: &str, headers: Vec<(&str, &str)>, expect: Denial) {
         let head = RequestHead::new(method, "https://a.example/", headers);
-        assert_eq!(find(&[], &head, head.method()).err(), Some(expect));
+        assert_eq!(find([].iter(), &head, head.method()).err(), Some(expect));
     }
     check("GET", vec![("x", "y"); FIELDS_MAX], Denial::RouteNotFound);
     check("GET", vec![("x", "y"); FIELDS_MAX + 1], Denial::HeadersTooLarge);
@@ -28,7 +28,7 @@ fn path_is_ambiguous_when_case_selects_the_route() {
     let check = |method: &str, path: &str, expect: &str| {
         let url = format!("https://a.example{path}");
         let head = RequestHead::new(method, &url, Vec::new());
-        let got = match find(&policy.routes, &head, method) {
+        let got = match find(policy.routes.iter(), &head, method) {
             Ok(route) => route.name.as_str(),
             Err(denial) => denial.code(),
         };

@@ -1,7 +1,7 @@
 //! What changes for all requests: issuers, revocation, and the other sections.
 
 use super::{Change, Comparison};
-use portcullis_core::{Issuer, Policy, TokenType};
+use portcullis_core::{Introspection, Issuer, Policy, TokenType};
 use serde_json::{Map, Value};
 
 /// Compares what decides on tokens of every route.
@@ -91,8 +91,68 @@ fn issuer_changes(old: &Issuer, new: &Issuer) -> Vec<Change> {
     if format!("{:?}", old.keys) != format!("{:?}", new.keys) {
         changes.push(Change::weaker("its keys come from elsewhere"));
     }
-    if format!("{:?}", old.introspection) != format!("{:?}", new.introspection) {
-        changes.push(Change::weaker("its introspection is another"));
+    if old.sessions_in_store != new.sessions_in_store {
+        changes.push(sessions(new));
+    }
+    changes.extend(match (&old.introspection, &new.introspection) {
+        (None, None) => Vec::new(),
+        (None, Some(_)) => vec![Change::weaker("its introspection is queried now")],
+        (Some(_), None) => vec![Change::other("its introspection is no longer queried")],
+        (Some(old), Some(new)) => introspection(old, new),
+    });
+    changes
+}
+
+/// Describes another `sessions_in_store`. With it, the store has a record of each opaque token, which
+/// is queried before the response to a refresh is given again.
+fn sessions(new: &Issuer) -> Change {
+    let is_opaque = new.keys.is_none();
+    match (new.sessions_in_store, is_opaque) {
+        (true, true) => Change::other(
+            "its sessions are in the store: a refresh is answered again only if the store still has \
+             the access token, and the store learns when a session was seen",
+        ),
+        (false, true) => Change::weaker(
+            "its sessions are not in the store: a refresh is answered again without asking the store \
+             whether the access token was revoked",
+        ),
+        (true, false) => Change::other("the store learns when one of its sessions was seen"),
+        (false, false) => {
+            Change::other("the store no longer learns when one of its sessions was seen")
+        }
+    }
+}
+
+fn introspection(old: &Introspection, new: &Introspection) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (what, old, new) in [
+        ("url", &old.url, &new.url),
+        ("client_id", &old.client_id, &new.client_id),
+        ("token_prefix", &old.token_prefix, &new.token_prefix),
+    ] {
+        if old != new {
+            changes.push(Change::weaker(format!("introspection.{what}: {old}, now {new}")));
+        }
+    }
+    if old.client_secret.expose() != new.client_secret.expose() {
+        changes.push(Change::other("introspection: another client_secret_variable"));
+    }
+    if old.client_auth != new.client_auth {
+        let (old, new) = (old.client_auth, new.client_auth);
+        changes.push(Change::other(format!("introspection.client_auth: {old:?}, now {new:?}")));
+    }
+    if old.revocations_in_store != new.revocations_in_store {
+        // Whether the provider really writes them is its own affair.
+        changes.push(match new.revocations_in_store {
+            true => Change::weaker(
+                "a response of its introspection is cached for the token's life, because the store \
+                 is to have its revocations",
+            ),
+            false => Change::other(
+                "a response of its introspection is cached no longer than \
+                 revocation.delay_seconds_max",
+            ),
+        });
     }
     changes
 }

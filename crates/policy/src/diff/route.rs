@@ -2,7 +2,8 @@
 
 use super::Change;
 use portcullis_core::{
-    Access, BaseUrl, Limit, LimitBy, LimitOutage, Policy, Route, StoreOutage, TokenRequirement,
+    Access, BaseUrl, Cors, Limit, LimitBy, LimitOutage, LimitTiming, Policy, Route, StoreOutage,
+    TokenRequirement,
 };
 use serde_json::Value;
 
@@ -95,7 +96,12 @@ fn limits(old: &Route, new: &Route) -> Vec<Change> {
             None => format!("no longer has the limit {} ({})", limit.name, describe_limit(limit)),
             Some(other) if other != limit => {
                 let (old, new) = (describe_limit(limit), describe_limit(other));
-                format!("limits by {}: {old}, now {new}", limit.name)
+                let rest = other_members(limit, other);
+                match (old == new, rest.is_empty()) {
+                    (true, _) => format!("limits by {}: {rest}", limit.name),
+                    (false, true) => format!("limits by {}: {old}, now {new}", limit.name),
+                    (false, false) => format!("limits by {}: {old}, now {new}; {rest}", limit.name),
+                }
             }
             Some(_) => continue,
         };
@@ -150,6 +156,42 @@ fn describe_limit(limit: &Limit) -> String {
         limit.window_seconds,
         by.join(" and "),
     )
+}
+
+/// Describes what [`describe_limit`] leaves out, where it differs.
+fn other_members(old: &Limit, new: &Limit) -> String {
+    let mut texts = Vec::new();
+    if old.algorithm != new.algorithm {
+        texts.push(format!("counts by {:?}, now {:?}", old.algorithm, new.algorithm));
+    }
+    if old.timing != new.timing {
+        texts.push(match new.timing {
+            LimitTiming::After => "counts after the response".to_owned(),
+            LimitTiming::Exact => "counts before the verdict".to_owned(),
+        });
+    }
+    if old.local_quota != new.local_quota {
+        let (old, new) = (number(old.local_quota), number(new.local_quota));
+        texts.push(format!("local_quota: {old}, now {new}"));
+    }
+    if old.plans != new.plans {
+        texts.push(format!("plans: {}, now {}", plans(old), plans(new)));
+    }
+    if old.headers != new.headers {
+        texts.push(match new.headers {
+            true => "shows what is left in each response".to_owned(),
+            false => "no longer shows what is left".to_owned(),
+        });
+    }
+    texts.join("; ")
+}
+
+fn plans(limit: &Limit) -> String {
+    let Some(plans) = &limit.plans else {
+        return "none".to_owned();
+    };
+    let quotas = plans.quotas.iter().map(|(value, quota)| format!("{value} {quota}"));
+    format!("by {}, {}", plans.claim, quotas.collect::<Vec<_>>().join(" and "))
 }
 
 fn name_of(by: &LimitBy) -> String {
@@ -210,9 +252,29 @@ fn forwarding(old: &Route, new: &Route, before: &Policy, after: &Policy) -> Vec<
         changes.push(Change::other("is another endpoint of the auth service"));
     }
     if old.cors != new.cors {
-        changes.push(Change::weaker("lets pages of other origins call it (cors)"));
+        changes.push(cors(old.cors.as_ref(), new.cors.as_ref()));
     }
     changes
+}
+
+fn cors(old: Option<&Cors>, new: Option<&Cors>) -> Change {
+    let (Some(old), Some(new)) = (old, new) else {
+        return match new {
+            Some(new) => Change::weaker(format!("lets pages of {} call it", list(&new.origins))),
+            None => Change::other("lets no pages of other origins call it"),
+        };
+    };
+    let differs = [
+        ("origins", old.origins != new.origins),
+        ("methods", old.methods != new.methods),
+        ("headers", old.headers != new.headers),
+        ("expose", old.expose != new.expose),
+        ("credentials", old.credentials != new.credentials),
+        ("max_age_seconds", old.max_age_seconds != new.max_age_seconds),
+    ];
+    let differs = differs.into_iter().filter(|(_, differs)| *differs);
+    let members: Vec<String> = differs.map(|(member, _)| member.to_owned()).collect();
+    Change::weaker(format!("lets pages call it by other rules (cors: {})", list(&members)))
 }
 
 fn number(value: Option<u32>) -> String {

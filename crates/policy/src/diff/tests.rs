@@ -1,4 +1,6 @@
+use crate::testing::members::cases;
 use crate::testing::{POLICY, run_on};
+use serde_json::Value;
 
 /// Compares the policy with a changed one.
 fn diff(from: &str, to: &str) -> (String, u8) {
@@ -106,4 +108,79 @@ fn invalid_policy_is_not_compared() {
     let outcome = run_on(&[("old", POLICY), ("new", "")], "diff old new");
     assert_eq!(outcome.status, 2);
     assert!(outcome.text.contains("new is invalid"), "{}", outcome.text);
+}
+
+/// Members and values that change nothing for requests.
+const IMMATERIAL: [(&str, &str); 2] = [
+    // What `check` does not report again.
+    ("accept", "[\"a_risk\"]"),
+    // What it means without the member, because no later route takes such paths.
+    ("routes.suffixes", "\"distinct\""),
+];
+
+#[test]
+fn change_of_each_member_is_reported() {
+    let text = |document: &Value| toml::to_string(document).unwrap();
+    for case in cases() {
+        let before = text(&case.before());
+        for value in &case.values {
+            let after = text(&case.with(value.clone()));
+            for (old, new) in [(&before, &after), (&after, &before)] {
+                let files = [("old", old.as_str()), ("new", new.as_str())];
+                let outcome = run_on(&files, "diff old new");
+                assert_ne!(outcome.status, 2, "{}", outcome.text);
+                let is_reported = outcome.text != "no change\n";
+                let change = (case.member.place.as_str(), value.to_string());
+                let is_same =
+                    |(place, value): &(&str, &str)| (*place, *value) == (change.0, &change.1);
+                let is_material = !IMMATERIAL.iter().any(is_same);
+                assert_eq!(
+                    is_reported,
+                    is_material,
+                    "{} = {value}: {}",
+                    case.place(),
+                    outcome.text
+                );
+                // Nothing is called a change that reads the same before and after.
+                for line in outcome.text.lines() {
+                    let sides =
+                        line.split_once(": ").and_then(|(_, rest)| rest.split_once(", now "));
+                    assert!(sides.is_none_or(|(old, new)| old != new), "{line}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sessions_that_leave_the_store_are_weaker() {
+    let opaque = "[[issuers]]\nissuer = \"https://opaque.example\"\naudience = \"api\"\n\
+        introspection = { url = \"https://opaque.example/i\", client_id = \"e\", \
+        client_secret_variable = \"S\", token_prefix = \"o_\" }\n\n[[routes]]\nname = \"login\"";
+    let without = POLICY.replacen("[[routes]]\nname = \"login\"", opaque, 1);
+    let with = without.replacen(
+        "introspection = { url = \"https://opaque",
+        "sessions_in_store = true\nintrospection = { url = \"https://opaque",
+        1,
+    );
+    let of_jwts = POLICY.replace("audience =", "sessions_in_store = true\naudience =");
+    for (old, new, status, expect) in [
+        (with.as_str(), without.as_str(), 3, "WEAKER  its sessions are not in the store"),
+        (&without, &with, 0, "changed its sessions are in the store"),
+        // Nothing is checked by the sessions of JWTs.
+        (of_jwts.as_str(), POLICY, 0, "no longer learns when one of its sessions"),
+    ] {
+        let outcome = run_on(&[("old", old), ("new", new)], "diff old new");
+        assert!(outcome.text.contains(expect), "{expect}: {}", outcome.text);
+        assert_eq!(outcome.status, status, "{}", outcome.text);
+    }
+}
+
+#[test]
+fn path_with_a_suffix_that_goes_elsewhere_is_compared() {
+    let (text, status) = diff("suffixes = \"same\"", "suffixes = \"distinct\"");
+    assert_eq!(status, 3, "{text}");
+    assert!(text.contains("route api (was route admin): DELETE /api/admin.json"), "{text}");
+    let (text, _) = diff("scopes = [\"admin\"]", "scopes = [\"root\"]");
+    assert!(!text.contains(".json"), "{text}");
 }

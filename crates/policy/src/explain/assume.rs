@@ -75,6 +75,14 @@ impl Assumptions {
         holds
     }
 
+    pub(crate) fn is_signature_good(&mut self) -> bool {
+        let is_good = !self.holds(&Assumption::BadSignature);
+        if is_good {
+            self.note("the signature is good");
+        }
+        is_good
+    }
+
     fn is_over(&mut self, limit: &str) -> bool {
         let is_over = self.holds(&Assumption::Over(limit.to_owned()));
         if !is_over {

@@ -13,6 +13,8 @@ pub(super) struct Report {
     steps: Vec<(String, String)>,
     commands: Vec<String>,
     verdict: Option<Verdict>,
+    /// What kept the command from finding the verdict.
+    failure: Option<String>,
 }
 
 enum Verdict {
@@ -32,11 +34,16 @@ enum Verdict {
 impl Report {
     pub(super) fn new(method: &str, target: &str) -> Self {
         let request = format!("{method} {target}");
-        Self { request, steps: Vec::new(), commands: Vec::new(), verdict: None }
+        Self { request, steps: Vec::new(), commands: Vec::new(), verdict: None, failure: None }
     }
 
     pub(super) fn step(&mut self, what: &str, outcome: &str) {
         self.steps.push((what.to_owned(), outcome.to_owned()));
+    }
+
+    /// Ends the command without a verdict.
+    pub(super) fn fail(&mut self, reason: String) {
+        self.failure = Some(reason);
     }
 
     pub(super) fn route(&mut self, route: &Route) {
@@ -90,6 +97,9 @@ impl Report {
     }
 
     pub(super) fn outcome(&self, assumptions: &Assumptions, host: &Host<'_>) -> Outcome {
+        if let Some(reason) = &self.failure {
+            return Outcome::failed(reason);
+        }
         let text = match host.json {
             true => format!("{:#}\n", self.json(assumptions)),
             false => self.text(assumptions, host),

@@ -113,3 +113,69 @@ fn expired_token_is_refused() {
     let outcome = run_on(&files, "explain GET /api/x --claims old");
     assert!(outcome.text.contains("refused: 401 token_expired"), "{}", outcome.text);
 }
+
+/// A token whose signature is good for the platform of these tests.
+fn signed(alg: &str, kid: &str) -> String {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let header = part(json!({ "alg": alg, "typ": "at+jwt", "kid": kid }));
+    let payload = part(json!({ "iss": "https://issuer.example", "aud": "api", "sub": "alice",
+        "exp": NOW_SECONDS + 60, "iat": NOW_SECONDS }));
+    let input = format!("{header}.{payload}");
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(input.len().to_string()))
+}
+
+#[test]
+fn signature_is_checked_with_a_key_set() {
+    let x = URL_SAFE_NO_PAD.encode([7; 32]);
+    let ed = |kid: &str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x });
+    let point = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![7; bytes]);
+    let ec = |kid: &str, crv: &str, bytes: usize| json!({ "kty": "EC", "crv": crv, "kid": kid, "x": point(bytes), "y": point(bytes) });
+    let es512 = ec("other", "P-521", 66);
+    let set = |keys: &[Value]| json!({ "keys": keys }).to_string();
+    let policy = POLICY
+        .replace("algorithms = [\"EdDSA\"]", "algorithms = [\"EdDSA\", \"ES384\", \"ES512\"]");
+    let run = |token: &str, keys: &str| {
+        let files = [("portcullis.toml", policy.as_str()), ("keys", keys)];
+        run_on(&files, &format!("explain GET /api/x --token {token} --jwks keys"))
+    };
+    let good = signed("EdDSA", "k1");
+    let text = run(&good, &set(&[ed("k1"), ed("k2")])).text;
+    assert!(text.contains("signature: checked with keys: it is good"), "{text}");
+    assert!(text.contains("forwarded to") && !text.contains("the signature is good"), "{text}");
+    for (token, keys, verdict) in [
+        (format!("{good}AAAA"), set(&[ed("k1")]), "401 signature_invalid"),
+        (good.clone(), set(&[ed("k2")]), "401 key_unknown"),
+        (good.clone(), set(&[ed("k1"), ed("k1")]), "401 key_unknown"),
+        (signed("ES384", "k1"), set(&[ed("k1")]), "401 algorithm_refused"),
+        (signed("HS256", "k1"), set(&[ed("k1")]), "401 algorithm_refused"),
+        // The platform can't use the key; then not any of the set.
+        (signed("ES512", "other"), set(&[ed("k1"), es512.clone()]), "401 key_unknown"),
+        (signed("ES512", "other"), set(&[es512]), "503 keys_unavailable"),
+        (good.clone(), set(&[]), "503 keys_unavailable"),
+    ] {
+        let outcome = run(&token, &keys);
+        let refused = format!("refused: {verdict}");
+        assert!(outcome.text.contains(&refused), "{verdict}: {}", outcome.text);
+        let is_parsed = !token.starts_with(&signed("HS256", "k1")[..20]);
+        assert_eq!(outcome.text.contains("checked with keys"), is_parsed, "{}", outcome.text);
+        assert!(!outcome.text.contains(&token) && !outcome.text.contains("assumed"));
+    }
+    let short = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k3", "x": "AAAA" });
+    let text = run(&good, &set(&[ed("k1"), short])).text;
+    assert!(text.contains("key set: keys: keys[1] is left out: a member has another"), "{text}");
+
+    for (arguments, keys, reason) in [
+        (format!("--token {good}"), "{", "keys is not a key set (Malformed)"),
+        (format!("--token {good} --assume bad-signature"), r#"{"keys":[]}"#, "--jwks checks"),
+        (String::new(), r#"{"keys":[]}"#, "--token"),
+        (
+            format!("--token {}", signed("ES384", "k1")),
+            &set(&[ec("k1", "P-384", 48)]),
+            "error: the platform is broken",
+        ),
+    ] {
+        let files = [("portcullis.toml", policy.as_str()), ("keys", keys)];
+        let outcome = run_on(&files, &format!("explain GET /api/x --jwks keys {arguments}"));
+        assert!(outcome.status == 2 && outcome.text.contains(reason), "{}", outcome.text);
+    }
+}

@@ -1,8 +1,12 @@
 //! The policy tools for Node have the same output as `cargo xtask policy`.
 
 use crate::support::environment::xtask;
+use crate::support::issuer::AUDIENCE;
+use crate::support::signer::{Key, SECRET_ISSUER, SIGNING_ISSUER, Signer};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::merge_sections;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -147,4 +151,61 @@ fn unknown_file_and_command_are_usage_errors() {
         assert_eq!(output.status.code(), Some(2));
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
+}
+
+/// `explain --jwks` refuses with the code of the edge, which `security::algorithms` names.
+#[test]
+fn signature_of_each_algorithm_is_checked_with_a_key_set() {
+    let signers = Signer::all();
+    let algorithms = |secret: bool| -> Vec<&str> {
+        let of = |signer: &&Signer| matches!(signer.key, Key::Hmac(..)) == secret;
+        signers.iter().filter(of).map(|signer| signer.algorithm).collect()
+    };
+    let policy = json!({
+        "store": { "url": "https://store.example" },
+        "upstream": { "url": "https://upstream.example" },
+        "issuers": [
+            { "issuer": SIGNING_ISSUER, "audience": AUDIENCE, "algorithms": algorithms(false),
+                "jwks_url": "https://all.example/jwks" },
+            { "issuer": SECRET_ISSUER, "audience": AUDIENCE, "algorithms": algorithms(true),
+                "jwks_variable": "KEYS" },
+        ],
+        "routes": [{ "name": "api", "path": "/*", "access": "protected" }],
+    });
+    let folder = crate::support::process::Folder::new();
+    let keys: Vec<Value> = signers.iter().map(Signer::jwk).collect();
+    // An issuer's keys are those of its algorithms; the others of the file are left out.
+    std::fs::write(folder.file("keys.json"), json!({ "keys": keys }).to_string()).unwrap();
+    std::fs::write(folder.file("portcullis.toml"), toml::to_string(&policy).unwrap()).unwrap();
+    let explain = |token: &str, expect: &str, in_node: bool| {
+        let words = ["explain", "GET", "/x", "--token", token, "--jwks", "keys.json"];
+        let native = native(&words, &folder.file(""));
+        let text = String::from_utf8_lossy(&native.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&native.stderr).into_owned();
+        assert!(text.contains(expect), "{expect}: {text}{errors}");
+        assert!(text.contains("signature: checked with keys.json: "), "{text}");
+        assert!(!text.contains("the signature is good"), "{text}");
+        if in_node {
+            let node = node(&words, &folder.file(""));
+            assert_eq!(String::from_utf8_lossy(&node.stdout), text);
+            assert_eq!(node.status.code(), native.status.code());
+        }
+    };
+    for signer in &signers {
+        let (alg, issuer) = (signer.algorithm, signer.issuer());
+        let good = signer.token(alg, alg, issuer);
+        explain(&good, "forwarded to the upstream", true);
+        let (input, signature) = good.rsplit_once('.').unwrap();
+        let mut damaged = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        damaged[5] ^= 1;
+        let damaged = format!("{input}.{}", URL_SAFE_NO_PAD.encode(&damaged));
+        explain(&damaged, "refused: 401 signature_invalid", ["ES512", "HS256"].contains(&alg));
+        let short = format!("{input}.{}", URL_SAFE_NO_PAD.encode([7; 5]));
+        explain(&short, "refused: 401 signature_invalid", alg == "PS256");
+    }
+    let [first, second] = [&signers[0], &signers[1]];
+    let lied = first.token(second.algorithm, first.algorithm, SIGNING_ISSUER);
+    explain(&lied, "refused: 401 algorithm_refused", true);
+    let foreign = first.token(first.algorithm, "no such key", SIGNING_ISSUER);
+    explain(&foreign, "refused: 401 key_unknown", true);
 }

@@ -143,4 +143,26 @@ proptest::proptest! {
         let _ = NormalizedPath::of(&path);
         let _ = Pattern::parse(&path);
     }
+
+    #[test]
+    fn wider_pattern_covers_and_overlaps(
+        segments in proptest::collection::vec(("[a-cA-C.]{0,2}[a-c]", 0..4_u8), 1..12),
+        shorter in 0..12_usize,
+    ) {
+        let path = |segments: &[String]| segments.iter().map(|own| format!("/{own}")).collect::<String>();
+        let own: Vec<String> = segments.iter().map(|(text, _)| text.clone()).collect();
+        let wider = segments.iter().map(|(text, kind)| match kind {
+            0 => "{any}".to_owned(),
+            1 => text.to_ascii_uppercase(),
+            _ => text.clone(),
+        });
+        let wider: Vec<String> = wider.collect();
+        let wider_path = match shorter < wider.len() {
+            true => format!("{}/*", path(&wider[..shorter])),
+            false => path(&wider),
+        };
+        let (own, wider) = (Pattern::parse(&path(&own)).unwrap(), Pattern::parse(&wider_path).unwrap());
+        assert!(wider.covers(&own), "{wider:?} {own:?}");
+        assert!(wider.overlaps(&own) && own.overlaps(&wider), "{wider:?} {own:?}");
+    }
 }

@@ -1,0 +1,348 @@
+//! A case for each member of the policy file: a valid value other than the one of [`base`]. A member
+//! that core reads and that has no case fails the tests that use them.
+
+use crate::file::PolicyFile;
+use portcullis_core::{ConfigError, MemberShape, Policy, PolicyMember, StoreAddress, TextFormat};
+use serde_json::{Value, json};
+
+/// A valid file with every table. In lists, the first entry has the members that cases change.
+const BASE: &str = r#"
+store = { url = "https://store.example" }
+upstream = { url = "https://upstream.example" }
+auth = { url = "https://auth.example" }
+resource = { url = "https://api.example" }
+cors = { origins = ["https://app.example"] }
+assertion = { issuer = "https://api.example", audience = "inner" }
+identity = { claims = { plan = "portcullis-plan" } }
+ip_rules = { deny = ["192.0.2.0/24"] }
+invalid_token_limit = { quota = 20, window_seconds = 60 }
+breaker = {}
+client_address = {}
+introspection = {}
+jwks = {}
+logging = {}
+metrics = {}
+open_requests = {}
+revocation = {}
+
+[[issuers]]
+issuer = "https://issuer.example"
+audience = "api"
+algorithms = ["EdDSA"]
+jwks_url = "https://issuer.example/jwks"
+introspection = { url = "https://issuer.example/introspect", client_id = "edge", client_secret_variable = "SECRET" }
+
+[[limits]]
+name = "shared"
+quota = 100
+window_seconds = 60
+by = ["subject", "claim:tenant"]
+plans = { claim = "plan", quotas = { pro = 500 } }
+
+[[limits]]
+name = "spare"
+quota = 100
+window_seconds = 60
+by = "subject"
+
+[[routes]]
+name = "api"
+path = "/api/*"
+access = "protected"
+limits = ["shared"]
+limit = { quota = 100, window_seconds = 60, by = "address", plans = { claim = "plan", quotas = { pro = 500 } } }
+cors = { origins = ["https://app.example"] }
+ip_rules = { allow = ["2001:db8::/32"] }
+claims = { tenant = ["a", 1, true] }
+
+[[routes]]
+name = "login"
+path = "/login"
+access = "auth"
+
+[[routes]]
+name = "open"
+path = "/open"
+access = "public"
+"#;
+
+/// Returns the base as JSON.
+pub(crate) fn base() -> Value {
+    Value::Object(PolicyFile::parse(BASE.to_owned()).ok().unwrap().sections)
+}
+
+/// Returns the variables and secrets of the base and of all cases.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    let text = match name {
+        "STORE_TOKEN" | "SECRET" => "secret",
+        "OTHER_SECRET" => "other secret",
+        "ASSERTION_KEY" => SIGNING_KEY,
+        "KEYS" => KEYS,
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// A member, and what it may be set to.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) member: PolicyMember,
+    /// The entry of its list, if it is in one.
+    entry: usize,
+    /// The values, each valid and other than the base's.
+    pub(crate) values: Vec<Value>,
+    /// A value of the right type that core rejects, if there is one besides those beyond a bound.
+    pub(crate) invalid: Option<Value>,
+    /// What must be changed besides, so that the values are valid.
+    besides: Vec<(&'static str, Option<Value>)>,
+}
+
+/// Returns the case of each member that is no table.
+pub(crate) fn cases() -> Vec<Case> {
+    let members = Policy::members();
+    members.into_iter().filter(|member| !is_table(member)).map(Case::of).collect()
+}
+
+pub(crate) fn is_table(member: &PolicyMember) -> bool {
+    matches!(member.shape, MemberShape::Table | MemberShape::Tables)
+}
+
+impl Case {
+    fn of(member: PolicyMember) -> Self {
+        let given = given(&member.place);
+        let is_given = given.is_some();
+        let mut case =
+            Self { member, entry: 0, values: Vec::new(), invalid: None, besides: Vec::new() };
+        given.unwrap_or_default().into_iter().for_each(|part| part.apply(&mut case));
+        let default = case.member.default.clone().unwrap_or_default();
+        match (&case.member.shape, case.values.is_empty()) {
+            (MemberShape::Flag, true) => case.values.push(json!(default != json!(true))),
+            // A number that occurs nowhere else.
+            (MemberShape::Number { min, max }, true) => {
+                case.values.push(json!(u64::from(*min) + u64::from(max - min) / 2 + 1));
+            }
+            (MemberShape::OneOf(names), true) => {
+                let others = names.iter().filter(|name| default != json!(name));
+                case.values.extend(others.map(|name| json!(name)));
+            }
+            (
+                MemberShape::Text(TextFormat::BaseUrl | TextFormat::Url | TextFormat::StoreUrl),
+                true,
+            ) => {
+                case.values.push(json!("https://other.example/x"));
+            }
+            _ => {}
+        }
+        if case.invalid.is_none() {
+            case.invalid = match &case.member.shape {
+                MemberShape::OneOf(_) => Some(json!("no_such_name")),
+                MemberShape::Text(TextFormat::Name) => Some(json!("two words")),
+                MemberShape::Text(TextFormat::BaseUrl | TextFormat::Url | TextFormat::StoreUrl) => {
+                    Some(json!("nowhere"))
+                }
+                MemberShape::Text(TextFormat::Any) | MemberShape::List(_) if !is_given => {
+                    panic!("{} has no case", case.member.place)
+                }
+                _ => None,
+            };
+        }
+        assert!(!case.values.is_empty(), "{} has no case", case.member.place);
+        case
+    }
+
+    /// Returns the place as errors name it, `routes[1].endpoint`.
+    pub(crate) fn place(&self) -> String {
+        indexed(&self.member.place, self.entry)
+    }
+
+    /// Returns the base with what the member needs, but without the member's own change. It is the
+    /// base itself where that needs the member.
+    pub(crate) fn before(&self) -> Value {
+        let document = self.prepared();
+        if parse(&document).is_ok() { document } else { base() }
+    }
+
+    /// Returns the base with the member set to a value.
+    pub(crate) fn with(&self, value: Value) -> Value {
+        let mut document = self.prepared();
+        set(&mut document, &self.place(), Some(value));
+        document
+    }
+
+    /// Returns the base without the member.
+    pub(crate) fn without(&self) -> Value {
+        let mut document = base();
+        set(&mut document, &self.place(), None);
+        document
+    }
+
+    fn prepared(&self) -> Value {
+        let mut document = base();
+        for (place, value) in &self.besides {
+            set(&mut document, place, value.clone());
+        }
+        document
+    }
+}
+
+/// Returns `routes.limit` as `routes[0].limit`, and the place of a list as it is.
+pub(crate) fn indexed(place: &str, entry: usize) -> String {
+    match place.split_once('.') {
+        Some((list @ ("issuers" | "limits" | "routes"), rest)) => format!("{list}[{entry}].{rest}"),
+        _ => place.to_owned(),
+    }
+}
+
+/// Sets or removes the member at a place, whose table the document must have.
+pub(crate) fn set(document: &mut Value, place: &str, value: Option<Value>) {
+    let pointer = format!("/{}", place.replace(['.', '['], "/").replace(']', ""));
+    let (table, name) = pointer.rsplit_once('/').unwrap();
+    let table = document.pointer_mut(table).and_then(Value::as_object_mut);
+    let table = table.unwrap_or_else(|| panic!("there is no table for {place}"));
+    match value {
+        Some(value) => table.insert(name.to_owned(), value),
+        None => table.remove(name),
+    };
+}
+
+/// Returns the policy that the Worker makes of a file: TOML, embedded as JSON, and read again.
+pub(crate) fn parse_with(
+    document: &Value,
+    lookup: impl Fn(&str) -> Option<String>,
+) -> Result<Policy, Vec<ConfigError>> {
+    let file = PolicyFile::parse(toml::to_string(document).unwrap()).ok().unwrap();
+    Policy::parse(&file.document(), lookup)
+}
+
+/// Does the same with the variables of [`variable`].
+pub(crate) fn parse(document: &Value) -> Result<Policy, Vec<ConfigError>> {
+    parse_with(document, variable)
+}
+
+/// Returns all that a policy holds, secrets included, one thing a line.
+pub(crate) fn held(policy: &Policy) -> Vec<String> {
+    let text = format!("{policy:#?}");
+    let secrets = policy.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
+    let secrets = secrets.map(|introspection| &introspection.client_secret);
+    let token = match &policy.store {
+        StoreAddress::Rest { token, .. } => Some(token),
+        StoreAddress::Memcached(_) => None,
+    };
+    let secrets = secrets.chain(token).map(|secret| secret.expose().to_owned());
+    text.lines().map(|line| line.trim().to_owned()).chain(secrets).collect()
+}
+
+/// A part of a case that its shape does not give.
+enum Part {
+    Entry(usize),
+    Value(Value),
+    Invalid(Value),
+    With(&'static str, Value),
+    Without(&'static str),
+}
+
+impl Part {
+    fn apply(self, case: &mut Case) {
+        match self {
+            Self::Entry(entry) => case.entry = entry,
+            Self::Value(value) => case.values.push(value),
+            Self::Invalid(value) => case.invalid = Some(value),
+            Self::With(place, value) => case.besides.push((place, Some(value))),
+            Self::Without(place) => case.besides.push((place, None)),
+        }
+    }
+}
+
+/// Returns what the shape of a member does not say: a text, a list, or what it needs.
+fn given(place: &str) -> Option<Vec<Part>> {
+    use Part::{Entry, Invalid, Value as To, With, Without};
+    let keys = || serde_json::from_str::<Value>(KEYS).unwrap();
+    let shared = [
+        ("routes.limit.", "limits."),
+        ("routes.cors.", "cors."),
+        ("routes.ip_rules.", "ip_rules."),
+    ];
+    let of_section = |(own, section): (&str, &str)| {
+        place.strip_prefix(own).map(|member| format!("{section}{member}"))
+    };
+    if let Some(place) = shared.into_iter().find_map(of_section) {
+        return given(&place);
+    }
+    Some(match place {
+        "accept" => vec![To(json!(["a_risk"]))],
+        "assertion.audience" => vec![To(json!("other"))],
+        "assertion.field" => vec![To(json!("x-assertion")), Invalid(json!("cookie"))],
+        "assertion.issuer" => vec![To(json!("https://other.example"))],
+        "cors.expose" => vec![To(json!(["X-Other"])), Invalid(json!(["*"]))],
+        "cors.headers" => vec![To(json!(["X-Other"])), Invalid(json!(["two words"]))],
+        "cors.methods" => vec![To(json!(["PURGE"])), Invalid(json!(["get"]))],
+        "cors.origins" => vec![To(json!(["https://other.example"])), Invalid(json!(["nowhere"]))],
+        "identity.claims" => {
+            vec![To(json!({ "plan": "x-plan" })), Invalid(json!({ "plan": "cookie" }))]
+        }
+        "identity.client" | "identity.issuer" | "identity.scope" | "identity.session"
+        | "identity.subject" => vec![To(json!("x-other")), Invalid(json!("cookie"))],
+        "ip_rules.allow" | "ip_rules.deny" | "ip_rules.unlimited" => {
+            vec![To(json!(["198.51.100.0/24"])), Invalid(json!(["nowhere"]))]
+        }
+        "issuers.algorithms" => vec![To(json!(["EdDSA", "ES256"])), Invalid(json!(["none"]))],
+        "issuers.audience" => vec![To(json!("other"))],
+        "issuers.introspection.client_id" => vec![To(json!("other"))],
+        // The error names the secret, which is missing.
+        "issuers.introspection.client_secret_variable" => {
+            vec![To(json!("OTHER_SECRET")), Invalid(json!("NO_SUCH_SECRET"))]
+        }
+        "issuers.introspection.token_prefix" => {
+            vec![To(json!("other_")), Invalid(json!("two words"))]
+        }
+        "issuers.issuer" => vec![To(json!("https://other.example"))],
+        "issuers.jwks" => {
+            let wrong = json!({ "kees": [] });
+            vec![To(keys()), Invalid(wrong), Without("issuers[0].jwks_url")]
+        }
+        "issuers.jwks_variable" => {
+            let wrong = json!("NO_SUCH_SECRET");
+            vec![To(json!("KEYS")), Invalid(wrong), Without("issuers[0].jwks_url")]
+        }
+        "issuers.metadata_url" => vec![Without("issuers[0].jwks_url")],
+        "issuers.scope_claim" => vec![To(json!("scp"))],
+        "limits.by" => vec![
+            To(json!("route")),
+            To(json!(["client", "header:x-a"])),
+            Invalid(json!("everybody")),
+        ],
+        "limits.name" => vec![To(json!("other")), With("routes[0].limits", json!(["other"]))],
+        "limits.plans.claim" => vec![To(json!("tier"))],
+        "limits.plans.quotas" => vec![To(json!({ "basic": 4321 })), Invalid(json!({ "basic": 0 }))],
+        "routes.access" => vec![Entry(2), To(json!("deny")), To(json!("auth"))],
+        "routes.assertion_audience" => {
+            vec![To(json!("other")), With("routes[0].assertion", json!(true))]
+        }
+        "routes.claims" => {
+            vec![To(json!({ "tenant": "other" })), Invalid(json!({ "tenant": [] }))]
+        }
+        "routes.cookie" => vec![To(json!("other")), Invalid(json!("a=b"))],
+        "routes.cost" => vec![To(json!(3))],
+        "routes.endpoint" => vec![Entry(1)],
+        "routes.issuers" => {
+            let wrong = json!(["https://unknown.example"]);
+            vec![To(json!(["https://issuer.example"])), Invalid(wrong)]
+        }
+        "routes.limits" => vec![To(json!(["spare"])), Invalid(json!(["no_such_limit"]))],
+        "routes.methods" => vec![To(json!(["PURGE"])), Invalid(json!(["get"]))],
+        "routes.name" => vec![To(json!("other"))],
+        "routes.path" => vec![To(json!("/other/*")), Invalid(json!("other"))],
+        "routes.scopes" | "routes.scopes_any" => {
+            vec![To(json!(["other"])), Invalid(json!(["two words"]))]
+        }
+        "store.key_prefix" => vec![To(json!("other"))],
+        _ => return None,
+    })
+}
+
+/// The keys of RFC 8037 appendix A.
+const SIGNING_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"e1","alg":"EdDSA",
+    "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+    "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"e1",
+    "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
