@@ -220,8 +220,8 @@ impl Setting {
         let mut text = self.help.to_owned();
         match self.kind {
             Kind::Number { min, max, or_zero } => {
-                text.push_str(&format!(", {min} to {max}"));
-                text.push_str(if or_zero { ", or 0" } else { "" });
+                let or_zero = if or_zero { ", or 0" } else { "" };
+                text.push_str(&format!(" ({min} to {max}{or_zero})"));
             }
             Kind::OneOf(names) => text.push_str(&format!(": {}", names.join(", "))),
             Kind::List(_) => text.push_str(", separated by commas"),

@@ -185,7 +185,7 @@ fn help_has_bounds_default_and_member() {
         argument.and_then(|argument| argument.get_help().map(ToString::to_string))
     };
     let expect =
-        "Life of a token, in seconds, 60 to 900, or 0 [default: 90] [file: tokens.seconds]";
+        "Life of a token, in seconds (60 to 900, or 0) [default: 90] [file: tokens.seconds]";
     assert_eq!(help(&SECONDS).as_deref(), Some(expect));
     assert_eq!(help(&ISSUER).as_deref(), Some("The iss [required] [file: tokens.issuer]"));
     assert_eq!(help(&TOKEN), None);
