@@ -1,7 +1,7 @@
 //! What the redis gateway and the auth service share as servers.
 //!
 //! A [`Listener`] accepts connections within [`Bounds`] and ends with a drain. [`tls`] loads
-//! certificates, [`settings`] reads what a server is configured by, and [`Log`] writes the log in the
+//! certificates, [`mod@settings`] reads what a server is configured by, and [`Log`] writes the log in the
 //! format of docs/reliability.md.
 
 mod admission;

@@ -1,18 +1,37 @@
 //! The checks of one setting.
 
-use super::{Case, FILE, Input, Suite};
+use super::suite::{Case, FILE, Input, Suite};
 use crate::settings::setting::{Kind, Setting, Unset};
 
+impl<C> Suite<C> {
+    /// Runs all cases. Returns a line for each failure, and how many checks there were.
+    pub fn run(&self) -> (Vec<String>, usize) {
+        let mut run = Run { suite: self, failures: Vec::new(), checks: 0 };
+        for setting in self.table.settings {
+            match self.cases.iter().find(|case| case.variable == setting.variable) {
+                Some(case) => run.check(setting, case),
+                None => run.failures.push(format!("{}: there is no case", setting.variable)),
+            }
+        }
+        for case in &self.cases {
+            if self.table.of_variable(case.variable).is_none() {
+                run.failures.push(format!("{}: is not a setting", case.variable));
+            }
+        }
+        (run.failures, run.checks)
+    }
+}
+
 /// A run of the checks.
-pub(super) struct Run<'s, C> {
-    pub(super) suite: &'s Suite<C>,
-    pub(super) failures: Vec<String>,
-    pub(super) checks: usize,
+struct Run<'s, C> {
+    suite: &'s Suite<C>,
+    failures: Vec<String>,
+    checks: usize,
 }
 
 impl<C> Run<'_, C> {
     /// Checks one setting.
-    pub(super) fn check(&mut self, setting: &Setting, case: &Case<C>) {
+    fn check(&mut self, setting: &Setting, case: &Case<C>) {
         self.check_unset(setting, case);
         self.check_set(setting, case);
         if matches!(setting.kind, Kind::Secret { .. }) {
