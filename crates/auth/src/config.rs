@@ -1,18 +1,17 @@
 //! The configuration: settings from flags, the environment or a file, in this order. All errors are
 //! reported together.
 
-mod error;
 mod load;
-mod reader;
+mod secrets;
 mod server;
 mod settings;
+mod table;
+mod text;
 
-pub use error::ConfigError;
-pub use reader::SettingsReader;
-#[cfg(test)]
-pub use server::CertificateFiles;
+pub use load::{read_audit_seconds, read_config, read_database_url, read_idle_seconds, read_store};
 pub use server::ServerSettings;
 pub use settings::{AccessTokenFormat, Config, StoreSettings};
+pub use table::{SHARED, TABLE};
 
 #[cfg(test)]
 mod tests;

@@ -26,10 +26,13 @@ pub use cli::Cli;
 
 use admin::Admin;
 use cli::{Action, SessionsAction, UserAction};
-use config::{ConfigError, SettingsReader};
+use config::{
+    TABLE, read_audit_seconds, read_config, read_database_url, read_idle_seconds, read_store,
+};
 use db::{Db, Migrate};
 use error::BoxError;
 use portcullis_server::Log;
+use portcullis_server::settings::{SettingError, SettingsReader, Sources};
 use std::process::ExitCode;
 
 /// Runs a command, and logs why it failed. Exits with 2 if the configuration is invalid.
@@ -51,7 +54,7 @@ pub async fn run(cli: &Cli, log: Log) -> ExitCode {
 
 /// The reason why a command failed.
 enum Failure {
-    Misconfigured(Vec<ConfigError>),
+    Misconfigured(Vec<SettingError>),
     Stopped(BoxError),
 }
 
@@ -63,21 +66,26 @@ impl<E: Into<BoxError>> From<E> for Failure {
 
 async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
     let environment = |name: &str| std::env::var(name).ok();
-    let mut reader = SettingsReader::new(&environment, cli.file.as_deref());
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    reader.check_names(names);
-    let url = reader.database_url(&cli.shared);
-    let check = |reader: SettingsReader<'_>| match reader.errors.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::Misconfigured(reader.errors)),
+    let sources = Sources {
+        flags: cli.flags.clone(),
+        environment: &environment,
+        names: names.collect(),
+        file: cli.file.as_deref(),
+    };
+    let mut reader = SettingsReader::new(&TABLE, sources);
+    let url = read_database_url(&mut reader);
+    let check = |reader: SettingsReader<'_>| match reader.into_errors() {
+        errors if errors.is_empty() => Ok(()),
+        errors => Err(Failure::Misconfigured(errors)),
     };
     let open = async |migrate| Db::open(&url, migrate).await;
     // The commands that also change the store need its settings.
     let store = match &cli.action {
-        Action::Serve(serve) => {
-            return match (reader.serve(&cli.shared, serve), reader.errors.is_empty()) {
+        Action::Serve => {
+            return match (read_config(&mut reader), reader.is_valid()) {
                 (Some(config), true) => Ok(http::serve(config, log).await?),
-                _ => Err(Failure::Misconfigured(reader.errors)),
+                _ => Err(Failure::Misconfigured(reader.into_errors())),
             };
         }
         Action::Migrate => {
@@ -93,17 +101,17 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             return Ok(admin::add_user(&open(Migrate::IfSqlite).await?, username, scope).await?);
         }
         Action::Sessions { action: SessionsAction::List { username } } => {
-            let idle_seconds = reader.idle_seconds(&cli.shared);
+            let idle_seconds = read_idle_seconds(&mut reader);
             check(reader)?;
             let db = open(Migrate::IfSqlite).await?;
             return Ok(admin::list_sessions(&db, username, idle_seconds).await?);
         }
         Action::Cleanup | Action::Reconcile | Action::Sessions { .. } | Action::User { .. } => {
-            reader.store(&cli.shared)
+            read_store(&mut reader)
         }
     };
     let (idle_seconds, audit_seconds) =
-        (reader.idle_seconds(&cli.shared), reader.audit_seconds(&cli.shared));
+        (read_idle_seconds(&mut reader), read_audit_seconds(&mut reader));
     check(reader)?;
     let admin = Admin::new(open(Migrate::IfSqlite).await?, &store)?;
     match &cli.action {
@@ -111,7 +119,7 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,
-        Action::Keys { .. } | Action::Migrate | Action::Serve(_) => {}
+        Action::Keys { .. } | Action::Migrate | Action::Serve => {}
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! The program: its log, its arguments and its exit status.
 
-use clap::Parser as _;
 use portcullis_auth::Cli;
 use portcullis_server::Log;
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 
 use crate::accounts::{IntrospectionClients, LoginAttemptLimits, hash_password};
 use crate::audit::ClientInfo;
-use crate::config::{AccessTokenFormat, CertificateFiles, Config, ServerSettings, StoreSettings};
+use crate::config::{AccessTokenFormat, Config, ServerSettings, StoreSettings};
 use crate::db::{Db, Migrate, User};
 use crate::outbox::Publisher;
 use crate::problem::Problem;
@@ -13,6 +13,7 @@ use crate::signing_keys::{KeyAlgorithm, KeyRing, SigningSettings};
 use crate::store::Store;
 use portcullis_core::{Seal, StoreKeys, UnixSeconds};
 use portcullis_server::Bounds;
+use portcullis_server::settings::CertificateFiles;
 use std::sync::Arc;
 
 /// A service with its own database.

@@ -1,19 +1,25 @@
-//! The configuration, from flags and environment, with all errors reported together.
+//! The configuration, from flags, environment and a file, with all errors reported together.
 
-mod error;
+mod command_line;
 mod reloadable;
-mod settings;
+mod table;
 mod tls;
 
-pub use error::ConfigError;
-pub use reloadable::Reloadable;
-pub use settings::Settings;
+pub use command_line::CommandLine;
+pub use reloadable::{Reloadable, ReloadableFiles};
 
 use crate::redis_url::{Deployment, ExtraOptions, Secret};
-use clap::CommandFactory as _;
 use portcullis_server::Bounds;
+use portcullis_server::settings::{CertificateFiles, SettingError, SettingsReader, Sources};
 use std::net::SocketAddr;
 use std::time::Duration;
+use table::{
+    GATEWAY_ADMIN_LISTEN, GATEWAY_CONNECTIONS_MAX, GATEWAY_CONNECTIONS_PER_NETWORK,
+    GATEWAY_DEADLINE_MS, GATEWAY_DRAIN_SECONDS, GATEWAY_IDLE_SECONDS, GATEWAY_LISTEN,
+    GATEWAY_REDIS_CONNECTIONS, GATEWAY_RESPONSE_MEMORY_MIB, GATEWAY_STREAMS_MAX, GATEWAY_THREADS,
+    REDIS_CERT_FILE, REDIS_KEY_FILE, REDIS_SENTINEL_PASSWORD, REDIS_SENTINEL_USERNAME, REDIS_URL,
+    TABLE,
+};
 
 /// The validated configuration.
 pub struct Config {
@@ -29,124 +35,103 @@ pub struct Config {
     pub redis_connections: usize,
     pub threads: usize,
     pub reloadable: Reloadable,
+    /// What SIGHUP reads again.
+    pub reloadable_files: ReloadableFiles,
 }
 
 impl Config {
-    /// Validates the settings, with secrets from the environment. Returns `Err` with all errors.
-    pub fn parse(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    /// Validates the settings. Returns `Err` with all errors.
+    pub fn load(command_line: &CommandLine) -> Result<Self, Vec<SettingError>> {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        let mut misspelt = misspelt_names(names);
-        match Self::check(settings, |name| std::env::var(name).ok()) {
-            Ok(config) if misspelt.is_empty() => Ok(config),
-            outcome => {
-                misspelt.extend(outcome.err().unwrap_or_default());
-                Err(misspelt)
-            }
-        }
+        let sources = Sources {
+            flags: command_line.flags.clone(),
+            environment: &|name| std::env::var(name).ok(),
+            names: names.collect(),
+            file: command_line.file.as_deref(),
+        };
+        Self::read(SettingsReader::new(&TABLE, sources))
     }
 
-    fn check(
-        settings: &Settings,
-        lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, Vec<ConfigError>> {
-        let mut errors = Vec::new();
-        let mut number = |text: &str, min: usize, max: usize, error: ConfigError| {
-            let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-            if number.is_none() {
-                errors.push(error);
-            }
-            number.unwrap_or(min)
-        };
-        let timeout_ms = number(&settings.deadline_ms, 1, 60_000, ConfigError::Deadline);
-        let connections_max =
-            number(&settings.connections_max, 1, 1_000_000, ConfigError::Connections);
-        let streams_max = number(&settings.streams_max, 0, 100_000, ConfigError::Streams);
-        let anonymous_per_network_max = match &settings.connections_per_network {
-            Some(text) => number(text, 1, 1_000_000, ConfigError::ConnectionsPerNetwork),
-            None => connections_max.div_ceil(4),
-        };
-        let idle_seconds = number(&settings.idle_seconds, 1, 3600, ConfigError::Idle);
-        let drain_seconds = number(&settings.drain_seconds, 1, 600, ConfigError::Drain);
-        let response_memory_mib =
-            number(&settings.response_memory_mib, 128, 1 << 20, ConfigError::ResponseMemory);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = match &settings.threads {
-            Some(text) => number(text, 1, 256, ConfigError::Threads),
-            None => cores.saturating_sub(1).max(1),
-        };
-        let redis_connections = match &settings.redis_connections {
-            Some(text) => number(text, 1, 64, ConfigError::RedisConnections),
-            None => 2 * cores.min(32),
-        };
-        let mut address = |text: &str, error: ConfigError| {
-            let address = text.parse().ok();
-            if address.is_none() {
-                errors.push(error);
-            }
-            address
-        };
-        let listen = address(&settings.listen, ConfigError::Listen);
-        let admin_listen = address(&settings.admin_listen, ConfigError::AdminListen);
-        let extra = ExtraOptions {
-            tls: tls::client_config(settings, &mut errors),
-            sentinel_username: settings.redis_sentinel_username.clone(),
-            sentinel_password: lookup("REDIS_SENTINEL_PASSWORD").map(Secret::new),
-        };
-        // A rediss:// URL fails without TLS, but the certificates' error is reported already.
-        let lacks_tls = extra.tls.is_none() && settings.redis_url.starts_with("rediss://");
-        let deployment = Deployment::parse(&settings.redis_url, &extra);
-        if deployment.is_none() && !lacks_tls {
-            errors.push(ConfigError::RedisUrl);
-        }
-        let reloadable = Reloadable::check(settings, lookup).map_err(|more| errors.extend(more));
-        let bounds = Bounds {
-            connections_max,
-            anonymous_per_network_max,
-            idle: seconds(idle_seconds),
-            drain: seconds(drain_seconds),
-            head_bytes_max: HEAD_BYTES_MAX,
-            headers_max: HEADERS_MAX,
-        };
-        match (listen, admin_listen, deployment, reloadable) {
-            (Some(listen), Some(admin_listen), Some(deployment), Ok(reloadable))
-                if errors.is_empty() =>
-            {
-                Ok(Self {
-                    listen,
-                    admin_listen,
-                    bounds,
-                    deployment,
-                    timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(1)),
-                    streams_max,
-                    response_memory_mib,
-                    redis_connections,
-                    threads,
-                    reloadable,
-                })
-            }
-            _ => Err(errors),
+    fn read(mut reader: SettingsReader<'_>) -> Result<Self, Vec<SettingError>> {
+        match read(&mut reader) {
+            Some(config) if reader.is_valid() => Ok(config),
+            _ => Err(reader.into_errors()),
         }
     }
 }
 
-/// Returns an error for each name of an environment variable that seems to mean a setting.
-fn misspelt_names(names: impl Iterator<Item = String>) -> Vec<ConfigError> {
-    let command = Settings::command();
-    let flags = command.get_arguments().filter_map(|flag| flag.get_env()?.to_str());
-    let settings: Vec<&str> = flags.chain(SECRETS).collect();
-    names
-        .filter_map(|name| {
-            let setting = setting_names::misspelt(&name, &settings, &["GATEWAY_"])?.to_owned();
-            Some(ConfigError::NameMisspelt { name, setting })
-        })
-        .collect()
+/// Reads the settings. Returns `None` if one without a default is invalid.
+fn read(reader: &mut SettingsReader<'_>) -> Option<Config> {
+    let timeout = Duration::from_millis(reader.number(&GATEWAY_DEADLINE_MS).into());
+    let connections_max = to_usize(reader.number(&GATEWAY_CONNECTIONS_MAX));
+    let anonymous_per_network_max = match reader.optional_number(&GATEWAY_CONNECTIONS_PER_NETWORK) {
+        Some(number) => to_usize(number),
+        None => connections_max.div_ceil(4),
+    };
+    let bounds = Bounds {
+        connections_max,
+        anonymous_per_network_max,
+        idle: Duration::from_secs(reader.number(&GATEWAY_IDLE_SECONDS).into()),
+        drain: Duration::from_secs(reader.number(&GATEWAY_DRAIN_SECONDS).into()),
+        head_bytes_max: HEAD_BYTES_MAX,
+        headers_max: HEADERS_MAX,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = match reader.optional_number(&GATEWAY_THREADS) {
+        Some(number) => to_usize(number),
+        None => cores.saturating_sub(1).max(1),
+    };
+    let redis_connections = match reader.optional_number(&GATEWAY_REDIS_CONNECTIONS) {
+        Some(number) => to_usize(number),
+        None => 2 * cores.min(32),
+    };
+    let streams_max = to_usize(reader.number(&GATEWAY_STREAMS_MAX));
+    let response_memory_mib = to_usize(reader.number(&GATEWAY_RESPONSE_MEMORY_MIB));
+    let listen = reader.address(&GATEWAY_LISTEN);
+    let admin_listen = reader.address(&GATEWAY_ADMIN_LISTEN);
+    let deployment = read_deployment(reader);
+    let reloadable_files = ReloadableFiles::read(reader);
+    let reloadable = reloadable_files.load();
+    let reloadable = reloadable.map_err(|errors| {
+        errors.into_iter().for_each(|error| reader.add(error));
+    });
+    Some(Config {
+        listen: listen?,
+        admin_listen: admin_listen?,
+        bounds,
+        deployment: deployment?,
+        timeout,
+        streams_max,
+        response_memory_mib,
+        redis_connections,
+        threads,
+        reloadable: reloadable.ok()?,
+        reloadable_files,
+    })
 }
 
-/// The settings that have no flags.
-const SECRETS: [&str; 2] = ["GATEWAY_TOKENS", "REDIS_SENTINEL_PASSWORD"];
+/// Reads where Redis is, and how to connect to it.
+fn read_deployment(reader: &mut SettingsReader<'_>) -> Option<Deployment> {
+    let certificate = CertificateFiles::read(reader, &REDIS_CERT_FILE, &REDIS_KEY_FILE);
+    let extra = ExtraOptions {
+        tls: tls::client_config(reader, &certificate),
+        sentinel_username: reader.text(&REDIS_SENTINEL_USERNAME),
+        sentinel_password: reader.secret(&REDIS_SENTINEL_PASSWORD).map(Secret::new),
+    };
+    let url = reader.text(&REDIS_URL)?;
+    // A rediss:// URL fails without TLS, but the certificates' error is reported already.
+    let lacks_tls = extra.tls.is_none() && url.starts_with("rediss://");
+    let deployment = Deployment::parse(&url, &extra);
+    if deployment.is_none() && !lacks_tls {
+        let problem = "must be redis://host:port/database (rediss:// for TLS), \
+                       redis://sentinel,sentinel/name, redis://node,node or redis://node?cluster";
+        reader.add_error(&REDIS_URL, problem);
+    }
+    deployment
+}
 
-fn seconds(number: usize) -> Duration {
-    Duration::from_secs(u64::try_from(number).unwrap_or(1))
+fn to_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 const HEADERS_MAX: usize = 64;

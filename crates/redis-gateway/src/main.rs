@@ -16,10 +16,10 @@ mod stream;
 mod token;
 
 use backend::{Backend, ResponseMemory};
-use clap::Parser as _;
-use config::{Config, ConfigError, Reloadable, Settings};
+use config::{CommandLine, Config};
 use http::Gateway;
 use metrics::Metrics;
+use portcullis_server::settings::SettingError;
 use portcullis_server::{Bounds, Listener, ListenerMetrics, Log, Signals, bind, raise_file_limit};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,9 +32,8 @@ fn main() -> ExitCode {
     // Several dependencies enable a provider. The choice must not depend on features of other
     // crates.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let settings = Settings::parse();
-    let code = match Config::parse(&settings) {
-        Ok(config) => run(config, settings, log.clone()),
+    let code = match Config::load(&CommandLine::parse()) {
+        Ok(config) => run(config, log.clone()),
         Err(errors) => {
             log_errors(&errors);
             ExitCode::from(2)
@@ -44,12 +43,11 @@ fn main() -> ExitCode {
     code
 }
 
-fn run(config: Config, settings: Settings, log: Log) -> ExitCode {
+fn run(config: Config, log: Log) -> ExitCode {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(config.threads).enable_all().build();
-    let outcome = runtime
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(serve(config, settings, log)));
+    let outcome =
+        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, log)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -59,11 +57,7 @@ fn run(config: Config, settings: Settings, log: Log) -> ExitCode {
     }
 }
 
-async fn serve(
-    config: Config,
-    settings: Settings,
-    log: Log,
-) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(config: Config, log: Log) -> Result<(), Box<dyn std::error::Error>> {
     // A stream also has a connection to Redis.
     let others = config.streams_max.saturating_add(OTHER_FILES);
     raise_file_limit(config.bounds.connections_max, others, "GATEWAY_CONNECTIONS_MAX");
@@ -124,7 +118,7 @@ async fn serve(
     });
     let server = server
         .serve(move |connection, request| http::serve(Arc::clone(&gateway), connection, request));
-    let signals = signals.serve(stop, || match Reloadable::load(&settings) {
+    let signals = signals.serve(stop, || match config.reloadable_files.load() {
         Ok(reloadable) => {
             reloadable_sender.send_replace(Arc::new(reloadable));
             tracing::info!(event = "reloaded");
@@ -139,7 +133,7 @@ async fn serve(
     }
 }
 
-fn log_errors(errors: &[ConfigError]) {
+fn log_errors(errors: &[SettingError]) {
     for error in errors {
         tracing::error!(event = "configuration_invalid", fault = %error);
     }

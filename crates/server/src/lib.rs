@@ -1,7 +1,8 @@
 //! What the redis gateway and the auth service share as servers.
 //!
 //! A [`Listener`] accepts connections within [`Bounds`] and ends with a drain. [`tls`] loads
-//! certificates, and [`Log`] writes the log in the format of docs/reliability.md.
+//! certificates, [`mod@settings`] reads what a server is configured by, and [`Log`] writes the log in the
+//! format of docs/reliability.md.
 
 mod admission;
 mod connection;
@@ -15,6 +16,7 @@ mod log_format;
 mod metrics;
 mod network;
 mod request_body;
+pub mod settings;
 mod signals;
 pub mod tls;
 

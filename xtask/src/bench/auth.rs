@@ -62,13 +62,23 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
         let config = folder.join(format!("{name}.toml"));
         let [port, admin_port] = free_ports()?;
         let settings = serde_json::json!({
-            "AUTH_LISTEN": loopback(port).to_string(), "DATABASE_URL": url,
-            "AUTH_ADMIN_LISTEN": loopback(admin_port).to_string(),
-            "ISSUER": "https://api.example", "AUDIENCE": "https://api.example",
-            "STORE_URL": format!("http://{}", loopback(gateway_port)), "STORE_TOKEN": token,
-            "RECORD_ENCRYPTION_KEY": stack::record_encryption_key(), "MASTER_KEY": stack::record_encryption_key(),
-            "LOGIN_ATTEMPTS_PER_USERNAME": 0, "LOGIN_ATTEMPTS_PER_ADDRESS": 0,
+            "server": {
+                "listen": loopback(port).to_string(),
+                "admin_listen": loopback(admin_port).to_string(),
+            },
+            "database": { "url": url },
+            "tokens": { "issuer": "https://api.example", "audience": "https://api.example" },
+            "store": {
+                "url": format!("http://{}", loopback(gateway_port)), "token_file": "store-token",
+            },
+            "record_encryption": { "key_file": "record-encryption-key" },
+            "signing": { "master_key_file": format!("{name}-master-key") },
+            "login": { "attempts_per_username": 0, "attempts_per_address": 0 },
         });
+        let key = stack::record_encryption_key;
+        write_private(&folder.join("store-token"), &token)?;
+        write_private(&folder.join("record-encryption-key"), &key())?;
+        write_private(&folder.join(format!("{name}-master-key")), &key())?;
         write_private(&config, &toml::to_string(&settings)?)?;
         command(&config, &["migrate"], "")?;
         command(&config, &["user", "add", "--username", "bench", "--scope", "api:read"], PASSWORD)?;

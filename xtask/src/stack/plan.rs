@@ -212,19 +212,31 @@ impl Plan {
 
     pub fn auth_settings(&self) -> Result<String> {
         let settings = json!({
-            "AUTH_LISTEN": loopback(self.ports.auth).to_string(),
-            "AUTH_ADMIN_LISTEN": loopback(self.ports.auth_admin).to_string(),
-            "DATABASE_URL": self.database_url(),
-            "ISSUER": self.edge_url(),
-            "AUDIENCE": AUDIENCE,
-            "STORE_URL": self.store_url(),
-            "STORE_TOKEN": self.auth_token,
-            "RECORD_ENCRYPTION_KEY": self.record_encryption_key,
-            "EDGE_AUTH_KEY": self.edge_auth_key,
-            "MASTER_KEY": self.master_key,
-            "INTROSPECTION_CLIENTS": format!("edge={}", self.introspection_secret),
+            "server": {
+                "listen": loopback(self.ports.auth).to_string(),
+                "admin_listen": loopback(self.ports.auth_admin).to_string(),
+            },
+            "database": { "url": self.database_url() },
+            "tokens": { "issuer": self.edge_url(), "audience": AUDIENCE },
+            "store": { "url": self.store_url(), "token_file": STORE_TOKEN_FILE },
+            "record_encryption": { "key_file": RECORD_ENCRYPTION_KEY_FILE },
+            "edge_auth": { "key_file": EDGE_AUTH_KEY_FILE },
+            "signing": { "master_key_file": MASTER_KEY_FILE },
+            "introspection": { "clients_file": INTROSPECTION_CLIENTS_FILE },
         });
         Ok(toml::to_string(&settings)?)
+    }
+
+    /// The files next to the auth service's settings that hold its secrets.
+    pub fn auth_secrets(&self) -> [(PathBuf, String); 5] {
+        [
+            (STORE_TOKEN_FILE, self.auth_token.clone()),
+            (RECORD_ENCRYPTION_KEY_FILE, self.record_encryption_key.clone()),
+            (EDGE_AUTH_KEY_FILE, self.edge_auth_key.clone()),
+            (MASTER_KEY_FILE, self.master_key.clone()),
+            (INTROSPECTION_CLIENTS_FILE, format!("edge={}", self.introspection_secret)),
+        ]
+        .map(|(name, secret)| (self.folder.join(name), secret))
     }
 }
 
@@ -259,3 +271,8 @@ fn issuers(policy: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<Str
 
 pub const USERNAME: &str = "demo";
 const AUDIENCE: &str = "https://api.example";
+const STORE_TOKEN_FILE: &str = "auth-store-token";
+const RECORD_ENCRYPTION_KEY_FILE: &str = "auth-record-encryption-key";
+const EDGE_AUTH_KEY_FILE: &str = "auth-edge-auth-key";
+const MASTER_KEY_FILE: &str = "auth-master-key";
+const INTROSPECTION_CLIENTS_FILE: &str = "auth-introspection-clients";

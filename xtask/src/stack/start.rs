@@ -86,6 +86,9 @@ fn start_store(plan: &Plan, servers: &mut Servers) -> Result<()> {
 
 fn start_auth(plan: &Plan, servers: &mut Servers) -> Result<()> {
     write_private(&plan.auth_config(), &plan.auth_settings()?)?;
+    for (path, secret) in plan.auth_secrets() {
+        write_private(&path, &secret)?;
+    }
     if plan.db == Database::Postgres {
         let output = auth_command(plan).arg("migrate").output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

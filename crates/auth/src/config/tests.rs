@@ -1,30 +1,29 @@
 //! Settings from flags, the environment and files.
 
-use super::reader::{NAMES, SECRETS};
-use super::{Config, ConfigError, SettingsReader};
-use crate::cli::{Action, Cli, ServeArgs, SharedArgs};
-use clap::Parser as _;
-use portcullis_server::tls::TlsError;
-use std::path::Path;
+mod every_setting;
 
-fn settings(arguments: &[&str]) -> (SharedArgs, ServeArgs) {
-    let all = ["portcullis-auth", "serve"].iter().chain(arguments);
-    let cli = Cli::try_parse_from(all).unwrap();
-    match cli.action {
-        Action::Serve(serve) => (cli.shared, *serve),
-        _ => unreachable!(),
-    }
-}
+use super::{Config, TABLE, read_config};
+use crate::cli::{Cli, command};
+use portcullis_server::settings::{Kind, SettingError, SettingsReader, Sources, Unset};
+use std::path::Path;
 
 fn read(
     arguments: &[&str],
     environment: &dyn Fn(&str) -> Option<String>,
     file: Option<&Path>,
-) -> Result<Config, Vec<ConfigError>> {
-    let (shared, serve) = settings(arguments);
-    let mut reader = SettingsReader::new(environment, file);
-    let config = reader.serve(&shared, &serve);
-    if reader.errors.is_empty() { Ok(config.unwrap()) } else { Err(reader.errors) }
+) -> Result<Config, Vec<String>> {
+    let all = ["portcullis-auth", "serve"].iter().chain(arguments);
+    let cli = Cli::parse_from(all.map(Into::into)).unwrap();
+    let sources = Sources { flags: cli.flags, environment, names: Vec::new(), file };
+    let errors = |errors: Vec<SettingError>| errors.iter().map(ToString::to_string).collect();
+    validate(SettingsReader::new(&TABLE, sources)).map_err(errors)
+}
+
+fn validate(mut reader: SettingsReader<'_>) -> Result<Config, Vec<SettingError>> {
+    match read_config(&mut reader) {
+        Some(config) if reader.is_valid() => Ok(config),
+        _ => Err(reader.into_errors()),
+    }
 }
 
 fn key() -> String {
@@ -60,34 +59,35 @@ fn errors_are_reported_all_at_once() {
         },
         None,
     );
-    use ConfigError as E;
     assert_eq!(
         errors.err().unwrap(),
         [
-            E::IssuerNotAUrl,
-            E::StoreUrlMissing,
-            E::StoreTokenMissing,
-            E::KeyPrefix,
-            E::AudienceMissing,
-            E::RecordEncryptionKey,
-            E::EdgeAuthKey,
-            E::MasterKeyMissing,
-            E::SigningAlgorithm,
-            E::AccessTokenFormat,
-            E::CookieOrigins,
-            E::ClientsMalformed,
-            E::Listen { name: "AUTH_LISTEN", example: "127.0.0.1:8788" },
-            E::Listen { name: "AUTH_ADMIN_LISTEN", example: "127.0.0.1:9788" },
-            E::Number { name: "AUTH_CONNECTIONS_MAX", min: 1, max: 1_000_000 },
-            E::Number { name: "AUTH_CONNECTIONS_PER_NETWORK", min: 1, max: 1_000_000 },
-            E::Number { name: "AUTH_IDLE_SECONDS", min: 1, max: 3600 },
-            E::Number { name: "AUTH_DRAIN_SECONDS", min: 1, max: 600 },
-            E::Tls(TlsError::Incomplete),
-            E::Number { name: "ACCESS_TOKEN_SECONDS", min: 1, max: 86_400 },
-            E::Number { name: "TRUSTED_PROXY_HOPS", min: 0, max: 10 },
-            E::Number { name: "LOGIN_ATTEMPTS_PER_USERNAME", min: 0, max: 1000 },
-            E::Number { name: "LOGIN_ATTEMPTS_PER_ADDRESS", min: 0, max: 100_000 },
-            E::Number { name: "SIGNING_KEY_SECONDS", min: 3600, max: 31_536_000 },
+            "--issuer: must be http:// or https:// with a host, no slash at its end",
+            "STORE_URL: is not set; give the store's REST URL",
+            "STORE_TOKEN: is not set; give the store's bearer token, or name a file that has it: \
+             STORE_TOKEN_FILE, store.token_file",
+            "--key-prefix: may have letters, digits, - and _, 1 to 64 of them",
+            "AUDIENCE: is not set; give the aud that the edge expects",
+            "RECORD_ENCRYPTION_KEY: must be name:key, the key by openssl rand -base64 32",
+            "EDGE_AUTH_KEY: must be 32 bytes in base64, by openssl rand -base64 32",
+            "MASTER_KEY: is not set; make one by echo \"k1:$(openssl rand -base64 32)\" and keep it, \
+             or name a file that has it: MASTER_KEY_FILE, signing.master_key_file",
+            "--signing-algorithm: must be one of: EdDSA, ES256",
+            "--access-token-format: must be one of: jwt, opaque",
+            "--cookie-origins: must be origins as browsers send them, such as https://app.example",
+            "INTROSPECTION_CLIENTS: must be name=secret, comma-separated, no name twice",
+            "--listen: must be address:port, such as 127.0.0.1:8788",
+            "--admin-listen: must be address:port, such as 127.0.0.1:9788",
+            "--connections-max: must be a whole number, 1 to 1000000",
+            "--connections-per-network: must be a whole number, 1 to 1000000",
+            "--idle-seconds: must be a whole number, 1 to 3600",
+            "--drain-seconds: must be a whole number, 1 to 600",
+            "--tls-cert-file: needs AUTH_TLS_KEY_FILE as well; give both, or neither",
+            "--access-token-seconds: must be a whole number, 1 to 86400",
+            "--signing-key-seconds: must be a whole number, 3600 to 31536000, or 0",
+            "--trusted-proxy-hops: must be a whole number, 0 to 10",
+            "--login-attempts-per-username: must be a whole number, 0 to 1000",
+            "--login-attempts-per-address: must be a whole number, 0 to 100000",
         ]
     );
 }
@@ -113,8 +113,8 @@ fn full_configuration_is_accepted() {
 fn database_must_be_a_file_or_a_server() {
     let faults = |url: &str| {
         let errors = read(&["--database-url", url], &|_| None, None).err().unwrap();
-        let texts = errors.iter().map(ToString::to_string);
-        texts.filter(|text| text.starts_with("DATABASE_URL: ")).collect::<Vec<_>>()
+        let of_url = |text: &String| text.starts_with("--database-url: ");
+        errors.into_iter().filter(of_url).collect::<Vec<_>>()
     };
     for memory in ["sqlite::memory:", "sqlite://:memory:", "sqlite://a.db?mode=memory", "sqlite://"]
     {
@@ -130,77 +130,92 @@ fn database_must_be_a_file_or_a_server() {
 }
 
 #[test]
-fn flags_override_the_environment_which_overrides_the_file() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let file = std::env::temp_dir().join(format!("{}.toml", crate::random::random_id()));
-    let text = format!(
-        "ISSUER = \"https://file.example\"\nAUDIENCE = \"file\"\nSTORE_URL = \"http://s\"\n\
-         STORE_TOKEN = \"file\"\nMASTER_KEY = \"{}\"\nACCESS_TOKEN_SECONDS = 60\n",
-        key()
-    );
-    std::fs::write(&file, &text).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let environment = |name: &str| (name == "STORE_TOKEN").then(|| "environment".to_owned());
-    let errors = read(&["--audience", "flag"], &environment, Some(&file)).err().unwrap();
-    assert_eq!(errors, [ConfigError::FileExposed]);
-
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let config = read(&["--audience", "flag"], &environment, Some(&file)).ok().unwrap();
-    let store = &config.store;
-    assert_eq!((config.audience.as_str(), store.issuer.as_str()), ("flag", "https://file.example"));
-    assert_eq!((store.token.as_str(), config.access_token_seconds), ("environment", 60));
-
-    std::fs::write(&file, format!("{text}ISUER = \"x\"\n")).unwrap();
-    let errors = read(&[], &environment, Some(&file)).err().unwrap();
-    assert_eq!(errors, [ConfigError::NameUnknown("ISUER".into())]);
-    std::fs::write(&file, format!("{text}CLIENT_ID = false\nAUDIT_DAYS = 91.0\n")).unwrap();
-    let errors = read(&[], &environment, Some(&file)).err().unwrap();
-    let names = ["AUDIT_DAYS", "CLIENT_ID"].map(|name| ConfigError::NotText(name.into()));
-    assert_eq!(errors, names);
-    std::fs::write(&file, format!("{text}REFRESH_IDLE_SECONDS = 60\nREFRESH_TOKEN_SECONDS = 60\n"))
-        .unwrap();
-    let errors = read(&["--access-token-seconds", "61"], &environment, Some(&file)).err().unwrap();
-    assert_eq!(errors, [ConfigError::IdleShort]);
-    std::fs::write(&file, "STORE_TOKEN = secret-word").unwrap();
-    let errors = read(&["--audience", "a"], &environment, Some(&file)).err().unwrap();
-    assert!(!errors[0].to_string().contains("secret-word"), "{}", errors[0]);
-    std::fs::remove_file(&file).unwrap();
-    let errors = read(&["--audience", "a"], &environment, Some(&std::env::temp_dir()));
-    assert!(matches!(errors.err().unwrap().first(), Some(ConfigError::FileUnreadable(_))));
+fn settings_that_contradict_each_other_are_errors() {
+    let environment = |variables: &[(&str, String)]| {
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        move |name: &str| {
+            let own = variables.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
+            own.or_else(|| match name {
+                "ISSUER" => Some("https://a.example".to_owned()),
+                "AUDIENCE" | "STORE_TOKEN" => Some("a".to_owned()),
+                "STORE_URL" => Some("http://s".to_owned()),
+                "MASTER_KEY" => Some(key()),
+                _ => None,
+            })
+        }
+    };
+    for (variables, expect) in [
+        (
+            vec![("REFRESH_IDLE_SECONDS", "60".to_owned()), ("ACCESS_TOKEN_SECONDS", "61".into())],
+            "REFRESH_IDLE_SECONDS: must not be shorter than ACCESS_TOKEN_SECONDS; raise it, or \
+             lower that",
+        ),
+        (
+            vec![("EDGE_AUTH_KEY_PREVIOUS", "A".repeat(43))],
+            "EDGE_AUTH_KEY_PREVIOUS: needs EDGE_AUTH_KEY as well; give both, or neither",
+        ),
+        (
+            vec![("RECORD_ENCRYPTION_KEY_PREVIOUS", key())],
+            "RECORD_ENCRYPTION_KEY_PREVIOUS: needs RECORD_ENCRYPTION_KEY as well; give both, or \
+             neither",
+        ),
+        (
+            vec![("MASTER_KEY_PREVIOUS", key())],
+            "MASTER_KEY_PREVIOUS: has the same name as MASTER_KEY; rename one of the keys",
+        ),
+        (
+            vec![("INTROSPECTION_CLIENTS", "a=short".to_owned())],
+            "INTROSPECTION_CLIENTS: a secret is shorter than 32 characters; give a longer one",
+        ),
+    ] {
+        assert_eq!(read(&[], &environment(&variables), None).err().unwrap(), [expect]);
+    }
+    // A memcached has no tokens.
+    let memcached =
+        environment(&[("STORE_URL", "memcached://h:1".to_owned()), ("STORE_TOKEN", String::new())]);
+    assert!(read(&[], &memcached, None).is_ok());
 }
 
-/// A file may hold each setting that has a flag, and the documentation has each of them.
+/// The flags are the table's, and the documentation has a row for each setting.
 #[test]
 fn settings_have_one_name_in_flags_files_and_docs() {
-    use clap::CommandFactory as _;
     let page = include_str!("../../../../docs/configuration.md");
-    let mut command = Cli::command();
+    let page = page.split("## The auth service\n").nth(1).unwrap();
+    let mut command = command();
     command.build();
     let serve = command.find_subcommand("serve").unwrap();
-    let flags: Vec<&str> =
+    let variables: Vec<&str> =
         serve.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
-    assert!(flags.len() > 15, "{flags:?}");
-    for name in flags.iter().filter(|name| **name != "AUTH_CONFIG").chain(&SECRETS) {
-        assert!(NAMES.contains(name), "{name}");
-        assert!(page.contains(&format!("`{name}`")), "docs/configuration.md lacks {name}");
+    let flagged = TABLE.settings.iter().filter(|setting| setting.flag.is_some());
+    assert_eq!(variables.len(), flagged.count() + 1, "--config has no setting: {variables:?}");
+    for setting in TABLE.settings {
+        assert_eq!(variables.contains(&setting.variable), setting.flag.is_some());
+        let place = format!("`{}`", setting.place());
+        let has = |row: &&str| row.split('|').nth(1).is_some_and(|cell| cell.contains(&place));
+        let row = page.lines().filter(|line| line.starts_with("| `")).find(has);
+        let row = row.unwrap_or_else(|| panic!("docs/configuration.md lacks {place}"));
+        assert!(row.contains(&format!("`{}`", setting.variable)), "{row}");
+        if let Some(flag) = setting.flag {
+            assert!(row.contains(&format!("`--{flag}`")), "{flag}: {row}");
+        }
+        if let Kind::Number { min, max, .. } = setting.kind {
+            assert!(row.contains(&format!("{min} to {max}")), "{row}");
+        }
+        if let Kind::OneOf(names) = setting.kind {
+            assert!(names.iter().all(|name| row.contains(&format!("`{name}`"))), "{row}");
+        }
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        match setting.unset {
+            Unset::Default(value) => {
+                assert!([value, &format!("`{value}`")].contains(&last), "{row}")
+            }
+            Unset::Required(_) => assert!(last.starts_with("required"), "{row}"),
+            // A key has its row together with the one before it, which is never required.
+            Unset::Otherwise(_) => {
+                let is_alone = !row.split('|').nth(1).unwrap().contains(", ");
+                assert!(!is_alone || !last.starts_with("required"), "{row}");
+            }
+        }
     }
-    assert_eq!(NAMES.len(), flags.len() - 1 + SECRETS.len());
-}
-
-#[test]
-fn misspelt_names_of_the_environment_are_reported() {
-    let names = |names: &[&str]| {
-        let mut reader = SettingsReader::new(&|_| None, None);
-        reader.check_names(names.iter().map(|name| (*name).to_owned()));
-        reader.errors.iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        names(&["REFRESH_GRACE_SECOND", "LOGIN_ATTEMPTS_PER_USER"]),
-        [
-            "REFRESH_GRACE_SECOND: unknown setting; rename it to REFRESH_GRACE_SECONDS, or unset it",
-            "LOGIN_ATTEMPTS_PER_USER: unknown setting; rename it to LOGIN_ATTEMPTS_PER_USERNAME, or unset it",
-        ]
-    );
-    let own = ["PATH", "HOME", "USER", "LANG", "AUTH_CONFIG", "AUTH_PORT", "PORTCULLIS_STORE"];
-    assert_eq!(names(&[&own[..], &NAMES[..]].concat()), [""; 0]);
 }

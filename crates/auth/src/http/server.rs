@@ -153,7 +153,7 @@ async fn handle(
 
 /// Loads the certificate again. If it is invalid, the previous one stays in use.
 fn reload(settings: &ServerSettings, sender: &watch::Sender<Tls>) {
-    match settings.certificate_files.load() {
+    match settings.certificate_files.server_config() {
         Ok(tls) => {
             sender.send_replace(tls);
             tracing::info!(event = "reloaded");

@@ -32,7 +32,9 @@ pub async fn subscribe(
     }
     let Ok(permit) = Arc::clone(&gateway.streams).try_acquire_owned() else {
         let text = "ERR too many streams; raise GATEWAY_STREAMS_MAX";
-        return error(StatusCode::SERVICE_UNAVAILABLE, text);
+        let mut response = error(StatusCode::SERVICE_UNAVAILABLE, text);
+        set_header(response.headers_mut(), header::RETRY_AFTER, "1");
+        return response;
     };
     let connection = match gateway.backend.open().await {
         Ok(connection) => connection,

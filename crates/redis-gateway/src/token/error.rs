@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// An error in GATEWAY_TOKENS or in the file of GATEWAY_TOKENS_FILE.
+/// An error in GATEWAY_TOKENS or in the file of GATEWAY_TOKENS_FILE. Its text does not name the
+/// setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TokenError {
     /// GATEWAY_TOKENS has an entry other than `name=token` or `name:role=token`, at this position.
     EntryFormat(usize),
     /// The file is not the expected TOML; the text says where and what is expected.
     FileFormat(String),
-    FileUnreadable,
     /// There is no token at all.
     Missing,
     NameFormat,
@@ -54,17 +54,16 @@ impl fmt::Display for TokenError {
         match self {
             Self::EntryFormat(position) => write!(
                 f,
-                "GATEWAY_TOKENS: entry {position} must be name=token or name:read=token, the name of 1 to \
-                 64 letters, digits, '-', '_' or '.'",
+                "entry {position} must be name=token or name:read=token, the name of 1 to 64 letters, \
+                 digits, '-', '_' or '.'",
             ),
-            Self::FileFormat(why) => write!(f, "GATEWAY_TOKENS_FILE: {why}"),
-            Self::FileUnreadable => f.write_str("GATEWAY_TOKENS_FILE: the file can't be read"),
+            Self::FileFormat(why) => f.write_str(why),
             Self::Missing => f.write_str(
-                "GATEWAY_TOKENS: no token, nor in GATEWAY_TOKENS_FILE; set it to name=token",
+                "neither it nor GATEWAY_TOKENS_FILE nor tokens.file has a token; give name=token",
             ),
-            Self::NameFormat => f.write_str(
-                "GATEWAY_TOKENS_FILE: a name must be 1 to 64 letters, digits, '-', '_' or '.'",
-            ),
+            Self::NameFormat => {
+                f.write_str("a name must be 1 to 64 letters, digits, '-', '_' or '.'")
+            }
             Self::Token(name, kind) => write!(f, "token {name}: {kind}"),
         }
     }

@@ -35,7 +35,7 @@ fn examples(folder: &Path) -> Vec<PathBuf> {
             let Ok(sections) = toml::from_str::<Map<String, Value>>(&block) else {
                 continue;
             };
-            // Settings of the servers are in capitals; wrangler's are not the policy's.
+            // Files of the servers and of wrangler have other sections as well.
             if sections.is_empty() || !sections.keys().all(|name| SECTIONS.contains(&name.as_str()))
             {
                 continue;

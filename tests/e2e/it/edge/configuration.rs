@@ -1,11 +1,14 @@
 //! Invalid configuration, as an operator sees it.
 
 use crate::support::environment::xtask;
-use crate::support::http::{assert_refused, get};
+use crate::support::http::{assert_refused, client, get};
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
-use crate::support::stack::{Stack, stop};
+use crate::support::redis_server::Redis;
+use crate::support::stack::{RECORD_ENCRYPTION_KEY, Stack, stop};
 use serde_json::{Value, json};
-use std::process::Command;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -149,13 +152,119 @@ fn servers_list_every_invalid_setting() {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let text = run("portcullis-auth", &["serve", "--listen", "nowhere"]);
-    for name in
-        ["ISSUER", "AUDIENCE", "STORE_URL", "STORE_TOKEN", "AUTH_LISTEN", "REFRESH_GRACE_SECOND:"]
-    {
+    for name in [
+        "ISSUER: is not set",
+        "AUDIENCE: is not set",
+        "STORE_URL: is not set",
+        "STORE_TOKEN: is not set",
+        "--listen: must be address:port",
+        "REFRESH_GRACE_SECOND:",
+    ] {
         assert!(text.contains(name), "{name}: {text}");
     }
     let text = run("portcullis-redis-gateway", &["--listen", "nowhere", "--redis-url", "http://x"]);
-    for name in ["GATEWAY_LISTEN", "REDIS_URL", "GATEWAY_TOKENS", "GATEWAY_TOKEN:"] {
+    for name in ["--listen: must", "--redis-url: must", "GATEWAY_TOKENS: neither", "GATEWAY_TOKEN:"]
+    {
         assert!(text.contains(name), "{name}: {text}");
+    }
+    // In a file, each has its line and column. Those of the environment are listed with them.
+    let folder = Folder::new();
+    let file = |name: &str, text: &str| folder.write(name, text).display().to_string();
+    let auth = "ISSUER = 'https://a.example'\n[access_tokens]\n  secnds = 5\nseconds = 0\n\
+                [store]\ntoken = 'secret-word'\n";
+    let path = file("auth.toml", auth);
+    let text = run("portcullis-auth", &["--config", &path, "serve"]);
+    for error in [
+        "auth.toml:1:1: error: ISSUER: is the name of a variable; in this file it is tokens.issuer",
+        "auth.toml:3:3: error: access_tokens.secnds: unknown member; did you mean seconds?",
+        "auth.toml:4:1: error: access_tokens.seconds: must be a whole number, 1 to 86400",
+        "auth.toml:5:2: error: store.url: is not set; give the store's REST URL, here or as STORE_URL",
+        "auth.toml:6:1: error: store.token: a secret does not belong in this file",
+        "REFRESH_GRACE_SECOND: unknown setting; rename it to REFRESH_GRACE_SECONDS",
+    ] {
+        assert!(text.contains(error), "{error}: {text}");
+    }
+    assert!(!text.contains("secret-word"), "{text}");
+    let path = file("redis-gateway.toml", "[redis]\nlisten = 'x'\nurl = 5\n[tokens]\nfile = 'x'\n");
+    let text = run("portcullis-redis-gateway", &["--config", &path]);
+    for error in [
+        "redis-gateway.toml:2:1: error: redis.listen: unknown member; did you mean server.listen?",
+        "redis-gateway.toml:3:1: error: redis.url: must be a text",
+        "redis-gateway.toml:5:1: error: tokens.file: can't be read",
+        "GATEWAY_TOKEN: unknown setting; rename it to GATEWAY_TOKENS",
+    ] {
+        assert!(text.contains(error), "{error}: {text}");
+    }
+}
+
+/// Each server does its work with no variable and no flag but `--config`, and with files next to
+/// that one.
+#[tokio::test]
+async fn servers_start_from_their_files_alone() {
+    let (redis, folder) = (Redis::start(&[]), Folder::new());
+    let [gateway_port, gateway_admin_port, auth_port, auth_admin_port] = free_ports();
+    let server = |port: u16, admin_port: u16| {
+        format!("[server]\nlisten = '127.0.0.1:{port}'\nadmin_listen = '127.0.0.1:{admin_port}'\n")
+    };
+    let token = "0123456789abcdef0123456789abcdef";
+    folder.write(
+        "tokens.toml",
+        &format!("[[token]]\nname = 'auth'\nsecret = '{token}'\nrole = 'full'\n"),
+    );
+    let gateway_file = folder.write(
+        "redis-gateway.toml",
+        &format!(
+            "{}[redis]\nurl = '{}'\nconnections = 2\n[tokens]\nfile = 'tokens.toml'\n",
+            server(gateway_port, gateway_admin_port),
+            redis.url()
+        ),
+    );
+    for (name, secret) in [("store-token", token), ("master-key", RECORD_ENCRYPTION_KEY)] {
+        folder.write(name, &format!("{secret}\n"));
+    }
+    let auth_file = folder.write(
+        "auth.toml",
+        &format!(
+            "{}[database]\nurl = 'sqlite://{}'\n\
+             [store]\nurl = 'http://127.0.0.1:{gateway_port}'\ntoken_file = 'store-token'\n\
+             [tokens]\nissuer = 'https://a.example'\naudience = 'api'\n\
+             [access_tokens]\nseconds = 77\n[signing]\nmaster_key_file = 'master-key'\n",
+            server(auth_port, auth_admin_port),
+            folder.file("auth.db").display(),
+        ),
+    );
+    let command = |program: &str, file: &Path, arguments: &[&str]| {
+        let mut command = Command::new(format!("{ROOT}/target/debug/{program}"));
+        command.env_clear().current_dir("/").arg("--config").arg(file).args(arguments);
+        command
+    };
+    let mut gateway = command("portcullis-redis-gateway", &gateway_file, &[]);
+    let gateway = Process::start(&mut gateway, folder.file("gateway.log"));
+    wait_for_port(gateway_port, &gateway);
+    let mut add = command("portcullis-auth", &auth_file, &["user", "add", "--username", "alice"]);
+    let mut add = add.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    add.stdin.take().unwrap().write_all(b"password").unwrap();
+    assert!(add.wait().unwrap().success());
+    let mut auth = command("portcullis-auth", &auth_file, &["serve"]);
+    let auth = Process::start(&mut auth, folder.file("auth.log"));
+    wait_for_port(auth_port, &auth);
+    let login = client().post(format!("http://127.0.0.1:{auth_port}/auth/login"));
+    let login = login.json(&json!({ "username": "alice", "password": "password" }));
+    let login: Value = login.send().await.unwrap().json().await.unwrap();
+    assert_eq!(login["expires_in"], 77, "{login}: {}", auth.text());
+    // The session is in the store, which the redis gateway reaches by its file.
+    let begun = Instant::now();
+    loop {
+        let mut command = redis::cmd("KEYS");
+        let keys: Vec<String> = command.arg("pc:token:*").query(&mut redis.connection()).unwrap();
+        if keys.len() == 1 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{keys:?} {}", auth.text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for port in [gateway_admin_port, auth_admin_port] {
+        let ready = get(&format!("http://127.0.0.1:{port}/readyz")).send().await.unwrap();
+        assert_eq!(ready.status(), 200);
     }
 }

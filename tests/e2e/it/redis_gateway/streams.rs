@@ -27,7 +27,9 @@ async fn subscription_streams_messages_until_the_client_disconnects() {
     assert_eq!(field(&one, "content-type"), "text/event-stream");
     let mut patterns = open("/psubscribe/a*", TOKEN).await;
     let mut all = open("/monitor", watcher).await;
-    let (status, body) = read_reply(open("/subscribe/x", TOKEN).await).await;
+    let refused = open("/subscribe/x", TOKEN).await;
+    assert_eq!(field(&refused, "retry-after"), "1");
+    let (status, body) = read_reply(refused).await;
     assert!(status == 503 && body["error"].as_str().unwrap().starts_with("ERR too many streams"));
     let (status, body) = read_reply(open("/monitor", TOKEN).await).await;
     assert!(status == 400 && body["error"].as_str().unwrap().starts_with("NOPERM"), "{body}");

@@ -1,0 +1,266 @@
+//! Each setting, given by each source, and wrong in each way.
+
+use super::{key, validate};
+use crate::config::{AccessTokenFormat, Config, TABLE};
+use portcullis_core::{EdgeAuthKey, EdgeStatement, UnixSeconds};
+use portcullis_server::settings::cases::{Case, Example, Suite};
+use portcullis_server::settings::{Kind, SettingsReader, Sources};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A folder with two equal certificates and keys.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(crate::random::random_id());
+        fs::create_dir_all(&path).unwrap();
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        for name in ["cert-1.pem", "cert-2.pem"] {
+            fs::write(path.join(name), cert.pem()).unwrap();
+        }
+        for name in ["key-1.pem", "key-2.pem"] {
+            fs::write(path.join(name), signing_key.serialize_pem()).unwrap();
+        }
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn every_setting_is_read_from_each_source_and_checked() {
+    let folder = Folder::new();
+    let base = [
+        ("ISSUER", "https://base.example".to_owned()),
+        ("AUDIENCE", "base".to_owned()),
+        ("STORE_URL", "https://base.example".to_owned()),
+        ("STORE_TOKEN", "base".to_owned()),
+        ("MASTER_KEY", format!("base:{}", "A".repeat(43))),
+    ];
+    let cases = [server_cases(&folder), secret_cases(), other_cases()].into_iter().flatten();
+    let suite = Suite {
+        table: TABLE,
+        cases: cases.collect(),
+        base: base.to_vec(),
+        read: validate,
+        folder: folder.0.clone(),
+    };
+    let (failures, checks) = suite.run();
+    assert!(failures.is_empty(), "{} of {checks}:\n{}", failures.len(), failures.join("\n"));
+    assert!(checks > 30 * TABLE.settings.len(), "{checks}");
+}
+
+fn server_cases(folder: &Folder) -> Vec<Case<Config>> {
+    fn path(path: Option<&Path>) -> String {
+        path.map(|path| path.display().to_string()).unwrap_or_default()
+    }
+    let [cert, other_cert, key, other_key] =
+        ["cert-1.pem", "cert-2.pem", "key-1.pem", "key-2.pem"].map(|name| folder.file(name));
+    vec![
+        Case::new("AUTH_LISTEN", ["127.0.0.1:1", "[::1]:2"], |config: &Config| {
+            config.server.listen.to_string()
+        }),
+        Case::new("AUTH_ADMIN_LISTEN", ["127.0.0.1:1", "[::1]:2"], |config: &Config| {
+            config.server.admin_listen.to_string()
+        }),
+        Case::new("AUTH_TLS_CERT_FILE", [&cert, &other_cert], |config: &Config| {
+            assert_eq!(
+                config.server.tls.is_some(),
+                config.server.certificate_files.paths().0.is_some()
+            );
+            path(config.server.certificate_files.paths().0)
+        })
+        .with("AUTH_TLS_KEY_FILE", &key)
+        .invalid("/none", "can't be read, or holds no certificate in PEM"),
+        Case::new("AUTH_TLS_KEY_FILE", [&key, &other_key], |config: &Config| {
+            path(config.server.certificate_files.paths().1)
+        })
+        .with("AUTH_TLS_CERT_FILE", &cert)
+        .invalid("/none", "can't be read, or holds no private key in PEM"),
+        Case::new("AUTH_CONNECTIONS_MAX", ["7", "8"], |config: &Config| {
+            config.server.bounds.connections_max.to_string()
+        }),
+        Case::new("AUTH_CONNECTIONS_PER_NETWORK", ["7", "8"], |config: &Config| {
+            config.server.bounds.anonymous_per_network_max.to_string()
+        }),
+        Case::new("AUTH_IDLE_SECONDS", ["7", "8"], |config: &Config| {
+            config.server.bounds.idle.as_secs().to_string()
+        }),
+        Case::new("AUTH_DRAIN_SECONDS", ["7", "8"], |config: &Config| {
+            config.server.bounds.drain.as_secs().to_string()
+        }),
+    ]
+}
+
+fn secret_cases() -> Vec<Case<Config>> {
+    let [one, other] = [1, 2].map(edge_key);
+    let named = [key(), key().replace("a:", "b:")];
+    let named = [named[0].as_str(), named[1].as_str()];
+    let clients = ["one", "two"].map(|name| format!("{name}={}", "s".repeat(32)));
+    const NAMED: &str = "must be name:key, the key by openssl rand -base64 32";
+    const EDGE: &str = "must be 32 bytes in base64";
+    vec![
+        Case::new("STORE_TOKEN", ["one", "two"], |config: &Config| config.store.token.clone()),
+        Case::new("RECORD_ENCRYPTION_KEY", named, |config: &Config| format!("{:?}", config.seal))
+            .seen([r#"Some(Seal(["a"], REDACTED))"#, r#"Some(Seal(["b"], REDACTED))"#])
+            .invalid("hush", NAMED),
+        Case::new("RECORD_ENCRYPTION_KEY_PREVIOUS", named, |config: &Config| {
+            format!("{:?}", config.seal)
+        })
+        .seen([r#"Some(Seal(["c", "a"], REDACTED))"#, r#"Some(Seal(["c", "b"], REDACTED))"#])
+        .with("RECORD_ENCRYPTION_KEY", &key().replace("a:", "c:"))
+        .invalid("hush", NAMED),
+        Case::new("EDGE_AUTH_KEY", [&one, &other], edge_keys)
+            .seen(["1", "2"])
+            .invalid("hush", EDGE),
+        Case::new("EDGE_AUTH_KEY_PREVIOUS", [&one, &other], edge_keys)
+            .seen(["13", "23"])
+            .with("EDGE_AUTH_KEY", &edge_key(3))
+            .invalid("hush", EDGE),
+        Case::new("MASTER_KEY", named, |config: &Config| {
+            format!("{:?}", config.signing.master_key)
+        })
+        .seen([r#"Seal(["a"], REDACTED)"#, r#"Seal(["b"], REDACTED)"#])
+        .invalid("hush", NAMED),
+        Case::new("MASTER_KEY_PREVIOUS", named, |config: &Config| {
+            format!("{:?}", config.signing.master_key)
+        })
+        .seen([r#"Seal(["base", "a"], REDACTED)"#, r#"Seal(["base", "b"], REDACTED)"#])
+        .invalid("hush", NAMED),
+        Case::new("INTROSPECTION_CLIENTS", [&clients[0], &clients[1]], |config: &Config| {
+            let names = ["one", "two"].into_iter();
+            names.filter(|name| config.introspection_clients.is_known(name)).collect()
+        })
+        .seen(["one", "two"])
+        .invalid("hush", "must be name=secret")
+        .invalid("a=hush", "shorter than 32 characters"),
+    ]
+}
+
+fn other_cases() -> Vec<Case<Config>> {
+    vec![
+        Case::new("DATABASE_URL", ["sqlite://a.db", "postgres://u:p@h/d"], |config: &Config| {
+            config.database_url.clone()
+        })
+        .invalid("mysql://h", "must be sqlite://file.db or")
+        .invalid("sqlite::memory:", "a database in memory"),
+        Case::new("STORE_URL", ["https://a.example", "memcached://h:1"], |config: &Config| {
+            config.store.url.clone()
+        })
+        .invalid("a.example", "must be http:// or https://"),
+        Case::new("KEY_PREFIX", ["one", "two"], |config: &Config| config.store.key_prefix.clone())
+            .invalid("a:b", "may have letters, digits"),
+        Case::new("TRUSTED_PROXY_HOPS", ["1", "2"], |config: &Config| {
+            config.trusted_proxy_hops.to_string()
+        }),
+        Case::new("ISSUER", ["https://a.example", "http://b.example/x"], |config: &Config| {
+            config.store.issuer.clone()
+        })
+        .invalid("https://a.example/", "no slash at its end"),
+        Case::new("AUDIENCE", ["one", "two"], |config: &Config| config.audience.clone()),
+        Case::new("CLIENT_ID", ["one", "two"], |config: &Config| config.client_id.clone()),
+        Case::new("ACCESS_TOKEN_FORMAT", ["opaque", "jwt"], |config: &Config| {
+            match config.access_token_format {
+                AccessTokenFormat::Jwt => "jwt".to_owned(),
+                AccessTokenFormat::Opaque => "opaque".to_owned(),
+            }
+        }),
+        Case::new("ACCESS_TOKEN_SECONDS", ["7", "8"], |config: &Config| {
+            config.access_token_seconds.to_string()
+        }),
+        Case::new("REFRESH_TOKEN_SECONDS", ["70", "80"], |config: &Config| {
+            config.refresh_token_seconds.to_string()
+        }),
+        Case::new("REFRESH_IDLE_SECONDS", ["70", "80"], |config: &Config| {
+            config.refresh_idle_seconds.to_string()
+        })
+        .with("ACCESS_TOKEN_SECONDS", "60"),
+        Case::new("REFRESH_GRACE_SECONDS", ["7", "8"], |config: &Config| {
+            config.refresh_grace_seconds.to_string()
+        }),
+        Case::new("SESSIONS_PER_USER_MAX", ["7", "8"], |config: &Config| {
+            config.sessions_per_user_max.to_string()
+        }),
+        Case::new("SIGNING_ALGORITHM", ["ES256", "EdDSA"], |config: &Config| {
+            config.signing.algorithm.name().to_owned()
+        }),
+        Case::new("SIGNING_KEY_SECONDS", ["3600", "7200"], |config: &Config| {
+            config.signing.key_seconds.to_string()
+        }),
+        Case::new(
+            "COOKIE_ORIGINS",
+            ["https://a.example,https://b.example:1", "http://c.example"],
+            |config: &Config| config.cookie_origins.join(","),
+        )
+        .invalid("https://a.example/x", "must be origins as browsers send them"),
+        Case::new("LOGIN_ATTEMPTS_PER_USERNAME", ["7", "8"], |config: &Config| {
+            config.attempts.per_username.to_string()
+        }),
+        Case::new("LOGIN_ATTEMPTS_PER_ADDRESS", ["7", "8"], |config: &Config| {
+            config.attempts.per_address.to_string()
+        }),
+        Case::new("AUDIT_DAYS", ["91", "92"], |config: &Config| {
+            (config.audit_seconds / 86_400).to_string()
+        }),
+    ]
+}
+
+fn edge_key(byte: u8) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode([byte; 32])
+}
+
+/// Returns the bytes of the keys that prove a statement.
+fn edge_keys(config: &Config) -> String {
+    let Some(keys) = &config.edge_auth_keys else { return String::new() };
+    let statement = EdgeStatement { method: "GET", target: "/", ..EdgeStatement::default() };
+    let proves = |byte: &u8| {
+        let key = EdgeAuthKey::parse(&edge_key(*byte)).unwrap();
+        let field = key.sign(&statement, UnixSeconds(5)).unwrap();
+        keys.verify(&field, &statement, UnixSeconds(5)).is_ok()
+    };
+    (1..=3).filter(proves).map(|byte| byte.to_string()).collect()
+}
+
+/// The example has every member, each with its default, and is valid with the files that it names.
+#[test]
+fn example_has_every_member_with_its_default() {
+    let example = Example::parse(include_str!("../../../../../docs/auth.toml")).unwrap();
+    assert_eq!(example.differences(&TABLE), [""; 0]);
+    let folder = Folder::new();
+    for mut text in example.texts() {
+        for setting in TABLE.settings {
+            let (Kind::Secret { .. } | Kind::Path) = setting.kind else { continue };
+            let content = match setting.variable {
+                "AUTH_TLS_CERT_FILE" => fs::read_to_string(folder.file("cert-1.pem")).unwrap(),
+                "AUTH_TLS_KEY_FILE" => fs::read_to_string(folder.file("key-1.pem")).unwrap(),
+                "INTROSPECTION_CLIENTS" => format!("edge={}", "s".repeat(32)),
+                name if name.starts_with("EDGE_AUTH") => edge_key(1),
+                name => format!("{}:{}", name.len(), "A".repeat(43)),
+            };
+            let name = format!("{}-file", setting.variable);
+            fs::write(folder.0.join(&name), content).unwrap();
+            let value = example.value(setting).unwrap();
+            text = text.replace(&format!("\"{value}\""), &format!("\"{name}\""));
+        }
+        let path = folder.0.join("auth.toml");
+        fs::write(&path, &text).unwrap();
+        let file = Some(path.as_path());
+        let sources =
+            Sources { flags: BTreeMap::new(), environment: &|_| None, names: Vec::new(), file };
+        let errors = validate(SettingsReader::new(&TABLE, sources)).err().unwrap_or_default();
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+    }
+}
