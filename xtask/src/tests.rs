@@ -1,5 +1,7 @@
 //! The commands and files that the contributor's pages name.
 
+mod examples;
+
 use super::{Arguments, at};
 use clap::Parser as _;
 use clap::error::ErrorKind;

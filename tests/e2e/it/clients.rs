@@ -1,5 +1,6 @@
 //! Clients of other authors, and the one for browsers.
 
+mod examples;
 mod oauth;
 mod policy_tools;
 mod tabs;
