@@ -53,7 +53,8 @@ impl Policy {
         methods
     }
 
-    /// Returns the routes before the one that takes a request, each with the reason why it does not.
+    /// Returns the routes before the one that takes a request, each with the reason why it does
+    /// not.
     pub fn mismatches(&self, head: &RequestHead<'_>) -> Vec<(&str, &'static str)> {
         let Ok(path) = NormalizedPath::of(head.path()) else {
             return Vec::new();
@@ -70,7 +71,13 @@ impl Policy {
         before.map(|route| (route.name.as_str(), reason(route))).collect()
     }
 
-    /// Returns the destination of a request, or the reason why it has none.
+    /// Returns the destination of a request.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it has none: among others [`Denial::RouteNotFound`],
+    /// [`Denial::MethodNotAllowed`], [`Denial::PathAmbiguous`] for a path that has two readings or
+    /// over 4,096 bytes, and [`Denial::HeadersTooLarge`] for over 128 fields.
     pub fn destination(&self, head: &RequestHead<'_>) -> Result<Destination<'_>, Denial> {
         if let Some(body) = well_known::document(self, head) {
             let fields = vec![
@@ -98,9 +105,9 @@ impl Policy {
     }
 }
 
-/// Returns the first route that matches the path and `method`, which a preflight requests for later.
-/// Rejects a path with more than one reading, a malformed host, a GET or HEAD with a body, and a head that is
-/// larger than any client needs.
+/// Returns the first route that matches the path and `method`, which a preflight requests for
+/// later. Rejects a path with more than one reading, a malformed host, a GET or HEAD with a body,
+/// and a head that is larger than any client needs.
 fn find<'r>(
     routes: &'r [Route],
     head: &RequestHead<'_>,
@@ -125,9 +132,9 @@ fn find<'r>(
     }
 }
 
-/// Returns the first route that matches `path` and takes `method`. After a guarded route of the path,
-/// a later one takes only the methods that it names: what the first one asks for is not lost by
-/// another method.
+/// Returns the first route that matches `path` and takes `method`. After a guarded route of the
+/// path, a later one takes only the methods that it names: what the first one asks for is not lost
+/// by another method.
 fn first<'r>(
     routes: &'r [Route],
     path: &NormalizedPath,

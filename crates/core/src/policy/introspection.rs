@@ -2,7 +2,8 @@
 
 use crate::secret::Secret;
 
-/// An endpoint that says whether a token is active, and the edge's credentials there.
+/// An endpoint that says whether a token is active (RFC 7662 section 2), and the edge's credentials
+/// there.
 #[derive(Clone, Debug)]
 pub struct Introspection {
     /// The endpoint.
@@ -13,8 +14,8 @@ pub struct Introspection {
     pub client_secret: Secret,
     /// How both are sent.
     pub client_auth: ClientAuth,
-    /// Whether the provider writes each revocation to the store. If so, a response may be cached for
-    /// the token's lifetime.
+    /// Whether the provider writes each revocation to the store. If so, a response may be cached
+    /// for the token's lifetime.
     pub revocations_in_store: bool,
     /// The beginning of the provider's opaque tokens; empty for any token.
     pub token_prefix: String,

@@ -1,8 +1,8 @@
 //! Every key in the store, in one place. docs/storage.md lists the writers and readers of each key;
 //! a test compares that page with [`StoreKeys::KINDS`].
 //!
-//! Names of subjects, sessions and tokens are hashed together with their issuer, because two issuers
-//! may use the same name.
+//! Names of subjects, sessions and tokens are hashed together with their issuer, because two
+//! issuers may use the same name.
 
 use crate::token_hash::TokenHash;
 use base64::Engine as _;
@@ -35,7 +35,7 @@ impl StoreKeys {
     /// The default prefix.
     pub const PREFIX: &'static str = "pc";
 
-    /// Creates keys under `prefix`, which has no colon.
+    /// Creates keys under `prefix`, 1 to 64 letters, digits, `-` and `_`.
     pub fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
     }
