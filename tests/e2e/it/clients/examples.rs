@@ -14,7 +14,8 @@ async fn start(example: &str, options: &[&str], vars: Value) -> Stack {
     let policy = format!("{ROOT}/examples/{example}/portcullis.toml");
     let mut all = vec!["--engine".to_owned(), "workerd".into(), "--policy".into(), policy];
     all.extend(options.iter().map(|option| (*option).to_owned()));
-    let start = move || Stack::start(&all.iter().map(String::as_str).collect::<Vec<_>>(), Some(vars));
+    let start =
+        move || Stack::start(&all.iter().map(String::as_str).collect::<Vec<_>>(), Some(vars));
     tokio::task::spawn_blocking(start).await.unwrap()
 }
 
@@ -37,7 +38,8 @@ async fn use_a_session(stack: &Stack) -> Tokens {
 /// Runs lines of a README in bash, with other values for some of its assignments.
 fn shell(lines: &str, values: &[(&str, &str)]) {
     let mut bash = Command::new("bash");
-    let assigns = |line: &&str| values.iter().any(|(name, _)| line.starts_with(&format!("{name}=")));
+    let assigns =
+        |line: &&str| values.iter().any(|(name, _)| line.starts_with(&format!("{name}=")));
     let rest: Vec<&str> = lines.lines().filter(|line| !assigns(line)).collect();
     bash.args(["-euc", &rest.join("\n")]).envs(values.iter().copied());
     let output = bash.output().unwrap();

@@ -85,7 +85,10 @@ impl Picture {
             Anchor::End => " text-anchor=\"end\"",
         };
         let class = ink.letter();
-        let _ = writeln!(self.svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"f{class}\"{anchor}>{text}</text>");
+        let _ = writeln!(
+            self.svg,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"f{class}\"{anchor}>{text}</text>"
+        );
     }
 
     pub fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, ink: Ink) {

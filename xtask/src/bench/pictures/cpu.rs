@@ -10,7 +10,11 @@ pub fn svg(performance: &Value) -> Result<String> {
     for (name, ink) in BARS {
         let rounds = performance["speed"][name].as_array();
         let rounds = rounds.with_context(|| format!("{name} was not measured"))?;
-        bars.push((name, ink, spread(rounds.iter().filter_map(|r| r["cpu_us"].as_f64()).collect())));
+        bars.push((
+            name,
+            ink,
+            spread(rounds.iter().filter_map(|r| r["cpu_us"].as_f64()).collect()),
+        ));
     }
     let most = bars.iter().map(|(_, _, [_, _, high])| *high).fold(1.0, f64::max);
     let x = |us: f64| LEFT + us / most * (WIDTH - LEFT - 60.0);

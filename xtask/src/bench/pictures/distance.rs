@@ -47,9 +47,8 @@ pub fn svg(performance: &Value) -> Result<String> {
     let what = "one way and back between the edge and the store";
     picture.text(middle, BOTTOM + 40.0, Anchor::Middle, Ink::Muted, what);
     let ends = series.iter().enumerate();
-    let mut labels: Vec<(f64, usize)> = ends
-        .filter_map(|(place, (.., points))| Some((y(points.last()?.1), place)))
-        .collect();
+    let mut labels: Vec<(f64, usize)> =
+        ends.filter_map(|(place, (.., points))| Some((y(points.last()?.1), place))).collect();
     spread_labels(&mut labels, 17.0);
     for (_, ink, width, points) in series.iter().rev() {
         let points: Vec<(f64, f64)> = points.iter().map(|(d, p50)| (x(*d), y(*p50))).collect();
