@@ -37,7 +37,9 @@ pub fn svg(reliability: &Value) -> Result<String> {
             for (status, ink, _) in STATUSES.iter().filter(|(status, ..)| of(status) > 0.0) {
                 let part = of(status) / total * height;
                 let left = x(bin as f64 * bin_ms);
-                picture.rect(left, y, x((bin as f64 + 1.0) * bin_ms) - left, part, *ink);
+                // A little wider, so that no seam shows.
+                let width = x((bin as f64 + 1.0) * bin_ms) - left + 0.5;
+                picture.rect(left, y, width, part, *ink);
                 y += part;
             }
         }

@@ -60,7 +60,7 @@ const LANES: [(&str, &[Span]); 4] = [
     (
         "refresh tokens",
         &[
-            span(LOGIN, REFRESH, 0.0, "refresh 1: 14 days unused, 30 days at most"),
+            span(LOGIN, REFRESH, 0.0, "refresh 1: 30 days, 14 days unused"),
             Span { ink: Ink::Blue, ..span(REFRESH, REFRESH + 46.0, 0.0, "10 s") },
             span(REFRESH, LOGOUT, 1.0, "refresh 2"),
         ],
@@ -69,7 +69,7 @@ const LANES: [(&str, &[Span]); 4] = [
         "records in the store",
         &[
             span(LOGIN, REFRESH + 90.0, 0.0, "of access 1: its life and 360 s"),
-            span(REFRESH, LOGOUT, 1.0, "of access 2, until the logout"),
+            span(REFRESH, LOGOUT, 1.0, "of access 2"),
         ],
     ),
     (
@@ -89,5 +89,5 @@ const LANE: f64 = 62.0;
 const BOTTOM: f64 = TOP + 4.0 * LANE;
 const LOGIN: f64 = 170.0;
 const REFRESH: f64 = 440.0;
-const LOGOUT: f64 = 580.0;
+const LOGOUT: f64 = 560.0;
 const EXPIRY: f64 = 700.0;
