@@ -6,6 +6,7 @@ mod edge;
 mod end_to_end;
 pub mod instructions;
 pub mod measure;
+mod pictures;
 mod redis_gateway;
 
 pub use end_to_end::SOAK;
@@ -49,6 +50,10 @@ enum Subject {
     Edge,
     /// The whole system during faults: 20 s of each fault at 200 requests a second
     Faults,
+    /// Statuses over time while the store dies and returns, and each limit algorithm under a burst.
+    Outage,
+    /// Draw the pictures of the documentation again, from the measurements next to them.
+    Pictures,
     /// The redis gateway, compared with redis-benchmark on the same Redis
     RedisGateway,
     /// Instructions of core's hot functions, compared with the committed counts
@@ -72,6 +77,8 @@ pub fn run(options: &Options) -> Result<()> {
             beside: options.beside.clone(),
         }),
         Subject::Faults => end_to_end::faults(options.quick, options.write),
+        Subject::Outage => end_to_end::outage(options.quick, options.write),
+        Subject::Pictures => pictures::draw(),
         Subject::RedisGateway => redis_gateway::run(options.quick, options.write),
         Subject::Instructions => instructions::run(options.write),
         Subject::Auth => auth::run(options.quick, options.write),

@@ -13,6 +13,8 @@ mod process;
 mod stack;
 mod tasks;
 mod test;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod worker;
 mod workspace;

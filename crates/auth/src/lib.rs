@@ -1,5 +1,18 @@
 //! The auth service behind the edge: logins, refreshes, revocations and introspection. Its database
-//! is the source of truth. The store has only the data that the edge needs.
+//! is the source of truth; the store holds only what the edge needs.
+//!
+//! `main.rs` is all there is around it:
+//!
+//! ```no_run
+//! use clap::Parser as _;
+//! use portcullis_auth::Cli;
+//! use portcullis_server::Log;
+//!
+//! # async fn program() -> std::process::ExitCode {
+//! let cli = Cli::parse_from(["portcullis-auth", "serve", "--listen", "127.0.0.1:8788"]);
+//! portcullis_auth::run(&cli, Log::start("auth")).await
+//! # }
+//! ```
 
 mod accounts;
 mod admin;

@@ -1,8 +1,12 @@
-//! A circuit breaker. After several consecutive failures it rejects calls to a dependency for a
-//! while. Then it admits one probe, and closes if the probe succeeds. The host keeps one breaker
-//! per dependency.
+//! A circuit breaker. After several consecutive failures it blocks calls to a dependency for a
+//! while, then admits one probe, and closes when that succeeds. The host keeps one for each
+//! dependency.
 
 /// The circuit breaker of one dependency. `C` is the cause of a failure.
+///
+/// After [`BreakerPolicy::failures`] failures in a row it opens for up to half a second. Then it
+/// admits one probe. A success closes it; a failure doubles the pause, up to
+/// [`BreakerPolicy::pause_ms_max`].
 #[derive(Clone, Debug)]
 pub struct Breaker<C> {
     failures: u32,
@@ -34,16 +38,16 @@ pub enum CallPermit {
 pub struct CircuitOpen<C> {
     /// The cause of the last failure.
     pub cause: C,
-    /// The time until the next probe.
+    /// The time until the next probe, in milliseconds.
     pub wait_ms: u64,
 }
 
 /// The settings of a breaker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BreakerPolicy {
-    /// The number of consecutive failures that open the breaker; with 0 it never opens.
+    /// The consecutive failures that open it, 0 to 1,000; with 0 it never opens.
     pub failures: u32,
-    /// The longest time that the breaker stays open.
+    /// The longest time that it stays open, 1 to 300,000 ms.
     pub pause_ms_max: u32,
 }
 
@@ -76,8 +80,12 @@ impl<C> Default for Breaker<C> {
 }
 
 impl<C: Copy> Breaker<C> {
-    /// Admits a call, or returns the error of an open breaker. A probe that takes longer than
-    /// `lease_ms` counts as lost.
+    /// Admits a call at `now_ms`, in Unix milliseconds. A probe that takes longer than `lease_ms`
+    /// counts as lost.
+    ///
+    /// # Errors
+    ///
+    /// [`CircuitOpen`] while the breaker is open, or while its one probe is under way.
     pub fn admit(&mut self, now_ms: u64, lease_ms: u32) -> Result<CallPermit, CircuitOpen<C>> {
         let Some(open) = &mut self.open else {
             return Ok(CallPermit::Ordinary);
@@ -90,7 +98,7 @@ impl<C: Copy> Breaker<C> {
         Ok(CallPermit::Probe)
     }
 
-    /// Records a success. Returns whether the breaker closed.
+    /// Records a success. Returns whether the breaker closed, which only a probe can do.
     pub fn succeeded(&mut self, permit: CallPermit) -> bool {
         match (&self.open, permit) {
             // A success of a call that began before the failures does not show a recovery.
@@ -104,13 +112,14 @@ impl<C: Copy> Breaker<C> {
         }
     }
 
-    /// Returns the count of successes, which changes with each one.
+    /// Returns a number that changes with each success. It wraps around.
     pub fn successes(&self) -> u32 {
         self.successes
     }
 
-    /// Records a failure. Returns how long the breaker stays open if this failure opened it,
-    /// otherwise `None`. `jitter` spreads the probes of several isolates.
+    /// Records a failure at `now_ms`. Returns how long the breaker stays open, in milliseconds, or
+    /// `None` if it did not open now. `jitter` is a random number, which spreads the probes of
+    /// several isolates.
     pub fn failed(
         &mut self,
         permit: CallPermit,
@@ -143,12 +152,13 @@ impl<C: Copy> Breaker<C> {
         }
     }
 
-    /// Opens the breaker until `until_ms`, because another isolate's breaker is open.
+    /// Opens the breaker until `until_ms`, in Unix milliseconds, because another isolate's breaker
+    /// is open.
     pub fn force_open(&mut self, cause: C, until_ms: u64, pause_ms: u64) {
         self.open = Some(Open { cause, until_ms, pause_ms, probing_until_ms: 0 });
     }
 
-    /// Returns the state.
+    /// Returns the state at `now_ms`, in Unix milliseconds.
     pub fn state(&self, now_ms: u64) -> BreakerState {
         match &self.open {
             None => BreakerState::Closed,

@@ -19,7 +19,8 @@ impl<K: Eq + Hash + Copy, V: Clone> GenerationalCache<K, V> {
         Self { young: HashMap::new(), young_weight: 0, old: HashMap::new(), count_max, weight_max }
     }
 
-    /// Returns the value of `key`. Calls `weight` if the entry moves to the young generation.
+    /// Returns the value of `key`, or `None` if it is not cached. `weight` returns its bytes, and
+    /// is called if the entry moves to the young generation.
     pub fn get(&mut self, key: K, weight: impl Fn(&V) -> usize) -> Option<V> {
         if let Some(value) = self.young.get(&key) {
             return Some(value.clone());

@@ -41,6 +41,11 @@ pub struct Check<'h, 'p: 'h> {
 
 impl<'h, 'p: 'h> Check<'h, 'p> {
     /// Checks the client's address, and reads the request's token if its route requires one.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::RouteDenied`], [`Denial::AddressRefused`], or, on a protected route, what
+    /// [`Token::from_head`] returns.
     pub fn new(
         head: &RequestHead<'h>,
         route: &'p Route,
@@ -102,7 +107,13 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         }
     }
 
-    /// Checks everything about the token that needs no I/O: form, header, claims and times.
+    /// Checks everything about the token that needs no I/O: form (RFC 7515 section 3.1), header,
+    /// claims (RFC 9068 section 4) and times (RFC 7519 section 4.1).
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::TokenMissing`] on a route that requires no token, [`Denial::IssuerRefused`] if the
+    /// route does not accept the issuer, or the first thing that is wrong with the token.
     pub fn unverified_token(&self, now: UnixSeconds) -> Result<UnverifiedToken<'h>, Denial> {
         let (token, _) = self.credential.ok_or(Denial::TokenMissing)?;
         let (issuers, others) = (&self.policy.issuers, &self.policy.other_claims);
@@ -122,6 +133,10 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// Accepts a JWT if the host found its signature `valid`.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::SignatureInvalid`] if it is not.
     pub fn accept_signature(
         &self,
         jwt: UnverifiedJwt<'h>,
@@ -131,7 +146,13 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         Ok(Rc::new(VerifiedToken::new(&self.policy.keys, hash, jwt.issuer, jwt.claims)))
     }
 
-    /// Accepts an opaque token by its record, from the store or from a provider's response.
+    /// Accepts an opaque token by its record, from the store or from a provider's response (RFC
+    /// 7662).
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::TokenInactive`] if the record is not for the `issuer` at that place in the policy,
+    /// and [`Denial::TokenMissing`] on a route that requires no token.
     pub fn accept_record(
         &self,
         issuer: usize,
@@ -143,8 +164,13 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         Ok(Rc::new(VerifiedToken::new(&self.policy.keys, hash, issuer, claims)))
     }
 
-    /// Authenticates the request by its verified token. Checks the token's times again. `cleared`
-    /// is the requirement for which the store has cleared the token recently enough.
+    /// Authenticates the request by its verified token, whose times are checked again. `cleared` is
+    /// the requirement for which the store cleared the token recently enough; `None` if it did not.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::SignatureInvalid`] if the token is another request's, [`Denial::IssuerRefused`],
+    /// [`Denial::TokenExpired`] or [`Denial::TokenNotYetValid`].
     pub fn authenticate(
         &self,
         verified: Rc<VerifiedToken>,
@@ -164,6 +190,10 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// Accepts a request without a token, if its route requires none.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::TokenMissing`] on a protected route.
     pub fn without_token(&self) -> Result<AuthenticatedRequest<'p>, Denial> {
         match self.credential {
             None => Ok(AuthenticatedRequest {
@@ -177,7 +207,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         }
     }
 
-    /// Returns the store's commands that the verdict needs; an empty list if it needs none.
+    /// Returns the store's commands that the verdict needs, in the order of the results that
+    /// [`Check::decide`] takes. Empty if it needs none.
     pub fn commands(&self, authenticated: &AuthenticatedRequest<'_>) -> Vec<Command> {
         let mut commands = Vec::with_capacity(2 + authenticated.limit_checks.len());
         if let Some(verified) = self.token_to_query(authenticated) {

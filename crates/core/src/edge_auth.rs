@@ -69,7 +69,8 @@ impl EdgeAuthKey {
         Some(Self(Hmac::new_from_slice(&key).ok()?))
     }
 
-    /// Returns the value of [`EDGE_AUTH_FIELD`]; `None` if a field has a line break.
+    /// Returns the value of [`EDGE_AUTH_FIELD`] for a request at `now`: HMAC-SHA-256 (RFC 2104) of
+    /// the statement. Returns `None` if a field has a line break.
     pub fn sign(&self, statement: &EdgeStatement<'_>, now: UnixSeconds) -> Option<String> {
         let mac = self.mac(&statement.message(now.0)?).finalize().into_bytes();
         Some(format!("{VERSION};t={now};mac={}", URL_SAFE_NO_PAD.encode(mac)))
@@ -103,7 +104,12 @@ pub enum EdgeAuthError {
 }
 
 impl EdgeAuthKeys {
-    /// Verifies the value of [`EDGE_AUTH_FIELD`], in constant time for each key.
+    /// Verifies the value of [`EDGE_AUTH_FIELD`] at `now`, in constant time for each key. A MAC is
+    /// valid for 60 s before and after its time.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeAuthError`] says why the request does not count as the edge's.
     pub fn verify(
         &self,
         field: &str,

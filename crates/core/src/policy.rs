@@ -53,23 +53,23 @@ pub struct Policy {
     pub store: StoreAddress,
     /// The store's keys.
     pub keys: StoreKeys,
-    /// The longest time that a revoked token may still be accepted, which bounds every cached
-    /// verdict. With 0 the store is queried for each request.
+    /// The longest time that a revoked token may still be accepted, 0 to 86,400 s. It bounds every
+    /// cached verdict. With 0 the store is queried for each request.
     pub revocation_delay_seconds_max: u32,
     /// How long the edge waits for its dependencies.
     pub timeouts: Timeouts,
     /// How issuers' key sets are cached.
     pub key_sets: KeySetPolicy,
-    /// How long an identical refresh receives the same response; with 0, each one goes to the auth
-    /// service.
+    /// How long a refresh's response is returned again for the same request, 0 to 60 s; with 0
+    /// never.
     pub refresh_replay_seconds: u32,
-    /// The most introspections per second of one isolate.
+    /// The most introspections per second of one isolate, 1 to 100,000.
     pub introspections_per_second_max: u32,
-    /// The most requests that an isolate has open at once.
+    /// The most requests that an isolate has open at once, 1 to 1,000,000.
     pub open_requests_max: u32,
-    /// The most bytes of heads and bodies that all open requests hold together.
+    /// The most bytes of heads and bodies that these hold together, at least 262,144.
     pub open_requests_bytes_max: u32,
-    /// The longest request body that is forwarded to the auth service.
+    /// The longest request body that is forwarded to the auth service, 1 to 1,048,576 bytes.
     pub auth_body_bytes_max: u32,
     /// The names of the header fields that identify the caller to an upstream.
     pub identity_fields: IdentityFields,
@@ -85,8 +85,8 @@ pub struct Policy {
     pub seal: Option<Seal>,
     /// The address rules of routes that have none.
     pub ip_rules: IpRules,
-    /// How many proxies in front of the edge may state the client's address. With 0, Cloudflare
-    /// states it.
+    /// How many proxies in front of the edge are trusted to state the client's address, 0 to 10.
+    /// With 0, Cloudflare states it.
     pub trusted_proxy_hops: u32,
     /// The limit of invalid tokens per client address.
     pub invalid_token_limit: Option<InvalidTokenLimit>,

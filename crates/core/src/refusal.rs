@@ -30,7 +30,7 @@ pub enum Denial {
     CredentialMalformed,
     /// Too many invalid tokens came from the client's address.
     TooManyInvalidTokens {
-        /// The time until the next unknown token is verified.
+        /// The time until the next unknown token is verified, in milliseconds.
         wait_ms: u64,
     },
     /// The request has too many header fields.
@@ -51,7 +51,7 @@ pub enum Denial {
     PathAmbiguous,
     /// A limit of the route is exhausted.
     RateLimited {
-        /// The time until this request would be admitted.
+        /// The time until this request would be admitted, in milliseconds.
         wait_ms: u64,
     },
     /// The route denies every request.
@@ -81,8 +81,8 @@ pub enum Denial {
 }
 
 impl Denial {
-    /// Returns whether the refusal suggests that tokens are being guessed. A client with an expired
-    /// token, or without one, is not guessing.
+    /// Returns whether the refusal is a sign of guessed tokens. A client whose token has expired,
+    /// or that has none yet, is not guessing.
     pub fn is_guess(self) -> bool {
         match self {
             Self::AlgorithmRefused
@@ -120,7 +120,7 @@ impl Denial {
         }
     }
 
-    /// Returns the stable code that clients may rely on.
+    /// Returns the stable code that clients may rely on. docs/errors.md lists all codes.
     pub fn code(self) -> &'static str {
         match self {
             Self::AddressRefused => "address_refused",

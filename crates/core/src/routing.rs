@@ -54,7 +54,8 @@ impl Policy {
         methods
     }
 
-    /// Returns the routes before the matching one, each with the reason why it does not match.
+    /// Returns the routes before the one that takes a request, each with the reason why it does
+    /// not.
     pub fn mismatches(&self, head: &RequestHead<'_>) -> Vec<(&str, &'static str)> {
         let Ok(path) = NormalizedPath::of(head.path()) else {
             return Vec::new();
@@ -71,7 +72,13 @@ impl Policy {
         before.map(|route| (route.name.as_str(), reason(route))).collect()
     }
 
-    /// Returns the destination of a request, or the reason why it has none.
+    /// Returns the destination of a request.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it has none: among others [`Denial::RouteNotFound`],
+    /// [`Denial::MethodNotAllowed`], [`Denial::PathAmbiguous`] for a path that has two readings or
+    /// over 4,096 bytes, and [`Denial::HeadersTooLarge`] for over 128 fields.
     pub fn destination(&self, head: &RequestHead<'_>) -> Result<Destination<'_>, Denial> {
         self.destination_among(self.routes.iter(), head)
     }
@@ -108,9 +115,9 @@ impl Policy {
     }
 }
 
-/// Returns the first route that matches the path and `method`; for a preflight, `method` is the
-/// announced method. Rejects an ambiguous path, a malformed host, a GET or HEAD with a body, and a
-/// head with more fields than any client needs.
+/// Returns the first route that matches the path and `method`, which a preflight requests for
+/// later. Rejects a path with more than one reading, a malformed host, a GET or HEAD with a body,
+/// and a head that is larger than any client needs.
 fn find<'r>(
     routes: impl Iterator<Item = &'r Route> + Clone,
     head: &RequestHead<'_>,
@@ -136,9 +143,9 @@ fn find<'r>(
     }
 }
 
-/// Returns the first route that matches `path` and accepts `method`. After a guarded route of the
-/// path, a later one gets only the methods that it names. Otherwise another method would bypass the
-/// guarded route's requirements.
+/// Returns the first route that matches `path` and takes `method`. After a guarded route of the
+/// path, a later one takes only the methods that it names: what the first one asks for is not lost
+/// by another method.
 fn first<'r>(
     routes: impl Iterator<Item = &'r Route>,
     path: &NormalizedPath,

@@ -4,6 +4,27 @@
 //! It supports `GET`, `MGET`, `SET … EX`, also with `NX`, `DEL`, and a rate limit with fixed
 //! windows. Lists and hashes, which only operators use, are skipped. Other commands, such as
 //! scripts, are errors.
+//!
+//! ```
+//! use memcached::{Address, decode, encode, is_whole};
+//! use redis_rest::{Command, Reply};
+//!
+//! let address = Address::parse("memcacheds://cache.example:11211").unwrap();
+//! assert_eq!((address.host.as_str(), address.tls), ("cache.example:11211", true));
+//!
+//! let commands = [
+//!     Command::new("SET").arg("greeting").arg("hello").arg("EX").arg(60),
+//!     Command::new("GET").arg("greeting"),
+//! ];
+//! let batch = encode(&commands);
+//! assert_eq!(batch, b"ms greeting 5 T60\r\nhello\r\nmg greeting v\r\nmn\r\n");
+//!
+//! // The host sends the batch, and reads until the response is whole.
+//! let response = b"HD\r\nVA 5\r\nhello\r\nMN\r\n";
+//! assert!(is_whole(response) && !is_whole(b"HD\r\n"));
+//! let replies = decode(&commands, response).unwrap();
+//! assert_eq!(replies, [Reply::Status("OK".into()), Reply::text("hello")]);
+//! ```
 
 use redis_rest::{Command, Reply};
 
@@ -21,7 +42,8 @@ pub struct Address {
 pub struct ProtocolError;
 
 impl Address {
-    /// Parses `memcached://host:port`, or `memcacheds://host:port` for TLS.
+    /// Parses `memcached://host:port`, or `memcacheds://host:port` for TLS. Returns `None` for
+    /// anything else. The port is 1 to 65,535 and has no default.
     pub fn parse(text: &str) -> Option<Self> {
         let (tls, rest) = match text.strip_prefix("memcached://") {
             Some(rest) => (false, rest),
@@ -97,6 +119,10 @@ impl<'c> MetaCommand<'c> {
 }
 
 /// Encodes commands as one batch. A no-op ends it: its response marks the end of the batch.
+///
+/// An expiry is at most 30 days, because memcached takes a larger one for a Unix time. A command
+/// with a key that memcached rejects (over 250 bytes, or with spaces or control characters) is left
+/// out, and [`decode`] returns an error as its reply.
 pub fn encode(commands: &[Command]) -> Vec<u8> {
     let mut batch = Vec::new();
     for command in commands {
@@ -126,12 +152,17 @@ pub fn encode(commands: &[Command]) -> Vec<u8> {
     batch
 }
 
-/// Returns whether a response is complete.
+/// Returns whether a response is complete. The caller bounds its length.
 pub fn is_whole(answer: &[u8]) -> bool {
     answer == END || answer.ends_with(b"\r\nMN\r\n")
 }
 
-/// Decodes the response to a batch as the Redis replies to its commands.
+/// Decodes the response to a batch as the Redis replies to its commands, one for each.
+///
+/// # Errors
+///
+/// [`ProtocolError`] if the response does not match the batch of these `commands`. An error of
+/// memcached for one command is a [`Reply::Error`].
 pub fn decode(commands: &[Command], answer: &[u8]) -> Result<Vec<Reply>, ProtocolError> {
     let mut reader = Reader { rest: answer };
     let replies = commands.iter().map(|command| {

@@ -23,7 +23,8 @@ pub struct Host<'h> {
     wrangler: Value,
 }
 
-/// What a command prints, and its exit status.
+/// What a command prints, and its exit status: 0 good, 1 `check` found errors, 2 the command can't
+/// be run, 3 `diff` found something weaker.
 #[derive(Debug)]
 pub struct Outcome {
     /// The text for the standard output; for the error output if the status is 2.
@@ -83,7 +84,8 @@ enum Command {
     Explain(explain::Options),
 }
 
-/// Runs a command. `arguments` begin with the program's name.
+/// Runs a command. `arguments` begin with the program's name. `read` returns the text of a file, or
+/// why it can't be read. `now_seconds` is the Unix time at which `explain` checks a token.
 pub fn run(
     arguments: &[String],
     read: &dyn Fn(&str) -> Result<String, String>,

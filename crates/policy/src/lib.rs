@@ -3,6 +3,33 @@
 //! code.
 //!
 //! The crate does no I/O. A host gives it the files, and prints what it returns.
+//!
+//! ```
+//! let policy = r#"
+//!     store = { url = "https://store.example" }
+//!     upstream = { url = "https://upstream.example" }
+//!
+//!     [[issuers]]
+//!     issuer = "https://issuer.example"
+//!     audience = "api"
+//!     algorithms = ["EdDSA"]
+//!     jwks_url = "https://issuer.example/jwks"
+//!
+//!     [[routes]]
+//!     name = "api"
+//!     path = "/api/*"
+//!     access = "protected"
+//!     timeout_ms = 0
+//! "#;
+//! let read = |path: &str| match path {
+//!     "portcullis.toml" => Ok(policy.to_owned()),
+//!     _ => Err("no such file".to_owned()),
+//! };
+//! let words = ["portcullis", "check"].map(str::to_owned);
+//! let outcome = portcullis_policy::run(&words, &read, 1_700_000_000, false);
+//! assert_eq!(outcome.status, 1);
+//! assert!(outcome.text.contains("routes[0].timeout_ms (route api): must be a whole number"));
+//! ```
 
 mod build;
 mod check;

@@ -51,12 +51,12 @@ impl Command {
         &self.words
     }
 
-    /// Returns an argument, if present and UTF-8. Argument 0 is the name.
+    /// Returns an argument, or `None` if it is missing or not UTF-8. Argument 0 is the name.
     pub fn text(&self, index: usize) -> Option<&str> {
         std::str::from_utf8(self.words.get(index)?).ok()
     }
 
-    /// Replaces an argument, if present. Argument 0 is the name.
+    /// Replaces an argument. Does nothing if it is missing. Argument 0 is the name.
     pub fn replace(&mut self, index: usize, argument: Vec<u8>) {
         if let Some(old) = Arc::make_mut(&mut self.words).get_mut(index) {
             *old = argument;
@@ -97,7 +97,8 @@ impl fmt::Display for CommandError {
 
 impl std::error::Error for CommandError {}
 
-/// Encodes the body of `POST /pipeline` or `POST /multi-exec`.
+/// Encodes the body of `POST /pipeline` or `POST /multi-exec`. Bytes that are not UTF-8 become
+/// U+FFFD.
 pub fn encode_pipeline(commands: &[Command]) -> String {
     serde_json::to_string(commands).unwrap_or_default()
 }
@@ -112,11 +113,21 @@ pub struct BodyBounds {
 }
 
 /// Decodes the body of `POST /`.
+///
+/// # Errors
+///
+/// [`CommandError`] if the body is not one JSON array of strings, numbers and booleans, is empty,
+/// or has more words than `bounds` allow. It stops at the bound, so that no more than that is held
+/// in memory.
 pub fn decode_command(body: &[u8], bounds: BodyBounds) -> Result<Command, CommandError> {
     decode(body, bounds, |seed, json| seed.deserialize(json))
 }
 
 /// Decodes the body of `POST /pipeline` or `POST /multi-exec`.
+///
+/// # Errors
+///
+/// [`CommandError`], as for [`decode_command`], and if there are more commands than `bounds` allow.
 pub fn decode_pipeline(body: &[u8], bounds: BodyBounds) -> Result<Vec<Command>, CommandError> {
     decode(body, bounds, |seed, json| json.deserialize_seq(PipelineVisitor(seed)))
 }

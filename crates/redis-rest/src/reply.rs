@@ -73,11 +73,19 @@ pub enum Encoding {
 }
 
 /// Encodes one reply: `{"result": …}` or `{"error": "…"}`.
+///
+/// # Errors
+///
+/// The error of `out`.
 pub fn encode_reply(reply: &Reply, encoding: Encoding, out: impl io::Write) -> io::Result<()> {
     Ok(serde_json::to_writer(out, &Item { reply, encoding })?)
 }
 
 /// Encodes the replies to a pipeline as an array with one item each.
+///
+/// # Errors
+///
+/// The error of `out`.
 pub fn encode_replies(
     replies: &[Reply],
     encoding: Encoding,
@@ -88,6 +96,13 @@ pub fn encode_replies(
 }
 
 /// Decodes the response to a pipeline of `count` commands.
+///
+/// The caller bounds the length of `body`. Numbers that are no 64-bit integers become text.
+///
+/// # Errors
+///
+/// [`ReplyError::Malformed`] if the body is not the protocol's JSON, and [`ReplyError::Count`] if
+/// it has not `count` replies.
 pub fn decode_replies(body: &str, count: usize) -> Result<Vec<Reply>, ReplyError> {
     let mut json = serde_json::Deserializer::from_str(body);
     let read = Json::deserialize(&mut json).and_then(|read| json.end().map(|()| read));

@@ -12,7 +12,7 @@ pub fn encode_resp2_command(command: &Command, out: &mut Vec<u8>) {
     command.words().iter().for_each(|argument| bulk(out, argument));
 }
 
-/// Appends an encoded reply.
+/// Appends an encoded reply. Line breaks in a status or an error become spaces.
 pub fn encode_resp2(reply: &Reply, out: &mut Vec<u8>) {
     match reply {
         Reply::Array(replies) => {
@@ -27,7 +27,7 @@ pub fn encode_resp2(reply: &Reply, out: &mut Vec<u8>) {
     }
 }
 
-/// Returns the length of an encoded reply.
+/// Returns the length of an encoded reply, in bytes.
 pub fn resp2_bytes(reply: &Reply) -> usize {
     let line = |text: &str| text.len() + 3;
     match reply {
@@ -110,7 +110,12 @@ impl Decoder {
 
     /// Returns the next reply, or `None` if it is incomplete.
     ///
-    /// A reply of more than `bytes_max` is replaced by the error [`TOO_LARGE`].
+    /// A reply of more than `bytes_max` in memory is replaced by the error [`TOO_LARGE`]. What is
+    /// nested in more than 64 arrays is replaced by an error, too.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError`] if the bytes are not RESP2. The decoder can't be used any longer then.
     pub fn next(&mut self, bytes_max: usize) -> Result<Option<Reply>, ProtocolError> {
         loop {
             if self.skip > 0 {
@@ -181,7 +186,7 @@ impl Decoder {
         end.is_some()
     }
 
-    /// Returns the size of the last reply.
+    /// Returns the size of the last complete reply in memory, in bytes; 0 if it was too large.
     pub fn last_bytes(&self) -> usize {
         self.last_bytes
     }

@@ -1,8 +1,33 @@
 //! What the redis gateway and the auth service share as servers.
 //!
 //! A [`Listener`] accepts connections within [`Bounds`] and ends with a drain. [`tls`] loads
-//! certificates, [`mod@settings`] reads what a server is configured by, and [`Log`] writes the log in the
-//! format of docs/reliability.md.
+//! certificates, and [`Log`] writes the log in the format of docs/reliability.md.
+//!
+//! ```
+//! use hyper::{Request, Response};
+//! use portcullis_server::{Bounds, Connection, Listener, ListenerMetrics, RequestBody, bind};
+//! use tokio::sync::watch;
+//!
+//! async fn handle(_: Connection, _: Request<RequestBody>) -> Response<String> {
+//!     Response::new("ok".to_owned())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), String> {
+//! let (stop, stopping) = watch::channel(false);
+//! let listener = Listener {
+//!     socket: bind("127.0.0.1:0".parse().map_err(|_| "no address")?).await?,
+//!     bounds: Bounds::ADMIN,
+//!     tls: || None,
+//!     metrics: ListenerMetrics::new("example").map_err(|error| error.to_string())?,
+//!     stopping,
+//! };
+//! // Until `stop`, which a signal would send.
+//! stop.send_replace(true);
+//! listener.serve(handle).await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod admission;
 mod connection;

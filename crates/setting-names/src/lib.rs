@@ -1,9 +1,18 @@
 //! Finds variables whose names are misspelt names of settings. Such a variable would otherwise be
 //! ignored, and the setting would keep its default.
+//!
+//! ```
+//! let settings = ["STORE_URL", "KEY_PREFIX"];
+//! assert_eq!(setting_names::misspelt("STORE_ULR", &settings, &[]), Some("STORE_URL"));
+//! assert_eq!(setting_names::misspelt("STORE_URL", &settings, &[]), None);
+//! assert_eq!(setting_names::misspelt("HOME", &settings, &[]), None);
+//! // A name that begins as the program's own names do always means a setting.
+//! assert!(setting_names::misspelt("KEY_NAMESPACE", &settings, &["KEY_"]).is_some());
+//! ```
 
-/// Returns the setting that the variable `name` seems to mean: one within two edits, or the nearest if
-/// the name begins like a program's own (`namespaces`). Returns `None` for a setting itself, and for
-/// a variable that has nothing to do with the program.
+/// Returns the setting that the variable `name` seems to mean: one as near as [`nearest`] finds it,
+/// or the nearest of all if the name begins like a program's own (`namespaces`). Returns `None` for
+/// a setting itself, and for a variable that has nothing to do with the program.
 pub fn misspelt<'s>(name: &str, settings: &[&'s str], namespaces: &[&str]) -> Option<&'s str> {
     if settings.contains(&name) {
         return None;
@@ -19,7 +28,8 @@ pub fn misspelt<'s>(name: &str, settings: &[&'s str], namespaces: &[&str]) -> Op
     settings.iter().min_by_key(|setting| edits(&upper, setting)).copied()
 }
 
-/// Returns the one of `known` that is within two edits of `name`, if there is one.
+/// Returns the one of `known` that is nearest to `name`, within two edits, or within one for names
+/// of fewer than eight letters. Returns `None` if there is none.
 pub fn nearest<'s>(name: &str, known: &[&'s str]) -> Option<&'s str> {
     let near = known.iter().filter(|known| edits(name, known) <= edits_max(known));
     near.min_by_key(|known| edits(name, known)).copied()

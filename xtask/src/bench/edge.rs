@@ -7,11 +7,11 @@ mod found;
 mod goals;
 mod load;
 mod parts;
-mod plot;
 mod report;
 mod scene;
 
 use super::measure::put;
+use super::pictures;
 use crate::at;
 use crate::process::{self, write_atomically};
 use crate::tools::{self, Extent};
@@ -103,8 +103,8 @@ pub fn run(options: &Options) -> Result<()> {
     fs::write(at("target/bench/edge.json"), &raw)?;
     if write {
         put("docs/performance.md", "edge", &text)?;
-        write_atomically(&at("docs/performance.svg"), &plot::svg(&found))?;
         write_atomically(&at("docs/performance.json"), &raw)?;
+        pictures::draw()?;
     }
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! End-to-end tests that run for longer: tables of faults, a soak, and a storm of clients.
 
 use super::measure::{output, put};
-use crate::process;
+use super::pictures;
+use crate::at;
+use crate::process::{self, write_atomically};
 use crate::tools::{self, Extent};
 use anyhow::{Context as _, Result, bail};
+use serde_json::{Map, Value};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
@@ -47,6 +50,35 @@ pub fn faults(quick: bool, write: bool) -> Result<()> {
         for (name, table) in tables {
             put("docs/reliability.md", name, &table)?;
         }
+    }
+    Ok(())
+}
+
+/// The end-to-end tests whose measurements are pictures: each prints its name and a line of JSON.
+pub fn outage(quick: bool, write: bool) -> Result<()> {
+    let tools = tools::ensure(Extent::Stack)?;
+    crate::stack::build(&tools)?;
+    let subjects = [
+        ("store_outage", "resilience::faults::timeline::statuses_follow_the_store_over_time"),
+        ("burst", "edge::limit_script::burst_is_admitted_as_each_algorithm_says"),
+    ];
+    let mut measured = Map::new();
+    for (name, test) in subjects {
+        process::check_stop()?;
+        eprintln!("{name}");
+        let mut cargo = tests(&["--exact", test])?;
+        cargo.env("PORTCULLIS_FAULT_SECONDS", if quick { "2" } else { "10" });
+        let text = output(&mut cargo)?;
+        let mark = format!("{name} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&mark));
+        let line = line.with_context(|| format!("{name} said nothing:\n{text}"))?;
+        println!("{name} {line}");
+        measured.insert(name.to_owned(), serde_json::from_str(line)?);
+    }
+    if write {
+        let text = format!("{}\n", Value::Object(measured));
+        write_atomically(&at(pictures::RELIABILITY), &text)?;
+        pictures::draw()?;
     }
     Ok(())
 }

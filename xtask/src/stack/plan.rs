@@ -171,7 +171,8 @@ impl Plan {
             edge.policy = policy::read(file)?;
         }
         edge.vars.extend(self.edge_vars());
-        if self.store == StoreKind::Memcached {
+        // A policy file of its own is for this store already.
+        if self.store == StoreKind::Memcached && self.policy_file.is_none() {
             without_scripts(&mut edge.policy);
         }
         if self.opaque {

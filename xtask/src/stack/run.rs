@@ -33,6 +33,9 @@ pub struct Options {
     /// The store of tokens and limits.
     #[arg(long, default_value = "redis")]
     store: StoreKind,
+    /// A policy file instead of portcullis.toml.
+    #[arg(long)]
+    policy: Option<PathBuf>,
     /// A certificate (PEM) that workerd trusts in addition to those of browsers.
     #[arg(long)]
     trust: Option<PathBuf>,
@@ -116,6 +119,7 @@ fn plan(options: &Options, folder: &Path) -> Result<Plan> {
         store: options.store,
         engine: options.engine,
         redis_url: options.redis_url.clone(),
+        policy_file: options.policy.clone(),
         record_encryption_key,
         edge_auth_key,
         vars,

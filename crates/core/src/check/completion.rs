@@ -28,7 +28,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// Returns the provider to introspect a verified token, and the reason: the store has no record
-    /// of the token, or the store is unavailable and the route then uses introspection.
+    /// of the token, or is unavailable and the route uses introspection then. Returns `None` if the
+    /// results suffice, the token is revoked, or its issuer has no introspection.
     pub fn missing_record(
         &self,
         authenticated: &AuthenticatedRequest<'_>,
@@ -53,8 +54,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         missing.then_some((provider, Missing::Record))
     }
 
-    /// Opens the record that the store returned, if any. Returns whether a record was there that
-    /// can't be read; it counts as missing.
+    /// Opens the record that the store returned, if it did. Returns whether there was one that
+    /// can't be read, which counts as missing.
     pub fn open_record(
         &self,
         authenticated: &AuthenticatedRequest<'_>,
@@ -82,8 +83,11 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         unreadable
     }
 
-    /// Replaces the missing results with a provider's response of this moment. Rejects a response
-    /// about another subject.
+    /// Replaces what the store lacks by a provider's response of this moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::TokenNotRegistered`] if the response is about another subject.
     pub fn complete(
         &self,
         authenticated: &AuthenticatedRequest<'_>,

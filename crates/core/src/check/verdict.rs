@@ -26,7 +26,14 @@ enum ConfirmedBy {
 }
 
 impl<'p> Check<'_, 'p> {
-    /// Decides on the request, by the results of [`Check::commands`].
+    /// Decides on the request, by the results of [`Check::commands`], one for each command and in
+    /// that order.
+    ///
+    /// # Errors
+    ///
+    /// A [`Denial`] if the token is revoked, not registered or insufficient, or a limit is
+    /// exceeded. An [`Outage`] if the store could not be queried and the route or the limit refuses
+    /// then. [`Outage::StoreBadResponse`] if there are fewer results than commands.
     pub fn decide(
         &self,
         authenticated: &AuthenticatedRequest<'_>,
@@ -125,8 +132,8 @@ impl<'p> Check<'_, 'p> {
         }
     }
 
-    /// Checks whether every limit admits the request. Returns the outage rule of a limit that could
-    /// not be counted; `None` if all were counted.
+    /// Checks whether every limit admits the request. Returns what applied to a limit that could
+    /// not be counted.
     fn check_limits(
         &self,
         authenticated: &AuthenticatedRequest<'_>,

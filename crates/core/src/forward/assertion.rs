@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 impl<'p> Permit<'p> {
-    /// Returns the text to sign before the request is forwarded; `None` if its route requires no
-    /// assertion.
+    /// Returns the assertion's settings and the text to sign (RFC 7515 section 5.1) before the
+    /// request is forwarded. Returns `None` if its route requires no assertion.
     pub fn assertion_input(
         &self,
         request_id: &str,
@@ -57,7 +57,8 @@ impl Assertion {
         format!("{}.{}", encode(header), encode(payload))
     }
 
-    /// Returns the complete JWT.
+    /// Returns the whole JWT in compact form (RFC 7515 section 7.1). For ES256, `signature` is the
+    /// 64 bytes of RFC 7518 section 3.4.
     pub fn compact(signing_input: &str, signature: &[u8]) -> String {
         format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }

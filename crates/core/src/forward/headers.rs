@@ -20,7 +20,8 @@ pub struct HeaderEdits<'a> {
 }
 
 impl<'p> Permit<'p> {
-    /// Returns the changes to the request's header fields.
+    /// Returns the changes to the request's header fields: hop-by-hop fields (RFC 9110 section
+    /// 7.6.1) and forged identities are removed, and the identity of the caller is set.
     pub fn header_edits<'a>(&self, head: &RequestHead<'a>, request_id: &str) -> HeaderEdits<'a>
     where
         'p: 'a,
@@ -91,9 +92,9 @@ impl<'p> Permit<'p> {
         Some(rest.join("; "))
     }
 
-    /// Returns whether only the edge may set a field: the caller's identity or address, or another
-    /// path or method. Names are normalized as servers do: CGI reads `_` as `-`, and PHP and
-    /// lighttpd also `.` and the other punctuation of RFC 9110 section 5.6.2.
+    /// Returns whether only the edge may state a field: the caller's identity or address, or
+    /// another path or method. Names are compared as servers fold them: CGI reads `_` for `-`, and
+    /// PHP and lighttpd also `.` and the other punctuation of RFC 9110 section 5.6.2.
     fn is_reserved(&self, name: &str) -> bool {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let name: Cow<'_, str> = match name.bytes().all(plain) {

@@ -17,7 +17,7 @@ pub struct Permit<'p> {
     pub(crate) policy: &'p Policy,
     /// The caller's token, if the route requires one.
     pub(crate) verified: Option<Rc<VerifiedToken>>,
-    /// Whether the store or the token's provider has just cleared the token and the result may be
+    /// Whether the store or the token's provider has just cleared the token, and that may be
     /// cached.
     pub(crate) cacheable: bool,
     pub(crate) degraded: Degraded,
@@ -83,7 +83,7 @@ impl<'p> Permit<'p> {
         self.degraded
     }
 
-    /// Returns the timeout until the response begins.
+    /// Returns the timeout until the response begins, in milliseconds.
     pub fn deadline_ms(&self) -> u32 {
         match self.target {
             Target::Auth(_) => self.route.timeout_ms.unwrap_or(self.policy.timeouts.auth_ms),
@@ -115,8 +115,8 @@ impl<'p> Permit<'p> {
         self.route.access != Access::Public
     }
 
-    /// Returns the token that the store or its provider cleared for this request, with the
-    /// requirement; `None` if that must not be cached.
+    /// Returns the token that the store or its provider cleared for this request, and for which
+    /// requirement, if that may be cached.
     pub fn cleared(&self) -> Option<(TokenHash, TokenRequirement)> {
         let verified = self.verified.as_ref().filter(|_| self.cacheable)?;
         Some((verified.hash(), self.route.require))

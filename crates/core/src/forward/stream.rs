@@ -31,7 +31,8 @@ pub enum StreamEnd {
 }
 
 impl StreamEnd {
-    /// Returns the reason for a WebSocket's close frame.
+    /// Returns the reason for a WebSocket's close frame (RFC 6455 section 5.5.1), at most 123
+    /// bytes.
     pub fn reason(self) -> &'static str {
         match self {
             Self::TimeOver => "stream_seconds_max",
@@ -41,7 +42,8 @@ impl StreamEnd {
 }
 
 impl Permit<'_> {
-    /// Returns the bounds of a stream that begins now; `None` if the route sets none.
+    /// Returns the bounds of a stream that begins at `now_ms`, in Unix milliseconds. Returns `None`
+    /// if the route has none.
     pub fn stream_bounds(&self, now_ms: u64) -> Option<StreamBounds> {
         let (route, verified) = (self.route, self.verified.as_ref());
         if route.stream_seconds_max.is_none() && route.stream_recheck_seconds.is_none() {
@@ -70,28 +72,30 @@ impl Permit<'_> {
 }
 
 impl StreamBounds {
-    /// Returns the time until the stream ends or is checked again.
+    /// Returns how many milliseconds to wait until the stream ends or is checked again, a day at
+    /// most.
     pub fn pause_ms(&self, now_ms: u64) -> u64 {
         let left_ms = self.ends_at_ms.map(|at| at.saturating_sub(now_ms));
         let waits = [left_ms, self.recheck_ms, Some(PAUSE_MS_MAX)];
         waits.into_iter().flatten().min().unwrap_or(PAUSE_MS_MAX)
     }
 
-    /// Returns the end if the time is over; otherwise `None`.
+    /// Returns the end if the time is over at `now_ms`, or else `None`.
     pub fn end_by_time(&self, now_ms: u64) -> Option<StreamEnd> {
         self.ends_at_ms.filter(|at| *at <= now_ms).map(|_| self.end)
     }
 
-    /// Returns the query for the token's revocation markers; `None` if the route does not recheck.
+    /// Returns the store's command that fetches the markers of the token. Returns `None` if the
+    /// route has no `stream_recheck_seconds`.
     pub fn recheck(&self) -> Option<Command> {
         let verified = self.verified.as_ref().filter(|_| self.recheck_ms.is_some())?;
         let [markers, _] = verified.queries();
         Some(markers.clone())
     }
 
-    /// Returns the end if the store's reply to [`StreamBounds::recheck`] does not clear the token.
-    /// `can_repeat` says whether another recheck is possible. Without one the stream ends, even if
-    /// the signature is enough during an outage.
+    /// Returns the end if the store's reply to [`StreamBounds::recheck`] does not clear the token,
+    /// or else `None`. `can_repeat` says whether another recheck is possible: a stream that can
+    /// never be rechecked again ends, even if the signature suffices during an outage.
     pub fn end_by_reply(
         &self,
         reply: Result<&Reply, Outage>,

@@ -60,7 +60,8 @@ impl Algorithm {
         Self::Rs512,
     ];
 
-    /// Returns the algorithm of that name, or `None` if it is not supported.
+    /// Returns the algorithm of that name, or `None` if it is not supported. `none` is not (RFC
+    /// 8725 section 3.2), and names are case-sensitive.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }

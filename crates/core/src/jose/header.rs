@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 /// meaning or bring its own key; these are rejected.
 #[derive(Clone, Debug)]
 pub struct UnverifiedHeader {
-    /// The algorithm that the token claims.
+    /// The algorithm that the token claims (RFC 7515 section 4.1.1).
     pub alg: Algorithm,
-    /// The key that the token names.
+    /// The key that the token names (RFC 7515 section 4.1.4), at most 256 bytes.
     pub kid: Option<String>,
-    /// The media type of the token.
+    /// The media type of the token (RFC 7515 section 4.1.9).
     pub typ: Option<String>,
 }
 

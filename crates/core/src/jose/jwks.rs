@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// A key that verifies tokens.
+/// A key that verifies tokens (RFC 7517 section 4).
 #[derive(Clone, Eq, PartialEq)]
 pub struct VerifyingKey {
     /// The key id. It may be missing if no other key has the same algorithm.
@@ -47,7 +47,7 @@ pub struct Jwks {
 pub enum JwksError {
     /// The text is not JSON with an array `keys`.
     Malformed,
-    /// The set holds too many keys.
+    /// The set holds more than 64 keys.
     TooManyKeys,
 }
 
@@ -96,8 +96,13 @@ impl fmt::Display for KeyFault {
 }
 
 impl Jwks {
-    /// Reads a key set for an issuer that may use `allowed`. Rejected keys are returned with their
-    /// place in the set and the reason, for the log.
+    /// Reads a key set (RFC 7517 section 5) for an issuer that may use `allowed`. Rejected keys are
+    /// returned with their place in the set and the reason, for the log.
+    ///
+    /// # Errors
+    ///
+    /// [`JwksError`] if the text is no key set, or holds more than 64 keys. A set without a usable
+    /// key is no error.
     pub fn parse(
         text: &str,
         allowed: &[Algorithm],
@@ -124,9 +129,14 @@ impl Jwks {
         &self.keys
     }
 
-    /// Returns the place of the key that a token's header names. The key decides the algorithm: a
-    /// header with another algorithm is rejected. Without `kid`, exactly one key must have the
-    /// header's algorithm.
+    /// Returns the place of the one key that a token's header names. The key decides the algorithm:
+    /// a header that claims another is rejected (RFC 8725 section 3.1). Without `kid`, exactly one
+    /// key must have the header's algorithm.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::KeyUnknown`] if there is no such key or more than one, and
+    /// [`Denial::AlgorithmRefused`] if the header claims another algorithm than the key's.
     pub fn select(&self, header: &UnverifiedHeader) -> Result<usize, Denial> {
         let mut named = self.keys.iter().enumerate().filter(|(_, key)| match &header.kid {
             Some(kid) => key.kid.as_ref() == Some(kid),

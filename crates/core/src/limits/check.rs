@@ -8,10 +8,11 @@ use crate::token::claims::Claims;
 use redis_rest::{Command, Reply};
 use serde_json::Value;
 
-/// The script that counts one request. The store runs it atomically.
+/// The script that counts one request, by every algorithm. The store runs it atomically, by its own
+/// clock.
 pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
-/// The script's SHA-1, by which `EVALSHA` calls it.
+/// The script's SHA-1 in hexadecimal, by which `EVALSHA` calls it.
 pub const LIMIT_SCRIPT_SHA1: &str = "8ef2e7387e53a0c7e0a7464363547ee7cff77d0d";
 
 /// A limit that applies to a request.
@@ -21,16 +22,16 @@ pub struct LimitCheck<'p> {
     pub limit: &'p Limit,
     /// The store's key of the limit's state.
     pub store_key: String,
-    /// The hash of the counted key.
+    /// The SHA-256 of the counted key.
     pub key: [u8; 32],
-    /// The quota that applies.
+    /// The quota that applies, in requests per window: the limit's, or a plan's.
     pub quota: u32,
-    /// The cost of the request.
+    /// How much of the quota the request takes, 1 to 1,000,000.
     pub cost: u32,
 }
 
-/// The bucket that a refusal applies to. If the store refuses one request, it also refuses the next
-/// one with the same key, quota and cost.
+/// What a refusal applies to: if the store refuses one request, it refuses the next with the same
+/// key, quota and cost.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct BucketKey {
     /// The hash of the counted key.
@@ -54,11 +55,12 @@ pub struct LimitDecision<'p> {
     pub by_store: bool,
     /// Whether the request is within the limit.
     pub admitted: bool,
-    /// The remaining quota, if it is known.
+    /// How much of the quota is left, in requests of cost 1; `None` if that is not known.
     pub left: Option<u64>,
-    /// The time until this request would be admitted.
+    /// The time until this request would be admitted, in milliseconds; 0 if it is admitted. At most
+    /// two days.
     pub wait_ms: u64,
-    /// The time until more quota is available.
+    /// The time until more is left, in milliseconds. At most two days.
     pub more_ms: u64,
 }
 
@@ -71,7 +73,7 @@ pub(crate) struct LimitInput<'a> {
 }
 
 impl Limit {
-    /// Returns the counted key of a request. A line break ends each part: a header field can't
+    /// Returns the counted key of a request. A line break ends each part: no header field can
     /// contain one, and in a claim it is escaped.
     pub(crate) fn key(&self, input: &LimitInput<'_>) -> String {
         let mut key = String::new();
@@ -130,7 +132,7 @@ impl<'p> LimitCheck<'p> {
             .arg(limit.burst_of(self.quota))
     }
 
-    /// Reads the script's reply. Returns `None` if it is malformed.
+    /// Reads the script's reply. Returns `None` if it is malformed, which counts as an outage.
     pub fn decision(&self, reply: &Reply) -> Option<LimitDecision<'p>> {
         let Reply::Array(fields) = reply else {
             return None;

@@ -7,7 +7,7 @@ use crate::cache::GenerationalCache;
 pub struct LocalRate {
     /// Requests per window.
     pub quota: u32,
-    /// The window.
+    /// The window, in seconds.
     pub window_seconds: u32,
 }
 
@@ -21,7 +21,7 @@ pub enum LocalCount {
     },
     /// The request is over the limit.
     Refused {
-        /// The time until it would be admitted.
+        /// The time until it would be admitted, in milliseconds.
         wait_ms: u64,
     },
 }
@@ -43,12 +43,14 @@ pub struct LocalCounts {
 }
 
 impl LocalCounts {
-    /// Creates counts for `keys_max` keys per generation.
+    /// Creates counts for `keys_max` keys per generation, so for twice as many at most. A key that
+    /// is forgotten has its whole quota again.
     pub fn new(keys_max: usize) -> Self {
         Self { arrivals: GenerationalCache::new(keys_max, usize::MAX) }
     }
 
-    /// Counts a request that costs `cost`.
+    /// Counts a request that costs `cost`, at `now_ms` in Unix milliseconds. `key` is the hash of
+    /// [`crate::LimitCheck::key`].
     pub fn count(&mut self, key: [u8; 32], rate: LocalRate, cost: u32, now_ms: u64) -> LocalCount {
         let (quota, cost) = (u64::from(rate.quota.max(1)), u64::from(cost));
         let window = u64::from(rate.window_seconds) * 1000 * SUBDIVISION;
@@ -65,8 +67,8 @@ impl LocalCounts {
         LocalCount::Admitted { left: Some((now + interval * quota - after) / interval) }
     }
 
-    /// Returns the time until a request of cost 1 would be admitted, without counting it; 0 if it
-    /// would be admitted now.
+    /// Returns the milliseconds until a request that costs 1 would be admitted, without counting
+    /// it; 0 for now.
     pub fn wait_ms(&mut self, key: [u8; 32], rate: LocalRate, now_ms: u64) -> u64 {
         let window = u64::from(rate.window_seconds) * 1000 * SUBDIVISION;
         let (now, interval) =
@@ -86,8 +88,8 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    /// An isolate admits at most the quota at once, and over time at most the quota plus its share
-    /// of the elapsed time.
+    /// An isolate admits at most the quota at once, and the quota plus its share of the elapsed
+    /// time.
     #[test]
     fn local_counts_never_exceed_their_rate() {
         let mut seed: u64 = 7;

@@ -1,6 +1,7 @@
 //! The policy for cross-origin requests (the Fetch standard, section 3.3).
 
-/// The pages that may call, and what they may send and read.
+/// Which pages may call, and what they may send and read, by the CORS protocol of the Fetch
+/// standard.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cors {
     /// Origins as browsers send them, or `*` alone.
@@ -13,7 +14,7 @@ pub struct Cors {
     pub expose: Vec<String>,
     /// Whether browsers may send cookies.
     pub credentials: bool,
-    /// How long a browser may cache the response to a preflight.
+    /// How long a browser may cache the response to a preflight, 0 to 86,400 s.
     pub max_age_seconds: u32,
 }
 

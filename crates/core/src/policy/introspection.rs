@@ -2,7 +2,8 @@
 
 use crate::secret::Secret;
 
-/// An endpoint that reports whether a token is active, and the edge's credentials for it.
+/// An endpoint that says whether a token is active (RFC 7662 section 2), and the edge's credentials
+/// there.
 #[derive(Clone, Debug)]
 pub struct Introspection {
     /// The endpoint.

@@ -10,9 +10,9 @@ use serde_json::Value;
 /// An issuer of tokens.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    /// The exact value of `iss`.
+    /// The exact value of `iss` (RFC 7519 section 4.1.1).
     pub issuer: String,
-    /// The value that `aud` must contain.
+    /// The value that `aud` must be or contain (RFC 7519 section 4.1.3).
     pub audience: String,
     /// The algorithms that its keys may have.
     pub algorithms: Vec<Algorithm>,
@@ -20,7 +20,7 @@ pub struct Issuer {
     pub keys: Option<KeyLocation>,
     /// The required `typ`.
     pub token_type: TokenType,
-    /// The tolerated difference between the issuer's clock and the edge's.
+    /// The tolerated difference between the issuer's clock and the edge's, 0 to 300 s.
     pub leeway_seconds: u64,
     /// The claim that holds the scope.
     pub scope_claim: String,
@@ -71,7 +71,13 @@ pub enum MetadataError {
 }
 
 impl Issuer {
-    /// Returns the `jwks_uri` of a metadata document that was fetched from `url`.
+    /// Returns the `jwks_uri` of a metadata document (RFC 8414 section 2) that was fetched from
+    /// `url`.
+    ///
+    /// # Errors
+    ///
+    /// [`MetadataError`] if the document is malformed, is another issuer's (RFC 8414 section 3.3),
+    /// or names no usable URL.
     pub fn jwks_uri(&self, url: &str, document: &str) -> Result<String, MetadataError> {
         let members = json::object(document.as_bytes()).ok_or(MetadataError::Malformed)?;
         let text = |name: &str| members.get(name).and_then(Value::as_str);

@@ -11,7 +11,8 @@ pub struct Limit {
     pub quota: u32,
     /// The window, 1 to 86,400 seconds.
     pub window_seconds: u32,
-    /// The most requests at once, if the algorithm has a burst; `None` for the quota.
+    /// The most requests at once, 1 to 1,000,000, if the algorithm has a burst; `None` for the
+    /// quota.
     pub burst: Option<u32>,
     /// The parts of the key that is counted.
     pub by: Vec<LimitBy>,
@@ -19,7 +20,8 @@ pub struct Limit {
     pub plans: Option<Plans>,
     /// Whether the limit counts and logs, but refuses no request.
     pub shadow: bool,
-    /// Whether responses to admitted requests carry the `RateLimit` fields, too.
+    /// Whether responses to admitted requests carry the `RateLimit` fields
+    /// (draft-ietf-httpapi-ratelimit-headers-11), too.
     pub headers: bool,
     /// What applies while the store can't count.
     pub on_store_outage: LimitOutage,
@@ -113,7 +115,7 @@ impl LimitBy {
 pub struct Plans {
     /// The claim.
     pub claim: String,
-    /// Its values, each with a quota.
+    /// Its values, each with a quota of 1 to 1,000,000 requests per window.
     pub quotas: Vec<(String, u32)>,
 }
 
@@ -174,9 +176,9 @@ impl Limit {
 /// not known to be valid are refused without verification.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct InvalidTokenLimit {
-    /// Invalid tokens per window.
+    /// Invalid tokens per window, 1 to 1,000,000.
     pub quota: u32,
-    /// The window.
+    /// The window, 1 to 86,400 s.
     pub window_seconds: u32,
     /// Whether the limit only logs the requests that it would refuse.
     pub shadow: bool,

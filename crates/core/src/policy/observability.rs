@@ -9,7 +9,7 @@ pub struct Observability {
     pub log_subject: LogSubject,
     /// Whether responses carry `Server-Timing`.
     pub server_timing: bool,
-    /// How often an isolate adds its counters to the store; with 0 never.
+    /// The interval at which an isolate adds its counters to the store, 0 to 3,600 s; with 0 never.
     pub metrics_seconds: u32,
 }
 

@@ -23,7 +23,7 @@ pub struct Route {
     pub pattern: Pattern,
     /// How its paths with a suffix are treated, if the configuration says so.
     pub suffixes: Option<Suffixes>,
-    /// The scopes that a token must have; all are required.
+    /// The scopes that a token must have, all of them (RFC 6749 section 3.3).
     pub scopes: Vec<String>,
     /// The scopes of which a token must have at least one; empty for no requirement.
     pub scopes_any: Vec<String>,
@@ -35,18 +35,20 @@ pub struct Route {
     pub require: TokenRequirement,
     /// The rate limits.
     pub limits: Vec<Limit>,
-    /// How much of each limit's quota one request uses.
+    /// How much of each limit a request takes, 1 to 1,000,000.
     pub cost: u32,
     /// What applies to tokens while the store is unavailable.
     pub on_store_outage: StoreOutage,
     /// The route's address rules; `None` for the policy's.
     pub ip_rules: Option<IpRules>,
-    /// The timeout until the upstream's or the auth service's response begins; `None` for the
-    /// policy's.
+    /// The timeout until the upstream's or the auth service's response begins, in milliseconds;
+    /// `None` for the policy's.
     pub timeout_ms: Option<u32>,
-    /// The longest duration of a stream or WebSocket. It also ends when its token expires.
+    /// The longest time that a stream or WebSocket goes on, 1 to 86,400 s. It ends no later than
+    /// its token. `None` for no bound.
     pub stream_seconds_max: Option<u32>,
-    /// How often the store is queried whether the token of a stream or WebSocket was revoked.
+    /// The interval at which the store is queried whether the token of a stream or WebSocket was
+    /// revoked, 1 to 86,400 s. `None` for never.
     pub stream_recheck_seconds: Option<u32>,
     /// The OAuth endpoint at its path, if any.
     pub endpoint: Option<Endpoint>,

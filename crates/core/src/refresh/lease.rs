@@ -19,8 +19,8 @@ pub struct Refresh {
 /// The state of a refresh token's lease.
 #[derive(Debug)]
 pub enum LeaseState {
-    /// This request must not wait: the stored response is for a different request, or the auth
-    /// service has refused an identical one. It goes to the auth service without a lease.
+    /// This request needs no lease: the stored response is for a different request, or the auth
+    /// service has refused an equal one. The auth service decides.
     Alone,
     /// This request holds the lease.
     First {
@@ -34,13 +34,14 @@ pub enum LeaseState {
         /// The response.
         answer: CapturedResponse,
     },
-    /// This request must wait: another request holds the lease, the lease has just expired, or a
-    /// different request was just refused.
+    /// Another request holds the lease, the lease has just expired, or a different request was just
+    /// refused.
     Wait,
 }
 
 impl Refresh {
-    /// Reads the refresh in a request to a token endpoint. Returns `None` if it is not a refresh.
+    /// Reads the refresh (RFC 6749 section 6) in a request to a token endpoint. Returns `None` if
+    /// it is for anything else.
     pub fn read(head: &RequestHead<'_>, body: &str, keys: &StoreKeys) -> Option<Self> {
         let Presented { token, place } = Presented::find(head, body, Purpose::Grant)?;
         // The key covers everything that may influence the response. So a page of another origin
@@ -58,8 +59,8 @@ impl Refresh {
         Some(Self { hash, key, replay })
     }
 
-    /// Returns the commands that try to take the lease with `name` as its holder, and fetch its
-    /// state.
+    /// Returns the commands that try to take the lease under the name `name`, which no other
+    /// request may use, for `seconds`, and that fetch its state.
     pub fn acquire(&self, name: &str, seconds: u64, keys: &StoreKeys) -> Vec<Command> {
         vec![
             self.extend(name, seconds).arg("NX"),
@@ -111,15 +112,15 @@ impl Refresh {
         }
     }
 
-    /// Returns the command that marks the request as refused by the auth service, so that identical
-    /// requests do not wait.
+    /// Returns the command that marks the request as refused by the auth service for 2 s, so that
+    /// identical requests need no lease. `nonce` must never repeat.
     pub fn store_refusal(&self, nonce: [u8; 12]) -> Command {
         let sealed = self.replay.seal("", &self.key, nonce).unwrap_or_default();
         let value = format!("{REFUSED}{sealed}");
         Command::new("SET").arg(&self.key).arg(value).arg("EX").arg(REFUSED_SECONDS)
     }
 
-    /// Returns the command that extends the lease.
+    /// Returns the command that extends the lease to `seconds` from now.
     pub fn extend(&self, name: &str, seconds: u64) -> Command {
         Command::new("SET").arg(&self.key).arg(format!("{LEASE}{name}")).arg("EX").arg(seconds)
     }
@@ -134,8 +135,9 @@ impl Refresh {
         self.hash.clone()
     }
 
-    /// Returns the commands that store a response for identical requests, and the family of its new
-    /// refresh token. Returns `None` for a response without a refresh token, or a too long one.
+    /// Returns the commands that store a response for identical requests, and the family of the new
+    /// refresh token in it, for `seconds`. Returns `None` for a response that grants nothing, or is
+    /// longer than 48 KiB once it is sealed. `nonce` must never repeat.
     pub fn store_response(
         &self,
         response: &CapturedResponse,

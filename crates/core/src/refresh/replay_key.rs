@@ -19,8 +19,8 @@ impl fmt::Debug for ReplayKey {
 }
 
 impl ReplayKey {
-    /// Derives the key from the token and from everything in the request that may influence the
-    /// response.
+    /// Derives the key by HKDF-SHA-256 (RFC 5869) from the token and from everything in the request
+    /// that may influence the response.
     pub fn derive(refresh_token: &str, request: &str) -> Self {
         let mut key = [0; 32];
         // 32 bytes are never too long for HKDF, so this can't fail.
@@ -29,7 +29,8 @@ impl ReplayKey {
         Self(Aes256Gcm::new(&key.into()))
     }
 
-    /// Encrypts `response` for the store's key `key`. `nonce` must never repeat.
+    /// Encrypts `response` by AES-256-GCM for the store's key `key`. `nonce` must never repeat.
+    /// Returns `None` if the cipher fails, which only a text of gigabytes makes it do.
     pub fn seal(&self, response: &str, key: &str, nonce: [u8; 12]) -> Option<String> {
         let payload = Payload { msg: response.as_bytes(), aad: key.as_bytes() };
         let mut sealed = nonce.to_vec();

@@ -13,7 +13,8 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// Reads the revocation in a request. Returns `None` if it presents no refresh token.
+    /// Reads the revocation in a request (RFC 7009 section 2.1). Returns `None` if it presents no
+    /// refresh token.
     pub fn read(head: &RequestHead<'_>, body: &str) -> Option<Self> {
         let presented = Presented::find(head, body, Purpose::Revocation)?;
         Some(Self { hash: TokenHash::of(&presented.token).to_string() })

@@ -3,7 +3,8 @@
 use super::{Denial, Outage, Refusal};
 
 impl Refusal {
-    /// Returns the status of a refusal, its title, and its challenge (RFC 6750 section 3).
+    /// Returns the status of a refusal, the title of its problem details (RFC 9457), and its
+    /// challenge (RFC 6750 section 3).
     pub fn status_and_challenge(self) -> (u16, &'static str, Challenge) {
         match self {
             Self::Denied(denial) => match denial {

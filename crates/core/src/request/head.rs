@@ -15,8 +15,8 @@ impl<'a> RequestHead<'a> {
         Self { method, url, headers }
     }
 
-    /// Parses lines: method, URL, then names and values in turn. In HTTP no part can contain a line
-    /// break, so nothing is escaped. Returns `None` if the URL or a name's value is missing.
+    /// Parses lines: method, URL, then names and values in turn. No part can contain a line break
+    /// in HTTP, so nothing is escaped. Returns `None` if the URL or the value of a name is missing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut lines = text.split('\n');
         let (method, url) = (lines.next()?, lines.next()?);
@@ -37,12 +37,12 @@ impl<'a> RequestHead<'a> {
         &self.headers
     }
 
-    /// Returns the value of the field `name`, which is in lower case.
+    /// Returns the value of the field `name`, which is in lower case, or `None` if there is none.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
     }
 
-    /// Returns whether the fields announce a body.
+    /// Returns whether the fields announce a body (RFC 9112 section 6).
     pub fn announces_body(&self) -> bool {
         self.header("transfer-encoding").is_some()
             || self.header("content-length").is_some_and(|length| length.trim() != "0")

@@ -35,7 +35,7 @@ impl StoreKeys {
     /// The default prefix.
     pub const PREFIX: &'static str = "pc";
 
-    /// Creates keys under `prefix`, which has no colon.
+    /// Creates keys under `prefix`, 1 to 64 letters, digits, `-` and `_`.
     pub fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
     }

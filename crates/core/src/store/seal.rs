@@ -27,8 +27,8 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// Creates a seal from configured keys, `id:base64` each. Returns `None` if one is malformed or
-    /// both have the same name.
+    /// Creates a seal from keys as they are configured: `id:base64` each, of 32 bytes. Returns
+    /// `None` if one is malformed or both have one name.
     pub fn new(current: &str, previous: Option<&str>) -> Option<Self> {
         let keys = [Some(current), previous].into_iter().flatten().map(RecordEncryptionKey::parse);
         let keys: Vec<RecordEncryptionKey> = keys.collect::<Option<_>>()?;
@@ -41,7 +41,9 @@ impl Seal {
         RecordEncryptionKey::parse(text).is_some()
     }
 
-    /// Encrypts `text` for the store's key `key`. `nonce` must never repeat.
+    /// Encrypts `text` by AES-256-GCM for the store's key `key`, to which the result is bound.
+    /// `nonce` must never repeat. Returns `None` if the cipher fails, which only a text of
+    /// gigabytes makes it do.
     pub fn seal(&self, text: &str, key: &str, nonce: [u8; 12]) -> Option<String> {
         let own = self.keys.first()?;
         let payload = Payload { msg: text.as_bytes(), aad: key.as_bytes() };

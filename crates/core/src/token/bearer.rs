@@ -12,7 +12,13 @@ pub struct Token<'a>(&'a str);
 
 impl<'a> Token<'a> {
     /// Reads the request's one token from `Authorization: Bearer` (RFC 6750 section 2.1), or from
-    /// the route's cookie. Never reads it from the query or a form (RFC 9700 section 4.3.2).
+    /// the route's cookie. Query and form are never read (RFC 9700 section 4.3.2).
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::TokenMissing`] without a credential. [`Denial::CredentialMalformed`] for two, or
+    /// for one of another form or of more than 8,192 bytes. [`Denial::CrossSiteDenied`] for a
+    /// cookie that another site's page sends along.
     pub fn from_head(head: &RequestHead<'a>, route: &Route) -> Result<Self, Denial> {
         let cookie = match &route.cookie {
             Some(name) => cookie(head, name)?,
@@ -80,14 +86,14 @@ fn cookie<'a>(head: &RequestHead<'a>, name: &str) -> Result<Option<&'a str>, Den
 }
 
 /// Returns whether a request may change state: by its method (RFC 9110 section 9.2.1), or by
-/// opening a WebSocket. Browsers let any page open one with its user's cookies.
+/// opening a WebSocket, which browsers let any page do with its user's cookies.
 fn may_change_state(head: &RequestHead<'_>) -> bool {
     !matches!(head.method(), "GET" | "HEAD" | "OPTIONS") || head.header("upgrade").is_some()
 }
 
 /// Returns whether the request comes from a page of this host, or of an origin that the route's
-/// CORS policy lists with credentials. Browsers send cookies also with requests from other sites'
-/// pages.
+/// CORS policy lists with credentials. Browsers send cookies with the requests of foreign pages,
+/// too.
 fn is_own_site(head: &RequestHead<'_>, route: &Route) -> bool {
     match head.header("origin") {
         Some(origin) => {

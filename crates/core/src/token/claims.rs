@@ -12,21 +12,22 @@ use serde_json::{Map, Value};
 pub struct Claims {
     /// The issuer.
     pub iss: String,
-    /// The subject. It is empty for a client that acts for itself, if its provider states none.
+    /// The subject; empty in the token of a client that acts for itself, if its provider names
+    /// none.
     pub sub: String,
-    /// The expiry. Only an introspection response may omit it.
+    /// The expiry (RFC 7519 section 4.1.4); only an introspection response may omit it.
     pub exp: Option<UnixSeconds>,
-    /// The start of the token's validity.
+    /// The start of its validity (RFC 7519 section 4.1.5).
     pub nbf: Option<UnixSeconds>,
-    /// The time of issue.
+    /// The time of issue (RFC 7519 section 4.1.6).
     pub iat: Option<UnixSeconds>,
-    /// The token's id.
+    /// The token's id (RFC 7519 section 4.1.7).
     pub jti: Option<String>,
     /// The session.
     pub sid: Option<String>,
     /// The client: `client_id`, or else OpenID Connect's `azp`.
     pub client_id: Option<String>,
-    /// The scope, space-separated.
+    /// The scope, space-separated (RFC 6749 section 3.3); empty for none.
     pub scope: String,
     /// Other claims that are used.
     pub others: Map<String, Value>,
@@ -184,8 +185,8 @@ fn weight((name, value): (&String, &Value)) -> usize {
     name.len() + of(value)
 }
 
-/// Returns the scope of a list's elements. Ignores an element with a space or a control character:
-/// it is one name, such as a group's, and would be read as several scopes.
+/// Returns the scope of a list's elements. An element with a space or a control character is left
+/// out: it is one name, such as a group's, and would be read as several scopes.
 fn scope_of_list(elements: Vec<&str>) -> String {
     let is_one = |element: &&str| !element.is_empty() && !element.bytes().any(|b| b <= b' ');
     elements.into_iter().filter(is_one).collect::<Vec<_>>().join(" ")
@@ -221,8 +222,8 @@ fn numeric_date(value: &Value) -> Option<UnixSeconds> {
     (seconds <= NUMERIC_DATE_MAX).then_some(UnixSeconds(seconds))
 }
 
-/// The claim that binds a token to a key of its holder (RFC 7800 section 3.1). The sender must
-/// prove that it has the key, which the edge does not check, so such a token is rejected.
+/// Binds a token to a key of its holder (RFC 7800 section 3.1). Such a token is worth nothing
+/// without a proof of the key, which is not checked here.
 const CONFIRMATION: &str = "cnf";
 
 /// 2^53: the last second that a JSON number represents exactly in every language.

@@ -15,12 +15,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// A request to an introspection endpoint.
+/// A request to an introspection endpoint (RFC 7662 section 2.1).
 #[derive(Clone)]
 pub struct IntrospectionRequest {
-    /// The `Authorization` field; `None` if the credentials are in the body.
+    /// The `Authorization` field (RFC 6749 section 2.3.1); `None` if the form has the credentials.
     pub authorization: Option<String>,
-    /// The form.
+    /// The form (`application/x-www-form-urlencoded`).
     pub body: String,
 }
 
@@ -41,9 +41,9 @@ impl Introspection {
         IntrospectionRequest { authorization, body }
     }
 
-    /// Returns for how many seconds from `now` a response of `asked_at` may be cached, at most
-    /// until the token expires. If the provider's revocations do not reach the store, or the expiry
-    /// is unknown, `revocation_delay_seconds_max` also applies.
+    /// Returns how many seconds from `now` a response of `asked_at` may be cached: at most until
+    /// the token expires. If the provider's revocations do not reach the store, or the expiry is
+    /// unknown, `revocation_delay_seconds_max` applies, too.
     pub fn cacheable_seconds(
         &self,
         exp: Option<UnixSeconds>,
@@ -62,7 +62,13 @@ impl Introspection {
         }
     }
 
-    /// Reads a response with `status`.
+    /// Reads a response with `status` (RFC 7662 section 2.2).
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::TokenInactive`] if `active` is `false`, and another [`Denial`] if the response
+    /// does not fit the issuer or has expired. [`Outage::IntrospectionBadResponse`] if the status
+    /// is not 200, `active` is no boolean, or the response is malformed.
     pub fn read(
         issuer: &Issuer,
         others: &[String],

@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-/// A parsed JWS in compact form. Its claims are well typed and within their times, and one of the
-/// issuers may have made it.
+/// A JWS in compact form (RFC 7515 section 7.1), parsed, with well-typed claims within their times.
+/// One of the policy's issuers may have made it.
 #[derive(Clone, Debug)]
 pub struct UnverifiedJwt<'a> {
     header: UnverifiedHeader,
@@ -23,9 +23,14 @@ pub struct UnverifiedJwt<'a> {
 }
 
 impl<'a> UnverifiedJwt<'a> {
-    /// Parses a token: three segments of canonical base64url, the first two of them JSON objects.
-    /// Checks header and claims at `now` by the rules of the issuer that the token names. Of the
-    /// other claims, keeps `others`.
+    /// Parses a token: three segments of canonical base64url, the first two JSON objects. Checks
+    /// header and claims by the issuer that it names, at `now`. Of its other claims, `others` are
+    /// kept.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, such as [`Denial::TokenMalformed`],
+    /// [`Denial::IssuerUnknown`], [`Denial::AudienceMismatch`] or [`Denial::TokenExpired`].
     pub fn parse(
         token: Token<'a>,
         issuers: &[Issuer],
@@ -71,7 +76,7 @@ impl<'a> UnverifiedJwt<'a> {
         self.issuer
     }
 
-    /// Returns the signed text.
+    /// Returns the signed text (RFC 7515 section 5.2).
     pub fn signing_input(&self) -> &'a str {
         self.signing_input
     }

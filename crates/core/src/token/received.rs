@@ -9,9 +9,9 @@ use serde_json::Value;
 /// The `iss` and `aud` of a token as received. They are not verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReceivedClaims {
-    /// The issuer that the token names.
+    /// The issuer that the token names, at most 200 bytes.
     pub iss: Option<String>,
-    /// The audience: a string as received, anything else as JSON.
+    /// The audience: a string as it is, anything else as JSON, at most 200 bytes.
     pub aud: Option<String>,
 }
 

@@ -1,5 +1,5 @@
 //! The records of access tokens in the store. The auth service writes them, and the edge reads
-//! them. From an introspection response the edge writes a record itself.
+//! them. The edge writes a record itself from an introspection response.
 
 use super::claims::Claims;
 use crate::json;
@@ -23,7 +23,7 @@ pub struct TokenRecord {
     pub client_id: Option<String>,
     /// The scope, space-separated.
     pub scope: String,
-    /// The token's expiry.
+    /// The token's expiry, in Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
     /// The audience, where the auth service wrote the record.
@@ -35,10 +35,10 @@ pub struct TokenRecord {
     /// The token's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// The time of issue.
+    /// The time of issue, in Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
-    /// The time of the introspection, where the edge wrote the record.
+    /// The time of the introspection, in Unix seconds, where the edge wrote the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<u64>,
     /// The hash of the settings by which the edge read the response. An edge with other settings
@@ -51,7 +51,8 @@ pub struct TokenRecord {
 }
 
 impl TokenRecord {
-    /// Encodes the record for the store's key `key`, encrypted if there is a seal.
+    /// Encodes the record for the store's key `key`, encrypted if there is a seal. `nonce` must
+    /// never repeat.
     pub fn encode(&self, key: &str, seal: Option<&Seal>, nonce: [u8; 12]) -> String {
         let text = serde_json::to_string(self).unwrap_or_default();
         match seal {
@@ -60,8 +61,8 @@ impl TokenRecord {
         }
     }
 
-    /// Decodes a record that is stored under `key`. Returns `None` if it is malformed, or if it is
-    /// not encrypted although there is a seal.
+    /// Decodes a record that is stored under `key`. Returns `None` if it is malformed, or not
+    /// encrypted although there is a seal.
     pub fn decode(text: &str, key: &str, seal: Option<&Seal>) -> Option<Self> {
         let mut members = match seal {
             Some(seal) => json::record(seal.open(text, key)?.as_bytes())?,
@@ -110,9 +111,9 @@ impl TokenRecord {
         }
     }
 
-    /// Returns whether a provider's record is about the subject `sub`. The JWT of a client that
-    /// acts for itself names the client as its subject (RFC 9068 section 2.2); the provider's
-    /// response may have no `sub`.
+    /// Returns whether a provider's record is about the subject `sub`. A client that acts for
+    /// itself is the subject of its JWT (RFC 9068 section 2.2), and has none in a response without
+    /// `sub`.
     pub(crate) fn is_about(&self, sub: &str) -> bool {
         let client = self.client_id.as_deref().filter(|_| self.sub.is_empty());
         client.unwrap_or(&self.sub) == sub

@@ -43,7 +43,7 @@ impl VerifiedToken {
         self.issuer
     }
 
-    /// Returns its approximate size in memory.
+    /// Returns its approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let words = self.queries.iter().flat_map(Command::words);
         let queries: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
@@ -56,12 +56,17 @@ impl VerifiedToken {
         markers.clone()
     }
 
-    /// Returns the marker in the store's reply that revokes the token; `None` if there is none.
+    /// Returns the marker in the store's reply to [`VerifiedToken::marker_query`] that revokes it,
+    /// if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Outage::StoreBadResponse`] if the reply does not fit the query.
     pub fn revoking_marker(&self, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
         revocation::find(&self.claims, reply)
     }
 
-    /// Returns the token's subject for the log; `None` if the policy does not log it.
+    /// Returns its subject for the log, at most 200 bytes; `None` if the policy logs none.
     pub fn logged_subject(&self, subject: LogSubject) -> Option<String> {
         match subject {
             LogSubject::None => None,

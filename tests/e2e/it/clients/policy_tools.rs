@@ -22,8 +22,8 @@ fn native(arguments: &[&str], folder: &Path) -> Output {
     xtask().arg("policy").args(arguments).current_dir(folder).output().unwrap()
 }
 
-/// Writes the examples of policies in the documentation, and the shipped one, which comes first. An
-/// example of some sections is laid over the shipped one.
+/// Writes the shipped policy, which comes first, the examples of policies in the documentation, and
+/// those in examples/. An example of some sections is laid over the shipped one.
 fn examples(folder: &Path) -> Vec<PathBuf> {
     let mut pages = pages(Path::new(&format!("{ROOT}/docs")));
     pages.push(format!("{ROOT}/README.md").into());
@@ -44,6 +44,10 @@ fn examples(folder: &Path) -> Vec<PathBuf> {
             merge_sections(&mut whole, &sections);
             texts.push(toml::to_string(&whole).unwrap());
         }
+    }
+    for entry in std::fs::read_dir(format!("{ROOT}/examples")).unwrap() {
+        let file = entry.unwrap().path().join("portcullis.toml");
+        texts.extend(std::fs::read_to_string(file));
     }
     let write = |(number, text): (usize, String)| {
         let path = folder.join(format!("example-{number}.toml"));
@@ -109,7 +113,7 @@ fn node_and_xtask_agree_on_every_example() {
     std::fs::copy(format!("{ROOT}/wrangler.toml"), folder.join("wrangler.toml")).unwrap();
     std::fs::write(folder.join("claims.json"), r#"{"scope":"admin"}"#).unwrap();
     let examples = examples(folder);
-    assert!(examples.len() > 5, "the documentation has {} examples", examples.len());
+    assert!(examples.len() > 20, "the documentation has {} examples", examples.len());
     for example in &examples {
         let file = example.file_name().unwrap().to_str().unwrap();
         // Node starts slowly with an unoptimised module.

@@ -138,6 +138,49 @@ fn each_algorithm_matches_its_model() {
     assert!(admitted > 1000 && refused > 1000, "{admitted} {refused}");
 }
 
+/// 10 requests a second against 20 in 4 s: all admit the quota at once, and then as they say. A
+/// picture of the documentation is drawn from what this prints.
+#[test]
+fn burst_is_admitted_as_each_algorithm_says() {
+    const QUOTA: usize = 20;
+    const WINDOW_MS: usize = 4000;
+    const PER_SECOND: usize = 10;
+    const SECONDS: usize = 16;
+    let redis = Redis::start(&[]);
+    let (mut connection, script) = (redis.connection(), redis::Script::new(&with_clock()));
+    let mut admitted = serde_json::Map::new();
+    for algorithm in ALGORITHMS {
+        let mut times = Vec::new();
+        for request in 0..PER_SECOND * SECONDS {
+            let ms = request * 1000 / PER_SECOND;
+            // A window of the clock begins three seconds after the first request.
+            let (seconds, micros) = (1_700_000_001 + ms / 1000, ms % 1000 * 1000);
+            let mut call = script.key(format!("burst-{algorithm}"));
+            let call = call.arg(algorithm).arg(QUOTA).arg(WINDOW_MS).arg(1).arg(QUOTA);
+            let [admits, ..]: [u64; 4] =
+                call.arg(seconds).arg(micros).invoke(&mut connection).unwrap();
+            if admits == 1 {
+                times.push(ms);
+            }
+        }
+        let until = |ms: usize| times.iter().filter(|time| **time < ms).count();
+        let windows = SECONDS * 1000 / WINDOW_MS;
+        // All but fixed_window admit a part of the next quota in the first window already.
+        let first = if algorithm == "fixed_window" { QUOTA } else { 2 * QUOTA };
+        assert_eq!(until(2000), QUOTA, "{algorithm}: the burst");
+        assert!(until(WINDOW_MS) <= first, "{algorithm}: {times:?}");
+        let most = if first == QUOTA { windows } else { windows + 1 };
+        let bounds = (windows - 1) * QUOTA..=most * QUOTA;
+        assert!(bounds.contains(&times.len()), "{algorithm}: {} {times:?}", times.len());
+        admitted.insert(algorithm.to_owned(), times.into());
+    }
+    let measured = serde_json::json!({
+        "quota": QUOTA, "window_ms": WINDOW_MS, "per_second": PER_SECOND, "seconds": SECONDS,
+        "admitted_ms": admitted,
+    });
+    println!("burst {measured}");
+}
+
 /// If the store's clock goes back an hour, clients are locked out for at most the time of a refill.
 #[test]
 fn clock_that_goes_back_does_not_lock_clients_out() {

@@ -7,4 +7,5 @@ mod clock;
 pub mod harm;
 mod scene;
 mod store;
+mod timeline;
 mod upstream;

@@ -1,0 +1,104 @@
+//! The folders of examples/: each is complete, and its variables satisfy its policy.
+
+use crate::at;
+use crate::edge::EdgeConfig;
+use crate::policy;
+use serde_json::{Map, Value};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(at("examples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    assert!(folders.len() >= 10, "{folders:?}");
+    folders
+}
+
+fn text(folder: &Path, name: &str) -> String {
+    let file = folder.join(name);
+    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// Returns the `[vars]` of a wrangler.toml.
+fn variables(folder: &Path) -> Map<String, Value> {
+    let wrangler: Value = toml::from_str(&text(folder, "wrangler.toml")).unwrap();
+    wrangler["vars"].as_object().cloned().unwrap()
+}
+
+/// Returns the variables and secrets of a .dev.vars.example.
+fn local_variables(folder: &Path) -> Map<String, Value> {
+    let text = text(folder, ".dev.vars.example");
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let pair = |line: &str| {
+        let (name, value) = line.split_once('=').unwrap();
+        let value = value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap();
+        (name.to_owned(), value.into())
+    };
+    lines.map(pair).collect()
+}
+
+/// With the variables of wrangler.toml, and with those for a machine laid over them, the Worker has no
+/// error and no warning. The secrets are those of .dev.vars.example.
+#[test]
+fn variables_of_each_example_satisfy_its_policy() {
+    for folder in folders() {
+        let policy = policy::read(&folder.join("portcullis.toml")).unwrap();
+        let (deployed, local) = (variables(&folder), local_variables(&folder));
+        for first in [&local, &deployed] {
+            let mut vars = local.clone();
+            vars.extend(deployed.clone());
+            vars.extend(first.clone());
+            let edge = EdgeConfig { policy: policy.clone(), vars };
+            assert_eq!(edge.faults(), [""; 0], "{}", folder.display());
+            assert_eq!(edge.warnings(), [""; 0], "{}", folder.display());
+        }
+        // A secret must not be a variable, and each variable has a local value.
+        for name in deployed.keys() {
+            assert!(local.contains_key(name), "{}: {name}", folder.display());
+        }
+    }
+}
+
+/// Every variable and secret of an example is used, and its README says how to set the secrets.
+#[test]
+fn each_variable_of_an_example_is_used() {
+    for folder in folders() {
+        let policy = text(&folder, "portcullis.toml");
+        let readme = text(&folder, "README.md");
+        let deployed = variables(&folder);
+        for name in local_variables(&folder).keys() {
+            let place = format!("{}: {name}", folder.display());
+            if deployed.contains_key(name) {
+                assert!(policy.contains(&format!("\"${{{name}}}\"")), "{place} is unused");
+            } else {
+                let command = format!("wrangler secret put {name}");
+                assert!(readme.contains(&command), "{place} is not set by the README");
+                let is_own = ["STORE_TOKEN", "RECORD_ENCRYPTION_KEY", "EDGE_AUTH_KEY"];
+                assert!(is_own.contains(&name.as_str()) || policy.contains(name), "{place}");
+            }
+        }
+    }
+}
+
+/// Each folder is complete, is listed, and builds with its own policy.
+#[test]
+fn each_example_is_complete() {
+    let list = fs::read_to_string(at("examples/README.md")).unwrap();
+    for folder in folders() {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        assert!(list.contains(&format!("[{name}]({name})")), "examples/README.md lacks {name}");
+        let schema = "#:schema ../../docs/portcullis.schema.json\n";
+        assert!(text(&folder, "portcullis.toml").starts_with(schema), "{name}");
+        let wrangler: Value = toml::from_str(&text(&folder, "wrangler.toml")).unwrap();
+        let shipped = crate::wrangler_toml::wrangler_toml().unwrap();
+        for member in ["main", "compatibility_date", "compatibility_flags"] {
+            assert_eq!(wrangler[member], shipped[member], "{name}: {member}");
+        }
+        assert_eq!(wrangler["build"]["command"], "cargo xtask worker --project .", "{name}");
+        assert!(text(&folder, "README.md").contains(&format!("cd examples/{name}\n")), "{name}");
+    }
+}
