@@ -77,8 +77,12 @@ impl Instance {
     async fn read(&self, port: &TaskPort, now_ms: u64) -> bool {
         let names = self.isolate().config.stored_secrets.names();
         let texts = Environment::of(self.gate).read_secrets(port, &names, READ_MS_MAX).await;
-        let unreadable: Vec<&String> =
-            names.iter().zip(&texts).filter(|(_, text)| text.is_none()).map(|(name, _)| name).collect();
+        let unreadable: Vec<&String> = names
+            .iter()
+            .zip(&texts)
+            .filter(|(_, text)| text.is_none())
+            .map(|(name, _)| name)
+            .collect();
         self.has_failed.set(!unreadable.is_empty());
         if !unreadable.is_empty() {
             log_unreadable(&unreadable, self.isolate().config.policy.is_some());

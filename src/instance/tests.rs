@@ -144,7 +144,12 @@ fn an_isolate_without_a_policy_answers_503() {
 
 #[test]
 fn a_request_that_can_not_be_decoded_is_an_internal_error() {
-    let end = pipeline::begin(&isolate(), 1, Purpose::Forward, "now\nid\n\nGET\nhttps://a.example/".to_owned());
+    let end = pipeline::begin(
+        &isolate(),
+        1,
+        Purpose::Forward,
+        "now\nid\n\nGET\nhttps://a.example/".to_owned(),
+    );
     assert_eq!(end, "Xhead_invalid");
 }
 

@@ -160,7 +160,8 @@ impl BufferedForward {
     /// Sends the request.
     pub fn send(self, bytes_max: u32) -> PendingResponse {
         let body = self.body.as_ref().map(|body| &body.0);
-        let promise = bindings::forward_buffered(self.gate, &self.request, &self.step, body, bytes_max);
+        let promise =
+            bindings::forward_buffered(self.gate, &self.request, &self.step, body, bytes_max);
         PendingResponse { promise, deadline_ms: self.deadline_ms }
     }
 }

@@ -76,7 +76,14 @@ mod tests {
         check("binding:API", Some("binding:API https://api.binding"));
         check("binding:MY_API/v1", Some("binding:MY_API https://my-api.binding/v1"));
         check("binding:A https://a.example/x", Some("binding:A https://a.example/x"));
-        for wrong in ["binding:", "binding:/x", "binding:a-b", "binding:A a.example", "binding:A  http://a", "a"] {
+        for wrong in [
+            "binding:",
+            "binding:/x",
+            "binding:a-b",
+            "binding:A a.example",
+            "binding:A  http://a",
+            "a",
+        ] {
             check(wrong, None);
         }
         let base = BaseUrl::parse_or_binding("binding:API/v1/").unwrap();

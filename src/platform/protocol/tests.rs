@@ -203,7 +203,9 @@ fn encoding_fails_if_a_field_contains_a_line_break() {
     let forward = |remove: &[&str], name: &str, value: &str| {
         let set = [(name, value.to_owned())];
         let url = "https://a.example";
-        Forward { permit: None, url, remove, set: &set, personal: false }.encode().map(|change| change.step(1))
+        Forward { permit: None, url, remove, set: &set, personal: false }
+            .encode()
+            .map(|change| change.step(1))
     };
     assert!(forward(&["a"], "b", "c").is_ok());
     assert_eq!(forward(&["a\n"], "b", "c"), Err(LineBreakInField));

@@ -110,7 +110,8 @@ fn key_location(
     let members = ["jwks_url", "metadata_url", "jwks", "jwks_variable"];
     let count = members.into_iter().filter(|member| object.has(member)).count();
     object.record_format("metadata_url", TextFormat::Url);
-    let (jwks_url, metadata_url) = (url_or_binding(object, "jwks_url"), object.text("metadata_url"));
+    let (jwks_url, metadata_url) =
+        (url_or_binding(object, "jwks_url"), object.text("metadata_url"));
     let key_set = || MemberShape::Map { of: Box::new(MemberShape::Any), min: 1 };
     let (jwks, variable) = (object.value("jwks", key_set), object.text("jwks_variable"));
     let none = algorithms.is_some_and(<[_]>::is_empty);

@@ -25,7 +25,8 @@ impl Permit<'_> {
                 ("expiresAt", claims.exp.map(|exp| exp.0.into())),
                 ("claims", Some(Value::Object(claims.others.clone()))),
             ];
-            let known = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            let known =
+                members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             facts.extend(known);
         }
         if let Some(degraded) = self.degraded.text() {

@@ -85,7 +85,8 @@ impl App {
             "vars": { "AUDIENCE": AUDIENCE, "STORE_TOKEN": SHARED.fact("edge_store_token") },
         });
         project.folder.write("wrangler.json", &config.to_string());
-        let mut wrangler = project.command("npx", &["--offline", "wrangler", "dev", "--ip", "127.0.0.1"]);
+        let mut wrangler =
+            project.command("npx", &["--offline", "wrangler", "dev", "--ip", "127.0.0.1"]);
         wrangler.args(["--port", &port.to_string(), "--inspector-port", "0"]);
         wrangler.arg("--show-interactive-dev-session=false").env("WRANGLER_HIDE_BANNER", "true");
         let process = Process::start(&mut wrangler, project.path("log"));
@@ -107,13 +108,16 @@ async fn worker_answers_what_its_gates_permit() {
     let app = App::start().await;
     let token = TRUSTED.sign(
         &header(json!({})),
-        &claims(json!({ "sub": "alice", "scope": "a b", "sid": "s1", "plan": "pro", "client_id": "c" })),
+        &claims(
+            json!({ "sub": "alice", "scope": "a b", "sid": "s1", "plan": "pro", "client_id": "c" }),
+        ),
     );
     assert_refused(app.get("/first/x", None).await, 401, "token_missing").await;
     assert_refused(app.get("/elsewhere", Some(&token)).await, 404, "route_not_found").await;
 
     let request = client().post(format!("{}/first/x?q=1", app.url)).bearer_auth(&token);
-    let request = request.header("portcullis-subject", "mallory").header("origin", "https://page.example");
+    let request =
+        request.header("portcullis-subject", "mallory").header("origin", "https://page.example");
     let response = request.body("the body").send().await.unwrap();
     assert_eq!(response.status(), 200, "{}", app.process.text());
     assert_eq!(response.headers()["access-control-allow-origin"], "https://page.example");
@@ -130,7 +134,10 @@ async fn worker_answers_what_its_gates_permit() {
     }
     assert!(permit["expiresAt"].as_u64().unwrap() > 1_700_000_000);
     let headers = &permit["headers"];
-    assert_eq!((&headers["portcullis-subject"], &headers["x-plan"]), (&json!("alice"), &json!("pro")));
+    assert_eq!(
+        (&headers["portcullis-subject"], &headers["x-plan"]),
+        (&json!("alice"), &json!("pro"))
+    );
     assert_eq!(headers["authorization"], Value::Null, "the token is not for the application");
 
     // Each gate has a policy of its own: the second one's limit is its own.

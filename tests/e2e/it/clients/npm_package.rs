@@ -9,11 +9,18 @@ use std::process::Command;
 async fn project_runs_and_deploys_without_cargo() {
     let project = Project::new();
     project.init(&["--upstream", "https://api.internal.example"]);
-    for name in [".dev.vars.example", ".gitignore", "package.json", "portcullis.toml", "wrangler.jsonc"] {
+    for name in
+        [".dev.vars.example", ".gitignore", "package.json", "portcullis.toml", "wrangler.jsonc"]
+    {
         assert!(project.path(name).exists(), "{name}");
     }
     let flags = [
-        "port", "auth-port", "auth-admin-port", "upstream-port", "gateway-port", "gateway-admin-port",
+        "port",
+        "auth-port",
+        "auth-admin-port",
+        "upstream-port",
+        "gateway-port",
+        "gateway-admin-port",
         "redis-port",
     ];
     let ports = free_ports::<7>();
@@ -41,9 +48,15 @@ async fn project_runs_and_deploys_without_cargo() {
     project.run("npx", &["--offline", "wrangler", "types"]);
     let types = project.read("worker-configuration.d.ts");
     assert!(types.contains("STORE_TOKEN: string"), "{types}");
-    project.folder.write("env.ts", "export const urls = (env: Env) => [env.UPSTREAM_URL, env.STORE_TOKEN];\n");
+    project.folder.write(
+        "env.ts",
+        "export const urls = (env: Env) => [env.UPSTREAM_URL, env.STORE_TOKEN];\n",
+    );
     let tsc = format!("{ROOT}/tests/e2e/clients/node_modules/.bin/tsc");
-    project.run(&tsc, &["--noEmit", "--strict", "--skipLibCheck", "env.ts", "worker-configuration.d.ts"]);
+    project.run(
+        &tsc,
+        &["--noEmit", "--strict", "--skipLibCheck", "env.ts", "worker-configuration.d.ts"],
+    );
 
     // dev stops all that it started.
     let mut process = process;
@@ -91,7 +104,9 @@ fn faults_are_reported_together_and_nothing_is_replaced() {
     let package = project.read("package.json");
     assert!(package.contains("file:portcullis-") && package.contains("\"deploy\""), "{package}");
 
-    project.folder.write("portcullis.toml", &policy.replace("path = \"/api/*\"", "pat = \"/api/*\""));
+    project
+        .folder
+        .write("portcullis.toml", &policy.replace("path = \"/api/*\"", "pat = \"/api/*\""));
     let built = project.portcullis(&["build"]);
     assert_eq!(built.status.code(), Some(1));
     assert!(both(&built).contains("did you mean path?"), "{}", both(&built));

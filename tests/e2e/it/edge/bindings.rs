@@ -48,16 +48,20 @@ export default {
 fn start(bindings: &str) -> (Stack, OwnWorkerd) {
     let stack = Stack::start(&["--engine", "workerd"], None);
     let auth = AUTH.replace("AUTH_URL", stack.fact("auth_url"));
-    let own = OwnWorkerd::start(&stack, &[("api", API), ("auth", &auth)], |name, text| match name {
-        "config.capnp" => text.replacen("bindings = [", &format!("bindings = [{bindings}"), 1),
-        // The policy names URLs by variables.
-        "policy.js" => text
-            .replace("${UPSTREAM_URL}", "binding:API")
-            .replace("${AUTH_URL}", "binding:AUTH")
-            .replace("${JWKS_URL}", "binding:AUTH/.well-known/jwks.json")
-            .replace("${INTROSPECTION_URL}", "binding:AUTH https://auth.example/oauth/introspect"),
-        _ => text,
-    });
+    let own =
+        OwnWorkerd::start(&stack, &[("api", API), ("auth", &auth)], |name, text| match name {
+            "config.capnp" => text.replacen("bindings = [", &format!("bindings = [{bindings}"), 1),
+            // The policy names URLs by variables.
+            "policy.js" => text
+                .replace("${UPSTREAM_URL}", "binding:API")
+                .replace("${AUTH_URL}", "binding:AUTH")
+                .replace("${JWKS_URL}", "binding:AUTH/.well-known/jwks.json")
+                .replace(
+                    "${INTROSPECTION_URL}",
+                    "binding:AUTH https://auth.example/oauth/introspect",
+                ),
+            _ => text,
+        });
     (stack, own)
 }
 
@@ -90,13 +94,15 @@ async fn upstream_and_auth_service_can_be_bindings() {
     let refreshed = Tokens::read(post(&edge.url("/auth/refresh"), refresh).await).await;
     let logout = client().post(edge.url("/auth/logout")).bearer_auth(&refreshed.access);
     assert_eq!(logout.send().await.unwrap().status(), 204);
-    assert_refused(get_with(&edge.url("/api/x"), &refreshed.access).await, 401, "token_revoked").await;
+    assert_refused(get_with(&edge.url("/api/x"), &refreshed.access).await, 401, "token_revoked")
+        .await;
 }
 
 #[tokio::test]
 async fn missing_binding_is_an_error_at_the_start() {
     let (_stack, edge) = start(r#"(name = "API", service = "api"), "#);
-    assert_refused(get(&edge.url("/public/x")).send().await.unwrap(), 503, "configuration_invalid").await;
+    assert_refused(get(&edge.url("/public/x")).send().await.unwrap(), 503, "configuration_invalid")
+        .await;
     let log = edge.process.says("configuration_invalid").await;
     for place in ["auth.url: the Worker has no binding AUTH", "issuers[0].introspection.url"] {
         assert!(log.contains(place), "{place}: {log}");
@@ -107,7 +113,8 @@ async fn missing_binding_is_an_error_at_the_start() {
 #[test]
 fn malformed_binding_is_an_error_of_the_policy() {
     let folder = Folder::new();
-    let shipped = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../portcullis.toml"));
+    let shipped =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../portcullis.toml"));
     let policy = shipped.unwrap().replace("${UPSTREAM_URL}", "binding:MY-API");
     let file = folder.write("portcullis.toml", &policy);
     let output = xtask().args(["policy", "check"]).arg(file).output().unwrap();

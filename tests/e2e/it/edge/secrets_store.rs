@@ -25,7 +25,9 @@ impl Edge {
         let script = SECRETS_STORE.replace("URL", &secret.url("/"));
         let token = format!("text = {}", json!(SHARED.fact("edge_store_token")));
         let workerd = OwnWorkerd::start(stack, &[("secrets", &script)], |name, text| match name {
-            "config.capnp" => text.replace(&token, r#"service = (name = "secrets", entrypoint = "Secret")"#),
+            "config.capnp" => {
+                text.replace(&token, r#"service = (name = "secrets", entrypoint = "Secret")"#)
+            }
             _ => text,
         });
         Self { url: workerd.url("/public/x"), secret, workerd }
@@ -69,8 +71,7 @@ async fn secrets_are_read_once_and_again_after_a_failure() {
 
     edge.secret.behave(answer(200, SHARED.fact("edge_store_token")));
     edge.reads();
-    let together =
-        tokio::join!(edge.status(), edge.status(), edge.status(), edge.status());
+    let together = tokio::join!(edge.status(), edge.status(), edge.status(), edge.status());
     assert_eq!(together, (200, 200, 200, 200), "{}", edge.workerd.process.text());
     let reads = edge.reads();
     assert!((1..=4).contains(&reads), "{reads} reads");

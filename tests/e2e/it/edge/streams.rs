@@ -92,7 +92,8 @@ async fn websocket_ends_when_its_token_is_revoked() {
     let edge = edge_before(&upstream.url(""), json!({})).await;
     let revoked = token(json!({ "sid": "revoked-stream" }));
     let mut rechecked = Socket::open(&address(&edge), "/rechecked", &revoked);
-    let mut other = Socket::open(&address(&edge), "/rechecked", &token(json!({ "sid": "another-stream" })));
+    let mut other =
+        Socket::open(&address(&edge), "/rechecked", &token(json!({ "sid": "another-stream" })));
     tokio::time::sleep(Duration::from_millis(2500)).await;
     rechecked.echoes(b"asked twice");
     revoke("revoked-stream").await;

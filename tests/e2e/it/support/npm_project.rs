@@ -18,13 +18,16 @@ impl Project {
         folder.write("package.json", "{}\n");
         let project = Self { folder };
         let archives = ["portcullis", "portcullis-linux-x64"].map(|name| {
-            let packed = project.run("npm", &["pack", "--silent", &format!("{ROOT}/target/npm/{name}")]);
+            let packed =
+                project.run("npm", &["pack", "--silent", &format!("{ROOT}/target/npm/{name}")]);
             format!("./{}", text(&packed).trim())
         });
         let [package, programs] = &archives;
         project.run("npm", &["install", "--offline", "--no-audit", "--no-fund", package, programs]);
         // A person installs wrangler from the registry.
-        for (name, target) in [("wrangler", "wrangler"), (".bin/wrangler", "wrangler/bin/wrangler.js")] {
+        for (name, target) in
+            [("wrangler", "wrangler"), (".bin/wrangler", "wrangler/bin/wrangler.js")]
+        {
             let target = format!("{ROOT}/node_modules/{target}");
             std::os::unix::fs::symlink(target, project.path("node_modules").join(name)).unwrap();
         }

@@ -49,10 +49,8 @@ impl OwnWorkerd {
             let changed = change(&name, text);
             folder.write(&name, &changed);
         }
-        let mut workerd = Command::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../node_modules/.bin/workerd"
-        ));
+        let mut workerd =
+            Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../node_modules/.bin/workerd"));
         workerd.arg("serve").arg(folder.file("config.capnp"));
         let process = Process::start(&mut workerd, folder.file("log"));
         wait_for_port(port, &process);
