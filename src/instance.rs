@@ -45,8 +45,8 @@ impl Instance {
 
     /// Returns the state for a request of this time.
     ///
-    /// Reads the secrets first if there is no policy without them, and again once they are old. Each
-    /// request reads for itself, because it cannot await the promise of another one.
+    /// Reads the secrets first if there is no policy without them, and again once they are old.
+    /// Each request reads for itself, because it cannot await the promise of another one.
     pub async fn isolate_for_request(self: &Rc<Self>, port: &TaskPort, now_ms: u64) -> Rc<Isolate> {
         let isolate = self.isolate();
         if isolate.config.stored_secrets.is_empty() {

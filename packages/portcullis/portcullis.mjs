@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The command line of the package. check, explain and diff run the edge's own code, compiled to Wasm.
+// The command line of the package. check, explain and diff run the edge's own code, compiled to
+// Wasm.
 
 import { readFileSync } from 'node:fs';
 import { build } from './cli/build.mjs';

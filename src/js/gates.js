@@ -1,6 +1,6 @@
 // @ts-check
-// The gates of a Worker. Each has a policy, and the variables and bindings that the policy names. They
-// share the code, and no state.
+// The gates of a Worker. Each has a policy, and the variables and bindings that the policy names.
+// They share the code, and no state.
 
 /** @type {{ env: Record<string, unknown>, policy: string }[]} */
 const gates = [];

@@ -46,8 +46,8 @@ export function binding(env, name) {
 }
 
 /**
- * Reads secrets of Secrets Store bindings. Returns their texts, with `undefined` for each that cannot
- * be read in time.
+ * Reads secrets of Secrets Store bindings. Returns their texts, with `undefined` for each that
+ * cannot be read in time.
  * @param {Record<string, unknown>} env
  * @param {string} names one a line
  * @param {number} ms

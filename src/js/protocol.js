@@ -9,8 +9,8 @@
  *   contentType: string, deadlineMs: number, bytesMax: number, body: string,
  * }} FetchText
  *
- * How the task's request changes on its way. `set` has names and values in turn. `permit` is JSON, or
- * empty if the request is for a server.
+ * How the task's request changes on its way. `set` has names and values in turn. `permit` is JSON,
+ * or empty if the request is for a server.
  * @typedef {{
  *   kind: 'forward', deadlineMs: number, personal: boolean, permit: string, url: string,
  *   remove: string[], set: string[],

@@ -1,7 +1,7 @@
 // @ts-check
-// The tasks. Each request is a task: JavaScript has the platform's objects and does the waiting, and
-// Wasm decides. Wasm is synchronous: it runs a task up to its next step, returns that, and is resumed
-// with the result. So a request crosses a few times, with text.
+// The tasks. Each request is a task: JavaScript has the platform's objects and does the waiting,
+// and Wasm decides. Wasm is synchronous: it runs a task up to its next step, returns that, and is
+// resumed with the result. So a request crosses a few times, with text.
 
 import module from './index_bg.wasm';
 import {
@@ -140,8 +140,8 @@ export class RequestTask {
     return this.run(step);
   }
 
-  // The signal tells of a connection that was reset, and only before there is a response. The listener
-  // is made here, because a closure of `respond` would hold the encoded headers.
+  // The signal tells of a connection that was reset, and only before there is a response. The
+  // listener is made here, because a closure of `respond` would hold the encoded headers.
   listen(/** @type {AbortSignal} */ signal) {
     signal.onabort = () => this.leave();
   }

@@ -118,7 +118,7 @@ extern "C" {
     /// Returns a plain variable or a secret.
     pub fn variable(env: &JsValue, name: &str) -> Option<String>;
 
-    /// Returns a binding that is no plain variable.
+    /// Returns a binding that is not a plain variable.
     pub fn binding(env: &JsValue, name: &str) -> Option<JsValue>;
 
     /// Reads secrets of Secrets Store bindings, whose names stand one a line, within `ms`.

@@ -17,7 +17,8 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses the command line of this process. Ends the process if it is invalid, or asks for help.
+    /// Parses the command line of this process. Ends the process if it is invalid, or asks for
+    /// help.
     pub fn parse() -> Self {
         Self::parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
@@ -45,18 +46,18 @@ pub(crate) fn command() -> clap::Command {
 /// The auth service behind the edge: it logs in, issues, refreshes and revokes.
 ///
 /// Each setting is taken from its flag, or else from the environment, or else from the file that
-/// --config names, such as auth.toml. In the file it is the member of a section that its help names:
-/// `[file: tokens.issuer]` is `issuer` in `[tokens]`. docs/auth.toml has them all.
+/// --config names, such as auth.toml. In the file it is the member of a section that its help
+/// names: `[file: tokens.issuer]` is `issuer` in `[tokens]`. docs/auth.toml has them all.
 ///
-/// Secrets have no flags, since every user of the machine can see a command line, and are not in the
-/// file. Each is a variable, or in a file of its own, which the variable with `_FILE` at its end or
-/// the file of settings names. STORE_TOKEN: the bearer token of the store. MASTER_KEY and
+/// Secrets have no flags, since every user of the machine can see a command line, and are not in
+/// the file. Each is a variable, or in a file of its own, which the variable with `_FILE` at its
+/// end or the file of settings names. STORE_TOKEN: the bearer token of the store. MASTER_KEY and
 /// MASTER_KEY_PREVIOUS, name:key each: they seal the signing keys in the database.
 /// RECORD_ENCRYPTION_KEY and RECORD_ENCRYPTION_KEY_PREVIOUS, name:key each: the edge must have the
 /// same. EDGE_AUTH_KEY and EDGE_AUTH_KEY_PREVIOUS, 32 bytes in base64 each: the edge proves by it
 /// what it says of a client. INTROSPECTION_CLIENTS: the clients that may introspect tokens:
-/// name=secret, comma-separated, each secret at least 32 characters. Generate a key with
-/// `echo "k1:$(openssl rand -base64 32)"`.
+/// name=secret, comma-separated, each secret at least 32 characters. Generate a key with `echo
+/// "k1:$(openssl rand -base64 32)"`.
 #[derive(Parser)]
 #[command(name = "portcullis-auth", version)]
 struct Arguments {

@@ -49,8 +49,8 @@ impl Policy {
         Self::parse_named(document, &[], lookup)
     }
 
-    /// Parses a policy as [`Policy::parse`] does. Of the variables' `names`, those that seem to mean
-    /// a secret or variable of the policy are errors, too.
+    /// Parses a policy as [`Policy::parse`] does. Of the variables' `names`, those that seem to
+    /// mean a secret or variable of the policy are errors, too.
     pub fn parse_named(
         document: &str,
         names: &[String],

@@ -54,7 +54,7 @@ impl Policy {
         methods
     }
 
-    /// Returns the routes before the one that takes a request, each with the reason why it does
+    /// Returns the routes before the route that takes a request, each with the reason why it does
     /// not.
     pub fn mismatches(&self, head: &RequestHead<'_>) -> Vec<(&str, &'static str)> {
         let Ok(path) = NormalizedPath::of(head.path()) else {

@@ -1,7 +1,7 @@
 //! Absolute URLs, from settings and issuers' documents.
 
-/// An absolute `http` or `https` URL without query, fragment and trailing slash. The name of a binding
-/// may come before it.
+/// An absolute `http` or `https` URL without query, fragment and trailing slash. The name of a
+/// binding may come before it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BaseUrl(String);
 
@@ -39,7 +39,8 @@ pub(crate) fn is_url(text: &str) -> bool {
     !host.is_empty() && plain && !text.contains(['#', '@', '\\', '"'])
 }
 
-/// Returns a URL as it is, and one of a binding in its long form. Returns `None` if `text` is neither.
+/// Returns a URL as it is, and one of a binding in its long form. Returns `None` if `text` is
+/// neither.
 pub(crate) fn url_or_binding(text: &str) -> Option<String> {
     let Some(rest) = text.strip_prefix(BINDING) else {
         return is_url(text).then(|| text.to_owned());

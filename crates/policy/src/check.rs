@@ -14,7 +14,7 @@ struct Finding {
     is_error: bool,
     /// The environment that it is about, if not the file as it stands.
     environment: Option<String>,
-    /// The place in the policy; empty if the text is no TOML.
+    /// The place in the policy; empty if the text is not TOML.
     place: String,
     message: String,
     /// The name of a risk, by which the policy can accept it.
@@ -69,7 +69,7 @@ pub(crate) fn check(path: &str, environment: Option<&str>, host: &Host<'_>) -> O
     outcome(path, findings, sizes, host)
 }
 
-/// Adds what is to be said of one environment. Returns its policy if that is valid.
+/// Adds the findings of one environment. Returns its policy if that is valid.
 fn of_environment(
     file: &PolicyFile,
     environment: Option<&str>,

@@ -1,7 +1,7 @@
 //! `diff`: what changes for requests between two policies, in words. What is weaker comes first.
 //!
 //! Requests are compared, not members: for the paths and methods of both policies, the route that
-//! takes them before is compared with the one that takes them after.
+//! takes them before is compared with the route that takes them after.
 
 mod general;
 mod route;

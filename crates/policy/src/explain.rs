@@ -37,7 +37,8 @@ pub(crate) struct Options {
     /// A file with the key set that the signature of --token is checked with.
     #[arg(long, requires = "token")]
     jwks: Option<String>,
-    /// A JSON file with the claims of a token: of a JWT that is made of them, or of an opaque --token.
+    /// A JSON file with the claims of a token: of a JWT that is made of them, or of an opaque
+    /// --token.
     #[arg(long)]
     claims: Option<String>,
     /// A header of the request, NAME: VALUE; may be given more than once.

@@ -28,7 +28,7 @@ pub(crate) struct SyntaxError {
 }
 
 /// Returns the sections of a policy file, those of its environments included. The error has a line
-/// for each place that is no TOML.
+/// for each place that is not TOML.
 pub fn sections(path: &str, text: String) -> Result<Map<String, Value>, String> {
     let line = |error: &SyntaxError| {
         let Position { line, column } = error.position;
@@ -94,7 +94,7 @@ impl PolicyFile {
 #[derive(Default)]
 struct Reader {
     offsets: HashMap<String, usize>,
-    /// The offsets of what is no TOML, or has no equal in JSON.
+    /// The offsets of what is not TOML, or has no equal in JSON.
     errors: Vec<(usize, String)>,
 }
 

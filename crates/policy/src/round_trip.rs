@@ -1,5 +1,5 @@
-//! Generated policies on their way from the file to the Worker: TOML, sections, the module with JSON
-//! text, and the policy that the Worker reads from it.
+//! Generated policies on their way from the file to the Worker: TOML, sections, the module with
+//! JSON text, and the policy that the Worker reads from it.
 
 use crate::testing::members::{Case, base, cases, held, set, variable};
 use crate::{module, sections};

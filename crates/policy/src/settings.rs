@@ -1,5 +1,5 @@
-//! Each member of the policy file: set, unset and wrong, in the file and by a variable. The cases come
-//! from what core reads, so that a member without a case fails.
+//! Each member of the policy file: set, unset and wrong, in the file and by a variable. The cases
+//! come from what core reads, so that a member without a case fails.
 
 use crate::testing::members::{
     Case, base, cases, held, indexed, is_table, parse, parse_with, set, variable,

@@ -1,8 +1,8 @@
 //! The settings of a server: from flags, environment variables and a file, in this order.
 //!
-//! One [`Setting`] of a [`SettingsTable`] has the name of a setting in each of them, its bounds and its
-//! default. A [`SettingsReader`] reads by it, [`arguments`] makes the flags of it, and tests compare
-//! the documentation with it.
+//! One [`Setting`] of a [`SettingsTable`] has the name of a setting in each of them, its bounds and
+//! its default. A [`SettingsReader`] reads by it, [`arguments`] makes the flags of it, and tests
+//! compare the documentation with it.
 
 mod certificate;
 mod command_line;

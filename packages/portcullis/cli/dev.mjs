@@ -37,6 +37,9 @@ const PORTS = {
   'redis-port': 8380,
 };
 
+/** An option with a text. */
+const TEXT = { type: /** @type {const} */ ('string') };
+
 /** @param {string[]} words */
 export async function dev(words) {
   const { values } = parseOptions(() => parseArgs({
@@ -45,7 +48,7 @@ export async function dev(words) {
       help: { type: 'boolean', short: 'h' },
       backends: { type: 'boolean' },
       'redis-url': { type: 'string' },
-      ...Object.fromEntries(Object.keys(PORTS).map((name) => [name, { type: /** @type {const} */ ('string') }])),
+      ...Object.fromEntries(Object.keys(PORTS).map((name) => [name, TEXT])),
     },
   }));
   if (values.help) {

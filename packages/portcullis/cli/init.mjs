@@ -116,7 +116,7 @@ async function complete(given, folder) {
   const name = await answer('name', 'Name of the Worker?', safe || 'gate', nameFault);
   const upstream = await answer('upstream', 'URL of your API?', 'https://api.internal.example', urlFault);
   const store = await answer('store', `Store (${Object.keys(STORES).join(', ')})?`, 'upstash', oneOf(STORES));
-  const known = Object.hasOwn(STORES, store) ? STORES[/** @type {keyof typeof STORES} */ (store)] : STORES.upstash;
+  const known = Object.entries(STORES).find(([name]) => name === store)?.[1] ?? STORES.upstash;
   const storeUrl = await answer('store-url', 'URL of the store?', known.url, known.fault);
   const provider = await answer(
     'provider', `Who issues the tokens (${Object.keys(PROVIDERS).join(', ')})?`, 'bundled', oneOf(PROVIDERS),

@@ -113,7 +113,8 @@ client_secret_variable = "PROVIDER_SECRET"
 
 /** @param {Answers} answers */
 function authRoutes(answers) {
-  const route = (/** @type {string} */ name, /** @type {string} */ path, /** @type {string} */ more) => `[[routes]]
+  /** @type {(name: string, path: string, more: string) => string} */
+  const route = (name, path, more) => `[[routes]]
 name = "${name}"
 path = "${path}"
 access = "auth"

@@ -53,7 +53,8 @@ export function writeDevVars(policy, variables) {
   if (existsSync('.dev.vars') && !readFileSync('.dev.vars', 'utf8').startsWith(MARK)) {
     throw new UsageError('.dev.vars is your own; portcullis dev would replace it. Move it away first');
   }
-  const isUsed = (/** @type {string} */ name) => SECRETS.includes(name) || policy.includes(`"\${${name}}"`);
+  /** @param {string} name */
+  const isUsed = (name) => SECRETS.includes(name) || policy.includes(`"\${${name}}"`);
   const lines = Object.entries(variables).filter(([name]) => isUsed(name)).map(([name, value]) => `${name}='${value}'\n`);
   writePrivate('.dev.vars', `${MARK}\n${lines.join('')}`);
 }

@@ -1,5 +1,5 @@
-//! Reference pages against the code: the members and events of the edge's log, the names of metrics,
-//! and header fields.
+//! Reference pages against the code: the members and events of the edge's log, the names of
+//! metrics, and header fields.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// Returns the events of the edge's own lines, but for `request`.
+/// Returns the events of the edge's own lines, except `request`.
 fn log_events(files: &[(PathBuf, String)]) -> BTreeSet<String> {
     let mut events = BTreeSet::new();
     for (_, text) in files.iter().filter(|(file, _)| file.starts_with("src")) {

@@ -41,8 +41,8 @@ fn local_variables(folder: &Path) -> Map<String, Value> {
     lines.map(pair).collect()
 }
 
-/// With the variables of wrangler.toml, and with those for a machine laid over them, the Worker has no
-/// error and no warning. The secrets are those of .dev.vars.example.
+/// With the variables of wrangler.toml, and with those for a machine laid over them, the Worker has
+/// no error and no warning. The secrets are those of .dev.vars.example.
 #[test]
 fn variables_of_each_example_satisfy_its_policy() {
     for folder in folders() {

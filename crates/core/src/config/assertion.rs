@@ -53,7 +53,7 @@ struct SigningKey {
 }
 
 impl SigningKey {
-    /// Parses a JWK. Returns `None` if it is no private key for EdDSA or ES256.
+    /// Parses a JWK. Returns `None` if it is not a private key for EdDSA or ES256.
     fn parse(text: &str) -> Option<Self> {
         let jwk = json::object(text.as_bytes())?;
         let text = |name: &str| jwk.get(name).and_then(Value::as_str).map(str::to_owned);

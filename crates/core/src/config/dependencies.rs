@@ -1,4 +1,5 @@
-//! `[auth]`, `[upstream]`, `[jwks]` and `[introspection]`: whom the edge calls, and how long it waits.
+//! `[auth]`, `[upstream]`, `[jwks]` and `[introspection]`: the servers that the edge calls, and its
+//! timeouts.
 
 use super::object::Number;
 use super::settings::SettingsReader;

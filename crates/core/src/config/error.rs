@@ -103,7 +103,7 @@ pub enum ConfigErrorKind {
     Shadowed(String),
     /// The issuer of this name, which is before it, takes every opaque token of this one.
     TokenPrefix(String),
-    /// There is no such member or section; the one that it seems to mean.
+    /// There is no such member or section; the nearest name that exists.
     Unknown(Option<String>),
     /// The variable seems to mean this one.
     UnknownName(String),

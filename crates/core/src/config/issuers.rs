@@ -149,7 +149,8 @@ fn key_location(
     inline_keys(object.settings, &name, &text, algorithms?, source)
 }
 
-/// Reads a URL, or one that is reached by a binding. A wrong one is returned as it is, with an error.
+/// Reads a URL, or one that is reached by a binding. A wrong one is returned as it is, with an
+/// error.
 fn url_or_binding(object: &mut ObjectReader<'_, '_>, name: &str) -> Option<String> {
     object.record_format(name, TextFormat::UrlOrBinding);
     let text = object.text(name)?;

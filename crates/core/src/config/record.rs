@@ -74,8 +74,8 @@ pub enum TextFormat {
     StoreUrl,
 }
 
-/// Records what a member may hold. Only the first record counts: a reader may be more exact than the
-/// method by which it then reads the member.
+/// Records what a member may hold. Only the first record counts: a reader may be more exact than
+/// the method by which it then reads the member.
 pub(super) fn shape(table: &str, name: &str, shape: impl FnOnce() -> MemberShape) {
     edit(table, name, |member| {
         if member.shape == MemberShape::Any {

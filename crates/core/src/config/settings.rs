@@ -168,7 +168,7 @@ impl<'l> SettingsReader<'l> {
         self.document.contains_key(name)
     }
 
-    /// Returns a list of texts that is no member of a table.
+    /// Returns a list of texts that is not a member of a table.
     pub(super) fn texts(&mut self, name: &str) -> Vec<String> {
         let shape = MemberShape::List(Box::new(MemberShape::Text(TextFormat::Nonempty)));
         let Some(value) = self.take(name, shape) else {
@@ -254,7 +254,8 @@ fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Returns what stands for a variable that is not known yet. Most are URLs, and two variables differ.
+/// Returns what stands for a variable that is not known yet. Most are URLs, and two variables
+/// differ.
 pub(super) fn assumed_url(name: &str) -> String {
     format!("https://variable-{}.invalid", name.to_ascii_lowercase().replace('_', "-"))
 }

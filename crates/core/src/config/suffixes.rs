@@ -4,8 +4,8 @@ use super::error::ConfigErrorKind;
 use super::settings::SettingsReader;
 use crate::policy::route::{Route, Suffixes};
 
-/// Applies each route's `suffixes`. Adds an error for each route of one path that a weaker one would
-/// take suffixed paths from, unless the route says what they are.
+/// Applies each route's `suffixes`. Adds an error for each route of one path that a weaker one
+/// would take suffixed paths from, unless the route says what they are.
 pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
     let mut rest = routes;
     let mut place = 0;

@@ -3,11 +3,11 @@
 use super::error::ConfigErrorKind;
 use super::settings::SettingsReader;
 
-/// Adds an error for each of `names` that the policy does not use and that seems to mean a secret or
-/// variable that it may. The whole policy must have been read before.
+/// Adds an error for each of `names` that the policy does not use and that seems to mean a secret
+/// or variable that it may. The whole policy must have been read before.
 pub(super) fn check(settings: &mut SettingsReader<'_>, names: &[String]) {
     let used = settings.variables.clone();
-    // The policy may name any variable, so that the nearest is no suggestion for another.
+    // The policy may name any variable, so that the nearest name does not suggest a misspelling.
     for name in names.iter().filter(|name| !used.contains(name)) {
         if let Some(own) = setting_names::misspelt(name, &OWN, &NAMESPACES) {
             settings.add_error(name, ConfigErrorKind::UnknownName(own.to_owned()));

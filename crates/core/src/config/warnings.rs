@@ -32,8 +32,8 @@ pub(super) fn of(
     warnings
 }
 
-/// Warns if `later` takes methods that the protected `route` does not name, and asks for less, or if
-/// it seems to take them and never does.
+/// Warns if `later` takes methods that the protected `route` does not name, and asks for less, or
+/// if it seems to take them and never does.
 fn later_route(route: &Route, later: &Route) -> Option<ConfigWarning> {
     if !later.pattern.overlaps(&route.pattern) {
         return None;

@@ -101,8 +101,8 @@ impl Jwks {
     ///
     /// # Errors
     ///
-    /// [`JwksError`] if the text is no key set, or holds more than 64 keys. A set without a usable
-    /// key is no error.
+    /// [`JwksError`] if the text is not a key set, or holds more than 64 keys. A set without a
+    /// usable key is not an error.
     pub fn parse(
         text: &str,
         allowed: &[Algorithm],

@@ -147,8 +147,8 @@ impl Pattern {
         }) && found
     }
 
-    /// Returns `true` only if both patterns have literals at one place that differ. It is cheap, since
-    /// each route of a policy is compared with each other one.
+    /// Returns `true` only if both patterns have literals at one place that differ. It is cheap,
+    /// since each route of a policy is compared with each other one.
     fn has_other_literals(&self, other: &Self) -> bool {
         let both = (self.digest & other.digest & LITERALS) >> 7;
         (self.digest ^ other.digest) & (both * 0x7f) != 0

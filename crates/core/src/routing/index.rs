@@ -1,5 +1,5 @@
-//! An index of routes by the segments of their paths, for tools that route many requests. The Worker
-//! routes one request at a time, and needs none.
+//! An index of routes by the segments of their paths, for tools that route many requests. The
+//! Worker routes one request at a time, and needs none.
 
 use super::Destination;
 use crate::policy::Policy;
@@ -54,8 +54,8 @@ impl<'p> RouteIndex<'p> {
         }
     }
 
-    /// Returns the methods that a route names which a request's path may match. Requests of that path
-    /// by other methods all have one destination. Returns `None` if that is not known.
+    /// Returns the methods that a route names which a request's path may match. Requests of that
+    /// path by other methods all have one destination. Returns `None` if that is not known.
     pub fn named_methods(&self, head: &RequestHead<'_>) -> Option<BTreeSet<&'p str>> {
         // The edge's own documents are for some methods alone.
         if head.path().starts_with("/.well-known/") {

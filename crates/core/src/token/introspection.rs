@@ -68,7 +68,7 @@ impl Introspection {
     ///
     /// [`Denial::TokenInactive`] if `active` is `false`, and another [`Denial`] if the response
     /// does not fit the issuer or has expired. [`Outage::IntrospectionBadResponse`] if the status
-    /// is not 200, `active` is no boolean, or the response is malformed.
+    /// is not 200, `active` is not a boolean, or the response is malformed.
     pub fn read(
         issuer: &Issuer,
         others: &[String],

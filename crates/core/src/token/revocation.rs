@@ -100,7 +100,7 @@ pub(crate) fn check(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
     }
 }
 
-/// Returns the time up to which a marker revokes, in Unix seconds. A marker that is no number
+/// Returns the time up to which a marker revokes, in Unix seconds. A marker that is not a number
 /// revokes every token.
 pub fn revoked_before(marker: &str) -> u64 {
     marker.parse().unwrap_or(u64::MAX)

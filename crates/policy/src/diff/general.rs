@@ -103,8 +103,8 @@ fn issuer_changes(old: &Issuer, new: &Issuer) -> Vec<Change> {
     changes
 }
 
-/// Describes another `sessions_in_store`. With it, the store has a record of each opaque token, which
-/// is queried before the response to a refresh is given again.
+/// Describes another `sessions_in_store`. With it, the store has a record of each opaque token,
+/// which is queried before the response to a refresh is given again.
 fn sessions(new: &Issuer) -> Change {
     let is_opaque = new.keys.is_none();
     match (new.sessions_in_store, is_opaque) {

@@ -7,7 +7,7 @@ use portcullis_core::{
 };
 use serde_json::Value;
 
-/// Returns what differs between the route that took a request and the one that takes it.
+/// Returns what differs between the old and the new route of a request.
 pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy) -> Vec<Change> {
     let mut changes = Vec::new();
     let less = new.asks_less_than(old);

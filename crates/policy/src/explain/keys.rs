@@ -13,7 +13,7 @@ pub(super) struct KeyFile {
 }
 
 impl KeyFile {
-    /// Reads a file. Rejects one that is no key set, whatever its keys are.
+    /// Reads a file. Rejects one that is not a key set, whatever its keys are.
     pub(super) fn read(path: &str, host: &Host<'_>) -> Result<Self, String> {
         let text = (host.read)(path).map_err(|error| format!("can't read {path}: {error}"))?;
         match Jwks::parse(&text, &[], KeySource::Published) {
@@ -24,8 +24,8 @@ impl KeyFile {
         }
     }
 
-    /// Returns whether the token's signature holds, or refuses the token as the edge does whose issuer
-    /// has these keys.
+    /// Returns whether the token's signature holds, or refuses the token as the edge does whose
+    /// issuer has these keys.
     pub(super) fn verify(
         &self,
         jwt: &UnverifiedJwt<'_>,

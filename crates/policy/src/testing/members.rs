@@ -1,5 +1,5 @@
-//! A case for each member of the policy file: a valid value other than the one of [`base`]. A member
-//! that core reads and that has no case fails the tests that use them.
+//! A case for each member of the policy file: a valid value other than the one of [`base`]. A
+//! member that core reads and that has no case fails the tests that use them.
 
 use crate::file::PolicyFile;
 use portcullis_core::{ConfigError, MemberShape, Policy, PolicyMember, StoreAddress, TextFormat};
@@ -97,7 +97,7 @@ pub(crate) struct Case {
     besides: Vec<(&'static str, Option<Value>)>,
 }
 
-/// Returns the case of each member that is no table.
+/// Returns the case of each member that is not a table.
 pub(crate) fn cases() -> Vec<Case> {
     let members = Policy::members();
     members.into_iter().filter(|member| !is_table(member)).map(Case::of).collect()

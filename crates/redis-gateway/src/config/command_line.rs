@@ -16,7 +16,8 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Parses the command line of this process. Ends the process if it is invalid, or asks for help.
+    /// Parses the command line of this process. Ends the process if it is invalid, or asks for
+    /// help.
     pub fn parse() -> Self {
         Self::parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }

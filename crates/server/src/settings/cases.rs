@@ -1,5 +1,5 @@
-//! Cases for each setting of a program, made from its table: the setting is given by each source and
-//! by none, and is wrong in each way that there is. The programs' tests run them.
+//! Cases for each setting of a program, made from its table: the setting is given by each source
+//! and by none, and is wrong in each way that there is. The programs' tests run them.
 
 mod checks;
 mod example;

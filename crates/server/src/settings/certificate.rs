@@ -15,7 +15,7 @@ pub struct CertificateFiles {
     certificate_place: Place,
     key: Option<PathBuf>,
     key_place: Place,
-    /// Whether a path is no text, which is an error already.
+    /// Whether a path is not a text, which is an error already.
     is_invalid: bool,
 }
 

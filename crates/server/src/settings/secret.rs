@@ -56,8 +56,8 @@ impl SettingsReader<'_> {
         None
     }
 
-    /// Returns what a file has. Errors do not name the file, since the path may be a secret that was
-    /// given in the wrong place.
+    /// Returns what a file has. Errors do not name the file, since the path may be a secret that
+    /// was given in the wrong place.
     fn secret_file(&mut self, setting: &Setting, path: &Path) -> Option<String> {
         let read = std::fs::read_to_string(path)
             .and_then(|text| Ok((text, std::fs::metadata(path)?.permissions().mode())));
@@ -67,7 +67,8 @@ impl SettingsReader<'_> {
                 None
             }
             Ok((text, mode)) => {
-                // Orchestrators mount secrets with modes of their own, so that this is no error.
+                // Orchestrators mount secrets with modes of their own, so that this is not an
+                // error.
                 if mode & 0o007 != 0 {
                     let file = path.display();
                     tracing::warn!(event = "secret_exposed", %file, fix = "chmod 600 the file");

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use toml::Value;
 
 impl SettingsTable {
-    /// Returns an error for each name of an environment variable that seems to mean a setting. Those
-    /// that the file uses are the operator's own.
+    /// Returns an error for each name of an environment variable that seems to mean a setting.
+    /// Those that the file uses are the operator's own.
     pub(super) fn misspelt_variables(
         &self,
         names: &[String],
@@ -28,7 +28,7 @@ impl SettingsTable {
         names.filter_map(error).collect()
     }
 
-    /// Returns an error for each section and member of a file that is no setting.
+    /// Returns an error for each section and member of a file that is not a setting.
     pub(super) fn unknown_members(&self, file: &SettingsFile) -> Vec<SettingError> {
         let mut errors = Vec::new();
         for (name, value) in &file.sections {

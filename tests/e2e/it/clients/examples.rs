@@ -120,7 +120,8 @@ async fn browser_session_example_shares_a_session_between_tabs() {
     stop(stack).await;
 }
 
-/// `npx wrangler dev` in the folder checks its policy, builds its Worker and serves it with .dev.vars.
+/// `npx wrangler dev` in the folder checks its policy, builds its Worker and serves it with
+/// .dev.vars.
 #[tokio::test]
 async fn wrangler_dev_serves_an_example_with_its_local_variables() {
     let (folder, [port]) = (Folder::new(), free_ports());

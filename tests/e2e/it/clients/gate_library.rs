@@ -155,8 +155,8 @@ async fn worker_answers_what_its_gates_permit() {
     assert_refused(app.get("/hono/me", Some("forged")).await, 401, "token_malformed").await;
 }
 
-/// A Worker that does not finish what it has begun harms no other request, although its policy opens
-/// breakers at the first failure.
+/// A Worker that does not finish what it has begun harms no other request, although its policy
+/// opens breakers at the first failure.
 #[tokio::test]
 async fn unfinished_requests_harm_no_others() {
     let app = App::start().await;

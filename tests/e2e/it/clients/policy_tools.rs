@@ -57,7 +57,7 @@ fn examples(folder: &Path) -> Vec<PathBuf> {
     texts.into_iter().enumerate().map(write).collect()
 }
 
-/// Returns the pages of a folder and of those below it, but for packages.
+/// Returns the pages of a folder and of those below it, except packages.
 fn pages(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());

@@ -1,4 +1,5 @@
-//! Upstreams and an auth service that are reached by a binding of the Worker, such as another Worker.
+//! Upstreams and an auth service that are reached by a binding of the Worker, such as another
+//! Worker.
 
 use crate::support::environment::xtask;
 use crate::support::http::{assert_refused, client, get, get_with, post};

@@ -1,4 +1,5 @@
-//! The edge of a stack once more, in a workerd of the test's own, which has other Workers next to it.
+//! The edge of a stack once more, in a workerd of the test's own, which has other Workers next to
+//! it.
 
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
 use crate::support::stack::Stack;

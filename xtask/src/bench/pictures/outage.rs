@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 pub fn svg(reliability: &Value) -> Result<String> {
-    let outage = &reliability["store_outage"];
+    let outage = &reliability["outage"];
     let number = |name: &str| outage[name].as_f64().with_context(|| format!("no {name}"));
     let (bin_ms, dead, back) = (number("bin_ms")?, number("dead_ms")?, number("back_ms")?);
     let kinds = outage["kinds"].as_array().context("no kinds")?;

@@ -58,7 +58,7 @@ fn whole_text_can_be_a_variable() {
     for part in ["https://${HOST}", "${HOST", "${}", "${A B}", "${A}${B}", "$${A}"] {
         check(&[("upstream.url", part), ("HOST", "a.example")], &["upstream.url"]);
     }
-    // A variable is a text, and what it holds is not looked at again.
+    // A variable is a text, and references in its value are not resolved.
     check(&[("store.timeout_ms", "${MS}"), ("MS", "100")], &["store.timeout_ms"]);
     let audience = issuer(r#""jwks_url":"https://i/k","algorithms":["EdDSA"]"#);
     let audience = audience.replace(r#""api""#, r#""${AUDIENCE}""#);

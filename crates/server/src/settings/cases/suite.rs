@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-/// What is known of one setting beyond the table.
+/// The data about one setting beyond the table.
 pub struct Case<C> {
     pub(super) variable: &'static str,
     pub(super) valid: [String; 2],
