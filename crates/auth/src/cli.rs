@@ -124,8 +124,13 @@ pub enum SessionsAction {
     },
     /// End one session, or all sessions of a user. Prints whether the store has the revocation yet.
     Revoke {
-        /// The session's id, as `sessions list` shows it.
-        #[arg(long, conflicts_with = "username", required_unless_present = "username")]
+        /// The session's id, as `sessions list` shows it. It may begin with a hyphen.
+        #[arg(
+            long,
+            allow_hyphen_values = true,
+            conflicts_with = "username",
+            required_unless_present = "username"
+        )]
         session: Option<String>,
         /// All sessions of this user.
         #[arg(long)]
@@ -163,4 +168,20 @@ pub enum UserAction {
         #[arg(long)]
         username: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One in 64 random ids begins so.
+    #[test]
+    fn session_id_may_begin_with_a_hyphen() {
+        let arguments = ["portcullis-auth", "sessions", "revoke", "--session", "-Ab_9"];
+        let cli = Cli::parse_from(arguments.map(OsString::from)).ok().unwrap();
+        let Action::Sessions { action: SessionsAction::Revoke { session, .. } } = cli.action else {
+            panic!("another command");
+        };
+        assert_eq!(session.as_deref(), Some("-Ab_9"));
+    }
 }

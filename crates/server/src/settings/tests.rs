@@ -92,8 +92,6 @@ fn errors_of_file_and_environment_are_reported_together_in_order() {
             "a.toml:8:2: error: tokns: unknown member; did you mean tokens?",
             "STORE_URLS: unknown setting; rename it to STORE_URL, or unset it",
             "TOKEN_SECOND: unknown setting; rename it to TOKEN_SECONDS, or unset it",
-            "STORE_TOKEN: is not set; give the token, or name a file that has it: \
-             STORE_TOKEN_FILE, store.token_file",
         ]
     );
 }
