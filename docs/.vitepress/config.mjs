@@ -71,6 +71,8 @@ export default {
         text: 'How-to',
         items: [
           page('Put it in front of an API', '/how-to/put-in-front-of-an-api'),
+          page('Deploy without Rust', '/how-to/deploy-without-rust'),
+          page('Use the gate as a library', '/how-to/use-as-a-library'),
           page('Choose a store', '/how-to/choose-a-store'),
           page('Use your identity provider', '/identity-providers'),
           page('Limits and plans', '/how-to/limits-and-plans'),
