@@ -150,6 +150,7 @@ function outboundRequest(request, url, body, { personal, remove, set }) {
  * Forwards a request and reads a successful response (200) to its end. Returns its headers, without
  * those of the connection, and its body as text. Returns any other response unread, and also one
  * that is too long or not UTF-8.
+ * @param {number} gate
  * @param {Request} request
  * @param {string} step
  * @param {Uint8Array | undefined} body
