@@ -59,7 +59,7 @@ pub fn outage(quick: bool, write: bool) -> Result<()> {
     let tools = tools::ensure(Extent::Stack)?;
     crate::stack::build(&tools)?;
     let subjects = [
-        ("store_outage", "resilience::faults::timeline::statuses_follow_the_store_over_time"),
+        ("outage", "resilience::faults::timeline::statuses_follow_the_store_over_time"),
         ("burst", "edge::limit_script::burst_is_admitted_as_each_algorithm_says"),
     ];
     let mut measured = Map::new();

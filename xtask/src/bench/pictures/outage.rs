@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 pub fn svg(reliability: &Value) -> Result<String> {
-    let outage = &reliability["store_outage"];
+    let outage = &reliability["outage"];
     let number = |name: &str| outage[name].as_f64().with_context(|| format!("no {name}"));
     let (bin_ms, dead, back) = (number("bin_ms")?, number("dead_ms")?, number("back_ms")?);
     let kinds = outage["kinds"].as_array().context("no kinds")?;
@@ -21,7 +21,7 @@ pub fn svg(reliability: &Value) -> Result<String> {
         bottom + 56.0,
         "Statuses over time while the store dies and returns",
         "A strip for each kind of request. Its colours are the share of each status in each quarter of a \
-         second. While the store is dead, a route answers as its on_store_outage says.",
+         second. While the store is dead, a route answers as its on_outage says.",
     );
     picture.rect(x(dead), TOP - 8.0, x(back) - x(dead), bottom - TOP + 8.0, Ink::Faint);
     let during = "the store is dead";

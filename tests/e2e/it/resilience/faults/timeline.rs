@@ -74,7 +74,7 @@ async fn statuses_follow_the_store_over_time() {
     let measured = json!({
         "bin_ms": BIN_MS, "dead_ms": dead.as_millis(), "back_ms": back.as_millis(), "kinds": kinds,
     });
-    println!("store_outage {measured}");
+    println!("outage {measured}");
     bench.stop().await;
     drop(redis);
 }
