@@ -21,7 +21,7 @@ pub fn svg(reliability: &Value) -> Result<String> {
         bottom + 56.0,
         "Statuses over time while the store dies and returns",
         "A strip for each kind of request. Its colours are the share of each status in each quarter of a \
-         second. While the store is dead, a route answers as its on_outage says.",
+         second. While the store is dead, a route answers as its on_store_outage says.",
     );
     picture.rect(x(dead), TOP - 8.0, x(back) - x(dead), bottom - TOP + 8.0, Ink::Faint);
     let during = "the store is dead";
