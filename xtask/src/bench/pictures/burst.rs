@@ -12,7 +12,8 @@ pub fn svg(reliability: &Value) -> Result<String> {
     let end_ms = seconds * 1000.0;
     let mut series = vec![];
     for (name, ink) in ALGORITHMS {
-        let times = burst["admitted_ms"][name].as_array().with_context(|| format!("no {name}"))?;
+        let times = burst.pointer(&format!("/admitted_ms/{name}")).and_then(Value::as_array);
+        let times = times.with_context(|| format!("no {name}"))?;
         series.push((name, ink, times.iter().filter_map(Value::as_f64).collect::<Vec<_>>()));
     }
     let most = series.iter().map(|(.., times)| times.len()).max().unwrap_or(1) as f64;

@@ -125,7 +125,7 @@ pub fn spread_labels(places: &mut [(f64, usize)], gap: f64) {
     places.sort_by(|one, other| one.0.total_cmp(&other.0));
     for _ in 0..100 {
         for place in 1..places.len() {
-            if let [.., (above, _), (below, _)] = &mut places[..=place] {
+            if let Some([.., (above, _), (below, _)]) = places.get_mut(..=place) {
                 let overlap = gap - (*below - *above);
                 if overlap > 0.0 {
                     *above -= overlap / 2.0;

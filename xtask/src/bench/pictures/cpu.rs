@@ -8,7 +8,7 @@ use serde_json::Value;
 pub fn svg(performance: &Value) -> Result<String> {
     let mut bars = Vec::new();
     for (name, ink) in BARS {
-        let rounds = performance["speed"][name].as_array();
+        let rounds = performance.pointer(&format!("/speed/{name}")).and_then(Value::as_array);
         let rounds = rounds.with_context(|| format!("{name} was not measured"))?;
         bars.push((
             name,

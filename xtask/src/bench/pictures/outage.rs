@@ -31,7 +31,10 @@ pub fn svg(reliability: &Value) -> Result<String> {
         let name = kind["name"].as_str().unwrap_or_default();
         picture.text(LEFT - 8.0, top + ROW / 2.0 + 4.0, Anchor::End, Ink::Text, name);
         for bin in 0..count {
-            let of = |status: &str| kind["statuses"][status][bin].as_f64().unwrap_or(0.0);
+            let of = |status: &str| {
+                let count = kind.pointer(&format!("/statuses/{status}/{bin}"));
+                count.and_then(Value::as_f64).unwrap_or(0.0)
+            };
             let total: f64 = STATUSES.iter().map(|(status, ..)| of(status)).sum();
             let (mut y, height) = (top + 4.0, ROW - 8.0);
             for (status, ink, _) in STATUSES.iter().filter(|(status, ..)| of(status) > 0.0) {
