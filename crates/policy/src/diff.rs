@@ -135,19 +135,21 @@ fn compare_requests(old: &Loaded, new: &Loaded) -> Vec<Comparison> {
     for Path { path, is_suffixed } in paths([&old.sections, &new.sections]) {
         let url = format!("https://api.example{path}");
         let head = |method| RequestHead::new(method, &url, Vec::new());
-        let [own, others] = [&before, &after].map(|routes| routes.named_methods(&head("GET")));
-        let named = own.zip(others).map(|(own, others)| &own | &others);
-        let mut unnamed = None;
+        let [own, others] = [&before, &after].map(|routes| routes.candidates(&head("GET")));
+        let candidates = own.zip(others).map(|(own, others)| [own, others].concat());
+        // By which of the routes list a method.
+        let mut reached: HashMap<Vec<bool>, _> = HashMap::new();
         for method in &methods {
             let reach = || {
                 let head = head(method);
                 (Reach::of(&before, &head), Reach::of(&after, &head))
             };
-            let (before, after) = match &named {
-                Some(named) if !named.contains(method.as_str()) => {
-                    *unnamed.get_or_insert_with(reach)
+            let (before, after) = match &candidates {
+                None => reach(),
+                Some(routes) => {
+                    let listing = routes.iter().map(|route| route.lists(method)).collect();
+                    *reached.entry(listing).or_insert_with(reach)
                 }
-                _ => reach(),
             };
             let request = format!("{method} {path}");
             match places.entry((before.name(), after.name())) {

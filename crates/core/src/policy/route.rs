@@ -161,7 +161,7 @@ impl Route {
     }
 
     /// Returns whether the route names `method`, or GET for HEAD.
-    pub(crate) fn lists(&self, method: &str) -> bool {
+    pub fn lists(&self, method: &str) -> bool {
         let listed = |wanted: &str| self.methods.iter().any(|own| own == wanted);
         listed(method) || (method == "HEAD" && listed("GET"))
     }

@@ -54,25 +54,14 @@ impl<'p> RouteIndex<'p> {
         }
     }
 
-    /// Returns the methods that a route names which a request's path may match. Requests of that
-    /// path by other methods all have one destination. Returns `None` if that is not known.
-    pub fn named_methods(&self, head: &RequestHead<'_>) -> Option<BTreeSet<&'p str>> {
+    /// Returns the routes that a request's path may match, in their order, and maybe some more.
+    /// Requests of the path have one destination by all methods that the same of them list. Returns
+    /// `None` if the index does not know all readings of the path.
+    pub fn candidates(&self, head: &RequestHead<'_>) -> Option<Vec<&'p Route>> {
         // The edge's own documents are for some methods alone.
         if head.path().starts_with("/.well-known/") {
             return None;
         }
-        let routes = self.candidates(head)?;
-        let named = routes.into_iter().flat_map(|route| &route.methods).map(String::as_str);
-        let mut named: BTreeSet<&str> = named.collect();
-        if named.contains("GET") {
-            named.insert("HEAD");
-        }
-        Some(named)
-    }
-
-    /// Returns the routes that a request's path may match, in their order, and maybe some more.
-    /// Returns `None` for a path with readings that the index does not know.
-    fn candidates(&self, head: &RequestHead<'_>) -> Option<Vec<&'p Route>> {
         let path = head.path();
         if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%') {
             return None;
