@@ -32,7 +32,10 @@ fn documented_commands_keep_secrets_out_of_the_clone() {
         String::from_utf8(output.stdout).unwrap()
     };
     shell("git init --quiet && git add --all");
-    for page in ["README.md", "docs/redis-gateway.md"] {
+    let examples = ["browser-session", "memcached", "opaque-tokens", "own-redis", "upstash"];
+    let examples = examples.map(|name| format!("examples/{name}/README.md"));
+    let pages = ["README.md", "docs/redis-gateway.md"].map(str::to_owned);
+    for page in pages.iter().chain(&examples) {
         let page_text = fs::read_to_string(root.join(page)).unwrap();
         let commands = secret_commands(&page_text);
         assert!(commands.len() >= 3, "{page}: {commands:?}");
