@@ -52,7 +52,7 @@ fn next(step: &str) -> Next {
     match step.get(..1) {
         Some("A") if line(1).starts_with("https://store.example/") => Next::Store,
         Some("A") if line(1) == "https://issuer.example/introspect" => Next::Provider,
-        Some("F") if line(2).starts_with("https://upstream.example/") => Next::Upstream,
+        Some("F") if line(3).starts_with("https://upstream.example/") => Next::Upstream,
         Some("R") => Next::End(step.lines().next().unwrap()[1..].parse().ok()),
         Some("D") | None => Next::End(None),
         _ => panic!("{step}"),

@@ -9,7 +9,7 @@ use crate::jose::jwks::{Jwks, KeyFault, KeySource};
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::{Issuer, KeyLocation, TokenType};
 use crate::secret::Secret;
-use crate::url::{self, is_url};
+use crate::url::{is_url, url_or_binding};
 
 /// Reads the list.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Issuer> {
@@ -109,9 +109,9 @@ fn key_location(
 ) -> Option<KeyLocation> {
     let members = ["jwks_url", "metadata_url", "jwks", "jwks_variable"];
     let count = members.into_iter().filter(|member| object.has(member)).count();
+    object.record_format("jwks_url", TextFormat::UrlOrBinding);
     object.record_format("metadata_url", TextFormat::Url);
-    let (jwks_url, metadata_url) =
-        (url_or_binding(object, "jwks_url"), object.text("metadata_url"));
+    let (jwks_url, metadata_url) = (object.text("jwks_url"), object.text("metadata_url"));
     let key_set = || MemberShape::Map { of: Box::new(MemberShape::Any), min: 1 };
     let (jwks, variable) = (object.value("jwks", key_set), object.text("jwks_variable"));
     let none = algorithms.is_some_and(<[_]>::is_empty);
@@ -130,6 +130,7 @@ fn key_location(
     if variable.is_none() && algorithms.unwrap_or_default().iter().any(|alg| alg.is_secret()) {
         object.add_error("algorithms", ConfigErrorKind::Key(KeyFault::SecretPublished));
     }
+    let jwks_url = jwks_url.map(|text| checked_url(object, "jwks_url", text));
     if metadata_url.as_ref().is_some_and(|url| !is_url(url)) {
         object.add_error("metadata_url", ConfigErrorKind::NotAUrl);
     }
@@ -149,16 +150,13 @@ fn key_location(
     inline_keys(object.settings, &name, &text, algorithms?, source)
 }
 
-/// Reads a URL, or one that is reached by a binding. A wrong one is returned as it is, with an
-/// error.
-fn url_or_binding(object: &mut ObjectReader<'_, '_>, name: &str) -> Option<String> {
-    object.record_format(name, TextFormat::UrlOrBinding);
-    let text = object.text(name)?;
-    let url = url::url_or_binding(&text);
-    if url.is_none() {
+/// Returns a URL, or one that is reached by a binding, in its long form. Adds an error if it is
+/// neither.
+fn checked_url(object: &mut ObjectReader<'_, '_>, name: &str, text: String) -> String {
+    url_or_binding(&text).unwrap_or_else(|| {
         object.add_error(name, ConfigErrorKind::NotAUrlOrBinding);
-    }
-    Some(url.unwrap_or(text))
+        text
+    })
 }
 
 /// Reads a key set, which is at the place `name`.
@@ -193,7 +191,9 @@ fn inline_keys(
 
 fn introspection(mut object: ObjectReader<'_, '_>) -> Option<Introspection> {
     object.require(&["url", "client_id", "client_secret_variable"]);
-    let (url, client_id) = (url_or_binding(&mut object, "url"), object.nonempty_text("client_id"));
+    object.record_format("url", TextFormat::UrlOrBinding);
+    let (url, client_id) = (object.text("url"), object.nonempty_text("client_id"));
+    let url = url.map(|text| checked_url(&mut object, "url", text));
     let token_prefix = object.text("token_prefix").unwrap_or_default();
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_~+/".contains(&b);
     if !token_prefix.bytes().all(fits) {
