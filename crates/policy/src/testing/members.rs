@@ -107,6 +107,17 @@ pub(crate) fn is_table(member: &PolicyMember) -> bool {
     matches!(member.shape, MemberShape::Table | MemberShape::Tables)
 }
 
+fn is_url(format: TextFormat) -> bool {
+    matches!(
+        format,
+        TextFormat::BaseUrl
+            | TextFormat::BaseUrlOrBinding
+            | TextFormat::StoreUrl
+            | TextFormat::Url
+            | TextFormat::UrlOrBinding
+    )
+}
+
 impl Case {
     fn of(member: PolicyMember) -> Self {
         let given = given(&member.place);
@@ -125,11 +136,11 @@ impl Case {
                 let others = names.iter().filter(|name| default != json!(name));
                 case.values.extend(others.map(|name| json!(name)));
             }
-            (
-                MemberShape::Text(TextFormat::BaseUrl | TextFormat::Url | TextFormat::StoreUrl),
-                true,
-            ) => {
+            (MemberShape::Text(format), true) if is_url(*format) => {
                 case.values.push(json!("https://other.example/x"));
+                if matches!(format, TextFormat::UrlOrBinding | TextFormat::BaseUrlOrBinding) {
+                    case.values.push(json!("binding:API https://bound.example/x"));
+                }
             }
             _ => {}
         }
@@ -137,9 +148,7 @@ impl Case {
             case.invalid = match &case.member.shape {
                 MemberShape::OneOf(_) => Some(json!("no_such_name")),
                 MemberShape::Text(TextFormat::Name) => Some(json!("two words")),
-                MemberShape::Text(TextFormat::BaseUrl | TextFormat::Url | TextFormat::StoreUrl) => {
-                    Some(json!("nowhere"))
-                }
+                MemberShape::Text(format) if is_url(*format) => Some(json!("nowhere")),
                 MemberShape::Text(TextFormat::Any) | MemberShape::List(_) if !is_given => {
                     panic!("{} has no case", case.member.place)
                 }
