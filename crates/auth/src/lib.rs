@@ -4,12 +4,11 @@
 //! `main.rs` is all there is around it:
 //!
 //! ```no_run
-//! use clap::Parser as _;
 //! use portcullis_auth::Cli;
 //! use portcullis_server::Log;
 //!
 //! # async fn program() -> std::process::ExitCode {
-//! let cli = Cli::parse_from(["portcullis-auth", "serve", "--listen", "127.0.0.1:8788"]);
+//! let cli = Cli::parse();
 //! portcullis_auth::run(&cli, Log::start("auth")).await
 //! # }
 //! ```
