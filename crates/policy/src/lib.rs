@@ -26,7 +26,9 @@
 //!     _ => Err("no such file".to_owned()),
 //! };
 //! let words = ["portcullis", "check"].map(str::to_owned);
-//! let outcome = portcullis_policy::run(&words, &read, 1_700_000_000, false);
+//! // Only `explain --jwks` verifies signatures.
+//! let verify = |_: &_, _: &_, _: &_| Ok(None);
+//! let outcome = portcullis_policy::run(&words, &read, &verify, 1_700_000_000, false);
 //! assert_eq!(outcome.status, 1);
 //! assert!(outcome.text.contains("routes[0].timeout_ms (route api): must be a whole number"));
 //! ```
