@@ -55,7 +55,8 @@ impl App {
         std::os::unix::fs::symlink(hono, project.path("node_modules/hono")).unwrap();
         project.folder.write("app.mjs", APP);
         let jwks_url = serve(TRUSTED.jwks());
-        let policy = |path: &str, limit: Value| {
+        let policy = |name: &str, limit: Value| {
+            let path = format!("/{name}");
             json!({
                 "store": { "url": SHARED.fact("store_url"), "timeout_ms": 3000 },
                 "upstream": { "url": "https://upstream.invalid", "timeout_ms": 1000 },
@@ -65,18 +66,18 @@ impl App {
                     "jwks_url": jwks_url }],
                 "identity": { "claims": { "plan": "x-plan" } },
                 "routes": [
-                    { "name": "never", "path": format!("{path}/never"), "access": "public" },
-                    { "name": "public", "path": format!("{path}/public"), "access": "public" },
-                    { "name": "api", "path": format!("{path}/*"), "access": "protected",
+                    { "name": format!("{name}-never"), "path": format!("{path}/never"), "access": "public" },
+                    { "name": format!("{name}-public"), "path": format!("{path}/public"), "access": "public" },
+                    { "name": format!("{name}-api"), "path": format!("{path}/*"), "access": "protected",
                       "require": "not_revoked", "limit": limit },
                 ],
             })
         };
         let limit = |quota: u32| json!({ "quota": quota, "window_seconds": 60, "by": "subject", "headers": true });
         let policies = json!({
-            "first": policy("/first", limit(1000)),
-            "second": policy("/second", limit(2)),
-            "hono": policy("/hono", limit(1000)),
+            "first": policy("first", limit(1000)),
+            "second": policy("second", limit(2)),
+            "hono": policy("hono", limit(1000)),
         });
         project.folder.write("policies.json", &policies.to_string());
         let config = json!({
@@ -106,10 +107,12 @@ impl App {
 #[tokio::test]
 async fn worker_answers_what_its_gates_permit() {
     let app = App::start().await;
+    // The store that tests share counts by subject.
+    let subject = format!("reader-of-{}", app.url);
     let token = TRUSTED.sign(
         &header(json!({})),
         &claims(
-            json!({ "sub": "alice", "scope": "a b", "sid": "s1", "plan": "pro", "client_id": "c" }),
+            json!({ "sub": subject, "scope": "a b", "sid": "s1", "plan": "pro", "client_id": "c" }),
         ),
     );
     assert_refused(app.get("/first/x", None).await, 401, "token_missing").await;
@@ -125,7 +128,7 @@ async fn worker_answers_what_its_gates_permit() {
     assert!(response.headers()["ratelimit"].to_str().unwrap().contains("r=999"));
     let permit: Value = response.json().await.unwrap();
     let expect = json!({
-        "route": "api", "issuer": ISSUER, "subject": "alice", "scopes": ["a", "b"], "clientId": "c",
+        "route": "first-api", "issuer": ISSUER, "subject": subject, "scopes": ["a", "b"], "clientId": "c",
         "session": "s1", "claims": { "plan": "pro" }, "body": "the body",
         "url": format!("{}/first/x?q=1", app.url),
     });
@@ -136,7 +139,7 @@ async fn worker_answers_what_its_gates_permit() {
     let headers = &permit["headers"];
     assert_eq!(
         (&headers["portcullis-subject"], &headers["x-plan"]),
-        (&json!("alice"), &json!("pro"))
+        (&json!(subject), &json!("pro"))
     );
     assert_eq!(headers["authorization"], Value::Null, "the token is not for the application");
 
@@ -146,12 +149,12 @@ async fn worker_answers_what_its_gates_permit() {
     }
     assert_eq!(app.get("/first/x", Some(&token)).await.status(), 200);
     let public: Value = app.get("/first/public", None).await.json().await.unwrap();
-    assert_eq!((&public["route"], &public["subject"]), (&json!("public"), &Value::Null));
+    assert_eq!((&public["route"], &public["subject"]), (&json!("first-public"), &Value::Null));
 
     let mine = app.get("/hono/me", Some(&token)).await;
     assert!(mine.headers().contains_key("ratelimit"), "{:?}", mine.headers());
     let mine: Value = mine.json().await.unwrap();
-    assert_eq!(mine, json!({ "subject": "alice", "authorization": null }));
+    assert_eq!(mine, json!({ "subject": subject, "authorization": null }));
     assert_refused(app.get("/hono/me", Some("forged")).await, 401, "token_malformed").await;
 }
 

@@ -142,7 +142,7 @@ async fn stale_sentinel_does_not_lead_back_to_a_demoted_master() {
     let wrong = keys(&master, "alone-*");
     assert_eq!(wrong, 0, "writes in the demoted master, of {written}");
     assert_eq!(written, 0, "without a majority there is no master");
-    gateway.process.says("1 of 3 Sentinels answer").await;
+    gateway.process.says("1 of 3 Sentinels are up to date").await;
     // Two of three Sentinels are enough.
     others[0].link.set(LATE);
     let begun = Instant::now();
