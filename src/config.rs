@@ -31,12 +31,13 @@ impl Config {
         let environment = Environment::of(gate);
         let policy = parse(&Environment::policy_of(gate), &environment, &mut stored_secrets);
         let policy = match policy {
+            // Without an optional secret the policy would be valid, and mean less.
+            _ if stored_secrets.is_incomplete() => None,
             Ok(policy) if has_unbound(&policy, &environment) => None,
             Ok(policy) => {
                 warn(&policy);
                 Some(&*Box::leak(Box::new(policy)))
             }
-            Err(_) if stored_secrets.is_incomplete() => None,
             Err(errors) => {
                 let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 log_faults(&errors);
@@ -102,9 +103,9 @@ fn has_unbound(policy: &Policy, environment: &Environment) -> bool {
     let faults: Vec<String> = policy
         .bindings()
         .into_iter()
-        .filter(|(_, name)| !environment.has_binding(name))
+        .filter(|(_, name)| !environment.can_fetch(name))
         .map(|(place, name)| {
-            format!("{place}: the Worker has no binding {name}; add it to wrangler's configuration")
+            format!("{place}: the Worker has no binding {name} that can fetch; add it to wrangler's configuration")
         })
         .collect();
     if !faults.is_empty() {

@@ -72,7 +72,7 @@ pub async fn prepare(
     let own = head.headers().iter().map(|(name, value)| name.len() + value.len());
     let large = set.chain(own).sum::<usize>() > HEAD_BYTES_MAX;
     let permits = context.purpose == Purpose::Permit && matches!(target, Target::Upstream(_));
-    let facts = permits.then(|| permit.facts().to_string());
+    let facts = permits.then(|| permit.facts(trace.would_refuse.get()).to_string());
     let forward = Forward {
         permit: facts.as_deref(),
         url: &base.join(head.target()),
@@ -130,7 +130,13 @@ pub async fn send(mut outbound: Outbound, context: &RequestContext) -> Result<Re
         }
     }
     let work = attempt(&outbound, until_ms, context);
-    let outcome = call::call(dependency, deadline_ms, work, context).await;
+    let outcome = if outbound.permits {
+        context.port.release();
+        // It is this program that answers, for which there is no breaker.
+        Ok(work.await.1)
+    } else {
+        call::call(dependency, deadline_ms, work, context).await
+    };
     record_time();
     let response = check_error_body(outcome??, dependency)?;
     let done = matches!(response.status, 200..=299);
@@ -193,7 +199,7 @@ async fn attempt(
         Err(PlatformError::Rejected) => Health::Inconclusive,
         // The client may have aborted its stream or kept it open. That must not open the breaker
         // for others.
-        Err(_) if outbound.streams || outbound.large || outbound.permits => Health::Inconclusive,
+        Err(_) if outbound.streams || outbound.large => Health::Inconclusive,
         Err(error) => Health::Failed(outage(outbound.target, *error)),
     };
     (health, outcome.map_err(|error| outage(outbound.target, error)))

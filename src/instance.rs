@@ -27,7 +27,7 @@ impl Instance {
     /// Creates the instance of the gate with this number, which has seen no request.
     pub fn new(gate: u32, config: Config) -> Self {
         let executor = Rc::new(Executor::default());
-        let isolate = Isolate::new(config, Rc::clone(&executor));
+        let isolate = Isolate::new(config, Rc::clone(&executor), Rc::default());
         Self {
             gate,
             executor,
@@ -54,7 +54,11 @@ impl Instance {
         }
         if isolate.config.policy.is_none() {
             for _ in 0..READS_MAX {
-                if self.isolate().config.policy.is_some() || !self.read(port, now_ms).await {
+                let before = self.isolate();
+                if before.config.policy.is_some()
+                    || !self.read(port, now_ms).await
+                    || Rc::ptr_eq(&before, &self.isolate())
+                {
                     break;
                 }
             }
@@ -88,6 +92,10 @@ impl Instance {
             log_unreadable(&unreadable, self.isolate().config.policy.is_some());
             return false;
         }
+        // A read that began earlier may have got older texts.
+        if now_ms < self.read_ms.get() && self.isolate().config.policy.is_some() {
+            return true;
+        }
         self.read_ms.set(now_ms.max(self.read_ms.get()));
         let secrets = StoredSecrets::new(names, texts.into_iter().flatten().collect());
         // Another request may have read the same meanwhile.
@@ -101,7 +109,9 @@ impl Instance {
     fn replace(&self, secrets: StoredSecrets) {
         let config = Config::load(self.gate, secrets);
         if config.policy.is_some() || self.isolate().config.policy.is_none() {
-            let isolate = Isolate::new(config, Rc::clone(&self.executor));
+            // What was counted is exported with what follows.
+            let counters = Rc::clone(&self.isolate().counters);
+            let isolate = Isolate::new(config, Rc::clone(&self.executor), counters);
             self.isolate.replace(Rc::new(isolate));
         }
     }

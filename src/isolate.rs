@@ -23,14 +23,14 @@ pub struct Isolate {
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
     pub limits: LimitCounters,
-    pub counters: Counters,
+    pub counters: Rc<Counters>,
     /// The key that signs assertions, once a signature of it was verified.
     pub assertion_key: RefCell<Option<CryptoKey>>,
 }
 
 impl Isolate {
     /// Creates an isolate that has seen no request.
-    pub fn new(config: Config, executor: Rc<Executor>) -> Self {
+    pub fn new(config: Config, executor: Rc<Executor>, counters: Rc<Counters>) -> Self {
         Self {
             config,
             executor,
@@ -39,7 +39,7 @@ impl Isolate {
             key_sets: KeySets::default(),
             introspection_limits: IntrospectionLimits::default(),
             limits: LimitCounters::default(),
-            counters: Counters::default(),
+            counters,
             assertion_key: RefCell::default(),
         }
     }

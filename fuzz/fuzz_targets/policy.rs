@@ -73,7 +73,8 @@ fn check(text: &str, environment: Option<&str>) -> Value {
     });
     let read = |path: &str| match path {
         FILE => Ok(text.to_owned()),
-        _ => Ok(toml::to_string(&wrangler).unwrap()),
+        "wrangler.toml" => Ok(toml::to_string(&wrangler).unwrap()),
+        _ => Err("no such file".to_owned()),
     };
     let mut words = vec!["portcullis".to_owned(), "--json".to_owned(), "check".to_owned()];
     words.extend(environment.map(|name| format!("--env={name}")));

@@ -21,7 +21,10 @@ export declare class Gate {
 /** The permit to answer a request. */
 export declare class Permit {
   private constructor();
-  /** The request without its token, and with the identity headers of the policy. */
+  /**
+   * The request with the identity headers of the policy. A protected route takes its token away,
+   * unless it has `forward_token` or does not enforce.
+   */
   readonly request: Request;
   /** The route's name. */
   readonly route: string;
@@ -41,6 +44,8 @@ export declare class Permit {
   readonly claims: Record<string, unknown>;
   /** What was decided without the store, because that was unavailable. */
   readonly degraded?: string;
+  /** The code of the refusal that a route with `enforce = false` does not enforce. */
+  readonly wouldRefuse?: string;
 
   /**
    * Logs and counts the request, and returns the response with the gate's headers: of limits, of

@@ -96,7 +96,8 @@ async fn adopt_shared_state(dependency: Dependency, context: &RequestContext) {
 }
 
 fn cache_key(dependency: Dependency, policy: &Policy) -> String {
-    let source = format!("{}\n{}", policy.store.as_str(), dependency.name(policy));
+    let (store, upstream) = (policy.store.as_str(), policy.upstream.as_str());
+    let source = format!("{store}\n{upstream}\n{}", dependency.name(policy));
     format!("https://breakers.portcullis.invalid/{}", TokenHash::of(&source))
 }
 

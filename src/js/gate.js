@@ -11,6 +11,7 @@ import { RequestTask } from './tasks.js';
  * @typedef {{
  *   route: string, issuer?: string, subject?: string, scopes?: string[], clientId?: string,
  *   session?: string, expiresAt?: number, claims?: Record<string, unknown>, degraded?: string,
+ *   wouldRefuse?: string,
  * }} Facts
  */
 
@@ -46,19 +47,25 @@ export class Gate {
    */
   check(request, context) {
     const task = new RequestTask(this.#number, request, context, crypto.randomUUID());
-    return new Promise((resolve, reject) => {
-      task.handler = (outbound, facts) => {
-        /** @type {PromiseWithResolvers<Response>} */
-        const { promise, resolve: answer } = Promise.withResolvers();
-        resolve(new Permit(new Request(request.url, outbound), JSON.parse(facts), (response) => {
-          answer(response);
-          return ended;
-        }));
-        return promise;
-      };
-      const ended = Promise.resolve(task.respond(request));
-      ended.then(resolve, reject);
-    });
+    const { url, cf } = request;
+    /** @type {PromiseWithResolvers<Permit | Response>} */
+    const permit = Promise.withResolvers();
+    /** @type {PromiseWithResolvers<Response>} */
+    const ended = Promise.withResolvers();
+    // It refers to no request, because the task keeps it.
+    task.handler = (outbound, facts) => {
+      /** @type {PromiseWithResolvers<Response>} */
+      const answer = Promise.withResolvers();
+      const own = new Request(new Request(url, outbound), /** @type {RequestInit} */ ({ cf }));
+      permit.resolve(new Permit(own, JSON.parse(facts), (response) => {
+        answer.resolve(response);
+        return ended.promise;
+      }));
+      return answer.promise;
+    };
+    ended.resolve(task.respond(request));
+    ended.promise.then(permit.resolve, permit.reject);
+    return permit.promise;
   }
 }
 
@@ -72,7 +79,7 @@ export class Permit {
    * @param {(response: Response) => Promise<Response>} finish
    */
   constructor(request, facts, finish) {
-    /** The request without its token, and with the identity headers of the policy. */
+    /** The request as it would be forwarded, with the identity headers of the policy. */
     this.request = request;
     this.route = facts.route;
     this.issuer = facts.issuer;
@@ -83,6 +90,7 @@ export class Permit {
     this.expiresAt = facts.expiresAt;
     this.claims = facts.claims ?? {};
     this.degraded = facts.degraded;
+    this.wouldRefuse = facts.wouldRefuse;
     this.#finish = finish;
   }
 

@@ -46,6 +46,15 @@ export function binding(env, name) {
 }
 
 /**
+ * Returns whether a binding can be sent requests, as a service can.
+ * @param {Record<string, unknown>} env
+ * @param {string} name
+ */
+export function canFetch(env, name) {
+  return typeof (/** @type {Fetcher | undefined} */ (env[name]))?.fetch === 'function';
+}
+
+/**
  * Reads secrets of Secrets Store bindings. Returns their texts, with `undefined` for each that
  * cannot be read in time.
  * @param {Record<string, unknown>} env
@@ -57,7 +66,7 @@ export async function readSecrets(env, names, ms) {
     const secret = /** @type {SecretsStoreSecret} */ (env[name]).get();
     secret.catch(() => {});
     const text = await sooner(secret, ms);
-    return typeof text === 'string' ? text : undefined;
+    return typeof text === 'string' && text.trim() !== '' ? text : undefined;
   };
   return Promise.all(names.split('\n').map((name) => read(name).catch(() => undefined)));
 }

@@ -143,7 +143,7 @@ export class RequestTask {
   // The signal tells of a connection that was reset, and only before there is a response. The
   // listener is made here, because a closure of `respond` would hold the encoded headers.
   listen(/** @type {AbortSignal} */ signal) {
-    signal.onabort = () => this.leave();
+    signal.addEventListener('abort', () => this.leave());
   }
 
   /** Returns the request, which the task keeps no longer: its headers may be large. */

@@ -121,6 +121,10 @@ extern "C" {
     /// Returns a binding that is not a plain variable.
     pub fn binding(env: &JsValue, name: &str) -> Option<JsValue>;
 
+    /// Returns whether a binding can be sent requests.
+    #[wasm_bindgen(js_name = canFetch)]
+    pub fn can_fetch(env: &JsValue, name: &str) -> bool;
+
     /// Reads secrets of Secrets Store bindings, whose names stand one a line, within `ms`.
     #[wasm_bindgen(js_name = readSecrets)]
     pub fn read_secrets(env: &JsValue, names: &str, ms: u32) -> Promise;

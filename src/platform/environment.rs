@@ -36,6 +36,11 @@ impl Environment {
         bindings::binding(&self.0, name).is_some()
     }
 
+    /// Returns whether requests can be sent to the binding `name`.
+    pub fn can_fetch(&self, name: &str) -> bool {
+        bindings::can_fetch(&self.0, name)
+    }
+
     /// Reads the secrets of Secrets Store bindings; `None` stands for each that cannot be read in
     /// time.
     pub async fn read_secrets(

@@ -59,7 +59,7 @@ enum Work {
 pub struct TaskPort {
     id: u32,
     /// The task's part of the load; `None` for a background task that is not counted.
-    share: Option<Rc<Share>>,
+    share: RefCell<Option<Rc<Share>>>,
     /// The encoded step that the task waits for.
     step: RefCell<Option<String>>,
     /// The result of that step.
@@ -113,7 +113,7 @@ impl Executor {
         parent: &TaskPort,
         work: impl FnOnce(Rc<TaskPort>) -> F,
     ) {
-        self.add(TaskPort::new(self.adopt(parent), parent.share.clone()), work);
+        self.add(TaskPort::new(self.adopt(parent), parent.share.borrow().clone()), work);
     }
 
     fn add<F: Future<Output = ()> + 'static>(
@@ -230,12 +230,18 @@ impl Drop for Share {
 
 impl TaskPort {
     fn new(id: u32, share: Option<Rc<Share>>) -> Rc<Self> {
+        let share = RefCell::new(share);
         Rc::new(Self { id, share, step: RefCell::default(), resume: RefCell::default() })
+    }
+
+    /// Counts the task no longer, because a program answers its request, which may never say so.
+    pub fn release(&self) {
+        self.share.take();
     }
 
     /// Adds bytes to the load until the task ends, for example those of a body.
     pub fn hold(&self, bytes: usize) {
-        if let Some(share) = &self.share {
+        if let Some(share) = self.share.borrow().as_ref() {
             share.hold(bytes);
         }
     }
@@ -244,7 +250,8 @@ impl TaskPort {
     /// share. A client's only request is always within its share. With `client` as `None`, no share
     /// applies.
     pub fn is_within(&self, most: Holding, client: Option<&str>) -> bool {
-        let Some(share) = &self.share else {
+        let share = self.share.borrow();
+        let Some(share) = share.as_ref() else {
             return true;
         };
         let held = client.map(|client| share.set_client(client)).unwrap_or_default();

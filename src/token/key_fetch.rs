@@ -85,9 +85,12 @@ async fn find(
     // fetched for.
     let source = format!("{}\n{url}", issuer.issuer);
     let key = format!("https://keys.portcullis.invalid/{}", TokenHash::of(&source));
+    // A binding's name means another service in another Worker, and the cache may be theirs as
+    // well.
+    let is_shared = !url.starts_with("binding:");
     let cached = match cause {
-        Cause::Age => read_cached(&key, context).await,
-        Cause::UnknownKid(_) => None,
+        Cause::Age if is_shared => read_cached(&key, context).await,
+        _ => None,
     };
     let age_ms = |document: &CachedDocument| clock::now_ms().saturating_sub(document.fetched_at_ms);
     let newer = |document: &CachedDocument| {
@@ -107,7 +110,7 @@ async fn find(
         && let Some(imported) = parse(issuer, &text, context).await
     {
         let now_ms = clock::now_ms();
-        let publish = Some(CacheEntry { key, text: format!("{now_ms}\n{text}") });
+        let publish = is_shared.then(|| CacheEntry { key, text: format!("{now_ms}\n{text}") });
         return Some(Found { publish, ..imported.found_at(Some(now_ms)) });
     }
     // While the issuer fails, a new isolate has no keys of its own and uses the cached ones.

@@ -36,7 +36,8 @@ pub(crate) fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
     let plain = text.bytes().all(|b| b.is_ascii_graphic());
-    !host.is_empty() && plain && !text.contains(['#', '@', '\\', '"'])
+    // In a path, `@` is a letter like others.
+    !host.is_empty() && !host.contains('@') && plain && !text.contains(['#', '\\', '"'])
 }
 
 /// Returns a URL as it is, and one of a binding in its long form. Returns `None` if `text` is
@@ -74,6 +75,12 @@ mod tests {
             assert_eq!(url_or_binding(text).as_deref(), expect, "{text}");
         }
         check("https://a.example/x", Some("https://a.example/x"));
+        check("https://a.example/x@y", Some("https://a.example/x@y"));
+        for user in
+            ["https://u@a.example", "https://u:p@a.example/", "https://a.example@b.example/x"]
+        {
+            check(user, None);
+        }
         check("binding:API", Some("binding:API https://api.binding"));
         check("binding:MY_API/v1", Some("binding:MY_API https://my-api.binding/v1"));
         check("binding:A https://a.example/x", Some("binding:A https://a.example/x"));

@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build } from './build.mjs';
 import { find, findWrangler, missing } from './binaries.mjs';
@@ -65,11 +66,14 @@ export async function dev(words) {
 
   const folder = resolve('.portcullis');
   mkdirSync(join(folder, 'log'), { recursive: true, mode: 0o700 });
+  writePrivate(join(folder, '.gitignore'), '*\n');
   const secrets = readSecrets(folder);
   const url = (/** @type {string} */ name) => `http://127.0.0.1:${ports[name]}`;
   const servers = new Servers(join(folder, 'log'));
   try {
-    await servers.checkPorts(ports, values['redis-url'] ? ['redis-port'] : []);
+    await servers.checkPorts(ports, [
+      ...(values['redis-url'] ? ['redis-port'] : []), ...(values.backends ? ['port'] : []),
+    ]);
     writeDevVars(readFileSync(policyFile, 'utf8'), {
       UPSTREAM_URL: url('upstream-port'),
       AUTH_URL: url('auth-port'),
@@ -137,7 +141,7 @@ function findPrograms(options) {
  */
 async function startBackends({ programs, ports, url, folder, secrets, servers, redisUrl }) {
   const { gateway, auth } = /** @type {{ gateway: string, auth: string }} */ (programs);
-  const demo = new URL('../demo/upstream.mjs', import.meta.url).pathname;
+  const demo = fileURLToPath(new URL('../demo/upstream.mjs', import.meta.url));
   servers.start('upstream', process.execPath, [demo, String(ports['upstream-port'])]);
   if (programs.redis) {
     mkdirSync(join(folder, 'redis'), { recursive: true });
@@ -183,6 +187,8 @@ function addUser(auth, settings, password) {
     env: { ...process.env, ...settings },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
+  // A program that ends early is reported by its status.
+  child.stdin.on('error', () => {});
   child.stdin.end(password);
   let text = '';
   child.stdout.on('data', (part) => { text += part; });

@@ -1,6 +1,6 @@
 // `portcullis init`: a project of its own, with a policy that is valid.
 
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { parseArgs } from 'node:util';
@@ -69,10 +69,13 @@ export async function init(words) {
     throw new UsageError(`${folder} has ${taken.join(' and ')} already; choose another folder, or remove the file`);
   }
   mkdirSync(folder, { recursive: true });
+  // It is read first, since it may be wrong: nothing is written then.
+  const packageText = completedPackageJson(folder, answers.name);
   for (const [name, text] of Object.entries(files)) {
     if (!existsSync(join(folder, name))) writeFileSync(join(folder, name), text);
   }
-  completePackageJson(folder, answers.name);
+  completeGitignore(join(folder, '.gitignore'), files['.gitignore']);
+  writeFileSync(join(folder, 'package.json'), packageText);
   const check = execute([
     'check', join(folder, 'portcullis.toml'), '--wrangler', join(folder, 'wrangler.jsonc'),
   ]);
@@ -144,11 +147,22 @@ async function complete(given, folder) {
 }
 
 /**
- * Adds to package.json what the project needs, and changes nothing that is there.
+ * Adds to .gitignore the lines that it lacks: some of the files hold secrets.
+ * @param {string} path
+ * @param {string} wanted
+ */
+function completeGitignore(path, wanted) {
+  const present = readFileSync(path, 'utf8').split(/\r?\n/);
+  const missing = wanted.split('\n').filter((line) => line && !present.includes(line));
+  if (missing.length > 0) appendFileSync(path, `\n${missing.join('\n')}\n`);
+}
+
+/**
+ * Returns package.json with what the project needs. What is there stays.
  * @param {string} folder
  * @param {string} name
  */
-function completePackageJson(folder, name) {
+function completedPackageJson(folder, name) {
   const path = join(folder, 'package.json');
   /** @type {Record<string, Record<string, string>>} */
   let found = {};
@@ -164,13 +178,13 @@ function completePackageJson(folder, name) {
     found.dependencies?.[dependency] ?? found.devDependencies?.[dependency],
   );
   const missing = Object.entries(wanted.devDependencies).filter(([dependency]) => !has(dependency));
+  // Scripts of an older project may need its own `type`.
   const completed = {
-    ...wanted,
-    ...found,
+    ...(existsSync(path) ? found : { ...wanted, ...found }),
     scripts: { ...wanted.scripts, ...found.scripts },
     devDependencies: { ...found.devDependencies, ...Object.fromEntries(missing) },
   };
-  writeFileSync(path, `${JSON.stringify(completed, null, 2)}\n`);
+  return `${JSON.stringify(completed, null, 2)}\n`;
 }
 
 /**

@@ -161,7 +161,7 @@ export function wranglerConfig(answers) {
   "compatibility_flags": ["enable_request_signal"],
   "build": {
     // Validates portcullis.toml; an invalid policy is neither served nor deployed.
-    "command": "npx portcullis build",
+    "command": "npx --no-install portcullis build",
     "watch_dir": ["portcullis.toml"]
   },
   "observability": { "enabled": true },

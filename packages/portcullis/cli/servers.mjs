@@ -19,7 +19,7 @@ export class Servers {
   /** @param {string} logs the folder of the logs */
   constructor(logs) {
     this.logs = logs;
-    for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) {
+    for (const signal of /** @type {const} */ (['SIGHUP', 'SIGINT', 'SIGTERM'])) {
       process.once(signal, () => {
         this.#isStopping = true;
         this.#stopped(0);

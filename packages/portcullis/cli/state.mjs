@@ -54,7 +54,7 @@ export function writeDevVars(policy, variables) {
     throw new UsageError('.dev.vars is your own; portcullis dev would replace it. Move it away first');
   }
   /** @param {string} name */
-  const isUsed = (name) => SECRETS.includes(name) || policy.includes(`"\${${name}}"`);
+  const isUsed = (name) => SECRETS.includes(name) || policy.includes(`\${${name}}`);
   const lines = Object.entries(variables).filter(([name]) => isUsed(name)).map(([name, value]) => `${name}='${value}'\n`);
   writePrivate('.dev.vars', `${MARK}\n${lines.join('')}`);
 }

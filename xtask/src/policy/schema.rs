@@ -255,12 +255,12 @@ const MALFORMED_VARIABLE: &str = concat!(
     r"^([\s\S]+\$\{|\$\{(\}|[A-Za-z0-9_]*[^A-Za-z0-9_}]|",
     r"[A-Za-z0-9_]*$|[A-Za-z0-9_]+\}[\s\S]))"
 );
-const URL: &str = r#"https?://[^\s/?#@\\"]+[^\s#@\\"]*"#;
-const BASE_URL: &str = r#"https?://[^\s/?#@\\"]+[^\s?#@\\"]*"#;
+const URL: &str = r#"https?://[^\s/?#@\\"]+([/?][^\s#\\"]*)?"#;
+const BASE_URL: &str = r#"https?://[^\s/?#@\\"]+(/[^\s?#\\"]*)?"#;
 const BINDING: &str = "binding:[A-Za-z0-9_]+";
 /// A path below a binding.
-const PATH: &str = r#"[^\s#@\\"]*"#;
-const BASE_PATH: &str = r#"[^\s?#@\\"]*"#;
+const PATH: &str = r#"[^\s#\\"]*"#;
+const BASE_PATH: &str = r#"[^\s?#\\"]*"#;
 const MEMCACHED: &str = r"memcacheds?://[A-Za-z0-9._:\[\]-]+:[0-9]+/?";
 
 #[cfg(test)]

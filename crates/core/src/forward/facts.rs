@@ -8,8 +8,9 @@ impl Permit<'_> {
     /// Returns the facts as a JSON object: `route`, and for a protected route `issuer`, `subject`,
     /// `scopes`, `clientId`, `session`, `expiresAt` (Unix seconds) and `claims`, as far as the
     /// token has them. `claims` has the claims that the policy uses. `degraded` says what was
-    /// decided without the store.
-    pub fn facts(&self) -> Value {
+    /// decided without the store. `would_refuse` is the code of a refusal that the route does not
+    /// enforce; it becomes `wouldRefuse`.
+    pub fn facts(&self, would_refuse: Option<&str>) -> Value {
         let mut facts = Map::new();
         facts.insert("route".to_owned(), self.route.name.as_str().into());
         let verified = self.verified.as_ref().filter(|_| self.route.access == Access::Protected);
@@ -31,6 +32,9 @@ impl Permit<'_> {
         }
         if let Some(degraded) = self.degraded.text() {
             facts.insert("degraded".to_owned(), degraded.into());
+        }
+        if let Some(code) = would_refuse {
+            facts.insert("wouldRefuse".to_owned(), code.into());
         }
         Value::Object(facts)
     }

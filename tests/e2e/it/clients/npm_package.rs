@@ -117,6 +117,21 @@ fn faults_are_reported_together_and_nothing_is_replaced() {
     let dev = project.portcullis(&["dev"]);
     assert_eq!(dev.status.code(), Some(2), "{}", both(&dev));
     assert_eq!(project.read(".dev.vars"), "MY_OWN=1\n");
+    // What an older project has stays: it may hold secrets elsewhere, and may not be a module.
+    std::fs::create_dir(project.path("old")).unwrap();
+    project.folder.write("old/.gitignore", "/mine/\n");
+    project.folder.write("old/package.json", "{ \"main\": \"index.js\" }\n");
+    project.init(&["old"]);
+    let ignored = project.read("old/.gitignore");
+    assert!(ignored.starts_with("/mine/\n") && ignored.contains("\n/.dev.vars\n"), "{ignored}");
+    let package = project.read("old/package.json");
+    assert!(package.contains("index.js") && !package.contains("\"module\""), "{package}");
+    std::fs::create_dir(project.path("broken")).unwrap();
+    project.folder.write("broken/package.json", "{");
+    let broken = project.portcullis(&["init", "broken", "--name", "gate"]);
+    assert_eq!(broken.status.code(), Some(2), "{}", both(&broken));
+    assert!(!project.path("broken/portcullis.toml").exists());
+
     let unknown = project.portcullis(&["deploy"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(both(&unknown).contains("unknown command deploy"), "{}", both(&unknown));

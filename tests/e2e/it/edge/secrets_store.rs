@@ -25,9 +25,7 @@ impl Edge {
         let script = SECRETS_STORE.replace("URL", &secret.url("/"));
         let token = format!("text = {}", json!(SHARED.fact("edge_store_token")));
         let workerd = OwnWorkerd::start(stack, &[("secrets", &script)], |name, text| match name {
-            "config.capnp" => {
-                text.replace(&token, r#"service = (name = "secrets", entrypoint = "Secret")"#)
-            }
+            "config.capnp" => text.replace(&token, BOUND_SECRET),
             _ => text,
         });
         Self { url: workerd.url("/public/x"), secret, workerd }
@@ -85,6 +83,29 @@ async fn secrets_are_read_once_and_again_after_a_failure() {
     assert!(!log.contains(SHARED.fact("edge_store_token")), "the secret is in the log");
 }
 
+/// Without an optional secret the policy would be valid, and mean less: records would be plain.
+#[tokio::test]
+async fn optional_secret_that_cannot_be_read_refuses_requests() {
+    let key = format!("test:{}=", "B".repeat(43));
+    let stack = launch_edge(json!({ "RECORD_ENCRYPTION_KEY": key }));
+    let secret = Provider::start(answer(500, "out of order"));
+    let script = SECRETS_STORE.replace("URL", &secret.url("/"));
+    let text = format!("text = {}", json!(key));
+    let edge = OwnWorkerd::start(&stack, &[("secrets", &script)], |name, config| match name {
+        "config.capnp" => config.replace(&text, BOUND_SECRET),
+        _ => config,
+    });
+    let url = edge.url("/nowhere");
+    for behaviour in [answer(500, "out of order"), answer(200, " ")] {
+        secret.behave(behaviour);
+        let refused = get(&url).send().await.unwrap();
+        assert_refused(refused, 503, "configuration_invalid").await;
+    }
+    assert!(edge.process.text().contains("RECORD_ENCRYPTION_KEY: cannot be read"));
+    secret.behave(answer(200, &key));
+    assert_refused(get(&url).send().await.unwrap(), 404, "route_not_found").await;
+}
+
 /// Waits for the times that docs/configuration.md states.
 #[tokio::test]
 async fn changed_secret_is_used_within_its_bound() {
@@ -121,6 +142,8 @@ async fn changed_secret_is_used_within_its_bound() {
     assert_eq!(idle.status().await, 503);
     idle.workerd.process.says("secrets_not_renewed").await;
 }
+
+const BOUND_SECRET: &str = r#"service = (name = "secrets", entrypoint = "Secret")"#;
 
 /// As the Secrets Store, it throws if it has no such secret.
 const SECRETS_STORE: &str = r#"import { WorkerEntrypoint } from 'cloudflare:workers';
