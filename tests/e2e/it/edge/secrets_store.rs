@@ -86,7 +86,7 @@ async fn secrets_are_read_once_and_again_after_a_failure() {
 /// Without an optional secret the policy would be valid, and mean less: records would be plain.
 #[tokio::test]
 async fn optional_secret_that_cannot_be_read_refuses_requests() {
-    let key = format!("test:{}=", "B".repeat(43));
+    let key = format!("own:{}", "A".repeat(43));
     let stack = launch_edge(json!({ "RECORD_ENCRYPTION_KEY": key }));
     let secret = Provider::start(answer(500, "out of order"));
     let script = SECRETS_STORE.replace("URL", &secret.url("/"));
