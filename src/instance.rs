@@ -21,6 +21,8 @@ pub struct Instance {
     renewal_ms: Cell<u64>,
     /// Whether the last read failed.
     has_failed: Cell<bool>,
+    /// Each request that waits for the first read holds it once more, until it ends or is dropped.
+    waiting: Rc<()>,
 }
 
 impl Instance {
@@ -35,6 +37,7 @@ impl Instance {
             read_ms: Cell::default(),
             renewal_ms: Cell::default(),
             has_failed: Cell::default(),
+            waiting: Rc::default(),
         }
     }
 
@@ -53,6 +56,11 @@ impl Instance {
             return isolate;
         }
         if isolate.config.policy.is_none() {
+            // Without a policy there is no other bound for requests that wait.
+            let waiting = Rc::clone(&self.waiting);
+            if Rc::strong_count(&waiting) > WAITING_MAX {
+                return isolate;
+            }
             for _ in 0..READS_MAX {
                 let before = self.isolate();
                 if before.config.policy.is_some()
@@ -138,6 +146,8 @@ const READ_MS_MAX: u32 = 1000;
 const RENEW_MS: u64 = 30_000;
 /// How old they are when a request waits until they are read again. The docs state this bound.
 const STALE_MS: u64 = 60_000;
+/// How many requests may wait for the first read at once. More are refused.
+const WAITING_MAX: usize = 1000;
 /// A policy may name further secrets once it has the first ones.
 const READS_MAX: usize = 3;
 
