@@ -2,7 +2,7 @@
 
 use crate::support::environment::ROOT;
 use crate::support::http::{assert_refused, client, get, get_with};
-use crate::support::process::{Folder, Process, free_ports, wait_for_port};
+use crate::support::process::{Folder, Process, free_ports, wait_for_port, wrangler_dev};
 use crate::support::redis_server::Redis;
 use crate::support::stack::{EDGE_AUTH_KEY, RECORD_ENCRYPTION_KEY, SHARED, Stack, Tokens, stop};
 use serde_json::{Value, json};
@@ -152,14 +152,7 @@ async fn wrangler_dev_serves_an_example_with_its_local_variables() {
         format!("{name}='{value}'\n")
     };
     folder.write(".dev.vars", &example.lines().map(value).collect::<String>());
-    let mut wrangler = Command::new(format!("{ROOT}/node_modules/.bin/wrangler"));
-    wrangler.args(["dev", "--ip", "127.0.0.1", "--port", &port.to_string()]);
-    wrangler.args(["--inspector-port", "0", "--show-interactive-dev-session=false"]);
-    wrangler.env("WRANGLER_SEND_METRICS", "false").env("CLOUDFLARE_CF_FETCH_ENABLED", "false");
-    wrangler.env("WRANGLER_HIDE_BANNER", "true").current_dir(folder.file(""));
-    // wrangler needs the Node that is installed with it.
-    let path = std::env::var("PATH").unwrap_or_default();
-    wrangler.env("PATH", format!("{ROOT}/node_modules/.bin:{path}"));
+    let mut wrangler = wrangler_dev(&folder, port);
     let process = Process::start(&mut wrangler, folder.file("log"));
     let token = SHARED.login().await.access;
     let (url, begun) = (format!("http://127.0.0.1:{port}/api/hello"), Instant::now());

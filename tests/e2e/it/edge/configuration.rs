@@ -2,7 +2,7 @@
 
 use crate::support::environment::xtask;
 use crate::support::http::{assert_refused, client, get};
-use crate::support::process::{Folder, Process, free_ports, wait_for_port};
+use crate::support::process::{Folder, Process, free_ports, wait_for_port, wrangler_dev};
 use crate::support::redis_server::Redis;
 use crate::support::stack::{RECORD_ENCRYPTION_KEY, Stack, stop};
 use serde_json::{Value, json};
@@ -93,14 +93,8 @@ async fn wrangler_dev_serves_an_environment_and_reloads_the_policy() {
     folder.write("wrangler.toml", &WRANGLER.replace("XTASK", &xtask));
     folder.write("portcullis.toml", POLICY);
     folder.write(".dev.vars", "STORE_TOKEN='secret'\n");
-    let mut wrangler = Command::new(format!("{ROOT}/node_modules/.bin/wrangler"));
-    wrangler.args(["dev", "--env", "staging", "--ip", "127.0.0.1", "--port", &port.to_string()]);
-    wrangler.args(["--inspector-port", "0", "--show-interactive-dev-session=false"]);
-    wrangler.env("WRANGLER_SEND_METRICS", "false").env("CLOUDFLARE_CF_FETCH_ENABLED", "false");
-    wrangler.env("WRANGLER_HIDE_BANNER", "true").current_dir(folder.file(""));
-    // wrangler needs the version of Node that is installed with it.
-    let path = std::env::var("PATH").unwrap_or_default();
-    wrangler.env("PATH", format!("{ROOT}/node_modules/.bin:{path}"));
+    let mut wrangler = wrangler_dev(&folder, port);
+    wrangler.args(["--env", "staging"]);
     let process = Process::start(&mut wrangler, folder.file("log"));
     wait_for_port(port, &process);
     let code = async |path: &str| {

@@ -83,6 +83,20 @@ impl Drop for Process {
     }
 }
 
+/// Returns the command that runs `wrangler dev` for a folder on a loopback port.
+pub fn wrangler_dev(folder: &Folder, port: u16) -> Command {
+    let bin = concat!(env!("CARGO_MANIFEST_DIR"), "/../../node_modules/.bin");
+    let mut wrangler = Command::new(format!("{bin}/wrangler"));
+    wrangler.args(["dev", "--ip", "127.0.0.1", "--port", &port.to_string()]);
+    wrangler.args(["--inspector-port", "0", "--show-interactive-dev-session=false"]);
+    wrangler.env("WRANGLER_SEND_METRICS", "false").env("CLOUDFLARE_CF_FETCH_ENABLED", "false");
+    wrangler.env("WRANGLER_HIDE_BANNER", "true").current_dir(folder.file(""));
+    // wrangler needs the version of Node that is installed with it.
+    let path = std::env::var("PATH").unwrap_or_default();
+    wrangler.env("PATH", format!("{bin}:{path}"));
+    wrangler
+}
+
 /// A folder that is deleted with the test.
 pub struct Folder(PathBuf);
 
