@@ -35,6 +35,8 @@ pub enum Part {
     Distance,
     /// More tokens, routes, keys and limits.
     Growth,
+    /// A policy of 1,000 routes and 200 limits, next to the shipped one.
+    LargePolicy,
     /// Resident memory in 200,000 requests.
     Memory,
     /// Requests per second, and CPU per request.
@@ -85,6 +87,13 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if wants(Part::Growth) {
         found.growth = parts::growth(&scene, if quick { 1 } else { 2 })?;
+    }
+    if wants(Part::LargePolicy) {
+        found.large_policy = Some(parts::large_policy(
+            &scene,
+            if quick { 3 } else { 15 },
+            if quick { 2 } else { 8 },
+        )?);
     }
     if wants(Part::Memory) {
         found.memory = parts::memory(&scene, tokens.into())?;

@@ -13,6 +13,17 @@ pub struct Sample {
     pub cpu_us: f64,
 }
 
+/// The cost of a policy of 1,000 routes and 200 limits.
+#[derive(Default, Serialize)]
+pub struct LargePolicy {
+    /// The milliseconds from each start to the first response, with the shipped policy.
+    pub shipped_start_ms: Vec<f64>,
+    /// The same with the large policy.
+    pub start_ms: Vec<f64>,
+    /// The CPU of a strict request as a ratio to that with the shipped policy.
+    pub cpu_ratio: Vec<f64>,
+}
+
 /// The results of all measurements.
 #[derive(Default, Serialize)]
 pub struct Found {
@@ -30,6 +41,8 @@ pub struct Found {
     pub memory: BTreeMap<&'static str, Vec<(u64, u64)>>,
     /// The growing thing, its number, and the CPU as a ratio to that with the usual number.
     pub growth: Vec<(&'static str, u32, f64)>,
+    /// A policy of 1,000 routes and 200 limits.
+    pub large_policy: Option<LargePolicy>,
     /// The requests, the statements of the database meanwhile, and the statements of one refresh.
     pub database: Option<(u64, u64, f64)>,
     /// The Worker's gzipped size in bytes.

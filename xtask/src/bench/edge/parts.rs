@@ -1,6 +1,7 @@
 //! The measurements other than speed.
 
 use super::cells::{BOUNDED, CONNECTIONS, Contender, HOT, ROTATING, STRICT};
+use super::found::LargePolicy;
 use super::load::{Traffic, Wrk};
 use super::scene::{Running, Scene};
 use crate::bench::measure::resident_kib;
@@ -173,6 +174,44 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
     }
     Ok(found)
 }
+
+/// Measures a policy of 1,000 routes and 200 limits next to the shipped one: the milliseconds of
+/// each start to the first response, and the ratio of the CPU of a strict request in each round.
+/// The requested route is the last one, and has one limit, as in the shipped policy.
+pub fn large_policy(scene: &Scene<'_>, starts: u32, rounds: u32) -> Result<LargePolicy> {
+    let limits: Vec<Value> = (0..LIMITS)
+        .map(|place| json!({ "name": format!("l{place}"), "quota": 1_000_000, "window_seconds": 60, "by": "subject" }))
+        .collect();
+    let mut routes: Vec<Value> = (1..ROUTES)
+        .map(|place| json!({ "name": format!("r{place}"), "path": format!("/r{place}/*"), "access": "protected",
+            "limits": [format!("l{}", place % LIMITS)] }))
+        .collect();
+    routes
+        .push(json!({ "name": "api", "path": "/api/*", "access": "protected", "limits": ["l0"] }));
+    let large = json!({ "routes": routes, "limits": limits });
+    let mut found = LargePolicy::default();
+    for _ in 0..starts {
+        process::check_stop()?;
+        found.shipped_start_ms.push(scene.start(STRICT, scene.gateway, &json!({}))?.start_ms);
+        found.start_ms.push(scene.start(STRICT, scene.gateway, &large)?.start_ms);
+    }
+    let usual = scene.start(STRICT, scene.gateway, &json!({}))?;
+    let running = scene.start(STRICT, scene.gateway, &large)?;
+    let wrk = scene.wrk(CONNECTIONS, Traffic::Good, ROTATING);
+    for round in 0..=rounds {
+        process::check_stop()?;
+        let (_, usual_us) = scene.load(&usual, &wrk, 2)?;
+        let (_, cpu_us) = scene.load(&running, &wrk, 2)?;
+        // The first round is a warm-up.
+        if round > 0 {
+            found.cpu_ratio.push(cpu_us / usual_us);
+        }
+    }
+    Ok(found)
+}
+
+const ROUTES: u32 = 1000;
+const LIMITS: u32 = 200;
 
 /// The name of a single query of the store.
 pub const ONE_TRIP: &str = "one trip to the store";

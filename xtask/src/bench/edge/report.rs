@@ -47,6 +47,25 @@ pub fn text(found: &Found) -> String {
             let _ = writeln!(text, "| {many} {what} | {ratio:.2} |");
         }
     }
+    if let Some(large) = &found.large_policy {
+        let start = spread(large.start_ms.clone());
+        let shipped = spread(large.shipped_start_ms.clone());
+        let cpu = spread(large.cpu_ratio.clone());
+        let _ = writeln!(
+            text,
+            "\nA policy of 1,000 routes and 200 limits, next to the shipped one: {:.0} ms ({:.0} to {:.0}) to the first \
+             answer, {:.0} ms ({:.0} to {:.0}) with the shipped one; {:.2} ({:.2} to {:.2}) times the CPU for a strict request.",
+            start[1],
+            start[0],
+            start[2],
+            shipped[1],
+            shipped[0],
+            shipped[2],
+            cpu[1],
+            cpu[0],
+            cpu[2],
+        );
+    }
     if let Some((requests, queries, refresh)) = found.database {
         let _ = writeln!(
             text,
