@@ -99,7 +99,7 @@ impl Format {
     ///
     /// # Errors
     ///
-    /// A value is unknown, or `base64` is combined with `resp2`.
+    /// The format is unknown, or `base64` is combined with `resp2`.
     pub fn of(format: Option<&[u8]>, encoding: Option<&[u8]>) -> Result<Self, FormatError> {
         let is_base64 = encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"base64"));
         match format {

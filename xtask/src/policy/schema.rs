@@ -17,7 +17,9 @@ pub fn print() -> Result<()> {
 
 /// Writes the schema to docs/portcullis.schema.json.
 pub fn write() -> Result<()> {
-    fs::write(at(FILE), text()?).with_context(|| format!("can't write {FILE}"))
+    fs::write(at(FILE), text()?).with_context(|| format!("can't write {FILE}"))?;
+    println!("{FILE} is written");
+    Ok(())
 }
 
 fn text() -> Result<String> {
