@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 /// Returns an error as users read it. For a member that its table does not have, but that others
 /// have, the text names these.
 ///
-/// Only the tools name them. In the Worker, whose policy they have checked, the names of all members
-/// would be dead weight.
+/// Only the tools name them. The Worker's policy was checked by them, so that the names of all
+/// members would be dead weight there.
 pub fn message(error: &ConfigError) -> String {
     let text = error.to_string();
     let ConfigErrorKind::Unknown(suggestion) = &error.kind else {

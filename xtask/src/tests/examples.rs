@@ -84,7 +84,7 @@ fn each_variable_of_an_example_is_used() {
     }
 }
 
-/// A README that sends a token says how to get one: from the issuer of the policy, for its audience.
+/// A README that sends a token says how to get one: from the policy's issuer, for its audience.
 #[test]
 fn each_example_of_a_provider_gets_a_token_of_its_issuer() {
     let mut count = 0;

@@ -256,8 +256,8 @@ impl<'l> ObjectReader<'_, 'l> {
         url
     }
 
-    /// Returns a list of strings, which may be empty. Returns `None` if it is missing or has another
-    /// type; the latter is an error.
+    /// Returns a list of strings, which may be empty. Returns `None` if it is missing or has
+    /// another type; the latter is an error.
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
         let text = || Box::new(MemberShape::Text(TextFormat::Any));
         let Value::Array(values) = self.value(name, || MemberShape::List(text()))? else {

@@ -192,8 +192,8 @@ impl<'l> SettingsReader<'l> {
         })
     }
 
-    /// Returns the entries of a list of tables; none if it is missing or not a list. A list that is
-    /// empty or not a list is an error.
+    /// Returns the entries of a list of tables. A missing list has no entries. One that is empty or
+    /// not a list is an error.
     pub(super) fn list(&mut self, name: &str) -> Vec<Entry> {
         let Some(value) = self.take(name, MemberShape::Tables) else {
             return Vec::new();
