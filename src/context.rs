@@ -10,14 +10,19 @@ use std::rc::Rc;
 
 /// The context of one request, or of one of its background tasks.
 pub struct RequestContext {
+    /// What outlives the request.
     pub isolate: Rc<Isolate>,
+    /// The task's connection to JavaScript.
     pub port: Rc<TaskPort>,
+    /// The policy of the gate that received the request.
     pub policy: &'static Policy,
+    /// What becomes of the request if it is permitted.
     pub purpose: Purpose,
-    /// The time at which the request arrived.
+    /// The time at which the request arrived, in Unix ms.
     pub now_ms: u64,
     /// The same time in seconds, as tokens state times.
     pub now: UnixSeconds,
+    /// A random UUID (RFC 9562), made for this request.
     pub request_id: String,
     /// The route that matches the request, once it is known.
     pub route: Cell<Option<&'static Route>>,

@@ -113,7 +113,12 @@ pub async fn prepare(
     })
 }
 
-/// Sends the request, and returns the response of its target unchanged.
+/// Sends the request, and returns the response of its target unchanged once its head has arrived.
+///
+/// # Errors
+///
+/// An outage of the target: it can't be reached, its head takes longer than the route's timeout,
+/// its breaker is open, or the auth service answers a 5xx that is not JSON.
 pub async fn send(mut outbound: Outbound, context: &RequestContext) -> Result<Response, Refusal> {
     let Outbound { dependency, begun_ms, deadline_ms, .. } = outbound;
     let until_ms = begun_ms + u64::from(deadline_ms);

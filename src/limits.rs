@@ -14,6 +14,10 @@ use redis_rest::{Command, Reply};
 
 /// Rejects a request if the store recently found one of its keys over the quota. A flood then costs
 /// the store nothing.
+///
+/// # Errors
+///
+/// [`Denial::RateLimited`], with the longest wait of these keys in ms.
 pub fn reject_if_over_limit(
     authenticated: &AuthenticatedRequest<'static>,
     context: &RequestContext,
@@ -33,7 +37,8 @@ pub fn reject_if_over_limit(
     }
 }
 
-/// Counts in the isolate what the store could not count, and records all decisions.
+/// Counts in the isolate what the store could not count, and records all decisions. Replaces these
+/// results.
 pub async fn settle(
     check: &Check<'_, 'static>,
     authenticated: &AuthenticatedRequest<'static>,
@@ -101,7 +106,12 @@ pub fn count_after_response(
     });
 }
 
-/// Rejects a token that is not cached if the same client has sent too many invalid ones.
+/// Rejects a token that is not cached if the same client has sent too many invalid ones. Only
+/// records that if the limit is in shadow.
+///
+/// # Errors
+///
+/// [`Denial::TooManyInvalidTokens`], with the wait in ms.
 pub fn check_failure_limit(check: &Check<'_, '_>, context: &RequestContext) -> Result<(), Refusal> {
     let Some(limit) = context.policy.invalid_token_limit.filter(|_| check.is_limited()) else {
         return Ok(());

@@ -8,8 +8,9 @@ use crate::platform::{clock, socket};
 use portcullis_core::{LIMIT_SCRIPT, Outage, StoreAddress, StoreResult};
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
-/// Returns the results of `commands`, in order. If the store fails, each result is an outage, and
-/// the store is not queried again for the same request.
+/// Returns the results of `commands`, in order. If the store fails, or takes longer than
+/// `store.timeout_ms`, each result is an outage, and the store is not queried again for the same
+/// request.
 pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreResult> {
     if commands.is_empty() {
         return Vec::new();
@@ -37,7 +38,13 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
 }
 
 /// Returns the replies to `commands`. If the store does not know the limit's script yet, sends it
-/// in a second request within the same deadline.
+/// in a second request within the same deadline, `store.timeout_ms`.
+///
+/// # Errors
+///
+/// [`Outage::StoreTimeout`], [`Outage::StoreUnreachable`], also without a call while the breaker is
+/// open, and [`Outage::StoreBadResponse`] for another status than 200 or a reply of over 64 KiB. An
+/// error of a single command is a reply.
 pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Outage> {
     let work = async {
         match replies(commands, context).await {
@@ -51,8 +58,9 @@ pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<V
     call::call(Dependency::Store, context.policy.timeouts.store_ms, work, context).await?
 }
 
-/// Writes data that no response depends on. Returns whether the store accepted it. The result does
-/// not count for the circuit breaker, which protects verdicts.
+/// Writes data that no response depends on, within `store.timeout_ms`. Returns whether the store
+/// accepted every command. The result does not count for the circuit breaker, which protects
+/// verdicts; while that is open, nothing is written.
 pub async fn write(commands: &[Command], context: &RequestContext) -> bool {
     if context.isolate.breakers.is_open(Dependency::Store, clock::now_ms()) {
         return false;
@@ -62,8 +70,8 @@ pub async fn write(commands: &[Command], context: &RequestContext) -> bool {
     replies.is_ok_and(|replies| !replies.iter().any(|reply| matches!(reply, Reply::Error(_))))
 }
 
-/// Returns whether a value is short enough to be read back. A store may escape more than JSON
-/// requires, so each byte counts as its longest escape.
+/// Returns whether a value is short enough to be read back: 40 KiB in JSON. A store may escape more
+/// than JSON requires (RFC 8259 section 7), so each byte counts as its longest escape.
 pub fn fits_reply(value: &str) -> bool {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | b'/' => 2,

@@ -22,11 +22,11 @@ pub struct Trace {
     pub marker: Cell<Option<RevocationMarker>>,
     /// The `kid` of the key that the token was verified with.
     pub kid: RefCell<Option<Rc<str>>>,
-    /// The time spent waiting for the store.
+    /// The ms spent waiting for the store.
     pub store_ms: Cell<u64>,
-    /// The time spent waiting for the token's provider.
+    /// The ms spent waiting for the token's provider.
     pub provider_ms: Cell<u64>,
-    /// The time spent waiting for the upstream or the auth service.
+    /// The ms spent waiting for the upstream or the auth service.
     pub upstream_ms: Cell<u64>,
     /// Whether the store had a record of the token that could not be decrypted.
     pub record_unopened: Cell<bool>,

@@ -108,7 +108,7 @@ export default {
           page('Threat model', '/explanation/threat-model'),
           page('Why one trip', '/explanation/why-one-trip'),
           page('What holds when something fails', '/reliability'),
-          page('Performance: what it costs', '/performance'),
+          page('Performance', '/performance'),
           page('Decisions', '/decisions'),
           page('Glossary', '/explanation/glossary'),
         ],

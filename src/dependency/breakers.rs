@@ -53,7 +53,7 @@ impl Breakers {
         new
     }
 
-    /// Returns whether calls of a dependency are rejected.
+    /// Returns whether calls of a dependency are rejected at `now_ms` (Unix ms).
     pub fn is_open(&self, dependency: Dependency, now_ms: u64) -> bool {
         let breakers = self.breakers.borrow();
         breakers.get(&dependency).map(|breaker| breaker.state(now_ms)) == Some(BreakerState::Open)

@@ -7,8 +7,13 @@ use crate::platform::log::{Level, Line};
 use crate::platform::{cache, clock};
 use portcullis_core::{CallPermit, CircuitOpen, Outage, Policy, TokenHash};
 
-/// Calls a dependency, unless its breaker is open; then the error is the dependency's last failure.
-/// A deadline should begin within `work`, because the call may have to wait before `work` starts.
+/// Calls a dependency through its breaker. While the breaker is half open, one call excludes others
+/// for `deadline_ms`, or for 1 s if that is less. A deadline should begin within `work`, because
+/// the call may have to wait before `work` starts.
+///
+/// # Errors
+///
+/// The dependency's last failure, without a call, if the breaker is open.
 pub async fn call<T>(
     dependency: Dependency,
     deadline_ms: u32,

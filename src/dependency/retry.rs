@@ -4,8 +4,12 @@ use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::platform::protocol::{PlatformError, TextRequest, TextResponse};
 
-/// Sends a text request. Retries it once if it fails without a response, or with status 500, 502,
-/// 503 or 504.
+/// Sends a text request that ends at `until_ms` (Unix ms). Retries it once if it fails without a
+/// response, or with status 500, 502, 503 or 504.
+///
+/// # Errors
+///
+/// The failure of the last attempt; [`PlatformError::Timeout`] if no time is left for the first.
 pub async fn text(
     mut request: TextRequest<'_>,
     until_ms: u64,
@@ -35,8 +39,8 @@ pub async fn text(
     }
 }
 
-/// Waits for a random time. Returns `false` at once if the deadline is too close: at least half of
-/// the remaining time must be left for the retry.
+/// Waits for a random time of at most 50 ms, and at most half of what is left until `until_ms`
+/// (Unix ms). Returns `false` at once if less than 2 ms are left.
 pub async fn pause(until_ms: u64, context: &RequestContext) -> bool {
     let most_ms = left_ms(until_ms).unwrap_or(0).min(PAUSE_MS_MAX * 2) / 2;
     if most_ms == 0 {
@@ -47,7 +51,7 @@ pub async fn pause(until_ms: u64, context: &RequestContext) -> bool {
     true
 }
 
-/// Returns the remaining time; `None` if the deadline has passed.
+/// Returns the ms until `until_ms` (Unix ms); `None` if that has passed.
 pub fn left_ms(until_ms: u64) -> Option<u32> {
     let left = until_ms.saturating_sub(clock::now_ms());
     u32::try_from(left).ok().filter(|left| *left > 0)

@@ -5,8 +5,11 @@ use crate::platform::crypto::{CryptoKey, KeyUsage};
 use crate::platform::log::{Level, Line};
 use portcullis_core::{Assertion, Refusal};
 
-/// Signs an assertion. Fails if the platform can't use the key, or if the key does not match the
-/// published public key.
+/// Signs an assertion as a JWS in compact form (RFC 7515 section 7.1).
+///
+/// # Errors
+///
+/// The platform can't use the key, or the key does not match the published public key.
 pub async fn sign(
     assertion: &Assertion,
     input: &str,

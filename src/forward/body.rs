@@ -6,7 +6,13 @@ use crate::platform::protocol::PlatformError;
 use portcullis_core::{Denial, Refusal, RequestHead};
 
 /// Reads the whole body of a request to the auth service, which is short. The auth service is
-/// called only afterwards, so a failure to read counts as the client's.
+/// called only afterwards, so a failure to read counts as the client's. Returns `None` for GET,
+/// HEAD and requests without a body.
+///
+/// # Errors
+///
+/// [`Denial::BodyTooLarge`] beyond `auth.body_bytes_max`, [`Denial::BodyTooSlow`] beyond
+/// `deadline_ms`, and [`Denial::BodyIncomplete`] if it ends early.
 pub async fn read(
     head: &RequestHead<'_>,
     deadline_ms: u32,

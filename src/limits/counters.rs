@@ -26,13 +26,13 @@ impl Default for LimitCounters {
 }
 
 impl LimitCounters {
-    /// Returns how long a key stays over its quota; `None` if it is not known to be over it.
+    /// Returns how many ms a key stays over its quota; `None` if it is not known to be over it.
     pub fn over_for_ms(&self, bucket_key: BucketKey, now_ms: u64) -> Option<u64> {
         let until_ms = self.over.borrow_mut().get(bucket_key, |_| 0)?;
         until_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0)
     }
 
-    /// Records that a key is over its quota until `until_ms`.
+    /// Records that a key is over its quota until `until_ms` (Unix ms).
     pub fn set_over(&self, bucket_key: BucketKey, until_ms: u64) {
         self.over.borrow_mut().insert(bucket_key, until_ms, 0);
     }
@@ -56,7 +56,7 @@ impl LimitCounters {
         self.failures.borrow_mut().count(key, rate, 1, now_ms);
     }
 
-    /// Returns how long a client must wait because of its invalid tokens; 0 if it need not wait.
+    /// Returns how many ms a client must wait because of its invalid tokens; 0 if it need not wait.
     pub fn failure_wait_ms(&self, key: [u8; 32], rate: LocalRate, now_ms: u64) -> u64 {
         self.failures.borrow_mut().wait_ms(key, rate, now_ms)
     }

@@ -22,7 +22,8 @@ impl Counters {
         }
     }
 
-    /// Adds an observation to a histogram. As in Prometheus, each bucket includes the smaller ones.
+    /// Adds an observation in ms to a histogram. As in Prometheus, each bucket includes the smaller
+    /// ones.
     pub fn observe(&self, name: &str, labels: &str, ms: u64) {
         let comma = if labels.is_empty() { "" } else { "," };
         for most in BUCKETS_MS.into_iter().filter(|most| ms <= *most) {

@@ -16,7 +16,8 @@ pub enum KeyUsage {
 }
 
 impl CryptoKey {
-    /// Imports a JWK. Returns `None` if the platform can't use it.
+    /// Imports a JWK (RFC 7517) for a JWS algorithm (RFC 7518, RFC 8037). Returns `None` if the
+    /// platform can't use it.
     pub async fn import(
         port: &TaskPort,
         algorithm: &str,
@@ -52,7 +53,7 @@ impl CryptoKey {
     }
 }
 
-/// Returns a random nonce for encryption.
+/// Returns a random nonce of 96 bits for AES-GCM (NIST SP 800-38D section 8.2.2).
 pub fn nonce() -> [u8; 12] {
     bindings::nonce().try_into().unwrap_or_default()
 }

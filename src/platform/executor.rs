@@ -33,7 +33,9 @@ struct Load {
 /// A number of open requests, and the bytes that they hold.
 #[derive(Clone, Copy, Default)]
 pub struct Holding {
+    /// Requests whose task has not ended.
     pub requests: usize,
+    /// The bytes of their heads and bodies.
     pub bytes: usize,
 }
 

@@ -15,7 +15,8 @@ impl TextRequest<'_> {
     }
 }
 
-/// Returns the country of the task's client; an empty text if Cloudflare does not know it.
+/// Returns the country of the task's client (ISO 3166-1 alpha-2); an empty text if Cloudflare does
+/// not know it.
 pub fn country(port: &TaskPort) -> String {
     bindings::country(&bindings::request_of(port.id()))
 }
@@ -129,7 +130,8 @@ impl Stream {
         }
     }
 
-    /// Ends the stream. A WebSocket's close frame states the reason.
+    /// Ends the stream. A WebSocket is closed with 1008 (RFC 6455 section 7.4.1) and the reason; a
+    /// body is cut off.
     pub fn end(&self, reason: &str) {
         bindings::end_stream(&self.0, reason);
     }

@@ -15,7 +15,7 @@ pub fn now_ms() -> u64 {
     now
 }
 
-/// Returns the system's time, for tests outside of a Worker.
+/// Returns the system's time in milliseconds since 1970, for tests outside of a Worker.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn now_ms() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();

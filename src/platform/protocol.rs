@@ -21,14 +21,17 @@ pub enum Step<'a> {
     Settle { within_ms: u32 },
 }
 
-/// A request for text, under a deadline and a size limit. Redirects are not followed.
+/// A request for text, under a deadline and a size limit. Redirects are not followed (RFC 9110
+/// section 15.4): a response with such a status is returned as it is.
 pub struct TextRequest<'a> {
     pub method: &'static str,
     pub url: &'a str,
     pub request_id: &'a str,
     pub authorization: Option<&'a str>,
     pub body: Option<TextBody<'a>>,
+    /// Until the whole response has arrived, in ms.
     pub deadline_ms: u32,
+    /// The longest body of the response.
     pub bytes_max: u32,
 }
 
@@ -94,7 +97,9 @@ pub enum TaskFailure {
 
 /// A request as JavaScript encodes it: when and where it came, its id, and its head.
 pub struct IncomingRequest<'a> {
+    /// When it arrived, in Unix ms.
     pub now_ms: u64,
+    /// A random UUID (RFC 9562) of JavaScript's.
     pub request_id: &'a str,
     /// The Cloudflare location that serves the request; empty if unknown.
     pub colo: &'a str,

@@ -9,12 +9,14 @@ use portcullis_core::{
     CircuitOpen, Denial, LimitDecision, Outage, Refusal, RequestHead, metadata_url,
 };
 
-/// Returns the `Access-Control-` headers.
+/// Returns the `Access-Control-` headers and `Vary`; none without a CORS policy (the Fetch
+/// standard).
 pub fn cors_headers(head: &RequestHead<'_>, context: &RequestContext) -> Fields {
     context.cors.get().map(|cors| cors.fields(head)).unwrap_or_default()
 }
 
-/// Returns the informational headers about limits, outages and timing.
+/// Returns the informational headers: `RateLimit-Policy` and `RateLimit`, `Portcullis-Degraded`,
+/// and `Server-Timing` with durations in ms.
 pub fn info_headers(refused: bool, context: &RequestContext) -> Fields {
     let (trace, mut fields) = (&context.trace, Vec::new());
     fields.extend(rate_limit_headers(refused, context));
@@ -65,7 +67,8 @@ fn rate_limit_headers(refused: bool, context: &RequestContext) -> Fields {
     vec![("ratelimit-policy", policy), ("ratelimit", state)]
 }
 
-/// Returns `WWW-Authenticate`.
+/// Returns `WWW-Authenticate` (RFC 6750 section 3), with `resource_metadata` of RFC 9728 section
+/// 5.1. Returns `None` for a refusal that is not about a token.
 pub fn www_authenticate(
     challenge: Challenge,
     refusal: Refusal,
@@ -95,8 +98,9 @@ pub fn www_authenticate(
     Some(format!("Bearer {}", parameters.join(", ")))
 }
 
-/// Returns the seconds after which a client should retry. Clients over a limit are spread over a
-/// tenth of the wait, or over a second, so that they don't retry all at once.
+/// Returns the seconds after which a client should retry (`Retry-After`, RFC 9110 section 10.2.3),
+/// at least 1; `None` if a retry would not help. Clients over a limit are spread over a tenth of
+/// the wait, or over a second, so that they don't retry all at once.
 pub fn retry_after_seconds(
     refusal: Refusal,
     jitter: u32,

@@ -3,7 +3,8 @@
 use portcullis_core::{Denial, Outage, Refusal};
 use serde_json::json;
 
-/// Returns the body of a refusal. `exceeded` are the names of the limits that the request exceeds.
+/// Returns the body of a refusal, as JSON (RFC 9457 section 3). `exceeded` are the names of the
+/// limits that the request exceeds.
 pub fn body(refusal: Refusal, request_id: &str, exceeded: Vec<&str>) -> String {
     let (status, title, _) = refusal.status_and_challenge();
     let mut body = json!({

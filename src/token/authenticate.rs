@@ -13,7 +13,13 @@ use portcullis_core::{
 };
 use std::rc::Rc;
 
-/// Authenticates the request, if its route requires a token.
+/// Authenticates the request, if its route requires a token: by the isolate's cache, by a
+/// signature, or by introspection.
+///
+/// # Errors
+///
+/// A denial if the token is missing, malformed or invalid; an outage if its issuer's keys or
+/// introspection can't be had.
 pub async fn authenticate<'p>(
     check: &Check<'_, 'p>,
     context: &RequestContext,
@@ -129,9 +135,9 @@ async fn verify_signature(
     Ok(Verification { token, validity: Validity::Keys(selected.generation), kid })
 }
 
-/// Caches the store's verdict on a token. A valid token is cached for as long as a revocation may
-/// take to have effect, counted from before the query. A revoked token is cached so that its holder
-/// can use up neither a quota nor the store.
+/// Caches the store's verdict on a token. A valid token is cached for
+/// `revocation.delay_seconds_max`, counted from the request's arrival, which is before the query. A
+/// revoked token is cached so that its holder can use up neither a quota nor the store.
 pub fn remember(
     check: &Check<'_, '_>,
     authenticated: &AuthenticatedRequest<'_>,

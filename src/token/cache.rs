@@ -11,7 +11,9 @@ use std::rc::Rc;
 /// A token that was verified by its issuer's key or confirmed by its provider.
 #[derive(Clone)]
 pub struct Verification {
+    /// The token's claims.
     pub token: Rc<VerifiedToken>,
+    /// How long the verification is valid; the token's own times are checked besides.
     pub validity: Validity,
     /// The `kid` of the key that the token was verified with.
     pub kid: Option<Rc<str>>,
@@ -22,7 +24,7 @@ pub struct Verification {
 pub enum Validity {
     /// As long as the issuer has the keys of this generation.
     Keys(Generation),
-    /// Until this time, in milliseconds.
+    /// Until this time, in Unix ms.
     Until(u64),
 }
 
@@ -100,7 +102,8 @@ impl TokenCache {
         self.tokens.borrow_mut().insert(hash, token, bytes);
     }
 
-    /// Records that the store has confirmed a token.
+    /// Records that the store has confirmed a token, which holds until `until_ms` (Unix ms). Does
+    /// nothing for a token that is not cached.
     pub fn set_cleared(&self, hash: TokenHash, requirement: TokenRequirement, until_ms: u64) {
         self.tokens.borrow_mut().update(hash, |token| {
             token.cleared = Some(Clearance { requirement, until_ms });

@@ -17,7 +17,12 @@ use portcullis_core::{
 };
 use redis_rest::{Command, Reply};
 
-/// Resolves an opaque token by its record in the store, or else by its provider.
+/// Resolves an opaque token by its record in the store, or else by its provider (RFC 7662).
+///
+/// # Errors
+///
+/// A denial if the provider says that the token is not active, or its response does not fit the
+/// policy; an outage if store or provider fails, or the rate of introspections is used up.
 pub async fn resolve_opaque(
     check: &Check<'_, '_>,
     provider: Provider<'_>,
@@ -88,6 +93,10 @@ async fn read_record(
 
 /// Completes the store's results by introspection. It replaces a missing record and, on routes with
 /// `on_store_outage = "introspect"`, the whole verdict on the token.
+///
+/// # Errors
+///
+/// Those of [`resolve_opaque`], if the store's results do not suffice.
 pub async fn complete(
     check: &Check<'_, '_>,
     authenticated: &AuthenticatedRequest<'_>,

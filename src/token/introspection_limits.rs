@@ -14,7 +14,9 @@ pub struct IntrospectionLimits {
 /// A provider's rejection of a token, and how long the provider is not queried about it again.
 #[derive(Clone, Copy)]
 pub struct Rejection {
+    /// The time from which the provider is queried again, in Unix ms.
     pub until_ms: u64,
+    /// The provider's reason.
     pub denial: Denial,
     pause_ms: u64,
 }

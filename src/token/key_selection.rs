@@ -9,12 +9,22 @@ use crate::token::key_sets::{
 use portcullis_core::{Denial, Outage, Refusal, UnverifiedHeader};
 use std::rc::Rc;
 
-/// Returns the generation of an issuer's key set.
+/// Returns the generation of an issuer's key set. `issuer` is the index in `[[issuers]]`.
+///
+/// # Errors
+///
+/// [`Outage::KeysUnavailable`] if there is no key set that may be used.
 pub async fn generation(issuer: usize, context: &RequestContext) -> Result<Generation, Refusal> {
     Ok(usable_key_set(issuer, context).await?.generation)
 }
 
-/// Returns the key that a token's header names.
+/// Returns the key that a token's header names by `kid` (RFC 7515 section 4.1.4). Fetches the key
+/// set again for an unknown `kid`, four times in a cool-down at most.
+///
+/// # Errors
+///
+/// [`Denial::KeyUnknown`] if the issuer does not have the key, the key set's other denials, and
+/// [`Outage::KeysUnavailable`] if that can't be known.
 pub async fn select(
     issuer: usize,
     header: &UnverifiedHeader,

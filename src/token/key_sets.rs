@@ -17,14 +17,17 @@ pub struct KeySet {
     jwks: Jwks,
     keys: Vec<Option<CryptoKey>>,
     pub generation: Generation,
-    /// When the issuer sent it; `None` if the key set is part of the configuration.
+    /// When the issuer sent it, in Unix ms; `None` if the key set is part of the configuration.
     pub fetched_at_ms: Option<u64>,
 }
 
 /// The key that a token's header names.
 pub struct SelectedKey {
+    /// The JWS name of the key's one algorithm (RFC 7518 section 3.1).
     pub algorithm: &'static str,
+    /// The key, imported by the platform.
     pub key: CryptoKey,
+    /// The version of the key set that has it.
     pub generation: Generation,
 }
 
@@ -81,6 +84,11 @@ struct Slot {
 
 impl KeySet {
     /// Returns the key that a token's header names.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::KeyUnknown`] if the set lacks it, or the platform can't use it;
+    /// [`Denial::AlgorithmRefused`] if the key is for another algorithm.
     pub fn select(&self, header: &UnverifiedHeader) -> Result<SelectedKey, Denial> {
         let index = self.jwks.select(header)?;
         let key = self.keys.get(index).cloned().flatten().ok_or(Denial::KeyUnknown)?;
@@ -115,12 +123,12 @@ impl KeySets {
         self.slots.borrow().get(issuer).and_then(|slot| slot.key_set.clone())
     }
 
-    /// Returns when the fetch in progress began; `None` if there is none.
+    /// Returns when the fetch in progress began, in Unix ms; `None` if there is none.
     pub fn fetching_since_ms(&self, issuer: usize) -> Option<u64> {
         self.slots.borrow().get(issuer).and_then(|slot| slot.fetching_since_ms)
     }
 
-    /// Returns when the last fetch failed; 0 if it succeeded.
+    /// Returns when the last fetch failed, in Unix ms; 0 if it succeeded.
     pub fn failed_at_ms(&self, issuer: usize) -> u64 {
         self.slots.borrow().get(issuer).map_or(0, |slot| slot.failed_at_ms)
     }
@@ -149,7 +157,7 @@ impl KeySets {
     }
 
     /// Returns whether to search for an unknown `kid` at the issuer. The key may be new, or the
-    /// token forged. So each `kid` is searched for once per cool-down, and only a few in all.
+    /// token forged. So each `kid` is searched for once per cool-down, and four in all.
     pub fn search(&self, issuer: usize, kid: &str, policy: &Policy, now_ms: u64) -> Search {
         let search = self.with_slot(issuer, |slot| {
             slot.unknown.retain(|_, at_ms| now_ms < *at_ms + cool_down_ms(policy));
@@ -221,18 +229,19 @@ impl KeySets {
     }
 }
 
-/// Returns the age at which a key set is not used any more.
+/// Returns the age in ms at which a key set is not used any more: the longer of
+/// `jwks.fresh_seconds` and `jwks.stale_seconds_max`.
 pub fn age_ms_max(policy: &Policy) -> u64 {
     u64::from(policy.key_sets.fresh_seconds.max(policy.key_sets.stale_seconds_max)) * 1000
 }
 
-/// Returns the pause after a failed fetch.
+/// Returns the pause after a failed fetch, `jwks.cool_down_seconds`, in ms.
 pub fn cool_down_ms(policy: &Policy) -> u64 {
     u64::from(policy.key_sets.cool_down_seconds) * 1000
 }
 
-/// Returns the longest time that a fetch may take: a metadata document, a key set, and the
-/// platform's cache.
+/// Returns the longest time in ms that a fetch may take: a metadata document, a key set, each
+/// within `jwks.timeout_ms`, and 500 ms for the platform's cache.
 pub fn fetch_ms_max(policy: &Policy) -> u64 {
     u64::from(policy.timeouts.key_set_ms) * 2 + 500
 }

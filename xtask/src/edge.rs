@@ -51,7 +51,7 @@ impl EdgeConfig {
     /// Returns the errors that the Worker would report about the configuration.
     pub fn faults(&self) -> Vec<String> {
         let faults = self.parse().err().unwrap_or_default();
-        faults.iter().map(ToString::to_string).collect()
+        faults.iter().map(portcullis_policy::message).collect()
     }
 
     /// Returns the warnings that the Worker would log.

@@ -136,7 +136,9 @@ impl Admin {
     pub async fn reconcile(&self) -> Result<(), BoxError> {
         let drained = self.publisher.drain().await;
         let republished = self.publisher.reconcile(REVOCATION_SECONDS, now()).await?;
-        print_line(&json!({ "done": "reconciled", "told": republished, "outbox_empty": drained }));
+        print_line(
+            &json!({ "done": "reconciled", "republished": republished, "outbox_empty": drained }),
+        );
         Ok(())
     }
 
@@ -145,7 +147,7 @@ impl Admin {
         let (db, publisher) = (self.db, self.publisher);
         let maintenance = Maintenance { db, publisher, idle_seconds, audit_seconds };
         let deleted = maintenance.delete_expired(now()).await?;
-        let store = if maintenance.publisher.drain().await { "told" } else { "pending" };
+        let store = if maintenance.publisher.drain().await { "updated" } else { "pending" };
         print_line(&json!({ "done": "cleaned_up", "deleted": deleted, "store": store }));
         Ok(())
     }
@@ -253,11 +255,12 @@ fn read_password() -> Result<String, BoxError> {
     Ok(password.to_owned())
 }
 
-/// Returns the member `store` of a command's output.
+/// Returns the member `store` of a command's output. If it is `pending`, a running server writes
+/// the revocation to the store later.
 fn store_status(delivery: Delivery) -> &'static str {
     match delivery {
-        Delivery::Done => "told",
-        Delivery::Pending => "pending: a running server retries",
+        Delivery::Done => "updated",
+        Delivery::Pending => "pending",
     }
 }
 

@@ -42,9 +42,9 @@ impl Maintenance {
             match self.publisher.check_store(&process, round, now()).await {
                 StoreHealth::Intact => {}
                 StoreHealth::Republished(commands) => {
-                    tracing::info!(event = "store_reconciled", told = commands);
+                    tracing::info!(event = "store_reconciled", republished = commands);
                 }
-                StoreHealth::Unknown => tracing::debug!(event = "store_not_asked"),
+                StoreHealth::Unknown => tracing::debug!(event = "store_not_checked"),
             }
             tokio::time::sleep(CHECK_EACH).await;
         }

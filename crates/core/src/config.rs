@@ -41,7 +41,12 @@ use crate::url::BaseUrl;
 use settings::SettingsReader;
 
 impl Policy {
-    /// Parses a policy file, given as JSON. `lookup` returns a variable or secret by its name.
+    /// Parses a policy file, given as JSON (RFC 8259, no member twice). `lookup` returns a variable
+    /// or secret by its name.
+    ///
+    /// # Errors
+    ///
+    /// All errors of the file, its variables and its secrets, in the order in which they are read.
     pub fn parse(
         document: &str,
         lookup: impl Fn(&str) -> Option<String>,
@@ -51,6 +56,10 @@ impl Policy {
 
     /// Parses a policy as [`Policy::parse`] does. Of the variables' `names`, those that seem to
     /// mean a secret or variable of the policy are errors, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Policy::parse`], and one for each misspelt name.
     pub fn parse_named(
         document: &str,
         names: &[String],
@@ -61,6 +70,10 @@ impl Policy {
 
     /// Parses a policy before its variables and secrets are all known: those that `lookup` does not
     /// return are assumed to be right. The policy is for checks, and not for requests.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Policy::parse`], without the errors of assumed values.
     pub fn assume(
         document: &str,
         lookup: impl Fn(&str) -> Option<String>,

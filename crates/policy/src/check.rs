@@ -2,7 +2,7 @@
 
 use crate::command::{Host, Outcome};
 use crate::file::{PolicyFile, Position};
-use crate::risk;
+use crate::{members, risk};
 use portcullis_core::Policy;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -91,7 +91,7 @@ fn of_environment(
         Ok(policy) => policy,
         Err(errors) => {
             for error in errors {
-                add(true, &error.name, error.to_string(), None);
+                add(true, &error.name, members::message(&error), None);
             }
             return None;
         }

@@ -39,6 +39,7 @@ mod command;
 mod diff;
 mod explain;
 mod file;
+mod members;
 mod risk;
 #[cfg(test)]
 mod round_trip;
@@ -50,3 +51,4 @@ mod testing;
 pub use build::worker_module;
 pub use command::{Host, Outcome, Verify, run};
 pub use file::{module, sections};
+pub use members::{described_place, descriptions, message};

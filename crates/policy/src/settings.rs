@@ -3,6 +3,7 @@
 
 mod variables;
 
+use crate::members::message;
 use crate::testing::members::{
     base, cases, held, indexed, is_table, parse, parse_with, set, variable,
 };
@@ -209,11 +210,14 @@ fn misspellings(name: &str) -> [String; 3] {
 }
 
 #[test]
-fn member_in_another_table_is_an_error_there() {
+fn member_in_another_table_is_an_error_that_names_the_right_tables() {
     let members = Policy::members();
     let tables: Vec<&PolicyMember> = members.iter().filter(|member| is_table(member)).collect();
-    for case in cases() {
-        let name = case.member.place.rsplit('.').next().unwrap();
+    let cases = cases();
+    for member in &members {
+        let name = name_of(&member.place);
+        let case = cases.iter().find(|case| case.member.place == member.place);
+        let value = case.map_or(json!(1), |case| case.values[0].clone());
         let mut document = base();
         let places = tables.iter().map(|table| format!("{}.{name}", table.place));
         let foreign = |place: &String| !members.iter().any(|member| member.place == *place);
@@ -223,20 +227,49 @@ fn member_in_another_table_is_an_error_there() {
             .map(|place| indexed(&place, 0))
             .collect();
         for place in &places {
-            set(&mut document, place, Some(case.values[0].clone()));
+            set(&mut document, place, Some(value.clone()));
         }
+        let namesakes = members.iter().filter(|other| name_of(&other.place) == name);
+        let namesakes: Vec<&PolicyMember> = namesakes.collect();
         let found = errors(&document);
         for place in &places {
-            let is_unknown = |error: &ConfigError| {
+            let is_unknown = |error: &&ConfigError| {
                 error.name == *place && matches!(error.kind, ConfigErrorKind::Unknown(_))
             };
             // A route's own limit has its name, which has an error of its own.
             let is_named = |error: &ConfigError| {
                 error.name == *place && error.kind == ConfigErrorKind::NamedByRoute
             };
-            let is_known = |error: &ConfigError| is_unknown(error) || is_named(error);
-            assert!(found.iter().any(is_known), "{place}: {found:?}");
+            let Some(error) = found.iter().find(is_unknown) else {
+                assert!(found.iter().any(is_named), "{place}: {found:?}");
+                continue;
+            };
+            let text = message(error);
+            for namesake in &namesakes {
+                let home = home(namesake);
+                assert!(text.contains(&home), "{home} of {}: {text}", namesake.place);
+            }
         }
+    }
+}
+
+fn name_of(place: &str) -> &str {
+    place.rsplit('.').next().unwrap()
+}
+
+/// Returns how an error calls the table that has a member.
+fn home(member: &PolicyMember) -> String {
+    let section = |name: &str| match name {
+        "issuers" | "limits" | "routes" => format!("[[{name}]]"),
+        _ => format!("[{name}]"),
+    };
+    match member.place.rsplit_once('.') {
+        Some((table, _)) => match table.split_once('.') {
+            Some((list, table)) => format!("{table} of {}", section(list)),
+            None => section(table),
+        },
+        None if is_table(member) => format!("the section {}", section(&member.place)),
+        None => "the top of the file".to_owned(),
     }
 }
 

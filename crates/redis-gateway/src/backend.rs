@@ -77,7 +77,13 @@ impl Backend {
         Self { topology, timeout, memory, eviction }
     }
 
-    /// Runs commands in order, without atomicity. Returns one reply for each; some may be errors.
+    /// Runs commands in order, without atomicity. Returns one reply for each; some may be errors of
+    /// Redis.
+    ///
+    /// # Errors
+    ///
+    /// No reply came within `GATEWAY_DEADLINE_MS`, no connection is up, or the replies take too
+    /// much memory. The commands may have run.
     pub async fn run(&self, commands: Vec<Command>) -> Result<Replies<Vec<Reply>>, Outage> {
         let deadline = Instant::now() + self.timeout;
         let memory = ReplyMemory::new(&self.memory);
@@ -94,6 +100,10 @@ impl Backend {
     /// Runs commands as one transaction.
     ///
     /// Returns an array of all replies, or the error that discarded the transaction.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Backend::run`].
     pub async fn run_atomically(&self, commands: &[Command]) -> Result<Replies<Reply>, Outage> {
         let deadline = Instant::now() + self.timeout;
         let memory = ReplyMemory::new(&self.memory);
@@ -107,6 +117,10 @@ impl Backend {
     }
 
     /// Opens a connection with one user, for SUBSCRIBE or MONITOR.
+    ///
+    /// # Errors
+    ///
+    /// Redis can't be reached within `GATEWAY_DEADLINE_MS`.
     pub async fn open(&self) -> Result<DedicatedConnection, Outage> {
         let deadline = Instant::now() + self.timeout;
         match &*self.topology {
@@ -169,7 +183,9 @@ async fn watch_eviction(
 
 /// Replies, and the memory that they hold until they are dropped.
 pub struct Replies<T> {
+    /// The replies.
     pub value: T,
+    /// Their memory.
     pub memory: Arc<ReplyMemory>,
 }
 

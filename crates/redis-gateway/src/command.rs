@@ -17,7 +17,8 @@ use arguments::is_blocking_read;
 use redis_rest::Command;
 use table::NAME_BYTES_MAX;
 
-/// Returns a command's name for errors and logs: in capitals, shortened, and in plain ASCII.
+/// Returns a command's name for errors and logs: in capitals, shortened, and in plain ASCII, so
+/// that it can't inject anything into a line.
 pub fn display_name(command: &Command) -> String {
     let name = command.name().chars().take(NAME_BYTES_MAX);
     name.map(|c| if c.is_ascii_graphic() { c.to_ascii_uppercase() } else { '?' }).collect()

@@ -20,7 +20,8 @@ use response::{ResponseBody, error, set_header, text};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Serves one request, counts it, and logs it without keys or values.
+/// Serves one request of Upstash's REST protocol, counts it, and logs it without keys or values. An
+/// error is a response `{"error": "…"}` with its status.
 pub async fn serve(
     gateway: Arc<Gateway>,
     connection: Connection,
@@ -60,7 +61,8 @@ pub async fn serve(
     response
 }
 
-/// Serves a request on the admin listener.
+/// Serves a request on the admin listener, without authentication: `/healthz`, `/readyz` (503 while
+/// Redis does not respond) and `/metrics`. Any other path is 404.
 pub async fn serve_admin(
     gateway: Arc<Gateway>,
     request: Request<RequestBody>,

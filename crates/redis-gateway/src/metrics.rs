@@ -17,6 +17,7 @@ pub struct Metrics {
     pub commands: IntCounterVec,
     /// Time from a request's head to its response.
     pub seconds: Histogram,
+    /// Connections of clients.
     pub listener: ListenerMetrics,
     /// Open event streams.
     pub streams: IntGauge,
@@ -30,6 +31,10 @@ pub struct Metrics {
 
 impl Metrics {
     /// Creates and registers all metrics.
+    ///
+    /// # Errors
+    ///
+    /// Two metrics have one name, which is a defect.
     pub fn new(log: Log) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, labels: &[&str]| {

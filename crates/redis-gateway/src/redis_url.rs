@@ -25,7 +25,9 @@ pub enum Deployment {
 /// The address of a server.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Address {
+    /// A name or an IP address, without brackets.
     pub host: String,
+    /// The TCP port.
     pub port: u16,
 }
 
@@ -38,9 +40,13 @@ impl fmt::Display for Address {
 /// How to connect to a server.
 #[derive(Clone, Default)]
 pub struct ConnectOptions {
+    /// `None` connects in plain text.
     pub tls: Option<Arc<ClientConfig>>,
+    /// The user of AUTH; `None` means Redis's user `default`.
     pub username: Option<String>,
+    /// The password of AUTH; `None` sends no AUTH.
     pub password: Option<Secret>,
+    /// The database of SELECT.
     pub database: u32,
 }
 
@@ -49,10 +55,12 @@ pub struct ConnectOptions {
 pub struct Secret(String);
 
 impl Secret {
+    /// Takes the text of a password.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
+    /// Returns the text, for AUTH only.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -69,7 +77,9 @@ impl fmt::Debug for Secret {
 pub struct ExtraOptions {
     /// For `rediss://`.
     pub tls: Option<Arc<ClientConfig>>,
+    /// The user of AUTH at the Sentinels.
     pub sentinel_username: Option<String>,
+    /// The password of AUTH at the Sentinels; `None` sends no AUTH.
     pub sentinel_password: Option<Secret>,
 }
 

@@ -46,8 +46,11 @@ impl Endpoint {
 /// An endpoint without authentication. All except `Health` are for operators.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Probe {
+    /// `/healthz`: the process responds.
     Health,
+    /// `/metrics`, in Prometheus's text format.
     Metrics,
+    /// `/readyz`: Redis responds.
     Ready,
 }
 
@@ -91,7 +94,12 @@ impl FormatError {
 }
 
 impl Format {
-    /// Parses the values of `Upstash-Response-Format` and `Upstash-Encoding`.
+    /// Parses the values of `Upstash-Response-Format` (`json`, `resp2`) and `Upstash-Encoding`
+    /// (`base64`).
+    ///
+    /// # Errors
+    ///
+    /// The format is unknown, or `base64` is combined with `resp2`.
     pub fn of(format: Option<&[u8]>, encoding: Option<&[u8]>) -> Result<Self, FormatError> {
         let is_base64 = encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"base64"));
         match format {
@@ -108,8 +116,12 @@ impl Format {
 
 /// Parses the command of a request.
 ///
-/// For `/`, it is the JSON of the body. Otherwise it is the path, with the body and the query as
-/// further arguments.
+/// For `/`, it is the JSON of the body. Otherwise it is the path, percent-decoded, with the body
+/// and the query as further arguments.
+///
+/// # Errors
+///
+/// The body is not a command in JSON, it has over 250,000 elements, or the command is empty.
 pub fn command(path: &str, query: Option<&str>, body: &[u8]) -> Result<Command, CommandError> {
     if matches!(path, "" | "/") {
         return decode_command(body, BOUNDS);
@@ -131,6 +143,10 @@ pub fn command(path: &str, query: Option<&str>, body: &[u8]) -> Result<Command, 
 }
 
 /// Parses the commands in the body of `/pipeline` or `/multi-exec`.
+///
+/// # Errors
+///
+/// The body is not a JSON array of commands, or has over 10,000 commands or 250,000 elements.
 pub fn pipeline(body: &[u8]) -> Result<Vec<Command>, CommandError> {
     decode_pipeline(body, BOUNDS)
 }
@@ -140,7 +156,7 @@ pub fn channels(path: &str) -> Vec<Vec<u8>> {
     segments(path).into_iter().skip(1).filter(|channel| !channel.is_empty()).collect()
 }
 
-/// Returns the token in the query, if present.
+/// Returns the token in the query (`_token`), percent-decoded, if present.
 pub fn query_token(query: Option<&str>) -> Option<Vec<u8>> {
     let mut pairs = pairs(query);
     pairs

@@ -36,7 +36,7 @@ impl Subscription {
         }
     }
 
-    /// Returns whether the number of channels or patterns is within bounds.
+    /// Returns whether the number of channels or patterns is within bounds, 1 to 100.
     pub fn is_in_bounds(&self) -> bool {
         match self {
             Self::Monitor => true,
@@ -56,7 +56,9 @@ impl Subscription {
 
 /// The conditions that end a stream, in addition to its client and its Redis.
 pub struct StreamLimits {
+    /// `true` once the process drains.
     pub stopping: watch::Receiver<bool>,
+    /// The tokens, which SIGHUP replaces.
     pub reloadable: watch::Receiver<Arc<Reloadable>>,
     /// The hash of the token that opened the stream. The stream ends when the token loses its
     /// permission.
@@ -73,7 +75,12 @@ pub struct Events {
 }
 
 impl Events {
-    /// Subscribes, and returns once Redis has confirmed with a first reply that is not an error.
+    /// Subscribes, and returns once Redis has confirmed with a first reply that is not an error. Up
+    /// to 4,096 events, 8 MiB in all, wait for a slow client; then the stream ends.
+    ///
+    /// # Errors
+    ///
+    /// Redis rejects the command, its reply takes longer than `limit`, or the connection breaks.
     pub async fn subscribe(
         mut connection: DedicatedConnection,
         subscription: Subscription,
@@ -99,6 +106,7 @@ impl Events {
 
 /// The reason why a subscription failed.
 pub enum SubscribeError {
+    /// Redis did not confirm it.
     Outage(Outage),
     /// Redis replied with this error.
     Rejected(String),

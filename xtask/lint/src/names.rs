@@ -17,6 +17,8 @@ const RETIRED: &[&str] = &[
     "origin_unreachable",
     "route_unknown",
     "store_faulty",
+    "store_not_asked",
+    "store_not_told",
     "token_unknown",
     // Crates, programs, folders, files and variables.
     "ORIGIN_CONFIG",

@@ -4,6 +4,7 @@
 use crate::workspace::at;
 use anyhow::{Context as _, Result};
 use portcullis_core::{MemberShape, Policy, PolicyMember, TextFormat};
+use portcullis_policy::described_place;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +17,9 @@ pub fn print() -> Result<()> {
 
 /// Writes the schema to docs/portcullis.schema.json.
 pub fn write() -> Result<()> {
-    fs::write(at(FILE), text()?).with_context(|| format!("can't write {FILE}"))
+    fs::write(at(FILE), text()?).with_context(|| format!("can't write {FILE}"))?;
+    println!("{FILE} is written");
+    Ok(())
 }
 
 fn text() -> Result<String> {
@@ -27,7 +30,7 @@ fn text() -> Result<String> {
 type Descriptions = BTreeMap<String, String>;
 
 fn descriptions() -> Result<Descriptions> {
-    toml::from_str(include_str!("schema/about.toml")).context("schema/about.toml is malformed")
+    portcullis_policy::descriptions().context("crates/policy/src/members.toml is malformed")
 }
 
 /// Returns the schema of a file with these members.
@@ -143,16 +146,6 @@ fn name_in<'m>(table: &str, member: &'m str) -> Option<&'m str> {
         table => member.strip_prefix(table)?.strip_prefix('.')?,
     };
     (!name.contains('.')).then_some(name)
-}
-
-/// Returns the place whose description also applies to `place`.
-fn described_place(place: &str) -> String {
-    let shared =
-        [("routes.limit.", "limits"), ("routes.cors.", "cors"), ("routes.ip_rules.", "ip_rules")];
-    let section = |(own, section): (&str, &str)| {
-        place.strip_prefix(own).map(|member| format!("{section}.{member}"))
-    };
-    shared.into_iter().find_map(section).unwrap_or_else(|| place.to_owned())
 }
 
 /// Returns the schema of a member that has no members of its own.

@@ -84,6 +84,35 @@ fn each_variable_of_an_example_is_used() {
     }
 }
 
+/// A README that sends a token says how to get one: from the policy's issuer, for its audience.
+#[test]
+fn each_example_of_a_provider_gets_a_token_of_its_issuer() {
+    let mut count = 0;
+    for folder in folders() {
+        let readme = text(&folder, "README.md");
+        let Some((before, _)) = readme.split_once("$TOKEN\"") else {
+            continue;
+        };
+        let commands = before.split_once("## Get a token\n").unwrap_or_default().1;
+        let policy = policy::read(&folder.join("portcullis.toml")).unwrap();
+        let [issuer, audience] = ["issuer", "audience"]
+            .map(|name| policy["issuers"][0][name].as_str().unwrap().trim_end_matches('/'));
+        let place = folder.display();
+        assert!(commands.contains("TOKEN=$("), "{place}: no command gets a token");
+        // Entra's command names the tenant; Supabase has one audience for all projects.
+        let tenant = issuer.trim_end_matches("/v2.0").rsplit('/').next().unwrap();
+        assert!(commands.contains(issuer) || commands.contains(tenant), "{place}: {issuer}");
+        assert!(
+            commands.contains(audience)
+                || audience == "authenticated"
+                || audience == "api://default",
+            "{place}: {audience}"
+        );
+        count += 1;
+    }
+    assert!(count >= 8, "{count}");
+}
+
 /// Each folder is complete, is listed, and builds with its own policy.
 #[test]
 fn each_example_is_complete() {

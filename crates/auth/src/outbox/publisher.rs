@@ -87,7 +87,7 @@ impl Publisher {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(event = "store_not_told", fault = %error);
+                    tracing::warn!(event = "store_not_updated", fault = %error);
                     delivery = Delivery::Pending;
                     // If the store is unavailable, each further row would wait for a timeout.
                     if !error.is_rejection() {
@@ -190,7 +190,7 @@ impl Publisher {
                         continue;
                     }
                     Err(error) => {
-                        tracing::warn!(event = "store_not_told", fault = %error);
+                        tracing::warn!(event = "store_not_updated", fault = %error);
                         return false;
                     }
                 }

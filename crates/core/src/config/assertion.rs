@@ -12,7 +12,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-/// Reads the section and its key. Returns `None` if neither is given, or if one is malformed.
+/// Reads the section and its key, a private JWK (RFC 7517) for EdDSA (RFC 8037) or ES256.
+/// Assertions are valid for 1 to 3,600 s, 60 by default. Returns `None` if neither is given, or if
+/// one is missing or malformed, which is an error.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<Assertion> {
     let is_set = settings.has("assertion");
     let key = match is_set {

@@ -4,7 +4,7 @@ use super::object::Number;
 use super::settings::SettingsReader;
 use crate::breaker::BreakerPolicy;
 
-/// Reads `[revocation]`: the longest time that a revoked token may still be accepted.
+/// Reads `[revocation]`: how long a revoked token may still be accepted, 0 to 86,400 s.
 pub(super) fn revocation_delay_seconds_max(settings: &mut SettingsReader<'_>) -> u32 {
     let [seconds] = settings.numbers("revocation", &REVOCATION);
     seconds
@@ -12,7 +12,9 @@ pub(super) fn revocation_delay_seconds_max(settings: &mut SettingsReader<'_>) ->
 
 /// What `[open_requests]` says.
 pub(super) struct OpenRequests {
+    /// How many requests one isolate may hold open, 1 to 1,000,000.
     pub(super) count_max: u32,
+    /// How many bytes of heads and bodies these may hold, 256 KiB to 4 GiB.
     pub(super) bytes_max: u32,
 }
 
@@ -22,7 +24,7 @@ pub(super) fn open_requests(settings: &mut SettingsReader<'_>) -> OpenRequests {
     OpenRequests { count_max, bytes_max }
 }
 
-/// Reads `[client_address]`: how many proxies in front of the edge are trusted.
+/// Reads `[client_address]`: how many proxies in front of the edge are trusted, 0 to 10.
 pub(super) fn trusted_proxy_hops(settings: &mut SettingsReader<'_>) -> u32 {
     let [hops] = settings.numbers("client_address", &CLIENT_ADDRESS);
     hops
@@ -30,7 +32,9 @@ pub(super) fn trusted_proxy_hops(settings: &mut SettingsReader<'_>) -> u32 {
 
 /// What `[breaker]` says.
 pub(super) struct BreakerSection {
+    /// After how many failures in a row calls stop, 0 to 1,000, and for at most how many ms.
     pub(super) policy: BreakerPolicy,
+    /// Whether new isolates take over the breakers of their location.
     pub(super) shared: bool,
 }
 

@@ -11,7 +11,7 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<Cors> {
     settings.optional_section("cors").map(read_object)
 }
 
-/// Reads one CORS policy.
+/// Reads one CORS policy (the Fetch standard). A browser caches a preflight for at most 86,400 s.
 pub(super) fn read_object(mut object: ObjectReader<'_, '_>) -> Cors {
     object.require(&["origins"]);
     let origins = object.texts("origins");

@@ -8,9 +8,13 @@ use crate::url::BaseUrl;
 
 /// What `[auth]` says.
 pub(super) struct AuthSection {
+    /// `None` if it is missing or malformed.
     pub(super) url: Option<BaseUrl>,
+    /// Until the head of the response arrives, 1 to 60,000 ms.
     pub(super) timeout_ms: u32,
+    /// The longest body of a request, 1 B to 1 MiB.
     pub(super) body_bytes_max: u32,
+    /// How long the response to a refresh is given again, 0 to 60 s.
     pub(super) refresh_replay_seconds: u32,
 }
 
@@ -29,7 +33,9 @@ pub(super) fn auth(settings: &mut SettingsReader<'_>, is_needed: bool) -> AuthSe
 
 /// What `[upstream]` says.
 pub(super) struct UpstreamSection {
+    /// `None` if it is missing or malformed, which is an error.
     pub(super) url: Option<BaseUrl>,
+    /// Until the head of the response arrives, 1 to 300,000 ms.
     pub(super) timeout_ms: u32,
 }
 
@@ -47,11 +53,13 @@ pub(super) fn upstream(settings: &mut SettingsReader<'_>) -> UpstreamSection {
 
 /// What `[jwks]` says.
 pub(super) struct JwksSection {
+    /// For one fetch of a key set or of metadata, 1 to 10,000 ms.
     pub(super) timeout_ms: u32,
+    /// How long a key set is fresh and usable, in seconds.
     pub(super) key_sets: KeySetPolicy,
 }
 
-/// Reads `[jwks]`.
+/// Reads `[jwks]`: how the key sets of all issuers (RFC 7517 section 5) are fetched.
 pub(super) fn jwks(settings: &mut SettingsReader<'_>) -> JwksSection {
     let [timeout_ms, fresh_seconds, stale_seconds_max, cool_down_seconds] =
         settings.numbers("jwks", &JWKS);
@@ -61,11 +69,13 @@ pub(super) fn jwks(settings: &mut SettingsReader<'_>) -> JwksSection {
 
 /// What `[introspection]` says.
 pub(super) struct IntrospectionSection {
+    /// For one introspection, 1 to 60,000 ms.
     pub(super) timeout_ms: u32,
+    /// How many introspections one isolate sends in a second for each reason, 1 to 100,000.
     pub(super) per_second_max: u32,
 }
 
-/// Reads `[introspection]`.
+/// Reads `[introspection]`: what holds for the introspections of all issuers (RFC 7662).
 pub(super) fn introspection(settings: &mut SettingsReader<'_>) -> IntrospectionSection {
     let [timeout_ms, per_second_max] = settings.numbers("introspection", &INTROSPECTION);
     IntrospectionSection { timeout_ms, per_second_max }

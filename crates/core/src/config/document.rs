@@ -4,8 +4,13 @@ use super::error::{ConfigError, ConfigErrorKind};
 use crate::json;
 use serde_json::{Map, Value};
 
-/// Returns the sections for an environment: those of the file, and over them those of
-/// `[env.NAME]`. Tables are joined member by member; anything else is replaced.
+/// Returns the sections for an environment: those of the file, and over them those of `[env.NAME]`.
+/// Tables are joined member by member; anything else is replaced. A blank name selects no
+/// environment.
+///
+/// # Errors
+///
+/// The text is not a JSON object, or it has no environment of that name.
 pub(super) fn sections(
     text: &str,
     environment: Option<&str>,
@@ -37,7 +42,7 @@ pub(super) fn sections(
     }
 }
 
-/// Lays `changes` over tables, member by member.
+/// Lays `changes` over tables, member by member. Replaces lists and other values as a whole.
 pub fn merge(tables: &mut Map<String, Value>, changes: &Map<String, Value>) {
     for (name, change) in changes {
         match (tables.get_mut(name), change) {

@@ -4,7 +4,8 @@ use super::error::ConfigErrorKind;
 use super::settings::SettingsReader;
 use crate::edge_auth::EdgeAuthKey;
 
-/// Reads the key that authenticates the edge to the auth service. Returns `None` if there is none.
+/// Reads the key that authenticates the edge to the auth service, 32 bytes in base64. Returns
+/// `None` if it is missing, or malformed, which is an error.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<EdgeAuthKey> {
     let text = settings.optional_secret(NAME)?;
     let key = EdgeAuthKey::parse(&text);

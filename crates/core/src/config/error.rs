@@ -8,7 +8,8 @@ use std::fmt;
 pub struct ConfigError {
     /// The place in the policy file, `routes[2].limit`, or the name of a variable or secret.
     pub name: String,
-    /// What the entry at that place is called, `route api`, if it is one of a list.
+    /// What the entry at that place is called, `route api`. `None` outside of lists, and for an
+    /// entry without a valid name.
     pub entry: Option<String>,
     /// The kind of error.
     pub kind: ConfigErrorKind,
@@ -27,7 +28,7 @@ pub enum ConfigErrorKind {
     Duplicate,
     /// The list or text is empty.
     Empty,
-    /// A key of an inline set is rejected.
+    /// A key of an inline set (RFC 7517 section 5) is rejected.
     Key(KeyFault),
     /// There is not exactly one location of the issuer's keys.
     KeysUnclear,
@@ -53,25 +54,25 @@ pub enum ConfigErrorKind {
     NotA(&'static str),
     /// The value is neither one value nor a list of values.
     NotAClaim,
-    /// The text can't be the name of a cookie.
+    /// The text is not a cookie-name of RFC 6265 section 4.1.1.
     NotACookie,
     /// The text is not a name that the edge may give a header field.
     NotAField,
     /// The text is not the address of a memcached.
     NotAMemcached,
-    /// The method is not in capitals, as HTTP's methods are.
+    /// The text is not a method in capitals, as HTTP's methods are (RFC 9110 section 9.1).
     NotAMethod,
-    /// The text is not 32 bytes of base64.
+    /// The text is not 32 bytes in base64.
     NotAnEdgeAuthKey,
-    /// The text is not a name and 32 bytes of base64.
+    /// The text is not `name:key`, the key 32 bytes in base64.
     NotARecordEncryptionKey,
     /// The text is not a scope-token of RFC 6749 section 3.3.
     NotAScope,
-    /// The text is not a private key for EdDSA or ES256.
+    /// The text is not a private JWK (RFC 7517) for EdDSA or ES256 with a `kid`.
     NotASigningKey,
-    /// The text is not visible ASCII, as a header field's value must be.
+    /// The text is not visible ASCII, as the store's token must be, which goes into a header field.
     NotAToken,
-    /// The text has characters that no token has, or a dot.
+    /// The text has characters that no bearer token has, or a dot, which only JWTs have.
     NotATokenPrefix,
     /// The text has `${`, and is not the whole of `${NAME}`.
     NotAVariable,
@@ -79,7 +80,7 @@ pub enum ConfigErrorKind {
     NotAUrl,
     /// The text is neither an absolute URL nor a binding.
     NotAUrlOrBinding,
-    /// The text is not an origin.
+    /// The text is not an origin as browsers send it (RFC 6454 section 6.2), nor `*` alone.
     NotAnOrigin,
     /// The member has no meaning on a route of this access.
     NotForAccess,

@@ -9,7 +9,8 @@ use crate::policy::issuer::Issuer;
 use crate::request::field_names::{self, IDENTITY_PREFIX};
 
 /// Reads the section. `assertion_field` is the field of the signed assertion, which is taken. With
-/// more than one of `issuers`, the upstream receives the caller's issuer.
+/// more than one of `issuers`, the upstream receives the caller's issuer. A name that HTTP or the
+/// edge uses otherwise, and one that occurs twice, is an error.
 pub(super) fn read(
     settings: &mut SettingsReader<'_>,
     assertion_field: Option<&String>,

@@ -4,7 +4,8 @@ use super::object::ObjectReader;
 use super::settings::SettingsReader;
 use crate::policy::limit::InvalidTokenLimit;
 
-/// Reads the section. Returns `None` if it is missing or invalid.
+/// Reads the section: 1 to 1,000,000 invalid tokens in 1 to 86,400 s. Returns `None` if it is
+/// missing or invalid.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<InvalidTokenLimit> {
     let mut object = settings.optional_section("invalid_token_limit")?;
     let limit = members(&mut object);

@@ -10,7 +10,8 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> IpRules {
     settings.optional_section("ip_rules").map(read_object).unwrap_or_default()
 }
 
-/// Reads a table of lists. Each malformed network is an error of its own.
+/// Reads a table of lists of addresses and networks (`192.0.2.0/24`, RFC 4632 and RFC 4291). Each
+/// malformed one is an error of its own.
 pub(super) fn read_object(mut object: ObjectReader<'_, '_>) -> IpRules {
     let [deny, allow, unlimited] =
         ["deny", "allow", "unlimited"].map(|member| networks(&mut object, member));

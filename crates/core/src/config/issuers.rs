@@ -11,7 +11,8 @@ use crate::policy::issuer::{Issuer, KeyLocation, TokenType};
 use crate::secret::Secret;
 use crate::url::{is_url, url_or_binding};
 
-/// Reads the list.
+/// Reads the list. An issuer with an error is left out of the result, so that later entries are not
+/// compared with it. An empty or missing list is an error.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Issuer> {
     let mut issuers: Vec<Issuer> = Vec::new();
     for entry in settings.required_list("issuers") {
@@ -79,7 +80,8 @@ fn check_against_earlier(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, ear
     }
 }
 
-/// Reads the algorithms. Returns `None` if one is unknown.
+/// Reads the algorithms (RFC 7518 section 3.1, RFC 8037). Returns an empty list if the member is
+/// missing, and `None` if it is malformed or an algorithm is unknown.
 fn algorithms(object: &mut ObjectReader<'_, '_>) -> Option<Vec<Algorithm>> {
     let names = || Algorithm::ALL.map(|algorithm| algorithm.name().to_owned()).to_vec();
     let one = || Box::new(MemberShape::OneOf(names()));
@@ -159,7 +161,8 @@ fn checked_url(object: &mut ObjectReader<'_, '_>, name: &str, text: String) -> S
     })
 }
 
-/// Reads a key set, which is at the place `name`.
+/// Reads a key set (RFC 7517 section 5), which is at the place `name`. Each key that can't be used
+/// is an error, as is a `kid` that occurs twice. Returns `None` if the text is not a key set.
 fn inline_keys(
     settings: &mut SettingsReader<'_>,
     name: &str,
@@ -189,6 +192,8 @@ fn inline_keys(
     }
 }
 
+/// Reads how an issuer's tokens are introspected (RFC 7662). Returns `None` if a member is missing.
+/// A missing secret is an error of the secret, not of the issuer.
 fn introspection(mut object: ObjectReader<'_, '_>) -> Option<Introspection> {
     object.require(&["url", "client_id", "client_secret_variable"]);
     object.record_format("url", TextFormat::UrlOrBinding);

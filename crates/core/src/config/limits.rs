@@ -29,7 +29,8 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Limit> {
     limits
 }
 
-/// Reads one limit, which is called `name`.
+/// Reads one limit, which is called `name`: a quota of 1 to 1,000,000 in a window of 1 to 86,400 s.
+/// Values that are missing or out of bounds are errors, and replaced by ones within them.
 pub(super) fn read_object(mut object: ObjectReader<'_, '_>, name: String) -> Limit {
     object.require(&["quota", "window_seconds", "by"]);
     let quota = object.number("quota", 1, QUOTA_MAX).unwrap_or(QUOTA_MAX);
@@ -110,6 +111,7 @@ fn limit_by(object: &mut ObjectReader<'_, '_>) -> Vec<LimitBy> {
     parts
 }
 
+/// Reads a claim, and the quota for each of its values. A table without quotas is an error.
 fn plans(mut object: ObjectReader<'_, '_>) -> Plans {
     object.require(&["claim", "quotas"]);
     let claim = object.nonempty_text("claim").unwrap_or_default();

@@ -7,7 +7,8 @@ use crate::url::BaseUrl;
 use serde_json::{Map, Value};
 
 impl<'l> SettingsReader<'l> {
-    /// Returns a reader of a section; of an empty one, if it is missing.
+    /// Returns a reader of a section; of an empty one, if it is missing. A section that is not a
+    /// table is an error; its members are then not reported as missing.
     pub(super) fn section(&mut self, name: &str) -> ObjectReader<'_, 'l> {
         let value =
             self.take(name, MemberShape::Table).unwrap_or_else(|| Value::Object(Map::new()));
@@ -17,14 +18,16 @@ impl<'l> SettingsReader<'l> {
         }
     }
 
-    /// Returns a reader of a section, or `None` if it is missing or not a table.
+    /// Returns a reader of a section, or `None` if it is missing or not a table. The latter is an
+    /// error.
     pub(super) fn optional_section(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
         let value = self.take(name, MemberShape::Table)?;
         let members = ObjectReader::members_of(self, name, value)?;
         Some(ObjectReader::new(self, name.to_owned(), members))
     }
 
-    /// Returns the numbers of a section that holds nothing else.
+    /// Returns the numbers of a section that holds nothing else. One that is missing or out of
+    /// bounds is its default; the latter is an error.
     pub(super) fn numbers<const N: usize>(
         &mut self,
         section: &str,
@@ -63,9 +66,13 @@ impl<'l> SettingsReader<'l> {
 
 /// A whole number: its name, its bounds, and its value where it is missing.
 pub(super) struct Number {
+    /// The member's name. It says the unit.
     pub(super) name: &'static str,
+    /// The least value.
     pub(super) min: u32,
+    /// The greatest value.
     pub(super) max: u32,
+    /// The value where the member is missing.
     pub(super) default: u32,
 }
 
@@ -186,7 +193,7 @@ impl<'l> ObjectReader<'_, 'l> {
         self.record_default(name, || own().map(|(name, _)| *name).into());
     }
 
-    /// Returns a member of any type.
+    /// Returns a member of any type, and records its shape. Returns `None` if it is missing.
     pub(super) fn value(
         &mut self,
         name: &str,
@@ -202,7 +209,8 @@ impl<'l> ObjectReader<'_, 'l> {
         self.members.remove(name)
     }
 
-    /// Returns a string.
+    /// Returns a string. Returns `None` if it is missing or has another type; the latter is an
+    /// error.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         match self.value(name, || MemberShape::Text(TextFormat::Any))? {
             Value::String(text) => Some(text),
@@ -216,7 +224,7 @@ impl<'l> ObjectReader<'_, 'l> {
         self.text(name).unwrap_or_else(|| default.to_owned())
     }
 
-    /// Returns a string that must not be empty.
+    /// Returns a string. An empty one is returned as it is, but is an error.
     pub(super) fn nonempty_text(&mut self, name: &str) -> Option<String> {
         self.record_format(name, TextFormat::Nonempty);
         let text = self.text(name)?;
@@ -226,7 +234,8 @@ impl<'l> ObjectReader<'_, 'l> {
         Some(text)
     }
 
-    /// Returns a URL.
+    /// Returns an absolute `http` or `https` URL (RFC 3986) without query, fragment and user.
+    /// Returns `None` if it is missing or malformed; the latter is an error.
     pub(super) fn url(&mut self, name: &str) -> Option<BaseUrl> {
         self.record_format(name, TextFormat::BaseUrl);
         let url = BaseUrl::parse(&self.text(name)?);
@@ -236,7 +245,8 @@ impl<'l> ObjectReader<'_, 'l> {
         url
     }
 
-    /// Returns a URL, or one that is reached by a binding.
+    /// Returns such a URL, or one that is reached by a binding, `binding:NAME`. Returns `None` if
+    /// it is missing or malformed; the latter is an error.
     pub(super) fn url_or_binding(&mut self, name: &str) -> Option<BaseUrl> {
         self.record_format(name, TextFormat::BaseUrlOrBinding);
         let url = BaseUrl::parse_or_binding(&self.text(name)?);
@@ -246,7 +256,8 @@ impl<'l> ObjectReader<'_, 'l> {
         url
     }
 
-    /// Returns a list of strings.
+    /// Returns a list of strings, which may be empty. Returns `None` if it is missing or has
+    /// another type; the latter is an error.
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
         let text = || Box::new(MemberShape::Text(TextFormat::Any));
         let Value::Array(values) = self.value(name, || MemberShape::List(text()))? else {
@@ -282,7 +293,8 @@ impl<'l> ObjectReader<'_, 'l> {
         }
     }
 
-    /// Returns a whole number from `min` to `max`.
+    /// Returns a whole number from `min` to `max`. Returns `None` if it is missing, has another
+    /// type or is out of bounds; the last two are errors.
     pub(super) fn number(&mut self, name: &str, min: u32, max: u32) -> Option<u32> {
         let number = self.value(name, || MemberShape::Number { min, max })?;
         let number = number.as_u64().and_then(|number| u32::try_from(number).ok());
@@ -293,13 +305,14 @@ impl<'l> ObjectReader<'_, 'l> {
         number
     }
 
-    /// Returns a whole number, or its default if it is missing.
+    /// Returns a whole number, or its default if it is missing or wrong.
     pub(super) fn number_or_default(&mut self, number: &Number) -> u32 {
         self.record_default(number.name, || number.default.into());
         self.number(number.name, number.min, number.max).unwrap_or(number.default)
     }
 
-    /// Returns the value of one of some names.
+    /// Returns the value of one of some names. Returns `None` if it is missing or not one of them;
+    /// the latter is an error.
     pub(super) fn one_of<T: Copy>(&mut self, name: &str, names: &[(&str, T)]) -> Option<T> {
         let all = || names.iter().map(|(name, _)| (*name).to_owned()).collect();
         self.record(name, || MemberShape::OneOf(all()));
@@ -322,7 +335,8 @@ impl<'l> ObjectReader<'_, 'l> {
         self.one_of(name, names).unwrap_or(default)
     }
 
-    /// Returns a reader of a member that is a table.
+    /// Returns a reader of a member that is a table. Returns `None` if it is missing or not a
+    /// table; the latter is an error.
     pub(super) fn object(&mut self, name: &str) -> Option<ObjectReader<'_, 'l>> {
         let (place, value) = (self.at(name), self.value(name, || MemberShape::Table)?);
         let members = ObjectReader::members_of(self.settings, &place, value)?;

@@ -5,7 +5,8 @@ use super::object::Number;
 use super::settings::SettingsReader;
 use crate::policy::observability::{LogPolicy, LogSubject, Observability};
 
-/// Reads both sections.
+/// Reads both sections. Counters are exported every 1 to 3,600 s, or never (0). A memcached, which
+/// can't add to a hash, allows only 0.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Observability {
     let has_scripts = settings.has_scripts();
     let mut section = settings.section("logging");

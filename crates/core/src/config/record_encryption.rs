@@ -4,7 +4,9 @@ use super::error::ConfigErrorKind;
 use super::settings::SettingsReader;
 use crate::store::seal::Seal;
 
-/// Reads the keys that the store's records are encrypted with. Returns `None` if there is none.
+/// Reads the keys that the store's records are encrypted with, `name:key` each, the key 32 bytes in
+/// base64. Returns `None` if there is none, or if one is malformed, which is an error. So are a
+/// previous key without a current one, and two keys of one name.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<Seal> {
     let (current, previous) =
         (settings.optional_secret(CURRENT), settings.optional_secret(PREVIOUS));

@@ -15,6 +15,9 @@ use serde_json::Value;
 
 /// Reads the list. `default_cors` is for routes without a `cors`; `has_assertion` says whether
 /// assertions can be signed; `shared` are the limits, and `issuers` the issuers, that routes name.
+///
+/// An empty or missing list is an error, and so is a route whose requests an earlier one takes.
+/// A route whose name, path or access can't be read is left out of the result.
 pub(super) fn read(
     settings: &mut SettingsReader<'_>,
     default_cors: Option<&Cors>,

@@ -11,6 +11,7 @@ pub(super) struct SettingsReader<'l> {
     document: Map<String, Value>,
     /// The names of the sections that were read.
     read: Vec<String>,
+    /// The errors found so far, without the names of list entries.
     pub(super) errors: Vec<ConfigError>,
     /// The places of named entries, such as `routes[2]`, and what they are called.
     pub(super) labels: Vec<(String, String)>,
@@ -134,7 +135,8 @@ impl<'l> SettingsReader<'l> {
         self.text(name)
     }
 
-    /// Returns a secret that must not be missing.
+    /// Returns a secret. A missing or blank one is an error, unless missing ones are assumed; then
+    /// a placeholder is returned.
     pub(super) fn secret(&mut self, name: &str) -> Option<String> {
         let text = self.optional_secret(name);
         if text.is_none() && self.assumes {
@@ -157,6 +159,7 @@ impl<'l> SettingsReader<'l> {
         self.has_scripts
     }
 
+    /// Takes a section, and records its shape. Returns `None` if it is missing or was taken before.
     pub(super) fn take(&mut self, name: &str, shape: MemberShape) -> Option<Value> {
         record::shape(FILE, name, || shape);
         self.read.push(name.to_owned());
@@ -168,7 +171,8 @@ impl<'l> SettingsReader<'l> {
         self.document.contains_key(name)
     }
 
-    /// Returns a list of texts that is not a member of a table.
+    /// Returns a list of texts that is not a member of a table; an empty one if it is missing or
+    /// has another type. The latter is an error.
     pub(super) fn texts(&mut self, name: &str) -> Vec<String> {
         let shape = MemberShape::List(Box::new(MemberShape::Text(TextFormat::Nonempty)));
         let Some(value) = self.take(name, shape) else {
@@ -188,7 +192,8 @@ impl<'l> SettingsReader<'l> {
         })
     }
 
-    /// Returns the entries of a list of tables.
+    /// Returns the entries of a list of tables. A missing list has no entries. One that is empty or
+    /// not a list is an error.
     pub(super) fn list(&mut self, name: &str) -> Vec<Entry> {
         let Some(value) = self.take(name, MemberShape::Tables) else {
             return Vec::new();
@@ -230,10 +235,11 @@ fn unknown(name: &str, known: &[&str]) -> ConfigError {
 pub(super) struct Entry {
     /// The place, such as `routes[2]`.
     pub(super) place: String,
+    /// The entry itself, of any type.
     pub(super) value: Value,
 }
 
-/// Returns the value of a name.
+/// Returns the value of a name, or `None` if `names` lacks it.
 pub(super) fn named_value<T: Copy>(text: &str, names: &[(&str, T)]) -> Option<T> {
     names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
 }
@@ -244,7 +250,8 @@ pub(super) fn joined_names<T>(names: &[(&str, T)]) -> String {
     names.join(", ")
 }
 
-/// Returns whether a name can be part of the store's keys and of log lines as it is.
+/// Returns whether a name can be part of the store's keys and of log lines as it is: 1 to 64
+/// letters, digits, `-` and `_`.
 pub(super) fn is_safe_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')

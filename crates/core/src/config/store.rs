@@ -12,11 +12,14 @@ use crate::store::keys::StoreKeys;
 pub(super) struct StoreSection {
     /// `None` if it is missing or malformed.
     pub(super) address: Option<StoreAddress>,
+    /// With the prefix of all keys, 1 to 64 letters, digits, `-` and `_`.
     pub(super) keys: StoreKeys,
+    /// For one request to the store, 1 to 60,000 ms.
     pub(super) timeout_ms: u32,
 }
 
-/// Reads the section. A memcached needs no token.
+/// Reads the section. Upstash's REST API, and the redis gateway that speaks it, need a token of
+/// visible ASCII; a memcached needs none.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> StoreSection {
     let has_scripts = settings.has_scripts();
     let mut section = settings.section("store");

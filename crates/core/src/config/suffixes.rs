@@ -43,8 +43,8 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
     }
 }
 
-/// Returns the later route that would take suffixed paths of `route`, if `route` keeps them without
-/// having said so.
+/// Returns the later route that would take suffixed paths of `route`, if `route` keeps them and has
+/// no `suffixes`. Otherwise returns `None`.
 pub(super) fn kept_silently_from<'r>(route: &Route, later: &'r [Route]) -> Option<&'r Route> {
     if route.suffixes.is_some() || !route.pattern.has_suffixes() {
         return None;

@@ -7,7 +7,7 @@ use crate::policy::route::{Access, Route};
 use crate::policy::warning::ConfigWarning;
 use crate::url::BaseUrl;
 
-/// Returns all warnings. `upstream` is for routes that name none.
+/// Returns the warnings about a policy. `upstream` is that of routes without one of their own.
 pub(super) fn of(
     issuers: &[Issuer],
     routes: &[Route],

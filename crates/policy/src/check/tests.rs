@@ -38,6 +38,22 @@ fn every_error_has_its_line_and_column() {
 }
 
 #[test]
+fn misplaced_member_is_reported_with_its_right_tables() {
+    let bad =
+        format!("timeout_ms = 5\n{}", POLICY.replace("[store]", "[store]\ndelay_seconds_max = 1"));
+    let (text, status) = check(&bad);
+    assert_eq!(status, 1);
+    for line in [
+        "portcullis.toml:1:1: error: timeout_ms: unknown member; it belongs in [auth], \
+         [introspection], [jwks], [[routes]], [store] or [upstream]\n",
+        "portcullis.toml:4:1: error: store.delay_seconds_max: unknown member; it belongs in \
+         [revocation]\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
 fn text_that_is_no_toml_is_reported() {
     let (text, status) = check("[store\nurl = 1");
     assert_eq!(status, 1);

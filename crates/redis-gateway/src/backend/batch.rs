@@ -14,6 +14,7 @@ pub struct Batch {
 /// Commands that are sent in one write.
 #[derive(Default)]
 pub struct Step {
+    /// The commands in RESP2.
     pub bytes: Vec<u8>,
     /// How many replies Redis sends.
     pub replies: usize,

@@ -40,7 +40,12 @@ impl DedicatedConnection {
         Self { stream: Box::new(stream), decoder, buffer }
     }
 
-    /// Connects and authenticates. The caller sets the timeout.
+    /// Connects, by TLS if the options have it, and authenticates (AUTH, SELECT). The caller sets
+    /// the timeout.
+    ///
+    /// # Errors
+    ///
+    /// The server can't be reached, its certificate is invalid, or it refuses a command.
     pub async fn open(address: &Address, options: &ConnectOptions) -> Result<Self, OpenError> {
         let mut connection = Self {
             stream: connect(address, options).await.map_err(|error| error.to_string())?,
@@ -80,7 +85,11 @@ impl DedicatedConnection {
         }
     }
 
-    /// Sends a command, and returns the next reply.
+    /// Sends a command, and returns the next reply. It may be an error of Redis.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke, or the reply is malformed or over 64 MiB.
     pub async fn query(&mut self, command: &Command) -> io::Result<Reply> {
         self.send(command).await?;
         self.next_reply().await
@@ -95,6 +104,10 @@ impl DedicatedConnection {
     }
 
     /// Returns the next reply or pushed message. Cancellation loses no bytes.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke, or the reply is malformed or over 64 MiB.
     pub async fn next_reply(&mut self) -> io::Result<Reply> {
         loop {
             if let Some(reply) = self.decoder.next(REPLY_BYTES_MAX).map_err(io::Error::other)? {

@@ -21,6 +21,7 @@ enum Policy {
 }
 
 impl EvictionMonitor {
+    /// Creates a monitor that knows no policy yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, policy: Mutex::new(Policy::Unknown) }
     }
@@ -33,7 +34,7 @@ impl EvictionMonitor {
         }
     }
 
-    /// Returns how long to wait until the next check.
+    /// Returns how long to wait until the next check: 60 s, or 1 s while the policy is unknown.
     pub fn pause(&self) -> Duration {
         match &*self.policy.lock().unwrap_or_else(PoisonError::into_inner) {
             Policy::Unknown => RETRY,

@@ -34,6 +34,7 @@ pub struct ReplyMemory {
 }
 
 impl ReplyMemory {
+    /// Creates an account of a request, which holds nothing yet.
     pub fn new(memory: &ResponseMemory) -> Arc<Self> {
         Arc::new(Self {
             permits: Arc::clone(&memory.permits),
@@ -44,7 +45,7 @@ impl ReplyMemory {
         })
     }
 
-    /// Returns the size of all replies so far.
+    /// Returns the size of all replies so far, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }

@@ -12,7 +12,7 @@ pub enum Outage {
 }
 
 impl Outage {
-    /// Returns the error text for the client.
+    /// Returns the error text for the client, which begins with an error code as Redis's errors do.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Deadline => "ERR Redis did not answer in time",

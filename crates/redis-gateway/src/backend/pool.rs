@@ -100,6 +100,10 @@ impl Pool {
     }
 
     /// Sends commands step by step over one connection, and returns all replies.
+    ///
+    /// # Errors
+    ///
+    /// The first step failed: by the deadline, by the connection, or by memory.
     pub async fn send(
         &self,
         batch: Batch,
@@ -143,6 +147,11 @@ impl Pool {
     }
 
     /// Opens a connection with one user to the same server.
+    ///
+    /// # Errors
+    ///
+    /// [`Outage::Deadline`] if it is not open by then, and [`Outage::Unreachable`] for any other
+    /// reason.
     pub async fn open(&self, deadline: Instant) -> Result<DedicatedConnection, Outage> {
         match timeout_at(deadline, self.source.open()).await {
             Ok(Ok(opened)) => Ok(opened.connection),

@@ -17,6 +17,7 @@ pub struct Sentinels {
     addresses: Vec<Address>,
     /// How to connect to the Sentinels.
     options: ConnectOptions,
+    /// The name of the master in the Sentinels' configuration.
     pub master_name: String,
     /// How to connect to the servers that they watch.
     pub master_options: ConnectOptions,

@@ -15,7 +15,9 @@ pub enum Source {
 
 /// An open connection and the server that it leads to.
 pub struct Opened {
+    /// The server.
     pub address: Address,
+    /// The connection, authenticated.
     pub connection: DedicatedConnection,
 }
 

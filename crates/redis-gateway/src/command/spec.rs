@@ -5,8 +5,11 @@
 pub struct CommandSpec {
     /// In capitals.
     pub name: &'static str,
+    /// The group, for the metrics.
     pub family: Family,
+    /// The permission that it requires.
     pub access: Access,
+    /// The arguments that are keys.
     pub keys: KeyPositions,
 }
 

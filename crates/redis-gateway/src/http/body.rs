@@ -11,16 +11,20 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// A request's body. It holds its memory permits until it is dropped.
 #[derive(Default)]
 pub struct BufferedBody<'a> {
+    /// The whole body, at most 10,000,000 bytes.
     pub bytes: Bytes,
     _permits: Option<SemaphorePermit<'a>>,
 }
 
 /// The reason why a body is rejected.
 pub enum BodyError {
+    /// It ended early: 400.
     Incomplete,
-    /// The bodies of all requests in progress take too much memory.
+    /// The bodies of all requests in progress take too much memory: 503.
     OutOfMemory,
+    /// It has more than 10,000,000 bytes: 413.
     TooLarge,
+    /// It takes more than 10 s: 408.
     TooSlow,
 }
 
@@ -46,7 +50,12 @@ impl BodyError {
     }
 }
 
-/// Reads a body. `memory` has one permit for each KiB of all bodies.
+/// Reads a body of at most 10,000,000 bytes within 10 s. `memory` has one permit for each KiB of
+/// all bodies.
+///
+/// # Errors
+///
+/// One of the bounds is exceeded, or the body ends early.
 pub async fn read(body: RequestBody, memory: &Semaphore) -> Result<BufferedBody<'_>, BodyError> {
     // Avoids the timer for the many requests without a body.
     if body.is_end_stream() {

@@ -12,9 +12,13 @@ use tokio::sync::{Semaphore, watch};
 
 /// The state that all requests share.
 pub struct Gateway {
+    /// The Redis.
     pub backend: Backend,
+    /// The tokens and the certificate, which SIGHUP replaces.
     pub reloadable: watch::Receiver<Arc<Reloadable>>,
+    /// The metrics of the process.
     pub metrics: Arc<Metrics>,
+    /// The clients' names for scripts that Redis has under other names.
     pub scripts: Scripts,
     /// How long Redis may take for one request.
     pub timeout: Duration,
@@ -22,10 +26,13 @@ pub struct Gateway {
     pub streams: Arc<Semaphore>,
     /// One permit for each KiB of the bodies of requests in progress.
     pub bodies: Semaphore,
+    /// `true` once the process drains, which ends streams.
     pub stopping: watch::Receiver<bool>,
     /// Distinguishes the sync tokens of this process from those of others.
     pub instance: u64,
+    /// How many writes were executed.
     pub writes: AtomicU64,
+    /// How many requests got an id of this process.
     pub requests: AtomicU64,
 }
 
@@ -43,7 +50,8 @@ impl Gateway {
         format!("{:x}.{writes:x}", self.instance)
     }
 
-    /// Returns the client's request id, made safe for the log, or a new one.
+    /// Returns the client's request id, or a new one if it sent none. Only visible ASCII of it is
+    /// kept, at most 64 characters, so that the log can hold it.
     pub fn request_id(&self, headers: &HeaderMap) -> String {
         let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
         let given: String = given.chars().filter(char::is_ascii_graphic).take(64).collect();
@@ -56,5 +64,7 @@ impl Gateway {
     }
 }
 
+/// The header of Upstash's read-your-writes tokens.
 pub const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
+/// The header of request ids, in requests and responses.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

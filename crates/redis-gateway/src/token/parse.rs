@@ -9,7 +9,12 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 
 impl Tokens {
-    /// Parses the tokens of the variable and of the file. Returns `Err` with all errors at once.
+    /// Parses the tokens of the variable `GATEWAY_TOKENS` and of the file, which is TOML. A secret
+    /// has at least 32 characters.
+    ///
+    /// # Errors
+    ///
+    /// All errors at once, or that there is no token.
     pub fn parse(variable: Option<&str>, file: Option<&str>) -> Result<Self, Vec<TokenError>> {
         let mut errors = Vec::new();
         let mut entries = parse_variable(variable.unwrap_or_default(), &mut errors);

@@ -17,11 +17,13 @@ pub enum Role {
 
 /// The permissions of a token with role "custom".
 pub struct CustomRole {
+    /// A command needs one rule that permits it.
     pub rules: Vec<Rule>,
 }
 
 /// Commands, and the keys and scripts that they may name.
 pub struct Rule {
+    /// Their names in capitals.
     pub commands: BTreeSet<String>,
     /// `None` permits all keys.
     pub key_prefixes: Option<Vec<String>>,

@@ -42,6 +42,7 @@ impl Tokens {
 pub struct Token {
     /// For logs and metrics.
     pub name: String,
+    /// The SHA-256 of its secret.
     pub hash: [u8; 32],
     pub(super) role: Role,
 }

@@ -179,7 +179,7 @@ async fn panic_ends_only_its_own_instance() {
         assert_eq!((&body["code"], &body["request_id"]), (&"internal".into(), &id.clone().into()));
         entry.process.says(&id).await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(10), "whoever waited was told");
+    assert!(begun.elapsed() < Duration::from_secs(10), "those that waited got a response");
     let answer = entry.get("/").await;
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["x-generation"]),

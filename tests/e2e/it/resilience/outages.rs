@@ -98,7 +98,7 @@ async fn logout_reaches_the_store_after_it_recovers() {
     assert_refused(get_with(&api, &session.access).await, 401, "token_revoked").await;
 
     let log = stack.log("auth");
-    let line = log.lines().find(|line| line.contains("store_not_told")).unwrap_or_default();
+    let line = log.lines().find(|line| line.contains("store_not_updated")).unwrap_or_default();
     assert!(line.contains("\"request_id\":\""), "{log}");
     stop(stack).await;
 }

@@ -129,7 +129,7 @@ fn each_member_has_one_description() {
     let (members, mut descriptions) = (Policy::members(), descriptions().unwrap());
     for member in &members {
         let own = descriptions.get(&described_place(&member.place));
-        assert!(own.is_some(), "schema/about.toml lacks {}", member.place);
+        assert!(own.is_some(), "members.toml lacks {}", member.place);
     }
     for (place, sentence) in &descriptions {
         assert!(sentence.ends_with('.'), "{place}: {sentence}");

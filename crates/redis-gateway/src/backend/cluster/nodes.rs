@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// The nodes of a Cluster.
 pub struct Nodes {
+    /// The servers of `REDIS_URL`, which name all others.
     pub seeds: Vec<Address>,
     options: ConnectOptions,
     connections: usize,

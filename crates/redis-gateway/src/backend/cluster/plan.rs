@@ -193,6 +193,7 @@ pub const TOO_MANY_PARTS: &str = "ERR too many commands for the nodes of the clu
 /// Without this limit, a pipeline of commands for every master of a large Cluster could become
 /// millions of parts.
 pub const PARTS_MAX: usize = 1 << 16;
+/// The error for a command whose keys are in several slots, in Redis's own words.
 pub const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 /// Commands that a single node would answer only for itself.
 pub const ALL_MASTER_COMMANDS: [&str; 8] =

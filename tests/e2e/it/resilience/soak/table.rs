@@ -97,6 +97,7 @@ fn print_promises(world: &World) {
     let late = world.record.lateness();
     let (count, worst) = (late.count, late.worst.as_millis());
     println!(
-        "| revoked tokens that passed within a stated bound | {count}, {worst} ms after at most |"
+        "| revoked tokens that passed, each within one of the bounds above | {count}; the last one \
+         {worst} ms after its revocation |"
     );
 }
