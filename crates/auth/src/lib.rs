@@ -81,6 +81,9 @@ impl<E: Into<BoxError>> From<E> for Failure {
 }
 
 async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
+    if let Action::Completions(options) = &cli.action {
+        return Ok(options.print(cli::command())?);
+    }
     let environment = |name: &str| std::env::var(name).ok();
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let sources = Sources {
@@ -129,9 +132,11 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             let db = open(Migrate::IfSqlite).await?;
             return Ok(admin::list_sessions(&db, username, idle_seconds).await?);
         }
-        Action::Cleanup | Action::Reconcile | Action::Sessions { .. } | Action::User { .. } => {
-            read_store(&mut reader)
-        }
+        Action::Cleanup
+        | Action::Completions(_)
+        | Action::Reconcile
+        | Action::Sessions { .. }
+        | Action::User { .. } => read_store(&mut reader),
     };
     let (idle_seconds, audit_seconds) =
         (read_idle_seconds(&mut reader), read_audit_seconds(&mut reader));
@@ -142,7 +147,11 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,
-        Action::Health(_) | Action::Keys { .. } | Action::Migrate | Action::Serve => {}
+        Action::Completions(_)
+        | Action::Health(_)
+        | Action::Keys { .. }
+        | Action::Migrate
+        | Action::Serve => {}
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ mod reloadable;
 mod table;
 mod tls;
 
-pub use command_line::{Action, CommandLine};
+pub use command_line::{Action, CommandLine, command};
 pub use reloadable::{Reloadable, ReloadableFiles};
 
 use crate::redis_url::{Deployment, ExtraOptions, Secret};

@@ -16,7 +16,7 @@ mod stream;
 mod token;
 
 use backend::{Backend, ResponseMemory};
-use config::{Action, CommandLine, Config, load_health_check};
+use config::{Action, CommandLine, Config, command, load_health_check};
 use http::Gateway;
 use metrics::Metrics;
 use portcullis_server::settings::SettingError;
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let command_line = CommandLine::parse();
     let code = match command_line.action {
+        Action::Completions(options) => Ok(exit_code(options.print(command()))),
         Action::Health(options) => load_health_check(&command_line, options)
             .map(|check| if check.run() { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Action::Serve => Config::load(&command_line).map(|config| run(config, log.clone())),
@@ -51,6 +52,10 @@ fn run(config: Config, log: Log) -> ExitCode {
     let runtime = runtime.worker_threads(config.threads).enable_all().build();
     let outcome =
         runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, log)));
+    exit_code(outcome)
+}
+
+fn exit_code<E: std::fmt::Display>(outcome: Result<(), E>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

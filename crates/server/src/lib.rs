@@ -31,6 +31,7 @@
 //! ```
 
 mod admission;
+mod completions;
 mod connection;
 mod files;
 mod handler;
@@ -47,6 +48,7 @@ pub mod settings;
 mod signals;
 pub mod tls;
 
+pub use completions::CompletionOptions;
 pub use connection::Connection;
 pub use files::raise_file_limit;
 pub use health::{HealthCheck, HealthOptions};
