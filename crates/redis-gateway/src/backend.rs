@@ -11,6 +11,7 @@ mod outage;
 mod pool;
 mod protocol;
 mod sentinel;
+mod servers;
 mod source;
 mod steps;
 mod transaction;
@@ -27,6 +28,7 @@ use pool::Pool;
 use protocol::is_alive;
 use redis_rest::{Command, Reply};
 use sentinel::Sentinels;
+pub use servers::Backends;
 use source::Source;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -128,14 +130,11 @@ impl Backend {
         }
     }
 
-    /// Returns the text for operators while Redis responds, with a warning if it may evict keys.
-    pub async fn ready_text(&self) -> String {
+    /// Asks Redis whether it may evict keys, and returns a warning if so.
+    async fn eviction_warning(&self) -> Option<String> {
         let deadline = Instant::now() + self.timeout;
         self.eviction.update(&self.topology.query_masters(&eviction::query(), deadline).await);
-        match self.eviction.policy() {
-            Some(policy) => format!("ready\n{}\n", eviction::warning(&policy)),
-            None => "ready\n".to_owned(),
-        }
+        self.eviction.policy().map(|policy| eviction::warning(&policy))
     }
 }
 

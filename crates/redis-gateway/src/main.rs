@@ -15,8 +15,8 @@ mod script;
 mod stream;
 mod token;
 
-use backend::{Backend, ResponseMemory};
-use config::{Action, CommandLine, Config, command, load_health_check};
+use backend::{Backend, Backends, ResponseMemory};
+use config::{Action, CommandLine, Config, RedisSettings, command, load_health_check};
 use http::Gateway;
 use metrics::Metrics;
 use portcullis_server::settings::SettingError;
@@ -72,13 +72,12 @@ async fn serve(config: Config, log: Log) -> Result<(), Box<dyn std::error::Error
     let (socket, admin_socket) = (bind(config.listen).await?, bind(config.admin_listen).await?);
     let signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new(log)?);
-    let backend = Backend::start(
-        config.deployment,
-        config.redis_connections,
-        config.timeout,
-        ResponseMemory::new(config.response_memory_mib),
-        Arc::clone(&metrics),
-    );
+    let memory = ResponseMemory::new(config.response_memory_mib);
+    let backends = config.redis.into_iter().map(|RedisSettings { deployment, connections }| {
+        let (memory, metrics) = (memory.clone(), Arc::clone(&metrics));
+        Backend::start(deployment, connections, config.timeout, memory, metrics)
+    });
+    let backends = Backends::new(backends.collect());
     let (address, admin_address) = (socket.local_addr()?, admin_socket.local_addr()?);
     let (tls, loopback) = (config.reloadable.tls.is_some(), address.ip().is_loopback());
     let tokens: Vec<&str> = config.reloadable.tokens.names().collect();
@@ -92,7 +91,8 @@ async fn serve(config: Config, log: Log) -> Result<(), Box<dyn std::error::Error
     let (reloadable_sender, reloadable) = watch::channel(Arc::new(config.reloadable));
     let (stop, stopping) = watch::channel(false);
     let gateway = Arc::new(Gateway {
-        backend,
+        backends,
+        has_welcome: config.is_srh,
         reloadable: reloadable.clone(),
         metrics: Arc::clone(&metrics),
         scripts: script::Scripts::default(),

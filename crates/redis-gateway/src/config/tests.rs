@@ -1,4 +1,5 @@
 mod every_setting;
+mod srh;
 
 use super::command_line::command;
 use super::*;

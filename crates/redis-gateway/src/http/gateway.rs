@@ -1,6 +1,6 @@
 //! The state that all requests share.
 
-use crate::backend::Backend;
+use crate::backend::Backends;
 use crate::config::Reloadable;
 use crate::metrics::Metrics;
 use crate::script::Scripts;
@@ -12,7 +12,9 @@ use tokio::sync::{Semaphore, watch};
 
 /// The state that all requests share.
 pub struct Gateway {
-    pub backend: Backend,
+    pub backends: Backends,
+    /// Whether `GET /` needs no token, as with serverless-redis-http.
+    pub has_welcome: bool,
     pub reloadable: watch::Receiver<Arc<Reloadable>>,
     pub metrics: Arc<Metrics>,
     pub scripts: Scripts,

@@ -43,6 +43,8 @@ pub struct Token {
     /// For logs and metrics.
     pub name: String,
     pub hash: [u8; 32],
+    /// Which Redis deployment it is for.
+    pub server: usize,
     pub(super) role: Role,
 }
 

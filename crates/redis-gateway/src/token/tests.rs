@@ -342,3 +342,19 @@ fn errors_are_reported_at_once_without_secrets() {
     assert_eq!(Tokens::parse(None, None).err(), Some(vec![TokenError::Missing]));
     assert_eq!(Tokens::parse(None, Some("")).err(), Some(vec![TokenError::Missing]));
 }
+
+#[test]
+fn unrestricted_token_may_send_every_known_command() {
+    let tokens = Tokens::unrestricted([("srh", "short", 3)].into_iter());
+    let token = tokens.find(b"short").unwrap();
+    assert_eq!((token.name.as_str(), token.server), ("srh", 3));
+    for spec in command::all() {
+        assert_eq!(token.refusal(&Command::new(spec.name), Some(spec)), None, "{}", spec.name);
+    }
+    assert_eq!(token.refusal(&Command::new("JSON.GET"), None), None);
+    let unknown = token.refusal(&Command::new("NEWER"), None).unwrap();
+    assert_eq!(unknown, "ERR unknown command 'NEWER'");
+    assert!(token.may_monitor() && token.may_subscribe("PSUBSCRIBE", &[b"*".to_vec()]));
+    let many = vec![Command::new("MGET").arg("k"); 1000];
+    assert_eq!(token.transaction_refusal(&many), None);
+}

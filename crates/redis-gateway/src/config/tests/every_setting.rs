@@ -126,7 +126,7 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
         seen.redis_files[at].as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     }
     fn address(seen: &Seen) -> String {
-        match &seen.config.deployment {
+        match &seen.config.redis[0].deployment {
             Deployment::Standalone { address, options } => {
                 format!("{address}/{}", options.database)
             }
@@ -144,7 +144,7 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
             seen.config.timeout.as_millis().to_string()
         }),
         Case::new("GATEWAY_REDIS_CONNECTIONS", ["62", "63"], |seen: &Seen| {
-            seen.config.redis_connections.to_string()
+            seen.config.redis[0].connections.to_string()
         }),
         Case::new("REDIS_CA_FILE", [&cert, &other_cert], |seen: &Seen| redis_file(seen, 0))
             .invalid("/none", "can't be read, or holds no certificate in PEM"),
@@ -155,7 +155,7 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
             .with("REDIS_CERT_FILE", &cert)
             .invalid("/none", "can't be read, or holds no private key in PEM"),
         Case::new("REDIS_SENTINEL_USERNAME", ["one", "two"], |seen: &Seen| {
-            match &seen.config.deployment {
+            match &seen.config.redis[0].deployment {
                 Deployment::Sentinel { sentinel_options, .. } => {
                     sentinel_options.username.clone().unwrap_or_default()
                 }
@@ -164,7 +164,7 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
         })
         .with("REDIS_URL", sentinels),
         Case::new("REDIS_SENTINEL_PASSWORD", ["one", "two"], |seen: &Seen| {
-            match &seen.config.deployment {
+            match &seen.config.redis[0].deployment {
                 Deployment::Sentinel { sentinel_options, .. } => {
                     let password = sentinel_options.password.as_ref().map(Secret::expose);
                     password.unwrap_or_default().to_owned()
