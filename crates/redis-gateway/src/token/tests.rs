@@ -216,7 +216,7 @@ const EDGE_COMMANDS: [&str; 14] = [
     "HINCRBY pc:metrics x 1",
     "EXPIRE pc:metrics 9",
 ];
-const AUTH_COMMANDS: [&str; 20] = [
+const AUTH_COMMANDS: [&str; 23] = [
     "SET pc:token:x v EX 9",
     "SET pc:revoked:sid:x 1 EX 9",
     "SET pc:revoked:jti:x 1 EX 9",
@@ -224,6 +224,9 @@ const AUTH_COMMANDS: [&str; 20] = [
     "SET pc:reconciled:x 1 EX 9",
     "SET pc:attempts:own:x 1 EX 9",
     "GET pc:reconciled:x",
+    "GET pc:revoked:sid:x",
+    "GET pc:revoked:jti:x",
+    "GET pc:revoked:sub:x",
     "GET pc:attempts:own:x",
     "DEL pc:attempts:pair:x",
     "DEL pc:token:x",
@@ -271,7 +274,15 @@ fn example_file_bounds_edge_and_auth_service() {
         }
     }
     assert!(!permits(SECRET, "DEL pc:refresh_revoked:x"), "it writes this marker, and keeps it");
-    for refused in ["DEL pc:revoked:sid:x", "DEL pc:revoked:jti:x", "EXPIRE pc:revoked:sub:x 0"] {
+    for refused in [
+        "DEL pc:revoked:sid:x",
+        "DEL pc:revoked:jti:x",
+        "EXPIRE pc:revoked:sub:x 0",
+        // It makes no such marker, and reads no token's record.
+        "SET pc:revoked:client:x 1 EX 9",
+        "SET pc:refresh_revoked:x 1 EX 9",
+        "GET pc:token:x",
+    ] {
         assert!(!permits(OTHER, refused), "{refused}");
     }
 }
