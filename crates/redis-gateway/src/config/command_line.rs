@@ -80,7 +80,10 @@ names. In the file it is the member of a section that its help names: [file: red
 
 Secrets have no flags, because other users of the machine can see command lines, and are not in the \
 file. Tokens with other roles than full and read are in the file that --tokens-file names. Set a \
-REDIS_URL with a password in the environment, too.";
+REDIS_URL with a password in the environment, too.
+
+In place of these settings, those of serverless-redis-http are accepted: SRH_MODE, SRH_TOKEN, \
+SRH_CONNECTION_STRING, SRH_MAX_CONNECTIONS, SRH_PORT, SRH_IPV6 and its file of tokens.";
 
 const AFTER_HELP: &str = "\
 Exit status:

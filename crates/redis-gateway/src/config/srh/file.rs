@@ -47,9 +47,9 @@ fn parse(file: &str, text: &str) -> (Vec<SrhEntry>, Vec<SettingError>) {
             add("has the token of another entry; remove one of them".to_owned());
         }
         let fields = Fields::of(&value, add);
-        let id = fields
-            .srh_id
-            .filter(|id| is_name(id) && !entries.iter().any(|other| other.name == *id));
+        let id = fields.srh_id.filter(|id| {
+            is_name(id) && *id != secret && !entries.iter().any(|other| other.name == *id)
+        });
         if let Some(connection_string) = fields.connection_string {
             entries.push(SrhEntry {
                 place,
