@@ -11,7 +11,6 @@ mod outage;
 mod pool;
 mod protocol;
 mod sentinel;
-mod servers;
 mod source;
 mod steps;
 mod transaction;
@@ -28,7 +27,6 @@ use pool::Pool;
 use protocol::is_alive;
 use redis_rest::{Command, Reply};
 use sentinel::Sentinels;
-pub use servers::Backends;
 use source::Source;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -131,7 +129,7 @@ impl Backend {
     }
 
     /// Asks Redis whether it may evict keys, and returns a warning if so.
-    async fn eviction_warning(&self) -> Option<String> {
+    pub async fn eviction_warning(&self) -> Option<String> {
         let deadline = Instant::now() + self.timeout;
         self.eviction.update(&self.topology.query_masters(&eviction::query(), deadline).await);
         self.eviction.policy().map(|policy| eviction::warning(&policy))

@@ -2,9 +2,10 @@
 //!
 //! A request passes [`portcullis_server`] (its connection), [`http`] (authentication and
 //! endpoints), [`request`] (its commands), [`command`] and [`token`] (permissions), [`script`]
-//! (rewrites of scripts) and [`backend`] (Redis). [`stream`] serves event streams.
+//! (rewrites of scripts) and [`backends`] (Redis). [`stream`] serves event streams.
 
 mod backend;
+mod backends;
 mod command;
 mod config;
 mod http;
@@ -15,7 +16,8 @@ mod script;
 mod stream;
 mod token;
 
-use backend::{Backend, Backends, ResponseMemory};
+use backend::{Backend, ResponseMemory};
+use backends::Backends;
 use config::{Action, CommandLine, Config, RedisSettings, command, load_health_check};
 use http::Gateway;
 use metrics::Metrics;

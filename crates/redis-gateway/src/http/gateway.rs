@@ -1,6 +1,6 @@
 //! The state that all requests share.
 
-use crate::backend::Backends;
+use crate::backends::Backends;
 use crate::config::Reloadable;
 use crate::metrics::Metrics;
 use crate::script::Scripts;

@@ -19,6 +19,8 @@ fn output(command: &mut Command) -> String {
 
 /// Completes as bash does: it calls the function that `complete` registered, with the words so far.
 const COMPLETE: &str = r#"
+    # The builtin works in a completion by bash itself alone.
+    compopt() { :; }
     . "$1"; shift
     function=$(complete -p "$1" | sed 's/.* -F \([^ ]*\).*/\1/')
     COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))

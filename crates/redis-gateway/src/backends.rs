@@ -1,7 +1,7 @@
 //! All Redis deployments behind the gateway. There is one, except with serverless-redis-http's
 //! configuration, where each token has its own.
 
-use super::{Backend, DedicatedConnection, Outage, Replies};
+use crate::backend::{Backend, DedicatedConnection, Outage, Replies};
 use redis_rest::{Command, Reply};
 
 /// All Redis deployments behind the gateway. Each token has the number of its own.
