@@ -1,8 +1,9 @@
 //! The command line.
 
-use crate::config::{SHARED, TABLE};
+use crate::config::{LISTENERS, SHARED, TABLE};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use portcullis_server::settings::{Setting, arguments, flags};
+use portcullis_server::settings::{Setting, arguments, flags, secrets_help};
+use portcullis_server::{CompletionOptions, HealthOptions};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ pub(crate) fn command() -> clap::Command {
     let own: Vec<Setting> =
         TABLE.settings.iter().filter(|setting| !is_shared(setting)).copied().collect();
     let command = Arguments::command().args(shared);
+    let command =
+        command.after_long_help(format!("{}\n\n{AFTER_HELP}", secrets_help(TABLE.settings)));
+    let command = command.mut_subcommand("health", |health| health.args(arguments(&LISTENERS)));
     command.mut_subcommand("serve", |serve| serve.args(arguments(&own)))
 }
 
@@ -51,28 +55,56 @@ pub(crate) fn command() -> clap::Command {
 ///
 /// Secrets have no flags, since every user of the machine can see a command line, and are not in
 /// the file. Each is a variable, or in a file of its own, which the variable with `_FILE` at its
-/// end or the file of settings names. STORE_TOKEN: the bearer token of the store. MASTER_KEY and
-/// MASTER_KEY_PREVIOUS, name:key each: they seal the signing keys in the database.
-/// RECORD_ENCRYPTION_KEY and RECORD_ENCRYPTION_KEY_PREVIOUS, name:key each: the edge must have the
-/// same. EDGE_AUTH_KEY and EDGE_AUTH_KEY_PREVIOUS, 32 bytes in base64 each: the edge proves by it
-/// what it says of a client. INTROSPECTION_CLIENTS: the clients that may introspect tokens:
-/// name=secret, comma-separated, each secret at least 32 characters. Generate a key with `echo
-/// "k1:$(openssl rand -base64 32)"`.
+/// end or the file of settings names. Generate a key with a name by
+/// `echo "k1:$(openssl rand -base64 32)"`.
 #[derive(Parser)]
 #[command(name = "portcullis-auth", version)]
 struct Arguments {
     /// A TOML file of settings, such as auth.toml.
-    #[arg(long = "config", env = "AUTH_CONFIG", global = true, value_name = "FILE")]
+    #[arg(
+        long = "config",
+        env = "AUTH_CONFIG",
+        global = true,
+        value_name = "FILE",
+        value_hint = clap::ValueHint::FilePath
+    )]
     file: Option<String>,
     #[command(subcommand)]
     action: Action,
 }
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  The command did its work, or the server has ended after a signal.
+  1  It failed: the log says why. For `health`: the server is unhealthy.
+  2  The command line or a setting is invalid: every error is listed, with its fix.
+
+Signals to `serve`:
+  SIGHUP           Read the server's certificate and key again.
+  SIGTERM, SIGINT  Finish the requests in progress, within --drain-seconds, and end.
+
+Output:
+  `serve` writes its log to standard output, one JSON object a line. The other commands print one
+  JSON object for each result.
+
+Examples:
+  portcullis-auth serve --config auth.toml
+  portcullis-auth user add --config auth.toml --username alice --scope \"orders:read\" < password
+  portcullis-auth sessions revoke --config auth.toml --username alice
+  portcullis-auth health --config auth.toml --ready
+  portcullis-auth completions bash > /etc/bash_completion.d/portcullis-auth";
 
 /// A command.
 #[derive(Subcommand)]
 pub enum Action {
     /// Delete expired rows, and stop. `serve` does the same every minute.
     Cleanup,
+    /// Print the script by which a shell completes this command line.
+    Completions(CompletionOptions),
+    /// Check the server that runs on this machine with the same settings, as a container's health
+    /// check does. Prints one line, and exits with 0 if it is healthy, 1 if it is not, 2 if the
+    /// settings are invalid.
+    Health(HealthOptions),
     /// Manage the keys that sign tokens.
     Keys {
         #[command(subcommand)]

@@ -39,7 +39,8 @@ pub use cli::Cli;
 use admin::Admin;
 use cli::{Action, SessionsAction, UserAction};
 use config::{
-    TABLE, read_audit_seconds, read_config, read_database_url, read_idle_seconds, read_store,
+    TABLE, read_audit_seconds, read_config, read_database_url, read_health_check,
+    read_idle_seconds, read_store,
 };
 use db::{Db, Migrate};
 use error::BoxError;
@@ -61,6 +62,7 @@ pub async fn run(cli: &Cli, log: Log) -> ExitCode {
             tracing::error!(event = "stopped", %error);
             ExitCode::FAILURE
         }
+        Err(Failure::Unhealthy) => ExitCode::FAILURE,
     }
 }
 
@@ -68,6 +70,8 @@ pub async fn run(cli: &Cli, log: Log) -> ExitCode {
 enum Failure {
     Misconfigured(Vec<SettingError>),
     Stopped(BoxError),
+    /// The checked server is unhealthy. The command has printed why.
+    Unhealthy,
 }
 
 impl<E: Into<BoxError>> From<E> for Failure {
@@ -77,6 +81,9 @@ impl<E: Into<BoxError>> From<E> for Failure {
 }
 
 async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
+    if let Action::Completions(options) = &cli.action {
+        return Ok(options.print(cli::command())?);
+    }
     let environment = |name: &str| std::env::var(name).ok();
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let sources = Sources {
@@ -100,6 +107,13 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
                 _ => Err(Failure::Misconfigured(reader.into_errors())),
             };
         }
+        Action::Health(options) => {
+            return match (read_health_check(&mut reader, *options), reader.is_valid()) {
+                (Some(check), true) if check.run() => Ok(()),
+                (Some(_), true) => Err(Failure::Unhealthy),
+                _ => Err(Failure::Misconfigured(reader.into_errors())),
+            };
+        }
         Action::Migrate => {
             check(reader)?;
             return Ok(open(Migrate::Always).await.map(drop)?);
@@ -118,9 +132,11 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             let db = open(Migrate::IfSqlite).await?;
             return Ok(admin::list_sessions(&db, username, idle_seconds).await?);
         }
-        Action::Cleanup | Action::Reconcile | Action::Sessions { .. } | Action::User { .. } => {
-            read_store(&mut reader)
-        }
+        Action::Cleanup
+        | Action::Completions(_)
+        | Action::Reconcile
+        | Action::Sessions { .. }
+        | Action::User { .. } => read_store(&mut reader),
     };
     let (idle_seconds, audit_seconds) =
         (read_idle_seconds(&mut reader), read_audit_seconds(&mut reader));
@@ -131,7 +147,11 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,
-        Action::Keys { .. } | Action::Migrate | Action::Serve => {}
+        Action::Completions(_)
+        | Action::Health(_)
+        | Action::Keys { .. }
+        | Action::Migrate
+        | Action::Serve => {}
     }
     Ok(())
 }

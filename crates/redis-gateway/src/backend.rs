@@ -142,14 +142,11 @@ impl Backend {
         }
     }
 
-    /// Returns the text for operators while Redis responds, with a warning if it may evict keys.
-    pub async fn ready_text(&self) -> String {
+    /// Asks Redis whether it may evict keys, and returns a warning if so.
+    pub async fn eviction_warning(&self) -> Option<String> {
         let deadline = Instant::now() + self.timeout;
         self.eviction.update(&self.topology.query_masters(&eviction::query(), deadline).await);
-        match self.eviction.policy() {
-            Some(policy) => format!("ready\n{}\n", eviction::warning(&policy)),
-            None => "ready\n".to_owned(),
-        }
+        self.eviction.policy().map(|policy| eviction::warning(&policy))
     }
 }
 

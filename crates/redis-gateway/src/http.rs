@@ -33,6 +33,9 @@ pub async fn serve(
             let advice = "only GATEWAY_ADMIN_LISTEN serves this path\n";
             return text(StatusCode::NOT_FOUND, advice);
         }
+        None if gateway.has_welcome && is_welcome(&request) => {
+            return text(StatusCode::OK, "ok\n");
+        }
         None => {}
     }
     let endpoint = Endpoint::of(request.uri().path());
@@ -79,11 +82,19 @@ pub async fn serve_admin(
         Probe::Ready if *gateway.stopping.borrow() => {
             text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
         }
-        Probe::Ready if gateway.backend.is_ready().await => {
-            text(StatusCode::OK, gateway.backend.ready_text().await)
+        Probe::Ready if gateway.backends.are_ready().await => {
+            text(StatusCode::OK, gateway.backends.ready_text().await)
         }
         Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not respond\n"),
     }
+}
+
+/// Returns whether a request asks only whether the server runs.
+fn is_welcome(request: &Request<RequestBody>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && request.uri().path() == "/"
+        && request.uri().query().is_none()
+        && !request.headers().contains_key(header::AUTHORIZATION)
 }
 
 /// The response to a request, and the fields for its log line.

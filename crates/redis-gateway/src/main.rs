@@ -2,9 +2,10 @@
 //!
 //! A request passes [`portcullis_server`] (its connection), [`http`] (authentication and
 //! endpoints), [`request`] (its commands), [`command`] and [`token`] (permissions), [`script`]
-//! (rewrites of scripts) and [`backend`] (Redis). [`stream`] serves event streams.
+//! (rewrites of scripts) and [`backends`] (Redis). [`stream`] serves event streams.
 
 mod backend;
+mod backends;
 mod command;
 mod config;
 mod http;
@@ -16,7 +17,8 @@ mod stream;
 mod token;
 
 use backend::{Backend, ResponseMemory};
-use config::{CommandLine, Config};
+use backends::Backends;
+use config::{Action, CommandLine, Config, RedisSettings, command, load_health_check};
 use http::Gateway;
 use metrics::Metrics;
 use portcullis_server::settings::SettingError;
@@ -32,13 +34,17 @@ fn main() -> ExitCode {
     // Several dependencies enable a provider. The choice must not depend on features of other
     // crates.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let code = match Config::load(&CommandLine::parse()) {
-        Ok(config) => run(config, log.clone()),
-        Err(errors) => {
-            log_errors(&errors);
-            ExitCode::from(2)
-        }
+    let command_line = CommandLine::parse();
+    let code = match command_line.action {
+        Action::Completions(options) => Ok(exit_code(options.print(command()))),
+        Action::Health(options) => load_health_check(&command_line, options)
+            .map(|check| if check.run() { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Action::Serve => Config::load(&command_line).map(|config| run(config, log.clone())),
     };
+    let code = code.unwrap_or_else(|errors| {
+        log_errors(&errors);
+        ExitCode::from(2)
+    });
     log.finish();
     code
 }
@@ -48,6 +54,10 @@ fn run(config: Config, log: Log) -> ExitCode {
     let runtime = runtime.worker_threads(config.threads).enable_all().build();
     let outcome =
         runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, log)));
+    exit_code(outcome)
+}
+
+fn exit_code<E: std::fmt::Display>(outcome: Result<(), E>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -64,13 +74,12 @@ async fn serve(config: Config, log: Log) -> Result<(), Box<dyn std::error::Error
     let (socket, admin_socket) = (bind(config.listen).await?, bind(config.admin_listen).await?);
     let signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new(log)?);
-    let backend = Backend::start(
-        config.deployment,
-        config.redis_connections,
-        config.timeout,
-        ResponseMemory::new(config.response_memory_mib),
-        Arc::clone(&metrics),
-    );
+    let memory = ResponseMemory::new(config.response_memory_mib);
+    let backends = config.redis.into_iter().map(|RedisSettings { deployment, connections }| {
+        let (memory, metrics) = (memory.clone(), Arc::clone(&metrics));
+        Backend::start(deployment, connections, config.timeout, memory, metrics)
+    });
+    let backends = Backends::new(backends.collect());
     let (address, admin_address) = (socket.local_addr()?, admin_socket.local_addr()?);
     let (tls, loopback) = (config.reloadable.tls.is_some(), address.ip().is_loopback());
     let tokens: Vec<&str> = config.reloadable.tokens.names().collect();
@@ -84,7 +93,8 @@ async fn serve(config: Config, log: Log) -> Result<(), Box<dyn std::error::Error
     let (reloadable_sender, reloadable) = watch::channel(Arc::new(config.reloadable));
     let (stop, stopping) = watch::channel(false);
     let gateway = Arc::new(Gateway {
-        backend,
+        backends,
+        has_welcome: config.is_srh,
         reloadable: reloadable.clone(),
         metrics: Arc::clone(&metrics),
         scripts: script::Scripts::default(),

@@ -23,7 +23,7 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// Open connections to Redis.
     redis_connections: IntGauge,
-    /// Whether Redis may evict keys: 0 or 1.
+    /// How many Redis deployments may evict keys.
     pub redis_may_evict: IntGauge,
     /// Connections to Redis that were lost.
     pub reconnects: IntCounter,

@@ -6,6 +6,7 @@ mod role;
 mod set;
 
 pub use error::TokenError;
+pub use parse::is_name;
 pub use set::{Token, Tokens};
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod suggestion;
 pub mod cases;
 
 pub use certificate::CertificateFiles;
-pub use command_line::{arguments, flags};
+pub use command_line::{arguments, flags, secrets_help};
 pub use error::{Place, SettingError};
 pub use reader::{SettingsReader, Sources};
 pub use setting::{Format, Kind, Setting, SettingsTable, Unset};

@@ -136,10 +136,12 @@ async function scripts() {
 async function errors() {
   await redis.set("js:e", "text");
   await assert.rejects(redis.incr("js:e"), /ERR value is not an integer/);
-  await assert.rejects(redis.flushall(), /NOPERM/);
-  await assert.rejects(redis.keys("*"), /NOPERM/);
   const stranger = new Redis({ url, token: "wrong".repeat(8) });
   await assert.rejects(stranger.get("js:e"), /WRONGPASS/);
+  // serverless-redis-http's tokens have no roles.
+  if (!process.env.GATEWAY_READ_TOKEN) return;
+  await assert.rejects(redis.flushall(), /NOPERM/);
+  await assert.rejects(redis.keys("*"), /NOPERM/);
   const reader = new Redis({ url, token: process.env.GATEWAY_READ_TOKEN });
   assert.equal(await reader.get("js:e"), "text");
   await assert.rejects(reader.set("js:e", 1), /NOPERM/);

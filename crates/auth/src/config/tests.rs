@@ -219,3 +219,11 @@ fn settings_have_one_name_in_flags_files_and_docs() {
         }
     }
 }
+
+#[test]
+fn prefixes_of_variables_are_documented() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let row = page.lines().find(|line| line.starts_with("| auth service | `")).unwrap();
+    let expect: Vec<String> = TABLE.namespaces.iter().map(|name| format!("`{name}`")).collect();
+    assert_eq!(row, format!("| auth service | {} |", expect.join(", ")));
+}

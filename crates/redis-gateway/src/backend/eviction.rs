@@ -52,11 +52,13 @@ impl EvictionMonitor {
             Some(policy) => Policy::Evicts(policy.to_owned()),
             None => Policy::KeepsAll,
         };
-        self.metrics.redis_may_evict.set(i64::from(policy != Policy::KeepsAll));
         let mut last = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
         if *last == policy {
             return;
         }
+        // Each of several deployments counts.
+        let evicts = |policy: &Policy| i64::from(matches!(policy, Policy::Evicts(_)));
+        self.metrics.redis_may_evict.add(evicts(&policy) - evicts(&last));
         if let Policy::Evicts(policy) = &policy {
             tracing::warn!(event = "redis_may_evict", policy, advice = warning(policy));
         } else if matches!(*last, Policy::Evicts(_)) {

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The memory for all requests in progress.
+/// The memory for all requests in progress. Its clones are one memory.
+#[derive(Clone)]
 pub struct ResponseMemory {
     /// One permit for each KiB.
     permits: Arc<Semaphore>,

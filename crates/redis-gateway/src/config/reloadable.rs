@@ -1,5 +1,6 @@
 //! The part of the configuration that SIGHUP reloads.
 
+use super::srh::{SrhEntry, SrhSource};
 use super::table::{
     GATEWAY_TLS_CERT_FILE, GATEWAY_TLS_KEY_FILE, GATEWAY_TOKENS, GATEWAY_TOKENS_FILE,
 };
@@ -18,27 +19,50 @@ pub struct Reloadable {
 /// Where that part comes from.
 pub struct ReloadableFiles {
     pub(super) certificate: CertificateFiles,
+    tokens: TokenSource,
+}
+
+/// Where tokens come from.
+enum TokenSource {
+    Own(OwnTokens),
+    Srh {
+        source: SrhSource,
+        /// The addresses of the servers to which connections were made at the start.
+        servers: Vec<String>,
+    },
+}
+
+/// The settings of tokens.
+struct OwnTokens {
     /// The tokens that a variable has.
-    tokens: Option<String>,
-    tokens_file: Option<PathBuf>,
-    tokens_file_place: Place,
+    variable: Option<String>,
+    file: Option<PathBuf>,
+    file_place: Place,
     /// Whether the file of settings, which may name a file of tokens, can't be read.
     is_incomplete: bool,
 }
 
 impl ReloadableFiles {
     pub(super) fn read(reader: &mut SettingsReader<'_>) -> Self {
-        Self {
-            certificate: CertificateFiles::read(
-                reader,
-                &GATEWAY_TLS_CERT_FILE,
-                &GATEWAY_TLS_KEY_FILE,
-            ),
-            tokens: reader.variable_secret(&GATEWAY_TOKENS),
-            tokens_file: reader.path(&GATEWAY_TOKENS_FILE),
-            tokens_file_place: reader.place(&GATEWAY_TOKENS_FILE),
+        let certificate = read_certificate(reader);
+        let tokens = TokenSource::Own(OwnTokens {
+            variable: reader.variable_secret(&GATEWAY_TOKENS),
+            file: reader.path(&GATEWAY_TOKENS_FILE),
+            file_place: reader.place(&GATEWAY_TOKENS_FILE),
             is_incomplete: reader.is_file_invalid(),
-        }
+        });
+        Self { certificate, tokens }
+    }
+
+    /// Reads the settings that go with serverless-redis-http's. `servers` are the addresses of the
+    /// servers of its tokens, each once.
+    pub(super) fn read_with_srh(
+        reader: &mut SettingsReader<'_>,
+        source: SrhSource,
+        servers: Vec<String>,
+    ) -> Self {
+        let certificate = read_certificate(reader);
+        Self { certificate, tokens: TokenSource::Srh { source, servers } }
     }
 
     /// Loads the tokens and the certificate. Returns `Err` with all errors.
@@ -48,18 +72,57 @@ impl ReloadableFiles {
             errors.extend(found);
             None
         });
-        let file = match self.tokens_file.as_ref().map(std::fs::read_to_string) {
+        let tokens = match &self.tokens {
+            TokenSource::Own(own) => own.load(),
+            TokenSource::Srh { source, servers } => load_srh(source, servers),
+        };
+        match tokens {
+            Ok(tokens) if errors.is_empty() => Ok(Reloadable { tokens, tls }),
+            Ok(_) => Err(errors),
+            Err(more) => {
+                errors.extend(more);
+                Err(errors)
+            }
+        }
+    }
+}
+
+fn read_certificate(reader: &mut SettingsReader<'_>) -> CertificateFiles {
+    CertificateFiles::read(reader, &GATEWAY_TLS_CERT_FILE, &GATEWAY_TLS_KEY_FILE)
+}
+
+fn load_srh(source: &SrhSource, servers: &[String]) -> Result<Tokens, Vec<SettingError>> {
+    let (entries, mut errors) = source.entries();
+    let mut tokens = Vec::new();
+    for entry in &entries {
+        match servers.iter().position(|server| *server == entry.connection_string) {
+            Some(server) => tokens.push((entry.name.as_str(), entry.secret.as_str(), server)),
+            None => errors.push(entry.place.error("has a new Redis; restart the redis gateway")),
+        }
+    }
+    if errors.is_empty() {
+        entries.iter().for_each(SrhEntry::warn);
+        Ok(Tokens::unrestricted(tokens.into_iter()))
+    } else {
+        Err(errors)
+    }
+}
+
+impl OwnTokens {
+    fn load(&self) -> Result<Tokens, Vec<SettingError>> {
+        let mut errors = Vec::new();
+        let file = match self.file.as_ref().map(std::fs::read_to_string) {
             Some(Err(error)) => {
                 let problem = format!("can't be read: {error}; name a file");
-                errors.push(self.tokens_file_place.error(problem));
+                errors.push(self.file_place.error(problem));
                 None
             }
             Some(Ok(text)) => Some(text),
             None => None,
         };
-        let is_unreadable = self.tokens_file.is_some() && file.is_none() || self.is_incomplete;
-        match Tokens::parse(self.tokens.as_deref(), file.as_deref()) {
-            Ok(tokens) if errors.is_empty() => Ok(Reloadable { tokens, tls }),
+        let is_unreadable = self.file.is_some() && file.is_none() || self.is_incomplete;
+        match Tokens::parse(self.variable.as_deref(), file.as_deref()) {
+            Ok(tokens) if errors.is_empty() => Ok(tokens),
             Ok(_) => Err(errors),
             Err(more) => {
                 // An unreadable file may contain tokens, so "no token" would mislead.
@@ -74,9 +137,7 @@ impl ReloadableFiles {
 
     fn describe(&self, error: &TokenError) -> SettingError {
         match error {
-            TokenError::FileFormat(_) | TokenError::NameFormat => {
-                self.tokens_file_place.error(error)
-            }
+            TokenError::FileFormat(_) | TokenError::NameFormat => self.file_place.error(error),
             TokenError::EntryFormat(_) | TokenError::Missing => {
                 Place::named(GATEWAY_TOKENS.variable).error(error)
             }

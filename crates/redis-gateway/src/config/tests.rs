@@ -1,4 +1,5 @@
 mod every_setting;
+mod srh;
 
 use super::command_line::command;
 use super::*;
@@ -97,6 +98,14 @@ fn defaults_are_valid() {
     // What Compose gives for a variable that is not set.
     let empty = check(&["--idle-seconds=", "--tokens-file="], tokens).ok().unwrap();
     assert_eq!(empty.bounds.idle, Duration::from_secs(75));
+}
+
+#[test]
+fn prefixes_of_variables_are_documented() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let row = page.lines().find(|line| line.starts_with("| redis gateway | `")).unwrap();
+    let expect: Vec<String> = TABLE.namespaces.iter().map(|name| format!("`{name}`")).collect();
+    assert_eq!(row, format!("| redis gateway | {} |", expect.join(", ")));
 }
 
 /// The flags are the table's, and the documentation has a row for each setting.

@@ -82,7 +82,7 @@ pub async fn transaction(
     let renamed: Vec<Option<Renamed>> =
         commands.iter_mut().map(|command| gateway.scripts.rewrite(command)).collect();
     let has_written = specs.iter().copied().any(may_write);
-    let outcome_of_all = gateway.backend.run_atomically(&commands).await;
+    let outcome_of_all = gateway.backends.run_atomically(token.server, &commands).await;
     let response = outcome_of_all.map(|Replies { value, memory }| match value {
         Reply::Array(mut all) => {
             for ((reply, renamed), spec) in all.iter_mut().zip(renamed).zip(&specs) {
@@ -137,7 +137,7 @@ async fn run(gateway: &Gateway, token: &Token, commands: Vec<Command>) -> Execut
         }
         checked.push(Checked { spec, refusal, renamed });
     }
-    let outcome = gateway.backend.run(allowed).await;
+    let outcome = gateway.backends.run(token.server, allowed).await;
     if let Err(outage) = &outcome {
         for one in &checked {
             let outcome = one.refusal.as_ref().map_or(outage.name(), |_| "refused");

@@ -1,6 +1,6 @@
 //! The state that all requests share.
 
-use crate::backend::Backend;
+use crate::backends::Backends;
 use crate::config::Reloadable;
 use crate::metrics::Metrics;
 use crate::script::Scripts;
@@ -12,8 +12,10 @@ use tokio::sync::{Semaphore, watch};
 
 /// The state that all requests share.
 pub struct Gateway {
-    /// The Redis.
-    pub backend: Backend,
+    /// The Redis, or one for each token.
+    pub backends: Backends,
+    /// Whether `GET /` needs no token, as with serverless-redis-http.
+    pub has_welcome: bool,
     /// The tokens and the certificate, which SIGHUP replaces.
     pub reloadable: watch::Receiver<Arc<Reloadable>>,
     /// The metrics of the process.

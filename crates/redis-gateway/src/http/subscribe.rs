@@ -36,7 +36,7 @@ pub async fn subscribe(
         set_header(response.headers_mut(), header::RETRY_AFTER, "1");
         return response;
     };
-    let connection = match gateway.backend.open().await {
+    let connection = match gateway.backends.open(token.server).await {
         Ok(connection) => connection,
         Err(outage) => return unavailable(outage),
     };

@@ -13,6 +13,8 @@ pub enum Role {
     Full { also: BTreeSet<String> },
     /// Reads of single keys: no writes, and no listing of keys.
     Read,
+    /// All known commands, dangerous ones included.
+    Unrestricted,
 }
 
 /// The permissions of a token with role "custom".
@@ -56,13 +58,17 @@ impl Role {
                 }
             },
             Self::Custom(custom) => custom.refusal(command).or_else(|| excess(command)),
+            Self::Unrestricted if access.is_some() || is_module_command(command) => None,
+            Self::Unrestricted => {
+                Some(format!("ERR unknown command '{}'", command::display_name(command)))
+            }
         }
     }
 
     /// Returns whether this role permits SUBSCRIBE or PSUBSCRIBE to these channels or patterns.
     pub fn may_subscribe(&self, command: &str, channels: &[Vec<u8>]) -> bool {
         match self {
-            Self::Full { .. } => true,
+            Self::Full { .. } | Self::Unrestricted => true,
             Self::Read => false,
             Self::Custom(custom) => custom.may_subscribe(command, channels),
         }
@@ -73,6 +79,7 @@ impl Role {
         match self {
             Self::Full { also } => also.contains("MONITOR"),
             Self::Read => false,
+            Self::Unrestricted => true,
             Self::Custom(custom) => custom.may_monitor(),
         }
     }
@@ -82,7 +89,8 @@ impl Role {
     /// Redis holds the replies of a whole transaction at once.
     pub fn transaction_refusal(&self, commands: &[Command]) -> Option<String> {
         let values = || commands.iter().map(command::values).sum::<usize>();
-        let is_too_large = !matches!(self, Self::Full { .. }) && values() > VALUES_MAX;
+        let is_bounded = matches!(self, Self::Custom(_) | Self::Read);
+        let is_too_large = is_bounded && values() > VALUES_MAX;
         is_too_large.then(|| {
             let advice = "send a pipeline instead";
             format!(

@@ -44,6 +44,8 @@ pub struct Token {
     pub name: String,
     /// The SHA-256 of its secret.
     pub hash: [u8; 32],
+    /// Which Redis deployment it is for.
+    pub server: usize,
     pub(super) role: Role,
 }
 

@@ -216,7 +216,7 @@ const EDGE_COMMANDS: [&str; 14] = [
     "HINCRBY pc:metrics x 1",
     "EXPIRE pc:metrics 9",
 ];
-const AUTH_COMMANDS: [&str; 20] = [
+const AUTH_COMMANDS: [&str; 23] = [
     "SET pc:token:x v EX 9",
     "SET pc:revoked:sid:x 1 EX 9",
     "SET pc:revoked:jti:x 1 EX 9",
@@ -224,6 +224,9 @@ const AUTH_COMMANDS: [&str; 20] = [
     "SET pc:reconciled:x 1 EX 9",
     "SET pc:attempts:own:x 1 EX 9",
     "GET pc:reconciled:x",
+    "GET pc:revoked:sid:x",
+    "GET pc:revoked:jti:x",
+    "GET pc:revoked:sub:x",
     "GET pc:attempts:own:x",
     "DEL pc:attempts:pair:x",
     "DEL pc:token:x",
@@ -271,7 +274,15 @@ fn example_file_bounds_edge_and_auth_service() {
         }
     }
     assert!(!permits(SECRET, "DEL pc:refresh_revoked:x"), "it writes this marker, and keeps it");
-    for refused in ["DEL pc:revoked:sid:x", "DEL pc:revoked:jti:x", "EXPIRE pc:revoked:sub:x 0"] {
+    for refused in [
+        "DEL pc:revoked:sid:x",
+        "DEL pc:revoked:jti:x",
+        "EXPIRE pc:revoked:sub:x 0",
+        // It makes no such marker, and reads no token's record.
+        "SET pc:revoked:client:x 1 EX 9",
+        "SET pc:refresh_revoked:x 1 EX 9",
+        "GET pc:token:x",
+    ] {
         assert!(!permits(OTHER, refused), "{refused}");
     }
 }
@@ -341,4 +352,20 @@ fn errors_are_reported_at_once_without_secrets() {
     assert!(text.contains("line 3") && !text.contains("shortsecret"), "{text}");
     assert_eq!(Tokens::parse(None, None).err(), Some(vec![TokenError::Missing]));
     assert_eq!(Tokens::parse(None, Some("")).err(), Some(vec![TokenError::Missing]));
+}
+
+#[test]
+fn unrestricted_token_may_send_every_known_command() {
+    let tokens = Tokens::unrestricted([("srh", "short", 3)].into_iter());
+    let token = tokens.find(b"short").unwrap();
+    assert_eq!((token.name.as_str(), token.server), ("srh", 3));
+    for spec in command::all() {
+        assert_eq!(token.refusal(&Command::new(spec.name), Some(spec)), None, "{}", spec.name);
+    }
+    assert_eq!(token.refusal(&Command::new("JSON.GET"), None), None);
+    let unknown = token.refusal(&Command::new("NEWER"), None).unwrap();
+    assert_eq!(unknown, "ERR unknown command 'NEWER'");
+    assert!(token.may_monitor() && token.may_subscribe("PSUBSCRIBE", &[b"*".to_vec()]));
+    let many = vec![Command::new("MGET").arg("k"); 1000];
+    assert_eq!(token.transaction_refusal(&many), None);
 }

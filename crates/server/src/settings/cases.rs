@@ -3,7 +3,9 @@
 
 mod checks;
 mod example;
+mod folder;
 mod suite;
 
 pub use example::Example;
+pub use folder::Folder;
 pub use suite::{Case, Suite};

@@ -2,7 +2,7 @@
 
 use super::setting::{Kind, Setting, SettingsTable};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches};
+use clap::{Arg, ArgMatches, ValueHint};
 use std::collections::BTreeMap;
 
 /// Returns the flags of settings. `--help` says of each what the table says.
@@ -16,9 +16,23 @@ pub fn arguments(settings: &[Setting]) -> impl Iterator<Item = Arg> {
             Kind::Path => "FILE",
             Kind::OneOf(_) | Kind::Secret { .. } | Kind::Text(_) => "TEXT",
         };
-        let argument = argument.value_name(value_name).help(setting.help_text());
+        let hint = match setting.kind {
+            Kind::Path => ValueHint::FilePath,
+            _ => ValueHint::Other,
+        };
+        let argument = argument.value_name(value_name).value_hint(hint).help(setting.help_text());
         Some(argument.hide_env_values(setting.is_sensitive))
     })
+}
+
+/// Returns the part of `--help` about secrets, which have no flags.
+pub fn secrets_help(settings: &[Setting]) -> String {
+    let is_secret = |setting: &&Setting| matches!(setting.kind, Kind::Secret { .. });
+    let mut text = "Secrets:".to_owned();
+    for setting in settings.iter().filter(is_secret) {
+        text.push_str(&format!("\n  {}\n          {}", setting.variable, setting.help_text()));
+    }
+    text
 }
 
 /// Returns the values of the flags that a command line has, by the settings' variables.

@@ -3,7 +3,7 @@
 use super::error::{Place, Position, SettingError};
 use portcullis_core::ConfigErrorKind;
 use std::collections::HashMap;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 use toml::{Table, Value};
@@ -11,7 +11,7 @@ use toml::{Table, Value};
 /// A file of settings that is TOML, whatever else may be wrong with it.
 pub(super) struct SettingsFile {
     pub(super) sections: Table,
-    /// Whether only its owner may read it.
+    /// Whether no other user of the machine may read it.
     pub(super) is_private: bool,
     /// The folder to which paths in the file are relative.
     folder: PathBuf,
@@ -26,12 +26,13 @@ impl SettingsFile {
     /// Reads a file. Returns `Err` with all errors if it is unreadable or not TOML.
     pub(super) fn read(path: &Path) -> Result<Self, Vec<SettingError>> {
         let name = path.display().to_string();
-        let read = std::fs::read_to_string(path)
-            .and_then(|text| Ok((text, std::fs::metadata(path)?.permissions().mode())));
-        let (text, mode) = read.map_err(|error| {
+        let read =
+            std::fs::read_to_string(path).and_then(|text| Ok((text, std::fs::metadata(path)?)));
+        let (text, metadata) = read.map_err(|error| {
             let problem = format!("can't be read: {error}; give an existing file with --config");
             vec![Place::named(&name).error(problem)]
         })?;
+        let is_private = is_private(metadata.uid(), metadata.mode());
         let mut offsets = HashMap::new();
         let (document, errors) = DeTable::parse_recoverable(&text);
         note_offsets("", document.get_ref(), &mut offsets);
@@ -47,7 +48,7 @@ impl SettingsFile {
         }
         let sections = toml::from_str(&text).map_err(|found| vec![error(found)])?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { sections, is_private: mode & 0o077 == 0, folder, name, text, offsets })
+        Ok(Self { sections, is_private, folder, name, text, offsets })
     }
 
     /// Returns the value of a member.
@@ -81,6 +82,16 @@ impl SettingsFile {
     }
 }
 
+/// Returns whether a file is for its reader alone.
+///
+/// Kubernetes mounts a file of a Secret as root's, read-only, and readable by the pod's own group
+/// (`defaultMode: 0400` with an `fsGroup`): the server, which is another user, could not read it
+/// otherwise.
+fn is_private(owner: u32, mode: u32) -> bool {
+    let is_mounted = owner == 0 && mode & 0o337 == 0;
+    mode & 0o077 == 0 || is_mounted
+}
+
 /// Returns the variable that a text stands for, as the whole of `${NAME}`. Returns `Some(None)` if
 /// the text has `${`, and is something else.
 pub(super) fn variable(text: &str) -> Option<Option<&str>> {
@@ -108,4 +119,27 @@ fn position(file: &str, text: &str, offset: usize) -> Position {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     Position { file: file.to_owned(), line, column }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_private;
+
+    #[test]
+    fn file_is_private_if_its_owner_or_the_pods_group_alone_may_read_it() {
+        for (owner, mode, expect) in [
+            (1000, 0o100600, true),
+            (1000, 0o100400, true),
+            (1000, 0o100640, false),
+            (1000, 0o100440, false),
+            (1000, 0o100604, false),
+            (0, 0o100600, true),
+            (0, 0o100440, true),
+            (0, 0o100640, false),
+            (0, 0o100460, false),
+            (0, 0o100444, false),
+        ] {
+            assert_eq!(is_private(owner, mode), expect, "{owner} {mode:o}");
+        }
+    }
 }

@@ -28,6 +28,8 @@ pub struct Sources<'s> {
 pub struct SettingsReader<'s> {
     flags: BTreeMap<&'static str, String>,
     environment: &'s dyn Fn(&str) -> Option<String>,
+    /// The names of all environment variables.
+    names: Vec<String>,
     pub(super) file: Option<SettingsFile>,
     /// Whether there is a file that can't be read. It may have what else is missing.
     is_file_invalid: bool,
@@ -60,7 +62,7 @@ impl<'s> SettingsReader<'s> {
         }
         errors.extend(table.misspelt_variables(&names, file.as_ref()));
         let is_file_invalid = has_file && file.is_none();
-        Self { flags, environment, file, is_file_invalid, errors }
+        Self { flags, environment, names, file, is_file_invalid, errors }
     }
 
     /// Returns all errors: those of the file in its order, and then the others.
@@ -251,7 +253,13 @@ impl<'s> SettingsReader<'s> {
         self.flags.get(setting.variable).filter(|text| !text.is_empty()).cloned()
     }
 
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
+    /// Returns the names of all environment variables.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Returns an environment variable, unless it is empty.
+    pub fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name).filter(|text| !text.is_empty())
     }
 

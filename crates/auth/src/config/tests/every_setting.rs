@@ -3,45 +3,26 @@
 use super::{key, validate};
 use crate::config::{AccessTokenFormat, Config, TABLE};
 use portcullis_core::{EdgeAuthKey, EdgeStatement, UnixSeconds};
-use portcullis_server::settings::cases::{Case, Example, Suite};
-use portcullis_server::settings::{Kind, SettingsReader, Sources};
+use portcullis_server::settings::cases::{Case, Example, Folder, Suite};
+use portcullis_server::settings::{Kind, Setting};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// A folder with two equal certificates and keys.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(crate::random::random_id());
-        fs::create_dir_all(&path).unwrap();
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        for name in ["cert-1.pem", "cert-2.pem"] {
-            fs::write(path.join(name), cert.pem()).unwrap();
-        }
-        for name in ["key-1.pem", "key-2.pem"] {
-            fs::write(path.join(name), signing_key.serialize_pem()).unwrap();
-        }
-        Self(path)
+/// Returns a folder with two equal certificates and keys.
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for number in ["1", "2"] {
+        folder.write(&format!("cert-{number}.pem"), &cert.pem());
+        folder.write(&format!("key-{number}.pem"), &signing_key.serialize_pem());
     }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
+    folder
 }
 
 #[test]
 fn every_setting_is_read_from_each_source_and_checked() {
-    let folder = Folder::new();
+    let folder = folder();
     let base = [
         ("ISSUER", "https://base.example".to_owned()),
         ("AUDIENCE", "base".to_owned()),
@@ -55,7 +36,7 @@ fn every_setting_is_read_from_each_source_and_checked() {
         cases: cases.collect(),
         base: base.to_vec(),
         read: validate,
-        folder: folder.0.clone(),
+        folder: folder.path().to_owned(),
     };
     let (failures, checks) = suite.run();
     assert!(failures.is_empty(), "{} of {checks}:\n{}", failures.len(), failures.join("\n"));
@@ -239,28 +220,18 @@ fn edge_keys(config: &Config) -> String {
 fn example_has_every_member_with_its_default() {
     let example = Example::parse(include_str!("../../../../../docs/auth.toml")).unwrap();
     assert_eq!(example.differences(&TABLE), [""; 0]);
-    let folder = Folder::new();
-    for mut text in example.texts() {
-        for setting in TABLE.settings {
-            let (Kind::Secret { .. } | Kind::Path) = setting.kind else { continue };
-            let content = match setting.variable {
-                "AUTH_TLS_CERT_FILE" => fs::read_to_string(folder.file("cert-1.pem")).unwrap(),
-                "AUTH_TLS_KEY_FILE" => fs::read_to_string(folder.file("key-1.pem")).unwrap(),
-                "INTROSPECTION_CLIENTS" => format!("edge={}", "s".repeat(32)),
-                name if name.starts_with("EDGE_AUTH") => edge_key(1),
-                name => format!("{}:{}", name.len(), "A".repeat(43)),
-            };
-            let name = format!("{}-file", setting.variable);
-            fs::write(folder.0.join(&name), content).unwrap();
-            let value = example.value(setting).unwrap();
-            text = text.replace(&format!("\"{value}\""), &format!("\"{name}\""));
-        }
-        let path = folder.0.join("auth.toml");
-        fs::write(&path, &text).unwrap();
-        let file = Some(path.as_path());
-        let sources =
-            Sources { flags: BTreeMap::new(), environment: &|_| None, names: Vec::new(), file };
-        let errors = validate(SettingsReader::new(&TABLE, sources)).err().unwrap_or_default();
-        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
-    }
+    let folder = folder();
+    let file_of = |setting: &Setting| {
+        let (Kind::Secret { .. } | Kind::Path) = setting.kind else { return None };
+        let content = match setting.variable {
+            "AUTH_TLS_CERT_FILE" => return Some("cert-1.pem"),
+            "AUTH_TLS_KEY_FILE" => return Some("key-1.pem"),
+            "INTROSPECTION_CLIENTS" => format!("edge={}", "s".repeat(32)),
+            name if name.starts_with("EDGE_AUTH") => edge_key(1),
+            name => format!("{}:{}", name.len(), "A".repeat(43)),
+        };
+        folder.write(setting.variable, &content);
+        Some(setting.variable)
+    };
+    assert_eq!(example.errors(&TABLE, &folder, file_of, validate), [""; 0]);
 }

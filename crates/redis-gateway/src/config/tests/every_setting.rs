@@ -3,13 +3,11 @@
 use crate::config::table::{REDIS_CA_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE, TABLE};
 use crate::config::{Config, Secret};
 use crate::redis_url::Deployment;
-use portcullis_server::settings::cases::{Case, Example, Suite};
-use portcullis_server::settings::{Kind, SettingError, SettingsReader, Sources};
+use portcullis_server::settings::cases::{Case, Example, Folder, Suite};
+use portcullis_server::settings::{Kind, Setting, SettingError, SettingsReader, Sources};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 /// A configuration, and the paths in it that it does not show.
 struct Seen {
@@ -24,50 +22,27 @@ fn read(mut reader: SettingsReader<'_>) -> Result<Seen, Vec<SettingError>> {
     Ok(Seen { config: Config::read(reader)?, redis_files })
 }
 
-/// A folder with two equal certificates and keys, and files of tokens.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let path = std::env::temp_dir().join(format!("gateway-settings-{}", now.as_nanos()));
-        fs::create_dir_all(&path).unwrap();
-        let folder = Self(path);
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        for name in ["cert-1.pem", "cert-2.pem"] {
-            folder.write(name, &cert.pem());
-        }
-        for name in ["key-1.pem", "key-2.pem"] {
-            folder.write(name, &signing_key.serialize_pem());
-        }
-        for (name, letter) in [("base-file", "0"), ("one", "1"), ("two", "2")] {
-            let secret = letter.repeat(32);
-            let token = format!("[[token]]\nname = '{name}'\nsecret = '{secret}'\nrole = 'full'\n");
-            folder.write(&format!("{name}.toml"), &token);
-        }
-        folder.write("no-tokens.toml", "[[token]]\nname = 'a b'\nsecret = 'x'\nrole = 'full'\n");
-        folder
+/// Returns a folder with two equal certificates and keys, and files of tokens.
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for number in ["1", "2"] {
+        folder.write(&format!("cert-{number}.pem"), &cert.pem());
+        folder.write(&format!("key-{number}.pem"), &signing_key.serialize_pem());
     }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
+    for (name, letter) in [("base-file", "0"), ("one", "1"), ("two", "2")] {
+        let secret = letter.repeat(32);
+        let token = format!("[[token]]\nname = '{name}'\nsecret = '{secret}'\nrole = 'full'\n");
+        folder.write(&format!("{name}.toml"), &token);
     }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
+    folder.write("no-tokens.toml", "[[token]]\nname = 'a b'\nsecret = 'x'\nrole = 'full'\n");
+    folder
 }
 
 #[test]
 fn every_setting_is_read_from_each_source_and_checked() {
-    let folder = Folder::new();
+    let folder = folder();
     // The system's authorities would be loaded each time.
     let base = [
         ("GATEWAY_TOKENS", format!("base={}", "b".repeat(32))),
@@ -79,7 +54,7 @@ fn every_setting_is_read_from_each_source_and_checked() {
         cases: server_cases(&folder).into_iter().chain(redis_cases(&folder)).collect(),
         base: base.to_vec(),
         read,
-        folder: folder.0.clone(),
+        folder: folder.path().to_owned(),
     };
     let (failures, checks) = suite.run();
     assert!(failures.is_empty(), "{} of {checks}:\n{}", failures.len(), failures.join("\n"));
@@ -151,7 +126,7 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
         seen.redis_files[at].as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     }
     fn address(seen: &Seen) -> String {
-        match &seen.config.deployment {
+        match &seen.config.redis[0].deployment {
             Deployment::Standalone { address, options } => {
                 format!("{address}/{}", options.database)
             }
@@ -169,7 +144,7 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
             seen.config.timeout.as_millis().to_string()
         }),
         Case::new("GATEWAY_REDIS_CONNECTIONS", ["62", "63"], |seen: &Seen| {
-            seen.config.redis_connections.to_string()
+            seen.config.redis[0].connections.to_string()
         }),
         Case::new("REDIS_CA_FILE", [&cert, &other_cert], |seen: &Seen| redis_file(seen, 0))
             .invalid("/none", "can't be read, or holds no certificate in PEM"),
@@ -180,7 +155,7 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
             .with("REDIS_CERT_FILE", &cert)
             .invalid("/none", "can't be read, or holds no private key in PEM"),
         Case::new("REDIS_SENTINEL_USERNAME", ["one", "two"], |seen: &Seen| {
-            match &seen.config.deployment {
+            match &seen.config.redis[0].deployment {
                 Deployment::Sentinel { sentinel_options, .. } => {
                     sentinel_options.username.clone().unwrap_or_default()
                 }
@@ -189,7 +164,7 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
         })
         .with("REDIS_URL", sentinels),
         Case::new("REDIS_SENTINEL_PASSWORD", ["one", "two"], |seen: &Seen| {
-            match &seen.config.deployment {
+            match &seen.config.redis[0].deployment {
                 Deployment::Sentinel { sentinel_options, .. } => {
                     let password = sentinel_options.password.as_ref().map(Secret::expose);
                     password.unwrap_or_default().to_owned()
@@ -204,15 +179,15 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
 /// Errors of a file of tokens are those of the member that names it.
 #[test]
 fn error_in_the_file_of_tokens_names_the_member() {
-    let folder = Folder::new();
+    let folder = folder();
     let read_file = |text: &str| {
         folder.write("redis-gateway.toml", text);
-        let path = folder.0.join("redis-gateway.toml");
+        let path = folder.path().join("redis-gateway.toml");
         let file = Some(path.as_path());
         let sources =
             Sources { flags: BTreeMap::new(), environment: &|_| None, names: Vec::new(), file };
         let errors = read(SettingsReader::new(&TABLE, sources)).err().unwrap();
-        let folder = format!("{}/", folder.0.display());
+        let folder = format!("{}/", folder.path().display());
         errors.iter().map(|error| error.to_string().replace(&folder, "")).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -233,25 +208,12 @@ fn error_in_the_file_of_tokens_names_the_member() {
 fn example_has_every_member_with_its_default() {
     let example = Example::parse(include_str!("../../../../../docs/redis-gateway.toml")).unwrap();
     assert_eq!(example.differences(&TABLE), [""; 0]);
-    let folder = Folder::new();
-    for mut text in example.texts() {
-        for setting in TABLE.settings {
-            let content = match (setting.kind, setting.variable) {
-                (_, "GATEWAY_TOKENS_FILE") => "one.toml",
-                (_, "REDIS_SENTINEL_PASSWORD") => "two.toml",
-                (Kind::Path, name) if name.ends_with("KEY_FILE") => "key-1.pem",
-                (Kind::Path, _) => "cert-1.pem",
-                _ => continue,
-            };
-            let value = example.value(setting).unwrap();
-            text = text.replace(&format!("\"{value}\""), &format!("\"{content}\""));
-        }
-        folder.write("redis-gateway.toml", &text);
-        let path = folder.0.join("redis-gateway.toml");
-        let file = Some(path.as_path());
-        let sources =
-            Sources { flags: BTreeMap::new(), environment: &|_| None, names: Vec::new(), file };
-        let errors = read(SettingsReader::new(&TABLE, sources)).err().unwrap_or_default();
-        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
-    }
+    let file_of = |setting: &Setting| match (setting.kind, setting.variable) {
+        (_, "GATEWAY_TOKENS_FILE") => Some("one.toml"),
+        (_, "REDIS_SENTINEL_PASSWORD") => Some("two.toml"),
+        (Kind::Path, name) if name.ends_with("KEY_FILE") => Some("key-1.pem"),
+        (Kind::Path, _) => Some("cert-1.pem"),
+        _ => None,
+    };
+    assert_eq!(example.errors(&TABLE, &folder(), file_of, read), [""; 0]);
 }

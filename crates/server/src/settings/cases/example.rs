@@ -1,6 +1,10 @@
 //! An example of a file of settings, which has each member: as it is, or as a comment.
 
+use super::folder::Folder;
+use crate::settings::error::SettingError;
+use crate::settings::reader::{SettingsReader, Sources};
 use crate::settings::setting::{Setting, SettingsTable, Unset};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// An example of a file of settings.
@@ -16,13 +20,39 @@ impl<'e> Example<'e> {
         Ok(Self { text, sections })
     }
 
-    /// Returns the example as it is, and with all members that are comments.
-    pub fn texts(&self) -> [String; 2] {
-        [self.text.to_owned(), uncommented(self.text)]
+    /// Returns the errors that `read` finds in the example: as it is, and with all members that are
+    /// comments. For each setting whose value is the path of a file, `file_of` returns the name of
+    /// one in the folder.
+    pub fn errors<C>(
+        &self,
+        table: &SettingsTable,
+        folder: &Folder,
+        file_of: impl Fn(&Setting) -> Option<&'static str>,
+        read: fn(SettingsReader<'_>) -> Result<C, Vec<SettingError>>,
+    ) -> Vec<String> {
+        let mut all = Vec::new();
+        for mut text in [self.text.to_owned(), uncommented(self.text)] {
+            for setting in table.settings {
+                let Some(file) = file_of(setting) else { continue };
+                match self.value(setting) {
+                    Some(value) => {
+                        text = text.replace(&format!("\"{value}\""), &format!("\"{file}\""));
+                    }
+                    None => all.push(format!("{}: the example names no file", setting.place())),
+                }
+            }
+            folder.write(FILE, &text);
+            let path = folder.path().join(FILE);
+            let file = Some(path.as_path());
+            let sources =
+                Sources { flags: BTreeMap::new(), environment: &|_| None, names: Vec::new(), file };
+            let errors = read(SettingsReader::new(table, sources)).err().unwrap_or_default();
+            all.extend(errors.iter().map(ToString::to_string));
+        }
+        all
     }
 
-    /// Returns the value of a text, such as the path of a file.
-    pub fn value(&self, setting: &Setting) -> Option<&str> {
+    fn value(&self, setting: &Setting) -> Option<&str> {
         self.sections.get(setting.section)?.get(setting.file_member())?.as_str()
     }
 
@@ -79,3 +109,5 @@ fn uncommented(text: &str) -> String {
     }
     sections
 }
+
+const FILE: &str = "example.toml";
