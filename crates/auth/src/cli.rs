@@ -1,7 +1,8 @@
 //! The command line.
 
-use crate::config::{SHARED, TABLE};
+use crate::config::{LISTENERS, SHARED, TABLE};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use portcullis_server::HealthOptions;
 use portcullis_server::settings::{Setting, arguments, flags};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -40,6 +41,7 @@ pub(crate) fn command() -> clap::Command {
     let own: Vec<Setting> =
         TABLE.settings.iter().filter(|setting| !is_shared(setting)).copied().collect();
     let command = Arguments::command().args(shared);
+    let command = command.mut_subcommand("health", |health| health.args(arguments(&LISTENERS)));
     command.mut_subcommand("serve", |serve| serve.args(arguments(&own)))
 }
 
@@ -73,6 +75,10 @@ struct Arguments {
 pub enum Action {
     /// Delete expired rows, and stop. `serve` does the same every minute.
     Cleanup,
+    /// Check the server that runs on this machine with the same settings, as a container's health
+    /// check does. Prints one line, and exits with 0 if it is healthy, 1 if it is not, 2 if the
+    /// settings are invalid.
+    Health(HealthOptions),
     /// Manage the keys that sign tokens.
     Keys {
         #[command(subcommand)]

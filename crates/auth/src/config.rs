@@ -9,9 +9,9 @@ mod table;
 mod text;
 
 pub use load::{read_audit_seconds, read_config, read_database_url, read_idle_seconds, read_store};
-pub use server::ServerSettings;
+pub use server::{ServerSettings, read_health_check};
 pub use settings::{AccessTokenFormat, Config, StoreSettings};
-pub use table::{SHARED, TABLE};
+pub use table::{LISTENERS, SHARED, TABLE};
 
 #[cfg(test)]
 mod tests;

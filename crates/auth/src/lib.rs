@@ -39,7 +39,8 @@ pub use cli::Cli;
 use admin::Admin;
 use cli::{Action, SessionsAction, UserAction};
 use config::{
-    TABLE, read_audit_seconds, read_config, read_database_url, read_idle_seconds, read_store,
+    TABLE, read_audit_seconds, read_config, read_database_url, read_health_check,
+    read_idle_seconds, read_store,
 };
 use db::{Db, Migrate};
 use error::BoxError;
@@ -61,6 +62,7 @@ pub async fn run(cli: &Cli, log: Log) -> ExitCode {
             tracing::error!(event = "stopped", %error);
             ExitCode::FAILURE
         }
+        Err(Failure::Unhealthy) => ExitCode::FAILURE,
     }
 }
 
@@ -68,6 +70,8 @@ pub async fn run(cli: &Cli, log: Log) -> ExitCode {
 enum Failure {
     Misconfigured(Vec<SettingError>),
     Stopped(BoxError),
+    /// The checked server is unhealthy. The command has printed why.
+    Unhealthy,
 }
 
 impl<E: Into<BoxError>> From<E> for Failure {
@@ -97,6 +101,13 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         Action::Serve => {
             return match (read_config(&mut reader), reader.is_valid()) {
                 (Some(config), true) => Ok(http::serve(config, log).await?),
+                _ => Err(Failure::Misconfigured(reader.into_errors())),
+            };
+        }
+        Action::Health(options) => {
+            return match (read_health_check(&mut reader, *options), reader.is_valid()) {
+                (Some(check), true) if check.run() => Ok(()),
+                (Some(_), true) => Err(Failure::Unhealthy),
                 _ => Err(Failure::Misconfigured(reader.into_errors())),
             };
         }
@@ -131,7 +142,7 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,
-        Action::Keys { .. } | Action::Migrate | Action::Serve => {}
+        Action::Health(_) | Action::Keys { .. } | Action::Migrate | Action::Serve => {}
     }
     Ok(())
 }

@@ -5,20 +5,20 @@ mod reloadable;
 mod table;
 mod tls;
 
-pub use command_line::CommandLine;
+pub use command_line::{Action, CommandLine};
 pub use reloadable::{Reloadable, ReloadableFiles};
 
 use crate::redis_url::{Deployment, ExtraOptions, Secret};
-use portcullis_server::Bounds;
 use portcullis_server::settings::{CertificateFiles, SettingError, SettingsReader, Sources};
+use portcullis_server::{Bounds, HealthCheck, HealthOptions};
 use std::net::SocketAddr;
 use std::time::Duration;
 use table::{
     GATEWAY_ADMIN_LISTEN, GATEWAY_CONNECTIONS_MAX, GATEWAY_CONNECTIONS_PER_NETWORK,
     GATEWAY_DEADLINE_MS, GATEWAY_DRAIN_SECONDS, GATEWAY_IDLE_SECONDS, GATEWAY_LISTEN,
     GATEWAY_REDIS_CONNECTIONS, GATEWAY_RESPONSE_MEMORY_MIB, GATEWAY_STREAMS_MAX, GATEWAY_THREADS,
-    REDIS_CERT_FILE, REDIS_KEY_FILE, REDIS_SENTINEL_PASSWORD, REDIS_SENTINEL_USERNAME, REDIS_URL,
-    TABLE,
+    GATEWAY_TLS_CERT_FILE, GATEWAY_TLS_KEY_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE,
+    REDIS_SENTINEL_PASSWORD, REDIS_SENTINEL_USERNAME, REDIS_URL, TABLE,
 };
 
 /// The validated configuration.
@@ -42,14 +42,7 @@ pub struct Config {
 impl Config {
     /// Validates the settings. Returns `Err` with all errors.
     pub fn load(command_line: &CommandLine) -> Result<Self, Vec<SettingError>> {
-        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        let sources = Sources {
-            flags: command_line.flags.clone(),
-            environment: &|name| std::env::var(name).ok(),
-            names: names.collect(),
-            file: command_line.file.as_deref(),
-        };
-        Self::read(SettingsReader::new(&TABLE, sources))
+        Self::read(reader_of(command_line))
     }
 
     fn read(mut reader: SettingsReader<'_>) -> Result<Self, Vec<SettingError>> {
@@ -58,6 +51,40 @@ impl Config {
             _ => Err(reader.into_errors()),
         }
     }
+}
+
+/// Returns the check of a redis gateway with these settings, or `Err` with all errors.
+pub fn load_health_check(
+    command_line: &CommandLine,
+    options: HealthOptions,
+) -> Result<HealthCheck, Vec<SettingError>> {
+    let mut reader = reader_of(command_line);
+    match read_health_check(&mut reader, options) {
+        Some(check) if reader.is_valid() => Ok(check),
+        _ => Err(reader.into_errors()),
+    }
+}
+
+fn read_health_check(
+    reader: &mut SettingsReader<'_>,
+    options: HealthOptions,
+) -> Option<HealthCheck> {
+    let (listen, admin) = (reader.address(&GATEWAY_LISTEN), reader.address(&GATEWAY_ADMIN_LISTEN));
+    let certificate = CertificateFiles::read(reader, &GATEWAY_TLS_CERT_FILE, &GATEWAY_TLS_KEY_FILE);
+    let check = HealthCheck::new(options, listen?, certificate.is_set(), admin?);
+    let setting = if options.ready { GATEWAY_ADMIN_LISTEN } else { GATEWAY_LISTEN };
+    check.map_err(|problem| reader.add_error(&setting, problem)).ok()
+}
+
+fn reader_of(command_line: &CommandLine) -> SettingsReader<'_> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let sources = Sources {
+        flags: command_line.flags.clone(),
+        environment: &|name| std::env::var(name).ok(),
+        names: names.collect(),
+        file: command_line.file.as_deref(),
+    };
+    SettingsReader::new(&TABLE, sources)
 }
 
 /// Reads the settings. Returns `None` if one without a default is invalid.

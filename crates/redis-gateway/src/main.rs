@@ -16,7 +16,7 @@ mod stream;
 mod token;
 
 use backend::{Backend, ResponseMemory};
-use config::{CommandLine, Config};
+use config::{Action, CommandLine, Config, load_health_check};
 use http::Gateway;
 use metrics::Metrics;
 use portcullis_server::settings::SettingError;
@@ -32,13 +32,16 @@ fn main() -> ExitCode {
     // Several dependencies enable a provider. The choice must not depend on features of other
     // crates.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let code = match Config::load(&CommandLine::parse()) {
-        Ok(config) => run(config, log.clone()),
-        Err(errors) => {
-            log_errors(&errors);
-            ExitCode::from(2)
-        }
+    let command_line = CommandLine::parse();
+    let code = match command_line.action {
+        Action::Health(options) => load_health_check(&command_line, options)
+            .map(|check| if check.run() { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Action::Serve => Config::load(&command_line).map(|config| run(config, log.clone())),
     };
+    let code = code.unwrap_or_else(|errors| {
+        log_errors(&errors);
+        ExitCode::from(2)
+    });
     log.finish();
     code
 }

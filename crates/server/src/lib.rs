@@ -1,7 +1,8 @@
 //! What the redis gateway and the auth service share as servers.
 //!
 //! A [`Listener`] accepts connections within [`Bounds`] and ends with a drain. [`tls`] loads
-//! certificates, and [`Log`] writes the log in the format of docs/reliability.md.
+//! certificates, and [`Log`] writes the log in the format of docs/reliability.md. A [`HealthCheck`]
+//! is the command by which a container asks its server.
 //!
 //! ```
 //! use hyper::{Request, Response};
@@ -34,6 +35,7 @@ mod connection;
 mod files;
 mod handler;
 mod head_memory;
+mod health;
 mod known;
 mod listener;
 mod log;
@@ -47,6 +49,7 @@ pub mod tls;
 
 pub use connection::Connection;
 pub use files::raise_file_limit;
+pub use health::{HealthCheck, HealthOptions};
 pub use listener::{Bounds, Listener, bind};
 pub use log::{Log, elapsed_ms};
 pub use metrics::ListenerMetrics;

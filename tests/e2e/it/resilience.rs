@@ -5,6 +5,7 @@ mod crashes;
 mod database;
 mod eviction;
 mod faults;
+mod health;
 mod log_format;
 mod outages;
 mod soak;

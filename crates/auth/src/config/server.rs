@@ -4,8 +4,8 @@ use super::table::{
     AUTH_ADMIN_LISTEN, AUTH_CONNECTIONS_MAX, AUTH_CONNECTIONS_PER_NETWORK, AUTH_DRAIN_SECONDS,
     AUTH_IDLE_SECONDS, AUTH_LISTEN, AUTH_TLS_CERT_FILE, AUTH_TLS_KEY_FILE,
 };
-use portcullis_server::Bounds;
 use portcullis_server::settings::{CertificateFiles, SettingsReader};
+use portcullis_server::{Bounds, HealthCheck, HealthOptions};
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +48,18 @@ pub(super) fn read_server(reader: &mut SettingsReader<'_>) -> Option<ServerSetti
     };
     let (listen, admin_listen) = (listen?, admin_listen?);
     Some(ServerSettings { listen, admin_listen, bounds, certificate_files, tls })
+}
+
+/// Returns the check of a server with these settings, or `None` if they are invalid.
+pub fn read_health_check(
+    reader: &mut SettingsReader<'_>,
+    options: HealthOptions,
+) -> Option<HealthCheck> {
+    let (listen, admin) = (reader.address(&AUTH_LISTEN), reader.address(&AUTH_ADMIN_LISTEN));
+    let certificate = CertificateFiles::read(reader, &AUTH_TLS_CERT_FILE, &AUTH_TLS_KEY_FILE);
+    let check = HealthCheck::new(options, listen?, certificate.is_set(), admin?);
+    let setting = if options.ready { AUTH_ADMIN_LISTEN } else { AUTH_LISTEN };
+    check.map_err(|problem| reader.add_error(&setting, problem)).ok()
 }
 
 fn to_usize(number: u32) -> usize {

@@ -16,6 +16,10 @@ pub const TABLE: SettingsTable = SettingsTable {
 pub const SHARED: [Setting; 6] =
     [DATABASE_URL, ISSUER, STORE_URL, KEY_PREFIX, REFRESH_IDLE_SECONDS, AUDIT_DAYS];
 
+/// The settings that `health` uses.
+pub const LISTENERS: [Setting; 4] =
+    [AUTH_LISTEN, AUTH_ADMIN_LISTEN, AUTH_TLS_CERT_FILE, AUTH_TLS_KEY_FILE];
+
 portcullis_server::settings! {
     AUTH_LISTEN = Setting::new("server", "listen", "AUTH_LISTEN", Kind::Address)
         .flag("listen").default("127.0.0.1:8788")

@@ -6,6 +6,10 @@ use portcullis_server::settings::{Format, Kind, Setting, SettingsTable};
 pub const TABLE: SettingsTable =
     SettingsTable { settings: ALL, file_variable: "GATEWAY_CONFIG", namespaces: &["GATEWAY_"] };
 
+/// The settings that `health` uses.
+pub const LISTENERS: [Setting; 4] =
+    [GATEWAY_LISTEN, GATEWAY_ADMIN_LISTEN, GATEWAY_TLS_CERT_FILE, GATEWAY_TLS_KEY_FILE];
+
 portcullis_server::settings! {
     GATEWAY_LISTEN = Setting::new("server", "listen", "GATEWAY_LISTEN", Kind::Address)
         .flag("listen").default("127.0.0.1:8379")

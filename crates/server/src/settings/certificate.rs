@@ -29,6 +29,11 @@ impl CertificateFiles {
         Self { certificate, certificate_place, key, key_place, is_invalid }
     }
 
+    /// Returns whether either file is set.
+    pub fn is_set(&self) -> bool {
+        self.certificate.is_some() || self.key.is_some()
+    }
+
     /// Returns the paths of the certificate and of the key.
     pub fn paths(&self) -> (Option<&Path>, Option<&Path>) {
         (self.certificate.as_deref(), self.key.as_deref())

@@ -83,6 +83,17 @@ impl Drop for Process {
     }
 }
 
+/// Runs the command `health` of a server with this environment alone. Returns its exit status and
+/// what it prints.
+pub fn health(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String) {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let mut command = Command::new(Path::new(root).join("target/debug").join(program));
+    command.arg("health").args(arguments).env_clear().envs(environment.iter().copied());
+    let output = command.current_dir("/").output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
 /// Returns the command that runs `wrangler dev` for a folder on a loopback port.
 pub fn wrangler_dev(folder: &Folder, port: u16) -> Command {
     let bin = concat!(env!("CARGO_MANIFEST_DIR"), "/../../node_modules/.bin");
