@@ -2,7 +2,7 @@
 //! file. Redis, Postgres and Node are this machine's; everything else is of the images.
 
 use crate::support::environment::ROOT;
-use crate::support::images::{image, texts};
+use crate::support::images::{image, refuse, texts};
 use crate::support::process::{Folder, Process};
 use crate::support::sandbox::{Container, Sandbox};
 use crate::support::yaml;
@@ -55,7 +55,7 @@ fn compose_services_admit_a_login_and_refuse_a_revoked_token() {
     }
     let sandbox = match Sandbox::start(&names) {
         Ok(sandbox) => sandbox,
-        Err(reason) => return println!("REFUSED: {reason}; no service was started"),
+        Err(reason) => return refuse(&format!("{reason}; no service was started")),
     };
     let project = Project::new(&sandbox);
     let edge = project.container("edge", &services["edge"]);

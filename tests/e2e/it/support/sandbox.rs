@@ -107,24 +107,21 @@ impl Sandbox {
     fn command_in(&self, container: &Container, name: &str, words: &[String]) -> Command {
         let own = self.folder.file(&format!("{name}.root"));
         std::fs::create_dir_all(&own).unwrap();
-        let mut script = String::from("set -eu\n");
-        let root = match &container.root {
-            Some(root) => {
-                script.push_str(&format!("mount --bind {0} {0}\n", root.display()));
-                root.clone()
-            }
-            None => {
-                // The layers of an overlay must not be in one another, so they get a file system.
-                script.push_str(&format!(
-                    "cd {}; mount -t tmpfs tmpfs .; cd \"$PWD\"; mkdir upper work root\n\
-                     mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root\n\
-                     echo 'container:x:{user}:{user}::/:' >> root/etc/passwd\n",
-                    own.display(),
-                    user = container.user,
-                ));
-                own.join("root")
-            }
-        };
+        // Changes of the root stay in the container. The layers of an overlay must not be in one
+        // another, so its own get a file system.
+        let below = container.root.as_deref().unwrap_or(Path::new("/"));
+        let mut script = format!(
+            "set -eu; cd {}; mount -t tmpfs tmpfs .; cd \"$PWD\"; mkdir upper work root\n\
+             mount -t overlay overlay -o lowerdir={},upperdir=upper,workdir=work root\n",
+            own.display(),
+            below.display()
+        );
+        let root = own.join("root");
+        if container.root.is_none() {
+            // Postgres looks its user up.
+            let user = container.user;
+            script.push_str(&format!("echo 'container:x:{user}:{user}::/:' >> root/etc/passwd\n"));
+        }
         let hosts = (self.folder.file("hosts"), "/etc/hosts".to_owned(), true);
         let system = ["/proc", "/dev"].map(|path| (PathBuf::from(path), path.to_owned(), false));
         for (from, to, is_read_only) in system.iter().chain([&hosts]).chain(&container.mounts) {
@@ -145,8 +142,7 @@ impl Sandbox {
                 .push_str(&format!("mkdir -p {path}; mount -t tmpfs -o mode=1777 tmpfs {path}\n"));
         }
         if container.is_read_only {
-            let kind = if container.root.is_some() { "remount,bind,ro" } else { "remount,ro" };
-            script.push_str(&format!("mount -o {kind} {}\n", root.display()));
+            script.push_str(&format!("mount -o remount,ro {}\n", root.display()));
         }
         let (user, workdir) = (container.user, &container.workdir);
         script.push_str("exec env -i \"$@\"\n");
