@@ -6,7 +6,7 @@ umask 077
 folder=${1:-.secrets}
 root=$(cd "$(dirname "$0")/.." && pwd)
 if [ -e "$folder" ]; then
-  echo "$folder exists already, and its secrets may be in use; remove it first, or name another folder" >&2
+  echo "$folder exists already, and its secrets may be in use; remove it, or name another" >&2
   exit 1
 fi
 mkdir -p "$folder"
@@ -26,7 +26,8 @@ edge_auth_key=$(key)
 echo "REDIS_PASSWORD=$redis_password" > "$folder/redis.env"
 echo "REDIS_URL=redis://:$redis_password@redis:8380" > "$folder/redis-gateway.env"
 echo "POSTGRES_PASSWORD=$database_password" > "$folder/postgres.env"
-echo "DATABASE_URL=postgres://portcullis:$database_password@postgres:5432/portcullis" > "$folder/database.env"
+echo "DATABASE_URL=postgres://portcullis:$database_password@postgres:5432/portcullis" \
+  > "$folder/database.env"
 cat > "$folder/auth.env" <<END
 STORE_TOKEN=$auth_token
 INTROSPECTION_CLIENTS=edge=$introspection_secret

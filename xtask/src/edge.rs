@@ -3,7 +3,7 @@
 
 use crate::policy;
 use crate::wrangler_toml::wrangler_toml;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use portcullis_core::{ConfigError, Policy, merge_sections};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
@@ -104,10 +104,11 @@ pub fn workerd_config(
     config_text(modules, &bindings, &format!("127.0.0.1:{port}"), trusted, heap_mb)
 }
 
-/// Returns a configuration for workerd in a container, with the modules in its folder. Each variable
-/// and secret that the policy may read comes from workerd's environment.
+/// Returns a configuration for workerd in a container, with the modules in its folder. Each
+/// variable and secret that the policy may read comes from workerd's environment. An invalid policy
+/// is an error.
 pub fn image_config(policy: &Map<String, Value>) -> Result<String> {
-    let bindings: Vec<String> = variables(policy)
+    let bindings: Vec<String> = variables(policy)?
         .iter()
         .map(|name| format!("(name = {0}, fromEnvironment = {0})", json!(name)))
         .collect();
@@ -115,20 +116,23 @@ pub fn image_config(policy: &Map<String, Value>) -> Result<String> {
 }
 
 /// Returns the names of all variables and secrets that a policy reads, as it is and in each of its
-/// environments.
-fn variables(policy: &Map<String, Value>) -> BTreeSet<String> {
+/// environments. Returns all errors of the policy if it has some.
+fn variables(policy: &Map<String, Value>) -> Result<BTreeSet<String>> {
     let names = RefCell::new(BTreeSet::new());
     let document = Value::Object(policy.clone()).to_string();
     let environments = policy.get("env").and_then(Value::as_object);
     let environments = environments.into_iter().flat_map(Map::keys).map(Some);
     for environment in std::iter::once(None).chain(environments) {
-        // Its errors are those of the checks that come before.
-        let _ = Policy::assume(&document, |name| {
+        let policy = Policy::assume(&document, |name| {
             names.borrow_mut().insert(name.to_owned());
             environment.filter(|_| name == "PORTCULLIS_ENV").cloned()
         });
+        if let Err(errors) = policy {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            bail!("the policy is invalid:\n  {}", errors.join("\n  "));
+        }
     }
-    names.into_inner()
+    Ok(names.into_inner())
 }
 
 fn config_text(
@@ -199,13 +203,16 @@ mod tests {
             [env.staging.upstream]
             url = "${STAGING_URL}"
         "#;
-        let policy: Map<String, Value> = toml::from_str(policy).unwrap();
-        let names = variables(&policy);
+        let mut policy: Map<String, Value> = toml::from_str(policy).unwrap();
+        let names = variables(&policy).unwrap();
         for name in ["PORTCULLIS_ENV", "S", "STAGING_URL", "STORE_TOKEN", "STORE_URL"] {
             assert!(names.contains(name), "{name}: {names:?}");
         }
         let config = image_config(&policy).unwrap();
         assert!(config.contains(r#"(name = "S", fromEnvironment = "S")"#), "{config}");
         assert!(!config.contains("upstream.example"), "{config}");
+        policy["env"]["staging"]["upstream"]["url"] = "no URL".into();
+        let error = image_config(&policy).unwrap_err().to_string();
+        assert!(error.contains("upstream.url"), "{error}");
     }
 }

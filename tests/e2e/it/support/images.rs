@@ -42,7 +42,7 @@ pub fn image(name: &str) -> Option<&'static Image> {
     }
 }
 
-/// Says in the run's output, which hides what good tests print, that this machine refused something.
+/// Says what this machine refused, also in the output of a good run, which hides what tests print.
 pub fn refuse(what: &str) {
     let _ = writeln!(std::io::stderr(), "REFUSED: {what}");
 }
