@@ -1,5 +1,5 @@
 // A small upstream API for the demo: it responds to every request with a copy of the request.
-// Usage: node demo/upstream.mjs PORT
+// Usage: node demo/upstream.mjs PORT [ADDRESS]
 import { createServer } from 'node:http';
 
 const BODY_BYTES_MAX = 1024 * 1024;
@@ -19,8 +19,8 @@ const server = createServer((request, response) => {
   });
 });
 
-server.listen(Number(process.argv[2]), '127.0.0.1', () => {
-  const { port } = server.address();
-  console.log(JSON.stringify({ event: 'listening', address: `127.0.0.1:${port}` }));
+const [, , port, host = '127.0.0.1'] = process.argv;
+server.listen(Number(port), host, () => {
+  console.log(JSON.stringify({ event: 'listening', address: `${host}:${server.address().port}` }));
 });
 for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0));

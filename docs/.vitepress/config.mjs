@@ -78,6 +78,8 @@ export default {
           page('Limits and plans', '/how-to/limits-and-plans'),
           page('Browsers and cookies', '/how-to/browsers-and-cookies'),
           page('Go live', '/how-to/go-live'),
+          page('Run in containers', '/how-to/run-in-containers'),
+          page('Run on Kubernetes', '/how-to/run-on-kubernetes'),
           page('Read the logs at 3 a.m.', '/how-to/read-the-logs'),
           page('Troubleshooting', '/how-to/troubleshooting'),
           page('Rotate every key and secret', '/how-to/rotate-keys'),

@@ -3,9 +3,11 @@
 
 use crate::policy;
 use crate::wrangler_toml::wrangler_toml;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use portcullis_core::{ConfigError, Policy, merge_sections};
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 /// The configuration of a Worker.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +91,57 @@ pub fn workerd_config(
     trusted: Option<&str>,
     heap_mb: Option<u32>,
 ) -> Result<String> {
+    let bindings: Vec<String> = vars
+        .iter()
+        .map(|(name, value)| {
+            let (kind, text) = match value {
+                Value::String(text) => ("text", text.clone()),
+                other => ("json", other.to_string()),
+            };
+            format!("(name = {}, {kind} = {})", json!(name), json!(text))
+        })
+        .collect();
+    config_text(modules, &bindings, &format!("127.0.0.1:{port}"), trusted, heap_mb)
+}
+
+/// Returns a configuration for workerd in a container, with the modules in its folder. Each
+/// variable and secret that the policy may read comes from workerd's environment. An invalid policy
+/// is an error.
+pub fn image_config(policy: &Map<String, Value>) -> Result<String> {
+    let bindings: Vec<String> = variables(policy)?
+        .iter()
+        .map(|name| format!("(name = {0}, fromEnvironment = {0})", json!(name)))
+        .collect();
+    config_text(&MODULES, &bindings, &format!("*:{IMAGE_PORT}"), None, None)
+}
+
+/// Returns the names of all variables and secrets that a policy reads, as it is and in each of its
+/// environments. Returns all errors of the policy if it has some.
+fn variables(policy: &Map<String, Value>) -> Result<BTreeSet<String>> {
+    let names = RefCell::new(BTreeSet::new());
+    let document = Value::Object(policy.clone()).to_string();
+    let environments = policy.get("env").and_then(Value::as_object);
+    let environments = environments.into_iter().flat_map(Map::keys).map(Some);
+    for environment in std::iter::once(None).chain(environments) {
+        let policy = Policy::assume(&document, |name| {
+            names.borrow_mut().insert(name.to_owned());
+            environment.filter(|_| name == "PORTCULLIS_ENV").cloned()
+        });
+        if let Err(errors) = policy {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            bail!("the policy is invalid:\n  {}", errors.join("\n  "));
+        }
+    }
+    Ok(names.into_inner())
+}
+
+fn config_text(
+    modules: &[&str],
+    bindings: &[String],
+    address: &str,
+    trusted: Option<&str>,
+    heap_mb: Option<u32>,
+) -> Result<String> {
     let toml = wrangler_toml()?;
     let flags: Vec<String> =
         heap_mb.map(|mb| format!("\"--max-heap-size={mb}\"")).into_iter().collect();
@@ -98,16 +151,6 @@ pub fn workerd_config(
         .map(|module| match module.strip_suffix(".wasm") {
             Some(_) => format!("(name = \"./{module}\", wasm = embed \"{module}\")"),
             None => format!("(name = \"{module}\", esModule = embed \"{module}\")"),
-        })
-        .collect();
-    let bindings: Vec<String> = vars
-        .iter()
-        .map(|(name, value)| {
-            let (kind, text) = match value {
-                Value::String(text) => ("text", text.clone()),
-                other => ("json", other.to_string()),
-            };
-            format!("(name = {}, {kind} = {})", json!(name), json!(text))
         })
         .collect();
     Ok(format!(
@@ -123,7 +166,7 @@ pub fn workerd_config(
              (name = \"internet\", network = (allow = [\"public\", \"private\"],\n\
                tlsOptions = (trustBrowserCas = true, trustedCertificates = [{}]))),\n\
            ],\n\
-           sockets = [(name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\")],\n\
+           sockets = [(name = \"http\", address = {}, http = (), service = \"main\")],\n\
            v8Flags = [{}],\n\
          );\n",
         modules.join(", "),
@@ -131,6 +174,7 @@ pub fn workerd_config(
         json!(toml.get("compatibility_flags")),
         bindings.join(", "),
         trusted.join(", "),
+        json!(address),
         flags.join(", "),
     ))
 }
@@ -140,3 +184,35 @@ pub const BUNDLE: [&str; 2] = ["index.js", "index_bg.wasm"];
 
 /// The Worker's modules as run.
 pub const MODULES: [&str; 3] = ["index.js", "index_bg.wasm", policy::MODULE];
+
+/// The port of the edge in its image.
+const IMAGE_PORT: u16 = 8787;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_reads_what_the_policy_and_its_environments_name() {
+        let policy = r#"
+            store = { url = "${STORE_URL}" }
+            upstream = { url = "https://upstream.example" }
+            issuers = [{ issuer = "https://issuer.example", audience = "a", introspection = {
+              url = "https://issuer.example/i", client_id = "e", client_secret_variable = "S" } }]
+            routes = [{ name = "r", path = "/r", access = "protected" }]
+            [env.staging.upstream]
+            url = "${STAGING_URL}"
+        "#;
+        let mut policy: Map<String, Value> = toml::from_str(policy).unwrap();
+        let names = variables(&policy).unwrap();
+        for name in ["PORTCULLIS_ENV", "S", "STAGING_URL", "STORE_TOKEN", "STORE_URL"] {
+            assert!(names.contains(name), "{name}: {names:?}");
+        }
+        let config = image_config(&policy).unwrap();
+        assert!(config.contains(r#"(name = "S", fromEnvironment = "S")"#), "{config}");
+        assert!(!config.contains("upstream.example"), "{config}");
+        policy["env"]["staging"]["upstream"]["url"] = "no URL".into();
+        let error = image_config(&policy).unwrap_err().to_string();
+        assert!(error.contains("upstream.url"), "{error}");
+    }
+}

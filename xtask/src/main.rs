@@ -6,10 +6,12 @@ mod bench;
 mod costs;
 mod dev;
 mod edge;
+mod images;
 mod package;
 mod policy;
 mod postgres;
 mod process;
+mod programs;
 mod stack;
 mod tasks;
 mod test;
@@ -41,6 +43,8 @@ enum Task {
     Costs(costs::Options),
     /// Run the whole system on this machine, with a demo user and a demo API, until Ctrl-C.
     Dev(dev::Options),
+    /// Build what the container images are made of into build/images.
+    Images(images::Options),
     /// Build the npm packages into build/npm, and pack them.
     Package,
     /// Check, explain and compare policy files, or print their schema; --help lists the commands.
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Costs(options) => costs::run(&options),
         Task::Dev(options) => dev::run(&options),
+        Task::Images(options) => build_images(&options),
         Task::Package => build_package(),
         Task::Policy(_) => Ok(()),
         Task::Setup => set_up(),
@@ -100,6 +105,11 @@ fn build_package() -> Result<()> {
         println!("{}", archive.display());
     }
     Ok(())
+}
+
+fn build_images(options: &images::Options) -> Result<()> {
+    process::listen()?;
+    images::build(&tools::ensure(Extent::Images)?, options)
 }
 
 fn build_worker(options: &worker::Options) -> Result<()> {

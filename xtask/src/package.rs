@@ -1,6 +1,7 @@
 //! The npm packages: the Worker and its commands, and the programs that `portcullis dev` runs.
 
 use crate::process::output;
+use crate::programs::{self, PROGRAMS, Profile};
 use crate::tools::Tools;
 use crate::worker;
 use crate::workspace::{at, cargo};
@@ -15,20 +16,16 @@ pub fn build(tools: &Tools) -> Result<Vec<PathBuf>> {
     let _ = fs::remove_dir_all(&folder);
     worker::build(tools)?;
     assemble(tools, "worker", &folder.join(PACKAGE))?;
-    let mut compile = cargo();
-    compile.args(["build", "--quiet", "--release"]);
-    compile.args(PROGRAMS.iter().flat_map(|program| ["-p", program]));
-    output(&mut compile)?;
-    add_programs(&at("target/release"), &folder.join(PLATFORM))?;
+    add_programs(&programs::build(Profile::Release)?, &folder.join(PLATFORM))?;
     [PACKAGE, PLATFORM].iter().map(|name| pack(tools, &folder, name)).collect()
 }
 
-/// Builds the same quickly and unoptimised into target/npm, with the programs as tests run them.
-/// Expects the Worker and the programs to be built.
-pub fn build_for_tests(tools: &Tools) -> Result<()> {
+/// Builds the same quickly and unoptimised into target/npm, with the programs of a folder. Expects
+/// the Worker to be built.
+pub fn build_for_tests(tools: &Tools, programs: &Path) -> Result<()> {
     let folder = at("target/npm");
     assemble(tools, "dev", &folder.join(PACKAGE))?;
-    add_programs(&at("target/debug"), &folder.join(PLATFORM))
+    add_programs(programs, &folder.join(PLATFORM))
 }
 
 /// Builds the package of the Worker and its commands.
@@ -98,6 +95,5 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 const PACKAGE: &str = "portcullis";
 const PLATFORM: &str = "portcullis-linux-x64";
-const PROGRAMS: [&str; 2] = ["portcullis-auth", "portcullis-redis-gateway"];
 const CRATE: &str = "portcullis-policy-node";
 const TARGET: &str = "wasm32-unknown-unknown";

@@ -3,6 +3,8 @@
 use super::effort::Effort;
 use super::report::Report;
 use crate::bench::{SOAK, instructions};
+use crate::images::{self, Size};
+use crate::programs::{self, Profile};
 use crate::tools::Tools;
 use crate::{at, costs, package, postgres, stack, worker};
 use anyhow::Result;
@@ -127,8 +129,14 @@ pub fn instructions(report: &mut Report) -> Result<()> {
 
 /// Runs the end-to-end tests. Then repeats those that do not depend on Redis on memcached.
 pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
+    // The stack's own programs are built last, so that the tests find these where Cargo puts both.
+    let programs = programs::build(Profile::Debug)?;
     stack::build(tools)?;
-    package::build_for_tests(tools)?;
+    package::build_for_tests(tools, &programs)?;
+    for Size { name, bytes, bytes_max } in images::build_for_tests(&programs)? {
+        let detail = format!("{bytes} bytes, {bytes_max} allowed");
+        report.note(&format!("the image {name}"), bytes <= bytes_max, &detail);
+    }
     let xtask = std::env::current_exe()?;
     let tests = |names: &[&str], store: &str| {
         let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);

@@ -4,6 +4,7 @@ use super::npm::NpmFolder;
 use super::probe::{is_in_path, postgres_bin, runs, version};
 use super::python;
 use super::toolchain::{TARGET, has_target, packaged_is_ready};
+use std::path::Path;
 
 /// The extent of a command's needs.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -14,6 +15,8 @@ pub enum Extent {
     BenchEdge,
     /// All tests, including those on Postgres.
     Everything,
+    /// Building the container images' files.
+    Images,
     /// Counting instructions.
     Instructions,
     /// Running the system.
@@ -72,6 +75,10 @@ pub fn missing(extent: Extent) -> Vec<Need> {
     if matches!(extent, Extent::BenchEdge | Extent::Everything | Extent::StackOnPostgres) {
         needs.need("PostgreSQL", postgres_bin().is_some(), How::Apt(&["postgresql"]));
     }
+    if matches!(extent, Extent::Everything | Extent::Images) {
+        let are_there = Path::new("/usr/share/ca-certificates/mozilla").is_dir();
+        needs.need("certificates of authorities", are_there, How::Apt(&["ca-certificates"]));
+    }
     if extent == Extent::Everything {
         needs.need_test_tools();
     }
@@ -105,6 +112,9 @@ impl Needs {
     fn need_test_tools(&mut self) {
         self.need_npm("npm packages of the tests", NpmFolder::TestClients);
         self.need_npm("npm packages of the docs site", NpmFolder::Docs);
+        self.need("buildah", is_in_path("buildah"), How::Apt(&["buildah"]));
+        let tools = is_in_path("ip") && is_in_path("unshare") && is_in_path("curl");
+        self.need("ip, unshare and curl", tools, How::Apt(&["iproute2", "util-linux", "curl"]));
         self.need("Chromium", is_in_path("chromium"), How::Apt(&["chromium"]));
         self.need("a C++ compiler", is_in_path("c++"), How::Apt(&["g++"]));
         let python = runs("python3", &["-c", "import ensurepip, venv"]);

@@ -37,6 +37,10 @@ impl Process {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the exit status.
     pub fn ended(&mut self, seconds: u64) -> Option<i32> {
         let begun = Instant::now();
