@@ -26,11 +26,11 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
         "-p",
         "portcullis-core",
         "-p",
-        "redis-rest",
+        "portcullis-redis-rest",
         "-p",
-        "memcached",
+        "portcullis-memcached",
         "-p",
-        "setting-names",
+        "portcullis-setting-names",
         "--",
         "-D",
         "warnings",
@@ -89,7 +89,12 @@ pub fn wasm(tools: &Tools, report: &mut Report) -> Result<()> {
     report.check("runner of the tests on wasm32", cargo(&["build", "-p", "xtask-wasm-test"]))?;
     let mut cargo = tools.wasm_command("cargo");
     cargo.args(["test", "--target", "wasm32-unknown-unknown", "--lib"]);
-    for package in ["redis-rest", "memcached", "portcullis-core", "setting-names"] {
+    for package in [
+        "portcullis-redis-rest",
+        "portcullis-memcached",
+        "portcullis-core",
+        "portcullis-setting-names",
+    ] {
         cargo.args(["-p", package]);
     }
     let runner = at("target/debug/xtask-wasm-test");
