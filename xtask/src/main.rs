@@ -10,6 +10,7 @@ mod package;
 mod policy;
 mod postgres;
 mod process;
+mod release;
 mod stack;
 mod tasks;
 mod test;
@@ -45,6 +46,8 @@ enum Task {
     Package,
     /// Check, explain and compare policy files, or print their schema; --help lists the commands.
     Policy(policy::Options),
+    /// Do everything of a release but publish it, into build/release.
+    Release(release::Options),
     /// Install everything that builds and tests need, and stop.
     Setup,
     /// Run the whole system on free loopback ports for a test, until SIGINT or SIGTERM.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Dev(options) => dev::run(&options),
         Task::Package => build_package(),
         Task::Policy(_) => Ok(()),
+        Task::Release(options) => release::run(&options),
         Task::Setup => set_up(),
         Task::Stack(options) => stack::run(&options),
         Task::Test(options) => test::run(&options),
