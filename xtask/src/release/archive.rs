@@ -39,7 +39,7 @@ pub fn build(release: &Release) -> Result<String> {
 fn pack(stage: &Path, profile: Profile) -> Result<PathBuf> {
     let name = stage.file_name().context("a folder without a name")?;
     let archive = folder().join(format!("{}.tar.gz", name.display()));
-    // The programs of the tests are large, and nobody downloads them.
+    // The programs of the tests are large, and are not published.
     let gzip = if profile == Profile::Release { "gzip -9 -n" } else { "gzip -1 -n" };
     let mut tar = Command::new("tar");
     tar.args(["--create", "--sort=name", "--mtime=@0", "--owner=0", "--group=0"]);
