@@ -12,6 +12,7 @@ mod policy;
 mod postgres;
 mod process;
 mod programs;
+mod release;
 mod stack;
 mod tasks;
 mod test;
@@ -49,6 +50,8 @@ enum Task {
     Package,
     /// Check, explain and compare policy files, or print their schema; --help lists the commands.
     Policy(policy::Options),
+    /// Do everything of a release but publish it, into build/release.
+    Release(release::Options),
     /// Install everything that builds and tests need, and stop.
     Setup,
     /// Run the whole system on free loopback ports for a test, until SIGINT or SIGTERM.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Task::Images(options) => build_images(&options),
         Task::Package => build_package(),
         Task::Policy(_) => Ok(()),
+        Task::Release(options) => release::run(&options),
         Task::Setup => set_up(),
         Task::Stack(options) => stack::run(&options),
         Task::Test(options) => test::run(&options),

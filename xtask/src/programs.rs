@@ -19,23 +19,37 @@ pub enum Profile {
     Release,
 }
 
+impl Profile {
+    /// Returns the folder of the programs.
+    pub fn folder(self) -> PathBuf {
+        at("target/static").join(self.name())
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// Builds the programs. Returns their folder.
 ///
 /// Only their last crate is compiled and linked anew: a crate's own flags leave its dependencies,
 /// which other builds share, as they are. The programs in Cargo's own folder are replaced.
 pub fn build(profile: Profile) -> Result<PathBuf> {
-    let (name, flags): (_, &[&str]) = match profile {
-        Profile::Debug => ("debug", &[]),
-        Profile::Release => ("release", &["--release"]),
+    let flags: &[&str] = match profile {
+        Profile::Debug => &[],
+        Profile::Release => &["--release"],
     };
-    let folder = at("target/static").join(name);
+    let folder = profile.folder();
     fs::create_dir_all(&folder)?;
     for program in PROGRAMS {
         let mut compile = cargo();
-        compile.args(["rustc", "--quiet", "-p", program, "--bin", program]).args(flags);
+        compile.args(["rustc", "--quiet", "--locked", "-p", program, "--bin", program]).args(flags);
         compile.args(["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]);
         output(&mut compile)?;
-        let from = at("target").join(name).join(program);
+        let from = at("target").join(profile.name()).join(program);
         fs::copy(&from, folder.join(program))
             .with_context(|| format!("can't copy {}", from.display()))?;
     }

@@ -72,17 +72,30 @@ pub fn add<'a>(
     let compiled = tasks.add(
         "Worker: compile",
         &ids(&[installed.compiler, installed.wasm_target]),
-        |runner| compile(runner, tools),
+        |runner| compile(runner, tools, root()),
     );
-    let bound = tasks.add("Worker: bind", &[binder, compiled], bind);
+    let bound = tasks.add("Worker: bind", &[binder, compiled], |runner| bind(runner, root()));
     let after = ids(&[Some(bound), installed.npm]);
     tasks.add("Worker: optimise", &after, move |runner| {
-        bundle(tools)?;
-        optimise(runner, tools)?;
+        bundle(tools, root())?;
+        optimise(runner, tools, root())?;
         fs::write(stamp_file, stamp)?;
         Ok(())
     });
     Ok(Some(binder))
+}
+
+/// Builds a copy of this workspace in another folder, with this workspace's tools, which must be
+/// built.
+pub fn build_copy(tools: &Tools, folder: &Path) -> Result<()> {
+    let mut tasks = Tasks::default();
+    tasks.add("Worker: build a copy", &[], |runner| {
+        compile(runner, tools, folder)?;
+        bind(runner, folder)?;
+        bundle(tools, folder)?;
+        optimise(runner, tools, folder)
+    });
+    tasks.run()
 }
 
 /// Builds the program that generates the glue.
@@ -92,25 +105,26 @@ fn build_binder(runner: &Runner) -> Result<()> {
     runner.run(&mut cargo, &at("target/log/worker-binder.log"))
 }
 
-fn compile(runner: &Runner, tools: &Tools) -> Result<()> {
-    let mut cargo = tools.wasm_command("cargo");
+fn compile(runner: &Runner, tools: &Tools, folder: &Path) -> Result<()> {
+    let mut cargo = tools.wasm_command_in(folder, "cargo");
     cargo.args(["build", "--lib", "--target", "wasm32-unknown-unknown", "--profile", "worker"]);
     runner.run(&mut cargo, &at("target/log/worker-compile.log"))
 }
 
 /// Generates the glue between Wasm and JavaScript, next to this project's scripts that import it.
-fn bind(runner: &Runner) -> Result<()> {
+fn bind(runner: &Runner, folder: &Path) -> Result<()> {
     let mut bind = Command::new(at("target/debug/xtask-bind"));
-    bind.arg(at("target/wasm/wasm32-unknown-unknown/worker/portcullis_edge.wasm")).arg(at(GLUE));
+    bind.arg(folder.join("target/wasm/wasm32-unknown-unknown/worker/portcullis_edge.wasm"));
+    bind.arg(folder.join(GLUE));
     runner.run(&mut bind, &at("target/log/worker-bind.log"))?;
-    let glue = at(GLUE).join("portcullis_edge.js");
+    let glue = folder.join(GLUE).join("portcullis_edge.js");
     fs::write(&glue, without_repeated_imports(&fs::read_to_string(&glue)?))?;
-    for file in fs::read_dir(at(SCRIPTS))? {
+    for file in fs::read_dir(folder.join(SCRIPTS))? {
         let path = file?.path();
         if let (Some("js"), Some(name)) =
             (path.extension().and_then(|e| e.to_str()), path.file_name())
         {
-            fs::copy(&path, at(GLUE).join(name))?;
+            fs::copy(&path, folder.join(GLUE).join(name))?;
         }
     }
     Ok(())
@@ -128,26 +142,26 @@ fn without_repeated_imports(glue: &str) -> String {
 }
 
 /// Bundles our scripts and the glue: once as a Worker, and once as a library for Workers.
-fn bundle(tools: &Tools) -> Result<()> {
-    fs::create_dir_all(at("build"))?;
+fn bundle(tools: &Tools, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder.join("build"))?;
     for (entry, target) in [("worker.js", "index.js"), ("gate.js", LIBRARY)] {
         let mut esbuild = tools.command("esbuild");
-        esbuild.arg(at(GLUE).join(entry)).args(["--bundle", "--format=esm", "--minify"]);
+        esbuild.arg(folder.join(GLUE).join(entry)).args(["--bundle", "--format=esm", "--minify"]);
         esbuild.args([
             "--external:./index_bg.wasm",
             "--external:./policy.js",
             "--external:cloudflare:*",
         ]);
-        esbuild.arg(format!("--outfile={}", at("build").join(target).display()));
+        esbuild.arg(format!("--outfile={}", folder.join("build").join(target).display()));
         output(&mut esbuild)?;
     }
     Ok(())
 }
 
 /// Optimises the module for its compressed size, because it is sent compressed.
-fn optimise(runner: &Runner, tools: &Tools) -> Result<()> {
-    let folder = at(GLUE);
-    let (bound, ordered) = (folder.join("portcullis_edge_bg.wasm"), folder.join("ordered.wasm"));
+fn optimise(runner: &Runner, tools: &Tools, folder: &Path) -> Result<()> {
+    let glue = folder.join(GLUE);
+    let (bound, ordered) = (glue.join("portcullis_edge_bg.wasm"), glue.join("ordered.wasm"));
     // Functions with similar names are placed next to each other, where gzip finds common parts.
     let mut wasm_opt = tools.command("wasm-opt");
     wasm_opt.args(["-Oz", "-g", "--reorder-functions-by-name", "--strip-producers"]);
@@ -156,7 +170,7 @@ fn optimise(runner: &Runner, tools: &Tools) -> Result<()> {
     // The names are no longer needed.
     let mut strip = tools.command("wasm-opt");
     strip.args(["--strip-debug"]).args(WASM_FEATURES).arg(&ordered);
-    strip.arg("-o").arg(at("build/index_bg.wasm"));
+    strip.arg("-o").arg(folder.join("build/index_bg.wasm"));
     runner.run(&mut strip, &at("target/log/worker-strip.log"))
 }
 
@@ -220,7 +234,7 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
 const SCRIPTS: &str = "src/js";
 
 /// The library's script in build/.
-const LIBRARY: &str = "gate.js";
+pub const LIBRARY: &str = "gate.js";
 
 /// The folder of the glue and of copies of the scripts.
 const GLUE: &str = "target/wasm/joined";

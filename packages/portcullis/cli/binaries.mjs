@@ -41,8 +41,12 @@ export function missing(names) {
   return `portcullis dev needs programs that are not here:${lines.join('')}`;
 }
 
-const BUILD = `there is no package of it for ${process.platform} ${process.arch}; build it from the sources with \
-cargo build --release -p PROGRAM, and name its folder in PORTCULLIS_BINARIES`;
+const PLATFORM = `${process.platform}-${process.arch}`;
+
+const BUILD = `${['linux-arm64', 'linux-x64'].includes(PLATFORM)
+  ? `it is in the package portcullis-${PLATFORM}: install its archive, as you installed that of portcullis; or`
+  : `there is no package of it for ${PLATFORM};`} build it from the sources with cargo build --release -p PROGRAM, \
+and name its folder in PORTCULLIS_BINARIES`;
 
 /** @type {Record<string, string>} */
 const FIXES = {

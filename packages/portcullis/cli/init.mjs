@@ -105,7 +105,7 @@ async function complete(given, folder) {
   const answer = async (name, question, fallback, fault) => {
     let text = given[name];
     while (prompt && text === undefined) {
-      const typed = (await prompt.question(`${question} [${fallback}] `)).trim() || fallback;
+      const typed = (await prompt.question(`${question} [${fallback}] `).catch(stopped)).trim() || fallback;
       const wrong = fault(typed);
       if (wrong) process.stdout.write(`  ${wrong}\n`);
       else text = typed;
@@ -144,6 +144,14 @@ async function complete(given, folder) {
     provider: /** @type {Answers['provider']} */ (provider), authUrl, issuer, audience, jwksUrl,
     algorithm, introspectionUrl, clientId,
   };
+}
+
+/**
+ * Ctrl-C and Ctrl-D end the questions.
+ * @returns {never}
+ */
+function stopped() {
+  throw new UsageError('stopped; nothing was written');
 }
 
 /**

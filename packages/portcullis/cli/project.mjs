@@ -1,5 +1,6 @@
 // The files of a new project.
 
+import { readFileSync } from 'node:fs';
 import { memcachedFault, urlFault } from './faults.mjs';
 
 /** @typedef {import('./init.mjs').Answers} Answers */
@@ -234,6 +235,14 @@ export function packageJson(name) {
     private: true,
     type: 'module',
     scripts: { check: 'portcullis check', dev: 'portcullis dev', deploy: 'wrangler deploy' },
-    devDependencies: { portcullis: '^0.1.0', wrangler: '^4.164.0' },
+    devDependencies: { portcullis: `^${ownVersion()}`, wrangler: '^4.164.0' },
   };
+}
+
+/**
+ * Returns the version of this package.
+ * @returns {string}
+ */
+function ownVersion() {
+  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
 }

@@ -28,11 +28,11 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
         "-p",
         "portcullis-core",
         "-p",
-        "redis-rest",
+        "portcullis-redis-rest",
         "-p",
-        "memcached",
+        "portcullis-memcached",
         "-p",
-        "setting-names",
+        "portcullis-setting-names",
         "--",
         "-D",
         "warnings",
@@ -91,7 +91,12 @@ pub fn wasm(tools: &Tools, report: &mut Report) -> Result<()> {
     report.check("runner of the tests on wasm32", cargo(&["build", "-p", "xtask-wasm-test"]))?;
     let mut cargo = tools.wasm_command("cargo");
     cargo.args(["test", "--target", "wasm32-unknown-unknown", "--lib"]);
-    for package in ["redis-rest", "memcached", "portcullis-core", "setting-names"] {
+    for package in [
+        "portcullis-redis-rest",
+        "portcullis-memcached",
+        "portcullis-core",
+        "portcullis-setting-names",
+    ] {
         cargo.args(["-p", package]);
     }
     let runner = at("target/debug/xtask-wasm-test");
@@ -132,7 +137,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
     // The stack's own programs are built last, so that the tests find these where Cargo puts both.
     let programs = programs::build(Profile::Debug)?;
     stack::build(tools)?;
-    package::build_for_tests(tools, &programs)?;
+    package::build_for_tests(tools)?;
     for Size { name, bytes, bytes_max } in images::build_for_tests(&programs)? {
         let detail = format!("{bytes} bytes, {bytes_max} allowed");
         report.note(&format!("the image {name}"), bytes <= bytes_max, &detail);

@@ -31,18 +31,24 @@ impl Tools {
         command
     }
 
-    /// Returns a command that compiles for wasm32. Hides the variables that Cargo set for this
-    /// process. Finds the compiler on the first call, so the compiler's library must be installed
-    /// by then.
+    /// Returns a command that compiles this workspace for wasm32. Finds the compiler on the first
+    /// call, so the compiler's library must be installed by then.
     pub fn wasm_command(&self, program: &str) -> Command {
+        self.wasm_command_in(root(), program)
+    }
+
+    /// Returns a command that compiles a copy of this workspace for wasm32, into the copy's
+    /// `target/wasm`. Hides the variables that Cargo set for this process.
+    pub fn wasm_command_in(&self, folder: &Path, program: &str) -> Command {
         let wasm = *self.wasm.get_or_init(|| {
             if has_target("rustc") { WasmToolchain::Everyday } else { WasmToolchain::Packaged }
         });
         let mut command = Command::new(program);
         command
-            .current_dir(root())
+            .current_dir(folder)
             .env("PATH", search_path(Some(wasm)))
-            .env("CARGO_TARGET_DIR", at("target/wasm"));
+            .env("CARGO_TARGET_DIR", folder.join("target/wasm"))
+            .env("CARGO_ENCODED_RUSTFLAGS", without_own_paths(folder));
         for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
             command.env_remove(name);
         }
@@ -53,6 +59,19 @@ impl Tools {
         }
         command
     }
+}
+
+/// Returns the compiler's flags that replace the folders of this machine in the messages of panics,
+/// so that equal sources give equal Wasm in every folder.
+fn without_own_paths(folder: &Path) -> String {
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
+        let home = std::env::var_os("HOME")?;
+        Some(Path::new(&home).join(".cargo"))
+    });
+    let homes = cargo_home.iter().map(|home| (home.as_path(), "/cargo"));
+    let flags = homes.chain([(folder, "/portcullis")]);
+    let flags = flags.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    flags.collect::<Vec<_>>().join(FLAG_END)
 }
 
 /// Returns the search path: the project's tools, preceded by the compiler for wasm32 if it is
@@ -91,5 +110,8 @@ pub fn packaged_is_ready() -> bool {
     let stamp = fs::read_to_string(at(".tools/rust/compiler")).ok();
     stamp.is_some() && stamp == version("/usr/bin/rustc")
 }
+
+/// Cargo's separator of flags in `CARGO_ENCODED_RUSTFLAGS`.
+const FLAG_END: &str = "\u{1f}";
 
 pub const TARGET: &str = "wasm32-unknown-unknown";

@@ -68,6 +68,57 @@ async fn project_runs_and_deploys_without_cargo() {
     }
 }
 
+/// `npm create portcullis` is `portcullis init`, and the client for browsers is a package with
+/// types.
+#[test]
+fn create_starts_init_and_the_client_compiles() {
+    let project = Project::with(&["portcullis", "create-portcullis", "portcullis-client"]);
+    let upstream = "https://orders.internal.example";
+    let made =
+        ["create", "--offline", "portcullis", "--", "made", "--name=gate", "--upstream", upstream];
+    assert!(text(&project.run("npm", &made)).contains("0 errors"));
+    assert!(project.read("made/wrangler.jsonc").contains(upstream));
+    let words = ["create", "--offline", "portcullis", "--", "x", "--store=disk"];
+    let refused = project.command("npm", &words).output().unwrap();
+    assert!(both(&refused).contains("--store: disk"), "{}", both(&refused));
+    assert!(!refused.status.success());
+    let version = env!("CARGO_PKG_VERSION");
+    let asked = format!("\"portcullis\": \"^{version}\"");
+    assert!(
+        project.read("made/package.json").contains(&asked),
+        "{}",
+        project.read("made/package.json")
+    );
+
+    // Ctrl-D ends the questions. One that comes before the first question is ignored.
+    let ended = "while printf '\\004'; do sleep .1; done 2>/dev/null \
+                 | script --quiet --return --command 'npx --offline portcullis init' /dev/null";
+    let ended = project.command("bash", &["-c", ended]).output().unwrap();
+    assert!(both(&ended).contains("stopped; nothing was written"), "{}", both(&ended));
+    assert!(!both(&ended).contains("AbortError") && !project.path("portcullis.toml").exists());
+    let dev = project.portcullis(&["dev"]);
+    let package = "portcullis-auth: it is in the package portcullis-linux-";
+    assert!(both(&dev).contains(package), "{}", both(&dev));
+
+    project.folder.write(
+        "page.mts",
+        "import { Session, SessionError } from 'portcullis-client';\n\
+         const session = new Session({ url: 'https://api.example', aheadSeconds: 30 });\n\
+         // @ts-expect-error: a session has no such option.\n\
+         new Session({ link: 'https://api.example' });\n\
+         const token: string | null = await session.token();\n\
+         const code = (error: SessionError): string => error.code;\n\
+         console.log(token, session.active, code(new SessionError('unreachable', 0)));\n\
+         session.close();\n",
+    );
+    let tsc = format!("{ROOT}/tests/e2e/clients/node_modules/.bin/tsc");
+    project.run(&tsc, &["--strict", "--module", "nodenext", "--target", "es2022", "page.mts"]);
+    // The line that does not compile runs, and opens a channel of its own.
+    let page = project.read("page.mjs");
+    project.folder.write("page.mjs", &page.replace("new Session({ link", "void ({ link"));
+    assert_eq!(text(&project.run("node", &["page.mjs"])), "null false unreachable\n");
+}
+
 #[test]
 fn projects_of_all_stores_and_providers_are_valid() {
     let project = Project::new();

@@ -12,18 +12,26 @@ pub struct Project {
 }
 
 impl Project {
+    /// Installs what a project needs that runs.
     pub fn new() -> Self {
+        Self::with(&["portcullis", "portcullis-linux-x64"])
+    }
+
+    /// Packs and installs packages of target/npm.
+    pub fn with(names: &[&str]) -> Self {
         let folder = Folder::new();
         // Without it, npm would install into the workspace around the folder.
         folder.write("package.json", "{}\n");
         let project = Self { folder };
-        let archives = ["portcullis", "portcullis-linux-x64"].map(|name| {
+        let pack = |name: &&str| {
             let packed =
                 project.run("npm", &["pack", "--silent", &format!("{ROOT}/target/npm/{name}")]);
             format!("./{}", text(&packed).trim())
-        });
-        let [package, programs] = &archives;
-        project.run("npm", &["install", "--offline", "--no-audit", "--no-fund", package, programs]);
+        };
+        let archives: Vec<String> = names.iter().map(pack).collect();
+        let mut install = vec!["install", "--offline", "--no-audit", "--no-fund"];
+        install.extend(archives.iter().map(String::as_str));
+        project.run("npm", &install);
         // A person installs wrangler from the registry.
         for (name, target) in
             [("wrangler", "wrangler"), (".bin/wrangler", "wrangler/bin/wrangler.js")]
