@@ -49,6 +49,23 @@ async fn postgres_is_migrated_by_command_only() {
 }
 
 #[tokio::test]
+async fn newer_tables_are_refused_with_the_remedy() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let newer = "UPDATE _sqlx_migrations SET version = 99 WHERE version = 3 RETURNING 1";
+            assert_eq!(service.db.query_number(newer).await.unwrap(), 1);
+            for migrate in [Migrate::IfSqlite, Migrate::Always] {
+                let error = Db::open(&service.url, migrate).await.err().unwrap();
+                assert!(error.starts_with("DATABASE_URL: its tables are of schema 99"), "{error}");
+                assert!(error.contains("start the newer portcullis-auth"), "{error}");
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn cleanup_keeps_a_session_that_is_refreshed_meanwhile() {
     on_each_database(
         |_| (),
