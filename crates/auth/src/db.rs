@@ -25,4 +25,6 @@ pub use signing_keys::KeyRow;
 pub use users::{PasswordChange, User};
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,1 @@
+local seen = redis.call('HGET', KEYS[1], 'last_seen_at') if seen and ARGV[1] - seen >= 60 then redis.call('HSET', KEYS[1], 'last_seen_at', ARGV[1]) end return 0
