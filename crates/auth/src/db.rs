@@ -25,6 +25,4 @@ pub use signing_keys::KeyRow;
 pub use users::{PasswordChange, User};
 
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
 mod tests;

@@ -192,8 +192,8 @@ fn current() -> Value {
 fn current_formats_are_those_of_the_newest_golden_set() {
     let text = serde_json::to_string_pretty(&current()).unwrap() + "\n";
     sets::compare("edge.json", &text);
-    sets::compare("scripts/limit.lua", LIMIT_SCRIPT);
-    sets::compare("scripts/session-seen.lua", TOUCH_SCRIPT);
+    sets::compare("scripts/limit", LIMIT_SCRIPT);
+    sets::compare("scripts/session-seen", TOUCH_SCRIPT);
 }
 
 #[test]

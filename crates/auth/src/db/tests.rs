@@ -1,5 +1,7 @@
 //! Tests of the database.
 
+mod golden;
+
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::db::{Db, Migrate};
 use crate::testing::{T, TestService, after, on_each_database};

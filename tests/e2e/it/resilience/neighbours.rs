@@ -445,14 +445,14 @@ async fn earlier_edge_and_auth_service_work_with_the_current_gateway() {
             let replies = run(AUTH, auth["outbox"][name].clone()).await;
             assert!(!replies.to_string().contains("\"error\""), "{name}: {replies}");
         }
-        let script = sets::read(&set, "scripts/login-attempts.lua").unwrap();
+        let script = sets::read(&set, "scripts/login-attempts").unwrap();
         let attempt = json!([["EVAL", script, "1", "pc:attempts:address:x", 5, 1000, 1000, 1]]);
         assert_eq!(run(AUTH, attempt).await, json!([{ "result": 0 }]));
 
         let by_hash = edge["request"][2].clone();
         let mut whole = by_hash.as_array().unwrap().clone();
         whole[0] = "EVAL".into();
-        whole[1] = sets::read(&set, "scripts/limit.lua").unwrap().into();
+        whole[1] = sets::read(&set, "scripts/limit").unwrap().into();
         // An edge first sends the hash alone, and then the script that the store does not know.
         let before = redis::cmd("SCRIPT")
             .arg("EXISTS")
@@ -500,7 +500,7 @@ async fn limit_scripts_of_two_versions_admit_no_more_than_the_quota() {
     let redis = Redis::start(&[]);
     let mut connection = redis.connection();
     for set in sets::all() {
-        let earlier = sets::read(&set, "scripts/limit.lua").unwrap();
+        let earlier = sets::read(&set, "scripts/limit").unwrap();
         for algorithm in ["gcra", "token_bucket", "sliding_window", "fixed_window"] {
             let key = format!("{}:{algorithm}", set.display());
             let mut admitted = 0;

@@ -1,10 +1,10 @@
 //! The formats of the auth service against the golden sets: databases that earlier versions left
 //! are migrated and used, and what this version writes is what the newest set has.
 
-use super::migrations::{postgres, sqlite};
-use super::{AuditedChange, EndedSession, KeyRow, OutboxRow, Session};
 use crate::audit::ClientInfo;
 use crate::config::AccessTokenFormat;
+use crate::db::migrations::{postgres, sqlite};
+use crate::db::{AuditedChange, EndedSession, KeyRow, OutboxRow, Session};
 use crate::outbox::IssuedAccessToken;
 use crate::problem::Problem;
 use crate::sessions::Tokens;
@@ -23,7 +23,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-#[path = "../../../../tests/golden/sets.rs"]
+#[path = "../../../../../tests/golden/sets.rs"]
 mod sets;
 
 /// A day in the year 2100, so that the token is valid for tests with a real clock.
@@ -157,8 +157,8 @@ async fn current_formats_are_those_of_the_newest_golden_set() {
         async |service: TestService| {
             let text = serde_json::to_string_pretty(&current(&service).await).unwrap() + "\n";
             sets::compare("auth.json", &text);
-            let script = include_str!("../accounts/login_attempts.lua");
-            sets::compare("scripts/login-attempts.lua", script);
+            let script = include_str!("../../accounts/login_attempts.lua");
+            sets::compare("scripts/login-attempts", script);
         },
     )
     .await;
