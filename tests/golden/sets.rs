@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Returns the folders of all sets, the oldest first.
 pub fn all() -> Vec<PathBuf> {
@@ -23,7 +24,8 @@ pub fn read(set: &Path, name: &str) -> Option<String> {
 pub fn compare(name: &str, current: &str) {
     let newest = all().pop().unwrap();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        let file = writable(&newest).join(name);
+        let _one_at_a_time = WRITING.lock();
+        let file = writable().join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, current).unwrap();
         return;
@@ -42,15 +44,34 @@ pub fn compare(name: &str, current: &str) {
     );
 }
 
-/// Returns the set to write: the newest, or its successor if it was released.
-fn writable(newest: &Path) -> PathBuf {
-    let number = |set: &Path| set.file_name().unwrap().to_str().unwrap().parse::<u32>().unwrap();
-    match newest.join("RELEASED").exists() {
-        true => folder().join((number(newest) + 1).to_string()),
-        false => newest.to_owned(),
+/// Returns the set to write: the newest, or a copy of it as its successor if it was released.
+fn writable() -> PathBuf {
+    let newest = all().pop().unwrap();
+    if !newest.join(RELEASED).exists() {
+        return newest;
+    }
+    let number: u32 = newest.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let next = folder().join((number + 1).to_string());
+    copy(&newest, &next);
+    next
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target);
+        } else if entry.file_name() != RELEASED {
+            fs::copy(source, target).unwrap();
+        }
     }
 }
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
 }
+
+/// The file that marks a set as released.
+const RELEASED: &str = "RELEASED";
+static WRITING: Mutex<()> = Mutex::new(());
