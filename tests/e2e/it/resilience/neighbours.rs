@@ -82,7 +82,9 @@ fn normalized_request(raw: &str, known: &[(&str, &str)]) -> Vec<String> {
         ("host", "{host}"),
         ("portcullis-edge-auth", "{edge_auth}"),
         ("portcullis-address", "{address}"),
+        ("cf-connecting-ip", "{address}"),
         ("x-forwarded-for", "{address}"),
+        ("x-forwarded-host", "{host}"),
         ("x-request-id", "{request_id}"),
         ("traceparent", "{traceparent}"),
     ] {
@@ -141,6 +143,7 @@ fn golden_answer(lines: &[String], token: &str) -> Behaviour {
         ("{access_token}", token),
         ("{refresh_token}", "pcr_next"),
         ("{cookie}", "pcr_next"),
+        ("{seconds}", "100"),
         ("{sub}", "alice"),
         ("{sid}", "session"),
         ("{jti}", "token-id"),
@@ -251,7 +254,12 @@ async fn current_edge_works_with_an_earlier_auth_service() {
         for (name, request) in client_requests(&scene.edge.edge(""), token) {
             let expected = answer_to(name);
             scene.auth.behave(expected.clone());
-            let response = request.header("user-agent", "golden").send().await.unwrap();
+            let response = request
+                .header("user-agent", "golden")
+                .header("cf-connecting-ip", "192.0.2.7")
+                .send()
+                .await
+                .unwrap();
             let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
             if let Behaviour::Raw(bytes) = expected {
                 let raw = String::from_utf8(bytes).unwrap();
@@ -396,7 +404,9 @@ fn normalized_answer(raw: &str, values: &mut BTreeMap<&str, String>) -> Vec<Stri
     if let Some(line) = head.lines().find(|line| line.to_lowercase().starts_with("set-cookie:")) {
         let token = line.split([';', '=']).nth(1).unwrap().to_owned();
         lines.retain(|line| !line.starts_with("set-cookie:"));
-        lines.push(line.replace(&token, "{cookie}"));
+        // The seconds that are left of the session are its last attribute.
+        let (line, _) = line.rsplit_once('=').unwrap();
+        lines.push(format!("{}={{seconds}}", line.replace(&token, "{cookie}")));
         values.insert("cookie", token);
     }
     let body = match serde_json::from_str::<Value>(body) {
