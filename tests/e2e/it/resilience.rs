@@ -7,6 +7,7 @@ mod eviction;
 mod faults;
 mod health;
 mod log_format;
+mod neighbours;
 mod outages;
 mod soak;
 mod storm;
