@@ -5,6 +5,7 @@ mod gate_library;
 mod npm_package;
 mod oauth;
 mod policy_tools;
+mod service_binding;
 mod tabs;
 mod tutorial;
 mod upstash;
