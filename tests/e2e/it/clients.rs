@@ -1,5 +1,6 @@
 //! Third-party clients, and this project's client for browsers.
 
+mod assertions;
 mod examples;
 mod gate_library;
 mod npm_package;
