@@ -5,6 +5,7 @@ mod effort;
 mod fuzz;
 mod parts;
 mod report;
+mod rust_example;
 
 use crate::process;
 use crate::tools::{self, Extent};

@@ -2,6 +2,7 @@
 
 use super::effort::Effort;
 use super::report::Report;
+use super::rust_example;
 use crate::bench::{SOAK, instructions};
 use crate::tools::Tools;
 use crate::{at, costs, package, postgres, stack, worker};
@@ -129,6 +130,9 @@ pub fn instructions(report: &mut Report) -> Result<()> {
 pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
     stack::build(tools)?;
     package::build_for_tests(tools)?;
+    if effort.is_long {
+        rust_example::build(tools)?;
+    }
     let xtask = std::env::current_exe()?;
     let tests = |names: &[&str], store: &str| {
         let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
@@ -144,7 +148,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
     // The soak compares memory and counts failures, so it runs alone on the machine.
     let mut wanted = only.map_or(vec!["--skip", SOAK], |only| vec![only]);
     if only.is_none() && !effort.is_long {
-        wanted.extend(["--skip", WAITS_A_MINUTE]);
+        wanted.extend(["--skip", WAITS_A_MINUTE, "--skip", COMPILES_TWO_MINUTES]);
     }
     report.check_timed("end to end", |names| {
         tests(if names.is_empty() { &wanted } else { names }, "redis")
@@ -178,6 +182,9 @@ fn cargo(arguments: &[&str]) -> Command {
 
 /// A test that waits until a marker would have been written for the last time.
 const WAITS_A_MINUTE: &str = "resilience::eviction::evicted_marker_is_restored";
+
+/// A test of the example of a Worker in Rust, which only long runs compile.
+const COMPILES_TWO_MINUTES: &str = "clients::rust_worker::";
 
 /// The end-to-end tests that also run on memcached: sessions, tokens, limits of fixed windows,
 /// breakers and faults. They need no scripts and do not read from Redis or the redis gateway.
