@@ -15,6 +15,8 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
     report.check("format", cargo(&["fmt", "--all", "--check"]))?;
     let targets = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
     report.check("format of the fuzz targets", cargo(&targets))?;
+    let example = ["fmt", "--manifest-path", "examples/rust-api/Cargo.toml", "--check"];
+    report.check("format of the example in Rust", cargo(&example))?;
     report.check(
         "clippy",
         cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),

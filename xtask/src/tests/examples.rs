@@ -117,3 +117,15 @@ fn each_example_is_complete() {
         assert_eq!(wrangler["build"]["command"], "cargo xtask worker --project .", "{name}");
     }
 }
+
+/// The binder of the workspace binds the example of a Worker in Rust only at its own version.
+#[test]
+fn rust_example_has_the_wasm_bindgen_of_the_workspace() {
+    let version = |lock: &str| {
+        let lock: Value = toml::from_str(&fs::read_to_string(at(lock)).unwrap()).unwrap();
+        let packages = lock["package"].as_array().unwrap();
+        let found = packages.iter().find(|package| package["name"] == "wasm-bindgen");
+        found.unwrap()["version"].clone()
+    };
+    assert_eq!(version("examples/rust-api/Cargo.lock"), version("Cargo.lock"));
+}
