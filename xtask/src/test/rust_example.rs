@@ -19,9 +19,9 @@ pub fn build(tools: &Tools) -> Result<()> {
     let _ = fs::remove_dir_all(&folder);
     let module = target.join(TARGET).join("release/rust_api.wasm");
     output(Command::new(at("target/debug/xtask-bind")).arg(module).arg(&folder))?;
-    fs::write(folder.join("entry.js"), ENTRY)?;
+    fs::write(folder.join("shim.js"), SHIM)?;
     let mut esbuild = tools.command("esbuild");
-    esbuild.arg(folder.join("entry.js")).args(["--bundle", "--format=esm"]);
+    esbuild.arg(folder.join("shim.js")).args(["--bundle", "--format=esm"]);
     esbuild.args(["--external:./rust_api_bg.wasm", "--external:cloudflare:*"]);
     esbuild.arg(format!("--outfile={}", folder.join("index.js").display()));
     output(&mut esbuild)?;
@@ -29,7 +29,7 @@ pub fn build(tools: &Tools) -> Result<()> {
 }
 
 /// What worker-build writes around the glue, without its panic recovery.
-const ENTRY: &str = "import module from './rust_api_bg.wasm';
+const SHIM: &str = "import module from './rust_api_bg.wasm';
 import { fetch, initSync } from './rust_api.js';
 initSync({ module });
 export default { fetch };
