@@ -15,6 +15,17 @@ import { RequestTask } from './tasks.js';
  * }} Facts
  */
 
+/**
+ * What another Worker gets about its request, as plain data: the headers of the request and for the
+ * response, if it is permitted; or else the response that the client gets.
+ * @typedef {[string, string][]} Pairs
+ * @typedef {{ permitted: true, requestHeaders: Pairs, responseHeaders: Pairs }} Headed
+ * @typedef {{
+ *   permitted: false, status: number, code?: string, headers: Pairs, body: string | null,
+ * }} Refused
+ * @typedef {(Facts & Headed) | Refused} Verdict
+ */
+
 /** A policy with its variables and bindings. */
 export class Gate {
   #number;
@@ -66,6 +77,48 @@ export class Gate {
     ended.resolve(task.respond(request));
     ended.promise.then(permit.resolve, permit.reject);
     return permit.promise;
+  }
+
+  /**
+   * Checks a request for a Worker that need not be this one. The request ends with the check.
+   * @param {Request | { url: string, method?: string, headers?: HeadersInit, cf?: object }} request
+   * @param {Context} context
+   * @returns {Promise<Verdict>}
+   */
+  async verdict(request, context) {
+    const { url, method, headers, cf } = request;
+    const init = /** @type {RequestInit} */ ({ method, headers, cf });
+    const permit = await this.check(request instanceof Request ? request : new Request(url, init), context);
+    if (permit instanceof Response) return refusal(permit);
+    const { request: own, ...facts } = permit;
+    const finished = await permit.finish(new Response(null));
+    // The edge may have failed in its last step.
+    if (!finished.ok) return refusal(finished);
+    const [requestHeaders, responseHeaders] = [[...own.headers], [...finished.headers]];
+    return { permitted: true, ...facts, requestHeaders, responseHeaders };
+  }
+}
+
+/**
+ * Returns a response as data. The code is that of its problem details.
+ * @param {Response} response
+ * @returns {Promise<Verdict>}
+ */
+async function refusal(response) {
+  const { status, headers } = response;
+  const body = response.body && await response.text();
+  const isProblem = headers.get('content-type') === 'application/problem+json';
+  const code = isProblem ? codeOf(body) : undefined;
+  return { permitted: false, status, code, headers: [...headers], body };
+}
+
+/** @returns {string | undefined} */
+function codeOf(/** @type {string | null} */ problem) {
+  try {
+    return JSON.parse(problem ?? '').code;
+  } catch {
+    // The auth service may send anything.
+    return undefined;
   }
 }
 

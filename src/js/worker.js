@@ -1,7 +1,7 @@
 // @ts-check
 // The entry of the Worker: one gate, with the policy that it was built with.
 
-import { env } from 'cloudflare:workers';
+import { WorkerEntrypoint, env } from 'cloudflare:workers';
 import { Gate } from './gate.js';
 import POLICY from './policy.js';
 
@@ -15,3 +15,16 @@ const handler = {
 };
 
 export default handler;
+
+/** The gate for other Workers, whose service bindings name this entrypoint. */
+export class GateService extends WorkerEntrypoint {
+  /** Checks a request without forwarding it. */
+  check(/** @type {Parameters<Gate['verdict']>[0]} */ request) {
+    return own.verdict(request, this.ctx);
+  }
+
+  /** Checks a request and forwards it, as for a client. */
+  fetch(/** @type {Request} */ request) {
+    return own.fetch(request, this.ctx);
+  }
+}

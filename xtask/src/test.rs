@@ -6,6 +6,7 @@ mod fuzz;
 mod parts;
 mod previous;
 mod report;
+mod rust_example;
 
 use crate::process;
 use crate::tools::{self, Extent};

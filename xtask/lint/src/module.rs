@@ -35,7 +35,8 @@ pub struct Import {
     pub path: Vec<String>,
 }
 
-/// Reads all modules that can be reached from a crate's root file. Skips test modules.
+/// Reads all modules that can be reached from a crate's root file. Skips test modules, and those
+/// with a `#[path]`: they are a file of another crate.
 pub fn read_crate(source: &Path, root: &str) -> Result<BTreeMap<ModulePath, Module>> {
     let mut modules = BTreeMap::new();
     read_file(source, Path::new(root), Vec::new(), &mut modules)?;
@@ -63,7 +64,8 @@ fn read_items(
 ) -> Result<()> {
     let mut module = Module { file: file.to_owned(), ..Module::default() };
     for item in items {
-        if is_test(attributes(&item)) {
+        let has_path = |attribute: &Attribute| attribute.path().is_ident("path");
+        if is_test(attributes(&item)) || attributes(&item).iter().any(has_path) {
             continue;
         }
         match item {

@@ -14,8 +14,8 @@ pub struct Effort {
     pub explained_policies: u32,
     /// How long the soak runs, which needs the machine for itself.
     pub soak_seconds: u32,
-    /// Whether a test that waits for a minute runs, too, and on memcached the tests that depend
-    /// little on the store.
+    /// Whether a test that waits for a minute runs, too, and the example of a Worker in Rust, and
+    /// on memcached the tests that depend little on the store.
     pub is_long: bool,
 }
 

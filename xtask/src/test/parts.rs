@@ -3,6 +3,7 @@
 use super::effort::Effort;
 use super::previous;
 use super::report::Report;
+use super::rust_example;
 use crate::bench::{SOAK, instructions};
 use crate::images::{self, Size};
 use crate::programs::{self, Profile};
@@ -17,6 +18,8 @@ pub fn lint(tools: &Tools, report: &mut Report) -> Result<()> {
     report.check("format", cargo(&["fmt", "--all", "--check"]))?;
     let targets = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
     report.check("format of the fuzz targets", cargo(&targets))?;
+    let example = ["fmt", "--manifest-path", "examples/rust-api/Cargo.toml", "--check"];
+    report.check("format of the example in Rust", cargo(&example))?;
     report.check(
         "clippy",
         cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -143,6 +146,9 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         let detail = format!("{bytes} bytes, {bytes_max} allowed");
         report.note(&format!("the image {name}"), bytes <= bytes_max, &detail);
     }
+    if effort.is_long {
+        rust_example::build(tools)?;
+    }
     let xtask = std::env::current_exe()?;
     let tests = |names: &[&str], store: &str| {
         let mut test = cargo(&["test", "-p", "portcullis-e2e", "--test", "it", "--"]);
@@ -168,7 +174,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
     // The soak compares memory and counts failures, so it runs alone on the machine.
     let mut wanted = only.map_or(vec!["--skip", SOAK], |only| vec![only]);
     if only.is_none() && !effort.is_long {
-        wanted.extend(["--skip", WAITS_A_MINUTE]);
+        wanted.extend(["--skip", WAITS_A_MINUTE, "--skip", COMPILES_TWO_MINUTES]);
     }
     report.check_timed("end to end", |names| {
         tests(if names.is_empty() { &wanted } else { names }, "redis")
@@ -205,6 +211,8 @@ const WAITS_A_MINUTE: &str = "resilience::eviction::evicted_marker_is_restored";
 
 /// The test that runs programs of the version before this one next to its own.
 const WITH_PREVIOUS: &str = "resilience::neighbours::previous_version_works_with_this_one";
+/// A test of the example of a Worker in Rust, which only long runs compile.
+const COMPILES_TWO_MINUTES: &str = "clients::rust_worker::";
 
 /// The end-to-end tests that also run on memcached: sessions, tokens, limits of fixed windows,
 /// breakers and faults. They need no scripts and do not read from Redis or the redis gateway.

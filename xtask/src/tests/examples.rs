@@ -1,4 +1,5 @@
-//! The folders of examples/: each is complete, and its variables satisfy its policy.
+//! The folders of examples/: each is complete. The variables of those with a policy satisfy it; the
+//! others are APIs.
 
 use crate::at;
 use crate::edge::EdgeConfig;
@@ -16,6 +17,11 @@ fn folders() -> Vec<PathBuf> {
     folders.sort();
     assert!(folders.len() >= 10, "{folders:?}");
     folders
+}
+
+/// Returns the folders that have a policy.
+fn gates() -> impl Iterator<Item = PathBuf> {
+    folders().into_iter().filter(|folder| folder.join("portcullis.toml").exists())
 }
 
 fn text(folder: &Path, name: &str) -> String {
@@ -45,7 +51,8 @@ fn local_variables(folder: &Path) -> Map<String, Value> {
 /// no error and no warning. The secrets are those of .dev.vars.example.
 #[test]
 fn variables_of_each_example_satisfy_its_policy() {
-    for folder in folders() {
+    assert!(gates().count() >= 10);
+    for folder in gates() {
         let policy = policy::read(&folder.join("portcullis.toml")).unwrap();
         let (deployed, local) = (variables(&folder), local_variables(&folder));
         for first in [&local, &deployed] {
@@ -66,7 +73,7 @@ fn variables_of_each_example_satisfy_its_policy() {
 /// Every variable and secret of an example is used, and its README says how to set the secrets.
 #[test]
 fn each_variable_of_an_example_is_used() {
-    for folder in folders() {
+    for folder in gates() {
         let policy = text(&folder, "portcullis.toml");
         let readme = text(&folder, "README.md");
         let deployed = variables(&folder);
@@ -113,13 +120,22 @@ fn each_example_of_a_provider_gets_a_token_of_its_issuer() {
     assert!(count >= 8, "{count}");
 }
 
-/// Each folder is complete, is listed, and builds with its own policy.
+/// Each folder is listed, and its README has commands.
 #[test]
-fn each_example_is_complete() {
+fn each_example_is_listed_and_has_commands() {
     let list = fs::read_to_string(at("examples/README.md")).unwrap();
     for folder in folders() {
         let name = folder.file_name().unwrap().to_str().unwrap();
         assert!(list.contains(&format!("[{name}]({name})")), "examples/README.md lacks {name}");
+        assert!(text(&folder, "README.md").contains(&format!("cd examples/{name}\n")), "{name}");
+    }
+}
+
+/// Each folder with a policy builds the Worker with it.
+#[test]
+fn each_example_is_complete() {
+    for folder in gates() {
+        let name = folder.file_name().unwrap().to_str().unwrap();
         let schema = "#:schema ../../docs/portcullis.schema.json\n";
         assert!(text(&folder, "portcullis.toml").starts_with(schema), "{name}");
         let wrangler: Value = toml::from_str(&text(&folder, "wrangler.toml")).unwrap();
@@ -128,6 +144,17 @@ fn each_example_is_complete() {
             assert_eq!(wrangler[member], shipped[member], "{name}: {member}");
         }
         assert_eq!(wrangler["build"]["command"], "cargo xtask worker --project .", "{name}");
-        assert!(text(&folder, "README.md").contains(&format!("cd examples/{name}\n")), "{name}");
     }
+}
+
+/// The binder of the workspace binds the example of a Worker in Rust only at its own version.
+#[test]
+fn rust_example_has_the_wasm_bindgen_of_the_workspace() {
+    let version = |lock: &str| {
+        let lock: Value = toml::from_str(&fs::read_to_string(at(lock)).unwrap()).unwrap();
+        let packages = lock["package"].as_array().unwrap();
+        let found = packages.iter().find(|package| package["name"] == "wasm-bindgen");
+        found.unwrap()["version"].clone()
+    };
+    assert_eq!(version("examples/rust-api/Cargo.lock"), version("Cargo.lock"));
 }

@@ -1,4 +1,5 @@
-//! The npm package as a library: a Worker that answers requests itself, with two gates, and hono.
+//! The npm package as a library: a Worker that answers requests itself, with two gates, hono, and
+//! another Worker that binds its gates.
 
 use crate::support::http::{assert_refused, client};
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, header, serve};
@@ -13,7 +14,11 @@ const APP: &str = r#"
 import { Hono } from 'hono';
 import { Gate, gate } from 'portcullis';
 import { portcullis } from 'portcullis/hono';
+import { gateService } from 'portcullis/rpc';
 import policies from './policies.json';
+
+export class First extends gateService(policies.first) {}
+export class Second extends gateService(policies.second) {}
 
 const app = new Hono();
 app.use('/hono/*', portcullis(policies.hono));
@@ -42,14 +47,52 @@ export default {
 };
 "#;
 
+/// The Worker of a person that has no gate, but binds those of the other one.
+const FRONT: &str = r#"
+export default {
+  async fetch(request, env) {
+    const { method, url, headers } = request;
+    const { pathname } = new URL(url);
+    if (pathname.endsWith('/forwarded')) return env.FIRST.fetch(request);
+    const gate = pathname.startsWith('/second/') ? env.SECOND : env.FIRST;
+    const verdict = await gate.check({ method, url, headers });
+    if (!verdict.permitted) return new Response(verdict.body, verdict);
+    return Response.json(verdict, { headers: verdict.responseHeaders });
+  },
+};
+"#;
+
+/// The same in TypeScript, as its compiler accepts it.
+const TYPED: &str = r"
+import { gateService, type GateService } from 'portcullis/rpc';
+
+export class Checks extends gateService({}) {}
+
+export default {
+  async fetch(request: Request, env: { GATE: GateService }): Promise<Response> {
+    const { method, url, headers, cf } = request;
+    const verdict = await env.GATE.check({ method, url, headers, cf });
+    if (!verdict.permitted) return new Response(verdict.body, verdict);
+    const own = new Request(request, { headers: verdict.requestHeaders });
+    const subject: string | undefined = verdict.subject;
+    return Response.json({ subject, own: own.url }, { headers: verdict.responseHeaders });
+  },
+} satisfies ExportedHandler<{ GATE: GateService }>;
+";
+
 struct App {
     url: String,
     process: Process,
-    _project: Project,
+    project: Project,
 }
 
 impl App {
     async fn start() -> Self {
+        Self::start_by(&["wrangler.json"]).await
+    }
+
+    /// Starts the Workers of these configurations. The first one has the port.
+    async fn start_by(configurations: &[&str]) -> Self {
         let (project, [port]) = (Project::new(), free_ports());
         let hono = format!("{ROOT}/tests/e2e/clients/node_modules/hono");
         std::os::unix::fs::symlink(hono, project.path("node_modules/hono")).unwrap();
@@ -89,13 +132,21 @@ impl App {
             "vars": { "AUDIENCE": AUDIENCE, "STORE_TOKEN": SHARED.fact("edge_store_token") },
         });
         project.folder.write("wrangler.json", &config.to_string());
+        project.folder.write("front.mjs", FRONT);
+        let binding = |name: &str, entrypoint: &str| json!({ "binding": name, "service": "app", "entrypoint": entrypoint });
+        let front = json!({
+            "name": "front", "main": "front.mjs", "compatibility_date": "2026-11-01",
+            "services": [binding("FIRST", "First"), binding("SECOND", "Second")],
+        });
+        project.folder.write("front.json", &front.to_string());
         let mut wrangler =
             project.command("npx", &["--offline", "wrangler", "dev", "--ip", "127.0.0.1"]);
+        wrangler.args(configurations.iter().flat_map(|file| ["-c", file]));
         wrangler.args(["--port", &port.to_string(), "--inspector-port", "0"]);
         wrangler.arg("--show-interactive-dev-session=false").env("WRANGLER_HIDE_BANNER", "true");
         let process = Process::start(&mut wrangler, project.path("log"));
         wait_for_port(port, &process);
-        Self { url: format!("http://127.0.0.1:{port}"), process, _project: project }
+        Self { url: format!("http://127.0.0.1:{port}"), process, project }
     }
 
     async fn get(&self, path: &str, token: Option<&str>) -> Response {
@@ -182,4 +233,42 @@ async fn unfinished_requests_harm_no_others() {
     let refused = app.get("/too-many", None).await;
     assert_eq!(refused.status(), 500);
     assert!(refused.text().await.unwrap().contains("at most 32 gates"));
+}
+
+/// Two Workers under wrangler: the one with the gates exports an entrypoint for each policy.
+#[tokio::test]
+async fn another_worker_asks_each_gate_by_its_entrypoint() {
+    let app = App::start_by(&["front.json", "wrangler.json"]).await;
+    let subject = format!("caller-of-{}", app.url);
+    let token = TRUSTED.sign(&header(json!({})), &claims(json!({ "sub": subject, "plan": "pro" })));
+    assert_refused(app.get("/first/x", None).await, 401, "token_missing").await;
+    let response = app.get("/first/x", Some(&token)).await;
+    assert_eq!(response.status(), 200, "{}", app.process.text());
+    assert!(response.headers()["ratelimit"].to_str().unwrap().contains("r=999"));
+    let verdict: Value = response.json().await.unwrap();
+    assert_eq!((&verdict["permitted"], &verdict["subject"]), (&json!(true), &json!(subject)));
+    assert_eq!(verdict["claims"], json!({ "plan": "pro" }));
+
+    // Each entrypoint has its own policy: the limit of the second one is its own.
+    for expect in [200, 200, 429] {
+        assert_eq!(app.get("/second/x", Some(&token)).await.status(), expect);
+    }
+    assert_eq!(app.get("/first/x", Some(&token)).await.status(), 200);
+    let trial: Value = app.get("/first/trial", Some("forged")).await.json().await.unwrap();
+    assert_eq!(trial["wouldRefuse"], "token_malformed", "{trial}");
+    // More checks than an isolate may have open at once: a check is over when it has returned.
+    for _ in 0..20 {
+        assert_eq!(app.get("/first/never", None).await.status(), 200);
+    }
+    // A binding forwards, too. Nothing is at this policy's upstream.
+    assert_refused(app.get("/first/forwarded", None).await, 401, "token_missing").await;
+    let forwarded = app.get("/first/forwarded", Some(&token)).await;
+    assert_refused(forwarded, 502, "upstream_unreachable").await;
+
+    app.project.folder.write("typed.ts", TYPED);
+    let clients = format!("{ROOT}/tests/e2e/clients/node_modules");
+    let options = "--noEmit --strict --target esnext --lib esnext --module esnext \
+                   --moduleResolution bundler --types @cloudflare/workers-types --typeRoots";
+    let options = options.split_whitespace().chain([clients.as_str(), "typed.ts"]);
+    app.project.run(&format!("{clients}/.bin/tsc"), &options.collect::<Vec<_>>());
 }
