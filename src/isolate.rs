@@ -6,10 +6,11 @@ use crate::limits::counters::LimitCounters;
 use crate::metrics::counters::Counters;
 use crate::platform::crypto::CryptoKey;
 use crate::platform::executor::Executor;
+use crate::renewals::queue::Renewals;
 use crate::token::cache::TokenCache;
 use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// All state that outlives a request.
@@ -23,7 +24,10 @@ pub struct Isolate {
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
     pub limits: LimitCounters,
+    pub renewals: Renewals,
     pub counters: Rc<Counters>,
+    /// Whether the store refuses scripts with key locking.
+    pub has_plain_scripts: Cell<bool>,
     /// The key that signs assertions, once a signature of it was verified.
     pub assertion_key: RefCell<Option<CryptoKey>>,
 }
@@ -39,7 +43,9 @@ impl Isolate {
             key_sets: KeySets::default(),
             introspection_limits: IntrospectionLimits::default(),
             limits: LimitCounters::default(),
+            renewals: Renewals::default(),
             counters,
+            has_plain_scripts: Cell::default(),
             assertion_key: RefCell::default(),
         }
     }

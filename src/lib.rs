@@ -15,6 +15,7 @@ mod limits;
 mod metrics;
 mod pipeline;
 mod platform;
+mod renewals;
 mod response;
 mod store;
 mod token;

@@ -1,16 +1,16 @@
-//! The part of rate limiting that the isolate does itself: keys known to be over their quota,
-//! limits that the store can't count, and the limit of invalid tokens.
+//! The part of rate limiting that the isolate does itself: leases, keys known to be over their
+//! quota, limits that the store can't count, and the limit of invalid tokens.
 
 pub mod counters;
 
 use crate::context::RequestContext;
 use crate::platform::clock;
-use crate::store;
+use crate::renewals::queue::Question;
 use portcullis_core::{
     AuthenticatedRequest, Check, Denial, InvalidTokenLimit, LimitCheck, LimitDecision, LocalCount,
-    LocalRate, Outage, Refusal, StoreResult,
+    LocalRate, Refusal, StoreKeys, StoreResult,
 };
-use redis_rest::{Command, Reply};
+use redis_rest::Reply;
 
 /// Rejects a request if the store recently found one of its keys over the quota. A flood then costs
 /// the store nothing.
@@ -23,7 +23,7 @@ pub fn reject_if_over_limit(
     context: &RequestContext,
 ) -> Result<(), Refusal> {
     let mut wait_ms = None;
-    for limit_check in authenticated.limit_checks().chain(authenticated.late_limit_checks()) {
+    for limit_check in authenticated.all_limit_checks() {
         let limits = &context.isolate.limits;
         if let Some(left_ms) = limits.over_for_ms(limit_check.bucket_key(), context.now_ms) {
             let decision = limit_check.local_decision(LocalCount::Refused { wait_ms: left_ms });
@@ -34,6 +34,49 @@ pub fn reject_if_over_limit(
     match wait_ms {
         Some(wait_ms) => Err(Denial::RateLimited { wait_ms }.into()),
         None => Ok(()),
+    }
+}
+
+/// Lets leases admit the request, as far as the isolate has them, and has them renewed.
+pub fn spend_leases(authenticated: &mut AuthenticatedRequest<'static>, context: &RequestContext) {
+    let leases = &context.isolate.limits.leases;
+    let questions = authenticated.spend_leases(&mut leases.borrow_mut(), clock::now_ms());
+    for question in questions {
+        context.isolate.renewals.add(Question::Lease(question));
+    }
+}
+
+/// Keeps the leases that the store granted with the request. `asked_ms` is when it was asked.
+pub fn keep_leases(
+    check: &Check<'_, 'static>,
+    authenticated: &AuthenticatedRequest<'static>,
+    results: &[StoreResult],
+    asked_ms: u64,
+    context: &RequestContext,
+) {
+    for (limit_check, result) in check.limit_results(authenticated, results) {
+        let reply = match result {
+            StoreResult::Reply(reply) => Some(reply),
+            _ => None,
+        };
+        keep_lease(limit_check, reply, asked_ms, context);
+    }
+}
+
+/// Keeps a lease that the store granted; `None` if it did not reply.
+pub fn keep_lease(
+    limit_check: &LimitCheck<'static>,
+    reply: Option<&Reply>,
+    asked_ms: u64,
+    context: &RequestContext,
+) {
+    let Some(terms) = limit_check.terms else {
+        return;
+    };
+    let (mut leases, key) = (context.isolate.limits.leases.borrow_mut(), limit_check.lease_key());
+    match reply.and_then(|reply| limit_check.granted(reply)) {
+        Some(granted) => leases.grant(key, terms, granted, asked_ms, clock::now_ms()),
+        None => leases.fail(key),
     }
 }
 
@@ -60,7 +103,7 @@ pub async fn settle(
 /// clock itself, because requests do not end in the order in which they arrived.
 async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestContext) -> LocalCount {
     if let Some(limiter) = &context.isolate.config.local_limiter
-        && let Some(admitted) = limiter.admits(&context.port, &limit_check.store_key).await
+        && let Some(admitted) = limiter.admits(&context.port, &limit_check.store_key()).await
     {
         return match admitted {
             true => LocalCount::Admitted { left: None },
@@ -84,28 +127,6 @@ fn remember(decision: &LimitDecision<'_>, context: &RequestContext) {
     }
 }
 
-/// Checks the limits with `timing = "after"` once the response is sent. A key over its quota is
-/// rejected from the next request on.
-pub fn count_after_response(
-    authenticated: &AuthenticatedRequest<'static>,
-    context: &RequestContext,
-) {
-    let limit_checks: Vec<LimitCheck<'static>> =
-        authenticated.late_limit_checks().cloned().collect();
-    if limit_checks.is_empty() {
-        return;
-    }
-    context.spawn(|context| async move {
-        let commands: Vec<Command> = limit_checks.iter().map(LimitCheck::command).collect();
-        let replies: Result<Vec<Reply>, Outage> = store::execute(&commands, &context).await;
-        for (limit_check, reply) in limit_checks.iter().zip(replies.unwrap_or_default()) {
-            if let Some(decision) = limit_check.decision(&reply) {
-                remember(&decision, &context);
-            }
-        }
-    });
-}
-
 /// Rejects a token that is not cached if the same client has sent too many invalid ones. Only
 /// records that if the limit is in shadow.
 ///
@@ -116,7 +137,7 @@ pub fn check_failure_limit(check: &Check<'_, '_>, context: &RequestContext) -> R
     let Some(limit) = context.policy.invalid_token_limit.filter(|_| check.is_limited()) else {
         return Ok(());
     };
-    let key = failure_key(check, context);
+    let key = failure_key(check);
     let wait_ms = context.isolate.limits.failure_wait_ms(key, rate_of(&limit), clock::now_ms());
     match wait_ms {
         0 => Ok(()),
@@ -133,7 +154,7 @@ pub fn record_failure(check: &Check<'_, '_>, refusal: Refusal, context: &Request
     let guess = matches!(refusal, Refusal::Denied(denial) if denial.is_guess());
     if let Some(limit) = context.policy.invalid_token_limit.filter(|_| guess && check.is_limited())
     {
-        let key = failure_key(check, context);
+        let key = failure_key(check);
         context.isolate.limits.count_failure(key, rate_of(&limit), clock::now_ms());
     }
 }
@@ -142,6 +163,6 @@ fn rate_of(limit: &InvalidTokenLimit) -> LocalRate {
     LocalRate { quota: limit.quota, window_seconds: limit.window_seconds }
 }
 
-fn failure_key(check: &Check<'_, '_>, context: &RequestContext) -> [u8; 32] {
-    context.policy.keys.limit("failures", check.address()).1
+fn failure_key(check: &Check<'_, '_>) -> [u8; 32] {
+    StoreKeys::limit_hash("failures", check.address())
 }

@@ -1,13 +1,12 @@
 //! The steps of a request.
 
 use crate::context::{Outcome, Purpose, RequestContext};
-use crate::dependency::breakers::Dependency;
 use crate::instance::Instance;
 use crate::platform::clock;
 use crate::platform::executor::{Holding, TaskPort};
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
 use crate::token::{authenticate, introspect};
-use crate::{forward, limits, response, store};
+use crate::{forward, limits, renewals, response, store};
 use forward::Outbound;
 use portcullis_core::{
     Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, Route, client_group,
@@ -117,17 +116,18 @@ async fn decide(
     context: &RequestContext,
 ) -> Result<Permit<'static>, Refusal> {
     let mut authenticated = authenticate::authenticate(check, context).await?;
-    if context.isolate.breakers.is_open(Dependency::Store, clock::now_ms()) {
-        authenticated.check_all_limits_now();
-    }
     limits::reject_if_over_limit(&authenticated, context)?;
-    let mut results = store::query(&check.commands(&authenticated), context).await;
+    limits::spend_leases(&mut authenticated, context);
+    let asked_ms = clock::now_ms();
+    let results = store::query(&check.commands(&authenticated), context).await;
+    let mut results = check.divide(&authenticated, results);
+    limits::keep_leases(check, &authenticated, &results, asked_ms, context);
     introspect::complete(check, &authenticated, &mut results, context).await?;
     limits::settle(check, &authenticated, &mut results, context).await;
     let verdict: Result<Permit<'_>, Refusal> = check.decide(&authenticated, &results);
     authenticate::remember(check, &authenticated, &results, &verdict, context);
     let permit = verdict?;
-    limits::count_after_response(&authenticated, context);
     authenticate::record_session_seen(&permit, context);
+    renewals::send(context);
     Ok(permit)
 }

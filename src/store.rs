@@ -5,7 +5,10 @@ use crate::dependency::breakers::{Dependency, Health};
 use crate::dependency::{call, retry};
 use crate::platform::protocol::{ContentType, PlatformError, TextBody, TextRequest, TextResponse};
 use crate::platform::{clock, socket};
-use portcullis_core::{LIMIT_SCRIPT, Outage, StoreAddress, StoreResult};
+use portcullis_core::{
+    KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LOCKING_LIMIT_SCRIPT_SHA1, Outage, StoreAddress,
+    StoreResult,
+};
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
 /// Returns the results of `commands`, in order. If the store fails, or takes longer than
@@ -94,18 +97,55 @@ struct Failure {
 
 async fn replies(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Failure> {
     let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
-    let sent = send(commands, until_ms, context).await;
+    let has_plain_scripts = &context.isolate.has_plain_scripts;
+    let sent = match has_plain_scripts.get() {
+        false => send(commands, until_ms, context).await,
+        true => {
+            let plain: Vec<Command> = commands.iter().cloned().map(with_plain_name).collect();
+            send(&plain, until_ms, context).await
+        }
+    };
     let mut replies = sent.inspect_err(|failure| context.calls_used_up.set(failure.is_final))?;
-    let unknown =
-        |(reply, command): (&Reply, &Command)| reply.is_noscript().then(|| with_script(command));
-    let scripts: Vec<Command> = replies.iter().zip(commands).filter_map(unknown).collect();
-    if !scripts.is_empty() {
+    // The first time with key locking, and the second time without it if the store refuses that.
+    for _ in 0..2 {
+        let unknown = |(reply, command): (&Reply, &Command)| {
+            wants_script(reply).then(|| with_script(command, has_plain_scripts.get()))
+        };
+        let scripts: Vec<Command> = replies.iter().zip(commands).filter_map(unknown).collect();
+        if scripts.is_empty() {
+            break;
+        }
         let mut again = send(&scripts, until_ms, context).await?.into_iter();
-        for reply in replies.iter_mut().filter(|reply| reply.is_noscript()) {
+        for reply in replies.iter_mut().filter(|reply| wants_script(reply)) {
             *reply = again.next().ok_or(Outage::StoreBadResponse)?;
         }
+        if !replies.iter().any(refuses_key_locking) {
+            break;
+        }
+        has_plain_scripts.set(true);
     }
     Ok(replies)
+}
+
+/// Returns whether a script did not run, because the store does not know it or refuses it with key
+/// locking.
+fn wants_script(reply: &Reply) -> bool {
+    reply.is_noscript() || refuses_key_locking(reply)
+}
+
+/// Returns whether the store refuses the first line of a script. Redis before 7.0 can't compile
+/// it, and later ones do not know the flag.
+fn refuses_key_locking(reply: &Reply) -> bool {
+    matches!(reply, Reply::Error(text) if text.contains("allow-key-locking")
+        || text.contains("unexpected symbol near '#'"))
+}
+
+/// Returns the command with the name of the script without key locking.
+fn with_plain_name(mut command: Command) -> Command {
+    if command.text(1) == Some(LOCKING_LIMIT_SCRIPT_SHA1) {
+        command.replace(1, LIMIT_SCRIPT_SHA1.into());
+    }
+    command
 }
 
 /// Returns whether there were reads and all of them failed. Limit commands are ignored: a full
@@ -121,8 +161,9 @@ fn all_reads_failed(commands: &[Command], replies: &[Reply]) -> bool {
 }
 
 /// Returns the command with the script instead of its hash.
-fn with_script(command: &Command) -> Command {
-    let mut whole = Command::new("EVAL").arg(LIMIT_SCRIPT);
+fn with_script(command: &Command, is_plain: bool) -> Command {
+    let first_line = if is_plain { "" } else { KEY_LOCKING };
+    let mut whole = Command::new("EVAL").arg(format!("{first_line}{LIMIT_SCRIPT}"));
     for word in command.words().iter().skip(2) {
         whole = whole.arg_bytes(word.as_slice());
     }

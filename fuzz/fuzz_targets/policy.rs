@@ -114,7 +114,7 @@ fn use_policy(policy: &Policy) {
         && let Ok(check) = Check::new(&head, route, policy)
         && let Ok(authenticated) = check.without_token()
     {
-        let limited = authenticated.limit_checks().chain(authenticated.late_limit_checks()).count();
+        let limited = authenticated.all_limit_checks().count();
         assert_eq!(limited, if check.is_limited() { route.limits.len() } else { 0 });
         assert_eq!(check.commands(&authenticated).len(), authenticated.limit_checks().count());
         for limit_check in authenticated.limit_checks() {

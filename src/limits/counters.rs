@@ -1,7 +1,7 @@
 //! The counters of an isolate: rate-limit keys over their quota, local counts for limits that the
 //! store can't count, and invalid tokens.
 
-use portcullis_core::{BucketKey, GenerationalCache, LocalCount, LocalCounts, LocalRate};
+use portcullis_core::{BucketKey, GenerationalCache, Leases, LocalCount, LocalCounts, LocalRate};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -13,6 +13,7 @@ pub struct LimitCounters {
     /// from another.
     local: RefCell<HashMap<&'static str, LocalCounts>>,
     failures: RefCell<LocalCounts>,
+    pub leases: RefCell<Leases>,
 }
 
 impl Default for LimitCounters {
@@ -21,6 +22,7 @@ impl Default for LimitCounters {
             over: RefCell::new(GenerationalCache::new(KEYS_PER_GENERATION, usize::MAX)),
             local: RefCell::default(),
             failures: RefCell::new(LocalCounts::new(KEYS_PER_GENERATION)),
+            leases: RefCell::new(Leases::new(KEYS_PER_GENERATION)),
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct CachedToken {
     pub verification: Verification,
     cleared: Option<Clearance>,
     revocation: Option<Revocation>,
+    /// Until when an earlier renewal of the clearance may still succeed.
+    renewing_until_ms: u64,
     /// When the use of the token's session was last written to the store.
     seen_at_ms: u64,
 }
@@ -97,7 +99,13 @@ impl TokenCache {
 
     /// Caches a verified token.
     pub fn insert(&self, hash: TokenHash, verification: Verification) {
-        let token = CachedToken { verification, cleared: None, revocation: None, seen_at_ms: 0 };
+        let token = CachedToken {
+            verification,
+            cleared: None,
+            revocation: None,
+            renewing_until_ms: 0,
+            seen_at_ms: 0,
+        };
         let bytes = token.bytes();
         self.tokens.borrow_mut().insert(hash, token, bytes);
     }
@@ -108,6 +116,33 @@ impl TokenCache {
         self.tokens.borrow_mut().update(hash, |token| {
             token.cleared = Some(Clearance { requirement, until_ms });
         });
+    }
+
+    /// Ends the store's confirmation of a token.
+    pub fn end_clearance(&self, hash: TokenHash) {
+        self.tokens.borrow_mut().update(hash, |token| token.cleared = None);
+    }
+
+    /// Returns the requirement whose confirmation must be renewed now, in the last quarter of the
+    /// `bound_ms` for which it lasts; `None` if it need not be. The next renewal is due after
+    /// another quarter.
+    pub fn due_renewal(
+        &self,
+        hash: TokenHash,
+        bound_ms: u64,
+        now_ms: u64,
+    ) -> Option<TokenRequirement> {
+        let mut due = None;
+        self.tokens.borrow_mut().update(hash, |token| {
+            let last = |clearance: &Clearance| now_ms + bound_ms / 4 >= clearance.until_ms;
+            if let Some(clearance) = token.cleared.filter(last)
+                && now_ms >= token.renewing_until_ms
+            {
+                token.renewing_until_ms = now_ms + bound_ms / 4;
+                due = Some(clearance.requirement);
+            }
+        });
+        due
     }
 
     /// Records that the store has reported a token as revoked. This ends an earlier confirmation.

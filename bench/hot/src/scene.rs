@@ -91,7 +91,8 @@ impl Scene {
         let check = check(self.policy, head).ok()?;
         let authenticated = self.authenticated(&check)?;
         let replies = decode_replies(&self.replies, 3).ok()?;
-        let mut results: Vec<StoreResult> = replies.into_iter().map(StoreResult::Reply).collect();
+        let results = replies.into_iter().map(StoreResult::Reply).collect();
+        let mut results = check.divide(&authenticated, results);
         check.open_record(&authenticated, &mut results);
         check.limit_decisions(&authenticated, &results);
         check.decide(&authenticated, &results).ok()

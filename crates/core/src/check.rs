@@ -3,6 +3,7 @@
 pub(crate) mod authenticated;
 mod completion;
 mod record_state;
+pub(crate) mod renewal;
 pub(crate) mod store_result;
 mod verdict;
 
@@ -10,9 +11,10 @@ use crate::limits::check::{LimitCheck, LimitInput};
 use crate::policy::Policy;
 use crate::policy::issuer::Issuer;
 use crate::policy::route::{Access, Route, StoreOutage, TokenRequirement};
-use crate::refusal::Denial;
+use crate::refusal::{Denial, Outage};
 use crate::request::client_address::{address_group, client_address};
 use crate::request::head::RequestHead;
+use crate::store::keys::StoreKeys;
 use crate::time::UnixSeconds;
 use crate::token::bearer::Token;
 use crate::token::claims::Claims;
@@ -24,7 +26,7 @@ use crate::token::unverified::UnverifiedToken;
 use crate::token::verified::VerifiedToken;
 use crate::token_hash::TokenHash;
 use authenticated::AuthenticatedRequest;
-use redis_rest::Command;
+use redis_rest::{Command, Reply};
 use std::rc::Rc;
 use store_result::StoreResult;
 
@@ -186,7 +188,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         verified.claims().check_times(leeway_seconds, now)?;
         let limit_checks = self.limit_checks(Some(verified.claims()));
         let verified = Some(verified);
-        Ok(AuthenticatedRequest { verified, cleared, limit_checks, all_exact: false, now })
+        Ok(AuthenticatedRequest { verified, cleared, limit_checks, now })
     }
 
     /// Accepts a request without a token, if its route requires none.
@@ -200,23 +202,19 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
                 verified: None,
                 cleared: None,
                 limit_checks: self.limit_checks(None),
-                all_exact: false,
                 now: UnixSeconds::default(),
             }),
             Some(_) => Err(Denial::TokenMissing),
         }
     }
 
-    /// Returns the store's commands that the verdict needs, in the order of the results that
-    /// [`Check::decide`] takes. Empty if it needs none.
+    /// Returns the store's commands that the verdict needs. Empty if it needs none. The token's
+    /// markers and its record are one command, because stores bill each one;
+    /// [`Check::divide`] divides its result.
     pub fn commands(&self, authenticated: &AuthenticatedRequest<'_>) -> Vec<Command> {
-        let mut commands = Vec::with_capacity(2 + authenticated.limit_checks.len());
+        let mut commands = Vec::with_capacity(1 + authenticated.limit_checks.len());
         if let Some(verified) = self.token_to_query(authenticated) {
-            let [markers, record] = verified.queries();
-            commands.push(markers.clone());
-            if self.needs_record(verified) {
-                commands.push(record.clone());
-            }
+            commands.push(verified.query(self.needs_record(verified)).clone());
         }
         commands.extend(authenticated.limit_checks().map(LimitCheck::command));
         commands
@@ -231,15 +229,47 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         };
         let limits = self.route.limits.iter().filter(|_| self.limited);
         let limit_checks = limits.map(|limit| {
-            let (store_key, key) = self.policy.keys.limit(&limit.name, &limit.key(&input));
+            let key = StoreKeys::limit_hash(&limit.name, &limit.key(&input));
             let (quota, cost) = (limit.quota_for(claims), self.route.cost);
-            LimitCheck { limit, store_key, key, quota, cost }
+            let (keys, terms) = (&self.policy.keys, limit.lease_terms(quota));
+            LimitCheck { limit, keys, key, quota, cost, terms, ahead: 0, lease: None }
         });
         limit_checks.collect()
     }
 
-    /// Returns how many of the commands are about the token. The limits' commands follow them.
-    fn token_commands(&self, authenticated: &AuthenticatedRequest<'_>) -> usize {
+    /// Returns the results that [`Check::decide`] takes from those of [`Check::commands`]: the
+    /// result about the token becomes one about its markers and, if the route needs it, one about
+    /// its record.
+    pub fn divide(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        mut results: Vec<StoreResult>,
+    ) -> Vec<StoreResult> {
+        if !self.queries_record(authenticated) {
+            return results;
+        }
+        let Some(markers) = results.first_mut() else {
+            return results;
+        };
+        let record = match markers {
+            StoreResult::Reply(Reply::Array(values)) => match values.pop() {
+                Some(record) => StoreResult::Reply(record),
+                None => StoreResult::Out(Outage::StoreBadResponse),
+            },
+            other => other.clone(),
+        };
+        results.insert(1, record);
+        results
+    }
+
+    /// Returns whether the store is queried for the token's record.
+    pub fn queries_record(&self, authenticated: &AuthenticatedRequest<'_>) -> bool {
+        let queried = self.token_to_query(authenticated);
+        queried.is_some_and(|verified| self.needs_record(verified))
+    }
+
+    /// Returns how many of the results are about the token. Those of the limits follow them.
+    fn token_results(&self, authenticated: &AuthenticatedRequest<'_>) -> usize {
         match self.token_to_query(authenticated) {
             Some(verified) => 1 + usize::from(self.needs_record(verified)),
             None => 0,

@@ -159,7 +159,7 @@ fn current() -> Value {
             "revoked token": keys.revoked_jti("https://issuer.example", "token-id"),
             "revoked session": keys.revoked_sid("https://issuer.example", "session"),
             "revoked subject": keys.revoked_sub("https://issuer.example", "alice"),
-            "limit": keys.limit("api", "192.0.2.1").0,
+            "limit": keys.limit("api", "bucket", &StoreKeys::limit_hash("api", "192.0.2.1")),
             "attempts": keys.attempts("username", "alice"),
             "metrics": keys.metrics(),
             "refresh": keys.refresh(&TokenHash::of("old")),

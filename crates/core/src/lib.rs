@@ -125,6 +125,7 @@ pub use breaker::{Breaker, BreakerPolicy, BreakerState, CallPermit, CircuitOpen}
 pub use cache::GenerationalCache;
 pub use check::Check;
 pub use check::authenticated::AuthenticatedRequest;
+pub use check::renewal::Renewal;
 pub use check::store_result::{Missing, StoreResult};
 pub use config::{
     ConfigError, ConfigErrorKind, MemberShape, PolicyMember, TextFormat, merge_sections,
@@ -139,7 +140,11 @@ pub use forward::stream::{StreamBounds, StreamEnd};
 pub use jose::algorithm::Algorithm;
 pub use jose::header::UnverifiedHeader;
 pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
-pub use limits::check::{BucketKey, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LimitCheck, LimitDecision};
+pub use limits::check::{
+    BucketKey, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LOCKING_LIMIT_SCRIPT_SHA1, LimitCheck,
+    LimitDecision,
+};
+pub use limits::lease::{Granted, LeaseKey, LeaseTerms, Leases, Spend};
 pub use limits::local::{LocalCount, LocalCounts, LocalRate};
 pub use policy::Policy;
 pub use policy::assertion::Assertion;

@@ -154,6 +154,15 @@ impl<'h> Request<'h> {
         let check = Check::new(head, route, &self.policy)?;
         report.step("client address", &format!("{}, not refused", check.address()));
         let authenticated = self.authenticate(&check, assumptions, report)?;
+        for limit_check in authenticated.all_limit_checks() {
+            if let Some(terms) = limit_check.terms {
+                let text = format!(
+                    "leased: an isolate may spend up to {} in advance, for {} ms; without a lease, the store counts",
+                    terms.units_max, terms.life_ms
+                );
+                report.step(&format!("limit {}", limit_check.limit.name), &text);
+            }
+        }
         let commands = check.commands(&authenticated);
         for command in &commands {
             report.command(command);

@@ -27,18 +27,15 @@ pub fn faults(quick: bool, write: bool) -> Result<()> {
         ),
         ("upstream-faults", "resilience::faults::upstream::upstream_faults_become_gateway_errors"),
         ("limit-race", "edge::limit_script::concurrent_connections_do_not_exceed_the_quota"),
-        (
-            "late-counting",
-            "edge::limits::outages::counting_after_the_response_overshoots_by_one_store_round_trip",
-        ),
+        ("leases", "edge::limits::leases::steady_caller_does_not_wait_for_a_distant_store"),
+        ("lease-race", "edge::limits::leases::no_interval_exceeds_the_quota_over_four_isolates"),
     ];
     for (name, test) in subjects {
         process::check_stop()?;
         eprintln!("{name}");
         let mut cargo = tests(&["--exact", test])?;
         let text = output(cargo.env("PORTCULLIS_FAULT_SECONDS", seconds.to_string()))?;
-        let lines =
-            text.lines().filter(|line| line.starts_with('|') || line.starts_with("counted"));
+        let lines = text.lines().filter(|line| line.starts_with('|') || line.starts_with("leased"));
         let table: Vec<&str> = lines.collect();
         if table.is_empty() {
             bail!("{name} said nothing:\n{text}");

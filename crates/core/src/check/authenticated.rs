@@ -1,7 +1,7 @@
 //! An authenticated request, and the limits that apply to it.
 
 use crate::limits::check::LimitCheck;
-use crate::policy::limit::LimitTiming;
+use crate::limits::lease::{Granted, Leases, Spend};
 use crate::policy::route::TokenRequirement;
 use crate::time::UnixSeconds;
 use crate::token::verified::VerifiedToken;
@@ -14,8 +14,6 @@ pub struct AuthenticatedRequest<'p> {
     /// The requirement for which the store cleared the token recently.
     pub(super) cleared: Option<TokenRequirement>,
     pub(super) limit_checks: Vec<LimitCheck<'p>>,
-    /// Whether all limits are counted before the verdict.
-    pub(super) all_exact: bool,
     pub(super) now: UnixSeconds,
 }
 
@@ -25,23 +23,35 @@ impl<'p> AuthenticatedRequest<'p> {
         self.verified.as_deref()
     }
 
-    /// Moves all limits before the verdict. An unavailable store would not count them after the
-    /// response either, so their `on_store_outage` must apply now.
-    pub fn check_all_limits_now(&mut self) {
-        self.all_exact = true;
+    /// Spends the isolate's leases: each limit that has one admits the request without the store.
+    /// Returns the questions by which leases are renewed in the background.
+    pub fn spend_leases(&mut self, leases: &mut Leases, now_ms: u64) -> Vec<LimitCheck<'p>> {
+        let mut questions = Vec::new();
+        for limit_check in &mut self.limit_checks {
+            let Some(terms) = limit_check.terms else {
+                continue;
+            };
+            match leases.spend(limit_check.lease_key(), terms, limit_check.cost, now_ms) {
+                Spend::Admitted { left, more_ms, ahead } => {
+                    if ahead > 0 {
+                        questions.push(LimitCheck { cost: 0, ahead, ..limit_check.clone() });
+                    }
+                    let lease = Granted { left, more_ms, ..Granted::default() };
+                    limit_check.lease = Some(lease);
+                }
+                Spend::Ask { ahead } => limit_check.ahead = ahead,
+            }
+        }
+        questions
     }
 
-    /// Returns the limits that are counted before the verdict.
+    /// Returns the limits that the store must count.
     pub fn limit_checks(&self) -> impl Iterator<Item = &LimitCheck<'p>> {
-        self.limit_checks
-            .iter()
-            .filter(|limit_check| self.all_exact || limit_check.limit.timing == LimitTiming::Exact)
+        self.limit_checks.iter().filter(|limit_check| limit_check.lease.is_none())
     }
 
-    /// Returns the limits that are counted after the response.
-    pub fn late_limit_checks(&self) -> impl Iterator<Item = &LimitCheck<'p>> {
-        self.limit_checks
-            .iter()
-            .filter(|limit_check| !self.all_exact && limit_check.limit.timing == LimitTiming::After)
+    /// Returns all limits.
+    pub fn all_limit_checks(&self) -> impl Iterator<Item = &LimitCheck<'p>> {
+        self.limit_checks.iter()
     }
 }

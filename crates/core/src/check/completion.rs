@@ -20,7 +20,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         authenticated: &AuthenticatedRequest<'_>,
         results: &[StoreResult],
     ) -> bool {
-        let about = results.get(..self.token_commands(authenticated)).unwrap_or_default();
+        let about = results.get(..self.token_results(authenticated)).unwrap_or_default();
         let out = |result: &StoreResult| {
             matches!(result, StoreResult::Out(_) | StoreResult::Introspected)
         };
@@ -39,7 +39,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let introspection = self.issuer(verified.issuer())?.introspection.as_ref()?;
         let (token, _) = self.credential?;
         let provider = Provider { token, issuer: verified.issuer(), introspection };
-        let about = results.get(..self.token_commands(authenticated))?;
+        let about = results.get(..self.token_results(authenticated))?;
         if about.iter().any(|result| matches!(result, StoreResult::Out(_))) {
             let used = self.route.on_store_outage == StoreOutage::Introspect;
             return used.then_some((provider, Missing::Store));
@@ -49,7 +49,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         };
         // A revoked token needs no introspection.
         let clean = markers.iter().all(|marker| *marker == Reply::Null);
-        let state = self.record_state(record, verified, authenticated.now);
+        let state = self.policy.record_state(record, verified, authenticated.now);
         let missing = clean && matches!(state, Ok(RecordState::Missing));
         missing.then_some((provider, Missing::Record))
     }
@@ -72,9 +72,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let StoreResult::Reply(reply @ (Reply::Bulk(_) | Reply::Status(_))) = result else {
             return false;
         };
-        let key = verified.queries().last().and_then(|record| record.text(1)).unwrap_or_default();
         let text = reply.as_text().unwrap_or_default();
-        let record = verified.open(text, key, self.policy.seal.as_ref());
+        let record = verified.open(text, verified.record_key(), self.policy.seal.as_ref());
         let unreadable = record.is_none();
         *result = match record {
             Some(record) => StoreResult::Record(record),
@@ -119,7 +118,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         authenticated: &AuthenticatedRequest<'_>,
         results: &mut [StoreResult],
     ) {
-        for result in results.iter_mut().take(self.token_commands(authenticated)) {
+        for result in results.iter_mut().take(self.token_results(authenticated)) {
             if matches!(result, StoreResult::Out(_)) {
                 *result = StoreResult::Introspected;
             }
@@ -133,7 +132,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         authenticated: &'q AuthenticatedRequest<'p>,
         results: &[StoreResult],
     ) -> Vec<(usize, &'q LimitCheck<'p>)> {
-        let about = self.token_commands(authenticated);
+        let about = self.token_results(authenticated);
         let limit_checks = authenticated
             .limit_checks()
             .enumerate()
@@ -150,20 +149,33 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         limit_checks.filter(uncounted).collect()
     }
 
+    /// Returns the limits that the store was asked to count, each with its result.
+    pub fn limit_results<'q>(
+        &self,
+        authenticated: &'q AuthenticatedRequest<'p>,
+        results: &'q [StoreResult],
+    ) -> impl Iterator<Item = (&'q LimitCheck<'p>, &'q StoreResult)> {
+        let about = results.get(self.token_results(authenticated)..).unwrap_or_default();
+        authenticated.limit_checks().zip(about)
+    }
+
     /// Returns the decisions of the limits that were counted.
     pub fn limit_decisions(
         &self,
         authenticated: &AuthenticatedRequest<'p>,
         results: &[StoreResult],
     ) -> Vec<LimitDecision<'p>> {
-        let about = results.get(self.token_commands(authenticated)..).unwrap_or_default();
-        let limit_decisions = authenticated.limit_checks().zip(about).filter_map(
-            |(limit_check, result)| match result {
-                StoreResult::Reply(reply) => limit_check.decision(reply),
-                StoreResult::CountedLocally(count) => Some(limit_check.local_decision(*count)),
-                StoreResult::Out(_) | StoreResult::Introspected | StoreResult::Record(_) => None,
-            },
-        );
-        limit_decisions.collect()
+        let limit_decisions =
+            self.limit_results(authenticated, results).filter_map(|(limit_check, result)| {
+                match result {
+                    StoreResult::Reply(reply) => limit_check.decision(reply),
+                    StoreResult::CountedLocally(count) => Some(limit_check.local_decision(*count)),
+                    StoreResult::Out(_) | StoreResult::Introspected | StoreResult::Record(_) => {
+                        None
+                    }
+                }
+            });
+        let leased = authenticated.all_limit_checks().filter_map(LimitCheck::leased_decision);
+        limit_decisions.chain(leased).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Interprets a token's record in the store.
 
-use super::Check;
 use super::store_result::StoreResult;
+use crate::policy::Policy;
 use crate::refusal::Outage;
 use crate::time::UnixSeconds;
 use crate::token::verified::VerifiedToken;
@@ -20,7 +20,7 @@ pub(super) enum RecordState {
     },
 }
 
-impl Check<'_, '_> {
+impl Policy {
     /// Returns the state of the record that the store's result holds.
     pub(super) fn record_state(
         &self,
@@ -38,7 +38,7 @@ impl Check<'_, '_> {
                 return Err(Outage::StoreBadResponse);
             }
         };
-        let (claims, issuer) = (verified.claims(), self.issuer(verified.issuer()));
+        let (claims, issuer) = (verified.claims(), self.issuers.get(verified.issuer()));
         let Some(issuer) = issuer else {
             return Ok(RecordState::Foreign);
         };
@@ -59,7 +59,7 @@ impl Check<'_, '_> {
         if introspection.revocations_in_store {
             return Ok(RecordState::Registered { by_provider: false });
         }
-        let bound = self.policy.revocation_delay_seconds_max;
+        let bound = self.revocation_delay_seconds_max;
         let fresh = introspection.cacheable_seconds(claims.exp, Some(asked_at), bound, now) > 0;
         Ok(if fresh || asked_at == now {
             RecordState::Registered { by_provider: true }

@@ -26,14 +26,14 @@ enum ConfirmedBy {
 }
 
 impl<'p> Check<'_, 'p> {
-    /// Decides on the request, by the results of [`Check::commands`], one for each command and in
-    /// that order.
+    /// Decides on the request, by the results of [`Check::commands`] as [`Check::divide`] returns
+    /// them, in that order.
     ///
     /// # Errors
     ///
     /// A [`Denial`] if the token is revoked, not registered or insufficient, or a limit is
     /// exceeded. An [`Outage`] if the store could not be queried and the route or the limit refuses
-    /// then. [`Outage::StoreBadResponse`] if there are fewer results than commands.
+    /// then. [`Outage::StoreBadResponse`] if there are too few results.
     pub fn decide(
         &self,
         authenticated: &AuthenticatedRequest<'_>,
@@ -44,7 +44,7 @@ impl<'p> Check<'_, 'p> {
             return Err(Denial::SignatureInvalid.into());
         }
         let (about_token, about_limits) = results
-            .split_at_checked(self.token_commands(authenticated))
+            .split_at_checked(self.token_results(authenticated))
             .ok_or(Outage::StoreBadResponse)?;
         let queried = self.token_to_query(authenticated);
         let (mut cacheable, mut degraded) = (queried.is_some(), Degraded::default());
@@ -94,7 +94,7 @@ impl<'p> Check<'_, 'p> {
                     revocation::check(verified.claims(), reply)
                 }
                 StoreResult::Reply(_) | StoreResult::Record(_) => {
-                    match self.record_state(result, verified, authenticated.now) {
+                    match self.policy.record_state(result, verified, authenticated.now) {
                         Ok(RecordState::Foreign | RecordState::Missing) => {
                             Err(Refusal::Denied(Denial::TokenNotRegistered))
                         }

@@ -89,7 +89,7 @@ pub enum ConfigErrorKind {
     /// The value is not one of these names.
     NotOneOf(String),
     /// The member is for limits that are counted before the response.
-    NotWithAfter,
+    NotWithExact,
     /// A memcached does not support it.
     NotWithMemcached,
     /// The member is for routes with an assertion.
@@ -127,7 +127,8 @@ impl fmt::Display for ConfigErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AboveQuota => {
-                "is more than a limit of the route ever admits; raise its quota, or lower the cost"
+                "is more than a limit of the route ever admits at once; raise its burst or quota, lower \
+                 the cost, or set its timing to exact"
             }
             Self::AssertionUnset => "needs [assertion] and the secret ASSERTION_KEY; give both",
             Self::CredentialsForAll => "is not for all origins; list them, or remove it",
@@ -202,9 +203,7 @@ impl fmt::Display for ConfigErrorKind {
                 return write!(f, "must be a whole number, {min} to {max}");
             }
             Self::NotOneOf(names) => return write!(f, "must be one of: {names}"),
-            Self::NotWithAfter => {
-                "is known only after the response; remove it, or use timing exact"
-            }
+            Self::NotWithExact => "is for leased limits alone; remove it, or set timing = \"leased\"",
             Self::NotWithMemcached => {
                 "a memcached has no scripts and no lists; use fixed_window for a limit, remove the \
                  rest, or use a Redis"

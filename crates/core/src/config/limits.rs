@@ -40,14 +40,7 @@ pub(super) fn read_object(mut object: ObjectReader<'_, '_>, name: String) -> Lim
     let algorithm = algorithm(&mut object, burst);
     let by = limit_by(&mut object);
     let (shadow, headers) = (object.flag("shadow"), object.flag("headers"));
-    let timing = object.one_of_or("timing", &LimitTiming::NAMES, LimitTiming::default());
-    if timing == LimitTiming::After {
-        for (member, set) in [("headers", headers), ("shadow", shadow)] {
-            if set {
-                object.add_error(member, ConfigErrorKind::NotWithAfter);
-            }
-        }
-    }
+    let timing = timing(&mut object, algorithm.unwrap_or_default());
     let plans = object.object("plans").map(plans);
     let on_store_outage =
         object.one_of_or("on_store_outage", &LimitOutage::NAMES, LimitOutage::default());
@@ -82,6 +75,25 @@ fn algorithm(object: &mut ObjectReader<'_, '_>, burst: Option<u32>) -> Option<Al
         }
     }
     algorithm
+}
+
+/// Reads when the store counts. By default a limit is leased if requests need not ask the store
+/// about their tokens either, and if the algorithm has a burst that leases can be taken from.
+fn timing(object: &mut ObjectReader<'_, '_>, algorithm: Algorithm) -> LimitTiming {
+    let has_scripts = object.settings.has_scripts();
+    let by_default = object.settings.has_delay() && has_scripts && algorithm.has_burst();
+    let timing = object.one_of("timing", &TIMINGS);
+    let seconds = object.number("lease_seconds", 1, LEASE_SECONDS_MAX);
+    if timing == Some(true) && !has_scripts {
+        object.add_error("timing", ConfigErrorKind::NotWithMemcached);
+    }
+    if timing.unwrap_or(by_default) {
+        return LimitTiming::Leased { seconds: seconds.unwrap_or(LEASE_SECONDS) };
+    }
+    if seconds.is_some() {
+        object.add_error("lease_seconds", ConfigErrorKind::NotWithExact);
+    }
+    LimitTiming::Exact
 }
 
 /// Reads one part of the key, or a list of parts.
@@ -134,4 +146,9 @@ fn plans(mut object: ObjectReader<'_, '_>) -> Plans {
     Plans { claim, quotas }
 }
 
+/// The names of timings, each with whether it is leased.
+const TIMINGS: [(&str, bool); 2] = [("exact", false), ("leased", true)];
+/// How long a lease lasts by default, in seconds.
+const LEASE_SECONDS: u32 = 1;
+const LEASE_SECONDS_MAX: u32 = 60;
 const QUOTA_MAX: u32 = 1_000_000;

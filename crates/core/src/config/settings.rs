@@ -22,6 +22,7 @@ pub(super) struct SettingsReader<'l> {
     /// The places and names of values that are assumed.
     assumed: Vec<String>,
     has_scripts: bool,
+    has_delay: bool,
 }
 
 impl<'l> SettingsReader<'l> {
@@ -41,6 +42,7 @@ impl<'l> SettingsReader<'l> {
             assumes,
             assumed: Vec::new(),
             has_scripts: true,
+            has_delay: false,
         };
         for (name, value) in &mut document {
             settings.resolve(name, value);
@@ -48,6 +50,8 @@ impl<'l> SettingsReader<'l> {
         let store = document.get("store").and_then(|store| store.get("url"));
         let is_memcached = |url: &str| url.trim().starts_with("memcached");
         settings.has_scripts = !store.and_then(Value::as_str).is_some_and(is_memcached);
+        let delay = document.get("revocation").and_then(|own| own.get("delay_seconds_max"));
+        settings.has_delay = delay.and_then(Value::as_u64).is_some_and(|seconds| seconds > 0);
         settings.document = document;
         settings
     }
@@ -157,6 +161,11 @@ impl<'l> SettingsReader<'l> {
     /// Returns whether the store can run scripts and has more types than values.
     pub(super) fn has_scripts(&self) -> bool {
         self.has_scripts
+    }
+
+    /// Returns whether a verdict on a token may be cached, so that a request need not ask the store.
+    pub(super) fn has_delay(&self) -> bool {
+        self.has_delay
     }
 
     /// Takes a section, and records its shape. Returns `None` if it is missing or was taken before.

@@ -272,8 +272,14 @@ fn limit_members_are_validated() {
     check_limit(&by(r#""everybody""#), &["routes[0].limit.by"]);
     check_limit(&by(r#"["subject","subject"]"#), &["routes[0].limit.by"]);
     check_limit(&by(r#""header:X Y""#), &["routes[0].limit.by"]);
-    let after = with(r#","timing":"after","headers":true,"shadow":true"#);
-    check_limit(&after, &["routes[0].limit.headers", "routes[0].limit.shadow"]);
+    check_limit(&with(r#","timing":"leased","headers":true,"shadow":true"#), &[]);
+    check_limit(&with(r#","timing":"leased","lease_seconds":60"#), &[]);
+    check_limit(
+        &with(r#","timing":"leased","lease_seconds":61"#),
+        &["routes[0].limit.lease_seconds"],
+    );
+    check_limit(&with(r#","lease_seconds":2"#), &["routes[0].limit.lease_seconds"]);
+    check_limit(&with(r#","timing":"after""#), &["routes[0].limit.timing"]);
 
     let limits = r#"[{"name":"l","quota":5,"window_seconds":60,"by":"subject"}]"#;
     let route = |more: &str| format!(r#"[{{"name":"a","path":"/a",{more}}}]"#);

@@ -1,9 +1,11 @@
 //! A limit as applied to one request: the key that it counts, the store's command, and the
 //! decision.
 
+use super::lease::{Granted, LeaseTerms};
 use super::local::LocalCount;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::request::head::RequestHead;
+use crate::store::keys::StoreKeys;
 use crate::token::claims::Claims;
 use redis_rest::{Command, Reply};
 use serde_json::Value;
@@ -12,22 +14,35 @@ use serde_json::Value;
 /// clock.
 pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
-/// The script's SHA-1 in hexadecimal, by which `EVALSHA` calls it.
-pub const LIMIT_SCRIPT_SHA1: &str = "8ef2e7387e53a0c7e0a7464363547ee7cff77d0d";
+/// The first line with which the script is sent. Without it, Upstash runs a script under a lock of
+/// the whole database. The redis gateway removes it, and Redis itself refuses it.
+pub const KEY_LOCKING: &str = "#!lua flags=allow-key-locking\n";
+
+/// The SHA-1 in hexadecimal of [`KEY_LOCKING`] and the script, by which `EVALSHA` calls it.
+pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "299f556d32df0fd99925462b43895f104064f43d";
+
+/// The SHA-1 of the script alone, for stores that refuse the first line.
+pub const LIMIT_SCRIPT_SHA1: &str = "4683b423581816edd389c0b0b39a11a7d4346749";
 
 /// A limit that applies to a request.
 #[derive(Clone, Debug)]
 pub struct LimitCheck<'p> {
     /// The limit.
     pub limit: &'p Limit,
-    /// The store's key of the limit's state.
-    pub store_key: String,
+    /// The names of the store's keys.
+    pub keys: &'p StoreKeys,
     /// The SHA-256 of the counted key.
     pub key: [u8; 32],
     /// The quota that applies, in requests per window: the limit's, or a plan's.
     pub quota: u32,
-    /// How much of the quota the request takes, 1 to 1,000,000.
+    /// How much of the quota the request takes, 1 to 1,000,000; 0 for a question about a lease.
     pub cost: u32,
+    /// How the limit is leased; `None` if the store counts each request by itself.
+    pub terms: Option<LeaseTerms>,
+    /// How much the store shall count in advance, for requests to come.
+    pub ahead: u32,
+    /// The lease that admits the request; `None` if the store must count it.
+    pub lease: Option<Granted>,
 }
 
 /// What a refusal applies to: if the store refuses one request, it refuses the next with the same
@@ -51,7 +66,7 @@ pub struct LimitDecision<'p> {
     pub bucket_key: BucketKey,
     /// The quota that applies.
     pub quota: u32,
-    /// Whether the store decided, and not an isolate.
+    /// Whether the store decided on this request, and not an isolate.
     pub by_store: bool,
     /// Whether the request is within the limit.
     pub admitted: bool,
@@ -121,15 +136,45 @@ impl<'p> LimitCheck<'p> {
     /// Returns the store's command that counts the request.
     pub fn command(&self) -> Command {
         let limit = self.limit;
-        Command::new("EVALSHA")
-            .arg(LIMIT_SCRIPT_SHA1)
+        let reserve = self.terms.map_or(0, |terms| terms.reserve);
+        let command = Command::new("EVALSHA")
+            .arg(LOCKING_LIMIT_SCRIPT_SHA1)
             .arg(1)
-            .arg(&self.store_key)
+            .arg(self.store_key())
             .arg(limit.algorithm.name())
             .arg(self.quota)
             .arg(u64::from(limit.window_seconds) * 1000)
             .arg(self.cost)
-            .arg(limit.burst_of(self.quota))
+            .arg(limit.burst_of(self.quota).saturating_sub(reserve));
+        match (self.ahead, &limit.plans) {
+            (0, None) => command,
+            (ahead, None) => command.arg(ahead),
+            (ahead, Some(_)) => command.arg(ahead).arg(1),
+        }
+    }
+
+    /// Returns the store's key of the limit's state.
+    pub fn store_key(&self) -> String {
+        self.keys.limit(&self.limit.name, self.limit.algorithm.state_name(), &self.key)
+    }
+
+    /// Reads what the script took in advance. Returns `None` if the reply is malformed.
+    pub fn granted(&self, reply: &Reply) -> Option<Granted> {
+        let decision = self.decision(reply)?;
+        let Reply::Array(fields) = reply else {
+            return None;
+        };
+        let (units, ends_ms) = match fields.as_slice() {
+            [_, _, _, _, Reply::Integer(units), Reply::Integer(ends_ms)] => (*units, *ends_ms),
+            _ => (0, 0),
+        };
+        Some(Granted {
+            // More than was asked for is not believed.
+            units: u32::try_from(units).ok()?.min(self.ahead),
+            ends_ms: u64::try_from(ends_ms).ok()?,
+            left: decision.left.unwrap_or_default(),
+            more_ms: decision.more_ms,
+        })
     }
 
     /// Reads the script's reply. Returns `None` if it is malformed, which counts as an outage.
@@ -142,7 +187,7 @@ impl<'p> LimitCheck<'p> {
             _ => None,
         };
         match fields.as_slice() {
-            [Reply::Integer(admitted @ (0 | 1)), left, wait, more] => Some(LimitDecision {
+            [Reply::Integer(admitted @ (0 | 1)), left, wait, more, ..] => Some(LimitDecision {
                 limit: self.limit,
                 bucket_key: self.bucket_key(),
                 quota: self.quota,
@@ -154,6 +199,22 @@ impl<'p> LimitCheck<'p> {
             }),
             _ => None,
         }
+    }
+
+    /// Returns the decision on a request that a lease admits, if one does. `left` is what the store
+    /// had left besides the isolate's leases.
+    pub fn leased_decision(&self) -> Option<LimitDecision<'p>> {
+        let lease = self.lease?;
+        Some(LimitDecision {
+            limit: self.limit,
+            bucket_key: self.bucket_key(),
+            quota: self.quota,
+            by_store: false,
+            admitted: true,
+            left: Some(lease.left),
+            wait_ms: 0,
+            more_ms: lease.more_ms,
+        })
     }
 
     /// Returns the decision on a request that an isolate counted.

@@ -1,85 +1,101 @@
--- Counts one request of a rate limit, atomically.
--- KEYS[1] the state; ARGV: algorithm, quota, window in milliseconds, what the request costs, burst.
--- Returns {admitted 0|1, what is left now, milliseconds until this request would be admitted,
--- milliseconds until more is left}.
+-- Counts requests of a rate limit, atomically.
+-- KEYS[1]: the state. ARGV: algorithm, quota, window in milliseconds, what the request costs, burst, how much the
+-- isolate wants to take in advance, for requests to come, and 1 if callers with other quotas share the state. A cost
+-- of 0 takes in advance only.
+-- Returns: 1 if the request is admitted, otherwise 0; what is left now; milliseconds until this request would be
+-- admitted; milliseconds until more is left; how much was taken in advance; milliseconds within which that must be
+-- used, or 0 if the algorithm does not say.
 -- The clock is the store's, so that every edge in the world counts by the same one.
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local algorithm, quota, window = ARGV[1], tonumber(ARGV[2]), ARGV[3] * 1000
-local cost, burst = tonumber(ARGV[4]), tonumber(ARGV[5])
--- State of another algorithm, or of none, does not match, and counts as none.
-local held = redis.call('GET', KEYS[1]) or ''
+local algorithm, quota, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local cost, burst, wanted = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6] or 0)
 
--- Each gives: how long until `n` more would be admitted, in microseconds; how much is left; and the state
--- once `n` are counted, with its life. Products of whole numbers, so that nothing is lost by rounding.
+-- Each algorithm defines: how many milliseconds until `n` more would be admitted; how much is left; and the state
+-- after `n` are counted, with its life. Products of whole numbers, so that nothing is lost by rounding.
 local wait_for, left, count
--- State of a clock that went back since. It is written anew in any case, or nothing would be forgiven until the
--- clock is where it was.
-local ahead = false
+-- Whether the state is older than a change that makes it too high: the clock went back, or the limit was wider. Such
+-- state is written again even if the request is refused. Otherwise it would lock callers out for too long.
+local too_high = false
+local ends = 0
 
 if algorithm == 'gcra' or algorithm == 'token_bucket' then
-  -- What is owed, in requests times microseconds of a window; it shrinks by `quota` each microsecond.
-  local at, owed = string.match(held, '^b:(%d+):(%d+)$')
-  at, owed = tonumber(at or now), tonumber(owed or 0)
-  ahead = at > now
-  -- A limit that was wider before locks nobody out for longer than it takes to refill.
-  owed = math.min(owed, burst * window)
-  owed = math.max(0, owed - math.max(0, now - at) * quota)
-  wait_for = function(n) return math.max(0, math.ceil((owed + n * window - burst * window) / quota)) end
-  left = math.floor((burst * window - owed) / window)
+  -- What is owed, in requests times milliseconds of a window. It shrinks by `quota` each millisecond, and the key
+  -- expires when nothing is owed. So the key's remaining life is the state, and costs one command instead of two for
+  -- the time and the value. The value is what the life was rounded up by, and the quota by which it was computed. It
+  -- need not be read if nothing is rounded and there is one quota.
+  local full = burst * window
+  local rounded, by = 0, quota
+  if window % quota ~= 0 or ARGV[7] == '1' then
+    rounded, by = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(%d+)$')
+    rounded, by = tonumber(rounded or 0), tonumber(by or quota)
+  end
+  local owed = math.max(0, redis.call('PTTL', KEYS[1]) * by - rounded)
+  too_high = owed > full
+  owed = math.min(owed, full)
+  wait_for = function(n) return math.max(0, math.ceil((owed + n * window - full) / quota)) end
+  left = math.floor((full - owed) / window)
   count = function(n)
     owed = owed + n * window
     left = left - n
-    return string.format('b:%.0f:%.0f', now, owed), owed / quota
-  end
-elseif algorithm == 'sliding_window' then
-  -- This window's count, and of the last one's as much as still lies within a window's length.
-  local index = math.floor(now / window)
-  local of, current, previous = string.match(held, '^s:(%d+):(%d+):(%d+)$')
-  of, current, previous = tonumber(of or index), tonumber(current or 0), tonumber(previous or 0)
-  ahead = of > index
-  if of < index then
-    previous = of == index - 1 and current or 0
-    current = 0
-  end
-  local elapsed = now - index * window
-  wait_for = function(n)
-    if current + n <= quota then
-      local room = (quota - current - n) * window
-      if previous * (window - elapsed) <= room then return 0 end
-      return math.ceil(window - room / previous) - elapsed
-    end
-    -- Not in this window: in the next one, when enough of this one has gone by.
-    if n > quota then return 2 * window - elapsed end
-    return window - elapsed + math.max(0, math.ceil(window - (quota - n) * window / current))
-  end
-  left = math.floor(quota - current - previous * (window - elapsed) / window)
-  count = function(n)
-    current = current + n
-    left = left - n
-    return string.format('s:%.0f:%.0f:%.0f', index, current, previous), 2 * window - elapsed
+    local life = math.ceil(owed / quota)
+    return string.format('%.0f:%.0f', life * quota - owed, quota), life
   end
 else
-  -- A window begins with its first request.
-  local begun, used = string.match(held, '^f:(%d+):(%d+)$')
-  begun, used = tonumber(begun or now), tonumber(used or 0)
-  if now >= begun + window or now < begun then begun, used = now, 0 end
-  wait_for = function(n) return used + n <= quota and 0 or begun + window - now end
-  left = quota - used
-  count = function(n)
-    used = used + n
-    left = left - n
-    return string.format('f:%.0f:%.0f', begun, used), begun + window - now
+  local clock = redis.call('TIME')
+  local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  local value = redis.call('GET', KEYS[1]) or ''
+  if algorithm == 'sliding_window' then
+    -- The count of this window, and the share of the previous one that is within a window's length.
+    local index = math.floor(now / window)
+    local of, current, previous = string.match(value, '^(%d+):(%d+):(%d+)$')
+    of, current, previous = tonumber(of or index), tonumber(current or 0), tonumber(previous or 0)
+    too_high = of > index
+    if of < index then
+      previous = of == index - 1 and current or 0
+      current = 0
+    end
+    local elapsed = now - index * window
+    ends = window - elapsed
+    wait_for = function(n)
+      if current + n <= quota then
+        local room = (quota - current - n) * window
+        if previous * (window - elapsed) <= room then return 0 end
+        return math.ceil(window - room / previous) - elapsed
+      end
+      -- Not in this window: in the next one, when enough of this one has passed.
+      if n > quota then return 2 * window - elapsed end
+      return window - elapsed + math.max(0, math.ceil(window - (quota - n) * window / current))
+    end
+    left = math.floor(quota - current - previous * (window - elapsed) / window)
+    count = function(n)
+      current = current + n
+      left = left - n
+      return string.format('%.0f:%.0f:%.0f', index, current, previous), 2 * window - elapsed
+    end
+  else
+    -- A window begins with its first request.
+    local begun, used = string.match(value, '^(%d+):(%d+)$')
+    begun, used = tonumber(begun or now), tonumber(used or 0)
+    if now >= begun + window or now < begun then begun, used = now, 0 end
+    ends = begun + window - now
+    wait_for = function(n) return used + n <= quota and 0 or ends end
+    left = quota - used
+    count = function(n)
+      used = used + n
+      left = left - n
+      return string.format('%.0f:%.0f', begun, used), ends
+    end
   end
 end
 
-local function ms(microseconds) return math.ceil(microseconds / 1000) end
 local wait = wait_for(cost)
-if wait == 0 or ahead then
-  local state, life = count(wait == 0 and cost or 0)
-  redis.call('SET', KEYS[1], state, 'PX', math.max(1, ms(life)))
+-- An isolate takes at most a quarter of what is left, so that near the limit each request is counted by itself.
+local taken = wait == 0 and math.max(0, math.min(wanted, math.floor((left - cost) / 4))) or 0
+local counted = wait == 0 and cost + taken or 0
+if counted > 0 or too_high then
+  local state, life = count(counted)
+  redis.call('SET', KEYS[1], state, 'PX', string.format('%.0f', math.max(1, life)))
 end
--- A limit that was lowered leaves more used than there is.
+-- After a limit is lowered, more may be used than it has.
 left = math.max(0, left)
-local more = left < burst and ms(wait_for(left + 1)) or 0
-return {wait == 0 and 1 or 0, left, ms(wait), more}
+local more = left < burst and wait_for(left + 1) or 0
+return {wait == 0 and 1 or 0, left, wait, more, taken, ends}

@@ -59,6 +59,15 @@ impl Algorithm {
         Self::NAMES.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
     }
 
+    /// Returns the kind of its state, for the store's keys.
+    pub(crate) fn state_name(self) -> &'static str {
+        match self {
+            Self::FixedWindow => "fixed",
+            Self::Gcra | Self::TokenBucket => "bucket",
+            Self::SlidingWindow => "sliding",
+        }
+    }
+
     /// Returns whether it has a burst other than its quota.
     pub(crate) fn has_burst(self) -> bool {
         matches!(self, Self::Gcra | Self::TokenBucket)
@@ -139,22 +148,24 @@ impl LimitOutage {
 /// When the store counts.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LimitTiming {
-    /// After the response. The verdict uses the isolate's knowledge from earlier counts.
-    After,
     /// Before the verdict, in the same round trip.
     #[default]
     Exact,
-}
-
-impl LimitTiming {
-    pub(crate) const NAMES: [(&str, Self); 2] = [("after", Self::After), ("exact", Self::Exact)];
+    /// In advance: an isolate takes several requests' quota at once, and spends it without the
+    /// store.
+    Leased {
+        /// How long a lease lasts, 1 to 60 seconds.
+        seconds: u32,
+    },
 }
 
 impl Limit {
     /// Returns the smallest number of requests that any plan or isolate admits at once.
     pub(crate) fn smallest_burst(&self) -> u32 {
         let plans = self.plans.iter().flat_map(|plans| &plans.quotas).map(|(_, quota)| *quota);
-        let bursts = plans.chain([self.quota]).map(|quota| self.burst_of(quota));
+        let reserve = |quota| self.lease_terms(quota).map_or(0, |terms| terms.reserve);
+        let at_once = |quota| self.burst_of(quota).saturating_sub(reserve(quota));
+        let bursts = plans.chain([self.quota]).map(at_once);
         bursts.chain(self.local_quota).min().unwrap_or(0)
     }
 

@@ -80,10 +80,15 @@ impl StoreKeys {
         format!("{}:revoked:sub:{}", self.prefix, digest(issuer, sub))
     }
 
-    /// Returns the key of a limit's state for `subject`, which is hashed, and the hash.
-    pub fn limit(&self, limit: &str, subject: &str) -> (String, [u8; 32]) {
-        let hash = hash(limit, subject);
-        (format!("{}:limit:{limit}:{}", self.prefix, URL_SAFE_NO_PAD.encode(hash)), hash)
+    /// Returns the hash of what a limit counts.
+    pub fn limit_hash(limit: &str, subject: &str) -> [u8; 32] {
+        hash(limit, subject)
+    }
+
+    /// Returns the key of a limit's state for the hash of what it counts. `state` is the kind of
+    /// the state: no algorithm reads that of another one.
+    pub fn limit(&self, limit: &str, state: &str, hash: &[u8; 32]) -> String {
+        format!("{}:limit:{limit}:{state}:{}", self.prefix, URL_SAFE_NO_PAD.encode(hash))
     }
 
     /// Returns the key of the edges' counters.
@@ -150,7 +155,7 @@ mod tests {
             keys.revoked_jti("iss", "x"),
             keys.revoked_sid("iss", "x"),
             keys.revoked_sub("iss", "x"),
-            keys.limit("api", "x").0,
+            keys.limit("api", "bucket", &[0; 32]),
             keys.attempts("username", "x"),
             keys.metrics(),
             keys.refresh(&TokenHash::of("t")),

@@ -19,7 +19,7 @@ pub struct VerifiedToken {
     hash: TokenHash,
     issuer: usize,
     claims: Claims,
-    /// The store's commands about it: for the markers, and for its record.
+    /// The store's commands about it: for the markers, and for these and its record.
     queries: [Command; 2],
     /// The last opened record with its stored text, which need not be opened again.
     opened: RefCell<Option<(String, Rc<TokenRecord>)>>,
@@ -28,8 +28,9 @@ pub struct VerifiedToken {
 impl VerifiedToken {
     /// Creates a verified token. The caller must have verified it.
     pub(crate) fn new(keys: &StoreKeys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
-        let record = Command::new("GET").arg(keys.token(&hash));
-        let queries = [revocation::query(keys, &claims), record];
+        let markers = revocation::query(keys, &claims);
+        let with_record = markers.clone().arg(keys.token(&hash));
+        let queries = [markers, with_record];
         Self { hash, issuer, claims, queries, opened: RefCell::default() }
     }
 
@@ -52,8 +53,7 @@ impl VerifiedToken {
 
     /// Returns the store's command that fetches the markers which could revoke the token.
     pub fn marker_query(&self) -> Command {
-        let [markers, _] = &self.queries;
-        markers.clone()
+        self.query(false).clone()
     }
 
     /// Returns the marker in the store's reply to [`VerifiedToken::marker_query`] that revokes it,
@@ -86,9 +86,16 @@ impl VerifiedToken {
         &self.claims
     }
 
-    /// Returns the store's commands for its markers and for its record.
-    pub(crate) fn queries(&self) -> &[Command; 2] {
-        &self.queries
+    /// Returns the store's command for its markers and, after these, its record.
+    pub(crate) fn query(&self, with_record: bool) -> &Command {
+        let [markers, both] = &self.queries;
+        if with_record { both } else { markers }
+    }
+
+    /// Returns the store's key of its record.
+    pub(crate) fn record_key(&self) -> &str {
+        let [_, both] = &self.queries;
+        both.text(both.words().len() - 1).unwrap_or_default()
     }
 
     /// Opens the record that the store has under `key`. Returns `None` if it can't be read.

@@ -166,8 +166,8 @@ fn other_members(old: &Limit, new: &Limit) -> String {
     }
     if old.timing != new.timing {
         texts.push(match new.timing {
-            LimitTiming::After => "counts after the response".to_owned(),
             LimitTiming::Exact => "counts before the verdict".to_owned(),
+            LimitTiming::Leased { seconds } => format!("is leased for {seconds} s"),
         });
     }
     if old.local_quota != new.local_quota {

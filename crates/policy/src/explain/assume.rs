@@ -114,8 +114,11 @@ impl Assumptions {
             return Ok(Vec::new());
         }
         let mut results = match self.holds(&Assumption::StoreDown) {
-            true => self.without_store(authenticated, commands),
-            false => self.with_store(authenticated, commands),
+            true => check.divide(authenticated, self.without_store(authenticated, commands)),
+            false => {
+                let has_record = check.queries_record(authenticated);
+                self.with_store(authenticated, commands, has_record)
+            }
         };
         if let Some((provider, missing)) = check.missing_record(authenticated, &results) {
             let issuer = policy.issuers.get(provider.issuer);
@@ -134,13 +137,14 @@ impl Assumptions {
         &mut self,
         authenticated: &AuthenticatedRequest<'_>,
         commands: &[Command],
+        has_record: bool,
     ) -> Vec<StoreResult> {
         let mut limits = authenticated.limit_checks();
         let mut results = Vec::new();
         for command in commands {
-            results.push(match command.name() {
+            match command.name() {
                 "MGET" => {
-                    let count = command.words().len() - 1;
+                    let count = command.words().len() - 1 - usize::from(has_record);
                     let marker = match self.holds(&Assumption::Revoked) {
                         // Later than any token.
                         true => Reply::Bulk(u64::MAX.to_string().into_bytes()),
@@ -149,25 +153,29 @@ impl Assumptions {
                             Reply::Null
                         }
                     };
-                    StoreResult::Reply(Reply::Array(vec![marker; count]))
-                }
-                "GET" => match self.holds(&Assumption::NoRecord) {
-                    true => StoreResult::Reply(Reply::Null),
-                    false => {
-                        self.note("the store has the token's record");
-                        StoreResult::Record(Rc::new(record_of(authenticated, None)))
+                    results.push(StoreResult::Reply(Reply::Array(vec![marker; count])));
+                    if has_record {
+                        results.push(self.record(authenticated));
                     }
-                },
+                }
                 _ => {
                     let limit = limits.next().map_or("", |check| check.limit.name.as_str());
                     let numbers =
                         if self.is_over(limit) { [0, 0, 1000, 1000] } else { [1, 1, 0, 1000] };
                     let numbers = numbers.map(Reply::Integer);
-                    StoreResult::Reply(Reply::Array(numbers.to_vec()))
+                    results.push(StoreResult::Reply(Reply::Array(numbers.to_vec())));
                 }
-            });
+            }
         }
         results
+    }
+
+    fn record(&mut self, authenticated: &AuthenticatedRequest<'_>) -> StoreResult {
+        if self.holds(&Assumption::NoRecord) {
+            return StoreResult::Reply(Reply::Null);
+        }
+        self.note("the store has the token's record");
+        StoreResult::Record(Rc::new(record_of(authenticated, None)))
     }
 
     /// Returns what replaces the store's replies while it is unavailable.
@@ -180,7 +188,7 @@ impl Assumptions {
         let mut results = Vec::new();
         for command in commands {
             let limit = match command.name() {
-                "GET" | "MGET" => None,
+                "MGET" => None,
                 _ => limits.next().map(|check| check.limit),
             };
             let local = limit.filter(|limit| limit.on_store_outage == LimitOutage::Local);

@@ -53,7 +53,7 @@ fn earlier_routes_store_commands_and_identity_are_shown() {
     let steps = explained["steps"].to_string();
     assert!(steps.contains("route login") && steps.contains("its path does not match"), "{steps}");
     let commands = explained["store_commands"].as_array().unwrap();
-    assert_eq!(commands.len(), 3, "{commands:?}");
+    assert_eq!(commands.len(), 2, "{commands:?}");
     assert!(commands[0].as_str().unwrap().starts_with("MGET pc:revoked:"), "{commands:?}");
     let set = explained["outcome"]["set"].to_string();
     assert!(set.contains(r#"["portcullis-subject","alice"]"#), "{set}");

@@ -320,6 +320,11 @@ fn given(place: &str) -> Option<Vec<Part>> {
             To(json!(["client", "header:x-a"])),
             Invalid(json!("everybody")),
         ],
+        "limits.lease_seconds" => vec![
+            With("limits[0].timing", json!("leased")),
+            With("routes[0].limit.timing", json!("leased")),
+        ],
+        "limits.timing" => vec![To(json!("leased"))],
         "limits.name" => vec![To(json!("other")), With("routes[0].limits", json!(["other"]))],
         "limits.plans.claim" => vec![To(json!("tier"))],
         "limits.plans.quotas" => vec![To(json!({ "basic": 4321 })), Invalid(json!({ "basic": 0 }))],

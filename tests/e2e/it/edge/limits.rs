@@ -2,5 +2,6 @@
 
 mod abuse;
 mod counting;
+mod leases;
 mod outages;
-mod scene;
+pub mod scene;

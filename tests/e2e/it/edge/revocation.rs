@@ -1,8 +1,10 @@
 //! Measures how long a revoked token is still accepted, in several isolates, against the one
 //! setting that bounds every cached verdict.
 
+use super::limits::scene::{store, trips};
 use crate::support::edge::start_edge;
 use crate::support::environment::on_memcached;
+use crate::support::gateway::TOKEN;
 use crate::support::http::{client, get_with, post};
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, header, issuer_at, now};
 use crate::support::provider::Provider;
@@ -82,6 +84,81 @@ async fn revoked_token_is_rejected_within_the_delay_in_every_isolate() {
 #[tokio::test]
 async fn revoked_token_is_rejected_at_once_on_a_limited_route() {
     assert_eq!(delay(2, "/api/limited").await, Duration::ZERO);
+}
+
+/// In four isolates, a token in use never waits for a distant store after its first request, and
+/// is still rejected within the bound. A token that is not used costs the store nothing.
+#[tokio::test]
+async fn clearances_of_tokens_in_use_are_renewed_ahead_within_the_bound() {
+    // The proxy supports only HTTP.
+    if on_memcached() {
+        return;
+    }
+    const BOUND: Duration = Duration::from_secs(2);
+    let away = Duration::from_millis(200);
+    let (provider, store) = (Provider::serving(&TRUSTED.jwks().to_string()), store().await);
+    let far = Proxy::start(&store.1.url);
+    let vars = json!({
+        "issuers": [issuer_at(&provider.url("/jwks"))], "store.url": far.url(), "STORE_TOKEN": TOKEN,
+        "revocation.delay_seconds_max": BOUND.as_secs(),
+        "routes": [{ "name": "a", "path": "/api/*", "access": "protected", "require": "not_revoked" }],
+    });
+    let (a, b, c, d) = tokio::join!(
+        start_edge(vars.clone()),
+        start_edge(vars.clone()),
+        start_edge(vars.clone()),
+        start_edge(vars)
+    );
+    let isolates = [a, b, c, d];
+    let sid = format!("renewed-{}-{}", std::process::id(), now());
+    let token = TRUSTED.sign(&header(json!({})), &claims(json!({ "sid": sid })));
+    let urls = isolates.each_ref().map(|isolate| isolate.edge("/api/x"));
+    for url in &urls {
+        assert_eq!(get_with(url, &token).await.status(), 200);
+    }
+    far.set(Fault::Late { ms: 200 });
+    // Several bounds long, every isolate answers without waiting for the store.
+    let (begun, mut sent_count, mut waited) = (Instant::now(), 0, 0);
+    while begun.elapsed() < 3 * BOUND {
+        for url in &urls {
+            let sent = Instant::now();
+            assert_eq!(get_with(url, &token).await.status(), 200);
+            sent_count += 1;
+            waited += usize::from(sent.elapsed() >= away);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let asked = trips(&store.1).await;
+    // One question for a bound less its last quarter, in each isolate.
+    assert!((8..=24).contains(&asked), "{asked} questions of four isolates in 6 s");
+    // On a busy machine, the requests of one isolate may be further apart than a last quarter.
+    assert!(waited <= sent_count / 50, "{waited} of {sent_count} requests waited for the store");
+
+    let key = portcullis_core::StoreKeys::new("pc").revoked_sid(ISSUER, &sid);
+    let mut redis = store.0.connection();
+    redis::cmd("SET").arg(&key).arg("1").exec(&mut redis).unwrap();
+    let (revoked, mut last_accepted) = (Instant::now(), Duration::ZERO);
+    while revoked.elapsed() < BOUND + Duration::from_secs(1) {
+        for url in &urls {
+            let sent = revoked.elapsed();
+            match get_with(url, &token).await.status().as_u16() {
+                200 => last_accepted = sent,
+                status => assert_eq!(status, 401),
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!(
+        "renewed ahead, a bound of {BOUND:?}, 4 isolates: last accepted after {last_accepted:?}"
+    );
+    assert!(last_accepted <= BOUND, "{last_accepted:?}");
+    // Nothing asks about a token that is not used.
+    let idle = TRUSTED.sign(&header(json!({})), &claims(json!({ "sid": format!("{sid}-idle") })));
+    assert_eq!(get_with(&urls[0], &idle).await.status(), 200);
+    let before = trips(&store.1).await;
+    tokio::time::sleep(2 * BOUND).await;
+    assert_eq!(trips(&store.1).await, before);
+    stop((isolates, store)).await;
 }
 
 const TRIPS: &str = "portcullis_redis_gateway_requests_total";

@@ -367,7 +367,7 @@ fn default_means_what_a_missing_member_means() {
         assert_eq!(parse(&without), parse(&stated), "{}", member.place);
         count += 1;
     }
-    assert!(count > 60, "{count}");
+    assert!(count >= 60, "{count}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Verdicts while the store, a count or a record is missing; and which requests limits count.
 
 use super::*;
+use crate::limits::lease::{Granted, Leases};
 use crate::limits::local::LocalCount;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -102,10 +103,10 @@ fn uncounted_limit_follows_its_outage_policy() {
 }
 
 #[test]
-fn limits_are_counted_by_timing_and_not_for_unlimited_addresses() {
+fn limits_are_counted_by_store_or_lease_and_not_for_unlimited_addresses() {
     let limits = r#"[{"name":"all","quota":9,"window_seconds":1,"by":["subject","route"]},
-        {"name":"late","quota":9,"window_seconds":1,"by":"client","timing":"after"}]"#;
-    let routes = r#"[{"name":"a","path":"/a","access":"protected","limits":["all","late"],"cost":3,
+        {"name":"leased","quota":9,"window_seconds":1,"by":"client","timing":"leased"}]"#;
+    let routes = r#"[{"name":"a","path":"/a","access":"protected","limits":["all","leased"],"cost":3,
         "limit":{"quota":4,"window_seconds":2,"by":"header:X-Tenant","plans":{"claim":"plan","quotas":{"pro":8}}}}]"#;
     let with = |address: &str, work: &dyn Fn(&Check<'_, '_>, &AuthenticatedRequest<'_>)| {
         let addresses = r#"{"unlimited":["192.0.2.0/24"],"deny":["198.51.100.1"]}"#;
@@ -122,31 +123,40 @@ fn limits_are_counted_by_timing_and_not_for_unlimited_addresses() {
     let counted = with("203.0.113.1", &|check, authenticated| {
         let names: Vec<&str> =
             authenticated.limit_checks().map(|limit_check| &*limit_check.limit.name).collect();
-        assert_eq!(names, ["a", "all"]);
-        assert_eq!(authenticated.late_limit_checks().count(), 1);
+        assert_eq!(names, ["a", "all", "leased"]);
         let commands = check.commands(authenticated);
-        let words: Vec<String> = commands[2]
+        let words: Vec<String> = commands[1]
             .words()
             .iter()
             .map(|word| String::from_utf8_lossy(word).into_owned())
             .collect();
-        assert!(words[3].starts_with("pc:limit:a:") && !words[3].contains("acme"), "{words:?}");
+        assert!(
+            words[3].starts_with("pc:limit:a:bucket:") && !words[3].contains("acme"),
+            "{words:?}"
+        );
         assert_eq!(words[4..], ["gcra", "4", "2000", "3", "4"]);
     });
     assert_eq!(counted, Ok(()));
     let spared = with("192.0.2.7", &|check, authenticated| {
-        assert_eq!(
-            (check.commands(authenticated).len(), authenticated.late_limit_checks().count()),
-            (2, 0)
-        );
+        assert_eq!(check.commands(authenticated).len(), 1);
+        assert_eq!(authenticated.all_limit_checks().count(), 0);
     });
-    let now = with("203.0.113.2", &|check, authenticated| {
-        let mut now = authenticate(check).unwrap();
-        now.check_all_limits_now();
-        assert_eq!((now.limit_checks().count(), now.late_limit_checks().count()), (3, 0));
-        assert_eq!(check.commands(&now).len(), check.commands(authenticated).len() + 1);
+    let leased = with("203.0.113.2", &|check, authenticated| {
+        let (mut leases, now_ms) = (Leases::new(8), 1_000_000);
+        let mut request = authenticate(check).unwrap();
+        assert_eq!(request.spend_leases(&mut leases, now_ms).len(), 0);
+        assert_eq!(check.commands(&request).len(), check.commands(authenticated).len());
+        let leased = request.limit_checks().find(|check| check.limit.name == "leased").unwrap();
+        let granted = Granted { units: 4, left: 2, ..Granted::default() };
+        let (key, terms) = (leased.lease_key(), leased.terms.unwrap());
+        leases.grant(key, terms, granted, now_ms, now_ms + 1);
+        let mut next = authenticate(check).unwrap();
+        next.spend_leases(&mut leases, now_ms + 2);
+        assert_eq!(check.commands(&next).len(), check.commands(authenticated).len() - 1);
+        let decided = check.limit_decisions(&next, &[]);
+        assert_eq!(decided.iter().map(|own| own.left).collect::<Vec<_>>(), [Some(2)]);
     });
-    assert_eq!(now, Ok(()));
+    assert_eq!(leased, Ok(()));
     assert_eq!(spared, Ok(()));
     assert_eq!(with("198.51.100.1", &|_, _| ()), Err(Denial::AddressRefused));
 }

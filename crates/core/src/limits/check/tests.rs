@@ -23,23 +23,30 @@ fn limit() -> Limit {
 #[test]
 fn script_hash_matches_the_script() {
     use sha1::Digest as _;
-    let hash: String =
-        sha1::Sha1::digest(LIMIT_SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(LIMIT_SCRIPT_SHA1, hash);
+    let sha1 = |script: &str| -> String {
+        sha1::Sha1::digest(script).iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    assert_eq!(LIMIT_SCRIPT_SHA1, sha1(LIMIT_SCRIPT));
+    let locking = sha1(&format!("{KEY_LOCKING}{LIMIT_SCRIPT}"));
+    assert_eq!(LOCKING_LIMIT_SCRIPT_SHA1, locking);
     let tokens = include_str!("../../../../../docs/redis-gateway-tokens.toml");
-    assert!(tokens.contains(&hash), "the example's token may run another script");
+    assert!(tokens.contains(&locking), "the example's token may run another script");
 }
 
 #[test]
 fn decision_is_read_from_the_scripts_reply() {
     fn check(fields: &[i64], expect: Option<(bool, u64, u64, u64)>) {
         let limit = limit();
+        let keys = StoreKeys::new(StoreKeys::PREFIX);
         let limit_check = LimitCheck {
             limit: &limit,
-            store_key: String::new(),
+            keys: &keys,
             key: [0; 32],
             quota: 10,
             cost: 1,
+            terms: None,
+            ahead: 3,
+            lease: None,
         };
         let reply = Reply::Array(fields.iter().copied().map(Reply::Integer).collect());
         let decision = limit_check
