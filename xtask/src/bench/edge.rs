@@ -1,14 +1,17 @@
 //! Measures the Worker and its peers, in one run on one machine: the cost of a request, the effect
 //! of a distant store, and the growth of memory. Compares each result with its goal.
 
-mod cells;
+pub mod cells;
 mod database;
-mod found;
+pub mod found;
 mod goals;
-mod load;
+pub mod load;
+pub mod near_limit;
 mod parts;
-mod report;
-mod scene;
+pub mod report;
+pub mod scene;
+pub mod store;
+mod variables;
 
 use super::measure::put;
 use super::pictures;
@@ -16,7 +19,7 @@ use crate::at;
 use crate::process::{self, write_atomically};
 use crate::tools::{self, Extent};
 use anyhow::{Context as _, Result, ensure};
-use cells::{BESIDE, CONNECTIONS, Contender, cells};
+use cells::{BESIDE, CONNECTIONS, Contender, EXACT, LEASED, LEASED_BY_DEFAULT, cells};
 use clap::ValueEnum;
 use found::{Found, Sample};
 use scene::{Running, Scene};
@@ -41,6 +44,8 @@ pub enum Part {
     Memory,
     /// Requests per second, and CPU per request.
     Speed,
+    /// How much of a quota is used by one caller over four isolates.
+    NearLimit,
     /// Time from the start of a process to its first response.
     Start,
     /// Calls to store and upstream.
@@ -68,6 +73,8 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let (rounds, seconds) = if quick { (3, 1) } else { (6, 3) };
     let mut found = Found { rounds, seconds, ..Found::default() };
+    // The goals of garbage and forged tokens: no worse than the committed measurements.
+    let committed = goals::Committed::read()?;
     let scene = Scene::set(&tools, tokens, beside.clone())?;
     found.gzip_bytes = crate::worker::gzip_bytes()?;
     if wants(Part::Speed) || wants(Part::Trips) {
@@ -81,6 +88,12 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if wants(Part::Distance) {
         found.distance = parts::distance(&scene, seconds)?;
+    }
+    if wants(Part::NearLimit) {
+        for contender in [EXACT, LEASED, LEASED_BY_DEFAULT] {
+            let seconds = if quick { 10 } else { 60 };
+            found.near_limit.push(near_limit::measure(&scene, contender, ISOLATES, seconds)?);
+        }
     }
     if wants(Part::Start) {
         found.start = parts::start(&scene, if quick { 3 } else { 15 })?;
@@ -103,7 +116,7 @@ pub fn run(options: &Options) -> Result<()> {
     if wants(Part::Database) {
         found.database = Some(database::measure(users, requests)?);
     }
-    let text = report::text(&found);
+    let text = report::text(&found, &goals::of(&found, &committed));
     println!("\n{text}");
     if beside.is_some() && wants(Part::Speed) {
         println!("{}", comparison(&found));
@@ -145,6 +158,9 @@ fn speed(
             process::check_stop()?;
             let wrk = scene.wrk(CONNECTIONS, cell.traffic, cell.tokens);
             let contender = running.get(&cell.contender).context("it was not started")?;
+            if cell.is_primed() {
+                scene.prime(contender.port, cell.tokens)?;
+            }
             let (load, cpu_us) = scene.load(contender, &wrk, found.seconds)?;
             if round > 0 {
                 found.speed.entry(cell.name).or_default().push(Sample { load, cpu_us });
@@ -171,3 +187,6 @@ fn comparison(found: &Found) -> String {
     }
     text
 }
+
+/// The isolates that share a quota.
+const ISOLATES: usize = 4;

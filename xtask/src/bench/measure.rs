@@ -4,8 +4,9 @@
 pub use crate::process::output;
 
 use crate::at;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use std::fs;
+use std::thread::ScopedJoinHandle;
 
 /// Replaces the text between two marks of a document.
 pub fn put(document: &str, name: &str, text: &str) -> Result<()> {
@@ -23,6 +24,11 @@ pub fn spread(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
     let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
     [at(0), at(values.len() / 2), at(values.len().saturating_sub(1))]
+}
+
+/// Returns the outcome of a thread.
+pub fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().map_err(|_| anyhow!("a thread panicked"))?
 }
 
 /// Returns the user and system time of a process in microseconds. Linux counts it in hundredths of

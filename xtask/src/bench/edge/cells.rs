@@ -1,18 +1,19 @@
 //! The contenders, and the load on each.
 
 use super::load::Traffic;
+use serde_json::{Value, json};
 
 /// A program to be measured.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Contender {
     /// Another build of the Worker, from `--beside`.
-    Beside { seconds: u32 },
-    /// Portcullis. A verdict is cached for `seconds`.
-    Portcullis { seconds: u32 },
+    Beside(Plan),
+    /// Portcullis.
+    Portcullis(Plan),
     /// hono, jose, @upstash/redis and @upstash/ratelimit.
     Ref,
     /// The same algorithm, hand-written in JavaScript.
-    Jsopt { seconds: u32 },
+    Jsopt(Plan),
     /// One call to the store, and one to the upstream.
     Floor,
     /// The upstream alone.
@@ -24,13 +25,17 @@ pub enum Contender {
 impl Contender {
     pub fn name(self) -> &'static str {
         match self {
-            Self::Portcullis { seconds: 0 } => "portcullis, strict",
-            Self::Portcullis { .. } => "portcullis, bounded",
-            Self::Beside { seconds: 0 } => "the other build, strict",
-            Self::Beside { .. } => "the other build, bounded",
+            Self::Portcullis(Plan::Strict) => "portcullis, strict",
+            Self::Portcullis(Plan::Exact) => "portcullis, exact",
+            Self::Portcullis(Plan::Leased { seconds: 1 }) => "portcullis, leased by default",
+            Self::Portcullis(Plan::Leased { .. }) => "portcullis, leased",
+            Self::Portcullis(Plan::Bounded { .. }) => "portcullis, bounded",
+            Self::Beside(Plan::Strict) => "the other build, strict",
+            Self::Beside(_) => "the other build, bounded",
             Self::Ref => "ref",
-            Self::Jsopt { seconds: 0 } => "jsopt, strict",
-            Self::Jsopt { .. } => "jsopt, bounded",
+            Self::Jsopt(Plan::Strict) => "jsopt, strict",
+            Self::Jsopt(Plan::Leased { .. }) => "jsopt, leased",
+            Self::Jsopt(_) => "jsopt, bounded",
             Self::Floor => "floor",
             Self::Pass => "pass",
             Self::Bare401 => "bare401",
@@ -40,13 +45,56 @@ impl Contender {
     /// Returns the bundle of a peer; `None` for a build of the Worker.
     pub fn peer(self) -> Option<&'static str> {
         match self {
-            Self::Beside { .. } | Self::Portcullis { .. } => None,
+            Self::Beside(_) | Self::Portcullis(_) => None,
             Self::Ref => Some("ref.js"),
-            Self::Jsopt { .. } => Some("jsopt.js"),
+            Self::Jsopt(_) => Some("jsopt.js"),
             Self::Floor => Some("floor.js"),
             Self::Pass => Some("pass.js"),
             Self::Bare401 => Some("bare401.js"),
         }
+    }
+}
+
+/// What a request needs of the store.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Plan {
+    /// The store clears the token and counts the request, each time.
+    Strict,
+    /// The store clears the token every 5 s, and counts each request.
+    Exact,
+    /// A clearance and a lease of quota last `seconds`. With 1, the defaults apply.
+    Leased { seconds: u32 },
+    /// A clearance lasts `seconds`. The route has no limit.
+    Bounded { seconds: u32 },
+}
+
+impl Plan {
+    /// Returns `revocation.delay_seconds_max`.
+    pub fn delay_seconds(self) -> u32 {
+        match self {
+            Self::Strict => 0,
+            Self::Exact => 5,
+            Self::Leased { seconds } | Self::Bounded { seconds } => seconds,
+        }
+    }
+
+    /// Returns the route's limit for a quota; `None` if the route has none.
+    pub fn limit(self, quota: u32, window_seconds: u32) -> Option<Value> {
+        let mut limit =
+            json!({ "quota": quota, "window_seconds": window_seconds, "by": "subject" });
+        let members = limit.as_object_mut()?;
+        match self {
+            Self::Bounded { .. } => return None,
+            Self::Strict | Self::Leased { seconds: 1 } => {}
+            Self::Exact => {
+                members.insert("timing".to_owned(), "exact".into());
+            }
+            Self::Leased { seconds } => {
+                members.insert("timing".to_owned(), "leased".into());
+                members.insert("lease_seconds".to_owned(), seconds.into());
+            }
+        }
+        Some(limit)
     }
 }
 
@@ -59,17 +107,35 @@ pub struct Cell {
     pub tokens: u32,
 }
 
-pub const STRICT: Contender = Contender::Portcullis { seconds: 0 };
-pub const BOUNDED: Contender = Contender::Portcullis { seconds: 1 };
+impl Cell {
+    /// Returns whether each token is sent twice before a round, unmeasured.
+    pub fn is_primed(&self) -> bool {
+        matches!(
+            self.contender,
+            Contender::Portcullis(Plan::Leased { .. }) | Contender::Jsopt(Plan::Leased { .. })
+        )
+    }
+}
+
+pub const STRICT: Contender = Contender::Portcullis(Plan::Strict);
+pub const EXACT: Contender = Contender::Portcullis(Plan::Exact);
+pub const BOUNDED: Contender = Contender::Portcullis(Plan::Bounded { seconds: 1 });
+pub const LEASED: Contender = Contender::Portcullis(Plan::Leased { seconds: 5 });
+pub const LEASED_BY_DEFAULT: Contender = Contender::Portcullis(Plan::Leased { seconds: 1 });
+pub const JSOPT_STRICT: Contender = Contender::Jsopt(Plan::Strict);
+pub const JSOPT_LEASED: Contender = Contender::Jsopt(Plan::Leased { seconds: 5 });
+const JSOPT_BOUNDED: Contender = Contender::Jsopt(Plan::Bounded { seconds: 1 });
 
 /// The cells, in the order of a round.
-const CELLS: [Cell; 11] = [
+const CELLS: [Cell; 13] = [
     cell("strict", STRICT, Traffic::Good, ROTATING),
     cell("ref", Contender::Ref, Traffic::Good, ROTATING),
-    cell("jsopt strict", Contender::Jsopt { seconds: 0 }, Traffic::Good, ROTATING),
+    cell("jsopt strict", JSOPT_STRICT, Traffic::Good, ROTATING),
     cell("floor", Contender::Floor, Traffic::Good, ROTATING),
+    cell("leased", LEASED, Traffic::Good, ROTATING),
+    cell("jsopt leased", JSOPT_LEASED, Traffic::Good, ROTATING),
     cell("bounded", BOUNDED, Traffic::Good, HOT),
-    cell("jsopt bounded", Contender::Jsopt { seconds: 1 }, Traffic::Good, HOT),
+    cell("jsopt bounded", JSOPT_BOUNDED, Traffic::Good, HOT),
     cell("pass", Contender::Pass, Traffic::Good, HOT),
     cell("garbage", STRICT, Traffic::Garbage, ROTATING),
     cell("forged", STRICT, Traffic::Forged, ROTATING),
@@ -85,11 +151,12 @@ const fn cell(name: &'static str, contender: Contender, traffic: Traffic, tokens
 /// with.
 pub const BESIDE: [(Cell, &str); 4] = [
     (cell("other strict", OTHER_STRICT, Traffic::Good, ROTATING), "strict"),
-    (cell("other bounded", Contender::Beside { seconds: 1 }, Traffic::Good, HOT), "bounded"),
+    (cell("other bounded", OTHER_BOUNDED, Traffic::Good, HOT), "bounded"),
     (cell("other garbage", OTHER_STRICT, Traffic::Garbage, ROTATING), "garbage"),
     (cell("other forged", OTHER_STRICT, Traffic::Forged, ROTATING), "forged"),
 ];
-const OTHER_STRICT: Contender = Contender::Beside { seconds: 0 };
+const OTHER_STRICT: Contender = Contender::Beside(Plan::Strict);
+const OTHER_BOUNDED: Contender = Contender::Beside(Plan::Bounded { seconds: 1 });
 
 /// Returns the cells of a round, in order.
 pub fn cells(beside: bool) -> Vec<Cell> {

@@ -1,7 +1,7 @@
 //! Counts the queries of the database during requests, in the whole system with an auth service on
 //! Postgres that logs each statement.
 
-use super::load::{Traffic, Wrk};
+use super::load::{Order, Traffic, Wrk};
 use crate::bench::measure::output;
 use crate::process::{self, http_post};
 use crate::stack::{self, Database, Plan, USERNAME, free_ports, loopback};
@@ -60,6 +60,8 @@ fn count(plan: &Plan, tools: &tools::Tools, users: u32, requests: u32) -> Result
         traffic: Traffic::Good,
         tokens: users,
         skip: 0,
+        order: Order::InTurn,
+        pause_ms: 0,
     };
     let before = statements(&plan.log("postgres"))?;
     let mut sent = 0;

@@ -13,6 +13,35 @@ pub struct Sample {
     pub cpu_us: f64,
 }
 
+/// What a request causes elsewhere.
+#[derive(Clone, Copy, Serialize)]
+pub struct Trips {
+    pub name: &'static str,
+    /// The requests to the store.
+    pub store: f64,
+    pub upstream: f64,
+    /// The store's commands, as billed.
+    pub commands: f64,
+    pub requests_per_second: f64,
+}
+
+/// One caller that requests more than its quota.
+#[derive(Clone, Copy, Serialize)]
+pub struct NearLimit {
+    pub name: &'static str,
+    pub isolates: usize,
+    pub requests_per_second: f64,
+    pub admitted_per_second: f64,
+    /// The share of what the quota supplies that no request used.
+    pub unspent: f64,
+    /// The requests to the store, for each admitted request.
+    pub posts: f64,
+    /// The store's commands that only read, for each admitted request.
+    pub reads: f64,
+    /// All other commands, for each admitted request.
+    pub writes: f64,
+}
+
 /// The cost of a policy of 1,000 routes and 200 limits.
 #[derive(Default, Serialize)]
 pub struct LargePolicy {
@@ -31,10 +60,11 @@ pub struct Found {
     pub seconds: u32,
     /// The rounds of each cell.
     pub speed: BTreeMap<&'static str, Vec<Sample>>,
-    /// The p50 of each contender in milliseconds, by the distance of the store.
-    pub distance: Vec<(&'static str, u32, f64)>,
-    /// The calls to the store and to the upstream per request.
-    pub trips: Vec<(&'static str, f64, f64)>,
+    /// The distance of the store, and the p50 and p99 of each contender, all in milliseconds.
+    pub distance: Vec<(&'static str, u32, f64, f64)>,
+    pub trips: Vec<Trips>,
+    /// One caller near its limit, over several isolates.
+    pub near_limit: Vec<NearLimit>,
     /// The milliseconds from each start to the first response.
     pub start: BTreeMap<&'static str, Vec<f64>>,
     /// The resident KiB after each number of requests.

@@ -1,11 +1,12 @@
 //! Load by wrk. Each request has one of many tokens.
 
 use crate::bench::measure::output;
-use crate::process::write_private;
+use crate::process::write_atomically;
 use crate::stack::loopback;
 use crate::tools::Tools;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The tokens that are sent, and the expected status.
@@ -17,6 +18,17 @@ pub enum Traffic {
     Garbage,
     /// Well-formed tokens with an invalid signature. Each response is 401.
     Forged,
+    /// Valid tokens, of callers who may be over their limit.
+    OverLimit,
+}
+
+/// The order in which tokens are sent.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Order {
+    /// One after the other.
+    InTurn,
+    /// By the file of [`zipf`], which a few tokens dominate.
+    Zipf,
 }
 
 /// One measurement.
@@ -38,13 +50,21 @@ pub struct Wrk<'a> {
     pub tokens: u32,
     /// The number of tokens that were used before.
     pub skip: u32,
+    pub order: Order,
+    /// How long each connection waits between two requests.
+    pub pause_ms: u32,
 }
 
 impl Wrk<'_> {
     /// Sends requests to a port for some seconds. Every response must have the expected status.
     pub fn send(&self, port: u16, seconds: u32) -> Result<Load> {
+        // Several may run at once, and must not find an empty script.
         let script = self.folder.join("edge.lua");
-        write_private(&script, SCRIPT)?;
+        write_atomically(&script, SCRIPT)?;
+        let (order, round) = match self.order {
+            Order::InTurn => (NO_FILE.into(), self.tokens),
+            Order::Zipf => (self.folder.join(ZIPF_FILE), ZIPF_COUNT),
+        };
         let text = output(
             self.tools
                 .command("wrk")
@@ -55,7 +75,9 @@ impl Wrk<'_> {
                 .arg("--")
                 .arg(self.file())
                 .arg(self.tokens.to_string())
-                .arg((self.skip % self.tokens).to_string()),
+                .arg((self.skip % round).to_string())
+                .arg(order)
+                .arg(self.pause_ms.to_string()),
         )?;
         let line = text.lines().find_map(|line| line.strip_prefix("RESULT "));
         let numbers: Vec<f64> = line
@@ -66,8 +88,12 @@ impl Wrk<'_> {
         let [count, micros, p50, p99, refused, broken] = numbers.as_slice() else {
             bail!("wrk: {text}");
         };
-        let expected = if self.traffic == Traffic::Good { 0.0 } else { *count };
         ensure!(*broken == 0.0, "{broken} connections broke");
+        let expected = match self.traffic {
+            Traffic::Good => 0.0,
+            Traffic::Garbage | Traffic::Forged => *count,
+            Traffic::OverLimit => *refused,
+        };
         ensure!(*refused == expected, "{refused} of {count} answers were errors, not {expected}");
         Ok(Load {
             count: *count,
@@ -79,17 +105,58 @@ impl Wrk<'_> {
 
     fn file(&self) -> PathBuf {
         self.folder.join(match self.traffic {
-            Traffic::Good => "tokens.txt",
+            Traffic::Good | Traffic::OverLimit => "tokens.txt",
             Traffic::Garbage => "garbage.txt",
             Traffic::Forged => "forged.txt",
         })
     }
 }
 
+/// Writes the order of [`Order::Zipf`]: the number of one of `tokens` in each line. Token n occurs in
+/// proportion to 1 / n^[`ZIPF_EXPONENT`]. The order is the same in each run.
+pub fn write_zipf(folder: &Path, tokens: u32) -> Result<()> {
+    let mut lines = String::new();
+    for number in zipf(tokens, ZIPF_COUNT) {
+        let _ = writeln!(lines, "{number}");
+    }
+    write_atomically(&folder.join(ZIPF_FILE), &lines)
+}
+
+fn zipf(tokens: u32, count: u32) -> Vec<usize> {
+    let mut sum = 0.0;
+    let sums: Vec<f64> = (1..=tokens)
+        .map(|number| {
+            sum += f64::from(number).powf(-ZIPF_EXPONENT);
+            sum
+        })
+        .collect();
+    // SplitMix64.
+    let mut state: u64 = 1;
+    let mut draw = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 * sum
+    };
+    (0..count)
+        .map(|_| {
+            let drawn = draw();
+            sums.partition_point(|until| *until <= drawn) + 1
+        })
+        .collect()
+}
+
+/// How unevenly tokens are used: 0 is evenly, and 1 is usual for the popularity of pages.
+pub const ZIPF_EXPONENT: f64 = 1.0;
+/// More than any measurement sends.
+pub const ZIPF_COUNT: u32 = 200_000;
+const ZIPF_FILE: &str = "zipf.txt";
+const NO_FILE: &str = "-";
+
 /// A browser's request behind Cloudflare. The script does not check each response, which would
 /// double wrk's cost; wrk itself counts the errors.
 const SCRIPT: &str = r#"
-local tokens, place = {}, 0
+local tokens, order, place = {}, nil, 0
 local head = table.concat({
   'GET /api/things?page=2 HTTP/1.1',
   'Host: api.example',
@@ -111,8 +178,20 @@ function init(arguments)
     if #tokens == tonumber(arguments[2]) then break end
   end
   place = tonumber(arguments[3])
+  if arguments[4] ~= '-' then
+    order = {}
+    for line in io.lines(arguments[4]) do order[#order + 1] = tonumber(line) end
+  end
+  local pause = tonumber(arguments[5])
+  if pause > 0 then
+    function delay() return pause end
+  end
 end
 function request()
+  if order then
+    place = place % #order + 1
+    return head .. tokens[order[place]] .. '\r\n\r\n'
+  end
   place = place % #tokens + 1
   return head .. tokens[place] .. '\r\n\r\n'
 end
@@ -122,3 +201,19 @@ function done(summary, latency)
     latency:percentile(99), errors.status, errors.connect + errors.read + errors.write + errors.timeout))
 end
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zipf_gives_each_token_its_share() {
+        let drawn = zipf(1000, 100_000);
+        let share = |number| drawn.iter().filter(|one| **one == number).count() as f64 / 1e5;
+        // 1 / (1 + 1/2 + ... + 1/1000) is 0.1336.
+        assert!((share(1) - 0.1336).abs() < 0.005, "{}", share(1));
+        assert!((share(2) - 0.0668).abs() < 0.005, "{}", share(2));
+        assert!((share(10) - 0.0134).abs() < 0.002, "{}", share(10));
+        assert!(drawn.iter().all(|number| (1..=1000).contains(number)));
+    }
+}

@@ -1,9 +1,13 @@
 //! The measurements other than speed.
 
-use super::cells::{BOUNDED, CONNECTIONS, Contender, HOT, ROTATING, STRICT};
-use super::found::LargePolicy;
-use super::load::{Traffic, Wrk};
+use super::cells::{
+    BOUNDED, CONNECTIONS, Contender, EXACT, HOT, JSOPT_LEASED, JSOPT_STRICT, LEASED, Plan,
+    ROTATING, STRICT,
+};
+use super::found::{LargePolicy, Trips};
+use super::load::{Order, Traffic, Wrk};
 use super::scene::{Running, Scene};
+use super::variables::ISSUER;
 use crate::bench::measure::resident_kib;
 use crate::bench::measure::spread;
 use crate::edge;
@@ -12,67 +16,120 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
-/// Measures the median response time by the distance of the store, with few requests at once.
-pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<(&'static str, u32, f64)>> {
+/// Measures the response time by the distance of the store, with few requests at once: p50 and p99.
+pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<(&'static str, u32, f64, f64)>> {
     let mut found = Vec::new();
     let distances = [(0, scene.gateway)].into_iter().chain(scene.slow.iter().copied());
     for (ms, port) in distances {
-        found.push((
-            ONE_TRIP,
-            ms,
-            spread((0..9).map(|_| scene.trip_ms(port)).collect::<Result<_>>()?)[1],
-        ));
-        let contenders =
-            [STRICT, BOUNDED, Contender::Ref, Contender::Jsopt { seconds: 0 }, Contender::Floor];
-        for contender in contenders.into_iter().chain([Contender::Pass]) {
+        let trips = spread((0..9).map(|_| scene.trip_ms(port)).collect::<Result<_>>()?);
+        found.push((ONE_TRIP, ms, trips[1], trips[2]));
+        let contenders = [
+            STRICT,
+            EXACT,
+            BOUNDED,
+            Contender::Ref,
+            JSOPT_STRICT,
+            Contender::Floor,
+            Contender::Pass,
+        ];
+        for contender in contenders {
             process::check_stop()?;
             let running = scene.start(contender, port, &json!({}))?;
             let wrk = scene.wrk(AT_ONCE, Traffic::Good, HOT);
             scene.load(&running, &wrk, 1)?;
             let (load, _) = scene.load(&running, &wrk, seconds.max(2))?;
-            found.push((contender.name(), ms, load.p50_ms));
+            found.push((contender.name(), ms, load.p50_ms, load.p99_ms));
         }
+        for contender in [LEASED, JSOPT_LEASED] {
+            process::check_stop()?;
+            let running = scene.start(contender, port, &json!({}))?;
+            let wrk = scene.wrk(AT_ONCE, Traffic::Good, ROTATING);
+            scene.load(&running, &wrk, 1)?;
+            scene.prime(running.port, ROTATING)?;
+            let (load, _) = scene.load(&running, &wrk, seconds.max(2))?;
+            found.push((contender.name(), ms, load.p50_ms, load.p99_ms));
+        }
+        let (running, wrk) = unprimed(scene, AT_ONCE, port)?;
+        let (load, _) = scene.load(&running, &wrk, seconds.max(2))?;
+        found.push((LEASED_ZIPF, ms, load.p50_ms, load.p99_ms));
         eprintln!("distance: {ms} ms");
     }
     Ok(found)
 }
 
-/// Measures the calls to the store and to the upstream per request, if every token is cached and no
-/// verdict expires.
-pub fn trips(
-    scene: &Scene<'_>,
-    running: &BTreeMap<Contender, Running>,
-) -> Result<Vec<(&'static str, f64, f64)>> {
-    let kept = scene.start(Contender::Portcullis { seconds: 600 }, scene.gateway, &json!({}))?;
+/// Measures the calls to the store and to the upstream per request, and the store's commands. Every
+/// token is cached, but for the row of Zipf.
+pub fn trips(scene: &Scene<'_>, running: &BTreeMap<Contender, Running>) -> Result<Vec<Trips>> {
+    let start = |contender| scene.start(contender, scene.gateway, &json!({}));
+    let kept = start(Contender::Portcullis(Plan::Bounded { seconds: 600 }))?;
+    let exact = start(EXACT)?;
+    let own = |contender| running.get(&contender).context("it was not started");
     let mut found = Vec::new();
-    let strict = running.get(&STRICT).context("strict was not started")?;
-    let peer = running.get(&Contender::Ref).context("ref was not started")?;
     for (name, contender, traffic) in [
-        ("strict", strict, Traffic::Good),
+        ("strict", own(STRICT)?, Traffic::Good),
+        ("exact", &exact, Traffic::Good),
         ("bounded, kept", &kept, Traffic::Good),
-        ("garbage", strict, Traffic::Garbage),
-        ("forged", strict, Traffic::Forged),
-        ("ref", peer, Traffic::Good),
+        ("garbage", own(STRICT)?, Traffic::Garbage),
+        ("forged", own(STRICT)?, Traffic::Forged),
+        ("ref", own(Contender::Ref)?, Traffic::Good),
     ] {
         let wrk = scene.wrk(CONNECTIONS, traffic, HOT);
         scene.load(contender, &wrk, 1)?;
-        let before = scene.counts()?;
-        let (load, _) = scene.load(contender, &wrk, 3)?;
-        let after = scene.counts()?;
-        // wrk does not count the requests in progress at its end, but they did reach the servers.
-        let a_request = |before: u64, after: u64| (after - before) as f64 / load.count;
-        found.push((name, a_request(before.0, after.0), a_request(before.1, after.1)));
+        found.push(count(scene, contender, name, &wrk, 3)?);
     }
+    let wrk = scene.wrk(CONNECTIONS, Traffic::Good, ROTATING);
+    for (name, contender) in [("leased", own(LEASED)?), ("jsopt leased", own(JSOPT_LEASED)?)] {
+        scene.load(contender, &wrk, 1)?;
+        scene.prime(contender.port, ROTATING)?;
+        found.push(count(scene, contender, name, &wrk, LEASES_SECONDS)?);
+    }
+    let (running, wrk) = unprimed(scene, CONNECTIONS, scene.gateway)?;
+    found.push(count(scene, &running, LEASED_ZIPF, &wrk, LEASES_SECONDS)?);
     Ok(found)
+}
+
+fn count(
+    scene: &Scene<'_>,
+    running: &Running,
+    name: &'static str,
+    wrk: &Wrk<'_>,
+    seconds: u32,
+) -> Result<Trips> {
+    process::check_stop()?;
+    let before = scene.counts()?;
+    let (load, _) = scene.load(running, wrk, seconds)?;
+    // What is asked for in the background may follow a little later.
+    std::thread::sleep(SETTLING);
+    let counted = scene.counts()? - before;
+    // wrk does not count the requests in progress at its end, but they did reach the servers.
+    let requests = match wrk.traffic {
+        Traffic::Good => counted.upstream as f64,
+        _ => load.count,
+    };
+    Ok(Trips {
+        name,
+        store: counted.posts as f64 / requests,
+        upstream: counted.upstream as f64 / load.count,
+        commands: counted.commands.all() as f64 / requests,
+        requests_per_second: load.requests_per_second,
+    })
+}
+
+/// Starts an isolate with leases that knows one token alone, and prepares a load of 1,000.
+fn unprimed<'s>(scene: &'s Scene<'_>, connections: u32, store: u16) -> Result<(Running, Wrk<'s>)> {
+    let running = scene.start(LEASED, store, &json!({}))?;
+    scene.load(&running, &scene.wrk(connections, Traffic::Good, 1), 1)?;
+    let wrk = scene.wrk(connections, Traffic::Good, ROTATING);
+    Ok((running, Wrk { order: Order::Zipf, ..wrk }))
 }
 
 /// Measures the time to the first good response, for all contenders in turn.
 pub fn start(scene: &Scene<'_>, rounds: u32) -> Result<BTreeMap<&'static str, Vec<f64>>> {
     let mut found: BTreeMap<_, Vec<f64>> = BTreeMap::new();
     for _ in 0..rounds {
-        for contender in [STRICT, Contender::Ref, Contender::Jsopt { seconds: 0 }, Contender::Pass]
-        {
+        for contender in [STRICT, Contender::Ref, JSOPT_STRICT, Contender::Pass] {
             process::check_stop()?;
             let running = scene.start(contender, scene.gateway, &json!({}))?;
             found.entry(contender.name()).or_default().push(running.start_ms);
@@ -85,7 +142,7 @@ pub fn start(scene: &Scene<'_>, rounds: u32) -> Result<BTreeMap<&'static str, Ve
 /// long as there are some.
 pub fn memory(scene: &Scene<'_>, requests: u64) -> Result<BTreeMap<&'static str, Vec<(u64, u64)>>> {
     let mut found = BTreeMap::new();
-    let contenders = [STRICT, Contender::Ref, Contender::Jsopt { seconds: 0 }, Contender::Pass];
+    let contenders = [STRICT, Contender::Ref, JSOPT_STRICT, Contender::Pass];
     for contender in contenders {
         let running = scene.start(contender, scene.gateway, &json!({}))?;
         let pid = running.server.pid();
@@ -157,7 +214,7 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
             key.as_object_mut().context("a key")?.insert("kid".into(), format!("k{place}").into());
             keys.insert(0, key);
         }
-        let issuer = json!([{ "issuer": super::scene::ISSUER, "audience": super::scene::ISSUER,
+        let issuer = json!([{ "issuer": ISSUER, "audience": ISSUER,
             "algorithms": ["EdDSA"], "jwks": set }]);
         compare("keys", many, &json!({ "issuers": issuer }), ROTATING)?;
     }
@@ -215,5 +272,10 @@ const LIMITS: u32 = 200;
 
 /// The name of a single query of the store.
 pub const ONE_TRIP: &str = "one trip to the store";
+/// The row in which first requests are included.
+pub const LEASED_ZIPF: &str = "portcullis, leased, Zipf";
+/// The life of a few leases.
+const LEASES_SECONDS: u32 = 15;
+const SETTLING: Duration = Duration::from_millis(300);
 /// A number of connections so small that no request waits for a core.
 const AT_ONCE: u32 = 2;

@@ -1,14 +1,15 @@
 //! Formats the results as tables.
 
 use super::cells::{CONNECTIONS, HOT, ROTATING, cells};
-use super::found::Found;
-use super::goals::{self, Bound};
+use super::found::{Found, NearLimit};
+use super::goals::{Bound, Goal};
+use super::near_limit::{QUOTA, WINDOW_SECONDS};
 use crate::bench::measure::spread;
 use std::fmt::Write as _;
 
-pub fn text(found: &Found) -> String {
+pub fn text(found: &Found, goals: &[Goal]) -> String {
     let mut text = String::new();
-    goals_table(found, &mut text);
+    goals_table(goals, &mut text);
     if !found.speed.is_empty() {
         speed(found, &mut text);
     }
@@ -23,11 +24,19 @@ pub fn text(found: &Found) -> String {
     }
     if !found.trips.is_empty() {
         text.push_str(
-            "\n| | trips to the store a request | calls of the upstream |\n|---|---|---|\n",
+            "\n| | trips to the store a request | billed commands a request | calls of the upstream | requests/s |\n\
+             |---|---|---|---|---|\n",
         );
-        for (name, store, upstream) in &found.trips {
-            let _ = writeln!(text, "| {name} | {store:.2} | {upstream:.2} |");
+        for trips in &found.trips {
+            let _ = writeln!(
+                text,
+                "| {} | {:.3} | {:.2} | {:.2} | {:.0} |",
+                trips.name, trips.store, trips.commands, trips.upstream, trips.requests_per_second
+            );
         }
+    }
+    if !found.near_limit.is_empty() {
+        text.push_str(&near_limit(&found.near_limit));
     }
     if !found.memory.is_empty() {
         text.push_str("\nResident memory, MiB, with a new token in each request:\n\n");
@@ -76,13 +85,14 @@ pub fn text(found: &Found) -> String {
     text
 }
 
-fn goals_table(found: &Found, text: &mut String) {
+fn goals_table(goals: &[Goal], text: &mut String) {
     text.push_str("| measure | goal | measured | verdict |\n|---|---|---|---|\n");
-    for goal in goals::of(found) {
+    for goal in goals {
         let bound = match goal.bound {
             Bound::AtLeast(least) => format!("≥ {least}"),
             Bound::AtMost(most) => format!("≤ {most}"),
             Bound::Exactly(number) => format!("{number}"),
+            Bound::Open => "none".to_owned(),
         };
         let measured = match goal.value {
             Some((value, Some([low, high]))) => format!("{value:.2} ({low:.2} to {high:.2})"),
@@ -103,7 +113,7 @@ fn speed(found: &Found, text: &mut String) {
     let _ = writeln!(
         text,
         "\nMedians of {} rounds of {} s with {CONNECTIONS} connections, in brackets the lowest and the highest; {ROTATING} tokens \
-         in turn, {HOT} where they are hot.\n",
+         in turn, {HOT} where they are hot (bounded and pass). Before each round of leased, every token is sent twice, unmeasured.\n",
         found.rounds, found.seconds
     );
     text.push_str("| | requests/s | p50 ms | p99 ms | CPU of workerd a request, µs |\n|---|---|---|---|---|\n");
@@ -137,7 +147,7 @@ fn speed(found: &Found, text: &mut String) {
 
 fn distance(found: &Found, text: &mut String) {
     text.push_str(
-        "\n| p50 ms, the store so far away | 0 ms | 10 ms | 40 ms |\n|---|---|---|---|\n",
+        "\n| p50 and p99 in ms, the store so far away | 0 ms | 10 ms | 40 ms |\n|---|---|---|---|\n",
     );
     let mut names: Vec<&str> = Vec::new();
     for (name, ..) in &found.distance {
@@ -150,8 +160,32 @@ fn distance(found: &Found, text: &mut String) {
             .distance
             .iter()
             .filter(|(of, ..)| *of == name)
-            .map(|(_, _, p50_ms)| format!("{p50_ms:.1}"))
+            .map(|(_, _, p50_ms, p99_ms)| format!("{p50_ms:.1}, {p99_ms:.1}"))
             .collect();
         let _ = writeln!(text, "| {name} | {} |", points.join(" | "));
     }
+}
+
+/// Returns the table of one caller near its limit.
+pub fn near_limit(rows: &[NearLimit]) -> String {
+    let mut text = format!(
+        "\nOne caller with a quota of {QUOTA} requests in {WINDOW_SECONDS} s, at full demand after its burst; for each \
+         admitted request:\n\n\
+         | | isolates | requests/s | admitted/s | unspent | reads | writes | POSTs |\n|---|---|---|---|---|---|---|---|\n"
+    );
+    for row in rows {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.0} | {:.1} | {:.1}% | {:.2} | {:.2} | {:.2} |",
+            row.name,
+            row.isolates,
+            row.requests_per_second,
+            row.admitted_per_second,
+            row.unspent * 100.0,
+            row.reads,
+            row.writes,
+            row.posts
+        );
+    }
+    text
 }

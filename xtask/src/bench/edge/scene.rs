@@ -1,18 +1,19 @@
 //! The servers around the Worker and its peers: one Redis, one redis gateway, one upstream, and a
 //! separate workerd for each contender.
 
-use super::cells::Contender;
-use super::load::{Load, Traffic, Wrk};
+use super::cells::{Contender, Plan, ROTATING};
+use super::load::{self, Load, Order, Traffic, Wrk};
+use super::store::{self, Counts};
+use super::variables::{Common, ISSUER, with_values};
 use crate::bench::measure;
-use crate::edge::EdgeConfig;
 use crate::process::{Server, http_get, http_post, write_private};
 use crate::stack::{self, Servers, free_ports, loopback, random_text};
 use crate::tasks::step;
 use crate::tools::Tools;
 use crate::{at, edge, policy, worker};
 use anyhow::{Context as _, Result, ensure};
-use portcullis_core::{LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1};
-use serde_json::{Map, Value, json};
+use portcullis_core::{KEY_LOCKING, LIMIT_SCRIPT, LOCKING_LIMIT_SCRIPT_SHA1};
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -26,15 +27,14 @@ pub struct Scene<'a> {
     /// The folder of another build of the Worker.
     pub beside: Option<PathBuf>,
     pub folder: PathBuf,
+    redis: u16,
     pub gateway: u16,
     gateway_admin: u16,
-    pub upstream: u16,
     /// The distance of the store at each of these ports, in milliseconds.
     pub slow: Vec<(u32, u16)>,
     /// The number of tokens.
     pub tokens: u32,
-    token: String,
-    record_encryption_key: String,
+    common: Common,
     _servers: Servers,
 }
 
@@ -65,16 +65,16 @@ impl<'a> Scene<'a> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
         bundle_peers(tools, &folder)?;
-        let [redis_port, gateway, gateway_admin, upstream, near, far] = free_ports()?;
+        let [redis, gateway, gateway_admin, upstream, near, far] = free_ports()?;
         let slow = vec![(10, near), (40, far)];
         let (token, record_encryption_key) = (random_text(), stack::record_encryption_key());
 
         let mut servers = Servers::default();
-        let mut redis = Command::new("redis-server");
-        redis.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis_port.to_string()]);
-        redis.arg("--dir").arg(&folder);
-        servers.0.push(Server::start("redis", &mut redis, folder.join("redis.log"))?);
-        let redis_url = format!("redis://{}", loopback(redis_port));
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis.to_string()]);
+        command.arg("--dir").arg(&folder);
+        servers.0.push(Server::start("redis", &mut command, folder.join("redis.log"))?);
+        let redis_url = format!("redis://{}", loopback(redis));
         let mut command = Command::new(at("target/release/portcullis-redis-gateway"));
         command
             .env("REDIS_URL", &redis_url)
@@ -91,6 +91,7 @@ impl<'a> Scene<'a> {
         measure::output(mint.env("RECORD_ENCRYPTION_KEY", &record_encryption_key))?;
         let garbage: Vec<String> = (0..1000).map(|place| format!("garbage{place}")).collect();
         fs::write(folder.join("garbage.txt"), garbage.join("\n"))?;
+        load::write_zipf(&folder, tokens.min(ROTATING))?;
 
         let mut stage = Command::new(at("target/release/portcullis-bench"));
         stage.args(["serve", "--upstream", &upstream.to_string(), "--jwks"]);
@@ -104,13 +105,12 @@ impl<'a> Scene<'a> {
             tools,
             beside,
             folder,
+            redis,
             gateway,
             gateway_admin,
-            upstream,
             slow,
             tokens,
-            token,
-            record_encryption_key,
+            common: Common { upstream, token, record_encryption_key },
             _servers: servers,
         };
         scene.load_script()?;
@@ -124,9 +124,9 @@ impl<'a> Scene<'a> {
         fs::create_dir_all(&folder)?;
         let (vars, modules) = match contender.peer() {
             None => {
-                let (build, seconds) = match (contender, &self.beside) {
-                    (Contender::Portcullis { seconds }, _) => (at("build"), seconds),
-                    (Contender::Beside { seconds }, Some(folder)) => (folder.clone(), seconds),
+                let (build, plan): (_, Plan) = match (contender, &self.beside) {
+                    (Contender::Portcullis(plan), _) => (at("build"), plan),
+                    (Contender::Beside(plan), Some(folder)) => (folder.clone(), plan),
                     _ => anyhow::bail!("{}: no build of the Worker", contender.name()),
                 };
                 for name in edge::BUNDLE {
@@ -134,7 +134,7 @@ impl<'a> Scene<'a> {
                     fs::copy(&from, folder.join(name))
                         .with_context(|| from.display().to_string())?;
                 }
-                let mut own = self.config(seconds, store)?;
+                let mut own = self.common.config(plan, store)?;
                 own.lay_over(&vars.as_object().cloned().unwrap_or_default());
                 if let Ok(text) = fs::read_to_string(build.join("vars.json")) {
                     own.lay_over(&with_values(text, &own.vars)?);
@@ -146,7 +146,7 @@ impl<'a> Scene<'a> {
             }
             Some(bundle) => {
                 fs::copy(self.folder.join(bundle), folder.join(bundle))?;
-                (self.peer_variables(contender, store), vec![bundle])
+                (self.common.peer_variables(contender, store), vec![bundle])
             }
         };
         let config = folder.join("config.capnp");
@@ -192,7 +192,7 @@ impl<'a> Scene<'a> {
         let question = format!(
             "POST / HTTP/1.1\r\nhost: store\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n{body}",
-            self.token,
+            self.common.token,
             body.len()
         );
         let mut stream = TcpStream::connect(loopback(store))?;
@@ -209,78 +209,51 @@ impl<'a> Scene<'a> {
 
     /// Returns wrk's settings with this number of different tokens.
     pub fn wrk(&self, connections: u32, traffic: Traffic, tokens: u32) -> Wrk<'_> {
-        Wrk { tools: self.tools, folder: &self.folder, connections, traffic, tokens, skip: 0 }
+        Wrk {
+            tools: self.tools,
+            folder: &self.folder,
+            connections,
+            traffic,
+            tokens,
+            skip: 0,
+            order: Order::InTurn,
+            pause_ms: 0,
+        }
     }
 
-    /// Returns the number of requests to the store and to the upstream.
-    pub fn counts(&self) -> Result<(u64, u64)> {
+    /// Sends each of the first `tokens` tokens twice.
+    pub fn prime(&self, port: u16, tokens: u32) -> Result<()> {
+        let text = fs::read_to_string(self.folder.join("tokens.txt"))?;
+        let lines: Vec<&str> = text.lines().take(tokens as usize).collect();
+        let send = |token: &&str| {
+            let head = format!("authorization: Bearer {token}\r\n");
+            let (status, answer) = http_get(loopback(port), "/api/first", &head)?;
+            ensure!(status == 200, "{status} {answer}");
+            Ok(())
+        };
+        for _ in 0..2 {
+            std::thread::scope(|scope| {
+                let shares = lines.chunks(lines.len().div_ceil(AT_ONCE));
+                let senders: Vec<_> = shares
+                    .map(|share| scope.spawn(move || share.iter().try_for_each(send)))
+                    .collect();
+                senders.into_iter().try_for_each(measure::joined)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Returns what the store and the upstream have counted so far.
+    pub fn counts(&self) -> Result<Counts> {
         let (_, metrics) = http_get(loopback(self.gateway_admin), "/metrics", "")?;
-        let store = metrics
+        let posts = metrics
             .lines()
             .filter(|line| line.contains("requests_total{") && line.contains("pipeline"))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum::<f64>();
-        let (_, upstream) = http_get(loopback(self.upstream), "/count", "")?;
-        Ok((store as u64, upstream.trim().parse()?))
-    }
-
-    /// Returns a configuration whose route has a limit if each request queries the store. If
-    /// verdicts are cached, the route has no limit.
-    fn config(&self, seconds: u32, store: u16) -> Result<EdgeConfig> {
-        let mut edge = EdgeConfig::shipped()?;
-        let routes = edge.policy.get_mut("routes").and_then(Value::as_array_mut);
-        let api = routes.and_then(|routes| routes.last_mut()).and_then(Value::as_object_mut);
-        let api = api.context("portcullis.toml: no routes")?;
-        api.remove("limit");
-        if seconds == 0 {
-            let limit = json!({ "quota": QUOTA, "window_seconds": 60, "by": "subject" });
-            api.insert("limit".to_owned(), limit);
-        }
-        let upstream = format!("http://{}", loopback(self.upstream));
-        let members = json!({
-            "issuers": [{
-                "issuer": ISSUER, "audience": ISSUER, "algorithms": ["EdDSA"], "token_type": "at+jwt",
-                "jwks_url": format!("{upstream}/jwks.json"),
-            }],
-            "store.timeout_ms": 1000,
-            "revocation.delay_seconds_max": seconds,
-            "UPSTREAM_URL": upstream,
-            "AUTH_URL": upstream,
-            "STORE_URL": format!("http://{}", loopback(store)),
-            "STORE_TOKEN": self.token,
-            "RECORD_ENCRYPTION_KEY": self.record_encryption_key,
-        });
-        edge.lay_over(members.as_object().context("members")?);
-        Ok(edge)
-    }
-
-    fn peer_variables(&self, contender: Contender, store: u16) -> Map<String, Value> {
-        let strict = contender == Contender::Jsopt { seconds: 0 };
-        let arguments = json!(["gcra", QUOTA, 60_000, 1, QUOTA]);
-        let mut command = vec![json!("EVALSHA"), json!(LIMIT_SCRIPT_SHA1), json!(1)];
-        command.push("pc:limit:floor:a-subject-of-which-there-is-one-hash".into());
-        command.extend(arguments.as_array().cloned().unwrap_or_default());
-        let commands = json!([["MGET", "pc:a", "pc:b", "pc:c", "pc:d"], ["GET", "pc:e"], command]);
-        let upstream = format!("http://{}", loopback(self.upstream));
-        let seconds = match contender {
-            Contender::Jsopt { seconds } => seconds,
-            _ => 0,
-        };
-        let vars = json!({
-            "AUDIENCE": ISSUER,
-            "COMMANDS": commands.to_string(),
-            "ISSUER": ISSUER,
-            "JWKS_URL": format!("{upstream}/jwks.json"),
-            "LIMIT_ARGUMENTS": arguments.to_string(),
-            "LIMIT_SCRIPT_SHA1": if strict { LIMIT_SCRIPT_SHA1 } else { "" },
-            "PREFIX": "pc",
-            "REVOCATION_SECONDS_MAX": seconds.to_string(),
-            "RECORD_ENCRYPTION_KEY": self.record_encryption_key,
-            "UPSTASH_REDIS_REST_TOKEN": self.token,
-            "UPSTASH_REDIS_REST_URL": format!("http://{}", loopback(store)),
-            "UPSTREAM_URL": upstream,
-        });
-        vars.as_object().cloned().unwrap_or_default()
+        let (_, upstream) = http_get(loopback(self.common.upstream), "/count", "")?;
+        let commands = store::commands(loopback(self.redis))?;
+        Ok(Counts { posts: posts as u64, upstream: upstream.trim().parse()?, commands })
     }
 
     fn first_token(&self) -> Result<String> {
@@ -292,10 +265,13 @@ impl<'a> Scene<'a> {
     /// Loads the limit's script. The peers call it by its hash, as Portcullis does after its first
     /// time.
     fn load_script(&self) -> Result<()> {
-        let fields = format!("authorization: Bearer {}\r\n", self.token);
-        let body = json!(["SCRIPT", "LOAD", LIMIT_SCRIPT]);
+        let fields = format!("authorization: Bearer {}\r\n", self.common.token);
+        let body = json!(["SCRIPT", "LOAD", format!("{KEY_LOCKING}{LIMIT_SCRIPT}")]);
         let (_, answer) = http_post(loopback(self.gateway), "/", &fields, &body)?;
-        ensure!(answer.contains(LIMIT_SCRIPT_SHA1), "the redis gateway loads no script: {answer}");
+        ensure!(
+            answer.contains(LOCKING_LIMIT_SCRIPT_SHA1),
+            "the redis gateway loads no script: {answer}"
+        );
         Ok(())
     }
 }
@@ -320,16 +296,6 @@ fn bundle_peers(tools: &Tools, folder: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-pub const ISSUER: &str = "https://api.example";
-/// A quota so large that no request exceeds it.
-const QUOTA: u32 = 1_000_000;
+/// How many tokens are primed at once.
+const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Parses the variables of another build of the Worker. In them, `$NAME` is replaced by a
-/// variable's value.
-fn with_values(mut text: String, vars: &Map<String, Value>) -> Result<Map<String, Value>> {
-    for (name, value) in vars {
-        text = text.replace(&format!("${name}"), value.as_str().unwrap_or_default());
-    }
-    serde_json::from_str(&text).context("vars.json")
-}
