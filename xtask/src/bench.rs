@@ -2,6 +2,7 @@
 //! idle.
 
 mod auth;
+mod cost;
 mod edge;
 mod end_to_end;
 pub mod instructions;
@@ -39,6 +40,8 @@ pub struct Options {
     /// run
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    prices: cost::Prices,
     /// Write the results to docs/performance.md and the files next to it, or to docs/reliability.md
     #[arg(long)]
     write: bool,
@@ -48,6 +51,8 @@ pub struct Options {
 enum Subject {
     /// The Worker, compared with its peers
     Edge,
+    /// The store's commands, as billed, for each request to the Worker, and what a million cost
+    Cost,
     /// The whole system during faults: 20 s of each fault at 200 requests a second
     Faults,
     /// Statuses over time while the store dies and returns, and each limit algorithm under a burst.
@@ -76,6 +81,7 @@ pub fn run(options: &Options) -> Result<()> {
             only: options.only,
             beside: options.beside.clone(),
         }),
+        Subject::Cost => cost::run(&options.prices, options.quick, options.write),
         Subject::Faults => end_to_end::faults(options.quick, options.write),
         Subject::Outage => end_to_end::outage(options.quick, options.write),
         Subject::Pictures => pictures::draw(),

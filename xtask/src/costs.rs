@@ -4,7 +4,7 @@ use crate::bench::measure::put;
 use crate::workspace::at;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 
 /// Options of `cargo xtask costs`.
@@ -13,6 +13,53 @@ pub struct Options {
     /// Write the table into docs/how-to/go-live.md.
     #[arg(long)]
     write: bool,
+}
+
+/// The prices that depend on the number of requests.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct UnitPrices {
+    /// The price of 100,000 commands of the store.
+    pub hundred_thousand_commands: f64,
+    /// The price of a million requests to the Worker.
+    pub million_requests: f64,
+    /// The price of a million milliseconds of the Worker's CPU.
+    pub million_cpu_ms: f64,
+    /// The regions of a global store. Each write is billed once for each of them.
+    pub regions: f64,
+}
+
+/// What a request uses, on average.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestCost {
+    pub reads: f64,
+    pub writes: f64,
+    pub cpu_ms: f64,
+}
+
+impl UnitPrices {
+    /// Returns the prices of docs/costs.json.
+    pub fn read() -> Result<Self> {
+        let prices = read()?;
+        Ok(Self {
+            hundred_thousand_commands: prices.upstash.hundred_thousand_commands,
+            million_requests: prices.workers.million_requests,
+            million_cpu_ms: prices.workers.million_cpu_ms,
+            regions: prices.upstash.regions,
+        })
+    }
+
+    /// Returns the price of a million requests, with a store in one region.
+    pub fn of_million(&self, cost: RequestCost) -> f64 {
+        let commands = (cost.reads + cost.writes) * MILLION / 100_000.0;
+        commands * self.hundred_thousand_commands
+            + self.million_requests
+            + cost.cpu_ms * self.million_cpu_ms
+    }
+
+    /// Returns the price of a million requests, with a global store.
+    pub fn of_million_global(&self, cost: RequestCost) -> f64 {
+        self.of_million(RequestCost { writes: cost.writes * self.regions, ..cost })
+    }
 }
 
 /// Prices and what a request uses. The members that explain a number are not read.
@@ -55,6 +102,7 @@ struct Logs {
 #[derive(Deserialize)]
 struct Upstash {
     hundred_thousand_commands: f64,
+    regions: f64,
 }
 
 #[derive(Deserialize)]
@@ -163,6 +211,31 @@ mod tests {
         let mut prices = read().unwrap();
         prices.request.log_bytes = 750.0;
         assert!((logs(&prices, 100e6) - 6.25 - 0.55).abs() < 0.001);
+    }
+
+    #[test]
+    fn million_requests_cost_their_commands_their_number_and_their_cpu() {
+        let prices = UnitPrices {
+            hundred_thousand_commands: 0.2,
+            million_requests: 0.3,
+            million_cpu_ms: 0.02,
+            regions: 3.0,
+        };
+        let cost = RequestCost { reads: 2.0, writes: 2.0, cpu_ms: 0.5 };
+        assert!((prices.of_million(cost) - (8.0 + 0.3 + 0.01)).abs() < 1e-9);
+        // Two reads and six writes.
+        assert!((prices.of_million_global(cost) - (16.0 + 0.3 + 0.01)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn store_commands_are_those_that_were_measured() {
+        let bill = fs::read_to_string(at("docs/bill.json")).unwrap();
+        let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
+        let rows = bill["rows"].as_array().unwrap();
+        let strict = rows.iter().find(|row| row["name"] == "portcullis, strict").unwrap();
+        let measured = strict["reads"].as_f64().unwrap() + strict["writes"].as_f64().unwrap();
+        let stated = read().unwrap().request.store_commands;
+        assert!((measured - stated).abs() < 0.1, "measured {measured}, but {DATA} has {stated}");
     }
 
     #[test]

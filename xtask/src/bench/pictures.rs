@@ -1,6 +1,7 @@
 //! The pictures of the documentation, drawn from the measurements that are committed next to them.
 //! Each is one SVG for light and dark pages.
 
+mod bill;
 mod burst;
 mod chart;
 mod cpu;
@@ -24,11 +25,12 @@ pub fn draw() -> Result<()> {
 }
 
 /// Returns each picture with its file.
-fn all() -> Result<[(&'static str, String); 5]> {
+fn all() -> Result<[(&'static str, String); 6]> {
     let performance = read(PERFORMANCE)?;
     let reliability = read(RELIABILITY)?;
     Ok([
         ("docs/performance.svg", cpu::svg(&performance)?),
+        ("docs/bill.svg", bill::svg(&read(BILL)?)?),
         ("docs/distance.svg", distance::svg(&performance)?),
         ("docs/store-outage.svg", outage::svg(&reliability)?),
         ("docs/burst.svg", burst::svg(&reliability)?),
@@ -43,6 +45,8 @@ fn read(file: &str) -> Result<Value> {
 
 /// The measurements of `bench edge`.
 const PERFORMANCE: &str = "docs/performance.json";
+/// The measurements of `bench cost`.
+pub const BILL: &str = "docs/bill.json";
 /// The measurements of `bench outage`.
 pub const RELIABILITY: &str = "docs/reliability.json";
 

@@ -51,7 +51,7 @@ pub struct Wrk<'a> {
     /// The number of tokens that were used before.
     pub skip: u32,
     pub order: Order,
-    /// How long each connection waits between two requests.
+    /// How long each connection waits between two requests, on average.
     pub pause_ms: u32,
 }
 
@@ -184,7 +184,7 @@ function init(arguments)
   end
   local pause = tonumber(arguments[5])
   if pause > 0 then
-    function delay() return pause end
+    function delay() return math.random(0, 2 * pause) end
   end
 end
 function request()

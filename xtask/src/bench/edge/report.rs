@@ -24,7 +24,7 @@ pub fn text(found: &Found, goals: &[Goal]) -> String {
     }
     if !found.trips.is_empty() {
         text.push_str(
-            "\n| | trips to the store a request | billed commands a request | calls of the upstream | requests/s |\n\
+            "\nTrips and commands, with the store 40 ms away for leases:\n\n| | trips to the store a request | billed commands a request | calls of the upstream | requests/s |\n\
              |---|---|---|---|---|\n",
         );
         for trips in &found.trips {
