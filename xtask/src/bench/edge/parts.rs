@@ -7,7 +7,7 @@ use super::cells::{
 use super::found::{LargePolicy, Trips};
 use super::load::{Order, Traffic, Wrk};
 use super::scene::{Running, Scene};
-use super::variables::ISSUER;
+use super::variables::{ISSUER, QUOTA, WINDOW_SECONDS};
 use crate::bench::measure::resident_kib;
 use crate::bench::measure::spread;
 use crate::edge;
@@ -200,7 +200,7 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
     }
     let shipped = edge::EdgeConfig::shipped()?;
     let api = json!({ "name": "api", "path": "/api/*", "access": "protected",
-        "limit": { "quota": 1_000_000, "window_seconds": 60, "by": "subject" } });
+        "limit": { "quota": QUOTA, "window_seconds": WINDOW_SECONDS, "by": "subject" } });
     for many in [1, 10, 100, 1000] {
         let other = |place: u32| json!({ "name": format!("r{place}"), "path": format!("/r{place}/*"), "access": "public" });
         let mut list: Vec<Value> = (1..many).map(other).collect();
@@ -222,7 +222,7 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
         compare("keys", many, &json!({ "issuers": issuer }), ROTATING)?;
     }
     for many in [1, 3, 10] {
-        let limit = |place: u32| json!({ "name": format!("l{place}"), "quota": 1_000_000, "window_seconds": 60, "by": "subject" });
+        let limit = |place: u32| json!({ "name": format!("l{place}"), "quota": QUOTA, "window_seconds": WINDOW_SECONDS, "by": "subject" });
         let limits: Vec<Value> = (0..many).map(limit).collect();
         let names: Vec<String> = (0..many).map(|place| format!("l{place}")).collect();
         let mut list = shipped.policy.get("routes").and_then(Value::as_array).cloned();
@@ -240,7 +240,7 @@ pub fn growth(scene: &Scene<'_>, rounds: u32) -> Result<Vec<(&'static str, u32, 
 /// The requested route is the last one, and has one limit, as in the shipped policy.
 pub fn large_policy(scene: &Scene<'_>, starts: u32, rounds: u32) -> Result<LargePolicy> {
     let limits: Vec<Value> = (0..LIMITS)
-        .map(|place| json!({ "name": format!("l{place}"), "quota": 1_000_000, "window_seconds": 60, "by": "subject" }))
+        .map(|place| json!({ "name": format!("l{place}"), "quota": QUOTA, "window_seconds": WINDOW_SECONDS, "by": "subject" }))
         .collect();
     let mut routes: Vec<Value> = (1..ROUTES)
         .map(|place| json!({ "name": format!("r{place}"), "path": format!("/r{place}/*"), "access": "protected",

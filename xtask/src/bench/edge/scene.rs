@@ -1,7 +1,7 @@
 //! The servers around the Worker and its peers: one Redis, one redis gateway, one upstream, and a
 //! separate workerd for each contender.
 
-use super::cells::{Contender, Plan, ROTATING};
+use super::cells::{Contender, ROTATING};
 use super::load::{self, Load, Order, Traffic, Wrk};
 use super::store::{self, Counts};
 use super::variables::{Common, ISSUER, with_values};
@@ -124,7 +124,7 @@ impl<'a> Scene<'a> {
         fs::create_dir_all(&folder)?;
         let (vars, modules) = match contender.peer() {
             None => {
-                let (build, plan): (_, Plan) = match (contender, &self.beside) {
+                let (build, plan) = match (contender, &self.beside) {
                     (Contender::Portcullis(plan), _) => (at("build"), plan),
                     (Contender::Beside(plan), Some(folder)) => (folder.clone(), plan),
                     _ => anyhow::bail!("{}: no build of the Worker", contender.name()),

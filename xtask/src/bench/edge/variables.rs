@@ -108,5 +108,5 @@ pub fn with_values(mut text: String, vars: &Map<String, Value>) -> Result<Map<St
 pub const ISSUER: &str = "https://api.example";
 /// A quota so large that no request exceeds it: 1,000 a second. It divides the window's
 /// milliseconds, as most quotas do, so that the script need not read what it rounded.
-const QUOTA: u32 = 1_000_000;
-const WINDOW_SECONDS: u32 = 1000;
+pub const QUOTA: u32 = 1_000_000;
+pub const WINDOW_SECONDS: u32 = 1000;
