@@ -138,7 +138,8 @@ async function judge(holder, env, id, nowMs) {
     }
   }
   if (cleared && !counting) return undefined;
-  const query = cleared ? counting : counting ? `${holder.query},${counting}` : holder.query;
+  // As at the edge, a trip that a limit needs asks about the token as well.
+  const query = counting ? `${holder.query},${counting}` : holder.query;
   const replies = await ask(`[${query}]`, env, id);
   if (!replies) {
     if (holder.lease && counting) holder.lease.askingUntilMs = 0;
@@ -146,15 +147,13 @@ async function judge(holder, env, id, nowMs) {
   }
   const counted = counting && replies[replies.length - 1];
   if (holder.lease && counted) grant(holder.lease, ahead, counted, nowMs, Date.now());
-  if (!cleared) {
-    const refusal = await clear(holder, replies[0], env);
-    if (refusal) return refusal;
-  }
+  const refusal = await clear(holder, replies[0], env);
+  if (refusal) return refusal;
   if (counted) {
     if (counted.error) return [503, 'store_bad_response'];
     if (counted.result[0] !== 1) return [429, 'rate_limited'];
   }
-  if (!cleared) holder.clearedUntilMs = nowMs + setup.boundMs;
+  holder.clearedUntilMs = nowMs + setup.boundMs;
   return undefined;
 }
 

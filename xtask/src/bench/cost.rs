@@ -143,6 +143,8 @@ impl Bill {
             (0..isolates).map(|_| scene.start(contender, store, &vars)).collect::<Result<_>>()?;
         let pause_ms = CONNECTIONS * 1000 / requests_per_second;
         load(scene, &running, pause_ms, self.warm_up_seconds, 0)?;
+        // What the warm-up left in progress must not be counted, and what the load leaves must be.
+        std::thread::sleep(SETTLING);
         let cpu = || -> Result<f64> {
             let each = running.iter().map(|one| measure::cpu_us(one.server.pid()));
             Ok(each.collect::<Result<Vec<f64>>>()?.iter().sum())
@@ -150,7 +152,6 @@ impl Bill {
         let (begun, before, cpu_before) = (Instant::now(), scene.counts()?, cpu()?);
         load(scene, &running, pause_ms, self.seconds, ZIPF_COUNT / 2)?;
         let elapsed = begun.elapsed();
-        // What is asked for in the background may follow a little later.
         std::thread::sleep(SETTLING);
         let (counted, cpu_us) = (scene.counts()? - before, cpu()? - cpu_before);
         let requests = counted.upstream as f64;

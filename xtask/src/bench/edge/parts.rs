@@ -101,9 +101,10 @@ fn count(
     seconds: u32,
 ) -> Result<Trips> {
     process::check_stop()?;
+    // What an earlier load left in progress must not be counted, and what this one leaves must be.
+    std::thread::sleep(SETTLING);
     let before = scene.counts()?;
     let (load, _) = scene.load(running, wrk, seconds)?;
-    // What is asked for in the background may follow a little later.
     std::thread::sleep(SETTLING);
     let counted = scene.counts()? - before;
     // wrk does not count the requests in progress at its end, but they did reach the servers.
