@@ -147,7 +147,7 @@ impl<'s> Project<'s> {
         }
         for file in texts(&service["env_file"]) {
             let text = std::fs::read_to_string(self.path(&file)).unwrap();
-            container.env.extend(text.lines().map(|line| pair(line)));
+            container.env.extend(text.lines().map(pair));
         }
         container.env.extend(environment(service));
         for volume in texts(&service["volumes"]) {
