@@ -61,13 +61,17 @@ impl TokenRecord {
         }
     }
 
-    /// Decodes a record that is stored under `key`. Returns `None` if it is malformed, or not
-    /// encrypted although there is a seal.
+    /// Decodes a record that is stored under `key`. Returns `None` if it is malformed, of another
+    /// version, or not encrypted although there is a seal. Ignores unknown members.
     pub fn decode(text: &str, key: &str, seal: Option<&Seal>) -> Option<Self> {
         let mut members = match seal {
             Some(seal) => json::record(seal.open(text, key)?.as_bytes())?,
             None => json::record(text.as_bytes())?,
         };
+        // The member `v` is missing in version 1.
+        if number(&members, "v").ok()?.is_some_and(|version| version != VERSION) {
+            return None;
+        }
         let mut take = |name: &str| match members.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -147,6 +151,9 @@ impl TokenRecord {
     }
 }
 
+/// The version of records. A change that this reader would misunderstand needs another one.
+const VERSION: u64 = 1;
+
 /// Returns a whole number; `None` if the member is missing; an error if it is anything else.
 fn number(members: &Map<String, Value>, name: &str) -> Result<Option<u64>, ()> {
     match members.get(name) {
@@ -185,6 +192,25 @@ mod tests {
         assert_eq!(TokenRecord::decode(&sealed, "k", seal.as_ref()), Some(record));
         assert_eq!(TokenRecord::decode(&sealed, "k", None), None);
         assert_eq!(TokenRecord::decode(&stored, "k", seal.as_ref()), None);
+    }
+
+    #[test]
+    fn record_of_another_version_is_not_read_and_unknown_members_are_ignored() {
+        let seal = Seal::new(&format!("a:{}", "A".repeat(43)), None).unwrap();
+        for (text, readable) in [
+            (r#"{"sub":"alice"}"#, true),
+            (r#"{"v":1,"sub":"alice"}"#, true),
+            (r#"{"sub":"alice","later":{"x":[1]}}"#, true),
+            (r#"{"v":2,"sub":"alice"}"#, false),
+            (r#"{"v":0,"sub":"alice"}"#, false),
+            (r#"{"v":"1","sub":"alice"}"#, false),
+        ] {
+            assert_eq!(TokenRecord::decode(text, "k", None).is_some(), readable, "{text}");
+            let sealed = seal.seal(text, "k", [0; 12]).unwrap();
+            assert_eq!(TokenRecord::decode(&sealed, "k", Some(&seal)).is_some(), readable);
+            let newer = sealed.replacen("v1.", "v2.", 1);
+            assert_eq!(TokenRecord::decode(&newer, "k", Some(&seal)), None);
+        }
     }
 
     /// A provider's response nests at most 16 deep. Its claims are one level deeper in the record.
