@@ -72,7 +72,8 @@ pub fn config(url: &str) -> Config {
 }
 
 impl TestService {
-    async fn new(url: &str, config: Config) -> Self {
+    /// Opens a service with the database at `url`.
+    pub async fn open(url: &str, config: Config) -> Self {
         let db = Arc::new(Db::open(url, Migrate::Always).await.unwrap());
         let store = Arc::new(Store::new(&config.store.url, "x").unwrap());
         let publisher = Arc::new(Publisher::new(
@@ -119,8 +120,8 @@ impl TestService {
 
     /// Returns the undelivered rows, as text.
     pub async fn outbox(&self) -> Vec<String> {
-        let rows = self.db.outbox_rows(None, 1000).await.unwrap();
-        rows.iter().map(|row| redis_rest::encode_pipeline(&row.commands)).collect()
+        let page = self.db.outbox_rows(None, 1000).await.unwrap();
+        page.rows.iter().map(|row| redis_rest::encode_pipeline(&row.commands)).collect()
     }
 
     /// Returns how often an event occurs in the audit.
@@ -137,6 +138,16 @@ pub fn after(seconds: u64) -> UnixSeconds {
 
 /// Runs a test on SQLite, and on Postgres if PORTCULLIS_TEST_POSTGRES has its URL.
 pub async fn on_each_database(change: impl Fn(&mut Config), test: impl AsyncFn(TestService)) {
+    on_each_empty_database(async |url: &str| {
+        let mut config = config(url);
+        change(&mut config);
+        test(TestService::open(url, config).await).await;
+    })
+    .await;
+}
+
+/// Runs a test with the URL of a database without tables: SQLite, and the same Postgres.
+pub async fn on_each_empty_database(test: impl AsyncFn(&str)) {
     let folder = std::env::temp_dir().join(format!("portcullis-{}", random_id()));
     std::fs::create_dir(&folder).unwrap();
     let mut urls = vec![format!("sqlite://{}", folder.join("test.db").display())];
@@ -152,9 +163,7 @@ pub async fn on_each_database(change: impl Fn(&mut Config), test: impl AsyncFn(T
         urls.push(base.replace("/postgres?", &format!("/{name}?")));
     }
     for url in urls {
-        let mut config = config(&url);
-        change(&mut config);
-        test(TestService::new(&url, config).await).await;
+        test(&url).await;
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -7,14 +7,29 @@ use portcullis_core::UnixSeconds;
 use redis_rest::{BodyBounds, Command, decode_pipeline, encode_pipeline};
 use sqlx::Row as _;
 
-/// Committed commands for the store that may not be delivered yet.
+/// Committed commands for the store that may not be delivered yet. The column `commands` is of
+/// version 1 if it is an array of commands. Any other text is of a newer version.
 #[derive(Clone, Debug, Default)]
 pub struct OutboxRow {
     pub id: String,
     pub commands: Vec<Command>,
     /// The id of the session, the user or the token that the commands belong to.
     pub about: String,
-    pub created_at: u64,
+}
+
+/// Undelivered rows that follow each other.
+pub struct OutboxPage {
+    pub rows: Vec<OutboxRow>,
+    /// How many rows between them are of a newer version, which only a newer program can deliver.
+    pub newer: usize,
+    /// The place of the last row; `None` if there is none.
+    pub last: Option<OutboxPlace>,
+}
+
+/// The place of a row in the order of delivery.
+pub struct OutboxPlace {
+    created_at: i64,
+    id: String,
 }
 
 /// The size and the age of the outbox.
@@ -27,12 +42,12 @@ impl Db {
     /// Returns at most `limit` rows that follow `after`, oldest first.
     pub async fn outbox_rows(
         &self,
-        after: Option<&OutboxRow>,
+        after: Option<&OutboxPlace>,
         limit: u32,
-    ) -> Result<Vec<OutboxRow>, sqlx::Error> {
+    ) -> Result<OutboxPage, sqlx::Error> {
         self.count(Purpose::Outbox);
-        let after = after.map_or((-1, ""), |row| (to_i64(row.created_at), row.id.as_str()));
-        let rows = sqlx::query(
+        let after = after.map_or((-1, ""), |place| (place.created_at, place.id.as_str()));
+        let found = sqlx::query(
             "SELECT id, commands, about, created_at FROM outbox
              WHERE created_at > $1 OR (created_at = $1 AND id > $2)
              ORDER BY created_at, id LIMIT $3",
@@ -42,19 +57,20 @@ impl Db {
         .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await?;
-        rows.iter()
-            .map(|row| {
-                let text: String = row.try_get("commands")?;
-                let commands = decode_pipeline(text.as_bytes(), UNBOUNDED)
-                    .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-                Ok(OutboxRow {
-                    id: row.try_get("id")?,
-                    commands,
-                    about: row.try_get("about")?,
-                    created_at: row.try_get::<i64, _>("created_at")?.unsigned_abs(),
-                })
-            })
-            .collect()
+        let mut page = OutboxPage { rows: Vec::new(), newer: 0, last: None };
+        for row in &found {
+            let (id, text): (String, String) = (row.try_get("id")?, row.try_get("commands")?);
+            page.last =
+                Some(OutboxPlace { created_at: row.try_get("created_at")?, id: id.clone() });
+            // One row that can't be read must not block the others.
+            match decode_pipeline(text.as_bytes(), UNBOUNDED) {
+                Ok(commands) => {
+                    page.rows.push(OutboxRow { id, commands, about: row.try_get("about")? });
+                }
+                Err(_) => page.newer += 1,
+            }
+        }
+        Ok(page)
     }
 
     /// Returns how many rows are undelivered, and when the oldest was created.
@@ -109,7 +125,7 @@ impl Db {
             .bind(about)
             .execute(&mut **tx)
             .await?;
-        Ok(OutboxRow { id, commands, about: about.to_owned(), created_at: now.0 })
+        Ok(OutboxRow { id, commands, about: about.to_owned() })
     }
 
     /// Deletes the undelivered rows that belong to `about`, because a later change supersedes them.

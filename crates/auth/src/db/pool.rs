@@ -5,7 +5,6 @@
 use super::migrations;
 use prometheus::{IntCounterVec, IntGauge, Opts};
 use sqlx::any::AnyPoolOptions;
-use sqlx::migrate::Migrator;
 use sqlx::{
     Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Row as _,
     Transaction,
@@ -81,13 +80,22 @@ impl Db {
             first.execute(SQLITE_SETTINGS).await.map_err(text)?;
         }
         let migrator = if is_sqlite { migrations::sqlite() } else { migrations::postgres() };
+        let newest = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let schema = schema_version(&mut first).await;
+        if schema > newest {
+            return Err(format!(
+                "its tables are of schema {schema}, and this program knows schema {newest} at \
+                 most; start the newer portcullis-auth, or restore the backup from before the \
+                 upgrade"
+            ));
+        }
         if is_sqlite || migrate == Migrate::Always {
             migrator
                 .run_direct(None, &mut first, false)
                 .await
                 .map_err(|error| error.to_string())?;
-        } else {
-            check_version(&mut first, &migrator).await?;
+        } else if schema < newest {
+            return Err("the tables are not up to date; run portcullis-auth migrate".to_owned());
         }
         first.close().await.map_err(text)?;
         let pool = async |connections_max: u32| {
@@ -224,20 +232,13 @@ fn create_private_file(url: &str) -> std::io::Result<()> {
     }
 }
 
-/// Returns `Err` if the tables are older or newer than this program.
-async fn check_version(connection: &mut AnyConnection, migrator: &Migrator) -> Result<(), String> {
-    let newest = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+/// Returns the version of the newest migration that the tables have; 0 if they have none.
+async fn schema_version(connection: &mut AnyConnection) -> i64 {
     let row = sqlx::query("SELECT MAX(version) AS version FROM _sqlx_migrations WHERE success")
         .fetch_one(connection)
         .await;
     let version = row.and_then(|row| row.try_get::<Option<i64>, _>("version"));
-    match version.ok().flatten() {
-        Some(version) if version == newest => Ok(()),
-        Some(version) if version > newest => {
-            Err("the tables are of a newer version of this program".to_owned())
-        }
-        _ => Err("the tables are not up to date; run portcullis-auth migrate".to_owned()),
-    }
+    version.ok().flatten().unwrap_or(0)
 }
 
 /// Converts a number for the database, which has signed integers only.

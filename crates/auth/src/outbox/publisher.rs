@@ -170,18 +170,20 @@ impl Publisher {
     }
 
     /// Delivers all rows. Returns `false` if any remain. A row that the store rejects is skipped,
-    /// so that it does not block others, and retried in the next run.
+    /// so that it does not block others, and retried in the next run. A row of a newer version is
+    /// left for the newer process that wrote it.
     pub async fn drain(&self) -> bool {
-        let (mut rejected, mut last) = (0, None);
+        let (mut rejected, mut newer, mut last) = (0, 0, None);
         loop {
-            let mut batch = match with_timeout(self.db.outbox_rows(last.as_ref(), BATCH)).await {
-                Ok(batch) => batch,
+            let page = match with_timeout(self.db.outbox_rows(last.as_ref(), BATCH)).await {
+                Ok(page) => page,
                 Err(error) => {
                     tracing::warn!(event = "outbox_unreadable", error);
                     return false;
                 }
             };
-            for row in &batch {
+            newer += page.newer;
+            for row in &page.rows {
                 match self.write(&row.commands).await {
                     Ok(()) => {}
                     Err(error) if error.is_rejection() => {
@@ -199,9 +201,13 @@ impl Publisher {
                     return false;
                 }
             }
-            last = batch.pop();
+            last = page.last;
             if last.is_none() {
-                return rejected == 0;
+                if newer > 0 {
+                    let fix = "start the newer portcullis-auth that wrote them";
+                    tracing::warn!(event = "outbox_rows_newer", rows = newer, fix);
+                }
+                return rejected == 0 && newer == 0;
             }
         }
     }

@@ -51,6 +51,36 @@ async fn rejected_rows_do_not_block_others() {
     .await;
 }
 
+/// A newer process, which shares the database, delivers the rows that it writes.
+#[tokio::test]
+async fn row_of_a_newer_version_is_left_and_blocks_no_other() {
+    let store = MemoryStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            for (id, text) in [("a", r#"{"v":2,"commands":[]}"#), ("c", "later"), ("e", "[[]]")] {
+                let newer = format!(
+                    "INSERT INTO outbox (id, commands, created_at, about) \
+                     VALUES ('{id}', '{text}', {}, 'x') RETURNING 1",
+                    T.0
+                );
+                service.db.query_number(&newer).await.unwrap();
+            }
+            let commands = vec![redis_rest::Command::new("SET").arg("pc:revoked:sid:x").arg(1)];
+            let token = RevokedToken { jti: "j", session_id: "none", expires_at: T.0 };
+            let change = AuditedChange { now: after(1), events: &[] };
+            service.db.revoke_access_token(&token, commands, &change).await.unwrap();
+            assert!(!service.publisher.drain().await, "rows are left");
+            assert!(store.has_marker());
+            let left = "SELECT COUNT(*) FROM outbox";
+            assert_eq!(service.db.query_number(left).await.unwrap(), 3);
+            store.evict_markers();
+        },
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn user_enabled_during_reconciliation_keeps_no_marker() {
     // The store delays the next SET of a user's marker until the test lets it pass.
