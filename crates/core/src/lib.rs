@@ -104,6 +104,8 @@ mod check;
 mod config;
 mod edge_auth;
 mod forward;
+#[cfg(test)]
+mod golden;
 mod jose;
 mod json;
 mod limits;

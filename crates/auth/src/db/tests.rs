@@ -1,5 +1,7 @@
 //! Tests of the database.
 
+mod golden;
+
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::db::{Db, Migrate};
 use crate::testing::{T, TestService, after, on_each_database};
@@ -42,6 +44,23 @@ async fn postgres_is_migrated_by_command_only() {
                 service.db.query_number(behind).await.unwrap();
                 let error = Db::open(&service.url, Migrate::IfSqlite).await.err().unwrap();
                 assert!(error.contains("run portcullis-auth migrate"), "{error}");
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn newer_tables_are_refused_with_the_remedy() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let newer = "UPDATE _sqlx_migrations SET version = 99 WHERE version = 3 RETURNING 1";
+            assert_eq!(service.db.query_number(newer).await.unwrap(), 1);
+            for migrate in [Migrate::IfSqlite, Migrate::Always] {
+                let error = Db::open(&service.url, migrate).await.err().unwrap();
+                assert!(error.starts_with("DATABASE_URL: its tables are of schema 99"), "{error}");
+                assert!(error.contains("start the newer portcullis-auth"), "{error}");
             }
         },
     )

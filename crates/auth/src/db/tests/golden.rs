@@ -1,0 +1,412 @@
+//! The formats of the auth service against the golden sets: databases that earlier versions left
+//! are migrated and used, and what this version writes is what the newest set has.
+
+use crate::audit::ClientInfo;
+use crate::config::AccessTokenFormat;
+use crate::db::migrations::{postgres, sqlite};
+use crate::db::{AuditedChange, EndedSession, KeyRow, OutboxRow, Session};
+use crate::outbox::IssuedAccessToken;
+use crate::problem::Problem;
+use crate::sessions::Tokens;
+use crate::signing_keys::{KeyAlgorithm, KeyRing};
+use crate::testing::{
+    PASSWORD, T, TestService, after, config, on_each_database, on_each_empty_database, signing,
+};
+use crate::token::{AccessClaims, OpaqueToken, token_hash};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::{Seal, UnixSeconds};
+use redis_rest::{Command, encode_pipeline};
+use serde_json::{Map, Value, json};
+use sqlx::migrate::{Migration, Migrator};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+#[path = "../../../../../tests/golden/sets.rs"]
+mod sets;
+
+/// A day in the year 2100, so that the token is valid for tests with a real clock.
+const EXP: u64 = 4_102_444_800;
+const IAT: u64 = 1_750_000_000;
+const RECORD_KEY: &str = "golden:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+/// The first version of the tables that was released.
+const FIRST_RELEASED: i64 = 3;
+const TABLES: [&str; 8] = [
+    "users",
+    "sessions",
+    "refresh_tokens",
+    "revoked_tokens",
+    "signing_keys",
+    "user_countries",
+    "audit",
+    "outbox",
+];
+
+fn claims() -> AccessClaims {
+    AccessClaims {
+        iss: "https://issuer.example".into(),
+        sub: "alice".into(),
+        aud: "https://api.example".into(),
+        exp: EXP,
+        iat: IAT,
+        jti: "token-id".into(),
+        sid: "session".into(),
+        client_id: "web".into(),
+        scope: "api:read".into(),
+    }
+}
+
+/// The key of RFC 8037 appendix A, encrypted with a fixed nonce.
+fn key_row() -> KeyRow {
+    let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+    let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    let pkcs8 = URL_SAFE_NO_PAD.encode([&prefix[..], &seed].concat());
+    let kid = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k".to_owned();
+    let seal = signing(KeyAlgorithm::EdDsa).master_key;
+    KeyRow {
+        generation: 1,
+        sealed: seal.seal(&pkcs8, &format!("signing-key:{kid}"), [7; 12]).unwrap(),
+        kid,
+        algorithm: "EdDSA".into(),
+        public_jwk: "{}".into(),
+        created_at: IAT,
+        active_from: IAT,
+    }
+}
+
+fn session() -> Session {
+    Session {
+        id: "session".into(),
+        user_id: "alice".into(),
+        client_id: "web".into(),
+        scope: "api:read".into(),
+        created_at: IAT,
+        expires_at: EXP,
+        refreshed_at: IAT,
+        device: "Mozilla/5.0".into(),
+        address: "192.0.2.1".into(),
+    }
+}
+
+/// Returns a key ring whose one key is the row's.
+async fn ring(service: &TestService, row: &KeyRow) -> KeyRing {
+    service.db.query_number("DELETE FROM signing_keys RETURNING 1").await.unwrap();
+    service.db.add_signing_key(row).await.unwrap();
+    let settings = signing(KeyAlgorithm::EdDsa);
+    KeyRing::open(Arc::clone(&service.db), settings, T).await.unwrap()
+}
+
+/// Everything that the auth service writes, apart from its rows.
+async fn current(service: &TestService) -> Value {
+    let (session, claims, now) = (session(), claims(), UnixSeconds(IAT));
+    let token = ring(service, &key_row()).await.key_set().sign(&claims, T).unwrap();
+    let access_hash = token_hash(&token);
+    let issued = IssuedAccessToken {
+        session: &session,
+        claims: &claims,
+        access_hash: &access_hash,
+        seal: None,
+    };
+    let ended = EndedSession {
+        id: session.id.clone(),
+        user_id: session.user_id.clone(),
+        access_hashes: vec![access_hash.clone()],
+        refresh_hashes: vec![token_hash("refresh token")],
+        outbox_row: OutboxRow::default(),
+    };
+    let commands = service.publisher.commands();
+    let text = |commands: Vec<Command>| -> Value {
+        serde_json::from_str(&encode_pipeline(&commands)).unwrap()
+    };
+    let row = key_row();
+    let record = commands.access_token_issued(&issued, now).swap_remove(0);
+    let seal = Seal::new(RECORD_KEY, None).unwrap();
+    json!({
+        "access token": token,
+        "sealed record": seal.seal(record.text(2).unwrap(), record.text(1).unwrap(), [7; 12]),
+        "signing key": {
+            "generation": row.generation, "kid": row.kid, "algorithm": row.algorithm,
+            "sealed": row.sealed, "created_at": row.created_at, "active_from": row.active_from,
+        },
+        "outbox": {
+            "access token issued": text(commands.access_token_issued(&issued, now)),
+            "session ended": text(commands.session_ended(&ended, now)),
+            "session expired": text(commands.session_expired("alice", "session")),
+            "access token revoked": text(commands.access_token_revoked("token-id", &access_hash, now)),
+            "user disabled": text(commands.user_disabled("alice")),
+            "user enabled": text(commands.user_enabled("alice")),
+        },
+        "migrations": { "sqlite": checksums(&sqlite()), "postgres": checksums(&postgres()) },
+    })
+}
+
+/// A migration must not change once a database may have run it.
+fn checksums(migrator: &Migrator) -> Value {
+    let hex = |migration: &Migration| -> String {
+        migration.checksum.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let pairs = migrator.iter().map(|it| (it.version.to_string(), Value::from(hex(it))));
+    Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+#[tokio::test]
+async fn current_formats_are_those_of_the_newest_golden_set() {
+    on_each_database(
+        |config| config.store.issuer = "https://issuer.example".into(),
+        async |service: TestService| {
+            let text = serde_json::to_string_pretty(&current(&service).await).unwrap() + "\n";
+            sets::compare("auth.json", &text);
+            let script = include_str!("../../accounts/login_attempts.lua");
+            sets::compare("scripts/login-attempts", script);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_keys_and_migrations_of_earlier_versions_are_accepted() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            for set in sets::all() {
+                let text = sets::read(&set, "auth.json").unwrap();
+                let golden: Value = serde_json::from_str(&text).unwrap();
+                let key = &golden["signing key"];
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                let number = |value: &Value| value.as_u64().unwrap();
+                let row = KeyRow {
+                    generation: number(&key["generation"]),
+                    kid: text(&key["kid"]),
+                    algorithm: text(&key["algorithm"]),
+                    public_jwk: "{}".into(),
+                    sealed: text(&key["sealed"]),
+                    created_at: number(&key["created_at"]),
+                    active_from: number(&key["active_from"]),
+                };
+                let keys = ring(&service, &row).await.key_set();
+                let token = text(&golden["access token"]);
+                let read = keys.verify(&token, "https://issuer.example", "https://api.example");
+                assert_eq!(read, Some(claims()));
+                for (name, migrator) in [("sqlite", sqlite()), ("postgres", postgres())] {
+                    let current = checksums(&migrator);
+                    for (version, checksum) in golden["migrations"][name].as_object().unwrap() {
+                        assert_eq!(&current[version], checksum, "{name} {version} has changed");
+                    }
+                }
+            }
+        },
+    )
+    .await;
+}
+
+/// The tokens that belong to the rows of a database.
+struct Golden(Value);
+
+impl Golden {
+    fn token(&self, name: &str) -> &str {
+        self.0[name].as_str().unwrap()
+    }
+}
+
+/// Does everything once that leaves a row or another value in one. Returns the tokens.
+async fn fill(service: &TestService) -> Value {
+    service.add("alice").await;
+    let bob = service.add("bob").await;
+    service.add("carol").await;
+    let client = ClientInfo {
+        address: "192.0.2.1".into(),
+        country: Some("DE".into()),
+        device: "Mozilla/5.0".into(),
+        request_id: "request".into(),
+    };
+    let login = async |service: &TestService, name: &str, seconds: u64| -> Tokens {
+        service.sessions.login(name, PASSWORD.into(), &client, after(seconds)).await.unwrap()
+    };
+    let spent = login(service, "alice", 0).await;
+    let next = service.refresh(&spent.refresh_token, after(10)).await.unwrap();
+    let over = login(service, "alice", 20).await;
+    service.sessions.logout(&over.refresh_token, &client, after(30)).await.unwrap();
+    let revoked = login(service, "carol", 40).await;
+    service.sessions.revoke(&revoked.access_token, None, &client, after(50)).await.unwrap();
+    let revoke = |ended: &EndedSession| service.publisher.commands().session_ended(ended, T);
+    let change = AuditedChange { now: after(60), events: &[] };
+    let commands = service.publisher.commands().user_disabled(&bob.id);
+    service.db.set_disabled(&bob.id, true, commands, &change, revoke).await.unwrap();
+    let mut config = config(&service.url);
+    config.access_token_format = AccessTokenFormat::Opaque;
+    let opaque = login(&TestService::open(&service.url, config).await, "carol", 70).await;
+    json!({
+        "spent refresh token": spent.refresh_token,
+        "refresh token": next.refresh_token,
+        "access token": next.access_token,
+        "access token of an ended session": over.access_token,
+        "revoked access token": revoked.access_token,
+        "opaque access token": opaque.access_token,
+    })
+}
+
+/// Returns all rows of a SQLite database as statements that name each column.
+async fn dump(url: &str) -> String {
+    let mut connection = AnyConnection::connect(url).await.unwrap();
+    let mut text = String::new();
+    for table in TABLES {
+        let query = AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{table}')"));
+        let columns = sqlx::query(query).fetch_all(&mut connection).await.unwrap();
+        let columns: Vec<String> = columns.iter().map(|row| row.get("name")).collect();
+        let quoted = columns.iter().map(|name| format!("quote({name})"));
+        let quoted = quoted.collect::<Vec<_>>().join(" || ', ' || ");
+        let query = AssertSqlSafe(format!("SELECT {quoted} AS row FROM {table} ORDER BY rowid"));
+        for row in sqlx::query(query).fetch_all(&mut connection).await.unwrap() {
+            let (names, row) = (columns.join(", "), row.get::<String, _>("row"));
+            text += &format!("INSERT INTO {table} ({names}) VALUES ({row});\n");
+        }
+    }
+    text
+}
+
+/// Returns the kinds of rows in a dump: the table, and for each column whether it is a text, a
+/// number or NULL.
+fn kinds(dump: &str) -> BTreeSet<String> {
+    let kind = |value: &str| match value.trim().trim_end_matches(");") {
+        "NULL" => "null",
+        text if text.starts_with('\'') => "text",
+        _ => "number",
+    };
+    let row = |line: &str| {
+        let (table, values) = line.split_once(" VALUES (").unwrap();
+        // No value has an apostrophe, so quoted commas are in every second part.
+        let parts = values.split('\'').enumerate();
+        let bare = parts.map(|(place, part)| if place % 2 == 0 { part } else { "'" });
+        let bare = bare.collect::<String>().replace("''", "'");
+        let kinds: Vec<&str> = bare.split(',').map(kind).collect();
+        format!("{table}: {}", kinds.join(", "))
+    };
+    dump.lines().map(row).collect()
+}
+
+#[tokio::test]
+async fn current_rows_are_of_the_kinds_in_the_newest_golden_set() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            if !service.url.starts_with("sqlite") {
+                return;
+            }
+            let tokens = fill(&service).await;
+            let dump = dump(&service.url).await;
+            let newest = sets::all().pop().unwrap();
+            let name = format!("database-{}.sql", newest_version());
+            let golden = sets::read(&newest, &name).unwrap_or_default();
+            if kinds(&golden) == kinds(&dump) {
+                return;
+            }
+            // Ids and hashes differ each time, so the files are written only if the kinds differ.
+            assert!(std::env::var_os("UPDATE_GOLDEN").is_some(), "{name} has other kinds of rows");
+            sets::compare(&name, &dump);
+            let tokens = serde_json::to_string_pretty(&tokens).unwrap() + "\n";
+            sets::compare(&name.replace(".sql", ".json"), &tokens);
+        },
+    )
+    .await;
+}
+
+fn newest_version() -> i64 {
+    sqlite().iter().map(|migration| migration.version).max().unwrap()
+}
+
+/// Brings the tables of an empty database to a version, and adds rows to them.
+async fn restore(url: &str, version: i64, rows: &str) {
+    sqlx::any::install_default_drivers();
+    let (url, migrator) = match url.starts_with("sqlite") {
+        true => (format!("{url}?mode=rwc"), sqlite()),
+        false => (url.to_owned(), postgres()),
+    };
+    let mut connection = AnyConnection::connect(&url).await.unwrap();
+    let wanted = migrator.iter().filter(|migration| migration.version <= version).cloned();
+    let migrator = Migrator::with_migrations(wanted.collect());
+    migrator.run_direct(None, &mut connection, false).await.unwrap();
+    let rows = AssertSqlSafe(rows.to_owned());
+    sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// Returns the databases of all sets: the version of the tables, their rows, and the tokens that
+/// belong to them.
+fn databases() -> Vec<(i64, String, Golden)> {
+    let mut found = Vec::new();
+    for set in sets::all() {
+        for version in 1..=newest_version() {
+            let Some(rows) = sets::read(&set, &format!("database-{version}.sql")) else { continue };
+            let tokens = sets::read(&set, &format!("database-{version}.json")).unwrap();
+            found.push((version, rows, Golden(serde_json::from_str(&tokens).unwrap())));
+        }
+    }
+    assert!(found.len() >= 3);
+    found
+}
+
+/// Asserts that users, sessions and tokens of a restored database are as they were.
+async fn check(url: &str, version: i64, golden: &Golden) {
+    let service = TestService::open(url, config(url)).await;
+    let refreshed = service.refresh(golden.token("refresh token"), after(110)).await.unwrap();
+    assert!(service.is_active(&refreshed.access_token, after(110)).await);
+    let login = async |name: &str| {
+        let client = ClientInfo::default();
+        service.sessions.login(name, PASSWORD.into(), &client, after(100)).await
+    };
+    assert!(login("alice").await.is_ok());
+    let page = service.db.outbox_rows(None, 1000).await.unwrap();
+    assert_eq!(page.newer, 0);
+    assert!(page.rows.iter().all(|row| !row.commands.is_empty()));
+    if version < FIRST_RELEASED {
+        return;
+    }
+    assert_eq!(login("bob").await.err(), Some(Problem::CredentialsInvalid));
+    let active = async |name: &str| service.is_active(golden.token(name), after(100)).await;
+    assert!(active("access token").await && active("opaque access token").await);
+    assert!(!active("access token of an ended session").await);
+    assert!(!active("revoked access token").await);
+    assert!(service.audited("logout").await > 0);
+}
+
+#[tokio::test]
+async fn databases_of_earlier_versions_are_migrated_and_used() {
+    for (version, rows, golden) in databases() {
+        on_each_empty_database(async |url: &str| {
+            restore(url, version, &rows).await;
+            if version >= FIRST_RELEASED {
+                // Within the grace period, the response that was stored is sent again.
+                let service = TestService::open(url, config(url)).await;
+                let spent = golden.token("spent refresh token");
+                let again = service.refresh(spent, after(15)).await.unwrap();
+                assert_eq!(again.refresh_token, golden.token("refresh token"));
+            }
+            check(url, version, &golden).await;
+        })
+        .await;
+    }
+}
+
+/// Where several auth services share a Postgres, one of the version before goes on to write after
+/// the migration.
+#[tokio::test]
+async fn rows_of_the_version_before_fit_the_current_tables() {
+    for (version, rows, golden) in databases() {
+        if version < FIRST_RELEASED.max(newest_version() - 1) {
+            continue;
+        }
+        on_each_empty_database(async |url: &str| {
+            restore(url, newest_version(), &rows).await;
+            check(url, version, &golden).await;
+        })
+        .await;
+    }
+}
+
+#[test]
+fn opaque_tokens_of_earlier_versions_are_well_formed() {
+    for (_, _, golden) in databases() {
+        assert!(OpaqueToken::Refresh.is_well_formed(golden.token("refresh token")));
+    }
+}
