@@ -4,6 +4,7 @@
 mod effort;
 mod fuzz;
 mod parts;
+mod previous;
 mod report;
 
 use crate::process;

@@ -6,6 +6,7 @@ mod database;
 mod eviction;
 mod faults;
 mod log_format;
+mod neighbours;
 mod outages;
 mod soak;
 mod storm;

@@ -1,6 +1,7 @@
 //! The parts of a test run, each a list of commands.
 
 use super::effort::Effort;
+use super::previous;
 use super::report::Report;
 use crate::bench::{SOAK, instructions};
 use crate::tools::Tools;
@@ -141,6 +142,16 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         test.env("RUST_TEST_THREADS", threads().to_string());
         test
     };
+    if effort.is_long && only.is_none() {
+        match previous::build()? {
+            None => report.note("the previous version", true, "no version is tagged yet"),
+            Some(folder) => {
+                let mut test = tests(&["--ignored", "--exact", WITH_PREVIOUS], "redis");
+                test.env("PORTCULLIS_PREVIOUS", folder);
+                report.check("the previous version", test)?;
+            }
+        }
+    }
     // The soak compares memory and counts failures, so it runs alone on the machine.
     let mut wanted = only.map_or(vec!["--skip", SOAK], |only| vec![only]);
     if only.is_none() && !effort.is_long {
@@ -178,6 +189,9 @@ fn cargo(arguments: &[&str]) -> Command {
 
 /// A test that waits until a marker would have been written for the last time.
 const WAITS_A_MINUTE: &str = "resilience::eviction::evicted_marker_is_restored";
+
+/// The test that runs programs of the version before this one next to its own.
+const WITH_PREVIOUS: &str = "resilience::neighbours::previous_version_works_with_this_one";
 
 /// The end-to-end tests that also run on memcached: sessions, tokens, limits of fixed windows,
 /// breakers and faults. They need no scripts and do not read from Redis or the redis gateway.

@@ -6,7 +6,7 @@ use crate::support::http::{client, post};
 use crate::support::memcached::request;
 use reqwest::Response;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -68,7 +68,7 @@ impl Stack {
 
     /// Changes the policy of an edge under wrangler, which then starts a new isolate.
     pub fn change_policy(&self, change: impl FnOnce(&mut Value)) {
-        let logs = std::path::Path::new(self.fact("logs"));
+        let logs = Path::new(self.fact("logs"));
         let file = logs.parent().unwrap().join("edge/policy.js");
         let module = std::fs::read_to_string(&file).unwrap();
         let text = module.strip_prefix("export default ").unwrap().trim_end_matches(";\n");
@@ -79,14 +79,24 @@ impl Stack {
         std::fs::write(&file, module).unwrap();
     }
 
-    fn launch(options: &[&str], mut vars: Value) -> Result<Self, String> {
+    /// Starts the system of another version, which is built in `folder`.
+    pub fn start_in(folder: &Path, options: &[&str], vars: Value) -> Self {
+        let mut program = Command::new(folder.join("target/debug/xtask"));
+        program.current_dir(folder);
+        Self::launch_by(program, options, vars).unwrap_or_else(|log| panic!("it ended:\n{log}"))
+    }
+
+    fn launch(options: &[&str], vars: Value) -> Result<Self, String> {
+        Self::launch_by(xtask(), options, vars)
+    }
+
+    fn launch_by(mut command: Command, options: &[&str], mut vars: Value) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name =
             format!("portcullis-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
-        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let facts_file = folder.join("stack.json");
-        let mut command = xtask();
         command
             .args(["stack", "--watch-stdin", "--prebuilt", "--json"])
             .arg(&facts_file)
