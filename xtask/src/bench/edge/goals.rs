@@ -46,7 +46,7 @@ impl Committed {
         let bare401 = rates("bare401")?;
         let ratio = |name| -> Result<f64> {
             let ratios = rates(name)?.iter().zip(&bare401).map(|(own, bare)| own / bare).collect();
-            // As the table shows it.
+            // The table has two decimals. The rest is noise.
             Ok((spread(ratios)[1] * 100.0).floor() / 100.0)
         };
         Ok(Self { garbage: ratio("garbage")?, forged: ratio("forged")? })
