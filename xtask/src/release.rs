@@ -3,7 +3,9 @@
 
 mod archive;
 mod changelog;
+mod checksum;
 mod contents;
+mod context;
 mod crates;
 mod packages;
 mod reproduce;
@@ -16,13 +18,12 @@ mod workflow;
 use crate::package;
 use crate::process;
 use crate::programs::{self, Profile};
-use crate::tools::{self, Extent, Tools};
+use crate::tools::{self, Extent};
 use crate::worker;
-use crate::workspace::at;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use context::{Release, folder};
 use std::fs;
-use std::path::PathBuf;
 use workflow::Workflow;
 
 /// The options of `cargo xtask release`.
@@ -85,15 +86,6 @@ impl Step {
             Self::Wasm => "wasm",
         }
     }
-}
-
-/// What all steps need.
-struct Release {
-    tools: Tools,
-    version: String,
-    profile: Profile,
-    is_long: bool,
-    workflow: Option<Workflow>,
 }
 
 /// Runs the steps, and prints a line for each. Returns an error that names the steps that failed.
@@ -167,14 +159,4 @@ impl Release {
             Step::Wasm => Ok("not built twice; --long does it".to_owned()),
         }
     }
-}
-
-/// Returns the folder of a release's files.
-fn folder() -> PathBuf {
-    at("build/release")
-}
-
-/// Returns a path as it is printed: below the workspace's folder.
-fn shown(path: &std::path::Path) -> String {
-    path.strip_prefix(crate::root()).unwrap_or(path).display().to_string()
 }

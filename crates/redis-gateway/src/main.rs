@@ -1,7 +1,7 @@
 //! The redis gateway: serves the Upstash REST protocol in front of a Redis.
 //!
 //! A request passes [`portcullis_server`] (its connection), [`http`] (authentication and
-//! endpoints), [`request`] (its commands), [`command`] and [`token`] (permissions), [`script`]
+//! endpoints), [`request`] (its commands), [`mod@command`] and [`token`] (permissions), [`script`]
 //! (rewrites of scripts) and [`backends`] (Redis). [`stream`] serves event streams.
 
 mod backend;

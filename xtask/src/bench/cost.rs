@@ -1,12 +1,12 @@
 //! Measures what a request costs at the store: its commands, as they are billed, and its POSTs. The
 //! tokens are used unevenly, over several isolates.
 
+mod bill;
 mod report;
 
 use super::edge::cells::{
     CONNECTIONS, Contender, EXACT, LEASED, LEASED_BY_DEFAULT, Plan, ROTATING, STRICT,
 };
-use super::edge::found::NearLimit;
 use super::edge::load::{Order, Traffic, Wrk, ZIPF_COUNT, ZIPF_EXPONENT};
 use super::edge::near_limit;
 use super::edge::scene::{Running, Scene};
@@ -16,8 +16,8 @@ use crate::costs::{RequestCost, UnitPrices};
 use crate::process::{self, write_atomically};
 use crate::tools::{self, Extent};
 use anyhow::{Context as _, Result};
+use bill::{Bill, Row};
 use clap::Args;
-use serde::Serialize;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -36,39 +36,6 @@ pub struct Prices {
     /// `cost`: the regions of a global store
     #[arg(long)]
     regions: Option<f64>,
-}
-
-/// The results.
-#[derive(Serialize)]
-pub struct Bill {
-    /// Whether the rounds were short, by `--quick`.
-    quick: bool,
-    /// The length of the counted part.
-    seconds: u32,
-    /// The length of the warm-up before it.
-    warm_up_seconds: u32,
-    tokens: u32,
-    zipf_exponent: f64,
-    prices: UnitPrices,
-    rows: Vec<Row>,
-    near_limit: Vec<NearLimit>,
-}
-
-/// A contender over a number of isolates. All counts are for one request.
-#[derive(Serialize)]
-struct Row {
-    name: &'static str,
-    isolates: usize,
-    requests: u64,
-    requests_per_second: f64,
-    reads: f64,
-    writes: f64,
-    posts: f64,
-    cpu_ms: f64,
-    /// The price of a million requests, with a store in one region.
-    million: f64,
-    /// The same with a global store.
-    million_global: f64,
 }
 
 pub fn run(prices: &Prices, quick: bool, write: bool) -> Result<()> {

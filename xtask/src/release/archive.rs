@@ -1,6 +1,8 @@
 //! The programs of this platform: an archive with a checksum, and an npm package.
 
-use super::{Release, folder, packages, shown};
+use super::checksum::write_checksum;
+use super::context::{Release, folder, shown};
+use super::packages;
 use crate::package::{self, LICENSES, copy};
 use crate::process::output;
 use crate::programs::{PROGRAMS, Profile};
@@ -47,15 +49,6 @@ fn pack(stage: &Path, profile: Profile) -> Result<PathBuf> {
     tar.args(["--numeric-owner", "--use-compress-program", gzip, "--file"]).arg(&archive);
     output(tar.arg("--directory").arg(stage.parent().context("no parent")?).arg(name))?;
     Ok(archive)
-}
-
-/// Writes the file that `sha256sum --check` reads, next to a file. Returns the checksum.
-pub fn write_checksum(file: &Path) -> Result<String> {
-    let name = file.file_name().context("a file without a name")?.to_string_lossy();
-    let mut sum = Command::new("sha256sum");
-    let line = output(sum.current_dir(file.parent().context("no parent")?).arg(name.as_ref()))?;
-    fs::write(file.with_file_name(format!("{name}.sha256")), &line)?;
-    Ok(line.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// Returns the target of the compiler, such as `x86_64-unknown-linux-gnu`.

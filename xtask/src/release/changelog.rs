@@ -1,6 +1,6 @@
 //! The changelog, by Keep a Changelog: the section of the next release.
 
-use super::{folder, shown};
+use super::context::{folder, shown};
 use crate::workspace::at;
 use anyhow::{Result, bail};
 use std::fs;

@@ -1,8 +1,9 @@
 //! The npm packages: packed, unpacked again, and checked.
 
-use super::archive::write_checksum;
+use super::checksum::write_checksum;
+use super::contents;
+use super::context::{Release, folder};
 use super::workflow::Workflow;
-use super::{Release, contents, folder};
 use crate::package::{self, CLIENT, CREATE, PACKAGE, pack};
 use crate::process::output;
 use crate::workspace::at;

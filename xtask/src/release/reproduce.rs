@@ -1,6 +1,6 @@
 //! Whether the Wasm depends on the folder that it is built in.
 
-use super::archive::write_checksum;
+use super::checksum::write_checksum;
 use crate::package::{self, copy};
 use crate::process::output;
 use crate::programs::Profile;

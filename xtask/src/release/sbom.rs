@@ -1,7 +1,7 @@
 //! The lists of the components of what is published (SBOM), in the format of CycloneDX, from what
 //! Cargo knows.
 
-use super::{folder, shown};
+use super::context::{folder, shown};
 use crate::process::output;
 use crate::workspace::{at, cargo};
 use anyhow::{Context as _, Result, bail};

@@ -1,7 +1,7 @@
 //! A limit as applied to one request: the key that it counts, the store's command, and the
 //! decision.
 
-use super::lease::{Granted, LeaseTerms};
+use super::lease::{Granted, LeaseKey, LeaseTerms};
 use super::local::LocalCount;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::request::head::RequestHead;
@@ -151,6 +151,11 @@ impl<'p> LimitCheck<'p> {
             (ahead, None) => command.arg(ahead),
             (ahead, Some(_)) => command.arg(ahead).arg(1),
         }
+    }
+
+    /// Returns what the check's lease is for.
+    pub fn lease_key(&self) -> LeaseKey {
+        LeaseKey { key: self.key, quota: self.quota }
     }
 
     /// Returns the store's key of the limit's state.

@@ -7,7 +7,6 @@
 //! bound, all charges on a leased limit are made against a burst that is smaller by what the rate
 //! supplies in a lease's life.
 
-use super::check::LimitCheck;
 use crate::cache::GenerationalCache;
 use crate::policy::limit::{Limit, LimitTiming};
 
@@ -92,7 +91,7 @@ pub struct Leases {
 /// What a lease is for: a counted key, and the quota that applies to it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct LeaseKey {
-    /// The hash of [`LimitCheck::key`].
+    /// The hash of [`crate::LimitCheck::key`].
     pub key: [u8; 32],
     /// The quota.
     pub quota: u32,
@@ -190,7 +189,7 @@ impl Leases {
 }
 
 impl Held {
-    /// Takes `cost` units from the leases, those of the one that ends first before the others.
+    /// Takes `cost` units from the leases, those that end first before the others.
     /// Takes all or none.
     fn take(&mut self, cost: u32, now_ms: u64) -> bool {
         self.leases.iter_mut().for_each(|lease| lease.end(now_ms));
@@ -258,13 +257,6 @@ impl Lease {
         if now_ms >= self.until_ms {
             self.units = 0;
         }
-    }
-}
-
-impl LimitCheck<'_> {
-    /// Returns what the check's lease is for.
-    pub fn lease_key(&self) -> LeaseKey {
-        LeaseKey { key: self.key, quota: self.quota }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Formats the results as tables.
 
-use super::{Bill, Row};
+use super::bill::{Bill, Row};
 use crate::bench::edge::report::near_limit;
 use std::fmt::Write as _;
 

@@ -112,8 +112,8 @@ impl Wrk<'_> {
     }
 }
 
-/// Writes the order of [`Order::Zipf`]: the number of one of `tokens` in each line. Token n occurs in
-/// proportion to 1 / n^[`ZIPF_EXPONENT`]. The order is the same in each run.
+/// Writes the order of [`Order::Zipf`]: the number of one of `tokens` in each line. Token n occurs
+/// in proportion to 1 / n^[`ZIPF_EXPONENT`]. The order is the same in each run.
 pub fn write_zipf(folder: &Path, tokens: u32) -> Result<()> {
     let mut lines = String::new();
     for number in zipf(tokens, ZIPF_COUNT) {

@@ -60,7 +60,7 @@ pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<(&'static str, u3
 }
 
 /// Measures the calls to the store and to the upstream per request, and the store's commands. Every
-/// token is cached, but for the row of Zipf. For leases, the store is 40 ms away.
+/// token is cached, except in the row of Zipf. For leases, the store is 40 ms away.
 pub fn trips(scene: &Scene<'_>, running: &BTreeMap<Contender, Running>) -> Result<Vec<Trips>> {
     let start = |contender| scene.start(contender, scene.gateway, &json!({}));
     let kept = start(Contender::Portcullis(Plan::Bounded { seconds: 600 }))?;
