@@ -142,7 +142,7 @@ impl Bill {
     }
 }
 
-/// Loads all isolates at once. They share the connections, and each begins elsewhere in the order of
+/// Loads all isolates at once. They share the connections. Each begins elsewhere in the order of
 /// the tokens.
 fn load(
     scene: &Scene<'_>,

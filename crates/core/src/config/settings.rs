@@ -163,7 +163,7 @@ impl<'l> SettingsReader<'l> {
         self.has_scripts
     }
 
-    /// Returns whether a verdict on a token may be cached, so that a request need not ask the store.
+    /// Returns whether a verdict on a token may be cached. Then a request need not ask the store.
     pub(super) fn has_delay(&self) -> bool {
         self.has_delay
     }
