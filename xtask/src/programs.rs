@@ -21,7 +21,7 @@ pub enum Profile {
 
 /// Builds the programs. Returns their folder.
 ///
-/// Only their last crate is compiled and linked anew: a crate's own flags leave its dependencies,
+/// Only their last crate is compiled and linked again: a crate's own flags leave its dependencies,
 /// which other builds share, as they are. The programs in Cargo's own folder are replaced.
 pub fn build(profile: Profile) -> Result<PathBuf> {
     let (name, flags): (_, &[&str]) = match profile {
