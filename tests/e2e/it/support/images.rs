@@ -31,7 +31,7 @@ pub static IMAGES: LazyLock<Result<[(&str, Image); 3], String>> = LazyLock::new(
     Ok(images)
 });
 
-/// Returns an image. If this machine cannot build images, prints why.
+/// Returns an image. Says why, if this machine does not build images.
 pub fn image(name: &str) -> Option<&'static Image> {
     match &*IMAGES {
         Ok(images) => images.iter().find(|(own, _)| *own == name).map(|(_, image)| image),
@@ -85,7 +85,7 @@ impl Image {
     }
 }
 
-/// Returns the texts of a list; nothing without a list.
+/// Returns the texts of a list, which is empty if the file has no list.
 pub fn texts(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
