@@ -5,6 +5,7 @@ use std::hash::Hash;
 
 /// A cache of two generations. When the young generation is full, by number or by weight, it
 /// replaces the old one. Reading an entry moves it to the young generation.
+#[derive(Clone)]
 pub struct GenerationalCache<K, V> {
     young: HashMap<K, V>,
     young_weight: usize,

@@ -81,10 +81,13 @@ pub struct Granted {
 
 /// The leases of an isolate, in a bounded cache. A key that is forgotten is counted by the store
 /// again.
+#[derive(Clone)]
 pub struct Leases {
     held: GenerationalCache<LeaseKey, Held>,
     /// The latest time that was seen, in Unix milliseconds.
     latest_ms: u64,
+    /// The latest time that was seen before the clock last went back.
+    void_until_ms: u64,
     keys_max: usize,
 }
 
@@ -120,7 +123,8 @@ struct Lease {
 impl Leases {
     /// Creates leases for `keys_max` keys per generation, so for twice as many at most.
     pub fn new(keys_max: usize) -> Self {
-        Self { held: GenerationalCache::new(keys_max, usize::MAX), latest_ms: 0, keys_max }
+        let held = GenerationalCache::new(keys_max, usize::MAX);
+        Self { held, latest_ms: 0, void_until_ms: 0, keys_max }
     }
 
     /// Spends a request's cost if a lease has it. `now_ms` is in Unix milliseconds, and may be
@@ -161,8 +165,10 @@ impl Leases {
             ends_ms => terms.life_ms.min(ends_ms),
         };
         let until_ms = (asked_ms + life_ms).saturating_sub(CLOCK_MARGIN_MS);
-        // The answer of an asking isolate before its clock went back counts for nothing.
-        let is_usable = granted.units > 0 && (asked_ms..until_ms).contains(&now_ms);
+        // What was asked before the clock went back would last too long.
+        let is_usable = granted.units > 0
+            && asked_ms > self.void_until_ms
+            && (asked_ms..until_ms).contains(&now_ms);
         self.held.update(key, |held| {
             held.asking_until_ms = 0;
             held.left = granted.left;
@@ -182,6 +188,7 @@ impl Leases {
     fn see(&mut self, now_ms: u64) {
         if now_ms + CLOCK_MARGIN_MS < self.latest_ms {
             self.held = GenerationalCache::new(self.keys_max, usize::MAX);
+            self.void_until_ms = self.void_until_ms.max(self.latest_ms);
             self.latest_ms = now_ms;
         }
         self.latest_ms = self.latest_ms.max(now_ms);

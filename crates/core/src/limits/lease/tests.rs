@@ -7,7 +7,7 @@ const KEY: LeaseKey = LeaseKey { key: [1; 32], quota: 100 };
 const TERMS: LeaseTerms = LeaseTerms { life_ms: 1000, units_max: 20, reserve: 20 };
 const T: u64 = 1_700_000_000_000;
 
-fn limit(algorithm: Algorithm, quota: u32, window_seconds: u32, seconds: u32) -> Limit {
+pub(super) fn limit(algorithm: Algorithm, quota: u32, window_seconds: u32, seconds: u32) -> Limit {
     Limit {
         name: "l".into(),
         algorithm,
@@ -157,4 +157,33 @@ fn failed_question_may_be_asked_again() {
     // Without any answer, a question stays open for a lease's life.
     assert_eq!(leases.spend(KEY, TERMS, 1, T + 1001), Spend::Ask { ahead: 0 });
     assert!(matches!(leases.spend(KEY, TERMS, 1, T + 1002), Spend::Ask { ahead: 1.. }));
+}
+
+#[test]
+fn answer_to_a_question_from_before_the_clock_went_back_is_not_used() {
+    let mut leases = Leases::new(8);
+    leases.spend(KEY, TERMS, 1, T);
+    leases.spend(KEY, TERMS, 1, T - 60);
+    // By the true time, 160 ms have passed since the question, and by the clock 100.
+    leases.grant(KEY, TERMS, granted(8), T, T + 100);
+    assert!(matches!(leases.spend(KEY, TERMS, 1, T + 100), Spend::Ask { .. }));
+    leases.grant(KEY, TERMS, granted(8), T + 1, T + 100);
+    assert!(matches!(leases.spend(KEY, TERMS, 1, T + 100), Spend::Admitted { .. }));
+}
+
+#[test]
+fn memory_is_bounded_by_the_number_of_keys() {
+    const KEYS_MAX: usize = 8;
+    let mut leases = Leases::new(KEYS_MAX);
+    let key = |place: u8| LeaseKey { key: [place; 32], quota: 100 };
+    for place in 0..=255 {
+        leases.spend(key(place), TERMS, 1, T);
+        leases.grant(key(place), TERMS, granted(8), T, T);
+        // An answer for a key that was forgotten adds none.
+        leases.grant(key(place.wrapping_sub(100)), TERMS, granted(8), T, T);
+        let is_held = |place: &u8| leases.clone().held.get(key(*place), |_| 0).is_some();
+        let held = (0..=255).filter(is_held).count();
+        assert!(held <= 2 * KEYS_MAX, "{held} keys");
+        assert!(is_held(&place));
+    }
 }
