@@ -50,6 +50,12 @@ impl<K: Eq + Hash + Copy, V: Clone> GenerationalCache<K, V> {
         }
     }
 
+    /// Returns the value of `key`, and leaves it in its generation.
+    #[cfg(test)]
+    pub fn peek(&self, key: &K) -> Option<&V> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
     /// Changes the value of `key`, if it is cached.
     pub fn update(&mut self, key: K, change: impl FnOnce(&mut V)) {
         if let Some(value) = self.young.get_mut(&key) {

@@ -184,7 +184,8 @@ impl Leases {
         self.held.update(key, |held| held.asking_until_ms = 0);
     }
 
-    /// If the clock went back, drops all leases: they would last too long.
+    /// If the clock went back, drops all leases: they would last too long. A step that no call sees,
+    /// because the clock has caught up before the next one, prolongs the leases by the step.
     fn see(&mut self, now_ms: u64) {
         if now_ms + CLOCK_MARGIN_MS < self.latest_ms {
             self.held = GenerationalCache::new(self.keys_max, usize::MAX);
@@ -277,5 +278,7 @@ pub const CLOCK_MARGIN_MS: u64 = 50;
 /// The shortest life of a lease, in milliseconds. A shorter one saves no questions.
 const LIFE_MS_MIN: u64 = 200;
 
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod model;
 #[cfg(test)]
 mod tests;
