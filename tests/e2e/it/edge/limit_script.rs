@@ -1,141 +1,209 @@
 //! Runs the limit script in a real Redis. Compares it with a model of each algorithm by the test's
-//! clock, and with 64 concurrent connections by Redis's clock.
+//! clock, also for sequences that isolates with leases bring about, and with 64 concurrent
+//! connections by Redis's clock.
+
+// The model is explored where it belongs. Here it only makes sequences of questions.
+#[path = "../../../../crates/core/src/limits/lease/model/setup.rs"]
+#[allow(dead_code)]
+mod setup;
+#[path = "../../../../crates/core/src/limits/lease/model/store.rs"]
+mod store;
+#[path = "../../../../crates/core/src/limits/lease/model/world.rs"]
+#[allow(dead_code)]
+mod world;
 
 use crate::support::redis_server::Redis;
-use portcullis_core::LIMIT_SCRIPT;
-use std::collections::BTreeMap;
+use portcullis_core::{Granted, LIMIT_SCRIPT, LeaseKey, LeaseTerms, Leases, Spend};
+use setup::{Budget, Setup};
+use store::{Answer, Kind, Rules, Store};
+use world::{Call, World};
 
 const ALGORITHMS: [&str; 4] = ["gcra", "token_bucket", "sliding_window", "fixed_window"];
 
-/// A model of each algorithm, with integers.
-struct Model {
-    algorithm: &'static str,
-    quota: u128,
-    window_us: u128,
-    burst: u128,
-    /// The time of the bucket's last update, and its level in requests times microseconds of a
-    /// window.
-    at: u128,
-    held: u128,
-    /// Admitted requests by window.
-    windows: BTreeMap<u128, u128>,
-    begun: Option<u128>,
-}
-
-impl Model {
-    fn new(algorithm: &'static str, quota: u128, window_ms: u128, burst: u128) -> Self {
-        let window_us = window_ms * 1000;
-        let held = burst * window_us;
-        let windows = BTreeMap::new();
-        Self { algorithm, quota, window_us, burst, at: 0, held, windows, begun: None }
-    }
-
-    fn admits(&self, now: u128, cost: u128) -> bool {
-        let (quota, window) = (self.quota, self.window_us);
-        match self.algorithm {
-            "gcra" | "token_bucket" => self.level(now) >= cost * window,
-            "sliding_window" => {
-                let index = now / window;
-                let of = |index: u128| self.windows.get(&index).copied().unwrap_or(0);
-                let last = if index == 0 { 0 } else { of(index - 1) };
-                last * (window - now % window) + (of(index) + cost) * window <= quota * window
-            }
-            _ => match self.begun.filter(|begun| now < begun + window) {
-                Some(begun) => self.windows[&begun] + cost <= quota,
-                None => cost <= quota,
-            },
-        }
-    }
-
-    fn count(&mut self, now: u128, cost: u128) {
-        let window = self.window_us;
-        match self.algorithm {
-            "gcra" | "token_bucket" => {
-                self.held = self.level(now) - cost * window;
-                self.at = now;
-            }
-            "sliding_window" => *self.windows.entry(now / window).or_default() += cost,
-            _ => {
-                let begun = self.begun.filter(|begun| now < begun + window).unwrap_or(now);
-                self.begun = Some(begun);
-                *self.windows.entry(begun).or_default() += cost;
-            }
-        }
-    }
-
-    fn level(&self, now: u128) -> u128 {
-        (self.held + (now - self.at) * self.quota).min(self.burst * self.window_us)
-    }
-}
-
-/// Returns the script, with the test in control of its clock and the state's expiry.
+/// Returns the script, with the test in control of its clock: ARGV[7], in milliseconds.
 fn with_clock() -> String {
-    let script = LIMIT_SCRIPT.replace("redis.call('TIME')", "{ARGV[6], ARGV[7]}");
-    let script = script.replace("'PX', math.max(1, ms(life))", "'EX', 1000");
-    assert!(script.contains("ARGV[7]") && script.contains("'EX', 1000"));
-    script
+    let clock = r"
+        local real, clock = redis, tonumber(ARGV[7])
+        local redis = {}
+        function redis.call(name, key, value, unit, life)
+            if name == 'TIME' then
+                local seconds = math.floor(clock / 1000)
+                return {tostring(seconds), tostring(clock % 1000 * 1000)}
+            elseif name == 'SET' then
+                assert(unit == 'PX' and tonumber(life) >= 1)
+                local expires = string.format('%.0f', clock + life)
+                return real.call('SET', key, expires .. '|' .. value)
+            end
+            assert(name == 'GET' or name == 'PTTL')
+            local expires, own = string.match(real.call('GET', key) or '', '^(%d+)|(.*)$')
+            -- A key exists until its last millisecond has passed.
+            if not expires or clock > tonumber(expires) then
+                return name == 'PTTL' and -2 or false
+            end
+            return name == 'PTTL' and expires - clock or own
+        end
+    ";
+    assert!(!LIMIT_SCRIPT.starts_with("#!"), "that line must stay the first");
+    format!("{clock}{LIMIT_SCRIPT}")
+}
+
+/// The script's reply: whether the request is admitted, what is left, the two waits, what was taken
+/// in advance, and within which time that must be used.
+type Reply = [u64; 6];
+
+/// Calls the script of [`with_clock`].
+struct Script {
+    connection: redis::Connection,
+    script: redis::Script,
+}
+
+impl Script {
+    fn new(redis: &Redis) -> Self {
+        Self { connection: redis.connection(), script: redis::Script::new(&with_clock()) }
+    }
+
+    fn call(&mut self, key: &str, algorithm: &str, rules: &Rules, asked: [u64; 3]) -> Reply {
+        let [now_ms, cost, wanted] = asked;
+        let mut call = self.script.key(key);
+        let call = call.arg(algorithm).arg(rules.quota).arg(rules.window_ms);
+        let call = call.arg(cost).arg(rules.burst).arg(wanted).arg(now_ms);
+        call.invoke(&mut self.connection).unwrap()
+    }
+}
+
+fn kind(algorithm: &str) -> Kind {
+    match algorithm {
+        "gcra" | "token_bucket" => Kind::Bucket,
+        "fixed_window" => Kind::FixedWindow,
+        _ => Kind::SlidingWindow,
+    }
+}
+
+/// Returns pseudorandom numbers below a bound.
+fn randomly(mut seed: u64) -> impl FnMut(u64) -> u64 {
+    move |bound| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % bound
+    }
+}
+
+fn without_waits([admitted, left, _, _, taken, ends_ms]: Reply) -> Answer {
+    Answer { admitted: admitted == 1, left, taken, ends_ms }
 }
 
 #[test]
 fn each_algorithm_matches_its_model() {
     let redis = Redis::start(&[]);
-    let (mut connection, script) = (redis.connection(), redis::Script::new(&with_clock()));
-    let mut seed: u64 = 11;
-    let mut random = |bound: u128| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u128::from(seed >> 33) % bound
-    };
-    let (mut admitted, mut refused) = (0, 0);
+    let mut script = Script::new(&redis);
+    let mut random = randomly(11);
+    let (mut admitted, mut refused, mut in_advance) = (0, 0, 0);
     for round in 0..160 {
         let algorithm = ALGORITHMS[round % 4];
         let quota = 1 + random(if round % 3 == 0 { 7 } else { 1000 });
         let window_ms = 1 + random(120_000);
-        let has_burst = matches!(algorithm, "gcra" | "token_bucket");
-        let burst = if has_burst { 1 + random(quota * 2) } else { quota };
-        let mut model = Model::new(algorithm, quota, window_ms, burst);
+        let kind = kind(algorithm);
+        let burst = if kind == Kind::Bucket { 1 + random(quota * 2) } else { quota };
+        let rules = Rules { kind, quota, window_ms, burst };
+        let mut model = Store::default();
         let key = format!("model-{round}");
-        let mut run = |now: u128, cost: u128| -> [u64; 4] {
-            let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
-            let mut call = script.key(&key);
-            let call = call.arg(algorithm).arg(quota.to_string()).arg(window_ms.to_string());
-            let call = call.arg(cost.to_string()).arg(burst.to_string());
-            call.arg(seconds.to_string()).arg(micros.to_string()).invoke(&mut connection).unwrap()
-        };
-        let mut now: u128 = 1_700_000_000_000_000 + random(1_000_000_000);
+        let mut now: u64 = 1_700_000_000_000 + random(1_000_000);
         for step in 0..60 {
-            now += random(window_ms * 1000 * 3 / quota + 2);
+            now += random(window_ms * 3 / quota + 2);
             let most = burst.min(quota);
             let cost = if step % 4 == 0 { 1 + random(most) } else { 1 };
-            let said = format!("{algorithm} {quota}/{window_ms} ms burst {burst}, {cost} at {now}");
-            let [admits, left, wait_ms, more_ms] = run(now, cost);
-            assert_eq!(admits == 1, model.admits(now, cost), "{said}");
-            if admits == 1 {
-                admitted += 1;
-                model.count(now, cost);
-                assert_eq!(wait_ms, 0, "{said}");
-            } else {
+            let wanted = if random(3) == 0 { random(most + 1) } else { 0 };
+            let said = format!("{rules:?}, {cost} and {wanted} in advance at {now}");
+            let reply = script.call(&key, algorithm, &rules, [now, cost, wanted]);
+            let answer = model.ask(&rules, now, cost, wanted);
+            assert_eq!(without_waits(reply), answer, "{said}");
+            let [_, left, wait_ms, more_ms, taken, _] = reply;
+            in_advance += taken;
+            if !answer.admitted {
                 refused += 1;
                 // The wait is exact to the millisecond: rejected before it, admitted after it.
-                let wait = u128::from(wait_ms) * 1000;
-                assert!(wait_ms > 0 && !model.admits(now + wait - 1000, cost), "{said}: {wait_ms}");
-                assert!(model.admits(now + wait, cost), "{said}: {wait_ms}");
-                let [again, ..] = run(now + wait, cost);
-                assert_eq!(again, 1, "{said}: {wait_ms}");
-                now += wait;
-                model.count(now, cost);
+                assert!(wait_ms > 0 && !model.admits(&rules, now + wait_ms - 1, cost), "{said}");
+                now += wait_ms;
+                assert!(model.admits(&rules, now, cost), "{said}: {wait_ms}");
+                let again = script.call(&key, algorithm, &rules, [now, cost, 0]);
+                assert_eq!(without_waits(again), model.ask(&rules, now, cost, 0), "{said}");
                 continue;
             }
-            let left = u128::from(left);
-            assert!(left == 0 || model.admits(now, left), "{said}: {left} left");
-            assert!(!model.admits(now, left + 1), "{said}: more than {left} left");
+            admitted += 1;
+            assert_eq!(wait_ms, 0, "{said}");
+            assert!(left == 0 || model.admits(&rules, now, left), "{said}: {left} left");
+            assert!(!model.admits(&rules, now, left + 1), "{said}: more than {left} left");
             if left < burst {
-                let more = now + u128::from(more_ms) * 1000;
-                assert!(more_ms > 0 && model.admits(more, left + 1), "{said}: more in {more_ms}");
+                let more = now + more_ms;
+                assert!(more_ms > 0 && model.admits(&rules, more, left + 1), "{said}: {more_ms}");
+                assert!(!model.admits(&rules, more - 1, left + 1), "{said}: {more_ms}");
             }
         }
     }
-    println!("{admitted} admitted, {refused} refused, each as its model has it");
+    println!("{admitted} admitted, {refused} refused, {in_advance} taken, as their models have it");
     assert!(admitted > 1000 && refused > 1000, "{admitted} {refused}");
+    assert!(in_advance > 1000, "{in_advance}");
+}
+
+/// Isolates with leases, a network and a clock, at random. What they ask the model of the store is
+/// replayed against the script.
+#[test]
+fn sequences_of_the_lease_model_are_answered_alike() {
+    let redis = Redis::start(&[]);
+    let mut script = Script::new(&redis);
+    let mut random = randomly(13);
+    let (mut questions, mut retries, mut taken) = (0, 0, 0);
+    for round in 0..120_usize {
+        let algorithm = ALGORITHMS[round % 4];
+        let (quota, window_ms) = (40 + random(1000), 1000 * (1 + random(5)));
+        let kind = kind(algorithm);
+        let burst = if kind == Kind::Bucket { quota + random(quota) } else { quota };
+        let supplied = u32::try_from(quota * 1000 / window_ms).unwrap();
+        let reserve = if kind == Kind::Bucket { supplied.min(quota as u32 / 2) } else { 0 };
+        let mut setup = Setup {
+            rules: Rules { kind, quota, window_ms, burst },
+            terms: LeaseTerms { life_ms: 1000, units_max: supplied, reserve },
+            first_cost: 1,
+            first_ms: 0,
+            cost: 1 + random(5) as u32,
+            isolates: 1 + round % 3,
+            margin_ms: 50,
+            ticks_ms: Vec::new(),
+            lags_ms: Vec::new(),
+            step_ms: 0,
+            is_step_seen: true,
+            records_calls: true,
+            mutation: None,
+            spoil: None,
+        };
+        let most = u16::MAX / 2;
+        let budget = Budget {
+            requests: most,
+            drains: most,
+            ticks: most,
+            sweeps: most,
+            lost: most,
+            failures: most,
+            crashes: most,
+            steps: most,
+            flushes: 0,
+        };
+        let mut world = World::new(&setup, budget);
+        for _ in 0..400 {
+            let choice = random(1 << 31) << 31 | random(1 << 31);
+            world.apply_random(&mut setup, choice);
+        }
+        retries += usize::from(most - world.budget.lost);
+        let (rules, key) = (setup.charged(), format!("leases-{round}"));
+        for Call { now_ms, cost, wanted, answer } in &world.calls {
+            let reply = script.call(&key, algorithm, &rules, [*now_ms, *cost, *wanted]);
+            let said = format!("{rules:?}, {cost} and {wanted} in advance at {now_ms}");
+            assert_eq!(without_waits(reply), *answer, "{said}");
+            questions += 1;
+            taken += answer.taken;
+        }
+    }
+    println!("{questions} questions, {retries} of them retried, {taken} taken in advance");
+    assert!(questions > 5000 && retries > 100 && taken > 1000, "{questions} {retries} {taken}");
 }
 
 /// 10 requests a second against 20 in 4 s: all admit the quota at once, and then as they say. A
@@ -147,18 +215,17 @@ fn burst_is_admitted_as_each_algorithm_says() {
     const PER_SECOND: usize = 10;
     const SECONDS: usize = 16;
     let redis = Redis::start(&[]);
-    let (mut connection, script) = (redis.connection(), redis::Script::new(&with_clock()));
+    let mut script = Script::new(&redis);
     let mut admitted = serde_json::Map::new();
     for algorithm in ALGORITHMS {
         let mut times = Vec::new();
+        let (quota, window_ms) = (QUOTA as u64, WINDOW_MS as u64);
+        let rules = Rules { kind: kind(algorithm), quota, window_ms, burst: quota };
         for request in 0..PER_SECOND * SECONDS {
             let ms = request * 1000 / PER_SECOND;
             // A window of the clock begins three seconds after the first request.
-            let (seconds, micros) = (1_700_000_001 + ms / 1000, ms % 1000 * 1000);
-            let mut call = script.key(format!("burst-{algorithm}"));
-            let call = call.arg(algorithm).arg(QUOTA).arg(WINDOW_MS).arg(1).arg(QUOTA);
-            let [admits, ..]: [u64; 4] =
-                call.arg(seconds).arg(micros).invoke(&mut connection).unwrap();
+            let asked = [1_700_000_001_000 + ms as u64, 1, 0];
+            let [admits, ..] = script.call(&format!("burst-{algorithm}"), algorithm, &rules, asked);
             if admits == 1 {
                 times.push(ms);
             }
@@ -185,20 +252,18 @@ fn burst_is_admitted_as_each_algorithm_says() {
 #[test]
 fn clock_that_goes_back_does_not_lock_clients_out() {
     let redis = Redis::start(&[]);
-    let (mut connection, script) = (redis.connection(), redis::Script::new(&with_clock()));
+    let mut script = Script::new(&redis);
     for algorithm in ALGORITHMS {
-        let mut run = |seconds: u64| -> [u64; 4] {
-            let mut call = script.key(format!("back-{algorithm}"));
-            let call = call.arg(algorithm).arg(5).arg(60_000).arg(1).arg(5).arg(seconds).arg(0);
-            call.invoke(&mut connection).unwrap()
-        };
+        let rules = Rules { kind: kind(algorithm), quota: 5, window_ms: 60_000, burst: 5 };
+        let key = format!("back-{algorithm}");
+        let mut run = |seconds: u64| script.call(&key, algorithm, &rules, [seconds * 1000, 1, 0]);
         let begun = 1_700_000_000;
         while run(begun)[0] == 1 {}
         let before = begun - 3600;
-        let [_, _, wait_ms, _] = run(before);
+        let [_, _, wait_ms, ..] = run(before);
         assert!(wait_ms <= 120_000, "{algorithm}: {wait_ms}");
         // A later request must return the same moment, and a request at that moment is admitted.
-        let [_, _, less_ms, _] = run(before + 5);
+        let [_, _, less_ms, ..] = run(before + 5);
         assert!(less_ms <= wait_ms.saturating_sub(5000), "{algorithm}: {wait_ms}, then {less_ms}");
         let [admitted, ..] = run(before + wait_ms.div_ceil(1000));
         assert_eq!(admitted, 1, "{algorithm}");
@@ -226,7 +291,7 @@ fn concurrent_connections_do_not_exceed_the_quota() {
                         let mut call = script.key(format!("race-{algorithm}"));
                         let call = call.arg(algorithm).arg(QUOTA).arg(WINDOW_MS).arg(1).arg(QUOTA);
                         let before = now_us(&mut connection);
-                        let [admits, ..]: [u64; 4] = call.invoke(&mut connection).unwrap();
+                        let [admits, ..]: Reply = call.invoke(&mut connection).unwrap();
                         let after = now_us(&mut connection);
                         sent += 1;
                         if admits == 1 {
