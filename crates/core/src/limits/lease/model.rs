@@ -70,8 +70,8 @@ struct Explored {
     shortest: Vec<Action>,
 }
 
-/// Explores all sequences of at most `actions_max` actions, those of fewer first. Each state is visited once, by a hash of
-/// 64 bits. Isolates may be exchanged.
+/// Explores all sequences of at most `actions_max` actions, those of fewer first. Each state is
+/// visited once, by a hash of 64 bits. States that differ only in which isolate is which are one.
 fn explore(setup: &Setup, first: World, actions_max: usize, stops_at_excess: bool) -> Explored {
     let mut seen = HashSet::from([fingerprint(setup, &first)]);
     let mut origins: Vec<(usize, Option<Action>)> = vec![(0, None)];
