@@ -278,7 +278,8 @@ pub const CLOCK_MARGIN_MS: u64 = 50;
 /// The shortest life of a lease, in milliseconds. A shorter one saves no questions.
 const LIFE_MS_MIN: u64 = 200;
 
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod model;
 #[cfg(test)]
 mod tests;
