@@ -37,13 +37,18 @@ pub fn reject_if_over_limit(
     }
 }
 
-/// Lets leases admit the request, as far as the isolate has them, and has them renewed.
-pub fn spend_leases(authenticated: &mut AuthenticatedRequest<'static>, context: &RequestContext) {
-    let leases = &context.isolate.limits.leases;
-    let questions = authenticated.spend_leases(&mut leases.borrow_mut(), clock::now_ms());
+/// Lets leases admit the request, as far as the isolate has them, and has them renewed. Returns the
+/// time, in Unix milliseconds.
+pub fn spend_leases(
+    authenticated: &mut AuthenticatedRequest<'static>,
+    context: &RequestContext,
+) -> u64 {
+    let (leases, now_ms) = (&context.isolate.limits.leases, clock::now_ms());
+    let questions = authenticated.spend_leases(&mut leases.borrow_mut(), now_ms);
     for question in questions {
         context.isolate.renewals.add(Question::Lease(question));
     }
+    now_ms
 }
 
 /// Keeps the leases that the store granted with the request. `asked_ms` is when it was asked.
@@ -70,7 +75,8 @@ pub fn keep_lease(
     asked_ms: u64,
     context: &RequestContext,
 ) {
-    let Some(terms) = limit_check.terms else {
+    // An answer to a request that took nothing in advance says nothing about an open question.
+    let Some(terms) = limit_check.terms.filter(|_| limit_check.ahead > 0) else {
         return;
     };
     let (mut leases, key) = (context.isolate.limits.leases.borrow_mut(), limit_check.lease_key());

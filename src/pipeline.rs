@@ -2,7 +2,6 @@
 
 use crate::context::{Outcome, Purpose, RequestContext};
 use crate::instance::Instance;
-use crate::platform::clock;
 use crate::platform::executor::{Holding, TaskPort};
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
 use crate::token::{authenticate, introspect};
@@ -117,8 +116,7 @@ async fn decide(
 ) -> Result<Permit<'static>, Refusal> {
     let mut authenticated = authenticate::authenticate(check, context).await?;
     limits::reject_if_over_limit(&authenticated, context)?;
-    limits::spend_leases(&mut authenticated, context);
-    let asked_ms = clock::now_ms();
+    let asked_ms = limits::spend_leases(&mut authenticated, context);
     let results = store::query(&check.commands(&authenticated), context).await;
     let mut results = check.divide(&authenticated, results);
     limits::keep_leases(check, &authenticated, &results, asked_ms, context);

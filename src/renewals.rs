@@ -40,6 +40,7 @@ pub fn send(context: &RequestContext) {
 
 async fn ask(questions: Vec<Question>, context: &RequestContext) {
     let asked_ms = clock::now_ms();
+    context.isolate.limits.leases.borrow_mut().observe(asked_ms);
     let command = |question: &Question| match question {
         Question::Lease(limit_check) => limit_check.command(),
         Question::Clearance(token, requirement) => {

@@ -130,7 +130,7 @@ impl Leases {
     /// Spends a request's cost if a lease has it. `now_ms` is in Unix milliseconds, and may be
     /// earlier than the true time by [`CLOCK_MARGIN_MS`].
     pub fn spend(&mut self, key: LeaseKey, terms: LeaseTerms, cost: u32, now_ms: u64) -> Spend {
-        self.see(now_ms);
+        self.observe(now_ms);
         let known = self.held.get(key, |_| 0);
         let mut held = known.unwrap_or(Held { since_ms: now_ms, ..Held::default() });
         let spent = held.take(cost, now_ms);
@@ -159,7 +159,7 @@ impl Leases {
         asked_ms: u64,
         now_ms: u64,
     ) {
-        self.see(now_ms);
+        self.observe(now_ms);
         let life_ms = match granted.ends_ms {
             0 => terms.life_ms,
             ends_ms => terms.life_ms.min(ends_ms),
@@ -184,9 +184,9 @@ impl Leases {
         self.held.update(key, |held| held.asking_until_ms = 0);
     }
 
-    /// If the clock went back, drops all leases: they would last too long. A step that no call sees,
+    /// Records the time. If the clock went back, drops all leases: they would last too long. A step that no call sees,
     /// because the clock has caught up before the next one, prolongs the leases by the step.
-    fn see(&mut self, now_ms: u64) {
+    pub fn observe(&mut self, now_ms: u64) {
         if now_ms + CLOCK_MARGIN_MS < self.latest_ms {
             self.held = GenerationalCache::new(self.keys_max, usize::MAX);
             self.void_until_ms = self.void_until_ms.max(self.latest_ms);
