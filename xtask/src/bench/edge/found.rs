@@ -13,6 +13,10 @@ pub struct Sample {
     pub cpu_us: f64,
 }
 
+/// A contender, the distance of the store, its p50 and p99, all in milliseconds, and its requests
+/// per second.
+pub type Distance = (&'static str, u32, f64, f64, f64);
+
 /// What a request causes elsewhere.
 #[derive(Clone, Copy, Serialize)]
 pub struct Trips {
@@ -60,8 +64,7 @@ pub struct Found {
     pub seconds: u32,
     /// The rounds of each cell.
     pub speed: BTreeMap<&'static str, Vec<Sample>>,
-    /// The distance of the store, and the p50 and p99 of each contender, all in milliseconds.
-    pub distance: Vec<(&'static str, u32, f64, f64)>,
+    pub distance: Vec<Distance>,
     pub trips: Vec<Trips>,
     /// One caller near its limit, over several isolates.
     pub near_limit: Vec<NearLimit>,

@@ -80,8 +80,8 @@ pub fn of(found: &Found, committed: &Committed) -> Vec<Goal> {
         value: value.map(|value| (value, None)),
     };
     let far = |name| found.distance.iter().find(|(of, ms, ..)| *of == name && *ms == 40);
-    let p50 = |name| far(name).map(|(_, _, p50_ms, _)| *p50_ms);
-    let p99 = |name| far(name).map(|(.., p99_ms)| *p99_ms);
+    let p50 = |name| far(name).map(|(_, _, p50_ms, ..)| *p50_ms);
+    let p99 = |name| far(name).map(|(.., p99_ms, _)| *p99_ms);
     let beyond = |own: Option<f64>, other: Option<f64>| Some(own? - other?);
     let counted = |name| found.trips.iter().find(|trip| trip.name == name);
     let trips = |name| counted(name).map(|trip| trip.store);

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The tokens that are sent, and the expected status.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -40,6 +41,8 @@ pub struct Load {
     pub p99_ms: f64,
 }
 
+static WRITING: Mutex<()> = Mutex::new(());
+
 /// The settings of a load.
 pub struct Wrk<'a> {
     pub tools: &'a Tools,
@@ -58,9 +61,12 @@ pub struct Wrk<'a> {
 impl Wrk<'_> {
     /// Sends requests to a port for some seconds. Every response must have the expected status.
     pub fn send(&self, port: u16, seconds: u32) -> Result<Load> {
-        // Several may run at once, and must not find an empty script.
         let script = self.folder.join("edge.lua");
-        write_atomically(&script, SCRIPT)?;
+        {
+            // Several may run at once. None must find an empty script, or the draft of another.
+            let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+            write_atomically(&script, SCRIPT)?;
+        }
         let (order, round) = match self.order {
             Order::InTurn => (NO_FILE.into(), self.tokens),
             Order::Zipf => (self.folder.join(ZIPF_FILE), ZIPF_COUNT),

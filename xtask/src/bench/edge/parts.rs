@@ -4,8 +4,8 @@ use super::cells::{
     BOUNDED, CONNECTIONS, Contender, EXACT, HOT, JSOPT_LEASED, JSOPT_STRICT, LEASED, Plan,
     ROTATING, STRICT,
 };
-use super::found::{LargePolicy, Trips};
-use super::load::{Order, Traffic, Wrk};
+use super::found::{Distance, LargePolicy, Trips};
+use super::load::{Load, Order, Traffic, Wrk};
 use super::scene::{Running, Scene};
 use super::variables::{ISSUER, QUOTA, WINDOW_SECONDS};
 use crate::bench::measure::resident_kib;
@@ -18,13 +18,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-/// Measures the response time by the distance of the store, with few requests at once: p50 and p99.
-pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<(&'static str, u32, f64, f64)>> {
+/// Measures the response time by the distance of the store, with few requests at once.
+pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<Distance>> {
     let mut found = Vec::new();
     let distances = [(0, scene.gateway)].into_iter().chain(scene.slow.iter().copied());
     for (ms, port) in distances {
         let trips = spread((0..9).map(|_| scene.trip_ms(port)).collect::<Result<_>>()?);
-        found.push((ONE_TRIP, ms, trips[1], trips[2]));
+        found.push((ONE_TRIP, ms, trips[1], trips[2], 0.0));
         let contenders = [
             STRICT,
             EXACT,
@@ -40,7 +40,7 @@ pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<(&'static str, u3
             let wrk = scene.wrk(AT_ONCE, Traffic::Good, HOT);
             scene.load(&running, &wrk, 1)?;
             let (load, _) = scene.load(&running, &wrk, seconds.max(2))?;
-            found.push((contender.name(), ms, load.p50_ms, load.p99_ms));
+            found.push(row(contender.name(), ms, &load));
         }
         for contender in [LEASED, JSOPT_LEASED] {
             process::check_stop()?;
@@ -49,14 +49,18 @@ pub fn distance(scene: &Scene<'_>, seconds: u32) -> Result<Vec<(&'static str, u3
             scene.load(&running, &wrk, 1)?;
             scene.prime(running.port, ROTATING)?;
             let (load, _) = scene.load(&running, &wrk, seconds.max(2))?;
-            found.push((contender.name(), ms, load.p50_ms, load.p99_ms));
+            found.push(row(contender.name(), ms, &load));
         }
         let (running, wrk) = unprimed(scene, AT_ONCE, port)?;
         let (load, _) = scene.load(&running, &wrk, seconds.max(2))?;
-        found.push((LEASED_ZIPF, ms, load.p50_ms, load.p99_ms));
+        found.push(row(LEASED_ZIPF, ms, &load));
         eprintln!("distance: {ms} ms");
     }
     Ok(found)
+}
+
+fn row(name: &'static str, ms: u32, load: &Load) -> Distance {
+    (name, ms, load.p50_ms, load.p99_ms, load.requests_per_second)
 }
 
 /// Measures the calls to the store and to the upstream per request, and the store's commands. Every

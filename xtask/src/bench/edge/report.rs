@@ -1,7 +1,7 @@
 //! Formats the results as tables.
 
 use super::cells::{CONNECTIONS, HOT, ROTATING, cells};
-use super::found::{Found, NearLimit};
+use super::found::{Distance, Found, NearLimit};
 use super::goals::{Bound, Goal};
 use super::near_limit::{QUOTA, WINDOW_SECONDS};
 use crate::bench::measure::spread;
@@ -160,10 +160,17 @@ fn distance(found: &Found, text: &mut String) {
             .distance
             .iter()
             .filter(|(of, ..)| *of == name)
-            .map(|(_, _, p50_ms, p99_ms)| format!("{p50_ms:.1}, {p99_ms:.1}"))
+            .map(|(_, _, p50_ms, p99_ms, _)| format!("{p50_ms:.1}, {p99_ms:.1}"))
             .collect();
         let _ = writeln!(text, "| {name} | {} |", points.join(" | "));
     }
+    let rate = |(name, ms, .., rate): &Distance| format!("{rate:.0} at {ms} ms ({name})");
+    let leased = found.distance.iter().filter(|(name, ..)| name.contains("leased"));
+    let _ = writeln!(
+        text,
+        "\nRequests per second of leased, by as many connections as for all others: {}.",
+        leased.map(rate).collect::<Vec<_>>().join(", ")
+    );
 }
 
 /// Returns the table of one caller near its limit.
