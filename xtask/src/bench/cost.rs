@@ -10,7 +10,7 @@ use super::edge::cells::{
 use super::edge::load::{Order, Traffic, Wrk, ZIPF_COUNT, ZIPF_EXPONENT};
 use super::edge::near_limit;
 use super::edge::scene::{Running, Scene};
-use super::measure::{self, put};
+use super::measure::{cpu_us, joined, put};
 use super::pictures;
 use crate::costs::{RequestCost, UnitPrices};
 use crate::process::{self, write_atomically};
@@ -53,7 +53,7 @@ pub fn run(prices: &Prices, quick: bool, write: bool) -> Result<()> {
     };
     for (requests_per_second, isolates) in CELLS {
         for contender in CONTENDERS {
-            let row = bill.measure(&scene, contender, isolates, requests_per_second)?;
+            let row = measure(&bill, &scene, contender, isolates, requests_per_second)?;
             eprintln!(
                 "cost: {} over {isolates}: {:.2} commands a request",
                 row.name,
@@ -95,55 +95,52 @@ impl Prices {
     }
 }
 
-impl Bill {
-    fn measure(
-        &self,
-        scene: &Scene<'_>,
-        contender: Contender,
-        isolates: usize,
-        requests_per_second: u32,
-    ) -> Result<Row> {
-        let vars = json!({});
-        // A store in the same region. If it were nearer, fewer questions would share a POST.
-        let (_, store) = *scene.slow.first().context("no distant store")?;
-        let running: Vec<Running> =
-            (0..isolates).map(|_| scene.start(contender, store, &vars)).collect::<Result<_>>()?;
-        let pause_ms = CONNECTIONS * 1000 / requests_per_second;
-        load(scene, &running, pause_ms, self.warm_up_seconds, 0)?;
-        // What the warm-up left in progress must not be counted, and what the load leaves must be.
-        std::thread::sleep(SETTLING);
-        let cpu = || -> Result<f64> {
-            let each = running.iter().map(|one| measure::cpu_us(one.server.pid()));
-            Ok(each.collect::<Result<Vec<f64>>>()?.iter().sum())
-        };
-        let (begun, before, cpu_before) = (Instant::now(), scene.counts()?, cpu()?);
-        load(scene, &running, pause_ms, self.seconds, ZIPF_COUNT / 2)?;
-        let elapsed = begun.elapsed();
-        std::thread::sleep(SETTLING);
-        let (counted, cpu_us) = (scene.counts()? - before, cpu()? - cpu_before);
-        let requests = counted.upstream as f64;
-        let cost = RequestCost {
-            reads: counted.commands.reads as f64 / requests,
-            writes: counted.commands.writes as f64 / requests,
-            cpu_ms: cpu_us / requests / 1e3,
-        };
-        Ok(Row {
-            name: contender.name(),
-            isolates,
-            requests: counted.upstream,
-            requests_per_second: requests / elapsed.as_secs_f64(),
-            reads: cost.reads,
-            writes: cost.writes,
-            posts: counted.posts as f64 / requests,
-            cpu_ms: cost.cpu_ms,
-            million: self.prices.of_million(cost),
-            million_global: self.prices.of_million_global(cost),
-        })
-    }
+fn measure(
+    bill: &Bill,
+    scene: &Scene<'_>,
+    contender: Contender,
+    isolates: usize,
+    requests_per_second: u32,
+) -> Result<Row> {
+    let vars = json!({});
+    // A store in the same region. If it were nearer, fewer questions would share a POST.
+    let (_, store) = *scene.slow.first().context("no distant store")?;
+    let running: Vec<Running> =
+        (0..isolates).map(|_| scene.start(contender, store, &vars)).collect::<Result<_>>()?;
+    let pause_ms = CONNECTIONS * 1000 / requests_per_second;
+    load(scene, &running, pause_ms, bill.warm_up_seconds, 0)?;
+    // What the warm-up left in progress must not be counted, and what the load leaves must be.
+    std::thread::sleep(SETTLING);
+    let cpu = || -> Result<f64> {
+        let each = running.iter().map(|one| cpu_us(one.server.pid()));
+        Ok(each.collect::<Result<Vec<f64>>>()?.iter().sum())
+    };
+    let (begun, before, cpu_before) = (Instant::now(), scene.counts()?, cpu()?);
+    load(scene, &running, pause_ms, bill.seconds, ZIPF_COUNT / 2)?;
+    let elapsed = begun.elapsed();
+    std::thread::sleep(SETTLING);
+    let (counted, cpu_us) = (scene.counts()? - before, cpu()? - cpu_before);
+    let requests = counted.upstream as f64;
+    let cost = RequestCost {
+        reads: counted.commands.reads as f64 / requests,
+        writes: counted.commands.writes as f64 / requests,
+        cpu_ms: cpu_us / requests / 1e3,
+    };
+    Ok(Row {
+        name: contender.name(),
+        isolates,
+        requests: counted.upstream,
+        requests_per_second: requests / elapsed.as_secs_f64(),
+        reads: cost.reads,
+        writes: cost.writes,
+        posts: counted.posts as f64 / requests,
+        cpu_ms: cost.cpu_ms,
+        million: bill.prices.of_million(cost),
+        million_global: bill.prices.of_million_global(cost),
+    })
 }
-
-/// Loads all isolates at once. They share the connections. Each begins elsewhere in the order of
-/// the tokens.
+/// Loads all isolates at once. They share the connections, and each begins elsewhere in the order
+/// of the tokens.
 fn load(
     scene: &Scene<'_>,
     running: &[Running],
@@ -166,7 +163,7 @@ fn load(
                 scope.spawn(move || wrk.send(one.port, seconds))
             })
             .collect();
-        loads.into_iter().try_for_each(|load| measure::joined(load).map(|_| ()))
+        loads.into_iter().try_for_each(|load| joined(load).map(|_| ()))
     })
 }
 

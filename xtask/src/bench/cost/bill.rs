@@ -1,4 +1,4 @@
-//! What was measured.
+//! The results of a run.
 
 use crate::bench::edge::found::NearLimit;
 use crate::costs::UnitPrices;
