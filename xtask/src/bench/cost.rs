@@ -95,6 +95,7 @@ impl Prices {
     }
 }
 
+/// Counts what requests to a contender cost, after a warm-up.
 fn measure(
     bill: &Bill,
     scene: &Scene<'_>,
@@ -139,6 +140,7 @@ fn measure(
         million_global: bill.prices.of_million_global(cost),
     })
 }
+
 /// Loads all isolates at once. They share the connections, and each begins elsewhere in the order
 /// of the tokens.
 fn load(
