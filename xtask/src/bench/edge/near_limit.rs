@@ -63,7 +63,7 @@ pub fn measure(
 
 pub const QUOTA: u32 = 6000;
 pub const WINDOW_SECONDS: u32 = 60;
-/// How long it takes until the burst is used up: a window's quota.
-const DRAIN_SECONDS: u32 = 8;
+/// The time in which the burst is used up, a window's quota, at 400 requests a second.
+const DRAIN_SECONDS: u32 = 20;
 /// The connections to each isolate.
 const AT_ONCE: u32 = 4;
