@@ -15,8 +15,30 @@ pub fn put(document: &str, name: &str, text: &str) -> Result<()> {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
     let (before, rest) = old.split_once(&begin).with_context(|| format!("no mark {name}"))?;
     let (_, after) = rest.split_once(&end).with_context(|| format!("no end of {name}"))?;
-    fs::write(&file, format!("{before}{begin}\n{text}\n{end}{after}"))?;
+    fs::write(&file, format!("{before}{begin}\n{}\n{end}{after}", wrapped(text)))?;
     Ok(())
+}
+
+/// Breaks lines of prose at 100 columns. A table's row stays one line.
+fn wrapped(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.split('\n') {
+        if line.starts_with('|') {
+            lines.push(line.to_owned());
+            continue;
+        }
+        let mut current = String::new();
+        for word in line.split(' ') {
+            if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > 100 {
+                lines.push(std::mem::take(&mut current));
+            } else if !current.is_empty() {
+                current.push(' ');
+            }
+            current.push_str(word);
+        }
+        lines.push(current);
+    }
+    lines.join("\n")
 }
 
 /// Returns the lowest value, the median and the highest value.
