@@ -184,8 +184,9 @@ impl Leases {
         self.held.update(key, |held| held.asking_until_ms = 0);
     }
 
-    /// Records the time. If the clock went back, drops all leases: they would last too long. A step that no call sees,
-    /// because the clock has caught up before the next one, prolongs the leases by the step.
+    /// Records the time. If the clock went back, drops all leases: they would last too long. A step
+    /// that no call sees, because the clock has caught up before the next one, prolongs the leases
+    /// by the step.
     pub fn observe(&mut self, now_ms: u64) {
         if now_ms + CLOCK_MARGIN_MS < self.latest_ms {
             self.held = GenerationalCache::new(self.keys_max, usize::MAX);
