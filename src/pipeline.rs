@@ -117,7 +117,12 @@ async fn decide(
     let mut authenticated = authenticate::authenticate(check, context).await?;
     limits::reject_if_over_limit(&authenticated, context)?;
     let asked_ms = limits::spend_leases(&mut authenticated, context);
-    let results = store::query(&check.commands(&authenticated), context).await;
+    let commands = check.commands(&authenticated);
+    // A query for a limit asks about the token as well.
+    if let Some(token) = authenticated.verified().filter(|_| commands.is_empty()) {
+        renewals::renew_clearance(token, context);
+    }
+    let results = store::query(&commands, context).await;
     let mut results = check.divide(&authenticated, results);
     limits::keep_leases(check, &authenticated, &results, asked_ms, context);
     introspect::complete(check, &authenticated, &mut results, context).await?;

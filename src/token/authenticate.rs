@@ -6,7 +6,7 @@ use crate::platform::clock;
 use crate::token::cache::{CachedToken, Validity, Verification};
 use crate::token::{introspect, key_selection};
 use crate::trace::VerdictSource;
-use crate::{limits, renewals, store};
+use crate::{limits, store};
 use portcullis_core::{
     AuthenticatedRequest, Check, Denial, Permit, Refusal, StoreResult, TokenHash, UnverifiedJwt,
     UnverifiedToken,
@@ -38,9 +38,6 @@ pub async fn authenticate<'p>(
         // The clock is read here, because the request may have waited for keys.
         let cleared = cached.cleared(clock::now_ms());
         context.trace.verdict_source.set(cleared.map(|_| VerdictSource::Isolate));
-        if cleared.is_some() {
-            renewals::renew_clearance(&cached.verification.token, context);
-        }
         return Ok(check.authenticate(cached.verification.token, cleared, context.now)?);
     }
     limits::check_failure_limit(check, context)?;

@@ -6,7 +6,7 @@ use crate::check::Check;
 use crate::config::fixtures::policy_with;
 use crate::edge_auth::{EdgeAuthError, EdgeAuthKey, EdgeAuthKeys, EdgeStatement};
 use crate::forward::session::TOUCH_SCRIPT;
-use crate::limits::check::LIMIT_SCRIPT;
+use crate::limits::check::{KEY_LOCKING, LIMIT_SCRIPT};
 use crate::policy::Policy;
 use crate::policy::introspection::Introspection;
 use crate::refresh::lease::{LeaseState, Refresh};
@@ -192,7 +192,7 @@ fn current() -> Value {
 fn current_formats_are_those_of_the_newest_golden_set() {
     let text = serde_json::to_string_pretty(&current()).unwrap() + "\n";
     sets::compare("edge.json", &text);
-    sets::compare("scripts/limit", LIMIT_SCRIPT);
+    sets::compare("scripts/limit", &format!("{KEY_LOCKING}{LIMIT_SCRIPT}"));
     sets::compare("scripts/session-seen", TOUCH_SCRIPT);
 }
 

@@ -19,8 +19,8 @@ pub struct AuthenticatedRequest<'p> {
 
 impl<'p> AuthenticatedRequest<'p> {
     /// Returns the caller's token, if the route requires one.
-    pub fn verified(&self) -> Option<&VerifiedToken> {
-        self.verified.as_deref()
+    pub fn verified(&self) -> Option<&Rc<VerifiedToken>> {
+        self.verified.as_ref()
     }
 
     /// Spends the isolate's leases: each limit that has one admits the request without the store.

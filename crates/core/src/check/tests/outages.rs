@@ -134,7 +134,7 @@ fn limits_are_counted_by_store_or_lease_and_not_for_unlimited_addresses() {
             words[3].starts_with("pc:limit:a:bucket:") && !words[3].contains("acme"),
             "{words:?}"
         );
-        assert_eq!(words[4..], ["gcra", "4", "2000", "3", "4"]);
+        assert_eq!(words[4..], ["gcra", "4", "2000", "3", "4", "0", "1"]);
     });
     assert_eq!(counted, Ok(()));
     let spared = with("192.0.2.7", &|check, authenticated| {
