@@ -63,7 +63,7 @@ impl Scene {
         let record_key = policy.keys.token(&TokenHash::of(&token));
         let sealed = record.encode(&record_key, policy.seal.as_ref(), [1; 12]);
         let replies = json!([
-            { "result": [null, null, null, null] }, { "result": sealed }, { "result": [1, 9999, 0, 6] },
+            { "result": [null, null, null, null, sealed] }, { "result": [1, 9999, 0, 6, 0, 0] },
         ])
         .to_string();
         let head = format!("{HEAD}{token}");
@@ -90,7 +90,7 @@ impl Scene {
     fn decided(&self, head: &RequestHead<'_>) -> Option<Permit<'static>> {
         let check = check(self.policy, head).ok()?;
         let authenticated = self.authenticated(&check)?;
-        let replies = decode_replies(&self.replies, 3).ok()?;
+        let replies = decode_replies(&self.replies, 2).ok()?;
         let results = replies.into_iter().map(StoreResult::Reply).collect();
         let mut results = check.divide(&authenticated, results);
         check.open_record(&authenticated, &mut results);
