@@ -9,7 +9,12 @@ if [ -e "$folder" ]; then
   echo "$folder exists already, and its secrets may be in use; remove it, or name another" >&2
   exit 1
 fi
-mkdir -p "$folder"
+command -v openssl > /dev/null || { echo "openssl is missing; install it" >&2; exit 1; }
+target=$folder
+# A failure leaves no half of the secrets behind.
+mkdir -p "$(dirname "$target")"
+folder=$(mktemp -d "$target.XXXXXX")
+trap 'rm -rf "$folder"' EXIT
 
 token() { openssl rand -hex 24; }
 key() { openssl rand -base64 32; }
@@ -48,4 +53,6 @@ sed -e "s/secret = \"EDGE_TOKEN\"/sha256 = \"$(hash "$edge_token")\"/" \
     "$root/docs/redis-gateway-tokens.toml" > "$folder/redis-gateway-tokens.toml"
 chmod 644 "$folder/redis-gateway-tokens.toml"
 chmod 711 "$folder"
-echo "The secrets are in $folder. Back up MASTER_KEY of auth.env, apart from the database."
+mv "$folder" "$target"
+trap - EXIT
+echo "The secrets are in $target. Back up MASTER_KEY of auth.env, apart from the database."

@@ -5,7 +5,7 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="portcullis-redis-gateway" \
       org.opencontainers.image.description="The redis gateway of Portcullis: Upstash's REST protocol in front of a Redis." \
-      org.opencontainers.image.licenses="(MIT OR Apache-2.0) AND MPL-2.0" \
+      org.opencontainers.image.licenses="(MIT OR Apache-2.0) AND MPL-2.0 AND LGPL-2.1-or-later" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 COPY redis-gateway/ /

@@ -46,7 +46,10 @@ pub fn spend_leases(
     let (leases, now_ms) = (&context.isolate.limits.leases, clock::now_ms());
     let questions = authenticated.spend_leases(&mut leases.borrow_mut(), now_ms);
     for question in questions {
-        context.isolate.renewals.add(Question::Lease(question));
+        let key = question.lease_key();
+        if !context.isolate.renewals.add(Question::Lease(question)) {
+            leases.borrow_mut().fail(key);
+        }
     }
     now_ms
 }

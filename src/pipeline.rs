@@ -122,6 +122,7 @@ async fn decide(
     if let Some(token) = authenticated.verified().filter(|_| commands.is_empty()) {
         renewals::renew_clearance(token, context);
     }
+    renewals::send(context);
     let results = store::query(&commands, context).await;
     let mut results = check.divide(&authenticated, results);
     limits::keep_leases(check, &authenticated, &results, asked_ms, context);
@@ -131,6 +132,5 @@ async fn decide(
     authenticate::remember(check, &authenticated, &results, &verdict, context);
     let permit = verdict?;
     authenticate::record_session_seen(&permit, context);
-    renewals::send(context);
     Ok(permit)
 }

@@ -81,4 +81,4 @@ fn bound_ms(context: &RequestContext) -> u64 {
 }
 
 /// The most POSTs that one request sends for others, one after another.
-const POSTS_PER_TASK_MAX: usize = 8;
+const POSTS_PER_TASK_MAX: usize = 2;

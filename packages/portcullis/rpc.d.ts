@@ -4,8 +4,9 @@ import type { CheckedRequest, Verdict } from './index.js';
 /** What a Worker can call whose service binding names the entrypoint of a gate. */
 export interface GateService {
   /**
-   * Checks a request without forwarding it, and logs and counts it. Rejects with a TypeError if
-   * the URL or the method is invalid.
+   * Checks a request without forwarding it to an upstream, and logs and counts it. A request of a
+   * route with `access = "auth"` is sent to the auth service, without its body, and takes effect
+   * there. Rejects with a TypeError if the URL or the method is invalid.
    *
    * A `Request` may be passed as well. Its body goes with it: the caller cannot read it afterwards.
    */

@@ -22,20 +22,28 @@ pub enum Question {
 }
 
 impl Renewals {
-    /// Adds a question. If too many wait, it is dropped: the next request that needs its answer
-    /// asks the store itself.
-    pub fn add(&self, question: Question) {
+    /// Adds a question. Returns whether it did: if too many wait, the next request that needs the
+    /// answer asks the store itself.
+    pub fn add(&self, question: Question) -> bool {
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() < WAITING_MAX {
+        let has_room = waiting.len() < WAITING_MAX;
+        if has_room {
             waiting.push_back(question);
         }
+        has_room
     }
 
-    /// Takes the questions of the next POST, in their order.
+    /// Takes the questions of the next POST, in their order. All are of one kind, so that large
+    /// records of some tokens cost no caller a lease.
     pub fn take(&self) -> Vec<Question> {
         let mut waiting = self.waiting.borrow_mut();
-        let count = waiting.len().min(PER_POST_MAX);
-        waiting.drain(..count).collect()
+        let is_lease = |question: &Question| matches!(question, Question::Lease(_));
+        let Some(first) = waiting.front().map(is_lease) else {
+            return Vec::new();
+        };
+        let most = if first { LEASES_PER_POST_MAX } else { CLEARANCES_PER_POST_MAX };
+        let same = waiting.iter().take(most).take_while(|own| is_lease(own) == first).count();
+        waiting.drain(..same).collect()
     }
 
     /// Returns what a task must hold while it sends questions; `None` if none wait, or if enough
@@ -49,7 +57,10 @@ impl Renewals {
 
 /// The most questions that wait.
 const WAITING_MAX: usize = 1024;
-/// The most questions in one POST. Their replies fit into the largest response.
-const PER_POST_MAX: usize = 32;
+/// The most leases in one POST.
+const LEASES_PER_POST_MAX: usize = 32;
+/// The most clearances in one POST. Replies with records of usual size fit into the largest
+/// response. If they do not, each token's next request asks for itself.
+const CLEARANCES_PER_POST_MAX: usize = 16;
 /// The most POSTs in flight in one isolate.
 const POSTS_MAX: usize = 4;

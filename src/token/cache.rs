@@ -99,10 +99,12 @@ impl TokenCache {
 
     /// Caches a verified token.
     pub fn insert(&self, hash: TokenHash, verification: Verification) {
+        // Another request may have found it revoked while this one verified it.
+        let revocation = self.get(hash).and_then(|own| own.revocation);
         let token = CachedToken {
             verification,
             cleared: None,
-            revocation: None,
+            revocation,
             renewing_until_ms: 0,
             seen_at_ms: 0,
         };
@@ -114,7 +116,10 @@ impl TokenCache {
     /// nothing for a token that is not cached.
     pub fn set_cleared(&self, hash: TokenHash, requirement: TokenRequirement, until_ms: u64) {
         self.tokens.borrow_mut().update(hash, |token| {
-            token.cleared = Some(Clearance { requirement, until_ms });
+            // The store was asked before the revocation.
+            if token.revocation.is_none() {
+                token.cleared = Some(Clearance { requirement, until_ms });
+            }
         });
     }
 

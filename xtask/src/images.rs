@@ -76,6 +76,11 @@ fn assemble(
         for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
             copy(&at(licence), &image.join("licenses").join(licence))?;
         }
+        // The servers contain the C library, and the edge's image has its files.
+        let notice = Path::new("/usr/share/doc/libc6/copyright");
+        if notice.exists() {
+            copy(notice, &image.join("licenses/glibc"))?;
+        }
         let dockerfile = format!("{name}.Dockerfile");
         let text = fs::read_to_string(at("images").join(&dockerfile))?;
         let text = text
@@ -107,10 +112,6 @@ fn add_edge(image: &Path, policy_file: &Path) -> Result<()> {
         if library.ends_with("libc.so.6") && unwinder.exists() {
             copy(&unwinder, &inside(image, &unwinder))?;
         }
-    }
-    let notice = Path::new("/usr/share/doc/libc6/copyright");
-    if notice.exists() {
-        copy(notice, &image.join("licenses/glibc"))?;
     }
     let edge = image.join("edge");
     for name in BUNDLE {

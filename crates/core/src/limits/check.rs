@@ -19,10 +19,10 @@ pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 pub const KEY_LOCKING: &str = "#!lua flags=allow-key-locking\n";
 
 /// The SHA-1 in hexadecimal of [`KEY_LOCKING`] and the script, by which `EVALSHA` calls it.
-pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "299f556d32df0fd99925462b43895f104064f43d";
+pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "ca6ae44322f046f0e704bce8ecb3046b65d797f1";
 
 /// The SHA-1 of the script alone, for stores that refuse the first line.
-pub const LIMIT_SCRIPT_SHA1: &str = "4683b423581816edd389c0b0b39a11a7d4346749";
+pub const LIMIT_SCRIPT_SHA1: &str = "f12019b50ff8d4d80588d018c60d3cd165a7b60a";
 
 /// A limit that applies to a request.
 #[derive(Clone, Debug)]

@@ -24,8 +24,8 @@ pub struct LeaseTerms {
 
 impl Limit {
     /// Returns how the limit is leased for a quota, which may be a plan's; `None` if each request
-    /// is counted by itself. A limit that supplies less than one request in a lease's life is not
-    /// leased, and one whose lease would last less than 200 ms is not either.
+    /// is counted by itself. A limit that supplies fewer than two requests in a lease's life is
+    /// not leased, and one whose lease would last less than 200 ms is not either.
     pub fn lease_terms(&self, quota: u32) -> Option<LeaseTerms> {
         let LimitTiming::Leased { seconds } = self.timing else {
             return None;
@@ -43,7 +43,7 @@ impl Limit {
             // The lease of a window ends with the window at the latest, so it needs no reserve.
             LeaseTerms { life_ms: life_ms.min(window_ms), units_max: narrow(supplied), reserve: 0 }
         };
-        (terms.units_max > 0 && terms.life_ms >= LIFE_MS_MIN).then_some(terms)
+        (terms.units_max >= 2 && terms.life_ms >= LIFE_MS_MIN).then_some(terms)
     }
 }
 
@@ -128,16 +128,19 @@ impl Leases {
     }
 
     /// Spends a request's cost if a lease has it. `now_ms` is in Unix milliseconds, and may be
-    /// earlier than the true time by [`CLOCK_MARGIN_MS`].
+    /// earlier than the true time by 50 ms.
     pub fn spend(&mut self, key: LeaseKey, terms: LeaseTerms, cost: u32, now_ms: u64) -> Spend {
         self.observe(now_ms);
+        let now_ms = self.latest_ms;
         let known = self.held.get(key, |_| 0);
         let mut held = known.unwrap_or(Held { since_ms: now_ms, ..Held::default() });
         let spent = held.take(cost, now_ms);
-        let ahead = if known.is_some() { held.ahead(terms, cost, spent, now_ms) } else { 0 };
+        // Until the clock has caught up after it went back, no answer gives a lease.
+        let may_ask = known.is_some() && now_ms > self.void_until_ms;
+        let ahead = if may_ask { held.ahead(terms, cost, spent, now_ms) } else { 0 };
         held.requested = held.requested.saturating_add(u64::from(cost));
         if ahead > 0 {
-            held.asking_until_ms = now_ms + terms.life_ms;
+            held.asking_until_ms = now_ms + terms.life_ms.min(ASKING_MS_MAX);
             held.since_ms = now_ms;
             held.requested = 0;
         }
@@ -160,6 +163,7 @@ impl Leases {
         now_ms: u64,
     ) {
         self.observe(now_ms);
+        let now_ms = self.latest_ms;
         let life_ms = match granted.ends_ms {
             0 => terms.life_ms,
             ends_ms => terms.life_ms.min(ends_ms),
@@ -276,6 +280,8 @@ fn narrow(units: u64) -> u32 {
 /// How much a lease ends early, in milliseconds. An isolate's clock stands still between I/O, and
 /// the requests of one isolate may see it in another order.
 pub const CLOCK_MARGIN_MS: u64 = 50;
+/// How long a question is expected to be answered, in milliseconds. Its task may have been dropped.
+const ASKING_MS_MAX: u64 = 5000;
 /// The shortest life of a lease, in milliseconds. A shorter one saves no questions.
 const LIFE_MS_MIN: u64 = 200;
 

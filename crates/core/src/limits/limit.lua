@@ -29,7 +29,8 @@ if algorithm == 'gcra' or algorithm == 'token_bucket' then
     rounded, by = tonumber(rounded or 0), tonumber(by or quota)
   end
   local owed = math.max(0, redis.call('PTTL', KEYS[1]) * by - rounded)
-  too_high = owed > full
+  -- Not by the smaller quota of another caller, which would forgive what this state owes.
+  too_high = owed > full and by == quota
   owed = math.min(owed, full)
   wait_for = function(n) return math.max(0, math.ceil((owed + n * window - full) / quota)) end
   left = math.floor((full - owed) / window)

@@ -5,9 +5,7 @@ mod file;
 
 pub use entry::SrhEntry;
 
-use super::table::{
-    GATEWAY_LISTEN, GATEWAY_REDIS_CONNECTIONS, GATEWAY_TOKENS, GATEWAY_TOKENS_FILE, REDIS_URL,
-};
+use super::table::{GATEWAY_REDIS_CONNECTIONS, GATEWAY_TOKENS, GATEWAY_TOKENS_FILE, REDIS_URL};
 use portcullis_server::settings::{Kind, Place, Setting, SettingError, SettingsReader};
 use setting_names::nearest;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -157,9 +155,9 @@ const IPV6: &str = "SRH_IPV6";
 /// The variables that nothing but serverless-redis-http has. Kubernetes sets `SRH_PORT` for a
 /// Service called srh.
 const OWN_VARIABLES: [&str; 4] = [MODE, TOKEN, CONNECTION_STRING, MAX_CONNECTIONS];
-/// The settings that have a counterpart in serverless-redis-http.
-const COUNTERPARTS: [(Setting, &str); 5] = [
-    (GATEWAY_LISTEN, PORT),
+/// The settings that have a counterpart in serverless-redis-http, except `GATEWAY_LISTEN`. The
+/// image sets that one, and `SRH_PORT` and `SRH_IPV6` take its place.
+const COUNTERPARTS: [(Setting, &str); 4] = [
     (GATEWAY_TOKENS, TOKEN),
     (GATEWAY_TOKENS_FILE, "tokens.json"),
     (REDIS_URL, CONNECTION_STRING),

@@ -224,6 +224,16 @@ async fn examples_check_assertions_by(jwk: Value) {
     ];
     let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));
 
+    // Without its settings, the checker of the example does not start.
+    for missing in ["ASSERTION_ISSUER", "ASSERTION_AUDIENCE"] {
+        let mut command = Command::new(format!("{ROOT}/node_modules/.bin/node"));
+        command.arg(folder.file("server.mjs")).env("GATE_URL", edge.edge(""));
+        command.env("ASSERTION_ISSUER", EDGE_ISSUER).env("ASSERTION_AUDIENCE", "node");
+        let stopped = command.env_remove(missing).env("PORT", "0").output().unwrap();
+        let text = String::from_utf8_lossy(&stopped.stderr).into_owned();
+        assert!(!stopped.status.success() && text.contains("is not set"), "{missing}: {text}");
+    }
+
     for (name, port, process) in &servers {
         // A client's own assertion does not reach the upstream.
         let request = get(&edge.edge(&format!("/{name}"))).bearer_auth(&token);

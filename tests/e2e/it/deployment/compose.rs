@@ -30,7 +30,7 @@ fn compose_file_is_valid_and_bounds_each_service() {
         assert_eq!(texts(&service["cap_drop"]), ["ALL"], "{name}");
         assert_eq!(texts(&service["security_opt"]), ["no-new-privileges:true"], "{name}");
         let is_ours = service["image"].as_str().unwrap().starts_with("portcullis-");
-        assert!(is_ours || service["user"].as_str().unwrap() > "0:0", "{name}");
+        assert!(is_ours || is_not_root(service["user"].as_str().unwrap()), "{name}");
         assert!(service.get("healthcheck").is_some(), "{name}");
         let expected = if name == "edge" { &["127.0.0.1:8787:8787"][..] } else { &[] };
         assert_eq!(texts(&service["ports"]), expected, "{name}");
@@ -281,3 +281,8 @@ const POSTGRES: &str = r#"
     pg_ctl -m fast -w stop > /dev/null
     exec postgres -c listen_addresses='*' -k /var/run/postgresql
 "#;
+
+/// Returns whether a container's user is a number other than root's.
+fn is_not_root(user: &str) -> bool {
+    user.split(':').next().is_some_and(|own| own.parse::<u32>().is_ok_and(|number| number > 0))
+}

@@ -61,7 +61,7 @@ fn images_hold_one_program_and_nothing_that_its_user_may_change() {
         let Some(image) = image(name) else { return };
         let mut files = Vec::new();
         list(&image.root, &image.root, &mut files);
-        // Besides, the edge's has the C library of the machine that built it.
+        // Besides, the edge's has the C library of the machine that built it; each has its notice.
         files.retain(|path| !path.starts_with("lib/") && path != "licenses/glibc");
         let mut expected = [&COMMON[..], own].concat();
         expected.sort_unstable();

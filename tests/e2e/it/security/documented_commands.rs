@@ -32,7 +32,14 @@ fn documented_commands_keep_secrets_out_of_the_clone() {
         String::from_utf8(output.stdout).unwrap()
     };
     shell("git init --quiet && git add --all");
-    let examples = ["browser-session", "memcached", "opaque-tokens", "own-redis", "upstash"];
+    let examples = [
+        "browser-session",
+        "memcached",
+        "opaque-tokens",
+        "own-redis",
+        "service-binding",
+        "upstash",
+    ];
     let examples = examples.map(|name| format!("examples/{name}/README.md"));
     let pages = ["README.md", "docs/redis-gateway.md"].map(str::to_owned);
     for page in pages.iter().chain(&examples) {

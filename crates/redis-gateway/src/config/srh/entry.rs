@@ -18,6 +18,9 @@ impl SrhEntry {
     /// Warns if the token can be guessed, and if it asks for more connections than there can be.
     pub fn warn(&self) {
         let token = &self.name;
+        let advice =
+            "it may send every command: give tokens with rules in GATEWAY_TOKENS_FILE instead";
+        tracing::warn!(event = "srh_tokens_unrestricted", token, advice);
         if self.secret.len() < SECRET_BYTES {
             let advice = "a short token can be guessed: generate one by openssl rand -hex 24";
             tracing::warn!(event = "srh_token_short", token, advice);

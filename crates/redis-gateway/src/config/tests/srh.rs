@@ -177,7 +177,6 @@ fn settings_of_both_forms_are_an_error_that_names_both() {
     for (variable, value, theirs) in [
         ("GATEWAY_TOKENS", "hush=0123456789abcdef0123456789abcdef", "SRH_TOKEN"),
         ("GATEWAY_TOKENS_FILE", "/hush", "tokens.json"),
-        ("GATEWAY_LISTEN", "127.0.0.1:1", "SRH_PORT"),
         ("GATEWAY_REDIS_CONNECTIONS", "7", "SRH_MAX_CONNECTIONS"),
         ("REDIS_URL", "redis://hush@h", "SRH_CONNECTION_STRING"),
     ] {
@@ -191,6 +190,15 @@ fn settings_of_both_forms_are_an_error_that_names_both() {
     // Other settings have no counterpart there.
     let more = [("GATEWAY_ADMIN_LISTEN", "127.0.0.1:1"), ("GATEWAY_THREADS", "2")];
     assert!(read(&[&ENV[..], &more].concat(), None).is_ok());
+    // The image sets both addresses.
+    let image = include_str!("../../../../../images/redis-gateway.Dockerfile");
+    let set = image.lines().find_map(|line| line.strip_prefix("ENV ")).unwrap();
+    let set: Vec<_> = set.split(' ').map(|pair| pair.split_once('=').unwrap()).collect();
+    assert!(set.iter().any(|(name, _)| *name == "GATEWAY_LISTEN"), "{set:?}");
+    let config = read(&[&ENV[..], &set].concat(), None).unwrap_or_else(|found| panic!("{found:?}"));
+    assert_eq!(config.listen.to_string(), "0.0.0.0:80");
+    let config = read(&set, Some(FILE)).unwrap_or_else(|found| panic!("{found:?}"));
+    assert_eq!(config.listen.to_string(), "0.0.0.0:80", "with tokens.json alone");
 }
 
 #[test]

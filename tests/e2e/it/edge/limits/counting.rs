@@ -121,5 +121,12 @@ async fn exceeding_one_plans_quota_does_not_affect_another_plan() {
     let (free, pro) = (token(json!({ "sub": "f" })), token(json!({ "sub": "p", "plan": "pro" })));
     assert_eq!(passed(&stack, &path, "192.0.2.1", Some(&free), 5).await, 3);
     assert!(passed(&stack, &path, "192.0.2.1", Some(&pro), 5).await > 0, "another's refusal");
+    // Nor does a refusal by a small quota forgive what a large one has used.
+    let here = "192.0.2.2";
+    assert_eq!(passed(&stack, &path, here, Some(&pro), 60).await, 50);
+    let refused = call(&stack, &path, here, Some(&free)).await;
+    assert_eq!(refused.status(), 429);
+    let costly = token(json!({ "sub": "q", "plan": "pro" }));
+    assert_eq!(passed(&stack, &path, here, Some(&costly), 3).await, 0);
     stop(stack).await;
 }
