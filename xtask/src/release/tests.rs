@@ -4,7 +4,7 @@ use super::changelog::{Section, next};
 use super::contents::{check, fault_of_content, fault_of_name};
 use super::packages::PLATFORMS;
 use super::sbom::{list, names};
-use super::versions::{agree, of_archives, of_crates, of_package};
+use super::versions::{agree, check_golden, of_archives, of_crates, of_package};
 use crate::workspace::at;
 use serde_json::{Value, json};
 use std::fs;
@@ -160,4 +160,17 @@ fn workflow_builds_each_platform_that_the_package_names() {
         workflow.lines().filter_map(|line| line.trim().strip_prefix("- platform: ")).collect();
     let built: Vec<String> = lines.iter().map(|name| format!("portcullis-{name}")).collect();
     assert_eq!(built, PLATFORMS);
+}
+
+#[test]
+fn golden_set_must_be_frozen_for_a_release() {
+    let folder = at("target/release-golden-test");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("9")).unwrap();
+    fs::create_dir_all(folder.join("10")).unwrap();
+    fs::write(folder.join("9/RELEASED"), "").unwrap();
+    let error = check_golden(&folder).unwrap_err().to_string();
+    assert!(error.contains("tests/golden/10/RELEASED"), "{error}");
+    fs::write(folder.join("10/RELEASED"), "").unwrap();
+    check_golden(&folder).unwrap();
 }

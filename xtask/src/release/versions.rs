@@ -6,6 +6,7 @@ use crate::workspace::at;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 
 /// A version, and the place where it is written.
 #[derive(Debug)]
@@ -39,8 +40,23 @@ pub fn check(version: &str, workflow: Option<&Workflow>) -> Result<String> {
     agree(version, &stated)?;
     let changes = changelog::text()?;
     let section = changelog::next(&changes, version, workflow.is_some())?;
+    if section.name != UNRELEASED {
+        check_golden(&at("tests/golden"))?;
+    }
     let count = stated.len();
     Ok(format!("{version} in Cargo.toml and {count} other places; CHANGELOG.md: {}", section.name))
+}
+
+/// Returns an error if the newest golden set may still change, although a version is released with
+/// it: later versions must be compared with what this one writes.
+pub fn check_golden(folder: &Path) -> Result<()> {
+    let numbers = fs::read_dir(folder)?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let newest = numbers.max().context("tests/golden has no set")?;
+    if !folder.join(newest.to_string()).join("RELEASED").exists() {
+        bail!("tests/golden/{newest} may still change; touch tests/golden/{newest}/RELEASED");
+    }
+    Ok(())
 }
 
 /// Returns an error that names every place with another version.
@@ -103,3 +119,6 @@ const PACKAGES: [&str; 4] = [
     "packages/portcullis/package.json",
     "packages/portcullis-linux-x64/package.json",
 ];
+
+/// The name of the changelog's section before a release.
+const UNRELEASED: &str = "Unreleased";
