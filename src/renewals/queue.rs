@@ -64,3 +64,50 @@ const LEASES_PER_POST_MAX: usize = 32;
 const CLEARANCES_PER_POST_MAX: usize = 16;
 /// The most POSTs in flight in one isolate.
 const POSTS_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_core::{Limit, LimitAlgorithm, LimitBy, LimitOutage, LimitTiming, StoreKeys};
+
+    fn lease() -> Question {
+        let limit = Limit {
+            name: "l".into(),
+            algorithm: LimitAlgorithm::Gcra,
+            quota: 100,
+            window_seconds: 1,
+            burst: None,
+            by: vec![LimitBy::Address],
+            plans: None,
+            shadow: false,
+            headers: false,
+            on_store_outage: LimitOutage::Local,
+            local_quota: None,
+            timing: LimitTiming::Leased { seconds: 1 },
+        };
+        let limit: &'static Limit = Box::leak(Box::new(limit));
+        let keys: &'static StoreKeys = Box::leak(Box::new(StoreKeys::new("pc")));
+        let terms = limit.lease_terms(100);
+        let (key, quota, cost, ahead) = ([0; 32], 100, 0, 8);
+        Question::Lease(LimitCheck { limit, keys, key, quota, cost, terms, ahead, lease: None })
+    }
+
+    #[test]
+    fn waiting_questions_and_posts_in_flight_are_bounded() {
+        let renewals = Renewals::default();
+        assert!(renewals.sender().is_none(), "nothing waits");
+        for _ in 0..WAITING_MAX {
+            assert!(renewals.add(lease()));
+        }
+        assert!(!renewals.add(lease()));
+        let mut senders: Vec<_> = (0..POSTS_MAX).filter_map(|_| renewals.sender()).collect();
+        assert_eq!(senders.len(), POSTS_MAX);
+        assert!(renewals.sender().is_none());
+        senders.pop();
+        assert!(renewals.sender().is_some(), "a task has ended");
+        let posts = std::iter::from_fn(|| Some(renewals.take().len()).filter(|count| *count > 0));
+        let counts: Vec<usize> = posts.collect();
+        assert!(counts.iter().all(|count| *count <= LEASES_PER_POST_MAX), "{counts:?}");
+        assert_eq!(counts.iter().sum::<usize>(), WAITING_MAX);
+    }
+}

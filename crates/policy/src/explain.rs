@@ -157,7 +157,8 @@ impl<'h> Request<'h> {
         for limit_check in authenticated.all_limit_checks() {
             if let Some(terms) = limit_check.terms {
                 let text = format!(
-                    "leased: an isolate may spend up to {} in advance, for {} ms; without a lease, the store counts",
+                    "leased: an isolate may spend up to {} in advance, for {} ms; without a lease, the \
+                     store counts",
                     terms.units_max, terms.life_ms
                 );
                 report.step(&format!("limit {}", limit_check.limit.name), &text);

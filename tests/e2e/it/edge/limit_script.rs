@@ -175,24 +175,12 @@ fn sequences_of_the_lease_model_are_answered_alike() {
             mutation: None,
             spoil: None,
         };
-        let most = u16::MAX / 2;
-        let budget = Budget {
-            requests: most,
-            drains: most,
-            ticks: most,
-            sweeps: most,
-            lost: most,
-            failures: most,
-            crashes: most,
-            steps: most,
-            flushes: 0,
-        };
-        let mut world = World::new(&setup, budget);
+        let mut world = World::new(&setup, Budget::ample());
         for _ in 0..400 {
             let choice = random(1 << 31) << 31 | random(1 << 31);
             world.apply_random(&mut setup, choice);
         }
-        retries += usize::from(most - world.budget.lost);
+        retries += usize::from(Budget::ample().lost - world.budget.lost);
         let (rules, key) = (setup.charged(), format!("leases-{round}"));
         for Call { now_ms, cost, wanted, answer } in &world.calls {
             let reply = script.call(&key, algorithm, &rules, [*now_ms, *cost, *wanted]);

@@ -295,19 +295,7 @@ proptest! {
         let mut setup =
             Setup { rules, terms, cost, isolates, records_calls: true, ..setup(algorithm) };
         (setup.first_cost, setup.first_ms) = (cost, 0);
-        let most = u16::MAX / 2;
-        let budget = Budget {
-            requests: most,
-            drains: most,
-            ticks: most,
-            sweeps: most,
-            lost: most,
-            failures: most,
-            crashes: most,
-            steps: most,
-            flushes: 0,
-        };
-        let mut world = World::new(&setup, budget);
+        let mut world = World::new(&setup, Budget::ample());
         for (step, choice) in choices.into_iter().enumerate() {
             world.apply_random(&mut setup, choice);
             prop_assert_eq!(world.excess, 0, "after {} steps: {:?} {:?}", step, rules, terms);

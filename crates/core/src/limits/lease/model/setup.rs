@@ -74,6 +74,24 @@ pub struct Budget {
     pub sweeps: u16,
 }
 
+impl Budget {
+    /// Returns a budget that no random sequence uses up, and in which the store loses nothing.
+    pub fn ample() -> Self {
+        let most = u16::MAX / 2;
+        Self {
+            requests: most,
+            drains: most,
+            ticks: most,
+            sweeps: most,
+            lost: most,
+            failures: most,
+            crashes: most,
+            steps: most,
+            flushes: 0,
+        }
+    }
+}
+
 /// What may happen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
