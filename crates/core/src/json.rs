@@ -2,6 +2,8 @@
 //! readers could choose different ones (RFC 8725 section 2.4, RFC 7519 section 4). It bounds the
 //! nesting.
 
+pub mod path;
+
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
