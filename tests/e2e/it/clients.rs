@@ -6,6 +6,7 @@ mod gate_library;
 mod npm_package;
 mod oauth;
 mod policy_tools;
+mod providers;
 mod release;
 mod rust_worker;
 mod service_binding;
