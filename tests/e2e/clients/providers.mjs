@@ -9,15 +9,16 @@ let text = '';
 for await (const chunk of process.stdin) text += chunk;
 const { sets, tokens } = JSON.parse(text);
 
-/** Generates the private keys of each set, and an equal one that is in no set. */
+/** Generates a key for each algorithm, which is in no set. */
+async function generateOthers() {
+  const algorithms = new Set(Object.values(sets).flat().map(({ alg }) => alg));
+  const pair = async (alg) => [alg, await jose.generateKeyPair(alg, { extractable: true })];
+  return Object.fromEntries(await Promise.all([...algorithms].map(pair)));
+}
+
 async function generate(keys) {
-  const pairs = {};
-  for (const { alg } of keys) {
-    pairs[`other ${alg}`] ??= jose.generateKeyPair(alg, { extractable: true });
-  }
-  for (const { kid, alg } of keys) pairs[kid] = jose.generateKeyPair(alg, { extractable: true });
-  const entries = Object.entries(pairs).map(async ([name, pair]) => [name, await pair]);
-  return Object.fromEntries(await Promise.all(entries));
+  const pair = async ({ kid, alg }) => [kid, await jose.generateKeyPair(alg, { extractable: true })];
+  return Object.fromEntries(await Promise.all(keys.map(pair)));
 }
 
 async function publish(keys, pairs) {
@@ -26,6 +27,7 @@ async function publish(keys, pairs) {
   }));
 }
 
+const others = await generateOthers();
 const pairs = {};
 const jwks = {};
 const pem = {};
@@ -48,8 +50,8 @@ async function mint({ set, form, header, claims }) {
   const signed = new jose.SignJWT(claims).setProtectedHeader(header);
   // The published key as a shared secret is the classical attack.
   if (header.alg.startsWith('HS')) return signed.sign(new TextEncoder().encode(pem[set]));
-  const name = form === 'forged' ? `other ${header.alg}` : header.kid;
-  return signed.sign(pairs[set][name].privateKey);
+  const pair = form === 'forged' ? others[header.alg] : pairs[set][header.kid];
+  return signed.sign(pair.privateKey);
 }
 
 /** Returns null, or the code of jose's refusal, for options that say what the policy says. */
