@@ -93,7 +93,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
 
     /// Returns the token's claims about its issuer and audience, verified or not, for the log.
     pub fn received_claims(&self) -> Option<ReceivedClaims> {
-        self.credential.and_then(|(token, _)| ReceivedClaims::of(token))
+        self.credential.and_then(|(token, _)| ReceivedClaims::of(token, &self.policy.issuers))
     }
 
     /// Returns the marker that revokes the token according to the results of [`Check::commands`];

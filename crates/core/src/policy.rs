@@ -11,7 +11,9 @@ pub(crate) mod key_sets;
 pub(crate) mod limit;
 pub(crate) mod observability;
 pub(crate) mod path;
+pub(crate) mod requirements;
 pub(crate) mod route;
+pub(crate) mod tenants;
 pub(crate) mod timeouts;
 pub(crate) mod warning;
 

@@ -188,10 +188,15 @@ impl<'h> Request<'h> {
         }
         let now = UnixSeconds(self.now_seconds);
         let name = |place: usize| self.policy.issuers.get(place).map_or("", |own| &own.issuer);
-        let verified = match check.unverified_token(now)? {
+        let parsed = check.unverified_token(now).inspect_err(|_| {
+            let unmet = check.received_claims().and_then(|received| received.unmet);
+            if let Some(unmet) = unmet {
+                report.step("token", &format!("does not meet {unmet} of its issuer"));
+            }
+        });
+        let verified = match parsed? {
             UnverifiedToken::Jwt(jwt) => {
-                let text =
-                    format!("a JWT of {}, with good form, claims and times", name(jwt.issuer()));
+                let text = format!("a JWT of {}, with good form, claims and times", jwt.iss());
                 report.step("token", &text);
                 let is_good = match &self.keys {
                     Some(keys) => keys.verify(&jwt, &self.policy, self.host, report)?,

@@ -10,6 +10,7 @@ mod explained;
 mod forwarding;
 mod http_semantics;
 mod introspection;
+mod issuers;
 mod key_sets;
 mod limit_script;
 mod limits;

@@ -18,7 +18,8 @@ pub(super) fn read(
 ) -> IdentityFields {
     let mut fields = settings.optional_section("identity").map(read_object).unwrap_or_default();
     // Issuers may give the same subject to different callers.
-    let several = issuers.windows(2).any(|pair| matches!(pair, [a, b] if a.issuer != b.issuer));
+    let several = issuers.windows(2).any(|pair| matches!(pair, [a, b] if a.issuer != b.issuer))
+        || issuers.iter().any(|issuer| issuer.tenants.is_some());
     if several && fields.issuer.is_none() {
         fields.issuer = Some(format!("{IDENTITY_PREFIX}issuer"));
     }

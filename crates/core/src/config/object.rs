@@ -162,6 +162,13 @@ impl<'l> ObjectReader<'_, 'l> {
         }
     }
 
+    /// Returns some members that were not read yet as one text, as far as the table has them.
+    pub(super) fn as_text(&self, names: &[&str]) -> String {
+        let member =
+            |name: &&str| Some([*name, "=", &self.members.get(*name)?.to_string(), "\n"].concat());
+        names.iter().filter_map(member).collect()
+    }
+
     /// Returns the names of the members that were not read yet.
     pub(super) fn names(&self) -> Vec<String> {
         self.members.keys().cloned().collect()

@@ -1,4 +1,5 @@
 mod document;
+mod issuers;
 mod names;
 mod routes;
 mod warnings;

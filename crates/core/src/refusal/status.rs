@@ -19,11 +19,14 @@ impl Refusal {
                 Denial::TokenMissing => (401, "Unauthorized", Challenge::Bare),
                 Denial::AlgorithmRefused
                 | Denial::AudienceMismatch
+                | Denial::AuthorizedPartyRefused
                 | Denial::ClaimMissing(_)
                 | Denial::IssuerRefused
                 | Denial::IssuerUnknown
                 | Denial::KeyUnknown
                 | Denial::SignatureInvalid
+                | Denial::TenantRefused
+                | Denial::TokenEncrypted
                 | Denial::TokenExpired
                 | Denial::TokenInactive
                 | Denial::TokenMalformed

@@ -34,57 +34,53 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Reads the claims of a JWT. Rejects it without `iss`, `sub`, `aud` or `exp`.
+    /// Reads the claims of a JWT. Rejects it without `iss`, `sub` or `exp`, or if it is not what the
+    /// issuer requires of its tokens.
     pub(crate) fn of_jwt(
         members: &mut Map<String, Value>,
         issuer: &Issuer,
         others: &[String],
     ) -> Result<Self, Denial> {
-        for name in ["sub", "aud", "exp"] {
+        for name in ["sub", "exp"] {
             if !members.contains_key(name) {
                 return Err(Denial::ClaimMissing(name));
             }
         }
-        let claims = Self::read(members, issuer, others).ok_or(Denial::TokenMalformed)?;
-        if members.contains_key(CONFIRMATION) {
-            return Err(Denial::TokenTypeRefused);
-        }
-        let audience = members.get("aud").ok_or(Denial::TokenMalformed)?;
-        if !names(audience).ok_or(Denial::TokenMalformed)?.contains(&issuer.audience.as_str()) {
-            return Err(Denial::AudienceMismatch);
-        }
+        // Reading takes the claims out of `members`.
+        let checked = issuer.check_claims(members, true);
+        let mut claims = Self::read(members, issuer, others).ok_or(Denial::TokenMalformed)?;
+        checked?;
+        claims.iss = issuer.own_name(claims.iss);
         Ok(claims)
     }
 
-    /// Reads an introspection response. It may omit the issuer and the audience, because a provider
-    /// responds for its own tokens. If present, they must match.
+    /// Reads an introspection response. It may omit the issuer, unless there are several tenants,
+    /// and the audience, because a provider responds for its own tokens. If present, they must
+    /// match.
     pub(crate) fn of_introspection(
         members: &mut Map<String, Value>,
         issuer: &Issuer,
         others: &[String],
     ) -> Option<Result<Self, Denial>> {
-        members.entry("iss").or_insert_with(|| issuer.issuer.clone().into());
+        if issuer.tenants.is_none() {
+            members.entry("iss").or_insert_with(|| issuer.issuer.clone().into());
+        }
+        let checked = issuer.check_response(members);
         if !members.contains_key("sub") {
             // A client that acts for itself. Its name does not become the subject, because a user
             // may have the same name.
             members.get("client_id")?;
             members.insert("sub".to_owned(), String::new().into());
         }
-        let claims = Self::read(members, issuer, others)?;
-        if members.contains_key(CONFIRMATION) {
-            return Some(Err(Denial::TokenTypeRefused));
-        }
-        if claims.iss != issuer.issuer {
-            return Some(Err(Denial::IssuerUnknown));
-        }
-        let audience = match members.get("aud") {
-            Some(audience) => Some(names(audience)?),
-            None => None,
-        };
-        if audience.is_some_and(|names| !names.contains(&issuer.audience.as_str())) {
-            return Some(Err(Denial::AudienceMismatch));
-        }
-        Some(Ok(claims))
+        let mut claims = Self::read(members, issuer, others)?;
+        Some(match checked {
+            Ok(()) => {
+                claims.iss = issuer.own_name(claims.iss);
+                Ok(claims)
+            }
+            Err(Denial::TokenMalformed) => return None,
+            Err(denial) => Err(denial),
+        })
     }
 
     /// Takes the claims out of `members`. Returns `None` if one has the wrong type.
@@ -221,10 +217,6 @@ fn numeric_date(value: &Value) -> Option<UnixSeconds> {
     };
     (seconds <= NUMERIC_DATE_MAX).then_some(UnixSeconds(seconds))
 }
-
-/// Binds a token to a key of its holder (RFC 7800 section 3.1). Such a token is worth nothing
-/// without a proof of the key, which is not checked here.
-const CONFIRMATION: &str = "cnf";
 
 /// 2^53: the last second that a JSON number represents exactly in every language.
 const NUMERIC_DATE_MAX: u64 = 1 << 53;

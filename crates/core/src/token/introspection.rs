@@ -104,8 +104,10 @@ impl Introspection {
 
     /// Returns a hash of the settings that affect how responses are read.
     pub fn settings_hash(issuer: &Issuer, others: &[String]) -> String {
-        let text = [READING, &issuer.issuer, &issuer.audience, &issuer.scope_claim];
+        let audience = issuer.audiences.first().map_or("", String::as_str);
+        let text = [READING, &issuer.issuer, audience, &issuer.scope_claim];
         let text = text.into_iter().chain(others.iter().map(String::as_str));
+        let text = text.chain(Some(issuer.reading.as_str()).filter(|reading| !reading.is_empty()));
         let text: String = text.flat_map(|part| [part, "\n"]).collect();
         TokenHash::of(&text).to_string()
     }

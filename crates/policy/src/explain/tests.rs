@@ -179,3 +179,43 @@ fn signature_is_checked_with_a_key_set() {
         assert!(outcome.status == 2 && outcome.text.contains(reason), "{}", outcome.text);
     }
 }
+
+/// A token that is made of claims has what its issuer's settings need, unless the claims say
+/// otherwise.
+#[test]
+fn made_token_is_one_of_its_issuer() {
+    let run = |members: &str, claims: Value| {
+        let policy =
+            POLICY.replace("issuer = \"https://issuer.example\"\naudience = \"api\"\n", members);
+        let claims = claims.to_string();
+        let files = [("portcullis.toml", policy.as_str()), ("claims", claims.as_str())];
+        run_on(&files, "explain GET /api/x --claims claims").text
+    };
+    let tenants =
+        "issuer = \"https://t.example/{tenant}\"\ntenants = [\"a\", \"b\"]\naudience = \"api\"\n";
+    let by_client = "issuer = \"acme\"\naudience = [\"web\"]\naudience_claim = \"client_id\"\n";
+    let party = "issuer = \"acme\"\nauthorized_parties = [\"web\"]\nclaims = { use = \"access\" }\n\
+        header = { cat = [111] }\nheader_required = [\"/x\"]\n";
+    for (members, claims, expect) in [
+        (tenants, json!({}), "a JWT of https://t.example/a,"),
+        (tenants, json!({ "tid": "b" }), "a JWT of https://t.example/b,"),
+        (
+            tenants,
+            json!({ "iss": "https://t.example/b", "tid": "b" }),
+            "a JWT of https://t.example/b,",
+        ),
+        (tenants, json!({ "iss": "https://t.example/b" }), "401 claim_missing"),
+        (tenants, json!({ "iss": "https://t.example/b", "tid": "a" }), "401 tenant_refused"),
+        (tenants, json!({ "tid": "c" }), "401 tenant_refused"),
+        (by_client, json!({}), "a JWT of acme,"),
+        (by_client, json!({ "aud": "web", "client_id": "x" }), "a JWT of acme,"),
+        (by_client, json!({ "client_id": "x" }), "401 audience_mismatch"),
+        (party, json!({ "use": "access" }), "a JWT of acme,"),
+        (party, json!({ "use": "access", "azp": "x" }), "401 authorized_party_refused"),
+        (party, json!({ "use": "id" }), "does not meet claims use of its issuer"),
+        (party, json!({ "use": "id" }), "401 token_type_refused"),
+    ] {
+        let text = run(members, claims.clone());
+        assert!(text.contains(expect), "{expect}: {claims}: {text}");
+    }
+}
