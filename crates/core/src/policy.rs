@@ -79,7 +79,8 @@ pub struct Policy {
     pub cors: Option<Cors>,
     /// The API's name as a protected resource (RFC 9728).
     pub resource: Option<BaseUrl>,
-    /// The claims that routes, limits and identity fields use, beyond those that are always read.
+    /// The places of the claims that routes, limits and identity fields use, beyond those that are
+    /// always read.
     pub other_claims: Vec<String>,
     /// The encryption of the store's records.
     pub seal: Option<Seal>,

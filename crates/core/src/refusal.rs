@@ -37,6 +37,9 @@ pub enum Denial {
     HeadersTooLarge,
     /// The host is not one name with an optional port, or there are two hosts.
     HostMalformed,
+    /// The token is valid, but this claim of it does not have the class or the time of the login
+    /// that the route requires (RFC 9470).
+    InsufficientUserAuthentication(&'static str),
     /// The token's issuer is trusted, but not for this route.
     IssuerRefused,
     /// The token's issuer (`iss`) is not trusted.
@@ -104,6 +107,7 @@ impl Denial {
             | Self::TooManyInvalidTokens { .. }
             | Self::HeadersTooLarge
             | Self::HostMalformed
+            | Self::InsufficientUserAuthentication(_)
             | Self::IssuerRefused
             | Self::MethodNotAllowed
             | Self::CrossSiteDenied
@@ -136,6 +140,7 @@ impl Denial {
             Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
             Self::HeadersTooLarge => "headers_too_large",
             Self::HostMalformed => "host_malformed",
+            Self::InsufficientUserAuthentication(_) => "insufficient_user_authentication",
             Self::IssuerRefused => "issuer_refused",
             Self::IssuerUnknown => "issuer_unknown",
             Self::KeyUnknown => "key_unknown",
@@ -177,6 +182,12 @@ impl fmt::Display for Denial {
             Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
             Self::HeadersTooLarge => "the request has too many header fields",
             Self::HostMalformed => "the Host header must name one host",
+            Self::InsufficientUserAuthentication(claim) => {
+                return write!(
+                    f,
+                    "the user must log in again; the token's {claim} is not enough for this route"
+                );
+            }
             Self::IssuerRefused => "this route does not accept the token's issuer",
             Self::IssuerUnknown => "the token's issuer is not trusted",
             Self::KeyUnknown => "the token's issuer has no key with its key id (kid)",

@@ -7,5 +7,6 @@ pub(crate) mod jwt;
 pub(crate) mod received;
 pub(crate) mod record;
 pub(crate) mod revocation;
+mod scope;
 pub(crate) mod unverified;
 pub(crate) mod verified;

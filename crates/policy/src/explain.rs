@@ -12,7 +12,7 @@ use assume::{Assumption, Assumptions};
 use clap::Args;
 use keys::KeyFile;
 use portcullis_core::{
-    AuthenticatedRequest, Check, Destination, Permit, Policy, Refusal, RequestHead, Route,
+    AuthenticatedRequest, Check, Denial, Destination, Permit, Policy, Refusal, RequestHead, Route,
     UnixSeconds, UnverifiedToken,
 };
 use report::Report;
@@ -187,7 +187,8 @@ impl<'h> Request<'h> {
             return Ok(check.without_token()?);
         }
         let now = UnixSeconds(self.now_seconds);
-        let name = |place: usize| self.policy.issuers.get(place).map_or("", |own| &own.issuer);
+        let issuer = |place: usize| self.policy.issuers.get(place);
+        let name = |place: usize| issuer(place).map_or("", |own| &own.issuer);
         let verified = match check.unverified_token(now)? {
             UnverifiedToken::Jwt(jwt) => {
                 let text =
@@ -200,12 +201,16 @@ impl<'h> Request<'h> {
                 check.accept_signature(jwt, is_good)?
             }
             UnverifiedToken::Opaque(provider) => {
-                let issuer = name(provider.issuer);
-                report.step("token", &format!("an opaque token of {issuer}"));
-                let record = token::record(&self.claims, issuer, self.now_seconds, assumptions)?;
+                let issuer = issuer(provider.issuer).ok_or(Denial::IssuerUnknown)?;
+                report.step("token", &format!("an opaque token of {}", issuer.issuer));
+                let (claims, now) = (&self.claims, self.now_seconds);
+                let record = token::record(claims, issuer, &self.policy, now, assumptions)?;
                 check.accept_record(provider.issuer, record)?
             }
         };
+        if let Some(issuer) = issuer(verified.issuer()) {
+            report.claims(verified.claims(), issuer, &self.policy.other_claims);
+        }
         Ok(check.authenticate(verified, None, now)?)
     }
 }

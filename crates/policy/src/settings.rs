@@ -336,15 +336,12 @@ const NEEDED: [(&str, &str, ConfigErrorKind); 3] = [
 ];
 
 /// Members that may hold any text that is not empty.
-const ANY_TEXT: [&str; 10] = [
+const ANY_TEXT: [&str; 7] = [
     "accept",
     "assertion.audience",
     "assertion.issuer",
     "issuers.audience",
     "issuers.introspection.client_id",
     "issuers.issuer",
-    "issuers.scope_claim",
-    "limits.plans.claim",
     "routes.assertion_audience",
-    "routes.limit.plans.claim",
 ];

@@ -18,6 +18,7 @@ mod paths;
 mod revocation;
 mod routes;
 mod secrets_store;
+mod step_up;
 mod store;
 mod streams;
 mod timeouts;

@@ -66,6 +66,8 @@ pub enum ConfigErrorKind {
     NotAnEdgeAuthKey,
     /// The text is not `name:key`, the key 32 bytes in base64.
     NotARecordEncryptionKey,
+    /// The text is neither the name of a claim nor a JSON Pointer (RFC 6901).
+    NotAPlace,
     /// The text is not a scope-token of RFC 6749 section 3.3.
     NotAScope,
     /// The text is not a private JWK (RFC 7517) for EdDSA or ES256 with a `kid`.
@@ -177,8 +179,12 @@ impl fmt::Display for ConfigErrorKind {
                 "is not a key; give 32 bytes in base64, by openssl rand -base64 32, the same as the \
                  auth service's"
             }
+            Self::NotAPlace => {
+                "is neither a claim's name nor a JSON Pointer; in a pointer such as \
+                 /realm_access/roles, write ~0 for ~ and ~1 for /"
+            }
             Self::NotAScope => {
-                "a scope is visible ASCII without quote, backslash and space, one per entry"
+                "give values of visible ASCII without quote, backslash and space, one per entry"
             }
             Self::NotASigningKey => {
                 "is not a private key; give a JWK with kid, and alg EdDSA (d, x) or ES256 (d, x, y)"

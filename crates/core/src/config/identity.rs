@@ -54,6 +54,7 @@ fn read_object(mut object: ObjectReader<'_, '_>) -> IdentityFields {
     object.record("claims", || MemberShape::Map { of: text(), min: 0 });
     if let Some(mut claims) = object.object("claims") {
         for claim in claims.names() {
+            claims.check_place(&claim, &claim);
             let name = claims.text(&claim);
             fields.claims.extend(name.map(|name| (claim, name)));
         }

@@ -30,8 +30,7 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Issuer> {
 fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issuer> {
     object.require(&["issuer", "audience"]);
     let (issuer, audience) = (object.nonempty_text("issuer"), object.nonempty_text("audience"));
-    object.record_default("scope_claim", || SCOPE_CLAIM.into());
-    let scope_claim = object.nonempty_text("scope_claim").unwrap_or_else(|| SCOPE_CLAIM.to_owned());
+    let scope_claims = object.places_or("scope_claims", SCOPE_CLAIM);
     let leeway_seconds = object.number_or_default(&LEEWAY);
     let sessions_in_store = object.flag("sessions_in_store");
     if sessions_in_store && !object.settings.has_scripts() {
@@ -49,7 +48,7 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
         keys,
         token_type,
         leeway_seconds: leeway_seconds.into(),
-        scope_claim,
+        scope_claims,
         sessions_in_store,
         introspection,
     };

@@ -14,7 +14,7 @@ pub(crate) fn issuer() -> Issuer {
         keys: Some(KeyLocation::Url("https://issuer.example/jwks".into())),
         token_type: TokenType::AtJwt,
         leeway_seconds: 30,
-        scope_claim: "scope".into(),
+        scope_claims: vec!["scope".into()],
         sessions_in_store: false,
         introspection: None,
     }
@@ -31,6 +31,8 @@ pub(crate) fn route() -> Route {
         scopes: Vec::new(),
         scopes_any: Vec::new(),
         claims: Vec::new(),
+        acr_values: Vec::new(),
+        max_age_seconds: None,
         issuers: Vec::new(),
         require: TokenRequirement::Record,
         limits: Vec::new(),

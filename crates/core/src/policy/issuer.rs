@@ -22,8 +22,8 @@ pub struct Issuer {
     pub token_type: TokenType,
     /// The tolerated difference between the issuer's clock and the edge's, 0 to 300 s.
     pub leeway_seconds: u64,
-    /// The claim that holds the scope.
-    pub scope_claim: String,
+    /// The places of the claims whose names together are the scope, at least one.
+    pub scope_claims: Vec<String>,
     /// Whether its sessions are in the store, so that the edge records when each was last seen.
     pub sessions_in_store: bool,
     /// The endpoint that verifies opaque tokens, and tokens whose record is missing.

@@ -33,6 +33,9 @@ impl Refusal {
                 | Denial::TokenNotRegistered => {
                     (401, "Unauthorized", Challenge::Error("invalid_token"))
                 }
+                Denial::InsufficientUserAuthentication(_) => {
+                    (401, "Unauthorized", Challenge::Error("insufficient_user_authentication"))
+                }
                 Denial::AddressRefused
                 | Denial::ClaimInsufficient
                 | Denial::CrossSiteDenied
@@ -78,7 +81,7 @@ impl Refusal {
 pub enum Challenge {
     /// The scheme alone, because there was no credential.
     Bare,
-    /// An error code of RFC 6750 section 3.1.
+    /// An error code of RFC 6750 section 3.1 or RFC 9470 section 3.
     Error(&'static str),
     /// No challenge.
     None,

@@ -2,9 +2,12 @@
 //! of an introspection response (RFC 7662 section 2.2). This module does not depend on how they
 //! were verified.
 
+use crate::json::path;
 use crate::policy::issuer::Issuer;
+use crate::policy::route::{ACR, AUTH_TIME};
 use crate::refusal::Denial;
 use crate::time::UnixSeconds;
+use crate::token::scope;
 use serde_json::{Map, Value};
 
 /// The standard claims, and other claims that routes, limits and identity fields use.
@@ -29,7 +32,7 @@ pub struct Claims {
     pub client_id: Option<String>,
     /// The scope, space-separated (RFC 6749 section 3.3); empty for none.
     pub scope: String,
-    /// Other claims that are used.
+    /// Other claims that are used, by the places at which the policy names them.
     pub others: Map<String, Value>,
 }
 
@@ -91,16 +94,12 @@ impl Claims {
     fn read(members: &mut Map<String, Value>, issuer: &Issuer, others: &[String]) -> Option<Self> {
         // Collecting into a map would sort the members first, and sorting adds 1 KB to the Worker.
         let mut kept = Map::new();
-        for name in others {
-            if let Some(value) = members.get(name) {
-                kept.insert(name.clone(), value.clone());
+        for place in others {
+            if let Some(value) = path::find(members, place) {
+                kept.insert(place.clone(), value.clone());
             }
         }
-        let scope = match members.get(&issuer.scope_claim) {
-            Some(Value::String(scope)) => scope.clone(),
-            Some(scope) => scope_of_list(names(scope)?),
-            None => String::new(),
-        };
+        let scope = scope::of(members, &issuer.scope_claims)?;
         let time = |name: &str| match members.get(name) {
             Some(value) => numeric_date(value).map(Some),
             None => Some(None),
@@ -155,13 +154,34 @@ impl Claims {
         self.scope.split(' ').any(|scope| scope == wanted)
     }
 
-    /// Returns whether the claim `name` is one of `allowed`, or a list that contains one of them.
-    pub(crate) fn has_claim(&self, name: &str, allowed: &[Value]) -> bool {
-        match self.others.get(name) {
+    /// Returns whether the claim at `place` is one of `allowed`, or a list that contains one of
+    /// them.
+    pub(crate) fn has_claim(&self, place: &str, allowed: &[Value]) -> bool {
+        match self.others.get(place) {
             Some(Value::Array(values)) => values.iter().any(|value| allowed.contains(value)),
             Some(value) => allowed.contains(value),
             None => false,
         }
+    }
+
+    /// Returns whether the subject's login was of one of these classes (`acr`).
+    pub(crate) fn has_acr(&self, classes: &[String]) -> bool {
+        let acr = self.others.get(ACR).and_then(Value::as_str);
+        acr.is_some_and(|acr| classes.iter().any(|class| class == acr))
+    }
+
+    /// Returns whether the subject's login (`auth_time`) was at most `seconds` before `now`. Returns
+    /// `false` if the claim is missing, is no time, or is in the future.
+    pub(crate) fn is_login_within(
+        &self,
+        seconds: u64,
+        leeway_seconds: u64,
+        now: UnixSeconds,
+    ) -> bool {
+        let login = self.others.get(AUTH_TIME).and_then(numeric_date);
+        login.is_some_and(|login| {
+            login <= now.plus(leeway_seconds) && now <= login.plus(seconds).plus(leeway_seconds)
+        })
     }
 
     /// Returns the approximate size in memory.
@@ -183,13 +203,6 @@ fn weight((name, value): (&String, &Value)) -> usize {
             }
     }
     name.len() + of(value)
-}
-
-/// Returns the scope of a list's elements. An element with a space or a control character is left
-/// out: it is one name, such as a group's, and would be read as several scopes.
-fn scope_of_list(elements: Vec<&str>) -> String {
-    let is_one = |element: &&str| !element.is_empty() && !element.bytes().any(|b| b <= b' ');
-    elements.into_iter().filter(is_one).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns one name, or a list of names.

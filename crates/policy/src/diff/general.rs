@@ -84,9 +84,11 @@ fn issuer_changes(old: &Issuer, new: &Issuer) -> Vec<Change> {
         let text = format!("leeway_seconds: {before}, now {after}");
         changes.push(Change { is_same_or_stricter: after < before, text });
     }
-    if old.scope_claim != new.scope_claim {
-        let text = format!("scope_claim: {}, now {}", old.scope_claim, new.scope_claim);
-        changes.push(Change::weaker(text));
+    if old.scope_claims != new.scope_claims {
+        let is_narrower = new.scope_claims.iter().all(|place| old.scope_claims.contains(place));
+        let (before, after) = (old.scope_claims.join(", "), new.scope_claims.join(", "));
+        let text = format!("scope_claims: {before}, now {after}");
+        changes.push(Change { is_same_or_stricter: is_narrower, text });
     }
     if format!("{:?}", old.keys) != format!("{:?}", new.keys) {
         changes.push(Change::weaker("its keys come from elsewhere"));

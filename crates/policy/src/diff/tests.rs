@@ -23,6 +23,11 @@ fn weaker_routes_come_first_and_set_the_status() {
         ("scopes = [", "require = \"not_revoked\"\nscopes = [", "now no revocation"),
         ("outage = \"introspect\"", "outage = \"signature\"", "asks the issuer, now accepts"),
         ("quota = 5,", "quota = 6,", "5 in 60 s by subject"),
+        (
+            "audience = \"api\"",
+            "audience = \"api\"\nscope_claims = [\"scope\", \"roles\"]",
+            "scope_claims: scope, now scope, roles",
+        ),
         (limit, "", "no longer has the limit login"),
         (
             "access = \"protected\"\nscopes = [\"admin\"]",
@@ -52,6 +57,16 @@ fn weaker_routes_come_first_and_set_the_status() {
 fn stricter_and_neutral_changes_have_status_0() {
     for (from, to, expect) in [
         ("quota = 5,", "quota = 4,", "now 4 in 60 s"),
+        (
+            "scopes = [\"admin\"]",
+            "scopes = [\"admin\"]\nacr_values = [\"phr\"]",
+            "requires one of the acr_values none, now phr",
+        ),
+        (
+            "scopes = [\"admin\"]",
+            "scopes = [\"admin\"]\nmax_age_seconds = 60",
+            "max_age_seconds: not set, now 60",
+        ),
         (
             "access = \"public\"",
             "access = \"protected\"",

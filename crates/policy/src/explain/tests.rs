@@ -114,6 +114,38 @@ fn expired_token_is_refused() {
     assert!(outcome.text.contains("refused: 401 token_expired"), "{}", outcome.text);
 }
 
+#[test]
+fn claims_are_shown_with_their_places() {
+    let policy = POLICY
+        .replace("[[routes]]\nname = \"api\"", "[[routes]]\nname = \"pay\"\npath = \"/api/pay\"\naccess = \"protected\"\nsuffixes = \"same\"\nscopes = [\"staff\"]\nacr_values = [\"phr\"]\nmax_age_seconds = 300\nclaims = { \"/org/id\" = \"o1\" }\n\n[[routes]]\nname = \"api\"")
+        .replace("audience = \"api\"", "audience = \"api\"\nscope_claims = [\"scope\", \"/realm_access/roles\"]");
+    let claims = |auth_time: u64| {
+        json!({ "sub": "alice", "scope": "read", "realm_access": { "roles": ["staff"] },
+            "acr": "phr", "auth_time": auth_time, "org": { "id": "o1" } })
+        .to_string()
+    };
+    let run = |claims: &str, more: &str| {
+        let files = [("portcullis.toml", policy.as_str()), ("claims", claims)];
+        run_on(&files, &format!("explain GET /api/pay --claims claims {more}")).text
+    };
+    let text = run(&claims(NOW_SECONDS - 300), "");
+    for line in [
+        "  scope: read staff (from scope and /realm_access/roles)\n",
+        "  claim /org/id: \"o1\"\n",
+        "  claim acr: \"phr\"\n",
+        "forwarded to the upstream",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let text = run(&claims(NOW_SECONDS - 331), "");
+    assert!(text.contains("refused: 401 insufficient_user_authentication"), "{text}");
+    let challenge = "  www-authenticate: Bearer error=\"insufficient_user_authentication\", ";
+    assert!(text.contains(challenge), "{text}");
+    assert!(text.contains("acr_values=\"phr\", max_age=\"300\", scope=\"staff\"\n"), "{text}");
+    let text = run(r#"{"scope":"read"}"#, "");
+    assert!(text.contains("  claim /org/id: none\n"), "{text}");
+}
+
 /// A token whose signature is good for the platform of these tests.
 fn signed(alg: &str, kid: &str) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());

@@ -4,7 +4,9 @@ use super::assume::{Assumption, Assumptions};
 use crate::command::Host;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::{Outage, Policy, Refusal, TokenRecord, TokenType};
+use portcullis_core::{
+    Introspection, Issuer, Outage, Policy, Refusal, TokenRecord, TokenType, UnixSeconds,
+};
 use serde_json::{Map, Value, json};
 
 /// Reads a file of claims.
@@ -21,9 +23,8 @@ pub(super) fn made_of(
     now_seconds: u64,
 ) -> Result<String, String> {
     let named = claims.get("iss").and_then(Value::as_str);
-    let signs = |issuer: &&portcullis_core::Issuer| {
-        issuer.keys.is_some() && named.is_none_or(|name| issuer.issuer == name)
-    };
+    let signs =
+        |issuer: &&Issuer| issuer.keys.is_some() && named.is_none_or(|name| issuer.issuer == name);
     let issuer = policy.issuers.iter().find(signs).or(policy.issuers.first());
     let issuer = issuer.ok_or("the policy has no issuer")?;
     for (name, value) in [
@@ -45,30 +46,18 @@ pub(super) fn made_of(
 /// Returns what the store or the issuer says of an opaque token: these claims.
 pub(super) fn record(
     claims: &Map<String, Value>,
-    issuer: &str,
+    issuer: &Issuer,
+    policy: &Policy,
     now_seconds: u64,
     assumptions: &mut Assumptions,
 ) -> Result<TokenRecord, Refusal> {
     if assumptions.holds(&Assumption::AuthDown) {
         return Err(Outage::IntrospectionUnreachable.into());
     }
-    assumptions.note(&format!("{issuer} answers that the token is active"));
-    let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-    let number = |name: &str| claims.get(name).and_then(Value::as_u64);
-    let own = ["aud", "client_id", "exp", "iat", "iss", "jti", "scope", "sid", "sub"];
-    let others = claims.iter().filter(|(name, _)| !own.contains(&name.as_str()));
-    Ok(TokenRecord {
-        sub: text("sub").unwrap_or_else(|| "someone".to_owned()),
-        sid: text("sid"),
-        client_id: text("client_id"),
-        scope: text("scope").unwrap_or_default(),
-        exp: number("exp"),
-        aud: None,
-        iss: Some(issuer.to_owned()),
-        jti: text("jti"),
-        iat: number("iat"),
-        asked_at: Some(now_seconds),
-        read_as: None,
-        others: others.map(|(name, value)| (name.clone(), value.clone())).collect(),
-    })
+    assumptions.note(&format!("{} answers that the token is active", issuer.issuer));
+    let mut response = claims.clone();
+    response.entry("active").or_insert(json!(true));
+    response.entry("sub").or_insert(json!("someone"));
+    let text = Value::Object(response).to_string();
+    Introspection::read(issuer, &policy.other_claims, 200, &text, UnixSeconds(now_seconds))
 }

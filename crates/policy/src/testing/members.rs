@@ -314,7 +314,11 @@ fn given(place: &str) -> Option<Vec<Part>> {
             vec![To(json!("KEYS")), Invalid(wrong), Without("issuers[0].jwks_url")]
         }
         "issuers.metadata_url" => vec![Without("issuers[0].jwks_url")],
-        "issuers.scope_claim" => vec![To(json!("scp"))],
+        "issuers.scope_claims" => vec![
+            To(json!(["scp"])),
+            To(json!(["scp", "/realm_access/roles"])),
+            Invalid(json!(["/~"])),
+        ],
         "limits.by" => vec![
             To(json!("route")),
             To(json!(["client", "header:x-a"])),
@@ -326,8 +330,9 @@ fn given(place: &str) -> Option<Vec<Part>> {
         ],
         "limits.timing" => vec![To(json!("leased"))],
         "limits.name" => vec![To(json!("other")), With("routes[0].limits", json!(["other"]))],
-        "limits.plans.claim" => vec![To(json!("tier"))],
+        "limits.plans.claim" => vec![To(json!("/user/tier")), Invalid(json!("/~"))],
         "limits.plans.quotas" => vec![To(json!({ "basic": 4321 })), Invalid(json!({ "basic": 0 }))],
+        "routes.acr_values" => vec![To(json!(["phr", "phrh"])), Invalid(json!(["two words"]))],
         "routes.access" => vec![Entry(2), To(json!("deny")), To(json!("auth"))],
         "routes.assertion_audience" => {
             vec![To(json!("other")), With("routes[0].assertion", json!(true))]

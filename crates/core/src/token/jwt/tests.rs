@@ -150,7 +150,7 @@ fn missing_claim_is_named() {
 #[test]
 fn element_of_a_scope_list_is_never_two_scopes() {
     let mut issuer = issuer();
-    issuer.scope_claim = "groups".into();
+    issuer.scope_claims = vec!["groups".into()];
     for (groups, expect) in [
         (r#"["staff","x admin"]"#, "staff"),
         (r#"["x\tadmin"," admin","admin ","","staff"]"#, "staff"),
@@ -189,7 +189,7 @@ fn claims_are_read_by_the_issuers_settings() {
     {
         assert_eq!(read(bad, &issuer).err(), Some(Denial::TokenMalformed), "{bad}");
     }
-    issuer.scope_claim = "permissions".into();
+    issuer.scope_claims = vec!["permissions".into()];
     let claims = read(r#""permissions":["read:x","write:x"],"scope":"admin""#, &issuer).unwrap();
     assert!(claims.has_scope("write:x") && !claims.has_scope("admin"));
 }
