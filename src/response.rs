@@ -89,19 +89,21 @@ fn decorate(response: &Response, head: &RequestHead<'_>, context: &RequestContex
 
 /// Returns problem details (RFC 9457), with the challenge of RFC 6750 section 3.
 fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) -> (u16, End) {
-    let (status, _, challenge) = refusal.status_and_challenge();
+    let (status, ..) = refusal.status_and_challenge();
     // With CORS, a page must be able to read a refusal, too.
     let mut fields = headers::cors_headers(head, context);
     fields.extend(headers::info_headers(true, context));
     fields.extend(problem_fields(&context.request_id));
-    if let Some(challenge) = headers::www_authenticate(challenge, refusal, context) {
+    if let Some(challenge) = context.policy.challenge(refusal, context.route.get()) {
         fields.push(("www-authenticate", challenge));
     }
     match refusal {
         Refusal::Denied(Denial::MethodNotAllowed) => {
             fields.push(("allow", context.policy.allowed_methods(head).join(", ")));
         }
-        Refusal::Denied(Denial::ClaimMissing(claim)) => {
+        Refusal::Denied(
+            Denial::ClaimMissing(claim) | Denial::InsufficientUserAuthentication(claim),
+        ) => {
             context.trace.missing_claim.set(Some(claim));
         }
         _ => {}

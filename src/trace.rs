@@ -36,7 +36,7 @@ pub struct Trace {
     pub shadow_failure_limit: Cell<bool>,
     /// The code of the refusal that the route, in shadow, does not enforce.
     pub would_refuse: Cell<Option<&'static str>>,
-    /// The claim that the token lacks.
+    /// The claim that the token lacks, or whose value is not enough for the route.
     pub missing_claim: Cell<Option<&'static str>>,
     /// How a refresh was answered.
     pub refresh: Cell<Option<&'static str>>,

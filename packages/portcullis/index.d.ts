@@ -51,7 +51,7 @@ export interface Facts {
   readonly session?: string;
   /** When the token expires, in seconds since 1970. */
   readonly expiresAt?: number;
-  /** The other claims that the policy uses. */
+  /** The other claims that the policy uses, by the names or JSON Pointers that it uses. */
   readonly claims: Record<string, unknown>;
   /** What was decided without the store, because that was unavailable. */
   readonly degraded?: string;

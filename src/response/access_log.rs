@@ -20,6 +20,7 @@ pub fn write(ending: &Ending<'_>, request: &IncomingRequest<'_>, context: &Reque
     if let Some(received) = trace.received.borrow().as_ref() {
         line.text("iss", received.iss.as_deref().unwrap_or_default());
         line.text("aud", received.aud.as_deref().unwrap_or_default());
+        line.text("unmet", received.unmet.as_deref().unwrap_or_default());
     }
     line.text("marker", trace.marker.get().map_or("", RevocationMarker::name));
     line.text("cache", trace.verdict_source.get().map_or("", VerdictSource::name));

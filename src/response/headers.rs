@@ -4,10 +4,7 @@ use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::platform::protocol::Fields;
 use crate::trace::VerdictSource;
-use portcullis_core::Challenge;
-use portcullis_core::{
-    CircuitOpen, Denial, LimitDecision, Outage, Refusal, RequestHead, metadata_url,
-};
+use portcullis_core::{CircuitOpen, Denial, LimitDecision, Outage, Refusal, RequestHead};
 
 /// Returns the `Access-Control-` headers and `Vary`; none without a CORS policy (the Fetch
 /// standard).
@@ -65,37 +62,6 @@ fn rate_limit_headers(refused: bool, context: &RequestContext) -> Fields {
         format!("\"{}\";r={left};t={seconds}", decision.limit.name)
     });
     vec![("ratelimit-policy", policy), ("ratelimit", state)]
-}
-
-/// Returns `WWW-Authenticate` (RFC 6750 section 3), with `resource_metadata` of RFC 9728 section
-/// 5.1. Returns `None` for a refusal that is not about a token.
-pub fn www_authenticate(
-    challenge: Challenge,
-    refusal: Refusal,
-    context: &RequestContext,
-) -> Option<String> {
-    let mut parameters = match challenge {
-        Challenge::Bare => Vec::new(),
-        Challenge::Error(error) => {
-            vec![format!("error=\"{error}\""), format!("error_description=\"{refusal}\"")]
-        }
-        Challenge::None => return None,
-    };
-    if let (Refusal::Denied(Denial::ScopeInsufficient), Some(route)) =
-        (refusal, context.route.get())
-    {
-        let scopes: Vec<&str> =
-            route.scopes.iter().chain(&route.scopes_any).map(String::as_str).collect();
-        parameters.push(format!("scope=\"{}\"", scopes.join(" ")));
-    }
-    // RFC 9728 section 5.1.
-    if let Some(resource) = &context.policy.resource {
-        parameters.push(format!("resource_metadata=\"{}\"", metadata_url(resource)));
-    }
-    if parameters.is_empty() {
-        return Some("Bearer".to_owned());
-    }
-    Some(format!("Bearer {}", parameters.join(", ")))
 }
 
 /// Returns the seconds after which a client should retry (`Retry-After`, RFC 9110 section 10.2.3),

@@ -20,7 +20,7 @@ pub fn body(refusal: Refusal, request_id: &str, exceeded: Vec<&str>) -> String {
             Denial::RateLimited { .. } => {
                 body.insert("violated-policies".to_owned(), exceeded.into());
             }
-            Denial::ClaimMissing(claim) => {
+            Denial::ClaimMissing(claim) | Denial::InsufficientUserAuthentication(claim) => {
                 body.insert("claim".to_owned(), claim.into());
             }
             _ => {}

@@ -127,6 +127,9 @@ async fn verify_signature(
     context: &RequestContext,
 ) -> Result<Verification, Refusal> {
     let selected = key_selection::select(jwt.issuer(), jwt.header(), context).await?;
+    if !jwt.admits_key_of(selected.issuer.as_deref(), &context.policy.issuers) {
+        return Err(Denial::KeyUnknown.into());
+    }
     let (signature, input) = (jwt.signature(), jwt.signing_input());
     let holds = selected.key.verify(&context.port, selected.algorithm, signature, input).await;
     let kid: Option<Rc<str>> = jwt.header().kid.as_deref().filter(|_| holds).map(Rc::from);

@@ -27,6 +27,8 @@ pub struct SelectedKey {
     pub algorithm: &'static str,
     /// The key, imported by the platform.
     pub key: CryptoKey,
+    /// The only issuer that it signs for, if the key set says one; it may stand for all tenants.
+    pub issuer: Option<String>,
     /// The version of the key set that has it.
     pub generation: Generation,
 }
@@ -92,7 +94,9 @@ impl KeySet {
     pub fn select(&self, header: &UnverifiedHeader) -> Result<SelectedKey, Denial> {
         let index = self.jwks.select(header)?;
         let key = self.keys.get(index).cloned().flatten().ok_or(Denial::KeyUnknown)?;
-        Ok(SelectedKey { algorithm: header.alg.name(), key, generation: self.generation })
+        let issuer = self.jwks.keys().get(index).and_then(|key| key.issuer.clone());
+        let (algorithm, generation) = (header.alg.name(), self.generation);
+        Ok(SelectedKey { algorithm, key, issuer, generation })
     }
 
     /// Returns the age of the key set.

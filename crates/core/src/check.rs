@@ -10,7 +10,7 @@ mod verdict;
 use crate::limits::check::{LimitCheck, LimitInput};
 use crate::policy::Policy;
 use crate::policy::issuer::Issuer;
-use crate::policy::route::{Access, Route, StoreOutage, TokenRequirement};
+use crate::policy::route::{ACR, AUTH_TIME, Access, Route, StoreOutage, TokenRequirement};
 use crate::refusal::{Denial, Outage};
 use crate::request::client_address::{address_group, client_address};
 use crate::request::head::RequestHead;
@@ -93,7 +93,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
 
     /// Returns the token's claims about its issuer and audience, verified or not, for the log.
     pub fn received_claims(&self) -> Option<ReceivedClaims> {
-        self.credential.and_then(|(token, _)| ReceivedClaims::of(token))
+        self.credential.and_then(|(token, _)| ReceivedClaims::of(token, &self.policy.issuers))
     }
 
     /// Returns the marker that revokes the token according to the results of [`Check::commands`];
@@ -172,7 +172,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// # Errors
     ///
     /// [`Denial::SignatureInvalid`] if the token is another request's, [`Denial::IssuerRefused`],
-    /// [`Denial::TokenExpired`] or [`Denial::TokenNotYetValid`].
+    /// [`Denial::TokenExpired`], [`Denial::TokenNotYetValid`] or
+    /// [`Denial::InsufficientUserAuthentication`].
     pub fn authenticate(
         &self,
         verified: Rc<VerifiedToken>,
@@ -186,9 +187,28 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let issuer = self.issuer(verified.issuer());
         let leeway_seconds = issuer.map_or(0, |issuer| issuer.leeway_seconds);
         verified.claims().check_times(leeway_seconds, now)?;
+        self.check_login(verified.claims(), leeway_seconds, now)?;
         let limit_checks = self.limit_checks(Some(verified.claims()));
         let verified = Some(verified);
         Ok(AuthenticatedRequest { verified, cleared, limit_checks, now })
+    }
+
+    /// Checks whether the user's login is of a class and a time that the route accepts (RFC 9470).
+    fn check_login(
+        &self,
+        claims: &Claims,
+        leeway_seconds: u64,
+        now: UnixSeconds,
+    ) -> Result<(), Denial> {
+        let (classes, max_age) = (&self.route.acr_values, self.route.max_age_seconds);
+        if !classes.is_empty() && !claims.has_acr(classes) {
+            return Err(Denial::InsufficientUserAuthentication(ACR));
+        }
+        let is_recent = |seconds: u32| claims.is_login_within(seconds.into(), leeway_seconds, now);
+        if max_age.is_none_or(is_recent) {
+            return Ok(());
+        }
+        Err(Denial::InsufficientUserAuthentication(AUTH_TIME))
     }
 
     /// Accepts a request without a token, if its route requires none.

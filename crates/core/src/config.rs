@@ -11,12 +11,15 @@ mod error;
 mod identity;
 mod invalid_token_limit;
 mod ip_rules;
+mod issuer_names;
 mod issuers;
 mod limits;
 mod object;
 mod observability;
+mod one_or_more;
 mod record;
 mod record_encryption;
+mod requirements;
 mod routes;
 mod settings;
 mod store;
@@ -35,7 +38,7 @@ use crate::policy::Policy;
 use crate::policy::identity::IdentityFields;
 use crate::policy::issuer::Issuer;
 use crate::policy::limit::{Limit, LimitBy};
-use crate::policy::route::{Access, Route, StoreOutage};
+use crate::policy::route::{ACR, AUTH_TIME, Access, Route, StoreOutage};
 use crate::policy::timeouts::Timeouts;
 use crate::url::BaseUrl;
 use settings::SettingsReader;
@@ -213,7 +216,7 @@ fn check_introspection(settings: &mut SettingsReader<'_>, issuers: &[Issuer], ro
     }
 }
 
-/// Returns the claims that identity fields, routes and limits use.
+/// Returns the places of the claims that identity fields, routes and limits use.
 fn other_claims(identity_fields: &IdentityFields, routes: &[Route]) -> Vec<String> {
     let mut claims: Vec<String> = identity_fields.claims().map(str::to_owned).collect();
     let of_limit = |limit: &Limit| {
@@ -225,10 +228,13 @@ fn other_claims(identity_fields: &IdentityFields, routes: &[Route]) -> Vec<Strin
         by.chain(plans).collect::<Vec<_>>()
     };
     for route in routes {
-        let required = route.claims.iter().map(|(name, _)| name.clone());
-        for name in required.chain(route.limits.iter().flat_map(of_limit)) {
-            if !claims.contains(&name) {
-                claims.push(name);
+        let required = route.claims.iter().map(|(place, _)| place.clone());
+        let acr = (!route.acr_values.is_empty()).then(|| ACR.to_owned());
+        let auth_time = route.max_age_seconds.map(|_| AUTH_TIME.to_owned());
+        let required = required.chain(acr).chain(auth_time);
+        for place in required.chain(route.limits.iter().flat_map(of_limit)) {
+            if !claims.contains(&place) {
+                claims.push(place);
             }
         }
     }

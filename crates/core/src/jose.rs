@@ -3,3 +3,4 @@
 pub(crate) mod algorithm;
 pub(crate) mod header;
 pub(crate) mod jwks;
+pub(crate) mod public_key;

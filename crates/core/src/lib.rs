@@ -152,13 +152,14 @@ pub use policy::cors::Cors;
 pub use policy::identity::IdentityFields;
 pub use policy::introspection::{ClientAuth, Introspection};
 pub use policy::ip_rules::{IpRules, Network};
-pub use policy::issuer::{Issuer, KeyLocation, MetadataError, TokenType};
+pub use policy::issuer::{AudienceClaim, Issuer, KeyLocation, MetadataError, TokenType};
 pub use policy::key_sets::KeySetPolicy;
 pub use policy::limit::{
     Algorithm as LimitAlgorithm, InvalidTokenLimit, Limit, LimitBy, LimitOutage, LimitTiming, Plans,
 };
 pub use policy::observability::{LogPolicy, LogSubject, Observability};
 pub use policy::path::Pattern;
+pub use policy::requirements::Requirements;
 pub use policy::route::{Access, Endpoint, Route, StoreOutage, Suffixes, TokenRequirement};
 pub use policy::timeouts::Timeouts;
 pub use policy::warning::ConfigWarning;

@@ -11,7 +11,9 @@ pub(crate) mod key_sets;
 pub(crate) mod limit;
 pub(crate) mod observability;
 pub(crate) mod path;
+pub(crate) mod requirements;
 pub(crate) mod route;
+pub(crate) mod tenants;
 pub(crate) mod timeouts;
 pub(crate) mod warning;
 
@@ -79,7 +81,8 @@ pub struct Policy {
     pub cors: Option<Cors>,
     /// The API's name as a protected resource (RFC 9728).
     pub resource: Option<BaseUrl>,
-    /// The claims that routes, limits and identity fields use, beyond those that are always read.
+    /// The places of the claims that routes, limits and identity fields use, beyond those that are
+    /// always read.
     pub other_claims: Vec<String>,
     /// The encryption of the store's records.
     pub seal: Option<Seal>,

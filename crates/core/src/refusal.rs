@@ -14,6 +14,8 @@ pub enum Denial {
     AlgorithmRefused,
     /// The token is for another audience (`aud`).
     AudienceMismatch,
+    /// The token was issued to a client (`azp`) that its issuer's settings do not list.
+    AuthorizedPartyRefused,
     /// The body ended before its announced length, or can't be read.
     BodyIncomplete,
     /// The body is longer than the route accepts.
@@ -37,6 +39,9 @@ pub enum Denial {
     HeadersTooLarge,
     /// The host is not one name with an optional port, or there are two hosts.
     HostMalformed,
+    /// The token is valid, but this claim of it does not have the class or the time of the login
+    /// that the route requires (RFC 9470).
+    InsufficientUserAuthentication(&'static str),
     /// The token's issuer is trusted, but not for this route.
     IssuerRefused,
     /// The token's issuer (`iss`) is not trusted.
@@ -62,6 +67,11 @@ pub enum Denial {
     ScopeInsufficient,
     /// The signature is invalid.
     SignatureInvalid,
+    /// The token's tenant (`tid`) is not the one in its `iss`, or not one that its issuer's settings
+    /// list.
+    TenantRefused,
+    /// The token is encrypted (a JWE), so that only its issuer can read it.
+    TokenEncrypted,
     /// The token's `exp` has passed.
     TokenExpired,
     /// The provider reports the token as inactive.
@@ -74,7 +84,8 @@ pub enum Denial {
     TokenNotYetValid,
     /// The token, its session or its subject was revoked.
     TokenRevoked,
-    /// The token is not a Bearer access token of its issuer (`typ`, `cnf`).
+    /// The token is not a Bearer access token of its issuer (`typ`, `cnf`), or lacks what the
+    /// issuer's settings require of its header or claims.
     TokenTypeRefused,
     /// The token's record is not in the store: the token has ended, or was never registered.
     TokenNotRegistered,
@@ -87,10 +98,13 @@ impl Denial {
         match self {
             Self::AlgorithmRefused
             | Self::AudienceMismatch
+            | Self::AuthorizedPartyRefused
             | Self::ClaimMissing(_)
             | Self::IssuerUnknown
             | Self::KeyUnknown
             | Self::SignatureInvalid
+            | Self::TenantRefused
+            | Self::TokenEncrypted
             | Self::TokenInactive
             | Self::TokenMalformed
             | Self::TokenTypeRefused => true,
@@ -104,6 +118,7 @@ impl Denial {
             | Self::TooManyInvalidTokens { .. }
             | Self::HeadersTooLarge
             | Self::HostMalformed
+            | Self::InsufficientUserAuthentication(_)
             | Self::IssuerRefused
             | Self::MethodNotAllowed
             | Self::CrossSiteDenied
@@ -126,6 +141,7 @@ impl Denial {
             Self::AddressRefused => "address_refused",
             Self::AlgorithmRefused => "algorithm_refused",
             Self::AudienceMismatch => "audience_mismatch",
+            Self::AuthorizedPartyRefused => "authorized_party_refused",
             Self::BodyIncomplete => "body_incomplete",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
@@ -136,6 +152,7 @@ impl Denial {
             Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
             Self::HeadersTooLarge => "headers_too_large",
             Self::HostMalformed => "host_malformed",
+            Self::InsufficientUserAuthentication(_) => "insufficient_user_authentication",
             Self::IssuerRefused => "issuer_refused",
             Self::IssuerUnknown => "issuer_unknown",
             Self::KeyUnknown => "key_unknown",
@@ -147,6 +164,8 @@ impl Denial {
             Self::RouteNotFound => "route_not_found",
             Self::ScopeInsufficient => "scope_insufficient",
             Self::SignatureInvalid => "signature_invalid",
+            Self::TenantRefused => "tenant_refused",
+            Self::TokenEncrypted => "token_encrypted",
             Self::TokenExpired => "token_expired",
             Self::TokenInactive => "token_inactive",
             Self::TokenMalformed => "token_malformed",
@@ -167,6 +186,7 @@ impl fmt::Display for Denial {
                 "the token's algorithm (alg) is not allowed for its issuer or key"
             }
             Self::AudienceMismatch => "the token's audience (aud) does not include this API",
+            Self::AuthorizedPartyRefused => "the token's client (azp) may not use this API",
             Self::BodyIncomplete => "the request body ended early",
             Self::BodyTooLarge => "the request body is too large",
             Self::BodyTooSlow => "the request body came too slowly",
@@ -177,6 +197,12 @@ impl fmt::Display for Denial {
             Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
             Self::HeadersTooLarge => "the request has too many header fields",
             Self::HostMalformed => "the Host header must name one host",
+            Self::InsufficientUserAuthentication(claim) => {
+                return write!(
+                    f,
+                    "the user must log in again; the token's {claim} is not enough for this route"
+                );
+            }
             Self::IssuerRefused => "this route does not accept the token's issuer",
             Self::IssuerUnknown => "the token's issuer is not trusted",
             Self::KeyUnknown => "the token's issuer has no key with its key id (kid)",
@@ -188,6 +214,10 @@ impl fmt::Display for Denial {
             Self::RouteNotFound => "no route matches this path",
             Self::ScopeInsufficient => "the token lacks a scope that this route requires",
             Self::SignatureInvalid => "the token's signature is invalid",
+            Self::TenantRefused => "this API does not accept the token's tenant (tid)",
+            Self::TokenEncrypted => {
+                "the token is encrypted; ask the issuer for a token for this API"
+            }
             Self::TokenExpired => "the token has expired",
             Self::TokenInactive => "the token's issuer reports that it is not active",
             Self::TokenMalformed => "the token is malformed",

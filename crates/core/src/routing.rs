@@ -1,5 +1,6 @@
 //! Routing: a request goes to the first matching route, unless the edge answers it itself.
 
+mod challenge;
 pub(crate) mod index;
 pub(crate) mod preflight;
 pub(crate) mod well_known;

@@ -1,5 +1,6 @@
 //! Tokens: from the request's credential to a verified token.
 
+mod audience;
 pub(crate) mod bearer;
 pub(crate) mod claims;
 pub(crate) mod introspection;
@@ -7,5 +8,6 @@ pub(crate) mod jwt;
 pub(crate) mod received;
 pub(crate) mod record;
 pub(crate) mod revocation;
+mod scope;
 pub(crate) mod unverified;
 pub(crate) mod verified;

@@ -12,7 +12,7 @@ use assume::{Assumption, Assumptions};
 use clap::Args;
 use keys::KeyFile;
 use portcullis_core::{
-    AuthenticatedRequest, Check, Destination, Permit, Policy, Refusal, RequestHead, Route,
+    AuthenticatedRequest, Check, Denial, Destination, Permit, Policy, Refusal, RequestHead, Route,
     UnixSeconds, UnverifiedToken,
 };
 use report::Report;
@@ -187,11 +187,16 @@ impl<'h> Request<'h> {
             return Ok(check.without_token()?);
         }
         let now = UnixSeconds(self.now_seconds);
-        let name = |place: usize| self.policy.issuers.get(place).map_or("", |own| &own.issuer);
-        let verified = match check.unverified_token(now)? {
+        let issuer = |place: usize| self.policy.issuers.get(place);
+        let parsed = check.unverified_token(now).inspect_err(|_| {
+            let unmet = check.received_claims().and_then(|received| received.unmet);
+            if let Some(unmet) = unmet {
+                report.step("token", &format!("does not meet {unmet} of its issuer"));
+            }
+        });
+        let verified = match parsed? {
             UnverifiedToken::Jwt(jwt) => {
-                let text =
-                    format!("a JWT of {}, with good form, claims and times", name(jwt.issuer()));
+                let text = format!("a JWT of {}, with good form, claims and times", jwt.iss());
                 report.step("token", &text);
                 let is_good = match &self.keys {
                     Some(keys) => keys.verify(&jwt, &self.policy, self.host, report)?,
@@ -200,12 +205,16 @@ impl<'h> Request<'h> {
                 check.accept_signature(jwt, is_good)?
             }
             UnverifiedToken::Opaque(provider) => {
-                let issuer = name(provider.issuer);
-                report.step("token", &format!("an opaque token of {issuer}"));
-                let record = token::record(&self.claims, issuer, self.now_seconds, assumptions)?;
+                let issuer = issuer(provider.issuer).ok_or(Denial::IssuerUnknown)?;
+                report.step("token", &format!("an opaque token of {}", issuer.issuer));
+                let (claims, now) = (&self.claims, self.now_seconds);
+                let record = token::record(claims, issuer, &self.policy, now, assumptions)?;
                 check.accept_record(provider.issuer, record)?
             }
         };
+        if let Some(issuer) = issuer(verified.issuer()) {
+            report.claims(verified.claims(), issuer, &self.policy.other_claims);
+        }
         Ok(check.authenticate(verified, None, now)?)
     }
 }

@@ -1,7 +1,9 @@
 //! What a valid policy allows that an operator may not want. Each risk has a name, by which the
 //! policy can accept it.
 
-use portcullis_core::{Access, Endpoint, Issuer, Policy, Route, StoreOutage, TokenType};
+use portcullis_core::{
+    Access, AudienceClaim, Endpoint, Issuer, Policy, Route, StoreOutage, TokenType,
+};
 
 /// A risk of a valid policy.
 #[derive(Debug, Eq, PartialEq)]
@@ -76,15 +78,40 @@ fn of_route(at: usize, route: &Route) -> Vec<Risk> {
     risks
 }
 
-fn of_issuer(at: usize, issuer: &Issuer) -> Option<Risk> {
+fn of_issuer(at: usize, issuer: &Issuer) -> Vec<Risk> {
     let name = &issuer.issuer;
-    let unchecked = issuer.keys.is_some() && issuer.token_type == TokenType::Off;
-    unchecked.then(|| Risk {
-        name: format!("type_unchecked:{name}"),
-        place: format!("issuers[{at}].token_type"),
-        reason: format!(
-            "any JWT that {name} signs for this audience passes as an access token, an ID token as \
-             well; use at+jwt or jwt"
-        ),
-    })
+    let risk = |kind: &str, member: &str, reason: String| Risk {
+        name: format!("{kind}:{name}"),
+        place: format!("issuers[{at}].{member}"),
+        reason,
+    };
+    let mut risks = Vec::new();
+    if issuer.keys.is_some() && issuer.token_type == TokenType::Off {
+        risks.push(risk(
+            "type_unchecked",
+            "token_type",
+            format!(
+                "any JWT that {name} signs for this audience passes as an access token, an ID token \
+                 as well; use at+jwt or jwt"
+            ),
+        ));
+    }
+    if issuer.audience_claim == AudienceClaim::Iss {
+        risks.push(risk(
+            "audience_unchecked",
+            "audience_claim",
+            format!(
+                "a token of {name} without aud is accepted, whichever API it is meant for; use it \
+                 only if the issuer is this application's alone"
+            ),
+        ));
+    }
+    if issuer.tenants.as_ref().is_some_and(Vec::is_empty) {
+        risks.push(risk(
+            "tenants_unlisted",
+            "issuer",
+            format!("every tenant of {name} is accepted, whoever opened it; list them in tenants"),
+        ));
+    }
+    risks
 }

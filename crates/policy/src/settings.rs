@@ -329,22 +329,18 @@ fn secret_is_held_and_a_wrong_one_is_an_error_at_its_name() {
 }
 
 /// Members that the base needs though no table must have them, and the error without them.
-const NEEDED: [(&str, &str, ConfigErrorKind); 3] = [
+const NEEDED: [(&str, &str, ConfigErrorKind); 4] = [
     ("auth.url", "auth.url", ConfigErrorKind::Missing),
+    ("issuers.audience", "issuers[0].audience", ConfigErrorKind::Missing),
     ("issuers.algorithms", "issuers[0].algorithms", ConfigErrorKind::Empty),
     ("issuers.jwks_url", "issuers[0]", ConfigErrorKind::KeysUnclear),
 ];
 
 /// Members that may hold any text that is not empty.
-const ANY_TEXT: [&str; 10] = [
+const ANY_TEXT: [&str; 5] = [
     "accept",
     "assertion.audience",
     "assertion.issuer",
-    "issuers.audience",
     "issuers.introspection.client_id",
-    "issuers.issuer",
-    "issuers.scope_claim",
-    "limits.plans.claim",
     "routes.assertion_audience",
-    "routes.limit.plans.claim",
 ];

@@ -188,6 +188,7 @@ fn of_text(format: TextFormat) -> Value {
             return schema;
         }
         TextFormat::Name => "[A-Za-z0-9_-]{1,64}".to_owned(),
+        TextFormat::Place => PLACE.to_owned(),
         TextFormat::Url => URL.to_owned(),
         TextFormat::UrlOrBinding => format!("{URL}|{BINDING}(/{PATH}| {URL})?"),
         TextFormat::BaseUrl => BASE_URL.to_owned(),
@@ -250,6 +251,8 @@ const MALFORMED_VARIABLE: &str = concat!(
 );
 const URL: &str = r#"https?://[^\s/?#@\\"]+([/?][^\s#\\"]*)?"#;
 const BASE_URL: &str = r#"https?://[^\s/?#@\\"]+(/[^\s?#\\"]*)?"#;
+/// A claim's name, or a JSON Pointer.
+const PLACE: &str = r"[^/][\s\S]*|(/([^/~]|~[01])*)+";
 const BINDING: &str = "binding:[A-Za-z0-9_]+";
 /// A path below a binding.
 const PATH: &str = r#"[^\s#\\"]*"#;

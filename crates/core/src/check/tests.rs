@@ -1,4 +1,5 @@
 mod issuers;
+mod login;
 mod outages;
 mod renewal;
 

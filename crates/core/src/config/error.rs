@@ -28,6 +28,8 @@ pub enum ConfigErrorKind {
     Duplicate,
     /// The list or text is empty.
     Empty,
+    /// The issuer of this name, which is before it, takes every token of this one.
+    IssuerShadowed(String),
     /// A key of an inline set (RFC 7517 section 5) is rejected.
     Key(KeyFault),
     /// There is not exactly one location of the issuer's keys.
@@ -66,6 +68,8 @@ pub enum ConfigErrorKind {
     NotAnEdgeAuthKey,
     /// The text is not `name:key`, the key 32 bytes in base64.
     NotARecordEncryptionKey,
+    /// The text is neither the name of a claim nor a JSON Pointer (RFC 6901).
+    NotAPlace,
     /// The text is not a scope-token of RFC 6749 section 3.3.
     NotAScope,
     /// The text is not a private JWK (RFC 7517) for EdDSA or ES256 with a `kid`.
@@ -102,8 +106,6 @@ pub enum ConfigErrorKind {
     SecretInFile,
     /// The route of this name, which is before it, takes every request of this one.
     Shadowed(String),
-    /// The issuer of this name, which is before it, takes every opaque token of this one.
-    TokenPrefix(String),
     /// There is no such member or section; the nearest name that exists.
     Unknown(Option<String>),
     /// The variable seems to mean this one.
@@ -134,10 +136,16 @@ impl fmt::Display for ConfigErrorKind {
             Self::CredentialsForAll => "is not for all origins; list them, or remove it",
             Self::Duplicate => "occurs twice; use each value once",
             Self::Empty => "is empty; give at least one entry",
+            Self::IssuerShadowed(earlier) => {
+                return write!(
+                    f,
+                    "issuer {earlier} takes every token of this one; move this one before it"
+                );
+            }
             Self::Key(fault) => return write!(f, "can't verify tokens: {fault}"),
             Self::KeysUnclear => {
-                "give one of jwks_url, metadata_url, jwks and jwks_variable; none of them, and no \
-                 algorithms, for an issuer of opaque tokens, which needs introspection"
+                "give one of jwks_url, metadata_url, jwks, jwks_variable and public_key; none of \
+                 them, and no algorithms, for an issuer of opaque tokens, which needs introspection"
             }
             Self::Malformed(message) => return write!(f, "can't be parsed: {message}"),
             Self::Missing => "is not set; see docs/configuration.md",
@@ -177,8 +185,12 @@ impl fmt::Display for ConfigErrorKind {
                 "is not a key; give 32 bytes in base64, by openssl rand -base64 32, the same as the \
                  auth service's"
             }
+            Self::NotAPlace => {
+                "is neither a claim's name nor a JSON Pointer; in a pointer such as \
+                 /realm_access/roles, write ~0 for ~ and ~1 for /"
+            }
             Self::NotAScope => {
-                "a scope is visible ASCII without quote, backslash and space, one per entry"
+                "give values of visible ASCII without quote, backslash and space, one per entry"
             }
             Self::NotASigningKey => {
                 "is not a private key; give a JWK with kid, and alg EdDSA (d, x) or ES256 (d, x, y)"
@@ -227,12 +239,6 @@ impl fmt::Display for ConfigErrorKind {
                 return write!(
                     f,
                     "route {earlier} takes every request of this one; move this one before it"
-                );
-            }
-            Self::TokenPrefix(earlier) => {
-                return write!(
-                    f,
-                    "issuer {earlier} takes every opaque token of this one; move this one before it"
                 );
             }
             Self::Unknown(None) => "unknown member; see docs/configuration.md",

@@ -18,7 +18,8 @@ pub(super) fn read(
 ) -> IdentityFields {
     let mut fields = settings.optional_section("identity").map(read_object).unwrap_or_default();
     // Issuers may give the same subject to different callers.
-    let several = issuers.windows(2).any(|pair| matches!(pair, [a, b] if a.issuer != b.issuer));
+    let several = issuers.windows(2).any(|pair| matches!(pair, [a, b] if a.issuer != b.issuer))
+        || issuers.iter().any(|issuer| issuer.tenants.is_some());
     if several && fields.issuer.is_none() {
         fields.issuer = Some(format!("{IDENTITY_PREFIX}issuer"));
     }
@@ -54,6 +55,7 @@ fn read_object(mut object: ObjectReader<'_, '_>) -> IdentityFields {
     object.record("claims", || MemberShape::Map { of: text(), min: 0 });
     if let Some(mut claims) = object.object("claims") {
         for claim in claims.names() {
+            claims.check_place(&claim, &claim);
             let name = claims.text(&claim);
             fields.claims.extend(name.map(|name| (claim, name)));
         }

@@ -4,12 +4,16 @@ use super::error::ConfigErrorKind;
 use super::object::{Number, ObjectReader};
 use super::record::{MemberShape, TextFormat};
 use super::settings::{SettingsReader, assumed_url};
+use super::{issuer_names, requirements};
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::{Jwks, KeyFault, KeySource};
+use crate::jose::public_key::jwk_of_pem;
 use crate::policy::introspection::{ClientAuth, Introspection};
-use crate::policy::issuer::{Issuer, KeyLocation, TokenType};
+use crate::policy::issuer::{AudienceClaim, Issuer, KeyLocation, TokenType};
+use crate::policy::requirements::Requirements;
 use crate::secret::Secret;
 use crate::url::{is_url, url_or_binding};
+use serde_json::Value;
 
 /// Reads the list. An issuer with an error is left out of the result, so that later entries are not
 /// compared with it. An empty or missing list is an error.
@@ -28,10 +32,25 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Issuer> {
 
 /// Reads one issuer. `earlier` are those before it in the list.
 fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issuer> {
-    object.require(&["issuer", "audience"]);
-    let (issuer, audience) = (object.nonempty_text("issuer"), object.nonempty_text("audience"));
-    object.record_default("scope_claim", || SCOPE_CLAIM.into());
-    let scope_claim = object.nonempty_text("scope_claim").unwrap_or_else(|| SCOPE_CLAIM.to_owned());
+    object.require(&["issuer"]);
+    let mut reading = object.as_text(&READING);
+    let names = issuer_names::read(object);
+    let has_audience = object.has("audience");
+    let audiences = object.one_or_more("audience", NONEMPTY, is_nonempty);
+    if audiences.len() > 1 {
+        reading.push_str(&Value::from(audiences.clone()).to_string());
+    }
+    let audience_claim =
+        object.one_of_or("audience_claim", &AudienceClaim::NAMES, AudienceClaim::default());
+    let authorized_parties = object.one_or_more("authorized_parties", NONEMPTY, is_nonempty);
+    let is_replaced = audience_claim == AudienceClaim::Iss
+        || (audience_claim == AudienceClaim::Aud && !authorized_parties.is_empty());
+    if !has_audience && !is_replaced {
+        object.add_error("audience", ConfigErrorKind::Missing);
+    }
+    let claims = requirements::read(object, "claims");
+    let header = requirements::read(object, "header");
+    let scope_claims = object.places_or("scope_claims", SCOPE_CLAIM);
     let leeway_seconds = object.number_or_default(&LEEWAY);
     let sessions_in_store = object.flag("sessions_in_store");
     if sessions_in_store && !object.settings.has_scripts() {
@@ -42,14 +61,24 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
     let has_introspection = object.has("introspection");
     let introspection = object.object("introspection").and_then(introspection);
     let keys = key_location(object, algorithms.as_deref(), has_introspection);
+    if keys.is_none() && has_introspection && header != Requirements::default() {
+        object.add_error("header", ConfigErrorKind::NotA("left out for opaque tokens"));
+    }
     let issuer = Issuer {
-        issuer: issuer?,
-        audience: audience?,
+        issuer: names.issuer?,
+        aliases: names.aliases,
+        tenants: names.tenants,
+        audiences,
+        audience_claim,
+        authorized_parties,
+        claims,
+        header,
+        reading,
         algorithms: algorithms?,
         keys,
         token_type,
         leeway_seconds: leeway_seconds.into(),
-        scope_claim,
+        scope_claims,
         sessions_in_store,
         introspection,
     };
@@ -59,22 +88,16 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
     (!object.settings.has_error(&place)).then_some(issuer)
 }
 
-/// Adds an error if an earlier issuer is the same, or takes every opaque token of this one.
+/// Adds an error if an earlier issuer has the same name, or takes every opaque token of this one.
 fn check_against_earlier(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, earlier: &[Issuer]) {
-    // One issuer may have an entry for its JWTs and one for its opaque tokens.
-    let duplicate = |other: &Issuer| {
-        other.issuer == issuer.issuer && other.keys.is_some() == issuer.keys.is_some()
-    };
-    if let Some(at) = earlier.iter().position(duplicate) {
-        object.add_error("issuer", ConfigErrorKind::SameName(format!("issuers[{at}]")));
-    }
+    issuer_names::check(object, issuer, earlier);
     if let (None, Some(introspection)) = (&issuer.keys, &issuer.introspection) {
         let takes_all = |other: &Issuer| {
             let other = other.introspection.as_ref().filter(|_| other.keys.is_none());
             other.is_some_and(|other| introspection.token_prefix.starts_with(&other.token_prefix))
         };
         if let Some(taker) = earlier.iter().find(|earlier| takes_all(earlier)) {
-            let kind = ConfigErrorKind::TokenPrefix(taker.issuer.clone());
+            let kind = ConfigErrorKind::IssuerShadowed(taker.issuer.clone());
             object.add_error("introspection.token_prefix", kind);
         }
     }
@@ -109,13 +132,14 @@ fn key_location(
     algorithms: Option<&[Algorithm]>,
     has_introspection: bool,
 ) -> Option<KeyLocation> {
-    let members = ["jwks_url", "metadata_url", "jwks", "jwks_variable"];
+    let members = ["jwks_url", "metadata_url", "jwks", "jwks_variable", "public_key"];
     let count = members.into_iter().filter(|member| object.has(member)).count();
     object.record_format("jwks_url", TextFormat::UrlOrBinding);
     object.record_format("metadata_url", TextFormat::Url);
     let (jwks_url, metadata_url) = (object.text("jwks_url"), object.text("metadata_url"));
     let key_set = || MemberShape::Map { of: Box::new(MemberShape::Any), min: 1 };
     let (jwks, variable) = (object.value("jwks", key_set), object.text("jwks_variable"));
+    let public_key = object.nonempty_text("public_key");
     let none = algorithms.is_some_and(<[_]>::is_empty);
     let opaque = count == 0 && has_introspection && none;
     if count != 1 && !opaque {
@@ -135,6 +159,9 @@ fn key_location(
     let jwks_url = jwks_url.map(|text| checked_url(object, "jwks_url", text));
     if metadata_url.as_ref().is_some_and(|url| !is_url(url)) {
         object.add_error("metadata_url", ConfigErrorKind::NotAUrl);
+    }
+    if let Some(pem) = public_key {
+        return single_key(object, pem, algorithms?);
     }
     let (name, text, source) = match (jwks_url, metadata_url, jwks, variable) {
         (Some(url), ..) => return Some(KeyLocation::Url(url)),
@@ -159,6 +186,24 @@ fn checked_url(object: &mut ObjectReader<'_, '_>, name: &str, text: String) -> S
         object.add_error(name, ConfigErrorKind::NotAUrlOrBinding);
         text
     })
+}
+
+/// Reads a single key that is given as a PEM text. Its type must fit exactly one algorithm.
+fn single_key(
+    object: &mut ObjectReader<'_, '_>,
+    pem: String,
+    algorithms: &[Algorithm],
+) -> Option<KeyLocation> {
+    if object.settings.is_assumed(&object.at("public_key")) {
+        return Some(KeyLocation::Url(pem));
+    }
+    let kind = match jwk_of_pem(&pem).map(|jwk| Jwks::of_key(&jwk, algorithms)) {
+        Some(Ok(jwks)) => return Some(KeyLocation::Inline(jwks)),
+        Some(Err(fault)) => ConfigErrorKind::Key(fault),
+        None => ConfigErrorKind::NotA(PUBLIC_KEY),
+    };
+    object.add_error("public_key", kind);
+    None
 }
 
 /// Reads a key set (RFC 7517 section 5), which is at the place `name`. Each key that can't be used
@@ -219,5 +264,22 @@ fn introspection(mut object: ObjectReader<'_, '_>) -> Option<Introspection> {
     })
 }
 
+fn is_nonempty(text: &str) -> bool {
+    !text.is_empty()
+}
+
+/// The members that few issuers have and that decide how an introspection response is read.
+const READING: [&str; 7] = [
+    "issuer_aliases",
+    "tenants",
+    "audience_claim",
+    "authorized_parties",
+    "claims",
+    "claims_required",
+    "claims_forbidden",
+];
+const NONEMPTY: &str = "a text that is not empty, or a list of them";
+const PUBLIC_KEY: &str = "a public key in PEM, -----BEGIN PUBLIC KEY-----, of RSA, P-256, P-384, \
+    P-521 or Ed25519; openssl pkey -pubin reads it";
 const LEEWAY: Number = Number { name: "leeway_seconds", min: 0, max: 300, default: 30 };
 const SCOPE_CLAIM: &str = "scope";

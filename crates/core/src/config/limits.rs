@@ -4,6 +4,7 @@ use super::error::ConfigErrorKind;
 use super::object::ObjectReader;
 use super::record::{MemberShape, TextFormat};
 use super::settings::{SettingsReader, is_safe_name};
+use crate::json::path::is_place;
 use crate::policy::limit::{Algorithm, Limit, LimitBy, LimitOutage, LimitTiming, Plans};
 use crate::request::syntax::is_token;
 use serde_json::Value;
@@ -117,6 +118,9 @@ fn limit_by(object: &mut ObjectReader<'_, '_>) -> Vec<LimitBy> {
             Some(LimitBy::Header(name)) if !is_token(&name) => {
                 object.add_error("by", ConfigErrorKind::NotAField);
             }
+            Some(LimitBy::Claim(place)) if !is_place(&place) => {
+                object.add_error("by", ConfigErrorKind::NotAPlace);
+            }
             Some(part) => parts.push(part),
         }
     }
@@ -126,7 +130,7 @@ fn limit_by(object: &mut ObjectReader<'_, '_>) -> Vec<LimitBy> {
 /// Reads a claim, and the quota for each of its values. A table without quotas is an error.
 fn plans(mut object: ObjectReader<'_, '_>) -> Plans {
     object.require(&["claim", "quotas"]);
-    let claim = object.nonempty_text("claim").unwrap_or_default();
+    let claim = object.place_of_claim("claim").unwrap_or_default();
     let mut quotas = Vec::new();
     let mut none = false;
     let quota = || Box::new(MemberShape::Number { min: 1, max: QUOTA_MAX });

@@ -3,6 +3,7 @@
 use super::error::ConfigErrorKind;
 use super::record::{self, MemberShape, TextFormat};
 use super::settings::{Entry, SettingsReader, joined_names, named_value};
+use crate::json::path::is_place;
 use crate::url::BaseUrl;
 use serde_json::{Map, Value};
 
@@ -162,6 +163,13 @@ impl<'l> ObjectReader<'_, 'l> {
         }
     }
 
+    /// Returns some members that were not read yet as one text, as far as the table has them.
+    pub(super) fn as_text(&self, names: &[&str]) -> String {
+        let member =
+            |name: &&str| Some([*name, "=", &self.members.get(*name)?.to_string(), "\n"].concat());
+        names.iter().filter_map(member).collect()
+    }
+
     /// Returns the names of the members that were not read yet.
     pub(super) fn names(&self) -> Vec<String> {
         self.members.keys().cloned().collect()
@@ -277,6 +285,36 @@ impl<'l> ObjectReader<'_, 'l> {
     pub(super) fn texts_or(&mut self, name: &str, default: Vec<String>) -> Vec<String> {
         self.record_default(name, || default.clone().into());
         self.texts(name).unwrap_or(default)
+    }
+
+    /// Returns the place of a claim. A malformed one is returned as it is, but is an error.
+    pub(super) fn place_of_claim(&mut self, name: &str) -> Option<String> {
+        self.record_format(name, TextFormat::Place);
+        let place = self.text(name)?;
+        self.check_place(name, &place);
+        Some(place)
+    }
+
+    /// Returns a list of places of claims, or its default if it is missing. Malformed places are
+    /// returned as they are, but are errors, as is an empty list.
+    pub(super) fn places_or(&mut self, name: &str, default: &str) -> Vec<String> {
+        let place = || Box::new(MemberShape::Text(TextFormat::Place));
+        self.record(name, || MemberShape::List(place()));
+        let places = self.texts_or(name, vec![default.to_owned()]);
+        if places.is_empty() {
+            self.add_error(name, ConfigErrorKind::Empty);
+        }
+        for (at, place) in places.iter().enumerate() {
+            self.check_place(&format!("{name}[{at}]"), place);
+        }
+        places
+    }
+
+    /// Adds an error for a member if a text is not the place of a claim.
+    pub(super) fn check_place(&mut self, name: &str, text: &str) {
+        if !is_place(text) {
+            self.add_error(name, ConfigErrorKind::NotAPlace);
+        }
     }
 
     /// Returns a boolean, or `false` if the member is missing.

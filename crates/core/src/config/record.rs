@@ -62,6 +62,8 @@ pub enum TextFormat {
     Nonempty,
     /// 1 to 64 letters, digits, `-` and `_`.
     Name,
+    /// The place of a claim: its name, or a JSON Pointer.
+    Place,
     /// An absolute `http` or `https` URL.
     Url,
     /// The same, or one of a binding.

@@ -63,8 +63,10 @@ fn route(
     if !methods.iter().all(|method| is_method(method)) {
         object.add_error("methods", ConfigErrorKind::NotAMethod);
     }
-    let (scopes, scopes_any) = (scopes(object, "scopes"), scopes(object, "scopes_any"));
+    let (scopes, scopes_any) = (scope_tokens(object, "scopes"), scope_tokens(object, "scopes_any"));
     let claims = claims(object);
+    let acr_values = scope_tokens(object, "acr_values");
+    let max_age_seconds = object.number("max_age_seconds", 1, MAX_AGE_SECONDS_MAX);
     let issuers = route_issuers(object, issuers);
     object.record_default_name("require", &TokenRequirement::NAMES, &REQUIREMENT);
     let require = object.one_of("require", &TokenRequirement::NAMES);
@@ -92,6 +94,8 @@ fn route(
             ("scopes", !scopes.is_empty()),
             ("scopes_any", !scopes_any.is_empty()),
             ("claims", !claims.is_empty()),
+            ("acr_values", !acr_values.is_empty()),
+            ("max_age_seconds", max_age_seconds.is_some()),
             ("issuers", !issuers.is_empty()),
             ("require", require.is_some()),
             ("on_store_outage", on_store_outage.is_some()),
@@ -150,6 +154,8 @@ fn route(
         scopes,
         scopes_any,
         claims,
+        acr_values,
+        max_age_seconds,
         issuers,
         require: require.unwrap_or(REQUIREMENT),
         limits,
@@ -206,12 +212,13 @@ fn route_issuers(object: &mut ObjectReader<'_, '_>, known: &[Issuer]) -> Vec<Str
     names
 }
 
-fn scopes(object: &mut ObjectReader<'_, '_>, member: &str) -> Vec<String> {
-    let scopes = object.texts(member).unwrap_or_default();
-    if !scopes.iter().all(|scope| is_scope(scope)) {
+/// Reads a list of scope-tokens (RFC 6749 section 3.3). Challenges name them, separated by spaces.
+fn scope_tokens(object: &mut ObjectReader<'_, '_>, member: &str) -> Vec<String> {
+    let tokens = object.texts(member).unwrap_or_default();
+    if !tokens.iter().all(|token| is_scope(token)) {
         object.add_error(member, ConfigErrorKind::NotAScope);
     }
-    scopes
+    tokens
 }
 
 /// Reads the route's own limit, which has the route's name, and the shared limits that it names.
@@ -259,7 +266,7 @@ fn check_limits(object: &mut ObjectReader<'_, '_>, limits: &[Limit], cost: u32, 
     }
 }
 
-/// Reads the required claims, each with its allowed values.
+/// Reads the places of the required claims, each with its allowed values.
 fn claims(object: &mut ObjectReader<'_, '_>) -> Vec<(String, Vec<Value>)> {
     let mut claims = Vec::new();
     let values = || Box::new(MemberShape::OneOrMore(Box::new(MemberShape::Scalar)));
@@ -277,8 +284,10 @@ fn claims(object: &mut ObjectReader<'_, '_>) -> Vec<(String, Vec<Value>)> {
             value => vec![value],
         };
         let scalar = |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
+        let member = format!("claims.{name}");
+        object.check_place(&member, &name);
         if allowed.is_empty() || !allowed.iter().all(scalar) {
-            object.add_error(&format!("claims.{name}"), ConfigErrorKind::NotAClaim);
+            object.add_error(&member, ConfigErrorKind::NotAClaim);
         }
         claims.push((name, allowed));
     }
@@ -286,5 +295,7 @@ fn claims(object: &mut ObjectReader<'_, '_>) -> Vec<(String, Vec<Value>)> {
 }
 
 const COST: Number = Number { name: "cost", min: 1, max: 1_000_000, default: 1 };
+/// A year. The time since a login is bounded by the token's life anyway.
+const MAX_AGE_SECONDS_MAX: u32 = 31_536_000;
 /// What a route without `require` requires.
 const REQUIREMENT: TokenRequirement = TokenRequirement::Record;

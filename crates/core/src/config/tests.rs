@@ -1,4 +1,5 @@
 mod document;
+mod issuers;
 mod names;
 mod routes;
 mod warnings;
@@ -228,6 +229,16 @@ fn token_requirements_of_a_route_are_validated() {
     check("protected", r#""forward_token":"keep""#, &["routes[0].forward_token"]);
     check("protected", r#""scopes_any":["a","b c"]"#, &["routes[0].scopes_any"]);
     check("protected", r#""assertion":true"#, &["routes[0].assertion"]);
+    check("protected", r#""acr_values":["urn:mace:incommon:iap:silver","2"]"#, &[]);
+    check("protected", r#""acr_values":["a b"]"#, &["routes[0].acr_values"]);
+    check("protected", r#""acr_values":["a\""]"#, &["routes[0].acr_values"]);
+    check("protected", r#""acr_values":[""]"#, &["routes[0].acr_values"]);
+    check("protected", r#""max_age_seconds":0"#, &["routes[0].max_age_seconds"]);
+    check(
+        "auth",
+        r#""max_age_seconds":1,"acr_values":["a"]"#,
+        &["routes[0].acr_values", "routes[0].max_age_seconds"],
+    );
     check(
         "public",
         r#""cookie":"a","forward_token":true,"claims":{"a":1},"scopes_any":["x"]"#,
@@ -238,6 +249,60 @@ fn token_requirements_of_a_route_are_validated() {
             "routes[0].forward_token",
         ],
     );
+}
+
+/// Each setting that names a claim takes the same places.
+#[test]
+fn place_of_a_claim_is_a_name_or_a_pointer() {
+    for (place, is_valid) in [
+        ("scp", true),
+        ("/a/b", true),
+        ("/", true),
+        ("https://a.example/~x", true),
+        ("/a~1b~0", true),
+        ("/a~", false),
+        ("/~2", false),
+    ] {
+        let route = |members: &str| {
+            format!(r#"[{{"name":"a","path":"/a","access":"protected",{members}}}]"#)
+        };
+        let limit =
+            |by: &str| route(&format!(r#""limit":{{"quota":5,"window_seconds":60,"by":{by}}}"#));
+        let plans = format!(r#""route","plans":{{"claim":"{place}","quotas":{{"a":1}}}}"#);
+        let keys = r#""algorithms":["EdDSA"],"jwks_url":"https://i/k""#;
+        for (section, text, at) in [
+            (
+                "routes",
+                route(&format!(r#""claims":{{"{place}":1}}"#)),
+                format!("routes[0].claims.{place}"),
+            ),
+            ("routes", limit(&format!(r#""claim:{place}""#)), "routes[0].limit.by".to_owned()),
+            ("routes", limit(&plans), "routes[0].limit.plans.claim".to_owned()),
+            (
+                "identity.claims",
+                format!(r#"{{"{place}":"x-a"}}"#),
+                format!("identity.claims.{place}"),
+            ),
+            (
+                "issuers",
+                issuer(&format!(r#"{keys},"scope_claims":["x","{place}"]"#)),
+                "issuers[0].scope_claims[1]".to_owned(),
+            ),
+        ] {
+            let expect = if is_valid { &[][..] } else { &[at.as_str()] };
+            check(&[(section, &text)], expect);
+        }
+        let none = issuer(&format!(r#"{keys},"scope_claims":[]"#));
+        check(&[("issuers", &none)], &["issuers[0].scope_claims"]);
+        let old = [("issuers", &*issuer(&format!(r#"{keys},"scope_claim":"scp""#)))];
+        let errors = Policy::parse(&document(&old), lookup(&old)).unwrap_err();
+        assert_eq!(
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "issuers[0].scope_claim (issuer https://i): unknown member; did you mean scope_claims?"
+            ]
+        );
+    }
 }
 
 #[test]

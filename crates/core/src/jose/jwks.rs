@@ -17,6 +17,9 @@ pub struct VerifyingKey {
     pub kid: Option<String>,
     /// The only algorithm that it is used with.
     pub algorithm: Algorithm,
+    /// The issuer that it signs for, if it is one of several that share the set; `{tenantid}` in it
+    /// stands for each tenant.
+    pub issuer: Option<String>,
     /// The members needed to verify, as a JWK for the host to import. For HMAC it is a secret.
     pub jwk: String,
 }
@@ -40,6 +43,8 @@ pub enum KeySource {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Jwks {
     keys: Vec<VerifyingKey>,
+    /// Whether the set is a single key outside of any set, which no `kid` names.
+    is_single: bool,
 }
 
 /// The reason why a text is not a key set.
@@ -121,7 +126,21 @@ impl Jwks {
                 Err(fault) => faults.push((place, fault)),
             }
         }
-        Ok((Self { keys }, faults))
+        Ok((Self { keys, is_single: false }, faults))
+    }
+
+    /// Returns the set of one public key, given as a JWK without `kid`, for an issuer that may use
+    /// `allowed`. It verifies tokens with any `kid` or none.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the key is rejected.
+    pub(crate) fn of_key(
+        jwk: &Map<String, Value>,
+        allowed: &[Algorithm],
+    ) -> Result<Self, KeyFault> {
+        let keys = vec![load(jwk, allowed, KeySource::Published)?];
+        Ok(Self { keys, is_single: true })
     }
 
     /// Returns all keys, in the order of the set.
@@ -139,7 +158,7 @@ impl Jwks {
     /// [`Denial::AlgorithmRefused`] if the header claims another algorithm than the key's.
     pub fn select(&self, header: &UnverifiedHeader) -> Result<usize, Denial> {
         let mut named = self.keys.iter().enumerate().filter(|(_, key)| match &header.kid {
-            Some(kid) => key.kid.as_ref() == Some(kid),
+            Some(kid) => self.is_single || key.kid.as_ref() == Some(kid),
             None => key.algorithm == header.alg,
         });
         match (named.next(), named.next()) {
@@ -198,7 +217,12 @@ fn load(
         needed.insert((*name).into(), value.into());
     }
     let jwk = Value::Object(needed).to_string();
-    Ok(VerifyingKey { kid: text("kid").map(str::to_owned), algorithm, jwk })
+    let issuer = match raw.get("issuer") {
+        Some(Value::String(issuer)) => Some(issuer.clone()),
+        Some(_) => return Err(KeyFault::MemberMissing),
+        None => None,
+    };
+    Ok(VerifyingKey { kid: text("kid").map(str::to_owned), algorithm, issuer, jwk })
 }
 
 fn check_member(name: &str, bytes: &[u8], length: Option<usize>) -> Result<(), KeyFault> {

@@ -1,7 +1,8 @@
 //! Values for the tests of this layer and those above.
 
-use super::issuer::{Issuer, KeyLocation, TokenType};
+use super::issuer::{AudienceClaim, Issuer, KeyLocation, TokenType};
 use super::path::Pattern;
+use super::requirements::Requirements;
 use super::route::{Access, Route, StoreOutage, TokenRequirement};
 use crate::jose::algorithm::Algorithm;
 
@@ -9,12 +10,19 @@ use crate::jose::algorithm::Algorithm;
 pub(crate) fn issuer() -> Issuer {
     Issuer {
         issuer: "https://issuer.example".into(),
-        audience: "api".into(),
+        aliases: Vec::new(),
+        tenants: None,
+        audiences: vec!["api".into()],
+        audience_claim: AudienceClaim::Aud,
+        authorized_parties: Vec::new(),
+        claims: Requirements::default(),
+        header: Requirements::default(),
+        reading: String::new(),
         algorithms: vec![Algorithm::EdDsa],
         keys: Some(KeyLocation::Url("https://issuer.example/jwks".into())),
         token_type: TokenType::AtJwt,
         leeway_seconds: 30,
-        scope_claim: "scope".into(),
+        scope_claims: vec!["scope".into()],
         sessions_in_store: false,
         introspection: None,
     }
@@ -31,6 +39,8 @@ pub(crate) fn route() -> Route {
         scopes: Vec::new(),
         scopes_any: Vec::new(),
         claims: Vec::new(),
+        acr_values: Vec::new(),
+        max_age_seconds: None,
         issuers: Vec::new(),
         require: TokenRequirement::Record,
         limits: Vec::new(),

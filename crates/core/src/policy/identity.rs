@@ -12,7 +12,7 @@ pub struct IdentityFields {
     pub(crate) client: String,
     /// The field of the issuer; omitted if there is only one issuer, unless it is named.
     pub(crate) issuer: Option<String>,
-    /// Other claims, each with its field.
+    /// The places of other claims, each with its field.
     pub(crate) claims: BTreeMap<String, String>,
 }
 

@@ -87,7 +87,7 @@ pub enum LimitBy {
     Session,
     /// The route.
     Route,
-    /// A claim of the verified token.
+    /// The claim of the verified token at this place.
     Claim(String),
     /// A header field of the request.
     Header(String),
@@ -122,7 +122,7 @@ impl LimitBy {
 /// Quotas by the value of a claim.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Plans {
-    /// The claim.
+    /// The place of the claim.
     pub claim: String,
     /// Its values, each with a quota of 1 to 1,000,000 requests per window.
     pub quotas: Vec<(String, u32)>,

@@ -27,8 +27,14 @@ pub struct Route {
     pub scopes: Vec<String>,
     /// The scopes of which a token must have at least one; empty for no requirement.
     pub scopes_any: Vec<String>,
-    /// The claims that a token must have, each with its allowed values.
+    /// The places of the claims that a token must have, each with its allowed values.
     pub claims: Vec<(String, Vec<Value>)>,
+    /// The classes of logins (`acr`) that are accepted, in order of preference; empty for all (RFC
+    /// 9470 section 3).
+    pub acr_values: Vec<String>,
+    /// The longest time since the subject's login (`auth_time`), 1 to 31,536,000 s; `None` for no
+    /// bound (RFC 9470 section 3).
+    pub max_age_seconds: Option<u32>,
     /// The issuers whose tokens are accepted; empty for all.
     pub issuers: Vec<String>,
     /// What the store must confirm about a token.
@@ -147,7 +153,23 @@ impl StoreOutage {
         [("deny", Self::Deny), ("introspect", Self::Introspect), ("signature", Self::Signature)];
 }
 
+/// The claim with the class of the subject's login (OpenID Connect Core section 2).
+pub(crate) const ACR: &str = "acr";
+/// The claim with the time of the subject's login (OpenID Connect Core section 2).
+pub(crate) const AUTH_TIME: &str = "auth_time";
+
 impl Route {
+    /// Returns the scope that a challenge asks a client to request (RFC 6750 section 3): each of
+    /// `scopes`, and each of `scopes_any` unless one of those is among `scopes`. There is no word
+    /// for "one of these", and an issuer grants those that the client may have.
+    pub(crate) fn challenge_scope(&self) -> String {
+        let mut scopes = self.scopes.clone();
+        if !self.scopes_any.iter().any(|scope| scopes.contains(scope)) {
+            scopes.extend(self.scopes_any.iter().cloned());
+        }
+        scopes.join(" ")
+    }
+
     /// Returns whether the upstream receives the token. On a route that does not enforce, it does,
     /// so that the upstream can still check the token itself.
     pub(crate) fn keeps_token(&self) -> bool {
@@ -206,10 +228,15 @@ impl Route {
         };
         let as_strict =
             self.require == TokenRequirement::Record || other.require != TokenRequirement::Record;
+        let as_recent = other
+            .max_age_seconds
+            .is_none_or(|theirs| self.max_age_seconds.is_some_and(|own| own <= theirs));
         let checks = [
             ("scopes", has_all(&other.scopes)),
             ("scopes_any", any_scope),
             ("claims", other.claims.iter().all(has_claim)),
+            ("acr_values", within(&self.acr_values, &other.acr_values)),
+            ("max_age_seconds", as_recent),
             ("issuers", within(&self.issuers, &other.issuers)),
             ("require", as_strict),
         ];

@@ -19,11 +19,14 @@ impl Refusal {
                 Denial::TokenMissing => (401, "Unauthorized", Challenge::Bare),
                 Denial::AlgorithmRefused
                 | Denial::AudienceMismatch
+                | Denial::AuthorizedPartyRefused
                 | Denial::ClaimMissing(_)
                 | Denial::IssuerRefused
                 | Denial::IssuerUnknown
                 | Denial::KeyUnknown
                 | Denial::SignatureInvalid
+                | Denial::TenantRefused
+                | Denial::TokenEncrypted
                 | Denial::TokenExpired
                 | Denial::TokenInactive
                 | Denial::TokenMalformed
@@ -32,6 +35,9 @@ impl Refusal {
                 | Denial::TokenTypeRefused
                 | Denial::TokenNotRegistered => {
                     (401, "Unauthorized", Challenge::Error("invalid_token"))
+                }
+                Denial::InsufficientUserAuthentication(_) => {
+                    (401, "Unauthorized", Challenge::Error("insufficient_user_authentication"))
                 }
                 Denial::AddressRefused
                 | Denial::ClaimInsufficient
@@ -78,7 +84,7 @@ impl Refusal {
 pub enum Challenge {
     /// The scheme alone, because there was no credential.
     Bare,
-    /// An error code of RFC 6750 section 3.1.
+    /// An error code of RFC 6750 section 3.1 or RFC 9470 section 3.
     Error(&'static str),
     /// No challenge.
     None,

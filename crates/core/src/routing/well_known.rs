@@ -2,9 +2,10 @@
 //! the keys of its assertions.
 
 use crate::policy::Policy;
+use crate::policy::issuer::Issuer;
 use crate::policy::route::Access;
 use crate::request::head::RequestHead;
-use crate::url::BaseUrl;
+use crate::url::{BaseUrl, is_url};
 use serde_json::json;
 
 /// Returns the document that a request is for; `None` if it is for none.
@@ -39,11 +40,12 @@ fn split(resource: &BaseUrl) -> (&str, &str) {
 }
 
 fn metadata(policy: &Policy) -> Option<String> {
-    // An issuer may have one entry for its JWTs and another for its opaque tokens.
-    let mut issuers: Vec<&str> = Vec::new();
-    for issuer in &policy.issuers {
-        if !issuers.contains(&issuer.issuer.as_str()) {
-            issuers.push(&issuer.issuer);
+    // An issuer may have one entry for its JWTs and another for its opaque tokens. A name that is not
+    // a URL can't be an authorization server's (RFC 8414 section 2).
+    let mut issuers: Vec<String> = Vec::new();
+    for name in policy.issuers.iter().flat_map(Issuer::names).filter(|name| is_url(name)) {
+        if !issuers.contains(&name) {
+            issuers.push(name);
         }
     }
     let mut scopes: Vec<&String> = Vec::new();
@@ -54,12 +56,14 @@ fn metadata(policy: &Policy) -> Option<String> {
             }
         }
     }
-    let document = json!({
+    let mut document = json!({
         "resource": policy.resource.as_ref()?.as_str(),
         "authorization_servers": issuers,
         "scopes_supported": scopes,
         "bearer_methods_supported": ["header"],
     });
+    // RFC 9728 section 3.2: a member without values is left out.
+    document.as_object_mut()?.retain(|_, value| *value != json!([]));
     Some(document.to_string())
 }
 
@@ -93,6 +97,23 @@ mod tests {
         let policy = policy_with(&[("resource.url", "https://a.example"), ("issuers", issuers)]);
         let document = metadata(&policy).unwrap();
         assert!(document.contains(r#""authorization_servers":["https://i"]"#), "{document}");
+    }
+
+    #[test]
+    fn metadata_lists_tenants_but_no_name_that_is_not_a_url() {
+        let listed = |issuers: &str| {
+            let issuers =
+                issuers.replace("KEYS", r#""algorithms":["EdDSA"],"jwks_url":"https://i/k""#);
+            let changes = [("resource.url", "https://a.example"), ("issuers", &issuers)];
+            let document = metadata(&policy_with(&changes)).unwrap();
+            let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+            document.get("authorization_servers").cloned()
+        };
+        let several = r#"[{"issuer":"https://l/{tenant}/","tenants":["a","b"],"audience":"x",KEYS},
+            {"issuer":"acme","audience":"x",KEYS},{"issuer":"https://m/{tenant}/","audience":"x",KEYS},
+            {"issuer":"https://n","issuer_aliases":["https://o"],"audience":"x",KEYS}]"#;
+        assert_eq!(listed(several), Some(json!(["https://l/a/", "https://l/b/", "https://n"])));
+        assert_eq!(listed(r#"[{"issuer":"acme","audience":"x",KEYS}]"#), None);
     }
 
     #[test]

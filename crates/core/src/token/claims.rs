@@ -2,9 +2,12 @@
 //! of an introspection response (RFC 7662 section 2.2). This module does not depend on how they
 //! were verified.
 
+use crate::json::path;
 use crate::policy::issuer::Issuer;
+use crate::policy::route::{ACR, AUTH_TIME};
 use crate::refusal::Denial;
 use crate::time::UnixSeconds;
+use crate::token::scope;
 use serde_json::{Map, Value};
 
 /// The standard claims, and other claims that routes, limits and identity fields use.
@@ -29,78 +32,70 @@ pub struct Claims {
     pub client_id: Option<String>,
     /// The scope, space-separated (RFC 6749 section 3.3); empty for none.
     pub scope: String,
-    /// Other claims that are used.
+    /// Other claims that are used, by the places at which the policy names them.
     pub others: Map<String, Value>,
 }
 
 impl Claims {
-    /// Reads the claims of a JWT. Rejects it without `iss`, `sub`, `aud` or `exp`.
+    /// Reads the claims of a JWT. Rejects it without `iss`, `sub` or `exp`, or if it is not what the
+    /// issuer requires of its tokens.
     pub(crate) fn of_jwt(
         members: &mut Map<String, Value>,
         issuer: &Issuer,
         others: &[String],
     ) -> Result<Self, Denial> {
-        for name in ["sub", "aud", "exp"] {
+        for name in ["sub", "exp"] {
             if !members.contains_key(name) {
                 return Err(Denial::ClaimMissing(name));
             }
         }
-        let claims = Self::read(members, issuer, others).ok_or(Denial::TokenMalformed)?;
-        if members.contains_key(CONFIRMATION) {
-            return Err(Denial::TokenTypeRefused);
-        }
-        let audience = members.get("aud").ok_or(Denial::TokenMalformed)?;
-        if !names(audience).ok_or(Denial::TokenMalformed)?.contains(&issuer.audience.as_str()) {
-            return Err(Denial::AudienceMismatch);
-        }
+        // Reading takes the claims out of `members`.
+        let checked = issuer.check_claims(members, true);
+        let mut claims = Self::read(members, issuer, others).ok_or(Denial::TokenMalformed)?;
+        checked?;
+        claims.iss = issuer.own_name(claims.iss);
         Ok(claims)
     }
 
-    /// Reads an introspection response. It may omit the issuer and the audience, because a provider
-    /// responds for its own tokens. If present, they must match.
+    /// Reads an introspection response. It may omit the issuer, unless there are several tenants,
+    /// and the audience, because a provider responds for its own tokens. If present, they must
+    /// match.
     pub(crate) fn of_introspection(
         members: &mut Map<String, Value>,
         issuer: &Issuer,
         others: &[String],
     ) -> Option<Result<Self, Denial>> {
-        members.entry("iss").or_insert_with(|| issuer.issuer.clone().into());
+        if issuer.tenants.is_none() {
+            members.entry("iss").or_insert_with(|| issuer.issuer.clone().into());
+        }
+        let checked = issuer.check_response(members);
         if !members.contains_key("sub") {
             // A client that acts for itself. Its name does not become the subject, because a user
             // may have the same name.
             members.get("client_id")?;
             members.insert("sub".to_owned(), String::new().into());
         }
-        let claims = Self::read(members, issuer, others)?;
-        if members.contains_key(CONFIRMATION) {
-            return Some(Err(Denial::TokenTypeRefused));
-        }
-        if claims.iss != issuer.issuer {
-            return Some(Err(Denial::IssuerUnknown));
-        }
-        let audience = match members.get("aud") {
-            Some(audience) => Some(names(audience)?),
-            None => None,
-        };
-        if audience.is_some_and(|names| !names.contains(&issuer.audience.as_str())) {
-            return Some(Err(Denial::AudienceMismatch));
-        }
-        Some(Ok(claims))
+        let mut claims = Self::read(members, issuer, others)?;
+        Some(match checked {
+            Ok(()) => {
+                claims.iss = issuer.own_name(claims.iss);
+                Ok(claims)
+            }
+            Err(Denial::TokenMalformed) => return None,
+            Err(denial) => Err(denial),
+        })
     }
 
     /// Takes the claims out of `members`. Returns `None` if one has the wrong type.
     fn read(members: &mut Map<String, Value>, issuer: &Issuer, others: &[String]) -> Option<Self> {
         // Collecting into a map would sort the members first, and sorting adds 1 KB to the Worker.
         let mut kept = Map::new();
-        for name in others {
-            if let Some(value) = members.get(name) {
-                kept.insert(name.clone(), value.clone());
+        for place in others {
+            if let Some(value) = path::find(members, place) {
+                kept.insert(place.clone(), value.clone());
             }
         }
-        let scope = match members.get(&issuer.scope_claim) {
-            Some(Value::String(scope)) => scope.clone(),
-            Some(scope) => scope_of_list(names(scope)?),
-            None => String::new(),
-        };
+        let scope = scope::of(members, &issuer.scope_claims)?;
         let time = |name: &str| match members.get(name) {
             Some(value) => numeric_date(value).map(Some),
             None => Some(None),
@@ -155,13 +150,34 @@ impl Claims {
         self.scope.split(' ').any(|scope| scope == wanted)
     }
 
-    /// Returns whether the claim `name` is one of `allowed`, or a list that contains one of them.
-    pub(crate) fn has_claim(&self, name: &str, allowed: &[Value]) -> bool {
-        match self.others.get(name) {
+    /// Returns whether the claim at `place` is one of `allowed`, or a list that contains one of
+    /// them.
+    pub(crate) fn has_claim(&self, place: &str, allowed: &[Value]) -> bool {
+        match self.others.get(place) {
             Some(Value::Array(values)) => values.iter().any(|value| allowed.contains(value)),
             Some(value) => allowed.contains(value),
             None => false,
         }
+    }
+
+    /// Returns whether the subject's login was of one of these classes (`acr`).
+    pub(crate) fn has_acr(&self, classes: &[String]) -> bool {
+        let acr = self.others.get(ACR).and_then(Value::as_str);
+        acr.is_some_and(|acr| classes.iter().any(|class| class == acr))
+    }
+
+    /// Returns whether the subject's login (`auth_time`) was at most `seconds` before `now`. Returns
+    /// `false` if the claim is missing, is no time, or is in the future.
+    pub(crate) fn is_login_within(
+        &self,
+        seconds: u64,
+        leeway_seconds: u64,
+        now: UnixSeconds,
+    ) -> bool {
+        let login = self.others.get(AUTH_TIME).and_then(numeric_date);
+        login.is_some_and(|login| {
+            login <= now.plus(leeway_seconds) && now <= login.plus(seconds).plus(leeway_seconds)
+        })
     }
 
     /// Returns the approximate size in memory.
@@ -185,22 +201,6 @@ fn weight((name, value): (&String, &Value)) -> usize {
     name.len() + of(value)
 }
 
-/// Returns the scope of a list's elements. An element with a space or a control character is left
-/// out: it is one name, such as a group's, and would be read as several scopes.
-fn scope_of_list(elements: Vec<&str>) -> String {
-    let is_one = |element: &&str| !element.is_empty() && !element.bytes().any(|b| b <= b' ');
-    elements.into_iter().filter(is_one).collect::<Vec<_>>().join(" ")
-}
-
-/// Returns one name, or a list of names.
-fn names(value: &Value) -> Option<Vec<&str>> {
-    match value {
-        Value::String(name) => Some(vec![name]),
-        Value::Array(names) => names.iter().map(Value::as_str).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
-    }
-}
-
 /// Reads a NumericDate (RFC 7519 section 2) in whole seconds; a fraction is dropped. Returns `None`
 /// for a string, a negative number, or one beyond the exact integers of a float.
 fn numeric_date(value: &Value) -> Option<UnixSeconds> {
@@ -221,10 +221,6 @@ fn numeric_date(value: &Value) -> Option<UnixSeconds> {
     };
     (seconds <= NUMERIC_DATE_MAX).then_some(UnixSeconds(seconds))
 }
-
-/// Binds a token to a key of its holder (RFC 7800 section 3.1). Such a token is worth nothing
-/// without a proof of the key, which is not checked here.
-const CONFIRMATION: &str = "cnf";
 
 /// 2^53: the last second that a JSON number represents exactly in every language.
 const NUMERIC_DATE_MAX: u64 = 1 << 53;

@@ -104,8 +104,12 @@ impl Introspection {
 
     /// Returns a hash of the settings that affect how responses are read.
     pub fn settings_hash(issuer: &Issuer, others: &[String]) -> String {
-        let text = [READING, &issuer.issuer, &issuer.audience, &issuer.scope_claim];
+        let audience = issuer.audiences.first().map_or("", String::as_str);
+        // No place is empty, so the line between two of these separates them from the other claims.
+        let scope_claims = issuer.scope_claims.join("\n\n");
+        let text = [READING, &issuer.issuer, audience, &scope_claims];
         let text = text.into_iter().chain(others.iter().map(String::as_str));
+        let text = text.chain(Some(issuer.reading.as_str()).filter(|reading| !reading.is_empty()));
         let text: String = text.flat_map(|part| [part, "\n"]).collect();
         TokenHash::of(&text).to_string()
     }
@@ -212,6 +216,49 @@ mod tests {
             r#"{"active":true,"sub":"a","nbf":1700000031}"#,
             denied(Denial::TokenNotYetValid),
         );
+    }
+
+    #[test]
+    fn claims_of_a_response_are_read_by_their_places() {
+        let mut issuer = issuer();
+        issuer.scope_claims = vec!["scope".into(), "/realm_access/roles".into()];
+        let others = ["/org/id".to_owned(), "https://a.example/tier".to_owned(), "/no".to_owned()];
+        let response = r#"{"active":true,"sub":"alice","scope":"read","org":{"id":"o1"},"id":"x",
+            "realm_access":{"roles":["staff","read"]},"https://a.example/tier":"pro"}"#;
+        let record = Introspection::read(&issuer, &others, 200, response, NOW).unwrap();
+        let key = "key";
+        let stored = record.encode(key, None, [0; 12]);
+        assert_eq!(TokenRecord::decode(&stored, key, None).as_ref(), Some(&record));
+        let claims = record.claims(&issuer).unwrap();
+        assert_eq!(claims.scope, "read staff");
+        assert!(claims.has_claim("/org/id", &["o1".into()]));
+        assert!(claims.has_claim("https://a.example/tier", &["pro".into()]));
+        assert_eq!(claims.others.len(), 2);
+    }
+
+    /// An edge must not take a record for its own that was read by other settings.
+    #[test]
+    fn records_of_other_places_are_other_readings() {
+        let mut hashes = Vec::new();
+        for (scope_claims, others) in [
+            (&["scope"][..], &[][..]),
+            (&["/scope"], &[]),
+            (&["scope", "a"], &[]),
+            (&["a", "scope"], &[]),
+            (&["scope"], &["a"]),
+            (&["scope", "a", "b"], &[]),
+            (&["scope", "a"], &["b"]),
+            (&["scope"], &["a", "b"]),
+        ] {
+            let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+            let (mut issuer, others): (_, Vec<String>) = (issuer(), texts(others));
+            issuer.scope_claims = texts(scope_claims);
+            hashes.push(Introspection::settings_hash(&issuer, &others));
+        }
+        let count = hashes.len();
+        hashes.sort();
+        hashes.dedup();
+        assert_eq!(hashes.len(), count);
     }
 
     #[test]

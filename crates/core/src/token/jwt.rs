@@ -40,20 +40,23 @@ impl<'a> UnverifiedJwt<'a> {
         let text = token.expose();
         let (signing_input, signature) = text.rsplit_once('.').ok_or(Denial::TokenMalformed)?;
         let (header, payload) = signing_input.split_once('.').ok_or(Denial::TokenMalformed)?;
-        let header = segment(header)?;
+        let header_members = segment(header)?;
         let mut members = segment(payload)?;
         let signature = decode(signature)?;
-        let header = UnverifiedHeader::read(&header)?;
+        let header = UnverifiedHeader::read(&header_members)?;
 
         let iss = members.get("iss").ok_or(Denial::ClaimMissing("iss"))?;
         let iss = iss.as_str().ok_or(Denial::TokenMalformed)?;
-        let place = issuers.iter().position(|issuer| issuer.keys.is_some() && issuer.issuer == iss);
+        let signs = |issuer: &Issuer| issuer.keys.is_some() && issuer.accepts(iss);
+        let place = issuers.iter().position(signs);
         let place = place.ok_or(Denial::IssuerUnknown)?;
         let issuer = issuers.get(place).ok_or(Denial::IssuerUnknown)?;
         if !issuer.algorithms.contains(&header.alg) {
             return Err(Denial::AlgorithmRefused);
         }
-        if !accepts_type(issuer.token_type, header.typ.as_deref()) {
+        if !accepts_type(issuer.token_type, header.typ.as_deref())
+            || issuer.header.unmet(&header_members).is_some()
+        {
             return Err(Denial::TokenTypeRefused);
         }
         let claims = Claims::of_jwt(&mut members, issuer, others)?;
@@ -76,6 +79,19 @@ impl<'a> UnverifiedJwt<'a> {
         self.issuer
     }
 
+    /// Returns the issuer as everything about the token is kept by it: its `iss`, or what that is an
+    /// alias of.
+    pub fn iss(&self) -> &str {
+        &self.claims.iss
+    }
+
+    /// Returns whether a key of its issuer's key set may sign for it. `owner` is the key's member
+    /// `issuer`.
+    pub fn admits_key_of(&self, owner: Option<&str>, issuers: &[Issuer]) -> bool {
+        let issuer = issuers.get(self.issuer);
+        issuer.is_some_and(|issuer| issuer.admits_key_of(owner, &self.claims.iss))
+    }
+
     /// Returns the signed text (RFC 7515 section 5.2).
     pub fn signing_input(&self) -> &'a str {
         self.signing_input
@@ -96,6 +112,14 @@ fn accepts_type(required: TokenType, typ: Option<&str>) -> bool {
         TokenType::Jwt => matches!(typ, Some("at+jwt" | "jwt") | None),
         TokenType::Off => true,
     }
+}
+
+/// Returns whether a token is encrypted: a JWE in compact form (RFC 7516 section 7.1), whose header
+/// names a content encryption.
+pub(super) fn is_encrypted(token: Token<'_>) -> bool {
+    let mut segments = token.expose().split('.');
+    let header = segments.next().and_then(|header| segment(header).ok());
+    segments.count() == 4 && header.is_some_and(|header| header.contains_key("enc"))
 }
 
 fn segment(text: &str) -> Result<Map<String, Value>, Denial> {

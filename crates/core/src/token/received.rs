@@ -2,33 +2,48 @@
 
 use super::bearer::Token;
 use crate::json;
+use crate::policy::issuer::Issuer;
+use crate::policy::requirements::Unmet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-/// The `iss` and `aud` of a token as received. They are not verified.
+/// The `iss` and `aud` of a token as received, and what it lacks. They are not verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReceivedClaims {
     /// The issuer that the token names, at most 200 bytes.
     pub iss: Option<String>,
     /// The audience: a string as it is, anything else as JSON, at most 200 bytes.
     pub aud: Option<String>,
+    /// The first setting of its issuer that its header or claims do not meet, and the member's place
+    /// in the token, `claims /token_use`.
+    pub unmet: Option<String>,
 }
 
 impl ReceivedClaims {
     /// Reads the claims of a JWT. Returns `None` if the token has another form.
-    pub(crate) fn of(token: Token<'_>) -> Option<Self> {
+    pub(crate) fn of(token: Token<'_>, issuers: &[Issuer]) -> Option<Self> {
         let mut segments = token.expose().split('.');
-        let (_, payload, _) = (segments.next()?, segments.next()?, segments.next()?);
+        let (header, payload, _) = (segments.next()?, segments.next()?, segments.next()?);
         if segments.next().is_some() {
             return None;
         }
-        let members = json::object(&URL_SAFE_NO_PAD.decode(payload).ok()?)?;
+        let object = |segment| json::object(&URL_SAFE_NO_PAD.decode(segment).ok()?);
+        let members = object(payload)?;
         let text = |name: &str| match members.get(name)? {
             Value::String(text) => Some(bounded(text)),
             other => Some(bounded(&other.to_string())),
         };
-        Some(Self { iss: text("iss"), aud: text("aud") })
+        let iss = members.get("iss").and_then(Value::as_str).unwrap_or_default();
+        let signs = |issuer: &&Issuer| issuer.keys.is_some() && issuer.accepts(iss);
+        let unmet = issuers.iter().find(signs).and_then(|issuer| {
+            let text = |part: &str, unmet: Unmet<'_>| {
+                bounded(&[part, unmet.setting, " ", unmet.place].concat())
+            };
+            let claims = issuer.claims.unmet(&members).map(|unmet| text("claims", unmet));
+            claims.or_else(|| Some(text("header", issuer.header.unmet(&object(header)?)?)))
+        });
+        Some(Self { iss: text("iss"), aud: text("aud"), unmet })
     }
 }
 
@@ -53,7 +68,7 @@ mod tests {
     fn received_claims_are_bounded_and_need_no_valid_token() {
         fn check(claims: &str, expect: Option<(Option<&str>, Option<&str>)>) {
             let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims));
-            let received = ReceivedClaims::of(Token::new(&token));
+            let received = ReceivedClaims::of(Token::new(&token), &[]);
             let got = received.as_ref().map(|it| (it.iss.as_deref(), it.aud.as_deref()));
             assert_eq!(got, expect, "{claims}");
         }
@@ -63,7 +78,7 @@ mod tests {
         check(r#"{"iss":"a","iss":"b"}"#, None);
         check("no JSON", None);
         for token in ["", "opaque", "a.b", "a.b.c.d", "e30.%.x"] {
-            assert_eq!(ReceivedClaims::of(Token::new(token)), None, "{token}");
+            assert_eq!(ReceivedClaims::of(Token::new(token), &[]), None, "{token}");
         }
         assert_eq!(bounded(&"x".repeat(200)), "x".repeat(200));
         assert_eq!(bounded(&"x".repeat(201)), format!("{}...", "x".repeat(200)));

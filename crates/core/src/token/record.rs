@@ -126,18 +126,23 @@ impl TokenRecord {
     /// Returns whether the token is for the issuer's audience. A record of the auth service must
     /// name it. The edge writes a record only after it has checked the audience of the response.
     pub fn is_for_audience(&self, issuer: &Issuer) -> bool {
-        self.asked_at.is_some() || self.aud.as_deref() == Some(issuer.audience.as_str())
+        self.asked_at.is_some() || self.aud.as_deref().is_some_and(|aud| issuer.is_audience(aud))
     }
 
     /// Returns the token's claims for an issuer; `None` if the record belongs to another issuer or
-    /// audience.
+    /// audience, or does not say of which of several tenants it is.
     pub(crate) fn claims(self, issuer: &Issuer) -> Option<Claims> {
-        let is_other = self.iss.as_ref().is_some_and(|iss| *iss != issuer.issuer);
-        if is_other || !self.is_for_audience(issuer) {
+        let is_for_audience = self.is_for_audience(issuer);
+        let iss = match self.iss {
+            Some(iss) if issuer.accepts(&iss) => issuer.own_name(iss),
+            None if issuer.tenants.is_none() => issuer.issuer.clone(),
+            Some(_) | None => return None,
+        };
+        if !is_for_audience {
             return None;
         }
         Some(Claims {
-            iss: issuer.issuer.clone(),
+            iss,
             sub: self.sub,
             exp: self.exp.map(UnixSeconds),
             nbf: None,

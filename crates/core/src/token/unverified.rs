@@ -1,7 +1,7 @@
 //! A token before verification: its possible issuer, and how to verify it.
 
 use super::bearer::Token;
-use super::jwt::UnverifiedJwt;
+use super::jwt::{UnverifiedJwt, is_encrypted};
 use crate::policy::introspection::Introspection;
 use crate::policy::issuer::Issuer;
 use crate::refusal::Denial;
@@ -54,6 +54,9 @@ impl<'a> UnverifiedToken<'a> {
             let fits = token.expose().starts_with(&introspection.token_prefix);
             fits.then_some(Provider { token, issuer, introspection })
         });
-        provider.map(Self::Opaque).ok_or(Denial::TokenMalformed)
+        provider.map(Self::Opaque).ok_or_else(|| match is_encrypted(token) {
+            true => Denial::TokenEncrypted,
+            false => Denial::TokenMalformed,
+        })
     }
 }

@@ -60,24 +60,38 @@ fn text_that_is_no_toml_is_reported() {
     assert!(text.contains("portcullis.toml:1:"), "{text}");
 }
 
+const TENANTS: &str = r#"[[issuers]]
+issuer = "https://login.example/{tenant}"
+audience = "api"
+algorithms = ["EdDSA"]
+jwks_url = "https://login.example/jwks"
+
+[[issuers]]"#;
+
 #[test]
 fn risks_are_named_and_can_be_accepted() {
     let risky = POLICY
         .replace("on_store_outage = \"introspect\"", "on_store_outage = \"signature\"")
         .replace("limit = { quota = 10, window_seconds = 60, by = \"address\" }\n", "")
-        .replace("algorithms = ", "token_type = \"off\"\nalgorithms = ")
+        .replace("algorithms = ", "token_type = \"off\"\naudience_claim = \"iss\"\nalgorithms = ")
+        .replace("[[issuers]]", TENANTS)
         .replace("suffixes = \"same\"\n", "");
     let (text, status) = check(&risky);
     assert_eq!(status, 0, "{text}");
     let names = [
+        "audience_unchecked:https://issuer.example",
         "login_unlimited:login",
         "signature_outage:api",
         "suffixes_kept:admin",
+        "tenants_unlisted:https://login.example/{tenant}",
         "type_unchecked:https://issuer.example",
     ];
     for name in names {
         assert!(text.contains(&format!("(accept = [\"{name}\"] accepts it)")), "{name}: {text}");
     }
+    let listed = risky.replace("{tenant}\"", "{tenant}\"\ntenants = [\"a\"]");
+    assert!(!check(&listed).0.contains("tenants_unlisted"));
+    let names = [&names[..], &["issuers_shared"]].concat();
     let (text, status) = check(&format!("accept = {names:?}\n{risky}"));
     assert!(status == 0 && text.contains("0 risks"), "{text}");
     let (text, status) = check(&format!("accept = [\"signature_outage:apo\"]\n{risky}"));

@@ -1,7 +1,7 @@
 //! What changes for all requests: issuers, revocation, and the other sections.
 
 use super::{Change, Comparison};
-use portcullis_core::{Introspection, Issuer, Policy, TokenType};
+use portcullis_core::{AudienceClaim, Introspection, Issuer, Policy, Requirements, TokenType};
 use serde_json::{Map, Value};
 
 /// Compares what decides on tokens of every route.
@@ -56,10 +56,7 @@ fn of_issuer(issuer: &Issuer, changes: Vec<Change>) -> Comparison {
 
 fn issuer_changes(old: &Issuer, new: &Issuer) -> Vec<Change> {
     let mut changes = Vec::new();
-    if old.audience != new.audience {
-        let text = format!("audience: {}, now {}", old.audience, new.audience);
-        changes.push(Change::weaker(text));
-    }
+    changes.extend(tokens_changes(old, new));
     let names = |issuer: &Issuer| {
         let names: Vec<&str> = issuer.algorithms.iter().map(|own| own.name()).collect();
         names.join(", ")
@@ -84,9 +81,11 @@ fn issuer_changes(old: &Issuer, new: &Issuer) -> Vec<Change> {
         let text = format!("leeway_seconds: {before}, now {after}");
         changes.push(Change { is_same_or_stricter: after < before, text });
     }
-    if old.scope_claim != new.scope_claim {
-        let text = format!("scope_claim: {}, now {}", old.scope_claim, new.scope_claim);
-        changes.push(Change::weaker(text));
+    if old.scope_claims != new.scope_claims {
+        let is_narrower = new.scope_claims.iter().all(|place| old.scope_claims.contains(place));
+        let (before, after) = (old.scope_claims.join(", "), new.scope_claims.join(", "));
+        let text = format!("scope_claims: {before}, now {after}");
+        changes.push(Change { is_same_or_stricter: is_narrower, text });
     }
     if format!("{:?}", old.keys) != format!("{:?}", new.keys) {
         changes.push(Change::weaker("its keys come from elsewhere"));
@@ -101,6 +100,62 @@ fn issuer_changes(old: &Issuer, new: &Issuer) -> Vec<Change> {
         (Some(old), Some(new)) => introspection(old, new),
     });
     changes
+}
+
+/// Compares which of the issuer's tokens are accepted, by their issuer, audience and other members.
+fn tokens_changes(old: &Issuer, new: &Issuer) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut list = |name: &str, old: &[String], new: &[String], is_any: bool| {
+        if old != new {
+            let text = |list: &[String]| match list.is_empty() {
+                true => "not set".to_owned(),
+                false => list.join(", "),
+            };
+            let is_within = new.iter().all(|own| old.contains(own));
+            // An empty list means that anything is accepted, where `is_any`; otherwise, nothing.
+            let is_same_or_stricter = match is_any {
+                true => !new.is_empty() && (old.is_empty() || is_within),
+                false => is_within,
+            };
+            let text = format!("{name}: {}, now {}", text(old), text(new));
+            changes.push(Change { is_same_or_stricter, text });
+        }
+    };
+    let tenants = |issuer: &Issuer| issuer.tenants.clone().unwrap_or_default();
+    list("audience", &old.audiences, &new.audiences, !new.authorized_parties.is_empty());
+    list("authorized_parties", &old.authorized_parties, &new.authorized_parties, true);
+    list("issuer_aliases", &old.aliases, &new.aliases, false);
+    list("tenants", &tenants(old), &tenants(new), true);
+    if old.audience_claim != new.audience_claim {
+        let looseness = |claim| match claim {
+            AudienceClaim::Aud => 0,
+            AudienceClaim::ClientId | AudienceClaim::Azp => 1,
+            AudienceClaim::Iss => 2,
+        };
+        let is_same_or_stricter = looseness(new.audience_claim) < looseness(old.audience_claim);
+        let text =
+            format!("audience_claim: {:?}, now {:?}", old.audience_claim, new.audience_claim);
+        changes.push(Change { is_same_or_stricter, text });
+    }
+    for (part, old, new) in
+        [("claims", &old.claims, &new.claims), ("header", &old.header, &new.header)]
+    {
+        if old != new {
+            let text = format!("{part}: other required or forbidden members");
+            changes.push(Change { is_same_or_stricter: requires_all_of(new, old), text });
+        }
+    }
+    changes
+}
+
+/// Returns whether `new` requires all that `old` requires.
+fn requires_all_of(new: &Requirements, old: &Requirements) -> bool {
+    let within = |old: &[String], new: &[String]| old.iter().all(|own| new.contains(own));
+    let values = old.values.iter().all(|(place, allowed)| {
+        let same = new.values.iter().find(|(own, _)| own == place);
+        same.is_some_and(|(_, own)| own.iter().all(|value| allowed.contains(value)))
+    });
+    values && within(&old.required, &new.required) && within(&old.forbidden, &new.forbidden)
 }
 
 /// Describes another `sessions_in_store`. With it, the store has a record of each opaque token,

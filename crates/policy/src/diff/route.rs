@@ -31,6 +31,14 @@ pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy)
         let (old, new) = (claims(&old.claims), claims(&new.claims));
         note("claims", format!("requires the claims {old}, now {new}"));
     }
+    if old.acr_values != new.acr_values {
+        let (old, new) = (list(&old.acr_values), list(&new.acr_values));
+        note("acr_values", format!("requires one of the acr_values {old}, now {new}"));
+    }
+    if old.max_age_seconds != new.max_age_seconds {
+        let (old, new) = (number(old.max_age_seconds), number(new.max_age_seconds));
+        note("max_age_seconds", format!("max_age_seconds: {old}, now {new}"));
+    }
     if old.issuers != new.issuers {
         let all = |names: &[String]| if names.is_empty() { "all".to_owned() } else { list(names) };
         let (old, new) = (all(&old.issuers), all(&new.issuers));

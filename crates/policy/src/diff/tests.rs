@@ -23,6 +23,11 @@ fn weaker_routes_come_first_and_set_the_status() {
         ("scopes = [", "require = \"not_revoked\"\nscopes = [", "now no revocation"),
         ("outage = \"introspect\"", "outage = \"signature\"", "asks the issuer, now accepts"),
         ("quota = 5,", "quota = 6,", "5 in 60 s by subject"),
+        (
+            "audience = \"api\"",
+            "audience = \"api\"\nscope_claims = [\"scope\", \"roles\"]",
+            "scope_claims: scope, now scope, roles",
+        ),
         (limit, "", "no longer has the limit login"),
         (
             "access = \"protected\"\nscopes = [\"admin\"]",
@@ -33,6 +38,18 @@ fn weaker_routes_come_first_and_set_the_status() {
         ("[store]", "[revocation]\ndelay_seconds_max = 5\n[store]", "up to 0 s, now 5 s"),
         ("[\"EdDSA\"]", "[\"EdDSA\", \"ES256\"]", "algorithms: EdDSA, now EdDSA, ES256"),
         ("audience = \"api\"", "audience = \"other\"", "audience: api, now other"),
+        ("audience = \"api\"", "audience = [\"api\", \"other\"]", "audience: api, now api, other"),
+        (
+            "audience = \"api\"",
+            "audience = \"api\"\naudience_claim = \"azp\"",
+            "audience_claim: Aud, now Azp",
+        ),
+        ("audience = \"api\"", "authorized_parties = \"web\"", "audience: api, now not set"),
+        (
+            "audience = \"api\"",
+            "audience = \"api\"\nissuer_aliases = [\"b\"]",
+            "issuer_aliases: not set, now b",
+        ),
         (
             "by = \"subject\" }",
             "by = \"subject\" }\nforward_token = true",
@@ -53,6 +70,16 @@ fn stricter_and_neutral_changes_have_status_0() {
     for (from, to, expect) in [
         ("quota = 5,", "quota = 4,", "now 4 in 60 s"),
         (
+            "scopes = [\"admin\"]",
+            "scopes = [\"admin\"]\nacr_values = [\"phr\"]",
+            "requires one of the acr_values none, now phr",
+        ),
+        (
+            "scopes = [\"admin\"]",
+            "scopes = [\"admin\"]\nmax_age_seconds = 60",
+            "max_age_seconds: not set, now 60",
+        ),
+        (
             "access = \"public\"",
             "access = \"protected\"",
             "without a token, now with a valid token",
@@ -60,11 +87,55 @@ fn stricter_and_neutral_changes_have_status_0() {
         ("https://upstream.example", "https://other.example", "goes to https://upstream.example"),
         ("[store]", "[store]\ntimeout_ms = 300", "timeout_ms: not set, now 300"),
         ("path = \"/public/*\"", "path = \"/public/a\"", "closes: now route_not_found"),
+        (
+            "audience = \"api\"",
+            "audience = \"api\"\nauthorized_parties = \"web\"",
+            "authorized_parties: not set, now web",
+        ),
+        (
+            "audience = \"api\"",
+            "audience = \"api\"\nclaims_forbidden = [\"nonce\"]",
+            "claims: other required or forbidden members",
+        ),
     ] {
         let (text, status) = diff(from, to);
         assert_eq!(status, 0, "{to}: {text}");
         assert!(text.contains(expect), "{expect}: {text}");
     }
+}
+
+/// What an issuer requires of its tokens is weaker where some that were refused are accepted.
+#[test]
+fn requirements_of_an_issuer_are_compared_both_ways() {
+    let with = |members: &str| POLICY.replace("audience = \"api\"\n", &format!("{members}\n"));
+    let base = "audience = \"api\"\n";
+    let pairs = [
+        ("claims = { a = [\"x\", \"y\"] }", "claims = { a = \"x\" }"),
+        ("", "claims = { a = \"x\" }"),
+        ("claims_required = [\"a\"]", "claims_required = [\"a\", \"b\"]"),
+        ("header_forbidden = [\"a\"]", "header_forbidden = [\"a\", \"b\"]"),
+        ("authorized_parties = [\"a\", \"b\"]", "authorized_parties = [\"a\"]"),
+        ("issuer_aliases = [\"a\"]", ""),
+        ("audience_claim = \"client_id\"", ""),
+        ("audience_claim = \"iss\"", "audience_claim = \"client_id\""),
+    ];
+    for (looser, stricter) in pairs {
+        let (looser, stricter) = (with(&[base, looser].concat()), with(&[base, stricter].concat()));
+        let files = [("loose", looser.as_str()), ("strict", stricter.as_str())];
+        let outcome = run_on(&files, "diff loose strict");
+        assert_eq!(outcome.status, 0, "{stricter}: {}", outcome.text);
+        assert!(!outcome.text.contains("no change"), "{}", outcome.text);
+        let outcome = run_on(&files, "diff strict loose");
+        assert_eq!(outcome.status, 3, "{looser}: {}", outcome.text);
+    }
+    let tenants = |list: &str| {
+        with(&[base, list].concat()).replace("\"https://issuer.example\"", "\"a/{tenant}\"")
+    };
+    let (all, one) = (tenants(""), tenants("tenants = [\"b\"]"));
+    let files = [("all", all.as_str()), ("one", one.as_str())];
+    assert_eq!(run_on(&files, "diff all one").status, 0);
+    let outcome = run_on(&files, "diff one all");
+    assert!(outcome.status == 3 && outcome.text.contains("tenants: b, now not set"));
 }
 
 #[test]

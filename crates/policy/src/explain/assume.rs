@@ -122,7 +122,11 @@ impl Assumptions {
         };
         if let Some((provider, missing)) = check.missing_record(authenticated, &results) {
             let issuer = policy.issuers.get(provider.issuer);
-            let name = issuer.map_or("", |issuer| issuer.issuer.as_str());
+            let verified = authenticated.verified();
+            let name = match verified.map(|verified| verified.claims().iss.as_str()) {
+                Some(name) => name,
+                None => issuer.map_or("", |issuer| issuer.issuer.as_str()),
+            };
             if self.holds(&Assumption::AuthDown) {
                 return Err(Outage::IntrospectionUnreachable.into());
             }

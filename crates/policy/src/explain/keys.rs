@@ -50,6 +50,7 @@ impl KeyFile {
         };
         let selected = jwks.select(jwt.header());
         let key = selected.ok().and_then(|place| jwks.keys().get(place));
+        let key = key.filter(|key| jwt.admits_key_of(key.issuer.as_deref(), &policy.issuers));
         let holds = match key {
             Some(key) => verify(key, jwt.signature(), jwt.signing_input())?,
             None => None,

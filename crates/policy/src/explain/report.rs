@@ -2,7 +2,9 @@
 
 use super::assume::Assumptions;
 use crate::command::{Host, Outcome};
-use portcullis_core::{Denial, Permit, Policy, Refusal, RequestHead, Route, Target};
+use portcullis_core::{
+    Claims, Denial, Destination, Issuer, Permit, Policy, Refusal, RequestHead, Route, Target,
+};
 use redis_rest::Command;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -50,6 +52,17 @@ impl Report {
         self.step(&format!("route {}", route.name), "takes the request");
     }
 
+    /// Adds the scope of a token and its other claims that the policy uses, with their places.
+    pub(super) fn claims(&mut self, claims: &Claims, issuer: &Issuer, others: &[String]) {
+        let scope = if claims.scope.is_empty() { "none" } else { &claims.scope };
+        let places = issuer.scope_claims.join(" and ");
+        self.step("scope", &format!("{scope} (from {places})"));
+        for place in others {
+            let value = claims.others.get(place).map_or("none".to_owned(), Value::to_string);
+            self.step(&format!("claim {place}"), &value);
+        }
+    }
+
     /// Adds a command of the store.
     pub(super) fn command(&mut self, command: &Command) {
         let words = command.words().iter().map(|word| String::from_utf8_lossy(word).into_owned());
@@ -68,6 +81,13 @@ impl Report {
     pub(super) fn refuse(&mut self, refusal: Refusal, policy: &Policy, head: &RequestHead<'_>) {
         let (status, ..) = refusal.status_and_challenge();
         let mut fields = Vec::new();
+        let route = match policy.destination(head) {
+            Ok(Destination::Route(route)) => Some(route),
+            Ok(Destination::Edge(_)) | Err(_) => None,
+        };
+        if let Some(challenge) = policy.challenge(refusal, route) {
+            fields.push(("www-authenticate".to_owned(), challenge));
+        }
         if refusal == Refusal::Denied(Denial::MethodNotAllowed) {
             fields.push(("allow".to_owned(), policy.allowed_methods(head).join(", ")));
         }

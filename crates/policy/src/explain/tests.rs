@@ -114,6 +114,38 @@ fn expired_token_is_refused() {
     assert!(outcome.text.contains("refused: 401 token_expired"), "{}", outcome.text);
 }
 
+#[test]
+fn claims_are_shown_with_their_places() {
+    let policy = POLICY
+        .replace("[[routes]]\nname = \"api\"", "[[routes]]\nname = \"pay\"\npath = \"/api/pay\"\naccess = \"protected\"\nsuffixes = \"same\"\nscopes = [\"staff\"]\nacr_values = [\"phr\"]\nmax_age_seconds = 300\nclaims = { \"/org/id\" = \"o1\" }\n\n[[routes]]\nname = \"api\"")
+        .replace("audience = \"api\"", "audience = \"api\"\nscope_claims = [\"scope\", \"/realm_access/roles\"]");
+    let claims = |auth_time: u64| {
+        json!({ "sub": "alice", "scope": "read", "realm_access": { "roles": ["staff"] },
+            "acr": "phr", "auth_time": auth_time, "org": { "id": "o1" } })
+        .to_string()
+    };
+    let run = |claims: &str, more: &str| {
+        let files = [("portcullis.toml", policy.as_str()), ("claims", claims)];
+        run_on(&files, &format!("explain GET /api/pay --claims claims {more}")).text
+    };
+    let text = run(&claims(NOW_SECONDS - 300), "");
+    for line in [
+        "  scope: read staff (from scope and /realm_access/roles)\n",
+        "  claim /org/id: \"o1\"\n",
+        "  claim acr: \"phr\"\n",
+        "forwarded to the upstream",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let text = run(&claims(NOW_SECONDS - 331), "");
+    assert!(text.contains("refused: 401 insufficient_user_authentication"), "{text}");
+    let challenge = "  www-authenticate: Bearer error=\"insufficient_user_authentication\", ";
+    assert!(text.contains(challenge), "{text}");
+    assert!(text.contains("acr_values=\"phr\", max_age=\"300\", scope=\"staff\"\n"), "{text}");
+    let text = run(r#"{"scope":"read"}"#, "");
+    assert!(text.contains("  claim /org/id: none\n"), "{text}");
+}
+
 /// A token whose signature is good for the platform of these tests.
 fn signed(alg: &str, kid: &str) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -177,5 +209,45 @@ fn signature_is_checked_with_a_key_set() {
         let files = [("portcullis.toml", policy.as_str()), ("keys", keys)];
         let outcome = run_on(&files, &format!("explain GET /api/x --jwks keys {arguments}"));
         assert!(outcome.status == 2 && outcome.text.contains(reason), "{}", outcome.text);
+    }
+}
+
+/// A token that is made of claims has what its issuer's settings need, unless the claims say
+/// otherwise.
+#[test]
+fn made_token_is_one_of_its_issuer() {
+    let run = |members: &str, claims: Value| {
+        let policy =
+            POLICY.replace("issuer = \"https://issuer.example\"\naudience = \"api\"\n", members);
+        let claims = claims.to_string();
+        let files = [("portcullis.toml", policy.as_str()), ("claims", claims.as_str())];
+        run_on(&files, "explain GET /api/x --claims claims").text
+    };
+    let tenants =
+        "issuer = \"https://t.example/{tenant}\"\ntenants = [\"a\", \"b\"]\naudience = \"api\"\n";
+    let by_client = "issuer = \"acme\"\naudience = [\"web\"]\naudience_claim = \"client_id\"\n";
+    let party = "issuer = \"acme\"\nauthorized_parties = [\"web\"]\nclaims = { use = \"access\" }\n\
+        header = { cat = [111] }\nheader_required = [\"/x\"]\n";
+    for (members, claims, expect) in [
+        (tenants, json!({}), "a JWT of https://t.example/a,"),
+        (tenants, json!({ "tid": "b" }), "a JWT of https://t.example/b,"),
+        (
+            tenants,
+            json!({ "iss": "https://t.example/b", "tid": "b" }),
+            "a JWT of https://t.example/b,",
+        ),
+        (tenants, json!({ "iss": "https://t.example/b" }), "401 claim_missing"),
+        (tenants, json!({ "iss": "https://t.example/b", "tid": "a" }), "401 tenant_refused"),
+        (tenants, json!({ "tid": "c" }), "401 tenant_refused"),
+        (by_client, json!({}), "a JWT of acme,"),
+        (by_client, json!({ "aud": "web", "client_id": "x" }), "a JWT of acme,"),
+        (by_client, json!({ "client_id": "x" }), "401 audience_mismatch"),
+        (party, json!({ "use": "access" }), "a JWT of acme,"),
+        (party, json!({ "use": "access", "azp": "x" }), "401 authorized_party_refused"),
+        (party, json!({ "use": "id" }), "does not meet claims use of its issuer"),
+        (party, json!({ "use": "id" }), "401 token_type_refused"),
+    ] {
+        let text = run(members, claims.clone());
+        assert!(text.contains(expect), "{expect}: {claims}: {text}");
     }
 }

@@ -295,7 +295,22 @@ fn given(place: &str) -> Option<Vec<Part>> {
             vec![To(json!(["198.51.100.0/24"])), Invalid(json!(["nowhere"]))]
         }
         "issuers.algorithms" => vec![To(json!(["EdDSA", "ES256"])), Invalid(json!(["none"]))],
-        "issuers.audience" => vec![To(json!("other"))],
+        "issuers.audience" => {
+            vec![To(json!("other")), To(json!(["api", "other"])), Invalid(json!(["api", "api"]))]
+        }
+        "issuers.authorized_parties" => {
+            vec![To(json!(["https://app.example"])), To(json!("app")), Invalid(json!([""]))]
+        }
+        "issuers.claims" | "issuers.header" => vec![
+            To(json!({ "/token_use": "access", "cat": ["a", 1] })),
+            Invalid(json!({ "/a~": "x" })),
+        ],
+        "issuers.claims_forbidden"
+        | "issuers.claims_required"
+        | "issuers.header_forbidden"
+        | "issuers.header_required" => {
+            vec![To(json!(["nonce", "/a/b"])), Invalid(json!(["/a~"]))]
+        }
         "issuers.introspection.client_id" => vec![To(json!("other"))],
         // The error names the secret, which is missing.
         "issuers.introspection.client_secret_variable" => {
@@ -304,7 +319,12 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "issuers.introspection.token_prefix" => {
             vec![To(json!("other_")), Invalid(json!("two words"))]
         }
-        "issuers.issuer" => vec![To(json!("https://other.example"))],
+        "issuers.issuer" => {
+            vec![To(json!("https://other.example")), To(json!("acme")), Invalid(json!("a{b}"))]
+        }
+        "issuers.issuer_aliases" => {
+            vec![To(json!(["https://other.example"])), Invalid(json!(["{tenant}"]))]
+        }
         "issuers.jwks" => {
             let wrong = json!({ "kees": [] });
             vec![To(keys()), Invalid(wrong), Without("issuers[0].jwks_url")]
@@ -314,7 +334,19 @@ fn given(place: &str) -> Option<Vec<Part>> {
             vec![To(json!("KEYS")), Invalid(wrong), Without("issuers[0].jwks_url")]
         }
         "issuers.metadata_url" => vec![Without("issuers[0].jwks_url")],
-        "issuers.scope_claim" => vec![To(json!("scp"))],
+        "issuers.public_key" => {
+            vec![To(json!(PUBLIC_KEY)), Invalid(json!("nowhere")), Without("issuers[0].jwks_url")]
+        }
+        "issuers.tenants" => vec![
+            With("issuers[0].issuer", json!("https://issuer.example/{tenant}")),
+            To(json!(["a", "b"])),
+            Invalid(json!(["a/b"])),
+        ],
+        "issuers.scope_claims" => vec![
+            To(json!(["scp"])),
+            To(json!(["scp", "/realm_access/roles"])),
+            Invalid(json!(["/~"])),
+        ],
         "limits.by" => vec![
             To(json!("route")),
             To(json!(["client", "header:x-a"])),
@@ -326,8 +358,9 @@ fn given(place: &str) -> Option<Vec<Part>> {
         ],
         "limits.timing" => vec![To(json!("leased"))],
         "limits.name" => vec![To(json!("other")), With("routes[0].limits", json!(["other"]))],
-        "limits.plans.claim" => vec![To(json!("tier"))],
+        "limits.plans.claim" => vec![To(json!("/user/tier")), Invalid(json!("/~"))],
         "limits.plans.quotas" => vec![To(json!({ "basic": 4321 })), Invalid(json!({ "basic": 0 }))],
+        "routes.acr_values" => vec![To(json!(["phr", "phrh"])), Invalid(json!(["two words"]))],
         "routes.access" => vec![Entry(2), To(json!("deny")), To(json!("auth"))],
         "routes.assertion_audience" => {
             vec![To(json!("other")), With("routes[0].assertion", json!(true))]
@@ -360,3 +393,8 @@ const SIGNING_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"e1","alg":"EdDS
     "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"e1",
     "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+/// The first of them as PEM.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+-----END PUBLIC KEY-----
+";

@@ -3,7 +3,7 @@
 use crate::support::chance::Chance;
 use crate::support::edge::start_edge;
 use crate::support::environment::explained_policies;
-use crate::support::http::client;
+use crate::support::http::{client, field};
 use crate::support::issuer::{AUDIENCE, ISSUER, Issuer, TRUSTED, claims, header, now};
 use crate::support::stack::{RECORD_ENCRYPTION_KEY, SHARED, Stack, stop};
 use base64::Engine as _;
@@ -71,6 +71,11 @@ fn route(chance: &mut Chance, number: u64, has_introspection: bool) -> Value {
             0 | 1 => route["scopes"] = json!(["admin"]),
             2 => route["claims"] = json!({ "tenant": ["acme", "other"] }),
             3 => route["forward_token"] = true.into(),
+            4 => {
+                route["acr_values"] = json!(["phr", "phrh"]);
+                route["max_age_seconds"] = 100.into();
+                route["scopes_any"] = json!(["admin", "api:read"]);
+            }
             _ => {}
         }
     }
@@ -177,7 +182,8 @@ impl Request {
         Self { id, method, path, token, assumptions, is_second }
     }
 
-    async fn send(&self, edge: &Stack) -> (u16, Value) {
+    /// Returns the status, the body and the challenge of the response.
+    async fn send(&self, edge: &Stack) -> (u16, Value, String) {
         let request = client().request(self.method.parse().unwrap(), edge.edge(self.path));
         let mut request = request.header("x-id", &self.id);
         request = request.header("cf-connecting-ip", "203.0.113.1");
@@ -187,7 +193,8 @@ impl Request {
         }
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
-        (status, response.json().await.unwrap_or_default())
+        let challenge = field(&response, "www-authenticate");
+        (status, response.json().await.unwrap_or_default(), challenge)
     }
 
     fn explain(&self, generated: &Generated) -> Value {
@@ -259,6 +266,10 @@ fn token(
     if chance.below(2) == 0 {
         own["tenant"] = "acme".into();
     }
+    if chance.below(3) > 0 {
+        own["acr"] = pick(chance, &["phr", "phr", "pwd"]).into();
+        own["auth_time"] = (now() - pick(chance, &[10, 10, 1000])).into();
+    }
     let mut head = json!({});
     let (mut has_record, mut is_revoked, mut is_damaged) = (true, false, false);
     match chance.below(14) {
@@ -300,12 +311,20 @@ fn token(
 }
 
 /// Compares the edge's response with the output of `explain`. Returns the outcome.
-fn compare(request: &Request, (status, body): &(u16, Value), explained: &Value) -> String {
+fn compare(
+    request: &Request,
+    (status, body, challenge): &(u16, Value, String),
+    explained: &Value,
+) -> String {
     let context = || format!("{} {}: {explained:#}\n{status} {body}", request.method, request.path);
     let outcome = &explained["outcome"];
     if outcome["verdict"] == "refused" {
         assert_eq!(outcome["status"], *status, "{}", context());
         assert_eq!(outcome["code"], body["code"], "{}", context());
+        let fields = outcome["headers"].as_array().unwrap();
+        let explained = fields.iter().find(|field| field[0] == "www-authenticate");
+        let explained = explained.and_then(|field| field[1].as_str()).unwrap_or_default();
+        assert_eq!(explained, challenge, "{}", context());
         return outcome["code"].as_str().unwrap().to_owned();
     }
     assert_eq!(outcome["verdict"], "forwarded", "{}", context());
@@ -383,6 +402,7 @@ async fn explain_agrees_with_the_edge() {
         "signature_invalid",
         "scope_insufficient",
         "claim_insufficient",
+        "insufficient_user_authentication",
         "rate_limited",
         "path_ambiguous",
         "store_unreachable",

@@ -81,9 +81,9 @@ async fn issuers_of_different_providers_work_side_by_side() {
         "issuers": [
             { "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks() },
             { "issuer": auth0, "audience": AUDIENCE, "algorithms": ["RS256"], "jwks": keys(&rsa.jwk()),
-              "token_type": "jwt", "scope_claim": "permissions" },
+              "token_type": "jwt", "scope_claims": ["permissions"] },
             { "issuer": entra, "audience": client, "algorithms": ["RS256"], "jwks": keys(&bare),
-              "token_type": "jwt", "scope_claim": "scp" },
+              "token_type": "jwt", "scope_claims": ["scp"] },
         ],
         "routes": [{ "name": "api", "path": "/api/*", "access": "protected", "require": "not_revoked", "scopes": ["api:read"] }],
     });

@@ -63,7 +63,7 @@ fn whole_text_can_be_a_variable() {
     let audience = issuer(r#""jwks_url":"https://i/k","algorithms":["EdDSA"]"#);
     let audience = audience.replace(r#""api""#, r#""${AUDIENCE}""#);
     let policy = policy_with(&[("issuers", &audience), ("AUDIENCE", "${AUDIENCE}")]);
-    assert_eq!(policy.issuers[0].audience, "${AUDIENCE}");
+    assert_eq!(policy.issuers[0].audiences, ["${AUDIENCE}"]);
     let memcached = ("MEMCACHED", "memcached://127.0.0.1:11211");
     let plain = r#"[{"name":"a","path":"/a","access":"public"}]"#;
     let policy = policy_with(&[("store.url", "${MEMCACHED}"), memcached, ("routes", plain)]);

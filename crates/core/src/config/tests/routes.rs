@@ -59,6 +59,12 @@ fn route_of_one_path_says_what_its_suffixes_are_where_a_weaker_one_follows() {
     check(r#","claims":{"tenant":["a","b"]}"#, "", suffixes);
     check(r#","claims":{"tenant":["a","b"]}"#, r#","claims":{"tenant":"a"}"#, &[]);
     check(r#","claims":{"tenant":"a"}"#, r#","claims":{"tenant":["a","b"]}"#, suffixes);
+    check(r#","acr_values":["a","b"]"#, "", suffixes);
+    check(r#","acr_values":["a","b"]"#, r#","acr_values":["b"]"#, &[]);
+    check(r#","acr_values":["a"]"#, r#","acr_values":["a","b"]"#, suffixes);
+    check(r#","max_age_seconds":60"#, "", suffixes);
+    check(r#","max_age_seconds":60"#, r#","max_age_seconds":61"#, suffixes);
+    check(r#","max_age_seconds":60"#, r#","max_age_seconds":60"#, &[]);
     check("", r#","require":"not_revoked""#, suffixes);
     check(r#","require":"not_revoked""#, "", &[]);
     check("", "", &[]);

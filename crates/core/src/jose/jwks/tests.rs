@@ -153,3 +153,42 @@ fn key_set_is_rejected_when_malformed_or_too_large() {
     let many = format!(r#"{{"keys":[{}{{}}]}}"#, "{},".repeat(KEYS_MAX));
     assert_eq!(parse(&many), Err(JwksError::TooManyKeys));
 }
+
+#[test]
+fn key_keeps_the_issuer_that_it_is_for() {
+    let load = |issuer: &str| {
+        let text = format!(r#"{{"keys":[{{"kid":"a",{ED},"issuer":{issuer}}}]}}"#);
+        let (set, faults) = Jwks::parse(&text, &[Algorithm::EdDsa], KeySource::Published).unwrap();
+        set.keys.into_iter().map(|key| key.issuer).next().ok_or(faults)
+    };
+    let template = "https://login.example/{tenantid}/v2.0";
+    assert_eq!(load(&format!(r#""{template}""#)), Ok(Some(template.to_owned())));
+    for wrong in ["null", "7", "[\"a\"]"] {
+        assert_eq!(load(wrong), Err(vec![(0, KeyFault::MemberMissing)]), "{wrong}");
+    }
+    // A key set that differs in this alone is another one.
+    let parse = |more: &str| {
+        let text = format!(r#"{{"keys":[{{"kid":"a",{ED}{more}}}]}}"#);
+        Jwks::parse(&text, &[Algorithm::EdDsa], KeySource::Published).unwrap().0
+    };
+    assert_ne!(parse(""), parse(r#","issuer":"a""#));
+}
+
+#[test]
+fn single_key_verifies_whatever_the_kid_and_nothing_else() {
+    let jwk = json::object(format!("{{{EC}}}").as_bytes()).unwrap();
+    let set = Jwks::of_key(&jwk, &[Algorithm::Es256]).unwrap();
+    for kid in [None, Some(""), Some("any")] {
+        let header = |alg| UnverifiedHeader { alg, kid: kid.map(str::to_owned), typ: None };
+        assert_eq!(set.select(&header(Algorithm::Es256)), Ok(0), "{kid:?}");
+        for other in Algorithm::ALL.into_iter().filter(|other| *other != Algorithm::Es256) {
+            assert!(set.select(&header(other)).is_err(), "{kid:?} {other:?}");
+        }
+    }
+    assert_eq!(Jwks::of_key(&jwk, &[Algorithm::EdDsa]), Err(KeyFault::AlgorithmAmbiguous));
+    let oct = json::object(br#"{"kty":"oct","k":"AAAA"}"#).unwrap();
+    assert_eq!(Jwks::of_key(&oct, &[Algorithm::Hs256]), Err(KeyFault::SecretPublished));
+    let set = Jwks::parse(r#"{"keys":[]}"#, &[], KeySource::Published).unwrap().0;
+    let header = UnverifiedHeader { alg: Algorithm::Es256, kid: Some("any".into()), typ: None };
+    assert_eq!(set.select(&header), Err(Denial::KeyUnknown));
+}

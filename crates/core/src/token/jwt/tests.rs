@@ -126,7 +126,7 @@ fn audience_must_contain_the_issuers_setting() {
     check(r#""api""#, Ok(()));
     check(r#"["other","api"]"#, Ok(()));
     check(r#""API""#, Err(Denial::AudienceMismatch));
-    check(r#"[]"#, Err(Denial::AudienceMismatch));
+    check(r#"[]"#, Err(Denial::ClaimMissing("aud")));
     check(r#""api other""#, Err(Denial::AudienceMismatch));
     check("null", Err(Denial::TokenMalformed));
     check("7", Err(Denial::TokenMalformed));
@@ -150,7 +150,7 @@ fn missing_claim_is_named() {
 #[test]
 fn element_of_a_scope_list_is_never_two_scopes() {
     let mut issuer = issuer();
-    issuer.scope_claim = "groups".into();
+    issuer.scope_claims = vec!["groups".into()];
     for (groups, expect) in [
         (r#"["staff","x admin"]"#, "staff"),
         (r#"["x\tadmin"," admin","admin ","","staff"]"#, "staff"),
@@ -189,7 +189,7 @@ fn claims_are_read_by_the_issuers_settings() {
     {
         assert_eq!(read(bad, &issuer).err(), Some(Denial::TokenMalformed), "{bad}");
     }
-    issuer.scope_claim = "permissions".into();
+    issuer.scope_claims = vec!["permissions".into()];
     let claims = read(r#""permissions":["read:x","write:x"],"scope":"admin""#, &issuer).unwrap();
     assert!(claims.has_scope("write:x") && !claims.has_scope("admin"));
 }
@@ -238,4 +238,99 @@ proptest::proptest! {
         let text = compact(&header, &claims);
         let _ = parse(&text, &issuer());
     }
+}
+
+#[test]
+fn alias_is_replaced_and_tenant_is_part_of_the_issuer() {
+    let read = |changes: &str, issuer: &Issuer| {
+        let claims = format!(r#"{{"sub":"s","aud":"api","exp":{},{changes}}}"#, NOW + 60);
+        parse(&compact(HEADER, &claims), issuer).map(|jwt| jwt.iss().to_owned())
+    };
+    let aliased = Issuer { aliases: vec!["other".into()], ..issuer() };
+    let name = Ok(aliased.issuer.clone());
+    assert_eq!(read(r#""iss":"other""#, &aliased), name);
+    assert_eq!(read(r#""iss":"https://issuer.example""#, &aliased), name);
+    assert_eq!(read(r#""iss":"Other""#, &aliased), Err(Denial::IssuerUnknown));
+    let tenants = |accepted: &[&str]| Issuer {
+        issuer: "https://t.example/{tenant}/".into(),
+        tenants: Some(accepted.iter().map(|tenant| (*tenant).to_owned()).collect()),
+        ..issuer()
+    };
+    for (accepted, iss, tid, expect) in [
+        (&[][..], "a", r#""a""#, Ok("https://t.example/a/".to_owned())),
+        (&["b", "a"], "a", r#""a""#, Ok("https://t.example/a/".to_owned())),
+        (&["b"], "a", r#""a""#, Err(Denial::TenantRefused)),
+        (&["b"], "a", r#""b""#, Err(Denial::TenantRefused)),
+        (&["a"], "a", r#""b""#, Err(Denial::TenantRefused)),
+        (&["a"], "a", r#""A""#, Err(Denial::TenantRefused)),
+        (&["A"], "a", r#""a""#, Err(Denial::TenantRefused)),
+        (&[], "a", "null", Err(Denial::TenantRefused)),
+        (&[], "a", r#"["a"]"#, Err(Denial::TenantRefused)),
+        (&[], "a/b", r#""a/b""#, Err(Denial::IssuerUnknown)),
+        (&[], "", r#""""#, Err(Denial::IssuerUnknown)),
+        (&[], "{tenant}", r#""{tenant}""#, Err(Denial::IssuerUnknown)),
+    ] {
+        let changes = format!(r#""iss":"https://t.example/{iss}/","tid":{tid}"#);
+        assert_eq!(read(&changes, &tenants(accepted)), expect, "{accepted:?} {changes}");
+    }
+    let without = r#""iss":"https://t.example/a/""#;
+    assert_eq!(read(without, &tenants(&[])), Err(Denial::ClaimMissing("tid")));
+    // The first entry that accepts the issuer is its own.
+    let (text, both) = (
+        compact(
+            HEADER,
+            &format!(
+                r#"{{"sub":"s","aud":"api","exp":{},"iss":"https://t.example/a/","tid":"x"}}"#,
+                NOW + 60
+            ),
+        ),
+        [Issuer { issuer: "https://t.example/a/".into(), ..issuer() }, tenants(&["b"])],
+    );
+    let parsed = UnverifiedJwt::parse(Token::new(&text), &both, &[], UnixSeconds(NOW));
+    assert_eq!(parsed.map(|jwt| jwt.issuer()), Ok(0));
+}
+
+#[test]
+fn token_lacking_a_requirement_of_its_issuer_is_refused_and_the_log_says_which() {
+    use crate::token::received::ReceivedClaims;
+    let mut strict = issuer();
+    strict.token_type = TokenType::Off;
+    strict.claims.values = vec![("/use".into(), vec![json!("access")])];
+    strict.claims.forbidden = vec!["nonce".into()];
+    strict.header.values = vec![("cat".into(), vec![json!(111)])];
+    strict.header.required = vec!["x".into()];
+    for (header, claims, unmet) in [
+        (r#""cat":111,"x":1"#, r#""use":"access""#, None),
+        (r#""cat":111,"x":1"#, r#""use":"secret-id""#, Some("claims /use")),
+        (r#""cat":111,"x":1"#, r#""use":"access","nonce":1"#, Some("claims_forbidden nonce")),
+        (r#""cat":110,"x":1"#, r#""use":"access""#, Some("header cat")),
+        (r#""cat":111,"x":null"#, r#""use":"access""#, Some("header_required x")),
+    ] {
+        let header = format!(r#"{{"alg":"EdDSA",{header}}}"#);
+        let claims = format!(
+            r#"{{"iss":"https://issuer.example","sub":"s","aud":"api","exp":{},{claims}}}"#,
+            NOW + 60
+        );
+        let expect = if unmet.is_some() { Err(Denial::TokenTypeRefused) } else { Ok(()) };
+        assert_eq!(verdict(&header, &claims, &strict), expect, "{header} {claims}");
+        let text = compact(&header, &claims);
+        let received = ReceivedClaims::of(Token::new(&text), std::slice::from_ref(&strict));
+        assert_eq!(received.and_then(|own| own.unmet).as_deref(), unmet, "{header} {claims}");
+    }
+}
+
+#[test]
+fn encrypted_token_is_told_from_a_malformed_one() {
+    let check = |text: &str, expect: bool| {
+        assert_eq!(is_encrypted(Token::new(text)), expect, "{text}");
+    };
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"dir","enc":"A256GCM"}"#);
+    check(&format!("{header}..a.b.c"), true);
+    check(&format!("{header}.k.a.b.c"), true);
+    check(&format!("{header}.a.b.c"), false);
+    check(&format!("{header}.a.b.c.d.e"), false);
+    check(&format!("{}..a.b.c", URL_SAFE_NO_PAD.encode(r#"{"alg":"dir"}"#)), false);
+    check(&format!("{}..a.b.c", URL_SAFE_NO_PAD.encode("enc")), false);
+    check("a.b.c.d.e", false);
+    check("", false);
 }

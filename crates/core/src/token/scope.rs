@@ -1,0 +1,54 @@
+//! The scope of a token: the names in the claims that its issuer uses for scopes, permissions and
+//! roles.
+
+use crate::json::path;
+use serde_json::{Map, Value};
+
+/// Returns the names in the claims at `places`, in their order and each once, space-separated (RFC
+/// 6749 section 3.3). A claim is a text with a name between spaces, a list of names, or an object
+/// whose members' names are the names. A claim that is missing has none. Returns `None` if one has
+/// another type.
+///
+/// The text of a single claim is returned as it is. Otherwise a name is left out if the scope would
+/// become longer than [`SCOPE_BYTES_MAX`], or if it has a space or a control character. It is one
+/// name, such as a group's, and would be read as several scopes.
+pub(super) fn of(members: &Map<String, Value>, places: &[String]) -> Option<String> {
+    let (mut scope, mut known) = (String::new(), Map::new());
+    for place in places {
+        let names: Vec<&str> = match path::find(members, place) {
+            None => continue,
+            Some(Value::String(text)) if places.len() == 1 && text.len() <= SCOPE_BYTES_MAX => {
+                return Some(text.clone());
+            }
+            Some(Value::String(text)) => text.split(' ').collect(),
+            Some(Value::Array(names)) => {
+                names.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?
+            }
+            Some(Value::Object(roles)) => {
+                // `{"admin": false}` is no role.
+                let is_held = |value: &Value| {
+                    matches!(value, Value::Bool(true) | Value::Object(_) | Value::Array(_))
+                };
+                roles.iter().filter(|(_, value)| is_held(value)).map(|(name, _)| &**name).collect()
+            }
+            Some(Value::Null | Value::Bool(_) | Value::Number(_)) => return None,
+        };
+        for name in names {
+            let is_one = !name.is_empty() && !name.bytes().any(|b| b <= b' ');
+            let fits = scope.len() + name.len() < SCOPE_BYTES_MAX;
+            if is_one && fits && known.insert(name.to_owned(), Value::Null).is_none() {
+                if !scope.is_empty() {
+                    scope.push(' ');
+                }
+                scope.push_str(name);
+            }
+        }
+    }
+    Some(scope)
+}
+
+/// The length of a scope: what a JWT, which has no more bytes than a credential, can hold anyway.
+const SCOPE_BYTES_MAX: usize = 8192;
+
+#[cfg(test)]
+mod tests;
