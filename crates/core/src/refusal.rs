@@ -33,6 +33,12 @@ pub enum Denial {
         /// The time until the next unknown token is verified, in milliseconds.
         wait_ms: u64,
     },
+    /// The body is not an event of a known format, or the event lacks what its type needs.
+    EventMalformed,
+    /// The issuer's events are not accepted in this format.
+    EventRefused,
+    /// The signed token is not an event (`typ`).
+    EventTypeRefused,
     /// The request has too many header fields.
     HeadersTooLarge,
     /// The host is not one name with an optional port, or there are two hosts.
@@ -62,6 +68,8 @@ pub enum Denial {
     ScopeInsufficient,
     /// The signature is invalid.
     SignatureInvalid,
+    /// The event's subject is another issuer's, or no token can be found by it.
+    SubjectRefused,
     /// The token's `exp` has passed.
     TokenExpired,
     /// The provider reports the token as inactive.
@@ -101,6 +109,9 @@ impl Denial {
             | Self::BodyUnexpected
             | Self::ClaimInsufficient
             | Self::CredentialMalformed
+            | Self::EventMalformed
+            | Self::EventRefused
+            | Self::EventTypeRefused
             | Self::TooManyInvalidTokens { .. }
             | Self::HeadersTooLarge
             | Self::HostMalformed
@@ -112,6 +123,7 @@ impl Denial {
             | Self::RouteDenied
             | Self::RouteNotFound
             | Self::ScopeInsufficient
+            | Self::SubjectRefused
             | Self::TokenExpired
             | Self::TokenMissing
             | Self::TokenNotYetValid
@@ -134,6 +146,9 @@ impl Denial {
             Self::ClaimMissing(_) => "claim_missing",
             Self::CredentialMalformed => "credential_malformed",
             Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
+            Self::EventMalformed => "event_malformed",
+            Self::EventRefused => "event_refused",
+            Self::EventTypeRefused => "event_type_refused",
             Self::HeadersTooLarge => "headers_too_large",
             Self::HostMalformed => "host_malformed",
             Self::IssuerRefused => "issuer_refused",
@@ -147,6 +162,7 @@ impl Denial {
             Self::RouteNotFound => "route_not_found",
             Self::ScopeInsufficient => "scope_insufficient",
             Self::SignatureInvalid => "signature_invalid",
+            Self::SubjectRefused => "subject_refused",
             Self::TokenExpired => "token_expired",
             Self::TokenInactive => "token_inactive",
             Self::TokenMalformed => "token_malformed",
@@ -175,6 +191,11 @@ impl fmt::Display for Denial {
             Self::ClaimMissing(claim) => return write!(f, "the token lacks the claim {claim}"),
             Self::CredentialMalformed => "the credential is malformed; send one Bearer token",
             Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
+            Self::EventMalformed => {
+                "the body is not an event of a known format, or lacks what its type needs"
+            }
+            Self::EventRefused => "the issuer's events are not accepted in this format",
+            Self::EventTypeRefused => "the token's typ is not that of an event of this format",
             Self::HeadersTooLarge => "the request has too many header fields",
             Self::HostMalformed => "the Host header must name one host",
             Self::IssuerRefused => "this route does not accept the token's issuer",
@@ -188,6 +209,9 @@ impl fmt::Display for Denial {
             Self::RouteNotFound => "no route matches this path",
             Self::ScopeInsufficient => "the token lacks a scope that this route requires",
             Self::SignatureInvalid => "the token's signature is invalid",
+            Self::SubjectRefused => {
+                "the event's subject is another issuer's, or no token can be found by it"
+            }
             Self::TokenExpired => "the token has expired",
             Self::TokenInactive => "the token's issuer reports that it is not active",
             Self::TokenMalformed => "the token is malformed",

@@ -336,11 +336,13 @@ const NEEDED: [(&str, &str, ConfigErrorKind); 3] = [
 ];
 
 /// Members that may hold any text that is not empty.
-const ANY_TEXT: [&str; 10] = [
+const ANY_TEXT: [&str; 12] = [
     "accept",
     "assertion.audience",
     "assertion.issuer",
     "issuers.audience",
+    "issuers.events.audience",
+    "issuers.events.issuer",
     "issuers.introspection.client_id",
     "issuers.issuer",
     "issuers.scope_claim",

@@ -98,12 +98,12 @@ fn accepts_type(required: TokenType, typ: Option<&str>) -> bool {
     }
 }
 
-fn segment(text: &str) -> Result<Map<String, Value>, Denial> {
+pub(crate) fn segment(text: &str) -> Result<Map<String, Value>, Denial> {
     json::object(&decode(text)?).ok_or(Denial::TokenMalformed)
 }
 
 /// Decodes canonical base64url: no padding, no other alphabet, no stray bits at the end.
-fn decode(text: &str) -> Result<Vec<u8>, Denial> {
+pub(crate) fn decode(text: &str) -> Result<Vec<u8>, Denial> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Denial::TokenMalformed)
 }
 
