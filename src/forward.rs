@@ -2,7 +2,7 @@
 //! as a stream.
 
 mod assertion;
-mod body;
+pub mod body;
 mod refresh;
 mod revoke;
 mod stream;
@@ -15,8 +15,8 @@ use crate::platform::protocol::{EncodedForward, Forward, LineBreakInField, Platf
 use crate::platform::{clock, executor};
 use crate::trace::VerdictSource;
 use portcullis_core::{
-    Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation, StoreOutage,
-    StreamBounds, Target, UnixSeconds,
+    Denial, Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation,
+    StoreOutage, StreamBounds, Target, UnixSeconds,
 };
 use refresh::AuthCall;
 
@@ -64,6 +64,8 @@ pub async fn prepare(
             edits.set.extend(auth_fields(permit, head, context));
             (base, Dependency::Auth, body)
         }
+        // The edge answers it: see `events`.
+        Target::Edge => return Err(Denial::RouteDenied.into()),
         Target::Upstream(base) => (base, Dependency::Upstream(permit.route()), None),
     };
     // The deadline starts after the body was read, so that a slow client does not shorten it.
@@ -213,7 +215,7 @@ async fn attempt(
 fn outage(target: Target<'_>, error: PlatformError) -> Outage {
     match (target, error) {
         (Target::Auth(_), PlatformError::Timeout) => Outage::AuthTimeout,
-        (Target::Upstream(_), PlatformError::Timeout) => Outage::UpstreamTimeout,
+        (Target::Edge | Target::Upstream(_), PlatformError::Timeout) => Outage::UpstreamTimeout,
         (
             Target::Auth(_),
             PlatformError::TooLarge
@@ -222,7 +224,7 @@ fn outage(target: Target<'_>, error: PlatformError) -> Outage {
             | PlatformError::Protocol,
         ) => Outage::AuthUnreachable,
         (
-            Target::Upstream(_),
+            Target::Edge | Target::Upstream(_),
             PlatformError::TooLarge
             | PlatformError::Unreachable
             | PlatformError::Rejected

@@ -10,7 +10,9 @@ use crate::renewals::queue::Renewals;
 use crate::token::cache::TokenCache;
 use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
+use portcullis_core::TokenHash;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// All state that outlives a request.
@@ -21,6 +23,8 @@ pub struct Isolate {
     pub executor: Rc<Executor>,
     pub breakers: Breakers,
     pub tokens: TokenCache,
+    /// The recent events that took effect, with what each one revoked.
+    pub recent_events: RefCell<VecDeque<TokenHash>>,
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
     pub limits: LimitCounters,
@@ -40,6 +44,7 @@ impl Isolate {
             executor,
             breakers: Breakers::default(),
             tokens: TokenCache::default(),
+            recent_events: RefCell::default(),
             key_sets: KeySets::default(),
             introspection_limits: IntrospectionLimits::default(),
             limits: LimitCounters::default(),

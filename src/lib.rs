@@ -8,6 +8,7 @@
 mod config;
 mod context;
 mod dependency;
+mod events;
 mod forward;
 mod instance;
 mod isolate;

@@ -5,10 +5,10 @@ use crate::instance::Instance;
 use crate::platform::executor::{Holding, TaskPort};
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
 use crate::token::{authenticate, introspect};
-use crate::{forward, limits, renewals, response, store};
+use crate::{events, forward, limits, renewals, response, store};
 use forward::Outbound;
 use portcullis_core::{
-    Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, Route, client_group,
+    Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, Route, Target, client_group,
 };
 use std::rc::Rc;
 
@@ -82,6 +82,9 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
         }
         Ok(permit) => permit,
     };
+    if permit.target() == Target::Edge {
+        return events::receive(head, route, context).await.map(Decision::Answer);
+    }
     forward::prepare(&permit, head, context)
         .await
         .map(|outbound| Decision::Forward(Box::new(outbound)))

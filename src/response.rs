@@ -89,6 +89,15 @@ fn decorate(response: &Response, head: &RequestHead<'_>, context: &RequestContex
 
 /// Returns problem details (RFC 9457), with the challenge of RFC 6750 section 3.
 fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) -> (u16, End) {
+    let event_format = context.trace.event_format.get();
+    if let Some(body) = event_format.and_then(|own| own.refusal_body(refusal, &context.request_id))
+    {
+        let mut fields = problem_fields(&context.request_id);
+        if let Some((_, content_type)) = fields.first_mut() {
+            *content_type = "application/json".to_owned();
+        }
+        return (400, End::Respond { status: 400, fields, body: body.to_string() });
+    }
     let (status, ..) = refusal.status_and_challenge();
     // With CORS, a page must be able to read a refusal, too.
     let mut fields = headers::cors_headers(head, context);

@@ -1,7 +1,7 @@
 //! The observations about a request for the log, the informational headers and the metrics. They
 //! influence no decision.
 
-use portcullis_core::{LimitDecision, ReceivedClaims, RevocationMarker};
+use portcullis_core::{EventFormat, LimitDecision, ReceivedClaims, RevocationMarker};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -38,6 +38,12 @@ pub struct Trace {
     pub would_refuse: Cell<Option<&'static str>>,
     /// The claim that the token lacks, or whose value is not enough for the route.
     pub missing_claim: Cell<Option<&'static str>>,
+    /// The format of a pushed event.
+    pub event_format: Cell<Option<EventFormat>>,
+    /// The type of a pushed event whose signature is good.
+    pub event: Cell<Option<&'static str>>,
+    /// What came of it.
+    pub event_result: Cell<Option<&'static str>>,
     /// How a refresh was answered.
     pub refresh: Cell<Option<&'static str>>,
     /// What was decided without the store.

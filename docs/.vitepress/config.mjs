@@ -75,6 +75,7 @@ export default {
           page('Use the gate as a library', '/how-to/use-as-a-library'),
           page('Choose a store', '/how-to/choose-a-store'),
           page('Use your identity provider', '/identity-providers'),
+          page('Let the provider revoke', '/how-to/revoke-from-the-provider'),
           page('Limits and plans', '/how-to/limits-and-plans'),
           page('Ask for another login', '/how-to/step-up'),
           page('Browsers and cookies', '/how-to/browsers-and-cookies'),

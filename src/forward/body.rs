@@ -21,7 +21,19 @@ pub async fn read(
     if matches!(head.method(), "GET" | "HEAD") {
         return Ok(None);
     }
-    let bytes_max = context.policy.auth_body_bytes_max;
+    read_within(context.policy.auth_body_bytes_max, deadline_ms, context).await
+}
+
+/// Reads the whole body of a request. Returns `None` if it has none.
+///
+/// # Errors
+///
+/// Those of [`read`], with `bytes_max` as the bound.
+pub async fn read_within(
+    bytes_max: u32,
+    deadline_ms: u32,
+    context: &RequestContext,
+) -> Result<Option<Body>, Refusal> {
     let body = Body::read(&context.port, deadline_ms, bytes_max).await;
     Ok(body.map_err(|error| match error {
         PlatformError::TooLarge => Denial::BodyTooLarge,

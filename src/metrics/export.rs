@@ -55,6 +55,10 @@ pub fn record(ending: &Ending<'_>, context: &RequestContext) {
     if source != "none" {
         counters.add(format!("verdicts_total{{route=\"{route}\",cache=\"{source}\"}}"), 1);
     }
+    if let Some(event) = trace.event.get() {
+        let result = trace.event_result.get().unwrap_or(code);
+        counters.add(format!("events_total{{event=\"{event}\",result=\"{result}\"}}"), 1);
+    }
     if trace.record_unopened.get() {
         counters.add("records_unopened_total{}".to_owned(), 1);
     }

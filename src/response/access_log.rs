@@ -52,6 +52,8 @@ pub fn write(ending: &Ending<'_>, request: &IncomingRequest<'_>, context: &Reque
         line.value("record_unopened", &true.into());
     }
     line.text("claim", trace.missing_claim.get().unwrap_or_default());
+    line.text("event_type", trace.event.get().unwrap_or_default());
+    line.text("event_result", trace.event_result.get().unwrap_or_default());
     line.text("refresh", trace.refresh.get().unwrap_or_default());
     line.text("would_refuse", trace.would_refuse.get().unwrap_or_default());
     line.text("degraded", trace.degraded.get().unwrap_or_default());

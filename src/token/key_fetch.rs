@@ -46,7 +46,7 @@ pub fn spawn(issuer: usize, cause: Cause, context: &RequestContext) {
 }
 
 async fn fetch_and_record(index: usize, cause: Cause, context: &RequestContext) {
-    let Some(issuer) = context.policy.issuers.get(index) else {
+    let Some(issuer) = context.policy.key_owner(index) else {
         return;
     };
     let key_sets = &context.isolate.key_sets;

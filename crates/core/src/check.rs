@@ -60,7 +60,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let ip_rules = route.ip_rules.as_ref().unwrap_or(&policy.ip_rules);
         ip_rules.check(address)?;
         let credential = match route.access {
-            Access::Auth | Access::Deny | Access::Public => None,
+            Access::Auth | Access::Deny | Access::Events | Access::Public => None,
             Access::Protected => {
                 let token = Token::from_head(head, route)?;
                 Some((token, token.hash()))

@@ -8,6 +8,7 @@ mod dependencies;
 mod document;
 mod edge_auth;
 mod error;
+mod events;
 mod identity;
 mod invalid_token_limit;
 mod ip_rules;
@@ -102,7 +103,7 @@ impl Policy {
 
 /// A policy file with each table that has members of its own, so that the readers ask for these.
 #[cfg(not(target_arch = "wasm32"))]
-const EVERY_TABLE: &str = r#"{"issuers":[{"introspection":{}}],"limits":[{"plans":{}}],
+const EVERY_TABLE: &str = r#"{"issuers":[{"events":{},"introspection":{}}],"limits":[{"plans":{}}],
     "routes":[{"limit":{"plans":{}},"cors":{},"ip_rules":{}}],"cors":{},"ip_rules":{},"identity":{},
     "assertion":{},"resource":{},"invalid_token_limit":{}}"#;
 
@@ -123,10 +124,11 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let cors = cors::read(&mut settings);
     let has_assertion = settings.has("assertion");
     let assertion = assertion::read(&mut settings);
-    let issuers = issuers::read(&mut settings);
+    let (issuers, events) = issuers::read(&mut settings);
     let limits = limits::read(&mut settings);
     let routes = routes::read(&mut settings, cors.as_ref(), has_assertion, &limits, &issuers);
     check_introspection(&mut settings, &issuers, &routes);
+    events::check(&mut settings, &events, &routes);
     let upstream = dependencies::upstream(&mut settings);
     let needs_auth = routes.iter().any(|route| route.access == Access::Auth);
     let auth = dependencies::auth(&mut settings, needs_auth);
@@ -159,6 +161,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     }
     Ok(Policy {
         issuers,
+        events,
         routes,
         upstream: upstream_url,
         auth: auth.url,

@@ -5,6 +5,7 @@
 use crate::check::Check;
 use crate::config::fixtures::policy_with;
 use crate::edge_auth::{EdgeAuthError, EdgeAuthKey, EdgeAuthKeys, EdgeStatement};
+use crate::events::marks::REVOKE_SCRIPT;
 use crate::forward::session::TOUCH_SCRIPT;
 use crate::limits::check::{KEY_LOCKING, LIMIT_SCRIPT};
 use crate::policy::Policy;
@@ -166,6 +167,7 @@ fn current() -> Value {
             "refresh family": keys.refresh_family(&TokenHash::of("old").to_string()),
             "refresh revoked": keys.refresh_revoked("family"),
             "reconciled": keys.reconciled("process"),
+            "event": keys.event("https://issuer.example", "event-id"),
         },
         "record": {
             "plain": record().encode(&key, None, NONCE),
@@ -194,6 +196,7 @@ fn current_formats_are_those_of_the_newest_golden_set() {
     sets::compare("edge.json", &text);
     sets::compare("scripts/limit", &format!("{KEY_LOCKING}{LIMIT_SCRIPT}"));
     sets::compare("scripts/session-seen", TOUCH_SCRIPT);
+    sets::compare("scripts/revoke", REVOKE_SCRIPT);
 }
 
 #[test]

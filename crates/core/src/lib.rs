@@ -95,14 +95,16 @@
 //! 3. `policy`: plain types and look-ups, without settings and claims.
 //! 4. `config`, which reads the settings, and `token`.
 //! 5. `routing`, `limits` and `refresh`.
-//! 6. `forward`.
-//! 7. `check`.
+//! 6. `events`.
+//! 7. `forward`.
+//! 8. `check`.
 
 mod breaker;
 mod cache;
 mod check;
 mod config;
 mod edge_auth;
+mod events;
 mod forward;
 #[cfg(test)]
 mod golden;
@@ -133,6 +135,9 @@ pub use config::{
 pub use edge_auth::{
     EDGE_ADDRESS_FIELD, EDGE_AUTH_FIELD, EdgeAuthError, EdgeAuthKey, EdgeAuthKeys, EdgeStatement,
 };
+pub use events::marks::REVOKE_SCRIPT;
+pub use events::parse::{Event, UnverifiedEvent};
+pub use events::request::EventRequest;
 pub use forward::headers::HeaderEdits;
 pub use forward::permit::{Degraded, Permit, Target};
 pub use forward::session::TOUCH_SCRIPT;
@@ -149,6 +154,7 @@ pub use limits::local::{LocalCount, LocalCounts, LocalRate};
 pub use policy::Policy;
 pub use policy::assertion::Assertion;
 pub use policy::cors::Cors;
+pub use policy::events::{EventFormat, EventPolicy, LogoutEnds};
 pub use policy::identity::IdentityFields;
 pub use policy::introspection::{ClientAuth, Introspection};
 pub use policy::ip_rules::{IpRules, Network};

@@ -3,6 +3,7 @@
 
 pub(crate) mod assertion;
 pub(crate) mod cors;
+pub(crate) mod events;
 pub(crate) mod identity;
 pub(crate) mod introspection;
 pub(crate) mod ip_rules;
@@ -28,6 +29,7 @@ use crate::store::seal::Seal;
 use crate::url::{BaseUrl, binding};
 use assertion::Assertion;
 use cors::Cors;
+use events::EventPolicy;
 use identity::IdentityFields;
 use ip_rules::IpRules;
 use issuer::{Issuer, KeyLocation};
@@ -43,6 +45,8 @@ use warning::ConfigWarning;
 pub struct Policy {
     /// The issuers whose tokens are accepted.
     pub issuers: Vec<Issuer>,
+    /// The rules for the events that issuers push.
+    pub events: Vec<EventPolicy>,
     /// The routes; the first that matches wins.
     pub routes: Vec<Route>,
     /// The upstream of routes that name none.
@@ -128,7 +132,22 @@ impl Policy {
             let url = introspection.map(|introspection| introspection.url.as_str());
             found.push((format!("issuers[{at}].introspection.url"), url));
         }
+        for events in &self.events {
+            let keys = events.keys.as_ref().and_then(|issuer| issuer.keys.as_ref());
+            if let Some(KeyLocation::Url(url)) = keys {
+                found.push((format!("issuers[{}].events.jwks_url", events.issuer), Some(url)));
+            }
+        }
         found.into_iter().filter_map(|(place, url)| Some((place, binding(url?)?))).collect()
+    }
+
+    /// Returns the issuer whose keys are in the key set at `place`: first come those of the issuers,
+    /// then those that sign their events.
+    pub fn key_owner(&self, place: usize) -> Option<&Issuer> {
+        match place.checked_sub(self.issuers.len()) {
+            None => self.issuers.get(place),
+            Some(place) => self.events.get(place)?.keys.as_ref(),
+        }
     }
 
     /// Returns the CORS policy of a route, or of requests that match no route.

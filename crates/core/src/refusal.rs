@@ -35,6 +35,12 @@ pub enum Denial {
         /// The time until the next unknown token is verified, in milliseconds.
         wait_ms: u64,
     },
+    /// The body is not an event of a known format, or the event lacks what its type needs.
+    EventMalformed,
+    /// The issuer's events are not accepted in this format.
+    EventRefused,
+    /// The signed token is not an event (`typ`).
+    EventTypeRefused,
     /// The request has too many header fields.
     HeadersTooLarge,
     /// The host is not one name with an optional port, or there are two hosts.
@@ -67,6 +73,8 @@ pub enum Denial {
     ScopeInsufficient,
     /// The signature is invalid.
     SignatureInvalid,
+    /// The event's subject is another issuer's, or no token can be found by it.
+    SubjectRefused,
     /// The token's tenant (`tid`) is not the one in its `iss`, or not one that its issuer's settings
     /// list.
     TenantRefused,
@@ -115,6 +123,9 @@ impl Denial {
             | Self::BodyUnexpected
             | Self::ClaimInsufficient
             | Self::CredentialMalformed
+            | Self::EventMalformed
+            | Self::EventRefused
+            | Self::EventTypeRefused
             | Self::TooManyInvalidTokens { .. }
             | Self::HeadersTooLarge
             | Self::HostMalformed
@@ -127,6 +138,7 @@ impl Denial {
             | Self::RouteDenied
             | Self::RouteNotFound
             | Self::ScopeInsufficient
+            | Self::SubjectRefused
             | Self::TokenExpired
             | Self::TokenMissing
             | Self::TokenNotYetValid
@@ -150,6 +162,9 @@ impl Denial {
             Self::ClaimMissing(_) => "claim_missing",
             Self::CredentialMalformed => "credential_malformed",
             Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
+            Self::EventMalformed => "event_malformed",
+            Self::EventRefused => "event_refused",
+            Self::EventTypeRefused => "event_type_refused",
             Self::HeadersTooLarge => "headers_too_large",
             Self::HostMalformed => "host_malformed",
             Self::InsufficientUserAuthentication(_) => "insufficient_user_authentication",
@@ -164,6 +179,7 @@ impl Denial {
             Self::RouteNotFound => "route_not_found",
             Self::ScopeInsufficient => "scope_insufficient",
             Self::SignatureInvalid => "signature_invalid",
+            Self::SubjectRefused => "subject_refused",
             Self::TenantRefused => "tenant_refused",
             Self::TokenEncrypted => "token_encrypted",
             Self::TokenExpired => "token_expired",
@@ -195,6 +211,11 @@ impl fmt::Display for Denial {
             Self::ClaimMissing(claim) => return write!(f, "the token lacks the claim {claim}"),
             Self::CredentialMalformed => "the credential is malformed; send one Bearer token",
             Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
+            Self::EventMalformed => {
+                "the body is not an event of a known format, or lacks what its type needs"
+            }
+            Self::EventRefused => "the issuer's events are not accepted in this format",
+            Self::EventTypeRefused => "the token's typ is not that of an event of this format",
             Self::HeadersTooLarge => "the request has too many header fields",
             Self::HostMalformed => "the Host header must name one host",
             Self::InsufficientUserAuthentication(claim) => {
@@ -214,6 +235,9 @@ impl fmt::Display for Denial {
             Self::RouteNotFound => "no route matches this path",
             Self::ScopeInsufficient => "the token lacks a scope that this route requires",
             Self::SignatureInvalid => "the token's signature is invalid",
+            Self::SubjectRefused => {
+                "the event's subject is another issuer's, or no token can be found by it"
+            }
             Self::TenantRefused => "this API does not accept the token's tenant (tid)",
             Self::TokenEncrypted => {
                 "the token is encrypted; ask the issuer for a token for this API"

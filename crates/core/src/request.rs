@@ -3,5 +3,6 @@
 pub(crate) mod client_address;
 pub(crate) mod cookie;
 pub(crate) mod field_names;
+pub(crate) mod form;
 pub(crate) mod head;
 pub(crate) mod syntax;

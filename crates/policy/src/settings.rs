@@ -337,10 +337,12 @@ const NEEDED: [(&str, &str, ConfigErrorKind); 4] = [
 ];
 
 /// Members that may hold any text that is not empty.
-const ANY_TEXT: [&str; 5] = [
+const ANY_TEXT: [&str; 7] = [
     "accept",
     "assertion.audience",
     "assertion.issuer",
+    "issuers.events.audience",
+    "issuers.events.issuer",
     "issuers.introspection.client_id",
     "routes.assertion_audience",
 ];

@@ -2,7 +2,8 @@
 //
 // It is strict: a refresh token works once, and a second use ends the grant. Client `spa` is public
 // (PKCE); client `edge` may introspect. Tokens for https://api.example are JWTs (RFC 9068); those
-// for https://opaque.example are opaque. Each sign-in is by alice, who grants everything.
+// for https://opaque.example are opaque. Each sign-in is by alice, who grants everything. A sign-out
+// sends a logout token (OpenID Connect Back-Channel Logout 1.0) to where the test wants it.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
 
@@ -48,6 +49,7 @@ const provider = new Provider(issuer, {
     {
       client_id: 'spa', token_endpoint_auth_method: 'none', application_type: 'native', redirect_uris: [callback],
       grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
+      backchannel_logout_uri: `${issuer}/unset`, backchannel_logout_session_required: true,
     },
     {
       client_id: 'edge', client_secret: process.env.EDGE_SECRET, grant_types: [], response_types: [], redirect_uris: [],
@@ -57,6 +59,7 @@ const provider = new Provider(issuer, {
   responseTypes: ['code'],
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   features: {
+    backchannelLogout: { enabled: true },
     devInteractions: { enabled: false },
     introspection: { enabled: true, allowedPolicy: (ctx, client) => client.clientId === 'edge' },
     revocation: { enabled: true, allowedPolicy: (ctx, client, token) => client.clientId === token.clientId },
@@ -72,12 +75,28 @@ const provider = new Provider(issuer, {
   issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
   loadExistingGrant: (ctx) => ctx.oidc.result?.consent && ctx.oidc.provider.Grant.find(ctx.oidc.result.consent.grantId),
   expiresWithSession: () => false,
+  extraTokenClaims: (ctx, token) => (token.sid ? { sid: token.sid } : undefined),
+  // The provider's own dispatcher refuses loopback.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   rotateRefreshToken: true,
   clientBasedCORS: () => false,
   renderError(ctx, out) { ctx.type = 'json'; ctx.body = out; },
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   ttl: { AccessToken: 300, AuthorizationCode: 60, Grant: 3600, IdToken: 300, Interaction: 60, RefreshToken: 3600, Session: 3600 },
 });
+
+// The cookies of the last sign-in.
+let jar = new Map();
+
+async function withCookies(url, options = {}) {
+  const cookie = [...jar].map((pair) => pair.join('=')).join('; ');
+  const answer = await fetch(url, { redirect: 'manual', ...options, headers: { ...options.headers, cookie } });
+  for (const field of answer.headers.getSetCookie()) {
+    const [, name, value] = /^([^=]+)=([^;]*)/.exec(field);
+    jar.set(name, value);
+  }
+  return answer;
+}
 
 // The authorization code flow, by a client without a browser. The code is exchanged at `token_url`.
 async function signIn({ resource, token_url: tokenUrl }) {
@@ -86,14 +105,9 @@ async function signIn({ resource, token_url: tokenUrl }) {
     client_id: 'spa', response_type: 'code', scope: 'openid api:read', resource, redirect_uri: callback,
     code_challenge: createHash('sha256').update(verifier).digest('base64url'), code_challenge_method: 'S256',
   })}`;
-  const jar = new Map();
+  jar = new Map();
   for (let hops = 0; hops < 6 && !url.startsWith(`${callback}?`); hops += 1) {
-    const cookie = [...jar].map((pair) => pair.join('=')).join('; ');
-    const answer = await fetch(url, { redirect: 'manual', headers: { cookie } });
-    for (const field of answer.headers.getSetCookie()) {
-      const [, name, value] = /^([^=]+)=([^;]*)/.exec(field);
-      jar.set(name, value);
-    }
+    const answer = await withCookies(url);
     url = new URL(answer.headers.get('location'), url).href;
   }
   const body = new URLSearchParams({
@@ -104,12 +118,31 @@ async function signIn({ resource, token_url: tokenUrl }) {
   return answer.json();
 }
 
+// Ends the session of the last sign-in. The logout token names the session if `session` is "yes".
+async function signOut({ events_url: eventsUrl, session }) {
+  const client = await provider.Client.find('spa');
+  client.backchannelLogoutUri = eventsUrl;
+  const page = await (await withCookies(`${issuer}/session/end?client_id=spa`)).text();
+  const [, xsrf] = /name="xsrf" value="([^"]+)"/.exec(page);
+  const delivered = new Promise((resolve) => {
+    provider.once('backchannel.success', () => resolve({ delivered: true }));
+    provider.once('backchannel.error', (ctx, error) => resolve({ delivered: false, error: String(error) }));
+  });
+  client.backchannelLogoutSessionRequired = session === 'yes';
+  const body = new URLSearchParams({ xsrf, logout: 'yes' });
+  await withCookies(`${issuer}/session/end/confirm`, { method: 'POST', body });
+  client.backchannelLogoutSessionRequired = true;
+  return delivered;
+}
+
 let refreshes = 0;
 provider.use(async (ctx, next) => {
   if (ctx.path === '/test/refreshes') {
     ctx.body = { refreshes };
   } else if (ctx.path === '/test/sign-in') {
     ctx.body = await signIn(ctx.query);
+  } else if (ctx.path === '/test/sign-out') {
+    ctx.body = await signOut(ctx.query);
   } else if (ctx.path.startsWith('/interaction/')) {
     const { params } = await provider.interactionDetails(ctx.req, ctx.res);
     const grant = new provider.Grant({ accountId: 'alice', clientId: params.client_id });

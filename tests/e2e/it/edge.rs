@@ -6,6 +6,7 @@ mod browsers;
 mod configuration;
 mod departures;
 mod entry;
+mod events;
 mod explained;
 mod forwarding;
 mod http_semantics;

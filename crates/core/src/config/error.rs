@@ -46,6 +46,10 @@ pub enum ConfigErrorKind {
     NoSuchEnvironment(String),
     /// The text names a variable that is missing.
     NoSuchVariable(String),
+    /// No issuer has rules for its events.
+    NoEvents,
+    /// No route takes events.
+    NoEventRoute,
     /// No issuer has an introspection.
     NoIntrospection,
     /// There is no issuer of that name.
@@ -96,6 +100,8 @@ pub enum ConfigErrorKind {
     NotWithExact,
     /// A memcached does not support it.
     NotWithMemcached,
+    /// The member is for keys at a URL of their own.
+    NotWithoutJwksUrl,
     /// The member is for routes with an assertion.
     NotWithoutAssertion,
     /// A weaker route, of this name, would take the route's paths with a suffix.
@@ -151,6 +157,12 @@ impl fmt::Display for ConfigErrorKind {
             Self::Missing => "is not set; see docs/configuration.md",
             Self::NamedByRoute => "a route's own limit has the route's name; remove it",
             Self::NoBurst => "this algorithm has no burst; remove it, or use gcra or token_bucket",
+            Self::NoEvents => {
+                "is events, and no issuer has [issuers.events]; add one, or remove the route"
+            }
+            Self::NoEventRoute => {
+                "needs a route with access = \"events\"; add one, or remove the table"
+            }
             Self::NoIntrospection => {
                 "is introspect, and no issuer has an introspection; add one, or use deny or \
                  signature"
@@ -220,6 +232,7 @@ impl fmt::Display for ConfigErrorKind {
                 "a memcached has no scripts and no lists; use fixed_window for a limit, remove the \
                  rest, or use a Redis"
             }
+            Self::NotWithoutJwksUrl => "needs jwks_url; set it, or remove this",
             Self::NotWithoutAssertion => "needs assertion = true; set it, or remove this",
             Self::SuffixesUnclear(later) => {
                 return write!(

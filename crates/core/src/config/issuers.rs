@@ -1,6 +1,7 @@
 //! `[[issuers]]`: whose tokens are accepted, and how they are verified.
 
 use super::error::ConfigErrorKind;
+use super::events;
 use super::object::{Number, ObjectReader};
 use super::record::{MemberShape, TextFormat};
 use super::settings::{SettingsReader, assumed_url};
@@ -8,6 +9,7 @@ use super::{issuer_names, requirements};
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::{Jwks, KeyFault, KeySource};
 use crate::jose::public_key::jwk_of_pem;
+use crate::policy::events::EventPolicy;
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::{AudienceClaim, Issuer, KeyLocation, TokenType};
 use crate::policy::requirements::Requirements;
@@ -16,18 +18,22 @@ use crate::url::{is_url, url_or_binding};
 use serde_json::Value;
 
 /// Reads the list. An issuer with an error is left out of the result, so that later entries are not
-/// compared with it. An empty or missing list is an error.
-pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Issuer> {
-    let mut issuers: Vec<Issuer> = Vec::new();
+/// compared with it. An empty or missing list is an error. Returns the rules for their events, too.
+pub(super) fn read(settings: &mut SettingsReader<'_>) -> (Vec<Issuer>, Vec<EventPolicy>) {
+    let (mut issuers, mut all_events) = (Vec::<Issuer>::new(), Vec::new());
     for entry in settings.required_list("issuers") {
         let Some(mut object) = settings.entry(entry, "issuer", "issuer") else {
             continue;
         };
+        let events = events::read(&mut object);
         let issuer = issuer(&mut object, &issuers);
+        if let (Some(events), Some(issuer)) = (events, &issuer) {
+            all_events.extend(events.complete(&mut object, issuers.len(), issuer));
+        }
         object.finish();
         issuers.extend(issuer);
     }
-    issuers
+    (issuers, all_events)
 }
 
 /// Reads one issuer. `earlier` are those before it in the list.
@@ -105,7 +111,7 @@ fn check_against_earlier(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, ear
 
 /// Reads the algorithms (RFC 7518 section 3.1, RFC 8037). Returns an empty list if the member is
 /// missing, and `None` if it is malformed or an algorithm is unknown.
-fn algorithms(object: &mut ObjectReader<'_, '_>) -> Option<Vec<Algorithm>> {
+pub(super) fn algorithms(object: &mut ObjectReader<'_, '_>) -> Option<Vec<Algorithm>> {
     let names = || Algorithm::ALL.map(|algorithm| algorithm.name().to_owned()).to_vec();
     let one = || Box::new(MemberShape::OneOf(names()));
     object.record("algorithms", || MemberShape::List(one()));
@@ -181,7 +187,7 @@ fn key_location(
 
 /// Returns a URL, or one that is reached by a binding, in its long form. Adds an error if it is
 /// neither.
-fn checked_url(object: &mut ObjectReader<'_, '_>, name: &str, text: String) -> String {
+pub(super) fn checked_url(object: &mut ObjectReader<'_, '_>, name: &str, text: String) -> String {
     url_or_binding(&text).unwrap_or_else(|| {
         object.add_error(name, ConfigErrorKind::NotAUrlOrBinding);
         text

@@ -32,7 +32,10 @@ pub(super) fn read(
         };
         let route = route(&mut object, has_assertion, shared, issuers, &mut names);
         if let Some(mut route) = route {
-            route.cors = route.cors.or_else(|| default_cors.cloned());
+            // Providers are not browsers.
+            if route.access != Access::Events {
+                route.cors = route.cors.or_else(|| default_cors.cloned());
+            }
             if let Some(earlier) = routes.iter().find(|earlier| earlier.covers(&route)) {
                 let place = object.place().to_owned();
                 let kind = ConfigErrorKind::Shadowed(earlier.name.clone());
@@ -59,7 +62,7 @@ fn route(
 ) -> Option<Route> {
     object.require(&["name", "path", "access"]);
     let name = route_name(object, names);
-    let methods = object.texts("methods").unwrap_or_default();
+    let mut methods = object.texts("methods").unwrap_or_default();
     if !methods.iter().all(|method| is_method(method)) {
         object.add_error("methods", ConfigErrorKind::NotAMethod);
     }
@@ -117,6 +120,17 @@ fn route(
                 object.add_error(member, ConfigErrorKind::NotForAccess);
             }
         }
+    }
+    if access == Some(Access::Events) {
+        for member in ["cors", "enforce", "timeout_ms", "upstream"] {
+            if object.has(member) {
+                object.add_error(member, ConfigErrorKind::NotForAccess);
+            }
+        }
+        if methods.iter().any(|method| method != "POST") {
+            object.add_error("methods", ConfigErrorKind::NotForAccess);
+        }
+        methods = vec!["POST".to_owned()];
     }
     let enforce = object.optional_flag("enforce");
     object.record_default("enforce", || true.into());

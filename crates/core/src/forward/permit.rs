@@ -59,6 +59,8 @@ pub enum Target<'p> {
     /// The auth service. The body is bounded, the auth service's timeout applies, and no identity
     /// is sent.
     Auth(&'p BaseUrl),
+    /// None: the edge answers the request itself.
+    Edge,
     /// The API. The body is a stream, and the upstream's timeout applies.
     Upstream(&'p BaseUrl),
 }
@@ -87,7 +89,7 @@ impl<'p> Permit<'p> {
     pub fn deadline_ms(&self) -> u32 {
         match self.target {
             Target::Auth(_) => self.route.timeout_ms.unwrap_or(self.policy.timeouts.auth_ms),
-            Target::Upstream(_) => {
+            Target::Edge | Target::Upstream(_) => {
                 self.route.timeout_ms.unwrap_or(self.policy.timeouts.upstream_ms)
             }
         }

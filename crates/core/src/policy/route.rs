@@ -79,6 +79,8 @@ pub enum Access {
     Auth,
     /// No caller.
     Deny,
+    /// Issuers that push events, which the edge answers itself.
+    Events,
     /// Callers with a valid token; requests go to the upstream.
     Protected,
     /// Everyone; requests go to the upstream.
@@ -86,9 +88,10 @@ pub enum Access {
 }
 
 impl Access {
-    pub(crate) const NAMES: [(&str, Self); 4] = [
+    pub(crate) const NAMES: [(&str, Self); 5] = [
         ("auth", Self::Auth),
         ("deny", Self::Deny),
+        ("events", Self::Events),
         ("protected", Self::Protected),
         ("public", Self::Public),
     ];
@@ -203,7 +206,7 @@ impl Route {
     /// Returns the members in which this route requires less than `other`.
     pub fn asks_less_than(&self, other: &Self) -> Vec<&'static str> {
         let strictness = |access| match access {
-            Access::Auth | Access::Public => 0,
+            Access::Auth | Access::Events | Access::Public => 0,
             Access::Protected => 1,
             Access::Deny => 2,
         };

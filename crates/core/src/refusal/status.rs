@@ -10,8 +10,11 @@ impl Refusal {
             Self::Denied(denial) => match denial {
                 Denial::BodyIncomplete
                 | Denial::BodyUnexpected
+                | Denial::EventMalformed
+                | Denial::EventRefused
                 | Denial::HostMalformed
-                | Denial::PathAmbiguous => (400, "Bad Request", Challenge::None),
+                | Denial::PathAmbiguous
+                | Denial::SubjectRefused => (400, "Bad Request", Challenge::None),
                 Denial::BodyTooSlow => (408, "Request Timeout", Challenge::None),
                 Denial::CredentialMalformed => {
                     (400, "Bad Request", Challenge::Error("invalid_request"))
@@ -21,6 +24,7 @@ impl Refusal {
                 | Denial::AudienceMismatch
                 | Denial::AuthorizedPartyRefused
                 | Denial::ClaimMissing(_)
+                | Denial::EventTypeRefused
                 | Denial::IssuerRefused
                 | Denial::IssuerUnknown
                 | Denial::KeyUnknown

@@ -17,7 +17,7 @@ pub struct StoreKeys {
 
 impl StoreKeys {
     /// Each kind of key: the part of the name after the prefix.
-    pub const KINDS: [&'static str; 12] = [
+    pub const KINDS: [&'static str; 13] = [
         "token:",
         "session:",
         "sessions:",
@@ -30,6 +30,7 @@ impl StoreKeys {
         "metrics",
         "refresh:",
         "reconciled:",
+        "event:",
     ];
 
     /// The default prefix.
@@ -121,6 +122,11 @@ impl StoreKeys {
         format!("{}:reconciled:{auth}", self.prefix)
     }
 
+    /// Returns the key of an event that an issuer pushed.
+    pub fn event(&self, issuer: &str, jti: &str) -> String {
+        format!("{}:event:{}", self.prefix, digest(issuer, jti))
+    }
+
     /// Returns the key of the login attempts of a username or an address. `kind` says which.
     pub fn attempts(&self, kind: &str, subject: &str) -> String {
         format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, subject))
@@ -145,7 +151,7 @@ mod tests {
 
     const STORAGE: &str = include_str!("../../../../docs/storage.md");
 
-    fn one_of_each() -> [String; 12] {
+    fn one_of_each() -> [String; 13] {
         let keys = StoreKeys::new(StoreKeys::PREFIX);
         [
             keys.token(&TokenHash::of("t")),
@@ -160,6 +166,7 @@ mod tests {
             keys.metrics(),
             keys.refresh(&TokenHash::of("t")),
             keys.reconciled("x"),
+            keys.event("iss", "x"),
         ]
     }
 

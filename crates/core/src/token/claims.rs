@@ -201,9 +201,18 @@ fn weight((name, value): (&String, &Value)) -> usize {
     name.len() + of(value)
 }
 
+/// Returns one name, or a list of names.
+pub(crate) fn names(value: &Value) -> Option<Vec<&str>> {
+    match value {
+        Value::String(name) => Some(vec![name]),
+        Value::Array(names) => names.iter().map(Value::as_str).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}
+
 /// Reads a NumericDate (RFC 7519 section 2) in whole seconds; a fraction is dropped. Returns `None`
 /// for a string, a negative number, or one beyond the exact integers of a float.
-fn numeric_date(value: &Value) -> Option<UnixSeconds> {
+pub(crate) fn numeric_date(value: &Value) -> Option<UnixSeconds> {
     let number = value.as_number()?;
     let seconds = match number.as_u64() {
         Some(seconds) => seconds,

@@ -122,12 +122,12 @@ pub(super) fn is_encrypted(token: Token<'_>) -> bool {
     segments.count() == 4 && header.is_some_and(|header| header.contains_key("enc"))
 }
 
-fn segment(text: &str) -> Result<Map<String, Value>, Denial> {
+pub(crate) fn segment(text: &str) -> Result<Map<String, Value>, Denial> {
     json::object(&decode(text)?).ok_or(Denial::TokenMalformed)
 }
 
 /// Decodes canonical base64url: no padding, no other alphabet, no stray bits at the end.
-fn decode(text: &str) -> Result<Vec<u8>, Denial> {
+pub(crate) fn decode(text: &str) -> Result<Vec<u8>, Denial> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Denial::TokenMalformed)
 }
 

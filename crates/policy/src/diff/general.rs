@@ -1,7 +1,9 @@
 //! What changes for all requests: issuers, revocation, and the other sections.
 
 use super::{Change, Comparison};
-use portcullis_core::{AudienceClaim, Introspection, Issuer, Policy, Requirements, TokenType};
+use portcullis_core::{
+    AudienceClaim, EventPolicy, Introspection, Issuer, Policy, Requirements, TokenType,
+};
 use serde_json::{Map, Value};
 
 /// Compares what decides on tokens of every route.
@@ -25,6 +27,7 @@ pub(super) fn compare(old: &Policy, new: &Policy) -> Vec<Comparison> {
     if old.ip_rules != new.ip_rules {
         changes.push(Change::weaker("other ip_rules for routes without their own"));
     }
+    changes.extend(events(old, new));
     let general = Comparison { requests: Vec::new(), subject: "all requests".to_owned(), changes };
     let mut comparisons = vec![general];
     for issuer in &new.issuers {
@@ -42,6 +45,36 @@ pub(super) fn compare(old: &Policy, new: &Policy) -> Vec<Comparison> {
         }
     }
     comparisons
+}
+
+/// Describes other rules for pushed events. They revoke tokens, and admit none.
+fn events(old: &Policy, new: &Policy) -> Vec<Change> {
+    fn of<'p>(policy: &'p Policy, issuer: &str) -> Option<&'p EventPolicy> {
+        let is_its = |rules: &&EventPolicy| {
+            policy.issuers.get(rules.issuer).is_some_and(|own| own.issuer == issuer)
+        };
+        policy.events.iter().find(is_its)
+    }
+    // The place of an issuer is not a rule.
+    let text = |rules: &EventPolicy| format!("{:?}", EventPolicy { issuer: 0, ..rules.clone() });
+    let mut changes = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for issuer in old.issuers.iter().chain(&new.issuers) {
+        let name = issuer.issuer.as_str();
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        let what = match (of(old, name), of(new, name)) {
+            (None, None) => continue,
+            (Some(old), Some(new)) if text(old) == text(new) => continue,
+            (None, Some(_)) => "are accepted now",
+            (Some(_), None) => "are no longer accepted, so that its revocations are not pushed",
+            (Some(_), Some(_)) => "are accepted by other rules",
+        };
+        changes.push(Change::other(format!("events of {name} {what}")));
+    }
+    changes
 }
 
 fn is_same(one: &Issuer, other: &Issuer) -> bool {

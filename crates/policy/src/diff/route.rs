@@ -79,6 +79,7 @@ fn access(route: &Route) -> &'static str {
     match route.access {
         Access::Auth => "to the auth service without a token",
         Access::Deny => "denied",
+        Access::Events => "to the edge itself, which takes pushed events",
         Access::Protected => "with a valid token",
         Access::Public => "without a token",
     }

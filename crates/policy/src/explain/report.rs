@@ -3,7 +3,8 @@
 use super::assume::Assumptions;
 use crate::command::{Host, Outcome};
 use portcullis_core::{
-    Claims, Denial, Destination, Issuer, Permit, Policy, Refusal, RequestHead, Route, Target,
+    Claims, Denial, Destination, EventFormat, Issuer, Permit, Policy, Refusal, RequestHead, Route,
+    Target,
 };
 use redis_rest::Command;
 use serde_json::{Value, json};
@@ -101,6 +102,7 @@ impl Report {
         let edits = permit.header_edits(head, REQUEST_ID);
         let to = match permit.target() {
             Target::Auth(url) => format!("the auth service, {}", url.join(head.target())),
+            Target::Edge => return self.event(head),
             Target::Upstream(url) => format!("the upstream, {}", url.join(head.target())),
         };
         let set = edits.set.iter().map(|(name, value)| {
@@ -114,6 +116,20 @@ impl Report {
         });
         let remove = edits.remove.iter().map(|name| (*name).to_owned()).collect();
         self.verdict = Some(Verdict::Forwarded { to, remove, set: set.collect() });
+    }
+
+    /// Ends with the response to a pushed event.
+    fn event(&mut self, head: &RequestHead<'_>) {
+        let Some(format) = EventFormat::of(head) else {
+            let (status, ..) = Refusal::from(Denial::EventMalformed).status_and_challenge();
+            let (code, text) = (Denial::EventMalformed.code(), Denial::EventMalformed.to_string());
+            self.verdict =
+                Some(Verdict::Responded { status, code: Some(code), text, fields: Vec::new() });
+            return;
+        };
+        self.step("event", "the edge verifies it, and writes the markers that it asks for");
+        let answer = format.answer();
+        self.answer(answer.status, &answer.fields);
     }
 
     pub(super) fn outcome(&self, assumptions: &Assumptions, host: &Host<'_>) -> Outcome {

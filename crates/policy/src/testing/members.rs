@@ -30,6 +30,7 @@ issuer = "https://issuer.example"
 audience = "api"
 algorithms = ["EdDSA"]
 jwks_url = "https://issuer.example/jwks"
+events = { accept = ["logout"], audience = "edge" }
 introspection = { url = "https://issuer.example/introspect", client_id = "edge", client_secret_variable = "SECRET" }
 
 [[limits]]
@@ -64,6 +65,11 @@ access = "auth"
 name = "open"
 path = "/open"
 access = "public"
+
+[[routes]]
+name = "events"
+path = "/events"
+access = "events"
 "#;
 
 /// Returns the base as JSON.
@@ -311,6 +317,16 @@ fn given(place: &str) -> Option<Vec<Part>> {
         | "issuers.header_required" => {
             vec![To(json!(["nonce", "/a/b"])), Invalid(json!(["/a~"]))]
         }
+        "issuers.events.accept" => {
+            vec![To(json!(["security_events"])), Invalid(json!(["other"]))]
+        }
+        "issuers.events.algorithms" => vec![
+            To(json!(["ES256"])),
+            Invalid(json!(["none"])),
+            With("issuers[0].events.jwks_url", json!("https://issuer.example/events")),
+        ],
+        "issuers.events.audience" => vec![To(json!("other"))],
+        "issuers.events.issuer" => vec![To(json!("https://events.example"))],
         "issuers.introspection.client_id" => vec![To(json!("other"))],
         // The error names the secret, which is missing.
         "issuers.introspection.client_secret_variable" => {

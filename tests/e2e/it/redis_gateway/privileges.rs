@@ -58,7 +58,7 @@ fn forms(name: &str) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
-async fn edge_token_changes_no_revocation_by_any_command() {
+async fn edge_token_weakens_no_revocation_by_any_command() {
     let redis = Redis::start(&[]);
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis-gateway-tokens.toml");
     let documented = std::fs::read_to_string(file).unwrap();
@@ -104,6 +104,22 @@ async fn edge_token_changes_no_revocation_by_any_command() {
         }
     }
     assert!(changing.is_empty(), "the edge's token changes a revocation by {changing:?}");
+    // By its own script the edge strengthens a marker, of these kinds alone.
+    set_marker(&mut connection);
+    let revoke = |key: &str, time: &str| {
+        let script = portcullis_core::REVOKE_SCRIPT;
+        ["EVAL", script, "1", key, "last", time, "1000"].map(str::to_owned).to_vec()
+    };
+    let own = pipeline(&gateway, EDGE, &[revoke(MARKER, "0"), revoke(MARKER, "9")]).await;
+    assert_eq!((&own[0]["result"], &own[1]["result"]), (&"1".into(), &"9".into()), "{own:?}");
+    let (value, ends) = state(&mut connection);
+    assert!(value.as_deref() == Some("9") && ends > 1_000_000, "{value:?} {ends}");
+    for key in ["pc:revoked:client:x", "pc:token:x", "pc:limit:x", "pc:refresh_revoked:x"] {
+        let other = pipeline(&gateway, EDGE, &[revoke(key, "9")]).await;
+        let error = other[0]["error"].as_str().unwrap_or_default();
+        assert!(error.starts_with("NOPERM"), "{key}: {other:?}");
+    }
+    set_marker(&mut connection);
     // The edge reads the marker, and the auth service writes it.
     let read = pipeline(&gateway, EDGE, &[words(&format!("MGET {MARKER}"))]).await;
     assert_eq!(read[0]["result"][0], "1", "{read:?}");

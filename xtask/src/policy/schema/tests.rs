@@ -30,6 +30,7 @@ issuer = "https://issuer.example"
 audience = "api"
 algorithms = ["EdDSA"]
 jwks_url = "https://issuer.example/jwks"
+events = { accept = ["logout"], audience = ["edge"] }
 introspection = { url = "https://issuer.example/introspect?v=1", client_id = "edge", client_secret_variable = "SECRET" }
 
 [[limits]]
@@ -48,6 +49,11 @@ limit = { quota = 100, window_seconds = 60, by = "address", plans = { claim = "p
 cors = { origins = ["*"] }
 ip_rules = { allow = ["2001:db8::/32"] }
 claims = { tenant = ["a", 1, true] }
+
+[[routes]]
+name = "events"
+path = "/events"
+access = "events"
 "#;
 
 fn complete() -> Value {

@@ -1,0 +1,326 @@
+//! The signed token of an event: everything that is checked without its key.
+
+use super::marks::Mark;
+use super::request::EventRequest;
+use super::subject::{SubjectRules, text};
+use super::types::{self, Effect};
+use crate::jose::header::UnverifiedHeader;
+use crate::policy::Policy;
+use crate::policy::events::{EventFormat, EventPolicy, LogoutEnds};
+use crate::policy::issuer::Issuer;
+use crate::refusal::Denial;
+use crate::time::UnixSeconds;
+use crate::token::claims::{names, numeric_date};
+use crate::token::jwt::{decode, segment};
+use serde_json::{Map, Value};
+
+/// An event whose signature is not verified yet.
+#[derive(Debug)]
+pub struct UnverifiedEvent<'a> {
+    header: UnverifiedHeader,
+    key_set: usize,
+    signing_input: &'a str,
+    signature: Vec<u8>,
+    event: Event,
+}
+
+/// An event that its issuer has signed.
+#[derive(Debug)]
+pub struct Event {
+    /// The name of its type, for the log.
+    pub name: &'static str,
+    /// The issuer whose tokens it revokes.
+    pub issuer: String,
+    /// The new status of a stream, for the log.
+    pub stream_status: Option<String>,
+    pub(super) jti: String,
+    pub(super) issued_at: UnixSeconds,
+    pub(super) life_seconds: u64,
+    pub(super) marks: Vec<Mark>,
+    effect: Effect,
+}
+
+impl EventRequest {
+    /// Parses the token and checks it by the rules of the issuer that it names, at `now`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, such as [`Denial::TokenMalformed`],
+    /// [`Denial::IssuerUnknown`], [`Denial::EventTypeRefused`] or [`Denial::SubjectRefused`].
+    pub fn parse(&self, policy: &Policy, now: UnixSeconds) -> Result<UnverifiedEvent<'_>, Denial> {
+        let (signing_input, signature) =
+            self.token.rsplit_once('.').ok_or(Denial::TokenMalformed)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(Denial::TokenMalformed)?;
+        let header = UnverifiedHeader::read(&segment(header)?)?;
+        let (claims, signature) = (segment(payload)?, decode(signature)?);
+
+        let iss = claims.get("iss").ok_or(Denial::ClaimMissing("iss"))?;
+        let iss = iss.as_str().ok_or(Denial::TokenMalformed)?;
+        let sender = Sender::of(policy, iss).ok_or(Denial::IssuerUnknown)?;
+        if !sender.key_owner().algorithms.contains(&header.alg) {
+            return Err(Denial::AlgorithmRefused);
+        }
+        let rules = sender.rules;
+        if !rules.accept.contains(&self.format) {
+            return Err(Denial::EventRefused);
+        }
+        self.check_type(&header, &claims, rules)?;
+        check_audience(&claims, rules)?;
+        let leeway_seconds = sender.issuer.leeway_seconds;
+        let issued_at = check_times(&claims, self.format, rules, leeway_seconds, now)?;
+        let jti = claims.get("jti").ok_or(Denial::ClaimMissing("jti"))?;
+        let jti = jti.as_str().filter(|jti| (1..=JTI_BYTES_MAX).contains(&jti.len()));
+        let jti = jti.ok_or(Denial::EventMalformed)?.to_owned();
+
+        let content = self.content(&claims, &sender, iss)?;
+        let event = Event {
+            name: content.name,
+            issuer: sender.issuer.issuer.clone(),
+            stream_status: content.stream_status,
+            jti,
+            issued_at,
+            life_seconds: rules.token_life_seconds_max,
+            marks: content.marks,
+            effect: content.effect,
+        };
+        Ok(UnverifiedEvent { header, key_set: sender.key_set, signing_input, signature, event })
+    }
+
+    /// Rejects the tokens that an issuer signs for another purpose.
+    fn check_type(
+        &self,
+        header: &UnverifiedHeader,
+        claims: &Map<String, Value>,
+        rules: &EventPolicy,
+    ) -> Result<(), Denial> {
+        let typ = header.typ.as_deref().map(str::to_ascii_lowercase);
+        let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
+        let wanted = match self.format {
+            EventFormat::Logout => "logout+jwt",
+            EventFormat::SecurityEvent => "secevent+jwt",
+            EventFormat::GlobalRevocation => "global-token-revocation+jwt",
+        };
+        match typ {
+            Some(typ) if typ == wanted => {}
+            Some("jwt") | None if !rules.type_required => {
+                // The subject of a global revocation is not signed. So an ID token or an access
+                // token must not pass for it: their audience is a client or an API.
+                let is_global = self.format == EventFormat::GlobalRevocation;
+                if is_global && !claims.get("aud").and_then(Value::as_str).is_some_and(is_url) {
+                    return Err(Denial::EventTypeRefused);
+                }
+            }
+            _ => return Err(Denial::EventTypeRefused),
+        }
+        // Only ID tokens have a nonce (OpenID Connect Back-Channel Logout 1.0 section 2.6).
+        let is_global = self.format == EventFormat::GlobalRevocation;
+        if claims.contains_key("nonce") || claims.contains_key("events") == is_global {
+            return Err(Denial::EventMalformed);
+        }
+        Ok(())
+    }
+
+    fn content(
+        &self,
+        claims: &Map<String, Value>,
+        sender: &Sender<'_>,
+        iss: &str,
+    ) -> Result<Content, Denial> {
+        let (uri, payload) = match self.format {
+            EventFormat::GlobalRevocation => {
+                let subject = self.subject.as_ref().ok_or(Denial::EventMalformed)?;
+                let marks = sender.subject_rules(iss, false).marks(subject)?;
+                return Ok(Content::of("global-token-revocation", Effect::Subject, marks));
+            }
+            EventFormat::Logout | EventFormat::SecurityEvent => {
+                let events = claims.get("events").and_then(Value::as_object);
+                let mut events = events.ok_or(Denial::EventMalformed)?.iter();
+                match (events.next(), events.next()) {
+                    (Some((uri, Value::Object(payload))), None) => (uri.as_str(), payload),
+                    _ => return Err(Denial::EventMalformed),
+                }
+            }
+        };
+        if (uri == types::LOGOUT) != (self.format == EventFormat::Logout) {
+            return Err(Denial::EventMalformed);
+        }
+        if self.format == EventFormat::Logout {
+            let marks = logout_marks(claims, sender.rules.logout_ends)?;
+            return Ok(Content::of("logout", Effect::Session, marks));
+        }
+        let (name, effect) = types::of(uri);
+        let marks = match effect {
+            Effect::Session | Effect::Subject => {
+                let rules = sender.subject_rules(iss, effect == Effect::Session);
+                match claims.get("sub_id").or_else(|| payload.get("subject")) {
+                    Some(Value::Object(subject)) => rules.marks(subject)?,
+                    Some(_) => return Err(Denial::EventMalformed),
+                    None => vec![Mark::Subject(text(claims, "sub")?.to_owned())],
+                }
+            }
+            Effect::Verification | Effect::StreamUpdated | Effect::Ignored => Vec::new(),
+        };
+        let mut content = Content::of(name, effect, marks);
+        let status = payload.get("status").filter(|_| effect == Effect::StreamUpdated);
+        content.stream_status = status.and_then(Value::as_str).map(crate::token::received::bounded);
+        Ok(content)
+    }
+}
+
+impl UnverifiedEvent<'_> {
+    /// Returns the header.
+    pub fn header(&self) -> &UnverifiedHeader {
+        &self.header
+    }
+
+    /// Returns the place of the key set that verifies it, for [`Policy::key_owner`].
+    pub fn key_set(&self) -> usize {
+        self.key_set
+    }
+
+    /// Returns the signed text (RFC 7515 section 5.2).
+    pub fn signing_input(&self) -> &str {
+        self.signing_input
+    }
+
+    /// Returns the signature.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// Accepts the event if the host found its signature `valid`.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::SignatureInvalid`] if it is not.
+    pub fn accept(self, valid: bool) -> Result<Event, Denial> {
+        if valid { Ok(self.event) } else { Err(Denial::SignatureInvalid) }
+    }
+}
+
+impl Event {
+    /// Returns whether the event revokes anything.
+    pub fn revokes(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
+    /// Returns what came of an event that revokes nothing, for the log.
+    pub fn passive_result(&self) -> &'static str {
+        match self.effect {
+            Effect::Verification => "verified",
+            Effect::StreamUpdated => "stream_updated",
+            Effect::Session | Effect::Subject | Effect::Ignored => "ignored",
+        }
+    }
+}
+
+/// The issuer that an event names, with its rules.
+struct Sender<'p> {
+    issuer: &'p Issuer,
+    rules: &'p EventPolicy,
+    key_set: usize,
+}
+
+impl<'p> Sender<'p> {
+    /// Returns the issuer that pushes events with this `iss`. Issuers without rules push none.
+    fn of(policy: &'p Policy, iss: &str) -> Option<Self> {
+        policy.events.iter().enumerate().find_map(|(place, rules)| {
+            let issuer = policy.issuers.get(rules.issuer)?;
+            let own = rules.sender.as_ref().unwrap_or(&issuer.issuer);
+            let key_set = match &rules.keys {
+                Some(_) => policy.issuers.len() + place,
+                None => rules.issuer,
+            };
+            (own == iss).then_some(Self { issuer, rules, key_set })
+        })
+    }
+
+    /// Returns whose keys sign the events.
+    fn key_owner(&self) -> &'p Issuer {
+        self.rules.keys.as_ref().unwrap_or(self.issuer)
+    }
+
+    fn subject_rules<'a>(&self, iss: &'a str, is_session: bool) -> SubjectRules<'a>
+    where
+        'p: 'a,
+    {
+        SubjectRules {
+            own: [iss, &self.issuer.issuer],
+            emails_are_subjects: self.rules.emails_are_subjects,
+            logout_ends: self.rules.logout_ends,
+            is_session,
+        }
+    }
+}
+
+/// What an event says.
+struct Content {
+    name: &'static str,
+    effect: Effect,
+    marks: Vec<Mark>,
+    stream_status: Option<String>,
+}
+
+impl Content {
+    fn of(name: &'static str, effect: Effect, marks: Vec<Mark>) -> Self {
+        Self { name, effect, marks, stream_status: None }
+    }
+}
+
+/// Returns what a logout token ends: a session, or all of the subject's if it names none.
+fn logout_marks(claims: &Map<String, Value>, ends: LogoutEnds) -> Result<Vec<Mark>, Denial> {
+    let named = |name: &str| match claims.contains_key(name) {
+        true => text(claims, name).map(|text| Some(text.to_owned())),
+        false => Ok(None),
+    };
+    let (sid, sub) = (named("sid")?, named("sub")?);
+    let mut marks = Vec::from_iter(sid.map(Mark::Session));
+    if marks.is_empty() || ends == LogoutEnds::Subject {
+        marks.extend(sub.map(Mark::Subject));
+    }
+    if marks.is_empty() { Err(Denial::EventMalformed) } else { Ok(marks) }
+}
+
+fn check_audience(claims: &Map<String, Value>, rules: &EventPolicy) -> Result<(), Denial> {
+    let audience = claims.get("aud").ok_or(Denial::ClaimMissing("aud"))?;
+    let audience = names(audience).ok_or(Denial::TokenMalformed)?;
+    match rules.audience.iter().any(|own| audience.contains(&own.as_str())) {
+        true => Ok(()),
+        false => Err(Denial::AudienceMismatch),
+    }
+}
+
+/// Checks the times, and returns `iat`. An event that is older than the tokens it could revoke is
+/// refused, so that the store need not remember it longer.
+fn check_times(
+    claims: &Map<String, Value>,
+    format: EventFormat,
+    rules: &EventPolicy,
+    leeway_seconds: u64,
+    now: UnixSeconds,
+) -> Result<UnixSeconds, Denial> {
+    let time = |name: &str| match claims.get(name) {
+        Some(value) => numeric_date(value).map(Some).ok_or(Denial::TokenMalformed),
+        None => Ok(None),
+    };
+    let (iat, nbf, exp) = (time("iat")?, time("nbf")?, time("exp")?);
+    let issued_at = iat.ok_or(Denial::ClaimMissing("iat"))?;
+    if exp.is_none() && format == EventFormat::GlobalRevocation {
+        return Err(Denial::ClaimMissing("exp"));
+    }
+    let is_over = exp.is_some_and(|exp| exp.plus(leeway_seconds) <= now);
+    if is_over || issued_at.plus(rules.token_life_seconds_max) <= now {
+        return Err(Denial::TokenExpired);
+    }
+    if issued_at.max(nbf.unwrap_or_default()) > now.plus(leeway_seconds) {
+        return Err(Denial::TokenNotYetValid);
+    }
+    Ok(issued_at)
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
+/// A length above that of the ids that issuers give.
+const JTI_BYTES_MAX: usize = 256;
