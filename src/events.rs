@@ -52,6 +52,9 @@ pub async fn receive(
 async fn verify(request: &EventRequest, context: &RequestContext) -> Result<Event, Refusal> {
     let event = request.parse(context.policy, context.now)?;
     let selected = key_selection::select(event.key_set(), event.header(), context).await?;
+    if !event.admits_key_of(selected.issuer.as_deref()) {
+        return Err(Denial::KeyUnknown.into());
+    }
     let (signature, input) = (event.signature(), event.signing_input());
     let holds = selected.key.verify(&context.port, selected.algorithm, signature, input).await;
     Ok(event.accept(holds)?)

@@ -66,6 +66,10 @@ impl EventSettings {
     ) -> Option<EventPolicy> {
         let Self { mut policy, jwks_url, algorithms } = self;
         policy.issuer = place;
+        if issuer.tenants.is_some() {
+            object.add_error("events", ConfigErrorKind::NotA("left out for an issuer of tenants"));
+            return None;
+        }
         let Some(url) = jwks_url else {
             if issuer.keys.is_none() {
                 object.add_error("events.jwks_url", ConfigErrorKind::Missing);

@@ -18,6 +18,8 @@ use serde_json::{Map, Value};
 #[derive(Debug)]
 pub struct UnverifiedEvent<'a> {
     header: UnverifiedHeader,
+    /// The `iss` of the event as it has it.
+    iss: String,
     key_set: usize,
     signing_input: &'a str,
     signature: Vec<u8>,
@@ -83,7 +85,8 @@ impl EventRequest {
             marks: content.marks,
             effect: content.effect,
         };
-        Ok(UnverifiedEvent { header, key_set: sender.key_set, signing_input, signature, event })
+        let (key_set, iss) = (sender.key_set, iss.to_owned());
+        Ok(UnverifiedEvent { header, iss, key_set, signing_input, signature, event })
     }
 
     /// Rejects the tokens that an issuer signs for another purpose.
@@ -178,6 +181,12 @@ impl UnverifiedEvent<'_> {
         self.key_set
     }
 
+    /// Returns whether the key that the header names may sign for the event's issuer. `owner` is the
+    /// key's member `issuer`; a key without that member may.
+    pub fn admits_key_of(&self, owner: Option<&str>) -> bool {
+        owner.is_none_or(|owner| owner == self.iss || owner == self.event.issuer)
+    }
+
     /// Returns the signed text (RFC 7515 section 5.2).
     pub fn signing_input(&self) -> &str {
         self.signing_input
@@ -226,12 +235,15 @@ impl<'p> Sender<'p> {
     fn of(policy: &'p Policy, iss: &str) -> Option<Self> {
         policy.events.iter().enumerate().find_map(|(place, rules)| {
             let issuer = policy.issuers.get(rules.issuer)?;
-            let own = rules.sender.as_ref().unwrap_or(&issuer.issuer);
+            let is_own = match &rules.sender {
+                Some(sender) => sender == iss,
+                None => issuer.accepts(iss),
+            };
             let key_set = match &rules.keys {
                 Some(_) => policy.issuers.len() + place,
                 None => rules.issuer,
             };
-            (own == iss).then_some(Self { issuer, rules, key_set })
+            is_own.then_some(Self { issuer, rules, key_set })
         })
     }
 

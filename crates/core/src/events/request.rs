@@ -40,7 +40,7 @@ impl EventFormat {
 impl EventRequest {
     /// Returns the token's claims about its issuer and audience, verified or not, for the log.
     pub fn received_claims(&self) -> Option<ReceivedClaims> {
-        ReceivedClaims::of(Token::new(&self.token))
+        ReceivedClaims::of(Token::new(&self.token), &[])
     }
 
     /// The longest body.
