@@ -45,6 +45,9 @@ pub struct Options {
     /// Write the results to docs/performance.md and the files next to it, or to docs/reliability.md
     #[arg(long)]
     write: bool,
+    /// `edge`: go on with the results of a run that failed
+    #[arg(long)]
+    resume: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -78,6 +81,7 @@ pub fn run(options: &Options) -> Result<()> {
         Subject::Edge => edge::run(&edge::Options {
             quick: options.quick,
             write: options.write,
+            resume: options.resume,
             only: options.only,
             beside: options.beside.clone(),
         }),

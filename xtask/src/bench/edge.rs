@@ -18,6 +18,7 @@ use super::pictures;
 use crate::at;
 use crate::process::{self, write_atomically};
 use crate::tools::{self, Extent};
+use crate::worker;
 use anyhow::{Context as _, Result, ensure};
 use cells::{BESIDE, CONNECTIONS, Contender, EXACT, LEASED, LEASED_BY_DEFAULT, cells};
 use clap::ValueEnum;
@@ -26,7 +27,6 @@ use scene::{Running, Scene};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs;
 use std::path::PathBuf;
 
 /// A part that can be measured alone.
@@ -56,13 +56,15 @@ pub enum Part {
 pub struct Options {
     pub quick: bool,
     pub write: bool,
+    /// Whether to go on with the results of a run that failed.
+    pub resume: bool,
     pub only: Option<Part>,
     /// The folder of another build.
     pub beside: Option<PathBuf>,
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let Options { quick, write, only, ref beside } = *options;
+    let Options { quick, write, resume, only, ref beside } = *options;
     ensure!(!write || (!quick && only.is_none()), "--write wants all of it, and not in haste");
     let tools = tools::ensure(Extent::BenchEdge)?;
     let wants = |part| only.is_none_or(|wanted| wanted == part);
@@ -72,58 +74,68 @@ pub fn run(options: &Options) -> Result<()> {
         (_, false) => 2000,
     };
     let (rounds, seconds) = if quick { (3, 1) } else { (6, 3) };
-    let mut found = Found { rounds, seconds, ..Found::default() };
     // The goals of garbage and forged tokens: no worse than the committed measurements.
     let committed = goals::Committed::read()?;
+    worker::build(&tools)?;
+    let gzip_bytes = worker::gzip_bytes()?;
+    let mut found = match resume {
+        true => Found::resume(rounds, seconds, gzip_bytes)?,
+        false => Found { rounds, seconds, gzip_bytes, ..Found::default() },
+    };
+    // The database is first, because its logins may fail on a busy machine.
+    let (users, requests) = if quick { (50, 10_000) } else { (1000, 100_000) };
+    if wants(Part::Database) && found.database.is_none() {
+        found.database = Some(database::measure(users, requests)?);
+        found.save()?;
+    }
     let scene = Scene::set(&tools, tokens, beside.clone())?;
-    found.gzip_bytes = crate::worker::gzip_bytes()?;
-    if wants(Part::Speed) || wants(Part::Trips) {
+    let (speed_missing, trips_missing) = (found.speed.is_empty(), found.trips.is_empty());
+    if (wants(Part::Speed) && speed_missing) || (wants(Part::Trips) && trips_missing) {
         let running = start_all(&scene)?;
-        if wants(Part::Speed) {
+        if wants(Part::Speed) && speed_missing {
             speed(&scene, &running, &mut found)?;
         }
-        if wants(Part::Trips) {
+        if wants(Part::Trips) && trips_missing {
             found.trips = parts::trips(&scene, &running)?;
         }
+        found.save()?;
     }
-    if wants(Part::Distance) {
+    if wants(Part::Distance) && found.distance.is_empty() {
         found.distance = parts::distance(&scene, seconds)?;
+        found.save()?;
     }
-    if wants(Part::NearLimit) {
+    if wants(Part::NearLimit) && found.near_limit.is_empty() {
         for contender in [EXACT, LEASED, LEASED_BY_DEFAULT] {
             let seconds = if quick { 10 } else { 60 };
             found.near_limit.push(near_limit::measure(&scene, contender, ISOLATES, seconds)?);
         }
+        found.save()?;
     }
-    if wants(Part::Start) {
+    if wants(Part::Start) && found.start.is_empty() {
         found.start = parts::start(&scene, if quick { 3 } else { 15 })?;
+        found.save()?;
     }
-    if wants(Part::Growth) {
+    if wants(Part::Growth) && found.growth.is_empty() {
         found.growth = parts::growth(&scene, if quick { 1 } else { 2 })?;
+        found.save()?;
     }
-    if wants(Part::LargePolicy) {
-        found.large_policy = Some(parts::large_policy(
-            &scene,
-            if quick { 3 } else { 15 },
-            if quick { 2 } else { 8 },
-        )?);
+    if wants(Part::LargePolicy) && found.large_policy.is_none() {
+        let (starts, rounds) = if quick { (3, 2) } else { (15, 8) };
+        found.large_policy = Some(parts::large_policy(&scene, starts, rounds)?);
+        found.save()?;
     }
-    if wants(Part::Memory) {
+    if wants(Part::Memory) && found.memory.is_empty() {
         found.memory = parts::memory(&scene, tokens.into())?;
     }
     drop(scene);
-    let (users, requests) = if quick { (50, 10_000) } else { (1000, 100_000) };
-    if wants(Part::Database) {
-        found.database = Some(database::measure(users, requests)?);
-    }
+    found.save()?;
     let text = report::text(&found, &goals::of(&found, &committed));
     println!("\n{text}");
     if beside.is_some() && wants(Part::Speed) {
         println!("{}", comparison(&found));
     }
-    let raw = serde_json::to_string_pretty(&json!(found))?;
-    fs::write(at("target/bench/edge.json"), &raw)?;
     if write {
+        let raw = serde_json::to_string_pretty(&found)?;
         put("docs/performance.md", "edge", &text)?;
         write_atomically(&at("docs/performance.json"), &raw)?;
         pictures::draw()?;

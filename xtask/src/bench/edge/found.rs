@@ -1,12 +1,16 @@
 //! The results of a run.
 
 use super::load::Load;
+use crate::at;
 use crate::bench::measure::spread;
-use serde::Serialize;
+use crate::process::write_atomically;
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs;
 
 /// One round of a cell.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 pub struct Sample {
     #[serde(flatten)]
     pub load: Load,
@@ -18,7 +22,7 @@ pub struct Sample {
 pub type Distance = (&'static str, u32, f64, f64, f64);
 
 /// What a request causes elsewhere.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 pub struct Trips {
     pub name: &'static str,
     /// The requests to the store.
@@ -30,7 +34,7 @@ pub struct Trips {
 }
 
 /// One caller that requests more than its quota.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 pub struct NearLimit {
     pub name: &'static str,
     pub isolates: usize,
@@ -47,7 +51,7 @@ pub struct NearLimit {
 }
 
 /// The cost of a policy of 1,000 routes and 200 limits.
-#[derive(Default, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 pub struct LargePolicy {
     /// The milliseconds from each start to the first response, with the shipped policy.
     pub shipped_start_ms: Vec<f64>,
@@ -58,21 +62,25 @@ pub struct LargePolicy {
 }
 
 /// The results of all measurements.
-#[derive(Default, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 pub struct Found {
     pub rounds: u32,
     pub seconds: u32,
     /// The rounds of each cell.
+    #[serde(borrow)]
     pub speed: BTreeMap<&'static str, Vec<Sample>>,
     pub distance: Vec<Distance>,
     pub trips: Vec<Trips>,
     /// One caller near its limit, over several isolates.
     pub near_limit: Vec<NearLimit>,
     /// The milliseconds from each start to the first response.
+    #[serde(borrow)]
     pub start: BTreeMap<&'static str, Vec<f64>>,
     /// The resident KiB after each number of requests.
+    #[serde(borrow)]
     pub memory: BTreeMap<&'static str, Vec<(u64, u64)>>,
     /// The growing thing, its number, and the CPU as a ratio to that with the usual number.
+    #[serde(borrow)]
     pub growth: Vec<(&'static str, u32, f64)>,
     /// A policy of 1,000 routes and 200 limits.
     pub large_policy: Option<LargePolicy>,
@@ -83,9 +91,28 @@ pub struct Found {
 }
 
 impl Found {
+    /// Keeps the results so far, so that a run that fails later can go on with them.
+    pub fn save(&self) -> Result<()> {
+        write_atomically(&at(SAVED), &serde_json::to_string_pretty(self)?)
+    }
+
+    /// Reads the results of a run that failed. They must be of this Worker, and as thorough.
+    pub fn resume(rounds: u32, seconds: u32, gzip_bytes: usize) -> Result<Self> {
+        let text = fs::read_to_string(at(SAVED)).with_context(|| format!("no run: {SAVED}"))?;
+        // The names in the results live as long as the program.
+        let found: Self = serde_json::from_str(text.leak())?;
+        let is_same =
+            (found.rounds, found.seconds, found.gzip_bytes) == (rounds, seconds, gzip_bytes);
+        ensure!(is_same, "{SAVED} is of another Worker, or of a run with other rounds");
+        Ok(found)
+    }
+
     /// Returns the lowest, the median and the highest ratio of all rounds.
     pub fn ratio(&self, one: &str, other: &str, of: fn(&Sample) -> f64) -> Option<[f64; 3]> {
         let (one, other) = (self.speed.get(one)?, self.speed.get(other)?);
         Some(spread(one.iter().zip(other).map(|(a, b)| of(a) / of(b)).collect()))
     }
 }
+
+/// The results of the run that is measured, or that failed.
+const SAVED: &str = "target/bench/edge.json";

@@ -5,7 +5,7 @@ use crate::process::write_atomically;
 use crate::stack::loopback;
 use crate::tools::Tools;
 use anyhow::{Context as _, Result, bail, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +33,7 @@ pub enum Order {
 }
 
 /// One measurement.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 pub struct Load {
     pub count: f64,
     pub requests_per_second: f64,
