@@ -284,7 +284,9 @@ fn read_variant(name: String, described: &Value) -> Variant {
         routes.push(route);
     }
     assert!(!routes.is_empty(), "{file}");
-    Variant { name, issuer, routes, key_members: described["keys"].clone(), instead }
+    let mut variant = Variant { name, issuer, routes, key_members: Value::Null, instead };
+    variant.key_members = variant.replace(&described["keys"]);
+    variant
 }
 
 /// Reads a token that must pass.
