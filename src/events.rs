@@ -4,7 +4,6 @@
 use crate::context::RequestContext;
 use crate::forward::body;
 use crate::platform::http::Body;
-use crate::platform::log::{Level, Line};
 use crate::store;
 use crate::token::key_selection;
 use portcullis_core::{
@@ -38,12 +37,9 @@ pub async fn receive(
         trace.received.replace(request.received_claims());
     })?;
     trace.event.set(Some(event.name));
-    let result = match event.revokes() {
-        true => revoke(&event, context).await?,
-        false => {
-            log_stream_status(&event, context);
-            event.passive_result()
-        }
+    let result = match event.markers.is_empty() {
+        true => event.passive_result,
+        false => revoke(&event, context).await?,
     };
     trace.event_result.set(Some(result));
     Ok(format.answer())
@@ -62,9 +58,9 @@ async fn verify(request: &EventRequest, context: &RequestContext) -> Result<Even
 
 /// Writes the markers of an event. Returns what came of it, for the log.
 async fn revoke(event: &Event, context: &RequestContext) -> Result<&'static str, Refusal> {
-    let (keys, recent) = (&context.policy.keys, &context.isolate.recent_events);
-    let (content, now) = (event.content(keys), context.now);
-    let claim = event.claim(keys, content, now);
+    let (recent, now) = (&context.isolate.recent_events, context.now);
+    let content = event.content();
+    let claim = event.claim(content, now);
     // The issuer's name of the event, and what it revokes.
     let own = TokenHash::of(&format!("{}\n{content}", claim.text(3).unwrap_or_default()));
     if recent.borrow().contains(&own) {
@@ -73,13 +69,13 @@ async fn revoke(event: &Event, context: &RequestContext) -> Result<&'static str,
     let claimed = replies(&[claim], context).await?;
     let claimed = claimed.first().ok_or(Outage::StoreBadResponse)?;
     let first = Event::first_arrival(claimed, content)?;
-    replies(&event.marks(keys, first, now), context).await?;
-    context.isolate.tokens.end_clearances(&event.marker_keys(keys));
+    replies(&event.marks(first, now), context).await?;
     let mut recent = recent.borrow_mut();
+    // A repeated event that is forgotten costs the store its commands, and changes nothing.
     if recent.len() >= RECENT_MAX {
-        recent.pop_front();
+        recent.clear();
     }
-    recent.push_back(own);
+    recent.push(own);
     Ok("revoked")
 }
 
@@ -91,17 +87,6 @@ async fn replies(commands: &[Command], context: &RequestContext) -> Result<Vec<R
         _ => Err(Outage::StoreBadResponse),
     };
     store::query(commands, context).await.into_iter().map(reply).collect()
-}
-
-/// Logs that an issuer has paused, disabled or enabled its events.
-fn log_stream_status(event: &Event, context: &RequestContext) {
-    if let Some(status) = &event.stream_status {
-        Line::new(Level::Warn, "event_stream")
-            .text("request_id", &context.request_id)
-            .text("issuer", &event.issuer)
-            .text("status", status)
-            .write();
-    }
 }
 
 /// How long a body may take. Providers send it at once.

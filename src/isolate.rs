@@ -12,7 +12,6 @@ use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
 use portcullis_core::TokenHash;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// All state that outlives a request.
@@ -24,7 +23,7 @@ pub struct Isolate {
     pub breakers: Breakers,
     pub tokens: TokenCache,
     /// The recent events that took effect, with what each one revoked.
-    pub recent_events: RefCell<VecDeque<TokenHash>>,
+    pub recent_events: RefCell<Vec<TokenHash>>,
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
     pub limits: LimitCounters,

@@ -96,7 +96,7 @@ fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) ->
         if let Some((_, content_type)) = fields.first_mut() {
             *content_type = "application/json".to_owned();
         }
-        return (400, End::Respond { status: 400, fields, body: body.to_string() });
+        return (400, End::Respond { status: 400, fields, body });
     }
     let (status, ..) = refusal.status_and_challenge();
     // With CORS, a page must be able to read a refusal, too.

@@ -123,15 +123,6 @@ impl TokenCache {
         });
     }
 
-    /// Ends the store's confirmation of every token that one of these markers could revoke.
-    pub fn end_clearances(&self, markers: &[String]) {
-        self.tokens.borrow_mut().update_all(|token| {
-            if token.cleared.is_some() && token.verification.token.is_subject_to(markers) {
-                token.cleared = None;
-            }
-        });
-    }
-
     /// Ends the store's confirmation of a token.
     pub fn end_clearance(&self, hash: TokenHash) {
         self.tokens.borrow_mut().update(hash, |token| token.cleared = None);

@@ -56,11 +56,6 @@ impl<K: Eq + Hash + Copy, V: Clone> GenerationalCache<K, V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
-    /// Changes all values.
-    pub fn update_all(&mut self, change: impl FnMut(&mut V)) {
-        self.young.values_mut().chain(self.old.values_mut()).for_each(change);
-    }
-
     /// Changes the value of `key`, if it is cached.
     pub fn update(&mut self, key: K, change: impl FnOnce(&mut V)) {
         if let Some(value) = self.young.get_mut(&key) {
@@ -90,8 +85,6 @@ mod tests {
         assert!(!contains(&mut cache, 1));
         cache.update(0, |value| *value = 7);
         assert_eq!(cache.get(0, |_| 1), Some(7));
-        cache.update_all(|value| *value += 1);
-        assert_eq!(cache.get(0, |_| 1), Some(8));
         cache.remove(0, |_| 1);
         assert!(!contains(&mut cache, 0));
         assert!(cache.young.len() + cache.old.len() <= 4);

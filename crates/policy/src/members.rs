@@ -147,7 +147,8 @@ mod tests {
             ),
             (
                 r#"{"store":{"accept":[]}}"#,
-                "store.accept: unknown member; it belongs at the top of the file",
+                "store.accept: unknown member; it belongs in events of [[issuers]], or belongs at the \
+                 top of the file",
             ),
             (
                 r#"{"upstream":{"store":{}}}"#,

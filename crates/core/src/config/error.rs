@@ -28,6 +28,8 @@ pub enum ConfigErrorKind {
     Duplicate,
     /// The list or text is empty.
     Empty,
+    /// There are rules for events and no route that takes them, or the other way around.
+    EventsIncomplete,
     /// The issuer of this name, which is before it, takes every token of this one.
     IssuerShadowed(String),
     /// A key of an inline set (RFC 7517 section 5) is rejected.
@@ -46,10 +48,6 @@ pub enum ConfigErrorKind {
     NoSuchEnvironment(String),
     /// The text names a variable that is missing.
     NoSuchVariable(String),
-    /// No issuer has rules for its events.
-    NoEvents,
-    /// No route takes events.
-    NoEventRoute,
     /// No issuer has an introspection.
     NoIntrospection,
     /// There is no issuer of that name.
@@ -100,8 +98,6 @@ pub enum ConfigErrorKind {
     NotWithExact,
     /// A memcached does not support it.
     NotWithMemcached,
-    /// The member is for keys at a URL of their own.
-    NotWithoutJwksUrl,
     /// The member is for routes with an assertion.
     NotWithoutAssertion,
     /// A weaker route, of this name, would take the route's paths with a suffix.
@@ -142,6 +138,9 @@ impl fmt::Display for ConfigErrorKind {
             Self::CredentialsForAll => "is not for all origins; list them, or remove it",
             Self::Duplicate => "occurs twice; use each value once",
             Self::Empty => "is empty; give at least one entry",
+            Self::EventsIncomplete => {
+                "events need both [issuers.events] and a route with access = \"events\"; add the other"
+            }
             Self::IssuerShadowed(earlier) => {
                 return write!(
                     f,
@@ -157,12 +156,6 @@ impl fmt::Display for ConfigErrorKind {
             Self::Missing => "is not set; see docs/configuration.md",
             Self::NamedByRoute => "a route's own limit has the route's name; remove it",
             Self::NoBurst => "this algorithm has no burst; remove it, or use gcra or token_bucket",
-            Self::NoEvents => {
-                "is events, and no issuer has [issuers.events]; add one, or remove the route"
-            }
-            Self::NoEventRoute => {
-                "needs a route with access = \"events\"; add one, or remove the table"
-            }
             Self::NoIntrospection => {
                 "is introspect, and no issuer has an introspection; add one, or use deny or \
                  signature"
@@ -232,7 +225,6 @@ impl fmt::Display for ConfigErrorKind {
                 "a memcached has no scripts and no lists; use fixed_window for a limit, remove the \
                  rest, or use a Redis"
             }
-            Self::NotWithoutJwksUrl => "needs jwks_url; set it, or remove this",
             Self::NotWithoutAssertion => "needs assertion = true; set it, or remove this",
             Self::SuffixesUnclear(later) => {
                 return write!(

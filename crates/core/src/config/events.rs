@@ -33,7 +33,7 @@ pub(super) fn read(issuer: &mut ObjectReader<'_, '_>) -> Option<EventSettings> {
     let jwks_url = jwks_url.map(|text| checked_url(&mut object, "jwks_url", text));
     let algorithms = algorithms(&mut object);
     if jwks_url.is_none() && algorithms.as_ref().is_some_and(|all| !all.is_empty()) {
-        object.add_error("algorithms", ConfigErrorKind::NotWithoutJwksUrl);
+        object.add_error("jwks_url", ConfigErrorKind::Missing);
     }
     let type_required = object.optional_flag("type_required").unwrap_or(true);
     object.record_default("type_required", || true.into());
@@ -81,11 +81,17 @@ impl EventSettings {
         if algorithms.is_empty() {
             object.add_error("events.algorithms", ConfigErrorKind::Missing);
         }
+        // Nothing else of this issuer is used.
         policy.keys = Some(Issuer {
-            issuer: policy.sender.clone().unwrap_or_else(|| issuer.issuer.clone()),
+            issuer: policy.sender.as_ref().unwrap_or(&issuer.issuer).clone(),
+            audience: String::new(),
             algorithms,
             keys: Some(KeyLocation::Url(url)),
-            ..issuer.clone()
+            token_type: issuer.token_type,
+            leeway_seconds: issuer.leeway_seconds,
+            scope_claim: String::new(),
+            sessions_in_store: false,
+            introspection: None,
         });
         Some(policy)
     }
@@ -100,10 +106,10 @@ pub(super) fn check(settings: &mut SettingsReader<'_>, events: &[EventPolicy], r
     match (events.first(), route) {
         (Some(events), None) => {
             let place = format!("issuers[{}].events", events.issuer);
-            settings.add_error(place, ConfigErrorKind::NoEventRoute);
+            settings.add_error(place, ConfigErrorKind::EventsIncomplete);
         }
         (None, Some(at)) => {
-            settings.add_error(format!("routes[{at}].access"), ConfigErrorKind::NoEvents);
+            settings.add_error(format!("routes[{at}].access"), ConfigErrorKind::EventsIncomplete);
         }
         (Some(_), Some(_)) | (None, None) => {}
     }
@@ -119,15 +125,11 @@ fn formats(object: &mut ObjectReader<'_, '_>) -> Option<Vec<EventFormat>> {
     }
     let mut formats = Vec::new();
     for (at, text) in texts.iter().enumerate() {
-        let place = format!("accept[{at}]");
         match named_value(text, &EventFormat::NAMES) {
-            Some(format) if formats.contains(&format) => {
-                object.add_error(&place, ConfigErrorKind::Duplicate);
-            }
             Some(format) => formats.push(format),
             None => {
                 let names = joined_names(&EventFormat::NAMES);
-                object.add_error(&place, ConfigErrorKind::NotOneOf(names));
+                object.add_error(&format!("accept[{at}]"), ConfigErrorKind::NotOneOf(names));
             }
         }
     }
@@ -210,10 +212,9 @@ mod tests {
         check(json!({ "audience": ["a", ""] }), &["events.audience"]);
         check(json!({ "audience": [7] }), &["events.audience"]);
         check(json!({ "accept": [] }), &["events.accept"]);
-        check(json!({ "accept": ["logout", "logout"] }), &["events.accept[1]"]);
         check(json!({ "accept": ["login"] }), &["events.accept[0]"]);
         check(json!({ "accept": null }), &["events.accept"]);
-        check(json!({ "algorithms": ["ES256"] }), &["events.algorithms"]);
+        check(json!({ "algorithms": ["ES256"] }), &["events.jwks_url"]);
         let url = "https://issuer.example/events";
         check(json!({ "algorithms": ["ES256"], "jwks_url": url }), &[]);
         check(json!({ "jwks_url": url }), &[]);

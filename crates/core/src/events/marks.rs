@@ -2,7 +2,6 @@
 
 use super::parse::Event;
 use crate::refusal::{Denial, Outage, Refusal};
-use crate::store::keys::StoreKeys;
 use crate::time::UnixSeconds;
 use crate::token_hash::TokenHash;
 use redis_rest::{Command, Reply};
@@ -11,31 +10,19 @@ use redis_rest::{Command, Reply};
 /// Redis Cluster can run it.
 pub const REVOKE_SCRIPT: &str = include_str!("revoke.lua");
 
-/// What an event revokes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Mark {
-    /// A subject's tokens up to a time.
-    Subject(String),
-    /// All tokens of a session.
-    Session(String),
-    /// One token.
-    Token(String),
-}
-
 impl Event {
     /// Returns a hash of what the event revokes. The subject of a global revocation is not signed,
     /// so the same signed token could come with another one.
-    pub fn content(&self, keys: &StoreKeys) -> TokenHash {
-        TokenHash::of(&self.marker_keys(keys).join("\n"))
+    pub fn content(&self) -> TokenHash {
+        TokenHash::of(&self.markers.join("\n"))
     }
 
     /// Returns the command that records an event's first arrival, `now`. Its reply is that of the
     /// first arrival, so that a repeated event has the effect of the first one and no more.
-    pub fn claim(&self, keys: &StoreKeys, content: TokenHash, now: UnixSeconds) -> Command {
-        let key = keys.event(&self.issuer, &self.jti);
+    pub fn claim(&self, content: TokenHash, now: UnixSeconds) -> Command {
         // Longer than the event is accepted, by the greatest leeway twice.
         let life_seconds = self.life_seconds + 2 * 300;
-        command(key, "first", format!("{now}:{content}"), life_seconds)
+        command(&self.key, "first", &format!("{now}:{content}"), life_seconds)
     }
 
     /// Reads the time of the first arrival in the reply to [`Event::claim`].
@@ -56,28 +43,17 @@ impl Event {
         Ok(UnixSeconds(time))
     }
 
-    /// Returns the keys of the markers.
-    pub fn marker_keys(&self, keys: &StoreKeys) -> Vec<String> {
-        let iss = &self.issuer;
-        let key = |mark: &Mark| match mark {
-            Mark::Subject(sub) => keys.revoked_sub(iss, sub),
-            Mark::Session(sid) => keys.revoked_sid(iss, sid),
-            Mark::Token(jti) => keys.revoked_jti(iss, jti),
-        };
-        self.marks.iter().map(key).collect()
-    }
-
     /// Returns the commands that write the markers. They revoke up to the event's first arrival,
     /// or up to its issue where the issuer's clock is ahead.
-    pub fn marks(&self, keys: &StoreKeys, first: UnixSeconds, now: UnixSeconds) -> Vec<Command> {
-        let up_to = first.max(self.issued_at);
+    pub fn marks(&self, first: UnixSeconds, now: UnixSeconds) -> Vec<Command> {
+        let up_to = first.max(self.issued_at).to_string();
         let left_seconds = first.plus(self.life_seconds).seconds_since(now).max(1);
-        let marker = |key| command(key, "last", up_to.to_string(), left_seconds);
-        self.marker_keys(keys).into_iter().map(marker).collect()
+        let marker = |key: &String| command(key, "last", &up_to, left_seconds);
+        self.markers.iter().map(marker).collect()
     }
 }
 
-fn command(key: String, wins: &str, value: String, life_seconds: u64) -> Command {
+fn command(key: &str, wins: &str, value: &str, life_seconds: u64) -> Command {
     let life_ms = life_seconds * 1000;
     Command::new("EVAL").arg(REVOKE_SCRIPT).arg(1).arg(key).arg(wins).arg(value).arg(life_ms)
 }

@@ -1,6 +1,5 @@
 //! The signed token of an event: everything that is checked without its key.
 
-use super::marks::Mark;
 use super::request::EventRequest;
 use super::subject::{SubjectRules, text};
 use super::types::{self, Effect};
@@ -31,15 +30,14 @@ pub struct UnverifiedEvent<'a> {
 pub struct Event {
     /// The name of its type, for the log.
     pub name: &'static str,
-    /// The issuer whose tokens it revokes.
-    pub issuer: String,
-    /// The new status of a stream, for the log.
-    pub stream_status: Option<String>,
-    pub(super) jti: String,
+    /// What comes of it if it revokes nothing, for the log.
+    pub passive_result: &'static str,
+    /// The store's keys of the markers that it asks for; empty if it revokes nothing.
+    pub markers: Vec<String>,
+    /// The store's key of the event.
+    pub(super) key: String,
     pub(super) issued_at: UnixSeconds,
     pub(super) life_seconds: u64,
-    pub(super) marks: Vec<Mark>,
-    effect: Effect,
 }
 
 impl EventRequest {
@@ -72,18 +70,24 @@ impl EventRequest {
         let issued_at = check_times(&claims, self.format, rules, leeway_seconds, now)?;
         let jti = claims.get("jti").ok_or(Denial::ClaimMissing("jti"))?;
         let jti = jti.as_str().filter(|jti| (1..=JTI_BYTES_MAX).contains(&jti.len()));
-        let jti = jti.ok_or(Denial::EventMalformed)?.to_owned();
+        let jti = jti.ok_or(Denial::EventMalformed)?;
 
-        let content = self.content(&claims, &sender, iss)?;
+        let subject_rules = SubjectRules {
+            keys: &policy.keys,
+            issuer: &sender.issuer.issuer,
+            own: [iss, &sender.issuer.issuer],
+            emails_are_subjects: rules.emails_are_subjects,
+            logout_ends: rules.logout_ends,
+            is_session: false,
+        };
+        let (name, effect, markers) = self.content(&claims, subject_rules)?;
         let event = Event {
-            name: content.name,
-            issuer: sender.issuer.issuer.clone(),
-            stream_status: content.stream_status,
-            jti,
+            name,
+            passive_result: effect.passive_result(),
+            markers,
+            key: policy.keys.event(&sender.issuer.issuer, jti),
             issued_at,
             life_seconds: rules.token_life_seconds_max,
-            marks: content.marks,
-            effect: content.effect,
         };
         let (key_set, iss) = (sender.key_set, iss.to_owned());
         Ok(UnverifiedEvent { header, iss, key_set, signing_input, signature, event })
@@ -123,50 +127,39 @@ impl EventRequest {
         Ok(())
     }
 
+    /// Returns the name of the event's type, its effect, and the keys of its markers.
     fn content(
         &self,
         claims: &Map<String, Value>,
-        sender: &Sender<'_>,
-        iss: &str,
-    ) -> Result<Content, Denial> {
-        let (uri, payload) = match self.format {
-            EventFormat::GlobalRevocation => {
-                let subject = self.subject.as_ref().ok_or(Denial::EventMalformed)?;
-                let marks = sender.subject_rules(iss, false).marks(subject)?;
-                return Ok(Content::of("global-token-revocation", Effect::Subject, marks));
-            }
-            EventFormat::Logout | EventFormat::SecurityEvent => {
-                let events = claims.get("events").and_then(Value::as_object);
-                let mut events = events.ok_or(Denial::EventMalformed)?.iter();
-                match (events.next(), events.next()) {
-                    (Some((uri, Value::Object(payload))), None) => (uri.as_str(), payload),
-                    _ => return Err(Denial::EventMalformed),
-                }
-            }
+        mut rules: SubjectRules<'_>,
+    ) -> Result<(&'static str, Effect, Vec<String>), Denial> {
+        if self.format == EventFormat::GlobalRevocation {
+            let subject = self.subject.as_ref().ok_or(Denial::EventMalformed)?;
+            return Ok(("global-token-revocation", Effect::Subject, rules.marks(subject)?));
+        }
+        let events = claims.get("events").and_then(Value::as_object);
+        let mut events = events.ok_or(Denial::EventMalformed)?.iter();
+        let (uri, payload) = match (events.next(), events.next()) {
+            (Some((uri, Value::Object(payload))), None) => (uri.as_str(), payload),
+            _ => return Err(Denial::EventMalformed),
         };
         if (uri == types::LOGOUT) != (self.format == EventFormat::Logout) {
             return Err(Denial::EventMalformed);
         }
         if self.format == EventFormat::Logout {
-            let marks = logout_marks(claims, sender.rules.logout_ends)?;
-            return Ok(Content::of("logout", Effect::Session, marks));
+            return Ok(("logout", Effect::Session, logout_markers(claims, &rules)?));
         }
-        let (name, effect) = types::of(uri);
-        let marks = match effect {
-            Effect::Session | Effect::Subject => {
-                let rules = sender.subject_rules(iss, effect == Effect::Session);
-                match claims.get("sub_id").or_else(|| payload.get("subject")) {
-                    Some(Value::Object(subject)) => rules.marks(subject)?,
-                    Some(_) => return Err(Denial::EventMalformed),
-                    None => vec![Mark::Subject(text(claims, "sub")?.to_owned())],
-                }
-            }
-            Effect::Verification | Effect::StreamUpdated | Effect::Ignored => Vec::new(),
+        let (name, effect) = types::of(uri, payload);
+        if !matches!(effect, Effect::Session | Effect::Subject) {
+            return Ok((name, effect, Vec::new()));
+        }
+        rules.is_session = effect == Effect::Session;
+        let markers = match claims.get("sub_id").or_else(|| payload.get("subject")) {
+            Some(Value::Object(subject)) => rules.marks(subject)?,
+            Some(_) => return Err(Denial::EventMalformed),
+            None => vec![rules.subject(text(claims, "sub")?)],
         };
-        let mut content = Content::of(name, effect, marks);
-        let status = payload.get("status").filter(|_| effect == Effect::StreamUpdated);
-        content.stream_status = status.and_then(Value::as_str).map(crate::token::received::bounded);
-        Ok(content)
+        Ok((name, effect, markers))
     }
 }
 
@@ -207,22 +200,6 @@ impl UnverifiedEvent<'_> {
     }
 }
 
-impl Event {
-    /// Returns whether the event revokes anything.
-    pub fn revokes(&self) -> bool {
-        !self.marks.is_empty()
-    }
-
-    /// Returns what came of an event that revokes nothing, for the log.
-    pub fn passive_result(&self) -> &'static str {
-        match self.effect {
-            Effect::Verification => "verified",
-            Effect::StreamUpdated => "stream_updated",
-            Effect::Session | Effect::Subject | Effect::Ignored => "ignored",
-        }
-    }
-}
-
 /// The issuer that an event names, with its rules.
 struct Sender<'p> {
     issuer: &'p Issuer,
@@ -251,46 +228,21 @@ impl<'p> Sender<'p> {
     fn key_owner(&self) -> &'p Issuer {
         self.rules.keys.as_ref().unwrap_or(self.issuer)
     }
-
-    fn subject_rules<'a>(&self, iss: &'a str, is_session: bool) -> SubjectRules<'a>
-    where
-        'p: 'a,
-    {
-        SubjectRules {
-            own: [iss, &self.issuer.issuer],
-            emails_are_subjects: self.rules.emails_are_subjects,
-            logout_ends: self.rules.logout_ends,
-            is_session,
-        }
-    }
 }
 
-/// What an event says.
-struct Content {
-    name: &'static str,
-    effect: Effect,
-    marks: Vec<Mark>,
-    stream_status: Option<String>,
-}
-
-impl Content {
-    fn of(name: &'static str, effect: Effect, marks: Vec<Mark>) -> Self {
-        Self { name, effect, marks, stream_status: None }
-    }
-}
-
-/// Returns what a logout token ends: a session, or all of the subject's if it names none.
-fn logout_marks(claims: &Map<String, Value>, ends: LogoutEnds) -> Result<Vec<Mark>, Denial> {
-    let named = |name: &str| match claims.contains_key(name) {
-        true => text(claims, name).map(|text| Some(text.to_owned())),
-        false => Ok(None),
-    };
+/// Returns the keys of the markers of a logout token: a session's, or the subject's if it names no
+/// session.
+fn logout_markers(
+    claims: &Map<String, Value>,
+    rules: &SubjectRules<'_>,
+) -> Result<Vec<String>, Denial> {
+    let named = |name: &str| claims.contains_key(name).then(|| text(claims, name)).transpose();
     let (sid, sub) = (named("sid")?, named("sub")?);
-    let mut marks = Vec::from_iter(sid.map(Mark::Session));
-    if marks.is_empty() || ends == LogoutEnds::Subject {
-        marks.extend(sub.map(Mark::Subject));
+    let mut markers = Vec::from_iter(sid.map(|sid| rules.session(sid)));
+    if markers.is_empty() || rules.logout_ends == LogoutEnds::Subject {
+        markers.extend(sub.map(|sub| rules.subject(sub)));
     }
-    if marks.is_empty() { Err(Denial::EventMalformed) } else { Ok(marks) }
+    if markers.is_empty() { Err(Denial::EventMalformed) } else { Ok(markers) }
 }
 
 fn check_audience(claims: &Map<String, Value>, rules: &EventPolicy) -> Result<(), Denial> {

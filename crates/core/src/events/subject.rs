@@ -1,12 +1,15 @@
 //! Subject identifiers (RFC 9493), as far as tokens can be found by them.
 
-use super::marks::Mark;
 use crate::policy::events::LogoutEnds;
 use crate::refusal::Denial;
+use crate::store::keys::StoreKeys;
 use serde_json::{Map, Value};
 
 /// What decides which tokens a subject identifier means.
 pub(super) struct SubjectRules<'a> {
+    pub(super) keys: &'a StoreKeys,
+    /// The issuer of the tokens, by which markers are named.
+    pub(super) issuer: &'a str,
     /// The issuer of the event, in each form that a subject may name it.
     pub(super) own: [&'a str; 2],
     pub(super) emails_are_subjects: bool,
@@ -16,37 +19,35 @@ pub(super) struct SubjectRules<'a> {
 }
 
 impl SubjectRules<'_> {
-    /// Returns the markers that revoke the tokens of a subject.
+    /// Returns the keys of the markers that revoke the tokens of a subject.
     ///
     /// # Errors
     ///
     /// [`Denial::SubjectRefused`] if it is another issuer's, or no token can be found by it;
     /// [`Denial::EventMalformed`] if a member is missing or has another type.
-    pub(super) fn marks(&self, subject: &Map<String, Value>) -> Result<Vec<Mark>, Denial> {
+    pub(super) fn marks(&self, subject: &Map<String, Value>) -> Result<Vec<String>, Denial> {
         match format(subject)? {
             "complex" => self.complex(subject),
             "opaque" if self.is_session => {
                 // CAEP's session-revoked names a session, or a user, by the same format.
                 let id = text(subject, "id")?;
-                Ok(vec![Mark::Session(id.to_owned()), Mark::Subject(id.to_owned())])
+                Ok(vec![self.session(id), self.subject(id)])
             }
             _ => Ok(vec![self.simple(subject)?]),
         }
     }
 
-    fn simple(&self, subject: &Map<String, Value>) -> Result<Mark, Denial> {
+    fn simple(&self, subject: &Map<String, Value>) -> Result<String, Denial> {
         match format(subject)? {
             "iss_sub" | "iss-sub" => {
                 self.check_issuer(subject)?;
-                Ok(Mark::Subject(text(subject, "sub")?.to_owned()))
+                Ok(self.subject(text(subject, "sub")?))
             }
-            "opaque" => Ok(Mark::Subject(text(subject, "id")?.to_owned())),
-            "email" if self.emails_are_subjects => {
-                Ok(Mark::Subject(text(subject, "email")?.to_owned()))
-            }
+            "opaque" => Ok(self.subject(text(subject, "id")?)),
+            "email" if self.emails_are_subjects => Ok(self.subject(text(subject, "email")?)),
             "jwt_id" => {
                 self.check_issuer(subject)?;
-                Ok(Mark::Token(text(subject, "jti")?.to_owned()))
+                Ok(self.keys.revoked_jti(self.issuer, text(subject, "jti")?))
             }
             _ => Err(Denial::SubjectRefused),
         }
@@ -54,7 +55,7 @@ impl SubjectRules<'_> {
 
     /// Reads a complex subject of the Shared Signals Framework. What narrows a user further, such
     /// as a device, is ignored: more is revoked rather than less.
-    fn complex(&self, subject: &Map<String, Value>) -> Result<Vec<Mark>, Denial> {
+    fn complex(&self, subject: &Map<String, Value>) -> Result<Vec<String>, Denial> {
         let member = |name: &str| match subject.get(name) {
             Some(Value::Object(member)) => Ok(Some(member)),
             Some(_) => Err(Denial::EventMalformed),
@@ -67,12 +68,22 @@ impl SubjectRules<'_> {
             if format(session)? != "opaque" {
                 return Err(Denial::SubjectRefused);
             }
-            marks.push(Mark::Session(text(session, "id")?.to_owned()));
+            marks.push(self.session(text(session, "id")?));
         }
         if marks.is_empty() || self.logout_ends == LogoutEnds::Subject {
             marks.extend(user);
         }
         if marks.is_empty() { Err(Denial::SubjectRefused) } else { Ok(marks) }
+    }
+
+    /// Returns the key of the marker that revokes a subject's tokens.
+    pub(super) fn subject(&self, sub: &str) -> String {
+        self.keys.revoked_sub(self.issuer, sub)
+    }
+
+    /// Returns the key of the marker that revokes the tokens of a session.
+    pub(super) fn session(&self, sid: &str) -> String {
+        self.keys.revoked_sid(self.issuer, sid)
     }
 
     fn check_issuer(&self, subject: &Map<String, Value>) -> Result<(), Denial> {

@@ -1,5 +1,7 @@
 //! The types of events, by their URIs.
 
+use serde_json::{Map, Value};
+
 /// What an event of a type does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Effect {
@@ -9,19 +11,41 @@ pub(super) enum Effect {
     Subject,
     /// Nothing: it tests the stream.
     Verification,
-    /// Nothing: the stream was paused, disabled or enabled.
+    /// Nothing: the stream has a new status.
     StreamUpdated,
+    /// Nothing: the stream will send no events for now, or never again.
+    StreamStopped,
     /// Nothing.
     Ignored,
 }
 
+impl Effect {
+    /// Returns what comes of an event that revokes nothing, for the log.
+    pub(super) fn passive_result(self) -> &'static str {
+        match self {
+            Self::Verification => "verified",
+            Self::StreamUpdated => "stream_updated",
+            Self::StreamStopped => "stream_stopped",
+            Self::Session | Self::Subject | Self::Ignored => "ignored",
+        }
+    }
+}
+
 /// Returns the name of an event's type for the log, and its effect.
-pub(super) fn of(uri: &str) -> (&'static str, Effect) {
+pub(super) fn of(uri: &str, payload: &Map<String, Value>) -> (&'static str, Effect) {
     let known = uri.strip_prefix(PREFIX).and_then(|rest| rest.split_once("/event-type/"));
     let named = known
         .filter(|(family, _)| FAMILIES.contains(family))
         .and_then(|(_, name)| TYPES.iter().find(|(known, _)| *known == name));
-    named.copied().unwrap_or(("other", Effect::Ignored))
+    match named.copied() {
+        Some((name, Effect::StreamUpdated))
+            if payload.get("status").is_some_and(|status| status != "enabled") =>
+        {
+            (name, Effect::StreamStopped)
+        }
+        Some(known) => known,
+        None => ("other", Effect::Ignored),
+    }
 }
 
 /// The type of a logout token's event.

@@ -56,13 +56,6 @@ impl VerifiedToken {
         self.query(false).clone()
     }
 
-    /// Returns whether one of these markers, by their keys in the store, could revoke the token.
-    pub fn is_subject_to(&self, markers: &[String]) -> bool {
-        let [own, _] = &self.queries;
-        let is_own = |marker: &String| own.words().iter().any(|word| word == marker.as_bytes());
-        markers.iter().any(is_own)
-    }
-
     /// Returns the marker in the store's reply to [`VerifiedToken::marker_query`] that revokes it,
     /// if there is one.
     ///
