@@ -7,22 +7,25 @@ use crate::policy::limit::{Limit, LimitBy};
 use crate::request::head::RequestHead;
 use crate::store::keys::StoreKeys;
 use crate::token::claims::Claims;
+use crate::store::script;
 use redis_rest::{Command, Reply};
 use serde_json::Value;
 
 /// The script that counts one request, by every algorithm. The store runs it atomically, by its own
 /// clock.
-pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
+pub const LIMIT_SCRIPT: &str = script::text(&SCRIPT);
+const SCRIPT: [u8; script::bare_bytes(SOURCE)] = script::bare(SOURCE);
+const SOURCE: &str = include_str!("limit.lua");
 
 /// The first line with which the script is sent. Without it, Upstash runs a script under a lock of
 /// the whole database. The redis gateway removes it, and Redis itself refuses it.
 pub const KEY_LOCKING: &str = "#!lua flags=allow-key-locking\n";
 
 /// The SHA-1 in hexadecimal of [`KEY_LOCKING`] and the script, by which `EVALSHA` calls it.
-pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "ca6ae44322f046f0e704bce8ecb3046b65d797f1";
+pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "f868b17bbb4a4eae42605fd08414d7bd0ea5eeff";
 
 /// The SHA-1 of the script alone, for stores that refuse the first line.
-pub const LIMIT_SCRIPT_SHA1: &str = "f12019b50ff8d4d80588d018c60d3cd165a7b60a";
+pub const LIMIT_SCRIPT_SHA1: &str = "90db7b563b5924299dec29bc1f41445fd41a434d";
 
 /// A limit that applies to a request.
 #[derive(Clone, Debug)]
