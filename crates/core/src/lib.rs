@@ -125,7 +125,7 @@ pub use breaker::{Breaker, BreakerPolicy, BreakerState, CallPermit, CircuitOpen}
 pub use cache::GenerationalCache;
 pub use check::Check;
 pub use check::authenticated::AuthenticatedRequest;
-pub use check::renewal::Renewal;
+pub use check::renewal::{Renewal, RenewedToken};
 pub use check::store_result::{Missing, StoreResult};
 pub use config::{
     ConfigError, ConfigErrorKind, MemberShape, PolicyMember, TextFormat, merge_sections,
