@@ -122,7 +122,7 @@ mod token_hash;
 mod url;
 
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, CallPermit, CircuitOpen};
-pub use cache::GenerationalCache;
+pub use cache::{CacheKey, GenerationalCache};
 pub use check::Check;
 pub use check::authenticated::AuthenticatedRequest;
 pub use check::renewal::{Renewal, RenewedToken};

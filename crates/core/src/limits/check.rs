@@ -1,7 +1,7 @@
 //! A limit as applied to one request: the key that it counts, the store's command, and the
 //! decision.
 
-use super::lease::{Granted, LeaseKey, LeaseTerms};
+use super::lease::{Granted, LeaseKey, LeaseTerms, combined};
 use super::local::LocalCount;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::request::head::RequestHead;
@@ -61,6 +61,12 @@ pub struct BucketKey {
 }
 
 /// A limit's decision on one request.
+impl From<BucketKey> for [u8; 32] {
+    fn from(own: BucketKey) -> Self {
+        combined(own.key, u64::from(own.quota) << 32 | u64::from(own.cost))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct LimitDecision<'p> {
     /// The limit.
