@@ -6,6 +6,7 @@ use super::record::{MemberShape, TextFormat};
 use super::settings::{SettingsReader, assumed_url};
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::{Jwks, KeyFault, KeySource};
+use crate::json;
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::{Issuer, KeyLocation, TokenType};
 use crate::secret::Secret;
@@ -139,7 +140,7 @@ fn key_location(
     let (name, text, source) = match (jwks_url, metadata_url, jwks, variable) {
         (Some(url), ..) => return Some(KeyLocation::Url(url)),
         (_, Some(url), ..) => return Some(KeyLocation::Metadata(url)),
-        (.., Some(set), _) => (object.at("jwks"), set.to_string(), KeySource::Published),
+        (.., Some(set), _) => (object.at("jwks"), json::write::text(&set), KeySource::Published),
         (.., variable) => {
             let variable = variable?;
             let text = object.settings.secret(&variable)?;

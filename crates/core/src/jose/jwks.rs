@@ -197,7 +197,7 @@ fn load(
         check_member(name, &bytes, parameters.member_bytes)?;
         needed.insert((*name).into(), value.into());
     }
-    let jwk = Value::Object(needed).to_string();
+    let jwk = json::write::map_text(&needed);
     Ok(VerifyingKey { kid: text("kid").map(str::to_owned), algorithm, jwk })
 }
 

@@ -3,11 +3,12 @@
 
 use super::lease::{Granted, LeaseKey, LeaseTerms, combined};
 use super::local::LocalCount;
+use crate::json;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::request::head::RequestHead;
 use crate::store::keys::StoreKeys;
-use crate::token::claims::Claims;
 use crate::store::script;
+use crate::token::claims::Claims;
 use redis_rest::{Command, Reply};
 use serde_json::Value;
 
@@ -60,13 +61,13 @@ pub struct BucketKey {
     pub cost: u32,
 }
 
-/// A limit's decision on one request.
 impl From<BucketKey> for [u8; 32] {
     fn from(own: BucketKey) -> Self {
         combined(own.key, u64::from(own.quota) << 32 | u64::from(own.cost))
     }
 }
 
+/// A limit's decision on one request.
 #[derive(Clone, Debug)]
 pub struct LimitDecision<'p> {
     /// The limit.
@@ -267,7 +268,7 @@ fn with_issuer(
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| json::write::text(value), str::to_owned)
 }
 
 /// Two windows of a day each. A longer wait in a store's reply is cut to this.

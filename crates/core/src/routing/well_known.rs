@@ -1,11 +1,11 @@
 //! The documents that the edge serves itself: its metadata as a protected resource (RFC 9728), and
 //! the keys of its assertions.
 
+use crate::json;
 use crate::policy::Policy;
 use crate::policy::route::Access;
 use crate::request::head::RequestHead;
 use crate::url::BaseUrl;
-use serde_json::json;
 
 /// Returns the document that a request is for; `None` if it is for none.
 pub(crate) fn document(policy: &Policy, head: &RequestHead<'_>) -> Option<String> {
@@ -46,21 +46,20 @@ fn metadata(policy: &Policy) -> Option<String> {
             issuers.push(&issuer.issuer);
         }
     }
-    let mut scopes: Vec<&String> = Vec::new();
+    let mut scopes: Vec<&str> = Vec::new();
     for route in policy.routes.iter().filter(|route| route.access == Access::Protected) {
         for scope in route.scopes.iter().chain(&route.scopes_any) {
-            if !scopes.contains(&scope) {
+            if !scopes.contains(&scope.as_str()) {
                 scopes.push(scope);
             }
         }
     }
-    let document = json!({
-        "resource": policy.resource.as_ref()?.as_str(),
-        "authorization_servers": issuers,
-        "scopes_supported": scopes,
-        "bearer_methods_supported": ["header"],
-    });
-    Some(document.to_string())
+    Some(json::write::object_text(vec![
+        ("authorization_servers", Some(issuers.into())),
+        ("bearer_methods_supported", Some(vec!["header"].into())),
+        ("resource", Some(policy.resource.as_ref()?.as_str().into())),
+        ("scopes_supported", Some(scopes.into())),
+    ]))
 }
 
 /// The path at which upstreams fetch the keys of assertions.
@@ -70,6 +69,7 @@ const ASSERTION_KEYS_PATH: &str = "/.well-known/portcullis-jwks.json";
 mod tests {
     use super::*;
     use crate::config::fixtures::{policy, policy_with};
+    use serde_json::json;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -26,7 +26,7 @@ impl ReceivedClaims {
         let members = json::object(&URL_SAFE_NO_PAD.decode(payload).ok()?)?;
         let text = |name: &str| match members.get(name)? {
             Value::String(text) => Some(bounded(text)),
-            other => Some(bounded(&other.to_string())),
+            other => Some(bounded(&json::write::text(other))),
         };
         Some(Self { iss: text("iss"), aud: text("aud") })
     }
