@@ -16,7 +16,7 @@ use crate::platform::{clock, executor};
 use crate::trace::VerdictSource;
 use portcullis_core::{
     Denial, Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation,
-    StoreOutage, StreamBounds, Target, UnixSeconds,
+    StoreOutage, StreamBounds, Target, UnixSeconds, json_text,
 };
 use refresh::AuthCall;
 
@@ -74,7 +74,7 @@ pub async fn prepare(
     let own = head.headers().iter().map(|(name, value)| name.len() + value.len());
     let large = set.chain(own).sum::<usize>() > HEAD_BYTES_MAX;
     let permits = context.purpose == Purpose::Permit && matches!(target, Target::Upstream(_));
-    let facts = permits.then(|| permit.facts(trace.would_refuse.get()).to_string());
+    let facts = permits.then(|| json_text(&permit.facts(trace.would_refuse.get())));
     let forward = Forward {
         permit: facts.as_deref(),
         url: &base.join(head.target()),

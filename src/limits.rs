@@ -5,7 +5,6 @@ pub mod counters;
 
 use crate::context::RequestContext;
 use crate::platform::clock;
-use crate::renewals::queue::Question;
 use portcullis_core::{
     AuthenticatedRequest, Check, Denial, InvalidTokenLimit, LimitCheck, LimitDecision, LocalCount,
     LocalRate, Refusal, StoreKeys, StoreResult,
@@ -47,7 +46,7 @@ pub fn spend_leases(
     let questions = authenticated.spend_leases(&mut leases.borrow_mut(), now_ms);
     for question in questions {
         let key = question.lease_key();
-        if !context.isolate.renewals.add(Question::Lease(question)) {
+        if !context.isolate.renewals.add_lease(question) {
             leases.borrow_mut().fail(key);
         }
     }

@@ -6,8 +6,8 @@ pub mod queue;
 use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::{limits, store};
-use portcullis_core::{Renewal, VerifiedToken};
-use queue::Question;
+use portcullis_core::{LimitCheck, Renewal, RenewedToken, VerifiedToken};
+use queue::Batch;
 use redis_rest::{Command, Reply};
 use std::rc::Rc;
 
@@ -16,7 +16,8 @@ pub fn renew_clearance(token: &Rc<VerifiedToken>, context: &RequestContext) {
     let bound_ms = bound_ms(context);
     let due = context.isolate.tokens.due_renewal(token.hash(), bound_ms, clock::now_ms());
     if let Some(requirement) = due {
-        context.isolate.renewals.add(Question::Clearance(Rc::clone(token), requirement));
+        let renewed = RenewedToken { token: Rc::clone(token), requirement };
+        context.isolate.renewals.add_clearance(renewed);
     }
 }
 
@@ -29,50 +30,76 @@ pub fn send(context: &RequestContext) {
     context.spawn(|context| async move {
         let _sending = sending;
         for _ in 0..POSTS_PER_TASK_MAX {
-            let questions = context.isolate.renewals.take();
-            if questions.is_empty() {
+            let Some(batch) = context.isolate.renewals.take() else {
                 return;
-            }
-            ask(questions, &context).await;
+            };
+            ask(batch, &context).await;
         }
     });
 }
 
-async fn ask(questions: Vec<Question>, context: &RequestContext) {
+/// Sends one POST, and keeps the answers.
+pub async fn ask(batch: Batch, context: &RequestContext) {
     let asked_ms = clock::now_ms();
     context.isolate.limits.leases.borrow_mut().observe(asked_ms);
-    let command = |question: &Question| match question {
-        Question::Lease(limit_check) => limit_check.command(),
-        Question::Clearance(token, requirement) => {
-            context.policy.renewal_query(token, *requirement)
+    match batch {
+        Batch::Leases(limit_checks) => {
+            let commands: Vec<Command> = limit_checks.iter().map(LimitCheck::command).collect();
+            let mut replies =
+                store::execute(&commands, context).await.unwrap_or_default().into_iter();
+            for limit_check in limit_checks {
+                limits::keep_lease(&limit_check, replies.next().as_ref(), asked_ms, context);
+            }
         }
-    };
-    let commands: Vec<Command> = questions.iter().map(command).collect();
-    let replies = store::execute(&commands, context).await.unwrap_or_default();
-    let mut replies = replies.into_iter();
-    for question in questions {
-        keep(question, replies.next(), asked_ms, context);
+        Batch::Clearances(renewed) => {
+            // One command, because a store bills each. It fails if one node of a Cluster is down.
+            for count in [renewed.len(), 1] {
+                let failed = ask_clearances(&renewed, count, asked_ms, context).await;
+                if !failed || renewed.len() == 1 {
+                    break;
+                }
+            }
+        }
     }
 }
 
-/// Keeps the answer to a question; `None` if the store did not reply.
-fn keep(question: Question, reply: Option<Reply>, asked_ms: u64, context: &RequestContext) {
-    let (token, requirement) = match question {
-        Question::Lease(limit_check) => {
-            return limits::keep_lease(&limit_check, reply.as_ref(), asked_ms, context);
+/// Asks the store about clearances, `count` of them in one command. Returns whether it replied with
+/// an error.
+async fn ask_clearances(
+    renewed: &[RenewedToken],
+    count: usize,
+    asked_ms: u64,
+    context: &RequestContext,
+) -> bool {
+    let queries: Vec<Command> =
+        renewed.chunks(count).map(|part| context.policy.renewal_query(part)).collect();
+    let replies = store::execute(&queries, context).await.unwrap_or_default();
+    let failed = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
+    for (part, reply) in renewed.chunks(count).zip(replies) {
+        keep_clearances(part, reply, asked_ms, context);
+    }
+    failed
+}
+
+fn keep_clearances(
+    renewed: &[RenewedToken],
+    reply: Reply,
+    asked_ms: u64,
+    context: &RequestContext,
+) {
+    let tokens = &context.isolate.tokens;
+    let renewals = context.policy.renewals(renewed, reply, context.now);
+    for (RenewedToken { token, requirement }, renewal) in renewed.iter().zip(renewals) {
+        let hash = token.hash();
+        match renewal {
+            // As in a request, the bound counts from before the question.
+            Renewal::Cleared => {
+                tokens.set_cleared(hash, *requirement, asked_ms + bound_ms(context));
+            }
+            Renewal::Revoked(marker) => tokens.set_revoked(hash, marker, asked_ms),
+            Renewal::Ended => tokens.end_clearance(hash),
+            Renewal::Unknown => {}
         }
-        Question::Clearance(token, requirement) => (token, requirement),
-    };
-    let Some(reply) = reply else {
-        return;
-    };
-    let (tokens, hash) = (&context.isolate.tokens, token.hash());
-    match context.policy.renewal(&token, requirement, reply, context.now) {
-        // As in a request, the bound counts from before the question.
-        Renewal::Cleared => tokens.set_cleared(hash, requirement, asked_ms + bound_ms(context)),
-        Renewal::Revoked(marker) => tokens.set_revoked(hash, marker, asked_ms),
-        Renewal::Ended => tokens.end_clearance(hash),
-        Renewal::Unknown => {}
     }
 }
 

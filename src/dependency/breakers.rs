@@ -2,10 +2,9 @@
 
 use portcullis_core::{Breaker, BreakerState, Outage, Policy};
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 /// A service that the edge calls.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Dependency {
     Store,
     Auth,
@@ -30,7 +29,7 @@ pub enum Health {
 /// The circuit breakers of all dependencies called so far.
 #[derive(Default)]
 pub struct Breakers {
-    breakers: RefCell<HashMap<Dependency, Breaker<Outage>>>,
+    breakers: RefCell<Vec<(Dependency, Breaker<Outage>)>>,
 }
 
 impl Breakers {
@@ -40,15 +39,22 @@ impl Breakers {
         dependency: Dependency,
         work: impl FnOnce(&mut Breaker<Outage>) -> T,
     ) -> T {
-        work(self.breakers.borrow_mut().entry(dependency).or_default())
+        let mut breakers = self.breakers.borrow_mut();
+        if let Some((_, breaker)) = breakers.iter_mut().find(|(own, _)| *own == dependency) {
+            return work(breaker);
+        }
+        let mut breaker = Breaker::default();
+        let result = work(&mut breaker);
+        breakers.push((dependency, breaker));
+        result
     }
 
     /// Adds the breaker of a dependency. Returns `false` if it exists already.
     pub fn add(&self, dependency: Dependency) -> bool {
         let mut breakers = self.breakers.borrow_mut();
-        let new = !breakers.contains_key(&dependency);
+        let new = breakers.iter().all(|(own, _)| *own != dependency);
         if new {
-            breakers.insert(dependency, Breaker::default());
+            breakers.push((dependency, Breaker::default()));
         }
         new
     }
@@ -56,7 +62,8 @@ impl Breakers {
     /// Returns whether calls of a dependency are rejected at `now_ms` (Unix ms).
     pub fn is_open(&self, dependency: Dependency, now_ms: u64) -> bool {
         let breakers = self.breakers.borrow();
-        breakers.get(&dependency).map(|breaker| breaker.state(now_ms)) == Some(BreakerState::Open)
+        let is_open = |breaker: &Breaker<Outage>| breaker.state(now_ms) == BreakerState::Open;
+        breakers.iter().any(|(own, breaker)| *own == dependency && is_open(breaker))
     }
 
     /// Returns the name and state of each breaker that is not closed.

@@ -1,11 +1,13 @@
 //! Runs requests on two isolates in one process, with the calls that JavaScript would make.
 
 use crate::config::{Config, StoredSecrets};
-use crate::context::Purpose;
+use crate::context::{Purpose, RequestContext};
 use crate::instance::Instance;
-use crate::pipeline;
 use crate::platform::clock;
-use portcullis_core::Policy;
+use crate::platform::protocol::End;
+use crate::renewals::queue::Batch;
+use crate::{pipeline, renewals};
+use portcullis_core::{Policy, RenewedToken, TokenHash, TokenRequirement};
 use serde_json::{Value, json};
 use std::rc::Rc;
 
@@ -24,9 +26,13 @@ const POLICY: &str = r#"{
          "limit":{"quota":1,"window_seconds":60,"by":"address"}}]}"#;
 
 fn isolate() -> Rc<Instance> {
+    isolate_with(POLICY)
+}
+
+fn isolate_with(policy: &str) -> Rc<Instance> {
     let secrets = [("STORE_TOKEN", "store-secret"), ("PASS", "provider-secret")];
     let secret = |name: &str| secrets.iter().find(|(own, _)| *own == name);
-    let policy = Policy::parse(POLICY, |name| secret(name).map(|(_, text)| (*text).to_owned()));
+    let policy = Policy::parse(policy, |name| secret(name).map(|(_, text)| (*text).to_owned()));
     let policy: &'static Policy = Box::leak(Box::new(policy.unwrap()));
     let config = Config { policy: Some(policy), ..no_policy() };
     Rc::new(Instance::new(0, config))
@@ -212,4 +218,28 @@ fn large_head_opens_no_breaker() {
     assert_eq!(begin(&isolate, 4, "/api"), Next::Upstream);
     assert_eq!(fails(&isolate, 4, "unreachable"), Next::End(Some(502)));
     assert_eq!(begin(&isolate, 5, "/api"), Next::End(Some(502)));
+}
+
+/// One node of a Cluster may be down.
+#[test]
+fn clearances_are_renewed_one_by_one_after_their_common_query_failed() {
+    let instance = isolate_with(&POLICY.replace(r#""failures":1"#, r#""failures":9"#));
+    verify_token(&instance, 1);
+    let shared = instance.isolate();
+    let policy = shared.config.policy.unwrap();
+    let token = shared.tokens.get(TokenHash::of("opaque")).unwrap().verification.token;
+    let requirement = TokenRequirement::NotRevoked;
+    let batch = Batch::Clearances(vec![RenewedToken { token, requirement }; 2]);
+    let step = instance.executor.begin(2, 0, |port| async move {
+        let (purpose, now_ms) = (Purpose::Forward, clock::now_ms());
+        let context = RequestContext::new(shared, port, policy, purpose, now_ms, "id".to_owned());
+        renewals::ask(batch, &context).await;
+        End::Pass
+    });
+    let queries = |step: &str| step.matches("MGET").count();
+    assert_eq!(queries(&step), 1, "{step}");
+    let failed = json!([{ "error": "CLUSTERDOWN" }]).to_string();
+    let step = instance.executor.resume(2, 200, failed);
+    assert_eq!(queries(&step), 2, "{step}");
+    assert_eq!(store_replies(&instance, 2, &[json!([null]), json!([null])]), Next::End(None));
 }

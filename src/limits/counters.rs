@@ -3,15 +3,14 @@
 
 use portcullis_core::{BucketKey, GenerationalCache, Leases, LocalCount, LocalCounts, LocalRate};
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 /// The rate-limit counters of an isolate.
 pub struct LimitCounters {
     /// For each rate-limit key over its quota: when it may retry (Unix ms).
     over: RefCell<GenerationalCache<BucketKey, u64>>,
-    /// Local counts. Each limit has its own map, so that a flood against one limit evicts nothing
+    /// Local counts by the limit's name. Each limit has its own, so that a flood against one limit evicts nothing
     /// from another.
-    local: RefCell<HashMap<&'static str, LocalCounts>>,
+    local: RefCell<Vec<(&'static str, LocalCounts)>>,
     failures: RefCell<LocalCounts>,
     pub leases: RefCell<Leases>,
 }
@@ -49,8 +48,13 @@ impl LimitCounters {
         now_ms: u64,
     ) -> LocalCount {
         let mut local = self.local.borrow_mut();
-        let counts = local.entry(limit).or_insert_with(|| LocalCounts::new(KEYS_PER_GENERATION));
-        counts.count(key, rate, cost, now_ms)
+        if let Some((_, counts)) = local.iter_mut().find(|(own, _)| *own == limit) {
+            return counts.count(key, rate, cost, now_ms);
+        }
+        let mut counts = LocalCounts::new(KEYS_PER_GENERATION);
+        let count = counts.count(key, rate, cost, now_ms);
+        local.push((limit, counts));
+        count
     }
 
     /// Counts an invalid token.

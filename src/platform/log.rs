@@ -1,7 +1,7 @@
 //! The log: one line of JSON per event, in the format that all programs share.
 
 use super::now::now_ms;
-use portcullis_core::UnixMillis;
+use portcullis_core::{UnixMillis, json_text};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -65,7 +65,7 @@ impl Line {
 
     /// Adds a value.
     pub fn value(&mut self, name: &str, value: &Value) -> &mut Self {
-        let _ = write!(self.0, r#","{name}":{value}"#);
+        let _ = write!(self.0, r#","{name}":{}"#, json_text(value));
         self
     }
 

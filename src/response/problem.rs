@@ -1,32 +1,31 @@
 //! Problem details (RFC 9457) for each refusal.
 
-use portcullis_core::{Denial, Outage, Refusal};
-use serde_json::json;
+use portcullis_core::{Denial, Outage, Refusal, json_object_text};
 
 /// Returns the body of a refusal, as JSON (RFC 9457 section 3). `exceeded` are the names of the
 /// limits that the request exceeds.
 pub fn body(refusal: Refusal, request_id: &str, exceeded: Vec<&str>) -> String {
     let (status, title, _) = refusal.status_and_challenge();
-    let mut body = json!({
-        "type": problem_type(refusal),
-        "title": title,
-        "status": status,
-        "detail": refusal.to_string(),
-        "code": refusal.code(),
-        "request_id": request_id,
-    });
-    if let (Refusal::Denied(denial), Some(body)) = (refusal, body.as_object_mut()) {
-        match denial {
-            Denial::RateLimited { .. } => {
-                body.insert("violated-policies".to_owned(), exceeded.into());
-            }
-            Denial::ClaimMissing(claim) | Denial::InsufficientUserAuthentication(claim) => {
-                body.insert("claim".to_owned(), claim.into());
-            }
-            _ => {}
-        }
-    }
-    body.to_string()
+    let claim = match refusal {
+        Refusal::Denied(
+            Denial::ClaimMissing(claim) | Denial::InsufficientUserAuthentication(claim),
+        ) => Some(claim.into()),
+        _ => None,
+    };
+    let violated = match refusal {
+        Refusal::Denied(Denial::RateLimited { .. }) => Some(exceeded.into()),
+        _ => None,
+    };
+    json_object_text(vec![
+        ("claim", claim),
+        ("code", Some(refusal.code().into())),
+        ("detail", Some(refusal.to_string().into())),
+        ("request_id", Some(request_id.into())),
+        ("status", Some(status.into())),
+        ("title", Some(title.into())),
+        ("type", Some(problem_type(refusal).into())),
+        ("violated-policies", violated),
+    ])
 }
 
 /// Returns a problem type that draft-ietf-httpapi-ratelimit-headers-11 registers. The type of all

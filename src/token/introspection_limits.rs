@@ -1,6 +1,6 @@
 //! Limits on introspection: a memory of rejected tokens, and a rate of requests.
 
-use portcullis_core::{Denial, GenerationalCache, TokenHash, UnixSeconds};
+use portcullis_core::{CacheKey, Denial, GenerationalCache, StoreKeys, TokenHash, UnixSeconds};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -48,15 +48,9 @@ struct SentInSecond {
     known_opaque: u32,
     record_missing: u32,
     without_store: u32,
-    /// The counts by client or token, at most one for each request sent.
-    shares: HashMap<Holder, u32>,
-}
-
-/// The client or the token to which a share of the rate belongs.
-#[derive(Eq, Hash, PartialEq)]
-enum Holder {
-    Client(String),
-    Token(TokenHash),
+    /// The counts by the hash of a client's address or of a token, at most one for each request
+    /// sent.
+    shares: HashMap<CacheKey, usize>,
 }
 
 impl Default for IntrospectionLimits {
@@ -111,14 +105,12 @@ impl IntrospectionLimits {
             return false;
         }
         let holder = match reason {
-            Reason::UnknownOpaque { client } => client.map(|name| Holder::Client(name.to_owned())),
-            Reason::KnownOpaque | Reason::RecordMissing | Reason::StoreOutage => {
-                Some(Holder::Token(hash))
-            }
+            Reason::UnknownOpaque { client } => client.map(|name| StoreKeys::limit_hash("", name)),
+            Reason::KnownOpaque | Reason::RecordMissing | Reason::StoreOutage => Some(hash.into()),
         };
         if let Some(holder) = holder {
             let share = sent.shares.entry(holder).or_default();
-            if *share >= per_second_max.div_ceil(SHARES) {
+            if *share >= per_second_max.div_ceil(SHARES) as usize {
                 return false;
             }
             *share += 1;

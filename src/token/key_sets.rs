@@ -6,7 +6,6 @@
 use crate::platform::crypto::CryptoKey;
 use portcullis_core::{Denial, Jwks, Policy, UnverifiedHeader};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// The identity of one version of a key set, unique among all issuers.
@@ -80,8 +79,8 @@ struct Slot {
     failed_at_ms: u64,
     /// When the fetch in progress began.
     fetching_since_ms: Option<u64>,
-    /// The unknown `kid`s, with the time of each search.
-    unknown: HashMap<String, u64>,
+    /// The unknown `kid`s, with the time of each search. There are a few at most.
+    unknown: Vec<(String, u64)>,
 }
 
 impl KeySet {
@@ -164,11 +163,11 @@ impl KeySets {
     /// token forged. So each `kid` is searched for once per cool-down, and four in all.
     pub fn search(&self, issuer: usize, kid: &str, policy: &Policy, now_ms: u64) -> Search {
         let search = self.with_slot(issuer, |slot| {
-            slot.unknown.retain(|_, at_ms| now_ms < *at_ms + cool_down_ms(policy));
+            slot.unknown.retain(|(_, at_ms)| now_ms < *at_ms + cool_down_ms(policy));
             let configured =
                 slot.key_set.as_ref().is_some_and(|key_set| key_set.fetched_at_ms.is_none());
             match slot.unknown.len() {
-                _ if configured || slot.unknown.contains_key(kid) => Search::Vain,
+                _ if configured || slot.unknown.iter().any(|(own, _)| own == kid) => Search::Vain,
                 UNKNOWN_MAX.. => Search::Exhausted,
                 _ => Search::Allowed,
             }
@@ -203,7 +202,8 @@ impl KeySets {
                 return false;
             };
             if let Some(kid) = searched_kid.filter(|kid| !fetched.has(kid)) {
-                slot.unknown.insert(kid, now_ms);
+                slot.unknown.retain(|(own, _)| *own != kid);
+                slot.unknown.push((kid, now_ms));
             }
             let FetchedKeys { jwks, keys, fetched_at_ms, .. } = fetched;
             // An unchanged key set keeps its generation, so the tokens that it verified stay

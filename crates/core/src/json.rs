@@ -3,6 +3,7 @@
 //! nesting.
 
 pub mod path;
+pub mod write;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};

@@ -124,10 +124,10 @@ mod token_hash;
 mod url;
 
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, CallPermit, CircuitOpen};
-pub use cache::GenerationalCache;
+pub use cache::{CacheKey, GenerationalCache};
 pub use check::Check;
 pub use check::authenticated::AuthenticatedRequest;
-pub use check::renewal::Renewal;
+pub use check::renewal::{Renewal, RenewedToken};
 pub use check::store_result::{Missing, StoreResult};
 pub use config::{
     ConfigError, ConfigErrorKind, MemberShape, PolicyMember, TextFormat, merge_sections,
@@ -145,6 +145,7 @@ pub use forward::stream::{StreamBounds, StreamEnd};
 pub use jose::algorithm::Algorithm;
 pub use jose::header::UnverifiedHeader;
 pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
+pub use json::write::{object_text as json_object_text, text as json_text};
 pub use limits::check::{
     BucketKey, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LOCKING_LIMIT_SCRIPT_SHA1, LimitCheck,
     LimitDecision,

@@ -16,6 +16,12 @@ impl TokenHash {
     }
 }
 
+impl From<TokenHash> for [u8; 32] {
+    fn from(hash: TokenHash) -> Self {
+        hash.0
+    }
+}
+
 impl fmt::Display for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&URL_SAFE_NO_PAD.encode(self.0))

@@ -104,7 +104,8 @@ pub fn encode_replies(
 /// [`ReplyError::Malformed`] if the body is not the protocol's JSON, and [`ReplyError::Count`] if
 /// it has not `count` replies.
 pub fn decode_replies(body: &str, count: usize) -> Result<Vec<Reply>, ReplyError> {
-    let mut json = serde_json::Deserializer::from_str(body);
+    // As bytes, since most programs read other JSON as bytes, too. Each way is code of its own.
+    let mut json = serde_json::Deserializer::from_slice(body.as_bytes());
     let read = Json::deserialize(&mut json).and_then(|read| json.end().map(|()| read));
     let Ok(Json::List(items)) = read else {
         return Err(ReplyError::Malformed);

@@ -8,6 +8,16 @@ use crate::time::UnixSeconds;
 use crate::token::revocation::{self, RevocationMarker};
 use crate::token::verified::VerifiedToken;
 use redis_rest::{Command, Reply};
+use std::rc::Rc;
+
+/// A token whose clearance is to be renewed.
+#[derive(Clone, Debug)]
+pub struct RenewedToken {
+    /// The token.
+    pub token: Rc<VerifiedToken>,
+    /// What the clearance is for.
+    pub requirement: TokenRequirement,
+}
 
 /// What the store says about a token whose clearance is to be renewed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,23 +33,33 @@ pub enum Renewal {
 }
 
 impl Policy {
-    /// Returns the store's command that renews the clearance of a token.
-    pub fn renewal_query(&self, token: &VerifiedToken, requirement: TokenRequirement) -> Command {
-        token.query(self.renews_record(token, requirement)).clone()
+    /// Returns the one command that renews the clearances of all these tokens.
+    pub fn renewal_query(&self, renewed: &[RenewedToken]) -> Command {
+        let words = renewed.iter().flat_map(|own| self.own_query(own).words().iter().skip(1));
+        words.fold(Command::new("MGET"), |query, key| query.arg_bytes(key.as_slice()))
     }
 
-    /// Reads the reply to [`Policy::renewal_query`].
-    pub fn renewal(
+    /// Reads the reply to [`Policy::renewal_query`]. Returns a result for each of the tokens.
+    pub fn renewals(
         &self,
-        token: &VerifiedToken,
-        requirement: TokenRequirement,
+        renewed: &[RenewedToken],
         reply: Reply,
         now: UnixSeconds,
-    ) -> Renewal {
-        let Reply::Array(mut values) = reply else {
-            return Renewal::Unknown;
+    ) -> Vec<Renewal> {
+        let count = |own: &RenewedToken| self.own_query(own).words().len() - 1;
+        let all: usize = renewed.iter().map(count).sum();
+        // With another number of values, it is unclear which token each is about.
+        let mut values = match reply {
+            Reply::Array(values) if values.len() == all => values.into_iter(),
+            _ => return vec![Renewal::Unknown; renewed.len()],
         };
-        let record = match self.renews_record(token, requirement) {
+        let mut own_values = |own| values.by_ref().take(count(own)).collect();
+        renewed.iter().map(|own| self.renewal(own, own_values(own), now)).collect()
+    }
+
+    fn renewal(&self, renewed: &RenewedToken, mut values: Vec<Reply>, now: UnixSeconds) -> Renewal {
+        let token = &renewed.token;
+        let record = match self.renews_record(renewed) {
             true => values.pop(),
             false => None,
         };
@@ -61,10 +81,16 @@ impl Policy {
         }
     }
 
+    /// Returns the store's command about one token.
+    fn own_query<'t>(&self, renewed: &'t RenewedToken) -> &'t Command {
+        renewed.token.query(self.renews_record(renewed))
+    }
+
     /// Returns whether the record of a token is needed: an opaque token was verified by its record
     /// or its provider already.
-    fn renews_record(&self, token: &VerifiedToken, requirement: TokenRequirement) -> bool {
-        let issuer = self.issuers.get(token.issuer());
-        requirement == TokenRequirement::Record && issuer.is_some_and(|own| own.keys.is_some())
+    fn renews_record(&self, renewed: &RenewedToken) -> bool {
+        let issuer = self.issuers.get(renewed.token.issuer());
+        renewed.requirement == TokenRequirement::Record
+            && issuer.is_some_and(|own| own.keys.is_some())
     }
 }

@@ -10,7 +10,7 @@ use crate::request::field_names;
 use crate::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// Reads the section and its key, a private JWK (RFC 7517) for EdDSA (RFC 8037) or ES256.
 /// Assertions are valid for 1 to 3,600 s, 60 by default. Returns `None` if neither is given, or if
@@ -41,7 +41,7 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Option<Assertion> {
     let seconds = section.number_or_default(&SECONDS);
     section.finish();
     let SigningKey { algorithm, kid, public, private: key } = key?;
-    let public_key = Value::Object(public.clone()).to_string();
+    let public_key = json::write::map_text(&public);
     let (issuer, audience) = (issuer?, audience?);
     Some(Assertion { field, algorithm, key, public_key, kid, public, issuer, audience, seconds })
 }
@@ -69,7 +69,9 @@ impl SigningKey {
             return None;
         }
         let kid = text("kid")?;
-        let mut public = json!({ "kty": kty, "crv": crv });
+        let mut public = Map::new();
+        public.insert("kty".to_owned(), kty.into());
+        public.insert("crv".to_owned(), crv.into());
         let mut private = public.clone();
         for name in members.iter().chain(&["d"]) {
             let value = text(name)?;
@@ -77,16 +79,16 @@ impl SigningKey {
                 return None;
             }
             if *name != "d" {
-                public.as_object_mut()?.insert((*name).to_owned(), value.clone().into());
+                public.insert((*name).to_owned(), value.clone().into());
             }
-            private.as_object_mut()?.insert((*name).to_owned(), value.into());
+            private.insert((*name).to_owned(), value.into());
         }
         let parameters = [("kid", kid.as_str()), ("alg", algorithm.name()), ("use", "sig")];
         for (name, value) in parameters {
-            public.as_object_mut()?.insert(name.to_owned(), value.into());
+            public.insert(name.to_owned(), value.into());
         }
-        let public = public.as_object()?.clone();
-        Some(Self { algorithm, kid, public, private: Secret::new(private.to_string()) })
+        let private = Secret::new(json::write::map_text(&private));
+        Some(Self { algorithm, kid, public, private })
     }
 }
 

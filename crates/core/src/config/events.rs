@@ -81,17 +81,11 @@ impl EventSettings {
         if algorithms.is_empty() {
             object.add_error("events.algorithms", ConfigErrorKind::Missing);
         }
-        // Nothing else of this issuer is used.
         policy.keys = Some(Issuer {
             issuer: policy.sender.as_ref().unwrap_or(&issuer.issuer).clone(),
-            audience: String::new(),
             algorithms,
             keys: Some(KeyLocation::Url(url)),
-            token_type: issuer.token_type,
-            leeway_seconds: issuer.leeway_seconds,
-            scope_claim: String::new(),
-            sessions_in_store: false,
-            introspection: None,
+            ..issuer.clone()
         });
         Some(policy)
     }

@@ -9,6 +9,7 @@ use super::{issuer_names, requirements};
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::{Jwks, KeyFault, KeySource};
 use crate::jose::public_key::jwk_of_pem;
+use crate::json;
 use crate::policy::events::EventPolicy;
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::{AudienceClaim, Issuer, KeyLocation, TokenType};
@@ -174,7 +175,7 @@ fn key_location(
     let (name, text, source) = match (jwks_url, metadata_url, jwks, variable) {
         (Some(url), ..) => return Some(KeyLocation::Url(url)),
         (_, Some(url), ..) => return Some(KeyLocation::Metadata(url)),
-        (.., Some(set), _) => (object.at("jwks"), set.to_string(), KeySource::Published),
+        (.., Some(set), _) => (object.at("jwks"), json::write::text(&set), KeySource::Published),
         (.., variable) => {
             let variable = variable?;
             let text = object.settings.secret(&variable)?;

@@ -4,6 +4,7 @@ use super::error::ConfigErrorKind;
 use super::record::{self, MemberShape, TextFormat};
 use super::settings::{Entry, SettingsReader, joined_names, named_value};
 use crate::json::path::is_place;
+use crate::json::write;
 use crate::url::BaseUrl;
 use serde_json::{Map, Value};
 
@@ -166,7 +167,7 @@ impl<'l> ObjectReader<'_, 'l> {
     /// Returns some members that were not read yet as one text, as far as the table has them.
     pub(super) fn as_text(&self, names: &[&str]) -> String {
         let member =
-            |name: &&str| Some([*name, "=", &self.members.get(*name)?.to_string(), "\n"].concat());
+            |name: &&str| Some([*name, "=", &write::text(self.members.get(*name)?), "\n"].concat());
         names.iter().filter_map(member).collect()
     }
 

@@ -2,13 +2,16 @@
 
 use super::parse::Event;
 use crate::refusal::{Denial, Outage, Refusal};
+use crate::store::script;
 use crate::time::UnixSeconds;
 use crate::token_hash::TokenHash;
 use redis_rest::{Command, Reply};
 
 /// The script that writes a marker, and never weakens or shortens one. It takes one key, so that a
 /// Redis Cluster can run it.
-pub const REVOKE_SCRIPT: &str = include_str!("revoke.lua");
+pub const REVOKE_SCRIPT: &str = script::text(&SCRIPT);
+const SCRIPT: [u8; script::bare_bytes(SOURCE)] = script::bare(SOURCE);
+const SOURCE: &str = include_str!("revoke.lua");
 
 impl Event {
     /// Returns a hash of what the event revokes. The subject of a global revocation is not signed,

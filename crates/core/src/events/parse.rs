@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 #[derive(Debug)]
 pub struct UnverifiedEvent<'a> {
     header: UnverifiedHeader,
-    /// The `iss` of the event as it has it.
-    iss: String,
+    /// The `iss` of the event, and that of the tokens which it revokes.
+    names: [String; 2],
     key_set: usize,
     signing_input: &'a str,
     signature: Vec<u8>,
@@ -89,8 +89,8 @@ impl EventRequest {
             issued_at,
             life_seconds: rules.token_life_seconds_max,
         };
-        let (key_set, iss) = (sender.key_set, iss.to_owned());
-        Ok(UnverifiedEvent { header, iss, key_set, signing_input, signature, event })
+        let (key_set, names) = (sender.key_set, [iss, &sender.issuer.issuer].map(str::to_owned));
+        Ok(UnverifiedEvent { header, names, key_set, signing_input, signature, event })
     }
 
     /// Rejects the tokens that an issuer signs for another purpose.
@@ -177,7 +177,7 @@ impl UnverifiedEvent<'_> {
     /// Returns whether the key that the header names may sign for the event's issuer. `owner` is the
     /// key's member `issuer`; a key without that member may.
     pub fn admits_key_of(&self, owner: Option<&str>) -> bool {
-        owner.is_none_or(|owner| owner == self.iss || owner == self.event.issuer)
+        owner.is_none_or(|owner| self.names.iter().any(|name| name == owner))
     }
 
     /// Returns the signed text (RFC 7515 section 5.2).

@@ -1,12 +1,13 @@
 //! The signed assertion of the caller's identity.
 
 use super::permit::Permit;
+use crate::json;
 use crate::policy::assertion::Assertion;
 use crate::time::UnixSeconds;
 use crate::token::claims::Claims;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 impl<'p> Permit<'p> {
     /// Returns the assertion's settings and the text to sign (RFC 7515 section 5.1) before the
@@ -32,28 +33,25 @@ impl Assertion {
         request_id: &str,
         now: UnixSeconds,
     ) -> String {
-        let header = json!({
-            "alg": self.algorithm.name(), "kid": self.kid, "typ": "portcullis-assertion+jwt",
-        });
-        let mut payload = json!({
-            "iss": self.issuer,
-            "aud": audience,
-            "iat": now.0,
-            "exp": now.plus(self.seconds.into()).0,
-            "jti": request_id,
-            "scope": claims.scope,
-            "sub_iss": claims.iss,
-        });
-        for (name, value) in [
-            ("sub", claims.subject()),
-            ("sid", claims.sid.as_deref()),
-            ("client_id", claims.client_id.as_deref()),
-        ] {
-            if let (Some(members), Some(value)) = (payload.as_object_mut(), value) {
-                members.insert(name.to_owned(), value.into());
-            }
-        }
-        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = |text: &str| Some(Value::from(text));
+        let header = json::write::object_text(vec![
+            ("alg", text(self.algorithm.name())),
+            ("kid", text(&self.kid)),
+            ("typ", text("portcullis-assertion+jwt")),
+        ]);
+        let payload = json::write::object_text(vec![
+            ("aud", text(audience)),
+            ("client_id", claims.client_id.as_deref().and_then(text)),
+            ("exp", Some(now.plus(self.seconds.into()).0.into())),
+            ("iat", Some(now.0.into())),
+            ("iss", text(&self.issuer)),
+            ("jti", text(request_id)),
+            ("scope", text(&claims.scope)),
+            ("sid", claims.sid.as_deref().and_then(text)),
+            ("sub", claims.subject().and_then(text)),
+            ("sub_iss", text(&claims.iss)),
+        ]);
+        let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
         format!("{}.{}", encode(header), encode(payload))
     }
 
@@ -73,6 +71,7 @@ mod tests {
     use crate::token::record::TokenRecord;
     use crate::token::verified::VerifiedToken;
     use crate::token_hash::TokenHash;
+    use serde_json::json;
     use std::rc::Rc;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;

@@ -26,9 +26,11 @@ impl Permit<'_> {
                 ("expiresAt", claims.exp.map(|exp| exp.0.into())),
                 ("claims", Some(Value::Object(claims.others.clone()))),
             ];
-            let known =
-                members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-            facts.extend(known);
+            for (name, value) in members {
+                if let Some(value) = value {
+                    facts.insert(name.to_owned(), value);
+                }
+            }
         }
         if let Some(degraded) = self.degraded.text() {
             facts.insert("degraded".to_owned(), degraded.into());

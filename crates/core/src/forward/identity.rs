@@ -1,5 +1,6 @@
 //! The caller's claims as header fields.
 
+use crate::json;
 use crate::policy::identity::IdentityFields;
 use crate::token::claims::Claims;
 use serde_json::Value;
@@ -23,7 +24,7 @@ impl IdentityFields {
         for (claim, name) in &self.claims {
             match claims.others.get(claim) {
                 Some(Value::String(text)) => fields.push((name, field_value(text))),
-                Some(value) => fields.push((name, field_value(&value.to_string()))),
+                Some(value) => fields.push((name, field_value(&json::write::text(value)))),
                 None => {}
             }
         }

@@ -216,7 +216,7 @@ fn load(
         check_member(name, &bytes, parameters.member_bytes)?;
         needed.insert((*name).into(), value.into());
     }
-    let jwk = Value::Object(needed).to_string();
+    let jwk = json::write::map_text(&needed);
     let issuer = match raw.get("issuer") {
         Some(Value::String(issuer)) => Some(issuer.clone()),
         Some(_) => return Err(KeyFault::MemberMissing),

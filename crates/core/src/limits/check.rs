@@ -1,28 +1,32 @@
 //! A limit as applied to one request: the key that it counts, the store's command, and the
 //! decision.
 
-use super::lease::{Granted, LeaseKey, LeaseTerms};
+use super::lease::{Granted, LeaseKey, LeaseTerms, combined};
 use super::local::LocalCount;
+use crate::json;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::request::head::RequestHead;
 use crate::store::keys::StoreKeys;
+use crate::store::script;
 use crate::token::claims::Claims;
 use redis_rest::{Command, Reply};
 use serde_json::Value;
 
 /// The script that counts one request, by every algorithm. The store runs it atomically, by its own
 /// clock.
-pub const LIMIT_SCRIPT: &str = include_str!("limit.lua");
+pub const LIMIT_SCRIPT: &str = script::text(&SCRIPT);
+const SCRIPT: [u8; script::bare_bytes(SOURCE)] = script::bare(SOURCE);
+const SOURCE: &str = include_str!("limit.lua");
 
 /// The first line with which the script is sent. Without it, Upstash runs a script under a lock of
 /// the whole database. The redis gateway removes it, and Redis itself refuses it.
 pub const KEY_LOCKING: &str = "#!lua flags=allow-key-locking\n";
 
 /// The SHA-1 in hexadecimal of [`KEY_LOCKING`] and the script, by which `EVALSHA` calls it.
-pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "ca6ae44322f046f0e704bce8ecb3046b65d797f1";
+pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "f868b17bbb4a4eae42605fd08414d7bd0ea5eeff";
 
 /// The SHA-1 of the script alone, for stores that refuse the first line.
-pub const LIMIT_SCRIPT_SHA1: &str = "f12019b50ff8d4d80588d018c60d3cd165a7b60a";
+pub const LIMIT_SCRIPT_SHA1: &str = "90db7b563b5924299dec29bc1f41445fd41a434d";
 
 /// A limit that applies to a request.
 #[derive(Clone, Debug)]
@@ -55,6 +59,12 @@ pub struct BucketKey {
     pub quota: u32,
     /// The cost of the request.
     pub cost: u32,
+}
+
+impl From<BucketKey> for [u8; 32] {
+    fn from(own: BucketKey) -> Self {
+        combined(own.key, u64::from(own.quota) << 32 | u64::from(own.cost))
+    }
 }
 
 /// A limit's decision on one request.
@@ -258,7 +268,7 @@ fn with_issuer(
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| json::write::text(value), str::to_owned)
 }
 
 /// Two windows of a day each. A longer wait in a store's reply is cut to this.

@@ -120,6 +120,21 @@ struct Lease {
     until_ms: u64,
 }
 
+impl From<LeaseKey> for [u8; 32] {
+    fn from(own: LeaseKey) -> Self {
+        combined(own.key, own.quota.into())
+    }
+}
+
+/// Returns a key that differs for each hash and number. The rest of the hash, 192 bits, tells
+/// hashes apart.
+pub(super) fn combined(mut key: [u8; 32], number: u64) -> [u8; 32] {
+    for (byte, other) in key.iter_mut().zip(number.to_le_bytes()) {
+        *byte ^= other;
+    }
+    key
+}
+
 impl Leases {
     /// Creates leases for `keys_max` keys per generation, so for twice as many at most.
     pub fn new(keys_max: usize) -> Self {

@@ -2,8 +2,9 @@
 //! is for upstreams that do not rely on the network alone.
 
 use crate::jose::algorithm::Algorithm;
+use crate::json;
 use crate::secret::Secret;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// The settings of assertions. The host signs them.
 #[derive(Clone, Debug)]
@@ -29,6 +30,6 @@ pub struct Assertion {
 impl Assertion {
     /// Returns the key set that verifies assertions.
     pub(crate) fn jwks(&self) -> String {
-        json!({ "keys": [self.public] }).to_string()
+        format!(r#"{{"keys":[{}]}}"#, json::write::map_text(&self.public))
     }
 }

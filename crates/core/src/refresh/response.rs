@@ -2,7 +2,7 @@
 
 use crate::json;
 use crate::request::cookie::REFRESH_COOKIE;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt;
 
 /// The auth service's response with status 200.
@@ -38,7 +38,14 @@ impl CapturedResponse {
 
     /// Encodes the response for the store.
     pub(super) fn encode(&self) -> String {
-        json!({ "fields": self.fields, "body": self.body }).to_string()
+        let pair = |(name, value): &(String, String)| {
+            Value::Array(vec![name.as_str().into(), value.as_str().into()])
+        };
+        let fields = self.fields.iter().map(pair).collect();
+        json::write::object_text(vec![
+            ("body", Some(self.body.as_str().into())),
+            ("fields", Some(Value::Array(fields))),
+        ])
     }
 
     /// Decodes a response from the store. Returns `None` if it is malformed.

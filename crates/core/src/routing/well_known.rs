@@ -1,12 +1,12 @@
 //! The documents that the edge serves itself: its metadata as a protected resource (RFC 9728), and
 //! the keys of its assertions.
 
+use crate::json;
 use crate::policy::Policy;
 use crate::policy::issuer::Issuer;
 use crate::policy::route::Access;
 use crate::request::head::RequestHead;
 use crate::url::{BaseUrl, is_url};
-use serde_json::json;
 
 /// Returns the document that a request is for; `None` if it is for none.
 pub(crate) fn document(policy: &Policy, head: &RequestHead<'_>) -> Option<String> {
@@ -48,23 +48,22 @@ fn metadata(policy: &Policy) -> Option<String> {
             issuers.push(name);
         }
     }
-    let mut scopes: Vec<&String> = Vec::new();
+    let mut scopes: Vec<&str> = Vec::new();
     for route in policy.routes.iter().filter(|route| route.access == Access::Protected) {
         for scope in route.scopes.iter().chain(&route.scopes_any) {
-            if !scopes.contains(&scope) {
+            if !scopes.contains(&scope.as_str()) {
                 scopes.push(scope);
             }
         }
     }
-    let mut document = json!({
-        "resource": policy.resource.as_ref()?.as_str(),
-        "authorization_servers": issuers,
-        "scopes_supported": scopes,
-        "bearer_methods_supported": ["header"],
-    });
     // RFC 9728 section 3.2: a member without values is left out.
-    document.as_object_mut()?.retain(|_, value| *value != json!([]));
-    Some(document.to_string())
+    let list = |values: Vec<&str>| (!values.is_empty()).then(|| values.into());
+    Some(json::write::object_text(vec![
+        ("authorization_servers", list(issuers.iter().map(String::as_str).collect())),
+        ("bearer_methods_supported", Some(vec!["header"].into())),
+        ("resource", Some(policy.resource.as_ref()?.as_str().into())),
+        ("scopes_supported", list(scopes)),
+    ]))
 }
 
 /// The path at which upstreams fetch the keys of assertions.
@@ -74,6 +73,7 @@ const ASSERTION_KEYS_PATH: &str = "/.well-known/portcullis-jwks.json";
 mod tests {
     use super::*;
     use crate::config::fixtures::{policy, policy_with};
+    use serde_json::json;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

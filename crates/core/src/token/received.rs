@@ -32,7 +32,7 @@ impl ReceivedClaims {
         let members = object(payload)?;
         let text = |name: &str| match members.get(name)? {
             Value::String(text) => Some(bounded(text)),
-            other => Some(bounded(&other.to_string())),
+            other => Some(bounded(&json::write::text(other))),
         };
         let iss = members.get("iss").and_then(Value::as_str).unwrap_or_default();
         let signs = |issuer: &&Issuer| issuer.keys.is_some() && issuer.accepts(iss);

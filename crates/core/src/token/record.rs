@@ -6,47 +6,36 @@ use crate::json;
 use crate::policy::issuer::Issuer;
 use crate::store::seal::Seal;
 use crate::time::UnixSeconds;
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// The record of an access token under [`crate::StoreKeys::token`]. It has the token's claims, but
 /// nothing from which the token could be made.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TokenRecord {
     /// The subject.
     pub sub: String,
     /// The session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
     /// The client.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// The scope, space-separated.
     pub scope: String,
     /// The token's expiry, in Unix seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
     /// The audience, where the auth service wrote the record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub aud: Option<String>,
     /// The issuer, where the edge wrote the record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
     /// The token's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
     /// The time of issue, in Unix seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
     /// The time of the introspection, in Unix seconds, where the edge wrote the record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<u64>,
     /// The hash of the settings by which the edge read the response. An edge with other settings
     /// ignores the record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub read_as: Option<String>,
     /// Other claims that are used.
-    #[serde(skip_serializing_if = "Map::is_empty")]
     pub others: Map<String, Value>,
 }
 
@@ -54,7 +43,7 @@ impl TokenRecord {
     /// Encodes the record for the store's key `key`, encrypted if there is a seal. `nonce` must
     /// never repeat.
     pub fn encode(&self, key: &str, seal: Option<&Seal>, nonce: [u8; 12]) -> String {
-        let text = serde_json::to_string(self).unwrap_or_default();
+        let text = self.text();
         match seal {
             Some(seal) => seal.seal(&text, key, nonce).unwrap_or_default(),
             None => text,
@@ -95,6 +84,26 @@ impl TokenRecord {
                 Some(_) => return None,
             },
         })
+    }
+
+    fn text(&self) -> String {
+        let text = |text: &Option<String>| text.as_deref().map(Value::from);
+        let number = |number: Option<u64>| number.map(Value::from);
+        let others = Some(&self.others).filter(|others| !others.is_empty());
+        json::write::object_text(vec![
+            ("sub", Some(self.sub.as_str().into())),
+            ("sid", text(&self.sid)),
+            ("client_id", text(&self.client_id)),
+            ("scope", Some(self.scope.as_str().into())),
+            ("exp", number(self.exp)),
+            ("aud", text(&self.aud)),
+            ("iss", text(&self.iss)),
+            ("jti", text(&self.jti)),
+            ("iat", number(self.iat)),
+            ("asked_at", number(self.asked_at)),
+            ("read_as", text(&self.read_as)),
+            ("others", others.cloned().map(Value::Object)),
+        ])
     }
 
     /// Creates the record of an introspection response at `asked_at`.
