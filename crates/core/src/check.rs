@@ -30,7 +30,7 @@ use redis_rest::{Command, Reply};
 use std::rc::Rc;
 use store_result::StoreResult;
 
-/// A request with its route, and with its token if the route requires one.
+/// A request with its route, and with its token if the route checks one.
 #[derive(Debug)]
 pub struct Check<'h, 'p: 'h> {
     policy: &'p Policy,
@@ -42,12 +42,12 @@ pub struct Check<'h, 'p: 'h> {
 }
 
 impl<'h, 'p: 'h> Check<'h, 'p> {
-    /// Checks the client's address, and reads the request's token if its route requires one.
+    /// Checks the client's address, and reads the request's token if its route checks tokens.
     ///
     /// # Errors
     ///
-    /// [`Denial::RouteDenied`], [`Denial::AddressRefused`], or, on a protected route, what
-    /// [`Token::from_head`] returns.
+    /// [`Denial::RouteDenied`], [`Denial::AddressRefused`], or, on a protected or optional route,
+    /// what [`Token::from_head`] or [`Token::if_present`] returns.
     pub fn new(
         head: &RequestHead<'h>,
         route: &'p Route,
@@ -59,13 +59,12 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let address = client_address(head, policy.trusted_proxy_hops);
         let ip_rules = route.ip_rules.as_ref().unwrap_or(&policy.ip_rules);
         ip_rules.check(address)?;
-        let credential = match route.access {
+        let token = match route.access {
             Access::Auth | Access::Deny | Access::Public => None,
-            Access::Protected => {
-                let token = Token::from_head(head, route)?;
-                Some((token, token.hash()))
-            }
+            Access::Optional => Token::if_present(head, route)?,
+            Access::Protected => Some(Token::from_head(head, route)?),
         };
+        let credential = token.map(|token| (token, token.hash()));
         let limited = ip_rules.is_limited(address);
         let (head, address) = (head.clone(), address_group(address));
         Ok(Self { policy, route, head, credential, address, limited })
@@ -86,7 +85,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         self.limited
     }
 
-    /// Returns the hash of the request's token, or `None` if the route requires none.
+    /// Returns the hash of the request's token. Returns `None` if the route checks none, or if the
+    /// request is anonymous.
     pub fn token_hash(&self) -> Option<TokenHash> {
         self.credential.map(|(_, hash)| hash)
     }
@@ -195,7 +195,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     ///
     /// # Errors
     ///
-    /// [`Denial::TokenMissing`] on a protected route.
+    /// [`Denial::TokenMissing`] if the request has one.
     pub fn without_token(&self) -> Result<AuthenticatedRequest<'p>, Denial> {
         match self.credential {
             None => Ok(AuthenticatedRequest {
@@ -227,8 +227,11 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
             route: &self.route.name,
             claims,
         };
-        let limits = self.route.limits.iter().filter(|_| self.limited);
-        let limit_checks = limits.map(|limit| {
+        let limits = match (self.route.access, claims) {
+            (Access::Optional, None) => &self.route.anonymous_limits,
+            _ => &self.route.limits,
+        };
+        let limit_checks = limits.iter().filter(|_| self.limited).map(|limit| {
             let key = StoreKeys::limit_hash(&limit.name, &limit.key(&input));
             let (quota, cost) = (limit.quota_for(claims), self.route.cost);
             let (keys, terms) = (&self.policy.keys, limit.lease_terms(quota));

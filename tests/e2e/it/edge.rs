@@ -14,6 +14,7 @@ mod key_sets;
 mod limit_script;
 mod limits;
 mod memcached;
+mod optional;
 mod paths;
 mod revocation;
 mod routes;

@@ -1,4 +1,5 @@
 mod issuers;
+mod optional;
 mod outages;
 mod renewal;
 

@@ -86,7 +86,7 @@ fn route(
         object.add_error("assertion_audience", ConfigErrorKind::NotWithoutAssertion);
     }
     let access = object.one_of("access", &Access::NAMES);
-    let unprotected = access.is_some_and(|access| access != Access::Protected);
+    let unprotected = access.is_some_and(|access| !access.checks_tokens());
     if unprotected {
         for (member, set) in [
             ("scopes", !scopes.is_empty()),
@@ -123,6 +123,8 @@ fn route(
     let cost = object.number_or_default(&COST);
     let limits = route_limits(object, name.as_deref().unwrap_or_default(), shared);
     check_limits(object, &limits, cost, unprotected);
+    let anonymous_limits = anonymous_limits(object, shared, access);
+    check_limits(object, &anonymous_limits, cost, true);
     let timeout_ms_max = if access == Some(Access::Auth) { 60_000 } else { 300_000 };
     let timeout_ms = object.number("timeout_ms", 1, timeout_ms_max);
     let endpoint: Option<Endpoint> = object.one_of("endpoint", &Endpoint::NAMES);
@@ -153,6 +155,7 @@ fn route(
         issuers,
         require: require.unwrap_or(REQUIREMENT),
         limits,
+        anonymous_limits,
         cost,
         on_store_outage: on_store_outage.unwrap_or_default(),
         ip_rules,
@@ -227,18 +230,45 @@ fn route_limits(object: &mut ObjectReader<'_, '_>, route: &str, shared: &[Limit]
         object.add_error("name", ConfigErrorKind::SameName(format!("limits[{at}]")));
     }
     let mut limits = Vec::from_iter(own);
-    for (at, name) in object.texts("limits").unwrap_or_default().iter().enumerate() {
-        match shared.iter().find(|limit| limit.name == *name) {
-            Some(limit) if limits.contains(limit) => {
-                object.add_error(&format!("limits[{at}]"), ConfigErrorKind::Duplicate);
-            }
-            Some(limit) => limits.push(limit.clone()),
-            // A malformed limit has errors of its own.
-            None if object.settings.has_error("limits") => {}
-            None => object.add_error(&format!("limits[{at}]"), ConfigErrorKind::NoSuchLimit),
-        }
-    }
+    shared_limits(object, "limits", shared, &mut limits);
     limits
+}
+
+/// Reads the limits of requests without a token, which only an optional route has.
+fn anonymous_limits(
+    object: &mut ObjectReader<'_, '_>,
+    shared: &[Limit],
+    access: Option<Access>,
+) -> Vec<Limit> {
+    const MEMBER: &str = "anonymous_limits";
+    if object.has(MEMBER) && access.is_some_and(|access| access != Access::Optional) {
+        object.add_error(MEMBER, ConfigErrorKind::NotForAccess);
+    }
+    let mut limits = Vec::new();
+    shared_limits(object, MEMBER, shared, &mut limits);
+    limits
+}
+
+/// Adds the shared limits that a member of the route names.
+fn shared_limits(
+    object: &mut ObjectReader<'_, '_>,
+    member: &str,
+    shared: &[Limit],
+    limits: &mut Vec<Limit>,
+) {
+    for (at, name) in object.texts(member).unwrap_or_default().iter().enumerate() {
+        let kind = match shared.iter().find(|limit| limit.name == *name) {
+            Some(limit) if limits.contains(limit) => ConfigErrorKind::Duplicate,
+            Some(limit) => {
+                limits.push(limit.clone());
+                continue;
+            }
+            // A malformed limit has errors of its own.
+            None if object.settings.has_error("limits") => continue,
+            None => ConfigErrorKind::NoSuchLimit,
+        };
+        object.add_error(&format!("{member}[{at}]"), kind);
+    }
 }
 
 /// Adds an error for each limit that the route can't use: one that needs a token on an unprotected

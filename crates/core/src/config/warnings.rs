@@ -3,7 +3,7 @@
 use super::suffixes;
 use crate::policy::introspection::Introspection;
 use crate::policy::issuer::Issuer;
-use crate::policy::route::{Access, Route};
+use crate::policy::route::Route;
 use crate::policy::warning::ConfigWarning;
 use crate::url::BaseUrl;
 
@@ -58,7 +58,7 @@ fn issuers_shared(issuers: &[Issuer], routes: &[Route]) -> Option<ConfigWarning>
     if issuers.iter().all(|issuer| issuer.issuer == first.issuer) {
         return None;
     }
-    let open = |route: &&Route| route.access == Access::Protected && route.issuers.is_empty();
+    let open = |route: &&Route| route.access.checks_tokens() && route.issuers.is_empty();
     let routes = names(routes.iter().filter(open))?;
     Some(ConfigWarning::IssuersShared { routes })
 }

@@ -34,6 +34,7 @@ pub(crate) fn route() -> Route {
         issuers: Vec::new(),
         require: TokenRequirement::Record,
         limits: Vec::new(),
+        anonymous_limits: Vec::new(),
         cost: 1,
         on_store_outage: StoreOutage::Deny,
         enforce: true,

@@ -33,8 +33,10 @@ pub struct Route {
     pub issuers: Vec<String>,
     /// What the store must confirm about a token.
     pub require: TokenRequirement,
-    /// The rate limits.
+    /// The rate limits; on an optional route, those of requests with a token.
     pub limits: Vec<Limit>,
+    /// The rate limits of requests without a token, on an optional route.
+    pub anonymous_limits: Vec<Limit>,
     /// How much of each limit a request takes, 1 to 1,000,000.
     pub cost: u32,
     /// What applies to tokens while the store is unavailable.
@@ -73,6 +75,9 @@ pub enum Access {
     Auth,
     /// No caller.
     Deny,
+    /// Callers with a valid token, and those without one, who are anonymous; requests go to the
+    /// upstream.
+    Optional,
     /// Callers with a valid token; requests go to the upstream.
     Protected,
     /// Everyone; requests go to the upstream.
@@ -80,12 +85,18 @@ pub enum Access {
 }
 
 impl Access {
-    pub(crate) const NAMES: [(&str, Self); 4] = [
+    pub(crate) const NAMES: [(&str, Self); 5] = [
         ("auth", Self::Auth),
         ("deny", Self::Deny),
+        ("optional", Self::Optional),
         ("protected", Self::Protected),
         ("public", Self::Public),
     ];
+
+    /// Returns whether routes of this access check the token of a request that has one.
+    pub fn checks_tokens(self) -> bool {
+        matches!(self, Self::Optional | Self::Protected)
+    }
 }
 
 /// How the upstream of the route `/x` treats `/x.json` and `/x.`.
@@ -182,13 +193,14 @@ impl Route {
     pub fn asks_less_than(&self, other: &Self) -> Vec<&'static str> {
         let strictness = |access| match access {
             Access::Auth | Access::Public => 0,
-            Access::Protected => 1,
-            Access::Deny => 2,
+            Access::Optional => 1,
+            Access::Protected => 2,
+            Access::Deny => 3,
         };
         let (own, others) = (strictness(self.access), strictness(other.access));
         let as_few = other.ip_rules.is_none() || self.ip_rules == other.ip_rules;
         let ip_rules = (!as_few).then_some("ip_rules");
-        if own != others || other.access != Access::Protected {
+        if own != others || !other.access.checks_tokens() {
             let access = (own < others).then_some("access");
             let denies = self.access == Access::Deny;
             return access.into_iter().chain(ip_rules.filter(|_| !denies)).collect();
@@ -221,12 +233,24 @@ impl Route {
     pub(crate) fn limits_less_than(&self, other: &Self) -> bool {
         let rate =
             |limit: &Limit| u64::from(limit.quota) * 86_400 / u64::from(limit.window_seconds);
-        other.limits.iter().filter(|limit| !limit.shadow).any(|theirs| {
-            !self
-                .limits
-                .iter()
-                .any(|own| !own.shadow && own.by == theirs.by && rate(own) <= rate(theirs))
-        })
+        let less = |own: &[Limit], others: &[Limit]| {
+            others.iter().filter(|limit| !limit.shadow).any(|theirs| {
+                !own.iter()
+                    .any(|own| !own.shadow && own.by == theirs.by && rate(own) <= rate(theirs))
+            })
+        };
+        less(&self.limits, &other.limits)
+            || (self.access == Access::Optional
+                && less(&self.anonymous_limits, &other.anonymous_limits))
+    }
+
+    /// Returns whether requests without a token reach this optional route, although `later`
+    /// requires a token for the same ones.
+    pub fn admits_anonymous_before(&self, later: &Self) -> bool {
+        self.access == Access::Optional
+            && later.access == Access::Protected
+            && self.shares_a_method(later)
+            && self.pattern.overlaps(&later.pattern)
     }
 
     /// Returns whether this route matches every request that `other` matches.

@@ -2,7 +2,6 @@
 //! the keys of its assertions.
 
 use crate::policy::Policy;
-use crate::policy::route::Access;
 use crate::request::head::RequestHead;
 use crate::url::BaseUrl;
 use serde_json::json;
@@ -47,7 +46,7 @@ fn metadata(policy: &Policy) -> Option<String> {
         }
     }
     let mut scopes: Vec<&String> = Vec::new();
-    for route in policy.routes.iter().filter(|route| route.access == Access::Protected) {
+    for route in policy.routes.iter().filter(|route| route.access.checks_tokens()) {
         for scope in route.scopes.iter().chain(&route.scopes_any) {
             if !scopes.contains(&scope) {
                 scopes.push(scope);

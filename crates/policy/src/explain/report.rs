@@ -2,7 +2,7 @@
 
 use super::assume::Assumptions;
 use crate::command::{Host, Outcome};
-use portcullis_core::{Denial, Permit, Policy, Refusal, RequestHead, Route, Target};
+use portcullis_core::{Access, Denial, Permit, Policy, Refusal, RequestHead, Route, Target};
 use redis_rest::Command;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -48,6 +48,12 @@ impl Report {
 
     pub(super) fn route(&mut self, route: &Route) {
         self.step(&format!("route {}", route.name), "takes the request");
+        if route.access == Access::Optional {
+            self.step(
+                "access",
+                "optional: no token is needed, but one that is there must be valid",
+            );
+        }
     }
 
     /// Adds a command of the store.

@@ -179,3 +179,52 @@ fn signature_is_checked_with_a_key_set() {
         assert!(outcome.status == 2 && outcome.text.contains(reason), "{}", outcome.text);
     }
 }
+
+#[test]
+fn optional_route_is_explained_with_and_without_a_token() {
+    let policy = POLICY.replace(
+        "on_store_outage = \"introspect\"\nlimit = { quota = 5,",
+        "anonymous_limits = [\"guests\"]\nlimit = { quota = 5,",
+    );
+    let policy = policy.replace(
+        "name = \"api\"\npath = \"/api/*\"\naccess = \"protected\"",
+        "name = \"api\"\npath = \"/api/*\"\naccess = \"optional\"",
+    );
+    let policy = format!(
+        "{policy}\n[[limits]]\nname = \"guests\"\nquota = 5\nwindow_seconds = 60\nby = \"address\"\n"
+    );
+    let claims = json!({ "sub": "alice" }).to_string();
+    let files = [("portcullis.toml", policy.as_str()), ("claims", claims.as_str())];
+    let run = |line: &str| run_on(&files, line).text;
+    let text = run("explain GET /api/x --header portcullis-subject:mallory");
+    for part in [
+        "access: optional",
+        "the request is anonymous",
+        "limit:guests",
+        "forwarded to the upstream",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("set portcullis-subject") && !text.contains("pc:revoked"), "{text}");
+    let text = run("explain GET /api/x --claims claims");
+    for part in ["access: optional", "limit:api", "pc:revoked", "set portcullis-subject: alice"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("limit:guests"), "{text}");
+    let text = run("explain GET /api/x --token a.b.c");
+    assert!(text.contains("refused: 401 token_malformed"), "{text}");
+    assert!(run("explain GET /api/x --assume over:guests").contains("429 rate_limited"));
+    // From protected to optional is weaker, and so is a lost limit of anonymous requests.
+    let without = policy.replace("anonymous_limits = [\"guests\"]\n", "");
+    let files = [("old", POLICY), ("new", policy.as_str()), ("open", without.as_str())];
+    let text = run_on(&files, "diff old new").text;
+    assert!(text.contains("with a valid token, now with a valid token or none"), "{text}");
+    assert!(text.contains("WEAKER"), "{text}");
+    let outcome = run_on(&files, "diff new open");
+    assert!(
+        outcome.text.contains("without a token: no longer has the limit guests"),
+        "{}",
+        outcome.text
+    );
+    assert_eq!(outcome.status, 3);
+}

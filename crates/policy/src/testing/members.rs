@@ -43,7 +43,7 @@ plans = { claim = "plan", quotas = { pro = 500 } }
 name = "spare"
 quota = 100
 window_seconds = 60
-by = "subject"
+by = "address"
 
 [[routes]]
 name = "api"
@@ -328,6 +328,10 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "limits.name" => vec![To(json!("other")), With("routes[0].limits", json!(["other"]))],
         "limits.plans.claim" => vec![To(json!("tier"))],
         "limits.plans.quotas" => vec![To(json!({ "basic": 4321 })), Invalid(json!({ "basic": 0 }))],
+        "routes.anonymous_limits" => {
+            let optional = With("routes[0].access", json!("optional"));
+            vec![To(json!(["spare"])), Invalid(json!(["no_such_limit"])), optional]
+        }
         "routes.access" => vec![Entry(2), To(json!("deny")), To(json!("auth"))],
         "routes.assertion_audience" => {
             vec![To(json!("other")), With("routes[0].assertion", json!(true))]

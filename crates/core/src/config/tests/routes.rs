@@ -122,3 +122,42 @@ fn route_without_the_networks_of_another_asks_for_less() {
         {"name":"rest","path":"/*","access":"public"}]"#;
     check(&[("routes", routes)], &["routes[0].suffixes"]);
 }
+
+#[test]
+fn anonymous_limits_are_for_optional_routes_and_need_no_token() {
+    let limits = r#"[{"name":"guests","quota":1,"window_seconds":1,"by":"address"},
+        {"name":"users","quota":5,"window_seconds":1,"by":"subject"}]"#;
+    let check = |access: &str, more: &str, expect: &[&str]| {
+        let route = format!(r#"[{{"name":"a","path":"/a","access":"{access}"{more}}}]"#);
+        check(&[("limits", limits), ("routes", &route)], expect);
+    };
+    let guests = r#","anonymous_limits":["guests"]"#;
+    check("optional", guests, &[]);
+    check("optional", r#","scopes":["x"],"cookie":"t","limits":["users"]"#, &[]);
+    for access in ["auth", "deny", "protected", "public"] {
+        check(access, guests, &["routes[0].anonymous_limits"]);
+    }
+    let users = r#","anonymous_limits":["users"]"#;
+    check("optional", users, &["routes[0]: limit users"]);
+    check("optional", r#","anonymous_limits":["x"]"#, &["routes[0].anonymous_limits[0]"]);
+    let twice = r#","anonymous_limits":["guests","guests"]"#;
+    check("optional", twice, &["routes[0].anonymous_limits[1]"]);
+    let costly = format!(r#"{guests},"cost":2"#);
+    check("optional", &costly, &["routes[0].cost: limit guests"]);
+}
+
+#[test]
+fn optional_route_asks_for_less_than_a_protected_one() {
+    let check = |item: &str, rest: &str, expect: &[&str]| {
+        let routes = format!(
+            r#"[{{"name":"item","path":"/item","access":"{item}"}},
+                {{"name":"rest","path":"/*","access":"{rest}"}}]"#
+        );
+        super::check(&[("routes", &routes)], expect);
+    };
+    check("protected", "optional", &["routes[0].suffixes"]);
+    check("optional", "public", &["routes[0].suffixes"]);
+    check("deny", "optional", &["routes[0].suffixes"]);
+    check("optional", "optional", &[]);
+    check("optional", "protected", &[]);
+}
