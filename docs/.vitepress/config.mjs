@@ -76,6 +76,7 @@ export default {
           page('Choose a store', '/how-to/choose-a-store'),
           page('Use your identity provider', '/identity-providers'),
           page('Limits and plans', '/how-to/limits-and-plans'),
+          page('Protect several APIs', '/how-to/protect-several-apis'),
           page('Browsers and cookies', '/how-to/browsers-and-cookies'),
           page('Go live', '/how-to/go-live'),
           page('Run in containers', '/how-to/run-in-containers'),

@@ -89,7 +89,7 @@ pub fn www_authenticate(
         parameters.push(format!("scope=\"{}\"", scopes.join(" ")));
     }
     // RFC 9728 section 5.1.
-    if let Some(resource) = &context.policy.resource {
+    if let Some(resource) = context.policy.resource_url(context.route.get()) {
         parameters.push(format!("resource_metadata=\"{}\"", metadata_url(resource)));
     }
     if parameters.is_empty() {

@@ -115,23 +115,34 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// # Errors
     ///
     /// [`Denial::TokenMissing`] on a route that requires no token, [`Denial::IssuerRefused`] if the
-    /// route does not accept the issuer, or the first thing that is wrong with the token.
+    /// route does not accept the issuer, [`Denial::AudienceMismatch`] if the token is not for the
+    /// route's resource, or the first thing that is wrong with the token.
     pub fn unverified_token(&self, now: UnixSeconds) -> Result<UnverifiedToken<'h>, Denial> {
         let (token, _) = self.credential.ok_or(Denial::TokenMissing)?;
         let (issuers, others) = (&self.policy.issuers, &self.policy.other_claims);
         let token = UnverifiedToken::parse(token, issuers, others, now)?;
         self.check_issuer(token.issuer())?;
+        if let UnverifiedToken::Jwt(jwt) = &token {
+            self.check_audience(&jwt.claims)?;
+        }
         Ok(token)
     }
 
     /// Checks whether the route accepts tokens of the issuer at `place`.
     fn check_issuer(&self, place: usize) -> Result<(), Denial> {
-        let accepted = &self.route.issuers;
-        let is_accepted = |issuer: &Issuer| accepted.contains(&issuer.issuer);
-        if accepted.is_empty() || self.issuer(place).is_some_and(is_accepted) {
-            return Ok(());
+        match self.issuer(place) {
+            Some(issuer) if self.route.accepts_issuer(issuer) => Ok(()),
+            _ => Err(Denial::IssuerRefused),
         }
-        Err(Denial::IssuerRefused)
+    }
+
+    /// Checks whether a token is for the route's resource. A verified token may be cached, and was
+    /// accepted for another resource then.
+    fn check_audience(&self, claims: &Claims) -> Result<(), Denial> {
+        match claims.audiences.include(self.route.resource) {
+            true => Ok(()),
+            false => Err(Denial::AudienceMismatch),
+        }
     }
 
     /// Accepts a JWT if the host found its signature `valid`.
@@ -172,7 +183,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// # Errors
     ///
     /// [`Denial::SignatureInvalid`] if the token is another request's, [`Denial::IssuerRefused`],
-    /// [`Denial::TokenExpired`] or [`Denial::TokenNotYetValid`].
+    /// [`Denial::AudienceMismatch`], [`Denial::TokenExpired`] or [`Denial::TokenNotYetValid`].
     pub fn authenticate(
         &self,
         verified: Rc<VerifiedToken>,
@@ -183,6 +194,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
             return Err(Denial::SignatureInvalid);
         }
         self.check_issuer(verified.issuer())?;
+        self.check_audience(verified.claims())?;
         let issuer = self.issuer(verified.issuer());
         let leeway_seconds = issuer.map_or(0, |issuer| issuer.leeway_seconds);
         verified.claims().check_times(leeway_seconds, now)?;

@@ -11,6 +11,7 @@ pub(crate) mod key_sets;
 pub(crate) mod limit;
 pub(crate) mod observability;
 pub(crate) mod path;
+pub(crate) mod resource;
 pub(crate) mod route;
 pub(crate) mod timeouts;
 pub(crate) mod warning;
@@ -32,6 +33,7 @@ use issuer::{Issuer, KeyLocation};
 use key_sets::KeySetPolicy;
 use limit::InvalidTokenLimit;
 use observability::Observability;
+use resource::Resource;
 use route::Route;
 use timeouts::Timeouts;
 use warning::ConfigWarning;
@@ -77,8 +79,10 @@ pub struct Policy {
     pub assertion: Option<Assertion>,
     /// The CORS policy of requests that match no route.
     pub cors: Option<Cors>,
-    /// The API's name as a protected resource (RFC 9728).
+    /// The name as a protected resource (RFC 9728) of the API whose routes name no resource.
     pub resource: Option<BaseUrl>,
+    /// The protected resources that routes name.
+    pub resources: Vec<Resource>,
     /// The claims that routes, limits and identity fields use, beyond those that are always read.
     pub other_claims: Vec<String>,
     /// The encryption of the store's records.
@@ -126,6 +130,14 @@ impl Policy {
             found.push((format!("issuers[{at}].introspection.url"), url));
         }
         found.into_iter().filter_map(|(place, url)| Some((place, binding(url?)?))).collect()
+    }
+
+    /// Returns the URL of a route's protected resource, if it has one.
+    pub fn resource_url(&self, route: Option<&Route>) -> Option<&BaseUrl> {
+        match route.and_then(|route| route.resource) {
+            Some(place) => self.resources.get(place).map(|resource| &resource.url),
+            None => self.resource.as_ref(),
+        }
     }
 
     /// Returns the CORS policy of a route, or of requests that match no route.

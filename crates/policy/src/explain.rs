@@ -130,7 +130,7 @@ impl<'h> Request<'h> {
                 return Ok(());
             }
         };
-        report.route(route);
+        report.route(route, &self.policy);
         let permit = match self.admit(head, route, assumptions, report) {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -209,7 +209,11 @@ impl<'h> Request<'h> {
             UnverifiedToken::Opaque(provider) => {
                 let issuer = name(provider.issuer);
                 report.step("token", &format!("an opaque token of {issuer}"));
-                let record = token::record(&self.claims, issuer, self.now_seconds, assumptions)?;
+                let mut record =
+                    token::record(&self.claims, issuer, self.now_seconds, assumptions)?;
+                let issuer = self.policy.issuers.get(provider.issuer);
+                record.audiences =
+                    issuer.map(|issuer| issuer.audiences_of(self.claims.get("aud")).bits());
                 check.accept_record(provider.issuer, record)?
             }
         };

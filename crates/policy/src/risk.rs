@@ -25,6 +25,19 @@ pub(crate) fn of(policy: &Policy) -> Vec<Risk> {
         let protected = later.filter(|later| route.admits_anonymous_before(later));
         risks.extend(protected.map(|later| anonymous_passes(at, route, later)));
     }
+    for (at, resource) in policy.resources.iter().enumerate() {
+        if !policy.routes.iter().any(|route| route.resource == Some(at)) {
+            let name = &resource.name;
+            risks.push(Risk {
+                name: format!("resource_unused:{name}"),
+                place: format!("resources[{at}]"),
+                reason: format!(
+                    "no route requires tokens for resource {name}; set resource = \"{name}\" on its \
+                     routes, or remove it"
+                ),
+            });
+        }
+    }
     for (at, issuer) in policy.issuers.iter().enumerate() {
         risks.extend(of_issuer(at, issuer));
     }

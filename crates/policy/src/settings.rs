@@ -43,7 +43,7 @@ fn set_member_is_held_by_the_policy() {
                 _ => String::new(),
             };
             let is_new = |line: &&String| !before.contains(line);
-            let named = ["client_secret_variable", "jwks_variable"];
+            let named = ["client_secret_variable", "jwks_variable", "routes[0].resource"];
             let is_name = named.iter().any(|name| place.ends_with(name));
             let is_held = after.iter().filter(is_new).any(|line| line.contains(&shown));
             assert!(shown.is_empty() || is_held || is_name, "{place} = {value} is not held");
@@ -260,7 +260,7 @@ fn name_of(place: &str) -> &str {
 /// Returns how an error calls the table that has a member.
 fn home(member: &PolicyMember) -> String {
     let section = |name: &str| match name {
-        "issuers" | "limits" | "routes" => format!("[[{name}]]"),
+        "issuers" | "limits" | "resources" | "routes" => format!("[[{name}]]"),
         _ => format!("[{name}]"),
     };
     match member.place.rsplit_once('.') {
@@ -336,7 +336,7 @@ const NEEDED: [(&str, &str, ConfigErrorKind); 3] = [
 ];
 
 /// Members that may hold any text that is not empty.
-const ANY_TEXT: [&str; 10] = [
+const ANY_TEXT: [&str; 11] = [
     "accept",
     "assertion.audience",
     "assertion.issuer",
@@ -345,6 +345,7 @@ const ANY_TEXT: [&str; 10] = [
     "issuers.issuer",
     "issuers.scope_claim",
     "limits.plans.claim",
+    "resources.audience",
     "routes.assertion_audience",
     "routes.limit.plans.claim",
 ];

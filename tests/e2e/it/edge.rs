@@ -16,6 +16,7 @@ mod limits;
 mod memcached;
 mod optional;
 mod paths;
+mod resources;
 mod revocation;
 mod routes;
 mod secrets_store;

@@ -2,6 +2,7 @@ mod issuers;
 mod optional;
 mod outages;
 mod renewal;
+mod resources;
 
 use super::store_result::{Missing, StoreResult};
 use super::*;

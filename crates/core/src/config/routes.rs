@@ -1,5 +1,7 @@
 //! `[[routes]]`: which requests are accepted, what they require, and where they go.
 
+mod resource;
+
 use super::error::ConfigErrorKind;
 use super::object::{Number, ObjectReader};
 use super::record::{MemberShape, TextFormat};
@@ -9,12 +11,20 @@ use crate::policy::cors::Cors;
 use crate::policy::issuer::Issuer;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::policy::path::Pattern;
+use crate::policy::resource::Resource;
 use crate::policy::route::{Access, Endpoint, Route, StoreOutage, Suffixes, TokenRequirement};
 use crate::request::syntax::{is_cookie_name, is_method, is_scope};
 use serde_json::Value;
 
+/// The entries of other lists that routes name.
+pub(super) struct Named<'n> {
+    pub(super) limits: &'n [Limit],
+    pub(super) issuers: &'n [Issuer],
+    pub(super) resources: &'n [Resource],
+}
+
 /// Reads the list. `default_cors` is for routes without a `cors`; `has_assertion` says whether
-/// assertions can be signed; `shared` are the limits, and `issuers` the issuers, that routes name.
+/// assertions can be signed.
 ///
 /// An empty or missing list is an error, and so is a route whose requests an earlier one takes.
 /// A route whose name, path or access can't be read is left out of the result.
@@ -22,15 +32,14 @@ pub(super) fn read(
     settings: &mut SettingsReader<'_>,
     default_cors: Option<&Cors>,
     has_assertion: bool,
-    shared: &[Limit],
-    issuers: &[Issuer],
+    named: &Named<'_>,
 ) -> Vec<Route> {
     let (mut routes, mut names) = (Vec::<Route>::new(), Vec::new());
     for entry in settings.required_list("routes") {
         let Some(mut object) = settings.entry(entry, "route", "name") else {
             continue;
         };
-        let route = route(&mut object, has_assertion, shared, issuers, &mut names);
+        let route = route(&mut object, has_assertion, named, &mut names);
         if let Some(mut route) = route {
             route.cors = route.cors.or_else(|| default_cors.cloned());
             if let Some(earlier) = routes.iter().find(|earlier| earlier.covers(&route)) {
@@ -53,8 +62,7 @@ pub(super) fn read(
 fn route(
     object: &mut ObjectReader<'_, '_>,
     has_assertion: bool,
-    shared: &[Limit],
-    issuers: &[Issuer],
+    named: &Named<'_>,
     names: &mut Vec<String>,
 ) -> Option<Route> {
     object.require(&["name", "path", "access"]);
@@ -65,7 +73,7 @@ fn route(
     }
     let (scopes, scopes_any) = (scopes(object, "scopes"), scopes(object, "scopes_any"));
     let claims = claims(object);
-    let issuers = route_issuers(object, issuers);
+    let issuers = route_issuers(object, named.issuers);
     object.record_default_name("require", &TokenRequirement::NAMES, &REQUIREMENT);
     let require = object.one_of("require", &TokenRequirement::NAMES);
     object.record_default_name("on_store_outage", &StoreOutage::NAMES, &StoreOutage::default());
@@ -106,6 +114,7 @@ fn route(
             }
         }
     }
+    let resource = resource::read(object, named.resources, unprotected);
     if access == Some(Access::Deny) {
         for member in ["limit", "limits", "cost", "timeout_ms", "endpoint", "upstream", "ip_rules"]
         {
@@ -121,9 +130,9 @@ fn route(
         object.add_error("enforce", ConfigErrorKind::NotForAccess);
     }
     let cost = object.number_or_default(&COST);
-    let limits = route_limits(object, name.as_deref().unwrap_or_default(), shared);
+    let limits = route_limits(object, name.as_deref().unwrap_or_default(), named.limits);
     check_limits(object, &limits, cost, unprotected);
-    let anonymous_limits = anonymous_limits(object, shared, access);
+    let anonymous_limits = anonymous_limits(object, named.limits, access);
     check_limits(object, &anonymous_limits, cost, true);
     let timeout_ms_max = if access == Some(Access::Auth) { 60_000 } else { 300_000 };
     let timeout_ms = object.number("timeout_ms", 1, timeout_ms_max);
@@ -153,6 +162,7 @@ fn route(
         scopes_any,
         claims,
         issuers,
+        resource,
         require: require.unwrap_or(REQUIREMENT),
         limits,
         anonymous_limits,

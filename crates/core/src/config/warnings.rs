@@ -69,11 +69,8 @@ fn rechecks_vain(issuers: &[Issuer], routes: &[Route]) -> Option<ConfigWarning> 
         let writes = |introspection: &Introspection| introspection.revocations_in_store;
         issuer.keys.is_none() && !issuer.introspection.as_ref().is_some_and(writes)
     };
-    let accepts_unknown = |route: &&Route| {
-        let accepts =
-            |issuer: &Issuer| route.issuers.is_empty() || route.issuers.contains(&issuer.issuer);
-        issuers.iter().filter(unknown).any(accepts)
-    };
+    let accepts_unknown =
+        |route: &&Route| issuers.iter().filter(unknown).any(|issuer| route.accepts_issuer(issuer));
     let rechecked = routes.iter().filter(|route| route.stream_recheck_seconds.is_some());
     Some(ConfigWarning::RechecksVain { routes: names(rechecked.filter(accepts_unknown))? })
 }

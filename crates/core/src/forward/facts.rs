@@ -4,9 +4,9 @@ use super::permit::Permit;
 use serde_json::{Map, Value};
 
 impl Permit<'_> {
-    /// Returns the facts as a JSON object: `route`, and for a caller with a token `issuer`, `subject`,
-    /// `scopes`, `clientId`, `session`, `expiresAt` (Unix seconds) and `claims`, as far as the
-    /// token has them. `claims` has the claims that the policy uses. `degraded` says what was
+    /// Returns the facts as a JSON object: `route`, and for a caller with a token `issuer`,
+    /// `subject`, `scopes`, `clientId`, `session`, `expiresAt` (Unix seconds) and `claims`, as far
+    /// as the token has them. `claims` has the claims that the policy uses. `degraded` says what was
     /// decided without the store. `would_refuse` is the code of a refusal that the route does not
     /// enforce; it becomes `wouldRefuse`.
     pub fn facts(&self, would_refuse: Option<&str>) -> Value {

@@ -17,6 +17,7 @@ pub(crate) fn issuer() -> Issuer {
         scope_claim: "scope".into(),
         sessions_in_store: false,
         introspection: None,
+        resources: Vec::new(),
     }
 }
 
@@ -32,6 +33,7 @@ pub(crate) fn route() -> Route {
         scopes_any: Vec::new(),
         claims: Vec::new(),
         issuers: Vec::new(),
+        resource: None,
         require: TokenRequirement::Record,
         limits: Vec::new(),
         anonymous_limits: Vec::new(),

@@ -2,6 +2,7 @@
 
 use super::cors::Cors;
 use super::ip_rules::IpRules;
+use super::issuer::Issuer;
 use super::limit::Limit;
 use super::path::Pattern;
 use crate::url::BaseUrl;
@@ -31,6 +32,9 @@ pub struct Route {
     pub claims: Vec<(String, Vec<Value>)>,
     /// The issuers whose tokens are accepted; empty for all.
     pub issuers: Vec<String>,
+    /// The place in the policy of the resource that tokens must be for; `None` for the audience of
+    /// their issuer.
+    pub resource: Option<usize>,
     /// What the store must confirm about a token.
     pub require: TokenRequirement,
     /// The rate limits; on an optional route, those of requests with a token.
@@ -177,6 +181,11 @@ impl Route {
         listed(method) || (method == "HEAD" && listed("GET"))
     }
 
+    /// Returns whether the route accepts tokens of an issuer.
+    pub(crate) fn accepts_issuer(&self, issuer: &Issuer) -> bool {
+        self.issuers.is_empty() || self.issuers.contains(&issuer.issuer)
+    }
+
     /// Returns whether later routes get its paths only for the methods that they name.
     pub(crate) fn is_guarded(&self) -> bool {
         self.access == Access::Protected
@@ -223,6 +232,7 @@ impl Route {
             ("scopes_any", any_scope),
             ("claims", other.claims.iter().all(has_claim)),
             ("issuers", within(&self.issuers, &other.issuers)),
+            ("resource", self.resource == other.resource),
             ("require", as_strict),
         ];
         let less = checks.into_iter().filter(|(_, as_much)| !as_much).map(|(name, _)| name);

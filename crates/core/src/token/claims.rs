@@ -3,6 +3,7 @@
 //! were verified.
 
 use crate::policy::issuer::Issuer;
+use crate::policy::resource::Audiences;
 use crate::refusal::Denial;
 use crate::time::UnixSeconds;
 use serde_json::{Map, Value};
@@ -31,6 +32,8 @@ pub struct Claims {
     pub scope: String,
     /// Other claims that are used.
     pub others: Map<String, Value>,
+    /// The audiences that the token is for.
+    pub audiences: Audiences,
 }
 
 impl Claims {
@@ -50,7 +53,8 @@ impl Claims {
             return Err(Denial::TokenTypeRefused);
         }
         let audience = members.get("aud").ok_or(Denial::TokenMalformed)?;
-        if !names(audience).ok_or(Denial::TokenMalformed)?.contains(&issuer.audience.as_str()) {
+        let named = names(audience).ok_or(Denial::TokenMalformed)?;
+        if named.is_empty() || claims.audiences.is_empty() {
             return Err(Denial::AudienceMismatch);
         }
         Ok(claims)
@@ -81,7 +85,7 @@ impl Claims {
             Some(audience) => Some(names(audience)?),
             None => None,
         };
-        if audience.is_some_and(|names| !names.contains(&issuer.audience.as_str())) {
+        if audience.is_some_and(|names| names.is_empty() || claims.audiences.is_empty()) {
             return Some(Err(Denial::AudienceMismatch));
         }
         Some(Ok(claims))
@@ -106,6 +110,7 @@ impl Claims {
             None => Some(None),
         };
         let (exp, nbf, iat) = (time("exp")?, time("nbf")?, time("iat")?);
+        let audiences = issuer.audiences_of(members.get("aud"));
         let mut text = |name: &str| match members.get_mut(name).map(Value::take) {
             Some(Value::String(text)) => Some(Some(text)),
             Some(_) => None,
@@ -125,6 +130,7 @@ impl Claims {
             },
             scope,
             others: kept,
+            audiences,
         })
     }
 

@@ -46,6 +46,11 @@ pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy)
     if old.ip_rules != new.ip_rules {
         note("ip_rules", "has other ip_rules".to_owned());
     }
+    let (old_audience, new_audience) = (audience(old, before), audience(new, after));
+    if old_audience != new_audience {
+        let text = format!("accepts tokens for {old_audience}, now for {new_audience}");
+        changes.push(Change::weaker(text));
+    }
     if old.enforce != new.enforce {
         changes.push(match new.enforce {
             true => Change::other("refuses requests, and no longer logs only what it would refuse"),
@@ -73,6 +78,14 @@ pub(super) fn describe(route: &Route) -> String {
         false => format!(", with the scopes {}", list(&route.scopes)),
     };
     format!("{}{scopes}", access(route))
+}
+
+/// Returns whom tokens must be for.
+fn audience(route: &Route, policy: &Policy) -> String {
+    match route.resource.and_then(|place| policy.resources.get(place)) {
+        Some(resource) => resource.audiences.join(" or "),
+        None => "the audience of their issuer".to_owned(),
+    }
 }
 
 fn access(route: &Route) -> &'static str {

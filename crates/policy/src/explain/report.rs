@@ -46,8 +46,14 @@ impl Report {
         self.failure = Some(reason);
     }
 
-    pub(super) fn route(&mut self, route: &Route) {
+    pub(super) fn route(&mut self, route: &Route, policy: &Policy) {
         self.step(&format!("route {}", route.name), "takes the request");
+        if let Some(resource) = route.resource.and_then(|place| policy.resources.get(place)) {
+            let audiences = resource.audiences.join(" or ");
+            let text =
+                format!("{}, so that a token must be for {audiences}", resource.url.as_str());
+            self.step(&format!("resource {}", resource.name), &text);
+        }
         if route.access == Access::Optional {
             self.step(
                 "access",

@@ -228,3 +228,57 @@ fn optional_route_is_explained_with_and_without_a_token() {
     );
     assert_eq!(outcome.status, 3);
 }
+
+#[test]
+fn token_for_another_resource_is_explained_and_compared() {
+    let resources = "[[resources]]\nname = \"orders\"\nurl = \"https://orders.example\"\n\
+        [[resources]]\nname = \"files\"\nurl = \"https://files.example\"\naudience = \"files\"\n";
+    let at = |name: &str, resource: &str| {
+        let policy = POLICY.replace(
+            &format!("name = \"{name}\"\n"),
+            &format!("name = \"{name}\"\nresource = \"{resource}\"\n"),
+        );
+        format!("{policy}\n{resources}")
+    };
+    let (orders, files) = (at("api", "orders"), at("api", "files"));
+    let claims = |aud: &str| json!({ "aud": aud, "sub": "alice" }).to_string();
+    let (own, other) = (claims("https://orders.example"), claims("files"));
+    let none = json!({}).to_string();
+    let tools = [
+        ("portcullis.toml", orders.as_str()),
+        ("files.toml", files.as_str()),
+        ("old.toml", POLICY),
+        ("own", own.as_str()),
+        ("other", other.as_str()),
+        ("none", none.as_str()),
+    ];
+    let run = |line: &str| run_on(&tools, line).text;
+    let text = run("explain GET /api/x --claims own");
+    assert!(text.contains("resource orders: https://orders.example"), "{text}");
+    assert!(text.contains("forwarded to the upstream"), "{text}");
+    assert!(run("explain GET /api/x --claims none").contains("forwarded to the upstream"));
+    assert!(run("explain GET /api/x --claims other").contains("401 audience_mismatch"));
+    assert!(run("explain GET /api/admin/x --claims own").contains("401 audience_mismatch"));
+    // An opaque token, whose issuer names the audience or does not.
+    let keys = "algorithms = [\"EdDSA\"]\njwks_url = \"https://issuer.example/jwks\"\n";
+    let opaque = orders.replace(keys, "");
+    let opaque = |claims: &str| {
+        let files = [("portcullis.toml", opaque.as_str()), ("claims", claims)];
+        run_on(&files, "explain GET /api/x --token opaque --claims claims").text
+    };
+    for (claims, expect) in [
+        (&own, "forwarded to the upstream"),
+        (&other, "401 audience_mismatch"),
+        (&none, "401 audience_mismatch"),
+    ] {
+        assert!(opaque(claims).contains(expect), "{claims}: {}", opaque(claims));
+    }
+    let text = run("check");
+    assert!(text.contains("resource_unused:files"), "{text}");
+    assert!(!text.contains("resource_unused:orders"), "{text}");
+    let text = run("diff portcullis.toml files.toml");
+    assert!(text.contains("WEAKER  accepts tokens for https://orders.example"), "{text}");
+    assert!(text.contains("now for files"), "{text}");
+    let text = run("diff old.toml portcullis.toml");
+    assert!(text.contains("the audience of their issuer, now for https://orders"), "{text}");
+}

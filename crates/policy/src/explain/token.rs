@@ -4,7 +4,7 @@ use super::assume::{Assumption, Assumptions};
 use crate::command::Host;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::{Outage, Policy, Refusal, TokenRecord, TokenType};
+use portcullis_core::{Issuer, Outage, Policy, Refusal, TokenRecord, TokenType};
 use serde_json::{Map, Value, json};
 
 /// Reads a file of claims.
@@ -21,14 +21,13 @@ pub(super) fn made_of(
     now_seconds: u64,
 ) -> Result<String, String> {
     let named = claims.get("iss").and_then(Value::as_str);
-    let signs = |issuer: &&portcullis_core::Issuer| {
-        issuer.keys.is_some() && named.is_none_or(|name| issuer.issuer == name)
-    };
+    let signs =
+        |issuer: &&Issuer| issuer.keys.is_some() && named.is_none_or(|name| issuer.issuer == name);
     let issuer = policy.issuers.iter().find(signs).or(policy.issuers.first());
     let issuer = issuer.ok_or("the policy has no issuer")?;
     for (name, value) in [
         ("iss", json!(issuer.issuer)),
-        ("aud", json!(issuer.audience)),
+        ("aud", audiences(issuer)),
         ("sub", json!("someone")),
         ("iat", json!(now_seconds)),
         ("exp", json!(now_seconds + 300)),
@@ -40,6 +39,17 @@ pub(super) fn made_of(
     let header = json!({ "alg": algorithm, "typ": typ, "kid": "assumed" });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     Ok(format!("{}.{}.AAAA", part(&header), part(&Value::Object(claims))))
+}
+
+/// Returns the issuer's audience, or a list with those of the resources that accept its tokens.
+fn audiences(issuer: &Issuer) -> Value {
+    match issuer.resources.as_slice() {
+        [] => json!(issuer.audience),
+        resources => {
+            let names = resources.iter().filter_map(|(_, names)| names.first());
+            json!(names.chain([&issuer.audience]).collect::<Vec<_>>())
+        }
+    }
 }
 
 /// Returns what the store or the issuer says of an opaque token: these claims.
@@ -69,6 +79,7 @@ pub(super) fn record(
         iat: number("iat"),
         asked_at: Some(now_seconds),
         read_as: None,
+        audiences: None,
         others: others.map(|(name, value)| (name.clone(), value.clone())).collect(),
     })
 }

@@ -45,6 +45,10 @@ quota = 100
 window_seconds = 60
 by = "address"
 
+[[resources]]
+name = "files"
+url = "https://files.example"
+
 [[routes]]
 name = "api"
 path = "/api/*"
@@ -197,7 +201,9 @@ impl Case {
 /// Returns `routes.limit` as `routes[0].limit`, and the place of a list as it is.
 pub(crate) fn indexed(place: &str, entry: usize) -> String {
     match place.split_once('.') {
-        Some((list @ ("issuers" | "limits" | "routes"), rest)) => format!("{list}[{entry}].{rest}"),
+        Some((list @ ("issuers" | "limits" | "resources" | "routes"), rest)) => {
+            format!("{list}[{entry}].{rest}")
+        }
         _ => place.to_owned(),
     }
 }
@@ -350,6 +356,9 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "routes.methods" => vec![To(json!(["PURGE"])), Invalid(json!(["get"]))],
         "routes.name" => vec![To(json!("other"))],
         "routes.path" => vec![To(json!("/other/*")), Invalid(json!("other"))],
+        "resources.audience" => vec![To(json!("other")), To(json!(["other", "more"]))],
+        "resources.name" => vec![To(json!("other"))],
+        "routes.resource" => vec![To(json!("files")), Invalid(json!("no_such_resource"))],
         "routes.scopes" | "routes.scopes_any" => {
             vec![To(json!(["other"])), Invalid(json!(["two words"]))]
         }

@@ -87,7 +87,7 @@ fn credential_that_is_present_is_never_ignored() {
         })
         .unwrap();
     }
-    // Another cookie is no credential.
+    // Another cookie does not count as a credential.
     checked(&policy, "/feed", vec![("cookie", "other=a")], |check| {
         assert!(check.without_token().is_ok());
     })
