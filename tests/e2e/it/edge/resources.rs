@@ -28,6 +28,7 @@ async fn edge_before(provider: &Provider) -> Stack {
     start_edge(json!({
         "PROVIDER_SECRET": "secret",
         "revocation.delay_seconds_max": 30,
+        "introspection.per_second_max": 100_000,
         "resource.url": "https://own.example",
         "issuers": [
             { "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["EdDSA"], "jwks": TRUSTED.jwks() },
