@@ -12,8 +12,8 @@ use assume::{Assumption, Assumptions};
 use clap::Args;
 use keys::KeyFile;
 use portcullis_core::{
-    Access, AuthenticatedRequest, Check, Destination, Permit, Policy, Refusal, RequestHead, Route,
-    UnixSeconds, UnverifiedToken,
+    Access, AuthenticatedRequest, Check, Denial, Destination, Permit, Policy, Refusal, RequestHead,
+    Route, UnixSeconds, UnverifiedToken,
 };
 use report::Report;
 use serde_json::{Map, Value};
@@ -211,9 +211,13 @@ impl<'h> Request<'h> {
                 report.step("token", &format!("an opaque token of {issuer}"));
                 let mut record =
                     token::record(&self.claims, issuer, self.now_seconds, assumptions)?;
-                let issuer = self.policy.issuers.get(provider.issuer);
-                record.audiences =
-                    issuer.map(|issuer| issuer.audiences_of(self.claims.get("aud")).bits());
+                if let Some(issuer) = self.policy.issuers.get(provider.issuer) {
+                    let audiences = issuer.audiences_of(self.claims.get("aud"));
+                    if audiences.is_empty() {
+                        return Err(Denial::AudienceMismatch.into());
+                    }
+                    record.audiences = Some(audiences.bits());
+                }
                 check.accept_record(provider.issuer, record)?
             }
         };
