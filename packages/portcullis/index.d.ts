@@ -39,11 +39,11 @@ export interface CheckedRequest {
 export interface Facts {
   /** The route's name. */
   readonly route: string;
-  /** `iss` of the token; missing on public routes, as all that follows. */
+  /** `iss` of the token; missing if there is none, on public and optional routes, as all that follows. */
   readonly issuer?: string;
   /** `sub` of the token. */
   readonly subject?: string;
-  /** The scopes of the token; empty on public routes. */
+  /** The scopes of the token; empty if there is none. */
   readonly scopes: string[];
   /** The client, by `client_id` or `azp`. */
   readonly clientId?: string;

@@ -30,7 +30,7 @@ use redis_rest::{Command, Reply};
 use std::rc::Rc;
 use store_result::StoreResult;
 
-/// A request with its route, and with its token if the route requires one.
+/// A request with its route, and with its token if the route checks one.
 #[derive(Debug)]
 pub struct Check<'h, 'p: 'h> {
     policy: &'p Policy,
@@ -42,12 +42,12 @@ pub struct Check<'h, 'p: 'h> {
 }
 
 impl<'h, 'p: 'h> Check<'h, 'p> {
-    /// Checks the client's address, and reads the request's token if its route requires one.
+    /// Checks the client's address, and reads the request's token if its route checks tokens.
     ///
     /// # Errors
     ///
-    /// [`Denial::RouteDenied`], [`Denial::AddressRefused`], or, on a protected route, what
-    /// [`Token::from_head`] returns.
+    /// [`Denial::RouteDenied`], [`Denial::AddressRefused`], or, on a protected or optional route,
+    /// what [`Token::from_head`] or [`Token::if_present`] returns.
     pub fn new(
         head: &RequestHead<'h>,
         route: &'p Route,
@@ -59,13 +59,12 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let address = client_address(head, policy.trusted_proxy_hops);
         let ip_rules = route.ip_rules.as_ref().unwrap_or(&policy.ip_rules);
         ip_rules.check(address)?;
-        let credential = match route.access {
+        let token = match route.access {
             Access::Auth | Access::Deny | Access::Events | Access::Public => None,
-            Access::Protected => {
-                let token = Token::from_head(head, route)?;
-                Some((token, token.hash()))
-            }
+            Access::Optional => Token::if_present(head, route)?,
+            Access::Protected => Some(Token::from_head(head, route)?),
         };
+        let credential = token.map(|token| (token, token.hash()));
         let limited = ip_rules.is_limited(address);
         let (head, address) = (head.clone(), address_group(address));
         Ok(Self { policy, route, head, credential, address, limited })
@@ -86,7 +85,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         self.limited
     }
 
-    /// Returns the hash of the request's token, or `None` if the route requires none.
+    /// Returns the hash of the request's token. Returns `None` if the route checks none, or if the
+    /// request is anonymous.
     pub fn token_hash(&self) -> Option<TokenHash> {
         self.credential.map(|(_, hash)| hash)
     }
@@ -115,23 +115,34 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// # Errors
     ///
     /// [`Denial::TokenMissing`] on a route that requires no token, [`Denial::IssuerRefused`] if the
-    /// route does not accept the issuer, or the first thing that is wrong with the token.
+    /// route does not accept the issuer, [`Denial::AudienceMismatch`] if the token is not for the
+    /// route's resource, or the first thing that is wrong with the token.
     pub fn unverified_token(&self, now: UnixSeconds) -> Result<UnverifiedToken<'h>, Denial> {
         let (token, _) = self.credential.ok_or(Denial::TokenMissing)?;
         let (issuers, others) = (&self.policy.issuers, &self.policy.other_claims);
         let token = UnverifiedToken::parse(token, issuers, others, now)?;
         self.check_issuer(token.issuer())?;
+        if let UnverifiedToken::Jwt(jwt) = &token {
+            self.check_audience(&jwt.claims)?;
+        }
         Ok(token)
     }
 
     /// Checks whether the route accepts tokens of the issuer at `place`.
     fn check_issuer(&self, place: usize) -> Result<(), Denial> {
-        let accepted = &self.route.issuers;
-        let is_accepted = |issuer: &Issuer| accepted.contains(&issuer.issuer);
-        if accepted.is_empty() || self.issuer(place).is_some_and(is_accepted) {
-            return Ok(());
+        match self.issuer(place) {
+            Some(issuer) if self.route.accepts_issuer(issuer) => Ok(()),
+            _ => Err(Denial::IssuerRefused),
         }
-        Err(Denial::IssuerRefused)
+    }
+
+    /// Checks whether a token is for the route's resource. A verified token may be cached, and was
+    /// accepted for another resource then.
+    fn check_audience(&self, claims: &Claims) -> Result<(), Denial> {
+        match claims.audiences.include(self.route.resource) {
+            true => Ok(()),
+            false => Err(Denial::AudienceMismatch),
+        }
     }
 
     /// Accepts a JWT if the host found its signature `valid`.
@@ -172,7 +183,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// # Errors
     ///
     /// [`Denial::SignatureInvalid`] if the token is another request's, [`Denial::IssuerRefused`],
-    /// [`Denial::TokenExpired`], [`Denial::TokenNotYetValid`] or
+    /// [`Denial::AudienceMismatch`], [`Denial::TokenExpired`], [`Denial::TokenNotYetValid`] or
     /// [`Denial::InsufficientUserAuthentication`].
     pub fn authenticate(
         &self,
@@ -184,6 +195,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
             return Err(Denial::SignatureInvalid);
         }
         self.check_issuer(verified.issuer())?;
+        self.check_audience(verified.claims())?;
         let issuer = self.issuer(verified.issuer());
         let leeway_seconds = issuer.map_or(0, |issuer| issuer.leeway_seconds);
         verified.claims().check_times(leeway_seconds, now)?;
@@ -215,7 +227,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     ///
     /// # Errors
     ///
-    /// [`Denial::TokenMissing`] on a protected route.
+    /// [`Denial::TokenMissing`] if the request has one.
     pub fn without_token(&self) -> Result<AuthenticatedRequest<'p>, Denial> {
         match self.credential {
             None => Ok(AuthenticatedRequest {
@@ -247,8 +259,11 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
             route: &self.route.name,
             claims,
         };
-        let limits = self.route.limits.iter().filter(|_| self.limited);
-        let limit_checks = limits.map(|limit| {
+        let limits = match (self.route.access, claims) {
+            (Access::Optional, None) => &self.route.anonymous_limits,
+            _ => &self.route.limits,
+        };
+        let limit_checks = limits.iter().filter(|_| self.limited).map(|limit| {
             let key = StoreKeys::limit_hash(&limit.name, &limit.key(&input));
             let (quota, cost) = (limit.quota_for(claims), self.route.cost);
             let (keys, terms) = (&self.policy.keys, limit.lease_terms(quota));

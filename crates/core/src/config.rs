@@ -21,6 +21,7 @@ mod one_or_more;
 mod record;
 mod record_encryption;
 mod requirements;
+mod resources;
 mod routes;
 mod settings;
 mod store;
@@ -41,7 +42,7 @@ use crate::policy::issuer::Issuer;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::policy::route::{ACR, AUTH_TIME, Access, Route, StoreOutage};
 use crate::policy::timeouts::Timeouts;
-use crate::url::BaseUrl;
+use routes::Named;
 use settings::SettingsReader;
 
 impl Policy {
@@ -105,7 +106,7 @@ impl Policy {
 #[cfg(not(target_arch = "wasm32"))]
 const EVERY_TABLE: &str = r#"{"issuers":[{"events":{},"introspection":{}}],"limits":[{"plans":{}}],
     "routes":[{"limit":{"plans":{}},"cors":{},"ip_rules":{}}],"cors":{},"ip_rules":{},"identity":{},
-    "assertion":{},"resource":{},"invalid_token_limit":{}}"#;
+    "assertion":{},"resource":{},"resources":[{}],"invalid_token_limit":{}}"#;
 
 /// The variables and secrets.
 struct Variables<'v> {
@@ -124,9 +125,13 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let cors = cors::read(&mut settings);
     let has_assertion = settings.has("assertion");
     let assertion = assertion::read(&mut settings);
-    let (issuers, events) = issuers::read(&mut settings);
+    let (mut issuers, events) = issuers::read(&mut settings);
     let limits = limits::read(&mut settings);
-    let routes = routes::read(&mut settings, cors.as_ref(), has_assertion, &limits, &issuers);
+    let resource = resources::single(&mut settings);
+    let resources = resources::read(&mut settings, resource.as_ref());
+    let named = Named { limits: &limits, issuers: &issuers, resources: &resources };
+    let routes = routes::read(&mut settings, cors.as_ref(), has_assertion, &named);
+    resources::assign(&mut issuers, &routes, &resources);
     check_introspection(&mut settings, &issuers, &routes);
     events::check(&mut settings, &events, &routes);
     let upstream = dependencies::upstream(&mut settings);
@@ -136,7 +141,6 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let store = store::read(&mut settings);
     let assertion_field = assertion.as_ref().map(|assertion| &assertion.field);
     let identity_fields = identity::read(&mut settings, assertion_field, &issuers);
-    let resource = resource(&mut settings);
     let other_claims = other_claims(&identity_fields, &routes);
     let revocation_delay_seconds_max = bounds::revocation_delay_seconds_max(&mut settings);
     let jwks = dependencies::jwks(&mut settings);
@@ -186,6 +190,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
         assertion,
         cors,
         resource,
+        resources,
         other_claims,
         seal,
         ip_rules,
@@ -197,15 +202,6 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
         accepted_risks,
         warnings,
     })
-}
-
-/// Reads `[resource]`: the API's own URL.
-fn resource(settings: &mut SettingsReader<'_>) -> Option<BaseUrl> {
-    let mut section = settings.optional_section("resource")?;
-    section.require(&["url"]);
-    let url = section.url("url");
-    section.finish();
-    url
 }
 
 /// Adds an error if a route uses introspection during a store outage, and no issuer has one.

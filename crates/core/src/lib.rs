@@ -167,6 +167,7 @@ pub use policy::limit::{
 pub use policy::observability::{LogPolicy, LogSubject, Observability};
 pub use policy::path::Pattern;
 pub use policy::requirements::Requirements;
+pub use policy::resource::{Audiences, Resource};
 pub use policy::route::{Access, Endpoint, Route, StoreOutage, Suffixes, TokenRequirement};
 pub use policy::timeouts::Timeouts;
 pub use policy::warning::ConfigWarning;

@@ -13,6 +13,7 @@ pub(crate) mod limit;
 pub(crate) mod observability;
 pub(crate) mod path;
 pub(crate) mod requirements;
+pub(crate) mod resource;
 pub(crate) mod route;
 pub(crate) mod tenants;
 pub(crate) mod timeouts;
@@ -36,6 +37,7 @@ use issuer::{Issuer, KeyLocation};
 use key_sets::KeySetPolicy;
 use limit::InvalidTokenLimit;
 use observability::Observability;
+use resource::Resource;
 use route::Route;
 use timeouts::Timeouts;
 use warning::ConfigWarning;
@@ -83,8 +85,10 @@ pub struct Policy {
     pub assertion: Option<Assertion>,
     /// The CORS policy of requests that match no route.
     pub cors: Option<Cors>,
-    /// The API's name as a protected resource (RFC 9728).
+    /// The name as a protected resource (RFC 9728) of the API whose routes name no resource.
     pub resource: Option<BaseUrl>,
+    /// The protected resources that routes name.
+    pub resources: Vec<Resource>,
     /// The places of the claims that routes, limits and identity fields use, beyond those that are
     /// always read.
     pub other_claims: Vec<String>,
@@ -147,6 +151,14 @@ impl Policy {
         match place.checked_sub(self.issuers.len()) {
             None => self.issuers.get(place),
             Some(place) => self.events.get(place)?.keys.as_ref(),
+        }
+    }
+
+    /// Returns the URL of a route's protected resource, if it has one.
+    pub fn resource_url(&self, route: Option<&Route>) -> Option<&BaseUrl> {
+        match route.and_then(|route| route.resource) {
+            Some(place) => self.resources.get(place).map(|resource| &resource.url),
+            None => self.resource.as_ref(),
         }
     }
 

@@ -104,7 +104,7 @@ impl Policy {
         };
         let cors = match find(routes, head, method) {
             // The server behind an open route may have CORS rules of its own.
-            Ok(route) if route.cors.is_none() && route.access != Access::Protected => {
+            Ok(route) if route.cors.is_none() && !route.access.checks_tokens() => {
                 return Ok(Destination::Route(route));
             }
             Ok(route) => route.cors.as_ref(),
@@ -160,7 +160,7 @@ fn first<'r>(
         }
         // A later and weaker route must not get requests that this route would deny or check more
         // strictly.
-        if route.is_for(method) && (route.is_guarded() || route.access == Access::Deny) {
+        if route.is_for(method) && (route.access.checks_tokens() || route.access == Access::Deny) {
             break;
         }
         matched = true;

@@ -24,6 +24,11 @@ impl BaseUrl {
         format!("{}{target}", self.0)
     }
 
+    /// Returns whether the URL ends with its host and port.
+    pub(crate) fn has_no_path(&self) -> bool {
+        self.0.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'))
+    }
+
     /// Returns the URL as text.
     pub fn as_str(&self) -> &str {
         &self.0

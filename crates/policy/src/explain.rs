@@ -12,8 +12,8 @@ use assume::{Assumption, Assumptions};
 use clap::Args;
 use keys::KeyFile;
 use portcullis_core::{
-    AuthenticatedRequest, Check, Denial, Destination, Permit, Policy, Refusal, RequestHead, Route,
-    UnixSeconds, UnverifiedToken,
+    Access, AuthenticatedRequest, Check, Denial, Destination, Permit, Policy, Refusal, RequestHead,
+    Route, UnixSeconds, UnverifiedToken,
 };
 use report::Report;
 use serde_json::{Map, Value};
@@ -130,7 +130,7 @@ impl<'h> Request<'h> {
                 return Ok(());
             }
         };
-        report.route(route);
+        report.route(route, &self.policy);
         let permit = match self.admit(head, route, assumptions, report) {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -153,7 +153,7 @@ impl<'h> Request<'h> {
     ) -> Result<Permit<'p>, Refusal> {
         let check = Check::new(head, route, &self.policy)?;
         report.step("client address", &format!("{}, not refused", check.address()));
-        let authenticated = self.authenticate(&check, assumptions, report)?;
+        let authenticated = self.authenticate(&check, route, assumptions, report)?;
         for limit_check in authenticated.all_limit_checks() {
             if let Some(terms) = limit_check.terms {
                 let text = format!(
@@ -179,11 +179,18 @@ impl<'h> Request<'h> {
     fn authenticate<'p>(
         &self,
         check: &Check<'_, 'p>,
+        route: &Route,
         assumptions: &mut Assumptions,
         report: &mut Report,
     ) -> Result<AuthenticatedRequest<'p>, Refusal> {
         if check.token_hash().is_none() {
-            report.step("token", "none needed");
+            report.step(
+                "token",
+                match route.access {
+                    Access::Optional => "none, so that the request is anonymous",
+                    _ => "none needed",
+                },
+            );
             return Ok(check.without_token()?);
         }
         let now = UnixSeconds(self.now_seconds);

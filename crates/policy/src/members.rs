@@ -109,7 +109,7 @@ const SHARED: [(&str, &str); 3] =
 const NAMED_BY_ROUTE: &str = "routes.limit.name";
 
 /// The sections that are lists of tables.
-const LISTS: [&str; 3] = ["issuers", "limits", "routes"];
+const LISTS: [&str; 4] = ["issuers", "limits", "resources", "routes"];
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,24 @@ pub(crate) fn of(policy: &Policy) -> Vec<Risk> {
     for (at, route) in policy.routes.iter().enumerate() {
         risks.extend(of_route(at, route));
     }
+    for (at, route) in policy.routes.iter().enumerate() {
+        let later = policy.routes.iter().skip(at + 1);
+        let protected = later.filter(|later| route.admits_anonymous_before(later));
+        risks.extend(protected.map(|later| anonymous_passes(at, route, later)));
+    }
+    for (at, resource) in policy.resources.iter().enumerate() {
+        if !policy.routes.iter().any(|route| route.resource == Some(at)) {
+            let name = &resource.name;
+            risks.push(Risk {
+                name: format!("resource_unused:{name}"),
+                place: format!("resources[{at}]"),
+                reason: format!(
+                    "no route requires tokens for resource {name}; set resource = \"{name}\" on its \
+                     routes, or remove it"
+                ),
+            });
+        }
+    }
     for (at, issuer) in policy.issuers.iter().enumerate() {
         risks.extend(of_issuer(at, issuer));
     }
@@ -62,6 +80,16 @@ fn of_route(at: usize, route: &Route) -> Vec<Risk> {
             format!("route {name} refuses no request, and logs only what it would refuse"),
         ));
     }
+    if route.access == Access::Optional && route.anonymous_limits.iter().all(|limit| limit.shadow) {
+        risks.push(risk(
+            "anonymous_unlimited",
+            "",
+            format!(
+                "route {name} has no limit for requests without a token; name one by address in \
+                 anonymous_limits"
+            ),
+        ));
+    }
     let takes_passwords = route.access == Access::Auth
         && route.endpoint != Some(Endpoint::Revocation)
         && (route.methods.is_empty() || route.methods.iter().any(|method| method == "POST"));
@@ -76,6 +104,18 @@ fn of_route(at: usize, route: &Route) -> Vec<Risk> {
         ));
     }
     risks
+}
+
+fn anonymous_passes(at: usize, route: &Route, later: &Route) -> Risk {
+    let (name, later) = (&route.name, &later.name);
+    Risk {
+        name: format!("anonymous_passes:{name}:{later}"),
+        place: format!("routes[{at}]"),
+        reason: format!(
+            "route {name} takes requests without a token for which route {later}, after it, \
+             requires one; name other methods on one of them, or move {later} before {name}"
+        ),
+    }
 }
 
 fn of_issuer(at: usize, issuer: &Issuer) -> Vec<Risk> {

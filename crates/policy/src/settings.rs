@@ -43,8 +43,10 @@ fn set_member_is_held_by_the_policy() {
                 _ => String::new(),
             };
             let is_new = |line: &&String| !before.contains(line);
-            // Names of secrets; and a key, of which Debug shows only the algorithm.
-            let named = ["client_secret_variable", "jwks_variable", "public_key"];
+            // Names of secrets; a key, of which Debug shows only the algorithm; and a name, of which
+            // the place is held.
+            let named =
+                ["client_secret_variable", "jwks_variable", "public_key", "routes[0].resource"];
             let is_name = named.iter().any(|name| place.ends_with(name));
             let is_held = after.iter().filter(is_new).any(|line| line.contains(&shown));
             assert!(shown.is_empty() || is_held || is_name, "{place} = {value} is not held");
@@ -261,7 +263,7 @@ fn name_of(place: &str) -> &str {
 /// Returns how an error calls the table that has a member.
 fn home(member: &PolicyMember) -> String {
     let section = |name: &str| match name {
-        "issuers" | "limits" | "routes" => format!("[[{name}]]"),
+        "issuers" | "limits" | "resources" | "routes" => format!("[[{name}]]"),
         _ => format!("[{name}]"),
     };
     match member.place.rsplit_once('.') {
@@ -338,12 +340,13 @@ const NEEDED: [(&str, &str, ConfigErrorKind); 4] = [
 ];
 
 /// Members that may hold any text that is not empty.
-const ANY_TEXT: [&str; 7] = [
+const ANY_TEXT: [&str; 8] = [
     "accept",
     "assertion.audience",
     "assertion.issuer",
     "issuers.events.audience",
     "issuers.events.issuer",
     "issuers.introspection.client_id",
+    "resources.audience",
     "routes.assertion_audience",
 ];

@@ -1,9 +1,11 @@
 // A real third-party provider, npm's oidc-provider, on loopback: node provider.mjs PORT.
 //
 // It is strict: a refresh token works once, and a second use ends the grant. Client `spa` is public
-// (PKCE); client `edge` may introspect. Tokens for https://api.example are JWTs (RFC 9068); those
-// for https://opaque.example are opaque. Each sign-in is by alice, who grants everything. A sign-out
-// sends a logout token (OpenID Connect Back-Channel Logout 1.0) to where the test wants it.
+// (PKCE); client `edge` may introspect; others may register (RFC 7591). Tokens for
+// https://api.example are JWTs (RFC 9068); those for https://opaque.example are opaque. The variable
+// RESOURCES names further resources, each with its scope, whose tokens are JWTs. Each sign-in is by
+// alice, who grants everything. A sign-out sends a logout token (OpenID Connect Back-Channel Logout
+// 1.0) to where the test wants it.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
 
@@ -40,6 +42,8 @@ const resources = {
   'https://api.example': { scope: 'api:read', accessTokenFormat: 'jwt', jwt: { sign } },
   'https://opaque.example': { scope: 'api:read', accessTokenFormat: 'opaque' },
 };
+const more = Object.entries(JSON.parse(process.env.RESOURCES ?? '{}'));
+for (const [url, scope] of more) resources[url] = { scope, accessTokenFormat: 'jwt', jwt: { sign } };
 const provider = new Provider(issuer, {
   adapter: Memory,
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), ...sign, kid: 'one', use: 'sig' }] },
@@ -55,12 +59,13 @@ const provider = new Provider(issuer, {
       client_id: 'edge', client_secret: process.env.EDGE_SECRET, grant_types: [], response_types: [], redirect_uris: [],
     },
   ],
-  scopes: ['openid', 'offline_access'],
+  scopes: ['openid', 'offline_access', ...more.map(([, scope]) => scope)],
   responseTypes: ['code'],
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   features: {
     backchannelLogout: { enabled: true },
     devInteractions: { enabled: false },
+    registration: { enabled: true },
     introspection: { enabled: true, allowedPolicy: (ctx, client) => client.clientId === 'edge' },
     revocation: { enabled: true, allowedPolicy: (ctx, client, token) => client.clientId === token.clientId },
     resourceIndicators: {

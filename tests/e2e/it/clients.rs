@@ -3,6 +3,7 @@
 mod assertions;
 mod examples;
 mod gate_library;
+mod mcp;
 mod npm_package;
 mod oauth;
 mod policy_tools;

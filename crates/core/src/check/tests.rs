@@ -1,7 +1,9 @@
 mod issuers;
 mod login;
+mod optional;
 mod outages;
 mod renewal;
+mod resources;
 
 use super::store_result::{Missing, StoreResult};
 use super::*;

@@ -67,7 +67,7 @@ impl<'p> Check<'_, 'p> {
             Access::Auth => Target::Auth(policy.auth.as_ref().ok_or(Outage::AuthUnreachable)?),
             Access::Deny => return Err(Denial::RouteDenied.into()),
             Access::Events => Target::Edge,
-            Access::Protected | Access::Public => {
+            Access::Optional | Access::Protected | Access::Public => {
                 Target::Upstream(route.upstream.as_ref().unwrap_or(&policy.upstream))
             }
         };

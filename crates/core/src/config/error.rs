@@ -54,6 +54,8 @@ pub enum ConfigErrorKind {
     NoSuchIssuer,
     /// There is no limit of that name.
     NoSuchLimit,
+    /// There is no resource of that name.
+    NoSuchResource,
     /// The value has another type.
     NotA(&'static str),
     /// The value is neither one value nor a list of values.
@@ -167,6 +169,7 @@ impl fmt::Display for ConfigErrorKind {
                 return write!(f, "must be one of the policy's environments: {names}");
             }
             Self::NoSuchIssuer => "is not the issuer of an entry in [[issuers]]",
+            Self::NoSuchResource => "is not the name of an entry in [[resources]]",
             Self::NoSuchLimit => "is not the name of an entry in [[limits]]",
             Self::NoSuchVariable(name) => {
                 return write!(f, "the variable {name} is not set; set it, or write the value here");

@@ -90,6 +90,7 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
         scope_claims,
         sessions_in_store,
         introspection,
+        resources: Vec::new(),
     };
     check_against_earlier(object, &issuer, earlier);
     // A malformed issuer is left out, so that it causes no errors in later entries.

@@ -1,5 +1,7 @@
 //! `[[routes]]`: which requests are accepted, what they require, and where they go.
 
+mod resource;
+
 use super::error::ConfigErrorKind;
 use super::object::{Number, ObjectReader};
 use super::record::{MemberShape, TextFormat};
@@ -9,12 +11,20 @@ use crate::policy::cors::Cors;
 use crate::policy::issuer::Issuer;
 use crate::policy::limit::{Limit, LimitBy};
 use crate::policy::path::Pattern;
+use crate::policy::resource::Resource;
 use crate::policy::route::{Access, Endpoint, Route, StoreOutage, Suffixes, TokenRequirement};
 use crate::request::syntax::{is_cookie_name, is_method, is_scope};
 use serde_json::Value;
 
+/// The entries of other lists that routes name.
+pub(super) struct Named<'n> {
+    pub(super) limits: &'n [Limit],
+    pub(super) issuers: &'n [Issuer],
+    pub(super) resources: &'n [Resource],
+}
+
 /// Reads the list. `default_cors` is for routes without a `cors`; `has_assertion` says whether
-/// assertions can be signed; `shared` are the limits, and `issuers` the issuers, that routes name.
+/// assertions can be signed.
 ///
 /// An empty or missing list is an error, and so is a route whose requests an earlier one takes.
 /// A route whose name, path or access can't be read is left out of the result.
@@ -22,15 +32,14 @@ pub(super) fn read(
     settings: &mut SettingsReader<'_>,
     default_cors: Option<&Cors>,
     has_assertion: bool,
-    shared: &[Limit],
-    issuers: &[Issuer],
+    named: &Named<'_>,
 ) -> Vec<Route> {
     let (mut routes, mut names) = (Vec::<Route>::new(), Vec::new());
     for entry in settings.required_list("routes") {
         let Some(mut object) = settings.entry(entry, "route", "name") else {
             continue;
         };
-        let route = route(&mut object, has_assertion, shared, issuers, &mut names);
+        let route = route(&mut object, has_assertion, named, &mut names);
         if let Some(mut route) = route {
             // Providers are not browsers.
             if route.access != Access::Events {
@@ -56,8 +65,7 @@ pub(super) fn read(
 fn route(
     object: &mut ObjectReader<'_, '_>,
     has_assertion: bool,
-    shared: &[Limit],
-    issuers: &[Issuer],
+    named: &Named<'_>,
     names: &mut Vec<String>,
 ) -> Option<Route> {
     object.require(&["name", "path", "access"]);
@@ -70,7 +78,7 @@ fn route(
     let claims = claims(object);
     let acr_values = scope_tokens(object, "acr_values");
     let max_age_seconds = object.number("max_age_seconds", 1, MAX_AGE_SECONDS_MAX);
-    let issuers = route_issuers(object, issuers);
+    let issuers = route_issuers(object, named.issuers);
     object.record_default_name("require", &TokenRequirement::NAMES, &REQUIREMENT);
     let require = object.one_of("require", &TokenRequirement::NAMES);
     object.record_default_name("on_store_outage", &StoreOutage::NAMES, &StoreOutage::default());
@@ -91,7 +99,7 @@ fn route(
         object.add_error("assertion_audience", ConfigErrorKind::NotWithoutAssertion);
     }
     let access = object.one_of("access", &Access::NAMES);
-    let unprotected = access.is_some_and(|access| access != Access::Protected);
+    let unprotected = access.is_some_and(|access| !access.checks_tokens());
     if unprotected {
         for (member, set) in [
             ("scopes", !scopes.is_empty()),
@@ -113,6 +121,7 @@ fn route(
             }
         }
     }
+    let resource = resource::read(object, named.resources, unprotected);
     if access == Some(Access::Deny) {
         for member in ["limit", "limits", "cost", "timeout_ms", "endpoint", "upstream", "ip_rules"]
         {
@@ -139,8 +148,10 @@ fn route(
         object.add_error("enforce", ConfigErrorKind::NotForAccess);
     }
     let cost = object.number_or_default(&COST);
-    let limits = route_limits(object, name.as_deref().unwrap_or_default(), shared);
+    let limits = route_limits(object, name.as_deref().unwrap_or_default(), named.limits);
     check_limits(object, &limits, cost, unprotected);
+    let anonymous_limits = anonymous_limits(object, named.limits, access);
+    check_limits(object, &anonymous_limits, cost, true);
     let timeout_ms_max = if access == Some(Access::Auth) { 60_000 } else { 300_000 };
     let timeout_ms = object.number("timeout_ms", 1, timeout_ms_max);
     let endpoint: Option<Endpoint> = object.one_of("endpoint", &Endpoint::NAMES);
@@ -171,8 +182,10 @@ fn route(
         acr_values,
         max_age_seconds,
         issuers,
+        resource,
         require: require.unwrap_or(REQUIREMENT),
         limits,
+        anonymous_limits,
         cost,
         on_store_outage: on_store_outage.unwrap_or_default(),
         ip_rules,
@@ -248,18 +261,45 @@ fn route_limits(object: &mut ObjectReader<'_, '_>, route: &str, shared: &[Limit]
         object.add_error("name", ConfigErrorKind::SameName(format!("limits[{at}]")));
     }
     let mut limits = Vec::from_iter(own);
-    for (at, name) in object.texts("limits").unwrap_or_default().iter().enumerate() {
-        match shared.iter().find(|limit| limit.name == *name) {
-            Some(limit) if limits.contains(limit) => {
-                object.add_error(&format!("limits[{at}]"), ConfigErrorKind::Duplicate);
-            }
-            Some(limit) => limits.push(limit.clone()),
-            // A malformed limit has errors of its own.
-            None if object.settings.has_error("limits") => {}
-            None => object.add_error(&format!("limits[{at}]"), ConfigErrorKind::NoSuchLimit),
-        }
-    }
+    shared_limits(object, "limits", shared, &mut limits);
     limits
+}
+
+/// Reads the limits of requests without a token, which only an optional route has.
+fn anonymous_limits(
+    object: &mut ObjectReader<'_, '_>,
+    shared: &[Limit],
+    access: Option<Access>,
+) -> Vec<Limit> {
+    const MEMBER: &str = "anonymous_limits";
+    if object.has(MEMBER) && access.is_some_and(|access| access != Access::Optional) {
+        object.add_error(MEMBER, ConfigErrorKind::NotForAccess);
+    }
+    let mut limits = Vec::new();
+    shared_limits(object, MEMBER, shared, &mut limits);
+    limits
+}
+
+/// Adds the shared limits that a member of the route names.
+fn shared_limits(
+    object: &mut ObjectReader<'_, '_>,
+    member: &str,
+    shared: &[Limit],
+    limits: &mut Vec<Limit>,
+) {
+    for (at, name) in object.texts(member).unwrap_or_default().iter().enumerate() {
+        let kind = match shared.iter().find(|limit| limit.name == *name) {
+            Some(limit) if limits.contains(limit) => ConfigErrorKind::Duplicate,
+            Some(limit) => {
+                limits.push(limit.clone());
+                continue;
+            }
+            // A malformed limit has errors of its own.
+            None if object.settings.has_error("limits") => continue,
+            None => ConfigErrorKind::NoSuchLimit,
+        };
+        object.add_error(&format!("{member}[{at}]"), kind);
+    }
 }
 
 /// Adds an error for each limit that the route can't use: one that needs a token on an unprotected

@@ -507,7 +507,8 @@ fn member_of_the_wrong_type_is_reported_at_its_place() {
         messages(&[("routes", route)]),
         [
             "routes[0].scopes (route a): must be a list of texts",
-            "routes[0].access (route a): must be one of: auth, deny, events, protected, public",
+            "routes[0].access (route a): must be one of: auth, deny, events, optional, protected, \
+             public",
             "routes[0].limt (route a): unknown member; did you mean limit?",
         ]
     );

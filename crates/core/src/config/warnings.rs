@@ -3,7 +3,7 @@
 use super::suffixes;
 use crate::policy::introspection::Introspection;
 use crate::policy::issuer::Issuer;
-use crate::policy::route::{Access, Route};
+use crate::policy::route::Route;
 use crate::policy::warning::ConfigWarning;
 use crate::url::BaseUrl;
 
@@ -58,7 +58,7 @@ fn issuers_shared(issuers: &[Issuer], routes: &[Route]) -> Option<ConfigWarning>
     if issuers.iter().all(|issuer| issuer.issuer == first.issuer) {
         return None;
     }
-    let open = |route: &&Route| route.access == Access::Protected && route.issuers.is_empty();
+    let open = |route: &&Route| route.access.checks_tokens() && route.issuers.is_empty();
     let routes = names(routes.iter().filter(open))?;
     Some(ConfigWarning::IssuersShared { routes })
 }
@@ -69,11 +69,8 @@ fn rechecks_vain(issuers: &[Issuer], routes: &[Route]) -> Option<ConfigWarning> 
         let writes = |introspection: &Introspection| introspection.revocations_in_store;
         issuer.keys.is_none() && !issuer.introspection.as_ref().is_some_and(writes)
     };
-    let accepts_unknown = |route: &&Route| {
-        let accepts =
-            |issuer: &Issuer| route.issuers.is_empty() || route.issuers.contains(&issuer.issuer);
-        issuers.iter().filter(unknown).any(accepts)
-    };
+    let accepts_unknown =
+        |route: &&Route| issuers.iter().filter(unknown).any(|issuer| route.accepts_issuer(issuer));
     let rechecked = routes.iter().filter(|route| route.stream_recheck_seconds.is_some());
     Some(ConfigWarning::RechecksVain { routes: names(rechecked.filter(accepts_unknown))? })
 }

@@ -1,20 +1,18 @@
 //! What a permit says of its request, for a program that answers it.
 
 use super::permit::Permit;
-use crate::policy::route::Access;
 use serde_json::{Map, Value};
 
 impl Permit<'_> {
-    /// Returns the facts as a JSON object: `route`, and for a protected route `issuer`, `subject`,
-    /// `scopes`, `clientId`, `session`, `expiresAt` (Unix seconds) and `claims`, as far as the
-    /// token has them. `claims` has the claims that the policy uses. `degraded` says what was
+    /// Returns the facts as a JSON object: `route`, and for a caller with a token `issuer`,
+    /// `subject`, `scopes`, `clientId`, `session`, `expiresAt` (Unix seconds) and `claims`, as far
+    /// as the token has them. `claims` has the claims that the policy uses. `degraded` says what was
     /// decided without the store. `would_refuse` is the code of a refusal that the route does not
     /// enforce; it becomes `wouldRefuse`.
     pub fn facts(&self, would_refuse: Option<&str>) -> Value {
         let mut facts = Map::new();
         facts.insert("route".to_owned(), self.route.name.as_str().into());
-        let verified = self.verified.as_ref().filter(|_| self.route.access == Access::Protected);
-        if let Some(verified) = verified {
+        if let Some(verified) = &self.verified {
             let claims = verified.claims();
             let scopes: Vec<&str> = claims.scope.split_ascii_whitespace().collect();
             let members: [(&str, Option<Value>); 7] = [

@@ -15,7 +15,7 @@ pub struct Permit<'p> {
     pub(crate) route: &'p Route,
     pub(crate) target: Target<'p>,
     pub(crate) policy: &'p Policy,
-    /// The caller's token, if the route requires one.
+    /// The caller's token, if the route checks tokens and the request has one.
     pub(crate) verified: Option<Rc<VerifiedToken>>,
     /// Whether the store or the token's provider has just cleared the token, and that may be
     /// cached.
@@ -69,7 +69,8 @@ impl<'p> Permit<'p> {
     /// Returns a permit without an identity for a request that a route would refuse; `None` if the
     /// route enforces its refusals.
     pub fn unenforced(route: &'p Route, policy: &'p Policy) -> Option<Self> {
-        let may_pass = !route.enforce && matches!(route.access, Access::Protected | Access::Public);
+        let goes_upstream = route.access.checks_tokens() || route.access == Access::Public;
+        let may_pass = !route.enforce && goes_upstream;
         may_pass.then(|| Self {
             route,
             target: Target::Upstream(route.upstream.as_ref().unwrap_or(&policy.upstream)),

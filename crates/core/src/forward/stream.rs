@@ -43,10 +43,11 @@ impl StreamEnd {
 
 impl Permit<'_> {
     /// Returns the bounds of a stream that begins at `now_ms`, in Unix milliseconds. Returns `None`
-    /// if the route has none.
+    /// if the route has none. A stream without a token needs no rechecks.
     pub fn stream_bounds(&self, now_ms: u64) -> Option<StreamBounds> {
         let (route, verified) = (self.route, self.verified.as_ref());
-        if route.stream_seconds_max.is_none() && route.stream_recheck_seconds.is_none() {
+        let recheck_seconds = route.stream_recheck_seconds.filter(|_| verified.is_some());
+        if route.stream_seconds_max.is_none() && recheck_seconds.is_none() {
             return None;
         }
         let over = route.stream_seconds_max.map(|most| now_ms + u64::from(most) * 1000);
@@ -64,7 +65,7 @@ impl Permit<'_> {
         Some(StreamBounds {
             ends_at_ms: if expires_first { exp } else { over },
             end,
-            recheck_ms: route.stream_recheck_seconds.map(|seconds| u64::from(seconds) * 1000),
+            recheck_ms: recheck_seconds.map(|seconds| u64::from(seconds) * 1000),
             verified: verified.cloned(),
             signature_suffices: is_signed && route.on_store_outage == StoreOutage::Signature,
         })

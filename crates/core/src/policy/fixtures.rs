@@ -25,6 +25,7 @@ pub(crate) fn issuer() -> Issuer {
         scope_claims: vec!["scope".into()],
         sessions_in_store: false,
         introspection: None,
+        resources: Vec::new(),
     }
 }
 
@@ -42,8 +43,10 @@ pub(crate) fn route() -> Route {
         acr_values: Vec::new(),
         max_age_seconds: None,
         issuers: Vec::new(),
+        resource: None,
         require: TokenRequirement::Record,
         limits: Vec::new(),
+        anonymous_limits: Vec::new(),
         cost: 1,
         on_store_outage: StoreOutage::Deny,
         enforce: true,

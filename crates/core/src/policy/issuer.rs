@@ -47,6 +47,9 @@ pub struct Issuer {
     pub sessions_in_store: bool,
     /// The endpoint that verifies opaque tokens, and tokens whose record is missing.
     pub introspection: Option<Introspection>,
+    /// The places in the policy of the resources whose routes accept its tokens, each with its
+    /// audiences.
+    pub resources: Vec<(usize, Vec<String>)>,
 }
 
 /// The location of an issuer's keys.

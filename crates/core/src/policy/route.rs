@@ -2,6 +2,7 @@
 
 use super::cors::Cors;
 use super::ip_rules::IpRules;
+use super::issuer::Issuer;
 use super::limit::Limit;
 use super::path::Pattern;
 use crate::url::BaseUrl;
@@ -37,10 +38,15 @@ pub struct Route {
     pub max_age_seconds: Option<u32>,
     /// The issuers whose tokens are accepted; empty for all.
     pub issuers: Vec<String>,
+    /// The place in the policy of the resource that tokens must be for; `None` for the audience of
+    /// their issuer.
+    pub resource: Option<usize>,
     /// What the store must confirm about a token.
     pub require: TokenRequirement,
-    /// The rate limits.
+    /// The rate limits; on an optional route, those of requests with a token.
     pub limits: Vec<Limit>,
+    /// The rate limits of requests without a token, on an optional route.
+    pub anonymous_limits: Vec<Limit>,
     /// How much of each limit a request takes, 1 to 1,000,000.
     pub cost: u32,
     /// What applies to tokens while the store is unavailable.
@@ -81,6 +87,9 @@ pub enum Access {
     Deny,
     /// Issuers that push events, which the edge answers itself.
     Events,
+    /// Callers with a valid token, and those without one, who are anonymous; requests go to the
+    /// upstream.
+    Optional,
     /// Callers with a valid token; requests go to the upstream.
     Protected,
     /// Everyone; requests go to the upstream.
@@ -88,13 +97,19 @@ pub enum Access {
 }
 
 impl Access {
-    pub(crate) const NAMES: [(&str, Self); 5] = [
+    pub(crate) const NAMES: [(&str, Self); 6] = [
         ("auth", Self::Auth),
         ("deny", Self::Deny),
         ("events", Self::Events),
+        ("optional", Self::Optional),
         ("protected", Self::Protected),
         ("public", Self::Public),
     ];
+
+    /// Returns whether routes of this access check the token of a request that has one.
+    pub fn checks_tokens(self) -> bool {
+        matches!(self, Self::Optional | Self::Protected)
+    }
 }
 
 /// How the upstream of the route `/x` treats `/x.json` and `/x.`.
@@ -191,6 +206,11 @@ impl Route {
         listed(method) || (method == "HEAD" && listed("GET"))
     }
 
+    /// Returns whether the route accepts tokens of an issuer.
+    pub(crate) fn accepts_issuer(&self, issuer: &Issuer) -> bool {
+        self.issuers.is_empty() || self.issuers.contains(&issuer.issuer)
+    }
+
     /// Returns whether later routes get its paths only for the methods that they name.
     pub(crate) fn is_guarded(&self) -> bool {
         self.access == Access::Protected
@@ -207,13 +227,14 @@ impl Route {
     pub fn asks_less_than(&self, other: &Self) -> Vec<&'static str> {
         let strictness = |access| match access {
             Access::Auth | Access::Events | Access::Public => 0,
-            Access::Protected => 1,
-            Access::Deny => 2,
+            Access::Optional => 1,
+            Access::Protected => 2,
+            Access::Deny => 3,
         };
         let (own, others) = (strictness(self.access), strictness(other.access));
         let as_few = other.ip_rules.is_none() || self.ip_rules == other.ip_rules;
         let ip_rules = (!as_few).then_some("ip_rules");
-        if own != others || other.access != Access::Protected {
+        if own != others || !other.access.checks_tokens() {
             let access = (own < others).then_some("access");
             let denies = self.access == Access::Deny;
             return access.into_iter().chain(ip_rules.filter(|_| !denies)).collect();
@@ -241,6 +262,7 @@ impl Route {
             ("acr_values", within(&self.acr_values, &other.acr_values)),
             ("max_age_seconds", as_recent),
             ("issuers", within(&self.issuers, &other.issuers)),
+            ("resource", self.resource == other.resource),
             ("require", as_strict),
         ];
         let less = checks.into_iter().filter(|(_, as_much)| !as_much).map(|(name, _)| name);
@@ -251,12 +273,24 @@ impl Route {
     pub(crate) fn limits_less_than(&self, other: &Self) -> bool {
         let rate =
             |limit: &Limit| u64::from(limit.quota) * 86_400 / u64::from(limit.window_seconds);
-        other.limits.iter().filter(|limit| !limit.shadow).any(|theirs| {
-            !self
-                .limits
-                .iter()
-                .any(|own| !own.shadow && own.by == theirs.by && rate(own) <= rate(theirs))
-        })
+        let less = |own: &[Limit], others: &[Limit]| {
+            others.iter().filter(|limit| !limit.shadow).any(|theirs| {
+                !own.iter()
+                    .any(|own| !own.shadow && own.by == theirs.by && rate(own) <= rate(theirs))
+            })
+        };
+        less(&self.limits, &other.limits)
+            || (self.access == Access::Optional
+                && less(&self.anonymous_limits, &other.anonymous_limits))
+    }
+
+    /// Returns whether requests without a token reach this optional route, although `later`
+    /// requires a token for the same ones.
+    pub fn admits_anonymous_before(&self, later: &Self) -> bool {
+        self.access == Access::Optional
+            && later.access == Access::Protected
+            && self.shares_a_method(later)
+            && self.pattern.overlaps(&later.pattern)
     }
 
     /// Returns whether this route matches every request that `other` matches.

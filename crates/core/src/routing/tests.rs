@@ -273,3 +273,42 @@ fn preflight_is_answered_by_the_edge_and_other_requests_are_routed() {
         assert_eq!(route(&without, method, path, requested), without_cors, "{method} {path}");
     }
 }
+
+/// An optional route guards its paths only from methods that it takes itself.
+#[test]
+fn optional_route_leaves_other_methods_to_later_routes() {
+    let routes = r#"[
+        {"name":"read","path":"/a","access":"optional","methods":["GET"]},
+        {"name":"write","path":"/a","access":"protected","suffixes":"same"},
+        {"name":"list","path":"/b","access":"protected","methods":["GET"],"suffixes":"same"},
+        {"name":"any","path":"/{x}","access":"optional","suffixes":"same"},
+        {"name":"open","path":"/b/*","access":"public","methods":["POST"]}]"#;
+    let policy = policy_with(&[("routes", routes)]);
+    let check = |method: &str, path: &str, expect: &str| {
+        let url = format!("https://a.example{path}");
+        let head = RequestHead::new(method, &url, Vec::new());
+        let got = match policy.destination(&head) {
+            Ok(Destination::Route(route)) => route.name.as_str(),
+            Ok(Destination::Edge(answer)) => panic!("{answer:?}"),
+            Err(denial) => denial.code(),
+        };
+        assert_eq!(got, expect, "{method} {path}");
+    };
+    check("GET", "/a", "read");
+    check("POST", "/a", "write");
+    check("GET", "/b", "list");
+    // The optional route would check a token, which the public one does not.
+    check("POST", "/b", "method_not_allowed");
+}
+
+#[test]
+fn preflight_of_an_optional_route_is_answered_by_the_edge() {
+    let routes = r#"[{"name":"a","path":"/a","access":"optional"}]"#;
+    let policy = policy_with(&[("routes", routes)]);
+    let fields = vec![("origin", "https://x.example"), ("access-control-request-method", "GET")];
+    let head = RequestHead::new("OPTIONS", "https://a.example/a", fields);
+    let Ok(Destination::Edge(answer)) = policy.destination(&head) else {
+        panic!("it is forwarded");
+    };
+    assert_eq!((answer.status, answer.fields), (204, Vec::new()));
+}

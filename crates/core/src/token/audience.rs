@@ -2,6 +2,7 @@
 //! client it was issued to, and what else the policy says.
 
 use crate::policy::issuer::{AudienceClaim, Issuer};
+use crate::policy::resource::Audiences;
 use crate::refusal::Denial;
 use serde_json::{Map, Value};
 use std::slice;
@@ -13,21 +14,23 @@ impl Issuer {
         &self,
         members: &Map<String, Value>,
         requires_audience: bool,
-    ) -> Result<(), Denial> {
+    ) -> Result<Audiences, Denial> {
         self.check_tenant(members)?;
         if members.contains_key(CONFIRMATION) || self.claims.unmet(members).is_some() {
             return Err(Denial::TokenTypeRefused);
         }
         let replaces = self.audience_claim != AudienceClaim::Aud;
-        if requires_audience || replaces || members.contains_key("aud") {
-            self.check_audience(members)?;
-        }
-        self.check_party(members)
+        let audiences = match requires_audience || replaces || members.contains_key("aud") {
+            true => self.check_audience(members)?,
+            false => Audiences::OWN,
+        };
+        self.check_party(members)?;
+        Ok(audiences)
     }
 
     /// Checks the claims of a provider's introspection response (RFC 7662 section 2.2). If the token
     /// is a JWT, what it must have was checked in the token itself.
-    pub(super) fn check_response(&self, members: &Map<String, Value>) -> Result<(), Denial> {
+    pub(super) fn check_response(&self, members: &Map<String, Value>) -> Result<Audiences, Denial> {
         let iss = members.get("iss").and_then(Value::as_str).ok_or(Denial::TokenMalformed)?;
         if !self.accepts(iss) {
             return Err(Denial::IssuerUnknown);
@@ -39,44 +42,49 @@ impl Issuer {
         if members.contains_key(CONFIRMATION) {
             return Err(Denial::TokenTypeRefused);
         }
-        if members.contains_key("aud") { self.check_audience(members) } else { Ok(()) }
+        match members.contains_key("aud") {
+            true => self.check_audience(members),
+            false => Ok(Audiences::OWN),
+        }
     }
 
-    /// Checks the audience. An `aud` must contain one of the issuer's audiences. Only if there is
-    /// none, or an empty list, the issuer's other settings decide: `audience_claim`, or that the
-    /// authorized party is checked.
-    pub(super) fn check_audience(&self, members: &Map<String, Value>) -> Result<(), Denial> {
+    /// Checks the audience, and returns which ones the token is for. An `aud` must contain one of the
+    /// issuer's or of a resource. Only if there is none, or an empty list, the issuer's other
+    /// settings decide: `audience_claim`, or that the authorized party is checked. Such a token is
+    /// for the issuer's audience alone.
+    pub(super) fn check_audience(&self, members: &Map<String, Value>) -> Result<Audiences, Denial> {
         let named = match members.get("aud") {
             Some(Value::Array(names)) => names.as_slice(),
             Some(name) => slice::from_ref(name),
             None => &[],
         };
         if !named.is_empty() {
-            return self.check_names(named);
+            let mut audiences = Audiences::default();
+            for name in named {
+                audiences.add(self.audiences_named(name.as_str().ok_or(Denial::TokenMalformed)?));
+            }
+            return if audiences.is_empty() {
+                Err(Denial::AudienceMismatch)
+            } else {
+                Ok(audiences)
+            };
         }
         let claim = match self.audience_claim {
-            AudienceClaim::Iss => return Ok(()),
-            AudienceClaim::Aud if self.audiences.is_empty() && self.has_parties() => return Ok(()),
+            AudienceClaim::Iss => return Ok(Audiences::OWN),
+            AudienceClaim::Aud if self.audiences.is_empty() && self.has_parties() => {
+                return Ok(Audiences::OWN);
+            }
             AudienceClaim::Aud => return Err(Denial::ClaimMissing("aud")),
             AudienceClaim::ClientId => "client_id",
             AudienceClaim::Azp => "azp",
         };
         let name = members.get(claim).ok_or(Denial::ClaimMissing(claim))?;
-        self.check_names(slice::from_ref(name))
-    }
-
-    /// Checks that all names are texts, and one of them an audience.
-    fn check_names(&self, names: &[Value]) -> Result<(), Denial> {
-        let mut found = false;
-        for name in names {
-            let name = name.as_str().ok_or(Denial::TokenMalformed)?;
-            found |= self.is_audience(name);
-        }
-        if found { Ok(()) } else { Err(Denial::AudienceMismatch) }
+        let name = name.as_str().ok_or(Denial::TokenMalformed)?;
+        if self.is_audience(name) { Ok(Audiences::OWN) } else { Err(Denial::AudienceMismatch) }
     }
 
     /// Returns whether `name` is one of the audiences.
-    pub(super) fn is_audience(&self, name: &str) -> bool {
+    pub(crate) fn is_audience(&self, name: &str) -> bool {
         self.audiences.iter().any(|own| own == name)
     }
 

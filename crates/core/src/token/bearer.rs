@@ -20,18 +20,28 @@ impl<'a> Token<'a> {
     /// for one of another form or of more than 8,192 bytes. [`Denial::CrossSiteDenied`] for a
     /// cookie that another site's page sends along.
     pub fn from_head(head: &RequestHead<'a>, route: &Route) -> Result<Self, Denial> {
+        Self::if_present(head, route)?.ok_or(Denial::TokenMissing)
+    }
+
+    /// Reads the request's one token as [`Token::from_head`] does. Returns `None` if there is
+    /// neither an `Authorization` field nor the route's cookie.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Token::from_head`]. A field of another scheme is [`Denial::TokenMissing`].
+    pub fn if_present(head: &RequestHead<'a>, route: &Route) -> Result<Option<Self>, Denial> {
         let cookie = match &route.cookie {
             Some(name) => cookie(head, name)?,
             None => None,
         };
         match (head.header("authorization"), cookie) {
-            (None, None) => Err(Denial::TokenMissing),
-            (Some(field), None) => Self::from_authorization(field),
+            (None, None) => Ok(None),
+            (Some(field), None) => Self::from_authorization(field).map(Some),
             (None, Some(value)) => {
                 if may_change_state(head) && !is_own_site(head, route) {
                     return Err(Denial::CrossSiteDenied);
                 }
-                Self::from_text(value)
+                Self::from_text(value).map(Some)
             }
             (Some(_), Some(_)) => Err(Denial::CredentialMalformed),
         }

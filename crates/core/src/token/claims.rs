@@ -4,6 +4,7 @@
 
 use crate::json::path;
 use crate::policy::issuer::Issuer;
+use crate::policy::resource::Audiences;
 use crate::policy::route::{ACR, AUTH_TIME};
 use crate::refusal::Denial;
 use crate::time::UnixSeconds;
@@ -34,6 +35,8 @@ pub struct Claims {
     pub scope: String,
     /// Other claims that are used, by the places at which the policy names them.
     pub others: Map<String, Value>,
+    /// The audiences that the token is for.
+    pub audiences: Audiences,
 }
 
 impl Claims {
@@ -52,7 +55,7 @@ impl Claims {
         // Reading takes the claims out of `members`.
         let checked = issuer.check_claims(members, true);
         let mut claims = Self::read(members, issuer, others).ok_or(Denial::TokenMalformed)?;
-        checked?;
+        claims.audiences = checked?;
         claims.iss = issuer.own_name(claims.iss);
         Ok(claims)
     }
@@ -77,7 +80,8 @@ impl Claims {
         }
         let mut claims = Self::read(members, issuer, others)?;
         Some(match checked {
-            Ok(()) => {
+            Ok(audiences) => {
+                claims.audiences = audiences;
                 claims.iss = issuer.own_name(claims.iss);
                 Ok(claims)
             }
@@ -120,6 +124,7 @@ impl Claims {
             },
             scope,
             others: kept,
+            audiences: Audiences::default(),
         })
     }
 

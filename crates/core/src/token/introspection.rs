@@ -110,7 +110,16 @@ impl Introspection {
         let text = [READING, &issuer.issuer, audience, &scope_claims];
         let text = text.into_iter().chain(others.iter().map(String::as_str));
         let text = text.chain(Some(issuer.reading.as_str()).filter(|reading| !reading.is_empty()));
-        let text: String = text.flat_map(|part| [part, "\n"]).collect();
+        let mut text: String = text.flat_map(|part| [part, "\n"]).collect();
+        // No claim has an empty name, so an empty line separates resources from the claims.
+        for (place, audiences) in &issuer.resources {
+            text.push('\n');
+            text.push_str(&place.to_string());
+            for audience in audiences {
+                text.push('\n');
+                text.push_str(audience);
+            }
+        }
         TokenHash::of(&text).to_string()
     }
 }

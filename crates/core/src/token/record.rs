@@ -4,6 +4,7 @@
 use super::claims::Claims;
 use crate::json;
 use crate::policy::issuer::Issuer;
+use crate::policy::resource::Audiences;
 use crate::store::seal::Seal;
 use crate::time::UnixSeconds;
 use serde_json::{Map, Value};
@@ -35,6 +36,9 @@ pub struct TokenRecord {
     /// The hash of the settings by which the edge read the response. An edge with other settings
     /// ignores the record.
     pub read_as: Option<String>,
+    /// The audiences of the response as bits, where the edge wrote the record. Missing if they are
+    /// the issuer's own alone. Only an edge with the same settings (`read_as`) uses them.
+    pub audiences: Option<u64>,
     /// Other claims that are used.
     pub others: Map<String, Value>,
 }
@@ -78,6 +82,7 @@ impl TokenRecord {
             exp: number(&members, "exp").ok()?,
             iat: number(&members, "iat").ok()?,
             asked_at: number(&members, "asked_at").ok()?,
+            audiences: number(&members, "audiences").ok()?,
             others: match members.remove("others") {
                 None => Map::new(),
                 Some(Value::Object(others)) => others,
@@ -102,6 +107,7 @@ impl TokenRecord {
             ("iat", number(self.iat)),
             ("asked_at", number(self.asked_at)),
             ("read_as", text(&self.read_as)),
+            ("audiences", number(self.audiences)),
             ("others", others.cloned().map(Value::Object)),
         ])
     }
@@ -120,6 +126,7 @@ impl TokenRecord {
             iat: claims.iat.map(|iat| iat.0),
             asked_at: Some(asked_at.0),
             read_as: Some(read_as),
+            audiences: Some(claims.audiences.bits()).filter(|_| claims.audiences != Audiences::OWN),
             others: claims.others.clone(),
         }
     }
@@ -132,22 +139,32 @@ impl TokenRecord {
         client.unwrap_or(&self.sub) == sub
     }
 
-    /// Returns whether the token is for the issuer's audience. A record of the auth service must
-    /// name it. The edge writes a record only after it has checked the audience of the response.
+    /// Returns whether the token is for an audience of the policy. A record of the auth service
+    /// must name it. The edge writes a record only after it has checked the audience of the
+    /// response.
     pub fn is_for_audience(&self, issuer: &Issuer) -> bool {
-        self.asked_at.is_some() || self.aud.as_deref().is_some_and(|aud| issuer.is_audience(aud))
+        !self.audiences(issuer).is_empty()
+    }
+
+    /// Returns which audiences the token is for.
+    fn audiences(&self, issuer: &Issuer) -> Audiences {
+        match (self.asked_at, &self.aud) {
+            (Some(_), _) => self.audiences.map_or(Audiences::OWN, Audiences::of_bits),
+            (None, Some(aud)) => issuer.audiences_named(aud),
+            (None, None) => Audiences::default(),
+        }
     }
 
     /// Returns the token's claims for an issuer; `None` if the record belongs to another issuer or
     /// audience, or does not say of which of several tenants it is.
     pub(crate) fn claims(self, issuer: &Issuer) -> Option<Claims> {
-        let is_for_audience = self.is_for_audience(issuer);
+        let audiences = self.audiences(issuer);
         let iss = match self.iss {
             Some(iss) if issuer.accepts(&iss) => issuer.own_name(iss),
             None if issuer.tenants.is_none() => issuer.issuer.clone(),
             Some(_) | None => return None,
         };
-        if !is_for_audience {
+        if audiences.is_empty() {
             return None;
         }
         Some(Claims {
@@ -161,6 +178,7 @@ impl TokenRecord {
             client_id: self.client_id,
             scope: self.scope,
             others: self.others,
+            audiences,
         })
     }
 }

@@ -148,3 +148,30 @@ fn command_that_cannot_run_has_status_2() {
     }
     assert_eq!(run_on(&[], "--help").status, 0);
 }
+
+#[test]
+fn anonymous_requests_without_a_limit_or_before_a_protected_route_are_risks() {
+    let limits =
+        "[[limits]]\nname = \"guests\"\nquota = 5\nwindow_seconds = 60\nby = \"address\"\n";
+    let route = |members: &str| {
+        let items = format!(
+            "[[routes]]\nname = \"items\"\npath = \"/api/items/*\"\naccess = \"optional\"\n{members}\n"
+        );
+        let at = POLICY.find("[[routes]]\nname = \"api\"").unwrap();
+        format!("{}{limits}{items}{}", &POLICY[..at], &POLICY[at..])
+    };
+    let guests = "anonymous_limits = [\"guests\"]";
+    let (text, _) = check(&route("methods = [\"GET\"]"));
+    assert!(text.contains("(accept = [\"anonymous_unlimited:items\"] accepts it)"), "{text}");
+    assert!(text.contains("(accept = [\"anonymous_passes:items:api\"] accepts it)"), "{text}");
+    assert!(text.contains("2 risks"), "{text}");
+    let (text, _) = check(&route(guests));
+    assert!(text.contains("anonymous_passes:items:api") && text.contains("1 risks"), "{text}");
+    // Another method is for the protected route alone, and an earlier one takes its own requests.
+    let write_only = route(&format!("{guests}\nmethods = [\"GET\"]")).replace(
+        "on_store_outage = \"introspect\"",
+        "on_store_outage = \"introspect\"\nmethods = [\"POST\"]",
+    );
+    let (text, status) = check(&write_only);
+    assert!(status == 0 && text.contains("0 risks"), "{text}");
+}

@@ -2,7 +2,7 @@
 
 use super::{Change, Comparison};
 use portcullis_core::{
-    AudienceClaim, EventPolicy, Introspection, Issuer, Policy, Requirements, TokenType,
+    AudienceClaim, EventPolicy, Introspection, Issuer, Policy, Requirements, Resource, TokenType,
 };
 use serde_json::{Map, Value};
 
@@ -26,6 +26,17 @@ pub(super) fn compare(old: &Policy, new: &Policy) -> Vec<Comparison> {
     }
     if old.ip_rules != new.ip_rules {
         changes.push(Change::weaker("other ip_rules for routes without their own"));
+    }
+    let resources = |policy: &Policy| policy.resources.iter().map(describe).collect::<Vec<_>>();
+    let (before, after) = (resources(old), resources(new));
+    // Which routes accept other tokens is said of each route.
+    for (text, is_old) in
+        before.iter().map(|text| (text, true)).chain(after.iter().map(|text| (text, false)))
+    {
+        if before.contains(text) != after.contains(text) {
+            let has = if is_old { "no longer has" } else { "has" };
+            changes.push(Change::other(format!("{has} the resource {text}")));
+        }
     }
     changes.extend(events(old, new));
     let general = Comparison { requests: Vec::new(), subject: "all requests".to_owned(), changes };
@@ -75,6 +86,11 @@ fn events(old: &Policy, new: &Policy) -> Vec<Change> {
         changes.push(Change::other(format!("events of {name} {what}")));
     }
     changes
+}
+
+fn describe(resource: &Resource) -> String {
+    let Resource { name, url, audiences } = resource;
+    format!("{name}, {}, for {}", url.as_str(), audiences.join(" or "))
 }
 
 fn is_same(one: &Issuer, other: &Issuer) -> bool {
@@ -272,13 +288,14 @@ pub(super) fn compare_sections(
 }
 
 /// Sections whose meaning is compared, in the routes and above.
-const COMPARED: [&str; 8] = [
+const COMPARED: [&str; 9] = [
     "accept",
     "client_address",
     "invalid_token_limit",
     "ip_rules",
     "issuers",
     "limits",
+    "resources",
     "revocation",
     "routes",
 ];

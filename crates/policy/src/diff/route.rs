@@ -54,6 +54,11 @@ pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy)
     if old.ip_rules != new.ip_rules {
         note("ip_rules", "has other ip_rules".to_owned());
     }
+    let (old_audience, new_audience) = (audience(old, before), audience(new, after));
+    if old_audience != new_audience {
+        let text = format!("accepts tokens for {old_audience}, now for {new_audience}");
+        changes.push(Change::weaker(text));
+    }
     if old.enforce != new.enforce {
         changes.push(match new.enforce {
             true => Change::other("refuses requests, and no longer logs only what it would refuse"),
@@ -61,7 +66,15 @@ pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy)
         });
     }
     changes.extend(outage(old, new));
-    changes.extend(limits(old, new));
+    changes.extend(limits(&old.limits, &new.limits, ""));
+    if new.access == Access::Optional {
+        let (old, new) = (&old.anonymous_limits, &new.anonymous_limits);
+        changes.extend(limits(old, new, "without a token: "));
+    }
+    if old.cost != new.cost {
+        let text = format!("takes {} of each limit, now {}", old.cost, new.cost);
+        changes.push(Change { is_same_or_stricter: old.cost < new.cost, text });
+    }
     changes.extend(forwarding(old, new, before, after));
     changes
 }
@@ -75,11 +88,20 @@ pub(super) fn describe(route: &Route) -> String {
     format!("{}{scopes}", access(route))
 }
 
+/// Returns whom tokens must be for.
+fn audience(route: &Route, policy: &Policy) -> String {
+    match route.resource.and_then(|place| policy.resources.get(place)) {
+        Some(resource) => resource.audiences.join(" or "),
+        None => "the audience of their issuer".to_owned(),
+    }
+}
+
 fn access(route: &Route) -> &'static str {
     match route.access {
         Access::Auth => "to the auth service without a token",
         Access::Deny => "denied",
         Access::Events => "to the edge itself, which takes pushed events",
+        Access::Optional => "with a valid token or none",
         Access::Protected => "with a valid token",
         Access::Public => "without a token",
     }
@@ -97,10 +119,11 @@ fn outage(old: &Route, new: &Route) -> Option<Change> {
     (before != after).then_some(Change { is_same_or_stricter: after < before, text })
 }
 
-fn limits(old: &Route, new: &Route) -> Vec<Change> {
+/// Compares limits. `of` says which requests they count, if not all.
+fn limits(old: &[Limit], new: &[Limit], of: &str) -> Vec<Change> {
     let mut changes = Vec::new();
-    for limit in &old.limits {
-        let same = new.limits.iter().find(|other| other.name == limit.name);
+    for limit in old {
+        let same = new.iter().find(|other| other.name == limit.name);
         let text = match same {
             None => format!("no longer has the limit {} ({})", limit.name, describe_limit(limit)),
             Some(other) if other != limit => {
@@ -114,17 +137,14 @@ fn limits(old: &Route, new: &Route) -> Vec<Change> {
             }
             Some(_) => continue,
         };
-        changes.push(Change { is_same_or_stricter: !is_looser(limit, &new.limits), text });
+        let text = format!("{of}{text}");
+        changes.push(Change { is_same_or_stricter: !is_looser(limit, new), text });
     }
-    for limit in &new.limits {
-        if !old.limits.iter().any(|other| other.name == limit.name) {
-            let text = format!("has a new limit {} ({})", limit.name, describe_limit(limit));
+    for limit in new {
+        if !old.iter().any(|other| other.name == limit.name) {
+            let text = format!("{of}has a new limit {} ({})", limit.name, describe_limit(limit));
             changes.push(Change::other(text));
         }
-    }
-    if old.cost != new.cost {
-        let text = format!("takes {} of each limit, now {}", old.cost, new.cost);
-        changes.push(Change { is_same_or_stricter: old.cost < new.cost, text });
     }
     changes
 }

@@ -3,8 +3,8 @@
 use super::assume::Assumptions;
 use crate::command::{Host, Outcome};
 use portcullis_core::{
-    Claims, Denial, Destination, EventFormat, Issuer, Permit, Policy, Refusal, RequestHead, Route,
-    Target,
+    Access, Claims, Denial, Destination, EventFormat, Issuer, Permit, Policy, Refusal, RequestHead,
+    Route, Target,
 };
 use redis_rest::Command;
 use serde_json::{Value, json};
@@ -49,8 +49,20 @@ impl Report {
         self.failure = Some(reason);
     }
 
-    pub(super) fn route(&mut self, route: &Route) {
+    pub(super) fn route(&mut self, route: &Route, policy: &Policy) {
         self.step(&format!("route {}", route.name), "takes the request");
+        if let Some(resource) = route.resource.and_then(|place| policy.resources.get(place)) {
+            let audiences = resource.audiences.join(" or ");
+            let text =
+                format!("{}, so that a token must be for {audiences}", resource.url.as_str());
+            self.step(&format!("resource {}", resource.name), &text);
+        }
+        if route.access == Access::Optional {
+            self.step(
+                "access",
+                "optional: no token is needed, but one that is there must be valid",
+            );
+        }
     }
 
     /// Adds the scope of a token and its other claims that the policy uses, with their places.

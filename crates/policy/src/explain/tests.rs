@@ -251,3 +251,106 @@ fn made_token_is_one_of_its_issuer() {
         assert!(text.contains(expect), "{expect}: {claims}: {text}");
     }
 }
+
+#[test]
+fn optional_route_is_explained_with_and_without_a_token() {
+    let policy = POLICY.replace(
+        "on_store_outage = \"introspect\"\nlimit = { quota = 5,",
+        "anonymous_limits = [\"guests\"]\nlimit = { quota = 5,",
+    );
+    let policy = policy.replace(
+        "name = \"api\"\npath = \"/api/*\"\naccess = \"protected\"",
+        "name = \"api\"\npath = \"/api/*\"\naccess = \"optional\"",
+    );
+    let policy = format!(
+        "{policy}\n[[limits]]\nname = \"guests\"\nquota = 5\nwindow_seconds = 60\nby = \"address\"\n"
+    );
+    let claims = json!({ "sub": "alice" }).to_string();
+    let files = [("portcullis.toml", policy.as_str()), ("claims", claims.as_str())];
+    let run = |line: &str| run_on(&files, line).text;
+    let text = run("explain GET /api/x --header portcullis-subject:mallory");
+    for part in [
+        "access: optional",
+        "the request is anonymous",
+        "limit:guests",
+        "forwarded to the upstream",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("set portcullis-subject") && !text.contains("pc:revoked"), "{text}");
+    let text = run("explain GET /api/x --claims claims");
+    for part in ["access: optional", "limit:api", "pc:revoked", "set portcullis-subject: alice"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("limit:guests"), "{text}");
+    let text = run("explain GET /api/x --token a.b.c");
+    assert!(text.contains("refused: 401 token_malformed"), "{text}");
+    assert!(run("explain GET /api/x --assume over:guests").contains("429 rate_limited"));
+    // From protected to optional is weaker, and so is a lost limit of anonymous requests.
+    let without = policy.replace("anonymous_limits = [\"guests\"]\n", "");
+    let files = [("old", POLICY), ("new", policy.as_str()), ("open", without.as_str())];
+    let text = run_on(&files, "diff old new").text;
+    assert!(text.contains("with a valid token, now with a valid token or none"), "{text}");
+    assert!(text.contains("WEAKER"), "{text}");
+    let outcome = run_on(&files, "diff new open");
+    assert!(
+        outcome.text.contains("without a token: no longer has the limit guests"),
+        "{}",
+        outcome.text
+    );
+    assert_eq!(outcome.status, 3);
+}
+
+#[test]
+fn token_for_another_resource_is_explained_and_compared() {
+    let resources = "[[resources]]\nname = \"orders\"\nurl = \"https://orders.example\"\n\
+        [[resources]]\nname = \"files\"\nurl = \"https://files.example\"\naudience = \"files\"\n";
+    let at = |name: &str, resource: &str| {
+        let policy = POLICY.replace(
+            &format!("name = \"{name}\"\n"),
+            &format!("name = \"{name}\"\nresource = \"{resource}\"\n"),
+        );
+        format!("{policy}\n{resources}")
+    };
+    let (orders, files) = (at("api", "orders"), at("api", "files"));
+    let claims = |aud: &str| json!({ "aud": aud, "sub": "alice" }).to_string();
+    let (own, other) = (claims("https://orders.example"), claims("files"));
+    let none = json!({}).to_string();
+    let tools = [
+        ("portcullis.toml", orders.as_str()),
+        ("files.toml", files.as_str()),
+        ("old.toml", POLICY),
+        ("own", own.as_str()),
+        ("other", other.as_str()),
+        ("none", none.as_str()),
+    ];
+    let run = |line: &str| run_on(&tools, line).text;
+    let text = run("explain GET /api/x --claims own");
+    assert!(text.contains("resource orders: https://orders.example"), "{text}");
+    assert!(text.contains("forwarded to the upstream"), "{text}");
+    assert!(run("explain GET /api/x --claims none").contains("forwarded to the upstream"));
+    assert!(run("explain GET /api/x --claims other").contains("401 audience_mismatch"));
+    assert!(run("explain GET /api/admin/x --claims own").contains("401 audience_mismatch"));
+    // An opaque token, whose issuer names the audience or does not.
+    let keys = "algorithms = [\"EdDSA\"]\njwks_url = \"https://issuer.example/jwks\"\n";
+    let opaque = orders.replace(keys, "");
+    let opaque = |claims: &str| {
+        let files = [("portcullis.toml", opaque.as_str()), ("claims", claims)];
+        run_on(&files, "explain GET /api/x --token opaque --claims claims").text
+    };
+    for (claims, expect) in [
+        (&own, "forwarded to the upstream"),
+        (&other, "401 audience_mismatch"),
+        (&none, "401 audience_mismatch"),
+    ] {
+        assert!(opaque(claims).contains(expect), "{claims}: {}", opaque(claims));
+    }
+    let text = run("check");
+    assert!(text.contains("resource_unused:files"), "{text}");
+    assert!(!text.contains("resource_unused:orders"), "{text}");
+    let text = run("diff portcullis.toml files.toml");
+    assert!(text.contains("WEAKER  accepts tokens for https://orders.example"), "{text}");
+    assert!(text.contains("now for files"), "{text}");
+    let text = run("diff old.toml portcullis.toml");
+    assert!(text.contains("the audience of their issuer, now for https://orders"), "{text}");
+}

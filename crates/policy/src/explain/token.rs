@@ -66,12 +66,19 @@ fn name_issuer(claims: &mut Map<String, Value>, issuer: &Issuer) {
     claims.insert("iss".to_owned(), json!(name));
 }
 
-/// Adds what says that the token is for this API, where all of it is missing.
+/// Adds what says that the token is for this API, and for the resources that accept the issuer's
+/// tokens, where all of it is missing.
 fn name_audience(claims: &mut Map<String, Value>, issuer: &Issuer) {
     if let Some(party) = issuer.authorized_parties.first() {
         claims.entry("azp").or_insert_with(|| json!(party));
     }
+    let resources = issuer.resources.iter().filter_map(|(_, names)| names.first());
+    let all: Vec<_> = resources.chain(issuer.audiences.first()).collect();
     let claim = match issuer.audience_claim {
+        _ if !issuer.resources.is_empty() => {
+            claims.entry("aud").or_insert_with(|| json!(all));
+            return;
+        }
         AudienceClaim::Aud => "aud",
         AudienceClaim::ClientId => "client_id",
         AudienceClaim::Azp => "azp",

@@ -44,7 +44,11 @@ plans = { claim = "plan", quotas = { pro = 500 } }
 name = "spare"
 quota = 100
 window_seconds = 60
-by = "subject"
+by = "address"
+
+[[resources]]
+name = "files"
+url = "https://files.example"
 
 [[routes]]
 name = "api"
@@ -203,7 +207,9 @@ impl Case {
 /// Returns `routes.limit` as `routes[0].limit`, and the place of a list as it is.
 pub(crate) fn indexed(place: &str, entry: usize) -> String {
     match place.split_once('.') {
-        Some((list @ ("issuers" | "limits" | "routes"), rest)) => format!("{list}[{entry}].{rest}"),
+        Some((list @ ("issuers" | "limits" | "resources" | "routes"), rest)) => {
+            format!("{list}[{entry}].{rest}")
+        }
         _ => place.to_owned(),
     }
 }
@@ -377,6 +383,10 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "limits.plans.claim" => vec![To(json!("/user/tier")), Invalid(json!("/~"))],
         "limits.plans.quotas" => vec![To(json!({ "basic": 4321 })), Invalid(json!({ "basic": 0 }))],
         "routes.acr_values" => vec![To(json!(["phr", "phrh"])), Invalid(json!(["two words"]))],
+        "routes.anonymous_limits" => {
+            let optional = With("routes[0].access", json!("optional"));
+            vec![To(json!(["spare"])), Invalid(json!(["no_such_limit"])), optional]
+        }
         "routes.access" => vec![Entry(2), To(json!("deny")), To(json!("auth"))],
         "routes.assertion_audience" => {
             vec![To(json!("other")), With("routes[0].assertion", json!(true))]
@@ -395,6 +405,9 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "routes.methods" => vec![To(json!(["PURGE"])), Invalid(json!(["get"]))],
         "routes.name" => vec![To(json!("other"))],
         "routes.path" => vec![To(json!("/other/*")), Invalid(json!("other"))],
+        "resources.audience" => vec![To(json!("other")), To(json!(["other", "more"]))],
+        "resources.name" => vec![To(json!("other"))],
+        "routes.resource" => vec![To(json!("files")), Invalid(json!("no_such_resource"))],
         "routes.scopes" | "routes.scopes_any" => {
             vec![To(json!(["other"])), Invalid(json!(["two words"]))]
         }

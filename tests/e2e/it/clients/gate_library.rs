@@ -114,6 +114,8 @@ impl App {
                     { "name": format!("{name}-trial"), "path": format!("{path}/trial"), "access": "protected",
                       "require": "not_revoked", "enforce": false },
                     { "name": format!("{name}-public"), "path": format!("{path}/public"), "access": "public" },
+                    { "name": format!("{name}-optional"), "path": format!("{path}/optional"), "access": "optional",
+                      "require": "not_revoked" },
                     { "name": format!("{name}-api"), "path": format!("{path}/*"), "access": "protected",
                       "require": "not_revoked", "limit": limit },
                 ],
@@ -204,6 +206,15 @@ async fn worker_answers_what_its_gates_permit() {
     assert_eq!(app.get("/first/x", Some(&token)).await.status(), 200);
     let public: Value = app.get("/first/public", None).await.json().await.unwrap();
     assert_eq!((&public["route"], &public["subject"]), (&json!("first-public"), &Value::Null));
+
+    // On an optional route, a permit has a subject if the request has a token.
+    let guest: Value = app.get("/first/optional", None).await.json().await.unwrap();
+    let facts = [&guest["route"], &guest["subject"], &guest["scopes"], &guest["claims"]];
+    assert_eq!(facts, [&json!("first-optional"), &Value::Null, &json!([]), &json!({})]);
+    let known: Value = app.get("/first/optional", Some(&token)).await.json().await.unwrap();
+    assert_eq!(known["subject"], subject.as_str());
+    let refused = app.get("/first/optional", Some("forged")).await;
+    assert_refused(refused, 401, "token_malformed").await;
 
     // A route that does not enforce says so.
     let trial: Value = app.get("/first/trial", Some("forged")).await.json().await.unwrap();

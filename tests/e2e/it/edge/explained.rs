@@ -42,7 +42,7 @@ fn route(chance: &mut Chance, number: u64, has_introspection: bool) -> Value {
     let path = pick(chance, &["/a", "/a/*", "/a/{id}", "/b/*", "/b/{id}/c", "/c/*", "/c", "/*"]);
     let access = pick(
         chance,
-        &["protected", "protected", "protected", "protected", "public", "deny", "auth"],
+        &["protected", "protected", "protected", "optional", "public", "deny", "auth"],
     );
     let mut route = json!({ "name": format!("r{number}"), "path": path, "access": access });
     if chance.below(6) == 0 {
@@ -62,7 +62,7 @@ fn route(chance: &mut Chance, number: u64, has_introspection: bool) -> Value {
     if access != "auth" && chance.below(8) == 0 {
         route["enforce"] = false.into();
     }
-    if access == "protected" {
+    if matches!(access, "protected" | "optional") {
         route["require"] = pick(chance, &["record", "not_revoked"]).into();
         let outages = ["deny", "signature", "introspect"];
         let outages = if has_introspection { &outages[..] } else { &outages[..2] };

@@ -10,12 +10,21 @@ pub struct Socket(TcpStream);
 impl Socket {
     /// Opens a WebSocket at a path of a server.
     pub fn open(address: &str, path: &str, token: &str) -> Self {
+        Self::open_with(address, path, &format!("authorization: Bearer {token}\r\n"))
+    }
+
+    /// Opens a WebSocket without a token.
+    pub fn open_anonymously(address: &str, path: &str) -> Self {
+        Self::open_with(address, path, "")
+    }
+
+    fn open_with(address: &str, path: &str, fields: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
         write!(
             stream,
             "GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-             authorization: Bearer {token}\r\nsec-websocket-version: 13\r\n\
+             {fields}sec-websocket-version: 13\r\n\
              sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         .unwrap();

@@ -25,6 +25,11 @@ impl TcpProxy {
     /// Starts a proxy in front of a local port. It ends when it is dropped.
     pub fn start(target: u16, link: Link) -> Self {
         let [port] = free_ports();
+        Self::start_at(port, target, link)
+    }
+
+    /// Starts a proxy at a free port, which was known before the target was.
+    pub fn start_at(port: u16, target: u16, link: Link) -> Self {
         let (sender, link) = watch::channel(link);
         let (ready, wait) = std::sync::mpsc::channel();
         std::thread::spawn(move || {

@@ -40,6 +40,10 @@ window_seconds = 60
 by = ["subject", "claim:tenant"]
 plans = { claim = "plan", quotas = { pro = 500 } }
 
+[[resources]]
+name = "files"
+url = "https://files.example"
+
 [[routes]]
 name = "api"
 path = "/api/*"
@@ -55,6 +59,8 @@ name = "events"
 path = "/events"
 access = "events"
 "#;
+
+const LISTS: [&str; 4] = ["issuers", "limits", "resources", "routes"];
 
 fn complete() -> Value {
     static PARSED: LazyLock<Value> =
@@ -107,10 +113,10 @@ fn with(place: &str, value: Option<Value>) -> Value {
 fn indexed(place: &str) -> String {
     let (list, rest) = place.split_once('.').map_or((place, None), |(l, r)| (l, Some(r)));
     match rest {
-        Some(rest) if ["issuers", "limits", "routes"].contains(&list) => {
+        Some(rest) if LISTS.contains(&list) => {
             format!("{list}[0].{rest}")
         }
-        None if ["issuers", "limits", "routes"].contains(&list) => format!("{list}[0]"),
+        None if LISTS.contains(&list) => format!("{list}[0]"),
         _ => place.to_owned(),
     }
 }

@@ -128,3 +128,85 @@ fn route_without_the_networks_of_another_asks_for_less() {
         {"name":"rest","path":"/*","access":"public"}]"#;
     check(&[("routes", routes)], &["routes[0].suffixes"]);
 }
+
+#[test]
+fn anonymous_limits_are_for_optional_routes_and_need_no_token() {
+    let limits = r#"[{"name":"guests","quota":1,"window_seconds":1,"by":"address"},
+        {"name":"users","quota":5,"window_seconds":1,"by":"subject"}]"#;
+    let check = |access: &str, more: &str, expect: &[&str]| {
+        let route = format!(r#"[{{"name":"a","path":"/a","access":"{access}"{more}}}]"#);
+        check(&[("limits", limits), ("routes", &route)], expect);
+    };
+    let guests = r#","anonymous_limits":["guests"]"#;
+    check("optional", guests, &[]);
+    check("optional", r#","scopes":["x"],"cookie":"t","limits":["users"]"#, &[]);
+    for access in ["auth", "deny", "protected", "public"] {
+        check(access, guests, &["routes[0].anonymous_limits"]);
+    }
+    let users = r#","anonymous_limits":["users"]"#;
+    check("optional", users, &["routes[0]: limit users"]);
+    check("optional", r#","anonymous_limits":["x"]"#, &["routes[0].anonymous_limits[0]"]);
+    let twice = r#","anonymous_limits":["guests","guests"]"#;
+    check("optional", twice, &["routes[0].anonymous_limits[1]"]);
+    let costly = format!(r#"{guests},"cost":2"#);
+    check("optional", &costly, &["routes[0].cost: limit guests"]);
+}
+
+#[test]
+fn optional_route_asks_for_less_than_a_protected_one() {
+    let check = |item: &str, rest: &str, expect: &[&str]| {
+        let routes = format!(
+            r#"[{{"name":"item","path":"/item","access":"{item}"}},
+                {{"name":"rest","path":"/*","access":"{rest}"}}]"#
+        );
+        super::check(&[("routes", &routes)], expect);
+    };
+    check("protected", "optional", &["routes[0].suffixes"]);
+    check("optional", "public", &["routes[0].suffixes"]);
+    check("deny", "optional", &["routes[0].suffixes"]);
+    check("optional", "optional", &[]);
+    check("optional", "protected", &[]);
+}
+
+#[test]
+fn route_names_its_resource() {
+    let check = |access: &str, resources: &str, resource: &str, expect: &[&str]| {
+        let route =
+            format!(r#"[{{"name":"r","path":"/r","access":"{access}","resource":"{resource}"}}]"#);
+        let own = [("resource.url", "https://own.example"), ("resources", resources)];
+        check(&[own[0], own[1], ("routes", &route)], expect);
+    };
+    let two = r#"[{"name":"a","url":"https://a.example"},
+        {"name":"b","url":"https://b.example/mcp","audience":"b"}]"#;
+    check("protected", two, "b", &[]);
+    check("optional", two, "a", &[]);
+    check("public", two, "a", &["routes[0].resource"]);
+    check("auth", two, "a", &["routes[0].resource"]);
+    check("protected", two, "c", &["routes[0].resource"]);
+    check("protected", r#"[{"name":"a"}]"#, "a", &["resources[0].url"]);
+    check("protected", r#"[{"url":"https://a"}]"#, "a", &["resources[0].name"]);
+    check("protected", r#"[{"name":"a b","url":"https://a"}]"#, "a b", &["resources[0].name"]);
+    check("protected", r#"[{"name":"a","url":"https://a?x"}]"#, "a", &["resources[0].url"]);
+    for audience in [r#""""#, "7", r#"["x",""]"#, r#"["x","x"]"#, "[]"] {
+        let one = format!(r#"[{{"name":"a","url":"https://a","audience":{audience}}}]"#);
+        let at = if audience.starts_with("[\"") { "[1]" } else { "" };
+        check("protected", &one, "a", &[&format!("resources[0].audience{at}")]);
+    }
+    let pair = |name: &str, url: &str, audience: &str| {
+        format!(
+            r#"[{{"name":"a","url":"https://a.example"}},
+                {{"name":"{name}","url":"{url}","audience":{audience}}}]"#
+        )
+    };
+    let other = pair("b", "https://a.example/b", r#""b""#);
+    check("protected", &other, "a", &[]);
+    check("protected", &pair("a", "https://b", r#""b""#), "a", &["resources[1].name"]);
+    check("protected", &pair("b", "https://a.example/", r#""b""#), "a", &["resources[1].url"]);
+    let shared = pair("b", "https://b", r#"["b","https://a.example/"]"#);
+    check("protected", &shared, "a", &["resources[1].audience"]);
+    check("protected", &pair("b", "https://own.example", r#""b""#), "a", &["resources[1].url"]);
+    let many: Vec<String> =
+        (0..64).map(|at| format!(r#"{{"name":"n{at}","url":"https://a.example/{at}"}}"#)).collect();
+    check("protected", &format!("[{}]", many[..63].join(",")), "n62", &[]);
+    check("protected", &format!("[{}]", many.join(",")), "n63", &["resources"]);
+}

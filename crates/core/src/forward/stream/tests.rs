@@ -60,3 +60,24 @@ fn stream_that_can_not_be_rechecked_again_ends() {
     let end = StreamEnd::Refused(outage.into());
     assert_eq!(bounds.end_by_reply(Err(outage), false), Some(end));
 }
+
+#[test]
+fn anonymous_stream_is_never_rechecked() {
+    let bounds = |members: &str| {
+        let routes = format!(r#"[{{"name":"a","path":"/a","access":"optional",{members}}}]"#);
+        let policy = policy_with(&[("routes", &routes)]);
+        let permit = Permit {
+            route: &policy.routes[0],
+            target: Target::Upstream(&policy.upstream),
+            policy: &policy,
+            verified: None,
+            cacheable: false,
+            degraded: Degraded::default(),
+        };
+        permit.stream_bounds(NOW.0 * 1000)
+    };
+    assert!(bounds(r#""stream_recheck_seconds":1"#).is_none());
+    let both = bounds(r#""stream_recheck_seconds":1,"stream_seconds_max":60"#).unwrap();
+    assert_eq!((both.recheck(), both.pause_ms(NOW.0 * 1000)), (None, 60_000));
+    assert_eq!(both.end_by_time((NOW.0 + 60) * 1000), Some(StreamEnd::TimeOver));
+}

@@ -1,5 +1,6 @@
 use super::*;
 use crate::policy::limit::{Algorithm, LimitOutage, LimitTiming, Plans};
+use crate::policy::resource::Audiences;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -75,6 +76,7 @@ fn claims(sub: &str, others: &[(&str, Value)]) -> Claims {
         client_id: None,
         scope: String::new(),
         others: others.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        audiences: Audiences::OWN,
     }
 }
 

@@ -80,3 +80,24 @@ fn response_is_not_replayed_after_a_revocation() {
         assert_eq!(is_valid(&other, &[marked()]), Some(false));
     }
 }
+
+/// An access token for a resource has markers, as one for its issuer's own audience has.
+#[test]
+fn response_with_a_token_for_a_resource_is_not_replayed_after_a_revocation() {
+    let policy = policy_with(&[
+        ("resources", r#"[{"name":"files","url":"https://files.example"}]"#),
+        ("routes", r#"[{"name":"f","path":"/f","access":"protected","resource":"files"}]"#),
+    ]);
+    let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+    let queries = |aud: &str| {
+        let claims = json!({ "iss": "https://issuer.example", "aud": aud, "sub": "u",
+            "exp": NOW.0 + 900 });
+        let header = part(r#"{"alg":"EdDSA","kid":"k","typ":"at+jwt"}"#);
+        let jwt = format!("{header}.{}.AAAA", part(&claims.to_string()));
+        let body = json!({ "access_token": jwt }).to_string();
+        let own = refresh(r#"{"refresh_token":"x"}"#);
+        response(&body).revocation_queries(&own, "f", &policy, NOW).len()
+    };
+    assert_eq!((queries("https://files.example"), queries("api")), (2, 2));
+    assert_eq!(queries("https://foreign.example"), 1);
+}

@@ -16,7 +16,7 @@ fn issuer_with(audiences: &[&str], claim: AudienceClaim, parties: &[&str]) -> Is
 
 fn verdict(issuer: &Issuer, claims: &str) -> Result<(), Denial> {
     let members = json::object(claims.as_bytes()).unwrap();
-    issuer.check_audience(&members).and_then(|()| issuer.check_party(&members))
+    issuer.check_audience(&members).and_then(|_| issuer.check_party(&members))
 }
 
 const MISMATCH: Result<(), Denial> = Err(Denial::AudienceMismatch);
@@ -192,7 +192,7 @@ mod rule {
                 members.extend(value.map(|value| (name.to_owned(), value)));
             }
             let verdict =
-                issuer.check_audience(&members).and_then(|()| issuer.check_party(&members));
+                issuer.check_audience(&members).and_then(|_| issuer.check_party(&members));
             prop_assert_eq!(verdict.is_ok(), is_accepted(&issuer, &members), "{:?}", verdict);
         }
     }
@@ -290,5 +290,46 @@ mod responses {
             let nameless = TokenRecord { iss: None, ..record };
             assert_eq!(nameless.claims(&issuer), None);
         }
+    }
+}
+
+#[test]
+fn token_is_for_the_audiences_that_it_names_and_no_others() {
+    let mut issuer = issuer();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    issuer.resources = vec![(0, names(&["a"])), (2, names(&["c", "c/"])), (62, names(&["z"]))];
+    let check = |aud: Option<Value>, expect: &[Option<usize>]| {
+        let members = Map::from_iter(aud.clone().map(|aud| ("aud".to_owned(), aud)));
+        let audiences = issuer.check_audience(&members).unwrap_or_default();
+        for resource in (0..64).map(Some).chain([None]) {
+            let is_included = expect.contains(&resource);
+            assert_eq!(audiences.include(resource), is_included, "{aud:?} {resource:?}");
+        }
+        assert_eq!(audiences.is_empty(), expect.is_empty());
+        assert_eq!(Audiences::of_bits(audiences.bits()), audiences);
+    };
+    check(None, &[]);
+    check(Some(serde_json::json!([])), &[]);
+    check(Some(serde_json::json!("api")), &[None]);
+    check(Some(serde_json::json!("a")), &[Some(0)]);
+    check(Some(serde_json::json!("c/")), &[Some(2)]);
+    check(Some(serde_json::json!("z")), &[Some(62)]);
+    check(Some(serde_json::json!(["x", "api", "c", "a"])), &[None, Some(0), Some(2)]);
+    for foreign in [
+        serde_json::json!("b"),
+        serde_json::json!(""),
+        serde_json::json!("A"),
+        serde_json::json!(7),
+        serde_json::json!(["b"]),
+        serde_json::json!([["a"]]),
+    ] {
+        check(Some(foreign), &[]);
+    }
+    // A token without an audience is for the issuer's own at most.
+    let mut issuer = issuer.clone();
+    issuer.audience_claim = AudienceClaim::Iss;
+    for aud in [serde_json::json!({}), serde_json::json!({ "aud": [] })] {
+        let Value::Object(members) = aud else { unreachable!() };
+        assert_eq!(issuer.check_audience(&members), Ok(Audiences::OWN));
     }
 }
