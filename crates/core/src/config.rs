@@ -39,7 +39,7 @@ pub use record::{MemberShape, PolicyMember, TextFormat};
 use crate::policy::Policy;
 use crate::policy::identity::IdentityFields;
 use crate::policy::issuer::Issuer;
-use crate::policy::limit::{Limit, LimitBy};
+use crate::policy::limit::LimitBy;
 use crate::policy::route::{ACR, AUTH_TIME, Access, Route, StoreOutage};
 use crate::policy::timeouts::Timeouts;
 use routes::Named;
@@ -218,22 +218,27 @@ fn check_introspection(settings: &mut SettingsReader<'_>, issuers: &[Issuer], ro
 /// Returns the places of the claims that identity fields, routes and limits use.
 fn other_claims(identity_fields: &IdentityFields, routes: &[Route]) -> Vec<String> {
     let mut claims: Vec<String> = identity_fields.claims().map(str::to_owned).collect();
-    let of_limit = |limit: &Limit| {
-        let by = limit.by.iter().filter_map(|by| match by {
-            LimitBy::Claim(name) => Some(name.clone()),
-            _ => None,
-        });
-        let plans = limit.plans.iter().map(|plans| plans.claim.clone());
-        by.chain(plans).collect::<Vec<_>>()
-    };
     for route in routes {
-        let required = route.claims.iter().map(|(place, _)| place.clone());
-        let acr = (!route.acr_values.is_empty()).then(|| ACR.to_owned());
-        let auth_time = route.max_age_seconds.map(|_| AUTH_TIME.to_owned());
-        let required = required.chain(acr).chain(auth_time);
-        for place in required.chain(route.limits.iter().flat_map(of_limit)) {
-            if !claims.contains(&place) {
-                claims.push(place);
+        let mut places: Vec<&str> = route.claims.iter().map(|(place, _)| &**place).collect();
+        if !route.acr_values.is_empty() {
+            places.push(ACR);
+        }
+        if route.max_age_seconds.is_some() {
+            places.push(AUTH_TIME);
+        }
+        for limit in &route.limits {
+            for by in &limit.by {
+                if let LimitBy::Claim(place) = by {
+                    places.push(place);
+                }
+            }
+            if let Some(plans) = &limit.plans {
+                places.push(&plans.claim);
+            }
+        }
+        for place in places {
+            if !claims.iter().any(|own| own == place) {
+                claims.push(place.to_owned());
             }
         }
     }

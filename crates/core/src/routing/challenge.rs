@@ -12,39 +12,38 @@ impl Policy {
     /// (RFC 9728 section 5.1). Returns `None` if the refusal is not about a token.
     pub fn challenge(&self, refusal: Refusal, route: Option<&Route>) -> Option<String> {
         let (status, _, challenge) = refusal.status_and_challenge();
-        let mut text = "Bearer".to_owned();
-        let mut add = |name: &str, value: &str| {
-            text.push_str(if text.len() == "Bearer".len() { " " } else { ", " });
-            text.push_str(name);
-            text.push_str("=\"");
-            text.extend(value.chars().map(|c| if is_quotable(c) { c } else { '\'' }));
-            text.push('"');
-        };
-        match challenge {
-            Challenge::Bare => {}
+        let mut parameters = match challenge {
+            Challenge::Bare => Vec::new(),
             Challenge::Error(error) => {
-                add("error", error);
-                add("error_description", &refusal.to_string());
+                vec![("error", error.to_owned()), ("error_description", refusal.to_string())]
             }
             Challenge::None => return None,
-        }
+        };
         // A malformed request (400) says nothing about the token.
         if let Some(route) = route.filter(|_| status != 400) {
             let is_login =
                 matches!(refusal, Refusal::Denied(Denial::InsufficientUserAuthentication(_)));
             if is_login && !route.acr_values.is_empty() {
-                add("acr_values", &route.acr_values.join(" "));
+                parameters.push(("acr_values", route.acr_values.join(" ")));
             }
             if let Some(seconds) = route.max_age_seconds.filter(|_| is_login) {
-                add("max_age", &seconds.to_string());
+                parameters.push(("max_age", seconds.to_string()));
             }
             let scope = route.challenge_scope();
             if !scope.is_empty() {
-                add("scope", &scope);
+                parameters.push(("scope", scope));
             }
         }
         if let Some(resource) = &self.resource {
-            add("resource_metadata", &metadata_url(resource));
+            parameters.push(("resource_metadata", metadata_url(resource)));
+        }
+        let mut text = "Bearer".to_owned();
+        for (at, (name, value)) in parameters.iter().enumerate() {
+            for part in [if at == 0 { " " } else { ", " }, name, "=\""] {
+                text.push_str(part);
+            }
+            text.extend(value.chars().map(|c| if is_quotable(c) { c } else { '\'' }));
+            text.push('"');
         }
         Some(text)
     }

@@ -14,34 +14,37 @@ use serde_json::{Map, Value};
 /// name, such as a group's, and would be read as several scopes.
 pub(super) fn of(members: &Map<String, Value>, places: &[String]) -> Option<String> {
     let (mut scope, mut known) = (String::new(), Map::new());
+    let mut add = |name: &str| {
+        let is_one = !name.is_empty() && !name.bytes().any(|b| b <= b' ');
+        let fits = scope.len() + name.len() < SCOPE_BYTES_MAX;
+        if is_one && fits && known.insert(name.to_owned(), Value::Null).is_none() {
+            if !scope.is_empty() {
+                scope.push(' ');
+            }
+            scope.push_str(name);
+        }
+    };
+    // One call for all kinds, since a closure is compiled at each of its calls.
+    let mut add_all = |names: &mut dyn Iterator<Item = &str>| names.for_each(&mut add);
     for place in places {
-        let names: Vec<&str> = match path::find(members, place) {
-            None => continue,
+        match path::find(members, place) {
+            None => {}
             Some(Value::String(text)) if places.len() == 1 && text.len() <= SCOPE_BYTES_MAX => {
                 return Some(text.clone());
             }
-            Some(Value::String(text)) => text.split(' ').collect(),
-            Some(Value::Array(names)) => {
-                names.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?
+            Some(Value::String(text)) => add_all(&mut text.split(' ')),
+            Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
+                add_all(&mut names.iter().filter_map(Value::as_str));
             }
             Some(Value::Object(roles)) => {
                 // `{"admin": false}` is no role.
                 let is_held = |value: &Value| {
                     matches!(value, Value::Bool(true) | Value::Object(_) | Value::Array(_))
                 };
-                roles.iter().filter(|(_, value)| is_held(value)).map(|(name, _)| &**name).collect()
+                let held = roles.iter().filter(|(_, value)| is_held(value));
+                add_all(&mut held.map(|(name, _)| name.as_str()));
             }
-            Some(Value::Null | Value::Bool(_) | Value::Number(_)) => return None,
-        };
-        for name in names {
-            let is_one = !name.is_empty() && !name.bytes().any(|b| b <= b' ');
-            let fits = scope.len() + name.len() < SCOPE_BYTES_MAX;
-            if is_one && fits && known.insert(name.to_owned(), Value::Null).is_none() {
-                if !scope.is_empty() {
-                    scope.push(' ');
-                }
-                scope.push_str(name);
-            }
+            Some(_) => return None,
         }
     }
     Some(scope)

@@ -321,7 +321,8 @@ async fn protected_resource_metadata_names_the_login_server() {
     let metadata =
         "resource_metadata=\"https://api.example/.well-known/oauth-protected-resource/v1\"";
     let missing = get(&EDGE.edge("/api/x")).send().await.unwrap();
-    assert_eq!(assert_refused(missing, 401, "token_missing").await, format!("Bearer {metadata}"));
+    let challenge = assert_refused(missing, 401, "token_missing").await;
+    assert_eq!(challenge, format!("Bearer scope=\"api:read\", {metadata}"));
     let scope = get_with(&EDGE.edge("/admin/x"), &token()).await;
     let challenge = assert_refused(scope, 403, "scope_insufficient").await;
     assert!(

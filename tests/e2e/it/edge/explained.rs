@@ -13,7 +13,7 @@ use portcullis_core::{Seal, StoreKeys, TokenHash, TokenRecord};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const REQUESTS: u64 = 40;
+const REQUESTS: u64 = 60;
 /// The number of policies from which on each outcome and each assumption must occur this often.
 const POLICIES_MANY: u64 = 50;
 const OCCURS_MIN: u32 = 20;
@@ -55,7 +55,7 @@ fn route(chance: &mut Chance, number: u64, has_introspection: bool) -> Value {
         return route;
     }
     // Each request has a bucket of its own.
-    if chance.below(3) == 0 {
+    if chance.below(2) == 0 {
         route["limit"] = json!({ "quota": 1, "window_seconds": 3600, "by": "header:x-id",
             "on_store_outage": pick(chance, &["deny", "allow", "local"]) });
     }
@@ -63,15 +63,15 @@ fn route(chance: &mut Chance, number: u64, has_introspection: bool) -> Value {
         route["enforce"] = false.into();
     }
     if matches!(access, "protected" | "optional") {
-        route["require"] = pick(chance, &["record", "not_revoked"]).into();
+        route["require"] = pick(chance, &["record", "record", "not_revoked"]).into();
         let outages = ["deny", "signature", "introspect"];
         let outages = if has_introspection { &outages[..] } else { &outages[..2] };
         route["on_store_outage"] = pick(chance, outages).into();
-        match chance.below(6) {
+        match chance.below(8) {
             0 | 1 => route["scopes"] = json!(["admin"]),
-            2 => route["claims"] = json!({ "tenant": ["acme", "other"] }),
-            3 => route["forward_token"] = true.into(),
-            4 => {
+            2 | 3 => route["claims"] = json!({ "tenant": ["acme", "other"] }),
+            4 => route["forward_token"] = true.into(),
+            5 => {
                 route["acr_values"] = json!(["phr", "phrh"]);
                 route["max_age_seconds"] = 100.into();
                 route["scopes_any"] = json!(["admin", "api:read"]);

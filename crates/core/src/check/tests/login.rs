@@ -9,8 +9,9 @@ fn policy_of(route: &str, leeway_seconds: u64) -> Policy {
     let issuers = format!(
         r#"[{{"issuer":"https://issuer.example","audience":"api","algorithms":["EdDSA"],
             "jwks_url":"https://issuer.example/jwks","leeway_seconds":{leeway_seconds}}},
-            {{"issuer":"https://opaque.example","audience":"api","introspection":
-            {{"url":"https://p/i","client_id":"edge","client_secret_variable":"STORE_TOKEN"}}}}]"#
+            {{"issuer":"https://opaque.example","audience":"api",
+            "leeway_seconds":{leeway_seconds},"introspection":{{"url":"https://p/i",
+            "client_id":"edge","client_secret_variable":"STORE_TOKEN"}}}}]"#
     );
     let routes = format!(r#"[{{"name":"a","path":"/a","access":"protected",{route}}}]"#);
     policy_with(&[("issuers", &issuers), ("routes", &routes)])
