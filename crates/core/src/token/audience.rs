@@ -74,6 +74,9 @@ impl Issuer {
             AudienceClaim::Aud if self.audiences.is_empty() && self.has_parties() => {
                 return Ok(Audiences::OWN);
             }
+            AudienceClaim::Aud if members.contains_key("aud") => {
+                return Err(Denial::AudienceMismatch);
+            }
             AudienceClaim::Aud => return Err(Denial::ClaimMissing("aud")),
             AudienceClaim::ClientId => "client_id",
             AudienceClaim::Azp => "azp",
