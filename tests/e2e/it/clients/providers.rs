@@ -161,9 +161,9 @@ impl Variant {
 }
 
 impl Case {
-    /// Describes the token to whom mints and judges it. The options of the judges are those of a
-    /// careful program: the audience is left out where the policy names a substitute and the token
-    /// has no `aud`.
+    /// Describes the token for the scripts that mint and judge it. The options of the judges are
+    /// those of a careful program. They leave the audience out where the policy names a substitute
+    /// and the token has no `aud`.
     fn describe(&self, variants: &[Variant]) -> Value {
         let variant = &variants[self.variant];
         let named = self.claims.get("aud").is_some_and(|aud| *aud != json!([]));
