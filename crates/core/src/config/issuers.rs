@@ -13,7 +13,6 @@ use crate::policy::issuer::{AudienceClaim, Issuer, KeyLocation, TokenType};
 use crate::policy::requirements::Requirements;
 use crate::secret::Secret;
 use crate::url::{is_url, url_or_binding};
-use serde_json::Value;
 
 /// Reads the list. An issuer with an error is left out of the result, so that later entries are not
 /// compared with it. An empty or missing list is an error.
@@ -38,10 +37,13 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
     let has_audience = object.has("audience");
     let audiences = object.one_or_more("audience", NONEMPTY, is_nonempty);
     if audiences.len() > 1 {
-        reading.push_str(&Value::from(audiences.clone()).to_string());
+        reading.push_str(&format!("{audiences:?}\n"));
     }
     let audience_claim =
         object.one_of_or("audience_claim", &AudienceClaim::NAMES, AudienceClaim::default());
+    if audience_claim != AudienceClaim::default() {
+        reading.push_str(&format!("{audience_claim:?}\n"));
+    }
     let authorized_parties = object.one_or_more("authorized_parties", NONEMPTY, is_nonempty);
     let is_replaced = audience_claim == AudienceClaim::Iss
         || (audience_claim == AudienceClaim::Aud && !authorized_parties.is_empty());
@@ -269,10 +271,9 @@ fn is_nonempty(text: &str) -> bool {
 }
 
 /// The members that few issuers have and that decide how an introspection response is read.
-const READING: [&str; 7] = [
+const READING: [&str; 6] = [
     "issuer_aliases",
     "tenants",
-    "audience_claim",
     "authorized_parties",
     "claims",
     "claims_required",

@@ -55,7 +55,7 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     };
     let is_shortest = match length {
         ..=0x7f => *first < 0x80,
-        ..=0xff => *first == 0x81,
+        0x80..=0xff => *first == 0x81,
         _ => true,
     };
     rest.split_at_checked(length).filter(|_| is_shortest)

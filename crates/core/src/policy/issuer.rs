@@ -167,9 +167,7 @@ impl Issuer {
         let members = json::object(document.as_bytes()).ok_or(MetadataError::Malformed)?;
         let text = |name: &str| members.get(name).and_then(Value::as_str);
         // A document for all tenants has a mark in the tenant's place.
-        let is_own = |named: &str| {
-            self.accepts(named) || (self.tenants.is_some() && named == as_in_metadata(&self.issuer))
-        };
+        let is_own = |named: &str| self.accepts(named) || named == as_in_metadata(&self.issuer);
         if !text("issuer").is_some_and(is_own) {
             return Err(MetadataError::IssuerMismatch);
         }

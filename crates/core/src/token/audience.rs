@@ -57,6 +57,9 @@ impl Issuer {
         let claim = match self.audience_claim {
             AudienceClaim::Iss => return Ok(()),
             AudienceClaim::Aud if self.audiences.is_empty() && self.has_parties() => return Ok(()),
+            AudienceClaim::Aud if members.contains_key("aud") => {
+                return Err(Denial::AudienceMismatch);
+            }
             AudienceClaim::Aud => return Err(Denial::ClaimMissing("aud")),
             AudienceClaim::ClientId => "client_id",
             AudienceClaim::Azp => "azp",

@@ -163,7 +163,7 @@ async fn tenants_are_issuers_of_their_own(scene: &Scene) {
         ),
         (of("a", json!({ "iss": TENANTS.replace("{tenant}/", ""), "tid": "" })), "issuer_unknown"),
         (of("a", json!({ "aud": "api://y" })), "audience_mismatch"),
-        (of("a", json!({ "aud": [] })), "claim_missing"),
+        (of("a", json!({ "aud": [] })), "audience_mismatch"),
     ] {
         assert_eq!(scene.verdict(&shared(changes.clone())).await, code, "{changes}");
     }
