@@ -436,6 +436,31 @@ async fn tokens_of_each_provider_pass_and_near_misses_are_refused() {
     stop(edge).await;
 }
 
+/// Each provider's policy is used by a token that must pass, except those for opaque tokens.
+#[test]
+fn each_policy_of_a_provider_has_tokens() {
+    let files = files();
+    assert!(files.len() >= 19, "{} providers", files.len());
+    for (stem, data) in files {
+        let variants = data["variants"].as_object().unwrap();
+        let used: Vec<&str> = array(&data["genuine"])
+            .iter()
+            .map(|token| text(&variants[text(token, "variant")], "policy"))
+            .collect();
+        for entry in std::fs::read_dir(format!("{ROOT}/examples/{stem}")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if !name.ends_with(".toml") || name == "wrangler.toml" {
+                continue;
+            }
+            let policy = std::fs::read_to_string(&path).unwrap();
+            let is_opaque = policy.contains("[issuers.introspection]");
+            let name = format!("{stem}/{name}");
+            assert!(is_opaque || used.contains(&name.as_str()), "{name} has no token");
+        }
+    }
+}
+
 /// A verdict of the gate from which judges differ, and why.
 struct Difference {
     code: &'static str,
