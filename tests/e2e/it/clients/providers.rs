@@ -161,9 +161,9 @@ impl Variant {
 }
 
 impl Case {
-    /// Describes the token to whom mints and judges it. The options of the judges are those of a
-    /// careful program: the audience is left out where the policy names a substitute and the token
-    /// has no `aud`.
+    /// Describes the token for the scripts that mint and judge it. The options of the judges are
+    /// those of a careful program. They leave the audience out where the policy names a substitute
+    /// and the token has no `aud`.
     fn describe(&self, variants: &[Variant]) -> Value {
         let variant = &variants[self.variant];
         let named = self.claims.get("aud").is_some_and(|aud| *aud != json!([]));
@@ -434,6 +434,31 @@ async fn tokens_of_each_provider_pass_and_near_misses_are_refused() {
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), MINTED.cases.len(), wrong.join("\n"));
     stop(edge).await;
+}
+
+/// Each provider's policy is used by a token that must pass, except those for opaque tokens.
+#[test]
+fn each_policy_of_a_provider_has_tokens() {
+    let files = files();
+    assert!(files.len() >= 19, "{} providers", files.len());
+    for (stem, data) in files {
+        let variants = data["variants"].as_object().unwrap();
+        let used: Vec<&str> = array(&data["genuine"])
+            .iter()
+            .map(|token| text(&variants[text(token, "variant")], "policy"))
+            .collect();
+        for entry in std::fs::read_dir(format!("{ROOT}/examples/{stem}")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if !name.ends_with(".toml") || name == "wrangler.toml" {
+                continue;
+            }
+            let policy = std::fs::read_to_string(&path).unwrap();
+            let is_opaque = policy.contains("[issuers.introspection]");
+            let name = format!("{stem}/{name}");
+            assert!(is_opaque || used.contains(&name.as_str()), "{name} has no token");
+        }
+    }
 }
 
 /// A verdict of the gate from which judges differ, and why.
