@@ -125,7 +125,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let limits = limits::read(&mut settings);
     let routes = routes::read(&mut settings, cors.as_ref(), has_assertion, &limits, &issuers);
     check_introspection(&mut settings, &issuers, &routes);
-    events::check(&mut settings, &events, &routes);
+    events::check(&mut settings, &events, &issuers, &routes);
     let upstream = dependencies::upstream(&mut settings);
     let needs_auth = routes.iter().any(|route| route.access == Access::Auth);
     let auth = dependencies::auth(&mut settings, needs_auth);
