@@ -7,7 +7,12 @@ use crate::token_hash::TokenHash;
 use redis_rest::{Command, Reply};
 
 /// The script that writes a marker, and never weakens or shortens one. It takes one key, so that a
-/// Redis Cluster can run it.
+/// Redis Cluster can run it, and returns the value that the marker has then.
+///
+/// `ARGV` has `first` if a marker that exists stays as it is, or `last` if the later time wins; the
+/// value, for `last` a time in Unix seconds; and the life in milliseconds, of which the longer one
+/// wins. A value that is not a time revokes everything, so it stays. A marker without an expiry
+/// keeps none.
 pub const REVOKE_SCRIPT: &str = include_str!("revoke.lua");
 
 impl Event {
