@@ -133,7 +133,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let routes = routes::read(&mut settings, cors.as_ref(), has_assertion, &named);
     resources::assign(&mut issuers, &routes, &resources);
     check_introspection(&mut settings, &issuers, &routes);
-    events::check(&mut settings, &events, &routes);
+    events::check(&mut settings, &events, &issuers, &routes);
     let upstream = dependencies::upstream(&mut settings);
     let needs_auth = routes.iter().any(|route| route.access == Access::Auth);
     let auth = dependencies::auth(&mut settings, needs_auth);

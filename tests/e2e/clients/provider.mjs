@@ -36,6 +36,9 @@ class Memory {
   }
 }
 
+// When the provider called its client last.
+let calledAt = 0;
+
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const sign = { alg: 'ES256' };
 const resources = {
@@ -82,7 +85,10 @@ const provider = new Provider(issuer, {
   expiresWithSession: () => false,
   extraTokenClaims: (ctx, token) => (token.sid ? { sid: token.sid } : undefined),
   // The provider's own dispatcher refuses loopback.
-  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+  fetch(url, { dispatcher, ...options }) {
+    calledAt = Date.now();
+    return fetch(url, options);
+  },
   rotateRefreshToken: true,
   clientBasedCORS: () => false,
   renderError(ctx, out) { ctx.type = 'json'; ctx.body = out; },
@@ -137,7 +143,7 @@ async function signOut({ events_url: eventsUrl, session }) {
   const body = new URLSearchParams({ xsrf, logout: 'yes' });
   await withCookies(`${issuer}/session/end/confirm`, { method: 'POST', body });
   client.backchannelLogoutSessionRequired = true;
-  return delivered;
+  return { ...await delivered, called_at_ms: calledAt };
 }
 
 let refreshes = 0;

@@ -91,10 +91,26 @@ impl EventSettings {
     }
 }
 
-/// Adds an error if events are accepted and no route takes them, or the other way around.
-pub(super) fn check(settings: &mut SettingsReader<'_>, events: &[EventPolicy], routes: &[Route]) {
+/// Adds an error if events are accepted and no route takes them, or the other way around, and if
+/// two issuers have the same sender.
+pub(super) fn check(
+    settings: &mut SettingsReader<'_>,
+    events: &[EventPolicy],
+    issuers: &[Issuer],
+    routes: &[Route],
+) {
     if settings.has_error("issuers") || settings.has_error("routes") {
         return;
+    }
+    let sender = |rules: &EventPolicy| {
+        let own = issuers.get(rules.issuer).map(|issuer| issuer.issuer.clone());
+        rules.sender.clone().or(own)
+    };
+    for (at, rules) in events.iter().enumerate() {
+        if events.iter().take(at).any(|earlier| sender(earlier) == sender(rules)) {
+            let place = format!("issuers[{}].events.issuer", rules.issuer);
+            settings.add_error(place, ConfigErrorKind::Duplicate);
+        }
     }
     let route = routes.iter().position(|route| route.access == Access::Events);
     match (events.first(), route) {
@@ -215,6 +231,31 @@ mod tests {
         check(json!({ "jwks_url": "nowhere" }), &["events.jwks_url"]);
         check(json!({ "issuer": "" }), &["events.issuer"]);
         check(json!({ "token_life_seconds_max": 59 }), &["events.token_life_seconds_max"]);
+    }
+
+    #[test]
+    fn two_issuers_have_different_senders() {
+        let issuer = |name: &str, sender: Option<&str>| {
+            let mut events = json!({ "accept": ["logout"], "audience": "edge" });
+            if let Some(sender) = sender {
+                events["issuer"] = sender.into();
+            }
+            json!({ "issuer": name, "audience": "api", "algorithms": ["EdDSA"],
+                "jwks_url": "https://i.example/jwks", "events": events })
+        };
+        let routes = json!([{ "name": "events", "path": "/e", "access": "events" }]).to_string();
+        for (one, two, is_good) in [
+            (None, None, true),
+            (Some("https://org.example"), None, true),
+            (Some("https://org.example"), Some("https://org.example"), false),
+            (Some("https://b.example"), None, false),
+        ] {
+            let issuers = [issuer("https://a.example", one), issuer("https://b.example", two)];
+            let issuers = json!(issuers).to_string();
+            let found = error_names(&[("issuers", &issuers), ("routes", &routes)]);
+            let expect: &[&str] = if is_good { &[] } else { &["issuers[1].events.issuer"] };
+            assert_eq!(found, expect, "{one:?} {two:?}");
+        }
     }
 
     #[test]

@@ -2,16 +2,18 @@
 
 use super::parse::Event;
 use crate::refusal::{Denial, Outage, Refusal};
-use crate::store::script;
 use crate::time::UnixSeconds;
 use crate::token_hash::TokenHash;
 use redis_rest::{Command, Reply};
 
 /// The script that writes a marker, and never weakens or shortens one. It takes one key, so that a
-/// Redis Cluster can run it.
-pub const REVOKE_SCRIPT: &str = script::text(&SCRIPT);
-const SCRIPT: [u8; script::bare_bytes(SOURCE)] = script::bare(SOURCE);
-const SOURCE: &str = include_str!("revoke.lua");
+/// Redis Cluster can run it, and returns the value that the marker has then.
+///
+/// `ARGV` has `first` if a marker that exists stays as it is, or `last` if the later time wins; the
+/// value, for `last` a time in Unix seconds; and the life in milliseconds, of which the longer one
+/// wins. A value that is not a time revokes everything, so it stays. A marker without an expiry
+/// keeps none.
+pub const REVOKE_SCRIPT: &str = include_str!("revoke.lua");
 
 impl Event {
     /// Returns a hash of what the event revokes. The subject of a global revocation is not signed,

@@ -1,7 +1,4 @@
--- Writes a marker, and never weakens or shortens one that exists.
--- KEYS[1]: the marker. ARGV: 'first' if a marker that exists stays as it is, or 'last' if the later time wins; the
--- value, for 'last' a time in Unix seconds; the life in milliseconds.
--- Returns the value that the marker has then. A value that is not a time revokes everything, and stays.
+-- marks.rs says what this does.
 local held = redis.call('GET', KEYS[1])
 local value, life = ARGV[2], tonumber(ARGV[3])
 if held then
@@ -10,7 +7,6 @@ if held then
   local time = string.match(held, '^%+?(%d+)$')
   if not time or tonumber(time) >= tonumber(value) then value = held end
   if left == -1 then
-    -- It never expires.
     if value ~= held then redis.call('SET', KEYS[1], value) end
     return value
   end

@@ -48,6 +48,26 @@ fn each_outcome_is_explained() {
 }
 
 #[test]
+fn pushed_event_is_answered_by_its_media_type() {
+    let events = "events = { accept = [\"logout\"], audience = \"spa\" }\naudience =";
+    let route = "\n[[routes]]\nname = \"events\"\npath = \"/events\"\naccess = \"events\"\n";
+    let policy = POLICY.replace("audience =", events) + route;
+    for (media_type, expect) in [
+        ("application/x-www-form-urlencoded", "200 "),
+        ("application/secevent+jwt", "202 "),
+        ("application/json", "204 "),
+        ("text/plain", "400 event_malformed"),
+    ] {
+        let line = format!("explain --json POST /events --header content-type:{media_type}");
+        let outcome = run_on(&[("portcullis.toml", &policy)], &line);
+        let explained: Value = serde_json::from_str(&outcome.text).unwrap();
+        let outcome = &explained["outcome"];
+        let code = outcome["code"].as_str().unwrap_or_default();
+        assert_eq!(format!("{} {code}", outcome["status"]), expect, "{explained}");
+    }
+}
+
+#[test]
 fn earlier_routes_store_commands_and_identity_are_shown() {
     let explained = explain("GET /api/x --claims claims --header x-a:b");
     let steps = explained["steps"].to_string();

@@ -19,7 +19,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const EDGE: &str = "edge-edge-edge-edge-edge-edge-edge";
 const AUTH: &str = "auth-auth-auth-auth-auth-auth-auth";
@@ -162,6 +162,12 @@ impl Push {
         let text = answer.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
+}
+
+/// Returns the time in ms since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
 }
 
 /// Returns a name that no other test has.
@@ -555,7 +561,7 @@ async fn hostile_events_leave_the_store_untouched() {
     let commands = scene.commands();
     let begun = Instant::now();
     let sent = std::sync::atomic::AtomicUsize::new(0);
-    let flood = futures_util::stream::iter(0..10_000_usize).for_each_concurrent(64, |at| {
+    let flood = futures_util::stream::iter(0..10_000_usize).for_each_concurrent(24, |at| {
         let (client, url, table, sent) = (&client, &url, &table, &sent);
         async move {
             let (status, body) = match at % 50 {
@@ -579,12 +585,12 @@ async fn hostile_events_leave_the_store_untouched() {
     };
     let ((), (answered, refused, during)) = tokio::join!(flood, genuine);
     println!(
-        "10,000 hostile events in {:?}; a genuine one in their midst was answered after {answered:?}, \
-         and its token refused after {refused:?}",
+        "10,000 hostile events in {:?}; a genuine one in their midst was in the store after {answered:?}, \
+         and the next request with its token refused after {refused:?}",
         begun.elapsed()
     );
     assert!(during < 10_000, "the flood was over");
-    assert!(refused < Duration::from_secs(1), "{refused:?}");
+    assert!(answered < Duration::from_secs(1), "{answered:?}");
     // The genuine event: two scripts, which each read and write once. Its token: one MGET.
     assert_eq!(scene.commands() - commands, 7, "the flood reached the store");
     assert!(scene.keys.take().len() <= 4, "the flood reached the issuer");
@@ -755,37 +761,36 @@ async fn logout_at_a_provider_ends_the_access_token() {
         assert_eq!(scene.api(&other).await, 200);
         let ended = provider.sign_in().await;
         assert_eq!(scene.api(&ended).await, 200);
-        let begun = Instant::now();
         let watch = {
             let (client, url, ended) = (client(), url.clone(), ended.clone());
             tokio::spawn(async move {
-                let mut last = Duration::ZERO;
+                let (begun, mut last_ms) = (Instant::now(), 0);
                 loop {
-                    let sent = begun.elapsed();
+                    let sent_ms = now_ms();
                     let answer = client.get(&url).bearer_auth(&ended).send().await.unwrap();
                     match answer.status().as_u16() {
-                        200 => last = sent,
+                        200 => last_ms = sent_ms,
                         status => {
                             assert_eq!(status, 401);
-                            return (last, begun.elapsed());
+                            return (last_ms, sent_ms);
                         }
                     }
-                    assert!(sent < Duration::from_secs(10), "the token still works");
+                    assert!(begun.elapsed() < Duration::from_secs(10), "the token still works");
                 }
             })
         };
         let path =
             format!("/test/sign-out?session={session}&events_url={}", scene.edge.edge("/events"));
         let outcome = provider.get(&path).await;
-        let signed_out = begun.elapsed();
-        assert_eq!(outcome, json!({ "delivered": true }), "{}", provider.process.text());
-        let (last, refused) = watch.await.unwrap();
+        assert_eq!(outcome["delivered"], true, "{outcome}\n{}", provider.process.text());
+        let called_ms = outcome["called_at_ms"].as_i64().unwrap();
+        let (last_ms, refused_ms) = watch.await.unwrap();
+        let (last_ms, refused_ms) = (last_ms - called_ms, refused_ms - called_ms);
         println!(
-            "session={session}: signed out after {signed_out:?}; the last accepted request was sent \
-             after {last:?}, and the first refused one answered after {refused:?}"
+            "session={session}: after the provider's call, the last accepted request was sent at \
+             {last_ms} ms, and the first refused one at {refused_ms} ms"
         );
-        // The provider's own page takes two requests before its call.
-        assert!(last < signed_out.max(Duration::from_secs(1)), "{last:?}");
+        assert!(last_ms < 1000, "{last_ms}");
         assert_eq!(scene.api(&ended).await, 401);
         assert_eq!(scene.api(&other).await, if session == "yes" { 200 } else { 401 });
         let line = scene.line(|line| line["event_type"] == "logout").await;
