@@ -361,6 +361,8 @@ fn given(place: &str) -> Option<Vec<Part>> {
         }
         "issuers.tenants" => vec![
             With("issuers[0].issuer", json!("https://issuer.example/{tenant}")),
+            Without("issuers[0].events"),
+            With("routes[3].access", json!("public")),
             To(json!(["a", "b"])),
             Invalid(json!(["a/b"])),
         ],
