@@ -14,7 +14,6 @@ pub(super) struct Names {
 
 /// Reads the issuer, its aliases, and its tenants if the issuer has a place for them.
 pub(super) fn read(object: &mut ObjectReader<'_, '_>) -> Names {
-    let is_literal = |text: &str| !text.is_empty() && !text.contains(['{', '}']);
     let issuer = object.nonempty_text("issuer");
     let is_template = issuer.as_ref().is_some_and(|issuer| issuer.contains(TENANT));
     let without_mark = issuer.as_ref().map(|issuer| issuer.replacen(TENANT, "_", 1));
@@ -33,6 +32,10 @@ pub(super) fn read(object: &mut ObjectReader<'_, '_>) -> Names {
         object.add_error("tenants", kind);
     }
     Names { issuer, aliases, tenants: is_template.then_some(tenants) }
+}
+
+fn is_literal(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['{', '}'])
 }
 
 /// Adds an error for each name that an earlier issuer has. One issuer may have an entry for its JWTs

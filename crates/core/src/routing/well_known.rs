@@ -58,12 +58,13 @@ fn metadata(policy: &Policy) -> Option<String> {
     }
     let mut document = json!({
         "resource": policy.resource.as_ref()?.as_str(),
-        "authorization_servers": issuers,
         "scopes_supported": scopes,
         "bearer_methods_supported": ["header"],
     });
     // RFC 9728 section 3.2: a member without values is left out.
-    document.as_object_mut()?.retain(|_, value| *value != json!([]));
+    if !issuers.is_empty() {
+        document.as_object_mut()?.insert("authorization_servers".to_owned(), issuers.into());
+    }
     Some(document.to_string())
 }
 
