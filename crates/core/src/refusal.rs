@@ -64,8 +64,8 @@ pub enum Denial {
     ScopeInsufficient,
     /// The signature is invalid.
     SignatureInvalid,
-    /// The token's tenant (`tid`) is not the one in its `iss`, or not one that its issuer's settings
-    /// list.
+    /// The token's tenant (`tid`) is not the one in its `iss`, or not one that its issuer's
+    /// settings list.
     TenantRefused,
     /// The token is encrypted (a JWE), so that only its issuer can read it.
     TokenEncrypted,

@@ -38,8 +38,8 @@ fn is_literal(text: &str) -> bool {
     !text.is_empty() && !text.contains(['{', '}'])
 }
 
-/// Adds an error for each name that an earlier issuer has. One issuer may have an entry for its JWTs
-/// and one for its opaque tokens.
+/// Adds an error for each name that an earlier issuer has. One issuer may have an entry for its
+/// JWTs and one for its opaque tokens.
 pub(super) fn check(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, earlier: &[Issuer]) {
     let aliases = issuer.aliases.iter().map(|alias| ("issuer_aliases", alias.clone()));
     let mut names: Vec<_> = issuer.names().into_iter().map(|name| ("issuer", name)).collect();

@@ -40,8 +40,8 @@ fn split(resource: &BaseUrl) -> (&str, &str) {
 }
 
 fn metadata(policy: &Policy) -> Option<String> {
-    // An issuer may have one entry for its JWTs and another for its opaque tokens. A name that is not
-    // a URL can't be an authorization server's (RFC 8414 section 2).
+    // An issuer may have one entry for its JWTs and another for its opaque tokens. A name that is
+    // not a URL can't be an authorization server's (RFC 8414 section 2).
     let mut issuers: Vec<String> = Vec::new();
     for name in policy.issuers.iter().flat_map(Issuer::names).filter(|name| is_url(name)) {
         if !issuers.contains(&name) {
