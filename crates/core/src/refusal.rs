@@ -75,8 +75,8 @@ pub enum Denial {
     SignatureInvalid,
     /// The event's subject is another issuer's, or no token can be found by it.
     SubjectRefused,
-    /// The token's tenant (`tid`) is not the one in its `iss`, or not one that its issuer's settings
-    /// list.
+    /// The token's tenant (`tid`) is not the one in its `iss`, or not one that its issuer's
+    /// settings list.
     TenantRefused,
     /// The token is encrypted (a JWE), so that only its issuer can read it.
     TokenEncrypted,

@@ -14,7 +14,6 @@ pub(super) struct Names {
 
 /// Reads the issuer, its aliases, and its tenants if the issuer has a place for them.
 pub(super) fn read(object: &mut ObjectReader<'_, '_>) -> Names {
-    let is_literal = |text: &str| !text.is_empty() && !text.contains(['{', '}']);
     let issuer = object.nonempty_text("issuer");
     let is_template = issuer.as_ref().is_some_and(|issuer| issuer.contains(TENANT));
     let without_mark = issuer.as_ref().map(|issuer| issuer.replacen(TENANT, "_", 1));
@@ -35,8 +34,12 @@ pub(super) fn read(object: &mut ObjectReader<'_, '_>) -> Names {
     Names { issuer, aliases, tenants: is_template.then_some(tenants) }
 }
 
-/// Adds an error for each name that an earlier issuer has. One issuer may have an entry for its JWTs
-/// and one for its opaque tokens.
+fn is_literal(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['{', '}'])
+}
+
+/// Adds an error for each name that an earlier issuer has. One issuer may have an entry for its
+/// JWTs and one for its opaque tokens.
 pub(super) fn check(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, earlier: &[Issuer]) {
     let aliases = issuer.aliases.iter().map(|alias| ("issuer_aliases", alias.clone()));
     let mut names: Vec<_> = issuer.names().into_iter().map(|name| ("issuer", name)).collect();

@@ -43,13 +43,16 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
     let names = issuer_names::read(object);
     let has_audience = object.has("audience");
     let audiences = object.one_or_more("audience", NONEMPTY, is_nonempty);
-    if audiences.len() > 1 {
-        reading.push_str(&format!("{audiences:?}\n"));
-    }
     let audience_claim =
         object.one_of_or("audience_claim", &AudienceClaim::NAMES, AudienceClaim::default());
-    if audience_claim != AudienceClaim::default() {
-        reading.push_str(&format!("{audience_claim:?}\n"));
+    reading.push_str(match audience_claim {
+        AudienceClaim::Aud => "",
+        AudienceClaim::ClientId => "client_id",
+        AudienceClaim::Azp => "azp",
+        AudienceClaim::Iss => "iss",
+    });
+    if audiences.len() > 1 {
+        reading.push_str(&audiences.join("\n"));
     }
     let authorized_parties = object.one_or_more("authorized_parties", NONEMPTY, is_nonempty);
     let is_replaced = audience_claim == AudienceClaim::Iss

@@ -12,7 +12,7 @@ impl ObjectReader<'_, '_> {
         &mut self,
         name: &str,
         expected: &'static str,
-        fits: impl Fn(&str) -> bool,
+        fits: fn(&str) -> bool,
     ) -> Vec<String> {
         let text = || Box::new(MemberShape::Text(TextFormat::Nonempty));
         let (values, is_list) = match self.value(name, || MemberShape::OneOrMore(text())) {

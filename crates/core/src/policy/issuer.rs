@@ -22,7 +22,7 @@ pub struct Issuer {
     pub tenants: Option<Vec<String>>,
     /// The values of which `aud` must be or contain one (RFC 7519 section 4.1.3).
     pub audiences: Vec<String>,
-    /// The claim that says whom a token without `aud` is for.
+    /// The claim that replaces `aud` in a token without it.
     pub audience_claim: AudienceClaim,
     /// The values of which `azp` must be one; empty for any.
     pub authorized_parties: Vec<String>,

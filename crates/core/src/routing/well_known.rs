@@ -66,8 +66,8 @@ fn metadata(policy: &Policy, place: Option<usize>, url: &BaseUrl) -> String {
     let is_own = |route: &&Route| route.access.checks_tokens() && route.resource == place;
     let routes = || policy.routes.iter().filter(is_own);
     let is_accepted = |issuer: &&Issuer| routes().any(|route| route.accepts_issuer(issuer));
-    // An issuer may have one entry for its JWTs and another for its opaque tokens. A name that is not
-    // a URL can't be an authorization server's (RFC 8414 section 2).
+    // An issuer may have one entry for its JWTs and another for its opaque tokens. A name that is
+    // not a URL can't be an authorization server's (RFC 8414 section 2).
     let names = policy.issuers.iter().filter(is_accepted).flat_map(Issuer::names);
     let mut issuers: Vec<String> = Vec::new();
     for name in names.filter(|name| is_url(name)) {

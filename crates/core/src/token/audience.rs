@@ -1,5 +1,5 @@
-//! What an issuer requires of its tokens' claims: whom a token is for (RFC 7519 section 4.1.3), which
-//! client it was issued to, and what else the policy says.
+//! What an issuer requires of its tokens' claims: the audience (RFC 7519 section 4.1.3), the client
+//! that the token was issued to, and what else the policy says.
 
 use crate::policy::issuer::{AudienceClaim, Issuer};
 use crate::policy::resource::Audiences;
@@ -28,8 +28,8 @@ impl Issuer {
         Ok(audiences)
     }
 
-    /// Checks the claims of a provider's introspection response (RFC 7662 section 2.2). If the token
-    /// is a JWT, what it must have was checked in the token itself.
+    /// Checks the claims of a provider's introspection response (RFC 7662 section 2.2). If the
+    /// token is a JWT, what it must have was checked in the token itself.
     pub(super) fn check_response(&self, members: &Map<String, Value>) -> Result<Audiences, Denial> {
         let iss = members.get("iss").and_then(Value::as_str).ok_or(Denial::TokenMalformed)?;
         if !self.accepts(iss) {

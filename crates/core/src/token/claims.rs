@@ -40,8 +40,8 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Reads the claims of a JWT. Rejects it without `iss`, `sub` or `exp`, or if it is not what the
-    /// issuer requires of its tokens.
+    /// Reads the claims of a JWT. Rejects it without `iss`, `sub` or `exp`, or if it is not what
+    /// the issuer requires of its tokens.
     pub(crate) fn of_jwt(
         members: &mut Map<String, Value>,
         issuer: &Issuer,

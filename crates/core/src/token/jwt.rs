@@ -79,8 +79,8 @@ impl<'a> UnverifiedJwt<'a> {
         self.issuer
     }
 
-    /// Returns the issuer as everything about the token is kept by it: its `iss`, or what that is an
-    /// alias of.
+    /// Returns the name of the issuer by which everything about the token is kept: its `iss`, or
+    /// what that is an alias of.
     pub fn iss(&self) -> &str {
         &self.claims.iss
     }

@@ -15,8 +15,8 @@ pub struct ReceivedClaims {
     pub iss: Option<String>,
     /// The audience: a string as it is, anything else as JSON, at most 200 bytes.
     pub aud: Option<String>,
-    /// The first setting of its issuer that its header or claims do not meet, and the member's place
-    /// in the token, `claims /token_use`.
+    /// The first setting of its issuer that its header or claims do not meet, and the member's
+    /// place in the token, `claims /token_use`.
     pub unmet: Option<String>,
 }
 

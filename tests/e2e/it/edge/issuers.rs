@@ -1,5 +1,5 @@
-//! Issuers as providers have them: many tenants with one key set, two names, no URL, one key in PEM,
-//! and tokens without an audience.
+//! Issuers as providers have them: many tenants with one key set, two names, no URL, one key in
+//! PEM, and tokens without an audience.
 
 use crate::support::edge::start_edge;
 use crate::support::http::{assert_refused, get_with};
@@ -120,7 +120,7 @@ fn by(key: &Issuer, kid: &str, changes: Value) -> String {
 }
 
 #[tokio::test]
-async fn issuers_of_every_form_are_told_apart() {
+async fn issuers_of_every_form_are_distinguished() {
     let scene = start().await;
     tenants_are_issuers_of_their_own(&scene).await;
     alias_means_the_issuer(&scene).await;

@@ -233,6 +233,8 @@ fn upstream_receives_the_issuer_if_there_are_several() {
     let expect = Some("https://issuer.example".to_owned());
     assert_eq!(shown(&[("issuers", &two)], "portcullis-issuer"), expect);
     assert_eq!(shown(&[], "portcullis-issuer"), None);
+    let tenants = format!("[{}]", issuer("https://login.example/{tenant}/"));
+    assert_eq!(shown(&[("issuers", &tenants)], "portcullis-issuer"), expect);
     let named = [("identity", r#"{"issuer":"x-issuer"}"#)];
     assert_eq!(shown(&named, "x-issuer"), expect);
 }
