@@ -219,7 +219,7 @@ fn check_introspection(settings: &mut SettingsReader<'_>, issuers: &[Issuer], ro
 fn other_claims(identity_fields: &IdentityFields, routes: &[Route]) -> Vec<String> {
     let mut claims: Vec<String> = identity_fields.claims().map(str::to_owned).collect();
     for route in routes {
-        let mut places: Vec<&str> = route.claims.iter().map(|(place, _)| &**place).collect();
+        let mut places: Vec<&str> = route.claims.iter().map(|(place, _)| place.as_str()).collect();
         if !route.acr_values.is_empty() {
             places.push(ACR);
         }
