@@ -2,10 +2,10 @@
 //
 // It is strict: a refresh token works once, and a second use ends the grant. Client `spa` is public
 // (PKCE); client `edge` may introspect; others may register (RFC 7591). Tokens for
-// https://api.example are JWTs (RFC 9068); those for https://opaque.example are opaque. The variable
-// RESOURCES names further resources, each with its scope, whose tokens are JWTs. Each sign-in is by
-// alice, who grants everything. A sign-out sends a logout token (OpenID Connect Back-Channel Logout
-// 1.0) to where the test wants it.
+// https://api.example are JWTs (RFC 9068); those for https://opaque.example are opaque. RESOURCES
+// names further resources, each with its scope, whose tokens are JWTs. Each sign-in is by alice,
+// who grants everything. A sign-out sends a logout token (OpenID Connect Back-Channel Logout 1.0)
+// to where the test wants it.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
 

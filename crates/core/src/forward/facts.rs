@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 impl Permit<'_> {
     /// Returns the facts as a JSON object: `route`, and for a caller with a token `issuer`,
     /// `subject`, `scopes`, `clientId`, `session`, `expiresAt` (Unix seconds) and `claims`, as far
-    /// as the token has them. `claims` has the claims that the policy uses. `degraded` says what was
-    /// decided without the store. `would_refuse` is the code of a refusal that the route does not
-    /// enforce; it becomes `wouldRefuse`.
+    /// as the token has them. `claims` has the claims that the policy uses. `degraded` says what
+    /// was decided without the store. `would_refuse` is the code of a refusal that the route does
+    /// not enforce; it becomes `wouldRefuse`.
     pub fn facts(&self, would_refuse: Option<&str>) -> Value {
         let mut facts = Map::new();
         facts.insert("route".to_owned(), self.route.name.as_str().into());

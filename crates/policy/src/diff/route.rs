@@ -88,7 +88,7 @@ pub(super) fn describe(route: &Route) -> String {
     format!("{}{scopes}", access(route))
 }
 
-/// Returns whom tokens must be for.
+/// Returns the audience that tokens must have.
 fn audience(route: &Route, policy: &Policy) -> String {
     match route.resource.and_then(|place| policy.resources.get(place)) {
         Some(resource) => resource.audiences.join(" or "),
