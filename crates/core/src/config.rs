@@ -121,7 +121,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let cors = cors::read(&mut settings);
     let has_assertion = settings.has("assertion");
     let assertion = assertion::read(&mut settings);
-    let (issuers, events) = issuers::read(&mut settings);
+    let (issuers, events) = events::read_with_issuers(&mut settings);
     let limits = limits::read(&mut settings);
     let routes = routes::read(&mut settings, cors.as_ref(), has_assertion, &limits, &issuers);
     check_introspection(&mut settings, &issuers, &routes);

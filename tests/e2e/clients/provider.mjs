@@ -2,8 +2,9 @@
 //
 // It is strict: a refresh token works once, and a second use ends the grant. Client `spa` is public
 // (PKCE); client `edge` may introspect. Tokens for https://api.example are JWTs (RFC 9068); those
-// for https://opaque.example are opaque. Each sign-in is by alice, who grants everything. A sign-out
-// sends a logout token (OpenID Connect Back-Channel Logout 1.0) to where the test wants it.
+// for https://opaque.example are opaque. Each sign-in is by alice, who grants everything. A
+// sign-out sends a logout token (OpenID Connect Back-Channel Logout 1.0) to the URL that the test
+// gives.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
 
