@@ -1,5 +1,5 @@
-//! Events that issuers push. The response waits for the store, so that the sender tries again if the
-//! store does not have the revocation.
+//! Events that issuers push. The response waits for the store, so that the sender tries again if
+//! the store does not have the revocation.
 
 use crate::context::RequestContext;
 use crate::forward::body;
@@ -56,7 +56,7 @@ async fn verify(request: &EventRequest, context: &RequestContext) -> Result<Even
     Ok(event.accept(holds)?)
 }
 
-/// Writes the markers of an event. Returns what came of it, for the log.
+/// Writes the markers of an event. Returns the result for the log.
 async fn revoke(event: &Event, context: &RequestContext) -> Result<&'static str, Refusal> {
     let (recent, now) = (&context.isolate.recent_events, context.now);
     let content = event.content();

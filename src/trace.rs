@@ -42,7 +42,7 @@ pub struct Trace {
     pub event_format: Cell<Option<EventFormat>>,
     /// The type of a pushed event whose signature is good.
     pub event: Cell<Option<&'static str>>,
-    /// What came of it.
+    /// The result of that event.
     pub event_result: Cell<Option<&'static str>>,
     /// How a refresh was answered.
     pub refresh: Cell<Option<&'static str>>,

@@ -1,11 +1,9 @@
-//! A pushed event: the first byte chooses the format, and NULs separate header, payload and the body
-//! of a global revocation. No input may panic, and none may write but markers.
+//! A pushed event: the first byte chooses the format, and NULs separate header, payload and the
+//! body of a global revocation. No input may panic, and none may write anything but markers.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{
-    Destination, EventFormat, EventRequest, Policy, RequestHead, UnixSeconds,
-};
+use portcullis_core::{Destination, EventFormat, EventRequest, Policy, RequestHead, UnixSeconds};
 use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
@@ -53,7 +51,9 @@ fuzz_target!(|data: &[u8]| {
     let own = |key: &String| key.starts_with("pc:revoked:");
     assert!(event.markers.iter().all(own) && event.markers.len() <= 2);
     assert_eq!(event.marks(now, now).len(), event.markers.len());
-    assert!(request.parse(&POLICY, now).expect("what parses once parses twice").accept(false).is_err());
+    assert!(
+        request.parse(&POLICY, now).expect("what parses once parses twice").accept(false).is_err()
+    );
 });
 
 fn base64url(bytes: &[u8]) -> String {

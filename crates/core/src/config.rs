@@ -125,7 +125,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let cors = cors::read(&mut settings);
     let has_assertion = settings.has("assertion");
     let assertion = assertion::read(&mut settings);
-    let (mut issuers, events) = issuers::read(&mut settings);
+    let (mut issuers, events) = events::read_with_issuers(&mut settings);
     let limits = limits::read(&mut settings);
     let resource = resources::single(&mut settings);
     let resources = resources::read(&mut settings, resource.as_ref());

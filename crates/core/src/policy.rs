@@ -145,8 +145,8 @@ impl Policy {
         found.into_iter().filter_map(|(place, url)| Some((place, binding(url?)?))).collect()
     }
 
-    /// Returns the issuer whose keys are in the key set at `place`: first come those of the issuers,
-    /// then those that sign their events.
+    /// Returns the issuer whose keys are in the key set at `place`. Those of the issuers come
+    /// first, then those that sign their events.
     pub fn key_owner(&self, place: usize) -> Option<&Issuer> {
         match place.checked_sub(self.issuers.len()) {
             None => self.issuers.get(place),

@@ -5,7 +5,7 @@
 // https://api.example are JWTs (RFC 9068); those for https://opaque.example are opaque. RESOURCES
 // names further resources, each with its scope, whose tokens are JWTs. Each sign-in is by alice,
 // who grants everything. A sign-out sends a logout token (OpenID Connect Back-Channel Logout 1.0)
-// to where the test wants it.
+// to the URL that the test gives.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
 

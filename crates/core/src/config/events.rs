@@ -1,7 +1,7 @@
 //! `[issuers.events]`: the events that an issuer pushes, and a route that takes them.
 
 use super::error::ConfigErrorKind;
-use super::issuers::{algorithms, checked_url};
+use super::issuers::{self, algorithms, checked_url};
 use super::object::{Number, ObjectReader};
 use super::record::{MemberShape, TextFormat};
 use super::settings::{SettingsReader, joined_names, named_value};
@@ -12,14 +12,25 @@ use crate::policy::route::{Access, Route};
 use serde_json::Value;
 
 /// The table as read, before the issuer is known.
-pub(super) struct EventSettings {
+struct EventSettings {
     policy: EventPolicy,
     jwks_url: Option<String>,
     algorithms: Vec<Algorithm>,
 }
 
+/// Reads the issuers, and the rules for their events.
+pub(super) fn read_with_issuers(
+    settings: &mut SettingsReader<'_>,
+) -> (Vec<Issuer>, Vec<EventPolicy>) {
+    let mut all = Vec::new();
+    let issuers = issuers::read(settings, read, |events, object, place, issuer| {
+        all.extend(events.and_then(|events| events.complete(object, place, issuer)));
+    });
+    (issuers, all)
+}
+
 /// Reads the table of an issuer. Returns `None` if it is missing or a required member is.
-pub(super) fn read(issuer: &mut ObjectReader<'_, '_>) -> Option<EventSettings> {
+fn read(issuer: &mut ObjectReader<'_, '_>) -> Option<EventSettings> {
     let has_scripts = issuer.settings.has_scripts();
     if issuer.has("events") && !has_scripts {
         issuer.add_error("events", ConfigErrorKind::NotWithMemcached);
@@ -58,7 +69,7 @@ pub(super) fn read(issuer: &mut ObjectReader<'_, '_>) -> Option<EventSettings> {
 impl EventSettings {
     /// Returns the rules for the events of `issuer`, which is at `place` in the policy. Adds an
     /// error and returns `None` if no keys can verify them.
-    pub(super) fn complete(
+    fn complete(
         self,
         object: &mut ObjectReader<'_, '_>,
         place: usize,

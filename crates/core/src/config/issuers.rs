@@ -1,7 +1,6 @@
 //! `[[issuers]]`: whose tokens are accepted, and how they are verified.
 
 use super::error::ConfigErrorKind;
-use super::events;
 use super::object::{Number, ObjectReader};
 use super::record::{MemberShape, TextFormat};
 use super::settings::{SettingsReader, assumed_url};
@@ -10,7 +9,6 @@ use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::{Jwks, KeyFault, KeySource};
 use crate::jose::public_key::jwk_of_pem;
 use crate::json;
-use crate::policy::events::EventPolicy;
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::{AudienceClaim, Issuer, KeyLocation, TokenType};
 use crate::policy::requirements::Requirements;
@@ -18,22 +16,27 @@ use crate::secret::Secret;
 use crate::url::{is_url, url_or_binding};
 
 /// Reads the list. An issuer with an error is left out of the result, so that later entries are not
-/// compared with it. An empty or missing list is an error. Returns the rules for their events, too.
-pub(super) fn read(settings: &mut SettingsReader<'_>) -> (Vec<Issuer>, Vec<EventPolicy>) {
-    let (mut issuers, mut all_events) = (Vec::<Issuer>::new(), Vec::new());
+/// compared with it. An empty or missing list is an error. `before` reads more members of an entry,
+/// and `after` gets these with the issuer and its place in the list.
+pub(super) fn read<E>(
+    settings: &mut SettingsReader<'_>,
+    before: impl Fn(&mut ObjectReader<'_, '_>) -> E,
+    mut after: impl FnMut(E, &mut ObjectReader<'_, '_>, usize, &Issuer),
+) -> Vec<Issuer> {
+    let mut issuers: Vec<Issuer> = Vec::new();
     for entry in settings.required_list("issuers") {
         let Some(mut object) = settings.entry(entry, "issuer", "issuer") else {
             continue;
         };
-        let events = events::read(&mut object);
+        let more = before(&mut object);
         let issuer = issuer(&mut object, &issuers);
-        if let (Some(events), Some(issuer)) = (events, &issuer) {
-            all_events.extend(events.complete(&mut object, issuers.len(), issuer));
+        if let Some(issuer) = &issuer {
+            after(more, &mut object, issuers.len(), issuer);
         }
         object.finish();
         issuers.extend(issuer);
     }
-    (issuers, all_events)
+    issuers
 }
 
 /// Reads one issuer. `earlier` are those before it in the list.

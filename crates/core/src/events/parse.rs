@@ -30,7 +30,7 @@ pub struct UnverifiedEvent<'a> {
 pub struct Event {
     /// The name of its type, for the log.
     pub name: &'static str,
-    /// What comes of it if it revokes nothing, for the log.
+    /// Its result for the log, if it revokes nothing.
     pub passive_result: &'static str,
     /// The store's keys of the markers that it asks for; empty if it revokes nothing.
     pub markers: Vec<String>,

@@ -439,7 +439,7 @@ fn untyped_event_passes_only_where_the_rules_say_so() {
         (EventFormat::SecurityEvent, json!("jwt"), json!({}), true),
         (EventFormat::GlobalRevocation, json!("JWT"), url.clone(), true),
         (EventFormat::GlobalRevocation, Value::Null, url.clone(), true),
-        // An ID token or an access token of the same audience is no revocation.
+        // An ID token or an access token of the same audience revokes nothing.
         (EventFormat::GlobalRevocation, json!("JWT"), json!({}), false),
         (
             EventFormat::GlobalRevocation,

@@ -20,7 +20,7 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    /// Returns what comes of an event that revokes nothing, for the log.
+    /// Returns the result for the log of an event that revokes nothing.
     pub(super) fn passive_result(self) -> &'static str {
         match self {
             Self::Verification => "verified",

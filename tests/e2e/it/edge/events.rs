@@ -385,7 +385,8 @@ async fn event_is_accepted_only_once_the_store_has_it() {
     stop(scene.edge).await;
 }
 
-/// Returns hostile events, each with what it is, its status and its code. `seen` took effect before.
+/// Returns hostile events, each with its description, its status and its code. `seen` took effect
+/// before.
 fn hostile(seen: &Push) -> Vec<(&'static str, Push, u16, &'static str)> {
     let sub = "alice";
     let typed = |typ: &str, header: Value, claims: Value| {
