@@ -8,8 +8,8 @@ use std::cell::RefCell;
 pub struct LimitCounters {
     /// For each rate-limit key over its quota: when it may retry (Unix ms).
     over: RefCell<GenerationalCache<BucketKey, u64>>,
-    /// Local counts by the limit's name. Each limit has its own, so that a flood against one limit evicts nothing
-    /// from another.
+    /// Local counts by the limit's name. Each limit has its own, so that a flood against one limit
+    /// evicts nothing from another.
     local: RefCell<Vec<(&'static str, LocalCounts)>>,
     failures: RefCell<LocalCounts>,
     pub leases: RefCell<Leases>,

@@ -164,7 +164,8 @@ fn optimise(runner: &Runner, tools: &Tools, folder: &Path) -> Result<()> {
     let (bound, ordered) = (glue.join("portcullis_edge_bg.wasm"), glue.join("ordered.wasm"));
     // Functions with similar names are placed next to each other, where gzip finds common parts.
     let mut wasm_opt = tools.command("wasm-opt");
-    wasm_opt.args(["-Oz", "-g", "--reorder-functions-by-name", "--strip-producers"]);
+    wasm_opt.args(["-Oz", LOW_MEMORY_UNUSED, "-g", "--reorder-functions-by-name"]);
+    wasm_opt.arg("--strip-producers");
     wasm_opt.args(INLINE_LITTLE).args(WASM_FEATURES).arg(&bound).arg("-o").arg(&ordered);
     runner.run(&mut wasm_opt, &at("target/log/worker-optimise.log"))?;
     // The names are no longer needed.
@@ -242,6 +243,11 @@ const GLUE: &str = "target/wasm/joined";
 /// Functions with one caller are not inlined, because inlining costs bytes after compression.
 const INLINE_LITTLE: [&str; 2] =
     ["--one-caller-inline-max-function-size=0", "--always-inline-max-function-size=0"];
+
+/// The first 1024 bytes of memory hold only the far end of the stack of 1 MiB, because rustc links
+/// with `--stack-first`. So wasm-opt may add a constant below 1024 to an address within one
+/// instruction.
+const LOW_MEMORY_UNUSED: &str = "--low-memory-unused";
 
 /// The features that rustc emits for wasm32, and the exceptions of wasm-bindgen's wrappers. They
 /// are named one by one, so that no encoding is used that workerd does not support.
