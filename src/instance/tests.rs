@@ -18,12 +18,15 @@ const POLICY: &str = r#"{
     "upstream": {"url":"https://upstream.example","timeout_ms":1},
     "revocation": {"delay_seconds_max":60},
     "breaker": {"failures":1},
+    "logging": {"requests":"refused"},
     "issuers": [{"issuer":"https://issuer.example","audience":"api","introspection":
         {"url":"https://issuer.example/introspect","client_id":"edge","client_secret_variable":"PASS"}}],
     "routes": [
         {"name":"api","path":"/api","access":"protected"},
         {"name":"limited","path":"/limited","access":"public",
-         "limit":{"quota":1,"window_seconds":60,"by":"address"}}]}"#;
+         "limit":{"quota":1,"window_seconds":60,"by":"address"}},
+        {"name":"leased","path":"/leased","access":"public",
+         "limit":{"quota":6000,"window_seconds":60,"by":"header:key","lease_seconds":60}}]}"#;
 
 fn isolate() -> Rc<Instance> {
     isolate_with(POLICY)
@@ -71,12 +74,16 @@ fn begin(isolate: &Rc<Instance>, id: u32, path: &str) -> Next {
 
 /// Begins a request with one more header: its name and value, a line each.
 fn begin_with(isolate: &Rc<Instance>, id: u32, path: &str, field: &str) -> Next {
+    next(&first_step(isolate, id, path, field))
+}
+
+fn first_step(isolate: &Rc<Instance>, id: u32, path: &str, field: &str) -> String {
     let now_ms = clock::now_ms();
     let head = format!(
         "{now_ms}\nid{id}\nHAM\nGET\nhttps://edge.example{path}\n\
          authorization\nBearer opaque\ncf-connecting-ip\n192.0.2.1\n{field}"
     );
-    next(&pipeline::begin(isolate, id, Purpose::Forward, head))
+    pipeline::begin(isolate, id, Purpose::Forward, head)
 }
 
 fn store_replies(isolate: &Instance, id: u32, replies: &[Value]) -> Next {
@@ -243,3 +250,37 @@ fn clearances_are_renewed_one_by_one_after_their_common_query_failed() {
     assert_eq!(queries(&step), 2, "{step}");
     assert_eq!(store_replies(&instance, 2, &[json!([null]), json!([null])]), Next::End(None));
 }
+
+/// More leases are to be renewed than may wait. A lease whose renewal found no room is asked for
+/// with the next request of its key, and one that waits is not.
+#[test]
+fn lease_whose_renewal_found_no_room_is_asked_for_again() {
+    let isolate = isolate();
+    let request = |key: u32, round: u32| (key * 10 + round) * 10;
+    let field = |key: u32| format!("key\n{key}");
+    // The words of the script's command. The last one of ten is how much to take in advance.
+    let asked = |key: u32, round: u32| {
+        let step = first_step(&isolate, request(key, round), "/leased", &field(key));
+        let body = step.lines().last().unwrap_or_default();
+        let commands: Value = serde_json::from_str(body).unwrap_or_default();
+        commands[0].as_array().map(Vec::len)
+    };
+    for key in 0..KEYS {
+        for (round, taken) in [(0, 0), (1, 1)] {
+            assert_eq!(asked(key, round), Some(9 + taken), "{key}");
+            let reply = json!([1, 5000, 0, 0, taken, 0]);
+            let id = request(key, round);
+            assert_eq!(store_replies(&isolate, id, &[reply]), Next::Upstream);
+            assert_eq!(upstream_responds(&isolate, id), Next::End(None));
+        }
+        // The lease has one request. What comes after it is asked for in the background.
+        let id = request(key, 2);
+        assert_eq!(begin_with(&isolate, id, "/leased", &field(key)), Next::Upstream);
+        assert_eq!(upstream_responds(&isolate, id), Next::End(None));
+    }
+    assert_eq!(asked(0, 3), Some(9), "its question waits");
+    assert_eq!(asked(KEYS - 1, 3), Some(10), "no question of it waits");
+}
+
+/// More keys than questions may wait.
+const KEYS: u32 = 1100;

@@ -29,6 +29,9 @@ pub struct Options {
     /// Measure only one part of the Worker
     #[arg(long)]
     only: Option<edge::Part>,
+    /// `faults`: measure only the table of this name in docs/reliability.md
+    #[arg(long)]
+    table: Option<String>,
     /// A folder with another build of the Worker, to be measured in the same run: index.js,
     /// index_bg.wasm, and vars.json if it needs other variables
     #[arg(long)]
@@ -86,7 +89,9 @@ pub fn run(options: &Options) -> Result<()> {
             beside: options.beside.clone(),
         }),
         Subject::Cost => cost::run(&options.prices, options.quick, options.write),
-        Subject::Faults => end_to_end::faults(options.quick, options.write),
+        Subject::Faults => {
+            end_to_end::faults(options.quick, options.write, options.table.as_deref())
+        }
         Subject::Outage => end_to_end::outage(options.quick, options.write),
         Subject::Pictures => pictures::draw(),
         Subject::RedisGateway => redis_gateway::run(options.quick, options.write),

@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod rate_limit;
 pub mod redis_server;
 pub mod sandbox;
+pub mod sentinel;
 pub mod signer;
 pub mod silent;
 pub mod socket;

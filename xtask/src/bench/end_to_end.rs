@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-/// Runs the end-to-end tests of faults for longer. Their output is the tables.
-pub fn faults(quick: bool, write: bool) -> Result<()> {
+/// Runs the end-to-end tests of faults for longer, or one of them. Their output is the tables.
+pub fn faults(quick: bool, write: bool, table: Option<&str>) -> Result<()> {
     let tools = tools::ensure(Extent::Stack)?;
     crate::stack::build(&tools)?;
     let seconds = if quick { 2 } else { 20 };
@@ -29,8 +29,18 @@ pub fn faults(quick: bool, write: bool) -> Result<()> {
         ("limit-race", "edge::limit_script::concurrent_connections_do_not_exceed_the_quota"),
         ("leases", "edge::limits::leases::steady_caller_does_not_wait_for_a_distant_store"),
         ("lease-race", "edge::limits::leases::no_interval_exceeds_the_quota_over_four_isolates"),
+        (
+            "store-losses",
+            "edge::limits::failover::store_that_loses_data_admits_what_it_lost_once_more_at_most",
+        ),
     ];
-    for (name, test) in subjects {
+    let names = subjects.map(|(name, _)| name);
+    if table.is_some_and(|table| !names.contains(&table)) {
+        bail!("--table: must be one of {}", names.join(", "));
+    }
+    for (name, test) in
+        subjects.into_iter().filter(|(name, _)| table.is_none_or(|one| one == *name))
+    {
         process::check_stop()?;
         eprintln!("{name}");
         let mut cargo = tests(&["--exact", test])?;

@@ -2,6 +2,9 @@
 
 mod abuse;
 mod counting;
+mod failover;
 mod leases;
 mod outages;
+mod race;
 pub mod scene;
+mod scripts;

@@ -1,17 +1,18 @@
 //! Measures how long a revoked token is still accepted, in several isolates, against the one
 //! setting that bounds every cached verdict.
 
-use super::limits::scene::{store, trips};
+use super::limits::scene::{store, trips, unique};
 use crate::support::edge::start_edge;
 use crate::support::environment::on_memcached;
 use crate::support::gateway::TOKEN;
-use crate::support::http::{client, get_with, post};
+use crate::support::http::{client, field, get_with, post};
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, claims, header, issuer_at, now};
 use crate::support::provider::Provider;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::stack::{SHARED, Stack, stop};
+use crate::support::stack::{RECORD_ENCRYPTION_KEY, SHARED, Stack, stop};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::{Seal, StoreKeys, TokenHash, TokenRecord};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -141,7 +142,7 @@ async fn clearances_of_tokens_in_use_are_renewed_ahead_within_the_bound() {
     // On a busy machine, the requests of one isolate may be further apart than a last quarter.
     assert!(waited <= sent_count / 50, "{waited} of {sent_count} requests waited for the store");
 
-    let key = portcullis_core::StoreKeys::new("pc").revoked_sid(ISSUER, &sid);
+    let key = StoreKeys::new("pc").revoked_sid(ISSUER, &sid);
     let mut redis = store.0.connection();
     redis::cmd("SET").arg(&key).arg("1").exec(&mut redis).unwrap();
     let (revoked, mut last_accepted) = (Instant::now(), Duration::ZERO);
@@ -166,6 +167,68 @@ async fn clearances_of_tokens_in_use_are_renewed_ahead_within_the_bound() {
     tokio::time::sleep(2 * BOUND).await;
     assert_eq!(trips(&store.1).await, before);
     stop((isolates, store)).await;
+}
+
+/// Records that are together larger than the largest response are in one renewal. Their tokens'
+/// next requests wait for the store, and all pass.
+#[tokio::test]
+async fn renewal_of_large_records_costs_no_token_its_verdict() {
+    if on_memcached() {
+        return;
+    }
+    let (provider, store) = (Provider::serving(&TRUSTED.jwks().to_string()), store().await);
+    let far = Proxy::start(&store.1.url);
+    let isolate = start_edge(json!({
+        "issuers": [issuer_at(&provider.url("/jwks"))], "store.url": far.url(), "STORE_TOKEN": TOKEN,
+        "revocation.delay_seconds_max": 2, "breaker.failures": 1,
+        "routes": [{ "name": "a", "path": "/api/*", "access": "protected" }],
+    }))
+    .await;
+    // Each is within the largest response, and five are not.
+    let (keys, seal) = (StoreKeys::new("pc"), Seal::new(RECORD_ENCRYPTION_KEY, None).unwrap());
+    let padding = json!({ "padding": "x".repeat(12_000) });
+    let mut redis = store.0.connection();
+    let tokens = [0; 12].map(|_| {
+        let token = TRUSTED.sign(&header(json!({})), &claims(json!({ "jti": unique("large") })));
+        let record = TokenRecord {
+            sub: "alice".to_owned(),
+            sid: Some("s1".to_owned()),
+            aud: Some(AUDIENCE.to_owned()),
+            others: padding.as_object().unwrap().clone(),
+            ..TokenRecord::default()
+        };
+        let key = keys.token(&TokenHash::of(&token));
+        let record = record.encode(&key, Some(&seal), [7; 12]);
+        redis::cmd("SET").arg(&key).arg(record).exec(&mut redis).unwrap();
+        token
+    });
+    let url = isolate.edge("/api/x");
+    let send_all = async || {
+        let mut sent = Vec::new();
+        for token in tokens.clone() {
+            let url = url.clone();
+            sent.push(tokio::spawn(async move {
+                let response = get_with(&url, &token).await;
+                assert_eq!(field(&response, "portcullis-degraded"), "");
+                assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+            }));
+        }
+        for call in sent {
+            call.await.unwrap();
+        }
+    };
+    // All are cleared at once, and so are renewed at once. The store is so far away that most
+    // wait for the next POST.
+    send_all().await;
+    far.set(Fault::Late { ms: 100 });
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        send_all().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let longest = far.longest_response();
+    assert!(longest > 64 * 1024, "no renewal was too large: at most {longest} bytes");
+    stop((isolate, store)).await;
 }
 
 #[tokio::test]
@@ -292,7 +355,7 @@ async fn token_known_to_be_revoked_stays_rejected() {
     }))
     .await;
     let name = |part: &str| format!("{part}-{}-{}", std::process::id(), now());
-    let keys = portcullis_core::StoreKeys::new("pc");
+    let keys = StoreKeys::new("pc");
     let (sid, sub) = (name("session"), name("subject"));
     let by_sid = TRUSTED.sign(&header(json!({})), &claims(json!({ "sid": sid })));
     let by_sub = TRUSTED.sign(&header(json!({})), &claims(json!({ "sub": sub })));

@@ -1,65 +1,18 @@
 //! Sentinels that are cut off from each other, from the master or from the redis gateway.
 
 use crate::support::gateway::Gateway;
-use crate::support::process::{Folder, Process, free_ports, wait_for_port};
-use crate::support::redis_server::Redis;
-use crate::support::tcp_proxy::{Link, TcpProxy};
+use crate::support::process::Folder;
+use crate::support::redis_server::{Redis, role};
+use crate::support::sentinel::{Sentinel, Watch};
+use crate::support::tcp_proxy::{Link, QUICK};
 use serde_json::json;
 use std::collections::HashMap;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-const DOWN_MS: u64 = 1000;
-const QUICK: Link = Link::Delayed(Duration::ZERO);
+/// The master is replaced by two of three Sentinels, one second after it stopped to respond.
+const WATCH: Watch = Watch { quorum: 2, down_ms: 1000, failover_timeout_ms: 6000 };
 /// A delay beyond the response of a Sentinel without a proxy.
 const LATE: Link = Link::Delayed(Duration::from_millis(100));
-
-/// A Sentinel, and the proxy by which the redis gateway reaches it.
-struct Sentinel {
-    port: u16,
-    _process: Process,
-    link: TcpProxy,
-}
-
-impl Sentinel {
-    fn start(folder: &Folder, master: &Redis, more: &str, link: Link) -> Self {
-        let [port] = free_ports();
-        let config = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\n\
-             sentinel monitor mymaster 127.0.0.1 {} 2\n{more}\
-             sentinel down-after-milliseconds mymaster {DOWN_MS}\n\
-             sentinel failover-timeout mymaster 6000\n",
-            folder.file("").display(),
-            master.port
-        );
-        let file = folder.write(&format!("sentinel-{port}.conf"), &config);
-        let mut command = Command::new("redis-server");
-        command.arg(file).arg("--sentinel");
-        let process = Process::start(&mut command, folder.file(&format!("sentinel-{port}.log")));
-        wait_for_port(port, &process);
-        Self { port, _process: process, link: TcpProxy::start(port, link) }
-    }
-
-    fn facts(&self) -> HashMap<String, String> {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        let mut connection = client.get_connection().unwrap();
-        redis::cmd("SENTINEL").arg("MASTER").arg("mymaster").query(&mut connection).unwrap()
-    }
-
-    /// Waits until the Sentinel's facts pass the check.
-    async fn wait(&self, check: impl Fn(&HashMap<String, String>) -> bool) {
-        let begun = Instant::now();
-        while !check(&self.facts()) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", self.facts());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-fn role(redis: &Redis) -> String {
-    let role: Vec<redis::Value> = redis::cmd("ROLE").query(&mut redis.connection()).unwrap();
-    redis::from_redis_value(role[0].clone()).unwrap()
-}
 
 /// Writes for this time, each value under a different key. Returns how many writes succeeded.
 async fn write(gateway: &Gateway, name: &str, millis: u128) -> u32 {
@@ -89,10 +42,10 @@ async fn stale_sentinel_does_not_lead_back_to_a_demoted_master() {
     }
     let folder = Folder::new();
     let credentials = "sentinel auth-user mymaster stale\nsentinel auth-pass mymaster stale-word\n";
-    let stale = Sentinel::start(&folder, &master, credentials, QUICK);
+    let stale = Sentinel::start(&folder, &master, WATCH, credentials, QUICK);
     // The stale Sentinel responds first.
     let others: Vec<Sentinel> =
-        (0..2).map(|_| Sentinel::start(&folder, &master, "", LATE)).collect();
+        (0..2).map(|_| Sentinel::start(&folder, &master, WATCH, "", LATE)).collect();
     for sentinel in &others {
         let knows = |facts: &HashMap<String, String>| {
             facts["num-other-sentinels"] == "1" && facts["num-slaves"] == "1"
@@ -157,7 +110,7 @@ async fn connections_outlive_the_sentinels() {
     let master = Redis::start(&[]);
     let folder = Folder::new();
     let sentinels: Vec<Sentinel> =
-        (0..3).map(|_| Sentinel::start(&folder, &master, "", QUICK)).collect();
+        (0..3).map(|_| Sentinel::start(&folder, &master, WATCH, "", QUICK)).collect();
     for sentinel in &sentinels {
         sentinel.wait(|facts| facts["num-other-sentinels"] == "2").await;
     }

@@ -1,5 +1,6 @@
 //! Processes, folders and ports that end with their test.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 
 /// A process that ends with the test, together with its children: it leads a process group. A
 /// static is never dropped. The process of a static ends with the tests' own process, which closes
-/// the pipe that its guard reads.
+/// the pipe that its guard reads. The guard leads a group of its own, because Ctrl-C and the end of
+/// a timeout signal the group of the tests.
 pub struct Process {
     child: Child,
     guard: Child,
@@ -23,7 +25,7 @@ impl Process {
         let child = command.process_group(0).spawn().unwrap();
         let mut guard = Command::new("sh");
         guard.args(["-c", "cat > /dev/null; kill -9 \"-$1\"", "guard"]);
-        guard.arg(child.id().to_string());
+        guard.arg(child.id().to_string()).process_group(0);
         let guard = guard.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         Self { child, guard, log }
     }
@@ -161,6 +163,41 @@ pub fn wait_for_port(port: u16, process: &Process) {
     let begun = Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(begun.elapsed() < Duration::from_secs(20), "port {port}:\n{}", process.text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Starts a server as every test does, and waits. The next test starts and interrupts this one.
+#[test]
+#[ignore = "is started by another test"]
+fn test_with_a_server() {
+    let folder = Folder::new();
+    let server = Process::start(Command::new("sleep").arg("60"), folder.file("log"));
+    println!("server {}", server.pid());
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+/// Ctrl-C signals the whole process group of a test run.
+#[test]
+fn interrupted_tests_leave_no_server_behind() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let test = "support::process::test_with_a_server";
+    command.args(["--ignored", "--nocapture", "--exact", test]);
+    let tests = command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn();
+    let mut tests = tests.unwrap();
+    let mut lines = BufReader::new(tests.stdout.take().unwrap()).lines();
+    let pid = lines.find_map(|line| {
+        line.unwrap().split_once("server ").and_then(|(_, pid)| pid.parse::<u32>().ok())
+    });
+    let stat = format!("/proc/{}/stat", pid.unwrap());
+    assert!(Path::new(&stat).exists());
+    let group = format!("-{}", tests.id());
+    assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    tests.wait().unwrap();
+    let begun = Instant::now();
+    // What has ended and has not been waited for is a zombie.
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the server still runs");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

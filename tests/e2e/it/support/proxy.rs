@@ -1,6 +1,7 @@
 //! A proxy between two real parts of the system. It injects faults.
 
 use crate::support::process::free_ports;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -39,6 +40,8 @@ enum Framing {
 /// A proxy on its own port.
 pub struct Proxy {
     fault: Arc<Mutex<Fault>>,
+    /// The length of the longest response so far, with its head.
+    longest: Arc<AtomicUsize>,
     framing: Framing,
     port: u16,
     /// The listener runs in its own thread, so that it outlives the runtime of the test that
@@ -54,16 +57,18 @@ impl Proxy {
         let target = target.to_owned();
         let fault = Arc::new(Mutex::new(Fault::None));
         let own = Arc::clone(&fault);
+        let longest = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&longest);
         let [port] = free_ports();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let (ready, wait) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(port, target, framing, own, stopped, ready));
+            runtime.block_on(serve(port, target, framing, (own, seen), stopped, ready));
         });
         wait.recv().unwrap();
-        Self { fault, framing, port, _stop: stop }
+        Self { fault, longest, framing, port, _stop: stop }
     }
 
     pub fn url(&self) -> String {
@@ -77,6 +82,11 @@ impl Proxy {
     /// Sets the fault of further requests, also on open connections.
     pub fn set(&self, fault: Fault) {
         *self.fault.lock().unwrap() = fault;
+    }
+
+    /// Returns the length of the longest response that the target has sent.
+    pub fn longest_response(&self) -> usize {
+        self.longest.load(Ordering::Relaxed)
     }
 }
 
@@ -95,7 +105,7 @@ async fn serve(
     port: u16,
     target: String,
     framing: Framing,
-    fault: Arc<Mutex<Fault>>,
+    (fault, longest): (Arc<Mutex<Fault>>, Arc<AtomicUsize>),
     stopped: std::sync::mpsc::Receiver<()>,
     ready: std::sync::mpsc::Sender<()>,
 ) {
@@ -123,9 +133,10 @@ async fn serve(
         let Some(listening) = &listener else { continue };
         let accepted = tokio::time::timeout(Duration::from_millis(5), listening.accept()).await;
         if let Ok(Ok((client, _))) = accepted {
-            let (target, fault) = (target.clone(), Arc::clone(&fault));
+            let (target, fault, longest) =
+                (target.clone(), Arc::clone(&fault), Arc::clone(&longest));
             tokio::spawn(async move {
-                let _ = connection(client, &target, framing, &fault).await;
+                let _ = connection(client, &target, framing, &fault, &longest).await;
             });
         }
     }
@@ -137,6 +148,7 @@ async fn connection(
     target: &str,
     framing: Framing,
     fault: &Mutex<Fault>,
+    longest: &AtomicUsize,
 ) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     let mut server: Option<TcpStream> = None;
@@ -177,6 +189,7 @@ async fn connection(
             return Ok(());
         };
         server = Some(onward);
+        longest.fetch_max(answer.len(), Ordering::Relaxed);
         match now {
             Fault::Late { ms } => {
                 tokio::time::sleep(Duration::from_millis(ms)).await;

@@ -54,3 +54,9 @@ pub fn connection(port: u16) -> redis::Connection {
     let client = Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
     client.get_connection().unwrap()
 }
+
+/// Returns the role that a server has: `master` or `slave`.
+pub fn role(redis: &Redis) -> String {
+    let role: Vec<redis::Value> = redis::cmd("ROLE").query(&mut redis.connection()).unwrap();
+    redis::from_redis_value(role[0].clone()).unwrap()
+}

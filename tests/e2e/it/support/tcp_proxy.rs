@@ -15,6 +15,9 @@ pub enum Link {
     Cut,
 }
 
+/// A link without a delay.
+pub const QUICK: Link = Link::Delayed(Duration::ZERO);
+
 /// A proxy on its own port.
 pub struct TcpProxy {
     pub port: u16,

@@ -251,9 +251,14 @@ impl<'a> Scene<'a> {
             .filter(|line| line.contains("requests_total{") && line.contains("pipeline"))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum::<f64>();
-        let (_, upstream) = http_get(loopback(self.common.upstream), "/count", "")?;
         let commands = store::commands(loopback(self.redis))?;
-        Ok(Counts { posts: posts as u64, upstream: upstream.trim().parse()?, commands })
+        Ok(Counts { posts: posts as u64, upstream: self.upstream_count()?, commands })
+    }
+
+    /// Returns what the upstream has counted so far.
+    pub fn upstream_count(&self) -> Result<u64> {
+        let (_, count) = http_get(loopback(self.common.upstream), "/count", "")?;
+        Ok(count.trim().parse()?)
     }
 
     fn first_token(&self) -> Result<String> {

@@ -1,6 +1,7 @@
 //! Leased limits: no request waits for a distant store, and no interval admits more than the
 //! algorithm does, over several isolates and whatever happens to their questions.
 
+use super::race::{self, most_over, race};
 use super::scene::{passed, protected, start, store, token, trips, unique};
 use crate::support::environment::{is_short, on_memcached};
 use crate::support::gateway::TOKEN;
@@ -8,8 +9,6 @@ use crate::support::http::{client, field};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::stack::stop;
 use serde_json::{Value, json};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn limit(quota: u64, window_seconds: u64, more: Value) -> Value {
@@ -77,67 +76,13 @@ async fn steady_caller_does_not_wait_for_a_distant_store() {
     stop((stack, redis, gateway)).await;
 }
 
-/// What one caller was admitted, by the times before and after each response, in milliseconds.
-type Admitted = Vec<(u64, u64)>;
-
-/// Sends requests of one caller to several edges from 64 connections until `until`.
-async fn race(urls: Vec<String>, token: &str, begun: Instant, until: Duration) -> (u64, Admitted) {
-    let (stopped, client) = (Arc::new(AtomicBool::new(false)), client());
-    let mut workers = Vec::new();
-    for number in 0..64 {
-        let url = urls[number % urls.len()].clone();
-        let (client, token, stopped) = (client.clone(), token.to_owned(), Arc::clone(&stopped));
-        workers.push(tokio::spawn(async move {
-            let (mut sent, mut admitted) = (0, Vec::new());
-            while !stopped.load(Ordering::Relaxed) {
-                let before = begun.elapsed().as_millis() as u64;
-                let response = client.get(&url).bearer_auth(&token).send().await;
-                sent += 1;
-                if response.is_ok_and(|response| response.status() == 200) {
-                    admitted.push((before, begun.elapsed().as_millis() as u64));
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            (sent, admitted)
-        }));
-    }
-    tokio::time::sleep_until((begun + until).into()).await;
-    stopped.store(true, Ordering::Relaxed);
-    let (mut sent, mut admitted) = (0, Vec::new());
-    for worker in workers {
-        let (own, times) = worker.await.unwrap();
-        sent += own;
-        admitted.extend(times);
-    }
-    admitted.sort_unstable();
-    (sent, admitted)
-}
-
-/// Returns by how much any interval exceeds what the algorithm admits in it. Only requests count
-/// that were certainly decided within the interval.
-fn most_over(admitted: &Admitted, bound: impl Fn(u64) -> u64) -> i64 {
-    let mut most = i64::MIN;
-    for (place, (from, _)) in admitted.iter().enumerate() {
-        let mut inside: Vec<u64> = admitted[place..].iter().map(|(_, after)| *after).collect();
-        inside.sort_unstable();
-        for (count, after) in inside.iter().enumerate() {
-            let over = count as i64 + 1 - bound(after - from) as i64;
-            most = most.max(over);
-        }
-    }
-    most
-}
-
 const QUOTA: u64 = 60;
 const WINDOW_MS: u64 = 2000;
+const CONNECTIONS: usize = 64;
 
 /// What an algorithm admits in an interval of this length.
 fn bound(algorithm: &str, length_ms: u64) -> u64 {
-    match algorithm {
-        "gcra" | "token_bucket" => QUOTA + (length_ms * QUOTA).div_ceil(WINDOW_MS) + 1,
-        // An interval touches one window more than it has lengths of one.
-        _ => QUOTA * (length_ms.div_ceil(WINDOW_MS) + 1),
-    }
+    race::bound(algorithm, QUOTA, WINDOW_MS, length_ms)
 }
 
 #[tokio::test]
@@ -181,7 +126,8 @@ async fn no_interval_exceeds_the_quota_over_four_isolates() {
             // The last one dies with the leases that it holds.
             killed.into_iter().for_each(|edge| edge.signal("edge", "-KILL"));
         };
-        let ((sent, admitted), ()) = tokio::join!(race(urls, &token, begun, until), kill);
+        let ((sent, admitted), ()) =
+            tokio::join!(race(urls, CONNECTIONS, &token, begun, until), kill);
         let over = most_over(&admitted, |length_ms| bound(algorithm, length_ms));
         let count = admitted.len() as u64;
         let supplied = QUOTA * (seconds * 1000) / WINDOW_MS;
@@ -230,7 +176,7 @@ async fn faults_of_the_store_admit_no_more() {
     let seconds = if is_short() { 6 } else { 17 };
     let begun = Instant::now();
     let ((sent, admitted), ()) =
-        tokio::join!(race(urls, &token, begun, Duration::from_secs(seconds)), faults);
+        tokio::join!(race(urls, CONNECTIONS, &token, begun, Duration::from_secs(seconds)), faults);
     let over = most_over(&admitted, |length_ms| bound("gcra", length_ms));
     println!("{} of {sent} admitted, {over} over in any interval", admitted.len());
     assert!(over <= 0, "{over}");

@@ -1,7 +1,7 @@
 //! Faults of the auth service.
 
 use super::harm::{harm, judge_harm};
-use super::scene::{Bench, row};
+use super::scene::{Bench, Subject, row};
 use crate::support::environment::fault_seconds;
 use crate::support::proxy::Fault;
 
@@ -9,7 +9,7 @@ const AUTH: [&str; 5] = ["refresh", "key set", "deny", "signature", "public"];
 
 #[tokio::test]
 async fn validation_is_unaffected_by_auth_service_faults() {
-    let bench = Bench::start().await;
+    let bench = Bench::start(Subject::Auth).await;
     println!("<!-- auth: {} s of each -->", fault_seconds());
     println!("| the auth service | {} | worst ms | lost | back after ms |", AUTH.join(" | "));
     println!("|---|{}---|---|---|", "---|".repeat(AUTH.len()));

@@ -1,7 +1,7 @@
 //! Faults of the store.
 
 use super::harm::store_faults;
-use super::scene::{Bench, Seen, row, store_deadline_ms};
+use super::scene::{Bench, Seen, Subject, row, store_deadline_ms};
 use crate::support::environment::{fault_seconds, on_memcached};
 use crate::support::memcached::request;
 use crate::support::process::{Process, wait_for_port};
@@ -22,7 +22,7 @@ const STORE: [&str; 7] = [
 
 #[tokio::test]
 async fn routes_follow_their_outage_policy_under_store_faults() {
-    let bench = Bench::start().await;
+    let bench = Bench::start(Subject::Store).await;
     println!("<!-- store: {} s of each -->", fault_seconds());
     println!("| the store | {} | worst ms | lost | back after ms |", STORE.join(" | "));
     println!("|---|{}---|---|---|", "---|".repeat(STORE.len()));

@@ -1,7 +1,7 @@
 //! Statuses over time while the store dies and returns. What is printed is a picture of the
 //! documentation.
 
-use super::scene::{Bench, Kind, PER_SECOND};
+use super::scene::{Bench, Kind, PER_SECOND, Subject};
 use crate::support::environment::fault_seconds;
 use crate::support::process::{Process, wait_for_port};
 use serde_json::json;
@@ -21,7 +21,7 @@ type Bins = BTreeMap<&'static str, BTreeMap<u16, Vec<u64>>>;
 
 #[tokio::test]
 async fn statuses_follow_the_store_over_time() {
-    let bench = Bench::start().await;
+    let bench = Bench::start(Subject::Store).await;
     bench.recovers(&KINDS).await;
     let third = Duration::from_secs(fault_seconds());
     let folder = std::path::Path::new(bench.stack.fact("logs")).parent().unwrap().join("redis");

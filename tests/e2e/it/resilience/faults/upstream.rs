@@ -1,7 +1,7 @@
 //! Faults of the upstream.
 
 use super::harm::{harm, judge_harm};
-use super::scene::{Bench, row};
+use super::scene::{Bench, Subject, row};
 use crate::support::environment::fault_seconds;
 use crate::support::proxy::Fault;
 
@@ -9,7 +9,7 @@ const UPSTREAM: [&str; 4] = ["deny", "public", "public POST", "refresh"];
 
 #[tokio::test]
 async fn upstream_faults_become_gateway_errors() {
-    let bench = Bench::start().await;
+    let bench = Bench::start(Subject::Upstream).await;
     println!("<!-- upstream: {} s of each -->", fault_seconds());
     println!("| the upstream | {} | worst ms | lost | back after ms |", UPSTREAM.join(" | "));
     println!("|---|{}---|---|---|", "---|".repeat(UPSTREAM.len()));
