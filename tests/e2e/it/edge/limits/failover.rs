@@ -1,5 +1,5 @@
-//! A store that loses data in the middle of a race: what it has lost may be admitted once more, with
-//! leases and without.
+//! A store that loses data in the middle of a race: what it has lost may be admitted once more,
+//! with leases and without.
 
 use super::race::{Admitted, bound, most_over, race};
 use super::scene::{protected, start, token, unique};

@@ -1,5 +1,5 @@
-//! How much of a quota callers at full demand can't use, because isolates took it in advance and did
-//! not spend it. Unlike the model, this simulates one course of events.
+//! How much of a quota callers at full demand can't use, because isolates took it in advance and
+//! did not spend it. Unlike the model, this simulates one course of events.
 
 use super::store::Store;
 use super::world::KEY;
