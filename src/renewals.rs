@@ -94,7 +94,7 @@ fn keep_clearances(
         match renewal {
             // As in a request, the bound counts from before the question.
             Renewal::Cleared => {
-                tokens.set_cleared(hash, *requirement, asked_ms + bound_ms(context));
+                tokens.set_cleared(hash, *requirement, asked_ms, bound_ms(context));
             }
             Renewal::Revoked(marker) => tokens.set_revoked(hash, marker, asked_ms),
             Renewal::Ended => tokens.end_clearance(hash),

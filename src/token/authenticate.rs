@@ -153,7 +153,7 @@ pub fn remember(
         Ok(permit) if context.policy.revocation_delay_seconds_max > 0 => {
             if let Some((hash, requirement)) = permit.cleared() {
                 let bound_ms = u64::from(context.policy.revocation_delay_seconds_max) * 1000;
-                tokens.set_cleared(hash, requirement, context.now_ms + bound_ms);
+                tokens.set_cleared(hash, requirement, context.now_ms, bound_ms);
             }
         }
         Err(Refusal::Denied(Denial::TokenRevoked)) => {

@@ -44,6 +44,8 @@ pub struct CachedToken {
 #[derive(Clone, Copy)]
 struct Clearance {
     requirement: TokenRequirement,
+    /// When the store was asked, in Unix ms.
+    asked_ms: u64,
     until_ms: u64,
 }
 
@@ -64,8 +66,9 @@ impl Revocation {
 impl CachedToken {
     /// Returns the requirement that the store has recently confirmed for the token.
     pub fn cleared(&self, now_ms: u64) -> Option<TokenRequirement> {
-        let clearance = self.cleared.filter(|clearance| now_ms < clearance.until_ms);
-        clearance.map(|clearance| clearance.requirement)
+        // A clock that goes back does not prolong it.
+        let lasts = |own: &Clearance| (own.asked_ms..own.until_ms).contains(&(now_ms + CLOCK_MS));
+        self.cleared.filter(lasts).map(|clearance| clearance.requirement)
     }
 
     /// Returns the token's revocation, if the store has reported one.
@@ -112,13 +115,20 @@ impl TokenCache {
         self.tokens.borrow_mut().insert(hash, token, bytes);
     }
 
-    /// Records that the store has confirmed a token, which holds until `until_ms` (Unix ms). Does
-    /// nothing for a token that is not cached.
-    pub fn set_cleared(&self, hash: TokenHash, requirement: TokenRequirement, until_ms: u64) {
+    /// Records that the store has confirmed a token, which holds for `bound_ms` from the question,
+    /// `asked_ms` (Unix ms). Does nothing for a token that is not cached.
+    pub fn set_cleared(
+        &self,
+        hash: TokenHash,
+        requirement: TokenRequirement,
+        asked_ms: u64,
+        bound_ms: u64,
+    ) {
         self.tokens.borrow_mut().update(hash, |token| {
             // The store was asked before the revocation.
             if token.revocation.is_none() {
-                token.cleared = Some(Clearance { requirement, until_ms });
+                let until_ms = asked_ms + bound_ms;
+                token.cleared = Some(Clearance { requirement, asked_ms, until_ms });
             }
         });
     }
@@ -183,6 +193,9 @@ impl TokenCache {
     }
 }
 
+/// How far the clock may go back without the end of clearances, since it may be corrected by a few
+/// milliseconds at any time. They end as much earlier.
+const CLOCK_MS: u64 = 50;
 /// How long a token of a revoked subject or client is rejected without another query. The operator
 /// may delete its marker.
 const RECHECK_MS: u64 = 5000;

@@ -75,8 +75,7 @@ pub enum Denial {
     SignatureInvalid,
     /// The event's subject is another issuer's, or no token can be found by it.
     SubjectRefused,
-    /// The token's tenant (`tid`) is not the one in its `iss`, or not one that its issuer's
-    /// settings list.
+    /// The token's tenant (`tid`) is not the one in its `iss`, or not one of its issuer's.
     TenantRefused,
     /// The token is encrypted (a JWE), so that only its issuer can read it.
     TokenEncrypted,
@@ -92,8 +91,7 @@ pub enum Denial {
     TokenNotYetValid,
     /// The token, its session or its subject was revoked.
     TokenRevoked,
-    /// The token is not a Bearer access token of its issuer (`typ`, `cnf`), or lacks what the
-    /// issuer's settings require of its header or claims.
+    /// The token is not a Bearer access token, or not of the form that its issuer's settings require.
     TokenTypeRefused,
     /// The token's record is not in the store: the token has ended, or was never registered.
     TokenNotRegistered,

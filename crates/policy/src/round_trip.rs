@@ -1,7 +1,8 @@
 //! Generated policies on their way from the file to the Worker: TOML, sections, the module with
 //! JSON text, and the policy that the Worker reads from it.
 
-use crate::testing::members::{Case, base, cases, held, set, variable};
+use crate::testing::base::{base, variable};
+use crate::testing::members::{Case, cases, held, set};
 use crate::{module, sections};
 use portcullis_core::{MemberShape, Policy};
 use proptest::collection::vec;

@@ -4,9 +4,8 @@
 mod variables;
 
 use crate::members::message;
-use crate::testing::members::{
-    base, cases, held, indexed, is_table, parse, parse_with, set, variable,
-};
+use crate::testing::base::{base, variable};
+use crate::testing::members::{cases, held, indexed, is_table, parse, parse_with, set};
 use portcullis_core::{ConfigError, ConfigErrorKind, MemberShape, Policy, PolicyMember};
 use serde_json::{Value, json};
 

@@ -1,5 +1,6 @@
 //! Runs commands on files that exist only in a test.
 
+pub(crate) mod base;
 pub(crate) mod members;
 
 use crate::command::{Outcome, run};

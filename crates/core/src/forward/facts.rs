@@ -14,7 +14,8 @@ impl Permit<'_> {
         facts.insert("route".to_owned(), self.route.name.as_str().into());
         if let Some(verified) = &self.verified {
             let claims = verified.claims();
-            let scopes: Vec<&str> = claims.scope.split_ascii_whitespace().collect();
+            let scopes: Vec<&str> =
+                claims.scope.split(' ').filter(|scope| !scope.is_empty()).collect();
             let members: [(&str, Option<Value>); 7] = [
                 ("issuer", Some(claims.iss.as_str().into())),
                 ("subject", claims.subject().map(Into::into)),

@@ -1,7 +1,8 @@
 //! Texts of the policy file that are variables.
 
 use super::{is_at, is_wrong, policy};
-use crate::testing::members::{Case, cases, held, parse_with, variable};
+use crate::testing::base::variable;
+use crate::testing::members::{Case, cases, held, parse_with};
 use portcullis_core::{ConfigError, ConfigErrorKind};
 use serde_json::Value;
 

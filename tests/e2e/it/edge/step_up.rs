@@ -147,7 +147,7 @@ async fn login_becomes_too_old_while_its_verdict_is_cached() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(accepted.iter().all(|count| *count > 3), "{accepted:?}");
-    // Other routes still accept the tokens, without asking anew.
+    // Other routes still accept the tokens, without another question.
     for token in &tokens {
         assert_eq!(get_with(&EDGE.edge("/api/x"), token).await.status(), 200);
     }

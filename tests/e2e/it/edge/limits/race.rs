@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// What one caller was admitted, by the times before and after each response, in milliseconds.
 pub type Admitted = Vec<(u64, u64)>;
 
-/// Sends requests of one caller to several edges from so many connections until `until`. Returns
-/// how many were sent, and which were admitted.
+/// Sends requests of one caller to several edges, from so many connections, until `until`.
+/// Returns how many were sent, and which were admitted.
 pub async fn race(
     urls: Vec<String>,
     connections: usize,
