@@ -10,7 +10,6 @@ use crate::jose::jwks::{Jwks, KeyFault, KeySource};
 use crate::jose::public_key::jwk_of_pem;
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::{AudienceClaim, Issuer, KeyLocation, TokenType};
-use crate::policy::requirements::Requirements;
 use crate::secret::Secret;
 use crate::url::{is_url, url_or_binding};
 
@@ -67,7 +66,7 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
     let has_introspection = object.has("introspection");
     let introspection = object.object("introspection").and_then(introspection);
     let keys = key_location(object, algorithms.as_deref(), has_introspection);
-    if keys.is_none() && has_introspection && header != Requirements::default() {
+    if keys.is_none() && has_introspection && !header.is_empty() {
         object.add_error("header", ConfigErrorKind::NotA("left out for opaque tokens"));
     }
     let issuer = Issuer {
