@@ -67,7 +67,7 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
     let introspection = object.object("introspection").and_then(introspection);
     let keys = key_location(object, algorithms.as_deref(), has_introspection);
     if keys.is_none() && has_introspection && !header.is_empty() {
-        object.add_error("header", ConfigErrorKind::NotA("left out for opaque tokens"));
+        object.add_error("header", ConfigErrorKind::NotThere("for opaque tokens"));
     }
     let issuer = Issuer {
         issuer: names.issuer?,
