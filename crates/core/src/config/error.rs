@@ -98,6 +98,8 @@ pub enum ConfigErrorKind {
     NotOneOf(String),
     /// The member is for limits that are counted before the response.
     NotWithExact,
+    /// The member has no meaning next to another, in these words.
+    NotThere(&'static str),
     /// A memcached does not support it.
     NotWithMemcached,
     /// The member is for routes with an assertion.
@@ -222,6 +224,7 @@ impl fmt::Display for ConfigErrorKind {
             Self::NotInRange(min, max) => {
                 return write!(f, "must be a whole number, {min} to {max}");
             }
+            Self::NotThere(why) => return write!(f, "has no meaning {why}; remove it"),
             Self::NotOneOf(names) => return write!(f, "must be one of: {names}"),
             Self::NotWithExact => "is for leased limits alone; remove it, or set timing = \"leased\"",
             Self::NotWithMemcached => {

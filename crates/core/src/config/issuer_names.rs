@@ -22,13 +22,13 @@ pub(super) fn read(object: &mut ObjectReader<'_, '_>) -> Names {
     }
     let aliases = object.one_or_more("issuer_aliases", "a text without braces", is_literal);
     if is_template && !aliases.is_empty() {
-        let kind = ConfigErrorKind::NotA("left out, because issuer has {tenant}");
+        let kind = ConfigErrorKind::NotThere("where issuer has {tenant}");
         object.add_error("issuer_aliases", kind);
     }
     let tenants = object.one_or_more("tenants", TENANTS, is_tenant);
     let may_have_tenants = is_template || object.settings.is_assumed(&object.at("issuer"));
     if !may_have_tenants && !tenants.is_empty() {
-        let kind = ConfigErrorKind::NotA("left out, because issuer has no {tenant}");
+        let kind = ConfigErrorKind::NotThere("where issuer has no {tenant}");
         object.add_error("tenants", kind);
     }
     Names { issuer, aliases, tenants: is_template.then_some(tenants) }

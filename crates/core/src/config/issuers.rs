@@ -11,7 +11,6 @@ use crate::jose::public_key::jwk_of_pem;
 use crate::json;
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::{AudienceClaim, Issuer, KeyLocation, TokenType};
-use crate::policy::requirements::Requirements;
 use crate::secret::Secret;
 use crate::url::{is_url, url_or_binding};
 
@@ -76,8 +75,8 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
     let has_introspection = object.has("introspection");
     let introspection = object.object("introspection").and_then(introspection);
     let keys = key_location(object, algorithms.as_deref(), has_introspection);
-    if keys.is_none() && has_introspection && header != Requirements::default() {
-        object.add_error("header", ConfigErrorKind::NotA("left out for opaque tokens"));
+    if keys.is_none() && has_introspection && !header.is_empty() {
+        object.add_error("header", ConfigErrorKind::NotThere("for opaque tokens"));
     }
     let issuer = Issuer {
         issuer: names.issuer?,

@@ -26,6 +26,11 @@ pub(crate) struct Unmet<'r> {
 }
 
 impl Requirements {
+    /// Returns whether there is no requirement.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.required.is_empty() && self.forbidden.is_empty()
+    }
+
     /// Returns the first requirement that `members` do not meet; `None` if they meet all.
     pub(crate) fn unmet(&self, members: &Map<String, Value>) -> Option<Unmet<'_>> {
         let wrong = self.values.iter().find(|(place, allowed)| {

@@ -269,6 +269,11 @@ fn required_member_is_required_by_core() {
                 && error.kind == ConfigErrorKind::Missing
         };
         let is_required = errors(&document).iter().any(is_missing);
+        // An issuer needs no audience where another member replaces it, which a schema can't say.
+        if member.place == "issuers.audience" {
+            assert!(is_required && !member.is_required && judges.schema_accepts(&document));
+            continue;
+        }
         // Only some routes require the auth service, and this file has none of them.
         assert_eq!(member.is_required, is_required, "{place}");
         assert_eq!(judges.schema_accepts(&document), !is_required, "{place}");
