@@ -4,9 +4,10 @@
 pub mod queue;
 
 use crate::context::RequestContext;
+use crate::dependency::breakers::Health;
 use crate::platform::clock;
 use crate::{limits, store};
-use portcullis_core::{LimitCheck, Renewal, RenewedToken, VerifiedToken};
+use portcullis_core::{LimitCheck, Outage, Renewal, RenewedToken, VerifiedToken};
 use queue::Batch;
 use redis_rest::{Command, Reply};
 use std::rc::Rc;
@@ -73,7 +74,11 @@ async fn ask_clearances(
 ) -> bool {
     let queries: Vec<Command> =
         renewed.chunks(count).map(|part| context.policy.renewal_query(part)).collect();
-    let replies = store::execute(&queries, context).await.unwrap_or_default();
+    let if_all_fail = match count {
+        1 => Health::Failed(Outage::StoreBadResponse),
+        _ => Health::Inconclusive,
+    };
+    let replies = store::execute_with(&queries, if_all_fail, context).await.unwrap_or_default();
     let failed = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
     for (part, reply) in renewed.chunks(count).zip(replies) {
         keep_clearances(part, reply, asked_ms, context);
@@ -94,7 +99,7 @@ fn keep_clearances(
         match renewal {
             // As in a request, the bound counts from before the question.
             Renewal::Cleared => {
-                tokens.set_cleared(hash, *requirement, asked_ms, bound_ms(context));
+                tokens.set_cleared(hash, *requirement, asked_ms + bound_ms(context));
             }
             Renewal::Revoked(marker) => tokens.set_revoked(hash, marker, asked_ms),
             Renewal::Ended => tokens.end_clearance(hash),

@@ -89,6 +89,12 @@ fn decorate(response: &Response, head: &RequestHead<'_>, context: &RequestContex
 
 /// Returns problem details (RFC 9457), with the challenge of RFC 6750 section 3.
 fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) -> (u16, End) {
+    if let Refusal::Denied(
+        Denial::ClaimMissing(claim) | Denial::InsufficientUserAuthentication(claim),
+    ) = refusal
+    {
+        context.trace.missing_claim.set(Some(claim));
+    }
     let event_format = context.trace.event_format.get();
     if let Some(body) = event_format.and_then(|own| own.refusal_body(refusal, &context.request_id))
     {
@@ -96,6 +102,8 @@ fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) ->
         if let Some((_, content_type)) = fields.first_mut() {
             *content_type = "application/json".to_owned();
         }
+        // RFC 8935 section 2.3.
+        fields.push(("content-language", "en".to_owned()));
         return (400, End::Respond { status: 400, fields, body });
     }
     let (status, ..) = refusal.status_and_challenge();
@@ -106,16 +114,8 @@ fn refuse(refusal: Refusal, head: &RequestHead<'_>, context: &RequestContext) ->
     if let Some(challenge) = context.policy.challenge(refusal, context.route.get()) {
         fields.push(("www-authenticate", challenge));
     }
-    match refusal {
-        Refusal::Denied(Denial::MethodNotAllowed) => {
-            fields.push(("allow", context.policy.allowed_methods(head).join(", ")));
-        }
-        Refusal::Denied(
-            Denial::ClaimMissing(claim) | Denial::InsufficientUserAuthentication(claim),
-        ) => {
-            context.trace.missing_claim.set(Some(claim));
-        }
-        _ => {}
+    if refusal == Refusal::Denied(Denial::MethodNotAllowed) {
+        fields.push(("allow", context.policy.allowed_methods(head).join(", ")));
     }
     let circuit_open = context.circuit_open.get();
     if let Some(seconds) = headers::retry_after_seconds(refusal, context.jitter(), circuit_open) {

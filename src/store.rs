@@ -49,11 +49,19 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
 /// open, and [`Outage::StoreBadResponse`] for another status than 200 or a reply of over 64 KiB. An
 /// error of a single command is a reply.
 pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<Vec<Reply>, Outage> {
+    execute_with(commands, Health::Failed(Outage::StoreBadResponse), context).await
+}
+
+/// Does what [`execute`] does. `if_all_fail` is what it shows about the store if it replies to every
+/// read with an error. A read of several tokens fails if one node of a Cluster is down.
+pub async fn execute_with(
+    commands: &[Command],
+    if_all_fail: Health,
+    context: &RequestContext,
+) -> Result<Vec<Reply>, Outage> {
     let work = async {
         match replies(commands, context).await {
-            Ok(replies) if all_reads_failed(commands, &replies) => {
-                (Health::Failed(Outage::StoreBadResponse), Ok(replies))
-            }
+            Ok(replies) if all_reads_failed(commands, &replies) => (if_all_fail, Ok(replies)),
             Ok(replies) => (Health::Good, Ok(replies)),
             Err(Failure { outage, health, .. }) => (health, Err(outage)),
         }

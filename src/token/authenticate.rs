@@ -27,6 +27,7 @@ pub async fn authenticate<'p>(
     let Some(hash) = check.token_hash() else {
         return Ok(check.without_token()?);
     };
+    context.isolate.tokens.observe(clock::now_ms());
     let cached = context.isolate.tokens.get(hash);
     if let Some(cached) = &cached {
         observe(&cached.verification, context);
@@ -153,7 +154,7 @@ pub fn remember(
         Ok(permit) if context.policy.revocation_delay_seconds_max > 0 => {
             if let Some((hash, requirement)) = permit.cleared() {
                 let bound_ms = u64::from(context.policy.revocation_delay_seconds_max) * 1000;
-                tokens.set_cleared(hash, requirement, context.now_ms, bound_ms);
+                tokens.set_cleared(hash, requirement, context.now_ms + bound_ms);
             }
         }
         Err(Refusal::Denied(Denial::TokenRevoked)) => {

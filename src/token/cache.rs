@@ -5,7 +5,7 @@ use crate::token::key_sets::Generation;
 use portcullis_core::{
     GenerationalCache, RevocationMarker, TokenHash, TokenRequirement, VerifiedToken,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// A token that was verified by its issuer's key or confirmed by its provider.
@@ -44,8 +44,6 @@ pub struct CachedToken {
 #[derive(Clone, Copy)]
 struct Clearance {
     requirement: TokenRequirement,
-    /// When the store was asked, in Unix ms.
-    asked_ms: u64,
     until_ms: u64,
 }
 
@@ -66,9 +64,8 @@ impl Revocation {
 impl CachedToken {
     /// Returns the requirement that the store has recently confirmed for the token.
     pub fn cleared(&self, now_ms: u64) -> Option<TokenRequirement> {
-        // A clock that goes back does not prolong it.
-        let lasts = |own: &Clearance| (own.asked_ms..own.until_ms).contains(&(now_ms + CLOCK_MS));
-        self.cleared.filter(lasts).map(|clearance| clearance.requirement)
+        let clearance = self.cleared.filter(|clearance| now_ms < clearance.until_ms);
+        clearance.map(|clearance| clearance.requirement)
     }
 
     /// Returns the token's revocation, if the store has reported one.
@@ -85,16 +82,29 @@ impl CachedToken {
 /// The verified tokens of an isolate, in a bounded cache.
 pub struct TokenCache {
     tokens: RefCell<GenerationalCache<TokenHash, CachedToken>>,
+    /// The latest time that was seen, in Unix ms.
+    latest_ms: Cell<u64>,
 }
 
 impl Default for TokenCache {
     fn default() -> Self {
-        let tokens = GenerationalCache::new(TOKENS_PER_GENERATION, BYTES_PER_GENERATION);
-        Self { tokens: RefCell::new(tokens) }
+        Self { tokens: RefCell::new(empty()), latest_ms: Cell::new(0) }
     }
 }
 
+fn empty() -> GenerationalCache<TokenHash, CachedToken> {
+    GenerationalCache::new(TOKENS_PER_GENERATION, BYTES_PER_GENERATION)
+}
+
 impl TokenCache {
+    /// Records the time. If the clock went back, all tokens are removed, because what the store or
+    /// a provider said about them would seem younger than it is.
+    pub fn observe(&self, now_ms: u64) {
+        if now_ms + CLOCK_MS < self.latest_ms.replace(now_ms) {
+            self.tokens.replace(empty());
+        }
+    }
+
     /// Returns the cached token.
     pub fn get(&self, hash: TokenHash) -> Option<CachedToken> {
         self.tokens.borrow_mut().get(hash, CachedToken::bytes)
@@ -115,20 +125,13 @@ impl TokenCache {
         self.tokens.borrow_mut().insert(hash, token, bytes);
     }
 
-    /// Records that the store has confirmed a token, which holds for `bound_ms` from the question,
-    /// `asked_ms` (Unix ms). Does nothing for a token that is not cached.
-    pub fn set_cleared(
-        &self,
-        hash: TokenHash,
-        requirement: TokenRequirement,
-        asked_ms: u64,
-        bound_ms: u64,
-    ) {
+    /// Records that the store has confirmed a token, which holds until `until_ms` (Unix ms). Does
+    /// nothing for a token that is not cached.
+    pub fn set_cleared(&self, hash: TokenHash, requirement: TokenRequirement, until_ms: u64) {
         self.tokens.borrow_mut().update(hash, |token| {
             // The store was asked before the revocation.
             if token.revocation.is_none() {
-                let until_ms = asked_ms + bound_ms;
-                token.cleared = Some(Clearance { requirement, asked_ms, until_ms });
+                token.cleared = Some(Clearance { requirement, until_ms });
             }
         });
     }
@@ -193,8 +196,8 @@ impl TokenCache {
     }
 }
 
-/// How far the clock may go back without the end of clearances, since it may be corrected by a few
-/// milliseconds at any time. They end as much earlier.
+/// How far the clock may go back before the cache is emptied: a clock may be corrected by a few
+/// milliseconds at any time.
 const CLOCK_MS: u64 = 50;
 /// How long a token of a revoked subject or client is rejected without another query. The operator
 /// may delete its marker.

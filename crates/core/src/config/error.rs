@@ -74,6 +74,8 @@ pub enum ConfigErrorKind {
     NotARecordEncryptionKey,
     /// The text is neither the name of a claim nor a JSON Pointer (RFC 6901).
     NotAPlace,
+    /// The text can't be a tenant of an issuer with many.
+    NotATenant,
     /// The text is not a scope-token of RFC 6749 section 3.3.
     NotAScope,
     /// The text is not a private JWK (RFC 7517) for EdDSA or ES256 with a `kid`.
@@ -194,6 +196,9 @@ impl fmt::Display for ConfigErrorKind {
             Self::NotAnEdgeAuthKey => {
                 "is not a key; give 32 bytes in base64, by openssl rand -base64 32, the same as the \
                  auth service's"
+            }
+            Self::NotATenant => {
+                "must be a tenant as tid and iss have it: 1 to 64 letters, digits, -, ., _ and ~"
             }
             Self::NotAPlace => {
                 "is neither a claim's name nor a JSON Pointer; in a pointer such as \

@@ -117,8 +117,15 @@ pub(super) fn check(
         let own = issuers.get(rules.issuer).map(|issuer| issuer.issuer.clone());
         rules.sender.clone().or(own)
     };
+    let takes = |rules: &EventPolicy, iss: &str| match &rules.sender {
+        Some(own) => own == iss,
+        None => issuers.get(rules.issuer).is_some_and(|own| own.accepts(iss)),
+    };
     for (at, rules) in events.iter().enumerate() {
-        if events.iter().take(at).any(|earlier| sender(earlier) == sender(rules)) {
+        let meets = |one: &EventPolicy, other: &EventPolicy| {
+            sender(other).is_some_and(|iss| takes(one, &iss))
+        };
+        if events.iter().take(at).any(|earlier| meets(earlier, rules) || meets(rules, earlier)) {
             let place = format!("issuers[{}].events.issuer", rules.issuer);
             settings.add_error(place, ConfigErrorKind::Duplicate);
         }

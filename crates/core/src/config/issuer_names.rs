@@ -20,12 +20,12 @@ pub(super) fn read(object: &mut ObjectReader<'_, '_>) -> Names {
     if without_mark.is_some_and(|text| !text.is_empty() && !is_literal(&text)) {
         object.add_error("issuer", ConfigErrorKind::NotA("without braces, but for one {tenant}"));
     }
-    let aliases = object.one_or_more("issuer_aliases", "a text without braces", is_literal);
+    let aliases = object.one_or_more("issuer_aliases", LITERAL, is_literal);
     if is_template && !aliases.is_empty() {
         let kind = ConfigErrorKind::NotThere("where issuer has {tenant}");
         object.add_error("issuer_aliases", kind);
     }
-    let tenants = object.one_or_more("tenants", TENANTS, is_tenant);
+    let tenants = object.one_or_more("tenants", ConfigErrorKind::NotATenant, is_tenant);
     let may_have_tenants = is_template || object.settings.is_assumed(&object.at("issuer"));
     if !may_have_tenants && !tenants.is_empty() {
         let kind = ConfigErrorKind::NotThere("where issuer has no {tenant}");
@@ -71,6 +71,6 @@ pub(super) fn check(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, earlier:
     }
 }
 
-const TENANTS: &str = "a tenant as tid and iss have it: 1 to 64 letters, digits, -, ., _ and ~";
+const LITERAL: ConfigErrorKind = ConfigErrorKind::NotA("a text without braces");
 /// A tenant that stands for all, in the form that most providers use.
 const ANY_TENANT: &str = "00000000-0000-0000-0000-000000000000";

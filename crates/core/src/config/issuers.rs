@@ -49,11 +49,12 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
         object.one_of_or("audience_claim", &AudienceClaim::NAMES, AudienceClaim::default());
     reading.push_str(match audience_claim {
         AudienceClaim::Aud => "",
-        AudienceClaim::ClientId => "client_id",
-        AudienceClaim::Azp => "azp",
-        AudienceClaim::Iss => "iss",
+        AudienceClaim::ClientId => "audience_claim=client_id\n",
+        AudienceClaim::Azp => "audience_claim=azp\n",
+        AudienceClaim::Iss => "audience_claim=iss\n",
     });
     if audiences.len() > 1 {
+        reading.push_str("audience=");
         reading.push_str(&audiences.join("\n"));
     }
     let authorized_parties = object.one_or_more("authorized_parties", NONEMPTY, is_nonempty);
@@ -292,7 +293,8 @@ const READING: [&str; 6] = [
     "claims_required",
     "claims_forbidden",
 ];
-const NONEMPTY: &str = "a text that is not empty, or a list of them";
+const NONEMPTY: ConfigErrorKind =
+    ConfigErrorKind::NotA("a text that is not empty, or a list of them");
 const PUBLIC_KEY: &str = "a public key in PEM, -----BEGIN PUBLIC KEY-----, of RSA, P-256, P-384, \
     P-521 or Ed25519; openssl pkey -pubin reads it";
 const LEEWAY: Number = Number { name: "leeway_seconds", min: 0, max: 300, default: 30 };

@@ -11,7 +11,7 @@ impl ObjectReader<'_, '_> {
     pub(super) fn one_or_more(
         &mut self,
         name: &str,
-        expected: &'static str,
+        kind: ConfigErrorKind,
         fits: fn(&str) -> bool,
     ) -> Vec<String> {
         let text = || Box::new(MemberShape::Text(TextFormat::Nonempty));
@@ -28,7 +28,7 @@ impl ObjectReader<'_, '_> {
             let place = if is_list { format!("{name}[{at}]") } else { name.to_owned() };
             let is_assumed = self.settings.is_assumed(&self.at(&place));
             match value.as_str().filter(|text| is_assumed || fits(text)) {
-                None => self.add_error(&place, ConfigErrorKind::NotA(expected)),
+                None => self.add_error(&place, kind.clone()),
                 Some(text) if texts.iter().any(|own| own == text) => {
                     self.add_error(&place, ConfigErrorKind::Duplicate);
                 }

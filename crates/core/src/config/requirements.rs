@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Reads the member `part` with the values, and next to it `part_required` and `part_forbidden`.
 pub(super) fn read(object: &mut ObjectReader<'_, '_>, part: &str) -> Requirements {
     let places = |object: &mut ObjectReader<'_, '_>, end: &str| {
-        object.one_or_more(&[part, end].concat(), PLACE, is_place)
+        object.one_or_more(&[part, end].concat(), ConfigErrorKind::NotAPlace, is_place)
     };
     Requirements {
         values: values(object, part),
@@ -38,7 +38,7 @@ fn values(object: &mut ObjectReader<'_, '_>, name: &str) -> Vec<(String, Vec<Val
         };
         let scalar = |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
         let kind = match is_place(&place) {
-            false => Some(ConfigErrorKind::NotA(PLACE)),
+            false => Some(ConfigErrorKind::NotAPlace),
             true if allowed.is_empty() || !allowed.iter().all(scalar) => {
                 Some(ConfigErrorKind::NotAClaim)
             }
@@ -51,5 +51,3 @@ fn values(object: &mut ObjectReader<'_, '_>, name: &str) -> Vec<(String, Vec<Val
     }
     found
 }
-
-const PLACE: &str = "a name, or a JSON Pointer such as /realm_access/roles";

@@ -89,4 +89,5 @@ pub(super) fn assign(issuers: &mut [Issuer], routes: &[Route], resources: &[Reso
     }
 }
 
-const AUDIENCE: &str = "a text that is not empty, or a list of them";
+const AUDIENCE: ConfigErrorKind =
+    ConfigErrorKind::NotA("a text that is not empty, or a list of them");

@@ -51,8 +51,9 @@ impl Event {
     /// Returns the commands that write the markers. They revoke up to the event's first arrival,
     /// or up to its issue where the issuer's clock is ahead.
     pub fn marks(&self, first: UnixSeconds, now: UnixSeconds) -> Vec<Command> {
-        let up_to = first.max(self.issued_at).to_string();
-        let left_seconds = first.plus(self.life_seconds).seconds_since(now).max(1);
+        let up_to = first.max(self.issued_at);
+        let left_seconds = up_to.plus(self.life_seconds).seconds_since(now).max(1);
+        let up_to = up_to.to_string();
         let marker = |key: &String| command(key, "last", &up_to, left_seconds);
         self.markers.iter().map(marker).collect()
     }

@@ -61,8 +61,16 @@ impl SubjectRules<'_> {
             Some(_) => Err(Denial::EventMalformed),
             None => Ok(None),
         };
-        let user = member("user")?.map(|user| self.simple(user)).transpose()?;
         let session = member("session")?;
+        let user = match member("user")?.map(|user| (user, self.simple(user))) {
+            // The session is enough where no token can be found by the user.
+            Some((user, Err(Denial::SubjectRefused)))
+                if self.is_session && session.is_some() && !user.contains_key("iss") =>
+            {
+                None
+            }
+            user => user.map(|(_, marks)| marks).transpose()?,
+        };
         let mut marks = Vec::new();
         if let Some(session) = session.filter(|_| self.is_session || user.is_none()) {
             if format(session)? != "opaque" {

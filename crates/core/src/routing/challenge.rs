@@ -34,7 +34,7 @@ impl Policy {
                 parameters.push(("scope", scope));
             }
         }
-        if let Some(resource) = &self.resource {
+        if let Some(resource) = self.resource_url(route) {
             parameters.push(("resource_metadata", metadata_url(resource)));
         }
         let mut text = "Bearer".to_owned();

@@ -210,6 +210,14 @@ fn reading_of_responses_depends_on_each_setting() {
         hash(r#","audience":"a","issuer_aliases":["b"]"#),
     ];
     assert_eq!(hash(r#","audience":["a"]"#), hashes[0]);
+    // A claim of the same name that a route uses is another setting.
+    let with_claim = |claim: &str| {
+        let issuers = format!("[{}]", opaque(r#""issuer":"i","audience":"a""#));
+        Introspection::settings_hash(&read(&issuers)[0], &[claim.to_owned()])
+    };
+    hashes.extend(["azp", "client_id", "iss"].map(with_claim));
+    hashes.push(hash(r#","audience":"a","audience_claim":"client_id""#));
+    hashes.push(hash(r#","audience":"a","audience_claim":"iss""#));
     let count = hashes.len();
     hashes.sort();
     hashes.dedup();

@@ -111,3 +111,16 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn challenge_names_the_metadata_of_the_routes_own_resource() {
+    let resources = r#"[{"name":"a","url":"https://a.example/mcp"}]"#;
+    let policy = policy_with(&[("resource.url", "https://own.example"), ("resources", resources)]);
+    let url = |resource| {
+        let own = Route { resource, ..route() };
+        policy.challenge(Denial::TokenMissing.into(), Some(&own)).unwrap()
+    };
+    let path = "/.well-known/oauth-protected-resource";
+    assert_eq!(url(None), format!(r#"Bearer resource_metadata="https://own.example{path}""#));
+    assert_eq!(url(Some(0)), format!(r#"Bearer resource_metadata="https://a.example{path}/mcp""#));
+}
