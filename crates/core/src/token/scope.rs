@@ -36,7 +36,8 @@ pub(super) fn of(members: &Map<String, Value>, places: &[String]) -> Option<Stri
             Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
                 add_all(&mut names.iter().filter_map(Value::as_str));
             }
-            Some(Value::Object(roles)) => {
+            // The claim `scope` itself is a text (RFC 8693 section 4.2).
+            Some(Value::Object(roles)) if place != "scope" => {
                 // `{"admin": false}` is no role.
                 let is_held = |value: &Value| {
                     matches!(value, Value::Bool(true) | Value::Object(_) | Value::Array(_))

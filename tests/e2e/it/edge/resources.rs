@@ -150,8 +150,9 @@ async fn each_api_has_its_own_metadata_by_its_host() {
     };
     for (host, path, resource, scopes) in [
         ("a.example", "/mcp", A, json!(["api:read"])),
-        ("b.example", "/mcp", B, json!([])),
-        ("own.example", "", "https://own.example", json!([])),
+        // RFC 9728 section 3.2: a list without values is left out.
+        ("b.example", "/mcp", B, Value::Null),
+        ("own.example", "", "https://own.example", Value::Null),
     ] {
         let (status, metadata) = fetch(host, path).await;
         assert_eq!((status, &metadata["resource"]), (200, &json!(resource)));

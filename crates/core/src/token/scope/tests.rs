@@ -58,6 +58,8 @@ fn claim_of_another_type_is_no_scope() {
         assert_eq!(scope(&claims, &["scope", "x"]), None, "{claim}");
         assert_eq!(scope(&claims, &["scope"]).as_deref(), Some("a"), "{claim}");
     }
+    assert_eq!(scope(r#"{"scope":{"admin":true}}"#, &["scope"]), None);
+    assert_eq!(scope(r#"{"scope":{"admin":true},"x":"a"}"#, &["x", "scope"]), None);
 }
 
 #[test]
