@@ -52,8 +52,8 @@ pub async fn execute(commands: &[Command], context: &RequestContext) -> Result<V
     execute_with(commands, Health::Failed(Outage::StoreBadResponse), context).await
 }
 
-/// Does what [`execute`] does. `if_all_fail` is what it shows about the store if it replies to every
-/// read with an error. A read of several tokens fails if one node of a Cluster is down.
+/// Does what [`execute`] does. `if_all_fail` is what it shows about the store if it replies to
+/// every read with an error. A read of several tokens fails if one node of a Cluster is down.
 pub async fn execute_with(
     commands: &[Command],
     if_all_fail: Health,

@@ -91,7 +91,7 @@ pub enum Denial {
     TokenNotYetValid,
     /// The token, its session or its subject was revoked.
     TokenRevoked,
-    /// The token is not a Bearer access token, or not of the form that its issuer's settings require.
+    /// The token is not a Bearer access token, or lacks what its issuer's settings require.
     TokenTypeRefused,
     /// The token's record is not in the store: the token has ended, or was never registered.
     TokenNotRegistered,

@@ -42,8 +42,8 @@ fn set_member_is_held_by_the_policy() {
                 _ => String::new(),
             };
             let is_new = |line: &&String| !before.contains(line);
-            // Names of secrets; a key, of which Debug shows only the algorithm; and a name, of which
-            // the place is held.
+            // Names of secrets; a key, of which Debug shows only the algorithm; and a name, of
+            // which the place is held.
             let named =
                 ["client_secret_variable", "jwks_variable", "public_key", "routes[0].resource"];
             let is_name = named.iter().any(|name| place.ends_with(name));

@@ -174,8 +174,8 @@ impl UnverifiedEvent<'_> {
         self.key_set
     }
 
-    /// Returns whether the key that the header names may sign for the event's issuer. `owner` is the
-    /// key's member `issuer`; a key without that member may.
+    /// Returns whether the key that the header names may sign for the event's issuer. `owner` is
+    /// the key's member `issuer`; a key without that member may.
     pub fn admits_key_of(&self, owner: Option<&str>) -> bool {
         owner.is_none_or(|owner| self.names.iter().any(|name| name == owner))
     }

@@ -48,8 +48,8 @@ impl Issuer {
         }
     }
 
-    /// Checks the audience, and returns which ones the token is for. An `aud` must contain one of the
-    /// issuer's or of a resource. Only if there is none, or an empty list, the issuer's other
+    /// Checks the audience, and returns which ones the token is for. An `aud` must contain one of
+    /// the issuer's or of a resource. Only if there is none, or an empty list, the issuer's other
     /// settings decide: `audience_claim`, or that the authorized party is checked. Such a token is
     /// for the issuer's audience alone.
     pub(super) fn check_audience(&self, members: &Map<String, Value>) -> Result<Audiences, Denial> {

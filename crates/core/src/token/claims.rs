@@ -171,8 +171,8 @@ impl Claims {
         acr.is_some_and(|acr| classes.iter().any(|class| class == acr))
     }
 
-    /// Returns whether the subject's login (`auth_time`) was at most `seconds` before `now`. Returns
-    /// `false` if the claim is missing, is no time, or is in the future.
+    /// Returns whether the subject's login (`auth_time`) was at most `seconds` before `now`.
+    /// Returns `false` if the claim is missing, has another type, or is in the future.
     pub(crate) fn is_login_within(
         &self,
         seconds: u64,

@@ -38,7 +38,7 @@ pub(super) fn of(members: &Map<String, Value>, places: &[String]) -> Option<Stri
             }
             // The claim `scope` itself is a text (RFC 8693 section 4.2).
             Some(Value::Object(roles)) if place != "scope" => {
-                // `{"admin": false}` is no role.
+                // `{"admin": false}` grants nothing.
                 let is_held = |value: &Value| {
                     matches!(value, Value::Bool(true) | Value::Object(_) | Value::Array(_))
                 };
