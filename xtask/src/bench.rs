@@ -29,6 +29,9 @@ pub struct Options {
     /// Measure only one part of the Worker
     #[arg(long)]
     only: Option<edge::Part>,
+    /// Leave out a part of the Worker
+    #[arg(long)]
+    skip: Option<edge::Part>,
     /// `faults`: measure only the table of this name in docs/reliability.md
     #[arg(long)]
     table: Option<String>,
@@ -86,6 +89,7 @@ pub fn run(options: &Options) -> Result<()> {
             write: options.write,
             resume: options.resume,
             only: options.only,
+            skip: options.skip,
             beside: options.beside.clone(),
         }),
         Subject::Cost => cost::run(&options.prices, options.quick, options.write),
