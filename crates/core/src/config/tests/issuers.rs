@@ -4,6 +4,8 @@ use super::*;
 use crate::policy::issuer::AudienceClaim;
 use crate::policy::requirements::Requirements;
 use serde_json::json;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Returns a list with one issuer of these members, next to its algorithm and keys.
 fn one(members: &str) -> String {
