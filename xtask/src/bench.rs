@@ -29,9 +29,9 @@ pub struct Options {
     /// Measure only one part of the Worker
     #[arg(long)]
     only: Option<edge::Part>,
-    /// Leave out a part of the Worker
+    /// Leave out a part of the Worker; may be given several times
     #[arg(long)]
-    skip: Option<edge::Part>,
+    skip: Vec<edge::Part>,
     /// `faults`: measure only the table of this name in docs/reliability.md
     #[arg(long)]
     table: Option<String>,
@@ -89,7 +89,7 @@ pub fn run(options: &Options) -> Result<()> {
             write: options.write,
             resume: options.resume,
             only: options.only,
-            skip: options.skip,
+            skip: options.skip.clone(),
             beside: options.beside.clone(),
         }),
         Subject::Cost => cost::run(&options.prices, options.quick, options.write),

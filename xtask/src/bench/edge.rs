@@ -59,17 +59,17 @@ pub struct Options {
     /// Whether to go on with the results of a run that failed.
     pub resume: bool,
     pub only: Option<Part>,
-    /// The part that is left out.
-    pub skip: Option<Part>,
+    /// The parts that are left out.
+    pub skip: Vec<Part>,
     /// The folder of another build.
     pub beside: Option<PathBuf>,
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let Options { quick, write, resume, only, skip, ref beside } = *options;
+    let Options { quick, write, resume, only, ref skip, ref beside } = *options;
     ensure!(!write || (!quick && only.is_none()), "--write wants all of it, and not in haste");
     let tools = tools::ensure(Extent::BenchEdge)?;
-    let wants = |part| only.is_none_or(|wanted| wanted == part) && skip != Some(part);
+    let wants = |part| only.is_none_or(|wanted| wanted == part) && !skip.contains(&part);
     let tokens = match (quick, wants(Part::Memory) || wants(Part::Growth)) {
         (false, true) => 200_000,
         (true, true) => 20_000,

@@ -63,7 +63,8 @@ pub fn text(found: &Found, goals: &[Goal]) -> String {
         let _ = writeln!(
             text,
             "\nA policy of 1,000 routes and 200 limits, next to the shipped one: {:.0} ms ({:.0} to {:.0}) to the first \
-             answer, {:.0} ms ({:.0} to {:.0}) with the shipped one; {:.2} ({:.2} to {:.2}) times the CPU for a strict request.",
+             answer, {:.0} ms ({:.0} to {:.0}) with the shipped one. A strict request takes {:.2} ({:.2} to {:.2}) \
+             times the CPU.",
             start[1],
             start[0],
             start[2],
@@ -168,8 +169,8 @@ fn distance(found: &Found, text: &mut String) {
     let leased = found.distance.iter().filter(|(name, ..)| name.contains("leased"));
     let _ = writeln!(
         text,
-        "\nRequests per second of leased, by as many connections as for all others: {}.",
-        leased.map(rate).collect::<Vec<_>>().join(", ")
+        "\nRequests per second of leased, by as many connections as for all others:\n\n{}",
+        leased.map(rate).map(|rate| format!("- {rate}")).collect::<Vec<_>>().join("\n")
     );
 }
 
