@@ -29,13 +29,9 @@ const POLICY: &str = r#"{
          "limit":{"quota":6000,"window_seconds":60,"by":"header:key","lease_seconds":60}}]}"#;
 
 fn isolate() -> Rc<Instance> {
-    isolate_with(POLICY)
-}
-
-fn isolate_with(policy: &str) -> Rc<Instance> {
     let secrets = [("STORE_TOKEN", "store-secret"), ("PASS", "provider-secret")];
     let secret = |name: &str| secrets.iter().find(|(own, _)| *own == name);
-    let policy = Policy::parse(policy, |name| secret(name).map(|(_, text)| (*text).to_owned()));
+    let policy = Policy::parse(POLICY, |name| secret(name).map(|(_, text)| (*text).to_owned()));
     let policy: &'static Policy = Box::leak(Box::new(policy.unwrap()));
     let config = Config { policy: Some(policy), ..no_policy() };
     Rc::new(Instance::new(0, config))
@@ -230,7 +226,8 @@ fn large_head_opens_no_breaker() {
 /// One node of a Cluster may be down.
 #[test]
 fn clearances_are_renewed_one_by_one_after_their_common_query_failed() {
-    let instance = isolate_with(&POLICY.replace(r#""failures":1"#, r#""failures":9"#));
+    // The failure of the common query opens no breaker, which opens at the first.
+    let instance = isolate();
     verify_token(&instance, 1);
     let shared = instance.isolate();
     let policy = shared.config.policy.unwrap();
@@ -284,3 +281,18 @@ fn lease_whose_renewal_found_no_room_is_asked_for_again() {
 
 /// More keys than questions may wait.
 const KEYS: u32 = 1100;
+
+/// What a token's provider or the store said would seem younger than it is.
+#[test]
+fn clock_that_goes_back_empties_the_cache_of_tokens() {
+    let instance = isolate();
+    verify_token(&instance, 1);
+    let tokens = &instance.isolate().tokens;
+    let is_cached = || tokens.get(TokenHash::of("opaque")).is_some();
+    let now_ms = clock::now_ms() + 60_000;
+    tokens.observe(now_ms);
+    tokens.observe(now_ms - 40);
+    assert!(is_cached(), "a clock may be corrected by a few milliseconds");
+    tokens.observe(now_ms - 1000);
+    assert!(!is_cached());
+}

@@ -182,7 +182,6 @@ pub use request::cookie::REFRESH_COOKIE;
 pub use request::head::RequestHead;
 pub use routing::index::RouteIndex;
 pub use routing::preflight::Fields;
-pub use routing::well_known::metadata_url;
 pub use routing::{Answer, Destination};
 pub use secret::Secret;
 pub use store::address::StoreAddress;

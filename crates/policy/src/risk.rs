@@ -150,7 +150,9 @@ fn of_issuer(at: usize, issuer: &Issuer) -> Vec<Risk> {
         risks.push(risk(
             "tenants_unlisted",
             "issuer",
-            format!("every tenant of {name} is accepted, whoever opened it; list them in tenants"),
+            format!(
+                "every tenant of {name} is accepted, and anyone may open one; list them in tenants"
+            ),
         ));
     }
     risks

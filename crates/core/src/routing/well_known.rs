@@ -44,7 +44,7 @@ fn resource_at<'p>(
 
 /// Returns the URL of a resource's metadata (RFC 9728 section 3.1). The well-known path is between
 /// host and path.
-pub fn metadata_url(resource: &BaseUrl) -> String {
+pub(crate) fn metadata_url(resource: &BaseUrl) -> String {
     let (site, _) = split(resource);
     format!("{site}{}", metadata_path(resource))
 }
