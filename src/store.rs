@@ -6,8 +6,7 @@ use crate::dependency::{call, retry};
 use crate::platform::protocol::{ContentType, PlatformError, TextBody, TextRequest, TextResponse};
 use crate::platform::{clock, socket};
 use portcullis_core::{
-    KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LOCKING_LIMIT_SCRIPT_SHA1, Outage, StoreAddress,
-    StoreResult,
+    COUNTING_SCRIPTS, CountingScript, KEY_LOCKING, Outage, StoreAddress, StoreResult,
 };
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
@@ -40,7 +39,7 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
     }
 }
 
-/// Returns the replies to `commands`. If the store does not know the limit's script yet, sends it
+/// Returns the replies to `commands`. If the store does not know a limit's script yet, sends it
 /// in a second request within the same deadline, `store.timeout_ms`.
 ///
 /// # Errors
@@ -150,8 +149,8 @@ fn refuses_key_locking(reply: &Reply) -> bool {
 
 /// Returns the command with the name of the script without key locking.
 fn with_plain_name(mut command: Command) -> Command {
-    if command.text(1) == Some(LOCKING_LIMIT_SCRIPT_SHA1) {
-        command.replace(1, LIMIT_SCRIPT_SHA1.into());
+    if let Some(script) = script_of(&command) {
+        command.replace(1, script.sha1.into());
     }
     command
 }
@@ -168,10 +167,16 @@ fn all_reads_failed(commands: &[Command], replies: &[Reply]) -> bool {
         && reads.all(|(_, reply)| matches!(reply, Reply::Error(_)))
 }
 
+/// Returns the script that a command calls by its name with key locking.
+fn script_of(command: &Command) -> Option<&'static CountingScript> {
+    COUNTING_SCRIPTS.iter().find(|script| command.text(1) == Some(script.locking_sha1))
+}
+
 /// Returns the command with the script instead of its hash.
 fn with_script(command: &Command, is_plain: bool) -> Command {
     let first_line = if is_plain { "" } else { KEY_LOCKING };
-    let mut whole = Command::new("EVAL").arg(format!("{first_line}{LIMIT_SCRIPT}"));
+    let script = script_of(command).map_or("", |script| script.text);
+    let mut whole = Command::new("EVAL").arg(format!("{first_line}{script}"));
     for word in command.words().iter().skip(2) {
         whole = whole.arg_bytes(word.as_slice());
     }

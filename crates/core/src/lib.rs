@@ -146,12 +146,16 @@ pub use jose::algorithm::Algorithm;
 pub use jose::header::UnverifiedHeader;
 pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
 pub use json::write::{object_text as json_object_text, text as json_text};
-pub use limits::check::{
-    BucketKey, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LOCKING_LIMIT_SCRIPT_SHA1, LimitCheck,
-    LimitDecision,
-};
+pub use limits::check::{BucketKey, LimitCheck, LimitDecision, refusal_by_limits};
+pub use limits::key::limit_key_text;
 pub use limits::lease::{Granted, LeaseKey, LeaseTerms, Leases, Spend};
 pub use limits::local::{LocalCount, LocalCounts, LocalRate};
+pub use limits::periods::{PeriodUse, PeriodUses};
+pub use limits::restore::{KnownUse, RESTORE_SCRIPT, restore_command};
+pub use limits::script::{
+    COUNTING_SCRIPTS, CountingScript, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1,
+    LOCKING_LIMIT_SCRIPT_SHA1, LOCKING_QUOTA_SCRIPT_SHA1, QUOTA_SCRIPT, QUOTA_SCRIPT_SHA1,
+};
 pub use policy::Policy;
 pub use policy::assertion::Assertion;
 pub use policy::cors::Cors;
@@ -162,7 +166,8 @@ pub use policy::ip_rules::{IpRules, Network};
 pub use policy::issuer::{AudienceClaim, Issuer, KeyLocation, MetadataError, TokenType};
 pub use policy::key_sets::KeySetPolicy;
 pub use policy::limit::{
-    Algorithm as LimitAlgorithm, InvalidTokenLimit, Limit, LimitBy, LimitOutage, LimitTiming, Plans,
+    Algorithm as LimitAlgorithm, InvalidTokenLimit, Limit, LimitBy, LimitOutage, LimitTiming,
+    Period, Plans,
 };
 pub use policy::observability::{LogPolicy, LogSubject, Observability};
 pub use policy::path::Pattern;
