@@ -30,6 +30,7 @@ mod sessions;
 mod signing_keys;
 mod store;
 mod token;
+mod usage;
 
 #[cfg(test)]
 mod testing;
