@@ -128,7 +128,7 @@ fn metric(registry: &Registry, name: &str, label: &str) -> f64 {
     let series = family.get_metric().iter().filter(|series| {
         label.is_empty() || series.get_label().iter().any(|own| own.value() == label)
     });
-    series.map(|series| series.get_counter().value() + series.get_gauge().value()).sum()
+    series.map(|series| series.get_counter().get_value() + series.get_gauge().get_value()).sum()
 }
 
 fn row(subject: &str, passed: u64) -> UsageRow {

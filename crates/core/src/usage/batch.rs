@@ -139,7 +139,8 @@ fn row_of(mut members: Map<String, Value>, at: u64) -> Option<UsageRow> {
         last: number(&members, "last")?,
     };
     let is_past = row.last <= at.saturating_add(HOUR_SECONDS);
-    let is_hour = row.hour.is_multiple_of(HOUR_SECONDS) && row.last.checked_sub(row.hour)? < HOUR_SECONDS;
+    let is_hour =
+        row.hour.is_multiple_of(HOUR_SECONDS) && row.last.checked_sub(row.hour)? < HOUR_SECONDS;
     (is_past && is_hour).then_some(row)
 }
 
@@ -153,7 +154,8 @@ fn period_of(mut members: Map<String, Value>) -> Option<PeriodUsage> {
         used: number(&members, "used")?,
     };
     let is_word = |text: &str| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let is_known = matches!(period.state.as_str(), "period" | "credits");
     let is_hash = period.hash.len() == HASH_LENGTH && is_word(&period.hash);

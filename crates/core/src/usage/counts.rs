@@ -35,7 +35,9 @@ pub struct UsageRow {
 /// The decision on a request, as usage counts it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Usage {
+    /// It was permitted.
     Passed,
+    /// Its token is valid, but it was refused.
     Refused,
 }
 

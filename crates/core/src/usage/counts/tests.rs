@@ -3,8 +3,8 @@ use crate::policy::fixtures::route;
 use crate::policy::resource::Audiences;
 use crate::refusal::Outage;
 use crate::store::keys::StoreKeys;
+use crate::token::api_key::KeyTerms;
 use crate::token::claims::Claims;
-use crate::token::record::KeyTerms;
 use crate::token_hash::TokenHash;
 use serde_json::Map;
 use std::rc::Rc;
@@ -57,7 +57,8 @@ fn requests_are_counted_by_hour_route_and_token() {
     counts.count(Usage::Passed, &one, Some(&a), NOW.plus(3600));
     let rows = sorted(&mut counts);
     let hour = 1_800_000_000;
-    let base = UsageRow { hour, route: "api".into(), last: NOW.0, passed: 1, ..UsageRow::default() };
+    let base =
+        UsageRow { hour, route: "api".into(), last: NOW.0, passed: 1, ..UsageRow::default() };
     let known = UsageRow {
         issuer: "https://issuer.example".into(),
         subject: "alice".into(),
