@@ -72,12 +72,22 @@ pub async fn execute_with(
 /// accepted every command. The result does not count for the circuit breaker, which protects
 /// verdicts; while that is open, nothing is written.
 pub async fn write(commands: &[Command], context: &RequestContext) -> bool {
+    write_for_replies(commands, context).await.is_some()
+}
+
+/// Does what [`write`] does. Returns the replies, or `None` if the store did not accept every
+/// command.
+pub async fn write_for_replies(
+    commands: &[Command],
+    context: &RequestContext,
+) -> Option<Vec<Reply>> {
     if context.isolate.breakers.is_open(Dependency::Store, clock::now_ms()) {
-        return false;
+        return None;
     }
     let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
-    let replies = send(commands, until_ms, context).await;
-    replies.is_ok_and(|replies| !replies.iter().any(|reply| matches!(reply, Reply::Error(_))))
+    let replies = send(commands, until_ms, context).await.ok()?;
+    let has_failed = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
+    (!has_failed).then_some(replies)
 }
 
 /// Returns whether a value is short enough to be read back: 40 KiB in JSON. A store may escape more

@@ -1,5 +1,9 @@
 //! The command line.
 
+mod usage;
+
+pub use usage::UsageOptions;
+
 use crate::config::{LISTENERS, SHARED, TABLE};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use portcullis_server::settings::{Setting, arguments, flags, secrets_help};
@@ -122,6 +126,8 @@ pub enum Action {
         #[command(subcommand)]
         action: SessionsAction,
     },
+    /// Print how many requests were made, by caller, route or time.
+    Usage(UsageOptions),
     /// Manage users.
     User {
         #[command(subcommand)]

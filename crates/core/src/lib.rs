@@ -94,7 +94,7 @@
 //! 2. `edge_auth`, `jose` and `store`.
 //! 3. `policy`: plain types and look-ups, without settings and claims.
 //! 4. `config`, which reads the settings, and `token`.
-//! 5. `routing`, `limits` and `refresh`.
+//! 5. `routing`, `limits`, `refresh` and `usage`.
 //! 6. `events`.
 //! 7. `forward`.
 //! 8. `check`.
@@ -122,6 +122,7 @@ mod time;
 mod token;
 mod token_hash;
 mod url;
+mod usage;
 
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, CallPermit, CircuitOpen};
 pub use cache::{CacheKey, GenerationalCache};
@@ -205,3 +206,5 @@ pub use token::unverified::{Provider, UnverifiedToken};
 pub use token::verified::VerifiedToken;
 pub use token_hash::TokenHash;
 pub use url::BaseUrl;
+pub use usage::batch::{PeriodUsage, UsageBatch};
+pub use usage::counts::{Usage, UsageCounts, UsageRow};

@@ -1,7 +1,7 @@
 //! The routes of both listeners.
 
 use super::state::AppState;
-use super::{account, log, metrics, oauth};
+use super::{account, log, metrics, oauth, usage};
 use crate::problem::Problem;
 use axum::Router;
 use axum::middleware;
@@ -17,6 +17,7 @@ pub fn public_router(state: Arc<AppState>) -> Router {
         .route("/auth/password", post(account::password))
         .route("/auth/sessions", get(account::sessions).delete(account::end_all))
         .route("/auth/sessions/{id}", delete(account::end_one))
+        .route("/auth/usage", get(usage::usage))
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))
