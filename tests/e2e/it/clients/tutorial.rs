@@ -1,8 +1,7 @@
 //! The tutorial's commands, as a reader types them.
 
 use crate::support::environment::{ROOT, xtask};
-use crate::support::process::Folder;
-use std::net::TcpListener;
+use crate::support::process::{Folder, free_ports};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -130,9 +129,4 @@ impl Drop for Dev {
         let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
         let _ = self.0.wait();
     }
-}
-
-fn free_ports() -> [u16; 7] {
-    let listeners = [(); 7].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.each_ref().map(|listener| listener.local_addr().unwrap().port())
 }
