@@ -103,7 +103,8 @@ pub async fn settle(
         }
     }
     let limit_decisions = check.limit_decisions(authenticated, results);
-    limit_decisions.iter().for_each(|decision| remember(decision, context));
+    let is_api_key = authenticated.verified().is_some_and(|token| token.is_api_key());
+    limit_decisions.iter().for_each(|decision| remember(decision, is_api_key, context));
     context.trace.limit_decisions.borrow_mut().extend(limit_decisions);
 }
 
@@ -128,9 +129,11 @@ async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestConte
 }
 
 /// Remembers a key that the store found over an enforced limit. A shadow limit must keep counting.
-fn remember(decision: &LimitDecision<'_>, context: &RequestContext) {
+/// An API key may get another quota, so that its record must be read again soon.
+fn remember(decision: &LimitDecision<'_>, is_api_key: bool, context: &RequestContext) {
     if decision.by_store && !decision.admitted && !decision.limit.shadow {
-        let until_ms = context.now_ms + decision.wait_ms;
+        let bound_ms = if is_api_key { API_KEY_OVER_MS_MAX } else { u64::MAX };
+        let until_ms = context.now_ms + decision.wait_ms.min(bound_ms);
         context.isolate.limits.set_over(decision.bucket_key, until_ms);
     }
 }
@@ -174,3 +177,6 @@ fn rate_of(limit: &InvalidTokenLimit) -> LocalRate {
 fn failure_key(check: &Check<'_, '_>) -> [u8; 32] {
     StoreKeys::limit_hash("failures", check.address())
 }
+
+/// How long an API key that is over a limit is refused without asking the store.
+const API_KEY_OVER_MS_MAX: u64 = 5000;

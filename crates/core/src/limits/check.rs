@@ -132,8 +132,13 @@ impl Limit {
         key
     }
 
-    /// Returns the quota for a token's claims, by its plan.
+    /// Returns the quota for a token's claims: that of the API key, or else that of the plan.
     pub(crate) fn quota_for(&self, claims: Option<&Claims>) -> u32 {
+        let mut own =
+            claims.iter().filter_map(|claims| claims.key.as_ref()).flat_map(|key| &key.quotas);
+        if let Some((_, quota)) = own.find(|(name, _)| *name == self.name) {
+            return (*quota).clamp(1, QUOTA_MAX);
+        }
         let planned = self.plans.as_ref().and_then(|plans| {
             let plan = plain(claims?.others.get(&plans.claim)?);
             plans.quotas.iter().find(|(name, _)| *name == plan).map(|(_, quota)| *quota)
@@ -156,10 +161,11 @@ impl<'p> LimitCheck<'p> {
             .arg(u64::from(limit.window_seconds) * 1000)
             .arg(self.cost)
             .arg(limit.burst_of(self.quota).saturating_sub(reserve));
-        match (self.ahead, &limit.plans) {
-            (0, None) => command,
-            (ahead, None) => command.arg(ahead),
-            (ahead, Some(_)) => command.arg(ahead).arg(1),
+        // Callers with other quotas may share the state: those of plans, and API keys.
+        match (self.ahead, limit.plans.is_some() || self.quota != limit.quota) {
+            (0, false) => command,
+            (ahead, false) => command.arg(ahead),
+            (ahead, true) => command.arg(ahead).arg(1),
         }
     }
 
@@ -271,6 +277,8 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| json::write::text(value), str::to_owned)
 }
 
+/// The most that the policy accepts as a quota, too.
+const QUOTA_MAX: u32 = 1_000_000;
 /// Two windows of a day each. A longer wait in a store's reply is cut to this.
 const WAIT_MS_MAX: u64 = 2 * 86_400_000;
 
