@@ -27,6 +27,8 @@ pub struct Isolate {
     pub recent_events: RefCell<Vec<TokenHash>>,
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
+    /// The same for API keys, so that made-up ones use up no rate of other tokens.
+    pub key_limits: IntrospectionLimits,
     pub limits: LimitCounters,
     pub renewals: Renewals,
     pub counters: Rc<Counters>,
@@ -48,6 +50,7 @@ impl Isolate {
             recent_events: RefCell::default(),
             key_sets: KeySets::default(),
             introspection_limits: IntrospectionLimits::default(),
+            key_limits: IntrospectionLimits::default(),
             limits: LimitCounters::default(),
             renewals: Renewals::default(),
             counters: Rc::default(),

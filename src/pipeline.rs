@@ -4,11 +4,12 @@ use crate::context::{Outcome, Purpose, RequestContext};
 use crate::instance::Instance;
 use crate::platform::executor::{Holding, TaskPort};
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
-use crate::token::{authenticate, introspect};
+use crate::token::{api_keys, authenticate, introspect};
 use crate::{events, forward, limits, renewals, response, store, usage};
 use forward::Outbound;
 use portcullis_core::{
-    Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, Route, Target, client_group,
+    Answer, AuthenticatedRequest, Check, Destination, Outage, Permit, Refusal, RequestHead, Route,
+    StoreResult, Target, client_group,
 };
 use std::rc::Rc;
 
@@ -122,22 +123,45 @@ async fn decide(
     context: &RequestContext,
 ) -> Result<Permit<'static>, Refusal> {
     let mut authenticated = authenticate::authenticate(check, context).await?;
-    limits::reject_if_over_limit(&authenticated, context)?;
-    let asked_ms = limits::spend_leases(&mut authenticated, context);
-    let commands = check.commands(&authenticated);
-    // A query for a limit asks about the token as well.
-    if let Some(token) = authenticated.verified().filter(|_| commands.is_empty()) {
-        renewals::renew_clearance(token, context);
+    let mut results = ask(check, &mut authenticated, context).await?;
+    if let Some(changed) = api_keys::adopt_change(check, &authenticated, &results, context)? {
+        if changed.has_limits_of(&authenticated) {
+            authenticated = changed.with_limits_of(authenticated);
+        } else {
+            // Other quotas apply than those that were asked for.
+            authenticated = changed;
+            results = ask(check, &mut authenticated, context).await?;
+            let again = api_keys::adopt_change(check, &authenticated, &results, context)?;
+            if let Some(again) = again {
+                authenticated = again.with_limits_of(authenticated);
+            }
+        }
     }
-    renewals::send(context);
-    let results = store::query(&commands, context).await;
-    let mut results = check.divide(&authenticated, results);
-    limits::keep_leases(check, &authenticated, &results, asked_ms, context);
-    introspect::complete(check, &authenticated, &mut results, context).await?;
     limits::settle(check, &authenticated, &mut results, context).await;
     let verdict: Result<Permit<'_>, Refusal> = check.decide(&authenticated, &results);
     authenticate::remember(check, &authenticated, &results, &verdict, context);
     let permit = verdict?;
     authenticate::record_session_seen(&permit, context);
     Ok(permit)
+}
+
+/// Asks the store everything that the verdict needs, and the token's provider what it lacks.
+async fn ask(
+    check: &Check<'_, 'static>,
+    authenticated: &mut AuthenticatedRequest<'static>,
+    context: &RequestContext,
+) -> Result<Vec<StoreResult>, Refusal> {
+    limits::reject_if_over_limit(authenticated, context)?;
+    let asked_ms = limits::spend_leases(authenticated, context);
+    let commands = check.commands(authenticated);
+    // A query for a limit asks about the token as well.
+    if let Some(token) = authenticated.verified().filter(|_| commands.is_empty()) {
+        renewals::renew_clearance(token, context);
+    }
+    renewals::send(context);
+    let results = store::query(&commands, context).await;
+    let mut results = check.divide(authenticated, results);
+    limits::keep_leases(check, authenticated, &results, asked_ms, context);
+    introspect::complete(check, authenticated, &mut results, context).await?;
+    Ok(results)
 }

@@ -202,7 +202,7 @@ pub use token::jwt::UnverifiedJwt;
 pub use token::received::ReceivedClaims;
 pub use token::record::TokenRecord;
 pub use token::revocation::{RevocationMarker, revoked_before};
-pub use token::unverified::{Provider, UnverifiedToken};
+pub use token::unverified::{Provider, UnverifiedKey, UnverifiedToken};
 pub use token::verified::VerifiedToken;
 pub use token_hash::TokenHash;
 pub use url::BaseUrl;

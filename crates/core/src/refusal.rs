@@ -57,6 +57,8 @@ pub enum Denial {
     IssuerRefused,
     /// The token's issuer (`iss`) is not trusted.
     IssuerUnknown,
+    /// The API key may not be used from the client's address.
+    KeyNetworkDenied,
     /// The issuer has no key of that `kid`.
     KeyUnknown,
     /// Routes match the path, but none accepts the method.
@@ -135,6 +137,7 @@ impl Denial {
             | Self::HostMalformed
             | Self::InsufficientUserAuthentication(_)
             | Self::IssuerRefused
+            | Self::KeyNetworkDenied
             | Self::MethodNotAllowed
             | Self::CrossSiteDenied
             | Self::PathAmbiguous
@@ -175,6 +178,7 @@ impl Denial {
             Self::InsufficientUserAuthentication(_) => "insufficient_user_authentication",
             Self::IssuerRefused => "issuer_refused",
             Self::IssuerUnknown => "issuer_unknown",
+            Self::KeyNetworkDenied => "key_network_denied",
             Self::KeyUnknown => "key_unknown",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::CrossSiteDenied => "cross_site_denied",
@@ -232,6 +236,7 @@ impl fmt::Display for Denial {
             }
             Self::IssuerRefused => "this route does not accept the token's issuer",
             Self::IssuerUnknown => "the token's issuer is not trusted",
+            Self::KeyNetworkDenied => "the API key may not be used from this address",
             Self::KeyUnknown => "the token's issuer has no key with its key id (kid)",
             Self::MethodNotAllowed => "this path does not allow the method; see Allow",
             Self::CrossSiteDenied => "the request comes from a page of another site",

@@ -46,6 +46,7 @@ impl Refusal {
                 Denial::AddressRefused
                 | Denial::ClaimInsufficient
                 | Denial::CrossSiteDenied
+                | Denial::KeyNetworkDenied
                 | Denial::RouteDenied => (403, "Forbidden", Challenge::None),
                 Denial::ScopeInsufficient => {
                     (403, "Forbidden", Challenge::Error("insufficient_scope"))
