@@ -154,11 +154,12 @@ pub use limits::lease::{Granted, LeaseKey, LeaseTerms, Leases, Spend};
 pub use limits::local::{LocalCount, LocalCounts, LocalRate};
 pub use policy::Policy;
 pub use policy::assertion::Assertion;
+pub use policy::blocked_networks::BlockedNetworks;
 pub use policy::cors::Cors;
 pub use policy::events::{EventFormat, EventPolicy, LogoutEnds};
 pub use policy::identity::IdentityFields;
 pub use policy::introspection::{ClientAuth, Introspection};
-pub use policy::ip_rules::{IpRules, Network};
+pub use policy::ip_rules::{Choice, IpRules, Network};
 pub use policy::issuer::{AudienceClaim, Issuer, KeyLocation, MetadataError, TokenType};
 pub use policy::key_sets::KeySetPolicy;
 pub use policy::limit::{
@@ -177,9 +178,12 @@ pub use refresh::response::CapturedResponse;
 pub use refresh::revocation::Revocation;
 pub use refusal::status::Challenge;
 pub use refusal::{Denial, Outage, Refusal};
-pub use request::client_address::{address_group, client_group, forwarded_address};
+pub use request::client_address::{
+    address_group, client_address, client_group, forwarded_address,
+};
 pub use request::cookie::REFRESH_COOKIE;
 pub use request::head::RequestHead;
+pub use request::location::{Country, Location};
 pub use routing::index::RouteIndex;
 pub use routing::preflight::Fields;
 pub use routing::{Answer, Destination};
@@ -189,6 +193,7 @@ pub use store::keys::StoreKeys;
 pub use store::seal::Seal;
 pub use time::{UnixMillis, UnixSeconds};
 pub use token::bearer::Token;
+pub use token::blocks::BlockKind;
 pub use token::claims::Claims;
 pub use token::introspection::IntrospectionRequest;
 pub use token::jwt::UnverifiedJwt;

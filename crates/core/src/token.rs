@@ -2,6 +2,7 @@
 
 mod audience;
 pub(crate) mod bearer;
+pub(crate) mod blocks;
 pub(crate) mod claims;
 pub(crate) mod introspection;
 pub(crate) mod jwt;

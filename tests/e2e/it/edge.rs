@@ -2,8 +2,10 @@
 
 mod access_log;
 mod bindings;
+mod blocks;
 mod browsers;
 mod configuration;
+mod countries;
 mod departures;
 mod entry;
 mod events;

@@ -8,6 +8,7 @@ use crate::forward::permit::{Degraded, Permit, Target};
 use crate::policy::limit::LimitOutage;
 use crate::policy::route::{Access, StoreOutage};
 use crate::refusal::{Denial, Outage, Refusal};
+use crate::token::blocks;
 use crate::token::claims::Claims;
 use crate::token::revocation;
 use crate::token::verified::VerifiedToken;
@@ -31,8 +32,8 @@ impl<'p> Check<'_, 'p> {
     ///
     /// # Errors
     ///
-    /// A [`Denial`] if the token is revoked, not registered or insufficient, or a limit is
-    /// exceeded. An [`Outage`] if the store could not be queried and the route or the limit refuses
+    /// A [`Denial`] if the token is revoked, not registered or insufficient, the caller is blocked,
+    /// or a limit is exceeded. An [`Outage`] if the store could not be queried and the route or the limit refuses
     /// then. [`Outage::StoreBadResponse`] if there are too few results.
     pub fn decide(
         &self,
@@ -57,6 +58,8 @@ impl<'p> Check<'_, 'p> {
                     degraded.token = Some(StoreOutage::Signature);
                 }
             }
+        } else if let Some(StoreResult::Reply(reply)) = about_token.first() {
+            blocks::check_address(reply)?;
         }
         if let Some(verified) = &authenticated.verified {
             self.check_claims(verified.claims())?;
@@ -92,7 +95,7 @@ impl<'p> Check<'_, 'p> {
                 StoreResult::Out(outage) => Err(Refusal::Out(*outage)),
                 StoreResult::CountedLocally(_) => Err(Refusal::Out(Outage::StoreBadResponse)),
                 StoreResult::Reply(reply) if place == 0 => {
-                    revocation::check(verified.claims(), reply)
+                    revocation::check_with_address(verified.claims(), reply)
                 }
                 StoreResult::Reply(_) | StoreResult::Record(_) => {
                     match self.policy.record_state(result, verified, authenticated.now) {

@@ -97,6 +97,18 @@ pub(crate) struct LimitInput<'a> {
     pub(crate) claims: Option<&'a Claims>,
 }
 
+impl LimitInput<'_> {
+    /// Returns the client's country; an empty text if it is unknown.
+    fn country(&self) -> String {
+        self.head.location().country().map_or(String::new(), |own| own.as_str().to_owned())
+    }
+
+    /// Returns the number of the client's autonomous system; an empty text if it is unknown.
+    fn asn(&self) -> String {
+        self.head.location().asn().map_or(String::new(), |own| own.to_string())
+    }
+}
+
 impl Limit {
     /// Returns the counted key of a request. A line break ends each part: no header field can
     /// contain one, and in a claim it is escaped.
@@ -115,6 +127,11 @@ impl Limit {
                 }),
                 LimitBy::Client => with_issuer(claims, |claims| claims.client_id.clone()),
                 LimitBy::Session => with_issuer(claims, |claims| claims.sid.clone()),
+                LimitBy::Key => {
+                    with_issuer(claims, |claims| claims.key.as_ref().and(claims.jti.clone()))
+                }
+                LimitBy::Country => ("", input.country()),
+                LimitBy::Asn => ("", input.asn()),
                 LimitBy::Claim(name) => {
                     with_issuer(claims, |claims| claims.others.get(name).map(plain))
                 }
