@@ -192,6 +192,7 @@ pub use store::address::StoreAddress;
 pub use store::keys::StoreKeys;
 pub use store::seal::Seal;
 pub use time::{UnixMillis, UnixSeconds};
+pub use token::api_key::{self, KeyTerms};
 pub use token::bearer::Token;
 pub use token::blocks::BlockKind;
 pub use token::claims::Claims;
