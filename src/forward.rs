@@ -15,8 +15,8 @@ use crate::platform::protocol::{EncodedForward, Forward, LineBreakInField, Platf
 use crate::platform::{clock, executor};
 use crate::trace::VerdictSource;
 use portcullis_core::{
-    Country, Denial, Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation,
-    StoreOutage, StreamBounds, Target, UnixSeconds, json_text,
+    Country, Denial, Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead,
+    Revocation, StoreOutage, StreamBounds, Target, UnixSeconds, json_text,
 };
 use refresh::AuthCall;
 

@@ -15,7 +15,10 @@ impl Check<'_, '_> {
 
     /// Returns the query about the address of a request without a token, if the store is queried
     /// for limits anyway.
-    pub(super) fn address_query(&self, authenticated: &AuthenticatedRequest<'_>) -> Option<Command> {
+    pub(super) fn address_query(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+    ) -> Option<Command> {
         let asks = self.queries_address(authenticated);
         asks.then(|| Command::new("GET").arg(self.address_block()))
     }

@@ -55,8 +55,7 @@ pub(super) fn breaker(settings: &mut SettingsReader<'_>) -> BreakerSection {
 
 const REVOCATION: [Number; 1] =
     [Number { name: "delay_seconds_max", min: 0, max: 86_400, default: 0 }];
-const BLOCK: [Number; 1] =
-    [Number { name: "refresh_seconds", min: 0, max: 3600, default: 5 }];
+const BLOCK: [Number; 1] = [Number { name: "refresh_seconds", min: 0, max: 3600, default: 5 }];
 const OPEN_REQUESTS: [Number; 2] = [
     Number { name: "count_max", min: 1, max: 1_000_000, default: 4_000 },
     Number { name: "bytes_max", min: 262_144, max: u32::MAX, default: 16_777_216 },

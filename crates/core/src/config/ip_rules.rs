@@ -59,7 +59,9 @@ fn entries<T>(
     for (place, value) in values.iter().enumerate() {
         match parse(value) {
             Some(entry) => found.push(entry),
-            None => object.add_error(&format!("{member}[{place}]"), ConfigErrorKind::NotA(expected)),
+            None => {
+                object.add_error(&format!("{member}[{place}]"), ConfigErrorKind::NotA(expected))
+            }
         }
     }
     found

@@ -75,7 +75,7 @@ fn entry(value: Value) -> Option<Entry> {
     let Value::Array(parts) = value else {
         return None;
     };
-    let [Value::String(network), until] = parts.try_into().ok()? else {
+    let Ok([Value::String(network), until]) = <[Value; 2]>::try_from(parts) else {
         return None;
     };
     let until = UnixSeconds(until.as_u64()?);

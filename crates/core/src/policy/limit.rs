@@ -124,10 +124,7 @@ impl LimitBy {
 
     /// Returns whether the part needs a verified token.
     pub(crate) fn needs_token(&self) -> bool {
-        matches!(
-            self,
-            Self::Subject | Self::Client | Self::Session | Self::Key | Self::Claim(_)
-        )
+        matches!(self, Self::Subject | Self::Client | Self::Session | Self::Key | Self::Claim(_))
     }
 }
 

@@ -41,11 +41,9 @@ impl FromStr for Assumption {
             _ => match text.strip_prefix("over:") {
                 Some(limit) if !limit.is_empty() => Self::Over(limit.to_owned()),
                 _ => {
-                    return Err(
-                        "must be revoked, blocked, no-record, bad-signature, over:LIMIT, \
+                    return Err("must be revoked, blocked, no-record, bad-signature, over:LIMIT, \
                                 store-down or auth-down"
-                            .to_owned(),
-                    );
+                        .to_owned());
                 }
             },
         })

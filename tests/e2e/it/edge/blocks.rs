@@ -146,7 +146,12 @@ async fn blocks_cost_a_request_with_a_token_no_command() {
         assert_eq!(call(&stack, path, "192.0.2.1", token).await.status(), 200);
     }
     let counts = async || {
-        (trips(&gateway).await, calls(&redis, "mget"), calls(&redis, "get"), calls(&redis, "evalsha"))
+        (
+            trips(&gateway).await,
+            calls(&redis, "mget"),
+            calls(&redis, "get"),
+            calls(&redis, "evalsha"),
+        )
     };
     let before = counts().await;
     for _ in 0..20 {
