@@ -1,5 +1,6 @@
 //! The state of an isolate.
 
+use crate::blocks::list::BlockList;
 use crate::config::Config;
 use crate::dependency::breakers::Breakers;
 use crate::limits::counters::LimitCounters;
@@ -23,6 +24,7 @@ pub struct Isolate {
     pub executor: Rc<Executor>,
     pub breakers: Breakers,
     pub tokens: TokenCache,
+    pub block_list: BlockList,
     /// The recent events that took effect, with what each one revoked.
     pub recent_events: RefCell<Vec<TokenHash>>,
     pub key_sets: KeySets,
@@ -47,6 +49,7 @@ impl Isolate {
             executor,
             breakers: Breakers::default(),
             tokens: TokenCache::default(),
+            block_list: BlockList::default(),
             recent_events: RefCell::default(),
             key_sets: KeySets::default(),
             introspection_limits: IntrospectionLimits::default(),

@@ -16,6 +16,8 @@ pub enum Denial {
     AudienceMismatch,
     /// The token was issued to a client (`azp`) that its issuer's settings do not list.
     AuthorizedPartyRefused,
+    /// The caller or its address is blocked.
+    Blocked,
     /// The body ended before its announced length, or can't be read.
     BodyIncomplete,
     /// The body is longer than the route accepts.
@@ -122,6 +124,7 @@ impl Denial {
             | Self::TokenMalformed
             | Self::TokenTypeRefused => true,
             Self::AddressRefused
+            | Self::Blocked
             | Self::BodyIncomplete
             | Self::BodyTooLarge
             | Self::BodyTooSlow
@@ -161,6 +164,7 @@ impl Denial {
             Self::AlgorithmRefused => "algorithm_refused",
             Self::AudienceMismatch => "audience_mismatch",
             Self::AuthorizedPartyRefused => "authorized_party_refused",
+            Self::Blocked => "blocked",
             Self::BodyIncomplete => "body_incomplete",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
@@ -212,6 +216,7 @@ impl fmt::Display for Denial {
             }
             Self::AudienceMismatch => "the token's audience (aud) does not include this API",
             Self::AuthorizedPartyRefused => "the token's client (azp) may not use this API",
+            Self::Blocked => "the caller is blocked",
             Self::BodyIncomplete => "the request body ended early",
             Self::BodyTooLarge => "the request body is too large",
             Self::BodyTooSlow => "the request body came too slowly",

@@ -44,6 +44,7 @@ impl Refusal {
                     (401, "Unauthorized", Challenge::Error("insufficient_user_authentication"))
                 }
                 Denial::AddressRefused
+                | Denial::Blocked
                 | Denial::ClaimInsufficient
                 | Denial::CrossSiteDenied
                 | Denial::KeyNetworkDenied
