@@ -5,6 +5,6 @@ mod assertion;
 mod jwks;
 mod settings;
 
-pub use assertion::{ASSERTION_TYPE, Assertion, AssertionError, UsedAssertion};
-pub use jwks::{ALGORITHMS, check_jwks};
-pub use settings::{AuthMethod, ClientEdit, OAuthClient};
+pub use assertion::{ASSERTION_TYPE, Assertion, UsedAssertion};
+pub use jwks::ALGORITHMS;
+pub use settings::{AuthMethod, ClientEdit, OAuthClient, is_client_id, new_client_id};

@@ -54,8 +54,9 @@ impl CustomClaims {
                 value => drop(claims.insert(name.clone(), value.clone())),
             }
         }
-        let is_name =
-            |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+        let is_name = |name: &str| {
+            (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
+        };
         let fits = claims.len() <= CLAIMS_MAX
             && claims.keys().all(|name| is_name(name))
             && claims.values().all(|value| is_within(value, DEPTH_MAX))
@@ -147,7 +148,10 @@ mod tests {
         let claims = with(&json!({ "plan": "pro", "org": { "id": 7 } })).unwrap();
         let patch = json!({ "plan": null, "beta": true, "none": null });
         let claims = claims.with(patch.as_object().unwrap()).unwrap();
-        assert_eq!(Value::Object(claims.members().clone()), json!({ "org": { "id": 7 }, "beta": true }));
+        assert_eq!(
+            Value::Object(claims.members().clone()),
+            json!({ "org": { "id": 7 }, "beta": true })
+        );
         assert_eq!(CustomClaims::decode(claims.encode().as_deref()), claims);
         assert_eq!(CustomClaims::default().encode(), None);
     }

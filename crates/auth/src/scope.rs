@@ -15,7 +15,9 @@ pub fn normal_scope(scope: &str) -> Result<String, &'static str> {
     let is_allowed = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     let scope = names.join(" ");
     if scope.len() > SCOPE_BYTES_MAX || !names.iter().all(|name| name.bytes().all(is_allowed)) {
-        return Err("scope must be names separated by spaces, without \" and \\, at most 1024 bytes");
+        return Err(
+            "scope must be names separated by spaces, without \" and \\, at most 1024 bytes",
+        );
     }
     Ok(scope)
 }

@@ -53,5 +53,6 @@ ALTER TABLE users ADD COLUMN claims TEXT;
 ALTER TABLE users ADD COLUMN tokens_revoked_at BIGINT;
 ALTER TABLE users ADD COLUMN deleted_at BIGINT;
 ALTER TABLE refresh_tokens ADD COLUMN access_claims TEXT;
+ALTER TABLE refresh_tokens ADD COLUMN access_issued_at BIGINT;
 CREATE INDEX users_created_at ON users (created_at, id);
 CREATE INDEX users_tokens_revoked_at ON users (tokens_revoked_at) WHERE tokens_revoked_at IS NOT NULL;

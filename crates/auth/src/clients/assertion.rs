@@ -111,7 +111,9 @@ impl<'a> Assertion<'a> {
         if self.client_id()? != client.id {
             return Err(AssertionError::Client);
         }
-        let is_own = |name: &Value| name.as_str().is_some_and(|name| audiences.iter().any(|own| own == name));
+        let is_own = |name: &Value| {
+            name.as_str().is_some_and(|name| audiences.iter().any(|own| own == name))
+        };
         // An assertion for several servers could be sent on by one of them.
         let for_this_service = match self.claims.get("aud") {
             Some(Value::Array(names)) => {

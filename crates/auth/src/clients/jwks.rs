@@ -23,7 +23,9 @@ pub fn check_jwks(set: &Map<String, Value>) -> Result<String, &'static str> {
     let raw = set.get("keys").and_then(Value::as_array).ok_or(MALFORMED)?;
     let has_private = |key: &Value| PRIVATE.iter().any(|name| key.get(name).is_some());
     if raw.iter().any(has_private) {
-        return Err("jwks has a private or secret key; give public keys only, and replace that one");
+        return Err(
+            "jwks has a private or secret key; give public keys only, and replace that one",
+        );
     }
     let (jwks, faults) = read(&text).ok_or(MALFORMED)?;
     let keys = jwks.keys();

@@ -2,6 +2,7 @@
 
 use super::jwks::check_jwks;
 use crate::custom_claims::CustomClaims;
+use crate::random::random_id;
 use crate::scope::normal_scope;
 use crate::token::ACCESS_TOKEN_SECONDS_MAX;
 use serde::{Deserialize, Deserializer};
@@ -82,6 +83,17 @@ impl OAuthClient {
     }
 }
 
+/// Returns the id of a new client. Its prefix keeps it apart from the ids of users.
+pub fn new_client_id() -> String {
+    format!("{ID_PREFIX}{}", random_id())
+}
+
+/// Returns whether a text has the form of a client's id. Others belong to no client.
+pub fn is_client_id(text: &str) -> bool {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    text.strip_prefix(ID_PREFIX).is_some_and(|id| id.len() == 22 && id.bytes().all(is_allowed))
+}
+
 /// A change of a client's settings: a merge patch (RFC 7396). A new client is a change of one
 /// without settings.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -109,8 +121,8 @@ impl ClientEdit {
     /// What is wrong with a setting, and how it should be.
     pub fn apply(&self, mut client: OAuthClient, now: u64) -> Result<OAuthClient, &'static str> {
         if let Some(name) = &self.name {
-            let is_name = (1..=NAME_BYTES_MAX).contains(&name.len())
-                && !name.contains(char::is_control);
+            let is_name =
+                (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control);
             if !is_name {
                 return Err("name must have 1 to 200 bytes, without control characters");
             }
@@ -192,6 +204,7 @@ fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
+const ID_PREFIX: &str = "pcc_";
 const PLAN: &str = "plan";
 const PLAN_BYTES_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 200;
@@ -224,7 +237,10 @@ mod tests {
         assert_eq!(disabled.disabled_at, Some(2000));
         let again = edit(&json!({ "disabled": true })).apply(disabled.clone(), 3000).unwrap();
         assert_eq!(again, disabled);
-        assert_eq!(edit(&json!({ "disabled": false })).apply(again, 3000).unwrap().disabled_at, None);
+        assert_eq!(
+            edit(&json!({ "disabled": false })).apply(again, 3000).unwrap().disabled_at,
+            None
+        );
     }
 
     #[test]

@@ -38,7 +38,11 @@ pub struct ClientChange<'a, Edit, Events, Commands> {
 /// The result of a change.
 pub enum Changed<T, E> {
     /// It was made, or there was nothing to change: then there are no events.
-    Done { after: T, events: Vec<Event>, outbox_rows: Vec<OutboxRow> },
+    Done {
+        after: T,
+        events: Vec<Event>,
+        outbox_rows: Vec<OutboxRow>,
+    },
     Refused(E),
     Unknown,
 }
@@ -155,7 +159,8 @@ impl Db {
         let is_switched = before.disabled_at.is_some() != after.disabled_at.is_some();
         let revokes = change.revokes_tokens || is_switched && after.disabled_at.is_some();
         if revokes {
-            after.tokens_revoked_at = Some(self.newest_client_token(&mut tx, change.id, now).await?);
+            after.tokens_revoked_at =
+                Some(self.newest_client_token(&mut tx, change.id, now).await?);
         }
         if after == before {
             tx.rollback().await?;
@@ -257,26 +262,15 @@ impl Db {
         Ok(Some(row))
     }
 
-    /// Returns when a client was disabled or deleted, and up to when its tokens are revoked. A
-    /// client that does not exist is disabled.
-    pub async fn client_state(
-        &self,
-        id: &str,
-    ) -> Result<(Option<u64>, Option<u64>), sqlx::Error> {
+    /// Returns a client, even a deleted one, which is disabled.
+    pub async fn client_state(&self, id: &str) -> Result<Option<OAuthClient>, sqlx::Error> {
         self.count(Purpose::Outbox);
-        let row = sqlx::query("SELECT disabled_at, tokens_revoked_at FROM clients WHERE id = $1");
-        let Some(row) = row.bind(id).fetch_optional(&self.readers).await? else {
-            return Ok((Some(0), None));
-        };
-        Ok((time(&row, "disabled_at")?, time(&row, "tokens_revoked_at")?))
+        let row = sqlx::query("SELECT * FROM clients WHERE id = $1").bind(id);
+        row.fetch_optional(&self.readers).await?.as_ref().map(read_client).transpose()
     }
 
     /// Locks the row of a client that is not deleted, and returns it.
-    async fn lock_client(
-        &self,
-        tx: &mut Tx,
-        id: &str,
-    ) -> Result<Option<OAuthClient>, sqlx::Error> {
+    async fn lock_client(&self, tx: &mut Tx, id: &str) -> Result<Option<OAuthClient>, sqlx::Error> {
         self.count(Purpose::Request);
         let row = sqlx::query(
             "UPDATE clients SET name = name WHERE id = $1 AND deleted_at IS NULL RETURNING *",

@@ -61,7 +61,8 @@ mod tests {
         for bad in ["limit=0", "limit=1001"] {
             assert!(read(bad).unwrap().limit().is_err(), "{bad}");
         }
-        for bad in ["after=", "after=1", "after=x.y", "after=-1.y", "after=1.y%00", "after=1.y%27"] {
+        for bad in ["after=", "after=1", "after=x.y", "after=-1.y", "after=1.y%00", "after=1.y%27"]
+        {
             assert!(read(bad).unwrap().after().is_err(), "{bad}");
         }
         for bad in ["limit=x", "limit=-1", "limit=1&limit=2", "other=1"] {

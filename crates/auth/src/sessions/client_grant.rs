@@ -1,5 +1,6 @@
 //! The access tokens of clients that act for themselves (RFC 6749 section 4.4).
 
+use super::scope::narrow_scope;
 use super::service::Sessions;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::clients::{Assertion, AuthMethod, OAuthClient, UsedAssertion, is_client_id};
@@ -8,7 +9,6 @@ use crate::db::{ClientGrant, NewClientToken};
 use crate::outbox::IssuedClientToken;
 use crate::problem::Problem;
 use crate::random::random_id;
-use crate::sessions::scope::narrow_scope;
 use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::UnixSeconds;
 use serde::Serialize;
@@ -60,8 +60,7 @@ impl Sessions {
             }
             ClientCredential::Assertion { client_id, assertion } => {
                 let named = client_id.as_deref();
-                let (own, used) =
-                    self.client_by_assertion(named, assertion, client, now).await?;
+                let (own, used) = self.client_by_assertion(named, assertion, client, now).await?;
                 (own, Some(used))
             }
         };

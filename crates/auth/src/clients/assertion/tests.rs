@@ -1,7 +1,8 @@
 //! Hostile assertions.
 
 use super::*;
-use crate::clients::{AuthMethod, OAuthClient, check_jwks};
+use crate::clients::jwks::check_jwks;
+use crate::clients::{AuthMethod, OAuthClient};
 use crate::custom_claims::CustomClaims;
 use crate::signing_keys::{KeyAlgorithm, generate_pkcs8, public_jwk};
 use jsonwebtoken::EncodingKey;
@@ -23,12 +24,8 @@ impl Signer {
         let jwk = public_jwk(algorithm, &pkcs8).unwrap();
         let der = URL_SAFE_NO_PAD.decode(&pkcs8).unwrap();
         let (key, algorithm) = match algorithm {
-            KeyAlgorithm::EdDsa => {
-                (EncodingKey::from_ed_der(&der), jsonwebtoken::Algorithm::EdDSA)
-            }
-            KeyAlgorithm::Es256 => {
-                (EncodingKey::from_ec_der(&der), jsonwebtoken::Algorithm::ES256)
-            }
+            KeyAlgorithm::EdDsa => (EncodingKey::from_ed_der(&der), jsonwebtoken::Algorithm::EdDSA),
+            KeyAlgorithm::Es256 => (EncodingKey::from_ec_der(&der), jsonwebtoken::Algorithm::ES256),
         };
         Self { algorithm, key, jwk }
     }
@@ -161,7 +158,10 @@ fn hostile_assertions_are_refused() {
         (other.sign(&header.to_string(), &claims().to_string()), E::Signature),
         (es256.sign(&header.to_string(), &claims().to_string()), E::Signature),
         (format!("{head}.{body}.{}", part("x")), E::Signature),
-        (format!("{head}.{}.{signature}", part(&claims().to_string().replace("60", "61"))), E::Signature),
+        (
+            format!("{head}.{}.{signature}", part(&claims().to_string().replace("60", "61"))),
+            E::Signature,
+        ),
         (of_claims(&json!({ "iss": null })), E::Client),
         (of_claims(&json!({ "sub": null })), E::Client),
         (of_claims(&json!({ "sub": "other" })), E::Client),

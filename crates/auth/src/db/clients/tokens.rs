@@ -2,6 +2,7 @@
 
 use super::{read_client, time};
 use crate::clients::{OAuthClient, UsedAssertion};
+use crate::db::audit::AuditedChange;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use crate::problem::Problem;
@@ -140,6 +141,36 @@ impl Db {
         .fetch_optional(&self.readers)
         .await?;
         Ok(row.is_some())
+    }
+
+    /// Revokes one access token of a client. Returns `None`, and writes nothing, if it was revoked
+    /// before.
+    pub async fn revoke_client_token(
+        &self,
+        jti: &str,
+        expires_at: u64,
+        commands: Vec<Command>,
+        change: &AuditedChange<'_>,
+    ) -> Result<Option<OutboxRow>, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        self.count(Purpose::Request);
+        let inserted = sqlx::query(
+            "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES ($1, $2, $3)
+             ON CONFLICT (jti) DO NOTHING",
+        )
+        .bind(jti)
+        .bind(to_i64(change.now.0))
+        .bind(to_i64(expires_at))
+        .execute(&mut *tx)
+        .await?;
+        if inserted.rows_affected() == 0 {
+            tx.rollback().await?;
+            return Ok(None);
+        }
+        let row = self.enqueue(&mut tx, jti, commands, change.now).await?;
+        self.append_events(&mut tx, change.events, change.now).await?;
+        tx.commit().await?;
+        Ok(Some(row))
     }
 
     /// Returns the time up to which a revocation at `now` revokes a client's tokens: not before the
