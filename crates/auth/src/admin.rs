@@ -2,9 +2,11 @@
 
 mod claims;
 mod clients;
+mod usage;
 mod users;
 
 pub use clients::list as list_clients;
+pub use usage::usage;
 pub use users::list_users;
 
 use crate::accounts::{
@@ -32,6 +34,16 @@ use std::sync::Arc;
 pub struct Admin {
     db: Arc<Db>,
     publisher: Arc<Publisher>,
+}
+
+/// How long rows are kept, in seconds.
+pub struct KeptSeconds {
+    /// Sessions that are not refreshed.
+    pub idle: u64,
+    /// Security events.
+    pub audit: u64,
+    /// Hourly counts of requests.
+    pub usage: u64,
 }
 
 impl Admin {
@@ -158,9 +170,15 @@ impl Admin {
     }
 
     /// Deletes expired rows.
-    pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Result<(), BoxError> {
+    pub async fn clean_up(self, kept: &KeptSeconds) -> Result<(), BoxError> {
         let (db, publisher) = (self.db, self.publisher);
-        let maintenance = Maintenance { db, publisher, idle_seconds, audit_seconds };
+        let maintenance = Maintenance {
+            db,
+            publisher,
+            idle_seconds: kept.idle,
+            audit_seconds: kept.audit,
+            usage_seconds: kept.usage,
+        };
         let deleted = maintenance.delete_expired(now()).await?;
         let store = if maintenance.publisher.drain().await { "updated" } else { "pending" };
         print_line(&json!({ "done": "cleaned_up", "deleted": deleted, "store": store }));

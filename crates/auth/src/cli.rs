@@ -1,9 +1,11 @@
 //! The command line.
 
 mod clients;
+mod usage;
 mod users;
 
 pub use clients::{ClientAction, ClientSettings};
+pub use usage::UsageOptions;
 pub use users::UserSettings;
 
 use crate::config::{LISTENERS, SHARED, TABLE};
@@ -133,6 +135,8 @@ pub enum Action {
         #[command(subcommand)]
         action: SessionsAction,
     },
+    /// Print how many requests were made, by caller, route or time.
+    Usage(UsageOptions),
     /// Manage users.
     User {
         #[command(subcommand)]

@@ -11,6 +11,7 @@ mod outbox;
 mod pool;
 mod sessions;
 mod signing_keys;
+mod usage;
 mod users;
 
 pub use audit::AuditedChange;
@@ -25,6 +26,9 @@ pub use sessions::end::{EndedSession, RevokedToken, SessionSelector};
 pub use sessions::issued::{IssuedTokens, TokenHolder};
 pub use sessions::rotate::{RefreshRequest, Rotation};
 pub use signing_keys::KeyRow;
+pub use usage::{
+    QuotaUsage, UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, UsageValue, key_uses,
+};
 pub use users::edit::UserChange;
 pub use users::{PasswordChange, User};
 

@@ -19,6 +19,7 @@ mod response;
 mod router;
 mod server;
 mod state;
+mod usage;
 mod users;
 
 pub use server::serve;

@@ -34,17 +34,18 @@ mod sessions;
 mod signing_keys;
 mod store;
 mod token;
+mod usage;
 
 #[cfg(test)]
 mod testing;
 
 pub use cli::Cli;
 
-use admin::Admin;
+use admin::{Admin, KeptSeconds};
 use cli::{Action, ClientAction, SessionsAction, UserAction};
 use config::{
     TABLE, read_audit_seconds, read_config, read_database_url, read_health_check,
-    read_idle_seconds, read_store,
+    read_idle_seconds, read_store, read_usage_seconds,
 };
 use db::{Db, Migrate};
 use error::BoxError;
@@ -144,6 +145,10 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             let db = open(Migrate::IfSqlite).await?;
             return Ok(admin::list_sessions(&db, username, idle_seconds).await?);
         }
+        Action::Usage(options) => {
+            check(reader)?;
+            return Ok(admin::usage(&open(Migrate::IfSqlite).await?, options).await?);
+        }
         Action::Cleanup
         | Action::Client { .. }
         | Action::Completions(_)
@@ -151,12 +156,15 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         | Action::Sessions { .. }
         | Action::User { .. } => read_store(&mut reader),
     };
-    let (idle_seconds, audit_seconds) =
-        (read_idle_seconds(&mut reader), read_audit_seconds(&mut reader));
+    let kept = KeptSeconds {
+        idle: read_idle_seconds(&mut reader),
+        audit: read_audit_seconds(&mut reader),
+        usage: read_usage_seconds(&mut reader),
+    };
     check(reader)?;
     let admin = Admin::new(open(Migrate::IfSqlite).await?, &store)?;
     match &cli.action {
-        Action::Cleanup => admin.clean_up(idle_seconds, audit_seconds).await?,
+        Action::Cleanup => admin.clean_up(&kept).await?,
         Action::Client { action } => admin.client(action).await?,
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
@@ -165,7 +173,8 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         | Action::Health(_)
         | Action::Keys { .. }
         | Action::Migrate
-        | Action::Serve => {}
+        | Action::Serve
+        | Action::Usage(_) => {}
     }
     Ok(())
 }

@@ -31,7 +31,8 @@ pub enum Problem {
     NotFound,
     Overloaded,
     PasswordUnacceptable,
-    QueryInvalid,
+    /// A parameter of the query is invalid. The text says which, and how to mend it.
+    QueryInvalid(&'static str),
     RefreshTokenInvalid,
     RefreshTokenReused,
     RequestMalformed,
@@ -125,11 +126,7 @@ impl Problem {
                 "password_unacceptable",
                 "the password must have at least 8 characters and at most 1024 bytes",
             ),
-            Self::QueryInvalid => (
-                StatusCode::BAD_REQUEST,
-                "query_invalid",
-                "the query is invalid; give limit (1 to 1000), and after from the last page's next",
-            ),
+            Self::QueryInvalid(detail) => (StatusCode::BAD_REQUEST, "query_invalid", detail),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "refresh_token_invalid",

@@ -17,26 +17,30 @@ pub struct ListQuery {
 impl ListQuery {
     /// Reads a request's query.
     pub fn read(query: Option<&str>) -> Result<Self, Problem> {
-        serde_urlencoded::from_str(query.unwrap_or_default()).map_err(|_| Problem::QueryInvalid)
+        serde_urlencoded::from_str(query.unwrap_or_default()).map_err(|_| INVALID)
     }
 
     /// Returns the most items of a page.
     pub fn limit(&self) -> Result<u32, Problem> {
         let limit = self.limit.unwrap_or(100);
-        (1..=1000).contains(&limit).then_some(limit).ok_or(Problem::QueryInvalid)
+        (1..=1000).contains(&limit).then_some(limit).ok_or(INVALID)
     }
 
     /// Returns the place after which the page begins; `None` for the first page.
     pub fn after(&self) -> Result<Option<ListPlace>, Problem> {
         let Some(text) = &self.after else { return Ok(None) };
-        let (created_at, id) = text.split_once('.').ok_or(Problem::QueryInvalid)?;
+        let (created_at, id) = text.split_once('.').ok_or(INVALID)?;
         let is_id = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         match created_at.parse() {
             Ok(created_at) if is_id => Ok(Some(ListPlace { created_at, id: id.to_owned() })),
-            Ok(_) | Err(_) => Err(Problem::QueryInvalid),
+            Ok(_) | Err(_) => Err(INVALID),
         }
     }
 }
+
+const INVALID: Problem = Problem::QueryInvalid(
+    "the query is invalid; give limit (1 to 1000), and after from the last page's next",
+);
 
 /// Returns the text by which a client asks for the page after `last`, the last item of a full
 /// page.

@@ -1,7 +1,7 @@
 //! The routes of both listeners.
 
 use super::state::AppState;
-use super::{account, clients, log, metrics, oauth, users};
+use super::{account, clients, log, metrics, oauth, usage, users};
 use crate::problem::Problem;
 use axum::Router;
 use axum::middleware;
@@ -25,6 +25,7 @@ pub fn public_router(state: Arc<AppState>) -> Router {
         .route("/auth/clients/{id}/roll", post(clients::roll))
         .route("/auth/users", get(users::list))
         .route("/auth/users/{id}", get(users::get).patch(users::change).delete(users::delete))
+        .route("/auth/usage", get(usage::usage))
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))
