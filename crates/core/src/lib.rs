@@ -146,6 +146,7 @@ pub use forward::stream::{StreamBounds, StreamEnd};
 pub use jose::algorithm::Algorithm;
 pub use jose::header::UnverifiedHeader;
 pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
+pub use json::object as json_object;
 pub use json::write::{object_text as json_object_text, text as json_text};
 pub use limits::check::{BucketKey, LimitCheck, LimitDecision, refusal_by_limits};
 pub use limits::key::limit_key_text;
