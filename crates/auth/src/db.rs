@@ -4,6 +4,8 @@
 //! events in the audit.
 
 mod audit;
+mod blocks;
+mod limits;
 mod maintenance;
 mod migrations;
 mod outbox;
@@ -13,6 +15,13 @@ mod signing_keys;
 mod users;
 
 pub use audit::AuditedChange;
+pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};
+pub use blocks::{Block, BlockKind, BlockTarget};
+pub use limits::LimitCaller;
+pub use limits::credits::{
+    ABOUT_CREDITS, CreditBalance, CreditGrant, Granted, about_credits,
+};
+pub use limits::quotas::{ABOUT_QUOTA, QuotaOverride, about_quota};
 pub use maintenance::{Revocation, RevocationKind};
 pub use outbox::OutboxRow;
 pub use pool::{Db, Migrate};
