@@ -1,5 +1,7 @@
 //! The operator's commands: users, sessions and keys. They print JSON, one object a line.
 
+mod adjust;
+
 use crate::accounts::{
     PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, hash_password, is_acceptable_password,
 };
@@ -23,6 +25,7 @@ use std::sync::Arc;
 pub struct Admin {
     db: Arc<Db>,
     publisher: Arc<Publisher>,
+    issuer: String,
 }
 
 impl Admin {
@@ -32,7 +35,7 @@ impl Admin {
         let store = Arc::new(Store::new(&settings.url, &settings.token)?);
         let keys = StoreKeys::new(&settings.key_prefix);
         let publisher = Publisher::new(Arc::clone(&db), store, &settings.issuer, keys);
-        Ok(Self { db, publisher: Arc::new(publisher) })
+        Ok(Self { db, publisher: Arc::new(publisher), issuer: settings.issuer.clone() })
     }
 
     /// Changes an existing user.
@@ -287,6 +290,7 @@ mod tests {
                 let admin = Admin {
                     db: Arc::clone(&service.db),
                     publisher: Arc::clone(&service.publisher),
+                    issuer: "https://a.example".into(),
                 };
                 let revoke = async |username: &str| {
                     let (session, username) = (None, Some(username.to_owned()));

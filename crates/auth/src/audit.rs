@@ -48,13 +48,18 @@ impl Actor {
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EventKind {
+    BlockCleared,
+    BlockSet,
     CountryNew,
+    CreditAdded,
     IntrospectionDenied,
     KeyRotated,
     Login,
     LoginFailed,
     Logout,
     PasswordChanged,
+    QuotaCleared,
+    QuotaSet,
     RefreshBurst,
     RefreshTokenReused,
     SessionRevoked,
@@ -69,13 +74,18 @@ impl EventKind {
     /// Returns the stable name in the database, the log and the metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::BlockCleared => "block_cleared",
+            Self::BlockSet => "block_set",
             Self::CountryNew => "country_new",
+            Self::CreditAdded => "credit_added",
             Self::IntrospectionDenied => "introspection_denied",
             Self::KeyRotated => "key_rotated",
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
             Self::Logout => "logout",
             Self::PasswordChanged => "password_changed",
+            Self::QuotaCleared => "quota_cleared",
+            Self::QuotaSet => "quota_set",
             Self::RefreshBurst => "refresh_burst",
             Self::RefreshTokenReused => "refresh_token_reused",
             Self::SessionRevoked => "session_revoked",
@@ -96,10 +106,15 @@ impl EventKind {
             | Self::RefreshBurst
             | Self::RefreshTokenReused
             | Self::SessionsOverMax => true,
-            Self::KeyRotated
+            Self::BlockCleared
+            | Self::BlockSet
+            | Self::CreditAdded
+            | Self::KeyRotated
             | Self::Login
             | Self::Logout
             | Self::PasswordChanged
+            | Self::QuotaCleared
+            | Self::QuotaSet
             | Self::SessionRevoked
             | Self::TokenRevoked
             | Self::UserAdded

@@ -16,11 +16,9 @@ mod users;
 
 pub use audit::AuditedChange;
 pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};
-pub use blocks::{Block, BlockKind, BlockTarget};
+pub use blocks::{Block, BlockKind, BlockTarget, BlockedNetwork};
 pub use limits::LimitCaller;
-pub use limits::credits::{
-    ABOUT_CREDITS, CreditBalance, CreditGrant, Granted, about_credits,
-};
+pub use limits::credits::{ABOUT_CREDITS, CreditBalance, CreditGrant, Granted, about_credits};
 pub use limits::quotas::{ABOUT_QUOTA, QuotaOverride, about_quota};
 pub use maintenance::{Revocation, RevocationKind};
 pub use outbox::OutboxRow;

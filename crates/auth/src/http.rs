@@ -1,6 +1,8 @@
 //! The HTTP server.
 
 mod account;
+mod adjustments;
+mod blocks;
 mod body;
 mod caller;
 mod client_info;
@@ -9,6 +11,7 @@ mod edge_metrics;
 mod extract;
 mod gauges;
 mod headers;
+mod limits;
 mod log;
 mod metrics;
 mod oauth;

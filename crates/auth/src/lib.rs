@@ -14,6 +14,7 @@
 //! ```
 
 mod accounts;
+mod adjustments;
 mod admin;
 mod audit;
 mod cli;
@@ -132,10 +133,15 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             let db = open(Migrate::IfSqlite).await?;
             return Ok(admin::list_sessions(&db, username, idle_seconds).await?);
         }
-        Action::Cleanup
+        Action::Block(_)
+        | Action::Blocks
+        | Action::Cleanup
         | Action::Completions(_)
+        | Action::Credit { .. }
+        | Action::Limit { .. }
         | Action::Reconcile
         | Action::Sessions { .. }
+        | Action::Unblock(_)
         | Action::User { .. } => read_store(&mut reader),
     };
     let (idle_seconds, audit_seconds) =
@@ -143,6 +149,11 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
     check(reader)?;
     let admin = Admin::new(open(Migrate::IfSqlite).await?, &store)?;
     match &cli.action {
+        Action::Block(options) => admin.block(options).await?,
+        Action::Blocks => admin.blocks().await?,
+        Action::Credit { action } => admin.credit(action).await?,
+        Action::Limit { action } => admin.limit(action).await?,
+        Action::Unblock(options) => admin.unblock(options).await?,
         Action::Cleanup => admin.clean_up(idle_seconds, audit_seconds).await?,
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,

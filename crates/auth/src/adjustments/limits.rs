@@ -109,7 +109,8 @@ impl Adjustments {
         now: UnixSeconds,
     ) -> Result<Changed<CreditsAdded>, Problem> {
         let id = id.unwrap_or_else(random_id);
-        let is_id = (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+        let is_id =
+            (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
         if !is_id {
             let problem = "the id is invalid; give 1 to 100 visible ASCII characters";
             return Err(Problem::AdjustmentInvalid(problem));

@@ -84,11 +84,8 @@ fn address_target(text: &str) -> Result<BlockTarget, Problem> {
         issuer: String::new(),
         name: address_group(Some(address)),
     };
-    let network = |text: String| BlockTarget {
-        kind: BlockKind::Network,
-        issuer: String::new(),
-        name: text,
-    };
+    let network =
+        |text: String| BlockTarget { kind: BlockKind::Network, issuer: String::new(), name: text };
     match (address, bits) {
         (IpAddr::V4(_), None | Some(32)) => Ok(one(address)),
         (IpAddr::V4(own), Some(bits @ 8..32)) => {
@@ -168,7 +165,8 @@ mod tests {
         for text in ["::ffff:0:0/96", "::ffff:192.0.2.0/120"] {
             check(text, Err("too large"));
         }
-        for text in ["", "x", "/8", "192.0.2.0/", "192.0.2.0/33", "192.0.2.0/-1", "1.2.3", "1.2.3.4 "]
+        for text in
+            ["", "x", "/8", "192.0.2.0/", "192.0.2.0/33", "192.0.2.0/-1", "1.2.3", "1.2.3.4 "]
         {
             check(text, Err("the address is invalid"));
         }
@@ -181,11 +179,15 @@ mod tests {
             ..BlockSelector::default()
         };
         let target = block_target(subject("alice"), "https://a.example").unwrap();
-        assert_eq!((target.kind, target.issuer.as_str()), (BlockKind::Subject, "https://a.example"));
+        assert_eq!(
+            (target.kind, target.issuer.as_str()),
+            (BlockKind::Subject, "https://a.example")
+        );
         let other = BlockSelector { issuer: Some("https://b.example".into()), ..subject("alice") };
         let other = block_target(other, "https://a.example").unwrap();
         assert_ne!(target.id(), other.id());
-        let address = BlockSelector { address: Some("192.0.2.1".into()), ..BlockSelector::default() };
+        let address =
+            BlockSelector { address: Some("192.0.2.1".into()), ..BlockSelector::default() };
         let mut with_issuer = address.clone();
         with_issuer.issuer = Some("x".into());
         let two = BlockSelector { client: Some("web".into()), ..subject("alice") };

@@ -102,6 +102,19 @@ impl Block {
     }
 }
 
+/// An entry of the list of blocked networks: an address or a network.
+pub struct BlockedNetwork {
+    pub name: String,
+    /// The end, in Unix seconds.
+    pub ends_at: u64,
+}
+
+impl BlockedNetwork {
+    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        let ends_at: i64 = row.try_get("ends_at")?;
+        Ok(Self { name: row.try_get("name")?, ends_at: ends_at.unsigned_abs() })
+    }
+}
 
 impl Db {
     /// Returns at most `limit` blocks that apply at `now`, those with ids after `after`.
@@ -138,18 +151,18 @@ impl Db {
         row.as_ref().map(Block::read).transpose()
     }
 
-    /// Returns the blocks of the list of networks.
-    pub async fn blocked_networks(&self) -> Result<Vec<Block>, sqlx::Error> {
+    /// Returns the list of blocked networks.
+    pub async fn blocked_networks(&self) -> Result<Vec<BlockedNetwork>, sqlx::Error> {
         self.count(Purpose::Outbox);
         let rows = sqlx::query(NETWORKS).fetch_all(&self.readers).await?;
-        rows.iter().map(Block::read).collect()
+        rows.iter().map(BlockedNetwork::read).collect()
     }
 
-    /// Returns the blocks of the list of networks, as a transaction sees them.
-    async fn networks_in(&self, tx: &mut Tx) -> Result<Vec<Block>, sqlx::Error> {
+    /// Returns the list of blocked networks, as a transaction sees it.
+    async fn networks_in(&self, tx: &mut Tx) -> Result<Vec<BlockedNetwork>, sqlx::Error> {
         self.count(Purpose::Request);
         let rows = sqlx::query(NETWORKS).fetch_all(&mut **tx).await?;
-        rows.iter().map(Block::read).collect()
+        rows.iter().map(BlockedNetwork::read).collect()
     }
 
     /// Returns at most `limit` blocks, also those that are over, which were changed after `place`:
@@ -200,8 +213,8 @@ impl Db {
 
 /// The blocks of the list, in a fixed order. Blocks whose end was not yet processed are among them,
 /// but give way to others.
-const NETWORKS: &str = "SELECT kind, issuer, name, reason, ends_at, created_at, changed_at,
-    cleared_at, actor FROM blocks WHERE cleared_at IS NULL AND kind IN ('address', 'network')
+const NETWORKS: &str = "SELECT name, ends_at FROM blocks
+    WHERE cleared_at IS NULL AND kind IN ('address', 'network')
     ORDER BY ends_at DESC, id LIMIT 1000";
 /// The most live blocks of addresses and networks.
 pub const NETWORKS_MAX: i64 = 1000;

@@ -4,8 +4,9 @@
 use super::commands::StoreCommands;
 use super::publisher::{BATCH, Publisher, RECENT_SECONDS, with_timeout};
 use crate::db::{
-    ABOUT_BLOCK, ABOUT_CREDITS, ABOUT_NETWORKS, ABOUT_QUOTA, Block, BlockKind, CreditBalance,
-    LimitCaller, QuotaOverride, about_block, about_credits, about_quota,
+    ABOUT_BLOCK, ABOUT_CREDITS, ABOUT_NETWORKS, ABOUT_QUOTA, Block, BlockCommands, BlockKind,
+    BlockedNetwork, CreditBalance, LimitCaller, QuotaOverride, about_block, about_credits,
+    about_quota,
 };
 use crate::random::random_id;
 use crate::store::StoreError;
@@ -38,13 +39,13 @@ impl StoreCommands {
     }
 
     /// Replaces the list of blocked networks, which lives until the last of them ends.
-    pub fn networks(&self, blocks: &[Block]) -> Vec<Command> {
+    pub fn networks(&self, networks: &[BlockedNetwork]) -> Vec<Command> {
         let key = self.keys().blocked_networks();
-        let Some(last) = blocks.iter().map(|block| block.ends_at).max() else {
+        let Some(last) = networks.iter().map(|network| network.ends_at).max() else {
             return vec![Command::new("DEL").arg(key)];
         };
-        let entry = |block: &Block| json!([network_text(&block.target.name), block.ends_at]);
-        let value = json!({ "v": 1, "networks": blocks.iter().map(entry).collect::<Vec<_>>() });
+        let entry = |own: &BlockedNetwork| json!([network_text(&own.name), own.ends_at]);
+        let value = json!({ "v": 1, "networks": networks.iter().map(entry).collect::<Vec<_>>() });
         vec![Command::new("SET").arg(key).arg(value).arg("EXAT").arg(last)]
     }
 
@@ -189,12 +190,34 @@ impl Publisher {
         Ok(republished)
     }
 
+    /// Ends one batch of adjustments whose end has come, and deletes rows that are no longer needed.
+    /// Returns the number of rows.
+    pub async fn end_adjustments(&self, now: UnixSeconds) -> Result<u64, sqlx::Error> {
+        let commands = self.commands();
+        let block_commands = BlockCommands {
+            block: &|block| commands.block(block),
+            networks: &|blocks| commands.networks(blocks),
+        };
+        let quota_commands = |quota: &QuotaOverride| commands.quota(quota);
+        let blocks = self.db.end_blocks(block_commands, now).await?;
+        let quotas = self.db.end_quotas(&quota_commands, now).await?;
+        Ok(blocks + quotas + self.db.delete_ended_adjustments(now).await?)
+    }
+
     /// Writes adjustments, and settles those that were changed meanwhile. Returns the number of
     /// commands.
     async fn republish(&self, adjustments: Vec<Adjustment>) -> Result<usize, String> {
         let commands = adjustments.iter().flat_map(|own| own.commands.clone());
         let commands: Vec<Command> = commands.collect();
-        self.write(&commands).await.map_err(|error| error.to_string())?;
+        match self.write(&commands).await {
+            Ok(()) => {}
+            // The store's token may not write them. Revocations are not held up by that.
+            Err(error) if error.is_rejection() => {
+                tracing::error!(event = "store_refuses_adjustments", fault = %error);
+                return Ok(0);
+            }
+            Err(error) => return Err(error.to_string()),
+        }
         for own in &adjustments {
             if self.current(&own.about).await? != own.commands {
                 self.write_adjustment(&own.about).await.map_err(|error| error.to_string())?;

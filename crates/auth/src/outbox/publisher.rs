@@ -2,7 +2,7 @@
 
 use super::adjustments::is_adjustment;
 use super::commands::{StoreCommands, Subject};
-use crate::db::{Db, EndedSession, OutboxRow};
+use crate::db::{ABOUT_NETWORKS, Db, EndedSession, OutboxRow};
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
@@ -115,6 +115,11 @@ impl Publisher {
             true => Ok(Delivery::Pending),
             false => Ok(Delivery::Done),
         }
+    }
+
+    /// Returns whether the store has the current list of blocked networks.
+    pub async fn delivery_of_list(&self) -> Result<Delivery, sqlx::Error> {
+        self.delivery_of(ABOUT_NETWORKS).await
     }
 
     /// Returns whether the store has executed all commands that belong to a user or to one of the

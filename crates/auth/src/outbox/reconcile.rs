@@ -28,7 +28,8 @@ impl Publisher {
         let key = self.commands.keys().reconciled(process);
         let mut query = vec![Command::new("GET").arg(&key)];
         let mut sampled = Vec::new();
-        if now.0.saturating_sub(self.marker_missed_at.load(Ordering::Relaxed)) >= SAMPLE_PAUSE_SECONDS
+        if now.0.saturating_sub(self.marker_missed_at.load(Ordering::Relaxed))
+            >= SAMPLE_PAUSE_SECONDS
         {
             sampled.extend(self.sample_marker(round, now).await);
             sampled.extend(self.sample_adjustment(round, now).await);

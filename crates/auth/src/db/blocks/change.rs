@@ -1,6 +1,6 @@
 //! Changes of blocks. Each is one transaction: the row, its commands for the store, and its event.
 
-use super::{Block, BlockTarget, NETWORKS_MAX};
+use super::{Block, BlockTarget, BlockedNetwork, NETWORKS_MAX};
 use crate::db::audit::AuditedChange;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
@@ -13,8 +13,8 @@ use sqlx::Row as _;
 pub struct BlockCommands<'a> {
     /// Returns the commands that write one block to the store, or delete it there.
     pub block: &'a (dyn Fn(&Block) -> Vec<Command> + Sync),
-    /// Returns the commands that replace the list of networks by these blocks.
-    pub networks: &'a (dyn Fn(&[Block]) -> Vec<Command> + Sync),
+    /// Returns the commands that replace the list of networks.
+    pub networks: &'a (dyn Fn(&[BlockedNetwork]) -> Vec<Command> + Sync),
 }
 
 /// The result of setting a block.
@@ -157,6 +157,38 @@ impl Db {
         Ok(ended.len() as u64)
     }
 
+    /// Deletes one batch of rows of adjustments that no store can still have, and returns their
+    /// number.
+    pub async fn delete_ended_adjustments(&self, now: UnixSeconds) -> Result<u64, sqlx::Error> {
+        let ago = |seconds: u64| to_i64(now.0.saturating_sub(seconds));
+        let mut deleted = 0;
+        for (statement, before) in [
+            (
+                "DELETE FROM blocks WHERE id IN
+                 (SELECT id FROM blocks WHERE cleared_at < $1 LIMIT 500 /* skip locked */)",
+                ago(RETENTION_SECONDS),
+            ),
+            (
+                "DELETE FROM quota_overrides WHERE id IN
+                 (SELECT id FROM quota_overrides WHERE cleared_at < $1
+                 LIMIT 500 /* skip locked */)",
+                ago(RETENTION_SECONDS),
+            ),
+            (
+                "DELETE FROM credit_grants WHERE (balance_id, grant_id) IN
+                 (SELECT balance_id, grant_id FROM credit_grants WHERE created_at < $1
+                 LIMIT 500 /* skip locked */)",
+                ago(GRANT_SECONDS),
+            ),
+        ] {
+            self.count(Purpose::Maintenance);
+            let statement = self.skipping_locked(statement);
+            let result = sqlx::query(statement).bind(before).execute(&self.writer).await?;
+            deleted += result.rows_affected();
+        }
+        Ok(deleted)
+    }
+
     /// Writes the outbox rows that remove a block.
     async fn remove_block(
         &self,
@@ -211,3 +243,9 @@ impl Db {
         sqlx::query(lock).fetch_one(&mut **tx).await?.try_get::<i64, _>("revision").map(|_| ())
     }
 }
+
+/// How long a block or a quota that is over is retained, so that its deletion is repeated where a
+/// store went back to an older state.
+const RETENTION_SECONDS: u64 = 86_400;
+/// How long a grant is known by its id.
+const GRANT_SECONDS: u64 = 400 * 86_400;

@@ -45,9 +45,13 @@ pub struct CreditGrant<'a> {
 /// The result of a grant.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Granted {
-    Added { granted: u64 },
+    Added {
+        granted: u64,
+    },
     /// The same grant was added before.
-    Repeated { granted: u64 },
+    Repeated {
+        granted: u64,
+    },
     /// Another grant has this id.
     IdTaken,
     /// The sum would be below 0 or above its bound.
