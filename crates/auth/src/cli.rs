@@ -1,8 +1,10 @@
 //! The command line.
 
 mod adjust;
+mod usage;
 
 pub use adjust::{BlockOptions, CallerOptions, CreditAction, LimitAction, TargetOptions};
+pub use usage::UsageOptions;
 
 use crate::config::{LISTENERS, SHARED, TABLE};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -144,6 +146,8 @@ pub enum Action {
     },
     /// Clear a block.
     Unblock(TargetOptions),
+    /// Print how many requests were made, by caller, route or time.
+    Usage(UsageOptions),
     /// Manage users.
     User {
         #[command(subcommand)]

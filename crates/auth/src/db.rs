@@ -12,6 +12,7 @@ mod outbox;
 mod pool;
 mod sessions;
 mod signing_keys;
+mod usage;
 mod users;
 
 pub use audit::AuditedChange;
@@ -29,6 +30,9 @@ pub use sessions::end::{EndedSession, RevokedToken, SessionSelector};
 pub use sessions::issued::IssuedTokens;
 pub use sessions::rotate::{RefreshRequest, Rotation};
 pub use signing_keys::KeyRow;
+pub use usage::{
+    QuotaUsage, UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, UsageValue, key_uses,
+};
 pub use users::{PasswordChange, User};
 
 #[cfg(test)]

@@ -19,5 +19,6 @@ mod response;
 mod router;
 mod server;
 mod state;
+mod usage;
 
 pub use server::serve;

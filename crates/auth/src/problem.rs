@@ -35,6 +35,8 @@ pub enum Problem {
     Overloaded,
     PasswordUnacceptable,
     QuotaUnknown,
+    /// A parameter of the query is invalid. The text says which, and how to mend it.
+    QueryInvalid(&'static str),
     RefreshTokenInvalid,
     RefreshTokenReused,
     RequestMalformed,
@@ -149,6 +151,7 @@ impl Problem {
                 "quota_unknown",
                 "no other quota is set for this caller; list them",
             ),
+            Self::QueryInvalid(detail) => (StatusCode::BAD_REQUEST, "query_invalid", detail),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "refresh_token_invalid",

@@ -68,6 +68,7 @@ pub fn config(url: &str) -> Config {
         introspection_clients: IntrospectionClients::default(),
         attempts: LoginAttemptLimits { per_username: 0, per_address: 0 },
         audit_seconds: 400 * 86_400,
+        usage_seconds: 90 * 86_400,
     }
 }
 

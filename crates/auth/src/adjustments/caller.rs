@@ -6,7 +6,7 @@ use crate::db::LimitCaller;
 use crate::problem::Problem;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::{LimitBy, StoreKeys, address_group};
+use portcullis_core::{LimitBy, StoreKeys, address_group, limit_key_text};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -74,22 +74,6 @@ pub fn limit_caller(
         parts: json!(known).to_string(),
         hash: URL_SAFE_NO_PAD.encode(hash),
     })
-}
-
-/// Returns the text that a limit counts apart.
-fn limit_key_text(issuer: &str, parts: &[(LimitBy, &str)]) -> String {
-    let mut key = String::new();
-    for (by, value) in parts {
-        let issuer = match by {
-            LimitBy::Subject | LimitBy::Client | LimitBy::Session | LimitBy::Claim(_) => issuer,
-            LimitBy::Address | LimitBy::Route | LimitBy::Header(_) => "",
-        };
-        let value = value.replace('\\', "\\\\").replace('\n', "\\n");
-        for part in [issuer, "\n", &value, "\n"] {
-            key.push_str(part);
-        }
-    }
-    key
 }
 
 const UNKNOWN_PART: &str = "a part of by is unknown; give parts as the limit's by has them: \

@@ -19,7 +19,8 @@ impl Query {
     /// Parses a query. Returns an error if it is malformed.
     pub fn parse(query: Option<String>) -> Result<Self, Problem> {
         let query = query.unwrap_or_default();
-        let pairs = serde_urlencoded::from_str(&query).map_err(|_| Problem::RequestMalformed)?;
+        let malformed = Problem::QueryInvalid("the query is malformed; encode it as a form");
+        let pairs = serde_urlencoded::from_str(&query).map_err(|_| malformed)?;
         Ok(Self(pairs))
     }
 
@@ -27,13 +28,13 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// [`Problem::AdjustmentInvalid`] if it is there twice.
+    /// [`Problem::QueryInvalid`] if it is there twice.
     pub fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let mut values = self.take_all(name);
         let value = values.pop();
         match values.is_empty() {
             true => Ok(value),
-            false => Err(Problem::AdjustmentInvalid("a parameter is there twice; give it once")),
+            false => Err(Problem::QueryInvalid("a parameter is there twice; give it once")),
         }
     }
 
@@ -49,13 +50,13 @@ impl Query {
     pub fn take_page(&mut self) -> Result<(String, u32), Problem> {
         let after = self.take("after")?.unwrap_or_default();
         if after.len() > 256 || after.contains('\0') {
-            return Err(Problem::AdjustmentInvalid("after is invalid; give next of a response"));
+            return Err(Problem::QueryInvalid("after is invalid; give next of a response"));
         }
         let limit = match self.take("limit")? {
             None => LIST_DEFAULT,
             Some(text) => {
                 let limit = text.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
-                limit.ok_or(Problem::AdjustmentInvalid("limit is out of bounds; give 1 to 1000"))?
+                limit.ok_or(Problem::QueryInvalid("limit is out of bounds; give 1 to 1000"))?
             }
         };
         Ok((after, limit))
@@ -64,7 +65,7 @@ impl Query {
     /// Checks that no parameter is left.
     pub fn finish(self) -> Result<(), Problem> {
         let problem = "a parameter is unknown; see the documentation of the endpoint";
-        self.0.is_empty().then_some(()).ok_or(Problem::AdjustmentInvalid(problem))
+        self.0.is_empty().then_some(()).ok_or(Problem::QueryInvalid(problem))
     }
 }
 

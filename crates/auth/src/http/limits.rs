@@ -160,9 +160,9 @@ fn take_selector(query: &mut Query) -> Result<Selector, Problem> {
     let (name, issuer) = (query.take("name")?, query.take("issuer")?);
     let by: Option<Vec<CallerPart>> =
         query.take_all("by").iter().map(|text| CallerPart::parse(text).ok()).collect();
-    let by = by.ok_or(Problem::AdjustmentInvalid("by has no =; give by=subject=alice"))?;
+    let by = by.ok_or(Problem::QueryInvalid("by has no =; give by=subject=alice"))?;
     if name.is_none() && (issuer.is_some() || !by.is_empty()) {
-        return Err(Problem::AdjustmentInvalid("no limit; give its name as name"));
+        return Err(Problem::QueryInvalid("no limit; give its name as name"));
     }
     Ok(Selector { name, by, issuer })
 }

@@ -1,7 +1,7 @@
 //! The routes of both listeners.
 
 use super::state::AppState;
-use super::{account, blocks, limits, log, metrics, oauth};
+use super::{account, blocks, limits, log, metrics, oauth, usage};
 use crate::problem::Problem;
 use axum::Router;
 use axum::middleware;
@@ -20,6 +20,7 @@ pub fn public_router(state: Arc<AppState>) -> Router {
         .route("/auth/blocks", get(blocks::list).post(blocks::set).delete(blocks::clear))
         .route("/auth/limits", get(limits::list).put(limits::set).delete(limits::clear))
         .route("/auth/limits/credits", get(limits::list_credits).post(limits::add_credits))
+        .route("/auth/usage", get(usage::usage))
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))
