@@ -1,10 +1,13 @@
 //! Delivers outbox rows to the store.
 
 use super::commands::{StoreCommands, Subject};
+use super::records::RecordSettings;
+use crate::clock::now;
 use crate::db::{Db, EndedSession, OutboxRow};
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +25,8 @@ pub struct Publisher {
     pub(super) evicting_policy: Mutex<Option<String>>,
     /// When a sample found a marker missing, in Unix seconds.
     pub(super) marker_missed_at: AtomicU64,
+    /// The ids of API keys that are being settled in the background.
+    pub(super) settling: Mutex<BTreeSet<String>>,
 }
 
 /// Whether the store has executed the commands of a change.
@@ -44,7 +49,15 @@ impl Publisher {
             undelivered: Notify::new(),
             evicting_policy: Mutex::default(),
             marker_missed_at: AtomicU64::default(),
+            settling: Mutex::default(),
         }
+    }
+
+    /// Lets the publisher write the records of API keys. Without it, changes of keys remove their
+    /// records, and a publisher that has the settings writes them again.
+    pub fn with_records(mut self, records: RecordSettings) -> Self {
+        self.commands.set_records(records);
+        self
     }
 
     /// Returns the builder of commands for the store.
@@ -126,9 +139,13 @@ impl Publisher {
     }
 
     /// Deletes a delivered row. If the row was discarded during its delivery, undoes its commands.
+    /// If it is an API key's, the store receives the key's present state.
     async fn complete(&self, row: &OutboxRow) -> Result<(), String> {
         if with_timeout(self.db.delete_outbox_row(&row.id)).await? {
             return Ok(());
+        }
+        if let Some(state) = with_timeout(self.db.key_state(&row.about, now())).await? {
+            return self.settle_keys(vec![state], now()).await.map(|_| ());
         }
         let session_revoked = with_timeout(self.db.is_session_revoked(&row.about)).await?;
         let user = with_timeout(self.db.user_by_id(&row.about)).await?;
