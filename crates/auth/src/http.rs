@@ -2,6 +2,7 @@
 
 mod account;
 mod body;
+mod caller;
 mod client_info;
 mod cookie;
 mod edge_metrics;

@@ -31,6 +31,7 @@ pub enum Problem {
     RefreshTokenInvalid,
     RefreshTokenReused,
     RequestMalformed,
+    ScopeInsufficient,
     ScopeInvalid,
     SessionEnded,
     SessionUnknown,
@@ -129,6 +130,11 @@ impl Problem {
                 StatusCode::BAD_REQUEST,
                 "request_malformed",
                 "the body does not have the form that this endpoint requires",
+            ),
+            Self::ScopeInsufficient => (
+                StatusCode::FORBIDDEN,
+                "scope_insufficient",
+                "the access token's scope does not allow this",
             ),
             Self::ScopeInvalid => (
                 StatusCode::BAD_REQUEST,

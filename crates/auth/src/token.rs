@@ -1,11 +1,13 @@
 //! Tokens: the claims of access tokens (RFC 9068), and opaque tokens of 256 random bits. An opaque
 //! token has a checksum, so that malformed ones are rejected without a query.
 
+use crate::problem::Problem;
 use crate::random::fill_random;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::TokenHash;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// The longest configurable life of an access token. Revocation markers live as long.
@@ -20,9 +22,25 @@ pub struct AccessClaims {
     pub exp: u64,
     pub iat: u64,
     pub jti: String,
-    pub sid: String,
+    /// The session; `None` in the token of a client that acts for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
     pub client_id: String,
     pub scope: String,
+    /// Other claims, such as a user's plan.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+impl AccessClaims {
+    /// Returns the session.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::AccessTokenInvalid`] for the token of a client, which has none.
+    pub fn session(&self) -> Result<&str, Problem> {
+        self.sid.as_deref().ok_or(Problem::AccessTokenInvalid)
+    }
 }
 
 /// The kind of an opaque token. Each kind has its own prefix, by which secret scanners find leaked

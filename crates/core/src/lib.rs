@@ -188,6 +188,7 @@ pub use store::address::StoreAddress;
 pub use store::keys::StoreKeys;
 pub use store::seal::Seal;
 pub use time::{UnixMillis, UnixSeconds};
+pub use token::api_key::{self, KeyTerms};
 pub use token::bearer::Token;
 pub use token::claims::Claims;
 pub use token::introspection::IntrospectionRequest;

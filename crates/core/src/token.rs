@@ -1,5 +1,6 @@
 //! Tokens: from the request's credential to a verified token.
 
+pub mod api_key;
 mod audience;
 pub(crate) mod bearer;
 pub(crate) mod claims;

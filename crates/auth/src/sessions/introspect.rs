@@ -5,6 +5,7 @@ use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::problem::Problem;
 use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::UnixSeconds;
+use serde_json::Map;
 
 impl Sessions {
     /// Authenticates a client that introspects tokens, by its name and secret. Records a failure as
@@ -44,12 +45,12 @@ impl Sessions {
         let Some(claims) = claims else { return Ok(None) };
         let idle_seconds = self.config.refresh_idle_seconds;
         let is_active =
-            self.db.is_token_active(&claims.sid, &claims.jti, now, idle_seconds).await?;
+            self.db.is_token_active(claims.session()?, &claims.jti, now, idle_seconds).await?;
         Ok(is_active.then_some(claims))
     }
 
     /// Returns the claims of an active access token.
-    pub(super) async fn authenticate(
+    pub async fn authenticate(
         &self,
         access_token: &str,
         now: UnixSeconds,
@@ -71,9 +72,10 @@ impl Sessions {
             exp: stored.expires_at,
             iat: stored.issued_at,
             jti: stored.jti,
-            sid: stored.session.id,
+            sid: Some(stored.session.id),
             client_id: stored.session.client_id,
             scope: stored.scope,
+            others: Map::new(),
         }))
     }
 }

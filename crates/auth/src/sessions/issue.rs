@@ -10,6 +10,7 @@ use crate::problem::Problem;
 use crate::random::{nonce, random_id};
 use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::{ReplayKey, UnixSeconds};
+use serde_json::Map;
 
 /// The refresh token under which a response is stored.
 pub struct ReplaySeal<'a> {
@@ -36,9 +37,10 @@ impl Sessions {
             exp: now.plus(access_token_seconds).0,
             iat: now.0,
             jti: random_id(),
-            sid: session.id.clone(),
+            sid: Some(session.id.clone()),
             client_id: session.client_id.clone(),
             scope,
+            others: Map::new(),
         };
         let access_token = match self.config.access_token_format {
             AccessTokenFormat::Jwt => self.keys.key_set().sign(&claims, now).ok_or_else(|| {

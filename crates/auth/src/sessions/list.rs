@@ -31,7 +31,7 @@ impl Sessions {
         let ids: Vec<&str> = sessions.iter().map(|session| session.id.as_str()).collect();
         let last_seen = self.publisher.last_seen(&ids).await;
         let infos = sessions.into_iter().zip(last_seen).map(|(session, last_seen)| SessionInfo {
-            current: session.id == claims.sid,
+            current: Some(&session.id) == claims.sid.as_ref(),
             last_seen_at: last_seen.unwrap_or(0).max(session.refreshed_at),
             id: session.id,
             created_at: session.created_at,

@@ -29,6 +29,7 @@ impl Sessions {
             return Err(Problem::PasswordUnacceptable);
         }
         let claims = self.authenticate(access_token, now).await?;
+        let session_id = claims.session()?;
         let user = self.db.user_by_id(&claims.sub).await?.ok_or(Problem::AccessTokenInvalid)?;
         // Counts as a login attempt: a stolen session must not allow guessing the password.
         let attempt = self.attempts.begin(&user.username, &client.address_group()).await?;
@@ -41,7 +42,7 @@ impl Sessions {
         };
         if !check.is_correct {
             let event = Event::new(EventKind::LoginFailed, Actor::User, client).user(&user.id);
-            let events = [event.session(&claims.sid).detail("a change of the password")];
+            let events = [event.session(session_id).detail("a change of the password")];
             self.db.record_events(&events, now).await?;
             self.audit.record(&events);
             return Err(Problem::CredentialsInvalid);
@@ -49,13 +50,13 @@ impl Sessions {
         self.attempts.succeeded(&attempt).await;
         let new_hash = self.passwords.hash(new).await?;
         let event = Event::new(EventKind::PasswordChanged, Actor::User, client);
-        let events = [event.user(&user.id).session(&claims.sid)];
+        let events = [event.user(&user.id).session(session_id)];
         let change = AuditedChange { now, events: &events };
         let password = PasswordChange {
             user_id: &user.id,
             old_hash: Some(&user.password_hash),
             new_hash: &new_hash,
-            except_session: Some(&claims.sid),
+            except_session: Some(session_id),
         };
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
         let ended = self.db.set_password(&password, &change, revoke).await?;

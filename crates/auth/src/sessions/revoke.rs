@@ -35,8 +35,8 @@ impl Sessions {
     ) -> Result<Delivery, Problem> {
         let claims = self.claims(access_token).await?.ok_or(Problem::AccessTokenInvalid)?;
         let event = Event::new(EventKind::Logout, Actor::User, client).user(&claims.sub);
-        let event = event.session(&claims.sid);
-        self.end(SessionSelector::One(&claims.sid), "logout", event, now).await
+        let session = claims.session()?;
+        self.end(SessionSelector::One(session), "logout", event.session(session), now).await
     }
 
     /// Ends all sessions of an active access token's user.
@@ -99,15 +99,15 @@ impl Sessions {
             return Err(Problem::ClientMismatch);
         }
         let event = Event::new(EventKind::TokenRevoked, Actor::User, client);
-        let events = [event.user(&claims.sub).session(&claims.sid)];
+        let session_id = claims.session()?;
+        let events = [event.user(&claims.sub).session(session_id)];
         let commands = self.publisher.commands().access_token_revoked(&claims.jti, &hash, now);
         let change = AuditedChange { now, events: &events };
-        let token =
-            RevokedToken { jti: &claims.jti, session_id: &claims.sid, expires_at: claims.exp };
+        let token = RevokedToken { jti: &claims.jti, session_id, expires_at: claims.exp };
         let Some(row) = self.db.revoke_access_token(&token, commands, &change).await? else {
             return Ok(match self.publisher.delivery_of(&claims.jti).await? {
                 Delivery::Pending => Delivery::Pending,
-                Delivery::Done => self.publisher.delivery_of(&claims.sid).await?,
+                Delivery::Done => self.publisher.delivery_of(session_id).await?,
             });
         };
         self.audit.record(&events);

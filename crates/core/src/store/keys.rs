@@ -17,7 +17,7 @@ pub struct StoreKeys {
 
 impl StoreKeys {
     /// Each kind of key: the part of the name after the prefix.
-    pub const KINDS: [&'static str; 13] = [
+    pub const KINDS: [&'static str; 18] = [
         "token:",
         "session:",
         "sessions:",
@@ -31,6 +31,11 @@ impl StoreKeys {
         "refresh:",
         "reconciled:",
         "event:",
+        "block:{kind}:",
+        "block:address:",
+        "block:networks",
+        "quota:",
+        "usage",
     ];
 
     /// The default prefix.
@@ -127,6 +132,32 @@ impl StoreKeys {
         format!("{}:event:{}", self.prefix, digest(issuer, jti))
     }
 
+    /// Returns the key of the block of a subject, a client or an API key. `kind` says which.
+    pub fn block(&self, kind: &str, issuer: &str, name: &str) -> String {
+        format!("{}:block:{kind}:{}", self.prefix, digest(issuer, name))
+    }
+
+    /// Returns the key of the block of an address, in the form of [`crate::address_group`].
+    pub fn block_address(&self, group: &str) -> String {
+        self.block("address", "address", group)
+    }
+
+    /// Returns the key of the list of blocked networks.
+    pub fn blocked_networks(&self) -> String {
+        format!("{}:block:networks", self.prefix)
+    }
+
+    /// Returns the key of another quota for one caller, from the key of the limit's state. A
+    /// Cluster keeps both in one slot, because the braces name what it hashes.
+    pub fn quota(&self, limit_key: &str) -> String {
+        format!("{}:quota:{{{limit_key}}}", self.prefix)
+    }
+
+    /// Returns the key of the list of batches of usage.
+    pub fn usage(&self) -> String {
+        format!("{}:usage", self.prefix)
+    }
+
     /// Returns the key of the login attempts of a username or an address. `kind` says which.
     pub fn attempts(&self, kind: &str, subject: &str) -> String {
         format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, subject))
@@ -151,7 +182,7 @@ mod tests {
 
     const STORAGE: &str = include_str!("../../../../docs/storage.md");
 
-    fn one_of_each() -> [String; 13] {
+    fn one_of_each() -> [String; 18] {
         let keys = StoreKeys::new(StoreKeys::PREFIX);
         [
             keys.token(&TokenHash::of("t")),
@@ -167,13 +198,19 @@ mod tests {
             keys.refresh(&TokenHash::of("t")),
             keys.reconciled("x"),
             keys.event("iss", "x"),
+            keys.block("subject", "iss", "x"),
+            keys.block_address("192.0.2.1"),
+            keys.blocked_networks(),
+            keys.quota(&keys.limit("api", "bucket", &[0; 32])),
+            keys.usage(),
         ]
     }
 
     #[test]
     fn each_kind_of_key_is_documented() {
         for (key, kind) in one_of_each().iter().zip(StoreKeys::KINDS) {
-            assert!(key.starts_with(&format!("pc:{kind}")), "{key}");
+            let start = kind.replace("{kind}", "subject");
+            assert!(key.starts_with(&format!("pc:{start}")), "{key}");
             assert!(STORAGE.contains(&format!("`pc:{kind}")), "docs/storage.md lacks pc:{kind}");
         }
         let documented = STORAGE.lines().filter(|line| line.starts_with("| `pc:")).count();

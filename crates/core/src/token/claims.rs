@@ -8,8 +8,10 @@ use crate::policy::resource::Audiences;
 use crate::policy::route::{ACR, AUTH_TIME};
 use crate::refusal::Denial;
 use crate::time::UnixSeconds;
+use crate::token::api_key::KeyTerms;
 use crate::token::scope;
 use serde_json::{Map, Value};
+use std::rc::Rc;
 
 /// The standard claims, and other claims that routes, limits and identity fields use.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,6 +35,8 @@ pub struct Claims {
     pub client_id: Option<String>,
     /// The scope, space-separated (RFC 6749 section 3.3); empty for none.
     pub scope: String,
+    /// What holds for requests with this token if it is an API key; `None` for other tokens.
+    pub key: Option<Rc<KeyTerms>>,
     /// Other claims that are used, by the places at which the policy names them.
     pub others: Map<String, Value>,
     /// The audiences that the token is for.
@@ -123,6 +127,7 @@ impl Claims {
                 named => named,
             },
             scope,
+            key: None,
             others: kept,
             audiences: Audiences::default(),
         })

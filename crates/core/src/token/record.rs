@@ -1,6 +1,7 @@
 //! The records of access tokens in the store. The auth service writes them, and the edge reads
 //! them. The edge writes a record itself from an introspection response.
 
+use super::api_key::KeyTerms;
 use super::claims::Claims;
 use crate::json;
 use crate::policy::issuer::Issuer;
@@ -8,6 +9,7 @@ use crate::policy::resource::Audiences;
 use crate::store::seal::Seal;
 use crate::time::UnixSeconds;
 use serde_json::{Map, Value};
+use std::rc::Rc;
 
 /// The record of an access token under [`crate::StoreKeys::token`]. It has the token's claims, but
 /// nothing from which the token could be made.
@@ -39,6 +41,8 @@ pub struct TokenRecord {
     /// The audiences of the response as bits, where the edge wrote the record. Missing if they are
     /// the issuer's own alone. Only an edge with the same settings (`read_as`) uses them.
     pub audiences: Option<u64>,
+    /// What an API key's record says of the key; `None` for other tokens.
+    pub key: Option<KeyTerms>,
     /// Other claims that are used.
     pub others: Map<String, Value>,
 }
@@ -83,6 +87,10 @@ impl TokenRecord {
             iat: number(&members, "iat").ok()?,
             asked_at: number(&members, "asked_at").ok()?,
             audiences: number(&members, "audiences").ok()?,
+            key: match members.get("key") {
+                None | Some(Value::Null) => None,
+                Some(terms) => Some(KeyTerms::read(terms)?),
+            },
             others: match members.remove("others") {
                 None => Map::new(),
                 Some(Value::Object(others)) => others,
@@ -108,6 +116,7 @@ impl TokenRecord {
             ("asked_at", number(self.asked_at)),
             ("read_as", text(&self.read_as)),
             ("audiences", number(self.audiences)),
+            ("key", self.key.as_ref().map(KeyTerms::value)),
             ("others", others.cloned().map(Value::Object)),
         ])
     }
@@ -127,6 +136,7 @@ impl TokenRecord {
             asked_at: Some(asked_at.0),
             read_as: Some(read_as),
             audiences: Some(claims.audiences.bits()).filter(|_| claims.audiences != Audiences::OWN),
+            key: claims.key.as_deref().cloned(),
             others: claims.others.clone(),
         }
     }
@@ -177,6 +187,7 @@ impl TokenRecord {
             sid: self.sid,
             client_id: self.client_id,
             scope: self.scope,
+            key: self.key.map(Rc::new),
             others: self.others,
             audiences,
         })
@@ -224,6 +235,28 @@ mod tests {
         assert_eq!(TokenRecord::decode(&sealed, "k", seal.as_ref()), Some(record));
         assert_eq!(TokenRecord::decode(&sealed, "k", None), None);
         assert_eq!(TokenRecord::decode(&stored, "k", seal.as_ref()), None);
+    }
+
+    #[test]
+    fn record_of_an_api_key_has_its_terms() {
+        let decode = |key: &str| {
+            let text = format!(r#"{{"sub":"alice","jti":"k1","key":{key}}}"#);
+            TokenRecord::decode(&text, "k", None)
+        };
+        assert_eq!(decode("{}").unwrap().key, Some(KeyTerms::default()));
+        assert_eq!(decode("null").unwrap().key, None);
+        let record = decode(r#"{"networks":["192.0.2.0/24"],"quotas":{"api":7},"x":1}"#).unwrap();
+        let terms = record.key.clone().unwrap();
+        assert_eq!(terms.networks, ["192.0.2.0/24"]);
+        assert_eq!(terms.quotas, [("api".to_owned(), 7)]);
+        let stored = record.encode("k", None, [0; 12]);
+        assert_eq!(TokenRecord::decode(&stored, "k", None), Some(record));
+        for wrong in ["[]", "1", r#"{"networks":1}"#, r#"{"networks":[1]}"#, r#"{"quotas":[]}"#] {
+            assert_eq!(decode(wrong), None, "{wrong}");
+        }
+        for quota in ["-1", "1.5", "4294967296", "\"1\""] {
+            assert_eq!(decode(&format!(r#"{{"quotas":{{"api":{quota}}}}}"#)), None, "{quota}");
+        }
     }
 
     #[test]

@@ -51,9 +51,10 @@ fn claims() -> AccessClaims {
         exp: EXP,
         iat: IAT,
         jti: "token-id".into(),
-        sid: "session".into(),
+        sid: Some("session".into()),
         client_id: "web".into(),
         scope: "api:read".into(),
+        others: serde_json::Map::new(),
     }
 }
 

@@ -75,6 +75,7 @@ fn claims(sub: &str, others: &[(&str, Value)]) -> Claims {
         sid: Some("sid".into()),
         client_id: None,
         scope: String::new(),
+        key: None,
         others: others.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         audiences: Audiences::OWN,
     }
