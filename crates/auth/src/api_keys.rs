@@ -10,8 +10,8 @@ mod view;
 
 pub use manager::Manager;
 pub use secret::is_api_key;
-pub use service::{ApiKeySettings, ApiKeys, GRACE_SECONDS_DEFAULT, IssuedKey};
-pub use spec::{SpecPatch, revised};
+pub use service::{ApiKeySettings, ApiKeys, GRACE_SECONDS_DEFAULT};
+pub use spec::SpecPatch;
 pub use view::{issued_view, key_view};
 
 #[cfg(test)]

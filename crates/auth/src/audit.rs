@@ -50,6 +50,10 @@ impl Actor {
 pub enum EventKind {
     CountryNew,
     IntrospectionDenied,
+    KeyChanged,
+    KeyCreated,
+    KeyRevoked,
+    KeyRolled,
     KeyRotated,
     Login,
     LoginFailed,
@@ -71,6 +75,10 @@ impl EventKind {
         match self {
             Self::CountryNew => "country_new",
             Self::IntrospectionDenied => "introspection_denied",
+            Self::KeyChanged => "key_changed",
+            Self::KeyCreated => "key_created",
+            Self::KeyRevoked => "key_revoked",
+            Self::KeyRolled => "key_rolled",
             Self::KeyRotated => "key_rotated",
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
@@ -96,7 +104,11 @@ impl EventKind {
             | Self::RefreshBurst
             | Self::RefreshTokenReused
             | Self::SessionsOverMax => true,
-            Self::KeyRotated
+            Self::KeyChanged
+            | Self::KeyCreated
+            | Self::KeyRevoked
+            | Self::KeyRolled
+            | Self::KeyRotated
             | Self::Login
             | Self::Logout
             | Self::PasswordChanged
@@ -147,6 +159,7 @@ impl Event {
 }
 
 /// Logs and counts events that are committed.
+#[derive(Clone)]
 pub struct Audit {
     counts: IntCounterVec,
 }

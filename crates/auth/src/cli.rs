@@ -1,5 +1,9 @@
 //! The command line.
 
+mod keys;
+
+pub use keys::{KeyAction, KeyOwner, KeyTermsFlags};
+
 use crate::config::{LISTENERS, SHARED, TABLE};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use portcullis_server::settings::{Setting, arguments, flags, secrets_help};
@@ -105,6 +109,11 @@ pub enum Action {
     /// check does. Prints one line, and exits with 0 if it is healthy, 1 if it is not, 2 if the
     /// settings are invalid.
     Health(HealthOptions),
+    /// Manage API keys.
+    Key {
+        #[command(subcommand)]
+        action: KeyAction,
+    },
     /// Manage the keys that sign tokens.
     Keys {
         #[command(subcommand)]

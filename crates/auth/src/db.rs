@@ -3,6 +3,7 @@
 //! Each change is one transaction: its rows, its commands for the store in the outbox, and its
 //! events in the audit.
 
+mod api_keys;
 mod audit;
 mod maintenance;
 mod migrations;
@@ -12,6 +13,11 @@ mod sessions;
 mod signing_keys;
 mod users;
 
+pub use api_keys::{
+    ApiKey, EACH_SECONDS, KEY_RECORD_SECONDS, KeyChange,
+    KeyPlace, KeySecret, KeySelector, KeySpec, KeyState, NewApiKey, Owner, OwnerKind, OwnerState,
+    RolledSecret,
+};
 pub use audit::AuditedChange;
 pub use maintenance::{Revocation, RevocationKind};
 pub use outbox::OutboxRow;

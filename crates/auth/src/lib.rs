@@ -15,6 +15,7 @@
 
 mod accounts;
 mod admin;
+mod api_keys;
 mod audit;
 mod cli;
 mod clock;
@@ -39,8 +40,8 @@ pub use cli::Cli;
 use admin::Admin;
 use cli::{Action, SessionsAction, UserAction};
 use config::{
-    TABLE, read_audit_seconds, read_config, read_database_url, read_health_check,
-    read_idle_seconds, read_store,
+    TABLE, read_api_keys, read_audit_seconds, read_config, read_database_url, read_health_check,
+    read_idle_seconds, read_records, read_store,
 };
 use db::{Db, Migrate};
 use error::BoxError;
@@ -134,15 +135,18 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         }
         Action::Cleanup
         | Action::Completions(_)
+        | Action::Key { .. }
         | Action::Reconcile
         | Action::Sessions { .. }
         | Action::User { .. } => read_store(&mut reader),
     };
     let (idle_seconds, audit_seconds) =
         (read_idle_seconds(&mut reader), read_audit_seconds(&mut reader));
+    let (key_settings, records) = (read_api_keys(&mut reader), read_records(&mut reader));
     check(reader)?;
-    let admin = Admin::new(open(Migrate::IfSqlite).await?, &store)?;
+    let admin = Admin::new(open(Migrate::IfSqlite).await?, &store, records)?;
     match &cli.action {
+        Action::Key { action } => admin.api_keys(action, key_settings).await?,
         Action::Cleanup => admin.clean_up(idle_seconds, audit_seconds).await?,
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,

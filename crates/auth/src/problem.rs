@@ -9,6 +9,11 @@ use serde_json::json;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Problem {
     AccessTokenInvalid,
+    ApiKeyEnded,
+    ApiKeyNotAccepted,
+    ApiKeyRolledTooOften,
+    ApiKeyUnknown,
+    ApiKeysOverMax,
     BodyTooLarge,
     BodyTooSlow,
     ClientInvalid,
@@ -24,9 +29,12 @@ pub enum Problem {
         seconds: u64,
     },
     MediaTypeUnsupported,
+    /// A member or parameter of a request is invalid, as the text says.
+    MemberInvalid(&'static str),
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    OwnerUnknown,
     PasswordUnacceptable,
     RefreshTokenInvalid,
     RefreshTokenReused,
@@ -45,6 +53,29 @@ impl Problem {
                 StatusCode::UNAUTHORIZED,
                 "access_token_invalid",
                 "the access token is invalid, or its session has ended",
+            ),
+            Self::ApiKeyEnded => (
+                StatusCode::CONFLICT,
+                "api_key_ended",
+                "the API key is revoked or has expired; create another",
+            ),
+            Self::ApiKeyNotAccepted => (
+                StatusCode::UNAUTHORIZED,
+                "api_key_not_accepted",
+                "the auth service takes no API keys; send an access token",
+            ),
+            Self::ApiKeyRolledTooOften => (
+                StatusCode::CONFLICT,
+                "api_key_rolled_too_often",
+                "the API key was rolled 100 times within 8 days; wait, or create another",
+            ),
+            Self::ApiKeyUnknown => {
+                (StatusCode::NOT_FOUND, "api_key_unknown", "no API key of yours has this id")
+            }
+            Self::ApiKeysOverMax => (
+                StatusCode::CONFLICT,
+                "api_keys_over_max",
+                "the owner has as many API keys as API_KEYS_PER_OWNER_MAX allows; revoke one",
             ),
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
@@ -100,6 +131,7 @@ impl Problem {
                 "media_type_unsupported",
                 "the media type is unsupported; send application/json",
             ),
+            Self::MemberInvalid(problem) => (StatusCode::BAD_REQUEST, "member_invalid", problem),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -111,6 +143,9 @@ impl Problem {
                 "overloaded",
                 "too many logins at once; retry later",
             ),
+            Self::OwnerUnknown => {
+                (StatusCode::BAD_REQUEST, "owner_unknown", "no enabled user or client has this id")
+            }
             Self::PasswordUnacceptable => (
                 StatusCode::BAD_REQUEST,
                 "password_unacceptable",
@@ -139,7 +174,7 @@ impl Problem {
             Self::ScopeInvalid => (
                 StatusCode::BAD_REQUEST,
                 "scope_invalid",
-                "the scope exceeds the session's, or differs from the token's first refresh",
+                "the scope exceeds the session's or the owner's, or differs from the token's first refresh",
             ),
             Self::SessionEnded => {
                 (StatusCode::UNAUTHORIZED, "session_ended", "the session has ended; log in again")
@@ -153,6 +188,11 @@ impl Problem {
     /// Returns the stable code.
     pub fn code(self) -> &'static str {
         self.parts().1
+    }
+
+    /// Returns the description.
+    pub fn detail(self) -> &'static str {
+        self.parts().2
     }
 
     /// Returns the error response of RFC 6749 section 5.2, for the OAuth endpoints.
@@ -201,7 +241,9 @@ impl Problem {
         let mut response = (status, fields, body.to_string()).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match self {
-                Self::AccessTokenInvalid => "Bearer error=\"invalid_token\"",
+                Self::AccessTokenInvalid | Self::ApiKeyNotAccepted => {
+                    "Bearer error=\"invalid_token\""
+                }
                 Self::ClientInvalid => "Basic realm=\"introspection\"",
                 _ => "Bearer",
             };

@@ -25,8 +25,8 @@ impl ApiKeys {
         let commands = self.publisher.commands();
         let settings = commands.records().ok_or(Problem::Internal)?;
         let secret = state.secrets.iter().find(|secret| secret.hash == hash);
-        let record = secret
-            .and_then(|secret| commands.key_record(&state, secret, &settings.audience, now));
+        let record =
+            secret.and_then(|secret| commands.key_record(&state, secret, &settings.audience, now));
         let Some(record) = record else { return Ok(None) };
         let claims = claims(record, commands.issuer());
         self.note_use(&state, now);

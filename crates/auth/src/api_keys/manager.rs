@@ -25,23 +25,15 @@ impl Manager {
         Self { actor, own: None, is_admin: true, bound: None, client }
     }
 
-    /// Returns the holder of an access token.
-    ///
-    /// # Errors
-    ///
-    /// [`Problem::ScopeInsufficient`] if the token allows the management of no key.
-    pub fn of_token(claims: &AccessClaims, client: &ClientInfo) -> Result<Self, Problem> {
-        let is_admin = has_name(&claims.scope, "keys:admin");
-        if !is_admin && !has_name(&claims.scope, "keys:manage") {
-            return Err(Problem::ScopeInsufficient);
-        }
+    /// Returns the holder of an access token. An administrator manages the keys of every owner.
+    pub fn of_token(claims: &AccessClaims, client: &ClientInfo, is_admin: bool) -> Self {
         // The token of a client that acts for itself has no session.
         let (actor, own) = match claims.sid {
             Some(_) => (Actor::User, Owner::user(&claims.sub)),
             None => (Actor::Client, Owner::client(&claims.sub)),
         };
         let bound = (!is_admin).then(|| claims.scope.clone());
-        Ok(Self { actor, own: Some(own), is_admin, bound, client: client.clone() })
+        Self { actor, own: Some(own), is_admin, bound, client: client.clone() }
     }
 
     /// Returns the holder of a key, which may only revoke it.

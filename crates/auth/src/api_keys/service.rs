@@ -114,7 +114,8 @@ impl ApiKeys {
         let is_last = states.len() <= usize::try_from(limit).unwrap_or(usize::MAX);
         states.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let last = states.last().filter(|_| !is_last);
-        let next = last.map(|state| KeyPlace { at: state.key.created_at, id: state.key.id.clone() });
+        let next =
+            last.map(|state| KeyPlace { at: state.key.created_at, id: state.key.id.clone() });
         Ok((states, next))
     }
 
@@ -220,11 +221,8 @@ impl ApiKeys {
         let Some(state) = self.db.key_by_hash(&token_hash(secret), now).await? else {
             return Ok(Delivery::Done);
         };
-        let event = Manager::holder(client).event(
-            EventKind::KeyRevoked,
-            &state.key.owner,
-            &state.key.id,
-        );
+        let event =
+            Manager::holder(client).event(EventKind::KeyRevoked, &state.key.owner, &state.key.id);
         self.end(&state.key.id, event, now).await
     }
 

@@ -57,9 +57,8 @@ fn validated(
     owned: &str,
     now: UnixSeconds,
 ) -> Result<KeySpec, Problem> {
-    let is_text = |text: &str, max| {
-        (1..=max).contains(&text.len()) && !text.contains(char::is_control)
-    };
+    let is_text =
+        |text: &str, max| (1..=max).contains(&text.len()) && !text.contains(char::is_control);
     check(is_text(&spec.name, 200), "name must have 1 to 200 bytes, without control characters")?;
     let plan = spec.plan.as_deref();
     check(
@@ -106,9 +105,8 @@ fn check(is_valid: bool, problem: &'static str) -> Result<(), Problem> {
 
 /// Returns a scope with one space between its names, and each name once.
 fn normalized_scope(scope: &str) -> Result<String, Problem> {
-    let is_name = |name: &str| {
-        name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
-    };
+    let is_name =
+        |name: &str| name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
     let mut names: Vec<&str> = Vec::new();
     for name in scope.split(' ').filter(|name| !name.is_empty()) {
         if !is_name(name) {

@@ -9,6 +9,7 @@ mod usage;
 pub use change::{KeyChange, RolledSecret};
 pub use create::NewApiKey;
 pub use queries::{KeyPlace, KeySelector};
+pub use usage::EACH_SECONDS;
 
 use redis_rest::Command;
 use serde::{Deserialize, Serialize};

@@ -42,7 +42,7 @@ pub async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let manager = Manager::of_token(&caller.claims, &caller.client)?;
+    let manager = manager(&caller)?;
     let mut members: Map<String, Value> = body::json(&headers, body).await?;
     let owner = match members.remove("owner") {
         None | Some(Value::Null) => None,
@@ -65,7 +65,7 @@ pub async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let manager = Manager::of_token(&caller.claims, &caller.client)?;
+    let manager = manager(&caller)?;
     let ListQuery { owner, limit, after } = query::read(&uri)?;
     let owner = owner.map(|owner| parse_owner(&owner)).transpose()?;
     let limit = query::limit(limit)?;
@@ -76,8 +76,7 @@ pub async fn list(
     let app = Arc::clone(&state);
     let work = async move {
         let now = now();
-        let (keys, next) =
-            app.api_keys.list(&manager, owner.as_ref(), after, limit, now).await?;
+        let (keys, next) = app.api_keys.list(&manager, owner.as_ref(), after, limit, now).await?;
         let keys: Vec<Value> = keys.iter().map(|state| key_view(state, now)).collect();
         Ok(json!({ "keys": keys, "next": next.map(|place| place.cursor()) }))
     };
@@ -87,7 +86,7 @@ pub async fn list(
 
 /// Returns one key.
 pub async fn get(State(state): SharedState, caller: Caller, id: Id) -> Result<Response, Problem> {
-    let manager = Manager::of_token(&caller.claims, &caller.client)?;
+    let manager = manager(&caller)?;
     let id = parse_id(id)?;
     let app = Arc::clone(&state);
     let work = async move {
@@ -106,7 +105,7 @@ pub async fn change(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let manager = Manager::of_token(&caller.claims, &caller.client)?;
+    let manager = manager(&caller)?;
     let id = parse_id(id)?;
     let patch = SpecPatch::new(body::merge_patch(&headers, body).await?)?;
     let app = Arc::clone(&state);
@@ -125,7 +124,7 @@ pub async fn revoke(
     caller: Caller,
     id: Id,
 ) -> Result<Response, Problem> {
-    let manager = Manager::of_token(&caller.claims, &caller.client)?;
+    let manager = manager(&caller)?;
     let id = parse_id(id)?;
     let app = Arc::clone(&state);
     let work = async move { app.api_keys.revoke(&manager, &id, now()).await };
@@ -140,7 +139,7 @@ pub async fn roll(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let manager = Manager::of_token(&caller.claims, &caller.client)?;
+    let manager = manager(&caller)?;
     let id = parse_id(id)?;
     let RollBody { grace_seconds } = body::optional_json(&headers, body).await?;
     let grace_seconds = grace_seconds.unwrap_or(GRACE_SECONDS_DEFAULT);
@@ -152,6 +151,15 @@ pub async fn roll(
     };
     let (delivery, view) = state.run("key_rolled", work).await?;
     Ok(changed(delivery, StatusCode::OK, view))
+}
+
+/// Returns the caller as a manager of its own keys, or of everyone's.
+fn manager(caller: &Caller) -> Result<Manager, Problem> {
+    let is_admin = caller.has("keys:admin");
+    if !is_admin {
+        caller.require("keys:manage")?;
+    }
+    Ok(Manager::of_token(&caller.claims, &caller.client, is_admin))
 }
 
 /// Returns the response to a change: status `done` if the store has it, otherwise 202.

@@ -1,7 +1,7 @@
 //! The routes of both listeners.
 
 use super::state::AppState;
-use super::{account, log, metrics, oauth};
+use super::{account, keys, log, metrics, oauth};
 use crate::problem::Problem;
 use axum::Router;
 use axum::middleware;
@@ -17,6 +17,9 @@ pub fn public_router(state: Arc<AppState>) -> Router {
         .route("/auth/password", post(account::password))
         .route("/auth/sessions", get(account::sessions).delete(account::end_all))
         .route("/auth/sessions/{id}", delete(account::end_one))
+        .route("/auth/keys", get(keys::list).post(keys::create))
+        .route("/auth/keys/{id}", get(keys::get).patch(keys::change).delete(keys::revoke))
+        .route("/auth/keys/{id}/roll", post(keys::roll))
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))

@@ -129,8 +129,8 @@ impl Publisher {
         }
     }
 
-    /// Returns whether the store has executed all commands that belong to a user or to one of the
-    /// user's sessions.
+    /// Returns whether the store has executed all commands that belong to a user, or to a session
+    /// or an API key of the user.
     pub async fn delivery_of_user(&self, user_id: &str) -> Result<Delivery, sqlx::Error> {
         match self.db.has_outbox_rows_of_user(user_id).await? {
             true => Ok(Delivery::Pending),

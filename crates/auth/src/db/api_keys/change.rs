@@ -10,7 +10,10 @@ use portcullis_core::UnixSeconds;
 
 /// The result of a change of one key.
 pub enum KeyChange {
-    Changed { state: KeyState, outbox_row: OutboxRow },
+    Changed {
+        state: KeyState,
+        outbox_row: OutboxRow,
+    },
     /// The key is as the change wants it, so nothing was written.
     Unchanged(KeyState),
     Refused(Problem),
