@@ -10,6 +10,7 @@ use crate::renewals::queue::Renewals;
 use crate::token::cache::TokenCache;
 use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
+use crate::usage::state::UsageState;
 use portcullis_core::TokenHash;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -29,6 +30,7 @@ pub struct Isolate {
     pub limits: LimitCounters,
     pub renewals: Renewals,
     pub counters: Rc<Counters>,
+    pub usage: Rc<UsageState>,
     /// Whether the store refuses scripts with key locking.
     pub has_plain_scripts: Cell<bool>,
     /// The key that signs assertions, once a signature of it was verified.
@@ -37,7 +39,7 @@ pub struct Isolate {
 
 impl Isolate {
     /// Creates an isolate that has seen no request.
-    pub fn new(config: Config, executor: Rc<Executor>, counters: Rc<Counters>) -> Self {
+    pub fn new(config: Config, executor: Rc<Executor>) -> Self {
         Self {
             config,
             executor,
@@ -48,7 +50,8 @@ impl Isolate {
             introspection_limits: IntrospectionLimits::default(),
             limits: LimitCounters::default(),
             renewals: Renewals::default(),
-            counters,
+            counters: Rc::default(),
+            usage: Rc::default(),
             has_plain_scripts: Cell::default(),
             assertion_key: RefCell::default(),
         }

@@ -5,7 +5,7 @@ use crate::instance::Instance;
 use crate::platform::executor::{Holding, TaskPort};
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
 use crate::token::{authenticate, introspect};
-use crate::{events, forward, limits, renewals, response, store};
+use crate::{events, forward, limits, renewals, response, store, usage};
 use forward::Outbound;
 use portcullis_core::{
     Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, Route, Target, client_group,
@@ -76,12 +76,16 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
         // The limit on open requests protects the edge itself, so a shadow route enforces it, too.
         Err(refusal @ Refusal::Out(Outage::Overloaded)) => return Err(refusal),
         Err(refusal) => {
-            let permit = Permit::unenforced(route, policy).ok_or(refusal)?;
+            let Some(permit) = Permit::unenforced(route, policy) else {
+                usage::count(route, Err(refusal), context);
+                return Err(refusal);
+            };
             context.trace.would_refuse.set(Some(refusal.code()));
             permit
         }
         Ok(permit) => permit,
     };
+    usage::count(route, Ok(()), context);
     if permit.target() == Target::Edge {
         return events::receive(head, route, context).await.map(Decision::Answer);
     }

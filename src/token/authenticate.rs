@@ -54,10 +54,11 @@ pub async fn authenticate<'p>(
     Ok(check.authenticate(token, None, context.now)?)
 }
 
-/// Records the token's subject and the key that verified it, for the log.
+/// Records the token, its subject and the key that verified it, for usage and the log.
 fn observe(verification: &Verification, context: &RequestContext) {
     let trace = &context.trace;
     trace.kid.replace(verification.kid.clone());
+    trace.token.replace(Some(Rc::clone(&verification.token)));
     let log_subject = context.policy.observability.log_subject;
     trace.subject.replace(verification.token.logged_subject(log_subject));
 }

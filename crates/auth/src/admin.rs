@@ -1,6 +1,9 @@
 //! The operator's commands: users, sessions and keys. They print JSON, one object a line.
 
 mod api_keys;
+mod usage;
+
+pub use usage::usage;
 
 use crate::accounts::{
     PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, hash_password, is_acceptable_password,
@@ -25,6 +28,16 @@ use std::sync::Arc;
 pub struct Admin {
     db: Arc<Db>,
     publisher: Arc<Publisher>,
+}
+
+/// How long rows are kept, in seconds.
+pub struct KeptSeconds {
+    /// Sessions that are not refreshed.
+    pub idle: u64,
+    /// Security events.
+    pub audit: u64,
+    /// Hourly counts of requests.
+    pub usage: u64,
 }
 
 impl Admin {
@@ -156,9 +169,15 @@ impl Admin {
     }
 
     /// Deletes expired rows.
-    pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Result<(), BoxError> {
+    pub async fn clean_up(self, kept: &KeptSeconds) -> Result<(), BoxError> {
         let (db, publisher) = (self.db, self.publisher);
-        let maintenance = Maintenance { db, publisher, idle_seconds, audit_seconds };
+        let maintenance = Maintenance {
+            db,
+            publisher,
+            idle_seconds: kept.idle,
+            audit_seconds: kept.audit,
+            usage_seconds: kept.usage,
+        };
         let deleted = maintenance.delete_expired(now()).await?;
         let store = if maintenance.publisher.drain().await { "updated" } else { "pending" };
         print_line(&json!({ "done": "cleaned_up", "deleted": deleted, "store": store }));

@@ -1,8 +1,10 @@
 //! The command line.
 
 mod keys;
+mod usage;
 
 pub use keys::{KeyAction, KeyOwner, KeyTermsFlags};
+pub use usage::UsageOptions;
 
 use crate::config::{LISTENERS, SHARED, TABLE};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -131,6 +133,8 @@ pub enum Action {
         #[command(subcommand)]
         action: SessionsAction,
     },
+    /// Print how many requests were made, by caller, route or time.
+    Usage(UsageOptions),
     /// Manage users.
     User {
         #[command(subcommand)]

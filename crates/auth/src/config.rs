@@ -10,7 +10,7 @@ mod text;
 
 pub use load::{
     read_api_keys, read_audit_seconds, read_config, read_database_url, read_idle_seconds,
-    read_records, read_store,
+    read_records, read_store, read_usage_seconds,
 };
 pub use server::{ServerSettings, read_health_check};
 pub use settings::{AccessTokenFormat, Config, StoreSettings};

@@ -11,12 +11,12 @@ mod outbox;
 mod pool;
 mod sessions;
 mod signing_keys;
+mod usage;
 mod users;
 
 pub use api_keys::{
-    ApiKey, EACH_SECONDS, KEY_RECORD_SECONDS, KeyChange,
-    KeyPlace, KeySecret, KeySelector, KeySpec, KeyState, NewApiKey, Owner, OwnerKind, OwnerState,
-    RolledSecret,
+    ApiKey, EACH_SECONDS, KEY_RECORD_SECONDS, KeyChange, KeyPlace, KeySecret, KeySelector, KeySpec,
+    KeyState, NewApiKey, Owner, OwnerKind, OwnerState, RolledSecret,
 };
 pub use audit::AuditedChange;
 pub use maintenance::{Revocation, RevocationKind};
@@ -28,6 +28,9 @@ pub use sessions::end::{EndedSession, RevokedToken, SessionSelector};
 pub use sessions::issued::IssuedTokens;
 pub use sessions::rotate::{RefreshRequest, Rotation};
 pub use signing_keys::KeyRow;
+pub use usage::{
+    QuotaUsage, UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, UsageValue, key_uses,
+};
 pub use users::{PasswordChange, User};
 
 #[cfg(test)]

@@ -18,5 +18,6 @@ mod response;
 mod router;
 mod server;
 mod state;
+mod usage;
 
 pub use server::serve;

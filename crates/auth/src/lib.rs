@@ -31,17 +31,18 @@ mod sessions;
 mod signing_keys;
 mod store;
 mod token;
+mod usage;
 
 #[cfg(test)]
 mod testing;
 
 pub use cli::Cli;
 
-use admin::Admin;
+use admin::{Admin, KeptSeconds};
 use cli::{Action, SessionsAction, UserAction};
 use config::{
     TABLE, read_api_keys, read_audit_seconds, read_config, read_database_url, read_health_check,
-    read_idle_seconds, read_records, read_store,
+    read_idle_seconds, read_records, read_store, read_usage_seconds,
 };
 use db::{Db, Migrate};
 use error::BoxError;
@@ -133,6 +134,10 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             let db = open(Migrate::IfSqlite).await?;
             return Ok(admin::list_sessions(&db, username, idle_seconds).await?);
         }
+        Action::Usage(options) => {
+            check(reader)?;
+            return Ok(admin::usage(&open(Migrate::IfSqlite).await?, options).await?);
+        }
         Action::Cleanup
         | Action::Completions(_)
         | Action::Key { .. }
@@ -140,14 +145,17 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         | Action::Sessions { .. }
         | Action::User { .. } => read_store(&mut reader),
     };
-    let (idle_seconds, audit_seconds) =
-        (read_idle_seconds(&mut reader), read_audit_seconds(&mut reader));
+    let kept = KeptSeconds {
+        idle: read_idle_seconds(&mut reader),
+        audit: read_audit_seconds(&mut reader),
+        usage: read_usage_seconds(&mut reader),
+    };
     let (key_settings, records) = (read_api_keys(&mut reader), read_records(&mut reader));
     check(reader)?;
     let admin = Admin::new(open(Migrate::IfSqlite).await?, &store, records)?;
     match &cli.action {
         Action::Key { action } => admin.api_keys(action, key_settings).await?,
-        Action::Cleanup => admin.clean_up(idle_seconds, audit_seconds).await?,
+        Action::Cleanup => admin.clean_up(&kept).await?,
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,
@@ -155,7 +163,8 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         | Action::Health(_)
         | Action::Keys { .. }
         | Action::Migrate
-        | Action::Serve => {}
+        | Action::Serve
+        | Action::Usage(_) => {}
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ pub enum Problem {
     Overloaded,
     OwnerUnknown,
     PasswordUnacceptable,
+    /// A parameter of the query is invalid. The text says which, and how to mend it.
+    QueryInvalid(&'static str),
     RefreshTokenInvalid,
     RefreshTokenReused,
     RequestMalformed,
@@ -151,6 +153,7 @@ impl Problem {
                 "password_unacceptable",
                 "the password must have at least 8 characters and at most 1024 bytes",
             ),
+            Self::QueryInvalid(detail) => (StatusCode::BAD_REQUEST, "query_invalid", detail),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "refresh_token_invalid",

@@ -71,6 +71,7 @@ pub fn config(url: &str) -> Config {
         attempts: LoginAttemptLimits { per_username: 0, per_address: 0 },
         audit_seconds: 400 * 86_400,
         api_keys: ApiKeySettings { prefix: "pck_live_".into(), per_owner_max: 5 },
+        usage_seconds: 90 * 86_400,
     }
 }
 

@@ -7,7 +7,8 @@ pub(crate) mod renewal;
 pub(crate) mod store_result;
 mod verdict;
 
-use crate::limits::check::{LimitCheck, LimitInput};
+use crate::limits::check::LimitCheck;
+use crate::limits::key::LimitInput;
 use crate::policy::Policy;
 use crate::policy::issuer::Issuer;
 use crate::policy::route::{ACR, AUTH_TIME, Access, Route, StoreOutage, TokenRequirement};

@@ -37,6 +37,11 @@ pub enum Denial {
     },
     /// The body is not an event of a known format, or the event lacks what its type needs.
     EventMalformed,
+    /// The credits that a limit counts are exhausted.
+    CreditsExhausted {
+        /// The time until this request would be admitted, in milliseconds; 0 if no time brings that.
+        wait_ms: u64,
+    },
     /// The issuer's events are not accepted in this format.
     EventRefused,
     /// The signed token is not an event (`typ`).
@@ -122,6 +127,7 @@ impl Denial {
             | Self::ClaimInsufficient
             | Self::CredentialMalformed
             | Self::EventMalformed
+            | Self::CreditsExhausted { .. }
             | Self::EventRefused
             | Self::EventTypeRefused
             | Self::TooManyInvalidTokens { .. }
@@ -159,6 +165,7 @@ impl Denial {
             Self::ClaimInsufficient => "claim_insufficient",
             Self::ClaimMissing(_) => "claim_missing",
             Self::CredentialMalformed => "credential_malformed",
+            Self::CreditsExhausted { .. } => "credits_exhausted",
             Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
             Self::EventMalformed => "event_malformed",
             Self::EventRefused => "event_refused",
@@ -208,6 +215,7 @@ impl fmt::Display for Denial {
             Self::ClaimInsufficient => "the token lacks a claim that this route requires",
             Self::ClaimMissing(claim) => return write!(f, "the token lacks the claim {claim}"),
             Self::CredentialMalformed => "the credential is malformed; send one Bearer token",
+            Self::CreditsExhausted { .. } => "the credits for these requests are exhausted",
             Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
             Self::EventMalformed => {
                 "the body is not an event of a known format, or lacks what its type needs"

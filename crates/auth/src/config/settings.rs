@@ -31,6 +31,7 @@ pub struct Config {
     pub attempts: LoginAttemptLimits,
     pub audit_seconds: u64,
     pub api_keys: ApiKeySettings,
+    pub usage_seconds: u64,
 }
 
 /// The store, and the names of its keys.

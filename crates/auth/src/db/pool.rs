@@ -31,6 +31,7 @@ pub(super) enum Purpose {
     Outbox,
     Request,
     Setup,
+    Usage,
 }
 
 impl Purpose {
@@ -40,6 +41,7 @@ impl Purpose {
             Self::Outbox => "outbox",
             Self::Request => "request",
             Self::Setup => "setup",
+            Self::Usage => "usage",
         }
     }
 }

@@ -67,7 +67,7 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let manager = manager(&caller)?;
     let ListQuery { owner, limit, after } = query::read(&uri)?;
-    let owner = owner.map(|owner| parse_owner(&owner)).transpose()?;
+    let owner = owner.map(|owner| Owner::parse(&owner).ok_or(OWNER_INVALID)).transpose()?;
     let limit = query::limit(limit)?;
     let after = match after {
         None => KeyPlace::default(),
@@ -170,6 +170,8 @@ fn changed(delivery: Delivery, done: StatusCode, view: Value) -> Response {
     };
     (status, no_store(), Json(view)).into_response()
 }
+
+const OWNER_INVALID: Problem = Problem::QueryInvalid("owner must be user:ID or client:ID");
 
 fn parse_owner(text: &str) -> Result<Owner, Problem> {
     Owner::parse(text).ok_or(Problem::MemberInvalid("owner must be user:ID or client:ID"))

@@ -1,7 +1,7 @@
 //! The routes of both listeners.
 
 use super::state::AppState;
-use super::{account, keys, log, metrics, oauth};
+use super::{account, keys, log, metrics, oauth, usage};
 use crate::problem::Problem;
 use axum::Router;
 use axum::middleware;
@@ -20,6 +20,7 @@ pub fn public_router(state: Arc<AppState>) -> Router {
         .route("/auth/keys", get(keys::list).post(keys::create))
         .route("/auth/keys/{id}", get(keys::get).patch(keys::change).delete(keys::revoke))
         .route("/auth/keys/{id}/roll", post(keys::roll))
+        .route("/auth/usage", get(usage::usage))
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))
