@@ -40,9 +40,9 @@ impl ApiKeys {
         if state.key.last_used_at.is_some_and(is_recent) {
             return;
         }
-        let (db, used) = (Arc::clone(&self.db), [(state.key.id.clone(), now.0)]);
+        let (db, id) = (Arc::clone(&self.db), state.key.id.clone());
         tokio::spawn(async move {
-            if let Err(error) = db.record_key_use(&used).await {
+            if let Err(error) = db.record_key_use(&[(&id, now.0)]).await {
                 tracing::warn!(event = "key_use_not_recorded", %error);
             }
         });

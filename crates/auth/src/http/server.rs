@@ -67,7 +67,8 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let registry = Registry::new();
     let store_keys = StoreKeys::new(&config.store.key_prefix);
     let (seal, lists) = (config.seal.clone(), Arc::clone(&store));
-    let collector = Collector::new(Arc::clone(&db), lists, seal, &store_keys, &registry)?;
+    let collector =
+        Collector::new(Arc::clone(&db), lists, seal, &config.store.issuer, &store_keys, &registry)?;
     let mut background = tokio::spawn({
         let keys = Arc::clone(&keys);
         async move { tokio::join!(maintenance.run(&keys), collector.run()) }

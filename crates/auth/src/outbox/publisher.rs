@@ -161,7 +161,7 @@ impl Publisher {
     }
 
     /// Sends the commands of a row, in as many requests as necessary.
-    pub(super) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
+    pub(crate) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
         for batch in commands.chunks(COMMANDS_MAX) {
             self.store.write(batch).await?;
         }

@@ -92,6 +92,12 @@ impl Publisher {
         }
     }
 
+    /// Returns whether no key is being settled in the background.
+    #[cfg(test)]
+    pub fn is_settled(&self) -> bool {
+        self.settling.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Settles one key in the background, because its record may be missing. One task settles a key
     /// at a time.
     pub fn settle_soon(self: &Arc<Self>, state: KeyState, now: UnixSeconds) {

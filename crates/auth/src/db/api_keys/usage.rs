@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 impl Db {
     /// Records when keys were used, given their ids. A key's row changes at most once a minute, so
     /// that frequent use costs no writes. Ignores unknown ids.
-    pub async fn record_key_use(&self, uses: &[(String, u64)]) -> Result<(), sqlx::Error> {
+    pub async fn record_key_use(&self, uses: &[(&str, u64)]) -> Result<(), sqlx::Error> {
         let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
         for (id, at) in uses {
             let known = latest.entry(id).or_default();

@@ -32,8 +32,10 @@ const IAT: u64 = 1_750_000_000;
 const RECORD_KEY: &str = "golden:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 /// The first version of the tables that was released.
 const FIRST_RELEASED: i64 = 3;
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 10] = [
     "users",
+    "api_keys",
+    "api_key_secrets",
     "sessions",
     "refresh_tokens",
     "revoked_tokens",
