@@ -97,6 +97,7 @@ export default {
         items: [
           page('Every setting', '/configuration'),
           page('Every code', '/errors'),
+          page('The auth service’s API', '/reference/auth-api'),
           page('The tokens of each provider', '/reference/provider-tokens'),
           page('Headers', '/reference/headers'),
           page('The edge’s log', '/reference/access-log'),

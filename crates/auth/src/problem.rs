@@ -13,6 +13,11 @@ pub enum Problem {
     AdjustmentInvalid(&'static str),
     BlockUnknown,
     BlocksTooMany,
+    ApiKeyEnded,
+    ApiKeyNotAccepted,
+    ApiKeyRolledTooOften,
+    ApiKeyUnknown,
+    ApiKeysOverMax,
     BodyTooLarge,
     BodyTooSlow,
     ClientInvalid,
@@ -36,6 +41,7 @@ pub enum Problem {
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    OwnerUnknown,
     PasswordUnacceptable,
     QuotaUnknown,
     /// A parameter of the query is invalid. The text says which, and how to mend it.
@@ -62,6 +68,29 @@ impl Problem {
             Self::AdjustmentInvalid(detail) => {
                 (StatusCode::BAD_REQUEST, "adjustment_invalid", detail)
             }
+            Self::ApiKeyEnded => (
+                StatusCode::CONFLICT,
+                "api_key_ended",
+                "the API key is revoked or has expired; create another",
+            ),
+            Self::ApiKeyNotAccepted => (
+                StatusCode::UNAUTHORIZED,
+                "api_key_not_accepted",
+                "the auth service takes no API keys; send an access token",
+            ),
+            Self::ApiKeyRolledTooOften => (
+                StatusCode::CONFLICT,
+                "api_key_rolled_too_often",
+                "the API key was rolled 100 times within 8 days; wait, or create another",
+            ),
+            Self::ApiKeyUnknown => {
+                (StatusCode::NOT_FOUND, "api_key_unknown", "no API key of yours has this id")
+            }
+            Self::ApiKeysOverMax => (
+                StatusCode::CONFLICT,
+                "api_keys_over_max",
+                "the owner has as many API keys as API_KEYS_PER_OWNER_MAX allows; revoke one",
+            ),
             Self::BlockUnknown => {
                 (StatusCode::NOT_FOUND, "block_unknown", "no block has this target; list them")
             }
@@ -149,6 +178,9 @@ impl Problem {
                 "overloaded",
                 "too many logins at once; retry later",
             ),
+            Self::OwnerUnknown => {
+                (StatusCode::BAD_REQUEST, "owner_unknown", "no enabled user or client has this id")
+            }
             Self::PasswordUnacceptable => (
                 StatusCode::BAD_REQUEST,
                 "password_unacceptable",
@@ -257,7 +289,9 @@ impl Problem {
         let mut response = (status, fields, body.to_string()).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match self {
-                Self::AccessTokenInvalid => "Bearer error=\"invalid_token\"",
+                Self::AccessTokenInvalid | Self::ApiKeyNotAccepted => {
+                    "Bearer error=\"invalid_token\""
+                }
                 Self::ClientInvalid => "Basic realm=\"introspection\"",
                 _ => "Bearer",
             };
