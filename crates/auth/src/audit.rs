@@ -50,9 +50,20 @@ impl Actor {
 pub enum EventKind {
     BlockCleared,
     BlockSet,
+    ClientAdded,
+    ClientChanged,
+    ClientDeleted,
+    ClientDenied,
+    ClientDisabled,
+    ClientEnabled,
+    ClientSecretRolled,
     CountryNew,
     CreditAdded,
     IntrospectionDenied,
+    KeyChanged,
+    KeyCreated,
+    KeyRevoked,
+    KeyRolled,
     KeyRotated,
     Login,
     LoginFailed,
@@ -66,6 +77,8 @@ pub enum EventKind {
     SessionsOverMax,
     TokenRevoked,
     UserAdded,
+    UserChanged,
+    UserDeleted,
     UserDisabled,
     UserEnabled,
 }
@@ -76,9 +89,20 @@ impl EventKind {
         match self {
             Self::BlockCleared => "block_cleared",
             Self::BlockSet => "block_set",
+            Self::ClientAdded => "client_added",
+            Self::ClientChanged => "client_changed",
+            Self::ClientDeleted => "client_deleted",
+            Self::ClientDenied => "client_denied",
+            Self::ClientDisabled => "client_disabled",
+            Self::ClientEnabled => "client_enabled",
+            Self::ClientSecretRolled => "client_secret_rolled",
             Self::CountryNew => "country_new",
             Self::CreditAdded => "credit_added",
             Self::IntrospectionDenied => "introspection_denied",
+            Self::KeyChanged => "key_changed",
+            Self::KeyCreated => "key_created",
+            Self::KeyRevoked => "key_revoked",
+            Self::KeyRolled => "key_rolled",
             Self::KeyRotated => "key_rotated",
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
@@ -92,6 +116,8 @@ impl EventKind {
             Self::SessionsOverMax => "sessions_over_max",
             Self::TokenRevoked => "token_revoked",
             Self::UserAdded => "user_added",
+            Self::UserChanged => "user_changed",
+            Self::UserDeleted => "user_deleted",
             Self::UserDisabled => "user_disabled",
             Self::UserEnabled => "user_enabled",
         }
@@ -100,7 +126,8 @@ impl EventKind {
     /// Returns whether the event may be part of an attack. It is then logged as a warning.
     fn is_suspicious(self) -> bool {
         match self {
-            Self::CountryNew
+            Self::ClientDenied
+            | Self::CountryNew
             | Self::IntrospectionDenied
             | Self::LoginFailed
             | Self::RefreshBurst
@@ -108,7 +135,17 @@ impl EventKind {
             | Self::SessionsOverMax => true,
             Self::BlockCleared
             | Self::BlockSet
+            | Self::ClientAdded
+            | Self::ClientChanged
+            | Self::ClientDeleted
+            | Self::ClientDisabled
+            | Self::ClientEnabled
+            | Self::ClientSecretRolled
             | Self::CreditAdded
+            | Self::KeyChanged
+            | Self::KeyCreated
+            | Self::KeyRevoked
+            | Self::KeyRolled
             | Self::KeyRotated
             | Self::Login
             | Self::Logout
@@ -118,6 +155,8 @@ impl EventKind {
             | Self::SessionRevoked
             | Self::TokenRevoked
             | Self::UserAdded
+            | Self::UserChanged
+            | Self::UserDeleted
             | Self::UserDisabled
             | Self::UserEnabled => false,
         }
@@ -162,6 +201,7 @@ impl Event {
 }
 
 /// Logs and counts events that are committed.
+#[derive(Clone)]
 pub struct Audit {
     counts: IntCounterVec,
 }

@@ -1,10 +1,16 @@
 //! The command line.
 
 mod adjust;
+mod clients;
+mod keys;
 mod usage;
+mod users;
 
 pub use adjust::{BlockOptions, CallerOptions, CreditAction, LimitAction, TargetOptions};
+pub use clients::{ClientAction, ClientSettings};
+pub use keys::{KeyAction, KeyOwner, KeyTermsFlags};
 pub use usage::UsageOptions;
+pub use users::UserSettings;
 
 use crate::config::{LISTENERS, SHARED, TABLE};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -111,6 +117,11 @@ pub enum Action {
     Blocks,
     /// Delete expired rows, and stop. `serve` does the same every minute.
     Cleanup,
+    /// Manage the clients that get access tokens for themselves.
+    Client {
+        #[command(subcommand)]
+        action: ClientAction,
+    },
     /// Print the script by which a shell completes this command line.
     Completions(CompletionOptions),
     /// Manage the credits of single callers of a limit.
@@ -122,6 +133,11 @@ pub enum Action {
     /// check does. Prints one line, and exits with 0 if it is healthy, 1 if it is not, 2 if the
     /// settings are invalid.
     Health(HealthOptions),
+    /// Manage API keys.
+    Key {
+        #[command(subcommand)]
+        action: KeyAction,
+    },
     /// Manage the keys that sign tokens.
     Keys {
         #[command(subcommand)]
@@ -208,6 +224,13 @@ pub enum UserAction {
         #[arg(long, default_value = "")]
         scope: String,
     },
+    /// Delete a user: end all their sessions, and erase their personal data. The audit keeps
+    /// events under the user's id.
+    Delete {
+        /// The name to log in with.
+        #[arg(long)]
+        username: String,
+    },
     /// Disable a user: end all their sessions, and reject their logins.
     Disable {
         /// The name to log in with.
@@ -220,12 +243,16 @@ pub enum UserAction {
         #[arg(long)]
         username: String,
     },
+    /// List the users, oldest first.
+    List,
     /// Set a user's password, read from standard input, and end all their sessions.
     Passwd {
         /// The name to log in with.
         #[arg(long)]
         username: String,
     },
+    /// Change a user's scope and claims. Tokens have them from the next refresh on.
+    Set(UserSettings),
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ impl Publisher {
     /// Writes the current state of `about`. Reads it again after each write, because it may have
     /// changed during the write. If that fails, a row of the outbox lets it be tried again.
     pub(super) async fn write_adjustment(&self, about: &str) -> Result<(), StoreError> {
-        let settled = self.settle(about).await;
+        let settled = self.settle_adjustment(about).await;
         if settled.is_err() {
             // A later change may have discarded the row, and its delivery may have come first.
             let kept = with_timeout(self.db.enqueue_missing(about, crate::clock::now())).await;
@@ -133,7 +133,7 @@ impl Publisher {
         settled
     }
 
-    async fn settle(&self, about: &str) -> Result<(), StoreError> {
+    async fn settle_adjustment(&self, about: &str) -> Result<(), StoreError> {
         let mut written: Option<Vec<Command>> = None;
         for _ in 0..SETTLE_ROUNDS_MAX {
             let commands = self.current(about).await.map_err(StoreError::Database)?;
