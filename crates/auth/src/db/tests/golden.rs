@@ -1,6 +1,9 @@
 //! The formats of the auth service against the golden sets: databases that earlier versions left
 //! are migrated and used, and what this version writes is what the newest set has.
 
+use crate::adjustments::{
+    Adjustments, Author, BlockSelector, CallerPart, Ending, block_target, limit_caller,
+};
 use crate::audit::ClientInfo;
 use crate::config::AccessTokenFormat;
 use crate::db::migrations::{postgres, sqlite};
@@ -32,7 +35,7 @@ const IAT: u64 = 1_750_000_000;
 const RECORD_KEY: &str = "golden:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 /// The first version of the tables that was released.
 const FIRST_RELEASED: i64 = 3;
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 15] = [
     "users",
     "api_keys",
     "api_key_secrets",
@@ -41,6 +44,11 @@ const TABLES: [&str; 10] = [
     "revoked_tokens",
     "signing_keys",
     "user_countries",
+    "blocks",
+    "block_list",
+    "quota_overrides",
+    "credit_balances",
+    "credit_grants",
     "audit",
     "outbox",
 ];
@@ -240,6 +248,7 @@ async fn fill(service: &TestService) -> Value {
         .set_disabled(&bob.id, true, commands, &change, revoke, &|_| Vec::new())
         .await
         .unwrap();
+    adjust(service).await;
     let mut config = config(&service.url);
     config.access_token_format = AccessTokenFormat::Opaque;
     let opaque = login(&TestService::open(&service.url, config).await, "carol", 70).await;
@@ -251,6 +260,32 @@ async fn fill(service: &TestService) -> Value {
         "revoked access token": revoked.access_token,
         "opaque access token": opaque.access_token,
     })
+}
+
+/// Sets a block of each kind of key, clears one, sets a quota, and adds credits.
+async fn adjust(service: &TestService) {
+    let (db, publisher) = (Arc::clone(&service.db), Arc::clone(&service.publisher));
+    let own = Adjustments::new(db, publisher, "https://a.example");
+    let (author, ending) = (Author::operator(), Ending::After(3600));
+    let target = |subject: Option<&str>, address: Option<&str>| {
+        let (subject, address) = (subject.map(str::to_owned), address.map(str::to_owned));
+        let selector = BlockSelector { subject, address, ..BlockSelector::default() };
+        block_target(selector, "https://a.example").unwrap()
+    };
+    for target in [
+        target(Some("alice"), None),
+        target(Some("bob"), None),
+        target(None, Some("192.0.2.1")),
+        target(None, Some("198.51.100.0/24")),
+    ] {
+        own.set_block(target, "scraping".into(), ending, &author, after(80)).await.unwrap();
+    }
+    own.clear_block(&target(Some("bob"), None), &author, after(90)).await.unwrap();
+    let part = CallerPart { part: "subject".into(), value: "alice".into() };
+    let caller = limit_caller("api", vec![part], None, "https://a.example").unwrap();
+    own.set_quota(caller.clone(), 500, ending, &author, after(80)).await.unwrap();
+    let id = Some("invoice".to_owned());
+    own.add_credits(&caller, 1000, id, &author, after(80)).await.unwrap();
 }
 
 /// Returns all rows of a SQLite database as statements that name each column.
