@@ -79,6 +79,7 @@ export default {
           page('Limits and plans', '/how-to/limits-and-plans'),
           page('Ask for another login', '/how-to/step-up'),
           page('Protect several APIs', '/how-to/protect-several-apis'),
+          page('Let machines get tokens', '/how-to/machine-clients'),
           page('Browsers and cookies', '/how-to/browsers-and-cookies'),
           page('Go live', '/how-to/go-live'),
           page('Run in containers', '/how-to/run-in-containers'),
@@ -96,6 +97,7 @@ export default {
         items: [
           page('Every setting', '/configuration'),
           page('Every code', '/errors'),
+          page('The auth service’s API', '/reference/auth-api'),
           page('The tokens of each provider', '/reference/provider-tokens'),
           page('Headers', '/reference/headers'),
           page('The edge’s log', '/reference/access-log'),
