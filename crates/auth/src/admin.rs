@@ -1,6 +1,7 @@
 //! The operator's commands: users, sessions and keys. They print JSON, one object a line.
 
 mod adjust;
+mod api_keys;
 mod claims;
 mod clients;
 mod usage;
@@ -17,11 +18,11 @@ use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::cli::{KeysAction, SessionsAction, UserAction};
 use crate::clock::now;
 use crate::config::StoreSettings;
-use crate::db::{AuditedChange, Db, EndedSession, PasswordChange, SessionSelector, User};
+use crate::db::{AuditedChange, Db, EndedSession, KeyState, PasswordChange, SessionSelector, User};
 use crate::directory::{By, Directory};
 use crate::error::BoxError;
 use crate::maintenance::Maintenance;
-use crate::outbox::{Delivery, Holder, HolderState, Publisher, REVOCATION_SECONDS};
+use crate::outbox::{Delivery, Holder, HolderState, Publisher, REVOCATION_SECONDS, RecordSettings};
 use crate::random::random_id;
 use crate::scope::normal_scope;
 use crate::signing_keys::{KeyRole, PUBLISH_SECONDS, key_role};
@@ -50,11 +51,19 @@ pub struct KeptSeconds {
 
 impl Admin {
     /// Creates a client of the store, which connects only to write.
-    pub fn new(db: Db, settings: &StoreSettings) -> Result<Self, BoxError> {
+    pub fn new(
+        db: Db,
+        settings: &StoreSettings,
+        records: Option<RecordSettings>,
+    ) -> Result<Self, BoxError> {
         let db = Arc::new(db);
         let store = Arc::new(Store::new(&settings.url, &settings.token)?);
         let keys = StoreKeys::new(&settings.key_prefix);
         let publisher = Publisher::new(Arc::clone(&db), store, &settings.issuer, keys);
+        let publisher = match records {
+            Some(records) => publisher.with_records(records),
+            None => publisher,
+        };
         Ok(Self { db, publisher: Arc::new(publisher), issuer: settings.issuer.clone() })
     }
 
@@ -62,6 +71,7 @@ impl Admin {
     pub async fn user(&self, action: &UserAction) -> Result<(), BoxError> {
         let (now, client) = (now(), ClientInfo::default());
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
+        let keys = |state: &KeyState| self.publisher.commands().key(state, now);
         let event = |kind, user: &User| [Event::new(kind, Actor::Operator, &client).user(&user.id)];
         let (done, user, rows) = match action {
             UserAction::Add { .. } | UserAction::List => {
@@ -74,7 +84,8 @@ impl Admin {
                 let events = event(EventKind::UserDisabled, &user);
                 let change = AuditedChange { now, events: &events };
                 let commands = self.publisher.commands().user_disabled(&user.id);
-                let rows = self.db.set_disabled(&user.id, true, commands, &change, revoke).await?;
+                let rows =
+                    self.db.set_disabled(&user.id, true, commands, &change, revoke, &keys).await?;
                 ("disabled", user, rows)
             }
             UserAction::Enable { username } => {
@@ -84,7 +95,8 @@ impl Admin {
                 let state = HolderState::of(false, user.tokens_revoked_at, now);
                 let holder = Holder::User(&user.id);
                 let commands = vec![self.publisher.commands().holder_state(holder, state, now)];
-                let rows = self.db.set_disabled(&user.id, false, commands, &change, revoke).await?;
+                let rows =
+                    self.db.set_disabled(&user.id, false, commands, &change, revoke, &keys).await?;
                 ("enabled", user, rows)
             }
             UserAction::Passwd { username } => {

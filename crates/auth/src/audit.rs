@@ -60,6 +60,10 @@ pub enum EventKind {
     CountryNew,
     CreditAdded,
     IntrospectionDenied,
+    KeyChanged,
+    KeyCreated,
+    KeyRevoked,
+    KeyRolled,
     KeyRotated,
     Login,
     LoginFailed,
@@ -95,6 +99,10 @@ impl EventKind {
             Self::CountryNew => "country_new",
             Self::CreditAdded => "credit_added",
             Self::IntrospectionDenied => "introspection_denied",
+            Self::KeyChanged => "key_changed",
+            Self::KeyCreated => "key_created",
+            Self::KeyRevoked => "key_revoked",
+            Self::KeyRolled => "key_rolled",
             Self::KeyRotated => "key_rotated",
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
@@ -134,6 +142,10 @@ impl EventKind {
             | Self::ClientEnabled
             | Self::ClientSecretRolled
             | Self::CreditAdded
+            | Self::KeyChanged
+            | Self::KeyCreated
+            | Self::KeyRevoked
+            | Self::KeyRolled
             | Self::KeyRotated
             | Self::Login
             | Self::Logout
@@ -189,6 +201,7 @@ impl Event {
 }
 
 /// Logs and counts events that are committed.
+#[derive(Clone)]
 pub struct Audit {
     counts: IntCounterVec,
 }

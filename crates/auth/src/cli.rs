@@ -2,11 +2,13 @@
 
 mod adjust;
 mod clients;
+mod keys;
 mod usage;
 mod users;
 
 pub use adjust::{BlockOptions, CallerOptions, CreditAction, LimitAction, TargetOptions};
 pub use clients::{ClientAction, ClientSettings};
+pub use keys::{KeyAction, KeyOwner, KeyTermsFlags};
 pub use usage::UsageOptions;
 pub use users::UserSettings;
 
@@ -131,6 +133,11 @@ pub enum Action {
     /// check does. Prints one line, and exits with 0 if it is healthy, 1 if it is not, 2 if the
     /// settings are invalid.
     Health(HealthOptions),
+    /// Manage API keys.
+    Key {
+        #[command(subcommand)]
+        action: KeyAction,
+    },
     /// Manage the keys that sign tokens.
     Keys {
         #[command(subcommand)]

@@ -3,6 +3,7 @@
 //! Each change is one transaction: its rows, its commands for the store in the outbox, and its
 //! events in the audit.
 
+mod api_keys;
 mod audit;
 mod blocks;
 mod clients;
@@ -16,6 +17,10 @@ mod signing_keys;
 mod usage;
 mod users;
 
+pub use api_keys::{
+    ApiKey, EACH_SECONDS, KEY_RECORD_SECONDS, KeyChange, KeyPlace, KeySecret, KeySelector, KeySpec,
+    KeyState, NewApiKey, Owner, OwnerKind, OwnerState, RolledSecret,
+};
 pub use audit::AuditedChange;
 pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};
 pub use blocks::{Block, BlockKind, BlockTarget, BlockedNetwork};

@@ -16,6 +16,7 @@
 mod accounts;
 mod adjustments;
 mod admin;
+mod api_keys;
 mod audit;
 mod cli;
 mod clients;
@@ -45,8 +46,8 @@ pub use cli::Cli;
 use admin::{Admin, KeptSeconds};
 use cli::{Action, ClientAction, SessionsAction, UserAction};
 use config::{
-    TABLE, read_audit_seconds, read_config, read_database_url, read_health_check,
-    read_idle_seconds, read_store, read_usage_seconds,
+    TABLE, read_api_keys, read_audit_seconds, read_config, read_database_url, read_health_check,
+    read_idle_seconds, read_records, read_store, read_usage_seconds,
 };
 use db::{Db, Migrate};
 use error::BoxError;
@@ -155,6 +156,7 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         | Action::Cleanup
         | Action::Client { .. }
         | Action::Completions(_)
+        | Action::Key { .. }
         | Action::Credit { .. }
         | Action::Limit { .. }
         | Action::Reconcile
@@ -167,9 +169,11 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         audit: read_audit_seconds(&mut reader),
         usage: read_usage_seconds(&mut reader),
     };
+    let (key_settings, records) = (read_api_keys(&mut reader), read_records(&mut reader));
     check(reader)?;
-    let admin = Admin::new(open(Migrate::IfSqlite).await?, &store)?;
+    let admin = Admin::new(open(Migrate::IfSqlite).await?, &store, records)?;
     match &cli.action {
+        Action::Key { action } => admin.api_keys(action, key_settings).await?,
         Action::Block(options) => admin.block(options).await?,
         Action::Blocks => admin.blocks().await?,
         Action::Credit { action } => admin.credit(action).await?,

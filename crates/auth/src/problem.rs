@@ -13,6 +13,11 @@ pub enum Problem {
     AdjustmentInvalid(&'static str),
     BlockUnknown,
     BlocksTooMany,
+    ApiKeyEnded,
+    ApiKeyNotAccepted,
+    ApiKeyRolledTooOften,
+    ApiKeyUnknown,
+    ApiKeysOverMax,
     BodyTooLarge,
     BodyTooSlow,
     ClientInvalid,
@@ -31,11 +36,12 @@ pub enum Problem {
         seconds: u64,
     },
     MediaTypeUnsupported,
-    /// A member of the body is out of its bounds; the text says which one, and how it should be.
+    /// A member or parameter of a request is invalid, as the text says.
     MemberInvalid(&'static str),
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    OwnerUnknown,
     PasswordUnacceptable,
     QuotaUnknown,
     /// A parameter of the query is invalid. The text says which, and how to mend it.
@@ -69,6 +75,29 @@ impl Problem {
                 StatusCode::CONFLICT,
                 "blocks_too_many",
                 "1000 addresses and networks are blocked; clear some, or block a larger network",
+            ),
+            Self::ApiKeyEnded => (
+                StatusCode::CONFLICT,
+                "api_key_ended",
+                "the API key is revoked or has expired; create another",
+            ),
+            Self::ApiKeyNotAccepted => (
+                StatusCode::UNAUTHORIZED,
+                "api_key_not_accepted",
+                "the auth service takes no API keys; send an access token",
+            ),
+            Self::ApiKeyRolledTooOften => (
+                StatusCode::CONFLICT,
+                "api_key_rolled_too_often",
+                "the API key was rolled 100 times within 8 days; wait, or create another",
+            ),
+            Self::ApiKeyUnknown => {
+                (StatusCode::NOT_FOUND, "api_key_unknown", "no API key of yours has this id")
+            }
+            Self::ApiKeysOverMax => (
+                StatusCode::CONFLICT,
+                "api_keys_over_max",
+                "the owner has as many API keys as API_KEYS_PER_OWNER_MAX allows; revoke one",
             ),
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
@@ -149,6 +178,9 @@ impl Problem {
                 "overloaded",
                 "too many logins at once; retry later",
             ),
+            Self::OwnerUnknown => {
+                (StatusCode::BAD_REQUEST, "owner_unknown", "no enabled user or client has this id")
+            }
             Self::PasswordUnacceptable => (
                 StatusCode::BAD_REQUEST,
                 "password_unacceptable",
@@ -200,8 +232,8 @@ impl Problem {
         self.parts().1
     }
 
-    /// Returns what is wrong.
-    pub fn description(self) -> &'static str {
+    /// Returns the description.
+    pub fn detail(self) -> &'static str {
         self.parts().2
     }
 
@@ -257,7 +289,9 @@ impl Problem {
         let mut response = (status, fields, body.to_string()).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match self {
-                Self::AccessTokenInvalid => "Bearer error=\"invalid_token\"",
+                Self::AccessTokenInvalid | Self::ApiKeyNotAccepted => {
+                    "Bearer error=\"invalid_token\""
+                }
                 Self::ClientInvalid => "Basic realm=\"introspection\"",
                 _ => "Bearer",
             };

@@ -1,5 +1,6 @@
 //! Sessions: login, refresh and logout at the auth service and at another provider.
 
+mod api_keys;
 pub mod clients;
 mod introspection;
 mod login_behind_proxies;

@@ -2,7 +2,7 @@
 
 use super::text::{is_database_url, is_issuer, is_key_prefix, is_origin, is_store_url};
 use crate::token::ACCESS_TOKEN_SECONDS_MAX;
-use portcullis_core::{EdgeAuthKey, Seal};
+use portcullis_core::{EdgeAuthKey, Seal, api_key};
 use portcullis_server::settings::{Format, Kind, Setting, SettingsTable};
 
 /// The settings of the program.
@@ -108,6 +108,17 @@ portcullis_server::settings! {
     CLIENT_ID = Setting::new("tokens", "client_id", "CLIENT_ID", Kind::Text(Format::ANY))
         .flag("client-id").default("portcullis")
         .help("The client_id of every access token");
+    API_KEY_PREFIX =
+        Setting::new("tokens", "api_key_prefix", "API_KEY_PREFIX", Kind::Text(Format {
+            accepts: api_key::is_prefix,
+            expected: "must have 3 to 32 of a-z, 0-9 and _, a letter first and _ last",
+        }))
+        .flag("api-key-prefix").default("pck_live_")
+        .help("The prefix of new API keys; the edge's api_key_prefixes must have it");
+    API_KEYS_PER_OWNER_MAX =
+        Setting::number("api_keys", "per_owner_max", "API_KEYS_PER_OWNER_MAX", 1, 10_000)
+        .flag("api-keys-per-owner-max").default("100")
+        .help("Most API keys of one user or client at once");
     ACCESS_TOKEN_FORMAT =
         Setting::new("access_tokens", "format", "ACCESS_TOKEN_FORMAT",
             Kind::OneOf(&["jwt", "opaque"]))

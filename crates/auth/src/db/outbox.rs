@@ -89,12 +89,15 @@ impl Db {
         Ok(row.fetch_optional(&self.readers).await?.is_some())
     }
 
-    /// Returns whether rows that belong to a user or to one of the user's sessions are undelivered.
+    /// Returns whether rows that belong to a user, or to a session or an API key of the user, are
+    /// undelivered.
     pub async fn has_outbox_rows_of_user(&self, user_id: &str) -> Result<bool, sqlx::Error> {
         self.count(Purpose::Request);
         let row = sqlx::query(
             "SELECT id FROM outbox WHERE about = $1
-             OR about IN (SELECT id FROM sessions WHERE user_id = $1) LIMIT 1",
+             OR about IN (SELECT id FROM sessions WHERE user_id = $1)
+             OR about IN (SELECT id FROM api_keys WHERE owner_kind = 'user' AND owner_id = $1)
+             LIMIT 1",
         );
         Ok(row.bind(user_id).fetch_optional(&self.readers).await?.is_some())
     }

@@ -2,6 +2,7 @@
 
 pub mod edit;
 
+use super::api_keys::{KeyCommands, Owner};
 use super::audit::AuditedChange;
 use super::clients::time;
 use super::outbox::OutboxRow;
@@ -118,9 +119,10 @@ impl Db {
         Ok(Some(ended))
     }
 
-    /// Disables a user and ends all sessions, or enables the user again. Returns the outbox rows.
-    /// Writes nothing if the user is already in that state. `commands` are those for the store that
-    /// concern the user rather than a session.
+    /// Disables a user, ends all sessions and withdraws the records of API keys, or enables the user
+    /// again and returns the records. Returns the outbox rows. Writes nothing if the user is already
+    /// in that state. `commands` are those for the store that concern the user rather than a
+    /// session, and `keys` returns those of an API key.
     pub async fn set_disabled(
         &self,
         user_id: &str,
@@ -128,6 +130,7 @@ impl Db {
         commands: Vec<Command>,
         change: &AuditedChange<'_>,
         revoke: impl Fn(&EndedSession) -> Vec<Command>,
+        keys: KeyCommands<'_>,
     ) -> Result<Vec<OutboxRow>, sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Request);
@@ -154,6 +157,8 @@ impl Db {
                 self.end_in(&mut tx, selector, "user_disabled", change.now, &revoke).await?;
             rows.extend(ended.into_iter().map(|ended| ended.outbox_row));
         }
+        let owner = Owner::user(user_id);
+        rows.extend(self.publish_keys_of_owner(&mut tx, &owner, change.now, keys).await?);
         self.discard_outbox_rows(&mut tx, user_id).await?;
         rows.push(self.enqueue(&mut tx, user_id, commands, change.now).await?);
         self.append_events(&mut tx, change.events, change.now).await?;

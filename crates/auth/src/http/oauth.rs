@@ -7,6 +7,7 @@ use super::extract::{Client, DirectClient};
 use super::response::{RefreshTokenIn, client_token_response, revocation_response, token_response};
 use super::state::SharedState;
 use crate::accounts::basic_credentials;
+use crate::api_keys::is_api_key;
 use crate::clients::ALGORITHMS;
 use crate::clock::now;
 use crate::problem::Problem;
@@ -18,7 +19,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::Algorithm;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Exchanges a refresh token (RFC 6749 section 6), or issues a token to a client that acts for
@@ -92,6 +93,9 @@ pub async fn revoke(State(state): SharedState, Client(client): Client, body: Bod
     };
     let app = Arc::clone(&state);
     let work = async move {
+        if is_api_key(&form.token) {
+            return app.api_keys.revoke_secret(&form.token, &client, now()).await;
+        }
         app.sessions.revoke(&form.token, form.client_id.as_deref(), &client, now()).await
     };
     match state.run("revoke", work).await {
@@ -100,7 +104,16 @@ pub async fn revoke(State(state): SharedState, Client(client): Client, body: Bod
     }
 }
 
-/// Introspects an access token (RFC 7662) for an authenticated client. Refresh tokens are inactive.
+/// The claims of an active token.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Claims {
+    AccessToken(AccessClaims),
+    ApiKey(Map<String, Value>),
+}
+
+/// Introspects an access token or an API key (RFC 7662) for an authenticated client. Refresh tokens
+/// are inactive.
 pub async fn introspect(
     State(state): SharedState,
     DirectClient(client): DirectClient,
@@ -128,19 +141,22 @@ pub async fn introspect(
         if form.token.is_empty() {
             return Err(Problem::RequestMalformed);
         }
-        app.sessions.introspect(&form.token, now()).await
-    };
-    let answer = match state.run("introspect", work).await? {
-        Some(claims) => {
-            #[derive(Serialize)]
-            struct Active {
-                active: bool,
-                token_type: &'static str,
-                #[serde(flatten)]
-                claims: AccessClaims,
-            }
-            Json(Active { active: true, token_type: "Bearer", claims }).into_response()
+        if is_api_key(&form.token) {
+            let claims = app.api_keys.introspect(&form.token, now()).await?;
+            return Ok(claims.map(Claims::ApiKey));
         }
+        let claims = app.sessions.introspect(&form.token, now()).await?;
+        Ok(claims.map(Claims::AccessToken))
+    };
+    #[derive(Serialize)]
+    struct Active {
+        active: bool,
+        token_type: &'static str,
+        #[serde(flatten)]
+        claims: Claims,
+    }
+    let answer = match state.run("introspect", work).await? {
+        Some(claims) => Json(Active { active: true, token_type: "Bearer", claims }).into_response(),
         None => Json(json!({ "active": false })).into_response(),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())

@@ -3,6 +3,7 @@
 use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use crate::adjustments::Adjustments;
+use crate::api_keys::ApiKeys;
 use crate::db::Db;
 use crate::problem::Problem;
 use crate::sessions::Sessions;
@@ -19,6 +20,7 @@ use tracing::Instrument as _;
 pub struct AppState {
     pub sessions: Sessions,
     pub adjustments: Adjustments,
+    pub api_keys: ApiKeys,
     pub db: Arc<Db>,
     pub store: Arc<Store>,
     pub registry: Registry,

@@ -1,5 +1,6 @@
 //! The commands for the store that follow from a change.
 
+use super::records::RecordSettings;
 use crate::db::{EndedSession, OutboxRow, Revocation, RevocationKind, Session};
 use crate::random::nonce;
 use crate::token::{ACCESS_TOKEN_SECONDS_MAX, AccessClaims};
@@ -10,6 +11,8 @@ use redis_rest::Command;
 pub struct StoreCommands {
     issuer: String,
     keys: StoreKeys,
+    /// What the records of API keys need; `None` for commands that write none.
+    records: Option<RecordSettings>,
 }
 
 /// A new access token.
@@ -72,7 +75,22 @@ impl HolderState {
 impl StoreCommands {
     /// Creates a builder for the issuer's keys.
     pub fn new(issuer: String, keys: StoreKeys) -> Self {
-        Self { issuer, keys }
+        Self { issuer, keys, records: None }
+    }
+
+    /// Lets the builder write the records of API keys.
+    pub fn set_records(&mut self, records: RecordSettings) {
+        self.records = Some(records);
+    }
+
+    /// Returns what the records of API keys need.
+    pub fn records(&self) -> Option<&RecordSettings> {
+        self.records.as_ref()
+    }
+
+    /// Returns the issuer of all tokens.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Returns the names of the store's keys.

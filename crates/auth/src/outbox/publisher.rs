@@ -2,11 +2,13 @@
 
 use super::adjustments::is_adjustment;
 use super::commands::{HolderState, StoreCommands, Subject};
+use super::records::RecordSettings;
 use crate::clock::now;
 use crate::db::{ABOUT_NETWORKS, Db, EndedSession, OutboxRow};
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +26,8 @@ pub struct Publisher {
     pub(super) evicting_policy: Mutex<Option<String>>,
     /// When a sample found a marker missing, in Unix seconds.
     pub(super) marker_missed_at: AtomicU64,
+    /// The ids of API keys that are being settled in the background.
+    pub(super) settling: Mutex<BTreeSet<String>>,
 }
 
 /// Whether the store has executed the commands of a change.
@@ -46,7 +50,15 @@ impl Publisher {
             undelivered: Notify::new(),
             evicting_policy: Mutex::default(),
             marker_missed_at: AtomicU64::default(),
+            settling: Mutex::default(),
         }
+    }
+
+    /// Lets the publisher write the records of API keys. Without it, changes of keys remove their
+    /// records, and a publisher that has the settings writes them again.
+    pub fn with_records(mut self, records: RecordSettings) -> Self {
+        self.commands.set_records(records);
+        self
     }
 
     /// Returns the builder of commands for the store.
@@ -123,8 +135,8 @@ impl Publisher {
         self.delivery_of(ABOUT_NETWORKS).await
     }
 
-    /// Returns whether the store has executed all commands that belong to a user or to one of the
-    /// user's sessions.
+    /// Returns whether the store has executed all commands that belong to a user, or to a session
+    /// or an API key of the user.
     pub async fn delivery_of_user(&self, user_id: &str) -> Result<Delivery, sqlx::Error> {
         match self.db.has_outbox_rows_of_user(user_id).await? {
             true => Ok(Delivery::Pending),
@@ -133,9 +145,13 @@ impl Publisher {
     }
 
     /// Deletes a delivered row. If the row was discarded during its delivery, undoes its commands.
+    /// If it is an API key's, the store receives the key's present state.
     async fn complete(&self, row: &OutboxRow) -> Result<(), String> {
         if with_timeout(self.db.delete_outbox_row(&row.id)).await? || is_adjustment(&row.about) {
             return Ok(());
+        }
+        if let Some(state) = with_timeout(self.db.key_state(&row.about, now())).await? {
+            return self.settle_keys(vec![state], now()).await.map(|_| ());
         }
         let session_revoked = with_timeout(self.db.is_session_revoked(&row.about)).await?;
         let user = with_timeout(self.db.user_by_id(&row.about)).await?;
@@ -164,7 +180,7 @@ impl Publisher {
     }
 
     /// Sends commands, in as many requests as necessary.
-    pub(super) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
+    pub(crate) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
         for batch in commands.chunks(COMMANDS_MAX) {
             self.store.write(batch).await?;
         }

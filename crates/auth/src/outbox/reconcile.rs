@@ -22,7 +22,8 @@ pub enum StoreHealth {
 impl Publisher {
     /// Checks a per-process counter in the store, the marker of one revocation of the last day, and
     /// one block, quota or balance. If one is missing or the counter is stale, the store lost data:
-    /// republishes all live revocations and adjustments. Otherwise republishes the last 60 s, which covers the loss of recent writes.
+    /// republishes all live revocations and adjustments, and the records of API keys. Otherwise
+    /// republishes the last 60 s, which covers the loss of recent writes.
     /// `process` names the counter; `round` counts from 1.
     pub async fn check_store(&self, process: &str, round: u64, now: UnixSeconds) -> StoreHealth {
         let key = self.commands.keys().reconciled(process);
@@ -93,7 +94,9 @@ impl Publisher {
     }
 
     /// Republishes the revocations of the last `seconds`: sessions, access tokens, and disabled
-    /// users and clients; and blocks, quotas and credits. Returns the number of commands.
+    /// users and clients; and blocks, quotas and credits. Also corrects what the store has of API
+    /// keys: of those that were changed in the last `seconds`, or of all if that is as long as a
+    /// revocation lives. Returns the number of commands.
     pub async fn reconcile(&self, seconds: u64, now: UnixSeconds) -> Result<usize, String> {
         let start = now.0.saturating_sub(seconds);
         let mut republished = 0;
@@ -130,6 +133,11 @@ impl Publisher {
                 let Some(last) = batch.pop() else { break };
                 after = last;
             }
+        }
+        // A publisher that can't write records can't compare them either.
+        if self.commands.records().is_some() {
+            let since = if seconds < REVOCATION_SECONDS { start } else { 0 };
+            republished += self.settle_changed_keys(UnixSeconds(since), now).await?;
         }
         // All adjustments are republished after a loss, however old they are.
         let start = if seconds > RECENT_SECONDS { 0 } else { start };

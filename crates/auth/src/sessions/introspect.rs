@@ -1,6 +1,7 @@
 //! The introspection of access tokens.
 
 use super::service::Sessions;
+use crate::api_keys::is_api_key;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::custom_claims::CustomClaims;
 use crate::problem::Problem;
@@ -58,6 +59,9 @@ impl Sessions {
         access_token: &str,
         now: UnixSeconds,
     ) -> Result<AccessClaims, Problem> {
+        if is_api_key(access_token) {
+            return Err(Problem::ApiKeyNotAccepted);
+        }
         self.introspect(access_token, now).await?.ok_or(Problem::AccessTokenInvalid)
     }
 

@@ -4,7 +4,7 @@
 //! between, or two processes take the same batch, its id shows that it was counted.
 
 use crate::clock::now;
-use crate::db::Db;
+use crate::db::{Db, key_uses};
 use crate::store::{Store, StoreError};
 use portcullis_core::{Seal, StoreKeys, UnixSeconds, UsageBatch};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -19,6 +19,8 @@ pub struct Collector {
     db: Arc<Db>,
     store: Arc<Store>,
     seal: Option<Seal>,
+    /// The issuer of the service's own API keys.
+    issuer: String,
     key: String,
     malformed_key: String,
     /// How many batches are read at once: fewer after a reply that is too long.
@@ -50,13 +52,15 @@ impl Collector {
         db: Arc<Db>,
         store: Arc<Store>,
         seal: Option<Seal>,
+        issuer: &str,
         keys: &StoreKeys,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry)?;
         let (key, malformed_key) = (keys.usage(), keys.usage_malformed());
         let (page, unreadable) = (AtomicUsize::new(PAGE_MAX), AtomicUsize::default());
-        Ok(Self { db, store, seal, key, malformed_key, page, unreadable, metrics })
+        let issuer = issuer.to_owned();
+        Ok(Self { db, store, seal, issuer, key, malformed_key, page, unreadable, metrics })
     }
 
     /// Collects until the future is dropped. A memcached has no lists, so nothing is collected
@@ -140,10 +144,27 @@ impl Collector {
         self.metrics.batches.with_label_values(&[result]).inc();
         if result == "counted" {
             self.metrics.requests.inc_by(batch.requests());
+            self.record_key_use(batch).await;
         }
         let lag_seconds = now.0.saturating_sub(batch.at);
         self.metrics.lag_seconds.set(i64::try_from(lag_seconds).unwrap_or(i64::MAX));
         Ok(())
+    }
+
+    /// Records when the API keys of a batch were last used. If that fails, the next batch with these
+    /// keys does it.
+    async fn record_key_use(&self, batch: &UsageBatch) {
+        let uses = key_uses(&batch.rows, &self.issuer);
+        if uses.is_empty() {
+            return;
+        }
+        match timeout(DATABASE_TIMEOUT, self.db.record_key_use(&uses)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(event = "key_use_not_recorded", %error),
+            Err(_) => {
+                tracing::warn!(event = "key_use_not_recorded", error = "the database is slow")
+            }
+        }
     }
 
     /// Moves a malformed batch to a list of its own, where the newest ones stay for a while.

@@ -117,7 +117,9 @@ fn collector(service: &TestService, url: &str, seal: Option<Seal>) -> (Collector
     let store = Arc::new(crate::store::Store::new(url, "x").unwrap());
     let registry = Registry::new();
     let db = Arc::clone(&service.db);
-    let collector = Collector::new(db, store, seal, &StoreKeys::new("pc"), &registry).unwrap();
+    let collector =
+        Collector::new(db, store, seal, "https://a.example", &StoreKeys::new("pc"), &registry)
+            .unwrap();
     (collector, registry)
 }
 
