@@ -156,8 +156,8 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         | Action::Cleanup
         | Action::Client { .. }
         | Action::Completions(_)
-        | Action::Key { .. }
         | Action::Credit { .. }
+        | Action::Key { .. }
         | Action::Limit { .. }
         | Action::Reconcile
         | Action::Sessions { .. }
@@ -173,12 +173,12 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
     check(reader)?;
     let admin = Admin::new(open(Migrate::IfSqlite).await?, &store, records)?;
     match &cli.action {
-        Action::Key { action } => admin.api_keys(action, key_settings).await?,
         Action::Block(options) => admin.block(options).await?,
         Action::Blocks => admin.blocks().await?,
         Action::Credit { action } => admin.credit(action).await?,
         Action::Limit { action } => admin.limit(action).await?,
         Action::Unblock(options) => admin.unblock(options).await?,
+        Action::Key { action } => admin.api_keys(action, key_settings).await?,
         Action::Cleanup => admin.clean_up(&kept).await?,
         Action::Client { action } => admin.client(action).await?,
         Action::Reconcile => admin.reconcile().await?,

@@ -36,7 +36,7 @@ pub enum Problem {
         seconds: u64,
     },
     MediaTypeUnsupported,
-    /// A member or parameter of a request is invalid, as the text says.
+    /// A member of the body is out of its bounds; the text says which one, and how it should be.
     MemberInvalid(&'static str),
     MethodNotAllowed,
     NotFound,
@@ -68,14 +68,6 @@ impl Problem {
             Self::AdjustmentInvalid(detail) => {
                 (StatusCode::BAD_REQUEST, "adjustment_invalid", detail)
             }
-            Self::BlockUnknown => {
-                (StatusCode::NOT_FOUND, "block_unknown", "no block has this target; list them")
-            }
-            Self::BlocksTooMany => (
-                StatusCode::CONFLICT,
-                "blocks_too_many",
-                "1000 addresses and networks are blocked; clear some, or block a larger network",
-            ),
             Self::ApiKeyEnded => (
                 StatusCode::CONFLICT,
                 "api_key_ended",
@@ -98,6 +90,14 @@ impl Problem {
                 StatusCode::CONFLICT,
                 "api_keys_over_max",
                 "the owner has as many API keys as API_KEYS_PER_OWNER_MAX allows; revoke one",
+            ),
+            Self::BlockUnknown => {
+                (StatusCode::NOT_FOUND, "block_unknown", "no block has this target; list them")
+            }
+            Self::BlocksTooMany => (
+                StatusCode::CONFLICT,
+                "blocks_too_many",
+                "1000 addresses and networks are blocked; clear some, or block a larger network",
             ),
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
@@ -232,8 +232,8 @@ impl Problem {
         self.parts().1
     }
 
-    /// Returns the description.
-    pub fn detail(self) -> &'static str {
+    /// Returns what is wrong.
+    pub fn description(self) -> &'static str {
         self.parts().2
     }
 

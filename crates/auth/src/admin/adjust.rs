@@ -138,5 +138,5 @@ fn changed_line<T>(done: &str, changed: &Changed<T>, mut shown: Value) -> Value 
 }
 
 fn error(problem: Problem) -> BoxError {
-    problem.detail().into()
+    problem.description().into()
 }

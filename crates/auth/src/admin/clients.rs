@@ -14,7 +14,7 @@ use std::path::Path;
 impl Admin {
     /// Changes clients.
     pub async fn client(&self, action: &ClientAction) -> Result<(), BoxError> {
-        let message = |problem: Problem| problem.detail();
+        let message = |problem: Problem| problem.description();
         let directory = self.directory();
         let (done, id, edit) = match action {
             ClientAction::Create { name, settings, jwks } => {

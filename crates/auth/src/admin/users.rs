@@ -19,7 +19,7 @@ impl Admin {
         };
         let user = self.find_user(&settings.username).await?;
         let changed = self.directory().change_user(&user.id, &edit).await;
-        let (user, delivery) = changed.map_err(|problem| problem.detail())?;
+        let (user, delivery) = changed.map_err(|problem| problem.description())?;
         let mut line = with_done("user_set", shown_user(&user));
         line.insert("store".to_owned(), store_status(delivery).into());
         print_line(&Value::Object(line));
@@ -30,7 +30,7 @@ impl Admin {
     pub async fn delete_user(&self, username: &str) -> Result<(), BoxError> {
         let user = self.find_user(username).await?;
         let deleted = self.directory().delete_user(&user.id).await;
-        let delivery = deleted.map_err(|problem| problem.detail())?;
+        let delivery = deleted.map_err(|problem| problem.description())?;
         let store = store_status(delivery);
         print_line(&json!({ "done": "user_deleted", "id": user.id, "store": store }));
         Ok(())

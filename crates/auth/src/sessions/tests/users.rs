@@ -114,11 +114,10 @@ async fn revocation_by_time_comes_back_when_a_user_is_enabled_again() {
             let commands = service.publisher.commands();
             let change = |now| AuditedChange { now, events: &[] };
             let revoke = |_: &crate::db::EndedSession| Vec::new();
-            let keys = |_: &crate::db::KeyState| Vec::new();
             let disabled = commands.user_disabled(&user.id);
             let rows = service
                 .db
-                .set_disabled(&user.id, true, disabled, &change(after(1)), revoke, &keys)
+                .set_disabled(&user.id, true, disabled, &change(after(1)), revoke, &|_| Vec::new())
                 .await;
             assert_eq!(rows.unwrap().len(), 1);
             // A disabled user stays so.
