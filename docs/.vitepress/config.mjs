@@ -80,6 +80,7 @@ export default {
           page('API keys', '/how-to/api-keys'),
           page('Ask for another login', '/how-to/step-up'),
           page('Protect several APIs', '/how-to/protect-several-apis'),
+          page('Let machines get tokens', '/how-to/machine-clients'),
           page('Browsers and cookies', '/how-to/browsers-and-cookies'),
           page('Go live', '/how-to/go-live'),
           page('Run in containers', '/how-to/run-in-containers'),

@@ -216,23 +216,26 @@ const EDGE_COMMANDS: [&str; 14] = [
     "HINCRBY pc:metrics x 1",
     "EXPIRE pc:metrics 9",
 ];
-const AUTH_COMMANDS: [&str; 23] = [
+const AUTH_COMMANDS: [&str; 26] = [
     "SET pc:token:x v EX 9",
     "SET pc:revoked:sid:x 1 EX 9",
     "SET pc:revoked:jti:x 1 EX 9",
     "SET pc:revoked:sub:x disabled EX 9",
+    "SET pc:revoked:client:x disabled EX 9",
     "SET pc:reconciled:x 1 EX 9",
     "SET pc:attempts:own:x 1 EX 9",
     "GET pc:reconciled:x",
     "GET pc:revoked:sid:x",
     "GET pc:revoked:jti:x",
     "GET pc:revoked:sub:x",
+    "GET pc:revoked:client:x",
     "GET pc:attempts:own:x",
     "DEL pc:attempts:pair:x",
     "DEL pc:token:x",
     "DEL pc:session:x",
     "DEL pc:refresh:x",
     "DEL pc:revoked:sub:x",
+    "DEL pc:revoked:client:x",
     "DEL pc:reconciled:x",
     "HSET pc:session:x holder v",
     "HGET pc:session:x last_seen_at",
@@ -279,7 +282,6 @@ fn example_file_bounds_edge_and_auth_service() {
         "DEL pc:revoked:jti:x",
         "EXPIRE pc:revoked:sub:x 0",
         // It makes no such marker, and reads no token's record.
-        "SET pc:revoked:client:x 1 EX 9",
         "SET pc:refresh_revoked:x 1 EX 9",
         "GET pc:token:x",
     ] {
