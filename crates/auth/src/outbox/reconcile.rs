@@ -22,7 +22,8 @@ pub enum StoreHealth {
 impl Publisher {
     /// Checks a per-process counter in the store, and the marker of one revocation of the last day.
     /// If one is missing or the counter is stale, the store lost data: republishes all live
-    /// revocations and the records of API keys. Otherwise republishes the last 60 s, which covers the loss of recent writes.
+    /// revocations, and settles all API keys. Otherwise republishes the last 60 s, which covers the
+    /// loss of recent writes.
     /// `process` names the counter; `round` counts from 1.
     pub async fn check_store(&self, process: &str, round: u64, now: UnixSeconds) -> StoreHealth {
         let key = self.commands.keys().reconciled(process);
