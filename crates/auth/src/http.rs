@@ -1,15 +1,21 @@
 //! The HTTP server.
 
 mod account;
+mod adjustments;
+mod blocks;
 mod body;
 mod caller;
+mod client_auth;
 mod client_info;
+mod clients;
 mod cookie;
 mod edge_metrics;
 mod extract;
 mod gauges;
 mod headers;
 mod keys;
+mod limits;
+mod list_query;
 mod log;
 mod metrics;
 mod oauth;
@@ -19,5 +25,6 @@ mod router;
 mod server;
 mod state;
 mod usage;
+mod users;
 
 pub use server::serve;

@@ -14,19 +14,24 @@
 //! ```
 
 mod accounts;
+mod adjustments;
 mod admin;
 mod api_keys;
 mod audit;
 mod cli;
+mod clients;
 mod clock;
 mod config;
+mod custom_claims;
 mod db;
+mod directory;
 mod error;
 mod http;
 mod maintenance;
 mod outbox;
 mod problem;
 mod random;
+mod scope;
 mod sessions;
 mod signing_keys;
 mod store;
@@ -39,7 +44,7 @@ mod testing;
 pub use cli::Cli;
 
 use admin::{Admin, KeptSeconds};
-use cli::{Action, SessionsAction, UserAction};
+use cli::{Action, ClientAction, SessionsAction, UserAction};
 use config::{
     TABLE, read_api_keys, read_audit_seconds, read_config, read_database_url, read_health_check,
     read_idle_seconds, read_records, read_store, read_usage_seconds,
@@ -128,6 +133,14 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             check(reader)?;
             return Ok(admin::add_user(&open(Migrate::IfSqlite).await?, username, scope).await?);
         }
+        Action::User { action: UserAction::List } => {
+            check(reader)?;
+            return Ok(admin::list_users(&open(Migrate::IfSqlite).await?).await?);
+        }
+        Action::Client { action: ClientAction::List } => {
+            check(reader)?;
+            return Ok(admin::list_clients(&open(Migrate::IfSqlite).await?).await?);
+        }
         Action::Sessions { action: SessionsAction::List { username } } => {
             let idle_seconds = read_idle_seconds(&mut reader);
             check(reader)?;
@@ -138,11 +151,17 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             check(reader)?;
             return Ok(admin::usage(&open(Migrate::IfSqlite).await?, options).await?);
         }
-        Action::Cleanup
+        Action::Block(_)
+        | Action::Blocks
+        | Action::Cleanup
+        | Action::Client { .. }
         | Action::Completions(_)
+        | Action::Credit { .. }
         | Action::Key { .. }
+        | Action::Limit { .. }
         | Action::Reconcile
         | Action::Sessions { .. }
+        | Action::Unblock(_)
         | Action::User { .. } => read_store(&mut reader),
     };
     let kept = KeptSeconds {
@@ -154,8 +173,14 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
     check(reader)?;
     let admin = Admin::new(open(Migrate::IfSqlite).await?, &store, records)?;
     match &cli.action {
+        Action::Block(options) => admin.block(options).await?,
+        Action::Blocks => admin.blocks().await?,
+        Action::Credit { action } => admin.credit(action).await?,
+        Action::Limit { action } => admin.limit(action).await?,
+        Action::Unblock(options) => admin.unblock(options).await?,
         Action::Key { action } => admin.api_keys(action, key_settings).await?,
         Action::Cleanup => admin.clean_up(&kept).await?,
+        Action::Client { action } => admin.client(action).await?,
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,

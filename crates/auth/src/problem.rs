@@ -9,6 +9,10 @@ use serde_json::json;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Problem {
     AccessTokenInvalid,
+    /// A block, a quota or credits are invalid. The text says what, and the fix.
+    AdjustmentInvalid(&'static str),
+    BlockUnknown,
+    BlocksTooMany,
     ApiKeyEnded,
     ApiKeyNotAccepted,
     ApiKeyRolledTooOften,
@@ -18,8 +22,11 @@ pub enum Problem {
     BodyTooSlow,
     ClientInvalid,
     ClientMismatch,
+    ClientUnknown,
     CredentialsInvalid,
     CredentialsMissing,
+    CreditIdReused,
+    CreditsOutOfRange,
     CrossSiteDenied,
     DatabaseUnavailable,
     GrantTypeUnsupported,
@@ -29,13 +36,14 @@ pub enum Problem {
         seconds: u64,
     },
     MediaTypeUnsupported,
-    /// A member or parameter of a request is invalid, as the text says.
+    /// A member of the body is out of its bounds; the text says which one, and how it should be.
     MemberInvalid(&'static str),
     MethodNotAllowed,
     NotFound,
     Overloaded,
     OwnerUnknown,
     PasswordUnacceptable,
+    QuotaUnknown,
     /// A parameter of the query is invalid. The text says which, and how to mend it.
     QueryInvalid(&'static str),
     RefreshTokenInvalid,
@@ -45,6 +53,7 @@ pub enum Problem {
     ScopeInvalid,
     SessionEnded,
     SessionUnknown,
+    UserUnknown,
 }
 
 impl Problem {
@@ -56,6 +65,9 @@ impl Problem {
                 "access_token_invalid",
                 "the access token is invalid, or its session has ended",
             ),
+            Self::AdjustmentInvalid(detail) => {
+                (StatusCode::BAD_REQUEST, "adjustment_invalid", detail)
+            }
             Self::ApiKeyEnded => (
                 StatusCode::CONFLICT,
                 "api_key_ended",
@@ -79,6 +91,14 @@ impl Problem {
                 "api_keys_over_max",
                 "the owner has as many API keys as API_KEYS_PER_OWNER_MAX allows; revoke one",
             ),
+            Self::BlockUnknown => {
+                (StatusCode::NOT_FOUND, "block_unknown", "no block has this target; list them")
+            }
+            Self::BlocksTooMany => (
+                StatusCode::CONFLICT,
+                "blocks_too_many",
+                "1000 addresses and networks are blocked; clear some, or block a larger network",
+            ),
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
             }
@@ -88,13 +108,16 @@ impl Problem {
             Self::ClientInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "client_invalid",
-                "the client is unknown, or its secret is wrong",
+                "the client is unknown, or its secret or assertion is wrong",
             ),
             Self::ClientMismatch => (
                 StatusCode::BAD_REQUEST,
                 "client_mismatch",
                 "the token was issued to another client",
             ),
+            Self::ClientUnknown => {
+                (StatusCode::NOT_FOUND, "client_unknown", "no client has this id")
+            }
             Self::CredentialsInvalid => {
                 (StatusCode::UNAUTHORIZED, "credentials_invalid", "username or password is wrong")
             }
@@ -102,6 +125,16 @@ impl Problem {
                 StatusCode::UNAUTHORIZED,
                 "credentials_missing",
                 "no token; send a refresh token in the body or its cookie, or a Bearer token",
+            ),
+            Self::CreditIdReused => (
+                StatusCode::CONFLICT,
+                "credit_id_reused",
+                "another grant of credits has this id; give each grant an id of its own",
+            ),
+            Self::CreditsOutOfRange => (
+                StatusCode::CONFLICT,
+                "credits_out_of_range",
+                "the sum of the caller's credits would be below 0 or above 10^12",
             ),
             Self::CrossSiteDenied => (
                 StatusCode::FORBIDDEN,
@@ -116,7 +149,7 @@ impl Problem {
             Self::GrantTypeUnsupported => (
                 StatusCode::BAD_REQUEST,
                 "grant_type_unsupported",
-                "the grant type is unsupported; use grant_type=refresh_token",
+                "the grant type is unsupported; use refresh_token or client_credentials",
             ),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -153,6 +186,11 @@ impl Problem {
                 "password_unacceptable",
                 "the password must have at least 8 characters and at most 1024 bytes",
             ),
+            Self::QuotaUnknown => (
+                StatusCode::NOT_FOUND,
+                "quota_unknown",
+                "no other quota is set for this caller; list them",
+            ),
             Self::QueryInvalid(detail) => (StatusCode::BAD_REQUEST, "query_invalid", detail),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,
@@ -177,7 +215,7 @@ impl Problem {
             Self::ScopeInvalid => (
                 StatusCode::BAD_REQUEST,
                 "scope_invalid",
-                "the scope exceeds the session's or the owner's, or differs from the token's first refresh",
+                "the scope exceeds what was granted, or differs from the token's first refresh",
             ),
             Self::SessionEnded => {
                 (StatusCode::UNAUTHORIZED, "session_ended", "the session has ended; log in again")
@@ -185,6 +223,7 @@ impl Problem {
             Self::SessionUnknown => {
                 (StatusCode::NOT_FOUND, "session_unknown", "the user has no session with this id")
             }
+            Self::UserUnknown => (StatusCode::NOT_FOUND, "user_unknown", "no user has this id"),
         }
     }
 
@@ -193,8 +232,8 @@ impl Problem {
         self.parts().1
     }
 
-    /// Returns the description.
-    pub fn detail(self) -> &'static str {
+    /// Returns what is wrong.
+    pub fn description(self) -> &'static str {
         self.parts().2
     }
 
@@ -223,7 +262,13 @@ impl Problem {
             "code": code,
             "request_id": request_id,
         });
-        (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+        let mut response =
+            (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"token\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 
     /// Returns the response of RFC 9457.

@@ -110,7 +110,7 @@ fn print_change(done: &str, mut view: Value, delivery: Delivery) {
 }
 
 fn text(problem: Problem) -> BoxError {
-    format!("{}: {}", problem.code(), problem.detail()).into()
+    format!("{}: {}", problem.code(), problem.description()).into()
 }
 
 const PAGE: u32 = 1000;

@@ -4,6 +4,7 @@ use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use super::router::{admin_router, public_router};
 use super::state::AppState;
+use crate::adjustments::Adjustments;
 use crate::api_keys::ApiKeys;
 use crate::clock::now;
 use crate::config::{Config, ServerSettings};
@@ -73,6 +74,8 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         let keys = Arc::clone(&keys);
         async move { tokio::join!(maintenance.run(&keys), collector.run()) }
     });
+    let adjustments =
+        Adjustments::new(Arc::clone(&db), Arc::clone(&publisher), &config.store.issuer);
     let key_settings = config.api_keys.clone();
     let sessions = Sessions::new(config, Arc::clone(&db), &store, Arc::clone(&publisher), keys)?;
     let audit = Some(sessions.audit().clone());
@@ -102,6 +105,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let (tls_sender, tls) = watch::channel(settings.tls.clone());
     let state = Arc::new(AppState {
         sessions,
+        adjustments,
         api_keys,
         db,
         store,
