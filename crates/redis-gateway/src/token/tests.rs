@@ -216,8 +216,9 @@ const EDGE_COMMANDS: [&str; 14] = [
     "HINCRBY pc:metrics x 1",
     "EXPIRE pc:metrics 9",
 ];
-const AUTH_COMMANDS: [&str; 26] = [
+const AUTH_COMMANDS: [&str; 27] = [
     "SET pc:token:x v EX 9",
+    "GET pc:token:x",
     "SET pc:revoked:sid:x 1 EX 9",
     "SET pc:revoked:jti:x 1 EX 9",
     "SET pc:revoked:sub:x disabled EX 9",
@@ -281,9 +282,8 @@ fn example_file_bounds_edge_and_auth_service() {
         "DEL pc:revoked:sid:x",
         "DEL pc:revoked:jti:x",
         "EXPIRE pc:revoked:sub:x 0",
-        // It makes no such marker, and reads no token's record.
+        // It makes no such marker.
         "SET pc:refresh_revoked:x 1 EX 9",
-        "GET pc:token:x",
     ] {
         assert!(!permits(OTHER, refused), "{refused}");
     }
