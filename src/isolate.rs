@@ -11,6 +11,7 @@ use crate::renewals::queue::Renewals;
 use crate::token::cache::TokenCache;
 use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
+use crate::usage::state::UsageState;
 use portcullis_core::TokenHash;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -28,9 +29,12 @@ pub struct Isolate {
     pub recent_events: RefCell<Vec<TokenHash>>,
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
+    /// The same for API keys, so that made-up ones use up no rate of other tokens.
+    pub key_limits: IntrospectionLimits,
     pub limits: LimitCounters,
     pub renewals: Renewals,
     pub counters: Rc<Counters>,
+    pub usage: Rc<UsageState>,
     /// Whether the store refuses scripts with key locking.
     pub has_plain_scripts: Cell<bool>,
     /// The key that signs assertions, once a signature of it was verified.
@@ -39,7 +43,7 @@ pub struct Isolate {
 
 impl Isolate {
     /// Creates an isolate that has seen no request.
-    pub fn new(config: Config, executor: Rc<Executor>, counters: Rc<Counters>) -> Self {
+    pub fn new(config: Config, executor: Rc<Executor>) -> Self {
         Self {
             config,
             executor,
@@ -49,9 +53,11 @@ impl Isolate {
             recent_events: RefCell::default(),
             key_sets: KeySets::default(),
             introspection_limits: IntrospectionLimits::default(),
+            key_limits: IntrospectionLimits::default(),
             limits: LimitCounters::default(),
             renewals: Renewals::default(),
-            counters,
+            counters: Rc::default(),
+            usage: Rc::default(),
             has_plain_scripts: Cell::default(),
             assertion_key: RefCell::default(),
         }

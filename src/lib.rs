@@ -22,6 +22,7 @@ mod response;
 mod store;
 mod token;
 mod trace;
+mod usage;
 
 use config::{Config, StoredSecrets};
 use context::Purpose;

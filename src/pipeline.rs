@@ -5,11 +5,12 @@ use crate::instance::Instance;
 use crate::platform::executor::{Holding, TaskPort};
 use crate::platform::http;
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
-use crate::token::{authenticate, introspect};
-use crate::{blocks, events, forward, limits, renewals, response, store};
+use crate::token::{api_keys, authenticate, introspect};
+use crate::{blocks, events, forward, limits, renewals, response, store, usage};
 use forward::Outbound;
 use portcullis_core::{
-    Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, Route, Target, client_group,
+    Answer, AuthenticatedRequest, Check, Destination, Outage, Permit, Refusal, RequestHead, Route,
+    StoreResult, Target, client_group,
 };
 use std::rc::Rc;
 
@@ -89,12 +90,16 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
         // The limit on open requests protects the edge itself, so a shadow route enforces it, too.
         Err(refusal @ Refusal::Out(Outage::Overloaded)) => return Err(refusal),
         Err(refusal) => {
-            let permit = Permit::unenforced(route, policy).ok_or(refusal)?;
+            let Some(permit) = Permit::unenforced(route, policy) else {
+                usage::count(route, Err(refusal), context);
+                return Err(refusal);
+            };
             context.trace.would_refuse.set(Some(refusal.code()));
             permit
         }
         Ok(permit) => permit,
     };
+    usage::count(route, Ok(()), context);
     if permit.target() == Target::Edge {
         return events::receive(head, route, context).await.map(Decision::Answer);
     }
@@ -131,22 +136,45 @@ async fn decide(
     context: &RequestContext,
 ) -> Result<Permit<'static>, Refusal> {
     let mut authenticated = authenticate::authenticate(check, context).await?;
-    limits::reject_if_over_limit(&authenticated, context)?;
-    let asked_ms = limits::spend_leases(&mut authenticated, context);
-    let commands = check.commands(&authenticated);
-    // A query for a limit asks about the token as well.
-    if let Some(token) = authenticated.verified().filter(|_| commands.is_empty()) {
-        renewals::renew_clearance(token, context);
+    let mut results = ask(check, &mut authenticated, context).await?;
+    if let Some(changed) = api_keys::adopt_change(check, &authenticated, &results, context)? {
+        if changed.has_limits_of(&authenticated) {
+            authenticated = changed.with_limits_of(authenticated);
+        } else {
+            // Other quotas apply than those that were asked for.
+            authenticated = changed;
+            results = ask(check, &mut authenticated, context).await?;
+            let again = api_keys::adopt_change(check, &authenticated, &results, context)?;
+            if let Some(again) = again {
+                authenticated = again.with_limits_of(authenticated);
+            }
+        }
     }
-    renewals::send(context);
-    let results = store::query(&commands, context).await;
-    let mut results = check.divide(&authenticated, results);
-    limits::keep_leases(check, &authenticated, &results, asked_ms, context);
-    introspect::complete(check, &authenticated, &mut results, context).await?;
     limits::settle(check, &authenticated, &mut results, context).await;
     let verdict: Result<Permit<'_>, Refusal> = check.decide(&authenticated, &results);
     authenticate::remember(check, &authenticated, &results, &verdict, context);
     let permit = verdict?;
     authenticate::record_session_seen(&permit, context);
     Ok(permit)
+}
+
+/// Asks the store everything that the verdict needs, and the token's provider what it lacks.
+async fn ask(
+    check: &Check<'_, 'static>,
+    authenticated: &mut AuthenticatedRequest<'static>,
+    context: &RequestContext,
+) -> Result<Vec<StoreResult>, Refusal> {
+    limits::reject_if_over_limit(authenticated, context)?;
+    let asked_ms = limits::spend_leases(authenticated, context);
+    let commands = check.commands(authenticated);
+    // A query for a limit asks about the token as well.
+    if let Some(token) = authenticated.verified().filter(|_| commands.is_empty()) {
+        renewals::renew_clearance(token, context);
+    }
+    renewals::send(context);
+    let results = store::query(&commands, context).await;
+    let mut results = check.divide(authenticated, results);
+    limits::keep_leases(check, authenticated, &results, asked_ms, context);
+    introspect::complete(check, authenticated, &mut results, context).await?;
+    Ok(results)
 }

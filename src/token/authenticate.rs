@@ -4,7 +4,7 @@
 use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::token::cache::{CachedToken, Validity, Verification};
-use crate::token::{introspect, key_selection};
+use crate::token::{api_keys, introspect, key_selection};
 use crate::trace::VerdictSource;
 use crate::{limits, store};
 use portcullis_core::{
@@ -33,16 +33,26 @@ pub async fn authenticate<'p>(
         observe(&cached.verification, context);
         reject_if_revoked(cached, check, context).await?;
     }
+    let is_known_key = cached.as_ref().is_some_and(|cached| cached.verification.token.is_api_key());
     if let Some(cached) = cached
         && is_still_valid(&cached.verification, context).await?
     {
         // The clock is read here, because the request may have waited for keys.
         let cleared = cached.cleared(clock::now_ms());
         context.trace.verdict_source.set(cleared.map(|_| VerdictSource::Isolate));
-        return Ok(check.authenticate(cached.verification.token, cleared, context.now)?);
+        match check.authenticate(cached.verification.token, cleared, context.now) {
+            // The record of the key may have changed. It is read without the limits, because they
+            // must not count who may not use the key.
+            Err(Denial::KeyNetworkDenied | Denial::TokenExpired | Denial::TokenNotYetValid)
+                if is_known_key => {}
+            outcome => return Ok(outcome?),
+        }
     }
-    limits::check_failure_limit(check, context)?;
-    let verification = verify(check, hash, context).await.inspect_err(|refusal| {
+    if !is_known_key {
+        limits::check_failure_limit(check, context)?;
+    }
+    let work = verify(check, hash, is_known_key, context);
+    let verification = work.await.inspect_err(|refusal| {
         limits::record_failure(check, *refusal, context);
         if matches!(refusal, Refusal::Denied(_)) {
             context.isolate.tokens.remove(hash);
@@ -54,10 +64,11 @@ pub async fn authenticate<'p>(
     Ok(check.authenticate(token, None, context.now)?)
 }
 
-/// Records the token's subject and the key that verified it, for the log.
+/// Records the token, its subject and the key that verified it, for usage and the log.
 fn observe(verification: &Verification, context: &RequestContext) {
     let trace = &context.trace;
     trace.kid.replace(verification.kid.clone());
+    trace.token.replace(Some(Rc::clone(&verification.token)));
     let log_subject = context.policy.observability.log_subject;
     trace.subject.replace(verification.token.logged_subject(log_subject));
 }
@@ -73,8 +84,10 @@ async fn reject_if_revoked(
         return Ok(());
     };
     let (token, tokens) = (&cached.verification.token, &context.isolate.tokens);
-    // An expired token is rejected as expired, like any other.
-    check.authenticate(Rc::clone(token), None, context.now)?;
+    // An expired token is rejected as expired, like any other. The expiry of an API key may change.
+    if !token.is_api_key() {
+        check.authenticate(Rc::clone(token), None, context.now)?;
+    }
     let mut marker = revocation.marker;
     if revocation.is_recheck_due(clock::now_ms()) {
         let results = store::query(&[token.marker_query()], context).await;
@@ -116,9 +129,13 @@ async fn is_still_valid(
 async fn verify(
     check: &Check<'_, '_>,
     hash: TokenHash,
+    is_known_key: bool,
     context: &RequestContext,
 ) -> Result<Verification, Refusal> {
     match check.unverified_token(context.now)? {
+        UnverifiedToken::ApiKey(key) => {
+            api_keys::resolve(check, key, hash, is_known_key, context).await
+        }
         UnverifiedToken::Jwt(jwt) => verify_signature(check, jwt, context).await,
         UnverifiedToken::Opaque(provider) => {
             introspect::resolve_opaque(check, provider, hash, context).await

@@ -72,7 +72,9 @@ impl Scene {
             let check = check(policy, &head)?;
             match check.unverified_token(NOW).map_err(|denial| anyhow!("{denial}"))? {
                 UnverifiedToken::Jwt(jwt) => check.accept_signature(jwt, true),
-                UnverifiedToken::Opaque(_) => return Err(anyhow!("not a JWT")),
+                UnverifiedToken::Opaque(_) | UnverifiedToken::ApiKey(_) => {
+                    return Err(anyhow!("not a JWT"));
+                }
             }
         };
         let verified = verified.map_err(|denial| anyhow!("{denial}"))?;

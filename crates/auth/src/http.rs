@@ -1,14 +1,20 @@
 //! The HTTP server.
 
 mod account;
+mod adjustments;
+mod blocks;
 mod body;
 mod caller;
+mod client_auth;
 mod client_info;
+mod clients;
 mod cookie;
 mod edge_metrics;
 mod extract;
 mod gauges;
 mod headers;
+mod limits;
+mod list_query;
 mod log;
 mod metrics;
 mod oauth;
@@ -16,5 +22,7 @@ mod response;
 mod router;
 mod server;
 mod state;
+mod usage;
+mod users;
 
 pub use server::serve;

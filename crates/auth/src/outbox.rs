@@ -4,12 +4,13 @@
 //! until the store has executed them. If the store loses data, all live revocations are
 //! republished.
 
+mod adjustments;
 mod commands;
 mod eviction;
 mod publisher;
 mod reconcile;
 
-pub use commands::{IssuedAccessToken, REVOCATION_SECONDS};
+pub use commands::{Holder, HolderState, IssuedAccessToken, IssuedClientToken, REVOCATION_SECONDS};
 pub use publisher::{Delivery, Publisher};
 pub use reconcile::StoreHealth;
 

@@ -142,6 +142,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let store = store::read(&mut settings);
     let assertion_field = assertion.as_ref().map(|assertion| &assertion.field);
     let identity_fields = identity::read(&mut settings, assertion_field, &issuers);
+    check_api_key_headers(&mut settings, &identity_fields, assertion_field, &routes);
     let other_claims = other_claims(&identity_fields, &routes);
     let revocation_delay_seconds_max = bounds::revocation_delay_seconds_max(&mut settings);
     let block_refresh_seconds = bounds::block_refresh_seconds(&mut settings);
@@ -210,6 +211,21 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
         accepted_risks,
         warnings,
     })
+}
+
+/// Adds an error for each route whose field of API keys is one of the edge's own.
+fn check_api_key_headers(
+    settings: &mut SettingsReader<'_>,
+    identity_fields: &IdentityFields,
+    assertion_field: Option<&String>,
+    routes: &[Route],
+) {
+    for (at, route) in routes.iter().enumerate() {
+        let mut own = identity_fields.names().chain(assertion_field);
+        if route.api_key_header.as_ref().is_some_and(|name| own.any(|own| own == name)) {
+            settings.add_error(format!("routes[{at}].api_key_header"), ConfigErrorKind::Duplicate);
+        }
+    }
 }
 
 /// Adds an error if a route uses introspection during a store outage, and no issuer has one.

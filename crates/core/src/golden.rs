@@ -7,7 +7,8 @@ use crate::config::fixtures::policy_with;
 use crate::edge_auth::{EdgeAuthError, EdgeAuthKey, EdgeAuthKeys, EdgeStatement};
 use crate::events::marks::REVOKE_SCRIPT;
 use crate::forward::session::TOUCH_SCRIPT;
-use crate::limits::check::{KEY_LOCKING, LIMIT_SCRIPT};
+use crate::limits::restore::RESTORE_SCRIPT;
+use crate::limits::script::{KEY_LOCKING, LIMIT_SCRIPT, QUOTA_SCRIPT};
 use crate::policy::Policy;
 use crate::policy::introspection::Introspection;
 use crate::refresh::lease::{LeaseState, Refresh};
@@ -198,6 +199,8 @@ fn current_formats_are_those_of_the_newest_golden_set() {
     let text = serde_json::to_string_pretty(&current()).unwrap() + "\n";
     sets::compare("edge.json", &text);
     sets::compare("scripts/limit", &format!("{KEY_LOCKING}{LIMIT_SCRIPT}"));
+    sets::compare("scripts/quota", &format!("{KEY_LOCKING}{QUOTA_SCRIPT}"));
+    sets::compare("scripts/restore", RESTORE_SCRIPT);
     sets::compare("scripts/session-seen", TOUCH_SCRIPT);
     sets::compare("scripts/revoke", REVOKE_SCRIPT);
 }

@@ -17,6 +17,7 @@ use portcullis_core::{
 };
 use report::Report;
 use serde_json::{Map, Value};
+use std::rc::Rc;
 
 /// Options of `explain`.
 #[derive(Args)]
@@ -38,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, requires = "token")]
     jwks: Option<String>,
     /// A JSON file with the claims of a token: of a JWT that is made of them, or of an opaque
-    /// --token.
+    /// --token. With the member `key` they are those of an API key.
     #[arg(long)]
     claims: Option<String>,
     /// A header of the request, NAME: VALUE; may be given more than once.
@@ -220,6 +221,14 @@ impl<'h> Request<'h> {
                     None => assumptions.is_signature_good(),
                 };
                 check.accept_signature(jwt, is_good)?
+            }
+            UnverifiedToken::ApiKey(key) => {
+                let issuer = issuer(key.issuer).ok_or(Denial::IssuerUnknown)?;
+                let text = format!("an API key of {}, with good form", issuer.issuer);
+                report.step("token", &text);
+                let record = token::key_record(&self.claims, issuer, assumptions);
+                let record = record.ok_or(Denial::TokenInactive)?;
+                check.accept_key(key.issuer, (String::new(), Rc::new(record)))?
             }
             UnverifiedToken::Opaque(provider) => {
                 let issuer = issuer(provider.issuer).ok_or(Denial::IssuerUnknown)?;

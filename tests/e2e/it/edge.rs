@@ -1,6 +1,7 @@
 //! The Worker: forwarding, routes, limits, key sets, introspection and its store.
 
 mod access_log;
+mod api_keys;
 mod bindings;
 mod blocks;
 mod browsers;

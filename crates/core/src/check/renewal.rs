@@ -5,6 +5,7 @@ use super::store_result::StoreResult;
 use crate::policy::Policy;
 use crate::policy::route::TokenRequirement;
 use crate::time::UnixSeconds;
+use crate::token::record::TokenRecord;
 use crate::token::revocation::{self, RevocationMarker};
 use crate::token::verified::VerifiedToken;
 use redis_rest::{Command, Reply};
@@ -76,8 +77,12 @@ impl Policy {
         let Some(record) = record else {
             return Renewal::Cleared;
         };
+        // If the record of an API key has changed, its next request must read it.
+        let is_current =
+            |record: &Rc<TokenRecord>| token.known().is_none_or(|known| Rc::ptr_eq(known, record));
         let opened = record.as_text().and_then(|text| {
-            token.open(text, token.record_key(), self.seal.as_ref()).map(StoreResult::Record)
+            let record = token.open(text, token.record_key(), self.seal.as_ref());
+            record.filter(is_current).map(StoreResult::Record)
         });
         let result = opened.unwrap_or(StoreResult::Reply(Reply::Null));
         match self.record_state(&result, token, now) {
@@ -87,10 +92,11 @@ impl Policy {
     }
 
     /// Returns whether the record of a token is needed: an opaque token was verified by its record
-    /// or its provider already.
+    /// or its provider already. What an API key may do is in its record.
     fn renews_record(&self, renewed: &RenewedToken) -> bool {
         let issuer = self.issuers.get(renewed.token.issuer());
-        renewed.requirement == TokenRequirement::Record
-            && issuer.is_some_and(|own| own.keys.is_some())
+        renewed.token.is_api_key()
+            || (renewed.requirement == TokenRequirement::Record
+                && issuer.is_some_and(|own| own.keys.is_some()))
     }
 }

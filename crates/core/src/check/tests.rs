@@ -1,3 +1,4 @@
+mod api_keys;
 mod blocks;
 mod issuers;
 mod login;
@@ -123,7 +124,7 @@ fn authenticate<'p>(check: &Check<'_, 'p>) -> Result<AuthenticatedRequest<'p>, D
 fn verify(check: &Check<'_, '_>, valid: bool) -> Result<Rc<VerifiedToken>, Denial> {
     match check.unverified_token(NOW)? {
         UnverifiedToken::Jwt(jwt) => check.accept_signature(jwt, valid),
-        UnverifiedToken::Opaque(provider) => panic!("{provider:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -374,7 +375,7 @@ fn opaque_token_belongs_to_the_provider_of_its_prefix() {
         with_check(&policy, "POST", "/api/x", &format!("Bearer {token}"), |check| {
             match check.unverified_token(NOW)? {
                 UnverifiedToken::Opaque(provider) => Ok(provider.issuer),
-                UnverifiedToken::Jwt(jwt) => panic!("{jwt:?}"),
+                other => panic!("{other:?}"),
             }
         })
     };

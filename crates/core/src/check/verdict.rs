@@ -5,7 +5,8 @@ use super::authenticated::AuthenticatedRequest;
 use super::record_state::RecordState;
 use super::store_result::StoreResult;
 use crate::forward::permit::{Degraded, Permit, Target};
-use crate::policy::limit::LimitOutage;
+use crate::limits::check::refusal_by_limits;
+use crate::policy::limit::{Algorithm, LimitOutage};
 use crate::policy::route::{Access, StoreOutage};
 use crate::refusal::{Denial, Outage, Refusal};
 use crate::token::blocks;
@@ -143,12 +144,13 @@ impl<'p> Check<'_, 'p> {
         authenticated: &AuthenticatedRequest<'_>,
         about_limits: &[StoreResult],
     ) -> Result<Option<LimitOutage>, Refusal> {
-        let (mut instead, mut wait_ms) = (None, None);
+        let (mut instead, mut refused) = (None, Vec::new());
         let mut results = about_limits.iter();
         for limit_check in authenticated.limit_checks() {
             let result = results.next().unwrap_or(&StoreResult::Out(Outage::StoreBadResponse));
             let limit = limit_check.limit;
-            let wait = match result {
+            let mut is_credits = limit.algorithm == Algorithm::Credits;
+            let wait_ms = match result {
                 StoreResult::Reply(reply) => match limit_check.decision(reply) {
                     Some(decision) => (!decision.admitted).then_some(decision.wait_ms),
                     None if limit.shadow => None,
@@ -161,6 +163,7 @@ impl<'p> Check<'_, 'p> {
                 // A shadow limit refuses no request.
                 StoreResult::Out(_) if limit.shadow => None,
                 StoreResult::CountedLocally(count) => {
+                    is_credits = false;
                     instead = instead.or(Some(LimitOutage::Local));
                     count.wait_ms()
                 }
@@ -173,12 +176,10 @@ impl<'p> Check<'_, 'p> {
                     return Err(Outage::StoreBadResponse.into());
                 }
             };
-            if !limit.shadow {
-                wait_ms = wait_ms.max(wait);
-            }
+            refused.extend(wait_ms.filter(|_| !limit.shadow).map(|wait_ms| (wait_ms, is_credits)));
         }
-        match wait_ms {
-            Some(wait_ms) => Err(Denial::RateLimited { wait_ms }.into()),
+        match refusal_by_limits(refused) {
+            Some(denial) => Err(denial.into()),
             None => Ok(instead),
         }
     }

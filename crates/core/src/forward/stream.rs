@@ -61,7 +61,8 @@ impl Permit<'_> {
             true => StreamEnd::Refused(Denial::TokenExpired.into()),
             false => StreamEnd::TimeOver,
         };
-        let is_signed = issuer.is_some_and(|issuer| issuer.keys.is_some());
+        let is_signed = issuer.is_some_and(|issuer| issuer.keys.is_some())
+            && !verified.is_some_and(|verified| verified.is_api_key());
         Some(StreamBounds {
             ends_at_ms: if expires_first { exp } else { over },
             end,

@@ -80,7 +80,8 @@ impl TryFrom<String> for Network {
 }
 
 impl Network {
-    fn contains(self, address: IpAddr) -> bool {
+    /// Returns whether the network has this address.
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
         self.includes(number(address))
     }
 

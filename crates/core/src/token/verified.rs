@@ -25,13 +25,47 @@ pub struct VerifiedToken {
     record_key: String,
     /// The last opened record with its stored text, which need not be opened again.
     opened: RefCell<Option<(String, Rc<TokenRecord>)>>,
+    /// The record that an API key's claims were read from; `None` for other tokens.
+    known: Option<Rc<TokenRecord>>,
 }
 
 impl VerifiedToken {
     /// Creates a verified token. The caller must have verified it.
     pub(crate) fn new(keys: &StoreKeys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
         let (markers, record_key) = (revocation::query(keys, &claims), keys.token(&hash));
-        Self { hash, issuer, claims, markers, record_key, opened: RefCell::default() }
+        let opened = RefCell::default();
+        Self { hash, issuer, claims, markers, record_key, opened, known: None }
+    }
+
+    /// Creates a verified API key from its record. `text` is how the store has the record; empty if
+    /// its issuer returned it.
+    pub(crate) fn of_key(
+        keys: &StoreKeys,
+        hash: TokenHash,
+        issuer: usize,
+        claims: Claims,
+        (text, record): (String, Rc<TokenRecord>),
+    ) -> Self {
+        let known = Some(Rc::clone(&record));
+        let opened = RefCell::new(Some((text, record)));
+        Self { opened, known, ..Self::new(keys, hash, issuer, claims) }
+    }
+
+    /// Returns whether it is an API key.
+    pub fn is_api_key(&self) -> bool {
+        self.known.is_some()
+    }
+
+    /// Returns the record that an API key's claims were read from.
+    pub(crate) fn known(&self) -> Option<&Rc<TokenRecord>> {
+        self.known.as_ref()
+    }
+
+    /// Returns an opened record with its stored text, which is empty if the store had none.
+    pub(crate) fn with_text(&self, record: &Rc<TokenRecord>) -> (String, Rc<TokenRecord>) {
+        let opened = self.opened.borrow();
+        let same = opened.as_ref().filter(|(_, own)| Rc::ptr_eq(own, record));
+        same.cloned().unwrap_or_else(|| (String::new(), Rc::clone(record)))
     }
 
     /// Returns the token's hash.
@@ -48,7 +82,10 @@ impl VerifiedToken {
     pub fn bytes(&self) -> usize {
         let words = self.markers.words().iter();
         let markers: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
-        self.claims.bytes() + markers + self.record_key.len() + OPENED_BYTES_MAX
+        // The record of an API key is kept whole.
+        let opened = self.opened.borrow();
+        let text = opened.as_ref().filter(|_| self.is_api_key()).map_or(0, |(text, _)| text.len());
+        self.claims.bytes() + markers + self.record_key.len() + OPENED_BYTES_MAX + text * 3
     }
 
     /// Returns the store's command that fetches the markers which could refuse the token.
@@ -107,8 +144,9 @@ impl VerifiedToken {
             return Some(Rc::clone(record));
         }
         drop(opened);
-        let record = Rc::new(TokenRecord::decode(text, key, seal)?);
-        if text.len() <= OPENED_BYTES_MAX / 2 {
+        let is_own = |record: &TokenRecord| !self.is_api_key() || record.is_of_key();
+        let record = Rc::new(TokenRecord::decode(text, key, seal).filter(is_own)?);
+        if text.len() <= OPENED_BYTES_MAX / 2 || self.is_api_key() {
             self.opened.replace(Some((text.to_owned(), Rc::clone(&record))));
         }
         Some(record)

@@ -261,6 +261,12 @@ fn forwarding(old: &Route, new: &Route, before: &Policy, after: &Policy) -> Vec<
         let text = format!("token cookie: {}, now {}", name(&old.cookie), name(&new.cookie));
         changes.push(Change { is_same_or_stricter: new.cookie.is_none(), text });
     }
+    if old.api_key_header != new.api_key_header {
+        let name = |field: &Option<String>| field.clone().unwrap_or_else(|| "none".to_owned());
+        let (before, after) = (name(&old.api_key_header), name(&new.api_key_header));
+        let text = format!("field of API keys: {before}, now {after}");
+        changes.push(Change { is_same_or_stricter: new.api_key_header.is_none(), text });
+    }
     for (member, old, new) in [
         ("stream_seconds_max", old.stream_seconds_max, new.stream_seconds_max),
         ("stream_recheck_seconds", old.stream_recheck_seconds, new.stream_recheck_seconds),

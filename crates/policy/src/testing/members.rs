@@ -226,6 +226,9 @@ fn given(place: &str) -> Option<Vec<Part>> {
             vec![To(json!([64_496])), Invalid(json!([0]))]
         }
         "issuers.algorithms" => vec![To(json!(["EdDSA", "ES256"])), Invalid(json!(["none"]))],
+        "issuers.api_key_prefixes" => {
+            vec![To(json!("pck_")), To(json!(["pck_live_", "k_1_"])), Invalid(json!("pck"))]
+        }
         "issuers.audience" => {
             vec![To(json!("other")), To(json!(["api", "other"])), Invalid(json!(["api", "api"]))]
         }
@@ -305,6 +308,10 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "limits.plans.claim" => vec![To(json!("/user/tier")), Invalid(json!("/~"))],
         "limits.plans.quotas" => vec![To(json!({ "basic": 4321 })), Invalid(json!({ "basic": 0 }))],
         "routes.acr_values" => vec![To(json!(["phr", "phrh"])), Invalid(json!(["two words"]))],
+        "routes.api_key_header" => {
+            let with_keys = With("issuers[0].api_key_prefixes", json!("pck_live_"));
+            vec![To(json!("x-api-key")), Invalid(json!("cookie")), with_keys]
+        }
         "routes.anonymous_limits" => {
             let optional = With("routes[0].access", json!("optional"));
             vec![To(json!(["spare"])), Invalid(json!(["no_such_limit"])), optional]

@@ -47,7 +47,7 @@ impl Stack {
     /// Starts a system. `vars` change the Worker's policy and variables.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
         let vars = vars.unwrap_or(json!({}));
-        // Another test may have taken a port that was free when it was chosen.
+        // A program outside of the tests may have taken a port that was free when it was chosen.
         Self::launch(options, vars.clone())
             .or_else(|log| {
                 println!("a stack ended, and is started once more:\n{log}");
