@@ -5,9 +5,10 @@ pub mod counters;
 
 use crate::context::RequestContext;
 use crate::platform::clock;
+use counters::Over;
 use portcullis_core::{
-    AuthenticatedRequest, Check, Denial, InvalidTokenLimit, LimitCheck, LimitDecision, LocalCount,
-    LocalRate, Refusal, StoreKeys, StoreResult,
+    AuthenticatedRequest, Check, Denial, InvalidTokenLimit, LimitAlgorithm, LimitCheck,
+    LimitDecision, LocalCount, LocalRate, Refusal, StoreKeys, StoreResult, refusal_by_limits,
 };
 use redis_rest::Reply;
 
@@ -16,22 +17,24 @@ use redis_rest::Reply;
 ///
 /// # Errors
 ///
-/// [`Denial::RateLimited`], with the longest wait of these keys in ms.
+/// [`Denial::RateLimited`] or [`Denial::CreditsExhausted`], with the longest wait of these keys in
+/// ms.
 pub fn reject_if_over_limit(
     authenticated: &AuthenticatedRequest<'static>,
     context: &RequestContext,
 ) -> Result<(), Refusal> {
-    let mut wait_ms = None;
+    let mut refused = Vec::new();
     for limit_check in authenticated.all_limit_checks() {
-        let limits = &context.isolate.limits;
-        if let Some(left_ms) = limits.over_for_ms(limit_check.bucket_key(), context.now_ms) {
-            let decision = limit_check.local_decision(LocalCount::Refused { wait_ms: left_ms });
+        let (limits, limit) = (&context.isolate.limits, limit_check.limit);
+        if let Some((wait_ms, quota)) = limits.over(limit_check.bucket_key(), context.now_ms) {
+            let decision = limit_check.local_decision(LocalCount::Refused { wait_ms });
+            let decision = LimitDecision { quota, ..decision };
             context.trace.limit_decisions.borrow_mut().push(decision);
-            wait_ms = wait_ms.max(Some(left_ms));
+            refused.push((wait_ms, limit.algorithm == LimitAlgorithm::Credits));
         }
     }
-    match wait_ms {
-        Some(wait_ms) => Err(Denial::RateLimited { wait_ms }.into()),
+    match refusal_by_limits(refused) {
+        Some(denial) => Err(denial.into()),
         None => Ok(()),
     }
 }
@@ -66,7 +69,19 @@ pub fn keep_leases(
             StoreResult::Reply(reply) => Some(reply),
             _ => None,
         };
+        record_use(limit_check, reply, context);
         keep_lease(limit_check, reply, asked_ms, context);
+    }
+}
+
+/// Records what a limit by the calendar has used, as the store said.
+pub fn record_use(
+    limit_check: &LimitCheck<'static>,
+    reply: Option<&Reply>,
+    context: &RequestContext,
+) {
+    if let Some(reply) = reply.filter(|_| limit_check.limit.algorithm.is_calendar()) {
+        context.isolate.limits.periods.borrow_mut().record(limit_check, reply);
     }
 }
 
@@ -120,10 +135,8 @@ async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestConte
         };
     }
     let limit = limit_check.limit;
-    let rate = LocalRate {
-        quota: limit.local_quota.unwrap_or(limit_check.quota),
-        window_seconds: limit.window_seconds,
-    };
+    let (quota, window_seconds) = limit.local_rate(limit_check.quota);
+    let rate = LocalRate { quota, window_seconds };
     let (name, cost) = (limit.name.as_str(), limit_check.cost);
     context.isolate.limits.count(name, limit_check.key, rate, cost, clock::now_ms())
 }
@@ -132,9 +145,18 @@ async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestConte
 /// An API key may get another quota, so that its record must be read again soon.
 fn remember(decision: &LimitDecision<'_>, is_api_key: bool, context: &RequestContext) {
     if decision.by_store && !decision.admitted && !decision.limit.shadow {
-        let bound_ms = if is_api_key { API_KEY_OVER_MS_MAX } else { u64::MAX };
-        let until_ms = context.now_ms + decision.wait_ms.min(bound_ms);
-        context.isolate.limits.set_over(decision.bucket_key, until_ms);
+        let may_change = is_api_key || decision.limit.is_adjustable();
+        let ask_ms = match may_change {
+            true => decision.wait_ms.min(ADJUSTED_MS_MAX),
+            false => decision.wait_ms,
+        };
+        let over = Over {
+            // No time brings more credits, but an operator may.
+            ask_ms: context.now_ms + if decision.wait_ms == 0 { ADJUSTED_MS_MAX } else { ask_ms },
+            retry_ms: if decision.wait_ms == 0 { 0 } else { context.now_ms + decision.wait_ms },
+            quota: decision.quota,
+        };
+        context.isolate.limits.set_over(decision.bucket_key, over);
     }
 }
 
@@ -178,5 +200,6 @@ fn failure_key(check: &Check<'_, '_>) -> [u8; 32] {
     StoreKeys::limit_hash("failures", check.address())
 }
 
-/// How long an API key that is over a limit is refused without asking the store.
-const API_KEY_OVER_MS_MAX: u64 = 5000;
+/// The longest time for which an isolate refuses a caller whose quota another program may raise,
+/// without asking the store, in milliseconds.
+const ADJUSTED_MS_MAX: u64 = 5000;

@@ -3,9 +3,10 @@
 use crate::context::{Outcome, Purpose, RequestContext};
 use crate::instance::Instance;
 use crate::platform::executor::{Holding, TaskPort};
+use crate::platform::http;
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
 use crate::token::{api_keys, authenticate, introspect};
-use crate::{events, forward, limits, renewals, response, store};
+use crate::{blocks, events, forward, limits, renewals, response, store, usage};
 use forward::Outbound;
 use portcullis_core::{
     Answer, AuthenticatedRequest, Check, Destination, Outage, Permit, Refusal, RequestHead, Route,
@@ -26,13 +27,16 @@ async fn respond(
     purpose: Purpose,
     request: String,
 ) -> End {
-    let Some(incoming) = IncomingRequest::decode(&request) else {
+    let Some(mut incoming) = IncomingRequest::decode(&request) else {
         return End::Failed(TaskFailure::HeadInvalid);
     };
     let isolate = instance.isolate_for_request(&port, incoming.now_ms).await;
     let Some(policy) = isolate.config.policy else {
         return response::misconfigured(&incoming, &isolate.config);
     };
+    if policy.needs_location {
+        incoming.head.set_location(http::location(&port));
+    }
     let request_id = incoming.request_id.to_owned();
     let context = RequestContext::new(isolate, port, policy, purpose, incoming.now_ms, request_id);
     let outbound = match handle(&incoming.head, &context).await {
@@ -66,23 +70,36 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
     let policy = context.policy;
     context.trace.describe(head.path(), client_group(head, policy.trusted_proxy_hops));
     context.cors.set(policy.cors(None));
-    let route = match policy.destination(head)? {
-        Destination::Edge(answer) => return Ok(Decision::Answer(answer)),
-        Destination::Route(route) => route,
+    let blocked = blocks::check_network(head, context);
+    // Only a route can be one that refuses nothing.
+    let route = match (policy.destination(head), blocked) {
+        (Ok(Destination::Route(route)), _) => route,
+        (_, Err(refusal)) => return Err(refusal),
+        (Ok(Destination::Edge(answer)), Ok(())) => return Ok(Decision::Answer(answer)),
+        (Err(denial), Ok(())) => return Err(denial.into()),
     };
     context.route.set(Some(route));
     context.cors.set(policy.cors(Some(route)));
 
+    match blocked {
+        Err(refusal) if route.enforce => return Err(refusal),
+        Err(refusal) => context.trace.would_refuse.set(Some(refusal.code())),
+        Ok(()) => {}
+    }
     let permit = match admit(head, route, context).await {
         // The limit on open requests protects the edge itself, so a shadow route enforces it, too.
         Err(refusal @ Refusal::Out(Outage::Overloaded)) => return Err(refusal),
         Err(refusal) => {
-            let permit = Permit::unenforced(route, policy).ok_or(refusal)?;
+            let Some(permit) = Permit::unenforced(route, policy) else {
+                usage::count(route, Err(refusal), context);
+                return Err(refusal);
+            };
             context.trace.would_refuse.set(Some(refusal.code()));
             permit
         }
         Ok(permit) => permit,
     };
+    usage::count(route, Ok(()), context);
     if permit.target() == Target::Edge {
         return events::receive(head, route, context).await.map(Decision::Answer);
     }

@@ -9,7 +9,7 @@ mod eviction;
 mod publisher;
 mod reconcile;
 
-pub use commands::{IssuedAccessToken, REVOCATION_SECONDS};
+pub use commands::{Holder, HolderState, IssuedAccessToken, IssuedClientToken, REVOCATION_SECONDS};
 pub use publisher::{Delivery, Publisher};
 pub use reconcile::StoreHealth;
 

@@ -63,6 +63,11 @@ impl Store {
         Ok(Self { transport: Transport::Rest { client, url, token } })
     }
 
+    /// Returns whether the store has lists. A memcached has none.
+    pub fn has_lists(&self) -> bool {
+        matches!(self.transport, Transport::Rest { .. })
+    }
+
     /// Sends `commands` and returns one reply each. A reply may be an error.
     pub async fn execute(&self, commands: &[Command]) -> Result<Vec<Reply>, StoreError> {
         let (client, url, token) = match &self.transport {

@@ -68,6 +68,7 @@ pub fn config(url: &str) -> Config {
         introspection_clients: IntrospectionClients::default(),
         attempts: LoginAttemptLimits { per_username: 0, per_address: 0 },
         audit_seconds: 400 * 86_400,
+        usage_seconds: 90 * 86_400,
     }
 }
 
@@ -96,7 +97,7 @@ impl TestService {
             username: username.to_owned(),
             password_hash: hash_password(PASSWORD).unwrap(),
             scope: "read write".into(),
-            disabled: false,
+            ..User::default()
         };
         assert!(self.db.add_user(&user, &[], T).await.unwrap());
         user

@@ -1,13 +1,15 @@
 //! The checks of one request, step by step. The crate's front page lists their order.
 
 pub(crate) mod authenticated;
+mod blocks;
 mod completion;
 mod record_state;
 pub(crate) mod renewal;
 pub(crate) mod store_result;
 mod verdict;
 
-use crate::limits::check::{LimitCheck, LimitInput};
+use crate::limits::check::LimitCheck;
+use crate::limits::key::LimitInput;
 use crate::policy::Policy;
 use crate::policy::issuer::Issuer;
 use crate::policy::route::{ACR, AUTH_TIME, Access, Route, StoreOutage, TokenRequirement};
@@ -21,7 +23,6 @@ use crate::token::claims::Claims;
 use crate::token::jwt::UnverifiedJwt;
 use crate::token::received::ReceivedClaims;
 use crate::token::record::TokenRecord;
-use crate::token::revocation::RevocationMarker;
 use crate::token::unverified::UnverifiedToken;
 use crate::token::verified::VerifiedToken;
 use crate::token_hash::TokenHash;
@@ -60,7 +61,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         }
         let client = client_address(head, policy.trusted_proxy_hops);
         let ip_rules = route.ip_rules.as_ref().unwrap_or(&policy.ip_rules);
-        ip_rules.check(client)?;
+        ip_rules.check(client, head.location())?;
         let token = match route.access {
             Access::Auth | Access::Deny | Access::Events | Access::Public => None,
             Access::Optional => Token::if_present(head, route)?,
@@ -96,19 +97,6 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// Returns the token's claims about its issuer and audience, verified or not, for the log.
     pub fn received_claims(&self) -> Option<ReceivedClaims> {
         self.credential.and_then(|(token, _)| ReceivedClaims::of(token, &self.policy.issuers))
-    }
-
-    /// Returns the marker that revokes the token according to the results of [`Check::commands`];
-    /// `None` if there is none.
-    pub fn revoking_marker(
-        &self,
-        authenticated: &AuthenticatedRequest<'_>,
-        results: &[StoreResult],
-    ) -> Option<RevocationMarker> {
-        match (self.token_to_query(authenticated)?, results.first()?) {
-            (verified, StoreResult::Reply(reply)) => verified.revoking_marker(reply).ok()?,
-            (_, _) => None,
-        }
     }
 
     /// Checks everything about the token that needs no I/O: form (RFC 7515 section 3.1), header,
@@ -283,13 +271,18 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// Returns the store's commands that the verdict needs. Empty if it needs none. The token's
-    /// markers and its record are one command, because stores bill each one;
-    /// [`Check::divide`] divides its result.
+    /// markers, the address's block and the token's record are one command, because stores bill
+    /// each one; [`Check::divide`] divides its result.
     pub fn commands(&self, authenticated: &AuthenticatedRequest<'_>) -> Vec<Command> {
         let mut commands = Vec::with_capacity(1 + authenticated.limit_checks.len());
         if let Some(verified) = self.token_to_query(authenticated) {
-            commands.push(verified.query(self.needs_record(verified)).clone());
+            let query = verified.marker_query().arg(self.address_block());
+            commands.push(match self.needs_record(verified) {
+                true => query.arg(verified.record_key()),
+                false => query,
+            });
         }
+        commands.extend(self.address_query(authenticated));
         commands.extend(authenticated.limit_checks().map(LimitCheck::command));
         commands
     }
@@ -345,11 +338,12 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         queried.is_some_and(|verified| self.needs_record(verified))
     }
 
-    /// Returns how many of the results are about the token. Those of the limits follow them.
+    /// Returns how many of the results are about the token, or about the address of a request
+    /// without one. Those of the limits follow them.
     fn token_results(&self, authenticated: &AuthenticatedRequest<'_>) -> usize {
         match self.token_to_query(authenticated) {
             Some(verified) => 1 + usize::from(self.needs_record(verified)),
-            None => 0,
+            None => usize::from(self.queries_address(authenticated)),
         }
     }
 

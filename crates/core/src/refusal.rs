@@ -16,6 +16,8 @@ pub enum Denial {
     AudienceMismatch,
     /// The token was issued to a client (`azp`) that its issuer's settings do not list.
     AuthorizedPartyRefused,
+    /// The caller or its address is blocked.
+    Blocked,
     /// The body ended before its announced length, or can't be read.
     BodyIncomplete,
     /// The body is longer than the route accepts.
@@ -37,6 +39,11 @@ pub enum Denial {
     },
     /// The body is not an event of a known format, or the event lacks what its type needs.
     EventMalformed,
+    /// The credits that a limit counts are exhausted.
+    CreditsExhausted {
+        /// The time until this request would be admitted, in milliseconds; 0 if no time brings that.
+        wait_ms: u64,
+    },
     /// The issuer's events are not accepted in this format.
     EventRefused,
     /// The signed token is not an event (`typ`).
@@ -117,6 +124,7 @@ impl Denial {
             | Self::TokenMalformed
             | Self::TokenTypeRefused => true,
             Self::AddressRefused
+            | Self::Blocked
             | Self::BodyIncomplete
             | Self::BodyTooLarge
             | Self::BodyTooSlow
@@ -124,6 +132,7 @@ impl Denial {
             | Self::ClaimInsufficient
             | Self::CredentialMalformed
             | Self::EventMalformed
+            | Self::CreditsExhausted { .. }
             | Self::EventRefused
             | Self::EventTypeRefused
             | Self::TooManyInvalidTokens { .. }
@@ -155,6 +164,7 @@ impl Denial {
             Self::AlgorithmRefused => "algorithm_refused",
             Self::AudienceMismatch => "audience_mismatch",
             Self::AuthorizedPartyRefused => "authorized_party_refused",
+            Self::Blocked => "blocked",
             Self::BodyIncomplete => "body_incomplete",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
@@ -162,6 +172,7 @@ impl Denial {
             Self::ClaimInsufficient => "claim_insufficient",
             Self::ClaimMissing(_) => "claim_missing",
             Self::CredentialMalformed => "credential_malformed",
+            Self::CreditsExhausted { .. } => "credits_exhausted",
             Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
             Self::EventMalformed => "event_malformed",
             Self::EventRefused => "event_refused",
@@ -205,6 +216,7 @@ impl fmt::Display for Denial {
             }
             Self::AudienceMismatch => "the token's audience (aud) does not include this API",
             Self::AuthorizedPartyRefused => "the token's client (azp) may not use this API",
+            Self::Blocked => "the caller is blocked",
             Self::BodyIncomplete => "the request body ended early",
             Self::BodyTooLarge => "the request body is too large",
             Self::BodyTooSlow => "the request body came too slowly",
@@ -212,6 +224,7 @@ impl fmt::Display for Denial {
             Self::ClaimInsufficient => "the token lacks a claim that this route requires",
             Self::ClaimMissing(claim) => return write!(f, "the token lacks the claim {claim}"),
             Self::CredentialMalformed => "the credential is malformed; send one Bearer token",
+            Self::CreditsExhausted { .. } => "the credits for these requests are exhausted",
             Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
             Self::EventMalformed => {
                 "the body is not an event of a known format, or lacks what its type needs"

@@ -39,6 +39,9 @@ const PORTS = {
 };
 
 /** An option with a text. */
+// What the user `operator` may do: manage keys, clients, users, blocks and limits, and read usage.
+const OPERATOR_SCOPE = 'api:read keys:manage keys:admin clients:admin users:admin blocks:admin '
+  + 'limits:admin usage:read usage:admin';
 const TEXT = { type: /** @type {const} */ ('string') };
 
 /** @param {string[]} words */
@@ -170,20 +173,23 @@ async function startBackends({ programs, ports, url, folder, secrets, servers, r
     MASTER_KEY: secrets.masterKey,
     INTROSPECTION_CLIENTS: `edge=${secrets.introspectionSecret}`,
   };
-  await addUser(auth, settings, secrets.password);
+  await addUser(auth, settings, 'alice', 'api:read api:write', secrets.password);
+  await addUser(auth, settings, 'operator', OPERATOR_SCOPE, secrets.password);
   servers.start('auth', auth, ['serve'], settings);
   await servers.waitFor('auth', `${url('auth-admin-port')}/readyz`, (code) => code === 200, 20_000);
   await servers.waitFor('upstream', `${url('upstream-port')}/`, (code) => code === 200, 20_000);
 }
 
 /**
- * Adds the demo user, unless the database has it.
+ * Adds a user, unless the database has it.
  * @param {string} auth
  * @param {Record<string, string>} settings
+ * @param {string} username
+ * @param {string} scope
  * @param {string} password
  */
-function addUser(auth, settings, password) {
-  const child = spawn(auth, ['user', 'add', '--username', 'alice', '--scope', 'api:read api:write'], {
+function addUser(auth, settings, username, scope, password) {
+  const child = spawn(auth, ['user', 'add', '--username', username, '--scope', scope], {
     env: { ...process.env, ...settings },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
@@ -196,7 +202,7 @@ function addUser(auth, settings, password) {
     child.on('error', fail);
     child.on('close', (code) => {
       if (code === 0 || text.includes('exists already')) done(undefined);
-      else fail(new UsageError(`the demo user cannot be added:\n${text}`));
+      else fail(new UsageError(`the user ${username} cannot be added:\n${text}`));
     });
   });
 }

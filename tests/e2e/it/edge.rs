@@ -3,8 +3,10 @@
 mod access_log;
 mod api_keys;
 mod bindings;
+mod blocks;
 mod browsers;
 mod configuration;
+mod countries;
 mod departures;
 mod entry;
 mod events;

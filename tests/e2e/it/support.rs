@@ -5,6 +5,7 @@ pub mod authority;
 pub mod chance;
 pub mod edge;
 pub mod environment;
+pub mod events;
 pub mod gateway;
 pub mod http;
 pub mod images;

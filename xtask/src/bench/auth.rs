@@ -3,7 +3,7 @@
 
 use super::measure::{cpu_us, output, put, spread};
 use crate::process::{self, Server, write_private};
-use crate::stack::{self, free_ports, loopback, random_text};
+use crate::stack::{self, loopback, random_text};
 use crate::tasks::step;
 use crate::tools::{self, Extent};
 use crate::{at, postgres};
@@ -37,7 +37,7 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     let folder = at("target/bench");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let [redis_port, gateway_port, gateway_admin_port] = free_ports()?;
+    let [redis_port, gateway_port, gateway_admin_port] = xtask_ports::free_ports()?;
     let mut redis = Command::new("redis-server");
     redis.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis_port.to_string()]);
     let mut servers = stack::Servers::default();
@@ -60,7 +60,7 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     let sqlite = format!("sqlite://{}", folder.join("auth.db").display());
     for (name, url) in [("SQLite", sqlite), ("Postgres", postgres::url(&postgres))] {
         let config = folder.join(format!("{name}.toml"));
-        let [port, admin_port] = free_ports()?;
+        let [port, admin_port] = xtask_ports::free_ports()?;
         let settings = serde_json::json!({
             "server": {
                 "listen": loopback(port).to_string(),

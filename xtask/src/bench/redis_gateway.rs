@@ -6,7 +6,7 @@ mod sample;
 use super::measure::{cpu_us, output, put, resident_kib};
 use crate::at;
 use crate::process::{self, Server, write_atomically};
-use crate::stack::{free_ports, loopback, random_text};
+use crate::stack::{loopback, random_text};
 use crate::tasks::step;
 use crate::tools::{self, Extent};
 use anyhow::{Context as _, Result, bail};
@@ -26,7 +26,7 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
     let folder = at("target/bench");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let [redis_port, port, admin_port] = free_ports()?;
+    let [redis_port, port, admin_port] = xtask_ports::free_ports()?;
     let mut redis = Command::new("redis-server");
     redis.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis_port.to_string()]);
     let _redis = Server::start("redis", redis.arg("--dir").arg(&folder), folder.join("redis.log"))?;

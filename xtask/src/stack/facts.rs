@@ -1,6 +1,6 @@
 //! The facts about a running stack, as its JSON file contains them.
 
-use super::plan::{Plan, USERNAME};
+use super::plan::{OPERATOR, Plan, USERNAME};
 use crate::process::Servers;
 use anyhow::Result;
 use clap::ValueEnum;
@@ -30,6 +30,7 @@ pub fn facts(plan: &Plan, only: Option<Part>) -> Result<Map<String, Value>> {
         "redis_url": plan.redis_url(),
         "upstream_url": plan.upstream_url(),
         "user": { "username": USERNAME, "password": plan.password },
+        "operator": { "username": OPERATOR, "password": plan.password },
         "logs": plan.folder.join("log"),
     });
     let mut facts = facts.as_object().cloned().unwrap_or_default();

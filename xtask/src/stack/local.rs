@@ -1,22 +1,8 @@
-//! Loopback ports and random secrets.
+//! The loopback address, and random secrets.
 
-use anyhow::Result;
 use std::fs::File;
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
-
-/// Returns free ports, all different.
-pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    // All sockets stay open until every port is chosen.
-    let mut held = Vec::new();
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
-    }
-    Ok(ports)
-}
+use std::net::SocketAddr;
 
 /// Returns the loopback address with a port.
 pub fn loopback(port: u16) -> SocketAddr {

@@ -271,6 +271,10 @@ fn issuers(policy: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<Str
 }
 
 pub const USERNAME: &str = "demo";
+/// The user who manages keys, clients, users, blocks and limits.
+pub const OPERATOR: &str = "operator";
+pub const OPERATOR_SCOPE: &str = "api:read keys:manage keys:admin clients:admin users:admin \
+    blocks:admin limits:admin usage:read usage:admin";
 const AUDIENCE: &str = "https://api.example";
 const STORE_TOKEN_FILE: &str = "auth-store-token";
 const RECORD_ENCRYPTION_KEY_FILE: &str = "auth-record-encryption-key";

@@ -2,7 +2,7 @@
 
 use super::build::{Binaries, prepare};
 use super::facts::{Part, facts, pids};
-use super::local::{edge_auth_key, free_ports, record_encryption_key};
+use super::local::{edge_auth_key, record_encryption_key};
 use super::plan::{Database, Engine, Plan, StoreKind};
 use super::start::{start, start_worker};
 use crate::postgres;
@@ -127,7 +127,7 @@ fn plan(options: &Options, folder: &Path) -> Result<Plan> {
         trust: options.trust.clone(),
         heap_mb: options.heap_mb,
         auth_env,
-        ..Plan::new(folder.to_owned(), free_ports()?, options.db)
+        ..Plan::new(folder.to_owned(), xtask_ports::free_ports()?, options.db)
     })
 }
 

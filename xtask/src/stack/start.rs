@@ -1,7 +1,7 @@
 //! Starts a stack: all processes at once as far as possible, then a check that each responds.
 
 use super::local::loopback;
-use super::plan::{Database, Plan, StoreKind, USERNAME};
+use super::plan::{Database, OPERATOR, OPERATOR_SCOPE, Plan, StoreKind, USERNAME};
 use super::worker;
 use crate::postgres;
 use crate::process::{Server, Servers, write_private};
@@ -93,17 +93,18 @@ fn start_auth(plan: &Plan, servers: &mut Servers) -> Result<()> {
         let output = auth_command(plan).arg("migrate").output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
-    add_user(plan)?;
+    add_user(plan, USERNAME, "api:read api:write")?;
+    add_user(plan, OPERATOR, OPERATOR_SCOPE)?;
     let mut auth = auth_command(plan);
     auth.arg("serve").envs(plan.auth_env.iter().cloned());
     servers.0.push(Server::start("auth", &mut auth, plan.log("auth"))?);
     Ok(())
 }
 
-/// Adds the demo user, unless the database has it already.
-fn add_user(plan: &Plan) -> Result<()> {
+/// Adds a user with the plan's password, unless the database has it already.
+fn add_user(plan: &Plan, username: &str, scope: &str) -> Result<()> {
     let mut command = auth_command(plan);
-    command.args(["user", "add", "--username", USERNAME, "--scope", "api:read api:write"]);
+    command.args(["user", "add", "--username", username, "--scope", scope]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().context("can't start the auth service")?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -112,7 +113,7 @@ fn add_user(plan: &Plan) -> Result<()> {
     let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() && !text.contains("exists already") {
-        bail!("the demo user can't be added:\n{text}");
+        bail!("the user {username} can't be added:\n{text}");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::table::{
     ACCESS_TOKEN_FORMAT, ACCESS_TOKEN_SECONDS, AUDIENCE, AUDIT_DAYS, CLIENT_ID, COOKIE_ORIGINS,
     DATABASE_URL, ISSUER, KEY_PREFIX, LOGIN_ATTEMPTS_PER_ADDRESS, LOGIN_ATTEMPTS_PER_USERNAME,
     REFRESH_GRACE_SECONDS, REFRESH_IDLE_SECONDS, REFRESH_TOKEN_SECONDS, SESSIONS_PER_USER_MAX,
-    SIGNING_ALGORITHM, SIGNING_KEY_SECONDS, STORE_TOKEN, STORE_URL, TRUSTED_PROXY_HOPS,
+    SIGNING_ALGORITHM, SIGNING_KEY_SECONDS, STORE_TOKEN, STORE_URL, TRUSTED_PROXY_HOPS, USAGE_DAYS,
 };
 use super::text::{is_in_memory, origin_of};
 use crate::accounts::LoginAttemptLimits;
@@ -33,6 +33,11 @@ pub fn read_idle_seconds(reader: &mut SettingsReader<'_>) -> u64 {
 /// Returns how long security events are kept.
 pub fn read_audit_seconds(reader: &mut SettingsReader<'_>) -> u64 {
     u64::from(reader.number(&AUDIT_DAYS)) * 86_400
+}
+
+/// Returns how long the hourly counts of requests are kept.
+pub fn read_usage_seconds(reader: &mut SettingsReader<'_>) -> u64 {
+    u64::from(reader.number(&USAGE_DAYS)) * 86_400
 }
 
 /// Returns the settings of the store.
@@ -80,6 +85,7 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
     };
     let refresh_idle_seconds = read_idle_seconds(reader);
     let audit_seconds = read_audit_seconds(reader);
+    let usage_seconds = read_usage_seconds(reader);
     if refresh_idle_seconds < access_token_seconds {
         let other = reader.place(&ACCESS_TOKEN_SECONDS).name().to_owned();
         let problem = format!("must not be shorter than {other}; raise it, or lower that");
@@ -105,5 +111,6 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
         introspection_clients,
         attempts,
         audit_seconds,
+        usage_seconds,
     })
 }

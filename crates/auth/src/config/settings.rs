@@ -29,6 +29,7 @@ pub struct Config {
     pub introspection_clients: IntrospectionClients,
     pub attempts: LoginAttemptLimits,
     pub audit_seconds: u64,
+    pub usage_seconds: u64,
 }
 
 /// The store, and the names of its keys.

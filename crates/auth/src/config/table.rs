@@ -13,8 +13,8 @@ pub const TABLE: SettingsTable = SettingsTable {
 };
 
 /// The settings that commands other than `serve` use as well.
-pub const SHARED: [Setting; 6] =
-    [DATABASE_URL, ISSUER, STORE_URL, KEY_PREFIX, REFRESH_IDLE_SECONDS, AUDIT_DAYS];
+pub const SHARED: [Setting; 7] =
+    [DATABASE_URL, ISSUER, STORE_URL, KEY_PREFIX, REFRESH_IDLE_SECONDS, AUDIT_DAYS, USAGE_DAYS];
 
 /// The settings that `health` uses.
 pub const LISTENERS: [Setting; 4] =
@@ -175,6 +175,9 @@ portcullis_server::settings! {
     AUDIT_DAYS = Setting::number("audit", "days", "AUDIT_DAYS", 90, 36_500)
         .flag("audit-days").default("400")
         .help("How long security events are kept, in days");
+    USAGE_DAYS = Setting::number("database", "usage_days", "USAGE_DAYS", 1, 3660)
+        .flag("usage-days").default("90")
+        .help("How long the hourly counts of requests are kept, in days");
 }
 
 /// A key with a name, as it seals records and signing keys.

@@ -13,6 +13,7 @@ use crate::outbox::Publisher;
 use crate::sessions::Sessions;
 use crate::signing_keys::KeyRing;
 use crate::store::Store;
+use crate::usage::Collector;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
@@ -58,13 +59,17 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         publisher: Arc::clone(&publisher),
         idle_seconds: config.refresh_idle_seconds,
         audit_seconds: config.audit_seconds,
+        usage_seconds: config.usage_seconds,
     };
+    let registry = Registry::new();
+    let store_keys = StoreKeys::new(&config.store.key_prefix);
+    let (seal, lists) = (config.seal.clone(), Arc::clone(&store));
+    let collector = Collector::new(Arc::clone(&db), lists, seal, &store_keys, &registry)?;
     let mut background = tokio::spawn({
         let keys = Arc::clone(&keys);
-        async move { maintenance.run(&keys).await }
+        async move { tokio::join!(maintenance.run(&keys), collector.run()) }
     });
     let sessions = Sessions::new(config, Arc::clone(&db), &store, publisher, keys)?;
-    let registry = Registry::new();
     registry.register(Box::new(db.queries()))?;
     registry.register(Box::new(sessions.audit().counts()))?;
     registry.register(Box::new(clients.outcomes()))?;

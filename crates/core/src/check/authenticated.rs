@@ -44,11 +44,11 @@ impl<'p> AuthenticatedRequest<'p> {
                 continue;
             };
             match leases.spend(limit_check.lease_key(), terms, limit_check.cost, now_ms) {
-                Spend::Admitted { left, more_ms, ahead } => {
+                Spend::Admitted { left, more_ms, quota, ahead } => {
                     if ahead > 0 {
                         questions.push(LimitCheck { cost: 0, ahead, ..limit_check.clone() });
                     }
-                    let lease = Granted { left, more_ms, ..Granted::default() };
+                    let lease = Granted { left, more_ms, quota, ..Granted::default() };
                     limit_check.lease = Some(lease);
                 }
                 Spend::Ask { ahead } => limit_check.ahead = ahead,

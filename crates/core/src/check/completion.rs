@@ -25,7 +25,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let out = |result: &StoreResult| {
             matches!(result, StoreResult::Out(_) | StoreResult::Introspected)
         };
-        !about.is_empty() && !about.iter().any(out)
+        authenticated.verified.is_some() && !about.is_empty() && !about.iter().any(out)
     }
 
     /// Returns the provider to introspect a verified token, and the reason: the store has no record

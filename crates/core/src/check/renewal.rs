@@ -25,7 +25,7 @@ pub struct RenewedToken {
 pub enum Renewal {
     /// It still clears the token.
     Cleared,
-    /// A marker revokes the token.
+    /// A marker refuses the token.
     Revoked(RevocationMarker),
     /// It lacks the token's record, or has one that is not cached. The next request must find out.
     Ended,
@@ -36,8 +36,11 @@ pub enum Renewal {
 impl Policy {
     /// Returns the one command that renews the clearances of all these tokens.
     pub fn renewal_query(&self, renewed: &[RenewedToken]) -> Command {
-        let words = renewed.iter().flat_map(|own| self.own_query(own).words().iter().skip(1));
-        words.fold(Command::new("MGET"), |query, key| query.arg_bytes(key.as_slice()))
+        let keys = renewed.iter().flat_map(|own| {
+            let record = self.renews_record(own).then(|| own.token.record_key().as_bytes());
+            own.token.marker_keys().chain(record)
+        });
+        keys.fold(Command::new("MGET"), Command::arg_bytes)
     }
 
     /// Reads the reply to [`Policy::renewal_query`]. Returns a result for each of the tokens.
@@ -47,7 +50,9 @@ impl Policy {
         reply: Reply,
         now: UnixSeconds,
     ) -> Vec<Renewal> {
-        let count = |own: &RenewedToken| self.own_query(own).words().len() - 1;
+        let count = |own: &RenewedToken| {
+            own.token.marker_keys().count() + usize::from(self.renews_record(own))
+        };
         let all: usize = renewed.iter().map(count).sum();
         // With another number of values, it is unclear which token each is about.
         let mut values = match reply {
@@ -84,11 +89,6 @@ impl Policy {
             Ok(RecordState::Registered { by_provider: false }) => Renewal::Cleared,
             Ok(_) | Err(_) => Renewal::Ended,
         }
-    }
-
-    /// Returns the store's command about one token.
-    fn own_query<'t>(&self, renewed: &'t RenewedToken) -> &'t Command {
-        renewed.token.query(self.renews_record(renewed))
     }
 
     /// Returns whether the record of a token is needed: an opaque token was verified by its record

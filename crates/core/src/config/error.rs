@@ -30,6 +30,8 @@ pub enum ConfigErrorKind {
     Empty,
     /// There are rules for events and no route that takes them, or the other way around.
     EventsIncomplete,
+    /// The platform knows the location of the proxy alone, and rules or limits need the client's.
+    HidesLocation,
     /// The issuer of this name, which is before it, takes every token of this one.
     IssuerShadowed(String),
     /// A key of an inline set (RFC 7517 section 5) is rejected.
@@ -152,6 +154,10 @@ impl fmt::Display for ConfigErrorKind {
             Self::Empty => "is empty; give at least one entry",
             Self::EventsIncomplete => {
                 "events need both [issuers.events] and a route with access = \"events\"; add the other"
+            }
+            Self::HidesLocation => {
+                "behind a proxy, the platform states the proxy's country and ASN; set 0, or remove \
+                 them from ip_rules and from the by of limits"
             }
             Self::IssuerShadowed(earlier) => {
                 return write!(

@@ -91,7 +91,7 @@ impl StreamBounds {
     /// route has no `stream_recheck_seconds`.
     pub fn recheck(&self) -> Option<Command> {
         let verified = self.verified.as_ref().filter(|_| self.recheck_ms.is_some())?;
-        Some(verified.query(false).clone())
+        Some(verified.marker_query())
     }
 
     /// Returns the end if the store's reply to [`StreamBounds::recheck`] does not clear the token,

@@ -44,6 +44,7 @@ impl Refusal {
                     (401, "Unauthorized", Challenge::Error("insufficient_user_authentication"))
                 }
                 Denial::AddressRefused
+                | Denial::Blocked
                 | Denial::ClaimInsufficient
                 | Denial::CrossSiteDenied
                 | Denial::KeyNetworkDenied
@@ -54,9 +55,9 @@ impl Refusal {
                 Denial::RouteNotFound => (404, "Not Found", Challenge::None),
                 Denial::MethodNotAllowed => (405, "Method Not Allowed", Challenge::None),
                 Denial::BodyTooLarge => (413, "Content Too Large", Challenge::None),
-                Denial::TooManyInvalidTokens { .. } | Denial::RateLimited { .. } => {
-                    (429, "Too Many Requests", Challenge::None)
-                }
+                Denial::CreditsExhausted { .. }
+                | Denial::TooManyInvalidTokens { .. }
+                | Denial::RateLimited { .. } => (429, "Too Many Requests", Challenge::None),
                 Denial::HeadersTooLarge => {
                     (431, "Request Header Fields Too Large", Challenge::None)
                 }

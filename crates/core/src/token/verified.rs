@@ -19,8 +19,10 @@ pub struct VerifiedToken {
     hash: TokenHash,
     issuer: usize,
     claims: Claims,
-    /// The store's commands about it: for the markers, and for these and its record.
-    queries: [Command; 2],
+    /// The store's command for the markers that could refuse it.
+    markers: Command,
+    /// The store's key of its record.
+    record_key: String,
     /// The last opened record with its stored text, which need not be opened again.
     opened: RefCell<Option<(String, Rc<TokenRecord>)>>,
     /// The record that an API key's claims were read from; `None` for other tokens.
@@ -30,10 +32,9 @@ pub struct VerifiedToken {
 impl VerifiedToken {
     /// Creates a verified token. The caller must have verified it.
     pub(crate) fn new(keys: &StoreKeys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
-        let markers = revocation::query(keys, &claims);
-        let with_record = markers.clone().arg(keys.token(&hash));
-        let queries = [markers, with_record];
-        Self { hash, issuer, claims, queries, opened: RefCell::default(), known: None }
+        let (markers, record_key) = (revocation::query(keys, &claims), keys.token(&hash));
+        let opened = RefCell::default();
+        Self { hash, issuer, claims, markers, record_key, opened, known: None }
     }
 
     /// Creates a verified API key from its record. `text` is how the store has the record; empty if
@@ -79,26 +80,26 @@ impl VerifiedToken {
 
     /// Returns its approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
-        let words = self.queries.iter().flat_map(Command::words);
-        let queries: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
+        let words = self.markers.words().iter();
+        let markers: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
         // The record of an API key is kept whole.
         let opened = self.opened.borrow();
         let text = opened.as_ref().filter(|_| self.is_api_key()).map_or(0, |(text, _)| text.len());
-        self.claims.bytes() + queries + OPENED_BYTES_MAX + text * 3
+        self.claims.bytes() + markers + self.record_key.len() + OPENED_BYTES_MAX + text * 3
     }
 
-    /// Returns the store's command that fetches the markers which could revoke the token.
+    /// Returns the store's command that fetches the markers which could refuse the token.
     pub fn marker_query(&self) -> Command {
-        self.query(false).clone()
+        self.markers.clone()
     }
 
-    /// Returns the marker in the store's reply to [`VerifiedToken::marker_query`] that revokes it,
+    /// Returns the marker in the store's reply to [`VerifiedToken::marker_query`] that refuses it,
     /// if there is one.
     ///
     /// # Errors
     ///
     /// [`Outage::StoreBadResponse`] if the reply does not fit the query.
-    pub fn revoking_marker(&self, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
+    pub fn refusing_marker(&self, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
         revocation::find(&self.claims, reply)
     }
 
@@ -110,8 +111,7 @@ impl VerifiedToken {
             LogSubject::Hash => {
                 // The same hash as in the key of the subject's marker, so that an operator can find
                 // the marker.
-                let [markers, _] = &self.queries;
-                let hash = markers.text(1)?.rsplit(':').next()?;
+                let hash = self.markers.text(1)?.rsplit(':').next()?;
                 Some(hash.to_owned())
             }
         }
@@ -122,16 +122,14 @@ impl VerifiedToken {
         &self.claims
     }
 
-    /// Returns the store's command for its markers and, after these, its record.
-    pub(crate) fn query(&self, with_record: bool) -> &Command {
-        let [markers, both] = &self.queries;
-        if with_record { both } else { markers }
+    /// Returns the store's keys of its markers.
+    pub(crate) fn marker_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.markers.words().iter().skip(1).map(Vec::as_slice)
     }
 
     /// Returns the store's key of its record.
     pub(crate) fn record_key(&self) -> &str {
-        let [_, both] = &self.queries;
-        both.text(both.words().len() - 1).unwrap_or_default()
+        &self.record_key
     }
 
     /// Opens the record that the store has under `key`. Returns `None` if it can't be read.

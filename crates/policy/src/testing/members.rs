@@ -219,6 +219,12 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "ip_rules.allow" | "ip_rules.deny" | "ip_rules.unlimited" => {
             vec![To(json!(["198.51.100.0/24"])), Invalid(json!(["nowhere"]))]
         }
+        "ip_rules.allow_countries" | "ip_rules.deny_countries" => {
+            vec![To(json!(["DE", "T1"])), Invalid(json!(["de"]))]
+        }
+        "ip_rules.allow_asns" | "ip_rules.deny_asns" => {
+            vec![To(json!([64_496])), Invalid(json!([0]))]
+        }
         "issuers.algorithms" => vec![To(json!(["EdDSA", "ES256"])), Invalid(json!(["none"]))],
         "issuers.api_key_prefixes" => {
             vec![To(json!("pck_")), To(json!(["pck_live_", "k_1_"])), Invalid(json!("pck"))]
@@ -290,6 +296,7 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "limits.by" => vec![
             To(json!("route")),
             To(json!(["client", "header:x-a"])),
+            To(json!(["key", "country", "asn"])),
             Invalid(json!("everybody")),
         ],
         "limits.lease_seconds" => vec![

@@ -1,8 +1,7 @@
 //! The tutorial's commands, as a reader types them.
 
 use crate::support::environment::{ROOT, xtask};
-use crate::support::process::Folder;
-use std::net::TcpListener;
+use crate::support::process::{Folder, free_ports};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,14 +12,23 @@ struct Step {
     expected: Vec<String>,
 }
 
-/// Runs `cargo xtask dev` and every command of the tutorial in one shell. The output of each block
-/// must have what the block of text below it shows.
 #[test]
 fn every_command_of_the_tutorial_prints_what_it_says() {
+    check("tutorial.md");
+}
+
+#[test]
+fn every_command_of_the_tutorial_about_machines_prints_what_it_says() {
+    check("tutorial-machines.md");
+}
+
+/// Runs `cargo xtask dev` and every command of a page in one shell. The output of each block
+/// must have what the block of text below it shows.
+fn check(page: &str) {
     let folder = Folder::new();
     let folder = folder.file("");
     std::fs::copy(format!("{ROOT}/portcullis.toml"), folder.join("portcullis.toml")).unwrap();
-    let page = std::fs::read_to_string(format!("{ROOT}/docs/tutorial.md")).unwrap();
+    let page = std::fs::read_to_string(format!("{ROOT}/docs/{page}")).unwrap();
     let mut steps = steps(&page);
     assert!(steps.len() > 8, "the tutorial has {} blocks of commands", steps.len());
     let first = steps.remove(0);
@@ -121,9 +129,4 @@ impl Drop for Dev {
         let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
         let _ = self.0.wait();
     }
-}
-
-fn free_ports() -> [u16; 7] {
-    let listeners = [(); 7].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.each_ref().map(|listener| listener.local_addr().unwrap().port())
 }

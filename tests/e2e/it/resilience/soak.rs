@@ -4,7 +4,10 @@
 
 mod agreement;
 mod connections;
+mod events;
 mod faults;
+mod forged_events;
+mod guests;
 mod history;
 mod load;
 mod model;
@@ -15,6 +18,7 @@ mod sabotage;
 mod sessions;
 mod system;
 mod table;
+mod visitors;
 mod world;
 
 use crate::support::environment::{soak_per_second, soak_seconds, soak_seed};
@@ -104,6 +108,25 @@ async fn soak_reports_missing_markers() {
 async fn soak_reports_undetected_reuse() {
     let findings = soak(60, Sabotage::ReuseUndetected).await;
     assert!(findings.contains_key(&Topic::Reuse), "{findings:#?}");
+}
+
+/// Shows that the soak reports each promise about a second issuer, its events, several APIs and
+/// anonymous requests, if it is broken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "shows that the soak can fail; run it with --ignored"]
+async fn soak_reports_each_broken_promise_of_events_resources_and_optional_routes() {
+    for (sabotage, topics) in [
+        (Sabotage::EventsDropped, &[Topic::WrongAccept] as &[Topic]),
+        (Sabotage::ForgerTrusted, &[Topic::WrongAccept, Topic::WrongReject]),
+        (Sabotage::EventsOfFirstIssuer, &[Topic::WrongAccept, Topic::WrongReject]),
+        (Sabotage::ApisShareTokens, &[Topic::WrongAccept]),
+        (Sabotage::GuestsUnlimited, &[Topic::Limit]),
+        (Sabotage::TokensIgnored, &[Topic::WrongAccept, Topic::Identity]),
+    ] {
+        let findings = soak(24, sabotage).await;
+        let found: Vec<Topic> = findings.keys().copied().collect();
+        assert!(topics.iter().all(|topic| found.contains(topic)), "{sabotage:?}: {findings:#?}");
+    }
 }
 
 /// Shows that the soak reports a process that keeps 1 KB of each request.

@@ -1,7 +1,6 @@
 //! Processes, folders and ports that end with their test.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -144,19 +143,9 @@ impl Drop for Folder {
     }
 }
 
-/// Returns free ports. They are below those that the system assigns to clients, so that no client
-/// takes one meanwhile.
+/// Returns free ports, which no other stack or test takes meanwhile.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let base = 10_000 + std::process::id() % 10_000;
-    std::array::from_fn(|_| {
-        loop {
-            let port = u16::try_from(base + NEXT.fetch_add(1, Ordering::SeqCst) % 10_000).unwrap();
-            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-                return port;
-            }
-        }
-    })
+    xtask_ports::free_ports().unwrap()
 }
 
 pub fn wait_for_port(port: u16, process: &Process) {

@@ -47,7 +47,7 @@ impl Stack {
     /// Starts a system. `vars` change the Worker's policy and variables.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
         let vars = vars.unwrap_or(json!({}));
-        // Another test may have taken a port that was free when it was chosen.
+        // A program outside of the tests may have taken a port that was free when it was chosen.
         Self::launch(options, vars.clone())
             .or_else(|log| {
                 println!("a stack ended, and is started once more:\n{log}");
@@ -86,7 +86,10 @@ impl Stack {
         Self::launch_by(program, options, vars).unwrap_or_else(|log| panic!("it ended:\n{log}"))
     }
 
-    fn launch(options: &[&str], vars: Value) -> Result<Self, String> {
+    fn launch(options: &[&str], mut vars: Value) -> Result<Self, String> {
+        // Tests count requests to the store.
+        let object = vars.as_object_mut().unwrap();
+        object.entry("block.refresh_seconds").or_insert(0.into());
         Self::launch_by(xtask(), options, vars)
     }
 

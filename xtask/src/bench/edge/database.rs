@@ -4,7 +4,7 @@
 use super::load::{Order, Traffic, Wrk};
 use crate::bench::measure::output;
 use crate::process::{self, http_post};
-use crate::stack::{self, Database, Plan, USERNAME, free_ports, loopback};
+use crate::stack::{self, Database, Plan, USERNAME, loopback};
 use crate::tools::{self, Extent};
 use crate::{at, postgres};
 use anyhow::{Context as _, Result, ensure};
@@ -21,7 +21,7 @@ pub fn measure(users: u32, requests: u32) -> Result<(u64, u64, f64)> {
     stack::build(&tools)?;
     let folder = at("target/bench/database");
     fs::create_dir_all(&folder)?;
-    let plan = Plan::new(folder, free_ports()?, Database::Postgres);
+    let plan = Plan::new(folder, xtask_ports::free_ports()?, Database::Postgres);
     let servers = stack::start(&plan, &tools);
     let outcome = servers.and_then(|_running| count(&plan, &tools, users, requests));
     let _ = fs::remove_dir_all(postgres::folder());

@@ -7,7 +7,7 @@ use super::store::{self, Counts};
 use super::variables::{Common, ISSUER, with_values};
 use crate::bench::measure;
 use crate::process::{Server, http_get, http_post, write_private};
-use crate::stack::{self, Servers, free_ports, loopback, random_text};
+use crate::stack::{self, Servers, loopback, random_text};
 use crate::tasks::step;
 use crate::tools::Tools;
 use crate::{at, edge, policy, worker};
@@ -65,7 +65,7 @@ impl<'a> Scene<'a> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
         bundle_peers(tools, &folder)?;
-        let [redis, gateway, gateway_admin, upstream, near, far] = free_ports()?;
+        let [redis, gateway, gateway_admin, upstream, near, far] = xtask_ports::free_ports()?;
         let slow = vec![(10, near), (40, far)];
         let (token, record_encryption_key) = (random_text(), stack::record_encryption_key());
 
@@ -119,7 +119,7 @@ impl<'a> Scene<'a> {
 
     /// Starts a contender, with its store at this port. `vars` override Portcullis's variables.
     pub fn start(&self, contender: Contender, store: u16, vars: &Value) -> Result<Running> {
-        let [port] = free_ports()?;
+        let [port] = xtask_ports::free_ports()?;
         let folder = self.folder.join(port.to_string());
         fs::create_dir_all(&folder)?;
         let (vars, modules) = match contender.peer() {

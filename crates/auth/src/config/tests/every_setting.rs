@@ -195,6 +195,9 @@ fn other_cases() -> Vec<Case<Config>> {
         Case::new("AUDIT_DAYS", ["91", "92"], |config: &Config| {
             (config.audit_seconds / 86_400).to_string()
         }),
+        Case::new("USAGE_DAYS", ["91", "92"], |config: &Config| {
+            (config.usage_seconds / 86_400).to_string()
+        }),
     ]
 }
 

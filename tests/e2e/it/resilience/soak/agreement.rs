@@ -1,8 +1,11 @@
 //! The checks at the end of a run: sessions still refresh, the parts agree, and no log has a panic.
 
+use super::events;
+use super::guests;
 use super::history::REVOCATION_SECONDS_MAX;
 use super::model::Session;
 use super::record::Topic;
+use super::requests::PATHS;
 use super::sessions::{change, renew};
 use super::system::AUTH_PROGRAM;
 use super::world::World;
@@ -23,6 +26,8 @@ pub async fn check(world: &World) {
     wait_for_outbox(world).await;
     compare_verdicts(world).await;
     compare_lists(world, &live).await;
+    events::check(world).await;
+    guests::judge_limit(world);
     search_logs(world);
     judge_failures(world);
 }
@@ -98,7 +103,7 @@ async fn compare_verdicts(world: &World) {
         let reply = world.send(request.body(format!("token={}", token.text))).await;
         let answer: Value = serde_json::from_str(&reply.body).unwrap_or_default();
         let expected = if answer["active"] == true { 200 } else { 401 };
-        for path in ["/api/record", "/api/not-revoked"] {
+        for path in PATHS {
             let call = world.client.get(world.url(path)).bearer_auth(&token.text);
             let status = world.send(call).await.status;
             if status != Some(expected) {
@@ -147,7 +152,8 @@ async fn compare_lists(world: &World, live: &[Session]) {
 }
 
 fn search_logs(world: &World) {
-    let (edge, servers) = (world.system.edge.log("edge"), world.system.logs());
+    let edge = [&world.system.edge, &world.system.other].map(|edge| edge.log("edge")).concat();
+    let servers = world.system.logs();
     let panics = servers.lines().filter(|line| line.contains("panicked at"));
     for line in edge_defects(&edge).into_iter().chain(panics).take(20) {
         world.record.find(Topic::Panic, line.to_owned());
@@ -155,7 +161,7 @@ fn search_logs(world: &World) {
 }
 
 /// Every kind of request. If one of them never succeeded in a run, that run did not check it.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 18] = [
     "valid",
     "revoked",
     "forged",
@@ -167,6 +173,13 @@ const KINDS: [&str; 11] = [
     "logout",
     "revoke",
     "reuse",
+    "visitor",
+    "visitor gone",
+    "another API",
+    "event",
+    "forged event",
+    "guest",
+    "greedy guest",
 ];
 
 /// Reports unexplained failures above 1%, and a load that was not sent.

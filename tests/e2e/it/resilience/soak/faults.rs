@@ -1,5 +1,6 @@
 //! One fault after the other, in an order that the seed repeats.
 
+use super::guests;
 use super::history::Loss;
 use super::record::Topic;
 use super::system::STORE_DEADLINE_MS;
@@ -173,7 +174,11 @@ async fn recovers(world: &World) -> Option<Duration> {
         let Some(token) = world.model.valid(&mut chance) else { continue };
         let get = |path: &str| world.client.get(world.url(path));
         let refresh = json!({ "refresh_token": "never-issued" });
+        let Some(pass) = world.visitors.live(&mut chance) else { continue };
+        let other = |path: &str| world.client.get(world.system.other.edge(path));
         let calls = [
+            (other(pass.path()).bearer_auth(&pass.token.text), 200),
+            (guests::anonymous(other("/open/x"), &mut chance), 200),
             (get("/api/record").bearer_auth(&token.text), 200),
             (get("/api/not-revoked").bearer_auth(&token.text), 200),
             (get("/public/x"), 200),

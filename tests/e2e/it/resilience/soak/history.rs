@@ -35,6 +35,9 @@ pub struct Revocation {
     pub at: Instant,
     /// Whether the response promised that the store has the revocation.
     pub delivered: bool,
+    /// When the accepted request was sent, if an event of a provider revoked. The auth service does
+    /// not know such a revocation, so it does not restore it.
+    pub pushed: Option<Instant>,
 }
 
 /// A fault, from its start until the system works as before.
@@ -59,6 +62,16 @@ impl Window {
 
     fn contains(&self, moment: Instant) -> bool {
         moment >= self.begun && self.over().is_none_or(|over| moment <= over)
+    }
+
+    /// Returns whether the store may have lost what it was given between `sent` and `answered`.
+    fn loses(&self, sent: Instant, answered: Instant) -> bool {
+        let recent = match self.loss {
+            Loss::Nothing => false,
+            Loss::LastWrites => answered + LAST_WRITES >= self.begun,
+            Loss::Everything => true,
+        };
+        recent && self.ended.is_none_or(|ended| sent <= ended)
     }
 
     fn overlaps(&self, from: Instant, to: Instant) -> bool {
@@ -103,10 +116,26 @@ impl History {
         !self.0.lock().unwrap().iter().any(|window| window.contains(moment))
     }
 
+    /// Returns whether the store may have lost a revocation that was pushed.
+    pub fn may_have_lost(&self, revocation: Revocation) -> bool {
+        let Some(pushed) = revocation.pushed else { return false };
+        self.0.lock().unwrap().iter().any(|window| window.loses(pushed, revocation.at))
+    }
+
+    /// Returns how often the store may have lost data in this time.
+    pub fn losses(&self, from: Instant, to: Instant) -> usize {
+        let windows = self.0.lock().unwrap();
+        let lossy = windows.iter().filter(|window| window.loss != Loss::Nothing);
+        lossy.filter(|window| window.overlaps(from, to)).count()
+    }
+
     /// Returns whether a stated bound explains that a revoked token passed.
     pub fn excuses(&self, revocation: Revocation, sent: Instant) -> bool {
         if sent <= revocation.at + BOUND {
             return true;
+        }
+        if revocation.pushed.is_some() {
+            return self.may_have_lost(revocation);
         }
         let windows = self.0.lock().unwrap();
         let by = |moment: Option<Instant>| moment.is_none_or(|moment| sent <= moment);

@@ -2,7 +2,7 @@
 
 use super::record::Topic;
 use super::world::World;
-use super::{requests, sessions};
+use super::{events, forged_events, guests, requests, sessions, visitors};
 use crate::support::chance::Chance;
 use crate::support::proxy::Fault;
 use std::sync::Arc;
@@ -30,18 +30,30 @@ enum Kind {
     Socket,
     Refresh,
     Change,
+    Visitor,
+    VisitorGone,
+    Event,
+    ForgedEvent,
+    Guest,
+    GreedyGuest,
 }
 
 /// Each kind, with its number among 1000 requests.
-const SHARES: [(Kind, u64); 8] = [
-    (Kind::Valid, 440),
-    (Kind::Revoked, 150),
-    (Kind::Forged, 150),
+const SHARES: [(Kind, u64); 14] = [
+    (Kind::Valid, 330),
+    (Kind::Revoked, 100),
+    (Kind::Forged, 110),
     (Kind::Aborted, 100),
     (Kind::Public, 50),
     (Kind::Socket, 50),
     (Kind::Refresh, 40),
     (Kind::Change, 20),
+    (Kind::Visitor, 90),
+    (Kind::VisitorGone, 40),
+    (Kind::Event, 15),
+    (Kind::ForgedEvent, 10),
+    (Kind::Guest, 30),
+    (Kind::GreedyGuest, 15),
 ];
 
 fn choose(chance: &mut Chance) -> Kind {
@@ -57,6 +69,7 @@ fn choose(chance: &mut Chance) -> Kind {
 
 /// Logs in the sessions with which a run starts.
 pub async fn fill(world: &World) {
+    world.visitors.fill();
     while world.model.live() < sessions::SESSIONS {
         tokio::time::sleep(LOGIN_INTERVAL).await;
         sessions::log_in(world).await;
@@ -125,6 +138,12 @@ pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, load: Loa
                 Kind::Socket => requests::socket(&world, own).await,
                 Kind::Refresh => sessions::refresh(&world, own).await,
                 Kind::Change => sessions::change(&world, own, may_log_in).await,
+                Kind::Visitor => visitors::visit(&world, own).await,
+                Kind::VisitorGone => visitors::visit_again(&world, own).await,
+                Kind::Event => events::push(&world, own).await,
+                Kind::ForgedEvent => forged_events::push(&world, own).await,
+                Kind::Guest => guests::visit(&world, own).await,
+                Kind::GreedyGuest => guests::visit_greedily(&world, own).await,
             }
             drop(place);
         });

@@ -21,6 +21,8 @@ const TOKENS_PER_SESSION_MAX: usize = 4;
 /// An access token.
 pub struct Token {
     pub text: String,
+    pub sub: String,
+    pub sid: String,
     expires: Instant,
     life: Mutex<Life>,
 }
@@ -33,8 +35,29 @@ struct Life {
 }
 
 impl Token {
+    /// Reads the claims of a token. Returns `None` if it is not a JWT with all of them.
+    pub fn read(text: String) -> Option<Self> {
+        let claims = URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?;
+        let claims: Value = serde_json::from_slice(&claims).ok()?;
+        let claim = |name: &str| Some(claims[name].as_str()?.to_owned());
+        let left = claims["exp"].as_u64()?.saturating_sub(now());
+        let expires = Instant::now() + Duration::from_secs(left);
+        let (sub, sid) = (claim("sub")?, claim("sid")?);
+        Some(Self { text, sub, sid, expires, life: Mutex::default() })
+    }
+
     pub fn begin_ending(&self) {
         self.life.lock().unwrap().ending_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Takes [`Token::begin_ending`] back, because the request had no effect on the token.
+    pub fn continue_after_all(&self) {
+        self.life.lock().unwrap().ending_since = None;
+    }
+
+    /// Replaces the revocation, which the store may have lost, by a later one.
+    pub fn revoke_again(&self, revocation: Revocation) {
+        self.life.lock().unwrap().revoked = Some(revocation);
     }
 
     pub fn revoke(&self, revocation: Revocation) {
@@ -90,16 +113,9 @@ impl Pair {
     /// Reads a response to a login or refresh. Returns `None` if it has no tokens.
     pub fn read(body: &str) -> Option<Self> {
         let body: Value = serde_json::from_str(body).ok()?;
-        let text = body["access_token"].as_str()?.to_owned();
-        let claims = URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?;
-        let claims: Value = serde_json::from_slice(&claims).ok()?;
-        let left = claims["exp"].as_u64()?.saturating_sub(now());
-        let expires = Instant::now() + Duration::from_secs(left);
-        Some(Self {
-            sid: claims["sid"].as_str()?.to_owned(),
-            refresh: body["refresh_token"].as_str()?.to_owned(),
-            access: Arc::new(Token { text, expires, life: Mutex::default() }),
-        })
+        let access = Token::read(body["access_token"].as_str()?.to_owned())?;
+        let refresh = body["refresh_token"].as_str()?.to_owned();
+        Some(Self { sid: access.sid.clone(), refresh, access: Arc::new(access) })
     }
 }
 

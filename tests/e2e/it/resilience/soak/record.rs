@@ -12,6 +12,10 @@ pub enum Topic {
     WrongAccept,
     /// A valid token, password or refresh token was rejected.
     WrongReject,
+    /// A request was forwarded with another identity than that of its token.
+    Identity,
+    /// More anonymous requests were forwarded than their limit admits, or fewer.
+    Limit,
     /// A session that no client ended does not refresh.
     LostSession,
     /// A used refresh token gave tokens, or did not end its session.

@@ -1,5 +1,7 @@
 //! Parts that break a promise on purpose, to show that the soak reports it.
 
+use super::guests;
+use super::visitors::{FILES, ORDERS};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -9,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// The promise to break.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sabotage {
     None,
     /// No revocation marker of the auth service reaches the store.
@@ -18,6 +20,45 @@ pub enum Sabotage {
     ReuseUndetected,
     /// The upstream keeps 1 KB of each request.
     UpstreamLeaks,
+    /// No marker of a pushed event reaches the store.
+    EventsDropped,
+    /// The second issuer's key set has the forger's key, too.
+    ForgerTrusted,
+    /// The second issuer's events are about the first one's tokens.
+    EventsOfFirstIssuer,
+    /// Tokens for one API pass at the other.
+    ApisShareTokens,
+    /// The limit of anonymous requests is ten times as high.
+    GuestsUnlimited,
+    /// The optional route lets every token pass.
+    TokensIgnored,
+}
+
+impl Sabotage {
+    /// Breaks a promise by the edge's policy.
+    pub fn change(self, policy: &mut Value) {
+        match self {
+            Self::EventsOfFirstIssuer => {
+                let [first, second] = [0, 1].map(|place| policy["issuers"][place].clone());
+                let mut events = second["events"].clone();
+                events["issuer"] = second["issuer"].clone();
+                events["jwks_url"] = second["jwks_url"].clone();
+                policy["issuers"][0] = first;
+                policy["issuers"][0]["events"] = events;
+                policy["issuers"][1].as_object_mut().unwrap().remove("events");
+            }
+            Self::ApisShareTokens => {
+                policy["resources"][0]["audience"] = json!([ORDERS, FILES]);
+            }
+            Self::GuestsUnlimited => policy["limits"][0] = guests::limit(10 * guests::QUOTA),
+            Self::TokensIgnored => {
+                let routes = policy["routes"].as_array_mut().unwrap();
+                let open = routes.iter_mut().find(|route| route["name"] == "open").unwrap();
+                open["enforce"] = false.into();
+            }
+            _ => {}
+        }
+    }
 }
 
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -55,7 +96,7 @@ async fn pass(State(filter): State<Arc<Filter>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
     match filter.sabotage {
-        Sabotage::MarkersDropped => filter.drop_markers(head, body).await,
+        Sabotage::MarkersDropped | Sabotage::EventsDropped => filter.drop_markers(head, body).await,
         Sabotage::ReuseUndetected if head.uri.path() == "/auth/refresh" => {
             filter.replay(head, body).await
         }
@@ -87,9 +128,14 @@ impl Filter {
         let Ok(Value::Array(commands)) = serde_json::from_slice(&body) else {
             return self.forward(head, body).await;
         };
+        let (name, key) = match self.sabotage {
+            // The script, its number of keys, and its key.
+            Sabotage::EventsDropped => ("EVAL", 3),
+            _ => ("SET", 1),
+        };
         let is_marker = |command: &Value| {
-            command[0] == "SET"
-                && command[1].as_str().is_some_and(|key| key.starts_with("pc:revoked:"))
+            command[0] == name
+                && command[key].as_str().is_some_and(|key| key.starts_with("pc:revoked:"))
         };
         let dropped: Vec<bool> = commands.iter().map(is_marker).collect();
         let passed: Vec<Value> =

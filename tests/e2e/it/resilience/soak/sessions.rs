@@ -122,7 +122,7 @@ fn promise(reply: &Reply) -> Option<Revocation> {
         202 => false,
         _ => return None,
     };
-    Some(Revocation { at: reply.answered, delivered })
+    Some(Revocation { at: reply.answered, delivered, pushed: None })
 }
 
 async fn end(world: &World, session: Session, how: End) {
@@ -142,7 +142,7 @@ async fn end(world: &World, session: Session, how: End) {
         }
         // An earlier attempt has ended the session, but its response was lost.
         (None, Some(401)) => {
-            let revocation = Revocation { at: reply.answered, delivered: false };
+            let revocation = Revocation { at: reply.answered, delivered: false, pushed: None };
             world.model.bury(&session.tokens, revocation);
         }
         _ => {
@@ -178,7 +178,7 @@ async fn reuse(world: &World, session: Session) {
     match reply.status {
         Some(401) => {
             world.record.right("reuse", &reply);
-            let revocation = Revocation { at: Instant::now(), delivered: false };
+            let revocation = Revocation { at: Instant::now(), delivered: false, pushed: None };
             world.model.bury(&session.tokens, revocation);
             let reply = world.send(refresh_request(world, &session.refresh)).await;
             if reply.status == Some(200) {

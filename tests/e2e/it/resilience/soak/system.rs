@@ -1,10 +1,14 @@
 //! The system under test: a proxy in front of each dependency of the edge, and servers that can be
 //! killed and restarted.
 
+use super::forged_events::{FORGED_KEY, FORGER};
+use super::guests;
 use super::history::REVOCATION_SECONDS_MAX;
 use super::sabotage::{Sabotage, filter};
+use super::visitors::{FILES, ORDERS};
+use crate::support::events::URL;
 use crate::support::gateway::Gateway;
-use crate::support::issuer::AUDIENCE;
+use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, issuer_at, serve};
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
 use crate::support::provider::{Behaviour, Provider};
 use crate::support::proxy::Proxy;
@@ -83,6 +87,8 @@ pub struct Running {
 pub struct System {
     pub stack: Stack,
     pub edge: Stack,
+    /// A second isolate, for a part of the requests.
+    pub other: Stack,
     /// The proxies in front of the store: the edge's, and the auth service's.
     pub stores: [Proxy; 2],
     pub auth: Proxy,
@@ -100,6 +106,10 @@ impl System {
             Sabotage::MarkersDropped => filter(&stores[1].url(), sabotage),
             _ => stores[1].url(),
         };
+        let edge_store_url = match sabotage {
+            Sabotage::EventsDropped => filter(&stores[0].url(), sabotage),
+            _ => stores[0].url(),
+        };
         let mut servers = own_servers(&stack, store_url, grace_seconds);
         let auth = Proxy::start(stack.fact("auth_url"));
         let auth_url = match sabotage {
@@ -116,11 +126,18 @@ impl System {
         };
         let upstream = Proxy::start(&upstream_url);
         let sockets = Provider::start(Behaviour::WebSocketEcho);
-        let vars =
-            edge_vars(&stack, &stores[0].url(), &auth_url, &upstream.url(), &sockets.url(""));
+        let mut keys = TRUSTED.jwks();
+        if sabotage == Sabotage::ForgerTrusted {
+            keys["keys"].as_array_mut().unwrap().push(FORGER.jwk(FORGED_KEY));
+        }
+        let mut vars =
+            edge_vars(&stack, &edge_store_url, &auth_url, &upstream.url(), &sockets.url(""));
+        vars["issuers"].as_array_mut().unwrap().push(second_issuer(&serve(keys)));
+        sabotage.change(&mut vars);
         let options = ["--only", "edge", "--engine", "workerd", "--heap-mb", EDGE_HEAP_MB];
-        let edge = Stack::start(&options, Some(vars));
-        Self { stack, edge, stores, auth, upstream, sockets, servers: Mutex::new(servers) }
+        let [edge, other] = [(); 2].map(|()| Stack::start(&options, Some(vars.clone())));
+        let servers = Mutex::new(servers);
+        Self { stack, edge, other, stores, auth, upstream, sockets, servers }
     }
 
     /// Applies `act` to a server, in a thread that may block.
@@ -230,7 +247,18 @@ fn leaky_upstream() -> (u16, Server) {
     (port, Server::start(UPSTREAM, port, start))
 }
 
+/// Returns the issuer of the visitors, which pushes events.
+fn second_issuer(jwks_url: &str) -> Value {
+    let mut issuer = issuer_at(jwks_url);
+    issuer["events"] = json!({
+        "audience": ["edge", URL], "accept": ["logout", "security_events", "global_revocation"],
+        "token_life_seconds_max": 200,
+    });
+    issuer
+}
+
 fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &str) -> Value {
+    let own = stack.fact("edge_url");
     json!({
         "revocation.delay_seconds_max": REVOCATION_SECONDS_MAX,
         "store.url": store, "STORE_TOKEN": stack.fact("edge_store_token"),
@@ -241,7 +269,7 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
         "breaker.open_ms_max": 1000, "logging.requests": "refused",
         "INTROSPECTION_SECRET": stack.fact("introspection_secret"),
         "issuers": [{
-            "issuer": stack.fact("edge_url"), "audience": AUDIENCE, "algorithms": ["EdDSA"],
+            "issuer": own, "audience": AUDIENCE, "algorithms": ["EdDSA"],
             "jwks_url": format!("{auth}/.well-known/jwks.json"),
             "sessions_in_store": true,
             "introspection": {
@@ -249,15 +277,33 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
                 "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
             },
         }],
+        "resources": [{ "name": "orders", "url": ORDERS }, { "name": "files", "url": FILES }],
+        "limits": [guests::limit(guests::QUOTA)],
         "routes": [
+            { "name": "events", "path": "/events", "access": "events" },
+            {
+                "name": "open", "path": "/open/*", "access": "optional", "require": "not_revoked",
+                "anonymous_limits": ["guests"],
+            },
+            {
+                "name": "orders", "path": "/orders/*", "access": "protected",
+                "require": "not_revoked", "resource": "orders", "issuers": [ISSUER],
+            },
+            {
+                "name": "files", "path": "/files/*", "access": "protected",
+                "require": "not_revoked", "resource": "files", "issuers": [ISSUER],
+            },
             { "name": "refresh", "path": "/auth/refresh", "access": "auth", "endpoint": "token" },
             { "name": "logout", "path": "/auth/logout", "access": "auth", "endpoint": "revocation" },
             { "name": "revoke", "path": "/oauth/revoke", "access": "auth", "endpoint": "revocation" },
             { "name": "auth", "path": "/auth/*", "access": "auth" },
             { "name": "public", "path": "/public/*", "access": "public" },
-            { "name": "socket", "path": "/socket", "access": "protected", "upstream": sockets },
             {
-                "name": "record", "path": "/api/record", "access": "protected",
+                "name": "socket", "path": "/socket", "access": "protected", "upstream": sockets,
+                "issuers": [own],
+            },
+            {
+                "name": "record", "path": "/api/record", "access": "protected", "issuers": [own],
                 "limit": { "quota": 1_000_000, "window_seconds": 1, "by": "subject" },
             },
             {

@@ -1,15 +1,21 @@
 //! One run: the system, the clients' knowledge, and the results.
 
+use super::guests::Guests;
 use super::history::History;
 use super::model::{Model, Token};
 use super::record::{Record, Reply, Topic};
 use super::system::System;
+use super::visitors::Visitors;
+use crate::support::chance::Chance;
 use reqwest::{Client, RequestBuilder};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 pub struct World {
     pub system: System,
     pub model: Model,
+    pub visitors: Visitors,
+    pub guests: Guests,
     pub history: History,
     pub record: Record,
     pub client: Client,
@@ -26,6 +32,8 @@ impl World {
         Self {
             system,
             model: Model::default(),
+            visitors: Visitors::default(),
+            guests: Guests::default(),
             history: History::default(),
             record: Record::default(),
             client,
@@ -35,6 +43,12 @@ impl World {
 
     pub fn url(&self, path: &str) -> String {
         self.system.edge.edge(path)
+    }
+
+    /// Returns the URL of a path at one of the two isolates.
+    pub fn any_url(&self, chance: &mut Chance, path: &str) -> String {
+        let System { edge, other, .. } = &self.system;
+        if chance.below(2) == 0 { edge.edge(path) } else { other.edge(path) }
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Reply {
@@ -54,6 +68,7 @@ impl World {
 
     /// Compares the verdict on an access token with its client's knowledge, and records it.
     pub fn judge(&self, kind: &'static str, token: &Token, reply: &Reply) {
+        self.judge_identity(kind, Some(&token.sub), reply);
         match reply.status {
             Some(101 | 200) => match token.revocation() {
                 _ if token.has_expired(reply.sent) => {
@@ -79,6 +94,18 @@ impl World {
                 self.record.find(Topic::WrongReject, format!("{kind}: {}", reply.body));
             }
             _ => self.record.failure(kind, reply, &self.history),
+        }
+    }
+
+    /// Checks that the upstream was told this subject, or none, if it echoed the request.
+    pub fn judge_identity(&self, kind: &'static str, subject: Option<&str>, reply: &Reply) {
+        if reply.status != Some(200) {
+            return;
+        }
+        let echo: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+        if echo["headers"]["portcullis-subject"].as_str() != subject {
+            let text = format!("{kind}: {subject:?} is not in {echo}");
+            self.record.find(Topic::Identity, text);
         }
     }
 }

@@ -1,0 +1,88 @@
+//! Requests without a token on the optional route, which have a limit by address.
+
+use super::record::Topic;
+use super::world::World;
+use crate::support::chance::Chance;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// The limit of an address: so many requests at once, and as many again in each window.
+pub const QUOTA: usize = 10;
+const WINDOW_SECONDS: usize = 10;
+
+/// The address that sends more than its limit.
+const GREEDY: &str = "192.0.2.1";
+
+/// The requests of the greedy address that passed: when each was sent and answered.
+#[derive(Default)]
+pub struct Guests(Mutex<Vec<(Instant, Instant)>>);
+
+/// Returns the limit for the edge's policy, with this quota.
+pub fn limit(quota: usize) -> Value {
+    json!({ "name": "guests", "quota": quota, "window_seconds": WINDOW_SECONDS, "by": "address",
+        "timing": "exact", "on_store_outage": "deny" })
+}
+
+/// Adds a random address to a request, and an identity that the edge must remove.
+pub fn anonymous(request: RequestBuilder, chance: &mut Chance) -> RequestBuilder {
+    let [a, b, c] = [(); 3].map(|()| chance.below(256));
+    from(request, &format!("10.{a}.{b}.{c}"))
+}
+
+fn from(request: RequestBuilder, address: &str) -> RequestBuilder {
+    request.header("cf-connecting-ip", address).header("portcullis-subject", "mallory")
+}
+
+/// Sends a request from an address that has not sent any of late.
+pub async fn visit(world: &World, mut chance: Chance) {
+    let request = world.client.get(world.any_url(&mut chance, "/open/x"));
+    let reply = world.send(anonymous(request, &mut chance)).await;
+    world.judge_identity("guest", None, &reply);
+    match reply.status {
+        Some(200) => world.record.right("guest", &reply),
+        Some(401 | 429) => {
+            world.record.find(Topic::Limit, format!("a guest was refused: {}", reply.body));
+        }
+        _ => world.record.failure("guest", &reply, &world.history),
+    }
+}
+
+/// Sends a request from the address that is above its limit.
+pub async fn visit_greedily(world: &World, mut chance: Chance) {
+    let request = world.client.get(world.any_url(&mut chance, "/open/x"));
+    let reply = world.send(from(request, GREEDY)).await;
+    match reply.status {
+        Some(200) => {
+            world.guests.0.lock().unwrap().push((reply.sent, reply.answered));
+            world.record.right("greedy guest", &reply);
+        }
+        Some(429) => world.record.right("greedy guest", &reply),
+        _ => world.record.failure("greedy guest", &reply, &world.history),
+    }
+}
+
+/// Reports an interval in which more requests passed than the limit admits. A store that lost its
+/// counts admits the quota once more.
+pub fn judge_limit(world: &World) {
+    let mut passed = world.guests.0.lock().unwrap().clone();
+    passed.sort_unstable();
+    for (place, (from, _)) in passed.iter().enumerate() {
+        for (count, (_, to)) in (1..).zip(&passed[place..]) {
+            let time = to.saturating_duration_since(*from);
+            let refilled = time.as_secs_f64() * QUOTA as f64 / WINDOW_SECONDS as f64;
+            let losses = world.history.losses(*from, *to);
+            let most = QUOTA as f64 * (1 + losses) as f64 + refilled + 1.0;
+            if f64::from(count) > most {
+                let text = format!("{count} anonymous requests in {time:?}, {losses} losses");
+                return world.record.find(Topic::Limit, text);
+            }
+        }
+    }
+    // What the limit admits is admitted, too.
+    if passed.len() <= QUOTA {
+        let text = format!("only {} requests of the greedy guest passed", passed.len());
+        world.record.find(Topic::Limit, text);
+    }
+}
