@@ -45,8 +45,21 @@ impl Maintenance {
                 StoreHealth::Intact => {}
                 StoreHealth::Republished(commands) => {
                     tracing::info!(event = "store_reconciled", republished = commands);
+                    self.restore_quotas().await;
                 }
                 StoreHealth::Unknown => tracing::debug!(event = "store_not_checked"),
+            }
+            tokio::time::sleep(CHECK_EACH).await;
+        }
+    }
+
+    /// Restores the counts that a store lost. Tries again if that fails, because the next check
+    /// finds the store intact.
+    async fn restore_quotas(&self) {
+        for attempt in 1..=RESTORE_ATTEMPTS {
+            match self.publisher.restore_quotas(now()).await {
+                Ok(states) => return tracing::info!(event = "quotas_restored", states),
+                Err(error) => tracing::warn!(event = "quotas_not_restored", error, attempt),
             }
             tokio::time::sleep(CHECK_EACH).await;
         }
@@ -109,6 +122,7 @@ impl Maintenance {
 
 const CHECK_EACH: Duration = Duration::from_secs(2);
 const EVICTION_CHECK_ROUNDS: u64 = 5;
+const RESTORE_ATTEMPTS: u32 = 5;
 const KEYS_EACH: Duration = Duration::from_secs(10);
 const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
 const CONNECTIONS_EACH: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@
 mod commands;
 mod eviction;
 mod publisher;
+mod quotas;
 mod reconcile;
 
 pub use commands::{IssuedAccessToken, REVOCATION_SECONDS};
