@@ -1,5 +1,6 @@
 //! The state of an isolate.
 
+use crate::blocks::list::BlockList;
 use crate::config::Config;
 use crate::dependency::breakers::Breakers;
 use crate::limits::counters::LimitCounters;
@@ -23,10 +24,13 @@ pub struct Isolate {
     pub executor: Rc<Executor>,
     pub breakers: Breakers,
     pub tokens: TokenCache,
+    pub block_list: BlockList,
     /// The recent events that took effect, with what each one revoked.
     pub recent_events: RefCell<Vec<TokenHash>>,
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
+    /// The same for API keys, so that made-up ones use up no rate of other tokens.
+    pub key_limits: IntrospectionLimits,
     pub limits: LimitCounters,
     pub renewals: Renewals,
     pub counters: Rc<Counters>,
@@ -45,9 +49,11 @@ impl Isolate {
             executor,
             breakers: Breakers::default(),
             tokens: TokenCache::default(),
+            block_list: BlockList::default(),
             recent_events: RefCell::default(),
             key_sets: KeySets::default(),
             introspection_limits: IntrospectionLimits::default(),
+            key_limits: IntrospectionLimits::default(),
             limits: LimitCounters::default(),
             renewals: Renewals::default(),
             counters: Rc::default(),

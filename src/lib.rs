@@ -5,6 +5,7 @@
 //!
 //! [`Permit`]: portcullis_core::Permit
 
+mod blocks;
 mod config;
 mod context;
 mod dependency;

@@ -118,7 +118,8 @@ pub async fn settle(
         }
     }
     let limit_decisions = check.limit_decisions(authenticated, results);
-    limit_decisions.iter().for_each(|decision| remember(decision, context));
+    let is_api_key = authenticated.verified().is_some_and(|token| token.is_api_key());
+    limit_decisions.iter().for_each(|decision| remember(decision, is_api_key, context));
     context.trace.limit_decisions.borrow_mut().extend(limit_decisions);
 }
 
@@ -141,9 +142,11 @@ async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestConte
 }
 
 /// Remembers a key that the store found over an enforced limit. A shadow limit must keep counting.
-fn remember(decision: &LimitDecision<'_>, context: &RequestContext) {
+/// An API key may get another quota, so that its record must be read again soon.
+fn remember(decision: &LimitDecision<'_>, is_api_key: bool, context: &RequestContext) {
     if decision.by_store && !decision.admitted && !decision.limit.shadow {
-        let ask_ms = match decision.limit.is_adjustable() {
+        let may_change = is_api_key || decision.limit.is_adjustable();
+        let ask_ms = match may_change {
             true => decision.wait_ms.min(ADJUSTED_MS_MAX),
             false => decision.wait_ms,
         };

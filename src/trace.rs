@@ -22,7 +22,7 @@ pub struct Trace {
     pub token: RefCell<Option<Rc<VerifiedToken>>>,
     /// The unverified claims of a refused request's token.
     pub received: RefCell<Option<ReceivedClaims>>,
-    /// The marker that revoked the token.
+    /// The marker that revoked the token, or that blocked the caller.
     pub marker: Cell<Option<RevocationMarker>>,
     /// The `kid` of the key that the token was verified with.
     pub kid: RefCell<Option<Rc<str>>>,

@@ -1,8 +1,13 @@
 //! The operator's commands: users, sessions and keys. They print JSON, one object a line.
 
+mod claims;
+mod clients;
 mod usage;
+mod users;
 
+pub use clients::list as list_clients;
 pub use usage::usage;
+pub use users::list_users;
 
 use crate::accounts::{
     PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, hash_password, is_acceptable_password,
@@ -12,10 +17,12 @@ use crate::cli::{KeysAction, SessionsAction, UserAction};
 use crate::clock::now;
 use crate::config::StoreSettings;
 use crate::db::{AuditedChange, Db, EndedSession, PasswordChange, SessionSelector, User};
+use crate::directory::{By, Directory};
 use crate::error::BoxError;
 use crate::maintenance::Maintenance;
-use crate::outbox::{Delivery, Publisher, REVOCATION_SECONDS};
+use crate::outbox::{Delivery, Holder, HolderState, Publisher, REVOCATION_SECONDS};
 use crate::random::random_id;
+use crate::scope::normal_scope;
 use crate::signing_keys::{KeyRole, PUBLISH_SECONDS, key_role};
 use crate::store::Store;
 use portcullis_core::StoreKeys;
@@ -55,7 +62,11 @@ impl Admin {
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
         let event = |kind, user: &User| [Event::new(kind, Actor::Operator, &client).user(&user.id)];
         let (done, user, rows) = match action {
-            UserAction::Add { .. } => return Err("`user add` does not use the store".into()),
+            UserAction::Add { .. } | UserAction::List => {
+                return Err("the command does not use the store".into());
+            }
+            UserAction::Delete { username } => return self.delete_user(username).await,
+            UserAction::Set(settings) => return self.set_user(settings).await,
             UserAction::Disable { username } => {
                 let user = self.find_user(username).await?;
                 let events = event(EventKind::UserDisabled, &user);
@@ -68,7 +79,9 @@ impl Admin {
                 let user = self.find_user(username).await?;
                 let events = event(EventKind::UserEnabled, &user);
                 let change = AuditedChange { now, events: &events };
-                let commands = self.publisher.commands().user_enabled(&user.id);
+                let state = HolderState::of(false, user.tokens_revoked_at, now);
+                let holder = Holder::User(&user.id);
+                let commands = vec![self.publisher.commands().holder_state(holder, state, now)];
                 let rows = self.db.set_disabled(&user.id, false, commands, &change, revoke).await?;
                 ("enabled", user, rows)
             }
@@ -172,10 +185,29 @@ impl Admin {
         Ok(())
     }
 
+    /// Returns clients and users, for a change by an operator.
+    fn directory(&self) -> Directory<'_> {
+        Directory {
+            db: &self.db,
+            publisher: &self.publisher,
+            audit: None,
+            by: By { actor: Actor::Operator, subject: None, client: &NO_CLIENT },
+            now: now(),
+        }
+    }
+
     async fn find_user(&self, username: &str) -> Result<User, BoxError> {
         find_user(&self.db, username).await
     }
 }
+
+/// The client of a command, which has no address.
+static NO_CLIENT: ClientInfo = ClientInfo {
+    address: String::new(),
+    device: String::new(),
+    country: None,
+    request_id: String::new(),
+};
 
 /// Adds a user; the password is read from standard input.
 pub async fn add_user(db: &Db, username: &str, scope: &str) -> Result<(), BoxError> {
@@ -186,8 +218,8 @@ pub async fn add_user(db: &Db, username: &str, scope: &str) -> Result<(), BoxErr
         id: random_id(),
         username: username.to_owned(),
         password_hash: hash_password(&read_password()?)?,
-        scope: scope.to_owned(),
-        disabled: false,
+        scope: normal_scope(scope).map_err(|error| format!("--scope: {error}"))?,
+        ..User::default()
     };
     let event = Event::new(EventKind::UserAdded, Actor::Operator, &ClientInfo::default());
     let events = [event.user(&user.id)];

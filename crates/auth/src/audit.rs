@@ -48,6 +48,13 @@ impl Actor {
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EventKind {
+    ClientAdded,
+    ClientChanged,
+    ClientDeleted,
+    ClientDenied,
+    ClientDisabled,
+    ClientEnabled,
+    ClientSecretRolled,
     CountryNew,
     IntrospectionDenied,
     KeyRotated,
@@ -61,6 +68,8 @@ pub enum EventKind {
     SessionsOverMax,
     TokenRevoked,
     UserAdded,
+    UserChanged,
+    UserDeleted,
     UserDisabled,
     UserEnabled,
 }
@@ -69,6 +78,13 @@ impl EventKind {
     /// Returns the stable name in the database, the log and the metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::ClientAdded => "client_added",
+            Self::ClientChanged => "client_changed",
+            Self::ClientDeleted => "client_deleted",
+            Self::ClientDenied => "client_denied",
+            Self::ClientDisabled => "client_disabled",
+            Self::ClientEnabled => "client_enabled",
+            Self::ClientSecretRolled => "client_secret_rolled",
             Self::CountryNew => "country_new",
             Self::IntrospectionDenied => "introspection_denied",
             Self::KeyRotated => "key_rotated",
@@ -82,6 +98,8 @@ impl EventKind {
             Self::SessionsOverMax => "sessions_over_max",
             Self::TokenRevoked => "token_revoked",
             Self::UserAdded => "user_added",
+            Self::UserChanged => "user_changed",
+            Self::UserDeleted => "user_deleted",
             Self::UserDisabled => "user_disabled",
             Self::UserEnabled => "user_enabled",
         }
@@ -90,19 +108,28 @@ impl EventKind {
     /// Returns whether the event may be part of an attack. It is then logged as a warning.
     fn is_suspicious(self) -> bool {
         match self {
-            Self::CountryNew
+            Self::ClientDenied
+            | Self::CountryNew
             | Self::IntrospectionDenied
             | Self::LoginFailed
             | Self::RefreshBurst
             | Self::RefreshTokenReused
             | Self::SessionsOverMax => true,
-            Self::KeyRotated
+            Self::ClientAdded
+            | Self::ClientChanged
+            | Self::ClientDeleted
+            | Self::ClientDisabled
+            | Self::ClientEnabled
+            | Self::ClientSecretRolled
+            | Self::KeyRotated
             | Self::Login
             | Self::Logout
             | Self::PasswordChanged
             | Self::SessionRevoked
             | Self::TokenRevoked
             | Self::UserAdded
+            | Self::UserChanged
+            | Self::UserDeleted
             | Self::UserDisabled
             | Self::UserEnabled => false,
         }

@@ -1,8 +1,12 @@
 //! The command line.
 
+mod clients;
 mod usage;
+mod users;
 
+pub use clients::{ClientAction, ClientSettings};
 pub use usage::UsageOptions;
+pub use users::UserSettings;
 
 use crate::config::{LISTENERS, SHARED, TABLE};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -103,6 +107,11 @@ Examples:
 pub enum Action {
     /// Delete expired rows, and stop. `serve` does the same every minute.
     Cleanup,
+    /// Manage the clients that get access tokens for themselves.
+    Client {
+        #[command(subcommand)]
+        action: ClientAction,
+    },
     /// Print the script by which a shell completes this command line.
     Completions(CompletionOptions),
     /// Check the server that runs on this machine with the same settings, as a container's health
@@ -188,6 +197,13 @@ pub enum UserAction {
         #[arg(long, default_value = "")]
         scope: String,
     },
+    /// Delete a user: end all their sessions, and erase their personal data. The audit keeps
+    /// events under the user's id.
+    Delete {
+        /// The name to log in with.
+        #[arg(long)]
+        username: String,
+    },
     /// Disable a user: end all their sessions, and reject their logins.
     Disable {
         /// The name to log in with.
@@ -200,12 +216,16 @@ pub enum UserAction {
         #[arg(long)]
         username: String,
     },
+    /// List the users, oldest first.
+    List,
     /// Set a user's password, read from standard input, and end all their sessions.
     Passwd {
         /// The name to log in with.
         #[arg(long)]
         username: String,
     },
+    /// Change a user's scope and claims. Tokens have them from the next refresh on.
+    Set(UserSettings),
 }
 
 #[cfg(test)]

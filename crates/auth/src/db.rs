@@ -4,6 +4,7 @@
 //! events in the audit.
 
 mod audit;
+mod clients;
 mod maintenance;
 mod migrations;
 mod outbox;
@@ -14,18 +15,21 @@ mod usage;
 mod users;
 
 pub use audit::AuditedChange;
+pub use clients::tokens::{ClientGrant, NewClientToken};
+pub use clients::{Changed, ClientChange, ListPlace, NewSecret};
 pub use maintenance::{Revocation, RevocationKind};
 pub use outbox::OutboxRow;
 pub use pool::{Db, Migrate};
 pub use sessions::Session;
 pub use sessions::begin::NewSession;
 pub use sessions::end::{EndedSession, RevokedToken, SessionSelector};
-pub use sessions::issued::IssuedTokens;
+pub use sessions::issued::{IssuedTokens, TokenHolder};
 pub use sessions::rotate::{RefreshRequest, Rotation};
 pub use signing_keys::KeyRow;
 pub use usage::{
     QuotaUsage, UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, UsageValue, key_uses,
 };
+pub use users::edit::UserChange;
 pub use users::{PasswordChange, User};
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 mod account;
 mod body;
 mod caller;
+mod client_auth;
 mod client_info;
+mod clients;
 mod cookie;
 mod edge_metrics;
 mod extract;
 mod gauges;
 mod headers;
+mod list_query;
 mod log;
 mod metrics;
 mod oauth;
@@ -17,5 +20,6 @@ mod router;
 mod server;
 mod state;
 mod usage;
+mod users;
 
 pub use server::serve;

@@ -17,15 +17,19 @@ mod accounts;
 mod admin;
 mod audit;
 mod cli;
+mod clients;
 mod clock;
 mod config;
+mod custom_claims;
 mod db;
+mod directory;
 mod error;
 mod http;
 mod maintenance;
 mod outbox;
 mod problem;
 mod random;
+mod scope;
 mod sessions;
 mod signing_keys;
 mod store;
@@ -38,7 +42,7 @@ mod testing;
 pub use cli::Cli;
 
 use admin::{Admin, KeptSeconds};
-use cli::{Action, SessionsAction, UserAction};
+use cli::{Action, ClientAction, SessionsAction, UserAction};
 use config::{
     TABLE, read_audit_seconds, read_config, read_database_url, read_health_check,
     read_idle_seconds, read_store, read_usage_seconds,
@@ -127,6 +131,14 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             check(reader)?;
             return Ok(admin::add_user(&open(Migrate::IfSqlite).await?, username, scope).await?);
         }
+        Action::User { action: UserAction::List } => {
+            check(reader)?;
+            return Ok(admin::list_users(&open(Migrate::IfSqlite).await?).await?);
+        }
+        Action::Client { action: ClientAction::List } => {
+            check(reader)?;
+            return Ok(admin::list_clients(&open(Migrate::IfSqlite).await?).await?);
+        }
         Action::Sessions { action: SessionsAction::List { username } } => {
             let idle_seconds = read_idle_seconds(&mut reader);
             check(reader)?;
@@ -138,6 +150,7 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             return Ok(admin::usage(&open(Migrate::IfSqlite).await?, options).await?);
         }
         Action::Cleanup
+        | Action::Client { .. }
         | Action::Completions(_)
         | Action::Reconcile
         | Action::Sessions { .. }
@@ -152,6 +165,7 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
     let admin = Admin::new(open(Migrate::IfSqlite).await?, &store)?;
     match &cli.action {
         Action::Cleanup => admin.clean_up(&kept).await?,
+        Action::Client { action } => admin.client(action).await?,
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,

@@ -10,7 +10,7 @@ mod publisher;
 mod quotas;
 mod reconcile;
 
-pub use commands::{IssuedAccessToken, REVOCATION_SECONDS};
+pub use commands::{Holder, HolderState, IssuedAccessToken, IssuedClientToken, REVOCATION_SECONDS};
 pub use publisher::{Delivery, Publisher};
 pub use reconcile::StoreHealth;
 

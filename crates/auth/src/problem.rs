@@ -13,6 +13,7 @@ pub enum Problem {
     BodyTooSlow,
     ClientInvalid,
     ClientMismatch,
+    ClientUnknown,
     CredentialsInvalid,
     CredentialsMissing,
     CrossSiteDenied,
@@ -24,6 +25,8 @@ pub enum Problem {
         seconds: u64,
     },
     MediaTypeUnsupported,
+    /// A member of the body is out of its bounds; the text says which one, and how it should be.
+    MemberInvalid(&'static str),
     MethodNotAllowed,
     NotFound,
     Overloaded,
@@ -37,6 +40,7 @@ pub enum Problem {
     ScopeInvalid,
     SessionEnded,
     SessionUnknown,
+    UserUnknown,
 }
 
 impl Problem {
@@ -57,13 +61,16 @@ impl Problem {
             Self::ClientInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "client_invalid",
-                "the client is unknown, or its secret is wrong",
+                "the client is unknown, or its secret or assertion is wrong",
             ),
             Self::ClientMismatch => (
                 StatusCode::BAD_REQUEST,
                 "client_mismatch",
                 "the token was issued to another client",
             ),
+            Self::ClientUnknown => {
+                (StatusCode::NOT_FOUND, "client_unknown", "no client has this id")
+            }
             Self::CredentialsInvalid => {
                 (StatusCode::UNAUTHORIZED, "credentials_invalid", "username or password is wrong")
             }
@@ -85,7 +92,7 @@ impl Problem {
             Self::GrantTypeUnsupported => (
                 StatusCode::BAD_REQUEST,
                 "grant_type_unsupported",
-                "the grant type is unsupported; use grant_type=refresh_token",
+                "the grant type is unsupported; use refresh_token or client_credentials",
             ),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -102,6 +109,7 @@ impl Problem {
                 "media_type_unsupported",
                 "the media type is unsupported; send application/json",
             ),
+            Self::MemberInvalid(problem) => (StatusCode::BAD_REQUEST, "member_invalid", problem),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -142,7 +150,7 @@ impl Problem {
             Self::ScopeInvalid => (
                 StatusCode::BAD_REQUEST,
                 "scope_invalid",
-                "the scope exceeds the session's, or differs from the token's first refresh",
+                "the scope exceeds what was granted, or differs from the token's first refresh",
             ),
             Self::SessionEnded => {
                 (StatusCode::UNAUTHORIZED, "session_ended", "the session has ended; log in again")
@@ -150,12 +158,18 @@ impl Problem {
             Self::SessionUnknown => {
                 (StatusCode::NOT_FOUND, "session_unknown", "the user has no session with this id")
             }
+            Self::UserUnknown => (StatusCode::NOT_FOUND, "user_unknown", "no user has this id"),
         }
     }
 
     /// Returns the stable code.
     pub fn code(self) -> &'static str {
         self.parts().1
+    }
+
+    /// Returns what is wrong.
+    pub fn description(self) -> &'static str {
+        self.parts().2
     }
 
     /// Returns the error response of RFC 6749 section 5.2, for the OAuth endpoints.
@@ -183,7 +197,13 @@ impl Problem {
             "code": code,
             "request_id": request_id,
         });
-        (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+        let mut response =
+            (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"token\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 
     /// Returns the response of RFC 9457.

@@ -97,7 +97,7 @@ impl TestService {
             username: username.to_owned(),
             password_hash: hash_password(PASSWORD).unwrap(),
             scope: "read write".into(),
-            disabled: false,
+            ..User::default()
         };
         assert!(self.db.add_user(&user, &[], T).await.unwrap());
         user

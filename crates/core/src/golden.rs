@@ -131,7 +131,7 @@ fn current() -> Value {
     let sealed = record().encode(&key, Some(&seal()), NONCE);
     let admitted = [1, 9, 0, 6000].map(Reply::Integer);
     let mut results: Vec<_> =
-        [Reply::Array(vec![Reply::Null; 4]), Reply::text(&sealed), Reply::Array(admitted.to_vec())]
+        [Reply::Array(vec![Reply::Null; 7]), Reply::text(&sealed), Reply::Array(admitted.to_vec())]
             .map(crate::StoreResult::Reply)
             .into();
     assert!(!check.open_record(&authenticated, &mut results));
@@ -169,6 +169,9 @@ fn current() -> Value {
             "refresh revoked": keys.refresh_revoked("family"),
             "reconciled": keys.reconciled("process"),
             "event": keys.event("https://issuer.example", "event-id"),
+            "blocked subject": keys.block("subject", "https://issuer.example", "alice"),
+            "blocked address": keys.block_address("192.0.2.1"),
+            "blocked networks": keys.blocked_networks(),
         },
         "record": {
             "plain": record().encode(&key, None, NONCE),

@@ -18,8 +18,14 @@ pub enum RevocationKind {
     Session,
     /// One access token.
     Token,
+    /// All tokens of a disabled or deleted client.
+    Client,
+    /// The tokens of a client up to a time.
+    ClientTokens,
     /// All sessions of a disabled user.
     User,
+    /// The access tokens of a user up to a time.
+    UserTokens,
 }
 
 impl Db {
@@ -46,6 +52,31 @@ impl Db {
             (
                 "DELETE FROM revoked_tokens WHERE jti IN
                  (SELECT jti FROM revoked_tokens WHERE expires_at < $1 LIMIT 500 /* skip locked */)",
+                ago(RETENTION_SECONDS),
+            ),
+            (
+                "DELETE FROM client_tokens WHERE hash IN
+                 (SELECT hash FROM client_tokens WHERE expires_at < $1
+                 LIMIT 500 /* skip locked */)",
+                ago(CLOCK_SKEW_SECONDS),
+            ),
+            (
+                "DELETE FROM client_secrets WHERE hash IN
+                 (SELECT hash FROM client_secrets WHERE expires_at < $1
+                 LIMIT 500 /* skip locked */)",
+                ago(CLOCK_SKEW_SECONDS),
+            ),
+            (
+                "DELETE FROM used_assertions WHERE hash IN
+                 (SELECT hash FROM used_assertions WHERE expires_at < $1
+                 LIMIT 500 /* skip locked */)",
+                ago(CLOCK_SKEW_SECONDS),
+            ),
+            (
+                "DELETE FROM clients WHERE id IN (SELECT c.id FROM clients c
+                 WHERE c.deleted_at < $1
+                 AND NOT EXISTS (SELECT 1 FROM client_tokens t WHERE t.client_id = c.id)
+                 LIMIT 100 /* skip locked */)",
                 ago(RETENTION_SECONDS),
             ),
             (
@@ -159,6 +190,23 @@ impl Db {
                 "SELECT id AS name, disabled_at AS at FROM users WHERE disabled_at IS NOT NULL
                  AND (disabled_at > $1 OR (disabled_at = $1 AND id > $2))
                  ORDER BY disabled_at, id LIMIT $3"
+            }
+            RevocationKind::UserTokens => {
+                "SELECT id AS name, tokens_revoked_at AS at FROM users
+                 WHERE tokens_revoked_at IS NOT NULL AND disabled_at IS NULL
+                 AND (tokens_revoked_at > $1 OR (tokens_revoked_at = $1 AND id > $2))
+                 ORDER BY tokens_revoked_at, id LIMIT $3"
+            }
+            RevocationKind::Client => {
+                "SELECT id AS name, disabled_at AS at FROM clients WHERE disabled_at IS NOT NULL
+                 AND (disabled_at > $1 OR (disabled_at = $1 AND id > $2))
+                 ORDER BY disabled_at, id LIMIT $3"
+            }
+            RevocationKind::ClientTokens => {
+                "SELECT id AS name, tokens_revoked_at AS at FROM clients
+                 WHERE tokens_revoked_at IS NOT NULL AND disabled_at IS NULL
+                 AND (tokens_revoked_at > $1 OR (tokens_revoked_at = $1 AND id > $2))
+                 ORDER BY tokens_revoked_at, id LIMIT $3"
             }
         };
         self.count(Purpose::Maintenance);

@@ -175,6 +175,17 @@ impl Db {
         })
     }
 
+    /// Returns a statement that locks rows against changes at its marker `/* for share */`, or those
+    /// of one table at `/* for share of u */`. SQLite's one writer needs no such lock.
+    pub(super) fn sharing_lock(&self, statement: &str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(match self.is_postgres() {
+            true => statement
+                .replace("/* for share */", "FOR SHARE")
+                .replace("/* for share of u */", "FOR SHARE OF u"),
+            false => statement.to_owned(),
+        })
+    }
+
     /// Begins a transaction that may write.
     pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         self.writer.begin_with(self.begin).await

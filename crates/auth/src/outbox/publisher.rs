@@ -1,6 +1,7 @@
 //! Delivers outbox rows to the store.
 
-use super::commands::{StoreCommands, Subject};
+use super::commands::{HolderState, StoreCommands, Subject};
+use crate::clock::now;
 use crate::db::{Db, EndedSession, OutboxRow};
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
@@ -132,11 +133,16 @@ impl Publisher {
         }
         let session_revoked = with_timeout(self.db.is_session_revoked(&row.about)).await?;
         let user = with_timeout(self.db.user_by_id(&row.about)).await?;
+        let client = with_timeout(self.db.client_state(&row.about)).await?;
+        let now = now();
         let subject = Subject {
             is_ended_session: session_revoked == Some(true),
-            is_enabled_user: user.is_some_and(|user| !user.disabled),
+            user: user.map(|user| HolderState::of(user.disabled, user.tokens_revoked_at, now)),
+            client: client.map(|client| {
+                HolderState::of(client.disabled_at.is_some(), client.tokens_revoked_at, now)
+            }),
         };
-        let undo = self.commands.undo(row, &subject);
+        let undo = self.commands.undo(row, &subject, now);
         match undo.is_empty() {
             true => Ok(()),
             false => self.write(&undo).await.map_err(|error| error.to_string()),

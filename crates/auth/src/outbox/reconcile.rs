@@ -1,6 +1,6 @@
 //! Detects data loss in the store, and republishes revocations.
 
-use super::commands::REVOCATION_SECONDS;
+use super::commands::{Holder, HolderState, REVOCATION_SECONDS};
 use super::publisher::{BATCH, Publisher, with_timeout};
 use crate::db::{Revocation, RevocationKind};
 use crate::random::random_below;
@@ -70,9 +70,12 @@ impl Publisher {
         let oldest = now.0.saturating_sub(REVOCATION_SECONDS - RECENT_SECONDS);
         let newest = now.0.saturating_sub(RECENT_SECONDS);
         let start = oldest + random_below(newest.saturating_sub(oldest).max(1));
-        let kind = match round % 3 {
+        let kind = match round % 6 {
             0 => RevocationKind::Token,
             1 => RevocationKind::User,
+            2 => RevocationKind::UserTokens,
+            3 => RevocationKind::Client,
+            4 => RevocationKind::ClientTokens,
             _ => RevocationKind::Session,
         };
         for kind in [kind, RevocationKind::Session] {
@@ -87,12 +90,19 @@ impl Publisher {
         None
     }
 
-    /// Republishes the revocations of the last `seconds`: sessions, access tokens and disabled
-    /// users. Returns the number of commands.
+    /// Republishes the revocations of the last `seconds`: sessions, access tokens, and disabled
+    /// users and clients. Returns the number of commands.
     pub async fn reconcile(&self, seconds: u64, now: UnixSeconds) -> Result<usize, String> {
         let start = now.0.saturating_sub(seconds);
         let mut republished = 0;
-        for kind in [RevocationKind::Session, RevocationKind::Token, RevocationKind::User] {
+        for kind in [
+            RevocationKind::Session,
+            RevocationKind::Token,
+            RevocationKind::User,
+            RevocationKind::UserTokens,
+            RevocationKind::Client,
+            RevocationKind::ClientTokens,
+        ] {
             let mut after = Revocation { id: String::new(), at: start };
             loop {
                 let mut batch = with_timeout(self.db.revocations(kind, &after, BATCH)).await?;
@@ -101,10 +111,19 @@ impl Publisher {
                 let commands: Vec<Command> = commands.collect();
                 republished += commands.len();
                 self.write(&commands).await.map_err(|error| error.to_string())?;
-                if matches!(kind, RevocationKind::User) {
-                    for user in &batch {
-                        self.settle_user(&user.id).await?;
-                    }
+                for row in &batch {
+                    let written = match kind {
+                        RevocationKind::Session | RevocationKind::Token => break,
+                        RevocationKind::User | RevocationKind::Client => HolderState::Disabled,
+                        RevocationKind::UserTokens | RevocationKind::ClientTokens => {
+                            HolderState::RevokedUntil(row.at)
+                        }
+                    };
+                    let holder = match kind {
+                        RevocationKind::User | RevocationKind::UserTokens => Holder::User(&row.id),
+                        _ => Holder::Client(&row.id),
+                    };
+                    self.settle(holder, written, now).await?;
                 }
                 let Some(last) = batch.pop() else { break };
                 after = last;
@@ -113,24 +132,41 @@ impl Publisher {
         Ok(republished)
     }
 
-    /// Corrects the marker of a user, which was just set, if the user was enabled meanwhile. Reads
-    /// the user's state again after each write, because it may have changed during the write.
-    async fn settle_user(&self, id: &str) -> Result<(), String> {
-        let mut is_marked = true;
+    /// Corrects the marker of a user or a client, which was just written, if their state has
+    /// changed meanwhile. Reads the state again after each write, because it may have changed
+    /// during the write.
+    async fn settle(
+        &self,
+        holder: Holder<'_>,
+        mut written: HolderState,
+        now: UnixSeconds,
+    ) -> Result<(), String> {
         for _ in 0..SETTLE_ROUNDS_MAX {
-            let user = with_timeout(self.db.user_by_id(id)).await?;
-            let is_disabled = user.is_some_and(|user| user.disabled);
-            if is_disabled == is_marked {
+            let state = self.state_of(holder, now).await?;
+            if state == written {
                 break;
             }
-            let commands = match is_disabled {
-                true => self.commands.user_disabled(id),
-                false => self.commands.user_enabled(id),
-            };
-            self.write(&commands).await.map_err(|error| error.to_string())?;
-            is_marked = is_disabled;
+            let command = self.commands.holder_state(holder, state, now);
+            self.write(&[command]).await.map_err(|error| error.to_string())?;
+            written = state;
         }
         Ok(())
+    }
+
+    async fn state_of(&self, holder: Holder<'_>, now: UnixSeconds) -> Result<HolderState, String> {
+        let (is_disabled, tokens_revoked_at) = match holder {
+            Holder::User(id) => {
+                let user = with_timeout(self.db.user_by_id(id)).await?;
+                user.map_or((false, None), |user| (user.disabled, user.tokens_revoked_at))
+            }
+            Holder::Client(id) => {
+                let client = with_timeout(self.db.client_state(id)).await?;
+                client.map_or((false, None), |client| {
+                    (client.disabled_at.is_some(), client.tokens_revoked_at)
+                })
+            }
+        };
+        Ok(HolderState::of(is_disabled, tokens_revoked_at, now))
     }
 }
 

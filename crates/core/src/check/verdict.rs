@@ -9,6 +9,7 @@ use crate::limits::check::refusal_by_limits;
 use crate::policy::limit::{Algorithm, LimitOutage};
 use crate::policy::route::{Access, StoreOutage};
 use crate::refusal::{Denial, Outage, Refusal};
+use crate::token::blocks;
 use crate::token::claims::Claims;
 use crate::token::revocation;
 use crate::token::verified::VerifiedToken;
@@ -32,8 +33,8 @@ impl<'p> Check<'_, 'p> {
     ///
     /// # Errors
     ///
-    /// A [`Denial`] if the token is revoked, not registered or insufficient, or a limit is
-    /// exceeded. An [`Outage`] if the store could not be queried and the route or the limit refuses
+    /// A [`Denial`] if the token is revoked, not registered or insufficient, the caller is blocked,
+    /// or a limit is exceeded. An [`Outage`] if the store could not be queried and the route or the limit refuses
     /// then. [`Outage::StoreBadResponse`] if there are too few results.
     pub fn decide(
         &self,
@@ -58,6 +59,8 @@ impl<'p> Check<'_, 'p> {
                     degraded.token = Some(StoreOutage::Signature);
                 }
             }
+        } else if let Some(StoreResult::Reply(reply)) = about_token.first() {
+            blocks::check_address(reply)?;
         }
         if let Some(verified) = &authenticated.verified {
             self.check_claims(verified.claims())?;
@@ -93,7 +96,7 @@ impl<'p> Check<'_, 'p> {
                 StoreResult::Out(outage) => Err(Refusal::Out(*outage)),
                 StoreResult::CountedLocally(_) => Err(Refusal::Out(Outage::StoreBadResponse)),
                 StoreResult::Reply(reply) if place == 0 => {
-                    revocation::check(verified.claims(), reply)
+                    revocation::check_with_address(verified.claims(), reply)
                 }
                 StoreResult::Reply(_) | StoreResult::Record(_) => {
                     match self.policy.record_state(result, verified, authenticated.now) {

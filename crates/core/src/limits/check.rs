@@ -73,8 +73,13 @@ pub struct LimitDecision<'p> {
 }
 
 impl Limit {
-    /// Returns the quota for a token's claims, by its plan.
+    /// Returns the quota for a token's claims: that of the API key, or else that of the plan.
     pub(crate) fn quota_for(&self, claims: Option<&Claims>) -> u32 {
+        let mut own =
+            claims.iter().filter_map(|claims| claims.key.as_ref()).flat_map(|key| &key.quotas);
+        if let Some((_, quota)) = own.find(|(name, _)| *name == self.name) {
+            return (*quota).clamp(1, QUOTA_MAX);
+        }
         let planned = self.plans.as_ref().and_then(|plans| {
             let plan = plain(claims?.others.get(&plans.claim)?);
             plans.quotas.iter().find(|(name, _)| *name == plan).map(|(_, quota)| *quota)
@@ -120,10 +125,11 @@ impl<'p> LimitCheck<'p> {
             .arg(u64::from(limit.window_seconds) * 1000)
             .arg(self.cost)
             .arg(limit.burst_of(self.quota).saturating_sub(reserve));
-        match (self.ahead, &limit.plans) {
-            (0, None) => command,
-            (ahead, None) => command.arg(ahead),
-            (ahead, Some(_)) => command.arg(ahead).arg(1),
+        // Callers with other quotas may share the state: those of plans, and API keys.
+        match (self.ahead, limit.plans.is_some() || self.quota != limit.quota) {
+            (0, false) => command,
+            (ahead, false) => command.arg(ahead),
+            (ahead, true) => command.arg(ahead).arg(1),
         }
     }
 
@@ -223,8 +229,10 @@ impl<'p> LimitCheck<'p> {
     }
 }
 
-/// The longest month, which is more than two windows of a day each. A longer wait in a store's reply
-/// is cut to this.
+/// The most that the policy accepts as a quota, too.
+const QUOTA_MAX: u32 = 1_000_000;
+/// The longest month, which is more than two windows of a day each. A longer wait in a store's
+/// reply is cut to this.
 const WAIT_MS_MAX: u64 = 31 * 86_400_000;
 
 #[cfg(test)]

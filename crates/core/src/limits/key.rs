@@ -15,6 +15,18 @@ pub(crate) struct LimitInput<'a> {
     pub(crate) claims: Option<&'a Claims>,
 }
 
+impl LimitInput<'_> {
+    /// Returns the client's country; an empty text if it is unknown.
+    fn country(&self) -> String {
+        self.head.location().country().map_or(String::new(), |own| own.as_str().to_owned())
+    }
+
+    /// Returns the number of the client's autonomous system; an empty text if it is unknown.
+    fn asn(&self) -> String {
+        self.head.location().asn().map_or(String::new(), |own| own.to_string())
+    }
+}
+
 /// Returns the counted key of these parts, in the order of the limit's `by`. `issuer` is that of
 /// the token; parts that are not of a token do without it. An address is that of
 /// [`crate::address_group`]. The hash of the result is [`crate::StoreKeys::limit_hash`].
@@ -43,6 +55,11 @@ impl Limit {
                 }),
                 LimitBy::Client => with_issuer(claims, |claims| claims.client_id.clone()),
                 LimitBy::Session => with_issuer(claims, |claims| claims.sid.clone()),
+                LimitBy::Key => {
+                    with_issuer(claims, |claims| claims.key.as_ref().and(claims.jti.clone()))
+                }
+                LimitBy::Country => ("", input.country()),
+                LimitBy::Asn => ("", input.asn()),
                 LimitBy::Claim(name) => {
                     with_issuer(claims, |claims| claims.others.get(name).map(plain))
                 }

@@ -125,6 +125,12 @@ pub enum LimitBy {
     Client,
     /// The session.
     Session,
+    /// The API key.
+    Key,
+    /// The country of the client's address.
+    Country,
+    /// The autonomous system of the client's address.
+    Asn,
     /// The route.
     Route,
     /// The claim of the verified token at this place.
@@ -135,7 +141,7 @@ pub enum LimitBy {
 
 impl LimitBy {
     pub(crate) const NAMES: &str =
-        "address, subject, client, session, route, claim:NAME, header:NAME";
+        "address, subject, client, session, key, country, asn, route, claim:NAME, header:NAME";
 
     /// Parses a name of [`LimitBy::NAMES`]. Returns `None` for any other text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -144,6 +150,9 @@ impl LimitBy {
             ("subject", _) => Self::Subject,
             ("client", _) => Self::Client,
             ("session", _) => Self::Session,
+            ("key", _) => Self::Key,
+            ("country", _) => Self::Country,
+            ("asn", _) => Self::Asn,
             ("route", _) => Self::Route,
             (_, Some(("claim", name))) if !name.is_empty() => Self::Claim(name.to_owned()),
             (_, Some(("header", name))) if !name.is_empty() => {
@@ -155,7 +164,7 @@ impl LimitBy {
 
     /// Returns whether the part needs a verified token.
     pub(crate) fn needs_token(&self) -> bool {
-        matches!(self, Self::Subject | Self::Client | Self::Session | Self::Claim(_))
+        matches!(self, Self::Subject | Self::Client | Self::Session | Self::Key | Self::Claim(_))
     }
 }
 

@@ -44,8 +44,10 @@ impl Refusal {
                     (401, "Unauthorized", Challenge::Error("insufficient_user_authentication"))
                 }
                 Denial::AddressRefused
+                | Denial::Blocked
                 | Denial::ClaimInsufficient
                 | Denial::CrossSiteDenied
+                | Denial::KeyNetworkDenied
                 | Denial::RouteDenied => (403, "Forbidden", Challenge::None),
                 Denial::ScopeInsufficient => {
                     (403, "Forbidden", Challenge::Error("insufficient_scope"))
