@@ -1,5 +1,6 @@
 //! The operator's commands: users, sessions and keys. They print JSON, one object a line.
 
+mod adjust;
 mod claims;
 mod clients;
 mod usage;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 pub struct Admin {
     db: Arc<Db>,
     publisher: Arc<Publisher>,
+    issuer: String,
 }
 
 /// How long rows are kept, in seconds.
@@ -53,7 +55,7 @@ impl Admin {
         let store = Arc::new(Store::new(&settings.url, &settings.token)?);
         let keys = StoreKeys::new(&settings.key_prefix);
         let publisher = Publisher::new(Arc::clone(&db), store, &settings.issuer, keys);
-        Ok(Self { db, publisher: Arc::new(publisher) })
+        Ok(Self { db, publisher: Arc::new(publisher), issuer: settings.issuer.clone() })
     }
 
     /// Changes an existing user.
@@ -339,6 +341,7 @@ mod tests {
                 let admin = Admin {
                     db: Arc::clone(&service.db),
                     publisher: Arc::clone(&service.publisher),
+                    issuer: "https://a.example".into(),
                 };
                 let revoke = async |username: &str| {
                     let (session, username) = (None, Some(username.to_owned()));

@@ -48,6 +48,8 @@ impl Actor {
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EventKind {
+    BlockCleared,
+    BlockSet,
     ClientAdded,
     ClientChanged,
     ClientDeleted,
@@ -56,12 +58,15 @@ pub enum EventKind {
     ClientEnabled,
     ClientSecretRolled,
     CountryNew,
+    CreditAdded,
     IntrospectionDenied,
     KeyRotated,
     Login,
     LoginFailed,
     Logout,
     PasswordChanged,
+    QuotaCleared,
+    QuotaSet,
     RefreshBurst,
     RefreshTokenReused,
     SessionRevoked,
@@ -78,6 +83,8 @@ impl EventKind {
     /// Returns the stable name in the database, the log and the metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::BlockCleared => "block_cleared",
+            Self::BlockSet => "block_set",
             Self::ClientAdded => "client_added",
             Self::ClientChanged => "client_changed",
             Self::ClientDeleted => "client_deleted",
@@ -86,12 +93,15 @@ impl EventKind {
             Self::ClientEnabled => "client_enabled",
             Self::ClientSecretRolled => "client_secret_rolled",
             Self::CountryNew => "country_new",
+            Self::CreditAdded => "credit_added",
             Self::IntrospectionDenied => "introspection_denied",
             Self::KeyRotated => "key_rotated",
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
             Self::Logout => "logout",
             Self::PasswordChanged => "password_changed",
+            Self::QuotaCleared => "quota_cleared",
+            Self::QuotaSet => "quota_set",
             Self::RefreshBurst => "refresh_burst",
             Self::RefreshTokenReused => "refresh_token_reused",
             Self::SessionRevoked => "session_revoked",
@@ -115,16 +125,21 @@ impl EventKind {
             | Self::RefreshBurst
             | Self::RefreshTokenReused
             | Self::SessionsOverMax => true,
-            Self::ClientAdded
+            Self::BlockCleared
+            | Self::BlockSet
+            | Self::ClientAdded
             | Self::ClientChanged
             | Self::ClientDeleted
             | Self::ClientDisabled
             | Self::ClientEnabled
             | Self::ClientSecretRolled
+            | Self::CreditAdded
             | Self::KeyRotated
             | Self::Login
             | Self::Logout
             | Self::PasswordChanged
+            | Self::QuotaCleared
+            | Self::QuotaSet
             | Self::SessionRevoked
             | Self::TokenRevoked
             | Self::UserAdded

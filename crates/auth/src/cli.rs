@@ -1,9 +1,11 @@
 //! The command line.
 
+mod adjust;
 mod clients;
 mod usage;
 mod users;
 
+pub use adjust::{BlockOptions, CallerOptions, CreditAction, LimitAction, TargetOptions};
 pub use clients::{ClientAction, ClientSettings};
 pub use usage::UsageOptions;
 pub use users::UserSettings;
@@ -99,12 +101,18 @@ Examples:
   portcullis-auth serve --config auth.toml
   portcullis-auth user add --config auth.toml --username alice --scope \"orders:read\" < password
   portcullis-auth sessions revoke --config auth.toml --username alice
+  portcullis-auth block --config auth.toml --username alice --reason scraping --for 1h
+  portcullis-auth limit set --config auth.toml --limit api --by subject=reports --quota 500 --for 7d
   portcullis-auth health --config auth.toml --ready
   portcullis-auth completions bash > /etc/bash_completion.d/portcullis-auth";
 
 /// A command.
 #[derive(Subcommand)]
 pub enum Action {
+    /// Refuse the requests of a subject, a client, an API key, an address or a network for a while.
+    Block(BlockOptions),
+    /// List the blocks that apply.
+    Blocks,
     /// Delete expired rows, and stop. `serve` does the same every minute.
     Cleanup,
     /// Manage the clients that get access tokens for themselves.
@@ -114,6 +122,11 @@ pub enum Action {
     },
     /// Print the script by which a shell completes this command line.
     Completions(CompletionOptions),
+    /// Manage the credits of single callers of a limit.
+    Credit {
+        #[command(subcommand)]
+        action: CreditAction,
+    },
     /// Check the server that runs on this machine with the same settings, as a container's health
     /// check does. Prints one line, and exits with 0 if it is healthy, 1 if it is not, 2 if the
     /// settings are invalid.
@@ -122,6 +135,11 @@ pub enum Action {
     Keys {
         #[command(subcommand)]
         action: KeysAction,
+    },
+    /// Manage other quotas for single callers of a limit.
+    Limit {
+        #[command(subcommand)]
+        action: LimitAction,
     },
     /// Migrate the database's tables, and stop. With SQLite, every command does this first.
     Migrate,
@@ -135,6 +153,8 @@ pub enum Action {
         #[command(subcommand)]
         action: SessionsAction,
     },
+    /// Clear a block.
+    Unblock(TargetOptions),
     /// Print how many requests were made, by caller, route or time.
     Usage(UsageOptions),
     /// Manage users.

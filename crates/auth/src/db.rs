@@ -4,7 +4,9 @@
 //! events in the audit.
 
 mod audit;
+mod blocks;
 mod clients;
+mod limits;
 mod maintenance;
 mod migrations;
 mod outbox;
@@ -15,8 +17,13 @@ mod usage;
 mod users;
 
 pub use audit::AuditedChange;
+pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};
+pub use blocks::{Block, BlockKind, BlockTarget, BlockedNetwork};
 pub use clients::tokens::{ClientGrant, NewClientToken};
 pub use clients::{Changed, ClientChange, ListPlace, NewSecret};
+pub use limits::LimitCaller;
+pub use limits::credits::{ABOUT_CREDITS, CreditBalance, CreditGrant, Granted, about_credits};
+pub use limits::quotas::{ABOUT_QUOTA, QuotaOverride, about_quota};
 pub use maintenance::{Revocation, RevocationKind};
 pub use outbox::OutboxRow;
 pub use pool::{Db, Migrate};

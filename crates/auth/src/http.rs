@@ -1,6 +1,8 @@
 //! The HTTP server.
 
 mod account;
+mod adjustments;
+mod blocks;
 mod body;
 mod caller;
 mod client_auth;
@@ -11,6 +13,7 @@ mod edge_metrics;
 mod extract;
 mod gauges;
 mod headers;
+mod limits;
 mod list_query;
 mod log;
 mod metrics;

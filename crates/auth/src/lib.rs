@@ -14,6 +14,7 @@
 //! ```
 
 mod accounts;
+mod adjustments;
 mod admin;
 mod audit;
 mod cli;
@@ -149,11 +150,16 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             check(reader)?;
             return Ok(admin::usage(&open(Migrate::IfSqlite).await?, options).await?);
         }
-        Action::Cleanup
+        Action::Block(_)
+        | Action::Blocks
+        | Action::Cleanup
         | Action::Client { .. }
         | Action::Completions(_)
+        | Action::Credit { .. }
+        | Action::Limit { .. }
         | Action::Reconcile
         | Action::Sessions { .. }
+        | Action::Unblock(_)
         | Action::User { .. } => read_store(&mut reader),
     };
     let kept = KeptSeconds {
@@ -164,6 +170,11 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
     check(reader)?;
     let admin = Admin::new(open(Migrate::IfSqlite).await?, &store)?;
     match &cli.action {
+        Action::Block(options) => admin.block(options).await?,
+        Action::Blocks => admin.blocks().await?,
+        Action::Credit { action } => admin.credit(action).await?,
+        Action::Limit { action } => admin.limit(action).await?,
+        Action::Unblock(options) => admin.unblock(options).await?,
         Action::Cleanup => admin.clean_up(&kept).await?,
         Action::Client { action } => admin.client(action).await?,
         Action::Reconcile => admin.reconcile().await?,

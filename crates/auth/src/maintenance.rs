@@ -100,7 +100,12 @@ impl Maintenance {
         let commands = self.publisher.commands();
         loop {
             let expire = |user: &str, id: &str| commands.session_expired(user, id);
-            let batch = self.db.delete_expired(now, self.idle_seconds, self.audit_seconds, expire);
+            let batch = async {
+                let (idle, audit) = (self.idle_seconds, self.audit_seconds);
+                let deleted = self.db.delete_expired(now, idle, audit, expire).await;
+                let ended = self.publisher.end_adjustments(now).await;
+                Ok(deleted? + ended?)
+            };
             // If the database does not respond, dropping the future releases the connection.
             let batch = tokio::time::timeout(WORK_TIMEOUT, batch).await;
             let usage = self.db.delete_old_usage(now, self.usage_seconds);

@@ -4,6 +4,7 @@
 //! until the store has executed them. If the store loses data, all live revocations are
 //! republished.
 
+mod adjustments;
 mod commands;
 mod eviction;
 mod publisher;

@@ -9,6 +9,10 @@ use serde_json::json;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Problem {
     AccessTokenInvalid,
+    /// A block, a quota or credits are invalid. The text says what, and the fix.
+    AdjustmentInvalid(&'static str),
+    BlockUnknown,
+    BlocksTooMany,
     BodyTooLarge,
     BodyTooSlow,
     ClientInvalid,
@@ -16,6 +20,8 @@ pub enum Problem {
     ClientUnknown,
     CredentialsInvalid,
     CredentialsMissing,
+    CreditIdReused,
+    CreditsOutOfRange,
     CrossSiteDenied,
     DatabaseUnavailable,
     GrantTypeUnsupported,
@@ -31,6 +37,7 @@ pub enum Problem {
     NotFound,
     Overloaded,
     PasswordUnacceptable,
+    QuotaUnknown,
     /// A parameter of the query is invalid. The text says which, and how to mend it.
     QueryInvalid(&'static str),
     RefreshTokenInvalid,
@@ -51,6 +58,17 @@ impl Problem {
                 StatusCode::UNAUTHORIZED,
                 "access_token_invalid",
                 "the access token is invalid, or its session has ended",
+            ),
+            Self::AdjustmentInvalid(detail) => {
+                (StatusCode::BAD_REQUEST, "adjustment_invalid", detail)
+            }
+            Self::BlockUnknown => {
+                (StatusCode::NOT_FOUND, "block_unknown", "no block has this target; list them")
+            }
+            Self::BlocksTooMany => (
+                StatusCode::CONFLICT,
+                "blocks_too_many",
+                "1000 addresses and networks are blocked; clear some, or block a larger network",
             ),
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
@@ -78,6 +96,16 @@ impl Problem {
                 StatusCode::UNAUTHORIZED,
                 "credentials_missing",
                 "no token; send a refresh token in the body or its cookie, or a Bearer token",
+            ),
+            Self::CreditIdReused => (
+                StatusCode::CONFLICT,
+                "credit_id_reused",
+                "another grant of credits has this id; give each grant an id of its own",
+            ),
+            Self::CreditsOutOfRange => (
+                StatusCode::CONFLICT,
+                "credits_out_of_range",
+                "the sum of the caller's credits would be below 0 or above 10^12",
             ),
             Self::CrossSiteDenied => (
                 StatusCode::FORBIDDEN,
@@ -125,6 +153,11 @@ impl Problem {
                 StatusCode::BAD_REQUEST,
                 "password_unacceptable",
                 "the password must have at least 8 characters and at most 1024 bytes",
+            ),
+            Self::QuotaUnknown => (
+                StatusCode::NOT_FOUND,
+                "quota_unknown",
+                "no other quota is set for this caller; list them",
             ),
             Self::QueryInvalid(detail) => (StatusCode::BAD_REQUEST, "query_invalid", detail),
             Self::RefreshTokenInvalid => (

@@ -25,6 +25,8 @@ enum Transport {
 pub enum StoreError {
     BadResponse,
     Command(String),
+    /// The database, which has what to write, failed.
+    Database(String),
     Status(u16),
     Unreachable,
 }
@@ -41,6 +43,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::BadResponse => f.write_str("its response does not follow the REST protocol"),
             Self::Command(text) => write!(f, "it rejected a command: {text}"),
+            Self::Database(text) => write!(f, "the database failed: {text}"),
             Self::Status(status) => write!(f, "it responded with status {status}"),
             Self::Unreachable => f.write_str("it is unreachable, or did not respond in time"),
         }

@@ -128,6 +128,22 @@ impl Db {
         Ok(OutboxRow { id, commands, about: about.to_owned() })
     }
 
+    /// Adds a row without commands, whose delivery writes the current state of `about`, unless there
+    /// is a row about it.
+    pub async fn enqueue_missing(&self, about: &str, now: UnixSeconds) -> Result<(), sqlx::Error> {
+        self.count(Purpose::Outbox);
+        sqlx::query(
+            "INSERT INTO outbox (id, commands, created_at, about) SELECT $1, '[]', $2, $3
+             WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE about = $3)",
+        )
+        .bind(random_id())
+        .bind(to_i64(now.0))
+        .bind(about)
+        .execute(&self.writer)
+        .await
+        .map(|_| ())
+    }
+
     /// Deletes the undelivered rows that belong to `about`, because a later change supersedes them.
     pub(super) async fn discard_outbox_rows(
         &self,

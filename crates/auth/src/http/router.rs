@@ -1,7 +1,7 @@
 //! The routes of both listeners.
 
 use super::state::AppState;
-use super::{account, clients, log, metrics, oauth, usage, users};
+use super::{account, blocks, clients, limits, log, metrics, oauth, usage, users};
 use crate::problem::Problem;
 use axum::Router;
 use axum::middleware;
@@ -17,6 +17,9 @@ pub fn public_router(state: Arc<AppState>) -> Router {
         .route("/auth/password", post(account::password))
         .route("/auth/sessions", get(account::sessions).delete(account::end_all))
         .route("/auth/sessions/{id}", delete(account::end_one))
+        .route("/auth/blocks", get(blocks::list).post(blocks::set).delete(blocks::clear))
+        .route("/auth/limits", get(limits::list).put(limits::set).delete(limits::clear))
+        .route("/auth/limits/credits", get(limits::list_credits).post(limits::add_credits))
         .route("/auth/clients", post(clients::add).get(clients::list))
         .route(
             "/auth/clients/{id}",

@@ -4,6 +4,7 @@ use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use super::router::{admin_router, public_router};
 use super::state::AppState;
+use crate::adjustments::Adjustments;
 use crate::clock::now;
 use crate::config::{Config, ServerSettings};
 use crate::db::{Db, Migrate};
@@ -69,6 +70,8 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         let keys = Arc::clone(&keys);
         async move { tokio::join!(maintenance.run(&keys), collector.run()) }
     });
+    let adjustments =
+        Adjustments::new(Arc::clone(&db), Arc::clone(&publisher), &config.store.issuer);
     let sessions = Sessions::new(config, Arc::clone(&db), &store, publisher, keys)?;
     registry.register(Box::new(db.queries()))?;
     registry.register(Box::new(sessions.audit().counts()))?;
@@ -95,6 +98,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let (tls_sender, tls) = watch::channel(settings.tls.clone());
     let state = Arc::new(AppState {
         sessions,
+        adjustments,
         db,
         store,
         registry,

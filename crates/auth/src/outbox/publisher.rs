@@ -1,8 +1,9 @@
 //! Delivers outbox rows to the store.
 
+use super::adjustments::is_adjustment;
 use super::commands::{HolderState, StoreCommands, Subject};
 use crate::clock::now;
-use crate::db::{Db, EndedSession, OutboxRow};
+use crate::db::{ABOUT_NETWORKS, Db, EndedSession, OutboxRow};
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
@@ -81,7 +82,7 @@ impl Publisher {
     async fn deliver_all(&self, rows: &[OutboxRow]) -> Delivery {
         let mut delivery = Delivery::Done;
         for row in rows {
-            match self.write(&row.commands).await {
+            match self.write_row(row).await {
                 Ok(()) => {
                     if let Err(error) = self.complete(row).await {
                         tracing::warn!(event = "outbox_row_kept", error);
@@ -117,6 +118,11 @@ impl Publisher {
         }
     }
 
+    /// Returns whether the store has the current list of blocked networks.
+    pub async fn delivery_of_list(&self) -> Result<Delivery, sqlx::Error> {
+        self.delivery_of(ABOUT_NETWORKS).await
+    }
+
     /// Returns whether the store has executed all commands that belong to a user or to one of the
     /// user's sessions.
     pub async fn delivery_of_user(&self, user_id: &str) -> Result<Delivery, sqlx::Error> {
@@ -128,7 +134,7 @@ impl Publisher {
 
     /// Deletes a delivered row. If the row was discarded during its delivery, undoes its commands.
     async fn complete(&self, row: &OutboxRow) -> Result<(), String> {
-        if with_timeout(self.db.delete_outbox_row(&row.id)).await? {
+        if with_timeout(self.db.delete_outbox_row(&row.id)).await? || is_adjustment(&row.about) {
             return Ok(());
         }
         let session_revoked = with_timeout(self.db.is_session_revoked(&row.about)).await?;
@@ -149,7 +155,15 @@ impl Publisher {
         }
     }
 
-    /// Sends the commands of a row, in as many requests as necessary.
+    /// Sends what a row says.
+    async fn write_row(&self, row: &OutboxRow) -> Result<(), StoreError> {
+        match is_adjustment(&row.about) {
+            true => self.write_adjustment(&row.about).await,
+            false => self.write(&row.commands).await,
+        }
+    }
+
+    /// Sends commands, in as many requests as necessary.
     pub(super) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
         for batch in commands.chunks(COMMANDS_MAX) {
             self.store.write(batch).await?;
@@ -190,7 +204,7 @@ impl Publisher {
             };
             newer += page.newer;
             for row in &page.rows {
-                match self.write(&row.commands).await {
+                match self.write_row(row).await {
                     Ok(()) => {}
                     Err(error) if error.is_rejection() => {
                         tracing::error!(event = "store_refuses", row = row.id, fault = %error);
@@ -235,5 +249,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const DRAIN_EACH: Duration = Duration::from_secs(5);
+/// A time above the loss of a store that writes to its disk or replicas every second.
+pub(super) const RECENT_SECONDS: u64 = 60;
 /// The most rows of one query.
 pub(super) const BATCH: u32 = 100;

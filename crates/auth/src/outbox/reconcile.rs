@@ -1,7 +1,7 @@
 //! Detects data loss in the store, and republishes revocations.
 
 use super::commands::{Holder, HolderState, REVOCATION_SECONDS};
-use super::publisher::{BATCH, Publisher, with_timeout};
+use super::publisher::{BATCH, Publisher, RECENT_SECONDS, with_timeout};
 use crate::db::{Revocation, RevocationKind};
 use crate::random::random_below;
 use portcullis_core::UnixSeconds;
@@ -20,14 +20,21 @@ pub enum StoreHealth {
 }
 
 impl Publisher {
-    /// Checks a per-process counter in the store, and the marker of one revocation of the last day.
-    /// If one is missing or the counter is stale, the store lost data: republishes all live
-    /// revocations. Otherwise republishes the last 60 s, which covers the loss of recent writes.
+    /// Checks a per-process counter in the store, the marker of one revocation of the last day, and
+    /// one block, quota or balance. If one is missing or the counter is stale, the store lost data:
+    /// republishes all live revocations and adjustments. Otherwise republishes the last 60 s, which covers the loss of recent writes.
     /// `process` names the counter; `round` counts from 1.
     pub async fn check_store(&self, process: &str, round: u64, now: UnixSeconds) -> StoreHealth {
         let key = self.commands.keys().reconciled(process);
         let mut query = vec![Command::new("GET").arg(&key)];
-        query.extend(self.sample_marker(round, now).await.map(|key| Command::new("GET").arg(key)));
+        let mut sampled = Vec::new();
+        if now.0.saturating_sub(self.marker_missed_at.load(Ordering::Relaxed))
+            >= SAMPLE_PAUSE_SECONDS
+        {
+            sampled.extend(self.sample_marker(round, now).await);
+            sampled.extend(self.sample_adjustment(round, now).await);
+        }
+        query.extend(sampled.into_iter().map(|key| Command::new("GET").arg(key)));
         let replies = self.store.execute(&query).await.unwrap_or_default();
         let counter = match replies.first() {
             None | Some(Reply::Error(_)) => return StoreHealth::Unknown,
@@ -35,7 +42,7 @@ impl Publisher {
         };
         let mut lost_data =
             counter.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
-        if !lost_data && replies.get(1) == Some(&Reply::Null) {
+        if !lost_data && replies.iter().skip(1).any(|reply| *reply == Reply::Null) {
             tracing::warn!(event = "marker_missed", fix = "set maxmemory-policy noeviction");
             self.marker_missed_at.store(now.0, Ordering::Relaxed);
             lost_data = true;
@@ -60,13 +67,8 @@ impl Publisher {
 
     /// Returns the key of a marker that the store should have: that of the first revocation after a
     /// random time of the last day. Excludes revocations that [`Publisher::check_store`]
-    /// republishes each time. Returns `None` for a while after a marker was missing, because a
-    /// store that keeps evicting must not be refilled again and again.
+    /// republishes each time.
     async fn sample_marker(&self, round: u64, now: UnixSeconds) -> Option<String> {
-        let missed_at = self.marker_missed_at.load(Ordering::Relaxed);
-        if now.0.saturating_sub(missed_at) < SAMPLE_PAUSE_SECONDS {
-            return None;
-        }
         let oldest = now.0.saturating_sub(REVOCATION_SECONDS - RECENT_SECONDS);
         let newest = now.0.saturating_sub(RECENT_SECONDS);
         let start = oldest + random_below(newest.saturating_sub(oldest).max(1));
@@ -91,7 +93,7 @@ impl Publisher {
     }
 
     /// Republishes the revocations of the last `seconds`: sessions, access tokens, and disabled
-    /// users and clients. Returns the number of commands.
+    /// users and clients; and blocks, quotas and credits. Returns the number of commands.
     pub async fn reconcile(&self, seconds: u64, now: UnixSeconds) -> Result<usize, String> {
         let start = now.0.saturating_sub(seconds);
         let mut republished = 0;
@@ -129,7 +131,9 @@ impl Publisher {
                 after = last;
             }
         }
-        Ok(republished)
+        // All adjustments are republished after a loss, however old they are.
+        let start = if seconds > RECENT_SECONDS { 0 } else { start };
+        Ok(republished + self.reconcile_adjustments(start).await?)
     }
 
     /// Corrects the marker of a user or a client, which was just written, if their state has
@@ -172,9 +176,8 @@ impl Publisher {
 
 /// The expiry of the counter, soon after its process has ended.
 const COUNTER_SECONDS: u64 = 600;
-/// How long no marker is sampled after one was missing.
+/// How long nothing is sampled after a marker was missing: a store that keeps evicting must not be
+/// refilled again and again.
 const SAMPLE_PAUSE_SECONDS: u64 = 60;
 /// A number above how often an operator can change a user's state during one write.
 const SETTLE_ROUNDS_MAX: usize = 4;
-/// A time above the loss of a store that writes to its disk or replicas every second.
-const RECENT_SECONDS: u64 = 60;

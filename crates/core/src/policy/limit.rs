@@ -144,7 +144,7 @@ impl LimitBy {
         "address, subject, client, session, key, country, asn, route, claim:NAME, header:NAME";
 
     /// Parses a name of [`LimitBy::NAMES`]. Returns `None` for any other text.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         Some(match (text, text.split_once(':')) {
             ("address", _) => Self::Address,
             ("subject", _) => Self::Subject,
