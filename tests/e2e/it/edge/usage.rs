@@ -309,3 +309,35 @@ async fn usage_is_shown_to_those_who_may_see_it() {
     assert!(!command.args(["usage", "--from", "then"]).output().unwrap().status.success());
     stop((edge, redis, gateway, auth.process)).await;
 }
+
+/// The bound is what was not reported: here nothing, because the isolate had flushed.
+#[tokio::test]
+async fn calendar_limit_goes_on_after_the_store_lost_it() {
+    if on_memcached() {
+        return;
+    }
+    let (redis, gateway) = store().await;
+    let name = unique("month");
+    let auth = Auth::start(&gateway).await;
+    let admin = auth.login("admin").await;
+    let mut vars = vars(&gateway.url, &name, 1);
+    let limit = json!({ "quota": 50, "period": "month", "by": "subject", "timing": "exact" });
+    vars["routes"] = json!([protected(&name, json!({ "limit": limit }))]);
+    let edge = start(vars).await;
+    let (token, url) = (token("alice"), edge.edge(&format!("/api/{name}")));
+    let send = async |count: u64| {
+        let mut passed = 0;
+        for _ in 0..count {
+            passed += u64::from(get_with(&url, &token).await.status() == 200);
+        }
+        passed
+    };
+    assert_eq!(send(20).await, 20);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(send(1).await, 1);
+    auth.counts(&admin, 21).await;
+    redis::cmd("FLUSHALL").query::<()>(&mut redis.connection()).unwrap();
+    auth.process.as_ref().unwrap().says("\"states\":1").await;
+    assert_eq!(send(40).await, 29, "{}", auth.process.as_ref().unwrap().text());
+    stop((edge, redis, gateway, auth.process)).await;
+}
