@@ -78,6 +78,7 @@ export default {
           page('Let the provider revoke', '/how-to/revoke-from-the-provider'),
           page('Limits and plans', '/how-to/limits-and-plans'),
           page('API keys', '/how-to/api-keys'),
+          page('See who uses what', '/how-to/usage'),
           page('Ask for another login', '/how-to/step-up'),
           page('Protect several APIs', '/how-to/protect-several-apis'),
           page('Let machines get tokens', '/how-to/machine-clients'),

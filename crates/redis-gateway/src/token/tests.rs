@@ -200,7 +200,7 @@ fn rules_pair_commands_with_key_prefixes_and_scripts() {
 }
 
 /// The commands of edge and auth service, one of each kind.
-const EDGE_COMMANDS: [&str; 14] = [
+const EDGE_COMMANDS: [&str; 16] = [
     "GET pc:token:x",
     "GET pc:refresh:x",
     "GET pc:refresh:family:x",
@@ -215,8 +215,10 @@ const EDGE_COMMANDS: [&str; 14] = [
     "ZADD pc:sessions:x XX GT 1 x",
     "HINCRBY pc:metrics x 1",
     "EXPIRE pc:metrics 9",
+    "RPUSH pc:usage x",
+    "EXPIRE pc:usage 9",
 ];
-const AUTH_COMMANDS: [&str; 27] = [
+const AUTH_COMMANDS: [&str; 30] = [
     "SET pc:token:x v EX 9",
     "GET pc:token:x",
     "SET pc:revoked:sid:x 1 EX 9",
@@ -244,6 +246,12 @@ const AUTH_COMMANDS: [&str; 27] = [
     "ZADD pc:sessions:x 1 x",
     "ZREM pc:sessions:x x",
     "HGETALL pc:metrics",
+    "LLEN pc:usage",
+    "LRANGE pc:usage 0 15",
+    "LREM pc:usage 1 x",
+    "LTRIM pc:usage 1 -1",
+    "RPUSH pc:usage:malformed x",
+    "EXPIRE pc:usage:malformed 9",
 ];
 
 #[test]
