@@ -1,5 +1,6 @@
 mod document;
 mod issuers;
+mod locations;
 mod names;
 mod routes;
 mod warnings;
