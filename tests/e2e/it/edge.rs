@@ -18,6 +18,7 @@ mod limits;
 mod memcached;
 mod optional;
 mod paths;
+mod quota_script;
 mod resources;
 mod revocation;
 mod routes;
