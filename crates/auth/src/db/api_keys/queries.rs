@@ -14,6 +14,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 pub enum KeySelector<'a> {
     /// Keys that are not revoked, of one owner or of all, by the time of their creation.
     Listed { owner: Option<&'a Owner>, after: KeyPlace, limit: u32 },
+    /// Keys with these ids, fewer than a statement may have parameters.
+    Ids(&'a [String]),
     /// Keys that were changed at or after a time, revoked ones too, by the time of their change.
     Changed { after: KeyPlace, limit: u32 },
 }
@@ -116,6 +118,14 @@ impl Db {
                 let query = sqlx::query(statement(keys, "k.revoked_at IS NULL")).bind(retained);
                 let query = query.bind(to_i64(after.at)).bind(after.id.as_str());
                 query.bind(i64::from(*limit)).fetch_all(&self.readers).await?
+            }
+            KeySelector::Ids(ids) => {
+                let places = (0..ids.len()).map(|place| format!("${}", place + 2));
+                let places = places.collect::<Vec<_>>().join(", ");
+                let condition = format!("k.id IN ({places})");
+                let query = sqlx::query(statement("api_keys", &condition)).bind(retained);
+                let query = ids.iter().fold(query, |query, id| query.bind(id.clone()));
+                query.fetch_all(&self.readers).await?
             }
             KeySelector::Changed { after, limit } => {
                 let keys = "(SELECT * FROM api_keys
