@@ -218,7 +218,7 @@ const EDGE_COMMANDS: [&str; 16] = [
     "RPUSH pc:usage x",
     "EXPIRE pc:usage 9",
 ];
-const AUTH_COMMANDS: [&str; 30] = [
+const AUTH_COMMANDS: [&str; 33] = [
     "SET pc:token:x v EX 9",
     "GET pc:token:x",
     "SET pc:revoked:sid:x 1 EX 9",
