@@ -550,6 +550,8 @@ fn memcached_needs_no_token_and_has_no_scripts() {
         "by":"address","algorithm":"fixed_window"}}]"#;
     let url = ("store.url", "memcached://127.0.0.1:11211");
     check(&[url, ("routes", fixed), ("STORE_TOKEN", "")], &[]);
+    let usage = ("usage.flush_seconds", "10");
+    check(&[url, ("routes", fixed), usage], &["usage.flush_seconds"]);
     check(&[url], &["routes[0].limit.algorithm", "routes[4].limit.algorithm"]);
     check(&[("store.url", "memcached://x"), ("routes", fixed)], &["store.url"]);
     let with = |limit: &str| {
