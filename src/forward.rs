@@ -15,8 +15,8 @@ use crate::platform::protocol::{EncodedForward, Forward, LineBreakInField, Platf
 use crate::platform::{clock, executor};
 use crate::trace::VerdictSource;
 use portcullis_core::{
-    Denial, Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead, Revocation,
-    StoreOutage, StreamBounds, Target, UnixSeconds, json_text,
+    Country, Denial, Endpoint, HeaderEdits, Outage, Permit, Refresh, Refusal, RequestHead,
+    Revocation, StoreOutage, StreamBounds, Target, UnixSeconds, json_text,
 };
 use refresh::AuthCall;
 
@@ -176,10 +176,12 @@ fn auth_fields(
     head: &RequestHead<'_>,
     context: &RequestContext,
 ) -> Vec<(&'static str, String)> {
-    let (country, now) = (http::country(&context.port), UnixSeconds(clock::now_ms() / 1000));
-    let mut fields = permit.edge_auth_fields(head, &country, &context.request_id, now);
+    let (country, now) =
+        (http::location(&context.port).country(), UnixSeconds(clock::now_ms() / 1000));
+    let country = country.as_ref().map_or("", Country::as_str);
+    let mut fields = permit.edge_auth_fields(head, country, &context.request_id, now);
     if !country.is_empty() {
-        fields.push(("portcullis-country", country));
+        fields.push(("portcullis-country", country.to_owned()));
     }
     fields
 }

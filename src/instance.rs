@@ -29,7 +29,7 @@ impl Instance {
     /// Creates the instance of the gate with this number, which has seen no request.
     pub fn new(gate: u32, config: Config) -> Self {
         let executor = Rc::new(Executor::default());
-        let isolate = Isolate::new(config, Rc::clone(&executor), Rc::default());
+        let isolate = Isolate::new(config, Rc::clone(&executor));
         Self {
             gate,
             executor,
@@ -118,8 +118,12 @@ impl Instance {
         let config = Config::load(self.gate, secrets);
         if config.policy.is_some() || self.isolate().config.policy.is_none() {
             // What was counted is exported with what follows.
-            let counters = Rc::clone(&self.isolate().counters);
-            let isolate = Isolate::new(config, Rc::clone(&self.executor), counters);
+            let before = self.isolate();
+            let isolate = Isolate {
+                counters: Rc::clone(&before.counters),
+                usage: Rc::clone(&before.usage),
+                ..Isolate::new(config, Rc::clone(&self.executor))
+            };
             self.isolate.replace(Rc::new(isolate));
         }
     }

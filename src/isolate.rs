@@ -1,5 +1,6 @@
 //! The state of an isolate.
 
+use crate::blocks::list::BlockList;
 use crate::config::Config;
 use crate::dependency::breakers::Breakers;
 use crate::limits::counters::LimitCounters;
@@ -10,6 +11,7 @@ use crate::renewals::queue::Renewals;
 use crate::token::cache::TokenCache;
 use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
+use crate::usage::state::UsageState;
 use portcullis_core::TokenHash;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,13 +24,17 @@ pub struct Isolate {
     pub executor: Rc<Executor>,
     pub breakers: Breakers,
     pub tokens: TokenCache,
+    pub block_list: BlockList,
     /// The recent events that took effect, with what each one revoked.
     pub recent_events: RefCell<Vec<TokenHash>>,
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
+    /// The same for API keys, so that made-up ones use up no rate of other tokens.
+    pub key_limits: IntrospectionLimits,
     pub limits: LimitCounters,
     pub renewals: Renewals,
     pub counters: Rc<Counters>,
+    pub usage: Rc<UsageState>,
     /// Whether the store refuses scripts with key locking.
     pub has_plain_scripts: Cell<bool>,
     /// The key that signs assertions, once a signature of it was verified.
@@ -37,18 +43,21 @@ pub struct Isolate {
 
 impl Isolate {
     /// Creates an isolate that has seen no request.
-    pub fn new(config: Config, executor: Rc<Executor>, counters: Rc<Counters>) -> Self {
+    pub fn new(config: Config, executor: Rc<Executor>) -> Self {
         Self {
             config,
             executor,
             breakers: Breakers::default(),
             tokens: TokenCache::default(),
+            block_list: BlockList::default(),
             recent_events: RefCell::default(),
             key_sets: KeySets::default(),
             introspection_limits: IntrospectionLimits::default(),
+            key_limits: IntrospectionLimits::default(),
             limits: LimitCounters::default(),
             renewals: Renewals::default(),
-            counters,
+            counters: Rc::default(),
+            usage: Rc::default(),
             has_plain_scripts: Cell::default(),
             assertion_key: RefCell::default(),
         }

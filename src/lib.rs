@@ -5,6 +5,7 @@
 //!
 //! [`Permit`]: portcullis_core::Permit
 
+mod blocks;
 mod config;
 mod context;
 mod dependency;
@@ -21,6 +22,7 @@ mod response;
 mod store;
 mod token;
 mod trace;
+mod usage;
 
 use config::{Config, StoredSecrets};
 use context::Purpose;

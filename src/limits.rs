@@ -5,9 +5,10 @@ pub mod counters;
 
 use crate::context::RequestContext;
 use crate::platform::clock;
+use counters::Over;
 use portcullis_core::{
-    AuthenticatedRequest, Check, Denial, InvalidTokenLimit, LimitCheck, LimitDecision, LocalCount,
-    LocalRate, Refusal, StoreKeys, StoreResult,
+    AuthenticatedRequest, Check, Denial, InvalidTokenLimit, LimitAlgorithm, LimitCheck,
+    LimitDecision, LocalCount, LocalRate, Refusal, StoreKeys, StoreResult, refusal_by_limits,
 };
 use redis_rest::Reply;
 
@@ -16,22 +17,24 @@ use redis_rest::Reply;
 ///
 /// # Errors
 ///
-/// [`Denial::RateLimited`], with the longest wait of these keys in ms.
+/// [`Denial::RateLimited`] or [`Denial::CreditsExhausted`], with the longest wait of these keys in
+/// ms.
 pub fn reject_if_over_limit(
     authenticated: &AuthenticatedRequest<'static>,
     context: &RequestContext,
 ) -> Result<(), Refusal> {
-    let mut wait_ms = None;
+    let mut refused = Vec::new();
     for limit_check in authenticated.all_limit_checks() {
-        let limits = &context.isolate.limits;
-        if let Some(left_ms) = limits.over_for_ms(limit_check.bucket_key(), context.now_ms) {
-            let decision = limit_check.local_decision(LocalCount::Refused { wait_ms: left_ms });
+        let (limits, limit) = (&context.isolate.limits, limit_check.limit);
+        if let Some((wait_ms, quota)) = limits.over(limit_check.bucket_key(), context.now_ms) {
+            let decision = limit_check.local_decision(LocalCount::Refused { wait_ms });
+            let decision = LimitDecision { quota, ..decision };
             context.trace.limit_decisions.borrow_mut().push(decision);
-            wait_ms = wait_ms.max(Some(left_ms));
+            refused.push((wait_ms, limit.algorithm == LimitAlgorithm::Credits));
         }
     }
-    match wait_ms {
-        Some(wait_ms) => Err(Denial::RateLimited { wait_ms }.into()),
+    match refusal_by_limits(refused) {
+        Some(denial) => Err(denial.into()),
         None => Ok(()),
     }
 }
@@ -66,7 +69,19 @@ pub fn keep_leases(
             StoreResult::Reply(reply) => Some(reply),
             _ => None,
         };
+        record_use(limit_check, reply, context);
         keep_lease(limit_check, reply, asked_ms, context);
+    }
+}
+
+/// Records what a limit by the calendar has used, as the store said.
+pub fn record_use(
+    limit_check: &LimitCheck<'static>,
+    reply: Option<&Reply>,
+    context: &RequestContext,
+) {
+    if let Some(reply) = reply.filter(|_| limit_check.limit.algorithm.is_calendar()) {
+        context.isolate.limits.periods.borrow_mut().record(limit_check, reply);
     }
 }
 
@@ -103,7 +118,8 @@ pub async fn settle(
         }
     }
     let limit_decisions = check.limit_decisions(authenticated, results);
-    limit_decisions.iter().for_each(|decision| remember(decision, context));
+    let is_api_key = authenticated.verified().is_some_and(|token| token.is_api_key());
+    limit_decisions.iter().for_each(|decision| remember(decision, is_api_key, context));
     context.trace.limit_decisions.borrow_mut().extend(limit_decisions);
 }
 
@@ -119,19 +135,28 @@ async fn count_locally(limit_check: &LimitCheck<'static>, context: &RequestConte
         };
     }
     let limit = limit_check.limit;
-    let rate = LocalRate {
-        quota: limit.local_quota.unwrap_or(limit_check.quota),
-        window_seconds: limit.window_seconds,
-    };
+    let (quota, window_seconds) = limit.local_rate(limit_check.quota);
+    let rate = LocalRate { quota, window_seconds };
     let (name, cost) = (limit.name.as_str(), limit_check.cost);
     context.isolate.limits.count(name, limit_check.key, rate, cost, clock::now_ms())
 }
 
 /// Remembers a key that the store found over an enforced limit. A shadow limit must keep counting.
-fn remember(decision: &LimitDecision<'_>, context: &RequestContext) {
+/// An API key may get another quota, so that its record must be read again soon.
+fn remember(decision: &LimitDecision<'_>, is_api_key: bool, context: &RequestContext) {
     if decision.by_store && !decision.admitted && !decision.limit.shadow {
-        let until_ms = context.now_ms + decision.wait_ms;
-        context.isolate.limits.set_over(decision.bucket_key, until_ms);
+        let may_change = is_api_key || decision.limit.is_adjustable();
+        let ask_ms = match may_change {
+            true => decision.wait_ms.min(ADJUSTED_MS_MAX),
+            false => decision.wait_ms,
+        };
+        let over = Over {
+            // No time brings more credits, but an operator may.
+            ask_ms: context.now_ms + if decision.wait_ms == 0 { ADJUSTED_MS_MAX } else { ask_ms },
+            retry_ms: if decision.wait_ms == 0 { 0 } else { context.now_ms + decision.wait_ms },
+            quota: decision.quota,
+        };
+        context.isolate.limits.set_over(decision.bucket_key, over);
     }
 }
 
@@ -174,3 +199,7 @@ fn rate_of(limit: &InvalidTokenLimit) -> LocalRate {
 fn failure_key(check: &Check<'_, '_>) -> [u8; 32] {
     StoreKeys::limit_hash("failures", check.address())
 }
+
+/// The longest time for which an isolate refuses a caller whose quota another program may raise,
+/// without asking the store, in milliseconds.
+const ADJUSTED_MS_MAX: u64 = 5000;

@@ -3,12 +3,14 @@
 use crate::context::{Outcome, Purpose, RequestContext};
 use crate::instance::Instance;
 use crate::platform::executor::{Holding, TaskPort};
+use crate::platform::http;
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
-use crate::token::{authenticate, introspect};
-use crate::{events, forward, limits, renewals, response, store};
+use crate::token::{api_keys, authenticate, introspect};
+use crate::{blocks, events, forward, limits, renewals, response, store, usage};
 use forward::Outbound;
 use portcullis_core::{
-    Answer, Check, Destination, Outage, Permit, Refusal, RequestHead, Route, Target, client_group,
+    Answer, AuthenticatedRequest, Check, Destination, Outage, Permit, Refusal, RequestHead, Route,
+    StoreResult, Target, client_group,
 };
 use std::rc::Rc;
 
@@ -25,13 +27,16 @@ async fn respond(
     purpose: Purpose,
     request: String,
 ) -> End {
-    let Some(incoming) = IncomingRequest::decode(&request) else {
+    let Some(mut incoming) = IncomingRequest::decode(&request) else {
         return End::Failed(TaskFailure::HeadInvalid);
     };
     let isolate = instance.isolate_for_request(&port, incoming.now_ms).await;
     let Some(policy) = isolate.config.policy else {
         return response::misconfigured(&incoming, &isolate.config);
     };
+    if policy.needs_location {
+        incoming.head.set_location(http::location(&port));
+    }
     let request_id = incoming.request_id.to_owned();
     let context = RequestContext::new(isolate, port, policy, purpose, incoming.now_ms, request_id);
     let outbound = match handle(&incoming.head, &context).await {
@@ -65,23 +70,36 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
     let policy = context.policy;
     context.trace.describe(head.path(), client_group(head, policy.trusted_proxy_hops));
     context.cors.set(policy.cors(None));
-    let route = match policy.destination(head)? {
-        Destination::Edge(answer) => return Ok(Decision::Answer(answer)),
-        Destination::Route(route) => route,
+    let blocked = blocks::check_network(head, context);
+    // Only a route can be one that refuses nothing.
+    let route = match (policy.destination(head), blocked) {
+        (Ok(Destination::Route(route)), _) => route,
+        (_, Err(refusal)) => return Err(refusal),
+        (Ok(Destination::Edge(answer)), Ok(())) => return Ok(Decision::Answer(answer)),
+        (Err(denial), Ok(())) => return Err(denial.into()),
     };
     context.route.set(Some(route));
     context.cors.set(policy.cors(Some(route)));
 
+    match blocked {
+        Err(refusal) if route.enforce => return Err(refusal),
+        Err(refusal) => context.trace.would_refuse.set(Some(refusal.code())),
+        Ok(()) => {}
+    }
     let permit = match admit(head, route, context).await {
         // The limit on open requests protects the edge itself, so a shadow route enforces it, too.
         Err(refusal @ Refusal::Out(Outage::Overloaded)) => return Err(refusal),
         Err(refusal) => {
-            let permit = Permit::unenforced(route, policy).ok_or(refusal)?;
+            let Some(permit) = Permit::unenforced(route, policy) else {
+                usage::count(route, Err(refusal), context);
+                return Err(refusal);
+            };
             context.trace.would_refuse.set(Some(refusal.code()));
             permit
         }
         Ok(permit) => permit,
     };
+    usage::count(route, Ok(()), context);
     if permit.target() == Target::Edge {
         return events::receive(head, route, context).await.map(Decision::Answer);
     }
@@ -118,22 +136,45 @@ async fn decide(
     context: &RequestContext,
 ) -> Result<Permit<'static>, Refusal> {
     let mut authenticated = authenticate::authenticate(check, context).await?;
-    limits::reject_if_over_limit(&authenticated, context)?;
-    let asked_ms = limits::spend_leases(&mut authenticated, context);
-    let commands = check.commands(&authenticated);
-    // A query for a limit asks about the token as well.
-    if let Some(token) = authenticated.verified().filter(|_| commands.is_empty()) {
-        renewals::renew_clearance(token, context);
+    let mut results = ask(check, &mut authenticated, context).await?;
+    if let Some(changed) = api_keys::adopt_change(check, &authenticated, &results, context)? {
+        if changed.has_limits_of(&authenticated) {
+            authenticated = changed.with_limits_of(authenticated);
+        } else {
+            // Other quotas apply than those that were asked for.
+            authenticated = changed;
+            results = ask(check, &mut authenticated, context).await?;
+            let again = api_keys::adopt_change(check, &authenticated, &results, context)?;
+            if let Some(again) = again {
+                authenticated = again.with_limits_of(authenticated);
+            }
+        }
     }
-    renewals::send(context);
-    let results = store::query(&commands, context).await;
-    let mut results = check.divide(&authenticated, results);
-    limits::keep_leases(check, &authenticated, &results, asked_ms, context);
-    introspect::complete(check, &authenticated, &mut results, context).await?;
     limits::settle(check, &authenticated, &mut results, context).await;
     let verdict: Result<Permit<'_>, Refusal> = check.decide(&authenticated, &results);
     authenticate::remember(check, &authenticated, &results, &verdict, context);
     let permit = verdict?;
     authenticate::record_session_seen(&permit, context);
     Ok(permit)
+}
+
+/// Asks the store everything that the verdict needs, and the token's provider what it lacks.
+async fn ask(
+    check: &Check<'_, 'static>,
+    authenticated: &mut AuthenticatedRequest<'static>,
+    context: &RequestContext,
+) -> Result<Vec<StoreResult>, Refusal> {
+    limits::reject_if_over_limit(authenticated, context)?;
+    let asked_ms = limits::spend_leases(authenticated, context);
+    let commands = check.commands(authenticated);
+    // A query for a limit asks about the token as well.
+    if let Some(token) = authenticated.verified().filter(|_| commands.is_empty()) {
+        renewals::renew_clearance(token, context);
+    }
+    renewals::send(context);
+    let results = store::query(&commands, context).await;
+    let mut results = check.divide(authenticated, results);
+    limits::keep_leases(check, authenticated, &results, asked_ms, context);
+    introspect::complete(check, authenticated, &mut results, context).await?;
+    Ok(results)
 }

@@ -49,7 +49,9 @@ pub async fn ask(batch: Batch, context: &RequestContext) {
             let mut replies =
                 store::execute(&commands, context).await.unwrap_or_default().into_iter();
             for limit_check in limit_checks {
-                limits::keep_lease(&limit_check, replies.next().as_ref(), asked_ms, context);
+                let reply = replies.next();
+                limits::record_use(&limit_check, reply.as_ref(), context);
+                limits::keep_lease(&limit_check, reply.as_ref(), asked_ms, context);
             }
         }
         Batch::Clearances(renewed) => {

@@ -11,6 +11,7 @@ use crate::platform::clock;
 use crate::platform::http::Response;
 use crate::platform::protocol::{End, Fields, IncomingRequest};
 use crate::trace::Enforcement;
+use crate::usage;
 use portcullis_core::{Access, Denial, LogPolicy, Refusal, RequestHead};
 
 /// Returns the response to a request, and logs and counts it.
@@ -37,6 +38,7 @@ pub fn finish(
     let ms = clock::now_ms().saturating_sub(context.now_ms);
     let ending = Ending { outcome, code, status, ms, colo: request.colo };
     export::record(&ending, context);
+    usage::push_if_due(context);
     if code.is_some() || context.policy.observability.log == LogPolicy::All {
         access_log::write(&ending, request, context);
     }

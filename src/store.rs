@@ -6,8 +6,7 @@ use crate::dependency::{call, retry};
 use crate::platform::protocol::{ContentType, PlatformError, TextBody, TextRequest, TextResponse};
 use crate::platform::{clock, socket};
 use portcullis_core::{
-    KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LOCKING_LIMIT_SCRIPT_SHA1, Outage, StoreAddress,
-    StoreResult,
+    COUNTING_SCRIPTS, CountingScript, KEY_LOCKING, Outage, StoreAddress, StoreResult,
 };
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 
@@ -40,7 +39,7 @@ pub async fn query(commands: &[Command], context: &RequestContext) -> Vec<StoreR
     }
 }
 
-/// Returns the replies to `commands`. If the store does not know the limit's script yet, sends it
+/// Returns the replies to `commands`. If the store does not know a limit's script yet, sends it
 /// in a second request within the same deadline, `store.timeout_ms`.
 ///
 /// # Errors
@@ -73,12 +72,22 @@ pub async fn execute_with(
 /// accepted every command. The result does not count for the circuit breaker, which protects
 /// verdicts; while that is open, nothing is written.
 pub async fn write(commands: &[Command], context: &RequestContext) -> bool {
+    write_for_replies(commands, context).await.is_some()
+}
+
+/// Does what [`write`] does. Returns the replies, or `None` if the store did not accept every
+/// command.
+pub async fn write_for_replies(
+    commands: &[Command],
+    context: &RequestContext,
+) -> Option<Vec<Reply>> {
     if context.isolate.breakers.is_open(Dependency::Store, clock::now_ms()) {
-        return false;
+        return None;
     }
     let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
-    let replies = send(commands, until_ms, context).await;
-    replies.is_ok_and(|replies| !replies.iter().any(|reply| matches!(reply, Reply::Error(_))))
+    let replies = send(commands, until_ms, context).await.ok()?;
+    let has_failed = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
+    (!has_failed).then_some(replies)
 }
 
 /// Returns whether a value is short enough to be read back: 40 KiB in JSON. A store may escape more
@@ -150,8 +159,8 @@ fn refuses_key_locking(reply: &Reply) -> bool {
 
 /// Returns the command with the name of the script without key locking.
 fn with_plain_name(mut command: Command) -> Command {
-    if command.text(1) == Some(LOCKING_LIMIT_SCRIPT_SHA1) {
-        command.replace(1, LIMIT_SCRIPT_SHA1.into());
+    if let Some(script) = script_of(&command) {
+        command.replace(1, script.sha1.into());
     }
     command
 }
@@ -168,10 +177,16 @@ fn all_reads_failed(commands: &[Command], replies: &[Reply]) -> bool {
         && reads.all(|(_, reply)| matches!(reply, Reply::Error(_)))
 }
 
+/// Returns the script that a command calls by its name with key locking.
+fn script_of(command: &Command) -> Option<&'static CountingScript> {
+    COUNTING_SCRIPTS.iter().find(|script| command.text(1) == Some(script.locking_sha1))
+}
+
 /// Returns the command with the script instead of its hash.
 fn with_script(command: &Command, is_plain: bool) -> Command {
     let first_line = if is_plain { "" } else { KEY_LOCKING };
-    let mut whole = Command::new("EVAL").arg(format!("{first_line}{LIMIT_SCRIPT}"));
+    let script = script_of(command).map_or("", |script| script.text);
+    let mut whole = Command::new("EVAL").arg(format!("{first_line}{script}"));
     for word in command.words().iter().skip(2) {
         whole = whole.arg_bytes(word.as_slice());
     }

@@ -1,5 +1,6 @@
 //! Tokens: which issuer they are from, and whether they are valid.
 
+pub mod api_keys;
 pub mod authenticate;
 pub mod cache;
 pub mod introspect;

@@ -1,7 +1,9 @@
 //! The observations about a request for the log, the informational headers and the metrics. They
 //! influence no decision.
 
-use portcullis_core::{EventFormat, LimitDecision, ReceivedClaims, RevocationMarker};
+use portcullis_core::{
+    EventFormat, LimitDecision, ReceivedClaims, RevocationMarker, VerifiedToken,
+};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -16,9 +18,11 @@ pub struct Trace {
     pub address: RefCell<String>,
     /// The caller, if the policy logs it.
     pub subject: RefCell<Option<String>>,
+    /// The token of the caller, once it is verified.
+    pub token: RefCell<Option<Rc<VerifiedToken>>>,
     /// The unverified claims of a refused request's token.
     pub received: RefCell<Option<ReceivedClaims>>,
-    /// The marker that revoked the token.
+    /// The marker that revoked the token, or that blocked the caller.
     pub marker: Cell<Option<RevocationMarker>>,
     /// The `kid` of the key that the token was verified with.
     pub kid: RefCell<Option<Rc<str>>>,

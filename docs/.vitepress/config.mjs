@@ -77,6 +77,7 @@ export default {
           page('Use your identity provider', '/identity-providers'),
           page('Let the provider revoke', '/how-to/revoke-from-the-provider'),
           page('Limits and plans', '/how-to/limits-and-plans'),
+          page('API keys', '/how-to/api-keys'),
           page('Ask for another login', '/how-to/step-up'),
           page('Protect several APIs', '/how-to/protect-several-apis'),
           page('Browsers and cookies', '/how-to/browsers-and-cookies'),
@@ -96,6 +97,7 @@ export default {
         items: [
           page('Every setting', '/configuration'),
           page('Every code', '/errors'),
+          page('The auth service’s API', '/reference/auth-api'),
           page('The tokens of each provider', '/reference/provider-tokens'),
           page('Headers', '/reference/headers'),
           page('The edge’s log', '/reference/access-log'),

@@ -17,6 +17,7 @@ const POLICY: &str = r#"{
     "store": {"url":"https://store.example"},
     "upstream": {"url":"https://upstream.example","timeout_ms":1},
     "revocation": {"delay_seconds_max":60},
+    "block": {"refresh_seconds":0},
     "breaker": {"failures":1},
     "logging": {"requests":"refused"},
     "issuers": [{"issuer":"https://issuer.example","audience":"api","introspection":
@@ -107,7 +108,7 @@ fn verify_token(isolate: &Rc<Instance>, id: u32) {
     let record = json!({ "sub": "alice", "scope": "", "exp": exp, "aud": "api" }).to_string();
     assert_eq!(begin(isolate, id, "/api"), Next::Store);
     assert_eq!(store_replies(isolate, id, &[record.into()]), Next::Store);
-    assert_eq!(store_replies(isolate, id, &[json!([null])]), Next::Upstream);
+    assert_eq!(store_replies(isolate, id, &[json!([null, null, null])]), Next::Upstream);
     assert_eq!(upstream_responds(isolate, id), Next::End(None));
 }
 
@@ -245,7 +246,10 @@ fn clearances_are_renewed_one_by_one_after_their_common_query_failed() {
     let failed = json!([{ "error": "CLUSTERDOWN" }]).to_string();
     let step = instance.executor.resume(2, 200, failed);
     assert_eq!(queries(&step), 2, "{step}");
-    assert_eq!(store_replies(&instance, 2, &[json!([null]), json!([null])]), Next::End(None));
+    assert_eq!(
+        store_replies(&instance, 2, &[json!([null, null]), json!([null, null])]),
+        Next::End(None)
+    );
 }
 
 /// More leases are to be renewed than may wait. A lease whose renewal found no room is asked for
@@ -260,14 +264,14 @@ fn lease_whose_renewal_found_no_room_is_asked_for_again() {
         let step = first_step(&isolate, request(key, round), "/leased", &field(key));
         let body = step.lines().last().unwrap_or_default();
         let commands: Value = serde_json::from_str(body).unwrap_or_default();
-        commands[0].as_array().map(Vec::len)
+        commands[1].as_array().map(Vec::len)
     };
     for key in 0..KEYS {
         for (round, taken) in [(0, 0), (1, 1)] {
             assert_eq!(asked(key, round), Some(9 + taken), "{key}");
             let reply = json!([1, 5000, 0, 0, taken, 0]);
             let id = request(key, round);
-            assert_eq!(store_replies(&isolate, id, &[reply]), Next::Upstream);
+            assert_eq!(store_replies(&isolate, id, &[Value::Null, reply]), Next::Upstream);
             assert_eq!(upstream_responds(&isolate, id), Next::End(None));
         }
         // The lease has one request. What comes after it is asked for in the background.

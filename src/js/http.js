@@ -3,8 +3,8 @@
 
 import { targetOf } from './gates.js';
 import {
-  PlatformFailure, TIMEOUT, TOO_LARGE, UNREACHABLE, decodeForward, decodeRespond, encodeCaptured, failed,
-  responded,
+  PlatformFailure, TIMEOUT, TOO_LARGE, UNREACHABLE, decodeForward, decodeRespond, encodeCaptured,
+  encodeLocation, failed, responded,
 } from './protocol.js';
 
 /**
@@ -213,9 +213,9 @@ export async function readBody(request, deadlineMs, bytesMax) {
   });
 }
 
-/** Returns the client's country, as Cloudflare reports it. */
-export function country(/** @type {Request} */ request) {
-  return /** @type {string | undefined} */ (request.cf?.country) ?? '';
+/** Returns the client's location, as Cloudflare reports it. */
+export function location(/** @type {Request} */ request) {
+  return encodeLocation(/** @type {{ country?: string, asn?: number }} */ (request.cf ?? {}));
 }
 
 /** Builds a response from encoded parts. Throws if HTTP does not allow them. */

@@ -87,6 +87,14 @@ export function encodeRequest(nowMs, id, colo, request) {
 }
 
 /**
+ * Encodes the location of a client: country and autonomous system, each empty if it is unknown.
+ * @param {{ country?: string | null, asn?: number | null }} cf
+ */
+export function encodeLocation({ country, asn }) {
+  return `${country ?? ''}\n${asn ?? ''}`;
+}
+
+/**
  * Encodes a response that was read to its end: headers, an empty line, and the body.
  * @param {Iterable<[string, string]>} headers
  * @param {string} body

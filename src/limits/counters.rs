@@ -1,18 +1,32 @@
 //! The counters of an isolate: rate-limit keys over their quota, local counts for limits that the
 //! store can't count, and invalid tokens.
 
-use portcullis_core::{BucketKey, GenerationalCache, Leases, LocalCount, LocalCounts, LocalRate};
+use portcullis_core::{
+    BucketKey, GenerationalCache, Leases, LocalCount, LocalCounts, LocalRate, PeriodUses,
+};
 use std::cell::RefCell;
 
 /// The rate-limit counters of an isolate.
 pub struct LimitCounters {
-    /// For each rate-limit key over its quota: when it may retry (Unix ms).
-    over: RefCell<GenerationalCache<BucketKey, u64>>,
+    over: RefCell<GenerationalCache<BucketKey, Over>>,
     /// Local counts by the limit's name. Each limit has its own, so that a flood against one limit
     /// evicts nothing from another.
     local: RefCell<Vec<(&'static str, LocalCounts)>>,
     failures: RefCell<LocalCounts>,
     pub leases: RefCell<Leases>,
+    /// What limits by the calendar and credits have used.
+    pub periods: RefCell<PeriodUses>,
+}
+
+/// What is known of a rate-limit key over its quota. Times are in Unix ms.
+#[derive(Clone, Copy)]
+pub struct Over {
+    /// Until when the store need not be asked.
+    pub ask_ms: u64,
+    /// When it may retry; 0 if no time brings more.
+    pub retry_ms: u64,
+    /// The quota that applied.
+    pub quota: u32,
 }
 
 impl Default for LimitCounters {
@@ -22,20 +36,22 @@ impl Default for LimitCounters {
             local: RefCell::default(),
             failures: RefCell::new(LocalCounts::new(KEYS_PER_GENERATION)),
             leases: RefCell::new(Leases::new(KEYS_PER_GENERATION)),
+            periods: RefCell::default(),
         }
     }
 }
 
 impl LimitCounters {
-    /// Returns how many ms a key stays over its quota; `None` if it is not known to be over it.
-    pub fn over_for_ms(&self, bucket_key: BucketKey, now_ms: u64) -> Option<u64> {
-        let until_ms = self.over.borrow_mut().get(bucket_key, |_| 0)?;
-        until_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0)
+    /// Returns how many ms a key stays over its quota, and that quota; `None` if it is not known to
+    /// be over it.
+    pub fn over(&self, bucket_key: BucketKey, now_ms: u64) -> Option<(u64, u32)> {
+        let over = self.over.borrow_mut().get(bucket_key, |_| 0)?;
+        (over.ask_ms > now_ms).then(|| (over.retry_ms.saturating_sub(now_ms), over.quota))
     }
 
-    /// Records that a key is over its quota until `until_ms` (Unix ms).
-    pub fn set_over(&self, bucket_key: BucketKey, until_ms: u64) {
-        self.over.borrow_mut().insert(bucket_key, until_ms, 0);
+    /// Records that a key is over its quota.
+    pub fn set_over(&self, bucket_key: BucketKey, over: Over) {
+        self.over.borrow_mut().insert(bucket_key, over, 0);
     }
 
     /// Counts a request towards a limit.

@@ -7,7 +7,7 @@ use crate::platform::log::{Level, Line};
 use crate::platform::protocol::DataPoint;
 use crate::store;
 use crate::trace::{Enforcement, VerdictSource};
-use portcullis_core::LogPolicy;
+use portcullis_core::{LogPolicy, RevocationMarker};
 use redis_rest::Command;
 
 /// How a request ended.
@@ -61,6 +61,10 @@ pub fn record(ending: &Ending<'_>, context: &RequestContext) {
     }
     if trace.record_unopened.get() {
         counters.add("records_unopened_total{}".to_owned(), 1);
+    }
+    if let Some(kind) = trace.marker.get().and_then(RevocationMarker::block) {
+        let (kind, shadow) = (kind.name(), trace.would_refuse.get().is_some());
+        counters.add(format!("blocked_total{{kind=\"{kind}\",shadow=\"{shadow}\"}}"), 1);
     }
     for (enforcement, shadow) in [(Enforcement::Enforced, false), (Enforcement::Shadow, true)] {
         for limit in trace.exceeded_limits(enforcement) {

@@ -55,8 +55,8 @@ extern "C" {
 
 #[wasm_bindgen(raw_module = "./http.js")]
 extern "C" {
-    /// Returns the country of the request's client; empty if Cloudflare does not know it.
-    pub fn country(request: &web_sys::Request) -> String;
+    /// Returns the location of the request's client, as [`portcullis_core::Location`] reads it.
+    pub fn location(request: &web_sys::Request) -> String;
 
     /// Reads the body of a request; `undefined` if it has none.
     #[wasm_bindgen(js_name = readBody)]

@@ -6,6 +6,7 @@ use super::protocol::{
     EncodedForward, PlatformError, Step, TextRequest, TextResponse, encode_response,
 };
 use js_sys::Promise;
+use portcullis_core::Location;
 use wasm_bindgen::{JsCast as _, JsValue};
 
 impl TextRequest<'_> {
@@ -15,10 +16,9 @@ impl TextRequest<'_> {
     }
 }
 
-/// Returns the country of the task's client (ISO 3166-1 alpha-2); an empty text if Cloudflare does
-/// not know it.
-pub fn country(port: &TaskPort) -> String {
-    bindings::country(&bindings::request_of(port.id()))
+/// Returns the location of the task's client.
+pub fn location(port: &TaskPort) -> Location {
+    Location::parse(&bindings::location(&bindings::request_of(port.id())))
 }
 
 /// The body of a request, read to its end.

@@ -94,6 +94,8 @@ mod tests {
             algorithm: LimitAlgorithm::Gcra,
             quota: 100,
             window_seconds: 1,
+            period: None,
+            overrides: false,
             burst: None,
             by: vec![LimitBy::Address],
             plans: None,

@@ -22,7 +22,9 @@ pub fn write(ending: &Ending<'_>, request: &IncomingRequest<'_>, context: &Reque
         line.text("aud", received.aud.as_deref().unwrap_or_default());
         line.text("unmet", received.unmet.as_deref().unwrap_or_default());
     }
-    line.text("marker", trace.marker.get().map_or("", RevocationMarker::name));
+    let marker = trace.marker.get();
+    let name = if marker.and_then(RevocationMarker::block).is_some() { "block" } else { "marker" };
+    line.text(name, marker.map_or("", RevocationMarker::name));
     line.text("cache", trace.verdict_source.get().map_or("", VerdictSource::name));
     line.text("kid", trace.kid.borrow().as_deref().unwrap_or_default());
     for (name, ms) in [

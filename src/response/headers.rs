@@ -4,7 +4,9 @@ use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::platform::protocol::Fields;
 use crate::trace::VerdictSource;
-use portcullis_core::{CircuitOpen, Denial, LimitDecision, Outage, Refusal, RequestHead};
+use portcullis_core::{
+    CircuitOpen, Denial, LimitAlgorithm, LimitDecision, Outage, Period, Refusal, RequestHead,
+};
 
 /// Returns the `Access-Control-` headers and `Vary`; none without a CORS policy (the Fetch
 /// standard).
@@ -54,29 +56,41 @@ fn rate_limit_headers(refused: bool, context: &RequestContext) -> Fields {
     };
     let policy = list(|decision| {
         let limit = decision.limit;
-        format!("\"{}\";q={};w={}", limit.name, decision.quota, limit.window_seconds)
+        // Months are not of one length, and a balance has none.
+        let window = match (limit.algorithm, limit.period) {
+            (LimitAlgorithm::Credits, None) | (_, Some(Period::Month)) => String::new(),
+            _ => format!(";w={}", limit.window_seconds),
+        };
+        format!("\"{}\";q={}{window}", limit.name, decision.quota)
     });
     let state = list(|decision| {
-        let seconds = decision.more_ms.div_ceil(1000);
-        let left = decision.left.unwrap_or_default();
-        format!("\"{}\";r={left};t={seconds}", decision.limit.name)
+        let (limit, left) = (decision.limit, decision.left.unwrap_or_default());
+        let until_more = match (limit.algorithm, limit.period) {
+            (LimitAlgorithm::Credits, None) => String::new(),
+            _ => format!(";t={}", decision.more_ms.div_ceil(1000)),
+        };
+        format!("\"{}\";r={left}{until_more}", limit.name)
     });
     vec![("ratelimit-policy", policy), ("ratelimit", state)]
 }
 
 /// Returns the seconds after which a client should retry (`Retry-After`, RFC 9110 section 10.2.3),
 /// at least 1; `None` if a retry would not help. Clients over a limit are spread over a tenth of
-/// the wait, or over a second, so that they don't retry all at once.
+/// the wait, from a second to 10 min, so that they don't retry all at once.
 pub fn retry_after_seconds(
     refusal: Refusal,
     jitter: u32,
     circuit_open: Option<CircuitOpen<Outage>>,
 ) -> Option<u64> {
     match refusal {
+        Refusal::Denied(Denial::CreditsExhausted { wait_ms: 0 }) => None,
         Refusal::Denied(
-            Denial::RateLimited { wait_ms } | Denial::TooManyInvalidTokens { wait_ms },
+            Denial::CreditsExhausted { wait_ms }
+            | Denial::RateLimited { wait_ms }
+            | Denial::TooManyInvalidTokens { wait_ms },
         ) => {
-            let spread_ms = (wait_ms / 10).max(1000) * u64::from(jitter) / u64::from(u32::MAX);
+            let spread_ms = (wait_ms / 10).clamp(1000, 600_000);
+            let spread_ms = spread_ms * u64::from(jitter) / u64::from(u32::MAX);
             Some((wait_ms + spread_ms).div_ceil(1000).max(1))
         }
         Refusal::Denied(_) => None,

@@ -13,7 +13,9 @@ pub fn body(refusal: Refusal, request_id: &str, exceeded: Vec<&str>) -> String {
         _ => None,
     };
     let violated = match refusal {
-        Refusal::Denied(Denial::RateLimited { .. }) => Some(exceeded.into()),
+        Refusal::Denied(Denial::CreditsExhausted { .. } | Denial::RateLimited { .. }) => {
+            Some(exceeded.into())
+        }
         _ => None,
     };
     json_object_text(vec![
@@ -32,7 +34,7 @@ pub fn body(refusal: Refusal, request_id: &str, exceeded: Vec<&str>) -> String {
 /// other problems is their status alone.
 fn problem_type(refusal: Refusal) -> &'static str {
     match refusal {
-        Refusal::Denied(Denial::RateLimited { .. }) => {
+        Refusal::Denied(Denial::CreditsExhausted { .. } | Denial::RateLimited { .. }) => {
             "https://iana.org/assignments/http-problem-types#quota-exceeded"
         }
         Refusal::Denied(Denial::TooManyInvalidTokens { .. }) => {

@@ -4,12 +4,12 @@
 use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::token::cache::{CachedToken, Validity, Verification};
-use crate::token::{introspect, key_selection};
+use crate::token::{api_keys, introspect, key_selection};
 use crate::trace::VerdictSource;
 use crate::{limits, store};
 use portcullis_core::{
-    AuthenticatedRequest, Check, Denial, Permit, Refusal, StoreResult, TokenHash, UnverifiedJwt,
-    UnverifiedToken,
+    AuthenticatedRequest, BlockKind, Check, Denial, Permit, Refusal, RevocationMarker, StoreResult,
+    TokenHash, UnverifiedJwt, UnverifiedToken,
 };
 use std::rc::Rc;
 
@@ -33,16 +33,26 @@ pub async fn authenticate<'p>(
         observe(&cached.verification, context);
         reject_if_revoked(cached, check, context).await?;
     }
+    let is_known_key = cached.as_ref().is_some_and(|cached| cached.verification.token.is_api_key());
     if let Some(cached) = cached
         && is_still_valid(&cached.verification, context).await?
     {
         // The clock is read here, because the request may have waited for keys.
         let cleared = cached.cleared(clock::now_ms());
         context.trace.verdict_source.set(cleared.map(|_| VerdictSource::Isolate));
-        return Ok(check.authenticate(cached.verification.token, cleared, context.now)?);
+        match check.authenticate(cached.verification.token, cleared, context.now) {
+            // The record of the key may have changed. It is read without the limits, because they
+            // must not count who may not use the key.
+            Err(Denial::KeyNetworkDenied | Denial::TokenExpired | Denial::TokenNotYetValid)
+                if is_known_key => {}
+            outcome => return Ok(outcome?),
+        }
     }
-    limits::check_failure_limit(check, context)?;
-    let verification = verify(check, hash, context).await.inspect_err(|refusal| {
+    if !is_known_key {
+        limits::check_failure_limit(check, context)?;
+    }
+    let work = verify(check, hash, is_known_key, context);
+    let verification = work.await.inspect_err(|refusal| {
         limits::record_failure(check, *refusal, context);
         if matches!(refusal, Refusal::Denied(_)) {
             context.isolate.tokens.remove(hash);
@@ -54,15 +64,16 @@ pub async fn authenticate<'p>(
     Ok(check.authenticate(token, None, context.now)?)
 }
 
-/// Records the token's subject and the key that verified it, for the log.
+/// Records the token, its subject and the key that verified it, for usage and the log.
 fn observe(verification: &Verification, context: &RequestContext) {
     let trace = &context.trace;
     trace.kid.replace(verification.kid.clone());
+    trace.token.replace(Some(Rc::clone(&verification.token)));
     let log_subject = context.policy.observability.log_subject;
     trace.subject.replace(verification.token.logged_subject(log_subject));
 }
 
-/// Rejects a token that is known to be revoked. If its marker may have been deleted, queries the
+/// Rejects a token that is known to be revoked or blocked. If its marker may have been deleted, queries the
 /// store again, before any limit counts the request. If the store fails, the token stays rejected.
 async fn reject_if_revoked(
     cached: &CachedToken,
@@ -73,12 +84,15 @@ async fn reject_if_revoked(
         return Ok(());
     };
     let (token, tokens) = (&cached.verification.token, &context.isolate.tokens);
-    // An expired token is rejected as expired, like any other.
-    check.authenticate(Rc::clone(token), None, context.now)?;
+    // An expired token is rejected as expired, like any other. The expiry of an API key may change.
+    if !token.is_api_key() {
+        check.authenticate(Rc::clone(token), None, context.now)?;
+    }
+    let mut marker = revocation.marker;
     if revocation.is_recheck_due(clock::now_ms()) {
         let results = store::query(&[token.marker_query()], context).await;
         let found = match results.first() {
-            Some(StoreResult::Reply(reply)) => token.revoking_marker(reply).ok(),
+            Some(StoreResult::Reply(reply)) => token.refusing_marker(reply).ok(),
             _ => None,
         };
         match found {
@@ -86,12 +100,15 @@ async fn reject_if_revoked(
                 tokens.clear_revocation(token.hash());
                 return Ok(());
             }
-            Some(Some(marker)) => tokens.set_revoked(token.hash(), marker, context.now_ms),
+            Some(Some(found)) => {
+                marker = found;
+                tokens.set_revoked(token.hash(), marker, context.now_ms);
+            }
             None => {}
         }
     }
-    context.trace.marker.set(Some(revocation.marker));
-    Err(Denial::TokenRevoked.into())
+    context.trace.marker.set(Some(marker));
+    Err(marker.denial().into())
 }
 
 /// Returns whether the verification still holds: the issuer still has the key that verified the
@@ -112,9 +129,13 @@ async fn is_still_valid(
 async fn verify(
     check: &Check<'_, '_>,
     hash: TokenHash,
+    is_known_key: bool,
     context: &RequestContext,
 ) -> Result<Verification, Refusal> {
     match check.unverified_token(context.now)? {
+        UnverifiedToken::ApiKey(key) => {
+            api_keys::resolve(check, key, hash, is_known_key, context).await
+        }
         UnverifiedToken::Jwt(jwt) => verify_signature(check, jwt, context).await,
         UnverifiedToken::Opaque(provider) => {
             introspect::resolve_opaque(check, provider, hash, context).await
@@ -141,7 +162,8 @@ async fn verify_signature(
 
 /// Caches the store's verdict on a token. A valid token is cached for
 /// `revocation.delay_seconds_max`, counted from the request's arrival, which is before the query. A
-/// revoked token is cached so that its holder can use up neither a quota nor the store.
+/// revoked token, or that of a blocked caller, is cached so that its holder can use up neither a
+/// quota nor the store.
 pub fn remember(
     check: &Check<'_, '_>,
     authenticated: &AuthenticatedRequest<'_>,
@@ -157,10 +179,13 @@ pub fn remember(
                 tokens.set_cleared(hash, requirement, context.now_ms + bound_ms);
             }
         }
-        Err(Refusal::Denied(Denial::TokenRevoked)) => {
-            let marker = check.revoking_marker(authenticated, results);
+        Err(Refusal::Denied(Denial::Blocked | Denial::TokenRevoked)) => {
+            let marker = check.refusing_marker(authenticated, results);
             context.trace.marker.set(marker);
-            if let (Some(hash), Some(marker)) = (check.token_hash(), marker) {
+            // Another request with the token may come from another address.
+            let about_token =
+                marker.filter(|own| *own != RevocationMarker::Block(BlockKind::Address));
+            if let (Some(hash), Some(marker)) = (check.token_hash(), about_token) {
                 tokens.set_revoked(hash, marker, context.now_ms);
             }
         }

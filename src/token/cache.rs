@@ -47,17 +47,18 @@ struct Clearance {
     until_ms: u64,
 }
 
-/// The store's statement that a token is revoked.
+/// The store's statement that a token is revoked, or that its holder is blocked.
 #[derive(Clone, Copy)]
 pub struct Revocation {
     pub marker: RevocationMarker,
-    recheck_at_ms: u64,
+    /// When the store is queried again; `None` if the revocation is permanent.
+    recheck_at_ms: Option<u64>,
 }
 
 impl Revocation {
     /// Returns whether to query the store again, because the marker may have been deleted.
     pub fn is_recheck_due(&self, now_ms: u64) -> bool {
-        !self.marker.is_final() && now_ms >= self.recheck_at_ms
+        self.recheck_at_ms.is_some_and(|at_ms| now_ms >= at_ms)
     }
 }
 
@@ -165,7 +166,7 @@ impl TokenCache {
 
     /// Records that the store has reported a token as revoked. This ends an earlier confirmation.
     pub fn set_revoked(&self, hash: TokenHash, marker: RevocationMarker, now_ms: u64) {
-        let recheck_at_ms = now_ms + RECHECK_MS;
+        let recheck_at_ms = marker.recheck_ms().map(|ms| now_ms + ms);
         self.tokens.borrow_mut().update(hash, |token| {
             token.cleared = None;
             token.revocation = Some(Revocation { marker, recheck_at_ms });
@@ -199,9 +200,6 @@ impl TokenCache {
 /// How far the clock may go back before the cache is emptied: a clock may be corrected by a few
 /// milliseconds at any time.
 const CLOCK_MS: u64 = 50;
-/// How long a token of a revoked subject or client is rejected without another query. The operator
-/// may delete its marker.
-const RECHECK_MS: u64 = 5000;
 /// The interval at which an isolate writes the use of one token's session to the store.
 const SEEN_INTERVAL_MS: u64 = 60_000;
 const TOKENS_PER_GENERATION: usize = 4096;

@@ -115,16 +115,27 @@ pub async fn complete(
     let Some(hash) = check.token_hash() else {
         return Ok(());
     };
-    if missing == Missing::Store && context.introspected_now.get() {
-        check.accept_introspection(authenticated, results);
-        return Ok(());
+    if context.introspected_now.get() {
+        if missing == Missing::Store {
+            check.accept_introspection(authenticated, results);
+        }
+        // The response about an API key is its record, which the store may not have yet.
+        if check.keep_known(authenticated, results) || missing == Missing::Store {
+            return Ok(());
+        }
     }
     let reason = match missing {
         Missing::Record => Reason::RecordMissing,
         Missing::Store => Reason::StoreOutage,
     };
-    let record = introspect(provider, reason, hash, context).await?;
-    if missing == Missing::Record {
+    let record = introspect(provider, reason, hash, context).await.inspect_err(|refusal| {
+        // The next request is refused like one with a key that the isolate does not know.
+        if provider.is_api_key && matches!(refusal, Refusal::Denied(_)) {
+            context.isolate.tokens.remove(hash);
+        }
+    })?;
+    // The auth service itself writes the records of API keys.
+    if missing == Missing::Record && !provider.is_api_key {
         let exp = record.exp.map(UnixSeconds);
         let bound = context.policy.revocation_delay_seconds_max;
         let seconds = provider.introspection.cacheable_seconds(exp, None, bound, context.now);
@@ -154,7 +165,11 @@ fn write_record(record: &TokenRecord, seconds: u64, hash: TokenHash, context: &R
 }
 
 /// Returns the provider's record of a token, within the limits on introspection.
-async fn introspect(
+///
+/// # Errors
+///
+/// Those of [`resolve_opaque`].
+pub async fn introspect(
     provider: Provider<'_>,
     reason: Reason<'_>,
     hash: TokenHash,
@@ -162,7 +177,10 @@ async fn introspect(
 ) -> Result<TokenRecord, Refusal> {
     let policy = context.policy;
     let issuer = policy.issuers.get(provider.issuer).ok_or(Denial::IssuerUnknown)?;
-    let limits = &context.isolate.introspection_limits;
+    let limits = match provider.is_api_key {
+        true => &context.isolate.key_limits,
+        false => &context.isolate.introspection_limits,
+    };
     let last = limits.last_rejection(hash);
     if let Some(rejection) = last.filter(|rejection| context.now_ms < rejection.until_ms) {
         return Err(rejection.denial.into());
@@ -216,7 +234,11 @@ async fn request(
         }
     };
     let (status, text) = (response.status, &response.text);
-    let read = Introspection::read(issuer, &policy.other_claims, status, text, context.now);
+    let read = match provider.is_api_key {
+        true => Introspection::read_key,
+        false => Introspection::read,
+    };
+    let read = read(issuer, &policy.other_claims, status, text, context.now);
     let Err(Refusal::Out(outage)) = read else {
         return (Health::Good, read);
     };

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 pub struct IntrospectionLimits {
     /// Tokens that their provider has rejected.
     rejected: RefCell<GenerationalCache<TokenHash, Rejection>>,
+    /// Clients that have sent a genuine API key which the isolate did not know.
+    genuine: RefCell<GenerationalCache<CacheKey, ()>>,
     sent: RefCell<SentInSecond>,
 }
 
@@ -31,6 +33,11 @@ pub enum Reason<'a> {
         /// count.
         client: Option<&'a str>,
     },
+    /// The token has the form of an API key, and the store is asked whether it has its record.
+    UnknownKey {
+        /// The same.
+        client: Option<&'a str>,
+    },
     /// The token is opaque, and the isolate has accepted it before.
     KnownOpaque,
     /// The token is a genuine JWT, and the store has no record of it.
@@ -45,6 +52,10 @@ pub enum Reason<'a> {
 struct SentInSecond {
     second: UnixSeconds,
     unknown_opaque: u32,
+    unknown_keys: u32,
+    /// The same for clients that have sent a genuine key before, so that a flood from many
+    /// addresses does not keep them waiting.
+    unknown_keys_of_known: u32,
     known_opaque: u32,
     record_missing: u32,
     without_store: u32,
@@ -56,7 +67,12 @@ struct SentInSecond {
 impl Default for IntrospectionLimits {
     fn default() -> Self {
         let rejected = GenerationalCache::new(REJECTED_PER_GENERATION, usize::MAX);
-        Self { rejected: RefCell::new(rejected), sent: RefCell::default() }
+        let genuine = GenerationalCache::new(CLIENTS_PER_GENERATION, usize::MAX);
+        Self {
+            rejected: RefCell::new(rejected),
+            genuine: RefCell::new(genuine),
+            sent: RefCell::default(),
+        }
     }
 }
 
@@ -97,6 +113,10 @@ impl IntrospectionLimits {
         let sent = &mut *sent;
         let count = match reason {
             Reason::UnknownOpaque { .. } => &mut sent.unknown_opaque,
+            Reason::UnknownKey { client } if self.is_genuine(client) => {
+                &mut sent.unknown_keys_of_known
+            }
+            Reason::UnknownKey { .. } => &mut sent.unknown_keys,
             Reason::KnownOpaque => &mut sent.known_opaque,
             Reason::RecordMissing => &mut sent.record_missing,
             Reason::StoreOutage => &mut sent.without_store,
@@ -106,6 +126,7 @@ impl IntrospectionLimits {
         }
         let holder = match reason {
             Reason::UnknownOpaque { client } => client.map(|name| StoreKeys::limit_hash("", name)),
+            Reason::UnknownKey { client } => client.map(key_holder),
             Reason::KnownOpaque | Reason::RecordMissing | Reason::StoreOutage => Some(hash.into()),
         };
         if let Some(holder) = holder {
@@ -118,9 +139,36 @@ impl IntrospectionLimits {
         *count += 1;
         true
     }
+
+    /// Gives back what an API key was counted for, because the store has its record. Only keys that
+    /// are made up use up the rate.
+    pub fn refund(&self, client: Option<&str>) {
+        let mut sent = self.sent.borrow_mut();
+        let count = match self.is_genuine(client) {
+            true => &mut sent.unknown_keys_of_known,
+            false => &mut sent.unknown_keys,
+        };
+        *count = count.saturating_sub(1);
+        if let Some(client) = client {
+            let holder = key_holder(client);
+            sent.shares.entry(holder).and_modify(|share| *share = share.saturating_sub(1));
+            self.genuine.borrow_mut().insert(holder, (), 0);
+        }
+    }
+
+    /// Returns whether a client has sent a genuine API key before.
+    fn is_genuine(&self, client: Option<&str>) -> bool {
+        let mut genuine = self.genuine.borrow_mut();
+        client.is_none_or(|client| genuine.get(key_holder(client), |_| 0).is_some())
+    }
+}
+
+fn key_holder(client: &str) -> CacheKey {
+    StoreKeys::limit_hash("keys", client)
 }
 
 const REJECTED_PER_GENERATION: usize = 4096;
+const CLIENTS_PER_GENERATION: usize = 1024;
 const PAUSE_MS_MIN: u64 = 1000;
 const PAUSE_MS_MAX: u64 = 16_000;
 /// The divisor of a rate that one client gets for unknown opaque tokens, or one genuine token gets
@@ -151,6 +199,25 @@ mod tests {
         assert_eq!(admitted(&limits, Reason::KnownOpaque, "b"), 3);
         let later = UnixSeconds(2);
         assert!(limits.admits(unknown("192.0.2.1"), TokenHash::of("a"), 10, later));
+    }
+
+    #[test]
+    fn made_up_keys_use_up_nothing_of_clients_with_genuine_ones() {
+        let limits = IntrospectionLimits::default();
+        let key = |client| Reason::UnknownKey { client: Some(client) };
+        // Genuine keys are given back, as many as there are.
+        for name in 0..100 {
+            let hash = TokenHash::of(&name.to_string());
+            assert!(limits.admits(key("192.0.2.1"), hash, 10, NOW), "{name}");
+            limits.refund(Some("192.0.2.1"));
+        }
+        for client in ["192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"] {
+            assert!((1..=3).contains(&admitted(&limits, key(client), "a")), "{client}");
+        }
+        assert_eq!(admitted(&limits, key("192.0.2.6"), "a"), 0, "the rate is used up");
+        assert_eq!(admitted(&limits, Reason::UnknownOpaque { client: None }, "a"), 10);
+        assert_eq!(admitted(&limits, key("192.0.2.1"), "a"), 3, "a client with a genuine key");
+        assert_eq!(admitted(&limits, Reason::UnknownKey { client: None }, "a"), 7);
     }
 
     #[test]

@@ -22,6 +22,7 @@ test('what JavaScript encodes is what Wasm decodes', () => {
   for (const { wire, value } of named('captured')) {
     assert.equal(protocol.encodeCaptured(value.headers, value.body), wire);
   }
+  for (const { wire, value } of named('location')) assert.equal(protocol.encodeLocation(value), wire);
   for (const { wire, value } of named('resume')) assert.deepEqual(encodeResume(value), wire);
 });
 
@@ -41,7 +42,7 @@ test('the golden file has each variant', () => {
     'decorate', 'failed', 'fetchText', 'forward', 'forwardAgain', 'pass', 'respond', 'settle',
   ]);
   assert.deepEqual(new Set(lines.map(({ name }) => name)), new Set([
-    'step', 'point', 'request', 'captured', 'resume',
+    'step', 'point', 'request', 'captured', 'location', 'resume',
   ]));
 });
 

@@ -63,7 +63,7 @@ impl Scene {
         let record_key = policy.keys.token(&TokenHash::of(&token));
         let sealed = record.encode(&record_key, policy.seal.as_ref(), [1; 12]);
         let replies = json!([
-            { "result": [null, null, null, null, sealed] }, { "result": [1, 9999, 0, 6, 0, 0] },
+            { "result": [null, null, null, null, null, null, null, sealed] }, { "result": [1, 9999, 0, 6, 0, 0] },
         ])
         .to_string();
         let head = format!("{HEAD}{token}");
@@ -72,7 +72,9 @@ impl Scene {
             let check = check(policy, &head)?;
             match check.unverified_token(NOW).map_err(|denial| anyhow!("{denial}"))? {
                 UnverifiedToken::Jwt(jwt) => check.accept_signature(jwt, true),
-                UnverifiedToken::Opaque(_) => return Err(anyhow!("not a JWT")),
+                UnverifiedToken::Opaque(_) | UnverifiedToken::ApiKey(_) => {
+                    return Err(anyhow!("not a JWT"));
+                }
             }
         };
         let verified = verified.map_err(|denial| anyhow!("{denial}"))?;

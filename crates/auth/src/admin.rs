@@ -1,5 +1,16 @@
 //! The operator's commands: users, sessions and keys. They print JSON, one object a line.
 
+mod adjust;
+mod api_keys;
+mod claims;
+mod clients;
+mod usage;
+mod users;
+
+pub use clients::list as list_clients;
+pub use usage::usage;
+pub use users::list_users;
+
 use crate::accounts::{
     PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, hash_password, is_acceptable_password,
 };
@@ -7,11 +18,13 @@ use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::cli::{KeysAction, SessionsAction, UserAction};
 use crate::clock::now;
 use crate::config::StoreSettings;
-use crate::db::{AuditedChange, Db, EndedSession, PasswordChange, SessionSelector, User};
+use crate::db::{AuditedChange, Db, EndedSession, KeyState, PasswordChange, SessionSelector, User};
+use crate::directory::{By, Directory};
 use crate::error::BoxError;
 use crate::maintenance::Maintenance;
-use crate::outbox::{Delivery, Publisher, REVOCATION_SECONDS};
+use crate::outbox::{Delivery, Holder, HolderState, Publisher, REVOCATION_SECONDS, RecordSettings};
 use crate::random::random_id;
+use crate::scope::normal_scope;
 use crate::signing_keys::{KeyRole, PUBLISH_SECONDS, key_role};
 use crate::store::Store;
 use portcullis_core::StoreKeys;
@@ -23,39 +36,67 @@ use std::sync::Arc;
 pub struct Admin {
     db: Arc<Db>,
     publisher: Arc<Publisher>,
+    issuer: String,
+}
+
+/// How long rows are kept, in seconds.
+pub struct KeptSeconds {
+    /// Sessions that are not refreshed.
+    pub idle: u64,
+    /// Security events.
+    pub audit: u64,
+    /// Hourly counts of requests.
+    pub usage: u64,
 }
 
 impl Admin {
     /// Creates a client of the store, which connects only to write.
-    pub fn new(db: Db, settings: &StoreSettings) -> Result<Self, BoxError> {
+    pub fn new(
+        db: Db,
+        settings: &StoreSettings,
+        records: Option<RecordSettings>,
+    ) -> Result<Self, BoxError> {
         let db = Arc::new(db);
         let store = Arc::new(Store::new(&settings.url, &settings.token)?);
         let keys = StoreKeys::new(&settings.key_prefix);
         let publisher = Publisher::new(Arc::clone(&db), store, &settings.issuer, keys);
-        Ok(Self { db, publisher: Arc::new(publisher) })
+        let publisher = match records {
+            Some(records) => publisher.with_records(records),
+            None => publisher,
+        };
+        Ok(Self { db, publisher: Arc::new(publisher), issuer: settings.issuer.clone() })
     }
 
     /// Changes an existing user.
     pub async fn user(&self, action: &UserAction) -> Result<(), BoxError> {
         let (now, client) = (now(), ClientInfo::default());
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
+        let keys = |state: &KeyState| self.publisher.commands().key(state, now);
         let event = |kind, user: &User| [Event::new(kind, Actor::Operator, &client).user(&user.id)];
         let (done, user, rows) = match action {
-            UserAction::Add { .. } => return Err("`user add` does not use the store".into()),
+            UserAction::Add { .. } | UserAction::List => {
+                return Err("the command does not use the store".into());
+            }
+            UserAction::Delete { username } => return self.delete_user(username).await,
+            UserAction::Set(settings) => return self.set_user(settings).await,
             UserAction::Disable { username } => {
                 let user = self.find_user(username).await?;
                 let events = event(EventKind::UserDisabled, &user);
                 let change = AuditedChange { now, events: &events };
                 let commands = self.publisher.commands().user_disabled(&user.id);
-                let rows = self.db.set_disabled(&user.id, true, commands, &change, revoke).await?;
+                let rows =
+                    self.db.set_disabled(&user.id, true, commands, &change, revoke, &keys).await?;
                 ("disabled", user, rows)
             }
             UserAction::Enable { username } => {
                 let user = self.find_user(username).await?;
                 let events = event(EventKind::UserEnabled, &user);
                 let change = AuditedChange { now, events: &events };
-                let commands = self.publisher.commands().user_enabled(&user.id);
-                let rows = self.db.set_disabled(&user.id, false, commands, &change, revoke).await?;
+                let state = HolderState::of(false, user.tokens_revoked_at, now);
+                let holder = Holder::User(&user.id);
+                let commands = vec![self.publisher.commands().holder_state(holder, state, now)];
+                let rows =
+                    self.db.set_disabled(&user.id, false, commands, &change, revoke, &keys).await?;
                 ("enabled", user, rows)
             }
             UserAction::Passwd { username } => {
@@ -143,19 +184,44 @@ impl Admin {
     }
 
     /// Deletes expired rows.
-    pub async fn clean_up(self, idle_seconds: u64, audit_seconds: u64) -> Result<(), BoxError> {
+    pub async fn clean_up(self, kept: &KeptSeconds) -> Result<(), BoxError> {
         let (db, publisher) = (self.db, self.publisher);
-        let maintenance = Maintenance { db, publisher, idle_seconds, audit_seconds };
+        let maintenance = Maintenance {
+            db,
+            publisher,
+            idle_seconds: kept.idle,
+            audit_seconds: kept.audit,
+            usage_seconds: kept.usage,
+        };
         let deleted = maintenance.delete_expired(now()).await?;
         let store = if maintenance.publisher.drain().await { "updated" } else { "pending" };
         print_line(&json!({ "done": "cleaned_up", "deleted": deleted, "store": store }));
         Ok(())
     }
 
+    /// Returns clients and users, for a change by an operator.
+    fn directory(&self) -> Directory<'_> {
+        Directory {
+            db: &self.db,
+            publisher: &self.publisher,
+            audit: None,
+            by: By { actor: Actor::Operator, subject: None, client: &NO_CLIENT },
+            now: now(),
+        }
+    }
+
     async fn find_user(&self, username: &str) -> Result<User, BoxError> {
         find_user(&self.db, username).await
     }
 }
+
+/// The client of a command, which has no address.
+static NO_CLIENT: ClientInfo = ClientInfo {
+    address: String::new(),
+    device: String::new(),
+    country: None,
+    request_id: String::new(),
+};
 
 /// Adds a user; the password is read from standard input.
 pub async fn add_user(db: &Db, username: &str, scope: &str) -> Result<(), BoxError> {
@@ -166,8 +232,8 @@ pub async fn add_user(db: &Db, username: &str, scope: &str) -> Result<(), BoxErr
         id: random_id(),
         username: username.to_owned(),
         password_hash: hash_password(&read_password()?)?,
-        scope: scope.to_owned(),
-        disabled: false,
+        scope: normal_scope(scope).map_err(|error| format!("--scope: {error}"))?,
+        ..User::default()
     };
     let event = Event::new(EventKind::UserAdded, Actor::Operator, &ClientInfo::default());
     let events = [event.user(&user.id)];
@@ -287,6 +353,7 @@ mod tests {
                 let admin = Admin {
                     db: Arc::clone(&service.db),
                     publisher: Arc::clone(&service.publisher),
+                    issuer: "https://a.example".into(),
                 };
                 let revoke = async |username: &str| {
                     let (session, username) = (None, Some(username.to_owned()));

@@ -48,19 +48,37 @@ impl Actor {
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EventKind {
+    BlockCleared,
+    BlockSet,
+    ClientAdded,
+    ClientChanged,
+    ClientDeleted,
+    ClientDenied,
+    ClientDisabled,
+    ClientEnabled,
+    ClientSecretRolled,
     CountryNew,
+    CreditAdded,
     IntrospectionDenied,
+    KeyChanged,
+    KeyCreated,
+    KeyRevoked,
+    KeyRolled,
     KeyRotated,
     Login,
     LoginFailed,
     Logout,
     PasswordChanged,
+    QuotaCleared,
+    QuotaSet,
     RefreshBurst,
     RefreshTokenReused,
     SessionRevoked,
     SessionsOverMax,
     TokenRevoked,
     UserAdded,
+    UserChanged,
+    UserDeleted,
     UserDisabled,
     UserEnabled,
 }
@@ -69,19 +87,37 @@ impl EventKind {
     /// Returns the stable name in the database, the log and the metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::BlockCleared => "block_cleared",
+            Self::BlockSet => "block_set",
+            Self::ClientAdded => "client_added",
+            Self::ClientChanged => "client_changed",
+            Self::ClientDeleted => "client_deleted",
+            Self::ClientDenied => "client_denied",
+            Self::ClientDisabled => "client_disabled",
+            Self::ClientEnabled => "client_enabled",
+            Self::ClientSecretRolled => "client_secret_rolled",
             Self::CountryNew => "country_new",
+            Self::CreditAdded => "credit_added",
             Self::IntrospectionDenied => "introspection_denied",
+            Self::KeyChanged => "key_changed",
+            Self::KeyCreated => "key_created",
+            Self::KeyRevoked => "key_revoked",
+            Self::KeyRolled => "key_rolled",
             Self::KeyRotated => "key_rotated",
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
             Self::Logout => "logout",
             Self::PasswordChanged => "password_changed",
+            Self::QuotaCleared => "quota_cleared",
+            Self::QuotaSet => "quota_set",
             Self::RefreshBurst => "refresh_burst",
             Self::RefreshTokenReused => "refresh_token_reused",
             Self::SessionRevoked => "session_revoked",
             Self::SessionsOverMax => "sessions_over_max",
             Self::TokenRevoked => "token_revoked",
             Self::UserAdded => "user_added",
+            Self::UserChanged => "user_changed",
+            Self::UserDeleted => "user_deleted",
             Self::UserDisabled => "user_disabled",
             Self::UserEnabled => "user_enabled",
         }
@@ -90,19 +126,37 @@ impl EventKind {
     /// Returns whether the event may be part of an attack. It is then logged as a warning.
     fn is_suspicious(self) -> bool {
         match self {
-            Self::CountryNew
+            Self::ClientDenied
+            | Self::CountryNew
             | Self::IntrospectionDenied
             | Self::LoginFailed
             | Self::RefreshBurst
             | Self::RefreshTokenReused
             | Self::SessionsOverMax => true,
-            Self::KeyRotated
+            Self::BlockCleared
+            | Self::BlockSet
+            | Self::ClientAdded
+            | Self::ClientChanged
+            | Self::ClientDeleted
+            | Self::ClientDisabled
+            | Self::ClientEnabled
+            | Self::ClientSecretRolled
+            | Self::CreditAdded
+            | Self::KeyChanged
+            | Self::KeyCreated
+            | Self::KeyRevoked
+            | Self::KeyRolled
+            | Self::KeyRotated
             | Self::Login
             | Self::Logout
             | Self::PasswordChanged
+            | Self::QuotaCleared
+            | Self::QuotaSet
             | Self::SessionRevoked
             | Self::TokenRevoked
             | Self::UserAdded
+            | Self::UserChanged
+            | Self::UserDeleted
             | Self::UserDisabled
             | Self::UserEnabled => false,
         }
@@ -147,6 +201,7 @@ impl Event {
 }
 
 /// Logs and counts events that are committed.
+#[derive(Clone)]
 pub struct Audit {
     counts: IntCounterVec,
 }

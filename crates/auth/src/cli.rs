@@ -1,5 +1,17 @@
 //! The command line.
 
+mod adjust;
+mod clients;
+mod keys;
+mod usage;
+mod users;
+
+pub use adjust::{BlockOptions, CallerOptions, CreditAction, LimitAction, TargetOptions};
+pub use clients::{ClientAction, ClientSettings};
+pub use keys::{KeyAction, KeyOwner, KeyTermsFlags};
+pub use usage::UsageOptions;
+pub use users::UserSettings;
+
 use crate::config::{LISTENERS, SHARED, TABLE};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use portcullis_server::settings::{Setting, arguments, flags, secrets_help};
@@ -91,24 +103,50 @@ Examples:
   portcullis-auth serve --config auth.toml
   portcullis-auth user add --config auth.toml --username alice --scope \"orders:read\" < password
   portcullis-auth sessions revoke --config auth.toml --username alice
+  portcullis-auth block --config auth.toml --username alice --reason scraping --for 1h
+  portcullis-auth limit set --config auth.toml --limit api --by subject=reports --quota 500 --for 7d
   portcullis-auth health --config auth.toml --ready
   portcullis-auth completions bash > /etc/bash_completion.d/portcullis-auth";
 
 /// A command.
 #[derive(Subcommand)]
 pub enum Action {
+    /// Refuse the requests of a subject, a client, an API key, an address or a network for a while.
+    Block(BlockOptions),
+    /// List the blocks that apply.
+    Blocks,
     /// Delete expired rows, and stop. `serve` does the same every minute.
     Cleanup,
+    /// Manage the clients that get access tokens for themselves.
+    Client {
+        #[command(subcommand)]
+        action: ClientAction,
+    },
     /// Print the script by which a shell completes this command line.
     Completions(CompletionOptions),
+    /// Manage the credits of single callers of a limit.
+    Credit {
+        #[command(subcommand)]
+        action: CreditAction,
+    },
     /// Check the server that runs on this machine with the same settings, as a container's health
     /// check does. Prints one line, and exits with 0 if it is healthy, 1 if it is not, 2 if the
     /// settings are invalid.
     Health(HealthOptions),
+    /// Manage API keys.
+    Key {
+        #[command(subcommand)]
+        action: KeyAction,
+    },
     /// Manage the keys that sign tokens.
     Keys {
         #[command(subcommand)]
         action: KeysAction,
+    },
+    /// Manage other quotas for single callers of a limit.
+    Limit {
+        #[command(subcommand)]
+        action: LimitAction,
     },
     /// Migrate the database's tables, and stop. With SQLite, every command does this first.
     Migrate,
@@ -122,6 +160,10 @@ pub enum Action {
         #[command(subcommand)]
         action: SessionsAction,
     },
+    /// Clear a block.
+    Unblock(TargetOptions),
+    /// Print how many requests were made, by caller, route or time.
+    Usage(UsageOptions),
     /// Manage users.
     User {
         #[command(subcommand)]
@@ -182,6 +224,13 @@ pub enum UserAction {
         #[arg(long, default_value = "")]
         scope: String,
     },
+    /// Delete a user: end all their sessions, and erase their personal data. The audit keeps
+    /// events under the user's id.
+    Delete {
+        /// The name to log in with.
+        #[arg(long)]
+        username: String,
+    },
     /// Disable a user: end all their sessions, and reject their logins.
     Disable {
         /// The name to log in with.
@@ -194,12 +243,16 @@ pub enum UserAction {
         #[arg(long)]
         username: String,
     },
+    /// List the users, oldest first.
+    List,
     /// Set a user's password, read from standard input, and end all their sessions.
     Passwd {
         /// The name to log in with.
         #[arg(long)]
         username: String,
     },
+    /// Change a user's scope and claims. Tokens have them from the next refresh on.
+    Set(UserSettings),
 }
 
 #[cfg(test)]

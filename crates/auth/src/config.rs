@@ -8,7 +8,10 @@ mod settings;
 mod table;
 mod text;
 
-pub use load::{read_audit_seconds, read_config, read_database_url, read_idle_seconds, read_store};
+pub use load::{
+    read_api_keys, read_audit_seconds, read_config, read_database_url, read_idle_seconds,
+    read_records, read_store, read_usage_seconds,
+};
 pub use server::{ServerSettings, read_health_check};
 pub use settings::{AccessTokenFormat, Config, StoreSettings};
 pub use table::{LISTENERS, SHARED, TABLE};

@@ -3,25 +3,45 @@
 //! Each change is one transaction: its rows, its commands for the store in the outbox, and its
 //! events in the audit.
 
+mod api_keys;
 mod audit;
+mod blocks;
+mod clients;
+mod limits;
 mod maintenance;
 mod migrations;
 mod outbox;
 mod pool;
 mod sessions;
 mod signing_keys;
+mod usage;
 mod users;
 
+pub use api_keys::{
+    ApiKey, EACH_SECONDS, KEY_RECORD_SECONDS, KeyChange, KeyPlace, KeySecret, KeySelector, KeySpec,
+    KeyState, NewApiKey, Owner, OwnerKind, OwnerState, RolledSecret,
+};
 pub use audit::AuditedChange;
+pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};
+pub use blocks::{Block, BlockKind, BlockTarget, BlockedNetwork};
+pub use clients::tokens::{ClientGrant, NewClientToken};
+pub use clients::{Changed, ClientChange, ListPlace, NewSecret};
+pub use limits::LimitCaller;
+pub use limits::credits::{ABOUT_CREDITS, CreditBalance, CreditGrant, Granted, about_credits};
+pub use limits::quotas::{ABOUT_QUOTA, QuotaOverride, about_quota};
 pub use maintenance::{Revocation, RevocationKind};
 pub use outbox::OutboxRow;
 pub use pool::{Db, Migrate};
 pub use sessions::Session;
 pub use sessions::begin::NewSession;
 pub use sessions::end::{EndedSession, RevokedToken, SessionSelector};
-pub use sessions::issued::IssuedTokens;
+pub use sessions::issued::{IssuedTokens, TokenHolder};
 pub use sessions::rotate::{RefreshRequest, Rotation};
 pub use signing_keys::KeyRow;
+pub use usage::{
+    QuotaUsage, UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, UsageValue, key_uses,
+};
+pub use users::edit::UserChange;
 pub use users::{PasswordChange, User};
 
 #[cfg(test)]

@@ -14,33 +14,40 @@
 //! ```
 
 mod accounts;
+mod adjustments;
 mod admin;
+mod api_keys;
 mod audit;
 mod cli;
+mod clients;
 mod clock;
 mod config;
+mod custom_claims;
 mod db;
+mod directory;
 mod error;
 mod http;
 mod maintenance;
 mod outbox;
 mod problem;
 mod random;
+mod scope;
 mod sessions;
 mod signing_keys;
 mod store;
 mod token;
+mod usage;
 
 #[cfg(test)]
 mod testing;
 
 pub use cli::Cli;
 
-use admin::Admin;
-use cli::{Action, SessionsAction, UserAction};
+use admin::{Admin, KeptSeconds};
+use cli::{Action, ClientAction, SessionsAction, UserAction};
 use config::{
-    TABLE, read_audit_seconds, read_config, read_database_url, read_health_check,
-    read_idle_seconds, read_store,
+    TABLE, read_api_keys, read_audit_seconds, read_config, read_database_url, read_health_check,
+    read_idle_seconds, read_records, read_store, read_usage_seconds,
 };
 use db::{Db, Migrate};
 use error::BoxError;
@@ -126,24 +133,54 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
             check(reader)?;
             return Ok(admin::add_user(&open(Migrate::IfSqlite).await?, username, scope).await?);
         }
+        Action::User { action: UserAction::List } => {
+            check(reader)?;
+            return Ok(admin::list_users(&open(Migrate::IfSqlite).await?).await?);
+        }
+        Action::Client { action: ClientAction::List } => {
+            check(reader)?;
+            return Ok(admin::list_clients(&open(Migrate::IfSqlite).await?).await?);
+        }
         Action::Sessions { action: SessionsAction::List { username } } => {
             let idle_seconds = read_idle_seconds(&mut reader);
             check(reader)?;
             let db = open(Migrate::IfSqlite).await?;
             return Ok(admin::list_sessions(&db, username, idle_seconds).await?);
         }
-        Action::Cleanup
+        Action::Usage(options) => {
+            check(reader)?;
+            return Ok(admin::usage(&open(Migrate::IfSqlite).await?, options).await?);
+        }
+        Action::Block(_)
+        | Action::Blocks
+        | Action::Cleanup
+        | Action::Client { .. }
         | Action::Completions(_)
+        | Action::Credit { .. }
+        | Action::Key { .. }
+        | Action::Limit { .. }
         | Action::Reconcile
         | Action::Sessions { .. }
+        | Action::Unblock(_)
         | Action::User { .. } => read_store(&mut reader),
     };
-    let (idle_seconds, audit_seconds) =
-        (read_idle_seconds(&mut reader), read_audit_seconds(&mut reader));
+    let kept = KeptSeconds {
+        idle: read_idle_seconds(&mut reader),
+        audit: read_audit_seconds(&mut reader),
+        usage: read_usage_seconds(&mut reader),
+    };
+    let (key_settings, records) = (read_api_keys(&mut reader), read_records(&mut reader));
     check(reader)?;
-    let admin = Admin::new(open(Migrate::IfSqlite).await?, &store)?;
+    let admin = Admin::new(open(Migrate::IfSqlite).await?, &store, records)?;
     match &cli.action {
-        Action::Cleanup => admin.clean_up(idle_seconds, audit_seconds).await?,
+        Action::Block(options) => admin.block(options).await?,
+        Action::Blocks => admin.blocks().await?,
+        Action::Credit { action } => admin.credit(action).await?,
+        Action::Limit { action } => admin.limit(action).await?,
+        Action::Unblock(options) => admin.unblock(options).await?,
+        Action::Key { action } => admin.api_keys(action, key_settings).await?,
+        Action::Cleanup => admin.clean_up(&kept).await?,
+        Action::Client { action } => admin.client(action).await?,
         Action::Reconcile => admin.reconcile().await?,
         Action::Sessions { action } => admin.revoke(action).await?,
         Action::User { action } => admin.user(action).await?,
@@ -151,7 +188,8 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         | Action::Health(_)
         | Action::Keys { .. }
         | Action::Migrate
-        | Action::Serve => {}
+        | Action::Serve
+        | Action::Usage(_) => {}
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ pub struct Maintenance {
     pub idle_seconds: u64,
     /// How long security events are kept.
     pub audit_seconds: u64,
+    /// How long hourly counts of requests are kept.
+    pub usage_seconds: u64,
 }
 
 impl Maintenance {
@@ -85,10 +87,18 @@ impl Maintenance {
         let commands = self.publisher.commands();
         loop {
             let expire = |user: &str, id: &str| commands.session_expired(user, id);
-            let batch = self.db.delete_expired(now, self.idle_seconds, self.audit_seconds, expire);
+            let batch = async {
+                let (idle, audit) = (self.idle_seconds, self.audit_seconds);
+                let deleted = self.db.delete_expired(now, idle, audit, expire).await;
+                let ended = self.publisher.end_adjustments(now).await;
+                Ok(deleted? + ended?)
+            };
             // If the database does not respond, dropping the future releases the connection.
             let batch = tokio::time::timeout(WORK_TIMEOUT, batch).await;
-            match batch.unwrap_or(Err(sqlx::Error::PoolTimedOut))? {
+            let usage = self.db.delete_old_usage(now, self.usage_seconds);
+            let usage = tokio::time::timeout(WORK_TIMEOUT, usage).await;
+            let (batch, usage) = (batch.unwrap_or(Err(SILENT))?, usage.unwrap_or(Err(SILENT))?);
+            match batch + usage {
                 0 => break,
                 batch => deleted += batch,
             }
@@ -109,6 +119,7 @@ const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
 const CONNECTIONS_EACH: Duration = Duration::from_secs(5);
 /// The same as the longest time of a request.
 const WORK_TIMEOUT: Duration = Duration::from_secs(10);
+const SILENT: sqlx::Error = sqlx::Error::PoolTimedOut;
 const DATABASE_SILENT: &str = "the database does not respond";
 const PAUSE: Duration = Duration::from_millis(20);
 

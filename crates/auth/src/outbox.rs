@@ -4,14 +4,19 @@
 //! until the store has executed them. If the store loses data, all live revocations are
 //! republished.
 
+mod adjustments;
+mod api_keys;
 mod commands;
 mod eviction;
 mod publisher;
 mod reconcile;
+mod records;
+mod settle;
 
-pub use commands::{IssuedAccessToken, REVOCATION_SECONDS};
+pub use commands::{Holder, HolderState, IssuedAccessToken, IssuedClientToken, REVOCATION_SECONDS};
 pub use publisher::{Delivery, Publisher};
 pub use reconcile::StoreHealth;
+pub use records::RecordSettings;
 
 #[cfg(test)]
 mod tests;

@@ -9,12 +9,24 @@ use serde_json::json;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Problem {
     AccessTokenInvalid,
+    /// A block, a quota or credits are invalid. The text says what, and the fix.
+    AdjustmentInvalid(&'static str),
+    BlockUnknown,
+    BlocksTooMany,
+    ApiKeyEnded,
+    ApiKeyNotAccepted,
+    ApiKeyRolledTooOften,
+    ApiKeyUnknown,
+    ApiKeysOverMax,
     BodyTooLarge,
     BodyTooSlow,
     ClientInvalid,
     ClientMismatch,
+    ClientUnknown,
     CredentialsInvalid,
     CredentialsMissing,
+    CreditIdReused,
+    CreditsOutOfRange,
     CrossSiteDenied,
     DatabaseUnavailable,
     GrantTypeUnsupported,
@@ -24,10 +36,16 @@ pub enum Problem {
         seconds: u64,
     },
     MediaTypeUnsupported,
+    /// A member of the body is out of its bounds; the text says which one, and how it should be.
+    MemberInvalid(&'static str),
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    OwnerUnknown,
     PasswordUnacceptable,
+    QuotaUnknown,
+    /// A parameter of the query is invalid. The text says which, and how to mend it.
+    QueryInvalid(&'static str),
     RefreshTokenInvalid,
     RefreshTokenReused,
     RequestMalformed,
@@ -35,6 +53,7 @@ pub enum Problem {
     ScopeInvalid,
     SessionEnded,
     SessionUnknown,
+    UserUnknown,
 }
 
 impl Problem {
@@ -46,6 +65,40 @@ impl Problem {
                 "access_token_invalid",
                 "the access token is invalid, or its session has ended",
             ),
+            Self::AdjustmentInvalid(detail) => {
+                (StatusCode::BAD_REQUEST, "adjustment_invalid", detail)
+            }
+            Self::ApiKeyEnded => (
+                StatusCode::CONFLICT,
+                "api_key_ended",
+                "the API key is revoked or has expired; create another",
+            ),
+            Self::ApiKeyNotAccepted => (
+                StatusCode::UNAUTHORIZED,
+                "api_key_not_accepted",
+                "the auth service takes no API keys; send an access token",
+            ),
+            Self::ApiKeyRolledTooOften => (
+                StatusCode::CONFLICT,
+                "api_key_rolled_too_often",
+                "the API key was rolled 100 times within 8 days; wait, or create another",
+            ),
+            Self::ApiKeyUnknown => {
+                (StatusCode::NOT_FOUND, "api_key_unknown", "no API key of yours has this id")
+            }
+            Self::ApiKeysOverMax => (
+                StatusCode::CONFLICT,
+                "api_keys_over_max",
+                "the owner has as many API keys as API_KEYS_PER_OWNER_MAX allows; revoke one",
+            ),
+            Self::BlockUnknown => {
+                (StatusCode::NOT_FOUND, "block_unknown", "no block has this target; list them")
+            }
+            Self::BlocksTooMany => (
+                StatusCode::CONFLICT,
+                "blocks_too_many",
+                "1000 addresses and networks are blocked; clear some, or block a larger network",
+            ),
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large")
             }
@@ -55,13 +108,16 @@ impl Problem {
             Self::ClientInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "client_invalid",
-                "the client is unknown, or its secret is wrong",
+                "the client is unknown, or its secret or assertion is wrong",
             ),
             Self::ClientMismatch => (
                 StatusCode::BAD_REQUEST,
                 "client_mismatch",
                 "the token was issued to another client",
             ),
+            Self::ClientUnknown => {
+                (StatusCode::NOT_FOUND, "client_unknown", "no client has this id")
+            }
             Self::CredentialsInvalid => {
                 (StatusCode::UNAUTHORIZED, "credentials_invalid", "username or password is wrong")
             }
@@ -69,6 +125,16 @@ impl Problem {
                 StatusCode::UNAUTHORIZED,
                 "credentials_missing",
                 "no token; send a refresh token in the body or its cookie, or a Bearer token",
+            ),
+            Self::CreditIdReused => (
+                StatusCode::CONFLICT,
+                "credit_id_reused",
+                "another grant of credits has this id; give each grant an id of its own",
+            ),
+            Self::CreditsOutOfRange => (
+                StatusCode::CONFLICT,
+                "credits_out_of_range",
+                "the sum of the caller's credits would be below 0 or above 10^12",
             ),
             Self::CrossSiteDenied => (
                 StatusCode::FORBIDDEN,
@@ -83,7 +149,7 @@ impl Problem {
             Self::GrantTypeUnsupported => (
                 StatusCode::BAD_REQUEST,
                 "grant_type_unsupported",
-                "the grant type is unsupported; use grant_type=refresh_token",
+                "the grant type is unsupported; use refresh_token or client_credentials",
             ),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -100,6 +166,7 @@ impl Problem {
                 "media_type_unsupported",
                 "the media type is unsupported; send application/json",
             ),
+            Self::MemberInvalid(problem) => (StatusCode::BAD_REQUEST, "member_invalid", problem),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -111,11 +178,20 @@ impl Problem {
                 "overloaded",
                 "too many logins at once; retry later",
             ),
+            Self::OwnerUnknown => {
+                (StatusCode::BAD_REQUEST, "owner_unknown", "no enabled user or client has this id")
+            }
             Self::PasswordUnacceptable => (
                 StatusCode::BAD_REQUEST,
                 "password_unacceptable",
                 "the password must have at least 8 characters and at most 1024 bytes",
             ),
+            Self::QuotaUnknown => (
+                StatusCode::NOT_FOUND,
+                "quota_unknown",
+                "no other quota is set for this caller; list them",
+            ),
+            Self::QueryInvalid(detail) => (StatusCode::BAD_REQUEST, "query_invalid", detail),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "refresh_token_invalid",
@@ -139,7 +215,7 @@ impl Problem {
             Self::ScopeInvalid => (
                 StatusCode::BAD_REQUEST,
                 "scope_invalid",
-                "the scope exceeds the session's, or differs from the token's first refresh",
+                "the scope exceeds what was granted, or differs from the token's first refresh",
             ),
             Self::SessionEnded => {
                 (StatusCode::UNAUTHORIZED, "session_ended", "the session has ended; log in again")
@@ -147,12 +223,18 @@ impl Problem {
             Self::SessionUnknown => {
                 (StatusCode::NOT_FOUND, "session_unknown", "the user has no session with this id")
             }
+            Self::UserUnknown => (StatusCode::NOT_FOUND, "user_unknown", "no user has this id"),
         }
     }
 
     /// Returns the stable code.
     pub fn code(self) -> &'static str {
         self.parts().1
+    }
+
+    /// Returns what is wrong.
+    pub fn description(self) -> &'static str {
+        self.parts().2
     }
 
     /// Returns the error response of RFC 6749 section 5.2, for the OAuth endpoints.
@@ -180,7 +262,13 @@ impl Problem {
             "code": code,
             "request_id": request_id,
         });
-        (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+        let mut response =
+            (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"token\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 
     /// Returns the response of RFC 9457.
@@ -201,7 +289,9 @@ impl Problem {
         let mut response = (status, fields, body.to_string()).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match self {
-                Self::AccessTokenInvalid => "Bearer error=\"invalid_token\"",
+                Self::AccessTokenInvalid | Self::ApiKeyNotAccepted => {
+                    "Bearer error=\"invalid_token\""
+                }
                 Self::ClientInvalid => "Basic realm=\"introspection\"",
                 _ => "Bearer",
             };

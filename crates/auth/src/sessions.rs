@@ -1,5 +1,6 @@
 //! The rules of sessions: how they begin, are refreshed, listed and ended.
 
+mod client_grant;
 mod introspect;
 mod issue;
 mod list;
@@ -12,6 +13,7 @@ mod service;
 mod stored_response;
 mod tokens;
 
+pub use client_grant::{ClientCredential, ClientToken};
 pub use password::NewPassword;
 pub use service::Sessions;
 pub use tokens::Tokens;

@@ -11,6 +11,8 @@ mod ring;
 mod schedule;
 
 pub use algorithm::KeyAlgorithm;
+#[cfg(test)]
+pub use jwk::{generate_pkcs8, public_jwk};
 pub use ring::KeyRing;
 pub use schedule::{KeyRole, PUBLISH_SECONDS, SigningSettings, key_role};
 

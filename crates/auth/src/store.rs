@@ -25,6 +25,8 @@ enum Transport {
 pub enum StoreError {
     BadResponse,
     Command(String),
+    /// The database, which has what to write, failed.
+    Database(String),
     Status(u16),
     Unreachable,
 }
@@ -41,6 +43,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::BadResponse => f.write_str("its response does not follow the REST protocol"),
             Self::Command(text) => write!(f, "it rejected a command: {text}"),
+            Self::Database(text) => write!(f, "the database failed: {text}"),
             Self::Status(status) => write!(f, "it responded with status {status}"),
             Self::Unreachable => f.write_str("it is unreachable, or did not respond in time"),
         }
@@ -61,6 +64,11 @@ impl Store {
             .build()?;
         let (url, token) = (format!("{url}/pipeline"), token.to_owned());
         Ok(Self { transport: Transport::Rest { client, url, token } })
+    }
+
+    /// Returns whether the store has lists. A memcached has none.
+    pub fn has_lists(&self) -> bool {
+        matches!(self.transport, Transport::Rest { .. })
     }
 
     /// Sends `commands` and returns one reply each. A reply may be an error.

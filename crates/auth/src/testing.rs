@@ -2,10 +2,11 @@
 //! outbox.
 
 use crate::accounts::{IntrospectionClients, LoginAttemptLimits, hash_password};
+use crate::api_keys::{ApiKeySettings, ApiKeys};
 use crate::audit::ClientInfo;
 use crate::config::{AccessTokenFormat, Config, ServerSettings, StoreSettings};
 use crate::db::{Db, Migrate, User};
-use crate::outbox::Publisher;
+use crate::outbox::{Publisher, RecordSettings};
 use crate::problem::Problem;
 use crate::random::{fill_random, random_id};
 use crate::sessions::{Sessions, Tokens};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 /// A service with its own database.
 pub struct TestService {
     pub sessions: Sessions,
+    pub api_keys: ApiKeys,
     pub db: Arc<Db>,
     pub publisher: Arc<Publisher>,
     pub url: String,
@@ -68,6 +70,8 @@ pub fn config(url: &str) -> Config {
         introspection_clients: IntrospectionClients::default(),
         attempts: LoginAttemptLimits { per_username: 0, per_address: 0 },
         audit_seconds: 400 * 86_400,
+        api_keys: ApiKeySettings { prefix: "pck_live_".into(), per_owner_max: 5 },
+        usage_seconds: 90 * 86_400,
     }
 }
 
@@ -76,17 +80,23 @@ impl TestService {
     pub async fn open(url: &str, config: Config) -> Self {
         let db = Arc::new(Db::open(url, Migrate::Always).await.unwrap());
         let store = Arc::new(Store::new(&config.store.url, "x").unwrap());
-        let publisher = Arc::new(Publisher::new(
+        let publisher = Publisher::new(
             Arc::clone(&db),
             Arc::clone(&store),
             &config.store.issuer,
             StoreKeys::new(&config.store.key_prefix),
-        ));
+        );
+        let records =
+            RecordSettings { audience: config.audience.clone(), seal: config.seal.clone() };
+        let publisher = Arc::new(publisher.with_records(records));
         let keys = KeyRing::open(Arc::clone(&db), config.signing.clone(), T).await.unwrap();
+        let key_settings = config.api_keys.clone();
         let sessions =
             Sessions::new(config, Arc::clone(&db), &store, Arc::clone(&publisher), Arc::new(keys));
         let sessions = sessions.unwrap();
-        Self { sessions, db, publisher, url: url.to_owned() }
+        let audit = Some(sessions.audit().clone());
+        let api_keys = ApiKeys::new(key_settings, Arc::clone(&db), Arc::clone(&publisher), audit);
+        Self { sessions, api_keys, db, publisher, url: url.to_owned() }
     }
 
     /// Adds a user.
@@ -96,7 +106,7 @@ impl TestService {
             username: username.to_owned(),
             password_hash: hash_password(PASSWORD).unwrap(),
             scope: "read write".into(),
-            disabled: false,
+            ..User::default()
         };
         assert!(self.db.add_user(&user, &[], T).await.unwrap());
         user

@@ -48,6 +48,8 @@ impl AccessClaims {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OpaqueToken {
     Access,
+    /// The secret of a client.
+    ClientSecret,
     Refresh,
 }
 
@@ -55,6 +57,7 @@ impl OpaqueToken {
     fn prefix(self) -> &'static str {
         match self {
             Self::Access => "pca_",
+            Self::ClientSecret => "pcs_",
             Self::Refresh => "pcr_",
         }
     }
@@ -100,7 +103,7 @@ mod tests {
 
     #[test]
     fn opaque_token_is_well_formed_only_as_its_own_kind() {
-        for kind in [OpaqueToken::Access, OpaqueToken::Refresh] {
+        for kind in [OpaqueToken::Access, OpaqueToken::ClientSecret, OpaqueToken::Refresh] {
             let token = kind.generate();
             assert_eq!(token.len(), 52);
             assert!(kind.is_well_formed(&token) && token != kind.generate());

@@ -20,7 +20,7 @@ pub struct GenerationalCache<K, V> {
 
 /// Values by their keys. All tables share the code of one hash map, which finds the places.
 #[derive(Clone)]
-struct Table<V> {
+pub(crate) struct Table<V> {
     places: HashMap<CacheKey, usize>,
     entries: Vec<(CacheKey, V)>,
 }
@@ -91,13 +91,23 @@ impl<V> Default for Table<V> {
 }
 
 impl<V> Table<V> {
-    fn get_mut(&mut self, key: &CacheKey) -> Option<&mut V> {
+    /// Returns how many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the values, in no order.
+    pub(crate) fn into_values(self) -> Vec<V> {
+        self.entries.into_iter().map(|(_, value)| value).collect()
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &CacheKey) -> Option<&mut V> {
         let place = *self.places.get(key)?;
         self.entries.get_mut(place).map(|(_, value)| value)
     }
 
     /// Inserts a value. Returns whether the key is new.
-    fn insert(&mut self, key: CacheKey, value: V) -> bool {
+    pub(crate) fn insert(&mut self, key: CacheKey, value: V) -> bool {
         if let Some(old) = self.get_mut(&key) {
             *old = value;
             return false;

@@ -1,13 +1,15 @@
 //! The checks of one request, step by step. The crate's front page lists their order.
 
 pub(crate) mod authenticated;
+mod blocks;
 mod completion;
 mod record_state;
 pub(crate) mod renewal;
 pub(crate) mod store_result;
 mod verdict;
 
-use crate::limits::check::{LimitCheck, LimitInput};
+use crate::limits::check::LimitCheck;
+use crate::limits::key::LimitInput;
 use crate::policy::Policy;
 use crate::policy::issuer::Issuer;
 use crate::policy::route::{ACR, AUTH_TIME, Access, Route, StoreOutage, TokenRequirement};
@@ -21,12 +23,12 @@ use crate::token::claims::Claims;
 use crate::token::jwt::UnverifiedJwt;
 use crate::token::received::ReceivedClaims;
 use crate::token::record::TokenRecord;
-use crate::token::revocation::RevocationMarker;
 use crate::token::unverified::UnverifiedToken;
 use crate::token::verified::VerifiedToken;
 use crate::token_hash::TokenHash;
 use authenticated::AuthenticatedRequest;
 use redis_rest::{Command, Reply};
+use std::net::IpAddr;
 use std::rc::Rc;
 use store_result::StoreResult;
 
@@ -37,6 +39,7 @@ pub struct Check<'h, 'p: 'h> {
     route: &'p Route,
     head: RequestHead<'h>,
     credential: Option<(Token<'h>, TokenHash)>,
+    client: Option<IpAddr>,
     address: String,
     limited: bool,
 }
@@ -56,18 +59,18 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         if route.access == Access::Deny {
             return Err(Denial::RouteDenied);
         }
-        let address = client_address(head, policy.trusted_proxy_hops);
+        let client = client_address(head, policy.trusted_proxy_hops);
         let ip_rules = route.ip_rules.as_ref().unwrap_or(&policy.ip_rules);
-        ip_rules.check(address)?;
+        ip_rules.check(client, head.location())?;
         let token = match route.access {
             Access::Auth | Access::Deny | Access::Events | Access::Public => None,
             Access::Optional => Token::if_present(head, route)?,
             Access::Protected => Some(Token::from_head(head, route)?),
         };
         let credential = token.map(|token| (token, token.hash()));
-        let limited = ip_rules.is_limited(address);
-        let (head, address) = (head.clone(), address_group(address));
-        Ok(Self { policy, route, head, credential, address, limited })
+        let limited = ip_rules.is_limited(client);
+        let (head, address) = (head.clone(), address_group(client));
+        Ok(Self { policy, route, head, credential, client, address, limited })
     }
 
     /// Returns the key for counting invalid tokens: the client's IPv4 address or IPv6 /64.
@@ -94,19 +97,6 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// Returns the token's claims about its issuer and audience, verified or not, for the log.
     pub fn received_claims(&self) -> Option<ReceivedClaims> {
         self.credential.and_then(|(token, _)| ReceivedClaims::of(token, &self.policy.issuers))
-    }
-
-    /// Returns the marker that revokes the token according to the results of [`Check::commands`];
-    /// `None` if there is none.
-    pub fn revoking_marker(
-        &self,
-        authenticated: &AuthenticatedRequest<'_>,
-        results: &[StoreResult],
-    ) -> Option<RevocationMarker> {
-        match (self.token_to_query(authenticated)?, results.first()?) {
-            (verified, StoreResult::Reply(reply)) => verified.revoking_marker(reply).ok()?,
-            (_, _) => None,
-        }
     }
 
     /// Checks everything about the token that needs no I/O: form (RFC 7515 section 3.1), header,
@@ -165,16 +155,48 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     /// # Errors
     ///
     /// [`Denial::TokenInactive`] if the record is not for the `issuer` at that place in the policy,
-    /// and [`Denial::TokenMissing`] on a route that requires no token.
+    /// or is that of an API key, and [`Denial::TokenMissing`] on a route that requires no token.
     pub fn accept_record(
         &self,
         issuer: usize,
         record: TokenRecord,
     ) -> Result<Rc<VerifiedToken>, Denial> {
         let hash = self.token_hash().ok_or(Denial::TokenMissing)?;
-        let claims = self.issuer(issuer).and_then(|issuer| record.claims(issuer));
+        let claims = self.claims_of(issuer, record).filter(|claims| claims.key.is_none());
         let claims = claims.ok_or(Denial::TokenInactive)?;
         Ok(Rc::new(VerifiedToken::new(&self.policy.keys, hash, issuer, claims)))
+    }
+
+    /// Accepts an API key by its record, with the text that the store has for it. The text is empty
+    /// if the record is a response of the key's issuer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Check::accept_record`]. [`Denial::TokenInactive`], too, if the record is not that
+    /// of an API key.
+    pub fn accept_key(
+        &self,
+        issuer: usize,
+        opened: (String, Rc<TokenRecord>),
+    ) -> Result<Rc<VerifiedToken>, Denial> {
+        let hash = self.token_hash().ok_or(Denial::TokenMissing)?;
+        let claims = self.claims_of(issuer, TokenRecord::clone(&opened.1));
+        let claims = claims.filter(|claims| claims.key.is_some()).ok_or(Denial::TokenInactive)?;
+        Ok(Rc::new(VerifiedToken::of_key(&self.policy.keys, hash, issuer, claims, opened)))
+    }
+
+    /// Returns the claims of a record; `None` if it is not for the issuer.
+    fn claims_of(&self, issuer: usize, mut record: TokenRecord) -> Option<Claims> {
+        record.place_claims(&self.policy.other_claims);
+        record.claims(self.issuer(issuer)?)
+    }
+
+    /// Opens the record that the store has of an API key. Returns `None` if it can't be read, or is
+    /// not that of an API key.
+    pub fn open_key(&self, text: String) -> Option<(String, Rc<TokenRecord>)> {
+        let key = self.policy.keys.token(&self.token_hash()?);
+        let record = TokenRecord::decode(&text, &key, self.policy.seal.as_ref());
+        Some((text, Rc::new(record.filter(TokenRecord::is_of_key)?)))
     }
 
     /// Authenticates the request by its verified token, whose times are checked again. `cleared` is
@@ -182,9 +204,10 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     ///
     /// # Errors
     ///
-    /// [`Denial::SignatureInvalid`] if the token is another request's, [`Denial::IssuerRefused`],
-    /// [`Denial::AudienceMismatch`], [`Denial::TokenExpired`], [`Denial::TokenNotYetValid`] or
-    /// [`Denial::InsufficientUserAuthentication`].
+    /// [`Denial::SignatureInvalid`] if the token is another request's, [`Denial::TokenMalformed`]
+    /// if it came in a place where its kind is not accepted, [`Denial::IssuerRefused`],
+    /// [`Denial::AudienceMismatch`], [`Denial::TokenExpired`], [`Denial::TokenNotYetValid`],
+    /// [`Denial::KeyNetworkDenied`] or [`Denial::InsufficientUserAuthentication`].
     pub fn authenticate(
         &self,
         verified: Rc<VerifiedToken>,
@@ -194,11 +217,15 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         if self.token_hash() != Some(verified.hash()) {
             return Err(Denial::SignatureInvalid);
         }
+        if !self.credential.is_some_and(|(token, _)| token.may_be(verified.is_api_key())) {
+            return Err(Denial::TokenMalformed);
+        }
         self.check_issuer(verified.issuer())?;
         self.check_audience(verified.claims())?;
         let issuer = self.issuer(verified.issuer());
         let leeway_seconds = issuer.map_or(0, |issuer| issuer.leeway_seconds);
         verified.claims().check_times(leeway_seconds, now)?;
+        verified.claims().check_network(self.client)?;
         self.check_login(verified.claims(), leeway_seconds, now)?;
         let limit_checks = self.limit_checks(Some(verified.claims()));
         let verified = Some(verified);
@@ -206,6 +233,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// Checks whether the user's login is of a class and a time that the route accepts (RFC 9470).
+    /// An API key has no login.
     fn check_login(
         &self,
         claims: &Claims,
@@ -213,10 +241,12 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         now: UnixSeconds,
     ) -> Result<(), Denial> {
         let (classes, max_age) = (&self.route.acr_values, self.route.max_age_seconds);
-        if !classes.is_empty() && !claims.has_acr(classes) {
+        let has_login = claims.key.is_none();
+        if !classes.is_empty() && !(has_login && claims.has_acr(classes)) {
             return Err(Denial::InsufficientUserAuthentication(ACR));
         }
-        let is_recent = |seconds: u32| claims.is_login_within(seconds.into(), leeway_seconds, now);
+        let is_recent =
+            |seconds: u32| has_login && claims.is_login_within(seconds.into(), leeway_seconds, now);
         if max_age.is_none_or(is_recent) {
             return Ok(());
         }
@@ -241,13 +271,18 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// Returns the store's commands that the verdict needs. Empty if it needs none. The token's
-    /// markers and its record are one command, because stores bill each one;
-    /// [`Check::divide`] divides its result.
+    /// markers, the address's block and the token's record are one command, because stores bill
+    /// each one; [`Check::divide`] divides its result.
     pub fn commands(&self, authenticated: &AuthenticatedRequest<'_>) -> Vec<Command> {
         let mut commands = Vec::with_capacity(1 + authenticated.limit_checks.len());
         if let Some(verified) = self.token_to_query(authenticated) {
-            commands.push(verified.query(self.needs_record(verified)).clone());
+            let query = verified.marker_query().arg(self.address_block());
+            commands.push(match self.needs_record(verified) {
+                true => query.arg(verified.record_key()),
+                false => query,
+            });
         }
+        commands.extend(self.address_query(authenticated));
         commands.extend(authenticated.limit_checks().map(LimitCheck::command));
         commands
     }
@@ -303,11 +338,12 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         queried.is_some_and(|verified| self.needs_record(verified))
     }
 
-    /// Returns how many of the results are about the token. Those of the limits follow them.
+    /// Returns how many of the results are about the token, or about the address of a request
+    /// without one. Those of the limits follow them.
     fn token_results(&self, authenticated: &AuthenticatedRequest<'_>) -> usize {
         match self.token_to_query(authenticated) {
             Some(verified) => 1 + usize::from(self.needs_record(verified)),
-            None => 0,
+            None => usize::from(self.queries_address(authenticated)),
         }
     }
 
@@ -334,14 +370,16 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// Returns whether the store must have the token's record. An opaque token was verified by its
-    /// record or its provider already.
+    /// record or its provider already. An API key is what its record says at this moment.
     fn needs_record(&self, verified: &VerifiedToken) -> bool {
-        self.is_signed(verified) && self.route.require == TokenRequirement::Record
+        verified.is_api_key()
+            || (self.is_signed(verified) && self.route.require == TokenRequirement::Record)
     }
 
     /// Returns whether the token is a JWT, verified by a signature.
     fn is_signed(&self, verified: &VerifiedToken) -> bool {
-        self.issuer(verified.issuer()).is_some_and(|issuer| issuer.keys.is_some())
+        !verified.is_api_key()
+            && self.issuer(verified.issuer()).is_some_and(|issuer| issuer.keys.is_some())
     }
 
     fn issuer(&self, place: usize) -> Option<&'p Issuer> {

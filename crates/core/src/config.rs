@@ -38,6 +38,7 @@ pub use record::{MemberShape, PolicyMember, TextFormat};
 
 use crate::policy::Policy;
 use crate::policy::identity::IdentityFields;
+use crate::policy::ip_rules::IpRules;
 use crate::policy::issuer::Issuer;
 use crate::policy::limit::LimitBy;
 use crate::policy::route::{ACR, AUTH_TIME, Access, Route, StoreOutage};
@@ -141,14 +142,20 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let store = store::read(&mut settings);
     let assertion_field = assertion.as_ref().map(|assertion| &assertion.field);
     let identity_fields = identity::read(&mut settings, assertion_field, &issuers);
+    check_api_key_headers(&mut settings, &identity_fields, assertion_field, &routes);
     let other_claims = other_claims(&identity_fields, &routes);
     let revocation_delay_seconds_max = bounds::revocation_delay_seconds_max(&mut settings);
+    let block_refresh_seconds = bounds::block_refresh_seconds(&mut settings);
     let jwks = dependencies::jwks(&mut settings);
     let introspection = dependencies::introspection(&mut settings);
     let open_requests = bounds::open_requests(&mut settings);
     let seal = record_encryption::read(&mut settings);
     let ip_rules = ip_rules::read(&mut settings);
     let trusted_proxy_hops = bounds::trusted_proxy_hops(&mut settings);
+    let needs_location = needs_location(&ip_rules, &routes);
+    if needs_location && trusted_proxy_hops > 0 {
+        settings.add_error("client_address.trusted_proxy_hops", ConfigErrorKind::HidesLocation);
+    }
     let invalid_token_limit = invalid_token_limit::read(&mut settings);
     let breaker = bounds::breaker(&mut settings);
     let observability = observability::read(&mut settings);
@@ -194,6 +201,8 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
         other_claims,
         seal,
         ip_rules,
+        block_refresh_seconds,
+        needs_location,
         trusted_proxy_hops,
         invalid_token_limit,
         breaker: breaker.policy,
@@ -202,6 +211,21 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
         accepted_risks,
         warnings,
     })
+}
+
+/// Adds an error for each route whose field of API keys is one of the edge's own.
+fn check_api_key_headers(
+    settings: &mut SettingsReader<'_>,
+    identity_fields: &IdentityFields,
+    assertion_field: Option<&String>,
+    routes: &[Route],
+) {
+    for (at, route) in routes.iter().enumerate() {
+        let mut own = identity_fields.names().chain(assertion_field);
+        if route.api_key_header.as_ref().is_some_and(|name| own.any(|own| own == name)) {
+            settings.add_error(format!("routes[{at}].api_key_header"), ConfigErrorKind::Duplicate);
+        }
+    }
 }
 
 /// Adds an error if a route uses introspection during a store outage, and no issuer has one.
@@ -213,6 +237,17 @@ fn check_introspection(settings: &mut SettingsReader<'_>, issuers: &[Issuer], ro
     {
         settings.add_error("routes: on_store_outage", ConfigErrorKind::NoIntrospection);
     }
+}
+
+/// Returns whether an address rule or a limit needs the client's location.
+fn needs_location(ip_rules: &IpRules, routes: &[Route]) -> bool {
+    let counts = |by: &LimitBy| matches!(by, LimitBy::Country | LimitBy::Asn);
+    ip_rules.needs_location()
+        || routes.iter().any(|route| {
+            let mut limits = route.limits.iter().chain(&route.anonymous_limits);
+            route.ip_rules.as_ref().is_some_and(IpRules::needs_location)
+                || limits.any(|limit| limit.by.iter().any(counts))
+        })
 }
 
 /// Returns the places of the claims that identity fields, routes and limits use.

@@ -7,7 +7,8 @@ use crate::config::fixtures::policy_with;
 use crate::edge_auth::{EdgeAuthError, EdgeAuthKey, EdgeAuthKeys, EdgeStatement};
 use crate::events::marks::REVOKE_SCRIPT;
 use crate::forward::session::TOUCH_SCRIPT;
-use crate::limits::check::{KEY_LOCKING, LIMIT_SCRIPT};
+use crate::limits::restore::RESTORE_SCRIPT;
+use crate::limits::script::{KEY_LOCKING, LIMIT_SCRIPT, QUOTA_SCRIPT};
 use crate::policy::Policy;
 use crate::policy::introspection::Introspection;
 use crate::refresh::lease::{LeaseState, Refresh};
@@ -130,7 +131,7 @@ fn current() -> Value {
     let sealed = record().encode(&key, Some(&seal()), NONCE);
     let admitted = [1, 9, 0, 6000].map(Reply::Integer);
     let mut results: Vec<_> =
-        [Reply::Array(vec![Reply::Null; 4]), Reply::text(&sealed), Reply::Array(admitted.to_vec())]
+        [Reply::Array(vec![Reply::Null; 7]), Reply::text(&sealed), Reply::Array(admitted.to_vec())]
             .map(crate::StoreResult::Reply)
             .into();
     assert!(!check.open_record(&authenticated, &mut results));
@@ -168,6 +169,9 @@ fn current() -> Value {
             "refresh revoked": keys.refresh_revoked("family"),
             "reconciled": keys.reconciled("process"),
             "event": keys.event("https://issuer.example", "event-id"),
+            "blocked subject": keys.block("subject", "https://issuer.example", "alice"),
+            "blocked address": keys.block_address("192.0.2.1"),
+            "blocked networks": keys.blocked_networks(),
         },
         "record": {
             "plain": record().encode(&key, None, NONCE),
@@ -195,6 +199,8 @@ fn current_formats_are_those_of_the_newest_golden_set() {
     let text = serde_json::to_string_pretty(&current()).unwrap() + "\n";
     sets::compare("edge.json", &text);
     sets::compare("scripts/limit", &format!("{KEY_LOCKING}{LIMIT_SCRIPT}"));
+    sets::compare("scripts/quota", &format!("{KEY_LOCKING}{QUOTA_SCRIPT}"));
+    sets::compare("scripts/restore", RESTORE_SCRIPT);
     sets::compare("scripts/session-seen", TOUCH_SCRIPT);
     sets::compare("scripts/revoke", REVOKE_SCRIPT);
 }

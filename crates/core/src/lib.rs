@@ -94,7 +94,7 @@
 //! 2. `edge_auth`, `jose` and `store`.
 //! 3. `policy`: plain types and look-ups, without settings and claims.
 //! 4. `config`, which reads the settings, and `token`.
-//! 5. `routing`, `limits` and `refresh`.
+//! 5. `routing`, `limits`, `refresh` and `usage`.
 //! 6. `events`.
 //! 7. `forward`.
 //! 8. `check`.
@@ -122,6 +122,7 @@ mod time;
 mod token;
 mod token_hash;
 mod url;
+mod usage;
 
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, CallPermit, CircuitOpen};
 pub use cache::{CacheKey, GenerationalCache};
@@ -145,24 +146,31 @@ pub use forward::stream::{StreamBounds, StreamEnd};
 pub use jose::algorithm::Algorithm;
 pub use jose::header::UnverifiedHeader;
 pub use jose::jwks::{Jwks, JwksError, KeyFault, KeySource, VerifyingKey};
+pub use json::object as json_object;
 pub use json::write::{object_text as json_object_text, text as json_text};
-pub use limits::check::{
-    BucketKey, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1, LOCKING_LIMIT_SCRIPT_SHA1, LimitCheck,
-    LimitDecision,
-};
+pub use limits::check::{BucketKey, LimitCheck, LimitDecision, refusal_by_limits};
+pub use limits::key::limit_key_text;
 pub use limits::lease::{Granted, LeaseKey, LeaseTerms, Leases, Spend};
 pub use limits::local::{LocalCount, LocalCounts, LocalRate};
+pub use limits::periods::{PeriodUse, PeriodUses};
+pub use limits::restore::{KnownUse, RESTORE_SCRIPT, restore_command};
+pub use limits::script::{
+    COUNTING_SCRIPTS, CountingScript, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1,
+    LOCKING_LIMIT_SCRIPT_SHA1, LOCKING_QUOTA_SCRIPT_SHA1, QUOTA_SCRIPT, QUOTA_SCRIPT_SHA1,
+};
 pub use policy::Policy;
 pub use policy::assertion::Assertion;
+pub use policy::blocked_networks::BlockedNetworks;
 pub use policy::cors::Cors;
 pub use policy::events::{EventFormat, EventPolicy, LogoutEnds};
 pub use policy::identity::IdentityFields;
 pub use policy::introspection::{ClientAuth, Introspection};
-pub use policy::ip_rules::{IpRules, Network};
+pub use policy::ip_rules::{Choice, IpRules, Network};
 pub use policy::issuer::{AudienceClaim, Issuer, KeyLocation, MetadataError, TokenType};
 pub use policy::key_sets::KeySetPolicy;
 pub use policy::limit::{
-    Algorithm as LimitAlgorithm, InvalidTokenLimit, Limit, LimitBy, LimitOutage, LimitTiming, Plans,
+    Algorithm as LimitAlgorithm, InvalidTokenLimit, Limit, LimitBy, LimitOutage, LimitTiming,
+    Period, Plans,
 };
 pub use policy::observability::{LogPolicy, LogSubject, Observability};
 pub use policy::path::Pattern;
@@ -177,9 +185,10 @@ pub use refresh::response::CapturedResponse;
 pub use refresh::revocation::Revocation;
 pub use refusal::status::Challenge;
 pub use refusal::{Denial, Outage, Refusal};
-pub use request::client_address::{address_group, client_group, forwarded_address};
+pub use request::client_address::{address_group, client_address, client_group, forwarded_address};
 pub use request::cookie::REFRESH_COOKIE;
 pub use request::head::RequestHead;
+pub use request::location::{Country, Location};
 pub use routing::index::RouteIndex;
 pub use routing::preflight::Fields;
 pub use routing::{Answer, Destination};
@@ -190,13 +199,16 @@ pub use store::seal::Seal;
 pub use time::{UnixMillis, UnixSeconds};
 pub use token::api_key::{self, KeyTerms};
 pub use token::bearer::Token;
+pub use token::blocks::BlockKind;
 pub use token::claims::Claims;
 pub use token::introspection::IntrospectionRequest;
 pub use token::jwt::UnverifiedJwt;
 pub use token::received::ReceivedClaims;
 pub use token::record::TokenRecord;
 pub use token::revocation::{RevocationMarker, revoked_before};
-pub use token::unverified::{Provider, UnverifiedToken};
+pub use token::unverified::{Provider, UnverifiedKey, UnverifiedToken};
 pub use token::verified::VerifiedToken;
 pub use token_hash::TokenHash;
 pub use url::BaseUrl;
+pub use usage::batch::{PeriodUsage, UsageBatch};
+pub use usage::counts::{Usage, UsageCounts, UsageRow};

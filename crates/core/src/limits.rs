@@ -2,5 +2,11 @@
 //! isolate alone.
 
 pub(crate) mod check;
+#[cfg(test)]
+mod fixtures;
+pub(crate) mod key;
 pub(crate) mod lease;
 pub(crate) mod local;
+pub(crate) mod periods;
+pub(crate) mod restore;
+pub(crate) mod script;

@@ -2,6 +2,7 @@
 //! claims.
 
 pub(crate) mod assertion;
+pub(crate) mod blocked_networks;
 pub(crate) mod cors;
 pub(crate) mod events;
 pub(crate) mod identity;
@@ -96,6 +97,10 @@ pub struct Policy {
     pub seal: Option<Seal>,
     /// The address rules of routes that have none.
     pub ip_rules: IpRules,
+    /// How often the list of blocked networks is fetched, in seconds, 0 to 3,600; with 0 never.
+    pub block_refresh_seconds: u32,
+    /// Whether a rule or a limit needs the client's location.
+    pub needs_location: bool,
     /// How many proxies in front of the edge are trusted to state the client's address, 0 to 10.
     /// With 0, Cloudflare states it.
     pub trusted_proxy_hops: u32,

@@ -16,6 +16,8 @@ pub enum Denial {
     AudienceMismatch,
     /// The token was issued to a client (`azp`) that its issuer's settings do not list.
     AuthorizedPartyRefused,
+    /// The caller or its address is blocked.
+    Blocked,
     /// The body ended before its announced length, or can't be read.
     BodyIncomplete,
     /// The body is longer than the route accepts.
@@ -37,6 +39,11 @@ pub enum Denial {
     },
     /// The body is not an event of a known format, or the event lacks what its type needs.
     EventMalformed,
+    /// The credits that a limit counts are exhausted.
+    CreditsExhausted {
+        /// The time until this request would be admitted, in milliseconds; 0 if no time brings that.
+        wait_ms: u64,
+    },
     /// The issuer's events are not accepted in this format.
     EventRefused,
     /// The signed token is not an event (`typ`).
@@ -52,6 +59,8 @@ pub enum Denial {
     IssuerRefused,
     /// The token's issuer (`iss`) is not trusted.
     IssuerUnknown,
+    /// The API key may not be used from the client's address.
+    KeyNetworkDenied,
     /// The issuer has no key of that `kid`.
     KeyUnknown,
     /// Routes match the path, but none accepts the method.
@@ -115,6 +124,7 @@ impl Denial {
             | Self::TokenMalformed
             | Self::TokenTypeRefused => true,
             Self::AddressRefused
+            | Self::Blocked
             | Self::BodyIncomplete
             | Self::BodyTooLarge
             | Self::BodyTooSlow
@@ -122,6 +132,7 @@ impl Denial {
             | Self::ClaimInsufficient
             | Self::CredentialMalformed
             | Self::EventMalformed
+            | Self::CreditsExhausted { .. }
             | Self::EventRefused
             | Self::EventTypeRefused
             | Self::TooManyInvalidTokens { .. }
@@ -129,6 +140,7 @@ impl Denial {
             | Self::HostMalformed
             | Self::InsufficientUserAuthentication(_)
             | Self::IssuerRefused
+            | Self::KeyNetworkDenied
             | Self::MethodNotAllowed
             | Self::CrossSiteDenied
             | Self::PathAmbiguous
@@ -152,6 +164,7 @@ impl Denial {
             Self::AlgorithmRefused => "algorithm_refused",
             Self::AudienceMismatch => "audience_mismatch",
             Self::AuthorizedPartyRefused => "authorized_party_refused",
+            Self::Blocked => "blocked",
             Self::BodyIncomplete => "body_incomplete",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
@@ -159,6 +172,7 @@ impl Denial {
             Self::ClaimInsufficient => "claim_insufficient",
             Self::ClaimMissing(_) => "claim_missing",
             Self::CredentialMalformed => "credential_malformed",
+            Self::CreditsExhausted { .. } => "credits_exhausted",
             Self::TooManyInvalidTokens { .. } => "too_many_invalid_tokens",
             Self::EventMalformed => "event_malformed",
             Self::EventRefused => "event_refused",
@@ -168,6 +182,7 @@ impl Denial {
             Self::InsufficientUserAuthentication(_) => "insufficient_user_authentication",
             Self::IssuerRefused => "issuer_refused",
             Self::IssuerUnknown => "issuer_unknown",
+            Self::KeyNetworkDenied => "key_network_denied",
             Self::KeyUnknown => "key_unknown",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::CrossSiteDenied => "cross_site_denied",
@@ -201,6 +216,7 @@ impl fmt::Display for Denial {
             }
             Self::AudienceMismatch => "the token's audience (aud) does not include this API",
             Self::AuthorizedPartyRefused => "the token's client (azp) may not use this API",
+            Self::Blocked => "the caller is blocked",
             Self::BodyIncomplete => "the request body ended early",
             Self::BodyTooLarge => "the request body is too large",
             Self::BodyTooSlow => "the request body came too slowly",
@@ -208,6 +224,7 @@ impl fmt::Display for Denial {
             Self::ClaimInsufficient => "the token lacks a claim that this route requires",
             Self::ClaimMissing(claim) => return write!(f, "the token lacks the claim {claim}"),
             Self::CredentialMalformed => "the credential is malformed; send one Bearer token",
+            Self::CreditsExhausted { .. } => "the credits for these requests are exhausted",
             Self::TooManyInvalidTokens { .. } => "too many invalid tokens came from this address",
             Self::EventMalformed => {
                 "the body is not an event of a known format, or lacks what its type needs"
@@ -224,6 +241,7 @@ impl fmt::Display for Denial {
             }
             Self::IssuerRefused => "this route does not accept the token's issuer",
             Self::IssuerUnknown => "the token's issuer is not trusted",
+            Self::KeyNetworkDenied => "the API key may not be used from this address",
             Self::KeyUnknown => "the token's issuer has no key with its key id (kid)",
             Self::MethodNotAllowed => "this path does not allow the method; see Allow",
             Self::CrossSiteDenied => "the request comes from a page of another site",

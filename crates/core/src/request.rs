@@ -5,4 +5,5 @@ pub(crate) mod cookie;
 pub(crate) mod field_names;
 pub(crate) mod form;
 pub(crate) mod head;
+pub(crate) mod location;
 pub(crate) mod syntax;

@@ -3,6 +3,7 @@
 pub mod api_key;
 mod audience;
 pub(crate) mod bearer;
+pub(crate) mod blocks;
 pub(crate) mod claims;
 pub(crate) mod introspection;
 pub(crate) mod jwt;

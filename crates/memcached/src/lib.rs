@@ -1,8 +1,8 @@
 //! Translates the store's Redis commands to memcached's meta commands (1.6 or later), in batches.
 //! It does no I/O.
 //!
-//! It supports `GET`, `MGET`, `SET … EX`, also with `NX`, `DEL`, and a rate limit with fixed
-//! windows. Lists and hashes, which only operators use, are skipped. Other commands, such as
+//! It supports `GET`, `MGET`, `SET … EX` and `EXAT`, also with `NX`, `DEL`, and a rate limit with
+//! fixed windows. Lists and hashes, which only operators use, are skipped. Other commands, such as
 //! scripts, are errors.
 //!
 //! ```
@@ -66,7 +66,8 @@ enum MetaCommand<'c> {
     Set {
         key: &'c [u8],
         value: &'c [u8],
-        seconds: u64,
+        /// Seconds, or a Unix time above [`SECONDS_MAX`].
+        expiry: u64,
         /// Whether to set only a key that does not exist.
         only_if_new: bool,
     },
@@ -92,11 +93,18 @@ impl<'c> MetaCommand<'c> {
                 Self::Get(arguments)
             }
             ("SET", [key, value, ex, seconds, rest @ ..])
-                if is_key(key) && ex == b"EX" && (rest.is_empty() || rest == [b"NX"]) =>
+                if is_key(key)
+                    && (ex == b"EX" || ex == b"EXAT")
+                    && (rest.is_empty() || rest == [b"NX"]) =>
             {
                 match number(seconds) {
-                    Some(seconds) => {
-                        Self::Set { key, value, seconds, only_if_new: !rest.is_empty() }
+                    Some(number) => {
+                        let expiry = match ex.len() {
+                            2 => number.clamp(1, SECONDS_MAX),
+                            // A time of 1970 has passed.
+                            _ => number.max(SECONDS_MAX + 1),
+                        };
+                        Self::Set { key, value, expiry, only_if_new: !rest.is_empty() }
                     }
                     None => Self::Unsupported,
                 }
@@ -132,10 +140,9 @@ pub fn encode(commands: &[Command]) -> Vec<u8> {
                     append(&mut batch, &[b"mg ", key, b" v\r\n"]);
                 }
             }
-            MetaCommand::Set { key, value, seconds, only_if_new } => {
+            MetaCommand::Set { key, value, expiry, only_if_new } => {
                 let mode = if only_if_new { " ME" } else { "" };
-                let seconds = seconds.clamp(1, SECONDS_MAX);
-                let rest_of_line = format!(" {} T{seconds}{mode}\r\n", value.len());
+                let rest_of_line = format!(" {} T{expiry}{mode}\r\n", value.len());
                 append(&mut batch, &[b"ms ", key, rest_of_line.as_bytes(), value, b"\r\n"]);
             }
             MetaCommand::Delete(key) => append(&mut batch, &[b"md ", key, b"\r\n"]),

@@ -12,11 +12,12 @@ use assume::{Assumption, Assumptions};
 use clap::Args;
 use keys::KeyFile;
 use portcullis_core::{
-    Access, AuthenticatedRequest, Check, Denial, Destination, Permit, Policy, Refusal, RequestHead,
-    Route, UnixSeconds, UnverifiedToken,
+    Access, AuthenticatedRequest, Check, Denial, Destination, Location, Permit, Policy, Refusal,
+    RequestHead, Route, UnixSeconds, UnverifiedToken,
 };
 use report::Report;
 use serde_json::{Map, Value};
+use std::rc::Rc;
 
 /// Options of `explain`.
 #[derive(Args)]
@@ -38,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, requires = "token")]
     jwks: Option<String>,
     /// A JSON file with the claims of a token: of a JWT that is made of them, or of an opaque
-    /// --token.
+    /// --token. With the member `key` they are those of an API key.
     #[arg(long)]
     claims: Option<String>,
     /// A header of the request, NAME: VALUE; may be given more than once.
@@ -47,7 +48,13 @@ pub(crate) struct Options {
     /// The client's address.
     #[arg(long, default_value = "203.0.113.1")]
     address: String,
-    /// What is assumed otherwise: revoked, no-record, bad-signature, over:LIMIT, store-down,
+    /// The country of that address: two capitals, or T1 for Tor.
+    #[arg(long)]
+    country: Option<String>,
+    /// The number of the autonomous system of that address.
+    #[arg(long)]
+    asn: Option<u32>,
+    /// What is assumed otherwise: revoked, blocked, no-record, bad-signature, over:LIMIT, store-down,
     /// auth-down; may be given more than once.
     #[arg(long)]
     assume: Vec<Assumption>,
@@ -61,7 +68,8 @@ pub(crate) fn explain(options: &Options, host: &Host<'_>) -> Outcome {
     };
     let url = format!("https://{HOST}{}", options.target);
     let fields = request.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let head = RequestHead::new(&options.method, &url, fields.collect());
+    let mut head = RequestHead::new(&options.method, &url, fields.collect());
+    head.set_location(request.location);
     let mut report = Report::new(&options.method, &options.target);
     let mut assumptions = Assumptions::new(&options.assume);
     if let Err(refusal) = request.steps(&head, &mut assumptions, &mut report) {
@@ -77,6 +85,8 @@ struct Request<'h> {
     /// The keys that verify the token, unless its signature is assumed to be good.
     keys: Option<KeyFile>,
     fields: Vec<(String, String)>,
+    /// Where the client is.
+    location: Location,
     /// What the store or the issuer would say of an opaque token.
     claims: Map<String, Value>,
     now_seconds: u64,
@@ -93,6 +103,7 @@ impl<'h> Request<'h> {
         let file = PolicyFile::parse(text).map_err(|_| invalid())?;
         let lookup = |name: &str| host.variable(name, options.env.as_deref());
         let policy = Policy::assume(&file.document(), lookup).map_err(|_| invalid())?;
+        let location = location(options)?;
         let keys = options.jwks.as_deref().map(|path| KeyFile::read(path, host)).transpose()?;
         if keys.is_some() && options.assume.contains(&Assumption::BadSignature) {
             return Err("--jwks checks the signature; leave out --assume bad-signature".to_owned());
@@ -110,7 +121,7 @@ impl<'h> Request<'h> {
             fields.push(("authorization".to_owned(), format!("Bearer {token}")));
         }
         let (claims, now_seconds) = (claims.unwrap_or_default(), host.now_seconds);
-        Ok(Self { host, policy, keys, fields, claims, now_seconds })
+        Ok(Self { host, policy, keys, fields, location, claims, now_seconds })
     }
 
     /// Adds each step to the report, up to the first that refuses the request.
@@ -211,6 +222,14 @@ impl<'h> Request<'h> {
                 };
                 check.accept_signature(jwt, is_good)?
             }
+            UnverifiedToken::ApiKey(key) => {
+                let issuer = issuer(key.issuer).ok_or(Denial::IssuerUnknown)?;
+                let text = format!("an API key of {}, with good form", issuer.issuer);
+                report.step("token", &text);
+                let record = token::key_record(&self.claims, issuer, assumptions);
+                let record = record.ok_or(Denial::TokenInactive)?;
+                check.accept_key(key.issuer, (String::new(), Rc::new(record)))?
+            }
             UnverifiedToken::Opaque(provider) => {
                 let issuer = issuer(provider.issuer).ok_or(Denial::IssuerUnknown)?;
                 report.step("token", &format!("an opaque token of {}", issuer.issuer));
@@ -224,6 +243,16 @@ impl<'h> Request<'h> {
         }
         Ok(check.authenticate(verified, None, now)?)
     }
+}
+
+/// Returns the client's location, as Cloudflare would state it.
+fn location(options: &Options) -> Result<Location, String> {
+    let (country, asn) = (options.country.as_deref().unwrap_or_default(), options.asn);
+    let location = Location::parse(&format!("{country}\n{}", asn.unwrap_or_default()));
+    if !country.is_empty() && location.country().is_none() {
+        return Err(format!("--country {country}: not two capitals, such as DE"));
+    }
+    Ok(location)
 }
 
 /// Returns the request's header fields, with the client's address as the platform or the trusted

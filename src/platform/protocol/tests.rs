@@ -2,7 +2,7 @@
 //! `UPDATE_GOLDEN=1` writes the file.
 
 use super::*;
-use portcullis_core::CapturedResponse;
+use portcullis_core::{CapturedResponse, Country, Location};
 use serde_json::{Value, json};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/js/protocol.golden");
@@ -78,6 +78,14 @@ fn resume(resume: &Resume, status: u16, text: &str) -> Value {
     };
     assert_eq!(Resume::decode(status, text.to_owned()).as_ref(), Ok(resume));
     line("js", "resume", json!([status, text]), value)
+}
+
+fn location(wire: &str, cf: Value) -> Value {
+    let location = Location::parse(wire);
+    let (country, asn) = (location.country(), location.asn());
+    assert_eq!(country.as_ref().map(Country::as_str), cf["country"].as_str());
+    assert_eq!(asn.map(u64::from), cf["asn"].as_u64());
+    line("js", "location", wire.into(), cf)
 }
 
 fn flat<N: AsRef<str>>(fields: &[(N, String)]) -> Vec<&str> {
@@ -163,6 +171,9 @@ fn golden() -> Vec<Value> {
             captured.into(),
             json!({ "headers": parsed.fields, "body": parsed.body }),
         ),
+        location("DE\n3320", json!({ "country": "DE", "asn": 3320 })),
+        location("T1\n", json!({ "country": "T1" })),
+        location("\n", json!({ "country": null, "asn": null })),
         resume(&Resume::Start, 2, ""),
         resume(&Resume::Settled, 1, ""),
         response(200, "[{\"result\":null}]\n"),

@@ -15,8 +15,8 @@ const server = await oauth.processDiscoveryResponse(
 for (const endpoint of ['token_endpoint', 'revocation_endpoint', 'introspection_endpoint', 'jwks_uri']) {
   assert.equal(new URL(server[endpoint]).origin, issuer.origin, endpoint);
 }
-assert.deepEqual(server.grant_types_supported, ['refresh_token']);
-assert.deepEqual(server.token_endpoint_auth_methods_supported, ['none']);
+assert(server.grant_types_supported.includes('refresh_token'));
+assert(server.token_endpoint_auth_methods_supported.includes('none'));
 assert(server.introspection_endpoint_auth_methods_supported.includes('client_secret_basic'));
 assert(Array.isArray(server.response_types_supported), 'required by RFC 8414');
 

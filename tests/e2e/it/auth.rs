@@ -1,5 +1,7 @@
 //! Sessions: login, refresh and logout at the auth service and at another provider.
 
+mod api_keys;
+pub mod clients;
 mod introspection;
 mod login_behind_proxies;
 mod login_throttling;
@@ -8,3 +10,4 @@ mod revocation;
 mod server;
 mod sessions;
 mod third_party;
+mod users;

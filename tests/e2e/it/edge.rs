@@ -1,9 +1,12 @@
 //! The Worker: forwarding, routes, limits, key sets, introspection and its store.
 
 mod access_log;
+mod api_keys;
 mod bindings;
+mod blocks;
 mod browsers;
 mod configuration;
+mod countries;
 mod departures;
 mod entry;
 mod events;

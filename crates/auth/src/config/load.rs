@@ -4,13 +4,16 @@ use super::secrets::{edge_auth_keys, introspection_clients, master_key, record_e
 use super::server::read_server;
 use super::settings::{AccessTokenFormat, Config, StoreSettings};
 use super::table::{
-    ACCESS_TOKEN_FORMAT, ACCESS_TOKEN_SECONDS, AUDIENCE, AUDIT_DAYS, CLIENT_ID, COOKIE_ORIGINS,
-    DATABASE_URL, ISSUER, KEY_PREFIX, LOGIN_ATTEMPTS_PER_ADDRESS, LOGIN_ATTEMPTS_PER_USERNAME,
-    REFRESH_GRACE_SECONDS, REFRESH_IDLE_SECONDS, REFRESH_TOKEN_SECONDS, SESSIONS_PER_USER_MAX,
-    SIGNING_ALGORITHM, SIGNING_KEY_SECONDS, STORE_TOKEN, STORE_URL, TRUSTED_PROXY_HOPS,
+    ACCESS_TOKEN_FORMAT, ACCESS_TOKEN_SECONDS, API_KEY_PREFIX, API_KEYS_PER_OWNER_MAX, AUDIENCE,
+    AUDIT_DAYS, CLIENT_ID, COOKIE_ORIGINS, DATABASE_URL, ISSUER, KEY_PREFIX,
+    LOGIN_ATTEMPTS_PER_ADDRESS, LOGIN_ATTEMPTS_PER_USERNAME, REFRESH_GRACE_SECONDS,
+    REFRESH_IDLE_SECONDS, REFRESH_TOKEN_SECONDS, SESSIONS_PER_USER_MAX, SIGNING_ALGORITHM,
+    SIGNING_KEY_SECONDS, STORE_TOKEN, STORE_URL, TRUSTED_PROXY_HOPS, USAGE_DAYS,
 };
 use super::text::{is_in_memory, origin_of};
 use crate::accounts::LoginAttemptLimits;
+use crate::api_keys::ApiKeySettings;
+use crate::outbox::RecordSettings;
 use crate::signing_keys::{KeyAlgorithm, SigningSettings};
 use portcullis_server::settings::SettingsReader;
 
@@ -35,6 +38,11 @@ pub fn read_audit_seconds(reader: &mut SettingsReader<'_>) -> u64 {
     u64::from(reader.number(&AUDIT_DAYS)) * 86_400
 }
 
+/// Returns how long the hourly counts of requests are kept.
+pub fn read_usage_seconds(reader: &mut SettingsReader<'_>) -> u64 {
+    u64::from(reader.number(&USAGE_DAYS)) * 86_400
+}
+
 /// Returns the settings of the store.
 pub fn read_store(reader: &mut SettingsReader<'_>) -> StoreSettings {
     let issuer = reader.text(&ISSUER).unwrap_or_default();
@@ -46,6 +54,23 @@ pub fn read_store(reader: &mut SettingsReader<'_>) -> StoreSettings {
     };
     let key_prefix = reader.text(&KEY_PREFIX).unwrap_or_default();
     StoreSettings { issuer, url: url.trim_end_matches('/').to_owned(), token, key_prefix }
+}
+
+/// Returns the settings of API keys.
+pub fn read_api_keys(reader: &mut SettingsReader<'_>) -> ApiKeySettings {
+    ApiKeySettings {
+        prefix: reader.text(&API_KEY_PREFIX).unwrap_or_default(),
+        per_owner_max: reader.number(&API_KEYS_PER_OWNER_MAX),
+    }
+}
+
+/// Returns what the records of API keys need, for commands that may do without.
+pub fn read_records(reader: &mut SettingsReader<'_>) -> Option<RecordSettings> {
+    let seal = record_encryption(reader);
+    if !reader.is_set(&AUDIENCE) {
+        return None;
+    }
+    Some(RecordSettings { audience: reader.text(&AUDIENCE)?, seal })
 }
 
 /// Returns the settings of `serve`, or `None` if one without a default is invalid. The caller must
@@ -80,6 +105,8 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
     };
     let refresh_idle_seconds = read_idle_seconds(reader);
     let audit_seconds = read_audit_seconds(reader);
+    let api_keys = read_api_keys(reader);
+    let usage_seconds = read_usage_seconds(reader);
     if refresh_idle_seconds < access_token_seconds {
         let other = reader.place(&ACCESS_TOKEN_SECONDS).name().to_owned();
         let problem = format!("must not be shorter than {other}; raise it, or lower that");
@@ -105,5 +132,7 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
         introspection_clients,
         attempts,
         audit_seconds,
+        api_keys,
+        usage_seconds,
     })
 }

@@ -2,6 +2,7 @@
 
 use super::server::ServerSettings;
 use crate::accounts::{IntrospectionClients, LoginAttemptLimits};
+use crate::api_keys::ApiKeySettings;
 use crate::signing_keys::SigningSettings;
 use portcullis_core::{EdgeAuthKeys, Seal};
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub introspection_clients: IntrospectionClients,
     pub attempts: LoginAttemptLimits,
     pub audit_seconds: u64,
+    pub api_keys: ApiKeySettings,
+    pub usage_seconds: u64,
 }
 
 /// The store, and the names of its keys.

@@ -2,7 +2,7 @@
 
 use super::text::{is_database_url, is_issuer, is_key_prefix, is_origin, is_store_url};
 use crate::token::ACCESS_TOKEN_SECONDS_MAX;
-use portcullis_core::{EdgeAuthKey, Seal};
+use portcullis_core::{EdgeAuthKey, Seal, api_key};
 use portcullis_server::settings::{Format, Kind, Setting, SettingsTable};
 
 /// The settings of the program.
@@ -13,8 +13,8 @@ pub const TABLE: SettingsTable = SettingsTable {
 };
 
 /// The settings that commands other than `serve` use as well.
-pub const SHARED: [Setting; 6] =
-    [DATABASE_URL, ISSUER, STORE_URL, KEY_PREFIX, REFRESH_IDLE_SECONDS, AUDIT_DAYS];
+pub const SHARED: [Setting; 7] =
+    [DATABASE_URL, ISSUER, STORE_URL, KEY_PREFIX, REFRESH_IDLE_SECONDS, AUDIT_DAYS, USAGE_DAYS];
 
 /// The settings that `health` uses.
 pub const LISTENERS: [Setting; 4] =
@@ -108,6 +108,17 @@ portcullis_server::settings! {
     CLIENT_ID = Setting::new("tokens", "client_id", "CLIENT_ID", Kind::Text(Format::ANY))
         .flag("client-id").default("portcullis")
         .help("The client_id of every access token");
+    API_KEY_PREFIX =
+        Setting::new("tokens", "api_key_prefix", "API_KEY_PREFIX", Kind::Text(Format {
+            accepts: api_key::is_prefix,
+            expected: "must have 3 to 32 of a-z, 0-9 and _, a letter first and _ last",
+        }))
+        .flag("api-key-prefix").default("pck_live_")
+        .help("The prefix of new API keys; the edge's api_key_prefixes must have it");
+    API_KEYS_PER_OWNER_MAX =
+        Setting::number("api_keys", "per_owner_max", "API_KEYS_PER_OWNER_MAX", 1, 10_000)
+        .flag("api-keys-per-owner-max").default("100")
+        .help("Most API keys of one user or client at once");
     ACCESS_TOKEN_FORMAT =
         Setting::new("access_tokens", "format", "ACCESS_TOKEN_FORMAT",
             Kind::OneOf(&["jwt", "opaque"]))
@@ -175,6 +186,9 @@ portcullis_server::settings! {
     AUDIT_DAYS = Setting::number("audit", "days", "AUDIT_DAYS", 90, 36_500)
         .flag("audit-days").default("400")
         .help("How long security events are kept, in days");
+    USAGE_DAYS = Setting::number("database", "usage_days", "USAGE_DAYS", 1, 3660)
+        .flag("usage-days").default("90")
+        .help("How long the hourly counts of requests are kept, in days");
 }
 
 /// A key with a name, as it seals records and signing keys.

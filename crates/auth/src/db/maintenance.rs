@@ -1,5 +1,6 @@
 //! Deletes expired rows, and lists the revocations that the store must have.
 
+use super::api_keys::KEY_RETENTION_SECONDS;
 use super::pool::{Db, Purpose, to_i64};
 use crate::token::ACCESS_TOKEN_SECONDS_MAX;
 use portcullis_core::UnixSeconds;
@@ -18,8 +19,14 @@ pub enum RevocationKind {
     Session,
     /// One access token.
     Token,
+    /// All tokens of a disabled or deleted client.
+    Client,
+    /// The tokens of a client up to a time.
+    ClientTokens,
     /// All sessions of a disabled user.
     User,
+    /// The access tokens of a user up to a time.
+    UserTokens,
 }
 
 impl Db {
@@ -49,10 +56,66 @@ impl Db {
                 ago(RETENTION_SECONDS),
             ),
             (
+                "DELETE FROM client_tokens WHERE hash IN
+                 (SELECT hash FROM client_tokens WHERE expires_at < $1
+                 LIMIT 500 /* skip locked */)",
+                ago(CLOCK_SKEW_SECONDS),
+            ),
+            (
+                "DELETE FROM client_secrets WHERE hash IN
+                 (SELECT hash FROM client_secrets WHERE expires_at < $1
+                 LIMIT 500 /* skip locked */)",
+                ago(CLOCK_SKEW_SECONDS),
+            ),
+            (
+                "DELETE FROM used_assertions WHERE hash IN
+                 (SELECT hash FROM used_assertions WHERE expires_at < $1
+                 LIMIT 500 /* skip locked */)",
+                ago(CLOCK_SKEW_SECONDS),
+            ),
+            (
+                "DELETE FROM clients WHERE id IN (SELECT c.id FROM clients c
+                 WHERE c.deleted_at < $1
+                 AND NOT EXISTS (SELECT 1 FROM client_tokens t WHERE t.client_id = c.id)
+                 LIMIT 100 /* skip locked */)",
+                ago(RETENTION_SECONDS),
+            ),
+            (
                 "DELETE FROM audit WHERE id IN
                  (SELECT id FROM audit WHERE at < $1 LIMIT 500 /* skip locked */)",
                 // A trigger rejects the deletion of rows that are newer by the database's clock.
                 ago(audit_seconds + CLOCK_SKEW_SECONDS),
+            ),
+            (
+                "DELETE FROM api_key_secrets WHERE hash IN
+                 (SELECT hash FROM api_key_secrets WHERE ends_at < $1 LIMIT 500 /* skip locked */)",
+                ago(KEY_RETENTION_SECONDS),
+            ),
+            (
+                "DELETE FROM api_key_secrets WHERE hash IN (SELECT hash FROM api_key_secrets
+                 WHERE key_id IN (SELECT id FROM api_keys WHERE revoked_at < $1 LIMIT 100)
+                 LIMIT 500 /* skip locked */)",
+                ago(KEY_RETENTION_SECONDS),
+            ),
+            (
+                "DELETE FROM api_key_secrets WHERE hash IN (SELECT hash FROM api_key_secrets
+                 WHERE key_id IN (SELECT id FROM api_keys WHERE expires_at < $1 LIMIT 100)
+                 LIMIT 500 /* skip locked */)",
+                ago(EXPIRED_KEY_SECONDS),
+            ),
+            (
+                "DELETE FROM api_keys WHERE id IN (SELECT k.id FROM api_keys k
+                 WHERE k.revoked_at < $1
+                 AND NOT EXISTS (SELECT 1 FROM api_key_secrets s WHERE s.key_id = k.id)
+                 LIMIT 100 /* skip locked */)",
+                ago(KEY_RETENTION_SECONDS),
+            ),
+            (
+                "DELETE FROM api_keys WHERE id IN (SELECT k.id FROM api_keys k
+                 WHERE k.expires_at < $1
+                 AND NOT EXISTS (SELECT 1 FROM api_key_secrets s WHERE s.key_id = k.id)
+                 LIMIT 100 /* skip locked */)",
+                ago(EXPIRED_KEY_SECONDS),
             ),
             // These queries start from the sessions, which have indexes by time. The many tokens
             // have none.
@@ -160,6 +223,23 @@ impl Db {
                  AND (disabled_at > $1 OR (disabled_at = $1 AND id > $2))
                  ORDER BY disabled_at, id LIMIT $3"
             }
+            RevocationKind::UserTokens => {
+                "SELECT id AS name, tokens_revoked_at AS at FROM users
+                 WHERE tokens_revoked_at IS NOT NULL AND disabled_at IS NULL
+                 AND (tokens_revoked_at > $1 OR (tokens_revoked_at = $1 AND id > $2))
+                 ORDER BY tokens_revoked_at, id LIMIT $3"
+            }
+            RevocationKind::Client => {
+                "SELECT id AS name, disabled_at AS at FROM clients WHERE disabled_at IS NOT NULL
+                 AND (disabled_at > $1 OR (disabled_at = $1 AND id > $2))
+                 ORDER BY disabled_at, id LIMIT $3"
+            }
+            RevocationKind::ClientTokens => {
+                "SELECT id AS name, tokens_revoked_at AS at FROM clients
+                 WHERE tokens_revoked_at IS NOT NULL AND disabled_at IS NULL
+                 AND (tokens_revoked_at > $1 OR (tokens_revoked_at = $1 AND id > $2))
+                 ORDER BY tokens_revoked_at, id LIMIT $3"
+            }
         };
         self.count(Purpose::Maintenance);
         let rows = sqlx::query(statement)
@@ -178,6 +258,8 @@ impl Db {
 
 /// The longest grace period that can be configured.
 const GRACE_SECONDS_MAX: u64 = 300;
+/// How long an expired API key is listed. It is longer than [`KEY_RETENTION_SECONDS`].
+const EXPIRED_KEY_SECONDS: u64 = 30 * 86_400;
 /// How far the clocks of this service and of its database may differ.
 const CLOCK_SKEW_SECONDS: u64 = 3600;
 /// How long an ended session is retained: longer than the life of its tokens and revocation

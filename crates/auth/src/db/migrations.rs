@@ -25,6 +25,10 @@ macro_rules! migrations {
             migration!($folder, 1, "start", "0001_start.sql"),
             migration!($folder, 2, "access hash", "0002_access_hash.sql"),
             migration!($folder, 3, "sessions end to end", "0003_sessions_end_to_end.sql"),
+            migration!($folder, 4, "api keys", "0004_api_keys.sql"),
+            migration!($folder, 5, "clients and claims", "0005_clients_and_claims.sql"),
+            migration!($folder, 6, "blocks and quotas", "0006_blocks_and_quotas.sql"),
+            migration!($folder, 7, "usage", "0007_usage.sql"),
         ])
     };
 }

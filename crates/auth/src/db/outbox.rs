@@ -89,12 +89,15 @@ impl Db {
         Ok(row.fetch_optional(&self.readers).await?.is_some())
     }
 
-    /// Returns whether rows that belong to a user or to one of the user's sessions are undelivered.
+    /// Returns whether rows that belong to a user, or to a session or an API key of the user, are
+    /// undelivered.
     pub async fn has_outbox_rows_of_user(&self, user_id: &str) -> Result<bool, sqlx::Error> {
         self.count(Purpose::Request);
         let row = sqlx::query(
             "SELECT id FROM outbox WHERE about = $1
-             OR about IN (SELECT id FROM sessions WHERE user_id = $1) LIMIT 1",
+             OR about IN (SELECT id FROM sessions WHERE user_id = $1)
+             OR about IN (SELECT id FROM api_keys WHERE owner_kind = 'user' AND owner_id = $1)
+             LIMIT 1",
         );
         Ok(row.bind(user_id).fetch_optional(&self.readers).await?.is_some())
     }
@@ -126,6 +129,22 @@ impl Db {
             .execute(&mut **tx)
             .await?;
         Ok(OutboxRow { id, commands, about: about.to_owned() })
+    }
+
+    /// Adds a row without commands, whose delivery writes the current state of `about`, unless there
+    /// is a row about it.
+    pub async fn enqueue_missing(&self, about: &str, now: UnixSeconds) -> Result<(), sqlx::Error> {
+        self.count(Purpose::Outbox);
+        sqlx::query(
+            "INSERT INTO outbox (id, commands, created_at, about) SELECT $1, '[]', $2, $3
+             WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE about = $3)",
+        )
+        .bind(random_id())
+        .bind(to_i64(now.0))
+        .bind(about)
+        .execute(&self.writer)
+        .await
+        .map(|_| ())
     }
 
     /// Deletes the undelivered rows that belong to `about`, because a later change supersedes them.

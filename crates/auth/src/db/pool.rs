@@ -31,6 +31,7 @@ pub(super) enum Purpose {
     Outbox,
     Request,
     Setup,
+    Usage,
 }
 
 impl Purpose {
@@ -40,6 +41,7 @@ impl Purpose {
             Self::Outbox => "outbox",
             Self::Request => "request",
             Self::Setup => "setup",
+            Self::Usage => "usage",
         }
     }
 }
@@ -169,6 +171,17 @@ impl Db {
     pub(super) fn skipping_locked(&self, statement: &str) -> AssertSqlSafe<String> {
         AssertSqlSafe(match self.is_postgres() {
             true => statement.replace("/* skip locked */", "FOR UPDATE SKIP LOCKED"),
+            false => statement.to_owned(),
+        })
+    }
+
+    /// Returns a statement that locks rows against changes at its marker `/* for share */`, or those
+    /// of one table at `/* for share of u */`. SQLite's one writer needs no such lock.
+    pub(super) fn sharing_lock(&self, statement: &str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(match self.is_postgres() {
+            true => statement
+                .replace("/* for share */", "FOR SHARE")
+                .replace("/* for share of u */", "FOR SHARE OF u"),
             false => statement.to_owned(),
         })
     }

@@ -40,7 +40,8 @@ async fn postgres_is_migrated_by_command_only() {
         async |service: TestService| {
             assert!(Db::open(&service.url, Migrate::IfSqlite).await.is_ok());
             if service.url.starts_with("postgres") {
-                let behind = "DELETE FROM _sqlx_migrations WHERE version = 3 RETURNING 1";
+                let behind = "DELETE FROM _sqlx_migrations WHERE version = \
+                              (SELECT MAX(version) FROM _sqlx_migrations) RETURNING 1";
                 service.db.query_number(behind).await.unwrap();
                 let error = Db::open(&service.url, Migrate::IfSqlite).await.err().unwrap();
                 assert!(error.contains("run portcullis-auth migrate"), "{error}");
@@ -55,7 +56,8 @@ async fn newer_tables_are_refused_with_the_remedy() {
     on_each_database(
         |_| (),
         async |service: TestService| {
-            let newer = "UPDATE _sqlx_migrations SET version = 99 WHERE version = 3 RETURNING 1";
+            let newer = "UPDATE _sqlx_migrations SET version = 99 WHERE version = \
+                         (SELECT MAX(version) FROM _sqlx_migrations) RETURNING 1";
             assert_eq!(service.db.query_number(newer).await.unwrap(), 1);
             for migrate in [Migrate::IfSqlite, Migrate::Always] {
                 let error = Db::open(&service.url, migrate).await.err().unwrap();

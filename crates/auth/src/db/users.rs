@@ -1,22 +1,32 @@
 //! Users.
 
+pub mod edit;
+
+use super::api_keys::{KeyCommands, Owner};
 use super::audit::AuditedChange;
+use super::clients::time;
 use super::outbox::OutboxRow;
 use super::pool::{Db, Purpose, to_i64};
 use super::sessions::end::{EndedSession, SessionSelector};
 use crate::audit::Event;
+use crate::custom_claims::CustomClaims;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;
 
 /// A user.
-#[derive(Clone)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct User {
     pub id: String,
     pub username: String,
     pub password_hash: String,
     pub scope: String,
     pub disabled: bool,
+    /// The claims that the user's tokens have beyond the standard ones.
+    pub claims: CustomClaims,
+    pub created_at: u64,
+    /// The last time up to which the user's access tokens are revoked.
+    pub tokens_revoked_at: Option<u64>,
 }
 
 /// A change of a user's password.
@@ -61,24 +71,20 @@ impl Db {
     /// Returns the user with a name.
     pub async fn user_by_name(&self, username: &str) -> Result<Option<User>, sqlx::Error> {
         self.count(Purpose::Request);
-        let row = sqlx::query(
-            "SELECT id, username, password_hash, scope, disabled_at FROM users WHERE username = $1",
-        )
-        .bind(username)
-        .fetch_optional(&self.readers)
-        .await?;
+        let row = sqlx::query("SELECT * FROM users WHERE username = $1 AND deleted_at IS NULL")
+            .bind(username)
+            .fetch_optional(&self.readers)
+            .await?;
         row.as_ref().map(read_user).transpose()
     }
 
-    /// Returns the user with an id.
+    /// Returns the user with an id, even a deleted one, who is disabled.
     pub async fn user_by_id(&self, id: &str) -> Result<Option<User>, sqlx::Error> {
         self.count(Purpose::Request);
-        let row = sqlx::query(
-            "SELECT id, username, password_hash, scope, disabled_at FROM users WHERE id = $1",
-        )
-        .bind(id)
-        .fetch_optional(&self.readers)
-        .await?;
+        let row = sqlx::query("SELECT * FROM users WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
         row.as_ref().map(read_user).transpose()
     }
 
@@ -113,9 +119,10 @@ impl Db {
         Ok(Some(ended))
     }
 
-    /// Disables a user and ends all sessions, or enables the user again. Returns the outbox rows.
-    /// Writes nothing if the user is already in that state. `commands` are those for the store that
-    /// concern the user rather than a session.
+    /// Disables a user, ends all sessions and withdraws the records of API keys, or enables the user
+    /// again and returns the records. Returns the outbox rows. Writes nothing if the user is already
+    /// in that state. `commands` are those for the store that concern the user rather than a
+    /// session, and `keys` returns those of an API key.
     pub async fn set_disabled(
         &self,
         user_id: &str,
@@ -123,15 +130,19 @@ impl Db {
         commands: Vec<Command>,
         change: &AuditedChange<'_>,
         revoke: impl Fn(&EndedSession) -> Vec<Command>,
+        keys: KeyCommands<'_>,
     ) -> Result<Vec<OutboxRow>, sqlx::Error> {
         let mut tx = self.begin().await?;
         self.count(Purpose::Request);
         let update = match disabled {
-            true => "UPDATE users SET disabled_at = $1 WHERE id = $2 AND disabled_at IS NULL",
+            true => {
+                "UPDATE users SET disabled_at = $1
+                 WHERE id = $2 AND disabled_at IS NULL AND deleted_at IS NULL"
+            }
             // A clock that was ahead may have written a later time.
             false => {
                 "UPDATE users SET disabled_at = NULL \
-                 WHERE id = $2 AND disabled_at IS NOT NULL AND $1 > 0"
+                 WHERE id = $2 AND disabled_at IS NOT NULL AND deleted_at IS NULL AND $1 > 0"
             }
         };
         let update = sqlx::query(update).bind(to_i64(change.now.0)).bind(user_id);
@@ -146,6 +157,8 @@ impl Db {
                 self.end_in(&mut tx, selector, "user_disabled", change.now, &revoke).await?;
             rows.extend(ended.into_iter().map(|ended| ended.outbox_row));
         }
+        let owner = Owner::user(user_id);
+        rows.extend(self.publish_keys_of_owner(&mut tx, &owner, change.now, keys).await?);
         self.discard_outbox_rows(&mut tx, user_id).await?;
         rows.push(self.enqueue(&mut tx, user_id, commands, change.now).await?);
         self.append_events(&mut tx, change.events, change.now).await?;
@@ -155,11 +168,15 @@ impl Db {
 }
 
 fn read_user(row: &sqlx::any::AnyRow) -> Result<User, sqlx::Error> {
+    let claims: Option<String> = row.try_get("claims")?;
     Ok(User {
         id: row.try_get("id")?,
         username: row.try_get("username")?,
         password_hash: row.try_get("password_hash")?,
         scope: row.try_get("scope")?,
-        disabled: row.try_get::<Option<i64>, _>("disabled_at")?.is_some(),
+        disabled: time(row, "disabled_at")?.is_some(),
+        claims: CustomClaims::decode(claims.as_deref()),
+        created_at: time(row, "created_at")?.unwrap_or_default(),
+        tokens_revoked_at: time(row, "tokens_revoked_at")?,
     })
 }

@@ -9,12 +9,27 @@ use std::time::Duration;
 /// Reads a JSON body. Requires the media type, because a form on another site's page can't send it
 /// without a preflight.
 pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-    if !media_type.trim().eq_ignore_ascii_case("application/json") {
+    if !is_media_type(headers, "application/json") {
         return Err(Problem::MediaTypeUnsupported);
     }
     serde_json::from_slice(&read(body).await?).map_err(|_| Problem::RequestMalformed)
+}
+
+/// Reads a merge patch (RFC 7396), which may also be sent as plain JSON.
+pub async fn merge_patch<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    if !is_media_type(headers, "application/merge-patch+json") {
+        return json(headers, body).await;
+    }
+    serde_json::from_slice(&read(body).await?).map_err(|_| Problem::RequestMalformed)
+}
+
+fn is_media_type(headers: &HeaderMap, expected: &str) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case(expected)
 }
 
 /// Reads a JSON body, or returns the default if the body is empty.

@@ -1,11 +1,14 @@
-//! The OAuth 2.0 endpoints: token (RFC 6749 section 6), revocation (RFC 7009), introspection
+//! The OAuth 2.0 endpoints: token (RFC 6749 sections 4.4 and 6), revocation (RFC 7009), introspection
 //! (RFC 7662), metadata (RFC 8414) and the key set (RFC 7517).
 
 use super::body;
+use super::client_auth::{ClientForm, client_credential};
 use super::extract::{Client, DirectClient};
-use super::response::{RefreshTokenIn, revocation_response, token_response};
+use super::response::{RefreshTokenIn, client_token_response, revocation_response, token_response};
 use super::state::SharedState;
 use crate::accounts::basic_credentials;
+use crate::api_keys::is_api_key;
+use crate::clients::ALGORITHMS;
 use crate::clock::now;
 use crate::problem::Problem;
 use crate::token::{AccessClaims, token_hash};
@@ -14,23 +17,51 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use portcullis_core::Algorithm;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// Exchanges a refresh token (RFC 6749 section 6).
-pub async fn token(State(state): SharedState, Client(client): Client, body: Body) -> Response {
+/// Exchanges a refresh token (RFC 6749 section 6), or issues a token to a client that acts for
+/// itself (section 4.4).
+pub async fn token(
+    State(state): SharedState,
+    Client(client): Client,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     #[derive(Deserialize)]
     struct Form {
         grant_type: String,
         refresh_token: Option<String>,
         scope: Option<String>,
         client_id: Option<String>,
+        client_secret: Option<String>,
+        client_assertion_type: Option<String>,
+        client_assertion: Option<String>,
     }
     let form: Form = match body::form(body).await {
         Ok(form) => form,
         Err(problem) => return problem.into_oauth_response(),
     };
+    if form.grant_type == "client_credentials" {
+        let own = ClientForm {
+            client_id: form.client_id,
+            client_secret: form.client_secret,
+            client_assertion_type: form.client_assertion_type,
+            client_assertion: form.client_assertion,
+        };
+        let app = Arc::clone(&state);
+        let work = async move {
+            let credential = client_credential(&headers, own)?;
+            let scope = form.scope.as_deref();
+            app.sessions.client_credentials(&credential, scope, &client, now()).await
+        };
+        return match state.run("client_credentials", work).await {
+            Ok(token) => client_token_response(&token),
+            Err(problem) => problem.into_oauth_response(),
+        };
+    }
     if form.grant_type != "refresh_token" {
         return Problem::GrantTypeUnsupported.into_oauth_response();
     }
@@ -62,6 +93,9 @@ pub async fn revoke(State(state): SharedState, Client(client): Client, body: Bod
     };
     let app = Arc::clone(&state);
     let work = async move {
+        if is_api_key(&form.token) {
+            return app.api_keys.revoke_secret(&form.token, &client, now()).await;
+        }
         app.sessions.revoke(&form.token, form.client_id.as_deref(), &client, now()).await
     };
     match state.run("revoke", work).await {
@@ -70,7 +104,16 @@ pub async fn revoke(State(state): SharedState, Client(client): Client, body: Bod
     }
 }
 
-/// Introspects an access token (RFC 7662) for an authenticated client. Refresh tokens are inactive.
+/// The claims of an active token.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Claims {
+    AccessToken(AccessClaims),
+    ApiKey(Map<String, Value>),
+}
+
+/// Introspects an access token or an API key (RFC 7662) for an authenticated client. Refresh tokens
+/// are inactive.
 pub async fn introspect(
     State(state): SharedState,
     DirectClient(client): DirectClient,
@@ -98,19 +141,22 @@ pub async fn introspect(
         if form.token.is_empty() {
             return Err(Problem::RequestMalformed);
         }
-        app.sessions.introspect(&form.token, now()).await
-    };
-    let answer = match state.run("introspect", work).await? {
-        Some(claims) => {
-            #[derive(Serialize)]
-            struct Active {
-                active: bool,
-                token_type: &'static str,
-                #[serde(flatten)]
-                claims: AccessClaims,
-            }
-            Json(Active { active: true, token_type: "Bearer", claims }).into_response()
+        if is_api_key(&form.token) {
+            let claims = app.api_keys.introspect(&form.token, now()).await?;
+            return Ok(claims.map(Claims::ApiKey));
         }
+        let claims = app.sessions.introspect(&form.token, now()).await?;
+        Ok(claims.map(Claims::AccessToken))
+    };
+    #[derive(Serialize)]
+    struct Active {
+        active: bool,
+        token_type: &'static str,
+        #[serde(flatten)]
+        claims: Claims,
+    }
+    let answer = match state.run("introspect", work).await? {
+        Some(claims) => Json(Active { active: true, token_type: "Bearer", claims }).into_response(),
         None => Json(json!({ "active": false })).into_response(),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
@@ -146,8 +192,10 @@ pub async fn metadata(State(state): SharedState) -> Response {
         "introspection_endpoint_auth_methods_supported":
             ["client_secret_basic", "client_secret_post"],
         "response_types_supported": [],
-        "grant_types_supported": ["refresh_token"],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "grant_types_supported": ["client_credentials", "refresh_token"],
+        "token_endpoint_auth_methods_supported":
+            ["client_secret_basic", "client_secret_post", "none", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS.map(Algorithm::name),
     });
     ([(header::CACHE_CONTROL, "public, max-age=300")], Json(body)).into_response()
 }

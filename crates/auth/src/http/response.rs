@@ -2,11 +2,11 @@
 
 use super::cookie;
 use crate::outbox::Delivery;
-use crate::sessions::Tokens;
+use crate::sessions::{ClientToken, Tokens};
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Returns the headers that forbid caching.
 pub fn no_store() -> [(HeaderName, &'static str); 1] {
@@ -22,6 +22,26 @@ pub fn revocation_response(delivery: Delivery, done: StatusCode) -> Response {
             (StatusCode::ACCEPTED, no_store(), Json(body)).into_response()
         }
     }
+}
+
+/// Returns the response to a change: 200 if the store has it, otherwise 202. Both show the result.
+pub fn changed_response(shown: &Value, delivery: Delivery) -> Response {
+    let status = match delivery {
+        Delivery::Done => StatusCode::OK,
+        Delivery::Pending => StatusCode::ACCEPTED,
+    };
+    (status, no_store(), Json(shown)).into_response()
+}
+
+/// Returns the response to the creation of something.
+pub fn created_response(shown: &Value) -> Response {
+    (StatusCode::CREATED, no_store(), Json(shown)).into_response()
+}
+
+/// Returns the token response of a client.
+pub fn client_token_response(token: &ClientToken) -> Response {
+    let no_store = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
+    (no_store, Json(token)).into_response()
 }
 
 /// Where a response carries the refresh token.

@@ -1,7 +1,7 @@
 //! The routes of both listeners.
 
 use super::state::AppState;
-use super::{account, log, metrics, oauth};
+use super::{account, blocks, clients, keys, limits, log, metrics, oauth, usage, users};
 use crate::problem::Problem;
 use axum::Router;
 use axum::middleware;
@@ -17,6 +17,21 @@ pub fn public_router(state: Arc<AppState>) -> Router {
         .route("/auth/password", post(account::password))
         .route("/auth/sessions", get(account::sessions).delete(account::end_all))
         .route("/auth/sessions/{id}", delete(account::end_one))
+        .route("/auth/blocks", get(blocks::list).post(blocks::set).delete(blocks::clear))
+        .route("/auth/limits", get(limits::list).put(limits::set).delete(limits::clear))
+        .route("/auth/limits/credits", get(limits::list_credits).post(limits::add_credits))
+        .route("/auth/clients", post(clients::add).get(clients::list))
+        .route(
+            "/auth/clients/{id}",
+            get(clients::get).patch(clients::change).delete(clients::delete),
+        )
+        .route("/auth/clients/{id}/roll", post(clients::roll))
+        .route("/auth/users", get(users::list))
+        .route("/auth/users/{id}", get(users::get).patch(users::change).delete(users::delete))
+        .route("/auth/keys", get(keys::list).post(keys::create))
+        .route("/auth/keys/{id}", get(keys::get).patch(keys::change).delete(keys::revoke))
+        .route("/auth/keys/{id}/roll", post(keys::roll))
+        .route("/auth/usage", get(usage::usage))
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))

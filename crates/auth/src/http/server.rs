@@ -4,15 +4,18 @@ use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use super::router::{admin_router, public_router};
 use super::state::AppState;
+use crate::adjustments::Adjustments;
+use crate::api_keys::ApiKeys;
 use crate::clock::now;
 use crate::config::{Config, ServerSettings};
 use crate::db::{Db, Migrate};
 use crate::error::BoxError;
 use crate::maintenance::Maintenance;
-use crate::outbox::Publisher;
+use crate::outbox::{Publisher, RecordSettings};
 use crate::sessions::Sessions;
 use crate::signing_keys::KeyRing;
 use crate::store::Store;
+use crate::usage::Collector;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
@@ -35,12 +38,14 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let db = Arc::new(Db::open(&config.database_url, Migrate::IfSqlite).await?);
     let keys = Arc::new(KeyRing::open(Arc::clone(&db), config.signing.clone(), now()).await?);
     let store = Arc::new(Store::new(&config.store.url, &config.store.token)?);
-    let publisher = Arc::new(Publisher::new(
+    let publisher = Publisher::new(
         Arc::clone(&db),
         Arc::clone(&store),
         &config.store.issuer,
         StoreKeys::new(&config.store.key_prefix),
-    ));
+    );
+    let records = RecordSettings { audience: config.audience.clone(), seal: config.seal.clone() };
+    let publisher = Arc::new(publisher.with_records(records));
     if config.seal.is_none() {
         tracing::warn!(event = "unsealed", fix = "set RECORD_ENCRYPTION_KEY, here and at the edge");
     }
@@ -58,13 +63,23 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         publisher: Arc::clone(&publisher),
         idle_seconds: config.refresh_idle_seconds,
         audit_seconds: config.audit_seconds,
+        usage_seconds: config.usage_seconds,
     };
+    let registry = Registry::new();
+    let store_keys = StoreKeys::new(&config.store.key_prefix);
+    let (seal, lists) = (config.seal.clone(), Arc::clone(&store));
+    let collector =
+        Collector::new(Arc::clone(&db), lists, seal, &config.store.issuer, &store_keys, &registry)?;
     let mut background = tokio::spawn({
         let keys = Arc::clone(&keys);
-        async move { maintenance.run(&keys).await }
+        async move { tokio::join!(maintenance.run(&keys), collector.run()) }
     });
-    let sessions = Sessions::new(config, Arc::clone(&db), &store, publisher, keys)?;
-    let registry = Registry::new();
+    let adjustments =
+        Adjustments::new(Arc::clone(&db), Arc::clone(&publisher), &config.store.issuer);
+    let key_settings = config.api_keys.clone();
+    let sessions = Sessions::new(config, Arc::clone(&db), &store, Arc::clone(&publisher), keys)?;
+    let audit = Some(sessions.audit().clone());
+    let api_keys = ApiKeys::new(key_settings, Arc::clone(&db), publisher, audit);
     registry.register(Box::new(db.queries()))?;
     registry.register(Box::new(sessions.audit().counts()))?;
     registry.register(Box::new(clients.outcomes()))?;
@@ -90,6 +105,8 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let (tls_sender, tls) = watch::channel(settings.tls.clone());
     let state = Arc::new(AppState {
         sessions,
+        adjustments,
+        api_keys,
         db,
         store,
         registry,

@@ -2,6 +2,8 @@
 
 use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
+use crate::adjustments::Adjustments;
+use crate::api_keys::ApiKeys;
 use crate::db::Db;
 use crate::problem::Problem;
 use crate::sessions::Sessions;
@@ -17,6 +19,8 @@ use tracing::Instrument as _;
 /// The state that all endpoints share.
 pub struct AppState {
     pub sessions: Sessions,
+    pub adjustments: Adjustments,
+    pub api_keys: ApiKeys,
     pub db: Arc<Db>,
     pub store: Arc<Store>,
     pub registry: Registry,

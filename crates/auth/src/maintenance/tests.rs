@@ -29,6 +29,7 @@ async fn expired_rows_are_deleted_and_active_ones_stay() {
                 publisher: Arc::clone(&service.publisher),
                 idle_seconds: 3000,
                 audit_seconds: 400 * 86_400,
+                usage_seconds: 90 * 86_400,
             };
             let outbox = service.outbox().await.len();
             assert!(

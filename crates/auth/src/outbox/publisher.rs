@@ -1,10 +1,14 @@
 //! Delivers outbox rows to the store.
 
-use super::commands::{StoreCommands, Subject};
-use crate::db::{Db, EndedSession, OutboxRow};
+use super::adjustments::is_adjustment;
+use super::commands::{HolderState, StoreCommands, Subject};
+use super::records::RecordSettings;
+use crate::clock::now;
+use crate::db::{ABOUT_NETWORKS, Db, EndedSession, OutboxRow};
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +26,8 @@ pub struct Publisher {
     pub(super) evicting_policy: Mutex<Option<String>>,
     /// When a sample found a marker missing, in Unix seconds.
     pub(super) marker_missed_at: AtomicU64,
+    /// The ids of API keys that are being settled in the background.
+    pub(super) settling: Mutex<BTreeSet<String>>,
 }
 
 /// Whether the store has executed the commands of a change.
@@ -44,7 +50,15 @@ impl Publisher {
             undelivered: Notify::new(),
             evicting_policy: Mutex::default(),
             marker_missed_at: AtomicU64::default(),
+            settling: Mutex::default(),
         }
+    }
+
+    /// Lets the publisher write the records of API keys. Without it, changes of keys remove their
+    /// records, and a publisher that has the settings writes them again.
+    pub fn with_records(mut self, records: RecordSettings) -> Self {
+        self.commands.set_records(records);
+        self
     }
 
     /// Returns the builder of commands for the store.
@@ -80,7 +94,7 @@ impl Publisher {
     async fn deliver_all(&self, rows: &[OutboxRow]) -> Delivery {
         let mut delivery = Delivery::Done;
         for row in rows {
-            match self.write(&row.commands).await {
+            match self.write_row(row).await {
                 Ok(()) => {
                     if let Err(error) = self.complete(row).await {
                         tracing::warn!(event = "outbox_row_kept", error);
@@ -116,8 +130,13 @@ impl Publisher {
         }
     }
 
-    /// Returns whether the store has executed all commands that belong to a user or to one of the
-    /// user's sessions.
+    /// Returns whether the store has the current list of blocked networks.
+    pub async fn delivery_of_list(&self) -> Result<Delivery, sqlx::Error> {
+        self.delivery_of(ABOUT_NETWORKS).await
+    }
+
+    /// Returns whether the store has executed all commands that belong to a user, or to a session
+    /// or an API key of the user.
     pub async fn delivery_of_user(&self, user_id: &str) -> Result<Delivery, sqlx::Error> {
         match self.db.has_outbox_rows_of_user(user_id).await? {
             true => Ok(Delivery::Pending),
@@ -126,25 +145,42 @@ impl Publisher {
     }
 
     /// Deletes a delivered row. If the row was discarded during its delivery, undoes its commands.
+    /// If it is an API key's, the store receives the key's present state.
     async fn complete(&self, row: &OutboxRow) -> Result<(), String> {
-        if with_timeout(self.db.delete_outbox_row(&row.id)).await? {
+        if with_timeout(self.db.delete_outbox_row(&row.id)).await? || is_adjustment(&row.about) {
             return Ok(());
+        }
+        if let Some(state) = with_timeout(self.db.key_state(&row.about, now())).await? {
+            return self.settle_keys(vec![state], now()).await.map(|_| ());
         }
         let session_revoked = with_timeout(self.db.is_session_revoked(&row.about)).await?;
         let user = with_timeout(self.db.user_by_id(&row.about)).await?;
+        let client = with_timeout(self.db.client_state(&row.about)).await?;
+        let now = now();
         let subject = Subject {
             is_ended_session: session_revoked == Some(true),
-            is_enabled_user: user.is_some_and(|user| !user.disabled),
+            user: user.map(|user| HolderState::of(user.disabled, user.tokens_revoked_at, now)),
+            client: client.map(|client| {
+                HolderState::of(client.disabled_at.is_some(), client.tokens_revoked_at, now)
+            }),
         };
-        let undo = self.commands.undo(row, &subject);
+        let undo = self.commands.undo(row, &subject, now);
         match undo.is_empty() {
             true => Ok(()),
             false => self.write(&undo).await.map_err(|error| error.to_string()),
         }
     }
 
-    /// Sends the commands of a row, in as many requests as necessary.
-    pub(super) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
+    /// Sends what a row says.
+    async fn write_row(&self, row: &OutboxRow) -> Result<(), StoreError> {
+        match is_adjustment(&row.about) {
+            true => self.write_adjustment(&row.about).await,
+            false => self.write(&row.commands).await,
+        }
+    }
+
+    /// Sends commands, in as many requests as necessary.
+    pub(crate) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
         for batch in commands.chunks(COMMANDS_MAX) {
             self.store.write(batch).await?;
         }
@@ -184,7 +220,7 @@ impl Publisher {
             };
             newer += page.newer;
             for row in &page.rows {
-                match self.write(&row.commands).await {
+                match self.write_row(row).await {
                     Ok(()) => {}
                     Err(error) if error.is_rejection() => {
                         tracing::error!(event = "store_refuses", row = row.id, fault = %error);
@@ -229,5 +265,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const DRAIN_EACH: Duration = Duration::from_secs(5);
+/// A time above the loss of a store that writes to its disk or replicas every second.
+pub(super) const RECENT_SECONDS: u64 = 60;
 /// The most rows of one query.
 pub(super) const BATCH: u32 = 100;

@@ -1,7 +1,7 @@
 //! Detects data loss in the store, and republishes revocations.
 
-use super::commands::REVOCATION_SECONDS;
-use super::publisher::{BATCH, Publisher, with_timeout};
+use super::commands::{Holder, HolderState, REVOCATION_SECONDS};
+use super::publisher::{BATCH, Publisher, RECENT_SECONDS, with_timeout};
 use crate::db::{Revocation, RevocationKind};
 use crate::random::random_below;
 use portcullis_core::UnixSeconds;
@@ -20,14 +20,22 @@ pub enum StoreHealth {
 }
 
 impl Publisher {
-    /// Checks a per-process counter in the store, and the marker of one revocation of the last day.
-    /// If one is missing or the counter is stale, the store lost data: republishes all live
-    /// revocations. Otherwise republishes the last 60 s, which covers the loss of recent writes.
+    /// Checks a per-process counter in the store, the marker of one revocation of the last day, and
+    /// one block, quota or balance. If one is missing or the counter is stale, the store lost data:
+    /// republishes all live revocations and adjustments, and the records of API keys. Otherwise
+    /// republishes the last 60 s, which covers the loss of recent writes.
     /// `process` names the counter; `round` counts from 1.
     pub async fn check_store(&self, process: &str, round: u64, now: UnixSeconds) -> StoreHealth {
         let key = self.commands.keys().reconciled(process);
         let mut query = vec![Command::new("GET").arg(&key)];
-        query.extend(self.sample_marker(round, now).await.map(|key| Command::new("GET").arg(key)));
+        let mut sampled = Vec::new();
+        if now.0.saturating_sub(self.marker_missed_at.load(Ordering::Relaxed))
+            >= SAMPLE_PAUSE_SECONDS
+        {
+            sampled.extend(self.sample_marker(round, now).await);
+            sampled.extend(self.sample_adjustment(round, now).await);
+        }
+        query.extend(sampled.into_iter().map(|key| Command::new("GET").arg(key)));
         let replies = self.store.execute(&query).await.unwrap_or_default();
         let counter = match replies.first() {
             None | Some(Reply::Error(_)) => return StoreHealth::Unknown,
@@ -35,7 +43,7 @@ impl Publisher {
         };
         let mut lost_data =
             counter.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
-        if !lost_data && replies.get(1) == Some(&Reply::Null) {
+        if !lost_data && replies.iter().skip(1).any(|reply| *reply == Reply::Null) {
             tracing::warn!(event = "marker_missed", fix = "set maxmemory-policy noeviction");
             self.marker_missed_at.store(now.0, Ordering::Relaxed);
             lost_data = true;
@@ -60,19 +68,17 @@ impl Publisher {
 
     /// Returns the key of a marker that the store should have: that of the first revocation after a
     /// random time of the last day. Excludes revocations that [`Publisher::check_store`]
-    /// republishes each time. Returns `None` for a while after a marker was missing, because a
-    /// store that keeps evicting must not be refilled again and again.
+    /// republishes each time.
     async fn sample_marker(&self, round: u64, now: UnixSeconds) -> Option<String> {
-        let missed_at = self.marker_missed_at.load(Ordering::Relaxed);
-        if now.0.saturating_sub(missed_at) < SAMPLE_PAUSE_SECONDS {
-            return None;
-        }
         let oldest = now.0.saturating_sub(REVOCATION_SECONDS - RECENT_SECONDS);
         let newest = now.0.saturating_sub(RECENT_SECONDS);
         let start = oldest + random_below(newest.saturating_sub(oldest).max(1));
-        let kind = match round % 3 {
+        let kind = match round % 6 {
             0 => RevocationKind::Token,
             1 => RevocationKind::User,
+            2 => RevocationKind::UserTokens,
+            3 => RevocationKind::Client,
+            4 => RevocationKind::ClientTokens,
             _ => RevocationKind::Session,
         };
         for kind in [kind, RevocationKind::Session] {
@@ -87,12 +93,21 @@ impl Publisher {
         None
     }
 
-    /// Republishes the revocations of the last `seconds`: sessions, access tokens and disabled
-    /// users. Returns the number of commands.
+    /// Republishes the revocations of the last `seconds`: sessions, access tokens, and disabled
+    /// users and clients; and blocks, quotas and credits. Also corrects what the store has of API
+    /// keys: of those that were changed in the last `seconds`, or of all if that is as long as a
+    /// revocation lives. Returns the number of commands.
     pub async fn reconcile(&self, seconds: u64, now: UnixSeconds) -> Result<usize, String> {
         let start = now.0.saturating_sub(seconds);
         let mut republished = 0;
-        for kind in [RevocationKind::Session, RevocationKind::Token, RevocationKind::User] {
+        for kind in [
+            RevocationKind::Session,
+            RevocationKind::Token,
+            RevocationKind::User,
+            RevocationKind::UserTokens,
+            RevocationKind::Client,
+            RevocationKind::ClientTokens,
+        ] {
             let mut after = Revocation { id: String::new(), at: start };
             loop {
                 let mut batch = with_timeout(self.db.revocations(kind, &after, BATCH)).await?;
@@ -101,44 +116,76 @@ impl Publisher {
                 let commands: Vec<Command> = commands.collect();
                 republished += commands.len();
                 self.write(&commands).await.map_err(|error| error.to_string())?;
-                if matches!(kind, RevocationKind::User) {
-                    for user in &batch {
-                        self.settle_user(&user.id).await?;
-                    }
+                for row in &batch {
+                    let written = match kind {
+                        RevocationKind::Session | RevocationKind::Token => break,
+                        RevocationKind::User | RevocationKind::Client => HolderState::Disabled,
+                        RevocationKind::UserTokens | RevocationKind::ClientTokens => {
+                            HolderState::RevokedUntil(row.at)
+                        }
+                    };
+                    let holder = match kind {
+                        RevocationKind::User | RevocationKind::UserTokens => Holder::User(&row.id),
+                        _ => Holder::Client(&row.id),
+                    };
+                    self.settle(holder, written, now).await?;
                 }
                 let Some(last) = batch.pop() else { break };
                 after = last;
             }
         }
-        Ok(republished)
+        // A publisher that can't write records can't compare them either.
+        if self.commands.records().is_some() {
+            let since = if seconds < REVOCATION_SECONDS { start } else { 0 };
+            republished += self.settle_changed_keys(UnixSeconds(since), now).await?;
+        }
+        // All adjustments are republished after a loss, however old they are.
+        let start = if seconds > RECENT_SECONDS { 0 } else { start };
+        Ok(republished + self.reconcile_adjustments(start).await?)
     }
 
-    /// Corrects the marker of a user, which was just set, if the user was enabled meanwhile. Reads
-    /// the user's state again after each write, because it may have changed during the write.
-    async fn settle_user(&self, id: &str) -> Result<(), String> {
-        let mut is_marked = true;
+    /// Corrects the marker of a user or a client, which was just written, if their state has
+    /// changed meanwhile. Reads the state again after each write, because it may have changed
+    /// during the write.
+    async fn settle(
+        &self,
+        holder: Holder<'_>,
+        mut written: HolderState,
+        now: UnixSeconds,
+    ) -> Result<(), String> {
         for _ in 0..SETTLE_ROUNDS_MAX {
-            let user = with_timeout(self.db.user_by_id(id)).await?;
-            let is_disabled = user.is_some_and(|user| user.disabled);
-            if is_disabled == is_marked {
+            let state = self.state_of(holder, now).await?;
+            if state == written {
                 break;
             }
-            let commands = match is_disabled {
-                true => self.commands.user_disabled(id),
-                false => self.commands.user_enabled(id),
-            };
-            self.write(&commands).await.map_err(|error| error.to_string())?;
-            is_marked = is_disabled;
+            let command = self.commands.holder_state(holder, state, now);
+            self.write(&[command]).await.map_err(|error| error.to_string())?;
+            written = state;
         }
         Ok(())
+    }
+
+    async fn state_of(&self, holder: Holder<'_>, now: UnixSeconds) -> Result<HolderState, String> {
+        let (is_disabled, tokens_revoked_at) = match holder {
+            Holder::User(id) => {
+                let user = with_timeout(self.db.user_by_id(id)).await?;
+                user.map_or((false, None), |user| (user.disabled, user.tokens_revoked_at))
+            }
+            Holder::Client(id) => {
+                let client = with_timeout(self.db.client_state(id)).await?;
+                client.map_or((false, None), |client| {
+                    (client.disabled_at.is_some(), client.tokens_revoked_at)
+                })
+            }
+        };
+        Ok(HolderState::of(is_disabled, tokens_revoked_at, now))
     }
 }
 
 /// The expiry of the counter, soon after its process has ended.
 const COUNTER_SECONDS: u64 = 600;
-/// How long no marker is sampled after one was missing.
+/// How long nothing is sampled after a marker was missing: a store that keeps evicting must not be
+/// refilled again and again.
 const SAMPLE_PAUSE_SECONDS: u64 = 60;
 /// A number above how often an operator can change a user's state during one write.
 const SETTLE_ROUNDS_MAX: usize = 4;
-/// A time above the loss of a store that writes to its disk or replicas every second.
-const RECENT_SECONDS: u64 = 60;

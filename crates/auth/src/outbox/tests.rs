@@ -113,7 +113,8 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
                 (&service.publisher, AuditedChange { now: after(1), events: &[] });
             let revoke = |ended: &EndedSession| publisher.commands().session_ended(ended, T);
             let commands = publisher.commands().user_disabled(&user.id);
-            let rows = service.db.set_disabled(&user.id, true, commands, &change, revoke);
+            let rows =
+                service.db.set_disabled(&user.id, true, commands, &change, revoke, &|_| Vec::new());
             publisher.deliver(rows.await.unwrap()).await;
             let (holder, mut held) = mpsc::channel(1);
             *hold.lock().unwrap() = Some(holder);
@@ -122,7 +123,9 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
                 tokio::spawn(async move { reconciling.reconcile(60, after(2)).await });
             let pass = held.recv().await.unwrap();
             let commands = publisher.commands().user_enabled(&user.id);
-            let rows = service.db.set_disabled(&user.id, false, commands, &change, revoke);
+            let rows = service
+                .db
+                .set_disabled(&user.id, false, commands, &change, revoke, &|_| Vec::new());
             publisher.deliver(rows.await.unwrap()).await;
             pass.send(()).unwrap();
             reconciling.await.unwrap().unwrap();

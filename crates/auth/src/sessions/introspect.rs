@@ -1,11 +1,12 @@
 //! The introspection of access tokens.
 
 use super::service::Sessions;
+use crate::api_keys::is_api_key;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
+use crate::custom_claims::CustomClaims;
 use crate::problem::Problem;
 use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::UnixSeconds;
-use serde_json::Map;
 
 impl Sessions {
     /// Authenticates a client that introspects tokens, by its name and secret. Records a failure as
@@ -44,8 +45,11 @@ impl Sessions {
         let claims = self.claims(access_token).await?.filter(|claims| claims.exp > now.0);
         let Some(claims) = claims else { return Ok(None) };
         let idle_seconds = self.config.refresh_idle_seconds;
-        let is_active =
-            self.db.is_token_active(claims.session()?, &claims.jti, now, idle_seconds).await?;
+        let (jti, issued_at) = (&claims.jti, claims.iat);
+        let is_active = match &claims.sid {
+            Some(sid) => self.db.is_token_active(sid, jti, issued_at, now, idle_seconds).await?,
+            None => self.db.is_client_token_active(&claims.sub, jti, issued_at).await?,
+        };
         Ok(is_active.then_some(claims))
     }
 
@@ -55,6 +59,9 @@ impl Sessions {
         access_token: &str,
         now: UnixSeconds,
     ) -> Result<AccessClaims, Problem> {
+        if is_api_key(access_token) {
+            return Err(Problem::ApiKeyNotAccepted);
+        }
         self.introspect(access_token, now).await?.ok_or(Problem::AccessTokenInvalid)
     }
 
@@ -64,18 +71,34 @@ impl Sessions {
         if !OpaqueToken::Access.is_well_formed(access_token) {
             return Ok(self.keys.key_set().verify(access_token, issuer, audience));
         }
-        let stored = self.db.access_token_by_hash(&token_hash(access_token)).await?;
+        let hash = token_hash(access_token);
+        let custom = |text: Option<String>| CustomClaims::decode(text.as_deref()).members().clone();
+        if let Some(stored) = self.db.access_token_by_hash(&hash).await? {
+            return Ok(Some(AccessClaims {
+                iss: issuer.clone(),
+                sub: stored.session.user_id,
+                aud: audience.clone(),
+                exp: stored.expires_at,
+                iat: stored.issued_at,
+                jti: stored.jti,
+                sid: Some(stored.session.id),
+                client_id: stored.session.client_id,
+                scope: stored.scope,
+                others: custom(stored.claims),
+            }));
+        }
+        let stored = self.db.client_token_by_hash(&hash).await?;
         Ok(stored.map(|stored| AccessClaims {
             iss: issuer.clone(),
-            sub: stored.session.user_id,
+            sub: stored.client_id.clone(),
             aud: audience.clone(),
             exp: stored.expires_at,
             iat: stored.issued_at,
             jti: stored.jti,
-            sid: Some(stored.session.id),
-            client_id: stored.session.client_id,
+            sid: None,
+            client_id: stored.client_id,
             scope: stored.scope,
-            others: Map::new(),
+            others: custom(stored.claims),
         }))
     }
 }

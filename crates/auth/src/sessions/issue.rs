@@ -1,16 +1,15 @@
 //! Issues tokens.
 
+use super::client_grant::issued_after;
 use super::service::Sessions;
 use super::stored_response::StoredResponse;
 use super::tokens::Tokens;
-use crate::config::AccessTokenFormat;
-use crate::db::{IssuedTokens, Session};
+use crate::db::{IssuedTokens, Session, TokenHolder};
 use crate::outbox::IssuedAccessToken;
 use crate::problem::Problem;
 use crate::random::{nonce, random_id};
 use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::{ReplayKey, UnixSeconds};
-use serde_json::Map;
 
 /// The refresh token under which a response is stored.
 pub struct ReplaySeal<'a> {
@@ -23,6 +22,7 @@ impl Sessions {
     pub(super) fn issue(
         &self,
         session: &Session,
+        holder: &TokenHolder,
         scope: String,
         replay: Option<&ReplaySeal<'_>>,
         now: UnixSeconds,
@@ -35,20 +35,14 @@ impl Sessions {
             sub: session.user_id.clone(),
             aud: self.config.audience.clone(),
             exp: now.plus(access_token_seconds).0,
-            iat: now.0,
+            iat: issued_after(holder.tokens_revoked_at, now),
             jti: random_id(),
             sid: Some(session.id.clone()),
             client_id: session.client_id.clone(),
             scope,
-            others: Map::new(),
+            others: holder.claims.members().clone(),
         };
-        let access_token = match self.config.access_token_format {
-            AccessTokenFormat::Jwt => self.keys.key_set().sign(&claims, now).ok_or_else(|| {
-                tracing::error!(event = "signing_failed");
-                Problem::Internal
-            })?,
-            AccessTokenFormat::Opaque => OpaqueToken::Access.generate(),
-        };
+        let access_token = self.encode_access_token(&claims, now)?;
         let tokens = Tokens {
             access_token,
             token_type: "Bearer".to_owned(),
@@ -59,7 +53,7 @@ impl Sessions {
         };
         let replay = replay.filter(|_| self.config.refresh_grace_seconds > 0);
         let answer = replay.and_then(|replay| {
-            let response = StoredResponse::new(&tokens, now).encode();
+            let response = StoredResponse::new(&tokens, &session.scope, now).encode();
             replay.key.seal(&response, replay.refresh_hash, nonce())
         });
         let access_hash = token_hash(&tokens.access_token);
@@ -71,9 +65,11 @@ impl Sessions {
         };
         let issued = IssuedTokens {
             refresh_hash: token_hash(&tokens.refresh_token),
+            access_issued_at: claims.iat,
             access_expires_at: claims.exp,
             access_jti: claims.jti.clone(),
             access_scope: claims.scope.clone(),
+            access_claims: self.stored_claims(&claims),
             answer,
             commands: self.publisher.commands().access_token_issued(&issued, now),
             access_hash,

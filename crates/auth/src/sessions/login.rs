@@ -3,7 +3,7 @@
 use super::service::Sessions;
 use super::tokens::Tokens;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
-use crate::db::{EndedSession, NewSession, Session, User};
+use crate::db::{EndedSession, NewSession, Session, TokenHolder, User};
 use crate::problem::Problem;
 use crate::random::random_id;
 use portcullis_core::{TokenHash, UnixSeconds};
@@ -51,7 +51,9 @@ impl Sessions {
             device: client.device.clone(),
             address: client.address.clone(),
         };
-        let (tokens, issued) = self.issue(&session, session.scope.clone(), None, now)?;
+        let holder =
+            TokenHolder { claims: user.claims.clone(), tokens_revoked_at: user.tokens_revoked_at };
+        let (tokens, issued) = self.issue(&session, &holder, session.scope.clone(), None, now)?;
         let new = NewSession {
             session: &session,
             user: &user,

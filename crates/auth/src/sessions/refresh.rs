@@ -6,7 +6,7 @@ use super::service::Sessions;
 use super::stored_response::StoredResponse;
 use super::tokens::Tokens;
 use crate::audit::ClientInfo;
-use crate::db::{EndedSession, RefreshRequest, Rotation, Session};
+use crate::db::{EndedSession, RefreshRequest, Rotation, Session, TokenHolder};
 use crate::problem::Problem;
 use crate::token::{OpaqueToken, token_hash};
 use portcullis_core::{ReplayKey, UnixSeconds};
@@ -40,9 +40,9 @@ impl Sessions {
             client,
         };
         let mut tokens = None;
-        let issue = |session: &Session| {
+        let issue = |session: &Session, holder: &TokenHolder| {
             let scope = narrow_scope(&session.scope, scope)?;
-            let (new, issued) = self.issue(session, scope, Some(&replay), now)?;
+            let (new, issued) = self.issue(session, holder, scope, Some(&replay), now)?;
             tokens = Some(new);
             Ok(issued)
         };
@@ -55,9 +55,9 @@ impl Sessions {
             }
             Rotation::Replayed { session, answer } => {
                 let response = replay_key.open(&answer, &hash);
-                let tokens = response.and_then(|text| StoredResponse::decode(&text, &session, now));
-                let tokens = tokens.ok_or(Problem::Internal)?;
-                let is_same_scope = narrow_scope(&session.scope, scope)? == tokens.scope;
+                let stored = response.and_then(|text| StoredResponse::decode(&text, &session, now));
+                let (tokens, granted) = stored.ok_or(Problem::Internal)?;
+                let is_same_scope = narrow_scope(&granted, scope)? == tokens.scope;
                 tracing::info!(event = "refresh_replayed", session = session.id);
                 if is_same_scope { Ok(tokens) } else { Err(Problem::ScopeInvalid) }
             }

@@ -98,10 +98,20 @@ impl Sessions {
         if is_other_client(&claims.client_id) {
             return Err(Problem::ClientMismatch);
         }
-        let event = Event::new(EventKind::TokenRevoked, Actor::User, client);
-        let session_id = claims.session()?;
-        let events = [event.user(&claims.sub).session(session_id)];
         let commands = self.publisher.commands().access_token_revoked(&claims.jti, &hash, now);
+        let Some(session_id) = &claims.sid else {
+            let event = Event::new(EventKind::TokenRevoked, Actor::Client, client);
+            let events = [event.detail(claims.client_id)];
+            let change = AuditedChange { now, events: &events };
+            let revoked = self.db.revoke_client_token(&claims.jti, claims.exp, commands, &change);
+            let Some(row) = revoked.await? else {
+                return Ok(self.publisher.delivery_of(&claims.jti).await?);
+            };
+            self.audit.record(&events);
+            return Ok(self.publisher.deliver(vec![row]).await);
+        };
+        let event = Event::new(EventKind::TokenRevoked, Actor::User, client);
+        let events = [event.user(&claims.sub).session(session_id)];
         let change = AuditedChange { now, events: &events };
         let token = RevokedToken { jti: &claims.jti, session_id, expires_at: claims.exp };
         let Some(row) = self.db.revoke_access_token(&token, commands, &change).await? else {

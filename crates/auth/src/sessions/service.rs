@@ -44,7 +44,7 @@ impl Sessions {
     }
 
     /// Returns the publisher of revocations.
-    pub fn publisher(&self) -> &Publisher {
+    pub fn publisher(&self) -> &Arc<Publisher> {
         &self.publisher
     }
 

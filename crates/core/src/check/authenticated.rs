@@ -23,6 +23,18 @@ impl<'p> AuthenticatedRequest<'p> {
         self.verified.as_ref()
     }
 
+    /// Returns whether the same limits count both requests, by the same keys and quotas.
+    pub fn has_limits_of(&self, other: &Self) -> bool {
+        let keys =
+            |own: &Self| own.limit_checks.iter().map(LimitCheck::bucket_key).collect::<Vec<_>>();
+        keys(self) == keys(other)
+    }
+
+    /// Takes the limit checks of the request as it was authenticated before, with their leases.
+    pub fn with_limits_of(self, before: Self) -> Self {
+        Self { limit_checks: before.limit_checks, ..self }
+    }
+
     /// Spends the isolate's leases: each limit that has one admits the request without the store.
     /// Returns the questions by which leases are renewed in the background.
     pub fn spend_leases(&mut self, leases: &mut Leases, now_ms: u64) -> Vec<LimitCheck<'p>> {
@@ -32,11 +44,11 @@ impl<'p> AuthenticatedRequest<'p> {
                 continue;
             };
             match leases.spend(limit_check.lease_key(), terms, limit_check.cost, now_ms) {
-                Spend::Admitted { left, more_ms, ahead } => {
+                Spend::Admitted { left, more_ms, quota, ahead } => {
                     if ahead > 0 {
                         questions.push(LimitCheck { cost: 0, ahead, ..limit_check.clone() });
                     }
-                    let lease = Granted { left, more_ms, ..Granted::default() };
+                    let lease = Granted { left, more_ms, quota, ..Granted::default() };
                     limit_check.lease = Some(lease);
                 }
                 Spend::Ask { ahead } => limit_check.ahead = ahead,

@@ -10,6 +10,7 @@ use crate::policy::route::StoreOutage;
 use crate::refusal::Denial;
 use crate::token::record::TokenRecord;
 use crate::token::unverified::Provider;
+use crate::token::verified::VerifiedToken;
 use redis_rest::Reply;
 use std::rc::Rc;
 
@@ -24,7 +25,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let out = |result: &StoreResult| {
             matches!(result, StoreResult::Out(_) | StoreResult::Introspected)
         };
-        !about.is_empty() && !about.iter().any(out)
+        authenticated.verified.is_some() && !about.is_empty() && !about.iter().any(out)
     }
 
     /// Returns the provider to introspect a verified token, and the reason: the store has no record
@@ -38,7 +39,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let verified = self.token_to_query(authenticated)?;
         let introspection = self.issuer(verified.issuer())?.introspection.as_ref()?;
         let (token, _) = self.credential?;
-        let provider = Provider { token, issuer: verified.issuer(), introspection };
+        let (issuer, is_api_key) = (verified.issuer(), verified.is_api_key());
+        let provider = Provider { token, issuer, introspection, is_api_key };
         let about = results.get(..self.token_results(authenticated))?;
         if about.iter().any(|result| matches!(result, StoreResult::Out(_))) {
             let used = self.route.on_store_outage == StoreOutage::Introspect;
@@ -106,9 +108,47 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
                     return Err(Denial::TokenNotRegistered);
                 }
                 self.accept_introspection(authenticated, results);
+                // What an API key may do is in the response.
+                let is_api_key =
+                    authenticated.verified.as_ref().is_some_and(|own| own.is_api_key());
+                if let Some(result) = results.get_mut(1).filter(|_| is_api_key) {
+                    *result = StoreResult::Record(Rc::new(record));
+                }
             }
         }
         Ok(())
+    }
+
+    /// Takes an API key as its issuer described it in this request, instead of its missing record.
+    /// Returns `false` for other tokens.
+    pub fn keep_known(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &mut [StoreResult],
+    ) -> bool {
+        let known = authenticated.verified.as_ref().and_then(|own| own.known());
+        let record = results.get_mut(1).filter(|_| self.queries_record(authenticated));
+        let (Some(known), Some(record)) = (known, record) else {
+            return false;
+        };
+        *record = StoreResult::Record(Rc::clone(known));
+        true
+    }
+
+    /// Returns the API key as the results describe it; `None` if that is how it was authenticated,
+    /// or if the token is no API key.
+    pub fn changed_key(
+        &self,
+        authenticated: &AuthenticatedRequest<'_>,
+        results: &[StoreResult],
+    ) -> Option<Result<Rc<VerifiedToken>, Denial>> {
+        let verified = self.token_to_query(authenticated)?;
+        match results.get(1) {
+            Some(StoreResult::Record(record)) if !Rc::ptr_eq(record, verified.known()?) => {
+                Some(self.accept_key(verified.issuer(), verified.with_text(record)))
+            }
+            _ => None,
+        }
     }
 
     /// Replaces the missing results about the token, because its provider confirmed it in this

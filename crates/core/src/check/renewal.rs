@@ -5,6 +5,7 @@ use super::store_result::StoreResult;
 use crate::policy::Policy;
 use crate::policy::route::TokenRequirement;
 use crate::time::UnixSeconds;
+use crate::token::record::TokenRecord;
 use crate::token::revocation::{self, RevocationMarker};
 use crate::token::verified::VerifiedToken;
 use redis_rest::{Command, Reply};
@@ -24,7 +25,7 @@ pub struct RenewedToken {
 pub enum Renewal {
     /// It still clears the token.
     Cleared,
-    /// A marker revokes the token.
+    /// A marker refuses the token.
     Revoked(RevocationMarker),
     /// It lacks the token's record, or has one that is not cached. The next request must find out.
     Ended,
@@ -35,8 +36,11 @@ pub enum Renewal {
 impl Policy {
     /// Returns the one command that renews the clearances of all these tokens.
     pub fn renewal_query(&self, renewed: &[RenewedToken]) -> Command {
-        let words = renewed.iter().flat_map(|own| self.own_query(own).words().iter().skip(1));
-        words.fold(Command::new("MGET"), |query, key| query.arg_bytes(key.as_slice()))
+        let keys = renewed.iter().flat_map(|own| {
+            let record = self.renews_record(own).then(|| own.token.record_key().as_bytes());
+            own.token.marker_keys().chain(record)
+        });
+        keys.fold(Command::new("MGET"), Command::arg_bytes)
     }
 
     /// Reads the reply to [`Policy::renewal_query`]. Returns a result for each of the tokens.
@@ -46,7 +50,9 @@ impl Policy {
         reply: Reply,
         now: UnixSeconds,
     ) -> Vec<Renewal> {
-        let count = |own: &RenewedToken| self.own_query(own).words().len() - 1;
+        let count = |own: &RenewedToken| {
+            own.token.marker_keys().count() + usize::from(self.renews_record(own))
+        };
         let all: usize = renewed.iter().map(count).sum();
         // With another number of values, it is unclear which token each is about.
         let mut values = match reply {
@@ -71,8 +77,12 @@ impl Policy {
         let Some(record) = record else {
             return Renewal::Cleared;
         };
+        // If the record of an API key has changed, its next request must read it.
+        let is_current =
+            |record: &Rc<TokenRecord>| token.known().is_none_or(|known| Rc::ptr_eq(known, record));
         let opened = record.as_text().and_then(|text| {
-            token.open(text, token.record_key(), self.seal.as_ref()).map(StoreResult::Record)
+            let record = token.open(text, token.record_key(), self.seal.as_ref());
+            record.filter(is_current).map(StoreResult::Record)
         });
         let result = opened.unwrap_or(StoreResult::Reply(Reply::Null));
         match self.record_state(&result, token, now) {
@@ -81,16 +91,12 @@ impl Policy {
         }
     }
 
-    /// Returns the store's command about one token.
-    fn own_query<'t>(&self, renewed: &'t RenewedToken) -> &'t Command {
-        renewed.token.query(self.renews_record(renewed))
-    }
-
     /// Returns whether the record of a token is needed: an opaque token was verified by its record
-    /// or its provider already.
+    /// or its provider already. What an API key may do is in its record.
     fn renews_record(&self, renewed: &RenewedToken) -> bool {
         let issuer = self.issuers.get(renewed.token.issuer());
-        renewed.requirement == TokenRequirement::Record
-            && issuer.is_some_and(|own| own.keys.is_some())
+        renewed.token.is_api_key()
+            || (renewed.requirement == TokenRequirement::Record
+                && issuer.is_some_and(|own| own.keys.is_some()))
     }
 }

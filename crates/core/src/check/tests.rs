@@ -1,3 +1,5 @@
+mod api_keys;
+mod blocks;
 mod issuers;
 mod login;
 mod optional;
@@ -12,6 +14,7 @@ use crate::forward::permit::Permit;
 use crate::limits::local::LocalCount;
 use crate::refusal::{Outage, Refusal};
 use crate::routing::Destination;
+use crate::token::revocation::RevocationMarker;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis_rest::Reply;
@@ -78,7 +81,15 @@ fn decide<'p>(
 }
 
 fn clean() -> Reply {
-    Reply::Array(vec![Reply::Null, Reply::Null, Reply::Null])
+    marked(&[])
+}
+
+/// Returns the store's values for the markers of [`token`]: of its subject, its id and its session,
+/// and the blocks of its subject and of the request's address. The rest is missing.
+fn marked(first: &[Reply]) -> Reply {
+    let mut markers = first.to_vec();
+    markers.resize(5, Reply::Null);
+    Reply::Array(markers)
 }
 
 /// Decides on a request with a valid signature, by the store's replies.
@@ -113,7 +124,7 @@ fn authenticate<'p>(check: &Check<'_, 'p>) -> Result<AuthenticatedRequest<'p>, D
 fn verify(check: &Check<'_, '_>, valid: bool) -> Result<Rc<VerifiedToken>, Denial> {
     match check.unverified_token(NOW)? {
         UnverifiedToken::Jwt(jwt) => check.accept_signature(jwt, valid),
-        UnverifiedToken::Opaque(provider) => panic!("{provider:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -124,9 +135,9 @@ fn verdict_follows_the_stores_replies() {
         assert_eq!(verdict("POST", path, answer).map(|_| ()), expect, "{shown}");
     }
     let marker = |place: usize, value: &str| {
-        let mut markers = vec![Reply::Null, Reply::Null, Reply::Null];
-        markers[place] = Reply::text(value);
-        Reply::Array(markers)
+        let mut markers = vec![Reply::Null; place];
+        markers.push(Reply::text(value));
+        marked(&markers)
     };
     let (revoked, unknown) =
         (Err(Denial::TokenRevoked.into()), Err(Denial::TokenNotRegistered.into()));
@@ -197,7 +208,7 @@ fn commands_follow_the_routes_requirements() {
     check("POST", "/api/x", &["MGET"]);
     check("GET", "/api/x", &["MGET"]);
     check("GET", "/limited", &["MGET", "EVALSHA"]);
-    check("GET", "/health", &["EVALSHA"]);
+    check("GET", "/health", &["GET", "EVALSHA"]);
     check("POST", "/auth/login", &[]);
 }
 
@@ -309,8 +320,7 @@ fn recently_cleared_token_is_not_queried_again() {
         results[2] = StoreResult::CountedLocally(LocalCount::Admitted { left: Some(1) });
         let permit = check.decide(&authenticated, &results).unwrap();
         assert_eq!((permit.cleared(), permit.degraded().text()), (None, Some("limit=local")));
-        results[0] =
-            StoreResult::Reply(Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]));
+        results[0] = StoreResult::Reply(marked(&[Reply::Null, Reply::text("0")]));
         let verdict = check.decide(&authenticated, &results);
         assert_eq!(verdict.err(), Some(Denial::TokenRevoked.into()));
     });
@@ -338,7 +348,7 @@ fn missing_record_is_introspected_when_the_issuer_has_a_provider() {
                 .is_some()
         })
     };
-    let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
+    let revoked = marked(&[Reply::Null, Reply::text("0")]);
     assert!(introspects(&with, "POST", Ok(vec![clean(), Reply::Null])));
     assert!(!introspects(&policy(), "POST", Ok(vec![clean(), Reply::Null])), "no provider");
     assert!(
@@ -365,7 +375,7 @@ fn opaque_token_belongs_to_the_provider_of_its_prefix() {
         with_check(&policy, "POST", "/api/x", &format!("Bearer {token}"), |check| {
             match check.unverified_token(NOW)? {
                 UnverifiedToken::Opaque(provider) => Ok(provider.issuer),
-                UnverifiedToken::Jwt(jwt) => panic!("{jwt:?}"),
+                other => panic!("{other:?}"),
             }
         })
     };
@@ -410,7 +420,7 @@ fn client_marker_revokes_tokens_issued_before_it() {
                     .iter()
                     .any(|word| word.starts_with(b"pc:revoked:client:"))
             );
-            let answer = Ok(vec![Reply::Array(vec![Reply::Null, Reply::text(marker)])]);
+            let answer = Ok(vec![marked(&[Reply::Null, Reply::text(marker)])]);
             decide(&check, &authenticated, answer).map(|_| ()).err()
         })
     };

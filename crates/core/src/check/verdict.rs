@@ -5,9 +5,11 @@ use super::authenticated::AuthenticatedRequest;
 use super::record_state::RecordState;
 use super::store_result::StoreResult;
 use crate::forward::permit::{Degraded, Permit, Target};
-use crate::policy::limit::LimitOutage;
+use crate::limits::check::refusal_by_limits;
+use crate::policy::limit::{Algorithm, LimitOutage};
 use crate::policy::route::{Access, StoreOutage};
 use crate::refusal::{Denial, Outage, Refusal};
+use crate::token::blocks;
 use crate::token::claims::Claims;
 use crate::token::revocation;
 use crate::token::verified::VerifiedToken;
@@ -31,8 +33,8 @@ impl<'p> Check<'_, 'p> {
     ///
     /// # Errors
     ///
-    /// A [`Denial`] if the token is revoked, not registered or insufficient, or a limit is
-    /// exceeded. An [`Outage`] if the store could not be queried and the route or the limit refuses
+    /// A [`Denial`] if the token is revoked, not registered or insufficient, the caller is blocked,
+    /// or a limit is exceeded. An [`Outage`] if the store could not be queried and the route or the limit refuses
     /// then. [`Outage::StoreBadResponse`] if there are too few results.
     pub fn decide(
         &self,
@@ -57,6 +59,8 @@ impl<'p> Check<'_, 'p> {
                     degraded.token = Some(StoreOutage::Signature);
                 }
             }
+        } else if let Some(StoreResult::Reply(reply)) = about_token.first() {
+            blocks::check_address(reply)?;
         }
         if let Some(verified) = &authenticated.verified {
             self.check_claims(verified.claims())?;
@@ -92,7 +96,7 @@ impl<'p> Check<'_, 'p> {
                 StoreResult::Out(outage) => Err(Refusal::Out(*outage)),
                 StoreResult::CountedLocally(_) => Err(Refusal::Out(Outage::StoreBadResponse)),
                 StoreResult::Reply(reply) if place == 0 => {
-                    revocation::check(verified.claims(), reply)
+                    revocation::check_with_address(verified.claims(), reply)
                 }
                 StoreResult::Reply(_) | StoreResult::Record(_) => {
                     match self.policy.record_state(result, verified, authenticated.now) {
@@ -140,12 +144,13 @@ impl<'p> Check<'_, 'p> {
         authenticated: &AuthenticatedRequest<'_>,
         about_limits: &[StoreResult],
     ) -> Result<Option<LimitOutage>, Refusal> {
-        let (mut instead, mut wait_ms) = (None, None);
+        let (mut instead, mut refused) = (None, Vec::new());
         let mut results = about_limits.iter();
         for limit_check in authenticated.limit_checks() {
             let result = results.next().unwrap_or(&StoreResult::Out(Outage::StoreBadResponse));
             let limit = limit_check.limit;
-            let wait = match result {
+            let mut is_credits = limit.algorithm == Algorithm::Credits;
+            let wait_ms = match result {
                 StoreResult::Reply(reply) => match limit_check.decision(reply) {
                     Some(decision) => (!decision.admitted).then_some(decision.wait_ms),
                     None if limit.shadow => None,
@@ -158,6 +163,7 @@ impl<'p> Check<'_, 'p> {
                 // A shadow limit refuses no request.
                 StoreResult::Out(_) if limit.shadow => None,
                 StoreResult::CountedLocally(count) => {
+                    is_credits = false;
                     instead = instead.or(Some(LimitOutage::Local));
                     count.wait_ms()
                 }
@@ -170,12 +176,10 @@ impl<'p> Check<'_, 'p> {
                     return Err(Outage::StoreBadResponse.into());
                 }
             };
-            if !limit.shadow {
-                wait_ms = wait_ms.max(wait);
-            }
+            refused.extend(wait_ms.filter(|_| !limit.shadow).map(|wait_ms| (wait_ms, is_credits)));
         }
-        match wait_ms {
-            Some(wait_ms) => Err(Denial::RateLimited { wait_ms }.into()),
+        match refusal_by_limits(refused) {
+            Some(denial) => Err(denial.into()),
             None => Ok(instead),
         }
     }

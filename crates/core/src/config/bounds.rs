@@ -1,4 +1,4 @@
-//! `[revocation]`, `[open_requests]`, `[client_address]` and `[breaker]`.
+//! `[revocation]`, `[block]`, `[open_requests]`, `[client_address]` and `[breaker]`.
 
 use super::object::Number;
 use super::settings::SettingsReader;
@@ -7,6 +7,12 @@ use crate::breaker::BreakerPolicy;
 /// Reads `[revocation]`: how long a revoked token may still be accepted, 0 to 86,400 s.
 pub(super) fn revocation_delay_seconds_max(settings: &mut SettingsReader<'_>) -> u32 {
     let [seconds] = settings.numbers("revocation", &REVOCATION);
+    seconds
+}
+
+/// Reads `[block]`: how often the list of blocked networks is fetched, 0 to 3,600 s.
+pub(super) fn block_refresh_seconds(settings: &mut SettingsReader<'_>) -> u32 {
+    let [seconds] = settings.numbers("block", &BLOCK);
     seconds
 }
 
@@ -49,6 +55,7 @@ pub(super) fn breaker(settings: &mut SettingsReader<'_>) -> BreakerSection {
 
 const REVOCATION: [Number; 1] =
     [Number { name: "delay_seconds_max", min: 0, max: 86_400, default: 0 }];
+const BLOCK: [Number; 1] = [Number { name: "refresh_seconds", min: 0, max: 3600, default: 5 }];
 const OPEN_REQUESTS: [Number; 2] = [
     Number { name: "count_max", min: 1, max: 1_000_000, default: 4_000 },
     Number { name: "bytes_max", min: 262_144, max: u32::MAX, default: 16_777_216 },

@@ -30,10 +30,14 @@ pub enum ConfigErrorKind {
     Empty,
     /// There are rules for events and no route that takes them, or the other way around.
     EventsIncomplete,
+    /// The platform knows the location of the proxy alone, and rules or limits need the client's.
+    HidesLocation,
     /// The issuer of this name, which is before it, takes every token of this one.
     IssuerShadowed(String),
     /// A key of an inline set (RFC 7517 section 5) is rejected.
     Key(KeyFault),
+    /// The opaque tokens of an issuer begin like API keys.
+    KeyPrefixTaken,
     /// There is not exactly one location of the issuer's keys.
     KeysUnclear,
     /// The text can't be parsed; the parser's message.
@@ -48,6 +52,8 @@ pub enum ConfigErrorKind {
     NoSuchEnvironment(String),
     /// The text names a variable that is missing.
     NoSuchVariable(String),
+    /// No issuer that the route accepts has API keys.
+    NoApiKeys,
     /// No issuer has an introspection.
     NoIntrospection,
     /// There is no issuer of that name.
@@ -64,6 +70,8 @@ pub enum ConfigErrorKind {
     NotACookie,
     /// The text is not a name that the edge may give a header field.
     NotAField,
+    /// The text is not a prefix of API keys.
+    NotAKeyPrefix,
     /// The text is not the address of a memcached.
     NotAMemcached,
     /// The text is not a method in capitals, as HTTP's methods are (RFC 9110 section 9.1).
@@ -147,6 +155,10 @@ impl fmt::Display for ConfigErrorKind {
             Self::EventsIncomplete => {
                 "events need both [issuers.events] and a route with access = \"events\"; add the other"
             }
+            Self::HidesLocation => {
+                "behind a proxy, the platform states the proxy's country and ASN; set 0, or remove \
+                 them from ip_rules and from the by of limits"
+            }
             Self::IssuerShadowed(earlier) => {
                 return write!(
                     f,
@@ -154,6 +166,9 @@ impl fmt::Display for ConfigErrorKind {
                 );
             }
             Self::Key(fault) => return write!(f, "can't verify tokens: {fault}"),
+            Self::KeyPrefixTaken => {
+                "is what opaque tokens and API keys both begin with; give them different prefixes"
+            }
             Self::KeysUnclear => {
                 "give one of jwks_url, metadata_url, jwks, jwks_variable and public_key; none of \
                  them, and no algorithms, for an issuer of opaque tokens, which needs introspection"
@@ -162,6 +177,9 @@ impl fmt::Display for ConfigErrorKind {
             Self::Missing => "is not set; see docs/configuration.md",
             Self::NamedByRoute => "a route's own limit has the route's name; remove it",
             Self::NoBurst => "this algorithm has no burst; remove it, or use gcra or token_bucket",
+            Self::NoApiKeys => {
+                "no issuer that the route accepts has api_key_prefixes; add them, or remove this"
+            }
             Self::NoIntrospection => {
                 "is introspect, and no issuer has an introspection; add one, or use deny or \
                  signature"
@@ -184,6 +202,10 @@ impl fmt::Display for ConfigErrorKind {
             Self::NotAField => {
                 "is not a name for this field; use letters, digits and -; for an identity field in \
                  lower case, and none that HTTP or the edge uses otherwise"
+            }
+            Self::NotAKeyPrefix => {
+                "is not a prefix of API keys; use 3 to 32 lower-case letters, digits and _, the first \
+                 a letter and the last _, such as pck_live_"
             }
             Self::NotAMemcached => {
                 "is not memcached://host:port, nor memcacheds://host:port for TLS"

@@ -11,6 +11,7 @@ use crate::jose::public_key::jwk_of_pem;
 use crate::json;
 use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::{AudienceClaim, Issuer, KeyLocation, TokenType};
+use crate::request::syntax::is_api_key_prefix;
 use crate::secret::Secret;
 use crate::url::{is_url, url_or_binding};
 
@@ -71,6 +72,12 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
     if sessions_in_store && !object.settings.has_scripts() {
         object.add_error("sessions_in_store", ConfigErrorKind::NotWithMemcached);
     }
+    let api_key_prefixes =
+        object.one_or_more("api_key_prefixes", ConfigErrorKind::NotAKeyPrefix, is_api_key_prefix);
+    if names.tenants.is_some() && !api_key_prefixes.is_empty() {
+        let kind = ConfigErrorKind::NotThere("where issuer has {tenant}");
+        object.add_error("api_key_prefixes", kind);
+    }
     let token_type = object.one_of_or("token_type", &TokenType::NAMES, TokenType::default());
     let algorithms = algorithms(object);
     let has_introspection = object.has("introspection");
@@ -95,6 +102,7 @@ fn issuer(object: &mut ObjectReader<'_, '_>, earlier: &[Issuer]) -> Option<Issue
         leeway_seconds: leeway_seconds.into(),
         scope_claims,
         sessions_in_store,
+        api_key_prefixes,
         introspection,
         resources: Vec::new(),
     };
@@ -116,6 +124,28 @@ fn check_against_earlier(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, ear
             let kind = ConfigErrorKind::IssuerShadowed(taker.issuer.clone());
             object.add_error("introspection.token_prefix", kind);
         }
+    }
+    check_api_keys(object, issuer, earlier);
+}
+
+/// Adds an error if two issuers have the same prefix of API keys, or if every opaque token of one
+/// would be read as an API key of the other.
+fn check_api_keys(object: &mut ObjectReader<'_, '_>, issuer: &Issuer, earlier: &[Issuer]) {
+    let taker = |of: &Issuer, by: &Issuer| {
+        let opaque = of.introspection.as_ref().filter(|_| of.keys.is_none());
+        opaque.is_some_and(|own| {
+            by.api_key_prefixes.iter().any(|prefix| own.token_prefix.starts_with(prefix))
+        })
+    };
+    let is_same = |prefix: &String| earlier.iter().any(|own| own.api_key_prefixes.contains(prefix));
+    if issuer.api_key_prefixes.iter().any(is_same) {
+        object.add_error("api_key_prefixes", ConfigErrorKind::Duplicate);
+    }
+    if taker(issuer, issuer) || earlier.iter().any(|own| taker(issuer, own)) {
+        object.add_error("introspection.token_prefix", ConfigErrorKind::KeyPrefixTaken);
+    }
+    if earlier.iter().any(|own| taker(own, issuer)) {
+        object.add_error("api_key_prefixes", ConfigErrorKind::KeyPrefixTaken);
     }
 }
 

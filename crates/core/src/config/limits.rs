@@ -5,7 +5,7 @@ use super::object::ObjectReader;
 use super::record::{MemberShape, TextFormat};
 use super::settings::{SettingsReader, is_safe_name};
 use crate::json::path::is_place;
-use crate::policy::limit::{Algorithm, Limit, LimitBy, LimitOutage, LimitTiming, Plans};
+use crate::policy::limit::{Algorithm, Limit, LimitBy, LimitOutage, LimitTiming, Period, Plans};
 use crate::request::syntax::is_token;
 use serde_json::Value;
 
@@ -30,27 +30,46 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Vec<Limit> {
     limits
 }
 
-/// Reads one limit, which is called `name`: a quota of 1 to 1,000,000 in a window of 1 to 86,400 s.
-/// Values that are missing or out of bounds are errors, and replaced by ones within them.
+/// Reads one limit, which is called `name`: a quota of 1 to 1,000,000 in a window of 1 to 86,400 s
+/// or in a period of the calendar, or credits. Values that are missing or out of bounds are errors,
+/// and replaced by ones within them.
 pub(super) fn read_object(mut object: ObjectReader<'_, '_>, name: String) -> Limit {
-    object.require(&["quota", "window_seconds", "by"]);
-    let quota = object.number("quota", 1, QUOTA_MAX).unwrap_or(QUOTA_MAX);
-    let window_seconds = object.number("window_seconds", 1, 86_400).unwrap_or(1);
+    object.require(&["by"]);
+    let has_quota = object.has("quota");
+    let quota = object.number("quota", 1, QUOTA_MAX);
     let burst = object.number("burst", 1, QUOTA_MAX);
     let local_quota = object.number("local_quota", 1, QUOTA_MAX);
     let algorithm = algorithm(&mut object, burst);
+    let Span { window_seconds, period } = span(&mut object, algorithm, has_quota);
+    let algorithm = match period {
+        Some(_) if algorithm != Some(Algorithm::Credits) => Algorithm::Period,
+        _ => algorithm.unwrap_or_default(),
+    };
     let by = limit_by(&mut object);
     let (shadow, headers) = (object.flag("shadow"), object.flag("headers"));
-    let timing = timing(&mut object, algorithm.unwrap_or_default());
+    let overrides = overrides(&mut object, algorithm);
+    let timing = timing(&mut object, algorithm);
     let plans = object.object("plans").map(plans);
-    let on_store_outage =
-        object.one_of_or("on_store_outage", &LimitOutage::NAMES, LimitOutage::default());
+    let is_balance = algorithm == Algorithm::Credits && period.is_none();
+    if is_balance && plans.is_some() {
+        object.add_error("plans", ConfigErrorKind::NotThere("without quota and period"));
+    }
+    // A balance without a refill has no rate that an isolate could count by.
+    let outage = if is_balance { LimitOutage::Deny } else { LimitOutage::default() };
+    let chosen = object.one_of("on_store_outage", &LimitOutage::NAMES);
+    object.record_default_name("on_store_outage", &LimitOutage::NAMES, &LimitOutage::default());
+    let on_store_outage = chosen.unwrap_or(outage);
+    if is_balance && on_store_outage == LimitOutage::Local && local_quota.is_none() {
+        object.add_error("local_quota", ConfigErrorKind::Missing);
+    }
     object.finish();
     Limit {
         name,
-        algorithm: algorithm.unwrap_or_default(),
-        quota,
+        algorithm,
+        quota: quota.unwrap_or(if is_balance { 0 } else { QUOTA_MAX }),
         window_seconds,
+        period,
+        overrides,
         burst,
         by,
         plans,
@@ -62,6 +81,58 @@ pub(super) fn read_object(mut object: ObjectReader<'_, '_>, name: String) -> Lim
     }
 }
 
+/// The time for which a quota is.
+struct Span {
+    window_seconds: u32,
+    period: Option<Period>,
+}
+
+/// Reads the window, or the period instead. A balance of credits may have neither; with a quota it
+/// has a period. Adds an error if the quota or its time is missing.
+fn span(object: &mut ObjectReader<'_, '_>, algorithm: Option<Algorithm>, has_quota: bool) -> Span {
+    let is_credits = algorithm == Some(Algorithm::Credits);
+    let has_window = object.has("window_seconds");
+    let window_seconds = object.number("window_seconds", 1, 86_400);
+    let has_period = object.has("period");
+    let period = object.one_of("period", &Period::NAMES);
+    if has_period && has_window {
+        object.add_error("window_seconds", ConfigErrorKind::NotThere("next to period"));
+    } else if is_credits && has_window {
+        object.add_error("window_seconds", ConfigErrorKind::NotThere("with credits"));
+    } else if !has_period && !has_window && (!is_credits || has_quota) {
+        let missing = if is_credits { "period" } else { "window_seconds" };
+        object.add_error_if_table(missing, ConfigErrorKind::Missing);
+    }
+    if !has_quota && (!is_credits || has_period) {
+        object.add_error_if_table("quota", ConfigErrorKind::Missing);
+    }
+    if has_period && !is_credits && algorithm.is_some() {
+        object.add_error("algorithm", ConfigErrorKind::NotThere("next to period"));
+    }
+    if has_period && !object.settings.has_scripts() {
+        object.add_error("period", ConfigErrorKind::NotWithMemcached);
+    }
+    let seconds = match (period, is_credits) {
+        (Some(period), _) => period.seconds_max(),
+        // An isolate that counts by itself counts a day's.
+        (None, true) => 86_400,
+        (None, false) => window_seconds.unwrap_or(1),
+    };
+    Span { window_seconds: seconds, period }
+}
+
+/// Reads whether the store may have other quotas for single callers. Of credits it has what was
+/// granted there.
+fn overrides(object: &mut ObjectReader<'_, '_>, algorithm: Algorithm) -> bool {
+    let overrides = object.flag("overrides");
+    if overrides && algorithm == Algorithm::Credits {
+        object.add_error("overrides", ConfigErrorKind::NotThere("with credits"));
+    } else if overrides && !object.settings.has_scripts() {
+        object.add_error("overrides", ConfigErrorKind::NotWithMemcached);
+    }
+    overrides
+}
+
 /// Reads the algorithm. Returns `None` if it is missing or unknown.
 fn algorithm(object: &mut ObjectReader<'_, '_>, burst: Option<u32>) -> Option<Algorithm> {
     let missing = !object.has("algorithm");
@@ -71,7 +142,11 @@ fn algorithm(object: &mut ObjectReader<'_, '_>, burst: Option<u32>) -> Option<Al
         if burst.is_some() && !algorithm.has_burst() {
             object.add_error("burst", ConfigErrorKind::NoBurst);
         }
-        if algorithm != Algorithm::FixedWindow && !object.settings.has_scripts() {
+        let is_default_of_period = missing && object.has("period");
+        if algorithm != Algorithm::FixedWindow
+            && !is_default_of_period
+            && !object.settings.has_scripts()
+        {
             object.add_error("algorithm", ConfigErrorKind::NotWithMemcached);
         }
     }

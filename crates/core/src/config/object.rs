@@ -149,6 +149,13 @@ impl<'l> ObjectReader<'_, 'l> {
         self.settings.add_error(place, kind);
     }
 
+    /// Adds an error for a member, unless the place holds no table, which is an error already.
+    pub(super) fn add_error_if_table(&mut self, name: &str, kind: ConfigErrorKind) {
+        if !self.is_void {
+            self.add_error(name, kind);
+        }
+    }
+
     /// Returns whether there is a member of that name that was not read yet.
     pub(super) fn has(&self, name: &str) -> bool {
         self.members.contains_key(name)

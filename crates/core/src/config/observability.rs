@@ -1,12 +1,12 @@
-//! `[logging]` and `[metrics]`.
+//! `[logging]`, `[metrics]` and `[usage]`.
 
 use super::error::ConfigErrorKind;
 use super::object::Number;
 use super::settings::SettingsReader;
 use crate::policy::observability::{LogPolicy, LogSubject, Observability};
 
-/// Reads both sections. Counters are exported every 1 to 3,600 s, or never (0). A memcached, which
-/// can't add to a hash, allows only 0.
+/// Reads the sections. Counters and usage are exported every 1 to 3,600 s, or never (0). A
+/// memcached, which has neither hashes nor lists, allows only 0.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> Observability {
     let has_scripts = settings.has_scripts();
     let mut section = settings.section("logging");
@@ -20,8 +20,15 @@ pub(super) fn read(settings: &mut SettingsReader<'_>) -> Observability {
         section.add_error("interval_seconds", ConfigErrorKind::NotWithMemcached);
     }
     section.finish();
-    Observability { log, log_subject, server_timing, metrics_seconds }
+    let mut section = settings.section("usage");
+    let usage_seconds = section.number_or_default(&USAGE_INTERVAL);
+    if usage_seconds > 0 && !has_scripts {
+        section.add_error("flush_seconds", ConfigErrorKind::NotWithMemcached);
+    }
+    section.finish();
+    Observability { log, log_subject, server_timing, metrics_seconds, usage_seconds }
 }
 
 const METRICS_INTERVAL: Number =
     Number { name: "interval_seconds", min: 0, max: 3_600, default: 0 };
+const USAGE_INTERVAL: Number = Number { name: "flush_seconds", min: 0, max: 3_600, default: 0 };

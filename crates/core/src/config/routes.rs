@@ -13,6 +13,7 @@ use crate::policy::limit::{Limit, LimitBy};
 use crate::policy::path::Pattern;
 use crate::policy::resource::Resource;
 use crate::policy::route::{Access, Endpoint, Route, StoreOutage, Suffixes, TokenRequirement};
+use crate::request::field_names::{IDENTITY_PREFIX, is_available};
 use crate::request::syntax::{is_cookie_name, is_method, is_scope};
 use serde_json::Value;
 
@@ -89,6 +90,21 @@ fn route(
     if cookie.as_ref().is_some_and(|name| !is_cookie_name(name)) {
         object.add_error("cookie", ConfigErrorKind::NotACookie);
     }
+    let api_key_header = object.text("api_key_header").map(|name| name.to_ascii_lowercase());
+    if api_key_header.as_ref().is_some_and(|name| !is_key_field(name)) {
+        object.add_error("api_key_header", ConfigErrorKind::NotAField);
+    }
+    let has_keys = |issuer: &Issuer| {
+        !issuer.api_key_prefixes.is_empty()
+            && (issuers.is_empty() || issuers.contains(&issuer.issuer))
+    };
+    // A malformed issuer has errors of its own.
+    if api_key_header.is_some()
+        && !object.settings.has_error("issuers")
+        && !named.issuers.iter().any(has_keys)
+    {
+        object.add_error("api_key_header", ConfigErrorKind::NoApiKeys);
+    }
     let forward_token = object.optional_flag("forward_token");
     let assertion = object.flag("assertion");
     if assertion && !has_assertion {
@@ -113,6 +129,7 @@ fn route(
             ("stream_seconds_max", stream_seconds_max.is_some()),
             ("stream_recheck_seconds", stream_recheck_seconds.is_some()),
             ("cookie", cookie.is_some()),
+            ("api_key_header", api_key_header.is_some()),
             ("forward_token", forward_token.is_some()),
             ("assertion", assertion),
         ] {
@@ -195,11 +212,19 @@ fn route(
         endpoint,
         upstream,
         cookie,
+        api_key_header,
         forward_token: forward_token.unwrap_or_default(),
         assertion,
         assertion_audience,
         cors,
     })
+}
+
+/// Returns whether a header field, in lower case, may hold API keys: none that HTTP, a proxy or the
+/// edge uses otherwise.
+fn is_key_field(name: &str) -> bool {
+    let bare = name.strip_prefix("x-").unwrap_or(name);
+    is_available(name) && !bare.starts_with(IDENTITY_PREFIX)
 }
 
 /// Reads the name, which must be unique, and adds it to `names`.

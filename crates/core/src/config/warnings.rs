@@ -26,6 +26,7 @@ pub(super) fn of(
         }));
         rest = later;
     }
+    warnings.extend(api_keys_unconfirmed(issuers));
     warnings.extend(issuers_shared(issuers, routes));
     warnings.extend(assertion_shared(routes, upstream));
     warnings.extend(rechecks_vain(issuers, routes));
@@ -51,6 +52,14 @@ fn later_route(route: &Route, later: &Route) -> Option<ConfigWarning> {
         later: later_name,
         less: less.join(", "),
     })
+}
+
+fn api_keys_unconfirmed(issuers: &[Issuer]) -> Option<ConfigWarning> {
+    let unconfirmed =
+        |issuer: &&Issuer| !issuer.api_key_prefixes.is_empty() && issuer.introspection.is_none();
+    let names: Vec<&str> =
+        issuers.iter().filter(unconfirmed).map(|issuer| issuer.issuer.as_str()).collect();
+    (!names.is_empty()).then(|| ConfigWarning::ApiKeysUnconfirmed { issuers: names.join(", ") })
 }
 
 fn issuers_shared(issuers: &[Issuer], routes: &[Route]) -> Option<ConfigWarning> {

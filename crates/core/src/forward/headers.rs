@@ -40,7 +40,9 @@ impl<'p> Permit<'p> {
             let hop = HOP_BY_HOP.contains(name)
                 || listed.iter().any(|listed| listed.eq_ignore_ascii_case(name));
             let keep_hop = websocket && matches!(*name, "upgrade" | "connection");
-            let token = strips && *name == "authorization";
+            let token = strips
+                && (*name == "authorization"
+                    || self.route.api_key_header.as_deref() == Some(*name));
             let traceless = trace.is_none() && *name == "tracestate";
             if self.is_reserved(name) || token || traceless || (hop && !keep_hop) {
                 edits.remove.push(*name);

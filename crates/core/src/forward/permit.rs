@@ -122,6 +122,10 @@ impl<'p> Permit<'p> {
     /// requirement, if that may be cached.
     pub fn cleared(&self) -> Option<(TokenHash, TokenRequirement)> {
         let verified = self.verified.as_ref().filter(|_| self.cacheable)?;
-        Some((verified.hash(), self.route.require))
+        let requirement = match verified.is_api_key() {
+            true => TokenRequirement::Record,
+            false => self.route.require,
+        };
+        Some((verified.hash(), requirement))
     }
 }

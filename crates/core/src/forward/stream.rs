@@ -61,7 +61,8 @@ impl Permit<'_> {
             true => StreamEnd::Refused(Denial::TokenExpired.into()),
             false => StreamEnd::TimeOver,
         };
-        let is_signed = issuer.is_some_and(|issuer| issuer.keys.is_some());
+        let is_signed = issuer.is_some_and(|issuer| issuer.keys.is_some())
+            && !verified.is_some_and(|verified| verified.is_api_key());
         Some(StreamBounds {
             ends_at_ms: if expires_first { exp } else { over },
             end,
@@ -90,7 +91,7 @@ impl StreamBounds {
     /// route has no `stream_recheck_seconds`.
     pub fn recheck(&self) -> Option<Command> {
         let verified = self.verified.as_ref().filter(|_| self.recheck_ms.is_some())?;
-        Some(verified.query(false).clone())
+        Some(verified.marker_query())
     }
 
     /// Returns the end if the store's reply to [`StreamBounds::recheck`] does not clear the token,

@@ -20,7 +20,7 @@ impl UnverifiedHeader {
     /// Reads a header. Rejects every extension (RFC 7515 section 4.1.11), and a token that brings
     /// its own key (RFC 8725 section 3.10). Nested tokens need no rule: their payload is not a JSON
     /// object.
-    pub(crate) fn read(members: &Map<String, Value>) -> Result<Self, Denial> {
+    pub fn read(members: &Map<String, Value>) -> Result<Self, Denial> {
         if FORBIDDEN.iter().any(|name| members.contains_key(*name)) {
             return Err(Denial::TokenMalformed);
         }

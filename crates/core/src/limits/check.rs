@@ -1,32 +1,14 @@
 //! A limit as applied to one request: the key that it counts, the store's command, and the
 //! decision.
 
+use super::key::plain;
 use super::lease::{Granted, LeaseKey, LeaseTerms, combined};
 use super::local::LocalCount;
-use crate::json;
-use crate::policy::limit::{Limit, LimitBy};
-use crate::request::head::RequestHead;
+use crate::policy::limit::{Algorithm, Limit};
+use crate::refusal::Denial;
 use crate::store::keys::StoreKeys;
-use crate::store::script;
 use crate::token::claims::Claims;
 use redis_rest::{Command, Reply};
-use serde_json::Value;
-
-/// The script that counts one request, by every algorithm. The store runs it atomically, by its own
-/// clock.
-pub const LIMIT_SCRIPT: &str = script::text(&SCRIPT);
-const SCRIPT: [u8; script::bare_bytes(SOURCE)] = script::bare(SOURCE);
-const SOURCE: &str = include_str!("limit.lua");
-
-/// The first line with which the script is sent. Without it, Upstash runs a script under a lock of
-/// the whole database. The redis gateway removes it, and Redis itself refuses it.
-pub const KEY_LOCKING: &str = "#!lua flags=allow-key-locking\n";
-
-/// The SHA-1 in hexadecimal of [`KEY_LOCKING`] and the script, by which `EVALSHA` calls it.
-pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "f868b17bbb4a4eae42605fd08414d7bd0ea5eeff";
-
-/// The SHA-1 of the script alone, for stores that refuse the first line.
-pub const LIMIT_SCRIPT_SHA1: &str = "90db7b563b5924299dec29bc1f41445fd41a434d";
 
 /// A limit that applies to a request.
 #[derive(Clone, Debug)]
@@ -74,7 +56,8 @@ pub struct LimitDecision<'p> {
     pub limit: &'p Limit,
     /// The bucket that the decision is for.
     pub bucket_key: BucketKey,
-    /// The quota that applies.
+    /// The quota that applied: the check's, or the caller's own in the store; of credits, with all
+    /// that was granted.
     pub quota: u32,
     /// Whether the store decided on this request, and not an isolate.
     pub by_store: bool,
@@ -82,58 +65,21 @@ pub struct LimitDecision<'p> {
     pub admitted: bool,
     /// How much of the quota is left, in requests of cost 1; `None` if that is not known.
     pub left: Option<u64>,
-    /// The time until this request would be admitted, in milliseconds; 0 if it is admitted. At most
-    /// two days.
+    /// The time until this request would be admitted, in milliseconds; 0 if it is admitted, or if
+    /// no time brings that. At most a month.
     pub wait_ms: u64,
-    /// The time until more is left, in milliseconds. At most two days.
+    /// The time until more is left, in milliseconds. At most a month.
     pub more_ms: u64,
 }
 
-/// The parts of a request that limits can count.
-pub(crate) struct LimitInput<'a> {
-    pub(crate) head: &'a RequestHead<'a>,
-    pub(crate) address: &'a str,
-    pub(crate) route: &'a str,
-    pub(crate) claims: Option<&'a Claims>,
-}
-
 impl Limit {
-    /// Returns the counted key of a request. A line break ends each part: no header field can
-    /// contain one, and in a claim it is escaped.
-    pub(crate) fn key(&self, input: &LimitInput<'_>) -> String {
-        let mut key = String::new();
-        for by in &self.by {
-            let claims = input.claims;
-            let (issuer, name) = match by {
-                LimitBy::Address => ("", input.address.to_owned()),
-                LimitBy::Route => ("", input.route.to_owned()),
-                LimitBy::Header(name) => {
-                    ("", input.head.header(name).unwrap_or_default().to_owned())
-                }
-                LimitBy::Subject => with_issuer(claims, |claims| {
-                    claims.subject().map(str::to_owned).or_else(|| claims.client_id.clone())
-                }),
-                LimitBy::Client => with_issuer(claims, |claims| claims.client_id.clone()),
-                LimitBy::Session => with_issuer(claims, |claims| claims.sid.clone()),
-                LimitBy::Claim(name) => {
-                    with_issuer(claims, |claims| claims.others.get(name).map(plain))
-                }
-            };
-            let name = name.replace('\\', "\\\\").replace('\n', "\\n");
-            // A client that acts for itself may have the same name as a user. No escaped name
-            // begins like this.
-            let is_client =
-                *by == LimitBy::Subject && claims.is_some_and(|claims| claims.subject().is_none());
-            let mark = if is_client { "\\client:" } else { "" };
-            for part in [issuer, "\n", mark, &name, "\n"] {
-                key.push_str(part);
-            }
-        }
-        key
-    }
-
-    /// Returns the quota for a token's claims, by its plan.
+    /// Returns the quota for a token's claims: that of the API key, or else that of the plan.
     pub(crate) fn quota_for(&self, claims: Option<&Claims>) -> u32 {
+        let mut own =
+            claims.iter().filter_map(|claims| claims.key.as_ref()).flat_map(|key| &key.quotas);
+        if let Some((_, quota)) = own.find(|(name, _)| *name == self.name) {
+            return (*quota).clamp(1, QUOTA_MAX);
+        }
         let planned = self.plans.as_ref().and_then(|plans| {
             let plan = plain(claims?.others.get(&plans.claim)?);
             plans.quotas.iter().find(|(name, _)| *name == plan).map(|(_, quota)| *quota)
@@ -142,24 +88,48 @@ impl Limit {
     }
 }
 
+/// Returns the refusal by limits: for each, its wait in milliseconds, and whether it counts
+/// credits. Returns `None` if there are none. Where credits are exhausted and no time brings more, no
+/// wait helps.
+pub fn refusal_by_limits(refused: impl IntoIterator<Item = (u64, bool)>) -> Option<Denial> {
+    let (mut longest, mut is_credits, mut is_endless) = (None, false, false);
+    for (wait_ms, of_credits) in refused {
+        longest = longest.max(Some(wait_ms));
+        is_credits |= of_credits;
+        is_endless |= of_credits && wait_ms == 0;
+    }
+    let wait_ms = longest?;
+    Some(match is_credits {
+        true => Denial::CreditsExhausted { wait_ms: if is_endless { 0 } else { wait_ms } },
+        false => Denial::RateLimited { wait_ms },
+    })
+}
+
 impl<'p> LimitCheck<'p> {
     /// Returns the store's command that counts the request.
     pub fn command(&self) -> Command {
-        let limit = self.limit;
+        let (limit, state) = (self.limit, self.store_key());
+        let command = Command::new("EVALSHA").arg(limit.script_sha1());
+        let command = match limit.overrides || limit.algorithm == Algorithm::Credits {
+            true => command.arg(2).arg(&state).arg(self.keys.quota(&state)),
+            false => command.arg(1).arg(state),
+        };
+        let command = command.arg(limit.algorithm.name());
+        if limit.algorithm.is_calendar() {
+            let command = command.arg(limit.period_name()).arg(self.quota);
+            return command.arg(self.cost).arg(self.ahead);
+        }
         let reserve = self.terms.map_or(0, |terms| terms.reserve);
-        let command = Command::new("EVALSHA")
-            .arg(LOCKING_LIMIT_SCRIPT_SHA1)
-            .arg(1)
-            .arg(self.store_key())
-            .arg(limit.algorithm.name())
+        let command = command
             .arg(self.quota)
             .arg(u64::from(limit.window_seconds) * 1000)
             .arg(self.cost)
             .arg(limit.burst_of(self.quota).saturating_sub(reserve));
-        match (self.ahead, &limit.plans) {
-            (0, None) => command,
-            (ahead, None) => command.arg(ahead),
-            (ahead, Some(_)) => command.arg(ahead).arg(1),
+        // Callers with other quotas may share the state: those of plans, and API keys.
+        match (self.ahead, limit.plans.is_some() || self.quota != limit.quota) {
+            (0, false) => command,
+            (ahead, false) => command.arg(ahead),
+            (ahead, true) => command.arg(ahead).arg(1),
         }
     }
 
@@ -180,7 +150,7 @@ impl<'p> LimitCheck<'p> {
             return None;
         };
         let (units, ends_ms) = match fields.as_slice() {
-            [_, _, _, _, Reply::Integer(units), Reply::Integer(ends_ms)] => (*units, *ends_ms),
+            [_, _, _, _, Reply::Integer(units), Reply::Integer(ends_ms), ..] => (*units, *ends_ms),
             _ => (0, 0),
         };
         Some(Granted {
@@ -189,6 +159,7 @@ impl<'p> LimitCheck<'p> {
             ends_ms: u64::try_from(ends_ms).ok()?,
             left: decision.left.unwrap_or_default(),
             more_ms: decision.more_ms,
+            quota: decision.quota,
         })
     }
 
@@ -201,11 +172,13 @@ impl<'p> LimitCheck<'p> {
             Reply::Integer(number) => u64::try_from(*number).ok(),
             _ => None,
         };
+        let applied = fields.get(6).and_then(number).filter(|applied| *applied > 0);
+        let applied = applied.map(|applied| u32::try_from(applied).unwrap_or(u32::MAX));
         match fields.as_slice() {
             [Reply::Integer(admitted @ (0 | 1)), left, wait, more, ..] => Some(LimitDecision {
                 limit: self.limit,
                 bucket_key: self.bucket_key(),
-                quota: self.quota,
+                quota: applied.unwrap_or(self.quota),
                 by_store: true,
                 admitted: *admitted == 1,
                 left: Some(number(left)?),
@@ -223,7 +196,7 @@ impl<'p> LimitCheck<'p> {
         Some(LimitDecision {
             limit: self.limit,
             bucket_key: self.bucket_key(),
-            quota: self.quota,
+            quota: lease.quota,
             by_store: false,
             admitted: true,
             left: Some(lease.left),
@@ -256,23 +229,11 @@ impl<'p> LimitCheck<'p> {
     }
 }
 
-/// Returns a claim together with its issuer, because two issuers may use the same names.
-fn with_issuer(
-    claims: Option<&Claims>,
-    name: impl Fn(&Claims) -> Option<String>,
-) -> (&str, String) {
-    match claims {
-        Some(claims) => (&claims.iss, name(claims).unwrap_or_default()),
-        None => ("", String::new()),
-    }
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| json::write::text(value), str::to_owned)
-}
-
-/// Two windows of a day each. A longer wait in a store's reply is cut to this.
-const WAIT_MS_MAX: u64 = 2 * 86_400_000;
+/// The most that the policy accepts as a quota, too.
+const QUOTA_MAX: u32 = 1_000_000;
+/// The longest month, which is more than two windows of a day each. A longer wait in a store's
+/// reply is cut to this.
+const WAIT_MS_MAX: u64 = 31 * 86_400_000;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 //! supplies in a lease's life.
 
 use crate::cache::GenerationalCache;
-use crate::policy::limit::{Limit, LimitTiming};
+use crate::policy::limit::{Algorithm, Limit, LimitTiming};
 
 /// How a limit is leased for one quota.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,8 +32,13 @@ impl Limit {
         };
         let (quota, window_ms) = (u64::from(quota), u64::from(self.window_seconds) * 1000);
         let life_ms = u64::from(seconds) * 1000;
-        let supplied = quota * life_ms / window_ms;
-        let terms = if self.algorithm.has_burst() {
+        let supplied = quota * life_ms / window_ms.max(1);
+        let terms = if self.algorithm.is_calendar() {
+            // It ends with the period, so it needs no reserve. What is not used of it is lost, so
+            // it is a small part of the quota.
+            let least = if self.algorithm == Algorithm::Credits { CREDITS_AHEAD_MAX } else { 0 };
+            LeaseTerms { life_ms, units_max: narrow(quota / 100).max(least), reserve: 0 }
+        } else if self.algorithm.has_burst() {
             let burst = u64::from(self.burst_of(u32::try_from(quota).unwrap_or(u32::MAX)));
             let reserve = supplied.min(burst / 2);
             // The lease ends when the rate has supplied what the burst lacks.
@@ -56,6 +61,8 @@ pub enum Spend {
         left: u64,
         /// The time until more was left then, in milliseconds.
         more_ms: u64,
+        /// The quota that applied then.
+        quota: u32,
         /// How much to take in advance now, in the background; 0 for nothing.
         ahead: u32,
     },
@@ -77,6 +84,8 @@ pub struct Granted {
     pub left: u64,
     /// The time until more is left, in milliseconds.
     pub more_ms: u64,
+    /// The quota that applied.
+    pub quota: u32,
 }
 
 /// The leases of an isolate, in a bounded cache. A key that is forgotten is counted by the store
@@ -112,6 +121,7 @@ struct Held {
     asking_until_ms: u64,
     left: u64,
     more_ms: u64,
+    quota: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,7 +170,10 @@ impl Leases {
             held.requested = 0;
         }
         let spend = match spent {
-            true => Spend::Admitted { left: held.left, more_ms: held.more_ms, ahead },
+            true => {
+                let Held { left, more_ms, quota, .. } = held;
+                Spend::Admitted { left, more_ms, quota, ahead }
+            }
             false => Spend::Ask { ahead },
         };
         self.held.insert(key, held, 0);
@@ -192,6 +205,7 @@ impl Leases {
             held.asking_until_ms = 0;
             held.left = granted.left;
             held.more_ms = granted.more_ms;
+            held.quota = granted.quota;
             if is_usable {
                 held.add(Lease { units: granted.units, until_ms }, now_ms);
             }
@@ -295,6 +309,8 @@ fn narrow(units: u64) -> u32 {
 /// How much a lease ends early, in milliseconds. An isolate's clock stands still between I/O, and
 /// the requests of one isolate may see it in another order.
 pub const CLOCK_MARGIN_MS: u64 = 50;
+/// The most credits in one lease, if there is no quota of which it could be a part.
+const CREDITS_AHEAD_MAX: u32 = 1000;
 /// How long a question is expected to be answered, in milliseconds. Its task may have been dropped.
 const ASKING_MS_MAX: u64 = 5000;
 /// The shortest life of a lease, in milliseconds. A shorter one saves no questions.

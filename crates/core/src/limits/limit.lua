@@ -1,13 +1,29 @@
 -- Counts requests of a rate limit, atomically.
--- KEYS[1]: the state. ARGV: algorithm, quota, window in milliseconds, what the request costs, burst, how much the
--- isolate wants to take in advance, for requests to come, and 1 if callers with other quotas share the state. A cost
--- of 0 takes in advance only.
+-- KEYS[1]: the state. KEYS[2]: if the limit takes overrides, the key of one caller's quota. ARGV: algorithm, quota,
+-- window in milliseconds, what the request costs, burst, how much the isolate wants to take in advance, for requests
+-- to come, and 1 if callers with other quotas share the state. A cost of 0 takes in advance only.
 -- Returns: 1 if the request is admitted, otherwise 0; what is left now; milliseconds until this request would be
 -- admitted; milliseconds until more is left; how much was taken in advance; milliseconds within which that must be
--- used, or 0 if the algorithm does not say.
+-- used, or 0 if the algorithm does not say; and the override that applied, or 0.
 -- The clock is the store's, so that every edge in the world counts by the same one.
 local algorithm, quota, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local cost, burst, wanted = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6] or 0)
+-- An override is only read. Its key has braces and that of a state has none, so that who may run this script can't
+-- write one.
+if string.find(KEYS[1], '{', 1, true) then return redis.error_reply('ERR not the key of a state') end
+local value, override = nil, 0
+if KEYS[2] then
+  local values = redis.call('MGET', KEYS[1], KEYS[2])
+  value = values[1] or ''
+  override = tonumber(string.match(values[2] or '', '^[1-9]%d*$') or 0)
+  if override > 1000000 then override = 0 end
+  if override > 0 then
+    -- Burst and reserve scale with the quota. A lease does, too, so that it is as small a part of a small quota.
+    burst = math.max(1, math.floor(burst * override / quota))
+    if override < quota then wanted = math.floor(wanted * override / quota) end
+    quota = override
+  end
+end
 
 -- Each algorithm defines: how many milliseconds until `n` more would be admitted; how much is left; and the state
 -- after `n` are counted, with its life. Products of whole numbers, so that nothing is lost by rounding.
@@ -24,13 +40,13 @@ if algorithm == 'gcra' or algorithm == 'token_bucket' then
   -- need not be read if nothing is rounded and there is one quota.
   local full = burst * window
   local rounded, by = 0, quota
-  if window % quota ~= 0 or ARGV[7] == '1' then
-    rounded, by = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(%d+)$')
+  if value or window % quota ~= 0 or ARGV[7] == '1' then
+    rounded, by = string.match(value or redis.call('GET', KEYS[1]) or '', '^(%d+):(%d+)$')
     rounded, by = tonumber(rounded or 0), tonumber(by or quota)
   end
   local owed = math.max(0, redis.call('PTTL', KEYS[1]) * by - rounded)
   -- Not by the smaller quota of another caller, which would forgive what this state owes.
-  too_high = owed > full and by == quota
+  too_high = owed > full and (by == quota or ARGV[7] ~= '1')
   owed = math.min(owed, full)
   wait_for = function(n) return math.max(0, math.ceil((owed + n * window - full) / quota)) end
   left = math.floor((full - owed) / window)
@@ -43,7 +59,7 @@ if algorithm == 'gcra' or algorithm == 'token_bucket' then
 else
   local clock = redis.call('TIME')
   local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-  local value = redis.call('GET', KEYS[1]) or ''
+  value = value or redis.call('GET', KEYS[1]) or ''
   if algorithm == 'sliding_window' then
     -- The count of this window, and the share of the previous one that is within a window's length.
     local index = math.floor(now / window)
@@ -99,4 +115,4 @@ end
 -- After a limit is lowered, more may be used than it has.
 left = math.max(0, left)
 local more = left < burst and wait_for(left + 1) or 0
-return {wait == 0 and 1 or 0, left, wait, more, taken, ends}
+return {wait == 0 and 1 or 0, left, wait, more, taken, ends, override}

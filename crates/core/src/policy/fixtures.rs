@@ -24,6 +24,7 @@ pub(crate) fn issuer() -> Issuer {
         leeway_seconds: 30,
         scope_claims: vec!["scope".into()],
         sessions_in_store: false,
+        api_key_prefixes: Vec::new(),
         introspection: None,
         resources: Vec::new(),
     }
@@ -57,6 +58,7 @@ pub(crate) fn route() -> Route {
         endpoint: None,
         upstream: None,
         cookie: None,
+        api_key_header: None,
         forward_token: false,
         assertion: false,
         assertion_audience: None,

@@ -45,6 +45,8 @@ pub struct Issuer {
     pub scope_claims: Vec<String>,
     /// Whether its sessions are in the store, so that the edge records when each was last seen.
     pub sessions_in_store: bool,
+    /// The prefixes of its API keys; empty if it has none.
+    pub api_key_prefixes: Vec<String>,
     /// The endpoint that verifies opaque tokens, and tokens whose record is missing.
     pub introspection: Option<Introspection>,
     /// The places in the policy of the resources whose routes accept its tokens, each with its

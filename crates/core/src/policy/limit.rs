@@ -7,10 +7,14 @@ pub struct Limit {
     pub name: String,
     /// How requests are counted over time.
     pub algorithm: Algorithm,
-    /// Requests per window, 1 to 1,000,000.
+    /// Requests per window or period, 1 to 1,000,000; 0 for credits without a refill.
     pub quota: u32,
-    /// The window, 1 to 86,400 seconds.
+    /// The window, 1 to 86,400 seconds; of a period, the length of the longest one.
     pub window_seconds: u32,
+    /// The period by the calendar, instead of a window; `None` for credits without a refill, too.
+    pub period: Option<Period>,
+    /// Whether the store may have another quota for one caller.
+    pub overrides: bool,
     /// The most requests at once, 1 to 1,000,000, if the algorithm has a burst; `None` for the
     /// quota.
     pub burst: Option<u32>,
@@ -44,10 +48,15 @@ pub enum Algorithm {
     SlidingWindow,
     /// At most `burst` tokens, with `quota` new ones per window. It is the same as GCRA.
     TokenBucket,
+    /// The quota of a day or a month, by the calendar.
+    Period,
+    /// A balance that requests spend, after the quota of a period, if there is one.
+    Credits,
 }
 
 impl Algorithm {
-    pub(crate) const NAMES: [(&str, Self); 4] = [
+    pub(crate) const NAMES: [(&str, Self); 5] = [
+        ("credits", Self::Credits),
         ("fixed_window", Self::FixedWindow),
         ("gcra", Self::Gcra),
         ("sliding_window", Self::SlidingWindow),
@@ -56,6 +65,9 @@ impl Algorithm {
 
     /// Returns the name in settings and in the script's arguments.
     pub(crate) fn name(self) -> &'static str {
+        if self == Self::Period {
+            return self.state_name();
+        }
         Self::NAMES.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
     }
 
@@ -65,12 +77,40 @@ impl Algorithm {
             Self::FixedWindow => "fixed",
             Self::Gcra | Self::TokenBucket => "bucket",
             Self::SlidingWindow => "sliding",
+            Self::Period => "period",
+            Self::Credits => "credits",
         }
+    }
+
+    /// Returns whether it counts by the calendar, or credits.
+    pub fn is_calendar(self) -> bool {
+        matches!(self, Self::Period | Self::Credits)
     }
 
     /// Returns whether it has a burst other than its quota.
     pub(crate) fn has_burst(self) -> bool {
         matches!(self, Self::Gcra | Self::TokenBucket)
+    }
+}
+
+/// A period of the UTC calendar.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Period {
+    /// From midnight to midnight.
+    Day,
+    /// From the first of a month to the first of the next one.
+    Month,
+}
+
+impl Period {
+    pub(crate) const NAMES: [(&str, Self); 2] = [("day", Self::Day), ("month", Self::Month)];
+
+    /// Returns the length of the longest one.
+    pub(crate) fn seconds_max(self) -> u32 {
+        match self {
+            Self::Day => 86_400,
+            Self::Month => 31 * 86_400,
+        }
     }
 }
 
@@ -85,6 +125,12 @@ pub enum LimitBy {
     Client,
     /// The session.
     Session,
+    /// The API key.
+    Key,
+    /// The country of the client's address.
+    Country,
+    /// The autonomous system of the client's address.
+    Asn,
     /// The route.
     Route,
     /// The claim of the verified token at this place.
@@ -95,15 +141,18 @@ pub enum LimitBy {
 
 impl LimitBy {
     pub(crate) const NAMES: &str =
-        "address, subject, client, session, route, claim:NAME, header:NAME";
+        "address, subject, client, session, key, country, asn, route, claim:NAME, header:NAME";
 
     /// Parses a name of [`LimitBy::NAMES`]. Returns `None` for any other text.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         Some(match (text, text.split_once(':')) {
             ("address", _) => Self::Address,
             ("subject", _) => Self::Subject,
             ("client", _) => Self::Client,
             ("session", _) => Self::Session,
+            ("key", _) => Self::Key,
+            ("country", _) => Self::Country,
+            ("asn", _) => Self::Asn,
             ("route", _) => Self::Route,
             (_, Some(("claim", name))) if !name.is_empty() => Self::Claim(name.to_owned()),
             (_, Some(("header", name))) if !name.is_empty() => {
@@ -115,7 +164,7 @@ impl LimitBy {
 
     /// Returns whether the part needs a verified token.
     pub(crate) fn needs_token(&self) -> bool {
-        matches!(self, Self::Subject | Self::Client | Self::Session | Self::Claim(_))
+        matches!(self, Self::Subject | Self::Client | Self::Session | Self::Key | Self::Claim(_))
     }
 }
 
@@ -162,11 +211,39 @@ pub enum LimitTiming {
 impl Limit {
     /// Returns the smallest number of requests that any plan or isolate admits at once.
     pub(crate) fn smallest_burst(&self) -> u32 {
+        if self.algorithm == Algorithm::Credits {
+            return self.local_quota.unwrap_or(u32::MAX);
+        }
         let plans = self.plans.iter().flat_map(|plans| &plans.quotas).map(|(_, quota)| *quota);
         let reserve = |quota| self.lease_terms(quota).map_or(0, |terms| terms.reserve);
         let at_once = |quota| self.burst_of(quota).saturating_sub(reserve(quota));
         let bursts = plans.chain([self.quota]).map(at_once);
         bursts.chain(self.local_quota).min().unwrap_or(0)
+    }
+
+    /// Returns the name of its period in the script's arguments.
+    pub(crate) fn period_name(&self) -> &'static str {
+        match self.period {
+            Some(Period::Day) => "day",
+            Some(Period::Month) => "month",
+            None => "none",
+        }
+    }
+
+    /// Returns whether a caller that was refused may be admitted before its wait has passed,
+    /// because another program changes its quota or its credits.
+    pub fn is_adjustable(&self) -> bool {
+        self.overrides || self.algorithm.is_calendar()
+    }
+
+    /// Returns the quota of one isolate while the store can't count, and its window in seconds. By
+    /// the calendar, the window is a day, and a month's quota is divided by its days.
+    pub fn local_rate(&self, quota: u32) -> (u32, u32) {
+        let (share, seconds) = match self.period {
+            Some(Period::Month) => (quota.div_ceil(31), 86_400),
+            _ => (quota, self.window_seconds),
+        };
+        (self.local_quota.unwrap_or(share), seconds)
     }
 
     /// Returns the burst for a quota, which may be a plan's.

@@ -11,6 +11,9 @@ pub struct Observability {
     pub server_timing: bool,
     /// The interval at which an isolate adds its counters to the store, 0 to 3,600 s; with 0 never.
     pub metrics_seconds: u32,
+    /// The interval at which an isolate pushes the usage of its callers to the store, 0 to 3,600 s;
+    /// with 0 never.
+    pub usage_seconds: u32,
 }
 
 /// Which requests are logged.

@@ -68,6 +68,8 @@ pub struct Route {
     pub upstream: Option<BaseUrl>,
     /// The cookie that may hold the token.
     pub cookie: Option<String>,
+    /// The header field that may hold an API key, in lower case.
+    pub api_key_header: Option<String>,
     /// Whether the token is forwarded to the upstream.
     pub forward_token: bool,
     /// Whether the upstream receives a signed assertion of the caller's identity.

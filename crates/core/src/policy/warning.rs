@@ -5,6 +5,11 @@ use std::fmt;
 /// A warning about a valid configuration. Its text says what to change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ConfigWarning {
+    /// These issuers have API keys and no introspection, so that a lost record refuses its key.
+    ApiKeysUnconfirmed {
+        /// The names of the issuers.
+        issuers: String,
+    },
     /// Routes send assertions with the same audience to different upstreams. Each upstream could
     /// use one at another upstream.
     AssertionShared {
@@ -51,6 +56,7 @@ impl ConfigWarning {
     /// Returns the name by which the policy can accept the warning.
     pub fn name(&self) -> String {
         match self {
+            Self::ApiKeysUnconfirmed { .. } => "api_keys_unconfirmed".to_owned(),
             Self::AssertionShared { .. } => "assertion_shared".to_owned(),
             Self::IssuersShared { .. } => "issuers_shared".to_owned(),
             Self::LaterAsksLess { route, later, .. } => format!("later_asks_less:{route}:{later}"),
@@ -66,7 +72,8 @@ impl ConfigWarning {
             Self::LaterAsksLess { route, .. }
             | Self::LaterUnreached { route, .. }
             | Self::SuffixesKept { route, .. } => Some(route),
-            Self::AssertionShared { .. }
+            Self::ApiKeysUnconfirmed { .. }
+            | Self::AssertionShared { .. }
             | Self::IssuersShared { .. }
             | Self::RechecksVain { .. } => None,
         }
@@ -76,6 +83,11 @@ impl ConfigWarning {
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ApiKeysUnconfirmed { issuers } => write!(
+                f,
+                "issuers: {issuers} have api_key_prefixes without introspection, so a key whose \
+                 record the store lost is refused until it is published again; add introspection"
+            ),
             Self::AssertionShared { routes } => write!(
                 f,
                 "routes: {routes} have different upstreams but the same assertion audience; set \

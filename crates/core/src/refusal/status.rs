@@ -44,8 +44,10 @@ impl Refusal {
                     (401, "Unauthorized", Challenge::Error("insufficient_user_authentication"))
                 }
                 Denial::AddressRefused
+                | Denial::Blocked
                 | Denial::ClaimInsufficient
                 | Denial::CrossSiteDenied
+                | Denial::KeyNetworkDenied
                 | Denial::RouteDenied => (403, "Forbidden", Challenge::None),
                 Denial::ScopeInsufficient => {
                     (403, "Forbidden", Challenge::Error("insufficient_scope"))
@@ -53,9 +55,9 @@ impl Refusal {
                 Denial::RouteNotFound => (404, "Not Found", Challenge::None),
                 Denial::MethodNotAllowed => (405, "Method Not Allowed", Challenge::None),
                 Denial::BodyTooLarge => (413, "Content Too Large", Challenge::None),
-                Denial::TooManyInvalidTokens { .. } | Denial::RateLimited { .. } => {
-                    (429, "Too Many Requests", Challenge::None)
-                }
+                Denial::CreditsExhausted { .. }
+                | Denial::TooManyInvalidTokens { .. }
+                | Denial::RateLimited { .. } => (429, "Too Many Requests", Challenge::None),
                 Denial::HeadersTooLarge => {
                     (431, "Request Header Fields Too Large", Challenge::None)
                 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 /// which no client can forge. Otherwise it is the entry of `X-Forwarded-For` that the outermost
 /// trusted proxy wrote, counted from the right. Returns `None` if the field is missing, malformed,
 /// or has too few entries.
-pub(crate) fn client_address(head: &RequestHead<'_>, trusted_proxy_hops: u32) -> Option<IpAddr> {
+pub fn client_address(head: &RequestHead<'_>, trusted_proxy_hops: u32) -> Option<IpAddr> {
     match trusted_proxy_hops {
         0 => head.header("cf-connecting-ip")?.parse().ok(),
         hops => forwarded_address(head.header("x-forwarded-for")?, hops),

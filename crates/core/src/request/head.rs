@@ -1,5 +1,7 @@
 //! A request's method, target and header fields, as the host passes them.
 
+use super::location::Location;
+
 /// The head of a request. Field names are lower-case, as in HTTP/2 and the Fetch standard. Several
 /// fields with the same name are joined by `", "`.
 #[derive(Clone, Debug)]
@@ -7,12 +9,13 @@ pub struct RequestHead<'a> {
     method: &'a str,
     url: &'a str,
     headers: Vec<(&'a str, &'a str)>,
+    location: Location,
 }
 
 impl<'a> RequestHead<'a> {
     /// Creates a head from its parts. `url` is absolute.
     pub fn new(method: &'a str, url: &'a str, headers: Vec<(&'a str, &'a str)>) -> Self {
-        Self { method, url, headers }
+        Self { method, url, headers, location: Location::default() }
     }
 
     /// Parses lines: method, URL, then names and values in turn. No part can contain a line break
@@ -24,7 +27,17 @@ impl<'a> RequestHead<'a> {
         while let Some(name) = lines.next() {
             headers.push((name, lines.next()?));
         }
-        Some(Self { method, url, headers })
+        Some(Self::new(method, url, headers))
+    }
+
+    /// Sets the client's location, as the platform states it. By default it is unknown.
+    pub fn set_location(&mut self, location: Location) {
+        self.location = location;
+    }
+
+    /// Returns the client's location.
+    pub fn location(&self) -> Location {
+        self.location
     }
 
     /// Returns the method, as sent.

@@ -22,6 +22,15 @@ pub(crate) fn is_cookie_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
+/// Returns whether `text` may be the prefix of API keys: 3 to 32 lower-case letters, digits and
+/// `_`, with a letter first and `_` last.
+pub(crate) fn is_api_key_prefix(text: &str) -> bool {
+    (3..=32).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.ends_with('_')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
 /// Returns whether `text` is one host with an optional port (RFC 9112 section 3.2). Two `Host`
 /// fields arrive joined by a comma, and so are rejected.
 pub(crate) fn is_host(text: &str) -> bool {

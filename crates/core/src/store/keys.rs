@@ -158,6 +158,11 @@ impl StoreKeys {
         format!("{}:usage", self.prefix)
     }
 
+    /// Returns the key of the list of batches of usage that could not be read.
+    pub fn usage_malformed(&self) -> String {
+        format!("{}:usage:malformed", self.prefix)
+    }
+
     /// Returns the key of the login attempts of a username or an address. `kind` says which.
     pub fn attempts(&self, kind: &str, subject: &str) -> String {
         format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, subject))

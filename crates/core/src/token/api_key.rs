@@ -1,7 +1,9 @@
-//! API keys: their form, and what their records say besides claims. A key is a prefix such as `pck_live_`, 256 random bits in 43 digits of
-//! base62, and the CRC-32 of both in 6 digits. So secret scanners recognise keys, and mistyped ones
-//! are refused without I/O. The checksum detects no forgeries.
+//! API keys: their form, and what their records say besides claims. A key is a prefix such as
+//! `pck_live_`, 256 random bits in 43 digits of base62, and the CRC-32 of both in 6 digits. So secret
+//! scanners recognise keys, and mistyped ones are refused without I/O. The checksum detects no
+//! forgeries.
 
+use crate::request::syntax::is_api_key_prefix;
 use serde_json::{Map, Value};
 
 /// What holds for requests with an API key.
@@ -70,10 +72,7 @@ pub fn is_well_formed(text: &str, prefix: &str) -> bool {
 /// Returns whether `text` may be the prefix of keys: 3 to 32 lower-case letters, digits and `_`,
 /// with a letter first and `_` last.
 pub fn is_prefix(text: &str) -> bool {
-    (3..=32).contains(&text.len())
-        && text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text.ends_with('_')
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    is_api_key_prefix(text)
 }
 
 fn checksum(text: &str) -> String {

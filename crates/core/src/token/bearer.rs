@@ -8,11 +8,26 @@ use std::fmt;
 
 /// A raw access token. It must never be written to the store or the log; [`Token::hash`] may be.
 #[derive(Clone, Copy)]
-pub struct Token<'a>(&'a str);
+pub struct Token<'a> {
+    text: &'a str,
+    place: Place,
+}
+
+/// The place of a request's token.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Place {
+    /// The `Authorization` field, which takes every token.
+    Authorization,
+    /// The route's cookie, which takes no API key: browsers do not have any.
+    Cookie,
+    /// The route's field for API keys, which takes nothing else.
+    KeyField,
+}
 
 impl<'a> Token<'a> {
-    /// Reads the request's one token from `Authorization: Bearer` (RFC 6750 section 2.1), or from
-    /// the route's cookie. Query and form are never read (RFC 9700 section 4.3.2).
+    /// Reads the request's one token from `Authorization: Bearer` (RFC 6750 section 2.1), from the
+    /// route's cookie, or from its field for API keys. Query and form are never read (RFC 9700
+    /// section 4.3.2).
     ///
     /// # Errors
     ///
@@ -24,7 +39,7 @@ impl<'a> Token<'a> {
     }
 
     /// Reads the request's one token as [`Token::from_head`] does. Returns `None` if there is
-    /// neither an `Authorization` field nor the route's cookie.
+    /// no `Authorization` field, no cookie and no API key of the route.
     ///
     /// # Errors
     ///
@@ -34,16 +49,18 @@ impl<'a> Token<'a> {
             Some(name) => cookie(head, name)?,
             None => None,
         };
-        match (head.header("authorization"), cookie) {
-            (None, None) => Ok(None),
-            (Some(field), None) => Self::from_authorization(field).map(Some),
-            (None, Some(value)) => {
+        let key = route.api_key_header.as_ref().and_then(|name| head.header(name));
+        match (head.header("authorization"), cookie, key) {
+            (None, None, None) => Ok(None),
+            (Some(field), None, None) => Self::from_authorization(field).map(Some),
+            (None, Some(value), None) => {
                 if may_change_state(head) && !is_own_site(head, route) {
                     return Err(Denial::CrossSiteDenied);
                 }
-                Self::from_text(value).map(Some)
+                Self::from_text(value, Place::Cookie).map(Some)
             }
-            (Some(_), Some(_)) => Err(Denial::CredentialMalformed),
+            (None, None, Some(key)) => Self::from_text(key, Place::KeyField).map(Some),
+            (_, _, _) => Err(Denial::CredentialMalformed),
         }
     }
 
@@ -52,29 +69,34 @@ impl<'a> Token<'a> {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Denial::TokenMissing);
         }
-        Self::from_text(token.trim_matches(' '))
+        Self::from_text(token.trim_matches(' '), Place::Authorization)
     }
 
-    fn from_text(text: &'a str) -> Result<Self, Denial> {
+    fn from_text(text: &'a str, place: Place) -> Result<Self, Denial> {
         if text.is_empty() || text.len() > TOKEN_BYTES_MAX || !is_b64token(text) {
             return Err(Denial::CredentialMalformed);
         }
-        Ok(Self(text))
+        Ok(Self { text, place })
     }
 
     /// Returns the token's SHA-256.
     pub fn hash(self) -> TokenHash {
-        TokenHash::of(self.0)
+        TokenHash::of(self.text)
+    }
+
+    /// Returns whether a token of this kind may come in the place where this one was.
+    pub(crate) fn may_be(self, is_api_key: bool) -> bool {
+        self.place != if is_api_key { Place::Cookie } else { Place::KeyField }
     }
 
     /// Returns the raw text, to be parsed or hashed.
     pub(crate) fn expose(self) -> &'a str {
-        self.0
+        self.text
     }
 
     /// Creates a token from a text, without checking it.
     pub(crate) fn new(text: &'a str) -> Self {
-        Self(text)
+        Self { text, place: Place::Authorization }
     }
 }
 
@@ -135,7 +157,7 @@ mod tests {
 
     fn read(method: &str, headers: Vec<(&str, &str)>, route: &Route) -> Result<String, Denial> {
         let head = RequestHead::new(method, "https://a.example/", headers);
-        Token::from_head(&head, route).map(|token| token.0.to_owned())
+        Token::from_head(&head, route).map(|token| token.text.to_owned())
     }
 
     #[test]
@@ -220,6 +242,32 @@ mod tests {
         check("HEAD", ("x", "y"), None, true);
         check("GET", ("upgrade", "websocket"), None, false);
         check("get", ("x", "y"), None, false);
+    }
+
+    #[test]
+    fn api_key_is_read_from_the_routes_field() {
+        let mut route = route();
+        let key = ("x-api-key", "pck_live_abc");
+        assert_eq!(read("GET", vec![key], &route), Err(Denial::TokenMissing));
+        route.api_key_header = Some("x-api-key".into());
+        route.cookie = Some("token".into());
+        assert_eq!(read("POST", vec![key], &route).as_deref(), Ok("pck_live_abc"));
+        for text in ["", "a b", "a, b", "Bearer a", "a\u{e9}"] {
+            let fields = vec![("x-api-key", text)];
+            assert_eq!(read("GET", fields, &route), Err(Denial::CredentialMalformed), "{text}");
+        }
+        for other in [("authorization", "Bearer abc"), ("cookie", "token=abc")] {
+            let fields = vec![key, other];
+            assert_eq!(read("GET", fields, &route), Err(Denial::CredentialMalformed), "{other:?}");
+        }
+        let may_be = |fields: Vec<(&str, &str)>| {
+            let head = RequestHead::new("GET", "https://a.example/", fields);
+            let token = Token::from_head(&head, &route).unwrap();
+            [true, false].map(|is_api_key| token.may_be(is_api_key))
+        };
+        assert_eq!(may_be(vec![key]), [true, false]);
+        assert_eq!(may_be(vec![("authorization", "Bearer abc")]), [true, true]);
+        assert_eq!(may_be(vec![("cookie", "token=abc")]), [false, true]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! were verified.
 
 use crate::json::path;
+use crate::policy::ip_rules::Network;
 use crate::policy::issuer::Issuer;
 use crate::policy::resource::Audiences;
 use crate::policy::route::{ACR, AUTH_TIME};
@@ -11,6 +12,7 @@ use crate::time::UnixSeconds;
 use crate::token::api_key::KeyTerms;
 use crate::token::scope;
 use serde_json::{Map, Value};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// The standard claims, and other claims that routes, limits and identity fields use.
@@ -190,11 +192,29 @@ impl Claims {
         })
     }
 
+    /// Checks whether an API key may be used from an address. A network that can't be read has no
+    /// address. Other tokens may be used from each.
+    pub(crate) fn check_network(&self, address: Option<IpAddr>) -> Result<(), Denial> {
+        let networks = self.key.iter().flat_map(|key| &key.networks);
+        let contains = |text: &String| {
+            let network = Network::try_from(text.clone());
+            address.zip(network.ok()).is_some_and(|(address, network)| network.contains(address))
+        };
+        match networks.clone().next().is_none() || networks.clone().any(contains) {
+            true => Ok(()),
+            false => Err(Denial::KeyNetworkDenied),
+        }
+    }
+
     /// Returns the approximate size in memory.
     pub(crate) fn bytes(&self) -> usize {
         let named = [&self.jti, &self.sid, &self.client_id].into_iter().flatten();
-        let texts = named.chain([&self.iss, &self.sub, &self.scope]).map(String::len);
-        size_of::<Self>() + texts.sum::<usize>() + self.others.iter().map(weight).sum::<usize>()
+        let texts = named.chain([&self.iss, &self.sub, &self.scope]);
+        let networks = self.key.iter().flat_map(|key| &key.networks);
+        let quotas = self.key.iter().flat_map(|key| &key.quotas).map(|(name, _)| name);
+        let own = networks.chain(quotas).map(|text| size_of::<(String, u32)>() + text.len());
+        let own = own.chain(texts.map(String::len));
+        size_of::<Self>() + own.sum::<usize>() + self.others.iter().map(weight).sum::<usize>()
     }
 }
 

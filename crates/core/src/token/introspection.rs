@@ -6,14 +6,16 @@ use crate::policy::introspection::{ClientAuth, Introspection};
 use crate::policy::issuer::Issuer;
 use crate::refusal::{Denial, Outage, Refusal};
 use crate::time::UnixSeconds;
+use crate::token::api_key::KeyTerms;
 use crate::token::bearer::Token;
 use crate::token::claims::Claims;
 use crate::token::record::TokenRecord;
 use crate::token_hash::TokenHash;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 /// A request to an introspection endpoint (RFC 7662 section 2.1).
 #[derive(Clone)]
@@ -76,6 +78,37 @@ impl Introspection {
         text: &str,
         now: UnixSeconds,
     ) -> Result<TokenRecord, Refusal> {
+        let (claims, _) = Self::claims(issuer, others, status, text, now)?;
+        Ok(TokenRecord::of(&claims, Self::settings_hash(issuer, others), now))
+    }
+
+    /// Reads a response about an API key as [`Introspection::read`] does. It must have the member
+    /// `key`, which is ignored in responses about other tokens.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Introspection::read`].
+    pub fn read_key(
+        issuer: &Issuer,
+        others: &[String],
+        status: u16,
+        text: &str,
+        now: UnixSeconds,
+    ) -> Result<TokenRecord, Refusal> {
+        let (mut claims, members) = Self::claims(issuer, others, status, text, now)?;
+        let terms = members.get("key").and_then(KeyTerms::read);
+        claims.key = Some(Rc::new(terms.ok_or(Outage::IntrospectionBadResponse)?));
+        Ok(TokenRecord::of(&claims, Self::settings_hash(issuer, others), now))
+    }
+
+    /// Returns the claims of a response, and its other members.
+    fn claims(
+        issuer: &Issuer,
+        others: &[String],
+        status: u16,
+        text: &str,
+        now: UnixSeconds,
+    ) -> Result<(Claims, Map<String, Value>), Refusal> {
         let malformed = Refusal::Out(Outage::IntrospectionBadResponse);
         if status != 200 {
             return Err(malformed);
@@ -99,7 +132,7 @@ impl Introspection {
         }
         let claims = Claims::of_introspection(&mut members, issuer, others).ok_or(malformed)??;
         claims.check_times(issuer.leeway_seconds, now)?;
-        Ok(TokenRecord::of(&claims, Self::settings_hash(issuer, others), now))
+        Ok((claims, members))
     }
 
     /// Returns a hash of the settings that affect how responses are read.

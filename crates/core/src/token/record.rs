@@ -165,6 +165,26 @@ impl TokenRecord {
         }
     }
 
+    /// Returns whether the auth service wrote the record for an API key.
+    pub(crate) fn is_of_key(&self) -> bool {
+        self.key.is_some() && self.asked_at.is_none() && self.read_as.is_none()
+    }
+
+    /// Keeps of the other claims those that the policy uses, by its `places`. The auth service
+    /// writes them by their names, and the edge by these places already.
+    pub(crate) fn place_claims(&mut self, places: &[String]) {
+        if self.asked_at.is_some() {
+            return;
+        }
+        let mut kept = Map::new();
+        for place in places {
+            if let Some(value) = json::path::find(&self.others, place) {
+                kept.insert(place.clone(), value.clone());
+            }
+        }
+        self.others = kept;
+    }
+
     /// Returns the token's claims for an issuer; `None` if the record belongs to another issuer or
     /// audience, or does not say of which of several tenants it is.
     pub(crate) fn claims(self, issuer: &Issuer) -> Option<Claims> {
@@ -290,6 +310,21 @@ mod tests {
         for wrong in [r#"{"sub":"a","others":[]}"#, r#"{"sub":"a","exp":-1}"#, r#"{"sub":1}"#] {
             assert_eq!(TokenRecord::decode(wrong, "k", None), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn claims_in_a_record_of_the_auth_service_are_found_by_their_places() {
+        let text = r#"{"sub":"a","others":{"plan":"pro","metadata":{"tier":7},"unused":1}}"#;
+        let places = ["plan", "/metadata/tier", "/metadata/none"].map(str::to_owned);
+        let mut record = TokenRecord::decode(text, "k", None).unwrap();
+        record.place_claims(&places);
+        let others: Vec<_> = record.others.iter().map(|(place, _)| place.as_str()).collect();
+        assert_eq!(others, ["/metadata/tier", "plan"]);
+        // What an edge wrote has the places already.
+        let text = r#"{"sub":"a","asked_at":1,"others":{"/metadata/tier":7}}"#;
+        let mut record = TokenRecord::decode(text, "k", None).unwrap();
+        record.place_claims(&places);
+        assert_eq!(record.others.len(), 1);
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! The markers in the store that revoke tokens.
+//! The markers in the store that revoke tokens or block their holders.
 
+use super::blocks::{self, BlockKind};
 use super::claims::Claims;
 use crate::refusal::{Denial, Outage, Refusal};
 use crate::store::keys::StoreKeys;
 use redis_rest::{Command, Reply};
 
-/// A marker that revokes tokens.
+/// A marker that refuses tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RevocationMarker {
     /// Revokes a subject's tokens up to a time.
@@ -16,6 +17,8 @@ pub enum RevocationMarker {
     Token,
     /// Revokes all tokens of a session.
     Session,
+    /// Blocks the token's holder, or the address of the request.
+    Block(BlockKind),
 }
 
 impl RevocationMarker {
@@ -26,19 +29,38 @@ impl RevocationMarker {
             Self::Client => "client",
             Self::Token => "jti",
             Self::Session => "sid",
+            Self::Block(kind) => kind.name(),
         }
     }
 
-    /// Returns whether the revocation is permanent. The marker of a subject or a client is deleted
-    /// when they are admitted again.
-    pub fn is_final(self) -> bool {
+    /// Returns what the marker blocks; `None` if it revokes.
+    pub fn block(self) -> Option<BlockKind> {
         match self {
-            Self::Subject | Self::Client => false,
-            Self::Token | Self::Session => true,
+            Self::Block(kind) => Some(kind),
+            Self::Subject | Self::Client | Self::Token | Self::Session => None,
         }
     }
 
-    /// Returns the markers that can revoke a token, in the query's order.
+    /// Returns the reason of a refusal.
+    pub fn denial(self) -> Denial {
+        match self.block() {
+            Some(_) => Denial::Blocked,
+            None => Denial::TokenRevoked,
+        }
+    }
+
+    /// Returns after how many milliseconds the store is queried again, because the marker may have
+    /// been deleted: that of a subject or a client when they are admitted again. Returns `None` if
+    /// the revocation is permanent.
+    pub fn recheck_ms(self) -> Option<u64> {
+        match self {
+            Self::Subject | Self::Client => Some(REVOKED_MS),
+            Self::Token | Self::Session => None,
+            Self::Block(_) => Some(BLOCKED_MS),
+        }
+    }
+
+    /// Returns the markers that can refuse a token, in the query's order.
     fn of(claims: &Claims) -> impl Iterator<Item = Self> + Clone {
         let named = [
             (Self::Subject, true),
@@ -46,11 +68,12 @@ impl RevocationMarker {
             (Self::Token, claims.jti.is_some()),
             (Self::Session, claims.sid.is_some()),
         ];
-        named.into_iter().filter(|(_, has)| *has).map(|(marker, _)| marker)
+        let revocations = named.into_iter().filter(|(_, has)| *has).map(|(marker, _)| marker);
+        revocations.chain(BlockKind::of(claims).map(Self::Block))
     }
 }
 
-/// Returns the query for all markers that could revoke a token.
+/// Returns the query for all markers that could refuse a token.
 pub(crate) fn query(keys: &StoreKeys, claims: &Claims) -> Command {
     let iss = claims.iss.as_str();
     let key = |marker| match marker {
@@ -62,13 +85,31 @@ pub(crate) fn query(keys: &StoreKeys, claims: &Claims) -> Command {
         RevocationMarker::Session => {
             keys.revoked_sid(iss, claims.sid.as_deref().unwrap_or_default())
         }
+        RevocationMarker::Block(kind) => kind.key(keys, claims),
     };
     RevocationMarker::of(claims).fold(Command::new("MGET"), |query, marker| query.arg(key(marker)))
 }
 
-/// Returns the marker in the store's reply that revokes a token; `None` if there is none.
+/// Returns the marker in the store's reply that refuses a token; `None` if there is none.
 pub(crate) fn find(claims: &Claims, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
-    let kinds = RevocationMarker::of(claims);
+    find_among(RevocationMarker::of(claims), claims, reply)
+}
+
+/// Returns the marker that refuses a token or its request's address, whose block is the last in the
+/// store's reply.
+pub(crate) fn find_with_address(
+    claims: &Claims,
+    reply: &Reply,
+) -> Result<Option<RevocationMarker>, Outage> {
+    let address = [RevocationMarker::Block(BlockKind::Address)];
+    find_among(RevocationMarker::of(claims).chain(address), claims, reply)
+}
+
+fn find_among(
+    kinds: impl Iterator<Item = RevocationMarker> + Clone,
+    claims: &Claims,
+    reply: &Reply,
+) -> Result<Option<RevocationMarker>, Outage> {
     let Reply::Array(markers) = reply else {
         return Err(Outage::StoreBadResponse);
     };
@@ -76,6 +117,12 @@ pub(crate) fn find(claims: &Claims, reply: &Reply) -> Result<Option<RevocationMa
         return Err(Outage::StoreBadResponse);
     }
     for (marker, kind) in markers.iter().zip(kinds) {
+        if kind.block().is_some() {
+            if blocks::blocks(marker)? {
+                return Ok(Some(kind));
+            }
+            continue;
+        }
         let before = match marker {
             Reply::Null => continue,
             Reply::Bulk(_) | Reply::Status(_) => {
@@ -85,19 +132,26 @@ pub(crate) fn find(claims: &Claims, reply: &Reply) -> Result<Option<RevocationMa
             Reply::Array(_) | Reply::Error(_) => return Err(Outage::StoreBadResponse),
         };
         // The marker of a subject or a client does not revoke tokens that were issued after it.
-        if kind.is_final() || claims.issued_at().0 <= before {
+        if kind.recheck_ms().is_none() || claims.issued_at().0 <= before {
             return Ok(Some(kind));
         }
     }
     Ok(None)
 }
 
-/// Rejects a token that one of the markers in the store's reply revokes.
+/// Rejects a token that one of the markers in the store's reply refuses.
 pub(crate) fn check(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
-    match find(claims, reply)? {
-        None => Ok(()),
-        Some(_) => Err(Denial::TokenRevoked.into()),
-    }
+    refuse(find(claims, reply)?)
+}
+
+/// Rejects a token that a marker in the store's reply refuses, or whose request's address is
+/// blocked.
+pub(crate) fn check_with_address(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
+    refuse(find_with_address(claims, reply)?)
+}
+
+fn refuse(marker: Option<RevocationMarker>) -> Result<(), Refusal> {
+    marker.map_or(Ok(()), |marker| Err(marker.denial().into()))
 }
 
 /// Returns the time up to which a marker revokes, in Unix seconds. A marker that is not a number
@@ -105,6 +159,11 @@ pub(crate) fn check(claims: &Claims, reply: &Reply) -> Result<(), Refusal> {
 pub fn revoked_before(marker: &str) -> u64 {
     marker.parse().unwrap_or(u64::MAX)
 }
+
+/// How long a token of a revoked subject or client is rejected without another query.
+const REVOKED_MS: u64 = 5000;
+/// The same for what is blocked, so that an operator sees the end of a block at once.
+const BLOCKED_MS: u64 = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -19,19 +19,53 @@ pub struct VerifiedToken {
     hash: TokenHash,
     issuer: usize,
     claims: Claims,
-    /// The store's commands about it: for the markers, and for these and its record.
-    queries: [Command; 2],
+    /// The store's command for the markers that could refuse it.
+    markers: Command,
+    /// The store's key of its record.
+    record_key: String,
     /// The last opened record with its stored text, which need not be opened again.
     opened: RefCell<Option<(String, Rc<TokenRecord>)>>,
+    /// The record that an API key's claims were read from; `None` for other tokens.
+    known: Option<Rc<TokenRecord>>,
 }
 
 impl VerifiedToken {
     /// Creates a verified token. The caller must have verified it.
     pub(crate) fn new(keys: &StoreKeys, hash: TokenHash, issuer: usize, claims: Claims) -> Self {
-        let markers = revocation::query(keys, &claims);
-        let with_record = markers.clone().arg(keys.token(&hash));
-        let queries = [markers, with_record];
-        Self { hash, issuer, claims, queries, opened: RefCell::default() }
+        let (markers, record_key) = (revocation::query(keys, &claims), keys.token(&hash));
+        let opened = RefCell::default();
+        Self { hash, issuer, claims, markers, record_key, opened, known: None }
+    }
+
+    /// Creates a verified API key from its record. `text` is how the store has the record; empty if
+    /// its issuer returned it.
+    pub(crate) fn of_key(
+        keys: &StoreKeys,
+        hash: TokenHash,
+        issuer: usize,
+        claims: Claims,
+        (text, record): (String, Rc<TokenRecord>),
+    ) -> Self {
+        let known = Some(Rc::clone(&record));
+        let opened = RefCell::new(Some((text, record)));
+        Self { opened, known, ..Self::new(keys, hash, issuer, claims) }
+    }
+
+    /// Returns whether it is an API key.
+    pub fn is_api_key(&self) -> bool {
+        self.known.is_some()
+    }
+
+    /// Returns the record that an API key's claims were read from.
+    pub(crate) fn known(&self) -> Option<&Rc<TokenRecord>> {
+        self.known.as_ref()
+    }
+
+    /// Returns an opened record with its stored text, which is empty if the store had none.
+    pub(crate) fn with_text(&self, record: &Rc<TokenRecord>) -> (String, Rc<TokenRecord>) {
+        let opened = self.opened.borrow();
+        let same = opened.as_ref().filter(|(_, own)| Rc::ptr_eq(own, record));
+        same.cloned().unwrap_or_else(|| (String::new(), Rc::clone(record)))
     }
 
     /// Returns the token's hash.
@@ -46,23 +80,26 @@ impl VerifiedToken {
 
     /// Returns its approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
-        let words = self.queries.iter().flat_map(Command::words);
-        let queries: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
-        self.claims.bytes() + queries + OPENED_BYTES_MAX
+        let words = self.markers.words().iter();
+        let markers: usize = words.map(|word| size_of::<Vec<u8>>() + word.len()).sum();
+        // The record of an API key is kept whole.
+        let opened = self.opened.borrow();
+        let text = opened.as_ref().filter(|_| self.is_api_key()).map_or(0, |(text, _)| text.len());
+        self.claims.bytes() + markers + self.record_key.len() + OPENED_BYTES_MAX + text * 3
     }
 
-    /// Returns the store's command that fetches the markers which could revoke the token.
+    /// Returns the store's command that fetches the markers which could refuse the token.
     pub fn marker_query(&self) -> Command {
-        self.query(false).clone()
+        self.markers.clone()
     }
 
-    /// Returns the marker in the store's reply to [`VerifiedToken::marker_query`] that revokes it,
+    /// Returns the marker in the store's reply to [`VerifiedToken::marker_query`] that refuses it,
     /// if there is one.
     ///
     /// # Errors
     ///
     /// [`Outage::StoreBadResponse`] if the reply does not fit the query.
-    pub fn revoking_marker(&self, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
+    pub fn refusing_marker(&self, reply: &Reply) -> Result<Option<RevocationMarker>, Outage> {
         revocation::find(&self.claims, reply)
     }
 
@@ -74,8 +111,7 @@ impl VerifiedToken {
             LogSubject::Hash => {
                 // The same hash as in the key of the subject's marker, so that an operator can find
                 // the marker.
-                let [markers, _] = &self.queries;
-                let hash = markers.text(1)?.rsplit(':').next()?;
+                let hash = self.markers.text(1)?.rsplit(':').next()?;
                 Some(hash.to_owned())
             }
         }
@@ -86,16 +122,14 @@ impl VerifiedToken {
         &self.claims
     }
 
-    /// Returns the store's command for its markers and, after these, its record.
-    pub(crate) fn query(&self, with_record: bool) -> &Command {
-        let [markers, both] = &self.queries;
-        if with_record { both } else { markers }
+    /// Returns the store's keys of its markers.
+    pub(crate) fn marker_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.markers.words().iter().skip(1).map(Vec::as_slice)
     }
 
     /// Returns the store's key of its record.
     pub(crate) fn record_key(&self) -> &str {
-        let [_, both] = &self.queries;
-        both.text(both.words().len() - 1).unwrap_or_default()
+        &self.record_key
     }
 
     /// Opens the record that the store has under `key`. Returns `None` if it can't be read.
@@ -110,8 +144,9 @@ impl VerifiedToken {
             return Some(Rc::clone(record));
         }
         drop(opened);
-        let record = Rc::new(TokenRecord::decode(text, key, seal)?);
-        if text.len() <= OPENED_BYTES_MAX / 2 {
+        let is_own = |record: &TokenRecord| !self.is_api_key() || record.is_of_key();
+        let record = Rc::new(TokenRecord::decode(text, key, seal).filter(is_own)?);
+        if text.len() <= OPENED_BYTES_MAX / 2 || self.is_api_key() {
             self.opened.replace(Some((text.to_owned(), Rc::clone(&record))));
         }
         Some(record)

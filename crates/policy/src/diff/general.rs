@@ -174,6 +174,7 @@ fn tokens_changes(old: &Issuer, new: &Issuer) -> Vec<Change> {
     list("audience", &old.audiences, &new.audiences, !new.authorized_parties.is_empty());
     list("authorized_parties", &old.authorized_parties, &new.authorized_parties, true);
     list("issuer_aliases", &old.aliases, &new.aliases, false);
+    list("api_key_prefixes", &old.api_key_prefixes, &new.api_key_prefixes, false);
     list("tenants", &tenants(old), &tenants(new), true);
     if old.audience_claim != new.audience_claim {
         let looseness = |claim| match claim {

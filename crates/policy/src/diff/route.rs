@@ -229,6 +229,9 @@ fn name_of(by: &LimitBy) -> String {
         LimitBy::Subject => "subject".to_owned(),
         LimitBy::Client => "client".to_owned(),
         LimitBy::Session => "session".to_owned(),
+        LimitBy::Key => "key".to_owned(),
+        LimitBy::Country => "country".to_owned(),
+        LimitBy::Asn => "asn".to_owned(),
         LimitBy::Route => "route".to_owned(),
         LimitBy::Claim(name) => format!("claim {name}"),
         LimitBy::Header(name) => format!("header {name}"),
@@ -257,6 +260,12 @@ fn forwarding(old: &Route, new: &Route, before: &Policy, after: &Policy) -> Vec<
         let name = |cookie: &Option<String>| cookie.clone().unwrap_or_else(|| "none".to_owned());
         let text = format!("token cookie: {}, now {}", name(&old.cookie), name(&new.cookie));
         changes.push(Change { is_same_or_stricter: new.cookie.is_none(), text });
+    }
+    if old.api_key_header != new.api_key_header {
+        let name = |field: &Option<String>| field.clone().unwrap_or_else(|| "none".to_owned());
+        let (before, after) = (name(&old.api_key_header), name(&new.api_key_header));
+        let text = format!("field of API keys: {before}, now {after}");
+        changes.push(Change { is_same_or_stricter: new.api_key_header.is_none(), text });
     }
     for (member, old, new) in [
         ("stream_seconds_max", old.stream_seconds_max, new.stream_seconds_max),

@@ -15,6 +15,8 @@ pub(crate) enum Assumption {
     AuthDown,
     /// The token's signature is wrong.
     BadSignature,
+    /// The client's address is blocked.
+    Blocked,
     /// The store has no record of the token.
     NoRecord,
     /// The limit of this name has nothing left.
@@ -32,17 +34,16 @@ impl FromStr for Assumption {
         Ok(match text {
             "auth-down" => Self::AuthDown,
             "bad-signature" => Self::BadSignature,
+            "blocked" => Self::Blocked,
             "no-record" => Self::NoRecord,
             "revoked" => Self::Revoked,
             "store-down" => Self::StoreDown,
             _ => match text.strip_prefix("over:") {
                 Some(limit) if !limit.is_empty() => Self::Over(limit.to_owned()),
                 _ => {
-                    return Err(
-                        "must be revoked, no-record, bad-signature, over:LIMIT, store-down \
-                                or auth-down"
-                            .to_owned(),
-                    );
+                    return Err("must be revoked, blocked, no-record, bad-signature, over:LIMIT, \
+                                store-down or auth-down"
+                        .to_owned());
                 }
             },
         })
@@ -66,6 +67,7 @@ impl Assumptions {
             self.note(&match assumption {
                 Assumption::AuthDown => "the issuer's introspection does not answer".to_owned(),
                 Assumption::BadSignature => "the signature is wrong".to_owned(),
+                Assumption::Blocked => "the client's address is blocked".to_owned(),
                 Assumption::NoRecord => "the store has no record of the token".to_owned(),
                 Assumption::Over(limit) => format!("the limit {limit} has nothing left"),
                 Assumption::Revoked => "the token was revoked".to_owned(),
@@ -148,7 +150,8 @@ impl Assumptions {
         for command in commands {
             match command.name() {
                 "MGET" => {
-                    let count = command.words().len() - 1 - usize::from(has_record);
+                    // The last of the markers is the block of the address.
+                    let count = command.words().len() - 2 - usize::from(has_record);
                     let marker = match self.holds(&Assumption::Revoked) {
                         // Later than any token.
                         true => Reply::Bulk(u64::MAX.to_string().into_bytes()),
@@ -157,10 +160,16 @@ impl Assumptions {
                             Reply::Null
                         }
                     };
-                    results.push(StoreResult::Reply(Reply::Array(vec![marker; count])));
+                    let mut markers = vec![marker; count];
+                    markers.push(self.block());
+                    results.push(StoreResult::Reply(Reply::Array(markers)));
                     if has_record {
                         results.push(self.record(authenticated));
                     }
+                }
+                "GET" => {
+                    let block = self.block();
+                    results.push(StoreResult::Reply(block));
                 }
                 _ => {
                     let limit = limits.next().map_or("", |check| check.limit.name.as_str());
@@ -172,6 +181,16 @@ impl Assumptions {
             }
         }
         results
+    }
+
+    fn block(&mut self) -> Reply {
+        match self.holds(&Assumption::Blocked) {
+            true => Reply::Bulk("1".into()),
+            false => {
+                self.note("the caller is not blocked");
+                Reply::Null
+            }
+        }
     }
 
     fn record(&mut self, authenticated: &AuthenticatedRequest<'_>) -> StoreResult {
@@ -192,7 +211,7 @@ impl Assumptions {
         let mut results = Vec::new();
         for command in commands {
             let limit = match command.name() {
-                "MGET" => None,
+                "GET" | "MGET" => None,
                 _ => limits.next().map(|check| check.limit),
             };
             let local = limit.filter(|limit| limit.on_store_outage == LimitOutage::Local);

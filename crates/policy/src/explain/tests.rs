@@ -32,6 +32,8 @@ fn each_outcome_is_explained() {
         ("POST /auth/login --assume over:login", "429 rate_limited"),
         ("GET /api/admin/x --claims claims", &format!("{upstream}/api/admin/x")),
         ("GET /api/x --claims claims --assume revoked", "401 token_revoked"),
+        ("GET /api/x --claims claims --assume blocked", "403 blocked"),
+        ("POST /auth/login --assume blocked", "403 blocked"),
         ("GET /api/x --claims claims --assume bad-signature", "401 signature_invalid"),
         ("GET /api/x --claims claims --assume over:api", "429 rate_limited"),
         ("GET /api/x --claims claims --assume no-record", &format!("{upstream}/api/x")),
@@ -83,6 +85,23 @@ fn earlier_routes_store_commands_and_identity_are_shown() {
         ["the signature is good", "not revoked", "the token's record", "limit api has"]
     {
         assert!(assumptions.contains(assumption), "{assumption}: {assumptions}");
+    }
+}
+
+#[test]
+fn location_is_the_one_that_is_given() {
+    let policy = format!("{POLICY}\n[ip_rules]\ndeny_countries = [\"FR\"]\nallow_asns = [3320]\n");
+    for (line, status, expect) in [
+        ("--country DE --asn 3320", 0, "forwarded"),
+        ("--country FR --asn 3320", 0, "address_refused"),
+        ("--country DE --asn 1", 0, "address_refused"),
+        ("", 0, "address_refused"),
+        ("--country germany", 2, "--country germany: not two capitals"),
+    ] {
+        let line = format!("explain GET /public/x {line}");
+        let outcome = run_on(&[("portcullis.toml", policy.as_str())], &line);
+        assert_eq!(outcome.status, status, "{line}: {}", outcome.text);
+        assert!(outcome.text.contains(expect), "{line}: {}", outcome.text);
     }
 }
 

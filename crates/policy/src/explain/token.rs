@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::{
     AudienceClaim, Introspection, Issuer, Outage, Policy, Refusal, TokenRecord, TokenType,
-    UnixSeconds,
+    UnixSeconds, api_key,
 };
 use serde_json::{Map, Value, json};
 
@@ -25,6 +25,11 @@ pub(super) fn made_of(
     now_seconds: u64,
 ) -> Result<String, String> {
     let named = claims.get("iss").and_then(Value::as_str);
+    if claims.contains_key("key") {
+        let prefixes = policy.issuers.iter().flat_map(|issuer| &issuer.api_key_prefixes);
+        let prefix = prefixes.last().ok_or("no issuer of the policy has api_key_prefixes")?;
+        return Ok(api_key::compose(prefix, [0; 32]));
+    }
     let signs =
         |issuer: &&Issuer| issuer.keys.is_some() && named.is_none_or(|name| issuer.accepts(name));
     let issuer = policy.issuers.iter().find(signs).or(policy.issuers.first());
@@ -87,6 +92,30 @@ fn name_audience(claims: &mut Map<String, Value>, issuer: &Issuer) {
     if let Some(audience) = issuer.audiences.first().filter(|_| !claims.contains_key("aud")) {
         claims.entry(claim).or_insert_with(|| json!(audience));
     }
+}
+
+/// Returns the record of an API key with these claims; `None` if they can't be those of one.
+pub(super) fn key_record(
+    claims: &Map<String, Value>,
+    issuer: &Issuer,
+    assumptions: &mut Assumptions,
+) -> Option<TokenRecord> {
+    assumptions.note("the key is genuine, and its record is as given");
+    let mut record = Map::new();
+    let mut others = claims.clone();
+    let defaults = [
+        ("sub", Some(json!("someone"))),
+        ("aud", issuer.audiences.first().map(|audience| json!(audience))),
+        ("key", Some(json!({}))),
+    ];
+    let names = ["sub", "aud", "key", "client_id", "scope", "exp", "jti", "iat"];
+    for name in names {
+        let default = defaults.iter().find(|(own, _)| *own == name);
+        let value = others.remove(name).or_else(|| default.and_then(|(_, value)| value.clone()));
+        record.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    record.insert("others".to_owned(), Value::Object(others));
+    TokenRecord::decode(&Value::Object(record).to_string(), "", None)
 }
 
 /// Returns what the store or the issuer says of an opaque token: these claims.

@@ -219,7 +219,16 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "ip_rules.allow" | "ip_rules.deny" | "ip_rules.unlimited" => {
             vec![To(json!(["198.51.100.0/24"])), Invalid(json!(["nowhere"]))]
         }
+        "ip_rules.allow_countries" | "ip_rules.deny_countries" => {
+            vec![To(json!(["DE", "T1"])), Invalid(json!(["de"]))]
+        }
+        "ip_rules.allow_asns" | "ip_rules.deny_asns" => {
+            vec![To(json!([64_496])), Invalid(json!([0]))]
+        }
         "issuers.algorithms" => vec![To(json!(["EdDSA", "ES256"])), Invalid(json!(["none"]))],
+        "issuers.api_key_prefixes" => {
+            vec![To(json!("pck_")), To(json!(["pck_live_", "k_1_"])), Invalid(json!("pck"))]
+        }
         "issuers.audience" => {
             vec![To(json!("other")), To(json!(["api", "other"])), Invalid(json!(["api", "api"]))]
         }
@@ -287,6 +296,7 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "limits.by" => vec![
             To(json!("route")),
             To(json!(["client", "header:x-a"])),
+            To(json!(["key", "country", "asn"])),
             Invalid(json!("everybody")),
         ],
         "limits.lease_seconds" => vec![
@@ -298,6 +308,10 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "limits.plans.claim" => vec![To(json!("/user/tier")), Invalid(json!("/~"))],
         "limits.plans.quotas" => vec![To(json!({ "basic": 4321 })), Invalid(json!({ "basic": 0 }))],
         "routes.acr_values" => vec![To(json!(["phr", "phrh"])), Invalid(json!(["two words"]))],
+        "routes.api_key_header" => {
+            let with_keys = With("issuers[0].api_key_prefixes", json!("pck_live_"));
+            vec![To(json!("x-api-key")), Invalid(json!("cookie")), with_keys]
+        }
         "routes.anonymous_limits" => {
             let optional = With("routes[0].access", json!("optional"));
             vec![To(json!(["spare"])), Invalid(json!(["no_such_limit"])), optional]

@@ -16,6 +16,7 @@ assertion = { issuer = "https://api.example", audience = "inner" }
 identity = { claims = { plan = "portcullis-plan" } }
 ip_rules = { deny = ["192.0.2.0/24"] }
 invalid_token_limit = { quota = 20, window_seconds = 60 }
+block = {}
 breaker = {}
 client_address = {}
 introspection = {}

@@ -192,8 +192,18 @@ fn other_cases() -> Vec<Case<Config>> {
         Case::new("LOGIN_ATTEMPTS_PER_ADDRESS", ["7", "8"], |config: &Config| {
             config.attempts.per_address.to_string()
         }),
+        Case::new("API_KEY_PREFIX", ["pck_test_", "a1_"], |config: &Config| {
+            config.api_keys.prefix.clone()
+        })
+        .invalid("pck_live", "must have 3 to 32 of a-z"),
+        Case::new("API_KEYS_PER_OWNER_MAX", ["7", "8"], |config: &Config| {
+            config.api_keys.per_owner_max.to_string()
+        }),
         Case::new("AUDIT_DAYS", ["91", "92"], |config: &Config| {
             (config.audit_seconds / 86_400).to_string()
+        }),
+        Case::new("USAGE_DAYS", ["91", "92"], |config: &Config| {
+            (config.usage_seconds / 86_400).to_string()
         }),
     ]
 }

@@ -29,8 +29,8 @@ pub struct BegunSession {
 
 impl Db {
     /// Begins a session with its first tokens, and ends the least recently used sessions beyond the
-    /// maximum. Returns `None` if the user's password has changed since it was verified. `revoke`
-    /// returns the commands for the store that follow from the end of a session.
+    /// maximum. Returns `None` if the user's password has changed since it was verified, or the
+    /// user's access tokens were revoked. `revoke` returns the commands for the store that follow from the end of a session.
     pub async fn begin_session(
         &self,
         new: &NewSession<'_>,
@@ -45,11 +45,13 @@ impl Db {
         // before.
         let updated = sqlx::query(
             "UPDATE users SET password_hash = $1
-             WHERE id = $2 AND password_hash = $3 AND disabled_at IS NULL",
+             WHERE id = $2 AND password_hash = $3 AND disabled_at IS NULL
+             AND COALESCE(tokens_revoked_at, 0) = $4",
         )
         .bind(rehashed.unwrap_or(&user.password_hash))
         .bind(user.id.as_str())
         .bind(user.password_hash.as_str())
+        .bind(user.tokens_revoked_at.map_or(0, to_i64))
         .execute(&mut *tx)
         .await?;
         if updated.rows_affected() == 0 {

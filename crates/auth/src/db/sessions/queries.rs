@@ -10,6 +10,8 @@ pub struct StoredAccessToken {
     pub session: Session,
     pub jti: String,
     pub scope: String,
+    /// The custom claims.
+    pub claims: Option<String>,
     pub issued_at: u64,
     pub expires_at: u64,
 }
@@ -32,11 +34,13 @@ impl Db {
         row.as_ref().map(Session::read).transpose()
     }
 
-    /// Returns whether a token's session is active, its user enabled, and the token not revoked.
+    /// Returns whether a token's session is active, its user enabled, and the token, which was
+    /// issued at `issued_at`, not revoked.
     pub async fn is_token_active(
         &self,
         sid: &str,
         jti: &str,
+        issued_at: u64,
         now: UnixSeconds,
         idle_seconds: u64,
     ) -> Result<bool, sqlx::Error> {
@@ -45,12 +49,14 @@ impl Db {
             "SELECT 1 AS one FROM sessions s JOIN users u ON u.id = s.user_id
              WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2 AND s.refreshed_at > $3
              AND u.disabled_at IS NULL
+             AND (u.tokens_revoked_at IS NULL OR u.tokens_revoked_at < $5)
              AND NOT EXISTS (SELECT 1 FROM revoked_tokens t WHERE t.jti = $4)",
         )
         .bind(sid)
         .bind(to_i64(now.0))
         .bind(seconds_before(now, idle_seconds))
         .bind(jti)
+        .bind(to_i64(issued_at))
         .fetch_optional(&self.readers)
         .await?;
         Ok(row.is_some())
@@ -65,7 +71,8 @@ impl Db {
         let row = sqlx::query(
             "SELECT s.id, s.user_id, s.client_id, s.scope, s.created_at, s.expires_at,
              s.refreshed_at, s.device, s.address,
-             r.access_jti, r.access_scope, r.access_expires_at, r.created_at AS issued_at
+             r.access_jti, r.access_scope, r.access_claims, r.access_expires_at,
+             COALESCE(r.access_issued_at, r.created_at) AS issued_at
              FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id WHERE r.access_hash = $1",
         )
         .bind(hash)
@@ -77,6 +84,7 @@ impl Db {
             session: Session::read(&row)?,
             jti: text("access_jti")?,
             scope: text("access_scope")?,
+            claims: row.try_get("access_claims")?,
             issued_at: row.try_get::<i64, _>("issued_at")?.unsigned_abs(),
             expires_at: row
                 .try_get::<Option<i64>, _>("access_expires_at")?

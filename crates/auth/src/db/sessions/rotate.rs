@@ -1,9 +1,11 @@
 //! Rotates refresh tokens.
 
 use super::end::{EndedSession, SessionSelector};
-use super::issued::IssuedTokens;
+use super::issued::{IssuedTokens, TokenHolder};
 use super::{Session, seconds_before};
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
+use crate::custom_claims::CustomClaims;
+use crate::db::clients::time;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use crate::problem::Problem;
@@ -47,7 +49,7 @@ impl Db {
         &self,
         old_hash: &str,
         request: &RefreshRequest<'_>,
-        issue: impl FnOnce(&Session) -> Result<IssuedTokens, Problem>,
+        issue: impl FnOnce(&Session, &TokenHolder) -> Result<IssuedTokens, Problem>,
         revoke: impl Fn(&EndedSession) -> Vec<Command>,
     ) -> Result<Rotation, sqlx::Error> {
         let now = request.now;
@@ -70,7 +72,12 @@ impl Db {
         if row.try_get::<Option<i64>, _>("spent_at")?.is_some() {
             return self.handle_reuse(tx, &row, session, request, revoke).await;
         }
-        let issued = match issue(&session) {
+        let claims: Option<String> = row.try_get("claims")?;
+        let holder = TokenHolder {
+            claims: CustomClaims::decode(claims.as_deref()),
+            tokens_revoked_at: time(&row, "tokens_revoked_at")?,
+        };
+        let issued = match issue(&session, &holder) {
             Ok(issued) => issued,
             Err(problem) => return Ok(Rotation::Refused(problem)),
         };
@@ -152,7 +159,7 @@ impl Db {
     }
 
     /// Returns a refresh token with its session, its user's state and the number of recent
-    /// refreshes.
+    /// refreshes. The user's claims can't change before the transaction ends.
     async fn refresh_token_row(
         &self,
         tx: &mut Tx,
@@ -160,18 +167,17 @@ impl Db {
         now: UnixSeconds,
     ) -> Result<Option<AnyRow>, sqlx::Error> {
         self.count(Purpose::Request);
-        sqlx::query(
+        let select = self.sharing_lock(
             "SELECT r.spent_at, r.answer, s.id, s.user_id, s.client_id, s.scope, s.created_at,
              s.expires_at, s.refreshed_at, s.device, s.address, s.revoked_at, u.disabled_at,
+             u.claims, u.tokens_revoked_at,
              (SELECT COUNT(*) FROM refresh_tokens b
               WHERE b.session_id = s.id AND b.created_at > $1) AS recent
              FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id
-             JOIN users u ON u.id = s.user_id WHERE r.hash = $2",
-        )
-        .bind(seconds_before(now, BURST_SECONDS))
-        .bind(hash)
-        .fetch_optional(&mut **tx)
-        .await
+             JOIN users u ON u.id = s.user_id WHERE r.hash = $2 /* for share of u */",
+        );
+        let query = sqlx::query(select).bind(seconds_before(now, BURST_SECONDS)).bind(hash);
+        query.fetch_optional(&mut **tx).await
     }
 }
 

@@ -32,8 +32,10 @@ const IAT: u64 = 1_750_000_000;
 const RECORD_KEY: &str = "golden:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 /// The first version of the tables that was released.
 const FIRST_RELEASED: i64 = 3;
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 10] = [
     "users",
+    "api_keys",
+    "api_key_secrets",
     "sessions",
     "refresh_tokens",
     "revoked_tokens",
@@ -233,7 +235,11 @@ async fn fill(service: &TestService) -> Value {
     let revoke = |ended: &EndedSession| service.publisher.commands().session_ended(ended, T);
     let change = AuditedChange { now: after(60), events: &[] };
     let commands = service.publisher.commands().user_disabled(&bob.id);
-    service.db.set_disabled(&bob.id, true, commands, &change, revoke).await.unwrap();
+    service
+        .db
+        .set_disabled(&bob.id, true, commands, &change, revoke, &|_| Vec::new())
+        .await
+        .unwrap();
     let mut config = config(&service.url);
     config.access_token_format = AccessTokenFormat::Opaque;
     let opaque = login(&TestService::open(&service.url, config).await, "carol", 70).await;

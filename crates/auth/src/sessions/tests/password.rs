@@ -1,7 +1,9 @@
 //! Passwords.
 
 use crate::audit::ClientInfo;
-use crate::db::{AuditedChange, EndedSession, NewSession, PasswordChange, Session, User};
+use crate::db::{
+    AuditedChange, EndedSession, NewSession, PasswordChange, Session, TokenHolder, User,
+};
 use crate::outbox::Delivery;
 use crate::problem::Problem;
 use crate::sessions::NewPassword;
@@ -78,7 +80,10 @@ async fn login_fails_when_the_password_changes_meanwhile() {
                 except_session: None,
             };
             service.db.set_password(&password, &change, revoke).await.unwrap();
-            let (_, issued) = service.sessions.issue(&session, String::new(), None, T).unwrap();
+            let (_, issued) = service
+                .sessions
+                .issue(&session, &TokenHolder::default(), String::new(), None, T)
+                .unwrap();
             let client = ClientInfo::default();
             let new = NewSession {
                 session: &session,
@@ -113,7 +118,7 @@ async fn login_rehashes_the_password_when_parameters_are_outdated() {
                 username: "alice".into(),
                 password_hash: old.clone(),
                 scope: String::new(),
-                disabled: false,
+                ..User::default()
             };
             service.db.add_user(&user, &[], T).await.unwrap();
             service.login("alice", T).await;

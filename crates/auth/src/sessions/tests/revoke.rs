@@ -20,7 +20,11 @@ async fn disabled_user_is_logged_out_at_once_until_enabled() {
                 |ended: &EndedSession| service.publisher.commands().session_ended(ended, after(1));
             let change = AuditedChange { now: after(1), events: &[] };
             let commands = service.publisher.commands().user_disabled(&user.id);
-            service.db.set_disabled(&user.id, true, commands, &change, revoke).await.unwrap();
+            service
+                .db
+                .set_disabled(&user.id, true, commands, &change, revoke, &|_| Vec::new())
+                .await
+                .unwrap();
             assert!(!service.is_active(&tokens.access_token, after(1)).await);
             assert_eq!(
                 service.refresh(&tokens.refresh_token, after(1)).await,
@@ -38,7 +42,11 @@ async fn disabled_user_is_logged_out_at_once_until_enabled() {
                     .any(|row| row.contains("pc:revoked:sub:") && row.contains("SET"))
             );
             let commands = service.publisher.commands().user_enabled(&user.id);
-            service.db.set_disabled(&user.id, false, commands, &change, revoke).await.unwrap();
+            service
+                .db
+                .set_disabled(&user.id, false, commands, &change, revoke, &|_| Vec::new())
+                .await
+                .unwrap();
             // The undelivered revocation of the user is discarded.
             let outbox = service.outbox().await;
             let of_subject: Vec<_> =
@@ -252,7 +260,10 @@ async fn disabling_a_disabled_user_writes_nothing() {
                 let events = [Event::new(kind, Actor::Operator, &ClientInfo::default())];
                 let change = AuditedChange { now: T, events: &events };
                 let commands = service.publisher.commands().user_disabled(&user.id);
-                let set = service.db.set_disabled(&user.id, disabled, commands, &change, revoke);
+                let set =
+                    service.db.set_disabled(&user.id, disabled, commands, &change, revoke, &|_| {
+                        Vec::new()
+                    });
                 set.await.unwrap();
             }
             let counts =

@@ -31,7 +31,7 @@ fn checked<'p, T>(
 /// Returns the name of the store's key that each command reads or counts.
 fn keys(commands: Vec<Command>) -> Vec<String> {
     let key = |command: &Command| {
-        let at = if command.name() == "MGET" { 1 } else { 3 };
+        let at = if command.name() == "EVALSHA" { 3 } else { 1 };
         command.text(at).unwrap().split(':').take(3).collect::<Vec<_>>().join(":")
     };
     commands.iter().map(key).collect()
@@ -44,15 +44,15 @@ fn request_without_a_credential_is_anonymous_and_counts_by_its_own_limits() {
         assert_eq!((check.token_hash(), check.received_claims()), (None, None));
         assert_eq!(check.unverified_token(NOW).err(), Some(Denial::TokenMissing));
         let authenticated = check.without_token().unwrap();
-        assert_eq!(keys(check.commands(&authenticated)), ["pc:limit:guests"]);
+        assert_eq!(keys(check.commands(&authenticated)), ["pc:block:address", "pc:limit:guests"]);
         let admitted = Reply::Array([1, 1, 0, 0].map(Reply::Integer).to_vec());
-        let permit = decide(&check, &authenticated, Ok(vec![admitted])).unwrap();
+        let permit = decide(&check, &authenticated, Ok(vec![Reply::Null, admitted])).unwrap();
         assert_eq!((permit.cleared(), permit.is_personal()), (None, true));
         assert!(matches!(permit.target(), crate::forward::permit::Target::Upstream(_)));
         assert!(permit.touch_session(NOW).is_none());
         assert_eq!(permit.facts(None).to_string(), r#"{"route":"feed"}"#);
         let over = Reply::Array([0, 0, 900, 900].map(Reply::Integer).to_vec());
-        let verdict = decide(&check, &authenticated, Ok(vec![over]));
+        let verdict = decide(&check, &authenticated, Ok(vec![Reply::Null, over]));
         assert_eq!(verdict.err(), Some(Denial::RateLimited { wait_ms: 900 }.into()));
     })
     .unwrap();
@@ -111,7 +111,7 @@ fn token_on_an_optional_route_is_checked_as_on_a_protected_one() {
                 "the limits of anonymous requests do not count it"
             );
             let admitted = Reply::Array([1, 1, 0, 0].map(Reply::Integer).to_vec());
-            let markers = Reply::Array(vec![Reply::Null, marker.clone(), Reply::Null]);
+            let markers = marked(&[Reply::Null, marker.clone()]);
             let verdict = decide(&check, &authenticated, Ok(vec![markers, admitted]));
             assert_eq!(verdict.as_ref().err(), expect.map(Refusal::from).as_ref(), "{scope}");
             if let Ok(permit) = verdict {

@@ -50,7 +50,7 @@ fn store_outage_is_handled_as_the_route_says() {
         "a response about another subject"
     );
     // The results that the store returned apply, even if others are missing.
-    let revoked = Reply::Array(vec![Reply::Null, Reply::text("0"), Reply::Null]);
+    let revoked = marked(&[Reply::Null, Reply::text("0")]);
     let half = || Ok(vec![revoked.clone(), Reply::Error("ERR".into())]);
     for route in [deny, introspect, signature] {
         assert_eq!(

@@ -32,7 +32,11 @@ fn setup(algorithm: Algorithm) -> Setup {
     let limit = Limit { burst: is_bucket.then_some(40_000), ..limit(algorithm, quota, 1, 1) };
     Setup {
         rules: rules(&limit),
-        terms: limit.lease_terms(quota).unwrap(),
+        terms: match algorithm {
+            // A period of a second, for which a hundredth of the quota is too small a lease.
+            Algorithm::Period => LeaseTerms { life_ms: 1000, units_max: 40_000, reserve: 0 },
+            _ => limit.lease_terms(quota).unwrap(),
+        },
         first_cost: 4000,
         first_ms: 1000,
         cost: 50,
@@ -43,6 +47,7 @@ fn setup(algorithm: Algorithm) -> Setup {
         step_ms: 150,
         is_step_seen: true,
         records_calls: false,
+        overrides: Vec::new(),
         mutation: None,
         spoil: None,
     }
@@ -53,6 +58,7 @@ fn rules(limit: &Limit) -> Rules {
         Algorithm::Gcra | Algorithm::TokenBucket => Kind::Bucket,
         Algorithm::FixedWindow => Kind::FixedWindow,
         Algorithm::SlidingWindow => Kind::SlidingWindow,
+        Algorithm::Period | Algorithm::Credits => Kind::Period,
     };
     Rules {
         kind,
@@ -127,7 +133,15 @@ fn fingerprint(setup: &Setup, world: &World) -> u64 {
         let earliest_ms = world.now_ms - isolate.behind_ms - setup.lags_ms.iter().max().unwrap();
         let Leases { held, latest_ms, void_until_ms, keys_max: _ } = &isolate.leases;
         let held = held.peek(&KEY).map(|own| {
-            let Held { leases, requested, since_ms, asking_until_ms, left: _, more_ms: _ } = *own;
+            let Held {
+                leases,
+                requested,
+                since_ms,
+                asking_until_ms,
+                left: _,
+                more_ms: _,
+                quota: _,
+            } = *own;
             let leases = leases.map(|Lease { units, until_ms }| {
                 if units > 0 && until_ms > earliest_ms { (units, until_ms) } else { (0, 0) }
             });
@@ -145,7 +159,14 @@ fn fingerprint(setup: &Setup, world: &World) -> u64 {
     isolates.sort_unstable();
     let store = world.store.settled(&setup.rules, world.now_ms);
     let admitted = world.admitted.settled(&setup.rules, world.now_ms);
-    hash(&(world.now_ms, store, admitted, world.excess, world.budget, isolates))
+    let overridden = match setup.overrides.is_empty() {
+        true => None,
+        false => {
+            let low = world.low.settled(&setup.with_quota(setup.quotas().0), world.now_ms);
+            Some((world.quota, low, world.low_from_ms.max(world.now_ms)))
+        }
+    };
+    hash(&(world.now_ms, store, admitted, world.excess, world.budget, overridden, isolates))
 }
 
 fn hash(value: &impl Hash) -> u64 {
@@ -154,8 +175,8 @@ fn hash(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-const ALGORITHMS: [Algorithm; 3] =
-    [Algorithm::Gcra, Algorithm::FixedWindow, Algorithm::SlidingWindow];
+const ALGORITHMS: [Algorithm; 4] =
+    [Algorithm::Gcra, Algorithm::FixedWindow, Algorithm::SlidingWindow, Algorithm::Period];
 
 /// Two leases, and time until after their ends.
 const SMALL: Budget = Budget {
@@ -168,6 +189,7 @@ const SMALL: Budget = Budget {
     crashes: 0,
     steps: 0,
     flushes: 0,
+    overrides: 0,
 };
 
 #[test]
@@ -289,6 +311,30 @@ fn store_that_loses_all_admits_no_more_than_without_leases() {
     }
 }
 
+/// Whenever the quota of a caller changes, no interval exceeds what the larger one admits. A lease's
+/// life after it was lowered, no interval exceeds what the smaller one admits.
+#[test]
+fn changing_override_admits_no_more_than_the_larger_quota() {
+    for algorithm in ALGORITHMS {
+        let base = setup(algorithm);
+        let quota = base.rules.quota;
+        for overrides in [vec![quota / 4], vec![quota * 2]] {
+            let setup = Setup { overrides, ..base.clone() };
+            let budget = Budget { overrides: 2, drains: 1, ..SMALL };
+            let explored = explore(&setup, World::new(&setup, budget), 9, true);
+            let Explored { states, actions, excess, shortest } = explored;
+            println!("{algorithm:?}, {:?}: {states} states, {actions} actions", setup.overrides);
+            assert_eq!(excess, 0, "{algorithm:?}: {shortest:#?}");
+        }
+    }
+    // A larger override without its part of the reserve is found.
+    let setup = setup(Algorithm::Gcra);
+    let overrides = vec![setup.rules.quota * 2];
+    let setup = Setup { overrides, mutation: Some(Mutation::NoReserve), ..setup };
+    let first = World::new(&setup, Budget { overrides: 1, ..SMALL });
+    assert!(explore(&setup, first, 11, true).excess > 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -298,6 +344,7 @@ proptest! {
         place in 0..ALGORITHMS.len(),
         (quota, window, burst) in (2_u32..3000, 1_u32..10, 2_u32..6000),
         (seconds, cost, isolates) in (1_u32..5, 1_u32..8, 1_usize..4),
+        overridden in prop_oneof![Just(0_u64), 1_u64..3000],
         choices in prop::collection::vec(any::<u64>(), 300),
     ) {
         let algorithm = ALGORITHMS[place];
@@ -305,15 +352,16 @@ proptest! {
         let limit = Limit { burst, ..limit(algorithm, quota, window, seconds) };
         let Some(terms) = limit.lease_terms(quota) else { return Ok(()) };
         let (rules, cost) = (rules(&limit), cost.min(quota));
+        let overrides = if overridden > 0 { vec![overridden] } else { Vec::new() };
         let mut setup =
-            Setup { rules, terms, cost, isolates, records_calls: true, ..setup(algorithm) };
+            Setup { rules, terms, cost, isolates, overrides, records_calls: true, ..setup(algorithm) };
         (setup.first_cost, setup.first_ms) = (cost, 0);
         let mut world = World::new(&setup, Budget::ample());
         for (step, choice) in choices.into_iter().enumerate() {
             world.apply_random(&mut setup, choice);
             prop_assert_eq!(world.excess, 0, "after {} steps: {:?} {:?}", step, rules, terms);
         }
-        for Call { now_ms, cost, wanted, answer } in world.calls {
+        for Call { quota: _, now_ms, cost, wanted, answer } in world.calls {
             let left = answer.left + answer.taken;
             let said = format!("{cost} and {wanted} in advance at {now_ms}: {answer:?}");
             prop_assert!(answer.taken <= wanted.min(left / 4), "{}", said);

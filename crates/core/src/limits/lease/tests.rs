@@ -13,6 +13,8 @@ pub(super) fn limit(algorithm: Algorithm, quota: u32, window_seconds: u32, secon
         algorithm,
         quota,
         window_seconds,
+        period: None,
+        overrides: false,
         burst: None,
         by: Vec::new(),
         plans: None,

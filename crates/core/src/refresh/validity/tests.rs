@@ -40,22 +40,22 @@ fn response_is_not_replayed_after_a_revocation() {
     let of = |token: &str| response(&json!({ "access_token": token }).to_string());
     let is_valid =
         |answer: &CapturedResponse, replies: &[Reply]| answer.is_still_valid(&policy, NOW, replies);
-    let nothing = || Reply::Array(vec![Reply::Null, Reply::Null]);
+    let nothing = || Reply::Array(vec![Reply::Null; 3]);
 
     let own = refresh(r#"{"refresh_token":"x"}"#);
     let revocation_queries =
         |answer: &CapturedResponse| answer.revocation_queries(&own, "f", &policy, NOW);
-    let family = nothing;
+    let family = || Reply::Array(vec![Reply::Null, Reply::Null]);
     let signed = of(&jwt);
     let queries = revocation_queries(&signed);
     assert_eq!(
         (queries[0].name(), queries[1].name(), queries[1].words().len()),
-        ("MGET", "MGET", 3)
+        ("MGET", "MGET", 4)
     );
     let revoked = |hash: &str| format!("pc:refresh_revoked:{hash}").into_bytes();
     assert_eq!(queries[0].words()[1..], [revoked("f"), revoked(&own.hash)]);
     assert_eq!(is_valid(&signed, &[family(), nothing()]), Some(true));
-    let marked = || Reply::Array(vec![Reply::Null, Reply::text("1")]);
+    let marked = || Reply::Array(vec![Reply::Null, Reply::text("1"), Reply::Null]);
     assert_eq!(is_valid(&signed, &[family(), marked()]), Some(false));
     assert_eq!(is_valid(&signed, &[marked(), nothing()]), Some(false));
     for inconclusive in [

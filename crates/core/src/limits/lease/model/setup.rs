@@ -25,20 +25,38 @@ pub struct Setup {
     pub step_ms: u64,
     pub is_step_seen: bool,
     pub records_calls: bool,
+    /// The quotas that the store may have for the key instead of the limit's.
+    pub overrides: Vec<u64>,
     pub mutation: Option<Mutation>,
     /// What else is wrong: changes an isolate's leases after each action.
     pub spoil: Option<fn(&mut Leases)>,
 }
 
 impl Setup {
+    /// Returns the rules of the limit with another quota.
+    pub fn with_quota(&self, quota: u64) -> Rules {
+        scaled(self.rules, quota)
+    }
+
+    /// Returns the smallest and the largest quota that may apply.
+    pub fn quotas(&self) -> (u64, u64) {
+        let all = || self.overrides.iter().copied().chain([self.rules.quota]);
+        (all().min().unwrap_or_default(), all().max().unwrap_or_default())
+    }
+
     /// Returns the rules that the store counts by: with a burst that is smaller by the reserve.
-    pub fn charged(&self) -> Rules {
+    pub fn charged(&self, quota: u64) -> Rules {
         let reserve = match self.mutation {
             Some(Mutation::NoReserve) => 0,
             _ => u64::from(self.terms.reserve),
         };
-        Rules { burst: self.rules.burst - reserve, ..self.rules }
+        scaled(Rules { burst: self.rules.burst - reserve, ..self.rules }, quota)
     }
+}
+
+/// Returns the rules with another quota, as the script has them: the burst scales.
+fn scaled(rules: Rules, quota: u64) -> Rules {
+    Rules { quota, burst: (rules.burst * quota / rules.quota).max(1), ..rules }
 }
 
 /// A defect of the protocol.
@@ -72,6 +90,7 @@ pub struct Budget {
     pub steps: u16,
     pub flushes: u16,
     pub sweeps: u16,
+    pub overrides: u16,
 }
 
 impl Budget {
@@ -88,6 +107,7 @@ impl Budget {
             crashes: most,
             steps: most,
             flushes: 0,
+            overrides: most,
         }
     }
 }
@@ -116,4 +136,6 @@ pub enum Action {
     StepBack { isolate: usize },
     /// The store loses all data.
     Flush,
+    /// The store has another quota for the key from now on.
+    Override { quota: u64 },
 }

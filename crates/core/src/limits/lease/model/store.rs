@@ -6,6 +6,8 @@ pub enum Kind {
     Bucket,
     FixedWindow,
     SlidingWindow,
+    /// A window that begins by the clock.
+    Period,
 }
 
 /// The script's arguments that a limit determines.
@@ -26,8 +28,10 @@ pub struct Store {
     pub used: u64,
     /// What the sliding window before this one has used.
     pub previous: u64,
-    /// Whether a fixed window has begun and not ended.
+    /// Whether a fixed window or a period has begun and not ended.
     pub is_open: bool,
+    /// The quota by which a bucket was written, by which it shrinks until it is written again.
+    pub by: u64,
 }
 
 /// The script's reply, without the two waits.
@@ -45,11 +49,14 @@ impl Store {
         let window_ms = rules.window_ms;
         match rules.kind {
             Kind::Bucket => {
-                let supplied = (now_ms - self.at) * rules.quota;
+                let by = if self.by > 0 { self.by } else { rules.quota };
+                let supplied = (now_ms - self.at) * by;
                 Self { at: now_ms, used: self.used.saturating_sub(supplied), ..self }
             }
-            Kind::FixedWindow if self.is_open && now_ms < self.at + window_ms => self,
-            Kind::FixedWindow => Self::default(),
+            Kind::FixedWindow | Kind::Period if self.is_open && now_ms < self.at + window_ms => {
+                self
+            }
+            Kind::FixedWindow | Kind::Period => Self::default(),
             Kind::SlidingWindow => {
                 let index = now_ms / window_ms;
                 match index - self.at {
@@ -70,7 +77,7 @@ impl Store {
         let (burst, quota) = (i128::from(rules.burst), i128::from(rules.quota));
         match rules.kind {
             Kind::Bucket => used + (cost - burst) * window_ms,
-            Kind::FixedWindow => (used + cost - quota) * window_ms,
+            Kind::FixedWindow | Kind::Period => (used + cost - quota) * window_ms,
             Kind::SlidingWindow => {
                 let rest_ms = window_ms - i128::from(now_ms % rules.window_ms);
                 i128::from(own.previous) * rest_ms + (used + cost - quota) * window_ms
@@ -92,14 +99,28 @@ impl Store {
     /// Counts `cost`, whether or not it is within the limit.
     pub fn count(&mut self, rules: &Rules, now_ms: u64, cost: u64) {
         *self = self.settled(rules, now_ms);
-        if cost > 0 && !self.is_open && rules.kind == Kind::FixedWindow {
-            *self = Self { at: now_ms, is_open: true, ..Self::default() };
+        let begins_ms = match rules.kind {
+            Kind::FixedWindow => Some(now_ms),
+            Kind::Period => Some(now_ms - now_ms % rules.window_ms),
+            Kind::Bucket | Kind::SlidingWindow => None,
+        };
+        if let Some(at) = begins_ms.filter(|_| cost > 0 && !self.is_open) {
+            *self = Self { at, is_open: true, ..Self::default() };
+        }
+        if cost > 0 {
+            self.by = rules.quota;
         }
         self.used += if rules.kind == Kind::Bucket { cost * rules.window_ms } else { cost };
     }
 
     /// Decides on `cost`, and takes at most `wanted` in advance.
     pub fn ask(&mut self, rules: &Rules, now_ms: u64, cost: u64, wanted: u64) -> Answer {
+        let full = rules.burst * rules.window_ms;
+        *self = self.settled(rules, now_ms);
+        if rules.kind == Kind::Bucket && self.used > full {
+            // The quota is lower than it was.
+            (self.used, self.by) = (full, rules.quota);
+        }
         let admitted = self.admits(rules, now_ms, cost);
         let left = self.left(rules, now_ms);
         let taken = if admitted { wanted.min((left - cost) / 4) } else { 0 };
@@ -107,9 +128,9 @@ impl Store {
         self.count(rules, now_ms, counted);
         let ends_ms = match rules.kind {
             Kind::Bucket => 0,
-            Kind::FixedWindow if self.is_open => self.at + rules.window_ms - now_ms,
+            Kind::FixedWindow | Kind::Period if self.is_open => self.at + rules.window_ms - now_ms,
             Kind::FixedWindow => rules.window_ms,
-            Kind::SlidingWindow => rules.window_ms - now_ms % rules.window_ms,
+            Kind::SlidingWindow | Kind::Period => rules.window_ms - now_ms % rules.window_ms,
         };
         Answer { admitted, left: left - counted, taken, ends_ms }
     }

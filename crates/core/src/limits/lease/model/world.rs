@@ -2,7 +2,7 @@
 //! changes them; what may happen next is a choice of the caller.
 
 use super::setup::{Action, Budget, Mutation, Setup};
-use super::store::{Answer, Kind, Store};
+use super::store::{Answer, Kind, Rules, Store};
 use super::{Granted, LeaseKey, Leases, Spend};
 use std::rc::Rc;
 
@@ -37,6 +37,8 @@ pub struct Isolate {
 /// One execution of the script, and its reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
+    /// The quota that applied.
+    pub quota: u64,
     pub now_ms: u64,
     pub cost: u64,
     pub wanted: u64,
@@ -57,6 +59,13 @@ pub struct World {
     pub admitted: Store,
     /// The most that was admitted beyond the limit, in requests.
     pub excess: u64,
+    /// The quota that applies now.
+    pub quota: u64,
+    /// What was truly admitted since `low_from_ms`.
+    pub low: Store,
+    /// Since when the smallest quota bounds what is admitted: for as long as a lease lasts, the
+    /// larger one did before it.
+    pub low_from_ms: u64,
     /// What the store executed, if the setup says so.
     pub calls: Vec<Call>,
 }
@@ -73,6 +82,9 @@ impl World {
             budget,
             admitted: Store::default(),
             excess: 0,
+            quota: setup.rules.quota,
+            low: Store::default(),
+            low_from_ms: 0,
             calls: Vec::new(),
         };
         for isolate in 0..setup.isolates {
@@ -123,11 +135,16 @@ impl World {
         if budget.ticks > 0 {
             actions.extend(setup.ticks_ms.iter().map(|ms| Action::Tick { ms: *ms }));
         }
-        if budget.sweeps > 0 && self.store.left(&setup.charged(), self.now_ms) > 0 {
+        if budget.sweeps > 0 && self.store.left(&setup.charged(self.quota), self.now_ms) > 0 {
             actions.push(Action::Sweep);
         }
         if budget.flushes > 0 {
             actions.push(Action::Flush);
+        }
+        if budget.overrides > 0 {
+            let quotas = setup.overrides.iter().copied().chain([setup.rules.quota]);
+            let others = quotas.filter(|quota| *quota != self.quota);
+            actions.extend(others.map(|quota| Action::Override { quota }));
         }
         actions
     }
@@ -150,7 +167,7 @@ impl World {
             }
             Action::Sweep => {
                 budget.sweeps -= 1;
-                let left = self.store.left(&setup.charged(), self.now_ms);
+                let left = self.store.left(&setup.charged(self.quota), self.now_ms);
                 self.ask(setup, left, 0);
             }
             Action::Execute { place, is_lost } => {
@@ -187,6 +204,13 @@ impl World {
                 budget.flushes -= 1;
                 self.store = Store::default();
             }
+            Action::Override { quota } => {
+                budget.overrides -= 1;
+                self.quota = quota;
+                if quota == setup.quotas().0 {
+                    self.low_from_ms = self.now_ms + setup.terms.life_ms;
+                }
+            }
         }
         if let Some(spoil) = setup.spoil {
             (0..self.isolates.len()).for_each(|isolate| spoil(self.leases(isolate)));
@@ -214,6 +238,12 @@ impl World {
                 Action::StepBack { isolate }
             }
             (47..52, _) => Action::Tick { ms: number(32, life_ms + 100) },
+            (57..59, _) if !setup.overrides.is_empty() => {
+                let count = setup.overrides.len() as u64 + 1;
+                let place = usize::try_from(number(32, count)).unwrap();
+                let quota = setup.overrides.get(place).copied().unwrap_or(setup.rules.quota);
+                Action::Override { quota }
+            }
             (52..57, _) => Action::Tick { ms: number(32, 8) },
             _ => Action::Tick { ms: number(32, life_ms / 4) },
         };
@@ -235,7 +265,7 @@ impl World {
             Spend::Ask { ahead } => (cost, ahead),
             Spend::Admitted { ahead, .. } => {
                 if setup.mutation == Some(Mutation::CountedWhenUsed) {
-                    self.store.count(&setup.charged(), self.now_ms, u64::from(cost));
+                    self.store.count(&setup.charged(self.quota), self.now_ms, u64::from(cost));
                 }
                 self.admit(setup, u64::from(cost));
                 (0, ahead)
@@ -298,15 +328,19 @@ impl World {
             _ => {}
         }
         let units = u32::try_from(answer.taken).unwrap();
-        let granted = Granted { units, ends_ms, left: 0, more_ms: 0 };
+        let granted = Granted { units, ends_ms, left: 0, more_ms: 0, quota: 0 };
         let leases = self.leases(message.isolate);
         leases.grant(KEY, terms, granted, asked_ms, now_ms);
     }
 
     /// Asks the store. A request that it counts is admitted at that moment.
     fn ask(&mut self, setup: &Setup, cost: u64, wanted: u64) -> Answer {
-        let rules = setup.charged();
+        let rules = setup.charged(self.quota);
         let now_ms = self.now_ms;
+        let wanted = match self.quota < setup.rules.quota {
+            true => wanted * self.quota / setup.rules.quota,
+            false => wanted,
+        };
         let answer = if setup.mutation == Some(Mutation::CountedWhenUsed) {
             let answer = self.store.ask(&rules, now_ms, cost, 0);
             Answer { taken: wanted.min(answer.left / 4), ..answer }
@@ -314,28 +348,46 @@ impl World {
             self.store.ask(&rules, now_ms, cost, wanted)
         };
         if setup.records_calls {
-            self.calls.push(Call { now_ms, cost, wanted, answer });
+            self.calls.push(Call { quota: self.quota, now_ms, cost, wanted, answer });
         }
         if answer.admitted {
-            self.admitted = self.admitted.settled(&setup.rules, now_ms);
-            if rules.kind == Kind::FixedWindow && self.store.is_open && !self.admitted.is_open {
-                self.admitted = Store { at: self.store.at, is_open: true, ..Store::default() };
-            }
             self.admit(setup, cost);
         }
         answer
     }
 
     fn admit(&mut self, setup: &Setup, cost: u64) {
-        let (rules, now_ms) = (&setup.rules, self.now_ms);
-        let admitted = self.admitted.settled(rules, now_ms);
-        // A unit that is spent after its window, and before the next one begins, is of no window.
-        if rules.kind == Kind::FixedWindow && !admitted.is_open {
+        let (smallest, largest) = setup.quotas();
+        let all = self.truly_admitted(self.admitted, setup.with_quota(largest), cost);
+        self.admitted = all;
+        if smallest == largest {
             return;
         }
-        self.admitted.count(rules, now_ms, cost);
-        let beyond = self.admitted.beyond(rules, now_ms, 0).max(0);
+        if self.quota == smallest && self.now_ms >= self.low_from_ms {
+            self.low = self.truly_admitted(self.low, setup.with_quota(smallest), cost);
+        } else {
+            self.low = Store::default();
+        }
+    }
+
+    /// Counts what was truly admitted, and by how much it is beyond the limit.
+    fn truly_admitted(&mut self, admitted: Store, rules: Rules, cost: u64) -> Store {
+        let now_ms = self.now_ms;
+        let mut admitted = admitted.settled(&rules, now_ms);
+        let is_window = matches!(rules.kind, Kind::FixedWindow | Kind::Period);
+        let own = self.store;
+        let is_open = own.is_open && now_ms < own.at + rules.window_ms;
+        if is_window && is_open && !admitted.is_open {
+            admitted = Store { at: own.at, is_open: true, ..Store::default() };
+        }
+        // A unit that is spent after its window, and before the next one begins, is of no window.
+        if rules.kind == Kind::FixedWindow && !admitted.is_open {
+            return admitted;
+        }
+        admitted.count(&rules, now_ms, cost);
+        let beyond = admitted.beyond(&rules, now_ms, 0).max(0);
         let requests = u64::try_from(beyond).unwrap().div_ceil(rules.window_ms);
         self.excess = self.excess.max(requests);
+        admitted
     }
 }

@@ -1,0 +1,227 @@
+//! Queries about API keys.
+
+use super::{
+    ApiKey, KEY_RETENTION_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind, OwnerState,
+};
+use crate::db::pool::{Db, Purpose, Tx, to_i64};
+use portcullis_core::UnixSeconds;
+use serde::de::DeserializeOwned;
+use serde_json::Map;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+/// A selection of keys.
+pub enum KeySelector<'a> {
+    /// Keys that are not revoked, of one owner or of all, by the time of their creation.
+    Listed { owner: Option<&'a Owner>, after: KeyPlace, limit: u32 },
+    /// Keys that were changed at or after a time, revoked ones too, by the time of their change.
+    Changed { after: KeyPlace, limit: u32 },
+}
+
+/// The place of a key in an order by time.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct KeyPlace {
+    pub at: u64,
+    pub id: String,
+}
+
+impl KeyPlace {
+    /// Returns the place as a cursor.
+    pub fn cursor(&self) -> String {
+        format!("{}.{}", self.at, self.id)
+    }
+
+    /// Parses a cursor. Returns `None` if it is malformed.
+    pub fn parse(cursor: &str) -> Option<Self> {
+        let (at, id) = cursor.split_once('.')?;
+        let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        let is_valid = id.len() <= 64 && id.bytes().all(is_id);
+        let at = at.parse().ok().filter(|at| i64::try_from(*at).is_ok())?;
+        is_valid.then(|| Self { at, id: id.to_owned() })
+    }
+}
+
+impl Db {
+    /// Returns the state of the key that has a secret with this hash, even of an ended one.
+    pub async fn key_by_hash(
+        &self,
+        hash: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<KeyState>, sqlx::Error> {
+        self.count(Purpose::Request);
+        let condition = "k.id = (SELECT key_id FROM api_key_secrets WHERE hash = $2)";
+        let rows = sqlx::query(statement("api_keys", condition))
+            .bind(retained_since(now))
+            .bind(hash)
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(read_states(&rows)?.pop().map(|(state, _)| state))
+    }
+
+    /// Returns the state of a key.
+    pub async fn key_state(
+        &self,
+        id: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<KeyState>, sqlx::Error> {
+        self.count(Purpose::Request);
+        let rows = sqlx::query(statement("api_keys", "k.id = $2"))
+            .bind(retained_since(now))
+            .bind(id)
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(read_states(&rows)?.pop().map(|(state, _)| state))
+    }
+
+    /// Returns the state of a key, as a transaction sees it.
+    pub(super) async fn key_state_in(
+        &self,
+        tx: &mut Tx,
+        id: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<KeyState>, sqlx::Error> {
+        self.count(Purpose::Request);
+        let rows = sqlx::query(statement("api_keys", "k.id = $2"))
+            .bind(retained_since(now))
+            .bind(id)
+            .fetch_all(&mut **tx)
+            .await?;
+        Ok(read_states(&rows)?.pop().map(|(state, _)| state))
+    }
+
+    /// Returns the states of the selected keys, and the place of the last one; `None` if no key is
+    /// selected.
+    pub async fn key_states(
+        &self,
+        selector: &KeySelector<'_>,
+        now: UnixSeconds,
+    ) -> Result<(Vec<KeyState>, Option<KeyPlace>), sqlx::Error> {
+        self.count(Purpose::Request);
+        let retained = retained_since(now);
+        let rows = match selector {
+            KeySelector::Listed { owner: Some(owner), after, limit } => {
+                let keys = "(SELECT * FROM api_keys WHERE owner_kind = $2 AND owner_id = $3
+                     AND revoked_at IS NULL
+                     AND (created_at > $4 OR (created_at = $4 AND id > $5))
+                     ORDER BY created_at, id LIMIT $6)";
+                let query = sqlx::query(statement(keys, "k.revoked_at IS NULL"));
+                let query = query.bind(retained).bind(owner.kind.name()).bind(owner.id.as_str());
+                let query = query.bind(to_i64(after.at)).bind(after.id.as_str());
+                query.bind(i64::from(*limit)).fetch_all(&self.readers).await?
+            }
+            KeySelector::Listed { owner: None, after, limit } => {
+                let keys = "(SELECT * FROM api_keys WHERE revoked_at IS NULL
+                     AND (created_at > $2 OR (created_at = $2 AND id > $3))
+                     ORDER BY created_at, id LIMIT $4)";
+                let query = sqlx::query(statement(keys, "k.revoked_at IS NULL")).bind(retained);
+                let query = query.bind(to_i64(after.at)).bind(after.id.as_str());
+                query.bind(i64::from(*limit)).fetch_all(&self.readers).await?
+            }
+            KeySelector::Changed { after, limit } => {
+                let keys = "(SELECT * FROM api_keys
+                     WHERE changed_at > $2 OR (changed_at = $2 AND id > $3)
+                     ORDER BY changed_at, id LIMIT $4)";
+                let query = sqlx::query(changed_statement(keys)).bind(retained);
+                let query = query.bind(to_i64(after.at)).bind(after.id.as_str());
+                query.bind(i64::from(*limit)).fetch_all(&self.readers).await?
+            }
+        };
+        let states = read_states(&rows)?;
+        let by_change = matches!(selector, KeySelector::Changed { .. });
+        let last = states.last().map(|(state, changed_at)| KeyPlace {
+            at: if by_change { *changed_at } else { state.key.created_at },
+            id: state.key.id.clone(),
+        });
+        Ok((states.into_iter().map(|(state, _)| state).collect(), last))
+    }
+}
+
+/// Returns a query for the keys in `keys` that meet a condition: one row for each secret, oldest
+/// first, of each key. $1 is the time since which ended secrets are retained.
+fn statement(keys: &str, condition: &str) -> AssertSqlSafe<String> {
+    ordered(keys, condition, "k.created_at")
+}
+
+fn changed_statement(keys: &str) -> AssertSqlSafe<String> {
+    ordered(keys, "k.id IS NOT NULL", "k.changed_at")
+}
+
+fn ordered(keys: &str, condition: &str, order: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "SELECT k.id, k.owner_kind, k.owner_id, k.name, k.display_prefix, k.scope, k.plan,
+         k.quotas, k.networks, k.metadata, k.created_at, k.changed_at, k.expires_at, k.revoked_at,
+         k.last_used_at, s.hash, s.ends_at,
+         u.id AS found_user, u.scope AS owner_scope, u.disabled_at AS owner_disabled_at
+         FROM {keys} k
+         LEFT JOIN api_key_secrets s ON s.key_id = k.id AND (s.ends_at IS NULL OR s.ends_at > $1)
+         LEFT JOIN users u ON k.owner_kind = 'user' AND u.id = k.owner_id
+         WHERE {condition} ORDER BY {order}, k.id, s.created_at, s.hash"
+    ))
+}
+
+fn retained_since(now: UnixSeconds) -> i64 {
+    to_i64(now.0.saturating_sub(KEY_RETENTION_SECONDS))
+}
+
+/// Joins the rows of each key. Returns each state with the time of its last change.
+fn read_states(rows: &[AnyRow]) -> Result<Vec<(KeyState, u64)>, sqlx::Error> {
+    let mut states: Vec<(KeyState, u64)> = Vec::new();
+    for row in rows {
+        let id: String = row.try_get("id")?;
+        if states.last().is_none_or(|(state, _)| state.key.id != id) {
+            let state =
+                KeyState { key: read_key(row, id)?, secrets: Vec::new(), owner: read_owner(row)? };
+            states.push((state, row.try_get::<i64, _>("changed_at")?.unsigned_abs()));
+        }
+        let hash: Option<String> = row.try_get("hash")?;
+        if let (Some(hash), Some((state, _))) = (hash, states.last_mut()) {
+            state.secrets.push(KeySecret { hash, ends_at: time(row, "ends_at")? });
+        }
+    }
+    Ok(states)
+}
+
+/// Reads the owner of a key from its joined row; `None` if it does not exist.
+fn read_owner(row: &AnyRow) -> Result<Option<OwnerState>, sqlx::Error> {
+    if row.try_get::<Option<String>, _>("found_user")?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(OwnerState {
+        scope: row.try_get::<Option<String>, _>("owner_scope")?.unwrap_or_default(),
+        claims: Map::new(),
+        disabled: time(row, "owner_disabled_at")?.is_some(),
+    }))
+}
+
+fn read_key(row: &AnyRow, id: String) -> Result<ApiKey, sqlx::Error> {
+    let kind: String = row.try_get("owner_kind")?;
+    let kind = if kind == "client" { OwnerKind::Client } else { OwnerKind::User };
+    let spec = KeySpec {
+        name: row.try_get("name")?,
+        scope: row.try_get("scope")?,
+        plan: row.try_get("plan")?,
+        quotas: decode(row, "quotas")?,
+        networks: decode(row, "networks")?,
+        metadata: decode(row, "metadata")?,
+        expires_at: time(row, "expires_at")?,
+    };
+    Ok(ApiKey {
+        id,
+        owner: Owner { kind, id: row.try_get("owner_id")? },
+        spec,
+        display_prefix: row.try_get("display_prefix")?,
+        created_at: row.try_get::<i64, _>("created_at")?.unsigned_abs(),
+        revoked_at: time(row, "revoked_at")?,
+        last_used_at: time(row, "last_used_at")?,
+    })
+}
+
+fn time(row: &AnyRow, name: &str) -> Result<Option<u64>, sqlx::Error> {
+    Ok(row.try_get::<Option<i64>, _>(name)?.map(i64::unsigned_abs))
+}
+
+/// Decodes a column that contains JSON.
+fn decode<T: DeserializeOwned>(row: &AnyRow, name: &str) -> Result<T, sqlx::Error> {
+    let text: String = row.try_get(name)?;
+    serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}

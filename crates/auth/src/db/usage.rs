@@ -1,0 +1,254 @@
+//! Usage: the hourly counts of requests, and what limits of calendar periods and credits have used.
+
+mod query;
+
+pub use query::{UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, UsageValue};
+
+use super::pool::{Db, Purpose, Tx, bounded, to_i64};
+use portcullis_core::{PeriodUsage, UnixSeconds, UsageBatch, UsageRow};
+use sqlx::{AssertSqlSafe, Row as _};
+use std::collections::BTreeMap;
+
+/// The counts of one period of one key of a limit, by the states in the store that counted them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct QuotaUsage {
+    /// The name of the limit.
+    pub limit: String,
+    /// The kind of the state: `period` or `credits`.
+    pub state: String,
+    /// The hash of what the limit counts, in base64url.
+    pub hash: String,
+    /// When the period began, in Unix ms.
+    pub begun: u64,
+    /// When each state was created, in Unix ms, and how much it has counted.
+    pub origins: Vec<(u64, u64)>,
+}
+
+impl Db {
+    /// Adds a batch to the counts, unless that was done before. Returns whether it counted.
+    pub async fn add_usage(
+        &self,
+        batch: &UsageBatch,
+        now: UnixSeconds,
+    ) -> Result<bool, sqlx::Error> {
+        // Sorted, so that two transactions lock rows in the same order.
+        let mut hours: BTreeMap<[&str; 5], BTreeMap<u64, (u64, u64)>> = BTreeMap::new();
+        for row in &batch.rows {
+            let names = [&row.route, &row.issuer, &row.subject, &row.client, &row.key];
+            let hours = hours.entry(names.map(String::as_str)).or_default();
+            let (passed, refused) = hours.entry(row.hour).or_default();
+            (*passed, *refused) = (*passed + row.passed, *refused + row.refused);
+        }
+        let rows: Vec<HourRow<'_>> = hours
+            .iter()
+            .flat_map(|(names, hours)| hours.iter().map(|(hour, counts)| (*hour, *names, *counts)))
+            .collect();
+        let mut tx = self.begin().await?;
+        self.count(Purpose::Usage);
+        let inserted = sqlx::query(
+            "INSERT INTO usage_batches (id, counted_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        );
+        let inserted =
+            inserted.bind(batch.id.as_str()).bind(to_i64(now.0)).execute(&mut *tx).await?;
+        if inserted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for chunk in rows.chunks(CHUNK) {
+            self.add_hours(&mut tx, chunk).await?;
+        }
+        let mut periods: Vec<&PeriodUsage> = batch.periods.iter().collect();
+        periods.sort_by_key(|period| (&period.limit, &period.state, &period.hash, period.begun));
+        for period in periods {
+            self.add_period(&mut tx, period, now).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Adds to the counts of hours. A whole chunk is one statement.
+    async fn add_hours(&self, tx: &mut Tx, rows: &[HourRow<'_>]) -> Result<(), sqlx::Error> {
+        let statement = |count: usize| {
+            let row = |row: usize| {
+                let place = row * COLUMNS;
+                let places: Vec<String> =
+                    (1..=COLUMNS).map(|at| format!("${}", place + at)).collect();
+                format!("({})", places.join(", "))
+            };
+            let rows: Vec<String> = (0..count).map(row).collect();
+            AssertSqlSafe(format!(
+                "INSERT INTO usage_hours (hour, route, issuer, subject, client, key_id, passed, refused)
+                 VALUES {} ON CONFLICT (hour, route, issuer, subject, client, key_id) DO UPDATE SET
+                 passed = usage_hours.passed + excluded.passed,
+                 refused = usage_hours.refused + excluded.refused",
+                rows.join(", ")
+            ))
+        };
+        // Only two statements, so that each connection prepares them once.
+        let size = if rows.len() == CHUNK { CHUNK } else { 1 };
+        for rows in rows.chunks(size) {
+            self.count(Purpose::Usage);
+            let mut query = sqlx::query(statement(rows.len()));
+            for (hour, names, (passed, refused)) in rows {
+                query = query.bind(to_i64(*hour));
+                for name in names {
+                    query = query.bind((*name).to_owned());
+                }
+                query = query.bind(to_i64(*passed)).bind(to_i64(*refused));
+            }
+            query.execute(&mut **tx).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what a key of a limit has used, unless a later report said more.
+    async fn add_period(
+        &self,
+        tx: &mut Tx,
+        period: &PeriodUsage,
+        now: UnixSeconds,
+    ) -> Result<(), sqlx::Error> {
+        self.count(Purpose::Usage);
+        sqlx::query(
+            "INSERT INTO quota_usage (limit_name, state, hash, begun, origin, used, reported_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (limit_name, state, hash, begun, origin) DO UPDATE SET
+             used = CASE WHEN excluded.used > quota_usage.used THEN excluded.used
+             ELSE quota_usage.used END, reported_at = excluded.reported_at",
+        )
+        .bind(period.limit.as_str())
+        .bind(period.state.as_str())
+        .bind(period.hash.as_str())
+        .bind(to_i64(period.begun))
+        .bind(to_i64(period.origin))
+        .bind(to_i64(period.used))
+        .bind(to_i64(now.0))
+        .execute(&mut **tx)
+        .await
+        .map(|_| ())
+    }
+
+    /// Returns at most `limit` periods that follow `after`, each with all its states. `period_since`
+    /// is when the oldest calendar period that still counts began, in Unix ms.
+    pub async fn quota_usage(
+        &self,
+        after: Option<&QuotaUsage>,
+        period_since: u64,
+        limit: u32,
+    ) -> Result<Vec<QuotaUsage>, sqlx::Error> {
+        let (name, state, hash, begun) = after.map_or(("", "", "", 0), |after| {
+            (after.limit.as_str(), after.state.as_str(), after.hash.as_str(), after.begun)
+        });
+        self.count(Purpose::Usage);
+        let rows = sqlx::query(
+            "SELECT q.limit_name, q.state, q.hash, q.begun, q.origin, q.used FROM quota_usage q
+             JOIN (SELECT limit_name, state, hash, begun FROM quota_usage
+             WHERE (limit_name, state, hash, begun) > ($1, $2, $3, $4)
+             AND (state <> 'period' OR begun >= $5)
+             GROUP BY limit_name, state, hash, begun
+             ORDER BY limit_name, state, hash, begun LIMIT $6) p
+             ON q.limit_name = p.limit_name AND q.state = p.state AND q.hash = p.hash
+             AND q.begun = p.begun
+             ORDER BY q.limit_name, q.state, q.hash, q.begun, q.origin",
+        )
+        .bind(name)
+        .bind(state)
+        .bind(hash)
+        .bind(to_i64(begun))
+        .bind(to_i64(period_since))
+        .bind(i64::from(limit));
+        let rows = bounded(rows.fetch_all(&self.readers)).await?;
+        let mut found: Vec<QuotaUsage> = Vec::new();
+        for row in &rows {
+            let number = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
+            let origin = (number("origin")?, number("used")?);
+            let usage = QuotaUsage {
+                limit: row.try_get("limit_name")?,
+                state: row.try_get("state")?,
+                hash: row.try_get("hash")?,
+                begun: number("begun")?,
+                origins: vec![origin],
+            };
+            match found.last_mut() {
+                Some(last) if last.is_same_period(&usage) => last.origins.push(origin),
+                _ => found.push(usage),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes one batch of rows that are too old, and returns their number. Each statement is a
+    /// short transaction of its own.
+    pub async fn delete_old_usage(
+        &self,
+        now: UnixSeconds,
+        usage_seconds: u64,
+    ) -> Result<u64, sqlx::Error> {
+        let ago = |age: u64| to_i64(now.0.saturating_sub(age));
+        let mut deleted = 0;
+        for (statement, before) in [
+            (
+                "DELETE FROM usage_hours WHERE (hour, route, issuer, subject, client, key_id) IN
+                 (SELECT hour, route, issuer, subject, client, key_id FROM usage_hours
+                 WHERE hour < $1 LIMIT 500 /* skip locked */)",
+                ago(usage_seconds),
+            ),
+            (
+                "DELETE FROM usage_batches WHERE id IN (SELECT id FROM usage_batches
+                 WHERE counted_at < $1 LIMIT 500 /* skip locked */)",
+                ago(BATCH_ID_SECONDS),
+            ),
+            (
+                "DELETE FROM quota_usage WHERE (limit_name, state, hash, begun, origin) IN
+                 (SELECT limit_name, state, hash, begun, origin FROM quota_usage
+                 WHERE state = 'period' AND reported_at < $1 LIMIT 500 /* skip locked */)",
+                ago(PERIOD_SECONDS),
+            ),
+            (
+                "DELETE FROM quota_usage WHERE (limit_name, state, hash, begun, origin) IN
+                 (SELECT limit_name, state, hash, begun, origin FROM quota_usage
+                 WHERE reported_at < $1 LIMIT 500 /* skip locked */)",
+                ago(CREDITS_SECONDS),
+            ),
+        ] {
+            self.count(Purpose::Maintenance);
+            let statement = self.skipping_locked(statement);
+            let result = sqlx::query(statement).bind(before).execute(&self.writer).await?;
+            deleted += result.rows_affected();
+        }
+        Ok(deleted)
+    }
+}
+
+impl QuotaUsage {
+    fn is_same_period(&self, other: &Self) -> bool {
+        let period = |usage: &Self| {
+            (usage.limit.clone(), usage.state.clone(), usage.hash.clone(), usage.begun)
+        };
+        period(self) == period(other)
+    }
+}
+
+/// Returns the uses of the service's own API keys in a batch: the id of each key, and when it was
+/// last used, in Unix seconds.
+pub fn key_uses<'a>(rows: &'a [UsageRow], issuer: &str) -> Vec<(&'a str, u64)> {
+    let mut uses: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !row.key.is_empty() && row.issuer == issuer) {
+        let last = uses.entry(&row.key).or_default();
+        *last = row.last.max(*last);
+    }
+    uses.into_iter().collect()
+}
+
+/// The counts of an hour: its start, the names, and how many requests passed and were refused.
+type HourRow<'a> = (u64, [&'a str; 5], (u64, u64));
+
+/// How many rows one statement writes.
+const CHUNK: usize = 32;
+/// The columns of a row.
+const COLUMNS: usize = 8;
+/// How long the id of a batch is kept: longer than the store keeps the batch.
+const BATCH_ID_SECONDS: u64 = 8 * 86_400;
+/// How long the counts of a calendar period are kept after the last report: two months.
+const PERIOD_SECONDS: u64 = 62 * 86_400;
+/// How long the counts of credits are kept after the last report: as long as the store keeps them.
+const CREDITS_SECONDS: u64 = 400 * 86_400;

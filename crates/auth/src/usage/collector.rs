@@ -1,0 +1,249 @@
+//! Takes the batches of the edges from the store's list, and adds them to the database.
+//!
+//! A batch leaves the list after it was committed together with its id. If the process dies in
+//! between, or two processes take the same batch, its id shows that it was counted.
+
+use crate::clock::now;
+use crate::db::{Db, key_uses};
+use crate::store::{Store, StoreError};
+use portcullis_core::{Seal, StoreKeys, UnixSeconds, UsageBatch};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use redis_rest::{Command, Reply};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The collector of an auth service. Several may run at once.
+pub struct Collector {
+    db: Arc<Db>,
+    store: Arc<Store>,
+    seal: Option<Seal>,
+    /// The issuer of the service's own API keys.
+    issuer: String,
+    key: String,
+    malformed_key: String,
+    /// How many batches are read at once: fewer after a reply that is too long.
+    page: AtomicUsize,
+    /// How often in a row not even one batch could be read.
+    unreadable: AtomicUsize,
+    metrics: Metrics,
+}
+
+struct Metrics {
+    batches: IntCounterVec,
+    requests: IntCounter,
+    waiting: IntGauge,
+    lag_seconds: IntGauge,
+}
+
+/// The result of one round.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Round {
+    /// All batches were taken that were there.
+    Done,
+    /// Further batches wait.
+    More,
+}
+
+impl Collector {
+    /// Creates a collector, and registers its metrics.
+    pub fn new(
+        db: Arc<Db>,
+        store: Arc<Store>,
+        seal: Option<Seal>,
+        issuer: &str,
+        keys: &StoreKeys,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new(registry)?;
+        let (key, malformed_key) = (keys.usage(), keys.usage_malformed());
+        let (page, unreadable) = (AtomicUsize::new(PAGE_MAX), AtomicUsize::default());
+        let issuer = issuer.to_owned();
+        Ok(Self { db, store, seal, issuer, key, malformed_key, page, unreadable, metrics })
+    }
+
+    /// Collects until the future is dropped. A memcached has no lists, so nothing is collected
+    /// there.
+    pub async fn run(&self) {
+        if !self.store.has_lists() {
+            return std::future::pending().await;
+        }
+        let mut has_failed = false;
+        loop {
+            let pause = match self.collect(now()).await {
+                Ok(Round::Done) => COLLECT_EACH,
+                // The pause lets other writers of the database go first.
+                Ok(Round::More) => PAUSE,
+                Err(error) => {
+                    match has_failed {
+                        true => tracing::debug!(event = "usage_not_collected", error),
+                        false => tracing::warn!(event = "usage_not_collected", error),
+                    }
+                    has_failed = true;
+                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                    continue;
+                }
+            };
+            has_failed = false;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Takes one page of batches from the list.
+    pub async fn collect(&self, now: UnixSeconds) -> Result<Round, String> {
+        let page = self.page.load(Ordering::Relaxed);
+        let query = [
+            Command::new("LLEN").arg(&self.key),
+            Command::new("LRANGE").arg(&self.key).arg(0).arg(page - 1),
+        ];
+        let replies = self.store.execute(&query).await;
+        let (waiting, texts) = match replies.as_deref() {
+            Ok([Reply::Integer(waiting), Reply::Array(texts)]) => (*waiting, texts),
+            Ok([Reply::Error(text), _]) => return Err(text.clone()),
+            Err(error @ (StoreError::Unreachable | StoreError::Status(401 | 403 | 500..))) => {
+                return Err(error.to_string());
+            }
+            _ => return self.read_less(page).await,
+        };
+        self.unreadable.store(0, Ordering::Relaxed);
+        self.page.store((page * 2).min(PAGE_MAX), Ordering::Relaxed);
+        self.metrics.waiting.set(waiting);
+        if texts.is_empty() {
+            self.metrics.lag_seconds.set(0);
+        }
+        let (mut counted, mut bytes) = (Vec::new(), 0);
+        for text in texts.iter().filter_map(Reply::as_text) {
+            match UsageBatch::decode(text, &self.key, self.seal.as_ref()) {
+                Some(batch) => self.count(&batch, now).await?,
+                None => {
+                    self.set_aside(text).await?;
+                    continue;
+                }
+            }
+            counted.push(Command::new("LREM").arg(&self.key).arg(1).arg(text));
+            bytes += text.len();
+            if bytes >= REQUEST_BYTES_MAX {
+                self.write(&std::mem::take(&mut counted)).await?;
+                bytes = 0;
+            }
+        }
+        self.write(&counted).await?;
+        let is_whole = i64::try_from(texts.len()).is_ok_and(|taken| taken >= waiting);
+        Ok(if is_whole { Round::Done } else { Round::More })
+    }
+
+    /// Adds a batch to the database, unless it was added before.
+    async fn count(&self, batch: &UsageBatch, now: UnixSeconds) -> Result<(), String> {
+        let added = timeout(DATABASE_TIMEOUT, self.db.add_usage(batch, now)).await;
+        let added = added.map_err(|_| "the database does not respond".to_owned())?;
+        let result = match added.map_err(|error| error.to_string())? {
+            true => "counted",
+            false => "repeated",
+        };
+        self.metrics.batches.with_label_values(&[result]).inc();
+        if result == "counted" {
+            self.metrics.requests.inc_by(batch.requests());
+            self.record_key_use(batch).await;
+        }
+        let lag_seconds = now.0.saturating_sub(batch.at);
+        self.metrics.lag_seconds.set(i64::try_from(lag_seconds).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// Records when the API keys of a batch were last used. If that fails, the next batch with these
+    /// keys does it.
+    async fn record_key_use(&self, batch: &UsageBatch) {
+        let uses = key_uses(&batch.rows, &self.issuer);
+        if uses.is_empty() {
+            return;
+        }
+        match timeout(DATABASE_TIMEOUT, self.db.record_key_use(&uses)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(event = "key_use_not_recorded", %error),
+            Err(_) => {
+                tracing::warn!(event = "key_use_not_recorded", error = "the database is slow")
+            }
+        }
+    }
+
+    /// Moves a malformed batch to a list of its own, where the newest ones stay for a while.
+    async fn set_aside(&self, text: &str) -> Result<(), String> {
+        let (key, fix) = (&self.malformed_key, "give edge and auth service the same record keys");
+        self.write(&[
+            Command::new("RPUSH").arg(key).arg(text),
+            Command::new("LTRIM").arg(key).arg(-MALFORMED_MAX).arg(-1),
+            Command::new("EXPIRE").arg(key).arg(MALFORMED_SECONDS),
+            Command::new("LREM").arg(&self.key).arg(1).arg(text),
+        ])
+        .await?;
+        self.metrics.batches.with_label_values(&["malformed"]).inc();
+        tracing::error!(event = "usage_batch_malformed", bytes = text.len(), fix);
+        Ok(())
+    }
+
+    /// Reads fewer batches in the next round, because the reply was too long. Drops the first one
+    /// if it alone is too long, again and again.
+    async fn read_less(&self, page: usize) -> Result<Round, String> {
+        if page > 1 {
+            self.page.store(page / 2, Ordering::Relaxed);
+            return Ok(Round::More);
+        }
+        if self.unreadable.fetch_add(1, Ordering::Relaxed) + 1 < UNREADABLE_MAX {
+            return Err("the reply to LRANGE can't be read".to_owned());
+        }
+        self.write(&[Command::new("LTRIM").arg(&self.key).arg(1).arg(-1)]).await?;
+        self.unreadable.store(0, Ordering::Relaxed);
+        self.metrics.batches.with_label_values(&["malformed"]).inc();
+        tracing::error!(event = "usage_batch_malformed", fix = "see who can write pc:usage");
+        Ok(Round::More)
+    }
+
+    async fn write(&self, commands: &[Command]) -> Result<(), String> {
+        match commands.is_empty() {
+            true => Ok(()),
+            false => self.store.write(commands).await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+impl Metrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let batches =
+            Opts::new("portcullis_auth_usage_batches_total", "Batches of usage, by result.");
+        let metrics = Self {
+            batches: IntCounterVec::new(batches, &["result"])?,
+            requests: IntCounter::new(
+                "portcullis_auth_usage_requests_total",
+                "Requests that these batches counted.",
+            )?,
+            waiting: IntGauge::new(
+                "portcullis_auth_usage_batches_waiting",
+                "Batches that waited in the store in the last round.",
+            )?,
+            lag_seconds: IntGauge::new(
+                "portcullis_auth_usage_lag_seconds",
+                "Age of the batch that was collected last; 0 if none waits.",
+            )?,
+        };
+        registry.register(Box::new(metrics.batches.clone()))?;
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.waiting.clone()))?;
+        registry.register(Box::new(metrics.lag_seconds.clone()))?;
+        Ok(metrics)
+    }
+}
+
+const COLLECT_EACH: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most batches of one reply.
+const PAGE_MAX: usize = 16;
+/// How long a request to the store may become before it is sent.
+const REQUEST_BYTES_MAX: usize = 256 * 1024;
+/// How often one batch alone is read without success before it is dropped.
+const UNREADABLE_MAX: usize = 10;
+/// How many malformed batches are kept, and for how long.
+const MALFORMED_MAX: i64 = 20;
+const MALFORMED_SECONDS: u32 = 7 * 86_400;
