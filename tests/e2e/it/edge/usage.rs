@@ -7,7 +7,7 @@ use crate::support::gateway::{Gateway, TOKEN};
 use crate::support::http::{assert_refused, client, field, get_with, post};
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::stack::{RECORD_ENCRYPTION_KEY, Stack, Tokens, stop};
+use crate::support::stack::{RECORD_ENCRYPTION_KEY, Tokens, stop};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -173,13 +173,15 @@ async fn sums_are_what_was_sent() {
                 };
                 let status = request.send().await.unwrap().status().as_u16();
                 let subject = if is_public { String::new() } else { subjects[subject].clone() };
-                let (counts, others) = &mut *sent.lock().unwrap();
                 let entry = (subject, routes[route].clone());
-                match status {
-                    200 => counts.entry(entry).or_default().0 += 1,
-                    403 => counts.entry(entry).or_default().1 += 1,
-                    503 => *others += 1,
-                    status => panic!("{status}"),
+                {
+                    let (counts, others) = &mut *sent.lock().unwrap();
+                    match status {
+                        200 => counts.entry(entry).or_default().0 += 1,
+                        403 => counts.entry(entry).or_default().1 += 1,
+                        503 => *others += 1,
+                        status => panic!("{status}"),
+                    }
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
