@@ -37,7 +37,7 @@ fn fetch_if_due(context: &RequestContext) {
     if refresh_ms == 0 {
         return;
     }
-    let Some(fetching) = context.isolate.block_list.fetcher(refresh_ms, clock::now_ms()) else {
+    let Some(fetching) = context.isolate.block_list.fetcher(refresh_ms, context.now_ms) else {
         return;
     };
     context.spawn(|context| async move {
@@ -61,7 +61,7 @@ async fn fetch(context: &RequestContext) {
     if context.isolate.block_list.replace(text, asked_ms) {
         let reason = match replies.as_ref().map(|replies| replies.first()) {
             Ok(Some(Reply::Error(error))) => error.as_str(),
-            _ => "it is malformed or too large",
+            _ => "the store's answer is malformed or too large",
         };
         let mut line = Line::new(Level::Warn, "block_list_unreadable");
         line.text("reason", reason).write();
