@@ -19,21 +19,21 @@ use redis_rest::{Command, Reply};
 ///
 /// [`Denial::Blocked`].
 pub fn check_network(head: &RequestHead<'_>, context: &RequestContext) -> Result<(), Refusal> {
-    fetch_if_due(context);
     let list = &context.isolate.block_list;
-    if list.is_empty() {
-        return Ok(());
-    }
-    let address = client_address(head, context.policy.trusted_proxy_hops);
-    if !list.contains(address, context.now) {
+    let is_blocked = !list.is_empty()
+        && list.contains(client_address(head, context.policy.trusted_proxy_hops), context.now);
+    let refresh_ms = u64::from(context.policy.block_refresh_seconds) * 1000;
+    // The end of a block takes effect as soon as that of a blocked token.
+    fetch_if_due(if is_blocked { refresh_ms.min(BLOCKED_MS) } else { refresh_ms }, context);
+    if !is_blocked {
         return Ok(());
     }
     context.trace.marker.set(Some(RevocationMarker::Block(BlockKind::Address)));
     Err(Denial::Blocked.into())
 }
 
-fn fetch_if_due(context: &RequestContext) {
-    let refresh_ms = u64::from(context.policy.block_refresh_seconds) * 1000;
+/// Has the list fetched if it may be no older than `refresh_ms`; 0 if it is never fetched.
+fn fetch_if_due(refresh_ms: u64, context: &RequestContext) {
     if refresh_ms == 0 {
         return;
     }
@@ -67,3 +67,6 @@ async fn fetch(context: &RequestContext) {
         line.text("reason", reason).write();
     }
 }
+
+/// How old the list may be while requests of blocked networks come.
+const BLOCKED_MS: u64 = 1000;
