@@ -152,7 +152,8 @@ proptest::proptest! {
         let mut changed = key.clone();
         changed.replace_range(at..=at, &new);
         let bearer = format!("Bearer {changed}");
-        let head = RequestHead::new("GET", "https://a.example/any", vec![("authorization", &bearer)]);
+        let fields = vec![("authorization", bearer.as_str())];
+        let head = RequestHead::new("GET", "https://a.example/any", fields);
         let check = Check::new(&head, route_of(&policy, &head).unwrap(), &policy);
         let is_key = check.is_ok_and(|check| {
             matches!(check.unverified_token(NOW), Ok(UnverifiedToken::ApiKey(_)))
