@@ -67,7 +67,7 @@ impl Script {
 
     fn call(&mut self, key: &str, algorithm: &str, rules: &Rules, asked: [u64; 3]) -> Reply {
         let call = self.script.key(key);
-        run(call, &mut self.connection, algorithm, rules, asked)
+        run(&mut self.connection, call, algorithm, rules, asked)
     }
 
     /// Does the same for a limit that takes overrides. The one of the key is `quota`, if it is
@@ -88,20 +88,19 @@ impl Script {
         let _: redis::Value = command.query(&mut self.connection).unwrap();
         let mut call = self.script.key(key);
         call.key(own);
-        let reply = run(call, &mut self.connection, algorithm, rules, asked);
+        let reply = run(&mut self.connection, call, algorithm, rules, asked);
         assert_eq!(reply[6], if quota == rules.quota { 0 } else { quota });
         reply
     }
 }
 
 fn run(
-    mut call: redis::ScriptInvocation<'_>,
     connection: &mut redis::Connection,
+    mut call: redis::ScriptInvocation<'_>,
     algorithm: &str,
     rules: &Rules,
-    asked: [u64; 3],
+    [now_ms, cost, wanted]: [u64; 3],
 ) -> Reply {
-    let [now_ms, cost, wanted] = asked;
     let call = call.arg(algorithm).arg(rules.quota).arg(rules.window_ms);
     let call = call.arg(cost).arg(rules.burst).arg(wanted).arg(now_ms);
     call.invoke(connection).unwrap()
