@@ -1,5 +1,5 @@
-//! The OAuth 2.0 endpoints: token (RFC 6749 sections 4.4 and 6), revocation (RFC 7009), introspection
-//! (RFC 7662), metadata (RFC 8414) and the key set (RFC 7517).
+//! The OAuth 2.0 endpoints: token (RFC 6749 sections 4.4 and 6), revocation (RFC 7009),
+//! introspection (RFC 7662), metadata (RFC 8414) and the key set (RFC 7517).
 
 use super::body;
 use super::client_auth::{ClientForm, client_credential};
