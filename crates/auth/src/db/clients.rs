@@ -235,9 +235,9 @@ impl Db {
         Ok(true)
     }
 
-    /// Deletes a client with its secrets, and ends its API keys. Its row stays without a name until its tokens and their
-    /// revocation have expired. Returns `None` if there is no such client. `commands`
-    /// returns those that revoke its tokens.
+    /// Deletes a client with its secrets, and ends its API keys. Its row stays without a name until
+    /// its tokens and their revocation have expired. Returns `None` if there is no such client.
+    /// `commands` returns those that revoke its tokens.
     pub async fn delete_client(
         &self,
         id: &str,

@@ -120,9 +120,9 @@ impl Db {
         Ok(Changed::Done { after, events, outbox_rows })
     }
 
-    /// Deletes a user: ends all sessions and API keys, and erases name, password, scope, claims, addresses,
-    /// devices and countries. The row stays, because the audit names its id. Returns `None` if
-    /// there is no such user. `commands` are those that revoke the user's tokens.
+    /// Deletes a user: ends all sessions and API keys, and erases name, password, scope, claims,
+    /// addresses, devices and countries. The row stays, because the audit names its id. Returns
+    /// `None` if there is no such user. `commands` are those that revoke the user's tokens.
     pub async fn delete_user(
         &self,
         id: &str,
