@@ -3,6 +3,7 @@
 mod change;
 mod create;
 pub mod end;
+mod owner;
 mod queries;
 mod usage;
 
@@ -78,6 +79,9 @@ pub struct OwnerState {
     /// The claims of the owner's tokens, such as `plan`.
     pub claims: Map<String, Value>,
     pub disabled: bool,
+    /// The time up to which the owner's tokens are revoked. Keys are not: they have the owner's
+    /// present scope and claims.
+    pub tokens_revoked_at: Option<u64>,
 }
 
 /// What a key may do, as its owner states it.

@@ -2,6 +2,7 @@
 
 pub mod tokens;
 
+use super::api_keys::{KeyCommands, Owner};
 use super::audit::AuditedChange;
 use super::outbox::OutboxRow;
 use super::pool::{Db, Purpose, Tx, to_i64};
@@ -32,6 +33,8 @@ pub struct ClientChange<'a, Edit, Events, Commands> {
     /// Returns the commands for the store if the state of the client's tokens changes: from the
     /// client and the hashes of tokens whose records are deleted.
     pub commands: Commands,
+    /// Returns the commands for the store that give it the state of an API key of the client.
+    pub keys: KeyCommands<'a>,
     pub now: UnixSeconds,
 }
 
@@ -192,6 +195,8 @@ impl Db {
             self.discard_outbox_rows(&mut tx, change.id).await?;
             outbox_rows.push(self.enqueue(&mut tx, change.id, commands, now).await?);
         }
+        let owner = Owner::client(change.id);
+        outbox_rows.extend(self.publish_keys_of_owner(&mut tx, &owner, now, change.keys).await?);
         let events = (change.events)(&before, &after);
         self.append_events(&mut tx, &events, now).await?;
         tx.commit().await?;
@@ -227,7 +232,7 @@ impl Db {
         Ok(true)
     }
 
-    /// Deletes a client with its secrets. Its row stays without a name until its tokens and their
+    /// Deletes a client with its secrets, and revokes its API keys. Its row stays without a name until its tokens and their
     /// revocation have expired. Returns `None` if there is no such client. `commands` are those
     /// that revoke its tokens.
     pub async fn delete_client(
@@ -235,7 +240,8 @@ impl Db {
         id: &str,
         commands: impl FnOnce(&[String]) -> Vec<Command>,
         change: &AuditedChange<'_>,
-    ) -> Result<Option<OutboxRow>, sqlx::Error> {
+        keys: KeyCommands<'_>,
+    ) -> Result<Option<Vec<OutboxRow>>, sqlx::Error> {
         let mut tx = self.begin().await?;
         if self.lock_client(&mut tx, id).await?.is_none() {
             return Ok(None);
@@ -256,10 +262,12 @@ impl Db {
             .await?;
         let hashes = self.recent_client_tokens(&mut tx, id, change.now).await?;
         self.discard_outbox_rows(&mut tx, id).await?;
-        let row = self.enqueue(&mut tx, id, commands(&hashes), change.now).await?;
+        let owner = Owner::client(id);
+        let mut rows = self.end_keys_of_owner(&mut tx, &owner, change.now, keys).await?;
+        rows.push(self.enqueue(&mut tx, id, commands(&hashes), change.now).await?);
         self.append_events(&mut tx, change.events, change.now).await?;
         tx.commit().await?;
-        Ok(Some(row))
+        Ok(Some(rows))
     }
 
     /// Returns a client, even a deleted one, which is disabled.

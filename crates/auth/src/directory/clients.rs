@@ -59,6 +59,7 @@ impl Directory<'_> {
             commands: |client: &OAuthClient, hashes: &[String]| {
                 self.client_commands(client, hashes)
             },
+            keys: &self.key_commands(),
             now,
         };
         match self.db.change_client(change).await? {
@@ -109,10 +110,10 @@ impl Directory<'_> {
             let (holder, state) = (Holder::Client(id), HolderState::Disabled);
             self.publisher.commands().holder_revoked(holder, state, hashes, self.now)
         };
-        let row = self.db.delete_client(id, commands, &change).await?;
-        let row = row.ok_or(Problem::ClientUnknown)?;
+        let rows = self.db.delete_client(id, commands, &change, &self.key_commands()).await?;
+        let rows = rows.ok_or(Problem::ClientUnknown)?;
         self.record(&events);
-        self.deliver(id, vec![row]).await
+        self.deliver(id, rows).await
     }
 
     fn client_commands(&self, client: &OAuthClient, hashes: &[String]) -> Vec<Command> {

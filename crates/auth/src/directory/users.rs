@@ -70,6 +70,7 @@ impl Directory<'_> {
             revokes_tokens: edit.now,
             events: |before: &User, after: &User| self.user_events(before, after),
             commands: |user: &User, hashes: &[String]| self.user_commands(user, hashes),
+            keys: &self.key_commands(),
             now: self.now,
         };
         match self.db.change_user(change).await? {
@@ -82,7 +83,7 @@ impl Directory<'_> {
         }
     }
 
-    /// Deletes a user: ends all sessions and erases personal data. The audit keeps the id.
+    /// Deletes a user: ends all sessions and API keys, and erases personal data. The audit keeps the id.
     pub async fn delete_user(&self, id: &str) -> Result<Delivery, Problem> {
         if !is_user_id(id) {
             return Err(Problem::UserUnknown);
@@ -92,7 +93,7 @@ impl Directory<'_> {
         let commands = self.publisher.commands().user_disabled(id);
         let revoke =
             |ended: &EndedSession| self.publisher.commands().session_ended(ended, self.now);
-        let rows = self.db.delete_user(id, commands, &change, revoke).await?;
+        let rows = self.db.delete_user(id, commands, &change, revoke, &self.key_commands()).await?;
         let rows = rows.ok_or(Problem::UserUnknown)?;
         self.record(&events);
         self.deliver(id, rows).await

@@ -2,6 +2,7 @@
 
 use super::{User, read_user};
 use crate::audit::Event;
+use crate::db::api_keys::{KeyCommands, Owner};
 use crate::db::audit::AuditedChange;
 use crate::db::clients::tokens::CLOCK_SKEW_SECONDS;
 use crate::db::clients::{Changed, ListPlace, time};
@@ -24,6 +25,8 @@ pub struct UserChange<'a, Edit, Events, Commands> {
     /// Returns the commands for the store that revoke the user's access tokens: from the user and
     /// the hashes of tokens whose records are deleted.
     pub commands: Commands,
+    /// Returns the commands for the store that give it the state of an API key of the user.
+    pub keys: KeyCommands<'a>,
     pub now: UnixSeconds,
 }
 
@@ -107,13 +110,15 @@ impl Db {
             self.discard_outbox_rows(&mut tx, change.id).await?;
             outbox_rows.push(self.enqueue(&mut tx, change.id, commands, now).await?);
         }
+        let owner = Owner::user(change.id);
+        outbox_rows.extend(self.publish_keys_of_owner(&mut tx, &owner, now, change.keys).await?);
         let events = (change.events)(&before, &after);
         self.append_events(&mut tx, &events, now).await?;
         tx.commit().await?;
         Ok(Changed::Done { after, events, outbox_rows })
     }
 
-    /// Deletes a user: ends all sessions, and erases name, password, scope, claims, addresses,
+    /// Deletes a user: ends all sessions and API keys, and erases name, password, scope, claims, addresses,
     /// devices and countries. The row stays, because the audit names its id. Returns `None` if
     /// there is no such user. `commands` are those that revoke the user's tokens.
     pub async fn delete_user(
@@ -122,6 +127,7 @@ impl Db {
         commands: Vec<Command>,
         change: &AuditedChange<'_>,
         revoke: impl Fn(&EndedSession) -> Vec<Command>,
+        keys: KeyCommands<'_>,
     ) -> Result<Option<Vec<OutboxRow>>, sqlx::Error> {
         let mut tx = self.begin().await?;
         if self.lock_user(&mut tx, id).await?.is_none() {
@@ -140,7 +146,11 @@ impl Db {
         .bind(id)
         .execute(&mut *tx)
         .await?;
+        let owner = Owner::user(id);
+        rows.extend(self.end_keys_of_owner(&mut tx, &owner, change.now, keys).await?);
         for erase in [
+            "UPDATE api_keys SET name = '', metadata = '{}', networks = '[]'
+             WHERE owner_kind = 'user' AND owner_id = $1",
             "UPDATE sessions SET device = '', address = '', scope = '' WHERE user_id = $1",
             "DELETE FROM user_countries WHERE user_id = $1",
         ] {
