@@ -1,16 +1,11 @@
 //! API keys: their rows, and the state that the store must have of each.
 
-mod change;
-mod create;
-pub mod end;
+pub mod change;
+pub mod create;
+mod end;
 mod owner;
-mod queries;
-mod usage;
-
-pub use change::{KeyChange, RolledSecret};
-pub use create::NewApiKey;
-pub use queries::{KeyPlace, KeySelector};
-pub use usage::EACH_SECONDS;
+pub mod queries;
+pub mod usage;
 
 use redis_rest::Command;
 use serde::{Deserialize, Serialize};

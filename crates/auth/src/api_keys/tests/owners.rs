@@ -70,10 +70,8 @@ async fn key_of_a_client_has_its_claims_and_ends_with_it() {
             change(3, json!({ "disabled": false })).await;
             // The client's tokens stay revoked up to a time, and the key is younger than that.
             let record = store.record(&secret).unwrap();
-            let marker = service.publisher.commands().keys().revoked_client(
-                "https://a.example",
-                &client.id,
-            );
+            let marker =
+                service.publisher.commands().keys().revoked_client("https://a.example", &client.id);
             let revoked = revoked_before(&store.get(&marker).unwrap());
             assert!(record["iat"].as_u64().unwrap() > revoked, "{record} {revoked}");
             directory(&service, 4).delete_client(&client.id).await.unwrap();
