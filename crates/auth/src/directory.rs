@@ -7,11 +7,10 @@ pub use clients::NewClient;
 pub use users::{UserEdit, shown_user};
 
 use crate::audit::{Actor, Audit, ClientInfo, Event, EventKind};
-use crate::db::{Db, KeyState, OutboxRow};
+use crate::db::{Db, OutboxRow};
 use crate::outbox::{Delivery, Publisher};
 use crate::problem::Problem;
 use portcullis_core::UnixSeconds;
-use redis_rest::Command;
 use std::sync::Arc;
 
 /// Clients and users, for one change.
@@ -45,11 +44,6 @@ impl Directory<'_> {
         if let Some(audit) = self.audit {
             audit.record(events);
         }
-    }
-
-    /// Returns the commands that give the store the state of an API key.
-    fn key_commands(&self) -> impl Fn(&KeyState) -> Vec<Command> + Sync + '_ {
-        |state| self.publisher.commands().key(state, self.now)
     }
 
     /// Delivers the rows of a change about `about`, or returns whether earlier rows are delivered.

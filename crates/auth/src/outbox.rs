@@ -4,11 +4,13 @@
 //! until the store has executed them. If the store loses data, all live revocations are
 //! republished.
 
+mod about;
 mod adjustments;
 mod api_keys;
 mod commands;
 mod eviction;
 mod publisher;
+mod quotas;
 mod reconcile;
 mod records;
 mod settle;

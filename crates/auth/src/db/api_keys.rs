@@ -3,10 +3,10 @@
 pub mod change;
 pub mod create;
 mod end;
-mod owner;
 pub mod queries;
 pub mod usage;
 
+use crate::custom_claims::CustomClaims;
 use redis_rest::Command;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -77,6 +77,13 @@ pub struct OwnerState {
     /// The time up to which the owner's tokens are revoked. Keys are not: they have the owner's
     /// present scope and claims.
     pub tokens_revoked_at: Option<u64>,
+}
+
+/// Returns the claims that an owner's keys have: those of the owner's tokens.
+fn owner_claims(claims: Option<String>, plan: Option<String>) -> Map<String, Value> {
+    let mut claims = CustomClaims::decode(claims.as_deref()).members().clone();
+    claims.extend(plan.map(|plan| ("plan".to_owned(), Value::from(plan))));
+    claims
 }
 
 /// What a key may do, as its owner states it.

@@ -1,118 +1,107 @@
-//! Keys follow the state of their owners: users and clients.
+//! API keys follow the changes of their owners: users and clients.
 
 use super::patch;
-use super::store::MemoryStore;
 use crate::api_keys::Manager;
 use crate::audit::{Actor, ClientInfo};
 use crate::db::Owner;
 use crate::directory::{By, Directory};
 use crate::problem::Problem;
 use crate::testing::{T, TestService, after, on_each_database};
-use portcullis_core::revoked_before;
-use serde::de::DeserializeOwned;
+use portcullis_core::UnixSeconds;
 use serde_json::{Value, json};
-use std::sync::LazyLock;
 
-static OPERATOR: LazyLock<ClientInfo> = LazyLock::new(ClientInfo::default);
-
-fn directory(service: &TestService, seconds: u64) -> Directory<'_> {
-    let by = By { actor: Actor::Operator, subject: None, client: &OPERATOR };
-    let (db, publisher) = (&service.db, &service.publisher);
-    Directory { db, publisher, audit: None, by, now: after(seconds) }
+fn directory<'a>(
+    service: &'a TestService,
+    nobody: &'a ClientInfo,
+    now: UnixSeconds,
+) -> Directory<'a> {
+    let by = By { actor: Actor::Operator, subject: None, client: nobody };
+    Directory { db: &service.db, publisher: &service.publisher, audit: None, by, now }
 }
 
-fn edit<T: DeserializeOwned>(patch: Value) -> T {
-    serde_json::from_value(patch).unwrap()
-}
+impl TestService {
+    async fn owned_key(&self, owner: &Owner) -> Result<String, Problem> {
+        let terms = patch(json!({ "name": "ci", "scope": "a" }));
+        let issued =
+            self.api_keys.create(&Manager::operator(), Some(owner.clone()), terms, T).await?;
+        Ok(issued.secret)
+    }
 
-async fn issue(service: &TestService, owner: Owner) -> Result<String, Problem> {
-    let terms = patch(json!({ "name": "job", "scope": "read write" }));
-    let issued = service.api_keys.create(&Manager::operator(), Some(owner), terms, T).await?;
-    Ok(issued.secret)
+    /// Returns the introspection of a key as JSON, or `null`.
+    async fn key_claims(&self, secret: &str, now: UnixSeconds) -> Value {
+        self.api_keys.introspect(secret, now).await.unwrap().map_or(Value::Null, Value::Object)
+    }
 }
 
 #[tokio::test]
-async fn key_of_a_client_has_its_claims_and_ends_with_it() {
-    let store = MemoryStore::default();
-    let url = store.serve().await;
+async fn key_of_a_client_has_its_claims_and_stops_and_ends_with_it() {
     on_each_database(
-        |config| config.store.url = url.clone(),
+        |_| (),
         async |service: TestService| {
-            let settings = json!({ "name": "job", "scope": "read write", "plan": "pro",
-                "claims": { "org": 7 } });
-            let client = directory(&service, 0).add_client(&edit(settings)).await.unwrap().client;
-            let secret = issue(&service, Owner::client(&client.id)).await.unwrap();
-            let record = store.record(&secret).unwrap();
-            assert_eq!(
-                (&record["sub"], &record["client_id"], &record["scope"], &record["others"]),
-                (
-                    &json!(client.id),
-                    &json!(client.id),
-                    &json!("read write"),
-                    &json!({ "org": 7, "plan": "pro" })
-                )
-            );
-            let change = async |seconds: u64, patch: Value| {
-                let directory = directory(&service, seconds);
-                directory.change_client(&client.id, &edit(patch)).await.unwrap();
+            let nobody = ClientInfo::default();
+            let own = |seconds| directory(&service, &nobody, after(seconds));
+            let settings = json!({ "name": "batch", "scope": "a b", "plan": "pro" });
+            let settings = serde_json::from_value(settings).unwrap();
+            let id = own(0).add_client(&settings).await.ok().unwrap().client.id;
+            let secret = service.owned_key(&Owner::client(&id)).await.unwrap();
+            let claims = service.key_claims(&secret, T).await;
+            assert_eq!((&claims["sub"], &claims["client_id"]), (&json!(id), &json!(id)));
+            assert_eq!((&claims["scope"], &claims["plan"]), (&json!("a"), &json!("pro")));
+            let change = async |seconds: u64, edit: Value| {
+                let edit = serde_json::from_value(edit).unwrap();
+                own(seconds).change_client(&id, &edit).await.unwrap();
             };
-            change(1, json!({ "scope": "read", "plan": null, "claims": { "org": 8 } })).await;
-            let record = store.record(&secret).unwrap();
-            assert_eq!(
-                (&record["scope"], &record["others"]),
-                (&json!("read"), &json!({ "org": 8 }))
-            );
-            change(2, json!({ "disabled": true })).await;
-            assert_eq!(store.record(&secret), None);
-            assert!(!service.is_key_active(&secret, after(2)).await);
-            let refused = issue(&service, Owner::client(&client.id)).await;
-            assert_eq!(refused.err(), Some(Problem::OwnerUnknown));
-            change(3, json!({ "disabled": false })).await;
-            // The client's tokens stay revoked up to a time, and the key is younger than that.
-            let record = store.record(&secret).unwrap();
-            let marker =
-                service.publisher.commands().keys().revoked_client("https://a.example", &client.id);
-            let revoked = revoked_before(&store.get(&marker).unwrap());
-            assert!(record["iat"].as_u64().unwrap() > revoked, "{record} {revoked}");
-            directory(&service, 4).delete_client(&client.id).await.unwrap();
-            assert_eq!(store.record(&secret), None);
-            assert_eq!(store.count("pc:revoked:jti:"), 1);
-            let revoked = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NOT NULL";
-            assert_eq!(service.db.query_number(revoked).await.unwrap(), 1);
-            store.flush();
+            // A revocation of tokens leaves keys.
+            change(1, json!({ "now": true })).await;
+            let iat = service.key_claims(&secret, after(1)).await["iat"].as_u64().unwrap();
+            assert!(iat > after(1).0, "the marker with that time does not revoke the key");
+            change(2, json!({ "scope": "b", "plan": "free" })).await;
+            let claims = service.key_claims(&secret, after(2)).await;
+            assert_eq!((&claims["scope"], &claims["plan"]), (&json!(""), &json!("free")));
+            let rows = service.outbox().await.join("\n");
+            assert!(rows.contains("\\\"plan\\\":\\\"free\\\""), "{rows}");
+            change(3, json!({ "disabled": true })).await;
+            assert_eq!(service.key_claims(&secret, after(3)).await, Value::Null);
+            assert_eq!(service.owned_key(&Owner::client(&id)).await, Err(Problem::OwnerUnknown));
+            change(4, json!({ "disabled": false })).await;
+            assert_ne!(service.key_claims(&secret, after(4)).await, Value::Null);
+            own(5).delete_client(&id).await.unwrap();
+            assert_eq!(service.key_claims(&secret, after(5)).await, Value::Null);
+            let rows = service.outbox().await.join("\n");
+            assert!(rows.contains("pc:revoked:jti:"), "{rows}");
+            let live = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NULL";
+            assert_eq!(service.db.query_number(live).await.unwrap(), 0);
         },
     )
     .await;
 }
 
 #[tokio::test]
-async fn key_of_a_user_follows_scope_and_claims_and_ends_with_the_user() {
-    let store = MemoryStore::default();
-    let url = store.serve().await;
+async fn key_of_a_user_has_its_claims_and_ends_with_it() {
     on_each_database(
-        |config| config.store.url = url.clone(),
+        |_| (),
         async |service: TestService| {
-            let alice = service.add("alice").await;
-            let secret = issue(&service, Owner::user(&alice.id)).await.unwrap();
-            let change = json!({ "scope": "write", "claims": { "plan": "pro" }, "now": true });
-            directory(&service, 1).change_user(&alice.id, &edit(change)).await.unwrap();
-            let record = store.record(&secret).unwrap();
-            assert_eq!(
-                (&record["scope"], &record["others"]),
-                (&json!("write"), &json!({ "plan": "pro" }))
-            );
-            let keys = service.publisher.commands().keys();
-            let marker = store.get(&keys.revoked_sub("https://a.example", &alice.id)).unwrap();
-            assert!(record["iat"].as_u64().unwrap() > revoked_before(&marker), "{record} {marker}");
-            directory(&service, 2).delete_user(&alice.id).await.unwrap();
-            assert_eq!(store.record(&secret), None);
-            assert!(!service.is_key_active(&secret, after(2)).await);
-            let erased = "SELECT COUNT(*) FROM api_keys
-                 WHERE name = '' AND metadata = '{}' AND revoked_at IS NOT NULL";
-            assert_eq!(service.db.query_number(erased).await.unwrap(), 1);
-            let refused = issue(&service, Owner::user(&alice.id)).await;
-            assert_eq!(refused.err(), Some(Problem::OwnerUnknown));
-            store.flush();
+            let nobody = ClientInfo::default();
+            let own = |seconds| directory(&service, &nobody, after(seconds));
+            let user = service.add("alice").await;
+            let change = async |seconds: u64, edit: Value| {
+                let edit = serde_json::from_value(edit).unwrap();
+                own(seconds).change_user(&user.id, &edit).await.unwrap();
+            };
+            change(0, json!({ "scope": "a" })).await;
+            let secret = service.owned_key(&Owner::user(&user.id)).await.unwrap();
+            change(1, json!({ "claims": { "plan": "pro" }, "now": true })).await;
+            let claims = service.key_claims(&secret, after(1)).await;
+            assert_eq!((&claims["scope"], &claims["plan"]), (&json!("a"), &json!("pro")));
+            // The marker that revokes the user's tokens up to a time does not revoke the key.
+            assert!(claims["iat"].as_u64().unwrap() > after(1).0, "{claims}");
+            let rows = service.outbox().await.join("\n");
+            assert!(rows.contains("\\\"plan\\\":\\\"pro\\\""), "{rows}");
+            own(2).delete_user(&user.id).await.unwrap();
+            assert_eq!(service.key_claims(&secret, after(2)).await, Value::Null);
+            assert_eq!(service.owned_key(&Owner::user(&user.id)).await, Err(Problem::OwnerUnknown));
+            let live = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NULL";
+            assert_eq!(service.db.query_number(live).await.unwrap(), 0);
         },
     )
     .await;

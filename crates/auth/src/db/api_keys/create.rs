@@ -1,6 +1,6 @@
 //! Creates API keys.
 
-use super::{KeyCommands, KeySpec, KeyState, Owner};
+use super::{KeyCommands, KeySpec, KeyState, Owner, OwnerKind, OwnerState, owner_claims};
 use crate::db::audit::AuditedChange;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
@@ -20,6 +20,50 @@ pub struct NewApiKey<'a> {
 }
 
 impl Db {
+    /// Returns what an owner gives to its keys; `None` if it does not exist.
+    pub async fn key_owner(&self, owner: &Owner) -> Result<Option<OwnerState>, sqlx::Error> {
+        self.count(Purpose::Request);
+        let row = match owner.kind {
+            OwnerKind::Client => sqlx::query(
+                "SELECT scope, plan, claims, disabled_at, tokens_revoked_at FROM clients
+                 WHERE id = $1 AND deleted_at IS NULL",
+            ),
+            OwnerKind::User => sqlx::query(
+                "SELECT scope, NULL AS plan, claims, disabled_at, tokens_revoked_at FROM users
+                 WHERE id = $1 AND deleted_at IS NULL",
+            ),
+        };
+        let row = row.bind(owner.id.as_str()).fetch_optional(&self.readers).await?;
+        let state = row.map(|row| {
+            Ok(OwnerState {
+                scope: row.try_get("scope")?,
+                claims: owner_claims(row.try_get("claims")?, row.try_get("plan")?),
+                disabled: row.try_get::<Option<i64>, _>("disabled_at")?.is_some(),
+                tokens_revoked_at: row
+                    .try_get::<Option<i64>, _>("tokens_revoked_at")?
+                    .map(i64::unsigned_abs),
+            })
+        });
+        state.transpose()
+    }
+
+    /// Locks the row of an owner, so that it can neither be disabled nor get another key before the
+    /// transaction ends. Returns `false` if it does not exist or is disabled.
+    async fn lock_key_owner(&self, tx: &mut Tx, owner: &Owner) -> Result<bool, sqlx::Error> {
+        self.count(Purpose::Request);
+        let update = match owner.kind {
+            OwnerKind::Client => {
+                "UPDATE clients SET disabled_at = NULL
+                 WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL"
+            }
+            OwnerKind::User => {
+                "UPDATE users SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NULL"
+            }
+        };
+        let locked = sqlx::query(update).bind(owner.id.as_str()).execute(&mut **tx).await?;
+        Ok(locked.rows_affected() == 1)
+    }
+
     /// Adds a key. Returns its state and its outbox row, or why the key is refused.
     pub async fn create_key(
         &self,

@@ -1,8 +1,9 @@
 //! Queries about API keys.
 
-use super::owner::{OWNER_COLUMNS, OWNER_JOIN, read_owner};
-use super::{ApiKey, KEY_RETENTION_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind};
-use crate::db::clients::time;
+use super::{
+    ApiKey, KEY_RETENTION_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind, OwnerState,
+    owner_claims,
+};
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use portcullis_core::UnixSeconds;
 use serde::de::DeserializeOwned;
@@ -159,9 +160,16 @@ fn ordered(keys: &str, condition: &str, order: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "SELECT k.id, k.owner_kind, k.owner_id, k.name, k.display_prefix, k.scope, k.plan,
          k.quotas, k.networks, k.metadata, k.created_at, k.changed_at, k.expires_at, k.revoked_at,
-         k.last_used_at, s.hash, s.ends_at, {OWNER_COLUMNS} FROM {keys} k
+         k.last_used_at, s.hash, s.ends_at,
+         COALESCE(u.id, c.id) AS found_owner, COALESCE(u.scope, c.scope) AS owner_scope,
+         COALESCE(u.claims, c.claims) AS owner_claims, c.plan AS owner_plan,
+         COALESCE(u.disabled_at, c.disabled_at) AS owner_disabled_at,
+         COALESCE(u.tokens_revoked_at, c.tokens_revoked_at) AS owner_tokens_revoked_at
+         FROM {keys} k
          LEFT JOIN api_key_secrets s ON s.key_id = k.id AND (s.ends_at IS NULL OR s.ends_at > $1)
-         {OWNER_JOIN} WHERE {condition} ORDER BY {order}, k.id, s.created_at, s.hash"
+         LEFT JOIN users u ON k.owner_kind = 'user' AND u.id = k.owner_id
+         LEFT JOIN clients c ON k.owner_kind = 'client' AND c.id = k.owner_id
+         WHERE {condition} ORDER BY {order}, k.id, s.created_at, s.hash"
     ))
 }
 
@@ -187,6 +195,19 @@ fn read_states(rows: &[AnyRow]) -> Result<Vec<(KeyState, u64)>, sqlx::Error> {
     Ok(states)
 }
 
+/// Reads the owner of a key from its joined row; `None` if it does not exist.
+fn read_owner(row: &AnyRow) -> Result<Option<OwnerState>, sqlx::Error> {
+    if row.try_get::<Option<String>, _>("found_owner")?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(OwnerState {
+        scope: row.try_get::<Option<String>, _>("owner_scope")?.unwrap_or_default(),
+        claims: owner_claims(row.try_get("owner_claims")?, row.try_get("owner_plan")?),
+        disabled: time(row, "owner_disabled_at")?.is_some(),
+        tokens_revoked_at: time(row, "owner_tokens_revoked_at")?,
+    }))
+}
+
 fn read_key(row: &AnyRow, id: String) -> Result<ApiKey, sqlx::Error> {
     let kind: String = row.try_get("owner_kind")?;
     let kind = if kind == "client" { OwnerKind::Client } else { OwnerKind::User };
@@ -208,6 +229,10 @@ fn read_key(row: &AnyRow, id: String) -> Result<ApiKey, sqlx::Error> {
         revoked_at: time(row, "revoked_at")?,
         last_used_at: time(row, "last_used_at")?,
     })
+}
+
+fn time(row: &AnyRow, name: &str) -> Result<Option<u64>, sqlx::Error> {
+    Ok(row.try_get::<Option<i64>, _>(name)?.map(i64::unsigned_abs))
 }
 
 /// Decodes a column that contains JSON.

@@ -1,6 +1,9 @@
 //! The formats of the auth service against the golden sets: databases that earlier versions left
 //! are migrated and used, and what this version writes is what the newest set has.
 
+use crate::adjustments::{
+    Adjustments, Author, BlockSelector, CallerPart, Ending, block_target, limit_caller,
+};
 use crate::api_keys::{Manager, SpecPatch};
 use crate::audit::ClientInfo;
 use crate::config::AccessTokenFormat;
@@ -38,7 +41,7 @@ const RECORD_KEY: &str = "golden:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 const FIRST_RELEASED: i64 = 3;
 /// The first version of the tables that has API keys.
 const FIRST_WITH_API_KEYS: i64 = 4;
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 15] = [
     "users",
     "api_keys",
     "api_key_secrets",
@@ -47,6 +50,11 @@ const TABLES: [&str; 10] = [
     "revoked_tokens",
     "signing_keys",
     "user_countries",
+    "blocks",
+    "block_list",
+    "quota_overrides",
+    "credit_balances",
+    "credit_grants",
     "audit",
     "outbox",
 ];
@@ -279,6 +287,7 @@ async fn fill(service: &TestService) -> Value {
         .set_disabled(&bob.id, true, commands, &change, revoke, &|_| Vec::new())
         .await
         .unwrap();
+    adjust(service).await;
     let (keys, operator) = (&service.api_keys, Manager::operator());
     let create = async |terms: Value| {
         let patch = SpecPatch::new(terms.as_object().unwrap().clone()).unwrap();
@@ -308,6 +317,32 @@ async fn fill(service: &TestService) -> Value {
         "rolled api key": rolled.secret,
         "revoked api key": revoked_key.secret,
     })
+}
+
+/// Sets a block of each kind of key, clears one, sets a quota, and adds credits.
+async fn adjust(service: &TestService) {
+    let (db, publisher) = (Arc::clone(&service.db), Arc::clone(&service.publisher));
+    let own = Adjustments::new(db, publisher, "https://a.example");
+    let (author, ending) = (Author::operator(), Ending::After(3600));
+    let target = |subject: Option<&str>, address: Option<&str>| {
+        let (subject, address) = (subject.map(str::to_owned), address.map(str::to_owned));
+        let selector = BlockSelector { subject, address, ..BlockSelector::default() };
+        block_target(selector, "https://a.example").unwrap()
+    };
+    for target in [
+        target(Some("alice"), None),
+        target(Some("bob"), None),
+        target(None, Some("192.0.2.1")),
+        target(None, Some("198.51.100.0/24")),
+    ] {
+        own.set_block(target, "scraping".into(), ending, &author, after(80)).await.unwrap();
+    }
+    own.clear_block(&target(Some("bob"), None), &author, after(90)).await.unwrap();
+    let part = CallerPart { part: "subject".into(), value: "alice".into() };
+    let caller = limit_caller("api", vec![part], None, "https://a.example").unwrap();
+    own.set_quota(caller.clone(), 500, ending, &author, after(80)).await.unwrap();
+    let id = Some("invoice".to_owned());
+    own.add_credits(&caller, 1000, id, &author, after(80)).await.unwrap();
 }
 
 /// Returns all rows of a SQLite database as statements that name each column.

@@ -22,11 +22,11 @@ pub struct UserChange<'a, Edit, Events, Commands> {
     pub revokes_tokens: bool,
     /// Returns the events of the change from the first to the second user.
     pub events: Events,
+    /// Returns the commands that give the store the state of one of the user's API keys.
+    pub keys: KeyCommands<'a>,
     /// Returns the commands for the store that revoke the user's access tokens: from the user and
     /// the hashes of tokens whose records are deleted.
     pub commands: Commands,
-    /// Returns the commands for the store that give it the state of an API key of the user.
-    pub keys: KeyCommands<'a>,
     pub now: UnixSeconds,
 }
 
@@ -104,22 +104,25 @@ impl Db {
                 .await?;
         }
         let mut outbox_rows = Vec::new();
+        let is_other = (&after.scope, &after.claims) != (&before.scope, &before.claims);
+        if is_other || change.revokes_tokens {
+            let owner = Owner::user(change.id);
+            outbox_rows = self.publish_keys_of_owner(&mut tx, &owner, now, change.keys).await?;
+        }
         if change.revokes_tokens {
             let hashes = self.recent_access_tokens(&mut tx, change.id, now).await?;
             let commands = (change.commands)(&after, &hashes);
             self.discard_outbox_rows(&mut tx, change.id).await?;
             outbox_rows.push(self.enqueue(&mut tx, change.id, commands, now).await?);
         }
-        let owner = Owner::user(change.id);
-        outbox_rows.extend(self.publish_keys_of_owner(&mut tx, &owner, now, change.keys).await?);
         let events = (change.events)(&before, &after);
         self.append_events(&mut tx, &events, now).await?;
         tx.commit().await?;
         Ok(Changed::Done { after, events, outbox_rows })
     }
 
-    /// Deletes a user: ends all sessions and API keys, and erases name, password, scope, claims, addresses,
-    /// devices and countries. The row stays, because the audit names its id. Returns `None` if
+    /// Deletes a user: ends all sessions and API keys, and erases name, password, scope, claims,
+    /// addresses, devices and countries, and names and metadata of keys. The row stays, because the audit names its id. Returns `None` if
     /// there is no such user. `commands` are those that revoke the user's tokens.
     pub async fn delete_user(
         &self,
@@ -146,8 +149,6 @@ impl Db {
         .bind(id)
         .execute(&mut *tx)
         .await?;
-        let owner = Owner::user(id);
-        rows.extend(self.end_keys_of_owner(&mut tx, &owner, change.now, keys).await?);
         for erase in [
             "UPDATE api_keys SET name = '', metadata = '{}', networks = '[]'
              WHERE owner_kind = 'user' AND owner_id = $1",
@@ -157,6 +158,8 @@ impl Db {
             self.count(Purpose::Request);
             sqlx::query(erase).bind(id).execute(&mut *tx).await?;
         }
+        let owner = Owner::user(id);
+        rows.extend(self.end_keys_of_owner(&mut tx, &owner, change.now, keys).await?);
         self.discard_outbox_rows(&mut tx, id).await?;
         rows.push(self.enqueue(&mut tx, id, commands, change.now).await?);
         self.append_events(&mut tx, change.events, change.now).await?;
