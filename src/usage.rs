@@ -68,8 +68,9 @@ async fn push(context: &RequestContext) {
 }
 
 /// Takes what the limits of calendar periods and credits have used.
-fn take_periods(_context: &RequestContext) -> Vec<PeriodUsage> {
-    Vec::new()
+fn take_periods(context: &RequestContext) -> Vec<PeriodUsage> {
+    let uses = context.isolate.limits.periods.borrow_mut().take();
+    uses.into_iter().map(PeriodUsage::from).collect()
 }
 
 /// How long the store keeps batches that no auth service takes.

@@ -1,8 +1,8 @@
-//! An issuer's key set and metadata, and a provider's introspection response.
+//! An issuer's key set, a record of a token, and a batch of usage.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{Algorithm, Jwks, KeySource, TokenRecord};
+use portcullis_core::{Algorithm, Jwks, KeySource, TokenRecord, UsageBatch};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else {
@@ -18,4 +18,8 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let _ = TokenRecord::decode(text, "", None);
+    if let Some(batch) = UsageBatch::decode(text, "", None) {
+        let again = UsageBatch::decode(&batch.encode("", None, [0; 12]), "", None);
+        assert_eq!(again, Some(batch), "what is read is written");
+    }
 });

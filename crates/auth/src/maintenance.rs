@@ -36,6 +36,8 @@ impl Maintenance {
 
     async fn check_store(&self) {
         let (process, mut round) = (random_id(), 0);
+        // In which rounds counts are restored. Isolates go on to report what they counted before.
+        let (mut restores_left, mut restore_at) = (0, 0);
         loop {
             if round % EVICTION_CHECK_ROUNDS == 0 {
                 self.publisher.check_eviction().await;
@@ -45,11 +47,27 @@ impl Maintenance {
                 StoreHealth::Intact => {}
                 StoreHealth::Republished(commands) => {
                     tracing::info!(event = "store_reconciled", republished = commands);
+                    (restores_left, restore_at) = (RESTORES, round);
                 }
                 StoreHealth::Unknown => tracing::debug!(event = "store_not_checked"),
             }
+            if restores_left > 0 && round >= restore_at && self.restore_quotas().await {
+                (restores_left, restore_at) = (restores_left - 1, round + RESTORE_ROUNDS);
+            }
             tokio::time::sleep(CHECK_EACH).await;
         }
+    }
+
+    /// Restores the counts that a store lost. Returns whether that is done.
+    async fn restore_quotas(&self) -> bool {
+        match self.publisher.restore_quotas(now()).await {
+            Ok(states) => tracing::info!(event = "quotas_restored", states),
+            Err(error) => {
+                tracing::warn!(event = "quotas_not_restored", error);
+                return false;
+            }
+        }
+        true
     }
 
     async fn maintain_keys(keys: &KeyRing) {
@@ -114,6 +132,9 @@ impl Maintenance {
 
 const CHECK_EACH: Duration = Duration::from_secs(2);
 const EVICTION_CHECK_ROUNDS: u64 = 5;
+/// How often the counts are restored after a loss, and the rounds between.
+const RESTORES: u32 = 5;
+const RESTORE_ROUNDS: u64 = 15;
 const KEYS_EACH: Duration = Duration::from_secs(10);
 const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
 const CONNECTIONS_EACH: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ mod api_keys;
 mod commands;
 mod eviction;
 mod publisher;
+mod quotas;
 mod reconcile;
 mod records;
 mod settle;

@@ -94,8 +94,8 @@
 //! 2. `edge_auth`, `jose` and `store`.
 //! 3. `policy`: plain types and look-ups, without settings and claims.
 //! 4. `config`, which reads the settings, and `token`.
-//! 5. `routing`, `limits`, `refresh` and `usage`.
-//! 6. `events`.
+//! 5. `routing`, `limits` and `refresh`.
+//! 6. `events` and `usage`.
 //! 7. `forward`.
 //! 8. `check`.
 

@@ -110,7 +110,11 @@ fn wrong_types(shape: &MemberShape) -> Vec<Value> {
         MemberShape::Number { .. } => vec![flag, float, text, list, table],
         MemberShape::Text(_) | MemberShape::OneOf(_) => vec![flag, number, float, list, table],
         MemberShape::OneOrMore(_) => vec![flag, number, float, list, table, json!([[]])],
-        MemberShape::List(_) => vec![flag, number, float, text, table, json!([1]), json!([[]])],
+        MemberShape::List(of) => {
+            let wrong =
+                if matches!(**of, MemberShape::Number { .. }) { "x".into() } else { json!(1) };
+            vec![flag, number, float, text, table, json!([wrong]), json!([[]])]
+        }
         MemberShape::Map { .. } | MemberShape::Table => vec![flag, number, float, text, list],
         MemberShape::Tables => vec![flag, number, float, text, list, table, json!([1])],
     }

@@ -38,10 +38,11 @@ const PORTS = {
   'redis-port': 8380,
 };
 
-/** An option with a text. */
 // What the user `operator` may do: manage keys, clients, users, blocks and limits, and read usage.
 const OPERATOR_SCOPE = 'api:read keys:manage keys:admin clients:admin users:admin blocks:admin '
   + 'limits:admin usage:read usage:admin';
+
+/** An option with a text. */
 const TEXT = { type: /** @type {const} */ ('string') };
 
 /** @param {string[]} words */

@@ -1,6 +1,7 @@
 //! Sessions: login, refresh and logout at the auth service and at another provider.
 
 mod api_keys;
+mod blocks;
 pub mod clients;
 mod introspection;
 mod login_behind_proxies;

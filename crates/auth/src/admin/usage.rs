@@ -1,6 +1,5 @@
 //! The command `usage`.
 
-use super::print_line;
 use crate::cli::UsageOptions;
 use crate::clock::now;
 use crate::db::Db;
@@ -13,10 +12,11 @@ pub async fn usage(db: &Db, options: &UsageOptions) -> Result<(), BoxError> {
     let mut is_first = true;
     loop {
         let page = db.usage(&question.query).await?;
-        if options.csv {
-            print(&question.csv(&page, is_first));
-        } else {
-            page.rows.iter().for_each(|row| print_line(&question.row_json(row)));
+        match options.csv {
+            true => print(&question.csv(&page, is_first)),
+            false => {
+                page.rows.iter().for_each(|row| print(&format!("{}\n", question.row_json(row))))
+            }
         }
         is_first = false;
         let Some(last) = page.rows.into_iter().next_back().filter(|_| page.has_more) else {

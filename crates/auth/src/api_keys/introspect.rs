@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 impl ApiKeys {
-    /// Returns the claims of a valid key; `None` if it is malformed, unknown, expired or revoked, or
-    /// its owner is disabled. The store probably lacks the key's record, so it is written again.
+    /// Returns the claims of a valid key; `None` if it is malformed, unknown, expired or revoked,
+    /// or its owner is disabled. The store may lack the key's record, which is then written again.
     pub async fn introspect(
         &self,
         secret: &str,

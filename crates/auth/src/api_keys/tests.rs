@@ -3,6 +3,7 @@
 mod bounds;
 mod introspection;
 mod load;
+mod owners;
 mod races;
 mod rules;
 mod store;

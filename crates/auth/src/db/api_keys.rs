@@ -11,6 +11,7 @@ pub use create::NewApiKey;
 pub use queries::{KeyPlace, KeySelector};
 pub use usage::EACH_SECONDS;
 
+use crate::custom_claims::CustomClaims;
 use redis_rest::Command;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -78,6 +79,13 @@ pub struct OwnerState {
     /// The claims of the owner's tokens, such as `plan`.
     pub claims: Map<String, Value>,
     pub disabled: bool,
+}
+
+/// Returns the claims that an owner's keys have: those of the owner's tokens.
+fn owner_claims(claims: Option<String>, plan: Option<String>) -> Map<String, Value> {
+    let mut claims = CustomClaims::decode(claims.as_deref()).members().clone();
+    claims.extend(plan.map(|plan| ("plan".to_owned(), Value::from(plan))));
+    claims
 }
 
 /// What a key may do, as its owner states it.

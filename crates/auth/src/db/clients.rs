@@ -2,6 +2,7 @@
 
 pub mod tokens;
 
+use super::api_keys::{KeyCommands, Owner};
 use super::audit::AuditedChange;
 use super::outbox::OutboxRow;
 use super::pool::{Db, Purpose, Tx, to_i64};
@@ -29,6 +30,8 @@ pub struct ClientChange<'a, Edit, Events, Commands> {
     pub revokes_tokens: bool,
     /// Returns the events of the change from the first to the second client.
     pub events: Events,
+    /// Returns the commands that give the store the state of one of the client's API keys.
+    pub keys: KeyCommands<'a>,
     /// Returns the commands for the store if the state of the client's tokens changes: from the
     /// client and the hashes of tokens whose records are deleted.
     pub commands: Commands,
@@ -183,6 +186,11 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         let mut outbox_rows = Vec::new();
+        let of_keys = |client: &OAuthClient| (client.scope.clone(), client.token_claims());
+        if is_switched || of_keys(&after) != of_keys(&before) {
+            let owner = Owner::client(change.id);
+            outbox_rows = self.publish_keys_of_owner(&mut tx, &owner, now, change.keys).await?;
+        }
         if revokes || is_switched {
             let hashes = match revokes {
                 true => self.recent_client_tokens(&mut tx, change.id, now).await?,
@@ -227,15 +235,16 @@ impl Db {
         Ok(true)
     }
 
-    /// Deletes a client with its secrets. Its row stays without a name until its tokens and their
-    /// revocation have expired. Returns `None` if there is no such client. `commands` are those
-    /// that revoke its tokens.
+    /// Deletes a client with its secrets, and ends its API keys. Its row stays without a name until its tokens and their
+    /// revocation have expired. Returns `None` if there is no such client. `commands`
+    /// returns those that revoke its tokens.
     pub async fn delete_client(
         &self,
         id: &str,
         commands: impl FnOnce(&[String]) -> Vec<Command>,
         change: &AuditedChange<'_>,
-    ) -> Result<Option<OutboxRow>, sqlx::Error> {
+        keys: KeyCommands<'_>,
+    ) -> Result<Option<Vec<OutboxRow>>, sqlx::Error> {
         let mut tx = self.begin().await?;
         if self.lock_client(&mut tx, id).await?.is_none() {
             return Ok(None);
@@ -254,12 +263,14 @@ impl Db {
             .bind(id)
             .execute(&mut *tx)
             .await?;
+        let owner = Owner::client(id);
+        let mut rows = self.end_keys_of_owner(&mut tx, &owner, change.now, keys).await?;
         let hashes = self.recent_client_tokens(&mut tx, id, change.now).await?;
         self.discard_outbox_rows(&mut tx, id).await?;
-        let row = self.enqueue(&mut tx, id, commands(&hashes), change.now).await?;
+        rows.push(self.enqueue(&mut tx, id, commands(&hashes), change.now).await?);
         self.append_events(&mut tx, change.events, change.now).await?;
         tx.commit().await?;
-        Ok(Some(row))
+        Ok(Some(rows))
     }
 
     /// Returns a client, even a deleted one, which is disabled.

@@ -18,7 +18,7 @@ pub struct QuotaUsage {
     pub state: String,
     /// The hash of what the limit counts, in base64url.
     pub hash: String,
-    /// When the period began, in Unix ms.
+    /// When the period began, in Unix ms; 0 for the credits.
     pub begun: u64,
     /// When each state was created, in Unix ms, and how much it has counted.
     pub origins: Vec<(u64, u64)>,
@@ -143,7 +143,7 @@ impl Db {
             "SELECT q.limit_name, q.state, q.hash, q.begun, q.origin, q.used FROM quota_usage q
              JOIN (SELECT limit_name, state, hash, begun FROM quota_usage
              WHERE (limit_name, state, hash, begun) > ($1, $2, $3, $4)
-             AND (state <> 'period' OR begun >= $5)
+             AND (begun = 0 OR begun >= $5)
              GROUP BY limit_name, state, hash, begun
              ORDER BY limit_name, state, hash, begun LIMIT $6) p
              ON q.limit_name = p.limit_name AND q.state = p.state AND q.hash = p.hash
@@ -200,7 +200,7 @@ impl Db {
             (
                 "DELETE FROM quota_usage WHERE (limit_name, state, hash, begun, origin) IN
                  (SELECT limit_name, state, hash, begun, origin FROM quota_usage
-                 WHERE state = 'period' AND reported_at < $1 LIMIT 500 /* skip locked */)",
+                 WHERE begun > 0 AND reported_at < $1 LIMIT 500 /* skip locked */)",
                 ago(PERIOD_SECONDS),
             ),
             (

@@ -3,7 +3,7 @@
 use super::{Directory, GRACE_SECONDS_MAX};
 use crate::audit::{Event, EventKind};
 use crate::clients::{AuthMethod, ClientEdit, OAuthClient, is_client_id, new_client_id};
-use crate::db::{AuditedChange, Changed, ClientChange, NewSecret};
+use crate::db::{AuditedChange, Changed, ClientChange, KeyState, NewSecret};
 use crate::outbox::{Delivery, Holder, HolderState};
 use crate::problem::Problem;
 use crate::token::{OpaqueToken, token_hash};
@@ -51,11 +51,13 @@ impl Directory<'_> {
         }
         let now = self.now;
         let events = |before: &OAuthClient, after: &OAuthClient| self.client_events(before, after);
+        let keys = |state: &KeyState| self.publisher.commands().key(state, now);
         let change = ClientChange {
             id,
             edit: |client: OAuthClient| edit.apply(client, now.0),
             revokes_tokens: edit.now,
             events,
+            keys: &keys,
             commands: |client: &OAuthClient, hashes: &[String]| {
                 self.client_commands(client, hashes)
             },
@@ -109,10 +111,11 @@ impl Directory<'_> {
             let (holder, state) = (Holder::Client(id), HolderState::Disabled);
             self.publisher.commands().holder_revoked(holder, state, hashes, self.now)
         };
-        let row = self.db.delete_client(id, commands, &change).await?;
-        let row = row.ok_or(Problem::ClientUnknown)?;
+        let keys = |state: &KeyState| self.publisher.commands().key(state, self.now);
+        let rows = self.db.delete_client(id, commands, &change, &keys).await?;
+        let rows = rows.ok_or(Problem::ClientUnknown)?;
         self.record(&events);
-        self.deliver(id, vec![row]).await
+        self.deliver(id, rows).await
     }
 
     fn client_commands(&self, client: &OAuthClient, hashes: &[String]) -> Vec<Command> {

@@ -2,7 +2,7 @@
 
 use super::Directory;
 use crate::audit::{Event, EventKind};
-use crate::db::{AuditedChange, Changed, EndedSession, User, UserChange};
+use crate::db::{AuditedChange, Changed, EndedSession, KeyState, User, UserChange};
 use crate::outbox::{Delivery, Holder, HolderState};
 use crate::problem::Problem;
 use crate::scope::normal_scope;
@@ -64,11 +64,13 @@ impl Directory<'_> {
         if !is_user_id(id) {
             return Err(Problem::UserUnknown);
         }
+        let keys = |state: &KeyState| self.publisher.commands().key(state, self.now);
         let change = UserChange {
             id,
             edit: |user: User| edit.apply(user),
             revokes_tokens: edit.now,
             events: |before: &User, after: &User| self.user_events(before, after),
+            keys: &keys,
             commands: |user: &User, hashes: &[String]| self.user_commands(user, hashes),
             now: self.now,
         };
@@ -92,7 +94,8 @@ impl Directory<'_> {
         let commands = self.publisher.commands().user_disabled(id);
         let revoke =
             |ended: &EndedSession| self.publisher.commands().session_ended(ended, self.now);
-        let rows = self.db.delete_user(id, commands, &change, revoke).await?;
+        let keys = |state: &KeyState| self.publisher.commands().key(state, self.now);
+        let rows = self.db.delete_user(id, commands, &change, revoke, &keys).await?;
         let rows = rows.ok_or(Problem::UserUnknown)?;
         self.record(&events);
         self.deliver(id, rows).await

@@ -24,16 +24,29 @@ impl Publisher {
                 commands += count;
                 written.extend(changed);
             }
-            states.clear();
-            for state in written {
-                let current = with_timeout(self.db.key_state(&state.key.id, now)).await?;
-                states.extend(current.filter(|current| !current.is_equivalent(&state)));
-            }
+            states = self.changed_since(&written, now).await?;
             if states.is_empty() {
                 break;
             }
         }
         Ok(commands)
+    }
+
+    /// Returns the present states of the keys that no longer have the given ones.
+    async fn changed_since(
+        &self,
+        written: &[KeyState],
+        now: UnixSeconds,
+    ) -> Result<Vec<KeyState>, String> {
+        let mut changed = Vec::new();
+        for page in written.chunks(PAGE_KEYS) {
+            let ids: Vec<String> = page.iter().map(|state| state.key.id.clone()).collect();
+            let selector = KeySelector::Ids(&ids);
+            let (current, _) = with_timeout(self.db.key_states(&selector, now)).await?;
+            let is_known = |current: &KeyState| page.iter().any(|old| old.is_equivalent(current));
+            changed.extend(current.into_iter().filter(|current| !is_known(current)));
+        }
+        Ok(changed)
     }
 
     /// Compares the store with a batch of states, and writes what differs. Returns the number of
@@ -124,6 +137,7 @@ impl Publisher {
 const BATCH: usize = 20;
 /// The most keys of one query.
 const PAGE: u32 = 100;
+const PAGE_KEYS: usize = 100;
 /// The most keys that are settled in the background at once.
 const SETTLING_MAX: usize = 64;
 /// A number above how often a key can change during one write.

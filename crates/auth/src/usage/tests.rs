@@ -551,3 +551,27 @@ fn times_are_seconds_or_dates() {
         assert!(from(text).is_err(), "{text}");
     }
 }
+
+/// What it prints is the basis of a statement in docs/storage.md. Tests are not optimized.
+#[tokio::test]
+async fn full_batch_holds_the_writer_briefly() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            service.add("alice").await;
+            let rows =
+                |first: u64| (first..first + 512).map(|at| row(&format!("s{at}"), 1)).collect();
+            let mut worst = std::time::Duration::ZERO;
+            for number in 0..6 {
+                // A quarter of the rows is new each time.
+                let batch = batch(&format!("f{number}"), rows(128 * number));
+                let begun = std::time::Instant::now();
+                service.db.add_usage(&batch, T).await.unwrap();
+                worst = worst.max(begun.elapsed());
+            }
+            println!("a batch of 512 rows: {worst:?} at most, on {}", &service.url[..8]);
+            assert!(worst < std::time::Duration::from_secs(2), "{worst:?}");
+        },
+    )
+    .await;
+}

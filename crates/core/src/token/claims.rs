@@ -147,9 +147,13 @@ impl Claims {
         Ok(())
     }
 
-    /// Returns the time of issue. Without `iat` it is 0, so that every revocation by time applies.
+    /// Returns the time of issue, for revocations by time. Without `iat` it is 0, so that each of
+    /// them applies. None applies to an API key, which its holder can't exchange for a newer one.
     pub(crate) fn issued_at(&self) -> UnixSeconds {
-        self.iat.unwrap_or_default()
+        match self.key {
+            Some(_) => UnixSeconds(u64::MAX - 1),
+            None => self.iat.unwrap_or_default(),
+        }
     }
 
     /// Returns the subject; `None` for a client that acts for itself.

@@ -168,8 +168,34 @@ const BLOCKED_MS: u64 = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::api_key::KeyTerms;
+    use crate::token::record::TokenRecord;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn revocation_by_time_leaves_api_keys_but_disabling_does_not() {
+        let claims = |key| {
+            let record = TokenRecord {
+                sub: "alice".into(),
+                aud: Some("api".into()),
+                iat: Some(1000),
+                key,
+                ..TokenRecord::default()
+            };
+            record.claims(&crate::policy::fixtures::issuer()).unwrap()
+        };
+        let found = |claims: &Claims, marker: &str| {
+            let mut replies = vec![Reply::Null; RevocationMarker::of(claims).count()];
+            replies[0] = Reply::Bulk(marker.into());
+            find(claims, &Reply::Array(replies)).unwrap()
+        };
+        let (token, key) = (claims(None), claims(Some(KeyTerms::default())));
+        assert_eq!(found(&token, "1000"), Some(RevocationMarker::Subject));
+        assert_eq!(found(&token, "999"), None);
+        assert_eq!(found(&key, "2000"), None);
+        assert_eq!(found(&key, "disabled"), Some(RevocationMarker::Subject));
+    }
 
     #[test]
     fn marker_revokes_everything_when_unreadable() {

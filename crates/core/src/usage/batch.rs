@@ -3,7 +3,10 @@
 use super::counts::{HOUR_SECONDS, ROWS_MAX, UsageRow, is_name};
 use crate::json;
 use crate::json::write::object_text;
+use crate::limits::periods::PeriodUse;
 use crate::store::seal::Seal;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 /// A batch of an isolate's counts.
@@ -28,12 +31,25 @@ pub struct PeriodUsage {
     pub state: String,
     /// The hash of what the limit counts, in base64url.
     pub hash: String,
-    /// When the period began, in Unix ms.
+    /// When the period began, in Unix ms; 0 for the credits.
     pub begun: u64,
     /// When the store created the state, in Unix ms.
     pub origin: u64,
     /// How much was used since the state was created.
     pub used: u64,
+}
+
+impl From<PeriodUse> for PeriodUsage {
+    fn from(usage: PeriodUse) -> Self {
+        Self {
+            limit: usage.limit,
+            state: usage.state.to_owned(),
+            hash: URL_SAFE_NO_PAD.encode(usage.hash),
+            begun: usage.begun_ms,
+            origin: usage.origin_ms,
+            used: usage.used,
+        }
+    }
 }
 
 impl UsageBatch {

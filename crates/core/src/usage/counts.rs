@@ -48,8 +48,11 @@ impl Usage {
         let counts = matches!(
             refusal,
             Refusal::Denied(
-                Denial::ClaimInsufficient
+                Denial::Blocked
+                    | Denial::ClaimInsufficient
+                    | Denial::CreditsExhausted { .. }
                     | Denial::InsufficientUserAuthentication(_)
+                    | Denial::KeyNetworkDenied
                     | Denial::RateLimited { .. }
                     | Denial::ScopeInsufficient
             )

@@ -200,7 +200,7 @@ fn rules_pair_commands_with_key_prefixes_and_scripts() {
 }
 
 /// The commands of edge and auth service, one of each kind.
-const EDGE_COMMANDS: [&str; 14] = [
+const EDGE_COMMANDS: [&str; 16] = [
     "GET pc:token:x",
     "GET pc:refresh:x",
     "GET pc:refresh:family:x",
@@ -215,24 +215,30 @@ const EDGE_COMMANDS: [&str; 14] = [
     "ZADD pc:sessions:x XX GT 1 x",
     "HINCRBY pc:metrics x 1",
     "EXPIRE pc:metrics 9",
+    "RPUSH pc:usage x",
+    "EXPIRE pc:usage 9",
 ];
-const AUTH_COMMANDS: [&str; 23] = [
+const AUTH_COMMANDS: [&str; 33] = [
     "SET pc:token:x v EX 9",
+    "GET pc:token:x",
     "SET pc:revoked:sid:x 1 EX 9",
     "SET pc:revoked:jti:x 1 EX 9",
     "SET pc:revoked:sub:x disabled EX 9",
+    "SET pc:revoked:client:x disabled EX 9",
     "SET pc:reconciled:x 1 EX 9",
     "SET pc:attempts:own:x 1 EX 9",
     "GET pc:reconciled:x",
     "GET pc:revoked:sid:x",
     "GET pc:revoked:jti:x",
     "GET pc:revoked:sub:x",
+    "GET pc:revoked:client:x",
     "GET pc:attempts:own:x",
     "DEL pc:attempts:pair:x",
     "DEL pc:token:x",
     "DEL pc:session:x",
     "DEL pc:refresh:x",
     "DEL pc:revoked:sub:x",
+    "DEL pc:revoked:client:x",
     "DEL pc:reconciled:x",
     "HSET pc:session:x holder v",
     "HGET pc:session:x last_seen_at",
@@ -240,6 +246,12 @@ const AUTH_COMMANDS: [&str; 23] = [
     "ZADD pc:sessions:x 1 x",
     "ZREM pc:sessions:x x",
     "HGETALL pc:metrics",
+    "LLEN pc:usage",
+    "LRANGE pc:usage 0 15",
+    "LREM pc:usage 1 x",
+    "LTRIM pc:usage 1 -1",
+    "RPUSH pc:usage:malformed x",
+    "EXPIRE pc:usage:malformed 9",
 ];
 
 #[test]
@@ -278,10 +290,8 @@ fn example_file_bounds_edge_and_auth_service() {
         "DEL pc:revoked:sid:x",
         "DEL pc:revoked:jti:x",
         "EXPIRE pc:revoked:sub:x 0",
-        // It makes no such marker, and reads no token's record.
-        "SET pc:revoked:client:x 1 EX 9",
+        // It makes no such marker.
         "SET pc:refresh_revoked:x 1 EX 9",
-        "GET pc:token:x",
     ] {
         assert!(!permits(OTHER, refused), "{refused}");
     }

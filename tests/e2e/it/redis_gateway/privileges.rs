@@ -132,6 +132,67 @@ async fn edge_token_weakens_no_revocation_by_any_command() {
     assert_eq!(written[0]["result"], "OK", "{written:?}");
 }
 
+/// The auth service writes blocks and quotas, and the edge reads them.
+#[tokio::test]
+async fn edge_token_changes_no_block_and_no_quota_by_any_command() {
+    let redis = Redis::start(&[]);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis-gateway-tokens.toml");
+    let documented = std::fs::read_to_string(file).unwrap();
+    let tokens = documented.replace("EDGE_TOKEN", EDGE).replace("AUTH_TOKEN", AUTH);
+    let gateway = start(&redis, &tokens);
+    let mut connection = redis.connection();
+    let limit: String = redis::cmd("SCRIPT")
+        .arg("LOAD")
+        .arg(portcullis_core::LIMIT_SCRIPT)
+        .query(&mut connection)
+        .unwrap();
+    let names = command_names(&mut connection);
+    for key in ["pc:block:subject:x", "pc:block:networks", "pc:quota:{pc:limit:api:bucket:x}"] {
+        let set = |connection: &mut redis::Connection| {
+            let set = redis::cmd("SET").arg(key).arg("1").arg("EX").arg(80_000).query(connection);
+            let () = set.unwrap();
+        };
+        let state = |connection: &mut redis::Connection| -> (Option<Vec<u8>>, i64) {
+            let value = redis::cmd("DUMP").arg(key).query(connection).unwrap();
+            (value, redis::cmd("PEXPIRETIME").arg(key).query(connection).unwrap())
+        };
+        let mut changing = Vec::new();
+        for name in &names {
+            let mut commands = forms(name);
+            for command in &mut commands {
+                command.iter_mut().filter(|word| *word == MARKER).for_each(|word| {
+                    key.clone_into(word);
+                });
+            }
+            if name.starts_with("EVAL") {
+                let script = match name.contains("SHA") {
+                    true => limit.as_str(),
+                    false => portcullis_core::LIMIT_SCRIPT,
+                };
+                for keys in [vec![key], vec!["pc:limit:api:bucket:x", key]] {
+                    let count = keys.len().to_string();
+                    let rest = ["gcra", "1", "1000", "1", "1", "1", "1"];
+                    let words = [name.as_str(), script, &count].into_iter().chain(keys);
+                    commands.push(words.chain(rest).map(str::to_owned).collect());
+                }
+            }
+            set(&mut connection);
+            let before = state(&mut connection);
+            pipeline(&gateway, EDGE, &commands).await;
+            if state(&mut connection) != before {
+                changing.push(name.as_str());
+                let () = redis::cmd("DEL").arg(key).query(&mut connection).unwrap();
+            }
+        }
+        assert!(changing.is_empty(), "the edge's token changes {key} by {changing:?}");
+        let own = ["SET KEY 2 EXAT 4000000000", "GET KEY", "DEL KEY"];
+        let own = own.map(|text| words(&text.replace("KEY", key)));
+        let own = pipeline(&gateway, AUTH, &own).await;
+        assert_eq!((&own[0]["result"], &own[1]["result"]), (&"OK".into(), &"2".into()), "{own:?}");
+        assert_eq!(own[2]["result"], 1, "{own:?}");
+    }
+}
+
 /// Commands that a token with key prefixes may not name, or which need the SHA-1s of scripts.
 const UNNAMED: [&str; 14] = [
     "DBSIZE",

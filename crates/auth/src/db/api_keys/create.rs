@@ -1,12 +1,11 @@
 //! Creates API keys.
 
-use super::{KeyCommands, KeySpec, KeyState, Owner, OwnerKind, OwnerState};
+use super::{KeyCommands, KeySpec, KeyState, Owner, OwnerKind, OwnerState, owner_claims};
 use crate::db::audit::AuditedChange;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use crate::problem::Problem;
 use serde::Serialize;
-use serde_json::Map;
 use sqlx::Row as _;
 
 /// A new key and the hash of its secret.
@@ -25,14 +24,20 @@ impl Db {
     pub async fn key_owner(&self, owner: &Owner) -> Result<Option<OwnerState>, sqlx::Error> {
         self.count(Purpose::Request);
         let row = match owner.kind {
-            OwnerKind::Client => return Ok(None),
-            OwnerKind::User => sqlx::query("SELECT scope, disabled_at FROM users WHERE id = $1"),
+            OwnerKind::Client => sqlx::query(
+                "SELECT scope, plan, claims, disabled_at FROM clients
+                 WHERE id = $1 AND deleted_at IS NULL",
+            ),
+            OwnerKind::User => sqlx::query(
+                "SELECT scope, NULL AS plan, claims, disabled_at FROM users
+                 WHERE id = $1 AND deleted_at IS NULL",
+            ),
         };
         let row = row.bind(owner.id.as_str()).fetch_optional(&self.readers).await?;
         let state = row.map(|row| {
             Ok(OwnerState {
                 scope: row.try_get("scope")?,
-                claims: Map::new(),
+                claims: owner_claims(row.try_get("claims")?, row.try_get("plan")?),
                 disabled: row.try_get::<Option<i64>, _>("disabled_at")?.is_some(),
             })
         });
@@ -44,7 +49,10 @@ impl Db {
     async fn lock_key_owner(&self, tx: &mut Tx, owner: &Owner) -> Result<bool, sqlx::Error> {
         self.count(Purpose::Request);
         let update = match owner.kind {
-            OwnerKind::Client => return Ok(false),
+            OwnerKind::Client => {
+                "UPDATE clients SET disabled_at = NULL
+                 WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL"
+            }
             OwnerKind::User => {
                 "UPDATE users SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NULL"
             }

@@ -2,11 +2,11 @@
 
 use super::{
     ApiKey, KEY_RETENTION_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind, OwnerState,
+    owner_claims,
 };
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use portcullis_core::UnixSeconds;
 use serde::de::DeserializeOwned;
-use serde_json::Map;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -14,6 +14,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 pub enum KeySelector<'a> {
     /// Keys that are not revoked, of one owner or of all, by the time of their creation.
     Listed { owner: Option<&'a Owner>, after: KeyPlace, limit: u32 },
+    /// Keys with these ids, fewer than a statement may have parameters.
+    Ids(&'a [String]),
     /// Keys that were changed at or after a time, revoked ones too, by the time of their change.
     Changed { after: KeyPlace, limit: u32 },
 }
@@ -117,6 +119,14 @@ impl Db {
                 let query = query.bind(to_i64(after.at)).bind(after.id.as_str());
                 query.bind(i64::from(*limit)).fetch_all(&self.readers).await?
             }
+            KeySelector::Ids(ids) => {
+                let places = (0..ids.len()).map(|place| format!("${}", place + 2));
+                let places = places.collect::<Vec<_>>().join(", ");
+                let condition = format!("k.id IN ({places})");
+                let query = sqlx::query(statement("api_keys", &condition)).bind(retained);
+                let query = ids.iter().fold(query, |query, id| query.bind(id.clone()));
+                query.fetch_all(&self.readers).await?
+            }
             KeySelector::Changed { after, limit } => {
                 let keys = "(SELECT * FROM api_keys
                      WHERE changed_at > $2 OR (changed_at = $2 AND id > $3)
@@ -151,10 +161,13 @@ fn ordered(keys: &str, condition: &str, order: &str) -> AssertSqlSafe<String> {
         "SELECT k.id, k.owner_kind, k.owner_id, k.name, k.display_prefix, k.scope, k.plan,
          k.quotas, k.networks, k.metadata, k.created_at, k.changed_at, k.expires_at, k.revoked_at,
          k.last_used_at, s.hash, s.ends_at,
-         u.id AS found_user, u.scope AS owner_scope, u.disabled_at AS owner_disabled_at
+         COALESCE(u.id, c.id) AS found_owner, COALESCE(u.scope, c.scope) AS owner_scope,
+         COALESCE(u.claims, c.claims) AS owner_claims, c.plan AS owner_plan,
+         COALESCE(u.disabled_at, c.disabled_at) AS owner_disabled_at
          FROM {keys} k
          LEFT JOIN api_key_secrets s ON s.key_id = k.id AND (s.ends_at IS NULL OR s.ends_at > $1)
          LEFT JOIN users u ON k.owner_kind = 'user' AND u.id = k.owner_id
+         LEFT JOIN clients c ON k.owner_kind = 'client' AND c.id = k.owner_id
          WHERE {condition} ORDER BY {order}, k.id, s.created_at, s.hash"
     ))
 }
@@ -183,12 +196,12 @@ fn read_states(rows: &[AnyRow]) -> Result<Vec<(KeyState, u64)>, sqlx::Error> {
 
 /// Reads the owner of a key from its joined row; `None` if it does not exist.
 fn read_owner(row: &AnyRow) -> Result<Option<OwnerState>, sqlx::Error> {
-    if row.try_get::<Option<String>, _>("found_user")?.is_none() {
+    if row.try_get::<Option<String>, _>("found_owner")?.is_none() {
         return Ok(None);
     }
     Ok(Some(OwnerState {
         scope: row.try_get::<Option<String>, _>("owner_scope")?.unwrap_or_default(),
-        claims: Map::new(),
+        claims: owner_claims(row.try_get("owner_claims")?, row.try_get("owner_plan")?),
         disabled: time(row, "owner_disabled_at")?.is_some(),
     }))
 }

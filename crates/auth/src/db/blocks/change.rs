@@ -164,13 +164,16 @@ impl Db {
         let mut deleted = 0;
         for (statement, before) in [
             (
-                "DELETE FROM blocks WHERE id IN
-                 (SELECT id FROM blocks WHERE cleared_at < $1 LIMIT 500 /* skip locked */)",
+                // An undelivered row of the outbox needs the block: its delivery deletes the key.
+                "DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE cleared_at < $1
+                 AND NOT EXISTS (SELECT 1 FROM outbox WHERE about = 'block/' || blocks.id)
+                 LIMIT 500 /* skip locked */)",
                 ago(RETENTION_SECONDS),
             ),
             (
                 "DELETE FROM quota_overrides WHERE id IN
                  (SELECT id FROM quota_overrides WHERE cleared_at < $1
+                 AND NOT EXISTS (SELECT 1 FROM outbox WHERE about = 'quota/' || quota_overrides.id)
                  LIMIT 500 /* skip locked */)",
                 ago(RETENTION_SECONDS),
             ),

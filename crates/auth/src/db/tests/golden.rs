@@ -1,10 +1,17 @@
 //! The formats of the auth service against the golden sets: databases that earlier versions left
 //! are migrated and used, and what this version writes is what the newest set has.
 
+use crate::adjustments::{
+    Adjustments, Author, BlockSelector, CallerPart, Ending, block_target, limit_caller,
+};
+use crate::api_keys::{Manager, SpecPatch};
 use crate::audit::ClientInfo;
 use crate::config::AccessTokenFormat;
 use crate::db::migrations::{postgres, sqlite};
-use crate::db::{AuditedChange, EndedSession, KeyRow, OutboxRow, Session};
+use crate::db::{
+    ApiKey, AuditedChange, EndedSession, KeyRow, KeySecret, KeySpec, KeyState, OutboxRow, Owner,
+    OwnerState, Session,
+};
 use crate::outbox::IssuedAccessToken;
 use crate::problem::Problem;
 use crate::sessions::Tokens;
@@ -32,7 +39,9 @@ const IAT: u64 = 1_750_000_000;
 const RECORD_KEY: &str = "golden:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 /// The first version of the tables that was released.
 const FIRST_RELEASED: i64 = 3;
-const TABLES: [&str; 10] = [
+/// The first version of the tables that has API keys.
+const FIRST_WITH_API_KEYS: i64 = 4;
+const TABLES: [&str; 15] = [
     "users",
     "api_keys",
     "api_key_secrets",
@@ -41,6 +50,11 @@ const TABLES: [&str; 10] = [
     "revoked_tokens",
     "signing_keys",
     "user_countries",
+    "blocks",
+    "block_list",
+    "quota_overrides",
+    "credit_balances",
+    "credit_grants",
     "audit",
     "outbox",
 ];
@@ -92,6 +106,37 @@ fn session() -> Session {
     }
 }
 
+/// A key with every member, whose secret was rolled.
+fn key_state(revoked_at: Option<u64>) -> KeyState {
+    let spec = KeySpec {
+        name: "ci".into(),
+        scope: "api:read api:write".into(),
+        plan: Some("pro".into()),
+        quotas: [("api".to_owned(), 500)].into(),
+        networks: vec!["192.0.2.0/24".into()],
+        metadata: Map::from_iter([("tier".to_owned(), json!(1))]),
+        expires_at: Some(EXP),
+    };
+    let secret = |text: &str, ends_at| KeySecret { hash: token_hash(text), ends_at };
+    KeyState {
+        key: ApiKey {
+            id: "key-id".into(),
+            owner: Owner::user("alice"),
+            spec,
+            display_prefix: "pck_live_0000".into(),
+            created_at: IAT,
+            revoked_at,
+            last_used_at: None,
+        },
+        secrets: vec![
+            secret("ended", Some(IAT)),
+            secret("previous", Some(IAT + 100)),
+            secret("current", None),
+        ],
+        owner: Some(OwnerState { scope: "api:read".into(), ..OwnerState::default() }),
+    }
+}
+
 /// Returns a key ring whose one key is the row's.
 async fn ring(service: &TestService, row: &KeyRow) -> KeyRing {
     service.db.query_number("DELETE FROM signing_keys RETURNING 1").await.unwrap();
@@ -139,6 +184,8 @@ async fn current(service: &TestService) -> Value {
             "access token revoked": text(commands.access_token_revoked("token-id", &access_hash, now)),
             "user disabled": text(commands.user_disabled("alice")),
             "user enabled": text(commands.user_enabled("alice")),
+            "api key rolled": text(commands.key(&key_state(None), now)),
+            "api key revoked": text(commands.key(&key_state(Some(IAT)), now)),
         },
         "migrations": { "sqlite": checksums(&sqlite()), "postgres": checksums(&postgres()) },
     })
@@ -216,7 +263,7 @@ impl Golden {
 async fn fill(service: &TestService) -> Value {
     service.add("alice").await;
     let bob = service.add("bob").await;
-    service.add("carol").await;
+    let carol = service.add("carol").await;
     let client = ClientInfo {
         address: "192.0.2.1".into(),
         country: Some("DE".into()),
@@ -240,6 +287,21 @@ async fn fill(service: &TestService) -> Value {
         .set_disabled(&bob.id, true, commands, &change, revoke, &|_| Vec::new())
         .await
         .unwrap();
+    adjust(service).await;
+    let (keys, operator) = (&service.api_keys, Manager::operator());
+    let create = async |terms: Value| {
+        let patch = SpecPatch::new(terms.as_object().unwrap().clone()).unwrap();
+        let owner = Some(Owner::user(&carol.id));
+        keys.create(&operator, owner, patch, after(60)).await.unwrap()
+    };
+    let terms = json!({ "name": "full", "scope": "read", "plan": "pro", "quotas": { "api": 7 },
+        "networks": ["192.0.2.0/24"], "metadata": { "tier": 1 }, "expires_in": 1000 });
+    let api_key = create(terms).await;
+    let replaced = create(json!({ "name": "rolled" })).await;
+    let rolled = keys.roll(&operator, &replaced.state.key.id, 3600, after(61)).await.unwrap();
+    let revoked_key = create(json!({ "name": "revoked" })).await;
+    keys.revoke(&operator, &revoked_key.state.key.id, after(62)).await.unwrap();
+    service.db.record_key_use(&[(&api_key.state.key.id, after(63).0)]).await.unwrap();
     let mut config = config(&service.url);
     config.access_token_format = AccessTokenFormat::Opaque;
     let opaque = login(&TestService::open(&service.url, config).await, "carol", 70).await;
@@ -250,7 +312,37 @@ async fn fill(service: &TestService) -> Value {
         "access token of an ended session": over.access_token,
         "revoked access token": revoked.access_token,
         "opaque access token": opaque.access_token,
+        "api key": api_key.secret,
+        "replaced api key": replaced.secret,
+        "rolled api key": rolled.secret,
+        "revoked api key": revoked_key.secret,
     })
+}
+
+/// Sets a block of each kind of key, clears one, sets a quota, and adds credits.
+async fn adjust(service: &TestService) {
+    let (db, publisher) = (Arc::clone(&service.db), Arc::clone(&service.publisher));
+    let own = Adjustments::new(db, publisher, "https://a.example");
+    let (author, ending) = (Author::operator(), Ending::After(3600));
+    let target = |subject: Option<&str>, address: Option<&str>| {
+        let (subject, address) = (subject.map(str::to_owned), address.map(str::to_owned));
+        let selector = BlockSelector { subject, address, ..BlockSelector::default() };
+        block_target(selector, "https://a.example").unwrap()
+    };
+    for target in [
+        target(Some("alice"), None),
+        target(Some("bob"), None),
+        target(None, Some("192.0.2.1")),
+        target(None, Some("198.51.100.0/24")),
+    ] {
+        own.set_block(target, "scraping".into(), ending, &author, after(80)).await.unwrap();
+    }
+    own.clear_block(&target(Some("bob"), None), &author, after(90)).await.unwrap();
+    let part = CallerPart { part: "subject".into(), value: "alice".into() };
+    let caller = limit_caller("api", vec![part], None, "https://a.example").unwrap();
+    own.set_quota(caller.clone(), 500, ending, &author, after(80)).await.unwrap();
+    let id = Some("invoice".to_owned());
+    own.add_credits(&caller, 1000, id, &author, after(80)).await.unwrap();
 }
 
 /// Returns all rows of a SQLite database as statements that name each column.
@@ -375,6 +467,18 @@ async fn check(url: &str, version: i64, golden: &Golden) {
     assert!(!active("access token of an ended session").await);
     assert!(!active("revoked access token").await);
     assert!(service.audited("logout").await > 0);
+    if version < FIRST_WITH_API_KEYS {
+        return;
+    }
+    for (name, expected) in [
+        ("api key", true),
+        ("replaced api key", true),
+        ("rolled api key", true),
+        ("revoked api key", false),
+    ] {
+        let claims = service.api_keys.introspect(golden.token(name), after(100)).await.unwrap();
+        assert_eq!(claims.is_some(), expected, "{name}");
+    }
 }
 
 #[tokio::test]

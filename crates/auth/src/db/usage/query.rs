@@ -1,7 +1,6 @@
 //! Adds up the counts of hours, grouped by columns.
 
-use crate::db::Db;
-use crate::db::pool::{Purpose, to_i64};
+use crate::db::pool::{Db, Purpose, to_i64};
 use sqlx::{AssertSqlSafe, Row as _};
 
 /// A column by which usage is grouped.

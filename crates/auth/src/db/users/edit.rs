@@ -2,6 +2,7 @@
 
 use super::{User, read_user};
 use crate::audit::Event;
+use crate::db::api_keys::{KeyCommands, Owner};
 use crate::db::audit::AuditedChange;
 use crate::db::clients::tokens::CLOCK_SKEW_SECONDS;
 use crate::db::clients::{Changed, ListPlace, time};
@@ -21,6 +22,8 @@ pub struct UserChange<'a, Edit, Events, Commands> {
     pub revokes_tokens: bool,
     /// Returns the events of the change from the first to the second user.
     pub events: Events,
+    /// Returns the commands that give the store the state of one of the user's API keys.
+    pub keys: KeyCommands<'a>,
     /// Returns the commands for the store that revoke the user's access tokens: from the user and
     /// the hashes of tokens whose records are deleted.
     pub commands: Commands,
@@ -101,6 +104,10 @@ impl Db {
                 .await?;
         }
         let mut outbox_rows = Vec::new();
+        if (&after.scope, &after.claims) != (&before.scope, &before.claims) {
+            let owner = Owner::user(change.id);
+            outbox_rows = self.publish_keys_of_owner(&mut tx, &owner, now, change.keys).await?;
+        }
         if change.revokes_tokens {
             let hashes = self.recent_access_tokens(&mut tx, change.id, now).await?;
             let commands = (change.commands)(&after, &hashes);
@@ -113,7 +120,7 @@ impl Db {
         Ok(Changed::Done { after, events, outbox_rows })
     }
 
-    /// Deletes a user: ends all sessions, and erases name, password, scope, claims, addresses,
+    /// Deletes a user: ends all sessions and API keys, and erases name, password, scope, claims, addresses,
     /// devices and countries. The row stays, because the audit names its id. Returns `None` if
     /// there is no such user. `commands` are those that revoke the user's tokens.
     pub async fn delete_user(
@@ -122,6 +129,7 @@ impl Db {
         commands: Vec<Command>,
         change: &AuditedChange<'_>,
         revoke: impl Fn(&EndedSession) -> Vec<Command>,
+        keys: KeyCommands<'_>,
     ) -> Result<Option<Vec<OutboxRow>>, sqlx::Error> {
         let mut tx = self.begin().await?;
         if self.lock_user(&mut tx, id).await?.is_none() {
@@ -147,6 +155,8 @@ impl Db {
             self.count(Purpose::Request);
             sqlx::query(erase).bind(id).execute(&mut *tx).await?;
         }
+        let owner = Owner::user(id);
+        rows.extend(self.end_keys_of_owner(&mut tx, &owner, change.now, keys).await?);
         self.discard_outbox_rows(&mut tx, id).await?;
         rows.push(self.enqueue(&mut tx, id, commands, change.now).await?);
         self.append_events(&mut tx, change.events, change.now).await?;

@@ -112,3 +112,16 @@ fn malformed_batches_are_rejected() {
     let many = UsageBatch { rows: vec![row(); 2 * ROWS_MAX + 1], ..batch() };
     assert_eq!(decode(&many.encode(KEY, None, [0; 12])), None);
 }
+
+#[test]
+fn use_of_a_period_is_reported_by_its_hash() {
+    let usage = PeriodUse {
+        limit: "api".into(),
+        state: "period",
+        hash: [0; 32],
+        begun_ms: 1_798_761_600_000,
+        origin_ms: 1_799_000_000_123,
+        used: 42,
+    };
+    assert_eq!(PeriodUsage::from(usage), period());
+}

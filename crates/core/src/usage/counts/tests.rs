@@ -127,8 +127,11 @@ fn counts_are_bounded() {
 #[test]
 fn refusals_count_once_the_caller_is_known() {
     for denial in [
+        Denial::Blocked,
         Denial::ClaimInsufficient,
+        Denial::CreditsExhausted { wait_ms: 1 },
         Denial::InsufficientUserAuthentication("acr"),
+        Denial::KeyNetworkDenied,
         Denial::RateLimited { wait_ms: 1 },
         Denial::ScopeInsufficient,
     ] {

@@ -1,0 +1,105 @@
+//! API keys follow the changes of their owners: users and clients.
+
+use super::patch;
+use crate::api_keys::Manager;
+use crate::audit::{Actor, ClientInfo};
+use crate::db::Owner;
+use crate::directory::{By, Directory};
+use crate::problem::Problem;
+use crate::testing::{T, TestService, after, on_each_database};
+use portcullis_core::UnixSeconds;
+use serde_json::{Value, json};
+
+fn directory<'a>(
+    service: &'a TestService,
+    nobody: &'a ClientInfo,
+    now: UnixSeconds,
+) -> Directory<'a> {
+    let by = By { actor: Actor::Operator, subject: None, client: nobody };
+    Directory { db: &service.db, publisher: &service.publisher, audit: None, by, now }
+}
+
+impl TestService {
+    async fn owned_key(&self, owner: &Owner) -> Result<String, Problem> {
+        let terms = patch(json!({ "name": "ci", "scope": "a" }));
+        let issued =
+            self.api_keys.create(&Manager::operator(), Some(owner.clone()), terms, T).await?;
+        Ok(issued.secret)
+    }
+
+    /// Returns the introspection of a key as JSON, or `null`.
+    async fn key_claims(&self, secret: &str, now: UnixSeconds) -> Value {
+        self.api_keys.introspect(secret, now).await.unwrap().map_or(Value::Null, Value::Object)
+    }
+}
+
+#[tokio::test]
+async fn key_of_a_client_has_its_claims_and_stops_and_ends_with_it() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let nobody = ClientInfo::default();
+            let own = |seconds| directory(&service, &nobody, after(seconds));
+            let settings = json!({ "name": "batch", "scope": "a b", "plan": "pro" });
+            let settings = serde_json::from_value(settings).unwrap();
+            let id = own(0).add_client(&settings).await.ok().unwrap().client.id;
+            let secret = service.owned_key(&Owner::client(&id)).await.unwrap();
+            let claims = service.key_claims(&secret, T).await;
+            assert_eq!((&claims["sub"], &claims["client_id"]), (&json!(id), &json!(id)));
+            assert_eq!((&claims["scope"], &claims["plan"]), (&json!("a"), &json!("pro")));
+            let change = async |seconds: u64, edit: Value| {
+                let edit = serde_json::from_value(edit).unwrap();
+                own(seconds).change_client(&id, &edit).await.unwrap();
+            };
+            // A revocation of tokens leaves keys.
+            change(1, json!({ "now": true })).await;
+            assert_ne!(service.key_claims(&secret, after(1)).await, Value::Null);
+            change(2, json!({ "scope": "b", "plan": "free" })).await;
+            let claims = service.key_claims(&secret, after(2)).await;
+            assert_eq!((&claims["scope"], &claims["plan"]), (&json!(""), &json!("free")));
+            let rows = service.outbox().await.join("\n");
+            assert!(rows.contains("\\\"plan\\\":\\\"free\\\""), "{rows}");
+            change(3, json!({ "disabled": true })).await;
+            assert_eq!(service.key_claims(&secret, after(3)).await, Value::Null);
+            assert_eq!(service.owned_key(&Owner::client(&id)).await, Err(Problem::OwnerUnknown));
+            change(4, json!({ "disabled": false })).await;
+            assert_ne!(service.key_claims(&secret, after(4)).await, Value::Null);
+            own(5).delete_client(&id).await.unwrap();
+            assert_eq!(service.key_claims(&secret, after(5)).await, Value::Null);
+            let rows = service.outbox().await.join("\n");
+            assert!(rows.contains("pc:revoked:jti:"), "{rows}");
+            let live = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NULL";
+            assert_eq!(service.db.query_number(live).await.unwrap(), 0);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn key_of_a_user_has_its_claims_and_ends_with_it() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let nobody = ClientInfo::default();
+            let own = |seconds| directory(&service, &nobody, after(seconds));
+            let user = service.add("alice").await;
+            let change = async |seconds: u64, edit: Value| {
+                let edit = serde_json::from_value(edit).unwrap();
+                own(seconds).change_user(&user.id, &edit).await.unwrap();
+            };
+            change(0, json!({ "scope": "a" })).await;
+            let secret = service.owned_key(&Owner::user(&user.id)).await.unwrap();
+            change(1, json!({ "claims": { "plan": "pro" }, "now": true })).await;
+            let claims = service.key_claims(&secret, after(1)).await;
+            assert_eq!((&claims["scope"], &claims["plan"]), (&json!("a"), &json!("pro")));
+            let rows = service.outbox().await.join("\n");
+            assert!(rows.contains("\\\"plan\\\":\\\"pro\\\""), "{rows}");
+            own(2).delete_user(&user.id).await.unwrap();
+            assert_eq!(service.key_claims(&secret, after(2)).await, Value::Null);
+            assert_eq!(service.owned_key(&Owner::user(&user.id)).await, Err(Problem::OwnerUnknown));
+            let live = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NULL";
+            assert_eq!(service.db.query_number(live).await.unwrap(), 0);
+        },
+    )
+    .await;
+}
