@@ -18,7 +18,7 @@ pub struct LimitCounters {
     pub periods: RefCell<PeriodUses>,
 }
 
-/// What is known of a rate-limit key over its quota. Times are in Unix ms.
+/// The state of a rate-limit key over its quota. Times are in Unix ms.
 #[derive(Clone, Copy)]
 pub struct Over {
     /// Until when the store need not be asked.

@@ -89,8 +89,8 @@ impl Limit {
 }
 
 /// Returns the refusal by limits: for each, its wait in milliseconds, and whether it counts
-/// credits. Returns `None` if there are none. Where credits are exhausted and no time brings more, no
-/// wait helps.
+/// credits. Returns `None` if there are none. Where credits are exhausted and no time brings more,
+/// no wait helps.
 pub fn refusal_by_limits(refused: impl IntoIterator<Item = (u64, bool)>) -> Option<Denial> {
     let (mut longest, mut is_credits, mut is_endless) = (None, false, false);
     for (wait_ms, of_credits) in refused {

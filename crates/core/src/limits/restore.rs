@@ -10,7 +10,7 @@ pub const RESTORE_SCRIPT: &str = script::text(&RESTORE);
 const RESTORE: [u8; script::bare_bytes(SOURCE)] = script::bare(SOURCE);
 const SOURCE: &str = include_str!("restore.lua");
 
-/// What is known of the use of one quota in one period, or of one balance of credits.
+/// The reported use of one quota in one period, or of one balance of credits.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KnownUse<'u> {
     /// The limit's name.

@@ -312,6 +312,7 @@ fn given(place: &str) -> Option<Vec<Part>> {
             With("limits[0].timing", json!("leased")),
             With("routes[0].limit.timing", json!("leased")),
         ],
+        "limits.on_store_outage" => vec![To(json!("deny")), To(json!("allow"))],
         "limits.timing" => vec![To(json!("leased"))],
         "limits.name" => vec![To(json!("other")), With("routes[0].limits", json!(["other"]))],
         "limits.plans.claim" => vec![To(json!("/user/tier")), Invalid(json!("/~"))],

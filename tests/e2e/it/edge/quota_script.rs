@@ -1,5 +1,5 @@
-//! Runs the script of calendar limits and credits in a real Redis, by the test's clock, and compares
-//! it with a model. So does it with the script that restores what the store lost.
+//! Runs the script of calendar limits and credits in a real Redis, by the test's clock, and
+//! compares it with a model. Does the same with the script that restores what the store lost.
 
 use crate::support::redis_server::Redis;
 use portcullis_core::{KnownUse, QUOTA_SCRIPT, StoreKeys, restore_command};

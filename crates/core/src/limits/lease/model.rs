@@ -311,8 +311,8 @@ fn store_that_loses_all_admits_no_more_than_without_leases() {
     }
 }
 
-/// Whenever the quota of a caller changes, no interval exceeds what the larger one admits. A lease's
-/// life after it was lowered, no interval exceeds what the smaller one admits.
+/// Whenever the quota of a caller changes, no interval exceeds what the larger one admits. From a
+/// lease's life after it was lowered, no interval exceeds what the smaller one admits.
 #[test]
 fn changing_override_admits_no_more_than_the_larger_quota() {
     for algorithm in ALGORITHMS {
