@@ -18,7 +18,7 @@ pub struct UsageOptions {
     pub to: Option<String>,
     /// Only tokens of this issuer.
     #[arg(long)]
-    pub issuer: Option<String>,
+    pub token_issuer: Option<String>,
     /// Only this subject.
     #[arg(long)]
     pub subject: Option<String>,
@@ -42,7 +42,7 @@ impl UsageOptions {
         let optional = [
             ("from", &self.from),
             ("to", &self.to),
-            ("issuer", &self.issuer),
+            ("issuer", &self.token_issuer),
             ("subject", &self.subject),
             ("client", &self.client),
             ("key", &self.key),
