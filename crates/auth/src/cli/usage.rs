@@ -17,8 +17,8 @@ pub struct UsageOptions {
     #[arg(long)]
     pub to: Option<String>,
     /// Only tokens of this issuer.
-    #[arg(long)]
-    pub token_issuer: Option<String>,
+    #[arg(id = "token_issuer", long = "token-issuer", value_name = "ISSUER")]
+    pub issuer: Option<String>,
     /// Only this subject.
     #[arg(long)]
     pub subject: Option<String>,
@@ -42,7 +42,7 @@ impl UsageOptions {
         let optional = [
             ("from", &self.from),
             ("to", &self.to),
-            ("issuer", &self.token_issuer),
+            ("issuer", &self.issuer),
             ("subject", &self.subject),
             ("client", &self.client),
             ("key", &self.key),

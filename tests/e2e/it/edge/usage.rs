@@ -7,7 +7,7 @@ use crate::support::gateway::{Gateway, TOKEN};
 use crate::support::http::{assert_refused, client, field, get_with, post};
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::stack::{RECORD_ENCRYPTION_KEY, Stack, Tokens, stop};
+use crate::support::stack::{RECORD_ENCRYPTION_KEY, Tokens, stop};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;

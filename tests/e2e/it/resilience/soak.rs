@@ -3,6 +3,8 @@
 //! xtask bench soak --minutes 30 --write` writes the results of a long run to docs/reliability.md.
 
 mod agreement;
+mod api_keys;
+mod blocks;
 mod connections;
 mod events;
 mod faults;
@@ -11,6 +13,7 @@ mod guests;
 mod history;
 mod load;
 mod model;
+mod operator;
 mod processes;
 mod record;
 mod requests;

@@ -11,6 +11,7 @@ use super::system::AUTH_PROGRAM;
 use super::world::World;
 use crate::support::chance::Chance;
 use crate::support::stack::edge_defects;
+use portcullis_core::StoreKeys;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -126,10 +127,12 @@ async fn compare_lists(world: &World, live: &[Session]) {
         lines.filter_map(|line| line["session"].as_str().map(str::to_owned)).collect();
     let client = redis::Client::open(stack.fact("redis_url")).unwrap();
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();
-    let keys: Vec<String> =
-        redis::cmd("KEYS").arg("pc:sessions:*").query_async(&mut redis).await.unwrap();
+    // The operator has sessions, too.
+    let subjects = live.iter().filter_map(|session| session.tokens.first()).map(|token| &token.sub);
+    let subjects: BTreeSet<&String> = subjects.collect();
     let mut store = BTreeSet::new();
-    for key in keys {
+    for sub in subjects {
+        let key = StoreKeys::new(StoreKeys::PREFIX).sessions(stack.fact("edge_url"), sub);
         let held: Vec<String> =
             redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).query_async(&mut redis).await.unwrap();
         store.extend(held);
@@ -161,7 +164,7 @@ fn search_logs(world: &World) {
 }
 
 /// Every kind of request. If one of them never succeeded in a run, that run did not check it.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 28] = [
     "valid",
     "revoked",
     "forged",
@@ -180,6 +183,16 @@ const KINDS: [&str; 18] = [
     "forged event",
     "guest",
     "greedy guest",
+    "API key",
+    "API key ended",
+    "made-up key",
+    "key created",
+    "key rolled",
+    "key restricted",
+    "key revoked",
+    "block",
+    "blocked",
+    "block cleared",
 ];
 
 /// Reports unexplained failures above 1%, and a load that was not sent.

@@ -27,8 +27,13 @@ pub fn limit(quota: usize) -> Value {
 
 /// Adds a random address to a request, and an identity that the edge must remove.
 pub fn anonymous(request: RequestBuilder, chance: &mut Chance) -> RequestBuilder {
+    from(request, &address(chance))
+}
+
+/// Returns an address that has most likely sent no request.
+pub fn address(chance: &mut Chance) -> String {
     let [a, b, c] = [(); 3].map(|()| chance.below(256));
-    from(request, &format!("10.{a}.{b}.{c}"))
+    format!("10.{a}.{b}.{c}")
 }
 
 fn from(request: RequestBuilder, address: &str) -> RequestBuilder {

@@ -2,7 +2,7 @@
 
 use super::record::Topic;
 use super::world::World;
-use super::{events, forged_events, guests, requests, sessions, visitors};
+use super::{api_keys, blocks, events, forged_events, guests, requests, sessions, visitors};
 use crate::support::chance::Chance;
 use crate::support::proxy::Fault;
 use std::sync::Arc;
@@ -36,13 +36,18 @@ enum Kind {
     ForgedEvent,
     Guest,
     GreedyGuest,
+    Key,
+    KeyEnded,
+    MadeUpKey,
+    KeyChange,
+    Block,
 }
 
 /// Each kind, with its number among 1000 requests.
-const SHARES: [(Kind, u64); 14] = [
-    (Kind::Valid, 330),
-    (Kind::Revoked, 100),
-    (Kind::Forged, 110),
+const SHARES: [(Kind, u64); 19] = [
+    (Kind::Valid, 240),
+    (Kind::Revoked, 80),
+    (Kind::Forged, 90),
     (Kind::Aborted, 100),
     (Kind::Public, 50),
     (Kind::Socket, 50),
@@ -54,6 +59,11 @@ const SHARES: [(Kind, u64); 14] = [
     (Kind::ForgedEvent, 10),
     (Kind::Guest, 30),
     (Kind::GreedyGuest, 15),
+    (Kind::Key, 70),
+    (Kind::KeyEnded, 30),
+    (Kind::MadeUpKey, 20),
+    (Kind::KeyChange, 8),
+    (Kind::Block, 2),
 ];
 
 fn choose(chance: &mut Chance) -> Kind {
@@ -144,6 +154,11 @@ pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, load: Loa
                 Kind::ForgedEvent => forged_events::push(&world, own).await,
                 Kind::Guest => guests::visit(&world, own).await,
                 Kind::GreedyGuest => guests::visit_greedily(&world, own).await,
+                Kind::Key => api_keys::call(&world, own).await,
+                Kind::KeyEnded => api_keys::call_again(&world, own).await,
+                Kind::MadeUpKey => api_keys::guess(&world, own).await,
+                Kind::KeyChange => api_keys::change(&world, own).await,
+                Kind::Block => blocks::block(&world, own).await,
             }
             drop(place);
         });

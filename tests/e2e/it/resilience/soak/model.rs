@@ -46,13 +46,24 @@ impl Token {
         Some(Self { text, sub, sid, expires, life: Mutex::default() })
     }
 
-    pub fn begin_ending(&self) {
-        self.life.lock().unwrap().ending_since.get_or_insert_with(Instant::now);
+    /// Makes the token of an API key, whose record has this subject.
+    pub fn of_key(text: &str, sub: &str, life: Duration) -> Self {
+        let (text, sub, sid) = (text.to_owned(), sub.to_owned(), String::new());
+        Self { text, sub, sid, expires: Instant::now() + life, life: Mutex::default() }
     }
 
-    /// Takes [`Token::begin_ending`] back, because the request had no effect on the token.
+    pub fn begin_ending(&self) {
+        self.begin_ending_at(Instant::now());
+    }
+
+    /// Says that the token may be rejected from a moment on.
+    pub fn begin_ending_at(&self, moment: Instant) {
+        self.life.lock().unwrap().ending_since.get_or_insert(moment);
+    }
+
+    /// Takes [`Token::begin_ending`] and a revocation back, because the token is accepted again.
     pub fn continue_after_all(&self) {
-        self.life.lock().unwrap().ending_since = None;
+        *self.life.lock().unwrap() = Life::default();
     }
 
     /// Replaces the revocation, which the store may have lost, by a later one.

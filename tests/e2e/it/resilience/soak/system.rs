@@ -1,6 +1,7 @@
 //! The system under test: a proxy in front of each dependency of the edge, and servers that can be
 //! killed and restarted.
 
+use super::api_keys;
 use super::forged_events::{FORGED_KEY, FORGER};
 use super::guests;
 use super::history::REVOCATION_SECONDS_MAX;
@@ -271,7 +272,7 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
         "issuers": [{
             "issuer": own, "audience": AUDIENCE, "algorithms": ["EdDSA"],
             "jwks_url": format!("{auth}/.well-known/jwks.json"),
-            "sessions_in_store": true,
+            "sessions_in_store": true, "api_key_prefixes": api_keys::PREFIX,
             "introspection": {
                 "url": format!("{auth}/oauth/introspect"), "client_id": "edge",
                 "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
@@ -308,6 +309,7 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
             },
             {
                 "name": "not-revoked", "path": "/api/not-revoked", "access": "protected",
+                "api_key_header": api_keys::HEADER,
                 "require": "not_revoked",
             },
         ],

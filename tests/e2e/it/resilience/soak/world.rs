@@ -1,8 +1,10 @@
 //! One run: the system, the clients' knowledge, and the results.
 
+use super::api_keys::ApiKeys;
 use super::guests::Guests;
 use super::history::History;
 use super::model::{Model, Token};
+use super::operator::Operator;
 use super::record::{Record, Reply, Topic};
 use super::system::System;
 use super::visitors::Visitors;
@@ -16,6 +18,8 @@ pub struct World {
     pub model: Model,
     pub visitors: Visitors,
     pub guests: Guests,
+    pub api_keys: ApiKeys,
+    pub operator: Operator,
     pub history: History,
     pub record: Record,
     pub client: Client,
@@ -34,6 +38,8 @@ impl World {
             model: Model::default(),
             visitors: Visitors::default(),
             guests: Guests::default(),
+            api_keys: ApiKeys::default(),
+            operator: Operator::default(),
             history: History::default(),
             record: Record::default(),
             client,
@@ -89,8 +95,10 @@ impl World {
                 }
                 _ => self.record.right(kind, reply),
             },
-            Some(401) if token.may_be_rejected(reply.answered) => self.record.right(kind, reply),
-            Some(401) => {
+            Some(401 | 403) if token.may_be_rejected(reply.answered) => {
+                self.record.right(kind, reply)
+            }
+            Some(401 | 403) => {
                 self.record.find(Topic::WrongReject, format!("{kind}: {}", reply.body));
             }
             _ => self.record.failure(kind, reply, &self.history),
