@@ -259,6 +259,12 @@ pub enum UserAction {
 mod tests {
     use super::*;
 
+    /// Each command has the flags of the shared settings besides its own.
+    #[test]
+    fn no_command_has_two_flags_of_one_name() {
+        command().debug_assert();
+    }
+
     /// One in 64 random ids begins so.
     #[test]
     fn session_id_may_begin_with_a_hyphen() {
