@@ -9,8 +9,9 @@ use crate::audit::{Actor, ClientInfo};
 use crate::config::AccessTokenFormat;
 use crate::db::migrations::{postgres, sqlite};
 use crate::db::{
-    ApiKey, AuditedChange, EndedSession, KeyRow, KeySecret, KeySpec, KeyState, OutboxRow, Owner,
-    OwnerState, Session,
+    ApiKey, AuditedChange, Block, BlockKind, BlockTarget, BlockedNetwork, CreditBalance,
+    EndedSession, KeyRow, KeySecret, KeySpec, KeyState, OutboxRow, Owner, OwnerState,
+    QuotaOverride, Session,
 };
 use crate::directory::{By, Directory};
 use crate::outbox::{Holder, HolderState, IssuedAccessToken};
@@ -175,6 +176,27 @@ async fn current(service: &TestService) -> Value {
     let text = |commands: Vec<Command>| -> Value {
         serde_json::from_str(&encode_pipeline(&commands)).unwrap()
     };
+    let network = |name: &str| BlockedNetwork { name: name.into(), ends_at: EXP };
+    let networks = [network("192.0.2.1"), network("2001:db8::/32")];
+    let part = CallerPart { part: "subject".into(), value: "alice".into() };
+    let caller = limit_caller("api", vec![part], None, "https://issuer.example").unwrap();
+    let (at, actor) = (IAT, "operator".to_owned());
+    let credits = CreditBalance {
+        caller: caller.clone(),
+        granted: 1000,
+        created_at: at,
+        changed_at: at,
+        actor: actor.clone(),
+    };
+    let quota = QuotaOverride {
+        caller,
+        quota: 500,
+        ends_at: EXP,
+        created_at: at,
+        changed_at: at,
+        cleared_at: None,
+        actor,
+    };
     let row = key_row();
     let record = commands.access_token_issued(&issued, now).swap_remove(0);
     let seal = Seal::new(RECORD_KEY, None).unwrap();
@@ -192,6 +214,12 @@ async fn current(service: &TestService) -> Value {
             "access token revoked": text(commands.access_token_revoked("token-id", &access_hash, now)),
             "user disabled": text(commands.user_disabled("alice")),
             "user enabled": text(commands.user_enabled("alice")),
+            "block": text(commands.block(&block(BlockKind::Subject, "alice", None))),
+            "block of an address": text(commands.block(&block(BlockKind::Address, "192.0.2.1", None))),
+            "block cleared": text(commands.block(&block(BlockKind::Subject, "alice", Some(IAT)))),
+            "networks": text(commands.networks(&networks)),
+            "quota": text(commands.quota(&quota)),
+            "credits": text(commands.credits(&credits)),
             "user's tokens revoked": text(vec![commands.holder_state(
                 Holder::User("alice"),
                 HolderState::RevokedUntil(IAT),
@@ -208,6 +236,19 @@ async fn current(service: &TestService) -> Value {
         },
         "migrations": { "sqlite": checksums(&sqlite()), "postgres": checksums(&postgres()) },
     })
+}
+
+fn block(kind: BlockKind, name: &str, cleared_at: Option<u64>) -> Block {
+    let issuer = if kind.is_in_list() { "" } else { "https://issuer.example" };
+    Block {
+        target: BlockTarget { kind, issuer: issuer.into(), name: name.into() },
+        reason: "scraping".into(),
+        ends_at: EXP,
+        created_at: IAT,
+        changed_at: IAT,
+        cleared_at,
+        actor: "operator".into(),
+    }
 }
 
 /// A migration must not change once a database may have run it.
