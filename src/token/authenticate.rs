@@ -73,8 +73,9 @@ fn observe(verification: &Verification, context: &RequestContext) {
     trace.subject.replace(verification.token.logged_subject(log_subject));
 }
 
-/// Rejects a token that is known to be revoked or blocked. If its marker may have been deleted, queries the
-/// store again, before any limit counts the request. If the store fails, the token stays rejected.
+/// Rejects a token that is known to be revoked or blocked. If its marker may have been deleted,
+/// queries the store again, before any limit counts the request. If the store fails, the token
+/// stays rejected.
 async fn reject_if_revoked(
     cached: &CachedToken,
     check: &Check<'_, '_>,

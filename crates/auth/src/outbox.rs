@@ -4,6 +4,7 @@
 //! until the store has executed them. If the store loses data, all live revocations are
 //! republished.
 
+mod about;
 mod adjustments;
 mod api_keys;
 mod commands;

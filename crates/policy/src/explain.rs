@@ -54,8 +54,8 @@ pub(crate) struct Options {
     /// The number of the autonomous system of that address.
     #[arg(long)]
     asn: Option<u32>,
-    /// What is assumed otherwise: revoked, blocked, no-record, bad-signature, over:LIMIT, store-down,
-    /// auth-down; may be given more than once.
+    /// What is assumed otherwise: revoked, blocked, no-record, bad-signature, over:LIMIT,
+    /// store-down, auth-down; may be given more than once.
     #[arg(long)]
     assume: Vec<Assumption>,
 }

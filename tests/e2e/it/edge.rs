@@ -21,6 +21,7 @@ mod limits;
 mod memcached;
 mod optional;
 mod paths;
+mod quota_script;
 mod resources;
 mod revocation;
 mod routes;

@@ -252,6 +252,7 @@ fn without_scripts(policy: &mut Map<String, Value>) {
     for issuer in issuers(policy) {
         issuer.remove("sessions_in_store");
     }
+    policy.remove("usage");
 }
 
 /// Turns the issuers into issuers of opaque tokens.

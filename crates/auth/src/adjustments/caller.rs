@@ -60,6 +60,7 @@ pub fn limit_caller(
                 let problem = "the address of by is invalid; give one such as 192.0.2.1";
                 address_group(Some(address.map_err(|_| Problem::AdjustmentInvalid(problem))?))
             }
+            LimitBy::Country => value.to_ascii_uppercase(),
             _ => value,
         };
         known.push(CallerPart { part, value: value.clone() });
@@ -77,7 +78,8 @@ pub fn limit_caller(
 }
 
 const UNKNOWN_PART: &str = "a part of by is unknown; give parts as the limit's by has them: \
-                            address, subject, client, session, route, claim:NAME or header:NAME";
+                            address, subject, client, session, key, country, asn, route, \
+                            claim:NAME or header:NAME";
 const VALUE: &str = "a value of by is invalid; give at most 1024 bytes without control characters";
 const VALUE_BYTES_MAX: usize = 1024;
 const PARTS_MAX: usize = 8;

@@ -1,4 +1,4 @@
-//! Whom a block refuses, as requests and commands say it.
+//! The target of a block, as requests and commands name it.
 
 use super::terms::check_text;
 use crate::db::{BlockKind, BlockTarget};

@@ -340,7 +340,7 @@ async fn adjustments_end_and_their_rows_are_deleted() {
         assert!(store.keys().is_empty());
         assert_eq!(end(3701 + 86_400).await.unwrap(), 1);
         assert_eq!(count("blocks").await, 0);
-        // A block of the same target begins anew.
+        // A block of the same target begins again.
         block(&own, subject("alice"), "", after(200_000)).await.unwrap();
         assert!(store.value(&subject_key("alice")).is_some());
     })

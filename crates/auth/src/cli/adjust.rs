@@ -3,7 +3,7 @@
 use crate::adjustments::{CallerPart, parse_duration};
 use clap::{Args, Subcommand};
 
-/// Whom a block refuses.
+/// The target of a block.
 #[derive(Args)]
 #[group(skip)]
 pub struct TargetOptions {

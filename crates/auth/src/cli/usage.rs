@@ -17,7 +17,7 @@ pub struct UsageOptions {
     #[arg(long)]
     pub to: Option<String>,
     /// Only tokens of this issuer.
-    #[arg(long)]
+    #[arg(id = "token_issuer", long = "token-issuer", value_name = "ISSUER")]
     pub issuer: Option<String>,
     /// Only this subject.
     #[arg(long)]

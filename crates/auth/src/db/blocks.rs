@@ -43,7 +43,7 @@ impl BlockKind {
     }
 }
 
-/// Whom a block refuses.
+/// The caller, or the network, that a block refuses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BlockTarget {
     pub kind: BlockKind,

@@ -93,13 +93,6 @@ struct Adjustment {
 /// A place in the order of changes: a time and an id.
 type Place = (u64, String);
 
-/// Returns whether outbox rows about `about` belong to a block, a quota or credits.
-pub(super) fn is_adjustment(about: &str) -> bool {
-    [ABOUT_BLOCK, ABOUT_CREDITS, ABOUT_NETWORKS, ABOUT_QUOTA]
-        .iter()
-        .any(|kind| about.starts_with(kind))
-}
-
 impl Publisher {
     /// Returns the commands that bring the current state of `about` to the store.
     async fn current(&self, about: &str) -> Result<Vec<Command>, String> {
@@ -190,7 +183,7 @@ impl Publisher {
         Ok(republished)
     }
 
-    /// Ends one batch of adjustments whose end has come, and deletes rows that are no longer needed.
+    /// Ends one batch of adjustments whose end has come, and deletes rows that no store still has.
     /// Returns the number of rows.
     pub async fn end_adjustments(&self, now: UnixSeconds) -> Result<u64, sqlx::Error> {
         let commands = self.commands();

@@ -1,6 +1,6 @@
 //! Delivers outbox rows to the store.
 
-use super::adjustments::is_adjustment;
+use super::about::is_adjustment;
 use super::commands::{HolderState, StoreCommands, Subject};
 use super::records::RecordSettings;
 use crate::clock::now;

@@ -101,6 +101,8 @@ impl Collector {
         let (waiting, texts) = match replies.as_deref() {
             Ok([Reply::Integer(waiting), Reply::Array(texts)]) => (*waiting, texts),
             Ok([Reply::Error(text), _]) => return Err(text.clone()),
+            // Not permitted, read-only, loading: the length of the reply is not what is wrong.
+            Ok([_, Reply::Error(text)]) if !text.starts_with("ERR") => return Err(text.clone()),
             Err(error @ (StoreError::Unreachable | StoreError::Status(401 | 403 | 500..))) => {
                 return Err(error.to_string());
             }

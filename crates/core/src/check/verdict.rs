@@ -33,9 +33,9 @@ impl<'p> Check<'_, 'p> {
     ///
     /// # Errors
     ///
-    /// A [`Denial`] if the token is revoked, not registered or insufficient, the caller is blocked,
-    /// or a limit is exceeded. An [`Outage`] if the store could not be queried and the route or the limit refuses
-    /// then. [`Outage::StoreBadResponse`] if there are too few results.
+    /// A [`Denial`] if the token is revoked, not registered or insufficient, if the caller is
+    /// blocked, or a limit is exceeded. An [`Outage`] if the store could not be queried and the
+    /// route or the limit refuses then. [`Outage::StoreBadResponse`] if there are too few results.
     pub fn decide(
         &self,
         authenticated: &AuthenticatedRequest<'_>,

@@ -1,5 +1,6 @@
 mod document;
 mod issuers;
+mod locations;
 mod names;
 mod routes;
 mod warnings;
@@ -328,6 +329,35 @@ fn limit_members_are_validated() {
     check_limit(&with(r#","local_quota":0"#), &["routes[0].limit.local_quota"]);
     check_limit(&with(r#","name":"x""#), &["routes[0].limit.name"]);
     check_limit(&with(r#","algorithm":"leaky""#), &["routes[0].limit.algorithm"]);
+    check_limit(&with(r#","overrides":true"#), &[]);
+    check_limit(&with(r#","period":"day""#), &["routes[0].limit.window_seconds"]);
+    let period = |more: &str| format!(r#"{{"quota":5,"period":"month","by":"subject"{more}}}"#);
+    check_limit(&period(""), &[]);
+    check_limit(&period(r#","timing":"leased","overrides":true"#), &[]);
+    check_limit(&period(r#","algorithm":"gcra""#), &["routes[0].limit.algorithm"]);
+    check_limit(&period(r#","burst":5"#), &["routes[0].limit.burst"]);
+    check_limit(&period(r#","algorithm":"credits""#), &[]);
+    check_limit(r#"{"quota":5,"period":"year","by":"subject"}"#, &["routes[0].limit.period"]);
+    check_limit(r#"{"period":"day","by":"subject"}"#, &["routes[0].limit.quota"]);
+    check_limit(
+        r#"{"by":"subject"}"#,
+        &["routes[0].limit.window_seconds", "routes[0].limit.quota"],
+    );
+    let credits = |more: &str| format!(r#"{{"algorithm":"credits","by":"subject"{more}}}"#);
+    check_limit(&credits(""), &[]);
+    check_limit(&credits(r#","timing":"leased""#), &[]);
+    check_limit(&credits(r#","on_store_outage":"local","local_quota":3"#), &[]);
+    for (more, member) in [
+        (r#","quota":5"#, "period"),
+        (r#","period":"day""#, "quota"),
+        (r#","window_seconds":5"#, "window_seconds"),
+        (r#","overrides":true"#, "overrides"),
+        (r#","burst":5"#, "burst"),
+        (r#","plans":{"claim":"p","quotas":{"a":1}}"#, "plans"),
+        (r#","on_store_outage":"local""#, "local_quota"),
+    ] {
+        check_limit(&credits(more), &[&format!("routes[0].limit.{member}")]);
+    }
     check_limit(&with(r#","plans":{"claim":"p","quotas":{}}"#), &["routes[0].limit.plans.quotas"]);
     let zero = r#","plans":{"claim":"p","quotas":{"a":0}}"#;
     check_limit(&with(zero), &["routes[0].limit.plans.quotas.a"]);
@@ -520,8 +550,25 @@ fn memcached_needs_no_token_and_has_no_scripts() {
         "by":"address","algorithm":"fixed_window"}}]"#;
     let url = ("store.url", "memcached://127.0.0.1:11211");
     check(&[url, ("routes", fixed), ("STORE_TOKEN", "")], &[]);
+    let usage = ("usage.flush_seconds", "10");
+    check(&[url, ("routes", fixed), usage], &["usage.flush_seconds"]);
     check(&[url], &["routes[0].limit.algorithm", "routes[4].limit.algorithm"]);
     check(&[("store.url", "memcached://x"), ("routes", fixed)], &["store.url"]);
+    let with = |limit: &str| {
+        format!(
+            r#"[{{"name":"a","path":"/a","access":"public","limit":{{"by":"address",{limit}}}}}]"#
+        )
+    };
+    for (limit, member) in [
+        (r#""quota":5,"period":"day""#, "period"),
+        (r#""algorithm":"credits""#, "algorithm"),
+        (
+            r#""quota":5,"window_seconds":60,"algorithm":"fixed_window","overrides":true"#,
+            "overrides",
+        ),
+    ] {
+        check(&[url, ("routes", &with(limit))], &[&format!("routes[0].limit.{member}")]);
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -45,16 +45,19 @@ if algorithm == 'gcra' or algorithm == 'token_bucket' then
     rounded, by = tonumber(rounded or 0), tonumber(by or quota)
   end
   local owed = math.max(0, redis.call('PTTL', KEYS[1]) * by - rounded)
-  -- Not by the smaller quota of another caller, which would forgive what this state owes.
-  too_high = owed > full and (by == quota or ARGV[7] ~= '1')
-  owed = math.min(owed, full)
-  wait_for = function(n) return math.max(0, math.ceil((owed + n * window - full) / quota)) end
+  -- The quota by which the state was written may allow more. A smaller one does not forgive what is owed: the larger
+  -- one may apply again.
+  local most = math.max(full, math.ceil(full * by / quota))
+  too_high = owed > most
+  owed = math.min(owed, most)
+  wait_for = function(n) return math.max(0, math.ceil((owed + n * window - full) / by)) end
   left = math.floor((full - owed) / window)
   count = function(n)
     owed = owed + n * window
     left = left - n
-    local life = math.ceil(owed / quota)
-    return string.format('%.0f:%.0f', life * quota - owed, quota), life
+    if n > 0 then by = quota end
+    local life = math.ceil(owed / by)
+    return string.format('%.0f:%.0f', life * by - owed, by), life
   end
 else
   local clock = redis.call('TIME')

@@ -44,13 +44,13 @@ pub static COUNTING_SCRIPTS: [CountingScript; 2] = [
 ];
 
 /// The name of [`LIMIT_SCRIPT`] with key locking.
-pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "f868b17bbb4a4eae42605fd08414d7bd0ea5eeff";
+pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "8c99fbdcde5bd39c08a7521b381b4ef1505fe234";
 /// The name of [`LIMIT_SCRIPT`] alone.
-pub const LIMIT_SCRIPT_SHA1: &str = "90db7b563b5924299dec29bc1f41445fd41a434d";
+pub const LIMIT_SCRIPT_SHA1: &str = "345c49feb39f029aa86ee312c9fcd481d31b7249";
 /// The name of [`QUOTA_SCRIPT`] with key locking.
-pub const LOCKING_QUOTA_SCRIPT_SHA1: &str = "l";
+pub const LOCKING_QUOTA_SCRIPT_SHA1: &str = "3c32e445441defa932c46c34dd912aa117bb4224";
 /// The name of [`QUOTA_SCRIPT`] alone.
-pub const QUOTA_SCRIPT_SHA1: &str = "p";
+pub const QUOTA_SCRIPT_SHA1: &str = "8612fb350396677681ddabbe21a08ddb9692b827";
 
 impl Limit {
     /// Returns the name of the script that counts the limit's requests.

@@ -22,8 +22,8 @@ struct Entry {
 }
 
 impl BlockedNetworks {
-    /// Parses the list in the store: version 1, and for each network the Unix time until which it is
-    /// blocked. Returns `None` if it is malformed, of another version, or has more than 1,000
+    /// Parses the list in the store: version 1, and for each network the Unix time until which it
+    /// is blocked. Returns `None` if it is malformed, of another version, or has more than 1,000
     /// networks.
     pub fn parse(text: &str) -> Option<Self> {
         let mut list = json::object(text.as_bytes())?;

@@ -41,6 +41,16 @@ pub enum Usage {
     Refused,
 }
 
+impl UsageRow {
+    fn add(&mut self, usage: Usage, now: UnixSeconds) {
+        self.last = self.last.max(now.0);
+        match usage {
+            Usage::Passed => self.passed += 1,
+            Usage::Refused => self.refused += 1,
+        }
+    }
+}
+
 impl Usage {
     /// Returns how a refusal counts. Returns `None` if it does not: the caller is not known, or the
     /// edge or a dependency of it failed.
@@ -81,22 +91,16 @@ impl UsageCounts {
     ) {
         let hour = now.0 - now.0 % HOUR_SECONDS;
         let key = row_key(route, token, hour);
-        if self.rows.get_mut(&key).is_none() {
-            if self.rows.len() >= 2 * ROWS_MAX {
-                self.lost += 1;
-                return;
-            }
-            let row = new_row(route, token, hour);
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.add(usage, now);
+        } else if self.rows.len() >= 2 * ROWS_MAX {
+            self.lost += 1;
+        } else {
+            let mut row = new_row(route, token, hour);
+            row.add(usage, now);
             let names = [&row.route, &row.issuer, &row.subject, &row.client, &row.key];
             self.bytes += names.into_iter().map(String::len).sum::<usize>();
             self.rows.insert(key, row);
-        }
-        if let Some(row) = self.rows.get_mut(&key) {
-            row.last = row.last.max(now.0);
-            match usage {
-                Usage::Passed => row.passed += 1,
-                Usage::Refused => row.refused += 1,
-            }
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::Change;
 use portcullis_core::{
-    Access, BaseUrl, Cors, Limit, LimitBy, LimitOutage, LimitTiming, Policy, Route, StoreOutage,
-    TokenRequirement,
+    Access, BaseUrl, Cors, Limit, LimitAlgorithm, LimitBy, LimitOutage, LimitTiming, Period,
+    Policy, Route, StoreOutage, TokenRequirement,
 };
 use serde_json::Value;
 
@@ -162,6 +162,7 @@ fn is_looser(limit: &Limit, new: &[Limit]) -> bool {
         !other.shadow
             && other.by == limit.by
             && (other.algorithm, other.timing) == (limit.algorithm, limit.timing)
+            && (other.period, other.overrides) == (limit.period, limit.overrides)
             && (&other.plans, other.local_quota) == (&limit.plans, limit.local_quota)
             && rate(other) <= rate(limit)
             && burst(other) <= burst(limit)
@@ -179,12 +180,23 @@ fn describe_limit(limit: &Limit) -> String {
         LimitOutage::Deny => "none passes",
         LimitOutage::Local => "each isolate counts",
     };
-    format!(
-        "{} in {} s by {}{burst}{shadow}; while the store is unavailable, {outage}",
-        limit.quota,
-        limit.window_seconds,
-        by.join(" and "),
-    )
+    let quota = match (limit.period, limit.algorithm) {
+        (Some(period), LimitAlgorithm::Credits) => {
+            format!("{} {}, then credits,", limit.quota, a_period(period))
+        }
+        (Some(period), _) => format!("{} {}", limit.quota, a_period(period)),
+        (None, LimitAlgorithm::Credits) => "credits".to_owned(),
+        (None, _) => format!("{} in {} s", limit.quota, limit.window_seconds),
+    };
+    let by = by.join(" and ");
+    format!("{quota} by {by}{burst}{shadow}; while the store is unavailable, {outage}")
+}
+
+fn a_period(period: Period) -> &'static str {
+    match period {
+        Period::Day => "a day",
+        Period::Month => "a month",
+    }
 }
 
 /// Describes what [`describe_limit`] leaves out, where it differs.
@@ -205,6 +217,12 @@ fn other_members(old: &Limit, new: &Limit) -> String {
     }
     if old.plans != new.plans {
         texts.push(format!("plans: {}, now {}", plans(old), plans(new)));
+    }
+    if old.overrides != new.overrides {
+        texts.push(match new.overrides {
+            true => "takes other quotas for single callers".to_owned(),
+            false => "no longer takes other quotas for single callers".to_owned(),
+        });
     }
     if old.headers != new.headers {
         texts.push(match new.headers {

@@ -23,6 +23,7 @@ logging = {}
 metrics = {}
 open_requests = {}
 revocation = {}
+usage = {}
 
 [[issuers]]
 issuer = "https://issuer.example"

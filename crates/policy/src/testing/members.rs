@@ -293,6 +293,15 @@ fn given(place: &str) -> Option<Vec<Part>> {
             To(json!(["scp", "/realm_access/roles"])),
             Invalid(json!(["/~"])),
         ],
+        "limits.algorithm" => {
+            vec![To(json!("fixed_window")), To(json!("sliding_window")), To(json!("token_bucket"))]
+        }
+        "limits.period" => vec![
+            To(json!("day")),
+            To(json!("month")),
+            Without("limits[0].window_seconds"),
+            Without("routes[0].limit.window_seconds"),
+        ],
         "limits.by" => vec![
             To(json!("route")),
             To(json!(["client", "header:x-a"])),

@@ -160,9 +160,9 @@ async fn callers_with_the_scope_manage_clients() {
     let unknown = send(Method::PATCH, &own, &admin, Some(json!({ "nam": "x" }))).await;
     assert_refused(unknown, 400, "request_malformed").await;
 
-    let rolled =
-        send(Method::POST, &format!("{own}/roll"), &admin, Some(json!({ "grace_seconds": 0 })));
-    let rolled: Value = rolled.await.json().await.unwrap();
+    let (roll, grace) = (format!("{own}/roll"), json!({ "grace_seconds": 0 }));
+    let rolled = send(Method::POST, &roll, &admin, Some(grace)).await;
+    let rolled: Value = rolled.json().await.unwrap();
     assert_invalid_client(grant(&stack, id, secret, "").await).await;
     token(&stack, id, text(&rolled, "client_secret")).await;
 

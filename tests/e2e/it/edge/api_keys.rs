@@ -500,3 +500,29 @@ async fn made_up_keys_cost_the_store_no_more_than_the_rate() {
     assert!(asked >= 25 && busy > FLOOD / 2, "{asked} {busy}");
     scene.stop().await;
 }
+
+/// A block of one key leaves the owner's other keys alone, and its end counts within a second.
+#[tokio::test]
+async fn blocked_key_is_refused_with_the_next_request_of_each_isolate() {
+    if on_memcached() {
+        return;
+    }
+    let scene = Scene::start(2, 0).await;
+    let (key, other, jti) = (new_key(), new_key(), unique("key"));
+    scene.put(&key, json!({ "jti": jti }));
+    scene.put(&other, json!({}));
+    scene.all("/api/x", &key, "200").await;
+    let block = StoreKeys::new("pc").block("key", ISSUER, &jti);
+    let mut redis = scene.redis.connection();
+    redis::cmd("SET").arg(&block).arg("{}").arg("EX").arg(60).exec(&mut redis).unwrap();
+    scene.all("/api/x", &key, "blocked").await;
+    scene.all("/api/limited", &key, "blocked").await;
+    scene.all("/api/x", &other, "200").await;
+    // A JWT with the same id is no API key.
+    let jwt = TRUSTED.sign(&header(json!({})), &claims(json!({ "jti": jti })));
+    scene.all("/api/x", &jwt, "200").await;
+    redis::cmd("DEL").arg(&block).exec(&mut redis).unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    scene.all("/api/x", &key, "200").await;
+    scene.stop().await;
+}

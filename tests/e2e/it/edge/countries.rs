@@ -8,7 +8,7 @@ use crate::support::stack::stop;
 use reqwest::Response;
 use serde_json::{Value, json};
 
-/// The header by which the test's workerd is told what `request.cf` is. Cloudflare has none.
+/// The header from which the test's workerd takes `request.cf`. Cloudflare has none.
 const CF: &str = "x-test-cf";
 
 async fn send(url: &str, cf: Option<Value>, field: Option<(&str, &str)>) -> Response {

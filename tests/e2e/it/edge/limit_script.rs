@@ -24,7 +24,7 @@ const ALGORITHMS: [&str; 4] = ["gcra", "token_bucket", "sliding_window", "fixed_
 fn with_clock() -> String {
     let clock = r"
         local real, clock = redis, tonumber(ARGV[7])
-        local redis = {}
+        local redis = {error_reply = redis.error_reply}
         function redis.call(name, key, value, unit, life)
             if name == 'TIME' then
                 local seconds = math.floor(clock / 1000)
@@ -33,6 +33,9 @@ fn with_clock() -> String {
                 assert(unit == 'PX' and tonumber(life) >= 1)
                 local expires = string.format('%.0f', clock + life)
                 return real.call('SET', key, expires .. '|' .. value)
+            end
+            if name == 'MGET' then
+                return {redis.call('GET', key), real.call('GET', value)}
             end
             assert(name == 'GET' or name == 'PTTL')
             local expires, own = string.match(real.call('GET', key) or '', '^(%d+)|(.*)$')
@@ -48,8 +51,8 @@ fn with_clock() -> String {
 }
 
 /// The script's reply: whether the request is admitted, what is left, the two waits, what was taken
-/// in advance, and within which time that must be used.
-type Reply = [u64; 6];
+/// in advance, within which time that must be used, and the override that applied.
+type Reply = [u64; 7];
 
 /// Calls the script of [`with_clock`].
 struct Script {
@@ -63,8 +66,41 @@ impl Script {
     }
 
     fn call(&mut self, key: &str, algorithm: &str, rules: &Rules, asked: [u64; 3]) -> Reply {
-        let [now_ms, cost, wanted] = asked;
+        let call = self.script.key(key);
+        self.run(call, algorithm, rules, asked)
+    }
+
+    /// Does the same for a limit that takes overrides. The one of the key is `quota`, if it is
+    /// another than the limit's.
+    fn call_with(
+        &mut self,
+        key: &str,
+        algorithm: &str,
+        rules: &Rules,
+        quota: u64,
+        asked: [u64; 3],
+    ) -> Reply {
+        let own = format!("quota-{{{key}}}");
+        let command = match quota == rules.quota {
+            true => redis::cmd("DEL").arg(&own).to_owned(),
+            false => redis::cmd("SET").arg(&own).arg(quota).to_owned(),
+        };
+        let _: redis::Value = command.query(&mut self.connection).unwrap();
         let mut call = self.script.key(key);
+        call.key(own);
+        let reply = self.run(call, algorithm, rules, asked);
+        assert_eq!(reply[6], if quota == rules.quota { 0 } else { quota });
+        reply
+    }
+
+    fn run(
+        &mut self,
+        mut call: redis::ScriptInvocation<'_>,
+        algorithm: &str,
+        rules: &Rules,
+        asked: [u64; 3],
+    ) -> Reply {
+        let [now_ms, cost, wanted] = asked;
         let call = call.arg(algorithm).arg(rules.quota).arg(rules.window_ms);
         let call = call.arg(cost).arg(rules.burst).arg(wanted).arg(now_ms);
         call.invoke(&mut self.connection).unwrap()
@@ -87,7 +123,7 @@ fn randomly(mut seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-fn without_waits([admitted, left, _, _, taken, ends_ms]: Reply) -> Answer {
+fn without_waits([admitted, left, _, _, taken, ends_ms, _]: Reply) -> Answer {
     Answer { admitted: admitted == 1, left, taken, ends_ms }
 }
 
@@ -103,20 +139,32 @@ fn each_algorithm_matches_its_model() {
         let window_ms = 1 + random(120_000);
         let kind = kind(algorithm);
         let burst = if kind == Kind::Bucket { 1 + random(quota * 2) } else { quota };
-        let rules = Rules { kind, quota, window_ms, burst };
+        let base = Rules { kind, quota, window_ms, burst };
+        let has_overrides = round % 5 < 2;
+        let (mut own, mut rules) = (quota, base);
         let mut model = Store::default();
         let key = format!("model-{round}");
         let mut now: u64 = 1_700_000_000_000 + random(1_000_000);
         for step in 0..60 {
             now += random(window_ms * 3 / quota + 2);
-            let most = burst.min(quota);
+            if has_overrides && random(6) == 0 {
+                own = if random(3) == 0 { quota } else { 1 + random(2 * quota) };
+                rules = Rules { quota: own, burst: (burst * own / quota).max(1), ..base };
+            }
+            let most = burst.min(quota).min(rules.burst);
             let cost = if step % 4 == 0 { 1 + random(most) } else { 1 };
-            let wanted = if random(3) == 0 { random(most + 1) } else { 0 };
+            let asked = if random(3) == 0 { random(most + 1) } else { 0 };
+            // A smaller quota has smaller leases.
+            let wanted = if own < quota { asked * own / quota } else { asked };
+            let mut call = |asked: [u64; 3]| match has_overrides {
+                true => script.call_with(&key, algorithm, &base, own, asked),
+                false => script.call(&key, algorithm, &base, asked),
+            };
             let said = format!("{rules:?}, {cost} and {wanted} in advance at {now}");
-            let reply = script.call(&key, algorithm, &rules, [now, cost, wanted]);
+            let reply = call([now, cost, asked]);
             let answer = model.ask(&rules, now, cost, wanted);
             assert_eq!(without_waits(reply), answer, "{said}");
-            let [_, left, wait_ms, more_ms, taken, _] = reply;
+            let [_, left, wait_ms, more_ms, taken, _, _] = reply;
             in_advance += taken;
             if !answer.admitted {
                 refused += 1;
@@ -124,7 +172,7 @@ fn each_algorithm_matches_its_model() {
                 assert!(wait_ms > 0 && !model.admits(&rules, now + wait_ms - 1, cost), "{said}");
                 now += wait_ms;
                 assert!(model.admits(&rules, now, cost), "{said}: {wait_ms}");
-                let again = script.call(&key, algorithm, &rules, [now, cost, 0]);
+                let again = call([now, cost, 0]);
                 assert_eq!(without_waits(again), model.ask(&rules, now, cost, 0), "{said}");
                 continue;
             }
@@ -132,7 +180,7 @@ fn each_algorithm_matches_its_model() {
             assert_eq!(wait_ms, 0, "{said}");
             assert!(left == 0 || model.admits(&rules, now, left), "{said}: {left} left");
             assert!(!model.admits(&rules, now, left + 1), "{said}: more than {left} left");
-            if left < burst {
+            if left < rules.burst {
                 let more = now + more_ms;
                 assert!(more_ms > 0 && model.admits(&rules, more, left + 1), "{said}: {more_ms}");
                 assert!(!model.admits(&rules, more - 1, left + 1), "{said}: {more_ms}");
@@ -172,6 +220,7 @@ fn sequences_of_the_lease_model_are_answered_alike() {
             step_ms: 0,
             is_step_seen: true,
             records_calls: true,
+            overrides: if round % 8 < 4 { vec![1 + random(2 * quota)] } else { Vec::new() },
             mutation: None,
             spoil: None,
         };
@@ -181,9 +230,15 @@ fn sequences_of_the_lease_model_are_answered_alike() {
             world.apply_random(&mut setup, choice);
         }
         retries += usize::from(Budget::ample().lost - world.budget.lost);
-        let (rules, key) = (setup.charged(), format!("leases-{round}"));
-        for Call { now_ms, cost, wanted, answer } in &world.calls {
-            let reply = script.call(&key, algorithm, &rules, [*now_ms, *cost, *wanted]);
+        let (rules, key) = (setup.charged(quota), format!("leases-{round}"));
+        for Call { quota: own, now_ms, cost, wanted, answer } in &world.calls {
+            // What the script takes of a smaller quota is scaled already.
+            let wanted = if *own < quota { (wanted * quota).div_ceil(*own) } else { *wanted };
+            let asked = [*now_ms, *cost, wanted];
+            let reply = match setup.overrides.is_empty() {
+                true => script.call(&key, algorithm, &rules, asked),
+                false => script.call_with(&key, algorithm, &rules, *own, asked),
+            };
             let said = format!("{rules:?}, {cost} and {wanted} in advance at {now_ms}");
             assert_eq!(without_waits(reply), *answer, "{said}");
             questions += 1;

@@ -5,6 +5,7 @@ mod counting;
 mod failover;
 mod leases;
 mod outages;
+mod quotas;
 mod race;
 pub mod scene;
 mod scripts;

@@ -90,6 +90,7 @@ impl Stack {
         // Tests count requests to the store.
         let object = vars.as_object_mut().unwrap();
         object.entry("block.refresh_seconds").or_insert(0.into());
+        object.entry("usage.flush_seconds").or_insert(0.into());
         Self::launch_by(xtask(), options, vars)
     }
 

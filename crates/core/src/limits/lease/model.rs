@@ -319,6 +319,10 @@ fn changing_override_admits_no_more_than_the_larger_quota() {
         let base = setup(algorithm);
         let quota = base.rules.quota;
         for overrides in [vec![quota / 4], vec![quota * 2]] {
+            // A larger quota is of interest where leases are taken from a burst.
+            if overrides[0] > quota && !algorithm.has_burst() {
+                continue;
+            }
             let setup = Setup { overrides, ..base.clone() };
             let budget = Budget { overrides: 2, drains: 1, ..SMALL };
             let explored = explore(&setup, World::new(&setup, budget), 9, true);
@@ -361,9 +365,9 @@ proptest! {
             world.apply_random(&mut setup, choice);
             prop_assert_eq!(world.excess, 0, "after {} steps: {:?} {:?}", step, rules, terms);
         }
-        for Call { quota: _, now_ms, cost, wanted, answer } in world.calls {
+        for Call { quota, now_ms, cost, wanted, answer } in world.calls {
             let left = answer.left + answer.taken;
-            let said = format!("{cost} and {wanted} in advance at {now_ms}: {answer:?}");
+            let said = format!("{cost} and {wanted} in advance of {quota} at {now_ms}: {answer:?}");
             prop_assert!(answer.taken <= wanted.min(left / 4), "{}", said);
         }
     }

@@ -115,12 +115,6 @@ impl Store {
 
     /// Decides on `cost`, and takes at most `wanted` in advance.
     pub fn ask(&mut self, rules: &Rules, now_ms: u64, cost: u64, wanted: u64) -> Answer {
-        let full = rules.burst * rules.window_ms;
-        *self = self.settled(rules, now_ms);
-        if rules.kind == Kind::Bucket && self.used > full {
-            // The quota is lower than it was.
-            (self.used, self.by) = (full, rules.quota);
-        }
         let admitted = self.admits(rules, now_ms, cost);
         let left = self.left(rules, now_ms);
         let taken = if admitted { wanted.min((left - cost) / 4) } else { 0 };
