@@ -19,25 +19,25 @@ use redis_rest::{Command, Reply};
 ///
 /// [`Denial::Blocked`].
 pub fn check_network(head: &RequestHead<'_>, context: &RequestContext) -> Result<(), Refusal> {
-    fetch_if_due(context);
     let list = &context.isolate.block_list;
-    if list.is_empty() {
-        return Ok(());
-    }
-    let address = client_address(head, context.policy.trusted_proxy_hops);
-    if !list.contains(address, context.now) {
+    let is_blocked = !list.is_empty()
+        && list.contains(client_address(head, context.policy.trusted_proxy_hops), context.now);
+    let refresh_ms = u64::from(context.policy.block_refresh_seconds) * 1000;
+    // The end of a block takes effect as soon as that of a blocked token.
+    fetch_if_due(if is_blocked { refresh_ms.min(BLOCKED_MS) } else { refresh_ms }, context);
+    if !is_blocked {
         return Ok(());
     }
     context.trace.marker.set(Some(RevocationMarker::Block(BlockKind::Address)));
     Err(Denial::Blocked.into())
 }
 
-fn fetch_if_due(context: &RequestContext) {
-    let refresh_ms = u64::from(context.policy.block_refresh_seconds) * 1000;
+/// Has the list fetched if it may be no older than `refresh_ms`; 0 if it is never fetched.
+fn fetch_if_due(refresh_ms: u64, context: &RequestContext) {
     if refresh_ms == 0 {
         return;
     }
-    let Some(fetching) = context.isolate.block_list.fetcher(refresh_ms, clock::now_ms()) else {
+    let Some(fetching) = context.isolate.block_list.fetcher(refresh_ms, context.now_ms) else {
         return;
     };
     context.spawn(|context| async move {
@@ -61,9 +61,12 @@ async fn fetch(context: &RequestContext) {
     if context.isolate.block_list.replace(text, asked_ms) {
         let reason = match replies.as_ref().map(|replies| replies.first()) {
             Ok(Some(Reply::Error(error))) => error.as_str(),
-            _ => "it is malformed or too large",
+            _ => "the store's answer is malformed or too large",
         };
         let mut line = Line::new(Level::Warn, "block_list_unreadable");
         line.text("reason", reason).write();
     }
 }
+
+/// How old the list may be while requests of blocked networks come.
+const BLOCKED_MS: u64 = 1000;

@@ -3,7 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_core::{Check, Destination, Policy, RequestHead, UnixSeconds, UnverifiedToken, api_key};
+use portcullis_core::{
+    Check, Destination, Policy, RequestHead, UnixSeconds, UnverifiedToken, api_key,
+};
 use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {

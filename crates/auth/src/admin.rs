@@ -3,13 +3,11 @@
 mod adjust;
 mod api_keys;
 mod claims;
-mod clients;
+pub mod clients;
 mod usage;
-mod users;
+pub mod users;
 
-pub use clients::list as list_clients;
 pub use usage::usage;
-pub use users::list_users;
 
 use crate::accounts::{
     PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, hash_password, is_acceptable_password,

@@ -6,5 +6,5 @@ mod jwks;
 mod settings;
 
 pub use assertion::{ASSERTION_TYPE, Assertion, UsedAssertion};
-pub use jwks::ALGORITHMS;
+pub use jwks::ALGORITHM_NAMES;
 pub use settings::{AuthMethod, ClientEdit, OAuthClient, is_client_id, new_client_id};

@@ -17,9 +17,12 @@ mod signing_keys;
 mod usage;
 mod users;
 
+pub use api_keys::change::{KeyChange, RolledSecret};
+pub use api_keys::create::NewApiKey;
+pub use api_keys::queries::{KeyPlace, KeySelector};
+pub use api_keys::usage::EACH_SECONDS;
 pub use api_keys::{
-    ApiKey, EACH_SECONDS, KEY_RECORD_SECONDS, KeyChange, KeyPlace, KeySecret, KeySelector, KeySpec,
-    KeyState, NewApiKey, Owner, OwnerKind, OwnerState, RolledSecret,
+    ApiKey, KEY_RECORD_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind, OwnerState,
 };
 pub use audit::AuditedChange;
 pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};

@@ -1,10 +1,7 @@
 //! The changes of clients and users, by operators' commands and by endpoints.
 
-mod clients;
-mod users;
-
-pub use clients::NewClient;
-pub use users::{UserEdit, shown_user};
+pub mod clients;
+pub mod users;
 
 use crate::audit::{Actor, Audit, ClientInfo, Event, EventKind};
 use crate::db::{Db, OutboxRow};

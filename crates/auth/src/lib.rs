@@ -135,11 +135,11 @@ async fn dispatch(cli: &Cli, log: Log) -> Result<(), Failure> {
         }
         Action::User { action: UserAction::List } => {
             check(reader)?;
-            return Ok(admin::list_users(&open(Migrate::IfSqlite).await?).await?);
+            return Ok(admin::users::list_users(&open(Migrate::IfSqlite).await?).await?);
         }
         Action::Client { action: ClientAction::List } => {
             check(reader)?;
-            return Ok(admin::list_clients(&open(Migrate::IfSqlite).await?).await?);
+            return Ok(admin::clients::list(&open(Migrate::IfSqlite).await?).await?);
         }
         Action::Sessions { action: SessionsAction::List { username } } => {
             let idle_seconds = read_idle_seconds(&mut reader);

@@ -19,6 +19,7 @@ use crate::routing::Destination;
 use crate::store::keys::StoreKeys;
 use crate::store::seal::Seal;
 use crate::time::UnixSeconds;
+use crate::token::api_key::KeyTerms;
 use crate::token::bearer::Token;
 use crate::token::record::TokenRecord;
 use crate::token::unverified::UnverifiedToken;
@@ -87,6 +88,22 @@ fn record() -> TokenRecord {
         aud: Some("api".into()),
         jti: Some("token-id".into()),
         iat: Some(NOW.0),
+        ..TokenRecord::default()
+    }
+}
+
+/// The record that the auth service writes for an API key.
+fn key_record() -> TokenRecord {
+    let terms = json!({ "networks": ["192.0.2.0/24"], "quotas": { "api": 100 } });
+    let others = json!({ "plan": "pro", "metadata": { "tier": 1 } });
+    TokenRecord {
+        sub: "alice".into(),
+        scope: "read".into(),
+        aud: Some("api".into()),
+        jti: Some("key-id".into()),
+        iat: Some(NOW.0),
+        key: KeyTerms::read(&terms),
+        others: others.as_object().unwrap().clone(),
         ..TokenRecord::default()
     }
 }
@@ -177,6 +194,7 @@ fn current() -> Value {
             "plain": record().encode(&key, None, NONCE),
             "sealed": sealed,
             "introspected": introspected.encode(&key, None, NONCE),
+            "api key": key_record().encode(&key, None, NONCE),
         },
         "request": commands(&request),
         "session seen": commands(&permit.touch_session(NOW).unwrap().1),
@@ -219,6 +237,8 @@ fn formats_of_earlier_versions_are_read() {
         assert_eq!((plain.as_ref(), sealed.as_ref()), (Some(&record()), Some(&record())));
         let introspected = TokenRecord::decode(text("/record/introspected"), key, None).unwrap();
         assert_eq!((introspected.sub.as_str(), introspected.asked_at), ("alice", Some(NOW.0)));
+        let of_key = TokenRecord::decode(text("/record/api key"), key, None);
+        assert_eq!(of_key, Some(key_record()));
 
         let current = EdgeAuthKey::parse(EDGE_AUTH_KEY).unwrap();
         let accepted = EdgeAuthKeys { current, previous: None };

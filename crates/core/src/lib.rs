@@ -5,11 +5,12 @@
 //! 1. [`Policy::destination`] finds the route, and [`Check::new`] reads the request's one token.
 //! 2. [`Check::unverified_token`] checks the token's form, header, claims and times. The host
 //!    verifies the signature by the key that [`Jwks::select`] returns, or queries the store or a
-//!    provider about an opaque token. It passes the result to [`Check::accept_signature`] or
-//!    [`Check::accept_record`]. The [`VerifiedToken`] may be cached.
+//!    provider about an opaque token or an API key. It passes the result to
+//!    [`Check::accept_signature`], [`Check::accept_record`] or [`Check::accept_key`]. The [`VerifiedToken`] may be cached.
 //! 3. [`Check::authenticate`] turns it into an [`AuthenticatedRequest`] of this request.
 //! 4. [`Check::commands`] returns all the store's commands that the verdict needs, for one round
 //!    trip.
+//!    [`Check::changed_key`] returns an API key whose record has changed.
 //! 5. [`Check::decide`] turns the replies into a [`Permit`], or a [`Refusal`] with its reason.
 //!
 //! Only a [`Permit`] lets a request be forwarded, and only step 5 creates one.

@@ -18,6 +18,7 @@ mod issuers;
 mod key_sets;
 mod limit_script;
 mod limits;
+mod live_api_keys;
 mod memcached;
 mod optional;
 mod paths;

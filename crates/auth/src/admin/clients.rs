@@ -5,7 +5,7 @@ use super::{Admin, print_line, store_status};
 use crate::cli::{ClientAction, ClientSettings};
 use crate::clients::ClientEdit;
 use crate::db::{Db, ListPlace};
-use crate::directory::NewClient;
+use crate::directory::clients::NewClient;
 use crate::error::BoxError;
 use crate::problem::Problem;
 use serde_json::{Map, Value, json};

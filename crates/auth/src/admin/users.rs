@@ -5,7 +5,7 @@ use super::clients::{PAGE, with_done};
 use super::{Admin, print_line, store_status};
 use crate::cli::UserSettings;
 use crate::db::{Db, ListPlace};
-use crate::directory::{UserEdit, shown_user};
+use crate::directory::users::{UserEdit, shown_user};
 use crate::error::BoxError;
 use serde_json::{Value, json};
 

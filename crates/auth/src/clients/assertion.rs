@@ -1,6 +1,6 @@
 //! Assertions by which clients authenticate (RFC 7523 section 2.2).
 
-use super::jwks::select;
+use super::jwks::{select, with_general_name};
 use super::settings::OAuthClient;
 use crate::token::token_hash;
 use base64::Engine as _;
@@ -78,7 +78,8 @@ impl<'a> Assertion<'a> {
             let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed)?;
             json_object(&bytes).ok_or(malformed)
         };
-        let header = UnverifiedHeader::read(&object(header)?).map_err(|_| malformed)?;
+        let header = with_general_name(&object(header)?);
+        let header = UnverifiedHeader::read(&header).map_err(|_| malformed)?;
         let is_own_type = |typ: &str| TYPES.iter().any(|own| own.eq_ignore_ascii_case(typ));
         if header.typ.as_deref().is_some_and(|typ| !is_own_type(typ)) {
             return Err(AssertionError::Type);

@@ -7,8 +7,21 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// The algorithms by which clients may sign assertions.
-pub const ALGORITHMS: [Algorithm; 4] =
+const ALGORITHMS: [Algorithm; 4] =
     [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Ps256, Algorithm::Rs256];
+
+/// The names of these algorithms, in headers and metadata.
+pub const ALGORITHM_NAMES: [&str; 5] = ["EdDSA", ED25519, "ES256", "PS256", "RS256"];
+
+/// Returns the members of a header or a key with `EdDSA` as `alg` where it is `Ed25519`, its name
+/// in RFC 9864.
+pub(super) fn with_general_name(members: &Map<String, Value>) -> Map<String, Value> {
+    let mut members = members.clone();
+    if let Some(alg) = members.get_mut("alg").filter(|alg| *alg == ED25519) {
+        *alg = Algorithm::EdDsa.name().into();
+    }
+    members
+}
 
 /// Checks a client's key set, and returns it as it is stored.
 ///
@@ -58,8 +71,12 @@ pub(super) fn select(
 /// Reads a set; also returns how many of its keys are unusable.
 fn read(set: &str) -> Option<(Jwks, usize)> {
     // A strict reader: no member twice.
-    json_object(set.as_bytes())?;
-    let (jwks, faults) = Jwks::parse(set, &ALGORITHMS, KeySource::Published).ok()?;
+    let mut set = json_object(set.as_bytes())?;
+    for key in set.get_mut("keys")?.as_array_mut()? {
+        *key = with_general_name(key.as_object()?).into();
+    }
+    let set = serde_json::to_string(&set).ok()?;
+    let (jwks, faults) = Jwks::parse(&set, &ALGORITHMS, KeySource::Published).ok()?;
     Some((jwks, faults.len()))
 }
 
@@ -68,6 +85,7 @@ fn decoding_key(key: &VerifyingKey) -> Option<DecodingKey> {
     DecodingKey::from_jwk(&jwk).ok()
 }
 
+const ED25519: &str = "Ed25519";
 /// The members of private and secret keys (RFC 7518 section 6).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 const MALFORMED: &str = "jwks must be a set of 1 to 8 public keys of Ed25519, P-256 or RSA (2048 \
@@ -94,6 +112,10 @@ mod tests {
     fn public_keys_with_their_own_ids_are_accepted() {
         assert!(check(&json!([ed("a")])).is_ok());
         assert!(check(&json!([{ "kty": "OKP", "crv": "Ed25519", "x": X }])).is_ok());
+        for alg in ["EdDSA", "Ed25519"] {
+            let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": X, "alg": alg });
+            assert!(check(&json!([key])).is_ok(), "{alg}");
+        }
         let eight: Vec<Value> = (0..8).map(|number| ed(&number.to_string())).collect();
         assert!(check(&json!(eight)).is_ok());
     }

@@ -1,15 +1,10 @@
 //! API keys: their rows, and the state that the store must have of each.
 
-mod change;
-mod create;
-pub mod end;
-mod queries;
-mod usage;
-
-pub use change::{KeyChange, RolledSecret};
-pub use create::NewApiKey;
-pub use queries::{KeyPlace, KeySelector};
-pub use usage::EACH_SECONDS;
+pub mod change;
+pub mod create;
+mod end;
+pub mod queries;
+pub mod usage;
 
 use crate::custom_claims::CustomClaims;
 use redis_rest::Command;
@@ -79,6 +74,9 @@ pub struct OwnerState {
     /// The claims of the owner's tokens, such as `plan`.
     pub claims: Map<String, Value>,
     pub disabled: bool,
+    /// The time up to which the owner's tokens are revoked. Keys are not: they have the owner's
+    /// present scope and claims.
+    pub tokens_revoked_at: Option<u64>,
 }
 
 /// Returns the claims that an owner's keys have: those of the owner's tokens.

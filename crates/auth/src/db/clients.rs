@@ -187,7 +187,7 @@ impl Db {
         .await?;
         let mut outbox_rows = Vec::new();
         let of_keys = |client: &OAuthClient| (client.scope.clone(), client.token_claims());
-        if is_switched || of_keys(&after) != of_keys(&before) {
+        if revokes || is_switched || of_keys(&after) != of_keys(&before) {
             let owner = Owner::client(change.id);
             outbox_rows = self.publish_keys_of_owner(&mut tx, &owner, now, change.keys).await?;
         }
@@ -235,9 +235,9 @@ impl Db {
         Ok(true)
     }
 
-    /// Deletes a client with its secrets, and ends its API keys. Its row stays without a name until its tokens and their
-    /// revocation have expired. Returns `None` if there is no such client. `commands`
-    /// returns those that revoke its tokens.
+    /// Deletes a client with its secrets, and ends its API keys. Its row stays without a name until
+    /// its tokens and their revocation have expired. Returns `None` if there is no such client.
+    /// `commands` returns those that revoke its tokens.
     pub async fn delete_client(
         &self,
         id: &str,

@@ -175,8 +175,8 @@ impl Db {
         })
     }
 
-    /// Returns a statement that locks rows against changes at its marker `/* for share */`, or those
-    /// of one table at `/* for share of u */`. SQLite's one writer needs no such lock.
+    /// Returns a statement that locks rows against changes at its marker `/* for share */`, or
+    /// those of one table at `/* for share of u */`. SQLite's one writer needs no such lock.
     pub(super) fn sharing_lock(&self, statement: &str) -> AssertSqlSafe<String> {
         AssertSqlSafe(match self.is_postgres() {
             true => statement

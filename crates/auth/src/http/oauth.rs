@@ -1,5 +1,5 @@
-//! The OAuth 2.0 endpoints: token (RFC 6749 sections 4.4 and 6), revocation (RFC 7009), introspection
-//! (RFC 7662), metadata (RFC 8414) and the key set (RFC 7517).
+//! The OAuth 2.0 endpoints: token (RFC 6749 sections 4.4 and 6), revocation (RFC 7009),
+//! introspection (RFC 7662), metadata (RFC 8414) and the key set (RFC 7517).
 
 use super::body;
 use super::client_auth::{ClientForm, client_credential};
@@ -8,7 +8,7 @@ use super::response::{RefreshTokenIn, client_token_response, revocation_response
 use super::state::SharedState;
 use crate::accounts::basic_credentials;
 use crate::api_keys::is_api_key;
-use crate::clients::ALGORITHMS;
+use crate::clients::ALGORITHM_NAMES;
 use crate::clock::now;
 use crate::problem::Problem;
 use crate::token::{AccessClaims, token_hash};
@@ -17,7 +17,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use portcullis_core::Algorithm;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -195,7 +194,7 @@ pub async fn metadata(State(state): SharedState) -> Response {
         "grant_types_supported": ["client_credentials", "refresh_token"],
         "token_endpoint_auth_methods_supported":
             ["client_secret_basic", "client_secret_post", "none", "private_key_jwt"],
-        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS.map(Algorithm::name),
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHM_NAMES,
     });
     ([(header::CACHE_CONTROL, "public, max-age=300")], Json(body)).into_response()
 }

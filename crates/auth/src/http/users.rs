@@ -6,7 +6,7 @@ use super::clients::directory;
 use super::list_query::{ListQuery, next_page};
 use super::response::{changed_response, no_store, revocation_response};
 use super::state::SharedState;
-use crate::directory::{UserEdit, shown_user};
+use crate::directory::users::{UserEdit, shown_user};
 use crate::problem::Problem;
 use axum::Json;
 use axum::body::Body;

@@ -1,7 +1,7 @@
 //! API keys: their form, and what their records say besides claims. A key is a prefix such as
-//! `pck_live_`, 256 random bits in 43 digits of base62, and the CRC-32 of both in 6 digits. So secret
-//! scanners recognise keys, and mistyped ones are refused without I/O. The checksum detects no
-//! forgeries.
+//! `pck_live_`, 256 random bits in 43 digits of base62, and the CRC-32 of both in 6 digits. So
+//! secret scanners recognise keys, and mistyped ones are refused without I/O. The checksum detects
+//! no forgeries.
 
 use crate::request::syntax::is_api_key_prefix;
 use serde_json::{Map, Value};

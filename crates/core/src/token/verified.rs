@@ -132,7 +132,8 @@ impl VerifiedToken {
         &self.record_key
     }
 
-    /// Opens the record that the store has under `key`. Returns `None` if it can't be read.
+    /// Opens the record that the store has under `key`. Returns `None` if it can't be read. A
+    /// response of an API key's issuer has no text, and stands for none in the store.
     pub(crate) fn open(
         &self,
         text: &str,
@@ -140,7 +141,9 @@ impl VerifiedToken {
         seal: Option<&Seal>,
     ) -> Option<Rc<TokenRecord>> {
         let opened = self.opened.borrow();
-        if let Some((_, record)) = opened.as_ref().filter(|(sealed, _)| sealed == text) {
+        if let Some((_, record)) =
+            opened.as_ref().filter(|(sealed, _)| sealed == text && !text.is_empty())
+        {
             return Some(Rc::clone(record));
         }
         drop(opened);

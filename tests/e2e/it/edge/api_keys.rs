@@ -45,6 +45,7 @@ impl Scene {
                 },
             }],
             "S": "secret", "store.url": proxy.url(), "STORE_TOKEN": TOKEN,
+            "block.refresh_seconds": 0,
             "revocation.delay_seconds_max": delay_seconds, "breaker.failures": 0,
             "identity": { "claims": { "plan": "x-plan", "/metadata/tier": "x-tier" } },
             "limits": [{ "name": "calls", "quota": 100_000, "window_seconds": 60, "by": "subject",

@@ -252,6 +252,14 @@ async fn blocked_network_is_refused_everywhere_within_the_refresh_time() {
     let line = log.lines().find(|line| line.contains(r#""route":"trial""#)).unwrap();
     assert!(line.contains(r#""outcome":"forwarded""#), "{line}");
 
+    // While a blocked network sends requests, the end of its block takes effect within a second.
+    delete(&redis, LIST);
+    let took = until("", || call(&stack, "/public/x", "192.0.2.1", None)).await;
+    println!("an empty list took effect after {took:?}");
+    assert!(took <= Duration::from_millis(1300), "{took:?}");
+    set(&redis, LIST, &networks(&["192.0.2.0/24"]));
+    until("blocked", || send("/public/x", "192.0.2.1")).await;
+
     // A list that can't be read changes nothing, and is logged once.
     set(&redis, LIST, r#"{"v":1,"networks":[["192.0.2.0/24"]]}"#);
     let unreadable = || {

@@ -67,7 +67,7 @@ impl Script {
 
     fn call(&mut self, key: &str, algorithm: &str, rules: &Rules, asked: [u64; 3]) -> Reply {
         let call = self.script.key(key);
-        self.run(call, algorithm, rules, asked)
+        run(&mut self.connection, call, algorithm, rules, asked)
     }
 
     /// Does the same for a limit that takes overrides. The one of the key is `quota`, if it is
@@ -88,23 +88,22 @@ impl Script {
         let _: redis::Value = command.query(&mut self.connection).unwrap();
         let mut call = self.script.key(key);
         call.key(own);
-        let reply = self.run(call, algorithm, rules, asked);
+        let reply = run(&mut self.connection, call, algorithm, rules, asked);
         assert_eq!(reply[6], if quota == rules.quota { 0 } else { quota });
         reply
     }
+}
 
-    fn run(
-        &mut self,
-        mut call: redis::ScriptInvocation<'_>,
-        algorithm: &str,
-        rules: &Rules,
-        asked: [u64; 3],
-    ) -> Reply {
-        let [now_ms, cost, wanted] = asked;
-        let call = call.arg(algorithm).arg(rules.quota).arg(rules.window_ms);
-        let call = call.arg(cost).arg(rules.burst).arg(wanted).arg(now_ms);
-        call.invoke(&mut self.connection).unwrap()
-    }
+fn run(
+    connection: &mut redis::Connection,
+    mut call: redis::ScriptInvocation<'_>,
+    algorithm: &str,
+    rules: &Rules,
+    [now_ms, cost, wanted]: [u64; 3],
+) -> Reply {
+    let call = call.arg(algorithm).arg(rules.quota).arg(rules.window_ms);
+    let call = call.arg(cost).arg(rules.burst).arg(wanted).arg(now_ms);
+    call.invoke(connection).unwrap()
 }
 
 fn kind(algorithm: &str) -> Kind {

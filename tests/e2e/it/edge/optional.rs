@@ -178,7 +178,7 @@ async fn anonymous_request_never_asks_the_store_about_a_token() {
     let upstream = Provider::start(Behaviour::WebSocketEcho);
     let store = Provider::start(Behaviour::Answer {
         status: 200,
-        body: r#"[{"result":[null,null,null,null]}]"#.to_owned(),
+        body: r#"[{"result":[null,null,null,null,null,null,null]}]"#.to_owned(),
         after_ms: 0,
     });
     let edge = start_edge(json!({

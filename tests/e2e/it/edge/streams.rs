@@ -108,7 +108,7 @@ async fn store_outage_ends_streams_unless_the_signature_suffices() {
     let upstream = Provider::start(Behaviour::WebSocketEcho);
     let store = Provider::start(Behaviour::Answer {
         status: 200,
-        body: r#"[{"result":[null,null,null,null]}]"#.to_owned(),
+        body: r#"[{"result":[null,null,null,null,null,null,null]}]"#.to_owned(),
         after_ms: 0,
     });
     let vars = json!({ "store.url": store.url("") });

@@ -7,7 +7,7 @@ use crate::support::gateway::{Gateway, TOKEN};
 use crate::support::http::{assert_refused, client, field, get_with, post};
 use crate::support::process::{Folder, Process, free_ports, wait_for_port};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::stack::{RECORD_ENCRYPTION_KEY, Stack, Tokens, stop};
+use crate::support::stack::{RECORD_ENCRYPTION_KEY, Tokens, stop};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -116,6 +116,17 @@ fn count(row: &Value) -> ((String, String), (u64, u64)) {
     ((text("subject"), text("route")), (number("passed"), number("refused")))
 }
 
+/// Records the status of a response, as usage should count it.
+fn record(sent: &Mutex<(Counts, u64)>, entry: (String, String), status: u16) {
+    let (counts, others) = &mut *sent.lock().unwrap();
+    match status {
+        200 => counts.entry(entry).or_default().0 += 1,
+        403 => counts.entry(entry).or_default().1 += 1,
+        503 => *others += 1,
+        status => panic!("{status}"),
+    }
+}
+
 fn token(subject: &str) -> String {
     super::limits::scene::token(json!({ "sub": subject, "scope": "read" }))
 }
@@ -173,14 +184,7 @@ async fn sums_are_what_was_sent() {
                 };
                 let status = request.send().await.unwrap().status().as_u16();
                 let subject = if is_public { String::new() } else { subjects[subject].clone() };
-                let (counts, others) = &mut *sent.lock().unwrap();
-                let entry = (subject, routes[route].clone());
-                match status {
-                    200 => counts.entry(entry).or_default().0 += 1,
-                    403 => counts.entry(entry).or_default().1 += 1,
-                    503 => *others += 1,
-                    status => panic!("{status}"),
-                }
+                record(&sent, (subject, routes[route].clone()), status);
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }));
@@ -209,8 +213,7 @@ async fn sums_are_what_was_sent() {
     for url in &urls {
         let status = get_with(&format!("{url}{}", paths[0]), &tokens[0]).await.status();
         assert_eq!(status, 200);
-        let entry = (subjects[0].clone(), routes[0].clone());
-        sent.lock().unwrap().0.entry(entry).or_default().0 += 1;
+        record(&sent, (subjects[0].clone(), routes[0].clone()), 200);
     }
     let (expected, others) = std::mem::take(&mut *sent.lock().unwrap());
     let sum: u64 = expected.values().map(|(passed, refused)| passed + refused).sum();

@@ -130,6 +130,28 @@ impl Cluster {
     }
 }
 
+/// A limit's state and the quota of one caller are on one server, whatever the state's name is.
+#[tokio::test(flavor = "multi_thread")]
+async fn limit_reads_its_override_on_a_cluster() {
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let gateway = Gateway::start(&cluster.url(), &[]);
+    let keys = portcullis_core::StoreKeys::new("pc");
+    for caller in 0..30_u8 {
+        for (script, state, arguments) in [
+            (portcullis_core::LIMIT_SCRIPT, "bucket", ["gcra", "9", "60000", "1", "9"]),
+            (portcullis_core::QUOTA_SCRIPT, "period", ["period", "day", "9", "1", "0"]),
+        ] {
+            let state = keys.limit("api", state, &[caller; 32]);
+            let quota = keys.quota(&state);
+            assert_eq!(gateway.run(json!(["SET", quota, 3])).await, "OK");
+            let [a, b, c, d, e] = arguments;
+            let count = json!(["EVAL", script, 2, state, quota, a, b, c, d, e]);
+            let reply = gateway.run(count).await;
+            assert_eq!((&reply[1], &reply[6]), (&json!(2), &json!(3)), "{reply}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_behaves_as_one_redis() {
     let cluster = Cluster::start();

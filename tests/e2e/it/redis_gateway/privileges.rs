@@ -130,6 +130,41 @@ async fn edge_token_weakens_no_revocation_by_any_command() {
     assert!(own[1]["error"].as_str().is_some_and(|text| text.starts_with("NOPERM")), "{own:?}");
     let written = pipeline(&gateway, AUTH, &[words(&format!("SET {MARKER} 2 EX 60"))]).await;
     assert_eq!(written[0]["result"], "OK", "{written:?}");
+
+    // The scripts of limits read the quota of one caller, and nothing of the edge's writes it.
+    let (state, quota) = ("pc:limit:api:bucket:x", "pc:quota:{pc:limit:api:bucket:x}");
+    let () = redis::cmd("SET").arg(quota).arg(2).query(&mut connection).unwrap();
+    let count = |script: &str, keys: &[&str], arguments: &[&str]| {
+        let number = keys.len().to_string();
+        let words = [&["EVAL", script, &number], keys, arguments].concat();
+        words.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let bucket = ["gcra", "5", "60000", "1", "5"];
+    let period = ["period", "day", "5", "1", "0"];
+    let (limit, own) = (portcullis_core::LIMIT_SCRIPT, portcullis_core::QUOTA_SCRIPT);
+    let locking = |script: &str| format!("{}{script}", portcullis_core::KEY_LOCKING);
+    let (limit, own) = (locking(limit), locking(own));
+    let replies = pipeline(
+        &gateway,
+        EDGE,
+        &[
+            count(&limit, &[state, quota], &bucket),
+            count(&own, &["pc:limit:api:period:x", quota], &period),
+            count(&limit, &[quota], &bucket),
+            count(&limit, &[quota, state], &bucket),
+            count(&own, &[quota], &period),
+            count(&own, &[quota, state], &period),
+            words(&format!("SET {quota} 9 EX 60")),
+            words(&format!("DEL {quota}")),
+        ],
+    )
+    .await;
+    for reply in &replies[..2] {
+        assert_eq!((&reply["result"][1], &reply["result"][6]), (&1.into(), &2.into()), "{reply}");
+    }
+    assert!(replies[2..].iter().all(|reply| reply["error"].is_string()), "{replies:?}");
+    let value: String = redis::cmd("GET").arg(quota).query(&mut connection).unwrap();
+    assert_eq!(value, "2");
 }
 
 /// The auth service writes blocks and quotas, and the edge reads them.

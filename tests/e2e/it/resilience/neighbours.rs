@@ -223,7 +223,7 @@ async fn current_edge_works_with_an_earlier_auth_service() {
         };
 
         // The record of an earlier version counts. One of a newer version counts as missing.
-        let markers = json!([null, null, null, null]);
+        let markers = json!([null, null, null, null, null, null, null]);
         scene.hold(markers.clone(), auth["sealed record"].as_str());
         let url = scene.edge.edge("/api/x");
         let response = get_with(&url, token).await;
@@ -272,7 +272,10 @@ async fn current_edge_works_with_an_earlier_auth_service() {
 
         // The marker of an earlier version revokes.
         let marker = auth["outbox"]["session ended"][0][2].clone();
-        scene.hold(json!([null, null, null, marker]), auth["sealed record"].as_str());
+        scene.hold(
+            json!([null, null, null, marker, null, null, null]),
+            auth["sealed record"].as_str(),
+        );
         assert_refused(get_with(&url, token).await, 401, "token_revoked").await;
         stop(scene.edge).await;
     }

@@ -53,7 +53,8 @@ async fn key_of_a_client_has_its_claims_and_stops_and_ends_with_it() {
             };
             // A revocation of tokens leaves keys.
             change(1, json!({ "now": true })).await;
-            assert_ne!(service.key_claims(&secret, after(1)).await, Value::Null);
+            let iat = service.key_claims(&secret, after(1)).await["iat"].as_u64().unwrap();
+            assert!(iat > after(1).0, "the marker with that time does not revoke the key");
             change(2, json!({ "scope": "b", "plan": "free" })).await;
             let claims = service.key_claims(&secret, after(2)).await;
             assert_eq!((&claims["scope"], &claims["plan"]), (&json!(""), &json!("free")));
@@ -92,6 +93,8 @@ async fn key_of_a_user_has_its_claims_and_ends_with_it() {
             change(1, json!({ "claims": { "plan": "pro" }, "now": true })).await;
             let claims = service.key_claims(&secret, after(1)).await;
             assert_eq!((&claims["scope"], &claims["plan"]), (&json!("a"), &json!("pro")));
+            // The marker that revokes the user's tokens up to a time does not revoke the key.
+            assert!(claims["iat"].as_u64().unwrap() > after(1).0, "{claims}");
             let rows = service.outbox().await.join("\n");
             assert!(rows.contains("\\\"plan\\\":\\\"pro\\\""), "{rows}");
             own(2).delete_user(&user.id).await.unwrap();

@@ -25,11 +25,11 @@ impl Db {
         self.count(Purpose::Request);
         let row = match owner.kind {
             OwnerKind::Client => sqlx::query(
-                "SELECT scope, plan, claims, disabled_at FROM clients
+                "SELECT scope, plan, claims, disabled_at, tokens_revoked_at FROM clients
                  WHERE id = $1 AND deleted_at IS NULL",
             ),
             OwnerKind::User => sqlx::query(
-                "SELECT scope, NULL AS plan, claims, disabled_at FROM users
+                "SELECT scope, NULL AS plan, claims, disabled_at, tokens_revoked_at FROM users
                  WHERE id = $1 AND deleted_at IS NULL",
             ),
         };
@@ -39,6 +39,9 @@ impl Db {
                 scope: row.try_get("scope")?,
                 claims: owner_claims(row.try_get("claims")?, row.try_get("plan")?),
                 disabled: row.try_get::<Option<i64>, _>("disabled_at")?.is_some(),
+                tokens_revoked_at: row
+                    .try_get::<Option<i64>, _>("tokens_revoked_at")?
+                    .map(i64::unsigned_abs),
             })
         });
         state.transpose()

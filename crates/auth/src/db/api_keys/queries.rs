@@ -163,7 +163,8 @@ fn ordered(keys: &str, condition: &str, order: &str) -> AssertSqlSafe<String> {
          k.last_used_at, s.hash, s.ends_at,
          COALESCE(u.id, c.id) AS found_owner, COALESCE(u.scope, c.scope) AS owner_scope,
          COALESCE(u.claims, c.claims) AS owner_claims, c.plan AS owner_plan,
-         COALESCE(u.disabled_at, c.disabled_at) AS owner_disabled_at
+         COALESCE(u.disabled_at, c.disabled_at) AS owner_disabled_at,
+         COALESCE(u.tokens_revoked_at, c.tokens_revoked_at) AS owner_tokens_revoked_at
          FROM {keys} k
          LEFT JOIN api_key_secrets s ON s.key_id = k.id AND (s.ends_at IS NULL OR s.ends_at > $1)
          LEFT JOIN users u ON k.owner_kind = 'user' AND u.id = k.owner_id
@@ -203,6 +204,7 @@ fn read_owner(row: &AnyRow) -> Result<Option<OwnerState>, sqlx::Error> {
         scope: row.try_get::<Option<String>, _>("owner_scope")?.unwrap_or_default(),
         claims: owner_claims(row.try_get("owner_claims")?, row.try_get("owner_plan")?),
         disabled: time(row, "owner_disabled_at")?.is_some(),
+        tokens_revoked_at: time(row, "owner_tokens_revoked_at")?,
     }))
 }
 

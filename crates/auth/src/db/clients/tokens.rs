@@ -211,4 +211,4 @@ impl Db {
 }
 
 /// How far the clocks of two auth services may differ.
-pub(in crate::db) const CLOCK_SKEW_SECONDS: u64 = 30;
+pub(crate) const CLOCK_SKEW_SECONDS: u64 = 30;

@@ -30,7 +30,8 @@ pub struct BegunSession {
 impl Db {
     /// Begins a session with its first tokens, and ends the least recently used sessions beyond the
     /// maximum. Returns `None` if the user's password has changed since it was verified, or the
-    /// user's access tokens were revoked. `revoke` returns the commands for the store that follow from the end of a session.
+    /// user's access tokens were revoked. `revoke` returns the commands for the store that follow
+    /// from the end of a session.
     pub async fn begin_session(
         &self,
         new: &NewSession<'_>,

@@ -5,23 +5,25 @@ use crate::adjustments::{
     Adjustments, Author, BlockSelector, CallerPart, Ending, block_target, limit_caller,
 };
 use crate::api_keys::{Manager, SpecPatch};
-use crate::audit::ClientInfo;
+use crate::audit::{Actor, ClientInfo};
 use crate::config::AccessTokenFormat;
 use crate::db::migrations::{postgres, sqlite};
 use crate::db::{
     ApiKey, AuditedChange, EndedSession, KeyRow, KeySecret, KeySpec, KeyState, OutboxRow, Owner,
     OwnerState, Session,
 };
-use crate::outbox::IssuedAccessToken;
+use crate::directory::{By, Directory};
+use crate::outbox::{Holder, HolderState, IssuedAccessToken};
 use crate::problem::Problem;
-use crate::sessions::Tokens;
-use crate::signing_keys::{KeyAlgorithm, KeyRing};
+use crate::sessions::{ClientCredential, Tokens};
+use crate::signing_keys::{KeyAlgorithm, KeyRing, generate_pkcs8, public_jwk};
 use crate::testing::{
     PASSWORD, T, TestService, after, config, on_each_database, on_each_empty_database, signing,
 };
 use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{EncodingKey, Header, encode};
 use portcullis_core::{Seal, UnixSeconds};
 use redis_rest::{Command, encode_pipeline};
 use serde_json::{Map, Value, json};
@@ -41,8 +43,14 @@ const RECORD_KEY: &str = "golden:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 const FIRST_RELEASED: i64 = 3;
 /// The first version of the tables that has API keys.
 const FIRST_WITH_API_KEYS: i64 = 4;
-const TABLES: [&str; 15] = [
+/// The first version of the tables that has clients.
+const FIRST_WITH_CLIENTS: i64 = 5;
+const TABLES: [&str; 19] = [
     "users",
+    "clients",
+    "client_secrets",
+    "client_tokens",
+    "used_assertions",
     "api_keys",
     "api_key_secrets",
     "sessions",
@@ -184,6 +192,17 @@ async fn current(service: &TestService) -> Value {
             "access token revoked": text(commands.access_token_revoked("token-id", &access_hash, now)),
             "user disabled": text(commands.user_disabled("alice")),
             "user enabled": text(commands.user_enabled("alice")),
+            "user's tokens revoked": text(vec![commands.holder_state(
+                Holder::User("alice"),
+                HolderState::RevokedUntil(IAT),
+                now,
+            )]),
+            "client disabled": text(commands.holder_revoked(
+                Holder::Client("batch"),
+                HolderState::Disabled,
+                std::slice::from_ref(&access_hash),
+                now,
+            )),
             "api key rolled": text(commands.key(&key_state(None), now)),
             "api key revoked": text(commands.key(&key_state(Some(IAT)), now)),
         },
@@ -288,6 +307,8 @@ async fn fill(service: &TestService) -> Value {
         .await
         .unwrap();
     adjust(service).await;
+    set_claims(service, &carol.id).await;
+    let [by_secret, secret, client_token] = add_clients(service).await;
     let (keys, operator) = (&service.api_keys, Manager::operator());
     let create = async |terms: Value| {
         let patch = SpecPatch::new(terms.as_object().unwrap().clone()).unwrap();
@@ -316,7 +337,58 @@ async fn fill(service: &TestService) -> Value {
         "replaced api key": replaced.secret,
         "rolled api key": rolled.secret,
         "revoked api key": revoked_key.secret,
+        "client id": by_secret,
+        "client secret": secret,
+        "client token": client_token,
     })
+}
+
+fn directory<'a>(service: &'a TestService, client: &'a ClientInfo) -> Directory<'a> {
+    let by = By { actor: Actor::Operator, subject: None, client };
+    Directory { db: &service.db, publisher: &service.publisher, audit: None, by, now: after(64) }
+}
+
+/// Sets claims of a user, whose tokens are revoked.
+async fn set_claims(service: &TestService, id: &str) {
+    let nobody = ClientInfo::default();
+    let edit = json!({ "claims": { "plan": "pro" }, "now": true });
+    let edit = serde_json::from_value(edit).unwrap();
+    directory(service, &nobody).change_user(id, &edit).await.unwrap();
+}
+
+/// Adds clients with a secret and with keys, gives each a token, disables one and deletes one.
+/// Returns id, secret and token of the first one.
+async fn add_clients(service: &TestService) -> [String; 3] {
+    let nobody = ClientInfo::default();
+    let own = directory(service, &nobody);
+    let add = async |settings: Value| {
+        own.add_client(&serde_json::from_value(settings).unwrap()).await.ok().unwrap()
+    };
+    let full = json!({ "name": "full", "scope": "read", "token_seconds": 86_400, "plan": "pro",
+        "claims": { "tier": 1 } });
+    let full = add(full).await;
+    let id = full.client.id;
+    let secret = own.roll_client_secret(&id, 3600).await.unwrap();
+    let credential = ClientCredential::Secret { client_id: id.clone(), secret: secret.clone() };
+    let token = service.sessions.client_credentials(&credential, None, &nobody, after(65));
+    let token = token.await.unwrap().access_token;
+
+    let pkcs8 = generate_pkcs8(KeyAlgorithm::EdDsa).unwrap();
+    let jwk = public_jwk(KeyAlgorithm::EdDsa, &pkcs8).unwrap();
+    let by_key = add(json!({ "name": "by key", "jwks": { "keys": [jwk] } })).await.client.id;
+    let claims = json!({ "iss": by_key, "sub": by_key, "aud": "https://a.example", "jti": "1",
+        "exp": after(120).0 });
+    let key = EncodingKey::from_ed_der(&URL_SAFE_NO_PAD.decode(pkcs8).unwrap());
+    let assertion = encode(&Header::new(jsonwebtoken::Algorithm::EdDSA), &claims, &key).unwrap();
+    let credential = ClientCredential::Assertion { client_id: None, assertion };
+    let granted = service.sessions.client_credentials(&credential, None, &nobody, after(66));
+    granted.await.unwrap();
+    let disabled = serde_json::from_value(json!({ "disabled": true })).unwrap();
+    own.change_client(&by_key, &disabled).await.unwrap();
+
+    let deleted = add(json!({ "name": "deleted" })).await.client.id;
+    own.delete_client(&deleted).await.unwrap();
+    [id, secret, token]
 }
 
 /// Sets a block of each kind of key, clears one, sets a quota, and adds credits.
@@ -479,6 +551,17 @@ async fn check(url: &str, version: i64, golden: &Golden) {
         let claims = service.api_keys.introspect(golden.token(name), after(100)).await.unwrap();
         assert_eq!(claims.is_some(), expected, "{name}");
     }
+    if version < FIRST_WITH_CLIENTS {
+        return;
+    }
+    assert!(active("client token").await);
+    let credential = ClientCredential::Secret {
+        client_id: golden.token("client id").to_owned(),
+        secret: golden.token("client secret").to_owned(),
+    };
+    let nobody = ClientInfo::default();
+    let token = service.sessions.client_credentials(&credential, None, &nobody, after(100)).await;
+    assert_eq!(token.unwrap().scope, "read");
 }
 
 #[tokio::test]

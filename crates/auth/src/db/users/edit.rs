@@ -104,7 +104,8 @@ impl Db {
                 .await?;
         }
         let mut outbox_rows = Vec::new();
-        if (&after.scope, &after.claims) != (&before.scope, &before.claims) {
+        let is_other = (&after.scope, &after.claims) != (&before.scope, &before.claims);
+        if is_other || change.revokes_tokens {
             let owner = Owner::user(change.id);
             outbox_rows = self.publish_keys_of_owner(&mut tx, &owner, now, change.keys).await?;
         }
@@ -120,9 +121,10 @@ impl Db {
         Ok(Changed::Done { after, events, outbox_rows })
     }
 
-    /// Deletes a user: ends all sessions and API keys, and erases name, password, scope, claims, addresses,
-    /// devices and countries. The row stays, because the audit names its id. Returns `None` if
-    /// there is no such user. `commands` are those that revoke the user's tokens.
+    /// Deletes a user: ends all sessions and API keys, and erases name, password, scope, claims,
+    /// addresses, devices and countries, and names and metadata of keys. The row stays, because the
+    /// audit names its id. Returns `None` if there is no such user. `commands` are those that revoke
+    /// the user's tokens.
     pub async fn delete_user(
         &self,
         id: &str,
@@ -149,6 +151,8 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         for erase in [
+            "UPDATE api_keys SET name = '', metadata = '{}', networks = '[]'
+             WHERE owner_kind = 'user' AND owner_id = $1",
             "UPDATE sessions SET device = '', address = '', scope = '' WHERE user_id = $1",
             "DELETE FROM user_countries WHERE user_id = $1",
         ] {

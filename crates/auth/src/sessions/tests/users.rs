@@ -3,7 +3,8 @@
 use crate::audit::{Actor, ClientInfo};
 use crate::config::AccessTokenFormat;
 use crate::db::AuditedChange;
-use crate::directory::{By, Directory, UserEdit};
+use crate::directory::users::UserEdit;
+use crate::directory::{By, Directory};
 use crate::outbox::Delivery;
 use crate::problem::Problem;
 use crate::sessions::Tokens;

@@ -152,7 +152,8 @@ proptest::proptest! {
         let mut changed = key.clone();
         changed.replace_range(at..=at, &new);
         let bearer = format!("Bearer {changed}");
-        let head = RequestHead::new("GET", "https://a.example/any", vec![("authorization", &bearer)]);
+        let fields = vec![("authorization", bearer.as_str())];
+        let head = RequestHead::new("GET", "https://a.example/any", fields);
         let check = Check::new(&head, route_of(&policy, &head).unwrap(), &policy);
         let is_key = check.is_ok_and(|check| {
             matches!(check.unverified_token(NOW), Ok(UnverifiedToken::ApiKey(_)))
@@ -314,6 +315,11 @@ fn issuer_answers_for_a_missing_record_and_for_the_store() {
         assert!(check.keep_known(&authenticated, &mut results));
         assert!(check.changed_key(&authenticated, &results).is_none());
         assert!(check.decide(&authenticated, &results).is_ok());
+        // A value that is empty is no record.
+        let mut results = replies(&check, &authenticated, Reply::text(""));
+        assert!(!check.open_record(&authenticated, &mut results));
+        let verdict = check.decide(&authenticated, &results);
+        assert_eq!(verdict.err(), Some(Denial::TokenNotRegistered.into()));
         // Later, the record in the store takes its place.
         let results = replies(&check, &authenticated, Reply::text(&stored(json!({}))));
         let changed = check.changed_key(&authenticated, &results).unwrap().unwrap();
