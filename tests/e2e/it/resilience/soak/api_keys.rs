@@ -37,6 +37,8 @@ const ELSEWHERE: &str = "198.51.100.0/24";
 pub struct ApiKey {
     pub id: String,
     pub token: Arc<Token>,
+    /// Until then the secret before this one may work, so the key is not changed.
+    settled: Instant,
 }
 
 /// All keys. One that is being changed is in none of the lists.
@@ -48,8 +50,10 @@ pub struct ApiKeys {
 
 impl ApiKeys {
     pub fn take(&self, chance: &mut Chance) -> Option<ApiKey> {
-        let mut idle = self.idle.lock().unwrap();
-        let place = chance.place(idle.len())?;
+        let (mut idle, now) = (self.idle.lock().unwrap(), Instant::now());
+        let fitting: Vec<usize> =
+            (0..idle.len()).filter(|place| idle[*place].settled <= now).collect();
+        let place = fitting[chance.place(fitting.len())?];
         Some(idle.swap_remove(place))
     }
 
@@ -160,7 +164,8 @@ fn read(reply: &Reply) -> Option<ApiKey> {
     let body: Value = serde_json::from_str(&reply.body).ok()?;
     let owner = body["owner"].as_str()?.strip_prefix("user:")?;
     let token = Token::of_key(body["key"].as_str()?, owner, LIFE);
-    Some(ApiKey { id: body["id"].as_str()?.to_owned(), token: Arc::new(token) })
+    let id = body["id"].as_str()?.to_owned();
+    Some(ApiKey { id, token: Arc::new(token), settled: Instant::now() })
 }
 
 /// Returns the promise of a response: whether the store has the change.
@@ -217,9 +222,10 @@ async fn roll(world: &World, key: ApiKey, grace: Duration) {
         return world.api_keys.bury(key, None);
     };
     match (promise(&reply), read(&reply)) {
-        (Some(promise), Some(rolled)) => {
+        (Some(promise), Some(mut rolled)) => {
             world.record.right("key rolled", &reply);
             let at = promise.at + grace + Duration::from_secs(u64::from(!grace.is_zero()));
+            rolled.settled = at + Duration::from_secs(2);
             world.api_keys.bury(key, Some(Revocation { at, ..promise }));
             world.api_keys.put(rolled);
         }

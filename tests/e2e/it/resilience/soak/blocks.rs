@@ -178,7 +178,13 @@ fn judge_blocked(world: &World, caller: &Caller, token: &Token, reply: &Reply) {
     match reply.status {
         Some(200) => {
             let revocation = token.revocation().unwrap();
-            if reply.sent <= revocation.at || world.history.excuses(revocation, reply.sent) {
+            // While a fault lasts, the last list of blocked addresses holds.
+            let is_list_old = !caller.delay().is_zero()
+                && world.history.had_fault(revocation.at - REFRESH, reply.sent);
+            if reply.sent <= revocation.at
+                || is_list_old
+                || world.history.excuses(revocation, reply.sent)
+            {
                 return world.record.right("blocked", reply);
             }
             let late = reply.sent - revocation.at;

@@ -122,6 +122,11 @@ impl History {
         self.0.lock().unwrap().iter().any(|window| window.loses(pushed, revocation.at))
     }
 
+    /// Returns whether a fault was injected in this time.
+    pub fn had_fault(&self, from: Instant, to: Instant) -> bool {
+        self.0.lock().unwrap().iter().any(|window| window.overlaps(from, to))
+    }
+
     /// Returns how often the store may have lost data in this time.
     pub fn losses(&self, from: Instant, to: Instant) -> usize {
         let windows = self.0.lock().unwrap();
