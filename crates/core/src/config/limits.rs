@@ -45,6 +45,9 @@ pub(super) fn read_object(mut object: ObjectReader<'_, '_>, name: String) -> Lim
         Some(_) if algorithm != Some(Algorithm::Credits) => Algorithm::Period,
         _ => algorithm.unwrap_or_default(),
     };
+    if algorithm == Algorithm::Period && burst.is_some() {
+        object.add_error("burst", ConfigErrorKind::NoBurst);
+    }
     let by = limit_by(&mut object);
     let (shadow, headers) = (object.flag("shadow"), object.flag("headers"));
     let overrides = overrides(&mut object, algorithm);

@@ -47,7 +47,7 @@ if algorithm == 'gcra' or algorithm == 'token_bucket' then
   local owed = math.max(0, redis.call('PTTL', KEYS[1]) * by - rounded)
   -- The quota by which the state was written may allow more. A smaller one does not forgive what is owed: the larger
   -- one may apply again.
-  local most = math.max(full, math.ceil(full * by / quota))
+  local most = by == quota and full or math.max(full, math.ceil((burst + 1) * window * by / quota))
   too_high = owed > most
   owed = math.min(owed, most)
   wait_for = function(n) return math.max(0, math.ceil((owed + n * window - full) / by)) end

@@ -44,9 +44,9 @@ pub static COUNTING_SCRIPTS: [CountingScript; 2] = [
 ];
 
 /// The name of [`LIMIT_SCRIPT`] with key locking.
-pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "8c99fbdcde5bd39c08a7521b381b4ef1505fe234";
+pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "411874a6e9218de5c26c3e5134fb6335e0bea8dc";
 /// The name of [`LIMIT_SCRIPT`] alone.
-pub const LIMIT_SCRIPT_SHA1: &str = "345c49feb39f029aa86ee312c9fcd481d31b7249";
+pub const LIMIT_SCRIPT_SHA1: &str = "e336334460be888def4f5968a0d46ef58f26f608";
 /// The name of [`QUOTA_SCRIPT`] with key locking.
 pub const LOCKING_QUOTA_SCRIPT_SHA1: &str = "3c32e445441defa932c46c34dd912aa117bb4224";
 /// The name of [`QUOTA_SCRIPT`] alone.
