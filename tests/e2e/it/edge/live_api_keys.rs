@@ -4,7 +4,7 @@
 use crate::auth::clients::command as auth_command;
 use crate::support::environment::on_memcached;
 use crate::support::http::client;
-use crate::support::stack::{Stack, Tokens, stop};
+use crate::support::stack::{Stack, stop};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
