@@ -246,4 +246,4 @@ const ON_MEMCACHED_TOO: [&str; 6] = [
 ];
 
 /// The size of the Worker when this was set, and 1%.
-const WORKER_GZIP_BYTES_MAX: usize = 245_000;
+const WORKER_GZIP_BYTES_MAX: usize = 260_000;

@@ -36,8 +36,14 @@ impl BlockedNetworks {
         if networks.len() > NETWORKS_MAX {
             return None;
         }
-        let mut entries = networks.into_iter().map(entry).collect::<Option<Vec<Entry>>>()?;
-        entries.sort_by_key(|entry| (entry.network.address, entry.network.mask));
+        // The list is sorted already, or nearly. A sort of the library would add 2 KB to the Worker.
+        let mut entries: Vec<Entry> = Vec::with_capacity(networks.len());
+        for network in networks {
+            let (entry, key) =
+                (entry(network)?, |own: &Entry| (own.network.address, own.network.mask));
+            let place = entries.partition_point(|own| key(own) <= key(&entry));
+            entries.insert(place, entry);
+        }
         // Of two networks, one includes the other, or they share no address. So those that include
         // an entry are on a stack.
         let mut outer: Vec<(usize, Network)> = Vec::new();
