@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use serde_json::json;
+use std::net::IpAddr;
 
 /// The expiry is a moment, so that a late delivery does not lengthen a block.
 impl StoreCommands {
@@ -45,7 +46,11 @@ impl StoreCommands {
             return vec![Command::new("DEL").arg(key)];
         };
         let entry = |own: &BlockedNetwork| json!([network_text(&own.name), own.ends_at]);
-        let value = json!({ "v": 1, "networks": networks.iter().map(entry).collect::<Vec<_>>() });
+        // In order, so that the edges need not sort them.
+        let mut networks: Vec<&BlockedNetwork> = networks.iter().collect();
+        networks.sort_by_key(|network| address_number(&network.name));
+        let value =
+            json!({ "v": 1, "networks": networks.into_iter().map(entry).collect::<Vec<_>>() });
         vec![Command::new("SET").arg(key).arg(value).arg("EXAT").arg(last)]
     }
 
@@ -276,3 +281,12 @@ const CREDITS_SECONDS: u64 = 400 * 86_400;
 const SETTLE_ROUNDS_MAX: usize = 4;
 /// How much earlier than its key a sampled block must not end, by clocks that differ.
 const SAMPLE_MARGIN_SECONDS: u64 = 60;
+
+/// Returns the address of a network as the edges number it: IPv4 among the mapped ones of IPv6.
+fn address_number(network: &str) -> u128 {
+    let address = network.split('/').next().unwrap_or_default().parse::<IpAddr>();
+    address.map_or(0, |address| match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().into(),
+        IpAddr::V6(address) => address.into(),
+    })
+}
