@@ -49,3 +49,25 @@ pub const USED_MAX: u64 = 1_000_000_000_000_000;
 const CREDITS: &str = "credits";
 /// As in the script that counts.
 const CREDITS_LIFE_MS: u64 = 400 * 86_400_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn documented_token_may_run_the_script() {
+        use sha1::Digest as _;
+        let sha1 = sha1::Sha1::digest(RESTORE_SCRIPT);
+        let sha1: String = sha1.iter().map(|byte| format!("{byte:02x}")).collect();
+        let tokens = include_str!("../../../../docs/redis-gateway-tokens.toml");
+        assert!(tokens.contains(&sha1), "{sha1}");
+    }
+
+    #[test]
+    fn script_has_the_same_bound() {
+        assert!(RESTORE_SCRIPT.contains("> 1e15"));
+        assert_eq!(USED_MAX.to_string(), format!("1{}", "0".repeat(15)));
+    }
+}
