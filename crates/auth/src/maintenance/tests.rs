@@ -117,7 +117,7 @@ async fn store_is_checked_while_counts_are_restored() {
             let periods = (0..1000).map(|number| PeriodUsage {
                 limit: "api".into(),
                 state: "credits".into(),
-                hash: format!("{number:A>42}A"),
+                hash: format!("{number:0>42}A"),
                 begun: 0,
                 origin: 1,
                 used: 1,

@@ -85,7 +85,7 @@ async fn every_caller_is_restored_once() {
                 let periods = (0..150).map(|number| PeriodUsage {
                     limit: "api".into(),
                     state: "period".into(),
-                    hash: format!("{number:A>42}A"),
+                    hash: format!("{number:0>42}A"),
                     begun: DAY,
                     origin,
                     used: number + 1,
