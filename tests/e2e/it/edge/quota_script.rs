@@ -327,12 +327,15 @@ fn restore_without_a_loss_writes_nothing() {
         assert_eq!(used + spent, 3);
         let value = script.run(&["GET", &key]);
         let (begun_ms, ends_ms) = if is_credits { (0, 0) } else { (begun_ms, begun_ms + DAY_MS) };
-        let known = |states| KnownUse { limit: "l", state, hash, begun_ms, ends_ms, states };
+        let restore = |script: &mut Script, states: &[(u64, u64)], now_ms| {
+            let known = KnownUse { limit: "l", state, hash, begun_ms, ends_ms, states };
+            assert_eq!(script.restore(&keys, &known, now_ms), 1);
+        };
         // A state that was written would get another life.
         let short = (life_days * day - day / 4).to_string();
         script.run(&["GETEX", &key, "PX", &short]);
         for states in [&[(now_ms, 3)][..], &[(now_ms, 1)], &[(now_ms, 0)]] {
-            assert_eq!(script.restore(&keys, &known(states), now_ms + 5), 1);
+            restore(&mut script, states, now_ms + 5);
             assert_eq!(script.run(&["GET", &key]), value);
             let life = script.life(&key);
             assert!((0..=life_days * day - day / 4).contains(&life), "{life}");
@@ -342,18 +345,18 @@ fn restore_without_a_loss_writes_nothing() {
             let expect = if is_credits && before < day { 400 * day } else { expect };
             script.run(&["GETEX", &key, "PX", &before.to_string()]);
             let used = if before > day { 4 } else { 5 };
-            assert_eq!(script.restore(&keys, &known(&[(now_ms, used)]), now_ms + 5), 1);
+            restore(&mut script, &[(now_ms, used)], now_ms + 5);
             let life = script.life(&key);
             assert!((expect - 5000..=expect).contains(&life), "{life} {expect}");
         }
         if is_credits {
             // They are not forgotten while none asks for them.
             script.run(&["GETEX", &key, "PX", &(199 * day).to_string()]);
-            assert_eq!(script.restore(&keys, &known(&[(now_ms, 5)]), now_ms + 5), 1);
+            restore(&mut script, &[(now_ms, 5)], now_ms + 5);
             assert!(script.life(&key) > 399 * day);
         }
         script.run(&["DEL", &key]);
-        assert_eq!(script.restore(&keys, &known(&[(7, 3)]), now_ms), 1);
+        restore(&mut script, &[(7, 3)], now_ms);
         let life = script.life(&key);
         let expect = if is_credits { 400 * day } else { 2 * day - 1000 };
         assert!((expect - 5000..=expect).contains(&life), "{life} {expect}");
