@@ -131,8 +131,8 @@ impl Db {
         Ok(OutboxRow { id, commands, about: about.to_owned() })
     }
 
-    /// Adds a row without commands, whose delivery writes the current state of `about`, unless there
-    /// is a row about it.
+    /// Adds a row without commands, whose delivery writes the current state of `about`, unless
+    /// there is a row about it.
     pub async fn enqueue_missing(&self, about: &str, now: UnixSeconds) -> Result<(), sqlx::Error> {
         self.count(Purpose::Outbox);
         sqlx::query(
