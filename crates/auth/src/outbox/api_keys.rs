@@ -120,6 +120,17 @@ impl StoreCommands {
         }
     }
 
+    /// Returns where commands write records of API keys.
+    pub fn key_records(&self, commands: &[Command]) -> Vec<String> {
+        let written = commands.iter().filter(|command| command.name() == "SET");
+        let written = written.filter_map(|command| Some((command.text(1)?, command.text(2)?)));
+        let is_of_key = |(key, text): &(&str, &str)| {
+            let record = TokenRecord::decode(text, key, self.seal());
+            record.is_some_and(|record| record.key.is_some())
+        };
+        written.filter(is_of_key).map(|(key, _)| key.to_owned()).collect()
+    }
+
     fn seal(&self) -> Option<&Seal> {
         self.records().and_then(|settings| settings.seal.as_ref())
     }
