@@ -338,12 +338,11 @@ async fn periods_keep_the_largest_report_of_each_state() {
                 let batch = UsageBatch { periods, ..batch(&format!("p{number}"), Vec::new()) };
                 assert!(service.db.add_usage(&batch, now).await.unwrap());
             };
-            report(vec![period("A", "period", 1000, 1, 5), period("B", "credits", 0, 1, 7)], T)
+            report(vec![period("A", "month", 1000, 1, 5), period("B", "credits", 0, 1, 7)], T)
                 .await;
-            report(vec![period("A", "period", 1000, 1, 9), period("A", "period", 1000, 2, 1)], T)
+            report(vec![period("A", "month", 1000, 1, 9), period("A", "month", 1000, 2, 1)], T)
                 .await;
-            report(vec![period("A", "period", 1000, 1, 6), period("A", "period", 10, 1, 3)], T)
-                .await;
+            report(vec![period("A", "month", 1000, 1, 6), period("A", "month", 10, 1, 3)], T).await;
             let found = service.db.quota_usage(None, 1000, 10).await.unwrap();
             let origins: Vec<_> = found.iter().map(|found| found.origins.clone()).collect();
             assert_eq!(origins, [vec![(1, 7)], vec![(1, 9), (2, 1)]], "{found:?}");

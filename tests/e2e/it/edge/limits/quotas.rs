@@ -80,6 +80,7 @@ async fn override_applies_with_the_next_request() {
                 "gcra" => "bucket",
                 "sliding_window" => "sliding",
                 "fixed_window" => "fixed",
+                "period" => "day",
                 other => other,
             },
         );
@@ -152,7 +153,7 @@ async fn quota_of_a_day_is_admitted_once_over_four_isolates() {
         let (sent, admitted) =
             race(urls.clone(), 32, &caller, Instant::now(), Duration::from_secs(5)).await;
         let asked = trips(&gateway).await - before;
-        let (state, _) = keys(name, "period", "alice");
+        let (state, _) = keys(name, "day", "alice");
         let value: String = redis::cmd("GET").arg(&state).query(&mut redis.connection()).unwrap();
         println!("{timing}: {} of {sent} admitted, {asked} questions, {value}", admitted.len());
         assert!(admitted.len() as u64 <= QUOTA, "{timing}: {}", admitted.len());
