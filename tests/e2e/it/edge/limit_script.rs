@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 mod setup;
 #[path = "../../../../crates/core/src/limits/lease/model/store.rs"]
+#[allow(dead_code)]
 mod store;
 #[path = "../../../../crates/core/src/limits/lease/model/world.rs"]
 #[allow(dead_code)]
