@@ -170,8 +170,8 @@ impl Db {
         Ok(rows)
     }
 
-    /// Adds a row without commands, whose delivery writes the current state of `about`, unless there
-    /// is a row about it.
+    /// Adds a row without commands, whose delivery writes the current state of `about`, unless
+    /// there is a row about it.
     pub async fn enqueue_missing(&self, about: &str, now: UnixSeconds) -> Result<(), sqlx::Error> {
         self.count(Purpose::Outbox);
         sqlx::query(

@@ -127,8 +127,8 @@ impl Db {
         .map(|_| ())
     }
 
-    /// Returns at most `limit` periods that follow `after`, each with all its states. `period_since`
-    /// is when the oldest calendar period that still counts began, in Unix ms.
+    /// Returns at most `limit` periods that follow `after`, each with all its states.
+    /// `period_since` is when the oldest calendar period that still counts began, in Unix ms.
     pub async fn quota_usage(
         &self,
         after: Option<&QuotaUsage>,

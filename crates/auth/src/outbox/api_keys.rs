@@ -74,8 +74,8 @@ impl StoreCommands {
         if !spec.metadata.is_empty() {
             others.insert("metadata".to_owned(), Value::Object(spec.metadata.clone()));
         }
-        // A marker that revokes the owner's tokens up to a time must not revoke the key, whose record
-        // has the owner's present scope and claims.
+        // A marker that revokes the owner's tokens up to a time must not revoke the key, whose
+        // record has the owner's present scope and claims.
         let affirmed_at = owner.tokens_revoked_at.map_or(0, |at| at.saturating_add(1));
         let quotas = spec.quotas.iter().map(|(limit, quota)| (limit.clone(), *quota));
         let terms = KeyTerms { networks: spec.networks.clone(), quotas: quotas.collect() };

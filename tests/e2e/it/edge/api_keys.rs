@@ -519,7 +519,7 @@ async fn blocked_key_is_refused_with_the_next_request_of_each_isolate() {
     scene.all("/api/x", &key, "blocked").await;
     scene.all("/api/limited", &key, "blocked").await;
     scene.all("/api/x", &other, "200").await;
-    // A JWT with the same id is no API key.
+    // A JWT with the same id is not blocked.
     let jwt = TRUSTED.sign(&header(json!({})), &claims(json!({ "jti": jti })));
     scene.all("/api/x", &jwt, "200").await;
     redis::cmd("DEL").arg(&block).exec(&mut redis).unwrap();

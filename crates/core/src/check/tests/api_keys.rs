@@ -315,7 +315,7 @@ fn issuer_answers_for_a_missing_record_and_for_the_store() {
         assert!(check.keep_known(&authenticated, &mut results));
         assert!(check.changed_key(&authenticated, &results).is_none());
         assert!(check.decide(&authenticated, &results).is_ok());
-        // A value that is empty is no record.
+        // An empty value is not a record.
         let mut results = replies(&check, &authenticated, Reply::text(""));
         assert!(!check.open_record(&authenticated, &mut results));
         let verdict = check.decide(&authenticated, &results);
