@@ -76,8 +76,7 @@ impl Publisher {
         Ok(with_timeout(self.db.key_states(&selector, now)).await?.0)
     }
 
-    /// Deletes records that may be of an old state. What fails is corrected by the next check of
-    /// the store.
+    /// Deletes records that may be of an old state.
     pub(super) async fn withdraw(&self, records: &[String]) {
         let commands: Vec<Command> =
             records.iter().map(|key| Command::new("DEL").arg(key)).collect();

@@ -50,7 +50,7 @@ async fn committed_changes_are_delivered_by_another_process() {
             assert_eq!(first.delivery, Delivery::Pending);
             let id = first.state.key.id.as_str();
             let keys = &service.api_keys;
-            let second = keys.roll(&own, id, 1000, now()).await.unwrap();
+            let second = keys.roll(&own, id, 0, now()).await.unwrap();
             let third = keys.roll(&own, id, 1000, now()).await.unwrap();
             let renamed = patch(json!({ "name": "renamed" }));
             keys.change(&own, id, renamed, now()).await.unwrap();
