@@ -9,6 +9,7 @@ use crate::signing_keys::KeyRing;
 use portcullis_core::UnixSeconds;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// The background tasks.
 pub struct Maintenance {
@@ -27,17 +28,21 @@ impl Maintenance {
     pub async fn run(&self, keys: &KeyRing) {
         tokio::join!(
             self.publisher.run(),
-            self.check_store(),
+            self.watch_store(),
             Self::maintain_keys(keys),
             self.clean_up(),
             self.check_connections()
         );
     }
 
-    async fn check_store(&self) {
+    /// Checks the store, and next to that restores counts, which can take long.
+    async fn watch_store(&self) {
+        let loss = Notify::new();
+        tokio::join!(self.check_store(&loss), self.restore_after(&loss));
+    }
+
+    async fn check_store(&self, loss: &Notify) {
         let (process, mut round) = (random_id(), 0);
-        // In which rounds counts are restored. Isolates go on to report what they counted before.
-        let (mut restores_left, mut restore_at) = (0, 0);
         loop {
             if round % EVICTION_CHECK_ROUNDS == 0 {
                 self.publisher.check_eviction().await;
@@ -47,14 +52,36 @@ impl Maintenance {
                 StoreHealth::Intact => {}
                 StoreHealth::Republished(commands) => {
                     tracing::info!(event = "store_reconciled", republished = commands);
-                    (restores_left, restore_at) = (RESTORES, round);
+                    loss.notify_one();
                 }
                 StoreHealth::Unknown => tracing::debug!(event = "store_not_checked"),
             }
-            if restores_left > 0 && round >= restore_at && self.restore_quotas().await {
-                (restores_left, restore_at) = (restores_left - 1, round + RESTORE_ROUNDS);
-            }
             tokio::time::sleep(CHECK_EACH).await;
+        }
+    }
+
+    /// Restores counts after each loss, and again while isolates report what they had counted. Does
+    /// so once a day without a loss, so that credits that no caller asks for stay in the store.
+    async fn restore_after(&self, loss: &Notify) {
+        let (mut left, mut pause) = (0, RESTORE_IDLE);
+        loop {
+            if tokio::time::timeout(pause, loss.notified()).await.is_ok() {
+                left = RESTORES;
+            }
+            pause = match self.restore_quotas().await {
+                false => {
+                    left = left.max(1);
+                    CHECK_EACH
+                }
+                true if left > 1 => {
+                    left -= 1;
+                    RESTORE_EACH
+                }
+                true => {
+                    left = 0;
+                    RESTORE_IDLE
+                }
+            };
         }
     }
 
@@ -132,9 +159,10 @@ impl Maintenance {
 
 const CHECK_EACH: Duration = Duration::from_secs(2);
 const EVICTION_CHECK_ROUNDS: u64 = 5;
-/// How often the counts are restored after a loss, and the rounds between.
+/// How often the counts are restored after a loss, and the pauses then and without a loss.
 const RESTORES: u32 = 5;
-const RESTORE_ROUNDS: u64 = 15;
+const RESTORE_EACH: Duration = Duration::from_secs(30);
+const RESTORE_IDLE: Duration = Duration::from_secs(86_400);
 const KEYS_EACH: Duration = Duration::from_secs(10);
 const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
 const CONNECTIONS_EACH: Duration = Duration::from_secs(5);

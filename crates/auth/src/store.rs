@@ -73,6 +73,15 @@ impl Store {
 
     /// Sends `commands` and returns one reply each. A reply may be an error.
     pub async fn execute(&self, commands: &[Command]) -> Result<Vec<Reply>, StoreError> {
+        self.execute_bounded(commands, RESPONSE_BYTES_MAX).await
+    }
+
+    /// Does the same, but bounds the response by `bytes_max` if the store speaks the REST protocol.
+    pub async fn execute_bounded(
+        &self,
+        commands: &[Command],
+        bytes_max: usize,
+    ) -> Result<Vec<Reply>, StoreError> {
         let (client, url, token) = match &self.transport {
             Transport::Memcached { address, tls } => {
                 return exchange(address, tls.as_ref(), commands).await;
@@ -90,7 +99,7 @@ impl Store {
         if response.status() != reqwest::StatusCode::OK {
             return Err(StoreError::Status(response.status().as_u16()));
         }
-        let text = bounded_text(response).await?;
+        let text = bounded_text(response, bytes_max).await?;
         decode_replies(&text, commands.len()).map_err(|_| StoreError::BadResponse)
     }
 
@@ -154,11 +163,14 @@ fn connector() -> Result<TlsConnector, rustls::Error> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Reads a response body. Rejects one that is longer than any response to this service's commands.
-async fn bounded_text(mut response: reqwest::Response) -> Result<String, StoreError> {
+/// Reads a response body. Rejects one of more than `bytes_max` bytes.
+async fn bounded_text(
+    mut response: reqwest::Response,
+    bytes_max: usize,
+) -> Result<String, StoreError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| StoreError::Unreachable)? {
-        if bytes.len() + chunk.len() > RESPONSE_BYTES_MAX {
+        if bytes.len() + chunk.len() > bytes_max {
             return Err(StoreError::BadResponse);
         }
         bytes.extend_from_slice(&chunk);

@@ -155,7 +155,7 @@ pub use limits::key::limit_key_text;
 pub use limits::lease::{Granted, LeaseKey, LeaseTerms, Leases, Spend};
 pub use limits::local::{LocalCount, LocalCounts, LocalRate};
 pub use limits::periods::{PeriodUse, PeriodUses};
-pub use limits::restore::{KnownUse, RESTORE_SCRIPT, restore_command};
+pub use limits::restore::{KnownUse, RESTORE_SCRIPT, USED_MAX, restore_command};
 pub use limits::script::{
     COUNTING_SCRIPTS, CountingScript, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1,
     LOCKING_LIMIT_SCRIPT_SHA1, LOCKING_QUOTA_SCRIPT_SHA1, QUOTA_SCRIPT, QUOTA_SCRIPT_SHA1,

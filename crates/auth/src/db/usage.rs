@@ -6,10 +6,11 @@ pub use query::{UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, Us
 
 use super::pool::{Db, Purpose, Tx, bounded, to_i64};
 use portcullis_core::{PeriodUsage, UnixSeconds, UsageBatch, UsageRow};
+use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::BTreeMap;
 
-/// The counts of one period of one key of a limit, by the states in the store that counted them.
+/// What one state in the store has counted of one period of one key of a limit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct QuotaUsage {
     /// The name of the limit.
@@ -20,8 +21,12 @@ pub struct QuotaUsage {
     pub hash: String,
     /// When the period began, in Unix ms; 0 for the credits.
     pub begun: u64,
-    /// When each state was created, in Unix ms, and how much it has counted.
-    pub origins: Vec<(u64, u64)>,
+    /// When the store made the state, in Unix ms.
+    pub origin: u64,
+    /// How much the state has counted.
+    pub used: u64,
+    /// When that was last reported, in Unix seconds.
+    pub reported_at: u64,
 }
 
 impl Db {
@@ -127,53 +132,33 @@ impl Db {
         .map(|_| ())
     }
 
-    /// Returns at most `limit` periods that follow `after`, each with all its states.
-    /// `period_since` is when the oldest calendar period that still counts began, in Unix ms.
+    /// Returns at most `limit` rows that follow `after`: those of credits, and of the day and the
+    /// month that began at these times, in Unix ms.
     pub async fn quota_usage(
         &self,
         after: Option<&QuotaUsage>,
-        period_since: u64,
+        [day, month]: [u64; 2],
         limit: u32,
     ) -> Result<Vec<QuotaUsage>, sqlx::Error> {
-        let (name, state, hash, begun) = after.map_or(("", "", "", 0), |after| {
-            (after.limit.as_str(), after.state.as_str(), after.hash.as_str(), after.begun)
-        });
+        let text = |member: fn(&QuotaUsage) -> &String| after.map_or("", |after| member(after));
+        let number = |member: fn(&QuotaUsage) -> u64| to_i64(after.map_or(0, member));
         self.count(Purpose::Usage);
         let rows = sqlx::query(
-            "SELECT q.limit_name, q.state, q.hash, q.begun, q.origin, q.used FROM quota_usage q
-             JOIN (SELECT limit_name, state, hash, begun FROM quota_usage
-             WHERE (limit_name, state, hash, begun) > ($1, $2, $3, $4)
-             AND (begun = 0 OR begun >= $5)
-             GROUP BY limit_name, state, hash, begun
-             ORDER BY limit_name, state, hash, begun LIMIT $6) p
-             ON q.limit_name = p.limit_name AND q.state = p.state AND q.hash = p.hash
-             AND q.begun = p.begun
-             ORDER BY q.limit_name, q.state, q.hash, q.begun, q.origin",
+            "SELECT limit_name, state, hash, begun, origin, used, reported_at FROM quota_usage
+             WHERE (limit_name, state, hash, begun, origin) > ($1, $2, $3, $4, $5)
+             AND begun IN (0, $6, $7)
+             ORDER BY limit_name, state, hash, begun, origin LIMIT $8",
         )
-        .bind(name)
-        .bind(state)
-        .bind(hash)
-        .bind(to_i64(begun))
-        .bind(to_i64(period_since))
+        .bind(text(|after| &after.limit))
+        .bind(text(|after| &after.state))
+        .bind(text(|after| &after.hash))
+        .bind(number(|after| after.begun))
+        .bind(number(|after| after.origin))
+        .bind(to_i64(day))
+        .bind(to_i64(month))
         .bind(i64::from(limit));
         let rows = bounded(rows.fetch_all(&self.readers)).await?;
-        let mut found: Vec<QuotaUsage> = Vec::new();
-        for row in &rows {
-            let number = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
-            let origin = (number("origin")?, number("used")?);
-            let usage = QuotaUsage {
-                limit: row.try_get("limit_name")?,
-                state: row.try_get("state")?,
-                hash: row.try_get("hash")?,
-                begun: number("begun")?,
-                origins: vec![origin],
-            };
-            match found.last_mut() {
-                Some(last) if last.is_same_period(&usage) => last.origins.push(origin),
-                _ => found.push(usage),
-            }
-        }
-        Ok(found)
+        rows.iter().map(QuotaUsage::read).collect()
     }
 
     /// Deletes one batch of rows that are too old, and returns their number. Each statement is a
@@ -206,7 +191,9 @@ impl Db {
             (
                 "DELETE FROM quota_usage WHERE (limit_name, state, hash, begun, origin) IN
                  (SELECT limit_name, state, hash, begun, origin FROM quota_usage
-                 WHERE reported_at < $1 LIMIT 500 /* skip locked */)",
+                 WHERE begun = 0 AND reported_at < $1 AND NOT EXISTS (SELECT 1
+                 FROM credit_balances WHERE id = quota_usage.limit_name || ':' || quota_usage.hash)
+                 LIMIT 500 /* skip locked */)",
                 ago(CREDITS_SECONDS),
             ),
         ] {
@@ -220,11 +207,17 @@ impl Db {
 }
 
 impl QuotaUsage {
-    fn is_same_period(&self, other: &Self) -> bool {
-        let period = |usage: &Self| {
-            (usage.limit.clone(), usage.state.clone(), usage.hash.clone(), usage.begun)
-        };
-        period(self) == period(other)
+    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        let number = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
+        Ok(Self {
+            limit: row.try_get("limit_name")?,
+            state: row.try_get("state")?,
+            hash: row.try_get("hash")?,
+            begun: number("begun")?,
+            origin: number("origin")?,
+            used: number("used")?,
+            reported_at: number("reported_at")?,
+        })
     }
 }
 
@@ -250,5 +243,5 @@ const COLUMNS: usize = 8;
 const BATCH_ID_SECONDS: u64 = 8 * 86_400;
 /// How long the counts of a calendar period are kept after the last report: two months.
 const PERIOD_SECONDS: u64 = 62 * 86_400;
-/// How long the counts of credits are kept after the last report: as long as the store keeps them.
+/// How long the counts of credits are kept after the last report, if their balance is gone.
 const CREDITS_SECONDS: u64 = 400 * 86_400;

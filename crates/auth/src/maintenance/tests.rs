@@ -1,9 +1,22 @@
-//! The deletion of expired rows.
+//! The deletion of expired rows, and the checks of the store.
 
 use crate::maintenance::Maintenance;
 use crate::problem::Problem;
 use crate::testing::{T, TestService, after, on_each_database};
-use std::sync::Arc;
+use portcullis_core::{PeriodUsage, UsageBatch};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+fn maintenance(service: &TestService) -> Maintenance {
+    Maintenance {
+        db: Arc::clone(&service.db),
+        publisher: Arc::clone(&service.publisher),
+        idle_seconds: 3000,
+        audit_seconds: 400 * 86_400,
+        usage_seconds: 90 * 86_400,
+    }
+}
 
 #[tokio::test]
 async fn expired_rows_are_deleted_and_active_ones_stay() {
@@ -24,13 +37,7 @@ async fn expired_rows_are_deleted_and_active_ones_stay() {
                 service.db.query_number(&format!("SELECT COUNT(*) FROM {table}")).await.unwrap()
             };
             assert_eq!((count("sessions").await, count("refresh_tokens").await), (3, 8));
-            let maintenance = Maintenance {
-                db: Arc::clone(&service.db),
-                publisher: Arc::clone(&service.publisher),
-                idle_seconds: 3000,
-                audit_seconds: 400 * 86_400,
-                usage_seconds: 90 * 86_400,
-            };
+            let maintenance = maintenance(&service);
             let outbox = service.outbox().await.len();
             assert!(
                 maintenance.delete_expired(after(3000)).await.unwrap() >= 1,
@@ -54,6 +61,85 @@ async fn expired_rows_are_deleted_and_active_ones_stay() {
             }
             assert_eq!(maintenance.delete_expired(after(100_001)).await.unwrap(), 0);
             assert_eq!(service.audited("login").await, 3);
+        },
+    )
+    .await;
+}
+
+/// A store that takes half a second for each request that restores counts.
+#[derive(Default)]
+struct SlowStore {
+    /// The counter by which the store is checked.
+    counter: Mutex<Option<String>>,
+    checks: AtomicUsize,
+    restored: AtomicUsize,
+    restoring: AtomicUsize,
+}
+
+impl SlowStore {
+    async fn answer(self: Arc<Self>, body: String) -> String {
+        let commands: Vec<Vec<serde_json::Value>> = serde_json::from_str(&body).unwrap();
+        if commands[0][0] == "EVAL" {
+            assert_eq!(self.restoring.fetch_add(1, Ordering::Relaxed), 0, "one at a time");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            self.restoring.fetch_sub(1, Ordering::Relaxed);
+            self.restored.fetch_add(commands.len(), Ordering::Relaxed);
+        }
+        let replies = commands.iter().map(|command| match command[0].as_str().unwrap() {
+            "GET" => serde_json::json!({ "result": *self.counter.lock().unwrap() }),
+            "SET" => {
+                let value =
+                    command[2].as_str().map_or_else(|| command[2].to_string(), str::to_owned);
+                *self.counter.lock().unwrap() = Some(value);
+                self.checks.fetch_add(1, Ordering::Relaxed);
+                serde_json::json!({ "result": "OK" })
+            }
+            _ => serde_json::json!({ "result": 1 }),
+        });
+        serde_json::Value::from(replies.collect::<Vec<_>>()).to_string()
+    }
+}
+
+#[tokio::test]
+async fn store_is_checked_while_counts_are_restored() {
+    let store = Arc::new(SlowStore::default());
+    let answer = {
+        let store = Arc::clone(&store);
+        move |body: String| Arc::clone(&store).answer(body)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            let periods = (0..1000).map(|number| PeriodUsage {
+                limit: "api".into(),
+                state: "credits".into(),
+                hash: format!("{number:A>42}A"),
+                begun: 0,
+                origin: 1,
+                used: 1,
+            });
+            let batch = UsageBatch {
+                id: "b".into(),
+                at: T.0,
+                rows: Vec::new(),
+                periods: periods.collect(),
+            };
+            service.db.add_usage(&batch, T).await.unwrap();
+            *store.counter.lock().unwrap() = None;
+            store.checks.store(0, Ordering::Relaxed);
+            store.restored.store(0, Ordering::Relaxed);
+            let maintenance = maintenance(&service);
+            let run = tokio::time::timeout(Duration::from_millis(4700), maintenance.watch_store());
+            assert!(run.await.is_err());
+            assert_eq!(store.checks.load(Ordering::Relaxed), 3, "every 2 s");
+            let restored = store.restored.load(Ordering::Relaxed);
+            assert!((300..1000).contains(&restored), "{restored}");
+            // What is in flight ends before the next database's turn.
+            tokio::time::sleep(Duration::from_millis(600)).await;
         },
     )
     .await;

@@ -1,47 +1,60 @@
 //! Restores what the store lost of limits by the calendar and of credits, from the reports of
 //! usage.
 
+mod periods;
+mod uses;
+
 use super::publisher::{BATCH, Publisher, with_timeout};
-use crate::db::QuotaUsage;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use periods::RunningPeriods;
 use portcullis_core::{KnownUse, UnixSeconds, restore_command};
 use redis_rest::Command;
+use std::time::Duration;
+use uses::{CallerUse, Grouping};
 
 impl Publisher {
-    /// Restores the states that count now. Returns their number. Repeated, it changes nothing.
+    /// Restores the states of periods that run now, and of credits. Returns their number. If the
+    /// store lost nothing, it writes nothing. Holds one page of reports at a time.
     pub async fn restore_quotas(&self, now: UnixSeconds) -> Result<usize, String> {
         if !self.store.has_lists() {
             return Ok(0);
         }
-        let since_ms = now.0.saturating_sub(PERIOD_SECONDS_MAX) * 1000;
-        let (mut restored, mut last) = (0, None);
+        let periods = RunningPeriods::at(now);
+        let (mut restored, mut last, mut grouping) = (0, None, Grouping::default());
         loop {
-            let mut page =
-                with_timeout(self.db.quota_usage(last.as_ref(), since_ms, BATCH)).await?;
+            let page = self.db.quota_usage(last.as_ref(), periods.begun_ms(), BATCH);
+            let page = with_timeout(page).await?;
+            last = page.last().cloned();
+            let mut uses: Vec<CallerUse> =
+                page.into_iter().flat_map(|row| grouping.add(row)).collect();
+            if last.is_none() {
+                uses.extend(grouping.finish());
+            }
             let commands: Vec<Command> =
-                page.iter().filter_map(|usage| self.restore(usage)).collect();
+                uses.iter().filter_map(|usage| self.restore(usage, &periods)).collect();
             restored += commands.len();
             self.write(&commands).await.map_err(|error| error.to_string())?;
-            last = page.pop();
             if last.is_none() {
                 return Ok(restored);
             }
+            // The pause lets requests go first, at the database and at the store.
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    fn restore(&self, usage: &QuotaUsage) -> Option<Command> {
-        let hash = URL_SAFE_NO_PAD.decode(&usage.hash).ok()?.try_into().ok()?;
+    fn restore(&self, usage: &CallerUse, periods: &RunningPeriods) -> Option<Command> {
         let known = KnownUse {
             limit: &usage.limit,
             state: &usage.state,
-            hash,
-            begun_ms: usage.begun,
-            states: &usage.origins,
+            hash: usage.hash_bytes()?,
+            begun_ms: usage.begun_ms,
+            ends_ms: periods.ends_ms(usage.begun_ms),
+            states: &usage.states,
         };
         Some(restore_command(self.commands.keys(), &known))
     }
 }
 
-/// The longest period, and a day for clocks that differ.
-const PERIOD_SECONDS_MAX: u64 = 32 * 86_400;
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests;

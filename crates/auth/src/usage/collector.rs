@@ -8,9 +8,9 @@ use crate::db::{Db, key_uses};
 use crate::store::{Store, StoreError};
 use portcullis_core::{Seal, StoreKeys, UnixSeconds, UsageBatch};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
-use redis_rest::{Command, Reply};
+use redis_rest::{Command, Reply, TOO_LARGE};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -27,6 +27,9 @@ pub struct Collector {
     page: AtomicUsize,
     /// How often in a row not even one batch could be read.
     unreadable: AtomicUsize,
+    /// How many unreadable batches at the begin of the list are skipped, and since when.
+    skipped: AtomicUsize,
+    skipped_at: AtomicU64,
     metrics: Metrics,
 }
 
@@ -58,9 +61,19 @@ impl Collector {
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry)?;
         let (key, malformed_key) = (keys.usage(), keys.usage_malformed());
-        let (page, unreadable) = (AtomicUsize::new(PAGE_MAX), AtomicUsize::default());
-        let issuer = issuer.to_owned();
-        Ok(Self { db, store, seal, issuer, key, malformed_key, page, unreadable, metrics })
+        Ok(Self {
+            db,
+            store,
+            seal,
+            issuer: issuer.to_owned(),
+            key,
+            malformed_key,
+            page: AtomicUsize::new(PAGE_MAX),
+            unreadable: AtomicUsize::default(),
+            skipped: AtomicUsize::default(),
+            skipped_at: AtomicU64::default(),
+            metrics,
+        })
     }
 
     /// Collects until the future is dropped. A memcached has no lists, so nothing is collected
@@ -92,21 +105,20 @@ impl Collector {
 
     /// Takes one page of batches from the list.
     pub async fn collect(&self, now: UnixSeconds) -> Result<Round, String> {
-        let page = self.page.load(Ordering::Relaxed);
+        let (page, skipped) = (self.page.load(Ordering::Relaxed), self.skipped(now));
         let query = [
             Command::new("LLEN").arg(&self.key),
-            Command::new("LRANGE").arg(&self.key).arg(0).arg(page - 1),
+            Command::new("LRANGE").arg(&self.key).arg(skipped).arg(skipped + page - 1),
         ];
-        let replies = self.store.execute(&query).await;
+        // A whole batch of long names can be longer than any other reply.
+        let bytes_max = if page > 1 { PAGE_BYTES_MAX } else { BATCH_BYTES_MAX };
+        let replies = self.store.execute_bounded(&query, bytes_max).await;
         let (waiting, texts) = match replies.as_deref() {
             Ok([Reply::Integer(waiting), Reply::Array(texts)]) => (*waiting, texts),
             Ok([Reply::Error(text), _]) => return Err(text.clone()),
-            // Not permitted, read-only, loading: the length of the reply is not what is wrong.
-            Ok([_, Reply::Error(text)]) if !text.starts_with("ERR") => return Err(text.clone()),
-            Err(error @ (StoreError::Unreachable | StoreError::Status(401 | 403 | 500..))) => {
-                return Err(error.to_string());
-            }
-            _ => return self.read_less(page).await,
+            Ok([_, Reply::Error(text)]) if !is_too_long(text) => return Err(text.clone()),
+            Ok(_) | Err(StoreError::BadResponse) => return self.read_less(page, now),
+            Err(error) => return Err(error.to_string()),
         };
         self.unreadable.store(0, Ordering::Relaxed);
         self.page.store((page * 2).min(PAGE_MAX), Ordering::Relaxed);
@@ -131,7 +143,7 @@ impl Collector {
             }
         }
         self.write(&counted).await?;
-        let is_whole = i64::try_from(texts.len()).is_ok_and(|taken| taken >= waiting);
+        let is_whole = i64::try_from(skipped + texts.len()).is_ok_and(|taken| taken >= waiting);
         Ok(if is_whole { Round::Done } else { Round::More })
     }
 
@@ -169,24 +181,29 @@ impl Collector {
         }
     }
 
-    /// Moves a malformed batch to a list of its own, where the newest ones stay for a while.
+    /// Moves a malformed batch to a list of its own, where the newest ones stay for a while. A long
+    /// one is only removed.
     async fn set_aside(&self, text: &str) -> Result<(), String> {
         let (key, fix) = (&self.malformed_key, "give edge and auth service the same record keys");
-        self.write(&[
+        let mut commands = vec![
             Command::new("RPUSH").arg(key).arg(text),
             Command::new("LTRIM").arg(key).arg(-MALFORMED_MAX).arg(-1),
             Command::new("EXPIRE").arg(key).arg(MALFORMED_SECONDS),
             Command::new("LREM").arg(&self.key).arg(1).arg(text),
-        ])
-        .await?;
+        ];
+        if text.len() > MALFORMED_BYTES_MAX {
+            commands.drain(..3);
+        }
+        self.write(&commands).await?;
         self.metrics.batches.with_label_values(&["malformed"]).inc();
         tracing::error!(event = "usage_batch_malformed", bytes = text.len(), fix);
         Ok(())
     }
 
-    /// Reads fewer batches in the next round, because the reply was too long. Drops the first one
-    /// if it alone is too long, again and again.
-    async fn read_less(&self, page: usize) -> Result<Round, String> {
+    /// Reads fewer batches in the next round, because the reply was too long or malformed. If that
+    /// is so for one batch alone, again and again, the next rounds skip it. It stays in the list:
+    /// without its text, only its place could name it, and another process may change the places.
+    fn read_less(&self, page: usize, now: UnixSeconds) -> Result<Round, String> {
         if page > 1 {
             self.page.store(page / 2, Ordering::Relaxed);
             return Ok(Round::More);
@@ -194,11 +211,22 @@ impl Collector {
         if self.unreadable.fetch_add(1, Ordering::Relaxed) + 1 < UNREADABLE_MAX {
             return Err("the reply to LRANGE can't be read".to_owned());
         }
-        self.write(&[Command::new("LTRIM").arg(&self.key).arg(1).arg(-1)]).await?;
         self.unreadable.store(0, Ordering::Relaxed);
+        let place = self.skipped.fetch_add(1, Ordering::Relaxed);
+        self.skipped_at.store(now.0, Ordering::Relaxed);
         self.metrics.batches.with_label_values(&["malformed"]).inc();
-        tracing::error!(event = "usage_batch_malformed", fix = "see who can write pc:usage");
+        let fix = "see who can write pc:usage, and remove the element";
+        tracing::error!(event = "usage_batch_unreadable", place, fix);
         Ok(Round::More)
+    }
+
+    /// Returns how many batches to skip. Now and then that begins again, because the list may have
+    /// changed.
+    fn skipped(&self, now: UnixSeconds) -> usize {
+        if now.0.saturating_sub(self.skipped_at.load(Ordering::Relaxed)) >= SKIP_SECONDS {
+            self.skipped.store(0, Ordering::Relaxed);
+        }
+        self.skipped.load(Ordering::Relaxed)
     }
 
     async fn write(&self, commands: &[Command]) -> Result<(), String> {
@@ -236,6 +264,11 @@ impl Metrics {
     }
 }
 
+/// Returns whether an error of the redis gateway or of Upstash says that a reply is too long.
+fn is_too_long(error: &str) -> bool {
+    error == TOO_LARGE || error.contains("max request size exceeded")
+}
+
 const COLLECT_EACH: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -244,8 +277,15 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 const PAGE_MAX: usize = 16;
 /// How long a request to the store may become before it is sent.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
-/// How often one batch alone is read without success before it is dropped.
+/// The longest reply with several batches, and with one. The redis gateway takes requests of
+/// 10 MB, so that no batch is longer.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often one batch alone is read without success before it is skipped, and for how long.
 const UNREADABLE_MAX: usize = 10;
+const SKIP_SECONDS: u64 = 3600;
+/// The longest malformed batch that is kept.
+const MALFORMED_BYTES_MAX: usize = REQUEST_BYTES_MAX;
 /// How many malformed batches are kept, and for how long.
 const MALFORMED_MAX: i64 = 20;
 const MALFORMED_SECONDS: u32 = 7 * 86_400;

@@ -2,7 +2,10 @@
 
 use super::collector::{Collector, Round};
 use super::report::UsageQuestion;
-use crate::db::{UsageColumn, UsageQuery, UsageTotals, UsageValue, key_uses};
+use crate::db::{
+    AuditedChange, CreditGrant, LimitCaller, UsageColumn, UsageQuery, UsageTotals, UsageValue,
+    key_uses,
+};
 use crate::testing::{T, TestService, after, on_each_database};
 use portcullis_core::{PeriodUsage, Seal, StoreKeys, UnixSeconds, UsageBatch, UsageRow};
 use prometheus::Registry;
@@ -22,6 +25,8 @@ struct State {
     fails_at: Option<&'static str>,
     /// How long a reply may be.
     bytes_max: Option<usize>,
+    /// The status of each response, unless it is 200.
+    status: Option<u16>,
 }
 
 impl ListStore {
@@ -29,7 +34,10 @@ impl ListStore {
         let own = self.clone();
         let answer = move |body: String| {
             let own = own.clone();
-            async move { own.answer(&body) }
+            async move {
+                let status = own.0.lock().unwrap().status.unwrap_or(200);
+                (axum::http::StatusCode::from_u16(status).unwrap(), own.answer(&body))
+            }
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -60,9 +68,9 @@ impl ListStore {
         let list = state.lists.entry(words[1].to_owned()).or_default();
         match words {
             ["LLEN", _] => format!(r#"{{"result":{}}}"#, list.len()),
-            ["LRANGE", _, "0", end] => {
-                let count = end.parse::<usize>().unwrap() + 1;
-                let texts: Vec<&String> = list.iter().take(count).collect();
+            ["LRANGE", _, start, end] => {
+                let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
+                let texts: Vec<&String> = list.iter().take(end + 1).skip(start).collect();
                 if texts.iter().map(|text| text.len()).sum::<usize>() > bytes_max {
                     return r#"{"error":"ERR the reply is too large"}"#.to_owned();
                 }
@@ -73,12 +81,8 @@ impl ListStore {
                 place.map(|place| list.remove(place));
                 r#"{"result":1}"#.to_owned()
             }
-            ["LTRIM", _, "1", "-1"] => {
-                list.remove(0);
-                r#"{"result":"OK"}"#.to_owned()
-            }
-            ["LTRIM", _, start, "-1"] => {
-                let kept = start.trim_start_matches('-').parse::<usize>().unwrap();
+            ["LTRIM", "pc:usage:malformed", start, "-1"] => {
+                let kept = start.strip_prefix('-').unwrap().parse::<usize>().unwrap();
                 let excess = list.len().saturating_sub(kept);
                 list.drain(..excess);
                 r#"{"result":"OK"}"#.to_owned()
@@ -291,27 +295,105 @@ async fn malformed_batches_are_set_aside() {
     .await;
 }
 
-/// A batch that no reply can hold would stop the others for ever.
+/// A batch that no reply can hold would stop the others for ever. It stays in the list, because only
+/// its place could name it.
 #[tokio::test]
-async fn batch_that_is_too_long_to_be_read_is_dropped() {
+async fn batch_that_is_too_long_to_be_read_is_skipped() {
+    let store = ListStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let (collector, registry) = collector(&service, &url, None);
+            store.0.lock().unwrap().bytes_max = Some(2000);
+            for number in 0..20 {
+                store.push_batch(&batch(&format!("a{number}"), vec![row("alice", 1)]));
+            }
+            let long = "x".repeat(3000);
+            store.push(long.clone());
+            store.push_batch(&batch("z", vec![row("alice", 1)]));
+            let mut failures = 0;
+            while store.list("pc:usage").len() > 1 {
+                failures += u32::from(collector.collect(T).await.is_err());
+                assert!(failures < 20);
+            }
+            assert_eq!((totals(&service).await, failures), ((21, 0), 9));
+            assert_eq!(store.list("pc:usage"), [long]);
+            let malformed = metric(&registry, "portcullis_auth_usage_batches_total", "malformed");
+            assert!((malformed - 1.0).abs() < 0.1, "{malformed}");
+            assert_eq!(collector.collect(T).await, Ok(Round::Done));
+            // Another process removed it, so that a good batch has its place.
+            store.0.lock().unwrap().lists.clear();
+            store.push_batch(&batch("y", vec![row("alice", 1)]));
+            collector.collect(after(3600)).await.unwrap();
+            assert_eq!(totals(&service).await, (22, 0));
+            store.clear();
+        },
+    )
+    .await;
+}
+
+/// A full batch of the longest names.
+#[tokio::test]
+async fn batch_that_is_longer_than_other_replies_counts() {
     let store = ListStore::default();
     let url = store.serve().await;
     on_each_database(
         |_| (),
         async |service: TestService| {
             let (collector, _) = collector(&service, &url, None);
-            store.0.lock().unwrap().bytes_max = Some(2000);
-            for number in 0..20 {
-                store.push_batch(&batch(&format!("a{number}"), vec![row("alice", 1)]));
-            }
-            store.push("x".repeat(3000));
-            store.push_batch(&batch("z", vec![row("alice", 1)]));
-            let mut failures = 0;
+            let rows = (0..1024).map(|number| {
+                let name = |letter: &str| format!("{number:04}{}", letter.repeat(250));
+                UsageRow {
+                    issuer: name("i"),
+                    client: name("c"),
+                    key: name("k"),
+                    ..row(&name("s"), 1)
+                }
+            });
+            store.push_batch(&batch("long", rows.collect()));
+            assert!(store.list("pc:usage")[0].len() > 1024 * 1024);
+            while collector.collect(T).await == Ok(Round::More) {}
+            assert_eq!(totals(&service).await, (1024, 0));
+            // One that is no batch is removed, but not kept.
+            store.push("x".repeat(3 * 1024 * 1024));
             while !store.list("pc:usage").is_empty() {
-                failures += u32::from(collector.collect(T).await.is_err());
-                assert!(failures < 20);
+                collector.collect(T).await.unwrap();
             }
-            assert_eq!((totals(&service).await, failures), ((21, 0), 9));
+            assert!(store.list("pc:usage:malformed").is_empty());
+            store.clear();
+        },
+    )
+    .await;
+}
+
+/// These say nothing about the length of the reply.
+#[tokio::test]
+async fn refused_reads_leave_the_list_as_it_is() {
+    let store = ListStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let (collector, _) = collector(&service, &url, None);
+            (0..3).for_each(|number| {
+                store.push_batch(&batch(&format!("{number}"), vec![row("alice", 1)]));
+            });
+            for status in [400, 401, 403, 404, 413, 429, 500, 503] {
+                store.0.lock().unwrap().status = Some(status);
+                for _ in 0..30 {
+                    assert!(collector.collect(T).await.is_err(), "{status}");
+                }
+                store.0.lock().unwrap().status = None;
+            }
+            store.fail_at(Some("LRANGE"));
+            for _ in 0..30 {
+                assert!(collector.collect(T).await.is_err());
+            }
+            store.fail_at(None);
+            assert_eq!(store.list("pc:usage").len(), 3);
+            assert_eq!(collector.collect(T).await, Ok(Round::Done), "in one page");
+            assert_eq!(totals(&service).await, (3, 0));
             store.clear();
         },
     )
@@ -343,19 +425,61 @@ async fn periods_keep_the_largest_report_of_each_state() {
             report(vec![period("A", "month", 1000, 1, 9), period("A", "month", 1000, 2, 1)], T)
                 .await;
             report(vec![period("A", "month", 1000, 1, 6), period("A", "month", 10, 1, 3)], T).await;
-            let found = service.db.quota_usage(None, 1000, 10).await.unwrap();
-            let origins: Vec<_> = found.iter().map(|found| found.origins.clone()).collect();
-            assert_eq!(origins, [vec![(1, 7)], vec![(1, 9), (2, 1)]], "{found:?}");
-            let first = service.db.quota_usage(None, 0, 1).await.unwrap();
-            let second = service.db.quota_usage(first.last(), 0, 1).await.unwrap();
-            let third = service.db.quota_usage(second.last(), 0, 1).await.unwrap();
-            assert_eq!((first[0].begun, second[0].begun, third[0].begun), (0, 10, 1000));
-            assert!(service.db.quota_usage(third.last(), 0, 1).await.unwrap().is_empty());
+            let places = async |begun: [u64; 2]| {
+                let (mut found, mut last) = (Vec::new(), None);
+                while let Some(row) =
+                    service.db.quota_usage(last.as_ref(), begun, 1).await.unwrap().pop()
+                {
+                    found.push((row.begun, row.origin, row.used));
+                    last = Some(row);
+                }
+                let rows = service.db.quota_usage(None, begun, 10).await.unwrap();
+                assert_eq!(rows.len(), found.len());
+                found
+            };
+            assert_eq!(places([1000, 2000]).await, [(0, 1, 7), (1000, 1, 9), (1000, 2, 1)]);
+            assert_eq!(places([2000, 10]).await, [(0, 1, 7), (10, 1, 3)]);
+            assert_eq!(places([2000, 3000]).await, [(0, 1, 7)]);
             service.db.delete_old_usage(after(63 * 86_400), 1).await.unwrap();
-            let left = service.db.quota_usage(None, 0, 10).await.unwrap();
-            assert_eq!((left.len(), left[0].state.as_str()), (1, "credits"));
+            assert_eq!(places([1000, 10]).await, [(0, 1, 7)]);
             service.db.delete_old_usage(after(401 * 86_400), 1).await.unwrap();
-            assert!(service.db.quota_usage(None, 0, 10).await.unwrap().is_empty());
+            assert_eq!(places([1000, 10]).await, []);
+        },
+    )
+    .await;
+}
+
+/// What was spent is known as long as what was granted.
+#[tokio::test]
+async fn use_of_credits_is_kept_as_long_as_their_balance() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let caller = |hash: &str| LimitCaller {
+                limit: "api".into(),
+                issuer: "https://a.example".into(),
+                parts: "[]".into(),
+                hash: hash.repeat(43),
+            };
+            let balance = caller("A");
+            let grant = CreditGrant { caller: &balance, id: "g", credits: 9, actor: "operator" };
+            let change = AuditedChange { now: T, events: &[] };
+            service.db.add_credits(&grant, 100, &|_| Vec::new(), &change).await.unwrap();
+            let period = |hash: &str, begun: u64| PeriodUsage {
+                limit: "api".into(),
+                state: "credits".into(),
+                hash: hash.repeat(43),
+                begun,
+                origin: 1,
+                used: 7,
+            };
+            let periods = vec![period("A", 0), period("A", 1000), period("B", 0)];
+            let batch = UsageBatch { periods, ..batch("p", Vec::new()) };
+            service.db.add_usage(&batch, T).await.unwrap();
+            service.db.delete_old_usage(after(2000 * 86_400), 1).await.unwrap();
+            let left = service.db.quota_usage(None, [1000, 1000], 10).await.unwrap();
+            let left: Vec<_> = left.iter().map(|row| (row.hash.as_str(), row.begun)).collect();
+            assert_eq!(left, [(balance.hash.as_str(), 0)]);
         },
     )
     .await;

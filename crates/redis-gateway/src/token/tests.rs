@@ -249,7 +249,7 @@ const AUTH_COMMANDS: [&str; 33] = [
     "LLEN pc:usage",
     "LRANGE pc:usage 0 15",
     "LREM pc:usage 1 x",
-    "LTRIM pc:usage 1 -1",
+    "LTRIM pc:usage:malformed -20 -1",
     "RPUSH pc:usage:malformed x",
     "EXPIRE pc:usage:malformed 9",
 ];
@@ -286,10 +286,18 @@ fn example_file_bounds_edge_and_auth_service() {
         }
     }
     assert!(!permits(SECRET, "DEL pc:refresh_revoked:x"), "it writes this marker, and keeps it");
+    for refused in ["LRANGE", "LPOP", "LREM", "LTRIM", "DEL"].map(|name| format!("{name} pc:usage"))
+    {
+        assert!(!permits(SECRET, &refused), "{refused}");
+    }
     for refused in [
         "DEL pc:revoked:sid:x",
         "DEL pc:revoked:jti:x",
         "EXPIRE pc:revoked:sub:x 0",
+        // It removes batches of usage by their text alone.
+        "LTRIM pc:usage 1 -1",
+        "EXPIRE pc:usage 0",
+        "DEL pc:usage",
         // It makes no such marker.
         "SET pc:refresh_revoked:x 1 EX 9",
     ] {

@@ -2,22 +2,22 @@
 //! compares it with a model. Does the same with the script that restores what the store lost.
 
 use crate::support::redis_server::Redis;
-use portcullis_core::{KnownUse, QUOTA_SCRIPT, StoreKeys, restore_command};
+use portcullis_core::{KnownUse, QUOTA_SCRIPT, RESTORE_SCRIPT, StoreKeys, restore_command};
 use std::collections::BTreeMap;
 
 const DAY_MS: u64 = 86_400_000;
 
-/// Returns the script, with the test in control of its clock: ARGV[6], in milliseconds.
-fn with_clock() -> String {
+/// Returns a script, with the test in control of its clock: the last of ARGV, in milliseconds.
+fn with_clock(script: &str) -> String {
     let clock = r"
-        local real, clock = redis, tonumber(ARGV[6])
+        local real, clock = redis, tonumber(table.remove(ARGV))
         local redis = {error_reply = redis.error_reply}
         function redis.call(name, ...)
             if name ~= 'TIME' then return real.call(name, ...) end
             return {tostring(math.floor(clock / 1000)), tostring(clock % 1000 * 1000)}
         end
     ";
-    format!("{clock}{QUOTA_SCRIPT}")
+    format!("{clock}{script}")
 }
 
 /// What the script is asked: the algorithm, the period, its quota, the cost, what to take in
@@ -34,11 +34,14 @@ struct Asked<'a> {
 struct Script {
     connection: redis::Connection,
     script: redis::Script,
+    restore: redis::Script,
 }
 
 impl Script {
     fn new(redis: &Redis) -> Self {
-        Self { connection: redis.connection(), script: redis::Script::new(&with_clock()) }
+        let [script, restore] =
+            [QUOTA_SCRIPT, RESTORE_SCRIPT].map(|text| redis::Script::new(&with_clock(text)));
+        Self { connection: redis.connection(), script, restore }
     }
 
     fn call(&mut self, keys: &[&str], asked: &Asked<'_>) -> [u64; 11] {
@@ -49,6 +52,23 @@ impl Script {
         call.arg(asked.algorithm).arg(asked.period).arg(asked.quota).arg(asked.cost);
         call.arg(asked.wanted).arg(asked.now_ms);
         call.invoke(&mut self.connection).unwrap()
+    }
+
+    /// Restores a state. Returns what the script returns.
+    fn restore(&mut self, keys: &StoreKeys, known: &KnownUse<'_>, now_ms: u64) -> u64 {
+        let command = restore_command(keys, known);
+        let words: Vec<&[u8]> = command.words().iter().map(Vec::as_slice).collect();
+        assert_eq!((words[0], words[1]), (&b"EVAL"[..], RESTORE_SCRIPT.as_bytes()));
+        let mut call = self.restore.prepare_invoke();
+        call.key(words[3]);
+        words[4..].iter().for_each(|word| {
+            call.arg(*word);
+        });
+        call.arg(now_ms).invoke(&mut self.connection).unwrap()
+    }
+
+    fn life(&mut self, key: &str) -> i64 {
+        redis::cmd("PTTL").arg(key).query(&mut self.connection).unwrap()
     }
 
     fn run(&mut self, words: &[&str]) -> Option<String> {
@@ -271,16 +291,10 @@ fn restored_state_admits_only_the_rest() {
                     state: "credits",
                     hash,
                     begun_ms: [begun, 0][place],
+                    ends_ms: [begun + DAY_MS, 0][place],
                     states: &states,
                 };
-                let command = restore_command(&keys, &known);
-                let words: Vec<&[u8]> = command.words().iter().map(Vec::as_slice).collect();
-                let mut restore = redis::cmd("EVAL");
-                words[1..].iter().for_each(|word| {
-                    restore.arg(*word);
-                });
-                let done: u64 = restore.query(&mut script.connection).unwrap();
-                assert_eq!(done, 1);
+                assert_eq!(script.restore(&keys, &known, now_ms), 1);
             }
         }
         let asked =
@@ -288,7 +302,97 @@ fn restored_state_admits_only_the_rest() {
         let [_, left, ..] = script.call(&[&state, &own], &asked);
         assert_eq!(left + total, 350, "round {round}: {known:?}");
         let value = script.run(&["GET", &state]).unwrap();
-        let life: u64 = redis::cmd("PTTL").arg(&state).query(&mut script.connection).unwrap();
-        assert!(life > 300 * DAY_MS && value.split(':').count() == 6, "{value} {life}");
+        let life = script.life(&state);
+        assert!(life > 300 * DAY_MS as i64 && value.split(':').count() == 6, "{value} {life}");
     }
+}
+
+/// Nothing is written if nothing was lost, and what is written lives as long as it must.
+#[test]
+fn restore_without_a_loss_writes_nothing() {
+    let redis = Redis::start(&[]);
+    let (mut script, keys) = (Script::new(&redis), StoreKeys::new("pc"));
+    let (begun_ms, day) = (20_000 * DAY_MS, DAY_MS as i64);
+    let now_ms = begun_ms + 1000;
+    for (state, period, life_days) in [("period", "day", 2), ("credits", "none", 400)] {
+        let (hash, is_credits) = ([1; 32], state == "credits");
+        let key = keys.limit("l", state, &hash);
+        let own = keys.quota(&key);
+        if is_credits {
+            script.run(&["SET", &own, "50"]);
+        }
+        let quota = if is_credits { 0 } else { 50 };
+        let asked = Asked { algorithm: state, period, quota, cost: 3, wanted: 0, now_ms };
+        let [.., used, spent] = script.call(&[&key, &own], &asked);
+        assert_eq!(used + spent, 3);
+        let value = script.run(&["GET", &key]);
+        let (begun_ms, ends_ms) = if is_credits { (0, 0) } else { (begun_ms, begun_ms + DAY_MS) };
+        let known = |states| KnownUse { limit: "l", state, hash, begun_ms, ends_ms, states };
+        // A state that was written would get another life.
+        let short = (life_days * day - day / 4).to_string();
+        script.run(&["GETEX", &key, "PX", &short]);
+        for states in [&[(now_ms, 3)][..], &[(now_ms, 1)], &[(now_ms, 0)]] {
+            assert_eq!(script.restore(&keys, &known(states), now_ms + 5), 1);
+            assert_eq!(script.run(&["GET", &key]), value);
+            let life = script.life(&key);
+            assert!((0..=life_days * day - day / 4).contains(&life), "{life}");
+        }
+        // A longer life stays, and a shorter one becomes that of the period.
+        for (before, expect) in [(500 * day, 500 * day), (day / 2, life_days * day - 1005)] {
+            let expect = if is_credits && before < day { 400 * day } else { expect };
+            script.run(&["GETEX", &key, "PX", &before.to_string()]);
+            let used = if before > day { 4 } else { 5 };
+            assert_eq!(script.restore(&keys, &known(&[(now_ms, used)]), now_ms + 5), 1);
+            let life = script.life(&key);
+            assert!((expect - 5000..=expect).contains(&life), "{life} {expect}");
+        }
+        if is_credits {
+            // They are not forgotten while none asks for them.
+            script.run(&["GETEX", &key, "PX", &(199 * day).to_string()]);
+            assert_eq!(script.restore(&keys, &known(&[(now_ms, 5)]), now_ms + 5), 1);
+            assert!(script.life(&key) > 399 * day);
+        }
+        script.run(&["DEL", &key]);
+        assert_eq!(script.restore(&keys, &known(&[(7, 3)]), now_ms), 1);
+        let life = script.life(&key);
+        let expect = if is_credits { 400 * day } else { 2 * day - 1000 };
+        assert!((expect - 5000..=expect).contains(&life), "{life} {expect}");
+    }
+}
+
+/// A thief of the auth service's token can set no state of a later period, or one that stays.
+#[test]
+fn restore_refuses_what_no_period_has() {
+    let redis = Redis::start(&[]);
+    let (mut script, keys) = (Script::new(&redis), StoreKeys::new("pc"));
+    let (begun, now_ms) = (20_000 * DAY_MS, 20_000 * DAY_MS + 1000);
+    let limit = 1_000_000_000_000_000;
+    for (state, begun_ms, ends_ms, used) in [
+        ("period", begun + DAY_MS, begun + 2 * DAY_MS, 3),
+        ("period", now_ms + 1, begun + DAY_MS, 3),
+        ("period", begun - DAY_MS, begun, 3),
+        ("period", begun, begun + 32 * DAY_MS, 3),
+        ("period", begun, begun + DAY_MS, limit + 1),
+        ("period", begun, begun + DAY_MS, u64::MAX),
+        ("period", 0, 0, 3),
+        ("credits", begun + DAY_MS, begun + 2 * DAY_MS, 3),
+        ("credits", 0, 0, limit + 1),
+    ] {
+        let states = [(1, used)];
+        let hash = [2; 32];
+        let known = KnownUse { limit: "l", state, hash, begun_ms, ends_ms, states: &states };
+        assert_eq!(script.restore(&keys, &known, now_ms), 0, "{known:?}");
+        assert_eq!(script.run(&["GET", &keys.limit("l", state, &hash)]), None);
+    }
+    let key = keys.limit("l", "period", &[2; 32]);
+    for words in ["nan", "inf", "0x10", "1e3", "-1", " 1", ""] {
+        let mut call = script.restore.prepare_invoke();
+        call.key(&key).arg(0).arg(begun).arg(begun + DAY_MS).arg(1).arg(words).arg(now_ms);
+        assert_eq!(call.invoke::<u64>(&mut script.connection).unwrap(), 0, "{words}");
+    }
+    // The life of credits is bounded, too.
+    let mut call = script.restore.prepare_invoke();
+    call.key(&key).arg(500 * DAY_MS).arg(0).arg(0).arg(1).arg(limit).arg(now_ms);
+    assert_eq!(call.invoke::<u64>(&mut script.connection).unwrap(), 1);
+    assert!(script.life(&key) <= 400 * DAY_MS as i64);
 }
