@@ -141,8 +141,8 @@ impl IntrospectionLimits {
         true
     }
 
-    /// Gives back what an API key was counted for, because it is genuine, and the client may use it.
-    /// Only keys that are made up, or used where they may not be, use up the rate.
+    /// Gives back what an API key was counted for, because it is genuine, and the client may use
+    /// it. Only keys that are made up, or used where they may not be, use up the rate.
     pub fn refund(&self, client: Option<&str>) {
         let mut sent = self.sent.borrow_mut();
         let count = match self.is_genuine(client) {

@@ -295,8 +295,8 @@ async fn malformed_batches_are_set_aside() {
     .await;
 }
 
-/// A batch that no reply can hold would stop the others for ever. It stays in the list, because only
-/// its place could name it.
+/// A batch that no reply can hold would stop the others for ever. It stays in the list, because
+/// only its place could name it.
 #[tokio::test]
 async fn batch_that_is_too_long_to_be_read_is_skipped() {
     let store = ListStore::default();
@@ -355,7 +355,7 @@ async fn batch_that_is_longer_than_other_replies_counts() {
             assert!(store.list("pc:usage")[0].len() > 1024 * 1024);
             while collector.collect(T).await == Ok(Round::More) {}
             assert_eq!(totals(&service).await, (1024, 0));
-            // One that is no batch is removed, but not kept.
+            // One that is not a batch is removed, and not kept.
             store.push("x".repeat(3 * 1024 * 1024));
             while !store.list("pc:usage").is_empty() {
                 collector.collect(T).await.unwrap();
