@@ -117,13 +117,7 @@ impl Instance {
     fn replace(&self, secrets: StoredSecrets) {
         let config = Config::load(self.gate, secrets);
         if config.policy.is_some() || self.isolate().config.policy.is_none() {
-            // What was counted is exported with what follows.
-            let before = self.isolate();
-            let isolate = Isolate {
-                counters: Rc::clone(&before.counters),
-                usage: Rc::clone(&before.usage),
-                ..Isolate::new(config, Rc::clone(&self.executor))
-            };
+            let isolate = self.isolate().followed_by(config);
             self.isolate.replace(Rc::new(isolate));
         }
     }

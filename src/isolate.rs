@@ -24,7 +24,7 @@ pub struct Isolate {
     pub executor: Rc<Executor>,
     pub breakers: Breakers,
     pub tokens: TokenCache,
-    pub block_list: BlockList,
+    pub block_list: Rc<BlockList>,
     /// The recent events that took effect, with what each one revoked.
     pub recent_events: RefCell<Vec<TokenHash>>,
     pub key_sets: KeySets,
@@ -49,7 +49,7 @@ impl Isolate {
             executor,
             breakers: Breakers::default(),
             tokens: TokenCache::default(),
-            block_list: BlockList::default(),
+            block_list: Rc::default(),
             recent_events: RefCell::default(),
             key_sets: KeySets::default(),
             introspection_limits: IntrospectionLimits::default(),
@@ -61,5 +61,20 @@ impl Isolate {
             has_plain_scripts: Cell::default(),
             assertion_key: RefCell::default(),
         }
+    }
+
+    /// Creates the isolate that goes on with another configuration. What was counted is exported
+    /// with what follows. The blocked networks stay blocked if the store is the same one.
+    pub fn followed_by(&self, config: Config) -> Self {
+        let place = |config: &Config| {
+            let policy = config.policy?;
+            Some((policy.store.as_str(), policy.keys.blocked_networks()))
+        };
+        let block_list = match place(&config) == place(&self.config) {
+            true => Rc::clone(&self.block_list),
+            false => Rc::default(),
+        };
+        let (counters, usage) = (Rc::clone(&self.counters), Rc::clone(&self.usage));
+        Self { block_list, counters, usage, ..Self::new(config, Rc::clone(&self.executor)) }
     }
 }

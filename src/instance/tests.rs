@@ -30,12 +30,15 @@ const POLICY: &str = r#"{
          "limit":{"quota":6000,"window_seconds":60,"by":"header:key","lease_seconds":60}}]}"#;
 
 fn isolate() -> Rc<Instance> {
+    Rc::new(Instance::new(0, config(POLICY)))
+}
+
+fn config(policy: &str) -> Config {
     let secrets = [("STORE_TOKEN", "store-secret"), ("PASS", "provider-secret")];
     let secret = |name: &str| secrets.iter().find(|(own, _)| *own == name);
-    let policy = Policy::parse(POLICY, |name| secret(name).map(|(_, text)| (*text).to_owned()));
+    let policy = Policy::parse(policy, |name| secret(name).map(|(_, text)| (*text).to_owned()));
     let policy: &'static Policy = Box::leak(Box::new(policy.unwrap()));
-    let config = Config { policy: Some(policy), ..no_policy() };
-    Rc::new(Instance::new(0, config))
+    Config { policy: Some(policy), ..no_policy() }
 }
 
 fn no_policy() -> Config {
@@ -144,6 +147,20 @@ fn isolates_of_one_process_share_no_state() {
     assert_eq!(upstream_responds(&other, 4), Next::End(None));
     other.executor.forget(2);
     assert_eq!(begin(&other, 5, "/limited"), Next::End(Some(429)));
+}
+
+/// Otherwise a blocked network would pass after each change of a secret.
+#[test]
+fn changed_secret_keeps_the_blocked_networks_of_the_same_store() {
+    let before = isolate().isolate();
+    let list = json!({ "v": 1, "networks": [["192.0.2.0/24", 4_102_444_800_u64]] });
+    assert!(!before.block_list.replace(Some(&list.to_string()), 1));
+    let same = before.followed_by(config(POLICY));
+    assert!(!same.block_list.is_empty() && Rc::ptr_eq(&same.usage, &before.usage));
+    let other = POLICY.replace("store.example", "other.example");
+    assert!(before.followed_by(config(&other)).block_list.is_empty());
+    let prefix = POLICY.replace(r#"store.example""#, r#"store.example","key_prefix":"other""#);
+    assert!(before.followed_by(config(&prefix)).block_list.is_empty());
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub async fn resolve(
     context: &RequestContext,
 ) -> Result<Verification, Refusal> {
     let limits = &context.isolate.key_limits;
-    let client = Some(check.address()).filter(|_| check.is_limited());
+    let client = client(check);
     let last = limits.last_rejection(hash);
     if !is_known {
         if let Some(rejection) = last.filter(|rejection| context.now_ms < rejection.until_ms) {
@@ -40,9 +40,6 @@ pub async fn resolve(
         }
     }
     if let Some(opened) = read(check, hash, context).await? {
-        if !is_known {
-            limits.refund(client);
-        }
         context.trace.verdict_source.set(Some(VerdictSource::Store));
         return Ok(verification(check.accept_key(key.issuer, opened)?));
     }
@@ -57,6 +54,22 @@ pub async fn resolve(
     let record = introspect::introspect(provider, reason, hash, context).await?;
     // The auth service writes the record itself.
     Ok(verification(check.accept_key(key.issuer, (String::new(), Rc::new(record)))?))
+}
+
+/// Returns whether the record of a key that the isolate knows may be read again before the verdict.
+pub fn admits_reading(hash: TokenHash, context: &RequestContext) -> bool {
+    let per_second_max = context.policy.introspections_per_second_max;
+    context.isolate.key_limits.admits(Reason::RecordMissing, hash, per_second_max, context.now)
+}
+
+/// Records that the client sent a genuine key, which its address may use.
+pub fn record_genuine(check: &Check<'_, '_>, context: &RequestContext) {
+    context.isolate.key_limits.refund(client(check));
+}
+
+/// Returns the client that made-up keys count for; `None` for one that limits do not count.
+fn client<'c>(check: &'c Check<'_, '_>) -> Option<&'c str> {
+    Some(check.address()).filter(|_| check.is_limited())
 }
 
 /// Authenticates the request by the API key as the store or its issuer describes it now. Returns

@@ -42,9 +42,9 @@ pub async fn authenticate<'p>(
         context.trace.verdict_source.set(cleared.map(|_| VerdictSource::Isolate));
         match check.authenticate(cached.verification.token, cleared, context.now) {
             // The record of the key may have changed. It is read without the limits, because they
-            // must not count who may not use the key.
+            // must not count who may not use the key, but only at a rate.
             Err(Denial::KeyNetworkDenied | Denial::TokenExpired | Denial::TokenNotYetValid)
-                if is_known_key => {}
+                if is_known_key && api_keys::admits_reading(hash, context) => {}
             outcome => return Ok(outcome?),
         }
     }
@@ -61,7 +61,12 @@ pub async fn authenticate<'p>(
     observe(&verification, context);
     let token = Rc::clone(&verification.token);
     context.isolate.tokens.insert(hash, verification);
-    Ok(check.authenticate(token, None, context.now)?)
+    let is_new_key = token.is_api_key() && !is_known_key;
+    let authenticated = check.authenticate(token, None, context.now)?;
+    if is_new_key {
+        api_keys::record_genuine(check, context);
+    }
+    Ok(authenticated)
 }
 
 /// Records the token, its subject and the key that verified it, for usage and the log.

@@ -40,7 +40,8 @@ pub enum Reason<'a> {
     },
     /// The token is opaque, and the isolate has accepted it before.
     KnownOpaque,
-    /// The token is a genuine JWT, and the store has no record of it.
+    /// The token is a genuine JWT or API key, and the store has no record of it; or the record of a
+    /// genuine API key refuses the request, and is read again.
     RecordMissing,
     /// The token is a genuine JWT, and the store fails.
     StoreOutage,
@@ -140,8 +141,8 @@ impl IntrospectionLimits {
         true
     }
 
-    /// Gives back what an API key was counted for, because the store has its record. Only keys that
-    /// are made up use up the rate.
+    /// Gives back what an API key was counted for, because it is genuine, and the client may use
+    /// it. Only keys that are made up, or used where they may not be, use up the rate.
     pub fn refund(&self, client: Option<&str>) {
         let mut sent = self.sent.borrow_mut();
         let count = match self.is_genuine(client) {

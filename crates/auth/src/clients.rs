@@ -7,4 +7,4 @@ mod settings;
 
 pub use assertion::{ASSERTION_TYPE, Assertion, UsedAssertion};
 pub use jwks::ALGORITHM_NAMES;
-pub use settings::{AuthMethod, ClientEdit, OAuthClient, is_client_id, new_client_id};
+pub use settings::{AuthMethod, ClientEdit, OAuthClient, is_client_id, new_client_id, nullable};

@@ -64,6 +64,11 @@ impl CustomClaims {
         if fits { Ok(Self(claims)) } else { Err(ClaimsError::OutOfBounds) }
     }
 
+    /// Returns the claims after a patch. `None` removes all.
+    pub fn patched(&self, patch: Option<&Map<String, Value>>) -> Result<Self, ClaimsError> {
+        patch.map_or_else(|| Ok(Self::default()), |patch| self.with(patch))
+    }
+
     /// Returns the claims by their names.
     pub fn members(&self) -> &Map<String, Value> {
         &self.0

@@ -22,6 +22,7 @@ pub enum Problem {
     BodyTooSlow,
     ClientInvalid,
     ClientMismatch,
+    ClientRolledTooOften,
     ClientUnknown,
     CredentialsInvalid,
     CredentialsMissing,
@@ -109,6 +110,11 @@ impl Problem {
                 StatusCode::UNAUTHORIZED,
                 "client_invalid",
                 "the client is unknown, or its secret or assertion is wrong",
+            ),
+            Self::ClientRolledTooOften => (
+                StatusCode::CONFLICT,
+                "client_rolled_too_often",
+                "8 secrets of the client work; wait until a grace ends, or roll without a grace",
             ),
             Self::ClientMismatch => (
                 StatusCode::BAD_REQUEST,

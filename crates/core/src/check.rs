@@ -242,7 +242,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     ) -> Result<(), Denial> {
         let (classes, max_age) = (&self.route.acr_values, self.route.max_age_seconds);
         let has_login = claims.key.is_none();
-        if !classes.is_empty() && !(has_login && claims.has_acr(classes)) {
+        let has_class = classes.is_empty() || (has_login && claims.has_acr(classes));
+        if !has_class {
             return Err(Denial::InsufficientUserAuthentication(ACR));
         }
         let is_recent =
@@ -301,8 +302,9 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let limit_checks = limits.iter().filter(|_| self.limited).map(|limit| {
             let key = StoreKeys::limit_hash(&limit.name, &limit.key(&input));
             let (quota, cost) = (limit.quota_for(claims), self.route.cost);
+            let is_own = claims.is_some_and(|claims| limit.own_quota(claims).is_some());
             let (keys, terms) = (&self.policy.keys, limit.lease_terms(quota));
-            LimitCheck { limit, keys, key, quota, cost, terms, ahead: 0, lease: None }
+            LimitCheck { limit, keys, key, quota, is_own, cost, terms, ahead: 0, lease: None }
         });
         limit_checks.collect()
     }

@@ -6,7 +6,8 @@
 //! 2. [`Check::unverified_token`] checks the token's form, header, claims and times. The host
 //!    verifies the signature by the key that [`Jwks::select`] returns, or queries the store or a
 //!    provider about an opaque token or an API key. It passes the result to
-//!    [`Check::accept_signature`], [`Check::accept_record`] or [`Check::accept_key`]. The [`VerifiedToken`] may be cached.
+//!    [`Check::accept_signature`], [`Check::accept_record`] or [`Check::accept_key`]. The
+//!    [`VerifiedToken`] may be cached.
 //! 3. [`Check::authenticate`] turns it into an [`AuthenticatedRequest`] of this request.
 //! 4. [`Check::commands`] returns all the store's commands that the verdict needs, for one round
 //!    trip.

@@ -120,7 +120,7 @@ fn metrics(files: &[(PathBuf, String)]) -> [(&'static str, &'static str, BTreeSe
         names.map(str::to_owned).collect::<BTreeSet<_>>()
     };
     let mut edge = BTreeSet::new();
-    for text in below("src/metrics") {
+    for text in below("src") {
         let counters = text.match_indices("_total{").filter_map(|(at, _)| {
             let before = text.get(..at)?;
             let from = before.rfind(|c: char| !c.is_ascii_lowercase() && c != '_')? + 1;

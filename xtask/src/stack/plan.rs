@@ -247,6 +247,7 @@ fn without_scripts(policy: &mut Map<String, Value>) {
     for route in routes.into_iter().flatten() {
         if let Some(limit) = route.get_mut("limit").and_then(Value::as_object_mut) {
             limit.insert("algorithm".to_owned(), "fixed_window".into());
+            limit.remove("overrides");
         }
     }
     for issuer in issuers(policy) {

@@ -394,12 +394,12 @@ async fn quota_is_written_for_each_kind_of_state() {
             set.map(|changed| changed.delivery)
         };
         assert_eq!(set(500, 0).await, Ok(Delivery::Done));
-        let states = ["bucket", "fixed", "period", "sliding"];
+        let states = ["bucket", "day", "fixed", "month", "sliding"];
         for state in states {
             let expect = ("500".to_owned(), format!("EXAT {}", T.0 + 3600));
             assert_eq!(store.value(&quota_key(state, "alice")), Some(expect), "{state}");
         }
-        assert_eq!(store.keys().len(), 4);
+        assert_eq!(store.keys().len(), 5);
         assert_eq!(set(7, 10).await, Ok(Delivery::Done));
         assert_eq!(store.value(&quota_key("fixed", "alice")).unwrap().0, "7");
         for quota in [0, 1_000_001] {

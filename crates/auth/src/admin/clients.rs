@@ -91,7 +91,7 @@ fn client_edit(
         scope: settings.scope.clone(),
         token_seconds: settings.token_seconds.map(Some),
         plan: settings.plan.clone().map(Some),
-        claims: claims_patch(&settings.claims, removed)?,
+        claims: claims_patch(&settings.claims, removed)?.map(Some),
         jwks: jwks.transpose()?,
         ..ClientEdit::default()
     })

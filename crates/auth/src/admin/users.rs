@@ -14,7 +14,7 @@ impl Admin {
     pub async fn set_user(&self, settings: &UserSettings) -> Result<(), BoxError> {
         let edit = UserEdit {
             scope: settings.scope.clone(),
-            claims: claims_patch(&settings.claims, &settings.remove_claim)?,
+            claims: claims_patch(&settings.claims, &settings.remove_claim)?.map(Some),
             now: settings.now,
         };
         let user = self.find_user(&settings.username).await?;

@@ -7,7 +7,7 @@ use crate::problem::Problem;
 use crate::token::token_hash;
 use portcullis_core::{KeyTerms, TokenRecord, UnixSeconds};
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 impl ApiKeys {
     /// Returns the claims of a valid key; `None` if it is malformed, unknown, expired or revoked,
@@ -34,17 +34,26 @@ impl ApiKeys {
         Ok(Some(claims))
     }
 
-    /// Records the use of a key in the background, at most once a minute.
+    /// Records the use of a key in the background, at most once a minute. One task records the use
+    /// of a key at a time, so that a slow database gets no more of them.
     fn note_use(&self, state: &KeyState, now: UnixSeconds) {
         let is_recent = |at: u64| now.0 < at.saturating_add(EACH_SECONDS);
         if state.key.last_used_at.is_some_and(is_recent) {
             return;
         }
         let (db, id) = (Arc::clone(&self.db), state.key.id.clone());
+        let recording = Arc::clone(&self.recording);
+        {
+            let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
+            if recording.len() >= RECORDING_MAX || !recording.insert(id.clone()) {
+                return;
+            }
+        }
         tokio::spawn(async move {
             if let Err(error) = db.record_key_use(&[(&id, now.0)]).await {
                 tracing::warn!(event = "key_use_not_recorded", %error);
             }
+            recording.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         });
     }
 }
@@ -70,3 +79,7 @@ fn claims(record: TokenRecord, issuer: &str) -> Map<String, Value> {
     }
     claims
 }
+
+/// The most keys whose use is recorded in the background at once. Further uses are recorded by
+/// later introspections.
+const RECORDING_MAX: usize = 64;

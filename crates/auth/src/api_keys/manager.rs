@@ -2,7 +2,7 @@
 
 use super::spec::has_name;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
-use crate::db::{Owner, OwnerKind};
+use crate::db::{KeySpec, Owner, OwnerKind};
 use crate::problem::Problem;
 use crate::token::AccessClaims;
 
@@ -57,17 +57,31 @@ impl Manager {
         self.is_admin || self.own.as_ref() == Some(owner)
     }
 
-    /// Checks that the manager may receive a key with this scope, or give a key these names beyond
-    /// those in `had`.
+    /// Checks that the manager may receive or change a key with this scope.
     ///
     /// # Errors
     ///
     /// [`Problem::ScopeInsufficient`] if its own token lacks one of the names.
-    pub fn check_scope(&self, scope: &str, had: &str) -> Result<(), Problem> {
+    pub fn check_scope(&self, scope: &str) -> Result<(), Problem> {
         let Some(bound) = &self.bound else { return Ok(()) };
         let mut names = scope.split(' ').filter(|name| !name.is_empty());
-        let is_within = names.all(|name| has_name(bound, name) || has_name(had, name));
+        let is_within = names.all(|name| has_name(bound, name));
         is_within.then_some(()).ok_or(Problem::ScopeInsufficient)
+    }
+
+    /// Checks that the manager may give a key these terms. Only administrators choose what an owner
+    /// is granted or billed by: plan, quotas, and what the upstream reads of a key.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::ScopeInsufficient`] if one of them differs from `old`, or is set in a new key.
+    pub fn check_terms(&self, spec: &KeySpec, old: Option<&KeySpec>) -> Result<(), Problem> {
+        let granted = |spec: &KeySpec| {
+            let KeySpec { plan, quotas, metadata, .. } = spec.clone();
+            (plan, quotas, metadata)
+        };
+        let is_same = granted(spec) == old.map(granted).unwrap_or_default();
+        (self.is_admin || is_same).then_some(()).ok_or(Problem::ScopeInsufficient)
     }
 
     /// Returns an event about keys of an owner.

@@ -5,8 +5,8 @@ use super::secret::{display_prefix, generate};
 use super::spec::{SpecPatch, revised};
 use crate::audit::{Audit, ClientInfo, Event, EventKind};
 use crate::db::{
-    AuditedChange, Db, KeyChange, KeyPlace, KeySelector, KeyState, NewApiKey, Owner, OwnerState,
-    RolledSecret,
+    AuditedChange, Db, KeyChange, KeyPlace, KeySecret, KeySelector, KeyState, NewApiKey, Owner,
+    OwnerState, RolledSecret,
 };
 use crate::outbox::{Delivery, Publisher};
 use crate::problem::Problem;
@@ -14,15 +14,16 @@ use crate::random::random_id;
 use crate::token::token_hash;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The settings of API keys.
 #[derive(Clone, Debug)]
 pub struct ApiKeySettings {
     /// The prefix of new keys.
     pub prefix: String,
-    /// The most live keys of one owner.
+    /// The most keys of one owner that are not revoked.
     pub per_owner_max: u32,
 }
 
@@ -33,6 +34,8 @@ pub struct ApiKeys {
     pub(super) publisher: Arc<Publisher>,
     /// Logs and counts events; `None` for commands, which do neither.
     audit: Option<Audit>,
+    /// The ids of keys whose use is being recorded in the background.
+    pub(super) recording: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// A new key or a new secret of one.
@@ -57,7 +60,7 @@ impl ApiKeys {
         publisher: Arc<Publisher>,
         audit: Option<Audit>,
     ) -> Self {
-        Self { settings, db, publisher, audit }
+        Self { settings, db, publisher, audit, recording: Arc::default() }
     }
 
     /// Creates a key of `owner`, or of the manager itself. Its scope is part of the owner's.
@@ -75,7 +78,8 @@ impl ApiKeys {
         let known = self.db.key_owner(&owner).await?.filter(|owner| !owner.disabled);
         let OwnerState { scope, .. } = known.ok_or(Problem::OwnerUnknown)?;
         let spec = revised(None, patch, &scope, now)?;
-        manager.check_scope(&spec.scope, "")?;
+        manager.check_scope(&spec.scope)?;
+        manager.check_terms(&spec, None)?;
         let (id, secret) = (random_id(), generate(&self.settings.prefix));
         let new = NewApiKey {
             id: &id,
@@ -134,7 +138,7 @@ impl ApiKeys {
         state.filter(|state| manager.manages(&state.key.owner)).ok_or(Problem::ApiKeyUnknown)
     }
 
-    /// Changes what a key may do.
+    /// Changes what a key may do. The manager must be able to receive the key, before and after.
     pub async fn change(
         &self,
         manager: &Manager,
@@ -146,16 +150,20 @@ impl ApiKeys {
         let events = [manager.event(EventKind::KeyChanged, &state.key.owner, id)];
         let change = AuditedChange { now, events: &events };
         let revise = |state: &KeyState| {
-            let owned = state.owner.as_ref().map_or("", |owner| owner.scope.as_str());
-            let spec = revised(Some(&state.key.spec), patch, owned, now)?;
-            manager.check_scope(&spec.scope, &state.key.spec.scope)?;
+            let (old, owner) = (&state.key.spec, state.owner.as_ref());
+            manager.check_scope(&old.scope)?;
+            let owned = owner.map_or("", |owner| owner.scope.as_str());
+            let spec = revised(Some(old), patch, owned, now)?;
+            manager.check_scope(&spec.scope)?;
+            manager.check_terms(&spec, Some(old))?;
             Ok(spec)
         };
         let changed = self.db.change_key(id, &change, &self.commands(now), revise).await?;
         self.finish(changed, &events).await
     }
 
-    /// Replaces a key's secret. The replaced one remains valid for `grace_seconds`.
+    /// Replaces a key's secret. The replaced one remains valid for `grace_seconds`, and so do the
+    /// ones before it until their own ends. Without a grace, all of them end now.
     pub async fn roll(
         &self,
         manager: &Manager,
@@ -167,7 +175,7 @@ impl ApiKeys {
             return Err(Problem::MemberInvalid("grace_seconds must be 0 to 2592000 (30 days)"));
         }
         let state = self.get(manager, id, now).await?;
-        manager.check_scope(&state.key.spec.scope, "")?;
+        manager.check_scope(&state.key.spec.scope)?;
         let secret = generate(&self.settings.prefix);
         let new = RolledSecret {
             hash: &token_hash(&secret),
@@ -210,20 +218,47 @@ impl ApiKeys {
         Ok((count, self.publisher.deliver(rows).await))
     }
 
-    /// Revokes the key with a secret (RFC 7009): its possession is enough. An unknown one counts as
-    /// revoked.
+    /// Revokes a secret (RFC 7009): its possession is enough. The current one revokes its key. A
+    /// replaced one ends alone, so that it has no power over its successor. One that has ended or
+    /// is unknown counts as revoked.
     pub async fn revoke_secret(
         &self,
         secret: &str,
         client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Delivery, Problem> {
-        let Some(state) = self.db.key_by_hash(&token_hash(secret), now).await? else {
+        let hash = token_hash(secret);
+        let Some(state) = self.db.key_by_hash(&hash, now).await? else {
             return Ok(Delivery::Done);
         };
-        let event =
-            Manager::holder(client).event(EventKind::KeyRevoked, &state.key.owner, &state.key.id);
-        self.end(&state.key.id, event, now).await
+        let (key, holder) = (&state.key, Manager::holder(client));
+        match state.secrets.iter().find(|secret| secret.hash == hash) {
+            Some(KeySecret { ends_at: None, .. }) => {
+                let event = holder.event(EventKind::KeyRevoked, &key.owner, &key.id);
+                self.end(&key.id, event, now).await
+            }
+            Some(KeySecret { ends_at: Some(at), .. }) if *at > now.0 => {
+                let detail = format!("{} (a replaced secret ended)", key.id);
+                let event = holder.event(EventKind::KeyChanged, &key.owner, &detail);
+                self.end_replaced(&key.id, &hash, event, now).await
+            }
+            _ => Ok(Delivery::Done),
+        }
+    }
+
+    async fn end_replaced(
+        &self,
+        id: &str,
+        hash: &str,
+        event: Event,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let events = [event];
+        let change = AuditedChange { now, events: &events };
+        let ended = self.db.end_key_secret(id, hash, &change, &self.commands(now)).await?;
+        let Some(row) = ended else { return Ok(self.publisher.delivery_of(id).await?) };
+        self.record(&events);
+        Ok(self.publisher.deliver(vec![row]).await)
     }
 
     async fn end(&self, id: &str, event: Event, now: UnixSeconds) -> Result<Delivery, Problem> {

@@ -46,7 +46,7 @@ fn user(user: &User, scope: &str) -> Manager {
 const SCOPE: &str = "read write keys:manage";
 
 impl TestService {
-    /// Creates a key with a name for a user.
+    /// Creates a key with a name for a user, who is an administrator.
     async fn key(&self, owner: &User, terms: Value, now: UnixSeconds) -> IssuedKey {
         self.try_key(owner, terms, now).await.unwrap()
     }
@@ -59,7 +59,7 @@ impl TestService {
     ) -> Result<IssuedKey, Problem> {
         let members = terms.as_object_mut().unwrap();
         members.entry("name").or_insert_with(|| json!("ci"));
-        self.api_keys.create(&user(owner, SCOPE), None, patch(terms), now).await
+        self.api_keys.create(&user(owner, "keys:admin"), None, patch(terms), now).await
     }
 
     async fn is_key_active(&self, secret: &str, now: UnixSeconds) -> bool {

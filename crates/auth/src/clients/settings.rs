@@ -105,7 +105,9 @@ pub struct ClientEdit {
     pub token_seconds: Option<Option<u64>>,
     #[serde(default, deserialize_with = "nullable")]
     pub plan: Option<Option<String>>,
-    pub claims: Option<Map<String, Value>>,
+    /// Changes claims by their names. `null` removes all.
+    #[serde(default, deserialize_with = "nullable")]
+    pub claims: Option<Option<Map<String, Value>>>,
     pub jwks: Option<Map<String, Value>>,
     pub disabled: Option<bool>,
     /// Whether the tokens that were issued before are revoked.
@@ -148,7 +150,8 @@ impl ClientEdit {
             client.plan.clone_from(plan);
         }
         if let Some(claims) = &self.claims {
-            client.claims = client.claims.with(claims).map_err(|error| error.description())?;
+            let patched = client.claims.patched(claims.as_ref());
+            client.claims = patched.map_err(|error| error.description())?;
             if client.claims.has(PLAN) {
                 return Err("the claim plan of a client is its member plan; set that");
             }
@@ -198,7 +201,7 @@ impl ClientEdit {
 }
 
 /// Reads a member that may be `null`: `Some(None)`.
-fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
@@ -232,6 +235,8 @@ mod tests {
         let changed = edit(&patch).apply(client.clone(), 2000).unwrap();
         assert_eq!((changed.token_seconds, &changed.plan), (None, &None));
         assert!(changed.token_claims().is_empty() && changed.name == "batch");
+        let cleared = edit(&json!({ "claims": null })).apply(client.clone(), 2000).unwrap();
+        assert_eq!(Value::Object(cleared.token_claims()), json!({ "plan": "pro" }));
         assert_eq!(edit(&json!({})).apply(client.clone(), 2000), Ok(client.clone()));
         let disabled = edit(&json!({ "disabled": true })).apply(client, 2000).unwrap();
         assert_eq!(disabled.disabled_at, Some(2000));

@@ -116,7 +116,7 @@ portcullis_server::settings! {
         .flag("api-key-prefix").default("pck_live_")
         .help("The prefix of new API keys; the edge's api_key_prefixes must have it");
     API_KEYS_PER_OWNER_MAX =
-        Setting::number("api_keys", "per_owner_max", "API_KEYS_PER_OWNER_MAX", 1, 10_000)
+        Setting::number("api_keys", "per_owner_max", "API_KEYS_PER_OWNER_MAX", 1, 1000)
         .flag("api-keys-per-owner-max").default("100")
         .help("Most API keys of one user or client at once");
     ACCESS_TOKEN_FORMAT =

@@ -9,6 +9,7 @@ use super::pool::{Db, Purpose, Tx, to_i64};
 use crate::audit::Event;
 use crate::clients::{AuthMethod, OAuthClient};
 use crate::custom_claims::CustomClaims;
+use crate::problem::Problem;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;
@@ -110,10 +111,11 @@ impl Db {
         self.count(Purpose::Request);
         let rows = sqlx::query(
             "SELECT hash FROM client_secrets
-             WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2) LIMIT 8",
+             WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2) LIMIT $3",
         )
         .bind(id)
         .bind(to_i64(now.0))
+        .bind(SECRETS_MAX)
         .fetch_all(&self.readers)
         .await?;
         rows.iter().map(|row| row.try_get("hash")).collect()
@@ -206,33 +208,43 @@ impl Db {
         Ok(Changed::Done { after, events, outbox_rows })
     }
 
-    /// Adds a secret, and lets the previous one end after the grace. One that was replaced before
-    /// ends at once. Returns `false` if there is no such client, or it has no secrets.
+    /// Adds a secret, and lets the previous one end after the grace. Those before it end when their
+    /// own grace does, so that a repeated roll does not end the secret in use. Without a grace, all
+    /// of them end now, whatever the clocks of other auth services say.
     pub async fn roll_client_secret(
         &self,
         secret: &NewSecret<'_>,
         change: &AuditedChange<'_>,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<Result<(), Problem>, sqlx::Error> {
         let mut tx = self.begin().await?;
         let client = self.lock_client(&mut tx, secret.client_id).await?;
         if client.is_none_or(|client| client.auth_method != AuthMethod::ClientSecret) {
-            return Ok(false);
+            return Ok(Err(Problem::ClientUnknown));
         }
         self.count(Purpose::Request);
-        sqlx::query("DELETE FROM client_secrets WHERE client_id = $1 AND expires_at IS NOT NULL")
-            .bind(secret.client_id)
-            .execute(&mut *tx)
-            .await?;
+        let ended = sqlx::query(
+            "DELETE FROM client_secrets WHERE client_id = $1 AND ($2 = 0 OR expires_at <= $3)",
+        );
+        let ended = ended.bind(secret.client_id).bind(to_i64(secret.grace_seconds));
+        ended.bind(to_i64(change.now.0)).execute(&mut *tx).await?;
         self.count(Purpose::Request);
-        sqlx::query("UPDATE client_secrets SET expires_at = $1 WHERE client_id = $2")
-            .bind(to_i64(change.now.plus(secret.grace_seconds).0))
-            .bind(secret.client_id)
-            .execute(&mut *tx)
-            .await?;
+        let count = sqlx::query("SELECT COUNT(*) AS kept FROM client_secrets WHERE client_id = $1");
+        let kept = count.bind(secret.client_id).fetch_one(&mut *tx).await?;
+        if kept.try_get::<i64, _>("kept")? >= SECRETS_MAX {
+            return Ok(Err(Problem::ClientRolledTooOften));
+        }
+        self.count(Purpose::Request);
+        sqlx::query(
+            "UPDATE client_secrets SET expires_at = $1 WHERE client_id = $2 AND expires_at IS NULL",
+        )
+        .bind(to_i64(change.now.plus(secret.grace_seconds).0))
+        .bind(secret.client_id)
+        .execute(&mut *tx)
+        .await?;
         self.insert_secret(&mut tx, secret.client_id, secret.hash, change.now).await?;
         self.append_events(&mut tx, change.events, change.now).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Ok(()))
     }
 
     /// Deletes a client with its secrets, and ends its API keys. Its row stays without a name until
@@ -309,6 +321,9 @@ impl Db {
             .map(|_| ())
     }
 }
+
+/// The most secrets of a client that work at once. Each is compared with the one of a request.
+const SECRETS_MAX: i64 = 8;
 
 fn read_client(row: &AnyRow) -> Result<OAuthClient, sqlx::Error> {
     let claims: Option<String> = row.try_get("claims")?;

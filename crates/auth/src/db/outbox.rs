@@ -5,7 +5,7 @@ use super::pool::{Db, Purpose, Tx, bounded, to_i64};
 use crate::random::random_id;
 use portcullis_core::UnixSeconds;
 use redis_rest::{BodyBounds, Command, decode_pipeline, encode_pipeline};
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 
 /// Committed commands for the store that may not be delivered yet. The column `commands` is of
 /// version 1 if it is an array of commands. Any other text is of a newer version.
@@ -131,8 +131,47 @@ impl Db {
         Ok(OutboxRow { id, commands, about: about.to_owned() })
     }
 
-    /// Adds a row without commands, whose delivery writes the current state of `about`, unless there
-    /// is a row about it.
+    /// Replaces the undelivered rows of each id by one with its commands. The ids are fewer than a
+    /// quarter of the parameters that a statement may have.
+    pub(super) async fn replace_outbox_rows(
+        &self,
+        tx: &mut Tx,
+        commands: Vec<(&str, Vec<Command>)>,
+        now: UnixSeconds,
+    ) -> Result<Vec<OutboxRow>, sqlx::Error> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let numbers = 1..=commands.len();
+        let places = numbers.clone().map(|number| format!("${number}"));
+        let places = places.collect::<Vec<_>>().join(", ");
+        let values = numbers.map(|number| {
+            let first = 4 * number - 3;
+            format!("(${first}, ${}, ${}, ${})", first + 1, first + 2, first + 3)
+        });
+        let values = values.collect::<Vec<_>>().join(", ");
+        self.count(Purpose::Request);
+        let delete = format!("DELETE FROM outbox WHERE about IN ({places})");
+        let mut delete = sqlx::query(AssertSqlSafe(delete));
+        let insert =
+            format!("INSERT INTO outbox (id, commands, created_at, about) VALUES {values}");
+        let mut insert = sqlx::query(AssertSqlSafe(insert));
+        let mut rows = Vec::new();
+        for (about, commands) in commands {
+            let row = OutboxRow { id: random_id(), commands, about: about.to_owned() };
+            delete = delete.bind(row.about.clone());
+            insert = insert.bind(row.id.clone()).bind(encode_pipeline(&row.commands));
+            insert = insert.bind(to_i64(now.0)).bind(row.about.clone());
+            rows.push(row);
+        }
+        delete.execute(&mut **tx).await?;
+        self.count(Purpose::Request);
+        insert.execute(&mut **tx).await?;
+        Ok(rows)
+    }
+
+    /// Adds a row without commands, whose delivery writes the current state of `about`, unless
+    /// there is a row about it.
     pub async fn enqueue_missing(&self, about: &str, now: UnixSeconds) -> Result<(), sqlx::Error> {
         self.count(Purpose::Outbox);
         sqlx::query(

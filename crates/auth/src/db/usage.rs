@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub struct QuotaUsage {
     /// The name of the limit.
     pub limit: String,
-    /// The kind of the state: `period` or `credits`.
+    /// The kind of the state: `day`, `month` or `credits`.
     pub state: String,
     /// The hash of what the limit counts, in base64url.
     pub hash: String,

@@ -119,10 +119,10 @@ impl Db {
         Ok(Some(ended))
     }
 
-    /// Disables a user, ends all sessions and withdraws the records of API keys, or enables the user
-    /// again and returns the records. Returns the outbox rows. Writes nothing if the user is already
-    /// in that state. `commands` are those for the store that concern the user rather than a
-    /// session, and `keys` returns those of an API key.
+    /// Disables a user, ends all sessions and withdraws the records of API keys, or enables the
+    /// user again and returns the records. Returns the outbox rows. Writes nothing if the user is
+    /// already in that state. `commands` are those for the store that concern the user rather than
+    /// a session, and `keys` returns those of an API key.
     pub async fn set_disabled(
         &self,
         user_id: &str,

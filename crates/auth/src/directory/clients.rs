@@ -73,7 +73,8 @@ impl Directory<'_> {
         }
     }
 
-    /// Returns a new secret of a client. The old one works until the grace period ends.
+    /// Returns a new secret of a client. The old one works until the grace period ends. Without a
+    /// grace, all old ones end.
     pub async fn roll_client_secret(
         &self,
         id: &str,
@@ -93,9 +94,7 @@ impl Directory<'_> {
         let events = [self.event(EventKind::ClientSecretRolled, &detail)];
         let change = AuditedChange { now: self.now, events: &events };
         let new = NewSecret { client_id: id, hash: &token_hash(&secret), grace_seconds };
-        if !self.db.roll_client_secret(&new, &change).await? {
-            return Err(Problem::ClientUnknown);
-        }
+        self.db.roll_client_secret(&new, &change).await??;
         self.record(&events);
         Ok(secret)
     }

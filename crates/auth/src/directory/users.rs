@@ -2,6 +2,7 @@
 
 use super::Directory;
 use crate::audit::{Event, EventKind};
+use crate::clients::nullable;
 use crate::db::{AuditedChange, Changed, EndedSession, KeyState, User, UserChange};
 use crate::outbox::{Delivery, Holder, HolderState};
 use crate::problem::Problem;
@@ -15,7 +16,9 @@ use serde_json::{Map, Value, json};
 #[serde(deny_unknown_fields)]
 pub struct UserEdit {
     pub scope: Option<String>,
-    pub claims: Option<Map<String, Value>>,
+    /// Changes claims by their names. `null` removes all.
+    #[serde(default, deserialize_with = "nullable")]
+    pub claims: Option<Option<Map<String, Value>>>,
     /// Whether the access tokens that were issued before are revoked. Sessions go on.
     #[serde(default)]
     pub now: bool,
@@ -27,7 +30,8 @@ impl UserEdit {
             user.scope = normal_scope(scope)?;
         }
         if let Some(claims) = &self.claims {
-            user.claims = user.claims.with(claims).map_err(|error| error.description())?;
+            let patched = user.claims.patched(claims.as_ref());
+            user.claims = patched.map_err(|error| error.description())?;
         }
         Ok(user)
     }

@@ -270,7 +270,7 @@ impl Publisher {
 }
 
 /// The kinds of state of a limit that has a quota.
-const QUOTA_STATES: [&str; 4] = ["bucket", "fixed", "period", "sliding"];
+const QUOTA_STATES: [&str; 5] = ["bucket", "day", "fixed", "month", "sliding"];
 const QUOTA_SAMPLE_STATE: &str = "bucket";
 /// The kind of state of a limit of credits.
 const CREDITS_STATE: &str = "credits";

@@ -74,8 +74,8 @@ impl StoreCommands {
         if !spec.metadata.is_empty() {
             others.insert("metadata".to_owned(), Value::Object(spec.metadata.clone()));
         }
-        // A marker that revokes the owner's tokens up to a time must not revoke the key, whose record
-        // has the owner's present scope and claims.
+        // A marker that revokes the owner's tokens up to a time must not revoke the key, whose
+        // record has the owner's present scope and claims.
         let affirmed_at = owner.tokens_revoked_at.map_or(0, |at| at.saturating_add(1));
         let quotas = spec.quotas.iter().map(|(limit, quota)| (limit.clone(), *quota));
         let terms = KeyTerms { networks: spec.networks.clone(), quotas: quotas.collect() };
@@ -118,6 +118,17 @@ impl StoreCommands {
             }
             Wanted::Revoked { .. } => reply.as_text().is_some(),
         }
+    }
+
+    /// Returns where commands write records of API keys.
+    pub fn key_records(&self, commands: &[Command]) -> Vec<String> {
+        let written = commands.iter().filter(|command| command.name() == "SET");
+        let written = written.filter_map(|command| Some((command.text(1)?, command.text(2)?)));
+        let is_of_key = |(key, text): &(&str, &str)| {
+            let record = TokenRecord::decode(text, key, self.seal());
+            record.is_some_and(|record| record.key.is_some())
+        };
+        written.filter(is_of_key).map(|(key, _)| key.to_owned()).collect()
     }
 
     fn seal(&self) -> Option<&Seal> {

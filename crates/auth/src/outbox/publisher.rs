@@ -144,9 +144,19 @@ impl Publisher {
         }
     }
 
+    /// Deletes a delivered row. If that fails, a later state of an API key may have been delivered
+    /// before, so the key's records are deleted: a missing one is introspected.
+    async fn complete(&self, row: &OutboxRow) -> Result<(), String> {
+        let completed = self.complete_row(row).await;
+        if completed.is_err() {
+            self.withdraw(&self.commands.key_records(&row.commands)).await;
+        }
+        completed
+    }
+
     /// Deletes a delivered row. If the row was discarded during its delivery, undoes its commands.
     /// If it is an API key's, the store receives the key's present state.
-    async fn complete(&self, row: &OutboxRow) -> Result<(), String> {
+    async fn complete_row(&self, row: &OutboxRow) -> Result<(), String> {
         if with_timeout(self.db.delete_outbox_row(&row.id)).await? || is_adjustment(&row.about) {
             return Ok(());
         }

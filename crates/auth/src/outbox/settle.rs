@@ -1,30 +1,44 @@
 //! Compares the store with the states of API keys, and corrects it.
 
+use super::api_keys::Wanted;
 use super::publisher::{Publisher, with_timeout};
 use crate::db::{KeyPlace, KeySelector, KeyState};
 use portcullis_core::UnixSeconds;
-use redis_rest::{Command, Reply};
+use redis_rest::Command;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
+
+/// What one round has written.
+#[derive(Default)]
+struct Written {
+    states: Vec<KeyState>,
+    /// The keys of the records.
+    records: Vec<String>,
+}
 
 impl Publisher {
     /// Gives the store the states of keys where it has others, and returns the number of commands.
     ///
-    /// A state is read again after its write. If it has changed meanwhile, the write may have
-    /// replaced a newer one, so the store is compared once more.
+    /// A state is read again before its write, and after it. If it has changed meanwhile, the write
+    /// may have replaced a newer one, so the store is compared once more. If that can't be known,
+    /// the records are deleted: a missing one is introspected.
     pub async fn settle_keys(
         &self,
         mut states: Vec<KeyState>,
         now: UnixSeconds,
     ) -> Result<usize, String> {
         let mut commands = 0;
-        for _ in 0..ROUNDS_MAX {
-            let mut written = Vec::new();
-            for batch in states.chunks(BATCH) {
-                let (count, changed) = self.write_states(batch, now).await?;
-                commands += count;
-                written.extend(changed);
+        for round in 1..=ROUNDS_MAX {
+            let mut written = Written::default();
+            let settled = self.settle_round(&states, &mut written, now).await;
+            let is_unsure =
+                |(_, changed): &(usize, Vec<KeyState>)| round == ROUNDS_MAX && !changed.is_empty();
+            if settled.as_ref().map_or(true, is_unsure) {
+                self.withdraw(&written.records).await;
             }
-            states = self.changed_since(&written, now).await?;
+            let (count, changed) = settled?;
+            commands += count;
+            states = changed;
             if states.is_empty() {
                 break;
             }
@@ -32,58 +46,93 @@ impl Publisher {
         Ok(commands)
     }
 
-    /// Returns the present states of the keys that no longer have the given ones.
-    async fn changed_since(
+    /// Returns the number of commands, and the states that have changed since they were written.
+    async fn settle_round(
         &self,
-        written: &[KeyState],
+        states: &[KeyState],
+        written: &mut Written,
         now: UnixSeconds,
-    ) -> Result<Vec<KeyState>, String> {
+    ) -> Result<(usize, Vec<KeyState>), String> {
+        let mut commands = 0;
+        for batch in states.chunks(BATCH) {
+            commands += self.write_states(batch, written, now).await?;
+        }
         let mut changed = Vec::new();
-        for page in written.chunks(PAGE_KEYS) {
+        for page in written.states.chunks(PAGE_KEYS) {
             let ids: Vec<String> = page.iter().map(|state| state.key.id.clone()).collect();
-            let selector = KeySelector::Ids(&ids);
-            let (current, _) = with_timeout(self.db.key_states(&selector, now)).await?;
+            let current = self.current_states(&ids, now).await?;
             let is_known = |current: &KeyState| page.iter().any(|old| old.is_equivalent(current));
             changed.extend(current.into_iter().filter(|current| !is_known(current)));
         }
-        Ok(changed)
+        Ok((commands, changed))
     }
 
-    /// Compares the store with a batch of states, and writes what differs. Returns the number of
-    /// commands, and the states that were written.
+    async fn current_states(
+        &self,
+        ids: &[String],
+        now: UnixSeconds,
+    ) -> Result<Vec<KeyState>, String> {
+        let selector = KeySelector::Ids(ids);
+        Ok(with_timeout(self.db.key_states(&selector, now)).await?.0)
+    }
+
+    /// Deletes records that may be of an old state.
+    pub(super) async fn withdraw(&self, records: &[String]) {
+        let commands: Vec<Command> =
+            records.iter().map(|key| Command::new("DEL").arg(key)).collect();
+        if let Err(error) = self.write(&commands).await {
+            tracing::warn!(event = "store_not_updated", fault = %error);
+        }
+    }
+
+    /// Compares the store with a batch of states, and writes the present ones where it differs.
+    /// Returns the number of commands.
     async fn write_states(
         &self,
         batch: &[KeyState],
+        written: &mut Written,
         now: UnixSeconds,
-    ) -> Result<(usize, Vec<KeyState>), String> {
+    ) -> Result<usize, String> {
+        let (mut ids, mut differing) = (Vec::new(), BTreeSet::new());
         let wanted: Vec<_> = batch
             .iter()
             .flat_map(|state| {
                 let wanted = self.commands.wanted(state, now).into_iter();
-                wanted.map(move |(key, wanted)| (state, key, wanted))
+                wanted.map(move |(key, wanted)| (&state.key.id, key, wanted))
             })
             .collect();
-        let (mut count, mut written) = (0, Vec::<KeyState>::new());
         for wanted in wanted.chunks(BATCH) {
             let queries: Vec<Command> =
                 wanted.iter().map(|(_, key, _)| Command::new("GET").arg(key)).collect();
             let replies = self.store.execute(&queries).await.map_err(|error| error.to_string())?;
-            let differs = |key: &str, wanted, reply: &Reply| !self.commands.has(key, wanted, reply);
-            let pairs = wanted.iter().zip(&replies);
-            let pairs = pairs.filter(|((_, key, wanted), reply)| differs(key, wanted, reply));
-            let mut commands = Vec::new();
-            for ((state, key, wanted), _) in pairs {
-                commands.push(self.commands.want(key, wanted));
-                if written.last().is_none_or(|last| last.key.id != state.key.id) {
-                    written.push((*state).clone());
+            for ((id, key, wanted), reply) in wanted.iter().zip(&replies) {
+                if !self.commands.has(key, wanted, reply) {
+                    differing.insert(key.as_str());
+                    if ids.last() != Some(*id) {
+                        ids.push((*id).clone());
+                    }
                 }
             }
-            count += commands.len();
-            if !commands.is_empty() {
-                self.write(&commands).await.map_err(|error| error.to_string())?;
-            }
         }
-        Ok((count, written))
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let mut commands = Vec::new();
+        for state in self.current_states(&ids, now).await? {
+            let is_compared = batch.iter().any(|compared| compared.is_equivalent(&state));
+            for (key, wanted) in self.commands.wanted(&state, now) {
+                if is_compared && !differing.contains(key.as_str()) {
+                    continue;
+                }
+                commands.push(self.commands.want(&key, &wanted));
+                if let Wanted::Record { .. } = wanted {
+                    written.records.push(key);
+                }
+            }
+            written.states.push(state);
+        }
+        self.write(&commands).await.map_err(|error| error.to_string())?;
+        Ok(commands.len())
     }
 
     /// Settles all keys that were changed at `since` or later. Returns the number of commands.

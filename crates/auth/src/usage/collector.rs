@@ -165,8 +165,8 @@ impl Collector {
         Ok(())
     }
 
-    /// Records when the API keys of a batch were last used. If that fails, the next batch with these
-    /// keys does it.
+    /// Records when the API keys of a batch were last used. If that fails, the next batch with
+    /// these keys does it.
     async fn record_key_use(&self, batch: &UsageBatch) {
         let uses = key_uses(&batch.rows, &self.issuer);
         if uses.is_empty() {

@@ -295,8 +295,8 @@ async fn malformed_batches_are_set_aside() {
     .await;
 }
 
-/// A batch that no reply can hold would stop the others for ever. It stays in the list, because only
-/// its place could name it.
+/// A batch that no reply can hold would stop the others for ever. It stays in the list, because
+/// only its place could name it.
 #[tokio::test]
 async fn batch_that_is_too_long_to_be_read_is_skipped() {
     let store = ListStore::default();
@@ -355,7 +355,7 @@ async fn batch_that_is_longer_than_other_replies_counts() {
             assert!(store.list("pc:usage")[0].len() > 1024 * 1024);
             while collector.collect(T).await == Ok(Round::More) {}
             assert_eq!(totals(&service).await, (1024, 0));
-            // One that is no batch is removed, but not kept.
+            // One that is not a batch is removed, and not kept.
             store.push("x".repeat(3 * 1024 * 1024));
             while !store.list("pc:usage").is_empty() {
                 collector.collect(T).await.unwrap();
@@ -420,12 +420,11 @@ async fn periods_keep_the_largest_report_of_each_state() {
                 let batch = UsageBatch { periods, ..batch(&format!("p{number}"), Vec::new()) };
                 assert!(service.db.add_usage(&batch, now).await.unwrap());
             };
-            report(vec![period("A", "period", 1000, 1, 5), period("B", "credits", 0, 1, 7)], T)
+            report(vec![period("A", "month", 1000, 1, 5), period("B", "credits", 0, 1, 7)], T)
                 .await;
-            report(vec![period("A", "period", 1000, 1, 9), period("A", "period", 1000, 2, 1)], T)
+            report(vec![period("A", "month", 1000, 1, 9), period("A", "month", 1000, 2, 1)], T)
                 .await;
-            report(vec![period("A", "period", 1000, 1, 6), period("A", "period", 10, 1, 3)], T)
-                .await;
+            report(vec![period("A", "month", 1000, 1, 6), period("A", "month", 10, 1, 3)], T).await;
             let places = async |begun: [u64; 2]| {
                 let (mut found, mut last) = (Vec::new(), None);
                 while let Some(row) =

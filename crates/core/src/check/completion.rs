@@ -136,7 +136,7 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
     }
 
     /// Returns the API key as the results describe it; `None` if that is how it was authenticated,
-    /// or if the token is no API key.
+    /// or if the token is not an API key.
     pub fn changed_key(
         &self,
         authenticated: &AuthenticatedRequest<'_>,

@@ -52,8 +52,6 @@ pub enum ConfigErrorKind {
     NoSuchEnvironment(String),
     /// The text names a variable that is missing.
     NoSuchVariable(String),
-    /// No issuer that the route accepts has API keys.
-    NoApiKeys,
     /// No issuer has an introspection.
     NoIntrospection,
     /// There is no issuer of that name.
@@ -177,9 +175,6 @@ impl fmt::Display for ConfigErrorKind {
             Self::Missing => "is not set; see docs/configuration.md",
             Self::NamedByRoute => "a route's own limit has the route's name; remove it",
             Self::NoBurst => "this algorithm has no burst; remove it, or use gcra or token_bucket",
-            Self::NoApiKeys => {
-                "no issuer that the route accepts has api_key_prefixes; add them, or remove this"
-            }
             Self::NoIntrospection => {
                 "is introspect, and no issuer has an introspection; add one, or use deny or \
                  signature"

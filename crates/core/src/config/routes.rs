@@ -94,17 +94,6 @@ fn route(
     if api_key_header.as_ref().is_some_and(|name| !is_key_field(name)) {
         object.add_error("api_key_header", ConfigErrorKind::NotAField);
     }
-    let has_keys = |issuer: &Issuer| {
-        !issuer.api_key_prefixes.is_empty()
-            && (issuers.is_empty() || issuers.contains(&issuer.issuer))
-    };
-    // A malformed issuer has errors of its own.
-    if api_key_header.is_some()
-        && !object.settings.has_error("issuers")
-        && !named.issuers.iter().any(has_keys)
-    {
-        object.add_error("api_key_header", ConfigErrorKind::NoApiKeys);
-    }
     let forward_token = object.optional_flag("forward_token");
     let assertion = object.flag("assertion");
     if assertion && !has_assertion {

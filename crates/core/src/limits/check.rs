@@ -21,6 +21,8 @@ pub struct LimitCheck<'p> {
     pub key: [u8; 32],
     /// The quota that applies, in requests per window: the limit's, or a plan's.
     pub quota: u32,
+    /// Whether the caller is an API key with a quota of its own, which may change.
+    pub is_own: bool,
     /// How much of the quota the request takes, 1 to 1,000,000; 0 for a question about a lease.
     pub cost: u32,
     /// How the limit is leased; `None` if the store counts each request by itself.
@@ -73,12 +75,17 @@ pub struct LimitDecision<'p> {
 }
 
 impl Limit {
+    /// Returns the API key's own quota, if it has one. Credits that nothing refills have no quota.
+    pub(crate) fn own_quota(&self, claims: &Claims) -> Option<u32> {
+        let quotas = &claims.key.as_ref().filter(|_| self.quota > 0)?.quotas;
+        let (_, quota) = quotas.iter().find(|(name, _)| *name == self.name)?;
+        Some((*quota).clamp(1, QUOTA_MAX))
+    }
+
     /// Returns the quota for a token's claims: that of the API key, or else that of the plan.
     pub(crate) fn quota_for(&self, claims: Option<&Claims>) -> u32 {
-        let mut own =
-            claims.iter().filter_map(|claims| claims.key.as_ref()).flat_map(|key| &key.quotas);
-        if let Some((_, quota)) = own.find(|(name, _)| *name == self.name) {
-            return (*quota).clamp(1, QUOTA_MAX);
+        if let Some(quota) = claims.and_then(|claims| self.own_quota(claims)) {
+            return quota;
         }
         let planned = self.plans.as_ref().and_then(|plans| {
             let plan = plain(claims?.others.get(&plans.claim)?);
@@ -125,8 +132,8 @@ impl<'p> LimitCheck<'p> {
             .arg(u64::from(limit.window_seconds) * 1000)
             .arg(self.cost)
             .arg(limit.burst_of(self.quota).saturating_sub(reserve));
-        // Callers with other quotas may share the state: those of plans, and API keys.
-        match (self.ahead, limit.plans.is_some() || self.quota != limit.quota) {
+        // The state may be that of another quota: of a plan, or of the API key before a change.
+        match (self.ahead, limit.plans.is_some() || self.is_own) {
             (0, false) => command,
             (ahead, false) => command.arg(ahead),
             (ahead, true) => command.arg(ahead).arg(1),
@@ -140,7 +147,7 @@ impl<'p> LimitCheck<'p> {
 
     /// Returns the store's key of the limit's state.
     pub fn store_key(&self) -> String {
-        self.keys.limit(&self.limit.name, self.limit.algorithm.state_name(), &self.key)
+        self.keys.limit(&self.limit.name, self.limit.state_name(), &self.key)
     }
 
     /// Reads what the script took in advance. Returns `None` if the reply is malformed.

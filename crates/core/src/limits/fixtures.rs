@@ -51,6 +51,7 @@ pub fn check_of(limit: &Limit) -> LimitCheck<'_> {
         keys,
         key: [0; 32],
         quota: limit.quota,
+        is_own: false,
         cost: 1,
         terms: None,
         ahead: 3,

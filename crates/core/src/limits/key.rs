@@ -70,6 +70,11 @@ impl Limit {
                 *by == LimitBy::Subject && claims.is_some_and(|claims| claims.subject().is_none());
             push_part(&mut key, issuer, if is_client { "\\client:" } else { "" }, &name);
         }
+        // An API key with a quota of its own is counted by itself, so that neither it nor others
+        // are counted by the wrong quota. No other key has one part more.
+        if let Some(claims) = claims.filter(|claims| self.own_quota(claims).is_some()) {
+            push_part(&mut key, &claims.iss, "\\key:", claims.jti.as_deref().unwrap_or_default());
+        }
         key
     }
 }

@@ -8,7 +8,7 @@ use redis_rest::Reply;
 pub struct PeriodUse {
     /// The limit's name.
     pub limit: String,
-    /// The kind of the state, `period` or `credits`.
+    /// The kind of the state: `day`, `month` or `credits`.
     pub state: &'static str,
     /// The hash of what the limit counts.
     pub hash: [u8; 32],
@@ -73,7 +73,7 @@ impl LimitCheck<'_> {
         let (begun_ms, origin_ms) = (number(7)?, number(8)?);
         let of = |begun_ms, used| PeriodUse {
             limit: self.limit.name.clone(),
-            state: self.limit.algorithm.state_name(),
+            state: self.limit.state_name(),
             hash: self.key,
             begun_ms,
             origin_ms,

@@ -1,9 +1,9 @@
 -- Adds to a state of quota.lua what the store has lost of it. Repeated, it changes nothing, and it
--- writes nothing if nothing was lost.
--- KEYS[1]: the state. ARGV: the life of a state with credits in milliseconds, or 0 for one without;
--- when the period began and when it ends, or 0 and 0 for the credits; then, for each state that is
--- known to have counted: when it was made, and what it used.
--- Returns 1, or 0 if the period does not run now, the state is of a later one, or a number is wrong.
+-- writes nothing if nothing was lost. KEYS[1]: the state. ARGV: the life of a state with credits in
+-- milliseconds, or 0 for one without; when the period began and when it ends, or 0 and 0 for the
+-- credits; then, for each state that is known to have counted: when it was made, and what it used.
+-- Returns 1, or 0 if the period does not run now, the state is of a later one, or a number is
+-- wrong.
 if string.find(KEYS[1], '{', 1, true) then return redis.error_reply('ERR not the key of a state') end
 local DAY, numbers = 86400000, {}
 for place, text in ipairs(ARGV) do

@@ -15,7 +15,7 @@ const SOURCE: &str = include_str!("restore.lua");
 pub struct KnownUse<'u> {
     /// The limit's name.
     pub limit: &'u str,
-    /// The kind of the state, `period` or `credits`.
+    /// The kind of the state: `day`, `month` or `credits`.
     pub state: &'u str,
     /// The hash of what the limit counts.
     pub hash: [u8; 32],

@@ -36,7 +36,7 @@ impl BlockedNetworks {
         if networks.len() > NETWORKS_MAX {
             return None;
         }
-        // The list is sorted already, or nearly. A sort of the library would add 2 KB to the Worker.
+        // The list is sorted already, or nearly. The library's sort would add 2 KB to the Worker.
         let mut entries: Vec<Entry> = Vec::with_capacity(networks.len());
         for network in networks {
             let (entry, key) =

@@ -65,21 +65,7 @@ impl Algorithm {
 
     /// Returns the name in settings and in the script's arguments.
     pub(crate) fn name(self) -> &'static str {
-        if self == Self::Period {
-            return self.state_name();
-        }
-        Self::NAMES.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
-    }
-
-    /// Returns the kind of its state, for the store's keys.
-    pub(crate) fn state_name(self) -> &'static str {
-        match self {
-            Self::FixedWindow => "fixed",
-            Self::Gcra | Self::TokenBucket => "bucket",
-            Self::SlidingWindow => "sliding",
-            Self::Period => "period",
-            Self::Credits => "credits",
-        }
+        Self::NAMES.iter().find(|(_, own)| *own == self).map_or("period", |(name, _)| name)
     }
 
     /// Returns whether it counts by the calendar, or credits.
@@ -219,6 +205,19 @@ impl Limit {
         let at_once = |quota| self.burst_of(quota).saturating_sub(reserve(quota));
         let bursts = plans.chain([self.quota]).map(at_once);
         bursts.chain(self.local_quota).min().unwrap_or(0)
+    }
+
+    /// Returns the kind of its state, for the store's keys. Days and months are counted apart, so
+    /// that gates with either do not end each other's period. What was spent of credits is the same
+    /// with every period.
+    pub(crate) fn state_name(&self) -> &'static str {
+        match self.algorithm {
+            Algorithm::FixedWindow => "fixed",
+            Algorithm::Gcra | Algorithm::TokenBucket => "bucket",
+            Algorithm::SlidingWindow => "sliding",
+            Algorithm::Period => self.period_name(),
+            Algorithm::Credits => "credits",
+        }
     }
 
     /// Returns the name of its period in the script's arguments.

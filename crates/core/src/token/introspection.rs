@@ -68,7 +68,8 @@ impl Introspection {
     ///
     /// # Errors
     ///
-    /// [`Denial::TokenInactive`] if `active` is `false`, and another [`Denial`] if the response
+    /// [`Denial::TokenInactive`] if `active` is `false`, or if the token is an API key, whose
+    /// networks and other terms would not be checked. Another [`Denial`] if the response
     /// does not fit the issuer or has expired. [`Outage::IntrospectionBadResponse`] if the status
     /// is not 200, `active` is not a boolean, or the response is malformed.
     pub fn read(
@@ -78,12 +79,15 @@ impl Introspection {
         text: &str,
         now: UnixSeconds,
     ) -> Result<TokenRecord, Refusal> {
-        let (claims, _) = Self::claims(issuer, others, status, text, now)?;
+        let (claims, members) = Self::claims(issuer, others, status, text, now)?;
+        if members.get("key").is_some_and(Value::is_object) {
+            return Err(Denial::TokenInactive.into());
+        }
         Ok(TokenRecord::of(&claims, Self::settings_hash(issuer, others), now))
     }
 
     /// Reads a response about an API key as [`Introspection::read`] does. It must have the member
-    /// `key`, which is ignored in responses about other tokens.
+    /// `key`, which no response about another token may have.
     ///
     /// # Errors
     ///
@@ -229,6 +233,11 @@ mod tests {
         let bound = r#"{"active":true,"sub":"a","token_type":"Bearer","cnf":{"x5t#S256":"x"}}"#;
         check(200, bound, kind);
         check(200, r#"{"active":true,"sub":"a","aud":["x","api"],"exp":1700000060}"#, Ok("a"));
+        // An API key, at an edge that does not know its prefix. Its networks would not count.
+        let of_key = r#"{"active":true,"sub":"a","key":{"networks":["192.0.2.0/24"]}}"#;
+        check(200, of_key, denied(Denial::TokenInactive));
+        check(200, r#"{"active":true,"sub":"a","key":"x"}"#, Ok("a"));
+        assert!(Introspection::read_key(&issuer(), &[], 200, of_key, NOW).is_ok());
         check(200, r#"{"active":false,"sub":"alice"}"#, denied(Denial::TokenInactive));
         for text in [
             r#"{"active":"true","sub":"alice"}"#,

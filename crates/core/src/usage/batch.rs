@@ -27,7 +27,7 @@ pub struct UsageBatch {
 pub struct PeriodUsage {
     /// The name of the limit.
     pub limit: String,
-    /// The kind of the state: `period` or `credits`.
+    /// The kind of the state: `day`, `month` or `credits`.
     pub state: String,
     /// The hash of what the limit counts, in base64url.
     pub hash: String,
@@ -173,7 +173,7 @@ fn period_of(mut members: Map<String, Value>) -> Option<PeriodUsage> {
         !text.is_empty()
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    let is_known = matches!(period.state.as_str(), "period" | "credits");
+    let is_known = matches!(period.state.as_str(), "day" | "month" | "credits");
     let is_hash = period.hash.len() == HASH_LENGTH && is_word(&period.hash);
     (is_known && is_hash && is_word(&period.limit)).then_some(period)
 }

@@ -18,6 +18,8 @@ struct Scene {
 }
 
 const SCOPE: &str = "api:read api:write keys:manage";
+/// The scope of a user who may also set plan, quotas and metadata of keys.
+const ADMIN_SCOPE: &str = "api:read api:write keys:manage keys:admin";
 
 impl Scene {
     async fn start() -> Self {
@@ -114,6 +116,7 @@ fn text(value: &Value, name: &str) -> String {
 #[tokio::test]
 async fn key_is_created_changed_rolled_and_revoked_over_http() {
     let mut scene = Scene::start().await;
+    scene.token = scene.user("admin", ADMIN_SCOPE).await;
     let created = scene
         .create(json!({ "name": "ci", "scope": "api:read", "plan": "pro",
             "quotas": { "api": 7 }, "networks": ["192.0.2.0/24"], "metadata": { "tier": 1 } }))
@@ -199,6 +202,18 @@ async fn requests_outside_of_scope_and_bounds_are_refused() {
     for query in ["limit=0", "limit=1001", "after=x", "x=1", "owner=x"] {
         let refused = scene.send(Method::GET, &format!("/auth/keys?{query}"), None).await;
         assert_eq!(refused.status(), 400, "{query}");
+    }
+    for granted in [
+        json!({ "plan": "pro" }),
+        json!({ "quotas": { "api": 1_000_000 } }),
+        json!({ "metadata": { "tier": 9 } }),
+    ] {
+        let changed = scene.send(Method::PATCH, &own, Some(granted.clone())).await;
+        assert_refused(changed, 403, "scope_insufficient").await;
+        let mut terms = granted;
+        terms["name"] = json!("x");
+        let refused = post(&scene.token, "/auth/keys", terms).await;
+        assert_refused(refused, 403, "scope_insufficient").await;
     }
     let unknown = json!({ "name": "x", "id": "y" });
     assert_refused(post(&scene.token, "/auth/keys", unknown).await, 400, "request_malformed").await;

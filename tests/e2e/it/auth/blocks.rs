@@ -327,6 +327,8 @@ async fn last_change_of_an_outage_reaches_the_store_after_a_crash() {
     let mut scene = Scene::start().await;
     let user = scene.stack.login().await.access;
     let id = subject(&user);
+    // The edge fetches the keys of the auth service, which dies below.
+    assert_eq!(scene.get("/api/hello", &user).await.status(), 200);
     let auth = format!("{}/auth/blocks", scene.stack.fact("auth_url"));
     let block = async |scene: &Scene, reason: &str| {
         let body = json!({ "subject": id, "reason": reason, "seconds": 600 });

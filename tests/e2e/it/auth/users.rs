@@ -22,7 +22,7 @@ fn plans() -> Value {
 
 #[tokio::test]
 async fn plan_of_a_user_sets_the_quota_from_the_next_refresh_or_at_once() {
-    for options in [&[][..], &["--auth-env", "ACCESS_TOKEN_FORMAT=opaque"], &["--db", "postgres"]] {
+    for options in [&[][..], &["--opaque"], &["--db", "postgres"]] {
         let start = move || Stack::start(options, Some(plans()));
         let stack = tokio::task::spawn_blocking(start).await.unwrap();
         let api = stack.edge("/api/hello");
@@ -88,7 +88,8 @@ async fn callers_with_the_scope_manage_users_and_a_deleted_one_is_gone() {
     assert!(!list.to_string().contains("argon2"), "{list}");
     let query = format!("/auth/users?username={name}");
     let found: Value = send(Method::GET, &query, &admin, None).await.json().await.unwrap();
-    assert_eq!(found["users"], list["users"]);
+    assert_eq!(found["users"].as_array().map(Vec::len), Some(1));
+    assert_eq!(found["users"][0], list["users"][0]);
     let id = list["users"][0]["id"].as_str().unwrap();
     let own = format!("/auth/users/{id}");
 

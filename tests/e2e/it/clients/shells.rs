@@ -42,7 +42,7 @@ fn bash_completes_commands_flags_and_files() {
         assert_eq!(reply.lines().collect::<Vec<_>>(), expect, "{name} {words:?}");
     };
     let [auth, gateway] = PROGRAMS;
-    check(auth, &["ke"], &["keys"]);
+    check(auth, &["ke"], &["key", "keys"]);
     check(auth, &["keys", "ro"], &["rotate"]);
     check(auth, &["keys", "rotate", "--comp"], &["--compromised"]);
     check(auth, &["serve", "--access-token"], &["--access-token-format", "--access-token-seconds"]);

@@ -304,6 +304,53 @@ async fn quota_of_a_key_is_its_own() {
     scene.stop().await;
 }
 
+/// Who may not use a genuine key asks the store at a rate, like who makes keys up.
+#[tokio::test]
+async fn key_used_where_it_may_not_be_costs_the_store_no_more_than_a_rate() {
+    if on_memcached() {
+        return;
+    }
+    const SHARE: u64 = 13;
+    let scene = Scene::start(1, 0).await;
+    let (key, url) = (new_key(), scene.url("/api/x"));
+    let elsewhere = json!({ "key": { "networks": ["192.0.2.0/24"] } });
+    let client = client();
+    let call = async |key: &str| {
+        let request = client.get(&url).bearer_auth(key);
+        code(request.header("cf-connecting-ip", "203.0.113.77")).await
+    };
+    scene.put(&key, elsewhere.clone());
+    let (before, begun) = (trips(&scene.gateway).await, Instant::now());
+    for _ in 0..20 {
+        let codes = join_all((0..20).map(|_| call(&key))).await;
+        assert!(codes.iter().all(|code| code == "key_network_denied"), "{codes:?}");
+    }
+    let (asked, seconds) = (trips(&scene.gateway).await - before, begun.elapsed().as_secs() + 2);
+    println!("400 requests in {:?}: {asked} trips", begun.elapsed());
+    assert!(asked > 1 && asked <= 20 + SHARE * seconds, "{asked} in {seconds} s");
+    // A change counts nevertheless, at the latest a second later.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    scene.put(&key, json!({}));
+    assert_eq!(call(&key).await, "200");
+
+    // New ones count like made-up keys, as long as the address has sent none that it may use.
+    let scene = Scene::start(1, 0).await;
+    let url = scene.url("/api/x");
+    let keys: Vec<String> = (0..60).map(|_| new_key()).collect();
+    keys.iter().for_each(|key| scene.put(key, elsewhere.clone()));
+    let begun = Instant::now();
+    let codes = join_all(keys.iter().map(|key| {
+        let request = client.get(&url).bearer_auth(key);
+        code(request.header("cf-connecting-ip", "203.0.113.77"))
+    }))
+    .await;
+    let read = codes.iter().filter(|code| *code == "key_network_denied").count() as u64;
+    let busy = codes.iter().filter(|code| *code == "introspection_busy").count() as u64;
+    assert_eq!(read + busy, 60, "{codes:?}");
+    assert!(read > 0 && read <= SHARE * (begun.elapsed().as_secs() + 2), "{read}");
+    scene.stop().await;
+}
+
 /// Both keys of a roll work until the grace ends.
 #[tokio::test]
 async fn rolled_key_works_until_its_grace_ends() {
@@ -519,7 +566,7 @@ async fn blocked_key_is_refused_with_the_next_request_of_each_isolate() {
     scene.all("/api/x", &key, "blocked").await;
     scene.all("/api/limited", &key, "blocked").await;
     scene.all("/api/x", &other, "200").await;
-    // A JWT with the same id is no API key.
+    // A JWT with the same id is not blocked.
     let jwt = TRUSTED.sign(&header(json!({})), &claims(json!({ "jti": jti })));
     scene.all("/api/x", &jwt, "200").await;
     redis::cmd("DEL").arg(&block).exec(&mut redis).unwrap();

@@ -28,7 +28,7 @@ fn route(name: &str, more: Value) -> Value {
     route
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn countries_and_networks_are_refused_and_counted_as_the_platform_states_them() {
     let limit = |by: &str| {
         json!({ "limit": {

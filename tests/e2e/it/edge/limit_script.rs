@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 mod setup;
 #[path = "../../../../crates/core/src/limits/lease/model/store.rs"]
+#[allow(dead_code)]
 mod store;
 #[path = "../../../../crates/core/src/limits/lease/model/world.rs"]
 #[allow(dead_code)]
@@ -20,10 +21,10 @@ use world::{Call, World};
 
 const ALGORITHMS: [&str; 4] = ["gcra", "token_bucket", "sliding_window", "fixed_window"];
 
-/// Returns the script, with the test in control of its clock: ARGV[7], in milliseconds.
+/// Returns the script, with the test in control of its clock: ARGV[8], in milliseconds.
 fn with_clock() -> String {
     let clock = r"
-        local real, clock = redis, tonumber(ARGV[7])
+        local real, clock = redis, tonumber(ARGV[8])
         local redis = {error_reply = redis.error_reply}
         function redis.call(name, key, value, unit, life)
             if name == 'TIME' then
@@ -67,7 +68,13 @@ impl Script {
 
     fn call(&mut self, key: &str, algorithm: &str, rules: &Rules, asked: [u64; 3]) -> Reply {
         let call = self.script.key(key);
-        run(&mut self.connection, call, algorithm, rules, asked)
+        run(&mut self.connection, call, algorithm, rules, 0, asked)
+    }
+
+    /// Does the same for a limit whose callers with other quotas share the state.
+    fn call_shared(&mut self, key: &str, algorithm: &str, rules: &Rules, asked: [u64; 3]) -> Reply {
+        let call = self.script.key(key);
+        run(&mut self.connection, call, algorithm, rules, 1, asked)
     }
 
     /// Does the same for a limit that takes overrides. The one of the key is `quota`, if it is
@@ -88,7 +95,7 @@ impl Script {
         let _: redis::Value = command.query(&mut self.connection).unwrap();
         let mut call = self.script.key(key);
         call.key(own);
-        let reply = run(&mut self.connection, call, algorithm, rules, asked);
+        let reply = run(&mut self.connection, call, algorithm, rules, 0, asked);
         assert_eq!(reply[6], if quota == rules.quota { 0 } else { quota });
         reply
     }
@@ -99,10 +106,11 @@ fn run(
     mut call: redis::ScriptInvocation<'_>,
     algorithm: &str,
     rules: &Rules,
+    shared: u8,
     [now_ms, cost, wanted]: [u64; 3],
 ) -> Reply {
     let call = call.arg(algorithm).arg(rules.quota).arg(rules.window_ms);
-    let call = call.arg(cost).arg(rules.burst).arg(wanted).arg(now_ms);
+    let call = call.arg(cost).arg(rules.burst).arg(wanted).arg(shared).arg(now_ms);
     call.invoke(connection).unwrap()
 }
 
@@ -139,25 +147,27 @@ fn each_algorithm_matches_its_model() {
         let kind = kind(algorithm);
         let burst = if kind == Kind::Bucket { 1 + random(quota * 2) } else { quota };
         let base = Rules { kind, quota, window_ms, burst };
-        let has_overrides = round % 5 < 2;
+        let (has_overrides, is_shared) = (round % 5 < 2, matches!(round % 5, 2 | 3));
         let (mut own, mut rules) = (quota, base);
         let mut model = Store::default();
         let key = format!("model-{round}");
         let mut now: u64 = 1_700_000_000_000 + random(1_000_000);
         for step in 0..60 {
             now += random(window_ms * 3 / quota + 2);
-            if has_overrides && random(6) == 0 {
+            if (has_overrides || is_shared) && random(6) == 0 {
                 own = if random(3) == 0 { quota } else { 1 + random(2 * quota) };
                 rules = Rules { quota: own, burst: (burst * own / quota).max(1), ..base };
             }
             let most = burst.min(quota).min(rules.burst);
             let cost = if step % 4 == 0 { 1 + random(most) } else { 1 };
             let asked = if random(3) == 0 { random(most + 1) } else { 0 };
-            // A smaller quota has smaller leases.
-            let wanted = if own < quota { asked * own / quota } else { asked };
-            let mut call = |asked: [u64; 3]| match has_overrides {
-                true => script.call_with(&key, algorithm, &base, own, asked),
-                false => script.call(&key, algorithm, &base, asked),
+            // A smaller quota has smaller leases. Those of a plan are the isolate's to scale.
+            let is_scaled = has_overrides && own < quota;
+            let wanted = if is_scaled { asked * own / quota } else { asked };
+            let mut call = |asked: [u64; 3]| match (has_overrides, is_shared) {
+                (true, _) => script.call_with(&key, algorithm, &base, own, asked),
+                (_, true) => script.call_shared(&key, algorithm, &rules, asked),
+                _ => script.call(&key, algorithm, &base, asked),
             };
             let said = format!("{rules:?}, {cost} and {wanted} in advance at {now}");
             let reply = call([now, cost, asked]);

@@ -9,7 +9,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const SCOPE: &str = "api:read api:write keys:manage";
+const SCOPE: &str = "api:read api:write keys:manage keys:admin";
 
 struct Scene {
     stack: Stack,

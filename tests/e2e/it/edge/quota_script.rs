@@ -307,6 +307,14 @@ fn restored_state_admits_only_the_rest() {
     }
 }
 
+fn known_use<'u>(
+    state: &'u str,
+    [begun_ms, ends_ms]: [u64; 2],
+    states: &'u [(u64, u64)],
+) -> KnownUse<'u> {
+    KnownUse { limit: "l", state, hash: [1; 32], begun_ms, ends_ms, states }
+}
+
 /// Nothing is written if nothing was lost, and what is written lives as long as it must.
 #[test]
 fn restore_without_a_loss_writes_nothing() {
@@ -314,7 +322,7 @@ fn restore_without_a_loss_writes_nothing() {
     let (mut script, keys) = (Script::new(&redis), StoreKeys::new("pc"));
     let (begun_ms, day) = (20_000 * DAY_MS, DAY_MS as i64);
     let now_ms = begun_ms + 1000;
-    for (state, period, life_days) in [("period", "day", 2), ("credits", "none", 400)] {
+    for (state, period, life_days) in [("day", "day", 2), ("credits", "none", 400)] {
         let (hash, is_credits) = ([1; 32], state == "credits");
         let key = keys.limit("l", state, &hash);
         let own = keys.quota(&key);
@@ -322,20 +330,20 @@ fn restore_without_a_loss_writes_nothing() {
             script.run(&["SET", &own, "50"]);
         }
         let quota = if is_credits { 0 } else { 50 };
-        let asked = Asked { algorithm: state, period, quota, cost: 3, wanted: 0, now_ms };
+        let algorithm = if is_credits { "credits" } else { "period" };
+        let asked = Asked { algorithm, period, quota, cost: 3, wanted: 0, now_ms };
         let [.., used, spent] = script.call(&[&key, &own], &asked);
         assert_eq!(used + spent, 3);
         let value = script.run(&["GET", &key]);
         let (begun_ms, ends_ms) = if is_credits { (0, 0) } else { (begun_ms, begun_ms + DAY_MS) };
-        let restore = |script: &mut Script, states: &[(u64, u64)], now_ms| {
-            let known = KnownUse { limit: "l", state, hash, begun_ms, ends_ms, states };
-            assert_eq!(script.restore(&keys, &known, now_ms), 1);
-        };
         // A state that was written would get another life.
         let short = (life_days * day - day / 4).to_string();
         script.run(&["GETEX", &key, "PX", &short]);
         for states in [&[(now_ms, 3)][..], &[(now_ms, 1)], &[(now_ms, 0)]] {
-            restore(&mut script, states, now_ms + 5);
+            assert_eq!(
+                script.restore(&keys, &known_use(state, [begun_ms, ends_ms], states), now_ms + 5),
+                1
+            );
             assert_eq!(script.run(&["GET", &key]), value);
             let life = script.life(&key);
             assert!((0..=life_days * day - day / 4).contains(&life), "{life}");
@@ -345,18 +353,35 @@ fn restore_without_a_loss_writes_nothing() {
             let expect = if is_credits && before < day { 400 * day } else { expect };
             script.run(&["GETEX", &key, "PX", &before.to_string()]);
             let used = if before > day { 4 } else { 5 };
-            restore(&mut script, &[(now_ms, used)], now_ms + 5);
+            assert_eq!(
+                script.restore(
+                    &keys,
+                    &known_use(state, [begun_ms, ends_ms], &[(now_ms, used)]),
+                    now_ms + 5
+                ),
+                1
+            );
             let life = script.life(&key);
             assert!((expect - 5000..=expect).contains(&life), "{life} {expect}");
         }
         if is_credits {
             // They are not forgotten while none asks for them.
             script.run(&["GETEX", &key, "PX", &(199 * day).to_string()]);
-            restore(&mut script, &[(now_ms, 5)], now_ms + 5);
+            assert_eq!(
+                script.restore(
+                    &keys,
+                    &known_use(state, [begun_ms, ends_ms], &[(now_ms, 5)]),
+                    now_ms + 5
+                ),
+                1
+            );
             assert!(script.life(&key) > 399 * day);
         }
         script.run(&["DEL", &key]);
-        restore(&mut script, &[(7, 3)], now_ms);
+        assert_eq!(
+            script.restore(&keys, &known_use(state, [begun_ms, ends_ms], &[(7, 3)]), now_ms),
+            1
+        );
         let life = script.life(&key);
         let expect = if is_credits { 400 * day } else { 2 * day - 1000 };
         assert!((expect - 5000..=expect).contains(&life), "{life} {expect}");
@@ -371,13 +396,13 @@ fn restore_refuses_what_no_period_has() {
     let (begun, now_ms) = (20_000 * DAY_MS, 20_000 * DAY_MS + 1000);
     let limit = 1_000_000_000_000_000;
     for (state, begun_ms, ends_ms, used) in [
-        ("period", begun + DAY_MS, begun + 2 * DAY_MS, 3),
-        ("period", now_ms + 1, begun + DAY_MS, 3),
-        ("period", begun - DAY_MS, begun, 3),
-        ("period", begun, begun + 32 * DAY_MS, 3),
-        ("period", begun, begun + DAY_MS, limit + 1),
-        ("period", begun, begun + DAY_MS, u64::MAX),
-        ("period", 0, 0, 3),
+        ("day", begun + DAY_MS, begun + 2 * DAY_MS, 3),
+        ("day", now_ms + 1, begun + DAY_MS, 3),
+        ("day", begun - DAY_MS, begun, 3),
+        ("day", begun, begun + 32 * DAY_MS, 3),
+        ("day", begun, begun + DAY_MS, limit + 1),
+        ("day", begun, begun + DAY_MS, u64::MAX),
+        ("day", 0, 0, 3),
         ("credits", begun + DAY_MS, begun + 2 * DAY_MS, 3),
         ("credits", 0, 0, limit + 1),
     ] {

@@ -139,7 +139,7 @@ async fn limit_reads_its_override_on_a_cluster() {
     for caller in 0..30_u8 {
         for (script, state, arguments) in [
             (portcullis_core::LIMIT_SCRIPT, "bucket", ["gcra", "9", "60000", "1", "9"]),
-            (portcullis_core::QUOTA_SCRIPT, "period", ["period", "day", "9", "1", "0"]),
+            (portcullis_core::QUOTA_SCRIPT, "day", ["period", "day", "9", "1", "0"]),
         ] {
             let state = keys.limit("api", state, &[caller; 32]);
             let quota = keys.quota(&state);

@@ -19,6 +19,8 @@ mod record;
 mod requests;
 mod sabotage;
 mod sessions;
+mod settings;
+mod state;
 mod system;
 mod table;
 mod visitors;

@@ -112,6 +112,34 @@ async fn missed_record_is_written_again_and_use_is_recorded_once_a_minute() {
     .await;
 }
 
+/// While the database is slow, each introspection of a key must not add another write of its use.
+#[tokio::test]
+async fn use_of_a_key_is_recorded_by_one_task_at_a_time() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let alice = service.add("alice").await;
+            let issued = service.key(&alice, json!({}), T).await;
+            let id = issued.state.key.id.as_str();
+            let writes = || service.db.queries().with_label_values(&["upkeep"]).get();
+            let before = writes();
+            let locked = service.db.lock_key(id).await;
+            for _ in 0..20 {
+                assert!(service.is_key_active(&issued.secret, after(1)).await);
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(writes() - before, 1);
+            drop(locked);
+            let own = user(&alice, SCOPE);
+            let used = async || service.api_keys.get(&own, id, T).await.unwrap().key.last_used_at;
+            while used().await != Some(T.0 + 1) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        },
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn keys_of_a_disabled_user_stop_and_work_again_when_the_user_is_enabled() {
     let store = MemoryStore::default();

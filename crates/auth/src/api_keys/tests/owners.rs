@@ -106,3 +106,79 @@ async fn key_of_a_user_has_its_claims_and_ends_with_it() {
     )
     .await;
 }
+
+/// However many keys have expired, the rows of their owner stay few, and it can be deleted.
+#[tokio::test]
+async fn expired_keys_are_bounded_and_their_owner_is_deleted_without_publishing_them() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let nobody = ClientInfo::default();
+            let user = service.add("alice").await;
+            let owner = Owner::user(&user.id);
+            let create = async |seconds, expires_in| {
+                let terms = patch(json!({ "name": "n", "expires_in": expires_in }));
+                let keys = &service.api_keys;
+                keys.create(&Manager::operator(), Some(owner.clone()), terms, after(seconds))
+                    .await
+                    .map(|issued| issued.state.key.id)
+            };
+            for second in 0..12 {
+                create(second, 1).await.unwrap();
+            }
+            let number = async |statement: &str| service.db.query_number(statement).await.unwrap();
+            let live = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NULL";
+            assert_eq!(number(live).await, 5);
+            let lasting = create(12, 10_000).await.unwrap();
+            number("DELETE FROM outbox RETURNING 1").await;
+            let directory = directory(&service, &nobody, after(100));
+            directory.delete_user(&user.id).await.unwrap();
+            assert_eq!(number(live).await, 0);
+            // One row for the user, and one for the key that had not expired.
+            assert_eq!(number("SELECT COUNT(*) FROM outbox").await, 2);
+            let of_key = format!("SELECT COUNT(*) FROM outbox WHERE about = '{lasting}'");
+            assert_eq!(number(&of_key).await, 1);
+        },
+    )
+    .await;
+}
+
+/// The keys of an owner are published in batches, each in few queries.
+#[tokio::test]
+async fn many_keys_of_an_owner_end_in_few_queries() {
+    on_each_database(
+        |config| config.api_keys.per_owner_max = 1000,
+        async |service: TestService| {
+            let nobody = ClientInfo::default();
+            let user = service.add("alice").await;
+            for table in ["api_keys", "api_key_secrets"] {
+                let columns = match table {
+                    "api_keys" => format!(
+                        "(id, owner_kind, owner_id, name, display_prefix, scope, quotas, networks,
+                         metadata, created_at, changed_at) SELECT 'k' || i, 'user', '{}', 'n', 'p',
+                         'read', '{{}}', '[]', '{{}}', 1, 1",
+                        user.id
+                    ),
+                    _ => "(hash, key_id, created_at) SELECT 'h' || i, 'k' || i, 1".to_owned(),
+                };
+                let insert = format!(
+                    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250)
+                     INSERT INTO {table} {columns} FROM n RETURNING 1"
+                );
+                service.db.query_number(&insert).await.unwrap();
+            }
+            let requests = || service.db.queries().with_label_values(&["request"]).get();
+            let before = requests();
+            directory(&service, &nobody, T).delete_user(&user.id).await.unwrap();
+            assert!(requests() - before < 30, "{}", requests() - before);
+            let rows = service.outbox().await;
+            assert_eq!(rows.len(), 251);
+            let ends = |number| {
+                let part = format!("[\"DEL\",\"pc:token:h{number}\"]");
+                rows.iter().any(|row| row.contains(&part) && row.contains("pc:revoked:jti:"))
+            };
+            assert!((1..=250).all(ends));
+        },
+    )
+    .await;
+}

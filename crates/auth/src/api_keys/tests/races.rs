@@ -50,7 +50,7 @@ async fn committed_changes_are_delivered_by_another_process() {
             assert_eq!(first.delivery, Delivery::Pending);
             let id = first.state.key.id.as_str();
             let keys = &service.api_keys;
-            let second = keys.roll(&own, id, 1000, now()).await.unwrap();
+            let second = keys.roll(&own, id, 0, now()).await.unwrap();
             let third = keys.roll(&own, id, 1000, now()).await.unwrap();
             let renamed = patch(json!({ "name": "renamed" }));
             keys.change(&own, id, renamed, now()).await.unwrap();
@@ -159,6 +159,86 @@ async fn key_that_is_revoked_while_its_record_is_written_again_has_no_record() {
                 assert!(begun.elapsed() < Duration::from_secs(5), "the record stays");
             }
             assert_eq!(service.differences().await, 0);
+            store.flush();
+        },
+    )
+    .await;
+}
+
+/// The database fails after the write of a state that was superseded meanwhile.
+#[tokio::test]
+async fn record_is_deleted_if_its_state_can_not_be_read_again() {
+    let store = MemoryStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            let alice = service.add("alice").await;
+            let own = user(&alice, SCOPE);
+            let issued = service.key(&alice, json!({ "scope": "read write" }), now()).await;
+            let id = issued.state.key.id.as_str();
+            let stale = issued.state.clone();
+            let fail = async |is_failing| {
+                let (from, to) = if is_failing { ("", "_away") } else { ("_away", "") };
+                let rename =
+                    format!("ALTER TABLE api_key_secrets{from} RENAME TO api_key_secrets{to}");
+                service.db.query_number(&rename).await.unwrap();
+            };
+            let narrow = patch(json!({ "scope": "read" }));
+            service.api_keys.change(&own, id, narrow, now()).await.unwrap();
+            // The states are read again before the write.
+            store.flush();
+            let mut held = store.hold("[\"SET\",\"pc:token:");
+            let settle = async || service.publisher.settle_keys(vec![stale.clone()], now()).await;
+            let (settled, ()) = tokio::join!(settle(), async {
+                let pass = held.recv().await.unwrap();
+                fail(true).await;
+                pass.send(()).unwrap();
+            });
+            assert!(settled.is_err());
+            assert_eq!(store.record(&issued.secret), None);
+            fail(false).await;
+            assert_eq!(settle().await, Ok(1));
+            assert_eq!(store.record(&issued.secret).unwrap()["scope"], "read");
+            // The same with the row of a change.
+            let mut held = store.hold("[\"SET\",\"pc:token:");
+            let wide = patch(json!({ "scope": "read write" }));
+            let (changed, ()) =
+                tokio::join!(service.api_keys.change(&own, id, wide, now()), async {
+                    let pass = held.recv().await.unwrap();
+                    let discard = format!("DELETE FROM outbox WHERE about = '{id}' RETURNING 1");
+                    service.db.query_number(&discard).await.unwrap();
+                    fail(true).await;
+                    pass.send(()).unwrap();
+                });
+            assert!(changed.is_ok());
+            assert_eq!(store.record(&issued.secret), None);
+            fail(false).await;
+            store.flush();
+        },
+    )
+    .await;
+}
+
+/// A state is read long before it is written.
+#[tokio::test]
+async fn outdated_state_is_not_written() {
+    let store = MemoryStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            let alice = service.add("alice").await;
+            let own = user(&alice, SCOPE);
+            let issued = service.key(&alice, json!({ "scope": "read write" }), now()).await;
+            let stale = vec![issued.state.clone()];
+            let narrow = patch(json!({ "scope": "read" }));
+            service.api_keys.change(&own, &issued.state.key.id, narrow, now()).await.unwrap();
+            let mut wide = store.hold("read write");
+            service.publisher.settle_keys(stale, now()).await.unwrap();
+            assert_eq!(store.record(&issued.secret).unwrap()["scope"], "read");
+            assert!(wide.try_recv().is_err(), "the outdated state was sent");
+            store.unhold();
             store.flush();
         },
     )

@@ -125,10 +125,54 @@ async fn key_has_no_scope_beyond_its_owner_and_the_token_that_receives_it() {
             };
             assert_eq!(change(&own.id, "write").await.err(), denied);
             assert_eq!(keys.roll(&narrow, &wide.id, 0, T).await.err(), denied);
-            // It may keep what the key has, and reduce it.
-            assert_eq!(change(&wide.id, "write read").await, Ok("write read".into()));
-            assert_eq!(change(&wide.id, "read").await, Ok("read".into()));
+            // It may not change a wider key at all, not even reduce it.
+            for wider in [json!({ "scope": "read" }), json!({ "name": "y" }), json!({})] {
+                let changed = keys.change(&narrow, &wide.id, patch(wider.clone()), T).await;
+                assert_eq!(changed.err(), denied, "{wider}");
+            }
             assert_eq!(change(&wide.id, "read write").await.err(), denied);
+        },
+    )
+    .await;
+}
+
+/// A plan, quotas and metadata are what the owner is granted. Others than administrators keep them.
+#[tokio::test]
+async fn only_admins_choose_plan_quotas_and_metadata() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let alice = service.add("alice").await;
+            let (own, admin) = (user(&alice, SCOPE), user(&alice, "keys:admin"));
+            let keys = &service.api_keys;
+            let denied = Some(Problem::ScopeInsufficient);
+            let plain = service.key(&alice, json!({}), T).await.state.key.id;
+            for (name, granted) in [
+                ("plan", json!("pro")),
+                ("quotas", json!({ "api": 1_000_000 })),
+                ("metadata", json!({ "tier": 9 })),
+            ] {
+                let mut terms = json!({ "name": "x", name: granted });
+                let create = async |by: &Manager| {
+                    keys.create(by, None, patch(terms.clone()), T).await.map(|it| it.state.key.id)
+                };
+                assert_eq!(create(&own).await.err(), denied, "{name}");
+                let id = create(&admin).await.unwrap();
+                terms["name"] = json!("renamed");
+                let change = async |id: &str, by: &Manager, terms: &serde_json::Value| {
+                    keys.change(by, id, patch(terms.clone()), T).await.map(|_| ())
+                };
+                assert_eq!(change(&plain, &own, &terms).await.err(), denied, "{name}");
+                assert_eq!(change(&plain, &admin, &terms).await, Ok(()), "{name}");
+                // What an administrator gave stays, with any other change.
+                assert_eq!(change(&id, &own, &terms).await, Ok(()), "{name}");
+                let removed = json!({ name: null });
+                assert_eq!(change(&id, &own, &removed).await.err(), denied, "{name}");
+                assert_eq!(change(&id, &admin, &removed).await, Ok(()), "{name}");
+                keys.revoke(&own, &id, T).await.unwrap();
+            }
+            let empty = json!({ "name": "x", "plan": null, "quotas": {}, "metadata": {} });
+            assert!(keys.create(&own, None, patch(empty), T).await.is_ok());
         },
     )
     .await;
@@ -145,7 +189,7 @@ async fn change_is_a_merge_patch_that_replaces_the_record() {
             let terms = json!({ "scope": "read write", "plan": "pro", "quotas": { "a": 1, "b": 2 },
                 "metadata": { "x": { "y": 1, "z": 2 } } });
             let issued = service.key(&alice, terms, T).await;
-            let (id, own) = (issued.state.key.id.as_str(), user(&alice, SCOPE));
+            let (id, own) = (issued.state.key.id.as_str(), user(&alice, "keys:admin"));
             let change = async |terms: serde_json::Value| {
                 service.api_keys.change(&own, id, patch(terms), after(1)).await
             };
@@ -188,7 +232,7 @@ async fn change_is_a_merge_patch_that_replaces_the_record() {
 }
 
 #[tokio::test]
-async fn both_secrets_work_until_the_grace_ends_and_a_second_roll_ends_the_oldest() {
+async fn replaced_secrets_work_until_their_grace_ends_even_if_the_roll_is_repeated() {
     let store = MemoryStore::default();
     let url = store.serve().await;
     on_each_database(
@@ -207,16 +251,67 @@ async fn both_secrets_work_until_the_grace_ends_and_a_second_roll_ends_the_oldes
             assert_eq!(exp(&second.secret), Some(json!(T.0 + 1000)));
             assert!(service.is_key_active(&first.secret, after(100)).await);
             assert!(!service.is_key_active(&first.secret, after(101)).await);
+            // The response was lost, and the roll is repeated: the secret in use works on.
             let third = roll(5000, 2).await;
-            assert_eq!(exp(&first.secret), None);
-            assert!(!service.is_key_active(&first.secret, after(2)).await);
+            assert_eq!(exp(&first.secret), Some(json!(T.0 + 101)));
+            assert!(service.is_key_active(&first.secret, after(100)).await);
+            assert!(!service.is_key_active(&first.secret, after(101)).await);
             assert_eq!(exp(&second.secret), Some(json!(T.0 + 1000)), "the key's own end is sooner");
-            let fourth = roll(0, 3).await;
-            assert_eq!((exp(&second.secret), exp(&third.secret)), (None, None));
+            // Without a grace all end, also for a process whose clock is 30 s behind.
+            let fourth = roll(0, 60).await;
+            for old in [&first.secret, &second.secret, &third.secret] {
+                assert_eq!(exp(old), None);
+                assert!(!service.is_key_active(old, after(30)).await);
+            }
+            assert_eq!(fourth.state.previous_until(after(60).0), None);
             assert_eq!(exp(&fourth.secret), Some(json!(T.0 + 1000)));
-            let much = service.api_keys.roll(&own, id, 2_592_001, after(4)).await;
+            let much = service.api_keys.roll(&own, id, 2_592_001, after(61)).await;
             assert_eq!(much.err().unwrap().code(), "member_invalid");
             assert_eq!(service.audited("key_rolled").await, 3);
+            store.flush();
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn replaced_secret_can_end_itself_but_not_its_successor() {
+    let store = MemoryStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            let alice = service.add("alice").await;
+            let first = service.key(&alice, json!({}), T).await;
+            let (id, own) = (first.state.key.id.as_str(), user(&alice, SCOPE));
+            let keys = &service.api_keys;
+            let client = ClientInfo::default();
+            let revoke = async |secret: &str, seconds| {
+                keys.revoke_secret(secret, &client, after(seconds)).await
+            };
+            let second = keys.roll(&own, id, 100, after(1)).await.unwrap();
+            let third = keys.roll(&own, id, 100, after(2)).await.unwrap();
+            // Within its grace, the old secret ends alone.
+            for _ in 0..2 {
+                assert_eq!(revoke(&second.secret, 3).await, Ok(Delivery::Done));
+            }
+            assert_eq!(store.record(&second.secret), None);
+            assert!(!service.is_key_active(&second.secret, after(3)).await);
+            for works in [&first.secret, &third.secret] {
+                assert!(store.record(works).is_some());
+                assert!(service.is_key_active(works, after(3)).await);
+            }
+            assert_eq!(service.audited("key_changed").await, 1);
+            // After its grace it is as an unknown one.
+            assert_eq!(revoke(&first.secret, 200).await, Ok(Delivery::Done));
+            assert!(service.is_key_active(&third.secret, after(200)).await);
+            assert_eq!(service.audited("key_changed").await, 1);
+            assert_eq!(service.audited("key_revoked").await, 0);
+            assert_eq!(revoke(&third.secret, 201).await, Ok(Delivery::Done));
+            assert_eq!(service.audited("key_revoked").await, 1);
+            assert_eq!(store.count("pc:token:"), 0);
+            assert_eq!(revoke(&third.secret, 202).await, Ok(Delivery::Done));
+            assert_eq!(revoke("unknown", 202).await, Ok(Delivery::Done));
             store.flush();
         },
     )
@@ -281,8 +376,10 @@ async fn owner_has_a_maximum_of_live_keys_even_if_they_are_created_at_once() {
             let results = [results.0, results.1, results.2];
             let refused = results.iter().filter(|it| **it == Err(Problem::ApiKeysOverMax));
             assert_eq!(refused.count(), 2, "{results:?}");
-            // A key that has ended does not count.
+            // A key that has ended makes room, and is then revoked.
             assert!(service.try_key(&alice, json!({}), after(5)).await.is_ok());
+            let ended = service.api_keys.get(&own, &short.state.key.id, after(5)).await.unwrap();
+            assert_eq!(ended.key.revoked_at, Some(T.0 + 5));
             assert_eq!(
                 service.try_key(&alice, json!({}), after(6)).await.err(),
                 Some(Problem::ApiKeysOverMax)

@@ -81,6 +81,11 @@ impl MemoryStore {
         receiver
     }
 
+    /// Holds no further request.
+    pub fn unhold(&self) {
+        *self.hold.lock().unwrap() = None;
+    }
+
     pub fn set_down(&self, is_down: bool) {
         *self.is_down.lock().unwrap() = is_down;
     }

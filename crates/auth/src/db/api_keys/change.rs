@@ -3,10 +3,12 @@
 use super::create::encode;
 use super::{KeyCommands, KeySpec, KeyState};
 use crate::db::audit::AuditedChange;
+use crate::db::clients::tokens::CLOCK_SKEW_SECONDS;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use crate::problem::Problem;
 use portcullis_core::UnixSeconds;
+use sqlx::AssertSqlSafe;
 
 /// The result of a change of one key.
 pub enum KeyChange {
@@ -69,8 +71,9 @@ impl Db {
         self.finish_change(tx, id, change, commands).await
     }
 
-    /// Replaces the secret of a live key. The replaced one ends after the grace period, and the one
-    /// before it ends now.
+    /// Replaces the secret of a live key. The replaced one ends after the grace period. Those
+    /// before it end when their own grace does, so that a repeated roll does not end the secret in
+    /// use. Without a grace, all of them end now.
     pub async fn roll_key(
         &self,
         id: &str,
@@ -87,25 +90,58 @@ impl Db {
         if state.secrets.len() >= SECRETS_MAX {
             return Ok(KeyChange::Refused(Problem::ApiKeyRolledTooOften));
         }
-        for (statement, ends_at) in [
-            ("UPDATE api_key_secrets SET ends_at = $1 WHERE key_id = $2 AND ends_at > $1", now),
-            (
-                "UPDATE api_key_secrets SET ends_at = $1 WHERE key_id = $2 AND ends_at IS NULL",
-                to_i64(change.now.plus(new.grace_seconds).0),
-            ),
-            ("UPDATE api_keys SET changed_at = $1 WHERE id = $2", now),
-        ] {
-            self.count(Purpose::Request);
-            sqlx::query(statement).bind(ends_at).bind(id).execute(&mut *tx).await?;
-        }
+        let (replaced, ends_at) = match new.grace_seconds {
+            0 => ("ends_at IS NULL OR ends_at > $1", ended(change.now)),
+            grace => ("ends_at IS NULL", to_i64(change.now.plus(grace).0)),
+        };
+        let update =
+            format!("UPDATE api_key_secrets SET ends_at = $1 WHERE key_id = $2 AND ({replaced})");
         self.count(Purpose::Request);
-        sqlx::query("UPDATE api_keys SET display_prefix = $1 WHERE id = $2")
+        sqlx::query(AssertSqlSafe(update)).bind(ends_at).bind(id).execute(&mut *tx).await?;
+        self.count(Purpose::Request);
+        sqlx::query("UPDATE api_keys SET display_prefix = $1, changed_at = $2 WHERE id = $3")
             .bind(new.display_prefix)
+            .bind(now)
             .bind(id)
             .execute(&mut *tx)
             .await?;
         self.insert_key_secret(&mut tx, id, new.hash, now).await?;
         self.finish_change(tx, id, change, commands).await
+    }
+
+    /// Ends a replaced secret of a live key before its grace does. Returns `None`, and writes
+    /// nothing, if it has ended, or its key has.
+    pub async fn end_key_secret(
+        &self,
+        id: &str,
+        hash: &str,
+        change: &AuditedChange<'_>,
+        commands: KeyCommands<'_>,
+    ) -> Result<Option<OutboxRow>, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        if self.lock_live_key(&mut tx, id, change.now).await?.is_err() {
+            return Ok(None);
+        }
+        self.count(Purpose::Request);
+        let update = sqlx::query(
+            "UPDATE api_key_secrets SET ends_at = $1 WHERE key_id = $2 AND hash = $3
+             AND ends_at > $4",
+        );
+        let update = update.bind(ended(change.now)).bind(id).bind(hash).bind(to_i64(change.now.0));
+        if update.execute(&mut *tx).await?.rows_affected() == 0 {
+            tx.rollback().await?;
+            return Ok(None);
+        }
+        self.count(Purpose::Request);
+        sqlx::query("UPDATE api_keys SET changed_at = $1 WHERE id = $2")
+            .bind(to_i64(change.now.0))
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        match self.finish_change(tx, id, change, commands).await? {
+            KeyChange::Changed { outbox_row, .. } => Ok(Some(outbox_row)),
+            KeyChange::Unchanged(_) | KeyChange::Refused(_) => Ok(None),
+        }
     }
 
     /// Locks a key's row and returns its state, or why it can't be changed.
@@ -125,6 +161,14 @@ impl Db {
             Some(_) => Err(Problem::ApiKeyEnded),
             None => Err(Problem::ApiKeyUnknown),
         })
+    }
+
+    /// Locks the row of a key until the returned transaction is dropped.
+    #[cfg(test)]
+    pub async fn lock_key(&self, id: &str) -> Tx {
+        let mut tx = self.begin().await.unwrap();
+        self.lock_live_key(&mut tx, id, UnixSeconds(0)).await.unwrap().unwrap();
+        tx
     }
 
     /// Adds the outbox row and the events of a change, and commits it.
@@ -155,6 +199,11 @@ impl Db {
         let row = self.enqueue(tx, id, commands(&state), now).await?;
         Ok((state, row))
     }
+}
+
+/// Returns an end that has passed by the clock of every auth service.
+pub(super) fn ended(now: UnixSeconds) -> i64 {
+    to_i64(now.0.saturating_sub(CLOCK_SKEW_SECONDS))
 }
 
 /// The most secrets of one key that the database retains. Each change of the key names them all to

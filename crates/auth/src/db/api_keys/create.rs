@@ -15,7 +15,7 @@ pub struct NewApiKey<'a> {
     pub spec: &'a KeySpec,
     pub display_prefix: &'a str,
     pub hash: &'a str,
-    /// The most live keys of one owner.
+    /// The most keys of one owner that are not revoked.
     pub keys_max: u32,
 }
 
@@ -76,14 +76,7 @@ impl Db {
         if !self.lock_key_owner(&mut tx, new.owner).await? {
             return Ok(Err(Problem::OwnerUnknown));
         }
-        self.count(Purpose::Request);
-        let count = sqlx::query(
-            "SELECT COUNT(*) AS live FROM api_keys WHERE owner_kind = $1 AND owner_id = $2
-             AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
-        );
-        let count = count.bind(new.owner.kind.name()).bind(new.owner.id.as_str()).bind(now);
-        let live: i64 = count.fetch_one(&mut *tx).await?.try_get("live")?;
-        if live >= i64::from(new.keys_max) {
+        if !self.make_room(&mut tx, new.owner, new.keys_max, now).await? {
             return Ok(Err(Problem::ApiKeysOverMax));
         }
         self.count(Purpose::Request);
@@ -111,6 +104,38 @@ impl Db {
         self.append_events(&mut tx, change.events, change.now).await?;
         tx.commit().await?;
         Ok(Ok(published))
+    }
+
+    /// Revokes as many expired keys of an owner as must make room for another one, so that the rows
+    /// that an owner's deletion changes are bounded. Returns `false` if the others are too many.
+    async fn make_room(
+        &self,
+        tx: &mut Tx,
+        owner: &Owner,
+        keys_max: u32,
+        now: i64,
+    ) -> Result<bool, sqlx::Error> {
+        self.count(Purpose::Request);
+        let count = sqlx::query(
+            "SELECT COUNT(*) AS keys FROM api_keys WHERE owner_kind = $1 AND owner_id = $2
+             AND revoked_at IS NULL",
+        );
+        let count = count.bind(owner.kind.name()).bind(owner.id.as_str());
+        let keys: i64 = count.fetch_one(&mut **tx).await?.try_get("keys")?;
+        let excess = keys + 1 - i64::from(keys_max);
+        if excess <= 0 {
+            return Ok(true);
+        }
+        self.count(Purpose::Request);
+        // The store needs no marker: a record ends with its key.
+        let revoked = sqlx::query(
+            "UPDATE api_keys SET revoked_at = $1, changed_at = $1 WHERE id IN
+             (SELECT id FROM api_keys WHERE owner_kind = $2 AND owner_id = $3
+             AND revoked_at IS NULL AND expires_at <= $1 ORDER BY expires_at, id LIMIT $4)",
+        );
+        let revoked = revoked.bind(now).bind(owner.kind.name()).bind(owner.id.as_str());
+        let revoked = revoked.bind(excess).execute(&mut **tx).await?;
+        Ok(revoked.rows_affected() >= excess.unsigned_abs())
     }
 
     /// Adds the current secret of a key.

@@ -1,5 +1,6 @@
 //! Ends API keys, and withdraws or returns those of an owner.
 
+use super::change::ended;
 use super::{KeyCommands, KeyState, Owner};
 use crate::db::audit::AuditedChange;
 use crate::db::outbox::OutboxRow;
@@ -55,7 +56,7 @@ impl Db {
     }
 
     /// Revokes all keys of an owner in the transaction of another change, such as the owner's
-    /// deletion. Returns one outbox row for each key.
+    /// deletion. Returns one outbox row for each key that had not expired.
     pub(crate) async fn end_keys_of_owner(
         &self,
         tx: &mut Tx,
@@ -64,7 +65,8 @@ impl Db {
         commands: KeyCommands<'_>,
     ) -> Result<Vec<OutboxRow>, sqlx::Error> {
         let update = "UPDATE api_keys SET revoked_at = $1, changed_at = $1
-             WHERE owner_kind = $2 AND owner_id = $3 AND revoked_at IS NULL RETURNING id";
+             WHERE owner_kind = $2 AND owner_id = $3 AND revoked_at IS NULL
+             RETURNING id, expires_at";
         self.publish_updated(tx, update, owner, now, commands).await
     }
 
@@ -80,11 +82,12 @@ impl Db {
     ) -> Result<Vec<OutboxRow>, sqlx::Error> {
         let update = "UPDATE api_keys SET changed_at = $1
              WHERE owner_kind = $2 AND owner_id = $3 AND revoked_at IS NULL
-             AND (expires_at IS NULL OR expires_at > $1) RETURNING id";
+             AND (expires_at IS NULL OR expires_at > $1) RETURNING id, expires_at";
         self.publish_updated(tx, update, owner, now, commands).await
     }
 
-    /// Locks and changes an owner's keys by `update`, and publishes them.
+    /// Locks and changes an owner's keys by `update`, and publishes those that have not expired by
+    /// the clock of every auth service: the store has no record of the others.
     async fn publish_updated(
         &self,
         tx: &mut Tx,
@@ -100,11 +103,34 @@ impl Db {
             .bind(owner.id.as_str())
             .fetch_all(&mut **tx)
             .await?;
-        let mut rows = Vec::new();
+        let mut ids: Vec<String> = Vec::new();
         for row in updated {
-            let id: String = row.try_get("id")?;
-            rows.push(self.publish_key(tx, &id, now, commands).await?.1);
+            let expires_at: Option<i64> = row.try_get("expires_at")?;
+            if expires_at.is_none_or(|at| at > ended(now)) {
+                ids.push(row.try_get("id")?);
+            }
+        }
+        let mut rows = Vec::new();
+        for batch in ids.chunks(BATCH) {
+            rows.extend(self.publish_keys(tx, batch, now, commands).await?);
         }
         Ok(rows)
     }
+
+    /// Replaces the undelivered rows of some keys, as [`Self::publish_key`] does of one.
+    async fn publish_keys(
+        &self,
+        tx: &mut Tx,
+        ids: &[String],
+        now: UnixSeconds,
+        commands: KeyCommands<'_>,
+    ) -> Result<Vec<OutboxRow>, sqlx::Error> {
+        let states = self.key_states_in(tx, ids, now).await?;
+        let rows = states.iter().map(|state| (state.key.id.as_str(), commands(state)));
+        self.replace_outbox_rows(tx, rows.collect(), now).await
+    }
 }
+
+/// The most keys of one query. A row of the outbox takes four parameters of the 999 that older
+/// versions of SQLite accept.
+const BATCH: usize = 100;

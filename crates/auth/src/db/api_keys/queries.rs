@@ -91,6 +91,22 @@ impl Db {
         Ok(read_states(&rows)?.pop().map(|(state, _)| state))
     }
 
+    /// Returns the states of keys, as a transaction sees them. Their ids are fewer than a statement
+    /// may have parameters.
+    pub(super) async fn key_states_in(
+        &self,
+        tx: &mut Tx,
+        ids: &[String],
+        now: UnixSeconds,
+    ) -> Result<Vec<KeyState>, sqlx::Error> {
+        self.count(Purpose::Request);
+        let query = sqlx::query(statement("api_keys", &id_condition(ids.len())));
+        let query = query.bind(retained_since(now));
+        let query = ids.iter().fold(query, |query, id| query.bind(id.clone()));
+        let rows = query.fetch_all(&mut **tx).await?;
+        Ok(read_states(&rows)?.into_iter().map(|(state, _)| state).collect())
+    }
+
     /// Returns the states of the selected keys, and the place of the last one; `None` if no key is
     /// selected.
     pub async fn key_states(
@@ -120,9 +136,7 @@ impl Db {
                 query.bind(i64::from(*limit)).fetch_all(&self.readers).await?
             }
             KeySelector::Ids(ids) => {
-                let places = (0..ids.len()).map(|place| format!("${}", place + 2));
-                let places = places.collect::<Vec<_>>().join(", ");
-                let condition = format!("k.id IN ({places})");
+                let condition = id_condition(ids.len());
                 let query = sqlx::query(statement("api_keys", &condition)).bind(retained);
                 let query = ids.iter().fold(query, |query, id| query.bind(id.clone()));
                 query.fetch_all(&self.readers).await?
@@ -144,6 +158,12 @@ impl Db {
         });
         Ok((states.into_iter().map(|(state, _)| state).collect(), last))
     }
+}
+
+/// Returns the condition that selects keys by as many ids, which are $2 and so on.
+fn id_condition(count: usize) -> String {
+    let places = (0..count).map(|place| format!("${}", place + 2));
+    format!("k.id IN ({})", places.collect::<Vec<_>>().join(", "))
 }
 
 /// Returns a query for the keys in `keys` that meet a condition: one row for each secret, oldest

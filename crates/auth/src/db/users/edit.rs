@@ -123,8 +123,8 @@ impl Db {
 
     /// Deletes a user: ends all sessions and API keys, and erases name, password, scope, claims,
     /// addresses, devices and countries, and names and metadata of keys. The row stays, because the
-    /// audit names its id. Returns `None` if there is no such user. `commands` are those that revoke
-    /// the user's tokens.
+    /// audit names its id. Returns `None` if there is no such user. `commands` are those that
+    /// revoke the user's tokens.
     pub async fn delete_user(
         &self,
         id: &str,

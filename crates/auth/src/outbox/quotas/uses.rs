@@ -51,7 +51,7 @@ impl CallerUse {
 /// Puts rows together. They come in the order of the table's key.
 #[derive(Debug, Default)]
 pub struct Grouping {
-    /// What is known of the last caller, by period.
+    /// The uses of the last caller, by period.
     pending: Vec<CallerUse>,
 }
 
@@ -71,7 +71,7 @@ impl Grouping {
         complete
     }
 
-    /// Returns what is known of the last caller.
+    /// Returns the uses of the last caller.
     pub fn finish(&mut self) -> Vec<CallerUse> {
         let mut uses = std::mem::take(&mut self.pending);
         // If the limit changed from days to months or back, the one counts that was reported last.

@@ -135,16 +135,28 @@ async fn rolled_secret_works_until_the_grace_ends() {
             let second = roll(100, T).await;
             assert!(works(&first, after(99)).await && works(&second, after(99)).await);
             assert!(!works(&first, after(100)).await && works(&second, after(100)).await);
-            // The second roll ends the oldest secret at once.
+            // A repeated roll leaves the grace of the oldest secret.
             let third = roll(100, after(50)).await;
-            assert!(!works(&first, after(51)).await);
-            assert!(works(&second, after(51)).await && works(&third, after(51)).await);
+            assert!(works(&first, after(99)).await && !works(&first, after(100)).await);
+            assert!(works(&second, after(99)).await && works(&third, after(99)).await);
+            // Without a grace all end, also for a process whose clock is behind.
             let fourth = roll(0, after(60)).await;
-            assert!(!works(&second, after(60)).await && !works(&third, after(60)).await);
+            for old in [&first, &second, &third] {
+                assert!(!works(old, after(30)).await);
+            }
             assert!(works(&fourth, after(1_000_000)).await);
             let long = directory(&service, T).roll_client_secret(&id, 30 * 86_400 + 1).await;
             assert!(matches!(long, Err(Problem::MemberInvalid(_))));
             assert_eq!(service.audited("client_secret_rolled").await, 3);
+            // At most 8 secrets work at once.
+            for second in 0..7 {
+                roll(100, after(2000 + second)).await;
+            }
+            let often = directory(&service, after(2010)).roll_client_secret(&id, 100).await;
+            assert_eq!(often, Err(Problem::ClientRolledTooOften));
+            assert!(works(&fourth, after(2010)).await);
+            roll(100, after(2100)).await;
+            roll(0, after(2101)).await;
             let stored = "SELECT COUNT(*) FROM client_secrets WHERE hash LIKE 'pcs_%'";
             assert_eq!(service.db.query_number(stored).await.unwrap(), 0);
         },

@@ -63,18 +63,23 @@ async fn claims_and_scope_are_in_tokens_from_the_next_refresh() {
         let again = service.refresh(&first.refresh_token, after(4)).await.unwrap();
         let pair = |tokens: &Tokens| (tokens.access_token.clone(), tokens.refresh_token.clone());
         assert_eq!(pair(&again), pair(&second));
+        set(&service, &user.id, json!({ "claims": null }), after(4)).await.unwrap();
+        let login = service.login("alice", after(4)).await;
+        let (_, claims) = seen(&service, &login.access_token, after(4)).await.unwrap();
+        assert_eq!(claims, json!({}), "null removes all claims");
+        set(&service, &user.id, json!({ "claims": { "org": [1] } }), after(4)).await.unwrap();
         let login = service.login("alice", after(5)).await;
         let (scope, claims) = seen(&service, &login.access_token, after(5)).await.unwrap();
         assert_eq!((scope.as_str(), claims), ("read write", json!({ "org": [1] })));
         let third = service.refresh(&second.refresh_token, after(20)).await.unwrap();
         assert_eq!(third.scope, "read write");
-        assert_eq!(service.audited("user_changed").await, 2);
+        assert_eq!(service.audited("user_changed").await, 4);
         // Without a change nothing is written.
         let rows = service.outbox().await.len();
         set(&service, &user.id, json!({ "claims": { "org": [1] } }), after(30)).await.unwrap();
         assert_eq!(
             (service.outbox().await.len(), service.audited("user_changed").await),
-            (rows, 2)
+            (rows, 4)
         );
     })
     .await;

@@ -263,6 +263,16 @@ fn changed_record_counts_before_the_verdict() {
         assert_eq!(quota(bounded(0)), (1, false, 10));
         assert_eq!(quota(bounded(u32::MAX)), (1_000_000, false, 10));
         assert_eq!(quota(json!({ "key": { "quotas": { "other": 3 } } })), (10, true, 10));
+        // Such a key shares no state, also if its quota is that of the limit for now.
+        let command =
+            |changes: Value| known(&check, changes).limit_checks[0].command().words()[2..].to_vec();
+        let quotas = |jti: &str, quota: u32| {
+            command(json!({ "jti": jti, "key": { "quotas": { "limited": quota } } }))
+        };
+        let [shared, own, same, other] =
+            [command(json!({})), quotas("key-1", 3), quotas("key-1", 10), quotas("key-2", 3)];
+        assert!(own[1] != shared[1] && own[1] == same[1] && own[1] != other[1]);
+        assert_eq!((own.len(), same.len(), own.last()), (8 + 1, 8 + 1, same.last()));
     });
 }
 
@@ -315,7 +325,7 @@ fn issuer_answers_for_a_missing_record_and_for_the_store() {
         assert!(check.keep_known(&authenticated, &mut results));
         assert!(check.changed_key(&authenticated, &results).is_none());
         assert!(check.decide(&authenticated, &results).is_ok());
-        // A value that is empty is no record.
+        // An empty value is not a record.
         let mut results = replies(&check, &authenticated, Reply::text(""));
         assert!(!check.open_record(&authenticated, &mut results));
         let verdict = check.decide(&authenticated, &results);
@@ -344,9 +354,10 @@ fn issuer_answers_for_a_missing_record_and_for_the_store() {
         let text = r#"{"active":true,"sub":"alice","aud":"api"}"#;
         let read = Introspection::read_key(&policy.issuers[0], &[], 200, text, NOW);
         assert_eq!(read.err(), Some(Outage::IntrospectionBadResponse.into()));
+        // One with it is not about another token.
         let text = r#"{"active":true,"sub":"alice","aud":"api","key":{}}"#;
         let read = Introspection::read(&policy.issuers[0], &[], 200, text, NOW);
-        assert_eq!(read.unwrap().key, None);
+        assert_eq!(read.err(), Some(Denial::TokenInactive.into()));
     });
 }
 

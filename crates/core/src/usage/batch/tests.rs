@@ -22,7 +22,7 @@ fn row() -> UsageRow {
 fn period() -> PeriodUsage {
     PeriodUsage {
         limit: "api".into(),
-        state: "period".into(),
+        state: "day".into(),
         hash: "A".repeat(43),
         begun: 1_798_761_600_000,
         origin: 1_799_000_000_123,
@@ -105,7 +105,7 @@ fn malformed_batches_are_rejected() {
     change(r#""route":"api""#, r#""route":"a\u0000b""#);
     change(r#""route":"api""#, &format!(r#""route":"{}""#, "x".repeat(257)));
     change(r#""route":"api""#, r#""route":7"#);
-    change(r#""state":"period""#, r#""state":"bucket""#);
+    change(r#""state":"day""#, r#""state":"bucket""#);
     change(r#""limit":"api""#, r#""limit":"a:b""#);
     change(&"A".repeat(43), &"A".repeat(42));
     change(r#""used":42"#, r#""used":9007199254740993"#);
@@ -117,7 +117,7 @@ fn malformed_batches_are_rejected() {
 fn use_of_a_period_is_reported_by_its_hash() {
     let usage = PeriodUse {
         limit: "api".into(),
-        state: "period",
+        state: "day",
         hash: [0; 32],
         begun_ms: 1_798_761_600_000,
         origin_ms: 1_799_000_000_123,

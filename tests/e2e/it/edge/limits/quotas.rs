@@ -80,6 +80,7 @@ async fn override_applies_with_the_next_request() {
                 "gcra" => "bucket",
                 "sliding_window" => "sliding",
                 "fixed_window" => "fixed",
+                "period" => "day",
                 other => other,
             },
         );
@@ -91,9 +92,8 @@ async fn override_applies_with_the_next_request() {
         let response = call(&stack, &path, HERE, Some(&alice)).await;
         let policy = field(&response, "ratelimit-policy");
         assert!(policy.starts_with(&format!("\"{name}\";q=7")), "{algorithm}: {policy}");
-        let left = if *algorithm == "gcra" { "r=4;" } else { "r=4;" };
         let rate = field(&response, "ratelimit");
-        assert!(rate.contains(left), "{algorithm}: {rate}");
+        assert!(rate.contains("r=4;"), "{algorithm}: {rate}");
         assert_eq!(passed(&stack, &path, HERE, Some(&alice), 9).await, 4, "{algorithm}");
         // Another caller has the limit's own, until its quota is lowered.
         assert_eq!(passed(&stack, &path, HERE, Some(&bob), 1).await, 1, "{algorithm}");
@@ -125,7 +125,7 @@ async fn quota_of_a_day_is_admitted_once_over_four_isolates() {
     if on_memcached() {
         return;
     }
-    const QUOTA: u64 = 400;
+    const QUOTA: u64 = 200;
     let (redis, gateway) = store().await;
     let timings = ["exact", "leased"];
     let names = timings.map(unique);
@@ -152,7 +152,7 @@ async fn quota_of_a_day_is_admitted_once_over_four_isolates() {
         let (sent, admitted) =
             race(urls.clone(), 32, &caller, Instant::now(), Duration::from_secs(5)).await;
         let asked = trips(&gateway).await - before;
-        let (state, _) = keys(name, "period", "alice");
+        let (state, _) = keys(name, "day", "alice");
         let value: String = redis::cmd("GET").arg(&state).query(&mut redis.connection()).unwrap();
         println!("{timing}: {} of {sent} admitted, {asked} questions, {value}", admitted.len());
         assert!(admitted.len() as u64 <= QUOTA, "{timing}: {}", admitted.len());
@@ -279,7 +279,8 @@ async fn commands_of_each_kind_of_limit_are_as_documented() {
         };
         let all: u64 = counted.iter().filter_map(calls).sum();
         println!("{kind}: {all} commands for 10 requests");
-        assert_eq!(all, expect * 10, "{kind}: {stats}");
+        // Without a token, the block of the address is one command more.
+        assert_eq!(all, (expect + 1) * 10, "{kind}: {stats}");
     }
     stop((stack, redis, gateway)).await;
 }

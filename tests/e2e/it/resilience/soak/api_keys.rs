@@ -4,24 +4,18 @@ use super::history::Revocation;
 use super::model::Token;
 use super::operator;
 use super::record::{Reply, Topic};
+use super::settings::{KEY_HEADER, KEY_PREFIX};
+use super::state::api_keys::ApiKey;
 use super::world::World;
 use crate::support::chance::Chance;
 use portcullis_core::api_key;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-pub const PREFIX: &str = "pck_live_";
-
-/// The header that takes keys at two of the routes.
-pub const HEADER: &str = "X-API-Key";
 
 /// The number of keys that are maintained during a run.
 const KEYS: usize = 20;
-const ENDED_MAX: usize = 500;
-const RECENT: usize = 10;
 
 /// How long the old secret of a rolled key works, if it works at all.
 const GRACE: Duration = Duration::from_secs(4);
@@ -32,69 +26,12 @@ const LIFE: Duration = Duration::from_secs(86_400);
 /// A network that no client of the test is in.
 const ELSEWHERE: &str = "198.51.100.0/24";
 
-/// A key, as its owner knows it.
-#[derive(Clone)]
-pub struct ApiKey {
-    pub id: String,
-    pub token: Arc<Token>,
-    /// Until then the secret before this one may work, so the key is not changed.
-    settled: Instant,
-}
-
-/// All keys. One that is being changed is in none of the lists.
-#[derive(Default)]
-pub struct ApiKeys {
-    idle: Mutex<Vec<ApiKey>>,
-    ended: Mutex<VecDeque<ApiKey>>,
-}
-
-impl ApiKeys {
-    pub fn take(&self, chance: &mut Chance) -> Option<ApiKey> {
-        let (mut idle, now) = (self.idle.lock().unwrap(), Instant::now());
-        let fitting: Vec<usize> =
-            (0..idle.len()).filter(|place| idle[*place].settled <= now).collect();
-        let place = fitting[chance.place(fitting.len())?];
-        Some(idle.swap_remove(place))
-    }
-
-    pub fn put(&self, key: ApiKey) {
-        self.idle.lock().unwrap().push(key);
-    }
-
-    fn len(&self) -> usize {
-        self.idle.lock().unwrap().len()
-    }
-
-    fn live(&self, chance: &mut Chance) -> Option<ApiKey> {
-        let idle = self.idle.lock().unwrap();
-        idle.get(chance.place(idle.len())?).cloned()
-    }
-
-    fn ended(&self, chance: &mut Chance) -> Option<ApiKey> {
-        let ended = self.ended.lock().unwrap();
-        let among = if chance.below(2) == 0 { RECENT } else { ended.len() };
-        let back = chance.place(ended.len().min(among))?;
-        ended.iter().rev().nth(back).cloned()
-    }
-
-    /// Marks a key as ended. Without a revocation, it may pass or not.
-    fn bury(&self, key: ApiKey, revocation: Option<Revocation>) {
-        if let Some(revocation) = revocation {
-            key.token.revoke(revocation);
-        }
-        let mut ended = self.ended.lock().unwrap();
-        ended.push_back(key);
-        let surplus = ended.len().saturating_sub(ENDED_MAX);
-        ended.drain(..surplus);
-    }
-}
-
 /// Returns a request with a key, in one of the places where routes take it.
 pub fn request(world: &World, secret: &str, chance: &mut Chance) -> RequestBuilder {
     let place = chance.below(4);
     let path = ["/api/record", "/api/not-revoked", "/api/not-revoked", "/open/x"];
     let request = world.client.get(world.any_url(chance, path[place as usize]));
-    if place == 2 { request.header(HEADER, secret) } else { request.bearer_auth(secret) }
+    if place == 2 { request.header(KEY_HEADER, secret) } else { request.bearer_auth(secret) }
 }
 
 pub async fn call(world: &World, mut chance: Chance) {
@@ -113,7 +50,7 @@ pub async fn call_again(world: &World, mut chance: Chance) {
 pub async fn guess(world: &World, mut chance: Chance) {
     let mut random = [0; 32];
     random.fill_with(|| chance.below(256) as u8);
-    let mut made_up = api_key::compose(PREFIX, random);
+    let mut made_up = api_key::compose(KEY_PREFIX, random);
     let is_damaged = chance.below(2) == 0;
     if is_damaged {
         let last = made_up.pop();

@@ -1,12 +1,13 @@
 //! Blocks that the operator sets and clears: of a visitor, a key, and a client's address.
 
-use super::api_keys::{self, ApiKey};
+use super::api_keys;
 use super::guests;
 use super::history::Revocation;
 use super::model::Token;
 use super::operator;
 use super::record::{Reply, Topic};
-use super::visitors::Visitor;
+use super::state::api_keys::ApiKey;
+use super::state::visitors::Visitor;
 use super::world::World;
 use crate::support::chance::Chance;
 use crate::support::issuer::ISSUER;

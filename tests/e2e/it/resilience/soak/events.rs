@@ -3,7 +3,8 @@
 
 use super::history::Revocation;
 use super::record::Topic;
-use super::visitors::{self, Confirmed, Pass, Visitor};
+use super::state::visitors::{Confirmed, Pass, Visitor};
+use super::visitors;
 use super::world::World;
 use crate::support::chance::Chance;
 use crate::support::events::{CAEP, Push, RISC, global, logout, security_event, user};

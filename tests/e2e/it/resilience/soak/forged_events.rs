@@ -1,7 +1,7 @@
 //! Events that must be refused: of another key, another issuer's, or no events at all.
 
 use super::record::Topic;
-use super::visitors::identifier;
+use super::settings::{FORGED_KEY, FORGER};
 use super::world::World;
 use crate::support::chance::Chance;
 use crate::support::events::{
@@ -9,11 +9,6 @@ use crate::support::events::{
 };
 use crate::support::issuer::{Issuer, TRUSTED, now};
 use serde_json::{Value, json};
-use std::sync::LazyLock;
-
-/// A key that no issuer has, and its name.
-pub static FORGER: LazyLock<Issuer> = LazyLock::new(Issuer::new);
-pub const FORGED_KEY: &str = "forger";
 
 /// Sends an event about a visitor or a user of the other issuer. Their tokens pass as before, which
 /// the other requests check.
@@ -55,4 +50,9 @@ pub async fn push(world: &World, mut chance: Chance) {
         }
         _ => world.record.failure("forged event", &reply, &world.history),
     }
+}
+
+/// Returns an object with the subject as the second issuer names it.
+fn identifier(issuer: &str, sub: &str) -> Value {
+    json!({ "format": "iss_sub", "iss": issuer, "sub": sub })
 }

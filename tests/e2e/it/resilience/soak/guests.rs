@@ -1,29 +1,13 @@
 //! Requests without a token on the optional route, which have a limit by address.
 
 use super::record::Topic;
+use super::settings::{GUEST_QUOTA, GUEST_WINDOW_SECONDS};
 use super::world::World;
 use crate::support::chance::Chance;
 use reqwest::RequestBuilder;
-use serde_json::{Value, json};
-use std::sync::Mutex;
-use std::time::Instant;
-
-/// The limit of an address: so many requests at once, and as many again in each window.
-pub const QUOTA: usize = 10;
-const WINDOW_SECONDS: usize = 10;
 
 /// The address that sends more than its limit.
 const GREEDY: &str = "192.0.2.1";
-
-/// The requests of the greedy address that passed: when each was sent and answered.
-#[derive(Default)]
-pub struct Guests(Mutex<Vec<(Instant, Instant)>>);
-
-/// Returns the limit for the edge's policy, with this quota.
-pub fn limit(quota: usize) -> Value {
-    json!({ "name": "guests", "quota": quota, "window_seconds": WINDOW_SECONDS, "by": "address",
-        "timing": "exact", "on_store_outage": "deny" })
-}
 
 /// Adds a random address to a request, and an identity that the edge must remove.
 pub fn anonymous(request: RequestBuilder, chance: &mut Chance) -> RequestBuilder {
@@ -40,7 +24,7 @@ fn from(request: RequestBuilder, address: &str) -> RequestBuilder {
     request.header("cf-connecting-ip", address).header("portcullis-subject", "mallory")
 }
 
-/// Sends a request from an address that has not sent any of late.
+/// Sends a request from an address that sent no request recently.
 pub async fn visit(world: &World, mut chance: Chance) {
     let request = world.client.get(world.any_url(&mut chance, "/open/x"));
     let reply = world.send(anonymous(request, &mut chance)).await;
@@ -76,9 +60,9 @@ pub fn judge_limit(world: &World) {
     for (place, (from, _)) in passed.iter().enumerate() {
         for (count, (_, to)) in (1..).zip(&passed[place..]) {
             let time = to.saturating_duration_since(*from);
-            let refilled = time.as_secs_f64() * QUOTA as f64 / WINDOW_SECONDS as f64;
+            let refilled = time.as_secs_f64() * GUEST_QUOTA as f64 / GUEST_WINDOW_SECONDS as f64;
             let losses = world.history.losses(*from, *to);
-            let most = QUOTA as f64 * (1 + losses) as f64 + refilled + 1.0;
+            let most = GUEST_QUOTA as f64 * (1 + losses) as f64 + refilled + 1.0;
             if f64::from(count) > most {
                 let text = format!("{count} anonymous requests in {time:?}, {losses} losses");
                 return world.record.find(Topic::Limit, text);
@@ -86,7 +70,7 @@ pub fn judge_limit(world: &World) {
         }
     }
     // What the limit admits is admitted, too.
-    if passed.len() <= QUOTA {
+    if passed.len() <= GUEST_QUOTA {
         let text = format!("only {} requests of the greedy guest passed", passed.len());
         world.record.find(Topic::Limit, text);
     }

@@ -9,10 +9,6 @@ use std::time::{Duration, Instant};
 /// How long an access token of the operator is used.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
 
-/// The operator's access token, and when it was issued.
-#[derive(Default)]
-pub struct Operator(tokio::sync::Mutex<Option<(String, Instant)>>);
-
 /// Returns an access token. `None` while the operator can't log in.
 async fn token(world: &World) -> Option<String> {
     let mut held = world.operator.0.lock().await;
@@ -54,7 +50,7 @@ pub async fn send(
     Some(world.send(request).await)
 }
 
-/// Records a response that is no success. The operator's requests are valid.
+/// Records a response other than a success. The operator's requests are valid.
 pub fn record_failure(world: &World, kind: &'static str, reply: &Reply) {
     match reply.status {
         Some(400..=499) if reply.status != Some(429) => {

@@ -1,7 +1,6 @@
 //! Parts that break a promise on purpose, to show that the soak reports it.
 
-use super::guests;
-use super::visitors::{FILES, ORDERS};
+use super::settings::{FILES, GUEST_QUOTA, ORDERS, guest_limit};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -50,7 +49,7 @@ impl Sabotage {
             Self::ApisShareTokens => {
                 policy["resources"][0]["audience"] = json!([ORDERS, FILES]);
             }
-            Self::GuestsUnlimited => policy["limits"][0] = guests::limit(10 * guests::QUOTA),
+            Self::GuestsUnlimited => policy["limits"][0] = guest_limit(10 * GUEST_QUOTA),
             Self::TokensIgnored => {
                 let routes = policy["routes"].as_array_mut().unwrap();
                 let open = routes.iter_mut().find(|route| route["name"] == "open").unwrap();

@@ -1,12 +1,11 @@
 //! The system under test: a proxy in front of each dependency of the edge, and servers that can be
 //! killed and restarted.
 
-use super::api_keys;
-use super::forged_events::{FORGED_KEY, FORGER};
-use super::guests;
 use super::history::REVOCATION_SECONDS_MAX;
 use super::sabotage::{Sabotage, filter};
-use super::visitors::{FILES, ORDERS};
+use super::settings::{
+    FILES, FORGED_KEY, FORGER, GUEST_QUOTA, KEY_HEADER, KEY_PREFIX, ORDERS, guest_limit,
+};
 use crate::support::events::URL;
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{AUDIENCE, ISSUER, TRUSTED, issuer_at, serve};
@@ -272,14 +271,14 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
         "issuers": [{
             "issuer": own, "audience": AUDIENCE, "algorithms": ["EdDSA"],
             "jwks_url": format!("{auth}/.well-known/jwks.json"),
-            "sessions_in_store": true, "api_key_prefixes": api_keys::PREFIX,
+            "sessions_in_store": true, "api_key_prefixes": KEY_PREFIX,
             "introspection": {
                 "url": format!("{auth}/oauth/introspect"), "client_id": "edge",
                 "client_secret_variable": "INTROSPECTION_SECRET", "revocations_in_store": true,
             },
         }],
         "resources": [{ "name": "orders", "url": ORDERS }, { "name": "files", "url": FILES }],
-        "limits": [guests::limit(guests::QUOTA)],
+        "limits": [guest_limit(GUEST_QUOTA)],
         "routes": [
             { "name": "events", "path": "/events", "access": "events" },
             {
@@ -309,7 +308,7 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
             },
             {
                 "name": "not-revoked", "path": "/api/not-revoked", "access": "protected",
-                "api_key_header": api_keys::HEADER,
+                "api_key_header": KEY_HEADER,
                 "require": "not_revoked",
             },
         ],

@@ -1,13 +1,13 @@
 //! One run: the system, the clients' knowledge, and the results.
 
-use super::api_keys::ApiKeys;
-use super::guests::Guests;
 use super::history::History;
 use super::model::{Model, Token};
-use super::operator::Operator;
 use super::record::{Record, Reply, Topic};
+use super::state::api_keys::ApiKeys;
+use super::state::guests::Guests;
+use super::state::operator::Operator;
+use super::state::visitors::Visitors;
 use super::system::System;
-use super::visitors::Visitors;
 use crate::support::chance::Chance;
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
@@ -105,7 +105,8 @@ impl World {
         }
     }
 
-    /// Checks that the upstream was told this subject, or none, if it echoed the request.
+    /// Checks, if the upstream echoed the request, that it received this subject. `None` stands for
+    /// a request without a subject.
     pub fn judge_identity(&self, kind: &'static str, subject: Option<&str>, reply: &Reply) {
         if reply.status != Some(200) {
             return;

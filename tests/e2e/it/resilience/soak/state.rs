@@ -1,0 +1,6 @@
+//! What the callers keep between requests, apart from the first issuer's sessions.
+
+pub mod api_keys;
+pub mod guests;
+pub mod operator;
+pub mod visitors;
