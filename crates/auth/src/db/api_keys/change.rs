@@ -71,9 +71,9 @@ impl Db {
         self.finish_change(tx, id, change, commands).await
     }
 
-    /// Replaces the secret of a live key. The replaced one ends after the grace period. Those before
-    /// it end when their own grace does, so that a repeated roll does not end the secret in use.
-    /// Without a grace, all of them end now.
+    /// Replaces the secret of a live key. The replaced one ends after the grace period. Those
+    /// before it end when their own grace does, so that a repeated roll does not end the secret in
+    /// use. Without a grace, all of them end now.
     pub async fn roll_key(
         &self,
         id: &str,
