@@ -63,18 +63,14 @@ impl Isolate {
         }
     }
 
-    /// Creates the isolate that goes on with another configuration. What was counted is exported
-    /// with what follows. The blocked networks stay blocked if the store is the same one.
+    /// Creates the isolate that goes on with another configuration, after a secret has changed.
+    /// What was counted is exported with what follows, and blocked networks stay blocked.
     pub fn followed_by(&self, config: Config) -> Self {
-        let place = |config: &Config| {
-            let policy = config.policy?;
-            Some((policy.store.as_str(), policy.keys.blocked_networks()))
-        };
-        let block_list = match place(&config) == place(&self.config) {
-            true => Rc::clone(&self.block_list),
-            false => Rc::default(),
-        };
-        let (counters, usage) = (Rc::clone(&self.counters), Rc::clone(&self.usage));
-        Self { block_list, counters, usage, ..Self::new(config, Rc::clone(&self.executor)) }
+        Self {
+            block_list: Rc::clone(&self.block_list),
+            counters: Rc::clone(&self.counters),
+            usage: Rc::clone(&self.usage),
+            ..Self::new(config, Rc::clone(&self.executor))
+        }
     }
 }
