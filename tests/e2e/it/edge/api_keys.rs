@@ -320,6 +320,7 @@ async fn key_used_where_it_may_not_be_costs_the_store_no_more_than_a_rate() {
         code(request.header("cf-connecting-ip", "203.0.113.77")).await
     };
     scene.put(&key, elsewhere.clone());
+    assert_eq!(call(&key).await, "key_network_denied");
     let (before, begun) = (trips(&scene.gateway).await, Instant::now());
     for _ in 0..20 {
         let codes = join_all((0..20).map(|_| call(&key))).await;

@@ -114,7 +114,7 @@ impl Db {
         selector: &KeySelector<'_>,
         now: UnixSeconds,
     ) -> Result<(Vec<KeyState>, Option<KeyPlace>), sqlx::Error> {
-        self.count(Purpose::Request);
+        self.count(Purpose::Outbox);
         let retained = retained_since(now);
         let rows = match selector {
             KeySelector::Listed { owner: Some(owner), after, limit } => {
