@@ -55,7 +55,9 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 #[tokio::test]
 async fn change_of_a_client_takes_effect_with_the_next_request() {
-    for options in [&[][..], &["--db", "postgres"], &["--auth-env", "ACCESS_TOKEN_FORMAT=opaque", "--opaque"]] {
+    for options in
+        [&[][..], &["--db", "postgres"], &["--auth-env", "ACCESS_TOKEN_FORMAT=opaque", "--opaque"]]
+    {
         let start = move || Stack::start(options, None);
         let stack = tokio::task::spawn_blocking(start).await.unwrap();
         let create = ["client", "create", "--name", "batch", "--scope", "api:read api:write"];

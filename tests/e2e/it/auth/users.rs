@@ -22,7 +22,9 @@ fn plans() -> Value {
 
 #[tokio::test]
 async fn plan_of_a_user_sets_the_quota_from_the_next_refresh_or_at_once() {
-    for options in [&[][..], &["--auth-env", "ACCESS_TOKEN_FORMAT=opaque", "--opaque"], &["--db", "postgres"]] {
+    for options in
+        [&[][..], &["--auth-env", "ACCESS_TOKEN_FORMAT=opaque", "--opaque"], &["--db", "postgres"]]
+    {
         let start = move || Stack::start(options, Some(plans()));
         let stack = tokio::task::spawn_blocking(start).await.unwrap();
         let api = stack.edge("/api/hello");

@@ -2,7 +2,6 @@
 //! an expiry. The tests read counters, so they use a separate stack.
 
 use crate::support::http::{client, field, get_with};
-
 use crate::support::stack::{Stack, Tokens, stop};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +10,12 @@ use std::time::Instant;
 
 const QUERIES: &str = "portcullis_auth_database_queries_total";
 const TRIPS: &str = "portcullis_redis_gateway_requests_total";
+
+/// Stops the auth service, and waits until what it was asking the store is counted.
+async fn stop_auth(stack: &Stack) {
+    stack.signal("auth", "-STOP");
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+}
 
 #[tokio::test]
 async fn validated_request_makes_one_store_request_and_no_database_query() {
@@ -25,7 +30,7 @@ async fn validated_request_makes_one_store_request_and_no_database_query() {
     let queries = stack.metric("auth_url", QUERIES, "request").await;
     // The auth service checks the store periodically. It is stopped here, so that it does not
     // change the counts.
-    stack.signal("auth", "-STOP");
+    stop_auth(&stack).await;
     let trips = stack.metric("store_url", TRIPS, "").await;
     let client = client();
     for _ in 0..1000 {
@@ -36,7 +41,7 @@ async fn validated_request_makes_one_store_request_and_no_database_query() {
     stack.signal("auth", "-CONT");
     assert_eq!(stack.metric("auth_url", QUERIES, "request").await - queries, 0);
 
-    stack.signal("auth", "-STOP");
+    stop_auth(&stack).await;
     let trips = stack.metric("store_url", TRIPS, "").await;
     let (input, _) = first.access.rsplit_once('.').unwrap();
     for forged in 0..200_u8 {
