@@ -479,10 +479,13 @@ async fn earlier_edge_and_auth_service_work_with_the_current_gateway() {
         assert_eq!(replies[0]["result"][0], 1, "{replies}");
         let replies = run(EDGE, edge["request"].clone()).await;
         let [about_token, limit] = replies.as_array().unwrap().as_slice() else { panic!() };
-        // Markers of the subject, the client, the token and the session, and the record.
+        // Markers of the subject, the client, the token and the session. Blocks, of which earlier
+        // versions ask nothing, and the record are missing.
         let revoked_at = "1750000000";
-        let expected = json!([null, null, revoked_at, revoked_at, null]);
-        assert_eq!(about_token["result"], expected, "{replies}");
+        let values = about_token["result"].as_array().unwrap();
+        let (markers, others) = values.split_at(4);
+        assert_eq!(markers, [Value::Null, Value::Null, revoked_at.into(), revoked_at.into()]);
+        assert!(others.iter().all(Value::is_null), "{replies}");
         assert_eq!(limit["result"][0], 1, "{replies}");
         for name in ["lease", "response", "refusal", "revocation", "before a replay"] {
             let replies = run(EDGE, edge["refresh"][name].clone()).await;
