@@ -274,7 +274,7 @@ async fn lost_data_is_republished() {
             service.publisher.check_store("p", round, after(seconds)).await
         };
         let before = store.keys();
-        assert_eq!(before.len(), 3 + 4 + 1, "{before:?}");
+        assert_eq!(before.len(), 3 + 5 + 1, "{before:?}");
         assert!(matches!(check(1, 1000).await, StoreHealth::Republished(_)));
         assert_eq!(check(2, 1002).await, StoreHealth::Intact);
         // The whole store, with the counter.
