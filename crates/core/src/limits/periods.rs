@@ -114,7 +114,7 @@ mod tests {
         assert!(uses.take().is_empty());
         for key in 0..2 * USES_MAX {
             let mut check = check_of(&period);
-            check.key[..8].copy_from_slice(&key.to_le_bytes());
+            check.key[..8].copy_from_slice(&u64::try_from(key).unwrap().to_le_bytes());
             uses.record(&check, &reply([1, 4, 0, 9, 0, 9, 0, 1000, 1500, 6, 0]));
         }
         assert_eq!(uses.take().len(), USES_MAX);
