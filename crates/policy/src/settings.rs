@@ -61,6 +61,7 @@ fn unset_member_is_its_default() {
         let needed = NEEDED.iter().find(|(needed, ..)| *needed == case.member.place);
         let missing = match (case.member.is_required, needed) {
             (true, _) => Some((place.as_str(), ConfigErrorKind::Missing)),
+            (false, Some((_, "", kind))) => Some((place.as_str(), kind.clone())),
             (false, Some((_, at, kind))) => Some((*at, kind.clone())),
             (false, None) => None,
         };
@@ -334,12 +335,17 @@ fn secret_is_held_and_a_wrong_one_is_an_error_at_its_name() {
     }
 }
 
-/// Members that the base needs though no table must have them, and the error without them.
-const NEEDED: [(&str, &str, ConfigErrorKind); 4] = [
+/// Members that the base needs though no table must have them, and the error without them: its
+/// place, if that is another, and its kind.
+const NEEDED: [(&str, &str, ConfigErrorKind); 8] = [
     ("auth.url", "auth.url", ConfigErrorKind::Missing),
     ("issuers.audience", "issuers[0].audience", ConfigErrorKind::Missing),
     ("issuers.algorithms", "issuers[0].algorithms", ConfigErrorKind::Empty),
     ("issuers.jwks_url", "issuers[0]", ConfigErrorKind::KeysUnclear),
+    ("limits.quota", "", ConfigErrorKind::Missing),
+    ("limits.window_seconds", "", ConfigErrorKind::Missing),
+    ("routes.limit.quota", "", ConfigErrorKind::Missing),
+    ("routes.limit.window_seconds", "", ConfigErrorKind::Missing),
 ];
 
 /// Members that may hold any text that is not empty.

@@ -297,7 +297,8 @@ fn given(place: &str) -> Option<Vec<Part>> {
             vec![To(json!("fixed_window")), To(json!("sliding_window")), To(json!("token_bucket"))]
         }
         "limits.period" => vec![
-            To(json!("day")),
+            With("limits[0].period", json!("day")),
+            With("routes[0].limit.period", json!("day")),
             To(json!("month")),
             Without("limits[0].window_seconds"),
             Without("routes[0].limit.window_seconds"),
