@@ -15,6 +15,8 @@ cors = { origins = ["https://app.example"] }
 assertion = { issuer = "https://api.example", audience = "inner" }
 identity = { claims = { plan = "portcullis-plan" } }
 ip_rules = { deny = ["192.0.2.0/24"] }
+block = {}
+usage = {}
 invalid_token_limit = { quota = 20, window_seconds = 60 }
 block = {}
 breaker = {}
