@@ -15,7 +15,6 @@ cors = { origins = ["https://app.example"] }
 assertion = { issuer = "https://api.example", audience = "inner" }
 identity = { claims = { plan = "portcullis-plan" } }
 ip_rules = { deny = ["192.0.2.0/24"] }
-block = {}
 usage = {}
 invalid_token_limit = { quota = 20, window_seconds = 60 }
 block = {}
@@ -343,7 +342,11 @@ fn text_may_be_a_variable_as_a_whole() {
     for member in &judges.members {
         let wrap: fn(&str) -> Value = match &member.shape {
             MemberShape::Text(_) | MemberShape::OneOf(_) => |text| json!(text),
-            MemberShape::List(_) | MemberShape::OneOrMore(_) => |text| json!([text]),
+            MemberShape::List(of) | MemberShape::OneOrMore(of)
+                if !matches!(**of, MemberShape::Number { .. }) =>
+            {
+                |text| json!([text])
+            }
             MemberShape::Map { of, .. }
                 if !matches!(**of, MemberShape::Any | MemberShape::Number { .. }) =>
             {
