@@ -8,6 +8,7 @@ mod audit;
 mod blocks;
 mod clients;
 mod limits;
+mod list_place;
 mod maintenance;
 mod migrations;
 mod outbox;
@@ -19,7 +20,7 @@ mod users;
 
 pub use api_keys::change::{KeyChange, RolledSecret};
 pub use api_keys::create::NewApiKey;
-pub use api_keys::queries::{KeyPlace, KeySelector};
+pub use api_keys::queries::KeySelector;
 pub use api_keys::usage::EACH_SECONDS;
 pub use api_keys::{
     ApiKey, KEY_RECORD_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind, OwnerState,
@@ -28,10 +29,11 @@ pub use audit::AuditedChange;
 pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};
 pub use blocks::{Block, BlockKind, BlockTarget, BlockedNetwork};
 pub use clients::tokens::{ClientGrant, NewClientToken};
-pub use clients::{Changed, ClientChange, ListPlace, NewSecret};
+pub use clients::{Changed, ClientChange, NewSecret};
 pub use limits::LimitCaller;
 pub use limits::credits::{ABOUT_CREDITS, CreditBalance, CreditGrant, Granted, about_credits};
 pub use limits::quotas::{ABOUT_QUOTA, QuotaOverride, about_quota};
+pub use list_place::ListPlace;
 pub use maintenance::{Revocation, RevocationKind};
 pub use outbox::OutboxRow;
 pub use pool::{Db, Migrate};

@@ -15,7 +15,6 @@ mod gauges;
 mod headers;
 mod keys;
 mod limits;
-mod list_query;
 mod log;
 mod metrics;
 mod oauth;

@@ -4,7 +4,7 @@ use super::{Admin, find_user, print_line, store_status};
 use crate::api_keys::{ApiKeySettings, ApiKeys, Manager, SpecPatch, issued_view, key_view};
 use crate::cli::{KeyAction, KeyOwner};
 use crate::clock::now;
-use crate::db::{KeyPlace, Owner};
+use crate::db::{ListPlace, Owner};
 use crate::error::BoxError;
 use crate::outbox::Delivery;
 use crate::problem::Problem;
@@ -29,7 +29,7 @@ impl Admin {
             }
             KeyAction::List { owner } => {
                 let owner = self.key_owner(owner).await?;
-                let mut after = KeyPlace::default();
+                let mut after = ListPlace::default();
                 loop {
                     let page = keys.list(&operator, owner.as_ref(), after, PAGE, now).await;
                     let (states, next) = page.map_err(text)?;

@@ -69,7 +69,7 @@ pub async fn list(db: &Db) -> Result<(), BoxError> {
             print_line(&client.shown());
         }
         let Some(last) = page.last().filter(|_| page.len() == PAGE as usize) else { break };
-        after = Some(ListPlace { created_at: last.created_at, id: last.id.clone() });
+        after = Some(ListPlace { at: last.created_at, id: last.id.clone() });
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ pub async fn list_users(db: &Db) -> Result<(), BoxError> {
             print_line(&shown_user(user));
         }
         let Some(last) = page.last().filter(|_| page.len() == PAGE as usize) else { break };
-        after = Some(ListPlace { created_at: last.created_at, id: last.id.clone() });
+        after = Some(ListPlace { at: last.created_at, id: last.id.clone() });
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::secret::{display_prefix, generate};
 use super::spec::{SpecPatch, revised};
 use crate::audit::{Audit, ClientInfo, Event, EventKind};
 use crate::db::{
-    AuditedChange, Db, KeyChange, KeyPlace, KeySecret, KeySelector, KeyState, NewApiKey, Owner,
+    AuditedChange, Db, KeyChange, KeySecret, KeySelector, KeyState, ListPlace, NewApiKey, Owner,
     OwnerState, RolledSecret,
 };
 use crate::outbox::{Delivery, Publisher};
@@ -103,10 +103,10 @@ impl ApiKeys {
         &self,
         manager: &Manager,
         owner: Option<&Owner>,
-        after: KeyPlace,
+        after: ListPlace,
         limit: u32,
         now: UnixSeconds,
-    ) -> Result<(Vec<KeyState>, Option<KeyPlace>), Problem> {
+    ) -> Result<(Vec<KeyState>, Option<ListPlace>), Problem> {
         let owner = match owner {
             Some(owner) if !manager.manages(owner) => return Err(Problem::ScopeInsufficient),
             None if !manager.is_admin() => manager.own(),
@@ -119,7 +119,7 @@ impl ApiKeys {
         states.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let last = states.last().filter(|_| !is_last);
         let next =
-            last.map(|state| KeyPlace { at: state.key.created_at, id: state.key.id.clone() });
+            last.map(|state| ListPlace { at: state.key.created_at, id: state.key.id.clone() });
         Ok((states, next))
     }
 

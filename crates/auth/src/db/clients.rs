@@ -9,18 +9,12 @@ use super::pool::{Db, Purpose, Tx, to_i64};
 use crate::audit::Event;
 use crate::clients::{AuthMethod, OAuthClient};
 use crate::custom_claims::CustomClaims;
+use crate::db::list_place::ListPlace;
 use crate::problem::Problem;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
-
-/// A place in a list that is ordered by time and id: that of the last item that was shown.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct ListPlace {
-    pub created_at: u64,
-    pub id: String,
-}
 
 /// A change of a client.
 pub struct ClientChange<'a, Edit, Events, Commands> {
@@ -133,7 +127,7 @@ impl Db {
              AND (created_at > $1 OR (created_at = $1 AND id > $2))
              ORDER BY created_at, id LIMIT $3",
         )
-        .bind(after.map_or(-1, |place| to_i64(place.created_at)))
+        .bind(after.map_or(-1, |place| to_i64(place.at)))
         .bind(after.map_or("", |place| place.id.as_str()))
         .bind(i64::from(limit))
         .fetch_all(&self.readers)

@@ -1,8 +1,9 @@
 //! The endpoints of blocks.
 
-use super::adjustments::{Query, list_response};
+use super::adjustments::list_response;
 use super::body;
 use super::caller::Caller;
+use super::query::Query;
 use super::state::SharedState;
 use crate::adjustments::{BlockSelector, Ending, block_target, shown_block};
 use crate::clock::now;

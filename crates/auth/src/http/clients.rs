@@ -2,12 +2,13 @@
 
 use super::body;
 use super::caller::Caller;
-use super::list_query::{ListQuery, next_page};
+use super::query::Query;
 use super::response::{changed_response, created_response, no_store, revocation_response};
 use super::state::{AppState, SharedState};
 use crate::audit::Actor;
 use crate::clients::{ClientEdit, OAuthClient};
 use crate::clock::now;
+use crate::db::ListPlace;
 use crate::directory::clients::NewClient;
 use crate::directory::{By, Directory, GRACE_SECONDS};
 use crate::problem::Problem;
@@ -48,13 +49,15 @@ pub async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     caller.require(SCOPE)?;
-    let query = ListQuery::read(query.as_deref())?;
-    let (limit, after) = (query.limit()?, query.after()?);
+    let mut query = Query::parse(query)?;
+    let (after, limit) = query.take_page_by_time()?;
+    query.finish()?;
     let app = Arc::clone(&state);
     let work = async move { Ok(app.db.clients(after.as_ref(), limit).await?) };
     let clients = state.run("clients", work).await?;
     let is_full = clients.len() == limit as usize;
-    let next = next_page(is_full, clients.last().map(|last| (last.created_at, last.id.as_str())));
+    let last = clients.last().filter(|_| is_full);
+    let next = last.map(|last| ListPlace { at: last.created_at, id: last.id.clone() }.cursor());
     let clients: Vec<Value> = clients.iter().map(OAuthClient::shown).collect();
     Ok((no_store(), Json(json!({ "clients": clients, "next": next }))).into_response())
 }

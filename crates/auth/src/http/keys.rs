@@ -1,19 +1,20 @@
 //! The endpoints of API keys.
 
+use super::body;
 use super::caller::Caller;
+use super::query::Query;
 use super::response::{no_store, revocation_response};
 use super::state::SharedState;
-use super::{body, query};
 use crate::api_keys::{GRACE_SECONDS_DEFAULT, Manager, SpecPatch, issued_view, key_view};
 use crate::clock::now;
-use crate::db::{KeyPlace, Owner};
+use crate::db::Owner;
 use crate::outbox::Delivery;
 use crate::problem::Problem;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -25,14 +26,6 @@ type Id = Result<Path<String>, PathRejection>;
 #[serde(deny_unknown_fields)]
 struct RollBody {
     grace_seconds: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    owner: Option<String>,
-    limit: Option<u32>,
-    after: Option<String>,
 }
 
 /// Creates a key. The response is the only one that shows it.
@@ -63,16 +56,15 @@ pub async fn create(
 pub async fn list(
     State(state): SharedState,
     caller: Caller,
-    uri: Uri,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let manager = manager(&caller)?;
-    let ListQuery { owner, limit, after } = query::read(&uri)?;
+    let mut query = Query::parse(query)?;
+    let (after, limit) = query.take_page_by_time()?;
+    let owner = query.take("owner")?;
+    query.finish()?;
     let owner = owner.map(|owner| Owner::parse(&owner).ok_or(OWNER_INVALID)).transpose()?;
-    let limit = query::limit(limit)?;
-    let after = match after {
-        None => KeyPlace::default(),
-        Some(cursor) => KeyPlace::parse(&cursor).ok_or(query::CURSOR_INVALID)?,
-    };
+    let after = after.unwrap_or_default();
     let app = Arc::clone(&state);
     let work = async move {
         let now = now();

@@ -1,8 +1,9 @@
 //! The endpoints of quotas and credits.
 
-use super::adjustments::{Query, list_response};
+use super::adjustments::list_response;
 use super::body;
 use super::caller::Caller;
+use super::query::Query;
 use super::state::SharedState;
 use crate::adjustments::{CallerPart, Ending, limit_caller, shown_credits, shown_quota};
 use crate::clock::now;

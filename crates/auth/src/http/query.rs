@@ -1,23 +1,111 @@
-//! The query of a request's URL, for endpoints that return lists.
+//! The query of a request's URL.
 
+use crate::adjustments::LIST_MAX;
+use crate::db::ListPlace;
 use crate::problem::Problem;
-use axum::http::Uri;
-use serde::de::DeserializeOwned;
 
-/// Reads the parameters of a query. Rejects unknown and repeated ones.
-pub fn read<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
-    serde_urlencoded::from_str(uri.query().unwrap_or_default()).map_err(|_| {
-        Problem::QueryInvalid("the query has an unknown, repeated or malformed parameter")
-    })
+/// The parameters of a query, in their order.
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Parses a query. Returns an error if it is malformed.
+    pub fn parse(query: Option<String>) -> Result<Self, Problem> {
+        let query = query.unwrap_or_default();
+        let malformed = Problem::QueryInvalid("the query is malformed; encode it as a form");
+        let pairs = serde_urlencoded::from_str(&query).map_err(|_| malformed)?;
+        Ok(Self(pairs))
+    }
+
+    /// Removes a parameter, and returns its value.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::QueryInvalid`] if it is there twice.
+    pub fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        let mut values = self.take_all(name);
+        let value = values.pop();
+        match values.is_empty() {
+            true => Ok(value),
+            false => Err(Problem::QueryInvalid("a parameter is there twice; give it once")),
+        }
+    }
+
+    /// Removes all parameters of a name, and returns their values.
+    pub fn take_all(&mut self, name: &str) -> Vec<String> {
+        let (own, rest) = std::mem::take(&mut self.0).into_iter().partition(|pair| pair.0 == name);
+        self.0 = rest;
+        let own: Vec<(String, String)> = own;
+        own.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// Removes the parameters of a list: after which id it begins, and how long it is.
+    pub fn take_page(&mut self) -> Result<(String, u32), Problem> {
+        let after = self.take("after")?.unwrap_or_default();
+        if after.len() > 256 || after.contains('\0') {
+            return Err(CURSOR_INVALID);
+        }
+        let limit = match self.take("limit")? {
+            None => LIST_DEFAULT,
+            Some(text) => {
+                let limit = text.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
+                limit.ok_or(Problem::QueryInvalid("limit is out of bounds; give 1 to 1000"))?
+            }
+        };
+        Ok((after, limit))
+    }
+
+    /// Removes the parameters of a list by time: after which entry it begins, and how long it is.
+    pub fn take_page_by_time(&mut self) -> Result<(Option<ListPlace>, u32), Problem> {
+        let (after, limit) = self.take_page()?;
+        if after.is_empty() {
+            return Ok((None, limit));
+        }
+        let place = ListPlace::parse(&after).ok_or(CURSOR_INVALID)?;
+        Ok((Some(place), limit))
+    }
+
+    /// Checks that no parameter is left.
+    pub fn finish(self) -> Result<(), Problem> {
+        let problem = "a parameter is unknown; see the documentation of the endpoint";
+        self.0.is_empty().then_some(()).ok_or(Problem::QueryInvalid(problem))
+    }
 }
 
-/// Returns the most items of a page.
-pub fn limit(limit: Option<u32>) -> Result<u32, Problem> {
-    let limit = limit.unwrap_or(100);
-    let is_valid = (1..=1000).contains(&limit);
-    is_valid.then_some(limit).ok_or(Problem::QueryInvalid("limit must be 1 to 1000"))
-}
+/// The number of entries without the parameter `limit`.
+const LIST_DEFAULT: u32 = 100;
+const CURSOR_INVALID: Problem = Problem::QueryInvalid("after is invalid; give next of a response");
 
-/// The problem of a cursor that this service did not make.
-pub const CURSOR_INVALID: Problem =
-    Problem::QueryInvalid("after must be the member next of the page before");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<(Option<ListPlace>, u32), Problem> {
+        let mut query = Query::parse(Some(text.to_owned()))?;
+        let page = query.take_page_by_time()?;
+        query.finish()?;
+        Ok(page)
+    }
+
+    #[test]
+    fn query_is_read_strictly_and_pages_follow_each_other() {
+        let place = ListPlace { at: 17, id: "a-_B".into() };
+        assert_eq!(read("limit=2&after=17.a-_B"), Ok((Some(place.clone()), 2)));
+        assert_eq!(ListPlace::parse(&place.cursor()), Some(place));
+        assert_eq!(read(""), Ok((None, LIST_DEFAULT)));
+        for bad in [
+            "limit=0",
+            "limit=1001",
+            "limit=x",
+            "limit=-1",
+            "limit=1&limit=2",
+            "other=1",
+            "after=1",
+            "after=x.y",
+            "after=-1.y",
+            "after=1.y%00",
+            "after=1.y%27",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -3,9 +3,10 @@
 use super::body;
 use super::caller::Caller;
 use super::clients::directory;
-use super::list_query::{ListQuery, next_page};
+use super::query::Query;
 use super::response::{changed_response, no_store, revocation_response};
 use super::state::SharedState;
+use crate::db::ListPlace;
 use crate::directory::users::{UserEdit, shown_user};
 use crate::problem::Problem;
 use axum::Json;
@@ -26,8 +27,11 @@ pub async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     caller.require(SCOPE)?;
-    let query = ListQuery::read(query.as_deref())?;
-    let (limit, after, username) = (query.limit()?, query.after()?, query.username);
+    let mut query = Query::parse(query)?;
+    let (after, limit) = query.take_page_by_time()?;
+    let username = query.take("username")?;
+    query.finish()?;
+    let is_list = username.is_none();
     let app = Arc::clone(&state);
     let work = async move {
         match username {
@@ -38,8 +42,9 @@ pub async fn list(
         }
     };
     let users = state.run("users", work).await?;
-    let is_full = users.len() == limit as usize;
-    let next = next_page(is_full, users.last().map(|last| (last.created_at, last.id.as_str())));
+    let is_full = is_list && users.len() == limit as usize;
+    let last = users.last().filter(|_| is_full);
+    let next = last.map(|last| ListPlace { at: last.created_at, id: last.id.clone() }.cursor());
     let users: Vec<Value> = users.iter().map(shown_user).collect();
     Ok((no_store(), Json(json!({ "users": users, "next": next }))).into_response())
 }

@@ -2,7 +2,7 @@
 
 use super::api_keys::Wanted;
 use super::publisher::{Publisher, with_timeout};
-use crate::db::{KeyPlace, KeySelector, KeyState};
+use crate::db::{KeySelector, KeyState, ListPlace};
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use std::collections::BTreeSet;
@@ -141,7 +141,7 @@ impl Publisher {
         since: UnixSeconds,
         now: UnixSeconds,
     ) -> Result<usize, String> {
-        let mut after = KeyPlace { at: since.0, id: String::new() };
+        let mut after = ListPlace { at: since.0, id: String::new() };
         let mut commands = 0;
         loop {
             let selector = KeySelector::Changed { after, limit: PAGE };

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 fn directory<'a>(
     service: &'a TestService,
-    nobody: &'a ClientInfo,
+    client_info: &'a ClientInfo,
     now: UnixSeconds,
 ) -> Directory<'a> {
-    let by = By { actor: Actor::Operator, subject: None, client: nobody };
+    let by = By { actor: Actor::Operator, subject: None, client: client_info };
     Directory { db: &service.db, publisher: &service.publisher, audit: None, by, now }
 }
 
@@ -38,8 +38,8 @@ async fn key_of_a_client_has_its_claims_and_stops_and_ends_with_it() {
     on_each_database(
         |_| (),
         async |service: TestService| {
-            let nobody = ClientInfo::default();
-            let own = |seconds| directory(&service, &nobody, after(seconds));
+            let client_info = ClientInfo::default();
+            let own = |seconds| directory(&service, &client_info, after(seconds));
             let settings = json!({ "name": "batch", "scope": "a b", "plan": "pro" });
             let settings = serde_json::from_value(settings).unwrap();
             let id = own(0).add_client(&settings).await.ok().unwrap().client.id;
@@ -81,8 +81,8 @@ async fn key_of_a_user_has_its_claims_and_ends_with_it() {
     on_each_database(
         |_| (),
         async |service: TestService| {
-            let nobody = ClientInfo::default();
-            let own = |seconds| directory(&service, &nobody, after(seconds));
+            let client_info = ClientInfo::default();
+            let own = |seconds| directory(&service, &client_info, after(seconds));
             let user = service.add("alice").await;
             let change = async |seconds: u64, edit: Value| {
                 let edit = serde_json::from_value(edit).unwrap();
@@ -113,7 +113,7 @@ async fn expired_keys_are_bounded_and_their_owner_is_deleted_without_publishing_
     on_each_database(
         |_| (),
         async |service: TestService| {
-            let nobody = ClientInfo::default();
+            let client_info = ClientInfo::default();
             let user = service.add("alice").await;
             let owner = Owner::user(&user.id);
             let create = async |seconds, expires_in| {
@@ -131,7 +131,7 @@ async fn expired_keys_are_bounded_and_their_owner_is_deleted_without_publishing_
             assert_eq!(number(live).await, 5);
             let lasting = create(12, 10_000).await.unwrap();
             number("DELETE FROM outbox RETURNING 1").await;
-            let directory = directory(&service, &nobody, after(100));
+            let directory = directory(&service, &client_info, after(100));
             directory.delete_user(&user.id).await.unwrap();
             assert_eq!(number(live).await, 0);
             // One row for the user, and one for the key that had not expired.
@@ -149,7 +149,7 @@ async fn many_keys_of_an_owner_end_in_few_queries() {
     on_each_database(
         |config| config.api_keys.per_owner_max = 1000,
         async |service: TestService| {
-            let nobody = ClientInfo::default();
+            let client_info = ClientInfo::default();
             let user = service.add("alice").await;
             for table in ["api_keys", "api_key_secrets"] {
                 let columns = match table {
@@ -169,7 +169,7 @@ async fn many_keys_of_an_owner_end_in_few_queries() {
             }
             let requests = || service.db.queries().with_label_values(&["request"]).get();
             let before = requests();
-            directory(&service, &nobody, T).delete_user(&user.id).await.unwrap();
+            directory(&service, &client_info, T).delete_user(&user.id).await.unwrap();
             assert!(requests() - before < 30, "{}", requests() - before);
             let rows = service.outbox().await;
             assert_eq!(rows.len(), 251);

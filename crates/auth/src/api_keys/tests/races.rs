@@ -23,7 +23,7 @@ impl TestService {
     /// Returns how many commands the store lacks to have the state of every key.
     async fn differences(&self) -> usize {
         let selector =
-            crate::db::KeySelector::Changed { after: crate::db::KeyPlace::default(), limit: 1000 };
+            crate::db::KeySelector::Changed { after: crate::db::ListPlace::default(), limit: 1000 };
         let (states, _) = self.db.key_states(&selector, now()).await.unwrap();
         self.publisher.settle_keys(states, now()).await.unwrap()
     }

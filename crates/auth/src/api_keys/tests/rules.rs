@@ -4,7 +4,7 @@ use super::store::MemoryStore;
 use super::{SCOPE, patch, user};
 use crate::api_keys::{Manager, is_api_key};
 use crate::audit::ClientInfo;
-use crate::db::{KeyPlace, Owner};
+use crate::db::{ListPlace, Owner};
 use crate::outbox::Delivery;
 use crate::problem::Problem;
 use crate::testing::{T, TestService, after, on_each_database};
@@ -80,7 +80,7 @@ async fn managers_see_their_own_keys_and_admins_all() {
             };
             assert_eq!(create(&other, Some(owner.clone()), "").await.err(), denied);
             let list = async |by: &Manager, owner: Option<&Owner>| {
-                let page = keys.list(by, owner, KeyPlace::default(), 100, T).await;
+                let page = keys.list(by, owner, ListPlace::default(), 100, T).await;
                 page.map(|(keys, _)| keys.len())
             };
             assert_eq!(list(&other, Some(&owner)).await.err(), denied);
@@ -342,7 +342,7 @@ async fn revoked_key_loses_its_records_once_and_has_a_marker() {
             assert_eq!(keys.roll(&own, id, 0, after(3)).await.err(), Some(Problem::ApiKeyEnded));
             assert_eq!(keys.get(&own, id, after(3)).await.unwrap().key.revoked_at, Some(T.0 + 2));
             let (listed, _) =
-                keys.list(&own, None, KeyPlace::default(), 100, after(3)).await.unwrap();
+                keys.list(&own, None, ListPlace::default(), 100, after(3)).await.unwrap();
             assert!(listed.is_empty());
             // The holder of a leaked key may revoke it.
             let leaked = service.key(&alice, json!({}), after(4)).await;
@@ -403,7 +403,7 @@ async fn pages_list_each_key_once_in_the_order_of_creation() {
             created.sort_by_key(|key| (key.created_at, key.id.clone()));
             let operator = Manager::operator();
             for owner in [Some(Owner::user(&alice.id)), None] {
-                let (mut seen, mut after_key) = (Vec::new(), KeyPlace::default());
+                let (mut seen, mut after_key) = (Vec::new(), ListPlace::default());
                 loop {
                     let page =
                         service.api_keys.list(&operator, owner.as_ref(), after_key, 2, after(9));
@@ -411,14 +411,14 @@ async fn pages_list_each_key_once_in_the_order_of_creation() {
                     assert!(keys.len() <= 2);
                     seen.extend(keys.into_iter().map(|state| state.key));
                     match next {
-                        Some(next) => after_key = KeyPlace::parse(&next.cursor()).unwrap(),
+                        Some(next) => after_key = ListPlace::parse(&next.cursor()).unwrap(),
                         None => break,
                     }
                 }
                 assert_eq!(seen, created);
             }
             for wrong in ["", "x", "1", "-1.x", "1.x y", "1.\0", "99999999999999999999.x"] {
-                assert_eq!(KeyPlace::parse(wrong), None, "{wrong:?}");
+                assert_eq!(ListPlace::parse(wrong), None, "{wrong:?}");
             }
         },
     )

@@ -4,6 +4,7 @@ use super::{
     ApiKey, KEY_RETENTION_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind, OwnerState,
     owner_claims,
 };
+use crate::db::list_place::ListPlace;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use portcullis_core::UnixSeconds;
 use serde::de::DeserializeOwned;
@@ -13,34 +14,11 @@ use sqlx::{AssertSqlSafe, Row as _};
 /// A selection of keys.
 pub enum KeySelector<'a> {
     /// Keys that are not revoked, of one owner or of all, by the time of their creation.
-    Listed { owner: Option<&'a Owner>, after: KeyPlace, limit: u32 },
+    Listed { owner: Option<&'a Owner>, after: ListPlace, limit: u32 },
     /// Keys with these ids, fewer than a statement may have parameters.
     Ids(&'a [String]),
     /// Keys that were changed at or after a time, revoked ones too, by the time of their change.
-    Changed { after: KeyPlace, limit: u32 },
-}
-
-/// The place of a key in an order by time.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct KeyPlace {
-    pub at: u64,
-    pub id: String,
-}
-
-impl KeyPlace {
-    /// Returns the place as a cursor.
-    pub fn cursor(&self) -> String {
-        format!("{}.{}", self.at, self.id)
-    }
-
-    /// Parses a cursor. Returns `None` if it is malformed.
-    pub fn parse(cursor: &str) -> Option<Self> {
-        let (at, id) = cursor.split_once('.')?;
-        let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        let is_valid = id.len() <= 64 && id.bytes().all(is_id);
-        let at = at.parse().ok().filter(|at| i64::try_from(*at).is_ok())?;
-        is_valid.then(|| Self { at, id: id.to_owned() })
-    }
+    Changed { after: ListPlace, limit: u32 },
 }
 
 impl Db {
@@ -113,7 +91,7 @@ impl Db {
         &self,
         selector: &KeySelector<'_>,
         now: UnixSeconds,
-    ) -> Result<(Vec<KeyState>, Option<KeyPlace>), sqlx::Error> {
+    ) -> Result<(Vec<KeyState>, Option<ListPlace>), sqlx::Error> {
         self.count(Purpose::Outbox);
         let retained = retained_since(now);
         let rows = match selector {
@@ -152,7 +130,7 @@ impl Db {
         };
         let states = read_states(&rows)?;
         let by_change = matches!(selector, KeySelector::Changed { .. });
-        let last = states.last().map(|(state, changed_at)| KeyPlace {
+        let last = states.last().map(|(state, changed_at)| ListPlace {
             at: if by_change { *changed_at } else { state.key.created_at },
             id: state.key.id.clone(),
         });

@@ -5,7 +5,8 @@ use crate::audit::Event;
 use crate::db::api_keys::{KeyCommands, Owner};
 use crate::db::audit::AuditedChange;
 use crate::db::clients::tokens::CLOCK_SKEW_SECONDS;
-use crate::db::clients::{Changed, ListPlace, time};
+use crate::db::clients::{Changed, time};
+use crate::db::list_place::ListPlace;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use crate::db::sessions::end::{EndedSession, SessionSelector};
@@ -43,7 +44,7 @@ impl Db {
              AND (created_at > $1 OR (created_at = $1 AND id > $2))
              ORDER BY created_at, id LIMIT $3",
         )
-        .bind(after.map_or(-1, |place| to_i64(place.created_at)))
+        .bind(after.map_or(-1, |place| to_i64(place.at)))
         .bind(after.map_or("", |place| place.id.as_str()))
         .bind(i64::from(limit))
         .fetch_all(&self.readers)

@@ -95,7 +95,10 @@ mod tests {
         QuotaUsage { limit, state, hash, begun, origin, used, reported_at }
     }
 
-    fn group(rows: Vec<QuotaUsage>) -> Vec<(String, u64, Vec<(u64, u64)>)> {
+    /// A caller's hash, when the period began, and the states.
+    type Group = (String, u64, Vec<(u64, u64)>);
+
+    fn group(rows: Vec<QuotaUsage>) -> Vec<Group> {
         let mut grouping = Grouping::default();
         let mut uses: Vec<CallerUse> = rows.into_iter().flat_map(|row| grouping.add(row)).collect();
         uses.extend(grouping.finish());

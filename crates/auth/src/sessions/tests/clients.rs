@@ -391,7 +391,7 @@ async fn clients_are_listed_page_by_page() {
             loop {
                 let page = service.db.clients(after.as_ref(), 3).await.unwrap();
                 let Some(last) = page.last() else { break };
-                after = Some(ListPlace { created_at: last.created_at, id: last.id.clone() });
+                after = Some(ListPlace { at: last.created_at, id: last.id.clone() });
                 listed.extend(page.into_iter().map(|client| client.id));
             }
             assert_eq!(listed, added);
