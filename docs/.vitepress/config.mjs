@@ -37,6 +37,8 @@ function linkSources(md) {
   // Indented code is shown as it is, also where it looks like a template.
   const code = md.renderer.rules.code_block;
   md.renderer.rules.code_block = (...of) => code(...of).replace('<pre', '<pre v-pre');
+  const inline = md.renderer.rules.code_inline;
+  md.renderer.rules.code_inline = (...of) => inline(...of).replace('<code', '<code v-pre');
 }
 
 const page = (text, link) => ({ text, link });

@@ -49,8 +49,8 @@
 //!     };
 //!     // The host sends the commands to the store, which has no marker for this token.
 //!     let commands = check.commands(&authenticated);
-//!     let no_markers = || StoreResult::Reply(Reply::Array(vec![Reply::Null]));
-//!     let results: Vec<_> = commands.iter().map(|_| no_markers()).collect();
+//!     let no_markers = |keys| StoreResult::Reply(Reply::Array(vec![Reply::Null; keys]));
+//!     let results: Vec<_> = commands.iter().map(|it| no_markers(it.words().len() - 1)).collect();
 //!     let permit = check.decide(&authenticated, &results)?;
 //!     let edits = permit.header_edits(head, "0af76519-16cd-43dd-8448-eb211c80319c");
 //!     Ok(format!("{:?} with {} new fields", permit.target(), edits.set.len()))

@@ -129,7 +129,7 @@ impl LimitBy {
     pub(crate) const NAMES: &str =
         "address, subject, client, session, key, country, asn, route, claim:NAME, header:NAME";
 
-    /// Parses a name of [`LimitBy::NAMES`]. Returns `None` for any other text.
+    /// Parses a name, such as `address` or `claim:plan`. Returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match (text, text.split_once(':')) {
             ("address", _) => Self::Address,
