@@ -38,7 +38,6 @@ pub async fn asset(request: Request) -> Result<Response, Problem> {
     let found = ASSETS.iter().position(|asset| asset.path == path);
     let place = match found {
         Some(place) => place,
-        // The folders have files alone, and so have names with a dot above them.
         None if is_file(path) => return Err(Problem::NotFound),
         None => ASSETS.iter().position(|asset| asset.path == PAGE).ok_or(Problem::NotFound)?,
     };
@@ -58,9 +57,13 @@ pub async fn asset(request: Request) -> Result<Response, Problem> {
     Ok((fields, media_type, asset.bytes).into_response())
 }
 
+/// Returns whether a path would be that of a file: it is in a folder that has some, or its name has
+/// a dot. Other paths are screens.
 fn is_file(path: &str) -> bool {
     match path.split_once('/') {
-        Some((folder, _)) => FOLDERS.contains(&folder),
+        Some((folder, _)) => ASSETS
+            .iter()
+            .any(|asset| asset.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))),
         None => path.contains('.'),
     }
 }
@@ -87,5 +90,9 @@ static ETAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// The page of all screens.
 const PAGE: &str = "index.html";
-/// The folders of files. Other paths of two parts are screens.
-const FOLDERS: [&str; 3] = ["css", "js", "vendor"];
+
+/// Returns the paths of all files.
+#[cfg(test)]
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    ASSETS.iter().map(|asset| asset.path)
+}
