@@ -72,15 +72,16 @@ impl TestConsole {
     /// Opens a console that browsers open at `origin`.
     pub fn open_at(service: TestService, origin: &str) -> Self {
         let TestService { sessions, api_keys, db, publisher, url } = service;
+        let store = sessions.config().store.clone();
         let config = config(&url);
         let outcomes = IntCounterVec::new(Opts::new("o", "o"), &["endpoint", "outcome"]).unwrap();
         let registry = Registry::new();
         let app = AppState {
             sessions,
-            adjustments: Adjustments::new(Arc::clone(&db), publisher, &config.store.issuer),
+            adjustments: Adjustments::new(Arc::clone(&db), publisher, &store.issuer),
             api_keys,
             db: Arc::clone(&db),
-            store: Arc::new(Store::new(&config.store.url, "x").unwrap()),
+            store: Arc::new(Store::new(&store.url, &store.token).unwrap()),
             gauges: Gauges::new(&registry).unwrap(),
             registry,
             outcomes,
