@@ -112,7 +112,14 @@ export class Desk {
     }, path);
   }
 
-  /** Saves a screenshot of the whole page. */
+  /** Loads a page, and saves a screenshot of it. */
+  async shotOf(name, path) {
+    await this.page.goto(path);
+    await this.page.waitForFunction(() => document.querySelector('main h1'));
+    await this.shot(name);
+  }
+
+  /** Saves a screenshot of the window. */
   async shot(name) {
     if (!this.shots) return;
     await this.page.screenshot({ path: `${this.shots}/${name}-${this.scheme}-${this.width}.png` });

@@ -34,7 +34,8 @@ export function Table({
     onRow(row);
   };
   return html`<div class="table-wrap">
-    <table class=${classes('table', dense && 'dense', loading && 'stale')} role="table">
+    <table class=${classes('table', dense && 'dense', loading && 'stale')} role="table"
+      aria-busy=${loading ? 'true' : undefined}>
       <caption class="sr">${caption}</caption>
       <thead role="rowgroup"><tr role="row">
         ${shown.map((column) => html`<th key=${column.key} scope="col" role="columnheader"

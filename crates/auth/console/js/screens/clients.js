@@ -119,12 +119,12 @@ function Actions({ of, reload }) {
       effect: 'The client may get tokens again at once. Its old tokens and keys that were revoked stay revoked.',
       confirm: 'Enable', method: 'PATCH', path, said: 'Client enabled.', done: reload, body: () => ({ disabled: false }),
     }} />`
-    : html`<${Act} action="disable-client" label="Disable" tone="danger" spec=${{
+    : html`<${Act} action="disable-client" label="Disable" tone="quiet-danger" spec=${{
       title: `Disable ${of.name}`,
       effect: `The client gets no tokens, and those that it has are refused ${AT_ONCE}.`,
       confirm: 'Disable', danger: true, method: 'PATCH', path, said: 'Client disabled.', done: reload, body: () => ({ disabled: true }),
     }} />`}
-    <${Act} action="delete-client" label="Delete" tone="danger" spec=${{
+    <${Act} action="delete-client" label="Delete" tone="quiet-danger" spec=${{
     title: `Delete ${of.name}`,
     effect: `The client is gone for good. Its tokens and API keys are refused ${AT_ONCE}.`,
     confirm: 'Delete for good', danger: true, method: 'DELETE', path, said: 'Client deleted.',

@@ -99,7 +99,7 @@ function Actions({ of, reload }) {
     confirm: 'Roll', path: `${path}/roll`, said: 'Key rolled.', secret: SECRET, done: reload, fields: [GRACE],
     body: ({ grace_seconds: grace }) => ({ grace_seconds: Number(grace) }),
   }} />
-    <${Act} action="revoke-key" label="Revoke" tone="danger" spec=${revokeKey(of, reload)} />`;
+    <${Act} action="revoke-key" label="Revoke" tone="quiet-danger" spec=${revokeKey(of, reload)} />`;
 }
 
 function Details({ of }) {

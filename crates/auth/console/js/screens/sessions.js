@@ -40,7 +40,7 @@ function Session({ id }) {
   const from = useApi(`/sessions/${encodeURIComponent(id)}`);
   const session = from.data;
   const act = session && isActive(session)
-    && html`<${Act} action="end-session" label="End session" tone="danger" spec=${endSession(session, from.reload)} />`;
+    && html`<${Act} action="end-session" label="End session" tone="quiet-danger" spec=${endSession(session, from.reload)} />`;
   return html`<${Page} title="Session" heading=${html`Session ${session && html`<span class="dim">of</span> `}
       ${session && html`<span class="clip-long">${session.username}</span>`}`}
     back=${[href('/sessions'), 'Sessions']} actions=${act}>

@@ -15,7 +15,7 @@ const STATES = {
 
 export default function Signing() {
   const from = useApi('/signing-keys');
-  const act = html`<${Act} action="rotate-keys" label="Rotate now" tone="danger" spec=${{
+  const act = html`<${Act} action="rotate-keys" label="Rotate now" tone="quiet-danger" spec=${{
     title: 'Rotate the signing keys',
     effect: 'The next key signs from now on, and a new next key is made. Tokens of the current key stay valid until they expire.',
     confirm: 'Rotate now', danger: true, path: '/signing-keys/rotate', said: 'Signing keys rotated.', done: from.reload,

@@ -73,7 +73,7 @@ function Result({ data, by, change, loading }) {
     </div>
     <div class="split-cols">
       ${shown.filter((name) => name !== 'day' && name !== 'hour').slice(0, 3).map((name) => html`<section key=${name}>
-        <h3>By ${LABELS[name].toLowerCase()}</h3>
+        <h2>By ${LABELS[name].toLowerCase()}</h2>
         <${BarList} label=${`Requests by ${LABELS[name].toLowerCase()}`} items=${grouped(rows, name)} show=${6}
           onSelect=${name === 'issuer' ? undefined : (own) => own && change({ [name]: own })} />
       </section>`)}

@@ -91,12 +91,12 @@ function Actions({ user, reload }) {
       effect: 'The user may log in again at once. Sessions that ended stay ended.',
       confirm: 'Enable', path: `${path}/enable`, said: 'User enabled.', done: reload,
     }} />`
-    : html`<${Act} action="disable-user" label="Disable" tone="danger" spec=${{
+    : html`<${Act} action="disable-user" label="Disable" tone="quiet-danger" spec=${{
       title: `Disable ${user.username}`,
       effect: `Every session and API key of this user is refused ${AT_ONCE}, and logins are refused until you enable the user.`,
       confirm: 'Disable', danger: true, path: `${path}/disable`, said: 'User disabled.', done: reload,
     }} />`}
-    <${Act} action="delete-user" label="Delete" tone="danger" spec=${{
+    <${Act} action="delete-user" label="Delete" tone="quiet-danger" spec=${{
     title: `Delete ${user.username}`,
     effect: `The account is gone for good. Its sessions and API keys are refused ${AT_ONCE}.`,
     confirm: 'Delete for good', danger: true, method: 'DELETE', path, said: 'User deleted.',
