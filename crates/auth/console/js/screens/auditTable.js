@@ -23,19 +23,29 @@ export function AuditTable({ caption, rows, of = 'all', ...rest }) {
     columns=${[
     { key: 'at', label: 'Time', render: (row) => html`<span class="nowrap"><${Time} at=${row.at} exact=${isAll} /></span>` },
     { key: 'event', label: 'Event', primary: true, render: (row) => html`<${EventName} event=${row.event} />` },
-    isAll && { key: 'user', label: 'User', render: (row) => (row.user_id || row.username
-      ? html`<${UserLink} id=${row.user_id} username=${row.username} />` : null) },
+    isAll && {
+      key: 'user', label: 'User', render: (row) => (row.user_id || row.username
+        ? html`<${UserLink} id=${row.user_id} username=${row.username} />` : null),
+    },
     of !== 'user' && { key: 'actor', label: 'Actor', render: (row) => html`<${Actor} row=${row} />` },
     {
-      key: 'detail', label: 'Detail', width: 'wide',
-      render: (row) => html`<${Detail} row=${row} withReason=${of !== 'user'} />`,
+      key: 'detail', label: 'Detail', width: 'detail',
+      render: (row) => (row.detail || (of !== 'user' && row.reason)
+        ? html`<${Detail} row=${row} withReason=${of !== 'user'} />` : null),
     },
-    { key: 'address', label: 'Address', mono: true },
-    of !== 'session' && { key: 'device', label: 'Device', render: (row) => html`<${Device} agent=${row.device} />` },
-    isAll && { key: 'session_id', label: 'Session', render: (row) => (row.session_id
-      ? html`<a class="mono nowrap" href=${sessionHref(row.session_id)}>${String(row.session_id).slice(0, 8)}…</a>` : null) },
-    isAll && { key: 'request_id', label: 'Request', render: (row) => (row.request_id
-      ? html`<span class="mono clip-short" title=${row.request_id}>${row.request_id}</span>` : null) },
+    { key: 'address', label: 'Address', mono: true, render: (row) => (row.address ? html`<span title=${row.device || undefined}>${row.address}</span>` : null) },
+    of !== 'session' && {
+      key: 'device', label: 'Device', width: isAll ? 'roomy' : '',
+      render: (row) => (row.device ? html`<${Device} agent=${row.device} />` : null),
+    },
+    isAll && {
+      key: 'session_id', label: 'Session', render: (row) => (row.session_id
+        ? html`<a class="mono nowrap" href=${sessionHref(row.session_id)}>${String(row.session_id).slice(0, 6)}…</a>` : null),
+    },
+    isAll && {
+      key: 'request_id', label: 'Request', width: 'roomy', render: (row) => (row.request_id
+        ? html`<span class="mono clip-short" title=${row.request_id}>${row.request_id}</span>` : null),
+    },
   ]} />`;
 }
 
@@ -44,8 +54,6 @@ function Actor({ row }) {
 }
 
 function Detail({ row, withReason }) {
-  const reason = withReason && row.reason;
-  if (!row.detail && !reason) return null;
-  return html`<span class="wrap">${row.detail}
-    ${reason && html`<span class="reason">“${reason}”</span>`}</span>`;
+  return html`<span class="wrap">${row.detail}${row.detail && ' '}
+    ${withReason && row.reason && html`<span class="reason">“${row.reason}”</span>`}</span>`;
 }

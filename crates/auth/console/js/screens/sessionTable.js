@@ -22,7 +22,7 @@ export const endSession = (session, done) => ({
 export function SessionState({ session }) {
   if (session.ended_at) {
     return html`<${Badge} tone="muted" title=${session.ended_why ?? undefined}>
-      Ended${session.ended_why ? `: ${String(session.ended_why).replaceAll('_', ' ')}` : ''}<//>`;
+      Ended<//>`;
   }
   if (!isActive(session)) return html`<${Badge} tone="muted">Expired<//>`;
   return html`<${Badge} tone="ok" dot>Active<//>`;
@@ -48,7 +48,7 @@ export function SessionTable({ caption, rows, withUser = false, onChanged, ...re
     { key: 'country', label: 'Country', render: (row) => (row.country ? html`<${Country} code=${row.country} />` : null) },
     { key: 'seen_at', label: 'Last seen', render: (row) => html`<${Time} at=${row.seen_at} />` },
     { key: 'created_at', label: 'Login', render: (row) => html`<${Time} at=${row.created_at} />` },
-    { key: 'refreshes', label: 'Refreshes', end: true },
+    { key: 'refreshes', label: 'Refreshes', end: true, width: 'roomy' },
     { key: 'state', label: 'State', render: (row) => html`<${SessionState} session=${row} />` },
     {
       key: 'act', label: '',

@@ -62,13 +62,14 @@ function Details({ session }) {
     ['Last seen', html`<${Time} at=${session.seen_at} exact />`],
     ['Expires', html`<${Time} at=${session.expires_at} exact />`],
     session.ended_at && ['Ended', html`<${Time} at=${session.ended_at} exact />`],
+    session.ended_why && ['Ended because', String(session.ended_why).replaceAll('_', ' ')],
     ['Address', session.address && html`<span class="mono">${session.address}</span>`],
     ['Country', session.country && html`<${Country} code=${session.country} />`],
     ['Device', session.device && html`<span class="wrap">${deviceName(session.device)}</span>`],
     ['User agent', session.device && html`<span class="wrap mono">${session.device}</span>`],
   ]} />
     <//>
-    <div class="cols">
+    <div class="cols uneven">
       <${Panel} flush title="Refresh history" note=${refreshes.length >= 100 ? 'The newest 100' : `${count(refreshes.length)} in all`}>
         <${Table} dense caption="Refreshes" rows=${refreshes} empty=${html`<${Empty} title="Never refreshed" />`}
           columns=${[

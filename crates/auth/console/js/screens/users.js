@@ -122,7 +122,7 @@ function Details({ user, reload }) {
     ['Claims', hasMembers(user.claims) ? html`<${Json} value=${object(user.claims)} label="Claims" />` : 'None'],
   ]} />
       <//>
-      <${Panel} title="Where logins came from" note="The first login from each country.">
+      <${Panel} flush title="Where logins came from" note="The first login from each country.">
         ${list(user.countries).length === 0
     ? html`<${Empty} title="No country known">The edge states countries if it runs at Cloudflare.<//>`
     : html`<${Table} dense caption="Countries" rows=${list(user.countries)} rowKey=${(row) => row.country}
