@@ -33,7 +33,7 @@ export function AuditTable({ caption, rows, of = 'all', ...rest }) {
       render: (row) => (row.detail || (of !== 'user' && row.reason)
         ? html`<${Detail} row=${row} withReason=${of !== 'user'} />` : null),
     },
-    { key: 'address', label: 'Address', mono: true, render: (row) => (row.address ? html`<span title=${row.device || undefined}>${row.address}</span>` : null) },
+    { key: 'address', label: 'Address', mono: true, width: of === 'session' ? 'roomy' : '', render: (row) => (row.address ? html`<span title=${row.device || undefined}>${row.address}</span>` : null) },
     of !== 'session' && {
       key: 'device', label: 'Device', width: isAll ? 'roomy' : '',
       render: (row) => (row.device ? html`<${Device} agent=${row.device} />` : null),

@@ -56,13 +56,13 @@ function Policy({ hash }) {
         empty=${html`<${Empty} title="No routes" />`}
         columns=${[
     { key: 'name', label: 'Route', primary: true, render: (row) => html`<strong class="clip">${row.name}</strong>` },
-    { key: 'path', label: 'Path', render: (row) => html`<span class="mono wrap">${row.path}</span>` },
-    { key: 'methods', label: 'Methods', render: (row) => (list(row.methods).length > 0 ? html`<span class="mono">${list(row.methods).join(' ')}</span>` : html`<span class="dim">all</span>`) },
+    { key: 'path', label: 'Path', render: (row) => html`<span class="mono clip" title=${row.path}>${row.path}</span>` },
+    { key: 'methods', label: 'Methods', render: (row) => (list(row.methods).length > 0 ? html`<span class="mono nowrap">${list(row.methods).join(' ')}</span>` : html`<span class="dim">all</span>`) },
     { key: 'access', label: 'Access', render: (row) => html`<${Access} access=${row.access} />` },
     { key: 'require', label: 'Requires', render: (row) => (row.require ? html`<code>${text(row.require)}</code>` : null) },
     { key: 'scope', label: 'Scopes', render: (row) => (list(row.scope).length > 0 ? html`<${Scope} scope=${list(row.scope).join(' ')} show=${3} />` : null) },
     { key: 'limits', label: 'Limits', render: (row) => (list(row.limits).length > 0 ? html`<${Scope} scope=${list(row.limits).map((own) => (typeof own === 'string' ? own : own?.name)).join(' ')} show=${3} />` : null) },
-    { key: 'upstream', label: 'Upstream', render: (row) => (row.upstream ? html`<span class="mono wrap">${row.upstream}</span>` : html`<span class="dim">default</span>`) },
+    { key: 'upstream', label: 'Upstream', render: (row) => (row.upstream ? html`<span class="mono clip" title=${row.upstream}>${row.upstream}</span>` : html`<span class="dim">default</span>`) },
   ]} />
     <//>
     <${Panel} title="Document" note="Laid over by its environment, with variables filled in.">

@@ -22,8 +22,8 @@ function SessionList() {
     lead="Logins of users, newest first.">
     <${Panel} flush>
       <${Filters}>
-        <${Search} label="Username, session id or address begins with" value=${q}
-          placeholder="Username, id or address" onChange=${(text) => change({ q: text })} />
+        <${Search} label="Username or address begins with, or a session’s id" value=${q}
+          placeholder="Username, address or id" onChange=${(text) => change({ q: text })} />
         <${Select} label="State" value=${state}
           options=${[['', 'All'], ['active', 'Active'], ['ended', 'Ended']]}
           onChange=${(own) => change({ state: own })} />

@@ -109,6 +109,7 @@ function Details({ user, reload }) {
   const active = sessions.filter(isActive);
   const shown = (active.length > 0 ? active : sessions).slice(0, SESSIONS_SHOWN);
   const keys = list(user.keys);
+  const all = user.active_sessions ?? active.length;
   return html`
     <div class="cols">
       <${Panel} title="Account">
@@ -137,8 +138,8 @@ function Details({ user, reload }) {
         empty=${html`<${Empty} title="Nothing unusual" />`} />
     <//>
     <${Panel} flush title="Sessions"
-      aside=${html`<a href=${href('/sessions', { user: user.id })}>All ${count(sessions.length)} with filters</a>`}
-      note=${`${count(active.length)} active${shown.length < active.length ? `, the newest ${shown.length} are shown` : ''}`}>
+      aside=${html`<a href=${href('/sessions', { user: user.id })}>All sessions</a>`}
+      note=${`${count(all)} active${shown.length < all ? `; the newest ${shown.length} are shown` : ''}`}>
       <${SessionTable} caption="Sessions" rows=${shown} onChanged=${reload} dense />
     <//>
     <${Panel} flush title="API keys"
