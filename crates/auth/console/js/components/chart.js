@@ -77,6 +77,7 @@ export function Chart({
     series.forEach((own, index) => {
       if (made.series[index + 1]?.show !== visible[index]) made.setSeries(index + 1, { show: visible[index] });
     });
+    if (stack) stackBands(made, series, visible);
     made.setData(drawn, false);
     made.setScale('x', { min: bounds[0], max: bounds[1] });
   }, [drawn, shape]);
@@ -169,8 +170,8 @@ function options({ series, stack, sync, height, latest, setHover, width }) {
     axes: [
       {
         ...axis,
-        size: 28,
-        gap: 6,
+        size: 24,
+        gap: 5,
         space: 72,
         grid: { show: false },
         values: (_, splits) => splits.map((at, i) => tick(at, splits[i - 1], latest.current.span)),
@@ -190,7 +191,7 @@ function options({ series, stack, sync, height, latest, setHover, width }) {
         stroke: color,
         width: stack ? 1 : 1.6,
         dash: own.dashed ? [5, 4] : undefined,
-        fill: stack ? `color-mix(in srgb, ${color} 55%, transparent)` : undefined,
+        fill: stack ? paint(color) : undefined,
         // Lines between points; a point alone between two gaps is drawn as a point.
         points: { show: true, size: 5, fill: color, filter: (u, at) => alone(u.data[at]) },
         value: (_, value, __, at) => latest.current.format(latest.current.raw[index]?.[at] ?? value),
@@ -201,6 +202,21 @@ function options({ series, stack, sync, height, latest, setHover, width }) {
     },
   };
 }
+
+/** Fills each shown series of a stack down to the shown one below it. */
+function stackBands(plot, series, visible) {
+  plot.delBand(null);
+  let below = null;
+  series.forEach((own, index) => {
+    if (!visible[index]) return;
+    if (below !== null) {
+      plot.addBand({ series: [index + 1, below], fill: paint(property(own.color)) });
+    }
+    below = index + 1;
+  });
+}
+
+const paint = (color) => `color-mix(in srgb, ${color} 62%, transparent)`;
 
 function alone(values) {
   const found = [];

@@ -40,7 +40,7 @@ export function Dialogs() {
 }
 
 /** A modal dialog around `children`. `onClose` is called when it is closed by Escape too. */
-export function Modal({ title, onClose, children, closable = true }) {
+export function Modal({ title, onClose, children, closable = true, wide = false }) {
   const own = useRef(null);
   const heading = useId('dialog');
   useEffect(() => {
@@ -52,7 +52,7 @@ export function Modal({ title, onClose, children, closable = true }) {
     event.preventDefault();
     if (closable) onClose();
   };
-  return html`<dialog ref=${own} class="dialog" aria-labelledby=${heading} onCancel=${cancel}>
+  return html`<dialog ref=${own} class=${classes('dialog', wide && 'wide-dialog')} aria-labelledby=${heading} onCancel=${cancel}>
     <header class="dialog-head">
       <h2 id=${heading}>${title}</h2>
       ${closable && html`<button type="button" class="icon-button" aria-label="Close"

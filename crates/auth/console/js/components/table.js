@@ -39,7 +39,7 @@ export function Table({
       <caption class="sr">${caption}</caption>
       <thead role="rowgroup"><tr role="row">
         ${shown.map((column) => html`<th key=${column.key} scope="col" role="columnheader"
-          class=${cellClass(column)}>${column.label || html`<span class="sr">Actions</span>`}</th>`)}
+          class=${cellClass(column, true)}>${column.label || html`<span class="sr">Actions</span>`}</th>`)}
       </tr></thead>
       <tbody role="rowgroup">
         ${rows.map((row, index) => html`<tr role="row" key=${rowKey ? rowKey(row, index) : index}
@@ -83,8 +83,8 @@ function cell(column, row) {
   return value;
 }
 
-const cellClass = (column) => classes(
-  column.end && 'end num', column.mono && 'mono', column.width, column.primary && 'primary',
+const cellClass = (column, head = false) => classes(
+  column.end && 'end num', column.mono && !head && 'mono', column.width, column.primary && 'primary',
   !column.label && 'actions',
 );
 
