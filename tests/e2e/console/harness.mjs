@@ -160,12 +160,16 @@ export class Desk {
   }
 
   /**
-   * Performs an action by its button and the dialog, and returns what the page says of it.
-   * `fields` are further fields of the dialog, by their names.
+   * Performs an action by its button and the dialog. Returns the status, and what the page says of
+   * it. `action` is the name of the action, or the button. `fields` are further fields of the
+   * dialog, by their names. `row` is the table row whose button it is.
    */
-  async act(action, reason, { fields = {}, within = 'main' } = {}) {
+  async act(action, reason, { fields = {}, row, mayFail = false } = {}) {
     const { page } = this;
-    await page.locator(`${within} [data-action="${action}"]`).first().click();
+    const button = typeof action === 'string'
+      ? (row ?? page.locator('main')).locator(`[data-action="${action}"]`) : action;
+    await this.closeNotices();
+    await button.first().click();
     const dialog = page.locator('dialog[open]');
     await dialog.waitFor();
     for (const [name, value] of Object.entries(fields)) {
@@ -176,9 +180,22 @@ export class Desk {
     await dialog.locator('[name=reason]').fill(reason);
     const answer = page.waitForResponse((response) => response.request().method() !== 'GET');
     await dialog.locator('button[type=submit]').click();
-    const response = await answer;
-    await page.locator('[role=status]', { hasText: /\S/ }).first().waitFor();
-    return { status: response.status(), said: (await page.locator('[role=status]').allInnerTexts()).join('\n') };
+    const status = (await answer).status();
+    if (status >= 400) {
+      const said = await dialog.locator('[role=alert]').innerText();
+      assert.ok(mayFail, `${action}: ${status} ${said}`);
+      await page.keyboard.press('Escape');
+      return { status, said };
+    }
+    const notice = page.locator('.notices .notice').last();
+    await notice.waitFor();
+    return { status, said: await notice.innerText() };
+  }
+
+  /** Closes what the page said of earlier actions. */
+  async closeNotices() {
+    const buttons = this.page.locator('.notices button');
+    while (await buttons.count() > 0) await buttons.first().click();
   }
 
   /** Sends a request to the console's API with this operator's cookie and CSRF token. */

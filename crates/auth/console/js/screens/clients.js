@@ -3,6 +3,7 @@ import { html } from '../ui.js';
 import { useApi, usePages } from '../api.js';
 import { href, navigate } from '../router.js';
 import { object, seconds } from '../format.js';
+import { askBlock } from '../actions.js';
 import { Badge, Empty, Facts, Id, Loaded, Panel, Time } from '../components/basics.js';
 import { Page } from '../components/page.js';
 import { Table } from '../components/table.js';
@@ -113,6 +114,7 @@ function Actions({ of, reload }) {
     effect: `Every access token that the client has is refused ${AT_ONCE}. It may get new ones.`,
     confirm: 'Revoke tokens', danger: true, path: `${path}/revoke-tokens`, said: 'Tokens revoked.', done: reload,
   }} />
+    <${Act} action="block" label="Block…" onClick=${() => askBlock({ kind: 'client', value: of.client_id, done: reload })} />
     ${of.disabled
     ? html`<${Act} action="enable-client" label="Enable" spec=${{
       title: `Enable ${of.name}`,

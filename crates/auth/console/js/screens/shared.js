@@ -13,12 +13,12 @@ export const AT_ONCE = 'with the next request at every edge, at the latest after
 
 /**
  * A button that asks for an action. Operators who may only read do not get it. `spec` is what
- * `askAction` takes; `action` is its stable name.
+ * `askAction` takes, or `onClick` asks; `action` is its stable name.
  */
-export function Act({ action, label, icon, tone, small = true, title, spec }) {
+export function Act({ action, label, icon, tone, small = true, title, spec, onClick }) {
   if (!useMayAct()) return null;
   return html`<button type="button" class=${classes('button', small && 'small', tone)} title=${title}
-    data-action=${action} onClick=${() => askAction(spec)}>
+    data-action=${action} onClick=${onClick ?? (() => askAction(spec))}>
     ${icon && html`<${Icon} name=${icon} />`}${label}
   </button>`;
 }

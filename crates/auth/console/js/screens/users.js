@@ -3,6 +3,7 @@ import { html } from '../ui.js';
 import { useApi, usePages } from '../api.js';
 import { href, navigate, useParams } from '../router.js';
 import { count, list, object } from '../format.js';
+import { askBlock } from '../actions.js';
 import { Badge, Empty, Facts, Id, Loaded, Panel, Time } from '../components/basics.js';
 import { Filters, Page, Search, Select } from '../components/page.js';
 import { Table } from '../components/table.js';
@@ -85,6 +86,7 @@ function Actions({ user, reload }) {
     ],
     body: ({ scope, claims }) => ({ scope, ...given({ claims: typedJson(claims, 'Claims') }) }),
   }} />
+    <${Act} action="block" label="Block…" onClick=${() => askBlock({ kind: 'subject', value: user.id, done: reload })} />
     ${isDisabled
     ? html`<${Act} action="enable-user" label="Enable" spec=${{
       title: `Enable ${user.username}`,
