@@ -16,7 +16,7 @@ export function BarList({ items, label, onSelect, selected, tone, show = 8, empt
   const most = Math.max(1, ...rows.map((row) => row.count));
   const all = rows.reduce((sum, row) => sum + row.count, 0);
   const row = (item) => html`
-    <span class="bar-name" title=${text(item.name)}>${text(item.name)}</span>
+    <span class="bar-name" title=${`${text(item.name)}: ${count(item.count)}, ${percent(share(item.count, all))}`}>${text(item.name)}</span>
     <span class="bar-count num">${count(item.count)}</span>
     <span class="bar-share num dim">${percent(share(item.count, all))}</span>
     <span class="bar-track" aria-hidden="true"><span class=${classes('bar-fill', tone)}
@@ -63,7 +63,7 @@ export function Waterfall({ steps, total }) {
     const from = began;
     began += step.ms || 0;
     const place = all > 0
-      ? { left: `${(from / all) * 100}%`, width: `${((step.ms || 0) / all) * 100}%` }
+      ? { left: `${Math.min(99, (from / all) * 100)}%`, width: `${((step.ms || 0) / all) * 100}%` }
       : { left: '0%', width: '0%' };
     return html`<li key=${index} class=${index === rows.length - 1 ? 'last' : ''}>
       <span class="step-name mono">${text(step.name)}</span>

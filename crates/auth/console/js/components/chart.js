@@ -155,7 +155,7 @@ function options({ series, stack, sync, height, latest, setHover, width }) {
   return {
     width,
     height,
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,

@@ -25,7 +25,7 @@ export default function Limits() {
     <${Loaded} from=${found} lines=${8}>${(data) => html`
       <${Own} data=${data} range=${range} mayAct=${mayAct} done=${done} />
       <${OverNow} data=${data} mayAct=${mayAct} done=${done} />
-      <div class="grid two">
+      <div class="grid wide-two">
         <${Quotas} data=${data} mayAct=${mayAct} done=${done} />
         <${Blocks} data=${data} mayAct=${mayAct} done=${done} />
       </div>`}<//>
@@ -52,8 +52,8 @@ function Own({ data, range, mayAct, done }) {
     { key: 'shadow', label: 'Shadow', end: true, render: (limit) => (limit.shadow > 0
       ? html`<span class="shadow-note" title="Would have been refused: the limit is not enforced">${count(limit.shadow)}</span>` : count(limit.shadow)) },
     mayAct && { key: 'actions', label: '', render: (limit) => html`<span class="button-row">
-      ${limit.algorithm === 'credits' && html`<button type="button" class="button small" onClick=${() => askCredits(named(limit), { done })}>Add credits…</button>`}
-      ${limit.algorithm !== 'credits' && limit.overrides && html`<button type="button" class="button small" onClick=${() => askOverride(named(limit), { done })}>Another quota…</button>`}
+      ${limit.algorithm === 'credits' && html`<button type="button" class="button small" onClick=${() => askCredits(named(limit), { done })}>Credits…</button>`}
+      ${limit.algorithm !== 'credits' && limit.overrides && html`<button type="button" class="button small" onClick=${() => askOverride(named(limit), { done })}>Quota…</button>`}
     </span>` },
   ];
   return html`<${Panel} flush title="Limits" note=${`Judged requests in ${words(range)}`}>
@@ -85,7 +85,7 @@ function OverNow({ data, mayAct, done }) {
     { key: 'count', label: 'Refused', end: true, render: (row) => count(row.count) },
     { key: 'last', label: 'Last', end: true, render: (row) => html`<${Time} at=${row.last_at} />` },
     mayAct && { key: 'actions', label: '', render: (row) => html`<span class="button-row">
-      ${limitOf(row)?.overrides && limitOf(row).algorithm !== 'credits' && html`<button type="button" class="button small" onClick=${() => override(row)}>Another quota…</button>`}
+      ${limitOf(row)?.overrides && limitOf(row).algorithm !== 'credits' && html`<button type="button" class="button small" onClick=${() => override(row)}>Quota…</button>`}
       <button type="button" class="button small quiet-danger" onClick=${() => askBlock({ ...(row.client ? { kind: 'client', value: row.client } : { kind: 'address', value: row.address ?? '' }), done })}>Block…</button>
     </span>` },
   ];
@@ -113,7 +113,7 @@ function Blocks({ data, mayAct, done }) {
   const columns = [
     { key: 'target', label: 'Blocked', primary: true, render: (block) => {
       const [kind, value] = blockTarget(block);
-      return html`<${Badge} tone="bad">${kind}<//> <span>${text(value)}</span>`;
+      return html`<span class="nowrap"><${Badge} tone="bad">${kind}<//> <span class="clip" title=${text(value)}>${text(value)}</span></span>`;
     } },
     { key: 'reason', label: 'Reason' },
     { key: 'actor', label: 'By' },

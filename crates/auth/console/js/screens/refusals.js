@@ -71,7 +71,7 @@ function Recent({ filters, id, change }) {
     { key: 'code', label: 'Code', primary: true, render: (row) => html`<button type="button" class="link-button" aria-label=${`${text(row.code)}: show the steps`}
       onClick=${() => setShown(row)}>${text(row.code)}</button>` },
     { key: 'status', label: 'Status', render: (row) => html`<${Badge} tone=${toneOf(row.status)}>${text(row.status)}<//>${row.shadow && html` <${Badge} tone="info" title="The policy does not enforce it: the request was forwarded">shadow<//>`}` },
-    { key: 'request', label: 'Request', render: (row) => html`<span class="request-line mono" title=${`${text(row.method)} ${text(row.path)}`}>${text(row.method)} ${text(row.path)}</span>` },
+    { key: 'request', label: 'Request', render: (row) => html`<span class="clip mono" title=${`${text(row.method)} ${text(row.path)}`}>${text(row.method)} ${text(row.path)}</span>` },
     { key: 'route', label: 'Route' },
     { key: 'client', label: 'Client' },
     { key: 'address', label: 'Address', mono: true },
