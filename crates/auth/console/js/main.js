@@ -77,10 +77,10 @@ function Guarded({ view, path }) {
 function Banners() {
   const { state, link } = useStore(live);
   return html`<div class="banners" role="status">
-    ${state?.store === 'down' && html`<p class="banner bad"><${Icon} name="warn" />
+    ${state?.store === 'down' && html`<p class="banner bad" data-banner="store"><${Icon} name="warn" />
       <span><strong>The store does not answer.</strong> Changes are saved and reach the edges when it is back.
       Until then ended sessions and blocks may still be accepted, as each route's <code>on_store_outage</code> says.</span></p>`}
-    ${state?.database === 'down' && html`<p class="banner bad"><${Icon} name="warn" />
+    ${state?.database === 'down' && html`<p class="banner bad" data-banner="database"><${Icon} name="warn" />
       <span><strong>The database does not answer.</strong> Logins, refreshes and changes fail until it is back.</span></p>`}
     ${link === 'reconnecting' && html`<p class="banner warn"><${Icon} name="warn" />
       <span><strong>The console is not connected.</strong> It tries again; what you see may be old.</span></p>`}

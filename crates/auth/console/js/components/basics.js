@@ -121,7 +121,7 @@ export function ErrorState({ error, onRetry }) {
 
 /** Grey lines in the place of what is being loaded. */
 export function Loading({ lines = 4 }) {
-  return html`<div class="loading" role="status">
+  return html`<div class="loading" role="status" aria-busy="true">
     <span class="sr">Loading</span>
     ${Array.from({ length: lines }, (_, i) => html`<span class=${`bone b${i % 4}`} key=${i}></span>`)}
   </div>`;

@@ -1,5 +1,5 @@
 // Tables, and the button below them that loads more rows.
-import { html, classes } from '../ui.js';
+import { html, classes, useLayoutEffect, useRef } from '../ui.js';
 import { DASH } from '../format.js';
 import { Empty, ErrorState, Loading } from './basics.js';
 
@@ -33,8 +33,9 @@ export function Table({
     if (String(getSelection() ?? '') !== '') return;
     onRow(row);
   };
-  return html`<div class="table-wrap">
-    <table class=${classes('table', dense && 'dense', loading && 'stale')} role="table">
+  return html`<${Scroll} label=${caption}>
+    <table class=${classes('table', dense && 'dense', loading && 'stale')} role="table"
+      aria-busy=${loading ? 'true' : undefined}>
       <caption class="sr">${caption}</caption>
       <thead role="rowgroup"><tr role="row">
         ${shown.map((column) => html`<th key=${column.key} scope="col" role="columnheader"
@@ -51,9 +52,26 @@ export function Table({
         </tr>`)}
       </tbody>
     </table>
-  </div>
+  <//>
   ${error && html`<${ErrorState} error=${error} onRetry=${onRetry} />`}
   <${Pager} more=${more} loading=${loading} count=${rows.length} />`;
+}
+
+/** What is wider than its place is scrolled, by the keyboard as well. */
+function Scroll({ label, children }) {
+  const own = useRef(null);
+  useLayoutEffect(() => {
+    const element = own.current;
+    const check = () => {
+      if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+      else element.removeAttribute('tabindex');
+    };
+    check();
+    const watcher = new ResizeObserver(check);
+    watcher.observe(element);
+    return () => watcher.disconnect();
+  }, []);
+  return html`<div class="table-wrap" ref=${own} role="region" aria-label=${label}>${children}</div>`;
 }
 
 function cell(column, row) {
