@@ -7,8 +7,8 @@ import { Empty } from './basics.js';
 const width = (part) => ({ width: `${Math.max(0, Math.min(1, part)) * 100}%` });
 
 /**
- * The greatest first: `items` is a list of `{ name, count }`. `onSelect(name)` makes each a button;
- * `selected` is the name that is chosen.
+ * The greatest first: `items` is a list of `{ name, count }`. `onSelect(name)` makes each a button,
+ * except one without a name; `selected` is the name that is chosen.
  */
 export function BarList({ items, label, onSelect, selected, tone, show = 8, empty = 'None' }) {
   const rows = [...list(items)].sort((a, b) => b.count - a.count);
@@ -23,7 +23,7 @@ export function BarList({ items, label, onSelect, selected, tone, show = 8, empt
       style=${width(item.count / most)}></span></span>`;
   return html`<ul class="bars" aria-label=${label}>
     ${rows.slice(0, show).map((item) => html`<li key=${text(item.name)}>
-      ${onSelect
+      ${onSelect && item.name
     ? html`<button type="button" class=${classes('bar', item.name === selected && 'on')}
           aria-pressed=${item.name === selected ? 'true' : 'false'}
           onClick=${() => onSelect(item.name === selected ? '' : item.name)}>${row(item)}</button>`
