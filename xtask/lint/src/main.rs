@@ -11,6 +11,7 @@ mod names;
 mod prose;
 #[cfg(test)]
 mod tests;
+mod vendored;
 
 use anyhow::{Context as _, Result, bail};
 use layers::Layers;
@@ -42,9 +43,6 @@ const CRATES: [Crate; 11] = [
     Crate { source: "tests/e2e/it", roots: &["main.rs"], layers: None },
     Crate { source: "xtask/src", roots: &["main.rs"], layers: None },
 ];
-
-/// Files of others, which stay byte for byte as their packages have them.
-const VENDORED: &str = "crates/auth/console/vendor/";
 
 fn main() -> ExitCode {
     match run() {
@@ -89,6 +87,7 @@ fn run() -> Result<()> {
     violations.extend(names::violations(&files));
     violations.extend(documented::violations(&files));
     violations.extend(duplicates::violations(&root)?);
+    violations.extend(vendored::violations(&root));
     if violations.is_empty() {
         println!("{} crates and {count} files: no violation", CRATES.len());
         return Ok(());
@@ -104,7 +103,7 @@ fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     }
     let names = String::from_utf8(output.stdout)?;
     let mut files = Vec::new();
-    for name in names.split('\0').filter(|name| !name.is_empty() && !name.starts_with(VENDORED)) {
+    for name in names.split('\0').filter(|name| !name.is_empty() && !name.starts_with(vendored::FOLDER)) {
         let Ok(bytes) = fs::read(root.join(name)) else { continue };
         if let Ok(text) = String::from_utf8(bytes) {
             files.push((PathBuf::from(name), text));

@@ -60,8 +60,8 @@ function connect() {
   });
   source.addEventListener('error', () => {
     // The browser tries again by itself, unless the server refused the stream.
-    change({ link: 'reconnecting' });
     if (source?.readyState === EventSource.CLOSED) startPolling();
+    else change({ link: 'reconnecting' });
   });
 }
 

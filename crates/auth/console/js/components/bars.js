@@ -7,8 +7,8 @@ import { Empty } from './basics.js';
 const width = (part) => ({ width: `${Math.max(0, Math.min(1, part)) * 100}%` });
 
 /**
- * The greatest first: `items` is a list of `{ name, count }`. `onSelect(name)` makes each a button;
- * `selected` is the name that is chosen.
+ * The greatest first: `items` is a list of `{ name, count }`. `onSelect(name)` makes each a button,
+ * except one without a name; `selected` is the name that is chosen.
  */
 export function BarList({ items, label, onSelect, selected, tone, show = 8, empty = 'None' }) {
   const rows = [...list(items)].sort((a, b) => b.count - a.count);
@@ -16,14 +16,14 @@ export function BarList({ items, label, onSelect, selected, tone, show = 8, empt
   const most = Math.max(1, ...rows.map((row) => row.count));
   const all = rows.reduce((sum, row) => sum + row.count, 0);
   const row = (item) => html`
-    <span class="bar-name" title=${text(item.name)}>${text(item.name)}</span>
+    <span class="bar-name" title=${`${text(item.name)}: ${count(item.count)}, ${percent(share(item.count, all))}`}>${text(item.name)}</span>
     <span class="bar-count num">${count(item.count)}</span>
     <span class="bar-share num dim">${percent(share(item.count, all))}</span>
     <span class="bar-track" aria-hidden="true"><span class=${classes('bar-fill', tone)}
       style=${width(item.count / most)}></span></span>`;
   return html`<ul class="bars" aria-label=${label}>
     ${rows.slice(0, show).map((item) => html`<li key=${text(item.name)}>
-      ${onSelect
+      ${onSelect && item.name
     ? html`<button type="button" class=${classes('bar', item.name === selected && 'on')}
           aria-pressed=${item.name === selected ? 'true' : 'false'}
           onClick=${() => onSelect(item.name === selected ? '' : item.name)}>${row(item)}</button>`
@@ -63,7 +63,7 @@ export function Waterfall({ steps, total }) {
     const from = began;
     began += step.ms || 0;
     const place = all > 0
-      ? { left: `${(from / all) * 100}%`, width: `${((step.ms || 0) / all) * 100}%` }
+      ? { left: `${Math.min(99, (from / all) * 100)}%`, width: `${((step.ms || 0) / all) * 100}%` }
       : { left: '0%', width: '0%' };
     return html`<li key=${index} class=${index === rows.length - 1 ? 'last' : ''}>
       <span class="step-name mono">${text(step.name)}</span>

@@ -122,7 +122,7 @@ export function Chart({
     : html`<div class="plot-box">
         <div class="plot" ref=${place} tabindex="0" role="img" onKeyDown=${keys}
           aria-label=${`${title}: chart. The arrow keys move through the values; the button above shows a table.`}></div>
-        ${rows.every((row) => !row.point) && html`<p class="plot-empty">No data in this range</p>`}
+        ${raw.every((values) => values.every((value) => value === null)) && html`<p class="plot-empty">No data in this range</p>`}
       </div>`}
   </figure>`;
 }
@@ -155,7 +155,7 @@ function options({ series, stack, sync, height, latest, setHover, width }) {
   return {
     width,
     height,
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,

@@ -156,7 +156,7 @@ export function Field({ field, value, onChange }) {
       onInput=${typed} />`;
   }
   return html`<div class="field">
-    <label for=${id}>${field.label}${!field.required && html`<span class="dim"> optional</span>`}</label>
+    <label for=${id}>${field.label}${!field.required && field.type !== 'select' && html`<span class="dim"> optional</span>`}</label>
     ${control}
     ${field.hint && html`<p class="hint" id=${hint}>${field.hint}</p>`}
   </div>`;

@@ -8,7 +8,7 @@ import { Empty, ErrorState, Loading } from './basics.js';
  *
  * - `caption`: what the rows are, for screen readers.
  * - `columns`: `{ key, label, render(row), end, mono, width, primary }`. Without `render` the member
- *   `key` is shown. `end` aligns to the right and uses digits of one width. `width`: narrow, wide.
+ *   `key` is shown. Long text ends in an ellipsis, with all of it as the title. `end` aligns to the right and uses digits of one width. `width`: narrow, wide.
  * - `rows`: a list, or `null` while loading. `rowKey(row, index)`.
  * - `onRow(row)`: the whole row can be clicked. Give one cell a link or button too, for the keyboard.
  * - `selected(row)`, `tone(row)`.
@@ -79,8 +79,9 @@ function cell(column, row) {
   if (value === null || value === undefined || value === '') {
     return html`<span class="dim">${DASH}</span>`;
   }
-  if (!column.render && typeof value === 'object') return JSON.stringify(value);
-  return value;
+  if (typeof value === 'number') return value;
+  if (typeof value === 'string') return html`<span class="clip" title=${value.length > 24 ? value : undefined}>${value}</span>`;
+  return column.render ? value : JSON.stringify(value);
 }
 
 const cellClass = (column, head = false) => classes(

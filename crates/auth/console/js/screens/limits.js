@@ -11,6 +11,7 @@ import {
 import { Choice, Page } from '../components/page.js';
 import { Badge, Empty, Loaded, Panel, Time } from '../components/basics.js';
 import { Table } from '../components/table.js';
+import { Act } from './shared.js';
 
 export default function Limits() {
   const [params, change] = useParams();
@@ -21,11 +22,11 @@ export default function Limits() {
   const done = () => found.reload();
   return html`<${Page} title="Limits" actions=${html`<${Choice} label="Range" value=${range}
     options=${RANGES} onChange=${(value) => change({ range: value === 'hour' ? '' : value })} />
-    ${mayAct && html`<button type="button" class="button" onClick=${() => askBlock({ done })}>Block a caller…</button>`}`}>
+    <${Act} action="block" label="Block a caller…" small=${false} onClick=${() => askBlock({ done })} />`}>
     <${Loaded} from=${found} lines=${8}>${(data) => html`
       <${Own} data=${data} range=${range} mayAct=${mayAct} done=${done} />
       <${OverNow} data=${data} mayAct=${mayAct} done=${done} />
-      <div class="grid two">
+      <div class="grid wide-two">
         <${Quotas} data=${data} mayAct=${mayAct} done=${done} />
         <${Blocks} data=${data} mayAct=${mayAct} done=${done} />
       </div>`}<//>
@@ -52,8 +53,8 @@ function Own({ data, range, mayAct, done }) {
     { key: 'shadow', label: 'Shadow', end: true, render: (limit) => (limit.shadow > 0
       ? html`<span class="shadow-note" title="Would have been refused: the limit is not enforced">${count(limit.shadow)}</span>` : count(limit.shadow)) },
     mayAct && { key: 'actions', label: '', render: (limit) => html`<span class="button-row">
-      ${limit.algorithm === 'credits' && html`<button type="button" class="button small" onClick=${() => askCredits(named(limit), { done })}>Add credits…</button>`}
-      ${limit.algorithm !== 'credits' && limit.overrides && html`<button type="button" class="button small" onClick=${() => askOverride(named(limit), { done })}>Another quota…</button>`}
+      ${limit.algorithm === 'credits' && html`<${Act} action="add-credits" label="Credits…" onClick=${() => askCredits(named(limit), { done })} />`}
+      ${limit.algorithm !== 'credits' && limit.overrides && html`<${Act} action="set-quota" label="Quota…" onClick=${() => askOverride(named(limit), { done })} />`}
     </span>` },
   ];
   return html`<${Panel} flush title="Limits" note=${`Judged requests in ${words(range)}`}>
@@ -85,8 +86,9 @@ function OverNow({ data, mayAct, done }) {
     { key: 'count', label: 'Refused', end: true, render: (row) => count(row.count) },
     { key: 'last', label: 'Last', end: true, render: (row) => html`<${Time} at=${row.last_at} />` },
     mayAct && { key: 'actions', label: '', render: (row) => html`<span class="button-row">
-      ${limitOf(row)?.overrides && limitOf(row).algorithm !== 'credits' && html`<button type="button" class="button small" onClick=${() => override(row)}>Another quota…</button>`}
-      <button type="button" class="button small quiet-danger" onClick=${() => askBlock({ ...(row.client ? { kind: 'client', value: row.client } : { kind: 'address', value: row.address ?? '' }), done })}>Block…</button>
+      ${limitOf(row)?.overrides && limitOf(row).algorithm !== 'credits' && html`<${Act} action="set-quota" label="Quota…" onClick=${() => override(row)} />`}
+      <${Act} action="block" label="Block…" tone="quiet-danger"
+        onClick=${() => askBlock({ ...(row.client ? { kind: 'client', value: row.client } : { kind: 'address', value: row.address ?? '' }), done })} />
     </span>` },
   ];
   return html`<${Panel} flush title="Over a limit now" note="Refused in the last five minutes, from the sample of refusals">
@@ -101,7 +103,7 @@ function Quotas({ data, mayAct, done }) {
     { key: 'limit', label: 'Limit' },
     { key: 'quota', label: 'Quota', end: true, render: (quota) => count(quota.quota) },
     { key: 'until', label: 'Ends', end: true, render: (quota) => html`<${Time} at=${quota.until} />` },
-    mayAct && { key: 'actions', label: '', render: (quota) => html`<button type="button" class="button small" onClick=${() => askEndOverride(quota, done)}>End…</button>` },
+    mayAct && { key: 'actions', label: '', render: (quota) => html`<${Act} action="end-quota" label="End…" onClick=${() => askEndOverride(quota, done)} />` },
   ];
   return html`<${Panel} flush title="Quotas of single callers" note="Instead of the limit's own">
     <${Table} caption="Quotas of single callers" columns=${columns} rows=${list(data.quotas)} rowKey=${(quota) => `${quota.limit} ${JSON.stringify(quota.by)} ${quota.issuer}`}
@@ -113,12 +115,12 @@ function Blocks({ data, mayAct, done }) {
   const columns = [
     { key: 'target', label: 'Blocked', primary: true, render: (block) => {
       const [kind, value] = blockTarget(block);
-      return html`<${Badge} tone="bad">${kind}<//> <span>${text(value)}</span>`;
+      return html`<span class="nowrap"><${Badge} tone="bad">${kind}<//> <span class="clip" title=${text(value)}>${text(value)}</span></span>`;
     } },
     { key: 'reason', label: 'Reason' },
     { key: 'actor', label: 'By' },
     { key: 'until', label: 'Ends', end: true, render: (block) => (block.until ? html`<${Time} at=${block.until} />` : 'never') },
-    mayAct && { key: 'actions', label: '', render: (block) => html`<button type="button" class="button small" onClick=${() => askUnblock(block, done)}>End…</button>` },
+    mayAct && { key: 'actions', label: '', render: (block) => html`<${Act} action="end-block" label="End…" onClick=${() => askUnblock(block, done)} />` },
   ];
   return html`<${Panel} flush title="Blocks" note="Refused whatever their tokens say">
     <${Table} caption="Blocks" columns=${columns} rows=${list(data.blocks)} rowKey=${(block) => blockTarget(block).join(' ') + (block.issuer ?? '')}

@@ -13,9 +13,10 @@ const EDGE_OLD_MS = 60_000;
 export function Status({ state, link, at }) {
   const found = findings(state);
   const wrong = found.filter((one) => one.tone !== 'info');
-  const tone = !state ? 'unknown' : wrong.some((one) => one.tone === 'bad') ? 'bad' : wrong.length > 0 ? 'warn' : 'ok';
+  const silent = !state || (list(state.edges).length === 0 && wrong.length === 0);
+  const tone = silent ? 'unknown' : wrong.some((one) => one.tone === 'bad') ? 'bad' : wrong.length > 0 ? 'warn' : 'ok';
   const title = {
-    unknown: link === 'connecting' ? 'Connecting' : 'No report yet',
+    unknown: link === 'connecting' ? 'Connecting' : 'No edge reports yet',
     ok: 'Nothing is wrong',
     warn: wrong.length === 1 ? 'One thing to look at' : `${wrong.length} things to look at`,
     bad: wrong.length === 1 ? 'One thing is wrong' : `${wrong.length} things are wrong`,

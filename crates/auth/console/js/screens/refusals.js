@@ -1,6 +1,6 @@
 // Refusals: by code, route, client and address, and the recent ones one by one.
 import { html, useMemo, useInterval, useState } from '../ui.js';
-import { useApi, useMayAct } from '../api.js';
+import { useApi } from '../api.js';
 import { useParams } from '../router.js';
 import { RANGES, bounds, rangeOf, refreshMs, stepOf, words } from '../range.js';
 import { compact, count, list, milliseconds, text } from '../format.js';
@@ -13,6 +13,7 @@ import { BarList, Waterfall } from '../components/bars.js';
 import { Table } from '../components/table.js';
 import { Modal } from '../components/dialog.js';
 import { Icon } from '../components/icon.js';
+import { Act } from './shared.js';
 
 const FILTERS = [['code', 'Code'], ['route', 'Route'], ['client', 'Client'], ['address', 'Address']];
 const RECENT_MS = 10_000;
@@ -22,6 +23,8 @@ const rate = (value) => `${compact(value)}/s`;
 /** 401 and 403 are a caller's fault, 429 a limit's; from 500 on the operator must act. */
 export const toneOf = (status) => (status >= 500 ? 'bad' : status === 429 ? 'warn' : 'muted');
 
+const timeOf = (row) => row.at_ms ?? row.at;
+
 export default function Refusals() {
   const [params, change] = useParams();
   const range = rangeOf(params.range, 'hour');
@@ -29,6 +32,7 @@ export default function Refusals() {
   useInterval(sums.reload, refreshMs(range));
   const filters = Object.fromEntries(FILTERS.map(([name]) => [name, params[name] ?? '']));
   const select = (name) => (value) => change({ [name]: value, id: '' });
+  const sample = 'in the sample of the last hour';
   const recents = html`<${Recent} filters=${filters} id=${params.id ?? ''} change=${change} />`;
 
   return html`<${Page} title="Refusals" actions=${html`<${Choice} label="Range" value=${range}
@@ -40,9 +44,9 @@ export default function Refusals() {
           selected=${filters.code} onSelect=${select('code')} empty="No refusals" /><//>
         <${Panel} title="By route" note=${`in ${words(range)}`}><${BarList} label="Refusals by route" items=${data.by_route}
           selected=${filters.route} onSelect=${select('route')} empty="No refusals" /><//>
-        <${Panel} title="By client" note="from the recent sample"><${BarList} label="Refusals by client" items=${data.by_client}
+        <${Panel} title="By client" note=${sample}><${BarList} label="Refusals by client" items=${data.by_client}
           selected=${filters.client} onSelect=${select('client')} empty="No client is known" /><//>
-        <${Panel} title="By address" note="from the recent sample"><${BarList} label="Refusals by address" items=${data.by_address}
+        <${Panel} title="By address" note=${sample}><${BarList} label="Refusals by address" items=${data.by_address}
           selected=${filters.address} onSelect=${select('address')} empty="No address is known" /><//>
       </div>`}<//>
     ${recents}
@@ -67,11 +71,11 @@ function Recent({ filters, id, change }) {
   const items = found.data ? list(found.data.items) : null;
   const active = FILTERS.filter(([name]) => filters[name] !== '');
   const columns = [
-    { key: 'at', label: 'Time', width: 'narrow', render: (row) => html`<${Time} ms=${row.at} />` },
+    { key: 'at', label: 'Time', width: 'narrow', render: (row) => html`<${Time} ms=${timeOf(row)} />` },
     { key: 'code', label: 'Code', primary: true, render: (row) => html`<button type="button" class="link-button" aria-label=${`${text(row.code)}: show the steps`}
       onClick=${() => setShown(row)}>${text(row.code)}</button>` },
     { key: 'status', label: 'Status', render: (row) => html`<${Badge} tone=${toneOf(row.status)}>${text(row.status)}<//>${row.shadow && html` <${Badge} tone="info" title="The policy does not enforce it: the request was forwarded">shadow<//>`}` },
-    { key: 'request', label: 'Request', render: (row) => html`<span class="request-line mono" title=${`${text(row.method)} ${text(row.path)}`}>${text(row.method)} ${text(row.path)}</span>` },
+    { key: 'request', label: 'Request', render: (row) => html`<span class="clip mono" title=${`${text(row.method)} ${text(row.path)}`}>${text(row.method)} ${text(row.path)}</span>` },
     { key: 'route', label: 'Route' },
     { key: 'client', label: 'Client' },
     { key: 'address', label: 'Address', mono: true },
@@ -85,7 +89,7 @@ function Recent({ filters, id, change }) {
       <${Search} label="Request id" placeholder="Find by request id" value=${id} onChange=${(value) => change({ id: value.trim() })} />
       ${active.map(([name, label]) => html`<${Chip} key=${name} label=${label} value=${filters[name]} onRemove=${() => change({ [name]: '' })} />`)}
     <//></div>
-    <${Table} caption="Recent refusals" columns=${columns} rows=${items === null ? null : items.slice(0, most)} rowKey=${(row) => `${row.id} ${row.at}`}
+    <${Table} caption="Recent refusals" columns=${columns} rows=${items === null ? null : items.slice(0, most)} rowKey=${(row) => `${row.id} ${timeOf(row)}`}
       dense error=${found.error} onRetry=${found.reload} onRow=${setShown}
       more=${items !== null && items.length > most ? () => setMost(most + 200) : null}
       empty=${id ? html`<${NotFound} id=${id} />` : html`<${Empty} title="No recent refusals">${active.length > 0
@@ -105,7 +109,6 @@ function NotFound({ id }) {
 
 /** One refusal: its facts, and its steps as a waterfall. */
 function Detail({ row, onClose, change }) {
-  const mayAct = useMayAct();
   const filter = (changes) => () => {
     onClose();
     change({ code: '', route: '', client: '', address: '', id: '', ...changes });
@@ -120,7 +123,7 @@ function Detail({ row, onClose, change }) {
         ${row.shadow && html`<${Badge} tone="info">shadow: the request was forwarded<//>`}
         <span class="detail-path">${text(row.method)} ${text(row.path)}</span></p>
       <${Facts} items=${[
-        ['Time', html`<${Time} ms=${row.at} exact />`],
+        ['Time', html`<${Time} ms=${timeOf(row)} exact />`],
         ['Request id', html`<${Id} value=${row.id} />`],
         ['Route', row.route],
         ['Client', row.client],
@@ -138,8 +141,8 @@ function Detail({ row, onClose, change }) {
       <div class="button-row">
         ${row.client && html`<button type="button" class="button small" onClick=${filter({ client: row.client })}><${Icon} name="filter" />This client</button>`}
         ${row.address && html`<button type="button" class="button small" onClick=${filter({ address: row.address })}><${Icon} name="filter" />This address</button>`}
-        ${mayAct && row.address && html`<button type="button" class="button small quiet-danger" onClick=${block('address', row.address)}>Block the address…</button>`}
-        ${mayAct && row.client && html`<button type="button" class="button small quiet-danger" onClick=${block('client', row.client)}>Block the client…</button>`}
+        ${row.address && html`<${Act} action="block-address" label="Block the address…" tone="quiet-danger" onClick=${block('address', row.address)} />`}
+        ${row.client && html`<${Act} action="block-client" label="Block the client…" tone="quiet-danger" onClick=${block('client', row.client)} />`}
       </div>
     </div>
   <//>`;
