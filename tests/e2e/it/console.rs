@@ -46,8 +46,11 @@ async fn run(suites: &'static [&'static str]) {
 
 fn run_on(stack: &Stack, suites: &[&str]) -> Result<(), String> {
     let user = |name: &str| json!({ "username": name, "password": PASSWORD });
-    let users =
-        [("anna", "anna", "api:read"), ("bert", "bert", "api:read"), ("hostile", HOSTILE, "api:read")];
+    let users = [
+        ("anna", "anna", "api:read"),
+        ("bert", "bert", "api:read"),
+        ("hostile", HOSTILE, "api:read"),
+    ];
     users.iter().for_each(|(_, username, scope)| add_user(stack, username, scope));
     add_user(stack, "second", "console:read console:act");
     let mut facts = stack.facts().clone();
