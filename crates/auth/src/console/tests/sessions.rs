@@ -8,7 +8,7 @@ use crate::directory::users::UserEdit;
 use crate::directory::{By, Directory};
 use crate::testing::{TestService, after, on_each_database};
 use axum::body::Body;
-use axum::http::{Request, header};
+use axum::http::{HeaderValue, Request, header};
 use serde_json::{Value, json};
 
 async fn status(console: &TestConsole, browser: &Browser) -> u16 {
@@ -231,6 +231,11 @@ async fn cookies_and_tokens_do_not_replace_each_other() {
             assert_eq!(status(&console, &twice).await, 401);
             let among = Browser { cookie: format!("a=b; {}; c", browser.cookie), ..browser };
             assert_eq!(status(&console, &among).await, 200);
+            // A cookie of another program, in Latin-1.
+            let field = [b"other=\xe9; ", among.cookie.as_bytes()].concat();
+            let request = Request::get("/console/api/session")
+                .header(header::COOKIE, HeaderValue::from_bytes(&field).unwrap());
+            console.send(request.body(Body::empty()).unwrap()).await.assert(200, "");
         },
     )
     .await;
