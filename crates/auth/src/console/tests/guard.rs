@@ -6,18 +6,21 @@ use crate::testing::{TestService, on_each_database};
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, header};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Returns all source files of the API, except this one's folder and the router itself.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let own =
+        entries.filter(|path| !["tests", "router.rs"].map(|name| folder.join(name)).contains(path));
+    own.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
 
 /// Returns each route of the API as its files name it: the path, and the methods that change
 /// something.
 fn routes() -> Vec<(String, Vec<&'static str>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/console");
     let mut routes = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() || path.file_name().unwrap() == "router.rs" {
-            continue;
-        }
+    for path in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/console")) {
         let text = std::fs::read_to_string(&path).unwrap();
         for part in text.split(".route(").skip(1) {
             let place = part.split('"').nth(1).unwrap();
