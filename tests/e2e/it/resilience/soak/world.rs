@@ -95,8 +95,15 @@ impl World {
                 }
                 _ => self.record.right(kind, reply),
             },
-            Some(401 | 403) if token.may_be_rejected(reply.answered) => {
+            Some(401 | 403) if token.may_be_rejected(reply.sent, reply.answered) => {
                 self.record.right(kind, reply)
+            }
+            Some(403)
+                if token.was_blocked()
+                    && self.history.had_fault(reply.sent, reply.answered)
+                    && reply.body.contains("\"blocked\"") =>
+            {
+                self.record.failure(kind, reply, &self.history);
             }
             Some(401 | 403) => {
                 self.record.find(Topic::WrongReject, format!("{kind}: {}", reply.body));
