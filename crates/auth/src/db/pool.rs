@@ -30,6 +30,7 @@ pub(super) enum Purpose {
     Maintenance,
     Outbox,
     Request,
+    Series,
     Setup,
     Usage,
 }
@@ -40,6 +41,7 @@ impl Purpose {
             Self::Maintenance => "upkeep",
             Self::Outbox => "outbox",
             Self::Request => "request",
+            Self::Series => "series",
             Self::Setup => "setup",
             Self::Usage => "usage",
         }
