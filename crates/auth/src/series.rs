@@ -13,13 +13,18 @@ mod refusals;
 mod service;
 mod summary;
 
-pub use collector::READINGS;
+pub use counters::READINGS;
 pub use edges::EdgeReport;
+pub use labels::{label, labelled};
+pub use live::STEP_SECONDS;
 pub use own::OwnCounts;
 pub use policies::LimitSettings;
-pub use refusals::{RecentRefusal, RefusalStep};
-pub use service::{Observed, Point, Series};
-pub use summary::{summary, sums_by};
+pub use refusals::RecentRefusal;
+pub use service::{Observed, Point, Series, add_all};
+pub use summary::{is_own, refused_by, summary};
+
+#[cfg(test)]
+pub use refusals::RefusalStep;
 
 #[cfg(test)]
 mod tests;

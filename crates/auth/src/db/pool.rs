@@ -203,6 +203,13 @@ impl Db {
         })
     }
 
+    /// Executes a statement.
+    #[cfg(test)]
+    pub async fn execute(&self, statement: &str) -> Result<(), sqlx::Error> {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        sqlx::query(statement).execute(&self.writer).await.map(|_| ())
+    }
+
     /// Counts a query. Every query of this module is counted.
     pub(super) fn count(&self, purpose: Purpose) {
         self.queries.with_label_values(&[purpose.label()]).inc();

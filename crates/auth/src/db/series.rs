@@ -1,9 +1,9 @@
 //! Time series: what the edges and this service counted in each minute and hour.
 
 mod packed;
-pub(super) mod query;
+mod query;
 
-pub use packed::{Counters, OTHER, add_counters};
+pub use packed::{Counters, add_counters};
 
 use super::pool::{Db, Purpose, Tx, bounded, to_i64};
 use crate::random::random_id;

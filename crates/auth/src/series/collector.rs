@@ -1,6 +1,6 @@
 //! Reads the counters of the edges every ten seconds, and writes a minute at its end.
 
-use super::counters::{difference, spread};
+use super::counters::{READINGS, difference, spread};
 use super::edges::{EdgeReports, read_reports};
 use super::live::STEP_SECONDS;
 use super::service::{Observed, Series, locked};
@@ -68,7 +68,7 @@ impl Series {
         } else if !self.store.has_lists() {
             // No edge counts there, so that there is nothing but this process's own counters.
             let counts = joined(difference(&readings.own, &own), &maxima);
-            locked(&self.live).add(now.0, now.0, &counts);
+            locked(&self.live).add_own(now.0, &counts);
             readings.own = own.clone();
         }
         *locked(&self.observed) = Observed {
@@ -110,7 +110,7 @@ impl Series {
         let mut live = locked(&self.live);
         if let Some((since, before)) = &readings.edges {
             live.add(*since, now.0, &difference(before, edges));
-            live.add(now.0, now.0, &own);
+            live.add_own(now.0, &own);
         }
     }
 
@@ -221,9 +221,6 @@ fn joined(mut counters: Counters, added: &Counters) -> Counters {
     add_counters(&mut counters, added);
     counters
 }
-
-/// The counter of readings of the edges: a step without one is a gap.
-pub const READINGS: &str = "auth_readings_total{}";
 
 const MINUTE_SECONDS: u64 = 60;
 /// The most minutes over which counts are spread: less than minutes are kept.

@@ -41,6 +41,9 @@ pub fn spread(counters: &Counters, parts: u64) -> Vec<Counters> {
     }
 }
 
+/// The counter of readings of the edges: a step without one is a gap.
+pub const READINGS: &str = "auth_readings_total{}";
+
 /// A counter that lost at most a tenth of its value lost recent writes.
 const LOST_PART: u64 = 10;
 

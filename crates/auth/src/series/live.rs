@@ -1,6 +1,6 @@
 //! The last ten minutes, in steps of ten seconds.
 
-use super::counters::spread;
+use super::counters::{READINGS, spread};
 use crate::db::{Counters, add_counters};
 use std::collections::VecDeque;
 
@@ -15,16 +15,22 @@ pub struct Live {
 pub const STEP_SECONDS: u64 = 10;
 
 impl Live {
-    /// Adds what was counted in the steps from `since` until before `now`. If these are several,
-    /// because the store did not answer meanwhile, the counts are spread over them.
+    /// Adds what the edges counted in the steps from `since` until before `now`. If these are
+    /// several, because the store did not answer meanwhile, the counts are spread over them.
     pub fn add(&mut self, since: u64, now: u64, counters: &Counters) {
         let end = step_of(now);
         let first = step_of(since).min(end.saturating_sub(STEP_SECONDS));
         let steps = ((end - first) / STEP_SECONDS).clamp(1, STEPS_MAX);
         let first = end.saturating_sub(steps * STEP_SECONDS);
-        for (place, counts) in (0..).zip(spread(counters, steps)) {
+        for (place, mut counts) in (0..).zip(spread(counters, steps)) {
+            counts.insert(READINGS.to_owned(), 1);
             self.add_step(first + place * STEP_SECONDS, &counts);
         }
+    }
+
+    /// Adds what this process counted in the last step.
+    pub fn add_own(&mut self, now: u64, counters: &Counters) {
+        self.add_step(step_of(now).saturating_sub(STEP_SECONDS), counters);
     }
 
     fn add_step(&mut self, start: u64, counters: &Counters) {
@@ -53,7 +59,7 @@ impl Live {
 }
 
 /// Returns the start of the step that contains a moment.
-pub fn step_of(at: u64) -> u64 {
+fn step_of(at: u64) -> u64 {
     at - at % STEP_SECONDS
 }
 
@@ -82,8 +88,10 @@ mod tests {
         live.add(1021, 1022, &one(5));
         assert_eq!(counts(&live), [(1000, 3), (1010, 9)]);
         live.add(1022, 1030, &Counters::new());
+        live.add_own(1030, &[("own{}".to_owned(), 1)].into());
         assert_eq!(counts(&live), [(1000, 3), (1010, 9), (1020, 0)]);
-        assert_eq!(live.last(), Some((1020, Counters::new())));
+        let last = [("own{}".to_owned(), 1), (READINGS.to_owned(), 1)].into();
+        assert_eq!(live.last(), Some((1020, last)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::live::Live;
 use super::own::OwnCounts;
 use super::policies::{LimitSettings, limits_of};
 use super::refusals::{ENTRIES_MAX, RecentRefusal, read_ring};
-use crate::db::{Counters, Db};
+use crate::db::{Counters, Db, add_counters};
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::{Command, Reply};
@@ -70,8 +70,9 @@ impl Series {
         }
     }
 
-    /// Returns what was counted from `from` until before `to`, in steps of `step_seconds`, which
-    /// should divide an hour. A step without a reading is missing.
+    /// Returns what was counted from `from` until before `to`, in steps of `step_seconds`. A step
+    /// without a row is missing. What is older than a day counts in the step in which its hour
+    /// starts.
     pub async fn range(
         &self,
         from: u64,
@@ -160,6 +161,13 @@ impl Series {
         let policy = self.policy(&edge.policy).await?;
         Ok(policy.map(|policy| (edge.policy.clone(), limits_of(&policy))))
     }
+}
+
+/// Returns the sums of points.
+pub fn add_all(points: &[Point]) -> Counters {
+    let mut sum = Counters::new();
+    points.iter().for_each(|point| add_counters(&mut sum, &point.counters));
+    sum
 }
 
 /// Locks. A panic while it was locked leaves nothing half done.

@@ -60,6 +60,11 @@ pub fn summary(counters: &Counters) -> Map<String, Value> {
     }
 }
 
+/// Returns whether a member of [`summary`] is about this service, not about the edges.
+pub fn is_own(member: &str) -> bool {
+    ["delivery_", "outbox_", "login"].iter().any(|start| member.starts_with(start))
+}
+
 /// Returns how many requests were refused, by a label of theirs.
 pub fn refused_by(counters: &Counters, name: &str) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
@@ -72,7 +77,7 @@ pub fn refused_by(counters: &Counters, name: &str) -> BTreeMap<String, u64> {
 }
 
 /// Adds up the counters of a name by one of their labels.
-pub fn sums_by(counters: &Counters, name: &str, by: &str) -> BTreeMap<String, u64> {
+fn sums_by(counters: &Counters, name: &str, by: &str) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for (labels, count) in labelled(counters, name) {
         *sums.entry(label(labels, by).unwrap_or_default().to_owned()).or_default() += count;

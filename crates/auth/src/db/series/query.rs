@@ -14,7 +14,8 @@ pub struct SeriesRows {
 }
 
 impl Db {
-    /// Adds up the rows from `from` until before `to`, in steps of `step_seconds`.
+    /// Adds up the rows from `from` until before `to`, in steps of `step_seconds`
+    /// from `from` on.
     pub async fn series(
         &self,
         from: u64,
@@ -45,7 +46,7 @@ impl Db {
                     let (start, data): (i64, String) =
                         (row.try_get("start")?, row.try_get("data")?);
                     place = start + 1;
-                    rows.add(start.unsigned_abs(), step_seconds.max(1), &data);
+                    rows.add(start_of_step(from, start.unsigned_abs(), step_seconds), &data);
                 }
                 if i64::try_from(page.len()).is_ok_and(|length| length < PAGE) {
                     break;
@@ -58,8 +59,8 @@ impl Db {
 }
 
 impl SeriesRows {
-    fn add(&mut self, start: u64, step_seconds: u64, data: &str) {
-        let step = self.steps.entry(start - start % step_seconds).or_default();
+    fn add(&mut self, start: u64, data: &str) {
+        let step = self.steps.entry(start).or_default();
         for (id, count) in pairs(data) {
             let Some(name) = self.names.get(&id) else { continue };
             match step.get_mut(&id) {
@@ -80,6 +81,10 @@ impl SeriesRows {
         };
         steps.into_iter().map(|(start, counts)| (start, named(counts))).collect()
     }
+}
+
+fn start_of_step(from: u64, at: u64, step_seconds: u64) -> u64 {
+    at - at.saturating_sub(from) % step_seconds.max(1)
 }
 
 /// How many rows one query returns.
