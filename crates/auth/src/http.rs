@@ -26,5 +26,9 @@ mod state;
 mod usage;
 mod users;
 
+#[cfg(test)]
+pub use client_info::ClientInfoReader;
+#[cfg(test)]
+pub use gauges::Gauges;
 pub use server::serve;
 pub use state::AppState;
