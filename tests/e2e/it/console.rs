@@ -72,7 +72,7 @@ fn run_on(stack: &Stack, suites: &[&str]) -> Result<(), String> {
 
 #[tokio::test]
 async fn console_shows_hostile_texts_and_fits_every_window() {
-    run(&["hostile", "screens"]).await;
+    run(&["hostile", "screens", "keyboard"]).await;
 }
 
 #[tokio::test]
