@@ -92,8 +92,10 @@ function cell(name, value) {
   if (name === 'day') return html`<span class="num nowrap">${date(value * 1000)}</span>`;
   if (name === 'hour') return html`<span class="num nowrap">${dateTime(value * 1000).slice(0, 16)}</span>`;
   if (name === 'key') return html`<${Id} value=${value} chars=${10} href=${keyHref(value)} copy=${false} />`;
+  if ((name === 'client' || name === 'subject') && String(value).startsWith('pcc_')) {
+    return html`<${Id} value=${value} chars=${14} href=${clientHref(value)} copy=${false} />`;
+  }
   if (name === 'subject') return html`<${Id} value=${value} chars=${12} href=${userHref(value)} copy=${false} />`;
-  if (name === 'client' && String(value).startsWith('pcc_')) return html`<${Id} value=${value} chars=${14} href=${clientHref(value)} copy=${false} />`;
   return html`<span class="clip" title=${String(value)}>${String(value)}</span>`;
 }
 

@@ -135,7 +135,9 @@ function Details({ user, reload }) {
   ]} />`}
       <//>
     </div>
-    <${Panel} flush title="Unusual events" note="Reused refresh tokens, bursts of refreshes, logins from new countries, failed logins.">
+    <${Panel} flush title="Unusual events" note="Reused refresh tokens, bursts of refreshes, logins from new countries, failed logins."
+      aside=${html`<a href=${href('/audit', { user: user.id })}>All events</a>
+        <a href=${href('/usage', { by: 'day,route', subject: user.id })}>Usage</a>`}>
       <${AuditTable} caption="Unusual events" rows=${list(user.unusual)} of="user" dense
         empty=${html`<${Empty} title="Nothing unusual" />`} />
     <//>
