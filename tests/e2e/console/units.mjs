@@ -32,6 +32,8 @@ function wrong(findings) {
   assert.deepEqual(titles({ open_breakers: [{ dependency: 'store', state: 'half_open', colos: ['AMS'] }] }), ['warn: The breaker of store is half open']);
   assert.deepEqual(titles({ edges: [{ ...edge, degraded: ['token=signature'] }] }), ['bad: Tokens are accepted by their signature alone']);
   assert.deepEqual(titles({ edges: [edge, { ...edge, policy: 'b' }] }), ['info: Edges run 2 policies']);
+  // What an isolate reported long ago says nothing of now.
+  assert.deepEqual(titles({ edges: [{ ...edge, at_ms: Date.now() - 400_000, degraded: ['limit=local'], policy: 'b' }, edge] }), []);
   // The worst comes first, and members that are missing say nothing.
   const order = titles({ metrics_age_seconds: 90, store: 'down', edges: [edge, { ...edge, policy: 'b' }] });
   assert.deepEqual(order.map((one) => one.split(':')[0]), ['bad', 'warn', 'info']);
