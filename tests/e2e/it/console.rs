@@ -89,3 +89,8 @@ async fn console_shows_an_outage_of_the_store_on_every_page() {
 async fn console_responds_in_time_with_many_rows_under_load() {
     run(&["volume"]).await;
 }
+
+#[tokio::test]
+async fn console_shows_what_happens_now_and_each_refusal() {
+    run(&["units", "now"]).await;
+}

@@ -103,7 +103,9 @@ fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     }
     let names = String::from_utf8(output.stdout)?;
     let mut files = Vec::new();
-    for name in names.split('\0').filter(|name| !name.is_empty() && !name.starts_with(vendored::FOLDER)) {
+    for name in
+        names.split('\0').filter(|name| !name.is_empty() && !name.starts_with(vendored::FOLDER))
+    {
         let Ok(bytes) = fs::read(root.join(name)) else { continue };
         if let Ok(text) = String::from_utf8(bytes) {
             files.push((PathBuf::from(name), text));

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn changed_missing_and_unlisted_files_are_found() {
-        let row = |name: &str, bytes: &[u8]| format!("| `{name}` | p 1.0 | `{}` |\n", digest(bytes));
+        let row =
+            |name: &str, bytes: &[u8]| format!("| `{name}` | p 1.0 | `{}` |\n", digest(bytes));
         let page = row("same.js", b"a") + &row("changed.js", b"b") + &row("gone.js", b"c");
         let files = [("same.js", b"a"), ("changed.js", b"x"), ("new.js", b"d")];
         let files = files.map(|(name, bytes)| (name.to_owned(), digest(bytes)));

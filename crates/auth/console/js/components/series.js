@@ -59,7 +59,8 @@ export function seriesByName(points, member, { top = 7, scale = 1, label = (name
     }
   }
   const names = [...sums].sort((a, b) => b[1] - a[1]).map(([name]) => name);
-  const main = names.slice(0, top);
+  // In the order of the alphabet, so that a name keeps its colour while the sums change.
+  const main = names.slice(0, top).sort();
   const rest = names.slice(top);
   const own = (point, name) => (point[member] ? (point[member][name] ?? 0) * scale : null);
   const series = main.map((name, index) => ({
