@@ -3,7 +3,7 @@
 mod account;
 mod adjustments;
 mod blocks;
-mod body;
+pub mod body;
 mod caller;
 mod client_auth;
 mod client_info;
@@ -15,11 +15,11 @@ mod gauges;
 mod headers;
 mod keys;
 mod limits;
-mod log;
+pub mod log;
 mod metrics;
 mod oauth;
-mod query;
-mod response;
+pub mod query;
+pub mod response;
 mod router;
 mod server;
 mod state;
@@ -27,3 +27,4 @@ mod usage;
 mod users;
 
 pub use server::serve;
+pub use state::AppState;
