@@ -28,3 +28,4 @@ mod users;
 
 pub use server::serve;
 pub use state::AppState;
+pub use usage::usage_page;

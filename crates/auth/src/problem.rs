@@ -46,6 +46,8 @@ pub enum Problem {
     Overloaded,
     OwnerUnknown,
     PasswordUnacceptable,
+    PolicyUnknown,
+    PolicyUnreadable,
     QuotaUnknown,
     /// A parameter of the query is invalid. The text says which, and how to mend it.
     QueryInvalid(&'static str),
@@ -59,6 +61,13 @@ pub enum Problem {
     /// A request to the console has no session there.
     SessionMissing,
     SessionUnknown,
+    SigningKeyMissing,
+    SigningKeyTooNew {
+        /// The time until it can sign.
+        seconds: u64,
+    },
+    StoreUnavailable,
+    TokenNotAccepted,
     UserUnknown,
 }
 
@@ -207,6 +216,16 @@ impl Problem {
                 "password_unacceptable",
                 "the password must have at least 8 characters and at most 1024 bytes",
             ),
+            Self::PolicyUnknown => (
+                StatusCode::NOT_FOUND,
+                "policy_unknown",
+                "no edge has reported a policy with this hash within a week, or it is too large",
+            ),
+            Self::PolicyUnreadable => (
+                StatusCode::CONFLICT,
+                "policy_unreadable",
+                "this version of the auth service can't read the policy; upgrade it",
+            ),
             Self::QuotaUnknown => (
                 StatusCode::NOT_FOUND,
                 "quota_unknown",
@@ -254,6 +273,26 @@ impl Problem {
             Self::SessionUnknown => {
                 (StatusCode::NOT_FOUND, "session_unknown", "the user has no session with this id")
             }
+            Self::SigningKeyMissing => (
+                StatusCode::CONFLICT,
+                "signing_key_missing",
+                "no next signing key exists yet; retry in 10 s",
+            ),
+            Self::SigningKeyTooNew { .. } => (
+                StatusCode::CONFLICT,
+                "signing_key_too_new",
+                "verifiers may not know the next signing key yet; wait as long as Retry-After says",
+            ),
+            Self::StoreUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "the store does not respond; retry later",
+            ),
+            Self::TokenNotAccepted => (
+                StatusCode::BAD_REQUEST,
+                "token_not_accepted",
+                "tokens and cookies are not accepted here; give the claims instead",
+            ),
             Self::UserUnknown => (StatusCode::NOT_FOUND, "user_unknown", "no user has this id"),
         }
     }
@@ -340,7 +379,7 @@ impl Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if let Self::LoginThrottled { seconds } = self {
+        if let Self::LoginThrottled { seconds } | Self::SigningKeyTooNew { seconds } = self {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         // The rest of the body is not read.

@@ -222,12 +222,12 @@ mod tests {
         }
         let policy = POLICY
             .replace("suffixes = \"same\"", "api_key_header = \"X-Key\"")
-            .replace("audience = \"api\"", "audience = \"api\"\napi_key_prefixes = [\"k_\"]");
+            .replace("audience = \"api\"", "audience = \"api\"\napi_key_prefixes = [\"pk_\"]");
         let document = PolicyFile::parse(policy).ok().unwrap().document();
         for (question, is_refused) in [
             (header("x-key", "v"), true),
-            (header("x-a", &format!("k_{}", "a".repeat(43))), true),
-            (header("x-a", "k_short, version 1.2.3 and pck_live"), false),
+            (header("x-a", &format!("pk_{}", "a".repeat(43))), true),
+            (header("x-a", "pk_short, version 1.2.3 and pck_live"), false),
         ] {
             let refused = explain_document(&document, &question, NOW_SECONDS).err();
             let expect = is_refused.then_some(ExplainError::TokenNotAccepted);

@@ -121,11 +121,7 @@ impl Db {
     }
 }
 
-fn read(
-    row: &AnyRow,
-    now: UnixSeconds,
-    idle_seconds: u64,
-) -> Result<ListedSession, sqlx::Error> {
+fn read(row: &AnyRow, now: UnixSeconds, idle_seconds: u64) -> Result<ListedSession, sqlx::Error> {
     let session = Session::read(row)?;
     let is_deleted = time(row, "user_deleted_at")?.is_some();
     let username: String = row.try_get("username")?;

@@ -106,7 +106,9 @@ impl Db {
              ORDER BY first_seen_at DESC, country LIMIT $2",
         );
         let rows = rows.bind(id).bind(to_i64(COUNTRIES_MAX)).fetch_all(&self.readers).await?;
-        rows.iter().map(|row| Ok((row.try_get("country")?, number(row, "first_seen_at")?))).collect()
+        rows.iter()
+            .map(|row| Ok((row.try_get("country")?, number(row, "first_seen_at")?)))
+            .collect()
     }
 }
 
