@@ -26,6 +26,10 @@ mod state;
 mod usage;
 mod users;
 
+#[cfg(test)]
+pub use client_info::ClientInfoReader;
+#[cfg(test)]
+pub use gauges::Gauges;
 pub use server::serve;
 pub use state::AppState;
 pub use usage::usage_page;

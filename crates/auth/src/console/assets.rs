@@ -29,7 +29,61 @@ macro_rules! assets {
 }
 
 /// All files. A test compares them with the folder.
-static ASSETS: &[Asset] = assets!["index.html"];
+static ASSETS: &[Asset] = assets![
+    "css/components.css",
+    "css/console.css",
+    "css/domain.css",
+    "css/screens.css",
+    "img/logo.svg",
+    "index.html",
+    "js/actions.js",
+    "js/api.js",
+    "js/components/bars.js",
+    "js/components/basics.js",
+    "js/components/chart.js",
+    "js/components/dialog.js",
+    "js/components/icon.js",
+    "js/components/notices.js",
+    "js/components/page.js",
+    "js/components/series.js",
+    "js/components/table.js",
+    "js/components/theme.js",
+    "js/findings.js",
+    "js/format.js",
+    "js/live.js",
+    "js/login.js",
+    "js/main.js",
+    "js/range.js",
+    "js/router.js",
+    "js/screens/audit.js",
+    "js/screens/auditTable.js",
+    "js/screens/clients.js",
+    "js/screens/keyTable.js",
+    "js/screens/keys.js",
+    "js/screens/limits.js",
+    "js/screens/now.js",
+    "js/screens/now_parts.js",
+    "js/screens/policy.js",
+    "js/screens/refusals.js",
+    "js/screens/sessionTable.js",
+    "js/screens/sessions.js",
+    "js/screens/shared.js",
+    "js/screens/signing.js",
+    "js/screens/usage.js",
+    "js/screens/users.js",
+    "js/theme.js",
+    "js/ui.js",
+    "vendor/htm-preact-standalone.module.js",
+    "vendor/htm.LICENSE",
+    "vendor/inter-latin-wght-normal.woff2",
+    "vendor/inter.LICENSE",
+    "vendor/jetbrains-mono-latin-wght-normal.woff2",
+    "vendor/jetbrains-mono.LICENSE",
+    "vendor/preact.LICENSE",
+    "vendor/uPlot.LICENSE",
+    "vendor/uPlot.esm.js",
+    "vendor/uPlot.min.css",
+];
 
 /// Returns a file, or the page for each path that is a screen of it.
 pub async fn asset(request: Request) -> Result<Response, Problem> {
@@ -38,7 +92,6 @@ pub async fn asset(request: Request) -> Result<Response, Problem> {
     let found = ASSETS.iter().position(|asset| asset.path == path);
     let place = match found {
         Some(place) => place,
-        // The folders have files alone, and so have names with a dot above them.
         None if is_file(path) => return Err(Problem::NotFound),
         None => ASSETS.iter().position(|asset| asset.path == PAGE).ok_or(Problem::NotFound)?,
     };
@@ -58,9 +111,13 @@ pub async fn asset(request: Request) -> Result<Response, Problem> {
     Ok((fields, media_type, asset.bytes).into_response())
 }
 
+/// Returns whether a path would be that of a file: it is in a folder that has some, or its name has
+/// a dot. Other paths are screens.
 fn is_file(path: &str) -> bool {
     match path.split_once('/') {
-        Some((folder, _)) => FOLDERS.contains(&folder),
+        Some((folder, _)) => ASSETS
+            .iter()
+            .any(|asset| asset.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))),
         None => path.contains('.'),
     }
 }
@@ -87,5 +144,9 @@ static ETAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// The page of all screens.
 const PAGE: &str = "index.html";
-/// The folders of files. Other paths of two parts are screens.
-const FOLDERS: [&str; 3] = ["css", "js", "vendor"];
+
+/// Returns the paths of all files.
+#[cfg(test)]
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    ASSETS.iter().map(|asset| asset.path)
+}

@@ -26,9 +26,11 @@ impl ConsoleCookie {
 
     /// Returns the token in a request's cookie, if there is exactly one.
     pub fn token(self, headers: &HeaderMap) -> Option<&str> {
-        let fields = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
-        let mut values = fields.flat_map(|field| field.split(';')).filter_map(|pair| {
-            let (name, value) = pair.trim().split_once('=')?;
+        let fields = headers.get_all(header::COOKIE).iter();
+        // Cookies of other programs may have any bytes.
+        let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+        let mut values = pairs.filter_map(|pair| {
+            let (name, value) = std::str::from_utf8(pair).ok()?.trim().split_once('=')?;
             (name == self.name()).then_some(value)
         });
         let first = values.next()?;

@@ -28,8 +28,6 @@ pub fn console_router(state: Arc<ConsoleState>) -> Router {
         .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
         .layer(from_fn(log::log))
         .layer(from_fn(protect))
-        // Not logged.
-        .route("/healthz", get(|| async { "ok\n" }))
         .with_state(state)
 }
 

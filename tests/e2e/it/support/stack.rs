@@ -150,6 +150,11 @@ impl Stack {
         self.facts[name].as_str().unwrap()
     }
 
+    /// Returns all facts of the stack's file.
+    pub fn facts(&self) -> &Value {
+        &self.facts
+    }
+
     pub fn edge(&self, path: &str) -> String {
         format!("{}{path}", self.fact("edge_url"))
     }
