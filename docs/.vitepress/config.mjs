@@ -104,6 +104,7 @@ export default {
           page('Every setting', '/configuration'),
           page('Every code', '/errors'),
           page('The auth service’s API', '/reference/auth-api'),
+          page('The console’s API', '/reference/console-api'),
           page('The tokens of each provider', '/reference/provider-tokens'),
           page('Headers', '/reference/headers'),
           page('The edge’s log', '/reference/access-log'),

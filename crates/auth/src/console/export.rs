@@ -34,7 +34,7 @@ pub struct ExportFile {
 /// [`Problem::Overloaded`] if as many exports are sent as at most at once, and the first part's.
 pub async fn export<P, F>(
     file: ExportFile,
-    read: impl Fn(Option<P>) -> F + Send + 'static,
+    read: impl Fn(Option<P>) -> F + Send + Sync + 'static,
 ) -> Result<Response, Problem>
 where
     P: Send + 'static,

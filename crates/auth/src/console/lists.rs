@@ -17,7 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The id in a path.
 pub type Id = Result<Path<String>, PathRejection>;
@@ -60,8 +60,7 @@ pub fn cut<T, P>(items: &mut Vec<T>, limit: u32, place: impl Fn(&T) -> P) -> Opt
 
 /// Returns a page of a list.
 pub fn page(items: Vec<Value>, next: Option<String>) -> Response {
-    let page = [("items", Value::from(items)), ("next", next.into())];
-    Json(page.into_iter().collect::<std::collections::BTreeMap<_, _>>()).into_response()
+    Json(json!({ "items": items, "next": next })).into_response()
 }
 
 /// Returns the response to an action: what it changed, and whether the store has that. The status

@@ -36,7 +36,8 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
         assert_eq!(audited(&console, &browser, "user_disabled").await["user_id"], alice.id);
         assert!(store.has_seen("pc:revoked:sub:"), "the edge refuses the user");
         assert!(login().await.is_err());
-        let refreshed = app.sessions.refresh(&tokens.refresh_token, None, None, &Default::default(), now);
+        let refreshed =
+            app.sessions.refresh(&tokens.refresh_token, None, None, &Default::default(), now);
         assert!(refreshed.await.is_err());
         // Again, it changes nothing, and has no second event.
         act(&console, &browser, disable, json!({}), 200).await;
@@ -53,7 +54,10 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
 
         let claims = json!({ "scope": "read write", "claims": { "org": "<b>" } });
         let reply = act(&console, &browser, ("POST", &path("/claims")), claims, 200).await;
-        assert_eq!((&reply["user"]["scope"], &reply["user"]["claims"]), (&json!("read write"), &json!({ "org": "<b>" })));
+        assert_eq!(
+            (&reply["user"]["scope"], &reply["user"]["claims"]),
+            (&json!("read write"), &json!({ "org": "<b>" }))
+        );
         audited(&console, &browser, "user_changed").await;
         for (bad, code) in [
             (json!({ "claims": { "sub": "x" } }), "member_invalid"),
@@ -62,7 +66,9 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
         ] {
             let mut bad = bad;
             bad["reason"] = "x".into();
-            let reply = console.call(&browser, "POST", &format!("/console/api{}", path("/claims")), &bad).await;
+            let reply = console
+                .call(&browser, "POST", &format!("/console/api{}", path("/claims")), &bad)
+                .await;
             reply.assert(400, code);
         }
         let reply = act(&console, &browser, ("DELETE", &path("")), json!({}), 200).await;
@@ -94,7 +100,10 @@ async fn action_is_pending_while_the_store_is_down() {
         assert_eq!(act(&console, &browser, disable, json!({}), 202).await["delivery"], "pending");
         let block = json!({ "address": "192.0.2.1", "seconds": 60 });
         let reply = act(&console, &browser, ("POST", "/blocks"), block, 202).await;
-        assert_eq!((&reply["delivery"], &reply["address"]), (&json!("pending"), &json!("192.0.2.1")));
+        assert_eq!(
+            (&reply["delivery"], &reply["address"]),
+            (&json!("pending"), &json!("192.0.2.1"))
+        );
         store.set_down(false);
         assert!(app.sessions.publisher().drain().await);
         assert_eq!(act(&console, &browser, end, json!({}), 200).await["delivery"], "stored");
@@ -121,7 +130,9 @@ async fn keys_are_created_changed_rolled_and_revoked() {
         let changed = act(&console, &browser, ("PATCH", &path("")), patch, 200).await;
         assert_eq!((&changed["name"], &changed["plan"]), (&json!("deploy"), &Value::Null));
         audited(&console, &browser, "key_changed").await;
-        let rolled = act(&console, &browser, ("POST", &path("/roll")), json!({ "grace_seconds": 60 }), 200).await;
+        let rolled =
+            act(&console, &browser, ("POST", &path("/roll")), json!({ "grace_seconds": 60 }), 200)
+                .await;
         assert!(rolled["key"].as_str().is_some_and(|key| key != secret));
         assert!(rolled["previous_until"].is_number());
         audited(&console, &browser, "key_rolled").await;
@@ -151,22 +162,35 @@ async fn clients_are_added_changed_rolled_and_deleted() {
         assert!(!shown.to_string().contains(&secret));
         let listed = get(&console, &browser, "/clients").await;
         assert_eq!(column(&listed, "name"), ["<batch>"]);
-        let changed = act(&console, &browser, ("PATCH", &path("")), json!({ "disabled": true }), 200).await;
+        let changed =
+            act(&console, &browser, ("PATCH", &path("")), json!({ "disabled": true }), 200).await;
         assert_eq!((&changed["disabled"], &changed["delivery"]), (&json!(true), &json!("stored")));
         audited(&console, &browser, "client_disabled").await;
         act(&console, &browser, ("PATCH", &path("")), json!({ "disabled": false }), 200).await;
         let rolled = act(&console, &browser, ("POST", &path("/roll")), json!({}), 200).await;
         assert!(rolled["client_secret"].as_str().is_some_and(|own| own != secret));
         audited(&console, &browser, "client_secret_rolled").await;
-        let revoked = act(&console, &browser, ("POST", &path("/revoke-tokens")), json!({}), 200).await;
+        let revoked =
+            act(&console, &browser, ("POST", &path("/revoke-tokens")), json!({}), 200).await;
         assert_eq!(revoked["client_secret"], Value::Null);
-        assert_eq!(audited(&console, &browser, "client_changed").await["detail"].as_str().unwrap().split(": ").last(), Some("tokens revoked"));
+        assert_eq!(
+            audited(&console, &browser, "client_changed").await["detail"]
+                .as_str()
+                .unwrap()
+                .split(": ")
+                .last(),
+            Some("tokens revoked")
+        );
         let deleted = act(&console, &browser, ("DELETE", &path("")), json!({}), 200).await;
         assert_eq!(deleted, json!({ "client": null, "delivery": "stored" }));
         audited(&console, &browser, "client_deleted").await;
-        console.get(&browser, &format!("/console/api{}", path(""))).await.assert(404, "client_unknown");
+        console
+            .get(&browser, &format!("/console/api{}", path("")))
+            .await
+            .assert(404, "client_unknown");
         act(&console, &browser, ("POST", &path("/roll")), json!({}), 404).await;
-        act(&console, &browser, ("POST", "/clients"), json!({ "name": "x", "now": true }), 400).await;
+        act(&console, &browser, ("POST", "/clients"), json!({ "name": "x", "now": true }), 400)
+            .await;
     })
     .await;
 }
@@ -180,11 +204,13 @@ async fn blocks_quotas_and_credits_are_set_and_cleared() {
         assert_eq!((&set["quota"], &set["delivery"]), (&json!(7), &json!("stored")));
         audited(&console, &browser, "quota_set").await;
         let caller = json!({ "limit": "api", "by": by });
-        let cleared = act(&console, &browser, ("DELETE", "/limits/override"), caller.clone(), 200).await;
+        let cleared =
+            act(&console, &browser, ("DELETE", "/limits/override"), caller.clone(), 200).await;
         assert_eq!(cleared, json!({ "delivery": "stored" }));
         audited(&console, &browser, "quota_cleared").await;
         let credits = json!({ "limit": "api", "by": by, "credits": 5, "id": "one" });
-        let added = act(&console, &browser, ("POST", "/limits/credits"), credits.clone(), 201).await;
+        let added =
+            act(&console, &browser, ("POST", "/limits/credits"), credits.clone(), 201).await;
         assert_eq!((&added["granted"], &added["id"]), (&json!(5), &json!("one")));
         audited(&console, &browser, "credit_added").await;
         let again = act(&console, &browser, ("POST", "/limits/credits"), credits, 200).await;

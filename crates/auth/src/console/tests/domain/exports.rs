@@ -11,7 +11,8 @@ async fn audit_is_exported_whole_and_without_formulas() {
         let head = "INSERT INTO audit (id, at, event, actor, address, device, request_id, detail,
              reason)";
         let hostile = "=HYPERLINK(\"http://x\",\"y\")";
-        let row = |_| format!("'formula', 5, 'login', 'user', '', '@agent', '-1', '{hostile}', '+x'");
+        let row =
+            |_| format!("'formula', 5, 'login', 'user', '', '@agent', '-1', '{hostile}', '+x'");
         seed::insert(&console.db, head, 1, row).await;
         let csv = console.get(&browser, "/console/api/audit?format=csv&event=login").await;
         csv.assert(200, "");
@@ -29,7 +30,10 @@ async fn audit_is_exported_whole_and_without_formulas() {
         let parsed: Vec<Value> =
             lines.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(parsed.len(), 2498);
-        assert_eq!(parsed[0], get(&console, &browser, "/audit?event=login&limit=1").await["items"][0]);
+        assert_eq!(
+            parsed[0],
+            get(&console, &browser, "/audit?event=login&limit=1").await["items"][0]
+        );
         assert_eq!(parsed[2497]["detail"], hostile);
     })
     .await;

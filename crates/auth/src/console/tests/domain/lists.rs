@@ -46,7 +46,10 @@ async fn users_are_found_by_the_beginning_of_their_names() {
             "other=1",
             "q=a&q=b",
         ] {
-            console.get(&browser, &format!("/console/api/users?{bad}")).await.assert(400, "query_invalid");
+            console
+                .get(&browser, &format!("/console/api/users?{bad}"))
+                .await
+                .assert(400, "query_invalid");
         }
     })
     .await;
@@ -59,7 +62,8 @@ async fn user_has_sessions_keys_unusual_events_and_countries() {
         seed::sessions(&console, 20, |_| alice.id.clone()).await;
         let head = "INSERT INTO user_countries (user_id, country, first_seen_at)";
         seed::insert(&console.db, head, 1, |_| format!("'{}', 'DE', 5", alice.id)).await;
-        let key = json!({ "owner": format!("user:{}", alice.id), "name": HOSTILE, "scope": "read" });
+        let key =
+            json!({ "owner": format!("user:{}", alice.id), "name": HOSTILE, "scope": "read" });
         act(&console, &browser, ("POST", "/keys"), key, 201).await;
         console.try_login("alice", "wrong password").await;
         let id = &alice.id;
@@ -147,7 +151,10 @@ async fn session_has_its_refreshes_and_events() {
         assert_eq!(session["refreshes"].as_array().unwrap().len(), 2);
         assert_eq!(session["refreshes"][0]["scope"], "read");
         let events = session["events"].as_array().unwrap();
-        assert_eq!((events[0]["event"].as_str(), events[1]["event"].as_str()), (Some("session_revoked"), Some("login")));
+        assert_eq!(
+            (events[0]["event"].as_str(), events[1]["event"].as_str()),
+            (Some("session_revoked"), Some("login"))
+        );
         assert!(!session.to_string().contains(&tokens.refresh_token), "no token is shown");
     })
     .await;
@@ -163,7 +170,10 @@ async fn audit_is_searched_by_all_its_parts() {
         };
         let newest = ids("limit=3&event=login").await;
         assert_eq!(newest, ["a5999", "a5998", "a5997"]);
-        assert_eq!(ids("event=key_rotated").await, ["a5000", "a4000", "a3000", "a2000", "a1000", "a0"]);
+        assert_eq!(
+            ids("event=key_rotated").await,
+            ["a5000", "a4000", "a3000", "a2000", "a1000", "a0"]
+        );
         assert_eq!(ids("event=key_rotated,console_login").await.len(), 7);
         assert_eq!(ids("by=User1").await, ["a5000", "a0"]);
         assert_eq!(ids("by=u1").await, ["a5000", "a0"]);
@@ -176,7 +186,9 @@ async fn audit_is_searched_by_all_its_parts() {
         assert_eq!(ids("q=198.51.100.24&limit=1000").await.len(), 264, "24 and 240 to 249");
         assert_eq!(ids("q=user4&limit=1000").await.len(), 6);
         assert_eq!(ids("q=%25").await, [""; 0]);
-        let at = get(&console, &browser, "/audit?q=request-4711").await["items"][0]["at"].as_u64().unwrap();
+        let at = get(&console, &browser, "/audit?q=request-4711").await["items"][0]["at"]
+            .as_u64()
+            .unwrap();
         assert_eq!(ids(&format!("from={at}&to={}", at + 2)).await, ["a4712", "a4711"]);
         let entry = &get(&console, &browser, "/audit?by=u1").await["items"][0];
         assert_eq!((&entry["by"], &entry["username"]), (&json!("User1"), &json!("User0")));
@@ -184,7 +196,10 @@ async fn audit_is_searched_by_all_its_parts() {
         assert_eq!(whole.len(), 5999);
         assert_eq!(all(&console, &browser, "/audit?limit=997&actor=user", "id").await, whole);
         for bad in ["from=x", "format=xml", "after=1", "limit=5000", "who=1", "q=%0A"] {
-            console.get(&browser, &format!("/console/api/audit?{bad}")).await.assert(400, "query_invalid");
+            console
+                .get(&browser, &format!("/console/api/audit?{bad}"))
+                .await
+                .assert(400, "query_invalid");
         }
     })
     .await;
@@ -196,11 +211,13 @@ async fn keys_are_found_by_owner_name_and_prefix() {
         let alice = console.add("alice", "read").await;
         let bob = console.add("bob", "read").await;
         for (owner, name) in [(&alice, "Build"), (&alice, "backup"), (&bob, "b%"), (&bob, "x")] {
-            let key = json!({ "owner": format!("user:{}", owner.id), "name": name, "scope": "read" });
+            let key =
+                json!({ "owner": format!("user:{}", owner.id), "name": name, "scope": "read" });
             act(&console, &browser, ("POST", "/keys"), key, 201).await;
         }
         let names = async |query: &str| {
-            let mut names = column(&get(&console, &browser, &format!("/keys?{query}")).await, "name");
+            let mut names =
+                column(&get(&console, &browser, &format!("/keys?{query}")).await, "name");
             names.sort();
             names
         };
@@ -210,7 +227,10 @@ async fn keys_are_found_by_owner_name_and_prefix() {
         assert_eq!(names(&format!("owner=user:{}", bob.id)).await, ["b%", "x"]);
         assert_eq!(names(&format!("owner=user:{}&q=bu", alice.id)).await, ["Build"]);
         let listed = get(&console, &browser, "/keys?q=x").await;
-        let (id, prefix) = (listed["items"][0]["id"].as_str().unwrap(), listed["items"][0]["prefix"].as_str().unwrap());
+        let (id, prefix) = (
+            listed["items"][0]["id"].as_str().unwrap(),
+            listed["items"][0]["prefix"].as_str().unwrap(),
+        );
         assert_eq!(names(&format!("q={id}")).await, ["x"]);
         assert_eq!(names(&format!("q={prefix}")).await, ["x"]);
         assert_eq!(all(&console, &browser, "/keys?limit=1&q=b", "name").await.len(), 3);

@@ -29,8 +29,16 @@ async fn policies_of_edges_are_listed_and_shown() {
         store.set(
             "pc:edges",
             json!([
-                "AMS/a", edge(5, "old"), "AMS/b", edge(9, "hash-1"), "AMS/c", edge(7, "hash-1"),
-                "AMS/bad", "{", "AMS/path", edge(9, "../x"),
+                "AMS/a",
+                edge(5, "old"),
+                "AMS/b",
+                edge(9, "hash-1"),
+                "AMS/c",
+                edge(7, "hash-1"),
+                "AMS/bad",
+                "{",
+                "AMS/path",
+                edge(9, "../x"),
             ]),
         );
         store.set("pc:policy:hash-1", document().to_string().into());
@@ -85,11 +93,16 @@ async fn request_is_explained_without_a_token() {
         let to = "the upstream, https://upstream.example/api/x?a=1";
         assert_eq!(explained["outcome"], json!({ "status": null, "code": null, "target": to }));
         assert!(explained["text"].as_str().unwrap().starts_with("GET /api/x?a=1\n"));
-        assert!(explained["steps"][0]["name"].is_string() && explained["steps"][0]["text"].is_string());
+        assert!(
+            explained["steps"][0]["name"].is_string() && explained["steps"][0]["text"].is_string()
+        );
         assert!(explained["assumptions"].to_string().contains("the signature is good"));
         let mut over = question.clone();
         over["assume"] = json!(["over:api"]);
-        assert_eq!(ask(over).await.json()["outcome"], json!({ "status": 429, "code": "rate_limited", "target": null }));
+        assert_eq!(
+            ask(over).await.json()["outcome"],
+            json!({ "status": 429, "code": "rate_limited", "target": null })
+        );
         let none = json!({ "method": "GET", "target": "/api/x", "country": "", "address": "" });
         assert_eq!(ask(none).await.json()["outcome"]["code"], "token_missing");
         let jwt = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhbGljZSJ9.c2VjcmV0c2VjcmV0";
@@ -117,14 +130,19 @@ async fn request_is_explained_without_a_token() {
         let mut large = question.clone();
         large["target"] = format!("/{}", "a".repeat(20_000)).into();
         ask(large).await.assert(413, "body_too_large");
-        for (hash, status, code) in [("none", 404, "policy_unknown"), ("broken", 409, "policy_unreadable")] {
+        for (hash, status, code) in
+            [("none", 404, "policy_unknown"), ("broken", 409, "policy_unreadable")]
+        {
             let path = format!("/console/api/policies/{hash}/explain");
             console.call(&reader, "POST", &path, &question).await.assert(status, code);
         }
         let mut foreign = reader.clone();
         foreign.csrf = "x".into();
         console.call(&foreign, "POST", path, &question).await.assert(403, "csrf_invalid");
-        assert!(!store.has_seen("EVALSHA") && !store.has_seen("MGET"), "it asks no store of requests");
+        assert!(
+            !store.has_seen("EVALSHA") && !store.has_seen("MGET"),
+            "it asks no store of requests"
+        );
     })
     .await;
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 async fn lists_are_fast_with_many_rows() {
     on_each(async |console, browser, _| {
         seed::users(&console, 10_000, |n| format!("User{n}")).await;
-        let sessions = |n: usize| if n < 1000 { "u7".to_owned() } else { format!("u{}", n % 10_000) };
+        let sessions =
+            |n: usize| if n < 1000 { "u7".to_owned() } else { format!("u{}", n % 10_000) };
         seed::sessions(&console, 11_000, sessions).await;
         seed::audit(&console, 100_000).await;
         let mut slow = Vec::new();
