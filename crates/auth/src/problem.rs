@@ -1,9 +1,7 @@
 //! The errors of requests. Only this module turns a [`Problem`] into a response: a handler returns
-//! one, and [`finish`] writes its body, which contains the request's id.
+//! one, and [`response::finish`] writes its body, which contains the request's id.
 
-mod response;
-
-pub use response::finish;
+pub mod response;
 
 use axum::http::StatusCode;
 
