@@ -17,7 +17,7 @@ mod records;
 mod settle;
 
 pub use commands::{Holder, HolderState, IssuedAccessToken, IssuedClientToken, REVOCATION_SECONDS};
-pub use delivery_times::DeliveryTimes;
+pub use delivery_times::{DELIVERY_BOUNDS_MS, DeliveryTimes};
 pub use publisher::{Delivery, Publisher};
 pub use reconcile::StoreHealth;
 pub use records::RecordSettings;

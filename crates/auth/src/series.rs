@@ -24,7 +24,11 @@ pub use service::{Observed, Point, Series, add_all};
 pub use summary::{is_own, refused_by, summary};
 
 #[cfg(test)]
+pub use collector::Readings;
+#[cfg(test)]
 pub use refusals::RefusalStep;
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;

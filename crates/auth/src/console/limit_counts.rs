@@ -102,10 +102,12 @@ fn over_now(ring: &[RecentRefusal], now: UnixSeconds) -> Vec<Value> {
     let mut callers: Vec<(Caller<'_>, u64, u64)> = Vec::new();
     for refusal in recent.filter(|refusal| OVER.contains(&refusal.code.as_str())) {
         let caller = Caller {
-            limit: refusal.limits().last().unwrap_or_default(),
+            limit: refusal.exceeded_limit().unwrap_or_default(),
             client: refusal.client.as_deref(),
             address: refusal.address.as_deref(),
+            subject: refusal.subject.as_deref(),
             code: &refusal.code,
+            shadow: refusal.shadow,
         };
         match callers.iter_mut().find(|(own, ..)| *own == caller) {
             Some((_, count, _)) => *count = count.saturating_add(refusal.weight),
@@ -114,10 +116,11 @@ fn over_now(ring: &[RecentRefusal], now: UnixSeconds) -> Vec<Value> {
         }
     }
     let shown = callers.into_iter().map(|(caller, count, last_at)| {
-        let who = caller.client.or(caller.address);
+        let who = caller.subject.or(caller.client).or(caller.address);
         json!({
             "limit": caller.limit, "who": who, "client": caller.client,
-            "address": caller.address, "count": count, "last_at": last_at, "code": caller.code,
+            "subject": caller.subject, "address": caller.address, "count": count,
+            "last_at": last_at, "code": caller.code, "shadow": caller.shadow,
         })
     });
     shown.collect()
@@ -128,7 +131,9 @@ struct Caller<'a> {
     limit: &'a str,
     client: Option<&'a str>,
     address: Option<&'a str>,
+    subject: Option<&'a str>,
     code: &'a str,
+    shadow: bool,
 }
 
 /// The codes of refusals by a limit.
@@ -152,7 +157,7 @@ mod tests {
             client: client.map(str::to_owned),
             address: Some("203.0.113.7".into()),
             weight: 3,
-            steps: vec![step("first: 5 left"), step("api: 0 left")],
+            steps: vec![step("first: passed, 5 left"), step("api: refused, 0 left")],
             ..RecentRefusal::default()
         };
         let ring = [
@@ -165,7 +170,8 @@ mod tests {
         let over = over_now(&ring, now);
         let of = |who: &str, client: Option<&str>, count: u64, ago: u64| {
             json!({"limit": "api", "who": who, "client": client, "address": "203.0.113.7",
-                   "count": count, "last_at": now.0 - ago, "code": "rate_limited"})
+                   "subject": null, "count": count, "last_at": now.0 - ago,
+                   "code": "rate_limited", "shadow": false})
         };
         assert_eq!(over, [of("c", Some("c"), 6, 1), of("203.0.113.7", None, 3, 3)]);
     }

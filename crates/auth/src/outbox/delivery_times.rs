@@ -30,7 +30,7 @@ impl DeliveryTimes {
             "portcullis_auth_delivery_seconds",
             "Time from the commit of a change to the store's confirmation.",
         );
-        let bounds = BOUNDS_MS.map(|bound| f64::from(bound) / 1000.0);
+        let bounds = DELIVERY_BOUNDS_MS.map(|bound| f64::from(bound) / 1000.0);
         let histogram = Histogram::with_opts(options.buckets(bounds.to_vec()))?;
         registry.register(Box::new(histogram.clone()))?;
         Ok(Self { histogram, longest_ms: Arc::default() })
@@ -54,7 +54,8 @@ impl DeliveryTimes {
                 counts.sum_ms = (histogram.get_sample_sum() * 1000.0).round() as u64;
                 let cumulative =
                     histogram.get_bucket().iter().map(|bucket| bucket.cumulative_count());
-                counts.buckets = BOUNDS_MS.into_iter().map(u64::from).zip(cumulative).collect();
+                counts.buckets =
+                    DELIVERY_BOUNDS_MS.into_iter().map(u64::from).zip(cumulative).collect();
             }
         }
         counts
@@ -67,7 +68,7 @@ impl DeliveryTimes {
 }
 
 /// The bounds of the edge's histograms, and some for an outage of the store.
-const BOUNDS_MS: [u32; 13] =
+pub const DELIVERY_BOUNDS_MS: [u32; 13] =
     [2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000, 30_000, 300_000, 3_600_000];
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// What the rounds of a collector remember.
 #[derive(Default)]
-pub(super) struct Readings {
+pub struct Readings {
     /// The counters of the edges at the last round that could read them, and when that was.
     edges: Option<(u64, Counters)>,
     /// This process's own counters then.
@@ -40,7 +40,7 @@ impl Series {
     }
 
     /// Reads all counters. Writes the last minute if a new one has begun since the last write.
-    pub(super) async fn round(&self, readings: &mut Readings, now: UnixSeconds) {
+    pub async fn round(&self, readings: &mut Readings, now: UnixSeconds) {
         let minute = now.0 - now.0 % MINUTE_SECONDS;
         let is_due = minute != readings.minute;
         // Before the counters are read, so that another process's later reading is noticed.

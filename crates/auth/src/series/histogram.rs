@@ -1,6 +1,7 @@
 //! Quantiles of histograms.
 
 use crate::db::Counters;
+use crate::outbox::DELIVERY_BOUNDS_MS;
 use std::collections::BTreeMap;
 
 /// A histogram: how many observations are at most each bound.
@@ -12,11 +13,11 @@ pub struct Histogram {
 
 impl Histogram {
     /// Adds up the histograms of a name, such as `request_milliseconds`, whatever their labels. A
-    /// bucket that counted nothing may be missing, so each of [`BOUNDS_MS`] is a bound in any case.
+    /// bucket that counted nothing may be missing, so the known bounds are there in any case.
     pub fn of(counters: &Counters, name: &str) -> Self {
         let start = format!("{name}_bucket{{");
-        let known = BOUNDS_MS.map(|bound| (f64::from(bound).to_bits(), 0_u64));
-        let mut sums = BTreeMap::from(known);
+        let known = bounds_ms(name).iter().map(|bound| (f64::from(*bound).to_bits(), 0_u64));
+        let mut sums: BTreeMap<u64, u64> = known.collect();
         let fields = counters.range(start.clone()..);
         for (field, count) in fields.take_while(|(field, _)| field.starts_with(&start)) {
             // The bits of positive numbers have the order of the numbers.
@@ -64,8 +65,17 @@ fn upper_bound(field: &str) -> Option<f64> {
     }
 }
 
-/// The bounds that the edge and this service have in their histograms, in ms.
+/// Returns the bounds that edge or auth service give a histogram, in ms.
+fn bounds_ms(name: &str) -> &'static [u32] {
+    match name {
+        "clearance_age_milliseconds" => &AGES_MS,
+        "auth_delivery_milliseconds" => &DELIVERY_BOUNDS_MS,
+        _ => &BOUNDS_MS,
+    }
+}
+
 const BOUNDS_MS: [u32; 10] = [2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
+const AGES_MS: [u32; 10] = [100, 500, 1000, 2500, 5000, 10_000, 15_000, 30_000, 60_000, 300_000];
 
 #[cfg(test)]
 mod tests {
@@ -110,6 +120,15 @@ mod tests {
         close(histogram(&[("50", 10), ("+Inf", 10)]).quantile(0.5), 37.5);
         close(histogram(&[("30000", 10), ("+Inf", 10)]).quantile(0.5), 17_500.0);
         close(histogram(&[("2", 10)]).quantile(0.5), 1.0);
+    }
+
+    /// Clearances have other bounds than requests.
+    #[test]
+    fn ages_have_bounds_of_their_own() {
+        let counters: Counters =
+            [("clearance_age_milliseconds_bucket{le=\"500\"}".to_owned(), 8)].into();
+        close(Histogram::of(&counters, "clearance_age_milliseconds").quantile(0.5), 300.0);
+        close(histogram(&[("500", 8)]).quantile(0.5), 375.0);
     }
 
     #[test]

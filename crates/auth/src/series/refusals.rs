@@ -22,6 +22,8 @@ pub struct RecentRefusal {
     pub address: Option<String>,
     pub client: Option<String>,
     pub iss: Option<String>,
+    /// The caller as the access log has it, if the policy logs it.
+    pub subject: Option<String>,
     pub colo: Option<String>,
     pub ms: u64,
     /// How many refusals it stands for.
@@ -48,10 +50,13 @@ impl From<(String, f64, Option<String>)> for RefusalStep {
 }
 
 impl RecentRefusal {
-    /// Returns the names of the limits that the request was over, as its steps have them.
-    pub fn limits(&self) -> impl Iterator<Item = &str> {
+    /// Returns the name of the first limit that refused the request, or would have.
+    pub fn exceeded_limit(&self) -> Option<&str> {
         let limits = self.steps.iter().filter(|step| step.name == "limit");
-        limits.filter_map(|step| step.note.split_once(':').map(|(name, _)| name.trim()))
+        let mut limits = limits.filter_map(|step| step.note.split_once(": "));
+        let is_over =
+            |result: &str| ["refused", "would refuse"].iter().any(|own| result.starts_with(own));
+        limits.find(|(_, result)| is_over(result)).map(|(name, _)| name)
     }
 }
 
@@ -86,17 +91,17 @@ mod tests {
         let entry = r#"{"at":5,"id":"r1","route":"orders","code":"token_revoked","status":401,
             "method":"GET","path":"/api/x","address":"203.0.113.0/24","client":null,"iss":null,
             "colo":"AMS","ms":12,"weight":3,"shadow":false,"later":1,
-            "steps":[["route",0,"orders"],["limit",0.5,"api: 0 left"],["decide",0,null]]}"#;
+            "steps":[["route",0,"orders"],["limit",0,"day: passed, 5 left"],["limit",0.5,"api: refused, 0 left"],["decide",0,null]]}"#;
         let newer = r#"{"at":9,"id":"r2","code":"rate_limited"}"#;
         let long = format!("{entry:>5000}");
         let texts = [entry, "{", "[]", newer, &long, r#"{"at":"x"}"#];
         let ring = read_ring(&texts.map(Reply::text));
         assert_eq!(ring.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["r2", "r1"]);
         assert_eq!((ring[0].weight, ring[1].weight), (1, 3));
-        assert_eq!(ring[1].limits().collect::<Vec<_>>(), ["api"]);
+        assert_eq!((ring[0].exceeded_limit(), ring[1].exceeded_limit()), (None, Some("api")));
         let shown = serde_json::to_value(&ring[1]).unwrap();
         assert_eq!(shown["at_ms"], 5);
-        let step = serde_json::json!({"name": "limit", "ms": 0.5, "note": "api: 0 left"});
-        assert_eq!(shown["steps"][1], step);
+        let step = serde_json::json!({"name": "limit", "ms": 0.5, "note": "api: refused, 0 left"});
+        assert_eq!(shown["steps"][2], step);
     }
 }
