@@ -1,6 +1,7 @@
 //! Actions: their effects, their audit, and what the store gets.
 
 use super::{FakeStore, act, column, get, on_each};
+use crate::audit::ClientInfo;
 use crate::console::tests::harness::{Browser, TestConsole};
 use crate::testing::PASSWORD;
 use serde_json::{Value, json};
@@ -22,10 +23,8 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
     on_each(async |console, browser, store: FakeStore| {
         let alice = console.add("alice", "read").await;
         let (app, now) = (&console.state.app, crate::clock::now());
-        let login = async || {
-            let client = Default::default();
-            app.sessions.login("alice", PASSWORD.into(), &client, now).await
-        };
+        let nobody = ClientInfo::default();
+        let login = async || app.sessions.login("alice", PASSWORD.into(), &nobody, now).await;
         let path = |rest: &str| format!("/users/{}{rest}", alice.id);
         let tokens = login().await.unwrap();
         let disable = ("POST", &*path("/disable"));
@@ -36,8 +35,7 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
         assert_eq!(audited(&console, &browser, "user_disabled").await["user_id"], alice.id);
         assert!(store.has_seen("pc:revoked:sub:"), "the edge refuses the user");
         assert!(login().await.is_err());
-        let refreshed =
-            app.sessions.refresh(&tokens.refresh_token, None, None, &Default::default(), now);
+        let refreshed = app.sessions.refresh(&tokens.refresh_token, None, None, &nobody, now);
         assert!(refreshed.await.is_err());
         // Again, it changes nothing, and has no second event.
         act(&console, &browser, disable, json!({}), 200).await;
