@@ -116,10 +116,9 @@ async fn sessions_end_with_the_user_the_scope_and_the_password() {
             let user = console.add("b", "console:act").await;
             let browser = console.login("b").await;
             for disabled in [true, false] {
-                let none = |_: &_| Vec::new();
                 console
                     .db
-                    .set_disabled(&user.id, disabled, vec![], &change(), revoke, &none)
+                    .set_disabled(&user.id, disabled, vec![], &change(), revoke, &|_| Vec::new())
                     .await
                     .unwrap();
                 assert_eq!(status(&console, &browser).await, 401);
