@@ -6,11 +6,13 @@ use serde_json::Value;
 /// A route in short.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RouteSummary {
+    /// The name.
     pub name: String,
     /// The path as the policy file has it.
     pub path: String,
     /// The methods; empty for all.
     pub methods: Vec<String>,
+    /// Who may use it, as the policy file says it.
     pub access: &'static str,
     /// What the store must confirm; `None` if the route checks no tokens.
     pub require: Option<&'static str>,

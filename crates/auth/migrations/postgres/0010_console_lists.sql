@@ -18,3 +18,6 @@ CREATE INDEX audit_session_id ON audit (session_id, at, id) WHERE session_id IS 
 CREATE INDEX audit_by_user_id ON audit (by_user_id, at, id) WHERE by_user_id IS NOT NULL;
 CREATE INDEX audit_event ON audit (event, at, id);
 CREATE INDEX audit_actor ON audit (actor, at, id);
+CREATE INDEX audit_address ON audit (address COLLATE "C");
+CREATE INDEX audit_request_id ON audit (request_id COLLATE "C");
+CREATE INDEX audit_detail ON audit (substr(detail, 1, 40) COLLATE "C");

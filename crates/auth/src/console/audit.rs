@@ -54,7 +54,8 @@ async fn list(State(state): SharedConsole, RawQuery(query): RawQuery) -> Result<
         user: query.take_text("user")?,
         by: query.take_text("by")?,
         session_id: query.take_text("session")?,
-        prefix: query.take_text("q")?,
+        detail: None,
+        text: query.take_text("q")?,
         after,
         limit: limit + 1,
     };

@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use portcullis_core::TokenHash;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -83,7 +84,17 @@ async fn one(State(state): SharedConsole, id: Id) -> Result<Response, Problem> {
             limit: ENTRIES_MAX,
             ..AuditSearch::default()
         };
-        let unusual = app.db.search_audit(&unusual).await?;
+        let mut unusual = app.db.search_audit(&unusual).await?;
+        // A failed login has a hash of the name instead of the user.
+        let failed = AuditSearch {
+            events: FAILED_LOGINS.map(str::to_owned).to_vec(),
+            detail: Some(TokenHash::of(&user.user.username).to_string()),
+            limit: ENTRIES_MAX,
+            ..AuditSearch::default()
+        };
+        unusual.extend(app.db.search_audit(&failed).await?);
+        unusual.sort_by(|one, other| (other.at, &other.id).cmp(&(one.at, &one.id)));
+        cut(&mut unusual, ENTRIES_MAX, |_| ());
         let countries = app.db.user_countries(&id).await?;
         let countries = countries.iter().map(|(country, first_seen_at)| {
             json!({ "country": country, "first_seen_at": first_seen_at })
@@ -216,11 +227,11 @@ fn has_nul(place: &NamePlace) -> bool {
 /// The sessions, keys and events of a user that are shown.
 const ENTRIES_MAX: u32 = 100;
 /// The events of a user that may be part of an attack.
-const UNUSUAL: [&str; 6] = [
+const UNUSUAL: [&str; 5] = [
     "console_login_failed",
     "country_new",
-    "login_failed",
     "refresh_burst",
     "refresh_token_reused",
     "sessions_over_max",
 ];
+const FAILED_LOGINS: [&str; 2] = ["console_login_failed", "login_failed"];

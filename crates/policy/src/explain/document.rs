@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 /// A request whose outcome is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
+    /// The method.
     pub method: String,
     /// The path, with its query.
     pub target: String,

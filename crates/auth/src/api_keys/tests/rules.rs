@@ -408,8 +408,8 @@ async fn pages_list_each_key_once_in_the_order_of_creation() {
             for owner in [Some(Owner::user(&alice.id)), None] {
                 let (mut seen, mut after_key) = (Vec::new(), ListPlace::default());
                 loop {
-                    let (owner, after_key) = (owner.as_ref(), std::mem::take(&mut after_key));
-                    let list = KeyList { owner, text: None, after: after_key, limit: 2 };
+                    let (owner, after_one) = (owner.as_ref(), std::mem::take(&mut after_key));
+                    let list = KeyList { owner, text: None, after: after_one, limit: 2 };
                     let page = service.api_keys.list(&operator, list, after(9));
                     let (keys, next) = page.await.unwrap();
                     assert!(keys.len() <= 2);

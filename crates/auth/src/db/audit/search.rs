@@ -3,6 +3,7 @@
 use crate::db::filter::{Filter, number, time};
 use crate::db::list_place::ListPlace;
 use crate::db::pool::Db;
+use portcullis_core::TokenHash;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
@@ -21,8 +22,10 @@ pub struct AuditSearch {
     /// The operator who acted in the console, by id or name.
     pub by: Option<String>,
     pub session_id: Option<String>,
-    /// What a username, an address, a session's or a request's id, or a detail begins with.
-    pub prefix: Option<String>,
+    pub detail: Option<String>,
+    /// What a username, an address, a request's id or a detail begins with; the id of a session; or
+    /// the name in failed logins, whose detail is its hash.
+    pub text: Option<String>,
     /// The last event of the page before.
     pub after: Option<ListPlace>,
     pub limit: u32,
@@ -86,16 +89,17 @@ impl Db {
             let id = self.id_of_user(user).await?;
             filter.equal(column, id.as_deref().unwrap_or(user));
         }
-        if let Some(prefix) = &search.prefix {
-            let mut any: Vec<String> = ["address", "request_id", "session_id", "detail"]
-                .iter()
-                .map(|column| filter.begins(column, prefix))
-                .collect();
-            let name = filter.begins_in_any_case("username", prefix);
-            any.push(format!(
-                "user_id IN (SELECT id FROM users WHERE deleted_at IS NULL AND {name})"
-            ));
-            filter.require(format!("({})", any.join(" OR ")));
+        if let Some(detail) = &search.detail {
+            let condition = detail_is(&mut filter, detail);
+            filter.require(condition);
+        }
+        if let Some(text) = &search.text {
+            let is_rare = self.is_rare(text).await?;
+            let matches = Matches::new(&mut filter, text);
+            filter.require(match is_rare {
+                true => format!("id IN ({})", matches.queries().join(" UNION ")),
+                false => format!("({})", matches.conditions.join(" OR ")),
+            });
         }
         if let Some(ListPlace { at, id }) = &search.after {
             let (at, id) = (filter.number(*at), filter.text(id));
@@ -114,6 +118,23 @@ impl Db {
         rows.iter().map(read).collect()
     }
 
+    /// Returns whether few events match a text. Then their ids are fetched by indexes, and sorted.
+    /// Otherwise a scan of the newest events soon finds enough.
+    async fn is_rare(&self, text: &str) -> Result<bool, sqlx::Error> {
+        let mut filter = Filter::default();
+        let queries = Matches::new(&mut filter, text).queries();
+        let limit = filter.number(RARE_MAX + 1);
+        let parts = queries
+            .iter()
+            .enumerate()
+            .map(|(place, query)| format!("SELECT id FROM ({query} LIMIT {limit}) part_{place}"));
+        let parts: Vec<String> = parts.collect();
+        let statement = format!("SELECT COUNT(*) AS found FROM ({}) f", parts.join(" UNION ALL "));
+        let rows = filter.fetch(self, &statement).await?;
+        let found = rows.first().map_or(Ok(0), |row| number(row, "found"))?;
+        Ok(found <= RARE_MAX)
+    }
+
     /// Returns the id of the user with an id or a name. The audit also has the ids of deleted ones.
     async fn id_of_user(&self, text: &str) -> Result<Option<String>, sqlx::Error> {
         if self.user_by_id(text).await?.is_some() {
@@ -121,6 +142,56 @@ impl Db {
         }
         Ok(self.user_by_name(text).await?.map(|user| user.id))
     }
+}
+
+/// The conditions of events that match a text. An index answers each of them.
+struct Matches {
+    conditions: Vec<String>,
+    /// The condition of users' names.
+    name: String,
+}
+
+impl Matches {
+    fn new(filter: &mut Filter, text: &str) -> Self {
+        let start: String = text.chars().take(DETAIL_START).collect();
+        let mut detail = filter.begins("substr(detail, 1, 40)", &start);
+        if start != text {
+            detail = format!("({detail} AND {})", filter.begins("detail", text));
+        }
+        let session = filter.text(text);
+        let failed_logins = detail_is(filter, &TokenHash::of(text).to_string());
+        let name = filter.begins_in_any_case("username", text);
+        let users = format!("SELECT id FROM users WHERE deleted_at IS NULL AND {name}");
+        let conditions = vec![
+            filter.begins("address", text),
+            filter.begins("request_id", text),
+            detail,
+            failed_logins,
+            format!("session_id = {session}"),
+            format!("user_id IN ({users})"),
+        ];
+        Self { conditions, name }
+    }
+
+    /// Returns queries for the ids of the events.
+    fn queries(&self) -> Vec<String> {
+        let name = &self.name;
+        let of_users = format!(
+            "SELECT e.id FROM users n JOIN audit e ON e.user_id = n.id
+             WHERE n.deleted_at IS NULL AND {}",
+            name.replace("username", "n.username")
+        );
+        let own = self.conditions.iter().take(self.conditions.len().saturating_sub(1));
+        let own = own.map(|condition| format!("SELECT id FROM audit WHERE {condition}"));
+        own.chain([of_users]).collect()
+    }
+}
+
+/// Returns the condition that an event has this detail.
+fn detail_is(filter: &mut Filter, detail: &str) -> String {
+    let start: String = detail.chars().take(DETAIL_START).collect();
+    let (start, whole) = (filter.text(&start), filter.text(detail));
+    format!("(substr(detail, 1, 40) /* bytewise */ = {start} AND detail = {whole})")
 }
 
 fn read(row: &AnyRow) -> Result<AuditEntry, sqlx::Error> {
@@ -146,3 +217,8 @@ fn read(row: &AnyRow) -> Result<AuditEntry, sqlx::Error> {
         detail: row.try_get("detail")?,
     })
 }
+
+/// The characters of a detail that its index has.
+const DETAIL_START: usize = 40;
+/// The most events that are sorted after they were found by indexes.
+const RARE_MAX: u64 = 2000;

@@ -1,6 +1,7 @@
 //! Actions: their effects, their audit, and what the store gets.
 
 use super::{FakeStore, act, column, get, on_each};
+use crate::audit::ClientInfo;
 use crate::console::tests::harness::{Browser, TestConsole};
 use crate::testing::PASSWORD;
 use serde_json::{Value, json};
@@ -22,10 +23,9 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
     on_each(async |console, browser, store: FakeStore| {
         let alice = console.add("alice", "read").await;
         let (app, now) = (&console.state.app, crate::clock::now());
-        let login = async || {
-            let client = Default::default();
-            app.sessions.login("alice", PASSWORD.into(), &client, now).await
-        };
+        app.sessions.keys().maintain(now).await.unwrap();
+        let nobody = ClientInfo::default();
+        let login = async || app.sessions.login("alice", PASSWORD.into(), &nobody, now).await;
         let path = |rest: &str| format!("/users/{}{rest}", alice.id);
         let tokens = login().await.unwrap();
         let disable = ("POST", &*path("/disable"));
@@ -36,8 +36,7 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
         assert_eq!(audited(&console, &browser, "user_disabled").await["user_id"], alice.id);
         assert!(store.has_seen("pc:revoked:sub:"), "the edge refuses the user");
         assert!(login().await.is_err());
-        let refreshed =
-            app.sessions.refresh(&tokens.refresh_token, None, None, &Default::default(), now);
+        let refreshed = app.sessions.refresh(&tokens.refresh_token, None, None, &nobody, now);
         assert!(refreshed.await.is_err());
         // Again, it changes nothing, and has no second event.
         act(&console, &browser, disable, json!({}), 200).await;
@@ -87,6 +86,7 @@ async fn action_is_pending_while_the_store_is_down() {
     on_each(async |console, browser, store: FakeStore| {
         let alice = console.add("alice", "read").await;
         let (app, now) = (&console.state.app, crate::clock::now());
+        app.sessions.keys().maintain(now).await.unwrap();
         app.sessions.login("alice", PASSWORD.into(), &Default::default(), now).await.unwrap();
         let id = column(&get(&console, &browser, "/sessions").await, "id").pop().unwrap();
         store.set_down(true);
@@ -162,14 +162,6 @@ async fn clients_are_added_changed_rolled_and_deleted() {
         assert!(!shown.to_string().contains(&secret));
         let listed = get(&console, &browser, "/clients").await;
         assert_eq!(column(&listed, "name"), ["<batch>"]);
-        let changed =
-            act(&console, &browser, ("PATCH", &path("")), json!({ "disabled": true }), 200).await;
-        assert_eq!((&changed["disabled"], &changed["delivery"]), (&json!(true), &json!("stored")));
-        audited(&console, &browser, "client_disabled").await;
-        act(&console, &browser, ("PATCH", &path("")), json!({ "disabled": false }), 200).await;
-        let rolled = act(&console, &browser, ("POST", &path("/roll")), json!({}), 200).await;
-        assert!(rolled["client_secret"].as_str().is_some_and(|own| own != secret));
-        audited(&console, &browser, "client_secret_rolled").await;
         let revoked =
             act(&console, &browser, ("POST", &path("/revoke-tokens")), json!({}), 200).await;
         assert_eq!(revoked["client_secret"], Value::Null);
@@ -181,6 +173,14 @@ async fn clients_are_added_changed_rolled_and_deleted() {
                 .last(),
             Some("tokens revoked")
         );
+        let changed =
+            act(&console, &browser, ("PATCH", &path("")), json!({ "disabled": true }), 200).await;
+        assert_eq!((&changed["disabled"], &changed["delivery"]), (&json!(true), &json!("stored")));
+        audited(&console, &browser, "client_disabled").await;
+        act(&console, &browser, ("PATCH", &path("")), json!({ "disabled": false }), 200).await;
+        let rolled = act(&console, &browser, ("POST", &path("/roll")), json!({}), 200).await;
+        assert!(rolled["client_secret"].as_str().is_some_and(|own| own != secret));
+        audited(&console, &browser, "client_secret_rolled").await;
         let deleted = act(&console, &browser, ("DELETE", &path("")), json!({}), 200).await;
         assert_eq!(deleted, json!({ "client": null, "delivery": "stored" }));
         audited(&console, &browser, "client_deleted").await;

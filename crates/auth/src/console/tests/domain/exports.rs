@@ -54,8 +54,9 @@ async fn usage_is_shown_by_pages_and_exported_whole() {
         let page = get(&console, &browser, &format!("/usage?by=subject&{range}&limit=10")).await;
         assert_eq!(page["usage"].as_array().unwrap().len(), 10);
         let next = page["next"].as_str().unwrap();
-        let page = get(&console, &browser, &format!("/usage?by=subject&{range}&limit=10&after={next}"));
-        assert_eq!(page.await["usage"].as_array().unwrap().len(), 10);
+        let path = format!("/usage?by=subject&{range}&limit=10&after={next}");
+        let page = get(&console, &browser, &path).await;
+        assert_eq!(page["usage"].as_array().unwrap().len(), 10);
         let csv = console.get(&browser, &format!("/console/api/usage?by=subject&{range}&format=csv")).await;
         let lines: Vec<&str> = csv.text.split_terminator("\r\n").collect();
         assert_eq!(lines.len(), 12_001);

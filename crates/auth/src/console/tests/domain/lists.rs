@@ -79,6 +79,10 @@ async fn user_has_sessions_keys_unusual_events_and_countries() {
         assert_eq!(user["keys"][0]["key"], json!(null));
         assert_eq!(user["countries"], json!([{ "country": "DE", "first_seen_at": 5 }]));
         assert_eq!(user["unusual"][0]["event"], "console_login_failed");
+        assert!(user["unusual"][0]["user_id"].is_null(), "the event does not name a user");
+        let found = get(&console, &browser, "/audit?q=alice").await;
+        let events = column(&found, "event");
+        assert!(events.contains(&"console_login_failed".to_owned()), "{events:?}");
         console.get(&browser, "/console/api/users/nobody").await.assert(404, "user_unknown");
         console.get(&browser, "/console/api/users/%00").await.assert(404, "user_unknown");
         // Without the store, the page is there, and soon.
@@ -131,6 +135,7 @@ async fn session_has_its_refreshes_and_events() {
     on_each(async |console, browser, _| {
         console.add("alice", "read").await;
         let (app, now) = (&console.state.app, crate::clock::now());
+        app.sessions.keys().maintain(now).await.unwrap();
         let client = crate::audit::ClientInfo {
             country: Some("FR".into()),
             device: HOSTILE.into(),
@@ -185,6 +190,19 @@ async fn audit_is_searched_by_all_its_parts() {
         assert_eq!(ids("q=s999&limit=1").await, ["a5999"]);
         assert_eq!(ids("q=198.51.100.24&limit=1000").await.len(), 264, "24 and 240 to 249");
         assert_eq!(ids("q=user4&limit=1000").await.len(), 6);
+        // What many events begin with is found, too, newest first.
+        assert_eq!(ids("q=detail&limit=2").await, ["a5999", "a5998"]);
+        assert_eq!(ids("q=request-&event=key_rotated&limit=2").await, ["a5000", "a4000"]);
+        let whole = all(&console, &browser, "/audit?limit=1000&q=request-1", "id").await;
+        assert_eq!(whole.len(), 1111);
+        let long = "x".repeat(60);
+        let head = "INSERT INTO audit (id, at, event, actor, address, device, request_id, detail)";
+        for (id, end) in [("long1", "y"), ("long2", "z")] {
+            let row = |_| format!("'{id}', 5, 'login', 'user', '', '', '', '{long}{end}'");
+            seed::insert(&console.db, head, 1, row).await;
+        }
+        assert_eq!(ids(&format!("q={long}")).await, ["long2", "long1"]);
+        assert_eq!(ids(&format!("q={long}y")).await, ["long1"]);
         assert_eq!(ids("q=%25").await, [""; 0]);
         let at = get(&console, &browser, "/audit?q=request-4711").await["items"][0]["at"]
             .as_u64()

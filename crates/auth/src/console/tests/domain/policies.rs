@@ -59,7 +59,7 @@ async fn policies_of_edges_are_listed_and_shown() {
             policy["routes"],
             json!([
                 { "name": "api", "path": "/api/*", "methods": [], "access": "protected",
-                  "require": "not_revoked", "limits": ["api"], "scope": ["read"],
+                  "require": "record", "limits": ["api"], "scope": ["read"],
                   "scope_any": [], "upstream": "https://upstream.example" },
                 { "name": "files", "path": "/files/*", "methods": ["GET"], "access": "public",
                   "require": null, "limits": [], "scope": [], "scope_any": [],
@@ -152,19 +152,19 @@ async fn request_is_explained_without_a_token() {
 async fn explanation_of_the_largest_policy_is_soon_there() {
     on_each(async |console, browser, store| {
         let mut large = document();
-        let routes: Vec<Value> = (0..2500)
+        let routes: Vec<Value> = (0..4500)
             .map(|n| json!({ "name": format!("r{n}"), "path": format!("/{n}/*"), "access": "public" }))
             .collect();
         large["routes"] = routes.into();
         let text = large.to_string();
         assert!((150_000..262_144).contains(&text.len()), "{}", text.len());
         store.set("pc:policy:large", text.into());
-        let question = json!({ "method": "GET", "target": "/2499/x" });
+        let question = json!({ "method": "GET", "target": "/4499/x" });
         let begun = std::time::Instant::now();
         let path = "/console/api/policies/large/explain";
         console.call(&browser, "POST", path, &question).await.assert(200, "");
         let took = begun.elapsed().as_millis();
-        assert!(took < 5000, "{took} ms");
+        assert!(took < 8000, "{took} ms");
     })
     .await;
 }
