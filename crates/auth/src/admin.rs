@@ -215,6 +215,7 @@ impl Admin {
 
 /// The client of a command, which has no address.
 static NO_CLIENT: ClientInfo = ClientInfo {
+    action: None,
     address: String::new(),
     device: String::new(),
     country: None,

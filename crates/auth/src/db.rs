@@ -7,6 +7,7 @@ mod api_keys;
 mod audit;
 mod blocks;
 mod clients;
+mod console_sessions;
 mod limits;
 mod list_place;
 mod maintenance;
@@ -30,6 +31,7 @@ pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, a
 pub use blocks::{Block, BlockKind, BlockTarget, BlockedNetwork};
 pub use clients::tokens::{ClientGrant, NewClientToken};
 pub use clients::{Changed, ClientChange, NewSecret};
+pub use console_sessions::NewConsoleSession;
 pub use limits::LimitCaller;
 pub use limits::credits::{ABOUT_CREDITS, CreditBalance, CreditGrant, Granted, about_credits};
 pub use limits::quotas::{ABOUT_QUOTA, QuotaOverride, about_quota};

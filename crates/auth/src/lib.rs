@@ -22,6 +22,7 @@ mod cli;
 mod clients;
 mod clock;
 mod config;
+mod console;
 mod custom_claims;
 mod db;
 mod directory;

@@ -29,6 +29,7 @@ pub enum Problem {
     CreditIdReused,
     CreditsOutOfRange,
     CrossSiteDenied,
+    CsrfInvalid,
     DatabaseUnavailable,
     GrantTypeUnsupported,
     Internal,
@@ -41,18 +42,22 @@ pub enum Problem {
     MemberInvalid(&'static str),
     MethodNotAllowed,
     NotFound,
+    OriginForbidden,
     Overloaded,
     OwnerUnknown,
     PasswordUnacceptable,
     QuotaUnknown,
     /// A parameter of the query is invalid. The text says which, and how to mend it.
     QueryInvalid(&'static str),
+    ReasonMissing,
     RefreshTokenInvalid,
     RefreshTokenReused,
     RequestMalformed,
     ScopeInsufficient,
     ScopeInvalid,
     SessionEnded,
+    /// A request to the console has no session there.
+    SessionMissing,
     SessionUnknown,
     UserUnknown,
 }
@@ -147,6 +152,11 @@ impl Problem {
                 "cross_site_denied",
                 "pages of this origin may not use the refresh cookie",
             ),
+            Self::CsrfInvalid => (
+                StatusCode::FORBIDDEN,
+                "csrf_invalid",
+                "X-CSRF-Token is not that of this session; reload the page",
+            ),
             Self::DatabaseUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "database_unavailable",
@@ -179,6 +189,11 @@ impl Problem {
                 "this endpoint does not allow the method; see Allow",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "no endpoint has this path"),
+            Self::OriginForbidden => (
+                StatusCode::FORBIDDEN,
+                "origin_forbidden",
+                "the request is not from a page of the console; open it at console.origin",
+            ),
             Self::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
@@ -198,6 +213,11 @@ impl Problem {
                 "no other quota is set for this caller; list them",
             ),
             Self::QueryInvalid(detail) => (StatusCode::BAD_REQUEST, "query_invalid", detail),
+            Self::ReasonMissing => (
+                StatusCode::BAD_REQUEST,
+                "reason_missing",
+                "reason must be a text of 1 to 200 characters without control characters",
+            ),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "refresh_token_invalid",
@@ -216,7 +236,7 @@ impl Problem {
             Self::ScopeInsufficient => (
                 StatusCode::FORBIDDEN,
                 "scope_insufficient",
-                "the access token's scope does not allow this",
+                "the scope of the access token, or of the user, does not allow this",
             ),
             Self::ScopeInvalid => (
                 StatusCode::BAD_REQUEST,
@@ -226,6 +246,11 @@ impl Problem {
             Self::SessionEnded => {
                 (StatusCode::UNAUTHORIZED, "session_ended", "the session has ended; log in again")
             }
+            Self::SessionMissing => (
+                StatusCode::UNAUTHORIZED,
+                "session_missing",
+                "there is no session in the console, or it has ended; log in",
+            ),
             Self::SessionUnknown => {
                 (StatusCode::NOT_FOUND, "session_unknown", "the user has no session with this id")
             }
@@ -299,6 +324,7 @@ impl Problem {
                     "Bearer error=\"invalid_token\""
                 }
                 Self::ClientInvalid => "Basic realm=\"introspection\"",
+                Self::SessionMissing => "Cookie realm=\"console\"",
                 _ => "Bearer",
             };
             response

@@ -3,6 +3,7 @@
 mod api_keys;
 mod blocks;
 pub mod clients;
+mod console;
 mod introspection;
 mod login_behind_proxies;
 mod login_throttling;

@@ -1,5 +1,6 @@
 //! The validation of settings, command by command.
 
+use super::console::read_console;
 use super::secrets::{edge_auth_keys, introspection_clients, master_key, record_encryption};
 use super::server::read_server;
 use super::settings::{AccessTokenFormat, Config, StoreSettings};
@@ -107,6 +108,7 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
     let audit_seconds = read_audit_seconds(reader);
     let api_keys = read_api_keys(reader);
     let usage_seconds = read_usage_seconds(reader);
+    let console = read_console(reader);
     if refresh_idle_seconds < access_token_seconds {
         let other = reader.place(&ACCESS_TOKEN_SECONDS).name().to_owned();
         let problem = format!("must not be shorter than {other}; raise it, or lower that");
@@ -134,5 +136,6 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
         audit_seconds,
         api_keys,
         usage_seconds,
+        console,
     })
 }

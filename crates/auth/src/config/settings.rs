@@ -1,5 +1,6 @@
 //! The settings, validated.
 
+use super::console::ConsoleSettings;
 use super::server::ServerSettings;
 use crate::accounts::{IntrospectionClients, LoginAttemptLimits};
 use crate::api_keys::ApiKeySettings;
@@ -32,6 +33,8 @@ pub struct Config {
     pub audit_seconds: u64,
     pub api_keys: ApiKeySettings,
     pub usage_seconds: u64,
+    /// The operator console, if it is on.
+    pub console: Option<ConsoleSettings>,
 }
 
 /// The store, and the names of its keys.

@@ -170,6 +170,19 @@ portcullis_server::settings! {
         }))
         .flag("cookie-origins").otherwise("the issuer's own")
         .help("Origins whose pages may refresh by cookie");
+    CONSOLE_LISTEN = Setting::new("console", "listen", "CONSOLE_LISTEN", Kind::Address)
+        .flag("console-listen").otherwise("no console")
+        .help("Address and port of the operator console, such as 127.0.0.1:8790");
+    CONSOLE_ORIGIN = Setting::new("console", "origin", "CONSOLE_ORIGIN", Kind::Text(Format {
+            accepts: is_origin,
+            expected: "must be an origin as browsers send it, such as https://console.example",
+        }))
+        .flag("console-origin").otherwise("http:// and CONSOLE_LISTEN")
+        .help("The origin at which browsers open the console; with https its cookie is Secure");
+    CONSOLE_SESSION_SECONDS =
+        Setting::number("console", "session_seconds", "CONSOLE_SESSION_SECONDS", 300, 43_200)
+        .flag("console-session-seconds").default("3600")
+        .help("Life of a session in the console, in seconds; an idle one ends after 15 minutes");
     LOGIN_ATTEMPTS_PER_USERNAME =
         Setting::number("login", "attempts_per_username", "LOGIN_ATTEMPTS_PER_USERNAME", 0, 1000)
         .flag("login-attempts-per-username").default("5")

@@ -7,7 +7,8 @@ use super::state::AppState;
 use crate::adjustments::Adjustments;
 use crate::api_keys::ApiKeys;
 use crate::clock::now;
-use crate::config::{Config, ServerSettings};
+use crate::config::{Config, ConsoleSettings, ServerSettings};
+use crate::console::{ConsoleState, console_router};
 use crate::db::{Db, Migrate};
 use crate::error::BoxError;
 use crate::maintenance::Maintenance;
@@ -29,6 +30,8 @@ use portcullis_server::{
 };
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Serves requests until SIGTERM or SIGINT, and then finishes those in progress.
@@ -58,6 +61,10 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let clients = ClientInfoReader::new(&config)?;
     let socket = bind(settings.listen).await?;
     let admin_socket = bind(settings.admin_listen).await?;
+    let console = match &config.console {
+        Some(settings) => Some((bind(settings.listen).await?, settings.clone())),
+        None => None,
+    };
     let maintenance = Maintenance {
         db: Arc::clone(&db),
         publisher: Arc::clone(&publisher),
@@ -139,11 +146,13 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let admin_router = admin_router(Arc::clone(&state));
     let admin =
         admin.serve(move |connection, request| handle(admin_router.clone(), connection, request));
+    let console = serve_console(console, Arc::clone(&state));
     let router = public_router(state);
     let server =
         server.serve(move |connection, request| handle(router.clone(), connection, request));
     tokio::select! {
         () = server => {}
+        stopped = console => return stopped,
         () = admin => return Err("the admin listener (AUTH_ADMIN_LISTEN) stopped".into()),
         // Without these tasks revocations would not reach the store.
         _ = &mut background => return Err("the background tasks stopped".into()),
@@ -151,6 +160,34 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     }
     background.abort();
     Ok(())
+}
+
+/// Serves the console, if it is on. Returns only if that fails.
+async fn serve_console(
+    console: Option<(TcpListener, ConsoleSettings)>,
+    state: Arc<AppState>,
+) -> Result<(), BoxError> {
+    let Some((socket, settings)) = console else { return std::future::pending().await };
+    let address = socket.local_addr()?;
+    let origin = settings.origin.unwrap_or_else(|| format!("http://{address}"));
+    tracing::info!(event = "console_listening", %address, origin);
+    if !address.ip().is_loopback() && !origin.starts_with("https://") {
+        let advice = "passwords and sessions of operators go unencrypted: listen on loopback, or \
+                      put the edge or a proxy with TLS before the console and set CONSOLE_ORIGIN";
+        tracing::warn!(event = "plain_http_beyond_loopback", advice);
+    }
+    let listener = Listener {
+        socket,
+        bounds: CONSOLE_BOUNDS,
+        tls: || None,
+        metrics: ListenerMetrics::new("console")?,
+        stopping: state.stopping.clone(),
+    };
+    let console = Arc::new(ConsoleState::new(state, origin, settings.session_seconds));
+    let router = console_router(console);
+    listener.serve(move |connection, request| handle(router.clone(), connection, request)).await;
+    // It stops with the drain, during which the other listeners go on.
+    std::future::pending().await
 }
 
 /// Handles one request. Handlers find the connection and its peer's address among the request's
@@ -184,6 +221,16 @@ fn reload(settings: &ServerSettings, sender: &watch::Sender<Tls>) {
 }
 
 type Tls = Option<Arc<rustls::ServerConfig>>;
+
+/// Browsers open few connections, but all of them may come through one edge or proxy.
+const CONSOLE_BOUNDS: Bounds = Bounds {
+    connections_max: 256,
+    anonymous_per_network_max: 128,
+    idle: Duration::from_secs(75),
+    drain: Duration::from_secs(1),
+    head_bytes_max: 16 << 10,
+    headers_max: 128,
+};
 
 /// The file descriptors for the database, the store and everything else.
 const OTHER_FILES: usize = 256;

@@ -2,6 +2,7 @@
 
 use super::service::Sessions;
 use super::tokens::Tokens;
+use crate::accounts::PASSWORD_BYTES_MAX;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::db::{EndedSession, NewSession, Session, TokenHolder, User};
 use crate::problem::Problem;
@@ -9,10 +10,10 @@ use crate::random::random_id;
 use portcullis_core::{TokenHash, UnixSeconds};
 
 /// A user whose password was verified.
-struct VerifiedUser {
-    user: User,
+pub struct VerifiedUser {
+    pub user: User,
     /// A new hash of the password, if the old one was made with outdated parameters.
-    rehashed: Option<String>,
+    pub rehashed: Option<String>,
 }
 
 impl Sessions {
@@ -24,22 +25,8 @@ impl Sessions {
         client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Tokens, Problem> {
-        let attempt = self.attempts.begin(username, &client.address_group()).await?;
-        let verified = match self.verify_user(username, password).await {
-            Ok(verified) => verified,
-            Err(problem) => {
-                self.attempts.cancel(&attempt).await;
-                return Err(problem);
-            }
-        };
-        let Some(VerifiedUser { user, rehashed }) = verified else {
-            let event = Event::new(EventKind::LoginFailed, Actor::User, client);
-            let events = [event.detail(TokenHash::of(username).to_string())];
-            self.db.record_events(&events, now).await?;
-            self.audit.record(&events);
-            return Err(Problem::CredentialsInvalid);
-        };
-        self.attempts.succeeded(&attempt).await;
+        let verified = self.verify_login(username, password, client, EventKind::LoginFailed, now);
+        let VerifiedUser { user, rehashed } = verified.await?;
         let session = Session {
             id: random_id(),
             user_id: user.id.clone(),
@@ -70,6 +57,40 @@ impl Sessions {
         Ok(tokens)
     }
 
+    /// Returns the user with this name if the password is correct, within the limits of login
+    /// attempts. Otherwise audits `failure`. Takes the same time for an unknown username.
+    pub async fn verify_login(
+        &self,
+        username: &str,
+        password: String,
+        client: &ClientInfo,
+        failure: EventKind,
+        now: UnixSeconds,
+    ) -> Result<VerifiedUser, Problem> {
+        // Postgres rejects a NUL in a query, and usernames can't contain one.
+        let is_impossible = username.len() > USERNAME_BYTES_MAX || username.contains('\0');
+        if is_impossible || password.len() > PASSWORD_BYTES_MAX {
+            return Err(Problem::CredentialsInvalid);
+        }
+        let attempt = self.attempts.begin(username, &client.address_group()).await?;
+        let verified = match self.verify_user(username, password).await {
+            Ok(verified) => verified,
+            Err(problem) => {
+                self.attempts.cancel(&attempt).await;
+                return Err(problem);
+            }
+        };
+        let Some(verified) = verified else {
+            let event = Event::new(failure, Actor::User, client);
+            let events = [event.detail(TokenHash::of(username).to_string())];
+            self.db.record_events(&events, now).await?;
+            self.audit.record(&events);
+            return Err(Problem::CredentialsInvalid);
+        };
+        self.attempts.succeeded(&attempt).await;
+        Ok(verified)
+    }
+
     /// Returns the user with this name; `None` if the password is wrong or the user is disabled.
     async fn verify_user(
         &self,
@@ -83,3 +104,6 @@ impl Sessions {
         Ok(user.map(|user| VerifiedUser { user, rehashed: check.rehashed }))
     }
 }
+
+/// The longest username.
+const USERNAME_BYTES_MAX: usize = 256;

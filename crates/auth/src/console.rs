@@ -1,0 +1,30 @@
+//! The operator console: its own listener, the pages, and their JSON API. Each request needs a
+//! session of the console, which no token of the auth service replaces.
+
+mod action;
+mod assets;
+mod audit;
+mod clients;
+mod console_sessions;
+mod cookie;
+mod guard;
+mod keys;
+mod limits;
+mod login;
+mod now;
+mod operator;
+mod policies;
+mod refusals;
+mod response;
+mod router;
+mod sessions;
+mod signing;
+mod state;
+mod usage;
+mod users;
+
+pub use router::console_router;
+pub use state::ConsoleState;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! Tests of the console over its router and a database.
+
+pub mod harness;
+
+mod assets;
+mod guard;
+mod logins;
+mod sessions;
