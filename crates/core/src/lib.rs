@@ -93,7 +93,7 @@
 //!
 //! 1. Values: `refusal`, `json`, `time`, `url`, `secret`, `token_hash`, `breaker`, `cache`, and
 //!    `request`.
-//! 2. `edge_auth`, `jose` and `store`.
+//! 2. `edge_auth`, `jose`, `metrics` and `store`.
 //! 3. `policy`: plain types and look-ups, without settings and claims.
 //! 4. `config`, which reads the settings, and `token`.
 //! 5. `routing`, `limits` and `refresh`.
@@ -113,6 +113,7 @@ mod golden;
 mod jose;
 mod json;
 mod limits;
+mod metrics;
 mod policy;
 mod refresh;
 mod refusal;
@@ -160,6 +161,7 @@ pub use limits::script::{
     COUNTING_SCRIPTS, CountingScript, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1,
     LOCKING_LIMIT_SCRIPT_SHA1, LOCKING_QUOTA_SCRIPT_SHA1, QUOTA_SCRIPT, QUOTA_SCRIPT_SHA1,
 };
+pub use metrics::samples::{METRICS_UNREADABLE, format_samples};
 pub use policy::Policy;
 pub use policy::assertion::Assertion;
 pub use policy::blocked_networks::BlockedNetworks;

@@ -5,4 +5,5 @@ pub mod harness;
 mod assets;
 mod guard;
 mod logins;
+mod series;
 mod sessions;

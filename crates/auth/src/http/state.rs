@@ -6,6 +6,7 @@ use crate::adjustments::Adjustments;
 use crate::api_keys::ApiKeys;
 use crate::db::Db;
 use crate::problem::Problem;
+use crate::series::Series;
 use crate::sessions::Sessions;
 use crate::store::Store;
 use axum::extract::State;
@@ -23,6 +24,7 @@ pub struct AppState {
     pub api_keys: ApiKeys,
     pub db: Arc<Db>,
     pub store: Arc<Store>,
+    pub series: Arc<Series>,
     pub registry: Registry,
     /// The outcomes of requests, by endpoint.
     pub outcomes: IntCounterVec,

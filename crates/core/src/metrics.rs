@@ -1,0 +1,3 @@
+//! What the edges tell operators through the store: counters, and samples of refused requests.
+
+pub(crate) mod samples;
