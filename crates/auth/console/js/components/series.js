@@ -33,7 +33,7 @@ export function withGaps(points, step, from, to) {
   return rows;
 }
 
-/** Returns the series on top of each other: the first is the lowest. Those not shown add nothing. */
+/** Returns the series on top of each other, the first lowest. Those not shown add nothing. */
 export function stacked(raw, visible) {
   const length = raw[0]?.length ?? 0;
   const sums = new Array(length).fill(0);

@@ -75,7 +75,7 @@ export function Vitals({ points, totals, state, step, range }) {
       <div class="stat-note">oldest clearance used</div>
     </div>
     <${Stat} label="Commit to store" value=${milliseconds(state?.delivery_ms_p99)} tone=${late ? 'bad' : undefined}
-      note=${`p99, at most ${milliseconds(state?.delivery_ms_max)}`} title=${`p50 ${milliseconds(state?.delivery_ms_p50)}`} />
+      note=${`at most ${milliseconds(state?.delivery_ms_max)}`} title=${`p50 ${milliseconds(state?.delivery_ms_p50)}`} />
     <${Stat} label="Outbox" value=${state ? count(state.outbox_rows) : DASH} unit=${state?.outbox_rows === 1 ? 'change' : 'changes'} tone=${late ? 'bad' : undefined}
       note=${state?.outbox_rows > 0 ? `the oldest waits ${seconds(state.outbox_age_seconds)}` : 'nothing waits'} />
   </div>`;
