@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::dependency::breakers::Breakers;
 use crate::limits::counters::LimitCounters;
 use crate::metrics::counters::Counters;
+use crate::operator::state::OperatorState;
 use crate::platform::crypto::CryptoKey;
 use crate::platform::executor::Executor;
 use crate::renewals::queue::Renewals;
@@ -35,6 +36,7 @@ pub struct Isolate {
     pub renewals: Renewals,
     pub counters: Rc<Counters>,
     pub usage: Rc<UsageState>,
+    pub operator: OperatorState,
     /// Whether the store refuses scripts with key locking.
     pub has_plain_scripts: Cell<bool>,
     /// The key that signs assertions, once a signature of it was verified.
@@ -58,6 +60,7 @@ impl Isolate {
             renewals: Renewals::default(),
             counters: Rc::default(),
             usage: Rc::default(),
+            operator: OperatorState::default(),
             has_plain_scripts: Cell::default(),
             assertion_key: RefCell::default(),
         }

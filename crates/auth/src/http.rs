@@ -32,3 +32,4 @@ pub use client_info::ClientInfoReader;
 pub use gauges::Gauges;
 pub use server::serve;
 pub use state::AppState;
+pub use usage::usage_page;
