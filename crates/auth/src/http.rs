@@ -25,5 +25,6 @@ mod server;
 mod state;
 mod usage;
 mod users;
+mod write_rates;
 
 pub use server::serve;

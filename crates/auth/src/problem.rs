@@ -55,6 +55,10 @@ pub enum Problem {
     SessionEnded,
     SessionUnknown,
     UserUnknown,
+    WritesThrottled {
+        /// The time until the next change is accepted.
+        seconds: u64,
+    },
 }
 
 impl Problem {
@@ -230,6 +234,11 @@ impl Problem {
                 (StatusCode::NOT_FOUND, "session_unknown", "the user has no session with this id")
             }
             Self::UserUnknown => (StatusCode::NOT_FOUND, "user_unknown", "no user has this id"),
+            Self::WritesThrottled { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "writes_throttled",
+                "too many changes by this caller; wait as long as Retry-After says",
+            ),
         }
     }
 
@@ -314,7 +323,7 @@ impl Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if let Self::LoginThrottled { seconds } = self {
+        if let Self::LoginThrottled { seconds } | Self::WritesThrottled { seconds } = self {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         // The rest of the body is not read.

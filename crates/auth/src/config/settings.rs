@@ -32,6 +32,8 @@ pub struct Config {
     pub audit_seconds: u64,
     pub api_keys: ApiKeySettings,
     pub usage_seconds: u64,
+    /// Changes by one caller at the management endpoints; 0 for any number.
+    pub management_writes_per_minute: u32,
 }
 
 /// The store, and the names of its keys.

@@ -199,6 +199,9 @@ fn other_cases() -> Vec<Case<Config>> {
         Case::new("API_KEYS_PER_OWNER_MAX", ["7", "8"], |config: &Config| {
             config.api_keys.per_owner_max.to_string()
         }),
+        Case::new("MANAGEMENT_WRITES_PER_MINUTE", ["7", "8"], |config: &Config| {
+            config.management_writes_per_minute.to_string()
+        }),
         Case::new("AUDIT_DAYS", ["91", "92"], |config: &Config| {
             (config.audit_seconds / 86_400).to_string()
         }),
