@@ -12,3 +12,4 @@ mod server;
 mod sessions;
 mod third_party;
 mod users;
+mod write_rates;
