@@ -189,10 +189,10 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         test
     };
     report.begin("e2e, one at a time");
-    for store in ["redis", "memcached"] {
-        let wanted = if store == "redis" { FAULTS } else { FAULTS_OF_STORE };
+    for (store, wanted) in [("redis", FAULTS), ("memcached", FAULTS_OF_STORE)] {
+        let wanted = [wanted];
         report.check_timed(&format!("faults, {store}"), |names| {
-            alone(if names.is_empty() { &[wanted] } else { names }, store)
+            alone(if names.is_empty() { &wanted } else { names }, store)
         })?;
     }
     report.check("soak", alone(&["--nocapture", "--exact", SOAK], "redis"))?;
