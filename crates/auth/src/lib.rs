@@ -34,6 +34,7 @@ mod random;
 mod scope;
 mod sessions;
 mod signing_keys;
+mod steps;
 mod store;
 mod token;
 mod usage;

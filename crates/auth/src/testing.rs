@@ -15,6 +15,7 @@ use crate::store::Store;
 use portcullis_core::{Seal, StoreKeys, UnixSeconds};
 use portcullis_server::Bounds;
 use portcullis_server::settings::CertificateFiles;
+use portcullis_server::telemetry::TelemetrySettings;
 use std::sync::Arc;
 
 /// A service with its own database.
@@ -72,6 +73,7 @@ pub fn config(url: &str) -> Config {
         audit_seconds: 400 * 86_400,
         api_keys: ApiKeySettings { prefix: "pck_live_".into(), per_owner_max: 5 },
         usage_seconds: 90 * 86_400,
+        telemetry: TelemetrySettings::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::accounts::{IntrospectionClients, LoginAttemptLimits};
 use crate::api_keys::ApiKeySettings;
 use crate::signing_keys::SigningSettings;
 use portcullis_core::{EdgeAuthKeys, Seal};
+use portcullis_server::telemetry::TelemetrySettings;
 
 /// The settings of `serve`.
 pub struct Config {
@@ -32,6 +33,8 @@ pub struct Config {
     pub audit_seconds: u64,
     pub api_keys: ApiKeySettings,
     pub usage_seconds: u64,
+    /// Where traces go.
+    pub telemetry: TelemetrySettings,
 }
 
 /// The store, and the names of its keys.

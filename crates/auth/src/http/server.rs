@@ -23,6 +23,7 @@ use hyper::Request;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use portcullis_core::StoreKeys;
+use portcullis_server::telemetry::Telemetry;
 use portcullis_server::{
     Bounds, Connection, Listener, ListenerMetrics, Log, RequestBody, Signals, bind,
     raise_file_limit,
@@ -66,6 +67,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         usage_seconds: config.usage_seconds,
     };
     let registry = Registry::new();
+    let telemetry = Telemetry::start(&config.telemetry, &log, &registry, "portcullis_auth")?;
     let store_keys = StoreKeys::new(&config.store.key_prefix);
     let (seal, lists) = (config.seal.clone(), Arc::clone(&store));
     let collector =
@@ -150,6 +152,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         never = signals.serve(stop, || reload(&settings, &tls_sender)) => never,
     }
     background.abort();
+    telemetry.finish().await;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use super::commands::{HolderState, StoreCommands, Subject};
 use super::records::RecordSettings;
 use crate::clock::now;
 use crate::db::{ABOUT_NETWORKS, Db, EndedSession, OutboxRow};
+use crate::steps::database;
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
@@ -96,7 +97,8 @@ impl Publisher {
         for row in rows {
             match self.write_row(row).await {
                 Ok(()) => {
-                    if let Err(error) = self.complete(row).await {
+                    let step = database("delete_outbox_row");
+                    if let Err(error) = self.complete(row).instrument(step).await {
                         tracing::warn!(event = "outbox_row_kept", error);
                     }
                 }

@@ -6,7 +6,10 @@ use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::db::{EndedSession, NewSession, Session, TokenHolder, User};
 use crate::problem::Problem;
 use crate::random::random_id;
+use crate::steps::database;
 use portcullis_core::{TokenHash, UnixSeconds};
+use portcullis_server::step;
+use tracing::Instrument as _;
 
 /// A user whose password was verified.
 struct VerifiedUser {
@@ -24,7 +27,8 @@ impl Sessions {
         client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Tokens, Problem> {
-        let attempt = self.attempts.begin(username, &client.address_group()).await?;
+        let address = client.address_group();
+        let attempt = self.attempts.begin(username, &address).instrument(step!("throttle")).await?;
         let verified = match self.verify_user(username, password).await {
             Ok(verified) => verified,
             Err(problem) => {
@@ -35,7 +39,8 @@ impl Sessions {
         let Some(VerifiedUser { user, rehashed }) = verified else {
             let event = Event::new(EventKind::LoginFailed, Actor::User, client);
             let events = [event.detail(TokenHash::of(username).to_string())];
-            self.db.record_events(&events, now).await?;
+            let recorded = self.db.record_events(&events, now);
+            recorded.instrument(database("record_events")).await?;
             self.audit.record(&events);
             return Err(Problem::CredentialsInvalid);
         };
@@ -62,7 +67,8 @@ impl Sessions {
             client,
         };
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
-        let begun = self.db.begin_session(&new, issued, revoke).await?;
+        let begun = self.db.begin_session(&new, issued, revoke);
+        let begun = begun.instrument(database("begin_session")).await?;
         // `None` if the password was changed while it was being verified, or tokens were revoked.
         let begun = begun.ok_or(Problem::CredentialsInvalid)?;
         self.audit.record(&begun.events);
@@ -76,7 +82,8 @@ impl Sessions {
         username: &str,
         password: String,
     ) -> Result<Option<VerifiedUser>, Problem> {
-        let user = self.db.user_by_name(username).await?.filter(|user| !user.disabled);
+        let user = self.db.user_by_name(username).instrument(database("user_by_name")).await?;
+        let user = user.filter(|user| !user.disabled);
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let check = self.passwords.verify(password, hash).await?;
         let user = user.filter(|_| check.is_correct);
