@@ -6,8 +6,8 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags
 use opentelemetry::{Context, trace::TraceState};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
-/// Returns the span that caused a request: that of `traceparent` (W3C Trace Context), or else the
-/// one that the edge derives from a request's id. Returns `None` if the request has neither.
+/// Returns the span that caused a request: that of `traceparent` (W3C Trace Context), or else that
+/// which the edge derives from a request's id. Returns `None` if the request has neither.
 pub(super) fn parent_of(headers: &HeaderMap) -> Option<SpanContext> {
     let context =
         TraceContextPropagator::new().extract_with_context(&Context::new(), &Parent(headers));

@@ -144,7 +144,7 @@ async fn request_and_its_steps_reach_the_collector_with_the_callers_trace() {
         let settings = collector.settings("always_on", 1.0);
         let telemetry = Telemetry::start(&settings, &log, &registry, "portcullis_x").unwrap();
         let traceparent = handle(&headers(&format!("00-{TRACE}-{PARENT}-00")), 503).await;
-        // A step without a request is no trace of its own.
+        // A step without a request is not a trace.
         drop(crate::step!("background").entered());
         telemetry.finish().await;
         traceparent.unwrap()
