@@ -24,7 +24,6 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::Registry;
-use std::error::Error;
 use std::time::Duration;
 
 /// The export of spans, from its start to the end of the process.
@@ -41,9 +40,10 @@ impl Telemetry {
         log: &Log,
         registry: &Registry,
         prefix: &str,
-    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    ) -> Result<Self, String> {
         let Some(endpoint) = settings.endpoint.as_deref() else { return Ok(Self(None)) };
-        let processor = export::processor(endpoint, &settings.headers, registry, prefix)?;
+        let processor = export::processor(endpoint, &settings.headers, registry, prefix)
+            .map_err(|error| format!("telemetry: {error}; unset other variables OTEL_…"))?;
         let resource = Resource::builder()
             .with_service_name(settings.service_name.clone())
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))

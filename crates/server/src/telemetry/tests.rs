@@ -198,7 +198,7 @@ fn counted(registry: &Registry, result: &str) -> u64 {
     let metrics = families.iter().flat_map(|family| family.get_metric());
     let of_result =
         metrics.filter(|metric| metric.get_label().iter().any(|label| label.value() == result));
-    of_result.map(|metric| metric.get_counter().value() as u64).sum()
+    of_result.map(|metric| metric.get_counter().get_value() as u64).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
