@@ -3,6 +3,8 @@
 pub mod harness;
 
 mod assets;
+mod domain;
 mod guard;
 mod logins;
+mod series;
 mod sessions;
