@@ -106,6 +106,10 @@ impl ConsoleSessions {
     /// Returns whether an operator's session goes on. Streams ask this, because it does not count
     /// as a use of the session.
     pub async fn is_active(&self, operator: &Operator, now: UnixSeconds) -> Result<bool, Problem> {
+        // Its end is known also while the database does not answer.
+        if now.0 >= operator.ends_at {
+            return Ok(false);
+        }
         let session = self.db.console_session(&operator.session_hash).await?;
         Ok(session.is_some_and(|session| {
             !is_over(session.seen_at, session.ends_at, now)
