@@ -35,7 +35,7 @@ pub struct RefusedRequest<'a> {
     pub ms: u64,
     /// Whether it was not refused in fact.
     pub shadow: bool,
-    /// The steps that it took: the name of each, how many ms it waited, and what came of it.
+    /// The steps that it took: the name of each, how many ms it waited, and its result.
     pub steps: Vec<(&'static str, u64, String)>,
 }
 
