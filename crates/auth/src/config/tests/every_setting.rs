@@ -202,9 +202,13 @@ fn other_cases() -> Vec<Case<Config>> {
         Case::new("CONSOLE_LISTEN", ["127.0.0.1:1", "[::1]:2"], |config: &Config| {
             config.console.as_ref().map(|own| own.listen.to_string()).unwrap_or_default()
         }),
-        Case::new("CONSOLE_ORIGIN", ["https://a.example", "http://b.example:1"], |config| {
-            config.console.as_ref().and_then(|own| own.origin.clone()).unwrap_or_default()
-        })
+        Case::new(
+            "CONSOLE_ORIGIN",
+            ["https://a.example", "http://b.example:1"],
+            |config: &Config| {
+                config.console.as_ref().and_then(|own| own.origin.clone()).unwrap_or_default()
+            },
+        )
         .with("CONSOLE_LISTEN", "127.0.0.1:1")
         .invalid("https://a.example/", "must be an origin as browsers send it")
         .invalid("a.example", "must be an origin as browsers send it"),
