@@ -19,7 +19,7 @@ pub async fn log(mut request: Request, next: Next) -> Response {
     let connection = request.extensions().get::<Connection>().cloned();
     let span = tracing::info_span!("request", request_id);
     let response = next.run(request).instrument(span.clone()).await;
-    let (mut response, code) = problem::finish(response, &request_id);
+    let (mut response, code) = problem::response::finish(response, &request_id);
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

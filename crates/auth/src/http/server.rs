@@ -4,6 +4,7 @@ use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use super::router::{admin_router, public_router};
 use super::state::AppState;
+use super::write_rates::WriteRates;
 use crate::adjustments::Adjustments;
 use crate::api_keys::ApiKeys;
 use crate::clock::now;
@@ -84,6 +85,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let adjustments =
         Adjustments::new(Arc::clone(&db), Arc::clone(&publisher), &config.store.issuer);
     let key_settings = config.api_keys.clone();
+    let write_rates = WriteRates::new(config.management_writes_per_minute);
     let sessions = Sessions::new(config, Arc::clone(&db), &store, Arc::clone(&publisher), keys)?;
     let own = OwnCounts { delivery_times, events: sessions.audit().counts() };
     let series = Series::new(Arc::clone(&db), Arc::clone(&store), store_keys, own);
@@ -130,6 +132,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         log,
         stopping: stopping.clone(),
         clients,
+        write_rates,
     });
     tokio::spawn({
         let state = Arc::clone(&state);
