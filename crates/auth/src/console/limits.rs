@@ -41,7 +41,7 @@ async fn show(
     };
     let (counted, quotas, blocks) = state.app.run("console_limits", work).await?;
     let series = &state.app.series;
-    let (ring, limits) = (series.recent_refusals().await, series.limits().await);
+    let (ring, limits) = tokio::join!(series.recent_refusals(), series.limits());
     let store = if ring.is_ok() && limits.is_ok() { "up" } else { "down" };
     let (hash, settings) = limits.ok().flatten().unzip();
     let items = shown_limits(&counted.total, settings.unwrap_or_default(), hash.as_deref());
