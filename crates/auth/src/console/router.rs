@@ -23,6 +23,8 @@ pub fn console_router(state: Arc<ConsoleState>) -> Router {
         .route("/console", get(to_console))
         .route("/console/", get(assets::asset))
         .route("/console/{*path}", get(assets::asset))
+        // The nested routes have no path that ends so.
+        .route("/console/api/", any(|| async { Problem::NotFound }))
         .nest("/console/api", api(Arc::clone(&state)))
         .fallback(|| async { Problem::NotFound })
         .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
