@@ -109,6 +109,7 @@ export default {
           page('Headers', '/reference/headers'),
           page('The edge’s log', '/reference/access-log'),
           page('Metrics', '/reference/metrics'),
+          page('The console’s screens', '/reference/console'),
           page('What is stored', '/storage'),
           page('The redis gateway', '/redis-gateway'),
         ],

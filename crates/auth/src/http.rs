@@ -25,6 +25,7 @@ mod server;
 mod state;
 mod usage;
 mod users;
+mod write_rates;
 
 #[cfg(test)]
 pub use client_info::ClientInfoReader;

@@ -33,6 +33,7 @@ mod outbox;
 mod problem;
 mod random;
 mod scope;
+mod series;
 mod sessions;
 mod signing_keys;
 mod store;

@@ -73,6 +73,7 @@ pub fn config(url: &str) -> Config {
         api_keys: ApiKeySettings { prefix: "pck_live_".into(), per_owner_max: 5 },
         usage_seconds: 90 * 86_400,
         console: None,
+        management_writes_per_minute: 0,
     }
 }
 

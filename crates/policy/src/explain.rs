@@ -15,8 +15,8 @@ use assume::{Assumption, Assumptions};
 use clap::Args;
 use keys::KeyFile;
 use portcullis_core::{
-    Access, AuthenticatedRequest, Check, Denial, Destination, Location, Permit, Policy, Refusal,
-    RequestHead, Route, UnixSeconds, UnverifiedToken,
+    Access, AuthenticatedRequest, Check, Denial, Destination, Location, OperatorRequest, Permit,
+    Policy, Refusal, RequestHead, Route, UnixSeconds, UnverifiedToken,
 };
 use report::Report;
 use serde_json::{Map, Value};
@@ -151,6 +151,15 @@ impl<'h> Request<'h> {
         assumptions: &mut Assumptions,
         report: &mut Report,
     ) -> Result<(), Refusal> {
+        if let Some(request) = self.policy.operator_request(head)? {
+            let endpoint = match request {
+                OperatorRequest::Health => "health.path",
+                OperatorRequest::Metrics => "metrics.path",
+            };
+            report.step("endpoint", &format!("{endpoint}, before all routes"));
+            report.answer(200, &[]);
+            return Ok(());
+        }
         for (route, mismatch) in self.policy.mismatches(head) {
             report.step(&format!("route {route}"), &format!("not taken: {mismatch}"));
         }

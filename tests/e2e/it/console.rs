@@ -72,7 +72,7 @@ fn run_on(stack: &Stack, suites: &[&str]) -> Result<(), String> {
 
 #[tokio::test]
 async fn console_shows_hostile_texts_and_fits_every_window() {
-    run(&["hostile", "screens"]).await;
+    run(&["hostile", "screens", "keyboard"]).await;
 }
 
 #[tokio::test]
@@ -88,4 +88,9 @@ async fn console_shows_an_outage_of_the_store_on_every_page() {
 #[tokio::test]
 async fn console_responds_in_time_with_many_rows_under_load() {
     run(&["volume"]).await;
+}
+
+#[tokio::test]
+async fn console_shows_what_happens_now_and_each_refusal() {
+    run(&["units", "now"]).await;
 }

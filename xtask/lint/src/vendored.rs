@@ -41,9 +41,8 @@ fn compare(listed: &BTreeMap<String, String>, files: &BTreeMap<String, String>) 
 /// digest.
 fn listed(page: &str) -> BTreeMap<String, String> {
     let rows = page.lines().filter_map(|line| {
-        let mut cells = line.strip_prefix("| `")?.strip_suffix("` |")?.split(" | ");
-        let name = cells.next()?.strip_suffix('`')?;
-        let digest = cells.next_back()?.strip_prefix('`')?;
+        let (start, digest) = line.strip_suffix("` |")?.rsplit_once(" | `")?;
+        let (name, _) = start.strip_prefix("| `")?.split_once('`')?;
         let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_digest.then(|| (name.to_owned(), digest.to_owned()))
     });

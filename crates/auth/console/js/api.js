@@ -85,15 +85,24 @@ async function request(method, path, { params, body, signal } = {}) {
       : 'The server does not respond.';
     throw new ApiError({ detail });
   }
-  if (response.ok) {
-    return response.status === 204 ? null : response.json();
-  }
+  if (response.ok) return response.status === 204 ? null : read(response, signal);
   const problem = await problemOf(response);
   if (response.status === 401 && path !== '/session') {
     if (session.get()) ended.set('Your session ended. Log in again to go on.');
     session.set(null);
   }
+  // Another tab logged in: its session has another CSRF token, and perhaps another operator.
+  if (problem.code === 'csrf_invalid') await resume();
   throw new ApiError(problem);
+}
+
+async function read(response, signal) {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError({ status: response.status, code: 'bad_response', detail: 'The response is not complete.' });
+  }
 }
 
 /** Fetches JSON: `get('/users', { q: 'ann' })`. */

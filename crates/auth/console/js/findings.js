@@ -4,6 +4,9 @@ import { list, milliseconds, seconds } from './format.js';
 const METRICS_OLD_SECONDS = 60;
 const OUTBOX_OLD_SECONDS = 5;
 
+// What an isolate reported earlier says nothing of now: it may be gone.
+const CURRENT_MS = 300_000;
+
 const places = (colos) => {
   const names = [...new Set(list(colos).filter(Boolean))];
   if (names.length === 0) return '';
@@ -24,8 +27,9 @@ export const DEGRADED = {
  * Returns the findings, the worst first: `{ tone, title, text }` with tone bad, warn or info. An
  * empty list says that nothing is wrong. `state` is the member of that name of `/api/now`.
  */
-export function findings(state) {
+export function findings(state, now = Date.now()) {
   if (!state) return [];
+  const edges = list(state.edges).filter((edge) => !(now - edge.at_ms > CURRENT_MS));
   const found = [];
   const add = (tone, title, text = '') => found.push({ tone, title, text });
   if (state.database === 'down') add('bad', 'The database does not answer', 'Logins, refreshes and changes fail.');
@@ -39,7 +43,7 @@ export function findings(state) {
     add(tone, `The breaker of ${breaker.dependency} ${verb}`, at && `At ${at}.`);
   }
   const degraded = new Map();
-  for (const edge of list(state.edges)) {
+  for (const edge of edges) {
     for (const how of list(edge.degraded)) degraded.set(how, [...(degraded.get(how) ?? []), edge.colo]);
   }
   for (const [how, colos] of degraded) {
@@ -54,7 +58,7 @@ export function findings(state) {
   if (state.metrics_age_seconds > METRICS_OLD_SECONDS) {
     add('warn', `No edge has reported for ${seconds(state.metrics_age_seconds)}`, 'Either nothing is requested, or the edges do not reach the store.');
   }
-  const policies = new Set(list(state.edges).map((edge) => edge.policy).filter(Boolean));
+  const policies = new Set(edges.map((edge) => edge.policy).filter(Boolean));
   if (policies.size > 1) {
     add('info', `Edges run ${policies.size} policies`, 'Normal during a deployment.');
   }

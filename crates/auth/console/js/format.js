@@ -1,4 +1,4 @@
-// Numbers and times as text. Everything takes `null` and what is no number, and returns a dash.
+// Numbers and times as text. A value that is missing or not a number is a dash.
 export const DASH = '–';
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });

@@ -2,10 +2,13 @@
 export const RANGES = [['live', 'Live'], ['hour', 'Hour'], ['day', 'Day'], ['week', 'Week']];
 
 const SECONDS = { live: 600, hour: 3600, day: 86_400, week: 604_800 };
+const SPANS = { live: '10 min', hour: '1 h', day: '1 d', week: '7 d' };
 const WORDS = { live: 'the last 10 minutes', hour: 'the last hour', day: 'the last day', week: 'the last week' };
 
 /** Returns the range that an address names, or the default. */
 export const rangeOf = (name, otherwise = 'live') => (Object.hasOwn(SECONDS, name ?? '') ? name : otherwise);
+
+export const span = (range) => SPANS[range];
 
 export const words = (range) => WORDS[range];
 

@@ -44,7 +44,8 @@ export function followLinks(event) {
 
 /**
  * Returns the query parameters as an object, and a function that changes some of them.
- * An empty value removes a parameter. The address changes in place, so that a reload shows the same.
+ * An empty value removes a parameter. The address changes in place, so that a reload shows the
+ * same.
  */
 export function useParams() {
   const { search } = useStore(place);

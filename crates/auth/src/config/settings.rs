@@ -35,6 +35,8 @@ pub struct Config {
     pub usage_seconds: u64,
     /// The operator console, if it is on.
     pub console: Option<ConsoleSettings>,
+    /// Changes by one caller at the management endpoints; 0 for any number.
+    pub management_writes_per_minute: u32,
 }
 
 /// The store, and the names of its keys.

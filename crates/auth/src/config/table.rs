@@ -191,6 +191,12 @@ portcullis_server::settings! {
         Setting::number("login", "attempts_per_address", "LOGIN_ATTEMPTS_PER_ADDRESS", 0, 100_000)
         .flag("login-attempts-per-address").default("20")
         .help("Failed login attempts from one address before it has to wait; with 0 any number");
+    MANAGEMENT_WRITES_PER_MINUTE =
+        Setting::number("management", "writes_per_minute", "MANAGEMENT_WRITES_PER_MINUTE",
+            0, 100_000)
+        .flag("management-writes-per-minute").default("600")
+        .help("Changes of keys, clients, users, blocks and limits by one caller, at once and in \
+            each minute; with 0 any number");
     INTROSPECTION_CLIENTS =
         Setting::new("introspection", "clients", "INTROSPECTION_CLIENTS",
             Kind::Secret { file: "clients_file", format: Format::ANY })

@@ -6,4 +6,5 @@ mod assets;
 mod domain;
 mod guard;
 mod logins;
+mod series;
 mod sessions;

@@ -4,6 +4,7 @@ use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use super::router::{admin_router, public_router};
 use super::state::AppState;
+use super::write_rates::WriteRates;
 use crate::adjustments::Adjustments;
 use crate::api_keys::ApiKeys;
 use crate::clock::now;
@@ -12,7 +13,8 @@ use crate::console::{ConsoleState, console_router};
 use crate::db::{Db, Migrate};
 use crate::error::BoxError;
 use crate::maintenance::Maintenance;
-use crate::outbox::{Publisher, RecordSettings};
+use crate::outbox::{DeliveryTimes, Publisher, RecordSettings};
+use crate::series::{OwnCounts, Series};
 use crate::sessions::Sessions;
 use crate::signing_keys::KeyRing;
 use crate::store::Store;
@@ -48,7 +50,10 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         StoreKeys::new(&config.store.key_prefix),
     );
     let records = RecordSettings { audience: config.audience.clone(), seal: config.seal.clone() };
-    let publisher = Arc::new(publisher.with_records(records));
+    let registry = Registry::new();
+    let delivery_times = DeliveryTimes::new(&registry)?;
+    let publisher = publisher.with_records(records).with_delivery_times(delivery_times.clone());
+    let publisher = Arc::new(publisher);
     if config.seal.is_none() {
         tracing::warn!(event = "unsealed", fix = "set RECORD_ENCRYPTION_KEY, here and at the edge");
     }
@@ -72,19 +77,23 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         audit_seconds: config.audit_seconds,
         usage_seconds: config.usage_seconds,
     };
-    let registry = Registry::new();
     let store_keys = StoreKeys::new(&config.store.key_prefix);
     let (seal, lists) = (config.seal.clone(), Arc::clone(&store));
     let collector =
         Collector::new(Arc::clone(&db), lists, seal, &config.store.issuer, &store_keys, &registry)?;
-    let mut background = tokio::spawn({
-        let keys = Arc::clone(&keys);
-        async move { tokio::join!(maintenance.run(&keys), collector.run()) }
-    });
+    let background_keys = Arc::clone(&keys);
     let adjustments =
         Adjustments::new(Arc::clone(&db), Arc::clone(&publisher), &config.store.issuer);
     let key_settings = config.api_keys.clone();
+    let write_rates = WriteRates::new(config.management_writes_per_minute);
     let sessions = Sessions::new(config, Arc::clone(&db), &store, Arc::clone(&publisher), keys)?;
+    let own = OwnCounts { delivery_times, events: sessions.audit().counts() };
+    let series = Series::new(Arc::clone(&db), Arc::clone(&store), store_keys, own);
+    let series = Arc::new(series);
+    let mut background = tokio::spawn({
+        let series = Arc::clone(&series);
+        async move { tokio::join!(maintenance.run(&background_keys), collector.run(), series.run()) }
+    });
     let audit = Some(sessions.audit().clone());
     let api_keys = ApiKeys::new(key_settings, Arc::clone(&db), publisher, audit);
     registry.register(Box::new(db.queries()))?;
@@ -116,12 +125,14 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         api_keys,
         db,
         store,
+        series,
         registry,
         outcomes,
         gauges,
         log,
         stopping: stopping.clone(),
         clients,
+        write_rates,
     });
     tokio::spawn({
         let state = Arc::clone(&state);

@@ -91,6 +91,7 @@ impl Stack {
         let object = vars.as_object_mut().unwrap();
         object.entry("block.refresh_seconds").or_insert(0.into());
         object.entry("usage.flush_seconds").or_insert(0.into());
+        object.entry("metrics.interval_seconds").or_insert(0.into());
         Self::launch_by(xtask(), options, vars)
     }
 

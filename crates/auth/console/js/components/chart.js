@@ -216,7 +216,8 @@ function stackBands(plot, series, visible) {
   });
 }
 
-const paint = (color) => `color-mix(in srgb, ${color} 62%, transparent)`;
+/** The colour with 60 % opacity. The properties are six hexadecimal digits. */
+const paint = (color) => `${color}99`;
 
 function alone(values) {
   const found = [];

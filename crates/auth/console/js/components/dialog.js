@@ -1,12 +1,15 @@
 // Dialogs: every action asks for its reason in one, and a new secret is shown once in another.
 import { html, createStore, useStore, useState, useEffect, useRef, useId, classes } from '../ui.js';
-import { send } from '../api.js';
+import { send, session } from '../api.js';
 import { Copy } from './basics.js';
 import { Icon } from './icon.js';
 import { notifyDelivery } from './notices.js';
 
 const REASON_CHARS_MAX = 200;
 const open = createStore(null);
+
+// What is open belongs to the session: another operator must not find it.
+session.watch((own) => { if (!own) open.set(null); });
 
 /**
  * Asks for an action, and sends it.
@@ -45,8 +48,13 @@ export function Modal({ title, onClose, children, closable = true, wide = false 
   const heading = useId('dialog');
   useEffect(() => {
     const before = document.activeElement;
-    own.current?.showModal();
-    return () => { if (before?.isConnected) before.focus?.(); };
+    const element = own.current;
+    element?.showModal();
+    return () => {
+      // What is behind an open dialog takes no focus.
+      element?.close();
+      if (before?.isConnected) before.focus?.();
+    };
   }, []);
   const cancel = (event) => {
     event.preventDefault();

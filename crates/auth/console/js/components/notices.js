@@ -1,9 +1,12 @@
 // What happened: lines that stay until they are closed or the operator goes elsewhere.
 import { html, createStore, useStore } from '../ui.js';
+import { session } from '../api.js';
 import { Icon } from './icon.js';
 
 const notices = createStore([]);
 let number = 0;
+
+session.watch((own) => { if (!own) notices.set([]); });
 
 /** Shows a line. `tone`: ok, warn, bad or info. */
 export function notify(tone, text) {

@@ -33,7 +33,7 @@ export function withGaps(points, step, from, to) {
   return rows;
 }
 
-/** Returns the series on top of each other: the first is the lowest. Those not shown add nothing. */
+/** Returns the series on top of each other, the first lowest. Those not shown add nothing. */
 export function stacked(raw, visible) {
   const length = raw[0]?.length ?? 0;
   const sums = new Array(length).fill(0);
@@ -59,7 +59,8 @@ export function seriesByName(points, member, { top = 7, scale = 1, label = (name
     }
   }
   const names = [...sums].sort((a, b) => b[1] - a[1]).map(([name]) => name);
-  const main = names.slice(0, top);
+  // In the order of the alphabet, so that a name keeps its colour while the sums change.
+  const main = names.slice(0, top).sort();
   const rest = names.slice(top);
   const own = (point, name) => (point[member] ? (point[member][name] ?? 0) * scale : null);
   const series = main.map((name, index) => ({

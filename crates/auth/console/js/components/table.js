@@ -7,12 +7,15 @@ import { Empty, ErrorState, Loading } from './basics.js';
  * A table. On a narrow screen each row becomes a card.
  *
  * - `caption`: what the rows are, for screen readers.
- * - `columns`: `{ key, label, render(row), end, mono, width, primary }`. Without `render` the member
- *   `key` is shown. Long text ends in an ellipsis, with all of it as the title. `end` aligns to the right and uses digits of one width. `width`: narrow, wide.
+ * - `columns`: `{ key, label, render(row), end, mono, width, primary }`. Without `render` the
+ *   member `key` is shown. Long text ends in an ellipsis, with all of it as the title. `end` aligns
+ *   to the right and uses digits of one width. `width`: narrow, wide.
  * - `rows`: a list, or `null` while loading. `rowKey(row, index)`.
- * - `onRow(row)`: the whole row can be clicked. Give one cell a link or button too, for the keyboard.
+ * - `onRow(row)`: the whole row can be clicked. Give one cell a link or button too, for the
+ *   keyboard.
  * - `selected(row)`, `tone(row)`.
- * - `error`, `onRetry`, `empty` (a node), `more` (a function or `null`), `loading`: as of `usePages`.
+ * - `error`, `onRetry`, `empty` (a node), `more` (a function or `null`), `loading`: as of
+ *   `usePages`.
  */
 export function Table({
   caption, columns, rows, rowKey, onRow, selected, tone, error, onRetry, empty, more, loading,

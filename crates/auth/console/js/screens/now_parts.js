@@ -1,13 +1,15 @@
 // The parts of the screen Now: the verdict on the whole, its figures, and the edges that report.
-import { html, classes } from '../ui.js';
+import { html, classes, useState } from '../ui.js';
 import { href } from '../router.js';
 import { findings } from '../findings.js';
+import { span } from '../range.js';
 import { compact, count, list, milliseconds, percent, seconds, share, text, DASH } from '../format.js';
 import { Icon } from '../components/icon.js';
 import { Badge, Empty, Id, Panel, Stat, Time } from '../components/basics.js';
 import { Table } from '../components/table.js';
 
 const EDGE_OLD_MS = 60_000;
+const EDGES_FIRST = 20;
 
 /** Whether anything is wrong now, in one look. */
 export function Status({ state, link, at }) {
@@ -50,7 +52,8 @@ function summary(state) {
 
 /** The figures of the range, in a row. */
 export function Vitals({ points, totals, state, step, range }) {
-  const recent = range === 'live' ? points.slice(-3) : points;
+  const known = points.filter((point) => Number.isFinite(point.requests));
+  const recent = range === 'live' ? known.slice(-3) : known;
   const sum = (member) => recent.reduce((all, point) => all + (point[member] ?? 0), 0);
   const perSecond = recent.length > 0 ? sum('requests') / (recent.length * step) : null;
   const refused = range === 'live' ? share(sum('refused'), sum('requests')) : share(totals.refused, totals.requests);
@@ -61,8 +64,8 @@ export function Vitals({ points, totals, state, step, range }) {
   const close = bound > 0 && age > bound ? 'bad' : undefined;
   const late = state?.outbox_age_seconds > 5;
   return html`<div class="vitals panel">
-    <${Stat} label="Requests" value=${compact(perSecond)} unit="/s" note=${`${compact(totals.requests)} in all`} />
-    <${Stat} label="Refused" value=${percent(refused)} note=${`${compact(totals.refused)} in all`} />
+    <${Stat} label="Requests" value=${compact(perSecond)} unit="/s" note=${`${compact(totals.requests)} in ${span(range)}`} />
+    <${Stat} label="Refused" value=${percent(refused)} note=${`${compact(totals.refused)} in ${span(range)}`} />
     <${Stat} label="Latency p99" value=${milliseconds(from?.p99_ms)} title=${`p95 ${milliseconds(from?.p95_ms)}`} note=${`p50 ${milliseconds(from?.p50_ms)}`} />
     <${Stat} label="Store p99" value=${milliseconds(from?.store_p99_ms)} note=${`p50 ${milliseconds(from?.store_p50_ms)}`} />
     <div class="stat wide-stat">
@@ -72,7 +75,7 @@ export function Vitals({ points, totals, state, step, range }) {
       <div class="stat-note">oldest clearance used</div>
     </div>
     <${Stat} label="Commit to store" value=${milliseconds(state?.delivery_ms_p99)} tone=${late ? 'bad' : undefined}
-      note=${`p99, at most ${milliseconds(state?.delivery_ms_max)}`} title=${`p50 ${milliseconds(state?.delivery_ms_p50)}`} />
+      note=${`at most ${milliseconds(state?.delivery_ms_max)}`} title=${`p50 ${milliseconds(state?.delivery_ms_p50)}`} />
     <${Stat} label="Outbox" value=${state ? count(state.outbox_rows) : DASH} unit=${state?.outbox_rows === 1 ? 'change' : 'changes'} tone=${late ? 'bad' : undefined}
       note=${state?.outbox_rows > 0 ? `the oldest waits ${seconds(state.outbox_age_seconds)}` : 'nothing waits'} />
   </div>`;
@@ -89,6 +92,7 @@ function Meter({ value, most, label }) {
 
 /** The isolates that report, with the policy that each runs. */
 export function Edges({ state }) {
+  const [most, setMost] = useState(EDGES_FIRST);
   const edges = [...list(state?.edges)].sort((a, b) => (b.at_ms ?? 0) - (a.at_ms ?? 0));
   const columns = [
     { key: 'name', label: 'Isolate', mono: true, render: (edge) => text(edge.name) },
@@ -102,8 +106,9 @@ export function Edges({ state }) {
       : list(edge.degraded).map((how) => html`<${Badge} key=${how} tone="bad">${how}<//> `)) },
     { key: 'at', label: 'Reported', end: true, render: (edge) => html`<span class=${Date.now() - edge.at_ms > EDGE_OLD_MS ? 'dim' : ''}><${Time} ms=${edge.at_ms} /></span>` },
   ];
-  return html`<${Panel} flush title="Isolates" note="Those that wrote their metrics in the last hour, since their last report">
-    <${Table} caption="Isolates that report" columns=${columns} rows=${edges} rowKey=${(edge, i) => edge.name ?? i} dense
+  return html`<${Panel} flush title="Isolates" note=${`${count(state?.edges_total ?? edges.length)} wrote their metrics in the last hour. Figures are since the report before.`}>
+    <${Table} caption="Isolates that report" columns=${columns} rows=${edges.slice(0, most)} rowKey=${(edge, i) => edge.name ?? i} dense
+      more=${edges.length > most ? () => setMost(most + 100) : null}
       empty=${html`<${Empty} title="No isolate reports">An edge reports after its first requests, if <code>metrics.interval_seconds</code> of its policy is above 0.<//>`} />
   <//>`;
 }

@@ -50,7 +50,7 @@ function Edges({ edges }) {
 function Policy({ hash }) {
   const from = useApi(`/policies/${encodeURIComponent(hash)}`);
   return html`<${Loaded} from=${from} lines=${8}>${(data) => html`
-    <${Explain} hash=${hash} />
+    <${Explain} hash=${hash} limits=${limitNames(data)} />
     <${Panel} flush title="Routes" note="The first route that matches wins.">
       <${Table} dense caption="Routes" rows=${list(data.routes)} rowKey=${(row, index) => `${index}-${row.name}`}
         empty=${html`<${Empty} title="No routes" />`}
@@ -60,14 +60,25 @@ function Policy({ hash }) {
     { key: 'methods', label: 'Methods', render: (row) => (list(row.methods).length > 0 ? html`<span class="mono nowrap">${list(row.methods).join(' ')}</span>` : html`<span class="dim">all</span>`) },
     { key: 'access', label: 'Access', render: (row) => html`<${Access} access=${row.access} />` },
     { key: 'require', label: 'Requires', render: (row) => (row.require ? html`<code>${text(row.require)}</code>` : null) },
-    { key: 'scope', label: 'Scopes', render: (row) => (list(row.scope).length > 0 ? html`<${Scope} scope=${list(row.scope).join(' ')} show=${3} />` : null) },
-    { key: 'limits', label: 'Limits', render: (row) => (list(row.limits).length > 0 ? html`<${Scope} scope=${list(row.limits).map((own) => (typeof own === 'string' ? own : own?.name)).join(' ')} show=${3} />` : null) },
+    { key: 'scope', label: 'Scopes', render: (row) => html`<${Scopes} row=${row} />` },
+    { key: 'limits', label: 'Limits', render: (row) => (list(row.limits).length > 0 ? html`<${Scope} scope=${list(row.limits).map(limitName).join(' ')} show=${3} />` : null) },
     { key: 'upstream', label: 'Upstream', render: (row) => (row.upstream ? html`<span class="mono clip" title=${row.upstream}>${row.upstream}</span>` : html`<span class="dim">default</span>`) },
   ]} />
     <//>
     <${Panel} title="Document" note="Laid over by its environment, with variables filled in.">
       <${Json} value=${object(data.document)} label="The policy as JSON" />
     <//>`}<//>`;
+}
+
+const limitName = (own) => (typeof own === 'string' ? own : own?.name);
+const limitNames = (data) => [...new Set(list(data.routes).flatMap((route) => list(route.limits).map(limitName)).filter(Boolean))];
+
+/** The scopes of which a token needs all, or any. */
+function Scopes({ row }) {
+  const [all, any] = [list(row.scope), list(row.scope_any)];
+  if (all.length + any.length === 0) return html`<span class="dim">–</span>`;
+  return html`${all.length > 0 && html`<${Scope} scope=${all.join(' ')} show=${3} />`}
+    ${any.length > 0 && html`<span class="nowrap"><span class="dim">any of </span><${Scope} scope=${any.join(' ')} show=${3} /></span>`}`;
 }
 
 const TONES = { public: 'warn', protected: 'ok', optional: 'info', auth: 'muted' };
@@ -79,7 +90,7 @@ const ASSUMPTIONS = [['', 'Nothing: all is well'], ['revoked', 'The token is rev
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].map((name) => [name, name]);
 
 /** Asks what the edge would do with a typed request. */
-function Explain({ hash }) {
+function Explain({ hash, limits }) {
   const [values, setValues] = useState({ method: 'GET', target: '', headers: '', claims: '', address: '', country: '', assume: '' });
   const [state, setState] = useState({ busy: false, error: null, reply: null });
   const set = (name) => (value) => setValues((last) => ({ ...last, [name]: value }));
@@ -113,7 +124,7 @@ function Explain({ hash }) {
           ${field('headers', 'Headers', { type: 'textarea', rows: 5, placeholder: 'Origin: https://shop.example', hint: 'One a line. No token: give its claims.' })}
           ${field('address', 'Address', { placeholder: '203.0.113.1' })}
           ${field('country', 'Country', { maxlength: 2, placeholder: 'NL' })}
-          ${field('assume', 'Assume', { type: 'select', options: ASSUMPTIONS })}
+          ${field('assume', 'Assume', { type: 'select', options: [...ASSUMPTIONS, ...limits.map((name) => [`over:${name}`, `The caller is over the limit ${name}`])] })}
         </div>
       </details>
     </form>
@@ -146,8 +157,8 @@ function Explained({ reply }) {
   const isRefused = Boolean(outcome.code) || outcome.status >= 400;
   return html`<div class="explained" role="status">
     <p class="verdict">
-      <${Badge} tone=${isRefused ? 'bad' : 'ok'} dot>${isRefused ? 'Refused' : 'Forwarded'}<//>
-      ${isRefused && html`<strong class="num">${text(outcome.status)}</strong>`}
+      <${Badge} tone=${isRefused ? 'bad' : 'ok'} dot>${isRefused ? 'Refused' : outcome.target ? 'Forwarded' : 'Answered by the edge'}<//>
+      ${outcome.status && html`<strong class="num">${outcome.status}</strong>`}
       ${outcome.code && html`<code>${outcome.code}</code>`}
       ${outcome.target && html`<span class="mono wrap">→ ${outcome.target}</span>`}
     </p>

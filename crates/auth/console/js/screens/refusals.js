@@ -79,9 +79,8 @@ function Recent({ filters, id, change }) {
     { key: 'route', label: 'Route' },
     { key: 'client', label: 'Client' },
     { key: 'address', label: 'Address', mono: true },
-    { key: 'colo', label: 'At' },
     { key: 'ms', label: 'Took', end: true, render: (row) => milliseconds(row.ms) },
-    { key: 'weight', label: 'Stands for', end: true, render: (row) => count(row.weight) },
+    { key: 'weight', label: 'Count', end: true, render: (row) => count(row.weight) },
   ];
   return html`<${Panel} flush title="Recent refusals"
     note="A sample of the last hour, at most 1,000. Each stands for itself and for others that were not kept.">

@@ -216,6 +216,9 @@ fn other_cases() -> Vec<Case<Config>> {
             config.console.as_ref().map(|own| own.session_seconds.to_string()).unwrap_or_default()
         })
         .with("CONSOLE_LISTEN", "127.0.0.1:1"),
+        Case::new("MANAGEMENT_WRITES_PER_MINUTE", ["7", "8"], |config: &Config| {
+            config.management_writes_per_minute.to_string()
+        }),
         Case::new("AUDIT_DAYS", ["91", "92"], |config: &Config| {
             (config.audit_seconds / 86_400).to_string()
         }),

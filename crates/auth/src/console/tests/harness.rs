@@ -5,7 +5,9 @@ use crate::console::console_router;
 use crate::console::state::ConsoleState;
 use crate::db::User;
 use crate::http::{AppState, ClientInfoReader, Gauges};
+use crate::outbox::DeliveryTimes;
 use crate::random::random_id;
+use crate::series::{OwnCounts, Series};
 use crate::store::Store;
 use crate::testing::{PASSWORD, T, TestService, config};
 use crate::{accounts::hash_password, db::Db};
@@ -76,12 +78,18 @@ impl TestConsole {
         let config = config(&url);
         let outcomes = IntCounterVec::new(Opts::new("o", "o"), &["endpoint", "outcome"]).unwrap();
         let registry = Registry::new();
+        let shared_store = Arc::new(Store::new(&store.url, &store.token).unwrap());
+        let delivery_times = DeliveryTimes::new(&registry).unwrap();
+        let own = OwnCounts { delivery_times, events: sessions.audit().counts() };
+        let keys = portcullis_core::StoreKeys::new(&store.key_prefix);
+        let series = Series::new(Arc::clone(&db), Arc::clone(&shared_store), keys, own);
         let app = AppState {
+            series: Arc::new(series),
             sessions,
             adjustments: Adjustments::new(Arc::clone(&db), publisher, &store.issuer),
             api_keys,
             db: Arc::clone(&db),
-            store: Arc::new(Store::new(&store.url, &store.token).unwrap()),
+            store: shared_store,
             gauges: Gauges::new(&registry).unwrap(),
             registry,
             outcomes,
