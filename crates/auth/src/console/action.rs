@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// A request that changes something: the client with which services audit it, and the members of
-/// its body beyond `reason`.
+/// A request that changes something: the client with which services audit it, the operator among
+/// its members, and the members of its body beyond `reason`.
 pub struct Action<T> {
     pub client: ClientInfo,
     pub body: T,

@@ -26,6 +26,7 @@ use hyper::Request;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use portcullis_core::StoreKeys;
+use portcullis_server::telemetry::Telemetry;
 use portcullis_server::{
     Bounds, Connection, Listener, ListenerMetrics, Log, RequestBody, Signals, bind,
     raise_file_limit,
@@ -77,6 +78,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         audit_seconds: config.audit_seconds,
         usage_seconds: config.usage_seconds,
     };
+    let telemetry = Telemetry::start(&config.telemetry, &log, &registry, "portcullis_auth")?;
     let store_keys = StoreKeys::new(&config.store.key_prefix);
     let (seal, lists) = (config.seal.clone(), Arc::clone(&store));
     let collector =
@@ -170,6 +172,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         never = signals.serve(stop, || reload(&settings, &tls_sender)) => never,
     }
     background.abort();
+    telemetry.finish().await;
     Ok(())
 }
 
