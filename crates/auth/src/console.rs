@@ -2,15 +2,18 @@
 //! session of the console, which no token of the auth service replaces.
 
 mod action;
+mod adjust;
 mod assets;
 mod audit;
 mod clients;
 mod console_sessions;
 mod cookie;
+mod export;
 mod guard;
 mod keys;
 mod limit_counts;
 mod limits;
+mod lists;
 mod login;
 mod now;
 mod operator;

@@ -8,6 +8,7 @@ mod audit;
 mod blocks;
 mod clients;
 mod console_sessions;
+mod filter;
 mod limits;
 mod list_place;
 mod maintenance;
@@ -28,6 +29,7 @@ pub use api_keys::{
     ApiKey, KEY_RECORD_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind, OwnerState,
 };
 pub use audit::AuditedChange;
+pub use audit::search::{AuditEntry, AuditSearch};
 pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};
 pub use blocks::{Block, BlockKind, BlockTarget, BlockedNetwork};
 pub use clients::tokens::{ClientGrant, NewClientToken};
@@ -46,11 +48,13 @@ pub use sessions::begin::NewSession;
 pub use sessions::end::{EndedSession, RevokedToken, SessionSelector};
 pub use sessions::issued::{IssuedTokens, TokenHolder};
 pub use sessions::rotate::{RefreshRequest, Rotation};
+pub use sessions::search::{ListedSession, SessionSearch};
 pub use signing_keys::KeyRow;
 pub use usage::{
     QuotaUsage, UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, UsageValue, key_uses,
 };
 pub use users::edit::UserChange;
+pub use users::search::{ListedUser, NamePlace, UserSearch};
 pub use users::{PasswordChange, User};
 
 #[cfg(test)]

@@ -270,6 +270,7 @@ fn without_scripts(policy: &mut Map<String, Value>) {
         issuer.remove("sessions_in_store");
     }
     policy.remove("usage");
+    policy.remove("metrics");
 }
 
 /// Turns the issuers into issuers of opaque tokens.

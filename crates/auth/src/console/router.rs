@@ -4,8 +4,8 @@ use super::guard::guard;
 use super::response::protect;
 use super::state::ConsoleState;
 use super::{
-    assets, audit, clients, keys, limit_counts, limits, login, now, policies, refusals, sessions,
-    signing, usage, users,
+    adjust, assets, audit, clients, keys, limit_counts, limits, login, now, policies, refusals,
+    sessions, signing, usage, users,
 };
 use crate::http::log;
 use crate::problem::Problem;
@@ -34,6 +34,7 @@ pub fn console_router(state: Arc<ConsoleState>) -> Router {
 /// Returns the routes of the API, each behind the guard.
 fn api(state: Arc<ConsoleState>) -> Router<Arc<ConsoleState>> {
     [
+        adjust::routes(),
         audit::routes(),
         clients::routes(),
         keys::routes(),

@@ -3,6 +3,7 @@
 pub mod harness;
 
 mod assets;
+mod domain;
 mod guard;
 mod logins;
 mod series;

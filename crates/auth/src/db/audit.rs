@@ -1,5 +1,7 @@
 //! The audit: security events, in an append-only table.
 
+pub mod search;
+
 use super::pool::{Db, Purpose, Tx, to_i64};
 use crate::audit::Event;
 use crate::random::random_id;

@@ -188,6 +188,15 @@ impl Db {
         })
     }
 
+    /// Returns a statement that compares texts byte by byte at its marker `/* bytewise */`. SQLite
+    /// does so anyway.
+    pub(super) fn bytewise(&self, statement: &str) -> String {
+        match self.is_postgres() {
+            true => statement.replace("/* bytewise */", "COLLATE \"C\""),
+            false => statement.to_owned(),
+        }
+    }
+
     /// Begins a transaction that may write.
     pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         self.writer.begin_with(self.begin).await

@@ -48,8 +48,13 @@ export function Modal({ title, onClose, children, closable = true, wide = false 
   const heading = useId('dialog');
   useEffect(() => {
     const before = document.activeElement;
-    own.current?.showModal();
-    return () => { if (before?.isConnected) before.focus?.(); };
+    const element = own.current;
+    element?.showModal();
+    return () => {
+      // What is behind an open dialog takes no focus.
+      element?.close();
+      if (before?.isConnected) before.focus?.();
+    };
   }, []);
   const cancel = (event) => {
     event.preventDefault();

@@ -158,7 +158,8 @@ impl Db {
         for erase in [
             "UPDATE api_keys SET name = '', metadata = '{}', networks = '[]'
              WHERE owner_kind = 'user' AND owner_id = $1",
-            "UPDATE sessions SET device = '', address = '', scope = '' WHERE user_id = $1",
+            "UPDATE sessions SET device = '', address = '', country = '', scope = ''
+             WHERE user_id = $1",
             "DELETE FROM user_countries WHERE user_id = $1",
         ] {
             self.count(Purpose::Request);
