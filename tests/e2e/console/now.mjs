@@ -19,7 +19,8 @@ export default async function now(harness) {
 /** The number of a figure of the first row, such as `Requests`. */
 const figure = async (desk, label) => {
   const stat = desk.page.locator('.vitals .stat', { has: desk.page.getByText(label, { exact: true }) });
-  return Number((await stat.locator('.stat-note').innerText()).replace(/,/g, '').match(/^[\d.]+/)?.[0] ?? Number.NaN);
+  const [, digits, thousands] = (await stat.locator('.stat-note').innerText()).replace(/,/g, '').match(/^([\d.]+)(K?)/) ?? [];
+  return Number(digits) * (thousands ? 1000 : 1);
 };
 
 async function live(desk, facts, access) {
