@@ -13,7 +13,7 @@ use crate::token::cache::TokenCache;
 use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
 use crate::usage::state::UsageState;
-use portcullis_core::TokenHash;
+use portcullis_core::RecentEvents;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -26,8 +26,7 @@ pub struct Isolate {
     pub breakers: Breakers,
     pub tokens: TokenCache,
     pub block_list: Rc<BlockList>,
-    /// The recent events that took effect, with what each one revoked.
-    pub recent_events: RefCell<Vec<TokenHash>>,
+    pub recent_events: RefCell<RecentEvents>,
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
     /// The same for API keys, so that made-up ones use up no rate of other tokens.

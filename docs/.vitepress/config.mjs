@@ -90,6 +90,8 @@ export default {
           page('Run on Kubernetes', '/how-to/run-on-kubernetes'),
           page('Block a caller, or change a quota', '/how-to/block-and-adjust'),
           page('Operate by the console', '/how-to/console'),
+          page('Monitor it', '/how-to/monitor'),
+          page('What to do about an alert', '/how-to/alerts'),
           page('Read the logs at 3 a.m.', '/how-to/read-the-logs'),
           page('Troubleshooting', '/how-to/troubleshooting'),
           page('Rotate every key and secret', '/how-to/rotate-keys'),

@@ -25,6 +25,7 @@ mod server;
 mod state;
 mod usage;
 mod users;
+mod write_rates;
 
 #[cfg(test)]
 pub use client_info::ClientInfoReader;
@@ -33,3 +34,5 @@ pub use gauges::Gauges;
 pub use server::serve;
 pub use state::AppState;
 pub use usage::usage_page;
+#[cfg(test)]
+pub use write_rates::WriteRates;

@@ -36,6 +36,7 @@ mod scope;
 mod series;
 mod sessions;
 mod signing_keys;
+mod steps;
 mod store;
 mod token;
 mod usage;

@@ -69,6 +69,10 @@ pub enum Problem {
     StoreUnavailable,
     TokenNotAccepted,
     UserUnknown,
+    WritesThrottled {
+        /// The time until the next change is accepted.
+        seconds: u64,
+    },
 }
 
 impl Problem {
@@ -294,6 +298,11 @@ impl Problem {
                 "tokens and cookies are not accepted here; give the claims instead",
             ),
             Self::UserUnknown => (StatusCode::NOT_FOUND, "user_unknown", "no user has this id"),
+            Self::WritesThrottled { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "writes_throttled",
+                "too many changes by this caller; wait as long as Retry-After says",
+            ),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The client of the store, which speaks the REST protocol or memcached's.
 
+use portcullis_server::step;
+use portcullis_server::telemetry::current_traceparent;
 use redis_rest::{Command, Reply, decode_replies, encode_pipeline};
 use rustls::pki_types::ServerName;
 use std::error::Error;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tracing::Instrument as _;
 
 /// A client that sends commands to the store.
 pub struct Store {
@@ -82,20 +85,26 @@ impl Store {
         commands: &[Command],
         bytes_max: usize,
     ) -> Result<Vec<Reply>, StoreError> {
+        let step = step!("store", otel.kind = "client", portcullis.commands = commands.len());
+        self.send(commands, bytes_max).instrument(step).await
+    }
+
+    async fn send(&self, commands: &[Command], bytes_max: usize) -> Result<Vec<Reply>, StoreError> {
         let (client, url, token) = match &self.transport {
             Transport::Memcached { address, tls } => {
                 return exchange(address, tls.as_ref(), commands).await;
             }
             Transport::Rest { client, url, token } => (client, url, token),
         };
-        let response = client
+        let mut request = client
             .post(url)
             .bearer_auth(token)
             .header("content-type", "application/json")
-            .body(encode_pipeline(commands))
-            .send()
-            .await
-            .map_err(|_| StoreError::Unreachable)?;
+            .body(encode_pipeline(commands));
+        if let Some(traceparent) = current_traceparent() {
+            request = request.header("traceparent", traceparent);
+        }
+        let response = request.send().await.map_err(|_| StoreError::Unreachable)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(StoreError::Status(response.status().as_u16()));
         }

@@ -15,6 +15,7 @@ use crate::store::Store;
 use portcullis_core::{Seal, StoreKeys, UnixSeconds};
 use portcullis_server::Bounds;
 use portcullis_server::settings::CertificateFiles;
+use portcullis_server::telemetry::TelemetrySettings;
 use std::sync::Arc;
 
 /// A service with its own database.
@@ -73,6 +74,8 @@ pub fn config(url: &str) -> Config {
         api_keys: ApiKeySettings { prefix: "pck_live_".into(), per_owner_max: 5 },
         usage_seconds: 90 * 86_400,
         console: None,
+        management_writes_per_minute: 0,
+        telemetry: TelemetrySettings::default(),
     }
 }
 

@@ -141,6 +141,7 @@ pub use edge_auth::{
 };
 pub use events::marks::REVOKE_SCRIPT;
 pub use events::parse::{Event, UnverifiedEvent};
+pub use events::recent::{EventArrival, RecentEvents};
 pub use events::request::EventRequest;
 pub use forward::headers::HeaderEdits;
 pub use forward::permit::{Degraded, Permit, Target};

@@ -11,6 +11,7 @@ pub use reloadable::{Reloadable, ReloadableFiles};
 
 use crate::redis_url::{Deployment, ExtraOptions, Secret};
 use portcullis_server::settings::{CertificateFiles, SettingError, SettingsReader, Sources};
+use portcullis_server::telemetry::TelemetrySettings;
 use portcullis_server::{Bounds, HealthCheck, HealthOptions};
 use srh::{SrhEntry, SrhSource};
 use std::net::SocketAddr;
@@ -19,8 +20,8 @@ use table::{
     GATEWAY_ADMIN_LISTEN, GATEWAY_CONNECTIONS_MAX, GATEWAY_CONNECTIONS_PER_NETWORK,
     GATEWAY_DEADLINE_MS, GATEWAY_DRAIN_SECONDS, GATEWAY_IDLE_SECONDS, GATEWAY_LISTEN,
     GATEWAY_REDIS_CONNECTIONS, GATEWAY_RESPONSE_MEMORY_MIB, GATEWAY_STREAMS_MAX, GATEWAY_THREADS,
-    GATEWAY_TLS_CERT_FILE, GATEWAY_TLS_KEY_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE,
-    REDIS_SENTINEL_PASSWORD, REDIS_SENTINEL_USERNAME, REDIS_URL, TABLE,
+    GATEWAY_TLS_CERT_FILE, GATEWAY_TLS_KEY_FILE, OTEL_SERVICE_NAME, REDIS_CERT_FILE,
+    REDIS_KEY_FILE, REDIS_SENTINEL_PASSWORD, REDIS_SENTINEL_USERNAME, REDIS_URL, TABLE,
 };
 
 /// The validated configuration.
@@ -41,6 +42,8 @@ pub struct Config {
     pub reloadable_files: ReloadableFiles,
     /// Whether the configuration is serverless-redis-http's.
     pub is_srh: bool,
+    /// Where traces go.
+    pub telemetry: TelemetrySettings,
 }
 
 /// A Redis deployment, and how many connections it has.
@@ -147,6 +150,7 @@ fn read(reader: &mut SettingsReader<'_>, srh_files: &[&str]) -> Option<Config> {
     };
     let admin_listen = reader.address(&GATEWAY_ADMIN_LISTEN);
     let extra = read_extra_options(reader);
+    let telemetry = TelemetrySettings::read(reader, &OTEL_SERVICE_NAME);
     let is_srh = srh.is_some();
     let (redis, reloadable_files) = match srh {
         None => {
@@ -182,6 +186,7 @@ fn read(reader: &mut SettingsReader<'_>, srh_files: &[&str]) -> Option<Config> {
         reloadable: reloadable.ok()?,
         reloadable_files,
         is_srh,
+        telemetry,
     })
 }
 

@@ -14,11 +14,13 @@ use crate::token::Token;
 use gateway::{REQUEST_ID, SYNC_TOKEN};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use portcullis_server::{Connection, RequestBody, elapsed_ms};
+use portcullis_server::telemetry::RequestSpan;
+use portcullis_server::{Connection, RequestBody, elapsed_ms, step};
 use redis_rest::CommandError;
 use response::{ResponseBody, error, set_header, text};
 use std::sync::Arc;
 use std::time::Instant;
+use tracing::Instrument as _;
 
 /// Serves one request of Upstash's REST protocol, counts it, and logs it without keys or values. An
 /// error is a response `{"error": "…"}` with its status.
@@ -41,8 +43,10 @@ pub async fn serve(
     let endpoint = Endpoint::of(request.uri().path());
     let started = Instant::now();
     let request_id = gateway.request_id(request.headers());
-    let Outcome { mut response, token, commands } =
-        serve_endpoint(&gateway, endpoint, &connection, request).await;
+    let (method, headers) = (request.method(), request.headers());
+    let trace = RequestSpan::begin(method, endpoint.name(), &request_id, headers);
+    let served = serve_endpoint(&gateway, endpoint, &connection, request);
+    let Outcome { mut response, token, commands } = served.instrument(trace.span()).await;
     let status = response.status();
     if !connection.is_authenticated() {
         set_header(response.headers_mut(), header::CONNECTION, "close");
@@ -56,6 +60,7 @@ pub async fn serve(
     gateway.metrics.requests.with_label_values(&[endpoint.name(), status.as_str()]).inc();
     gateway.metrics.seconds.observe(started.elapsed().as_secs_f64());
     let (endpoint, status, ms) = (endpoint.name(), status.as_u16(), elapsed_ms(started));
+    trace.end(status, None);
     if status < 500 {
         tracing::info!(event = "request", request_id, endpoint, token, commands, status, ms);
     } else {
@@ -120,7 +125,8 @@ async fn serve_endpoint(
     request: Request<RequestBody>,
 ) -> Outcome {
     let reloadable = Arc::clone(&gateway.reloadable.borrow());
-    let Some(token) = authenticate(&reloadable, &request) else {
+    let token = step!("authenticate").in_scope(|| authenticate(&reloadable, &request));
+    let Some(token) = token else {
         let text = "WRONGPASS invalid or missing auth token; send Authorization: Bearer";
         return Outcome::rejected(None, error(StatusCode::UNAUTHORIZED, text));
     };
@@ -142,7 +148,8 @@ async fn serve_endpoint(
         return Outcome { response, token: Some(token.name.clone()), commands: 1 };
     }
     let uri = request.uri().clone();
-    let body = match body::read(request.into_body(), &gateway.bodies).await {
+    let body = body::read(request.into_body(), &gateway.bodies).instrument(step!("body"));
+    let body = match body.await {
         Ok(body) => body,
         Err(body_error) => return Outcome::rejected(Some(token), body_error.response()),
     };

@@ -22,6 +22,7 @@ use config::{Action, CommandLine, Config, RedisSettings, command, load_health_ch
 use http::Gateway;
 use metrics::Metrics;
 use portcullis_server::settings::SettingError;
+use portcullis_server::telemetry::Telemetry;
 use portcullis_server::{Bounds, Listener, ListenerMetrics, Log, Signals, bind, raise_file_limit};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -73,7 +74,9 @@ async fn serve(config: Config, log: Log) -> Result<(), Box<dyn std::error::Error
     raise_file_limit(config.bounds.connections_max, others, "GATEWAY_CONNECTIONS_MAX");
     let (socket, admin_socket) = (bind(config.listen).await?, bind(config.admin_listen).await?);
     let signals = Signals::new()?;
-    let metrics = Arc::new(Metrics::new(log)?);
+    let metrics = Arc::new(Metrics::new(log.clone())?);
+    let prefix = "portcullis_redis_gateway";
+    let telemetry = Telemetry::start(&config.telemetry, &log, metrics.registry(), prefix)?;
     let memory = ResponseMemory::new(config.response_memory_mib);
     let backends = config.redis.into_iter().map(|RedisSettings { deployment, connections }| {
         let (memory, metrics) = (memory.clone(), Arc::clone(&metrics));
@@ -137,7 +140,10 @@ async fn serve(config: Config, log: Log) -> Result<(), Box<dyn std::error::Error
         Err(errors) => log_errors(&errors),
     });
     tokio::select! {
-        () = server => Ok(()),
+        () = server => {
+            telemetry.finish().await;
+            Ok(())
+        }
         () = admin => Err("the admin listener (GATEWAY_ADMIN_LISTEN) stopped".into()),
         never = signals => never,
     }

@@ -94,6 +94,11 @@ impl Metrics {
         })
     }
 
+    /// Returns where these are registered, for those of other modules.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Counts an open connection to Redis until the guard is dropped.
     pub fn redis_connection_up(&self) -> RedisConnectionUp {
         self.redis_connections.inc();

@@ -1,8 +1,8 @@
 //! What the redis gateway and the auth service share as servers.
 //!
 //! A [`Listener`] accepts connections within [`Bounds`] and ends with a drain. [`tls`] loads
-//! certificates, and [`Log`] writes the log in the format of docs/reliability.md. A [`HealthCheck`]
-//! is the command by which a container asks its server.
+//! certificates, and [`Log`] writes the log in the format of docs/reliability.md. [`telemetry`]
+//! exports traces. A [`HealthCheck`] is the command by which a container asks its server.
 //!
 //! ```
 //! use hyper::{Request, Response};
@@ -46,6 +46,7 @@ mod network;
 mod request_body;
 pub mod settings;
 mod signals;
+pub mod telemetry;
 pub mod tls;
 
 pub use completions::CompletionOptions;

@@ -4,12 +4,18 @@
 //! must not delay requests.
 
 use crate::log_format::{LineFormat, MemberFormat};
+use crate::telemetry::SpanLayer;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+use tracing::{Level, Subscriber};
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A buffer of log lines. Lines that do not fit are dropped and counted.
 #[derive(Clone, Default)]
@@ -21,19 +27,34 @@ struct Lines {
     /// Held during a write, so that the last flush waits for a write in progress.
     writing: Mutex<()>,
     dropped: AtomicU64,
+    /// Makes the spans of telemetry, once that was started.
+    spans: SpanLayer<Registry>,
 }
 
 impl Log {
     /// Starts the log of a program: the events of level info and above go to standard output.
     pub fn start(program: &'static str) -> Self {
         let log = Self::start_writer();
-        tracing_subscriber::fmt()
+        log.subscriber(program).init();
+        log
+    }
+
+    /// Returns the subscriber that writes to the log, and makes the spans of telemetry.
+    pub(crate) fn subscriber(&self, program: &'static str) -> impl Subscriber + use<> {
+        let spans = self.0.spans.clone();
+        let wanted = filter_fn({
+            let spans = spans.clone();
+            move |metadata| *metadata.level() <= Level::INFO && spans.wants(metadata)
+        });
+        let lines = tracing_subscriber::fmt::layer()
             .event_format(LineFormat { program })
             .fmt_fields(MemberFormat)
-            .with_max_level(tracing::Level::INFO)
-            .with_writer(log.clone())
-            .init();
-        log
+            .with_writer(self.clone());
+        Registry::default().with(spans).with(wanted.with_max_level_hint(Level::INFO)).with(lines)
+    }
+
+    pub(crate) fn spans(&self) -> &SpanLayer<Registry> {
+        &self.0.spans
     }
 
     fn start_writer() -> Self {
@@ -63,6 +84,13 @@ impl Log {
     /// Returns how many lines were dropped.
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Returns the lines that are not written yet.
+    #[cfg(test)]
+    pub(crate) fn buffered(&self) -> String {
+        let buffered = self.0.buffered.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&buffered).into_owned()
     }
 
     fn flush_to(&self, out: &mut impl Write) {

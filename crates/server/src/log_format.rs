@@ -1,5 +1,6 @@
 //! The format of the log's lines. The edge writes the same.
 
+use crate::telemetry::is_of_telemetry;
 use portcullis_core::UnixMillis;
 use std::fmt::{self, Debug};
 use std::time::SystemTime;
@@ -35,7 +36,8 @@ where
             write!(writer, r#","event":"log","target":"{}""#, metadata.target())?;
         }
         context.format_fields(writer.by_ref(), event)?;
-        for span in context.event_scope().into_iter().flatten() {
+        let spans = context.event_scope().into_iter().flatten();
+        for span in spans.filter(|span| !is_of_telemetry(span.metadata())) {
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
                 writer.write_str(fields)?;
             }

@@ -13,3 +13,4 @@ mod server;
 mod sessions;
 mod third_party;
 mod users;
+mod write_rates;

@@ -20,6 +20,7 @@ mod key_sets;
 mod limit_script;
 mod limits;
 mod live_api_keys;
+mod machine_races;
 mod memcached;
 mod observability;
 mod optional;

@@ -3,6 +3,7 @@
 pub mod auth_service;
 pub mod authority;
 pub mod chance;
+pub mod collector;
 pub mod edge;
 pub mod environment;
 pub mod events;

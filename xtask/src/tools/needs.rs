@@ -117,6 +117,8 @@ impl Needs {
         let tools = is_in_path("ip") && is_in_path("unshare") && is_in_path("curl");
         self.need("ip, unshare and curl", tools, How::Apt(&["iproute2", "util-linux", "curl"]));
         self.need("Chromium", is_in_path("chromium"), How::Apt(&["chromium"]));
+        let prometheus = is_in_path("prometheus") && is_in_path("promtool");
+        self.need("Prometheus and promtool", prometheus, How::Apt(&["prometheus"]));
         self.need("a C++ compiler", is_in_path("c++"), How::Apt(&["g++"]));
         let python = runs("python3", &["-c", "import ensurepip, venv"]);
         let packages = How::Apt(&["python3", "python3-venv"]);

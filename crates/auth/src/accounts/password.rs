@@ -7,9 +7,11 @@ use crate::token::OpaqueToken;
 use argon2::password_hash::Error;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use portcullis_server::step;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 /// Verifies and hashes passwords, a bounded number at a time.
 pub struct Passwords {
@@ -70,7 +72,7 @@ impl Passwords {
                 (is_correct && is_outdated).then(|| hash_within(&password, memory).ok()).flatten();
             PasswordCheck { is_correct, rehashed }
         };
-        self.with_permit(work).await
+        self.with_permit(work).instrument(step!("verify_password")).await
     }
 
     /// Hashes a new password.
@@ -84,7 +86,8 @@ impl Passwords {
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Overloaded> {
         let permit = Arc::clone(&self.permits).acquire_owned();
-        let permit = tokio::time::timeout(PERMIT_WAIT_MAX, permit).await.map_err(|_| Overloaded)?;
+        let permit = tokio::time::timeout(PERMIT_WAIT_MAX, permit).instrument(step!("queue"));
+        let permit = permit.await.map_err(|_| Overloaded)?;
         let permit = permit.map_err(|_| Overloaded)?;
         let memories = Arc::clone(&self.memories);
         let work = tokio::task::spawn_blocking(move || {

@@ -4,10 +4,12 @@ use super::secret::is_api_key;
 use super::service::ApiKeys;
 use crate::db::{EACH_SECONDS, KeyState};
 use crate::problem::Problem;
+use crate::steps::database;
 use crate::token::token_hash;
 use portcullis_core::{KeyTerms, TokenRecord, UnixSeconds};
 use serde_json::{Map, Value};
 use std::sync::{Arc, PoisonError};
+use tracing::Instrument as _;
 
 impl ApiKeys {
     /// Returns the claims of a valid key; `None` if it is malformed, unknown, expired or revoked,
@@ -21,7 +23,8 @@ impl ApiKeys {
             return Ok(None);
         }
         let hash = token_hash(secret);
-        let Some(state) = self.db.key_by_hash(&hash, now).await? else { return Ok(None) };
+        let state = self.db.key_by_hash(&hash, now).instrument(database("key_by_hash")).await?;
+        let Some(state) = state else { return Ok(None) };
         let commands = self.publisher.commands();
         let settings = commands.records().ok_or(Problem::Internal)?;
         let secret = state.secrets.iter().find(|secret| secret.hash == hash);

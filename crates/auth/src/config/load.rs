@@ -7,9 +7,10 @@ use super::settings::{AccessTokenFormat, Config, StoreSettings};
 use super::table::{
     ACCESS_TOKEN_FORMAT, ACCESS_TOKEN_SECONDS, API_KEY_PREFIX, API_KEYS_PER_OWNER_MAX, AUDIENCE,
     AUDIT_DAYS, CLIENT_ID, COOKIE_ORIGINS, DATABASE_URL, ISSUER, KEY_PREFIX,
-    LOGIN_ATTEMPTS_PER_ADDRESS, LOGIN_ATTEMPTS_PER_USERNAME, REFRESH_GRACE_SECONDS,
-    REFRESH_IDLE_SECONDS, REFRESH_TOKEN_SECONDS, SESSIONS_PER_USER_MAX, SIGNING_ALGORITHM,
-    SIGNING_KEY_SECONDS, STORE_TOKEN, STORE_URL, TRUSTED_PROXY_HOPS, USAGE_DAYS,
+    LOGIN_ATTEMPTS_PER_ADDRESS, LOGIN_ATTEMPTS_PER_USERNAME, MANAGEMENT_WRITES_PER_MINUTE,
+    OTEL_SERVICE_NAME, REFRESH_GRACE_SECONDS, REFRESH_IDLE_SECONDS, REFRESH_TOKEN_SECONDS,
+    SESSIONS_PER_USER_MAX, SIGNING_ALGORITHM, SIGNING_KEY_SECONDS, STORE_TOKEN, STORE_URL,
+    TRUSTED_PROXY_HOPS, USAGE_DAYS,
 };
 use super::text::{is_in_memory, origin_of};
 use crate::accounts::LoginAttemptLimits;
@@ -17,6 +18,7 @@ use crate::api_keys::ApiKeySettings;
 use crate::outbox::RecordSettings;
 use crate::signing_keys::{KeyAlgorithm, SigningSettings};
 use portcullis_server::settings::SettingsReader;
+use portcullis_server::telemetry::TelemetrySettings;
 
 /// Returns the URL of the database.
 pub fn read_database_url(reader: &mut SettingsReader<'_>) -> String {
@@ -109,6 +111,8 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
     let api_keys = read_api_keys(reader);
     let usage_seconds = read_usage_seconds(reader);
     let console = read_console(reader);
+    let management_writes_per_minute = reader.number(&MANAGEMENT_WRITES_PER_MINUTE);
+    let telemetry = TelemetrySettings::read(reader, &OTEL_SERVICE_NAME);
     if refresh_idle_seconds < access_token_seconds {
         let other = reader.place(&ACCESS_TOKEN_SECONDS).name().to_owned();
         let problem = format!("must not be shorter than {other}; raise it, or lower that");
@@ -137,5 +141,7 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
         api_keys,
         usage_seconds,
         console,
+        management_writes_per_minute,
+        telemetry,
     })
 }

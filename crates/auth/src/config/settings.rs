@@ -6,6 +6,7 @@ use crate::accounts::{IntrospectionClients, LoginAttemptLimits};
 use crate::api_keys::ApiKeySettings;
 use crate::signing_keys::SigningSettings;
 use portcullis_core::{EdgeAuthKeys, Seal};
+use portcullis_server::telemetry::TelemetrySettings;
 
 /// The settings of `serve`.
 pub struct Config {
@@ -35,6 +36,10 @@ pub struct Config {
     pub usage_seconds: u64,
     /// The operator console, if it is on.
     pub console: Option<ConsoleSettings>,
+    /// Changes by one caller at the management endpoints; 0 for any number.
+    pub management_writes_per_minute: u32,
+    /// Where traces go.
+    pub telemetry: TelemetrySettings,
 }
 
 /// The store, and the names of its keys.

@@ -4,6 +4,7 @@ use super::text::{is_database_url, is_issuer, is_key_prefix, is_origin, is_store
 use crate::token::ACCESS_TOKEN_SECONDS_MAX;
 use portcullis_core::{EdgeAuthKey, Seal, api_key};
 use portcullis_server::settings::{Format, Kind, Setting, SettingsTable};
+use portcullis_server::telemetry;
 
 /// The settings of the program.
 pub const TABLE: SettingsTable = SettingsTable {
@@ -191,6 +192,12 @@ portcullis_server::settings! {
         Setting::number("login", "attempts_per_address", "LOGIN_ATTEMPTS_PER_ADDRESS", 0, 100_000)
         .flag("login-attempts-per-address").default("20")
         .help("Failed login attempts from one address before it has to wait; with 0 any number");
+    MANAGEMENT_WRITES_PER_MINUTE =
+        Setting::number("management", "writes_per_minute", "MANAGEMENT_WRITES_PER_MINUTE",
+            0, 100_000)
+        .flag("management-writes-per-minute").default("600")
+        .help("Changes of keys, clients, users, blocks and limits by one caller, at once and in \
+            each minute; with 0 any number");
     INTROSPECTION_CLIENTS =
         Setting::new("introspection", "clients", "INTROSPECTION_CLIENTS",
             Kind::Secret { file: "clients_file", format: Format::ANY })
@@ -202,6 +209,11 @@ portcullis_server::settings! {
     USAGE_DAYS = Setting::number("database", "usage_days", "USAGE_DAYS", 1, 3660)
         .flag("usage-days").default("90")
         .help("How long the hourly counts of requests are kept, in days");
+    OTEL_EXPORTER_OTLP_ENDPOINT = telemetry::OTLP_ENDPOINT;
+    OTEL_EXPORTER_OTLP_HEADERS = telemetry::OTLP_HEADERS;
+    OTEL_SERVICE_NAME = telemetry::SERVICE_NAME.default("portcullis-auth");
+    OTEL_TRACES_SAMPLER = telemetry::TRACES_SAMPLER;
+    OTEL_TRACES_SAMPLER_ARG = telemetry::TRACES_SAMPLER_ARG;
 }
 
 /// A key with a name, as it seals records and signing keys.

@@ -2,7 +2,7 @@
 
 use super::Directory;
 use crate::audit::{Event, EventKind};
-use crate::clients::nullable;
+use crate::clients::{null_as_empty, nullable};
 use crate::db::{AuditedChange, Changed, EndedSession, KeyState, User, UserChange};
 use crate::outbox::{Delivery, Holder, HolderState};
 use crate::problem::Problem;
@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserEdit {
+    /// `null` removes all.
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub scope: Option<String>,
     /// Changes claims by their names. `null` removes all.
     #[serde(default, deserialize_with = "nullable")]

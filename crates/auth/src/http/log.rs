@@ -2,10 +2,11 @@
 
 use crate::problem;
 use crate::random::random_id;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use portcullis_server::telemetry::RequestSpan;
 use portcullis_server::{Connection, elapsed_ms};
 use std::time::Instant;
 use tracing::Instrument as _;
@@ -18,7 +19,11 @@ pub async fn log(mut request: Request, next: Next) -> Response {
     let request_id = identify(request.headers_mut());
     let connection = request.extensions().get::<Connection>().cloned();
     let span = tracing::info_span!("request", request_id);
-    let response = next.run(request).instrument(span.clone()).await;
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
+    // Inside of the log's span, so that tasks of the request inherit both.
+    let headers = request.headers();
+    let trace = span.in_scope(|| RequestSpan::begin(&method, route, &request_id, headers));
+    let response = next.run(request).instrument(trace.span()).instrument(span.clone()).await;
     let (mut response, code) = problem::response::finish(response, &request_id);
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -31,6 +36,7 @@ pub async fn log(mut request: Request, next: Next) -> Response {
         connection.authenticate();
     }
     let (status, ms) = (response.status().as_u16(), elapsed_ms(started));
+    trace.end(status, code);
     span.in_scope(|| {
         if status < 500 {
             tracing::info!(event = "request", %method, path, code, status, ms);

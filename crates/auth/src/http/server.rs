@@ -4,6 +4,7 @@ use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use super::router::{admin_router, public_router};
 use super::state::AppState;
+use super::write_rates::WriteRates;
 use crate::adjustments::Adjustments;
 use crate::api_keys::ApiKeys;
 use crate::clock::now;
@@ -25,6 +26,7 @@ use hyper::Request;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use portcullis_core::StoreKeys;
+use portcullis_server::telemetry::Telemetry;
 use portcullis_server::{
     Bounds, Connection, Listener, ListenerMetrics, Log, RequestBody, Signals, bind,
     raise_file_limit,
@@ -76,6 +78,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         audit_seconds: config.audit_seconds,
         usage_seconds: config.usage_seconds,
     };
+    let telemetry = Telemetry::start(&config.telemetry, &log, &registry, "portcullis_auth")?;
     let store_keys = StoreKeys::new(&config.store.key_prefix);
     let (seal, lists) = (config.seal.clone(), Arc::clone(&store));
     let collector =
@@ -84,6 +87,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let adjustments =
         Adjustments::new(Arc::clone(&db), Arc::clone(&publisher), &config.store.issuer);
     let key_settings = config.api_keys.clone();
+    let write_rates = WriteRates::new(config.management_writes_per_minute);
     let sessions = Sessions::new(config, Arc::clone(&db), &store, Arc::clone(&publisher), keys)?;
     let own = OwnCounts { delivery_times, events: sessions.audit().counts() };
     let series = Series::new(Arc::clone(&db), Arc::clone(&store), store_keys, own);
@@ -130,6 +134,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         log,
         stopping: stopping.clone(),
         clients,
+        write_rates,
     });
     tokio::spawn({
         let state = Arc::clone(&state);
@@ -167,6 +172,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         never = signals.serve(stop, || reload(&settings, &tls_sender)) => never,
     }
     background.abort();
+    telemetry.finish().await;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
+use super::write_rates::WriteRates;
 use crate::adjustments::Adjustments;
 use crate::api_keys::ApiKeys;
 use crate::db::Db;
@@ -33,6 +34,7 @@ pub struct AppState {
     /// Whether the server is draining.
     pub stopping: watch::Receiver<bool>,
     pub clients: ClientInfoReader,
+    pub write_rates: WriteRates,
 }
 
 /// The state, as endpoints extract it.

@@ -6,6 +6,7 @@ use super::delivery_times::DeliveryTimes;
 use super::records::RecordSettings;
 use crate::clock::now;
 use crate::db::{ABOUT_NETWORKS, Db, EndedSession, OutboxRow};
+use crate::steps::database;
 use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
@@ -106,7 +107,8 @@ impl Publisher {
             match self.write_row(row).await {
                 Ok(()) => {
                     self.observe(committed.elapsed());
-                    if let Err(error) = self.complete(row).await {
+                    let step = database("delete_outbox_row");
+                    if let Err(error) = self.complete(row).instrument(step).await {
                         tracing::warn!(event = "outbox_row_kept", error);
                     }
                 }

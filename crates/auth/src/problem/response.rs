@@ -79,7 +79,10 @@ impl Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if let Self::LoginThrottled { seconds } | Self::SigningKeyTooNew { seconds } = self {
+        if let Self::LoginThrottled { seconds }
+        | Self::SigningKeyTooNew { seconds }
+        | Self::WritesThrottled { seconds } = self
+        {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         // The rest of the body is not read.

@@ -9,11 +9,13 @@ use crate::db::{ClientGrant, NewClientToken};
 use crate::outbox::IssuedClientToken;
 use crate::problem::Problem;
 use crate::random::random_id;
+use crate::steps::database;
 use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::UnixSeconds;
 use serde::Serialize;
 use std::fmt;
 use subtle::{Choice, ConstantTimeEq as _};
+use tracing::Instrument as _;
 
 /// What a client proves itself by.
 pub enum ClientCredential {
@@ -71,7 +73,8 @@ impl Sessions {
             token = Some(response);
             Ok(row)
         };
-        let granted = self.db.issue_client_token(&own.id, assertion.as_ref(), now, issue).await?;
+        let granted = self.db.issue_client_token(&own.id, assertion.as_ref(), now, issue);
+        let granted = granted.instrument(database("issue_client_token")).await?;
         let denied = |reason| Denied { known: Some(&own.id), reason };
         match granted {
             ClientGrant::Issued(row) => {
@@ -100,8 +103,9 @@ impl Sessions {
             return Err(self.deny(denied, client, now).await?);
         }
         let hash = token_hash(secret);
-        let valid = self.db.client_secret_hashes(id, now).await?;
-        let own = self.db.client_by_id(id).await?;
+        let valid = self.db.client_secret_hashes(id, now);
+        let valid = valid.instrument(database("client_secret_hashes")).await?;
+        let own = self.db.client_by_id(id).instrument(database("client_by_id")).await?;
         let matches = valid.iter().fold(Choice::from(0), |matches, valid| {
             matches | valid.as_bytes().ct_eq(hash.as_bytes())
         });

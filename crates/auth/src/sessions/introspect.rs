@@ -5,8 +5,10 @@ use crate::api_keys::is_api_key;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::custom_claims::CustomClaims;
 use crate::problem::Problem;
+use crate::steps::database;
 use crate::token::{AccessClaims, OpaqueToken, token_hash};
 use portcullis_core::UnixSeconds;
+use tracing::Instrument as _;
 
 impl Sessions {
     /// Authenticates a client that introspects tokens, by its name and secret. Records a failure as
@@ -47,8 +49,14 @@ impl Sessions {
         let idle_seconds = self.config.refresh_idle_seconds;
         let (jti, issued_at) = (&claims.jti, claims.iat);
         let is_active = match &claims.sid {
-            Some(sid) => self.db.is_token_active(sid, jti, issued_at, now, idle_seconds).await?,
-            None => self.db.is_client_token_active(&claims.sub, jti, issued_at).await?,
+            Some(sid) => {
+                let active = self.db.is_token_active(sid, jti, issued_at, now, idle_seconds);
+                active.instrument(database("is_token_active")).await?
+            }
+            None => {
+                let active = self.db.is_client_token_active(&claims.sub, jti, issued_at);
+                active.instrument(database("is_client_token_active")).await?
+            }
         };
         Ok(is_active.then_some(claims))
     }
@@ -73,7 +81,9 @@ impl Sessions {
         }
         let hash = token_hash(access_token);
         let custom = |text: Option<String>| CustomClaims::decode(text.as_deref()).members().clone();
-        if let Some(stored) = self.db.access_token_by_hash(&hash).await? {
+        let stored = self.db.access_token_by_hash(&hash);
+        let stored = stored.instrument(database("access_token_by_hash")).await?;
+        if let Some(stored) = stored {
             return Ok(Some(AccessClaims {
                 iss: issuer.clone(),
                 sub: stored.session.user_id,
@@ -87,7 +97,8 @@ impl Sessions {
                 others: custom(stored.claims),
             }));
         }
-        let stored = self.db.client_token_by_hash(&hash).await?;
+        let stored = self.db.client_token_by_hash(&hash);
+        let stored = stored.instrument(database("client_token_by_hash")).await?;
         Ok(stored.map(|stored| AccessClaims {
             iss: issuer.clone(),
             sub: stored.client_id.clone(),

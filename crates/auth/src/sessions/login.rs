@@ -7,7 +7,10 @@ use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::db::{EndedSession, NewSession, Session, TokenHolder, User};
 use crate::problem::Problem;
 use crate::random::random_id;
+use crate::steps::database;
 use portcullis_core::{TokenHash, UnixSeconds};
+use portcullis_server::step;
+use tracing::Instrument as _;
 
 /// A user whose password was verified.
 pub struct VerifiedUser {
@@ -49,7 +52,8 @@ impl Sessions {
             client,
         };
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
-        let begun = self.db.begin_session(&new, issued, revoke).await?;
+        let begun = self.db.begin_session(&new, issued, revoke);
+        let begun = begun.instrument(database("begin_session")).await?;
         // `None` if the password was changed while it was being verified, or tokens were revoked.
         let begun = begun.ok_or(Problem::CredentialsInvalid)?;
         self.audit.record(&begun.events);
@@ -72,7 +76,8 @@ impl Sessions {
         if is_impossible || password.len() > PASSWORD_BYTES_MAX {
             return Err(Problem::CredentialsInvalid);
         }
-        let attempt = self.attempts.begin(username, &client.address_group()).await?;
+        let address = client.address_group();
+        let attempt = self.attempts.begin(username, &address).instrument(step!("throttle")).await?;
         let verified = match self.verify_user(username, password).await {
             Ok(verified) => verified,
             Err(problem) => {
@@ -83,7 +88,8 @@ impl Sessions {
         let Some(verified) = verified else {
             let event = Event::new(failure, Actor::User, client);
             let events = [event.detail(TokenHash::of(username).to_string())];
-            self.db.record_events(&events, now).await?;
+            let recorded = self.db.record_events(&events, now);
+            recorded.instrument(database("record_events")).await?;
             self.audit.record(&events);
             return Err(Problem::CredentialsInvalid);
         };
@@ -97,7 +103,8 @@ impl Sessions {
         username: &str,
         password: String,
     ) -> Result<Option<VerifiedUser>, Problem> {
-        let user = self.db.user_by_name(username).await?.filter(|user| !user.disabled);
+        let user = self.db.user_by_name(username).instrument(database("user_by_name")).await?;
+        let user = user.filter(|user| !user.disabled);
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let check = self.passwords.verify(password, hash).await?;
         let user = user.filter(|_| check.is_correct);

@@ -8,8 +8,10 @@ use super::tokens::Tokens;
 use crate::audit::ClientInfo;
 use crate::db::{EndedSession, RefreshRequest, Rotation, Session, TokenHolder};
 use crate::problem::Problem;
+use crate::steps::database;
 use crate::token::{OpaqueToken, token_hash};
 use portcullis_core::{ReplayKey, UnixSeconds};
+use tracing::Instrument as _;
 
 impl Sessions {
     /// Exchanges a refresh token for a new pair of tokens. A repeated request within the grace
@@ -47,7 +49,8 @@ impl Sessions {
             Ok(issued)
         };
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
-        match self.db.rotate_refresh_token(&hash, &request, issue, revoke).await? {
+        let rotation = self.db.rotate_refresh_token(&hash, &request, issue, revoke);
+        match rotation.instrument(database("rotate_refresh_token")).await? {
             Rotation::Rotated { outbox_row, events } => {
                 self.audit.record(&events);
                 self.publisher.deliver(vec![outbox_row]).await;

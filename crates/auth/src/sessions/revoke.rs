@@ -5,8 +5,10 @@ use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::db::{AuditedChange, EndedSession, RevokedToken, SessionSelector};
 use crate::outbox::Delivery;
 use crate::problem::Problem;
+use crate::steps::database;
 use crate::token::{OpaqueToken, token_hash};
 use portcullis_core::UnixSeconds;
+use tracing::Instrument as _;
 
 impl Sessions {
     /// Ends the session of a refresh token. Returns `Err` for an unknown token.
@@ -107,7 +109,9 @@ impl Sessions {
         let is_other_client = |own: &str| client_id.is_some_and(|client_id| client_id != own);
         let hash = token_hash(token);
         if OpaqueToken::Refresh.is_well_formed(token) {
-            let Some(session) = self.db.session_by_refresh_token(&hash).await? else {
+            let session = self.db.session_by_refresh_token(&hash);
+            let session = session.instrument(database("session_by_refresh_token")).await?;
+            let Some(session) = session else {
                 return Ok(Delivery::Done);
             };
             if is_other_client(&session.client_id) {
@@ -129,7 +133,8 @@ impl Sessions {
             let events = [event.detail(claims.client_id)];
             let change = AuditedChange { now, events: &events };
             let revoked = self.db.revoke_client_token(&claims.jti, claims.exp, commands, &change);
-            let Some(row) = revoked.await? else {
+            let revoked = revoked.instrument(database("revoke_client_token")).await?;
+            let Some(row) = revoked else {
                 return Ok(self.publisher.delivery_of(&claims.jti).await?);
             };
             self.audit.record(&events);
@@ -139,7 +144,9 @@ impl Sessions {
         let events = [event.user(&claims.sub).session(session_id)];
         let change = AuditedChange { now, events: &events };
         let token = RevokedToken { jti: &claims.jti, session_id, expires_at: claims.exp };
-        let Some(row) = self.db.revoke_access_token(&token, commands, &change).await? else {
+        let revoked = self.db.revoke_access_token(&token, commands, &change);
+        let revoked = revoked.instrument(database("revoke_access_token")).await?;
+        let Some(row) = revoked else {
             return Ok(match self.publisher.delivery_of(&claims.jti).await? {
                 Delivery::Pending => Delivery::Pending,
                 Delivery::Done => self.publisher.delivery_of(session_id).await?,
@@ -159,7 +166,8 @@ impl Sessions {
         let events = [event];
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
         let change = AuditedChange { now, events: &events };
-        let ended = self.db.end_sessions(selector, reason, &change, revoke).await?;
+        let ended = self.db.end_sessions(selector, reason, &change, revoke);
+        let ended = ended.instrument(database("end_sessions")).await?;
         if ended.is_empty() {
             return match selector {
                 SessionSelector::One(id) => Ok(self.publisher.delivery_of(id).await?),

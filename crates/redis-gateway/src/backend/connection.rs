@@ -7,6 +7,7 @@
 use super::batch::Step;
 use super::memory::ReplyMemory;
 use crate::redis_url::{Address, ConnectOptions};
+use portcullis_server::step;
 use redis_rest::{Command, Decoder, Reply, TOO_LARGE, encode_resp2_command};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -18,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
+use tracing::Instrument as _;
 
 /// The reason why no connection could be opened, for the log: Redis's error, or the system's.
 pub type OpenError = String;
@@ -196,13 +198,15 @@ impl SharedConnection {
         memory: Option<Arc<ReplyMemory>>,
     ) -> Result<Vec<Reply>, ConnectionBroken> {
         let Step { bytes, replies: missing, values } = step;
+        // Waits for other requests, until the step may be sent.
+        let queue = step!("queue");
         let permits = u32::try_from(values.min(VALUES_MAX)).unwrap_or(0);
         // The gateway's own PING must not wait: it shows whether the server is alive.
         let values = match permits {
             0 => None,
             permits => {
                 let values = Arc::clone(&self.values).acquire_many_owned(permits);
-                Some(values.await.map_err(|_| ConnectionBroken)?)
+                Some(values.instrument(queue.clone()).await.map_err(|_| ConnectionBroken)?)
             }
         };
         let (sender, replies) = oneshot::channel();
@@ -213,8 +217,15 @@ impl SharedConnection {
             sender,
             _values: values,
         };
-        self.requests.send(Request { bytes, pending }).await.map_err(|_| ConnectionBroken)?;
-        replies.await.map_err(|_| ConnectionBroken)
+        let queued = self.requests.send(Request { bytes, pending }).instrument(queue);
+        queued.await.map_err(|_| ConnectionBroken)?;
+        let redis = step!(
+            "redis",
+            otel.kind = "client",
+            db.system.name = "redis",
+            portcullis.commands = missing
+        );
+        replies.instrument(redis).await.map_err(|_| ConnectionBroken)
     }
 
     /// Returns once the connection is closed.

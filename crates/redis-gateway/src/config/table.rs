@@ -1,6 +1,7 @@
 //! Every setting of the redis gateway.
 
 use portcullis_server::settings::{Format, Kind, Setting, SettingsTable};
+use portcullis_server::telemetry;
 
 /// The settings of the program.
 pub const TABLE: SettingsTable =
@@ -92,4 +93,9 @@ portcullis_server::settings! {
     REDIS_SENTINEL_PASSWORD = Setting::new("sentinel", "password", "REDIS_SENTINEL_PASSWORD",
             Kind::Secret { file: "password_file", format: Format::ANY })
         .help("The password for the Sentinels");
+    OTEL_EXPORTER_OTLP_ENDPOINT = telemetry::OTLP_ENDPOINT;
+    OTEL_EXPORTER_OTLP_HEADERS = telemetry::OTLP_HEADERS;
+    OTEL_SERVICE_NAME = telemetry::SERVICE_NAME.default("portcullis-redis-gateway");
+    OTEL_TRACES_SAMPLER = telemetry::TRACES_SAMPLER;
+    OTEL_TRACES_SAMPLER_ARG = telemetry::TRACES_SAMPLER_ARG;
 }

@@ -86,6 +86,14 @@ impl Stack {
         Self::launch_by(program, options, vars).unwrap_or_else(|log| panic!("it ended:\n{log}"))
     }
 
+    /// Starts a system whose programs have these environment variables.
+    pub fn start_with_env(options: &[&str], vars: Option<Value>, env: &[(&str, &str)]) -> Self {
+        let mut program = xtask();
+        program.envs(env.iter().copied());
+        let launched = Self::launch_by(program, options, vars.unwrap_or(json!({})));
+        launched.unwrap_or_else(|log| panic!("the stack ended:\n{log}"))
+    }
+
     fn launch(options: &[&str], mut vars: Value) -> Result<Self, String> {
         // Tests count requests to the store.
         let object = vars.as_object_mut().unwrap();

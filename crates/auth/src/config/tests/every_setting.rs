@@ -30,7 +30,9 @@ fn every_setting_is_read_from_each_source_and_checked() {
         ("STORE_TOKEN", "base".to_owned()),
         ("MASTER_KEY", format!("base:{}", "A".repeat(43))),
     ];
-    let cases = [server_cases(&folder), secret_cases(), other_cases()].into_iter().flatten();
+    let cases = [server_cases(&folder), secret_cases(), other_cases(), telemetry_cases()]
+        .into_iter()
+        .flatten();
     let suite = Suite {
         table: TABLE,
         cases: cases.collect(),
@@ -216,12 +218,50 @@ fn other_cases() -> Vec<Case<Config>> {
             config.console.as_ref().map(|own| own.session_seconds.to_string()).unwrap_or_default()
         })
         .with("CONSOLE_LISTEN", "127.0.0.1:1"),
+        Case::new("MANAGEMENT_WRITES_PER_MINUTE", ["7", "8"], |config: &Config| {
+            config.management_writes_per_minute.to_string()
+        }),
         Case::new("AUDIT_DAYS", ["91", "92"], |config: &Config| {
             (config.audit_seconds / 86_400).to_string()
         }),
         Case::new("USAGE_DAYS", ["91", "92"], |config: &Config| {
             (config.usage_seconds / 86_400).to_string()
         }),
+    ]
+}
+
+fn telemetry_cases() -> Vec<Case<Config>> {
+    vec![
+        Case::new(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            ["http://a.example:4318", "https://b.example/x/"],
+            |config: &Config| config.telemetry.shown("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        )
+        .seen(["http://a.example:4318/v1/traces", "https://b.example/x/v1/traces"])
+        .invalid("a.example", "must be http:// or https:// with a host")
+        .invalid("http://user:hush@a.example", "without user or query")
+        .invalid("http://a.example/?key=hush", "without user or query"),
+        Case::new(
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            ["key=one", "key=a%20b, other=%C3%A9"],
+            |config: &Config| config.telemetry.shown("OTEL_EXPORTER_OTLP_HEADERS"),
+        )
+        .seen(["key=one", "key=a b,other=é"])
+        .invalid("hush", "must be name=value")
+        .invalid("a b=hush", "must be name=value"),
+        Case::new("OTEL_SERVICE_NAME", ["one", "two"], |config: &Config| {
+            config.telemetry.shown("OTEL_SERVICE_NAME")
+        }),
+        Case::new(
+            "OTEL_TRACES_SAMPLER",
+            ["parentbased_always_off", "traceidratio"],
+            |config: &Config| config.telemetry.shown("OTEL_TRACES_SAMPLER"),
+        ),
+        Case::new("OTEL_TRACES_SAMPLER_ARG", ["0.25", "0.5"], |config: &Config| {
+            config.telemetry.shown("OTEL_TRACES_SAMPLER_ARG")
+        })
+        .invalid("1.5", "must be a number from 0 to 1")
+        .invalid("half", "must be a number from 0 to 1"),
     ]
 }
 
@@ -253,6 +293,7 @@ fn example_has_every_member_with_its_default() {
         let content = match setting.variable {
             "AUTH_TLS_CERT_FILE" => return Some("cert-1.pem"),
             "AUTH_TLS_KEY_FILE" => return Some("key-1.pem"),
+            "OTEL_EXPORTER_OTLP_HEADERS" => "api-key=secret".to_owned(),
             "INTROSPECTION_CLIENTS" => format!("edge={}", "s".repeat(32)),
             name if name.starts_with("EDGE_AUTH") => edge_key(1),
             name => format!("{}:{}", name.len(), "A".repeat(43)),

@@ -36,6 +36,7 @@ fn folder() -> Folder {
         let token = format!("[[token]]\nname = '{name}'\nsecret = '{secret}'\nrole = 'full'\n");
         folder.write(&format!("{name}.toml"), &token);
     }
+    folder.write("otlp-headers", "api-key=secret\n");
     folder.write("no-tokens.toml", "[[token]]\nname = 'a b'\nsecret = 'x'\nrole = 'full'\n");
     folder
 }
@@ -49,9 +50,10 @@ fn every_setting_is_read_from_each_source_and_checked() {
         ("GATEWAY_TOKENS_FILE", folder.file("base-file.toml")),
         ("REDIS_CA_FILE", folder.file("cert-1.pem")),
     ];
+    let cases = [server_cases(&folder), redis_cases(&folder), telemetry_cases()];
     let suite = Suite {
         table: TABLE,
-        cases: server_cases(&folder).into_iter().chain(redis_cases(&folder)).collect(),
+        cases: cases.into_iter().flatten().collect(),
         base: base.to_vec(),
         read,
         folder: folder.path().to_owned(),
@@ -176,6 +178,41 @@ fn redis_cases(folder: &Folder) -> Vec<Case<Seen>> {
     ]
 }
 
+fn telemetry_cases() -> Vec<Case<Seen>> {
+    vec![
+        Case::new(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            ["http://a.example:4318", "https://b.example/x/"],
+            |seen: &Seen| seen.config.telemetry.shown("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        )
+        .seen(["http://a.example:4318/v1/traces", "https://b.example/x/v1/traces"])
+        .invalid("a.example", "must be http:// or https:// with a host")
+        .invalid("http://user:hush@a.example", "without user or query")
+        .invalid("http://a.example/?key=hush", "without user or query"),
+        Case::new(
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            ["key=one", "key=a%20b, other=%C3%A9"],
+            |seen: &Seen| seen.config.telemetry.shown("OTEL_EXPORTER_OTLP_HEADERS"),
+        )
+        .seen(["key=one", "key=a b,other=é"])
+        .invalid("hush", "must be name=value")
+        .invalid("a b=hush", "must be name=value"),
+        Case::new("OTEL_SERVICE_NAME", ["one", "two"], |seen: &Seen| {
+            seen.config.telemetry.shown("OTEL_SERVICE_NAME")
+        }),
+        Case::new(
+            "OTEL_TRACES_SAMPLER",
+            ["parentbased_always_off", "traceidratio"],
+            |seen: &Seen| seen.config.telemetry.shown("OTEL_TRACES_SAMPLER"),
+        ),
+        Case::new("OTEL_TRACES_SAMPLER_ARG", ["0.25", "0.5"], |seen: &Seen| {
+            seen.config.telemetry.shown("OTEL_TRACES_SAMPLER_ARG")
+        })
+        .invalid("1.5", "must be a number from 0 to 1")
+        .invalid("half", "must be a number from 0 to 1"),
+    ]
+}
+
 /// Errors of a file of tokens are those of the member that names it.
 #[test]
 fn error_in_the_file_of_tokens_names_the_member() {
@@ -211,6 +248,7 @@ fn example_has_every_member_with_its_default() {
     let file_of = |setting: &Setting| match (setting.kind, setting.variable) {
         (_, "GATEWAY_TOKENS_FILE") => Some("one.toml"),
         (_, "REDIS_SENTINEL_PASSWORD") => Some("two.toml"),
+        (_, "OTEL_EXPORTER_OTLP_HEADERS") => Some("otlp-headers"),
         (Kind::Path, name) if name.ends_with("KEY_FILE") => Some("key-1.pem"),
         (Kind::Path, _) => Some("cert-1.pem"),
         _ => None,
